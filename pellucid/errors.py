@@ -1,0 +1,269 @@
+"""Every error a user can meet, in one tree.
+
+The class holds the exit code and, in its docstring, the message: what went wrong, where, and how to
+mend it. Raising one fills the braces:
+
+    raise SourceMissing(source="books", path="/data/books")
+
+Exit codes: 2 the user's input, 3 the machine (disk, permission, busy), 4 the data, 5 a check that
+failed, 6 the training stopped itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+
+
+class PellucidError(Exception):
+    """{detail}"""
+
+    exit_code = 1
+
+    def __init__(self, **fields: object) -> None:
+        self.fields = fields
+        template = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
+        super().__init__(template.format(**fields))
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def __reduce__(self):  # Exceptions with keyword arguments do not pickle by themselves.
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(kind: type[PellucidError], fields: dict[str, object]) -> PellucidError:
+    return kind(**fields)
+
+
+# ---- the user's input ---------------------------------------------------------------------------
+
+
+class UserError(PellucidError):
+    """{detail}"""
+
+    exit_code = 2
+
+
+class RecipeMissing(UserError):
+    """No recipe.toml in {path}. Make one with: pellucid new {path} --data PATH"""
+
+
+class RecipeUnreadable(UserError):
+    """{path} is not valid TOML: {detail}. Mend the file at that place."""
+
+
+class RecipeTooNew(UserError):
+    """{path} declares version {found}; this pellucid knows versions up to {known}. Upgrade pellucid,
+    or take the release that made the recipe (record/environment.lock names it)."""
+
+
+class RecipeUnknownKey(UserError):
+    """{path}: unknown key {key}{hint}. Remove it or correct its name."""
+
+
+class RecipeInvalid(UserError):
+    """{path}: {key}: {detail}"""
+
+
+class RecipeChanged(UserError):
+    """{path} now has the digest {found}, but the run in this folder was begun with {recorded}
+    ({detail}). Put the old value back, or start a new folder with: pellucid new DIR"""
+
+
+class RunMissing(UserError):
+    """{path} is not a run: it has no recipe.toml. Make one with: pellucid new {path} --data PATH"""
+
+
+class FolderTaken(UserError):
+    """{path} already holds {found}. Choose another folder, or continue that run with:
+    pellucid run {path}"""
+
+
+class StepUnknown(UserError):
+    """{what} is not in this run: {detail}."""
+
+
+class DocumentUnknown(UserError):
+    """No document {document} in this run. `pellucid show RUN documents` lists them."""
+
+
+class StageUnknown(UserError):
+    """There is no stage {stage}. The stages are: {known}."""
+
+
+class StageNotReady(UserError):
+    """{stage} needs {needs} first. Run: pellucid run {path} --only {needs}"""
+
+
+class NotTrained(UserError):
+    """{path} has no step yet: {detail}. Train it with: pellucid run {path}"""
+
+
+class NotFinished(UserError):
+    """{path} stands at step {step} of {steps}; only a finished run can be sealed. Finish it with:
+    pellucid run {path}"""
+
+
+class TorchMissing(UserError):
+    """This verb computes and needs torch, which is not installed. Install it with: pip install torch
+    (verify, show, status and publish work without it)."""
+
+
+class DeviceMissing(UserError):
+    """The recipe asks for the device {device}, which torch does not find here. Set
+    placement.device = "cpu", or run where it exists."""
+
+
+# ---- the machine --------------------------------------------------------------------------------
+
+
+class MachineError(PellucidError):
+    """{detail}"""
+
+    exit_code = 3
+
+
+class DiskFull(MachineError):
+    """No space left while writing {path}. Everything recorded before it is intact. Free some space
+    (or point placement at another disk), then run: pellucid run"""
+
+
+class NoPermission(MachineError):
+    """No permission to {action} {path}. Change the folder's permissions, or choose another folder."""
+
+
+class RunBusy(MachineError):
+    """Another process is working on {path}. Wait for it, or stop it (SIGTERM keeps its state)."""
+
+
+class StackDiffers(MachineError):
+    """This run was trained on {recorded}; here is {found}. Native arithmetic gives equal bits only on
+    an equal stack: replay it there, or install what differs ({detail})."""
+
+
+class Stopped(MachineError):
+    """Stopped by {signal} at step {step}, whose state is stored. Continue with: pellucid run {path}"""
+
+    exit_code = 143
+
+
+# ---- the data -----------------------------------------------------------------------------------
+
+
+class DataError(PellucidError):
+    """{detail}"""
+
+    exit_code = 4
+
+
+class SourceMissing(DataError):
+    """Source {source}: {path} does not exist. Correct the source's path in recipe.toml."""
+
+
+class SourceEmpty(DataError):
+    """Source {source}: {path} gave no document ({dropped}). Check the path, the format ({format}) and
+    the include patterns."""
+
+
+class SourceUnreadable(DataError):
+    """Source {source}: {path}: {detail}. Mend or remove that file, or correct the format."""
+
+
+class PackageMissing(DataError):
+    """Source {source}: the Python package {package} is not installed. Install it with:
+    pip install {package}"""
+
+
+class PackageDiffers(DataError):
+    """Source {source}: {path} of the package {package} {detail}. Reinstall it with:
+    pip install --force-reinstall --no-deps {package}"""
+
+
+class DataDiffers(DataError):
+    """The recipe pins the data root {pinned}, but these sources give {found}. The texts differ from
+    those the recipe was written for: get the original texts, or remove data.root."""
+
+
+class CorpusTooSmall(DataError):
+    """The corpus gives {found} {what}, and the recipe needs at least {needed}: {mend}"""
+
+
+class NoValidation(DataError):
+    """None of the {documents} documents falls into the validation split of {share} in 10000. Raise
+    data.validation_per_10000, or lower data.max_document_characters so that documents are smaller."""
+
+
+class TokenizerInvalid(DataError):
+    """{path}: not a usable tokenizer: {detail}. Name a tokenizer.json made by the tokenizers
+    library."""
+
+
+class VocabularyTooLarge(DataError):
+    """The vocabulary has {vocabulary} tokens, and a {token_type} shard holds ids below {limit}. Set
+    data.token_type = "uint32"."""
+
+
+class ShardDamaged(DataError):
+    """{path} is {found} bytes long and its manifest says {expected}. Delete data/shards and run again,
+    or fetch the release anew."""
+
+
+class FormatInvalid(DataError):
+    """{path}: {detail}. The file is damaged or was not written by pellucid; `pellucid verify` tells
+    which files are intact."""
+
+
+class FormatTooNew(DataError):
+    """{path} has format version {found}; this pellucid reads up to {known}. Upgrade pellucid."""
+
+
+class PathUnsafe(DataError):
+    """{path} names the path {entry!r}, which is {detail}. A release may only name files inside its
+    own folder; do not trust this one."""
+
+
+# ---- checks that failed -------------------------------------------------------------------------
+
+
+class CheckFailed(PellucidError):
+    """{detail}"""
+
+    exit_code = 5
+
+
+class LedgerBroken(CheckFailed):
+    """{path}: {where}: {detail}. What follows that entry cannot be trusted; take the run from a copy
+    that verifies."""
+
+
+class LedgerDiffers(CheckFailed):
+    """{where}: recomputed {field} is {found}, and the ledger records {recorded}. Either the record or
+    this machine's arithmetic is wrong; `pellucid audit` on another machine tells which."""
+
+
+class StateDiffers(CheckFailed):
+    """{path}: the stored state has the root {found}, and the ledger records {recorded} for step
+    {step}{blame}. That file is damaged or was replaced."""
+
+
+class VerifyFailed(CheckFailed):
+    """{path}: {count} problem(s) found."""
+
+
+class AuditFailed(CheckFailed):
+    """{path}: the replay of {steps} gave other bits than the ledger records."""
+
+
+# ---- training that stopped itself ---------------------------------------------------------------
+
+
+class TrainingStopped(PellucidError):
+    """{detail}"""
+
+    exit_code = 6
+
+
+class NotFinite(TrainingStopped):
+    """Step {step}: {quantity} is {value}; the step was not committed, and everything before it is
+    intact. Lower train.lr or train.clip, or raise train.warmup, in a new run."""

@@ -1,0 +1,323 @@
+"""The recipe: one TOML file with everything that can change the bits of a run.
+
+Fields marked as placement (paths, threads, where anchors are kept) may differ between two machines
+that make the same run, and stay out of the digest.
+"""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tomlkit
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from pellucid.errors import RecipeInvalid, RecipeMissing, RecipeTooNew, RecipeUnknownKey, RecipeUnreadable
+from pellucid.record import digests
+from pellucid.store import files
+
+VERSION = 1
+FILE = "recipe.toml"
+
+Count = Annotated[int, Field(ge=1, lt=2**63)]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+def placement(default: Any) -> Any:
+    """A field that says where or with what, never what: it stays out of the digest."""
+    return Field(default=default, json_schema_extra={"placement": True})
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Source(Section):
+    """One source of documents."""
+
+    name: Name
+    path: str = placement("")
+    format: Literal["text", "jsonl", "lines", "fasta", "package"] = "text"
+    licence: str = "unknown"
+    weight: Natural = 1  # How often its sequences stand in one epoch; 0 keeps it for validation only.
+    text_key: str = "text"  # JSONL: the field that holds the text.
+    include: tuple[str, ...] = ()  # Patterns on '/'-paths; empty takes the format's own endings.
+    exclude: tuple[str, ...] = ()
+
+
+class Data(Section):
+    """How the sources become documents, splits and shards."""
+
+    sources: tuple[Source, ...] = Field(min_length=1)
+    validation_per_10000: Annotated[int, Field(ge=1, le=5000)] = 100
+    max_document_characters: Count = 1_000_000  # Longer documents are cut into parts.
+    invalid_utf8: Literal["replace", "drop"] = "replace"
+    token_type: Literal["uint16", "uint32"] = "uint16"
+    root: str = placement("")  # Pins the data root: other data is refused before training.
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Data:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError("two sources have the same name")
+        if not any(source.weight for source in self.sources):
+            raise ValueError("every source has weight 0, so there is nothing to train on")
+        return self
+
+
+class Tokenizer(Section):
+    kind: Literal["bpe", "bytes", "characters", "file"] = "bpe"
+    vocabulary: Annotated[int, Field(ge=257, le=2**31)] = 4096  # For bpe; the others follow the data.
+    max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24  # Longer words and runs are cut.
+    sample_characters: Count = 100_000_000  # For bpe: trained on about so much, chosen by document hash.
+    path: str = placement("")  # For kind = "file": a tokenizer.json.
+
+
+class Model(Section):
+    """A decoder of the Llama family."""
+
+    layers: Count = 4
+    width: Count = 128
+    heads: Count = 4
+    kv_heads: Count = 4
+    mlp_width: Count = 352
+    context: Annotated[int, Field(ge=2, le=2**20)] = 256
+    tied: bool = True
+    attention: Literal["across", "within"] = "across"  # May a token attend to other documents?
+    rope_theta: Positive = 10000.0
+    norm_epsilon: Positive = 1e-5
+    initial_std: Positive = 0.02
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Model:
+        if self.width % (2 * self.heads):
+            raise ValueError("width must be a multiple of 2 * heads")
+        if self.heads % self.kv_heads:
+            raise ValueError("heads must be a multiple of kv_heads")
+        return self
+
+
+class Train(Section):
+    arithmetic: Literal["native"] = "native"
+    precision: Literal["fp32", "bf16"] = "fp32"
+    steps: Count = 200
+    batch: Count = 16  # Sequences per step.
+    microbatch: Count = 16  # Sequences per forward and backward pass.
+    lr: Positive = 3e-3
+    schedule: Literal["cosine", "linear", "wsd"] = "cosine"
+    warmup: Natural = 20  # Steps.
+    decay: Natural = 0  # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
+    final_lr: Fraction = 0.1  # As a fraction of lr.
+    beta1: Fraction = 0.9
+    beta2: Fraction = 0.95
+    epsilon: Positive = 1e-8
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
+    clip: Positive = 1.0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Train:
+        if self.batch % self.microbatch:
+            raise ValueError("batch must be a multiple of microbatch")
+        if self.warmup + self.decay > self.steps:
+            raise ValueError("warmup + decay is longer than steps")
+        if self.decay and self.schedule != "wsd":
+            raise ValueError('decay belongs to schedule = "wsd"')
+        return self
+
+
+class Validation(Section):
+    every: Count = 100  # Steps; step 0 and the last step always.
+    tokens: Count = 65536  # Per source: whole documents until at least so many tokens.
+
+
+class Checkpoints(Section):
+    every: Count = 100  # Steps; step 0 and the last step always.
+
+
+class Record(Section):
+    commitment: Literal["steps", "microbatches"] = "steps"  # microbatches: each one's gradient is hashed.
+
+
+class Anchors(Section):
+    """Which full states are stored: placement, for the ledger commits to every step's."""
+
+    every: Count = 50
+    powers_of_two: bool = True
+
+
+class Placement(Section):
+    anchors: Anchors = Anchors()
+    threads: Natural = 0  # 0: as many as the machine has cores.
+    device: Literal["cpu", "cuda"] = "cpu"
+
+
+class Recipe(Section):
+    version: Literal[1] = 1
+    name: Name
+    seed: Natural = 1
+    data: Data
+    tokenizer: Tokenizer = Tokenizer()
+    model: Model = Model()
+    train: Train = Train()
+    validation: Validation = Validation()
+    checkpoints: Checkpoints = Checkpoints()
+    record: Record = Record()
+    placement: Placement = placement(Placement())
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Recipe:
+        if self.tokenizer.kind == "bpe" and self.data.token_type == "uint16" and self.tokenizer.vocabulary > 65536:
+            raise ValueError(
+                f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards of uint16; "
+                'set data.token_type = "uint32"'
+            )
+        if self.train.precision == "bf16" and self.placement.device == "cpu":
+            raise ValueError('train.precision = "bf16" needs placement.device = "cuda"')
+        return self
+
+    def source(self, name: str) -> Source:
+        return next(source for source in self.data.sources if source.name == name)
+
+    def digest(self) -> bytes:
+        """SHA-256 over the canonical form of every field that can change the bits."""
+        return digests.of_value("recipe", _bits(self))
+
+    def scheduled(self, every: int, step: int) -> bool:
+        """Whether something done every so many steps is due: also at step 0 and at the last."""
+        return step % every == 0 or step == self.train.steps
+
+    def anchored(self, step: int) -> bool:
+        policy = self.placement.anchors
+        power = policy.powers_of_two and step & (step - 1) == 0
+        return power or self.scheduled(policy.every, step)
+
+
+def _bits(section: Section) -> dict[str, object]:
+    """The fields of a section that are not placement, as plain values."""
+    out: dict[str, object] = {}
+    for name, field in type(section).model_fields.items():
+        extra = field.json_schema_extra
+        if isinstance(extra, dict) and extra.get("placement"):
+            continue
+        out[name] = _plain(getattr(section, name))
+    return out
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Section):
+        return _bits(value)
+    if isinstance(value, tuple):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def load(folder: Path) -> Recipe:
+    """The recipe of a run folder. Raises the Recipe… errors."""
+    path = folder / FILE
+    if not path.is_file():
+        raise RecipeMissing(path=folder)
+    with files.named_errors(path, "read"):
+        content = path.read_bytes()
+    return parse(content, path)
+
+
+def parse(content: bytes, path: Path | str) -> Recipe:
+    """A recipe from the bytes of its TOML file; path names it in errors."""
+    try:
+        values = tomllib.loads(content.decode("utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise RecipeUnreadable(path=path, detail=error) from error
+    version = values.get("version")
+    if isinstance(version, int) and version > VERSION:
+        raise RecipeTooNew(path=path, found=version, known=VERSION)
+    return _validated(values, path)
+
+
+def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
+    try:
+        return Recipe.model_validate(_tuples(values))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise RecipeUnknownKey(path=path, key=key, hint=_nearest(first["loc"])) from error
+        detail = first["msg"].removeprefix("Value error, ")
+        if first["type"] != "missing" and not isinstance(first["input"], dict):
+            detail += f" (it is {first['input']!r})"
+        raise RecipeInvalid(path=path, key=key or "recipe", detail=detail) from error
+
+
+def _tuples(value: Any) -> Any:
+    """TOML arrays as tuples and integers as they are: strict validation takes both as written."""
+    if isinstance(value, dict):
+        return {key: _tuples(inner) for key, inner in value.items()}
+    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
+
+
+def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:
+    """Every dotted key a recipe may have."""
+    keys = []
+    for name, field in section.model_fields.items():
+        inner = field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            keys += known_keys(inner, f"{prefix}{name}.")
+        elif name == "sources":
+            keys += known_keys(Source, f"{prefix}sources.")
+        else:
+            keys.append(prefix + name)
+    return keys
+
+
+def _nearest(location: tuple[int | str, ...]) -> str:
+    wanted = ".".join(part for part in location if isinstance(part, str))
+    known = known_keys()
+    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
+    if not near:
+        # A key under the wrong section: compare its last word alone.
+        last = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
+        near = [last[word] for word in difflib.get_close_matches(wanted.rsplit(".", 1)[-1], last, n=1)]
+    return f" (did you mean {near[0]}?)" if near else ""
+
+
+def with_settings(content: bytes, settings: list[str], path: Path | str) -> bytes:
+    """The TOML with each "key=value" put in, its comments kept, and the result validated.
+
+    Sources are addressed by their name: data.sources.books.weight=2.
+    """
+    document = tomlkit.parse(content.decode("utf-8"))
+    for setting in settings:
+        key, found, text = setting.partition("=")
+        if not found:
+            raise RecipeInvalid(path="--set", key=setting, detail="write it as key=value")
+        _assign(document, key.strip(), _value(text.strip()), path)
+    result = tomlkit.dumps(document).encode("utf-8")
+    parse(result, path)
+    return result
+
+
+def _assign(document: Any, key: str, value: Any, path: Path | str) -> None:
+    *parents, last = key.split(".")
+    table = document
+    for parent in parents:
+        if isinstance(table, list):
+            table = next((item for item in table if item.get("name") == parent), None)
+            if table is None:
+                raise RecipeInvalid(path=path, key=key, detail=f"there is no source named {parent}")
+            continue
+        table = table.setdefault(parent, tomlkit.table())
+    if not hasattr(table, "keys"):
+        raise RecipeInvalid(path=path, key=key, detail="names no field; write data.sources.NAME.FIELD=value")
+    table[last] = value
+
+
+def _value(text: str) -> Any:
+    """A TOML value, or the text itself as a string: --set name=books needs no quotes."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text

@@ -1,0 +1,110 @@
+"""What is hashed, to the byte: documents, sequences, segments, microbatches, tensors, states.
+
+Each kind of content begins with its own name and version, so that no two kinds can be confused.
+Integers are little-endian; tokens enter as 32-bit ids whatever the shards hold them in.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+from blake3 import blake3
+
+from pellucid.record import merkle
+
+
+def float_bits(value: float) -> str:
+    """A float64 as 16 hex digits, most significant first: 1.0 is 3ff0000000000000."""
+    return struct.pack(">d", value).hex()
+
+
+def bits_float(bits: str) -> float:
+    """The inverse of float_bits; accepts 8 digits (float32) and 16 (float64)."""
+    return struct.unpack(">f" if len(bits) == 8 else ">d", bytes.fromhex(bits))[0]
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys, no spaces, ASCII, and every float as {"f64": bits}."""
+    return json.dumps(_without_floats(value), sort_keys=True, separators=(",", ":")).encode("ascii")
+
+
+def _without_floats(value: object) -> object:
+    if isinstance(value, float):
+        return {"f64": float_bits(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _without_floats(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_floats(inner) for inner in value]
+    return value
+
+
+def of_value(kind: str, value: object) -> bytes:
+    """The digest of a small structured value: the kind's name, then its canonical JSON."""
+    return hashlib.sha256(f"pellucid {kind} 1\0".encode() + canonical(value)).digest()
+
+
+def salt(seed: int, kind: str, *numbers: int) -> bytes:
+    """The public salt of one document or sequence, from the recipe's seed."""
+    return hashlib.sha256(
+        f"pellucid salt 1\0{kind}\0".encode() + struct.pack(f"<{1 + len(numbers)}Q", seed, *numbers)
+    ).digest()
+
+
+def document_leaf(seed: int, index: int, document_id: str, text: str) -> bytes:
+    """The leaf of one document: its salt, its id and its text."""
+    name = document_id.encode()
+    head = b"pellucid document 1\0" + salt(seed, "document", index) + struct.pack("<Q", len(name)) + name
+    return merkle.leaf(head + text.encode())
+
+
+def sequence_leaves(seed: int, first_index: int, tokens_NT: np.ndarray) -> list[bytes]:
+    """The leaves of consecutive sequences, given their token ids as shape (N, T+1)."""
+    rows = np.ascontiguousarray(tokens_NT, dtype="<u4")
+    return [sequence_leaf(seed, first_index + i, row) for i, row in enumerate(rows)]
+
+
+def sequence_leaf(seed: int, index: int, tokens: np.ndarray) -> bytes:
+    """The leaf of one sequence: its salt, its index and its token ids, shape (T+1,), as uint32."""
+    head = b"pellucid sequence 1\0" + salt(seed, "sequence", index) + struct.pack("<Q", index)
+    return merkle.leaf(head + np.ascontiguousarray(tokens, dtype="<u4").tobytes())
+
+
+def segments_leaf(segments: Iterable[tuple[int, int, int, float]]) -> bytes:
+    """The leaf of one sequence's segments: (document, start, tokens, loss sum) each."""
+    packed = b"".join(struct.pack("<QIId", *segment) for segment in segments)
+    return merkle.leaf(b"pellucid segments 1\0" + packed)
+
+
+def microbatch_leaf(index: int, tokens: int, loss_sum: float, gradient_root: bytes) -> bytes:
+    """The leaf of one microbatch; gradient_root is empty where the recipe does not commit to it."""
+    packed = struct.pack("<IQd", index, tokens, loss_sum)
+    return merkle.leaf(b"pellucid microbatch 1\0" + packed + gradient_root)
+
+
+def tensor_leaf(name: str, dtype: str, shape: tuple[int, ...], content: bytes) -> bytes:
+    """The leaf of one tensor, given the BLAKE3 digest of its little-endian content."""
+    label = name.encode() + b"\0" + dtype.encode() + b"\0"
+    dims = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    return merkle.leaf(b"pellucid tensor 1\0" + label + dims + content)
+
+
+def tensors_root(leaves: Mapping[str, bytes]) -> bytes:
+    """The root over tensor leaves, in the order of their names as UTF-8 bytes."""
+    return merkle.root(leaves[name] for name in sorted(leaves, key=str.encode))
+
+
+def state_root(step: int, groups: Mapping[str, bytes]) -> bytes:
+    """The root of a full state from its groups' roots ("weights", the optimizer's), sorted by name."""
+    return merkle.root(
+        merkle.leaf(b"pellucid state 1\0" + struct.pack("<Q", step) + name.encode() + b"\0" + groups[name])
+        for name in sorted(groups)
+    )
+
+
+def content_digest(buffer: memoryview | bytes) -> bytes:
+    """BLAKE3 of a tensor's bytes (81 MB in about 11 ms on two cores)."""
+    return blake3(buffer).digest()

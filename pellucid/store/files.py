@@ -1,0 +1,181 @@
+"""Files and folders that appear whole or not at all, and paths that stay inside their folder."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from pellucid.errors import DiskFull, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+
+TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+
+
+@contextlib.contextmanager
+def named_errors(path: Path | str, action: str = "write") -> Iterator[None]:
+    """Turn the operating system's refusals into DiskFull and NoPermission."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _FULL:
+            raise DiskFull(path=path) from error
+        if error.errno in _DENIED:
+            raise NoPermission(action=action, path=path) from error
+        raise
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it is synced and renamed to path, else removed."""
+    partial = path.with_name(TEMPORARY + path.name)
+    with named_errors(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            sync(partial)
+            os.replace(partial, path)
+            sync(path.parent)
+        except BaseException:
+            partial.unlink(missing_ok=True)
+            raise
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """As whole_file, for a folder; an older folder of that name is replaced."""
+    partial = path.with_name(TEMPORARY + path.name)
+    with named_errors(path):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            for inner in sorted(partial.rglob("*")):
+                sync(inner)
+            if path.exists():
+                shutil.rmtree(path)
+            os.replace(partial, path)
+            sync(path.parent)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+
+
+def sync(path: Path) -> None:
+    """Flush a file or a folder's entries to the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with whole_file(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, content: str) -> None:
+    """UTF-8, lines ended by \\n on every platform."""
+    write_bytes(path, content.encode("utf-8"))
+
+
+def write_json(path: Path, value: object) -> None:
+    """Indented JSON, keys in the order given, ended by a newline."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+
+
+def read_json(path: Path, limit: int = 64 << 20) -> dict:
+    """A JSON object from a file of at most limit bytes. Raises FormatInvalid."""
+    with named_errors(path, "read"):
+        if path.stat().st_size > limit:
+            raise FormatInvalid(path=path, detail=f"is larger than {limit} bytes")
+        content = path.read_bytes()
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise FormatInvalid(path=path, detail=f"is not JSON ({error})") from error
+    if not isinstance(value, dict):
+        raise FormatInvalid(path=path, detail="is not a JSON object")
+    return value
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A hard link where the file system allows it, a copy elsewhere."""
+    with named_errors(target):
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno in _FULL:
+                raise
+            shutil.copyfile(source, target)
+
+
+def remove_partial(folder: Path) -> list[str]:
+    """Remove what a killed process left unfinished anywhere below folder; returns what was removed."""
+    removed = []
+    for parent, folders, names in os.walk(folder):
+        for name in [name for name in folders if name.startswith(TEMPORARY)]:
+            folders.remove(name)
+            shutil.rmtree(Path(parent, name))
+            removed.append(name)
+        for name in [name for name in names if name.startswith(TEMPORARY)]:
+            Path(parent, name).unlink()
+            removed.append(name)
+    return removed
+
+
+def inside(folder: Path, entry: str, where: str) -> Path:
+    """The path of a release's entry, refused where it is absolute, climbs out or passes a link.
+
+    Raises PathUnsafe. Only plain relative '/'-paths in normal form are taken.
+    """
+    parts = PurePosixPath(entry).parts
+    if not entry or entry.startswith("/") or "\\" in entry or "\0" in entry or ":" in (parts or ("",))[0]:
+        raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
+    if ".." in parts or str(PurePosixPath(*parts)) != entry:
+        raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
+    path = folder
+    for part in parts:
+        path = path / part
+        if path.is_symlink():
+            raise PathUnsafe(path=where, entry=entry, detail="a symbolic link")
+    return path
+
+
+def walk(folder: Path) -> list[str]:
+    """Every file and link below folder as '/'-paths, sorted by their UTF-8 bytes."""
+    found = []
+    for parent, folders, names in os.walk(folder):
+        here = Path(parent)
+        links = [name for name in folders if (here / name).is_symlink()]
+        found += [(here / name).relative_to(folder).as_posix() for name in names + links]
+    return sorted(found, key=os.fsencode)
+
+
+def sha256_file(path: Path) -> str:
+    with named_errors(path, "read"), path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Hold the folder for this process alone. Raises RunBusy; the lock dies with the process."""
+    with named_errors(folder):
+        descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise RunBusy(path=folder) from error
+        yield
+    finally:
+        os.close(descriptor)
