@@ -1,0 +1,268 @@
+"""The stage "documents": sources become numbered, deduplicated, split documents in Parquet parts.
+
+Document i is the i-th that is kept, over all sources in the recipe's order. Of exact duplicates the
+first is kept. The split follows from the text's hash alone.
+"""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+import platform
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from pellucid.data import parquet, sources, stage
+from pellucid.data.formats import Seen
+from pellucid.errors import DataError, DocumentUnknown, FormatInvalid, NoValidation, SourceEmpty
+from pellucid.recipe import Recipe
+from pellucid.record import digests, merkle
+from pellucid.store import files
+
+_SEEN = files.TEMPORARY + "seen.sqlite"
+
+
+def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> None:
+    """Write data/documents; continues after a kill, and returns at once where it is done.
+
+    Raises what sources.check raises, and SourceUnreadable, SourceEmpty, NoValidation, DiskFull.
+    """
+    place = folder / stage.DOCUMENTS
+    made_from = digests.of_value("documents stage", _fields(recipe)).hex()
+    if stage.done(place, "documents", made_from):
+        return
+    state = stage.unfinished(place, made_from)
+    if state is None:
+        stage.forget(folder, stage.DOCUMENTS)
+    sources.check(recipe, folder)
+    with files.named_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    try:
+        _Stage(recipe, folder, made_from, state, progress).work()
+    except DataError:
+        stage.forget(folder, stage.DOCUMENTS)  # The recipe or the sources must change: nothing here is of use.
+        raise
+
+
+def split_of(sha256: bytes, validation_per_10000: int) -> str:
+    """The split of a text, from the SHA-256 of its UTF-8."""
+    return "validation" if int.from_bytes(sha256[:8], "big") % 10000 < validation_per_10000 else "train"
+
+
+def root_of(part_roots: list[str]) -> bytes:
+    """The documents' root: the Merkle root whose leaves are the parts' roots, given in hex."""
+    return merkle.root(merkle.leaf(bytes.fromhex(root)) for root in part_roots)
+
+
+def _fields(recipe: Recipe) -> dict[str, Any]:
+    """Everything of the recipe that this stage depends on. A source's weight is not part of it."""
+    data = recipe.data
+    return {
+        "pipeline": stage.PIPELINE,
+        "seed": recipe.seed,
+        "sources": [source.model_dump(exclude={"weight"}) for source in data.sources],
+        "validation_per_10000": data.validation_per_10000,
+        "max_document_characters": data.max_document_characters,
+        "invalid_utf8": data.invalid_utf8,
+    }
+
+
+class _Stage:
+    """The stage at work: what is finished so far, and how to go on."""
+
+    def __init__(
+        self, recipe: Recipe, folder: Path, made_from: str, state: dict[str, Any] | None, progress: stage.Progress
+    ) -> None:
+        self._recipe, self._place, self._made_from = recipe, folder / stage.DOCUMENTS, made_from
+        self._readers = sources.readers(recipe, folder)
+        state = state or {"parts": [], "sources": [], "cursor": None, "dropped": {}}
+        self._parts: list[dict[str, Any]] = state["parts"]
+        self._sources: list[dict[str, Any]] = state["sources"]  # The finished ones.
+        self._cursor = sources.Cursor(*state["cursor"]) if state["cursor"] else None
+        self._dropped: dict[str, int] = state["dropped"]
+        self._count = sum(part["train"] + part["validation"] for part in self._parts)
+        self._meter = stage.Meter(progress, "documents", "bytes", sum(part["bytes"] for part in self._parts))
+
+    def work(self) -> None:
+        stage.keep_only(self._place, [part["file"] for part in self._parts])
+        self._seen = Seen(self._place / _SEEN)
+        try:
+            self._recall()
+            for reader in self._readers[len(self._sources) :]:
+                self._source(reader)
+        finally:
+            self._seen.close()
+            (self._place / _SEEN).unlink(missing_ok=True)
+        self._finish()
+
+    def _recall(self) -> None:
+        """The texts of the finished parts count as seen."""
+        for entry in self._parts:
+            rows = entry["train"] + entry["validation"]
+            part = parquet.Part(self._place / entry["file"], entry["source"], entry["first_index"], rows)
+            for group in range(part.groups):
+                column = part.read(group, ["sha256"]).column(0)
+                self._seen.extend([bytes.fromhex(digest) for digest in column.to_pylist()])
+
+    def _source(self, reader: sources.Reader) -> None:
+        """Write one source's parts, from the cursor on."""
+        reader.dropped.update(self._dropped)
+        rows = self._rows(reader)
+        while (first := next(rows, None)) is not None:
+            name = f"{len(self._parts):05d}.parquet"
+            with files.whole_file(self._place / name) as partial:
+                totals = parquet.write_part(partial, _behind(first, rows), self._recipe.seed)
+            self._parts.append({"file": name, "source": reader.source.name, **totals})
+            self._dropped = dict(sorted(reader.dropped.items()))
+            self._note()
+            self._meter.tell()
+        self._dropped = dict(sorted(reader.dropped.items()))
+        self._sources.append(self._summary(reader))
+        self._cursor, self._dropped = None, {}
+        self._note()
+
+    def _rows(self, reader: sources.Reader) -> Iterator[parquet.Row]:
+        share = self._recipe.data.validation_per_10000
+        for document, cursor in reader.documents(self._cursor):
+            content = document.text.encode("utf-8")
+            digest = hashlib.sha256(content).digest()
+            if not self._seen.add(digest):
+                reader.dropped["duplicate"] += 1
+                continue
+            self._meter.add(len(content))
+            self._cursor = cursor
+            yield parquet.Row(
+                self._count, document.id, document.source, document.licence, document.origin,
+                split_of(digest, share), len(document.text), len(content), digest.hex(), document.text,
+            )  # fmt: skip
+            self._count += 1
+
+    def _note(self) -> None:
+        cursor = list(self._cursor) if self._cursor else None
+        state = {"parts": self._parts, "sources": self._sources, "cursor": cursor, "dropped": self._dropped}
+        stage.note(self._place, self._made_from, state)
+
+    def _summary(self, reader: sources.Reader) -> dict[str, Any]:
+        source = reader.source
+        parts = [part for part in self._parts if part["source"] == source.name]
+        if not parts:
+            dropped = sources.describe(reader.dropped)
+            raise SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
+        total = {key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")}
+        return {
+            "name": source.name,
+            "licence": reader.licence,
+            "format": source.format,
+            "documents": total["train"] + total["validation"],
+            "bytes": str(total["bytes"]),
+            "characters": str(total["characters"]),
+            "validation_documents": total["validation"],
+            "dropped": self._dropped,
+        }
+
+    def _finish(self) -> None:
+        documents = sum(source["documents"] for source in self._sources)
+        if not any(part["validation"] for part in self._parts):
+            raise NoValidation(documents=documents, share=self._recipe.data.validation_per_10000)
+        parts = [
+            {
+                "file": part["file"],
+                "source": part["source"],
+                "documents": part["train"] + part["validation"],
+                "validation_documents": part["validation"],
+                "first_index": part["first_index"],
+                "bytes": str(part["bytes"]),
+                "root": part["root"],
+            }
+            for part in self._parts
+        ]
+        manifest = {
+            "format": stage.FORMAT,
+            "kind": "documents",
+            "recipe": self._made_from,
+            "documents": documents,
+            "bytes": str(sum(part["bytes"] for part in self._parts)),
+            "characters": str(sum(part["characters"] for part in self._parts)),
+            "root": root_of([part["root"] for part in self._parts]).hex(),
+            "parts": parts,
+            "sources": self._sources,
+            "made_with": {
+                "python": platform.python_version(),
+                "pyarrow": pa.__version__,
+                "unicode": unicodedata.unidata_version,
+            },
+        }
+        stage.finish(self._place, manifest)
+
+
+def _behind(first: parquet.Row, rows: Iterator[parquet.Row]) -> Iterator[parquet.Row]:
+    yield first
+    yield from rows
+
+
+class Documents:
+    """The finished documents of a run, read a row group at a time. Make one with Documents.open."""
+
+    def __init__(self, manifest: dict[str, Any], parts: list[parquet.Part]) -> None:
+        self.manifest, self.parts = manifest, parts
+        self.count = sum(part.documents for part in parts)
+        self._first = [part.first_index for part in parts]
+        self._group: tuple[tuple[int, int], pa.RecordBatch] | None = None  # The one read last.
+
+    @classmethod
+    def open(cls, folder: Path) -> Documents:
+        """The documents of a run folder. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
+        path = folder / stage.DOCUMENTS / stage.MANIFEST
+        manifest = stage.read_manifest(path, "documents")
+        parts, first = [], 0
+        for entry in stage.list_in(manifest, "parts", path):
+            rows = stage.count_in(entry, "documents", path)
+            file = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
+            if stage.count_in(entry, "first_index", path) != first or rows == 0:
+                raise FormatInvalid(path=path, detail=f"{entry['file']} does not follow the part before it")
+            parts.append(parquet.Part(file, stage.text_in(entry, "source", path), first, rows))
+            first += rows
+        return cls(manifest, parts)
+
+    def get(self, index: int) -> dict[str, Any]:
+        """The row of a document, its text included. Raises DocumentUnknown."""
+        if not 0 <= index < self.count:
+            raise DocumentUnknown(document=index)
+        number = bisect.bisect_right(self._first, index) - 1
+        group, row = self.parts[number].group_of(index)
+        if self._group is None or self._group[0] != (number, group):
+            self._group = (number, group), self.parts[number].read(group)
+        return self._group[1].slice(row, 1).to_pylist()[0]
+
+    def find(self, document_id: str) -> int:
+        """The index of the document with this id. Raises DocumentUnknown."""
+        source = document_id.partition("/")[0]
+        for part in self.parts:
+            if part.source != source:
+                continue
+            for group in range(part.groups):
+                batch = part.read(group, ["index", "id"])
+                row = pc.index(batch.column("id"), document_id).as_py()
+                if row >= 0:
+                    return batch.column("index")[row].as_py()
+        raise DocumentUnknown(document=document_id)
+
+    def rows(self, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Batches of these columns in the documents' order, one row group in memory at a time."""
+        for part in self.parts:
+            yield from part_rows(part, columns, split)
+
+
+def part_rows(part: parquet.Part, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
+    """As Documents.rows, of one part."""
+    for group in range(part.groups):
+        if split is None:
+            yield part.read(group, columns)
+            continue
+        batch = part.read(group, list(dict.fromkeys([*columns, "split"])))
+        yield batch.filter(pc.equal(batch.column("split"), split)).select(columns)

@@ -1,0 +1,126 @@
+"""The Parquet files that hold the documents: written in row groups of even size, read one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pellucid.errors import FormatInvalid
+from pellucid.record import digests, merkle
+from pellucid.store import files
+
+SCHEMA = pa.schema(
+    [
+        pa.field("index", pa.int64(), nullable=False),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("id", "source", "licence", "origin", "split")),
+        pa.field("characters", pa.int64(), nullable=False),
+        pa.field("bytes", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+    ]
+)
+
+GROUP_BYTES = 8 << 20  # Text in one row group: what has to be unpacked to read one document.
+GROUP_ROWS = 1 << 16
+PART_BYTES = 128 << 20  # Text in one part: what a kill can cost.
+
+
+class Row(NamedTuple):
+    """One document as it is stored; the fields are the columns."""
+
+    index: int
+    id: str
+    source: str
+    licence: str
+    origin: str
+    split: str
+    characters: int
+    bytes: int
+    sha256: str
+    text: str
+
+
+def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
+    """Write rows until the part is full or they end; returns the part's entry in the manifest.
+
+    The rows' iterator is left right behind the last row written.
+    """
+    tree, group, group_bytes, first = merkle.Tree(), [], 0, None
+    totals = {"train": 0, "validation": 0, "bytes": 0, "characters": 0}
+    options = {"compression": "zstd", "compression_level": 3, "write_statistics": ["index"]}
+    with pq.ParquetWriter(path, SCHEMA, use_dictionary=["source", "licence", "split"], **options) as writer:
+        for row in rows:
+            first = row.index if first is None else first
+            group.append(row)
+            group_bytes += row.bytes
+            tree.add(digests.document_leaf(seed, row.index, row.id, row.text))
+            totals[row.split] += 1
+            totals["bytes"] += row.bytes
+            totals["characters"] += row.characters
+            if group_bytes >= GROUP_BYTES or len(group) >= GROUP_ROWS:
+                writer.write_batch(_batch(group))
+                group, group_bytes = [], 0
+            if totals["bytes"] >= PART_BYTES:
+                break
+        if group:
+            writer.write_batch(_batch(group))
+    return {"first_index": first or 0, **totals, "root": tree.root().hex()}
+
+
+def _batch(rows: list[Row]) -> pa.RecordBatch:
+    columns = zip(*rows, strict=True)
+    arrays = [pa.array(column, field.type) for column, field in zip(columns, SCHEMA, strict=True)]
+    return pa.record_batch(arrays, schema=SCHEMA)
+
+
+class Part:
+    """One Parquet file of documents, opened when it is first read."""
+
+    def __init__(self, path: Path, source: str, first_index: int, documents: int) -> None:
+        self.path, self.source, self.first_index, self.documents = path, source, first_index, documents
+        self._file: pq.ParquetFile | None = None
+        self._starts: list[int] = []  # First row of each row group.
+
+    def opened(self) -> pq.ParquetFile:
+        """The file, its schema and its number of rows checked. Raises FormatInvalid."""
+        if self._file is None:
+            try:
+                with files.named_errors(self.path, "read"):
+                    file = pq.ParquetFile(self.path)
+            except FileNotFoundError as error:
+                raise FormatInvalid(path=self.path, detail="is missing") from error
+            except (pa.ArrowException, OSError) as error:
+                raise FormatInvalid(path=self.path, detail=_short(error)) from error
+            if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != self.documents:
+                raise FormatInvalid(path=self.path, detail="has other columns or rows than its manifest says")
+            sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+            self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
+            self._file = file
+        return self._file
+
+    @property
+    def groups(self) -> int:
+        return self.opened().metadata.num_row_groups
+
+    def group_of(self, index: int) -> tuple[int, int]:
+        """(row group, row within it) of a document index."""
+        self.opened()
+        row = index - self.first_index
+        group = next(i for i in reversed(range(len(self._starts))) if self._starts[i] <= row)
+        return group, row - self._starts[group]
+
+    def read(self, group: int, columns: list[str] | None = None) -> pa.RecordBatch:
+        """One row group. Raises FormatInvalid where it does not unpack."""
+        try:
+            table = self.opened().read_row_group(group, columns=columns, use_threads=False)
+        except (pa.ArrowException, OSError) as error:
+            raise FormatInvalid(path=self.path, detail=_short(error)) from error
+        return table.combine_chunks().to_batches()[0]
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,270 @@
+"""The stage "shards": every document becomes [document token] + its tokens, in flat arrays on disk.
+
+Part k of the documents gives data/shards/{k}.train.bin and {k}.validation.bin, little-endian ids of
+data.token_type, each beside its document table {k}.{split}.documents.bin: rows of three uint64, the
+document's index, its first token's position in the shard, its text's UTF-8 bytes. What would be empty
+is not written. The stage ends with data/manifest.json, which holds the data root.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from pellucid.data import parquet, roots, stage
+from pellucid.data.documents import Documents, part_rows
+from pellucid.data.streams import ROW, TYPES, Piece, Shards, Stream, open_shard
+from pellucid.data.tokenizer import LIMITS, Tokenizer
+from pellucid.errors import CorpusTooSmall, DataDiffers, DocumentUnknown, FormatInvalid, VocabularyTooLarge
+from pellucid.recipe import Recipe
+from pellucid.record import digests
+from pellucid.store import files
+
+__all__ = ["Piece", "Shards", "Stream", "characters", "position_of", "prepare"]
+
+SPLITS = ("train", "validation")
+_BATCH_BYTES = 4 << 20  # Text that is encoded at once; the library needs about 100 bytes per token.
+
+
+def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> None:
+    """Write data/shards and data/manifest.json; continues after a kill, returns at once where done.
+
+    Raises CorpusTooSmall, VocabularyTooLarge, DataDiffers, DiskFull.
+    """
+    place = folder / stage.SHARDS
+    documents, tokenizer = Documents.open(folder), Tokenizer.load(folder / stage.TOKENIZER)
+    made_from = digests.of_value("shards stage", _fields(recipe, documents, tokenizer)).hex()
+    if not stage.done(place, "shards", made_from):
+        _check_fits(tokenizer, recipe)
+        state = stage.unfinished(place, made_from)
+        if state is None:
+            stage.forget(folder, stage.SHARDS)
+        _make(recipe, place, documents, tokenizer, made_from, state or {"parts": [], "done": 0}, progress)
+    _seal(recipe, folder, documents, tokenizer)
+
+
+def _fields(recipe: Recipe, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What this stage depends on."""
+    return {
+        "pipeline": stage.PIPELINE,
+        "seed": recipe.seed,
+        "token_type": recipe.data.token_type,
+        "context": recipe.model.context,
+        "documents": documents.manifest["root"],
+        "tokenizer": tokenizer.digest.hex(),
+    }
+
+
+def _check_fits(tokenizer: Tokenizer, recipe: Recipe) -> None:
+    kind = recipe.data.token_type
+    if tokenizer.vocabulary > LIMITS[kind]:
+        raise VocabularyTooLarge(vocabulary=tokenizer.vocabulary, token_type=kind, limit=LIMITS[kind])
+
+
+def _make(
+    recipe: Recipe,
+    place: Path,
+    documents: Documents,
+    tokenizer: Tokenizer,
+    made_from: str,
+    state: dict[str, Any],
+    progress: stage.Progress,
+) -> None:
+    parts, kind = state["parts"], TYPES[recipe.data.token_type]
+    with files.named_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    stage.keep_only(place, [entry[key] for entry in parts for key in ("file", "documents_file")])
+    sizes = [int(entry["bytes"]) for entry in documents.manifest["parts"]]
+    meter = stage.Meter(progress, "shards", "bytes", sum(sizes[: state["done"]]), sum(sizes))
+    for number in range(state["done"], len(documents.parts)):
+        parts += _part(place, number, documents.parts[number], tokenizer, kind, meter)
+        stage.note(place, made_from, {"parts": parts, "done": number + 1})
+        meter.tell()
+    manifest = {
+        "format": stage.FORMAT,
+        "kind": "shards",
+        "recipe": made_from,
+        "token_type": recipe.data.token_type,
+        "context": recipe.model.context,
+        "parts": parts,
+    }
+    streams = _streams(recipe, place, manifest)
+    stage.finish(place, manifest | {"streams": streams})
+
+
+class _Split:
+    """The two files of one part and split while they are written."""
+
+    def __init__(self, ids: BinaryIO, table: BinaryIO, kind: np.dtype) -> None:
+        self._ids, self._table, self._kind = ids, table, kind
+        self.tokens = self.documents = 0
+
+    def add(self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]) -> None:
+        """Append documents: their indices, their texts' bytes, their token ids."""
+        lengths = np.array([len(ids) + 1 for ids in encoded], dtype=np.int64)
+        begins = self.tokens + np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        opening = np.array([document_token], dtype=np.uint32)
+        flat = np.concatenate([array for ids in encoded for array in (opening, ids)])
+        self._ids.write(flat.astype(self._kind).tobytes())
+        self._table.write(np.stack([indices, begins, sizes], axis=1).astype(ROW).tobytes())
+        self.tokens += len(flat)
+        self.documents += len(encoded)
+
+
+def _part(
+    place: Path, number: int, part: parquet.Part, tokenizer: Tokenizer, kind: np.dtype, meter: stage.Meter
+) -> list[dict[str, Any]]:
+    """Write the shards of one part of the documents; returns their entries in the manifest."""
+    entries = []
+    for split in SPLITS:
+        batches = _batches(part, split)
+        first = next(batches, None)
+        if first is None:
+            continue
+        name, table = f"{number:05d}.{split}.bin", f"{number:05d}.{split}.documents.bin"
+        with contextlib.ExitStack() as stack:
+            partial = stack.enter_context(files.whole_file(place / name))
+            partial_table = stack.enter_context(files.whole_file(place / table))
+            with partial.open("wb") as ids_file, partial_table.open("wb") as table_file:
+                written = _Split(ids_file, table_file, kind)
+                while first is not None:
+                    indices, sizes, texts = first
+                    written.add(indices, sizes, tokenizer.document_token, tokenizer.encode_batch(texts))
+                    meter.add(sum(sizes))
+                    first = next(batches, None)
+        entries.append(
+            {
+                "file": name,
+                "documents_file": table,
+                "source": part.source,
+                "split": split,
+                "tokens": written.tokens,
+                "documents": written.documents,
+            }
+        )
+    return entries
+
+
+def _batches(part: parquet.Part, split: str) -> Iterator[tuple[list[int], list[int], list[str]]]:
+    """(indices, bytes, texts) of a part's documents of one split, a few MiB at a time."""
+    for rows in part_rows(part, ["index", "bytes", "text"], split):
+        sizes = rows.column("bytes").to_pylist()
+        start = total = 0
+        for stop, size in enumerate(sizes, 1):
+            total += size
+            if total >= _BATCH_BYTES or stop == len(sizes):
+                chosen = rows.slice(start, stop - start)
+                yield chosen.column("index").to_pylist(), sizes[start:stop], chosen.column("text").to_pylist()
+                start, total = stop, 0
+
+
+def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+    """The streams' entries with their roots. Raises CorpusTooSmall."""
+    context = recipe.model.context
+    parts = manifest["parts"]
+    kind = TYPES[recipe.data.token_type]
+    made, first = [], 0
+    for split in SPLITS:
+        for source in recipe.data.sources:
+            mine = [entry for entry in parts if (entry["source"], entry["split"]) == (source.name, split)]
+            shards = [open_shard(entry, place / stage.MANIFEST, kind) for entry in mine]
+            made.append(Stream(source.name, split, context, first, shards))
+            first += made[-1].sequences
+    _check_enough(recipe, made)
+    return [
+        roots.summary(stream, context, roots.stream_root(stream, context, recipe.seed, i).hex())
+        for i, stream in enumerate(made)
+    ]
+
+
+def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
+    weighted = [stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight]
+    for stream in weighted:
+        if not stream.sequences:
+            raise CorpusTooSmall(
+                found=stream.tokens,
+                what=f"train tokens from the source {stream.source}",
+                needed=recipe.model.context + 1,
+                mend="a sequence is longer than the corpus; add text, or lower model.context.",
+            )
+    found = sum(stream.sequences for stream in weighted)
+    if found < recipe.train.batch:
+        raise CorpusTooSmall(
+            found=found,
+            what="train sequences",
+            needed=recipe.train.batch,
+            mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+        )
+
+
+def _seal(recipe: Recipe, folder: Path, documents: Documents, tokenizer: Tokenizer) -> None:
+    """Write data/manifest.json, the last of the data. Raises DataDiffers, CorpusTooSmall."""
+    shards = Shards.open(folder)
+    _check_enough(recipe, shards.train)
+    streams, digest = shards.manifest["streams"], tokenizer.digest.hex()
+    root = roots.data_root(documents.manifest["root"], digest, streams)
+    if recipe.data.root and recipe.data.root != root:
+        raise DataDiffers(pinned=recipe.data.root, found=root)
+    manifest = {
+        "format": stage.FORMAT,
+        "kind": "data",
+        "pipeline": stage.PIPELINE,
+        "root": root,
+        "documents_root": documents.manifest["root"],
+        "tokenizer": digest,
+        "streams": streams,
+    }
+    path = folder / stage.DATA
+    if not path.is_file() or files.read_json(path) != manifest:
+        files.write_json(path, manifest)
+
+
+# ---- token positions and characters -------------------------------------------------------------
+
+
+def characters(
+    shards: Shards, documents: Documents, tokenizer: Tokenizer, stream: Stream, position: int
+) -> tuple[int, int, int]:
+    """(document index, start, end): the characters of the document's text that the token at a stream
+    position stands for; (index, 0, 0) for a document token. Raises FormatInvalid where the shard does
+    not hold the text's tokens.
+    """
+    document, token = stream.document_of(position)
+    if token == 0:
+        return document, 0, 0
+    start, end = _spans(documents, tokenizer, stream, document)[token - 1]
+    return document, start, end
+
+
+def position_of(
+    shards: Shards, documents: Documents, tokenizer: Tokenizer, document: int, character: int
+) -> tuple[Stream, int]:
+    """The stream, and the position in it, of the first token that stands for a document's character.
+
+    Raises DocumentUnknown, FormatInvalid, and IndexError where no token stands for the character.
+    """
+    row = documents.get(document)
+    streams = shards.train if row["split"] == "train" else shards.validation
+    stream = next((stream for stream in streams if stream.source == row["source"]), None)
+    if stream is None:
+        raise DocumentUnknown(document=document)
+    for token, (start, end) in enumerate(_spans(documents, tokenizer, stream, document)):
+        if start <= character < end:
+            return stream, stream.token_of(document) + 1 + token
+    raise IndexError(f"no token of document {document} stands for character {character}")
+
+
+def _spans(documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int) -> list[tuple[int, int]]:
+    """The character spans of a document's tokens, after its document token."""
+    text = documents.get(document)["text"]
+    ids, spans = tokenizer.encode_with_offsets(text)
+    begin = stream.token_of(document)
+    stored = stream.read(begin, begin + stream.length_of(document))
+    if stored[0] != tokenizer.document_token or not np.array_equal(stored[1:], np.array(ids, dtype=np.uint32)):
+        path = f"{stream.source} {stream.split}"
+        raise FormatInvalid(path=path, detail=f"its tokens of document {document} are not those of the text")
+    return spans

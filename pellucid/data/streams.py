@@ -1,0 +1,256 @@
+"""Reading the finished shards: streams of tokens, their sequences, and the documents in them.
+
+A stream is the concatenation of one source's shards of one split, in the order of the parts. Sequence
+i of a stream holds its tokens [i*T, i*T + T], T + 1 ids: neighbours overlap by one, so that every
+token but the stream's first is a target exactly once. The tokens behind the last sequence are unused.
+Train sequences are numbered through all train streams, in the recipe's order of sources.
+"""
+
+from __future__ import annotations
+
+import bisect
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pellucid.data import stage
+from pellucid.errors import DocumentUnknown, FormatInvalid, ShardDamaged, StepUnknown
+from pellucid.store import files
+
+TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
+ROW = np.dtype("<u8")  # A document table has rows of three: document index, first token, UTF-8 bytes.
+COLUMNS = 3
+
+
+class Piece(NamedTuple):
+    """A document's share of a sequence: its positions [start, stop) among the sequence's T + 1 ids.
+
+    document_start is where the document begins, counted from the sequence's first id: negative where
+    it began before.
+    """
+
+    document: int
+    start: int
+    stop: int
+    document_start: int
+
+
+class Shard:
+    """One pair of files: token ids, and the table of the documents in them. Mapped when first read."""
+
+    def __init__(self, tokens_path: Path, table_path: Path, kind: np.dtype, tokens: int, documents: int) -> None:
+        self.tokens_path, self.table_path = tokens_path, table_path
+        self.tokens, self.documents = tokens, documents
+        self._kind = kind
+        self._ids: np.ndarray | None = None
+        self._table: np.ndarray | None = None
+        _check_size(tokens_path, tokens * kind.itemsize)
+        _check_size(table_path, documents * COLUMNS * ROW.itemsize)
+
+    @property
+    def ids(self) -> np.ndarray:
+        """The token ids, shape (tokens,), in the shard's own type."""
+        if self._ids is None:
+            with files.named_errors(self.tokens_path, "read"):
+                self._ids = np.memmap(self.tokens_path, self._kind, "r")
+        return self._ids
+
+    @property
+    def table(self) -> np.ndarray:
+        """The document table, shape (documents, 3), uint64."""
+        if self._table is None:
+            with files.named_errors(self.table_path, "read"):
+                self._table = np.memmap(self.table_path, ROW, "r").reshape(-1, COLUMNS)
+        return self._table
+
+
+def _check_size(path: Path, expected: int) -> None:
+    with files.named_errors(path, "read"):
+        found = path.stat().st_size if path.is_file() else 0
+    if found != expected or found == 0:
+        raise ShardDamaged(path=path, found=found, expected=expected)
+
+
+class Stream:
+    """One source's tokens of one split."""
+
+    def __init__(self, source: str, split: str, context: int, first_sequence: int, shards: list[Shard]) -> None:
+        self.source, self.split, self.shards = source, split, shards
+        self.first_sequence = first_sequence  # The global id of its sequence 0.
+        self.tokens = sum(shard.tokens for shard in shards)
+        self.documents = sum(shard.documents for shard in shards)
+        self.sequences = sequences_in(self.tokens, context)
+        self._starts = [sum(shard.tokens for shard in shards[:i]) for i in range(len(shards))]
+
+    @property
+    def bytes(self) -> int:
+        """UTF-8 bytes of its documents' texts."""
+        return sum(int(shard.table[:, 2].sum()) for shard in self.shards)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """The token ids [start, stop) of the stream, shape (stop - start,) uint32."""
+        if not 0 <= start <= stop <= self.tokens:
+            raise StepUnknown(what=f"Token {stop} of {self.source}", detail=f"{self.split} has {self.tokens}")
+        number = bisect.bisect_right(self._starts, start) - 1
+        if stop <= self._starts[number] + self.shards[number].tokens:
+            offset = self._starts[number]
+            return self.shards[number].ids[start - offset : stop - offset].astype(np.uint32)
+        end = self._starts[number] + self.shards[number].tokens
+        return np.concatenate([self.read(start, end), self.read(end, stop)])
+
+    def documents_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        """The documents that overlap [start, stop): their indices, and where each begins, int64."""
+        number = bisect.bisect_right(self._starts, start) - 1
+        offset, shard = self._starts[number], self.shards[number]
+        begins = shard.table[:, 1]
+        low, high = begins.searchsorted(np.array([start - offset, stop - offset - 1], dtype=ROW), side="right")
+        rows = shard.table[low - 1 : high, :2].astype(np.int64)
+        indices, firsts = rows[:, 0], rows[:, 1] + offset
+        end = offset + shard.tokens
+        if stop <= end:
+            return indices, firsts
+        more_indices, more_firsts = self.documents_between(end, stop)
+        return np.concatenate([indices, more_indices]), np.concatenate([firsts, more_firsts])
+
+    def document_of(self, position: int) -> tuple[int, int]:
+        """(document index, which of the document's tokens) of a stream position."""
+        self.read(position, position + 1)
+        indices, firsts = self.documents_between(position, position + 1)
+        return int(indices[0]), position - int(firsts[0])
+
+    def token_of(self, document: int) -> int:
+        """The stream position of a document's first token, its document token. Raises DocumentUnknown."""
+        shard, row, offset = self._row_of(document)
+        return offset + int(shard.table[row, 1])
+
+    def length_of(self, document: int) -> int:
+        """The number of a document's tokens, its document token included. Raises DocumentUnknown."""
+        shard, row, _ = self._row_of(document)
+        end = int(shard.table[row + 1, 1]) if row + 1 < shard.documents else shard.tokens
+        return end - int(shard.table[row, 1])
+
+    def until(self, tokens: int) -> tuple[int, int]:
+        """(tokens, UTF-8 bytes) of the stream's first whole documents that hold at least `tokens`
+        tokens; of all of them where the stream is shorter."""
+        covered = size = 0
+        for shard in self.shards:
+            if covered + shard.tokens < tokens:
+                covered += shard.tokens
+                size += int(shard.table[:, 2].sum())
+                continue
+            row = int(shard.table[:, 1].searchsorted(np.array([tokens - covered], dtype=ROW)[0], side="left"))
+            end = int(shard.table[row, 1]) if row < shard.documents else shard.tokens
+            return covered + end, size + int(shard.table[:row, 2].sum())
+        return covered, size
+
+    def _row_of(self, document: int) -> tuple[Shard, int, int]:
+        for shard, offset in zip(self.shards, self._starts, strict=True):
+            if document <= int(shard.table[-1, 0]):
+                row = int(shard.table[:, 0].searchsorted(np.array([max(document, 0)], dtype=ROW)[0]))
+                if int(shard.table[row, 0]) == document:
+                    return shard, row, offset
+                break
+        raise DocumentUnknown(document=document)
+
+
+def sequences_in(tokens: int, context: int) -> int:
+    """How many whole sequences of context + 1 ids a stream of so many tokens gives."""
+    return max(0, (tokens - 1) // context)
+
+
+class Shards:
+    """The finished shards of a run. Make one with Shards.open."""
+
+    def __init__(self, manifest: dict[str, Any], context: int, train: list[Stream], validation: list[Stream]) -> None:
+        self.manifest, self.context, self.train, self.validation = manifest, context, train, validation
+        self.sequences = sum(stream.sequences for stream in train)  # Of the train split.
+        self._first = [stream.first_sequence for stream in train]
+
+    @classmethod
+    def open(cls, folder: Path) -> Shards:
+        """The shards of a run folder. Raises ShardDamaged, FormatInvalid, FormatTooNew, PathUnsafe."""
+        path = folder / stage.SHARDS / stage.MANIFEST
+        manifest = stage.read_manifest(path, "shards")
+        kind = TYPES.get(stage.text_in(manifest, "token_type", path))
+        context = stage.count_in(manifest, "context", path)
+        if kind is None or context < 1:
+            raise FormatInvalid(path=path, detail="names no token type or context")
+        found: dict[tuple[str, str], list[Shard]] = {}
+        for entry in stage.list_in(manifest, "parts", path):
+            key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
+            found.setdefault(key, []).append(open_shard(entry, path, kind))
+        streams = _streams(stage.list_in(manifest, "streams", path), path, context, found)
+        train = [stream for stream in streams if stream.split == "train"]
+        return cls(manifest, context, train, [stream for stream in streams if stream.split == "validation"])
+
+    def sequence(self, sequence: int) -> np.ndarray:
+        """The token ids of a train sequence, shape (T+1,) uint32."""
+        stream, start = self._place(sequence)
+        return stream.read(start, start + self.context + 1)
+
+    def sequences_at(self, sequences: np.ndarray) -> np.ndarray:
+        """The token ids of several train sequences, shape (N, T+1) uint32."""
+        out = np.empty((len(sequences), self.context + 1), dtype=np.uint32)
+        for row, sequence in enumerate(sequences):
+            out[row] = self.sequence(int(sequence))
+        return out
+
+    def pieces(self, sequence: int) -> list[Piece]:
+        """Which documents fill which of the sequence's positions 0 … T, in order."""
+        stream, start = self._place(sequence)
+        indices, firsts = stream.documents_between(start, start + self.context + 1)
+        firsts = (firsts - start).tolist()
+        stops = [*firsts[1:], self.context + 1]
+        return [
+            Piece(document, max(first, 0), stop, first)
+            for document, first, stop in zip(indices.tolist(), firsts, stops, strict=True)
+        ]
+
+    def documents_at(self, sequences: np.ndarray) -> np.ndarray:
+        """The document index of every position of several train sequences, shape (N, T+1) int64."""
+        out = np.empty((len(sequences), self.context + 1), dtype=np.int64)
+        for row, sequence in enumerate(sequences):
+            stream, start = self._place(int(sequence))
+            indices, firsts = stream.documents_between(start, start + self.context + 1)
+            begin = 0
+            for document, first in zip(indices.tolist(), [*firsts[1:].tolist(), None], strict=True):
+                end = None if first is None else first - start
+                out[row, begin:end] = document
+                begin = end
+        return out
+
+    def source_of(self, sequence: int) -> str:
+        return self._place(sequence)[0].source
+
+    def _place(self, sequence: int) -> tuple[Stream, int]:
+        """The stream and the stream position at which a train sequence begins."""
+        if not 0 <= sequence < self.sequences:
+            raise StepUnknown(what=f"Sequence {sequence}", detail=f"there are {self.sequences}")
+        stream = self.train[bisect.bisect_right(self._first, sequence) - 1]
+        return stream, (sequence - stream.first_sequence) * self.context
+
+
+def open_shard(entry: dict[str, Any], path: Path, kind: np.dtype) -> Shard:
+    """The shard of a manifest's entry; path is the manifest's."""
+    tokens = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
+    table = files.inside(path.parent, stage.text_in(entry, "documents_file", path), str(path))
+    return Shard(tokens, table, kind, stage.count_in(entry, "tokens", path), stage.count_in(entry, "documents", path))
+
+
+def _streams(
+    entries: list[Any], path: Path, context: int, found: dict[tuple[str, str], list[Shard]]
+) -> list[Stream]:
+    streams, first = [], 0
+    for entry in entries:
+        key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
+        stream = Stream(*key, context, first, found.pop(key, []))
+        if stream.tokens != stage.count_in(entry, "tokens", path):
+            raise FormatInvalid(path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens")
+        if stream.sequences != stage.count_in(entry, "sequences", path):
+            raise FormatInvalid(path=path, detail=f"{key[0]} {key[1]} has {stream.sequences} sequences")
+        streams.append(stream)
+        first += stream.sequences
+    if found:
+        raise FormatInvalid(path=path, detail=f"a part belongs to {next(iter(found))}, which is no stream")
+    return streams
