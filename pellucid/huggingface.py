@@ -1,0 +1,74 @@
+"""Checkpoints as Hugging Face lays them out: what `from_pretrained` needs, and nothing of torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.recipe import Model
+from pellucid.store import files, layout
+
+WEIGHTS = "model.safetensors"
+
+
+def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str, Any]:
+    """The config.json of Hugging Face's LlamaForCausalLM for this model."""
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "vocab_size": vocabulary,
+        "hidden_size": shape.width,
+        "intermediate_size": shape.mlp_width,
+        "num_hidden_layers": shape.layers,
+        "num_attention_heads": shape.heads,
+        "num_key_value_heads": shape.kv_heads,
+        "head_dim": shape.width // shape.heads,
+        "hidden_act": "silu",
+        "max_position_embeddings": shape.context,
+        "rms_norm_eps": shape.norm_epsilon,
+        "rope_theta": shape.rope_theta,
+        "tie_word_embeddings": shape.tied,
+        "attention_bias": False,
+        "attention_dropout": 0.0,
+        "mlp_bias": False,
+        "initializer_range": shape.initial_std,
+        "bos_token_id": document_token,
+        "eos_token_id": document_token,
+        "torch_dtype": "float32",
+    }
+
+
+def write_checkpoint(
+    target: Path, weights: Path, tokenizer: Path, config: Mapping[str, Any], identity: Mapping[str, Any]
+) -> None:
+    """Fill a folder with a complete checkpoint; the weights are linked from where they lie already.
+
+    identity (step, tokens, ledger entry, digest) goes into pellucid.json.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    document = Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
+    token_config = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": document,
+        "eos_token": document,
+        "model_max_length": config["max_position_embeddings"],
+        "clean_up_tokenization_spaces": False,
+    }
+    generation = {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]}
+    files.write_json(target / "config.json", config)
+    files.write_json(target / "generation_config.json", generation)
+    files.write_json(target / "tokenizer_config.json", token_config)
+    files.write_json(target / "pellucid.json", identity)
+    files.write_bytes(target / "tokenizer.json", (tokenizer / "tokenizer.json").read_bytes())
+    if weights != target / WEIGHTS:
+        files.link_or_copy(weights, target / WEIGHTS)
+
+
+def stored_weights(folder: Path, step: int) -> Path | None:
+    """Where a step's weights already lie, as an anchor or as a checkpoint."""
+    for place in (layout.anchor(folder, step), layout.checkpoint(folder, step)):
+        if (place / WEIGHTS).is_file():
+            return place / WEIGHTS
+    return None

@@ -1,0 +1,106 @@
+"""The journal: what happened to a run. Times, machines and versions; it may differ between two runs
+that are the same in every bit."""
+
+from __future__ import annotations
+
+import datetime
+import hashlib
+import importlib.metadata
+import io
+import os
+import platform
+import re
+import tarfile
+from pathlib import Path
+
+from pellucid import __version__
+from pellucid.store import files, layout
+from pellucid.store.log import Log
+
+
+class Journal:
+    """The journal of a run folder, open for writing."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log = Log(folder / layout.JOURNAL)
+        if self._log.torn:
+            self.note("repair", removed=f"{self._log.torn} bytes of an unfinished journal entry")
+
+    def __enter__(self) -> Journal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._log.close()
+
+    def note(self, kind: str, **fields: object) -> None:
+        """Add an entry; every value becomes a string."""
+        time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        texts = {key: value if isinstance(value, dict) else str(value) for key, value in fields.items()}
+        self._log.append({"kind": kind, "time": time, **texts})
+
+    def start(self) -> None:
+        """Who begins to work on this run, with what: the code and the versions go into record/."""
+        self.note(
+            "start",
+            pellucid=__version__,
+            code=_kept(self._folder / layout.CODE, code_archive()),
+            environment=_kept(self._folder / layout.ENVIRONMENT, environment_lock()),
+            python=platform.python_version(),
+            platform=f"{platform.system()} {platform.machine()}",
+            processor=processor(),
+            cores=os.cpu_count(),
+        )
+
+
+def _kept(path: Path, content: bytes) -> dict[str, str]:
+    """Keep content as path, or as path-2, path-3 … where earlier starts left another content."""
+    number, target = 1, path
+    while target.exists() and target.read_bytes() != content:
+        number += 1
+        target = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    if not target.exists():
+        files.write_bytes(target, content)
+    return {"file": f"{path.parent.name}/{target.name}", "sha256": hashlib.sha256(content).hexdigest()}
+
+
+def code_archive() -> bytes:
+    """This package's own source as a tar file: sorted, and without times or owners."""
+    package = Path(__file__).parent
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
+        for name in files.walk(package):
+            if "__pycache__" not in name:
+                content = (package / name).read_bytes()
+                info = tarfile.TarInfo(f"pellucid/{name}")
+                info.size = len(content)
+                archive.addfile(info, io.BytesIO(content))
+    return buffer.getvalue()
+
+
+def environment_lock() -> bytes:
+    """name==version of every distribution pellucid stands on, as a requirements file."""
+    versions: dict[str, str] = {}
+    waiting = ["pellucid"]
+    while waiting:
+        name = waiting.pop()
+        try:
+            distribution = importlib.metadata.distribution(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue  # A dependency of another platform, or of an extra that is not installed.
+        key = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+        if key not in versions:
+            versions[key] = distribution.version
+            required = [requirement for requirement in distribution.requires or [] if "extra ==" not in requirement]
+            waiting += [match.group() for text in required if (match := re.match(r"[A-Za-z0-9._-]+", text))]
+    return "".join(f"{name}=={versions[name]}\n" for name in sorted(versions)).encode()
+
+
+def processor() -> str:
+    """The processor's own name, where the system tells it."""
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            lines = [line for line in file if line.startswith("model name")]
+    except FileNotFoundError:
+        lines = []
+    return lines[0].partition(":")[2].strip() if lines else platform.processor() or "unknown"

@@ -1,0 +1,85 @@
+"""Where a run stands."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import NotTrained, RunMissing
+from pellucid.recipe import FILE
+from pellucid.recipe import load as load_recipe
+from pellucid.record import digests
+from pellucid.recorder import LN2
+from pellucid.store import files, layout
+from pellucid.store.ledger import LedgerFile
+
+_STAGES = {
+    "documents": "data/documents/manifest.json",
+    "tokenizer": "data/tokenizer/manifest.json",
+    "shards": layout.DATA_MANIFEST,
+}
+
+
+def status(folder: Path) -> dict[str, Any]:
+    """What `pellucid status --json` prints. Raises RunMissing and what the readers raise."""
+    if not (folder / FILE).is_file():
+        raise RunMissing(path=folder)
+    recipe = load_recipe(folder)
+    about: dict[str, Any] = {
+        "run": recipe.name,
+        "folder": str(folder),
+        "sealed": (folder / layout.MANIFEST).is_file(),
+        "stages": {name: (folder / path).is_file() for name, path in _STAGES.items()},
+        "steps": recipe.train.steps,
+        "steps_done": 0,
+        "finished": False,
+        "tokens": "0",
+        "head": None,
+        "weights": None,
+        "loss": None,
+        "validation": [],
+        "anchors": layout.steps_in(folder / layout.ANCHORS),
+        "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
+    }
+    if about["stages"]["shards"]:
+        about["data"] = files.read_json(folder / layout.DATA_MANIFEST)["root"]
+    try:
+        ledger = LedgerFile(folder)
+    except NotTrained:
+        return about
+    entry = ledger.step(ledger.steps_done)
+    return about | {
+        "steps_done": ledger.steps_done,
+        "finished": ledger.ended,
+        "tokens": entry.get("tokens", "0"),
+        "head": ledger.head,
+        "weights": entry["weights"],
+        "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
+        "validation": [validation(body) for body in ledger.of_kind("validation")],
+    }
+
+
+def validation(body: dict[str, Any]) -> dict[str, Any]:
+    """A validation entry in numbers: over all sources, and for each."""
+    sources = [_source(one) for one in body["sources"]]
+    nats = math.fsum(one["loss_sum"] for one in sources)
+    tokens, size = sum(one["tokens"] for one in sources), sum(one["bytes"] for one in sources)
+    return {
+        "step": body["step"],
+        "loss": nats / tokens,
+        "bits_per_byte": nats / LN2 / size,
+        "sources": [{key: value for key, value in one.items() if key != "loss_sum"} for one in sources],
+    }
+
+
+def _source(one: dict[str, Any]) -> dict[str, Any]:
+    nats, tokens, size = digests.bits_float(one["loss_sum"]), int(one["tokens"]), int(one["bytes"])
+    return {
+        "source": one["source"],
+        "tokens": tokens,
+        "bytes": size,
+        "loss_sum": nats,
+        "loss": nats / tokens,
+        "bits_per_byte": nats / LN2 / size,
+    }

@@ -1,0 +1,172 @@
+"""What the ledger's entries say. One function makes each kind; docs/format.md describes them.
+
+Floats enter as hex bits, 64-bit integers as decimal strings, digests as hex.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pellucid.record import digests, merkle
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """The part of a sequence that one document fills, counted by its targets."""
+
+    row: int
+    document: int
+    start: int  # The first of its targets, 0 .. T-1.
+    tokens: int
+    loss_sum: float  # Nats, the exactly rounded sum over its targets.
+
+
+@dataclass(frozen=True, slots=True)
+class Microbatch:
+    """What one microbatch contributed; gradient_root is empty unless the recipe commits to it."""
+
+    tokens: int
+    loss_sum: float
+    gradient_root: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class StateRoots:
+    """The digests of a full training state."""
+
+    step: int
+    tensors: Mapping[str, Mapping[str, bytes]]  # Group -> tensor name -> leaf.
+
+    def group(self, name: str) -> bytes:
+        return digests.tensors_root(self.tensors[name])
+
+    @property
+    def weights(self) -> bytes:
+        return self.group("weights")
+
+    @property
+    def state(self) -> bytes:
+        return digests.state_root(self.step, {name: self.group(name) for name in self.tensors})
+
+
+def genesis(
+    *,
+    recipe: bytes,
+    recipe_version: int,
+    arithmetic: str,
+    pipeline: int,
+    data: str,
+    tokenizer: str,
+    initial: StateRoots,
+    stack: Mapping[str, str] | None,
+) -> dict[str, Any]:
+    """The first entry: everything the run follows from. stack is None on portable arithmetic."""
+    body: dict[str, Any] = {
+        "kind": "genesis",
+        "format": FORMAT,
+        "arithmetic": arithmetic,
+        "pipeline": pipeline,
+        "recipe_version": recipe_version,
+        "recipe": recipe.hex(),
+        "data": data,
+        "tokenizer": tokenizer,
+        "weights": initial.weights.hex(),
+        "state": initial.state.hex(),
+    }
+    if stack is not None:
+        body["stack"] = dict(stack)
+    return body
+
+
+def step(
+    *,
+    number: int,
+    tokens_so_far: int,
+    sequence_leaves: list[bytes],
+    microbatches: list[Microbatch],
+    segments: list[Segment],
+    loss: float,
+    lr: float,
+    grad_norm: float,
+    weight_norm: float,
+    after: StateRoots,
+) -> dict[str, Any]:
+    """One training step: what went in, what was lost, and the state it left."""
+    return {
+        "kind": "step",
+        "step": number,
+        "tokens": str(tokens_so_far),
+        "batch": merkle.root(sequence_leaves).hex(),
+        "microbatches": microbatches_root(microbatches).hex(),
+        "segments": segments_root(segments, len(sequence_leaves)).hex(),
+        "loss": digests.float_bits(loss),
+        "lr": digests.float_bits(lr),
+        "grad_norm": digests.float_bits(grad_norm),
+        "weight_norm": digests.float_bits(weight_norm),
+        "weights": after.weights.hex(),
+        "state": after.state.hex(),
+    }
+
+
+def segments_root(segments: list[Segment], rows: int) -> bytes:
+    """The root over the rows of a batch, a leaf each."""
+    by_row: list[list[tuple[int, int, int, float]]] = [[] for _ in range(rows)]
+    for segment in segments:
+        by_row[segment.row].append((segment.document, segment.start, segment.tokens, segment.loss_sum))
+    return merkle.root(digests.segments_leaf(row) for row in by_row)
+
+
+def microbatches_root(microbatches: list[Microbatch]) -> bytes:
+    return merkle.root(
+        digests.microbatch_leaf(index, one.tokens, one.loss_sum, one.gradient_root)
+        for index, one in enumerate(microbatches)
+    )
+
+
+def validation(number: int, sources: list[dict[str, Any]]) -> dict[str, Any]:
+    """Validation at a step; each source: name, loss sum (nats), target tokens, UTF-8 bytes."""
+    return {
+        "kind": "validation",
+        "step": number,
+        "sources": [
+            {
+                "source": one["source"],
+                "loss_sum": digests.float_bits(one["loss_sum"]),
+                "tokens": str(one["tokens"]),
+                "bytes": str(one["bytes"]),
+            }
+            for one in sources
+        ],
+    }
+
+
+def checkpoint(number: int, weights: str, tokenizer: str, architecture: Mapping[str, Any]) -> dict[str, Any]:
+    """A published checkpoint: the root over its weights, its tokenizer and its architecture."""
+    return {
+        "kind": "checkpoint",
+        "step": number,
+        "root": checkpoint_root(weights, tokenizer, architecture).hex(),
+    }
+
+
+def checkpoint_root(weights: str, tokenizer: str, architecture: Mapping[str, Any]) -> bytes:
+    parts = (bytes.fromhex(weights), bytes.fromhex(tokenizer), digests.of_value("architecture", architecture))
+    return merkle.root(merkle.leaf(b"pellucid checkpoint 1\0" + part) for part in parts)
+
+
+def end(number: int) -> dict[str, Any]:
+    return {"kind": "end", "step": number}
+
+
+def tensor_leaf_of(name: str, array: np.ndarray) -> bytes:
+    """The leaf of a contiguous array in memory; float32 is named F32, as safetensors names it."""
+    return digests.tensor_leaf(name, DTYPES[array.dtype.str], array.shape, digests.content_digest(array.data.cast("B")))
+
+
+DTYPES = {"<f4": "F32", "<f8": "F64", "<i8": "I64", "<u2": "U16", "<u4": "U32"}

@@ -1,0 +1,306 @@
+"""The joint between training and record: events go in; ledger, metrics, anchors and checkpoints come out.
+
+It wraps any trainer that can show its state as named arrays:
+
+    with Recorder(folder, recipe, identity, after=step) as record:
+        record.begin(groups)                      # the state before the first step
+        for stepped, groups in my_trainer():
+            record.step(stepped, groups)          # one ledger entry, metrics rows
+            record.keep(groups)                   # checkpoint and anchor, where they are due
+        record.end(groups)
+
+A step that is taken again, after a crash, is compared with the entry that exists; only what is new is
+appended. Files are written by one thread beside the training, in order: metrics, checkpoint, anchor.
+An anchor therefore means that everything up to its step is on disk.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import queue
+import resource
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid import huggingface
+from pellucid.errors import LedgerDiffers
+from pellucid.recipe import Recipe
+from pellucid.record import digests, entries
+from pellucid.record.entries import Segment, StateRoots
+from pellucid.store import anchors, files, layout, log, metrics, tensors
+from pellucid.train.events import Batch, Groups, Stepped, Validated
+
+PIPELINE = 1
+LN2 = 0.6931471805599453
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a run follows from besides its recipe."""
+
+    data: str  # Hex: the data root.
+    tokenizer: str  # Hex: the tokenizer's digest.
+    arithmetic: str  # "native 1".
+    stack: dict[str, str] | None  # What native bits depend on; None on portable arithmetic.
+    config: dict[str, Any]  # The checkpoints' config.json.
+
+
+class Ledger:
+    """The ledger of a run that goes on after a step: compares what exists, then appends."""
+
+    def __init__(self, path: Path, after: int | None) -> None:
+        self._log = log.Log(path)
+        self.torn = self._log.torn
+        self._existing = self._after(path, after)
+        self._next = next(self._existing, None)
+        self.place: tuple[int, str] | None = None  # Index and digest of the last step's entry.
+
+    def _after(self, path: Path, after: int | None) -> Iterator[Any]:
+        """The entries that will be made again: those after a step's and the end, or all of them."""
+        for entry in itertools.islice(log.read(path), self._log.count):
+            if after is None or entry.body["kind"] == "end" or entry.body.get("step", 0) > after:
+                yield entry
+
+    def put(self, body: dict[str, Any]) -> None:
+        if self._next is None:
+            digest, n = self._log.append(body), self._log.count - 1
+        else:
+            entry, self._next = self._next, next(self._existing, None)
+            _compare(entry.body, body)
+            digest, n = entry.digest, entry.n
+        if body["kind"] in ("genesis", "step"):
+            self.place = (n, digest)
+
+    def sync(self) -> None:
+        self._log.sync()
+
+    def close(self) -> None:
+        self._log.close()
+
+
+def _compare(recorded: dict[str, Any], found: dict[str, Any]) -> None:
+    """Raises LedgerDiffers with the first field that is not as recorded."""
+    for field in dict.fromkeys([*found, *recorded]):
+        if field not in ("prev", "n") and recorded.get(field) != found.get(field):
+            where = f"step {found['step']}" if "step" in found else "genesis"
+            if found["kind"] not in ("step", "genesis"):
+                where += f", {found['kind']}"
+            raise LedgerDiffers(where=where, field=field, found=found.get(field), recorded=recorded.get(field))
+
+
+class Recorder:
+    """See the module. Raises LedgerDiffers, DiskFull, NoPermission, LedgerBroken."""
+
+    def __init__(self, folder: Path, recipe: Recipe, identity: Identity, after: int | None = None) -> None:
+        self.folder, self.recipe, self.identity = folder, recipe, identity
+        self._ledger = Ledger(folder / layout.LEDGER, after)
+        self.torn = self._ledger.torn
+        self._metrics = metrics.Metrics(folder)
+        self._metrics.forget_after(-1 if after is None else after)
+        self._roots: StateRoots | None = None
+        self._step, self._epoch_tokens = after or 0, recipe.train.batch * recipe.model.context
+        self._writer = Writer()
+
+    def __enter__(self) -> Recorder:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.close()
+        self._ledger.close()
+
+    def begin(self, groups: Groups) -> None:
+        """The genesis, from the state before the first step."""
+        self._roots = tensors.state_roots(0, groups)
+        self._ledger.put(genesis_of(self.recipe, self.identity, self._roots))
+
+    def step(self, stepped: Stepped, groups: Groups) -> None:
+        """One step: its ledger entry and its rows."""
+        self._step = stepped.batch.step
+        self._roots = tensors.state_roots(self._step, groups)
+        segments = segments_of(stepped.batch, stepped.losses_BT)
+        self._ledger.put(step_entry(stepped, segments, self._roots, self.recipe, self.identity))
+        self._add_rows(stepped, segments)
+
+    def validation(self, validated: Validated) -> None:
+        self._ledger.put(entries.validation(validated.step, validated.sources))
+        for one in validated.sources:
+            nats, tokens, size = one["loss_sum"], one["tokens"], one["bytes"]
+            bits_per_byte = nats / LN2 / size
+            self._metrics.add("validation", self._step, one["source"], tokens, size, nats, nats / tokens, bits_per_byte)
+
+    def keep(self, groups: Groups, force: bool = False) -> None:
+        """Store the state where the recipe wants a checkpoint and the placement an anchor.
+
+        force stores an anchor whatever the placement says. Waits for the disk only where the
+        previous state is still being written.
+        """
+        step, recipe = self._step, self.recipe
+        checkpoint, anchor = recipe.scheduled(recipe.checkpoints.every, step), force or recipe.anchored(step)
+        if checkpoint:
+            roots = self._current()
+            self._ledger.put(
+                entries.checkpoint(step, roots.weights.hex(), self.identity.tokenizer, self.identity.config)
+            )
+        if checkpoint or anchor:
+            copies = {group: {name: array.copy() for name, array in g.items()} for group, g in groups.items()}
+            about, rows = self._about(), self._metrics.take()
+            self._writer.put(lambda: self._write(step, copies, about, rows, checkpoint, anchor))
+
+    def end(self) -> None:
+        """The last entry, the metrics in one file a table, and everything on disk."""
+        self._ledger.put(entries.end(self._step))
+        self._writer.drain()
+        self._ledger.sync()
+        self._metrics.join()
+
+    def flush(self) -> None:
+        """Wait until everything handed over is on disk."""
+        self._writer.drain()
+
+    def _current(self) -> StateRoots:
+        assert self._roots is not None, "keep() comes after begin() or step()"
+        return self._roots
+
+    def _about(self) -> dict[str, Any]:
+        assert self._ledger.place is not None, "keep() comes after begin() or step()"
+        return anchors.about(self._step, self._step * self._epoch_tokens, *self._ledger.place, self._current())
+
+    def _write(self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool) -> None:
+        # In this order: the anchor says that all before it is complete.
+        self._ledger.sync()
+        self._metrics.write_part(step, rows)
+        if checkpoint:
+            write_checkpoint(self.folder, layout.checkpoint(self.folder, step), groups, about, self.identity.config)
+        if anchor:
+            weights = layout.checkpoint(self.folder, step) / anchors.WEIGHTS if checkpoint else None
+            anchors.write(layout.anchor(self.folder, step), groups, about, weights)
+
+    def _add_rows(self, stepped: Stepped, segments: list[Segment]) -> None:
+        batch, step, add = stepped.batch, stepped.batch.step, self._metrics.add
+        tokens = stepped.losses_BT.size
+        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        rate = tokens / stepped.seconds
+        loss = loss_of(segments)
+        add("steps", step, int(batch.epochs_B[-1]), step * tokens, loss, stepped.lr, stepped.grad_norm,
+            stepped.weight_norm, stepped.seconds, rate, memory)  # fmt: skip
+        by_row: dict[int, list[float]] = {}
+        for one in segments:
+            add("segments", step, one.row, one.document, one.start, one.tokens, one.loss_sum)
+            by_row.setdefault(one.row, []).append(one.loss_sum)
+        by_source: dict[str, list[float]] = {}
+        for row, source in enumerate(batch.sources_B):
+            add("sequences", step, row, int(batch.epochs_B[row]), source, int(batch.sequences_B[row]),
+                tokens // len(batch.sources_B), math.fsum(by_row[row]))  # fmt: skip
+            by_source.setdefault(source, []).extend(by_row[row])
+        for source, sums in sorted(by_source.items()):
+            add("sources", step, source, batch.sources_B.count(source) * tokens // len(batch.sources_B), math.fsum(sums))
+
+
+def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[str, Any]:
+    return entries.genesis(
+        recipe=recipe.digest(),
+        recipe_version=recipe.version,
+        arithmetic=identity.arithmetic,
+        pipeline=PIPELINE,
+        data=identity.data,
+        tokenizer=identity.tokenizer,
+        initial=initial,
+        stack=identity.stack,
+    )
+
+
+def step_entry(
+    stepped: Stepped, segments: list[Segment], after: StateRoots, recipe: Recipe, identity: Identity
+) -> dict[str, Any]:
+    """The ledger entry of a step: the recorder writes it, an audit makes it again."""
+    batch = stepped.batch
+    pairs = zip(batch.sequences_B, batch.tokens_BS, strict=True)
+    return entries.step(
+        number=batch.step,
+        tokens_so_far=batch.step * stepped.losses_BT.size,
+        sequence_leaves=[digests.sequence_leaf(recipe.seed, int(sequence), row) for sequence, row in pairs],
+        microbatches=stepped.microbatches,
+        segments=segments,
+        loss=loss_of(segments),
+        lr=stepped.lr,
+        grad_norm=stepped.grad_norm,
+        weight_norm=stepped.weight_norm,
+        after=after,
+    )
+
+
+def segments_of(batch: Batch, losses_BT: np.ndarray) -> list[Segment]:
+    """The segments of a batch by its targets, each with the exactly rounded sum of its losses.
+
+    math.fsum gives the float64 nearest to the exact sum, whatever the order: nothing to agree on.
+    """
+    targets_BT = batch.documents_BS[:, 1:]
+    starts_BT = np.ones(targets_BT.shape, bool)
+    starts_BT[:, 1:] = targets_BT[:, 1:] != targets_BT[:, :-1]
+    rows, starts = np.nonzero(starts_BT)
+    T = targets_BT.shape[1]
+    ends = np.append(rows[1:] * T + starts[1:], targets_BT.size)
+    documents, losses = targets_BT[rows, starts].tolist(), losses_BT.ravel().tolist()
+    return [
+        Segment(row, document, start, end - (row * T + start), math.fsum(losses[row * T + start : end]))
+        for row, start, document, end in zip(rows.tolist(), starts.tolist(), documents, ends.tolist(), strict=True)
+    ]
+
+
+def loss_of(segments: list[Segment]) -> float:
+    """The mean loss of a step in nats per token, from its segments alone."""
+    return math.fsum(one.loss_sum for one in segments) / sum(one.tokens for one in segments)
+
+
+def write_checkpoint(folder: Path, target: Path, groups: Groups, about: dict[str, Any], config: dict[str, Any]) -> None:
+    """A complete Hugging Face folder; the weights are linked where they are stored already."""
+    identity = {key: value for key, value in about.items() if key != "tensors"}
+    stored = huggingface.stored_weights(folder, about["step"])
+    with files.whole_folder(target) as partial:
+        if stored is None or stored.parent == target:
+            tensors.write(partial / anchors.WEIGHTS, groups["weights"], anchors.weights_metadata(about))
+            stored = partial / anchors.WEIGHTS
+        huggingface.write_checkpoint(partial, stored, folder / layout.TOKENIZER, config, identity)
+
+
+class Writer:
+    """One thread that writes files in the order given; its error is raised at the next call."""
+
+    def __init__(self) -> None:
+        self._jobs: queue.Queue[Any] = queue.Queue(maxsize=1)
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)
+        self._thread.start()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                if self._error is None:  # After a failure nothing later may appear.
+                    job()
+            except BaseException as error:  # noqa: BLE001 - handed to the training thread whole.
+                self._error = error
+            finally:
+                self._jobs.task_done()
+        self._jobs.task_done()
+
+    def put(self, job: Any) -> None:
+        self._raise()
+        self._jobs.put(job)
+
+    def drain(self) -> None:
+        self._jobs.join()
+        self._raise()
+
+    def close(self) -> None:
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _raise(self) -> None:
+        if self._error is not None:
+            raise self._error

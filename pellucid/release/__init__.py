@@ -1,0 +1,1 @@
+"""The release: sealing a run folder, and checking one without torch."""

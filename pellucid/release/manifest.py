@@ -1,0 +1,125 @@
+"""The manifest: the path, size and SHA-256 of every file of a release, written when it is sealed.
+
+One JSON object a line. The first names the format, the run and its head, the last the SHA-256 of all
+lines before it; between them the files, sorted by path.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pellucid.errors import FormatInvalid, FormatTooNew, PathUnsafe
+from pellucid.record.verdict import Problem
+from pellucid.store import files, layout
+
+FORMAT = 1
+MAX_LINE = 16 << 10
+
+
+class File(NamedTuple):
+    path: str
+    size: int
+    sha256: str
+
+
+class Manifest(NamedTuple):
+    head: str
+    files: list[File]
+
+
+def write(folder: Path, name: str, head: str) -> int:
+    """Write the manifest of everything in folder; returns the number of files. Same files, same bytes."""
+    paths = [path for path in files.walk(folder) if path != layout.MANIFEST]
+    with ThreadPoolExecutor(2) as pool:
+        hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
+    lines = [_line({"pellucid": FORMAT, "run": name, "head": head, "files": len(paths)})]
+    for path, sha256 in zip(paths, hashes, strict=True):
+        lines.append(_line({"path": path, "size": (folder / path).stat().st_size, "sha256": sha256}))
+    content = b"".join(lines)
+    files.write_bytes(folder / layout.MANIFEST, content + _line({"sha256": hashlib.sha256(content).hexdigest()}))
+    return len(paths)
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a release. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
+    path = folder / layout.MANIFEST
+    running, listed, head = hashlib.sha256(), [], None
+    with files.named_errors(path, "read"), path.open("rb") as file:
+        line = file.readline(MAX_LINE)
+        while following := file.readline(MAX_LINE):
+            value = _value(path, line)
+            if head is None:
+                head = _head(path, value)
+            else:
+                listed.append(_file(folder, path, value))
+            running.update(line)
+            line = following
+    if head is None or _value(path, line) != {"sha256": running.hexdigest()}:
+        raise FormatInvalid(path=path, detail="does not end with the SHA-256 of its own lines")
+    if [one.path for one in listed] != sorted({one.path for one in listed}, key=str.encode):
+        raise FormatInvalid(path=path, detail="names a file twice, or out of order")
+    return Manifest(head, listed)
+
+
+def _value(path: Path, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not line.endswith(b"\n"):
+        raise FormatInvalid(path=path, detail="has a line that is not a JSON object")
+    return value
+
+
+def _head(path: Path, value: dict[str, Any]) -> str:
+    version, head = value.get("pellucid"), value.get("head")
+    if not isinstance(version, int) or not isinstance(head, str):
+        raise FormatInvalid(path=path, detail="does not begin with its format and head")
+    if version > FORMAT:
+        raise FormatTooNew(path=path, found=version, known=FORMAT)
+    return head
+
+
+def _file(folder: Path, path: Path, value: dict[str, Any]) -> File:
+    name, size, sha256 = value.get("path"), value.get("size"), value.get("sha256")
+    if not isinstance(name, str) or type(size) is not int or not isinstance(sha256, str):
+        raise FormatInvalid(path=path, detail="has a line without path, size and sha256")
+    files.inside(folder, name, str(path))
+    return File(name, size, sha256)
+
+
+def check(folder: Path) -> Iterator[Problem]:
+    """Every file of a release that is missing, added, or not the one that was sealed."""
+    try:
+        manifest = read(folder)
+    except (FormatInvalid, FormatTooNew, PathUnsafe) as error:
+        yield Problem(error.name, layout.MANIFEST, str(error))
+        return
+    named = {one.path for one in manifest.files}
+    for path in files.walk(folder):
+        if path not in named and path != layout.MANIFEST:
+            yield Problem("FileAdded", path, "is not in the manifest")
+    with ThreadPoolExecutor(2) as pool:
+        for problem in pool.map(lambda one: _check_file(folder, one), manifest.files):
+            if problem:
+                yield problem
+
+
+def _check_file(folder: Path, one: File) -> Problem | None:
+    path = folder / one.path
+    if not path.is_file():
+        return Problem("FileMissing", one.path, "is in the manifest and not in the folder")
+    size = path.stat().st_size
+    if size != one.size:
+        return Problem("FileDiffers", one.path, f"is {size} bytes long, and was {one.size} when sealed")
+    found = files.sha256_file(path)
+    return None if found == one.sha256 else Problem("FileDiffers", one.path, f"has the SHA-256 {found}, not {one.sha256}")

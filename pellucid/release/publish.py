@@ -1,0 +1,54 @@
+"""Publish: seal a finished run folder in place, and copy it where asked."""
+
+from __future__ import annotations
+
+import shutil
+from importlib import resources
+from pathlib import Path
+
+from pellucid.errors import FolderTaken, NotFinished
+from pellucid.recipe import load as load_recipe
+from pellucid.release import manifest, readme
+from pellucid.store import files, layout
+from pellucid.store.ledger import LedgerFile
+
+
+def publish(folder: Path, to: Path | None = None) -> dict[str, object]:
+    """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
+
+    Returns what was sealed. Raises NotFinished, NotTrained, RunBusy, FolderTaken, DiskFull.
+    """
+    recipe = load_recipe(folder)
+    if to is not None and to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise FolderTaken(path=to, found="something")
+    with files.locked(folder):
+        ledger = LedgerFile(folder)
+        if not ledger.ended or not (folder / "model.safetensors").is_file():
+            raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
+        files.remove_partial(folder)
+        if not (folder / "LICENSE").exists():
+            files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())
+        files.write_text(folder / "README.md", readme.readme(folder))
+        count = manifest.write(folder, recipe.name, ledger.head)
+        if to is not None:
+            _copy(folder, to)
+    return {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": _size(folder)}
+
+
+def _copy(folder: Path, to: Path) -> None:
+    """The sealed files and no others; hard links where the file system allows them."""
+    with files.whole_folder(to) as partial:
+        for one in manifest.read(folder).files:
+            target = partial / one.path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            files.link_or_copy(folder / one.path, target)
+        shutil.copyfile(folder / layout.MANIFEST, partial / layout.MANIFEST)
+
+
+def _size(folder: Path) -> int:
+    """Bytes on disk: a file linked in several places counts once."""
+    seen = {}
+    for path in files.walk(folder):
+        about = (folder / path).stat()
+        seen[(about.st_dev, about.st_ino)] = about.st_size
+    return sum(seen.values())

@@ -1,0 +1,1 @@
+"""Any step again: its inputs, its state, and whether its bits are those the ledger records."""

@@ -1,0 +1,84 @@
+"""Everything the training of a run follows from, read from its folder and held against its ledger."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid import huggingface
+from pellucid.data.streams import Shards
+from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
+from pellucid.recipe import FILE, Recipe
+from pellucid.record import entries
+from pellucid.recorder import Identity
+from pellucid.store import files, layout
+from pellucid.store.ledger import LedgerFile
+from pellucid.train import loop
+
+
+@dataclass(frozen=True, slots=True)
+class Inputs:
+    folder: Path
+    recipe: Recipe
+    shards: Shards
+    vocabulary: int
+    identity: Identity
+    ledger: LedgerFile | None  # None before the first entry.
+
+    def recorded(self) -> LedgerFile:
+        if self.ledger is None:
+            raise NotTrained(path=self.folder, detail="its ledger is empty")
+        return self.ledger
+
+
+def load(folder: Path, recipe: Recipe) -> Inputs:
+    """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged."""
+    if not (folder / layout.DATA_MANIFEST).is_file():
+        raise StageNotReady(stage="train", needs="shards", path=folder)
+    data = files.read_json(folder / layout.DATA_MANIFEST)
+    tokenizer = files.read_json(folder / layout.TOKENIZER / "manifest.json")
+    ledger = _ledger(folder)
+    recorded = ledger.genesis.get("stack", {}) if ledger else {}
+    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or os.cpu_count() or 1
+    loop.configure(recipe, threads)
+    identity = Identity(
+        data=data["root"],
+        tokenizer=tokenizer["digest"],
+        arithmetic=f"{recipe.train.arithmetic} 1",
+        stack=loop.stack(recipe, threads),
+        config=huggingface.architecture(recipe.model, tokenizer["vocabulary"], tokenizer["document_token"]),
+    )
+    if ledger:
+        _check(folder, recipe, identity, ledger)
+    return Inputs(folder, recipe, Shards.open(folder), tokenizer["vocabulary"], identity, ledger)
+
+
+def _ledger(folder: Path) -> LedgerFile | None:
+    try:
+        return LedgerFile(folder)
+    except NotTrained:
+        return None
+
+
+def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile) -> None:
+    genesis = ledger.genesis
+    check_recipe(folder, recipe, genesis)
+    if genesis["data"] != identity.data:
+        raise DataDiffers(pinned=genesis["data"], found=identity.data)
+    recorded, found = genesis.get("stack", {}), identity.stack or {}
+    if recorded != found:
+        names = [key for key in sorted({*recorded, *found}) if recorded.get(key) != found.get(key)]
+        detail = ", ".join(f"{key}: {recorded.get(key)} there, {found.get(key)} here" for key in names)
+        raise StackDiffers(recorded=_words(recorded), found=_words(found), detail=detail)
+
+
+def check_recipe(folder: Path, recipe: Recipe, genesis: dict[str, object]) -> None:
+    """Raises RecipeChanged where recipe.toml is no longer the one the run was begun with."""
+    if genesis["recipe"] != recipe.digest().hex():
+        detail = f"ledger format {entries.FORMAT}, recipe version {genesis['recipe_version']}"
+        raise RecipeChanged(path=folder / FILE, found=recipe.digest().hex(), recorded=genesis["recipe"], detail=detail)
+
+
+def _words(stack: dict[str, str]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in stack.items())

@@ -1,0 +1,79 @@
+"""The state of any step: the nearest anchor before it, and the steps from there taken again."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.errors import LedgerDiffers, StateDiffers, StepUnknown
+from pellucid.recorder import segments_of, step_entry
+from pellucid.replay.inputs import Inputs
+from pellucid.store import anchors, layout
+from pellucid.train import loop
+from pellucid.train.events import Stepped
+from pellucid.train.state import State, initial, restored
+
+Watch = Callable[[int, int], None]  # (steps replayed, steps to replay)
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One step taken again: the entry it makes and the one recorded."""
+
+    stepped: Stepped
+    found: dict[str, Any]
+    recorded: dict[str, Any]
+
+    def differing(self) -> list[str]:
+        return [key for key in self.found if self.found[key] != self.recorded.get(key)]
+
+
+def nearest(inputs: Inputs, step: int) -> int | None:
+    """The last anchor at or before a step; None where there is none and the seed must do."""
+    stored = [anchor for anchor in layout.steps_in(inputs.folder / layout.ANCHORS) if anchor <= step]
+    return stored[-1] if stored else None
+
+
+def anchored_state(inputs: Inputs, anchor: int | None) -> State:
+    """The state of an anchor, checked against the ledger; for None the initial one, from the seed.
+
+    Raises StateDiffers, FormatInvalid.
+    """
+    recorded = inputs.recorded().step(anchor or 0)["state"]
+    if anchor is not None:
+        return restored(inputs.recipe, inputs.vocabulary, anchor, anchors.check(inputs.folder, anchor, recorded))
+    state = initial(inputs.recipe, inputs.vocabulary)
+    found = state.roots().state.hex()
+    if found != recorded:
+        raise StateDiffers(path="the initial state", found=found, recorded=recorded, step=0, blame="")
+    return state
+
+
+def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
+    """Take the steps after state's up to `last` again, each beside what the ledger records."""
+    recorded = (body for body in inputs.recorded().between(state.step + 1, last) if body["kind"] == "step")
+    for stepped in loop.steps(state, inputs.recipe, inputs.shards, last):
+        roots = state.roots()
+        segments = segments_of(stepped.batch, stepped.losses_BT)
+        found = step_entry(stepped, segments, roots, inputs.recipe, inputs.identity)
+        yield Replayed(stepped, found, next(recorded, {}))
+
+
+def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
+    """The state of a step, equal to the recorded one. Raises StepUnknown, StateDiffers, LedgerDiffers."""
+    done = inputs.recorded().steps_done
+    if step > done:
+        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {done}")
+    state = anchored_state(inputs, nearest(inputs, step))
+    start = state.step
+    for replayed in replay(inputs, state, step):
+        for field in replayed.differing():
+            raise LedgerDiffers(
+                where=f"step {state.step}",
+                field=field,
+                found=replayed.found[field],
+                recorded=replayed.recorded.get(field),
+            )
+        watch(state.step - start, step - start)
+    return state

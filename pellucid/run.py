@@ -1,0 +1,146 @@
+"""All stages of a run, in order: each reads folders and writes one, and a finished one is not redone."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+from pellucid import huggingface
+from pellucid.data import documents, shards, sources, tokenizer
+from pellucid.errors import PellucidError, RunMissing, StageUnknown, Stopped
+from pellucid.journal import Journal
+from pellucid.recipe import FILE, Recipe
+from pellucid.recipe import load as load_recipe
+from pellucid.store import anchors, files, layout
+
+STAGES = ("documents", "tokenizer", "shards", "train")
+
+
+class Watcher(Protocol):
+    """Who looks on: the terminal, or nobody."""
+
+    def progress(self, stage: str, done: int, total: int | None, unit: str) -> None: ...
+    def begin(self, first: int, last: int) -> None: ...
+    def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None: ...
+    def validation(self, step: int, sources: list[dict[str, Any]]) -> None: ...
+    def note(self, text: str) -> None: ...
+
+
+def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
+    """Do every stage that is not done yet, or one. Raises the errors of the stages, RunBusy, Stopped."""
+    if only is not None and only not in STAGES:
+        raise StageUnknown(stage=only, known=", ".join(STAGES))
+    if not (folder / FILE).is_file():
+        raise RunMissing(path=folder)
+    recipe = load_recipe(folder)
+    with files.locked(folder), Journal(folder) as journal:
+        removed = files.remove_partial(folder)
+        journal.start()
+        if removed:
+            journal.note("repair", removed=", ".join(removed))
+        try:
+            _stages(folder, recipe, journal, watcher, only)
+        except PellucidError as error:
+            journal.note("stop", error=error.name, detail=error)
+            raise
+
+
+def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None) -> None:
+    stages: dict[str, Callable[[], bool]] = {
+        "documents": lambda: documents.prepare(recipe, folder, watcher.progress),
+        "tokenizer": lambda: tokenizer.prepare(recipe, folder, watcher.progress),
+        "shards": lambda: shards.prepare(recipe, folder, watcher.progress),
+        "train": lambda: train(folder, recipe, journal, watcher),
+    }
+    if not (folder / layout.DATA_MANIFEST).is_file():
+        sources.check(recipe, folder)
+    for name in STAGES if only is None else (only,):
+        started = time.perf_counter()
+        if stages[name]() is not False:
+            journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")
+
+
+def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> bool:
+    """The stage "train", from where it stands; whether there was anything to do."""
+    from pellucid.recorder import Recorder, loss_of, segments_of
+    from pellucid.replay import inputs as replay_inputs
+    from pellucid.replay.materialise import anchored_state
+    from pellucid.train import loop
+    from pellucid.train.state import initial
+
+    inputs = replay_inputs.load(folder, recipe)
+    if inputs.ledger and inputs.ledger.ended and (folder / huggingface.WEIGHTS).is_file():
+        return False
+    after = _last_anchor(folder, inputs.ledger.steps_done) if inputs.ledger else None
+    if after is not None:
+        journal.note("resume", step=after)
+        watcher.note(f"Continuing from step {after}.")
+    with Recorder(folder, recipe, inputs.identity, after) as record, _stop_signals() as stop:
+        if record.torn:
+            journal.note("repair", removed=f"{record.torn} bytes of an unfinished ledger entry")
+        state = initial(recipe, inputs.vocabulary) if after is None else anchored_state(inputs, after)
+        watcher.begin(state.step, recipe.train.steps)
+        if after is None:
+            record.begin(state.groups())
+            _validate(state, inputs, record, watcher)
+            record.keep(state.groups())
+        for stepped in loop.steps(state, recipe, inputs.shards, recipe.train.steps):
+            record.step(stepped, state.groups())
+            loss = loss_of(segments_of(stepped.batch, stepped.losses_BT))
+            watcher.step(state.step, loss, stepped.losses_BT.size / stepped.seconds, stepped.lr)
+            if recipe.scheduled(recipe.validation.every, state.step):
+                _validate(state, inputs, record, watcher)
+            record.keep(state.groups(), force=bool(stop))
+            if stop and state.step < recipe.train.steps:
+                record.flush()
+                raise Stopped(signal=stop[0], step=state.step, path=folder)
+        record.end()
+    _finish(folder, recipe, inputs.identity.config)
+    journal.note("finish", step=recipe.train.steps)
+    return True
+
+
+def _validate(state: Any, inputs: Any, record: Any, watcher: Watcher) -> None:
+    from pellucid.train import loop
+
+    validated = loop.validate(state, inputs.recipe, inputs.shards)
+    record.validation(validated)
+    watcher.validation(validated.step, validated.sources)
+
+
+def _last_anchor(folder: Path, recorded: int) -> int | None:
+    """The last anchor of a step that the ledger has: a ledger may lose its tail to a power cut."""
+    stored = [step for step in layout.steps_in(folder / layout.ANCHORS) if step <= recorded]
+    return stored[-1] if stored else None
+
+
+def _finish(folder: Path, recipe: Recipe, config: dict[str, Any]) -> None:
+    """The run folder itself becomes the final checkpoint; anchors kept for a stop only are removed."""
+    final = layout.checkpoint(folder, recipe.train.steps)
+    for step in layout.steps_in(folder / layout.ANCHORS):
+        if not recipe.anchored(step):
+            anchors.remove(folder, step)
+    identity = files.read_json(final / "pellucid.json")
+    huggingface.write_checkpoint(folder, final / huggingface.WEIGHTS, folder / layout.TOKENIZER, config, identity)
+
+
+@contextlib.contextmanager
+def _stop_signals() -> Iterator[list[str]]:
+    """A list that SIGTERM or the first Ctrl-C puts its name into; a second Ctrl-C interrupts at once."""
+    received: list[str] = []
+
+    def handle(number: int, _: object) -> None:
+        if received and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        received.append(signal.Signals(number).name)
+
+    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield received
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

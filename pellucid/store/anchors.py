@@ -1,0 +1,91 @@
+"""Anchors: full training states on disk, each a folder with its weights, its moments and what they are.
+
+The weights file is the very one of that step's checkpoint, where there is one.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.errors import FormatInvalid, StateDiffers
+from pellucid.record.entries import StateRoots
+from pellucid.store import files, layout, tensors
+
+WEIGHTS, MOMENTS, ABOUT = "model.safetensors", "optimizer.safetensors", "anchor.json"
+
+Groups = Mapping[str, Mapping[str, np.ndarray]]
+
+
+def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path | None) -> None:
+    """Write a state as a whole folder; weights is a file that holds them already, or None."""
+    moments = {f"{group}/{name}": a for group, arrays in groups.items() if group != "weights" for name, a in arrays.items()}
+    with files.whole_folder(target) as partial:
+        if weights is None:
+            tensors.write(partial / WEIGHTS, groups["weights"], weights_metadata(about))
+        else:
+            files.link_or_copy(weights, partial / WEIGHTS)
+        tensors.write(partial / MOMENTS, moments, {"step": str(about["step"])})
+        files.write_json(partial / ABOUT, about)
+
+
+def about(step: int, tokens: int, entry: int, digest: str, roots: StateRoots) -> dict[str, Any]:
+    """What an anchor or a checkpoint says of itself."""
+    return {
+        "format": 1,
+        "step": step,
+        "tokens": str(tokens),
+        "ledger_entry": entry,
+        "ledger_digest": digest,
+        "weights": roots.weights.hex(),
+        "state": roots.state.hex(),
+        "tensors": {g: {name: leaf.hex() for name, leaf in sorted(t.items())} for g, t in sorted(roots.tensors.items())},
+    }
+
+
+def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata of a weights file; "format" is what transformers asks for."""
+    named = ("step", "tokens", "ledger_entry", "ledger_digest", "weights")
+    return {"format": "pt", **{key: str(about[key]) for key in named}}
+
+
+def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of an anchor, mapped from disk, unchecked. Raises FormatInvalid."""
+    place = layout.anchor(folder, step)
+    groups: dict[str, dict[str, np.ndarray]] = {"weights": tensors.Tensors(place / WEIGHTS).arrays()}
+    for key, array in tensors.Tensors(place / MOMENTS).arrays().items():
+        group, _, name = key.partition("/")
+        groups.setdefault(group, {})[name] = array
+    return groups
+
+
+def check(folder: Path, step: int, recorded: str) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of an anchor whose root is the one recorded for its step. Raises StateDiffers."""
+    groups = read(folder, step)
+    roots = tensors.state_roots(step, groups)
+    if roots.state.hex() != recorded:
+        place = layout.anchor(folder, step)
+        raise StateDiffers(path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=_blame(place, roots))
+    return groups
+
+
+def _blame(place: Path, roots: StateRoots) -> str:
+    """Which tensors differ from what anchor.json says of them."""
+    try:
+        said = files.read_json(place / ABOUT)["tensors"]
+        pairs = [(g, n) for g, t in sorted(roots.tensors.items()) for n, leaf in sorted(t.items()) if said[g][n] != leaf.hex()]
+    except (FormatInvalid, KeyError, TypeError, OSError):
+        return ""
+    return f" (differing: {', '.join(f'{g} {n}' for g, n in pairs[:3])}{', …' if len(pairs) > 3 else ''})" if pairs else ""
+
+
+def remove(folder: Path, step: int) -> None:
+    """Remove an anchor at once: it is renamed before its files go."""
+    place = layout.anchor(folder, step)
+    gone = place.with_name(files.TEMPORARY + place.name)
+    place.rename(gone)
+    shutil.rmtree(gone)

@@ -1,0 +1,72 @@
+"""An append-only chain on disk: the ledger and the journal are two of these."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import LedgerBroken
+from pellucid.record import chain
+from pellucid.store import files
+
+
+class Log:
+    """A chain being written. Opening it checks the whole chain and removes a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.head = chain.START
+        self.count = 0
+        self.torn = 0  # Bytes of a line that a killed process left unfinished.
+        with files.named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._cut_torn_line()
+        for entry in read(path):
+            if entry.problem:
+                os.close(self._file)
+                raise LedgerBroken(path=path, where=f"entry {entry.n}", detail=entry.problem)
+            self.head, self.count = entry.digest, entry.n + 1
+
+    def _cut_torn_line(self) -> None:
+        size = os.fstat(self._file).st_size
+        tail = os.pread(self._file, chain.MAX_LINE, max(0, size - chain.MAX_LINE))
+        self.torn = len(tail) - (tail.rfind(b"\n") + 1)
+        if self.torn:
+            os.ftruncate(self._file, size - self.torn)
+
+    def append(self, body: dict[str, Any]) -> str:
+        """Add an entry in one write; returns its digest. A write that fails leaves the file as it was."""
+        line = chain.line_of(self.head, self.count, body)
+        size = os.fstat(self._file).st_size
+        with files.named_errors(self.path):
+            try:
+                if os.write(self._file, line) != len(line):
+                    os.write(self._file, b"")  # A short write means a full disk; ask for its error.
+                    raise OSError(28, "short write")
+            except OSError:
+                os.ftruncate(self._file, size)
+                raise
+        self.head, self.count = chain.digest_of(line), self.count + 1
+        return self.head
+
+    def sync(self) -> None:
+        with files.named_errors(self.path):
+            os.fsync(self._file)
+
+    def close(self) -> None:
+        os.close(self._file)
+
+
+def read(path: Path) -> Iterator[chain.Entry]:
+    """The entries of a chain on disk, one line in memory at a time."""
+    with files.named_errors(path, "read"), path.open("rb") as file:
+        yield from chain.read(_lines(file))
+
+
+def _lines(file: Any) -> Iterator[bytes]:
+    # readline with a bound: a hostile file without line breaks must not fill the memory.
+    while line := file.readline(chain.MAX_LINE + 2):
+        yield line

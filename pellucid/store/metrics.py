@@ -1,0 +1,132 @@
+"""The published numbers: Parquet tables, written in parts while a run goes on and joined at its end."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pellucid.errors import FormatInvalid
+from pellucid.store import files, layout
+
+I64, F64, TEXT = pa.int64(), pa.float64(), pa.string()
+
+TABLES: dict[str, pa.Schema] = {
+    "steps": pa.schema(
+        {
+            "step": I64,
+            "epoch": I64,
+            "tokens": I64,
+            "loss": F64,
+            "lr": F64,
+            "grad_norm": F64,
+            "weight_norm": F64,
+            "seconds": F64,
+            "tokens_per_second": F64,
+            "memory_bytes": I64,
+        }
+    ),
+    "sequences": pa.schema(
+        {"step": I64, "row": I64, "epoch": I64, "source": TEXT, "sequence": I64, "tokens": I64, "loss_sum": F64}
+    ),
+    "segments": pa.schema(
+        {"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}
+    ),
+    "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),
+    "validation": pa.schema(
+        {"step": I64, "source": TEXT, "tokens": I64, "bytes": I64, "loss_sum": F64, "loss": F64, "bits_per_byte": F64}
+    ),
+}
+_PART = re.compile(r"([0-9]{12})\.parquet")
+
+
+class Metrics:
+    """Rows gathered in memory and flushed to parts named by their last step."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder / layout.METRICS
+        self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+
+    def add(self, table: str, *row: Any) -> None:
+        self._rows[table].append(row)
+
+    def take(self) -> dict[str, pa.Table]:
+        """The rows so far, as tables; the buffers are empty afterwards."""
+        taken = {}
+        for name, schema in TABLES.items():
+            rows, self._rows[name] = self._rows[name], []
+            columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+            taken[name] = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+        return taken
+
+    def write_part(self, step: int, tables: dict[str, pa.Table]) -> None:
+        for name, table in tables.items():
+            if table.num_rows:
+                with files.whole_file(self.folder / name / f"{step:012}.parquet") as partial:
+                    pq.write_table(table, partial, compression="zstd")
+
+    def forget_after(self, step: int) -> None:
+        """Remove the parts of later steps: they will be made again."""
+        for path, last in _all_parts(self.folder):
+            if last > step:
+                path.unlink()
+
+    def join(self) -> None:
+        """One file a table, and no parts. Joining again does nothing."""
+        for name, schema in TABLES.items():
+            if (self.folder / name).is_dir() or not (self.folder / f"{name}.parquet").exists():
+                with files.whole_file(self.folder / f"{name}.parquet") as partial:
+                    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+                        for batch in rows(self.folder.parent, name):
+                            writer.write_batch(batch)
+                shutil.rmtree(self.folder / name, ignore_errors=True)
+
+
+def _parts(folder: Path) -> list[tuple[Path, int]]:
+    matches = [(path, _PART.fullmatch(path.name)) for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted((path, int(match.group(1))) for path, match in matches if match)
+
+
+def _all_parts(metrics: Path) -> list[tuple[Path, int]]:
+    return [part for name in TABLES for part in _parts(metrics / name)]
+
+
+def rows(folder: Path, table: str, columns: list[str] | None = None, steps: tuple[int, int] | None = None) -> Iterator[pa.RecordBatch]:
+    """The rows of a table in order, whether joined or still in parts; steps narrows to first..last.
+
+    Raises FormatInvalid.
+    """
+    metrics = folder / layout.METRICS
+    whole = metrics / f"{table}.parquet"
+    parts = _parts(metrics / table)
+    for path in [path for path, last in parts if steps is None or last >= steps[0]] or [whole] * whole.exists():
+        try:
+            with pq.ParquetFile(path) as file:
+                if set(TABLES[table].names) - set(file.schema_arrow.names):
+                    raise FormatInvalid(path=path, detail=f"lacks columns of the table {table}")
+                yield from file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns)
+        except (pa.ArrowException, OSError) as error:
+            raise FormatInvalid(path=path, detail=str(error)) from error
+
+
+def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int]:
+    groups = range(file.num_row_groups)
+    if steps is None:
+        return list(groups)
+    kept = []
+    for group in groups:
+        bounds = file.metadata.row_group(group).column(0).statistics
+        if bounds is None or (bounds.max >= steps[0] and bounds.min <= steps[1]):
+            kept.append(group)
+    return kept
+
+
+def of_step(folder: Path, table: str, step: int) -> list[dict[str, Any]]:
+    """The rows of one step."""
+    found = rows(folder, table, steps=(step, step))
+    return [row for batch in found for row in batch.to_pylist() if row["step"] == step]

@@ -1,0 +1,141 @@
+"""safetensors files: written in one fixed order, read with every bound checked, hashed where they lie.
+
+The library's writer orders several metadata keys anew each time, so the same weights would give other
+bytes; ours sorts them. Reading maps the file and never trusts the header.
+Format: github.com/huggingface/safetensors, README, "Format".
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import struct
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.errors import FormatInvalid
+from pellucid.record import entries
+from pellucid.store import files
+
+MAX_HEADER = 64 << 20  # Bytes.
+_NUMPY = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U32": "<u4", "U16": "<u2"}
+_NAMES = {numpy: name for name, numpy in _NUMPY.items()}
+
+
+def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
+    """Write contiguous little-endian arrays, sorted by name."""
+    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    offset = 0
+    names = sorted(tensors, key=str.encode)
+    for name in names:
+        array = tensors[name]
+        header[name] = {
+            "dtype": _NAMES[array.dtype.str],
+            "shape": list(array.shape),
+            "data_offsets": [offset, offset + array.nbytes],
+        }
+        offset += array.nbytes
+    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    with files.named_errors(path), path.open("wb") as file:
+        file.write(struct.pack("<Q", len(encoded)) + encoded)
+        for name in names:
+            file.write(np.ascontiguousarray(tensors[name]).data.cast("B"))
+
+
+class Tensors:
+    """A safetensors file, mapped. Raises FormatInvalid on anything but a well-formed one."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with files.named_errors(path, "read"), path.open("rb") as file:
+            size = path.stat().st_size
+            self._require(size >= 8, "is too short for a header")
+            (length,) = struct.unpack("<Q", file.read(8))
+            self._require(length <= min(MAX_HEADER, size - 8), "has a header longer than the file")
+            header = self._parse(file.read(length))
+            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        self.metadata: dict[str, str] = header.pop("__metadata__", {})
+        self._require(isinstance(self.metadata, dict), "has metadata that is not an object")
+        self._start = 8 + length
+        self.entries: dict[str, tuple[str, tuple[int, ...], int, int]] = {}
+        end = self._check(header)
+        self._require(self._start + end == size, "does not end where its last tensor ends")
+
+    def _require(self, condition: bool, detail: str) -> None:
+        if not condition:
+            raise FormatInvalid(path=self.path, detail=detail)
+
+    def _parse(self, encoded: bytes) -> dict[str, Any]:
+        try:
+            header = json.loads(encoded)
+        except (ValueError, RecursionError):
+            header = None
+        if not isinstance(header, dict):
+            raise FormatInvalid(path=self.path, detail="has a header that is not a JSON object")
+        return header
+
+    def _check(self, header: dict[str, Any]) -> int:
+        """Every tensor in range, of a known type, and one after the other without a gap."""
+        end = 0
+        for name, info in header.items():
+            try:
+                dtype, shape, (start, stop) = info["dtype"], tuple(info["shape"]), info["data_offsets"]
+                count = 1
+                for dim in shape:
+                    self._require(type(dim) is int and dim >= 0, f"gives {name} a bad shape")
+                    count *= dim
+                width = int(_NUMPY[dtype][-1])
+                sound = type(start) is int and type(stop) is int and start == end and stop - start == count * width
+            except (KeyError, TypeError, ValueError) as error:
+                raise FormatInvalid(path=self.path, detail=f"describes the tensor {name} wrongly") from error
+            self._require(sound, f"places the tensor {name} wrongly")
+            self.entries[name] = (dtype, shape, start, stop)
+            end = stop
+        return end
+
+    def array(self, name: str) -> np.ndarray:
+        """A view of one tensor, read-only."""
+        dtype, shape, start, _ = self.entries[name]
+        count = int(np.prod(shape, dtype=np.int64))
+        return np.frombuffer(self._map, _NUMPY[dtype], count, self._start + start).reshape(shape)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        return {name: self.array(name) for name in self.entries}
+
+    def leaves(self) -> dict[str, bytes]:
+        """The leaf of every tensor."""
+        return leaves(self.arrays())
+
+
+def leaves(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
+    """The leaf of every array."""
+    return {name: leaf for (_, name), leaf in _leaves({("", name): array for name, array in arrays.items()}).items()}
+
+
+def state_roots(step: int, groups: Mapping[str, Mapping[str, np.ndarray]]) -> entries.StateRoots:
+    """The digests of a full state given as {group: {tensor name: array}}."""
+    flat = {(group, name): array for group, arrays in groups.items() for name, array in arrays.items()}
+    grouped: dict[str, dict[str, bytes]] = {group: {} for group in groups}
+    for (group, name), leaf in _leaves(flat).items():
+        grouped[group][name] = leaf
+    return entries.StateRoots(step, grouped)
+
+
+def _leaves(flat: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], bytes]:
+    # Two threads with about half the bytes each: handing over single tensors costs more than it gains.
+    halves: list[list[tuple[str, str]]] = [[], []]
+    filled = [0, 0]
+    for key in sorted(flat, key=lambda key: -flat[key].nbytes):
+        lighter = int(filled[1] < filled[0])
+        halves[lighter].append(key)
+        filled[lighter] += flat[key].nbytes
+    parts = _POOL.map(lambda keys: {key: entries.tensor_leaf_of(key[1], flat[key]) for key in keys}, halves)
+    return {key: leaf for part in parts for key, leaf in part.items()}
+
+
+_POOL = ThreadPoolExecutor(2, thread_name_prefix="hash")

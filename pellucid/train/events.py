@@ -1,0 +1,50 @@
+"""What training tells: plain values, of NumPy and nothing more, so that any trainer can make them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pellucid.record.entries import Microbatch
+
+Groups = dict[str, dict[str, np.ndarray]]  # A full state: {group: {tensor name: array}}.
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one step trains on: B sequences of T+1 tokens."""
+
+    step: int
+    sequences_B: np.ndarray  # int64: ids of the sequences.
+    epochs_B: np.ndarray  # int64: which epoch each belongs to.
+    sources_B: list[str]  # The source each is of.
+    tokens_BS: np.ndarray  # uint32, S = T+1.
+    documents_BS: np.ndarray  # int64: the document each token is of.
+
+    def microbatches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for start in range(0, len(self.tokens_BS), size):
+            yield self.tokens_BS[start : start + size], self.documents_BS[start : start + size]
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """What one step did, in plain values."""
+
+    batch: Batch
+    losses_BT: np.ndarray  # float32, nats: the loss of every target before the update.
+    microbatches: list[Microbatch]
+    lr: float
+    grad_norm: float  # Before clipping.
+    weight_norm: float  # After the update.
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """Validation at a step; each source: its name, loss_sum in nats, target tokens, UTF-8 bytes."""
+
+    step: int
+    sources: list[dict[str, Any]]

@@ -1,0 +1,92 @@
+"""From step to step: the batches by the order, the steps, and validation where it is due."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+
+from pellucid.data.order import Order
+from pellucid.data.streams import Shards, Stream
+from pellucid.errors import DeviceMissing, NotFinite
+from pellucid.recipe import Recipe
+from pellucid.train.events import Batch, Stepped, Validated
+from pellucid.train.state import State
+from pellucid.train.step import token_losses, training_step
+
+
+def batch_of(order: Order, shards: Shards, step: int) -> Batch:
+    """The batch of any step, from the order and the shards alone."""
+    sequences = order.batch(step)
+    return Batch(
+        step=step,
+        sequences_B=sequences,
+        epochs_B=order.epochs(step),
+        sources_B=[shards.source_of(int(sequence)) for sequence in sequences],
+        tokens_BS=shards.sequences_at(sequences),
+        documents_BS=shards.documents_at(sequences),
+    )
+
+
+def steps(state: State, recipe: Recipe, shards: Shards, last: int) -> Iterator[Stepped]:
+    """Take the steps after state's, up to and with `last`; state is that step's when it is yielded."""
+    order = Order.of(recipe, shards)
+    while state.step < last:
+        yield training_step(state, batch_of(order, shards, state.step + 1), recipe)
+
+
+def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
+    """The loss on the first whole documents of every source's validation stream. Raises NotFinite."""
+    sources = []
+    state.model.eval()
+    with torch.no_grad():
+        for stream in shards.validation:
+            tokens, size = stream.until(recipe.validation.tokens)
+            loss_sum = math.fsum(_losses(state, recipe, stream, tokens))
+            if not math.isfinite(loss_sum):
+                raise NotFinite(step=state.step, quantity=f"validation loss of {stream.source}", value=loss_sum)
+            sources.append({"source": stream.source, "loss_sum": loss_sum, "tokens": tokens - 1, "bytes": size})
+    state.model.train()
+    return Validated(state.step, sources)
+
+
+def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterator[float]:
+    """The loss of every token of the stream's first `count` but the very first, in windows of T."""
+    T, rows = recipe.model.context, recipe.train.microbatch
+    for start in range(0, count - 1, T * rows):
+        stop = min(start + T * rows, count - 1)
+        full = (stop - start) // T
+        for first, number, width in ((start, full, T), (start + full * T, 1, (stop - start) % T)):
+            if number and width:
+                spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
+                tokens = np.stack([stream.read(*span) for span in spans])
+                documents = np.stack([_documents(stream, *span) for span in spans])
+                yield from token_losses(state.model, tokens, documents, recipe).flatten().tolist()
+
+
+def _documents(stream: Stream, start: int, stop: int) -> np.ndarray:
+    """The document of every stream position in [start, stop), int64."""
+    indices, firsts = stream.documents_between(start, stop)
+    bounds = np.append(np.maximum(firsts, start), stop)
+    return np.repeat(indices, np.diff(bounds))
+
+
+def configure(recipe: Recipe, threads: int) -> None:
+    """Put torch into the mode in which an equal stack gives equal bits. Raises DeviceMissing."""
+    if recipe.placement.device == "cuda" and not torch.cuda.is_available():
+        raise DeviceMissing(device="cuda")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory costs time and changes nothing: no operation here reads it unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def stack(recipe: Recipe, threads: int) -> dict[str, str]:
+    """What native bits depend on besides the recipe and the data."""
+    if recipe.placement.device == "cuda":
+        return {"torch": torch.__version__, "device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "device": "cpu", "cpu_capability": capability, "threads": str(threads)}
