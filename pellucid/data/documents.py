@@ -6,8 +6,8 @@ first is kept. The split follows from the text's hash alone.
 
 from __future__ import annotations
 
-import bisect
 import hashlib
+import itertools
 import platform
 import unicodedata
 from collections.abc import Iterator
@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from pellucid.data import parquet, sources, stage
 from pellucid.data.formats import Seen
-from pellucid.errors import DataError, DocumentUnknown, FormatInvalid, NoValidation, SourceEmpty
+from pellucid.data.parquet import Documents
+from pellucid.errors import CorpusTooSmall, DataError, NoValidation, SourceEmpty
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
 from pellucid.store import files
+
+__all__ = ["Documents", "prepare", "root_of", "split_of"]
 
 _SEEN = files.TEMPORARY + "seen.sqlite"
 
@@ -30,7 +32,7 @@ _SEEN = files.TEMPORARY + "seen.sqlite"
 def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> None:
     """Write data/documents; continues after a kill, and returns at once where it is done.
 
-    Raises what sources.check raises, and SourceUnreadable, SourceEmpty, NoValidation, DiskFull.
+    Raises what sources.check raises, and SourceUnreadable, NoValidation, CorpusTooSmall, DiskFull.
     """
     place = folder / stage.DOCUMENTS
     made_from = digests.of_value("documents stage", _fields(recipe)).hex()
@@ -45,7 +47,9 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     try:
         _Stage(recipe, folder, made_from, state, progress).work()
     except DataError:
-        stage.forget(folder, stage.DOCUMENTS)  # The recipe or the sources must change: nothing here is of use.
+        stage.forget(
+            folder, stage.DOCUMENTS
+        )  # The recipe or the sources must change: nothing here is of use.
         raise
 
 
@@ -76,7 +80,12 @@ class _Stage:
     """The stage at work: what is finished so far, and how to go on."""
 
     def __init__(
-        self, recipe: Recipe, folder: Path, made_from: str, state: dict[str, Any] | None, progress: stage.Progress
+        self,
+        recipe: Recipe,
+        folder: Path,
+        made_from: str,
+        state: dict[str, Any] | None,
+        progress: stage.Progress,
     ) -> None:
         self._recipe, self._place, self._made_from = recipe, folder / stage.DOCUMENTS, made_from
         self._readers = sources.readers(recipe, folder)
@@ -107,7 +116,8 @@ class _Stage:
             part = parquet.Part(self._place / entry["file"], entry["source"], entry["first_index"], rows)
             for group in range(part.groups):
                 column = part.read(group, ["sha256"]).column(0)
-                self._seen.extend([bytes.fromhex(digest) for digest in column.to_pylist()])
+                for digest in column.to_pylist():
+                    self._seen.add(bytes.fromhex(digest))
 
     def _source(self, reader: sources.Reader) -> None:
         """Write one source's parts, from the cursor on."""
@@ -116,9 +126,9 @@ class _Stage:
         while (first := next(rows, None)) is not None:
             name = f"{len(self._parts):05d}.parquet"
             with files.whole_file(self._place / name) as partial:
-                totals = parquet.write_part(partial, _behind(first, rows), self._recipe.seed)
+                # chain, for a generator that delegates to rows would close it at the part's end.
+                totals = parquet.write_part(partial, itertools.chain([first], rows), self._recipe.seed)
             self._parts.append({"file": name, "source": reader.source.name, **totals})
-            self._dropped = dict(sorted(reader.dropped.items()))
             self._note()
             self._meter.tell()
         self._dropped = dict(sorted(reader.dropped.items()))
@@ -135,7 +145,7 @@ class _Stage:
                 reader.dropped["duplicate"] += 1
                 continue
             self._meter.add(len(content))
-            self._cursor = cursor
+            self._cursor, self._dropped = cursor, dict(reader.dropped)
             yield parquet.Row(
                 self._count, document.id, document.source, document.licence, document.origin,
                 split_of(digest, share), len(document.text), len(content), digest.hex(), document.text,
@@ -147,13 +157,37 @@ class _Stage:
         state = {"parts": self._parts, "sources": self._sources, "cursor": cursor, "dropped": self._dropped}
         stage.note(self._place, self._made_from, state)
 
+    def _check_enough(self) -> None:
+        """No tokenizer made here gives more than a token per byte, and one per document: so a corpus
+        that is too small by that measure is known before a tokenizer is trained."""
+        recipe, found = self._recipe, 0
+        for source, entry in zip(recipe.data.sources, self._sources, strict=True):
+            tokens = int(entry["bytes"]) + entry["documents"]
+            found += max(0, (tokens - 1) // recipe.model.context) if source.weight else 0
+            if source.weight and tokens <= recipe.model.context:
+                raise CorpusTooSmall(
+                    found=tokens,
+                    what=f"tokens or fewer from the source {source.name}",
+                    needed=recipe.model.context + 1,
+                    mend="a sequence is longer than the corpus; add text, or lower model.context.",
+                )
+        if found < recipe.train.batch:
+            raise CorpusTooSmall(
+                found=found,
+                what="train sequences or fewer",
+                needed=recipe.train.batch,
+                mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+            )
+
     def _summary(self, reader: sources.Reader) -> dict[str, Any]:
         source = reader.source
         parts = [part for part in self._parts if part["source"] == source.name]
         if not parts:
             dropped = sources.describe(reader.dropped)
             raise SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
-        total = {key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")}
+        total = {
+            key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")
+        }
         return {
             "name": source.name,
             "licence": reader.licence,
@@ -169,6 +203,8 @@ class _Stage:
         documents = sum(source["documents"] for source in self._sources)
         if not any(part["validation"] for part in self._parts):
             raise NoValidation(documents=documents, share=self._recipe.data.validation_per_10000)
+        if self._recipe.tokenizer.kind != "file":
+            self._check_enough()
         parts = [
             {
                 "file": part["file"],
@@ -198,71 +234,3 @@ class _Stage:
             },
         }
         stage.finish(self._place, manifest)
-
-
-def _behind(first: parquet.Row, rows: Iterator[parquet.Row]) -> Iterator[parquet.Row]:
-    yield first
-    yield from rows
-
-
-class Documents:
-    """The finished documents of a run, read a row group at a time. Make one with Documents.open."""
-
-    def __init__(self, manifest: dict[str, Any], parts: list[parquet.Part]) -> None:
-        self.manifest, self.parts = manifest, parts
-        self.count = sum(part.documents for part in parts)
-        self._first = [part.first_index for part in parts]
-        self._group: tuple[tuple[int, int], pa.RecordBatch] | None = None  # The one read last.
-
-    @classmethod
-    def open(cls, folder: Path) -> Documents:
-        """The documents of a run folder. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
-        path = folder / stage.DOCUMENTS / stage.MANIFEST
-        manifest = stage.read_manifest(path, "documents")
-        parts, first = [], 0
-        for entry in stage.list_in(manifest, "parts", path):
-            rows = stage.count_in(entry, "documents", path)
-            file = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
-            if stage.count_in(entry, "first_index", path) != first or rows == 0:
-                raise FormatInvalid(path=path, detail=f"{entry['file']} does not follow the part before it")
-            parts.append(parquet.Part(file, stage.text_in(entry, "source", path), first, rows))
-            first += rows
-        return cls(manifest, parts)
-
-    def get(self, index: int) -> dict[str, Any]:
-        """The row of a document, its text included. Raises DocumentUnknown."""
-        if not 0 <= index < self.count:
-            raise DocumentUnknown(document=index)
-        number = bisect.bisect_right(self._first, index) - 1
-        group, row = self.parts[number].group_of(index)
-        if self._group is None or self._group[0] != (number, group):
-            self._group = (number, group), self.parts[number].read(group)
-        return self._group[1].slice(row, 1).to_pylist()[0]
-
-    def find(self, document_id: str) -> int:
-        """The index of the document with this id. Raises DocumentUnknown."""
-        source = document_id.partition("/")[0]
-        for part in self.parts:
-            if part.source != source:
-                continue
-            for group in range(part.groups):
-                batch = part.read(group, ["index", "id"])
-                row = pc.index(batch.column("id"), document_id).as_py()
-                if row >= 0:
-                    return batch.column("index")[row].as_py()
-        raise DocumentUnknown(document=document_id)
-
-    def rows(self, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
-        """Batches of these columns in the documents' order, one row group in memory at a time."""
-        for part in self.parts:
-            yield from part_rows(part, columns, split)
-
-
-def part_rows(part: parquet.Part, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
-    """As Documents.rows, of one part."""
-    for group in range(part.groups):
-        if split is None:
-            yield part.read(group, columns)
-            continue
-        batch = part.read(group, list(dict.fromkeys([*columns, "split"])))
-        yield batch.filter(pc.equal(batch.column("split"), split)).select(columns)

@@ -17,13 +17,15 @@ from typing import NamedTuple
 
 import pyarrow
 
-from pellucid.errors import SourceUnreadable
+from pellucid.errors import DiskFull, SourceUnreadable
 from pellucid.recipe import Source
 from pellucid.store import files
 
 
 def _endings(words: str, packed: bool = False) -> tuple[str, ...]:
-    return tuple(f".{word}{more}" for word in words.split() for more in (("", ".gz", ".zst") if packed else ("",)))
+    return tuple(
+        f".{word}{more}" for word in words.split() for more in (("", ".gz", ".zst") if packed else ("",))
+    )
 
 
 TEXT_ENDINGS = _endings(
@@ -64,6 +66,7 @@ class Seen:
 
     def __init__(self, path: Path | str = "") -> None:
         # An empty path is SQLite's own temporary file, which no kill can leave behind.
+        self._path = path or "the system's temporary folder"
         self._base = sqlite3.connect(path, isolation_level=None)
         self._base.execute("pragma journal_mode = off")
         self._base.execute("pragma synchronous = off")
@@ -73,10 +76,10 @@ class Seen:
 
     def add(self, item: bytes) -> bool:
         """Whether the item is new."""
-        return self._base.execute("insert or ignore into seen values (?)", (item,)).rowcount == 1
-
-    def extend(self, items: list[bytes]) -> None:
-        self._base.executemany("insert or ignore into seen values (?)", ((item,) for item in items))
+        try:
+            return self._base.execute("insert or ignore into seen values (?)", (item,)).rowcount == 1
+        except sqlite3.OperationalError as error:
+            raise DiskFull(path=self._path) from error
 
     def close(self) -> None:
         self._base.close()

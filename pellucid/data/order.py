@@ -80,7 +80,9 @@ class Order:
         for epoch in range(-(-end // self.slots) if weight else 0):
             for position in np.sort(self._unpermuted(epoch, slots)) + epoch * self.slots:
                 if position < end:
-                    found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
+                    found.append(
+                        (int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch)
+                    )
         return found
 
     def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:

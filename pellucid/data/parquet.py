@@ -1,22 +1,28 @@
-"""The Parquet files that hold the documents: written in row groups of even size, read one at a time."""
+"""Documents on disk: Parquet parts, written in row groups of even size and read a group at a time."""
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pellucid.errors import FormatInvalid
+from pellucid.data import stage
+from pellucid.errors import DocumentUnknown, FormatInvalid
 from pellucid.record import digests, merkle
 from pellucid.store import files
 
 SCHEMA = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
-        *(pa.field(name, pa.string(), nullable=False) for name in ("id", "source", "licence", "origin", "split")),
+        *(
+            pa.field(name, pa.string(), nullable=False)
+            for name in ("id", "source", "licence", "origin", "split")
+        ),
         pa.field("characters", pa.int64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
@@ -120,6 +126,69 @@ class Part:
         except (pa.ArrowException, OSError) as error:
             raise FormatInvalid(path=self.path, detail=_short(error)) from error
         return table.combine_chunks().to_batches()[0]
+
+
+class Documents:
+    """The finished documents of a run, read a row group at a time. Make one with Documents.open."""
+
+    def __init__(self, manifest: dict[str, Any], parts: list[Part]) -> None:
+        self.manifest, self.parts = manifest, parts
+        self.count = sum(part.documents for part in parts)
+        self._first = [part.first_index for part in parts]
+        self._group: tuple[tuple[int, int], pa.RecordBatch] | None = None  # The one read last.
+
+    @classmethod
+    def open(cls, folder: Path) -> Documents:
+        """The documents of a run folder. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
+        path = folder / stage.DOCUMENTS / stage.MANIFEST
+        manifest = stage.read_manifest(path, "documents")
+        parts, first = [], 0
+        for entry in stage.list_in(manifest, "parts", path):
+            rows = stage.count_in(entry, "documents", path)
+            file = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
+            if stage.count_in(entry, "first_index", path) != first or rows == 0:
+                raise FormatInvalid(path=path, detail=f"{entry['file']} does not follow the part before it")
+            parts.append(Part(file, stage.text_in(entry, "source", path), first, rows))
+            first += rows
+        return cls(manifest, parts)
+
+    def get(self, index: int) -> dict[str, Any]:
+        """The row of a document, its text included. Raises DocumentUnknown."""
+        if not 0 <= index < self.count:
+            raise DocumentUnknown(document=index)
+        number = bisect.bisect_right(self._first, index) - 1
+        group, row = self.parts[number].group_of(index)
+        if self._group is None or self._group[0] != (number, group):
+            self._group = (number, group), self.parts[number].read(group)
+        return self._group[1].slice(row, 1).to_pylist()[0]
+
+    def find(self, document_id: str) -> int:
+        """The index of the document with this id. Raises DocumentUnknown."""
+        source = document_id.partition("/")[0]
+        for part in self.parts:
+            if part.source != source:
+                continue
+            for group in range(part.groups):
+                batch = part.read(group, ["index", "id"])
+                row = pc.index(batch.column("id"), document_id).as_py()
+                if row >= 0:
+                    return batch.column("index")[row].as_py()
+        raise DocumentUnknown(document=document_id)
+
+    def rows(self, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
+        """Batches of these columns in the documents' order, one row group in memory at a time."""
+        for part in self.parts:
+            yield from rows_of(part, columns, split)
+
+
+def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
+    """As Documents.rows, of one part."""
+    for group in range(part.groups):
+        if split is None:
+            yield part.read(group, columns)
+            continue
+        batch = part.read(group, list(dict.fromkeys([*columns, "split"])))
+        yield batch.filter(pc.equal(batch.column("split"), split)).select(columns)
 
 
 def _short(error: Exception) -> str:

@@ -56,7 +56,9 @@ def data_root(documents_root: str, tokenizer: str, streams: list[dict[str, Any]]
         "pipeline": stage.PIPELINE,
         "documents": documents_root,
         "tokenizer": tokenizer,
-        "streams": [{key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams],
+        "streams": [
+            {key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams
+        ],
     }
     return digests.of_value("data", value).hex()
 
@@ -94,7 +96,9 @@ def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, s
             index += 1
         roots.append(tree.root().hex())
         if roots[-1] != entry.get("root"):
-            problems.append((str(part.path), f"its texts have the root {roots[-1]}, its manifest says another"))
+            problems.append(
+                (str(part.path), f"its texts have the root {roots[-1]}, its manifest says another")
+            )
     return roots
 
 
@@ -136,7 +140,9 @@ def _streams(
         root = stream_root(stream, shards.context, recipe.seed, place).hex()
         if root != entry.get("root"):
             where = stream.shards[0].tokens_path.parent if stream.shards else stage.SHARDS
-            detail = f"{stream.source} {stream.split}: its tokens have the root {root}, its manifest says another"
+            detail = (
+                f"{stream.source} {stream.split}: its tokens have the root {root}, its manifest says another"
+            )
             problems.append((str(where), detail))
         out.append(summary(stream, shards.context, root))
     return out
@@ -156,7 +162,9 @@ def summary(stream: Stream, context: int, root: str) -> dict[str, Any]:
     }
 
 
-def _compare(folder: Path, root: str, tokenizer: str, documents: str, problems: list[tuple[str, str]]) -> None:
+def _compare(
+    folder: Path, root: str, tokenizer: str, documents: str, problems: list[tuple[str, str]]
+) -> None:
     path = folder / stage.DATA
     manifest = stage.read_manifest(path, "data")
     for key, found in (("root", root), ("tokenizer", tokenizer), ("documents_root", documents)):

@@ -16,10 +16,17 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pellucid.data import parquet, roots, stage
-from pellucid.data.documents import Documents, part_rows
+from pellucid.data.parquet import Documents
 from pellucid.data.streams import ROW, TYPES, Piece, Shards, Stream, open_shard
 from pellucid.data.tokenizer import LIMITS, Tokenizer
-from pellucid.errors import CorpusTooSmall, DataDiffers, DocumentUnknown, FormatInvalid, VocabularyTooLarge
+from pellucid.errors import (
+    CorpusTooSmall,
+    DataDiffers,
+    DataError,
+    DocumentUnknown,
+    FormatInvalid,
+    VocabularyTooLarge,
+)
 from pellucid.recipe import Recipe
 from pellucid.record import digests
 from pellucid.store import files
@@ -43,7 +50,11 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
         state = stage.unfinished(place, made_from)
         if state is None:
             stage.forget(folder, stage.SHARDS)
-        _make(recipe, place, documents, tokenizer, made_from, state or {"parts": [], "done": 0}, progress)
+        try:
+            _make(recipe, place, documents, tokenizer, made_from, state or {"parts": [], "done": 0}, progress)
+        except DataError:
+            stage.forget(folder, stage.SHARDS)  # The recipe or the sources must change: this is of no use.
+            raise
     _seal(recipe, folder, documents, tokenizer)
 
 
@@ -103,7 +114,9 @@ class _Split:
         self._ids, self._table, self._kind = ids, table, kind
         self.tokens = self.documents = 0
 
-    def add(self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]) -> None:
+    def add(
+        self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]
+    ) -> None:
         """Append documents: their indices, their texts' bytes, their token ids."""
         lengths = np.array([len(ids) + 1 for ids in encoded], dtype=np.int64)
         begins = self.tokens + np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -121,8 +134,8 @@ def _part(
     """Write the shards of one part of the documents; returns their entries in the manifest."""
     entries = []
     for split in SPLITS:
-        batches = _batches(part, split)
-        first = next(batches, None)
+        coming = batches(part, split)
+        first = next(coming, None)
         if first is None:
             continue
         name, table = f"{number:05d}.{split}.bin", f"{number:05d}.{split}.documents.bin"
@@ -135,7 +148,7 @@ def _part(
                     indices, sizes, texts = first
                     written.add(indices, sizes, tokenizer.document_token, tokenizer.encode_batch(texts))
                     meter.add(sum(sizes))
-                    first = next(batches, None)
+                    first = next(coming, None)
         entries.append(
             {
                 "file": name,
@@ -149,9 +162,9 @@ def _part(
     return entries
 
 
-def _batches(part: parquet.Part, split: str) -> Iterator[tuple[list[int], list[int], list[str]]]:
+def batches(part: parquet.Part, split: str) -> Iterator[tuple[list[int], list[int], list[str]]]:
     """(indices, bytes, texts) of a part's documents of one split, a few MiB at a time."""
-    for rows in part_rows(part, ["index", "bytes", "text"], split):
+    for rows in parquet.rows_of(part, ["index", "bytes", "text"], split):
         sizes = rows.column("bytes").to_pylist()
         start = total = 0
         for stop, size in enumerate(sizes, 1):
@@ -182,7 +195,9 @@ def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict
 
 
 def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
-    weighted = [stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight]
+    weighted = [
+        stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight
+    ]
     for stream in weighted:
         if not stream.sequences:
             raise CorpusTooSmall(
@@ -258,13 +273,17 @@ def position_of(
     raise IndexError(f"no token of document {document} stands for character {character}")
 
 
-def _spans(documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int) -> list[tuple[int, int]]:
+def _spans(
+    documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int
+) -> list[tuple[int, int]]:
     """The character spans of a document's tokens, after its document token."""
     text = documents.get(document)["text"]
     ids, spans = tokenizer.encode_with_offsets(text)
     begin = stream.token_of(document)
     stored = stream.read(begin, begin + stream.length_of(document))
-    if stored[0] != tokenizer.document_token or not np.array_equal(stored[1:], np.array(ids, dtype=np.uint32)):
+    if stored[0] != tokenizer.document_token or not np.array_equal(
+        stored[1:], np.array(ids, dtype=np.uint32)
+    ):
         path = f"{stream.source} {stream.split}"
         raise FormatInvalid(path=path, detail=f"its tokens of document {document} are not those of the text")
     return spans

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from pellucid.data import formats, packages
+from pellucid.data import formats, packages, tokenizer
 from pellucid.errors import NoPermission, SourceEmpty, SourceMissing
 from pellucid.recipe import Recipe, Source
 
@@ -101,7 +101,9 @@ class Reader:
         """The '/'-paths that would be read. Counts what is left out."""
         return (path for path, _ in self._files(count=True))
 
-    def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
+    def _parts(
+        self, path: str, record: formats.Record, within: Cursor | None
+    ) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
         if record.dropped:
             self.dropped[record.dropped] += 1
@@ -171,7 +173,9 @@ def _walk(root: Path, left_out: Counter[str]) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: Counter[str]) -> None:
+def _sort_in(
+    entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: Counter[str]
+) -> None:
     if entry.name.startswith("."):
         left_out["hidden"] += 1
     elif entry.is_symlink():
@@ -192,7 +196,9 @@ def _readable(path: str) -> str:
 def readers(recipe: Recipe, folder: Path) -> list[Reader]:
     """One reader per source, in the recipe's order. Relative paths begin at the run folder."""
     data = recipe.data
-    return [Reader(source, data.invalid_utf8, data.max_document_characters, folder) for source in data.sources]
+    return [
+        Reader(source, data.invalid_utf8, data.max_document_characters, folder) for source in data.sources
+    ]
 
 
 def describe(dropped: Counter[str]) -> str:
@@ -201,10 +207,12 @@ def describe(dropped: Counter[str]) -> str:
 
 
 def check(recipe: Recipe, folder: Path) -> None:
-    """Everything about the sources that can be known before long work.
+    """Everything about the data that can be known before long work.
 
-    Raises SourceMissing, SourceEmpty, NoPermission, PackageMissing, PackageDiffers.
+    Raises SourceMissing, SourceEmpty, NoPermission, PackageMissing, PackageDiffers, and for an
+    existing tokenizer TokenizerInvalid and VocabularyTooLarge.
     """
+    tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
         source = reader.source
         if source.format != "package":

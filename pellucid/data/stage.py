@@ -40,7 +40,9 @@ def silent(stage: str, done: int, total: int | None, unit: str) -> None:
 class Meter:
     """Counts a stage's work and passes it on at most ten times a second."""
 
-    def __init__(self, progress: Progress, stage: str, unit: str, done: int = 0, total: int | None = None) -> None:
+    def __init__(
+        self, progress: Progress, stage: str, unit: str, done: int = 0, total: int | None = None
+    ) -> None:
         self.done = done
         self._progress, self._stage, self._unit, self._total = progress, stage, unit, total
         self._next = 0.0

@@ -18,7 +18,7 @@ import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from pellucid.data import stage
-from pellucid.data.documents import Documents
+from pellucid.data.parquet import Documents
 from pellucid.errors import TokenizerInvalid, VocabularyTooLarge
 from pellucid.recipe import Recipe
 from pellucid.record import digests
@@ -43,7 +43,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     if stage.done(place, "tokenizer", made_from):
         return
     stage.forget(folder, stage.TOKENIZER)
-    content = _content(recipe, folder, documents, stage.Meter(progress, "tokenizer", "characters"))
+    content = _content(recipe, folder, documents, progress)
     made = Tokenizer(content, place / FILE)
     _check_fits(made, recipe)
     with files.whole_folder(place) as partial:
@@ -84,8 +84,11 @@ def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
     }
 
 
-def _content(recipe: Recipe, folder: Path, documents: Documents, meter: stage.Meter) -> bytes:
+def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage.Progress) -> bytes:
     fields = recipe.tokenizer
+    total = int(documents.manifest["characters"])
+    total = min(total, fields.sample_characters) if fields.kind == "bpe" else total
+    meter = stage.Meter(progress, "tokenizer", "characters", total=total)
     if fields.kind == "file":
         return _existing(folder / fields.path)
     if fields.kind == "bytes":
@@ -133,22 +136,28 @@ def pretoken_pattern(longest: int) -> str:
 def _bpe(recipe: Recipe, documents: Documents, meter: stage.Meter) -> tokenizers.Tokenizer:
     """Byte-level BPE on the train split, or on a sample of it."""
     fields = recipe.tokenizer
+    made, trainer = untrained_bpe(fields.vocabulary, fields.max_pretoken)
+    made.train_from_iterator(sample(documents, fields.sample_characters, meter), trainer)
+    return made
+
+
+def untrained_bpe(vocabulary: int, max_pretoken: int) -> tuple[tokenizers.Tokenizer, trainers.BpeTrainer]:
+    """A byte-level BPE tokenizer without merges, and its trainer."""
     made = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(pretoken_pattern(fields.max_pretoken)), "isolated")
+    split = pre_tokenizers.Split(Regex(pretoken_pattern(max_pretoken)), "isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=fields.vocabulary,
+        vocab_size=vocabulary,
         special_tokens=[DOCUMENT],
         initial_alphabet=[letter for _, letter in sorted(byte_letters().items())],
         show_progress=False,
     )
-    made.train_from_iterator(_sample(documents, fields.sample_characters, meter), trainer)
-    return made
+    return made, trainer
 
 
-def _sample(documents: Documents, wanted: int, meter: stage.Meter) -> Iterator[list[str]]:
+def sample(documents: Documents, wanted: int, meter: stage.Meter) -> Iterator[list[str]]:
     """Train texts, in order, of about `wanted` characters: those whose hash lies below a bound."""
     total = 0
     for batch in documents.rows(["characters"], "train"):
