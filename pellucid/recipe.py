@@ -260,28 +260,29 @@ def _tuples(value: Any) -> Any:
 
 
 def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:
-    """Every dotted key a recipe may have."""
+    """Every dotted key a recipe may have, sections included."""
     keys = []
     for name, field in section.model_fields.items():
-        inner = field.annotation
+        inner = Source if name == "sources" else field.annotation
+        keys.append(prefix + name)
         if isinstance(inner, type) and issubclass(inner, Section):
             keys += known_keys(inner, f"{prefix}{name}.")
-        elif name == "sources":
-            keys += known_keys(Source, f"{prefix}sources.")
-        else:
-            keys.append(prefix + name)
     return keys
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
-    wanted = ".".join(part for part in location if isinstance(part, str))
-    known = known_keys()
-    near = difflib.get_close_matches(wanted, known, n=1, cutoff=0.5)
-    if not near:
-        # A key under the wrong section: compare its last word alone.
-        last = {key.rsplit(".", 1)[-1]: key for key in reversed(known)}
-        near = [last[word] for word in difflib.get_close_matches(wanted.rsplit(".", 1)[-1], last, n=1)]
-    return f" (did you mean {near[0]}?)" if near else ""
+    """The most similar key of the same section; failing that, the most similar last word anywhere."""
+    *parents, wanted = [part for part in location if isinstance(part, str)]
+    section = "".join(f"{parent}." for parent in parents)
+    words: dict[str, str] = {}
+    for key in known_keys():
+        words.setdefault(key.rsplit(".", 1)[-1], key)
+    siblings = {key.removeprefix(section): key for key in known_keys() if key.startswith(section)}
+    siblings = {word: key for word, key in siblings.items() if "." not in word}
+    for known in (siblings, words):
+        for near in difflib.get_close_matches(wanted, known, n=1):
+            return f" (did you mean {known[near]}?)"
+    return ""
 
 
 def with_settings(content: bytes, settings: list[str], path: Path | str) -> bytes:

@@ -11,9 +11,9 @@ from typing import Any, Protocol
 
 from pellucid import huggingface
 from pellucid.data import documents, shards, sources, tokenizer
-from pellucid.errors import PellucidError, RunMissing, StageUnknown, Stopped
+from pellucid.errors import PellucidError, RecipeChanged, RunMissing, StageUnknown, Stopped
 from pellucid.journal import Journal
-from pellucid.recipe import FILE, Recipe
+from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
 from pellucid.store import anchors, files, layout
 
@@ -47,6 +47,18 @@ def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
         except PellucidError as error:
             journal.note("stop", error=error.name, detail=error)
             raise
+
+
+def change_recipe(folder: Path, settings: list[str]) -> None:
+    """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits."""
+    path = folder / FILE
+    recipe = load_recipe(folder)
+    content = with_settings(path.read_bytes(), settings, path)
+    with files.locked(folder):
+        if (folder / layout.LEDGER).is_file() and parse(content, path).digest() != recipe.digest():
+            found = parse(content, path).digest().hex()
+            raise RecipeChanged(path=path, found=found, recorded=recipe.digest().hex(), detail=", ".join(settings))
+        files.write_bytes(path, content)
 
 
 def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None) -> None:

@@ -6,6 +6,7 @@ first is kept. The split follows from the text's hash alone.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import itertools
 import platform
@@ -47,9 +48,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     try:
         _Stage(recipe, folder, made_from, state, progress).work()
     except DataError:
-        stage.forget(
-            folder, stage.DOCUMENTS
-        )  # The recipe or the sources must change: nothing here is of use.
+        stage.forget(folder, stage.DOCUMENTS)  # The recipe or the sources must change: nothing here is of use.
         raise
 
 
@@ -99,13 +98,12 @@ class _Stage:
 
     def work(self) -> None:
         stage.keep_only(self._place, [part["file"] for part in self._parts])
-        self._seen = Seen(self._place / _SEEN)
         try:
-            self._recall()
-            for reader in self._readers[len(self._sources) :]:
-                self._source(reader)
+            with contextlib.closing(Seen(self._place / _SEEN)) as self._seen:
+                self._recall()
+                for reader in self._readers[len(self._sources) :]:
+                    self._source(reader)
         finally:
-            self._seen.close()
             (self._place / _SEEN).unlink(missing_ok=True)
         self._finish()
 
@@ -185,9 +183,7 @@ class _Stage:
         if not parts:
             dropped = sources.describe(reader.dropped)
             raise SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
-        total = {
-            key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")
-        }
+        total = {key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")}
         return {
             "name": source.name,
             "licence": reader.licence,

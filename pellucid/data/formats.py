@@ -23,9 +23,7 @@ from pellucid.store import files
 
 
 def _endings(words: str, packed: bool = False) -> tuple[str, ...]:
-    return tuple(
-        f".{word}{more}" for word in words.split() for more in (("", ".gz", ".zst") if packed else ("",))
-    )
+    return tuple(f".{word}{more}" for word in words.split() for more in (("", ".gz", ".zst") if packed else ("",)))
 
 
 TEXT_ENDINGS = _endings(
@@ -68,17 +66,19 @@ class Seen:
         # An empty path is SQLite's own temporary file, which no kill can leave behind.
         self._path = path or "the system's temporary folder"
         self._base = sqlite3.connect(path, isolation_level=None)
-        self._base.execute("pragma journal_mode = off")
-        self._base.execute("pragma synchronous = off")
-        self._base.execute("pragma cache_size = -65536")
-        self._base.execute("create table seen (item blob primary key) without rowid")
-        self._base.execute("begin")
+        for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -65536"):
+            self._execute(f"pragma {pragma}")
+        self._execute("create table seen (item blob primary key) without rowid")
+        self._execute("begin")
 
     def add(self, item: bytes) -> bool:
         """Whether the item is new."""
+        return self._execute("insert or ignore into seen values (?)", item).rowcount == 1
+
+    def _execute(self, command: str, *values: bytes) -> sqlite3.Cursor:
         try:
-            return self._base.execute("insert or ignore into seen values (?)", (item,)).rowcount == 1
-        except sqlite3.OperationalError as error:
+            return self._base.execute(command, values)
+        except sqlite3.OperationalError as error:  # All that it writes is its own file.
             raise DiskFull(path=self._path) from error
 
     def close(self) -> None:

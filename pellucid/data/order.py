@@ -22,7 +22,7 @@ from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
 
 ROUNDS = 8
-_TABLE_BITS = 16  # Up to this half width a round is a table, made once per epoch.
+_TABLE_BITS = 13  # Up to this half width a round is a table, made once per epoch.
 _LOW = 0xFFFFFFFF
 _Round = Callable[[int, np.ndarray], np.ndarray]
 
@@ -80,9 +80,7 @@ class Order:
         for epoch in range(-(-end // self.slots) if weight else 0):
             for position in np.sort(self._unpermuted(epoch, slots)) + epoch * self.slots:
                 if position < end:
-                    found.append(
-                        (int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch)
-                    )
+                    found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
         return found
 
     def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
@@ -129,15 +127,16 @@ class Order:
 
     def _make_rounds(self, epoch: int) -> _Round:
         """The round function F(round, right) of an epoch, as a table where that is small."""
-
-        def computed(number: int, right: np.ndarray) -> np.ndarray:
-            counters = np.empty((right.size, 4), dtype=np.uint32)
-            counters[:, 0] = right
-            counters[:, 1:] = number, epoch & _LOW, epoch >> 32
-            return philox(self._key, counters)[:, 0].astype(np.uint64) & self._mask
-
         if self._half > _TABLE_BITS:
-            return computed
-        every = np.arange(1 << self._half, dtype=np.uint64)
-        table = np.stack([computed(number, every) for number in range(ROUNDS)])
+            return lambda number, right: self._words(epoch, np.full(right.size, number), right)
+        width = 1 << self._half
+        numbers, rights = np.divmod(np.arange(ROUNDS * width), width)
+        table = self._words(epoch, numbers, rights).reshape(ROUNDS, width)
         return lambda number, right: table[number][right]
+
+    def _words(self, epoch: int, numbers: np.ndarray, rights: np.ndarray) -> np.ndarray:
+        """F of an epoch for pairs of round and right half, shape (N,) uint64."""
+        counters = np.empty((rights.size, 4), dtype=np.uint32)
+        counters[:, 0], counters[:, 1] = rights, numbers
+        counters[:, 2:] = epoch & _LOW, epoch >> 32
+        return philox(self._key, counters)[:, 0].astype(np.uint64) & self._mask

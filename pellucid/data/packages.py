@@ -72,11 +72,7 @@ class Package:
         for row in sorted(rows, key=lambda row: row[0].replace("\\", "/").encode()):
             path = row[0].replace("\\", "/")
             first, _, rest = path.partition("/")
-            if (
-                path.startswith("/")
-                or ".." in path.split("/")
-                or (rest and first.endswith((".dist-info", ".data")))
-            ):
+            if path.startswith("/") or ".." in path.split("/") or (rest and first.endswith((".dist-info", ".data"))):
                 continue
             place = Path(str(self._distribution.locate_file(path)))
             yield Entry(path, _hex(row[1] if len(row) > 1 else ""), place)

@@ -19,10 +19,7 @@ from pellucid.store import files
 SCHEMA = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
-        *(
-            pa.field(name, pa.string(), nullable=False)
-            for name in ("id", "source", "licence", "origin", "split")
-        ),
+        *(pa.field(name, pa.string(), nullable=False) for name in ("id", "source", "licence", "origin", "split")),
         pa.field("characters", pa.int64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),

@@ -56,9 +56,7 @@ def data_root(documents_root: str, tokenizer: str, streams: list[dict[str, Any]]
         "pipeline": stage.PIPELINE,
         "documents": documents_root,
         "tokenizer": tokenizer,
-        "streams": [
-            {key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams
-        ],
+        "streams": [{key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams],
     }
     return digests.of_value("data", value).hex()
 
@@ -77,7 +75,8 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
         content = files.read_json(folder / stage.TOKENIZER / tokenizers.FILE, limit=256 << 20)
         tokenizer = tokenizers.digest_of(content).hex()
         root = data_root(root_of(part_roots).hex(), tokenizer, streams)
-        _compare(folder, root, tokenizer, root_of(part_roots).hex(), problems)
+        found = {"root": root, "tokenizer": tokenizer, "documents_root": root_of(part_roots).hex(), "streams": streams}
+        _compare(folder, found, problems)
     except DataError as error:
         return "", [*problems, (str(error.fields.get("path", folder / "data")), str(error))]
     except FileNotFoundError as error:
@@ -96,9 +95,7 @@ def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, s
             index += 1
         roots.append(tree.root().hex())
         if roots[-1] != entry.get("root"):
-            problems.append(
-                (str(part.path), f"its texts have the root {roots[-1]}, its manifest says another")
-            )
+            problems.append((str(part.path), f"its texts have the root {roots[-1]}, its manifest says another"))
     return roots
 
 
@@ -123,9 +120,7 @@ def _faults(row: parquet.Row, index: int, source: str, recipe: Recipe) -> Iterat
         yield "its text has another length"
 
 
-def _streams(
-    shards: Shards, documents: int, recipe: Recipe, problems: list[tuple[str, str]]
-) -> list[dict[str, Any]]:
+def _streams(shards: Shards, documents: int, recipe: Recipe, problems: list[tuple[str, str]]) -> list[dict[str, Any]]:
     """The streams' entries, recomputed, in the manifest's order."""
     out = []
     entries = shards.manifest["streams"]
@@ -138,13 +133,10 @@ def _streams(
             if (np.diff(indices) <= 0).any() or indices[-1] >= documents or indices[0] < 0:
                 problems.append((str(shard.table_path), "its document indices do not ascend"))
         root = stream_root(stream, shards.context, recipe.seed, place).hex()
-        if root != entry.get("root"):
-            where = stream.shards[0].tokens_path.parent if stream.shards else stage.SHARDS
-            detail = (
-                f"{stream.source} {stream.split}: its tokens have the root {root}, its manifest says another"
-            )
-            problems.append((str(where), detail))
         out.append(summary(stream, shards.context, root))
+        if out[-1] != entry:
+            detail = f"{stream.source} {stream.split}: its tokens give {out[-1]}, its manifest says {entry}"
+            problems.append((stage.SHARDS, detail))
     return out
 
 
@@ -162,11 +154,9 @@ def summary(stream: Stream, context: int, root: str) -> dict[str, Any]:
     }
 
 
-def _compare(
-    folder: Path, root: str, tokenizer: str, documents: str, problems: list[tuple[str, str]]
-) -> None:
+def _compare(folder: Path, found: dict[str, Any], problems: list[tuple[str, str]]) -> None:
     path = folder / stage.DATA
     manifest = stage.read_manifest(path, "data")
-    for key, found in (("root", root), ("tokenizer", tokenizer), ("documents_root", documents)):
-        if manifest.get(key) != found:
-            problems.append((str(path), f"{key} is {manifest.get(key)}, and the data gives {found}"))
+    for key, value in found.items():
+        if manifest.get(key) != value:
+            problems.append((str(path), f"{key} is {manifest.get(key)}, and the data gives {value}"))

@@ -114,9 +114,7 @@ class _Split:
         self._ids, self._table, self._kind = ids, table, kind
         self.tokens = self.documents = 0
 
-    def add(
-        self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]
-    ) -> None:
+    def add(self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]) -> None:
         """Append documents: their indices, their texts' bytes, their token ids."""
         lengths = np.array([len(ids) + 1 for ids in encoded], dtype=np.int64)
         begins = self.tokens + np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -195,9 +193,7 @@ def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict
 
 
 def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
-    weighted = [
-        stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight
-    ]
+    weighted = [stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight]
     for stream in weighted:
         if not stream.sequences:
             raise CorpusTooSmall(
@@ -273,17 +269,13 @@ def position_of(
     raise IndexError(f"no token of document {document} stands for character {character}")
 
 
-def _spans(
-    documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int
-) -> list[tuple[int, int]]:
+def _spans(documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int) -> list[tuple[int, int]]:
     """The character spans of a document's tokens, after its document token."""
     text = documents.get(document)["text"]
     ids, spans = tokenizer.encode_with_offsets(text)
     begin = stream.token_of(document)
     stored = stream.read(begin, begin + stream.length_of(document))
-    if stored[0] != tokenizer.document_token or not np.array_equal(
-        stored[1:], np.array(ids, dtype=np.uint32)
-    ):
+    if stored[0] != tokenizer.document_token or not np.array_equal(stored[1:], np.array(ids, dtype=np.uint32)):
         path = f"{stream.source} {stream.split}"
         raise FormatInvalid(path=path, detail=f"its tokens of document {document} are not those of the text")
     return spans

@@ -101,9 +101,7 @@ class Reader:
         """The '/'-paths that would be read. Counts what is left out."""
         return (path for path, _ in self._files(count=True))
 
-    def _parts(
-        self, path: str, record: formats.Record, within: Cursor | None
-    ) -> Iterator[tuple[Document, Cursor]]:
+    def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
         if record.dropped:
             self.dropped[record.dropped] += 1
@@ -173,9 +171,7 @@ def _walk(root: Path, left_out: Counter[str]) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _sort_in(
-    entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: Counter[str]
-) -> None:
+def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: Counter[str]) -> None:
     if entry.name.startswith("."):
         left_out["hidden"] += 1
     elif entry.is_symlink():
@@ -196,9 +192,7 @@ def _readable(path: str) -> str:
 def readers(recipe: Recipe, folder: Path) -> list[Reader]:
     """One reader per source, in the recipe's order. Relative paths begin at the run folder."""
     data = recipe.data
-    return [
-        Reader(source, data.invalid_utf8, data.max_document_characters, folder) for source in data.sources
-    ]
+    return [Reader(source, data.invalid_utf8, data.max_document_characters, folder) for source in data.sources]
 
 
 def describe(dropped: Counter[str]) -> str:

@@ -24,6 +24,8 @@ SHARDS = "data/shards"
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
 
+PAUSE = 0.1  # Seconds between two words of progress.
+
 _LATER = {DOCUMENTS: (SHARDS, TOKENIZER), TOKENIZER: (SHARDS,), SHARDS: ()}
 
 
@@ -38,11 +40,9 @@ def silent(stage: str, done: int, total: int | None, unit: str) -> None:
 
 
 class Meter:
-    """Counts a stage's work and passes it on at most ten times a second."""
+    """Counts a stage's work and passes it on at most once in PAUSE seconds."""
 
-    def __init__(
-        self, progress: Progress, stage: str, unit: str, done: int = 0, total: int | None = None
-    ) -> None:
+    def __init__(self, progress: Progress, stage: str, unit: str, done: int = 0, total: int | None = None) -> None:
         self.done = done
         self._progress, self._stage, self._unit, self._total = progress, stage, unit, total
         self._next = 0.0
@@ -54,7 +54,7 @@ class Meter:
 
     def tell(self) -> None:
         """Pass it on now: at the end of a part."""
-        self._next = time.monotonic() + 0.1
+        self._next = time.monotonic() + PAUSE
         self._progress(self._stage, self.done, self._total, self._unit)
 
 

@@ -39,9 +39,7 @@ class Piece(NamedTuple):
 class Shard:
     """One pair of files: token ids, and the table of the documents in them. Mapped when first read."""
 
-    def __init__(
-        self, tokens_path: Path, table_path: Path, kind: np.dtype, tokens: int, documents: int
-    ) -> None:
+    def __init__(self, tokens_path: Path, table_path: Path, kind: np.dtype, tokens: int, documents: int) -> None:
         self.tokens_path, self.table_path = tokens_path, table_path
         self.tokens, self.documents = tokens, documents
         self._kind = kind
@@ -77,9 +75,7 @@ def _check_size(path: Path, expected: int) -> None:
 class Stream:
     """One source's tokens of one split."""
 
-    def __init__(
-        self, source: str, split: str, context: int, first_sequence: int, shards: list[Shard]
-    ) -> None:
+    def __init__(self, source: str, split: str, context: int, first_sequence: int, shards: list[Shard]) -> None:
         self.source, self.split, self.shards = source, split, shards
         self.first_sequence = first_sequence  # The global id of its sequence 0.
         self.tokens = sum(shard.tokens for shard in shards)
@@ -108,9 +104,7 @@ class Stream:
         number = bisect.bisect_right(self._starts, start) - 1
         offset, shard = self._starts[number], self.shards[number]
         begins = shard.table[:, 1]
-        low, high = begins.searchsorted(
-            np.array([start - offset, stop - offset - 1], dtype=ROW), side="right"
-        )
+        low, high = begins.searchsorted(np.array([start - offset, stop - offset - 1], dtype=ROW), side="right")
         rows = shard.table[low - 1 : high, :2].astype(np.int64)
         indices, firsts = rows[:, 0], rows[:, 1] + offset
         end = offset + shard.tokens
@@ -168,9 +162,7 @@ def sequences_in(tokens: int, context: int) -> int:
 class Shards:
     """The finished shards of a run. Make one with Shards.open."""
 
-    def __init__(
-        self, manifest: dict[str, Any], context: int, train: list[Stream], validation: list[Stream]
-    ) -> None:
+    def __init__(self, manifest: dict[str, Any], context: int, train: list[Stream], validation: list[Stream]) -> None:
         self.manifest, self.context, self.train, self.validation = manifest, context, train, validation
         self.sequences = sum(stream.sequences for stream in train)  # Of the train split.
         self._first = [stream.first_sequence for stream in train]
@@ -243,22 +235,16 @@ def open_shard(entry: dict[str, Any], path: Path, kind: np.dtype) -> Shard:
     """The shard of a manifest's entry; path is the manifest's."""
     tokens = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
     table = files.inside(path.parent, stage.text_in(entry, "documents_file", path), str(path))
-    return Shard(
-        tokens, table, kind, stage.count_in(entry, "tokens", path), stage.count_in(entry, "documents", path)
-    )
+    return Shard(tokens, table, kind, stage.count_in(entry, "tokens", path), stage.count_in(entry, "documents", path))
 
 
-def _streams(
-    entries: list[Any], path: Path, context: int, found: dict[tuple[str, str], list[Shard]]
-) -> list[Stream]:
+def _streams(entries: list[Any], path: Path, context: int, found: dict[tuple[str, str], list[Shard]]) -> list[Stream]:
     streams, first = [], 0
     for entry in entries:
         key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
         stream = Stream(*key, context, first, found.pop(key, []))
         if stream.tokens != stage.count_in(entry, "tokens", path):
-            raise FormatInvalid(
-                path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens"
-            )
+            raise FormatInvalid(path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens")
         if stream.sequences != stage.count_in(entry, "sequences", path):
             raise FormatInvalid(path=path, detail=f"{key[0]} {key[1]} has {stream.sequences} sequences")
         streams.append(stream)

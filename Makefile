@@ -1,0 +1,33 @@
+# A fresh machine needs Python 3.11+, a C compiler and make; everything else is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test lint bench lock clean
+
+demo: .venv/ready
+	$(BIN)/pellucid demo demo
+
+test: .venv/ready
+	$(BIN)/pytest -n 2 tests
+
+lint: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+bench: .venv/ready
+	$(BIN)/python bench/train.py
+	$(BIN)/python bench/data.py
+	$(BIN)/python bench/verify.py
+
+# torch first and alone: the pinned release satisfies everybody else, so that no other build is fetched.
+.venv/ready: requirements/lock.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pellucid needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements/lock.txt)"
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	touch .venv/ready
+
+clean:
+	rm -rf .venv demo build *.egg-info

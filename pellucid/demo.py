@@ -1,0 +1,67 @@
+"""The whole job on a small corpus, in a few minutes: from raw text to a release that verifies."""
+
+from __future__ import annotations
+
+import gzip
+import lzma
+import math
+import secrets
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.data.documents import Documents
+from pellucid.look.status import status
+from pellucid.recipe import load as load_recipe
+
+DATA = ["package:sympy"]
+PRESET = "1M"
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """Bits per byte on the same bytes: the validation documents that the loss was measured on."""
+
+    bytes: int
+    model: float
+    gzip: float
+    xz: float
+    unigram: float
+
+
+def compare(folder: Path) -> Compared:
+    """The model's bits per byte beside gzip's, xz's and the entropy of single bytes."""
+    about = status(folder)["validation"][-1]
+    content = b"".join(text.encode() for text in _validated_texts(folder, about["sources"]))
+    counts, total = Counter(content), len(content)
+    return Compared(
+        bytes=total,
+        model=about["bits_per_byte"],
+        gzip=8 * len(gzip.compress(content, 9, mtime=0)) / total,
+        xz=8 * len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)) / total,
+        unigram=math.fsum(count / total * math.log2(total / count) for count in counts.values()),
+    )
+
+
+def _validated_texts(folder: Path, sources: list[dict[str, Any]]) -> list[str]:
+    """The texts whose bytes the validation counted: each source's first whole documents."""
+    left = {one["source"]: one["bytes"] for one in sources}
+    texts = []
+    for batch in Documents.open(folder).rows(["source", "bytes", "text"], split="validation"):
+        for row in batch.to_pylist():
+            if left.get(row["source"], 0) > 0:
+                left[row["source"]] -= row["bytes"]
+                texts.append(row["text"])
+    return texts
+
+
+def random_step(folder: Path) -> int:
+    return 1 + secrets.randbelow(load_recipe(folder).train.steps)
+
+
+def prompt(folder: Path) -> str:
+    """A few letters that a text of this corpus may begin with: the first validation document's."""
+    batch = next(iter(Documents.open(folder).rows(["text"], split="validation")))
+    word = str(batch.column(0)[0]).split(maxsplit=1)[0][:12]
+    return "".join(c for c in word if c.isalnum() or c in " _.,") or "The"

@@ -1,0 +1,187 @@
+"""What a person watches while a run goes on, and the tables printed when it stands."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+_BLOCKS = "▁▂▃▄▅▆▇█"
+_LOG_SECONDS = 5.0  # Where nobody watches a terminal, a line this often.
+
+
+def sparkline(values: list[float], width: int = 24) -> str:
+    """The course of a number in one line of blocks."""
+    if not values:
+        return ""
+    step = max(1, len(values) // width)
+    means = [sum(values[i : i + step]) / len(values[i : i + step]) for i in range(0, len(values), step)][-width:]
+    low, high = min(means), max(means)
+    scale = (len(_BLOCKS) - 1) / (high - low) if high > low else 0.0
+    return "".join(_BLOCKS[round((value - low) * scale)] for value in means)
+
+
+class Terminal:
+    """Bars and curves on a terminal, plain lines elsewhere; on standard error, so that --json stays clean."""
+
+    def __init__(self, quiet: bool = False) -> None:
+        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+        self._progress: Progress | None = None
+        self._tasks: dict[str, TaskID] = {}
+        self._losses: list[float] = []
+        self._last, self._first_step = 0, 0
+        self._logged = self._begun = time.monotonic()
+        self._stage = ""
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._progress:
+            self._progress.stop()
+            self._progress = None
+            self._tasks = {}
+
+    def note(self, text: str) -> None:
+        self.console.print(escape(text))
+
+    def progress(self, stage: str, done: int, total: int | None, unit: str) -> None:
+        if stage != self._stage:
+            self._stage = stage
+            self._logged = time.monotonic()
+        described = f"{_amount(done, unit)}" + (f" of {_amount(total, unit)}" if total else "")
+        if self.console.is_terminal:
+            self._update(stage, done, total, described)
+        elif time.monotonic() - self._logged > _LOG_SECONDS or done == total:
+            self._logged = time.monotonic()
+            self.console.print(f"{stage}: {described}")
+
+    def begin(self, first: int, last: int) -> None:
+        self._last, self._first_step, self._begun, self._losses = last, first, time.monotonic(), []
+
+    def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
+        self._losses.append(loss)
+        said = f"step {number}/{self._last}  loss {loss:.4f}  {tokens_per_second:,.0f} tokens/s"
+        if self.console.is_terminal:
+            self._update("train", number, self._last, f"{said}  {sparkline(self._losses)}")
+        elif number == self._last or time.monotonic() - self._logged > _LOG_SECONDS:
+            self._logged = time.monotonic()
+            left = (time.monotonic() - self._begun) / len(self._losses) * (self._last - number)
+            self.console.print(f"train: {said}  lr {lr:.2e}  {left:,.0f} s left")
+
+    def validation(self, step: int, sources: list[dict[str, Any]]) -> None:
+        from pellucid.look.status import validation
+        from pellucid.record import digests
+
+        sums = [one | {"loss_sum": digests.float_bits(one["loss_sum"])} for one in sources]
+        result = validation({"step": step, "sources": sums})
+        text = f"validation at step {step}: {result['loss']:.4f} nats per token, {result['bits_per_byte']:.4f} bits per byte"
+        self.console.print(text)
+
+    def watch(self, what: str) -> Any:
+        """A callback (done, total) for replays."""
+
+        def told(done: int, total: int) -> None:
+            if self.console.is_terminal:
+                self._update(what, done, total, f"{done} of {total} steps replayed")
+
+        return told
+
+    def _update(self, name: str, done: int, total: int | None, text: str) -> None:
+        if self._progress is None:
+            columns = (
+                TextColumn("{task.fields[name]:<10}"),
+                BarColumn(bar_width=24),
+                TextColumn("{task.description}"),
+                TimeElapsedColumn(),
+                TimeRemainingColumn(),
+            )
+            self._progress = Progress(*columns, console=self.console)
+            self._progress.start()
+        if name not in self._tasks:
+            self._tasks[name] = self._progress.add_task("", total=total, name=escape(name))
+        self._progress.update(self._tasks[name], completed=done, total=total, description=escape(text))
+
+
+def _amount(value: int | None, unit: str) -> str:
+    if value is None:
+        return "?"
+    return f"{value / 1e6:,.1f} MB" if unit == "bytes" else f"{value:,} {unit}"
+
+
+def print_status(about: dict[str, Any]) -> None:
+    console = Console(highlight=False)
+    state = "finished" if about["finished"] else "in training" if about["steps_done"] else "begun"
+    sealed = ", sealed" if about["sealed"] else ""
+    console.print(f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step {about['steps_done']:,} of {about['steps']:,}")
+    done = [name for name, finished in about["stages"].items() if finished]
+    console.print(f"data      {', '.join(done) or 'nothing yet'}")
+    if about["head"]:
+        console.print(f"head      {about['head']}")
+        console.print(f"weights   {about['weights']}")
+        console.print(f"tokens    {int(about['tokens']):,}" + (f"   loss {about['loss']:.4f}" if about["loss"] else ""))
+        console.print(f"anchors   {_steps(about['anchors'])}")
+    if about["validation"]:
+        table = Table("step", "nats per token", "bits per byte", box=None, header_style="dim")
+        for one in about["validation"]:
+            table.add_row(f"{one['step']:,}", f"{one['loss']:.4f}", f"{one['bits_per_byte']:.4f}")
+        console.print(table)
+
+
+def _steps(steps: list[int]) -> str:
+    shown = ", ".join(str(step) for step in steps[-12:])
+    return f"at steps {'… ' if len(steps) > 12 else ''}{shown}" if steps else "none"
+
+
+def print_step(about: dict[str, Any], characters: int) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]step {about['step']}[/bold]   entry {about['entry']}   digest {about['digest']}")
+    if "loss" in about:
+        names = ("loss", "lr", "grad_norm", "weight_norm")
+        console.print("   ".join(f"{name} {about[name]:.6g}" for name in names) + f"   tokens so far {int(about['tokens']):,}")
+    console.print(f"state     {about['state']}\nweights   {about['weights']}")
+    for one in about["sequences"]:
+        loss = f"   loss {one['loss']:.4f}" if "loss" in one else ""
+        console.print(f"\n[bold]row {one['row']}[/bold]  sequence {one['sequence']}, epoch {one['epoch']}{loss}")
+        _print_segments(console, one["segments"], characters)
+
+
+def print_sequence(about: dict[str, Any], characters: int) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]sequence {about['sequence']}[/bold] of {escape(about['source'])}, {_seen(about['steps'])}")
+    _print_segments(console, about["segments"], characters)
+
+
+def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
+    for one in segments:
+        loss = f"  loss {one['loss']:.4f}" if one.get("loss") is not None else ""
+        console.print(f"  [cyan]{escape(one['document'])}[/cyan]  {escape(one['licence'])}{loss}")
+        console.print(f"    {escape(printable(one['text'], characters))}", soft_wrap=True)
+
+
+def print_document(about: dict[str, Any], characters: int) -> None:
+    console = Console(highlight=False)
+    console.print(f"[bold]{escape(about['id'])}[/bold]  ({about['split']})")
+    for name in ("source", "licence", "origin", "sha256"):
+        console.print(f"{name:<10}{escape(str(about[name]))}")
+    console.print(f"{'size':<10}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens")
+    for one in about["sequences"]:
+        console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
+    console.print(f"\n{escape(printable(about['text'], characters))}", soft_wrap=True)
+
+
+def _seen(steps: list[dict[str, int]]) -> str:
+    if not steps:
+        return "not reached by this run"
+    return "seen at " + ", ".join(f"step {one['step']} row {one['row']}" for one in steps[:20])
+
+
+def printable(text: str, characters: int) -> str:
+    """The beginning of a text without control characters: a document may hold terminal commands."""
+    cut = text[:characters] + (" …" if len(text) > characters else "")
+    return "".join(c if c.isprintable() or c == "\n" else "\ufffd" if c != "\t" else "    " for c in cut)

@@ -1,0 +1,95 @@
+"""One small run, made once for each test process: real stages, a tiny model, a corpus made from a seed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid import philox
+from pellucid.new import new
+from pellucid.terminal import Terminal
+
+# Two test processes on two cores: more threads than that only wait for each other.
+SETTINGS = [
+    "model.layers=2",
+    "model.width=32",
+    "model.heads=4",
+    "model.kv_heads=2",
+    "model.mlp_width=64",
+    "model.context=32",
+    "tokenizer.vocabulary=300",
+    "data.validation_per_10000=1500",
+    "train.steps=13",
+    "train.batch=4",
+    "train.microbatch=2",
+    "train.warmup=2",
+    "validation.every=5",
+    "validation.tokens=200",
+    "checkpoints.every=6",
+    "placement.threads=1",
+    "placement.anchors={every = 5, powers_of_two = true}",
+]
+WORDS = "light through clear water shows every stone on the bed of the river where it bends".split()
+
+
+def prose(seed: int, words: int) -> str:
+    """Made-up sentences; the same for the same seed."""
+    draws = philox.draws(philox.key_of(seed, "test prose"), 0, words)
+    return " ".join(WORDS[draw % len(WORDS)] + "." * (draw % 11 == 0) for draw in draws.tolist()) + "\n"
+
+
+def write_corpus(folder: Path, documents: int = 40, words: int = 60) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    for number in range(documents):
+        text = prose(number, words)
+        (folder / f"{number:03}.txt").write_text(text + "naïve café 東京 " * (number % 3), encoding="utf-8")
+    return folder
+
+
+def make_run(folder: Path, corpus: Path, settings: list[str] | None = None) -> Path:
+    """A run folder with its recipe, nothing done yet."""
+    new(folder, [str(corpus)], "1M", [*SETTINGS, *(settings or [])])
+    return folder
+
+
+def finish(folder: Path, only: str | None = None) -> Path:
+    from pellucid.run import run
+
+    run(folder, Terminal(quiet=True), only)
+    return folder
+
+
+def pellucid(*words: object, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """The command line in a process of its own; check is the exit code expected (None: any)."""
+    command = [sys.executable, "-m", "pellucid", *map(str, words)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(env or {})}
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)  # noqa: S603
+    if check is not None:
+        assert done.returncode == check, done.stdout + done.stderr
+    return done
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_corpus(tmp_path_factory.mktemp("corpus") / "stones")
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A finished and sealed run. Only to be read: take `release` to change things."""
+    from pellucid.release.publish import publish
+
+    folder = finish(make_run(tmp_path_factory.mktemp("runs") / "small", corpus))
+    publish(folder)
+    return folder
+
+
+@pytest.fixture
+def release(finished: Path, tmp_path: Path) -> Path:
+    """A copy of the finished run that a test may damage."""
+    return Path(shutil.copytree(finished, tmp_path / "release"))

@@ -1,0 +1,188 @@
+"""Every format, and every reason for which a record is dropped."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pyarrow as pa
+import pytest
+
+from pellucid.data import formats
+from pellucid.errors import SourceUnreadable
+from pellucid.recipe import Source
+
+
+def packed(content: bytes, ending: str) -> bytes:
+    if ending == ".gz":
+        return gzip.compress(content)
+    if ending == ".zst":
+        sink = pa.BufferOutputStream()
+        with pa.CompressedOutputStream(sink, "zstd") as out:
+            out.write(content)
+        return sink.getvalue().to_pybytes()
+    return content
+
+
+def read(tmp_path, format: str, content: bytes, ending: str = "", policy: str = "replace", after: int = 0):
+    path = tmp_path / f"file{ending}"
+    path.write_bytes(packed(content, ending))
+    source = Source(name="s", format=format)
+    return [tuple(record) for record in formats.READERS[format](path, source, policy, after)]
+
+
+def test_text_keeps_every_character_but_the_byte_order_mark(tmp_path):
+    content = "\ufeffa\r\nb\rc\n\ufeffd\u2028é".encode()
+    assert read(tmp_path, "text", content) == [(1, "", "a\r\nb\rc\n\ufeffd\u2028é", "", False)]
+
+
+@pytest.mark.parametrize(
+    ("content", "policy", "expected"),
+    [
+        (b"", "replace", ("", "empty", False)),
+        (b"\xef\xbb\xbf", "replace", ("", "empty", False)),
+        (b"a\0b", "replace", ("", "binary", False)),
+        (b"a" * 8191 + b"\0", "replace", ("", "binary", False)),
+        (b"a" * 8192 + b"\0", "replace", ("a" * 8192 + "\0", "", False)),
+        (b"a\xffb", "replace", ("a\ufffdb", "", True)),
+        (b"a\xed\xa0\x80b", "replace", ("a\ufffd\ufffd\ufffdb", "", True)),
+        (b"a\xffb", "drop", ("", "invalid_utf8", False)),
+    ],
+)
+def test_text_that_is_dropped_or_mended(tmp_path, content, policy, expected):
+    assert [record[2:] for record in read(tmp_path, "text", content, policy=policy)] == [expected]
+
+
+def test_a_text_file_over_the_limit_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "TEXT_LIMIT", 10)
+    assert read(tmp_path, "text", b"a" * 10)
+    with pytest.raises(SourceUnreadable, match="lines"):
+        read(tmp_path, "text", b"a" * 11)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_lines(tmp_path, ending):
+    content = b"\xef\xbb\xbfCCO\r\n\nC=C \xc3\xa9\n\xff\nlast"
+    assert read(tmp_path, "lines", content, ending) == [
+        (1, ":1", "CCO", "", False),
+        (2, ":2", "", "empty", False),
+        (3, ":3", "C=C é", "", False),
+        (4, ":4", "\ufffd", "", True),
+        (5, ":5", "last", "", False),
+    ]
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
+def test_lines_do_not_depend_on_where_chunks_end(tmp_path, monkeypatch, chunk):
+    monkeypatch.setattr(formats, "_CHUNK", chunk)
+    found = read(tmp_path, "lines", b"one\n\ntwo\n" + b"x" * 50 + b"\n")
+    assert [(record[0], record[2]) for record in found] == [(1, "one"), (2, ""), (3, "two"), (4, "x" * 50)]
+
+
+def test_a_record_over_the_limit_is_refused_by_its_line(tmp_path, monkeypatch):
+    monkeypatch.setattr(formats, "RECORD_LIMIT", 100)
+    monkeypatch.setattr(formats, "_CHUNK", 16)
+    assert len(read(tmp_path, "lines", b"a\n" + b"b" * 100)) == 2
+    with pytest.raises(SourceUnreadable, match="line 2"):
+        read(tmp_path, "lines", b"a\n" + b"b" * 101)
+    with pytest.raises(SourceUnreadable, match="line 3"):
+        read(tmp_path, "fasta", b">a\nAC\n>b\n" + b"ACGTACGT\n" * 20)
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_jsonl(tmp_path, ending):
+    lines = [
+        json.dumps({"text": "plain", "id": 4}),
+        json.dumps({"text": "é 😀"}),
+        '{"text": "half \\ud83d of a pair"}',
+        json.dumps({"body": "no text"}),
+        json.dumps({"text": 5}),
+        json.dumps(["text"]),
+        '{"text": "broken',
+        json.dumps({"text": ""}),
+        "",
+        "[" * 100_000,
+        '{"text": ' + "9" * 5000 + "}",
+    ]
+    found = read(tmp_path, "jsonl", "\n".join(lines).encode(), ending)
+    assert [record[2:] for record in found] == [
+        ("plain", "", False),
+        ("é 😀", "", False),
+        ("half \ufffd of a pair", "", True),
+        ("", "no_text", False),
+        ("", "no_text", False),
+        ("", "no_text", False),
+        ("", "malformed", False),
+        ("", "empty", False),
+        ("", "empty", False),
+        ("", "malformed", False),
+        ("", "malformed", False),
+    ]
+    assert [record[1] for record in found] == [f":{number}" for number in range(1, 12)]
+
+
+def test_lone_surrogates_are_dropped_where_the_recipe_says_so(tmp_path):
+    found = read(tmp_path, "jsonl", b'{"text": "a\\udc00"}\n{"text": "\\ud83d\\ude00"}', policy="drop")
+    assert [record[2:4] for record in found] == [("", "invalid_utf8"), ("😀", "")]
+
+
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_fasta(tmp_path, ending):
+    content = b"junk\n>NC_1 phage\r\nACgt\r\nNN\r\n>same x\nAA\n>same y\nCC\n>\nGG\n>empty\n>same:6\nTT\n"
+    found = read(tmp_path, "fasta", content, ending)
+    assert [record[1:4] for record in found] == [
+        ("", "", "malformed"),
+        (":NC_1", "ACgtNN", ""),
+        (":same", "AA", ""),
+        (":same:7", "CC", ""),
+        (":9", "GG", ""),
+        (":empty", "", "empty"),
+        (":same:6", "TT", ""),
+    ]
+
+
+def test_fasta_names_stay_unique_in_the_worst_case(tmp_path):
+    found = read(tmp_path, "fasta", b">a:3\nA\n>a\nC\n>a\nG\n>a:5\nT\n")
+    names = [record[1] for record in found]
+    assert len(set(names)) == 4
+
+
+@pytest.mark.parametrize("format", ["lines", "jsonl", "fasta"])
+@pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
+def test_binary_files_are_one_drop(tmp_path, format, ending):
+    assert [record[2:4] for record in read(tmp_path, format, b"PK\0\1\n" * 9, ending)] == [("", "binary")]
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+@pytest.mark.parametrize("damage", ["cut", "junk"])
+def test_damaged_compression_names_the_file(tmp_path, ending, damage):
+    whole = packed(b"some line\n" * 5000, ending)
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"not compressed at all")
+    with pytest.raises(SourceUnreadable, match=path.name):
+        list(formats.read_lines(path, Source(name="s", format="lines"), "replace"))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst"])
+def test_joined_compressed_files_are_read_to_the_end(tmp_path, ending):
+    path = tmp_path / f"x{ending}"
+    path.write_bytes(packed(b"one\n", ending) + packed(b"two\n", ending))
+    found = formats.read_lines(path, Source(name="s", format="lines"), "replace")
+    assert [record.text for record in found] == ["one", "two"]
+
+
+@pytest.mark.parametrize("format", ["lines", "jsonl", "fasta"])
+def test_records_before_a_place_are_passed_over(tmp_path, format):
+    content = {
+        "lines": b"a\nb\nc\n",
+        "jsonl": b'{"text": "a"}\n{"text": "b"}\n{"text": "c"}\n',
+        "fasta": b">x\na\n>x\nb\n>x\nc\n",
+    }[format]
+    every = read(tmp_path, format, content)
+    assert read(tmp_path, format, content, after=every[1][0]) == every[1:]
+
+
+def test_a_set_on_disk(tmp_path):
+    seen = formats.Seen(tmp_path / "seen")
+    assert [seen.add(item) for item in (b"a", b"b", b"a", b"")] == [True, True, False, True]
+    seen.close()

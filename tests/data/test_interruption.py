@@ -1,0 +1,190 @@
+"""Killed anywhere and started again, the data room ends with the same bytes; nothing half-written stays."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import resource
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from pellucid.data import parquet, stage
+from pellucid.errors import DiskFull
+from pellucid.store import files
+
+
+class Interrupted(Exception):
+    pass
+
+
+@pytest.fixture
+def recipe(corpus, recipe_of):
+    (corpus / "junk.png").write_bytes(b"")
+    return recipe_of(
+        {"name": "a", "path": str(corpus / "a")},
+        {"name": "rest", "path": str(corpus), "weight": 2},
+        data={"max_document_characters": 900},
+        tokenizer={"kind": "bpe", "vocabulary": 300},
+    )
+
+
+@pytest.fixture
+def undisturbed(tmp_path, recipe, prepare, content_of, small_parts, monkeypatch) -> dict[str, bytes]:
+    monkeypatch.setattr(stage, "PAUSE", 0.0)  # Progress is told of every document.
+    return content_of(prepare(recipe, tmp_path / "undisturbed"))
+
+
+def test_interrupted_at_every_word_of_progress(tmp_path, recipe, prepare, content_of, undisturbed, monkeypatch):
+    folder = tmp_path / "run"
+    interruptions = 0
+    for limit in range(1, 10_000, 3):
+        told = 0
+
+        def progress(*_, limit=limit):
+            nonlocal told
+            told += 1
+            if told >= limit:
+                raise Interrupted
+
+        try:
+            prepare(recipe, folder, progress)
+            break
+        except Interrupted:
+            interruptions += 1
+            assert not [name for name in files.walk(folder) if files.TEMPORARY in name]
+            assert not (folder / stage.DATA).exists()
+    assert interruptions > 10
+    assert content_of(folder) == undisturbed
+
+
+def test_interrupted_whenever_something_is_written(tmp_path, recipe, prepare, content_of, undisturbed, monkeypatch):
+    """Before and after each rename, which is where a kill leaves its traces."""
+    replace, folder = os.replace, tmp_path / "run"
+    for limit in range(1, 1000):
+        calls = 0
+
+        def interrupting(source, target, limit=limit):
+            nonlocal calls
+            calls += 1
+            if calls == limit and limit % 2:
+                raise Interrupted
+            replace(source, target)
+            if calls == limit:
+                raise Interrupted
+
+        monkeypatch.setattr(files.os, "replace", interrupting)
+        try:
+            prepare(recipe, folder)
+            break
+        except Interrupted:
+            continue
+    assert limit > 4
+    assert content_of(folder) == undisturbed
+
+
+def test_a_finished_part_is_not_redone(tmp_path, recipe, prepare, undisturbed):
+    folder = tmp_path / "run"
+    parts = []
+
+    def progress(name, done, total, unit):
+        found = sorted(folder.glob("data/documents/*.parquet"))
+        if len(found) == 5:
+            parts.extend((path.name, path.stat().st_mtime_ns) for path in found[:4])
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        prepare(recipe, folder, progress)
+    state = json.loads((folder / "data/documents/unfinished.json").read_text())
+    assert [part["file"] for part in state["parts"]][:4] == [name for name, _ in parts]
+    prepare(recipe, folder)
+    assert [(name, (folder / "data/documents" / name).stat().st_mtime_ns) for name, _ in parts] == parts
+    assert not (folder / "data/documents/unfinished.json").exists()
+
+
+def test_parts_of_another_recipe_are_not_kept(tmp_path, recipe, corpus, recipe_of, prepare, content_of, undisturbed):
+    other = recipe_of({"name": "rest", "path": str(corpus)}, data={"max_document_characters": 300})
+
+    def progress(name, done, total, unit):
+        if name == "shards":
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        prepare(other, tmp_path / "run", progress)
+    assert content_of(prepare(recipe, tmp_path / "run")) == undisturbed
+
+
+SCRIPT = """
+    import sys
+    from pathlib import Path
+    from pellucid import recipe
+    from pellucid.data import documents, parquet, shards, stage, tokenizer
+
+    parquet.PART_BYTES, parquet.GROUP_BYTES, shards._BATCH_BYTES, stage.PAUSE = 2500, 800, 700, 0.0
+    limit = int(sys.argv[2])
+    told = 0
+
+    def progress(*_):
+        global told
+        told += 1
+        if told == limit:
+            print("now", flush=True)
+            sys.stdin.read()
+
+    folder = Path(sys.argv[1])
+    values = recipe.load(folder)
+    for room in (documents, tokenizer, shards):
+        room.prepare(values, folder, progress)
+    print("done", flush=True)
+"""
+
+
+def test_killed_at_random_moments(tmp_path, recipe, content_of, undisturbed):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    values = recipe.model_dump(include={"version", "name", "data", "tokenizer", "model", "train"})
+    (folder / "recipe.toml").write_text(_toml(values))
+    draw = random.Random(1)
+    killed = 0
+    for limit in [draw.randrange(2, 90) for _ in range(7)] + [10**9]:
+        command = [sys.executable, "-c", textwrap.dedent(SCRIPT), str(folder), str(limit)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+            word = process.stdout.readline()
+            if word == b"now\n":
+                process.send_signal(signal.SIGKILL)
+                killed += 1
+            else:
+                assert word == b"done\n"
+    assert killed >= 3
+    (folder / "recipe.toml").unlink()
+    assert content_of(folder) == undisturbed
+
+
+def _toml(values: dict) -> str:
+    import tomlkit
+
+    return tomlkit.dumps(values)
+
+
+def test_a_full_disk_leaves_nothing_half_written(tmp_path, recipe, content_of, prepare, undisturbed):
+    """A limit on the size of a file stands in for a full disk: both are refused by the system."""
+    folder = tmp_path / "run"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for size in (100, 1500, 5000):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size, limits[1]))
+        try:
+            with pytest.raises(DiskFull):
+                prepare(recipe, folder)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        assert not [name for name in files.walk(folder) if files.TEMPORARY in name]
+    assert content_of(prepare(recipe, folder)) == undisturbed
+
+
+def test_part_sizes_are_those_of_the_pipeline():
+    """The documents' root depends on them."""
+    assert (parquet.PART_BYTES, parquet.GROUP_BYTES, parquet.GROUP_ROWS) == (128 << 20, 8 << 20, 1 << 16)

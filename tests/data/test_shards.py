@@ -1,0 +1,393 @@
+"""The stage "shards", streams and sequences, positions and characters, and the data root."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pellucid.data import documents, roots, shards, tokenizer
+from pellucid.data.documents import Documents
+from pellucid.data.order import Order
+from pellucid.data.shards import Shards
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import (
+    CorpusTooSmall,
+    DataDiffers,
+    DocumentUnknown,
+    FormatInvalid,
+    PathUnsafe,
+    ShardDamaged,
+    StepUnknown,
+    VocabularyTooLarge,
+)
+from pellucid.record import digests, merkle
+
+CONTEXT = 32
+
+
+@pytest.fixture
+def recipe(corpus, recipe_of):
+    """Two sources with several parts each, under small_parts."""
+    return recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "rest", "path": str(corpus), "weight": 2})
+
+
+@pytest.fixture
+def run(tmp_path, recipe, prepare, small_parts):
+    return prepare(recipe, tmp_path / "run")
+
+
+def expected_streams(run) -> dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]:
+    """Per source and split the token ids, and (document, first position), by the plainest way."""
+    out: dict = {}
+    found = Documents.open(run)
+    for index in range(found.count):
+        row = found.get(index)
+        ids, begins = out.setdefault((row["source"], row["split"]), ([], []))
+        begins.append((index, len(ids)))
+        ids += [0, *(byte + 1 for byte in row["text"].encode())]
+    return out
+
+
+def test_streams_hold_every_document_in_order(run):
+    opened, expected = Shards.open(run), expected_streams(run)
+    assert [(stream.source, stream.split) for stream in [*opened.train, *opened.validation]] == [
+        ("a", "train"),
+        ("rest", "train"),
+        ("a", "validation"),
+        ("rest", "validation"),
+    ]
+    first = 0
+    for stream in [*opened.train, *opened.validation]:
+        ids, begins = expected[stream.source, stream.split]
+        assert len(stream.shards) > 1
+        assert stream.read(0, stream.tokens).tolist() == ids
+        assert (stream.tokens, stream.documents) == (len(ids), len(begins))
+        assert stream.bytes == len(ids) - len(begins)
+        assert stream.sequences == (len(ids) - 1) // CONTEXT
+        assert stream.first_sequence == first
+        first += stream.sequences
+        for position in range(stream.tokens):
+            document, begin = max((pair for pair in begins if pair[1] <= position), key=lambda pair: pair[1])
+            assert stream.document_of(position) == (document, position - begin)
+        for (document, begin), end in zip(begins, [*(pair[1] for pair in begins[1:]), len(ids)], strict=True):
+            assert stream.token_of(document) == begin
+            assert stream.length_of(document) == end - begin
+    assert opened.sequences == sum(stream.sequences for stream in opened.train)
+
+
+def test_sequences_and_their_pieces(run):
+    opened, expected = Shards.open(run), expected_streams(run)
+    ids = np.arange(opened.sequences)
+    tokens, owners = opened.sequences_at(ids), opened.documents_at(ids)
+    assert tokens.dtype == np.uint32
+    assert tokens.shape == owners.shape == (len(ids), CONTEXT + 1)
+    for stream in opened.train:
+        flat, begins = expected[stream.source, "train"]
+        owner = np.repeat([pair[0] for pair in begins], np.diff([*(pair[1] for pair in begins), len(flat)]))
+        for number in range(stream.sequences):
+            sequence, start = stream.first_sequence + number, number * CONTEXT
+            assert tokens[sequence].tolist() == flat[start : start + CONTEXT + 1]
+            assert owners[sequence].tolist() == owner[start : start + CONTEXT + 1].tolist()
+            assert opened.source_of(sequence) == stream.source
+            pieces = opened.pieces(sequence)
+            assert [piece.start for piece in pieces] == [0, *(piece.stop for piece in pieces[:-1])]
+            assert pieces[-1].stop == CONTEXT + 1
+            for piece in pieces:
+                assert set(owners[sequence, piece.start : piece.stop]) == {piece.document}
+                assert piece.document_start + start == stream.token_of(piece.document)
+    assert np.array_equal(opened.sequence(3), tokens[3])
+
+
+def test_every_token_but_the_first_is_a_target_once(run):
+    stream = Shards.open(run).train[0]
+    opened = Shards.open(run)
+    targets = np.concatenate([opened.sequence(i)[1:] for i in range(stream.sequences)])
+    unused = opened.manifest["streams"][0]["unused_tokens"]
+    assert np.array_equal(targets, stream.read(1, stream.tokens - unused))
+    assert 0 <= unused < CONTEXT
+
+
+def test_places_that_are_not(run):
+    opened = Shards.open(run)
+    for sequence in (-1, opened.sequences):
+        with pytest.raises(StepUnknown):
+            opened.sequence(sequence)
+    stream = opened.train[0]
+    with pytest.raises(StepUnknown):
+        stream.document_of(stream.tokens)
+    for document in (-1, 10**6, opened.train[1].document_of(0)[0]):
+        with pytest.raises(DocumentUnknown):
+            stream.token_of(document)
+
+
+def test_until_gives_whole_documents(run):
+    opened, expected = Shards.open(run), expected_streams(run)
+    for stream in opened.validation:
+        _, begins = expected[stream.source, "validation"]
+        ends = [begin for _, begin in begins[1:]] + [stream.tokens]
+        for tokens in range(1, stream.tokens + 50):
+            end = next((end for end in ends if end >= tokens), stream.tokens)
+            assert stream.until(tokens) == (end, end - (ends.index(end) + 1))
+
+
+@pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
+def test_characters_and_positions_both_ways(tmp_path, corpus, recipe_of, prepare, small_parts, kind):
+    (corpus / "a" / "x.txt").write_text("aé 😀<|document|>\u0301\n" * 9)
+    recipe = recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": kind, "vocabulary": 300})
+    run = prepare(recipe, tmp_path / "run")
+    parts = Shards.open(run), Documents.open(run), Tokenizer.load(run)
+    opened, found, made = parts
+    for stream in [*opened.train, *opened.validation]:
+        for position in range(0, stream.tokens, 7):
+            document, start, end = shards.characters(*parts, stream, position)
+            if (document, position) == (stream.document_of(position)[0], stream.token_of(document)):
+                assert (start, end) == (0, 0)
+                continue
+            text = found.get(document)["text"]
+            token = int(stream.read(position, position + 1)[0])
+            assert made.decode([token]) == text[start:end] or len(text[start:end].encode()) > 1
+            back, first = shards.position_of(*parts, document, start)
+            assert (back.source, back.split) == (stream.source, stream.split)
+            assert first <= position
+            assert shards.characters(*parts, stream, first)[1] == start
+    for index in range(found.count):
+        for character in range(0, found.get(index)["characters"], 11):
+            stream, position = shards.position_of(*parts, index, character)
+            document, start, end = shards.characters(*parts, stream, position)
+            assert document == index
+            assert start <= character < end
+    with pytest.raises(IndexError):
+        shards.position_of(*parts, 0, 10**6)
+
+
+def test_shards_that_do_not_hold_the_text_are_noticed(run):
+    parts = Shards.open(run), Documents.open(run), Tokenizer.load(run)
+    path = parts[0].train[0].shards[0].tokens_path
+    content = bytearray(path.read_bytes())
+    content[10] ^= 1
+    path.write_bytes(content)
+    opened = Shards.open(run)
+    with pytest.raises(FormatInvalid, match="not those of the text"):
+        shards.characters(opened, *parts[1:], opened.train[0], 7)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "uint32"])
+def test_files_are_flat_and_little_endian(tmp_path, corpus, recipe_of, prepare, kind):
+    run = prepare(recipe_of({"name": "all", "path": str(corpus)}, data={"token_type": kind}), tmp_path / "run")
+    stream = Shards.open(run).train[0]
+    flat = np.fromfile(run / "data/shards/00000.train.bin", {"uint16": "<u2", "uint32": "<u4"}[kind])
+    assert np.array_equal(flat, stream.read(0, stream.tokens))
+    table = np.fromfile(run / "data/shards/00000.train.documents.bin", "<u8").reshape(-1, 3)
+    assert table[:, 1].tolist() == [stream.token_of(document) for document in table[:, 0].tolist()]
+    assert table[:, 2].tolist() == [Documents.open(run).get(document)["bytes"] for document in table[:, 0].tolist()]
+
+
+# ---- roots ----------------------------------------------------------------------------------------
+
+
+def test_stream_roots_are_over_every_token(run, recipe):
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    expected = expected_streams(run)
+    first = 0
+    for place, entry in enumerate(manifest["streams"]):
+        ids, _ = expected[entry["source"], entry["split"]]
+        count = (len(ids) - 1) // CONTEXT
+        rows = [np.array(ids[i * CONTEXT : i * CONTEXT + CONTEXT + 1]) for i in range(count)]
+        leaves = [digests.sequence_leaf(recipe.seed, first + i, row) for i, row in enumerate(rows)]
+        if len(ids) > count * CONTEXT + 1:
+            leaves.append(digests.sequence_leaf(recipe.seed, 2**63 + place, np.array(ids[count * CONTEXT :])))
+        assert entry["root"] == merkle.root(leaves).hex()
+        assert entry["unused_tokens"] == len(ids) - count * CONTEXT - 1
+        first += count
+    streams = [
+        {key: entry[key] for key in ("source", "split", "tokens", "documents", "sequences", "root")}
+        for entry in manifest["streams"]
+    ]
+    value = {
+        "pipeline": 1,
+        "documents": manifest["documents_root"],
+        "tokenizer": Tokenizer.load(run).digest.hex(),
+        "streams": streams,
+    }
+    assert manifest["root"] == digests.of_value("data", value).hex()
+
+
+def test_the_root_recomputed_is_the_root_recorded(run, recipe):
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    assert roots.recompute_root(run, recipe) == (manifest["root"], [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/shards/00000.train.bin",
+        "data/shards/00003.validation.bin",
+        "data/shards/00001.train.documents.bin",
+        "data/documents/00002.parquet",
+        "data/tokenizer/tokenizer.json",
+        "data/shards/manifest.json",
+        "data/documents/manifest.json",
+        "data/manifest.json",
+    ],
+)
+def test_one_changed_byte_is_found(run, recipe, name):
+    path = run / name
+    content = bytearray(path.read_bytes())
+    if name.endswith((".bin", ".parquet")):
+        content[len(content) // 2] ^= 1
+    else:
+        spot = content.rindex(b'root": "') + 10 if b'root": "' in content else content.rindex(b'": 2')
+        content[spot] = ord("1") if content[spot] == ord("0") else ord("0")
+    path.write_bytes(content)
+    root, problems = roots.recompute_root(run, recipe)
+    assert problems
+    assert (
+        name.endswith("manifest.json")
+        or root != json.loads((run / "data/manifest.json").read_text())["root"]
+        or ("documents.bin" in name)
+    )
+
+
+def test_missing_pieces_are_problems_and_not_errors(run, recipe):
+    (run / "data/shards/00000.train.bin").unlink()
+    assert roots.recompute_root(run, recipe)[0] == ""
+    (run / "data/documents/manifest.json").unlink()
+    root, problems = roots.recompute_root(run, recipe)
+    assert root == ""
+    assert "missing" in problems[0][1]
+
+
+def test_a_pinned_root(tmp_path, corpus, recipe_of, prepare):
+    source = {"name": "all", "path": str(corpus)}
+    run = prepare(recipe_of(source), tmp_path / "run")
+    root = json.loads((run / "data/manifest.json").read_text())["root"]
+    prepare(recipe_of(source, data={"root": root}), tmp_path / "other")
+    with pytest.raises(DataDiffers, match=root):
+        prepare(recipe_of(source, data={"root": "0" * 64}), tmp_path / "wrong")
+    assert not (tmp_path / "wrong/data/manifest.json").exists()
+    assert (tmp_path / "wrong/data/shards/manifest.json").exists()
+
+
+def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
+    """Golden: a change of these digests is a change of the pipeline, and raises its version."""
+    folder = tmp_path / "fixed"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.txt").write_text(f"Document {number} says é 😀 and {number * number}.\n" * 5)
+    recipe = recipe_of({"name": "fixed", "path": str(folder), "licence": "CC0-1.0"}, seed=7)
+    run = prepare(recipe, tmp_path / "run")
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    assert manifest["documents_root"] == GOLDEN["documents_root"]
+    assert manifest["tokenizer"] == GOLDEN["tokenizer"]
+    assert manifest["root"] == GOLDEN["root"]
+
+
+GOLDEN = {"documents_root": "", "tokenizer": "", "root": ""}
+
+
+# ---- errors ---------------------------------------------------------------------------------------
+
+
+def test_too_few_sequences(tmp_path, corpus, recipe_of, prepare):
+    source = {"name": "all", "path": str(corpus)}
+    merging = {"kind": "bpe", "vocabulary": 600}
+    for sections, message in (
+        ({"model": {"context": 5_000}, "train": {"batch": 1, "microbatch": 1}}, "longer than the corpus"),
+        ({"train": {"batch": 600, "microbatch": 600}}, "batch is larger"),
+    ):
+        with pytest.raises(CorpusTooSmall, match=message):
+            prepare(recipe_of(source, tokenizer=merging, **sections), tmp_path / "run")
+        assert not (tmp_path / "run/data/shards").exists()
+
+
+def test_a_batch_that_grew_is_noticed_without_redoing_anything(run, recipe, prepare):
+    larger = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": 10**6})})
+    with pytest.raises(CorpusTooSmall):
+        prepare(larger, run)
+    assert Shards.open(run)
+
+
+def test_a_vocabulary_too_large_for_the_shards(run, recipe, monkeypatch):
+    monkeypatch.setattr(Tokenizer, "load", classmethod(lambda cls, folder: _Huge()))
+    with pytest.raises(VocabularyTooLarge):
+        shards.prepare(recipe, run)
+
+
+class _Huge:
+    vocabulary, document_token, digest = 65537, 0, b"\0" * 32
+
+
+@pytest.mark.parametrize("change", ["cut", "emptied", "longer", "gone"])
+@pytest.mark.parametrize("name", ["00000.train.bin", "00000.train.documents.bin"])
+def test_a_damaged_shard_is_named(run, change, name):
+    path = run / "data/shards" / name
+    content = path.read_bytes()
+    path.unlink()
+    if change != "gone":
+        path.write_bytes({"cut": content[:-1], "emptied": b"", "longer": content + b"\0\0"}[change])
+    with pytest.raises(ShardDamaged, match=name):
+        Shards.open(run)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"file": "../../../x"}, PathUnsafe),
+        ({"documents_file": "/etc/passwd"}, PathUnsafe),
+        ({"tokens": 2**61}, ShardDamaged),
+        ({"tokens": -5}, FormatInvalid),
+        ({"tokens": 0}, ShardDamaged),
+        ({"documents": 10**40}, FormatInvalid),
+        ({"source": "other"}, FormatInvalid),
+        ({"split": None}, FormatInvalid),
+    ],
+)
+def test_hostile_manifests(run, changes, error):
+    path = run / "data/shards/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["parts"][0].update(changes)
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(error):
+        Shards.open(run)
+
+
+@pytest.mark.parametrize("changes", [{"context": 0}, {"token_type": "int8"}, {"streams": None}, {"parts": [3]}])
+def test_hostile_manifests_as_a_whole(run, changes):
+    path = run / "data/shards/manifest.json"
+    manifest = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps(manifest))
+    with pytest.raises(FormatInvalid):
+        Shards.open(run)
+
+
+# ---- together -------------------------------------------------------------------------------------
+
+
+def test_the_order_of_a_run(run, recipe):
+    opened = Shards.open(run)
+    order = Order.of(recipe, opened)
+    counts = [stream.sequences for stream in opened.train]
+    assert order.slots == counts[0] + 2 * counts[1]
+    seen = np.concatenate([order.batch(step) for step in range(1, order.slots // 4 + 1)])
+    assert set(seen.tolist()) <= set(range(opened.sequences))
+    assert (np.bincount(seen, minlength=opened.sequences)[: counts[0]] <= 1).all()
+
+
+def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe_of, prepare):
+    recipe = recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "b", "path": str(corpus), "weight": 0})
+    run = prepare(recipe, tmp_path / "run")
+    opened = Shards.open(run)
+    assert opened.train[1].sequences > 0
+    assert Order.of(recipe, opened).slots == opened.train[0].sequences
+
+
+def test_stages_follow_what_they_depend_on(run, recipe):
+    upstream = [run / "data/tokenizer/tokenizer.json", run / "data/documents/manifest.json"]
+    before = [path.stat().st_mtime_ns for path in upstream]
+    longer = recipe.model_copy(update={"model": recipe.model.model_copy(update={"context": 40})})
+    for room in (documents, tokenizer, shards):
+        room.prepare(longer, run)
+    assert Shards.open(run).context == 40
+    assert [path.stat().st_mtime_ns for path in upstream] == before

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.record import chain
+
+
+def written(bodies: list[dict[str, object]]) -> list[bytes]:
+    lines, prev = [], chain.START
+    for n, body in enumerate(bodies):
+        lines.append(chain.line_of(prev, n, body))
+        prev = chain.digest_of(lines[-1])
+    return lines
+
+
+LINES = written([{"kind": "step", "step": number, "loss": f"{number:016x}"} for number in range(20)])
+
+
+def problems(lines: list[bytes]) -> list[int]:
+    return [entry.n for entry in chain.read(lines) if entry.problem]
+
+
+@given(st.lists(st.dictionaries(st.text(max_size=5).filter(lambda key: key not in ("prev", "n")), st.text(max_size=9)), max_size=8))
+def test_what_is_written_reads_back(bodies: list[dict[str, object]]) -> None:
+    read = list(chain.read(written(bodies)))
+    assert [entry.problem for entry in read] == [None] * len(bodies)
+    assert [{k: v for k, v in entry.body.items() if k not in ("prev", "n")} for entry in read] == bodies
+
+
+def test_every_single_bit_flip_is_found_at_its_entry_or_the_next() -> None:
+    random.seed(1)
+    for _ in range(300):
+        n = random.randrange(len(LINES) - 1)
+        bit = random.randrange(8 * (len(LINES[n]) - 1))  # Flipping the line break joins two lines: below.
+        line = bytearray(LINES[n])
+        line[bit // 8] ^= 1 << bit % 8
+        found = problems([*LINES[:n], bytes(line), *LINES[n + 1 :]])
+        assert found and found[0] in (n, n + 1), (n, bit)
+
+
+def test_a_changed_last_entry_moves_the_head() -> None:
+    changed = [*LINES[:-1], LINES[-1].replace(b"step", b"stop", 1)]
+    assert list(chain.read(changed))[-1].digest != list(chain.read(LINES))[-1].digest
+
+
+def test_removed_swapped_repeated_and_joined_entries_are_found() -> None:
+    assert problems([*LINES[:5], *LINES[6:]])[0] == 5
+    assert problems([*LINES[:5], LINES[6], LINES[5], *LINES[7:]])[0] == 5
+    assert problems([*LINES[:5], LINES[4], *LINES[5:]])[0] == 5
+    assert problems([*LINES[:5], LINES[5][:-1] + LINES[6], *LINES[7:]])[0] == 5
+
+
+@given(st.lists(st.binary(max_size=60), max_size=5))
+def test_arbitrary_bytes_are_problems_never_exceptions(lines: list[bytes]) -> None:
+    for entry in chain.read(lines):
+        assert entry.problem
+
+
+def test_a_deep_or_endless_line_is_a_problem() -> None:
+    assert "not JSON" in str(next(chain.read([b"[" * 100_000 + b"\n"])).problem)
+    assert "longer" in str(next(chain.read([b"x" * (chain.MAX_LINE + 2)])).problem)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from pellucid.record import chain, digests, verdict
+
+STEPS = 6
+PLAN = verdict.Plan("ab" * 32, STEPS, 100, lambda s: s % 3 == 0, lambda s: s in (0, STEPS), lambda s: s / 8)
+
+
+def bodies() -> list[dict[str, Any]]:
+    digest = "cd" * 32
+    out: list[dict[str, Any]] = []
+    for step in range(STEPS + 1):
+        if step == 0:
+            named = {name: digest for name in ("data", "tokenizer", "weights", "state")}
+            out.append({"kind": "genesis", "format": 1, "recipe": PLAN.recipe, **named})
+        else:
+            roots = {name: digest for name in ("batch", "microbatches", "segments", "weights", "state")}
+            floats = {name: digests.float_bits(1.5) for name in ("loss", "grad_norm", "weight_norm")}
+            out.append({"kind": "step", "step": step, "tokens": str(step * 100), "lr": digests.float_bits(step / 8), **roots, **floats})
+        if PLAN.validates(step):
+            out.append({"kind": "validation", "step": step, "sources": []})
+        if PLAN.checkpoints(step):
+            out.append({"kind": "checkpoint", "step": step, "root": digest})
+    return [*out, {"kind": "end", "step": STEPS}]
+
+
+def judged(changed: list[dict[str, Any]]) -> list[verdict.Problem]:
+    lines, prev = [], chain.START
+    for n, body in enumerate(changed):
+        lines.append(chain.line_of(prev, n, body))
+        prev = chain.digest_of(lines[-1])
+    return list(verdict.judge("ledger", chain.read(lines), PLAN))
+
+
+def with_change(change: Callable[[list[dict[str, Any]]], object]) -> list[verdict.Problem]:
+    entries = bodies()
+    change(entries)
+    return judged(entries)
+
+
+def at(entries: list[dict[str, Any]], step: int) -> dict[str, Any]:
+    return next(body for body in entries if body["kind"] == "step" and body["step"] == step)
+
+
+def test_a_complete_ledger_has_no_problem() -> None:
+    assert judged(bodies()) == []
+
+
+def test_each_way_of_being_incomplete_is_named() -> None:
+    entries = bodies()
+    for place in range(len(entries)):
+        found = judged(entries[:place] + entries[place + 1 :])
+        assert found and found[0].error == "LedgerIncomplete", entries[place]
+    assert "the end of step 6 is missing" in judged(entries[:-1])[0].detail
+    assert judged([])[0].error == "LedgerIncomplete"
+
+
+def test_what_follows_the_end_is_named() -> None:
+    assert "follows the end" in with_change(lambda entries: entries.append({"kind": "step", "step": 7}))[0].detail
+
+
+def test_wrong_fields_name_their_step() -> None:
+    changes = {
+        "lr": lambda e: at(e, 4).update(lr=digests.float_bits(0.51)),
+        "tokens": lambda e: at(e, 4).update(tokens="401"),
+        "loss": lambda e: at(e, 4).update(loss="7ff8000000000000"),
+        "grad_norm": lambda e: at(e, 4).update(grad_norm="7ff0000000000000"),
+        "weight_norm": lambda e: at(e, 4).update(weight_norm=1.5),
+        "state": lambda e: at(e, 4).update(state="XY" * 32),
+        "batch": lambda e: at(e, 4).pop("batch"),
+    }
+    for field, change in changes.items():
+        found = with_change(change)
+        assert len(found) == 1, field
+        assert "step of step 4" in found[0].where and found[0].detail.startswith(field)
+
+
+def test_another_recipe_is_named() -> None:
+    assert "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
+    assert "format" in with_change(lambda entries: entries[0].update(format=2))[0].detail

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid import recipe
+from pellucid.errors import RecipeInvalid, RecipeMissing, RecipeTooNew, RecipeUnknownKey, RecipeUnreadable
+from pellucid.new import PRESETS, recipe_text
+
+BASE = b'version = 1\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
+# Of recipe version 1. Another digest would be another version: see docs/format.md.
+GOLDEN = "c883b562facc9e345b0c0576815c70345806015bcf32703e6085408343cbc6af"
+
+
+def parsed(content: bytes) -> recipe.Recipe:
+    return recipe.parse(content, "recipe.toml")
+
+
+def changed(*settings: str) -> recipe.Recipe:
+    return parsed(recipe.with_settings(BASE, list(settings), "recipe.toml"))
+
+
+def test_placement_is_not_in_the_digest() -> None:
+    settings = ("data.sources.s.path=/y", "placement.threads=7", "placement.anchors.every=3", "data.root=ab", "tokenizer.path=t.json")
+    assert changed(*settings).digest() == parsed(BASE).digest()
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["seed=2", "train.lr=2e-3", "train.steps=201", "data.sources.s.weight=2", "model.tied=false", "record.commitment=microbatches",
+     "validation.every=7", "data.sources.s.licence=MIT", "name=b", "data.invalid_utf8=drop", 'data.sources.s.include=["*.md"]'],
+)  # fmt: skip
+def test_everything_else_is(setting: str) -> None:
+    assert changed(setting).digest() != parsed(BASE).digest()
+
+
+def test_the_digest_of_version_1_never_moves() -> None:
+    assert parsed(BASE).digest().hex() == GOLDEN
+
+
+def test_a_default_written_out_is_the_same_recipe() -> None:
+    assert changed("train.beta1=0.9", "model.context=256", "seed=1").digest() == parsed(BASE).digest()
+
+
+def test_settings_keep_comments_and_take_words_without_quotes() -> None:
+    text = recipe.with_settings(BASE, ["train.lr=5e-4", "data.sources.s.licence=CC BY 4.0"], "r").decode()
+    assert "0.0005 # keep me" in text and 'licence = "CC BY 4.0"' in text
+
+
+@pytest.mark.parametrize(
+    ("line", "hint"),
+    [
+        ("[train]\nlearnrate = 1.0", ""),
+        ("[train]\nstep = 5", "train.steps"),
+        ("[trian]\nlr = 1.0", "train"),
+        ("[model]\nhead = 4", "model.heads"),
+        ("sed = 4", "seed"),
+        ("[placement]\nthread = 2", "placement.threads"),
+    ],
+)
+def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> None:
+    content = b'name = "a"\n' + (line.encode() if "[" not in line else b"") + b'\ndata.sources = [{name = "s"}]\n'
+    with pytest.raises(RecipeUnknownKey) as caught:
+        parsed(content + (line.encode() if "[" in line else b""))
+    assert f"did you mean {hint}" in str(caught.value) or not hint
+
+
+@pytest.mark.parametrize(
+    ("setting", "detail"),
+    [
+        ("train.lr=-1", "greater than 0"),
+        ("train.lr=nan", "finite"),
+        ("train.lr=fast", "number"),
+        ("train.steps=2.5", "integer"),
+        ("train.batch=10", "multiple of microbatch"),
+        ("model.kv_heads=3", "multiple of kv_heads"),
+        ("tokenizer.vocabulary=70000", "uint32"),
+        ("train.precision=bf16", "cuda"),
+        ("train.warmup=500", "longer than steps"),
+        ("name=../x", "pattern"),
+        ("data.sources.s.weight=0", "nothing to train on"),
+        ("data.sources.t.weight=1", "no source named t"),
+        ("nonsense", "key=value"),
+    ],
+)
+def test_a_wrong_value_names_its_key(setting: str, detail: str) -> None:
+    with pytest.raises(RecipeInvalid, match=detail):
+        changed(setting)
+
+
+def test_unreadable_newer_and_missing() -> None:
+    with pytest.raises(RecipeUnreadable, match="line 1"):
+        parsed(b"name = \n")
+    with pytest.raises(RecipeUnreadable):
+        parsed(b"\xff\xfe")
+    with pytest.raises(RecipeTooNew, match="declares version 2"):
+        parsed(BASE.replace(b"version = 1", b"version = 2\nnew_key = 1"))
+    with pytest.raises(RecipeMissing):
+        recipe.load(Path("/nonexistent"))
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_is_a_valid_recipe_of_about_its_size(preset: str, tmp_path: Path) -> None:
+    made = parsed(recipe_text(tmp_path / "run", ["text:/x", "text:/y/x"], PRESETS[preset]).encode())
+    m = made.model
+    kv = m.width * m.kv_heads // m.heads
+    layer = 2 * m.width * m.width + 2 * m.width * kv + 3 * m.width * m.mlp_width + 2 * m.width
+    size = m.layers * layer + m.width + made.tokenizer.vocabulary * m.width
+    named = float(preset[:-1]) * {"M": 1e6, "B": 1e9}[preset[-1]]
+    assert 0.7 < size / named < 1.4, size
+    assert [source.name for source in made.data.sources] == ["x", "x-2"]
