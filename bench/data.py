@@ -128,9 +128,7 @@ def measure(row: str, folder: Path, recipe) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", default="package:sympy")
     parser.add_argument("--vocabulary", type=int, default=4096)
     parser.add_argument("--context", type=int, default=256)
@@ -149,9 +147,7 @@ def main() -> None:
             folder.mkdir(parents=True)
             for row in ROWS:
                 command = [sys.executable, __file__, *sys.argv[1:], "--row", row, "--out", str(folder)]
-                found[row].append(
-                    json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-                )
+                found[row].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
     table(options, found)
 
 

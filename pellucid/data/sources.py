@@ -90,16 +90,14 @@ class Reader:
 
     def documents(self, after: Cursor | None = None) -> Iterator[tuple[Document, Cursor]]:
         """The documents behind the cursor, all of them where it is None."""
-        for path, place in self._files(count=after is None):
-            if after and os.fsencode(path) < os.fsencode(after.file):
-                continue
+        for path, place in self._files(after):
             within = after if after and path == after.file else None
             for record in self._records(path, place, within.record if within else 0):
                 yield from self._parts(path, record, within)
 
     def candidates(self) -> Iterator[str]:
         """The '/'-paths that would be read. Counts what is left out."""
-        return (path for path, _ in self._files(count=True))
+        return (path for path, _ in self._files(None))
 
     def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
@@ -127,20 +125,26 @@ class Reader:
             records = formats.READERS[self.source.format](place, self.source, self._policy, after)
         return (record for record in records if record.number >= after)
 
-    def _files(self, count: bool) -> Iterator[tuple[str, Path | packages.Entry]]:
-        """The files that are read, in the order of their paths as UTF-8 bytes."""
-        left_out = self.dropped if count else Counter[str]()
+    def _files(self, after: Cursor | None) -> Iterator[tuple[str, Path | packages.Entry]]:
+        """The files that are read, in the order of their paths as UTF-8 bytes, from the cursor's on.
+
+        What the walk leaves out counts as lying before the first file.
+        """
         if self._package:
             entries = [(entry.path, entry) for entry in self._package.entries()]
         elif not self._root.is_dir():
             yield self._root.name, self._root  # A file named by itself is read whatever its ending.
             return
         else:
+            left_out = self.dropped if after is None else Counter[str]()
             entries = [(path, self._root / path) for path in _walk(self._root, left_out)]
+        begin = os.fsencode(after.file) if after else b""
         for path, place in entries:
+            if os.fsencode(path) < begin:
+                continue
             reason = self._patterns.refused(path)
             if reason:
-                left_out[reason] += 1
+                self.dropped[reason] += 1
             else:
                 yield path, place
 
