@@ -17,6 +17,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from pellucid.data.streams import Shards
 from pellucid.errors import StepUnknown
 from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
@@ -46,8 +47,8 @@ class Order:
         self._key = key_of(seed, "order")
 
     @classmethod
-    def of(cls, recipe: Recipe, shards) -> Order:
-        """The order of a run; shards is its pellucid.data.shards.Shards."""
+    def of(cls, recipe: Recipe, shards: Shards) -> Order:
+        """The order of a run."""
         weights = [recipe.source(stream.source).weight for stream in shards.train]
         return cls(recipe.seed, [stream.sequences for stream in shards.train], weights, recipe.train.batch)
 

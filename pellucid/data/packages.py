@@ -53,7 +53,7 @@ class Package:
         """The licence that the distribution's metadata names, or "unknown"."""
         metadata = self._distribution.metadata
         for key in ("License-Expression", "License"):
-            value = (metadata.get(key) or "").strip()
+            value = (metadata.get_all(key) or [""])[0].strip()
             if value and value.upper() != "UNKNOWN" and "\n" not in value and len(value) <= 200:
                 return value
         named = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]

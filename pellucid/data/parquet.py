@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pellucid.data import stage
@@ -33,9 +32,9 @@ PART_BYTES = 128 << 20  # Text in one part: what a kill can cost.
 
 
 class Row(NamedTuple):
-    """One document as it is stored; the fields are the columns."""
+    """One document as it is stored: the columns in their order, "index" as number."""
 
-    index: int
+    number: int
     id: str
     source: str
     licence: str
@@ -54,13 +53,14 @@ def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
     """
     tree, group, group_bytes, first = merkle.Tree(), [], 0, None
     totals = {"train": 0, "validation": 0, "bytes": 0, "characters": 0}
-    options = {"compression": "zstd", "compression_level": 3, "write_statistics": ["index"]}
-    with pq.ParquetWriter(path, SCHEMA, use_dictionary=["source", "licence", "split"], **options) as writer:
+    options: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "write_statistics": ["index"]}
+    options |= {"use_dictionary": ["source", "licence", "split"]}
+    with pq.ParquetWriter(path, SCHEMA, **options) as writer:
         for row in rows:
-            first = row.index if first is None else first
+            first = row.number if first is None else first
             group.append(row)
             group_bytes += row.bytes
-            tree.add(digests.document_leaf(seed, row.index, row.id, row.text))
+            tree.add(digests.document_leaf(seed, row.number, row.id, row.text))
             totals[row.split] += 1
             totals["bytes"] += row.bytes
             totals["characters"] += row.characters
@@ -167,7 +167,7 @@ class Documents:
                 continue
             for group in range(part.groups):
                 batch = part.read(group, ["index", "id"])
-                row = pc.index(batch.column("id"), document_id).as_py()
+                row = batch.column("id").index(document_id).as_py()
                 if row >= 0:
                     return batch.column("index")[row].as_py()
         raise DocumentUnknown(document=document_id)
@@ -185,7 +185,8 @@ def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterato
             yield part.read(group, columns)
             continue
         batch = part.read(group, list(dict.fromkeys([*columns, "split"])))
-        yield batch.filter(pc.equal(batch.column("split"), split)).select(columns)
+        chosen = pa.array([value == split for value in batch.column("split").to_pylist()], pa.bool_())
+        yield batch.filter(chosen).select(columns)
 
 
 def _short(error: Exception) -> str:

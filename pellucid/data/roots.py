@@ -17,13 +17,12 @@ from typing import Any
 import numpy as np
 
 from pellucid.data import parquet, stage
-from pellucid.data import tokenizer as tokenizers
 from pellucid.data.documents import Documents, root_of, split_of
-from pellucid.data.streams import Shards, Stream
+from pellucid.data.streams import Shard, Shards, Stream
+from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import DataError
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
-from pellucid.store import files
 
 _TAIL = 1 << 63
 _BLOCK = 1 << 20  # Tokens read at once, about.
@@ -70,10 +69,10 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
     problems: list[tuple[str, str]] = []
     try:
         documents, shards = Documents.open(folder), Shards.open(folder)
-        part_roots = _documents(documents, recipe, problems)
-        streams = _streams(shards, documents.count, recipe, problems)
-        content = files.read_json(folder / stage.TOKENIZER / tokenizers.FILE, limit=256 << 20)
-        tokenizer = tokenizers.digest_of(content).hex()
+        part_roots, tables = _documents(documents, recipe, problems)
+        made = Tokenizer.load(folder / stage.TOKENIZER)
+        tokenizer = made.digest.hex()
+        streams = _streams(shards, tables, made.document_token, recipe, problems)
         root = data_root(root_of(part_roots).hex(), tokenizer, streams)
         found = {"root": root, "tokenizer": tokenizer, "documents_root": root_of(part_roots).hex(), "streams": streams}
         _compare(folder, found, problems)
@@ -84,19 +83,36 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
     return root, problems
 
 
-def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, str]]) -> list[str]:
-    roots = []
+# What the texts say of the document tables: per source and split, per part, rows of (index, bytes).
+_Tables = dict[tuple[str, str], list[np.ndarray]]
+
+
+def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, str]]) -> tuple[list[str], _Tables]:
+    roots, tables = [], _Tables()
     for part, entry in zip(documents.parts, documents.manifest["parts"], strict=True):
         tree, index = merkle.Tree(), part.first_index
+        found: dict[str, list[tuple[int, int]]] = {"train": [], "validation": []}
         for row in _rows(part):
+            content = row.text.encode("utf-8")
+            digest = hashlib.sha256(content)
+            split = split_of(digest.digest(), recipe.data.validation_per_10000)
+            known = parquet.Row(
+                index, row.id, part.source, row.licence, row.origin, split,
+                len(row.text), len(content), digest.hexdigest(), row.text,
+            )  # fmt: skip
             tree.add(digests.document_leaf(recipe.seed, index, row.id, row.text))
-            for detail in _faults(row, index, part.source, recipe):
-                problems.append((str(part.path), f"document {index}: {detail}"))
+            if row != known:
+                names = [name for name in row._fields if getattr(row, name) != getattr(known, name)]
+                problems.append((str(part.path), f"document {index}: its text gives another {', '.join(names)}"))
+            found[split].append((index, len(content)))
             index += 1
+        for split, rows in found.items():
+            if rows:
+                tables.setdefault((part.source, split), []).append(np.array(rows, dtype=np.int64))
         roots.append(tree.root().hex())
         if roots[-1] != entry.get("root"):
             problems.append((str(part.path), f"its texts have the root {roots[-1]}, its manifest says another"))
-    return roots
+    return roots, tables
 
 
 def _rows(part: parquet.Part) -> Iterator[parquet.Row]:
@@ -104,40 +120,35 @@ def _rows(part: parquet.Part) -> Iterator[parquet.Row]:
         yield from map(parquet.Row, *(column.to_pylist() for column in part.read(group).columns))
 
 
-def _faults(row: parquet.Row, index: int, source: str, recipe: Recipe) -> Iterator[str]:
-    """What about a row does not follow from its text."""
-    content = row.text.encode("utf-8")
-    digest = hashlib.sha256(content)
-    if row.index != index:
-        yield f"is numbered {row.index}"
-    if row.source != source:
-        yield f"is of the source {row.source}, its part of {source}"
-    if row.sha256 != digest.hexdigest():
-        yield "its text has another SHA-256"
-    if row.split != split_of(digest.digest(), recipe.data.validation_per_10000):
-        yield f"its split is not {row.split}"
-    if (row.characters, row.bytes) != (len(row.text), len(content)):
-        yield "its text has another length"
-
-
-def _streams(shards: Shards, documents: int, recipe: Recipe, problems: list[tuple[str, str]]) -> list[dict[str, Any]]:
+def _streams(
+    shards: Shards, tables: _Tables, document_token: int, recipe: Recipe, problems: list[tuple[str, str]]
+) -> list[dict[str, Any]]:
     """The streams' entries, recomputed, in the manifest's order."""
     out = []
     entries = shards.manifest["streams"]
     for place, (stream, entry) in enumerate(zip([*shards.train, *shards.validation], entries, strict=True)):
-        for shard in stream.shards:
-            begins = shard.table[:, 1].astype(np.int64)
-            indices = shard.table[:, 0].astype(np.int64)
-            if begins[0] != 0 or (np.diff(begins) <= 0).any() or begins[-1] >= shard.tokens:
-                problems.append((str(shard.table_path), "its first tokens do not ascend from 0"))
-            if (np.diff(indices) <= 0).any() or indices[-1] >= documents or indices[0] < 0:
-                problems.append((str(shard.table_path), "its document indices do not ascend"))
+        expected = tables.get((stream.source, stream.split), [])
+        if len(expected) != len(stream.shards):
+            detail = f"{stream.source} {stream.split}: {len(stream.shards)} shards, {len(expected)} parts of documents"
+            problems.append((stage.SHARDS, detail))
+        for shard, rows in zip(stream.shards, expected, strict=False):
+            if not _fits(shard, rows, document_token):
+                problems.append((str(shard.table_path), "its rows are not those of the documents and tokens"))
         root = stream_root(stream, shards.context, recipe.seed, place).hex()
         out.append(summary(stream, shards.context, root))
         if out[-1] != entry:
             detail = f"{stream.source} {stream.split}: its tokens give {out[-1]}, its manifest says {entry}"
             problems.append((stage.SHARDS, detail))
     return out
+
+
+def _fits(shard: Shard, rows: np.ndarray, document_token: int) -> bool:
+    """Whether a document table says what the documents and the document tokens say."""
+    table = np.asarray(shard.table).astype(np.int64)
+    begins = table[:, 1]
+    if not np.array_equal(table[:, [0, 2]], rows) or begins[0] != 0 or begins.max() >= shard.tokens:
+        return False
+    return bool((np.diff(begins) > 0).all() and (shard.ids[begins] == document_token).all())
 
 
 def summary(stream: Stream, context: int, root: str) -> dict[str, Any]:

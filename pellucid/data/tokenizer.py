@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 import tokenizers
 from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
@@ -161,7 +160,7 @@ def sample(documents: Documents, wanted: int, meter: stage.Meter) -> Iterator[li
     """Train texts, in order, of about `wanted` characters: those whose hash lies below a bound."""
     total = 0
     for batch in documents.rows(["characters"], "train"):
-        total += pc.sum(batch.column(0)).as_py() or 0
+        total += sum(batch.column(0).to_pylist())
     bound = 1 << 64 if total <= wanted else (wanted << 64) // total
     for batch in documents.rows(["sha256", "text"], "train"):
         # The split is decided by the hash's first eight bytes; the sample by the next eight.

@@ -165,8 +165,13 @@ def end(number: int) -> dict[str, Any]:
 
 
 def tensor_leaf_of(name: str, array: np.ndarray) -> bytes:
-    """The leaf of a contiguous array in memory; float32 is named F32, as safetensors names it."""
-    return digests.tensor_leaf(name, DTYPES[array.dtype.str], array.shape, digests.content_digest(array.data.cast("B")))
+    """The leaf of an array in memory; float32 is named F32, as safetensors names it."""
+    return digests.tensor_leaf(name, DTYPES[array.dtype.str], array.shape, digests.content_digest(content_of(array)))
+
+
+def content_of(array: np.ndarray) -> memoryview:
+    """The little-endian bytes of an array in row order, without a copy where it lies so already."""
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
 
 
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i8": "I64", "<u2": "U16", "<u4": "U32"}

@@ -22,8 +22,7 @@ from pellucid.record import entries
 from pellucid.store import files
 
 MAX_HEADER = 64 << 20  # Bytes.
-_NUMPY = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "U32": "<u4", "U16": "<u2"}
-_NAMES = {numpy: name for name, numpy in _NUMPY.items()}
+_NUMPY = {name: numpy for numpy, name in entries.DTYPES.items()}
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
@@ -34,7 +33,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
     for name in names:
         array = tensors[name]
         header[name] = {
-            "dtype": _NAMES[array.dtype.str],
+            "dtype": entries.DTYPES[array.dtype.str],
             "shape": list(array.shape),
             "data_offsets": [offset, offset + array.nbytes],
         }
@@ -44,7 +43,7 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
     with files.named_errors(path), path.open("wb") as file:
         file.write(struct.pack("<Q", len(encoded)) + encoded)
         for name in names:
-            file.write(np.ascontiguousarray(tensors[name]).data.cast("B"))
+            file.write(entries.content_of(tensors[name]))
 
 
 class Tensors:

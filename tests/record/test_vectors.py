@@ -1,0 +1,134 @@
+"""docs/vectors.json against our functions: it fails when an algorithm of the format changes.
+
+Each vector has a name, an input and an output. docs/format.md and docs/arithmetic.md say what each name
+means; another implementation can be held against the same file.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid import philox, recipe
+from pellucid.data import documents, roots, tokenizer
+from pellucid.data.order import Order
+from pellucid.record import chain, digests, entries, merkle
+from pellucid.train import schedule
+from pellucid.train.state import initial_values
+
+PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
+VECTORS = json.loads(PATH.read_bytes())
+
+
+def _recipe(given: dict[str, Any]) -> recipe.Recipe:
+    return recipe.parse(given["toml"].encode(), "a vector")
+
+
+def _segments(given: list[dict[str, Any]]) -> list[entries.Segment]:
+    return [entries.Segment(**one | {"loss_sum": digests.bits_float(one["loss_sum"])}) for one in given]
+
+
+def _segments_leaf(given: list[dict[str, Any]]) -> str:
+    return digests.segments_leaf((s.document, s.start, s.tokens, s.loss_sum) for s in _segments(given)).hex()
+
+
+def _chain(bodies: list[dict[str, Any]]) -> dict[str, Any]:
+    head, lines = chain.START, []
+    for n, body in enumerate(bodies):
+        line = chain.line_of(head, n, body)
+        head = chain.digest_of(line)
+        lines.append(line.decode())
+    return {"lines": lines, "head": head}
+
+
+def _microbatch_leaf(given: dict[str, Any]) -> str:
+    loss_sum, gradient_root = digests.bits_float(given["loss_sum"]), bytes.fromhex(given["gradient_root"])
+    return digests.microbatch_leaf(given["index"], given["tokens"], loss_sum, gradient_root).hex()
+
+
+def _tensor_leaf(given: dict[str, Any]) -> dict[str, str]:
+    content = digests.content_digest(bytes.fromhex(given["content"]))
+    leaf = digests.tensor_leaf(given["name"], given["dtype"], tuple(given["shape"]), content)
+    return {"blake3": content.hex(), "leaf": leaf.hex()}
+
+
+def _order(given: dict[str, Any]) -> dict[str, Any]:
+    order = Order(given["seed"], given["counts"], given["weights"], given["batch"])
+    return {"sequences": order.batch(given["step"]).tolist(), "epochs": order.epochs(given["step"]).tolist()}
+
+
+def _initial_values(given: dict[str, Any]) -> list[str]:
+    values = initial_values(_recipe(given), given["tensor"], tuple(given["shape"]))
+    return [struct.pack(">f", value).hex() for value in values.ravel().tolist()[: given["first"]]]
+
+
+def _learning_rate(given: dict[str, Any]) -> list[str]:
+    train = recipe.Train(**given["train"])
+    return [digests.float_bits(schedule.learning_rate(train, step)) for step in given["steps"]]
+
+
+def _philox(given: dict[str, Any]) -> list[str]:
+    counter = np.array([[int(word, 16) for word in given["counter"]]], dtype=np.uint32)
+    return [f"{word:08x}" for word in philox.philox(int(given["key"]), counter)[0].tolist()]
+
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "float_bits": lambda given: digests.float_bits(float(given)),
+    "canonical": lambda given: digests.canonical(given).decode(),
+    "value_digest": lambda given: digests.of_value(given["kind"], given["value"]).hex(),
+    "merkle_root": lambda given: merkle.root(merkle.leaf(one.encode()) for one in given).hex(),
+    "chain": _chain,
+    "recipe_digest": lambda given: _recipe(given).digest().hex(),
+    "tokenizer_digest": lambda given: tokenizer.digest_of(given).hex(),
+    "salt": lambda given: digests.salt(given["seed"], given["kind"], *map(int, given["numbers"])).hex(),
+    "document_leaf": lambda given: digests.document_leaf(
+        given["seed"], given["index"], given["id"], given["text"]
+    ).hex(),
+    "split": lambda given: documents.split_of(bytes.fromhex(given["sha256"]), given["validation_per_10000"]),
+    "documents_root": lambda given: documents.root_of(given).hex(),
+    "sequence_leaf": lambda given: digests.sequence_leaf(
+        given["seed"], int(given["index"]), np.array(given["tokens"])
+    ).hex(),
+    "data_root": lambda given: roots.data_root(given["documents"], given["tokenizer"], given["streams"]),
+    "exact_sum": lambda given: digests.float_bits(math.fsum(digests.bits_float(bits) for bits in given)),
+    "segments_leaf": _segments_leaf,
+    "segments_root": lambda given: entries.segments_root(_segments(given["segments"]), given["rows"]).hex(),
+    "microbatch_leaf": _microbatch_leaf,
+    "tensor_leaf": _tensor_leaf,
+    "tensors_root": lambda given: digests.tensors_root(
+        {name: bytes.fromhex(leaf) for name, leaf in given.items()}
+    ).hex(),
+    "state_root": lambda given: digests.state_root(
+        given["step"], {name: bytes.fromhex(root) for name, root in given["groups"].items()}
+    ).hex(),
+    "checkpoint_root": lambda given: entries.checkpoint_root(
+        given["weights"], given["tokenizer"], given["architecture"]
+    ).hex(),
+    "philox_key": lambda given: str(philox.key_of(given["seed"], given["purpose"])),
+    "philox": _philox,
+    "draws": lambda given: philox.draws(int(given["key"]), int(given["start"]), given["count"]).tolist(),
+    "uniform_signed": lambda given: [
+        digests.float_bits(value)
+        for value in philox.uniform_signed(int(given["key"]), int(given["start"]), given["count"]).tolist()
+    ],
+    "initial_values": _initial_values,
+    "order": _order,
+    "cos_pi": lambda given: digests.float_bits(schedule.cos_pi(digests.bits_float(given))),
+    "learning_rate": _learning_rate,
+}
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=[f"{i}-{vector['name']}" for i, vector in enumerate(VECTORS)])
+def test_vector(vector: dict[str, Any]) -> None:
+    assert FUNCTIONS[vector["name"]](vector["input"]) == vector["output"]
+
+
+def test_every_function_has_a_vector() -> None:
+    assert {vector["name"] for vector in VECTORS} == set(FUNCTIONS)

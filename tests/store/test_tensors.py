@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import json
+import struct
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.errors import FormatInvalid
+from pellucid.record import entries
+from pellucid.store import tensors
+
+ARRAYS = {"b": np.arange(6, dtype=np.float32).reshape(2, 3), "a": np.zeros((0, 4), np.float32), "ä": np.ones((), np.float32)}
+
+
+def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
+    tensors.write(tmp_path / "x", ARRAYS, {"format": "pt", "step": "3"})
+    read = safetensors.numpy.load_file(tmp_path / "x")
+    assert read.keys() == ARRAYS.keys()
+    assert all((read[name] == ARRAYS[name]).all() and read[name].shape == ARRAYS[name].shape for name in ARRAYS)
+
+
+def test_we_read_what_the_library_writes(tmp_path: Path) -> None:
+    safetensors.numpy.save_file(ARRAYS, tmp_path / "x", {"step": "3"})
+    read = tensors.Tensors(tmp_path / "x")
+    assert read.metadata == {"step": "3"}
+    assert all((read.array(name) == ARRAYS[name]).all() for name in ARRAYS)
+    assert read.leaves() == tensors.leaves(ARRAYS) == {name: entries.tensor_leaf_of(name, a) for name, a in ARRAYS.items()}
+
+
+def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
+    metadata = {f"key{number}": "x" for number in range(10)}
+    tensors.write(tmp_path / "x", ARRAYS, metadata)
+    tensors.write(tmp_path / "y", dict(reversed(ARRAYS.items())), dict(reversed(metadata.items())))
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
+def file_with(header: object, data: bytes = b"\0" * 24, length: int | None = None) -> bytes:
+    encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(encoded) if length is None else length) + encoded + data
+
+
+def info(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 24)) -> dict[str, object]:
+    return {"a": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"\1\2",
+        file_with({}, length=2**63),
+        file_with(b"not json"),
+        file_with([1]),
+        file_with(b"[" * 90_000),
+        file_with({"__metadata__": 3}, b""),
+        file_with(info(dtype="F4")),
+        file_with(info(dtype=["F32"])),
+        file_with(info(shape=[2, -3])),
+        file_with(info(shape=[2**62, 2**62])),
+        file_with(info(shape="23")),
+        file_with(info(offsets=[0, 20])),
+        file_with(info(offsets=[4, 28])),
+        file_with(info(offsets=[0, 24, 3])),
+        file_with(info(offsets=[0.0, 24.0])),
+        file_with({"a": None}),
+        file_with(info(), b"\0" * 23),
+        file_with(info(), b"\0" * 25),
+        file_with({**info(), "b": info()["a"]}),
+    ],
+)
+def test_a_malformed_file_is_named(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(content)
+    with pytest.raises(FormatInvalid):
+        tensors.Tensors(tmp_path / "x")
+
+
+@settings(max_examples=200)
+@given(st.data())
+def test_a_changed_byte_gives_another_tensor_or_a_named_error(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject) -> None:
+    path = tmp_path_factory.getbasetemp() / "fuzzed"
+    tensors.write(path, ARRAYS, {"step": "3"})
+    content = bytearray(path.read_bytes())
+    place = data.draw(st.integers(0, len(content) - 1))
+    content[place] ^= data.draw(st.integers(1, 255))
+    path.write_bytes(content)
+    try:
+        tensors.Tensors(path).leaves()
+    except FormatInvalid:
+        pass

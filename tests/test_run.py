@@ -1,0 +1,218 @@
+"""A run killed at any moment ends with the bits of the one left alone."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid import errors
+from pellucid.look.status import status
+from pellucid.run import change_recipe, run
+from pellucid.store import files, layout, log
+from pellucid.terminal import Terminal
+from tests.conftest import finish, make_run, pellucid, write_corpus
+
+
+class Interrupt(Terminal):
+    """Raises at a chosen step, where a crash would be."""
+
+    def __init__(self, at: int, error: BaseException) -> None:
+        super().__init__(quiet=True)
+        self.at, self.error = at, error
+
+    def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
+        if number == self.at:
+            raise self.error
+
+
+def identity(folder: Path) -> tuple[str, str]:
+    about = status(folder)
+    assert about["finished"]
+    return about["head"], about["weights"]
+
+
+def start(folder: Path) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "pellucid", "run", str(folder)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bits(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus)
+    random.seed(os.environ.get("PELLUCID_TEST_SEED", "1"))
+    kills = 0
+    for _ in range(4):
+        process = start(folder)
+        time.sleep(random.uniform(0.3, 4.0))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    finish(folder)
+    assert kills and identity(folder) == identity(finished)
+
+
+@pytest.mark.parametrize("step", [1, 6, 13])
+def test_stopped_in_the_middle_of_a_step_it_goes_on(step: int, finished: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus)
+    with pytest.raises(KeyError):
+        run(folder, Interrupt(step, KeyError()))
+    finish(folder)
+    assert identity(folder) == identity(finished)
+
+
+def test_sigterm_keeps_the_state_of_its_step(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus)
+
+    class Terminate(Terminal):
+        def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
+            if number == 7:
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(errors.Stopped, match="SIGTERM at step 7"):
+        run(folder, Terminate(quiet=True))
+    assert 7 in layout.steps_in(folder / "anchors")
+    finish(folder)
+    assert 7 not in layout.steps_in(folder / "anchors")
+    assert identity(folder) == identity(finished)
+    kinds = [entry.body["kind"] for entry in log.read(folder / layout.JOURNAL)]
+    assert kinds.count("start") == 2 and "stop" in kinds and "resume" in kinds and kinds[-1] == "stage"
+
+
+def test_thinning_anchors_and_threads_of_placement_leave_the_head(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus, ["placement.anchors={every = 13, powers_of_two = false}"])
+    assert identity(finish(folder)) == identity(finished)
+    assert layout.steps_in(folder / "anchors") == [0, 13]
+
+
+def test_a_finished_run_is_not_redone(finished: Path) -> None:
+    before = {path: (finished / path).stat().st_mtime_ns for path in files.walk(finished) if "journal" not in path}
+    seconds = time.perf_counter()
+    finish(finished)
+    assert time.perf_counter() - seconds < 5
+    assert {path: (finished / path).stat().st_mtime_ns for path in before} == before
+    from pellucid.release.publish import publish
+
+    publish(finished)
+
+
+def test_every_batch_is_rebuilt_from_the_release(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What reached the training step, recorded there, against what the release gives, token for token."""
+    from pellucid.look.show import Shown
+    from pellucid.release.publish import publish
+    from pellucid.train import loop
+
+    seen: dict[int, np.ndarray] = {}
+    real = loop.training_step
+
+    def recording(state: Any, batch: Any, recipe: Any) -> Any:
+        seen[batch.step] = batch.tokens_BS.copy()
+        return real(state, batch, recipe)
+
+    monkeypatch.setattr(loop, "training_step", recording)
+    folder = finish(make_run(tmp_path / "small", corpus, ["train.steps=40"]))
+    publish(folder)
+    shown = Shown(folder)
+    assert sorted(seen) == list(range(1, 41))
+    assert shown.order.epochs(40)[-1] >= 1  # More than one epoch is covered.
+    for step, tokens in seen.items():
+        assert [one["tokens"] for one in shown.step(step)["sequences"]] == tokens.tolist()
+
+
+def test_two_sources_with_weights_and_all_options(tmp_path: Path) -> None:
+    from pellucid.release.publish import publish
+    from pellucid.release.verify import verify
+
+    first, second = write_corpus(tmp_path / "one", 30), write_corpus(tmp_path / "two", 50, 45)
+    settings = ["data.sources.one.weight=3", "model.attention=within", "record.commitment=microbatches", "model.tied=false",
+                "train.schedule=wsd", "train.decay=3", "tokenizer.kind=bytes"]  # fmt: skip
+    from pellucid.new import new
+    from tests.conftest import SETTINGS
+
+    new(tmp_path / "run", [str(first), str(second)], "1M", [*SETTINGS, *settings])
+    folder = finish(tmp_path / "run")
+    publish(folder)
+    assert verify(folder, lambda what: None).problems == []
+    assert {one["source"] for one in status(folder)["validation"][-1]["sources"]} == {"one", "two"}
+    pellucid("audit", folder, "--step", 7)
+
+
+def test_a_value_that_is_not_finite_stops_the_run(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus, ["train.lr=1e30", "train.warmup=0"])
+    with pytest.raises(errors.NotFinite, match="everything before it is intact"):
+        finish(folder)
+    stopped = status(folder)["steps_done"]
+    assert stopped < 13 and not status(folder)["finished"]
+    assert all(entry.problem is None for entry in log.read(folder / layout.LEDGER))
+
+
+# ---- bad input ----------------------------------------------------------------------------------
+
+
+def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    before = (folder / "recipe.toml").read_bytes()
+    with pytest.raises(errors.RecipeChanged, match=r"train\.lr=1"):
+        change_recipe(folder, ["train.lr=1"])
+    assert (folder / "recipe.toml").read_bytes() == before
+    change_recipe(folder, ["placement.threads=2"])
+    (folder / "recipe.toml").write_bytes(before.replace(b"beta1 = 0.9", b"beta1 = 0.8"))
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(errors.RecipeChanged):
+        finish(folder)
+
+
+def test_another_stack_is_named(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    lines = (folder / layout.LEDGER).read_bytes().splitlines(keepends=True)
+    (folder / layout.LEDGER).write_bytes(lines[0].replace(b'"torch":"2.', b'"torch":"1.') + b"".join(lines[1:]))
+    done = pellucid("audit", folder, "--step", 3, check=3)
+    assert "StackDiffers" in done.stderr and "torch: 1." in done.stderr
+
+
+def test_no_run_and_busy_and_unknown_stage(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(errors.RunMissing, match="pellucid new"):
+        finish(tmp_path)
+    folder = make_run(tmp_path / "run", corpus)
+    with files.locked(folder), pytest.raises(errors.RunBusy):
+        finish(folder)
+    with pytest.raises(errors.StageUnknown, match="documents, tokenizer, shards, train"):
+        finish(folder, "trian")
+    with pytest.raises(errors.StageNotReady, match="--only shards"):
+        finish(folder, "train")
+
+
+def test_a_corpus_too_small_fails_before_training(tmp_path: Path) -> None:
+    corpus = write_corpus(tmp_path / "corpus", 30, 4)
+    folder = make_run(tmp_path / "run", corpus, ["model.context=512", "train.batch=64", "train.microbatch=64"])
+    with pytest.raises(errors.CorpusTooSmall):
+        finish(folder)
+    assert not (folder / layout.LEDGER).exists()
+
+
+def test_a_folder_that_holds_something_is_not_taken(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    from pellucid.new import new
+
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "file").touch()
+    for folder, found in ((finished, "a run"), (tmp_path / "x", "something else")):
+        with pytest.raises(errors.FolderTaken, match=found):
+            new(folder, [str(corpus)], "1M", [])
+
+
+def test_another_run_s_data_under_this_ledger_is_refused(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    text = (folder / layout.DATA_MANIFEST).read_text()
+    data = files.read_json(folder / layout.DATA_MANIFEST)["root"]
+    (folder / layout.DATA_MANIFEST).write_text(text.replace(data, "00" * 32))
+    assert "DataDiffers" in pellucid("audit", folder, "--step", 3, check=4).stderr
