@@ -250,6 +250,17 @@ def test_one_changed_byte_is_found(run, recipe, name):
     )
 
 
+@pytest.mark.parametrize("column", [0, 1, 2])
+@pytest.mark.parametrize("amount", [-1, 1])
+def test_a_changed_document_table_is_found(run, recipe, column, amount):
+    path = Shards.open(run).train[0].shards[1].table_path
+    table = np.fromfile(path, "<u8").reshape(-1, 3)
+    table[2, column] = int(table[2, column]) + amount
+    table.tofile(path)
+    _, problems = roots.recompute_root(run, recipe)
+    assert any(path.name in where for where, _ in problems)
+
+
 def test_missing_pieces_are_problems_and_not_errors(run, recipe):
     (run / "data/shards/00000.train.bin").unlink()
     assert roots.recompute_root(run, recipe)[0] == ""
