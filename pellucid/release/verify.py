@@ -202,7 +202,8 @@ def _states(folder: Path) -> Iterator[Problem]:
         root = hashed.get(_file(weights)) or digests.tensors_root(tensors.Tensors(weights).leaves())
         where = place.relative_to(folder).as_posix()
         if root.hex() != ledger.step(step)["weights"]:
-            yield Problem("StateDiffers", f"{where}/{huggingface.WEIGHTS}", f"not the weights the ledger records for step {step}")
+            path = weights.relative_to(folder).as_posix()
+            yield Problem("StateDiffers", path, f"not the weights the ledger records for step {step}")
         found = entries.checkpoint_root(root.hex(), tokenizer["digest"], files.read_json(place / "config.json"))
         if found.hex() != roots[step] or files.read_json(place / "config.json") != config:
             yield Problem("CheckpointDiffers", where, f"not the checkpoint the ledger records for step {step}")

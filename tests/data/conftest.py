@@ -78,3 +78,31 @@ def prepare() -> Callable[..., Path]:
 def content_of() -> Callable[[Path], dict[str, bytes]]:
     """Every file below a folder, with its bytes."""
     return lambda folder: {name: (folder / name).read_bytes() for name in files.walk(folder)}
+
+
+@pytest.fixture
+def two_sources(corpus, recipe_of):
+    """Two sources with several parts each, under small_parts."""
+    return recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "rest", "path": str(corpus), "weight": 2})
+
+
+@pytest.fixture
+def run(tmp_path, two_sources, prepare, small_parts):
+    return prepare(two_sources, tmp_path / "run")
+
+
+@pytest.fixture
+def streams_of() -> Callable[[Path], dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]]:
+    """Per source and split of a run the token ids, and (document, first position), by the plainest way."""
+
+    def read(run: Path) -> dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]:
+        out: dict = {}
+        found = documents.Documents.open(run)
+        for index in range(found.count):
+            row = found.get(index)
+            ids, begins = out.setdefault((row["source"], row["split"]), ([], []))
+            begins.append((index, len(ids)))
+            ids += [0, *(byte + 1 for byte in row["text"].encode())]
+        return out
+
+    return read

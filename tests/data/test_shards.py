@@ -7,14 +7,13 @@ import json
 import numpy as np
 import pytest
 
-from pellucid.data import documents, roots, shards, tokenizer
+from pellucid.data import documents, shards, tokenizer
 from pellucid.data.documents import Documents
 from pellucid.data.order import Order
 from pellucid.data.shards import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import (
     CorpusTooSmall,
-    DataDiffers,
     DocumentUnknown,
     FormatInvalid,
     PathUnsafe,
@@ -22,36 +21,12 @@ from pellucid.errors import (
     StepUnknown,
     VocabularyTooLarge,
 )
-from pellucid.record import digests, merkle
 
 CONTEXT = 32
 
 
-@pytest.fixture
-def recipe(corpus, recipe_of):
-    """Two sources with several parts each, under small_parts."""
-    return recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "rest", "path": str(corpus), "weight": 2})
-
-
-@pytest.fixture
-def run(tmp_path, recipe, prepare, small_parts):
-    return prepare(recipe, tmp_path / "run")
-
-
-def expected_streams(run) -> dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]:
-    """Per source and split the token ids, and (document, first position), by the plainest way."""
-    out: dict = {}
-    found = Documents.open(run)
-    for index in range(found.count):
-        row = found.get(index)
-        ids, begins = out.setdefault((row["source"], row["split"]), ([], []))
-        begins.append((index, len(ids)))
-        ids += [0, *(byte + 1 for byte in row["text"].encode())]
-    return out
-
-
-def test_streams_hold_every_document_in_order(run):
-    opened, expected = Shards.open(run), expected_streams(run)
+def test_streams_hold_every_document_in_order(run, streams_of):
+    opened, expected = Shards.open(run), streams_of(run)
     assert [(stream.source, stream.split) for stream in [*opened.train, *opened.validation]] == [
         ("a", "train"),
         ("rest", "train"),
@@ -77,8 +52,8 @@ def test_streams_hold_every_document_in_order(run):
     assert opened.sequences == sum(stream.sequences for stream in opened.train)
 
 
-def test_sequences_and_their_pieces(run):
-    opened, expected = Shards.open(run), expected_streams(run)
+def test_sequences_and_their_pieces(run, streams_of):
+    opened, expected = Shards.open(run), streams_of(run)
     ids = np.arange(opened.sequences)
     tokens, owners = opened.sequences_at(ids), opened.documents_at(ids)
     assert tokens.dtype == np.uint32
@@ -122,8 +97,8 @@ def test_places_that_are_not(run):
             stream.token_of(document)
 
 
-def test_until_gives_whole_documents(run):
-    opened, expected = Shards.open(run), expected_streams(run)
+def test_until_gives_whole_documents(run, streams_of):
+    opened, expected = Shards.open(run), streams_of(run)
     for stream in opened.validation:
         _, begins = expected[stream.source, "validation"]
         ends = [begin for _, begin in begins[1:]] + [stream.tokens]
@@ -136,7 +111,7 @@ def test_until_gives_whole_documents(run):
 def test_characters_and_positions_both_ways(tmp_path, corpus, recipe_of, prepare, small_parts, kind):
     (corpus / "a" / "x.txt").write_text("aé 😀<|document|>\u0301\n" * 9)
     recipe = recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": kind, "vocabulary": 300})
-    run = prepare(recipe, tmp_path / "run")
+    run = prepare(two_sources, tmp_path / "run")
     parts = Shards.open(run), Documents.open(run), Tokenizer.load(run)
     opened, found, made = parts
     for stream in [*opened.train, *opened.validation]:
@@ -184,124 +159,6 @@ def test_files_are_flat_and_little_endian(tmp_path, corpus, recipe_of, prepare, 
     assert table[:, 2].tolist() == [Documents.open(run).get(document)["bytes"] for document in table[:, 0].tolist()]
 
 
-# ---- roots ----------------------------------------------------------------------------------------
-
-
-def test_stream_roots_are_over_every_token(run, recipe):
-    manifest = json.loads((run / "data/manifest.json").read_text())
-    expected = expected_streams(run)
-    first = 0
-    for place, entry in enumerate(manifest["streams"]):
-        ids, _ = expected[entry["source"], entry["split"]]
-        count = (len(ids) - 1) // CONTEXT
-        rows = [np.array(ids[i * CONTEXT : i * CONTEXT + CONTEXT + 1]) for i in range(count)]
-        leaves = [digests.sequence_leaf(recipe.seed, first + i, row) for i, row in enumerate(rows)]
-        if len(ids) > count * CONTEXT + 1:
-            leaves.append(digests.sequence_leaf(recipe.seed, 2**63 + place, np.array(ids[count * CONTEXT :])))
-        assert entry["root"] == merkle.root(leaves).hex()
-        assert entry["unused_tokens"] == len(ids) - count * CONTEXT - 1
-        first += count
-    streams = [
-        {key: entry[key] for key in ("source", "split", "tokens", "documents", "sequences", "root")}
-        for entry in manifest["streams"]
-    ]
-    value = {
-        "pipeline": 1,
-        "documents": manifest["documents_root"],
-        "tokenizer": Tokenizer.load(run).digest.hex(),
-        "streams": streams,
-    }
-    assert manifest["root"] == digests.of_value("data", value).hex()
-
-
-def test_the_root_recomputed_is_the_root_recorded(run, recipe):
-    manifest = json.loads((run / "data/manifest.json").read_text())
-    assert roots.recompute_root(run, recipe) == (manifest["root"], [])
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        "data/shards/00000.train.bin",
-        "data/shards/00003.validation.bin",
-        "data/shards/00001.train.documents.bin",
-        "data/documents/00002.parquet",
-        "data/tokenizer/tokenizer.json",
-        "data/shards/manifest.json",
-        "data/documents/manifest.json",
-        "data/manifest.json",
-    ],
-)
-def test_one_changed_byte_is_found(run, recipe, name):
-    path = run / name
-    content = bytearray(path.read_bytes())
-    if name.endswith((".bin", ".parquet")):
-        content[len(content) // 2] ^= 1
-    else:
-        spot = content.rindex(b'root": "') + 10 if b'root": "' in content else content.rindex(b'": 2')
-        content[spot] = ord("1") if content[spot] == ord("0") else ord("0")
-    path.write_bytes(content)
-    root, problems = roots.recompute_root(run, recipe)
-    assert problems
-    assert (
-        name.endswith("manifest.json")
-        or root != json.loads((run / "data/manifest.json").read_text())["root"]
-        or ("documents.bin" in name)
-    )
-
-
-@pytest.mark.parametrize("column", [0, 1, 2])
-@pytest.mark.parametrize("amount", [-1, 1])
-def test_a_changed_document_table_is_found(run, recipe, column, amount):
-    path = Shards.open(run).train[0].shards[1].table_path
-    table = np.fromfile(path, "<u8").reshape(-1, 3)
-    table[2, column] = int(table[2, column]) + amount
-    table.tofile(path)
-    _, problems = roots.recompute_root(run, recipe)
-    assert any(path.name in where for where, _ in problems)
-
-
-def test_missing_pieces_are_problems_and_not_errors(run, recipe):
-    (run / "data/shards/00000.train.bin").unlink()
-    assert roots.recompute_root(run, recipe)[0] == ""
-    (run / "data/documents/manifest.json").unlink()
-    root, problems = roots.recompute_root(run, recipe)
-    assert root == ""
-    assert "missing" in problems[0][1]
-
-
-def test_a_pinned_root(tmp_path, corpus, recipe_of, prepare):
-    source = {"name": "all", "path": str(corpus)}
-    run = prepare(recipe_of(source), tmp_path / "run")
-    root = json.loads((run / "data/manifest.json").read_text())["root"]
-    prepare(recipe_of(source, data={"root": root}), tmp_path / "other")
-    with pytest.raises(DataDiffers, match=root):
-        prepare(recipe_of(source, data={"root": "0" * 64}), tmp_path / "wrong")
-    assert not (tmp_path / "wrong/data/manifest.json").exists()
-    assert (tmp_path / "wrong/data/shards/manifest.json").exists()
-
-
-def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
-    """Golden: a change of these digests is a change of the pipeline, and raises its version."""
-    folder = tmp_path / "fixed"
-    folder.mkdir()
-    for number in range(40):
-        (folder / f"{number}.txt").write_text(f"Document {number} says é 😀 and {number * number}.\n" * 5)
-    recipe = recipe_of({"name": "fixed", "path": str(folder), "licence": "CC0-1.0"}, seed=7)
-    run = prepare(recipe, tmp_path / "run")
-    manifest = json.loads((run / "data/manifest.json").read_text())
-    assert manifest["documents_root"] == GOLDEN["documents_root"]
-    assert manifest["tokenizer"] == GOLDEN["tokenizer"]
-    assert manifest["root"] == GOLDEN["root"]
-
-
-GOLDEN = {
-    "documents_root": "c6e5f5b542f6f7386a4d80979bc95572617ef94acb191eb86194d695ff3aee57",
-    "tokenizer": "e1803a1e67e9282e2dc18f6a0343ef2cadaaf742a709b4f95686aeca95b8dad5",
-    "root": "a67311db779da6e147099a03ff41a3fb116f451a0f0884921e0781097f9ab515",
-}
-
-
 # ---- errors ---------------------------------------------------------------------------------------
 
 
@@ -317,17 +174,17 @@ def test_too_few_sequences(tmp_path, corpus, recipe_of, prepare):
         assert not (tmp_path / "run/data/shards").exists()
 
 
-def test_a_batch_that_grew_is_noticed_without_redoing_anything(run, recipe, prepare):
-    larger = recipe.model_copy(update={"train": recipe.train.model_copy(update={"batch": 10**6})})
+def test_a_batch_that_grew_is_noticed_without_redoing_anything(run, two_sources, prepare):
+    larger = two_sources.model_copy(update={"train": two_sources.train.model_copy(update={"batch": 10**6})})
     with pytest.raises(CorpusTooSmall):
         prepare(larger, run)
     assert Shards.open(run)
 
 
-def test_a_vocabulary_too_large_for_the_shards(run, recipe, monkeypatch):
+def test_a_vocabulary_too_large_for_the_shards(run, two_sources, monkeypatch):
     monkeypatch.setattr(Tokenizer, "load", classmethod(lambda cls, folder: _Huge()))
     with pytest.raises(VocabularyTooLarge):
-        shards.prepare(recipe, run)
+        shards.prepare(two_sources, run)
 
 
 class _Huge:
@@ -380,9 +237,9 @@ def test_hostile_manifests_as_a_whole(run, changes):
 # ---- together -------------------------------------------------------------------------------------
 
 
-def test_the_order_of_a_run(run, recipe):
+def test_the_order_of_a_run(run, two_sources):
     opened = Shards.open(run)
-    order = Order.of(recipe, opened)
+    order = Order.of(two_sources, opened)
     counts = [stream.sequences for stream in opened.train]
     assert order.slots == counts[0] + 2 * counts[1]
     seen = np.concatenate([order.batch(step) for step in range(1, order.slots // 4 + 1)])
@@ -392,16 +249,16 @@ def test_the_order_of_a_run(run, recipe):
 
 def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe_of, prepare):
     recipe = recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "b", "path": str(corpus), "weight": 0})
-    run = prepare(recipe, tmp_path / "run")
+    run = prepare(two_sources, tmp_path / "run")
     opened = Shards.open(run)
     assert opened.train[1].sequences > 0
-    assert Order.of(recipe, opened).slots == opened.train[0].sequences
+    assert Order.of(two_sources, opened).slots == opened.train[0].sequences
 
 
-def test_stages_follow_what_they_depend_on(run, recipe):
+def test_stages_follow_what_they_depend_on(run, two_sources):
     upstream = [run / "data/tokenizer/tokenizer.json", run / "data/documents/manifest.json"]
     before = [path.stat().st_mtime_ns for path in upstream]
-    longer = recipe.model_copy(update={"model": recipe.model.model_copy(update={"context": 40})})
+    longer = two_sources.model_copy(update={"model": two_sources.model.model_copy(update={"context": 40})})
     for room in (documents, tokenizer, shards):
         room.prepare(longer, run)
     assert Shards.open(run).context == 40

@@ -1,0 +1,131 @@
+"""Roots: over every token and text, recomputed without the manifests, and pinned."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pellucid.data import roots
+from pellucid.data.shards import Shards
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import DataDiffers
+from pellucid.record import digests, merkle
+
+CONTEXT = 32
+
+
+def test_stream_roots_are_over_every_token(run, streams_of, two_sources):
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    expected = streams_of(run)
+    first = 0
+    for place, entry in enumerate(manifest["streams"]):
+        ids, _ = expected[entry["source"], entry["split"]]
+        count = (len(ids) - 1) // CONTEXT
+        rows = [np.array(ids[i * CONTEXT : i * CONTEXT + CONTEXT + 1]) for i in range(count)]
+        leaves = [digests.sequence_leaf(two_sources.seed, first + i, row) for i, row in enumerate(rows)]
+        if len(ids) > count * CONTEXT + 1:
+            leaves.append(digests.sequence_leaf(two_sources.seed, 2**63 + place, np.array(ids[count * CONTEXT :])))
+        assert entry["root"] == merkle.root(leaves).hex()
+        assert entry["unused_tokens"] == len(ids) - count * CONTEXT - 1
+        first += count
+    streams = [
+        {key: entry[key] for key in ("source", "split", "tokens", "documents", "sequences", "root")}
+        for entry in manifest["streams"]
+    ]
+    value = {
+        "pipeline": 1,
+        "documents": manifest["documents_root"],
+        "tokenizer": Tokenizer.load(run).digest.hex(),
+        "streams": streams,
+    }
+    assert manifest["root"] == digests.of_value("data", value).hex()
+
+
+def test_the_root_recomputed_is_the_root_recorded(run, two_sources):
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    assert roots.recompute_root(run, two_sources) == (manifest["root"], [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "data/shards/00000.train.bin",
+        "data/shards/00003.validation.bin",
+        "data/shards/00001.train.documents.bin",
+        "data/documents/00002.parquet",
+        "data/tokenizer/tokenizer.json",
+        "data/shards/manifest.json",
+        "data/documents/manifest.json",
+        "data/manifest.json",
+    ],
+)
+def test_one_changed_byte_is_found(run, two_sources, name):
+    path = run / name
+    content = bytearray(path.read_bytes())
+    if name.endswith((".bin", ".parquet")):
+        content[len(content) // 2] ^= 1
+    else:
+        spot = content.rindex(b'root": "') + 10 if b'root": "' in content else content.rindex(b'": 2')
+        content[spot] = ord("1") if content[spot] == ord("0") else ord("0")
+    path.write_bytes(content)
+    root, problems = roots.recompute_root(run, two_sources)
+    assert problems
+    assert (
+        name.endswith("manifest.json")
+        or root != json.loads((run / "data/manifest.json").read_text())["root"]
+        or ("documents.bin" in name)
+    )
+
+
+@pytest.mark.parametrize("column", [0, 1, 2])
+@pytest.mark.parametrize("amount", [-1, 1])
+def test_a_changed_document_table_is_found(run, two_sources, column, amount):
+    path = Shards.open(run).train[0].shards[1].table_path
+    table = np.fromfile(path, "<u8").reshape(-1, 3)
+    table[2, column] = int(table[2, column]) + amount
+    table.tofile(path)
+    _, problems = roots.recompute_root(run, two_sources)
+    assert any(path.name in where for where, _ in problems)
+
+
+def test_missing_pieces_are_problems_and_not_errors(run, two_sources):
+    (run / "data/shards/00000.train.bin").unlink()
+    assert roots.recompute_root(run, two_sources)[0] == ""
+    (run / "data/documents/manifest.json").unlink()
+    root, problems = roots.recompute_root(run, two_sources)
+    assert root == ""
+    assert "missing" in problems[0][1]
+
+
+def test_a_pinned_root(tmp_path, corpus, recipe_of, prepare):
+    source = {"name": "all", "path": str(corpus)}
+    run = prepare(recipe_of(source), tmp_path / "run")
+    root = json.loads((run / "data/manifest.json").read_text())["root"]
+    prepare(recipe_of(source, data={"root": root}), tmp_path / "other")
+    with pytest.raises(DataDiffers, match=root):
+        prepare(recipe_of(source, data={"root": "0" * 64}), tmp_path / "wrong")
+    assert not (tmp_path / "wrong/data/manifest.json").exists()
+    assert (tmp_path / "wrong/data/shards/manifest.json").exists()
+
+
+def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
+    """Golden: a change of these digests is a change of the pipeline, and raises its version."""
+    folder = tmp_path / "fixed"
+    folder.mkdir()
+    for number in range(40):
+        (folder / f"{number}.txt").write_text(f"Document {number} says é 😀 and {number * number}.\n" * 5)
+    recipe = recipe_of({"name": "fixed", "path": str(folder), "licence": "CC0-1.0"}, seed=7)
+    run = prepare(two_sources, tmp_path / "run")
+    manifest = json.loads((run / "data/manifest.json").read_text())
+    assert manifest["documents_root"] == GOLDEN["documents_root"]
+    assert manifest["tokenizer"] == GOLDEN["tokenizer"]
+    assert manifest["root"] == GOLDEN["root"]
+
+
+GOLDEN = {
+    "documents_root": "c6e5f5b542f6f7386a4d80979bc95572617ef94acb191eb86194d695ff3aee57",
+    "tokenizer": "e1803a1e67e9282e2dc18f6a0343ef2cadaaf742a709b4f95686aeca95b8dad5",
+    "root": "a67311db779da6e147099a03ff41a3fb116f451a0f0884921e0781097f9ab515",
+}
