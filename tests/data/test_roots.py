@@ -117,7 +117,7 @@ def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
     for number in range(40):
         (folder / f"{number}.txt").write_text(f"Document {number} says é 😀 and {number * number}.\n" * 5)
     recipe = recipe_of({"name": "fixed", "path": str(folder), "licence": "CC0-1.0"}, seed=7)
-    run = prepare(two_sources, tmp_path / "run")
+    run = prepare(recipe, tmp_path / "run")
     manifest = json.loads((run / "data/manifest.json").read_text())
     assert manifest["documents_root"] == GOLDEN["documents_root"]
     assert manifest["tokenizer"] == GOLDEN["tokenizer"]

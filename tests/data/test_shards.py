@@ -111,7 +111,7 @@ def test_until_gives_whole_documents(run, streams_of):
 def test_characters_and_positions_both_ways(tmp_path, corpus, recipe_of, prepare, small_parts, kind):
     (corpus / "a" / "x.txt").write_text("aé 😀<|document|>\u0301\n" * 9)
     recipe = recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": kind, "vocabulary": 300})
-    run = prepare(two_sources, tmp_path / "run")
+    run = prepare(recipe, tmp_path / "run")
     parts = Shards.open(run), Documents.open(run), Tokenizer.load(run)
     opened, found, made = parts
     for stream in [*opened.train, *opened.validation]:
@@ -249,10 +249,10 @@ def test_the_order_of_a_run(run, two_sources):
 
 def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe_of, prepare):
     recipe = recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "b", "path": str(corpus), "weight": 0})
-    run = prepare(two_sources, tmp_path / "run")
+    run = prepare(recipe, tmp_path / "run")
     opened = Shards.open(run)
     assert opened.train[1].sequences > 0
-    assert Order.of(two_sources, opened).slots == opened.train[0].sequences
+    assert Order.of(recipe, opened).slots == opened.train[0].sequences
 
 
 def test_stages_follow_what_they_depend_on(run, two_sources):
