@@ -39,11 +39,11 @@ def stream_root(stream: Stream, context: int, seed: int, place: int) -> bytes:
     block = max(1, _BLOCK // context)
     for first in range(0, stream.sequences, block):
         last = min(first + block, stream.sequences)
-        tokens = stream.read(first * context, last * context + 1)
+        tokens = stream.read(first * context, last * context + 1, mapped=False)
         rows = np.lib.stride_tricks.sliding_window_view(tokens, context + 1)[::context]
         tree.extend(digests.sequence_leaves(seed, stream.first_sequence + first, rows))
     if unused_in(stream, context) > 0:
-        tail = stream.read(stream.sequences * context, stream.tokens)
+        tail = stream.read(stream.sequences * context, stream.tokens, mapped=False)
         tree.add(digests.sequence_leaf(seed, _TAIL + place, tail))
     return tree.root()
 
@@ -134,6 +134,7 @@ def _streams(
         for shard, rows in zip(stream.shards, expected, strict=False):
             if not _fits(shard, rows, document_token):
                 problems.append((str(shard.table_path), "its rows are not those of the documents and tokens"))
+            shard.unmap()
         root = stream_root(stream, shards.context, recipe.seed, place).hex()
         out.append(summary(stream, shards.context, root))
         if out[-1] != entry:

@@ -56,6 +56,16 @@ class Shard:
                 self._ids = np.memmap(self.tokens_path, self._kind, "r")
         return self._ids
 
+    def load(self, here: slice) -> np.ndarray:
+        """Those of the token ids, read without mapping the file."""
+        with files.named_errors(self.tokens_path, "read"):
+            offset = here.start * self._kind.itemsize
+            return np.fromfile(self.tokens_path, self._kind, here.stop - here.start, offset=offset)
+
+    def unmap(self) -> None:
+        """Let go of the mapped files, until they are read again."""
+        self._ids = self._table = None
+
     @property
     def table(self) -> np.ndarray:
         """The document table, shape (documents, 3), uint64."""
@@ -88,16 +98,20 @@ class Stream:
         """UTF-8 bytes of its documents' texts."""
         return sum(int(shard.table[:, 2].sum()) for shard in self.shards)
 
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """The token ids [start, stop) of the stream, shape (stop - start,) uint32."""
+    def read(self, start: int, stop: int, mapped: bool = True) -> np.ndarray:
+        """The token ids [start, stop) of the stream, shape (stop - start,) uint32.
+
+        A walk over a whole stream passes mapped=False, so that the pages it has read are not kept.
+        """
         if not 0 <= start <= stop <= self.tokens:
             raise StepUnknown(what=f"Token {stop} of {self.source}", detail=f"{self.split} has {self.tokens}")
         number = bisect.bisect_right(self._starts, start) - 1
         if stop <= self._starts[number] + self.shards[number].tokens:
             offset = self._starts[number]
-            return self.shards[number].ids[start - offset : stop - offset].astype(np.uint32)
+            shard, here = self.shards[number], slice(start - offset, stop - offset)
+            return (shard.ids[here] if mapped else shard.load(here)).astype(np.uint32)
         end = self._starts[number] + self.shards[number].tokens
-        return np.concatenate([self.read(start, end), self.read(end, stop)])
+        return np.concatenate([self.read(start, end, mapped), self.read(end, stop, mapped)])
 
     def documents_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
         """The documents that overlap [start, stop): their indices, and where each begins, int64."""
