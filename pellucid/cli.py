@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid import __version__
-from pellucid.errors import AuditFailed, PellucidError, RecipeInvalid, StepUnknown, TorchMissing, VerifyFailed
+from pellucid.errors import AuditFailed, CommandInvalid, PellucidError, TorchMissing, VerifyFailed
 
 app = typer.Typer(
     add_completion=False,
@@ -24,9 +24,11 @@ app = typer.Typer(
 
 Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a release.", show_default="this folder")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Set = Annotated[list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the recipe; may be repeated.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the recipe; may be repeated.")
+]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
-HERE = Path(".")
+HERE = Path()
 
 
 def main() -> None:
@@ -85,7 +87,10 @@ def _welcome() -> None:
         print_status(about)
         last = about["steps_done"]
         ways = ("pellucid verify", f"pellucid audit --step {last}", f"pellucid show step {last}")
-        print("\nNext:\n  " + "\n  ".join(ways if about["finished"] else ("pellucid run", *ways[1:][: 2 * bool(last)], *[])))
+        print(
+            "\nNext:\n  "
+            + "\n  ".join(ways if about["finished"] else ("pellucid run", *ways[1:][: 2 * bool(last)], *[]))
+        )
         return
     print("Pellucid trains language models in the open. Begin with:\n")
     print("  pellucid demo                         the whole job on a small corpus, in a few minutes")
@@ -96,7 +101,10 @@ def _welcome() -> None:
 @app.command()
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")],
-    data: Annotated[list[str], typer.Option("--data", metavar="PATH", help="A file, a folder, FORMAT:PATH or package:NAME; may be repeated.")],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="PATH", help="A file, a folder, FORMAT:PATH or package:NAME; may be repeated."),
+    ],
     preset: Annotated[str, typer.Option(help="The model's size: 1M, 3M, 10M, 30M, 100M, 300M or 1B.")] = "3M",
     settings: Set = [],  # noqa: B006 - typer reads the default and never changes it.
     as_json: Json = False,
@@ -118,7 +126,9 @@ def new(
 @app.command()
 def run(
     folder: Run = HERE,
-    only: Annotated[str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards or train.")] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards or train.")
+    ] = None,
     settings: Set = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -162,7 +172,9 @@ def status(folder: Run = HERE, as_json: Json = False) -> None:
 
 @app.command()
 def show(
-    words: Annotated[list[str], typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, or documents.")],
+    words: Annotated[
+        list[str], typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, or documents.")
+    ],
     characters: Annotated[int, typer.Option(help="How much of each text to print.")] = 200,
     as_json: Json = False,
 ) -> None:
@@ -200,7 +212,8 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     if len(words) == 1 and step_number(words[0]) is not None:
         words = ["step", words[0]]
     if not words or words[0] not in _KINDS or len(words) != (1 if words[0] == "documents" else 2):
-        raise RecipeInvalid(path="show", key=" ".join(words) or "WHAT", detail="write step K, sequence N, document ID or documents")
+        detail = "write step K, sequence N, document ID or documents"
+        raise CommandInvalid(verb="show", word=" ".join(words) or "WHAT", detail=detail)
     return folder, words[0], words[-1]
 
 
@@ -209,7 +222,7 @@ def _step_number(text: str) -> int:
 
     number = step_number(text)
     if number is None:
-        raise StepUnknown(what=f"Step {text!r}", detail="write a step as 120 or step120")
+        raise CommandInvalid(verb="show", word=text, detail="write a step as 120 or step120")
     return number
 
 
@@ -265,7 +278,9 @@ def export(
     folder: Run = HERE,
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")] = ...,  # type: ignore[assignment]
     step: Step = "",
-    kind: Annotated[str, typer.Option("--as", metavar="hf|state", help="A Hugging Face folder, or the full state.")] = "hf",
+    kind: Annotated[
+        str, typer.Option("--as", metavar="hf|state", help="A Hugging Face folder, or the full state.")
+    ] = "hf",
     as_json: Json = False,
 ) -> None:
     """Write any step, stored or materialised, to a folder of its own.
@@ -275,7 +290,7 @@ def export(
     from pellucid.release.export import export
 
     if kind not in ("hf", "state"):
-        raise RecipeInvalid(path="export", key="--as", detail=f"write hf or state (it is {kind!r})")
+        raise CommandInvalid(verb="export", word=kind, detail="--as takes hf or state")
     inputs = _inputs(folder)
     number = _step_or_last(inputs, step)
     with _terminal() as terminal:
@@ -307,7 +322,10 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
 @app.command()
 def audit(
     folder: Run = HERE,
-    step: Annotated[list[str], typer.Option("--step", metavar="K", help="A step to audit; may be repeated.", show_default="one at random")] = [],  # noqa: B006
+    step: Annotated[
+        list[str],
+        typer.Option("--step", metavar="K", help="A step to audit; may be repeated.", show_default="one at random"),
+    ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
     """Compute steps again from the anchor before each, and compare their bits with the ledger.
@@ -348,7 +366,9 @@ def _print_finding(finding: Any) -> None:
 @app.command()
 def publish(
     folder: Run = HERE,
-    to: Annotated[Path | None, typer.Option(metavar="DIR", help="Also make a copy there, hard-linked where it can be.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also make a copy there, hard-linked where it can be.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Seal a finished run: README, LICENSE, and a manifest of every file. Sealing twice gives the same bytes."""
@@ -358,13 +378,16 @@ def publish(
     if as_json:
         _print_json(sealed)
     else:
-        print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}\nhead   {sealed['head']}")
+        print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}")
+        print(f"head   {sealed['head']}")
 
 
 @app.command()
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it.")] = Path("demo"),
-    data: Annotated[list[str], typer.Option("--data", metavar="PATH", help="Another corpus.", show_default="the sources of SymPy")] = [],  # noqa: B006
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="PATH", help="Another corpus.", show_default="the sources of SymPy")
+    ] = [],  # noqa: B006
     settings: Set = [],  # noqa: B006
 ) -> None:
     """The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes."""

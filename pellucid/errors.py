@@ -63,12 +63,16 @@ class RecipeUnknownKey(UserError):
 
 
 class RecipeInvalid(UserError):
-    """{path}: {key}: {detail}"""
+    """{path}: {key}: {detail}. Correct it there, or with --set {key}=VALUE."""
 
 
 class RecipeChanged(UserError):
     """{path} now has the digest {found}, but the run in this folder was begun with {recorded}
     ({detail}). Put the old value back, or start a new folder with: pellucid new DIR"""
+
+
+class CommandInvalid(UserError):
+    """{word}: {detail}. `pellucid {verb} --help` shows the ways to write it."""
 
 
 class RunMissing(UserError):
@@ -81,7 +85,7 @@ class FolderTaken(UserError):
 
 
 class StepUnknown(UserError):
-    """{what} is not in this run: {detail}."""
+    """{what} is not in this run: {detail}. `pellucid status RUN` tells how far it goes."""
 
 
 class DocumentUnknown(UserError):
@@ -244,15 +248,18 @@ class LedgerDiffers(CheckFailed):
 
 class StateDiffers(CheckFailed):
     """{path}: the stored state has the root {found}, and the ledger records {recorded} for step
-    {step}{blame}. That file is damaged or was replaced."""
+    {step}{blame}. It is damaged or was replaced; delete that folder to start from the anchor before
+    it."""
 
 
 class VerifyFailed(CheckFailed):
-    """{path}: {count} problem(s) found."""
+    """{path}: {count} problem(s) found, listed above. What they name is not what was sealed or recorded:
+    take it from another copy, or do not trust it."""
 
 
 class AuditFailed(CheckFailed):
-    """{path}: the replay of {steps} gave other bits than the ledger records."""
+    """{path}: the replay of {steps} gave other bits than the ledger records, as listed above. Either the
+    record was changed or this machine computes otherwise: audit an undoubted run here to tell which."""
 
 
 # ---- training that stopped itself ---------------------------------------------------------------

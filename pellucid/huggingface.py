@@ -40,27 +40,30 @@ def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str
     }
 
 
+def descriptions(config: Mapping[str, Any], tokenizer: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+    """The JSON files of a checkpoint, by name; identity (step, tokens, ledger entry, digest) is pellucid.json."""
+    document = Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
+    return {
+        "config.json": config,
+        "generation_config.json": {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]},
+        "tokenizer_config.json": {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": document,
+            "eos_token": document,
+            "model_max_length": config["max_position_embeddings"],
+            "clean_up_tokenization_spaces": False,
+        },
+        "pellucid.json": identity,
+    }
+
+
 def write_checkpoint(
     target: Path, weights: Path, tokenizer: Path, config: Mapping[str, Any], identity: Mapping[str, Any]
 ) -> None:
-    """Fill a folder with a complete checkpoint; the weights are linked from where they lie already.
-
-    identity (step, tokens, ledger entry, digest) goes into pellucid.json.
-    """
+    """Fill a folder with a complete checkpoint; the weights are linked from where they lie already."""
     target.mkdir(parents=True, exist_ok=True)
-    document = Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
-    token_config = {
-        "tokenizer_class": "PreTrainedTokenizerFast",
-        "bos_token": document,
-        "eos_token": document,
-        "model_max_length": config["max_position_embeddings"],
-        "clean_up_tokenization_spaces": False,
-    }
-    generation = {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]}
-    files.write_json(target / "config.json", config)
-    files.write_json(target / "generation_config.json", generation)
-    files.write_json(target / "tokenizer_config.json", token_config)
-    files.write_json(target / "pellucid.json", identity)
+    for name, value in descriptions(config, tokenizer, identity).items():
+        files.write_json(target / name, value)
     files.write_bytes(target / "tokenizer.json", (tokenizer / "tokenizer.json").read_bytes())
     if weights != target / WEIGHTS:
         files.link_or_copy(weights, target / WEIGHTS)

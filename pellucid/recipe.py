@@ -14,7 +14,14 @@ from typing import Annotated, Any, Literal
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from pellucid.errors import RecipeInvalid, RecipeMissing, RecipeTooNew, RecipeUnknownKey, RecipeUnreadable
+from pellucid.errors import (
+    CommandInvalid,
+    RecipeInvalid,
+    RecipeMissing,
+    RecipeTooNew,
+    RecipeUnknownKey,
+    RecipeUnreadable,
+)
 from pellucid.record import digests
 from pellucid.store import files
 
@@ -158,7 +165,7 @@ class Placement(Section):
 
 class Recipe(Section):
     version: Literal[1] = 1
-    name: Name
+    name: Name = placement(...)  # What people call the run: two strangers may call it otherwise.
     seed: Natural = 1
     data: Data
     tokenizer: Tokenizer = Tokenizer()
@@ -294,7 +301,7 @@ def with_settings(content: bytes, settings: list[str], path: Path | str) -> byte
     for setting in settings:
         key, found, text = setting.partition("=")
         if not found:
-            raise RecipeInvalid(path="--set", key=setting, detail="write it as key=value")
+            raise CommandInvalid(verb="run", word=setting, detail="--set takes KEY=VALUE")
         _assign(document, key.strip(), _value(text.strip()), path)
     result = tomlkit.dumps(document).encode("utf-8")
     parse(result, path)

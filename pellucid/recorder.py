@@ -4,10 +4,11 @@ It wraps any trainer that can show its state as named arrays:
 
     with Recorder(folder, recipe, identity, after=step) as record:
         record.begin(groups)                      # the state before the first step
+        record.keep(groups)
         for stepped, groups in my_trainer():
             record.step(stepped, groups)          # one ledger entry, metrics rows
             record.keep(groups)                   # checkpoint and anchor, where they are due
-        record.end(groups)
+        record.end()
 
 A step that is taken again, after a crash, is compared with the entry that exists; only what is new is
 appended. Files are written by one thread beside the training, in order: metrics, checkpoint, anchor.
@@ -29,6 +30,7 @@ from typing import Any
 import numpy as np
 
 from pellucid import huggingface
+from pellucid.data.stage import PIPELINE
 from pellucid.errors import LedgerDiffers
 from pellucid.recipe import Recipe
 from pellucid.record import digests, entries
@@ -36,7 +38,6 @@ from pellucid.record.entries import Segment, StateRoots
 from pellucid.store import anchors, files, layout, log, metrics, tensors
 from pellucid.train.events import Batch, Groups, Stepped, Validated
 
-PIPELINE = 1
 LN2 = 0.6931471805599453
 
 
@@ -104,7 +105,7 @@ class Recorder:
         self._metrics = metrics.Metrics(folder)
         self._metrics.forget_after(-1 if after is None else after)
         self._roots: StateRoots | None = None
-        self._step, self._epoch_tokens = after or 0, recipe.train.batch * recipe.model.context
+        self._step, self._step_tokens = after or 0, recipe.train.batch * recipe.model.context
         self._writer = Writer()
 
     def __enter__(self) -> Recorder:
@@ -129,10 +130,7 @@ class Recorder:
 
     def validation(self, validated: Validated) -> None:
         self._ledger.put(entries.validation(validated.step, validated.sources))
-        for one in validated.sources:
-            nats, tokens, size = one["loss_sum"], one["tokens"], one["bytes"]
-            bits_per_byte = nats / LN2 / size
-            self._metrics.add("validation", self._step, one["source"], tokens, size, nats, nats / tokens, bits_per_byte)
+        self._metrics.add("validation", *validation_rows(validated))
 
     def keep(self, groups: Groups, force: bool = False) -> None:
         """Store the state where the recipe wants a checkpoint and the placement an anchor.
@@ -169,9 +167,11 @@ class Recorder:
 
     def _about(self) -> dict[str, Any]:
         assert self._ledger.place is not None, "keep() comes after begin() or step()"
-        return anchors.about(self._step, self._step * self._epoch_tokens, *self._ledger.place, self._current())
+        return anchors.about(self._step, self._step * self._step_tokens, *self._ledger.place, self._current())
 
-    def _write(self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool) -> None:
+    def _write(
+        self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool
+    ) -> None:
         # In this order: the anchor says that all before it is complete.
         self._ledger.sync()
         self._metrics.write_part(step, rows)
@@ -182,24 +182,41 @@ class Recorder:
             anchors.write(layout.anchor(self.folder, step), groups, about, weights)
 
     def _add_rows(self, stepped: Stepped, segments: list[Segment]) -> None:
-        batch, step, add = stepped.batch, stepped.batch.step, self._metrics.add
-        tokens = stepped.losses_BT.size
+        batch, step, tokens = stepped.batch, stepped.batch.step, stepped.losses_BT.size
         memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        rate = tokens / stepped.seconds
-        loss = loss_of(segments)
-        add("steps", step, int(batch.epochs_B[-1]), step * tokens, loss, stepped.lr, stepped.grad_norm,
-            stepped.weight_norm, stepped.seconds, rate, memory)  # fmt: skip
-        by_row: dict[int, list[float]] = {}
-        for one in segments:
-            add("segments", step, one.row, one.document, one.start, one.tokens, one.loss_sum)
-            by_row.setdefault(one.row, []).append(one.loss_sum)
-        by_source: dict[str, list[float]] = {}
-        for row, source in enumerate(batch.sources_B):
-            add("sequences", step, row, int(batch.epochs_B[row]), source, int(batch.sequences_B[row]),
-                tokens // len(batch.sources_B), math.fsum(by_row[row]))  # fmt: skip
-            by_source.setdefault(source, []).extend(by_row[row])
-        for source, sums in sorted(by_source.items()):
-            add("sources", step, source, batch.sources_B.count(source) * tokens // len(batch.sources_B), math.fsum(sums))
+        known = (step, int(batch.epochs_B[-1]), step * tokens, loss_of(segments))
+        computed = (stepped.lr, stepped.grad_norm, stepped.weight_norm)
+        measured = (stepped.seconds, tokens / stepped.seconds, memory)
+        self._metrics.add("steps", (*known, *computed, *measured))
+        for table, rows in rows_of(batch, segments).items():
+            self._metrics.add(table, *rows)
+
+
+def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows of a step in the tables segments, sequences and sources: all of them follow from its segments."""
+    step, T = batch.step, batch.tokens_BS.shape[1] - 1
+    sums: list[list[float]] = [[] for _ in batch.sources_B]
+    for one in segments:
+        sums[one.row].append(one.loss_sum)
+    sources = sorted(set(batch.sources_B))
+    by_source = {
+        name: [x for own, of in zip(sums, batch.sources_B, strict=True) if of == name for x in own] for name in sources
+    }
+    places = zip(batch.epochs_B.tolist(), batch.sources_B, batch.sequences_B.tolist(), sums, strict=True)
+    return {
+        "segments": [(step, one.row, one.document, one.start, one.tokens, one.loss_sum) for one in segments],
+        "sequences": [(step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)],
+        "sources": [(step, name, batch.sources_B.count(name) * T, math.fsum(by_source[name])) for name in sources],
+    }
+
+
+def validation_rows(validated: Validated) -> list[tuple[Any, ...]]:
+    """The rows of a validation in its table."""
+    rows = []
+    for one in validated.sources:
+        nats, tokens, size = one["loss_sum"], one["tokens"], one["bytes"]
+        rows.append((validated.step, one["source"], tokens, size, nats, nats / tokens, nats / LN2 / size))
+    return rows
 
 
 def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[str, Any]:
@@ -235,22 +252,28 @@ def step_entry(
     )
 
 
-def segments_of(batch: Batch, losses_BT: np.ndarray) -> list[Segment]:
-    """The segments of a batch by its targets, each with the exactly rounded sum of its losses.
-
-    math.fsum gives the float64 nearest to the exact sum, whatever the order: nothing to agree on.
-    """
-    targets_BT = batch.documents_BS[:, 1:]
+def bounds_of(documents_BS: np.ndarray) -> list[tuple[int, int, int, int]]:
+    """(row, document, start, tokens) of every segment of a batch, in order, counted by its targets."""
+    targets_BT = documents_BS[:, 1:]
     starts_BT = np.ones(targets_BT.shape, bool)
     starts_BT[:, 1:] = targets_BT[:, 1:] != targets_BT[:, :-1]
     rows, starts = np.nonzero(starts_BT)
-    T = targets_BT.shape[1]
-    ends = np.append(rows[1:] * T + starts[1:], targets_BT.size)
-    documents, losses = targets_BT[rows, starts].tolist(), losses_BT.ravel().tolist()
-    return [
-        Segment(row, document, start, end - (row * T + start), math.fsum(losses[row * T + start : end]))
-        for row, start, document, end in zip(rows.tolist(), starts.tolist(), documents, ends.tolist(), strict=True)
-    ]
+    flat = rows * targets_BT.shape[1] + starts
+    tokens = np.diff(np.append(flat, targets_BT.size))
+    columns = (rows, targets_BT[rows, starts], starts, tokens)
+    return list(zip(*(column.tolist() for column in columns), strict=True))
+
+
+def segments_of(batch: Batch, losses_BT: np.ndarray) -> list[Segment]:
+    """The segments of a batch, each with the exactly rounded sum of its losses.
+
+    math.fsum gives the float64 nearest to the exact sum, whatever the order: nothing to agree on.
+    """
+    losses, T, segments = losses_BT.ravel().tolist(), losses_BT.shape[1], []
+    for row, document, start, tokens in bounds_of(batch.documents_BS):
+        first = row * T + start
+        segments.append(Segment(row, document, start, tokens, math.fsum(losses[first : first + tokens])))
+    return segments
 
 
 def loss_of(segments: list[Segment]) -> float:

@@ -15,7 +15,7 @@ from pellucid.errors import PellucidError, RecipeChanged, RunMissing, StageUnkno
 from pellucid.journal import Journal
 from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
-from pellucid.store import anchors, files, layout
+from pellucid.store import files, layout
 
 STAGES = ("documents", "tokenizer", "shards", "train")
 
@@ -135,7 +135,7 @@ def _finish(folder: Path, recipe: Recipe, config: dict[str, Any]) -> None:
     final = layout.checkpoint(folder, recipe.train.steps)
     for step in layout.steps_in(folder / layout.ANCHORS):
         if not recipe.anchored(step):
-            anchors.remove(folder, step)
+            files.remove_folder(layout.anchor(folder, step))
     identity = files.read_json(final / "pellucid.json")
     huggingface.write_checkpoint(folder, final / huggingface.WEIGHTS, folder / layout.TOKENIZER, config, identity)
 

@@ -80,8 +80,8 @@ class Terminal:
 
         sums = [one | {"loss_sum": digests.float_bits(one["loss_sum"])} for one in sources]
         result = validation({"step": step, "sources": sums})
-        text = f"validation at step {step}: {result['loss']:.4f} nats per token, {result['bits_per_byte']:.4f} bits per byte"
-        self.console.print(text)
+        numbers = f"{result['loss']:.4f} nats per token, {result['bits_per_byte']:.4f} bits per byte"
+        self.console.print(f"validation at step {step}: {numbers}")
 
     def watch(self, what: str) -> Any:
         """A callback (done, total) for replays."""
@@ -118,7 +118,9 @@ def print_status(about: dict[str, Any]) -> None:
     console = Console(highlight=False)
     state = "finished" if about["finished"] else "in training" if about["steps_done"] else "begun"
     sealed = ", sealed" if about["sealed"] else ""
-    console.print(f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step {about['steps_done']:,} of {about['steps']:,}")
+    console.print(
+        f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step {about['steps_done']:,} of {about['steps']:,}"
+    )
     done = [name for name, finished in about["stages"].items() if finished]
     console.print(f"data      {', '.join(done) or 'nothing yet'}")
     if about["head"]:
@@ -143,7 +145,9 @@ def print_step(about: dict[str, Any], characters: int) -> None:
     console.print(f"[bold]step {about['step']}[/bold]   entry {about['entry']}   digest {about['digest']}")
     if "loss" in about:
         names = ("loss", "lr", "grad_norm", "weight_norm")
-        console.print("   ".join(f"{name} {about[name]:.6g}" for name in names) + f"   tokens so far {int(about['tokens']):,}")
+        console.print(
+            "   ".join(f"{name} {about[name]:.6g}" for name in names) + f"   tokens so far {int(about['tokens']):,}"
+        )
     console.print(f"state     {about['state']}\nweights   {about['weights']}")
     for one in about["sequences"]:
         loss = f"   loss {one['loss']:.4f}" if "loss" in one else ""
@@ -169,7 +173,9 @@ def print_document(about: dict[str, Any], characters: int) -> None:
     console.print(f"[bold]{escape(about['id'])}[/bold]  ({about['split']})")
     for name in ("source", "licence", "origin", "sha256"):
         console.print(f"{name:<10}{escape(str(about[name]))}")
-    console.print(f"{'size':<10}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens")
+    console.print(
+        f"{'size':<10}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
+    )
     for one in about["sequences"]:
         console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
     console.print(f"\n{escape(printable(about['text'], characters))}", soft_wrap=True)

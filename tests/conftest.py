@@ -34,7 +34,24 @@ SETTINGS = [
     "placement.threads=1",
     "placement.anchors={every = 5, powers_of_two = true}",
 ]
-WORDS = "light through clear water shows every stone on the bed of the river where it bends".split()
+WORDS = [
+    "light",
+    "through",
+    "clear",
+    "water",
+    "shows",
+    "every",
+    "stone",
+    "on",
+    "the",
+    "bed",
+    "of",
+    "the",
+    "river",
+    "where",
+    "it",
+    "bends",
+]
 
 
 def prose(seed: int, words: int) -> str:
@@ -64,11 +81,13 @@ def finish(folder: Path, only: str | None = None) -> Path:
     return folder
 
 
-def pellucid(*words: object, check: int | None = 0, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def pellucid(
+    *words: object, check: int | None = 0, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     """The command line in a process of its own; check is the exit code expected (None: any)."""
     command = [sys.executable, "-m", "pellucid", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(env or {})}
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)  # noqa: S603
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
     if check is not None:
         assert done.returncode == check, done.stdout + done.stderr
     return done

@@ -37,7 +37,9 @@ MAX_LINES = 500
 
 
 def modules() -> dict[str, Path]:
-    paths = {path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")}
+    paths = {
+        path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")
+    }
     return {name.removesuffix(".__init__"): path for name, path in paths.items()}
 
 
@@ -78,7 +80,11 @@ def resolve(name: str, known: set[str]) -> str | None:
 def graph() -> dict[str, set[str]]:
     known = modules()
     found = {name: {resolve(one, set(known)) for one in imports(path)} for name, path in known.items()}
-    return {name: {one for one in others if one} for name, others in found.items() if name not in ("pellucid", "__main__", ".")}
+    return {
+        name: {one for one in others if one}
+        for name, others in found.items()
+        if name not in ("pellucid", "__main__", ".")
+    }
 
 
 def test_no_import_points_up() -> None:
@@ -91,7 +97,9 @@ def test_every_module_stands_in_a_room() -> None:
 
 
 def test_an_arrow_that_points_up_is_found() -> None:
-    assert upward({"record.merkle": {"store.files"}, "store.files": {"errors"}}) == ["record.merkle imports store.files"]
+    assert upward({"record.merkle": {"store.files"}, "store.files": {"errors"}}) == [
+        "record.merkle imports store.files"
+    ]
 
 
 def circles(graph: dict[str, set[str]]) -> list[str]:
@@ -126,7 +134,11 @@ def test_no_torch_in_what_reads_and_verifies(name: str) -> None:
         reached.add(module)
         waiting += [other for other in known.get(module, ()) if other not in reached]
     assert reached
-    with_torch = [m for m in sorted(reached) if "import torch" in modules()[m].read_text() or "from torch" in modules()[m].read_text()]
+    with_torch = [
+        m
+        for m in sorted(reached)
+        if "import torch" in modules()[m].read_text() or "from torch" in modules()[m].read_text()
+    ]
     assert with_torch == []
 
 

@@ -5,12 +5,19 @@ from pathlib import Path
 import pytest
 
 from pellucid import recipe
-from pellucid.errors import RecipeInvalid, RecipeMissing, RecipeTooNew, RecipeUnknownKey, RecipeUnreadable
+from pellucid.errors import (
+    CommandInvalid,
+    RecipeInvalid,
+    RecipeMissing,
+    RecipeTooNew,
+    RecipeUnknownKey,
+    RecipeUnreadable,
+)
 from pellucid.new import PRESETS, recipe_text
 
 BASE = b'version = 1\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
 # Of recipe version 1. Another digest would be another version: see docs/format.md.
-GOLDEN = "c883b562facc9e345b0c0576815c70345806015bcf32703e6085408343cbc6af"
+GOLDEN = "027e0aa0a3bd4d5ffba1b4c67a874dbd4b442cd1b73ac5b1907a388ff34b3243"
 
 
 def parsed(content: bytes) -> recipe.Recipe:
@@ -22,15 +29,32 @@ def changed(*settings: str) -> recipe.Recipe:
 
 
 def test_placement_is_not_in_the_digest() -> None:
-    settings = ("data.sources.s.path=/y", "placement.threads=7", "placement.anchors.every=3", "data.root=ab", "tokenizer.path=t.json")
+    settings = (
+        "data.sources.s.path=/y",
+        "placement.threads=7",
+        "placement.anchors.every=3",
+        "data.root=ab",
+        "tokenizer.path=t.json",
+        "name=b",
+    )
     assert changed(*settings).digest() == parsed(BASE).digest()
 
 
 @pytest.mark.parametrize(
     "setting",
-    ["seed=2", "train.lr=2e-3", "train.steps=201", "data.sources.s.weight=2", "model.tied=false", "record.commitment=microbatches",
-     "validation.every=7", "data.sources.s.licence=MIT", "name=b", "data.invalid_utf8=drop", 'data.sources.s.include=["*.md"]'],
-)  # fmt: skip
+    [
+        "seed=2",
+        "train.lr=2e-3",
+        "train.steps=201",
+        "model.tied=false",
+        "validation.every=7",
+        "record.commitment=microbatches",
+        "data.invalid_utf8=drop",
+        "data.sources.s.weight=2",
+        "data.sources.s.licence=MIT",
+        'data.sources.s.include=["*.md"]',
+    ],
+)
 def test_everything_else_is(setting: str) -> None:
     assert changed(setting).digest() != parsed(BASE).digest()
 
@@ -81,12 +105,16 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("name=../x", "pattern"),
         ("data.sources.s.weight=0", "nothing to train on"),
         ("data.sources.t.weight=1", "no source named t"),
-        ("nonsense", "key=value"),
     ],
 )
 def test_a_wrong_value_names_its_key(setting: str, detail: str) -> None:
     with pytest.raises(RecipeInvalid, match=detail):
         changed(setting)
+
+
+def test_a_setting_is_a_key_and_a_value() -> None:
+    with pytest.raises(CommandInvalid, match="KEY=VALUE"):
+        changed("nonsense")
 
 
 def test_unreadable_newer_and_missing() -> None:

@@ -20,7 +20,13 @@ from pellucid.train.events import Batch, Groups, Stepped, Validated
 from tests.conftest import SETTINGS
 
 B, T = 4, 32
-IDENTITY = Identity("aa" * 32, "bb" * 32, "foreign 1", None, {"architectures": ["Other"], "bos_token_id": 0, "eos_token_id": 0, "max_position_embeddings": T})
+IDENTITY = Identity(
+    "aa" * 32,
+    "bb" * 32,
+    "foreign 1",
+    None,
+    {"architectures": ["Other"], "bos_token_id": 0, "eos_token_id": 0, "max_position_embeddings": T},
+)
 
 
 @pytest.fixture
@@ -46,7 +52,14 @@ class Foreign:
         self.done += 1
         self.weight += np.float32(self.done)
         documents = np.repeat(np.arange(B)[:, None], T + 1, axis=1) + (np.arange(T + 1) > self.done)
-        batch = Batch(self.done, np.arange(B), np.zeros(B, np.int64), ["a", "b"] * (B // 2), np.full((B, T + 1), self.done, np.uint32), documents)
+        batch = Batch(
+            self.done,
+            np.arange(B),
+            np.zeros(B, np.int64),
+            ["a", "b"] * (B // 2),
+            np.full((B, T + 1), self.done, np.uint32),
+            documents,
+        )
         losses = np.full((B, T), 1.0 / self.done, np.float32)
         return Stepped(batch, losses, [Microbatch(losses.size, float(losses.sum()))], 0.1, 1.0, 2.0, 0.01)
 
@@ -82,11 +95,27 @@ def test_a_foreign_trainer_is_recorded(folder: Path, recipe: Recipe) -> None:
 
 
 @pytest.mark.parametrize("after", [None, 0, 1, 5, 10, 13])
-def test_taken_again_from_any_anchor_it_ends_with_the_same_bytes(folder: Path, recipe: Recipe, after: int | None) -> None:
+def test_taken_again_from_any_anchor_it_ends_with_the_same_bytes(
+    folder: Path, recipe: Recipe, after: int | None
+) -> None:
     head = train(folder, recipe).head
     before = (folder / layout.LEDGER).read_bytes()
     assert train(folder, recipe, after).head == head
     assert (folder / layout.LEDGER).read_bytes() == before
+
+
+@pytest.mark.parametrize("after", [None, 0, 5, 13])
+def test_the_metrics_are_whole_when_a_finished_run_is_taken_again(
+    after: int | None, folder: Path, recipe: Recipe
+) -> None:
+    def read() -> dict[str, list[dict]]:
+        tables = {name: [row for b in metrics.rows(folder, name) for row in b.to_pylist()] for name in metrics.TABLES}
+        return {name: [{**row, "memory_bytes": 0} for row in rows] for name, rows in tables.items()}
+
+    train(folder, recipe)
+    before = read()
+    train(folder, recipe, after)
+    assert read() == before and len(before["steps"]) == 13
 
 
 @pytest.mark.parametrize("after", [None, 5])
@@ -96,7 +125,9 @@ def test_a_step_that_comes_out_otherwise_is_named(folder: Path, recipe: Recipe, 
     trainer.weight = trainer.weight.copy() if after is None else trainer.weight + np.float32(0.5)
     if after is None:
         trainer.weight[0] = 1
-    with pytest.raises(LedgerDiffers, match="genesis: recomputed weights" if after is None else "step 6: recomputed weights"):
+    with pytest.raises(
+        LedgerDiffers, match="genesis: recomputed weights" if after is None else "step 6: recomputed weights"
+    ):
         train(folder, recipe, after, trainer)
 
 
@@ -108,7 +139,9 @@ def test_an_entry_that_is_gone_from_the_middle_is_named(folder: Path, recipe: Re
         train(folder, recipe, 5)
 
 
-def test_a_full_disk_ends_the_run_with_everything_before_it(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_ends_the_run_with_everything_before_it(
+    folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pellucid.store import tensors
 
     whole = train(folder, recipe).head

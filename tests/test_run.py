@@ -134,8 +134,15 @@ def test_two_sources_with_weights_and_all_options(tmp_path: Path) -> None:
     from pellucid.release.verify import verify
 
     first, second = write_corpus(tmp_path / "one", 30), write_corpus(tmp_path / "two", 50, 45)
-    settings = ["data.sources.one.weight=3", "model.attention=within", "record.commitment=microbatches", "model.tied=false",
-                "train.schedule=wsd", "train.decay=3", "tokenizer.kind=bytes"]  # fmt: skip
+    settings = [
+        "data.sources.one.weight=3",
+        "model.attention=within",
+        "record.commitment=microbatches",
+        "model.tied=false",
+        "train.schedule=wsd",
+        "train.decay=3",
+        "tokenizer.kind=bytes",
+    ]
     from pellucid.new import new
     from tests.conftest import SETTINGS
 
@@ -145,6 +152,20 @@ def test_two_sources_with_weights_and_all_options(tmp_path: Path) -> None:
     assert verify(folder, lambda what: None).problems == []
     assert {one["source"] for one in status(folder)["validation"][-1]["sources"]} == {"one", "two"}
     pellucid("audit", folder, "--step", 7)
+
+
+def test_a_source_without_validation_documents_is_passed_over(tmp_path: Path) -> None:
+    from pellucid.new import new
+    from pellucid.release.verify import verify
+    from tests.conftest import SETTINGS
+
+    first, second = write_corpus(tmp_path / "one", 30), write_corpus(tmp_path / "two", 31, 45)
+    for number in range(1, 31):
+        (second / f"{number:03}.txt").unlink()
+    new(tmp_path / "run", [str(first), str(second)], "1M", [*SETTINGS, "data.validation_per_10000=900"])
+    folder = finish(tmp_path / "run")
+    assert [one["source"] for one in status(folder)["validation"][-1]["sources"]] == ["one"]
+    assert verify(folder, lambda what: None).ok
 
 
 def test_a_value_that_is_not_finite_stops_the_run(finished: Path, corpus: Path, tmp_path: Path) -> None:

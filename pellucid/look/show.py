@@ -36,7 +36,7 @@ class Shown:
         entry = LedgerFile(self.folder).step(number)
         about = {key: value for key, value in entry.items() if key not in ("prev", "n", "kind", *_FLOATS)}
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
-        about |= {"step": number, "entry": entry["n"], "digest": _digest(entry)}
+        about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
         if number == 0:
             return about | {"sequences": []}
         losses = {row["row"]: row for row in metrics.of_step(self.folder, "sequences", number)}
@@ -115,8 +115,3 @@ def _loss_of(piece: dict[str, Any], segments: list[dict[str, Any]]) -> float | N
         if one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]:
             return one["loss_sum"] / one["tokens"]
     return None
-
-
-def _digest(entry: dict[str, Any]) -> str:
-    body = {key: value for key, value in entry.items() if key not in ("prev", "n")}
-    return chain.digest_of(chain.line_of(entry["prev"], entry["n"], body))

@@ -36,6 +36,11 @@ def digest_of(line: bytes) -> str:
     return hashlib.sha256(line.removesuffix(b"\n")).hexdigest()
 
 
+def digest_of_body(body: dict[str, Any]) -> str:
+    """The hash of an entry as read, `prev` and `n` included."""
+    return digest_of(_encode(body).encode("ascii"))
+
+
 def read(lines: Iterable[bytes]) -> Iterator[Entry]:
     """Every entry of a chain, in order. Nothing is raised: a wrong entry carries its problem.
 
@@ -64,4 +69,7 @@ def _parse(line: bytes) -> tuple[dict[str, Any], str | None]:
         return {}, "is not JSON"
     if not isinstance(body, dict):
         return {}, "is not a JSON object"
+    # One spelling only: two readers must not find two meanings in a repeated key or a space.
+    if _encode(body) + "\n" != line.decode("utf-8", "replace"):
+        return body, "is not spelled as a ledger's entries are"
     return body, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -16,7 +16,9 @@ _DIGESTS = {
     "checkpoint": ("root",),
 }
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
-_HEX = re.compile(r"[0-9a-f]*")
+_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
+# An exponent of all ones is an infinity or a NaN; neither is ever committed.
+_FINITE = re.compile(r"(?![7f]ff)[0-9a-f]{16}").fullmatch
 
 
 class Problem(NamedTuple):
@@ -37,6 +39,7 @@ class Plan:
     validates: Callable[[int], bool]
     checkpoints: Callable[[int], bool]
     learning_rate: Callable[[int], float]
+    genesis: Mapping[str, Any]  # What else the genesis must say, field by field.
 
 
 def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
@@ -46,24 +49,29 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
     due: tuple[str, int] | None = None
     for entry in chain:
         due = next(expected, None)
-        where = f"{path}: entry {entry.n}" + (f", {due[0]} of step {due[1]}" if due else "")
         if entry.problem:
-            yield Problem("LedgerBroken", where, entry.problem)
+            yield Problem("LedgerBroken", _where(path, entry, due), entry.problem)
             if not entry.body:
                 continue
         if due is None:
-            yield Problem("LedgerBroken", where, "follows the end of the run")
+            yield Problem("LedgerBroken", _where(path, entry, due), "follows the end of the run")
             return
         step = due[1]
         found = (entry.body.get("kind"), entry.body.get("step", 0))
         if found != due:
-            yield Problem("LedgerIncomplete", where, f"is a {found[0]!r} of step {found[1]!r}")
+            yield Problem("LedgerIncomplete", _where(path, entry, due), f"is a {found[0]!r} of step {found[1]!r}")
             return
         for detail in _wrong(entry.body, plan):
-            yield Problem("LedgerBroken", where, detail)
+            yield Problem("LedgerBroken", _where(path, entry, due), detail)
     if due is None or due[0] != "end":
         following = next(expected, ("end", step))
-        yield Problem("LedgerIncomplete", f"{path}: after step {step}", f"the {following[0]} of step {following[1]} is missing")
+        yield Problem(
+            "LedgerIncomplete", f"{path}: after step {step}", f"the {following[0]} of step {following[1]} is missing"
+        )
+
+
+def _where(path: str, entry: Entry, due: tuple[str, int] | None) -> str:
+    return f"{path}: entry {entry.n}" + (f", {due[0]} of step {due[1]}" if due else "")
 
 
 def _expected(plan: Plan) -> Iterator[tuple[str, int]]:
@@ -77,34 +85,34 @@ def _expected(plan: Plan) -> Iterator[tuple[str, int]]:
     yield ("end", plan.steps)
 
 
-def _wrong(body: dict[str, Any], plan: Plan) -> Iterator[str]:
-    kind = body["kind"]
+def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
+    kind, wrong = body["kind"], []
     for field in _DIGESTS.get(kind, ()):
-        if not _is_hex(body.get(field), 64):
-            yield f"{field} is not a digest"
+        value = body.get(field)
+        if type(value) is not str or not _DIGEST(value):
+            wrong.append(f"{field} is not a digest")
     if kind == "genesis":
         if body.get("recipe") != plan.recipe:
-            yield f"recipe is {body.get('recipe')}, and recipe.toml has the digest {plan.recipe}"
+            wrong.append(f"recipe is {body.get('recipe')}, and recipe.toml has the digest {plan.recipe}")
         if body.get("format") != entries.FORMAT:
-            yield f"format is {body.get('format')!r}, and this pellucid reads {entries.FORMAT}"
-    if kind == "step":
-        yield from _wrong_step(body, plan)
+            wrong.append(f"format is {body.get('format')!r}, and this pellucid reads {entries.FORMAT}")
+        for field, value in plan.genesis.items():
+            if body.get(field) != value:
+                wrong.append(f"{field} is {body.get(field)!r}, not {value!r}")
+    return wrong + _wrong_step(body, plan) if kind == "step" else wrong
 
 
-def _wrong_step(body: dict[str, Any], plan: Plan) -> Iterator[str]:
+def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
+    wrong = []
     for field in _FLOATS:
-        bits = body.get(field)
-        # An exponent of all ones is an infinity or a NaN; neither is ever committed.
-        if not _is_hex(bits, 16) or (int(bits[:3], 16) & 0x7FF) == 0x7FF:
-            yield f"{field} is not the bits of a finite float64"
+        value = body.get(field)
+        if type(value) is not str or not _FINITE(value):
+            wrong.append(f"{field} is not the bits of a finite float64")
     if body.get("tokens") != str(body["step"] * plan.tokens_per_step):
-        yield f"tokens is {body.get('tokens')!r}, not {body['step'] * plan.tokens_per_step}"
+        wrong.append(f"tokens is {body.get('tokens')!r}, not {body['step'] * plan.tokens_per_step}")
     if body.get("lr") != digests.float_bits(plan.learning_rate(body["step"])):
-        yield f"lr is {body.get('lr')}, which is not what the recipe's schedule gives"
-
-
-def _is_hex(value: object, length: int) -> bool:
-    return isinstance(value, str) and len(value) == length and _HEX.fullmatch(value) is not None
+        wrong.append(f"lr is {body.get('lr')}, which is not what the recipe's schedule gives")
+    return wrong
 
 
 def journal(path: str, chain: Iterable[Entry]) -> Iterator[Problem]:

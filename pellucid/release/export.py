@@ -22,8 +22,7 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
     state = materialise(inputs, step, watch)
     groups = state.groups()
     entry = inputs.recorded().step(step)
-    body = {key: value for key, value in entry.items() if key not in ("prev", "n")}
-    digest = chain.digest_of(chain.line_of(entry["prev"], entry["n"], body))
+    digest = chain.digest_of_body(entry)
     tokens = int(entry.get("tokens", "0"))
     about = anchors.about(step, tokens, entry["n"], digest, tensors.state_roots(step, groups))
     if kind == "state":
@@ -33,4 +32,6 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
     with files.whole_folder(target) as partial:
         weights = partial / huggingface.WEIGHTS
         tensors.write(weights, groups["weights"], anchors.weights_metadata(about))
-        huggingface.write_checkpoint(partial, weights, inputs.folder / layout.TOKENIZER, inputs.identity.config, identity)
+        huggingface.write_checkpoint(
+            partial, weights, inputs.folder / layout.TOKENIZER, inputs.identity.config, identity
+        )

@@ -35,6 +35,9 @@ class Manifest(NamedTuple):
 def write(folder: Path, name: str, head: str) -> int:
     """Write the manifest of everything in folder; returns the number of files. Same files, same bytes."""
     paths = [path for path in files.walk(folder) if path != layout.MANIFEST]
+    for path in paths:
+        # What a reader would refuse is not sealed; a name outside UTF-8 fails here as well.
+        files.inside(folder, path, str(folder / layout.MANIFEST))
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
     lines = [_line({"pellucid": FORMAT, "run": name, "head": head, "files": len(paths)})]
@@ -122,4 +125,6 @@ def _check_file(folder: Path, one: File) -> Problem | None:
     if size != one.size:
         return Problem("FileDiffers", one.path, f"is {size} bytes long, and was {one.size} when sealed")
     found = files.sha256_file(path)
-    return None if found == one.sha256 else Problem("FileDiffers", one.path, f"has the SHA-256 {found}, not {one.sha256}")
+    return (
+        None if found == one.sha256 else Problem("FileDiffers", one.path, f"has the SHA-256 {found}, not {one.sha256}")
+    )

@@ -98,12 +98,20 @@ arithmetic gives equal bits on an equal stack: the ledger's first entry names it
 
 
 def _sources(documents: dict[str, Any]) -> str:
-    lines = ["## Data", "", "| source | licence | documents | bytes | characters | left out |", "|---|---|---|---|---|---|"]
+    lines = [
+        "## Data",
+        "",
+        "| source | licence | documents | bytes | characters | left out |",
+        "|---|---|---|---|---|---|",
+    ]
     for one in documents["sources"]:
         dropped = ", ".join(f"{escape(reason)} {count:,}" for reason, count in one["dropped"].items()) or "nothing"
         counts = f"{one['documents']:,} | {int(one['bytes']):,} | {int(one['characters']):,}"
         lines.append(f"| {escape(one['name'])} | {escape(one['licence'])} | {counts} | {dropped} |")
-    lines += ["", f"{documents['documents']:,} documents in all, with text, origin and licence of each in `data/documents`."]
+    lines += [
+        "",
+        f"{documents['documents']:,} documents in all, with text, origin and licence of each in `data/documents`.",
+    ]
     return "\n".join(lines) + "\n"
 
 
@@ -116,7 +124,14 @@ def _streams(folder: Path) -> str:
 
 
 def _results(about: dict[str, Any]) -> str:
-    lines = ["## Results", "", "Validation, from the ledger:", "", "| step | nats per token | bits per byte |", "|---|---|---|"]
+    lines = [
+        "## Results",
+        "",
+        "Validation, from the ledger:",
+        "",
+        "| step | nats per token | bits per byte |",
+        "|---|---|---|",
+    ]
     lines += [f"| {one['step']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |" for one in about["validation"]]
     return "\n".join(lines) + "\n"
 

@@ -5,7 +5,6 @@ The weights file is the very one of that step's checkpoint, where there is one.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,9 @@ Groups = Mapping[str, Mapping[str, np.ndarray]]
 
 def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path | None) -> None:
     """Write a state as a whole folder; weights is a file that holds them already, or None."""
-    moments = {f"{group}/{name}": a for group, arrays in groups.items() if group != "weights" for name, a in arrays.items()}
+    moments = {
+        f"{group}/{name}": a for group, arrays in groups.items() if group != "weights" for name, a in arrays.items()
+    }
     with files.whole_folder(target) as partial:
         if weights is None:
             tensors.write(partial / WEIGHTS, groups["weights"], weights_metadata(about))
@@ -33,18 +34,25 @@ def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path 
         files.write_json(partial / ABOUT, about)
 
 
-def about(step: int, tokens: int, entry: int, digest: str, roots: StateRoots) -> dict[str, Any]:
-    """What an anchor or a checkpoint says of itself."""
+def identity(step: int, tokens: int, entry: int, digest: str, weights: str, state: str) -> dict[str, Any]:
+    """What a checkpoint says of itself: one identity for a step, everywhere."""
     return {
         "format": 1,
         "step": step,
         "tokens": str(tokens),
         "ledger_entry": entry,
         "ledger_digest": digest,
-        "weights": roots.weights.hex(),
-        "state": roots.state.hex(),
-        "tensors": {g: {name: leaf.hex() for name, leaf in sorted(t.items())} for g, t in sorted(roots.tensors.items())},
+        "weights": weights,
+        "state": state,
     }
+
+
+def about(step: int, tokens: int, entry: int, digest: str, roots: StateRoots) -> dict[str, Any]:
+    """What an anchor says of itself: its identity, and the leaf of every tensor, to name the one that differs."""
+    leaves = {
+        group: {name: leaf.hex() for name, leaf in sorted(t.items())} for group, t in sorted(roots.tensors.items())
+    }
+    return {**identity(step, tokens, entry, digest, roots.weights.hex(), roots.state.hex()), "tensors": leaves}
 
 
 def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:
@@ -69,7 +77,9 @@ def check(folder: Path, step: int, recorded: str) -> dict[str, dict[str, np.ndar
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
         place = layout.anchor(folder, step)
-        raise StateDiffers(path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=_blame(place, roots))
+        raise StateDiffers(
+            path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=_blame(place, roots)
+        )
     return groups
 
 
@@ -77,15 +87,14 @@ def _blame(place: Path, roots: StateRoots) -> str:
     """Which tensors differ from what anchor.json says of them."""
     try:
         said = files.read_json(place / ABOUT)["tensors"]
-        pairs = [(g, n) for g, t in sorted(roots.tensors.items()) for n, leaf in sorted(t.items()) if said[g][n] != leaf.hex()]
+        pairs = [
+            (g, n)
+            for g, t in sorted(roots.tensors.items())
+            for n, leaf in sorted(t.items())
+            if said[g][n] != leaf.hex()
+        ]
     except (FormatInvalid, KeyError, TypeError, OSError):
         return ""
-    return f" (differing: {', '.join(f'{g} {n}' for g, n in pairs[:3])}{', …' if len(pairs) > 3 else ''})" if pairs else ""
-
-
-def remove(folder: Path, step: int) -> None:
-    """Remove an anchor at once: it is renamed before its files go."""
-    place = layout.anchor(folder, step)
-    gone = place.with_name(files.TEMPORARY + place.name)
-    place.rename(gone)
-    shutil.rmtree(gone)
+    return (
+        f" (differing: {', '.join(f'{g} {n}' for g, n in pairs[:3])}{', …' if len(pairs) > 3 else ''})" if pairs else ""
+    )

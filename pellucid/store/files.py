@@ -41,7 +41,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             sync(partial)
-            os.replace(partial, path)
+            partial.replace(path)
             sync(path.parent)
         except BaseException:
             partial.unlink(missing_ok=True)
@@ -59,13 +59,21 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield partial
             for inner in sorted(partial.rglob("*")):
                 sync(inner)
-            if path.exists():
-                shutil.rmtree(path)
-            os.replace(partial, path)
+            remove_folder(path)
+            partial.replace(path)
             sync(path.parent)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+def remove_folder(path: Path) -> None:
+    """Remove a folder at once: it is renamed before its files go, so that half of it is never seen."""
+    if path.exists():
+        gone = path.with_name(f"{TEMPORARY}old-{path.name}")
+        shutil.rmtree(gone, ignore_errors=True)
+        path.rename(gone)
+        shutil.rmtree(gone)
 
 
 def sync(path: Path) -> None:
@@ -143,12 +151,22 @@ def inside(folder: Path, entry: str, where: str) -> Path:
         raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
     if ".." in parts or str(PurePosixPath(*parts)) != entry:
         raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
+    if not _encodable(entry):
+        raise PathUnsafe(path=where, entry=entry, detail="not UTF-8")
     path = folder
     for part in parts:
         path = path / part
         if path.is_symlink():
             raise PathUnsafe(path=where, entry=entry, detail="a symbolic link")
     return path
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def walk(folder: Path) -> list[str]:

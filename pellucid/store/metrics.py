@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pellucid.errors import FormatInvalid
@@ -34,9 +34,7 @@ TABLES: dict[str, pa.Schema] = {
     "sequences": pa.schema(
         {"step": I64, "row": I64, "epoch": I64, "source": TEXT, "sequence": I64, "tokens": I64, "loss_sum": F64}
     ),
-    "segments": pa.schema(
-        {"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}
-    ),
+    "segments": pa.schema({"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}),
     "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),
     "validation": pa.schema(
         {"step": I64, "source": TEXT, "tokens": I64, "bytes": I64, "loss_sum": F64, "loss": F64, "bits_per_byte": F64}
@@ -52,8 +50,8 @@ class Metrics:
         self.folder = folder / layout.METRICS
         self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
 
-    def add(self, table: str, *row: Any) -> None:
-        self._rows[table].append(row)
+    def add(self, table: str, *rows: tuple[Any, ...]) -> None:
+        self._rows[table].extend(rows)
 
     def take(self) -> dict[str, pa.Table]:
         """The rows so far, as tables; the buffers are empty afterwards."""
@@ -71,20 +69,30 @@ class Metrics:
                     pq.write_table(table, partial, compression="zstd")
 
     def forget_after(self, step: int) -> None:
-        """Remove the parts of later steps: they will be made again."""
-        for path, last in _all_parts(self.folder):
-            if last > step:
-                path.unlink()
+        """Remove the rows of later steps: they will be made again. A joined table becomes a part."""
+        for name in TABLES:
+            whole = self.folder / f"{name}.parquet"
+            if whole.exists():
+                read = list(rows(self.folder.parent, name, steps=(0, step)))
+                kept = pa.Table.from_batches(read, TABLES[name]) if read else TABLES[name].empty_table()
+                files.remove_folder(self.folder / name)
+                self.write_part(max(step, 0), {name: kept.filter(pc.field("step") <= step)})
+                whole.unlink()
+            for path, last in _parts(self.folder / name):
+                if last > step:
+                    path.unlink()
 
     def join(self) -> None:
         """One file a table, and no parts. Joining again does nothing."""
         for name, schema in TABLES.items():
             if (self.folder / name).is_dir() or not (self.folder / f"{name}.parquet").exists():
-                with files.whole_file(self.folder / f"{name}.parquet") as partial:
-                    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
-                        for batch in rows(self.folder.parent, name):
-                            writer.write_batch(batch)
-                shutil.rmtree(self.folder / name, ignore_errors=True)
+                with (
+                    files.whole_file(self.folder / f"{name}.parquet") as partial,
+                    pq.ParquetWriter(partial, schema, compression="zstd") as writer,
+                ):
+                    for batch in rows(self.folder.parent, name):
+                        writer.write_batch(batch)
+                files.remove_folder(self.folder / name)
 
 
 def _parts(folder: Path) -> list[tuple[Path, int]]:
@@ -92,11 +100,9 @@ def _parts(folder: Path) -> list[tuple[Path, int]]:
     return sorted((path, int(match.group(1))) for path, match in matches if match)
 
 
-def _all_parts(metrics: Path) -> list[tuple[Path, int]]:
-    return [part for name in TABLES for part in _parts(metrics / name)]
-
-
-def rows(folder: Path, table: str, columns: list[str] | None = None, steps: tuple[int, int] | None = None) -> Iterator[pa.RecordBatch]:
+def rows(
+    folder: Path, table: str, columns: list[str] | None = None, steps: tuple[int, int] | None = None
+) -> Iterator[pa.RecordBatch]:
     """The rows of a table in order, whether joined or still in parts; steps narrows to first..last.
 
     Raises FormatInvalid.
@@ -130,3 +136,28 @@ def of_step(folder: Path, table: str, step: int) -> list[dict[str, Any]]:
     """The rows of one step."""
     found = rows(folder, table, steps=(step, step))
     return [row for batch in found for row in batch.to_pylist() if row["step"] == step]
+
+
+class Cursor:
+    """The rows of a table, taken step by step in order, as tuples in the schema's order."""
+
+    def __init__(self, folder: Path, table: str) -> None:
+        self._rows = (
+            row
+            for batch in rows(folder, table)
+            for row in zip(*(batch.column(name).to_pylist() for name in TABLES[table].names), strict=True)
+        )
+        self._next = next(self._rows, None)
+
+    def take(self, step: int) -> list[tuple[Any, ...]]:
+        """The next rows, as long as they are of this step."""
+        taken = []
+        while self._next is not None and self._next[0] == step:
+            taken.append(self._next)
+            self._next = next(self._rows, None)
+        return taken
+
+    @property
+    def left(self) -> bool:
+        """Whether rows remain that nobody has taken."""
+        return self._next is not None

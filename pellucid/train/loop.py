@@ -38,11 +38,13 @@ def steps(state: State, recipe: Recipe, shards: Shards, last: int) -> Iterator[S
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
-    """The loss on the first whole documents of every source's validation stream. Raises NotFinite."""
+    """The loss on the first whole documents of every validation stream that has any. Raises NotFinite."""
     sources = []
     state.model.eval()
     with torch.no_grad():
         for stream in shards.validation:
+            if stream.tokens < 2:
+                continue  # A small source may have no validation document; some source has one.
             tokens, size = stream.until(recipe.validation.tokens)
             loss_sum = math.fsum(_losses(state, recipe, stream, tokens))
             if not math.isfinite(loss_sum):

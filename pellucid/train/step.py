@@ -22,7 +22,7 @@ from pellucid.train.state import State
 
 
 def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
-    """Take one step: changes state in place. Raises NotFinite, with the state as it was before."""
+    """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded."""
     started = time.perf_counter()
     model, parameters = state.model, list(state.model.parameters())
     targets = batch.tokens_BS[:, 1:].size
@@ -48,6 +48,7 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     model.zero_grad(set_to_none=True)
     state.step += 1
     weight_norm = float(get_total_norm([parameter.detach() for parameter in parameters], foreach=True))
+    _require_finite(state.step, "the norm of the weights", weight_norm)
 
     losses_BT = np.concatenate(losses)
     seconds = time.perf_counter() - started
@@ -73,6 +74,6 @@ def _microbatch(losses_bT: np.ndarray, model: Decoder, recipe: Recipe) -> Microb
 
 
 def _require_finite(step: int, quantity: str, value: float) -> None:
-    # A loss that is not finite makes the gradient norm so; one check covers both.
+    # A loss that is not finite makes the gradient norm so, and a weight the norm of the weights.
     if not math.isfinite(value):
         raise NotFinite(step=step, quantity=quantity, value=value)

@@ -23,7 +23,12 @@ def problems(lines: list[bytes]) -> list[int]:
     return [entry.n for entry in chain.read(lines) if entry.problem]
 
 
-@given(st.lists(st.dictionaries(st.text(max_size=5).filter(lambda key: key not in ("prev", "n")), st.text(max_size=9)), max_size=8))
+@given(
+    st.lists(
+        st.dictionaries(st.text(max_size=5).filter(lambda key: key not in ("prev", "n")), st.text(max_size=9)),
+        max_size=8,
+    )
+)
 def test_what_is_written_reads_back(bodies: list[dict[str, object]]) -> None:
     read = list(chain.read(written(bodies)))
     assert [entry.problem for entry in read] == [None] * len(bodies)

@@ -38,4 +38,8 @@ def test_any_change_moves_the_root(items: list[bytes], data: st.DataObject) -> N
     place = data.draw(st.integers(0, len(leaves) - 2))
     swapped = leaves.copy()
     swapped[place], swapped[place + 1] = swapped[place + 1], swapped[place]
-    assert merkle.root(leaves) not in (merkle.root(swapped), merkle.root(leaves[:-1]), merkle.root([*leaves, leaves[-1]]))
+    assert merkle.root(leaves) not in (
+        merkle.root(swapped),
+        merkle.root(leaves[:-1]),
+        merkle.root([*leaves, leaves[-1]]),
+    )

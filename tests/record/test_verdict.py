@@ -6,7 +6,9 @@ from typing import Any
 from pellucid.record import chain, digests, verdict
 
 STEPS = 6
-PLAN = verdict.Plan("ab" * 32, STEPS, 100, lambda s: s % 3 == 0, lambda s: s in (0, STEPS), lambda s: s / 8)
+PLAN = verdict.Plan(
+    "ab" * 32, STEPS, 100, lambda s: s % 3 == 0, lambda s: s in (0, STEPS), lambda s: s / 8, {"pipeline": 1}
+)
 
 
 def bodies() -> list[dict[str, Any]]:
@@ -14,12 +16,21 @@ def bodies() -> list[dict[str, Any]]:
     out: list[dict[str, Any]] = []
     for step in range(STEPS + 1):
         if step == 0:
-            named = {name: digest for name in ("data", "tokenizer", "weights", "state")}
-            out.append({"kind": "genesis", "format": 1, "recipe": PLAN.recipe, **named})
+            named = dict.fromkeys(("data", "tokenizer", "weights", "state"), digest)
+            out.append({"kind": "genesis", "format": 1, "recipe": PLAN.recipe, "pipeline": 1, **named})
         else:
-            roots = {name: digest for name in ("batch", "microbatches", "segments", "weights", "state")}
+            roots = dict.fromkeys(("batch", "microbatches", "segments", "weights", "state"), digest)
             floats = {name: digests.float_bits(1.5) for name in ("loss", "grad_norm", "weight_norm")}
-            out.append({"kind": "step", "step": step, "tokens": str(step * 100), "lr": digests.float_bits(step / 8), **roots, **floats})
+            out.append(
+                {
+                    "kind": "step",
+                    "step": step,
+                    "tokens": str(step * 100),
+                    "lr": digests.float_bits(step / 8),
+                    **roots,
+                    **floats,
+                }
+            )
         if PLAN.validates(step):
             out.append({"kind": "validation", "step": step, "sources": []})
         if PLAN.checkpoints(step):
@@ -80,4 +91,5 @@ def test_wrong_fields_name_their_step() -> None:
 
 def test_another_recipe_is_named() -> None:
     assert "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
+    assert "pipeline is 2" in with_change(lambda entries: entries[0].update(pipeline=2))[0].detail
     assert "format" in with_change(lambda entries: entries[0].update(format=2))[0].detail

@@ -57,7 +57,9 @@ def test_every_single_bit_flip_is_found_and_named(release: Path) -> None:
         if path == layout.LEDGER:
             entry = original[: bit // 8].count(b"\n")
             found = [problem.where for problem in problems if "entry" in problem.where or "step" in problem.where]
-            assert any(f"entry {n}," in where or "last entry" in where for where in found for n in (entry, entry + 1)), found
+            assert any(
+                f"entry {n}," in where or "last entry" in where for where in found for n in (entry, entry + 1)
+            ), found
         target.write_bytes(original)
     assert checked(release).ok
 
@@ -83,7 +85,10 @@ def test_removed_added_renamed_and_truncated_files_are_found(release: Path) -> N
 
 def test_an_unsealed_run_is_checked_without_its_manifest(release: Path) -> None:
     (release / layout.MANIFEST).unlink()
-    assert checked(release).ok
+    assert [(p.error, p.where) for p in checked(release).problems] == [("FileMissing", "manifest.jsonl")]
+    (release / "README.md").unlink()
+    report = checked(release)
+    assert report.ok and not report.sealed
 
 
 def errors_of(folder: Path) -> set[str]:
@@ -121,10 +126,113 @@ def test_a_published_number_that_the_ledger_does_not_record_is_found(table: str,
     assert found and found[0].where == f"metrics/{table}.parquet"
 
 
-def test_another_batch_is_found(release: Path) -> None:
-    rewrite(release, lambda body: body.update(batch="00" * 32) if body.get("step") == 9 and body["kind"] == "step" else None)
+@pytest.mark.parametrize(
+    ("table", "column", "value"),
+    [
+        ("steps", "epoch", 9),
+        ("steps", "tokens", 9),
+        ("segments", "row", -1),
+        ("segments", "document", 0),
+        ("segments", "tokens", 0),
+        ("sequences", "sequence", 1),
+        ("sequences", "loss_sum", 0.0),
+        ("sequences", "step", 99),
+        ("sources", "loss_sum", 0.0),
+        ("validation", "bits_per_byte", 0.1),
+    ],
+)
+def test_every_derived_number_is_checked(table: str, column: str, value: float, release: Path) -> None:
+    change_table(release, table, column, -1, value)
     reseal(release)
-    assert [p.where for p in checked(release).problems if p.error == "BatchDiffers"] == ["step 9"]
+    assert [p.where for p in checked(release).problems if p.error == "NumbersDiffer"][:1] == [
+        f"metrics/{table}.parquet"
+    ]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda line: line.replace(b'"kind":', b'"kind": ', 1),
+        lambda line: line.replace(b'"kind"', b'"step":1,"kind"', 1),
+    ],
+)
+def test_another_spelling_of_an_entry_is_found(change: Any, release: Path) -> None:
+    """Two readers must not find two meanings in one line."""
+    prev, lines = chain.START, []
+    for line in (release / layout.LEDGER).read_bytes().splitlines(keepends=True):
+        body = json.loads(line)
+        written = chain.line_of(prev, body["n"], {k: v for k, v in body.items() if k not in ("prev", "n")})
+        lines.append(change(written) if body["n"] == 5 else written)
+        prev = chain.digest_of(lines[-1])
+    (release / layout.LEDGER).write_bytes(b"".join(lines))
+    reseal(release)
+    assert any("spelled" in problem.detail and "entry 5" in problem.where for problem in checked(release).problems)
+
+
+@pytest.mark.parametrize("field", ["tokenizer", "pipeline", "arithmetic", "recipe_version", "data", "recipe"])
+def test_another_genesis_is_found(field: str, release: Path) -> None:
+    old = LedgerFile(release).genesis[field]
+    rewrite(
+        release,
+        lambda body: body.update({field: "00" * 32 if isinstance(old, str) else 9}) if "format" in body else None,
+    )
+    assert {"LedgerBroken", "DataDiffers"} & errors_of(release)
+
+
+@pytest.mark.parametrize(
+    ("path", "key"),
+    [
+        ("checkpoints/step6/pellucid.json", "step"),
+        ("checkpoints/step6/generation_config.json", "bos_token_id"),
+        ("checkpoints/step6/tokenizer_config.json", "model_max_length"),
+        ("anchors/step5/anchor.json", "ledger_digest"),
+        ("pellucid.json", "tokens"),
+    ],
+)
+def test_what_a_step_says_of_itself_is_checked(path: str, key: str, release: Path) -> None:
+    content = json.loads((release / path).read_bytes())
+    files.write_json(release / path, content | {key: "other"})
+    reseal(release)
+    assert any(problem.where == path for problem in checked(release).problems)
+
+
+def test_a_checkpoint_of_no_step_of_the_ledger_is_found(release: Path) -> None:
+    shutil.copytree(release / "checkpoints/step6", release / "checkpoints/step7")
+    reseal(release)
+    found = [problem.where for problem in checked(release).problems if problem.error == "CheckpointDiffers"]
+    assert found == ["checkpoints/step7"]
+
+
+@pytest.mark.parametrize(
+    "path", ["record/journal.jsonl", "record/ledger.jsonl", "recipe.toml", "metrics/steps.parquet"]
+)
+def test_a_folder_where_a_file_should_be_is_a_problem(path: str, release: Path) -> None:
+    (release / path).unlink()
+    (release / path).mkdir()
+    (release / path / "x").touch()
+    assert not checked(release).ok
+
+
+def test_a_ledger_without_a_middle_entry_is_a_problem(release: Path) -> None:
+    lines = (release / layout.LEDGER).read_bytes().splitlines(keepends=True)
+    (release / layout.LEDGER).write_bytes(b"".join(lines[:7] + lines[8:]))
+    assert any("entry 7" in problem.where for problem in checked(release).problems)
+
+
+def test_a_link_is_not_sealed(release: Path) -> None:
+    from pellucid.errors import PathUnsafe
+
+    (release / "link").symlink_to("LICENSE")
+    with pytest.raises(PathUnsafe, match="symbolic link"):
+        publish(release)
+
+
+def test_another_batch_is_found(release: Path) -> None:
+    rewrite(
+        release, lambda body: body.update(batch="00" * 32) if body.get("step") == 9 and body["kind"] == "step" else None
+    )
+    reseal(release)
+    assert [p.where for p in checked(release).problems if p.error == "BatchDiffers"] == ["record/ledger.jsonl: step 9"]
 
 
 def test_another_token_and_another_text_are_found(release: Path) -> None:
@@ -140,7 +248,7 @@ def test_weights_of_another_step_are_found(release: Path) -> None:
     shutil.copy(release / "checkpoints/step12/model.safetensors", release / "checkpoints/step6/model.safetensors")
     reseal(release)
     found = [problem for problem in checked(release).problems if problem.error == "StateDiffers"]
-    assert [problem.where for problem in found] == ["checkpoints/step6/model.safetensors"]
+    assert {problem.where for problem in found} == {"checkpoints/step6/model.safetensors"}
 
 
 def test_a_fine_tuned_final_model_is_found(release: Path) -> None:
@@ -150,7 +258,7 @@ def test_a_fine_tuned_final_model_is_found(release: Path) -> None:
     tensors.write(release / "model.safetensors", weights, {"format": "pt"})
     reseal(release)
     found = [problem for problem in checked(release).problems if problem.error == "StateDiffers"]
-    assert [problem.where for problem in found] == ["model.safetensors"]
+    assert {problem.where for problem in found} == {"model.safetensors"}
 
 
 @pytest.mark.parametrize("group", ["weights", "first_moment", "second_moment"])
@@ -164,7 +272,11 @@ def test_a_forged_anchor_is_found(group: str, release: Path) -> None:
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
 def test_another_tokenizer_or_architecture_is_found(name: str, release: Path) -> None:
     path = release / "checkpoints/step6" / name
-    content = path.read_text().replace('"rms_norm_eps": 1e-05', '"rms_norm_eps": 1e-06').replace('"<|document|>"', '"<|documenu|>"')
+    content = (
+        path.read_text()
+        .replace('"rms_norm_eps": 1e-05', '"rms_norm_eps": 1e-06')
+        .replace('"<|document|>"', '"<|documenu|>"')
+    )
     path.unlink()
     path.write_text(content)
     assert "CheckpointDiffers" in errors_of(release)
@@ -196,7 +308,7 @@ def test_a_manifest_that_leaves_the_folder_is_refused(entry: str, release: Path)
     lines = (release / layout.MANIFEST).read_bytes().splitlines(keepends=True)[:-1]
     lines.insert(1, json.dumps({"path": entry, "size": 0, "sha256": "00"}).encode() + b"\n")
     seal_lines(release, lines)
-    assert [problem.error for problem in checked(release).problems][0] == "PathUnsafe"
+    assert checked(release).problems[0].error == "PathUnsafe"
 
 
 def seal_lines(release: Path, lines: list[bytes]) -> None:

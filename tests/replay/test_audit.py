@@ -53,7 +53,9 @@ def test_without_any_anchor_the_seed_is_enough(release: Path) -> None:
     assert finding.ok and finding.replayed == 9
 
 
-@pytest.mark.parametrize("field", ["loss", "grad_norm", "weight_norm", "lr", "segments", "microbatches", "batch", "weights", "tokens"])
+@pytest.mark.parametrize(
+    "field", ["loss", "grad_norm", "weight_norm", "lr", "segments", "microbatches", "batch", "weights", "tokens"]
+)
 def test_one_changed_field_under_a_recomputed_chain_is_caught(field: str, release: Path) -> None:
     def change(body: dict[str, Any]) -> None:
         if body.get("step") == 7 and body["kind"] == "step":
@@ -120,7 +122,10 @@ def test_a_forged_state_with_its_ledger_is_caught_by_the_step_that_made_it(relea
 
 
 def test_materialise_refuses_what_the_ledger_does_not_record(release: Path) -> None:
-    rewrite(release, lambda body: body.update(loss="3ff0000000000000") if body.get("step") == 7 and body["kind"] == "step" else None)
+    rewrite(
+        release,
+        lambda body: body.update(loss="3ff0000000000000") if body.get("step") == 7 and body["kind"] == "step" else None,
+    )
     with pytest.raises(LedgerDiffers, match="step 7: recomputed loss"):
         materialise(opened(release), 7, quiet)
 
@@ -142,6 +147,13 @@ def test_export_gives_the_recorded_state(step: int, finished: Path, tmp_path: Pa
     weights = digests.tensors_root(tensors.Tensors(tmp_path / "hf/model.safetensors").leaves())
     assert weights.hex() == recorded["weights"]
     assert sorted(path.name for path in (tmp_path / "hf").iterdir()) == sorted(
-        ["config.json", "generation_config.json", "model.safetensors", "pellucid.json", "tokenizer.json", "tokenizer_config.json"]
+        [
+            "config.json",
+            "generation_config.json",
+            "model.safetensors",
+            "pellucid.json",
+            "tokenizer.json",
+            "tokenizer_config.json",
+        ]
     )
     assert Finding(1, "a", "b", 0.0, 1, ("x",)).ok is False

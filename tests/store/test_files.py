@@ -67,7 +67,9 @@ def test_a_denied_write_is_named(number: int, tmp_path: Path) -> None:
         raise OSError(number, os.strerror(number))
 
 
-@pytest.mark.parametrize("entry", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "C:/x", "a\0b", ".."])
+@pytest.mark.parametrize(
+    "entry", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "C:/x", "a\0b", ".."]
+)
 def test_paths_that_leave_the_folder_are_refused(entry: str, tmp_path: Path) -> None:
     with pytest.raises(PathUnsafe):
         files.inside(tmp_path, entry, "manifest.jsonl")

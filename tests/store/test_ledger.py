@@ -24,7 +24,9 @@ def write(folder: Path, steps: int, every: int = 3, padding: int = 0) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 300), st.integers(1, 5), st.integers(0, 300))
-def test_every_step_is_found_by_bisection(tmp_path_factory: pytest.TempPathFactory, steps: int, every: int, padding: int) -> None:
+def test_every_step_is_found_by_bisection(
+    tmp_path_factory: pytest.TempPathFactory, steps: int, every: int, padding: int
+) -> None:
     folder = tmp_path_factory.mktemp("ledger")
     write(folder, steps, every, padding)
     ledger = LedgerFile(folder)
@@ -53,9 +55,16 @@ def test_missing_newer_and_damaged(tmp_path: Path) -> None:
         LedgerFile(tmp_path)
     path = tmp_path / layout.LEDGER
     path.parent.mkdir()
-    for content, error in ((b"", NotTrained), (b'{"prev', NotTrained), (b"{}\n", FormatInvalid), (b"\xff\n", FormatInvalid),
-                           (b'{"kind":"step","step":1}\n', FormatInvalid), (b'{"kind":"genesis","step":"1"}\n', FormatInvalid),
-                           (b'{"kind":"genesis","format":2}\n', FormatTooNew)):  # fmt: skip
+    cases = [
+        (b"", NotTrained),
+        (b'{"prev', NotTrained),
+        (b"{}\n", FormatInvalid),
+        (b"\xff\n", FormatInvalid),
+        (b'{"kind":"step","step":1}\n', FormatInvalid),
+        (b'{"kind":"genesis","step":"1"}\n', FormatInvalid),
+        (b'{"kind":"genesis","format":2}\n', FormatTooNew),
+    ]
+    for content, error in cases:
         path.write_bytes(content)
         with pytest.raises(error):
             LedgerFile(tmp_path)

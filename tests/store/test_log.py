@@ -44,7 +44,7 @@ def test_a_damaged_log_is_not_continued(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "x").read_bytes())
     content[200] ^= 1
     (tmp_path / "x").write_bytes(content)
-    with pytest.raises(LedgerBroken, match="entry 1|entry 2"):
+    with pytest.raises(LedgerBroken, match=r"entry [12]"):
         Log(tmp_path / "x")
 
 

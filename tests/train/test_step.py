@@ -86,7 +86,9 @@ def test_every_number_of_a_state_is_in_its_root(recipe: Recipe) -> None:
             flat = array.reshape(-1).view(np.uint32)
             flat[-1] ^= 1
             after = state.roots()
-            changed = [(g, n) for g in after.tensors for n in after.tensors[g] if after.tensors[g][n] != before.tensors[g][n]]
+            changed = [
+                (g, n) for g in after.tensors for n in after.tensors[g] if after.tensors[g][n] != before.tensors[g][n]
+            ]
             assert changed == [(group, name)] and after.state != before.state
             flat[-1] ^= 1
     state.step = 1

@@ -1,0 +1,73 @@
+"""Verifying and asking a simulated ledger of a million steps.
+
+python bench/ledger.py [--steps 1000000]
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import tempfile
+import time
+from pathlib import Path
+
+from pellucid.record import chain, digests, verdict
+from pellucid.store import layout, log
+from pellucid.store.ledger import LedgerFile
+
+
+def write(path: Path, steps: int) -> None:
+    """A ledger of the right shape whose digests are made up."""
+    path.parent.mkdir(parents=True)
+    prev, n = chain.START, 0
+    with path.open("wb") as file:
+        for step in range(steps + 1):
+            for body in entries(step, steps):
+                line = chain.line_of(prev, n, body)
+                file.write(line)
+                prev, n = chain.digest_of(line), n + 1
+
+
+def entries(step: int, steps: int) -> list[dict[str, object]]:
+    digest = f"{step:064x}"
+    if step == 0:
+        named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), digest)
+        return [{"kind": "genesis", "format": 1, **named}]
+    roots = dict.fromkeys(("batch", "microbatches", "segments"), digest)
+    floats = {name: digests.float_bits(1.0 / step) for name in ("loss", "lr", "grad_norm", "weight_norm")}
+    body = {
+        "kind": "step",
+        "step": step,
+        "tokens": str(step * 4096),
+        **roots,
+        **floats,
+        "weights": digest,
+        "state": digest,
+    }
+    return [body, {"kind": "end", "step": step}] if step == steps else [body]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=1_000_000)
+    steps = parser.parse_args().steps
+    plan = verdict.Plan(f"{0:064x}", steps, 4096, lambda s: False, lambda s: False, lambda s: 1.0 / s, {})
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / layout.LEDGER
+        write(path, steps)
+        started = time.perf_counter()
+        problems = list(verdict.judge(layout.LEDGER, log.read(path), plan))
+        verified = time.perf_counter() - started
+        ledger = LedgerFile(Path(place))
+        started = time.perf_counter()
+        asked = [ledger.step(1 + number * 7919 % steps)["step"] for number in range(100)]
+        each = (time.perf_counter() - started) / len(asked)
+        size = path.stat().st_size
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"{steps:,} steps, {size / 1e6:,.0f} MB")
+    print(f"  verified in        {verified:.1f} s ({len(problems)} problems), peak memory {peak:,.0f} MB")
+    print(f"  one step asked in  {each * 1e3:.2f} ms")
+
+
+if __name__ == "__main__":
+    main()

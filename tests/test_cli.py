@@ -1,0 +1,201 @@
+"""The command line as a person or a script meets it."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SETTINGS, pellucid
+
+VERBS = ["new", "demo", "run", "status", "show", "sample", "export", "verify", "audit", "publish"]
+
+
+def as_json(*words: object) -> dict:
+    return json.loads(pellucid(*words, "--json").stdout)
+
+
+def test_status_has_what_scripts_count_on(finished: Path) -> None:
+    about = as_json("status", finished)
+    assert about["run"] == "small" and about["steps_done"] == 13 and about["finished"] and about["sealed"]
+    assert re.fullmatch("[0-9a-f]{64}", about["head"]) and re.fullmatch("[0-9a-f]{64}", about["weights"])
+    assert [one["step"] for one in about["validation"]] == [0, 5, 10, 13]
+    assert all(set(one) >= {"step", "loss", "bits_per_byte"} for one in about["validation"])
+    assert about["validation"][-1]["loss"] < about["validation"][0]["loss"]
+
+
+def test_verify_and_audit_have_what_scripts_count_on(finished: Path) -> None:
+    report = as_json("verify", finished)
+    assert report["ok"] is True and report["problems"] == []
+    found = as_json("audit", finished, "--step", "step3", "--step", "9")
+    assert found["ok"] is True and [one["step"] for one in found["steps"]] == [3, 9]
+    assert all(one["expected"] == one["actual"] and one["seconds"] >= 0 for one in found["steps"])
+
+
+def test_audit_without_a_step_takes_one_at_random(finished: Path) -> None:
+    assert 1 <= as_json("audit", finished)["steps"][0]["step"] <= 13
+
+
+def test_show_a_step_a_sequence_and_a_document(finished: Path) -> None:
+    step = as_json("show", finished, "step", "7")
+    assert step["step"] == 7 and len(step["sequences"]) == 4
+    row = step["sequences"][2]
+    assert len(row["tokens"]) == 33 and abs(sum(one["loss"] for one in step["sequences"]) / 4 - step["loss"]) < 1e-9
+    sequence = as_json("show", finished, "sequence", row["sequence"])
+    assert {"step": 7, "row": 2, "epoch": row["epoch"]} in sequence["steps"]
+    assert sequence["segments"][0]["text"] == row["segments"][0]["text"]
+    document = as_json("show", finished, "document", row["segments"][0]["document"])
+    assert row["sequence"] in [one["sequence"] for one in document["sequences"]]
+    assert row["segments"][0]["text"].replace("<|document|>", "").strip("\ufffd") in document["text"]
+    listed = json.loads(pellucid("show", finished, "documents", "--json").stdout)
+    assert document["id"] in [one["id"] for one in listed]
+
+
+def test_every_document_names_the_steps_that_trained_on_it(finished: Path) -> None:
+    """From documents to steps and from steps to documents: the same pairs."""
+    from pellucid.look.show import Shown
+
+    shown = Shown(finished)
+    forward = {
+        (one["document"], step)
+        for step in range(1, 14)
+        for row in shown.step(step)["sequences"]
+        for one in row["segments"]
+        if one["loss"] is not None
+    }
+    listed = [row for row in shown.list_documents() if row["split"] == "train"]
+    backward = {
+        (row["id"], seen["step"])
+        for row in listed
+        for held in shown.document(row["id"])["sequences"]
+        for seen in held["steps"]
+    }
+    assert forward == backward
+
+
+def test_show_prints_no_control_characters(finished: Path) -> None:
+    from pellucid.terminal import printable
+
+    assert printable("a\x1b[31mb\tc\u202ed\ne", 99) == "a\ufffd[31mb    c\ufffdd\ne"
+    out = pellucid("show", finished, "step7").stdout
+    assert "row 3" in out and "\x1b" not in out
+
+
+def test_sample_is_repeatable_and_takes_any_step(finished: Path) -> None:
+    words = ("sample", finished, "--step", 7, "--prompt", "light through", "--tokens", 12)
+    first = pellucid(*words).stdout
+    assert first.startswith("light through") and pellucid(*words).stdout == first
+    assert as_json(*words)["text"] == first.removeprefix("light through").rstrip("\n") or "\ufffd" in first
+    assert pellucid(*words, "--seed", 2).stdout != first
+    assert as_json(*words, "--temperature", 0)["step"] == 7
+
+
+def test_the_road_by_the_commands_of_the_readme(corpus: Path, tmp_path: Path) -> None:
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    pellucid("new", tmp_path / "run", "--data", corpus, "--preset", "1M", *settings)
+    pellucid("run", tmp_path / "run", "--only", "documents")
+    assert as_json("status", tmp_path / "run")["stages"] == {"documents": True, "tokenizer": False, "shards": False}
+    about = as_json("run", tmp_path / "run", "--set", "train.steps=3")
+    assert about["finished"] and about["steps"] == 3
+    pellucid("publish", tmp_path / "run", "--to", tmp_path / "copy")
+    pellucid("verify", tmp_path / "copy")
+    pellucid("export", tmp_path / "copy", "--step", 2, "--as", "hf", "--to", tmp_path / "hf")
+    assert (tmp_path / "hf" / "model.safetensors").is_file()
+
+
+def test_demo_runs_to_its_last_line(corpus: Path, tmp_path: Path) -> None:
+    settings = [word for setting in SETTINGS for word in ("--set", setting)]
+    out = pellucid("demo", tmp_path / "demo", "--data", corpus, *settings).stdout
+    assert "verify: ok" in out and "bit-equal" in out and "unigram" in out
+    for line in out[out.index("Three things to try") :].splitlines()[1:]:
+        command = line.strip().removeprefix("pellucid ")
+        words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)]
+        words = [str(tmp_path / word) if word.startswith("demo-") else word for word in words]
+        pellucid(*["7" if word in ("10", "25") else word for word in words])
+
+
+def test_alone_it_starts_a_newcomer_or_shows_the_run(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    out = pellucid().stdout
+    assert all(word in out for word in ("pellucid demo", "pellucid new", "pellucid verify"))
+    monkeypatch.chdir(finished)
+    out = pellucid().stdout
+    assert "finished, sealed: step 13 of 13" in out
+    assert out.count("\n  pellucid ") == 3
+    pellucid("verify")
+    pellucid("show", "step", "3")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_every_verb_explains_itself(verb: str) -> None:
+    out = pellucid(verb, "--help").stdout
+    assert "Usage: " in out and len(out.splitlines()) > 8
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "name"),
+    [
+        (("status", "nowhere"), 2, "RunMissing"),
+        (("run", "nowhere"), 2, "RunMissing"),
+        (("verify", "nowhere"), 2, "RunMissing"),
+        (("show", "RUN", "step", "99"), 2, "StepUnknown"),
+        (("show", "RUN", "step", "x"), 2, "CommandInvalid"),
+        (("show", "RUN", "sequence", "99999"), 2, "StepUnknown"),
+        (("show", "RUN", "document", "x"), 2, "DocumentUnknown"),
+        (("show", "RUN", "verse", "3"), 2, "CommandInvalid"),
+        (("audit", "RUN", "--step", "99"), 2, "StepUnknown"),
+        (("export", "RUN", "--to", "RUN"), 2, "FolderTaken"),
+        (("export", "RUN", "--as", "pickle", "--to", "x"), 2, "CommandInvalid"),
+        (("new", "x", "--data", "RUN", "--preset", "2M"), 2, "CommandInvalid"),
+        (("run", "RUN", "--set", "train.lr=1"), 2, "RecipeChanged"),
+        (("run", "RUN", "--set", "train.rl=1"), 2, "RecipeUnknownKey"),
+    ],
+)
+def test_errors_are_named_on_one_line_with_their_code(
+    words: tuple[str, ...], code: int, name: str, finished: Path, tmp_path: Path
+) -> None:
+    words = tuple(
+        str(finished) if word == "RUN" else str(tmp_path / word) if word in ("nowhere",) else word for word in words
+    )
+    done = pellucid(*words, check=code)
+    assert f"pellucid: {name}: " in done.stderr and "Traceback" not in done.stderr
+    assert done.stderr.strip().count("\n") == 0
+
+
+def test_errors_are_json_for_scripts(finished: Path) -> None:
+    read = json.loads(pellucid("show", finished, "step", 99, "--json", check=2).stdout)
+    assert read["ok"] is False and read["error"] == "StepUnknown" and "99" in read["detail"]
+
+
+def test_no_permission_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid import errors
+    from pellucid.store import files
+
+    def denied(path: Path, **_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "mkdir", denied)
+    with pytest.raises(errors.NoPermission), files.whole_folder(tmp_path / "x"):
+        pass
+
+
+def test_every_error_teaches() -> None:
+    """Each named error has a message that says more than its name, and an exit code of its family."""
+    from pellucid import errors
+
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PellucidError)
+    ]
+    for kind in kinds:
+        if kind.__doc__ != "{detail}":
+            assert len(str(kind.__doc__)) > 50 and kind.exit_code in (2, 3, 4, 5, 6, 143), kind
+
+
+def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
+    moved = shutil.copytree(finished, tmp_path / "elsewhere")
+    assert as_json("audit", moved, "--step", 3)["ok"]
