@@ -60,7 +60,7 @@ def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
             first = row.number if first is None else first
             group.append(row)
             group_bytes += row.bytes
-            tree.add(digests.document_leaf(seed, row.number, row.id, row.text))
+            tree.add(digests.document_leaf(seed, row.number, row.id, row.licence, row.origin, row.text))
             totals[row.split] += 1
             totals["bytes"] += row.bytes
             totals["characters"] += row.characters

@@ -48,12 +48,15 @@ def stream_root(stream: Stream, context: int, seed: int, place: int) -> bytes:
     return tree.root()
 
 
-def data_root(documents_root: str, tokenizer: str, streams: list[dict[str, Any]]) -> str:
-    """The root of a run's data, in hex, from the parts' roots and the streams of the manifest."""
+def data_root(
+    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]]
+) -> str:
+    """The root of a run's data, in hex, from the parts' roots, what was left out of each source, and the streams."""
     wanted = ("source", "split", "documents", "sequences", "root")
     value = {
         "pipeline": stage.PIPELINE,
         "documents": documents_root,
+        "sources": [{key: one[key] for key in ("name", "documents", "dropped")} for one in sources],
         "tokenizer": tokenizer,
         "streams": [{key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams],
     }
@@ -73,7 +76,7 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
         made = Tokenizer.load(folder / stage.TOKENIZER)
         tokenizer = made.digest.hex()
         streams = _streams(shards, tables, made.document_token, recipe, problems)
-        root = data_root(root_of(part_roots).hex(), tokenizer, streams)
+        root = data_root(root_of(part_roots).hex(), documents.manifest["sources"], tokenizer, streams)
         found = {"root": root, "tokenizer": tokenizer, "documents_root": root_of(part_roots).hex(), "streams": streams}
         _compare(folder, found, problems)
     except DataError as error:
@@ -100,7 +103,7 @@ def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, s
                 index, row.id, part.source, row.licence, row.origin, split,
                 len(row.text), len(content), digest.hexdigest(), row.text,
             )  # fmt: skip
-            tree.add(digests.document_leaf(recipe.seed, index, row.id, row.text))
+            tree.add(digests.document_leaf(recipe.seed, index, row.id, row.licence, row.origin, row.text))
             if row != known:
                 names = [name for name in row._fields if getattr(row, name) != getattr(known, name)]
                 problems.append((str(part.path), f"document {index}: its text gives another {', '.join(names)}"))

@@ -217,7 +217,7 @@ def _seal(recipe: Recipe, folder: Path, documents: Documents, tokenizer: Tokeniz
     shards = Shards.open(folder)
     _check_enough(recipe, shards.train)
     streams, digest = shards.manifest["streams"], tokenizer.digest.hex()
-    root = roots.data_root(documents.manifest["root"], digest, streams)
+    root = roots.data_root(documents.manifest["root"], documents.manifest["sources"], digest, streams)
     if recipe.data.root and recipe.data.root != root:
         raise DataDiffers(pinned=recipe.data.root, found=root)
     manifest = {

@@ -54,11 +54,13 @@ def salt(seed: int, kind: str, *numbers: int) -> bytes:
     ).digest()
 
 
-def document_leaf(seed: int, index: int, document_id: str, text: str) -> bytes:
-    """The leaf of one document: its salt, its id and its text."""
-    name = document_id.encode()
-    head = b"pellucid document 1\0" + salt(seed, "document", index) + struct.pack("<Q", len(name)) + name
-    return merkle.leaf(head + text.encode())
+def document_leaf(seed: int, index: int, document_id: str, licence: str, origin: str, text: str) -> bytes:
+    """The leaf of one document: its salt, its id, licence and origin, and its text."""
+    parts = [b"pellucid document 1\0", salt(seed, "document", index)]
+    for label in (document_id, licence, origin):
+        encoded = label.encode()
+        parts += [struct.pack("<Q", len(encoded)), encoded]
+    return merkle.leaf(b"".join([*parts, text.encode()]))
 
 
 def sequence_leaves(seed: int, first_index: int, tokens_NT: np.ndarray) -> list[bytes]:

@@ -34,9 +34,11 @@ def test_stream_roots_are_over_every_token(run, streams_of, two_sources):
         {key: entry[key] for key in ("source", "split", "tokens", "documents", "sequences", "root")}
         for entry in manifest["streams"]
     ]
+    sources = json.loads((run / "data/documents/manifest.json").read_text())["sources"]
     value = {
         "pipeline": 1,
         "documents": manifest["documents_root"],
+        "sources": [{key: one[key] for key in ("name", "documents", "dropped")} for one in sources],
         "tokenizer": Tokenizer.load(run).digest.hex(),
         "streams": streams,
     }
@@ -125,7 +127,7 @@ def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
 
 
 GOLDEN = {
-    "documents_root": "c6e5f5b542f6f7386a4d80979bc95572617ef94acb191eb86194d695ff3aee57",
+    "documents_root": "a40c0f59020204c6bfaea9a6178b31c5b76fdd281c794f3333cdf2de43c97b4a",
     "tokenizer": "e1803a1e67e9282e2dc18f6a0343ef2cadaaf742a709b4f95686aeca95b8dad5",
-    "root": "a67311db779da6e147099a03ff41a3fb116f451a0f0884921e0781097f9ab515",
+    "root": "809c843a90774fbba55b8157bc0317064539030ea13265795959cb8f93c62f7a",
 }

@@ -89,14 +89,16 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "tokenizer_digest": lambda given: tokenizer.digest_of(given).hex(),
     "salt": lambda given: digests.salt(given["seed"], given["kind"], *map(int, given["numbers"])).hex(),
     "document_leaf": lambda given: digests.document_leaf(
-        given["seed"], given["index"], given["id"], given["text"]
+        given["seed"], given["index"], given["id"], given["licence"], given["origin"], given["text"]
     ).hex(),
     "split": lambda given: documents.split_of(bytes.fromhex(given["sha256"]), given["validation_per_10000"]),
     "documents_root": lambda given: documents.root_of(given).hex(),
     "sequence_leaf": lambda given: digests.sequence_leaf(
         given["seed"], int(given["index"]), np.array(given["tokens"])
     ).hex(),
-    "data_root": lambda given: roots.data_root(given["documents"], given["tokenizer"], given["streams"]),
+    "data_root": lambda given: roots.data_root(
+        given["documents"], given["sources"], given["tokenizer"], given["streams"]
+    ),
     "exact_sum": lambda given: digests.float_bits(math.fsum(digests.bits_float(bits) for bits in given)),
     "segments_leaf": _segments_leaf,
     "segments_root": lambda given: entries.segments_root(_segments(given["segments"]), given["rows"]).hex(),
