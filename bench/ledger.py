@@ -48,7 +48,7 @@ def entries(step: int, steps: int) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=1_000_000)
     steps = parser.parse_args().steps
     plan = verdict.Plan(f"{0:064x}", steps, 4096, lambda s: False, lambda s: False, lambda s: 1.0 / s, {})

@@ -90,7 +90,7 @@ def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--pairs", type=int, default=60)
     parser.add_argument("--preset", choices=PRESETS, default="1M")
     arguments = parser.parse_args()

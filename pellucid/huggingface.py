@@ -40,9 +40,13 @@ def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str
     }
 
 
-def descriptions(config: Mapping[str, Any], tokenizer: Path, identity: Mapping[str, Any]) -> dict[str, Any]:
+def document_token(tokenizer: Path, config: Mapping[str, Any]) -> str:
+    """How the token that begins a document is written; tokenizer is its folder."""
+    return Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
+
+
+def descriptions(config: Mapping[str, Any], document: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON files of a checkpoint, by name; identity (step, tokens, ledger entry, digest) is pellucid.json."""
-    document = Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
     return {
         "config.json": config,
         "generation_config.json": {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]},
@@ -62,7 +66,7 @@ def write_checkpoint(
 ) -> None:
     """Fill a folder with a complete checkpoint; the weights are linked from where they lie already."""
     target.mkdir(parents=True, exist_ok=True)
-    for name, value in descriptions(config, tokenizer, identity).items():
+    for name, value in descriptions(config, document_token(tokenizer, config), identity).items():
         files.write_json(target / name, value)
     files.write_bytes(target / "tokenizer.json", (tokenizer / "tokenizer.json").read_bytes())
     if weights != target / WEIGHTS:

@@ -93,6 +93,9 @@ class Body(nn.Module):
 class Decoder(nn.Module):
     """The whole model. Its parameters hold whatever memory held: train/state.py gives them values."""
 
+    cos_TC: Tensor  # Of every position's angles; not part of a checkpoint.
+    sin_TC: Tensor
+
     def __init__(self, shape: Model, vocabulary: int) -> None:
         super().__init__()
         self.shape = shape

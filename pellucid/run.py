@@ -7,7 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pellucid import huggingface
 from pellucid.data import documents, shards, sources, tokenizer
@@ -16,6 +16,11 @@ from pellucid.journal import Journal
 from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
 from pellucid.store import files, layout
+
+if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
+    from pellucid.recorder import Recorder
+    from pellucid.replay.inputs import Inputs
+    from pellucid.train.state import State
 
 STAGES = ("documents", "tokenizer", "shards", "train")
 
@@ -72,7 +77,7 @@ def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, on
         sources.check(recipe, folder)
     for name in STAGES if only is None else (only,):
         started = time.perf_counter()
-        if stages[name]() is not False:
+        if stages[name]():
             journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")
 
 
@@ -80,26 +85,16 @@ def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> b
     """The stage "train", from where it stands; whether there was anything to do."""
     from pellucid.recorder import Recorder, loss_of, segments_of
     from pellucid.replay import inputs as replay_inputs
-    from pellucid.replay.materialise import anchored_state
     from pellucid.train import loop
-    from pellucid.train.state import initial
 
     inputs = replay_inputs.load(folder, recipe)
     if inputs.ledger and inputs.ledger.ended and (folder / huggingface.WEIGHTS).is_file():
         return False
     after = _last_anchor(folder, inputs.ledger.steps_done) if inputs.ledger else None
-    if after is not None:
-        journal.note("resume", step=after)
-        watcher.note(f"Continuing from step {after}.")
     with Recorder(folder, recipe, inputs.identity, after) as record, _stop_signals() as stop:
         if record.torn:
             journal.note("repair", removed=f"{record.torn} bytes of an unfinished ledger entry")
-        state = initial(recipe, inputs.vocabulary) if after is None else anchored_state(inputs, after)
-        watcher.begin(state.step, recipe.train.steps)
-        if after is None:
-            record.begin(state.groups())
-            _validate(state, inputs, record, watcher)
-            record.keep(state.groups())
+        state = _begin(inputs, after, record, journal, watcher)
         for stepped in loop.steps(state, recipe, inputs.shards, recipe.train.steps):
             record.step(stepped, state.groups())
             loss = loss_of(segments_of(stepped.batch, stepped.losses_BT))
@@ -116,7 +111,24 @@ def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> b
     return True
 
 
-def _validate(state: Any, inputs: Any, record: Any, watcher: Watcher) -> None:
+def _begin(inputs: Inputs, after: int | None, record: Recorder, journal: Journal, watcher: Watcher) -> State:
+    """The state to train on from: the last anchor's, or the initial one with all that is recorded of it."""
+    from pellucid.replay.materialise import anchored_state
+    from pellucid.train.state import initial
+
+    watcher.begin(after or 0, inputs.recipe.train.steps)
+    if after is not None:
+        journal.note("resume", step=after)
+        watcher.note(f"Continuing from step {after}.")
+        return anchored_state(inputs, after)
+    state = initial(inputs.recipe, inputs.vocabulary)
+    record.begin(state.groups())
+    _validate(state, inputs, record, watcher)
+    record.keep(state.groups())
+    return state
+
+
+def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) -> None:
     from pellucid.train import loop
 
     validated = loop.validate(state, inputs.recipe, inputs.shards)

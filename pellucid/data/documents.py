@@ -30,7 +30,7 @@ __all__ = ["Documents", "prepare", "root_of", "split_of"]
 _SEEN = files.TEMPORARY + "seen.sqlite"
 
 
-def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> None:
+def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
     """Write data/documents; continues after a kill, and returns at once where it is done.
 
     Raises what sources.check raises, and SourceUnreadable, NoValidation, CorpusTooSmall, DiskFull.
@@ -38,7 +38,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     place = folder / stage.DOCUMENTS
     made_from = digests.of_value("documents stage", _fields(recipe)).hex()
     if stage.done(place, "documents", made_from):
-        return
+        return False
     state = stage.unfinished(place, made_from)
     if state is None:
         stage.forget(folder, stage.DOCUMENTS)
@@ -50,6 +50,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     except DataError:
         stage.forget(folder, stage.DOCUMENTS)  # The recipe or the sources must change: nothing here is of use.
         raise
+    return True
 
 
 def split_of(sha256: bytes, validation_per_10000: int) -> str:

@@ -48,9 +48,7 @@ def stream_root(stream: Stream, context: int, seed: int, place: int) -> bytes:
     return tree.root()
 
 
-def data_root(
-    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]]
-) -> str:
+def data_root(documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]]) -> str:
     """The root of a run's data, in hex, from the parts' roots, what was left out of each source, and the streams."""
     wanted = ("source", "split", "documents", "sequences", "root")
     value = {

@@ -37,7 +37,7 @@ SPLITS = ("train", "validation")
 _BATCH_BYTES = 4 << 20  # Text that is encoded at once; the library needs about 100 bytes per token.
 
 
-def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> None:
+def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
     """Write data/shards and data/manifest.json; continues after a kill, returns at once where done.
 
     Raises CorpusTooSmall, VocabularyTooLarge, DataDiffers, DiskFull.
@@ -56,6 +56,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
             stage.forget(folder, stage.SHARDS)  # The recipe or the sources must change: this is of no use.
             raise
     _seal(recipe, folder, documents, tokenizer)
+    return True
 
 
 def _fields(recipe: Recipe, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:

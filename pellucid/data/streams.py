@@ -53,7 +53,8 @@ class Shard:
         """The token ids, shape (tokens,), in the shard's own type."""
         if self._ids is None:
             with files.named_errors(self.tokens_path, "read"):
-                self._ids = np.memmap(self.tokens_path, self._kind, "r")
+                # A plain view: memmap objects pay for their bookkeeping at every slice.
+                self._ids = np.memmap(self.tokens_path, self._kind, "r").view(np.ndarray)
         return self._ids
 
     def load(self, here: slice) -> np.ndarray:
@@ -71,7 +72,7 @@ class Shard:
         """The document table, shape (documents, 3), uint64."""
         if self._table is None:
             with files.named_errors(self.table_path, "read"):
-                self._table = np.memmap(self.table_path, ROW, "r").reshape(-1, COLUMNS)
+                self._table = np.memmap(self.table_path, ROW, "r").view(np.ndarray).reshape(-1, COLUMNS)
         return self._table
 
 

@@ -31,7 +31,7 @@ _LIMIT = 256 << 20  # Bytes of a tokenizer.json.
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
-def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> None:
+def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
     """Write data/tokenizer as one whole folder; returns at once where it is done.
 
     Raises TokenizerInvalid, VocabularyTooLarge.
@@ -40,7 +40,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     documents = Documents.open(folder)
     made_from = digests.of_value("tokenizer stage", _fields(recipe, documents)).hex()
     if stage.done(place, "tokenizer", made_from):
-        return
+        return False
     stage.forget(folder, stage.TOKENIZER)
     content = _content(recipe, folder, documents, progress)
     made = Tokenizer(content, place / FILE)
@@ -57,6 +57,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
             "made_with": {"tokenizers": tokenizers.__version__},
         }
         files.write_json(partial / stage.MANIFEST, manifest)
+    return True
 
 
 def check(recipe: Recipe, folder: Path) -> None:

@@ -111,20 +111,32 @@ def check(folder: Path) -> Iterator[Problem]:
     for path in files.walk(folder):
         if path not in named and path != layout.MANIFEST:
             yield Problem("FileAdded", path, "is not in the manifest")
+    # A file that is linked in several places is read once.
+    places = {one.path: _place(folder / one.path) for one in manifest.files}
+    unique = {place: path for path, place in places.items() if place}
     with ThreadPoolExecutor(2) as pool:
-        for problem in pool.map(lambda one: _check_file(folder, one), manifest.files):
-            if problem:
-                yield problem
+        hashed = pool.map(lambda path: files.sha256_file(folder / path), unique.values())
+        sha256 = dict(zip(unique, hashed, strict=True))
+    for one in manifest.files:
+        place = places[one.path]
+        if place is None:
+            yield Problem("FileMissing", one.path, "is in the manifest and not in the folder")
+        elif place.size != one.size:
+            yield Problem("FileDiffers", one.path, f"is {place.size} bytes long, and was {one.size} when sealed")
+        elif sha256[place] != one.sha256:
+            yield Problem("FileDiffers", one.path, f"has the SHA-256 {sha256[place]}, not {one.sha256}")
 
 
-def _check_file(folder: Path, one: File) -> Problem | None:
-    path = folder / one.path
+class _Place(NamedTuple):
+    """Where a file's bytes lie on disk."""
+
+    device: int
+    inode: int
+    size: int
+
+
+def _place(path: Path) -> _Place | None:
     if not path.is_file():
-        return Problem("FileMissing", one.path, "is in the manifest and not in the folder")
-    size = path.stat().st_size
-    if size != one.size:
-        return Problem("FileDiffers", one.path, f"is {size} bytes long, and was {one.size} when sealed")
-    found = files.sha256_file(path)
-    return (
-        None if found == one.sha256 else Problem("FileDiffers", one.path, f"has the SHA-256 {found}, not {one.sha256}")
-    )
+        return None
+    about = path.stat()
+    return _Place(about.st_dev, about.st_ino, about.st_size)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from pellucid.errors import FolderTaken, NotFinished
 from pellucid.recipe import load as load_recipe
@@ -13,7 +14,7 @@ from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
 
 
-def publish(folder: Path, to: Path | None = None) -> dict[str, object]:
+def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
 
     Returns what was sealed. Raises NotFinished, NotTrained, RunBusy, FolderTaken, DiskFull.

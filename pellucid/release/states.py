@@ -26,6 +26,7 @@ class States:
         about = files.read_json(self._tokenizer / "manifest.json")
         self._digest = about["digest"]
         self._config = huggingface.architecture(recipe.model, about["vocabulary"], about["document_token"])
+        self._document = huggingface.document_token(self._tokenizer, self._config)
         self._hashed: dict[tuple[int, int], bytes] = {}  # A file linked in several places is hashed once.
 
     def check(self) -> Iterator[Problem]:
@@ -50,11 +51,11 @@ class States:
         place, entry = layout.anchor(self._folder, step), self._ledger.step(step)
         where = f"{layout.ANCHORS}/{layout.step_name(step)}"
         try:
-            groups = anchors.check(self._folder, step, entry["state"])
+            _, roots = anchors.check(self._folder, step, entry["state"])
         except PellucidError as error:
             yield Problem(error.name, where, str(error))
             return
-        about = self._about(entry, tensors.state_roots(step, groups))
+        about = self._about(entry, roots)
         self._hashed[_file(place / anchors.WEIGHTS)] = bytes.fromhex(about["weights"])
         if files.read_json(place / anchors.ABOUT) != about:
             yield Problem("StateDiffers", f"{where}/{anchors.ABOUT}", "does not say what the ledger and the state give")
@@ -76,7 +77,7 @@ class States:
             yield Problem("StateDiffers", path, f"its metadata is not that of step {step}")
         if entries.checkpoint_root(root.hex(), self._digest, self._config).hex() != recorded:
             yield Problem("CheckpointDiffers", where or path, f"not the checkpoint the ledger records for step {step}")
-        for name, value in huggingface.descriptions(self._config, self._tokenizer, identity).items():
+        for name, value in huggingface.descriptions(self._config, self._document, identity).items():
             if files.read_json(place / name) != value:
                 yield Problem(
                     "CheckpointDiffers", (place / name).relative_to(self._folder).as_posix(), f"not that of step {step}"

@@ -42,7 +42,8 @@ def anchored_state(inputs: Inputs, anchor: int | None) -> State:
     """
     recorded = inputs.recorded().step(anchor or 0)["state"]
     if anchor is not None:
-        return restored(inputs.recipe, inputs.vocabulary, anchor, anchors.check(inputs.folder, anchor, recorded))
+        groups, _ = anchors.check(inputs.folder, anchor, recorded)
+        return restored(inputs.recipe, inputs.vocabulary, anchor, groups)
     state = initial(inputs.recipe, inputs.vocabulary)
     found = state.roots().state.hex()
     if found != recorded:

@@ -71,16 +71,15 @@ def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
     return groups
 
 
-def check(folder: Path, step: int, recorded: str) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of an anchor whose root is the one recorded for its step. Raises StateDiffers."""
+def check(folder: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
+    """The arrays of an anchor, with their roots, where that is the one recorded for its step. Raises StateDiffers."""
     groups = read(folder, step)
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
         place = layout.anchor(folder, step)
-        raise StateDiffers(
-            path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=_blame(place, roots)
-        )
-    return groups
+        blame = _blame(place, roots)
+        raise StateDiffers(path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=blame)
+    return groups, roots
 
 
 def _blame(place: Path, roots: StateRoots) -> str:

@@ -33,7 +33,7 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
         (losses_bT.sum() / targets).backward()
         losses.append(losses_bT.detach().cpu().numpy())
         microbatches.append(_microbatch(losses[-1], model, recipe))
-        tree.add([parameter.grad for parameter in parameters])
+        tree.add([parameter.grad for parameter in parameters if parameter.grad is not None])
         model.zero_grad(set_to_none=True)
 
     for parameter, gradient in zip(parameters, tree.total(), strict=True):

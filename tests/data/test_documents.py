@@ -57,7 +57,12 @@ def test_roots_are_over_salted_leaves(tmp_path, corpus, recipe_of, small_parts):
         span = range(part.first_index, part.first_index + part.documents)
         rows = [found.get(index) for index in span]
         assert {row["source"] for row in rows} == {part.source}
-        roots.append(merkle.root(digests.document_leaf(5, row["index"], row["id"], row["licence"], row["origin"], row["text"]) for row in rows))
+        roots.append(
+            merkle.root(
+                digests.document_leaf(5, row["index"], row["id"], row["licence"], row["origin"], row["text"])
+                for row in rows
+            )
+        )
         assert entry["root"] == roots[-1].hex()
     assert found.manifest["root"] == merkle.root(map(merkle.leaf, roots)).hex()
 
