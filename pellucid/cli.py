@@ -396,7 +396,8 @@ def demo(
     from pellucid.recipe import FILE
 
     if not (folder / FILE).is_file():
-        new(folder, list(data) or demo.DATA, demo.PRESET, list(settings))
+        given = (list(data), []) if data else (demo.DATA, demo.SETTINGS)
+        new(folder, given[0], demo.PRESET, [*given[1], *settings])
     _run(folder)
     publish(folder, to=None, as_json=False)
     verify(folder, as_json=False)

@@ -16,6 +16,7 @@ from pellucid.look.status import status
 from pellucid.recipe import load as load_recipe
 
 DATA = ["package:sympy"]
+SETTINGS = ["data.sources.sympy.licence=BSD-3-Clause"]  # Its metadata says only "BSD".
 PRESET = "1M"
 
 

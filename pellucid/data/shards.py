@@ -45,7 +45,8 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     place = folder / stage.SHARDS
     documents, tokenizer = Documents.open(folder), Tokenizer.load(folder / stage.TOKENIZER)
     made_from = digests.of_value("shards stage", _fields(recipe, documents, tokenizer)).hex()
-    if not stage.done(place, "shards", made_from):
+    fresh = not stage.done(place, "shards", made_from)
+    if fresh:
         _check_fits(tokenizer, recipe)
         state = stage.unfinished(place, made_from)
         if state is None:
@@ -56,7 +57,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
             stage.forget(folder, stage.SHARDS)  # The recipe or the sources must change: this is of no use.
             raise
     _seal(recipe, folder, documents, tokenizer)
-    return True
+    return fresh
 
 
 def _fields(recipe: Recipe, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
