@@ -403,9 +403,21 @@ def demo(
     verify(folder, as_json=False)
     _audit(folder, [])
     _print_comparison(folder)
-    print(f"\nThree things to try:\n  pellucid show {folder} step 10")
-    print(f'  pellucid sample {folder} --prompt "{demo.prompt(folder)}"')
-    print(f"  pellucid export {folder} --step 25 --as hf --to {folder.name}-step25")
+    me = _myself()
+    print(f"\nThree things to try:\n  {me} show {folder} step 10")
+    print(f'  {me} sample {folder} --prompt "{demo.prompt(folder)}"')
+    print(f"  {me} export {folder} --step 25 --as hf --to {folder.name}-step25")
+
+
+def _myself() -> str:
+    """How this program was called, for lines that are to be copied: it may not be on the path."""
+    import os
+    import shutil
+
+    program = sys.argv[0]
+    if shutil.which("pellucid") or program.endswith("__main__.py"):
+        return "pellucid"
+    return os.path.relpath(program)
 
 
 def _print_comparison(folder: Path) -> None:

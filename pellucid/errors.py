@@ -272,5 +272,5 @@ class TrainingStopped(PellucidError):
 
 
 class NotFinite(TrainingStopped):
-    """Step {step}: {quantity} is {value}; the step was not committed, and everything before it is
+    """Step {step}: {quantity} is {value}. The run stopped there, and everything recorded before it is
     intact. Lower train.lr or train.clip, or raise train.warmup, in a new run."""

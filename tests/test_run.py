@@ -170,7 +170,7 @@ def test_a_source_without_validation_documents_is_passed_over(tmp_path: Path) ->
 
 def test_a_value_that_is_not_finite_stops_the_run(finished: Path, corpus: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "small", corpus, ["train.lr=1e30", "train.warmup=0"])
-    with pytest.raises(errors.NotFinite, match="everything before it is intact"):
+    with pytest.raises(errors.NotFinite, match="everything recorded before it is intact"):
         finish(folder)
     stopped = status(folder)["steps_done"]
     assert stopped < 13 and not status(folder)["finished"]

@@ -25,6 +25,9 @@ from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
 
 _TAIL = 1 << 63
+# What was left out because of what it says. Other reasons (hidden files, compiled ones) tell of the
+# maker's folder or installer, and two who read the same texts would not agree on them.
+_OF_CONTENT = ("binary", "duplicate", "empty", "invalid_utf8", "invalid_utf8_replaced", "malformed", "no_text")
 _BLOCK = 1 << 20  # Tokens read at once, about.
 
 
@@ -54,7 +57,11 @@ def data_root(documents_root: str, sources: list[dict[str, Any]], tokenizer: str
     value = {
         "pipeline": stage.PIPELINE,
         "documents": documents_root,
-        "sources": [{key: one[key] for key in ("name", "documents", "dropped")} for one in sources],
+        "sources": [
+            {"name": one["name"], "documents": one["documents"]}
+            | {"dropped": {reason: count for reason, count in one["dropped"].items() if reason in _OF_CONTENT}}
+            for one in sources
+        ],
         "tokenizer": tokenizer,
         "streams": [{key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams],
     }
@@ -73,6 +80,7 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
         part_roots, tables = _documents(documents, recipe, problems)
         made = Tokenizer.load(folder / stage.TOKENIZER)
         tokenizer = made.digest.hex()
+        _check_recipe(documents, shards, recipe, problems)
         streams = _streams(shards, tables, made.document_token, recipe, problems)
         root = data_root(root_of(part_roots).hex(), documents.manifest["sources"], tokenizer, streams)
         found = {"root": root, "tokenizer": tokenizer, "documents_root": root_of(part_roots).hex(), "streams": streams}
@@ -110,15 +118,54 @@ def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, s
         for split, rows in found.items():
             if rows:
                 tables.setdefault((part.source, split), []).append(np.array(rows, dtype=np.int64))
+        problems += [(str(part.path), detail) for detail in _check_counts(part, entry, found)]
         roots.append(tree.root().hex())
         if roots[-1] != entry.get("root"):
             problems.append((str(part.path), f"its texts have the root {roots[-1]}, its manifest says another"))
+    _check_totals(documents, problems)
     return roots, tables
 
 
 def _rows(part: parquet.Part) -> Iterator[parquet.Row]:
     for group in range(part.groups):
         yield from map(parquet.Row, *(column.to_pylist() for column in part.read(group).columns))
+
+
+def _check_recipe(documents: Documents, shards: Shards, recipe: Recipe, problems: list[tuple[str, str]]) -> None:
+    """The manifests' sources, streams and shapes are those the recipe asks for."""
+    names = [source.name for source in recipe.data.sources]
+    found = [one.get("name") for one in documents.manifest["sources"]]
+    if found != names:
+        problems.append((stage.DOCUMENTS, f"the sources are {found}, and the recipe has {names}"))
+    streams = [(stream.source, stream.split) for stream in [*shards.train, *shards.validation]]
+    if streams != [(name, split) for split in ("train", "validation") for name in names]:
+        problems.append((stage.SHARDS, f"the streams are {streams}, which are not those of the recipe's sources"))
+    shape = (shards.context, shards.manifest["token_type"])
+    if shape != (recipe.model.context, recipe.data.token_type):
+        problems.append((stage.SHARDS, f"context and token type are {shape}, not the recipe's"))
+
+
+def _check_counts(part: parquet.Part, entry: dict[str, Any], rows: dict[str, list[tuple[int, int]]]) -> Iterator[str]:
+    """What the manifest says of a part's documents, against its rows."""
+    found = {
+        "documents": sum(len(one) for one in rows.values()),
+        "validation_documents": len(rows["validation"]),
+        "bytes": str(sum(size for one in rows.values() for _, size in one)),
+    }
+    for key, value in found.items():
+        if entry.get(key) != value:
+            yield f"the manifest says {key} {entry.get(key)}, and there are {value}"
+
+
+def _check_totals(documents: Documents, problems: list[tuple[str, str]]) -> None:
+    """The totals of the manifest and of its sources, against its parts."""
+    manifest = documents.manifest
+    for one in [*manifest["sources"], manifest]:
+        parts = [part for part in manifest["parts"] if one is manifest or part["source"] == one["name"]]
+        found = (sum(part["documents"] for part in parts), str(sum(int(part["bytes"]) for part in parts)))
+        if (one["documents"], one["bytes"]) != found:
+            detail = f"{one.get('name', 'all sources')}: documents and bytes are {found}, the manifest says otherwise"
+            problems.append((stage.DOCUMENTS, detail))
 
 
 def _streams(

@@ -16,9 +16,12 @@ _DIGESTS = {
     "checkpoint": ("root",),
 }
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
+_STEP = (*_DIGESTS["step"], *_FLOATS)
+_DECIMAL = re.compile(r"[1-9][0-9]{0,18}").fullmatch
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 # An exponent of all ones is an infinity or a NaN; neither is ever committed.
 _FINITE = re.compile(r"(?![7f]ff)[0-9a-f]{16}").fullmatch
+_SOUND = re.compile(r"(?:[0-9a-f]{64},){5}(?:(?![7f]ff)[0-9a-f]{16},){4}").fullmatch
 
 
 class Problem(NamedTuple):
@@ -87,6 +90,8 @@ def _expected(plan: Plan) -> Iterator[tuple[str, int]]:
 
 def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
     kind, wrong = body["kind"], []
+    if kind == "step" and _sound(body):
+        return _wrong_step(body, plan)
     for field in _DIGESTS.get(kind, ()):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):
@@ -99,15 +104,46 @@ def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
         for field, value in plan.genesis.items():
             if body.get(field) != value:
                 wrong.append(f"{field} is {body.get(field)!r}, not {value!r}")
-    return wrong + _wrong_step(body, plan) if kind == "step" else wrong
+        if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
+            wrong.append("stack stands in a genesis of native arithmetic, and in no other")
+    if kind == "step":
+        wrong += [
+            f"{field} is not the bits of a finite float64" for field in _FLOATS if not _is_finite(body.get(field))
+        ]
+        wrong += _wrong_step(body, plan)
+    if kind == "validation":
+        wrong += _wrong_validation(body)
+    return wrong
+
+
+def _sound(body: dict[str, Any]) -> bool:
+    """Whether all digests and floats of a step are well formed, at once: a million steps ask for it."""
+    try:
+        return _SOUND(",".join(map(body.__getitem__, _STEP)) + ",") is not None
+    except (KeyError, TypeError):
+        return False
+
+
+def _is_finite(value: object) -> bool:
+    return isinstance(value, str) and _FINITE(value) is not None
+
+
+def _wrong_validation(body: dict[str, Any]) -> list[str]:
+    sources = body.get("sources")
+    if not isinstance(sources, list) or not all(isinstance(one, dict) for one in sources):
+        return ["sources is not a list of objects"]
+    wrong = []
+    for one in sources:
+        texts = [one.get(key) for key in ("source", "loss_sum", "tokens", "bytes")]
+        if not all(isinstance(text, str) for text in texts) or not _is_finite(texts[1]):
+            wrong.append(f"{texts[0]!r} does not have a finite loss_sum, tokens and bytes")
+        elif not all(_DECIMAL(text) for text in texts[2:]):
+            wrong.append(f"{texts[0]!r} has tokens or bytes that are no decimal numbers above 0")
+    return wrong
 
 
 def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
     wrong = []
-    for field in _FLOATS:
-        value = body.get(field)
-        if type(value) is not str or not _FINITE(value):
-            wrong.append(f"{field} is not the bits of a finite float64")
     if body.get("tokens") != str(body["step"] * plan.tokens_per_step):
         wrong.append(f"tokens is {body.get('tokens')!r}, not {body['step'] * plan.tokens_per_step}")
     if body.get("lr") != digests.float_bits(plan.learning_rate(body["step"])):

@@ -34,10 +34,7 @@ class Manifest(NamedTuple):
 
 def write(folder: Path, name: str, head: str) -> int:
     """Write the manifest of everything in folder; returns the number of files. Same files, same bytes."""
-    paths = [path for path in files.walk(folder) if path != layout.MANIFEST]
-    for path in paths:
-        # What a reader would refuse is not sealed; a name outside UTF-8 fails here as well.
-        files.inside(folder, path, str(folder / layout.MANIFEST))
+    paths = listed(folder)
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
     lines = [_line({"pellucid": FORMAT, "run": name, "head": head, "files": len(paths)})]
@@ -48,6 +45,14 @@ def write(folder: Path, name: str, head: str) -> int:
     return len(paths)
 
 
+def listed(folder: Path) -> list[str]:
+    """The files a manifest would name. Raises PathUnsafe for a link or a name that no reader would take."""
+    paths = [path for path in files.walk(folder) if path != layout.MANIFEST]
+    for path in paths:
+        files.inside(folder, path, str(folder))
+    return paths
+
+
 def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
 
@@ -55,22 +60,24 @@ def _line(value: dict[str, Any]) -> bytes:
 def read(folder: Path) -> Manifest:
     """The manifest of a release. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
     path = folder / layout.MANIFEST
-    running, listed, head = hashlib.sha256(), [], None
+    running, named, first = hashlib.sha256(), [], None
     with files.named_errors(path, "read"), path.open("rb") as file:
         line = file.readline(MAX_LINE)
         while following := file.readline(MAX_LINE):
             value = _value(path, line)
-            if head is None:
-                head = _head(path, value)
+            if first is None:
+                first = _first(path, value)
             else:
-                listed.append(_file(folder, path, value))
+                named.append(_file(folder, path, value))
             running.update(line)
             line = following
-    if head is None or _value(path, line) != {"sha256": running.hexdigest()}:
+    if first is None or _value(path, line) != {"sha256": running.hexdigest()}:
         raise FormatInvalid(path=path, detail="does not end with the SHA-256 of its own lines")
-    if [one.path for one in listed] != sorted({one.path for one in listed}, key=str.encode):
+    if [one.path for one in named] != sorted({one.path for one in named}, key=str.encode):
         raise FormatInvalid(path=path, detail="names a file twice, or out of order")
-    return Manifest(head, listed)
+    if len(named) != first["files"]:
+        raise FormatInvalid(path=path, detail=f"announces {first['files']} files and names {len(named)}")
+    return Manifest(first["head"], named)
 
 
 def _value(path: Path, line: bytes) -> dict[str, Any]:
@@ -83,13 +90,13 @@ def _value(path: Path, line: bytes) -> dict[str, Any]:
     return value
 
 
-def _head(path: Path, value: dict[str, Any]) -> str:
-    version, head = value.get("pellucid"), value.get("head")
-    if not isinstance(version, int) or not isinstance(head, str):
-        raise FormatInvalid(path=path, detail="does not begin with its format and head")
+def _first(path: Path, value: dict[str, Any]) -> dict[str, Any]:
+    version = value.get("pellucid")
+    if type(version) is not int or type(value.get("files")) is not int or not isinstance(value.get("head"), str):
+        raise FormatInvalid(path=path, detail="does not begin with its format, head and number of files")
     if version > FORMAT:
         raise FormatTooNew(path=path, found=version, known=FORMAT)
-    return head
+    return value
 
 
 def _file(folder: Path, path: Path, value: dict[str, Any]) -> File:

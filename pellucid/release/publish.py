@@ -27,6 +27,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         if not ledger.ended or not (folder / "model.safetensors").is_file():
             raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
         files.remove_partial(folder)
+        manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
         if not (folder / "LICENSE").exists():
             files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())
         files.write_text(folder / "README.md", readme.readme(folder))

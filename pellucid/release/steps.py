@@ -24,6 +24,7 @@ class Steps:
     """The steps of a run, checked in order. Reads metrics, shards and ledger once, side by side."""
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._recipe, self._ledger, self._shards = load_recipe(folder), LedgerFile(folder), Shards.open(folder)
         self._order = Order.of(self._recipe, self._shards)
         self._tables = {name: metrics.Cursor(folder, name) for name in metrics.TABLES}
@@ -38,6 +39,10 @@ class Steps:
             elif body["kind"] == "validation":
                 yield from self._validation(body)
         for name, cursor in self._tables.items():
+            if self._ledger.ended and (self._folder / layout.METRICS / name).exists():
+                yield _differs(
+                    name, f"a folder {layout.METRICS}/{name} stands beside the table of a run that has ended"
+                )
             if cursor.left:
                 yield _differs(name, "has rows that belong to no step of the ledger, or not in order")
 
@@ -94,9 +99,6 @@ class Steps:
             yield _differs("steps", f"step {batch.step}: {detail}")
 
     def _validation(self, body: dict[str, Any]) -> Iterator[Problem]:
-        rows = self._tables["validation"].take(body["step"])
-        if not rows and not self._ledger.ended:
-            return
         sources = [
             {
                 "source": one["source"],
@@ -106,6 +108,13 @@ class Steps:
             }
             for one in body["sources"]
         ]
+        wanted = [(s.source, *s.until(self._recipe.validation.tokens)) for s in self._shards.validation if s.tokens > 1]
+        if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
+            detail = "its sources, tokens and bytes are not those of the validation streams"
+            yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)
+        rows = self._tables["validation"].take(body["step"])
+        if not rows and not self._ledger.ended:
+            return  # A run that goes on writes its rows at every anchor.
         if rows != validation_rows(Validated(body["step"], sources)):
             yield _differs("validation", f"step {body['step']}: not what the ledger records")
 

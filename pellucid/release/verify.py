@@ -71,10 +71,16 @@ def verify(folder: Path, watch: Watch) -> Report:
     ]
     for name, check in checks:
         watch(name)
-        report.problems += _collected(name, check)
+        report.problems += [_relative(folder, problem) for problem in _collected(name, check)]
         report.checked.append(name)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _relative(folder: Path, problem: Problem) -> Problem:
+    """The problem with its place named from the run folder, whoever named it."""
+    where = problem.where.removeprefix(f"{folder}/") if problem.where != str(folder) else "."
+    return problem._replace(where=where)
 
 
 def _collected(name: str, check: Callable[[], Iterator[Problem]]) -> list[Problem]:

@@ -30,7 +30,7 @@ def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path 
             tensors.write(partial / WEIGHTS, groups["weights"], weights_metadata(about))
         else:
             files.link_or_copy(weights, partial / WEIGHTS)
-        tensors.write(partial / MOMENTS, moments, {"step": str(about["step"])})
+        tensors.write(partial / MOMENTS, moments, moments_metadata(about))
         files.write_json(partial / ABOUT, about)
 
 
@@ -61,12 +61,19 @@ def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:
     return {"format": "pt", **{key: str(about[key]) for key in named}}
 
 
+def moments_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+    """The metadata of an optimizer's file."""
+    return {"step": str(about["step"])}
+
+
 def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of an anchor, mapped from disk, unchecked. Raises FormatInvalid."""
     place = layout.anchor(folder, step)
     groups: dict[str, dict[str, np.ndarray]] = {"weights": tensors.Tensors(place / WEIGHTS).arrays()}
     for key, array in tensors.Tensors(place / MOMENTS).arrays().items():
         group, _, name = key.partition("/")
+        if group == "weights" or not name:
+            raise FormatInvalid(path=place / MOMENTS, detail=f"holds {key!r}, which is no tensor of an optimizer")
         groups.setdefault(group, {})[name] = array
     return groups
 

@@ -149,7 +149,7 @@ def inside(folder: Path, entry: str, where: str) -> Path:
     parts = PurePosixPath(entry).parts
     if not entry or entry.startswith("/") or "\\" in entry or "\0" in entry or ":" in (parts or ("",))[0]:
         raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
-    if ".." in parts or str(PurePosixPath(*parts)) != entry:
+    if not parts or ".." in parts or str(PurePosixPath(*parts)) != entry:
         raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
     if not _encodable(entry):
         raise PathUnsafe(path=where, entry=entry, detail="not UTF-8")

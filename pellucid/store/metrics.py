@@ -113,8 +113,8 @@ def rows(
     for path in [path for path, last in parts if steps is None or last >= steps[0]] or [whole] * whole.exists():
         try:
             with pq.ParquetFile(path) as file:
-                if set(TABLES[table].names) - set(file.schema_arrow.names):
-                    raise FormatInvalid(path=path, detail=f"lacks columns of the table {table}")
+                if not file.schema_arrow.equals(TABLES[table]):
+                    raise FormatInvalid(path=path, detail=f"does not have the columns of the table {table}")
                 yield from file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns)
         except (pa.ArrowException, OSError) as error:
             raise FormatInvalid(path=path, detail=str(error)) from error

@@ -64,6 +64,35 @@ def test_arbitrary_bytes_are_problems_never_exceptions(lines: list[bytes]) -> No
         assert entry.problem
 
 
+def test_every_other_spelling_is_a_problem() -> None:
+    line = LINES[0]
+    for other in (
+        line.replace(b'"kind":', b'"kind": '),
+        line.replace(b",", b",\t", 1),
+        line.replace(b"{", b"{\r"),
+        line.replace(b'"step":0', b'"step":-0'),
+        line.replace(b'"kind"', b'"k\\u0069nd"'),
+        line.replace(b'"step":0', b'"step":1,"step":0'),
+        line.replace(b'"step":0', b'"step":{"a":1,"a":0}'),
+        line.replace(b"}", b"}{}"),
+        line.replace(b"}", b"} "),
+    ):
+        assert other != line and next(chain.read([other])).problem, other
+    # What is escaped, signed or nested in our own spelling is none.
+    for body in ({"a": "x\n\u00e9\\"}, {"a": -5}, {"a": {"b": [1, {"c": ""}]}}, {"a:b": "c d"}):
+        assert next(chain.read([chain.line_of(chain.START, 0, body)])).problem is None
+
+
+def test_other_ways_to_write_an_entry_are_problems() -> None:
+    for number in (b"NaN", b"1e999", b"1.5", b"-Infinity"):
+        line = LINES[0].replace(b'"step":0', b'"step":' + number)
+        assert "with a point" in str(next(chain.read([line])).problem)
+    for n in (b"false", b"0.0", b"-0", b'"0"'):
+        assert next(chain.read([LINES[0].replace(b'"n":0', b'"n":' + n)])).problem
+    swapped = LINES[0].replace(b'"prev":"' + b"0" * 64 + b'","n":0', b'"n":0,"prev":"' + b"0" * 64 + b'"')
+    assert next(chain.read([swapped])).problem is not None
+
+
 def test_a_deep_or_endless_line_is_a_problem() -> None:
     assert "not JSON" in str(next(chain.read([b"[" * 100_000 + b"\n"])).problem)
     assert "longer" in str(next(chain.read([b"x" * (chain.MAX_LINE + 2)])).problem)

@@ -3,6 +3,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import pytest
+
 from pellucid.record import chain, digests, verdict
 
 STEPS = 6
@@ -17,7 +19,16 @@ def bodies() -> list[dict[str, Any]]:
     for step in range(STEPS + 1):
         if step == 0:
             named = dict.fromkeys(("data", "tokenizer", "weights", "state"), digest)
-            out.append({"kind": "genesis", "format": 1, "recipe": PLAN.recipe, "pipeline": 1, **named})
+            out.append(
+                {
+                    "kind": "genesis",
+                    "format": 1,
+                    "recipe": PLAN.recipe,
+                    "pipeline": 1,
+                    "arithmetic": "portable 1",
+                    **named,
+                }
+            )
         else:
             roots = dict.fromkeys(("batch", "microbatches", "segments", "weights", "state"), digest)
             floats = {name: digests.float_bits(1.5) for name in ("loss", "grad_norm", "weight_norm")}
@@ -79,7 +90,7 @@ def test_wrong_fields_name_their_step() -> None:
         "tokens": lambda e: at(e, 4).update(tokens="401"),
         "loss": lambda e: at(e, 4).update(loss="7ff8000000000000"),
         "grad_norm": lambda e: at(e, 4).update(grad_norm="7ff0000000000000"),
-        "weight_norm": lambda e: at(e, 4).update(weight_norm=1.5),
+        "weight_norm": lambda e: at(e, 4).update(weight_norm=1),
         "state": lambda e: at(e, 4).update(state="XY" * 32),
         "batch": lambda e: at(e, 4).pop("batch"),
     }
@@ -87,6 +98,34 @@ def test_wrong_fields_name_their_step() -> None:
         found = with_change(change)
         assert len(found) == 1, field
         assert "step of step 4" in found[0].where and found[0].detail.startswith(field)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"loss_sum": "3ff00000"},
+        {"loss_sum": "7ff0000000000000"},
+        {"tokens": "+5"},
+        {"tokens": " 5"},
+        {"bytes": "0"},
+        {"bytes": 5},
+        {"source": None},
+    ],
+)
+def test_a_validation_that_is_none_is_named(changed: dict[str, Any]) -> None:
+    good = {"source": "a", "loss_sum": "3ff0000000000000", "tokens": "5", "bytes": "9"}
+
+    def put(one: Any) -> list[verdict.Problem]:
+        return with_change(lambda e: next(b for b in e if b["kind"] == "validation").update(sources=[one]))
+
+    assert put(good) == []
+    assert "'a'" in put(good | changed)[0].detail or changed.get("source", "") is None
+    assert put(good | changed) and put("x") and put([good])
+
+
+def test_a_stack_stands_where_bits_depend_on_it() -> None:
+    assert "stack" in with_change(lambda entries: entries[0].update(stack={}))[0].detail
+    assert "stack" in with_change(lambda entries: entries[0].update(arithmetic="native 1"))[0].detail
 
 
 def test_another_recipe_is_named() -> None:

@@ -196,6 +196,65 @@ def test_what_a_step_says_of_itself_is_checked(path: str, key: str, release: Pat
     assert any(problem.where == path for problem in checked(release).problems)
 
 
+def test_weights_hidden_in_the_optimizers_file_do_not_stand_for_the_anchors(release: Path) -> None:
+    """The right weights beside the moments, wrong ones where a reader takes them from."""
+    place = release / "anchors/step5"
+    weights = tensors.Tensors(place / "model.safetensors")
+    moments = tensors.Tensors(place / "optimizer.safetensors")
+    right = {f"weights/{name}": array.copy() for name, array in weights.arrays().items()}
+    wrong = {name: array + 1 for name, array in weights.arrays().items()}
+    own = {name: array.copy() for name, array in moments.arrays().items()}
+    tensors.write(place / "optimizer.safetensors", {**own, **right}, moments.metadata)
+    tensors.write(place / "model.safetensors", wrong, weights.metadata)
+    assert "FormatInvalid" in errors_of(release)
+
+
+def test_parts_beside_a_joined_table_are_found(release: Path) -> None:
+    (release / "metrics/sources").mkdir()
+    shutil.copy(release / "metrics/sources.parquet", release / "metrics/sources/000000000013.parquet")
+    change_table(release, "sources", "loss_sum", 0, 0.0)
+    assert "NumbersDiffer" in errors_of(release)
+
+
+def test_another_type_or_more_columns_are_found(release: Path) -> None:
+    path = release / "metrics/steps.parquet"
+    table = pq.read_table(path)
+    pq.write_table(table.append_column("more", table["loss"]), path)
+    assert "FormatInvalid" in errors_of(release)
+
+
+def test_validation_bytes_that_the_data_does_not_give_are_found(release: Path) -> None:
+    def change(body: dict[str, Any]) -> None:
+        if body["kind"] == "validation":
+            body["sources"][0]["bytes"] = "9999"
+
+    rewrite(release, change)
+    assert "ValidationDiffers" in errors_of(release)
+
+
+@pytest.mark.parametrize("name", ["best", "step060"])
+def test_a_stranger_among_the_checkpoints_is_found(name: str, release: Path) -> None:
+    shutil.copytree(release / "checkpoints/step6", release / "checkpoints" / name)
+    assert "FileAdded" in errors_of(release)
+
+
+@pytest.mark.parametrize("key", ["documents", "bytes", "name"])
+def test_counts_of_the_data_are_checked(key: str, release: Path) -> None:
+    path = release / "data/documents/manifest.json"
+    content = json.loads(path.read_bytes())
+    content["sources"][0][key] = 7 if key == "documents" else "7"
+    files.write_json(path, content)
+    assert "DataDiffers" in errors_of(release)
+
+
+def test_one_broken_checkpoint_does_not_hide_another(release: Path) -> None:
+    (release / "checkpoints/step0/config.json").unlink()
+    (release / "checkpoints/step12/model.safetensors").write_bytes(b"x")
+    reseal(release)
+    found = {problem.where for problem in checked(release).problems}
+    assert {"checkpoints/step0", "checkpoints/step12"} <= found
+
+
 def test_a_checkpoint_of_no_step_of_the_ledger_is_found(release: Path) -> None:
     shutil.copytree(release / "checkpoints/step6", release / "checkpoints/step7")
     reseal(release)
@@ -306,6 +365,7 @@ def test_a_changed_journal_is_found(release: Path) -> None:
 @pytest.mark.parametrize("entry", ["../outside", "/etc/passwd", "a/../../x"])
 def test_a_manifest_that_leaves_the_folder_is_refused(entry: str, release: Path) -> None:
     lines = (release / layout.MANIFEST).read_bytes().splitlines(keepends=True)[:-1]
+    lines[0] = lines[0].replace(b'"files":' + str(len(lines) - 1).encode(), b'"files":' + str(len(lines)).encode())
     lines.insert(1, json.dumps({"path": entry, "size": 0, "sha256": "00"}).encode() + b"\n")
     seal_lines(release, lines)
     assert checked(release).problems[0].error == "PathUnsafe"
@@ -327,7 +387,9 @@ def test_a_link_in_a_release_is_refused(release: Path) -> None:
     assert any(problem.where in ("more", layout.MANIFEST) for problem in checked(release).problems)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"x" * 100_000, b'{"pellucid":9,"head":"x"}\n{}\n{}\n'])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"{}\n", b"x" * 100_000, b'{"pellucid":9,"head":"x","files":1}\n{}\n{}\n']
+)
 def test_a_manifest_that_is_none_is_a_problem(content: bytes, release: Path) -> None:
     (release / layout.MANIFEST).write_bytes(content)
     assert checked(release).problems[0].where == layout.MANIFEST

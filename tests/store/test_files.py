@@ -68,7 +68,7 @@ def test_a_denied_write_is_named(number: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "entry", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "C:/x", "a\0b", ".."]
+    "entry", ["", ".", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "C:/x", "a\0b", ".."]
 )
 def test_paths_that_leave_the_folder_are_refused(entry: str, tmp_path: Path) -> None:
     with pytest.raises(PathUnsafe):
