@@ -2,7 +2,7 @@
 
     python bench/kills.py [--kills 20] [--seed 1]
 
-A small model on the sources of mpmath, from raw text to the finished run. Each trial is a run of its own,
+A small model on the sources of SymPy, from raw text to the finished run. Each trial is a run of its own,
 killed with SIGKILL at a moment drawn from the whole length of the undisturbed one, then continued.
 """
 
@@ -27,7 +27,7 @@ SETTINGS = [
     "model.width=64",
     "model.mlp_width=176",
     "tokenizer.vocabulary=1024",
-    "train.steps=120",
+    "train.steps=80",
     "train.warmup=10",
     "train.batch=8",
     "train.microbatch=4",
@@ -40,7 +40,7 @@ SETTINGS = [
 
 
 def make(folder: Path) -> Path:
-    new(folder, ["package:mpmath"], "1M", SETTINGS)
+    new(folder, ["package:sympy"], "1M", SETTINGS)
     return folder
 
 

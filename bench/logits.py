@@ -40,9 +40,8 @@ def main() -> None:
         places += T
         close += int((~decided).sum())
         unequal += int(((a.argmax(-1) != b.argmax(-1)) & decided).sum())
-    print(
-        f"transformers {transformers.__version__}, torch {torch.__version__}: {count} sequences of {T} validation tokens"
-    )
+    versions = f"transformers {transformers.__version__}, torch {torch.__version__}"
+    print(f"{versions}: {count} sequences of {T} validation tokens")
     print(f"  largest difference of a logit  {largest:.2e}")
     print(
         f"  argmax unequal                 {unequal} of {places - close} places; {close} excluded as too close to call"

@@ -115,7 +115,7 @@ def _amount(value: int | None, unit: str) -> str:
 
 
 def print_status(about: dict[str, Any]) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     state = "finished" if about["finished"] else "in training" if about["steps_done"] else "begun"
     sealed = ", sealed" if about["sealed"] else ""
     console.print(
@@ -141,7 +141,7 @@ def _steps(steps: list[int]) -> str:
 
 
 def print_step(about: dict[str, Any], characters: int) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]step {about['step']}[/bold]   entry {about['entry']}   digest {about['digest']}")
     if "loss" in about:
         names = ("loss", "lr", "grad_norm", "weight_norm")
@@ -156,7 +156,7 @@ def print_step(about: dict[str, Any], characters: int) -> None:
 
 
 def print_sequence(about: dict[str, Any], characters: int) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]sequence {about['sequence']}[/bold] of {escape(about['source'])}, {_seen(about['steps'])}")
     _print_segments(console, about["segments"], characters)
 
@@ -165,20 +165,22 @@ def _print_segments(console: Console, segments: list[dict[str, Any]], characters
     for one in segments:
         loss = f"  loss {one['loss']:.4f}" if one.get("loss") is not None else ""
         console.print(f"  [cyan]{escape(one['document'])}[/cyan]  {escape(one['licence'])}{loss}")
-        console.print(f"    {escape(printable(one['text'], characters))}", soft_wrap=True)
+        console.print(f"    {escape(printable(one['text'], characters))}")
 
 
 def print_document(about: dict[str, Any], characters: int) -> None:
-    console = Console(highlight=False)
+    console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{escape(about['id'])}[/bold]  ({about['split']})")
     for name in ("source", "licence", "origin", "sha256"):
-        console.print(f"{name:<10}{escape(str(about[name]))}")
+        console.print(f"{name:<11}{escape(str(about[name]))}")
     console.print(
-        f"{'size':<10}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
+        f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
     )
-    for one in about["sequences"]:
+    seen = [one for one in about["sequences"] if one["steps"]]
+    console.print(f"{'trained on':<11}in {len(seen)} of the {len(about['sequences'])} sequences that hold it")
+    for one in seen:
         console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
-    console.print(f"\n{escape(printable(about['text'], characters))}", soft_wrap=True)
+    console.print(f"\n{escape(printable(about['text'], characters))}")
 
 
 def _seen(steps: list[dict[str, int]]) -> str:
