@@ -85,10 +85,14 @@ def main() -> None:
     chance = random.Random(arguments.seed)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
+        # Two at a time, as the trials are, so that the moments fall over the whole length of a run.
         started = time.perf_counter()
-        run(make(place / "undisturbed"))
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(run, [make(place / "undisturbed"), make(place / "another")]))
         length = time.perf_counter() - started
         whole = status(place / "undisturbed")
+        if status(place / "another")["head"] != whole["head"]:
+            raise SystemExit("two undisturbed runs have two heads")
         print(f"undisturbed: {length:.1f} s, head {whole['head']}, weights {whole['weights']}", flush=True)
         moments = [chance.uniform(0.2, length) for _ in range(arguments.kills)]
         with ThreadPoolExecutor(2) as pool:
