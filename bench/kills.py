@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -69,8 +70,11 @@ def stage_of(folder: Path) -> str:
 
 def trial(place: Path, number: int, seconds: float) -> tuple[str, str, str]:
     folder = make(place / f"run{number}")
-    killed = run(folder, seconds)
-    where = stage_of(folder) if killed else "not killed"
+    while not run(folder, seconds):  # It was done before: the machine is faster than it was. Begin again.
+        shutil.rmtree(folder)
+        make(folder)
+        seconds *= 0.7
+    where = stage_of(folder)
     run(folder)
     about = status(folder)
     print(f"  {number:>3}  killed after {seconds:5.2f} s, {where:<28} head {about['head'][:16]}", flush=True)
@@ -97,9 +101,10 @@ def main() -> None:
         moments = [chance.uniform(0.2, length) for _ in range(arguments.kills)]
         with ThreadPoolExecutor(2) as pool:
             found = list(pool.map(lambda job: trial(place, *job), enumerate(moments, 1)))
-    killed = [one for one in found if one[0] != "not killed"]
+    training = sum(one[0] == "training" for one in found)
     equal = sum(one[1:] == (whole["head"], whole["weights"]) for one in found)
-    print(f"{len(killed)} killed of {len(found)}; {equal} of {len(found)} ended with the undisturbed head and weights")
+    print(f"{len(found)} killed, {training} of them in training")
+    print(f"{equal} of {len(found)} ended with the undisturbed head and weights")
     sys.exit(equal != len(found))
 
 

@@ -74,7 +74,9 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
 
 
 def _where(path: str, entry: Entry, due: tuple[str, int] | None) -> str:
-    return f"{path}: entry {entry.n}" + (f", {due[0]} of step {due[1]}" if due else "")
+    if due is None:
+        return f"{path}: entry {entry.n}"
+    return f"{path}: entry {entry.n}, " + ("" if due[0] == "step" else f"{due[0]} of ") + f"step {due[1]}"
 
 
 def _expected(plan: Plan) -> Iterator[tuple[str, int]]:

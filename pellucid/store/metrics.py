@@ -117,7 +117,7 @@ def rows(
                     raise FormatInvalid(path=path, detail=f"does not have the columns of the table {table}")
                 yield from file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns)
         except (pa.ArrowException, OSError) as error:
-            raise FormatInvalid(path=path, detail=str(error)) from error
+            raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
 
 
 def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int]:

@@ -97,7 +97,7 @@ def test_wrong_fields_name_their_step() -> None:
     for field, change in changes.items():
         found = with_change(change)
         assert len(found) == 1, field
-        assert "step of step 4" in found[0].where and found[0].detail.startswith(field)
+        assert ", step 4" in found[0].where and found[0].detail.startswith(field)
 
 
 @pytest.mark.parametrize(
