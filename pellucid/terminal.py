@@ -104,8 +104,17 @@ class Terminal:
             self._progress = Progress(*columns, console=self.console)
             self._progress.start()
         if name not in self._tasks:
+            for task in self._tasks.values():
+                _finished(self._progress, task)
             self._tasks[name] = self._progress.add_task("", total=total, name=escape(name))
         self._progress.update(self._tasks[name], completed=done, total=total, description=escape(text))
+
+
+def _finished(progress: Progress, task: TaskID) -> None:
+    """A stage's bar stands full and its clock still once the next begins."""
+    done = progress.tasks[task].completed
+    progress.update(task, total=done, completed=done)
+    progress.stop_task(task)
 
 
 def _amount(value: int | None, unit: str) -> str:

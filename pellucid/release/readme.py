@@ -142,6 +142,7 @@ def _contents() -> str:
 | path | what |
 |---|---|
 | `config.json`, `model.safetensors`, `tokenizer.json` … | the final checkpoint |
+| `LICENSE` | of the model and its records; each text keeps its own, named beside it |
 | `recipe.toml` | everything that can change the bits of this run |
 | `record/` | ledger, journal, the code that ran, its lock file |
 | `checkpoints/stepK/` | complete Hugging Face folders |
