@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench lock clean
+.PHONY: demo test lint bench clean
 
 demo: .venv/ready
 	$(BIN)/pellucid demo demo
@@ -15,10 +15,16 @@ lint: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 
-bench: .venv/ready
+bench: demo/manifest.jsonl
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/data.py
-	$(BIN)/python bench/verify.py
+	$(BIN)/python bench/ledger.py
+	$(BIN)/python bench/logits.py demo
+	$(BIN)/python bench/flips.py demo
+	$(BIN)/python bench/kills.py
+
+demo/manifest.jsonl: .venv/ready
+	$(BIN)/pellucid demo demo
 
 # torch first and alone: the pinned release satisfies everybody else, so that no other build is fetched.
 .venv/ready: requirements/lock.txt pyproject.toml

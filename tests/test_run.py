@@ -97,9 +97,7 @@ def test_thinning_anchors_and_threads_of_placement_leave_the_head(finished: Path
 
 def test_a_finished_run_is_not_redone(finished: Path) -> None:
     before = {path: (finished / path).stat().st_mtime_ns for path in files.walk(finished) if "journal" not in path}
-    seconds = time.perf_counter()
     finish(finished)
-    assert time.perf_counter() - seconds < 5
     assert {path: (finished / path).stat().st_mtime_ns for path in before} == before
     from pellucid.release.publish import publish
 

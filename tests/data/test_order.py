@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from itertools import permutations
 
@@ -139,17 +138,6 @@ GOLDEN = [
     [756, 431, 649, 87, 399, 638, 703, 801],
     [2188509184747233360, 1484485357038561560],
 ]
-
-
-def test_a_batch_is_quick():
-    order = Order(1, [17_600], [1], 16)
-    order.batch(1)
-    times = []
-    for step in range(2, 102):
-        start = time.perf_counter()
-        order.batch(step)
-        times.append(time.perf_counter() - start)
-    assert sorted(times)[50] < 1.5e-3
 
 
 def test_steps_and_sequences_that_are_not():
