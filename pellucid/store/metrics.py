@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pellucid.errors import FormatInvalid
@@ -70,13 +69,15 @@ class Metrics:
 
     def forget_after(self, step: int) -> None:
         """Remove the rows of later steps: they will be made again. A joined table becomes a part."""
+        from pyarrow import compute  # Slow to import, and no reader needs it.
+
         for name in TABLES:
             whole = self.folder / f"{name}.parquet"
             if whole.exists():
                 read = list(rows(self.folder.parent, name, steps=(0, step)))
                 kept = pa.Table.from_batches(read, TABLES[name]) if read else TABLES[name].empty_table()
                 files.remove_folder(self.folder / name)
-                self.write_part(max(step, 0), {name: kept.filter(pc.field("step") <= step)})
+                self.write_part(max(step, 0), {name: kept.filter(compute.field("step") <= step)})
                 whole.unlink()
             for path, last in _parts(self.folder / name):
                 if last > step:
