@@ -85,17 +85,22 @@ def _welcome() -> None:
 
         about = status(HERE)
         print_status(about)
-        last = about["steps_done"]
-        ways = ("pellucid verify", f"pellucid audit --step {last}", f"pellucid show step {last}")
-        print(
-            "\nNext:\n  "
-            + "\n  ".join(ways if about["finished"] else ("pellucid run", *ways[1:][: 2 * bool(last)], *[]))
-        )
+        print("\nNext:\n  " + "\n  ".join(_next_commands(about)))
         return
     print("Pellucid trains language models in the open. Begin with:\n")
     print("  pellucid demo                         the whole job on a small corpus, in a few minutes")
     print("  pellucid new mymodel --data PATH      a recipe for your own texts; then: pellucid run mymodel")
     print("  pellucid verify RELEASE               check somebody else's")
+
+
+def _next_commands(about: dict[str, Any]) -> list[str]:
+    """Three commands that make sense where a run stands."""
+    last = about["steps_done"]
+    if about["finished"]:
+        sealed = "pellucid verify" if about["sealed"] else "pellucid publish"
+        return [sealed, f"pellucid audit --step {last}", f"pellucid show step {last}"]
+    looks = [f"pellucid show step {last}", f"pellucid sample --step {last}"]
+    return ["pellucid run", *(looks if last else ["pellucid status", "pellucid run --help"])]
 
 
 @app.command()

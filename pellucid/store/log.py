@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,8 +45,7 @@ class Log:
         with files.named_errors(self.path):
             try:
                 if os.write(self._file, line) != len(line):
-                    os.write(self._file, b"")  # A short write means a full disk; ask for its error.
-                    raise OSError(28, "short write")
+                    raise OSError(errno.ENOSPC, "only a part of the entry was written")
             except OSError:
                 os.ftruncate(self._file, size)
                 raise
