@@ -20,6 +20,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python bench/logits.py demo
+	$(BIN)/python bench/verify.py demo
 	$(BIN)/python bench/flips.py demo
 	$(BIN)/python bench/kills.py
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.recipe import Model
-from pellucid.store import files, layout
+from pellucid.store import files
 
 WEIGHTS = "model.safetensors"
 
@@ -71,11 +71,3 @@ def write_checkpoint(
     files.write_bytes(target / "tokenizer.json", (tokenizer / "tokenizer.json").read_bytes())
     if weights != target / WEIGHTS:
         files.link_or_copy(weights, target / WEIGHTS)
-
-
-def stored_weights(folder: Path, step: int) -> Path | None:
-    """Where a step's weights already lie, as an anchor or as a checkpoint."""
-    for place in (layout.anchor(folder, step), layout.checkpoint(folder, step)):
-        if (place / WEIGHTS).is_file():
-            return place / WEIGHTS
-    return None

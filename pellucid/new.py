@@ -8,7 +8,7 @@ from typing import NamedTuple
 import tomlkit
 
 from pellucid.data.sources import guess
-from pellucid.errors import CommandInvalid, FolderTaken
+from pellucid.errors import CommandInvalid
 from pellucid.recipe import FILE, parse, with_settings
 from pellucid.store import files
 
@@ -44,8 +44,7 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> None
     """Make a run folder with a recipe. Raises FolderTaken, CommandInvalid, and what a recipe raises."""
     if preset not in PRESETS:
         raise CommandInvalid(verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}")
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FolderTaken(path=folder, found="a run" if (folder / FILE).exists() else "something else")
+    files.require_free(folder, "a run" if (folder / FILE).exists() else "something else")
     content = with_settings(recipe_text(folder, data, PRESETS[preset]).encode(), settings, folder / FILE)
     parse(content, folder / FILE)
     with files.named_errors(folder):

@@ -73,7 +73,7 @@ class Ledger:
             digest, n = self._log.append(body), self._log.count - 1
         else:
             entry, self._next = self._next, next(self._existing, None)
-            _compare(entry.body, body)
+            compare(entry.body, body)
             digest, n = entry.digest, entry.n
         if body["kind"] in ("genesis", "step"):
             self.place = (n, digest)
@@ -85,7 +85,7 @@ class Ledger:
         self._log.close()
 
 
-def _compare(recorded: dict[str, Any], found: dict[str, Any]) -> None:
+def compare(recorded: dict[str, Any], found: dict[str, Any]) -> None:
     """Raises LedgerDiffers with the first field that is not as recorded."""
     for field in dict.fromkeys([*found, *recorded]):
         if field not in ("prev", "n") and recorded.get(field) != found.get(field):
@@ -120,13 +120,14 @@ class Recorder:
         self._roots = tensors.state_roots(0, groups)
         self._ledger.put(genesis_of(self.recipe, self.identity, self._roots))
 
-    def step(self, stepped: Stepped, groups: Groups) -> None:
-        """One step: its ledger entry and its rows."""
+    def step(self, stepped: Stepped, groups: Groups) -> float:
+        """One step: its ledger entry and its rows. Returns its loss in nats per token."""
         self._step = stepped.batch.step
         self._roots = tensors.state_roots(self._step, groups)
         segments = segments_of(stepped.batch, stepped.losses_BT)
         self._ledger.put(step_entry(stepped, segments, self._roots, self.recipe, self.identity))
         self._add_rows(stepped, segments)
+        return loss_of(segments)
 
     def validation(self, validated: Validated) -> None:
         self._ledger.put(entries.validation(validated.step, validated.sources))
@@ -146,7 +147,8 @@ class Recorder:
                 entries.checkpoint(step, roots.weights.hex(), self.identity.tokenizer, self.identity.config)
             )
         if checkpoint or anchor:
-            copies = {group: {name: array.copy() for name, array in g.items()} for group, g in groups.items()}
+            wanted = groups if anchor else {"weights": groups["weights"]}
+            copies = {group: {name: array.copy() for name, array in g.items()} for group, g in wanted.items()}
             about, rows = self._about(), self._metrics.take()
             self._writer.put(lambda: self._write(step, copies, about, rows, checkpoint, anchor))
 
@@ -282,14 +284,12 @@ def loss_of(segments: list[Segment]) -> float:
 
 
 def write_checkpoint(folder: Path, target: Path, groups: Groups, about: dict[str, Any], config: dict[str, Any]) -> None:
-    """A complete Hugging Face folder; the weights are linked where they are stored already."""
+    """A complete Hugging Face folder of a step; folder is the run, whose tokenizer it takes."""
     identity = {key: value for key, value in about.items() if key != "tensors"}
-    stored = huggingface.stored_weights(folder, about["step"])
     with files.whole_folder(target) as partial:
-        if stored is None or stored.parent == target:
-            tensors.write(partial / anchors.WEIGHTS, groups["weights"], anchors.weights_metadata(about))
-            stored = partial / anchors.WEIGHTS
-        huggingface.write_checkpoint(partial, stored, folder / layout.TOKENIZER, config, identity)
+        weights = partial / anchors.WEIGHTS
+        tensors.write(weights, groups["weights"], anchors.weights_metadata(about))
+        huggingface.write_checkpoint(partial, weights, folder / layout.TOKENIZER, config, identity)
 
 
 class Writer:

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pellucid import huggingface
 from pellucid.data import documents, shards, sources, tokenizer
-from pellucid.errors import PellucidError, RecipeChanged, RunMissing, StageUnknown, Stopped
+from pellucid.errors import NotTrained, PellucidError, RecipeChanged, RunMissing, StageUnknown, Stopped
 from pellucid.journal import Journal
 from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
 from pellucid.store import files, layout
+from pellucid.store.ledger import LedgerFile
 
 if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
     from pellucid.recorder import Recorder
@@ -42,6 +43,8 @@ def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
     if not (folder / FILE).is_file():
         raise RunMissing(path=folder)
     recipe = load_recipe(folder)
+    if _finished(folder, recipe):
+        return  # Without an entry in the journal, which would break the seal of a release.
     with files.locked(folder), Journal(folder) as journal:
         removed = files.remove_partial(folder)
         journal.start()
@@ -52,6 +55,16 @@ def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
         except PellucidError as error:
             journal.note("stop", error=error.name, detail=error)
             raise
+
+
+def _finished(folder: Path, recipe: Recipe) -> bool:
+    """Whether this very recipe has been run to its end, the final checkpoint included."""
+    try:
+        ledger = LedgerFile(folder)
+    except NotTrained:
+        return False
+    same = ledger.genesis["recipe"] == recipe.digest().hex()
+    return same and ledger.ended and (folder / huggingface.WEIGHTS).is_file()
 
 
 def change_recipe(folder: Path, settings: list[str]) -> None:
@@ -82,22 +95,21 @@ def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, on
 
 
 def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> bool:
-    """The stage "train", from where it stands; whether there was anything to do."""
-    from pellucid.recorder import Recorder, loss_of, segments_of
+    """The stage "train", from where it stands. Always True: a finished run does not come here."""
+    from pellucid.recorder import Recorder
     from pellucid.replay import inputs as replay_inputs
+    from pellucid.replay.materialise import nearest
     from pellucid.train import loop
 
     inputs = replay_inputs.load(folder, recipe)
-    if inputs.ledger and inputs.ledger.ended and (folder / huggingface.WEIGHTS).is_file():
-        return False
-    after = _last_anchor(folder, inputs.ledger.steps_done) if inputs.ledger else None
+    # Of a step that the ledger has: a power cut may take its tail.
+    after = nearest(inputs, inputs.ledger.steps_done) if inputs.ledger else None
     with Recorder(folder, recipe, inputs.identity, after) as record, _stop_signals() as stop:
         if record.torn:
             journal.note("repair", removed=f"{record.torn} bytes of an unfinished ledger entry")
         state = _begin(inputs, after, record, journal, watcher)
         for stepped in loop.steps(state, recipe, inputs.shards, recipe.train.steps):
-            record.step(stepped, state.groups())
-            loss = loss_of(segments_of(stepped.batch, stepped.losses_BT))
+            loss = record.step(stepped, state.groups())
             watcher.step(state.step, loss, stepped.losses_BT.size / stepped.seconds, stepped.lr)
             if recipe.scheduled(recipe.validation.every, state.step):
                 _validate(state, inputs, record, watcher)
@@ -134,12 +146,6 @@ def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) 
     validated = loop.validate(state, inputs.recipe, inputs.shards)
     record.validation(validated)
     watcher.validation(validated.step, validated.sources)
-
-
-def _last_anchor(folder: Path, recorded: int) -> int | None:
-    """The last anchor of a step that the ledger has: a ledger may lose its tail to a power cut."""
-    stored = [step for step in layout.steps_in(folder / layout.ANCHORS) if step <= recorded]
-    return stored[-1] if stored else None
 
 
 def _finish(folder: Path, recipe: Recipe, config: dict[str, Any]) -> None:

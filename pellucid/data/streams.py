@@ -128,6 +128,15 @@ class Stream:
         more_indices, more_firsts = self.documents_between(end, stop)
         return np.concatenate([indices, more_indices]), np.concatenate([firsts, more_firsts])
 
+    def documents_at(self, start: int, stop: int) -> np.ndarray:
+        """The document index of every position in [start, stop), int64."""
+        indices, firsts = self.documents_between(start, stop)
+        if len(indices) == 1:
+            return np.full(stop - start, indices[0])
+        bounds = np.append(firsts, stop)
+        bounds[0] = start  # Where it began before.
+        return np.repeat(indices, np.diff(bounds))
+
     def document_of(self, position: int) -> tuple[int, int]:
         """(document index, which of the document's tokens) of a stream position."""
         self.read(position, position + 1)
@@ -227,12 +236,7 @@ class Shards:
         out = np.empty((len(sequences), self.context + 1), dtype=np.int64)
         for row, sequence in enumerate(sequences):
             stream, start = self._place(int(sequence))
-            indices, firsts = stream.documents_between(start, start + self.context + 1)
-            begin = 0
-            for document, first in zip(indices.tolist(), [*firsts[1:].tolist(), None], strict=True):
-                end = None if first is None else first - start
-                out[row, begin:end] = document
-                begin = end
+            out[row] = stream.documents_at(start, start + self.context + 1)
         return out
 
     def source_of(self, sequence: int) -> str:

@@ -7,7 +7,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import FolderTaken, NotFinished
+from pellucid.errors import NotFinished
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
 from pellucid.store import files, layout
@@ -20,8 +20,8 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     Returns what was sealed. Raises NotFinished, NotTrained, RunBusy, FolderTaken, DiskFull.
     """
     recipe = load_recipe(folder)
-    if to is not None and to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise FolderTaken(path=to, found="something")
+    if to is not None:
+        files.require_free(to)
     with files.locked(folder):
         ledger = LedgerFile(folder)
         if not ledger.ended or not (folder / "model.safetensors").is_file():

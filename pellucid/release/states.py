@@ -21,7 +21,6 @@ class States:
     def __init__(self, folder: Path) -> None:
         self._folder, self._ledger = folder, LedgerFile(folder)
         recipe = load_recipe(folder)
-        self._step_tokens = recipe.train.batch * recipe.model.context
         self._tokenizer = folder / layout.TOKENIZER
         about = files.read_json(self._tokenizer / "manifest.json")
         self._digest = about["digest"]
@@ -85,7 +84,7 @@ class States:
 
     def _about(self, entry: dict[str, Any], roots: entries.StateRoots) -> dict[str, Any]:
         step = entry.get("step", 0)
-        return anchors.about(step, step * self._step_tokens, entry["n"], chain.digest_of_body(entry), roots)
+        return anchors.about(step, int(entry.get("tokens", "0")), entry["n"], chain.digest_of_body(entry), roots)
 
     def _checkpoint(self, step: int, where: str, recorded: str) -> Iterator[Problem]:
         place, entry = self._folder / where, self._ledger.step(step)
@@ -109,7 +108,12 @@ class States:
     def _identity(self, entry: dict[str, Any]) -> dict[str, Any]:
         step = entry.get("step", 0)
         return anchors.identity(
-            step, step * self._step_tokens, entry["n"], chain.digest_of_body(entry), entry["weights"], entry["state"]
+            step,
+            int(entry.get("tokens", "0")),
+            entry["n"],
+            chain.digest_of_body(entry),
+            entry["weights"],
+            entry["state"],
         )
 
 

@@ -12,7 +12,7 @@ from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, anchored_state, nearest, replay
 from pellucid.store import anchors, layout
 from pellucid.train import loop
-from pellucid.train.state import State, initial
+from pellucid.train.state import State
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +42,21 @@ def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
         raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {ledger.steps_done}")
     started = time.perf_counter()
     expected = ledger.step(step)["state"]
-    start = nearest(inputs, step - 1) if step else None
     try:
-        state = initial(inputs.recipe, inputs.vocabulary) if step == 0 else anchored_state(inputs, start)
+        state = anchored_state(inputs, nearest(inputs, step - 1))
     except StateDiffers as error:
         return Finding(step, expected, "", time.perf_counter() - started, 0, (str(error),))
     first, problems = state.step, []
+    actual = expected if step == 0 else ""  # The initial state has just been held against the genesis.
     for replayed in replay(inputs, state, step):
-        wrong = replayed.differing()
+        actual, wrong = replayed.found["state"], replayed.differing()
         if wrong:
             problems.append(_difference(state.step, wrong, replayed.found, replayed.recorded))
         watch(state.step - first, step - first)
         if "state" in wrong:
             break  # Everything after it follows from another state.
-    actual = state.roots().state.hex()
-    if step == 0 and actual != expected:
-        problems.append("the initial state is not what the recipe's seed gives")
     if not problems:
-        problems += _check_here(inputs, state)
+        problems += _check_here(inputs, state, actual)
     return Finding(step, expected, actual, time.perf_counter() - started, state.step - first, tuple(problems))
 
 
@@ -69,7 +66,7 @@ def _difference(step: int, wrong: list[str], found: dict[str, Any], recorded: di
     return f"step {step}: {shown}{more}"
 
 
-def _check_here(inputs: Inputs, state: State) -> list[str]:
+def _check_here(inputs: Inputs, state: State, root: str) -> list[str]:
     """What else is claimed of this very step: its validation, its anchor."""
     problems, recipe, step = [], inputs.recipe, state.step
     if recipe.scheduled(recipe.validation.every, step):
@@ -80,7 +77,7 @@ def _check_here(inputs: Inputs, state: State) -> list[str]:
                 problems.append(f"step {step}: validation is {found['sources']}, recorded {body['sources']}")
     if step in layout.steps_in(inputs.folder / layout.ANCHORS):
         try:
-            anchors.check(inputs.folder, step, state.roots().state.hex())
+            anchors.check(inputs.folder, step, root)
         except StateDiffers as error:
             problems.append(str(error))
     return problems

@@ -12,7 +12,7 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from pellucid.errors import DiskFull, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+from pellucid.errors import DiskFull, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
 
 TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -167,6 +167,12 @@ def _encodable(text: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def require_free(folder: Path, found: str = "something") -> None:
+    """Raises FolderTaken unless the folder is new or empty."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FolderTaken(path=folder, found=found)
 
 
 def walk(folder: Path) -> list[str]:

@@ -64,15 +64,8 @@ def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterato
             if number and width:
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
                 tokens = np.stack([stream.read(*span) for span in spans])
-                documents = np.stack([_documents(stream, *span) for span in spans])
+                documents = np.stack([stream.documents_at(*span) for span in spans])
                 yield from token_losses(state.model, tokens, documents, recipe).flatten().tolist()
-
-
-def _documents(stream: Stream, start: int, stop: int) -> np.ndarray:
-    """The document of every stream position in [start, stop), int64."""
-    indices, firsts = stream.documents_between(start, stop)
-    bounds = np.append(np.maximum(firsts, start), stop)
-    return np.repeat(indices, np.diff(bounds))
 
 
 def configure(recipe: Recipe, threads: int) -> None:
