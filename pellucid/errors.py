@@ -146,6 +146,26 @@ class StackDiffers(MachineError):
     an equal stack: replay it there, or install what differs ({detail})."""
 
 
+class KernelsMissing(MachineError):
+    """Portable arithmetic needs our C kernels, and they were not built when pellucid was installed ({detail}).
+    Install a C compiler (Debian: apt install gcc) and install pellucid again, or use train.arithmetic = "native"."""
+
+
+class KernelsWrong(MachineError):
+    """The kernels for {isa} do not give the golden bits of arithmetic portable 1 (operation: {operation}). Nothing
+    computed with them may be recorded. Build them again without CFLAGS of your own, or set PELLUCID_ISA=scalar;
+    if it stays, the compiler or the CPU is at fault: please report it."""
+
+
+class MachineLacks(MachineError):
+    """{variable} asks for {name!r}, which this machine or this build does not have. Known are {known}; unset it to take
+    the best here, {best}."""
+
+
+class TensorUnfit(PellucidError):
+    """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the calling program."""
+
+
 class Stopped(MachineError):
     """Stopped by {signal} at step {step}, whose state is stored. Continue with: pellucid run {path}"""
 

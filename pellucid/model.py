@@ -1,133 +1,128 @@
 """A decoder of the Llama family, with Hugging Face's tensor names, so that its weights are a checkpoint.
 
-Shapes: B sequences, T positions, D width, H heads, K key-value heads, C width of a head, V vocabulary.
-Sources: RMSNorm (arXiv:1910.07467), rotary embedding (arXiv:2104.09864), SwiGLU (arXiv:2002.05202),
-grouped-query attention (arXiv:2305.13245); the whole (arXiv:2302.13971).
+It is written once over the operations of `pellucid/operations`, which exist for each arithmetic.
+
+Shapes: B sequences, T positions, D width, H heads, K key-value heads, C width of a head, F width of the
+MLP, V vocabulary. Sources: RMSNorm (arXiv:1910.07467), rotary embedding (arXiv:2104.09864), SwiGLU
+(arXiv:2002.05202), grouped-query attention (arXiv:2305.13245); the whole (arXiv:2302.13971).
 """
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pellucid.recipe import Model
 
 
-class RMSNorm(nn.Module):
-    def __init__(self, width: int, epsilon: float) -> None:
-        super().__init__()
-        self.weight = nn.Parameter(torch.ones(width))
-        self.epsilon = epsilon
+def matrix(outputs: int, inputs: int) -> nn.Module:
+    """A weight alone, under the name that Hugging Face gives it."""
+    holder = nn.Module()
+    holder.weight = nn.Parameter(torch.empty(outputs, inputs))
+    return holder
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return F.rms_norm(x_BTD, self.weight.shape, self.weight, self.epsilon)
+
+def vector(width: int) -> nn.Module:
+    holder = nn.Module()
+    holder.weight = nn.Parameter(torch.empty(width))
+    return holder
 
 
 class Attention(nn.Module):
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.heads, self.kv_heads, self.head_width = shape.heads, shape.kv_heads, shape.width // shape.heads
+        self.head_width = shape.width // shape.heads
         kv_width = shape.kv_heads * self.head_width
-        self.q_proj = nn.Linear(shape.width, shape.width, bias=False)
-        self.k_proj = nn.Linear(shape.width, kv_width, bias=False)
-        self.v_proj = nn.Linear(shape.width, kv_width, bias=False)
-        self.o_proj = nn.Linear(shape.width, shape.width, bias=False)
+        self.q_proj, self.o_proj = matrix(shape.width, shape.width), matrix(shape.width, shape.width)
+        self.k_proj, self.v_proj = matrix(kv_width, shape.width), matrix(kv_width, shape.width)
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], mask_BTT: Tensor | None) -> Tensor:
-        B, T, D = x_BTD.shape
-        q_BHTC = self.q_proj(x_BTD).view(B, T, self.heads, self.head_width).transpose(1, 2)
-        k_BKTC = self.k_proj(x_BTD).view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
-        v_BKTC = self.v_proj(x_BTD).view(B, T, self.kv_heads, self.head_width).transpose(1, 2)
-        q_BHTC, k_BKTC = rotate(q_BHTC, rotary), rotate(k_BKTC, rotary)
-        out_BHTC = F.scaled_dot_product_attention(
-            q_BHTC,
-            k_BKTC,
-            v_BKTC,
-            attn_mask=None if mask_BTT is None else mask_BTT[:, None],
-            is_causal=mask_BTT is None,
-            enable_gqa=self.heads != self.kv_heads,
-        )
-        return self.o_proj(out_BHTC.transpose(1, 2).reshape(B, T, D))
-
-
-def rotate(x_BHTC: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
-    """Turn each pair (i, i + C/2) of a head by its position's angle, as Hugging Face pairs them."""
-    cos_TC, sin_TC = rotary
-    low, high = x_BHTC.chunk(2, dim=-1)
-    return x_BHTC * cos_TC + torch.cat((-high, low), dim=-1) * sin_TC
+    def forward(
+        self, ops: ModuleType, x_BTD: Tensor, past_BTD: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
+    ) -> Tensor:
+        projected = ops.linears(x_BTD, self.q_proj.weight, self.k_proj.weight, self.v_proj.weight)
+        q_BTHC, k_BTKC, v_BTKC = (one.unflatten(-1, (-1, self.head_width)) for one in projected)
+        out_BTHC = ops.attention(q_BTHC, k_BTKC, v_BTKC, rotary, first_BT)
+        return ops.linear_add(out_BTHC.flatten(2), self.o_proj.weight, past_BTD)
 
 
 class MLP(nn.Module):
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.gate_proj = nn.Linear(shape.width, shape.mlp_width, bias=False)
-        self.up_proj = nn.Linear(shape.width, shape.mlp_width, bias=False)
-        self.down_proj = nn.Linear(shape.mlp_width, shape.width, bias=False)
+        self.gate_proj, self.up_proj = matrix(shape.mlp_width, shape.width), matrix(shape.mlp_width, shape.width)
+        self.down_proj = matrix(shape.width, shape.mlp_width)
 
-    def forward(self, x_BTD: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x_BTD)) * self.up_proj(x_BTD))
+    def forward(self, ops: ModuleType, x_BTD: Tensor, past_BTD: Tensor) -> Tensor:
+        gate_BTF, up_BTF = ops.linears(x_BTD, self.gate_proj.weight, self.up_proj.weight)
+        return ops.linear_add(ops.swiglu(gate_BTF, up_BTF), self.down_proj.weight, past_BTD)
 
 
 class Layer(nn.Module):
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.input_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
-        self.self_attn = Attention(shape)
-        self.post_attention_layernorm = RMSNorm(shape.width, shape.norm_epsilon)
-        self.mlp = MLP(shape)
+        self.epsilon = shape.norm_epsilon
+        self.input_layernorm, self.post_attention_layernorm = vector(shape.width), vector(shape.width)
+        self.self_attn, self.mlp = Attention(shape), MLP(shape)
 
-    def forward(self, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], mask_BTT: Tensor | None) -> Tensor:
-        x_BTD = x_BTD + self.self_attn(self.input_layernorm(x_BTD), rotary, mask_BTT)
-        return x_BTD + self.mlp(self.post_attention_layernorm(x_BTD))
+    def forward(
+        self, ops: ModuleType, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
+    ) -> Tensor:
+        past_BTD, y_BTD = ops.norm(x_BTD, self.input_layernorm.weight, self.epsilon)
+        x_BTD = self.self_attn(ops, y_BTD, past_BTD, rotary, first_BT)
+        past_BTD, y_BTD = ops.norm(x_BTD, self.post_attention_layernorm.weight, self.epsilon)
+        return self.mlp(ops, y_BTD, past_BTD)
 
 
 class Body(nn.Module):
     def __init__(self, shape: Model, vocabulary: int) -> None:
         super().__init__()
-        self.embed_tokens = nn.Embedding(vocabulary, shape.width)
+        self.embed_tokens = matrix(vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.norm = RMSNorm(shape.width, shape.norm_epsilon)
+        self.norm = vector(shape.width)
 
 
 class Decoder(nn.Module):
     """The whole model. Its parameters hold whatever memory held: train/state.py gives them values."""
 
-    cos_TC: Tensor  # Of every position's angles; not part of a checkpoint.
-    sin_TC: Tensor
+    cos: Tensor  # Of every position's angles, as the operations want them; not part of a checkpoint.
+    sin: Tensor
 
-    def __init__(self, shape: Model, vocabulary: int) -> None:
+    def __init__(self, shape: Model, vocabulary: int, ops: ModuleType) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.ops = shape, ops
         self.model = Body(shape, vocabulary)
-        self.lm_head = None if shape.tied else nn.Linear(shape.width, vocabulary, bias=False)
-        half = torch.arange(0, shape.width // shape.heads, 2, dtype=torch.float32)
-        frequencies = 1.0 / shape.rope_theta ** (half / (shape.width // shape.heads))
-        angles_TC = torch.outer(torch.arange(shape.context, dtype=torch.float32), frequencies).repeat(1, 2)
-        self.register_buffer("cos_TC", angles_TC.cos(), persistent=False)
-        self.register_buffer("sin_TC", angles_TC.sin(), persistent=False)
+        self.lm_head = None if shape.tied else matrix(vocabulary, shape.width)
+        cos, sin = ops.rotary(shape.context, shape.width // shape.heads, shape.rope_theta)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
 
-    def forward(self, tokens_BT: Tensor, documents_BT: Tensor | None = None) -> Tensor:
-        """Logits of shape (B, T, V). documents_BT is read only where attention stays within documents."""
-        T = tokens_BT.shape[1]
-        rotary = (self.cos_TC[:T], self.sin_TC[:T])
-        mask_BTT = self._mask(documents_BT)
-        x_BTD = self.model.embed_tokens(tokens_BT)
+    @property
+    def device(self) -> torch.device:
+        return self.cos.device
+
+    def losses(
+        self, inputs_BT: Tensor, targets_BT: Tensor, weight: float, first_BT: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """The cross-entropy of every target in nats, (B, T), and their sum times weight, from which backward begins.
+
+        first_BT is the first position that each may attend to, int32; None: all before it.
+        """
+        embedding, head = self._ends()
+        return self.ops.loss(self._hidden(inputs_BT, embedding, first_BT), head, targets_BT, weight)
+
+    def forward(self, tokens_BT: Tensor, first_BT: Tensor | None = None) -> Tensor:
+        """Logits of shape (B, T, V)."""
+        embedding, head = self._ends()
+        return self.ops.linears(self._hidden(tokens_BT, embedding, first_BT), head)[0]
+
+    def _ends(self) -> tuple[Tensor, Tensor]:
+        """The embedding and the output projection."""
+        weight = self.model.embed_tokens.weight
+        return self.ops.share(weight) if self.lm_head is None else (weight, self.lm_head.weight)
+
+    def _hidden(self, tokens_BT: Tensor, embedding_VD: Tensor, first_BT: Tensor | None) -> Tensor:
+        x_BTD = self.ops.embed(tokens_BT, embedding_VD)
         for layer in self.model.layers:
-            x_BTD = layer(x_BTD, rotary, mask_BTT)
-        x_BTD = self.model.norm(x_BTD)
-        head = self.model.embed_tokens if self.lm_head is None else self.lm_head
-        return F.linear(x_BTD, head.weight)
-
-    def token_losses(self, inputs_BT: Tensor, targets_BT: Tensor, documents_BT: Tensor | None) -> Tensor:
-        """The cross-entropy of every target in nats, shape (B, T), float32."""
-        logits_BTV = self(inputs_BT, documents_BT)
-        losses = F.cross_entropy(logits_BTV.flatten(0, 1).float(), targets_BT.flatten(), reduction="none")
-        return losses.view_as(targets_BT)
-
-    def _mask(self, documents_BT: Tensor | None) -> Tensor | None:
-        if self.shape.attention == "across" or documents_BT is None:
-            return None
-        T = documents_BT.shape[1]
-        causal_TT = torch.ones(T, T, dtype=torch.bool, device=documents_BT.device).tril()
-        return causal_TT & (documents_BT[:, :, None] == documents_BT[:, None, :])
+            x_BTD = layer(self.ops, x_BTD, (self.cos, self.sin), first_BT)
+        return self.ops.norm(x_BTD, self.model.norm.weight, self.shape.norm_epsilon)[1]

@@ -121,8 +121,8 @@ tied = true                  # Input and output embeddings are one matrix.
 attention = "across"         # "within": a token attends only to its own document.
 
 [train]
-arithmetic = "native"        # PyTorch's own: equal bits on an equal stack.
-precision = "fp32"           # "bf16" on CUDA.
+arithmetic = "portable"      # The same bits on every CPU; "native": PyTorch's own, for GPUs and bf16.
+precision = "fp32"           # "bf16" on CUDA, with native arithmetic.
 steps = {steps}
 batch = {batch}              # Sequences a step.
 microbatch = {microbatch}    # Sequences a forward and backward pass.

@@ -110,7 +110,7 @@ class Model(Section):
 
 
 class Train(Section):
-    arithmetic: Literal["native"] = "native"
+    arithmetic: Literal["portable", "native"] = "portable"  # Our kernels, or PyTorch's own.
     precision: Literal["fp32", "bf16"] = "fp32"
     steps: Count = 200
     batch: Count = 16  # Sequences per step.
@@ -183,6 +183,10 @@ class Recipe(Section):
                 f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards of uint16; "
                 'set data.token_type = "uint32"'
             )
+        if self.train.arithmetic == "portable" and self.train.precision != "fp32":
+            raise ValueError('train.precision = "bf16" needs train.arithmetic = "native"')
+        if self.train.arithmetic == "portable" and self.placement.device != "cpu":
+            raise ValueError('placement.device = "cuda" needs train.arithmetic = "native"')
         if self.train.precision == "bf16" and self.placement.device == "cpu":
             raise ValueError('train.precision = "bf16" needs placement.device = "cuda"')
         return self

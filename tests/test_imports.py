@@ -19,6 +19,8 @@ ROOMS = [
     "recipe",
     "data",
     "huggingface",
+    "kernels",
+    "operations",
     "model",
     "train",
     "recorder",

@@ -35,7 +35,7 @@ def sample(
 @torch.no_grad()
 def _next(state: State, ids: list[int], temperature: float, top_k: int, draw: float) -> int:
     context = state.model.shape.context
-    inputs = torch.tensor([ids[-context:]], device=state.model.cos_TC.device)
+    inputs = torch.tensor([ids[-context:]], device=state.model.device)
     logits_V = state.model(inputs)[0, -1].double()
     if temperature == 0:
         return int(logits_V.argmax())

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid import huggingface
+from pellucid import huggingface, operations
 from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
 from pellucid.recipe import FILE, Recipe
@@ -14,7 +14,6 @@ from pellucid.record import entries
 from pellucid.recorder import Identity
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +32,32 @@ class Inputs:
 
 
 def load(folder: Path, recipe: Recipe) -> Inputs:
-    """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged."""
+    """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged, and
+    what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
     if not (folder / layout.DATA_MANIFEST).is_file():
         raise StageNotReady(stage="train", needs="shards", path=folder)
     data = files.read_json(folder / layout.DATA_MANIFEST)
     tokenizer = files.read_json(folder / layout.TOKENIZER / "manifest.json")
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
-    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or os.cpu_count() or 1
-    loop.configure(recipe, threads)
+    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or _cores()
+    ops, device = operations.of(recipe.train.arithmetic), recipe.placement.device
+    ops.configure(device, threads)
     identity = Identity(
         data=data["root"],
         tokenizer=tokenizer["digest"],
-        arithmetic=f"{recipe.train.arithmetic} 1",
-        stack=loop.stack(recipe, threads),
+        arithmetic=ops.NAME,
+        stack=ops.stack(device, threads),
         config=huggingface.architecture(recipe.model, tokenizer["vocabulary"], tokenizer["document_token"]),
     )
     if ledger:
         _check(folder, recipe, identity, ledger)
     return Inputs(folder, recipe, Shards.open(folder), tokenizer["vocabulary"], identity, ledger)
+
+
+def _cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _ledger(folder: Path) -> LedgerFile | None:

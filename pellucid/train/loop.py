@@ -10,7 +10,7 @@ import torch
 
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
-from pellucid.errors import DeviceMissing, NotFinite
+from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.state import State
@@ -65,23 +65,5 @@ def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterato
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
                 tokens = np.stack([stream.read(*span) for span in spans])
                 documents = np.stack([stream.documents_at(*span) for span in spans])
-                yield from token_losses(state.model, tokens, documents, recipe).flatten().tolist()
-
-
-def configure(recipe: Recipe, threads: int) -> None:
-    """Put torch into the mode in which an equal stack gives equal bits. Raises DeviceMissing."""
-    if recipe.placement.device == "cuda" and not torch.cuda.is_available():
-        raise DeviceMissing(device="cuda")
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(True)
-    # Filling fresh memory costs time and changes nothing: no operation here reads it unwritten.
-    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    torch.backends.cuda.matmul.allow_tf32 = False
-
-
-def stack(recipe: Recipe, threads: int) -> dict[str, str]:
-    """What native bits depend on besides the recipe and the data."""
-    if recipe.placement.device == "cuda":
-        return {"torch": torch.__version__, "device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
-    capability = torch.backends.cpu.get_cpu_capability()
-    return {"torch": torch.__version__, "device": "cpu", "cpu_capability": capability, "threads": str(threads)}
+                losses_bT, _ = token_losses(state.model, tokens, documents, recipe, weight=1.0)
+                yield from losses_bT.flatten().tolist()

@@ -1,30 +1,26 @@
-"""AdamW (arXiv:1711.05101) on native arithmetic: PyTorch's own, one fused pass over each tensor."""
+"""From gradients to new weights: the tree over microbatches, and AdamW (arXiv:1711.05101)."""
 
 from __future__ import annotations
+
+from types import ModuleType
 
 import torch
 from torch import nn
 
+from pellucid.operations.portable import AdamW
 from pellucid.recipe import Train
-
-# The state's group names and PyTorch's.
-MOMENTS = {"first_moment": "exp_avg", "second_moment": "exp_avg_sq"}
+from pellucid.train.state import State
 
 
-def adamw(model: nn.Module, train: Train) -> torch.optim.AdamW:
-    """Weight decay on matrices only; both moments exist, at zero, before the first step."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() > 1], "weight_decay": train.weight_decay},
-        {"params": [p for p in parameters if p.dim() == 1], "weight_decay": 0.0},
-    ]
-    optimizer = torch.optim.AdamW(groups, train.lr, (train.beta1, train.beta2), train.epsilon, fused=True)
-    for parameter in parameters:
-        optimizer.state[parameter] = {
-            "step": torch.zeros((), dtype=torch.float32, device=parameter.device),
-            **{key: torch.zeros_like(parameter) for key in MOMENTS.values()},
-        }
-    return optimizer
+def optimize(state: State, parameters: dict[str, nn.Parameter], train: Train, lr: float, clip: float) -> float:
+    """Move the weights and both moments of step state.step in place; returns the new weights' norm, float64.
+
+    clip is the factor on all gradients. Weight decay on matrices only.
+    """
+    how = AdamW(lr, train.beta1, train.beta2, train.epsilon, train.weight_decay, state.step, clip)
+    with torch.no_grad():
+        rows = [(p, p.grad, state.first_moment[name], state.second_moment[name]) for name, p in parameters.items()]
+        return state.model.ops.adamw(how, rows)
 
 
 class GradientTree:
@@ -34,14 +30,14 @@ class GradientTree:
     ceil(log2 n) + 1 sets of gradients.
     """
 
-    def __init__(self) -> None:
-        self._count = 0
+    def __init__(self, ops: ModuleType) -> None:
+        self._ops, self._count = ops, 0
         self._peaks: list[list[torch.Tensor]] = []
 
     def add(self, gradients: list[torch.Tensor]) -> None:
         carry, bits = gradients, self._count
         while bits & 1:
-            carry = _sum(self._peaks.pop(), carry)
+            carry = self._sum(self._peaks.pop(), carry)
             bits >>= 1
         self._peaks.append(carry)
         self._count += 1
@@ -49,11 +45,8 @@ class GradientTree:
     def total(self) -> list[torch.Tensor]:
         total = self._peaks.pop()
         while self._peaks:
-            total = _sum(self._peaks.pop(), total)
+            total = self._sum(self._peaks.pop(), total)
         return total
 
-
-def _sum(left: list[torch.Tensor], right: list[torch.Tensor]) -> list[torch.Tensor]:
-    for a, b in zip(left, right, strict=True):
-        a.add_(b)
-    return left
+    def _sum(self, left: list[torch.Tensor], right: list[torch.Tensor]) -> list[torch.Tensor]:
+        return [self._ops.add_into(a, b) for a, b in zip(left, right, strict=True)]

@@ -5,19 +5,18 @@ There is no random state to keep: every draw is a function of the seed and a cou
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 import torch
 
-from pellucid import philox
+from pellucid import operations, philox
 from pellucid.model import Decoder
 from pellucid.recipe import Recipe
 from pellucid.record.entries import StateRoots
 from pellucid.store import tensors
 from pellucid.train.events import Groups
-from pellucid.train.optimizer import MOMENTS, adamw
 
 
 @dataclass
@@ -26,16 +25,14 @@ class State:
 
     step: int
     model: Decoder
-    optimizer: torch.optim.AdamW
+    first_moment: dict[str, torch.Tensor]
+    second_moment: dict[str, torch.Tensor]
 
     def groups(self) -> Groups:
         """Views, not copies, of every tensor: {"weights" | "first_moment" | "second_moment": {name: array}}."""
-        groups: Groups = {"weights": {}, "first_moment": {}, "second_moment": {}}
-        for name, parameter in self.model.named_parameters():
-            groups["weights"][name] = _array(parameter)
-            for group, key in MOMENTS.items():
-                groups[group][name] = _array(self.optimizer.state[parameter][key])
-        return groups
+        weights = dict(self.model.named_parameters())
+        groups = {"weights": weights, "first_moment": self.first_moment, "second_moment": self.second_moment}
+        return {group: {name: _array(tensor) for name, tensor in of.items()} for group, of in groups.items()}
 
     def roots(self) -> StateRoots:
         """The digest of every tensor."""
@@ -51,7 +48,7 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
     state = _empty(recipe, vocabulary)
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
-            parameter.copy_(torch.from_numpy(initial_values(recipe, name, tuple(parameter.shape))))
+            parameter.copy_(initial_values(state.model.ops, recipe, name, tuple(parameter.shape)))
     return state
 
 
@@ -62,19 +59,19 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(torch.tensor(groups["weights"][name]))
-            memory = state.optimizer.state[parameter]
-            memory["step"].fill_(step)
-            for group, key in MOMENTS.items():
-                memory[key].copy_(torch.tensor(groups[group][name]))
+            state.first_moment[name].copy_(torch.tensor(groups["first_moment"][name]))
+            state.second_moment[name].copy_(torch.tensor(groups["second_moment"][name]))
     return state
 
 
 def _empty(recipe: Recipe, vocabulary: int) -> State:
-    model = Decoder(recipe.model, vocabulary).to(recipe.placement.device)
-    return State(0, model, adamw(model, recipe.train))
+    """Weights that hold whatever memory held, and both moments at zero."""
+    model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(recipe.placement.device)
+    moments = [{name: torch.zeros_like(p) for name, p in model.named_parameters()} for _ in range(2)]
+    return State(0, model, *moments)
 
 
-def initial_values(recipe: Recipe, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def initial_values(ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """The initial values of one tensor, keyed by its name; element i is draw i.
 
     Norm weights are one. Matrices are uniform with standard deviation initial_std, those that write
@@ -82,10 +79,7 @@ def initial_values(recipe: Recipe, name: str, shape: tuple[int, ...]) -> np.ndar
     exact draw and one rounding, where a normal one would need somebody's logarithm.
     """
     if len(shape) == 1:
-        return np.ones(shape, np.float32)
-    std = recipe.model.initial_std
-    if name.endswith(("o_proj.weight", "down_proj.weight")):
-        std = std / math.sqrt(2.0 * recipe.model.layers)
+        return torch.ones(shape)
+    into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
     key = philox.key_of(recipe.seed, f"initial {name}")
-    values = philox.uniform_signed(key, 0, math.prod(shape)) * (std * math.sqrt(3.0))
-    return values.astype(np.float32).reshape(shape)
+    return ops.initial_values(key, shape, recipe.model.initial_std, 2.0 * recipe.model.layers if into_stream else 0.0)

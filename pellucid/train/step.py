@@ -7,7 +7,6 @@ import time
 
 import numpy as np
 import torch
-from torch.nn.utils import clip_grad_norm_, get_total_norm
 
 from pellucid.errors import NotFinite
 from pellucid.model import Decoder
@@ -16,7 +15,7 @@ from pellucid.record import digests
 from pellucid.record.entries import Microbatch
 from pellucid.store import tensors
 from pellucid.train.events import Batch, Stepped
-from pellucid.train.optimizer import GradientTree
+from pellucid.train.optimizer import GradientTree, optimize
 from pellucid.train.schedule import learning_rate
 from pellucid.train.state import State
 
@@ -25,46 +24,54 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded."""
     started = time.perf_counter()
     model, parameters = state.model, list(state.model.parameters())
-    targets = batch.tokens_BS[:, 1:].size
+    weight = 1.0 / batch.tokens_BS[:, 1:].size  # Of each target's loss in what is minimised: their mean.
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
     # anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
     model.zero_grad(set_to_none=True)
-    tree, losses, microbatches = GradientTree(), [], []
+    tree, losses, microbatches = GradientTree(model.ops), [], []
     for tokens_bS, documents_bS in batch.microbatches(recipe.train.microbatch):
-        losses_bT = token_losses(model, tokens_bS, documents_bS, recipe)
-        (losses_bT.sum() / targets).backward()
-        losses.append(losses_bT.detach().cpu().numpy())
+        losses_bT, objective = token_losses(model, tokens_bS, documents_bS, recipe, weight)
+        objective.backward()
+        losses.append(losses_bT.cpu().numpy())
         microbatches.append(_microbatch(losses[-1], model, recipe))
         tree.add([parameter.grad for parameter in parameters if parameter.grad is not None])
         model.zero_grad(set_to_none=True)
 
     for parameter, gradient in zip(parameters, tree.total(), strict=True):
         parameter.grad = gradient
-    grad_norm = float(clip_grad_norm_(parameters, recipe.train.clip, foreach=True))
+    # Both norms are added in the order of the tensors' names.
+    ordered = dict(sorted(model.named_parameters(), key=lambda item: item[0].encode()))
+    grad_norm = model.ops.norm_of([parameter.grad for parameter in ordered.values()])
     _require_finite(state.step + 1, "the gradient norm", grad_norm)
 
-    lr = learning_rate(recipe.train, state.step + 1)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
-    state.optimizer.step()
     state.step += 1
-    weight_norm = float(get_total_norm([parameter.detach() for parameter in parameters], foreach=True))
+    lr = learning_rate(recipe.train, state.step)
+    clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
+    weight_norm = optimize(state, ordered, recipe.train, lr, clip)
     _require_finite(state.step, "the norm of the weights", weight_norm)
 
-    losses_BT = np.concatenate(losses)
     seconds = time.perf_counter() - started
-    return Stepped(batch, losses_BT, microbatches, lr, grad_norm, weight_norm, seconds)
+    return Stepped(batch, np.concatenate(losses), microbatches, lr, grad_norm, weight_norm, seconds)
 
 
-def token_losses(model: Decoder, tokens_BS: np.ndarray, documents_BS: np.ndarray, recipe: Recipe) -> torch.Tensor:
-    """The loss of every target, shape (B, T), float32, at the recipe's precision."""
-    device = model.cos_TC.device
-    tokens = torch.from_numpy(tokens_BS.astype(np.int64)).to(device)
+def token_losses(
+    model: Decoder, tokens_BS: np.ndarray, documents_BS: np.ndarray, recipe: Recipe, weight: float
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The loss of every target, (B, T), float32, at the recipe's precision; and their sum times weight."""
+    tokens = torch.from_numpy(tokens_BS.astype(np.int64)).to(model.device)
     within = recipe.model.attention == "within"
-    documents = torch.from_numpy(documents_BS[:, :-1].copy()).to(device) if within else None
-    with torch.autocast(device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"):
-        return model.token_losses(tokens[:, :-1], tokens[:, 1:], documents)
+    first_BT = torch.from_numpy(first_seen(documents_BS[:, :-1])).to(model.device) if within else None
+    with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"):
+        return model.losses(tokens[:, :-1], tokens[:, 1:], weight, first_BT)
+
+
+def first_seen(documents_BT: np.ndarray) -> np.ndarray:
+    """The first position of the document that each position lies in, shape (B, T), int32."""
+    begins_BT = np.ones(documents_BT.shape, bool)
+    begins_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
+    positions_BT = np.where(begins_BT, np.arange(documents_BT.shape[1], dtype=np.int32), np.int32(0))
+    return np.maximum.accumulate(positions_BT, axis=1)
 
 
 def _microbatch(losses_bT: np.ndarray, model: Decoder, recipe: Recipe) -> Microbatch:

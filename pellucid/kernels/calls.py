@@ -1,0 +1,242 @@
+"""One function for each kernel: tensors are checked, results allocated, and C called. Nothing is computed here.
+
+Tensors are float32 on the CPU without gaps, unless said otherwise; what is not raises TensorUnfit. Memory that
+runs out raises MemoryError. The orders of all sums are in docs/arithmetic.md, section 2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pellucid.errors import TensorUnfit
+from pellucid.kernels.library import kernels
+
+_INT64, _INT32, _FLOAT32 = torch.int64, torch.int32, torch.float32
+
+
+def _check(operation: str, dtype: torch.dtype = _FLOAT32, **tensors: tuple[Tensor, tuple[int, ...]]) -> None:
+    """Each tensor has the shape wanted, the dtype, no gaps, and lies in the CPU's memory."""
+    for name, (tensor, shape) in tensors.items():
+        fits = tensor.shape == shape and tensor.dtype == dtype and tensor.is_cpu and tensor.is_contiguous()
+        if not fits or tensor.layout != torch.strided:
+            found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device} with strides {_strides(tensor)}"
+            wanted = f"{dtype} {tuple(shape)} on the CPU without gaps"
+            raise TensorUnfit(operation=operation, name=name, found=found, wanted=wanted)
+
+
+def _strides(tensor: Tensor) -> object:
+    return tensor.stride() if tensor.layout == torch.strided else tensor.layout
+
+
+def _run(name: str, *arguments: int | float | None) -> None:
+    if getattr(kernels(), f"pellucid_{name}")(*arguments):
+        raise MemoryError(f"the kernel {name} could not have its working memory")
+
+
+def _matrix(name: str, x: Tensor) -> None:
+    if x.dim() != 2 or x.dtype != _FLOAT32 or not x.is_cpu or x.numel() == 0 or 1 not in x.stride():
+        found = f"{x.dtype} {tuple(x.shape)} on {x.device} with strides {_strides(x)}"
+        wanted = "a float32 matrix on the CPU whose rows or whose columns have no gaps"
+        raise TensorUnfit(operation="product", name=name, found=found, wanted=wanted)
+
+
+def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tensor:
+    """start + A·B, shape (M, N); A and B may be transposed views."""
+    _matrix("a", a_MK), _matrix("b", b_KN)
+    (M, K), (K2, N) = a_MK.shape, b_KN.shape
+    if K != K2:
+        raise TensorUnfit(operation="product", name="b", found=f"of {K2} rows", wanted=f"of {K} rows")
+    if start_MN is not None:
+        _check("product", start=(start_MN, (M, N)))
+    out_MN = torch.empty((M, N))
+    start = None if start_MN is None else start_MN.data_ptr()
+    a, b = (a_MK.data_ptr(), *a_MK.stride()), (b_KN.data_ptr(), *b_KN.stride())
+    _run("product", M, N, K, *a, *b, start, out_MN.data_ptr())
+    return out_MN
+
+
+def norm(x_MD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """RMSNorm (arXiv:1910.07467): the result, and the factor of every row, shape (M,)."""
+    M, D = x_MD.shape
+    _check("norm", x=(x_MD, (M, D)), w=(w_D, (D,)))
+    y_MD, r_M = torch.empty((M, D)), torch.empty(M)
+    _run("norm", M, D, x_MD.data_ptr(), w_D.data_ptr(), epsilon, y_MD.data_ptr(), r_M.data_ptr())
+    return y_MD, r_M
+
+
+def norm_backward(
+    x_MD: Tensor, w_D: Tensor, r_M: Tensor, dy_MD: Tensor, past_MD: Tensor | None
+) -> tuple[Tensor, Tensor]:
+    """dx, with the gradient added that came past the norm, and dw."""
+    M, D = x_MD.shape
+    past = dy_MD if past_MD is None else past_MD
+    _check("norm_backward", x=(x_MD, (M, D)), w=(w_D, (D,)), r=(r_M, (M,)), dy=(dy_MD, (M, D)), past=(past, (M, D)))
+    dx_MD, dw_D = torch.empty((M, D)), torch.empty(D)
+    pointers = [tensor.data_ptr() for tensor in (x_MD, w_D, r_M, dy_MD)]
+    _run("norm_backward", M, D, *pointers, None if past_MD is None else past.data_ptr(), dx_MD.data_ptr(), dw_D.data_ptr())
+    return dx_MD, dw_D
+
+
+def swiglu(a_MF: Tensor, u_MF: Tensor) -> Tensor:
+    """silu(a)·u (arXiv:2002.05202)."""
+    _check("swiglu", a=(a_MF, a_MF.shape), u=(u_MF, a_MF.shape))
+    h_MF = torch.empty(a_MF.shape)
+    _run("swiglu", a_MF.numel(), a_MF.data_ptr(), u_MF.data_ptr(), h_MF.data_ptr())
+    return h_MF
+
+
+def swiglu_backward(a_MF: Tensor, u_MF: Tensor, dh_MF: Tensor) -> tuple[Tensor, Tensor]:
+    _check("swiglu_backward", a=(a_MF, a_MF.shape), u=(u_MF, a_MF.shape), dh=(dh_MF, a_MF.shape))
+    da_MF, du_MF = torch.empty(a_MF.shape), torch.empty(a_MF.shape)
+    pointers = [tensor.data_ptr() for tensor in (a_MF, u_MF, dh_MF, da_MF, du_MF)]
+    _run("swiglu_backward", a_MF.numel(), *pointers)
+    return da_MF, du_MF
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where attention looks: cosines and sines of every position's angles, and the first key each query sees."""
+
+    cos_TH: Tensor  # H = half the width of a head.
+    sin_TH: Tensor
+    first_BT: Tensor  # int32: not descending within a sequence, and never after the query itself.
+
+
+def _attention_shape(operation: str, q: Tensor, k: Tensor, v: Tensor, places: Places) -> tuple[int, ...]:
+    B, T, H, C = q.shape
+    K = k.shape[2]
+    _check(operation, q=(q, (B, T, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
+    _check(operation, cos=(places.cos_TH, (T, C // 2)), sin=(places.sin_TH, (T, C // 2)))
+    _check(operation, _INT32, first=(places.first_BT, (B, T)))
+    if C % 2 or H % K:
+        found = f"{H} heads of {C}, {K} key-value heads"
+        wanted = "heads a multiple of the key-value heads, and of even width"
+        raise TensorUnfit(operation=operation, name="q", found=found, wanted=wanted)
+    first_BT = places.first_BT.numpy()
+    if (first_BT[:, 1:] < first_BT[:, :-1]).any() or (first_BT > range(T)).any() or (first_BT < 0).any():
+        wanted = "positions that do not descend and do not lie after the query"
+        raise TensorUnfit(operation=operation, name="first", found="otherwise", wanted=wanted)
+    return B, T, H, K, C
+
+
+def attention(q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
+    """Causal attention over rotated queries and keys: the result, and each query's maximum and 1 / sum, (B, H, T)."""
+    B, T, H, K, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
+    o_BTHC, m_BHT, g_BHT = torch.empty((B, T, H, C)), torch.empty((B, H, T)), torch.empty((B, H, T))
+    tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, o_BTHC, m_BHT, g_BHT)
+    _run("attention", *shape, *(tensor.data_ptr() for tensor in tensors))
+    return o_BTHC, m_BHT, g_BHT
+
+
+def attention_backward(
+    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places, forward: tuple[Tensor, ...], do_BTHC: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dq, dk, dv; forward is what attention returned."""
+    B, T, H, K, C = shape = _attention_shape("attention_backward", q_BTHC, k_BTKC, v_BTKC, places)
+    o_BTHC, m_BHT, g_BHT = forward
+    _check("attention_backward", o=(o_BTHC, (B, T, H, C)), do=(do_BTHC, (B, T, H, C)))
+    _check("attention_backward", m=(m_BHT, (B, H, T)), g=(g_BHT, (B, H, T)))
+    dq_BTHC, dk_BTKC, dv_BTKC = torch.empty((B, T, H, C)), torch.empty((B, T, K, C)), torch.empty((B, T, K, C))
+    tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, *forward, do_BTHC)
+    pointers = [tensor.data_ptr() for tensor in (*tensors, dq_BTHC, dk_BTKC, dv_BTKC)]
+    _run("attention_backward", *shape, *pointers)
+    return dq_BTHC, dk_BTKC, dv_BTKC
+
+
+def rotary_table(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the rotary embedding (arXiv:2104.09864), each of shape (positions, width / 2)."""
+    cos_TH, sin_TH = torch.empty((positions, width // 2)), torch.empty((positions, width // 2))
+    _run("rotary_table", positions, width, theta, cos_TH.data_ptr(), sin_TH.data_ptr())
+    return cos_TH, sin_TH
+
+
+def _check_ids(operation: str, name: str, ids_M: Tensor, vocabulary: int) -> None:
+    _check(operation, _INT64, **{name: (ids_M, (ids_M.numel(),))})
+    array = ids_M.numpy()
+    if array.size and not 0 <= array.min() <= array.max() < vocabulary:
+        found, wanted = f"from {array.min()} to {array.max()}", f"from 0 to {vocabulary - 1}"
+        raise TensorUnfit(operation=operation, name=name, found=found, wanted=wanted)
+
+
+def loss(
+    x_MD: Tensor, w_VD: Tensor, targets_M: Tensor, weight: float, gradients: bool
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Cross-entropy of every row in nats, shape (M,); dx and dw of their sum times weight. Logits are never held whole."""
+    (M, D), V = x_MD.shape, len(w_VD)
+    _check("loss", x=(x_MD, (M, D)), w=(w_VD, (V, D)))
+    _check_ids("loss", "targets", targets_M, V)
+    losses_M = torch.empty(M)
+    dx_MD, dw_VD = (torch.empty((M, D)), torch.empty((V, D))) if gradients else (None, None)
+    out = [None if tensor is None else tensor.data_ptr() for tensor in (losses_M, dx_MD, dw_VD)]
+    _run("loss", M, V, D, x_MD.data_ptr(), w_VD.data_ptr(), targets_M.data_ptr(), weight, *out)
+    return losses_M, dx_MD, dw_VD
+
+
+def embed(tokens_M: Tensor, e_VD: Tensor) -> Tensor:
+    M, (V, D) = tokens_M.numel(), e_VD.shape
+    _check("embed", e=(e_VD, (V, D)))
+    _check_ids("embed", "tokens", tokens_M, V)
+    x_MD = torch.empty((M, D))
+    _run("embed", M, D, tokens_M.data_ptr(), e_VD.data_ptr(), x_MD.data_ptr())
+    return x_MD
+
+
+def embed_backward(tokens_M: Tensor, dx_MD: Tensor, vocabulary: int) -> Tensor:
+    """The gradient of the embedding, shape (V, D)."""
+    M, D = dx_MD.shape
+    _check("embed_backward", dx=(dx_MD, (M, D)))
+    _check_ids("embed_backward", "tokens", tokens_M, vocabulary)
+    de_VD = torch.empty((vocabulary, D))
+    _run("embed_backward", M, vocabulary, D, tokens_M.data_ptr(), dx_MD.data_ptr(), de_VD.data_ptr())
+    return de_VD
+
+
+def add_into(a: Tensor, b: Tensor) -> Tensor:
+    """a becomes a + b."""
+    _check("add", a=(a, a.shape), b=(b, a.shape))
+    _run("add", a.numel(), a.data_ptr(), b.data_ptr(), a.data_ptr())
+    return a
+
+
+def norm_of(tensors: list[Tensor]) -> float:
+    """The Euclidean norm over all of them, float64."""
+    sums = torch.empty(len(tensors), dtype=torch.float64)
+    for index, tensor in enumerate(tensors):
+        _check("norm_of", x=(tensor, tensor.shape))
+        _run("sum_of_squares", tensor.numel(), tensor.data_ptr(), sums.data_ptr() + 8 * index)
+    return kernels().pellucid_norm_of(len(tensors), sums.data_ptr())
+
+
+@dataclass(frozen=True, slots=True)
+class AdamW:
+    """The constants of a step (arXiv:1711.05101). clip is the factor on gradients."""
+
+    lr: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    weight_decay: float  # Of matrices; tensors of one dimension have none.
+    step: int
+    clip: float
+
+
+def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
+    """Move every (weights, gradient, first moment, second moment) in place; returns the new weights' norm."""
+    sums = torch.empty(len(tensors), dtype=torch.float64)
+    for index, (p, g, m, v) in enumerate(tensors):
+        _check("adamw", p=(p, p.shape), g=(g, p.shape), m=(m, p.shape), v=(v, p.shape))
+        decay = how.weight_decay if p.dim() > 1 else 0.0
+        constants = (how.lr, how.beta1, how.beta2, how.epsilon, decay, how.step, how.clip)
+        pointers = [tensor.data_ptr() for tensor in (p, g, m, v)]
+        _run("adamw", p.numel(), *constants, *pointers, sums.data_ptr() + 8 * index)
+    return kernels().pellucid_norm_of(len(tensors), sums.data_ptr())
+
+
+def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
+    """Uniform values with the standard deviation std / sqrt(divisor_squared), draw by draw under a Philox key."""
+    out = torch.empty(shape)
+    _run("initial_values", key, 0, out.numel(), std, divisor_squared, out.data_ptr())
+    return out

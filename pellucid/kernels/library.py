@@ -1,0 +1,88 @@
+"""The C library: found, told its instruction set and threads, and tested before its first use."""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import os
+from pathlib import Path
+
+from pellucid.errors import KernelsMissing, KernelsWrong, MachineLacks
+
+FOLDER = Path(__file__).parent
+VARIABLE = "PELLUCID_ISA"
+KNOWN = ("avx512", "avx2", "neon", "scalar", "software")
+
+_LONG, _DOUBLE, _INT, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_int, ctypes.c_void_p
+# Of every function that returns whether it failed: one letter an argument.
+_LETTERS = {"n": _LONG, "d": _DOUBLE, "f": ctypes.c_float, "i": _INT, "p": _POINTER, "u": ctypes.c_uint64}
+_SIGNATURES = {
+    "product": "nnnpnnpnnpp",
+    "norm": "nnppfpp",
+    "norm_backward": "nnppppppp",
+    "swiglu": "nppp",
+    "swiglu_backward": "nppppp",
+    "attention": "nnnnnppppppppp",
+    "attention_backward": "nnnnnppppppppppppp",
+    "loss": "nnnpppdppp",
+    "embed": "nnppp",
+    "embed_backward": "nnnppp",
+    "add": "nppp",
+    "sum_of_squares": "npp",
+    "adamw": "ndddddndppppp",
+    "rotary_table": "nndpp",
+    "initial_values": "unnddp",
+}
+
+
+def load(path: Path | None = None) -> ctypes.CDLL:
+    """The shared object with its functions declared; nothing is started. Raises KernelsMissing."""
+    if path is None:
+        found = sorted(FOLDER.glob("_kernels*.so"))
+        if not found:
+            raise KernelsMissing(detail=f"there is no _kernels*.so in {FOLDER}")
+        path = found[0]
+    try:
+        library = ctypes.CDLL(str(path))
+    except OSError as error:
+        raise KernelsMissing(detail=error) from error
+    for name, letters in _SIGNATURES.items():
+        function = getattr(library, f"pellucid_{name}")
+        function.argtypes, function.restype = [_LETTERS[letter] for letter in letters], _INT
+    library.pellucid_best.restype = ctypes.c_char_p
+    library.pellucid_start.argtypes = [ctypes.c_char_p, _INT]
+    library.pellucid_self_test.argtypes, library.pellucid_self_test.restype = [_INT], ctypes.c_char_p
+    library.pellucid_norm_of.argtypes, library.pellucid_norm_of.restype = [_LONG, _POINTER], _DOUBLE
+    library.pellucid_function.argtypes = [_INT, _DOUBLE, _DOUBLE]
+    library.pellucid_function.restype = _DOUBLE
+    return library
+
+
+@functools.cache
+def kernels() -> ctypes.CDLL:
+    """The library, started with one thread and tested. Raises KernelsMissing, MachineLacks, KernelsWrong."""
+    library = load()
+    start(library, isa(library), 1)
+    wrong = library.pellucid_self_test(0)
+    if wrong is not None:
+        raise KernelsWrong(isa=isa(library), operation=wrong.decode())
+    return library
+
+
+def isa(library: ctypes.CDLL) -> str:
+    """The instruction set that is used: the one asked for, or the best this machine has."""
+    return os.environ.get(VARIABLE) or library.pellucid_best().decode()
+
+
+def start(library: ctypes.CDLL, name: str, threads: int) -> int:
+    """Take an instruction set and so many threads; returns how many there are. Raises MachineLacks."""
+    got = library.pellucid_start(name.encode(), threads)
+    if not got:
+        raise MachineLacks(variable=VARIABLE, name=name, known=", ".join(KNOWN), best=library.pellucid_best().decode())
+    return got
+
+
+def set_threads(threads: int) -> None:
+    """How many threads work from now on. No bit depends on it."""
+    library = kernels()
+    start(library, isa(library), threads)

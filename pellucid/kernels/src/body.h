@@ -1,0 +1,29 @@
+/* All operations for one instruction set: what isa_*.c compile. */
+
+#include <stdatomic.h>
+#include <stdlib.h>
+
+#include "kernels.h"
+#include "simd.h"
+
+#include "product.h"
+#include "rows.h"
+#include "attention.h"
+#include "update.h"
+
+const struct operations TABLE = {
+    .name = TABLE_NAME,
+    .product = product,
+    .norm = norm,
+    .norm_backward = norm_backward,
+    .swiglu = swiglu,
+    .swiglu_backward = swiglu_backward,
+    .attention = attention,
+    .attention_backward = attention_backward,
+    .loss = loss,
+    .embed = embed,
+    .embed_backward = embed_backward,
+    .add = add,
+    .sum_of_squares = sum_of_squares,
+    .adamw = adamw,
+};

@@ -1,0 +1,142 @@
+"""The operations on PyTorch's own arithmetic: any device, bf16 under autocast; equal bits on an equal stack."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.nn.utils import get_total_norm
+from torch.optim.adamw import adamw as torch_adamw
+
+from pellucid import philox
+from pellucid.errors import DeviceMissing
+from pellucid.kernels.calls import AdamW
+
+NAME = "native 1"
+
+
+def configure(device: str, threads: int) -> None:
+    """Put torch into the mode in which an equal stack gives equal bits. Raises DeviceMissing."""
+    if device == "cuda" and not torch.cuda.is_available():
+        raise DeviceMissing(device="cuda")
+    torch.set_num_threads(threads)
+    torch.use_deterministic_algorithms(True)
+    # Filling fresh memory costs time and changes nothing: no operation here reads it unwritten.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    torch.backends.cuda.matmul.allow_tf32 = False
+
+
+def stack(device: str, threads: int) -> dict[str, str]:
+    """What bits depend on besides the recipe and the data."""
+    if device == "cuda":
+        return {"torch": torch.__version__, "device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+    capability = torch.backends.cpu.get_cpu_capability()
+    return {"torch": torch.__version__, "device": "cpu", "cpu_capability": capability, "threads": str(threads)}
+
+
+def share(w: Tensor) -> tuple[Tensor, Tensor]:
+    return w, w
+
+
+def embed(tokens_BT: Tensor, e_VD: Tensor) -> Tensor:
+    return F.embedding(tokens_BT, e_VD)
+
+
+def norm(x_BTD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    return x_BTD, F.rms_norm(x_BTD, w_D.shape, w_D, epsilon)
+
+
+def linears(x_BTD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    return tuple(F.linear(x_BTD, w) for w in weights)
+
+
+def linear_add(x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
+    return past_BTD + F.linear(x_BTN, w_DN)
+
+
+def rotary(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
+    frequencies = 1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
+    angles_TC = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies).repeat(1, 2)
+    return angles_TC.cos(), angles_TC.sin()
+
+
+def _rotate(x_BHTC: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
+    """Turn each pair (i, i + C/2) of a head by its position's angle, as Hugging Face pairs them."""
+    cos_TC, sin_TC = rotary
+    low, high = x_BHTC.chunk(2, dim=-1)
+    return x_BHTC * cos_TC + torch.cat((-high, low), dim=-1) * sin_TC
+
+
+def attention(
+    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
+) -> Tensor:
+    T = q_BTHC.shape[1]
+    places = (rotary[0][:T], rotary[1][:T])
+    q_BHTC, k_BKTC = _rotate(q_BTHC.transpose(1, 2), places), _rotate(k_BTKC.transpose(1, 2), places)
+    mask_B1TT = None
+    if first_BT is not None:
+        position_T = torch.arange(T, device=first_BT.device)
+        seen_BTT = (position_T[None, None, :] >= first_BT[:, :, None]) & (position_T[None, :] <= position_T[:, None])
+        mask_B1TT = seen_BTT[:, None]
+    out_BHTC = F.scaled_dot_product_attention(
+        q_BHTC,
+        k_BKTC,
+        v_BTKC.transpose(1, 2),
+        attn_mask=mask_B1TT,
+        is_causal=mask_B1TT is None,
+        enable_gqa=q_BTHC.shape[2] != k_BTKC.shape[2],
+    )
+    return out_BHTC.transpose(1, 2)
+
+
+def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
+    return F.silu(gate_BTF) * up_BTF
+
+
+def loss(x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    logits_MV = F.linear(x_BTD, w_VD).flatten(0, 1).float()
+    losses_BT = F.cross_entropy(logits_MV, targets_BT.flatten(), reduction="none").view_as(targets_BT)
+    return losses_BT.detach(), losses_BT.sum() * weight
+
+
+def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
+    if divisor_squared:
+        std = std / math.sqrt(divisor_squared)
+    values = philox.uniform_signed(key, 0, math.prod(shape)) * (std * math.sqrt(3.0))
+    return torch.from_numpy(values).float().view(shape)
+
+
+def add_into(a: Tensor, b: Tensor) -> Tensor:
+    return a.add_(b)
+
+
+def norm_of(tensors: list[Tensor]) -> float:
+    return float(get_total_norm(tensors, foreach=True))
+
+
+def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
+    for decays in (True, False):
+        chosen = [group for group in tensors if (group[0].dim() > 1) == decays]
+        weights, gradients, first, second = (list(column) for column in zip(*chosen, strict=True))
+        if how.clip != 1.0:
+            torch._foreach_mul_(gradients, how.clip)
+        torch_adamw(
+            weights,
+            gradients,
+            first,
+            second,
+            [],
+            # It counts on before it uses the number of the step.
+            [torch.tensor(float(how.step - 1), device=w.device) for w in weights],
+            fused=True,
+            amsgrad=False,
+            beta1=how.beta1,
+            beta2=how.beta2,
+            lr=how.lr,
+            weight_decay=how.weight_decay if decays else 0.0,
+            eps=how.epsilon,
+            maximize=False,
+        )
+    return norm_of([group[0] for group in tensors])

@@ -1,0 +1,218 @@
+"""The operations on our kernels. Torch holds the tensors and remembers what to do backward; it computes nothing.
+
+No tensor has two uses whose gradients the engine would have to add: where one is used twice, the operation
+itself returns it again (norm) or says in which order the gradients are added (share).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from pellucid.errors import TensorUnfit
+from pellucid.kernels import calls, library
+
+NAME = "portable 1"
+
+
+def configure(device: str, threads: int) -> None:
+    """Raises KernelsMissing, MachineLacks, KernelsWrong."""
+    assert device == "cpu", "the recipe refuses other devices"
+    library.set_threads(threads)
+
+
+def stack(device: str, threads: int) -> None:
+    """What bits depend on besides recipe and data: nothing."""
+
+
+class _Operation(torch.autograd.Function):
+    """One operation: forward and backward are calls of kernels. Gradients that nobody asks for stay None."""
+
+
+class _Share(_Operation):
+    @staticmethod
+    def forward(ctx: Any, w: Tensor) -> tuple[Tensor, Tensor]:
+        return w.view_as(w), w.view_as(w)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_first: Tensor, d_second: Tensor) -> Tensor:
+        return calls.add_into(d_second, d_first)
+
+
+def share(w: Tensor) -> tuple[Tensor, Tensor]:
+    """One tensor for two uses; its gradient is that of the second use plus that of the first."""
+    return _Share.apply(w)
+
+
+class _Embed(_Operation):
+    @staticmethod
+    def forward(ctx: Any, tokens_BT: Tensor, e_VD: Tensor) -> Tensor:
+        ctx.tokens_M, ctx.vocabulary = tokens_BT.flatten(), len(e_VD)
+        return calls.embed(ctx.tokens_M, e_VD).view(*tokens_BT.shape, -1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dx_BTD: Tensor) -> tuple[None, Tensor]:
+        return None, calls.embed_backward(ctx.tokens_M, dx_BTD.flatten(0, 1), ctx.vocabulary)
+
+
+def embed(tokens_BT: Tensor, e_VD: Tensor) -> Tensor:
+    return _Embed.apply(tokens_BT.contiguous(), e_VD)
+
+
+class _Norm(_Operation):
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
+        y_MD, r_M = calls.norm(x_BTD.flatten(0, 1), w_D, epsilon)
+        ctx.save_for_backward(x_BTD, w_D, r_M)
+        return x_BTD.view_as(x_BTD), y_MD.view_as(x_BTD)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_past: Tensor | None, dy_BTD: Tensor) -> tuple[Tensor, Tensor, None]:
+        x_BTD, w_D, r_M = ctx.saved_tensors
+        past_MD = None if d_past is None else d_past.flatten(0, 1)
+        dx_MD, dw_D = calls.norm_backward(x_BTD.flatten(0, 1), w_D, r_M, dy_BTD.flatten(0, 1), past_MD)
+        return dx_MD.view_as(x_BTD), dw_D, None
+
+
+def norm(x_BTD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """x itself, for what comes past the norm, and its RMSNorm."""
+    return _Norm.apply(x_BTD, w_D, epsilon)
+
+
+class _Linears(_Operation):
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.save_for_backward(x_BTD, *weights)
+        x_MD = x_BTD.flatten(0, 1)
+        return tuple(calls.product(x_MD, w.t()).view(*x_BTD.shape[:-1], -1) for w in weights)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x_BTD, *weights = ctx.saved_tensors
+        x_MD, dx_MD, dws = x_BTD.flatten(0, 1), None, []
+        for w, dy_BTN in zip(weights, gradients, strict=True):
+            dy_MN = dy_BTN.flatten(0, 1)
+            dx_MD = calls.product(dy_MN, w, dx_MD)
+            dws.append(calls.product(dy_MN.t(), x_MD))
+        assert dx_MD is not None
+        return dx_MD.view_as(x_BTD), *dws
+
+
+def linears(x_BTD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
+    """x Wᵀ for each weight."""
+    return _Linears.apply(x_BTD, *weights)
+
+
+class _LinearAdd(_Operation):
+    @staticmethod
+    def forward(ctx: Any, x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
+        ctx.save_for_backward(x_BTN, w_DN)
+        return calls.product(x_BTN.flatten(0, 1), w_DN.t(), past_BTD.flatten(0, 1)).view_as(past_BTD)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x_BTN, w_DN = ctx.saved_tensors
+        dy_MD = dy_BTD.flatten(0, 1)
+        dx_MN, dw_DN = calls.product(dy_MD, w_DN), calls.product(dy_MD.t(), x_BTN.flatten(0, 1))
+        return dx_MN.view_as(x_BTN), dw_DN, dy_BTD
+
+
+def linear_add(x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
+    """past + x Wᵀ: a branch joins the residual stream."""
+    return _LinearAdd.apply(x_BTN, w_DN, past_BTD)
+
+
+def rotary(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of the angles, (positions, width / 2) each."""
+    return calls.rotary_table(positions, width, theta)
+
+
+class _Attention(_Operation):
+    @staticmethod
+    def forward(ctx: Any, q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: calls.Places) -> Tensor:
+        o_BTHC, m_BHT, g_BHT = calls.attention(q_BTHC, k_BTKC, v_BTKC, places)
+        ctx.places = places
+        ctx.save_for_backward(q_BTHC, k_BTKC, v_BTKC, o_BTHC, m_BHT, g_BHT)
+        return o_BTHC
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, do_BTHC: Tensor) -> tuple[Tensor | None, ...]:
+        q_BTHC, k_BTKC, v_BTKC, *forward = ctx.saved_tensors
+        return *calls.attention_backward(q_BTHC, k_BTKC, v_BTKC, ctx.places, tuple(forward), do_BTHC), None
+
+
+def attention(
+    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
+) -> Tensor:
+    """Causal attention of rotated queries and keys; a query sees the keys from first on, or all before it."""
+    B, T = q_BTHC.shape[:2]
+    if first_BT is None:
+        first_BT = torch.zeros((B, T), dtype=torch.int32)
+    cos_TH, sin_TH = rotary
+    return _Attention.apply(q_BTHC, k_BTKC, v_BTKC, calls.Places(cos_TH[:T], sin_TH[:T], first_BT))
+
+
+class _SwiGLU(_Operation):
+    @staticmethod
+    def forward(ctx: Any, gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
+        ctx.save_for_backward(gate_BTF, up_BTF)
+        return calls.swiglu(gate_BTF, up_BTF)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dh_BTF: Tensor) -> tuple[Tensor, Tensor]:
+        return calls.swiglu_backward(*ctx.saved_tensors, dh_BTF)
+
+
+def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
+    return _SwiGLU.apply(gate_BTF, up_BTF)
+
+
+class _Loss(_Operation):
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+        wanted = any(ctx.needs_input_grad)
+        x_MD = x_BTD.flatten(0, 1)
+        losses_M, dx_MD, ctx.dw_VD = calls.loss(x_MD, w_VD, targets_BT.flatten(), weight, wanted)
+        ctx.dx_BTD = None if dx_MD is None else dx_MD.view_as(x_BTD)
+        losses_BT = losses_M.view_as(targets_BT)
+        ctx.mark_non_differentiable(losses_BT)
+        return losses_BT, torch.tensor(math.fsum(losses_M.tolist()) * weight, dtype=torch.float32)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, _: Tensor, d_objective: Tensor) -> tuple[Tensor | None, ...]:
+        if d_objective.item() != 1.0:
+            # The gradients were made with the logits, which are gone; scaling them here would be one rounding more.
+            wanted = "1: the objective is where backward begins"
+            raise TensorUnfit(operation="loss", name="its gradient", found=d_objective.item(), wanted=wanted)
+        return ctx.dx_BTD, ctx.dw_VD, None, None
+
+
+def loss(x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    """The cross-entropy of every target in nats, and their sum times weight, from which backward begins."""
+    return _Loss.apply(x_BTD, w_VD, targets_BT.contiguous(), weight)
+
+
+def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
+    """Uniform values with the standard deviation std / sqrt(divisor_squared); element i is draw i of a Philox key."""
+    return calls.initial_values(key, shape, std, divisor_squared)
+
+
+add_into = calls.add_into
+norm_of = calls.norm_of
+AdamW = calls.AdamW
+adamw = calls.adamw
+
+
