@@ -1,116 +1,140 @@
-"""Training tokens/s with everything recorded, against a plain PyTorch loop of the same model.
+"""Tokens a second of our portable training step beside PyTorch's, all doing the same work.
 
-    python bench/train.py [--pairs 60] [--preset 1M]
+    python bench/train.py [--rounds 20] [--models bits 30M] [--peers portable eager …] [--threads 2] [--json]
 
-One process, two models with the same initial weights and the same batches; a plain step and a recorded
-step in turn, the first of each pair alternating. The plain loop is what anybody would write: forward,
-cross-entropy, backward, clipping, AdamW; it is handed its tokens ready. The recorded step makes its own
-batch from the order and the shards, hashes the whole state, writes the ledger, the metrics, and the
-anchors and checkpoints that the recipe's defaults want.
+portable               pellucid.train.step, nothing recorded
+eager                  a plain PyTorch loop (bench/plain.py), float32
+compile                the same under torch.compile
+compile-deterministic  the same with torch.use_deterministic_algorithms(True)
+bf16                   eager, under bf16 autocast; left out on a CPU without bf16 instructions, where it crawls
+trainer                Hugging Face's Trainer on LlamaForCausalLM, float32
+
+Every peer is a process of its own with the same number of threads; OpenMP's settings are PyTorch's own. In each
+round every peer takes one step on the same random tokens, which it holds ready, while the others sleep. Two
+models (bench/shapes.py): "bits", 6.8 million parameters; "30M", the preset with 8 sequences a step instead of 32,
+so that a step takes seconds. The first rounds are not counted. Ratios are taken within a round.
+
+The peak is what fused multiply-adds in registers reach (bench/peak.c), measured once a round. Memory is the
+process's peak (VmHWM), everything included: also what torch.compile took to compile.
 """
 
 from __future__ import annotations
 
 import argparse
-import random
+import json
 import statistics
+import sys
 import tempfile
-import time
 from pathlib import Path
+from typing import Any, NamedTuple
 
-import numpy as np
-import torch
-import torch.nn.functional as F
+import measuring
+import peak
+import peers
+from shapes import MODELS, Shape
 
-from pellucid.demo import DATA
-from pellucid.new import PRESETS, new
-from pellucid.recipe import load
-from pellucid.recorder import Recorder
-from pellucid.replay import inputs as replay_inputs
-from pellucid.run import run
-from pellucid.terminal import Terminal
-from pellucid.train import loop
-from pellucid.train.state import State, initial
-
-WARMUP = 4  # Pairs not counted.
+BASE = "portable"
 
 
-def plain_step(state: State, tokens_BS: torch.Tensor, lr: float, microbatch: int, clip: float) -> float:
-    """A step as a plain loop takes it; returns its loss."""
-    state.optimizer.zero_grad(set_to_none=True)
-    total = 0.0
-    for part in tokens_BS.split(microbatch):
-        logits = state.model(part[:, :-1])
-        loss = F.cross_entropy(logits.flatten(0, 1), part[:, 1:].flatten()) * (len(part) / len(tokens_BS))
-        loss.backward()
-        total += loss.item()
-    torch.nn.utils.clip_grad_norm_(state.model.parameters(), clip)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
-    state.optimizer.step()
-    return total
+class Measured(NamedTuple):
+    """Of one model: a value a round, and every peer's memory in bytes (peak, and with the libraries alone)."""
+
+    seconds: dict[str, list[float]]
+    peaks: list[float]
+    memory: dict[str, tuple[int, int]]
 
 
-def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
-    """Seconds of every plain and every recorded step."""
-    recipe = load(folder)
-    inputs = replay_inputs.load(folder, recipe)
-    plain, ours = initial(recipe, inputs.vocabulary), initial(recipe, inputs.vocabulary)
-    order = loop.Order.of(recipe, inputs.shards)
-    recorded = loop.steps(ours, recipe, inputs.shards, recipe.train.steps)
-    seconds: tuple[list[float], list[float]] = ([], [])
-
-    def one_plain(step: int) -> None:
-        tokens = torch.from_numpy(inputs.shards.sequences_at(order.batch(step)).astype(np.int64))
-        started = time.perf_counter()
-        plain_step(plain, tokens, recipe.train.lr, recipe.train.microbatch, recipe.train.clip)
-        seconds[0].append(time.perf_counter() - started)
-
-    def one_recorded(record: Recorder) -> None:
-        started = time.perf_counter()
-        stepped = next(recorded)
-        record.step(stepped, ours.groups())
-        record.keep(ours.groups())
-        seconds[1].append(time.perf_counter() - started)
-
-    with Recorder(folder, recipe, inputs.identity) as record:
-        record.begin(ours.groups())
-        record.keep(ours.groups())
-        for pair in range(1, pairs + WARMUP + 1):
-            for who in (0, 1) if pair % 2 else (1, 0):
-                one_plain(pair) if who == 0 else one_recorded(record)
-    return seconds[0][WARMUP:], seconds[1][WARMUP:]
+def measure(shape: Shape, names: list[str], count: int, warmup: int, threads: int, program: Path | None) -> Measured:
+    found = Measured({name: [] for name in names}, [], {})
+    started: list[peers.Peer] = []
+    try:
+        for name in names:
+            started.append(peers.Peer(name, shape, threads))
+        for number, seconds in enumerate(peers.rounds(started, warmup + count)):
+            if number < warmup:
+                continue
+            for name, value in seconds.items():
+                found.seconds[name].append(value)
+            if program is not None:
+                found.peaks.append(peak.measured(program, threads))
+        for peer in started:
+            found.memory[peer.name] = peer.stop()
+    finally:
+        for peer in started:
+            peer.end()
+    return found
 
 
-def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
-    """The 95% bootstrap interval of the median."""
-    chance = random.Random(1)
-    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(draws))
-    return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
+def report(name: str, shape: Shape, found: Measured) -> None:
+    count = len(next(iter(found.seconds.values())))
+    print(f"{name}: {shape.parameters():,} parameters, steps of {shape.tokens:,} tokens", end="")
+    print(f" ({shape.flops() / 1e9:,.1f} GFLOP), {count} rounds")
+    if found.peaks:
+        print(
+            f"  peak of fused multiply-adds: {measuring.with_interval([p / 1e9 for p in found.peaks], '.1f')} GFLOP/s"
+        )
+    heads = f"{'tokens/s':>9} {'quartiles':>10}   {BASE + ' / peer':<27}{'share of peak':<25}"
+    print(f"  {'':<22}{heads}{'peak MB':>8} {'libraries':>10}")
+    for peer in found.seconds:
+        print(f"  {row(peer, shape, found)}")
+
+
+def row(peer: str, shape: Shape, found: Measured) -> str:
+    seconds = found.seconds[peer]
+    ratio, share = "", ""
+    if peer != BASE and BASE in found.seconds:
+        ratio = measuring.with_interval([a / b for a, b in zip(seconds, found.seconds[BASE], strict=True)], ".3f")
+    if found.peaks:
+        share = measuring.with_interval(
+            [shape.flops() / s / p for s, p in zip(seconds, found.peaks, strict=True)], ".1%"
+        )
+    most, libraries = (number / 2**20 for number in found.memory[peer])
+    speed = shape.tokens / statistics.median(seconds)
+    apart = measuring.quartiles_apart(seconds)
+    return f"{peer:<22}{speed:>9,.0f} {apart:>10.1%}   {ratio:<27}{share:<25}{most:>8,.0f} {libraries:>10,.0f}"
+
+
+def available(asked: list[str] | None) -> list[str]:
+    """Those asked for, or all that make sense here; a line on stderr for each that is left out."""
+    names = []
+    for name in asked or peers.PEERS:
+        if wanted := peers.missing(name):
+            print(f"{name} is left out: pip install {' '.join(wanted)}", file=sys.stderr)
+        elif name == "bf16" and not asked and not measuring.has_bf16():
+            print("bf16 is left out: this CPU has no instructions for it; --peers bf16 asks for it", file=sys.stderr)
+        else:
+            names.append(name)
+    return names
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--warmup", type=int, default=2, help="rounds not counted")
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
+    parser.add_argument("--peers", nargs="+", choices=peers.PEERS)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--json", action="store_true", help="every measured value, as JSON, instead of tables")
+    return parser.parse_args()
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--pairs", type=int, default=60)
-    parser.add_argument("--preset", choices=PRESETS, default="1M")
-    arguments = parser.parse_args()
+    arguments = parsed()
+    measuring.forget_thread_settings()
+    results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "run"
-        new(folder, DATA, arguments.preset, ["train.steps=2000", "train.warmup=100"])
-        for stage in ("documents", "tokenizer", "shards"):
-            run(folder, Terminal(quiet=True), stage)
-        plain, ours = measure(folder, arguments.pairs)
-        recipe = load(folder)
-    tokens = recipe.train.batch * recipe.model.context
-    ratios = [a / b for a, b in zip(plain, ours, strict=True)]
-    low, high = interval(ratios)
-    threads = torch.get_num_threads()
-    print(f"{arguments.preset}, {threads} threads, {len(ratios)} interleaved pairs of steps of {tokens} tokens")
-    for name, seconds in (("plain PyTorch", plain), ("pellucid, recorded", ours)):
-        lower, _, upper = statistics.quantiles(seconds, n=4)
-        spread = (upper - lower) / statistics.median(seconds)
-        print(f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles {spread:.1%} apart)")
-    print(f"  recorded / plain     {statistics.median(ratios):.4f}   95% interval {low:.4f} to {high:.4f}")
+        program = peak.compiled(Path(place))
+        if program is None:
+            print("no peak: cc did not compile bench/peak.c for this machine", file=sys.stderr)
+        names = available(arguments.peers)
+        for name in arguments.models:
+            shape = MODELS[name]
+            found = measure(shape, names, arguments.rounds, arguments.warmup, arguments.threads, program)
+            results[name] = {"tokens": shape.tokens, "flops": shape.flops(), **found._asdict()}
+            if not arguments.json:
+                report(name, shape, found)
+    if arguments.json:
+        print(json.dumps({"threads": arguments.threads, "models": results}))
 
 
 if __name__ == "__main__":

@@ -162,7 +162,7 @@ class MachineLacks(MachineError):
     the best here, {best}."""
 
 
-class TensorUnfit(PellucidError):
+class TensorUnfit(UserError):
     """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the calling program."""
 
 

@@ -93,7 +93,7 @@ def _source(one: dict[str, str]) -> str:
 _TEMPLATE = """\
 # Everything that can change the bits of this run. Paths and [placement] are not part of its digest.
 # Change a field here, or with: pellucid run --set train.lr=1e-3
-version = 1
+version = 2
 name = "{name}"
 seed = 1                     # Initial weights, order and salts follow from it.
 

@@ -25,7 +25,7 @@ from pellucid.errors import (
 from pellucid.record import digests
 from pellucid.store import files
 
-VERSION = 1
+VERSION = 2  # 1 differs in one default: train.arithmetic was native (docs/adr/0013).
 FILE = "recipe.toml"
 
 Count = Annotated[int, Field(ge=1, lt=2**63)]
@@ -164,7 +164,7 @@ class Placement(Section):
 
 
 class Recipe(Section):
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 1
     name: Name = placement(...)  # What people call the run: two strangers may call it otherwise.
     seed: Natural = 1
     data: Data
@@ -250,6 +250,8 @@ def parse(content: bytes, path: Path | str) -> Recipe:
 
 
 def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
+    if values.get("version", 1) == 1 and isinstance(values.setdefault("train", {}), dict):
+        values["train"].setdefault("arithmetic", "native")
     try:
         return Recipe.model_validate(_tuples(values))
     except ValidationError as error:

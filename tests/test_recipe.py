@@ -17,6 +17,7 @@ from pellucid.new import PRESETS, recipe_text
 
 BASE = b'version = 1\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
 # Of recipe version 1. Another digest would be another version: see docs/format.md.
+GOLDEN_2 = "79a3c06e75e3101fa1b5ccad8288a950a984783bdd542fcc86b43d2ed453d798"
 GOLDEN = "027e0aa0a3bd4d5ffba1b4c67a874dbd4b442cd1b73ac5b1907a388ff34b3243"
 
 
@@ -61,6 +62,19 @@ def test_everything_else_is(setting: str) -> None:
 
 def test_the_digest_of_version_1_never_moves() -> None:
     assert parsed(BASE).digest().hex() == GOLDEN
+
+
+def test_portable_is_the_default_of_version_2_and_native_of_version_1() -> None:
+    newer = parsed(BASE.replace(b"version = 1", b"version = 2"))
+    assert (parsed(BASE).train.arithmetic, newer.train.arithmetic) == ("native", "portable")
+    assert newer.digest().hex() == GOLDEN_2
+    assert changed("train.arithmetic=native").digest() == parsed(BASE).digest()
+
+
+@pytest.mark.parametrize("setting", ["train.precision=bf16", "placement.device=cuda"])
+def test_portable_is_refused_where_it_does_not_exist(setting: str) -> None:
+    with pytest.raises(RecipeInvalid, match='needs train.arithmetic = "native"'):
+        changed("version=2", setting)
 
 
 def test_a_default_written_out_is_the_same_recipe() -> None:
@@ -122,8 +136,8 @@ def test_unreadable_newer_and_missing() -> None:
         parsed(b"name = \n")
     with pytest.raises(RecipeUnreadable):
         parsed(b"\xff\xfe")
-    with pytest.raises(RecipeTooNew, match="declares version 2"):
-        parsed(BASE.replace(b"version = 1", b"version = 2\nnew_key = 1"))
+    with pytest.raises(RecipeTooNew, match="declares version 3"):
+        parsed(BASE.replace(b"version = 1", b"version = 3\nnew_key = 1"))
     with pytest.raises(RecipeMissing):
         recipe.load(Path("/nonexistent"))
 

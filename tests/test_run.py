@@ -190,9 +190,10 @@ def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) 
         finish(folder)
 
 
-def test_another_stack_is_named(finished: Path, tmp_path: Path) -> None:
-    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+def test_another_stack_is_named_on_native_arithmetic(corpus: Path, tmp_path: Path) -> None:
+    folder = finish(make_run(tmp_path / "run", corpus, ["train.arithmetic=native", "train.steps=3"]))
     lines = (folder / layout.LEDGER).read_bytes().splitlines(keepends=True)
+    assert b'"arithmetic":"native 1"' in lines[0]
     (folder / layout.LEDGER).write_bytes(lines[0].replace(b'"torch":"2.', b'"torch":"1.') + b"".join(lines[1:]))
     done = pellucid("audit", folder, "--step", 3, check=3)
     assert "StackDiffers" in done.stderr and "torch: 1." in done.stderr

@@ -1,5 +1,5 @@
 // The emulated machine's /init: runs /program with the words of /words, passes what it prints to the second serial
-// port (the first is the kernel's), adds the line `exit N`, and stops the machine through bochs's shutdown port.
+// port (the first is the kernel's), adds a line `exit N`, and stops the machine through bochs's shutdown port.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +9,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PORT = 0x2f8, READY = 0x20, SHUTDOWN = 0x8900 };
+enum { PORT = 0x2f8, READY = 0x20, SENT = 0x40, SHUTDOWN = 0x8900 };
 
 static void put(const char *text, ssize_t length) {
     for (ssize_t i = 0; i < length; i++) {
@@ -29,6 +29,10 @@ int main(void) {
     ssize_t size = file < 0 ? -1 : read(file, words, sizeof words - 1);
     if (size < 0 || iopl(3) || pipe(ends)) return 1;
     for (char *word = words; word < words + size && count < 1023; word += strlen(word) + 1) argv[count++] = word;
+    outb(0x83, PORT + 3);  // 115,200 baud, then 8 bits without parity.
+    outb(1, PORT);
+    outb(0, PORT + 1);
+    outb(0x03, PORT + 3);
     pid_t child = fork();
     if (!child) {
         dup2(ends[1], 1);
@@ -40,9 +44,13 @@ int main(void) {
         _exit(127);
     }
     close(ends[1]);
-    for (ssize_t length; (length = read(ends[0], text, sizeof text)) > 0;) put(text, length);
+    char last = '\n';
+    for (ssize_t length; (length = read(ends[0], text, sizeof text)) > 0; last = text[length - 1]) put(text, length);
+    if (last != '\n') put("\n", 1);
     waitpid(child, &status, 0);
     put(text, sprintf(text, "exit %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)));
+    while (!(inb(PORT + 5) & SENT)) {
+    }
     for (const char *letter = "Shutdown"; *letter; letter++) outb(*letter, SHUTDOWN);
     for (;;) pause();
 }

@@ -19,6 +19,7 @@ import pytest
 from pellucid import philox, recipe
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
+from pellucid.operations import portable
 from pellucid.record import chain, digests, entries, merkle
 from pellucid.train import schedule
 from pellucid.train.state import initial_values
@@ -65,8 +66,8 @@ def _order(given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _initial_values(given: dict[str, Any]) -> list[str]:
-    values = initial_values(_recipe(given), given["tensor"], tuple(given["shape"]))
-    return [struct.pack(">f", value).hex() for value in values.ravel().tolist()[: given["first"]]]
+    values = initial_values(portable, _recipe(given), given["tensor"], tuple(given["shape"]))
+    return [struct.pack(">f", value).hex() for value in values.flatten().tolist()[: given["first"]]]
 
 
 def _learning_rate(given: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from pellucid.errors import NotFinite
+from pellucid.operations import native, portable
 from pellucid.recipe import Recipe, load
 from pellucid.record import digests
 from pellucid.replay import inputs as replay_inputs
@@ -31,26 +32,36 @@ def batch(finished: Path, recipe: Recipe) -> Batch:
     return loop.batch_of(loop.Order.of(recipe, inputs.shards), inputs.shards, 1)
 
 
+def on(recipe: Recipe, arithmetic: str) -> Recipe:
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})})
+
+
 def test_initial_values_are_golden_and_have_the_deviation_asked_for(recipe: Recipe) -> None:
-    values = initial_values(recipe, "model.embed_tokens.weight", (300, 32))
+    values = initial_values(portable, recipe, "model.embed_tokens.weight", (300, 32)).numpy()
+    again = initial_values(native, recipe, "model.embed_tokens.weight", (300, 32)).numpy()
+    assert values.tobytes() == again.tobytes()
     assert abs(values.std() - 0.02) < 0.0005 and abs(values.mean()) < 0.0005
-    projection = initial_values(recipe, "model.layers.0.mlp.down_proj.weight", (32, 64))
+    projection = initial_values(portable, recipe, "model.layers.0.mlp.down_proj.weight", (32, 64))
     assert abs(projection.std() - 0.01) < 0.0005  # 0.02 / sqrt(2 * 2 layers)
-    assert (initial_values(recipe, "model.norm.weight", (32,)) == 1).all()
+    assert (initial_values(portable, recipe, "model.norm.weight", (32,)) == 1).all()
     assert hashlib.sha256(values.tobytes()).hexdigest()[:16] == "7bf9e4501d709bae"
 
 
-def test_a_step_is_that_of_a_plain_loop(recipe: Recipe, batch: Batch) -> None:
+@pytest.mark.parametrize("arithmetic", ["portable", "native"])
+def test_a_step_is_that_of_a_plain_loop(recipe: Recipe, batch: Batch, arithmetic: str) -> None:
     """The same update, within float32, as the loop anybody would write."""
-    ours, plain = initial(recipe, 300), initial(recipe, 300)
+    recipe = on(recipe, arithmetic)
+    ours, plain = initial(recipe, 300), initial(on(recipe, "native"), 300)
     stepped = training_step(ours, batch, recipe)
     tokens = torch.from_numpy(batch.tokens_BS.astype(np.int64))
     loss = F.cross_entropy(plain.model(tokens[:, :-1]).flatten(0, 1), tokens[:, 1:].flatten())
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.model.parameters(), recipe.train.clip)
-    for group in plain.optimizer.param_groups:
-        group["lr"] = stepped.lr
-    plain.optimizer.step()
+    groups = [
+        {"params": [p for p in plain.model.parameters() if p.dim() > 1], "weight_decay": recipe.train.weight_decay},
+        {"params": [p for p in plain.model.parameters() if p.dim() == 1], "weight_decay": 0.0},
+    ]
+    torch.optim.AdamW(groups, stepped.lr, (recipe.train.beta1, recipe.train.beta2), recipe.train.epsilon).step()
     assert math.isclose(stepped.losses_BT.mean(), loss.item(), rel_tol=1e-5)
     assert math.isclose(stepped.grad_norm, norm.item(), rel_tol=1e-5)
     for mine, theirs in zip(ours.model.parameters(), plain.model.parameters(), strict=True):
@@ -111,7 +122,7 @@ def test_a_value_that_is_not_finite_stops_before_the_state_changes(recipe: Recip
 
 def test_the_tree_over_microbatches_is_fixed() -> None:
     """((0+1)+(2+3))+4, in float32, where adding from left to right gives 1.5."""
-    tree = GradientTree()
+    tree = GradientTree(portable)
     for value in (1e8, 1.0, -1e8, 1.0, 0.5):
         tree.add([torch.tensor([value])])
     assert tree.total()[0].item() == 0.5
@@ -138,14 +149,14 @@ def test_attention_within_documents_does_not_see_the_others(recipe: Recipe, batc
     within = recipe.model_copy(update={"model": shape})
     state = initial(within, 300)
     tokens = torch.from_numpy(batch.tokens_BS[:1, :-1].astype(np.int64))
-    documents = torch.zeros_like(tokens)
-    documents[:, 10:] = 1
+    first = torch.zeros_like(tokens, dtype=torch.int32)
+    first[:, 10:] = 10
     changed = tokens.clone()
     changed[:, :10] = (changed[:, :10] + 1) % 300
     with torch.no_grad():
-        before, after = state.model(tokens, documents), state.model(changed, documents)
+        before, after = state.model(tokens, first), state.model(changed, first)
     assert torch.equal(before[:, 10:], after[:, 10:]) and not torch.equal(before[:, :10], after[:, :10])
-    alone = state.model(tokens[:, 10:], documents[:, 10:])
+    alone = state.model(tokens[:, 10:])
     assert (alone - before[:, 10:]).abs().max() < 1e-5  # Rotary positions are relative.
 
 

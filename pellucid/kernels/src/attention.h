@@ -117,16 +117,13 @@ static void rows_into_panels(const float *x, long distance, long n, long width, 
    row i of the block is query begin + i and needs no key after itself. */
 static void scores(const float *rows, const float *panels, long count, long begin, long first, long width, float *out,
                    long out_row) {
-    float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long i = 0; i < count; i += TILE_ROWS) {
         int tile = (int)least(TILE_ROWS, count - i);
         for (long j = first / TILE_COLUMNS * TILE_COLUMNS; j < begin + i + tile; j += TILE_COLUMNS)
             for (long c = 0; c < width; c += BLOCK) {
-                memset(acc, 0, sizeof acc);
-                chain(tile, rows + i * width + c, width, 1, panels + (j * width + c * TILE_COLUMNS),
-                      least(BLOCK, width - c), acc);
                 float *to = out + i * out_row + j;
-                add_block(tile, TILE_COLUMNS, acc, c ? to : NULL, to, out_row);
+                block(tile, rows + i * width + c, width, 1, panels + (j * width + c * TILE_COLUMNS),
+                      least(BLOCK, width - c), c ? to : NULL, to, out_row);
             }
     }
 }
@@ -146,13 +143,13 @@ static void chain_ranged(const struct ranges *in, const float *a, long row, long
     if (all >= some) all = some = end;
     for (long k = begin; k < end; k++) {
         if (k == all && all < some) {
-            chain(rows, a + (k - from) * step, row, step, b + (k - from) * TILE_COLUMNS, some - all, acc);
+            go_on(rows, a + (k - from) * step, row, step, b + (k - from) * TILE_COLUMNS, some - all, acc);
             k = some - 1;
             continue;
         }
         for (int r = 0; r < rows; r++)
             if (in->first[r] <= k && k <= in->last[r])
-                chain(1, a + r * row + (k - from) * step, 0, 0, b + (k - from) * TILE_COLUMNS, 1, acc + r * TILE_COLUMNS);
+                go_on(1, a + r * row + (k - from) * step, 0, 0, b + (k - from) * TILE_COLUMNS, 1, acc + r * TILE_COLUMNS);
     }
 }
 
@@ -171,7 +168,7 @@ static void over_keys(const float *a, long a_row, const float *panels, long coun
                 for (int r = 0; r < in.rows; r++) {
                     if (in.last[r] < k || in.first[r] >= k + BLOCK) continue;
                     float *to = out + (i + r) * W + c;
-                    add_block(1, TILE_COLUMNS, acc + r * TILE_COLUMNS, begun >> r & 1 ? to : NULL, to, W);
+                    add_row(acc + r * TILE_COLUMNS, begun >> r & 1 ? to : NULL, to, TILE_COLUMNS);
                     begun |= 1u << r;
                 }
             }
@@ -273,8 +270,7 @@ static void add_parts(struct room *room, const int32_t *first_T, long block, lon
         float *parts[] = {room->dk_part + j * room->W, room->dv_part + j * room->W};
         float *totals[] = {room->dk_TW + j * room->W, room->dv_TW + j * room->W};
         for (int i = 0; i < 2; i++)
-            for (long c = 0; c < room->W; c += TILE_COLUMNS)
-                add_block(1, TILE_COLUMNS, parts[i] + c, room->begun_T[j] ? totals[i] + c : NULL, totals[i] + c, room->W);
+            add_row(parts[i], room->begun_T[j] ? totals[i] : NULL, totals[i], room->W);
         room->begun_T[j] = 1;
     }
     memset(room->dk_part, 0, (size_t)(past * room->W) * sizeof(float));

@@ -1,12 +1,10 @@
 /* Matrix products: section 2.1, product sum. */
 
-/* One chain over n terms for each of `rows` rows and TILE_COLUMNS columns: acc = fma(a[r][k], b[k][column], acc).
-   `rows` is a constant wherever this is inlined, so that acc stays in registers. */
-INLINE void chain_rows(int rows, const float *a, long row, long step, const float *b, long n, float *acc) {
-    v16 sum[TILE_ROWS][TILE_VECTORS];
-    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)
-        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++)
-            sum[r][v] = v_load(acc + r * TILE_COLUMNS + 16 * v);
+/* One chain over n terms for each of `rows` rows and TILE_COLUMNS columns, going on from what sum holds:
+   sum = fma(a[r][k], b[k][column], sum). `rows` is a constant wherever this is inlined, so that sum stays in
+   registers. */
+INLINE void chain_rows(int rows, const float *a, long row, long step, const float *b, long n,
+                       v16 sum[TILE_ROWS][TILE_VECTORS]) {
     for (long k = 0; k < n; k++) {
         v16 column[TILE_VECTORS];
         _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) column[v] = v_load(b + 16 * v);
@@ -16,39 +14,73 @@ INLINE void chain_rows(int rows, const float *a, long row, long step, const floa
         }
         a += step, b += TILE_COLUMNS;
     }
-    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)
-        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++)
-            v_store(acc + r * TILE_COLUMNS + 16 * v, sum[r][v]);
 }
 
-/* acc is TILE_ROWS × TILE_COLUMNS and goes on from what it holds. */
-static void chain(int rows, const float *a, long row, long step, const float *b, long n, float *acc) {
+#define EACH_SUM                                                                                                      \
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                                           \
+        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++)
+
+/* Chains that go on from acc, TILE_ROWS × TILE_COLUMNS, and are put back there. */
+INLINE void go_on_rows(int rows, const float *a, long row, long step, const float *b, long n, float *acc) {
+    v16 sum[TILE_ROWS][TILE_VECTORS];
+    EACH_SUM sum[r][v] = v_load(acc + r * TILE_COLUMNS + 16 * v);
+    chain_rows(rows, a, row, step, b, n, sum);
+    EACH_SUM v_store(acc + r * TILE_COLUMNS + 16 * v, sum[r][v]);
+}
+
+/* A block: c = total + chains from +0, or the chains alone where total is NULL; both have rows c_row apart. */
+INLINE void block_rows(int rows, const float *a, long row, long step, const float *b, long n, const float *total,
+                       float *c, long c_row) {
+    v16 sum[TILE_ROWS][TILE_VECTORS];
+    EACH_SUM sum[r][v] = v_zero();
+    chain_rows(rows, a, row, step, b, n, sum);
+    if (total) EACH_SUM sum[r][v] = v_add(v_load(total + r * c_row + 16 * v), sum[r][v]);
+    EACH_SUM v_store(c + r * c_row + 16 * v, sum[r][v]);
+}
+
+#if TILE_ROWS == 4
+#define EACH_COUNT CASE(1) CASE(2) CASE(3) CASE(4)
+#elif TILE_ROWS == 6
+#define EACH_COUNT CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
+#elif TILE_ROWS == 12
+#define EACH_COUNT                                                                                                    \
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+#endif
+
+static void go_on(int rows, const float *a, long row, long step, const float *b, long n, float *acc) {
     switch (rows) {
 #define CASE(count)                                                                                                   \
-    case count: chain_rows(count, a, row, step, b, n, acc); break;
-        CASE(1) CASE(2) CASE(3) CASE(4)
-#if TILE_ROWS > 4
-        CASE(5) CASE(6)
-#endif
-#if TILE_ROWS > 6
-        CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
-#endif
+    case count: go_on_rows(count, a, row, step, b, n, acc); break;
+        EACH_COUNT
 #undef CASE
     }
 }
 
-/* c = total + a block's chains, or the chains alone where total is NULL; both have rows c_row apart. */
-INLINE void add_block(int rows, long columns, const float *acc, const float *total, float *c, long c_row) {
-    for (int r = 0; r < rows; r++, acc += TILE_COLUMNS, c += c_row, total = total ? total + c_row : NULL)
-        for (long j = 0; j < columns; j += 16) {
-            v16 sum = v_load(acc + j);
-            if (columns - j >= 16) {
-                v_store(c + j, total ? v_add(v_load(total + j), sum) : sum);
-            } else {
-                long some = columns - j;
-                v_store_first(c + j, total ? v_add(v_load_first(total + j, some), sum) : sum, some);
-            }
+static void block(int rows, const float *a, long row, long step, const float *b, long n, const float *total, float *c,
+                  long c_row) {
+    switch (rows) {
+#define CASE(count)                                                                                                   \
+    case count: block_rows(count, a, row, step, b, n, total, c, c_row); break;
+        EACH_COUNT
+#undef CASE
+    }
+}
+
+/* The same at the right edge of C, where fewer than TILE_COLUMNS columns are left. */
+static void block_edge(int rows, const float *a, long row, long step, const float *b, long n, const float *total,
+                       float *c, long c_row, long columns) {
+    float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+    block(rows, a, row, step, b, n, NULL, acc, TILE_COLUMNS);
+    for (int r = 0; r < rows; r++)
+        for (long j = 0; j < columns; j++) {
+            float sum = acc[r * TILE_COLUMNS + j];
+            c[r * c_row + j] = total ? total[r * c_row + j] + sum : sum;
         }
+}
+
+/* c = total + x, or x alone where total is NULL: one row of a multiple of 16. */
+INLINE void add_row(const float *x, const float *total, float *c, long n) {
+    for (long j = 0; j < n; j += 16) v_store(c + j, total ? v_add(v_load(total + j), v_load(x + j)) : v_load(x + j));
 }
 
 /* B as panels of TILE_COLUMNS columns: block by block, panel by panel, k by k. Columns past N are zero and are never
@@ -82,13 +114,27 @@ static void pack_panel(const float *b, long b_row, long b_col, long n, long colu
             for (long k = k0; k < n && k < k0 + 16; k++) out[k * TILE_COLUMNS + j] = b[k * b_row + j * b_col];
 }
 
+#define PANELS_A_TASK 4
+
+/* Some neighbouring panels of one block: a row of B is read once, along the row. */
 static void pack_task(void *arguments, long index, int worker) {
     (void)worker;
     const struct packed *p = arguments;
-    long block = index / p->panels, panel = index % p->panels;
+    long tasks = (p->panels + PANELS_A_TASK - 1) / PANELS_A_TASK, block = index / tasks, begin = index % tasks * PANELS_A_TASK;
     long first = block * BLOCK, n = p->K - first < BLOCK ? p->K - first : BLOCK;
-    long column = panel * TILE_COLUMNS, columns = p->N - column < TILE_COLUMNS ? p->N - column : TILE_COLUMNS;
-    pack_panel(p->b + first * p->b_row + column * p->b_col, p->b_row, p->b_col, n, columns, panel_of(p, block, panel));
+    long end = begin + PANELS_A_TASK < p->panels ? begin + PANELS_A_TASK : p->panels;
+    const float *b = p->b + first * p->b_row;
+    if (p->b_col == 1 && end * TILE_COLUMNS <= p->N) {
+        for (long k = 0; k < n; k++, b += p->b_row)
+            for (long panel = begin; panel < end; panel++)
+                for (int j = 0; j < TILE_COLUMNS; j += 16)
+                    v_store(panel_of(p, block, panel) + k * TILE_COLUMNS + j, v_load(b + panel * TILE_COLUMNS + j));
+        return;
+    }
+    for (long panel = begin; panel < end; panel++) {
+        long column = panel * TILE_COLUMNS, columns = p->N - column < TILE_COLUMNS ? p->N - column : TILE_COLUMNS;
+        pack_panel(b + column * p->b_col, p->b_row, p->b_col, n, columns, panel_of(p, block, panel));
+    }
 }
 
 /* Returns 0, or 1 where memory ran out. */
@@ -96,50 +142,73 @@ static int pack(struct packed *p, long N, long K, const float *b, long b_row, lo
     *p = (struct packed){b, b_row, b_col, N, K, (N + TILE_COLUMNS - 1) / TILE_COLUMNS, NULL};
     p->out = buffer_get(where, packed_floats(N, K) * sizeof(float));
     if (!p->out) return 1;
-    pool_run(pack_task, p, (K + BLOCK - 1) / BLOCK * p->panels);
+    pool_run(pack_task, p, (K + BLOCK - 1) / BLOCK * ((p->panels + PANELS_A_TASK - 1) / PANELS_A_TASK));
     return 0;
+}
+
+/* A transposed A, whose columns lie together, as groups of TILE_ROWS rows: block by block, group by group, k by k. */
+struct turned {
+    const float *a;
+    long a_row, a_col, M, K, groups;
+    float *out;
+};
+
+INLINE float *group_of(const struct turned *p, long block, long group) {
+    long first = block * BLOCK, length = p->K - first < BLOCK ? p->K - first : BLOCK;
+    return p->out + (first * p->groups + group * length) * TILE_ROWS;
+}
+
+#define GROUPS_A_TASK 8
+
+static void turn_task(void *arguments, long index, int worker) {
+    (void)worker;
+    const struct turned *p = arguments;
+    long tasks = (p->groups + GROUPS_A_TASK - 1) / GROUPS_A_TASK, block = index / tasks, begin = index % tasks * GROUPS_A_TASK;
+    long first = block * BLOCK, n = p->K - first < BLOCK ? p->K - first : BLOCK;
+    long end = begin + GROUPS_A_TASK < p->groups ? begin + GROUPS_A_TASK : p->groups;
+    const float *a = p->a + first * p->a_col;
+    for (long k = 0; k < n; k++, a += p->a_col)
+        for (long group = begin; group < end; group++) {
+            long r = group * TILE_ROWS, rows = p->M - r;
+            float *out = group_of(p, block, group) + k * TILE_ROWS;
+            if (p->a_row == 1 && rows >= TILE_ROWS) {
+                memcpy(out, a + r, TILE_ROWS * sizeof *out);
+            } else {
+                for (long j = 0; j < rows && j < TILE_ROWS; j++) out[j] = a[(r + j) * p->a_row];
+            }
+        }
 }
 
 struct multiply {
     long M;
     const float *a;
     long a_row, a_col;
+    const struct turned *turned; /* Or NULL: rows of A are read where they lie, or copied together first. */
     const struct packed *b;
     const float *start; /* What the blocks are added to: NULL, C itself, or another matrix of its shape. */
     float *c;
     long c_row;
     long tile_M, tile_N, tiles_M; /* What one task computes. No bit depends on it. */
-    int copy;                     /* Rows of A are copied together first. */
     float *work;
 };
 
 #define ROWS_AT_ONCE 96
 #define COLUMNS_AT_ONCE 512
 #define COPY_ROW (BLOCK + 16) /* Not a multiple of a page: rows fall into different cache sets. */
+#define FAR_APART 1024        /* Rows so many floats apart are copied together: they would share cache sets. */
 
 /* A's rows `first` … as the inner loop reads them; *row and *step are its strides, *group that of TILE_ROWS rows. */
 static const float *a_block(const struct multiply *p, long first, long rows, long k, long n, float *work, long *row,
                             long *step, long *group) {
-    const float *a = p->a + first * p->a_row + k * p->a_col;
-    *row = p->a_row, *step = p->a_col, *group = TILE_ROWS * p->a_row;
-    if (!p->copy) return a;
-    if (p->a_col == 1) {
-        for (long r = 0; r < rows; r++) memcpy(work + r * COPY_ROW, a + r * p->a_row, (size_t)n * sizeof *a);
-        *row = COPY_ROW, *step = 1, *group = TILE_ROWS * COPY_ROW;
-        return work;
+    if (p->turned) {
+        *row = 1, *step = TILE_ROWS, *group = n * TILE_ROWS;
+        return group_of(p->turned, k / BLOCK, first / TILE_ROWS);
     }
-    for (long r = 0; r < rows; r += TILE_ROWS) { /* Columns of a transposed A: TILE_ROWS neighbours at a time. */
-        float *out = work + r * BLOCK;
-        const float *from = a + r * p->a_row;
-        if (rows - r >= TILE_ROWS && p->a_row == 1) {
-            for (long i = 0; i < n; i++) memcpy(out + i * TILE_ROWS, from + i * p->a_col, TILE_ROWS * sizeof *a);
-        } else {
-            for (long i = 0; i < n; i++)
-                for (long j = 0; j < rows - r && j < TILE_ROWS; j++)
-                    out[i * TILE_ROWS + j] = from[i * p->a_col + j * p->a_row];
-        }
-    }
-    *row = 1, *step = TILE_ROWS, *group = TILE_ROWS * BLOCK;
+    const float *a = p->a + first * p->a_row + k;
+    *row = p->a_row, *step = 1, *group = TILE_ROWS * p->a_row;
+    if (p->a_row < FAR_APART) return a;
+    for (long r = 0; r < rows; r++) memcpy(work + r * COPY_ROW, a + r * p->a_row, (size_t)n * sizeof *a);
+    *row = COPY_ROW, *group = TILE_ROWS * COPY_ROW;
     return work;
 }
 
@@ -149,31 +218,39 @@ static void multiply_task(void *arguments, long index, int worker) {
     long left = index / p->tiles_M * p->tile_N, K = p->b->K;
     long right = left + p->tile_N < p->b->N ? left + p->tile_N : p->b->N;
     float *work = p->work + (size_t)worker * ROWS_AT_ONCE * COPY_ROW;
-    float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long k = 0; k < K; k += BLOCK) {
         long n = K - k < BLOCK ? K - k : BLOCK, row, step, group;
         const float *a = a_block(p, first, rows, k, n, work, &row, &step, &group);
         for (long column = left; column < right; column += TILE_COLUMNS) {
             const float *b = panel_of(p->b, k / BLOCK, column / TILE_COLUMNS);
-            long columns = right - column < TILE_COLUMNS ? right - column : TILE_COLUMNS;
             for (long r = 0; r < rows; r += TILE_ROWS) {
                 int count = (int)(rows - r < TILE_ROWS ? rows - r : TILE_ROWS);
+                const float *own = a + r / TILE_ROWS * group;
                 float *c = p->c + (first + r) * p->c_row + column;
-                for (int i = 0; i < count; i++) __builtin_prefetch(c + i * p->c_row, 1);
-                memset(acc, 0, sizeof acc);
-                chain(count, a + r / TILE_ROWS * group, row, step, b, n, acc);
                 const float *total = k ? c : p->start ? p->start + (c - p->c) : NULL;
-                add_block(count, columns, acc, total, c, p->c_row);
+                for (int i = 0; i < count; i++) __builtin_prefetch(c + i * p->c_row, 1);
+                if (right - column >= TILE_COLUMNS) {
+                    block(count, own, row, step, b, n, total, c, p->c_row);
+                } else {
+                    block_edge(count, own, row, step, b, n, total, c, p->c_row, right - column);
+                }
             }
         }
     }
 }
 
 /* C = start + A·B, with B packed. Returns 0, or 1 where memory ran out. */
-static int multiply(long M, const float *a, long a_row, long a_col, const struct packed *b,
-                    const float *start, float *c, long c_row) {
-    struct multiply p = {M, a, a_row, a_col, b, start, c, c_row, ROWS_AT_ONCE, COLUMNS_AT_ONCE, 0, 0, NULL};
-    p.copy = a_col != 1 || a_row >= 1024;
+static int multiply(long M, const float *a, long a_row, long a_col, const struct packed *b, const float *start,
+                    float *c, long c_row) {
+    struct turned turned = {a, a_row, a_col, M, b->K, (M + TILE_ROWS - 1) / TILE_ROWS, NULL};
+    struct multiply p = {.M = M, .a = a, .a_row = a_row, .a_col = a_col, .b = b, .start = start, .c = c,
+                         .c_row = c_row, .tile_M = ROWS_AT_ONCE, .tile_N = COLUMNS_AT_ONCE};
+    if (a_col != 1) {
+        turned.out = buffer_get(BUFFER_A, (size_t)turned.groups * TILE_ROWS * (size_t)b->K * sizeof(float));
+        if (!turned.out) return 1;
+        pool_run(turn_task, &turned, (b->K + BLOCK - 1) / BLOCK * ((turned.groups + GROUPS_A_TASK - 1) / GROUPS_A_TASK));
+        p.turned = &turned;
+    }
     long wanted = 8 * pool_threads();
     for (;;) {
         p.tiles_M = (M + p.tile_M - 1) / p.tile_M;

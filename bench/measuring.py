@@ -1,0 +1,67 @@
+"""What the benches share: medians with their intervals, memory, and a process that keeps a core busy."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+# What sets the threads of OpenMP and MKL, and how they wait: peers run as PyTorch comes.
+_THREADS = ("GOMP_", "OMP_", "KMP_", "MKL_")
+
+
+def interval(values: list[float], draws: int = 10_000) -> tuple[float, float]:
+    """The 95% bootstrap interval of the median."""
+    chance = random.Random(1)
+    medians = sorted(statistics.median(chance.choices(values, k=len(values))) for _ in range(draws))
+    return medians[int(0.025 * draws)], medians[int(0.975 * draws)]
+
+
+def with_interval(values: list[float], form: str) -> str:
+    """The median and its interval, each in the form given: "0.95 (0.94 to 0.97)"."""
+    low, high = interval(values)
+    return f"{statistics.median(values):{form}} ({low:{form}} to {high:{form}})"
+
+
+def quartiles_apart(values: list[float]) -> float:
+    """The distance of the quartiles as a fraction of the median."""
+    if len(values) < 2:
+        return 0.0
+    lower, _, upper = statistics.quantiles(values, n=4)
+    return (upper - lower) / statistics.median(values)
+
+
+def forget_thread_settings() -> None:
+    """Remove what the caller's environment says about OpenMP's threads, before they exist."""
+    for name in [name for name in os.environ if name.startswith(_THREADS)]:
+        del os.environ[name]
+
+
+def memory(field: str) -> int:
+    """This process's memory in bytes, by its name in /proc/self/status: VmHWM, VmRSS."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1]) * 1024
+    raise KeyError(field)
+
+
+def has_bf16() -> bool:
+    """Whether the CPU has instructions for bf16."""
+    words = set(Path("/proc/cpuinfo").read_text().split())
+    return bool(words & {"avx512_bf16", "amx_bf16", "bf16"})
+
+
+@contextlib.contextmanager
+def busy_core() -> Iterator[None]:
+    """Another process keeps one core busy."""
+    process = subprocess.Popen([sys.executable, "-S", "-c", "while True: pass"])
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
