@@ -246,6 +246,7 @@ def summary(name: str, results: list[Result]) -> str:
 
 
 def run(models: list[str], kinds: list[str], pairs: int) -> None:
+    others = measuring.Others()
     heads = f"{'ours ms':>9} {'torch ms':>9} {'GFLOP/s':>8} {'torch':>8}"
     for model in models:
         print(f"{model}{'':<{46 - len(model)}}{'×':>3} {heads}   ratio (95%)")
@@ -256,6 +257,7 @@ def run(models: list[str], kinds: list[str], pairs: int) -> None:
                 print(line(results[-1]), flush=True)
             if kind == "product":
                 print(summary(f"products of {model}", results), flush=True)
+    print(others.line(), flush=True)
 
 
 def main() -> None:

@@ -50,6 +50,28 @@ def memory(field: str) -> int:
     raise KeyError(field)
 
 
+class Others:
+    """How much of the machine others use, from the moment it is made."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def line(self) -> str:
+        """To be printed when this process's children have ended. A figure taken beside others is none."""
+        cores, elapsed = os.cpu_count() or 1, [b - a for a, b in zip(self._before, self._now(), strict=True)]
+        return f"meanwhile other processes used {max(0.0, elapsed[0]) / elapsed[1] / cores:.1%} of the machine"
+
+    @staticmethod
+    def _now() -> tuple[float, float]:
+        """Seconds of all processes but this one and its ended children, the host's other machines included; and the
+        clock's."""
+        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        user, nice, system, _, _, interrupts, soft, stolen = ticks
+        own = os.times()
+        busy = (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")
+        return busy - sum(own[:4]), own.elapsed
+
+
 def has_bf16() -> bool:
     """Whether the CPU has instructions for bf16."""
     words = set(Path("/proc/cpuinfo").read_text().split())

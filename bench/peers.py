@@ -51,6 +51,7 @@ def tokens_of(shape: Shape) -> list[np.ndarray]:
 
 def portable(shape: Shape, threads: int, turn: Turn) -> None:
     """Our training step, with nothing recorded."""
+    import pellucid.train  # First: what it sets must be set before torch is loaded.  # isort: skip
     from pellucid.operations import portable as ops
     from pellucid.recipe import Data, Model, Recipe, Source, Train
     from pellucid.train.events import Batch

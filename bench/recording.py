@@ -89,7 +89,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         recipe = prepared(folder, arguments.preset, arguments.commitment)
+        others = measuring.Others()
         bare, recorded = measure(folder, arguments.pairs)
+        line = others.line()
     tokens = recipe.train.batch * recipe.model.context
     print(f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens", end="")
     print(f" in microbatches of {recipe.train.microbatch} sequences, commitment to {arguments.commitment}")
@@ -98,6 +100,7 @@ def main() -> None:
         print(f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles {apart:.1%} apart)")
     ratios = [a / b for a, b in zip(bare, recorded, strict=True)]
     print(f"  recorded / bare      {measuring.with_interval(ratios, '.4f')}")
+    print(f"  {line}")
 
 
 if __name__ == "__main__":

@@ -30,11 +30,13 @@ class Shape(NamedTuple):
         return self.width // self.heads
 
     def weights(self) -> dict[str, tuple[int, int, int]]:
-        """Every kind of weight that is multiplied by: its outputs, its inputs, and how many the model has."""
+        """Every shape of a weight that is multiplied by: its outputs, its inputs, and how many the model has."""
         D, F, kv = self.width, self.mlp_width, self.kv_heads * self.head_width
+        square = {"q, k, v, o": (D, D, 4 * self.layers)}
+        if kv != D:
+            square = {"q, o": (D, D, 2 * self.layers), "k, v": (kv, D, 2 * self.layers)}
         return {
-            "q, o": (D, D, 2 * self.layers),
-            "k, v": (kv, D, 2 * self.layers),
+            **square,
             "gate, up": (F, D, 2 * self.layers),
             "down": (D, F, self.layers),
             "head": (self.vocabulary, D, 1),

@@ -129,10 +129,12 @@ def main() -> None:
         names = available(arguments.peers)
         for name in arguments.models:
             shape = MODELS[name]
+            others = measuring.Others()
             found = measure(shape, names, arguments.rounds, arguments.warmup, arguments.threads, program)
             results[name] = {"tokens": shape.tokens, "flops": shape.flops(), **found._asdict()}
             if not arguments.json:
                 report(name, shape, found)
+                print(f"  {others.line()}", flush=True)
     if arguments.json:
         print(json.dumps({"threads": arguments.threads, "models": results}))
 

@@ -67,7 +67,7 @@ build_package() {
 
 # Python for ARM. neoverse-n1: a real CPU without SVE, which qemu is slowest at.
 arm() {
-    env PYTHONHOME="$debian/usr" PYTHONPATH="$root/pellucid-src:$root/site" PYTHONNOUSERSITE=1 \
+    env PYTHONHOME="$debian/usr" PYTHONPATH="$root/pellucid-src:$root/site" PYTHONNOUSERSITE=1 PYTHONSAFEPATH=1 \
         qemu-aarch64-static -cpu neoverse-n1 -L "$debian" "$python" "$@"
 }
 
@@ -87,7 +87,7 @@ END
         --set model.heads=4 --set model.kv_heads=2 --set model.mlp_width=128 --set model.context=128 \
         --set tokenizer.vocabulary=512 --set data.validation_per_10000=1500 --set train.steps=12 --set train.batch=4 \
         --set train.microbatch=2 --set train.warmup=2 --set train.arithmetic=portable --set validation.every=12 \
-        --set validation.tokens=500 --set checkpoints.every=6 --set "placement.anchors={every = 5}"
+        --set validation.tokens=500 --set checkpoints.every=6 --set "placement.anchors={every = 5, powers_of_two = false}"
     "$host/pellucid" run "$root/release"
     "$host/pellucid" publish "$root/release"
 }

@@ -146,44 +146,31 @@ static int pack(struct packed *p, long N, long K, const float *b, long b_row, lo
     return 0;
 }
 
-/* A transposed A, whose columns lie together, as groups of TILE_ROWS rows: block by block, group by group, k by k. */
-struct turned {
-    const float *a;
-    long a_row, a_col, M, K, groups;
-    float *out;
-};
-
-INLINE float *group_of(const struct turned *p, long block, long group) {
-    long first = block * BLOCK, length = p->K - first < BLOCK ? p->K - first : BLOCK;
-    return p->out + (first * p->groups + group * length) * TILE_ROWS;
+/* `groups` neighbouring groups of TILE_ROWS rows of a transposed A, each k by k. A constant where this is inlined:
+   a column of A is read along itself. */
+INLINE void turn_groups(int groups, const float *a, long a_col, long n, float *out) {
+    for (long k = 0; k < n; k++, a += a_col, out += TILE_ROWS)
+        _Pragma("GCC unroll 4") for (int g = 0; g < groups; g++)
+            memcpy(out + g * n * TILE_ROWS, a + g * TILE_ROWS, TILE_ROWS * sizeof *out);
 }
 
-#define GROUPS_A_TASK 8
-
-static void turn_task(void *arguments, long index, int worker) {
-    (void)worker;
-    const struct turned *p = arguments;
-    long tasks = (p->groups + GROUPS_A_TASK - 1) / GROUPS_A_TASK, block = index / tasks, begin = index % tasks * GROUPS_A_TASK;
-    long first = block * BLOCK, n = p->K - first < BLOCK ? p->K - first : BLOCK;
-    long end = begin + GROUPS_A_TASK < p->groups ? begin + GROUPS_A_TASK : p->groups;
-    const float *a = p->a + first * p->a_col;
-    for (long k = 0; k < n; k++, a += p->a_col)
-        for (long group = begin; group < end; group++) {
-            long r = group * TILE_ROWS, rows = p->M - r;
-            float *out = group_of(p, block, group) + k * TILE_ROWS;
-            if (p->a_row == 1 && rows >= TILE_ROWS) {
-                memcpy(out, a + r, TILE_ROWS * sizeof *out);
-            } else {
-                for (long j = 0; j < rows && j < TILE_ROWS; j++) out[j] = a[(r + j) * p->a_row];
-            }
-        }
+/* Rows of a transposed A, whose columns lie together, as groups of TILE_ROWS: where the inner loop finds them. */
+static void turn(const float *a, long a_row, long a_col, long rows, long n, float *out) {
+    long r = 0;
+    if (a_row == 1) {
+        for (; r + 4 * TILE_ROWS <= rows; r += 4 * TILE_ROWS) turn_groups(4, a + r, a_col, n, out + r * n);
+        for (; r + TILE_ROWS <= rows; r += TILE_ROWS) turn_groups(1, a + r, a_col, n, out + r * n);
+    }
+    for (; r < rows; r += TILE_ROWS)
+        for (long k = 0; k < n; k++)
+            for (long j = 0; j < TILE_ROWS && r + j < rows; j++)
+                out[r * n + k * TILE_ROWS + j] = a[k * a_col + (r + j) * a_row];
 }
 
 struct multiply {
     long M;
     const float *a;
     long a_row, a_col;
-    const struct turned *turned; /* Or NULL: rows of A are read where they lie, or copied together first. */
     const struct packed *b;
     const float *start; /* What the blocks are added to: NULL, C itself, or another matrix of its shape. */
     float *c;
@@ -194,17 +181,19 @@ struct multiply {
 
 #define ROWS_AT_ONCE 96
 #define COLUMNS_AT_ONCE 512
+#define TASKS_A_THREAD 6 /* At least, where the shape allows: who is held up then costs the others little. */
 #define COPY_ROW (BLOCK + 16) /* Not a multiple of a page: rows fall into different cache sets. */
 #define FAR_APART 1024        /* Rows so many floats apart are copied together: they would share cache sets. */
 
 /* A's rows `first` … as the inner loop reads them; *row and *step are its strides, *group that of TILE_ROWS rows. */
 static const float *a_block(const struct multiply *p, long first, long rows, long k, long n, float *work, long *row,
                             long *step, long *group) {
-    if (p->turned) {
+    const float *a = p->a + first * p->a_row + k * p->a_col;
+    if (p->a_col != 1) {
+        turn(a, p->a_row, p->a_col, rows, n, work);
         *row = 1, *step = TILE_ROWS, *group = n * TILE_ROWS;
-        return group_of(p->turned, k / BLOCK, first / TILE_ROWS);
+        return work;
     }
-    const float *a = p->a + first * p->a_row + k;
     *row = p->a_row, *step = 1, *group = TILE_ROWS * p->a_row;
     if (p->a_row < FAR_APART) return a;
     for (long r = 0; r < rows; r++) memcpy(work + r * COPY_ROW, a + r * p->a_row, (size_t)n * sizeof *a);
@@ -242,21 +231,16 @@ static void multiply_task(void *arguments, long index, int worker) {
 /* C = start + A·B, with B packed. Returns 0, or 1 where memory ran out. */
 static int multiply(long M, const float *a, long a_row, long a_col, const struct packed *b, const float *start,
                     float *c, long c_row) {
-    struct turned turned = {a, a_row, a_col, M, b->K, (M + TILE_ROWS - 1) / TILE_ROWS, NULL};
     struct multiply p = {.M = M, .a = a, .a_row = a_row, .a_col = a_col, .b = b, .start = start, .c = c,
                          .c_row = c_row, .tile_M = ROWS_AT_ONCE, .tile_N = COLUMNS_AT_ONCE};
-    if (a_col != 1) {
-        turned.out = buffer_get(BUFFER_A, (size_t)turned.groups * TILE_ROWS * (size_t)b->K * sizeof(float));
-        if (!turned.out) return 1;
-        pool_run(turn_task, &turned, (b->K + BLOCK - 1) / BLOCK * ((turned.groups + GROUPS_A_TASK - 1) / GROUPS_A_TASK));
-        p.turned = &turned;
-    }
-    long wanted = 8 * pool_threads();
+    long tasks;
+    /* A panel of B comes from far and serves tile_M rows, so the columns are divided first; but a transposed A is turned
+       once for each division of the columns. */
     for (;;) {
         p.tiles_M = (M + p.tile_M - 1) / p.tile_M;
-        long tiles_N = (b->N + p.tile_N - 1) / p.tile_N;
-        if (p.tiles_M * tiles_N >= wanted || (p.tile_M <= 24 && p.tile_N <= 64)) break;
-        if (p.tile_N > 64 && (p.tile_N > 128 || p.tile_M <= 48)) {
+        tasks = p.tiles_M * ((b->N + p.tile_N - 1) / p.tile_N);
+        if (tasks >= TASKS_A_THREAD * pool_threads() || (p.tile_M <= 24 && p.tile_N <= 32)) break;
+        if (p.tile_N > (a_col == 1 ? 64 : 256) || p.tile_M <= 24) {
             p.tile_N /= 2;
         } else {
             p.tile_M /= 2;
@@ -264,7 +248,7 @@ static int multiply(long M, const float *a, long a_row, long a_col, const struct
     }
     p.work = buffer_get(BUFFER_WORK, (size_t)pool_threads() * ROWS_AT_ONCE * COPY_ROW * sizeof(float));
     if (!p.work) return 1;
-    pool_run(multiply_task, &p, p.tiles_M * ((b->N + p.tile_N - 1) / p.tile_N));
+    pool_run(multiply_task, &p, tasks);
     return 0;
 }
 

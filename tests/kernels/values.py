@@ -7,7 +7,7 @@ import math
 import numpy as np
 import torch
 
-TINY = 2.0**-126  # The smallest float32 that is not denormal.
+NORMAL = 2.0**-126  # The smallest float32 that is not denormal.
 
 
 def values(seed: int, *shape: int, finite: bool = False) -> np.ndarray:
@@ -17,7 +17,7 @@ def values(seed: int, *shape: int, finite: bool = False) -> np.ndarray:
     uniform = generator.uniform(-1, 1, count)
     kinds = [
         uniform,
-        uniform * TINY,
+        uniform * NORMAL,
         np.ldexp(uniform, generator.integers(-140, 128, count)),
         np.where(uniform < 0, -0.0, 0.0),
         np.full(count, generator.uniform(-1, 1)),
@@ -34,14 +34,14 @@ def values(seed: int, *shape: int, finite: bool = False) -> np.ndarray:
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:
-    """A copy: kernels that work in place do not change what the reference gets."""
+    """A copy: a kernel that works in place does not change what the reference gets."""
     return torch.from_numpy(array.copy())
 
 
 def assert_same(got: torch.Tensor | np.ndarray | float, wanted: np.ndarray | float, where: str = "") -> None:
     """Equal bits; NaN for NaN, whose bits are nobody's."""
     got, wanted = np.asarray(got), np.asarray(wanted)
-    assert got.dtype == wanted.dtype and got.shape == wanted.shape
+    assert got.dtype == wanted.dtype and got.shape == wanted.shape, where
     bits = f"u{got.dtype.itemsize}"
     differs = (got.view(bits) != wanted.view(bits)) & ~(np.isnan(got) & np.isnan(wanted))
     places = np.argwhere(differs).tolist()

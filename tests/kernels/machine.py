@@ -1,0 +1,75 @@
+"""What this machine has: instruction sets and compilers."""
+
+from __future__ import annotations
+
+import ast
+import functools
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import MachineLacks
+from pellucid.kernels import library
+from tests.kernels.values import assert_same
+
+ROOT = Path(__file__).parents[2]
+SOURCES = library.FOLDER / "src"
+
+
+@functools.cache
+def isas() -> tuple[str, ...]:
+    """The instruction sets that run here; the best one stays chosen."""
+    return tuple(name for name in library.KNOWN if _runs(name))
+
+
+def _runs(name: str) -> bool:
+    try:
+        library.start(library.kernels(), name, 1)
+    except MachineLacks:
+        return False
+    library.set_threads(1)
+    return True
+
+
+def assert_everywhere(call: Callable[[], object], wanted: tuple, threads: tuple[int, ...] = (1,)) -> None:
+    """Every instruction set gives what is wanted, with every number of threads."""
+    for isa in isas():
+        for count in threads:
+            assert library.start(library.kernels(), isa, count) == count
+            got = call()
+            got = got if isinstance(got, tuple) else (got,)
+            for index, (one, right) in enumerate(zip(got, wanted, strict=True)):
+                assert_same(one, right, f"{isa}, {count} threads, result {index}")
+
+
+def compiler(name: str = "gcc", packages: str = "gcc") -> str:
+    """Skips the test where it is missing, and says what to install."""
+    if not shutil.which(name):
+        pytest.skip(f"needs {name}; Debian: apt install {packages}")
+    return name
+
+
+@functools.cache
+def build_flags() -> tuple[str, ...]:
+    """Those of setup.py but for the optimisation, which every test chooses for itself."""
+    assignments = [node for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign)]
+    flags = {node.targets[0].id: node.value for node in assignments if isinstance(node.targets[0], ast.Name)}["FLAGS"]
+    return tuple(flag for flag in ast.literal_eval(flags) if not flag.startswith("-O"))
+
+
+def compile_c(out: Path, *arguments: str | Path, with_compiler: str = "gcc", sources: Path = SOURCES) -> Path:
+    """The flags of setup.py, then the arguments."""
+    command = [with_compiler, *build_flags(), "-pthread", f"-I{sources}", *map(str, arguments), "-o", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def run_program(*words: str | Path, check: int = 0) -> str:
+    """Its output; check is the exit code expected."""
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=300)
+    assert done.returncode == check, done.stdout + done.stderr
+    return done.stdout

@@ -1,0 +1,429 @@
+"""Every kernel gives the reference's bits: on all instruction sets, with any number of threads, for any shape and value."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid import philox
+from pellucid.kernels import calls, library
+from tests.kernels import reference
+from tests.kernels.values import assert_same, tensor, values
+
+Everywhere = Callable[..., None]
+Case = tuple[Callable[[], object], tuple]  # A call, and what it has to return.
+
+SEEDS = st.integers(0, 2**32 - 1)
+SIZES = st.integers(1, 40)
+SUMMED = SIZES | st.sampled_from([255, 256, 257, 511, 512, 513, 600])
+FORMS = st.sampled_from(["rows", "columns", "part"])
+some = settings(max_examples=150, deadline=None)
+
+
+def seeds(seed: int) -> itertools.count[int]:
+    """A seed for every array."""
+    return itertools.count(1000 * seed)
+
+
+# Matrix products
+
+
+def laid_out(array: np.ndarray, form: str) -> torch.Tensor:
+    if form == "columns":
+        return tensor(array.T).t()
+    if form == "part":  # Of a matrix that nothing else of may be read.
+        whole = np.full(np.add(array.shape, (2, 3)), np.nan, np.float32)
+        whole[1:-1, 1:-2] = array
+        return tensor(whole)[1:-1, 1:-2]
+    return tensor(array)
+
+
+def product(seed: int, M: int, N: int, K: int, a_form: str = "rows", b_form: str = "rows", onto: bool = False) -> Case:
+    new = seeds(seed)
+    a, b = values(next(new), M, K), values(next(new), K, N)
+    start = values(next(new), M, N) if onto else None
+    given = laid_out(a, a_form), laid_out(b, b_form), None if start is None else tensor(start)
+    return lambda: calls.product(*given), (reference.matmul(a, b, start),)
+
+
+@some
+@given(SEEDS, SIZES, SIZES, SUMMED, FORMS, FORMS, st.booleans())
+def test_product(
+    everywhere: Everywhere, seed: int, M: int, N: int, K: int, a_form: str, b_form: str, onto: bool
+) -> None:
+    everywhere(*product(seed, M, N, K, a_form, b_form, onto))
+
+
+# Row by row
+
+
+def norm(seed: int, M: int, D: int, epsilon: float) -> Case:
+    new = seeds(seed)
+    x, w = values(next(new), M, D), values(next(new), D)
+    r = reference.quiet(reference._inverse_rms)(x, epsilon)[:, 0]
+    return lambda: calls.norm(tensor(x), tensor(w), epsilon), (reference.rms_norm(x, w, epsilon), r)
+
+
+def norm_backward(seed: int, M: int, D: int, epsilon: float, has_past: bool) -> Case:
+    new = seeds(seed)
+    x, w, dy = values(next(new), M, D), values(next(new), D), values(next(new), M, D)
+    past = values(next(new), M, D) if has_past else None
+
+    def call() -> tuple[torch.Tensor, ...]:
+        r = calls.norm(tensor(x), tensor(w), epsilon)[1]
+        return calls.norm_backward(tensor(x), tensor(w), r, tensor(dy), None if past is None else tensor(past))
+
+    return call, reference.rms_norm_backward(x, w, epsilon, dy, past)
+
+
+EPSILONS = st.sampled_from([1e-12, 1e-5, 0.5])
+
+
+@some
+@given(SEEDS, SIZES, SIZES | st.sampled_from([64, 257]), EPSILONS)
+def test_norm(everywhere: Everywhere, seed: int, M: int, D: int, epsilon: float) -> None:
+    everywhere(*norm(seed, M, D, epsilon))
+
+
+@some
+@given(SEEDS, SUMMED, SIZES, EPSILONS, st.booleans())
+def test_norm_backward(everywhere: Everywhere, seed: int, M: int, D: int, epsilon: float, has_past: bool) -> None:
+    everywhere(*norm_backward(seed, M, D, epsilon, has_past))
+
+
+def swiglu(a: np.ndarray, u: np.ndarray) -> Case:
+    return lambda: calls.swiglu(tensor(a), tensor(u)), (reference.swiglu(a, u),)
+
+
+def swiglu_backward(a: np.ndarray, u: np.ndarray, dh: np.ndarray) -> Case:
+    return lambda: calls.swiglu_backward(tensor(a), tensor(u), tensor(dh)), reference.swiglu_backward(a, u, dh)
+
+
+@some
+@given(SEEDS, SIZES, SIZES, st.sampled_from([1, 100]))
+def test_swiglu(everywhere: Everywhere, seed: int, M: int, F: int, scale: int) -> None:
+    new = seeds(seed)
+    with np.errstate(over="ignore"):
+        a = values(next(new), M, F) * np.float32(scale)
+    u, dh = values(next(new), M, F), values(next(new), M, F)
+    everywhere(*swiglu(a, u))
+    everywhere(*swiglu_backward(a, u, dh))
+
+
+def test_the_exponential_inside_swiglu_for_a_hundred_thousand_gates(everywhere: Everywhere) -> None:
+    edge = np.float32(87.3) + np.arange(-50, 50, dtype=np.float32) * np.float32(2**-17)
+    powers = np.ldexp(np.float32(1), np.arange(-149, 128)).astype(np.float32)
+    a = np.concatenate([np.linspace(0, 110, 50_000).astype(np.float32), edge, powers, [np.float32(np.inf)]])
+    a = np.concatenate([a, -a])
+    everywhere(*swiglu(a, np.ones_like(a)))
+    everywhere(*swiglu_backward(a, np.ones_like(a), np.ones_like(a)))
+
+
+# Attention
+
+
+def documents(seed: int, B: int, T: int) -> np.ndarray:
+    """lo(i): the first position of i's document; or anything that does not descend and is not after i."""
+    generator = np.random.default_rng(seed)
+    rows = []
+    for _ in range(B):
+        kind, positions = generator.integers(3), np.arange(T)
+        begins = np.where(generator.random(T) < generator.choice([0.02, 0.3]), positions, 0)
+        anything = np.minimum(generator.integers(0, T, T), positions)
+        rows.append(np.maximum.accumulate([positions * 0, begins, anything][kind]))
+    return np.array(rows, np.int32)
+
+
+def attention_inputs(
+    seed: int, B: int, T: int, H: int, K: int, C: int, finite: bool
+) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
+    """q, k, v; cosines, sines, lo; the gradient of the output."""
+    new = seeds(seed)
+    shapes = [(B, T, H, C), (B, T, K, C), (B, T, K, C), (B, T, H, C)]
+    *qkv, do = (values(next(new), *shape, finite=finite) for shape in shapes)
+    return qkv, [*reference.rotary_table(T, C, 10_000.0), documents(next(new), B, T)], do
+
+
+def attention(seed: int, B: int, T: int, H: int, K: int, C: int, finite: bool = False) -> Case:
+    qkv, places, _ = attention_inputs(seed, B, T, H, K, C, finite)
+
+    def call() -> tuple[torch.Tensor, ...]:
+        o, m, g = calls.attention(*map(tensor, qkv), calls.Places(*map(tensor, places)))
+        return o, compared(m.numpy(), g.numpy()), g
+
+    o, m, g = reference.attention(*qkv, *places)
+    return call, (o, compared(m, g), g)
+
+
+def compared(m: np.ndarray, g: np.ndarray) -> np.ndarray:
+    """Maxima serve only to be subtracted before exp: the sign of a zero and a row with a NaN do not matter in them."""
+    return np.where(np.isnan(g), g, m + np.float32(0))
+
+
+def attention_backward(seed: int, B: int, T: int, H: int, K: int, C: int, finite: bool = False) -> Case:
+    qkv, places, do = attention_inputs(seed, B, T, H, K, C, finite)
+
+    def call() -> tuple[torch.Tensor, ...]:
+        inputs = (*map(tensor, qkv), calls.Places(*map(tensor, places)))
+        return calls.attention_backward(*inputs, calls.attention(*inputs), tensor(do))
+
+    o = reference.attention(*qkv, *places)[0]
+    return call, reference.attention_backward(*qkv, o, do, *places)
+
+
+HEADS = st.tuples(st.integers(1, 2), st.integers(1, 3)).map(lambda pair: (pair[0] * pair[1], pair[0]))
+WIDTHS = st.integers(1, 20).map(lambda half: 2 * half)
+LENGTHS = st.integers(1, 70)
+
+
+@some
+@given(SEEDS, st.integers(1, 2), LENGTHS, HEADS, WIDTHS, st.booleans())
+def test_attention(
+    everywhere: Everywhere, seed: int, B: int, T: int, heads: tuple[int, int], C: int, finite: bool
+) -> None:
+    everywhere(*attention(seed, B, T, *heads, C, finite))
+    everywhere(*attention_backward(seed, B, T, *heads, C, finite))
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(("T", "H", "K", "C"), [(300, 2, 1, 6), (520, 1, 1, 2), (21, 2, 2, 260)])
+def test_attention_over_several_blocks(everywhere: Everywhere, seed: int, T: int, H: int, K: int, C: int) -> None:
+    everywhere(*attention(seed, 1, T, H, K, C, finite=True))
+    everywhere(*attention_backward(seed, 1, T, H, K, C, finite=True))
+
+
+@pytest.mark.parametrize(("T", "C", "theta"), [(1, 2, 10_000.0), (300, 64, 10_000.0), (70, 6, 2.5), (4000, 10, 5e5)])
+def test_rotary_table(T: int, C: int, theta: float) -> None:
+    for got, wanted in zip(calls.rotary_table(T, C, theta), reference.rotary_table(T, C, theta), strict=True):
+        assert_same(got, wanted)
+
+
+# The two ends
+
+
+def loss(seed: int, M: int, V: int, D: int) -> Case:
+    new = seeds(seed)
+    x, w = values(next(new), M, D), values(next(new), V, D)
+    targets, weight = np.random.default_rng(next(new)).integers(0, V, M), 1 / M
+
+    def call() -> tuple[torch.Tensor, ...]:
+        given = tensor(x), tensor(w), tensor(targets), weight
+        losses, *nothing = calls.loss(*given, gradients=False)
+        assert nothing == [None, None]
+        return losses, *calls.loss(*given, gradients=True)
+
+    losses, *gradients = reference.loss(x, w, targets, weight)
+    return call, (losses, losses, *gradients)
+
+
+@some
+@given(SEEDS, SIZES | st.sampled_from([257, 513]), SIZES | st.sampled_from([255, 256, 257, 300]), SIZES)
+def test_loss(everywhere: Everywhere, seed: int, M: int, V: int, D: int) -> None:
+    everywhere(*loss(seed, M, V, D))
+
+
+def test_loss_of_so_many_logits_that_they_are_held_in_parts(everywhere: Everywhere) -> None:
+    everywhere(*loss(1, 530, 8200, 2))
+
+
+def embed(seed: int, M: int, V: int, D: int) -> Case:
+    tokens, e = np.random.default_rng(seed).integers(0, V, M), values(seed, V, D)
+    return lambda: calls.embed(tensor(tokens), tensor(e)), (reference.embedding(tokens, e),)
+
+
+def embed_backward(seed: int, M: int, V: int, D: int) -> Case:
+    tokens, dx = np.random.default_rng(seed).integers(0, V, M), values(seed, M, D)
+    wanted = reference.embedding_backward(tokens, dx, V)
+    return lambda: calls.embed_backward(tensor(tokens), tensor(dx), V), (wanted,)
+
+
+@some
+@given(SEEDS, SUMMED, SIZES, SIZES)
+def test_embedding(everywhere: Everywhere, seed: int, M: int, V: int, D: int) -> None:
+    everywhere(*embed(seed, M, V, D))
+    everywhere(*embed_backward(seed, M, V, D))
+
+
+# The optimizer
+
+
+def add(seed: int, *shape: int) -> Case:
+    new = seeds(seed)
+    a, b = values(next(new), *shape), values(next(new), *shape)
+    with np.errstate(all="ignore"):
+        return lambda: calls.add_into(tensor(a), tensor(b)), (a + b,)
+
+
+@some
+@given(SEEDS, SUMMED, SIZES)
+def test_addition(everywhere: Everywhere, seed: int, M: int, N: int) -> None:
+    everywhere(*add(seed, M, N))
+
+
+def test_addition_is_in_place() -> None:
+    a = torch.ones(3)
+    assert calls.add_into(a, torch.ones(3)) is a and a.tolist() == [2, 2, 2]
+
+
+SHAPES = st.tuples(SIZES) | st.tuples(SIZES, SIZES) | st.sampled_from([(4095,), (64, 64), (4097,), (100, 130)])
+
+
+def norm_of(seed: int, shapes: list[tuple[int, ...]]) -> Case:
+    tensors = [values(seed + index, *shape) for index, shape in enumerate(shapes)]
+    return lambda: calls.norm_of(list(map(tensor, tensors))), (reference.norm(tensors),)
+
+
+@some
+@given(SEEDS, st.lists(SHAPES, min_size=1, max_size=4))
+def test_norm_of_everything(everywhere: Everywhere, seed: int, shapes: list[tuple[int, ...]]) -> None:
+    everywhere(*norm_of(seed, shapes))
+
+
+def adamw(seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: float) -> Case:
+    new = seeds(seed)
+    rows = [[values(next(new), *shape) for _ in range(4)] for shape in shapes]
+    for row in rows:
+        row[3] = np.abs(row[3])
+    how = calls.AdamW(lr, 0.9, 0.95, 1e-8, 0.1, step, clip)
+
+    def call() -> tuple[object, ...]:
+        moved = [tuple(map(tensor, row)) for row in rows]
+        norm = calls.adamw(how, moved)
+        for (_, g, _, _), row in zip(moved, rows, strict=True):
+            assert_same(g, row[1], "the gradient is only read")
+        return *itertools.chain.from_iterable((p, m, v) for p, _, m, v in moved), norm
+
+    options = {"lr": lr, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1}
+    wanted = [reference.adamw(*row, step=step, clip_factor=np.float32(clip), **options) for row in rows]
+    return call, (*itertools.chain.from_iterable(wanted), reference.norm([p for p, _, _ in wanted]))
+
+
+@some
+@given(
+    SEEDS,
+    st.lists(SHAPES, min_size=1, max_size=3),
+    st.integers(1, 5000),
+    st.sampled_from([0.0, 1e-3, 0.5]),
+    st.sampled_from([1.0, 1 / 3]),
+)
+def test_adamw(
+    everywhere: Everywhere, seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: float
+) -> None:
+    everywhere(*adamw(seed, shapes, step, lr, clip))
+
+
+@pytest.mark.parametrize(("std", "divisor_squared"), [(0.02, 0.0), (0.02, 8.0), (1.0, 24.0), (1e-30, 0.0)])
+def test_initial_values_are_those_of_philox(std: float, divisor_squared: float) -> None:
+    s = std / math.sqrt(divisor_squared) if divisor_squared else std
+    for key, shape in [(0, (1,)), (philox.key_of(1, "initial x"), (37, 11)), (2**64 - 1, (4099,))]:
+        wanted = philox.uniform_signed(key, 0, math.prod(shape)) * (s * math.sqrt(3.0))
+        got = calls.initial_values(key, shape, std, divisor_squared)
+        assert_same(got, wanted.astype(np.float32).reshape(shape))
+
+
+def test_any_draw_can_be_asked_for_by_itself() -> None:
+    key = philox.key_of(7, "initial x")
+    whole, part = calls.initial_values(key, (64,), 1.0, 0.0), torch.empty(9)
+    for start in range(0, 55, 3):
+        assert library.kernels().pellucid_initial_values(key, start, 9, 1.0, 0.0, part.data_ptr()) == 0
+        assert_same(part, whole[start : start + 9].numpy())
+
+
+# Functions of f64
+
+
+def function(which: int, xs: np.ndarray, y: float = 0.0) -> np.ndarray:
+    return np.array([library.kernels().pellucid_function(which, x, y) for x in xs.tolist()])
+
+
+def test_functions_of_f64() -> None:
+    generator = np.random.default_rng(1)
+    x = np.concatenate([2.0 ** generator.uniform(-1022, 1024, 3000), generator.uniform(0.3, 3, 5000), [1, 2**-0.5, 2]])
+    assert_same(function(0, x), reference.ln(x))
+    x = np.concatenate([generator.uniform(-700, 700, 4000), generator.uniform(-2, 2, 4000), [-700, -0.0, 0, 700]])
+    assert_same(function(1, x), reference.exp64(x))
+    a = np.concatenate([generator.uniform(0, 2**20, 4000), generator.uniform(0, 9, 4000), [0, np.pi / 2, np.pi, 1e-300]])
+    sine, cosine = reference.sincos(a)
+    assert_same(function(2, a), sine)
+    assert_same(function(3, a), cosine)
+
+
+def test_power() -> None:
+    bases = np.array([0.9, 0.95, 0.999, 1 - 2**-40, 0.0])
+    for exponent in [*range(70), 1000, 65_535, 65_536, 10**6]:
+        assert_same(function(4, bases, exponent), np.array([reference.power(b, exponent) for b in bases.tolist()]))
+
+
+# No bit depends on what computes beside it
+
+BIG: dict[str, Callable[[], Case]] = {
+    "product": lambda: product(1, 130, 70, 513),
+    "product of a transposed onto": lambda: product(2, 129, 200, 260, "columns", "columns", onto=True),
+    "norm": lambda: norm(3, 131, 200, 1e-5),
+    "norm backward": lambda: norm_backward(4, 600, 70, 1e-5, has_past=True),
+    "swiglu": lambda: swiglu(20 * values(5, 50_001, finite=True), values(6, 50_001)),
+    "swiglu backward": lambda: swiglu_backward(values(7, 50_001), values(8, 50_001), values(9, 50_001)),
+    "attention": lambda: attention(10, 3, 90, 6, 3, 10, finite=True),
+    "attention backward": lambda: attention_backward(11, 3, 90, 6, 3, 10, finite=True),
+    "loss": lambda: loss(12, 300, 130, 40),
+    "embed": lambda: embed(13, 700, 90, 33),
+    "embed backward": lambda: embed_backward(14, 700, 150, 33),
+    "add": lambda: add(15, 50_001),
+    "norm of": lambda: norm_of(16, [(150, 131), (7,), (90, 100)]),
+    "adamw": lambda: adamw(17, [(150, 131), (77,), (90, 100)], 7, 1e-2, 0.5),
+}
+
+
+@pytest.mark.parametrize("name", BIG)
+def test_no_bit_depends_on_the_number_of_threads(everywhere: Everywhere, name: str) -> None:
+    everywhere(*BIG[name](), threads=(1, 2, 3, 4))
+
+
+def test_a_row_is_the_same_alone(everywhere: Everywhere) -> None:
+    a, b, w = tensor(values(1, 61, 513, finite=True)), tensor(values(2, 513, 40)), tensor(values(3, 40, 513))
+    targets = torch.arange(61) % 40
+    products, norms = calls.product(a, b), calls.norm(a, w[0], 1e-5)
+    losses, dx, _ = calls.loss(a, w, targets, 0.5, gradients=True)
+    for rows in [slice(0, 1), slice(17, 18), slice(60, 61), slice(5, 29)]:
+        few = a[rows]
+        everywhere(lambda few=few: calls.product(few, b), (products[rows].numpy(),))
+        everywhere(lambda few=few: calls.norm(few, w[0], 1e-5), tuple(one[rows].numpy() for one in norms))
+        wanted = losses[rows].numpy(), dx[rows].numpy()
+        everywhere(lambda few=few, y=targets[rows]: calls.loss(few, w, y, 0.5, gradients=True)[:2], wanted)
+
+
+def test_a_sequence_is_the_same_alone(everywhere: Everywhere) -> None:
+    inputs, (cos, sin, first), _ = attention_inputs(1, 3, 40, 4, 2, 10, finite=True)
+    q, k, v = map(tensor, inputs)
+    o, _, g = calls.attention(q, k, v, calls.Places(*map(tensor, (cos, sin, first))))
+    for b in range(3):
+        places = calls.Places(*map(tensor, (cos, sin, first[b : b + 1])))
+        alone = [one[b : b + 1] for one in (q, k, v)]
+        wanted = o[b : b + 1].numpy(), g[b : b + 1].numpy()
+        everywhere(lambda alone=alone, places=places: calls.attention(*alone, places)[::2], wanted)
+
+
+def test_callers_on_several_threads_do_not_disturb_each_other() -> None:
+    a, b = tensor(values(1, 70, 300)), tensor(values(2, 300, 50))
+    x, w, targets = tensor(values(3, 90, 20)), tensor(values(4, 50, 20)), torch.arange(90) % 50
+    jobs = [
+        lambda: (calls.product(a, b),),
+        lambda: (calls.product(b.t(), a.t()),),
+        lambda: calls.loss(x, w, targets, 0.1, True),
+        lambda: calls.norm(x, w[0], 1e-5),
+    ]
+    library.set_threads(2)
+    wanted = [job() for job in jobs]
+    with ThreadPoolExecutor(4) as pool:
+        for index, got in enumerate(pool.map(lambda index: jobs[index % 4](), range(200))):
+            for one, right in zip(got, wanted[index % 4], strict=True):
+                assert_same(one, right.numpy())
+    library.set_threads(1)
