@@ -7,6 +7,7 @@ nothing of ours.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import itertools
 import multiprocessing
@@ -51,7 +52,7 @@ def tokens_of(shape: Shape) -> list[np.ndarray]:
 
 def portable(shape: Shape, threads: int, turn: Turn) -> None:
     """Our training step, with nothing recorded."""
-    import pellucid.train  # First: what it sets must be set before torch is loaded.  # isort: skip
+    importlib.import_module("pellucid.train")  # First: what it sets must be set before torch is loaded.
     from pellucid.operations import portable as ops
     from pellucid.recipe import Data, Model, Recipe, Source, Train
     from pellucid.train.events import Batch

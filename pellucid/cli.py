@@ -408,6 +408,7 @@ def demo(
     verify(folder, as_json=False)
     _audit(folder, [])
     _print_comparison(folder)
+    print(f"\n{demo.reproduced(folder)}")
     me = _myself()
     print(f"\nThree things to try:\n  {me} show {folder} step 10")
     print(f'  {me} sample {folder} --prompt "{demo.prompt(folder)}"')

@@ -12,12 +12,19 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data.documents import Documents
+from pellucid.errors import HeadDiffers
 from pellucid.look.status import status
 from pellucid.recipe import load as load_recipe
+from pellucid.store.ledger import LedgerFile
 
 DATA = ["package:sympy"]
 SETTINGS = ["data.sources.sympy.licence=BSD-3-Clause"]  # Its metadata says only "BSD".
 PRESET = "1M"
+
+# What the demo gives on every machine, as README.md states it.
+RECIPE = "?"
+DATA_ROOT = "?"
+HEAD = "?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,18 @@ def _validated_texts(folder: Path, sources: list[dict[str, Any]]) -> list[str]:
                 left[row["source"]] -= row["bytes"]
                 texts.append(row["text"])
     return texts
+
+
+def reproduced(folder: Path) -> str:
+    """One line on whether this machine made the bits that README.md states. Raises HeadDiffers."""
+    ledger = LedgerFile(folder)
+    if ledger.genesis["recipe"] != RECIPE:
+        return f"head {ledger.head}: of another recipe than README's, whose head is another"
+    if ledger.genesis["data"] != DATA_ROOT:
+        return f"head {ledger.head}: of other texts than README's; another release of SymPy or tokenizers is installed"
+    if ledger.head != HEAD:
+        raise HeadDiffers(path=folder, found=ledger.head, stated=HEAD)
+    return f"head {ledger.head} = README: your machine made the same bits"
 
 
 def random_step(folder: Path) -> int:

@@ -261,6 +261,11 @@ class LedgerBroken(CheckFailed):
     that verifies."""
 
 
+class HeadDiffers(CheckFailed):
+    """{path} has the head {found}, and the same recipe and data gave {stated} elsewhere. Portable arithmetic promises
+    one head on every machine: `pellucid audit` there and here tells which step differs; please report it."""
+
+
 class LedgerDiffers(CheckFailed):
     """{where}: recomputed {field} is {found}, and the ledger records {recorded}. Either the record or
     this machine's arithmetic is wrong; `pellucid audit` on another machine tells which."""

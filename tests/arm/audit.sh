@@ -2,7 +2,7 @@
 # A run trained on this x86-64 machine is audited by ARM code: Debian's arm64 Python and PyTorch, and our kernels
 # cross-compiled with NEON, under qemu. Exit 0 only if every audited step is bit-equal.
 #
-#   tests/arm/audit.sh [FOLDER]        FOLDER holds the arm64 userland, about 700 MB (default: build/arm64)
+#   tests/arm/audit.sh [FOLDER]        FOLDER holds the arm64 userland, about 850 MB (default: build/arm64)
 #
 # The userland is fetched once, with apt and pip; the host's packages and architectures stay as they are.
 set -euo pipefail
@@ -24,7 +24,7 @@ check_tools() {
     command -v aarch64-linux-gnu-gcc > /dev/null || missing+=(gcc-aarch64-linux-gnu)
     [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing+=(libc6-dev-arm64-cross)
     [ ${#missing[@]} = 0 ] || fail "missing: apt-get install ${missing[*]}"
-    command -v apt-get dpkg-deb > /dev/null || fail "needs Debian's apt-get and dpkg-deb, to fetch an arm64 userland"
+    { command -v apt-get && command -v dpkg-deb; } > /dev/null || fail "needs Debian's apt-get and dpkg-deb, to fetch an arm64 userland"
     [ -x "$host/pellucid" ] || fail "there is no .venv: make .venv/ready"
 }
 

@@ -1,4 +1,4 @@
-"""Every kernel gives the reference's bits: on all instruction sets, with any number of threads, for any shape and value."""
+"""Every kernel gives the reference's bits, for any shape and value, on every instruction set and number of threads."""
 
 from __future__ import annotations
 
@@ -350,7 +350,9 @@ def test_functions_of_f64() -> None:
     assert_same(function(0, x), reference.ln(x))
     x = np.concatenate([generator.uniform(-700, 700, 4000), generator.uniform(-2, 2, 4000), [-700, -0.0, 0, 700]])
     assert_same(function(1, x), reference.exp64(x))
-    a = np.concatenate([generator.uniform(0, 2**20, 4000), generator.uniform(0, 9, 4000), [0, np.pi / 2, np.pi, 1e-300]])
+    a = np.concatenate(
+        [generator.uniform(0, 2**20, 4000), generator.uniform(0, 9, 4000), [0, np.pi / 2, np.pi, 1e-300]]
+    )
     sine, cosine = reference.sincos(a)
     assert_same(function(2, a), sine)
     assert_same(function(3, a), cosine)

@@ -151,7 +151,9 @@ def test_another_shape_is_refused(operation: str, name: str) -> None:
         refused(operation, name, wrong, also=set(tensors))
 
 
-@pytest.mark.parametrize(("operation", "name"), [("loss", "targets"), ("embed", "tokens"), ("embed_backward", "tokens")])
+@pytest.mark.parametrize(
+    ("operation", "name"), [("loss", "targets"), ("embed", "tokens"), ("embed_backward", "tokens")]
+)
 @pytest.mark.parametrize("wrong", [-1, V, 2**40, -(2**63)])
 def test_ids_out_of_range_are_refused(operation: str, name: str, wrong: int) -> None:
     ids = zeros(M, dtype=torch.int64)
@@ -226,10 +228,10 @@ def test_the_command_line_refuses_an_unknown_instruction_set(corpus: Path, tmp_p
 
 
 def test_no_library_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(KernelsMissing, match="nothing.so"):
+    with pytest.raises(KernelsMissing, match=r"nothing\.so"):
         library.load(tmp_path / "nothing.so")
     (tmp_path / "text.so").write_text("not a library")
-    with pytest.raises(KernelsMissing, match="text.so"):
+    with pytest.raises(KernelsMissing, match=r"text\.so"):
         library.load(tmp_path / "text.so")
     monkeypatch.setattr(library, "FOLDER", tmp_path)
     with pytest.raises(KernelsMissing, match=re.escape(f"there is no _kernels*.so in {tmp_path}")):
@@ -246,7 +248,7 @@ def test_kernels_that_give_other_bits_are_not_used(tmp_path: Path, monkeypatch: 
     sources = sorted(tmp_path.glob("*.c"))
     compile_c(tmp_path / "_kernels_wrong.so", "-O0", "-shared", "-fPIC", *sources, sources=tmp_path)
     monkeypatch.setattr(library, "FOLDER", tmp_path)
-    with pytest.raises(KernelsWrong, match="operation: swiglu"):
+    with pytest.raises(KernelsWrong, match=r"operation: (swiglu|attention|loss)"):
         library.kernels.__wrapped__()
 
 

@@ -1,0 +1,97 @@
+"""The golden digests: from other compilers' flags, other machines and under sanitizers, all without Python."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pellucid.kernels import library
+from tests.kernels.machine import SOURCES, compile_c, compiler, isas, run_program
+
+PROGRAM = Path(__file__).with_name("golden.c")
+C_FILES = sorted(SOURCES.glob("*.c"))
+
+
+def golden(name: str) -> dict[str, str]:
+    """quick_golden or whole_golden: {operation: digest}."""
+    table = (SOURCES / "golden.h").read_text().partition(f"{name}[] = {{")[2].partition("};")[0]
+    return dict(re.findall(r'\{"(.+)", (0x\w+)\}', table))
+
+
+def digests(output: str) -> dict[str, str]:
+    return dict(re.findall(r"^(.+?) +(0x\w{16})$", output, re.MULTILINE))
+
+
+def assert_golden(*program: str | Path, isa: str, threads: int) -> None:
+    output = run_program(*program, isa, str(threads))
+    assert output.endswith(f"\n{isa}: golden\n")
+    assert digests(output) == golden("whole_golden")
+    quick = run_program(*program, "quick", isa, str(threads))
+    assert digests(quick) == golden("quick_golden")
+
+
+def test_every_instruction_set_here_with_one_to_three_threads(tmp_path: Path) -> None:
+    program = compile_c(tmp_path / "golden", "-O2", *C_FILES, PROGRAM, with_compiler=compiler())
+    for isa, threads in itertools.product(isas(), (1, 2, 3)):
+        assert_golden(program, isa=isa, threads=threads)
+    run_program(program, "z80", check=2)
+
+
+def installed() -> tuple[Path, str]:
+    """What a program is linked with to use the library that is installed."""
+    library_file = next(library.FOLDER.glob("_kernels*.so"))
+    return library_file, f"-Wl,-rpath,{library_file.parent}"
+
+
+def test_the_library_that_is_installed(tmp_path: Path) -> None:
+    program = compile_c(tmp_path / "golden", PROGRAM, *installed(), with_compiler=compiler())
+    for isa in isas():
+        assert_golden(program, isa=isa, threads=2)
+
+
+def test_another_processor_gives_the_same_digests(tmp_path: Path) -> None:
+    """64-bit ARM, emulated where it is not what this machine is."""
+    packages = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+    gcc, qemu = compiler("aarch64-linux-gnu-gcc", packages), compiler("qemu-aarch64-static", packages)
+    program = compile_c(tmp_path / "golden", "-O2", "-static", *C_FILES, PROGRAM, with_compiler=gcc)
+    assert_golden(qemu, program, isa="neon", threads=2)
+    assert_golden(qemu, program, isa="scalar", threads=2)
+
+
+def sanitized(folder: Path, *sanitizers: str) -> Path:
+    gcc, flags = compiler(), [f"-fsanitize={','.join(sanitizers)}", "-fno-sanitize-recover=all"]
+    objects = []
+    for source in [*C_FILES, PROGRAM]:
+        # C without intrinsics takes half a minute to compile so with optimisation.
+        level = "-O0" if source.stem in ("isa_scalar", "isa_software") else "-O1"
+        objects.append(compile_c(folder / f"{source.stem}.o", level, *flags, "-c", source, with_compiler=gcc))
+    return compile_c(folder / "golden", *flags, *objects, with_compiler=gcc)
+
+
+@pytest.mark.parametrize("sanitizers", [("address", "undefined"), ("thread",)])
+def test_sanitizers_find_nothing(tmp_path: Path, sanitizers: tuple[str, ...]) -> None:
+    program = sanitized(tmp_path, *sanitizers)
+    assert_golden(program, isa=isas()[0], threads=2)
+    for isa in isas():
+        run_program(program, "quick", isa, "3")
+
+
+@pytest.mark.parametrize("words", [(), ("quick",)])
+def test_a_digest_that_was_changed_or_removed_is_noticed(tmp_path: Path, words: tuple[str, ...]) -> None:
+    """By another selftest.c before the library's own."""
+    for name in ("kernels.h", "selftest.c"):
+        shutil.copy(SOURCES / name, tmp_path)
+    text = (SOURCES / "golden.h").read_text()
+    name, digest = list(golden("quick_golden" if words else "whole_golden").items())[-2]
+    line = f'    {{"{name}", {digest}}},\n'
+    assert line in text
+    changed = line.replace(digest, f"0x{int(digest, 16) ^ 1:016x}")
+    for wrong in (text.replace(line, changed), text.replace(line, ""), text.replace(line, line + line)):
+        (tmp_path / "golden.h").write_text(wrong)
+        files = tmp_path / "selftest.c", PROGRAM, *installed()
+        program = compile_c(tmp_path / "golden", *files, with_compiler=compiler(), sources=tmp_path)
+        assert digests(run_program(program, *words, isas()[0], "1", check=1))[name] == digest
