@@ -2,13 +2,21 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint bench clean
+.PHONY: demo test test-arm test-avx512 lint bench clean
 
 demo: .venv/ready
 	$(BIN)/pellucid demo demo
 
 test: .venv/ready
 	$(BIN)/pytest -n 2 tests
+
+# Two steps of a run made here, audited by ARM code under emulation. Fetches an arm64 userland once, about 850 MB.
+test-arm: .venv/ready
+	tests/arm/audit.sh
+
+# Every operation's golden digest on an emulated CPU with AVX-512.
+test-avx512:
+	tests/avx512/golden.sh
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -17,6 +25,9 @@ lint: .venv/ready
 
 bench: demo/manifest.jsonl
 	$(BIN)/python bench/train.py
+	$(BIN)/python bench/kernels.py
+	$(BIN)/python bench/errors.py
+	$(BIN)/python bench/recording.py
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python bench/logits.py demo
@@ -28,7 +39,7 @@ demo/manifest.jsonl: .venv/ready
 	$(BIN)/pellucid demo demo
 
 # torch first and alone: the pinned release satisfies everybody else, so that no other build is fetched.
-.venv/ready: requirements/lock.txt pyproject.toml
+.venv/ready: requirements/lock.txt pyproject.toml setup.py $(wildcard pellucid/kernels/src/*)
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pellucid needs Python 3.11 or newer: make PYTHON=python3.11 …")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements/lock.txt)"
@@ -37,4 +48,4 @@ demo/manifest.jsonl: .venv/ready
 	touch .venv/ready
 
 clean:
-	rm -rf .venv demo build *.egg-info
+	rm -rf .venv demo build *.egg-info pellucid/kernels/*.so

@@ -86,3 +86,8 @@ def set_threads(threads: int) -> None:
     """How many threads work from now on. No bit depends on it."""
     library = kernels()
     start(library, isa(library), threads)
+
+
+def keep_memory() -> None:
+    """Freed memory stays with this process: training wants the same again at every step (docs/log.md, 2026-11-24)."""
+    kernels().pellucid_keep_memory()

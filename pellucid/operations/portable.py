@@ -23,6 +23,7 @@ def configure(device: str, threads: int) -> None:
     """Raises KernelsMissing, MachineLacks, KernelsWrong."""
     assert device == "cpu", "the recipe refuses other devices"
     library.set_threads(threads)
+    library.keep_memory()
 
 
 def stack(device: str, threads: int) -> None:

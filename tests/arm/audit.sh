@@ -24,7 +24,8 @@ check_tools() {
     command -v aarch64-linux-gnu-gcc > /dev/null || missing+=(gcc-aarch64-linux-gnu)
     [ -e /usr/aarch64-linux-gnu/include/stdio.h ] || missing+=(libc6-dev-arm64-cross)
     [ ${#missing[@]} = 0 ] || fail "missing: apt-get install ${missing[*]}"
-    { command -v apt-get && command -v dpkg-deb; } > /dev/null || fail "needs Debian's apt-get and dpkg-deb, to fetch an arm64 userland"
+    { command -v apt-get && command -v dpkg-deb; } > /dev/null ||
+        fail "needs Debian's apt-get and dpkg-deb, to fetch an arm64 userland"
     [ -x "$host/pellucid" ] || fail "there is no .venv: make .venv/ready"
 }
 
@@ -36,7 +37,8 @@ fetch_debian() {
     local options=(-qq -o "Dir::State=$state" -o "Dir::State::status=$state/status" -o "Dir::Cache=$state/cache"
         -o APT::Architecture=arm64 -o APT::Architectures=arm64 -o APT::Sandbox::User=root)
     apt-get "${options[@]}" update || fail "apt-get update for arm64 failed: see above"
-    apt-get "${options[@]}" -y --no-install-recommends --download-only install python3 libstdc++6 libgomp1 > /dev/null ||
+    apt-get "${options[@]}" -y --no-install-recommends --download-only install \
+        python3 libstdc++6 libgomp1 > /dev/null ||
         fail "apt could not fetch arm64's python3: see above"
     for package in "$state"/cache/archives/*.deb; do dpkg-deb -x "$package" "$debian"; done
     rm -rf "$state"
@@ -87,7 +89,8 @@ END
         --set model.heads=4 --set model.kv_heads=2 --set model.mlp_width=128 --set model.context=128 \
         --set tokenizer.vocabulary=512 --set data.validation_per_10000=1500 --set train.steps=12 --set train.batch=4 \
         --set train.microbatch=2 --set train.warmup=2 --set train.arithmetic=portable --set validation.every=12 \
-        --set validation.tokens=500 --set checkpoints.every=6 --set "placement.anchors={every = 5, powers_of_two = false}"
+        --set validation.tokens=500 --set checkpoints.every=6 \
+        --set "placement.anchors={every = 5, powers_of_two = false}"
     "$host/pellucid" run "$root/release"
     "$host/pellucid" publish "$root/release"
 }

@@ -31,8 +31,9 @@ __attribute__((target("avx512f"))) static void spin(long millions) {
 
 int main(int argc, char **argv) {
     const char *wanted[] = {"avx512f", "avx512bw", "avx512dq", "avx512vl", "fma", "avx2"};
-    int has[] = {__builtin_cpu_supports("avx512f"), __builtin_cpu_supports("avx512bw"), __builtin_cpu_supports("avx512dq"),
-                 __builtin_cpu_supports("avx512vl"), __builtin_cpu_supports("fma"), __builtin_cpu_supports("avx2")};
+    int has[] = {__builtin_cpu_supports("avx512f"),  __builtin_cpu_supports("avx512bw"),
+                 __builtin_cpu_supports("avx512dq"), __builtin_cpu_supports("avx512vl"),
+                 __builtin_cpu_supports("fma"),      __builtin_cpu_supports("avx2")};
     for (int i = 0; i < 6; i++) printf("%s %s\n", wanted[i], has[i] ? "yes" : "no");
     if (!has[0]) return 3;
     struct job jobs[2];

@@ -39,7 +39,8 @@ if [ ! -e "$cache/ready" ] || [ "$here/init.c" -nt "$cache/ready" ]; then
     package=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends: linux-image/ {print $2; exit}')
     [ -n "$package" ] || fail "apt knows no linux-image-cloud-amd64: apt-get update"
     rm -rf "$cache/package" && mkdir "$cache/package"
-    (cd "$cache/package" && apt-get -qq -o APT::Sandbox::User=root download "$package") || fail "could not download $package"
+    (cd "$cache/package" && apt-get -qq -o APT::Sandbox::User=root download "$package") ||
+        fail "could not download $package"
     dpkg-deb -x "$cache"/package/*.deb "$cache/package"
     cp "$cache"/package/boot/vmlinuz-* "$cache/linux"
     rm -rf "$cache/package"
@@ -90,7 +91,7 @@ END
 # Debian's bochs starts in its debugger, which must be told to continue; its text screen wants a terminal, which
 # script pretends. bochs ends with code 1 after a shutdown: only the program's last line counts.
 echo c > "$work/go"
-TERM=vt100 timeout "$seconds" script -qec "bochs -q -f $work/bochsrc -rc $work/go" /dev/null \
+TERM=vt100 script -qec "timeout -k 1 $seconds bochs -q -f $work/bochsrc -rc $work/go" /dev/null \
     < /dev/null > "$work/screen" 2>&1 || true
 
 touch "$work/output"

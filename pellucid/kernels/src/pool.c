@@ -5,6 +5,9 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
 
 #include "kernels.h"
 
@@ -181,4 +184,14 @@ void buffer_free_all(void) {
         buffers[i].memory = NULL;
         buffers[i].bytes = 0;
     }
+}
+
+/* Let the C library keep what is freed, instead of giving it back and having it cleared again page by page: the same
+   tensors are wanted at every step. Returns whether it could. */
+int pellucid_keep_memory(void) {
+#ifdef __GLIBC__
+    return mallopt(M_MMAP_MAX, 0) && mallopt(M_TRIM_THRESHOLD, -1);
+#else
+    return 0;
+#endif
 }
