@@ -91,13 +91,13 @@ END
 # Debian's bochs starts in its debugger, which must be told to continue; its text screen wants a terminal, which
 # script pretends. bochs ends with code 1 after a shutdown: only the program's last line counts.
 echo c > "$work/go"
-TERM=vt100 script -qec "timeout -k 1 $seconds bochs -q -f $work/bochsrc -rc $work/go" /dev/null \
+TERM=vt100 script -qec "timeout --foreground -k 1 $seconds bochs -q -f $work/bochsrc -rc $work/go" /dev/null \
     < /dev/null > "$work/screen" 2>&1 || true
 
 touch "$work/output"
 tr -d '\r' < "$work/output"
 code=$(tr '\r\n' ' ;' < "$work/output" | sed -nE 's/^(.*;)?exit ([0-9]+) *;$/\2/p')
 [ -n "$code" ] && exit "$code"
-cat "$work/kernel" 2> /dev/null | tail -n 20 >&2
+tail -n 20 "$work/kernel" >&2 || true
 tail -n 5 "$work/log" >&2 || true
 fail "the emulated machine stopped (or $seconds s were over: AVX512_SECONDS) before the program ended"
