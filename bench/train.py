@@ -131,10 +131,11 @@ def main() -> None:
             shape = MODELS[name]
             others = measuring.Others()
             found = measure(shape, names, arguments.rounds, arguments.warmup, arguments.threads, program)
-            results[name] = {"tokens": shape.tokens, "flops": shape.flops(), **found._asdict()}
+            line = others.line()
+            results[name] = {"tokens": shape.tokens, "flops": shape.flops(), **found._asdict(), "others": line}
             if not arguments.json:
                 report(name, shape, found)
-                print(f"  {others.line()}", flush=True)
+                print(f"  {line}", flush=True)
     if arguments.json:
         print(json.dumps({"threads": arguments.threads, "models": results}))
 

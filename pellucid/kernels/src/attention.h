@@ -147,9 +147,13 @@ static void chain_ranged(const struct ranges *in, const float *a, long row, long
             k = some - 1;
             continue;
         }
-        for (int r = 0; r < rows; r++)
-            if (in->first[r] <= k && k <= in->last[r])
-                go_on(1, a + r * row + (k - from) * step, 0, 0, b + (k - from) * TILE_COLUMNS, 1, acc + r * TILE_COLUMNS);
+        const float *one = a + (k - from) * step, *columns = b + (k - from) * TILE_COLUMNS;
+        for (int r = 0; r < rows; r++) {
+            if (k < in->first[r] || in->last[r] < k) continue;
+            float *own = acc + r * TILE_COLUMNS;
+            for (int j = 0; j < TILE_COLUMNS; j += 16)
+                v_store(own + j, v_fma(v_set(one[r * row]), v_load(columns + j), v_load(own + j)));
+        }
     }
 }
 

@@ -201,6 +201,12 @@ static const float *a_block(const struct multiply *p, long first, long rows, lon
     return work;
 }
 
+/* Ask for the rows of A that come next, while this tile is at work: at most TILE_ROWS of them. */
+INLINE void fetch_rows(const float *a, long row, long n, long rows) {
+    for (long i = 0; i < rows && i < TILE_ROWS; i++)
+        for (long k = 0; k < n; k += 16) __builtin_prefetch(a + i * row + k);
+}
+
 static void multiply_task(void *arguments, long index, int worker) {
     const struct multiply *p = arguments;
     long first = index % p->tiles_M * p->tile_M, rows = p->M - first < p->tile_M ? p->M - first : p->tile_M;
@@ -218,6 +224,7 @@ static void multiply_task(void *arguments, long index, int worker) {
                 float *c = p->c + (first + r) * p->c_row + column;
                 const float *total = k ? c : p->start ? p->start + (c - p->c) : NULL;
                 for (int i = 0; i < count; i++) __builtin_prefetch(c + i * p->c_row, 1);
+                if (column == left && step == 1) fetch_rows(own + group, row, n, rows - r - count);
                 if (right - column >= TILE_COLUMNS) {
                     block(count, own, row, step, b, n, total, c, p->c_row);
                 } else {
