@@ -65,12 +65,12 @@ def _kept(path: Path, content: bytes) -> dict[str, str]:
 
 
 def code_archive() -> bytes:
-    """This package's own source as a tar file: sorted, and without times or owners."""
+    """This package's own source, C and Python, as a tar file: sorted, and without times or owners."""
     package = Path(__file__).parent
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in files.walk(package):
-            if "__pycache__" not in name:
+            if "__pycache__" not in name and not name.endswith(".so"):  # The kernels as built; their sources are in.
                 content = (package / name).read_bytes()
                 info = tarfile.TarInfo(f"pellucid/{name}")
                 info.size = len(content)
