@@ -17,17 +17,14 @@ from torch import Tensor, nn
 from pellucid.recipe import Model
 
 
-def matrix(outputs: int, inputs: int) -> nn.Module:
-    """A weight alone, under the name that Hugging Face gives it."""
-    holder = nn.Module()
-    holder.weight = nn.Parameter(torch.empty(outputs, inputs))
-    return holder
+class Weight(nn.Module):
+    """A weight alone, under the name that Hugging Face gives it: (outputs, inputs) of a linear, (width,) of a norm."""
 
+    weight: nn.Parameter
 
-def vector(width: int) -> nn.Module:
-    holder = nn.Module()
-    holder.weight = nn.Parameter(torch.empty(width))
-    return holder
+    def __init__(self, *shape: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(shape))
 
 
 class Attention(nn.Module):
@@ -35,8 +32,8 @@ class Attention(nn.Module):
         super().__init__()
         self.head_width = shape.width // shape.heads
         kv_width = shape.kv_heads * self.head_width
-        self.q_proj, self.o_proj = matrix(shape.width, shape.width), matrix(shape.width, shape.width)
-        self.k_proj, self.v_proj = matrix(kv_width, shape.width), matrix(kv_width, shape.width)
+        self.q_proj, self.o_proj = Weight(shape.width, shape.width), Weight(shape.width, shape.width)
+        self.k_proj, self.v_proj = Weight(kv_width, shape.width), Weight(kv_width, shape.width)
 
     def forward(
         self, ops: ModuleType, x_BTD: Tensor, past_BTD: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
@@ -50,8 +47,8 @@ class Attention(nn.Module):
 class MLP(nn.Module):
     def __init__(self, shape: Model) -> None:
         super().__init__()
-        self.gate_proj, self.up_proj = matrix(shape.mlp_width, shape.width), matrix(shape.mlp_width, shape.width)
-        self.down_proj = matrix(shape.width, shape.mlp_width)
+        self.gate_proj, self.up_proj = Weight(shape.mlp_width, shape.width), Weight(shape.mlp_width, shape.width)
+        self.down_proj = Weight(shape.width, shape.mlp_width)
 
     def forward(self, ops: ModuleType, x_BTD: Tensor, past_BTD: Tensor) -> Tensor:
         gate_BTF, up_BTF = ops.linears(x_BTD, self.gate_proj.weight, self.up_proj.weight)
@@ -62,12 +59,10 @@ class Layer(nn.Module):
     def __init__(self, shape: Model) -> None:
         super().__init__()
         self.epsilon = shape.norm_epsilon
-        self.input_layernorm, self.post_attention_layernorm = vector(shape.width), vector(shape.width)
+        self.input_layernorm, self.post_attention_layernorm = Weight(shape.width), Weight(shape.width)
         self.self_attn, self.mlp = Attention(shape), MLP(shape)
 
-    def forward(
-        self, ops: ModuleType, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
-    ) -> Tensor:
+    def forward(self, ops: ModuleType, x_BTD: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None) -> Tensor:
         past_BTD, y_BTD = ops.norm(x_BTD, self.input_layernorm.weight, self.epsilon)
         x_BTD = self.self_attn(ops, y_BTD, past_BTD, rotary, first_BT)
         past_BTD, y_BTD = ops.norm(x_BTD, self.post_attention_layernorm.weight, self.epsilon)
@@ -77,9 +72,9 @@ class Layer(nn.Module):
 class Body(nn.Module):
     def __init__(self, shape: Model, vocabulary: int) -> None:
         super().__init__()
-        self.embed_tokens = matrix(vocabulary, shape.width)
+        self.embed_tokens = Weight(vocabulary, shape.width)
         self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.layers))
-        self.norm = vector(shape.width)
+        self.norm = Weight(shape.width)
 
 
 class Decoder(nn.Module):
@@ -92,7 +87,7 @@ class Decoder(nn.Module):
         super().__init__()
         self.shape, self.ops = shape, ops
         self.model = Body(shape, vocabulary)
-        self.lm_head = None if shape.tied else matrix(vocabulary, shape.width)
+        self.lm_head = None if shape.tied else Weight(vocabulary, shape.width)
         cos, sin = ops.rotary(shape.context, shape.width // shape.heads, shape.rope_theta)
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)

@@ -73,7 +73,7 @@ def test_portable_is_the_default_of_version_2_and_native_of_version_1() -> None:
 
 @pytest.mark.parametrize("setting", ["train.precision=bf16", "placement.device=cuda"])
 def test_portable_is_refused_where_it_does_not_exist(setting: str) -> None:
-    with pytest.raises(RecipeInvalid, match='needs train.arithmetic = "native"'):
+    with pytest.raises(RecipeInvalid, match=r'needs train\.arithmetic = "native"'):
         changed("version=2", setting)
 
 

@@ -45,7 +45,8 @@ def _matrix(name: str, x: Tensor) -> None:
 
 def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tensor:
     """start + A·B, shape (M, N); A and B may be transposed views."""
-    _matrix("a", a_MK), _matrix("b", b_KN)
+    _matrix("a", a_MK)
+    _matrix("b", b_KN)
     (M, K), (K2, N) = a_MK.shape, b_KN.shape
     if K != K2:
         raise TensorUnfit(operation="product", name="b", found=f"of {K2} rows", wanted=f"of {K} rows")
@@ -76,7 +77,15 @@ def norm_backward(
     _check("norm_backward", x=(x_MD, (M, D)), w=(w_D, (D,)), r=(r_M, (M,)), dy=(dy_MD, (M, D)), past=(past, (M, D)))
     dx_MD, dw_D = torch.empty((M, D)), torch.empty(D)
     pointers = [tensor.data_ptr() for tensor in (x_MD, w_D, r_M, dy_MD)]
-    _run("norm_backward", M, D, *pointers, None if past_MD is None else past.data_ptr(), dx_MD.data_ptr(), dw_D.data_ptr())
+    _run(
+        "norm_backward",
+        M,
+        D,
+        *pointers,
+        None if past_MD is None else past.data_ptr(),
+        dx_MD.data_ptr(),
+        dw_D.data_ptr(),
+    )
     return dx_MD, dw_D
 
 
@@ -124,7 +133,7 @@ def _attention_shape(operation: str, q: Tensor, k: Tensor, v: Tensor, places: Pl
 
 def attention(q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
     """Causal attention over rotated queries and keys: the result, and each query's maximum and 1 / sum, (B, H, T)."""
-    B, T, H, K, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
+    B, T, H, _, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
     o_BTHC, m_BHT, g_BHT = torch.empty((B, T, H, C)), torch.empty((B, H, T)), torch.empty((B, H, T))
     tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, o_BTHC, m_BHT, g_BHT)
     _run("attention", *shape, *(tensor.data_ptr() for tensor in tensors))
@@ -164,7 +173,7 @@ def _check_ids(operation: str, name: str, ids_M: Tensor, vocabulary: int) -> Non
 def loss(
     x_MD: Tensor, w_VD: Tensor, targets_M: Tensor, weight: float, gradients: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Cross-entropy of every row in nats, shape (M,); dx and dw of their sum times weight. Logits are never held whole."""
+    """Cross-entropy of every row in nats, (M,); dx and dw of their sum times weight. Logits are never held whole."""
     (M, D), V = x_MD.shape, len(w_VD)
     _check("loss", x=(x_MD, (M, D)), w=(w_VD, (V, D)))
     _check_ids("loss", "targets", targets_M, V)

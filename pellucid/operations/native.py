@@ -121,7 +121,8 @@ def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> f
         chosen = [group for group in tensors if (group[0].dim() > 1) == decays]
         weights, gradients, first, second = (list(column) for column in zip(*chosen, strict=True))
         if how.clip != 1.0:
-            torch._foreach_mul_(gradients, how.clip)
+            for gradient in gradients:
+                gradient.mul_(how.clip)
         torch_adamw(
             weights,
             gradients,

@@ -4,6 +4,9 @@ No tensor has two uses whose gradients the engine would have to add: where one i
 itself returns it again (norm) or says in which order the gradients are added (share).
 """
 
+# Torch passes backward its gradients one by one; its stub knows them only as one tuple.
+# pyright: reportIncompatibleMethodOverride=false
+
 from __future__ import annotations
 
 import math
@@ -173,7 +176,8 @@ class _SwiGLU(_Operation):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, dh_BTF: Tensor) -> tuple[Tensor, Tensor]:
-        return calls.swiglu_backward(*ctx.saved_tensors, dh_BTF)
+        gate_BTF, up_BTF = ctx.saved_tensors
+        return calls.swiglu_backward(gate_BTF, up_BTF, dh_BTF)
 
 
 def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
@@ -215,5 +219,3 @@ add_into = calls.add_into
 norm_of = calls.norm_of
 AdamW = calls.AdamW
 adamw = calls.adamw
-
-

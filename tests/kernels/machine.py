@@ -17,6 +17,8 @@ from tests.kernels.values import assert_same
 
 ROOT = Path(__file__).parents[2]
 SOURCES = library.FOLDER / "src"
+C_FILES = sorted(SOURCES.glob("*.c"))
+PROGRAM = Path(__file__).with_name("golden.c")
 
 
 @functools.cache

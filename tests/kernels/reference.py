@@ -16,6 +16,7 @@ from collections.abc import Sequence
 import numpy as np
 
 BLOCK = 256
+SHORT_BLOCK = 64
 LANES = 16
 CHUNK = 4096
 
@@ -95,7 +96,11 @@ def lane_dot(a_N: np.ndarray, b_N: np.ndarray) -> np.ndarray:
 
 @quiet
 def product_sum(
-    a_N: np.ndarray, b_N: np.ndarray, present: np.ndarray | None = None, total: np.ndarray | None = None
+    a_N: np.ndarray,
+    b_N: np.ndarray,
+    present: np.ndarray | None = None,
+    total: np.ndarray | None = None,
+    length: int = BLOCK,
 ) -> np.ndarray:
     """a_..N, b_..N, present_..N of bool -> sum_.., accumulated into total_.. where that is given."""
     a_N, b_N = np.broadcast_arrays(a_N, b_N)
@@ -103,10 +108,10 @@ def product_sum(
     present = _everywhere(present, a_N.shape)
     started = np.full(shape, total is not None)
     total = np.zeros(shape, np.float32) if total is None else total
-    for start in range(0, N, BLOCK):
+    for start in range(0, N, length):
         block = np.zeros(shape, np.float32)
         some = np.full(shape, False)
-        for k in range(start, min(start + BLOCK, N)):
+        for k in range(start, min(start + length, N)):
             block = np.where(present[..., k], fma32(a_N[..., k], b_N[..., k], block), block)
             some = some | present[..., k]
         total = np.where(some, np.where(started, total + block, block), total)
@@ -116,12 +121,16 @@ def product_sum(
 
 
 def matmul(
-    a_MK: np.ndarray, b_KN: np.ndarray, c_MN: np.ndarray | None = None, present_MK: np.ndarray | None = None
+    a_MK: np.ndarray,
+    b_KN: np.ndarray,
+    c_MN: np.ndarray | None = None,
+    present_MK: np.ndarray | None = None,
+    length: int = BLOCK,
 ) -> np.ndarray:
     """a_..MK, b_..KN -> c_..MN; accumulated into c where that is given. Only the k of present_..MK take part."""
     if present_MK is not None:
         present_MK = present_MK[..., :, None, :]
-    return product_sum(a_MK[..., :, None, :], b_KN.swapaxes(-1, -2)[..., None, :, :], present_MK, c_MN)
+    return product_sum(a_MK[..., :, None, :], b_KN.swapaxes(-1, -2)[..., None, :, :], present_MK, c_MN, length)
 
 
 def maximum(x_N: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
@@ -258,7 +267,7 @@ def rms_norm_backward(
     c_M1 = ((s_M1 * r_M1) * r_M1) / f32(x_MD.shape[1])
     u_MD = fma32(-c_M1, x_MD, t_MD)
     dx_MD = u_MD * r_M1 if dp_MD is None else fma32(u_MD, r_M1, dp_MD)
-    return dx_MD, product_sum(dy_MD.T, (x_MD * r_M1).T)
+    return dx_MD, product_sum(dy_MD.T, (x_MD * r_M1).T, length=SHORT_BLOCK)
 
 
 def rotary_table(T: int, C: int, theta: float) -> tuple[np.ndarray, np.ndarray]:
@@ -353,8 +362,8 @@ def attention_backward(
     dk_BKTC = dv_BKTC = None
     for head in range(group):  # The head-th of each group, for all key-value heads at once.
         S_BKTT, P_BKTT = S_BHTT[:, head::group].swapaxes(-1, -2), P_BHTT[:, head::group].swapaxes(-1, -2)
-        dk_BKTC = matmul(S_BKTT, q_BHTC[:, head::group], dk_BKTC, by_key)
-        dv_BKTC = matmul(P_BKTT, do_BHTC[:, head::group], dv_BKTC, by_key)
+        dk_BKTC = matmul(S_BKTT, q_BHTC[:, head::group], dk_BKTC, by_key, SHORT_BLOCK)
+        dv_BKTC = matmul(P_BKTT, do_BHTC[:, head::group], dv_BKTC, by_key, SHORT_BLOCK)
     dq_BHTC = rotate_backward(dq_BHTC * scale, cos_TF, sin_TF)
     dk_BKTC = rotate_backward(dk_BKTC, cos_TF, sin_TF)
     return dq_BHTC.swapaxes(1, 2), dk_BKTC.swapaxes(1, 2), dv_BKTC.swapaxes(1, 2)

@@ -1,4 +1,4 @@
-"""The golden digests: from other compilers' flags, other machines and under sanitizers, all without Python."""
+"""The golden digests: from other compilers' flags, of another processor, all without Python."""
 
 from __future__ import annotations
 
@@ -10,10 +10,7 @@ from pathlib import Path
 import pytest
 
 from pellucid.kernels import library
-from tests.kernels.machine import SOURCES, compile_c, compiler, isas, run_program
-
-PROGRAM = Path(__file__).with_name("golden.c")
-C_FILES = sorted(SOURCES.glob("*.c"))
+from tests.kernels.machine import C_FILES, PROGRAM, SOURCES, compile_c, compiler, isas, run_program
 
 
 def golden(name: str) -> dict[str, str]:
@@ -60,24 +57,6 @@ def test_another_processor_gives_the_same_digests(tmp_path: Path) -> None:
     program = compile_c(tmp_path / "golden", "-O2", "-static", *C_FILES, PROGRAM, with_compiler=gcc)
     assert_golden(qemu, program, isa="neon", threads=2)
     assert_golden(qemu, program, isa="scalar", threads=2)
-
-
-def sanitized(folder: Path, *sanitizers: str) -> Path:
-    gcc, flags = compiler(), [f"-fsanitize={','.join(sanitizers)}", "-fno-sanitize-recover=all"]
-    objects = []
-    for source in [*C_FILES, PROGRAM]:
-        # C without intrinsics takes half a minute to compile so with optimisation.
-        level = "-O0" if source.stem in ("isa_scalar", "isa_software") else "-O1"
-        objects.append(compile_c(folder / f"{source.stem}.o", level, *flags, "-c", source, with_compiler=gcc))
-    return compile_c(folder / "golden", *flags, *objects, with_compiler=gcc)
-
-
-@pytest.mark.parametrize("sanitizers", [("address", "undefined"), ("thread",)])
-def test_sanitizers_find_nothing(tmp_path: Path, sanitizers: tuple[str, ...]) -> None:
-    program = sanitized(tmp_path, *sanitizers)
-    assert_golden(program, isa=isas()[0], threads=2)
-    for isa in isas():
-        run_program(program, "quick", isa, "3")
 
 
 @pytest.mark.parametrize("words", [(), ("quick",)])

@@ -4,7 +4,6 @@
    scores, never a sequence's. Terms that are masked are not computed into a chain: each row of a tile has the
    range of the summed index that it takes part in. */
 
-#define QUERIES 64 /* Divides BLOCK, so that a block of queries lies in one block of the sums over queries. */
 
 INLINE long up_to(long n, long unit) { return (n + unit - 1) / unit * unit; }
 
@@ -26,7 +25,7 @@ struct room {
     float *query_QC, *dout_QC;             /* Rows: rotated and scaled queries; gradients of the output. */
     float *query_QW, *dout_QW;             /* The same as panels. */
     float *score_QP, *other_QP, *out_QW;   /* Scores and then probabilities; dP and then dS; a result. */
-    float *dk_part, *dv_part, *dk_TW, *dv_TW; /* Chains of the block of queries at work; totals. */
+    float *dk_TW, *dv_TW;                  /* Totals. */
     long P, W, row;                        /* row: the distance of rows of scores. */
     int32_t *last_T;                       /* The last query that sees a key. */
     unsigned char *begun_T;                /* Whether a key has a total yet. */
@@ -35,8 +34,8 @@ struct room {
 static size_t room_floats(const struct attention_shape *s, int backward) {
     size_t P = (size_t)up_to(s->length, TILE_COLUMNS), W = (size_t)up_to(s->width, TILE_COLUMNS);
     size_t C = (size_t)s->width, T = (size_t)s->length, row = P + 16;
-    size_t forward = C * P + T * W + QUERIES * (C + row + W);
-    return forward + (backward ? C * P + T * W + QUERIES * (C + 2 * W + row) + 4 * T * W + 2 * T : 0) + 64;
+    size_t forward = C * P + T * W + SHORT_BLOCK * (C + row + W);
+    return forward + (backward ? C * P + T * W + SHORT_BLOCK * (C + 2 * W + row) + 2 * T * W + 2 * T : 0) + 64;
 }
 
 static struct room room_of(const struct attention *p, int worker, int backward) {
@@ -47,18 +46,16 @@ static struct room room_of(const struct attention *p, int worker, int backward) 
 #define TAKE(name, count) r.name = next, next += (count)
     TAKE(keys_CP, C * r.P);
     TAKE(values_TW, T * r.W);
-    TAKE(query_QC, QUERIES * C);
-    TAKE(score_QP, QUERIES * r.row);
-    TAKE(out_QW, QUERIES * r.W);
+    TAKE(query_QC, SHORT_BLOCK * C);
+    TAKE(score_QP, SHORT_BLOCK * r.row);
+    TAKE(out_QW, SHORT_BLOCK * r.W);
     if (!backward) return r;
     TAKE(values_CP, C * r.P);
     TAKE(keys_TW, T * r.W);
-    TAKE(dout_QC, QUERIES * C);
-    TAKE(query_QW, QUERIES * r.W);
-    TAKE(dout_QW, QUERIES * r.W);
-    TAKE(other_QP, QUERIES * r.row);
-    TAKE(dk_part, T * r.W);
-    TAKE(dv_part, T * r.W);
+    TAKE(dout_QC, SHORT_BLOCK * C);
+    TAKE(query_QW, SHORT_BLOCK * r.W);
+    TAKE(dout_QW, SHORT_BLOCK * r.W);
+    TAKE(other_QP, SHORT_BLOCK * r.row);
     TAKE(dk_TW, T * r.W);
     TAKE(dv_TW, T * r.W);
 #undef TAKE
@@ -180,19 +177,22 @@ static void over_keys(const float *a, long a_row, const float *panels, long coun
     }
 }
 
-/* part[j][c] goes on over the queries of this block that see key j, of a[query][j]·panel[query][c]. */
+/* total[j][c] gets the block over these queries of a[query][j]·panel[query][c]: added, or assigned where key j has none
+   of an earlier block or head. */
 static void over_queries(const struct room *room, const float *a, const float *panels, long count, long begin,
-                         long first, float *part) {
+                         long first, float *total) {
     float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long j = first; j < begin + count; j += TILE_ROWS) {
         struct ranges in = {.rows = (int)least(TILE_ROWS, begin + count - j)};
         for (int r = 0; r < in.rows; r++) in.first[r] = j + r, in.last[r] = room->last_T[j + r];
         for (long c = 0; c < room->W; c += TILE_COLUMNS) {
-            for (int r = 0; r < in.rows; r++)
-                memcpy(acc + r * TILE_COLUMNS, part + (j + r) * room->W + c, TILE_COLUMNS * sizeof *acc);
+            memset(acc, 0, sizeof acc);
             chain_ranged(&in, a + j, 1, room->row, panels + c * count, begin, begin + count, acc);
-            for (int r = 0; r < in.rows; r++)
-                memcpy(part + (j + r) * room->W + c, acc + r * TILE_COLUMNS, TILE_COLUMNS * sizeof *acc);
+            for (int r = 0; r < in.rows; r++) {
+                if (in.last[r] < begin) continue;
+                float *to = total + (j + r) * room->W + c;
+                add_row(acc + r * TILE_COLUMNS, room->begun_T[j + r] ? to : NULL, to, TILE_COLUMNS);
+            }
         }
     }
 }
@@ -206,10 +206,18 @@ static float softmax_row(float *x, long first, long last, float *m) {
     return exponentials(x + from, past - from, *m);
 }
 
+/* Rows of a head lie far apart, where no prefetcher looks: ask for the one that comes some rows later. */
+INLINE void fetch_row(const float *x, long distance, long width) {
+    for (long c = 0; c < width; c += 16) __builtin_prefetch(x + 6 * distance + c);
+}
+
 static void rotated_keys(const struct attention *p, long b, long head, float *rows_TC) {
     long T = p->s.length, C = p->s.width, distance = p->s.kv_heads * C;
     const float *k = p->k + (b * T * p->s.kv_heads + head) * C;
-    for (long t = 0; t < T; t++) rotate(k + t * distance, p->cos + t * C / 2, p->sin + t * C / 2, C, rows_TC + t * C);
+    for (long t = 0; t < T; t++) {
+        fetch_row(k + t * distance, distance, C);
+        rotate(k + t * distance, p->cos + t * C / 2, p->sin + t * C / 2, C, rows_TC + t * C);
+    }
 }
 
 /* Rows begin … of the queries of head h, rotated and scaled. */
@@ -218,6 +226,7 @@ static void rotated_queries(const struct attention *p, long b, long h, long begi
     const float *q = p->q + (b * T * p->s.heads + h) * C;
     for (long i = 0; i < count; i++) {
         long t = begin + i;
+        fetch_row(q + t * distance, distance, C);
         rotate(q + t * distance, p->cos + t * C / 2, p->sin + t * C / 2, C, rows_QC + i * C);
         scale_row(rows_QC + i * C, p->scale, C);
     }
@@ -232,8 +241,8 @@ static void attention_task(void *arguments, long index, int worker) {
     rows_into_panels(room.values_TW, C, T, C, room.keys_CP);
     columns_into_panels(p->v + (b * T * K + head) * C, K * C, T, C, room.values_TW);
     for (long h = head * (H / K); h < (head + 1) * (H / K); h++)
-        for (long begin = 0; begin < T; begin += QUERIES) {
-            long count = least(QUERIES, T - begin);
+        for (long begin = 0; begin < T; begin += SHORT_BLOCK) {
+            long count = least(SHORT_BLOCK, T - begin);
             rotated_queries(p, b, h, begin, count, room.query_QC);
             scores(room.query_QC, room.keys_CP, count, begin, first_T[begin], C, room.score_QP, room.row);
             for (long i = 0; i < count; i++) {
@@ -267,26 +276,15 @@ static void backward_rows(const struct attention *p, struct room *room, long b, 
     }
 }
 
-/* The chains of a finished block of queries, added to the totals. */
-static void add_parts(struct room *room, const int32_t *first_T, long block, long past) {
-    for (long j = first_T[block]; j < past; j++) {
-        if (room->last_T[j] < block) continue;
-        float *parts[] = {room->dk_part + j * room->W, room->dv_part + j * room->W};
-        float *totals[] = {room->dk_TW + j * room->W, room->dv_TW + j * room->W};
-        for (int i = 0; i < 2; i++)
-            add_row(parts[i], room->begun_T[j] ? totals[i] : NULL, totals[i], room->W);
-        room->begun_T[j] = 1;
-    }
-    memset(room->dk_part, 0, (size_t)(past * room->W) * sizeof(float));
-    memset(room->dv_part, 0, (size_t)(past * room->W) * sizeof(float));
-}
-
 static void backward_queries(const struct attention *p, struct room *room, long b, long h, long begin, long count) {
     long T = p->s.length, C = p->s.width, H = p->s.heads;
     const int32_t *first_T = p->first_BT + b * T;
     const float *dout = p->dout + ((b * T + begin) * H + h) * C;
     rotated_queries(p, b, h, begin, count, room->query_QC);
-    for (long i = 0; i < count; i++) memcpy(room->dout_QC + i * C, dout + i * H * C, (size_t)C * sizeof(float));
+    for (long i = 0; i < count; i++) {
+        fetch_row(dout + i * H * C, H * C, C);
+        memcpy(room->dout_QC + i * C, dout + i * H * C, (size_t)C * sizeof(float));
+    }
     columns_into_panels(room->query_QC, C, count, C, room->query_QW);
     columns_into_panels(room->dout_QC, C, count, C, room->dout_QW);
     scores(room->query_QC, room->keys_CP, count, begin, first_T[begin], C, room->score_QP, room->row);
@@ -299,8 +297,9 @@ static void backward_queries(const struct attention *p, struct room *room, long 
         rotate_back(room->out_QW + i * room->W, p->cos + t * C / 2, p->sin + t * C / 2, C,
                     p->dq + ((b * T + t) * H + h) * C);
     }
-    over_queries(room, room->other_QP, room->query_QW, count, begin, first_T[begin], room->dk_part);
-    over_queries(room, room->score_QP, room->dout_QW, count, begin, first_T[begin], room->dv_part);
+    over_queries(room, room->other_QP, room->query_QW, count, begin, first_T[begin], room->dk_TW);
+    over_queries(room, room->score_QP, room->dout_QW, count, begin, first_T[begin], room->dv_TW);
+    for (long j = first_T[begin]; j < begin + count; j++) room->begun_T[j] |= room->last_T[j] >= begin;
 }
 
 static void attention_backward_task(void *arguments, long index, int worker) {
@@ -316,14 +315,9 @@ static void attention_backward_task(void *arguments, long index, int worker) {
     for (long t = 0, key = 0; t < T; t++) /* A key is last seen before the first query whose range begins after it. */
         for (; key <= t && (t == T - 1 || first_T[t + 1] > key); key++)
             room.last_T[key] = (int32_t)t, room.begun_T[key] = 0;
-    memset(room.dk_part, 0, (size_t)(T * room.W) * sizeof(float));
-    memset(room.dv_part, 0, (size_t)(T * room.W) * sizeof(float));
     for (long h = head * (H / K); h < (head + 1) * (H / K); h++)
-        for (long begin = 0; begin < T; begin += QUERIES) {
-            long count = least(QUERIES, T - begin), past = begin + count;
-            backward_queries(p, &room, b, h, begin, count);
-            if (past % BLOCK == 0 || past == T) add_parts(&room, first_T, begin / BLOCK * BLOCK, past);
-        }
+        for (long begin = 0; begin < T; begin += SHORT_BLOCK)
+            backward_queries(p, &room, b, h, begin, least(SHORT_BLOCK, T - begin));
     for (long t = 0; t < T; t++) {
         float *dk = p->dk + ((b * T + t) * K + head) * C, *dv = p->dv + ((b * T + t) * K + head) * C;
         rotate_back(room.dk_TW + t * room.W, p->cos + t * C / 2, p->sin + t * C / 2, C, dk);

@@ -33,6 +33,7 @@
 #endif
 
 #define BLOCK 256 /* A product sum is cut here: section 2.1. */
+#define SHORT_BLOCK 64 /* Sums over rows in a norm and over queries in attention, whose terms are of uneven size. */
 #define LANES 16
 
 struct attention_shape {

@@ -25,7 +25,7 @@ struct norm {
     float epsilon;
     float *y, *r_M;
     const float *dy, *past;
-    float *dx, *parts; /* A row of D for every block of 256 rows: that block's chains. */
+    float *dx, *parts; /* A row of D for every block of 64 rows: that block's chains. */
 };
 
 static void norm_task(void *arguments, long index, int worker) {
@@ -81,15 +81,15 @@ static void norm_backward_row(const struct norm *p, long i, float *t, float *par
 
 static void norm_backward_task(void *arguments, long index, int worker) {
     const struct norm *p = arguments;
-    long blocks = (p->M + BLOCK - 1) / BLOCK;
+    long blocks = (p->M + SHORT_BLOCK - 1) / SHORT_BLOCK;
     float *part = p->parts + index * p->D, *t = p->parts + (blocks + worker) * p->D;
     memset(part, 0, (size_t)p->D * sizeof *part);
-    for (long i = index * BLOCK; i < least(p->M, (index + 1) * BLOCK); i++) norm_backward_row(p, i, t, part);
+    for (long i = index * SHORT_BLOCK; i < least(p->M, (index + 1) * SHORT_BLOCK); i++) norm_backward_row(p, i, t, part);
 }
 
 static int norm_backward(long M, long D, const float *x, const float *w, const float *r_M, const float *dy,
                          const float *past, float *dx, float *dw) {
-    long blocks = (M + BLOCK - 1) / BLOCK;
+    long blocks = (M + SHORT_BLOCK - 1) / SHORT_BLOCK;
     struct norm p = {.M = M, .D = D, .x = x, .w = w, .r_M = (float *)r_M, .dy = dy, .past = past, .dx = dx};
     p.parts = buffer_get(BUFFER_WORK, (size_t)(blocks + pool_threads()) * (size_t)D * sizeof(float));
     if (!p.parts) return 1;
@@ -220,7 +220,7 @@ static void loss_task(void *arguments, long index, int worker) {
     }
 }
 
-#define CHUNK_BYTES (8 << 20) /* Of logits held at a time: as many blocks of 256 rows as fit, and at least one. */
+#define CHUNK_BYTES (16 << 20) /* Of logits held at a time: as many blocks of 256 rows as fit, and at least one. */
 
 /* dx and dw are NULL where only the losses are wanted. */
 static int loss(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M, float weight,
