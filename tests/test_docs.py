@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import typer.main
 
+from pellucid import demo
 from pellucid.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -57,3 +58,7 @@ def test_a_command_that_does_not_exist_is_noticed() -> None:
 def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)\)", page.read_text(encoding="utf-8")):
         assert target.startswith("https://") or (page.parent / target).exists(), target
+
+
+def test_the_readme_states_the_head_that_the_demo_compares_with() -> None:
+    assert (ROOT / "README.md").read_text(encoding="utf-8").count(demo.HEAD) >= 1

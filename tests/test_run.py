@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid import errors
+from pellucid import demo, errors
 from pellucid.look.status import status
 from pellucid.run import change_recipe, run
 from pellucid.store import files, layout, log
+from pellucid.store.ledger import LedgerFile
 from pellucid.terminal import Terminal
 from tests.conftest import finish, make_run, pellucid, write_corpus
 
@@ -235,3 +236,22 @@ def test_another_run_s_data_under_this_ledger_is_refused(finished: Path, tmp_pat
     data = files.read_json(folder / layout.DATA_MANIFEST)["root"]
     (folder / layout.DATA_MANIFEST).write_text(text.replace(data, "00" * 32))
     assert "DataDiffers" in pellucid("audit", folder, "--step", 3, check=4).stderr
+
+
+def test_the_head_is_compared_where_recipe_and_texts_are_the_readmes(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = LedgerFile(finished)
+    assert "another recipe" in demo.reproduced(finished)
+    monkeypatch.setattr(demo, "RECIPE", ledger.genesis["recipe"])
+    assert "other texts" in demo.reproduced(finished)
+    monkeypatch.setattr(demo, "DATA_ROOT", ledger.genesis["data"])
+    with pytest.raises(errors.HeadDiffers, match=ledger.head):
+        demo.reproduced(finished)
+    monkeypatch.setattr(demo, "HEAD", ledger.head)
+    assert demo.reproduced(finished).endswith("= README: your machine made the same bits")
+
+
+def test_the_head_of_a_small_run_is_golden(finished: Path) -> None:
+    """The whole way, from texts to the last weights, on portable arithmetic. Another head is another arithmetic or format."""
+    assert LedgerFile(finished).head == "f3089796fcda21cca776b03d80d47410113eebc7144117851dc75601792232e4"
