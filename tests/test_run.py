@@ -253,5 +253,5 @@ def test_the_head_is_compared_where_recipe_and_texts_are_the_readmes(
 
 
 def test_the_head_of_a_small_run_is_golden(finished: Path) -> None:
-    """The whole way, from texts to the last weights, on portable arithmetic. Another head is another arithmetic or format."""
+    """From texts to the last weights, on portable arithmetic. Another head is another arithmetic or format."""
     assert LedgerFile(finished).head == "f3089796fcda21cca776b03d80d47410113eebc7144117851dc75601792232e4"
