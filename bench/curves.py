@@ -1,9 +1,9 @@
 """Does portable arithmetic cost quality? The demo with several seeds on either arithmetic, drawn together.
 
-    python bench/curves.py [--seeds 1 2 3] [--work DIR] [--svg docs/curves.svg]
+    python bench/curves.py [--seeds 1 2 3] [--steps 600] [--work DIR] [--svg docs/curves.svg]
 
-Every run is the demo's recipe with its seed and arithmetic set. Runs that are finished in DIR are not made again.
-Prints the validation of every run, and draws the training losses, averaged over 20 steps.
+Every run is the demo's recipe with its seed, its arithmetic and the number of steps set. Runs that are finished in
+DIR are not made again. Prints the validation of every run, and draws the training losses, averaged over 20 steps.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ COLOURS = {"portable": "#0b6e4f", "native": "#c8553d"}
 WIDTH, HEIGHT, EDGE, OVER = 760, 420, 46, 20
 
 
-def trained(folder: Path, arithmetic: str, seed: int) -> Path:
+def trained(folder: Path, arithmetic: str, seed: int, steps: int) -> Path:
     if not (folder / FILE).is_file():
-        new(folder, demo.DATA, demo.PRESET, [*demo.SETTINGS, f"seed={seed}", f"train.arithmetic={arithmetic}"])
+        settings = [f"seed={seed}", f"train.arithmetic={arithmetic}", f"train.steps={steps}"]
+        new(folder, demo.DATA, demo.PRESET, [*demo.SETTINGS, *settings])
     with Terminal(quiet=True) as terminal:
         run(folder, terminal)
     return folder
@@ -77,13 +78,15 @@ def drawing(curves: list[tuple[str, list[float]]]) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3])
+    parser.add_argument("--steps", type=int, default=600)
     parser.add_argument("--work", type=Path, default=Path("bench/out/curves"))
     parser.add_argument("--svg", type=Path, default=Path("docs/curves.svg"))
     arguments = parser.parse_args()
     curves = []
     for seed in arguments.seeds:
         for arithmetic in COLOURS:
-            folder = trained(arguments.work / f"{arithmetic}-{seed}", arithmetic, seed)
+            name = f"{arithmetic}-{arguments.steps}-{seed}"
+            folder = trained(arguments.work / name, arithmetic, seed, arguments.steps)
             curves.append((arithmetic, losses(folder)))
             bits = "  ".join(f"{value:.4f}" for value in validations(folder))
             print(f"seed {seed}  {arithmetic:<9} bits per byte at validations: {bits}", flush=True)

@@ -1,8 +1,5 @@
 /* All operations for one instruction set: what isa_*.c compile. */
 
-#include <stdatomic.h>
-#include <stdlib.h>
-
 #include "kernels.h"
 #include "simd.h"
 
