@@ -20,11 +20,24 @@ _INT64, _INT32, _FLOAT32 = torch.int64, torch.int32, torch.float32
 def _check(operation: str, dtype: torch.dtype = _FLOAT32, **tensors: tuple[Tensor, tuple[int, ...]]) -> None:
     """Each tensor has the shape wanted, the dtype, no gaps, and lies in the CPU's memory."""
     for name, (tensor, shape) in tensors.items():
-        fits = tensor.shape == shape and tensor.dtype == dtype and tensor.is_cpu and tensor.is_contiguous()
-        if not fits or tensor.layout != torch.strided:
+        plain = tensor.layout == torch.strided and tensor.is_cpu and tensor.dtype == dtype
+        if not plain or tensor.shape != shape or not tensor.is_contiguous() or tensor.numel() == 0:
             found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device} with strides {_strides(tensor)}"
-            wanted = f"{dtype} {tuple(shape)} on the CPU without gaps"
+            wanted = f"{dtype} {tuple(shape)} on the CPU, not empty, without gaps"
             raise TensorUnfit(operation=operation, name=name, found=found, wanted=wanted)
+
+
+def _sizes(operation: str, name: str, tensor: Tensor, count: int) -> tuple[int, ...]:
+    """The shape of a tensor that sets the shapes of others: of so many dimensions."""
+    if tensor.dim() != count:
+        wanted = f"of {count} dimension{'s' * (count > 1)}"
+        raise TensorUnfit(operation=operation, name=name, found=f"of shape {tuple(tensor.shape)}", wanted=wanted)
+    return tuple(tensor.shape)
+
+
+def _empty(*shape: int, dtype: torch.dtype = _FLOAT32) -> Tensor:
+    """Memory for a result: what torch's defaults are set to does not matter."""
+    return torch.empty(shape, dtype=dtype, device="cpu")
 
 
 def _strides(tensor: Tensor) -> object:
@@ -52,7 +65,7 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
         raise TensorUnfit(operation="product", name="b", found=f"of {K2} rows", wanted=f"of {K} rows")
     if start_MN is not None:
         _check("product", start=(start_MN, (M, N)))
-    out_MN = torch.empty((M, N))
+    out_MN = _empty(M, N)
     start = None if start_MN is None else start_MN.data_ptr()
     a, b = (a_MK.data_ptr(), *a_MK.stride()), (b_KN.data_ptr(), *b_KN.stride())
     _run("product", M, N, K, *a, *b, start, out_MN.data_ptr())
@@ -61,9 +74,9 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
 
 def norm(x_MD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """RMSNorm (arXiv:1910.07467): the result, and the factor of every row, shape (M,)."""
-    M, D = x_MD.shape
+    M, D = _sizes("norm", "x", x_MD, 2)
     _check("norm", x=(x_MD, (M, D)), w=(w_D, (D,)))
-    y_MD, r_M = torch.empty((M, D)), torch.empty(M)
+    y_MD, r_M = _empty(M, D), _empty(M)
     _run("norm", M, D, x_MD.data_ptr(), w_D.data_ptr(), epsilon, y_MD.data_ptr(), r_M.data_ptr())
     return y_MD, r_M
 
@@ -72,10 +85,10 @@ def norm_backward(
     x_MD: Tensor, w_D: Tensor, r_M: Tensor, dy_MD: Tensor, past_MD: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """dx, with the gradient added that came past the norm, and dw."""
-    M, D = x_MD.shape
+    M, D = _sizes("norm_backward", "x", x_MD, 2)
     past = dy_MD if past_MD is None else past_MD
     _check("norm_backward", x=(x_MD, (M, D)), w=(w_D, (D,)), r=(r_M, (M,)), dy=(dy_MD, (M, D)), past=(past, (M, D)))
-    dx_MD, dw_D = torch.empty((M, D)), torch.empty(D)
+    dx_MD, dw_D = _empty(M, D), _empty(D)
     pointers = [tensor.data_ptr() for tensor in (x_MD, w_D, r_M, dy_MD)]
     _run(
         "norm_backward",
@@ -92,14 +105,14 @@ def norm_backward(
 def swiglu(a_MF: Tensor, u_MF: Tensor) -> Tensor:
     """silu(a)·u (arXiv:2002.05202)."""
     _check("swiglu", a=(a_MF, a_MF.shape), u=(u_MF, a_MF.shape))
-    h_MF = torch.empty(a_MF.shape)
+    h_MF = _empty(*a_MF.shape)
     _run("swiglu", a_MF.numel(), a_MF.data_ptr(), u_MF.data_ptr(), h_MF.data_ptr())
     return h_MF
 
 
 def swiglu_backward(a_MF: Tensor, u_MF: Tensor, dh_MF: Tensor) -> tuple[Tensor, Tensor]:
     _check("swiglu_backward", a=(a_MF, a_MF.shape), u=(u_MF, a_MF.shape), dh=(dh_MF, a_MF.shape))
-    da_MF, du_MF = torch.empty(a_MF.shape), torch.empty(a_MF.shape)
+    da_MF, du_MF = _empty(*a_MF.shape), _empty(*a_MF.shape)
     pointers = [tensor.data_ptr() for tensor in (a_MF, u_MF, dh_MF, da_MF, du_MF)]
     _run("swiglu_backward", a_MF.numel(), *pointers)
     return da_MF, du_MF
@@ -115,8 +128,8 @@ class Places:
 
 
 def _attention_shape(operation: str, q: Tensor, k: Tensor, v: Tensor, places: Places) -> tuple[int, ...]:
-    B, T, H, C = q.shape
-    K = k.shape[2]
+    B, T, H, C = _sizes(operation, "q", q, 4)
+    K = _sizes(operation, "k", k, 4)[2]
     _check(operation, q=(q, (B, T, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
     _check(operation, cos=(places.cos_TH, (T, C // 2)), sin=(places.sin_TH, (T, C // 2)))
     _check(operation, _INT32, first=(places.first_BT, (B, T)))
@@ -134,7 +147,7 @@ def _attention_shape(operation: str, q: Tensor, k: Tensor, v: Tensor, places: Pl
 def attention(q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
     """Causal attention over rotated queries and keys: the result, and each query's maximum and 1 / sum, (B, H, T)."""
     B, T, H, _, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
-    o_BTHC, m_BHT, g_BHT = torch.empty((B, T, H, C)), torch.empty((B, H, T)), torch.empty((B, H, T))
+    o_BTHC, m_BHT, g_BHT = _empty(B, T, H, C), _empty(B, H, T), _empty(B, H, T)
     tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, o_BTHC, m_BHT, g_BHT)
     _run("attention", *shape, *(tensor.data_ptr() for tensor in tensors))
     return o_BTHC, m_BHT, g_BHT
@@ -148,7 +161,7 @@ def attention_backward(
     o_BTHC, m_BHT, g_BHT = forward
     _check("attention_backward", o=(o_BTHC, (B, T, H, C)), do=(do_BTHC, (B, T, H, C)))
     _check("attention_backward", m=(m_BHT, (B, H, T)), g=(g_BHT, (B, H, T)))
-    dq_BTHC, dk_BTKC, dv_BTKC = torch.empty((B, T, H, C)), torch.empty((B, T, K, C)), torch.empty((B, T, K, C))
+    dq_BTHC, dk_BTKC, dv_BTKC = _empty(B, T, H, C), _empty(B, T, K, C), _empty(B, T, K, C)
     tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, *forward, do_BTHC)
     pointers = [tensor.data_ptr() for tensor in (*tensors, dq_BTHC, dk_BTKC, dv_BTKC)]
     _run("attention_backward", *shape, *pointers)
@@ -157,15 +170,15 @@ def attention_backward(
 
 def rotary_table(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary embedding (arXiv:2104.09864), each of shape (positions, width / 2)."""
-    cos_TH, sin_TH = torch.empty((positions, width // 2)), torch.empty((positions, width // 2))
+    cos_TH, sin_TH = _empty(positions, width // 2), _empty(positions, width // 2)
     _run("rotary_table", positions, width, theta, cos_TH.data_ptr(), sin_TH.data_ptr())
     return cos_TH, sin_TH
 
 
-def _check_ids(operation: str, name: str, ids_M: Tensor, vocabulary: int) -> None:
-    _check(operation, _INT64, **{name: (ids_M, (ids_M.numel(),))})
+def _check_ids(operation: str, name: str, ids_M: Tensor, count: int, vocabulary: int) -> None:
+    _check(operation, _INT64, **{name: (ids_M, (count,))})
     array = ids_M.numpy()
-    if array.size and not 0 <= array.min() <= array.max() < vocabulary:
+    if not 0 <= array.min() <= array.max() < vocabulary:
         found, wanted = f"from {array.min()} to {array.max()}", f"from 0 to {vocabulary - 1}"
         raise TensorUnfit(operation=operation, name=name, found=found, wanted=wanted)
 
@@ -174,31 +187,31 @@ def loss(
     x_MD: Tensor, w_VD: Tensor, targets_M: Tensor, weight: float, gradients: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """Cross-entropy of every row in nats, (M,); dx and dw of their sum times weight. Logits are never held whole."""
-    (M, D), V = x_MD.shape, len(w_VD)
+    (M, D), V = _sizes("loss", "x", x_MD, 2), _sizes("loss", "w", w_VD, 2)[0]
     _check("loss", x=(x_MD, (M, D)), w=(w_VD, (V, D)))
-    _check_ids("loss", "targets", targets_M, V)
-    losses_M = torch.empty(M)
-    dx_MD, dw_VD = (torch.empty((M, D)), torch.empty((V, D))) if gradients else (None, None)
+    _check_ids("loss", "targets", targets_M, M, V)
+    losses_M = _empty(M)
+    dx_MD, dw_VD = (_empty(M, D), _empty(V, D)) if gradients else (None, None)
     out = [None if tensor is None else tensor.data_ptr() for tensor in (losses_M, dx_MD, dw_VD)]
     _run("loss", M, V, D, x_MD.data_ptr(), w_VD.data_ptr(), targets_M.data_ptr(), weight, *out)
     return losses_M, dx_MD, dw_VD
 
 
 def embed(tokens_M: Tensor, e_VD: Tensor) -> Tensor:
-    M, (V, D) = tokens_M.numel(), e_VD.shape
+    M, (V, D) = tokens_M.numel(), _sizes("embed", "e", e_VD, 2)
     _check("embed", e=(e_VD, (V, D)))
-    _check_ids("embed", "tokens", tokens_M, V)
-    x_MD = torch.empty((M, D))
+    _check_ids("embed", "tokens", tokens_M, M, V)
+    x_MD = _empty(M, D)
     _run("embed", M, D, tokens_M.data_ptr(), e_VD.data_ptr(), x_MD.data_ptr())
     return x_MD
 
 
 def embed_backward(tokens_M: Tensor, dx_MD: Tensor, vocabulary: int) -> Tensor:
     """The gradient of the embedding, shape (V, D)."""
-    M, D = dx_MD.shape
+    M, D = _sizes("embed_backward", "dx", dx_MD, 2)
     _check("embed_backward", dx=(dx_MD, (M, D)))
-    _check_ids("embed_backward", "tokens", tokens_M, vocabulary)
-    de_VD = torch.empty((vocabulary, D))
+    _check_ids("embed_backward", "tokens", tokens_M, M, vocabulary)
+    de_VD = _empty(vocabulary, D)
     _run("embed_backward", M, vocabulary, D, tokens_M.data_ptr(), dx_MD.data_ptr(), de_VD.data_ptr())
     return de_VD
 
@@ -210,9 +223,16 @@ def add_into(a: Tensor, b: Tensor) -> Tensor:
     return a
 
 
+def _sums(operation: str, count: int) -> Tensor:
+    """A float64 for each tensor's sum of squares."""
+    if not count:
+        raise TensorUnfit(operation=operation, name="tensors", found="empty", wanted="one tensor at least")
+    return _empty(count, dtype=torch.float64)
+
+
 def norm_of(tensors: list[Tensor]) -> float:
     """The Euclidean norm over all of them, float64."""
-    sums = torch.empty(len(tensors), dtype=torch.float64)
+    sums = _sums("norm_of", len(tensors))
     for index, tensor in enumerate(tensors):
         _check("norm_of", x=(tensor, tensor.shape))
         _run("sum_of_squares", tensor.numel(), tensor.data_ptr(), sums.data_ptr() + 8 * index)
@@ -234,7 +254,7 @@ class AdamW:
 
 def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
     """Move every (weights, gradient, first moment, second moment) in place; returns the new weights' norm."""
-    sums = torch.empty(len(tensors), dtype=torch.float64)
+    sums = _sums("adamw", len(tensors))
     for index, (p, g, m, v) in enumerate(tensors):
         _check("adamw", p=(p, p.shape), g=(g, p.shape), m=(m, p.shape), v=(v, p.shape))
         decay = how.weight_decay if p.dim() > 1 else 0.0
@@ -246,6 +266,6 @@ def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> f
 
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
     """Uniform values with the standard deviation std / sqrt(divisor_squared), draw by draw under a Philox key."""
-    out = torch.empty(shape)
+    out = _empty(*shape)
     _run("initial_values", key, 0, out.numel(), std, divisor_squared, out.data_ptr())
     return out

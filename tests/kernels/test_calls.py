@@ -276,8 +276,8 @@ def test_addition_is_in_place() -> None:
 SHAPES = st.tuples(SIZES) | st.tuples(SIZES, SIZES) | st.sampled_from([(4095,), (64, 64), (4097,), (37, 1111)])
 
 
-def norm_of(seed: int, shapes: list[tuple[int, ...]]) -> Case:
-    tensors = [values(seed + index, *shape) for index, shape in enumerate(shapes)]
+def norm_of(seed: int, shapes: list[tuple[int, ...]], finite: bool = False) -> Case:
+    tensors = [values(seed + index, *shape, finite=finite) for index, shape in enumerate(shapes)]
     return lambda: calls.norm_of(list(map(tensor, tensors))), (reference.norm(tensors),)
 
 
@@ -287,9 +287,22 @@ def test_norm_of_everything(everywhere: Everywhere, seed: int, shapes: list[tupl
     everywhere(*norm_of(seed, shapes))
 
 
-def adamw(seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: float) -> Case:
+def test_chunks_are_joined_by_the_tree() -> None:
+    """Next to a square of 2^54 a 2 is lost and a 4 is not, so that every order shows. The root would hide it."""
+    found = torch.empty(1, dtype=torch.float64)
+    for chunks in range(1, 20):
+        for big in range(chunks):
+            x = np.zeros((chunks, 4096), np.float32)
+            x[:, :2], x[big] = 1, 0
+            x[big, 0] = 2**27
+            assert library.kernels().pellucid_sum_of_squares(x.size, x.ctypes.data, found.data_ptr()) == 0
+            squares = [np.float64(2**54) if chunk == big else np.float64(2) for chunk in range(chunks)]
+            assert found.item() == reference.tree_sum(squares)
+
+
+def adamw(seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: float, finite: bool = False) -> Case:
     new = seeds(seed)
-    rows = [[values(next(new), *shape) for _ in range(4)] for shape in shapes]
+    rows = [[values(next(new), *shape, finite=finite) for _ in range(4)] for shape in shapes]
     for row in rows:
         row[3] = np.abs(row[3])
     how = calls.AdamW(lr, 0.9, 0.95, 1e-8, 0.1, step, clip)
@@ -379,8 +392,8 @@ BIG: dict[str, Callable[[], Case]] = {
     "embed": lambda: embed(13, 700, 90, 33),
     "embed backward": lambda: embed_backward(14, 700, 150, 33),
     "add": lambda: add(15, 50_001),
-    "norm of": lambda: norm_of(16, [(150, 331), (7,), (90, 100)]),
-    "adamw": lambda: adamw(17, [(150, 131), (77,), (90, 100)], 7, 1e-2, 0.5),
+    "norm of": lambda: norm_of(16, [(150, 331), (7,), (90, 100)], finite=True),
+    "adamw": lambda: adamw(17, [(150, 331), (77,), (90, 100)], 7, 1e-2, 0.5, finite=True),
 }
 
 
