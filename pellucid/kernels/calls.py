@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from pellucid.errors import TensorUnfit
-from pellucid.kernels.library import kernels
+from pellucid.kernels import library
 
 _INT64, _INT32, _FLOAT32 = torch.int64, torch.int32, torch.float32
 
@@ -45,7 +45,7 @@ def _strides(tensor: Tensor) -> object:
 
 
 def _run(name: str, *arguments: int | float | None) -> None:
-    if getattr(kernels(), f"pellucid_{name}")(*arguments):
+    if getattr(library.kernels(), f"pellucid_{name}")(*arguments):
         raise MemoryError(f"the kernel {name} could not have its working memory")
 
 
@@ -236,7 +236,7 @@ def norm_of(tensors: list[Tensor]) -> float:
     for index, tensor in enumerate(tensors):
         _check("norm_of", x=(tensor, tensor.shape))
         _run("sum_of_squares", tensor.numel(), tensor.data_ptr(), sums.data_ptr() + 8 * index)
-    return kernels().pellucid_norm_of(len(tensors), sums.data_ptr())
+    return library.kernels().pellucid_norm_of(len(tensors), sums.data_ptr())
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +261,7 @@ def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> f
         constants = (how.lr, how.beta1, how.beta2, how.epsilon, decay, how.step, how.clip)
         pointers = [tensor.data_ptr() for tensor in (p, g, m, v)]
         _run("adamw", p.numel(), *constants, *pointers, sums.data_ptr() + 8 * index)
-    return kernels().pellucid_norm_of(len(tensors), sums.data_ptr())
+    return library.kernels().pellucid_norm_of(len(tensors), sums.data_ptr())
 
 
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
