@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pellucid.new import PRESETS
+
 LR, WEIGHT_DECAY, EPSILON, THETA = 3e-4, 0.1, 1e-5, 10000.0
 
 
@@ -67,5 +69,5 @@ MODELS = {
     # 6.8 million parameters.
     "bits": Shape(6, 256, 4, 4, 672, 4096, 256, 16, tied=False),
     # The preset 30M with batches of 8 sequences instead of 32, so that a step takes seconds.
-    "30M": Shape(8, 512, 8, 8, 1408, 8192, 512, 8, tied=True),
+    "30M": Shape(*PRESETS["30M"][: len(Shape._fields) - 2], batch=8, tied=True),
 }

@@ -15,10 +15,10 @@ KNOWN = ("avx512", "avx2", "neon", "scalar", "software")
 
 _LONG, _DOUBLE, _INT, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_int, ctypes.c_void_p
 # Of every function that returns whether it failed: one letter an argument.
-_LETTERS = {"n": _LONG, "d": _DOUBLE, "f": ctypes.c_float, "i": _INT, "p": _POINTER, "u": ctypes.c_uint64}
+_LETTERS = {"n": _LONG, "d": _DOUBLE, "p": _POINTER, "u": ctypes.c_uint64}
 _SIGNATURES = {
     "product": "nnnpnnpnnpp",
-    "norm": "nnppfpp",
+    "norm": "nnppdpp",
     "norm_backward": "nnppppppp",
     "swiglu": "nppp",
     "swiglu_backward": "nppppp",

@@ -63,8 +63,9 @@ build_package() {
     cp -r "$project/pellucid" "$root/pellucid-src"
     find "$root/pellucid-src" \( -name '_kernels*.so' -o -name '__pycache__' \) -prune -exec rm -rf {} +
     local folder=$root/pellucid-src/pellucid/kernels
-    aarch64-linux-gnu-gcc -O3 -std=gnu11 -fPIC -shared -fno-fast-math -ffp-contract=off -fno-math-errno \
-        -fno-trapping-math -fvisibility=default -pthread -I"$folder/src" -o "$folder/_kernels.so" "$folder"/src/*.c
+    # shellcheck disable=SC2046
+    aarch64-linux-gnu-gcc $(sed -n '/^FLAGS/,/^]/s/^ *"\(.*\)",/\1/p' "$project/setup.py") -fPIC -shared -pthread \
+        -I"$folder/src" -o "$folder/_kernels.so" "$folder"/src/*.c
 }
 
 # Python for ARM. neoverse-n1: a real CPU without SVE, which qemu is slowest at.

@@ -7,8 +7,8 @@ project=$(cd "$here/../.." && pwd)
 mkdir -p "$project/build/avx512"
 program=$project/build/avx512/golden
 sources=$project/pellucid/kernels/src
-# The flags are setup.py's.
-gcc -O3 -std=gnu11 -fno-fast-math -ffp-contract=off -fno-math-errno -fno-trapping-math -static -pthread -I"$sources" \
+# shellcheck disable=SC2046
+gcc $(sed -n '/^FLAGS/,/^]/s/^ *"\(.*\)",/\1/p' "$project/setup.py") -static -pthread -I"$sources" \
     -o "$program" "$sources"/*.c "$project/tests/kernels/golden.c"
 "$here/run.sh" "$program" quick avx512 1
 "$here/run.sh" "$program" avx512 2

@@ -45,7 +45,7 @@ def wanted() -> dict[str, tuple]:
     p, m, v = reference.adamw(*row, clip_factor=np.float32(1), **HOW)
     return {
         "product": (reference.matmul(a, b),),
-        "norm": (reference.rms_norm(x, w[0], 2e-38),),
+        "norm": (reference.rms_norm(x, w[0], 1e-40),),
         "swiglu": (reference.swiglu(x, x),),
         "loss": reference.loss(x, w, targets, 1e-20),
         "attention": (o, *reference.attention_backward(*qkv, o, o, *places)),
@@ -60,7 +60,7 @@ def computed() -> dict[str, tuple]:
     norm = calls.adamw(calls.AdamW(clip=1.0, **HOW), [moved])
     return {
         "product": (calls.product(tensor(a), tensor(b)),),
-        "norm": calls.norm(tensor(x), tensor(w[0]), 2e-38)[:1],
+        "norm": calls.norm(tensor(x), tensor(w[0]), 1e-40)[:1],
         "swiglu": (calls.swiglu(tensor(x), tensor(x)),),
         "loss": calls.loss(tensor(x), tensor(w), torch.from_numpy(targets), 1e-20, True),
         "attention": (forward[0], *calls.attention_backward(*inputs, forward, forward[0])),

@@ -20,6 +20,15 @@ B, T, H, K, C = 2, 5, 4, 2, 6
 M, D, V = 4, 3, 7
 HOW = calls.AdamW(lr=1e-3, beta1=0.9, beta2=0.95, epsilon=1e-8, weight_decay=0.1, step=1, clip=1.0)
 
+ATTENDED = {
+    "q": ones(B, T, H, C),
+    "k": ones(B, T, K, C),
+    "v": ones(B, T, K, C),
+    "cos": ones(T, C // 2),
+    "sin": ones(T, C // 2),
+    "first": zeros((B, T), dtype=torch.int32),
+}
+
 # Every operation with inputs that fit, by the names that its errors use.
 FITS: dict[str, tuple[Callable[..., object], dict[str, torch.Tensor]]] = {
     "product": (
@@ -38,26 +47,14 @@ FITS: dict[str, tuple[Callable[..., object], dict[str, torch.Tensor]]] = {
     ),
     "attention": (
         lambda q, k, v, cos, sin, first: calls.attention(q, k, v, calls.Places(cos, sin, first)),
-        {
-            "q": ones(B, T, H, C),
-            "k": ones(B, T, K, C),
-            "v": ones(B, T, K, C),
-            "cos": ones(T, C // 2),
-            "sin": ones(T, C // 2),
-            "first": zeros((B, T), dtype=torch.int32),
-        },
+        ATTENDED,
     ),
     "attention_backward": (
         lambda q, k, v, cos, sin, first, o, m, g, do: calls.attention_backward(
             q, k, v, calls.Places(cos, sin, first), (o, m, g), do
         ),
         {
-            "q": ones(B, T, H, C),
-            "k": ones(B, T, K, C),
-            "v": ones(B, T, K, C),
-            "cos": ones(T, C // 2),
-            "sin": ones(T, C // 2),
-            "first": zeros((B, T), dtype=torch.int32),
+            **ATTENDED,
             "o": ones(B, T, H, C),
             "m": ones(B, H, T),
             "g": ones(B, H, T),

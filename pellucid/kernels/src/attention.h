@@ -64,32 +64,28 @@ static struct room room_of(const struct attention *p, int worker, int backward) 
     return r;
 }
 
-static void rotate(const float *x, const float *cos, const float *sin, long width, float *out) {
+/* Every pair turned by its angle; back is the gradient's way, by the opposite angle: sines change their sign, exactly. */
+INLINE void turn_pairs(int back, const float *x, const float *cos, const float *sin, long width, float *out) {
     long half = width / 2, i = 0;
     for (; i + LANES <= half; i += LANES) {
         v16 a = v_load(x + i), b = v_load(x + half + i), c = v_load(cos + i), s = v_load(sin + i);
+        if (back) s = v_neg(s);
         v_store(out + i, v_fnma(b, s, v_mul(a, c)));
         v_store(out + half + i, v_fma(a, s, v_mul(b, c)));
     }
     for (; i < half; i++) {
-        float a = x[i], b = x[half + i];
-        out[i] = fma_one(-b, sin[i], a * cos[i]);
-        out[half + i] = fma_one(a, sin[i], b * cos[i]);
+        float a = x[i], b = x[half + i], s = back ? -sin[i] : sin[i];
+        out[i] = fma_one(-b, s, a * cos[i]);
+        out[half + i] = fma_one(a, s, b * cos[i]);
     }
 }
 
+static void rotate(const float *x, const float *cos, const float *sin, long width, float *out) {
+    turn_pairs(0, x, cos, sin, width, out);
+}
+
 static void rotate_back(const float *x, const float *cos, const float *sin, long width, float *out) {
-    long half = width / 2, i = 0;
-    for (; i + LANES <= half; i += LANES) {
-        v16 a = v_load(x + i), b = v_load(x + half + i), c = v_load(cos + i), s = v_load(sin + i);
-        v_store(out + i, v_fma(b, s, v_mul(a, c)));
-        v_store(out + half + i, v_fnma(a, s, v_mul(b, c)));
-    }
-    for (; i < half; i++) {
-        float a = x[i], b = x[half + i];
-        out[i] = fma_one(b, sin[i], a * cos[i]);
-        out[half + i] = fma_one(-a, sin[i], b * cos[i]);
-    }
+    turn_pairs(1, x, cos, sin, width, out);
 }
 
 static void scale_row(float *x, float factor, long n) {

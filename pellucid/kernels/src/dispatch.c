@@ -77,8 +77,8 @@ int pellucid_product(long M, long N, long K, const float *a, long a_row, long a_
     return failed;
 }
 
-int pellucid_norm(long M, long D, const float *x, const float *w, float epsilon, float *y, float *r_M) {
-    GUARDED(chosen->norm(M, D, x, w, epsilon, y, r_M))
+int pellucid_norm(long M, long D, const float *x, const float *w, double epsilon, float *y, float *r_M) {
+    GUARDED(chosen->norm(M, D, x, w, (float)epsilon, y, r_M)) /* Rounded here, not where the caller's mode rules. */
     return 0;
 }
 
@@ -147,9 +147,9 @@ int pellucid_sum_of_squares(long n, const float *x, double *out) {
 
 int pellucid_adamw(long n, double lr, double beta1, double beta2, double epsilon, double weight_decay, int64_t step,
                    double clip, float *p, const float *g, float *m, float *v, double *out) {
-    struct adamw how = {lr, beta1, beta2, epsilon, weight_decay, step, (float)clip};
+    struct adamw how = {lr, beta1, beta2, epsilon, weight_decay, step, 1.0f};
     int failed;
-    GUARDED(failed = chosen->adamw(n, how, p, g, m, v, out))
+    GUARDED(how.clip = (float)clip; failed = chosen->adamw(n, how, p, g, m, v, out))
     return failed;
 }
 

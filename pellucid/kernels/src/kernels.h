@@ -99,7 +99,6 @@ void pool_leave(void);
 
 enum buffer { BUFFER_B, BUFFER_B2, BUFFER_WORK, BUFFER_ROWS, BUFFER_LOGITS, BUFFERS };
 void *buffer_get(enum buffer which, size_t bytes); /* Grown and kept; NULL where memory ran out. */
-size_t buffer_bytes(void);
 void buffer_free_all(void);
 
 /* environment.c: IEEE-754's defaults, whatever a library loaded before us has switched on. */

@@ -172,12 +172,6 @@ void *buffer_get(enum buffer which, size_t bytes) {
     return buffers[which].memory;
 }
 
-size_t buffer_bytes(void) {
-    size_t total = 0;
-    for (int i = 0; i < BUFFERS; i++) total += buffers[i].bytes;
-    return total;
-}
-
 void buffer_free_all(void) {
     for (int i = 0; i < BUFFERS; i++) {
         free(buffers[i].memory);

@@ -252,20 +252,14 @@ INLINE void v_store_first(float *p, v16 x, long n) {
 }
 
 /* The end of a lane sum: 8, 4, 2, 1. */
-INLINE float v_tree(v16 x) {
-    float f[LANES];
-    v_store(f, x);
-    for (int width = 8; width; width /= 2)
-        for (int i = 0; i < width; i++) f[i] = f[i] + f[i + width];
+#define TREE(kind, store, x)                                                                                          \
+    kind f[LANES];                                                                                                    \
+    store(f, x);                                                                                                      \
+    for (int width = 8; width; width /= 2)                                                                            \
+        for (int i = 0; i < width; i++) f[i] = f[i] + f[i + width];                                                   \
     return f[0];
-}
-INLINE double w_tree(w16 x) {
-    double f[LANES];
-    w_store(f, x);
-    for (int width = 8; width; width /= 2)
-        for (int i = 0; i < width; i++) f[i] = f[i] + f[i + width];
-    return f[0];
-}
+INLINE float v_tree(v16 x) { TREE(float, v_store, x) }
+INLINE double w_tree(w16 x) { TREE(double, w_store, x) }
 INLINE float v_largest(v16 x) {
     float f[LANES];
     v_store(f, x);
