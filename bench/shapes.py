@@ -65,9 +65,14 @@ class Shape(NamedTuple):
         return 6.0 * self.multiplied() * self.tokens + 3.5 * self.attention_flops()
 
 
+def of_preset(name: str, batch: int) -> Shape:
+    p = PRESETS[name]
+    return Shape(p.layers, p.width, p.heads, p.kv_heads, p.mlp_width, p.vocabulary, p.context, batch, tied=True)
+
+
 MODELS = {
     # 6.8 million parameters.
     "bits": Shape(6, 256, 4, 4, 672, 4096, 256, 16, tied=False),
     # The preset 30M with batches of 8 sequences instead of 32, so that a step takes seconds.
-    "30M": Shape(*PRESETS["30M"][: len(Shape._fields) - 2], batch=8, tied=True),
+    "30M": of_preset("30M", batch=8),
 }

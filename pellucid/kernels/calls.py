@@ -6,6 +6,7 @@ runs out raises MemoryError. The orders of all sums are in docs/arithmetic.md, s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -50,7 +51,8 @@ def _run(name: str, *arguments: int | float | None) -> None:
 
 
 def _matrix(name: str, x: Tensor) -> None:
-    if x.dim() != 2 or x.dtype != _FLOAT32 or not x.is_cpu or x.numel() == 0 or 1 not in x.stride():
+    plain = x.layout == torch.strided and x.dim() == 2 and x.dtype == _FLOAT32 and x.is_cpu
+    if not plain or x.numel() == 0 or 1 not in x.stride():
         found = f"{x.dtype} {tuple(x.shape)} on {x.device} with strides {_strides(x)}"
         wanted = "a float32 matrix on the CPU whose rows or whose columns have no gaps"
         raise TensorUnfit(operation="product", name=name, found=found, wanted=wanted)
@@ -158,6 +160,9 @@ def attention_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dq, dk, dv; forward is what attention returned."""
     B, T, H, K, C = shape = _attention_shape("attention_backward", q_BTHC, k_BTKC, v_BTKC, places)
+    if len(forward) != 3:
+        found = f"{len(forward)} tensors"
+        raise TensorUnfit(operation="attention_backward", name="forward", found=found, wanted="what attention returned")
     o_BTHC, m_BHT, g_BHT = forward
     _check("attention_backward", o=(o_BTHC, (B, T, H, C)), do=(do_BTHC, (B, T, H, C)))
     _check("attention_backward", m=(m_BHT, (B, H, T)), g=(g_BHT, (B, H, T)))
@@ -170,6 +175,9 @@ def attention_backward(
 
 def rotary_table(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the rotary embedding (arXiv:2104.09864), each of shape (positions, width / 2)."""
+    if not (1 <= positions <= 2**20 and width >= 2 and width % 2 == 0 and 0 < theta < math.inf):
+        found, wanted = f"{positions}, {width}, {theta}", "1 to 2^20, an even number and a finite one above 0"
+        raise TensorUnfit(operation="rotary_table", name="positions, width, theta", found=found, wanted=wanted)
     cos_TH, sin_TH = _empty(positions, width // 2), _empty(positions, width // 2)
     _run("rotary_table", positions, width, theta, cos_TH.data_ptr(), sin_TH.data_ptr())
     return cos_TH, sin_TH
@@ -255,6 +263,8 @@ class AdamW:
 def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
     """Move every (weights, gradient, first moment, second moment) in place; returns the new weights' norm."""
     sums = _sums("adamw", len(tensors))
+    if how.step < 1:
+        raise TensorUnfit(operation="adamw", name="step", found=how.step, wanted="1 at least")
     for index, (p, g, m, v) in enumerate(tensors):
         _check("adamw", p=(p, p.shape), g=(g, p.shape), m=(m, p.shape), v=(v, p.shape))
         decay = how.weight_decay if p.dim() > 1 else 0.0

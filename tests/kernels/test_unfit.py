@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 
 from pellucid.errors import KernelsMissing, KernelsWrong, MachineLacks, TensorUnfit
 from pellucid.kernels import calls, library
+from pellucid.operations import portable
 from tests.conftest import make_run, pellucid
 from tests.kernels.machine import SOURCES, build_flags, compile_c, compiler
 
@@ -193,6 +195,36 @@ NOTHING: dict[str, Callable[[], object]] = {
 def test_sums_of_nothing_are_refused(name: str) -> None:
     with pytest.raises(TensorUnfit, match=f"^{name.split()[0]}: "):
         NOTHING[name]()
+
+
+@pytest.mark.parametrize(
+    ("positions", "width", "theta"), [(4, 5, 1e4), (4, 0, 1e4), (0, 4, 1e4), (4, 4, 0.0), (4, 4, float("inf"))]
+)
+def test_a_rotary_table_that_cannot_be_is_refused(positions: int, width: int, theta: float) -> None:
+    with pytest.raises(TensorUnfit, match=r"^rotary_table: "):
+        calls.rotary_table(positions, width, theta)
+
+
+def test_a_step_before_the_first_is_refused() -> None:
+    with pytest.raises(TensorUnfit, match=r"^adamw: step is 0"):
+        calls.adamw(replace(HOW, step=0), [(ones(M, D), ones(M, D), ones(M, D), ones(M, D))])
+
+
+def test_half_of_what_attention_returned_is_refused() -> None:
+    q, k, v, *places = ATTENDED.values()
+    with pytest.raises(TensorUnfit, match=r"^attention_backward: forward is 2 tensors"):
+        calls.attention_backward(q, k, v, calls.Places(*places), (q, q), q)
+
+
+def test_rows_that_are_compressed_are_refused() -> None:
+    assert_unfit("product", {"a"}, lambda: calls.product(ones(M, D).to_sparse_csr(), ones(D, V)))
+
+
+def test_backward_begins_at_the_objective_and_nowhere_else() -> None:
+    x, w = ones(1, M, D).requires_grad_(), ones(V, D).requires_grad_()
+    _, objective = portable.loss(x, w, zeros((1, M), dtype=torch.int64), 0.25)
+    with pytest.raises(TensorUnfit, match=r"^loss: its gradient is 2\.0, and has to be 1"):
+        (objective + objective).backward()
 
 
 def test_results_do_not_follow_torchs_defaults() -> None:
