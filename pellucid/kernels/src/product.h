@@ -115,6 +115,7 @@ static void pack_panel(const float *b, long b_row, long b_col, long n, long colu
 }
 
 #define PANELS_A_TASK 4
+#define AHEAD 16 /* Rows that lie across memory are asked for so many before they are read. */
 
 /* Some neighbouring panels of one block: a row of B is read once, along the row. */
 static void pack_task(void *arguments, long index, int worker) {
@@ -126,9 +127,11 @@ static void pack_task(void *arguments, long index, int worker) {
     const float *b = p->b + first * p->b_row;
     if (p->b_col == 1 && end * TILE_COLUMNS <= p->N) {
         for (long k = 0; k < n; k++, b += p->b_row)
-            for (long panel = begin; panel < end; panel++)
+            for (long panel = begin; panel < end; panel++) {
+                __builtin_prefetch(b + AHEAD * p->b_row + panel * TILE_COLUMNS);
                 for (int j = 0; j < TILE_COLUMNS; j += 16)
                     v_store(panel_of(p, block, panel) + k * TILE_COLUMNS + j, v_load(b + panel * TILE_COLUMNS + j));
+            }
         return;
     }
     for (long panel = begin; panel < end; panel++) {
@@ -146,20 +149,32 @@ static int pack(struct packed *p, long N, long K, const float *b, long b_row, lo
     return 0;
 }
 
+/* A move of whole vectors that holds TILE_ROWS floats; what it holds beyond them is overwritten by what comes after. */
+#define TURN_ROWS (TILE_ROWS == 6 ? 8 : TILE_ROWS == 12 ? 16 : TILE_ROWS)
+
 /* `groups` neighbouring groups of TILE_ROWS rows of a transposed A, each k by k. A constant where this is inlined:
    a column of A is read along itself. */
 INLINE void turn_groups(int groups, const float *a, long a_col, long n, float *out) {
-    for (long k = 0; k < n; k++, a += a_col, out += TILE_ROWS)
+    const float *column = a;
+    for (long k = 0; k < n; k++, column += a_col) {
+        for (int j = 0; j < groups * TILE_ROWS; j += 16) __builtin_prefetch(column + AHEAD * a_col + j);
         _Pragma("GCC unroll 4") for (int g = 0; g < groups; g++)
-            memcpy(out + g * n * TILE_ROWS, a + g * TILE_ROWS, TILE_ROWS * sizeof *out);
+            memcpy(out + (g * n + k) * TILE_ROWS, column + g * TILE_ROWS, TURN_ROWS * sizeof *out);
+    }
+    for (int g = 1; g < groups; g++) /* The last move of the group before it went over its first. */
+        memcpy(out + g * n * TILE_ROWS, a + g * TILE_ROWS, TILE_ROWS * sizeof *out);
 }
 
-/* Rows of a transposed A, whose columns lie together, as groups of TILE_ROWS: where the inner loop finds them. */
-static void turn(const float *a, long a_row, long a_col, long rows, long n, float *out) {
+/* Rows of a transposed A, whose columns lie together, as groups of TILE_ROWS: where the inner loop finds them. `left`
+   is how many rows there are from the first on. */
+static void turn(const float *a, long a_row, long a_col, long rows, long left, long n, float *out) {
     long r = 0;
     if (a_row == 1) {
-        for (; r + 4 * TILE_ROWS <= rows; r += 4 * TILE_ROWS) turn_groups(4, a + r, a_col, n, out + r * n);
-        for (; r + TILE_ROWS <= rows; r += TILE_ROWS) turn_groups(1, a + r, a_col, n, out + r * n);
+        long safe = left - (TURN_ROWS - TILE_ROWS); /* A move that begins later would read past a column's end. */
+        for (; r + 4 * TILE_ROWS <= rows && r + 4 * TILE_ROWS <= safe; r += 4 * TILE_ROWS)
+            turn_groups(4, a + r, a_col, n, out + r * n);
+        for (; r + TILE_ROWS <= rows && r + TILE_ROWS <= safe; r += TILE_ROWS)
+            turn_groups(1, a + r, a_col, n, out + r * n);
     }
     for (; r < rows; r += TILE_ROWS)
         for (long k = 0; k < n; k++)
@@ -181,7 +196,8 @@ struct multiply {
 
 #define ROWS_AT_ONCE 96
 #define COLUMNS_AT_ONCE 512
-#define TASKS_A_THREAD 6 /* At least, where the shape allows: who is held up then costs the others little. */
+#define FEWEST_ROWS 12
+#define TASKS_A_THREAD 8 /* At least, where the shape allows: who is held up then costs the others little. */
 #define COPY_ROW (BLOCK + 16) /* Not a multiple of a page: rows fall into different cache sets. */
 #define FAR_APART 1024        /* Rows so many floats apart are copied together: they would share cache sets. */
 
@@ -190,7 +206,7 @@ static const float *a_block(const struct multiply *p, long first, long rows, lon
                             long *step, long *group) {
     const float *a = p->a + first * p->a_row + k * p->a_col;
     if (p->a_col != 1) {
-        turn(a, p->a_row, p->a_col, rows, n, work);
+        turn(a, p->a_row, p->a_col, rows, p->M - first, n, work);
         *row = 1, *step = TILE_ROWS, *group = n * TILE_ROWS;
         return work;
     }
@@ -241,13 +257,14 @@ static int multiply(long M, const float *a, long a_row, long a_col, const struct
     struct multiply p = {.M = M, .a = a, .a_row = a_row, .a_col = a_col, .b = b, .start = start, .c = c,
                          .c_row = c_row, .tile_M = ROWS_AT_ONCE, .tile_N = COLUMNS_AT_ONCE};
     long tasks;
-    /* A panel of B comes from far and serves tile_M rows, so the columns are divided first; but a transposed A is turned
-       once for each division of the columns. */
+    /* A panel of B comes from far and serves tile_M rows, so the columns are divided first; but a transposed A would be
+       turned once for each division of them. */
+    long fewest_N = a_col == 1 ? 64 : COLUMNS_AT_ONCE;
     for (;;) {
         p.tiles_M = (M + p.tile_M - 1) / p.tile_M;
         tasks = p.tiles_M * ((b->N + p.tile_N - 1) / p.tile_N);
-        if (tasks >= TASKS_A_THREAD * pool_threads() || (p.tile_M <= 24 && p.tile_N <= 32)) break;
-        if (p.tile_N > (a_col == 1 ? 64 : 256) || p.tile_M <= 24) {
+        if (tasks >= TASKS_A_THREAD * pool_threads() || (p.tile_N <= fewest_N && p.tile_M <= FEWEST_ROWS)) break;
+        if (p.tile_N > fewest_N) {
             p.tile_N /= 2;
         } else {
             p.tile_M /= 2;
