@@ -1,0 +1,16 @@
+"""The command line: verbs only, by what they are for, in the order in which the help lists them."""
+
+from pellucid.cli import check, look, share, start, train
+from pellucid.cli.common import app, main
+
+VERBS = (
+    *(start.demo, start.new),
+    *(train.run, train.status),
+    *(look.show, look.sample),
+    *(check.verify, check.audit),
+    *(share.export, share.publish),
+)
+for verb in VERBS:
+    app.command()(verb)
+
+__all__ = ["VERBS", "app", "main"]

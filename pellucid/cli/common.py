@@ -1,0 +1,123 @@
+"""The command line: what every verb needs. Each verb calls one public function; what is heavy is imported there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pellucid import __version__
+from pellucid.errors import AuditFailed, CommandInvalid, PellucidError, TorchMissing, VerifyFailed
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Train language models in the open: every step can be replayed, traced and checked.",
+)
+
+Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a release.", show_default="this folder")]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Set = Annotated[
+    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the recipe; may be repeated.")
+]
+Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
+HERE = Path()
+
+
+def main() -> None:
+    """The console script: every error of ours becomes one line and its exit code."""
+    as_json = "--json" in sys.argv
+    try:
+        app()
+    except PellucidError as error:
+        _report(error, as_json)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        _report(TorchMissing(), as_json)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _report(error: PellucidError, as_json: bool) -> None:
+    if as_json and not isinstance(error, VerifyFailed | AuditFailed):  # Those have printed their report.
+        print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
+    print(f"pellucid: {error.name}: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)
+
+
+def print_json(value: Any) -> None:
+    print(json.dumps(value, indent=2))
+
+
+@contextlib.contextmanager
+def on_terminal(quiet: bool = False) -> Iterator[Any]:
+    from pellucid.terminal import Terminal
+
+    with Terminal(quiet) as terminal:
+        yield terminal
+
+
+def step_number(text: str) -> int:
+    from pellucid.store import layout
+
+    number = layout.step_number(text)
+    if number is None:
+        raise CommandInvalid(verb="show", word=text, detail="write a step as 120 or step120")
+    return number
+
+
+def inputs_of(folder: Path) -> Any:
+    from pellucid.recipe import load
+    from pellucid.replay import inputs
+
+    return inputs.load(folder, load(folder))
+
+
+def step_or_last(inputs: Any, text: str) -> int:
+    return step_number(text) if text else inputs.recorded().steps_done
+
+
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        print(f"pellucid {__version__}")
+    elif context.invoked_subcommand is None:
+        _welcome()
+
+
+def _welcome() -> None:
+    from pellucid.recipe import FILE
+
+    if (HERE / FILE).is_file():
+        from pellucid.look.status import status
+        from pellucid.terminal import print_status
+
+        about = status(HERE)
+        print_status(about)
+        print("\nNext:\n  " + "\n  ".join(_next_commands(about)))
+        return
+    print("Pellucid trains language models in the open. Begin with:\n")
+    print("  pellucid demo                         the whole job on a small corpus, in a few minutes")
+    print("  pellucid new mymodel --data PATH      a recipe for your own texts; then: pellucid run mymodel")
+    print("  pellucid verify RELEASE               check somebody else's")
+
+
+def _next_commands(about: dict[str, Any]) -> list[str]:
+    """Three commands that make sense where a run stands."""
+    last = about["steps_done"]
+    if about["finished"]:
+        sealed = "pellucid verify" if about["sealed"] else "pellucid publish"
+        return [sealed, f"pellucid audit --step {last}", f"pellucid show step {last}"]
+    looks = [f"pellucid show step {last}", f"pellucid sample --step {last}"]
+    return ["pellucid run", *(looks if last else ["pellucid status", "pellucid run --help"])]

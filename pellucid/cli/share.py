@@ -1,0 +1,56 @@
+"""Share: export and publish."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pellucid.cli.common import HERE, Json, Run, Step, inputs_of, on_terminal, print_json, step_or_last
+from pellucid.errors import CommandInvalid
+
+
+def export(
+    folder: Run = HERE,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")] = ...,  # type: ignore[assignment]
+    step: Step = "",
+    kind: Annotated[
+        str, typer.Option("--as", metavar="hf|state", help="A Hugging Face folder, or the full state.")
+    ] = "hf",
+    as_json: Json = False,
+) -> None:
+    """Write any step, stored or materialised, to a folder of its own.
+
+    pellucid export mymodel --step 120 --as hf --to step120
+    """
+    from pellucid.release.export import export
+
+    if kind not in ("hf", "state"):
+        raise CommandInvalid(verb="export", word=kind, detail="--as takes hf or state")
+    inputs = inputs_of(folder)
+    number = step_or_last(inputs, step)
+    with on_terminal() as terminal:
+        export(inputs, number, kind, to, terminal.watch("replay"))
+    if as_json:
+        print_json({"step": number, "as": kind, "to": str(to)})
+    else:
+        print(f"step {number} is in {to}")
+
+
+def publish(
+    folder: Run = HERE,
+    to: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Also make a copy there, hard-linked where it can be.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Seal a finished run: README, LICENSE, and a manifest of every file. Sealing twice gives the same bytes."""
+    from pellucid.release.publish import publish
+
+    sealed = publish(folder, to)
+    if as_json:
+        print_json(sealed)
+    else:
+        print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}")
+        print(f"head   {sealed['head']}")

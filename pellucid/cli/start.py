@@ -1,0 +1,85 @@
+"""Start: new and demo."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pellucid.cli.check import audit_steps, verify
+from pellucid.cli.common import Json, Set, print_json
+from pellucid.cli.share import publish
+from pellucid.cli.train import run_stages
+
+
+def new(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")],
+    data: Annotated[
+        list[str],
+        typer.Option("--data", metavar="PATH", help="A file, a folder, FORMAT:PATH or package:NAME; may be repeated."),
+    ],
+    preset: Annotated[str, typer.Option(help="The model's size: 1M, 3M, 10M, 30M, 100M, 300M or 1B.")] = "3M",
+    settings: Set = [],  # noqa: B006 - typer reads the default and never changes it.
+    as_json: Json = False,
+) -> None:
+    """Make a run folder with a commented recipe.
+
+    pellucid new mymodel --data books/ --data notes.jsonl.gz --preset 10M --set train.steps=500
+    """
+    from pellucid.new import new
+    from pellucid.recipe import FILE
+
+    new(folder, data, preset, settings)
+    if as_json:
+        print_json({"run": str(folder), "recipe": str(folder / FILE)})
+    else:
+        print(f"{folder / FILE} is written: look through it, then run: pellucid run {folder}")
+
+
+def demo(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it.")] = Path("demo"),
+    data: Annotated[
+        list[str], typer.Option("--data", metavar="PATH", help="Another corpus.", show_default="the sources of SymPy")
+    ] = [],  # noqa: B006
+    settings: Set = [],  # noqa: B006
+) -> None:
+    """The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes."""
+    from pellucid import demo
+    from pellucid.new import new
+    from pellucid.recipe import FILE
+
+    if not (folder / FILE).is_file():
+        given = (list(data), []) if data else (demo.DATA, demo.SETTINGS)
+        new(folder, given[0], demo.PRESET, [*given[1], *settings])
+    run_stages(folder)
+    publish(folder, to=None, as_json=False)
+    verify(folder, as_json=False)
+    audit_steps(folder, [])
+    _print_comparison(folder)
+    print(f"\n{demo.reproduced(folder)}")
+    me = _myself()
+    print(f"\nThree things to try:\n  {me} show {folder} step 10")
+    print(f'  {me} sample {folder} --prompt "{demo.prompt(folder)}"')
+    print(f"  {me} export {folder} --step 25 --as hf --to {folder.name}-step25")
+
+
+def _myself() -> str:
+    """How this program was called, for lines that are to be copied: it may not be on the path."""
+    import os
+    import shutil
+
+    program = sys.argv[0]
+    if shutil.which("pellucid") or program.endswith("__main__.py"):
+        return "pellucid"
+    return os.path.relpath(program)
+
+
+def _print_comparison(folder: Path) -> None:
+    from pellucid.demo import compare
+
+    found = compare(folder)
+    print(f"\nbits per byte on the same {found.bytes:,} bytes of validation text:")
+    for name in ("model", "xz", "gzip", "unigram"):
+        print(f"  {name:<8} {getattr(found, name):.3f}")
