@@ -119,6 +119,10 @@ class DeviceMissing(UserError):
     placement.device = "cpu", or run where it exists."""
 
 
+class ForkUnfit(UserError):
+    """A fork cannot change {key}: {detail}. Make a new run for that: pellucid new DIR --data PATH"""
+
+
 # ---- the machine --------------------------------------------------------------------------------
 
 
@@ -297,5 +301,12 @@ class TrainingStopped(PellucidError):
 
 
 class NotFinite(TrainingStopped):
-    """Step {step}: {quantity} is {value}. The run stopped there, and everything recorded before it is
-    intact. Lower train.lr or train.clip, or raise train.warmup, in a new run."""
+    """Step {step}: {words} is {value}. The run stopped there, and everything recorded before it is
+    intact. Lower train.lr or train.clip, or raise train.warmup, in a new run; guards.not_finite = "rollback" would
+    go back and pass the batch over."""
+
+
+class Guarded(TrainingStopped):
+    """Step {step}: {what}, and the recipe's rule (guards.{rule}) stops the run there: the ledger says so for good.
+    Everything recorded is intact. Begin again after an earlier step with other values:
+    pellucid fork {path} --step K --set KEY=VALUE --to DIR"""

@@ -9,10 +9,11 @@ from pellucid.data.documents import Documents
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import StageNotReady, StepUnknown
+from pellucid.errors import NotTrained, StageNotReady, StepUnknown
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
+from pellucid.record.history import History
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
@@ -29,21 +30,22 @@ class Shown:
         self.recipe: Recipe = load_recipe(folder)
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
         self.tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
-        self.order = Order.of(self.recipe, self.shards)
+        self.order = Order.of(folder, self.recipe, self.shards)
 
     def step(self, number: int) -> dict[str, Any]:
         """A step's entry in numbers, and every sequence of its batch. Raises StepUnknown."""
-        entry = LedgerFile(self.folder).step(number)
+        ledger = LedgerFile(self.folder)
+        entry = ledger.step(number)
         about = {key: value for key, value in entry.items() if key not in ("prev", "n", "kind", *_FLOATS)}
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
-        if number == 0:
+        if number == ledger.first:
             return about | {"sequences": []}
         losses = {row["row"]: row for row in metrics.of_step(self.folder, "sequences", number)}
         segments = metrics.of_step(self.folder, "segments", number)
-        epochs = self.order.epochs(number).tolist()
-        rows = []
-        for row, sequence in enumerate(self.order.batch(number).tolist()):
+        batch, rows = ledger.history.batch(number), []
+        epochs = self.order.epochs(batch).tolist()
+        for row, sequence in enumerate(self.order.batch(batch).tolist()):
             mine = [one for one in segments if one["row"] == row]
             found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
@@ -100,8 +102,16 @@ class Shown:
         return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
 
     def _steps(self, sequence: int) -> list[dict[str, int]]:
-        found = self.order.steps_of(sequence, self.recipe.train.steps)
-        return [{"step": step, "row": row, "epoch": epoch} for step, row, epoch in found]
+        history, last = self._history(), self.recipe.train.steps
+        found = self.order.steps_of(sequence, history.batch(last))
+        seen = [{"step": history.step(batch, last), "row": row, "epoch": epoch} for batch, row, epoch in found]
+        return [one for one in seen if one["step"] is not None]
+
+    def _history(self) -> History:
+        try:
+            return LedgerFile(self.folder).history
+        except NotTrained:
+            return History.begun(self.recipe.first)
 
     def _stream(self, source: str, split: str) -> Stream | None:
         streams = self.shards.train if split == "train" else self.shards.validation

@@ -65,8 +65,12 @@ def genesis(
     tokenizer: str,
     initial: StateRoots,
     stack: Mapping[str, str] | None,
+    parent: tuple[int, str] | None = None,
 ) -> dict[str, Any]:
-    """The first entry: everything the run follows from. stack is None on portable arithmetic."""
+    """The first entry: everything the run follows from.
+
+    stack is None on portable arithmetic. parent is a fork's: the step it begins after, and its parent's head.
+    """
     body: dict[str, Any] = {
         "kind": "genesis",
         "format": FORMAT,
@@ -81,6 +85,8 @@ def genesis(
     }
     if stack is not None:
         body["stack"] = dict(stack)
+    if parent is not None:
+        body |= {"step": parent[0], "parent": parent[1]}
     return body
 
 
@@ -158,6 +164,11 @@ def checkpoint(number: int, weights: str, tokenizer: str, architecture: Mapping[
 def checkpoint_root(weights: str, tokenizer: str, architecture: Mapping[str, Any]) -> bytes:
     parts = (bytes.fromhex(weights), bytes.fromhex(tokenizer), digests.of_value("architecture", architecture))
     return merkle.root(merkle.leaf(b"pellucid checkpoint 1\0" + part) for part in parts)
+
+
+def incident(number: int, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the guards decide after a step; about is theirs (record/guards.py)."""
+    return {"kind": "incident", "step": number, **about}
 
 
 def end(number: int) -> dict[str, Any]:

@@ -105,7 +105,15 @@ def plan_of(recipe: Recipe) -> Plan:
         validates=lambda step: recipe.scheduled(recipe.validation.every, step),
         checkpoints=lambda step: recipe.scheduled(recipe.checkpoints.every, step),
         learning_rate=lambda step: learning_rate(recipe.train, step),
-        genesis={"arithmetic": f"{recipe.train.arithmetic} 1", "pipeline": PIPELINE, "recipe_version": recipe.version},
+        genesis={
+            "arithmetic": f"{recipe.train.arithmetic} 1",
+            "pipeline": PIPELINE,
+            "recipe_version": recipe.version,
+            "parent": recipe.fork.parent or None,
+            **({"state": recipe.fork.state} if recipe.fork.parent else {}),
+        },
+        first=recipe.first,
+        rules=recipe.rules(),
     )
 
 

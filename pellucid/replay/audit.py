@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import StateDiffers, StepUnknown
+from pellucid.errors import StateDiffers
 from pellucid.record import entries
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, anchored_state, nearest, replay
@@ -38,8 +38,8 @@ class Finding:
 def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
     """Audit one step. Raises StepUnknown; what is wrong with the run is in the finding."""
     ledger = inputs.recorded()
-    if not 0 <= step <= ledger.steps_done:
-        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {ledger.steps_done}")
+    if not inputs.recipe.first <= step <= ledger.steps_done:
+        raise ledger.unknown(step)
     started = time.perf_counter()
     expected = ledger.step(step)["state"]
     try:
@@ -47,7 +47,8 @@ def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
     except StateDiffers as error:
         return Finding(step, expected, "", time.perf_counter() - started, 0, (str(error),))
     first, problems = state.step, []
-    actual = expected if step == 0 else ""  # The initial state has just been held against the genesis.
+    # The first state has just been held against the genesis.
+    actual = expected if step == inputs.recipe.first else ""
     for replayed in replay(inputs, state, step):
         actual, wrong = replayed.found["state"], replayed.differing()
         if wrong:
@@ -77,7 +78,7 @@ def _check_here(inputs: Inputs, state: State, root: str) -> list[str]:
                 problems.append(f"step {step}: validation is {found['sources']}, recorded {body['sources']}")
     if step in layout.steps_in(inputs.folder / layout.ANCHORS):
         try:
-            anchors.check(inputs.folder, step, root)
+            anchors.check(layout.anchor(inputs.folder, step), step, root)
         except StateDiffers as error:
             problems.append(str(error))
     return problems

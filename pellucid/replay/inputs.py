@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid import huggingface, operations
+from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
 from pellucid.recipe import FILE, Recipe
 from pellucid.record import entries
+from pellucid.record.history import History
 from pellucid.recorder import Identity
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.train.events import Batch
+from pellucid.train.loop import batch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +27,16 @@ class Inputs:
     shards: Shards
     vocabulary: int
     identity: Identity
+    order: Order
     ledger: LedgerFile | None  # None before the first entry.
+
+    @property
+    def history(self) -> History:
+        return self.ledger.history if self.ledger else History.begun(self.recipe.first)
+
+    def batch(self, step: int) -> Batch:
+        """What a step trains on."""
+        return batch_of(self.order, self.shards, self.history, step)
 
     def recorded(self) -> LedgerFile:
         if self.ledger is None:
@@ -52,7 +65,8 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     )
     if ledger:
         _check(folder, recipe, identity, ledger)
-    return Inputs(folder, recipe, Shards.open(folder), tokenizer["vocabulary"], identity, ledger)
+    shards = Shards.open(folder)
+    return Inputs(folder, recipe, shards, tokenizer["vocabulary"], identity, Order.of(folder, recipe, shards), ledger)
 
 
 def _cores() -> int:

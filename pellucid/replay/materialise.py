@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import StateDiffers, StepUnknown
+from pellucid.errors import StateDiffers
 from pellucid.recorder import compare, segments_of, step_entry
 from pellucid.replay.inputs import Inputs
 from pellucid.store import anchors, layout
@@ -33,26 +33,36 @@ def nearest(inputs: Inputs, step: int) -> int | None:
     return stored[-1] if stored else None
 
 
+def first_state(inputs: Inputs) -> State:
+    """The state that the run begins with: from the seed, or a fork's from its parent. Raises StateDiffers."""
+    recipe = inputs.recipe
+    if not recipe.fork.parent:
+        return initial(recipe, inputs.vocabulary)
+    groups, _ = anchors.check(inputs.folder / layout.PARENT, recipe.first, recipe.fork.state)
+    return restored(recipe, inputs.vocabulary, recipe.first, groups)
+
+
 def anchored_state(inputs: Inputs, anchor: int | None) -> State:
-    """The state of an anchor, checked against the ledger; for None the initial one, from the seed.
+    """The state of an anchor, checked against the ledger; for None the one that the run begins with.
 
     Raises StateDiffers, FormatInvalid.
     """
-    recorded = inputs.recorded().step(anchor or 0)["state"]
+    first = inputs.recipe.first
+    recorded = inputs.recorded().step(first if anchor is None else anchor)["state"]
     if anchor is not None:
-        groups, _ = anchors.check(inputs.folder, anchor, recorded)
+        groups, _ = anchors.check(layout.anchor(inputs.folder, anchor), anchor, recorded)
         return restored(inputs.recipe, inputs.vocabulary, anchor, groups)
-    state = initial(inputs.recipe, inputs.vocabulary)
+    state = first_state(inputs)
     found = state.roots().state.hex()
     if found != recorded:
-        raise StateDiffers(path="the initial state", found=found, recorded=recorded, step=0, blame="")
+        raise StateDiffers(path="the initial state", found=found, recorded=recorded, step=first, blame="")
     return state
 
 
 def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
     """Take the steps after state's up to `last` again, each beside what the ledger records."""
     recorded = (body for body in inputs.recorded().between(state.step + 1, last) if body["kind"] == "step")
-    for stepped in loop.steps(state, inputs.recipe, inputs.shards, last):
+    for stepped in loop.steps(state, inputs.recipe, inputs.batch, last):
         roots = state.roots()
         segments = segments_of(stepped.batch, stepped.losses_BT)
         found = step_entry(stepped, segments, roots, inputs.recipe, inputs.identity)
@@ -61,9 +71,8 @@ def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
 
 def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
     """The state of a step, equal to the recorded one. Raises StepUnknown, StateDiffers, LedgerDiffers."""
-    done = inputs.recorded().steps_done
-    if step > done:
-        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {done}")
+    if not inputs.recipe.first <= step <= inputs.recorded().steps_done:
+        raise inputs.recorded().unknown(step)
     state = anchored_state(inputs, nearest(inputs, step))
     start = state.step
     for replayed in replay(inputs, state, step):

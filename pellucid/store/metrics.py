@@ -139,6 +139,18 @@ def of_step(folder: Path, table: str, step: int) -> list[dict[str, Any]]:
     return [row for batch in found for row in batch.to_pylist() if row["step"] == step]
 
 
+def copy(folder: Path, target: Path, first: int, last: int) -> None:
+    """The rows of the steps first..last as tables of their own, below another folder."""
+    from pyarrow import compute
+
+    for name, schema in TABLES.items():
+        read = list(rows(folder, name, steps=(first, last)))
+        found = pa.Table.from_batches(read, schema) if read else schema.empty_table()
+        within = (compute.field("step") >= first) & (compute.field("step") <= last)
+        with files.whole_file(target / layout.METRICS / f"{name}.parquet") as partial:
+            pq.write_table(found.filter(within), partial, compression="zstd")
+
+
 class Cursor:
     """The rows of a table, taken step by step in order, as tuples in the schema's order."""
 

@@ -43,13 +43,13 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     # Both norms are added in the order of the tensors' names.
     ordered = dict(sorted(model.named_parameters(), key=lambda item: item[0].encode()))
     grad_norm = model.ops.norm_of([parameter.grad for parameter in ordered.values()])
-    _require_finite(state.step + 1, "the gradient norm", grad_norm)
+    _require_finite(state.step + 1, "grad_norm", "the norm of the gradients", grad_norm)
 
     state.step += 1
     lr = learning_rate(recipe.train, state.step)
     clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
     weight_norm = optimize(state, ordered, recipe.train, lr, clip)
-    _require_finite(state.step, "the norm of the weights", weight_norm)
+    _require_finite(state.step, "weight_norm", "the norm of the weights", weight_norm)
 
     seconds = time.perf_counter() - started
     return Stepped(batch, np.concatenate(losses), microbatches, lr, grad_norm, weight_norm, seconds)
@@ -82,7 +82,7 @@ def _microbatch(losses_bT: np.ndarray, model: Decoder, recipe: Recipe) -> Microb
     return Microbatch(losses_bT.size, math.fsum(losses_bT.ravel().tolist()), gradient_root)
 
 
-def _require_finite(step: int, quantity: str, value: float) -> None:
+def _require_finite(step: int, quantity: str, words: str, value: float) -> None:
     # A loss that is not finite makes the gradient norm so, and a weight the norm of the weights.
     if not math.isfinite(value):
-        raise NotFinite(step=step, quantity=quantity, value=value)
+        raise NotFinite(step=step, quantity=quantity, words=words, value=value)

@@ -29,7 +29,7 @@ def recipe(finished: Path) -> Recipe:
 @pytest.fixture
 def batch(finished: Path, recipe: Recipe) -> Batch:
     inputs = replay_inputs.load(finished, recipe)
-    return loop.batch_of(loop.Order.of(recipe, inputs.shards), inputs.shards, 1)
+    return inputs.batch(1)
 
 
 def on(recipe: Recipe, arithmetic: str) -> Recipe:
