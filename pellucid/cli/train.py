@@ -1,4 +1,4 @@
-"""Train: run and status."""
+"""Train: run, fork and status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Set, on_terminal, print_json
+from pellucid.cli.common import HERE, Json, Run, Set, Step, inputs_of, on_terminal, print_json, step_or_last
 
 
 def run(
@@ -44,6 +44,34 @@ def run_stages(folder: Path, only: str | None = None) -> None:
 
     with on_terminal() as terminal:
         run(folder, terminal, only)
+
+
+def fork(
+    folder: Run = HERE,
+    step: Step = "",
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to make it: a new or empty folder.")] = ...,  # type: ignore[assignment]
+    settings: Set = [],  # noqa: B006
+    without: Annotated[
+        list[str],
+        typer.Option(metavar="SOURCE|DOCUMENT", help="Other sequences take the places of its own; may be repeated."),
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Begin a new run after any step of another, with something changed: what would have become of it?
+
+    pellucid fork mymodel --step 300 --without sympy/sympy/core/add.py --to without-add
+    pellucid fork mymodel --step 300 --set train.lr=1e-3 --to slower
+    """
+    from pellucid.fork import fork
+
+    inputs = inputs_of(folder)
+    number = step_or_last(inputs, step)
+    with on_terminal(quiet=as_json) as terminal:
+        fork(inputs, number, to, settings, without, terminal.watch("replay"))
+    if as_json:
+        print_json({"parent": inputs.recorded().head, "step": number, "to": str(to)})
+    else:
+        print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
 
 
 def status(folder: Run = HERE, as_json: Json = False) -> None:

@@ -14,7 +14,6 @@ from pellucid.operations import native, portable
 from pellucid.recipe import Recipe, load
 from pellucid.record import digests
 from pellucid.replay import inputs as replay_inputs
-from pellucid.train import loop
 from pellucid.train.events import Batch
 from pellucid.train.optimizer import GradientTree
 from pellucid.train.state import State, initial, initial_values, restored
