@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import tomlkit
 
 from pellucid.data.order import Order
-from pellucid.errors import ForkUnfit, StepUnknown
+from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.record import chain
 from pellucid.store import anchors, files, layout, tensors
@@ -25,7 +25,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     """Make the folder of a run that begins after a step of inputs' run; `pellucid run` then trains it.
 
     settings are as for --set; without names sources and documents of the parent. Raises ForkUnfit, FolderTaken,
-    StepUnknown, DocumentUnknown, and what materialising the step raises.
+    RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
     """
     from pellucid.replay.materialise import materialise
 
@@ -38,7 +38,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
     content = _recipe(inputs.folder / FILE, begun, settings, without)
     recipe = parse(content, target / FILE)
-    _check(parent, recipe, step)
+    _check(parent, recipe)
     Order.of(inputs.folder, recipe, inputs.shards)  # Whether everything named in `without` is there.
     about = anchors.about(
         step, int(entry.get("tokens", "0")), entry["n"], chain.digest_of_body(entry), tensors.state_roots(step, groups)
@@ -60,10 +60,7 @@ def _recipe(path: Path, begun: dict[str, object], settings: list[str], without: 
     return with_settings(tomlkit.dumps(document).encode(), settings, path)
 
 
-def _check(parent: Recipe, recipe: Recipe, step: int) -> None:
-    if step >= recipe.train.steps:
-        detail = f"the fork ends at step {recipe.train.steps}; set train.steps to more"
-        raise StepUnknown(what=f"A step after {step}", detail=detail)
+def _check(parent: Recipe, recipe: Recipe) -> None:
     for name in _FIXED:
         before, after = getattr(parent, name), getattr(recipe, name)
         if name == "data":

@@ -228,8 +228,10 @@ class Recipe(Section):
             raise ValueError('train.precision = "bf16" needs placement.device = "cuda"')
         if self.version < 3 and self.model_fields_set & {"guards", "fork"}:
             raise ValueError("guards and fork belong to version = 3")
-        if bool(self.fork.parent) != bool(self.fork.state) or self.fork.step >= self.train.steps:
-            raise ValueError("fork needs the parent's head and state, and a step before train.steps")
+        if bool(self.fork.parent) != bool(self.fork.state):
+            raise ValueError("fork needs both the parent's head and its state")
+        if self.fork.step >= self.train.steps:
+            raise ValueError(f"a fork after step {self.fork.step} needs train.steps to be more than that")
         if not self.fork.parent and self.fork != Fork():
             raise ValueError("fork.step and fork.without belong to a fork, which has a parent")
         return self
@@ -245,6 +247,10 @@ class Recipe(Section):
     def first(self) -> int:
         """The step whose state the run begins with: 0, or a fork's."""
         return self.fork.step
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.train.batch * self.model.context
 
     def scheduled(self, every: int, step: int) -> bool:
         """Whether something done every so many steps is due: also at the first state and after the last step."""

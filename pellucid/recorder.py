@@ -124,10 +124,7 @@ class Recorder:
         self._metrics = metrics.Metrics(folder)
         self._metrics.forget_after(-1 if after is None else after)
         self._roots: StateRoots | None = None
-        self._step, self._step_tokens = (
-            recipe.first if after is None else after,
-            recipe.train.batch * recipe.model.context,
-        )
+        self._step = recipe.first if after is None else after
         self._writer = Writer()
 
     def __enter__(self) -> Recorder:
@@ -209,7 +206,7 @@ class Recorder:
 
     def _about(self) -> dict[str, Any]:
         assert self._ledger.place is not None, "keep() comes after begin() or step()"
-        return anchors.about(self._step, self._step * self._step_tokens, *self._ledger.place, self._current())
+        return anchors.about(self._step, self._step * self.recipe.tokens_per_step, *self._ledger.place, self._current())
 
     def _write(
         self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool
@@ -271,7 +268,9 @@ def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[
         tokenizer=identity.tokenizer,
         initial=initial,
         stack=identity.stack,
-        parent=(recipe.fork.step, recipe.fork.parent) if recipe.fork.parent else None,
+        parent=(recipe.first, recipe.first * recipe.tokens_per_step, recipe.fork.parent)
+        if recipe.fork.parent
+        else None,
     )
 
 

@@ -65,11 +65,12 @@ def genesis(
     tokenizer: str,
     initial: StateRoots,
     stack: Mapping[str, str] | None,
-    parent: tuple[int, str] | None = None,
+    parent: tuple[int, int, str] | None = None,
 ) -> dict[str, Any]:
     """The first entry: everything the run follows from.
 
-    stack is None on portable arithmetic. parent is a fork's: the step it begins after, and its parent's head.
+    stack is None on portable arithmetic. parent is a fork's: the step it begins after, the
+    tokens that so many of its own steps hold, and its parent's head.
     """
     body: dict[str, Any] = {
         "kind": "genesis",
@@ -86,7 +87,7 @@ def genesis(
     if stack is not None:
         body["stack"] = dict(stack)
     if parent is not None:
-        body |= {"step": parent[0], "parent": parent[1]}
+        body |= {"step": parent[0], "tokens": str(parent[1]), "parent": parent[2]}
     return body
 
 
