@@ -43,9 +43,8 @@ def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
     seconds: tuple[list[float], list[float]] = ([], [])
 
     def one_bare(step: int) -> None:
-        batch = inputs.batch(step)
         started = time.perf_counter()
-        training_step(bare, batch, unhashed)
+        training_step(bare, inputs.batch(step), unhashed)
         seconds[0].append(time.perf_counter() - started)
 
     def one_recorded(record: Recorder) -> None:
