@@ -8,10 +8,11 @@ from typing import Any
 
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
+from pellucid.recipe import Train
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries, merkle
 from pellucid.record.verdict import Problem
-from pellucid.recorder import bounds_of, loss_of, rows_of, validation_rows
+from pellucid.recorder import bounds_of, loss_of, microbatches_in, rows_of, validation_rows
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
@@ -82,11 +83,21 @@ class Steps:
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
             detail = f"its segments give the loss {loss}, and the ledger records {digests.bits_float(body['loss'])}"
             yield Problem("LossDiffers", f"{layout.LEDGER}: step {step}", detail)
+        yield from self._microbatches(body, rows["microbatches"])
         expected = rows_of(batch, segments)
         for name in ("sequences", "sources"):
             if rows[name] != expected[name]:
                 yield _differs(name, f"step {step}: not what its segments give")
         yield from self._step_row(body, batch, rows["steps"])
+
+    def _microbatches(self, body: dict[str, Any], rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
+        train = self._recipe.train
+        size = 64 if self._recipe.record.commitment == "microbatches" else 0
+        expected = [(index, train.microbatch * self._recipe.model.context) for index in range(_count(train))]
+        if [row[1:3] for row in rows] != expected or not all(_is_root(row[4], size) for row in rows):
+            yield _differs("microbatches", f"step {body['step']}: not the microbatches that its batch has")
+        elif entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
+            yield _differs("microbatches", f"step {body['step']}: not what the ledger commits to")
 
     def _step_row(self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
         expected = {"step": batch.step, "epoch": int(batch.epochs_B[-1]), "tokens": int(body["tokens"])}
@@ -117,6 +128,14 @@ class Steps:
             return  # A run that goes on writes its rows at every anchor.
         if rows != validation_rows(Validated(body["step"], sources)):
             yield _differs("validation", f"step {body['step']}: not what the ledger records")
+
+
+def _count(train: Train) -> int:
+    return train.batch // train.microbatch
+
+
+def _is_root(text: str, size: int) -> bool:
+    return len(text) == size and set(text) <= set("0123456789abcdef")
 
 
 def _differs(table: str, detail: str) -> Problem:
