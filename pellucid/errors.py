@@ -162,6 +162,11 @@ class MachineLacks(MachineError):
     the best here, {best}."""
 
 
+class VariableInvalid(UserError):
+    """The environment variable {variable} is {found!r}, and has to be {wanted}. Correct it, or unset it for
+    the default, {default}."""
+
+
 class TensorUnfit(UserError):
     """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the calling program."""
 

@@ -68,7 +68,11 @@ def moments_metadata(about: Mapping[str, Any]) -> dict[str, str]:
 
 def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of an anchor, mapped from disk, unchecked. Raises FormatInvalid."""
-    place = layout.anchor(folder, step)
+    return read_at(layout.anchor(folder, step))
+
+
+def read_at(place: Path) -> dict[str, dict[str, np.ndarray]]:
+    """As read, of an anchor's folder wherever it lies."""
     groups: dict[str, dict[str, np.ndarray]] = {"weights": tensors.Tensors(place / WEIGHTS).arrays()}
     for key, array in tensors.Tensors(place / MOMENTS).arrays().items():
         group, _, name = key.partition("/")
@@ -80,10 +84,14 @@ def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
 
 def check(folder: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
     """The arrays of an anchor, with their roots, where that is the one recorded for its step. Raises StateDiffers."""
-    groups = read(folder, step)
+    return check_at(layout.anchor(folder, step), step, recorded)
+
+
+def check_at(place: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
+    """As check, of an anchor's folder wherever it lies."""
+    groups = read_at(place)
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
-        place = layout.anchor(folder, step)
         blame = _blame(place, roots)
         raise StateDiffers(path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=blame)
     return groups, roots
