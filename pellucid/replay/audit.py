@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -166,11 +166,3 @@ def _check_here(inputs: Inputs, state: State, root: str) -> list[str]:
 def compared(findings: Iterable[Finding]) -> int:
     """Steps that were taken again and held against the ledger."""
     return sum(one.replayed for one in findings)
-
-
-def segments(inputs: Inputs) -> Iterator[Pass]:
-    """Every step of the run, cut at its anchors: no pass needs another's result. The first is the seed's."""
-    last = inputs.recorded().steps_done
-    inner = [step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if 0 < step < last]
-    for start, end in zip([None, *inner], [*inner, last], strict=True):
-        yield Pass(start, tuple(range(start + 1 if start is not None else 0, end + 1)))

@@ -91,14 +91,15 @@ class Odds:
         return numbers | {"caught_wherever_they_lie": self.wherever, "caught_if_spread": self.spread}
 
     def __str__(self) -> str:
-        compared = f"{self.compared:,} of {self.steps:,} steps replayed: a run with {FORGED:.0%} forged steps"
-        if self.compared == self.steps:
-            return f"{compared} would be caught with 100%"
-        spread = f"{compared} would be caught with {_percent(self.spread)} if they are spread at random"
+        done = (
+            f"{self.compared:,} of {self.steps:,} steps replayed: a run with {FORGED:.0%} forged steps would be caught"
+        )
+        if self.sampled == self.compared:
+            return f"{done} with {_percent(self.wherever)}, wherever they lie"
+        spread = f"{done} with {_percent(self.spread)} if they are spread at random"
         if not self.sampled:
-            return f"{spread}; nothing is promised where the forger could guess which steps you name (--steps N)"
-        guess = f"with {_percent(self.wherever)} wherever they lie"
-        return f"{spread}, {guess} (the {self.sampled:,} that the seed chose)"
+            return f"{spread}, and not for sure at all if the forger could guess the steps (--steps N takes the seed's)"
+        return f"{spread}, and with {_percent(self.wherever)} wherever they lie (by the {self.sampled:,} that count as chosen)"
 
 
 def _percent(probability: float) -> str:

@@ -101,11 +101,11 @@ def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
     return state
 
 
-def require_step(inputs: Inputs, step: int) -> None:
+def require_step(inputs: Inputs, step: int, first: int = 0) -> None:
     """Raises StepUnknown for a step that the ledger does not have."""
     done = inputs.recorded().steps_done
-    if not 0 <= step <= done:
-        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {done}")
+    if not first <= step <= done:
+        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step {first} to step {done}")
 
 
 def about(inputs: Inputs, state: State) -> dict[str, Any]:

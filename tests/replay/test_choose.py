@@ -88,9 +88,14 @@ def _suffixes(ends: list[int], forged: int) -> list[int]:
 
 
 def test_odds_say_what_they_count() -> None:
-    assert "49% wherever" in str(Odds(400, 13, 60)) and "60 of 400 steps replayed" in str(Odds(400, 13, 60))
-    assert "nothing is promised" in str(Odds(400, 0, 60))
-    assert str(Odds(400, 400, 400)).endswith("100%") and "99% wherever" in str(Odds(400, 300, 300))
+    assert str(Odds(400, 13, 13)) == (
+        "13 of 400 steps replayed: a run with 5% forged steps would be caught with 49%, wherever they lie"
+    )
+    on_the_way = str(Odds(400, 13, 60))
+    assert "60 of 400 steps replayed" in on_the_way and "96% if they are spread" in on_the_way
+    assert "49% wherever" in on_the_way
+    assert "not for sure at all" in str(Odds(400, 0, 60))
+    assert "100%" in str(Odds(400, 400, 400)) and "99%" in str(Odds(400, 300, 300))  # Never rounded to certainty.
     found = Odds(400, 13, 60).as_json()
     assert (found["steps"], found["forged"], found["sampled"], found["compared"]) == (400, 20, 13, 60)
     assert found["caught_wherever_they_lie"] < found["caught_if_spread"]
