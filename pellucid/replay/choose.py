@@ -91,15 +91,15 @@ class Odds:
         return numbers | {"caught_wherever_they_lie": self.wherever, "caught_if_spread": self.spread}
 
     def __str__(self) -> str:
-        done = (
-            f"{self.compared:,} of {self.steps:,} steps replayed: a run with {FORGED:.0%} forged steps would be caught"
-        )
+        done = f"{self.compared:,} of {self.steps:,} steps replayed"
+        done = f"{done}: a run with {FORGED:.0%} forged steps would be caught"
         if self.sampled == self.compared:
             return f"{done} with {_percent(self.wherever)}, wherever they lie"
         spread = f"{done} with {_percent(self.spread)} if they are spread at random"
         if not self.sampled:
             return f"{spread}, and not for sure at all if the forger could guess the steps (--steps N takes the seed's)"
-        return f"{spread}, and with {_percent(self.wherever)} wherever they lie (by the {self.sampled:,} that count as chosen)"
+        count = f"by the {self.sampled:,} that count as chosen"
+        return f"{spread}, and with {_percent(self.wherever)} wherever they lie ({count})"
 
 
 def _percent(probability: float) -> str:

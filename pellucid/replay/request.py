@@ -229,7 +229,8 @@ class Needs:
         ]
         if one.seconds is not None:
             each = f"{one.step_seconds:.3g} s a step, {one.load_seconds:.3g} s to load a state"
-            lines.append(f"  time      {one.seconds / 60:.1f} minutes ({each})")
+            took = f"{one.seconds:.1f} s" if one.seconds < 60 else f"{one.seconds / 60:.1f} minutes"
+            lines.append(f"  time      {took} ({each})")
         return lines
 
     def verdict(self) -> str:
