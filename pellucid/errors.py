@@ -109,6 +109,27 @@ class NotFinished(UserError):
     pellucid run {path}"""
 
 
+class BudgetTooSmall(UserError):
+    """A budget of {budget} is too little: the first step that the seed chooses, step {step}, needs {needed} s
+    here. Give --budget {needed}s or more, or audit a step right behind an anchor with --step."""
+
+
+class MicrobatchUnknown(UserError):
+    """Step {step} has no microbatch {index}: there are {count}, counted from 0. Take one of them, or
+    --microbatch random."""
+
+
+class MicrobatchUncommitted(UserError):
+    """The recipe of {path} has record.commitment = "{found}", so its ledger binds no microbatch's gradient, and
+    one alone cannot be proven. Audit the whole step: pellucid audit {path} --step {step}; a new run commits to
+    them with --set record.commitment=microbatches"""
+
+
+class ReleaseSealed(UserError):
+    """{path} is sealed: its manifest lists every file, and other anchors would break it. Remove {path}/manifest.jsonl,
+    change the anchors, and seal it again with: pellucid publish {path}"""
+
+
 class TorchMissing(UserError):
     """This verb computes and needs torch, which is not installed. Install it with: pip install torch
     (verify, show, status and publish work without it)."""
@@ -164,6 +185,16 @@ class KernelsWrong(MachineError):
 class MachineLacks(MachineError):
     """{variable} asks for {name!r}, which this machine or this build does not have. Known are {known}; unset it to take
     the best here, {best}."""
+
+
+class AuditLost(MachineError):
+    """A process that replayed a part of {path} was killed; most often the memory ran out. Nothing is known to be wrong
+    with the run. Audit it on fewer cores (taskset -c 0 pellucid audit {path} --all), or fewer steps (--steps N)."""
+
+
+class VariableInvalid(UserError):
+    """The environment variable {variable} is {found!r}, and has to be {wanted}. Correct it, or unset it for
+    the default, {default}."""
 
 
 class TensorUnfit(UserError):

@@ -35,7 +35,7 @@ from pellucid.data.stage import PIPELINE
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
 from pellucid.record import chain, digests, entries
-from pellucid.record.entries import Segment, StateRoots
+from pellucid.record.entries import Microbatch, Segment, StateRoots
 from pellucid.record.guards import Guards, needed
 from pellucid.record.history import History, with_branch
 from pellucid.store import anchors, files, layout, log, metrics, tensors
@@ -229,6 +229,7 @@ class Recorder:
         self._metrics.add("steps", (*known, *computed, *measured))
         for table, rows in rows_of(batch, segments).items():
             self._metrics.add(table, *rows)
+        self._metrics.add("microbatches", *microbatch_rows(step, stepped.microbatches))
 
 
 def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, ...]]]:
@@ -247,6 +248,17 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
         "sequences": [(step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)],
         "sources": [(step, name, batch.sources_B.count(name) * T, math.fsum(by_source[name])) for name in sources],
     }
+
+
+def microbatch_rows(step: int, microbatches: list[Microbatch]) -> list[tuple[Any, ...]]:
+    """The rows of a step in the table microbatches: what its leaves hold."""
+    numbered = enumerate(microbatches)
+    return [(step, index, one.tokens, one.loss_sum, one.gradient_root.hex()) for index, one in numbered]
+
+
+def microbatches_in(rows: list[tuple[Any, ...]]) -> list[Microbatch]:
+    """The inverse of microbatch_rows. Raises ValueError where a gradient_root is not hex."""
+    return [Microbatch(tokens, loss_sum, bytes.fromhex(root)) for _, _, tokens, loss_sum, root in rows]
 
 
 def validation_rows(validated: Validated) -> list[tuple[Any, ...]]:

@@ -17,6 +17,7 @@ from pellucid.errors import (
     NotTrained,
     PellucidError,
     RecipeChanged,
+    ReleaseSealed,
     RunMissing,
     StageUnknown,
     Stopped,
@@ -87,6 +88,30 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
             found = parse(content, path).digest().hex()
             raise RecipeChanged(path=path, found=found, recorded=recipe.digest().hex(), detail=", ".join(settings))
         files.write_bytes(path, content)
+
+
+def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None]) -> tuple[list[int], list[int]]:
+    """Give a run the anchors of another placement, "every=500,powers_of_two=false"; returns those made and removed.
+
+    What is missing is made before anything is removed; the same call goes on after a kill. Raises ReleaseSealed,
+    NotTrained, and the errors of a recipe and of a replay.
+    """
+    if (folder / layout.MANIFEST).exists():
+        raise ReleaseSealed(path=folder)
+    change_recipe(folder, [f"placement.anchors.{one.strip()}" for one in placement.split(",")])
+    from pellucid.replay import anchoring
+    from pellucid.replay import inputs as replay_inputs
+
+    with files.locked(folder), Journal(folder) as journal:
+        inputs = replay_inputs.load(folder, load_recipe(folder))
+        files.remove_partial(folder)
+        made, removed = anchoring.missing(inputs), anchoring.surplus(inputs)
+        if made or removed:
+            journal.start()
+            anchoring.make(inputs, made, watch)
+            anchoring.remove(folder, removed)
+            journal.note("anchors", placement=placement, made=len(made), removed=len(removed))
+    return made, removed
 
 
 def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None) -> None:

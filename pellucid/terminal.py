@@ -90,11 +90,18 @@ class Terminal:
         self.note(f"step {incident['step']}: {in_words(incident)}: {done[incident['action']]}")
 
     def watch(self, what: str) -> Any:
-        """A callback (done, total) for replays."""
+        """A callback (done, total) for replays: bars where somebody watches, else a line every few seconds."""
+        begun = time.monotonic()
+        self._logged = begun
 
         def told(done: int, total: int) -> None:
+            said, now = f"{done:,} of {total:,} steps replayed", time.monotonic()
             if self.console.is_terminal:
-                self._update(what, done, total, f"{done} of {total} steps replayed")
+                self._update(what, done, total, said)
+            elif now - self._logged > _LOG_SECONDS:
+                self._logged = now
+                left = (now - begun) / max(1, done) * (total - done)
+                self.console.print(f"{what}: {said}  {total - done:,} steps, {left:,.0f} s left", markup=False)
 
         return told
 

@@ -17,6 +17,7 @@ from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
+from pellucid.replay.request import Request
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, pellucid
@@ -40,6 +41,10 @@ def test_a_fork_without_a_change_is_its_parent_again(finished: Path, tmp_path: P
     assert verify(folder, lambda _: None).problems == []
     inputs = replay_inputs.load(folder, load(folder))
     assert audit_step(inputs, 9, lambda *_: None).ok and audit_step(inputs, 7, lambda *_: None).ok
+    whole = Request.of(inputs, [], None, 1, None, True, "").run(lambda *_: None)
+    assert whole.ok and [one.step for one in whole.findings] == list(range(7, 14)) and whole.odds.steps == 6
+    some = Request.of(inputs, [], 3, 1, None, False, "").run(lambda *_: None)
+    assert some.ok and all(8 <= one.step <= 13 for one in some.findings)
     with pytest.raises(StepUnknown, match="from step 7 to step 13"):
         materialise(inputs, 6, lambda *_: None)
 

@@ -16,16 +16,26 @@ def run(
         str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards or train.")
     ] = None,
     settings: Set = [],  # noqa: B006
+    anchors: Annotated[
+        str, typer.Option(metavar="PLACEMENT", help="Other anchors, of the steps done too: every=500.", show_default="")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Do every stage that is not done yet: data, tokenizer, shards, training.
 
     Stop it with Ctrl-C or SIGTERM, or kill it: the same command continues, and ends with the same bits.
+
+    pellucid run mymodel --anchors every=500,powers_of_two=false
+
+    changes which full states are kept. Missing ones are computed again and checked, others removed; the ledger stays
+    as it is. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it again.
     """
     from pellucid.look.status import status
     from pellucid.terminal import print_status
 
     _apply(folder, settings)
+    if anchors:
+        _place(folder, anchors)
     run_stages(folder, only)
     about = status(folder)
     print_json(about) if as_json else print_status(about)
@@ -37,6 +47,14 @@ def _apply(folder: Path, settings: list[str]) -> None:
         from pellucid.run import change_recipe
 
         change_recipe(folder, settings)
+
+
+def _place(folder: Path, anchors: str) -> None:
+    from pellucid.run import place_anchors
+
+    with on_terminal() as terminal:
+        made, removed = place_anchors(folder, anchors, terminal.watch("anchors"))
+        terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
 
 
 def run_stages(folder: Path, only: str | None = None) -> None:

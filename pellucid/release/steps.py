@@ -10,11 +10,12 @@ import numpy as np
 
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
+from pellucid.recipe import Train
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries, merkle
 from pellucid.record.history import History
 from pellucid.record.verdict import Problem
-from pellucid.recorder import bounds_of, loss_of, rows_of, validation_rows
+from pellucid.recorder import bounds_of, loss_of, microbatches_in, rows_of, validation_rows
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
@@ -95,11 +96,21 @@ class Steps:
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
             detail = f"its segments give the loss {loss}, and the ledger records {digests.bits_float(body['loss'])}"
             yield Problem("LossDiffers", f"{layout.LEDGER}: step {step}", detail)
+        yield from self._microbatches(body, rows["microbatches"])
         expected = rows_of(batch, segments)
         for name in ("sequences", "sources"):
             if rows[name] != expected[name]:
                 yield self._differs(name, f"step {step}: not what its segments give")
         yield from self._step_row(body, batch, rows["steps"])
+
+    def _microbatches(self, body: dict[str, Any], rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
+        train = self._recipe.train
+        size = 64 if self._recipe.record.commitment == "microbatches" else 0
+        expected = [(index, train.microbatch * self._recipe.model.context) for index in range(_count(train))]
+        if [row[1:3] for row in rows] != expected or not all(_is_root(row[4], size) for row in rows):
+            yield self._differs("microbatches", f"step {body['step']}: not the microbatches that its batch has")
+        elif entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
+            yield self._differs("microbatches", f"step {body['step']}: not what the ledger commits to")
 
     def _step_row(self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
         expected = {"step": batch.step, "epoch": int(batch.epochs_B[-1]), "tokens": int(body["tokens"])}
@@ -134,3 +145,11 @@ class Steps:
     def _differs(self, table: str, detail: str) -> Problem:
         place = self._place.relative_to(self._folder) / layout.METRICS / f"{table}.parquet"
         return Problem("NumbersDiffer", place.as_posix(), detail)
+
+
+def _count(train: Train) -> int:
+    return train.batch // train.microbatch
+
+
+def _is_root(text: str, size: int) -> bool:
+    return len(text) == size and set(text) <= set("0123456789abcdef")

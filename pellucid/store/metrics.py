@@ -35,6 +35,8 @@ TABLES: dict[str, pa.Schema] = {
     ),
     "segments": pa.schema({"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}),
     "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),
+    # What the leaves of each step's microbatches hold; gradient_root is empty where the recipe does not commit to it.
+    "microbatches": pa.schema({"step": I64, "index": I64, "tokens": I64, "loss_sum": F64, "gradient_root": TEXT}),
     "validation": pa.schema(
         {"step": I64, "source": TEXT, "tokens": I64, "bytes": I64, "loss_sum": F64, "loss": F64, "bits_per_byte": F64}
     ),

@@ -24,17 +24,16 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded."""
     started = time.perf_counter()
     model, parameters = state.model, list(state.model.parameters())
-    weight = 1.0 / batch.tokens_BS[:, 1:].size  # Of each target's loss in what is minimised: their mean.
+    weight = target_weight(batch)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
     # anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
     model.zero_grad(set_to_none=True)
     tree, losses, microbatches = GradientTree(model.ops), [], []
     for tokens_bS, documents_bS in batch.microbatches(recipe.train.microbatch):
-        losses_bT, objective = token_losses(model, tokens_bS, documents_bS, recipe, weight)
-        objective.backward()
-        losses.append(losses_bT.cpu().numpy())
-        microbatches.append(_microbatch(losses[-1], model, recipe))
+        losses_bT, one = microbatch_step(model, tokens_bS, documents_bS, recipe, weight)
+        losses.append(losses_bT)
+        microbatches.append(one)
         tree.add([parameter.grad for parameter in parameters if parameter.grad is not None])
         model.zero_grad(set_to_none=True)
 
@@ -53,6 +52,21 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
 
     seconds = time.perf_counter() - started
     return Stepped(batch, np.concatenate(losses), microbatches, lr, grad_norm, weight_norm, seconds)
+
+
+def target_weight(batch: Batch) -> float:
+    """Of each target's loss in what a step minimises: their mean."""
+    return 1.0 / batch.tokens_BS[:, 1:].size
+
+
+def microbatch_step(
+    model: Decoder, tokens_bS: np.ndarray, documents_bS: np.ndarray, recipe: Recipe, weight: float
+) -> tuple[np.ndarray, Microbatch]:
+    """Forward and backward of one microbatch: its losses (b, T) and its leaf; the gradients are left in the model."""
+    losses_bT, objective = token_losses(model, tokens_bS, documents_bS, recipe, weight)
+    objective.backward()
+    losses = losses_bT.cpu().numpy()
+    return losses, _microbatch(losses, model, recipe)
 
 
 def token_losses(
