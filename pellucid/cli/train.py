@@ -21,14 +21,20 @@ def run(
     """Do every stage that is not done yet: data, tokenizer, shards, training.
 
     Stop it with Ctrl-C or SIGTERM, or kill it: the same command continues, and ends with the same bits.
+
+    With several processes, which give the same bits again: torchrun --nproc-per-node 4 -m pellucid run mymodel
     """
     from pellucid.look.status import status
     from pellucid.terminal import print_status
+    from pellucid.train import processes
 
-    _apply(folder, settings)
+    first = processes.rank() == 0  # It keeps the run and speaks; the others only compute.
+    if first:
+        _apply(folder, settings)
     run_stages(folder, only)
-    about = status(folder)
-    print_json(about) if as_json else print_status(about)
+    if first:
+        about = status(folder)
+        print_json(about) if as_json else print_status(about)
 
 
 def _apply(folder: Path, settings: list[str]) -> None:

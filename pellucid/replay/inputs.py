@@ -14,6 +14,7 @@ from pellucid.record import entries
 from pellucid.recorder import Identity
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.train import processes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +57,9 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
 
 
 def _cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use; several processes on one machine share them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes.on_this_machine())
 
 
 def _ledger(folder: Path) -> LedgerFile | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,10 +22,6 @@ class Batch:
     sources_B: list[str]  # The source each is of.
     tokens_BS: np.ndarray  # uint32, S = T+1.
     documents_BS: np.ndarray  # int64: the document each token is of.
-
-    def microbatches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(self.tokens_BS), size):
-            yield self.tokens_BS[start : start + size], self.documents_BS[start : start + size]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from pellucid.data.streams import Shards, Stream
 from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
 from pellucid.train.events import Batch, Stepped, Validated
+from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.state import State
 from pellucid.train.step import token_losses, training_step
 
@@ -30,11 +31,24 @@ def batch_of(order: Order, shards: Shards, step: int) -> Batch:
     )
 
 
-def steps(state: State, recipe: Recipe, shards: Shards, last: int) -> Iterator[Stepped]:
+def steps(state: State, recipe: Recipe, shards: Shards, last: int, processes: Processes = ALONE) -> Iterator[Stepped]:
     """Take the steps after state's, up to and with `last`; state is that step's when it is yielded."""
     order = Order.of(recipe, shards)
     while state.step < last:
-        yield training_step(state, batch_of(order, shards, state.step + 1), recipe)
+        processes.tell(Word.STEP, state.step + 1)
+        yield training_step(state, batch_of(order, shards, state.step + 1), recipe, processes)
+
+
+def follow(state: State, recipe: Recipe, shards: Shards, processes: Processes) -> None:
+    """What every process but the first does: its part of each step that the first one takes, until that one ends."""
+    order = Order.of(recipe, shards)
+    while (told := processes.told())[0] != Word.END:
+        word, step = told
+        if word == Word.STATE:
+            state.step = step
+            processes.share(state)
+        else:
+            training_step(state, batch_of(order, shards, step), recipe, processes)
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
