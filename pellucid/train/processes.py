@@ -93,7 +93,7 @@ class Processes:
         """The sum of the gradients of all microbatches, on every process. tree holds those of this one."""
         total = self._sum(tree, 0, microbatches, self._share(microbatches))
         if self.messages:
-            total = total or [parameter.detach().clone() for parameter in parameters]
+            total = total or [parameter.detach().new_empty(parameter.shape) for parameter in parameters]
             self.messages.broadcast(total)
         assert total is not None
         return total
@@ -130,9 +130,9 @@ class Processes:
         """One record for each microbatch, of which this process has filled its own: with everybody's."""
         if not self.messages:
             return records
-        own = records[self.own(len(records)).start : self.own(len(records)).stop]
+        own = self.own(len(records))
         padded = np.zeros(self._share(len(records)), records.dtype)
-        padded[: len(own)] = own
+        padded[: len(own)] = records[own.start : own.stop]
         return np.concatenate(self.messages.gather(padded))[: len(records)]
 
     def agree(self, batch: Batch, weight_norm: float) -> None:
