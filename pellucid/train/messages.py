@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -62,7 +63,9 @@ class _Messages:
             # torchrun now ends who is left with SIGTERM, and they still have to say why.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             lost = "another process" if process is None else f"process {process}"
-            detail = str(error).partition("This is typically")[0].strip()
+            # Without advice, and without the places in brackets: lines of torch's, and addresses that the journal
+            # would publish.
+            detail = re.sub(r" ?\[.*?\](:\d+)? ?", "", str(error).partition(" This is typically")[0])
             raise ProcessLost(process=rank(), lost=lost, detail=detail, path=self._folder) from error
 
     def send(self, tensor: torch.Tensor, to: int) -> None:
