@@ -8,7 +8,6 @@ import queue
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,9 +18,12 @@ import torch
 
 from pellucid import errors
 from pellucid.look.status import status
+from pellucid.recipe import load
+from pellucid.replay.inputs import cores
 from pellucid.store import layout, log
 from pellucid.train.optimizer import GradientTree
-from pellucid.train.processes import Processes, Word
+from pellucid.train.processes import Processes, Word, count, rank
+from pellucid.train.state import initial
 from tests.conftest import finish, make_run
 
 ROOT = Path(__file__).parents[2]
@@ -195,6 +197,39 @@ def test_all_refuse_what_one_has_otherwise_and_all_hear_of_a_signal() -> None:
     assert together(3, signalled) == [["a signal to process 1"], ["SIGTERM"], ["a signal to process 1"]]
 
 
+def test_everybody_gets_the_first_state_and_goes_home(finished: Path) -> None:
+    recipe = load(finished)
+    states = [initial(recipe.model_copy(update={"seed": seed}), 300) for seed in range(3)]
+    states[0].step = 5
+
+    def work(processes: Processes) -> list[Any]:
+        state, words = states[processes.rank], []
+        if processes.rank == 0:
+            processes.share(state)
+            processes.end()
+        else:
+            words.append(processes.told())
+            state.step = words[0][1]
+            processes.share(state)
+            words.append(processes.told())
+        return [state.roots().state, words]
+
+    expected = initial(recipe.model_copy(update={"seed": 0}), 300)
+    expected.step = 5
+    root = expected.roots().state
+    heard = [(Word.STATE, 5), (Word.END, 0)]
+    assert together(3, work) == [[root, []], [root, heard], [root, heard]]
+
+
+def test_cores_are_shared_and_only_torchrun_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "3", "WORLD_SIZE": "64", "LOCAL_WORLD_SIZE": "64"}.items():
+        monkeypatch.setenv(name, value)
+    alone = cores()
+    assert (rank(), count()) == (0, 1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "some")
+    assert (rank(), count(), cores()) == (3, 64, max(1, alone // 64))
+
+
 # ---- under torchrun -----------------------------------------------------------------------------
 
 SETTINGS = ["train.batch=8", "train.microbatch=1", "record.commitment=microbatches"]
@@ -205,6 +240,7 @@ def torchrun(count: int, *words: object) -> subprocess.CompletedProcess[str]:
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count, *words]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, launch)]
+    # Where the others did not notice a dead process, they would wait for half an hour.
     return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
 
 
@@ -235,11 +271,10 @@ def test_stopped_with_two_processes_it_goes_on_with_one(alone: tuple[str, str], 
 
 def test_four_processes_of_which_one_dies_and_two_go_on(alone: tuple[str, str], corpus: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "small", corpus, SETTINGS)
-    began = time.monotonic()
     done = torchrun(4, "-m", "tests.train.victim", "kill", 2, 7, folder)
-    assert done.returncode and time.monotonic() - began < 60  # Start included; torch's own limit is 30 minutes.
-    assert "ProcessLost" in done.stderr and "exitcode: -9" in done.stderr
-    assert journal(folder, "stop")[-1]["error"] == "ProcessLost"
+    assert done.returncode and "ProcessLost" in done.stderr and "exitcode: -9" in done.stderr
+    stop = journal(folder, "stop")[-1]
+    assert stop["error"] == "ProcessLost" and "127.0.0.1" not in stop["detail"]  # A release publishes its journal.
     assert status(folder)["steps_done"] == 6
     done = torchrun(2, "-m", "pellucid", "run", folder, "--json")
     assert done.returncode == 0, done.stderr
