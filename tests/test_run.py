@@ -113,9 +113,9 @@ def test_every_batch_is_rebuilt_from_the_release(corpus: Path, tmp_path: Path, m
     seen: dict[int, np.ndarray] = {}
     real = loop.training_step
 
-    def recording(state: Any, batch: Any, recipe: Any) -> Any:
+    def recording(state: Any, batch: Any, *rest: Any) -> Any:
         seen[batch.step] = batch.tokens_BS.copy()
-        return real(state, batch, recipe)
+        return real(state, batch, *rest)
 
     monkeypatch.setattr(loop, "training_step", recording)
     folder = finish(make_run(tmp_path / "small", corpus, ["train.steps=40"]))

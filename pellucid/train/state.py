@@ -34,6 +34,11 @@ class State:
         groups = {"weights": weights, "first_moment": self.first_moment, "second_moment": self.second_moment}
         return {group: {name: _array(tensor) for name, tensor in of.items()} for group, of in groups.items()}
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Every tensor itself, in the same order in every process."""
+        weights = [parameter.detach() for parameter in self.model.parameters()]
+        return [*weights, *self.first_moment.values(), *self.second_moment.values()]
+
     def roots(self) -> StateRoots:
         """The digest of every tensor."""
         return tensors.state_roots(self.step, self.groups())
@@ -45,7 +50,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def initial(recipe: Recipe, vocabulary: int) -> State:
     """The state before the first step, from the recipe's seed alone."""
-    state = _empty(recipe, vocabulary)
+    state = empty(recipe, vocabulary)
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(initial_values(state.model.ops, recipe, name, tuple(parameter.shape)))
@@ -54,7 +59,7 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
 
 def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> State:
     """The state after `step` steps, from stored arrays."""
-    state = _empty(recipe, vocabulary)
+    state = empty(recipe, vocabulary)
     state.step = step
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
@@ -64,7 +69,7 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
     return state
 
 
-def _empty(recipe: Recipe, vocabulary: int) -> State:
+def empty(recipe: Recipe, vocabulary: int) -> State:
     """Weights that hold whatever memory held, and both moments at zero."""
     model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(recipe.placement.device)
     moments = [{name: torch.zeros_like(p) for name, p in model.named_parameters()} for _ in range(2)]
