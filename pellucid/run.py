@@ -229,6 +229,8 @@ def _train_on(
             if recipe.rules() is None:
                 raise
             record.not_finite(error)
+            if record.incidents[-1]["action"] == "stop":
+                raise
             return _incident(record, folder, watcher)
         record.end()
     return None
