@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -198,6 +199,10 @@ class Recipe(Section):
         """SHA-256 over the canonical form of every field that can change the bits."""
         return digests.of_value("recipe", _bits(self))
 
+    def fields(self) -> dict[str, object]:
+        """Every field that can change the bits, by its dotted key; a source's by the source's name."""
+        return dict(_dotted(_bits(self), ""))
+
     def scheduled(self, every: int, step: int) -> bool:
         """Whether something done every so many steps is due: also at step 0 and at the last."""
         return step % every == 0 or step == self.train.steps
@@ -225,6 +230,16 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple):
         return [_plain(inner) for inner in value]
     return value
+
+
+def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in section.items():
+        if name == "sources":
+            value = {source["name"]: source for source in value}
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def load(folder: Path) -> Recipe:
