@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SETTINGS, pellucid
 
-VERBS = ["new", "demo", "run", "status", "show", "sample", "export", "verify", "audit", "publish"]
+VERBS = ["new", "demo", "run", "status", "show", "sample", "diff", "export", "verify", "audit", "publish"]
 
 
 def as_json(*words: object) -> dict:
@@ -149,6 +149,7 @@ def test_every_verb_explains_itself(verb: str) -> None:
         (("show", "RUN", "document", "x"), 2, "DocumentUnknown"),
         (("show", "RUN", "verse", "3"), 2, "CommandInvalid"),
         (("audit", "RUN", "--step", "99"), 2, "StepUnknown"),
+        (("diff", "RUN", "nowhere"), 2, "RecipeMissing"),
         (("export", "RUN", "--to", "RUN"), 2, "FolderTaken"),
         (("export", "RUN", "--as", "pickle", "--to", "x"), 2, "CommandInvalid"),
         (("new", "x", "--data", "RUN", "--preset", "2M"), 2, "CommandInvalid"),

@@ -55,11 +55,24 @@ def audit_steps(folder: Path, steps: list[int], as_json: bool = False) -> None:
         if not as_json:
             _print_finding(finding)
     ok = all(finding.ok for finding in findings)
+    why = {} if ok else _why(inputs, next(one.step for one in findings if not one.ok), as_json)
     if as_json:
-        print_json({"ok": ok, "steps": [finding.as_json() for finding in findings]})
+        print_json({"ok": ok, "steps": [finding.as_json() for finding in findings], **why})
     if not ok:
         wrong = ", ".join(f"step {finding.step}" for finding in findings if not finding.ok)
         raise AuditFailed(path=folder, steps=wrong)
+
+
+def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
+    """What diff says of the first step that failed."""
+    from pellucid.replay.diff import explain_audit
+    from pellucid.terminal import print_difference
+
+    with on_terminal(quiet=as_json) as terminal:
+        about = explain_audit(inputs, step, terminal.watch(f"step {step}")).as_json()
+    if not as_json:
+        print_difference(about)
+    return {"difference": about}
 
 
 def _print_finding(finding: Any) -> None:

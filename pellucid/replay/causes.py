@@ -7,7 +7,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -40,7 +40,7 @@ class Cause:
     words: str
     operation: dict[str, Any] | None = None
     microbatch: int | None = None
-    entry: dict[str, Any] = field(default_factory=dict)  # What the experiment made.
+    batch: Batch | None = None  # The one that made the bits, where it is another.
 
     def as_json(self) -> dict[str, str]:
         return {"name": self.name, "certainty": self.certainty, "detail": self.words}
@@ -55,6 +55,7 @@ class Question:
     target: dict[str, Any]
     stored: Groups | None  # The other side's state after the step, or its weights.
     fields: list[dict[str, Any]]  # Of the two recipes that differ, with the other side's value under "b".
+    other: Recipe | None  # The recipe that made the entry, where it is another.
     states: list[tuple[str, Groups]]  # Earlier states, in words and arrays.
 
     @property
@@ -96,7 +97,8 @@ def proven(question: Question, hypotheses: Iterator[Hypothesis], tried: list[str
         if entry and not set(differing(entry, question.target)) - set(one.passing):
             operation = one.operation or operation_of(question, one)
             microbatch = one.microbatch if operation is None else operation.get("microbatch", one.microbatch)
-            return Cause(one.name, PROVEN, one.words, operation, microbatch, entry)
+            batch = one.changed(tracing.plain).get("batch")
+            return Cause(one.name, PROVEN, one.words, operation, microbatch, batch)
     return None
 
 
@@ -122,7 +124,6 @@ def operation_of(question: Question, hypothesis: Hypothesis) -> dict[str, Any] |
 
 def hypotheses(question: Question) -> Iterator[Hypothesis]:
     """What may be the cause, the likeliest first, by the phase at which the entries part."""
-    yield from _recipes(question)
     phase = question.phase
     if phase == "order":
         yield from _batches(question)
@@ -142,19 +143,26 @@ def hypotheses(question: Question) -> Iterator[Hypothesis]:
 # ---- the recipe ----------------------------------------------------------------------------------
 
 
-def _recipes(question: Question) -> Iterator[Hypothesis]:
-    """One field of the other recipe in ours: which alone makes the difference?"""
+def recipes(question: Question) -> Iterator[Hypothesis]:
+    """One field of the other recipe in ours, and then all of them: which makes the difference?"""
     for one in question.fields:
         recipe = with_field(question.again.recipe, one["field"], one["b"])
         if recipe is not None:
             words = f"{one['field']} is {one['a']} in one recipe and {one['b']} in the other, and that alone does it"
-            yield Hypothesis("recipe", words, lambda around, recipe=recipe: {"recipe": recipe})
+            yield _under(recipe, words)
+    if question.other is not None:
+        names = ", ".join(one["field"] for one in question.fields)
+        yield _under(question.other, f"the recipes differ in {names}, and no single one of these does it alone")
+
+
+def _under(recipe: Recipe, words: str) -> Hypothesis:
+    return Hypothesis("recipe", words, lambda around: {"recipe": recipe})
 
 
 def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
     """The recipe with one field changed that is of training or of a function of the model; None for other fields."""
     section, _, key = name.partition(".")
-    if section == "train" or name in ("model.rope_theta", "model.norm_epsilon", "model.attention"):
+    if section in ("train", "record") or name in ("model.rope_theta", "model.norm_epsilon", "model.attention"):
         inner = getattr(recipe, section).model_copy(update={key: value})
         return recipe.model_copy(update={section: inner})
     return recipe.model_copy(update={"seed": value}) if name == "seed" else None
@@ -228,15 +236,15 @@ def _stale(question: Question, parts: tuple[str, ...]) -> Iterator[Hypothesis]:
     before = question.again.before
     weights = {"weights": before["weights"]}
     moments = {group: arrays for group, arrays in before.items() if group != "weights"}
+    if "moments" in parts:
+        zero = {group: {name: np.zeros_like(a) for name, a in arrays.items()} for group, arrays in moments.items()}
+        told = "the optimizer's moments before the step were zero: they were not restored"
+        yield Hypothesis("moments lost", told, lambda around: {"before": {**zero, **weights}})
     for words, old in question.states:
         for part in parts:
             mixed = {**old, **{"moments": weights, "weights": moments, "": {}}[part]}
             told = f"the {part or 'state'} before the step: {words}, not what the step before it left"
             yield Hypothesis("stale state", told, lambda around, mixed=mixed: {"before": mixed})
-    if "moments" in parts:
-        zero = {group: {name: np.zeros_like(a) for name, a in arrays.items()} for group, arrays in moments.items()}
-        told = "the optimizer's moments before the step were zero: they were not restored"
-        yield Hypothesis("moments lost", told, lambda around: {"before": {**zero, **weights}})
 
 
 # ---- schedule and optimizer ----------------------------------------------------------------------
@@ -372,7 +380,7 @@ def machine(question: Question, tried: list[str]) -> Cause | None:
         if differing(entry, question.found):
             right = not differing(entry, question.target)
             words = f"{one.words}: {'the record is right' if right else 'neither gives the recorded bits'}"
-            return Cause(one.name, PROVEN, words, operation_of(question, one), entry=entry)
+            return Cause(one.name, PROVEN, words, operation_of(question, one))
     return None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from pellucid.errors import FormatInvalid, PellucidError, StateDiffers
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
-from pellucid.record import digests
+from pellucid.record import digests, entries
 from pellucid.replay import blame, causes, corpora, ledgers, surroundings
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.again import Again, copied
@@ -26,6 +26,7 @@ from pellucid.replay.ledgers import Parting
 from pellucid.replay.materialise import Watch, anchored_state, nearest, replay
 from pellucid.store import anchors, layout, tensors
 from pellucid.store.ledger import LedgerFile
+from pellucid.train import loop
 from pellucid.train.events import Groups
 from pellucid.train.state import State, initial
 
@@ -71,7 +72,10 @@ def diff(a: Path, b: Path, watch: Watch) -> Difference:
     if not parting.a or not parting.b:
         behind, ahead = ("A", "B") if not parting.a else ("B", "A")
         result.cause = Cause("not as far", causes.PROVEN, f"{behind} ends before {ahead}; up to there they are equal")
-    elif parting.kind == "step":
+    elif parting.kind != "step":
+        words = "the states are equal, and what is recorded besides differs: the data of validation, or the record"
+        result.cause = Cause("besides the states", causes.FITS, words)
+    else:
         _step(one, other, parting, result, watch)
     return result
 
@@ -99,7 +103,9 @@ def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> D
         if anchor is not None:
             _anchor(inputs, anchor, None, result, watch)
         return result
-    before = _walk(inputs, state, last, result, watch)
+    if anchor is None and _validation(inputs, state, result):
+        return result
+    before = _walk(inputs, state, last, result, watch, validating=True)
     if before is not None and last in layout.steps_in(inputs.folder / layout.ANCHORS):
         _anchor(inputs, last, before.groups, result, watch)
     return result
@@ -168,37 +174,34 @@ def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: W
     if before is None:
         return
     steps = {side.name: Again(side.inputs, parting.step, before.groups) for side in sides if side.inputs}
-    entries = {"A": parting.a, "B": parting.b}
+    said = {"A": parting.a, "B": parting.b}
     found = {name: again.take() for name, again in steps.items()}
-    wrong = [name for name in steps if ledgers.differing(found[name].entry, entries[name])]
+    wrong = [name for name in steps if ledgers.differing(found[name].entry, said[name])]
     result.agreement(*(name in steps and name not in wrong for name in ("A", "B")))
     if len(steps) == 2 and "batch" in parting.fields:
         result.rows = corpora.differing_rows(steps["A"].batch, steps["B"].batch)
         for row in result.rows[:4]:
             result.say(f"In the batches that orders and shards give: {corpora.words(row)}.")
     if not wrong and len(steps) == 2:
-        _by_recipes(steps, parting, result, [_recorded(side, entries[side.name]) for side in sides])
+        _by_recipes(one, other, steps, parting, result)
     for side in (side for side in sides if side.name in wrong):
         states = _states(sides, before, parting.step, result)
-        explain(result, steps[side.name], found[side.name], _recorded(side, entries[side.name]), states)
+        explain(result, steps[side.name], found[side.name], _recorded(side, said[side.name]), states)
 
 
-def _by_recipes(steps: dict[str, Again], parting: Parting, result: Difference, sides: list[Recorded]) -> None:
+def _by_recipes(one: Side, other: Side, steps: dict[str, Again], parting: Parting, result: Difference) -> None:
     """Each run is what its own recipe and data give: they are the cause."""
-    if result.rows or "batch" in parting.fields:
-        rows = ", ".join(str(row["row"]) for row in result.rows)
-        words = f"each run's batch follows from its own recipe and data, and the batches differ (rows {rows or 'none'})"
-        seeded = "" if result.rows else ": the same tokens, under another seed's salt"
-        result.cause = Cause("data" if result.document else "order", causes.PROVEN, words + seeded)
-        if result.rows:
-            result.microbatch = result.rows[0]["row"] // steps["A"].recipe.train.microbatch
-            result.operation = {"name": "embed", "phase": f"forward of microbatch {result.microbatch}"}
+    if "batch" not in parting.fields:
+        explain(result, steps["A"], steps["A"].take(), _recorded(other, parting.b), [], other.recipe)
         return
-    states: States = []
-    explain(result, steps["A"], steps["A"].take(), sides[1], states)
-    if result.cause is None or result.cause.certainty != causes.PROVEN:
-        words = "each run is what its own recipe gives here, and no single field of theirs makes the difference alone"
-        result.cause = Cause("recipe", causes.PROVEN, words)
+    rows = ", ".join(str(row["row"]) for row in result.rows)
+    words = f"each run's batch follows from its own recipe and data, and the batches differ in rows {rows}"
+    if not rows:
+        words = "the batches hold the same tokens under other salts: another seed"
+    result.cause = Cause("data" if result.document else "order", causes.PROVEN, words)
+    if result.rows:
+        result.microbatch = result.rows[0]["row"] // steps["A"].recipe.train.microbatch
+        result.operation = {"name": "embed", "phase": "forward", "microbatch": result.microbatch}
 
 
 def _recorded(side: Side, entry: dict[str, Any]) -> Recorded:
@@ -229,7 +232,9 @@ def _anchors(sides: list[Side], last: int) -> list[tuple[int | None, Side]]:
     return [*latest, *((None, side) for side in sides[:1])]
 
 
-def _walk(inputs: Inputs, state: State, last: int, result: Difference, watch: Watch) -> Before | None:
+def _walk(
+    inputs: Inputs, state: State, last: int, result: Difference, watch: Watch, validating: bool = False
+) -> Before | None:
     """Take steps up to `last`; where one differs from what is recorded, explain that instead and return None."""
     first, before, previous = state.step, copied(state.groups()), None
     for replayed in replay(inputs, state, last):
@@ -244,8 +249,25 @@ def _walk(inputs: Inputs, state: State, last: int, result: Difference, watch: Wa
             states = _states([side], Before(inputs, before, previous), state.step, result)
             explain(result, again, again.take(), _recorded(side, replayed.recorded), states)
             return None
+        if validating and _validation(inputs, state, result):
+            return None
         previous, before = before, copied(state.groups())
     return Before(inputs, before, previous)
+
+
+def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
+    """Whether the validation of a step, if one is recorded, is not what it is here."""
+    recorded = [body for body in inputs.recorded().between(state.step, state.step) if body["kind"] == "validation"]
+    if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
+        return False
+    found = entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources)
+    if not ledgers.differing(recorded[0], found):
+        return False
+    result.parts(Parting(state.step, "validation", recorded[0], found))
+    result.agrees = "neither"
+    words = "the states are equal, and the recorded validation is not what this state gives on these texts"
+    result.cause = Cause("validation", causes.PROVEN, words)
+    return True
 
 
 def _states(sides: list[Side], before: Before, step: int, result: Difference) -> States:

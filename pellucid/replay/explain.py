@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pellucid.replay import blame, causes, flips, ledgers
+from pellucid.recipe import Recipe
+from pellucid.replay import blame, causes, corpora, flips, ledgers
 from pellucid.replay.again import Again, Taken
 from pellucid.replay.causes import Cause, Question
 from pellucid.replay.ledgers import Parting
@@ -74,8 +75,18 @@ class Recorded:
     entry: dict[str, Any]
 
 
-def explain(result: Difference, again: Again, taken: Taken, recorded: Recorded, states: States) -> None:
-    """Why a recorded step is not what `again` gives. Fills the result where nothing stands there yet."""
+def explain(
+    result: Difference,
+    again: Again,
+    taken: Taken,
+    recorded: Recorded,
+    states: States,
+    other: Recipe | None = None,
+) -> None:
+    """Why a recorded step is not what `again` gives; other is the recipe by which it does, where that is another.
+
+    Fills the result where nothing stands there yet.
+    """
     if ledgers.differing(again.take().entry, taken.entry):
         result.cause = Cause(
             "this machine", causes.PROVEN, "taken twice here, the step gave two results: this machine errs"
@@ -84,13 +95,15 @@ def explain(result: Difference, again: Again, taken: Taken, recorded: Recorded, 
     stored, what = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
     result.say(f"Stored by {recorded.name}: {what}.")
     usable = [(name, state) for name, read in states if (state := read()) is not None]
-    question = Question(again, taken.entry, recorded.entry, stored, result.recipe, usable)
+    question = Question(again, taken.entry, recorded.entry, stored, result.recipe, other, usable)
     result.phase = question.phase
     _microbatch(result, question, taken, recorded)
     gradients = flips.isolated(question) if question.phase == "backward" else []
     if stored is not None and not result.tensors:
         result.tensors = gradients or blame.differing(taken.after, stored)
     cause = _cause(question, gradients, result.tried)
+    if cause.batch is not None and not result.rows:
+        result.rows = corpora.differing_rows(again.batch, cause.batch)
     result.cause = result.cause or cause
     result.operation = result.operation or cause.operation or _operation(question, result.microbatch)
     if cause.microbatch is not None:
@@ -98,6 +111,8 @@ def explain(result: Difference, again: Again, taken: Taken, recorded: Recorded, 
 
 
 def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
+    if question.other is not None and (found := causes.proven(question, causes.recipes(question), tried)):
+        return found
     if question.phase == "record":
         said = ", ".join(ledgers.differing(question.found, question.target))
         words = (

@@ -46,17 +46,19 @@ def first_difference(a: LedgerFile, b: LedgerFile) -> Parting | None:
     """
     same = not differing(a.genesis, b.genesis)
     key = "prev" if same else "state"
-    last = min(a.steps_done, b.steps_done)
-    step = _first(lambda k: a.step(k).get(key) != b.step(k).get(key), 1, last)
-    # Where `prev` differs, the entry before is the one: a step's, or a validation's behind it.
-    parting = _scan(a, b, max(step - 1, 0) if same else step)
-    if parting is None and not (same and filecmp.cmp(a.path, b.path, shallow=False)):
-        return _scan(a, b, 0)  # What no state shows, or what stands in a chain that is broken.
-    return parting
+    step = _first(lambda k: a.step(k).get(key) != b.step(k).get(key), min(a.steps_done, b.steps_done))
+    if same:
+        # Where `prev` differs, the entry before is the one: a step's, or a validation's behind it.
+        parting = _scan(a, b, max(step - 1, 0))
+        # Equal heads of unequal bytes: one of the chains is broken before its end.
+        return parting or (None if filecmp.cmp(a.path, b.path, shallow=False) else _scan(a, b, 0))
+    states_differ = step and a.step(step)["state"] != b.step(step)["state"]
+    return _scan(a, b, step if states_differ else 0)
 
 
-def _first(differs: Callable[[int], bool], first: int, last: int) -> int:
-    """The first of first..last at which something differs that differs from there on; last where nothing does."""
+def _first(differs: Callable[[int], bool], last: int) -> int:
+    """The first of 1..last at which something differs that differs from there on; last where nothing does."""
+    first = min(1, last)
     while first < last:
         middle = (first + last) // 2
         first, last = (first, middle) if differs(middle) else (middle + 1, last)
@@ -76,7 +78,9 @@ def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
     """Every field of two recipes that can change bits and differs, with both values; None where one lacks it."""
     ours, theirs = a.fields(), b.fields()
     names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
-    return [{"field": name, "a": ours.get(name), "b": theirs.get(name)} for name in names]
+    # Of a source that only one has, its name says enough.
+    named = [name for name in names if (name in ours and name in theirs) or name.endswith(".name")]
+    return [{"field": name, "a": ours.get(name), "b": theirs.get(name)} for name in named]
 
 
 def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segment]:

@@ -101,7 +101,8 @@ class Trace:
         self._move(name, arguments)
         inputs = dict(self._inputs(name, arguments))
         result = self._around(name, function, arguments)
-        outputs = dict(_digests(["result"], [result]))
+        results = result if isinstance(result, tuple) else (result,)
+        outputs = dict(_digests([f"output {i}" for i in range(len(results))], results))
         if name == "adamw":  # It works in place.
             outputs |= dict(self._rows(arguments[1]))
         microbatch, about = (None, "") if name in _PHASES else (self._microbatch, self._about)
