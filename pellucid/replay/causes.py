@@ -134,7 +134,7 @@ def hypotheses(question: Question) -> Iterator[Hypothesis]:
     if phase in ("optimizer", "schedule"):
         yield from _constants(question)
         yield from _stale(question, ("moments",))
-    if phase in ("forward", "backward"):
+    if phase in ("forward", "backward") or (phase == "optimizer" and question.again.native):
         yield from _denormals(question)
     if phase in ("forward", "backward", "optimizer") and not question.again.native:
         yield from _torch(question)
@@ -320,7 +320,7 @@ def _denormals(question: Question) -> Iterator[Hypothesis]:
         return
     census = tracing.Denormals()
     again.take(ops=again.operations(census))
-    operations = [("", tracing.flushed), *((name, tracing.only(name, tracing.flushed)) for name in census.found)]
+    operations = [*((name, tracing.only(name, tracing.flushed)) for name in census.found), ("", tracing.flushed)]
     for name, around in operations if census.found else ():
         of = f"the denormal results of {name} ({census.found[name]:,} in this step)" if name else "all denormal results"
         yield Hypothesis("denormals", f"{of} were flushed to zero", _through(again, around))

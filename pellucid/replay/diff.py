@@ -240,8 +240,7 @@ def _walk(
     for replayed in replay(inputs, state, last):
         watch(state.step - first, last - first)
         if replayed.differing():
-            other = result.b if result.b == "here" else "here"
-            result.b = other
+            result.a, result.b = str(inputs.folder), "here"
             result.parts(Parting(state.step, "step", replayed.recorded, replayed.found))
             result.agrees = "neither"
             side = Side("A", inputs.folder, inputs.recipe, inputs.recorded(), inputs)

@@ -108,6 +108,8 @@ def explain(
     result.operation = result.operation or cause.operation or _operation(question, result.microbatch)
     if cause.microbatch is not None:
         result.microbatch = cause.microbatch
+    if result.microbatch is None and question.phase == "backward":
+        result.say(_no_microbatch(question))
 
 
 def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
@@ -142,14 +144,12 @@ def _microbatch(result: Difference, question: Question, taken: Taken, recorded: 
         pairs = zip(theirs, taken.microbatches, strict=False)
         wrong = [index for index, (one, own) in enumerate(pairs) if one != own]
         result.microbatch = wrong[0] if wrong else None
-        if not theirs:
-            result.say(_no_microbatch(question))
 
 
 def _no_microbatch(question: Question) -> str:
     if question.again.recipe.record.commitment == "steps":
-        return 'The recipe commits to whole steps (record.commitment = "steps"), so no microbatch can be named by it.'
-    return "The microbatches' gradient roots are not published, so their entry's root cannot be taken apart."
+        return 'No microbatch can be named: the recipe commits to whole steps (record.commitment = "steps").'
+    return "No microbatch can be named: their gradient roots are not published, or are equal."
 
 
 def _some(numbers: list[int], what: str) -> str:
@@ -179,12 +179,12 @@ def words(found: Difference) -> list[str]:
     """The whole finding, a sentence or two a line."""
     other = "here" if found.b == "here" else "B"
     if found.equal:
-        return [*found.notes, f"A and {other} are the same, bit for bit."]
+        return [*found.notes, f"A and {other} are the same run: every entry of the ledger is equal."]
     lines = list(found.notes)
     if found.step is not None:
         lines.insert(0, f"The first difference is at step {found.step} ({found.kind}).")
         lines[1:1] = [f"  {one['field']}: {one['a']} in A, {one['b']} {_in(other)}" for one in found.fields]
-    if found.agrees:
+    if found.agrees and other != "here":
         lines.append(_AGREES[found.agrees])
     if found.phase in _BEGINS:
         lines.append(_BEGINS[found.phase])
