@@ -19,7 +19,7 @@ from pellucid.kernels import library
 from pellucid.operations import native
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
-from pellucid.replay import tracing
+from pellucid.replay import blame, tracing
 from pellucid.replay.again import Again, with_optimizer
 from pellucid.replay.inputs import cores
 from pellucid.replay.ledgers import differing
@@ -41,6 +41,7 @@ class Cause:
     operation: dict[str, Any] | None = None
     microbatch: int | None = None
     batch: Batch | None = None  # The one that made the bits, where it is another.
+    tensor: blame.Tensor | None = None  # The gradient that made them.
 
     def as_json(self) -> dict[str, str]:
         return {"name": self.name, "certainty": self.certainty, "detail": self.words}
@@ -74,6 +75,7 @@ class Hypothesis:
     passing: tuple[str, ...] = ()  # Fields of the entry that the experiment says nothing of.
     operation: dict[str, Any] | None = None  # Known without a trace.
     microbatch: int | None = None
+    tensor: blame.Tensor | None = None
 
 
 def phase_of(fields: list[str]) -> str:
@@ -92,14 +94,19 @@ def phase_of(fields: list[str]) -> str:
 def proven(question: Question, hypotheses: Iterator[Hypothesis], tried: list[str]) -> Cause | None:
     """The first hypothesis that makes the other side's bits; `tried` gets the names of all that were tried."""
     for one in hypotheses:
-        tried.append(one.name)
+        _note(tried, one)
         entry = experiment(question, one)
         if entry and not set(differing(entry, question.target)) - set(one.passing):
             operation = one.operation or operation_of(question, one)
             microbatch = one.microbatch if operation is None else operation.get("microbatch", one.microbatch)
             batch = one.changed(tracing.plain).get("batch")
-            return Cause(one.name, PROVEN, one.words, operation, microbatch, batch)
+            return Cause(one.name, PROVEN, one.words, operation, microbatch, batch, one.tensor)
     return None
+
+
+def _note(tried: list[str], hypothesis: Hypothesis) -> None:
+    if hypothesis.name not in tried:
+        tried.append(hypothesis.name)
 
 
 def experiment(question: Question, hypothesis: Hypothesis) -> dict[str, Any]:
@@ -375,7 +382,7 @@ def _torch_attention(q: Any, k: Any, v: Any, rotary: Any, first: Any) -> Any:
 def machine(question: Question, tried: list[str]) -> Cause | None:
     """Whether this machine gives the same bits by independent code: each other instruction set, with one thread."""
     for one in _paths(question.again):
-        tried.append(one.name)
+        _note(tried, one)
         entry = experiment(question, one)
         if differing(entry, question.found):
             right = not differing(entry, question.target)

@@ -47,14 +47,7 @@ class Difference:
         """The runs part here."""
         self.equal, self.step, self.kind = False, parting.step, parting.kind
         self.phase = causes.phase_of(parting.fields) if parting.kind == "step" else ""
-        self.fields = [
-            {
-                "field": name,
-                "a": ledgers.shown(name, parting.a.get(name)),
-                "b": ledgers.shown(name, parting.b.get(name)),
-            }
-            for name in parting.fields
-        ]
+        self.fields = [{"field": name, "a": parting.a.get(name), "b": parting.b.get(name)} for name in parting.fields]
 
     def agreement(self, a: bool, b: bool) -> None:
         self.agrees = {(True, True): "both", (True, False): "A", (False, True): "B"}.get((a, b), "neither")
@@ -102,6 +95,8 @@ def explain(
     if stored is not None and not result.tensors:
         result.tensors = gradients or blame.differing(taken.after, stored)
     cause = _cause(question, gradients, result.tried)
+    if cause.tensor is not None and not result.tensors:
+        result.tensors = [cause.tensor]
     if cause.batch is not None and not result.rows:
         result.rows = corpora.differing_rows(again.batch, cause.batch)
     result.cause = result.cause or cause
@@ -183,7 +178,7 @@ def words(found: Difference) -> list[str]:
     lines = list(found.notes)
     if found.step is not None:
         lines.insert(0, f"The first difference is at step {found.step} ({found.kind}).")
-        lines[1:1] = [f"  {one['field']}: {one['a']} in A, {one['b']} {_in(other)}" for one in found.fields]
+        lines[1:1] = [_field_words(one, other) for one in found.fields]
     if found.agrees and other != "here":
         lines.append(_AGREES[found.agrees])
     if found.phase in _BEGINS:
@@ -206,8 +201,9 @@ def _tensor_words(tensors: list[blame.Tensor]) -> list[str]:
     return [f"Tensors: {len(tensors)} differ ({counts}); the first: {tensors[0].words}."]
 
 
-def _in(other: str) -> str:
-    return other if other == "here" else f"in {other}"
+def _field_words(one: dict[str, Any], other: str) -> str:
+    a, b = (ledgers.shown(one["field"], one[side]) for side in "ab")
+    return f"  {one['field']}: {a} in A, {b} {other if other == 'here' else 'in B'}"
 
 
 _AGREES = {

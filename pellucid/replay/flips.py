@@ -138,6 +138,7 @@ class _Search:
 def _flip(question: Question, name: str, index: int, value: float, ways: list[tuple[int, int | None]]) -> Hypothesis:
     again = question.again
     place = sorted(again.before["weights"], key=str.encode).index(name)
+    size = again.before["weights"][name].size
     row, column = divmod(index, again.before["weights"][name].shape[-1])
     flips = " or ".join(f"bit {bit} of {_which(microbatch)}" for bit, microbatch in ways)
     more = "; all of them give the same sum" if len(ways) > 1 else ""
@@ -151,12 +152,9 @@ def _flip(question: Question, name: str, index: int, value: float, ways: list[tu
             "name": f"between {blame.maker(name)} and the gradient norm",
             "phase": "backward",
             "microbatch": microbatch,
-            "tensor": name,
-            "row": row,
-            "column": column,
-            "bit": bit,
         },
         microbatch=microbatch,
+        tensor=blame.Tensor("gradient", name, 1, size, (row, row), (column, column), False, bit),
     )
 
 

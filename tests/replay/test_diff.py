@@ -91,12 +91,10 @@ def test_a_flipped_bit_of_a_gradient(kept: str, against: Callable[..., Differenc
     """Found by the norm alone where no tensor is stored, and proven by making the other run's bits."""
     found = against(in_step(flipped_bit(Q_PROJ, 40, 31, microbatch=1)), kept)
     assert found.phase == "backward" and named(found) == ("flipped bit", "proven") and found.microbatch == 1
-    assert found.operation is not None and found.operation["tensor"] == Q_PROJ
-    assert (found.operation["row"], found.operation["column"], found.operation["bit"]) == (1, 8, 31)
-    if kept == DENSE:
-        (tensor,) = found.tensors
-        assert (tensor.group, tensor.name, tensor.elements) == ("first_moment", Q_PROJ, 1)
-        assert (tensor.rows, tensor.columns) == ((1, 1), (8, 8))
+    assert found.operation is not None and Q_PROJ.removesuffix(".weight") in found.operation["name"]
+    (tensor,) = found.tensors
+    assert (tensor.name, tensor.elements, tensor.rows, tensor.columns) == (Q_PROJ, 1, (1, 1), (8, 8))
+    assert (tensor.group, tensor.bit) == (("first_moment", None) if kept == DENSE else ("gradient", 31))
 
 
 def test_flips_that_give_one_sum_are_all_named(against: Callable[..., Difference]) -> None:
@@ -198,7 +196,8 @@ def test_weights_that_come_from_nowhere_are_said_to_be_unknown(
     """Weights replaced in mid-run by others that no known state holds."""
     weights = {name: array * np.float32(1.25) for name, array in anchors.read(finished, 4)["weights"].items()}
     found = against(in_step(replaced({"weights": weights})), SPARSE)
-    assert found.phase == "forward" and named(found) == ("unknown", "unknown") and len(found.tried) > 10
+    assert found.phase == "forward" and named(found) == ("unknown", "unknown")
+    assert {"stale state", "another arithmetic"} <= set(found.tried)
     assert found.operation is not None and found.operation["name"].startswith("forward")
 
 
