@@ -120,6 +120,9 @@ def experiment(question: Question, hypothesis: Hypothesis) -> dict[str, Any]:
 
 def operation_of(question: Question, hypothesis: Hypothesis) -> dict[str, Any] | None:
     """The first operation at which the step and the step under the hypothesis part."""
+    recipe = hypothesis.changed(tracing.plain).get("recipe", question.again.recipe)
+    if recipe.train.arithmetic != question.again.recipe.train.arithmetic:
+        return {"name": "every operation: another arithmetic", "phase": question.phase, "microbatch": None}
     plain, other = tracing.Trace(), tracing.Trace()
     question.again.take(ops=question.again.operations(plain), watch=plain.watch)
     with hypothesis.under():

@@ -262,6 +262,7 @@ def test_a_document_whose_text_was_changed(corpus: Path, tmp_path: Path) -> None
         (["train.steps=12"], 3, "train.steps is 13 in one recipe and 12 in the other, and that alone", "adamw"),
         (["model.rope_theta=2e4"], 1, "model.rope_theta is 10000.0", "attention"),
         (["record.commitment=microbatches"], 1, "record.commitment is steps", "none: the record alone differs"),
+        (["train.arithmetic=native"], 1, "train.arithmetic is portable", "every operation: another arithmetic"),
         (["train.clip=0.5", "train.epsilon=1e-7"], 1, "no single one of these does it alone", "adamw"),
     ],
 )
