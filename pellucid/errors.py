@@ -334,6 +334,11 @@ class AuditFailed(CheckFailed):
     record was changed or this machine computes otherwise: audit an undoubted run here to tell which."""
 
 
+class RunsDiffer(CheckFailed):
+    """{a} and {b} are not the same: the first difference is at {where}, as explained above. docs/diff.md tells what
+    the explanation can name and what it cannot."""
+
+
 # ---- training that stopped itself ---------------------------------------------------------------
 
 

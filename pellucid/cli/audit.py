@@ -78,17 +78,30 @@ def audit_random_step(folder: Path) -> None:
 
 
 def audit_run(request: Any, as_json: bool) -> None:
+    from pellucid.terminal import print_difference
+
     with on_terminal(quiet=as_json) as terminal:
         report = request.run(terminal.watch("audit"))
+    why = {} if report.ok else _why(request.inputs, report.failed[0].step, as_json)
     if as_json:
-        print_json(report.as_json())
+        print_json(report.as_json() | why)
     else:
         for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
             _print_finding(finding)
         print(f"audit: {report}")
+        if why:
+            print_difference(why["difference"])
     if not report.ok:
         wrong = ", ".join(f"step {finding.step}" for finding in report.failed)
         raise AuditFailed(path=request.inputs.folder, steps=wrong)
+
+
+def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
+    """What diff says of the first step that failed."""
+    from pellucid.replay.diff import explain_audit
+
+    with on_terminal(quiet=as_json) as terminal:
+        return {"difference": explain_audit(inputs, step, terminal.watch(f"step {step}")).as_json()}
 
 
 def _print_finding(finding: Any) -> None:
