@@ -30,6 +30,7 @@ ROOMS = [
     "journal",
     "new",
     "run",
+    "plan",
     "demo",
     "terminal",
     "cli",

@@ -1,0 +1,1 @@
+"""Before a run starts: what it will take, counted from its recipe; and what keeps its bits, measured."""
