@@ -86,8 +86,8 @@ def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Fl
 
 
 def gradient_sets(microbatches: int) -> int:
-    """Most sets of gradients that exist at once: the tree holds one for every 1 in the binary number of the microbatches
-    done, and one is being made. (train/optimizer.py promises ceil(log2 n) + 1 at most.)"""
+    """Most sets of gradients that exist at once: the tree holds one for every 1 in the binary number of the
+    microbatches done, and one is being made. (train/optimizer.py promises ceil(log2 n) + 1 at most.)"""
     return microbatches.bit_length()
 
 
@@ -122,15 +122,15 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-# Measured on glibc (bench/plan.py prints them beside what is predicted), and the one part that is not counted. Gradients
-# that wait in the tree lie where activations were, so the next microbatch's do not fit there again.
+# Not counted but measured, on glibc; bench/plan.py prints what is predicted with them beside what is measured.
+# Gradients that wait in the tree lie where activations were, so the next microbatch's do not fit there again.
 LIBRARIES = {"portable": 264 << 20, "native": 335 << 20}  # Bytes: Python with torch, NumPy and pyarrow.
 _GAPS = {"portable": (0.20, 0.48), "native": (0.30, 0.62)}  # With one microbatch, with several: of what comes and goes.
 
 
 def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) -> Memory:
-    """What a step takes; libraries are bytes before the model exists, 0: as measured elsewhere. On CUDA everything but the
-    libraries and the copy lies on the GPU."""
+    """What a step takes; libraries are bytes before the model exists, 0: as measured elsewhere. On CUDA everything
+    but the libraries and the copy lies on the GPU."""
     arithmetic, size = recipe.train.arithmetic, recipe.train.microbatch
     count = parameters(recipe.model, vocabulary)
     microbatches = recipe.train.batch // size

@@ -1,4 +1,4 @@
-"""The bytes of a release, before it exists: what each file will hold is written here with zeros for what nobody knows yet.
+"""The bytes of a release, before it exists: what each file will hold, with zeros for what nobody knows yet.
 
 Hashes and floats have one length whatever they say, so the ledger's and the anchors' bytes are exact where the data is
 prepared. Numbers get longer as a run goes on; the steps are counted in spans within which none does.

@@ -40,7 +40,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     tokenizer = files.read_json(folder / layout.TOKENIZER / "manifest.json")
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
-    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or _cores()
+    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or cores()
     ops, device = operations.of(recipe.train.arithmetic), recipe.placement.device
     ops.configure(device, threads)
     identity = Identity(
@@ -55,7 +55,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     return Inputs(folder, recipe, Shards.open(folder), tokenizer["vocabulary"], identity, ledger)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
