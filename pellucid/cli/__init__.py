@@ -5,7 +5,7 @@ from pellucid.cli.common import app, main
 
 VERBS = (
     *(start.demo, start.new),
-    *(train.run, train.status),
+    *(train.plan, train.run, train.status),
     *(look.show, look.sample),
     *(check.verify, check.audit),
     *(share.export, share.publish),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -48,8 +48,8 @@ class Speed:
         return microbatches * self.microbatch + (microbatches - 1) * self.adding + self.updating
 
 
-def calibrate(recipe: Recipe, vocabulary: int, told: Callable[[int, int], None]) -> Speed | None:
-    """Measure; told hears (done, to do). None where even the smallest cut does not fit in this machine's memory.
+def calibrate(recipe: Recipe, vocabulary: int) -> Speed | None:
+    """Measure. None where even the smallest cut does not fit in this machine's memory.
 
     Raises KernelsMissing, KernelsWrong, MachineLacks, DeviceMissing.
     """
@@ -61,10 +61,7 @@ def calibrate(recipe: Recipe, vocabulary: int, told: Callable[[int, int], None])
     smallest = _resized(recipe, layers[0], context, sequences)
     if counts.memory(smallest, vocabulary, threads, libraries).peak > machine.memory():
         return None
-    timed: list[tuple[float, ...]] = []
-    for number in layers:
-        timed.append(_timed(_resized(recipe, number, context, sequences), vocabulary))
-        told(len(timed), len(layers))
+    timed = [_timed(_resized(recipe, number, context, sequences), vocabulary) for number in layers]
     whole, cut = (counts.parameters(r.model, vocabulary).total for r in (recipe, smallest))
     # Microbatches are larger than the cut by sequences and tokens, and by the attention of longer sequences.
     own = counts.flops(recipe.model, vocabulary, recipe.train.microbatch).step

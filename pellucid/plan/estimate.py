@@ -39,7 +39,7 @@ def plan(
     calibrated: bool = True,
     tflops: float = TFLOPS,
     price: float = PRICE,
-    told: Callable[[int, int], None] = lambda done, total: None,
+    note: Callable[[str], None] = lambda text: None,
 ) -> dict[str, Any]:
     """What `pellucid plan --json` prints; speed is another machine's, in TFLOP/s.
 
@@ -54,7 +54,8 @@ def plan(
     if calibrated and speed is None:
         from pellucid.plan.calibrate import calibrate
 
-        measured = calibrate(recipe, known.vocabulary, told)
+        note("calibrating: a few microbatches of this recipe's shapes")
+        measured = calibrate(recipe, known.vocabulary)
     shape, storage = recipe.model, Storage(recipe, known)
     flops, count = counts.flops(shape, known.vocabulary, recipe.train.batch), counts.parameters(shape, known.vocabulary)
     tokens = recipe.train.batch * shape.context

@@ -9,6 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 _PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
+_NUMBERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))  # Of parameters and tokens, as people say them.
 _TIMES = ((31_557_600.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 _PARTS = {
     "weights": "weights",
@@ -30,6 +31,14 @@ def scaled(value: float, unit: str) -> str:
     return f"{value:,.0f} {unit}"
 
 
+def counted(value: float) -> str:
+    """6.74B, 1.26T."""
+    for size, letter in _NUMBERS:
+        if value >= size:
+            return f"{_three(value / size)}{letter}"
+    return f"{value:,.0f}"
+
+
 def _three(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
@@ -37,7 +46,7 @@ def _three(value: float) -> str:
 def lasting(seconds: float) -> str:
     """A duration in the unit that suits."""
     for size, unit in _TIMES:
-        if seconds >= 1.5 * size or size == 1e-3:
+        if seconds >= size or size == 1e-3:
             return f"{_three(seconds / size)} {unit}"
     raise AssertionError("the last unit takes what is left")
 
@@ -61,7 +70,9 @@ def print_plan(about: dict[str, Any]) -> None:
 
 def _print_model(console: Console, about: dict[str, Any]) -> None:
     model, step, run = about["model"], about["step"], about["run"]
-    console.print(f"[bold]{escape(about['name'])}[/bold]: nothing is started or written; every figure is before the run")
+    console.print(
+        f"[bold]{escape(about['name'])}[/bold]: nothing is started or written; every figure is before the run"
+    )
     for assumption in about["assumed"]:
         console.print(f"  assumed until the data is prepared: {escape(assumption)}")
     console.print(
@@ -111,7 +122,7 @@ def _print_time(console: Console, about: dict[str, Any]) -> None:
         )
         console.print(f"        {_how(time['calibration'])}")
     console.print(
-        f"  GPUs: {_three(reference['gpu_hours'])} GPU-hours at {reference['tflops']:,.0f} TFLOP/s a GPU, "
+        f"  GPUs: {_hours(reference['gpu_hours'])} GPU-hours at {reference['tflops']:,.0f} TFLOP/s a GPU, "
         f"{_dollars(reference['cost'])} at ${reference['price']:,.2f} an hour (--tflops, --price)"
     )
 
@@ -125,6 +136,10 @@ def _how(calibration: dict[str, Any] | None) -> str:
         f"{calibration['context']:,} tokens through {layers} layers, {calibration['arithmetic']}, "
         f"{_of(calibration['threads'], 'thread', 'threads')}"
     )
+
+
+def _hours(value: float) -> str:
+    return _three(value) if value >= 0.01 else "under 0.01"
 
 
 def _dollars(value: float) -> str:
@@ -149,11 +164,11 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
     console.print()
     console.print(table)
     free = scaled(storage["free"], "B")
-    console.print(
-        f"  fits: the disk has {free} free"
-        if storage["fits"]
-        else f"  [bold]DOES NOT FIT[/bold]: the disk has {free} free. Raise placement.anchors.every or checkpoints.every."
-    )
+    if storage["fits"]:
+        console.print(f"  fits: the disk has {free} free")
+    else:
+        console.print(f"  [bold]DOES NOT FIT[/bold]: the disk has {free} free. What would help:")
+        console.print("    a larger placement.anchors.every (the table below) or checkpoints.every")
 
 
 def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
@@ -181,13 +196,53 @@ def _print_sizes(console: Console, about: dict[str, Any]) -> None:
         here = "-" if row["here_hours"] is None else lasting(row["here_hours"] * 3600)
         table.add_row(
             f"  {row['name']}",
-            scaled(row["parameters"], "").strip(),
-            scaled(row["tokens"], "").strip(),
+            counted(row["parameters"]),
+            counted(row["tokens"]),
             f"{row['flops']:.1e}",
             scaled(row["state"], "B"),
             scaled(row["anchor"], "B"),
             here,
-            _three(row["gpu_hours"]),
+            _hours(row["gpu_hours"]),
             _dollars(row["cost"]),
         )
     console.print(table)
+
+
+def print_measured(about: dict[str, Any]) -> None:
+    console = Console(highlight=False, width=100)
+    tokens = "its own tokens" if about["data"] == "own" else "generated tokens"
+    console.print(
+        f"[bold]{escape(about['name'])}[/bold]: the first {about['steps']} steps on {tokens}, each way in a process of "
+        "its own;\nthe digest of weights and both moments compared after every step"
+    )
+    table = _table("", "bits", "a step", "ratio", "first step", "peak memory")
+    table.columns[1].justify = "left"
+    for row in about["axes"]:
+        if row["failed"]:
+            table.add_row(f"  {row['name']}", "not measured")
+            continue
+        table.add_row(
+            f"  {row['name']}",
+            _bits(row, row is about["axes"][0]),
+            lasting(row["seconds"]),
+            f"{row['ratio']:.2f}" if "ratio" in row else "-",
+            lasting(row["first_seconds"]),
+            scaled(row["peak"], "B"),
+        )
+    console.print(table)
+    for row in about["axes"]:
+        if row["failed"]:
+            console.print(f"  {escape(row['failed'])}")
+    if about["noted"]:
+        console.print("  written into record/journal.jsonl")
+
+
+def _bits(row: dict[str, Any], first: bool) -> str:
+    if first:
+        return "(the first)"
+    if "differs_at" not in row:
+        return "nothing to compare with"
+    if not row["differs_at"]:
+        return "the same"
+    promised = "[bold]OTHERS[/bold], though promised," if row["keeps"] else "others"
+    return f"{promised} from step {row['differs_at']} on"
