@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SETTINGS, pellucid
 
-VERBS = ["new", "demo", "run", "status", "show", "sample", "export", "verify", "audit", "publish"]
+VERBS = ["new", "demo", "plan", "run", "status", "show", "sample", "export", "verify", "audit", "publish"]
 
 
 def as_json(*words: object) -> dict:

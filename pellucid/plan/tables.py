@@ -47,14 +47,14 @@ def lasting(seconds: float) -> str:
     """A duration in the unit that suits."""
     for size, unit in _TIMES:
         if seconds >= size or size == 1e-3:
-            return f"{_three(seconds / size)} {unit}"
+            return f"{counted(seconds / size) if seconds >= 1000 * size else _three(seconds / size)} {unit}"
     raise AssertionError("the last unit takes what is left")
 
 
 def _table(*columns: str) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 2, 0, 0))
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right")
+        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     return table
 
 
@@ -73,8 +73,10 @@ def _print_model(console: Console, about: dict[str, Any]) -> None:
     console.print(
         f"[bold]{escape(about['name'])}[/bold]: nothing is started or written; every figure is before the run"
     )
-    for assumption in about["assumed"]:
-        console.print(f"  assumed until the data is prepared: {escape(assumption)}")
+    if about["assumed"]:
+        console.print("assumed until the data is prepared:")
+        for assumption in about["assumed"]:
+            console.print(f"  {escape(assumption)}")
     console.print(
         f"model   {model['parameters']:,} parameters: {model['layers']} layers of width {model['width']:,}, "
         f"vocabulary {model['vocabulary']:,}"
