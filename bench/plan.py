@@ -94,7 +94,9 @@ def release(folder: Path) -> None:
     recipe = load(folder)
     storage = Storage(recipe, facts(folder, recipe))
     real: dict[str, dict[int, int]] = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    # Weights that a checkpoint and an anchor share are predicted as the checkpoint's, so those come first.
+    paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda p: (layout.ANCHORS in p.parts, p))
+    for path in paths:
         about, names = path.stat(), path.relative_to(folder).parts
         what = "checkpoints" if len(names) == 1 else Path(*names[:2]).as_posix() if names[0] == "data" else names[0]
         if path == folder / layout.LEDGER:
