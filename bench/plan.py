@@ -111,7 +111,12 @@ def release(folder: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--shapes", nargs="*", default=["1M:16:16", "10M:8:8", "10M:8:2", "30M:4:4", "30M:4:1"])
+    parser.add_argument(
+        "--shapes",
+        nargs="*",
+        help="none: the release alone",
+        default=["1M:16:16", "10M:8:8", "10M:8:2", "30M:4:4", "30M:4:1"],
+    )
     parser.add_argument("--arithmetic", nargs="+", choices=("portable", "native"), default=["portable", "native"])
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--release", type=Path, help="a finished run")
@@ -125,7 +130,8 @@ def main() -> None:
     for shape in arguments.shapes:
         for arithmetic in arguments.arithmetic:
             compare(shape, arithmetic, arguments.threads)
-    print(others.line())
+    if arguments.shapes:
+        print(others.line())
     if arguments.release:
         release(arguments.release)
 
