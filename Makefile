@@ -29,6 +29,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/errors.py
 	$(BIN)/python bench/recording.py
 	$(BIN)/python bench/audit.py
+	$(BIN)/python bench/plan.py --release demo
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python bench/logits.py demo

@@ -207,6 +207,15 @@ class TensorUnfit(UserError):
     """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the calling program."""
 
 
+class MemoryTooSmall(MachineError):
+    """A step of {path} needs about {needed} GB, and this machine has {found} GB. `pellucid plan {path}` tells what
+    takes it and what to change."""
+
+
+class MeasuringFailed(MachineError):
+    """Not measured: {detail}. What was measured is printed above; --skip KIND leaves the rest out."""
+
+
 class Stopped(MachineError):
     """Stopped by {signal} at step {step}, whose state is stored. Continue with: pellucid run {path}"""
 
@@ -327,6 +336,11 @@ class ProcessDiffers(CheckFailed):
 class VerifyFailed(CheckFailed):
     """{path}: {count} problem(s) found, listed above. What they name is not what was sealed or recorded:
     take it from another copy, or do not trust it."""
+
+
+class BitsDiffer(CheckFailed):
+    """{path}: the same steps gave other bits under {axes}, where the recipe's arithmetic promises the same. Nothing
+    computed so on this machine may be trusted; please report it with the output of plan --measure --json."""
 
 
 class AuditFailed(CheckFailed):

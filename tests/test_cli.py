@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SETTINGS, pellucid
 
-VERBS = ["new", "demo", "run", "fork", "status", "show", "sample", "diff", "export", "verify", "audit", "publish"]
+VERBS = "demo new plan run fork status show sample diff verify audit export publish".split()
 
 
 def as_json(*words: object) -> dict:
