@@ -11,7 +11,21 @@ import pytest
 
 from tests.conftest import SETTINGS, pellucid
 
-VERBS = "demo new plan run fork status show sample diff verify audit export publish".split()
+VERBS = [
+    "demo",
+    "new",
+    "plan",
+    "run",
+    "fork",
+    "status",
+    "show",
+    "sample",
+    "diff",
+    "verify",
+    "audit",
+    "export",
+    "publish",
+]
 
 
 def as_json(*words: object) -> dict:
