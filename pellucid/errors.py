@@ -238,6 +238,11 @@ class FormatInvalid(DataError):
     which files are intact."""
 
 
+class FileMissing(DataError):
+    """{path} is not there, and what was asked for needs it. The run is incomplete: fetch it anew, or take the file from
+    another copy."""
+
+
 class FormatTooNew(DataError):
     """{path} has format version {found}; this pellucid reads up to {known}. Upgrade pellucid."""
 

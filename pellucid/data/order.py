@@ -17,8 +17,9 @@ from functools import lru_cache
 
 import numpy as np
 
+from pellucid.data import stage
 from pellucid.data.streams import Shards
-from pellucid.errors import StepUnknown
+from pellucid.errors import FormatInvalid, StepUnknown
 from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
 
@@ -48,9 +49,18 @@ class Order:
 
     @classmethod
     def of(cls, recipe: Recipe, shards: Shards) -> Order:
-        """The order of a run."""
-        weights = [recipe.source(stream.source).weight for stream in shards.train]
-        return cls(recipe.seed, [stream.sequences for stream in shards.train], weights, recipe.train.batch)
+        """The order of a run. Raises FormatInvalid where its shards are of other sources, or too few for a batch."""
+        names, weights = zip(*((source.name, source.weight) for source in recipe.data.sources), strict=True)
+        counts = [stream.sequences for stream in shards.train]
+        if [stream.source for stream in shards.train] != list(names):
+            raise FormatInvalid(path=stage.SHARDS, detail=f"its train streams are not of the sources {', '.join(names)}")
+        found = sum(count for count, weight in zip(counts, weights, strict=True) if weight)
+        if found < recipe.train.batch:
+            raise FormatInvalid(path=stage.SHARDS, detail=f"has {found} train sequences, fewer than a batch")
+        try:
+            return cls(recipe.seed, counts, weights, recipe.train.batch)
+        except ValueError as error:
+            raise FormatInvalid(path=stage.SHARDS, detail=str(error)) from error
 
     def batch(self, step: int) -> np.ndarray:
         """The sequence ids of one step, shape (batch,) int64."""
@@ -75,13 +85,22 @@ class Order:
         if sequence < 0 or within >= self._counts[source]:
             raise StepUnknown(what=f"Sequence {sequence}", detail="it is no train sequence")
         count, weight = int(self._counts[source]), self._weights[source]
-        slots = int(self._first_slot[source]) + within + count * np.arange(weight, dtype=np.int64)
         end = last_step * self.batch_size
+        if weight > end:  # More copies than places: rather all that was seen than all copies.
+            return self._seen(sequence, last_step)
         found = []
+        slots = int(self._first_slot[source]) + within + count * np.arange(weight, dtype=np.int64)
         for epoch in range(-(-end // self.slots) if weight else 0):
             for position in np.sort(self._unpermuted(epoch, slots)) + epoch * self.slots:
                 if position < end:
                     found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
+        return found
+
+    def _seen(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
+        found = []
+        for step in range(1, last_step + 1):
+            rows = np.flatnonzero(self.batch(step) == sequence).tolist()
+            found += [(step, row, int(self.epochs(step)[row])) for row in rows]
         return found
 
     def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,16 +93,16 @@ class Part:
         """The file, its schema and its number of rows checked. Raises FormatInvalid."""
         if self._file is None:
             try:
-                with files.named_errors(self.path, "read"):
-                    file = pq.ParquetFile(self.path)
-            except FileNotFoundError as error:
-                raise FormatInvalid(path=self.path, detail="is missing") from error
+                files.require_file(self.path)
+                file = pq.ParquetFile(self.path)
             except (pa.ArrowException, OSError) as error:
                 raise FormatInvalid(path=self.path, detail=_short(error)) from error
             if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != self.documents:
                 raise FormatInvalid(path=self.path, detail="has other columns or rows than its manifest says")
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-            self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
+            if not all(0 < size <= GROUP_ROWS for size in sizes):
+                raise FormatInvalid(path=self.path, detail=f"has a row group of none or of more than {GROUP_ROWS} rows")
+            self._starts = [0, *itertools.accumulate(sizes)][:-1]
             self._file = file
         return self._file
 
@@ -120,9 +121,15 @@ class Part:
         """One row group. Raises FormatInvalid where it does not unpack."""
         try:
             table = self.opened().read_row_group(group, columns=columns, use_threads=False)
+            table.validate(full=True)  # Also that texts are Unicode.
         except (pa.ArrowException, OSError) as error:
             raise FormatInvalid(path=self.path, detail=_short(error)) from error
+        if table.num_rows != self._file_rows(group):
+            raise FormatInvalid(path=self.path, detail=f"has other rows in its row group {group} than it says")
         return table.combine_chunks().to_batches()[0]
+
+    def _file_rows(self, group: int) -> int:
+        return self.opened().metadata.row_group(group).num_rows
 
 
 class Documents:

@@ -9,7 +9,7 @@ from pellucid.data.documents import Documents
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import StageNotReady, StepUnknown
+from pellucid.errors import NotTrained, StageNotReady, StepUnknown
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
@@ -30,6 +30,7 @@ class Shown:
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
         self.tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
         self.order = Order.of(self.recipe, self.shards)
+        self._done = _steps_done(folder)
 
     def step(self, number: int) -> dict[str, Any]:
         """A step's entry in numbers, and every sequence of its batch. Raises StepUnknown."""
@@ -39,22 +40,23 @@ class Shown:
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
         if number == 0:
             return about | {"sequences": []}
-        losses = {row["row"]: row for row in metrics.of_step(self.folder, "sequences", number)}
-        segments = metrics.of_step(self.folder, "segments", number)
+        batch = self.order.batch(number).tolist()
+        losses = {row["row"]: row for row in metrics.of_step(self.folder, "sequences", number, len(batch))}
+        segments = metrics.of_step(self.folder, "segments", number, len(batch) * self.shards.context)
         epochs = self.order.epochs(number).tolist()
         rows = []
-        for row, sequence in enumerate(self.order.batch(number).tolist()):
+        for row, sequence in enumerate(batch):
             mine = [one for one in segments if one["row"] == row]
             found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
-                found["loss"] = losses[row]["loss_sum"] / losses[row]["tokens"]
+                found["loss"] = losses[row]["loss_sum"] / self.shards.context
                 for piece in found["segments"]:
                     piece["loss"] = _loss_of(piece, mine)
             rows.append(found)
         return about | {"sequences": rows}
 
     def sequence(self, number: int) -> dict[str, Any]:
-        """A sequence: its text, the documents in it, every step that trains on it. Raises StepUnknown."""
+        """A sequence: its text, the documents in it, every step that trained on it. Raises StepUnknown."""
         return {**self._sequence(number), "steps": self._steps(number)}
 
     def document(self, name: str) -> dict[str, Any]:
@@ -100,7 +102,7 @@ class Shown:
         return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
 
     def _steps(self, sequence: int) -> list[dict[str, int]]:
-        found = self.order.steps_of(sequence, self.recipe.train.steps)
+        found = self.order.steps_of(sequence, self._done)
         return [{"step": step, "row": row, "epoch": epoch} for step, row, epoch in found]
 
     def _stream(self, source: str, split: str) -> Stream | None:
@@ -108,10 +110,17 @@ class Shown:
         return next((stream for stream in streams if stream.source == source), None)
 
 
+def _steps_done(folder: Path) -> int:
+    try:
+        return LedgerFile(folder).steps_done
+    except NotTrained:
+        return 0
+
+
 def _loss_of(piece: dict[str, Any], segments: list[dict[str, Any]]) -> float | None:
     """The mean loss of the piece's targets; None where its one token is only an input."""
     for one in segments:
         # Segments count targets, which lie one position behind the sequence's tokens.
-        if one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]:
+        if one["tokens"] > 0 and one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]:
             return one["loss_sum"] / one["tokens"]
     return None

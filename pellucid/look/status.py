@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pellucid.data import stage
 from pellucid.errors import NotTrained, RunMissing
 from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
@@ -43,7 +44,7 @@ def status(folder: Path) -> dict[str, Any]:
         "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
     }
     if about["stages"]["shards"]:
-        about["data"] = files.read_json(folder / layout.DATA_MANIFEST)["root"]
+        about["data"] = stage.digest_in(files.read_json(path := folder / layout.DATA_MANIFEST), "root", path)
     try:
         ledger = LedgerFile(folder)
     except NotTrained:

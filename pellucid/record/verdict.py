@@ -15,6 +15,7 @@ _DIGESTS = {
     "step": ("batch", "microbatches", "segments", "weights", "state"),
     "checkpoint": ("root",),
 }
+_INTEGERS = {"genesis": ("format", "pipeline", "recipe_version")}
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 _STEP = (*_DIGESTS["step"], *_FLOATS)
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}").fullmatch
@@ -62,7 +63,7 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
         step = due[1]
         found = (entry.body.get("kind"), entry.body.get("step", 0))
         if found != due:
-            yield Problem("LedgerIncomplete", _where(path, entry, due), f"is a {found[0]!r} of step {found[1]!r}")
+            yield Problem("LedgerIncomplete", _where(path, entry, due), f"is a {_said(found[0])} of step {_said(found[1])}")
             return
         for detail in _wrong(entry.body, plan):
             yield Problem("LedgerBroken", _where(path, entry, due), detail)
@@ -71,6 +72,11 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
         yield Problem(
             "LedgerIncomplete", f"{path}: after step {step}", f"the {following[0]} of step {following[1]} is missing"
         )
+
+
+def _said(value: object) -> str:
+    """What a release says, short and without control characters."""
+    return repr(value)[:100]
 
 
 def _where(path: str, entry: Entry, due: tuple[str, int] | None) -> str:
@@ -90,38 +96,57 @@ def _expected(plan: Plan) -> Iterator[tuple[str, int]]:
     yield ("end", plan.steps)
 
 
-def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
+def malformed(body: dict[str, Any]) -> list[str]:
+    """What an entry's fields are not, whatever the recipe: digests, bits of finite floats, decimal numbers."""
     kind, wrong = body["kind"], []
     if kind == "step" and _sound(body):
-        return _wrong_step(body, plan)
+        return wrong
+    for field in _INTEGERS.get(kind, ("step",)):
+        if type(body.get(field, 0)) is not int:  # true is 1 to Python.
+            wrong.append(f"{field} is not an integer")
     for field in _DIGESTS.get(kind, ()):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):
             wrong.append(f"{field} is not a digest")
-    if kind == "genesis":
-        if body.get("recipe") != plan.recipe:
-            wrong.append(f"recipe is {body.get('recipe')}, and recipe.toml has the digest {plan.recipe}")
-        if body.get("format") != entries.FORMAT:
-            wrong.append(f"format is {body.get('format')!r}, and this pellucid reads {entries.FORMAT}")
-        for field, value in plan.genesis.items():
-            if body.get(field) != value:
-                wrong.append(f"{field} is {body.get(field)!r}, not {value!r}")
-        if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
-            wrong.append("stack stands in a genesis of native arithmetic, and in no other")
+    if kind == "genesis" and not _words(body.get("stack", {})):
+        wrong.append("stack is not an object of words")
     if kind == "step":
         wrong += [
             f"{field} is not the bits of a finite float64" for field in _FLOATS if not _is_finite(body.get(field))
         ]
-        wrong += _wrong_step(body, plan)
+        if not isinstance(body.get("tokens"), str) or not _DECIMAL(body["tokens"]):
+            wrong.append("tokens is not a decimal number")
     if kind == "validation":
         wrong += _wrong_validation(body)
     return wrong
 
 
+def _words(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) and len(one) < 200 for one in value.values())
+
+
+def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
+    kind, wrong = body["kind"], malformed(body)
+    if kind == "genesis":
+        if body.get("recipe") != plan.recipe:
+            wrong.append(f"recipe is {_said(body.get('recipe'))}, and recipe.toml has the digest {plan.recipe}")
+        if body.get("format") != entries.FORMAT:
+            wrong.append(f"format is {_said(body.get('format'))}, and this pellucid reads {entries.FORMAT}")
+        for field, value in plan.genesis.items():
+            if body.get(field) != value:
+                wrong.append(f"{field} is {_said(body.get(field))}, not {value!r}")
+        if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
+            wrong.append("stack stands in a genesis of native arithmetic, and in no other")
+    if kind == "step":
+        wrong += _wrong_step(body, plan)
+    return wrong
+
+
 def _sound(body: dict[str, Any]) -> bool:
-    """Whether all digests and floats of a step are well formed, at once: a million steps ask for it."""
+    """Whether all fields of a step are well formed, at once: a million steps ask for it."""
     try:
-        return _SOUND(",".join(map(body.__getitem__, _STEP)) + ",") is not None
+        sound = _SOUND(",".join(map(body.__getitem__, _STEP)) + ",") and _DECIMAL(body["tokens"])
+        return sound is not None and type(body["step"]) is int
     except (KeyError, TypeError):
         return False
 
@@ -138,18 +163,18 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
     for one in sources:
         texts = [one.get(key) for key in ("source", "loss_sum", "tokens", "bytes")]
         if not all(isinstance(text, str) for text in texts) or not _is_finite(texts[1]):
-            wrong.append(f"{texts[0]!r} does not have a finite loss_sum, tokens and bytes")
+            wrong.append(f"{_said(texts[0])} does not have a finite loss_sum, tokens and bytes")
         elif not all(_DECIMAL(text) for text in texts[2:]):
-            wrong.append(f"{texts[0]!r} has tokens or bytes that are no decimal numbers above 0")
+            wrong.append(f"{_said(texts[0])} has tokens or bytes that are no decimal numbers above 0")
     return wrong
 
 
 def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
     wrong = []
     if body.get("tokens") != str(body["step"] * plan.tokens_per_step):
-        wrong.append(f"tokens is {body.get('tokens')!r}, not {body['step'] * plan.tokens_per_step}")
+        wrong.append(f"tokens is {_said(body.get('tokens'))}, not {body['step'] * plan.tokens_per_step}")
     if body.get("lr") != digests.float_bits(plan.learning_rate(body["step"])):
-        wrong.append(f"lr is {body.get('lr')}, which is not what the recipe's schedule gives")
+        wrong.append(f"lr is {_said(body.get('lr'))}, which is not what the recipe's schedule gives")
     return wrong
 
 

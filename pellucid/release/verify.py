@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
 from pellucid.data.stage import PIPELINE
 from pellucid.errors import PellucidError, RunMissing
@@ -22,7 +23,7 @@ from pellucid.record.verdict import Plan, Problem
 from pellucid.release import manifest
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
-from pellucid.store import files, layout, log
+from pellucid.store import layout, log
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.schedule import learning_rate
 
@@ -128,9 +129,9 @@ def _ledger(folder: Path) -> Iterator[Problem]:
 def _data(folder: Path) -> Iterator[Problem]:
     """The data root from every document and every token, and the tokenizer's digest."""
     genesis = LedgerFile(folder).genesis
-    tokenizer = files.read_json(folder / layout.TOKENIZER / "manifest.json")["digest"]
-    if tokenizer != genesis["tokenizer"]:
-        yield Problem("DataDiffers", layout.TOKENIZER, f"has the digest {tokenizer}, not {genesis['tokenizer']}")
+    digest, _, _ = tokenizer.recorded(folder)
+    if digest != genesis["tokenizer"]:
+        yield Problem("DataDiffers", layout.TOKENIZER, f"has the digest {digest}, not {genesis['tokenizer']}")
     root, problems = recompute_root(folder, load_recipe(folder))
     for where, detail in problems:
         yield Problem("DataDiffers", where, detail)

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
-from pellucid.record import chain, entries
+from pellucid.record import chain, entries, verdict
 from pellucid.store import files, layout
+
+
+_SMALLEST = 64  # Bytes: no entry is shorter, for `prev` is in it.
 
 
 class LedgerFile:
@@ -33,11 +36,14 @@ class LedgerFile:
             raise FormatInvalid(path=self.path, detail="does not begin with a genesis")
         if self.genesis.get("format") != entries.FORMAT:
             raise FormatTooNew(path=self.path, found=self.genesis.get("format"), known=entries.FORMAT)
+        self._sound(self.genesis)
         last = self._line_before(self._end)
         self.head = chain.digest_of(last)
         self.last = self._body(last)
         self.steps_done = int(self.last.get("step", 0))
         self.ended = self.last["kind"] == "end"
+        if not 0 <= self.steps_done <= self._end // _SMALLEST:
+            raise FormatInvalid(path=self.path, detail=f"ends at step {self.steps_done}, and is too short for that")
 
     def step(self, number: int) -> dict[str, Any]:
         """The entry of a step; the genesis for step 0. Raises StepUnknown."""
@@ -58,7 +64,7 @@ class LedgerFile:
             if body.get("step", 0) > last:
                 return
             if body.get("step", 0) >= first:
-                yield body
+                yield self._sound(body)
             offset += len(line)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
@@ -67,7 +73,7 @@ class LedgerFile:
         self._file.seek(0)
         while self._file.tell() < self._end and (line := self._file.readline(chain.MAX_LINE)):
             if mark in line:
-                found.append(self._body(line))
+                found.append(self._sound(self._body(line)))
         return found
 
     def _offset_of(self, step: int) -> int:
@@ -97,6 +103,12 @@ class LedgerFile:
         start = max(0, end - chain.MAX_LINE)
         self._file.seek(start)
         return self._file.read(end - start).removesuffix(b"\n").rpartition(b"\n")[2] + b"\n"
+
+    def _sound(self, body: dict[str, Any]) -> dict[str, Any]:
+        if wrong := verdict.malformed(body):
+            where = f"{body['kind']} of step {body.get('step', 0)}"
+            raise FormatInvalid(path=self.path, detail=f"has an entry, {where}, that is malformed: {wrong[0]}")
+        return body
 
     def _body(self, line: bytes) -> dict[str, Any]:
         try:
