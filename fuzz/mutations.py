@@ -25,8 +25,31 @@ T = TypeVar("T")
 
 NUMBERS = [0, 1, -1, 2, 7, 13, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, 2**64]
 NUMBERS += [10**30, 10**4000, -(2**63)]
-TEXTS = ["", "x", "0", "00" * 32, "7ff0000000000000", "fff8000000000001", "../x", "/etc/passwd", "a/../b", "C:x", "a\\b"]
-TEXTS += ["\0", "\x1b[2J\x1b]0;x\7", "\ud800", "é" * 3, "x" * 5000, "step5", "train", "train.bin", "[bold]x[/]", "stones"]
+TEXTS = [
+    "",
+    "x",
+    "0",
+    "00" * 32,
+    "7ff0000000000000",
+    "fff8000000000001",
+    "../x",
+    "/etc/passwd",
+    "a/../b",
+    "C:x",
+    "a\\b",
+]
+TEXTS += [
+    "\0",
+    "\x1b[2J\x1b]0;x\7",
+    "\ud800",
+    "é" * 3,
+    "x" * 5000,
+    "step5",
+    "train",
+    "train.bin",
+    "[bold]x[/]",
+    "stones",
+]
 BYTES = [b"", b"\0", b"\n", b"{", b"[", b'"', b"\\", b"\xff", b"\xed\xa0\x80", b"\0" * 64, b"\xff" * 64, b"[" * 5000]
 
 
@@ -220,7 +243,9 @@ def _toml(content: bytes, choices: Choices) -> bytes:
     elif how == 1:
         lines[at:at] = [lines[at]]
     elif how == 2:
-        lines[at:at] = [choices.of(["x = 1", "[x]", "[[data.sources]]", "a" + ".a" * 5000 + " = 1", "x = " + "[" * 2000])]
+        lines[at:at] = [
+            choices.of(["x = 1", "[x]", "[[data.sources]]", "a" + ".a" * 5000 + " = 1", "x = " + "[" * 2000])
+        ]
     else:
         key = lines[at].partition("=")[0]
         value = hostile(choices)

@@ -114,6 +114,11 @@ class TorchMissing(UserError):
     (verify, show, status and publish work without it)."""
 
 
+class TooMuchMemory(UserError):
+    """Reading this release takes more memory than a verb that only reads may have (docs/threats.md says how much), which no
+    honest one needs; do not trust it."""
+
+
 class DeviceMissing(UserError):
     """The recipe asks for the device {device}, which torch does not find here. Set
     placement.device = "cpu", or run where it exists."""
@@ -160,6 +165,11 @@ class KernelsWrong(MachineError):
 class MachineLacks(MachineError):
     """{variable} asks for {name!r}, which this machine or this build does not have. Known are {known}; unset it to take
     the best here, {best}."""
+
+
+class MemoryTooSmall(MachineError):
+    """The recipe's model has {parameters} parameters, whose training state takes {needed} MB; this machine has {found} MB
+    of memory. Take a larger machine; verify and show work on this one."""
 
 
 class TensorUnfit(UserError):

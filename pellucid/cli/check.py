@@ -14,13 +14,14 @@ from pellucid.errors import AuditFailed, VerifyFailed
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
     """Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch."""
     from pellucid.release.verify import verify
+    from pellucid.terminal import plain
 
     report = verify(folder, lambda what: None)
     if as_json:
         print_json(report.as_json())
     else:
         for problem in report.problems:
-            print(f"{problem.error}: {problem.where}: {problem.detail}")
+            print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
         found = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         sealed = "" if report.sealed else " (not sealed: files are not held against a manifest)"
         print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
@@ -63,8 +64,10 @@ def audit_steps(folder: Path, steps: list[int], as_json: bool = False) -> None:
 
 
 def _print_finding(finding: Any) -> None:
+    from pellucid.terminal import plain
+
     for problem in finding.problems:
-        print(f"  {problem}")
+        print(f"  {plain(problem)}")
     verdict = "bit-equal" if finding.ok else "NOT the recorded bits"
     print(f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s")
     if finding.ok:

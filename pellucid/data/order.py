@@ -53,7 +53,9 @@ class Order:
         names, weights = zip(*((source.name, source.weight) for source in recipe.data.sources), strict=True)
         counts = [stream.sequences for stream in shards.train]
         if [stream.source for stream in shards.train] != list(names):
-            raise FormatInvalid(path=stage.SHARDS, detail=f"its train streams are not of the sources {', '.join(names)}")
+            raise FormatInvalid(
+                path=stage.SHARDS, detail=f"its train streams are not of the sources {', '.join(names)}"
+            )
         found = sum(count for count, weight in zip(counts, weights, strict=True) if weight)
         if found < recipe.train.batch:
             raise FormatInvalid(path=stage.SHARDS, detail=f"has {found} train sequences, fewer than a batch")

@@ -77,7 +77,6 @@ class Shard:
                 self._table = np.memmap(self.table_path, ROW, "r").view(np.ndarray).reshape(-1, COLUMNS)
         return self._table
 
-
     def between(self, start: int, stop: int) -> np.ndarray:
         """The rows (document index, first token) of the documents that overlap the shard's [start, stop), int64."""
         begins = self.table[:, 1]

@@ -121,6 +121,10 @@ def _loss_of(piece: dict[str, Any], segments: list[dict[str, Any]]) -> float | N
     """The mean loss of the piece's targets; None where its one token is only an input."""
     for one in segments:
         # Segments count targets, which lie one position behind the sequence's tokens.
-        if one["tokens"] > 0 and one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]:
+        if (
+            one["tokens"] > 0
+            and one["document"] == piece["index"]
+            and piece["start"] <= one["start"] + 1 < piece["stop"]
+        ):
             return one["loss_sum"] / one["tokens"]
     return None

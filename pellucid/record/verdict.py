@@ -15,7 +15,7 @@ _DIGESTS = {
     "step": ("batch", "microbatches", "segments", "weights", "state"),
     "checkpoint": ("root",),
 }
-_INTEGERS = {"genesis": ("format", "pipeline", "recipe_version")}
+_INTEGERS = ("format", "pipeline", "recipe_version")
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 _STEP = (*_DIGESTS["step"], *_FLOATS)
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}").fullmatch
@@ -63,7 +63,9 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
         step = due[1]
         found = (entry.body.get("kind"), entry.body.get("step", 0))
         if found != due:
-            yield Problem("LedgerIncomplete", _where(path, entry, due), f"is a {_said(found[0])} of step {_said(found[1])}")
+            yield Problem(
+                "LedgerIncomplete", _where(path, entry, due), f"is a {_said(found[0])} of step {_said(found[1])}"
+            )
             return
         for detail in _wrong(entry.body, plan):
             yield Problem("LedgerBroken", _where(path, entry, due), detail)
@@ -101,9 +103,12 @@ def malformed(body: dict[str, Any]) -> list[str]:
     kind, wrong = body["kind"], []
     if kind == "step" and _sound(body):
         return wrong
-    for field in _INTEGERS.get(kind, ("step",)):
-        if type(body.get(field, 0)) is not int:  # true is 1 to Python.
-            wrong.append(f"{field} is not an integer")
+    integers = (
+        [(field, body.get(field, 0)) for field in _INTEGERS] if kind == "genesis" else [("step", body.get("step"))]
+    )
+    wrong += [
+        f"{field} is not an integer" for field, value in integers if type(value) is not int
+    ]  # True is 1 to Python.
     for field in _DIGESTS.get(kind, ()):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):

@@ -93,6 +93,8 @@ def _collected(name: str, check: Callable[[], Iterator[Problem]]) -> list[Proble
         problems.append(Problem(error.name, str(error.fields.get("path", name)), str(error)))
     except FileNotFoundError as error:
         problems.append(Problem("FileMissing", str(error.filename), "is needed for this check and is not there"))
+    except MemoryError:
+        problems.append(Problem("FormatInvalid", name, "takes more memory than this process may have"))
     except Exception as error:  # noqa: BLE001 - a release is hostile: whatever its content breaks is its fault.
         problems.append(Problem("FormatInvalid", name, f"{type(error).__name__}: {error}"))
     return problems

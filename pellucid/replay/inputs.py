@@ -37,7 +37,9 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
     if not (folder / layout.DATA_MANIFEST).is_file():
         raise StageNotReady(stage="train", needs="shards", path=folder)
-    root = stage.digest_in(stage.read_manifest(folder / layout.DATA_MANIFEST, "data"), "root", folder / layout.DATA_MANIFEST)
+    root = stage.digest_in(
+        stage.read_manifest(folder / layout.DATA_MANIFEST, "data"), "root", folder / layout.DATA_MANIFEST
+    )
     digest, vocabulary, document_token = tokenizer.recorded(folder)
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}

@@ -123,7 +123,7 @@ def rows(
                     if any(column.null_count for column in batch.columns):
                         raise FormatInvalid(path=path, detail="has a row without one of its values")
                     yield batch
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
 
 

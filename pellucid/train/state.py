@@ -5,6 +5,8 @@ There is no random state to keep: every draw is a function of the seed and a cou
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
@@ -12,8 +14,9 @@ import numpy as np
 import torch
 
 from pellucid import operations, philox
+from pellucid.errors import FormatInvalid, MemoryTooSmall
 from pellucid.model import Decoder
-from pellucid.recipe import Recipe
+from pellucid.recipe import Model, Recipe
 from pellucid.record.entries import StateRoots
 from pellucid.store import tensors
 from pellucid.train.events import Groups
@@ -53,9 +56,13 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
 
 
 def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> State:
-    """The state after `step` steps, from stored arrays."""
+    """The state after `step` steps, from stored arrays. Raises FormatInvalid where they are another model's."""
     state = _empty(recipe, vocabulary)
     state.step = step
+    for group, wanted in state.groups().items():
+        found = groups.get(group, {})
+        if _shapes(found) != _shapes(wanted):
+            raise FormatInvalid(path=f"anchors/step{step}", detail=f"its {group} are not those of the recipe's model")
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(torch.tensor(groups["weights"][name]))
@@ -64,11 +71,27 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
     return state
 
 
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[object, ...]]:
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()}
+
+
 def _empty(recipe: Recipe, vocabulary: int) -> State:
-    """Weights that hold whatever memory held, and both moments at zero."""
+    """Weights that hold whatever memory held, and both moments at zero. Raises MemoryTooSmall."""
+    if recipe.placement.device == "cpu":
+        _require_memory(recipe.model, vocabulary)
     model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(recipe.placement.device)
     moments = [{name: torch.zeros_like(p) for name, p in model.named_parameters()} for _ in range(2)]
     return State(0, model, *moments)
+
+
+def _require_memory(shape: Model, vocabulary: int) -> None:
+    """Before a tensor is made: somebody else's recipe may ask for any size."""
+    kv_width = shape.width // shape.heads * shape.kv_heads
+    layer = shape.width * (2 * shape.width + 2 * kv_width + 3 * shape.mlp_width + 2)
+    parameters = shape.layers * layer + shape.width * (1 + vocabulary * (1 if shape.tied else 2))
+    needed, found = 3 * 4 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > found:
+        raise MemoryTooSmall(parameters=f"{parameters:,}", needed=f"{needed >> 20:,}", found=f"{found >> 20:,}")
 
 
 def initial_values(ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]) -> torch.Tensor:

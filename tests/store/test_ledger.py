@@ -12,7 +12,9 @@ from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
 
 
-DIGESTS = dict.fromkeys(("batch", "microbatches", "segments", "recipe", "data", "tokenizer", "weights", "state"), "0" * 64)
+DIGESTS = dict.fromkeys(
+    ("batch", "microbatches", "segments", "recipe", "data", "tokenizer", "weights", "state"), "0" * 64
+)
 FIELDS = {**DIGESTS, **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), "0" * 16), "tokens": "1"}
 
 
