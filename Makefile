@@ -28,6 +28,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/kernels.py
 	$(BIN)/python bench/errors.py
 	$(BIN)/python bench/recording.py
+	$(BIN)/python bench/audit.py
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python bench/logits.py demo

@@ -38,14 +38,13 @@ def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
     recipe = load(folder)
     inputs = replay_inputs.load(folder, recipe)
     bare, ours = initial(recipe, inputs.vocabulary), initial(recipe, inputs.vocabulary)
-    order, unhashed = loop.Order.of(recipe, inputs.shards), without_commitment(recipe)
-    recorded = loop.steps(ours, recipe, inputs.shards, recipe.train.steps)
+    unhashed = without_commitment(recipe)
+    recorded = loop.steps(ours, recipe, inputs.batch, recipe.train.steps)
     seconds: tuple[list[float], list[float]] = ([], [])
 
     def one_bare(step: int) -> None:
-        batch = loop.batch_of(order, inputs.shards, step)
         started = time.perf_counter()
-        training_step(bare, batch, unhashed)
+        training_step(bare, inputs.batch(step), unhashed)
         seconds[0].append(time.perf_counter() - started)
 
     def one_recorded(record: Recorder) -> None:

@@ -6,6 +6,7 @@ changed file that verify calls sound, more memory than LIMIT, more time than SEC
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import shutil
 import time
@@ -199,7 +200,7 @@ class Release:
                     yield Finding("verify", path, "a changed file is called sound", "", content)
             except PellucidError:
                 pass
-            except BaseException as error:  # noqa: BLE001 - a panic of a library in Rust is no Exception.
+            except BaseException as error:
                 if isinstance(error, KeyboardInterrupt):
                     raise
                 yield Finding(
@@ -228,10 +229,8 @@ def _place(error: BaseException) -> str:
 def _peak(reset: bool = False) -> int:
     """The process's largest resident memory, in bytes, since it was last reset."""
     if reset:
-        try:
+        with contextlib.suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5")
-        except OSError:
-            pass
     try:
         text = Path("/proc/self/status").read_text()
     except OSError:

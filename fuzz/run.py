@@ -3,8 +3,8 @@
     python fuzz/run.py [--minutes 60] [--output fuzz-findings]
 
 Which changes come next is led by the coverage of our code (atheris, over LLVM's libFuzzer; pip install -r
-requirements/fuzz.txt). A child does the work, so that a crash of a library ends one child and not the run. It ends with a
-table of the findings, which are also in the output folder, and exit code 1 where there are any.
+requirements/fuzz.txt). A child does the work, so that a crash of a library ends one child and not the run. It ends with
+the findings, whose inputs are in the output folder, and exit code 1 where there are any.
 """
 
 from __future__ import annotations

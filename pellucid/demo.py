@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import lzma
 import math
-import secrets
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,6 @@ from typing import Any
 from pellucid.data.documents import Documents
 from pellucid.errors import HeadDiffers
 from pellucid.look.status import status
-from pellucid.recipe import load as load_recipe
 from pellucid.store.ledger import LedgerFile
 
 DATA = ["package:sympy"]
@@ -74,10 +72,6 @@ def reproduced(folder: Path) -> str:
     if ledger.head != HEAD:
         raise HeadDiffers(path=folder, found=ledger.head, stated=HEAD)
     return f"head {ledger.head} = README: your machine made the same bits"
-
-
-def random_step(folder: Path) -> int:
-    return 1 + secrets.randbelow(load_recipe(folder).train.steps)
 
 
 def prompt(folder: Path) -> str:

@@ -109,19 +109,44 @@ class NotFinished(UserError):
     pellucid run {path}"""
 
 
+class BudgetTooSmall(UserError):
+    """A budget of {budget} is too little: the first step that the seed chooses, step {step}, needs {needed} s
+    here. Give --budget {needed}s or more, or audit a step right behind an anchor with --step."""
+
+
+class MicrobatchUnknown(UserError):
+    """Step {step} has no microbatch {index}: there are {count}, counted from 0. Take one of them, or
+    --microbatch random."""
+
+
+class MicrobatchUncommitted(UserError):
+    """The recipe of {path} has record.commitment = "{found}", so its ledger binds no microbatch's gradient, and
+    one alone cannot be proven. Audit the whole step: pellucid audit {path} --step {step}; a new run commits to
+    them with --set record.commitment=microbatches"""
+
+
+class ReleaseSealed(UserError):
+    """{path} is sealed: its manifest lists every file, and other anchors would break it. Remove {path}/manifest.jsonl,
+    change the anchors, and seal it again with: pellucid publish {path}"""
+
+
 class TorchMissing(UserError):
     """This verb computes and needs torch, which is not installed. Install it with: pip install torch
     (verify, show, status and publish work without it)."""
 
 
 class TooMuchMemory(UserError):
-    """Reading this release takes more memory than a verb that only reads may have (docs/threats.md says how much), which no
-    honest one needs; do not trust it."""
+    """Reading this release takes more memory than a verb that only reads may have (docs/threats.md says how much). No
+    honest one needs it: do not trust this one."""
 
 
 class DeviceMissing(UserError):
     """The recipe asks for the device {device}, which torch does not find here. Set
     placement.device = "cpu", or run where it exists."""
+
+
+class ForkUnfit(UserError):
+    """A fork cannot change {key}: {detail}. Make a new run for that: pellucid new DIR --data PATH"""
 
 
 # ---- the machine --------------------------------------------------------------------------------
@@ -168,8 +193,18 @@ class MachineLacks(MachineError):
 
 
 class MemoryTooSmall(MachineError):
-    """The recipe's model has {parameters} parameters, whose training state takes {needed} MB; this machine has {found} MB
-    of memory. Take a larger machine; verify and show work on this one."""
+    """The recipe's model has {parameters} parameters, whose training state takes {needed} MB, and this machine has
+    {found} MB of memory. Take a larger machine; verify and show work on this one."""
+
+
+class AuditLost(MachineError):
+    """A process that replayed a part of {path} was killed; most often the memory ran out. Nothing is known to be wrong
+    with the run. Audit it on fewer cores (taskset -c 0 pellucid audit {path} --all), or fewer steps (--steps N)."""
+
+
+class VariableInvalid(UserError):
+    """The environment variable {variable} is {found!r}, and has to be {wanted}. Correct it, or unset it for
+    the default, {default}."""
 
 
 class TensorUnfit(UserError):
@@ -248,7 +283,7 @@ class FormatInvalid(DataError):
     which files are intact."""
 
 
-class FileMissing(DataError):
+class FileMissing(FormatInvalid):
     """{path} is not there, and what was asked for needs it. The run is incomplete: fetch it anew, or take the file from
     another copy."""
 
@@ -312,5 +347,12 @@ class TrainingStopped(PellucidError):
 
 
 class NotFinite(TrainingStopped):
-    """Step {step}: {quantity} is {value}. The run stopped there, and everything recorded before it is
-    intact. Lower train.lr or train.clip, or raise train.warmup, in a new run."""
+    """Step {step}: {words} is {value}. The run stopped there, and everything recorded before it is
+    intact. Lower train.lr or train.clip, or raise train.warmup, in a new run; guards.not_finite = "rollback" would
+    go back and pass the batch over."""
+
+
+class Guarded(TrainingStopped):
+    """Step {step}: {what}, and the recipe's rule (guards.{rule}) stops the run there: the ledger says so for good.
+    Everything recorded is intact. Begin again after an earlier step with other values:
+    pellucid fork {path} --step K --set KEY=VALUE --to DIR"""

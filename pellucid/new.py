@@ -93,7 +93,7 @@ def _source(one: dict[str, str]) -> str:
 _TEMPLATE = """\
 # Everything that can change the bits of this run. Paths and [placement] are not part of its digest.
 # Change a field here, or with: pellucid run --set train.lr=1e-3
-version = 2
+version = 3
 name = "{name}"
 seed = 1                     # Initial weights, order and salts follow from it.
 
@@ -144,6 +144,11 @@ every = {validation_every}
 
 [record]
 commitment = "steps"         # "microbatches": every microbatch's gradient is hashed too.
+
+[guards]                     # Spikes are told from the recorded losses; what follows is in the ledger.
+loss = {{ action = "note" }}   # note, stop, or rollback: go `back` steps and pass their batches over.
+not_finite = "stop"          # or "rollback"
+back = 50
 
 [placement]
 threads = 0                  # 0: one a core.

@@ -23,9 +23,10 @@ from pellucid.errors import (
     RecipeUnreadable,
 )
 from pellucid.record import digests
+from pellucid.record.guards import Rule, Rules
 from pellucid.store import files
 
-VERSION = 2  # 1 differs in one default: train.arithmetic was native (docs/adr/0013).
+VERSION = 3  # 2 has no guards and no forks (docs/adr/0017); in 1 train.arithmetic was native (docs/adr/0013).
 FILE = "recipe.toml"
 MAX_BYTES = 256 << 10
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
@@ -40,6 +41,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 def placement(default: Any) -> Any:
     """A field that says where or with what, never what: it stays out of the digest."""
     return Field(default=default, json_schema_extra={"placement": True})
+
+
+def since(version: int, default: Any) -> Any:
+    """A field that recipes of earlier versions do not have: absent from their digest."""
+    return Field(default=default, json_schema_extra={"since": version})
 
 
 class Section(BaseModel):
@@ -152,6 +158,35 @@ class Record(Section):
     commitment: Literal["steps", "microbatches"] = "steps"  # microbatches: each one's gradient is hashed.
 
 
+class Spike(Section):
+    """When a step's loss or gradient norm is a spike (record/guards.py), and what is done then."""
+
+    action: Literal["off", "note", "stop", "rollback"] = "note"
+    deviations: Positive = 8.0  # Above the median of the steps before, in robust standard deviations …
+    least: Positive = 0.1  # … and at least as this fraction of the median.
+    width: Count = 1  # So many steps of it, one after the other.
+
+
+class Guards(Section):
+    """What the run does when its own numbers look wrong; every decision is in the ledger."""
+
+    loss: Spike = Spike()
+    grad_norm: Spike = Spike(action="off")
+    window: Annotated[int, Field(ge=8, le=4096)] = 64  # Steps that a step is held against.
+    not_finite: Literal["stop", "rollback"] = "stop"
+    back: Annotated[int, Field(ge=1, le=2**20)] = 50  # Steps that a rollback goes back; their batches are passed over.
+    rollbacks: Annotated[int, Field(ge=0, le=1000)] = 3  # So many at most; then the run stops.
+
+
+class Fork(Section):
+    """Where a fork begins: after a step of its parent. `pellucid fork` writes it."""
+
+    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # The parent's head; empty: no fork.
+    step: Natural = 0
+    state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # The root of the parent's state after that step.
+    without: tuple[str, ...] = ()  # Sources and documents whose sequences are replaced by others.
+
+
 class Anchors(Section):
     """Which full states are stored: placement, for the ledger commits to every step's."""
 
@@ -166,7 +201,7 @@ class Placement(Section):
 
 
 class Recipe(Section):
-    version: Literal[1, 2] = 1
+    version: Literal[1, 2, 3] = 1
     name: Name = placement(...)  # What people call the run: two strangers may call it otherwise.
     seed: Natural = 1
     data: Data
@@ -176,6 +211,8 @@ class Recipe(Section):
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     record: Record = Record()
+    guards: Guards = since(3, Guards())
+    fork: Fork = since(3, Fork())
     placement: Placement = placement(Placement())
 
     @model_validator(mode="after")
@@ -191,6 +228,14 @@ class Recipe(Section):
             raise ValueError('placement.device = "cuda" needs train.arithmetic = "native"')
         if self.train.precision == "bf16" and self.placement.device == "cpu":
             raise ValueError('train.precision = "bf16" needs placement.device = "cuda"')
+        if self.version < 3 and self.model_fields_set & {"guards", "fork"}:
+            raise ValueError("guards and fork belong to version = 3")
+        if bool(self.fork.parent) != bool(self.fork.state):
+            raise ValueError("fork needs both the parent's head and its state")
+        if self.fork.step >= self.train.steps:
+            raise ValueError(f"a fork after step {self.fork.step} needs train.steps to be more than that")
+        if not self.fork.parent and self.fork != Fork():
+            raise ValueError("fork.step and fork.without belong to a fork, which has a parent")
         return self
 
     def source(self, name: str) -> Source:
@@ -198,11 +243,33 @@ class Recipe(Section):
 
     def digest(self) -> bytes:
         """SHA-256 over the canonical form of every field that can change the bits."""
-        return digests.of_value("recipe", _bits(self))
+        return digests.of_value("recipe", _bits(self, self.version))
+
+    @property
+    def first(self) -> int:
+        """The step whose state the run begins with: 0, or a fork's."""
+        return self.fork.step
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.train.batch * self.model.context
 
     def scheduled(self, every: int, step: int) -> bool:
-        """Whether something done every so many steps is due: also at step 0 and at the last."""
-        return step % every == 0 or step == self.train.steps
+        """Whether something done every so many steps is due: also at the first state and after the last step."""
+        return step % every == 0 or step in (self.first, self.train.steps)
+
+    def rules(self) -> Rules | None:
+        """What decides about incidents; None in versions without guards."""
+        if self.version < 3:
+            return None
+        named = (("loss", self.guards.loss), ("grad_norm", self.guards.grad_norm))
+        spikes = tuple(
+            Rule(name, spike.action, spike.deviations, spike.least, spike.width)
+            for name, spike in named
+            if spike.action != "off"
+        )
+        guards = self.guards
+        return Rules(spikes, guards.window, guards.not_finite, guards.back, guards.rollbacks)
 
     def anchored(self, step: int) -> bool:
         policy = self.placement.anchors
@@ -210,22 +277,21 @@ class Recipe(Section):
         return power or self.scheduled(policy.every, step)
 
 
-def _bits(section: Section) -> dict[str, object]:
-    """The fields of a section that are not placement, as plain values."""
+def _bits(section: Section, version: int) -> dict[str, object]:
+    """The fields of a section that its version has and that are not placement, as plain values."""
     out: dict[str, object] = {}
     for name, field in type(section).model_fields.items():
-        extra = field.json_schema_extra
-        if isinstance(extra, dict) and extra.get("placement"):
-            continue
-        out[name] = _plain(getattr(section, name))
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        if not extra.get("placement") and version >= int(str(extra.get("since", 1))):
+            out[name] = _plain(getattr(section, name), version)
     return out
 
 
-def _plain(value: object) -> object:
+def _plain(value: object, version: int) -> object:
     if isinstance(value, Section):
-        return _bits(value)
+        return _bits(value, version)
     if isinstance(value, tuple):
-        return [_plain(inner) for inner in value]
+        return [_plain(inner, version) for inner in value]
     return value
 
 

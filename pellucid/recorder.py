@@ -10,6 +10,8 @@ It wraps any trainer that can show its state as named arrays:
             record.keep(groups)                   # checkpoint and anchor, where they are due
         record.end()
 
+Where the recipe has guards, record.incidents tells after each step what they decided (record/guards.py).
+
 A step that is taken again, after a crash, is compared with the entry that exists; only what is new is
 appended. Files are written by one thread beside the training, in order: metrics, checkpoint, anchor.
 An anchor therefore means that everything up to its step is on disk.
@@ -17,7 +19,6 @@ An anchor therefore means that everything up to its step is on disk.
 
 from __future__ import annotations
 
-import itertools
 import math
 import queue
 import resource
@@ -31,11 +32,14 @@ import numpy as np
 
 from pellucid import huggingface
 from pellucid.data.stage import PIPELINE
-from pellucid.errors import LedgerDiffers
+from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
-from pellucid.record import digests, entries
-from pellucid.record.entries import Segment, StateRoots
+from pellucid.record import chain, digests, entries
+from pellucid.record.entries import Microbatch, Segment, StateRoots
+from pellucid.record.guards import Guards, needed
+from pellucid.record.history import History, with_branch
 from pellucid.store import anchors, files, layout, log, metrics, tensors
+from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Groups, Stepped, Validated
 
 LN2 = 0.6931471805599453
@@ -55,26 +59,40 @@ class Identity:
 class Ledger:
     """The ledger of a run that goes on after a step: compares what exists, then appends."""
 
-    def __init__(self, path: Path, after: int | None) -> None:
-        self._log = log.Log(path)
+    def __init__(self, folder: Path, recipe: Recipe, after: int | None) -> None:
+        self._log = log.Log(folder / layout.LEDGER)
         self.torn = self._log.torn
-        self._existing = self._after(path, after)
+        self._written = LedgerFile(folder) if self._log.count else None
+        self._existing = self._after(after)
         self._next = next(self._existing, None)
+        self.guards = self._guards(recipe, after)
         self.place: tuple[int, str] | None = None  # Index and digest of the last step's entry.
 
-    def _after(self, path: Path, after: int | None) -> Iterator[Any]:
-        """The entries that will be made again: those after a step's and the end, or all of them."""
-        for entry in itertools.islice(log.read(path), self._log.count):
-            if after is None or entry.body["kind"] == "end" or entry.body.get("step", 0) > after:
-                yield entry
+    def _after(self, after: int | None) -> Iterator[dict[str, Any]]:
+        """The entries that will be made again: those after a step's and the end, or all of them; without what a
+        rollback abandoned."""
+        first = -1 if after is None else after
+        for body in self._written.between(first, self._written.steps_done) if self._written else ():
+            if body.get("step", 0) > first or body["kind"] == "end":
+                yield body
+
+    def _guards(self, recipe: Recipe, after: int | None) -> Guards:
+        """The guards, knowing what they knew after a step."""
+        rules = recipe.rules()
+        if self._written is None:
+            return Guards(rules, History.begun(recipe.first))
+        last = recipe.first if after is None else after
+        before = self._written.between(max(recipe.first, last - needed(rules)) + 1, last)
+        return Guards(rules, self._written.history, (body for body in before if body["kind"] == "step"))
 
     def put(self, body: dict[str, Any]) -> None:
+        body = with_branch(body, self.guards.history.at(body.get("step", 0)).branch)
         if self._next is None:
             digest, n = self._log.append(body), self._log.count - 1
         else:
-            entry, self._next = self._next, next(self._existing, None)
-            compare(entry.body, body)
-            digest, n = entry.digest, entry.n
+            recorded, self._next = self._next, next(self._existing, None)
+            compare(recorded, body)
+            digest, n = chain.digest_of_body(recorded), recorded["n"]
         if body["kind"] in ("genesis", "step"):
             self.place = (n, digest)
 
@@ -100,12 +118,13 @@ class Recorder:
 
     def __init__(self, folder: Path, recipe: Recipe, identity: Identity, after: int | None = None) -> None:
         self.folder, self.recipe, self.identity = folder, recipe, identity
-        self._ledger = Ledger(folder / layout.LEDGER, after)
+        self._ledger = Ledger(folder, recipe, after)
         self.torn = self._ledger.torn
+        self.incidents: list[dict[str, Any]] = []  # That the last step, or what came instead of it, was followed by.
         self._metrics = metrics.Metrics(folder)
         self._metrics.forget_after(-1 if after is None else after)
         self._roots: StateRoots | None = None
-        self._step, self._step_tokens = after or 0, recipe.train.batch * recipe.model.context
+        self._step = recipe.first if after is None else after
         self._writer = Writer()
 
     def __enter__(self) -> Recorder:
@@ -117,7 +136,7 @@ class Recorder:
 
     def begin(self, groups: Groups) -> None:
         """The genesis, from the state before the first step."""
-        self._roots = tensors.state_roots(0, groups)
+        self._roots = tensors.state_roots(self.recipe.first, groups)
         self._ledger.put(genesis_of(self.recipe, self.identity, self._roots))
 
     def step(self, stepped: Stepped, groups: Groups) -> float:
@@ -125,9 +144,27 @@ class Recorder:
         self._step = stepped.batch.step
         self._roots = tensors.state_roots(self._step, groups)
         segments = segments_of(stepped.batch, stepped.losses_BT)
-        self._ledger.put(step_entry(stepped, segments, self._roots, self.recipe, self.identity))
+        entry = step_entry(stepped, segments, self._roots, self.recipe, self.identity)
+        self._ledger.put(entry)
         self._add_rows(stepped, segments)
+        self._decide(self._ledger.guards.step(entry))
         return loss_of(segments)
+
+    def not_finite(self, error: NotFinite) -> None:
+        """What the guards decide about a step or a validation that gave no finite number."""
+        quantity, value = str(error.fields["quantity"]), str(error.fields["value"])
+        self._decide([self._ledger.guards.not_finite(self._step, quantity, value)])
+
+    def _decide(self, incidents: list[dict[str, Any]]) -> None:
+        self.incidents = incidents
+        if incidents and incidents[-1]["action"] != "note":
+            # Nothing can make these rows again once the ledger says that the run does not go on from here.
+            self._writer.drain()
+            self._metrics.write_part(self._step, self._metrics.take())
+        for incident in incidents:
+            self._ledger.put(incident)
+        if incidents:
+            self._ledger.sync()
 
     def validation(self, validated: Validated) -> None:
         self._ledger.put(entries.validation(validated.step, validated.sources))
@@ -169,7 +206,7 @@ class Recorder:
 
     def _about(self) -> dict[str, Any]:
         assert self._ledger.place is not None, "keep() comes after begin() or step()"
-        return anchors.about(self._step, self._step * self._step_tokens, *self._ledger.place, self._current())
+        return anchors.about(self._step, self._step * self.recipe.tokens_per_step, *self._ledger.place, self._current())
 
     def _write(
         self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool
@@ -192,6 +229,7 @@ class Recorder:
         self._metrics.add("steps", (*known, *computed, *measured))
         for table, rows in rows_of(batch, segments).items():
             self._metrics.add(table, *rows)
+        self._metrics.add("microbatches", *microbatch_rows(step, stepped.microbatches))
 
 
 def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, ...]]]:
@@ -210,6 +248,17 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
         "sequences": [(step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)],
         "sources": [(step, name, batch.sources_B.count(name) * T, math.fsum(by_source[name])) for name in sources],
     }
+
+
+def microbatch_rows(step: int, microbatches: list[Microbatch]) -> list[tuple[Any, ...]]:
+    """The rows of a step in the table microbatches: what its leaves hold."""
+    numbered = enumerate(microbatches)
+    return [(step, index, one.tokens, one.loss_sum, one.gradient_root.hex()) for index, one in numbered]
+
+
+def microbatches_in(rows: list[tuple[Any, ...]]) -> list[Microbatch]:
+    """The inverse of microbatch_rows. Raises ValueError where a gradient_root is not hex."""
+    return [Microbatch(tokens, loss_sum, bytes.fromhex(root)) for _, _, tokens, loss_sum, root in rows]
 
 
 def validation_rows(validated: Validated) -> list[tuple[Any, ...]]:
@@ -231,6 +280,9 @@ def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[
         tokenizer=identity.tokenizer,
         initial=initial,
         stack=identity.stack,
+        parent=(recipe.first, recipe.first * recipe.tokens_per_step, recipe.fork.parent)
+        if recipe.fork.parent
+        else None,
     )
 
 

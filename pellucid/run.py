@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pellucid import huggingface
 from pellucid.data import documents, shards, sources, tokenizer
-from pellucid.errors import NotTrained, PellucidError, RecipeChanged, RunMissing, StageUnknown, Stopped
+from pellucid.errors import (
+    Guarded,
+    NotFinite,
+    NotTrained,
+    PellucidError,
+    RecipeChanged,
+    ReleaseSealed,
+    RunMissing,
+    StageUnknown,
+    Stopped,
+)
 from pellucid.journal import Journal
 from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
@@ -33,6 +43,7 @@ class Watcher(Protocol):
     def begin(self, first: int, last: int) -> None: ...
     def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None: ...
     def validation(self, step: int, sources: list[dict[str, Any]]) -> None: ...
+    def incident(self, incident: dict[str, Any]) -> None: ...
     def note(self, text: str) -> None: ...
 
 
@@ -79,6 +90,30 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
         files.write_bytes(path, content)
 
 
+def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None]) -> tuple[list[int], list[int]]:
+    """Give a run the anchors of another placement, "every=500,powers_of_two=false"; returns those made and removed.
+
+    What is missing is made before anything is removed; the same call goes on after a kill. Raises ReleaseSealed,
+    NotTrained, and the errors of a recipe and of a replay.
+    """
+    if (folder / layout.MANIFEST).exists():
+        raise ReleaseSealed(path=folder)
+    change_recipe(folder, [f"placement.anchors.{one.strip()}" for one in placement.split(",")])
+    from pellucid.replay import anchoring
+    from pellucid.replay import inputs as replay_inputs
+
+    with files.locked(folder), Journal(folder) as journal:
+        inputs = replay_inputs.load(folder, load_recipe(folder))
+        files.remove_partial(folder)
+        made, removed = anchoring.missing(inputs), anchoring.surplus(inputs)
+        if made or removed:
+            journal.start()
+            anchoring.make(inputs, made, watch)
+            anchoring.remove(folder, removed)
+            journal.note("anchors", placement=placement, made=len(made), removed=len(removed))
+    return made, removed
+
+
 def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None) -> None:
     stages: dict[str, Callable[[], bool]] = {
         "documents": lambda: documents.prepare(recipe, folder, watcher.progress),
@@ -95,45 +130,76 @@ def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, on
 
 
 def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> bool:
-    """The stage "train", from where it stands. Always True: a finished run does not come here."""
+    """The stage "train", from where it stands; after a rollback once more. Always True: a finished run does not come
+    here."""
+    while incident := _train_on(folder, recipe, journal, watcher):
+        journal.note("rollback", step=incident["step"], to=incident["to"], rule=incident["rule"])
+    _finish(folder, recipe)
+    journal.note("finish", step=recipe.train.steps)
+    return True
+
+
+def _train_on(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> dict[str, Any] | None:
+    """Train to the end, or to the incident, returned, that goes back from there. Raises Stopped, Guarded, NotFinite."""
     from pellucid.recorder import Recorder
     from pellucid.replay import inputs as replay_inputs
     from pellucid.replay.materialise import nearest
+    from pellucid.store.aside import set_aside
     from pellucid.train import loop
 
     inputs = replay_inputs.load(folder, recipe)
+    for incident in inputs.ledger.rollbacks if inputs.ledger else ():
+        set_aside(folder, incident)
     # Of a step that the ledger has: a power cut may take its tail.
     after = nearest(inputs, inputs.ledger.steps_done) if inputs.ledger else None
     with Recorder(folder, recipe, inputs.identity, after) as record, _stop_signals() as stop:
         if record.torn:
             journal.note("repair", removed=f"{record.torn} bytes of an unfinished ledger entry")
-        state = _begin(inputs, after, record, journal, watcher)
-        for stepped in loop.steps(state, recipe, inputs.shards, recipe.train.steps):
-            loss = record.step(stepped, state.groups())
-            watcher.step(state.step, loss, stepped.losses_BT.size / stepped.seconds, stepped.lr)
-            if recipe.scheduled(recipe.validation.every, state.step):
-                _validate(state, inputs, record, watcher)
-            record.keep(state.groups(), force=bool(stop))
-            if stop and state.step < recipe.train.steps:
-                record.flush()
-                raise Stopped(signal=stop[0], step=state.step, path=folder)
+        try:
+            state = _begin(inputs, after, record, journal, watcher)
+            for stepped in loop.steps(state, recipe, inputs.batch, recipe.train.steps):
+                loss = record.step(stepped, state.groups())
+                watcher.step(state.step, loss, stepped.losses_BT.size / stepped.seconds, stepped.lr)
+                if ended := _incident(record, folder, watcher):
+                    return ended
+                if recipe.scheduled(recipe.validation.every, state.step):
+                    _validate(state, inputs, record, watcher)
+                record.keep(state.groups(), force=bool(stop))
+                if stop and state.step < recipe.train.steps:
+                    record.flush()
+                    raise Stopped(signal=stop[0], step=state.step, path=folder)
+        except NotFinite as error:
+            if recipe.rules() is None:
+                raise
+            record.not_finite(error)
+            return _incident(record, folder, watcher)
         record.end()
-    _finish(folder, recipe, inputs.identity.config)
-    journal.note("finish", step=recipe.train.steps)
-    return True
+    return None
+
+
+def _incident(record: Recorder, folder: Path, watcher: Watcher) -> dict[str, Any] | None:
+    """What the guards decided after a step, told; returned where the run goes back. Raises Guarded where it stops."""
+    from pellucid.look.status import in_words
+
+    for incident in record.incidents:
+        watcher.incident(incident)
+        if incident["action"] == "stop":
+            raise Guarded(step=incident["step"], what=in_words(incident), rule=incident["rule"], path=folder)
+        if incident["action"] == "rollback":
+            return incident
+    return None
 
 
 def _begin(inputs: Inputs, after: int | None, record: Recorder, journal: Journal, watcher: Watcher) -> State:
-    """The state to train on from: the last anchor's, or the initial one with all that is recorded of it."""
-    from pellucid.replay.materialise import anchored_state
-    from pellucid.train.state import initial
+    """The state to train on from: the last anchor's, or the first one with all that is recorded of it."""
+    from pellucid.replay.materialise import anchored_state, first_state
 
-    watcher.begin(after or 0, inputs.recipe.train.steps)
+    watcher.begin(inputs.recipe.first if after is None else after, inputs.recipe.train.steps)
     if after is not None:
         journal.note("resume", step=after)
         watcher.note(f"Continuing from step {after}.")
         return anchored_state(inputs, after)
-    state = initial(inputs.recipe, inputs.vocabulary)
+    state = first_state(inputs)
     record.begin(state.groups())
     _validate(state, inputs, record, watcher)
     record.keep(state.groups())
@@ -148,9 +214,10 @@ def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) 
     watcher.validation(validated.step, validated.sources)
 
 
-def _finish(folder: Path, recipe: Recipe, config: dict[str, Any]) -> None:
+def _finish(folder: Path, recipe: Recipe) -> None:
     """The run folder itself becomes the final checkpoint; anchors kept for a stop only are removed."""
     final = layout.checkpoint(folder, recipe.train.steps)
+    config = files.read_json(final / "config.json")
     for step in layout.steps_in(folder / layout.ANCHORS):
         if not recipe.anchored(step):
             files.remove_folder(layout.anchor(folder, step))

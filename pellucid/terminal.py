@@ -83,12 +83,25 @@ class Terminal:
         numbers = f"{result['loss']:.4f} nats per token, {result['bits_per_byte']:.4f} bits per byte"
         self.console.print(f"validation at step {step}: {numbers}")
 
+    def incident(self, incident: dict[str, Any]) -> None:
+        from pellucid.look.status import in_words
+
+        done = {"rollback": f"going back to step {incident.get('to')}", "stop": "stopping", "note": "noted"}
+        self.note(f"step {incident['step']}: {in_words(incident)}: {done[incident['action']]}")
+
     def watch(self, what: str) -> Any:
-        """A callback (done, total) for replays."""
+        """A callback (done, total) for replays: bars where somebody watches, else a line every few seconds."""
+        begun = time.monotonic()
+        self._logged = begun
 
         def told(done: int, total: int) -> None:
+            said, now = f"{done:,} of {total:,} steps replayed", time.monotonic()
             if self.console.is_terminal:
-                self._update(what, done, total, f"{done} of {total} steps replayed")
+                self._update(what, done, total, said)
+            elif now - self._logged > _LOG_SECONDS:
+                self._logged = now
+                left = (now - begun) / max(1, done) * (total - done)
+                self.console.print(f"{what}: {said}  {total - done:,} steps, {left:,.0f} s left", markup=False)
 
         return told
 
@@ -137,6 +150,8 @@ def print_status(about: dict[str, Any]) -> None:
         console.print(f"weights   {about['weights']}")
         console.print(f"tokens    {int(about['tokens']):,}" + (f"   loss {about['loss']:.4f}" if about["loss"] else ""))
         console.print(f"anchors   {_steps(about['anchors'])}")
+    for one in about["incidents"]:
+        console.print(f"incident  step {one['step']:,}: {escape(str(one['why']))}: {escape(str(one['action']))}")
     if about["validation"]:
         table = Table("step", "nats per token", "bits per byte", box=None, header_style="dim")
         for one in about["validation"]:

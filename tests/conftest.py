@@ -93,6 +93,13 @@ def pellucid(
     return done
 
 
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where this test's replayed states are kept: what one leaves must not spare another its replay."""
+    monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "states"
+
+
 @pytest.fixture(scope="session")
 def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_corpus(tmp_path_factory.mktemp("corpus") / "stones")

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conftest import SETTINGS, pellucid
 
-VERBS = ["new", "demo", "run", "status", "show", "sample", "export", "verify", "audit", "publish"]
+VERBS = ["new", "demo", "run", "fork", "status", "show", "sample", "export", "verify", "audit", "publish"]
 
 
 def as_json(*words: object) -> dict:
@@ -33,6 +33,15 @@ def test_verify_and_audit_have_what_scripts_count_on(finished: Path) -> None:
     found = as_json("audit", finished, "--step", "step3", "--step", "9")
     assert found["ok"] is True and [one["step"] for one in found["steps"]] == [3, 9]
     assert all(one["expected"] == one["actual"] and one["seconds"] >= 0 for one in found["steps"])
+
+
+def test_audit_by_seed_has_what_scripts_count_on(finished: Path) -> None:
+    found = as_json("audit", finished, "--steps", 3, "--seed", 7)
+    assert found["ok"] and found["seed"] == 7 and len(found["steps"]) == 3
+    assert found["replayed"] == sum(one["replayed"] for one in found["steps"]) == found["odds"]["compared"]
+    assert found["odds"]["sampled"] == 3 and 0 < found["odds"]["caught_wherever_they_lie"] < 1
+    assert as_json("audit", finished, "--steps", 3, "--seed", 7)["steps"][0]["step"] == found["steps"][0]["step"]
+    assert "would be caught with" in pellucid("audit", finished, "--all").stdout
 
 
 def test_audit_without_a_step_takes_one_at_random(finished: Path) -> None:
@@ -149,6 +158,11 @@ def test_every_verb_explains_itself(verb: str) -> None:
         (("show", "RUN", "document", "x"), 2, "DocumentUnknown"),
         (("show", "RUN", "verse", "3"), 2, "CommandInvalid"),
         (("audit", "RUN", "--step", "99"), 2, "StepUnknown"),
+        (("audit", "RUN", "--step", "3", "--all"), 2, "CommandInvalid"),
+        (("audit", "RUN", "--budget", "soon"), 2, "CommandInvalid"),
+        (("audit", "RUN", "--budget", "0.001s"), 2, "BudgetTooSmall"),
+        (("audit", "RUN", "--step", "3", "--microbatch", "0"), 2, "MicrobatchUncommitted"),
+        (("run", "RUN", "--anchors", "every=3"), 2, "ReleaseSealed"),
         (("export", "RUN", "--to", "RUN"), 2, "FolderTaken"),
         (("export", "RUN", "--as", "pickle", "--to", "x"), 2, "CommandInvalid"),
         (("new", "x", "--data", "RUN", "--preset", "2M"), 2, "CommandInvalid"),

@@ -49,7 +49,7 @@ def test_the_readme_shows_every_verb() -> None:
 
 def test_a_command_that_does_not_exist_is_noticed() -> None:
     with pytest.raises(KeyError):
-        check(["fork", "x"])
+        check(["unheard", "x"])
     with pytest.raises(Exception, match="No such option"):
         check(["verify", "--fast"])
 

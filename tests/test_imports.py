@@ -29,6 +29,7 @@ ROOMS = [
     "release",
     "journal",
     "new",
+    "fork",
     "run",
     "demo",
     "terminal",

@@ -136,8 +136,8 @@ def test_unreadable_newer_and_missing() -> None:
         parsed(b"name = \n")
     with pytest.raises(RecipeUnreadable):
         parsed(b"\xff\xfe")
-    with pytest.raises(RecipeTooNew, match="declares version 3"):
-        parsed(BASE.replace(b"version = 1", b"version = 3\nnew_key = 1"))
+    with pytest.raises(RecipeTooNew, match="declares version 4"):
+        parsed(BASE.replace(b"version = 1", b"version = 4\nnew_key = 1"))
     with pytest.raises(RecipeMissing):
         recipe.load(Path("/nonexistent"))
 

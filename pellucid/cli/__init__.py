@@ -1,13 +1,13 @@
 """The command line: verbs only, by what they are for, in the order in which the help lists them."""
 
-from pellucid.cli import check, look, share, start, train
+from pellucid.cli import audit, check, look, share, start, train
 from pellucid.cli.common import app, main
 
 VERBS = (
     *(start.demo, start.new),
-    *(train.run, train.status),
+    *(train.run, train.fork, train.status),
     *(look.show, look.sample),
-    *(check.verify, check.audit),
+    *(check.verify, audit.audit),
     *(share.export, share.publish),
 )
 for verb in VERBS:

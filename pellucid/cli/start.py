@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.check import audit_steps, verify
+from pellucid.cli.audit import audit_random_step
+from pellucid.cli.check import verify
 from pellucid.cli.common import Json, Set, print_json
 from pellucid.cli.share import publish
 from pellucid.cli.train import run_stages
@@ -56,7 +57,7 @@ def demo(
     run_stages(folder)
     publish(folder, to=None, as_json=False)
     verify(folder, as_json=False)
-    audit_steps(folder, [])
+    audit_random_step(folder)
     _print_comparison(folder)
     print(f"\n{demo.reproduced(folder)}")
     me = _myself()

@@ -1,4 +1,4 @@
-"""Train: run and status."""
+"""Train: run, fork and status."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Set, on_terminal, print_json
+from pellucid.cli.common import HERE, Json, Run, Set, Step, inputs_of, on_terminal, print_json, step_or_last
 
 
 def run(
@@ -16,16 +16,26 @@ def run(
         str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards or train.")
     ] = None,
     settings: Set = [],  # noqa: B006
+    anchors: Annotated[
+        str, typer.Option(metavar="PLACEMENT", help="Other anchors, of the steps done too: every=500.", show_default="")
+    ] = "",
     as_json: Json = False,
 ) -> None:
     """Do every stage that is not done yet: data, tokenizer, shards, training.
 
     Stop it with Ctrl-C or SIGTERM, or kill it: the same command continues, and ends with the same bits.
+
+    pellucid run mymodel --anchors every=500,powers_of_two=false
+
+    changes which full states are kept. Missing ones are computed again and checked, others removed; the ledger stays
+    as it is. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it again.
     """
     from pellucid.look.status import status
     from pellucid.terminal import print_status
 
     _apply(folder, settings)
+    if anchors:
+        _place(folder, anchors)
     run_stages(folder, only)
     about = status(folder)
     print_json(about) if as_json else print_status(about)
@@ -39,11 +49,47 @@ def _apply(folder: Path, settings: list[str]) -> None:
         change_recipe(folder, settings)
 
 
+def _place(folder: Path, anchors: str) -> None:
+    from pellucid.run import place_anchors
+
+    with on_terminal() as terminal:
+        made, removed = place_anchors(folder, anchors, terminal.watch("anchors"))
+        terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
+
+
 def run_stages(folder: Path, only: str | None = None) -> None:
     from pellucid.run import run
 
     with on_terminal() as terminal:
         run(folder, terminal, only)
+
+
+def fork(
+    folder: Run = HERE,
+    step: Step = "",
+    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to make it: a new or empty folder.")] = ...,  # type: ignore[assignment]
+    settings: Set = [],  # noqa: B006
+    without: Annotated[
+        list[str],
+        typer.Option(metavar="SOURCE|DOCUMENT", help="Other sequences take the places of its own; may be repeated."),
+    ] = [],  # noqa: B006
+    as_json: Json = False,
+) -> None:
+    """Begin a new run after any step of another, with something changed: what would have become of it?
+
+    pellucid fork mymodel --step 300 --without sympy/sympy/core/add.py --to without-add
+    pellucid fork mymodel --step 300 --set train.lr=1e-3 --to slower
+    """
+    from pellucid.fork import fork
+
+    inputs = inputs_of(folder)
+    number = step_or_last(inputs, step)
+    with on_terminal(quiet=as_json) as terminal:
+        fork(inputs, number, to, settings, without, terminal.watch("replay"))
+    if as_json:
+        print_json({"parent": inputs.recorded().head, "step": number, "to": str(to)})
+    else:
+        print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
 
 
 def status(folder: Run = HERE, as_json: Json = False) -> None:

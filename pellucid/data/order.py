@@ -5,21 +5,26 @@ slots. Slots are numbered source by source, copy by copy. Row r of step k (from 
 p = (k - 1) * batch + r, lies in epoch p // S, and holds the slot permutation(epoch, p % S).
 
 The permutation is a Feistel network over an even number of bits, as few as hold S values (at least
-two), walked until the value lies below S. Round r replaces (L, R) by (R, L xor F(r, R)); F is the
-first word of Philox under key_of(seed, "order") at the counter (R, r, epoch mod 2^32, epoch >> 32),
-cut to half of the bits. Integers alone, so the same everywhere.
+two), walked until the value lies below S. In a fork that goes without some sequences the walk goes on until it is
+none of their slots, so that others of the same epoch take their places, and no other place changes. Where it comes
+back to the place it began at, all on its way being left out, the next slot after that place is taken that is not.
+
+Round r replaces (L, R) by (R, L xor F(r, R)); F is the first word of Philox under key_of(seed, "order") at the
+counter (R, r, epoch mod 2^32, epoch >> 32), cut to half of the bits. Integers alone, so the same everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import numpy as np
 
 from pellucid.data import stage
+from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
-from pellucid.errors import FormatInvalid, StepUnknown
+from pellucid.errors import CorpusTooSmall, FormatInvalid, StepUnknown
 from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
 
@@ -32,8 +37,16 @@ _Round = Callable[[int, np.ndarray], np.ndarray]
 class Order:
     """See the module. Everything costs O(what is asked for)."""
 
-    def __init__(self, seed: int, counts: Sequence[int], weights: Sequence[int], batch: int) -> None:
-        """counts: train sequences of each source; weights: how often each stands in one epoch."""
+    def __init__(
+        self,
+        seed: int,
+        counts: Sequence[int],
+        weights: Sequence[int],
+        batch: int,
+        without: np.ndarray | Sequence[int] = (),
+    ) -> None:
+        """counts: train sequences of each source; weights: how often each stands in one epoch; without: sequences
+        whose places others take."""
         self.batch_size = batch
         self.slots = sum(w * n for w, n in zip(weights, counts, strict=True))
         if self.slots < 1 or self.slots > 1 << 62:
@@ -46,21 +59,24 @@ class Order:
         self._half = max(1, ((self.slots - 1).bit_length() + 1) // 2)
         self._rounds = lru_cache(maxsize=4)(self._make_rounds)
         self._key = key_of(seed, "order")
+        self._without = np.unique(np.array(without, dtype=np.int64))
+        self._left = np.unique(np.concatenate([np.zeros(0, np.int64), *map(self._slots_of, self._without.tolist())]))
+        if self._left.size == self.slots:
+            raise CorpusTooSmall(found=0, what="sequences", needed=1, mend="a fork cannot go without all of them.")
 
     @classmethod
-    def of(cls, recipe: Recipe, shards: Shards) -> Order:
-        """The order of a run. Raises FormatInvalid where its shards are of other sources, or too few for a batch."""
+    def of(cls, folder: Path, recipe: Recipe, shards: Shards) -> Order:
+        """The order of a run. Raises DocumentUnknown where a fork goes without what the data does not have, and
+        FormatInvalid where the shards are not the recipe's."""
         names, weights = zip(*((source.name, source.weight) for source in recipe.data.sources), strict=True)
         counts = [stream.sequences for stream in shards.train]
         if [stream.source for stream in shards.train] != list(names):
-            raise FormatInvalid(
-                path=stage.SHARDS, detail=f"its train streams are not of the sources {', '.join(names)}"
-            )
+            raise FormatInvalid(path=stage.SHARDS, detail=f"its train streams are not of {', '.join(names)}")
         found = sum(count for count, weight in zip(counts, weights, strict=True) if weight)
         if found < recipe.train.batch:
             raise FormatInvalid(path=stage.SHARDS, detail=f"has {found} train sequences, fewer than a batch")
         try:
-            return cls(recipe.seed, counts, weights, recipe.train.batch)
+            return cls(recipe.seed, counts, weights, recipe.train.batch, sequences_of(folder, recipe, shards))
         except ValueError as error:
             raise FormatInvalid(path=stage.SHARDS, detail=str(error)) from error
 
@@ -82,18 +98,18 @@ class Order:
 
     def steps_of(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
         """Every (step, row, epoch) up to last_step at which a sequence is seen, in order."""
-        source = int(np.searchsorted(self._first_sequence, sequence, side="right")) - 1
+        source = self._source_of(sequence)
         within = sequence - int(self._first_sequence[source])
         if sequence < 0 or within >= self._counts[source]:
             raise StepUnknown(what=f"Sequence {sequence}", detail="it is no train sequence")
-        count, weight = int(self._counts[source]), self._weights[source]
-        end = last_step * self.batch_size
-        if weight > end:  # More copies than places: rather all that was seen than all copies.
+        if np.isin(sequence, self._without):
+            return []
+        end, found = last_step * self.batch_size, []
+        if self._weights[source] > end:  # More copies than places: rather all that was seen than all copies.
             return self._seen(sequence, last_step)
-        found = []
-        slots = int(self._first_slot[source]) + within + count * np.arange(weight, dtype=np.int64)
-        for epoch in range(-(-end // self.slots) if weight else 0):
-            for position in np.sort(self._unpermuted(epoch, slots)) + epoch * self.slots:
+        slots = self._slots_of(sequence)
+        for epoch in range(-(-end // self.slots) if slots.size else 0):
+            for position in np.sort(self._places_of(epoch, slots)) + epoch * self.slots:
                 if position < end:
                     found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
         return found
@@ -112,16 +128,56 @@ class Order:
         positions = np.arange((first - 1) * self.batch_size, last * self.batch_size, dtype=np.int64)
         return np.divmod(positions, np.int64(self.slots))
 
+    def _source_of(self, sequence: int) -> int:
+        # Sources without sequences share their first one with the next; the last of equals is right.
+        return int(np.searchsorted(self._first_sequence, sequence, side="right")) - 1
+
+    def _slots_of(self, sequence: int) -> np.ndarray:
+        """The slots of a sequence: one a copy."""
+        source = self._source_of(sequence)
+        first = int(self._first_slot[source]) + sequence - int(self._first_sequence[source])
+        return first + int(self._counts[source]) * np.arange(self._weights[source], dtype=np.int64)
+
     def _sequences(self, slots: np.ndarray) -> np.ndarray:
         # Sources without slots share their first slot with the next one; the last of equals is right.
         source = np.searchsorted(self._first_slot, slots, side="right") - 1
         return self._first_sequence[source] + (slots - self._first_slot[source]) % self._counts[source]
 
-    def _permuted(self, epoch: int, values: np.ndarray) -> np.ndarray:
-        return self._walk(values, self._forward, self._rounds(epoch))
+    def _permuted(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """The slots at some places of an epoch."""
+        slots = self._walk(places, self._forward, self._rounds(epoch))
+        walking = np.flatnonzero(self._left_out(slots))
+        while walking.size:
+            back = walking[slots[walking] == places[walking]]
+            slots[back] = self._next_kept(places[back])
+            walking = walking[self._left_out(slots[walking])]
+            slots[walking] = self._walk(slots[walking], self._forward, self._rounds(epoch))
+            walking = walking[self._left_out(slots[walking])]
+        return slots
 
-    def _unpermuted(self, epoch: int, values: np.ndarray) -> np.ndarray:
-        return self._walk(values, self._backward, self._rounds(epoch))
+    def _places_of(self, epoch: int, slots: np.ndarray) -> np.ndarray:
+        """Every place of an epoch at which some slots stand that are not left out, as _permuted gives them."""
+        found = [places := self._walk(slots, self._backward, self._rounds(epoch))]
+        if not self._left.size:
+            return places
+        while (places := places[self._left_out(places)]).size:
+            found.append(places := self._walk(places, self._backward, self._rounds(epoch)))
+        # Places that came back to themselves took the next slot that is kept.
+        runs = self._left[np.isin(self._next_kept(self._left), slots)]
+        places = runs[self._permuted(epoch, runs) == self._next_kept(runs)]
+        return np.unique(np.concatenate([*found, places]))
+
+    def _left_out(self, slots: np.ndarray) -> np.ndarray:
+        if not self._left.size:
+            return np.zeros(slots.shape, bool)
+        return self._left[np.minimum(np.searchsorted(self._left, slots), self._left.size - 1)] == slots
+
+    def _next_kept(self, slots: np.ndarray) -> np.ndarray:
+        """The first slot after each left out one that is not."""
+        ends = self._left[np.append(np.diff(self._left) != 1, True)]  # Of the runs of left out slots.
+        after = ends[np.searchsorted(ends, slots)] + 1
+        wrapped = np.where(after == self.slots, 0, after)  # After the last slot comes the first.
+        return np.where(self._left_out(wrapped), ends[0] + 1, wrapped)
 
     def _walk(self, values: np.ndarray, pass_once, function: _Round) -> np.ndarray:
         out = pass_once(values.astype(np.uint64), function)
@@ -162,3 +218,22 @@ class Order:
         counters[:, 0], counters[:, 1] = rights, numbers
         counters[:, 2:] = epoch & _LOW, epoch >> 32
         return philox(self._key, counters)[:, 0].astype(np.uint64) & self._mask
+
+
+def sequences_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
+    """The train sequences that hold something of what a fork goes without, int64."""
+    found = []
+    for name in recipe.fork.without:
+        streams = [stream for stream in shards.train if stream.source == name]
+        if streams:
+            found += [np.arange(one.first_sequence, one.first_sequence + one.sequences) for one in streams]
+            continue
+        documents = Documents.open(folder)
+        about = documents.get(documents.find(name))
+        stream = next((one for one in shards.train if one.source == about["source"]), None)
+        if stream is not None and about["split"] == "train":
+            first, length = stream.token_of(about["index"]), stream.length_of(about["index"])
+            last = min((first + length - 1) // shards.context, stream.sequences - 1)
+            begin = max(first - 1, 0) // shards.context
+            found.append(stream.first_sequence + np.arange(begin, last + 1))
+    return np.concatenate([np.zeros(0, np.int64), *found])

@@ -83,7 +83,7 @@ class Shard:
         low, high = begins.searchsorted(np.array([start, min(stop, self.tokens) - 1], dtype=ROW), side="right")
         rows = self.table[max(low - 1, 0) : high, :2].astype(np.int64)
         sound = len(rows) and 0 <= rows[0, 1] <= start and rows[-1, 1] < self.tokens
-        if not sound or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any():
+        if not sound or rows[:, 0].min() < 0 or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any():
             raise FormatInvalid(path=self.table_path, detail="does not ascend from the first token to the last")
         return rows
 
@@ -138,7 +138,7 @@ class Stream:
         """
         parts = []
         for shard, offset in self._shards_between(start, stop):
-            parts.append(shard.between(max(start - offset, 0), stop - offset) + (0, offset))
+            parts.append(shard.between(max(start - offset, 0), stop - offset) + np.array((0, offset)))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return rows[:, 0], rows[:, 1]
 

@@ -243,7 +243,7 @@ class Tokenizer:
             made = tokenizers.Tokenizer.from_str(json.dumps(_as_data(parsed)))
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - plain Exception, and what Rust panics with is not even that.
+        except BaseException as error:
             raise TokenizerInvalid(path=path, detail=str(error)[:200]) from error
         made.no_truncation()
         made.no_padding()
@@ -283,7 +283,7 @@ class Tokenizer:
             return self._made.decode([int(i) for i in ids], skip_special_tokens=False)
         except KeyboardInterrupt:
             raise
-        except BaseException as error:  # noqa: BLE001 - as above.
+        except BaseException as error:
             raise TokenizerInvalid(path=self._path, detail=f"it cannot decode: {str(error)[:200]}") from error
 
     def offsets(self, text: str) -> list[tuple[int, int]]:

@@ -13,6 +13,7 @@ from pellucid.errors import NotTrained, StageNotReady, StepUnknown
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
+from pellucid.record.history import History
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
@@ -29,23 +30,23 @@ class Shown:
         self.recipe: Recipe = load_recipe(folder)
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
         self.tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
-        self.order = Order.of(self.recipe, self.shards)
-        self._done = _steps_done(folder)
+        self.order = Order.of(folder, self.recipe, self.shards)
 
     def step(self, number: int) -> dict[str, Any]:
         """A step's entry in numbers, and every sequence of its batch. Raises StepUnknown."""
-        entry = LedgerFile(self.folder).step(number)
+        ledger = LedgerFile(self.folder)
+        entry = ledger.step(number)
         about = {key: value for key, value in entry.items() if key not in ("prev", "n", "kind", *_FLOATS)}
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
-        if number == 0:
+        if number == ledger.first:
             return about | {"sequences": []}
-        batch = self.order.batch(number).tolist()
-        losses = {row["row"]: row for row in metrics.of_step(self.folder, "sequences", number, len(batch))}
-        segments = metrics.of_step(self.folder, "segments", number, len(batch) * self.shards.context)
-        epochs = self.order.epochs(number).tolist()
-        rows = []
-        for row, sequence in enumerate(batch):
+        batch, rows = ledger.history.batch(number), []
+        sequences = self.order.batch(batch).tolist()
+        epochs = self.order.epochs(batch).tolist()
+        losses = {one["row"]: one for one in metrics.of_step(self.folder, "sequences", number, len(sequences))}
+        segments = metrics.of_step(self.folder, "segments", number, len(sequences) * self.shards.context)
+        for row, sequence in enumerate(sequences):
             mine = [one for one in segments if one["row"] == row]
             found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
@@ -102,29 +103,29 @@ class Shown:
         return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
 
     def _steps(self, sequence: int) -> list[dict[str, int]]:
-        found = self.order.steps_of(sequence, self._done)
-        return [{"step": step, "row": row, "epoch": epoch} for step, row, epoch in found]
+        history, last = self._history()
+        found = self.order.steps_of(sequence, history.batch(last))
+        seen = [{"step": history.step(batch, last), "row": row, "epoch": epoch} for batch, row, epoch in found]
+        return [one for one in seen if one["step"] is not None]
+
+    def _history(self) -> tuple[History, int]:
+        """The history so far, and the step it has come to."""
+        try:
+            ledger = LedgerFile(self.folder)
+        except NotTrained:
+            return History.begun(self.recipe.first), self.recipe.first
+        return ledger.history, ledger.steps_done
 
     def _stream(self, source: str, split: str) -> Stream | None:
         streams = self.shards.train if split == "train" else self.shards.validation
         return next((stream for stream in streams if stream.source == source), None)
 
 
-def _steps_done(folder: Path) -> int:
-    try:
-        return LedgerFile(folder).steps_done
-    except NotTrained:
-        return 0
-
-
 def _loss_of(piece: dict[str, Any], segments: list[dict[str, Any]]) -> float | None:
     """The mean loss of the piece's targets; None where its one token is only an input."""
     for one in segments:
         # Segments count targets, which lie one position behind the sequence's tokens.
-        if (
-            one["tokens"] > 0
-            and one["document"] == piece["index"]
-            and piece["start"] <= one["start"] + 1 < piece["stop"]
-        ):
+        here = one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]
+        if here and one["tokens"] > 0:
             return one["loss_sum"] / one["tokens"]
     return None

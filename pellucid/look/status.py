@@ -40,6 +40,7 @@ def status(folder: Path) -> dict[str, Any]:
         "weights": None,
         "loss": None,
         "validation": [],
+        "incidents": [],
         "anchors": layout.steps_in(folder / layout.ANCHORS),
         "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
     }
@@ -58,6 +59,10 @@ def status(folder: Path) -> dict[str, Any]:
         "weights": entry["weights"],
         "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
         "validation": [validation(body) for body in ledger.of_kind("validation")],
+        "incidents": [
+            {"step": body["step"], "rule": body["rule"], "action": body["action"], "why": in_words(body)}
+            for body in ledger.every("incident")
+        ],
     }
 
 
@@ -72,6 +77,15 @@ def validation(body: dict[str, Any]) -> dict[str, Any]:
         "bits_per_byte": nats / LN2 / size,
         "sources": [{key: value for key, value in one.items() if key != "loss_sum"} for one in sources],
     }
+
+
+def in_words(incident: dict[str, Any]) -> str:
+    """Why the guards spoke up."""
+    if incident["rule"] == "not_finite":
+        return f"{incident['quantity']} came out as {incident['value']}"
+    value, limit = (digests.bits_float(incident[name]) for name in ("value", "limit"))
+    lasting = f" for {incident['width']} steps" if incident["width"] > 1 else ""
+    return f"{incident['rule']} {value:.4g} is over {limit:.4g}{lasting}"
 
 
 def _source(one: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import struct
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 
 import numpy as np
 from blake3 import blake3
@@ -89,9 +90,13 @@ def microbatch_leaf(index: int, tokens: int, loss_sum: float, gradient_root: byt
 
 def tensor_leaf(name: str, dtype: str, shape: tuple[int, ...], content: bytes) -> bytes:
     """The leaf of one tensor, given the BLAKE3 digest of its little-endian content."""
-    label = name.encode() + b"\0" + dtype.encode() + b"\0"
+    return merkle.leaf(_tensor_head(name, dtype, shape) + content)
+
+
+@lru_cache(maxsize=4096)  # The same tensors are hashed at every step.
+def _tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
     dims = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-    return merkle.leaf(b"pellucid tensor 1\0" + label + dims + content)
+    return b"pellucid tensor 1\0" + name.encode() + b"\0" + dtype.encode() + b"\0" + dims
 
 
 def tensors_root(leaves: Mapping[str, bytes]) -> bytes:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -36,23 +37,24 @@ class Microbatch:
     gradient_root: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class StateRoots:
     """The digests of a full training state."""
 
     step: int
     tensors: Mapping[str, Mapping[str, bytes]]  # Group -> tensor name -> leaf.
 
-    def group(self, name: str) -> bytes:
-        return digests.tensors_root(self.tensors[name])
+    @cached_property
+    def groups(self) -> dict[str, bytes]:
+        return {name: digests.tensors_root(leaves) for name, leaves in self.tensors.items()}
 
     @property
     def weights(self) -> bytes:
-        return self.group("weights")
+        return self.groups["weights"]
 
-    @property
+    @cached_property
     def state(self) -> bytes:
-        return digests.state_root(self.step, {name: self.group(name) for name in self.tensors})
+        return digests.state_root(self.step, self.groups)
 
 
 def genesis(
@@ -65,8 +67,13 @@ def genesis(
     tokenizer: str,
     initial: StateRoots,
     stack: Mapping[str, str] | None,
+    parent: tuple[int, int, str] | None = None,
 ) -> dict[str, Any]:
-    """The first entry: everything the run follows from. stack is None on portable arithmetic."""
+    """The first entry: everything the run follows from.
+
+    stack is None on portable arithmetic. parent is a fork's: the step it begins after, the
+    tokens that so many of its own steps hold, and its parent's head.
+    """
     body: dict[str, Any] = {
         "kind": "genesis",
         "format": FORMAT,
@@ -81,6 +88,8 @@ def genesis(
     }
     if stack is not None:
         body["stack"] = dict(stack)
+    if parent is not None:
+        body |= {"step": parent[0], "tokens": str(parent[1]), "parent": parent[2]}
     return body
 
 
@@ -160,6 +169,11 @@ def checkpoint_root(weights: str, tokenizer: str, architecture: Mapping[str, Any
     return merkle.root(merkle.leaf(b"pellucid checkpoint 1\0" + part) for part in parts)
 
 
+def incident(number: int, about: Mapping[str, Any]) -> dict[str, Any]:
+    """What the guards decide after a step; about is theirs (record/guards.py)."""
+    return {"kind": "incident", "step": number, **about}
+
+
 def end(number: int) -> dict[str, Any]:
     return {"kind": "end", "step": number}
 
@@ -171,7 +185,7 @@ def tensor_leaf_of(name: str, array: np.ndarray) -> bytes:
 
 def content_of(array: np.ndarray) -> memoryview:
     """The little-endian bytes of an array in row order, without a copy where it lies so already."""
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint8).data
+    return np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
 
 
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i8": "I64", "<u2": "U16", "<u4": "U32"}

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from pellucid.record import digests, entries
 from pellucid.record.chain import Entry
+from pellucid.record.guards import QUANTITIES, Guards, Rules
+from pellucid.record.history import History, with_branch
 
 _DIGESTS = {
     "genesis": ("recipe", "data", "tokenizer", "weights", "state"),
     "step": ("batch", "microbatches", "segments", "weights", "state"),
     "checkpoint": ("root",),
 }
-_INTEGERS = ("format", "pipeline", "recipe_version")
+_INTEGERS = ("format", "pipeline", "recipe_version", "step")  # Of a genesis, where it has them.
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 _STEP = (*_DIGESTS["step"], *_FLOATS)
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}").fullmatch
@@ -44,36 +47,38 @@ class Plan:
     checkpoints: Callable[[int], bool]
     learning_rate: Callable[[int], float]
     genesis: Mapping[str, Any]  # What else the genesis must say, field by field.
+    first: int = 0  # The step whose state the run begins with.
+    rules: Rules | None = None  # What decides about incidents.
 
 
 def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
     """Every problem of a ledger, in order."""
-    expected = _expected(plan)
-    step = 0
-    due: tuple[str, int] | None = None
+    course = Course(plan)
     for entry in chain:
-        due = next(expected, None)
+        due = course.due
         if entry.problem:
             yield Problem("LedgerBroken", _where(path, entry, due), entry.problem)
             if not entry.body:
+                course.pass_over()
                 continue
         if due is None:
             yield Problem("LedgerBroken", _where(path, entry, due), "follows the end of the run")
             return
-        step = due[1]
-        found = (entry.body.get("kind"), entry.body.get("step", 0))
-        if found != due:
-            yield Problem(
-                "LedgerIncomplete", _where(path, entry, due), f"is a {_said(found[0])} of step {_said(found[1])}"
-            )
+        body = entry.body
+        if (body.get("kind"), body.get("step", 0)) != due[:2] and not course.interrupted(body):
+            detail = f"is a {_said(body.get('kind'))} of step {_said(body.get('step', 0))}"
+            yield Problem("LedgerIncomplete", _where(path, entry, due), detail)
             return
-        for detail in _wrong(entry.body, plan):
+        wrong = [*_wrong(body, plan), *course.wrong(body)]
+        for detail in wrong:
             yield Problem("LedgerBroken", _where(path, entry, due), detail)
-    if due is None or due[0] != "end":
-        following = next(expected, ("end", step))
-        yield Problem(
-            "LedgerIncomplete", f"{path}: after step {step}", f"the {following[0]} of step {following[1]} is missing"
-        )
+        course.took(body, sound=not wrong)
+    if course.due is not None:
+        kind, step = course.due[:2]
+        yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", f"the {kind} of step {step} is missing")
+    elif course.stopped:
+        detail = f"the run stopped there by its own rule on {course.stopped}"
+        yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", detail)
 
 
 def _said(value: object) -> str:
@@ -81,21 +86,81 @@ def _said(value: object) -> str:
     return repr(value)[:100]
 
 
-def _where(path: str, entry: Entry, due: tuple[str, int] | None) -> str:
+def _where(path: str, entry: Entry, due: tuple[Any, ...] | None) -> str:
     if due is None:
         return f"{path}: entry {entry.n}"
     return f"{path}: entry {entry.n}, " + ("" if due[0] == "step" else f"{due[0]} of ") + f"step {due[1]}"
 
 
-def _expected(plan: Plan) -> Iterator[tuple[str, int]]:
-    """The kinds of entries a complete ledger has, in order, each with its step."""
-    for step in range(plan.steps + 1):
-        yield ("step" if step else "genesis", step)
-        if plan.validates(step):
-            yield ("validation", step)
-        if plan.checkpoints(step):
-            yield ("checkpoint", step)
-    yield ("end", plan.steps)
+class Course:
+    """What a complete ledger has next, by the recipe and by what it has so far."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan, self._guards = plan, Guards(plan.rules, History.begun(plan.first))
+        self.step, self.stopped = plan.first, ""
+        # Kind, step, and of an incident all that it has to say.
+        self._due: deque[tuple[str, int, dict[str, Any]]] = deque([("genesis", plan.first, {})])
+
+    @property
+    def due(self) -> tuple[str, int, dict[str, Any]] | None:
+        return self._due[0] if self._due else None
+
+    def interrupted(self, body: dict[str, Any]) -> bool:
+        """Whether an entry says that what was due came to no end, as a step or a validation may."""
+        if body.get("kind") != "incident" or self._plan.rules is None or self._due[0][0] not in ("step", "validation"):
+            return False
+        quantity, value = str(body.get("quantity")), str(body.get("value"))
+        if body.get("rule") != "not_finite" or quantity not in QUANTITIES or value not in ("nan", "inf", "-inf"):
+            return False
+        self._due = deque([("incident", self.step, self._guards.not_finite(self.step, quantity, value))])
+        return True
+
+    def wrong(self, body: dict[str, Any]) -> list[str]:
+        """What is wrong with an entry in this place."""
+        kind, _, exact = self._due[0]
+        branch = self._guards.history.branch
+        if kind == "incident":
+            expected = with_branch(exact, branch)
+            names = [name for name in {**expected, **body} if name not in ("prev", "n")]
+            return [
+                f"{_said(name)[1:-1]} is {_said(body.get(name))}, and the recipe's rules give {expected.get(name)!r}"
+                for name in names
+                if body.get(name) != expected.get(name)
+            ]
+        if body.get("branch", 0) != branch:
+            return [f"branch is {_said(body.get('branch', 0))}, not {branch}"]
+        return []
+
+    def took(self, body: dict[str, Any], sound: bool) -> None:
+        """Go on from an entry; one that is not sound decides nothing."""
+        kind, step, exact = self._due.popleft()
+        if kind in ("genesis", "step"):
+            self.step = step
+            incidents = self._guards.step(body) if kind == "step" and sound else []
+            self._due.extend(("incident", step, incident) for incident in incidents)
+            if not incidents or incidents[-1]["action"] == "note":
+                self._due.extend(self._after(step))
+        elif exact.get("action") == "rollback":
+            self._guards.roll_back(exact)
+            self.step = exact["to"]
+            self._due.append(self._next(exact["to"]))
+        elif exact.get("action") == "stop":
+            self.stopped = exact["rule"]
+
+    def pass_over(self) -> None:
+        """Go on from an entry that cannot be read."""
+        if self._due:
+            self.took({}, sound=False)
+
+    def _after(self, step: int) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        if self._plan.validates(step):
+            yield ("validation", step, {})
+        if self._plan.checkpoints(step):
+            yield ("checkpoint", step, {})
+        yield self._next(step)
+
+    def _next(self, step: int) -> tuple[str, int, dict[str, Any]]:
+        return ("step", step + 1, {}) if step < self._plan.steps else ("end", step, {})
 
 
 def malformed(body: dict[str, Any]) -> list[str]:
@@ -103,12 +168,9 @@ def malformed(body: dict[str, Any]) -> list[str]:
     kind, wrong = body["kind"], []
     if kind == "step" and _sound(body):
         return wrong
-    integers = (
-        [(field, body.get(field, 0)) for field in _INTEGERS] if kind == "genesis" else [("step", body.get("step"))]
-    )
-    wrong += [
-        f"{field} is not an integer" for field, value in integers if type(value) is not int
-    ]  # True is 1 to Python.
+    for field in _INTEGERS if kind == "genesis" else ("step",):
+        if type(body.get(field, 0 if kind == "genesis" else None)) is not int:  # true is 1 to Python.
+            wrong.append(f"{field} is not an integer")
     for field in _DIGESTS.get(kind, ()):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):
@@ -162,7 +224,7 @@ def _is_finite(value: object) -> bool:
 
 def _wrong_validation(body: dict[str, Any]) -> list[str]:
     sources = body.get("sources")
-    if not isinstance(sources, list) or not all(isinstance(one, dict) for one in sources):
+    if not isinstance(sources, list) or not sources or not all(isinstance(one, dict) for one in sources):
         return ["sources is not a list of objects"]
     wrong = []
     for one in sources:

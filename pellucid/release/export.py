@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
 from pellucid.replay.inputs import Inputs
-from pellucid.replay.materialise import Watch, materialise
-from pellucid.store import anchors, files, tensors
+from pellucid.replay.materialise import Watch, about, materialise
+from pellucid.store import anchors, files
 
 
 def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> None:
@@ -18,10 +17,8 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
     """
     files.require_free(target)
     state = materialise(inputs, step, watch)
-    groups, entry = state.groups(), inputs.recorded().step(step)
-    digest, tokens = chain.digest_of_body(entry), int(entry.get("tokens", "0"))
-    about = anchors.about(step, tokens, entry["n"], digest, tensors.state_roots(step, groups))
+    groups, described = state.groups(), about(inputs, state)
     if kind == "state":
-        anchors.write(target, groups, about, None)
+        anchors.write(target, groups, described, None)
     else:
-        write_checkpoint(inputs.folder, target, groups, about, inputs.identity.config)
+        write_checkpoint(inputs.folder, target, groups, described, inputs.identity.config)

@@ -149,6 +149,6 @@ def _contents() -> str:
 | `anchors/stepK/` | full training states: weights and optimizer |
 | `data/documents/` | the texts, as Parquet |
 | `data/shards/` | the tokens, little-endian, with document tables |
-| `metrics/` | steps, sequences, segments, sources, validation, as Parquet |
+| `metrics/` | steps, sequences, segments, sources, microbatches, validation, as Parquet |
 | `manifest.jsonl` | path, size and SHA-256 of every file |
 """

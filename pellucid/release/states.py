@@ -21,7 +21,7 @@ class States:
 
     def __init__(self, folder: Path) -> None:
         self._folder, self._ledger = folder, LedgerFile(folder)
-        recipe = load_recipe(folder)
+        recipe = self._recipe = load_recipe(folder)
         self._tokenizer = folder / layout.TOKENIZER
         self._digest, *about = tokenizer.recorded(folder)
         self._config = huggingface.architecture(recipe.model, *about)
@@ -30,46 +30,92 @@ class States:
 
     def check(self) -> Iterator[Problem]:
         """Every state, weights file, checkpoint or description of one that is not what the ledger gives."""
-        for step in self._steps(layout.ANCHORS):
-            yield from self._tried(self._anchor, step, f"{layout.ANCHORS}/{layout.step_name(step)}")
         recorded = {body["step"]: body["root"] for body in self._ledger.of_kind("checkpoint")}
-        stored = self._steps(layout.CHECKPOINTS)
+        yield from self._branch("", self._ledger.step, recorded)
+        last = self._ledger.steps_done
+        if self._ledger.ended and last in recorded:
+            yield from self._tried(lambda: self._checkpoint(self._ledger.step(last), "", recorded[last]), "")
+        for rollback in self._ledger.rollbacks:
+            yield from self._abandoned(rollback)
+        if self._recipe.fork.parent:
+            yield from self._tried(self._parent, layout.PARENT)
+        yield from self._strangers()
+
+    def _branch(
+        self, below: str, entry_of: Callable[[int], dict[str, Any]], recorded: dict[int, str]
+    ) -> Iterator[Problem]:
+        """The anchors and checkpoints below a folder, given each step's entry and the checkpoints' roots."""
+        for step in layout.steps_in(self._folder / below / layout.ANCHORS):
+            where = f"{below}{layout.ANCHORS}/{layout.step_name(step)}"
+            yield from self._tried(lambda step=step, where=where: self._anchor(entry_of(step), where), where)
+        stored = layout.steps_in(self._folder / below / layout.CHECKPOINTS)
         for step in sorted({*stored, *recorded}):
-            where = f"{layout.CHECKPOINTS}/{layout.step_name(step)}"
+            where = f"{below}{layout.CHECKPOINTS}/{layout.step_name(step)}"
             if step not in recorded:
                 yield Problem("CheckpointDiffers", where, "is a checkpoint that the ledger does not record")
             elif step in stored:
-                yield from self._tried(self._checkpoint, step, where, recorded[step])
+                check = self._checkpoint
+                yield from self._tried(lambda s=step, w=where, c=check: c(entry_of(s), w, recorded[s]), where)
             elif self._ledger.ended:
                 yield Problem("FileMissing", where, "is a checkpoint of the ledger and not in the folder")
-        last = self._ledger.steps_done
-        if self._ledger.ended and last in recorded:
-            yield from self._tried(self._checkpoint, last, "", recorded[last])
-        yield from self._strangers()
 
-    def _steps(self, name: str) -> list[int]:
-        return layout.steps_in(self._folder / name)
+    def _abandoned(self, rollback: dict[str, Any]) -> Iterator[Problem]:
+        below = layout.abandoned(self._folder, rollback["branch"])
+        stored = {step for name in (layout.ANCHORS, layout.CHECKPOINTS) for step in layout.steps_in(below / name)}
+        found: dict[int, dict[str, Any]] = {}
+        recorded: dict[int, str] = {}
+        for body in self._ledger.abandoned(rollback):
+            if body["kind"] == "step" and body["step"] in stored:
+                found[body["step"]] = body
+            elif body["kind"] == "checkpoint":
+                recorded[body["step"]] = body["root"]
 
-    def _tried(self, check: Callable[..., Iterator[Problem]], step: int, where: str, *more: str) -> Iterator[Problem]:
+        def entry_of(step: int) -> dict[str, Any]:
+            if step not in found:
+                raise self._ledger.unknown(step)
+            return found[step]
+
+        yield from self._branch(f"{below.relative_to(self._folder).as_posix()}/", entry_of, recorded)
+
+    def _parent(self) -> Iterator[Problem]:
+        """The state that a fork begins with: its parent's, of which this ledger knows the root alone."""
+        place, fork = self._folder / layout.PARENT, self._recipe.fork
+        _, roots = anchors.check(place, fork.step, fork.state)
+        said = files.read_json(place / anchors.ABOUT)
+        if not _same(
+            {key: said.get(key) for key in ("step", "weights", "state")},
+            {"step": fork.step, "weights": roots.weights.hex(), "state": fork.state},
+        ):
+            yield Problem("StateDiffers", f"{layout.PARENT}/{anchors.ABOUT}", "does not say what the state gives")
+
+    def _tried(self, check: Callable[[], Iterator[Problem]], where: str) -> Iterator[Problem]:
         """A check's problems; one that cannot be finished is a problem and does not end the others."""
         try:
-            yield from check(step, where, *more)
+            yield from check()
         except PellucidError as error:
             yield Problem(error.name, where or ".", str(error))
         except FileNotFoundError as error:
             yield Problem("FileMissing", where or ".", f"{error.filename} is not there")
 
     def _strangers(self) -> Iterator[Problem]:
-        """What lies among the anchors and checkpoints and is none."""
-        for name in (layout.ANCHORS, layout.CHECKPOINTS):
-            known = {layout.step_name(step) for step in self._steps(name)}
-            for path in sorted((self._folder / name).glob("*")):
-                if path.name not in known:
-                    yield Problem("FileAdded", f"{name}/{path.name}", "is not the folder of a step")
+        """What lies among the anchors, checkpoints and branches and is none."""
+        branches = [layout.abandoned(self._folder, rollback["branch"]) for rollback in self._ledger.rollbacks]
+        for place in (self._folder, *branches):
+            for name in (layout.ANCHORS, layout.CHECKPOINTS):
+                known = {layout.step_name(step) for step in layout.steps_in(place / name)}
+                for path in sorted((place / name).glob("*")):
+                    if path.name not in known:
+                        where = path.relative_to(self._folder).as_posix()
+                        yield Problem("FileAdded", where, "is not the folder of a step")
+        for path in sorted((self._folder / layout.ABANDONED).glob("*")):
+            if path not in branches:
+                yield Problem("FileAdded", f"{layout.ABANDONED}/{path.name}", "is no branch that the ledger abandoned")
+        if (self._folder / layout.PARENT).exists() and not self._recipe.fork.parent:
+            yield Problem("FileAdded", layout.PARENT, "stands in a run that is no fork")
 
-    def _anchor(self, step: int, where: str) -> Iterator[Problem]:
-        place, entry = layout.anchor(self._folder, step), self._ledger.step(step)
-        _, roots = anchors.check(self._folder, step, entry["state"])
+    def _anchor(self, entry: dict[str, Any], where: str) -> Iterator[Problem]:
+        place, step = self._folder / where, int(entry.get("step", 0))
+        _, roots = anchors.check(place, step, entry["state"])
         about = self._about(entry, roots)
         weights, moments = tensors.Tensors(place / anchors.WEIGHTS), tensors.Tensors(place / anchors.MOMENTS)
         self._hashed[_file(place / anchors.WEIGHTS)] = bytes.fromhex(about["weights"])
@@ -86,8 +132,8 @@ class States:
         step = entry.get("step", 0)
         return anchors.about(step, int(entry.get("tokens", "0")), entry["n"], chain.digest_of_body(entry), roots)
 
-    def _checkpoint(self, step: int, where: str, recorded: str) -> Iterator[Problem]:
-        place, entry = self._folder / where, self._ledger.step(step)
+    def _checkpoint(self, entry: dict[str, Any], where: str, recorded: str) -> Iterator[Problem]:
+        place, step = self._folder / where, entry.get("step", 0)
         inside = f"{where}/" if where else ""
         read = tensors.Tensors(place / huggingface.WEIGHTS)
         root = self._hashed.get(_file(read.path)) or digests.tensors_root(read.leaves())

@@ -6,12 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
+from pellucid.recipe import Train
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries, merkle
+from pellucid.record.history import History
 from pellucid.record.verdict import Problem
-from pellucid.recorder import bounds_of, loss_of, rows_of, validation_rows
+from pellucid.recorder import bounds_of, loss_of, microbatches_in, rows_of, validation_rows
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
@@ -26,39 +30,49 @@ class Steps:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._recipe, self._ledger, self._shards = load_recipe(folder), LedgerFile(folder), Shards.open(folder)
-        self._order = Order.of(self._recipe, self._shards)
-        self._tables = {name: metrics.Cursor(folder, name) for name in metrics.TABLES}
+        self._order = Order.of(folder, self._recipe, self._shards)
+        self._chunk = (0, np.empty((0, 0), np.int64))  # The first batch whose order is computed, and theirs.
 
     def check(self) -> Iterator[Problem]:
-        """Every batch, segment, loss and published number that is not what follows."""
-        batches = self._batches()
-        for body in self._ledger.between(0, self._ledger.steps_done):
-            if body["kind"] == "step" and (batch := next(batches, None)):
+        """Every batch, segment, loss and published number that is not what follows, on every branch."""
+        kept = self._ledger.between(self._ledger.first, self._ledger.steps_done)
+        yield from self._check(self._folder, kept, self._ledger.history)
+        for rollback in self._ledger.rollbacks:
+            place = layout.abandoned(self._folder, rollback["branch"])
+            yield from self._check(place, self._ledger.abandoned(rollback), self._ledger.before(rollback))
+
+    def _check(self, place: Path, bodies: Iterator[dict[str, Any]], history: History) -> Iterator[Problem]:
+        """The entries given against the tables below place."""
+        self._place, self._tables = place, {name: metrics.Cursor(place, name) for name in metrics.TABLES}
+        for body in bodies:
+            if body["kind"] == "step":
+                batch = self._batch_of(body["step"], history.batch(body["step"]))
                 yield from self._batch(body, batch)
                 yield from self._numbers(body, batch)
             elif body["kind"] == "validation":
                 yield from self._validation(body)
         for name, cursor in self._tables.items():
-            if self._ledger.ended and (self._folder / layout.METRICS / name).exists():
-                yield _differs(
+            if self._ledger.ended and (place / layout.METRICS / name).exists():
+                yield self._differs(
                     name, f"a folder {layout.METRICS}/{name} stands beside the table of a run that has ended"
                 )
             if cursor.left:
-                yield _differs(name, "has rows that belong to no step of the ledger, or not in order")
+                yield self._differs(name, "has rows that belong to no step of the ledger, or not in order")
 
-    def _batches(self) -> Iterator[Batch]:
-        """The batch of every step, by the order and the shards."""
-        last = self._ledger.steps_done
-        for first in range(1, last + 1, _CHUNK):
-            for step, sequences in enumerate(self._order.batches(first, min(first + _CHUNK - 1, last)), first):
-                yield Batch(
-                    step=step,
-                    sequences_B=sequences,
-                    epochs_B=self._order.epochs(step),
-                    sources_B=[self._shards.source_of(int(sequence)) for sequence in sequences],
-                    tokens_BS=self._shards.sequences_at(sequences),
-                    documents_BS=self._shards.documents_at(sequences),
-                )
+    def _batch_of(self, step: int, number: int) -> Batch:
+        """What a step has to train on, by the order and the shards; number is its batch's in the order."""
+        first, chunk = self._chunk
+        if not first <= number < first + len(chunk):
+            self._chunk = first, chunk = number, self._order.batches(number, number + _CHUNK - 1)
+        sequences = chunk[number - first]
+        return Batch(
+            step=step,
+            sequences_B=sequences,
+            epochs_B=self._order.epochs(number),
+            sources_B=[self._shards.source_of(int(sequence)) for sequence in sequences],
+            tokens_BS=self._shards.sequences_at(sequences),
+            documents_BS=self._shards.documents_at(sequences),
+        )
 
     def _batch(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
         rows = zip(batch.sequences_B.tolist(), batch.tokens_BS, strict=True)
@@ -75,19 +89,29 @@ class Steps:
             return  # A run that goes on writes its rows at every anchor.
         segments = [entries.Segment(*row[1:]) for row in rows["segments"]]
         if [(one.row, one.document, one.start, one.tokens) for one in segments] != bounds_of(batch.documents_BS):
-            yield _differs("segments", f"step {step}: not the segments that its batch has")
+            yield self._differs("segments", f"step {step}: not the segments that its batch has")
             return
         if entries.segments_root(segments, len(batch.sources_B)).hex() != body["segments"]:
-            yield _differs("segments", f"step {step}: not the losses that the ledger commits to")
+            yield self._differs("segments", f"step {step}: not the losses that the ledger commits to")
             return
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
             detail = f"its segments give the loss {loss}, and the ledger records {digests.bits_float(body['loss'])}"
             yield Problem("LossDiffers", f"{layout.LEDGER}: step {step}", detail)
+        yield from self._microbatches(body, rows["microbatches"])
         expected = rows_of(batch, segments)
         for name in ("sequences", "sources"):
             if rows[name] != expected[name]:
-                yield _differs(name, f"step {step}: not what its segments give")
+                yield self._differs(name, f"step {step}: not what its segments give")
         yield from self._step_row(body, batch, rows["steps"])
+
+    def _microbatches(self, body: dict[str, Any], rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
+        train = self._recipe.train
+        size = 64 if self._recipe.record.commitment == "microbatches" else 0
+        expected = [(index, train.microbatch * self._recipe.model.context) for index in range(_count(train))]
+        if [row[1:3] for row in rows] != expected or not all(_is_root(row[4], size) for row in rows):
+            yield self._differs("microbatches", f"step {body['step']}: not the microbatches that its batch has")
+        elif entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
+            yield self._differs("microbatches", f"step {body['step']}: not what the ledger commits to")
 
     def _step_row(self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
         expected = {"step": batch.step, "epoch": int(batch.epochs_B[-1]), "tokens": int(body["tokens"])}
@@ -97,7 +121,7 @@ class Steps:
         wrong = [name for name in names if name not in _HAPPENED and found.get(name) != expected[name]]
         if wrong:
             detail = f"{wrong[0]} is {found.get(wrong[0])}, and the ledger gives {expected[wrong[0]]}"
-            yield _differs("steps", f"step {batch.step}: {detail}")
+            yield self._differs("steps", f"step {batch.step}: {detail}")
 
     def _validation(self, body: dict[str, Any]) -> Iterator[Problem]:
         sources = [
@@ -117,8 +141,16 @@ class Steps:
         if not rows and not self._ledger.ended:
             return  # A run that goes on writes its rows at every anchor.
         if rows != validation_rows(Validated(body["step"], sources)):
-            yield _differs("validation", f"step {body['step']}: not what the ledger records")
+            yield self._differs("validation", f"step {body['step']}: not what the ledger records")
+
+    def _differs(self, table: str, detail: str) -> Problem:
+        place = self._place.relative_to(self._folder) / layout.METRICS / f"{table}.parquet"
+        return Problem("NumbersDiffer", place.as_posix(), detail)
 
 
-def _differs(table: str, detail: str) -> Problem:
-    return Problem("NumbersDiffer", f"{layout.METRICS}/{table}.parquet", detail)
+def _count(train: Train) -> int:
+    return train.batch // train.microbatch
+
+
+def _is_root(text: str, size: int) -> bool:
+    return len(text) == size and set(text) <= set("0123456789abcdef")

@@ -104,12 +104,25 @@ def plan_of(recipe: Recipe) -> Plan:
     return Plan(
         recipe=recipe.digest().hex(),
         steps=recipe.train.steps,
-        tokens_per_step=recipe.train.batch * recipe.model.context,
+        tokens_per_step=recipe.tokens_per_step,
         validates=lambda step: recipe.scheduled(recipe.validation.every, step),
         checkpoints=lambda step: recipe.scheduled(recipe.checkpoints.every, step),
         learning_rate=lambda step: learning_rate(recipe.train, step),
-        genesis={"arithmetic": f"{recipe.train.arithmetic} 1", "pipeline": PIPELINE, "recipe_version": recipe.version},
+        genesis={
+            "arithmetic": f"{recipe.train.arithmetic} 1",
+            "pipeline": PIPELINE,
+            "recipe_version": recipe.version,
+            "parent": recipe.fork.parent or None,
+            **(_begun(recipe) if recipe.fork.parent else {}),
+        },
+        first=recipe.first,
+        rules=recipe.rules(),
     )
+
+
+def _begun(recipe: Recipe) -> dict[str, Any]:
+    """What a fork's genesis says of the state it begins with."""
+    return {"tokens": str(recipe.first * recipe.tokens_per_step), "state": recipe.fork.state}
 
 
 def _files(folder: Path, sealed: bool) -> Iterator[Problem]:

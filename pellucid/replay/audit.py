@@ -1,15 +1,17 @@
-"""Audit: take a step again from the nearest anchor before it and compare bits with the ledger."""
+"""Audit: take steps again from the nearest state stored before them and compare bits with the ledger."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
-from typing import Any
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
-from pellucid.errors import StateDiffers, StepUnknown
+from pellucid.errors import FormatInvalid, NotFinite, StateDiffers
 from pellucid.record import entries
 from pellucid.replay.inputs import Inputs
-from pellucid.replay.materialise import Watch, anchored_state, nearest, replay
+from pellucid.replay.materialise import Replayed, Watch, anchored_state, begin, replay, require_step, stored
 from pellucid.store import anchors, layout
 from pellucid.train import loop
 from pellucid.train.state import State
@@ -21,9 +23,9 @@ class Finding:
 
     step: int
     expected: str  # The state's root as recorded …
-    actual: str  # … and as replayed; empty where the replay could not begin.
+    actual: str  # … and as replayed; empty where the replay did not come so far.
     seconds: float
-    replayed: int  # Steps taken again to get there.
+    replayed: int  # Steps taken again to get there, from a stored state or the step audited before it.
     problems: tuple[str, ...]
 
     @property
@@ -35,29 +37,112 @@ class Finding:
         return {name: getattr(self, name) for name in names} | {"problems": list(self.problems)}
 
 
+class Pass(NamedTuple):
+    """Steps to audit in one replay, ascending, and the step whose stored state it begins with."""
+
+    start: int | None  # None: the run's first state, made again …
+    steps: tuple[int, ...]
+    first: int  # … which is that of this step.
+
+    @property
+    def begins(self) -> int:
+        return self.first if self.start is None else self.start
+
+    @property
+    def length(self) -> int:
+        """Steps to take again."""
+        return self.steps[-1] - self.begins
+
+
+def passes(inputs: Inputs, steps: Iterable[int]) -> list[Pass]:
+    """Steps that begin from the same stored state share a replay. In the order in which the steps first ask for one."""
+    at, grouped = stored(inputs), dict[int | None, list[int]]()
+    for step in steps:
+        grouped.setdefault(start_of(at, step), []).append(step)
+    return [Pass(start, tuple(sorted(group)), inputs.recipe.first) for start, group in grouped.items()]
+
+
+def start_of(stored: Sequence[int], step: int) -> int | None:
+    """The last stored state before a step; stored ascends."""
+    place = bisect_left(stored, step)
+    return stored[place - 1] if place else None
+
+
+def audit_steps(inputs: Inputs, steps: Sequence[int], watch: Watch) -> list[Finding]:
+    """Audit steps, in ascending order. Raises StepUnknown; what is wrong with the run is in the findings."""
+    for step in steps:
+        require_step(inputs, step)
+    planned = sorted(passes(inputs, dict.fromkeys(steps)), key=lambda one: one.steps)
+    total, done, findings = sum(one.length for one in planned), 0, []
+    for one in planned:
+        findings += run_pass(inputs, one, lambda at, _, before=done: watch(before + at, total))
+        done += one.length
+    return findings
+
+
 def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
-    """Audit one step. Raises StepUnknown; what is wrong with the run is in the finding."""
-    ledger = inputs.recorded()
-    if not 0 <= step <= ledger.steps_done:
-        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {ledger.steps_done}")
-    started = time.perf_counter()
-    expected = ledger.step(step)["state"]
+    """Audit one step. Raises StepUnknown."""
+    return audit_steps(inputs, [step], watch)[0]
+
+
+def run_pass(inputs: Inputs, one: Pass, watch: Watch) -> list[Finding]:
+    """Replay a pass and compare every step of it; each finding holds what was wrong since the one before."""
+    log = _Log(inputs, one)
     try:
-        state = anchored_state(inputs, nearest(inputs, step - 1))
-    except StateDiffers as error:
-        return Finding(step, expected, "", time.perf_counter() - started, 0, (str(error),))
-    first, problems = state.step, []
-    actual = expected if step == 0 else ""  # The initial state has just been held against the genesis.
-    for replayed in replay(inputs, state, step):
-        actual, wrong = replayed.found["state"], replayed.differing()
+        state = begin(inputs, one.start) if one.start is not None else anchored_state(inputs, None)
+        # The first state has just been held against the genesis.
+        log.reach(state, inputs.recorded().genesis["state"])
+        for replayed in replay(inputs, state, one.steps[-1]):
+            log.compare(state, replayed)
+            watch(max(0, state.step - one.begins), one.length)
+            if log.lost:
+                break  # Everything after it follows from another state.
+    except (StateDiffers, FormatInvalid, NotFinite) as error:
+        log.problems.append(str(error))
+    return log.unreached()
+
+
+@dataclass
+class _Log:
+    """The findings of a pass as it goes on."""
+
+    inputs: Inputs
+    one: Pass
+    findings: list[Finding] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    replayed: int = 0
+    lost: bool = False  # The replay's state is not the recorded one.
+    since: float = field(default_factory=time.perf_counter)
+
+    def compare(self, state: State, replayed: Replayed) -> None:
+        wrong = replayed.differing()
         if wrong:
-            problems.append(_difference(state.step, wrong, replayed.found, replayed.recorded))
-        watch(state.step - first, step - first)
-        if "state" in wrong:
-            break  # Everything after it follows from another state.
-    if not problems:
-        problems += _check_here(inputs, state, actual)
-    return Finding(step, expected, actual, time.perf_counter() - started, state.step - first, tuple(problems))
+            self.problems.append(_difference(state.step, wrong, replayed.found, replayed.recorded))
+        self.replayed += 1
+        self.lost = "state" in wrong
+        self.reach(state, replayed.found["state"])
+
+    def reach(self, state: State, root: str) -> None:
+        """The replay stands at a step; where that is to be audited, what else is claimed of it is checked."""
+        if state.step == self.one.steps[len(self.findings)]:
+            if not self.problems:
+                self.problems += _check_here(self.inputs, state, root)
+            self._add(state.step, root)
+
+    def unreached(self) -> list[Finding]:
+        """All findings; the steps that the replay did not come to have the problem that ended it."""
+        for step in self.one.steps[len(self.findings) :]:
+            if not self.problems:
+                ended = next(one.problems[-1] for one in reversed(self.findings) if one.problems)
+                self.problems.append(f"step {step}: not reached, for the replay ended before it: {ended}")
+            self._add(step, "")
+        return self.findings
+
+    def _add(self, step: int, actual: str) -> None:
+        now, expected = time.perf_counter(), self.inputs.recorded().step(step)["state"]
+        problems = tuple(self.problems)
+        self.findings.append(Finding(step, expected, actual, now - self.since, self.replayed, problems))
+        self.problems, self.replayed, self.since = [], 0, now
 
 
 def _difference(step: int, wrong: list[str], found: dict[str, Any], recorded: dict[str, Any]) -> str:
@@ -77,7 +162,12 @@ def _check_here(inputs: Inputs, state: State, root: str) -> list[str]:
                 problems.append(f"step {step}: validation is {found['sources']}, recorded {body['sources']}")
     if step in layout.steps_in(inputs.folder / layout.ANCHORS):
         try:
-            anchors.check(inputs.folder, step, root)
-        except StateDiffers as error:
+            anchors.check(layout.anchor(inputs.folder, step), step, root)
+        except (StateDiffers, FormatInvalid) as error:
             problems.append(str(error))
     return problems
+
+
+def compared(findings: Iterable[Finding]) -> int:
+    """Steps that were taken again and held against the ledger."""
+    return sum(one.replayed for one in findings)

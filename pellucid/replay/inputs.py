@@ -8,13 +8,17 @@ from pathlib import Path
 
 from pellucid import huggingface, operations
 from pellucid.data import stage, tokenizer
+from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
 from pellucid.recipe import FILE, Recipe
 from pellucid.record import entries
+from pellucid.record.history import History
 from pellucid.recorder import Identity
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.train.events import Batch
+from pellucid.train.loop import batch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,7 +28,16 @@ class Inputs:
     shards: Shards
     vocabulary: int
     identity: Identity
+    order: Order
     ledger: LedgerFile | None  # None before the first entry.
+
+    @property
+    def history(self) -> History:
+        return self.ledger.history if self.ledger else History.begun(self.recipe.first)
+
+    def batch(self, step: int) -> Batch:
+        """What a step trains on."""
+        return batch_of(self.order, self.shards, self.history, step)
 
     def recorded(self) -> LedgerFile:
         if self.ledger is None:
@@ -37,13 +50,12 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
     if not (folder / layout.DATA_MANIFEST).is_file():
         raise StageNotReady(stage="train", needs="shards", path=folder)
-    root = stage.digest_in(
-        stage.read_manifest(folder / layout.DATA_MANIFEST, "data"), "root", folder / layout.DATA_MANIFEST
-    )
+    path = folder / layout.DATA_MANIFEST
+    root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
     digest, vocabulary, document_token = tokenizer.recorded(folder)
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
-    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or _cores()
+    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or cores()
     ops, device = operations.of(recipe.train.arithmetic), recipe.placement.device
     ops.configure(device, threads)
     identity = Identity(
@@ -55,10 +67,11 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     )
     if ledger:
         _check(folder, recipe, identity, ledger)
-    return Inputs(folder, recipe, Shards.open(folder), vocabulary, identity, ledger)
+    shards = Shards.open(folder)
+    return Inputs(folder, recipe, shards, vocabulary, identity, Order.of(folder, recipe, shards), ledger)
 
 
-def _cores() -> int:
+def cores() -> int:
     """How many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

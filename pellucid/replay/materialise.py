@@ -1,15 +1,20 @@
-"""The state of any step: the nearest anchor before it, and the steps from there taken again."""
+"""The state of any step: the nearest state stored before it, and the steps from there taken again.
+
+Stored are the run's anchors, and what earlier replays left in this machine's cache. The run folder is never written.
+"""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import StateDiffers, StepUnknown
+from pellucid.errors import MachineError, StateDiffers
+from pellucid.record import chain
 from pellucid.recorder import compare, segments_of, step_entry
 from pellucid.replay.inputs import Inputs
-from pellucid.store import anchors, layout
+from pellucid.store import anchors, cache, layout
 from pellucid.train import loop
 from pellucid.train.state import State, initial, restored
 
@@ -28,31 +33,62 @@ class Replayed:
 
 
 def nearest(inputs: Inputs, step: int) -> int | None:
-    """The last anchor at or before a step; None where there is none and the seed must do."""
+    """The last anchor at or before a step; None where there is none and the first state must do."""
     stored = [anchor for anchor in layout.steps_in(inputs.folder / layout.ANCHORS) if anchor <= step]
     return stored[-1] if stored else None
 
 
+def first_state(inputs: Inputs) -> State:
+    """The state that the run begins with: from the seed, or a fork's from its parent. Raises StateDiffers."""
+    recipe = inputs.recipe
+    if not recipe.fork.parent:
+        return initial(recipe, inputs.vocabulary)
+    groups, _ = anchors.check(inputs.folder / layout.PARENT, recipe.first, recipe.fork.state)
+    return restored(recipe, inputs.vocabulary, recipe.first, groups)
+
+
 def anchored_state(inputs: Inputs, anchor: int | None) -> State:
-    """The state of an anchor, checked against the ledger; for None the initial one, from the seed.
+    """The state of an anchor, checked against the ledger; for None the one that the run begins with.
 
     Raises StateDiffers, FormatInvalid.
     """
-    recorded = inputs.recorded().step(anchor or 0)["state"]
+    first = inputs.recipe.first
+    recorded = inputs.recorded().step(first if anchor is None else anchor)["state"]
     if anchor is not None:
-        groups, _ = anchors.check(inputs.folder, anchor, recorded)
+        groups, _ = anchors.check(layout.anchor(inputs.folder, anchor), anchor, recorded)
         return restored(inputs.recipe, inputs.vocabulary, anchor, groups)
-    state = initial(inputs.recipe, inputs.vocabulary)
+    state = first_state(inputs)
     found = state.roots().state.hex()
     if found != recorded:
-        raise StateDiffers(path="the initial state", found=found, recorded=recorded, step=0, blame="")
+        raise StateDiffers(path="the initial state", found=found, recorded=recorded, step=first, blame="")
     return state
+
+
+def cached(inputs: Inputs) -> list[tuple[int, str]]:
+    """Step and state root of this run's cached states, the latest first."""
+    ledger = inputs.recorded()
+    near = [(step, root) for step, root in cache.held() if ledger.first <= step <= ledger.steps_done]
+    return [(step, root) for step, root in near if ledger.step(step)["state"] == root]
+
+
+def stored(inputs: Inputs) -> list[int]:
+    """The steps that a replay can begin with besides the first state, ascending."""
+    return sorted({step for step, _ in cached(inputs)}.union(layout.steps_in(inputs.folder / layout.ANCHORS)))
+
+
+def begin(inputs: Inputs, step: int) -> State:
+    """The last state stored at or before a step, checked against the ledger. Raises StateDiffers, FormatInvalid."""
+    anchor = nearest(inputs, step)
+    for at, root in cached(inputs):
+        if (inputs.recipe.first if anchor is None else anchor) < at <= step and (groups := cache.read(at, root)):
+            return restored(inputs.recipe, inputs.vocabulary, at, groups)
+    return anchored_state(inputs, anchor)
 
 
 def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
     """Take the steps after state's up to `last` again, each beside what the ledger records."""
     recorded = (body for body in inputs.recorded().between(state.step + 1, last) if body["kind"] == "step")
-    for stepped in loop.steps(state, inputs.recipe, inputs.shards, last):
+    for stepped in loop.steps(state, inputs.recipe, inputs.batch, last):
         roots = state.roots()
         segments = segments_of(stepped.batch, stepped.losses_BT)
         found = step_entry(stepped, segments, roots, inputs.recipe, inputs.identity)
@@ -60,13 +96,38 @@ def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
 
 
 def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
-    """The state of a step, equal to the recorded one. Raises StepUnknown, StateDiffers, LedgerDiffers."""
-    done = inputs.recorded().steps_done
-    if step > done:
-        raise StepUnknown(what=f"Step {step}", detail=f"its ledger goes from step 0 to step {done}")
-    state = anchored_state(inputs, nearest(inputs, step))
+    """The state of a step, equal to the recorded one; kept in the cache where it had to be replayed.
+
+    Raises StepUnknown, StateDiffers, LedgerDiffers.
+    """
+    require_step(inputs, step)
+    state = begin(inputs, step)
     start = state.step
     for replayed in replay(inputs, state, step):
         compare(replayed.recorded, replayed.found)
         watch(state.step - start, step - start)
+    if state.step > start:
+        _keep(inputs, state)
     return state
+
+
+def require_step(inputs: Inputs, step: int, taken: bool = False) -> None:
+    """Raises StepUnknown for a step that the ledger does not have; where it must have been taken, for the first state
+    too."""
+    ledger = inputs.recorded()
+    if not ledger.first + taken <= step <= ledger.steps_done:
+        raise ledger.unknown(step)
+
+
+def about(inputs: Inputs, state: State) -> dict[str, Any]:
+    """What a state's anchor.json says."""
+    entry = inputs.recorded().step(state.step)
+    digest, tokens = chain.digest_of_body(entry), int(entry.get("tokens", "0"))
+    return anchors.about(state.step, tokens, entry["n"], digest, state.roots())
+
+
+def _keep(inputs: Inputs, state: State) -> None:
+    try:
+        cache.keep(state.groups(), about(inputs, state))
+    except MachineError as error:  # A full disk must not cost the state that was asked for.
+        warnings.warn(f"step {state.step} is not kept for the next time: {error}", stacklevel=2)

@@ -13,7 +13,7 @@ import numpy as np
 
 from pellucid.errors import FormatInvalid, StateDiffers
 from pellucid.record.entries import StateRoots
-from pellucid.store import files, layout, tensors
+from pellucid.store import files, tensors
 
 WEIGHTS, MOMENTS, ABOUT = "model.safetensors", "optimizer.safetensors", "anchor.json"
 
@@ -66,9 +66,8 @@ def moments_metadata(about: Mapping[str, Any]) -> dict[str, str]:
     return {"step": str(about["step"])}
 
 
-def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of an anchor, mapped from disk, unchecked. Raises FormatInvalid."""
-    place = layout.anchor(folder, step)
+def read(place: Path) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of an anchor's folder, mapped from disk, unchecked. Raises FormatInvalid."""
     groups: dict[str, dict[str, np.ndarray]] = {"weights": tensors.Tensors(place / WEIGHTS).arrays()}
     for key, array in tensors.Tensors(place / MOMENTS).arrays().items():
         group, _, name = key.partition("/")
@@ -78,12 +77,11 @@ def read(folder: Path, step: int) -> dict[str, dict[str, np.ndarray]]:
     return groups
 
 
-def check(folder: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
+def check(place: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
     """The arrays of an anchor, with their roots, where that is the one recorded for its step. Raises StateDiffers."""
-    groups = read(folder, step)
+    groups = read(place)
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
-        place = layout.anchor(folder, step)
         blame = _blame(place, roots)
         raise StateDiffers(path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=blame)
     return groups, roots

@@ -240,13 +240,13 @@ def sha256_file(path: Path) -> str:
 
 
 @contextlib.contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process alone. Raises RunBusy; the lock dies with the process."""
+def locked(folder: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the folder for this process alone. Raises RunBusy, or waits; the lock dies with the process."""
     with named_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
     try:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         except BlockingIOError as error:
             raise RunBusy(path=folder) from error
         yield

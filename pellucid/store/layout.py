@@ -15,6 +15,8 @@ TOKENIZER = "data/tokenizer"
 METRICS = "metrics"
 ANCHORS = "anchors"
 CHECKPOINTS = "checkpoints"
+PARENT = "parent"  # A fork's first state, as an anchor of its parent.
+ABANDONED = "abandoned"  # What rollbacks left behind, by the branch that began with each.
 
 _STEP = re.compile(r"step(0|[1-9][0-9]{0,15})")
 
@@ -29,6 +31,10 @@ def anchor(folder: Path, step: int) -> Path:
 
 def checkpoint(folder: Path, step: int) -> Path:
     return folder / CHECKPOINTS / step_name(step)
+
+
+def abandoned(folder: Path, branch: int) -> Path:
+    return folder / ABANDONED / f"branch{branch}"
 
 
 def steps_in(folder: Path) -> list[int]:

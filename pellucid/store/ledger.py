@@ -1,7 +1,7 @@
 """Asking a ledger on disk about a step without reading all of it.
 
-Steps ascend in the file, so a step is found by bisection over byte offsets. What is read here is not
-checked against the chain: `pellucid verify` does that.
+Steps ascend in the file within a branch, and branches do, so a step is found by bisection over byte offsets. What is
+read here is not checked against the chain: `pellucid verify` does that.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any, BinaryIO
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
 from pellucid.record import chain, entries, verdict
+from pellucid.record.history import History, rolls_back
 from pellucid.store import files, layout
-
 
 _SMALLEST = 64  # Bytes: no entry is shorter, for `prev` is in it.
 
@@ -40,50 +40,99 @@ class LedgerFile:
         last = self._line_before(self._end)
         self.head = chain.digest_of(last)
         self.last = self._body(last)
-        self.steps_done = int(self.last.get("step", 0))
         self.ended = self.last["kind"] == "end"
-        if not 0 <= self.steps_done <= self._end // _SMALLEST:
+        self.first = int(self.genesis.get("step", 0))  # The step whose state the run begins with.
+        self.rollbacks = self._rollbacks()  # The incidents that begin branches 1, 2, …
+        self.history = self._history(len(self.rollbacks))
+        self.steps_done = int(self.last["to"] if rolls_back(self.last) else self.last.get("step", 0))
+        if not 0 <= self.steps_done - self.first <= self._end // _SMALLEST:
             raise FormatInvalid(path=self.path, detail=f"ends at step {self.steps_done}, and is too short for that")
 
     def step(self, number: int) -> dict[str, Any]:
-        """The entry of a step; the genesis for step 0. Raises StepUnknown."""
-        if number == 0:
+        """The entry of a step; the genesis for the very first state. Raises StepUnknown."""
+        if number == self.first:
             return self.genesis
         for body in self.between(number, number):
             if body["kind"] == "step":
                 return body
-        detail = f"its ledger goes from step 0 to step {self.steps_done}"
-        raise StepUnknown(what=f"Step {number}", detail=detail)
+        raise self.unknown(number)
+
+    def unknown(self, number: int) -> StepUnknown:
+        """The error for a step that is not there."""
+        detail = f"its ledger goes from step {self.first} to step {self.steps_done}"
+        return StepUnknown(what=f"Step {number}", detail=detail)
 
     def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """Every entry of the steps first..last, in order (the genesis counts as step 0)."""
-        offset = self._offset_of(first)
+        """Every entry of the steps first..last, in order, that no rollback abandoned. The genesis is of the first
+        state."""
+        for span, end in self.history.ends(self.steps_done):
+            yield from self._of_branch(span.branch, max(first, span.after + (span.branch > 0)), min(last, end))
+
+    def abandoned(self, rollback: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Every entry that an incident abandoned, in order, the incident itself left out."""
+        for span, end in self.before(rollback).ends(rollback["step"]):
+            yield from self._of_branch(span.branch, max(rollback["to"], span.after) + 1, end)
+
+    def of_kind(self, kind: str) -> list[dict[str, Any]]:
+        """Every entry of a kind that is rare (validation, checkpoint) and that no rollback abandoned, in one pass."""
+        return [body for body in self.every(kind) if self._kept(body)]
+
+    def every(self, kind: str) -> Iterator[dict[str, Any]]:
+        """Every entry of a kind that is rare, abandoned or not."""
+        mark, offset = f'"kind":"{kind}"'.encode(), 0
+        while offset < self._end and (line := self._file_line(offset)):
+            if mark in line:
+                yield self._sound(self._body(line))
+            offset += len(line)
+
+    def _kept(self, body: dict[str, Any]) -> bool:
+        return self.history.at(body["step"]).branch == body.get("branch", 0)
+
+    def _rollbacks(self) -> list[dict[str, Any]]:
+        found = []
+        for branch in range(1, int(self.last.get("branch", 0)) + 1):
+            incident = next(self._from((branch, -1)), {})
+            if not rolls_back(incident) or incident["branch"] != branch:
+                raise FormatInvalid(path=self.path, detail=f"has no incident that begins branch {branch}")
+            found.append(incident)
+        return found
+
+    def before(self, rollback: dict[str, Any]) -> History:
+        """The history that an incident ended."""
+        return self._history(rollback["branch"] - 1)
+
+    def _history(self, branch: int) -> History:
+        """The history of the run as it was in a branch."""
+        history = History.begun(self.first)
+        for incident in self.rollbacks[:branch]:
+            history = history.rolled_back(incident)
+        return history
+
+    def _of_branch(self, branch: int, first: int, last: int) -> Iterator[dict[str, Any]]:
+        """The entries of a branch's steps first..last, in order, without the incident that begins it."""
+        for body in self._from((branch, first)):
+            if _place(body) > (branch, last):
+                return
+            yield body
+
+    def _from(self, place: tuple[int, int]) -> Iterator[dict[str, Any]]:
+        """The entries from the first at or after a place on."""
+        offset = self._offset_of(place)
         while offset < self._end:
             line = self._file_line(offset)
             body = self._body(line)
-            if body.get("step", 0) > last:
-                return
-            if body.get("step", 0) >= first:
+            if _place(body) >= place:
                 yield self._sound(body)
             offset += len(line)
 
-    def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        """Every entry of a kind that is rare (validation, checkpoint): scanned for, in one pass."""
-        mark, found = f'"kind":"{kind}"'.encode(), []
-        self._file.seek(0)
-        while self._file.tell() < self._end and (line := self._file.readline(chain.MAX_LINE)):
-            if mark in line:
-                found.append(self._sound(self._body(line)))
-        return found
-
-    def _offset_of(self, step: int) -> int:
-        """Where a line begins at or before the first entry of a step."""
-        low, high = 0, self._end  # The line at low is before the step, or is the first.
+    def _offset_of(self, place: tuple[int, int]) -> int:
+        """Where a line begins at or before the first entry of a place."""
+        low, high = 0, self._end  # The line at low is before the place, or is the first.
         while high - low > 4096:
             middle = (low + high) // 2
             self._file.seek(middle)
             start = middle + len(self._file.readline(chain.MAX_LINE))
-            if start >= high or self._body(self._file_line(start)).get("step", 0) >= step:
+            if start >= high or _place(self._body(self._file_line(start))) >= place:
                 high = middle
             else:
                 low = start
@@ -113,8 +162,14 @@ class LedgerFile:
     def _body(self, line: bytes) -> dict[str, Any]:
         try:
             body = json.loads(line)
-            if not isinstance(body["kind"], str) or type(body.get("step", 0)) is not int:
-                raise ValueError("an entry has a kind and a step")
+            numbers = ("step", "branch", *(("to", "passed_over") if rolls_back(body) else ()))
+            if not isinstance(body["kind"], str) or any(type(body.get(name, 0)) is not int for name in numbers):
+                raise ValueError("an entry has a kind, and its step and branch are numbers")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise FormatInvalid(path=self.path, detail=f"has an entry that cannot be read ({error})") from error
         return body
+
+
+def _place(body: dict[str, Any]) -> tuple[int, int]:
+    """Branch and step: they ascend through the file. The incident that begins a branch is its first entry."""
+    return body.get("branch", 0), -1 if rolls_back(body) else body.get("step", 0)

@@ -35,6 +35,8 @@ TABLES: dict[str, pa.Schema] = {
     ),
     "segments": pa.schema({"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}),
     "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),
+    # What the leaves of each step's microbatches hold; gradient_root is empty where the recipe does not commit to it.
+    "microbatches": pa.schema({"step": I64, "index": I64, "tokens": I64, "loss_sum": F64, "gradient_root": TEXT}),
     "validation": pa.schema(
         {"step": I64, "source": TEXT, "tokens": I64, "bytes": I64, "loss_sum": F64, "loss": F64, "bits_per_byte": F64}
     ),
@@ -148,6 +150,18 @@ def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[
             detail = f"has more than the {most} rows that step {step} can have"
             raise FormatInvalid(path=folder / layout.METRICS / table, detail=detail)
     return found
+
+
+def copy(folder: Path, target: Path, first: int, last: int) -> None:
+    """The rows of the steps first..last as tables of their own, below another folder."""
+    from pyarrow import compute
+
+    for name, schema in TABLES.items():
+        read = list(rows(folder, name, steps=(first, last)))
+        found = pa.Table.from_batches(read, schema) if read else schema.empty_table()
+        within = (compute.field("step") >= first) & (compute.field("step") <= last)
+        with files.whole_file(target / layout.METRICS / f"{name}.parquet") as partial:
+            pq.write_table(found.filter(within), partial, compression="zstd")
 
 
 class Cursor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -12,29 +12,29 @@ from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
+from pellucid.record.history import History
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.state import State
 from pellucid.train.step import token_losses, training_step
 
 
-def batch_of(order: Order, shards: Shards, step: int) -> Batch:
-    """The batch of any step, from the order and the shards alone."""
-    sequences = order.batch(step)
+def batch_of(order: Order, shards: Shards, history: History, step: int) -> Batch:
+    """The batch of any step, from the order and the shards; the history tells which batches were passed over."""
+    sequences = order.batch(history.batch(step))
     return Batch(
         step=step,
         sequences_B=sequences,
-        epochs_B=order.epochs(step),
+        epochs_B=order.epochs(history.batch(step)),
         sources_B=[shards.source_of(int(sequence)) for sequence in sequences],
         tokens_BS=shards.sequences_at(sequences),
         documents_BS=shards.documents_at(sequences),
     )
 
 
-def steps(state: State, recipe: Recipe, shards: Shards, last: int) -> Iterator[Stepped]:
+def steps(state: State, recipe: Recipe, batch: Callable[[int], Batch], last: int) -> Iterator[Stepped]:
     """Take the steps after state's, up to and with `last`; state is that step's when it is yielded."""
-    order = Order.of(recipe, shards)
     while state.step < last:
-        yield training_step(state, batch_of(order, shards, state.step + 1), recipe)
+        yield training_step(state, batch(state.step + 1), recipe)
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
@@ -48,7 +48,8 @@ def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
             tokens, size = stream.until(recipe.validation.tokens)
             loss_sum = math.fsum(_losses(state, recipe, stream, tokens))
             if not math.isfinite(loss_sum):
-                raise NotFinite(step=state.step, quantity=f"validation loss of {stream.source}", value=loss_sum)
+                words = f"the validation loss of {stream.source}"
+                raise NotFinite(step=state.step, quantity="validation", words=words, value=loss_sum)
             sources.append({"source": stream.source, "loss_sum": loss_sum, "tokens": tokens - 1, "bytes": size})
     state.model.train()
     return Validated(state.step, sources)

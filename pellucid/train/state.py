@@ -43,7 +43,7 @@ class State:
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().numpy()
+    return tensor.numpy(force=True)
 
 
 def initial(recipe: Recipe, vocabulary: int) -> State:

@@ -24,17 +24,16 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded."""
     started = time.perf_counter()
     model, parameters = state.model, list(state.model.parameters())
-    weight = 1.0 / batch.tokens_BS[:, 1:].size  # Of each target's loss in what is minimised: their mean.
+    weight = target_weight(batch)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
     # anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
     model.zero_grad(set_to_none=True)
     tree, losses, microbatches = GradientTree(model.ops), [], []
     for tokens_bS, documents_bS in batch.microbatches(recipe.train.microbatch):
-        losses_bT, objective = token_losses(model, tokens_bS, documents_bS, recipe, weight)
-        objective.backward()
-        losses.append(losses_bT.cpu().numpy())
-        microbatches.append(_microbatch(losses[-1], model, recipe))
+        losses_bT, one = microbatch_step(model, tokens_bS, documents_bS, recipe, weight)
+        losses.append(losses_bT)
+        microbatches.append(one)
         tree.add([parameter.grad for parameter in parameters if parameter.grad is not None])
         model.zero_grad(set_to_none=True)
 
@@ -43,16 +42,31 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     # Both norms are added in the order of the tensors' names.
     ordered = dict(sorted(model.named_parameters(), key=lambda item: item[0].encode()))
     grad_norm = model.ops.norm_of([parameter.grad for parameter in ordered.values()])
-    _require_finite(state.step + 1, "the gradient norm", grad_norm)
+    _require_finite(state.step + 1, "grad_norm", "the norm of the gradients", grad_norm)
 
     state.step += 1
     lr = learning_rate(recipe.train, state.step)
     clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
     weight_norm = optimize(state, ordered, recipe.train, lr, clip)
-    _require_finite(state.step, "the norm of the weights", weight_norm)
+    _require_finite(state.step, "weight_norm", "the norm of the weights", weight_norm)
 
     seconds = time.perf_counter() - started
     return Stepped(batch, np.concatenate(losses), microbatches, lr, grad_norm, weight_norm, seconds)
+
+
+def target_weight(batch: Batch) -> float:
+    """Of each target's loss in what a step minimises: their mean."""
+    return 1.0 / batch.tokens_BS[:, 1:].size
+
+
+def microbatch_step(
+    model: Decoder, tokens_bS: np.ndarray, documents_bS: np.ndarray, recipe: Recipe, weight: float
+) -> tuple[np.ndarray, Microbatch]:
+    """Forward and backward of one microbatch: its losses (b, T) and its leaf; the gradients are left in the model."""
+    losses_bT, objective = token_losses(model, tokens_bS, documents_bS, recipe, weight)
+    objective.backward()
+    losses = losses_bT.cpu().numpy()
+    return losses, _microbatch(losses, model, recipe)
 
 
 def token_losses(
@@ -82,7 +96,7 @@ def _microbatch(losses_bT: np.ndarray, model: Decoder, recipe: Recipe) -> Microb
     return Microbatch(losses_bT.size, math.fsum(losses_bT.ravel().tolist()), gradient_root)
 
 
-def _require_finite(step: int, quantity: str, value: float) -> None:
+def _require_finite(step: int, quantity: str, words: str, value: float) -> None:
     # A loss that is not finite makes the gradient norm so, and a weight the norm of the weights.
     if not math.isfinite(value):
-        raise NotFinite(step=step, quantity=quantity, value=value)
+        raise NotFinite(step=step, quantity=quantity, words=words, value=value)

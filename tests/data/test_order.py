@@ -7,11 +7,11 @@ from itertools import permutations
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pellucid.data.order import ROUNDS, Order
-from pellucid.errors import StepUnknown
+from pellucid.errors import CorpusTooSmall, StepUnknown
 from pellucid.philox import key_of, philox
 
 
@@ -151,3 +151,32 @@ def test_steps_and_sequences_that_are_not():
     assert order.steps_of(12, 100) == []
     with pytest.raises(ValueError, match="0 slots"):
         Order(1, [10], [0], 4)
+
+
+@given(st.integers(0, 2**62), st.lists(st.integers(0, 12), min_size=1, max_size=3), st.integers(1, 9), st.data())
+def test_without_some_sequences_others_take_their_places_and_no_other_place_changes(
+    seed: int, counts: list[int], batch: int, data: st.DataObject
+) -> None:
+    weights = [data.draw(st.integers(0, 3)) for _ in counts]
+    assume(sum(w * n for w, n in zip(weights, counts, strict=True)))
+    without = data.draw(st.sets(st.integers(0, sum(counts) - 1)))
+    seen = {
+        one
+        for source, n in enumerate(counts)
+        for one in range(sum(counts[:source]), sum(counts[:source]) + n)
+        if weights[source]
+    }
+    assume(seen - without)
+    whole, order = Order(seed, counts, weights, batch), Order(seed, counts, weights, batch, sorted(without))
+    steps = -(-2 * whole.slots // batch)
+    before, after = whole.batches(1, steps), order.batches(1, steps)
+    kept = ~np.isin(before, sorted(without))
+    assert (before[kept] == after[kept]).all() and not np.isin(after, sorted(without)).any()
+    for sequence in range(sum(counts)):
+        where = [(int(k) + 1, int(row)) for k, row in zip(*np.nonzero(after == sequence), strict=True)]
+        assert [one[:2] for one in order.steps_of(sequence, steps)] == where
+
+
+def test_a_run_cannot_go_without_everything() -> None:
+    with pytest.raises(CorpusTooSmall, match="cannot go without all"):
+        Order(1, [3], [2], 4, [0, 1, 2])

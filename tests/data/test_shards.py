@@ -239,7 +239,7 @@ def test_hostile_manifests_as_a_whole(run, changes):
 
 def test_the_order_of_a_run(run, two_sources):
     opened = Shards.open(run)
-    order = Order.of(two_sources, opened)
+    order = Order.of(run, two_sources, opened)
     counts = [stream.sequences for stream in opened.train]
     assert order.slots == counts[0] + 2 * counts[1]
     seen = np.concatenate([order.batch(step) for step in range(1, order.slots // 4 + 1)])
@@ -252,7 +252,7 @@ def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe
     run = prepare(recipe, tmp_path / "run")
     opened = Shards.open(run)
     assert opened.train[1].sequences > 0
-    assert Order.of(recipe, opened).slots == opened.train[0].sequences
+    assert Order.of(run, recipe, opened).slots == opened.train[0].sequences
 
 
 def test_stages_follow_what_they_depend_on(run, two_sources):

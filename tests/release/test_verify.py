@@ -107,7 +107,7 @@ def test_a_loss_changed_under_a_recomputed_chain_is_found_without_replay(release
     assert [problem.where for problem in found] == ["record/ledger.jsonl: step 7"]
 
 
-def change_table(release: Path, table: str, column: str, row: int, value: float) -> None:
+def change_table(release: Path, table: str, column: str, row: int, value: float | str) -> None:
     path = release / "metrics" / f"{table}.parquet"
     read = pq.read_table(path)
     values = read[column].to_pylist()
@@ -117,7 +117,13 @@ def change_table(release: Path, table: str, column: str, row: int, value: float)
 
 @pytest.mark.parametrize(
     ("table", "column"),
-    [("steps", "loss"), ("steps", "grad_norm"), ("segments", "loss_sum"), ("validation", "loss_sum")],
+    [
+        ("steps", "loss"),
+        ("steps", "grad_norm"),
+        ("segments", "loss_sum"),
+        ("validation", "loss_sum"),
+        ("microbatches", "loss_sum"),
+    ],
 )
 def test_a_published_number_that_the_ledger_does_not_record_is_found(table: str, column: str, release: Path) -> None:
     change_table(release, table, column, 2, 1.25)
@@ -139,9 +145,14 @@ def test_a_published_number_that_the_ledger_does_not_record_is_found(table: str,
         ("sequences", "step", 99),
         ("sources", "loss_sum", 0.0),
         ("validation", "bits_per_byte", 0.1),
+        ("microbatches", "index", 3),
+        ("microbatches", "tokens", 9),
+        ("microbatches", "loss_sum", 0.0),
+        ("microbatches", "gradient_root", "00" * 32),
+        ("microbatches", "step", 99),
     ],
 )
-def test_every_derived_number_is_checked(table: str, column: str, value: float, release: Path) -> None:
+def test_every_derived_number_is_checked(table: str, column: str, value: float | str, release: Path) -> None:
     change_table(release, table, column, -1, value)
     reseal(release)
     assert [p.where for p in checked(release).problems if p.error == "NumbersDiffer"][:1] == [

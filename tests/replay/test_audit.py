@@ -84,7 +84,7 @@ def test_validation_is_computed_again(release: Path) -> None:
 
 def forge_anchor(release: Path, step: int, group: str) -> None:
     """Another number in a stored state."""
-    groups = {g: {n: a.copy() for n, a in t.items()} for g, t in anchors.read(release, step).items()}
+    groups = {g: {n: a.copy() for n, a in t.items()} for g, t in anchors.read(layout.anchor(release, step)).items()}
     name = sorted(groups[group])[0]
     groups[group][name].reshape(-1)[0] += np.float32(1e-3)
     about = json.loads((release / f"anchors/step{step}/anchor.json").read_bytes())
@@ -110,7 +110,7 @@ def test_an_anchor_under_another_steps_name_is_caught(release: Path) -> None:
 def test_a_forged_state_with_its_ledger_is_caught_by_the_step_that_made_it(release: Path) -> None:
     """The forger fits the ledger to another state: the step before it gives it away."""
     forge_anchor(release, 5, "weights")
-    roots = tensors.state_roots(5, anchors.read(release, 5))
+    roots = tensors.state_roots(5, anchors.read(layout.anchor(release, 5)))
 
     def change(body: dict[str, Any]) -> None:
         if body.get("step") == 5 and body["kind"] == "step":

@@ -14,7 +14,6 @@ from pellucid.operations import native, portable
 from pellucid.recipe import Recipe, load
 from pellucid.record import digests
 from pellucid.replay import inputs as replay_inputs
-from pellucid.train import loop
 from pellucid.train.events import Batch
 from pellucid.train.optimizer import GradientTree
 from pellucid.train.state import State, initial, initial_values, restored
@@ -29,7 +28,7 @@ def recipe(finished: Path) -> Recipe:
 @pytest.fixture
 def batch(finished: Path, recipe: Recipe) -> Batch:
     inputs = replay_inputs.load(finished, recipe)
-    return loop.batch_of(loop.Order.of(recipe, inputs.shards), inputs.shards, 1)
+    return inputs.batch(1)
 
 
 def on(recipe: Recipe, arithmetic: str) -> Recipe:

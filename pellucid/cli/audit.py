@@ -1,0 +1,138 @@
+"""Check: audit."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, step_number
+from pellucid.errors import AuditFailed, CommandInvalid
+
+_SHOWN = 20  # Findings printed one by one; of more only those that are not as recorded.
+
+
+def audit(
+    folder: Run = HERE,
+    step: Annotated[
+        list[str],
+        typer.Option("--step", metavar="K", help="A step to audit; may be repeated.", show_default="one by the seed"),
+    ] = [],  # noqa: B006
+    steps: Annotated[
+        int | None, typer.Option("--steps", metavar="N", min=1, help="So many steps, chosen by the seed.")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Decides which; draw it yourself.", show_default="a fresh one, printed")
+    ] = None,
+    budget: Annotated[
+        str, typer.Option(metavar="TIME", help="As many steps as fit into 60s, 5m or 2h.", show_default="none")
+    ] = "",
+    every: Annotated[bool, typer.Option("--all", help="Every step, on all cores.")] = False,
+    microbatch: Annotated[
+        str, typer.Option(metavar="I", help="Only this microbatch of the step, or random.", show_default="all")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it needs here, and what fits.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Compute steps again from the state stored before each, and compare their bits with the ledger.
+
+    pellucid audit RELEASE --step 120 --step 300
+    pellucid audit RELEASE --steps 13 --seed 94821
+    pellucid audit RELEASE --budget 5m
+    pellucid audit RELEASE --step 120 --microbatch random
+    pellucid audit RELEASE --all --dry-run
+
+    A seed that the trainer could not foresee makes the choice worth something: leave it out, or draw it after the
+    release is out. Steps on the way to a chosen one are compared too.
+    """
+    from pellucid.replay.request import Request
+
+    request = Request.of(
+        inputs_of(folder), [step_number(text) for text in step], steps, seed, _seconds(budget), every, microbatch
+    )
+    if dry_run:
+        _dry_run(request, as_json)
+    elif microbatch:
+        _microbatch(request, as_json)
+    else:
+        audit_run(request, as_json)
+
+
+def _seconds(text: str) -> float | None:
+    if not text:
+        return None
+    match = re.fullmatch(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)(s|m|h)", text)
+    if not match:
+        raise CommandInvalid(verb="audit", word=text, detail="--budget takes 60s, 5m or 2h")
+    return float(match.group(1)) * {"s": 1, "m": 60, "h": 3600}[match.group(2)]
+
+
+def audit_random_step(folder: Path) -> None:
+    """What demo does: one step by a fresh seed."""
+    from pellucid.replay.request import Request
+
+    audit_run(Request.of(inputs_of(folder), [], 1, None, None, False, ""), as_json=False)
+
+
+def audit_run(request: Any, as_json: bool) -> None:
+    with on_terminal(quiet=as_json) as terminal:
+        report = request.run(terminal.watch("audit"))
+    if as_json:
+        print_json(report.as_json())
+    else:
+        for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
+            _print_finding(finding)
+        print(f"audit: {report}")
+    if not report.ok:
+        wrong = ", ".join(f"step {finding.step}" for finding in report.failed)
+        raise AuditFailed(path=request.inputs.folder, steps=wrong)
+
+
+def _print_finding(finding: Any) -> None:
+    from pellucid.terminal import plain
+
+    for problem in finding.problems:
+        print(f"  {plain(problem)}")
+    verdict = "bit-equal" if finding.ok else "NOT the recorded bits"
+    print(f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s")
+    if finding.ok:
+        print(f"       state {finding.actual}")
+
+
+def _microbatch(request: Any, as_json: bool) -> None:
+    from pellucid.terminal import plain
+
+    with on_terminal(quiet=as_json) as terminal:
+        proof = request.run_microbatch(terminal.watch("state"))
+    if as_json:
+        print_json(proof.as_json() | {"seed": request.seed, "head": request.head})
+    else:
+        for problem in proof.problems:
+            print(f"  {plain(problem)}")
+        verdict = "bit-equal" if proof.ok else "NOT the recorded bits"
+        print(f"audit: step {proof.step}, microbatch {proof.microbatch} of {proof.of} {verdict}: ", end="")
+        print(f"{proof.seconds:.2f} s, and {proof.materialise_seconds:.1f} s for the state before the step")
+        print(f"       leaf {proof.actual}{request.chosen_by()}")
+        if proof.ok:
+            print(_PROVEN.format(step=proof.step, others=proof.of - 1))
+    if not proof.ok:
+        raise AuditFailed(path=request.inputs.folder, steps=f"step {proof.step}, microbatch {proof.microbatch}")
+
+
+_PROVEN = """\
+       proven: from the recorded state before step {step}, this microbatch has the tokens, the loss and the gradient
+       to which the ledger commits. Not proven: the other {others} microbatches, the sum of their gradients, its
+       clipping, and the update to the state after the step. pellucid audit --step {step} proves all of these."""
+
+
+def _dry_run(request: Any, as_json: bool) -> None:
+    needs = request.needs()
+    if as_json:
+        print_json(needs.as_json())
+        return
+    print(f"audit of {needs.what}, on this machine:")
+    for line in itertools.chain(needs.lines(), [needs.verdict()]):
+        print(line)

@@ -1,0 +1,147 @@
+"""What a step's recorded numbers say against it, by the recipe's rules and by nothing else.
+
+A value is high if it lies above the median of the `window` values before it by more than `deviations` robust
+standard deviations (1.4826 times the median absolute deviation; Hampel 1974, doi:10.1080/01621459.1974.10482962)
+and by more than the fraction `least` of the median. Both medians do not move when single values do, so a spike does
+not hide itself. A spike is as many high values one after the other as the rule's `width`: 1 for a step's bad batch,
+more where only lasting trouble counts.
+
+Medians and differences of recorded float64 values: the same on every machine.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.record import digests, entries
+from pellucid.record.history import History
+
+TO_DEVIATION = 1.4826  # Of a normal distribution: its standard deviation over its median absolute deviation.
+QUANTITIES = ("grad_norm", "weight_norm", "validation")  # What may come out as no finite number.
+_SURE = 16  # For so many values a bound on the median holds that was found once.
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """When one quantity is a spike, and what is done: "note", "stop" or "rollback"."""
+
+    quantity: str  # "loss" or "grad_norm": a field of a step's entry.
+    action: str
+    deviations: float
+    least: float
+    width: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """All that a recipe says of incidents."""
+
+    spikes: tuple[Rule, ...]
+    window: int
+    not_finite: str  # "stop" or "rollback".
+    back: int  # Steps before the offending one that a rollback goes to.
+    rollbacks: int  # So many at most; then the run stops.
+
+
+class Spikes:
+    """One rule, asked value by value."""
+
+    def __init__(self, rule: Rule, window: int) -> None:
+        self.rule, self.limit, self.width = rule, 0.0, 0
+        self._values: deque[float] = deque(maxlen=window)
+        self._window, self._surely_low, self._sure_for = window, 0.0, 0
+
+    def judge(self, value: float) -> bool:
+        """Whether with this value a spike is complete; limit and width then tell of it."""
+        self.width = self.width + 1 if self._high(value) else 0
+        self._values.append(value)
+        return self.width == self.rule.width
+
+    def _high(self, value: float) -> bool:
+        if len(self._values) < self._window:
+            return False
+        # Of a million steps nearly all end here, without a median.
+        if self._sure_for and value <= self._surely_low:
+            self._sure_for -= 1
+            return False
+        ordered = sorted(self._values)
+        # n values later the median is no lower than what stands n places below it now.
+        low = ordered[max(0, (self._window - 1) // 2 - _SURE)] if self._window > 2 * _SURE else ordered[0]
+        self._surely_low, self._sure_for = low + self.rule.least * low, _SURE * (self._window > 2 * _SURE)
+        middle = _median(ordered)
+        deviation = TO_DEVIATION * _median(sorted(abs(one - middle) for one in ordered))
+        self.limit = middle + max(self.rule.deviations * deviation, self.rule.least * middle)
+        return value > self.limit
+
+
+def _median(ordered: list[float]) -> float:
+    """The lower of the two middle values where there are two: a value that was recorded."""
+    return ordered[(len(ordered) - 1) // 2]
+
+
+class Guards:
+    """The guards of a run as it goes on: told every step's entry in order, they answer with incidents."""
+
+    def __init__(self, rules: Rules | None, history: History, before: Iterable[Mapping[str, Any]] = ()) -> None:
+        """before: the entries of the steps that the history holds so far, the last `needed(rules)` of them at least."""
+        self.rules, self.history = rules, history
+        # To begin again from an earlier step, as often as the rules allow.
+        self._kept: deque[Mapping[str, Any]] = deque(before, maxlen=needed(rules))
+        self._spikes = self._begun()
+
+    def _begun(self) -> list[Spikes]:
+        begun = [Spikes(rule, self.rules.window) for rule in self.rules.spikes] if self.rules else []
+        for body in self._kept:
+            for spikes in begun:
+                spikes.judge(digests.bits_float(body[spikes.rule.quantity]))
+        return begun
+
+    def step(self, body: dict[str, Any]) -> list[dict[str, Any]]:
+        """The incidents that follow a step's entry: at most one a rule, all but the last only noted."""
+        found = []
+        if self._spikes:
+            self._kept.append(body)
+        for spikes in self._spikes:
+            bits = body[spikes.rule.quantity]
+            if not spikes.judge(digests.bits_float(bits)):
+                continue
+            limit, rule = digests.float_bits(spikes.limit), spikes.rule
+            about = {"rule": rule.quantity, "value": bits, "limit": limit, "width": rule.width}
+            found.append(self._incident(body["step"], body["step"], about, rule.action))
+            if found[-1]["action"] != "note":
+                break
+        return found
+
+    def not_finite(self, step: int, quantity: str, value: str) -> dict[str, Any]:
+        """The incident of a step that could not be taken: `step` is the one before it, value inf, -inf or nan."""
+        assert self.rules is not None, "only a recipe with rules asks"
+        about = {"rule": "not_finite", "quantity": quantity, "value": value}
+        return self._incident(step, step + 1, about, self.rules.not_finite)
+
+    def _incident(self, step: int, offending: int, about: dict[str, Any], action: str) -> dict[str, Any]:
+        rules, history = self.rules, self.history
+        assert rules is not None
+        # Every branch but the first began with a rollback.
+        if action != "rollback" or history.branch == rules.rollbacks:
+            return entries.incident(step, {**about, "action": "note" if action == "note" else "stop"})
+        to = max(history.spans[0].after, offending - rules.back)
+        passed_over = history.at(offending).passed_over + offending - to
+        place = {"to": to, "passed_over": passed_over, "branch": history.branch + 1}
+        return entries.incident(step, {**about, "action": action, **place})
+
+    def roll_back(self, incident: Mapping[str, Any]) -> None:
+        """Go on from the step that an incident names, as if the abandoned ones had not been."""
+        self.history = self.history.rolled_back(incident)
+        while self._kept and self._kept[-1]["step"] > incident["to"]:
+            self._kept.pop()
+        self._spikes = self._begun()
+
+
+def needed(rules: Rules | None) -> int:
+    """How many of the last steps' entries decide about the next, however often it rolls back."""
+    if rules is None or not rules.spikes:
+        return 0
+    return rules.window + max(rule.width for rule in rules.spikes) + 1 + rules.back * (rules.rollbacks + 1)

@@ -1,0 +1,77 @@
+"""Other anchors for a run that has been trained: placement alone, so the ledger does not change."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import FormatInvalid
+from pellucid.record import digests
+from pellucid.recorder import compare
+from pellucid.replay.inputs import Inputs
+from pellucid.replay.materialise import Watch, about, begin, replay, stored
+from pellucid.store import anchors, files, layout, tensors
+from pellucid.train.state import State
+
+
+def missing(inputs: Inputs) -> list[int]:
+    """The steps that the recipe's placement gives an anchor and that have none, ascending."""
+    held = set(layout.steps_in(inputs.folder / layout.ANCHORS))
+    steps = range(inputs.recipe.first, inputs.recorded().steps_done + 1)
+    return [step for step in steps if _wanted(inputs, step) and step not in held]
+
+
+def surplus(inputs: Inputs) -> list[int]:
+    """The anchors that the placement does not ask for; the last one of a run that goes on is what it goes on from."""
+    held = layout.steps_in(inputs.folder / layout.ANCHORS)
+    needed = [] if inputs.recorded().ended else held[-1:]
+    return [step for step in held if not _wanted(inputs, step) and step not in needed]
+
+
+def _wanted(inputs: Inputs, step: int) -> bool:
+    return inputs.recipe.anchored(step)
+
+
+def make(inputs: Inputs, steps: list[int], watch: Watch) -> None:
+    """Write the anchors of these steps, ascending, by one replay forward, every step of which is compared.
+
+    Raises StateDiffers, LedgerDiffers, DiskFull. Every anchor appears whole, so a kill loses only the one being made.
+    """
+    state: State | None = None
+    total, done = _length(inputs, steps), 0
+    for step in steps:
+        if state is None or max((at for at in stored(inputs) if at <= step), default=state.step) > state.step:
+            state = begin(inputs, step)
+        for replayed in replay(inputs, state, step):
+            compare(replayed.recorded, replayed.found)
+            done += 1
+            watch(done, total)
+        described = about(inputs, state)
+        anchors.write(layout.anchor(inputs.folder, step), state.groups(), described, _weights(inputs.folder, described))
+
+
+def _length(inputs: Inputs, steps: list[int]) -> int:
+    """How many steps have to be taken again for these, each from what is stored or was made before it."""
+    at = {inputs.recipe.first, *stored(inputs)}
+    total = 0
+    for step in steps:
+        total += step - max(one for one in at if one <= step)
+        at.add(step)
+    return total
+
+
+def _weights(folder: Path, described: dict[str, Any]) -> Path | None:
+    """The weights file of the step's checkpoint, where it has one and it is sound: weights lie on disk once."""
+    path = layout.checkpoint(folder, described["step"]) / anchors.WEIGHTS
+    if not path.is_file():
+        return None
+    read = tensors.Tensors(path)
+    if digests.tensors_root(read.leaves()).hex() != described["weights"]:
+        raise FormatInvalid(path=path, detail=f"does not hold the weights of step {described['step']}")
+    return path if read.metadata == anchors.weights_metadata(described) else None
+
+
+def remove(folder: Path, steps: list[int]) -> None:
+    """Remove anchors, each at once."""
+    for step in steps:
+        files.remove_folder(layout.anchor(folder, step))

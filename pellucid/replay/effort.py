@@ -1,0 +1,236 @@
+"""What an audit costs on this machine, and which audit fits: a budget of seconds, the memory, the disk."""
+
+from __future__ import annotations
+
+import math
+import os
+import resource
+import shutil
+import statistics
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import BudgetTooSmall, StateDiffers
+from pellucid.replay.audit import Finding, Pass, audit_steps, passes, run_pass, start_of
+from pellucid.replay.inputs import Inputs
+from pellucid.replay.materialise import Watch, begin, replay, stored
+from pellucid.replay.microbatch import count_of
+from pellucid.store import anchors, cache, files, layout
+
+_STEPS, _SECONDS = 3, 2.0  # A calibration ends with so many steps, or when they have taken so long.
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Seconds, on this machine."""
+
+    load: float  # To have a stored state in place.
+    step: float  # To take a step again and compare it.
+    validation: float  # To compute a validation again.
+
+    def of(self, inputs: Inputs, one: Pass) -> float:
+        """Seconds for a pass."""
+        recipe = inputs.recipe
+        validated = sum(recipe.scheduled(recipe.validation.every, step) for step in one.steps)
+        return self.load + one.length * self.step + validated * self.validation
+
+
+def measure(inputs: Inputs, step: int) -> Speed:
+    """From a few steps really replayed, towards one that was taken. Raises StateDiffers, FormatInvalid, NotFinite."""
+    started = time.perf_counter()
+    state = begin(inputs, step - 1)
+    load, taken = time.perf_counter() - started, []
+    since = time.perf_counter()
+    for _ in replay(inputs, state, min(state.step + _STEPS, inputs.recorded().steps_done)):
+        taken.append(time.perf_counter() - since)
+        if sum(taken) > _SECONDS:
+            break
+        since = time.perf_counter()
+    seconds = statistics.median(taken)
+    return Speed(load, seconds, seconds * _validation_share(inputs))
+
+
+def _validation_share(inputs: Inputs) -> float:
+    """What a validation computes, as a fraction of a step: forward passes, a third of forward and backward."""
+    train, most = inputs.recipe.train, inputs.recipe.validation.tokens
+    tokens = sum(stream.until(most)[0] for stream in inputs.shards.validation)
+    return tokens / (3 * train.batch * inputs.recipe.model.context)
+
+
+def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) -> list[int]:
+    """The longest beginning of the order whose replay takes at most so many seconds."""
+    at, recipe = stored(inputs), inputs.recipe
+    reached: dict[int | None, int] = {}
+    taken, left = [], seconds
+    for step in order:
+        start = start_of(at, step)
+        left -= 0 if start in reached else speed.load
+        left -= max(0, step - reached.get(start, recipe.first if start is None else start)) * speed.step
+        left -= recipe.scheduled(recipe.validation.every, step) * speed.validation
+        if left < 0:
+            break
+        reached[start] = max(step, reached.get(start, 0))
+        taken.append(step)
+    return taken
+
+
+def surely(inputs: Inputs, speed: Speed, seconds: float) -> int:
+    """How many steps fit into so many seconds wherever they lie.
+
+    Only these count as chosen by the seed alone. How far a budget reaches beyond them depends on where the chosen
+    steps lie, and a forger can see to it that forged ones are far from every anchor.
+    """
+    at, last = [inputs.recipe.first, *stored(inputs)], inputs.recorded().steps_done
+    longest = max(b - a for a, b in zip(at, [*at[1:], last], strict=True))
+    return int(seconds / (speed.load + longest * speed.step + speed.validation))
+
+
+def audit_within(inputs: Inputs, order: Iterator[int], seconds: float, watch: Watch) -> tuple[list[Finding], int]:
+    """As many steps as fit into so many seconds, in the order given; and how many of them the seed alone chose.
+
+    Raises BudgetTooSmall. Stops before a replay that would not fit by the speed measured on the way.
+    """
+    deadline = time.perf_counter() + seconds
+    first = next(order)
+    try:
+        speed = measure(inputs, first)
+    except StateDiffers:  # The finding says what is wrong, and more steps would not say more.
+        return audit_steps(inputs, [first], watch), 1
+    left = deadline - time.perf_counter()
+    steps = fitting(inputs, _with(first, order), speed, left)
+    if not steps:
+        needed = seconds - left + speed.of(inputs, passes(inputs, [first])[0])
+        raise BudgetTooSmall(budget=f"{seconds:g} s", step=first, needed=math.ceil(needed))
+    findings, sure = _until(inputs, steps, speed, deadline, watch), surely(inputs, speed, left)
+    audited = {one.step for one in findings}
+    whole = next((count for count, step in enumerate(steps) if step not in audited), len(steps))
+    return sorted(findings, key=lambda one: one.step), min(sure, whole)
+
+
+def _with(first: int, rest: Iterator[int]) -> Iterator[int]:
+    yield first
+    yield from rest
+
+
+def _until(inputs: Inputs, steps: list[int], speed: Speed, deadline: float, watch: Watch) -> list[Finding]:
+    planned = passes(inputs, steps)
+    total, done, findings = sum(one.length for one in planned), 0, []
+    for one in planned:
+        started = time.perf_counter()
+        if findings and speed.of(inputs, one) > deadline - started:
+            break
+        findings += run_pass(inputs, one, lambda at, _, before=done: watch(before + at, total))
+        done += one.length
+        slower = (time.perf_counter() - started - speed.load) / one.length
+        speed = Speed(speed.load, max(speed.step, slower), speed.validation)
+    return findings
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """What an audit needs here. Times are None where the memory does not allow to measure them."""
+
+    steps: int  # Chosen.
+    replayed: int
+    memory_bytes: int  # Measured; where it does not fit, the least that the tensors take.
+    memory_available_bytes: int
+    download_bytes: int  # Of the release: the files that this audit reads.
+    disk_bytes: int  # These, and the state that it keeps in the cache.
+    disk_free_bytes: int
+    load_seconds: float | None
+    step_seconds: float | None
+    seconds: float | None
+
+    @property
+    def fits_memory(self) -> bool:
+        return self.memory_bytes <= self.memory_available_bytes
+
+    @property
+    def fits_disk(self) -> bool:
+        return self.disk_bytes - self.download_bytes <= self.disk_free_bytes
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"fits_memory": self.fits_memory, "fits_disk": self.fits_disk}
+
+
+def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool = False) -> tuple[Effort, Speed | None]:
+    """What the audit of these steps needs (or of one microbatch of a step), from a calibration where the state fits."""
+    planned = passes(inputs, steps)
+    replayed = sum(one.length for one in planned) - microbatch * len(planned)
+    available = memory_available()
+    memory = least_memory(inputs, microbatch) * workers
+    speed = measure(inputs, max(inputs.recipe.first + 1, steps[0])) if memory <= available else None
+    if speed:
+        memory = max(memory, peak_memory() * workers)
+    download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
+    kept = 12 * parameters(inputs) if microbatch and replayed else 0
+    seconds = None
+    if speed:
+        seconds = sum(speed.of(inputs, one) for one in planned) / min(workers, len(planned))
+        seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs))
+    needs = Effort(
+        steps=len(steps),
+        replayed=replayed,
+        memory_bytes=memory,
+        memory_available_bytes=available,
+        download_bytes=download,
+        disk_bytes=download + (kept if kept <= cache.limit() else 0),
+        disk_free_bytes=disk_free(cache.folder()),
+        load_seconds=speed and speed.load,
+        step_seconds=speed and speed.step,
+        seconds=seconds,
+    )
+    return needs, speed
+
+
+def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) -> list[Path]:
+    """The files of the release that an audit reads. Whoever has only these can do it."""
+    folder = inputs.folder
+    named = ["recipe.toml", layout.LEDGER, layout.DATA_MANIFEST, f"{layout.TOKENIZER}/manifest.json"]
+    found = [folder / name for name in named]
+    found += [path for path in sorted((folder / "data/shards").rglob("*")) if path.is_file()]
+    held = layout.steps_in(folder / layout.ANCHORS)
+    for step in sorted({one.start for one in planned if one.start is not None}.intersection(held)):
+        found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.MOMENTS)]
+    if microbatch:
+        found += sorted((folder / layout.METRICS).glob("microbatches*"))
+    return [path for path in found if path.is_file()]
+
+
+def parameters(inputs: Inputs) -> int:
+    """Of the model: section 11 of docs/format.md, counted."""
+    model = inputs.recipe.model
+    D, kv = model.width, model.kv_heads * model.width // model.heads
+    layer = 2 * D + 2 * D * D + 2 * kv * D + 3 * model.mlp_width * D
+    return inputs.vocabulary * D * (1 if model.tied else 2) + model.layers * layer + D
+
+
+def least_memory(inputs: Inputs, microbatch: bool = False) -> int:
+    """Bytes of a state and of the gradients held at once (GradientTree), float32; activations come on top."""
+    gradients = 1 if microbatch else math.ceil(math.log2(count_of(inputs))) + 1
+    return 4 * parameters(inputs) * (3 + gradients)
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had in memory at most."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def memory_available() -> int:
+    """Bytes that can be had without swapping; where the system does not tell, all that the machine has."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
+def disk_free(folder: Path) -> int:
+    while not folder.exists():
+        folder = folder.parent
+    with files.named_errors(folder, "read"):
+        return shutil.disk_usage(folder).free

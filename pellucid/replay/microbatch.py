@@ -1,0 +1,126 @@
+"""The audit of one microbatch: the state before its step, forward and backward, and its leaf under the ledger's root.
+
+It proves the tokens, the loss and the gradient of that microbatch. What the step made of the gradients (their sum, the
+clipping, the update) only the whole step proves.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pellucid.errors import FormatInvalid, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
+from pellucid.record import digests, entries
+from pellucid.record.entries import Microbatch
+from pellucid.recorder import microbatches_in
+from pellucid.replay.inputs import Inputs
+from pellucid.replay.materialise import Watch, materialise, require_step
+from pellucid.store import layout, metrics
+from pellucid.train.state import State
+from pellucid.train.step import microbatch_step, target_weight
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What the audit of one microbatch found."""
+
+    step: int
+    microbatch: int
+    of: int  # Microbatches in the step.
+    root: str  # That the ledger records over the step's microbatches.
+    expected: str  # The leaf published …
+    actual: str  # … and the one computed here.
+    seconds: float  # Of the microbatch alone …
+    materialise_seconds: float  # … and of having the state before its step.
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.ok, "problems": list(self.problems)}
+
+
+def require_committed(inputs: Inputs, step: int) -> None:
+    """Raises MicrobatchUncommitted where the ledger binds no microbatch's gradient."""
+    found = inputs.recipe.record.commitment
+    if found != "microbatches":
+        raise MicrobatchUncommitted(path=inputs.folder, found=found, step=step)
+
+
+def count_of(inputs: Inputs) -> int:
+    """Microbatches in every step."""
+    return inputs.recipe.train.batch // inputs.recipe.train.microbatch
+
+
+def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Proof:
+    """Audit one microbatch of a step.
+
+    Raises StepUnknown, MicrobatchUncommitted, MicrobatchUnknown, and what materialising the state before it raises.
+    """
+    require_step(inputs, step, taken=True)
+    require_committed(inputs, step)
+    if not 0 <= index < count_of(inputs):
+        raise MicrobatchUnknown(index=index, step=step, count=count_of(inputs))
+    published = _published(inputs, step)
+    started = time.perf_counter()
+    state = materialise(inputs, step - 1, watch)
+    ready = time.perf_counter()
+    found = taken_again(inputs, state, index)
+    return _compare(inputs, step, index, published, found, (time.perf_counter() - ready, ready - started))
+
+
+def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
+    """One microbatch of the step after the state's. Leaves its gradients in the model."""
+    recipe = inputs.recipe
+    batch = inputs.batch(state.step + 1)
+    rows = slice(index * recipe.train.microbatch, (index + 1) * recipe.train.microbatch)
+    state.model.zero_grad(set_to_none=True)
+    tokens_bS, documents_bS = batch.tokens_BS[rows], batch.documents_BS[rows]
+    return microbatch_step(state.model, tokens_bS, documents_bS, recipe, target_weight(batch))[1]
+
+
+def _published(inputs: Inputs, step: int) -> list[Microbatch]:
+    """The step's rows in metrics/microbatches."""
+    rows = [tuple(row.values()) for row in metrics.of_step(inputs.folder, "microbatches", step)]
+    if not rows:
+        detail = "a run that goes on writes them at every anchor, and a finished one without them is not complete"
+        raise StepUnknown(what=f"Step {step} of metrics/microbatches", detail=detail)
+    if not all(_sound(*row) for row in rows):
+        path = inputs.folder / layout.METRICS / "microbatches"
+        raise FormatInvalid(path=path, detail=f"has rows of step {step} that are no microbatches")
+    return microbatches_in(rows)
+
+
+def _sound(_: int, index: int, tokens: int, loss_sum: float, root: str) -> bool:
+    """Whether a row can be a leaf at all: no nulls, nothing negative, hex."""
+    numbers = type(tokens) is int and tokens >= 0 and type(loss_sum) is float and type(index) is int
+    return numbers and type(root) is str and re.fullmatch("([0-9a-f]{64})?", root) is not None
+
+
+def _compare(
+    inputs: Inputs, step: int, index: int, published: list[Microbatch], found: Microbatch, seconds: tuple[float, float]
+) -> Proof:
+    root, problems = inputs.recorded().step(step)["microbatches"], []
+    given = entries.microbatches_root(published).hex()
+    if given != root:
+        where = f"{layout.METRICS}/microbatches"
+        problems.append(f"step {step}: {where} gives the root {given}, and the ledger records {root}")
+    expected = _leaf(index, published[index]) if index < len(published) else ""
+    for field in ("tokens", "loss_sum", "gradient_root") if expected else ():
+        shown = [_shown(getattr(one, field)) for one in (found, published[index])]
+        if shown[0] != shown[1]:
+            problems.append(f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}")
+    actual = _leaf(index, found)
+    return Proof(step, index, count_of(inputs), root, expected, actual, *seconds, tuple(problems))
+
+
+def _leaf(index: int, one: Microbatch) -> str:
+    return digests.microbatch_leaf(index, one.tokens, one.loss_sum, one.gradient_root).hex()
+
+
+def _shown(value: float | bytes) -> str:
+    return value.hex() if isinstance(value, bytes | float) else str(value)

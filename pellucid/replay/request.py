@@ -1,0 +1,257 @@
+"""What an auditor asks for, in one place: which steps, by whose choice, within what; and what came of it."""
+
+from __future__ import annotations
+
+import itertools
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pellucid.errors import CommandInvalid
+from pellucid.replay.audit import Finding, audit_steps, compared
+from pellucid.replay.choose import Odds, chosen, chosen_microbatch
+from pellucid.replay.effort import Effort, Speed, audit_within, effort, fitting, least_memory, measure, memory_available
+from pellucid.replay.inputs import Inputs
+from pellucid.replay.materialise import Watch, require_step, stored
+from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
+from pellucid.replay.parallel import audit_all, workers
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What an audit found, and what that is worth."""
+
+    findings: list[Finding]
+    odds: Odds
+    seed: int | None  # None where steps were named, or all were taken.
+    head: str
+    seconds: float
+
+    @property
+    def failed(self) -> list[Finding]:
+        return [finding for finding in self.findings if not finding.ok]
+
+    @property
+    def ok(self) -> bool:
+        return not self.failed
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "ok": self.ok,
+            "head": self.head,
+            "seed": self.seed,
+            "replayed": self.odds.compared,
+            "seconds": round(self.seconds, 3),
+            "odds": self.odds.as_json(),
+            "steps": [finding.as_json() for finding in self.findings],
+        }
+
+    def __str__(self) -> str:
+        by = "" if self.seed is None else f", chosen by seed {self.seed}"
+        verdict = "bit-equal" if self.ok else f"{len(self.failed)} of them NOT the recorded bits"
+        audited = f"{len(self.findings):,} step(s) audited in {self.seconds:.1f} s{by}: {verdict}"
+        return f"{audited}\n       {self.odds}" if self.ok else audited
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One audit of a run. Make one with Request.of."""
+
+    inputs: Inputs
+    named: tuple[int, ...]  # Steps that somebody named …
+    count: int | None  # … or how many the seed chooses; None: all, or as many as fit.
+    seed: int
+    budget: float | None  # Seconds.
+    every: bool
+    microbatch: str
+
+    @classmethod
+    def of(
+        cls,
+        inputs: Inputs,
+        named: list[int],
+        count: int | None,
+        seed: int | None,
+        budget: float | None,
+        every: bool,
+        microbatch: str,
+    ) -> Request:
+        """Raises CommandInvalid for what cannot be asked for together, StepUnknown, MicrobatchUncommitted."""
+        for step in named:
+            require_step(inputs, step, taken=bool(microbatch))
+        require_step(inputs, inputs.recipe.first + 1)
+        if bool(named) + (count is not None) + every > 1:
+            raise _invalid("--step", "take one of --step, --steps and --all")
+        if microbatch and (count is not None or every or budget is not None or len(named) > 1):
+            raise _invalid("--microbatch", "goes with one --step, or none: then the seed chooses it")
+        if microbatch and microbatch != "random" and not (microbatch.isascii() and microbatch.isdecimal()):
+            raise _invalid(microbatch, "--microbatch takes a number from 0, or random")
+        if not named and not every and budget is None and count is None:
+            count = 1
+        if seed is None:
+            seed = secrets.randbelow(1 << 63)
+        return cls(inputs, tuple(named), count, seed, budget, every, microbatch)
+
+    @property
+    def head(self) -> str:
+        return self.inputs.recorded().head
+
+    @property
+    def done(self) -> int:
+        return self.inputs.recorded().steps_done
+
+    @property
+    def first(self) -> int:
+        """The step before the first one taken."""
+        return self.inputs.recipe.first
+
+    def _shuffled(self) -> Iterator[int]:
+        taken = chosen(self.seed, self.head, self.done - self.first)
+        return itertools.islice((self.first + number for number in taken), self.count)
+
+    @property
+    def by_seed(self) -> bool:
+        return not self.named and not self.every
+
+    def chosen_by(self) -> str:
+        """For a line of text: whose choice a microbatch was."""
+        return f", chosen by seed {self.seed}" if self.by_seed or self.microbatch == "random" else ""
+
+    def order(self) -> Iterator[int]:
+        """The steps asked for, in the seed's order where it decides."""
+        if self.named:
+            return iter(dict.fromkeys(self.named))
+        return self._shuffled()
+
+    def run(self, watch: Watch) -> Report:
+        """Do it. Raises CommandInvalid, BudgetTooSmall, AuditLost; what is wrong with the run is in the findings."""
+        started = time.perf_counter()
+        sampled = 0
+        if self.budget is not None and not self.by_seed:
+            raise _invalid("--budget", "chooses by the seed; with --step or --all only a --dry-run takes it")
+        if self.budget is not None:
+            findings, sampled = audit_within(self.inputs, self.order(), self.budget, watch)
+        elif self.every:
+            findings = audit_all(self.inputs, watch)
+            sampled = self.done - self.first
+        else:
+            findings = audit_steps(self.inputs, list(self.order()), watch)
+            sampled = len(findings) if self.by_seed else 0
+        odds = Odds(self.done - self.first, sampled, compared(findings))
+        seconds = time.perf_counter() - started
+        return Report(findings, odds, self.seed if self.by_seed else None, self.head, seconds)
+
+    def run_microbatch(self, watch: Watch) -> Proof:
+        """The audit of one microbatch. Raises what audit_microbatch does."""
+        step = next(self.order())
+        return audit_microbatch(self.inputs, step, self._index(step), watch)
+
+    def _index(self, step: int) -> int:
+        if self.microbatch == "random":
+            return chosen_microbatch(self.seed, self.head, step, count_of(self.inputs))
+        return int(self.microbatch)
+
+    def needs(self) -> Needs:
+        """What it would need, and the smaller audit that fits where it does not."""
+        steps = self._steps()
+        if self.microbatch:
+            require_committed(self.inputs, steps[0])
+        here = workers(self.inputs) if self.every else 1
+        found, speed = effort(self.inputs, steps, here, bool(self.microbatch))
+        what = f"{len(steps):,} step(s)"
+        if self.microbatch:
+            what = f"microbatch {self._index(steps[0])} of step {steps[0]}"
+        return Needs(self, what, found, here, self._smaller(found, speed))
+
+    def _steps(self) -> list[int]:
+        """The steps to speak of: of a budget alone those that fit, by a first calibration."""
+        if self.every:
+            return list(range(self.first, self.done + 1))
+        alone = self.budget is not None and self.by_seed and self.count is None
+        if alone and least_memory(self.inputs) <= memory_available():
+            first = next(self.order())
+            return fitting(self.inputs, self.order(), measure(self.inputs, first), self.budget or 0.0) or [first]
+        return list(self.order())
+
+    def _smaller(self, found: Effort, speed: Speed | None) -> str:
+        """The options of an audit that fits here; empty where this one does, or where none is known."""
+        if not found.fits_memory:
+            return self._without_memory()
+        if self.budget is None or speed is None or found.seconds is None or found.seconds <= self.budget:
+            return ""
+        steps = fitting(self.inputs, self._shuffled(), speed, self.budget)
+        if steps:
+            return f"--steps {len(steps)} --seed {self.seed}"
+        near = [step + 1 for step in [self.first, *stored(self.inputs)] if step < self.done]
+        return f"--step {near[-1]}" if speed.load + speed.step <= self.budget else ""
+
+    def _without_memory(self) -> str:
+        """One microbatch right behind a stored state, where the ledger binds it."""
+        near = [step + 1 for step in stored(self.inputs) if step < self.done]
+        bound = self.inputs.recipe.record.commitment == "microbatches" and not self.microbatch
+        if near and bound and least_memory(self.inputs, microbatch=True) <= memory_available():
+            return f"--step {near[-1]} --microbatch random"
+        return ""
+
+
+def _invalid(word: str, detail: str) -> CommandInvalid:
+    return CommandInvalid(verb="audit", word=word, detail=detail)
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What a dry run says."""
+
+    request: Request
+    what: str
+    effort: Effort
+    workers: int
+    smaller: str
+
+    @property
+    def fits_budget(self) -> bool:
+        budget, seconds = self.request.budget, self.effort.seconds
+        return budget is None or seconds is None or seconds <= budget
+
+    @property
+    def fits(self) -> bool:
+        return self.effort.fits_memory and self.effort.fits_disk and self.fits_budget
+
+    def as_json(self) -> dict[str, Any]:
+        about = {"fits": self.fits, "fits_budget": self.fits_budget, "budget_seconds": self.request.budget}
+        about |= {"workers": self.workers, "smaller": self.smaller or None}
+        return {"head": self.request.head, "seed": self.request.seed} | self.effort.as_json() | about
+
+    def lines(self) -> list[str]:
+        one = self.effort
+        measured = "measured" if one.seconds is not None else "at the least"
+        memory = f"{_megabytes(one.memory_bytes)} ({measured}), {_megabytes(one.memory_available_bytes)} available"
+        disk = f"{_megabytes(one.disk_bytes)}, {_megabytes(one.disk_free_bytes)} free beside the release that lies here"
+        lines = [
+            f"  steps     {one.replayed:,} to replay, by {self.workers} process(es)",
+            f"  memory    {memory}",
+            f"  disk      {disk}",
+            f"  download  {_megabytes(one.download_bytes)}: of the release, what this audit reads",
+        ]
+        if one.seconds is not None:
+            each = f"{one.step_seconds:.3g} s a step, {one.load_seconds:.3g} s to load a state"
+            took = f"{one.seconds:.1f} s" if one.seconds < 60 else f"{one.seconds / 60:.1f} minutes"
+            lines.append(f"  time      {took} ({each})")
+        return lines
+
+    def verdict(self) -> str:
+        if self.fits:
+            return "It fits."
+        lacks = {"memory": self.effort.fits_memory, "disk": self.effort.fits_disk, "time": self.fits_budget}
+        lacking = ", ".join(name for name, fits in lacks.items() if not fits)
+        folder = self.request.inputs.folder
+        mend = f"pellucid verify {folder} replays nothing."
+        if self.smaller:
+            mend = f"This does: pellucid audit {folder} {self.smaller}"
+        return f"It does not fit ({lacking}). {mend}"
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

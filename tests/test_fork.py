@@ -1,0 +1,118 @@
+"""Forks: what they begin with, what they go without, and what they refuse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.errors import DocumentUnknown, FolderTaken, ForkUnfit, RecipeInvalid, StateDiffers, StepUnknown
+from pellucid.fork import fork
+from pellucid.look.show import Shown
+from pellucid.recipe import load
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.replay import inputs as replay_inputs
+from pellucid.replay.audit import audit_step
+from pellucid.replay.materialise import materialise
+from pellucid.replay.request import Request
+from pellucid.store import layout
+from pellucid.store.ledger import LedgerFile
+from tests.conftest import finish, pellucid
+
+
+def forked(parent: Path, target: Path, step: int = 7, *settings: str, without: tuple[str, ...] = ()) -> Path:
+    inputs = replay_inputs.load(parent, load(parent))
+    fork(inputs, step, target, list(settings), list(without), lambda *_: None)
+    return target
+
+
+def test_a_fork_without_a_change_is_its_parent_again(finished: Path, tmp_path: Path) -> None:
+    """But for what the genesis says, every step from there has the parent's bits."""
+    folder = finish(forked(finished, tmp_path / "same"))
+    parent, child = LedgerFile(finished), LedgerFile(folder)
+    assert child.genesis["parent"] == parent.head and child.genesis["step"] == child.first == 7
+    steps = [[b for b in one.between(8, 13) if b["kind"] == "step"] for one in (parent, child)]
+    assert [{**a, "prev": 0, "n": 0} for a in steps[0]] == [{**b, "prev": 0, "n": 0} for b in steps[1]]
+    assert verify(folder, lambda _: None).problems == []
+    publish(folder)
+    assert verify(folder, lambda _: None).problems == []
+    inputs = replay_inputs.load(folder, load(folder))
+    assert audit_step(inputs, 9, lambda *_: None).ok and audit_step(inputs, 7, lambda *_: None).ok
+    whole = Request.of(inputs, [], None, 1, None, True, "").run(lambda *_: None)
+    assert whole.ok and [one.step for one in whole.findings] == list(range(7, 14)) and whole.odds.steps == 6
+    some = Request.of(inputs, [], 3, 1, None, False, "").run(lambda *_: None)
+    assert some.ok and all(8 <= one.step <= 13 for one in some.findings)
+    with pytest.raises(StepUnknown, match="from step 7 to step 13"):
+        materialise(inputs, 6, lambda *_: None)
+
+
+def test_another_learning_rate_changes_the_steps_after_it(finished: Path, tmp_path: Path) -> None:
+    folder = finish(forked(finished, tmp_path / "slower", 7, "train.lr=1e-4"))
+    assert LedgerFile(folder).step(8)["lr"] != LedgerFile(finished).step(8)["lr"]
+    assert LedgerFile(folder).step(8)["batch"] == LedgerFile(finished).step(8)["batch"]
+    assert verify(folder, lambda _: None).problems == []
+
+
+def test_without_a_document_no_step_sees_it_and_other_rows_stay(finished: Path, tmp_path: Path) -> None:
+    shown = Shown(finished)
+    name = shown.step(9)["sequences"][1]["segments"][0]["document"]
+    folder = finish(forked(finished, tmp_path / "without", 7, without=(name,)))
+    after = Shown(folder)
+    rows = {step: (shown.step(step)["sequences"], after.step(step)["sequences"]) for step in range(8, 14)}
+    for before, now in rows.values():
+        for one, other in zip(before, now, strict=True):
+            assert name not in [piece["document"] for piece in other["segments"]]
+            if name not in [piece["document"] for piece in one["segments"]]:
+                assert one["sequence"] == other["sequence"]
+    assert rows[9][0][1]["sequence"] != rows[9][1][1]["sequence"]
+    assert verify(folder, lambda _: None).problems == []
+    again = forked(folder, tmp_path / "again", 10, without=())
+    assert load(again).fork.without == (name,), "what a fork goes without, its forks go without too"
+
+
+def test_what_cannot_be_forked_is_refused_and_nothing_is_left(finished: Path, tmp_path: Path) -> None:
+    target = tmp_path / "no"
+    for setting, key in (("seed=2", "seed"), ("model.layers=3", "model"), ('train.arithmetic="native"', "train.arith")):
+        with pytest.raises(ForkUnfit, match=f"cannot change {key}"):
+            forked(finished, target, 7, setting)
+    with pytest.raises(ForkUnfit, match="cannot change data"):
+        forked(finished, target, 7, "data.validation_per_10000=3")
+    with pytest.raises(DocumentUnknown, match="No document nowhere"):
+        forked(finished, target, 7, without=("nowhere",))
+    with pytest.raises(RecipeInvalid, match="after step 13 needs"):
+        forked(finished, target, 13)
+    with pytest.raises(StepUnknown):
+        forked(finished, target, 99)
+    with pytest.raises(FolderTaken):
+        forked(finished, finished)
+    assert not target.exists()
+
+
+def test_another_state_than_the_parents_is_refused(finished: Path, tmp_path: Path) -> None:
+    folder = forked(finished, tmp_path / "other")
+    path = folder / layout.PARENT / "model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.unlink()
+    path.write_bytes(bytes(content))
+    with pytest.raises(StateDiffers, match="parent"):
+        finish(folder)
+
+
+def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_path: Path) -> None:
+    folder = finish(forked(finished, tmp_path / "checked"))
+    about = json.loads((folder / layout.PARENT / "anchor.json").read_text())
+    (folder / layout.PARENT / "anchor.json").write_text(json.dumps(about | {"step": 6}))
+    problems = verify(folder, lambda _: None).problems
+    assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/anchor.json")]
+
+
+def test_from_the_command_line(finished: Path, tmp_path: Path) -> None:
+    done = pellucid("fork", finished, "--step", "7", "--set", "train.steps=9", "--to", tmp_path / "short", "--json")
+    assert json.loads(done.stdout)["parent"] == LedgerFile(finished).head
+    pellucid("run", tmp_path / "short")
+    assert json.loads(pellucid("status", tmp_path / "short", "--json").stdout)["steps_done"] == 9
+    assert np.isfinite(json.loads(pellucid("show", tmp_path / "short", "step", "9", "--json").stdout)["loss"])

@@ -1,0 +1,254 @@
+"""Incidents end to end: a run that notes, stops or goes back, and what everybody else makes of it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.errors import Guarded, NotFinite, Stopped
+from pellucid.recipe import load
+from pellucid.record import digests
+from pellucid.record.history import History, Span
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.replay import inputs as replay_inputs
+from pellucid.replay.audit import audit_step
+from pellucid.run import run
+from pellucid.store import layout, log
+from pellucid.store.ledger import LedgerFile
+from pellucid.terminal import Terminal
+from pellucid.train import loop
+from tests.conftest import finish, make_run
+
+# Losses fall, so that a step is "high" whenever it is a tenth over what the rule is told below.
+GUARDS = ["version=3", "guards.window=8", "guards.back=3", "train.steps=16"]
+
+
+def spike_at(monkeypatch: pytest.MonkeyPatch, *batches: int, factor: float = 100.0) -> None:
+    """Learning goes wild on these batches of the order: the next batch's loss is a spike."""
+    real = loop.training_step
+
+    def training_step(state: Any, batch: Any, recipe: Any) -> Any:
+        stepped = real(state, batch, recipe)
+        if NUMBERS[batch.sequences_B.tobytes()] in batches:
+            stepped.losses_BT[:] *= factor
+        return stepped
+
+    monkeypatch.setattr(loop, "training_step", training_step)
+
+
+NUMBERS: dict[bytes, int] = {}
+
+
+@pytest.fixture
+def guarded(corpus: Path, tmp_path: Path) -> Any:
+    """Makes a run with these guards; NUMBERS then knows each batch's number in the order."""
+
+    def make(*settings: str) -> Path:
+        folder = make_run(tmp_path / "guarded", corpus, [*GUARDS, *settings])
+        finish(folder, only="documents")
+        finish(folder, only="tokenizer")
+        finish(folder, only="shards")
+        inputs = replay_inputs.load(folder, load(folder))
+        NUMBERS.clear()
+        NUMBERS.update({inputs.order.batch(number).tobytes(): number for number in range(1, 40)})
+        return folder
+
+    return make
+
+
+def bodies(folder: Path) -> list[dict[str, Any]]:
+    return [entry.body for entry in log.read(folder / layout.LEDGER)]
+
+
+def incidents(folder: Path) -> list[dict[str, Any]]:
+    return [body for body in bodies(folder) if body["kind"] == "incident"]
+
+
+def test_a_note_changes_nothing_but_the_ledger(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = guarded()
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    assert [(one["step"], one["action"]) for one in incidents(folder)] == [(12, "note")]
+    assert verify(folder, lambda _: None).problems == []
+
+
+def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = guarded('guards.loss.action="rollback"')
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    (incident,) = incidents(folder)
+    assert (incident["step"], incident["to"], incident["passed_over"], incident["branch"]) == (12, 9, 3, 1)
+    ledger = LedgerFile(folder)
+    assert ledger.ended and ledger.steps_done == 16
+    assert ledger.history == History((Span(0, 0, 0), Span(1, 9, 3)))
+    assert [one["step"] for one in ledger.between(0, 16) if one["kind"] == "step"] == list(range(1, 17))
+    assert [one["step"] for one in ledger.abandoned(incident) if one["kind"] == "step"] == [10, 11, 12]
+    place = layout.abandoned(folder, 1)
+    assert layout.steps_in(place / "anchors") == [10] and layout.steps_in(folder / "anchors")[-2:] == [15, 16]
+    assert layout.steps_in(place / "checkpoints") == [] and layout.steps_in(folder / "checkpoints") == [0, 6, 12, 16]
+    assert verify(folder, lambda _: None).problems == []
+    publish(folder)
+    assert verify(folder, lambda _: None).problems == []
+    # Steps after it train on what comes later in the order, and replay to the same bits.
+    inputs = replay_inputs.load(folder, load(folder))
+    assert [NUMBERS[inputs.batch(step).sequences_B.tobytes()] for step in (9, 10, 16)] == [9, 13, 19]
+    assert audit_step(inputs, 12, lambda *_: None).ok
+
+
+def test_show_tells_only_steps_that_were_kept(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pellucid.look.show import Shown
+
+    folder = guarded('guards.loss.action="rollback"')
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    shown = Shown(folder)
+    seen = {}
+    for number in range(shown.shards.sequences):
+        for one in shown.sequence(number)["steps"]:
+            seen[one["step"], one["row"]] = number
+    found = {(k, row): one["sequence"] for k in range(1, 17) for row, one in enumerate(shown.step(k)["sequences"])}
+    assert seen == found
+
+
+def test_killed_at_any_moment_of_a_rollback_it_ends_with_the_same_bytes(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = guarded('guards.loss.action="rollback"', "guards.rollbacks=2")
+    shutil.copytree(folder, tmp_path / "killed")
+    spike_at(monkeypatch, 12, 14)
+    finish(folder)
+    assert [one["branch"] for one in incidents(folder)] == [1, 2]
+    from pellucid.store import aside
+
+    killed, real = tmp_path / "killed", aside.files.link_or_copy
+    moments = iter(range(3))
+
+    def dies(source: Path, target: Path) -> None:
+        if "abandoned" in str(target) and next(moments, None) is not None:
+            raise KeyboardInterrupt
+        real(source, target)
+
+    monkeypatch.setattr(aside.files, "link_or_copy", dies)
+    for _ in range(3):
+        with pytest.raises(KeyboardInterrupt):
+            finish(killed)
+    monkeypatch.setattr(aside.files, "link_or_copy", real)
+    monkeypatch.setattr(aside.files, "remove_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        finish(killed)
+    monkeypatch.undo()
+    spike_at(monkeypatch, 12, 14)
+    finish(killed)
+    assert (killed / layout.LEDGER).read_bytes() == (folder / layout.LEDGER).read_bytes()
+    assert verify(killed, lambda _: None).problems == []
+    names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+    assert names == {path.relative_to(killed).as_posix() for path in killed.rglob("*") if path.is_file()}
+
+
+def test_after_too_many_rollbacks_it_stops_and_says_so_again(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = guarded('guards.loss.action="rollback"', "guards.rollbacks=1")
+    spike_at(monkeypatch, 12, 15)
+    for _ in range(2):
+        with pytest.raises(Guarded, match=r"Step 12: loss .* is over .*guards\.loss"):
+            finish(folder)
+    assert [one["action"] for one in incidents(folder)] == ["rollback", "stop"]
+    problems = verify(folder, lambda _: None).problems
+    assert [one.error for one in problems] == ["LedgerIncomplete"] and "its own rule on loss" in problems[0].detail
+
+
+def test_what_is_not_finite_is_recorded_and_passed_over(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = guarded('guards.not_finite="rollback"')
+    real = loop.training_step
+
+    def training_step(state: Any, batch: Any, recipe: Any) -> Any:
+        if NUMBERS[batch.sequences_B.tobytes()] == 12:
+            raise NotFinite(step=state.step + 1, quantity="grad_norm", words="the norm", value=float("nan"))
+        return real(state, batch, recipe)
+
+    monkeypatch.setattr(loop, "training_step", training_step)
+    finish(folder)
+    (incident,) = incidents(folder)
+    assert (incident["rule"], incident["value"], incident["step"], incident["to"]) == ("not_finite", "nan", 11, 9)
+    assert verify(folder, lambda _: None).problems == []
+
+
+def test_a_stop_while_it_trains_on_a_branch_is_resumed(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = guarded('guards.loss.action="rollback"')
+    spike_at(monkeypatch, 12)
+
+    class Impatient(Terminal):
+        def step(self, number: int, *rest: Any) -> None:
+            if number == 14:
+                import os
+                import signal
+
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Stopped):
+        run(folder, Impatient(quiet=True))
+    finish(folder)
+    assert verify(folder, lambda _: None).problems == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "told"),
+    [
+        ("limit", digests.float_bits(1.0), "limit is"),
+        ("to", 8, "to is 8, and the recipe's rules give 9"),
+        ("passed_over", 4, "passed_over is 4"),
+        ("action", "note", "action is 'note'"),
+    ],
+)
+def test_verify_follows_the_rules(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch, field: str, value: Any, told: str
+) -> None:
+    """The chain is made again, so that only the rules can tell."""
+    folder = guarded('guards.loss.action="rollback"')
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    rewrite(folder, lambda body: {**body, field: value} if body["kind"] == "incident" else body)
+    problems = verify(folder, lambda _: None).problems
+    assert any("incident of step 12" in one.where and told in one.detail for one in problems), problems
+
+
+def test_an_incident_left_out_or_invented_is_noticed(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = guarded()
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    rewrite(folder, lambda body: None if body["kind"] == "incident" else body)
+    (problem, *_) = verify(folder, lambda _: None).problems
+    assert problem.error == "LedgerIncomplete" and "incident of step 12" in problem.where
+
+
+def rewrite(folder: Path, change: Any) -> None:
+    """The ledger with every entry changed (None: left out) and chained anew."""
+    from pellucid.record import chain
+
+    content, prev, n = [], chain.START, 0
+    for body in bodies(folder):
+        changed = change({key: value for key, value in body.items() if key not in ("prev", "n")})
+        if changed is not None:
+            line = chain.line_of(prev, n, changed)
+            prev, n = chain.digest_of(line), n + 1
+            content.append(line)
+    (folder / layout.LEDGER).write_bytes(b"".join(content))
+
+
+def test_the_status_tells_of_incidents(guarded: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    from pellucid.look.status import status
+    from pellucid.terminal import print_status
+
+    folder = guarded()
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    about = status(folder)
+    assert [one["step"] for one in about["incidents"]] == [12] and json.dumps(about)
+    print_status(about)
+    assert "incident  step 12: loss" in capsys.readouterr().out
