@@ -69,7 +69,7 @@ def portable(shape: Shape, threads: int, turn: Turn) -> None:
     recipe = Recipe(name="bench", data=Data(sources=(Source(name="random"),)), model=model, train=train)
     state, none = initial(recipe, shape.vocabulary), np.zeros(batch, np.int64)
     batches = [
-        Batch(1, none, none, ["random"] * batch, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))
+        Batch(1, 1, none, none, ["random"] * batch, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))
         for tokens_BS in tokens_of(shape)
     ]
     for one in itertools.cycle(batches):

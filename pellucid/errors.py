@@ -207,6 +207,12 @@ class VariableInvalid(UserError):
     the default, {default}."""
 
 
+class ProcessLost(MachineError):
+    """Process {process} cannot reach {lost}: it ended, or its machine or network did ({detail}). The torchrun that
+    started it says which process ended first. What is recorded is intact; any number of processes continues from
+    the last stored state: torchrun --nproc-per-node N -m pellucid run {path}"""
+
+
 class TensorUnfit(UserError):
     """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the calling program."""
 
@@ -325,6 +331,12 @@ class StateDiffers(CheckFailed):
     """{path}: the stored state has the root {found}, and the ledger records {recorded} for step
     {step}{blame}. It is damaged or was replaced; delete that folder to start from the anchor before
     it."""
+
+
+class ProcessDiffers(CheckFailed):
+    """Process {process} has another {what} than the first process: {found}, not {expected}. All processes of a run
+    need the same recipe.toml, the same data and the same pellucid: copy recipe.toml and data/ to every machine, or put
+    the run on a disk that they share. If these are equal, that process's machine computes or stores wrongly."""
 
 
 class VerifyFailed(CheckFailed):

@@ -39,7 +39,7 @@ class Journal:
         texts = {key: value if isinstance(value, dict) else str(value) for key, value in fields.items()}
         self._log.append({"kind": kind, "time": time, **texts})
 
-    def start(self) -> None:
+    def start(self, processes: int) -> None:
         """Who begins to work on this run, with what: the code and the versions go into record/."""
         self.note(
             "start",
@@ -50,6 +50,7 @@ class Journal:
             platform=f"{platform.system()} {platform.machine()}",
             processor=processor(),
             cores=os.cpu_count(),
+            processes=processes,
         )
 
 

@@ -196,7 +196,7 @@ class Anchors(Section):
 
 class Placement(Section):
     anchors: Anchors = Anchors()
-    threads: Natural = 0  # 0: as many as the machine has cores.
+    threads: Natural = 0  # Of each process. 0: the machine's cores, shared by its processes.
     device: Literal["cpu", "cuda"] = "cpu"
 
 

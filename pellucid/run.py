@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -22,11 +23,14 @@ from pellucid.errors import (
     StageUnknown,
     Stopped,
 )
-from pellucid.journal import Journal
+from pellucid.journal import Journal, code_archive
 from pellucid.recipe import FILE, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
+from pellucid.record import digests
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.train.processes import ALONE, Processes, Word
+from pellucid.train.processes import count as process_count
 
 if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
     from pellucid.recorder import Recorder
@@ -48,7 +52,22 @@ class Watcher(Protocol):
 
 
 def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
-    """Do every stage that is not done yet, or one. Raises the errors of the stages, RunBusy, Stopped."""
+    """Do every stage that is not done yet, or one. Raises the errors of the stages, RunBusy, Stopped.
+
+    Where torchrun started several processes, all of them train and the first does everything else; raises
+    ProcessLost, ProcessDiffers.
+    """
+    if process_count() == 1:
+        return _run(folder, watcher, only, ALONE)
+    from pellucid.train import messages
+
+    with messages.joined(folder) as processes:
+        if processes.rank:
+            return _assist(folder, processes)
+        return _run(folder, watcher, only, processes)
+
+
+def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes) -> None:
     if only is not None and only not in STAGES:
         raise StageUnknown(stage=only, known=", ".join(STAGES))
     if not (folder / FILE).is_file():
@@ -58,11 +77,11 @@ def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
         return  # Without an entry in the journal, which would break the seal of a release.
     with files.locked(folder), Journal(folder) as journal:
         removed = files.remove_partial(folder)
-        journal.start()
+        journal.start(processes.count)
         if removed:
             journal.note("repair", removed=", ".join(removed))
         try:
-            _stages(folder, recipe, journal, watcher, only)
+            _stages(folder, recipe, journal, watcher, only, processes)
         except PellucidError as error:
             journal.note("stop", error=error.name, detail=error)
             raise
@@ -107,19 +126,48 @@ def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None
         files.remove_partial(folder)
         made, removed = anchoring.missing(inputs), anchoring.surplus(inputs)
         if made or removed:
-            journal.start()
+            journal.start(processes=1)
             anchoring.make(inputs, made, watch)
             anchoring.remove(folder, removed)
             journal.note("anchors", placement=placement, made=len(made), removed=len(removed))
     return made, removed
 
 
-def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None) -> None:
+def _assist(folder: Path, processes: Processes) -> None:
+    """What every process but the first does: its part of the training, and nothing in the folder."""
+    if processes.told()[0] == Word.END:
+        return  # There was nothing to train.
+    from pellucid.replay import inputs as replay_inputs
+    from pellucid.train import loop, state
+
+    inputs = replay_inputs.load(folder, load_recipe(folder))
+    processes.compare(_facts(inputs))
+    with _stop_signals() as processes.signals:
+        loop.follow(
+            state.empty(inputs.recipe, inputs.vocabulary), inputs.recipe, inputs.order, inputs.shards, processes
+        )
+
+
+def _facts(inputs: Inputs) -> dict[str, bytes]:
+    """The digests that every process of a run must share with the first."""
+    identity = inputs.identity
+    return {
+        "code of pellucid": hashlib.sha256(code_archive()).digest(),
+        "recipe": inputs.recipe.digest(),
+        "data root": bytes.fromhex(identity.data),
+        "tokenizer": bytes.fromhex(identity.tokenizer),
+        "arithmetic or stack": digests.of_value("stack", [identity.arithmetic, identity.stack]),
+    }
+
+
+def _stages(
+    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None, processes: Processes
+) -> None:
     stages: dict[str, Callable[[], bool]] = {
         "documents": lambda: documents.prepare(recipe, folder, watcher.progress),
         "tokenizer": lambda: tokenizer.prepare(recipe, folder, watcher.progress),
         "shards": lambda: shards.prepare(recipe, folder, watcher.progress),
-        "train": lambda: train(folder, recipe, journal, watcher),
+        "train": lambda: train(folder, recipe, journal, watcher, processes),
     }
     if not (folder / layout.DATA_MANIFEST).is_file():
         sources.check(recipe, folder)
@@ -129,17 +177,24 @@ def _stages(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, on
             journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")
 
 
-def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> bool:
+def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes = ALONE) -> bool:
     """The stage "train", from where it stands; after a rollback once more. Always True: a finished run does not come
     here."""
-    while incident := _train_on(folder, recipe, journal, watcher):
+    if processes.count > 1:
+        from pellucid.replay import inputs as replay_inputs
+
+        processes.tell(Word.PREPARED)
+        processes.compare(_facts(replay_inputs.load(folder, recipe)))
+    while incident := _train_on(folder, recipe, journal, watcher, processes):
         journal.note("rollback", step=incident["step"], to=incident["to"], rule=incident["rule"])
     _finish(folder, recipe)
     journal.note("finish", step=recipe.train.steps)
     return True
 
 
-def _train_on(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) -> dict[str, Any] | None:
+def _train_on(
+    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes
+) -> dict[str, Any] | None:
     """Train to the end, or to the incident, returned, that goes back from there. Raises Stopped, Guarded, NotFinite."""
     from pellucid.recorder import Recorder
     from pellucid.replay import inputs as replay_inputs
@@ -153,11 +208,13 @@ def _train_on(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) 
     # Of a step that the ledger has: a power cut may take its tail.
     after = nearest(inputs, inputs.ledger.steps_done) if inputs.ledger else None
     with Recorder(folder, recipe, inputs.identity, after) as record, _stop_signals() as stop:
+        processes.signals = stop
         if record.torn:
             journal.note("repair", removed=f"{record.torn} bytes of an unfinished ledger entry")
         try:
             state = _begin(inputs, after, record, journal, watcher)
-            for stepped in loop.steps(state, recipe, inputs.batch, recipe.train.steps):
+            processes.share(state)
+            for stepped in loop.steps(state, recipe, inputs.batch, recipe.train.steps, processes):
                 loss = record.step(stepped, state.groups())
                 watcher.step(state.step, loss, stepped.losses_BT.size / stepped.seconds, stepped.lr)
                 if ended := _incident(record, folder, watcher):
@@ -172,6 +229,8 @@ def _train_on(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher) 
             if recipe.rules() is None:
                 raise
             record.not_finite(error)
+            if record.incidents[-1]["action"] == "stop":
+                raise
             return _incident(record, folder, watcher)
         record.end()
     return None
@@ -240,4 +299,5 @@ def _stop_signals() -> Iterator[list[str]]:
         yield received
     finally:
         for number, handler in previous.items():
-            signal.signal(number, handler)
+            if signal.getsignal(number) is handle:  # A lost process may have replaced it (train/messages.py).
+                signal.signal(number, handler)

@@ -72,6 +72,7 @@ def batch(recipe: Recipe) -> Batch:
     B, S = recipe.train.batch, recipe.model.context + 1
     return Batch(
         step=1,
+        number=1,
         sequences_B=np.arange(B),
         epochs_B=np.zeros(B, np.int64),
         sources_B=["text"] * B,

@@ -113,9 +113,9 @@ def test_every_batch_is_rebuilt_from_the_release(corpus: Path, tmp_path: Path, m
     seen: dict[int, np.ndarray] = {}
     real = loop.training_step
 
-    def recording(state: Any, batch: Any, recipe: Any) -> Any:
+    def recording(state: Any, batch: Any, *rest: Any) -> Any:
         seen[batch.step] = batch.tokens_BS.copy()
-        return real(state, batch, recipe)
+        return real(state, batch, *rest)
 
     monkeypatch.setattr(loop, "training_step", recording)
     folder = finish(make_run(tmp_path / "small", corpus, ["train.steps=40"]))
@@ -254,4 +254,13 @@ def test_the_head_is_compared_where_recipe_and_texts_are_the_readmes(
 
 def test_the_head_of_a_small_run_is_golden(finished: Path) -> None:
     """From texts to the last weights, on portable arithmetic. Another head is another arithmetic or format."""
-    assert LedgerFile(finished).head == "f3089796fcda21cca776b03d80d47410113eebc7144117851dc75601792232e4"
+    assert LedgerFile(finished).head == "716e9d1bc0a2"
+
+
+def test_version_2_of_the_recipe_has_the_head_that_it_had(corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus)
+    text = (folder / "recipe.toml").read_text(encoding="utf-8")
+    before, _, after = text.partition("[guards]")
+    older = before + "[placement]" + after.partition("[placement]")[2]
+    (folder / "recipe.toml").write_text(older.replace("version = 3", "version = 2"), encoding="utf-8")
+    assert LedgerFile(finish(folder)).head == "f3089796fcda21cca776b03d80d47410113eebc7144117851dc75601792232e4"

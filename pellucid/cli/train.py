@@ -29,16 +29,21 @@ def run(
 
     changes which full states are kept. Missing ones are computed again and checked, others removed; the ledger stays
     as it is. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it again.
+    With several processes, which give the same bits again: torchrun --nproc-per-node 4 -m pellucid run mymodel
     """
     from pellucid.look.status import status
     from pellucid.terminal import print_status
+    from pellucid.train import processes
 
-    _apply(folder, settings)
-    if anchors:
-        _place(folder, anchors)
+    first = processes.rank() == 0  # It keeps the run and speaks; the others only compute.
+    if first:
+        _apply(folder, settings)
+        if anchors:
+            _place(folder, anchors)
     run_stages(folder, only)
-    about = status(folder)
-    print_json(about) if as_json else print_status(about)
+    if first:
+        about = status(folder)
+        print_json(about) if as_json else print_status(about)
 
 
 def _apply(folder: Path, settings: list[str]) -> None:

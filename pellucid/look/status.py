@@ -58,7 +58,7 @@ def status(folder: Path) -> dict[str, Any]:
         "head": ledger.head,
         "weights": entry["weights"],
         "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
-        "validation": [validation(body) for body in ledger.of_kind("validation")],
+        "validation": [validation(body) for body in ledger.of_kind("validation") if body["sources"]],
         "incidents": [
             {"step": body["step"], "rule": body["rule"], "action": body["action"], "why": in_words(body)}
             for body in ledger.every("incident")

@@ -224,7 +224,7 @@ def _is_finite(value: object) -> bool:
 
 def _wrong_validation(body: dict[str, Any]) -> list[str]:
     sources = body.get("sources")
-    if not isinstance(sources, list) or not sources or not all(isinstance(one, dict) for one in sources):
+    if not isinstance(sources, list) or not all(isinstance(one, dict) for one in sources):
         return ["sources is not a list of objects"]
     wrong = []
     for one in sources:

@@ -67,6 +67,7 @@ class Steps:
         sequences = chunk[number - first]
         return Batch(
             step=step,
+            number=number,
             sequences_B=sequences,
             epochs_B=self._order.epochs(number),
             sources_B=[self._shards.source_of(int(sequence)) for sequence in sequences],

@@ -17,6 +17,7 @@ from pellucid.record.history import History
 from pellucid.recorder import Identity
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.train import processes
 from pellucid.train.events import Batch
 from pellucid.train.loop import batch_of
 
@@ -37,7 +38,7 @@ class Inputs:
 
     def batch(self, step: int) -> Batch:
         """What a step trains on."""
-        return batch_of(self.order, self.shards, self.history, step)
+        return batch_of(self.order, self.shards, step, self.history.batch(step))
 
     def recorded(self) -> LedgerFile:
         if self.ledger is None:
@@ -72,8 +73,9 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use; several processes on one machine share them."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, cores // processes.on_this_machine())
 
 
 def _ledger(folder: Path) -> LedgerFile | None:

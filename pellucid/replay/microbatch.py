@@ -19,7 +19,7 @@ from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, materialise, require_step
 from pellucid.store import layout, metrics
 from pellucid.train.state import State
-from pellucid.train.step import microbatch_step, target_weight
+from pellucid.train.step import microbatch_of, microbatch_step
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +77,8 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     """One microbatch of the step after the state's. Leaves its gradients in the model."""
     recipe = inputs.recipe
     batch = inputs.batch(state.step + 1)
-    rows = slice(index * recipe.train.microbatch, (index + 1) * recipe.train.microbatch)
     state.model.zero_grad(set_to_none=True)
-    tokens_bS, documents_bS = batch.tokens_BS[rows], batch.documents_BS[rows]
-    return microbatch_step(state.model, tokens_bS, documents_bS, recipe, target_weight(batch))[1]
+    return microbatch_of(*microbatch_step(state.model, batch, index, recipe))
 
 
 def _published(inputs: Inputs, step: int) -> list[Microbatch]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,15 +17,12 @@ class Batch:
     """What one step trains on: B sequences of T+1 tokens."""
 
     step: int
+    number: int  # Which batch of the order.
     sequences_B: np.ndarray  # int64: ids of the sequences.
     epochs_B: np.ndarray  # int64: which epoch each belongs to.
     sources_B: list[str]  # The source each is of.
     tokens_BS: np.ndarray  # uint32, S = T+1.
     documents_BS: np.ndarray  # int64: the document each token is of.
-
-    def microbatches(self, size: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for start in range(0, len(self.tokens_BS), size):
-            yield self.tokens_BS[start : start + size], self.documents_BS[start : start + size]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator
 
@@ -12,29 +13,51 @@ from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
-from pellucid.record.history import History
 from pellucid.train.events import Batch, Stepped, Validated
+from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.state import State
 from pellucid.train.step import token_losses, training_step
 
 
-def batch_of(order: Order, shards: Shards, history: History, step: int) -> Batch:
-    """The batch of any step, from the order and the shards; the history tells which batches were passed over."""
-    sequences = order.batch(history.batch(step))
+def batch_of(order: Order, shards: Shards, step: int, number: int) -> Batch:
+    """What a step trains on: batch `number` of the order."""
+    sequences = order.batch(number)
     return Batch(
         step=step,
+        number=number,
         sequences_B=sequences,
-        epochs_B=order.epochs(history.batch(step)),
+        epochs_B=order.epochs(number),
         sources_B=[shards.source_of(int(sequence)) for sequence in sequences],
         tokens_BS=shards.sequences_at(sequences),
         documents_BS=shards.documents_at(sequences),
     )
 
 
-def steps(state: State, recipe: Recipe, batch: Callable[[int], Batch], last: int) -> Iterator[Stepped]:
+def steps(
+    state: State, recipe: Recipe, batch: Callable[[int], Batch], last: int, processes: Processes = ALONE
+) -> Iterator[Stepped]:
     """Take the steps after state's, up to and with `last`; state is that step's when it is yielded."""
     while state.step < last:
-        yield training_step(state, batch(state.step + 1), recipe)
+        next_batch = batch(state.step + 1)
+        processes.tell(Word.STEP, next_batch.step, next_batch.number)
+        try:
+            stepped = training_step(state, next_batch, recipe, processes)
+        except NotFinite:
+            processes.listen_again()  # All of them found it so.
+            raise
+        yield stepped
+
+
+def follow(state: State, recipe: Recipe, order: Order, shards: Shards, processes: Processes) -> None:
+    """What every process but the first does: its part of each step that the first one takes, until that one ends."""
+    while (told := processes.told())[0] != Word.END:
+        word, step, number = told
+        if word == Word.STATE:
+            state.step = step
+            processes.share(state)
+        else:
+            with contextlib.suppress(NotFinite):  # The first process decides what follows from it.
+                training_step(state, batch_of(order, shards, step, number), recipe, processes)
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:

@@ -37,6 +37,11 @@ class State:
         groups = {"weights": weights, "first_moment": self.first_moment, "second_moment": self.second_moment}
         return {group: {name: _array(tensor) for name, tensor in of.items()} for group, of in groups.items()}
 
+    def tensors(self) -> list[torch.Tensor]:
+        """Every tensor itself, in the same order in every process."""
+        weights = [parameter.detach() for parameter in self.model.parameters()]
+        return [*weights, *self.first_moment.values(), *self.second_moment.values()]
+
     def roots(self) -> StateRoots:
         """The digest of every tensor."""
         return tensors.state_roots(self.step, self.groups())
@@ -48,7 +53,7 @@ def _array(tensor: torch.Tensor) -> np.ndarray:
 
 def initial(recipe: Recipe, vocabulary: int) -> State:
     """The state before the first step, from the recipe's seed alone."""
-    state = _empty(recipe, vocabulary)
+    state = empty(recipe, vocabulary)
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(initial_values(state.model.ops, recipe, name, tuple(parameter.shape)))
@@ -57,7 +62,7 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
 
 def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> State:
     """The state after `step` steps, from stored arrays. Raises FormatInvalid where they are another model's."""
-    state = _empty(recipe, vocabulary)
+    state = empty(recipe, vocabulary)
     state.step = step
     for group, wanted in state.groups().items():
         found = groups.get(group, {})
@@ -75,7 +80,7 @@ def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[object, ...]]:
     return {name: (array.dtype, array.shape) for name, array in arrays.items()}
 
 
-def _empty(recipe: Recipe, vocabulary: int) -> State:
+def empty(recipe: Recipe, vocabulary: int) -> State:
     """Weights that hold whatever memory held, and both moments at zero. Raises MemoryTooSmall."""
     if recipe.placement.device == "cpu":
         _require_memory(recipe.model, vocabulary)

@@ -16,28 +16,31 @@ from pellucid.record.entries import Microbatch
 from pellucid.store import tensors
 from pellucid.train.events import Batch, Stepped
 from pellucid.train.optimizer import GradientTree, optimize
+from pellucid.train.processes import ALONE, Processes
 from pellucid.train.schedule import learning_rate
 from pellucid.train.state import State
 
 
-def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
-    """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded."""
+def training_step(state: State, batch: Batch, recipe: Recipe, processes: Processes = ALONE) -> Stepped:
+    """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded.
+
+    Of several processes each takes it, and each has all of what it did. Raises ProcessLost, ProcessDiffers.
+    """
     started = time.perf_counter()
     model, parameters = state.model, list(state.model.parameters())
-    weight = target_weight(batch)
+    records = _empty_records(batch, recipe)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
     # anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
     model.zero_grad(set_to_none=True)
-    tree, losses, microbatches = GradientTree(model.ops), [], []
-    for tokens_bS, documents_bS in batch.microbatches(recipe.train.microbatch):
-        losses_bT, one = microbatch_step(model, tokens_bS, documents_bS, recipe, weight)
-        losses.append(losses_bT)
-        microbatches.append(one)
+    own = processes.own(len(records))
+    tree = GradientTree(model.ops, own.start)
+    for index in own:
+        records[index] = microbatch_step(model, batch, index, recipe)
         tree.add([parameter.grad for parameter in parameters if parameter.grad is not None])
         model.zero_grad(set_to_none=True)
 
-    for parameter, gradient in zip(parameters, tree.total(), strict=True):
+    for parameter, gradient in zip(parameters, processes.total(tree, len(records), parameters), strict=True):
         parameter.grad = gradient
     # Both norms are added in the order of the tensors' names.
     ordered = dict(sorted(model.named_parameters(), key=lambda item: item[0].encode()))
@@ -50,23 +53,23 @@ def training_step(state: State, batch: Batch, recipe: Recipe) -> Stepped:
     weight_norm = optimize(state, ordered, recipe.train, lr, clip)
     _require_finite(state.step, "weight_norm", "the norm of the weights", weight_norm)
 
+    records = processes.completed(records)
+    processes.agree(batch, weight_norm)
+    committed = recipe.record.commitment == "microbatches"
+    microbatches = [microbatch_of(losses_bT, root.tobytes() if committed else b"") for losses_bT, root in records]
+    losses_BT = np.concatenate(records["losses_bT"])
     seconds = time.perf_counter() - started
-    return Stepped(batch, np.concatenate(losses), microbatches, lr, grad_norm, weight_norm, seconds)
+    return Stepped(batch, losses_BT, microbatches, lr, grad_norm, weight_norm, seconds)
 
 
-def target_weight(batch: Batch) -> float:
-    """Of each target's loss in what a step minimises: their mean."""
-    return 1.0 / batch.tokens_BS[:, 1:].size
-
-
-def microbatch_step(
-    model: Decoder, tokens_bS: np.ndarray, documents_bS: np.ndarray, recipe: Recipe, weight: float
-) -> tuple[np.ndarray, Microbatch]:
-    """Forward and backward of one microbatch: its losses (b, T) and its leaf; the gradients are left in the model."""
-    losses_bT, objective = token_losses(model, tokens_bS, documents_bS, recipe, weight)
+def microbatch_step(model: Decoder, batch: Batch, index: int, recipe: Recipe) -> tuple[np.ndarray, bytes]:
+    """Forward and backward of one microbatch: its losses (b, T), and the root of its gradients where the recipe commits
+    to it, else nothing. The gradients are left in the model."""
+    rows = slice(index * recipe.train.microbatch, (index + 1) * recipe.train.microbatch)
+    weight = 1.0 / batch.tokens_BS[:, 1:].size  # Of each target's loss in what is minimised: their mean.
+    losses_bT, objective = token_losses(model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, weight)
     objective.backward()
-    losses = losses_bT.cpu().numpy()
-    return losses, _microbatch(losses, model, recipe)
+    return losses_bT.cpu().numpy(), _gradient_root(model, recipe)
 
 
 def token_losses(
@@ -88,11 +91,23 @@ def first_seen(documents_BT: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(positions_BT, axis=1)
 
 
-def _microbatch(losses_bT: np.ndarray, model: Decoder, recipe: Recipe) -> Microbatch:
-    gradient_root = b""
-    if recipe.record.commitment == "microbatches":
-        arrays = {name: p.grad.detach().cpu().numpy() for name, p in model.named_parameters() if p.grad is not None}
-        gradient_root = digests.tensors_root(tensors.leaves(arrays))
+def _empty_records(batch: Batch, recipe: Recipe) -> np.ndarray:
+    """For each microbatch, room for the losses of its targets and the root of its gradients."""
+    B, S = batch.tokens_BS.shape
+    b = recipe.train.microbatch
+    return np.zeros(B // b, [("losses_bT", np.float32, (b, S - 1)), ("gradient_root", "V32")])
+
+
+def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
+    """Empty unless the recipe commits to the gradients of microbatches."""
+    if recipe.record.commitment != "microbatches":
+        return b""
+    arrays = {name: p.grad.numpy(force=True) for name, p in model.named_parameters() if p.grad is not None}
+    return digests.tensors_root(tensors.leaves(arrays))
+
+
+def microbatch_of(losses_bT: np.ndarray, gradient_root: bytes) -> Microbatch:
+    """What a microbatch's leaf holds."""
     return Microbatch(losses_bT.size, math.fsum(losses_bT.ravel().tolist()), gradient_root)
 
 

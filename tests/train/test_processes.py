@@ -1,0 +1,300 @@
+"""Several processes give the bits of one: the tree by itself over threads, then whole runs under torchrun."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from pellucid import errors
+from pellucid.look.status import status
+from pellucid.recipe import load
+from pellucid.replay.inputs import cores
+from pellucid.store import layout, log
+from pellucid.train import loop
+from pellucid.train.optimizer import GradientTree
+from pellucid.train.processes import Processes, Word, count, rank
+from pellucid.train.state import initial
+from tests.conftest import finish, make_run
+
+ROOT = Path(__file__).parents[2]
+PATIENCE = 20  # Seconds: whoever waits longer for a message of another thread waits for ever.
+
+
+class Formulas:
+    """Operations on tensors that hold the number of a formula: two sums are equal if they are made the same way."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[object, int] = {}
+        self._lock = threading.Lock()
+
+    def number(self, formula: object) -> int:
+        with self._lock:
+            return self._numbers.setdefault(formula, len(self._numbers))
+
+    def add_into(self, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return a.fill_(self.number((a.item(), b.item())))
+
+
+class Queues:
+    """Messages between threads. As gloo's, a send ends when its receiver has taken it."""
+
+    def __init__(self, rank: int, count: int, lines: dict[tuple[int, int], queue.Queue[Any]]) -> None:
+        self.rank, self.count, self.lines, self.sent = rank, count, lines, 0
+
+    def put(self, value: Any, to: int) -> None:
+        self.lines[self.rank, to].put(value)
+        self.lines[self.rank, to].join()
+
+    def get(self, source: int) -> Any:
+        value = self.lines[source, self.rank].get(timeout=PATIENCE)
+        self.lines[source, self.rank].task_done()
+        return value
+
+    def send(self, tensor: torch.Tensor, to: int) -> None:
+        self.sent += 1
+        self.put(tensor.clone(), to)
+
+    def receive(self, like: torch.Tensor, source: int) -> torch.Tensor:
+        tensor = self.get(source)
+        assert tensor.shape == like.shape and tensor.dtype == like.dtype
+        return tensor
+
+    def broadcast(self, tensors: list[torch.Tensor]) -> None:
+        for tensor in tensors:
+            if self.rank:
+                tensor.copy_(self.get(0))
+            else:
+                self.tell_all(tensor.clone())
+
+    def gather(self, mine: np.ndarray) -> list[np.ndarray]:
+        found = [mine] * self.count
+        for source, to in itertools.permutations(range(self.count), 2):
+            if self.rank == source:
+                self.put(mine.copy(), to)
+            elif self.rank == to:
+                found[source] = self.get(source)
+                assert (found[source].shape, found[source].dtype) == (mine.shape, mine.dtype)
+        return found
+
+    def tell(self, word: Word, step: int, batch: int) -> None:
+        self.tell_all((word, step, batch))
+
+    def tell_all(self, value: Any) -> None:
+        for other in range(1, self.count):
+            self.put(value, other)
+
+    def told(self) -> tuple[Word, int, int]:
+        return self.get(0)
+
+
+def together(count: int, work: Callable[[Processes], Any]) -> list[Any]:
+    """What each of `count` processes, here threads, gives; the error where it raised one."""
+    lines: dict[tuple[int, int], queue.Queue[Any]] = {
+        pair: queue.Queue() for pair in itertools.permutations(range(count), 2)
+    }
+    given: list[Any] = [None] * count
+
+    def one(rank: int) -> None:
+        try:
+            given[rank] = work(Processes(rank, count, Queues(rank, count, lines) if count > 1 else None))
+        except Exception as error:  # noqa: BLE001 - shown by the assertion on what was given.
+            given[rank] = error
+
+    threads = [threading.Thread(target=one, args=(rank,), daemon=True) for rank in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(2 * PATIENCE)
+        assert not thread.is_alive(), "processes wait for each other"
+    return given
+
+
+def counted(terms: list[Any], add: Callable[[Any, Any], Any]) -> Any:
+    """docs/arithmetic.md, section 2.3, as it is written there: a binary counter, then from the smallest up."""
+    sums: list[tuple[int, Any]] = []
+    for term in terms:
+        sums.append((1, term))
+        while len(sums) > 1 and sums[-2][0] == sums[-1][0]:
+            (size, left), (_, right) = sums[-2:]
+            sums[-2:] = [(2 * size, add(left, right))]
+    total = sums.pop()[1]
+    while sums:
+        total = add(sums.pop()[1], total)
+    return total
+
+
+def added(processes: Processes, formulas: Any, names: list[int]) -> tuple[list[int], int]:
+    """The total of two tensors for each microbatch, and how many sums this process has sent."""
+    own, parameters = processes.own(len(names)), [torch.zeros(1, dtype=torch.int64)] * 2
+    tree = GradientTree(formulas, own.start)
+    for index in own:
+        tree.add([torch.tensor([names[index]]), torch.tensor([names[index]])])
+    total = processes.total(tree, len(names), parameters)  # type: ignore[arg-type]
+    assert not tree.blocks
+    return [int(tensor) for tensor in total], getattr(processes.messages, "sent", 0) // 2
+
+
+@pytest.mark.parametrize("count", range(1, 10))
+def test_any_number_of_processes_adds_in_the_one_tree(count: int) -> None:
+    formulas = Formulas()
+    names = [formulas.number(f"microbatch {index}") for index in range(40)]
+    for microbatches in range(1, 41):
+        chosen = names[:microbatches]
+        expected = counted(chosen, lambda a, b: formulas.number((a, b)))
+        given = together(count, lambda processes, chosen=chosen: added(processes, formulas, chosen))
+        assert [total for total, _ in given] == [[expected, expected]] * count
+        if microbatches % count == 0 and (microbatches // count).bit_count() == 1:
+            assert sum(sent for _, sent in given) == count - 1  # Whole subtrees: each other process sends one sum.
+
+
+def test_the_order_of_additions_is_noticed() -> None:
+    formulas = Formulas()
+    from_the_left = formulas.number((formulas.number((0, 1)), 2)), 3
+    assert formulas.number(from_the_left) != counted([0, 1, 2, 3], lambda a, b: formulas.number((a, b)))
+
+
+@pytest.mark.parametrize(("count", "microbatches"), [(1, 5), (2, 5), (4, 8), (4, 5), (9, 4)])
+def test_every_process_has_all_records(count: int, microbatches: int) -> None:
+    kind = np.dtype([("losses_bT", np.float32, (2, 3)), ("gradient_root", "V32")])
+
+    def work(processes: Processes) -> np.ndarray:
+        records = np.zeros(microbatches, kind)
+        for index in processes.own(microbatches):
+            records[index] = np.full((2, 3), index + 0.5), bytes([index + 1]) * 32
+        return processes.completed(records)
+
+    for records in together(count, work):
+        assert [one["losses_bT"].tolist() for one in records] == [[[i + 0.5] * 3] * 2 for i in range(microbatches)]
+        assert [one["gradient_root"].tobytes() for one in records] == [bytes([i + 1]) * 32 for i in range(microbatches)]
+
+
+def test_all_refuse_what_one_has_otherwise_and_all_hear_of_a_signal() -> None:
+    def work(processes: Processes) -> list[str]:
+        processes.signals += ["SIGTERM"] * (processes.rank == 1)
+        processes.compare({"recipe": b"r" * 32, "data root": b"d" * 32})
+        processes.compare({"recipe": b"r" * 32, "data root": bytes([processes.rank == 2]) * 32})
+        return processes.signals
+
+    for given in together(3, work):
+        assert isinstance(given, errors.ProcessDiffers)
+        assert str(given).startswith("Process 2 has another data root than the first process: 010101")
+
+    def signalled(processes: Processes) -> list[str]:
+        processes.signals += ["SIGTERM"] * (processes.rank == 1)
+        processes.compare({"recipe": b"r" * 32})
+        return processes.signals
+
+    assert together(3, signalled) == [["a signal to process 1"], ["SIGTERM"], ["a signal to process 1"]]
+
+
+def test_everybody_gets_the_first_state_and_goes_home(finished: Path) -> None:
+    recipe = load(finished)
+    states = [initial(recipe.model_copy(update={"seed": seed}), 300) for seed in range(3)]
+    states[0].step = 5
+
+    def work(processes: Processes) -> list[Any]:
+        state, words = states[processes.rank], []
+        if processes.rank == 0:
+            processes.share(state)
+            processes.end()
+        else:
+            words.append(processes.told())
+            state.step = words[0][1]
+            processes.share(state)
+            words.append(processes.told())
+        return [state.roots().state, words]
+
+    expected = initial(recipe.model_copy(update={"seed": 0}), 300)
+    expected.step = 5
+    root = expected.roots().state
+    heard = [(Word.STATE, 5, 0), (Word.END, 0, 0)]
+    assert together(3, work) == [[root, []], [root, heard], [root, heard]]
+
+
+def test_cores_are_shared_and_only_torchrun_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"RANK": "3", "WORLD_SIZE": "64", "LOCAL_WORLD_SIZE": "64"}.items():
+        monkeypatch.setenv(name, value)
+    alone = cores()
+    assert (rank(), count()) == (0, 1)
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "some")
+    assert (rank(), count(), cores()) == (3, 64, max(1, alone // 64))
+
+
+# ---- under torchrun -----------------------------------------------------------------------------
+
+SETTINGS = ["train.batch=8", "train.microbatch=1", "record.commitment=microbatches"]
+
+
+def torchrun(count: int, *words: object) -> subprocess.CompletedProcess[str]:
+    """Several processes on this machine; `words` as after python."""
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", count, *words]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, *map(str, launch)]
+    # Where the others did not notice a dead process, they would wait for half an hour.
+    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+
+
+def identity(folder: Path) -> tuple[str, str]:
+    about = status(folder)
+    assert about["finished"]
+    return about["head"], about["weights"]
+
+
+def journal(folder: Path, kind: str) -> list[dict[str, Any]]:
+    return [entry.body for entry in log.read(folder / layout.JOURNAL) if entry.body["kind"] == kind]
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> tuple[str, str]:
+    """Head and weights that one process comes to."""
+    return identity(finish(make_run(tmp_path_factory.mktemp("alone") / "small", corpus, SETTINGS)))
+
+
+def test_stopped_with_two_processes_it_goes_on_with_one(alone: tuple[str, str], corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus, SETTINGS)
+    done = torchrun(2, "-m", "tests.train.victim", "torchrun", 1, 7, folder)
+    assert done.returncode and "Stopped by" in done.stderr and "at step 7, whose state is stored" in done.stderr
+    assert 7 in layout.steps_in(folder / "anchors")
+    assert [entry["processes"] for entry in journal(folder, "start")] == ["2"]
+    assert identity(finish(folder)) == alone
+
+
+def test_four_processes_of_which_one_dies_and_two_go_on(alone: tuple[str, str], corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus, SETTINGS)
+    done = torchrun(4, "-m", "tests.train.victim", "kill", 2, 7, folder)
+    assert done.returncode and "ProcessLost" in done.stderr and "exitcode: -9" in done.stderr
+    stop = journal(folder, "stop")[-1]
+    assert stop["error"] == "ProcessLost" and "127.0.0.1" not in stop["detail"]  # A release publishes its journal.
+    assert status(folder)["steps_done"] == 6
+    done = torchrun(2, "-m", "pellucid", "run", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count('"head"') == 1  # One process speaks.
+    assert identity(folder) == alone
+    assert [entry["processes"] for entry in journal(folder, "start")] == ["4", "2"]
+
+
+def test_two_processes_go_back_together(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    guards = ["version=3", "guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
+    folder = make_run(tmp_path / "small", corpus, [*SETTINGS, *guards])
+    done = torchrun(2, "-m", "tests.train.victim", "spike", 0, 11, folder)
+    assert done.returncode == 0 and "going back to step 8" in done.stderr, done.stderr
+    real = loop.training_step
+
+    def training_step(state: Any, batch: Any, *rest: Any) -> Any:
+        stepped = real(state, batch, *rest)
+        stepped.losses_BT[:] *= 100 if batch.number == 11 else 1
+        return stepped
+
+    monkeypatch.setattr(loop, "training_step", training_step)
+    assert identity(folder) == identity(finish(make_run(tmp_path / "alone", corpus, [*SETTINGS, *guards])))
