@@ -324,8 +324,8 @@ def _rows(table: pa.Table, at: int, choices: Choices) -> pa.Table:
     if how == 1:
         return pa.concat_tables([table, table])
     if how == 2:
-        return table.take(list(range(table.num_rows))[::-1])
-    return pa.concat_tables([table.slice(choices.below(table.num_rows), 1)] * 3000)
+        return table.take(pa.array(range(table.num_rows - 1, -1, -1), pa.int64()))
+    return pa.concat_tables([table.slice(choices.below(table.num_rows + 1), 1)] * 3000)
 
 
 _STRUCTURED: dict[str, list[Callable[[bytes, Choices], bytes]]] = {

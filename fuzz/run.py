@@ -10,6 +10,7 @@ the findings, whose inputs are in the output folder, and exit code 1 where there
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 ROOT = Path(__file__).parents[1]
 DATA_LIMIT = 4 << 30  # Bytes a child may have: what `pellucid verify` may.
@@ -33,7 +35,9 @@ def child(sealed: Path, output: Path, seconds: int, seed: int) -> None:
 
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT, resource.RLIM_INFINITY))
     with tempfile.TemporaryDirectory() as place:
+        os.environ["PELLUCID_CACHE"] = place
         release, seen = Release(sealed, Path(place) / "release"), Counter[tuple[str, str, str]]()
+        release.read_all()
 
         def one(data: bytes) -> None:
             for finding in release.attack(data):
@@ -53,11 +57,26 @@ def child(sealed: Path, output: Path, seconds: int, seed: int) -> None:
 
 
 def small_release(place: Path) -> Path:
-    """A sealed run of a few steps: the one of the tests."""
+    """A sealed run of a few steps, like the one of the tests, with an incident that rolled it back."""
     from pellucid.release.publish import publish
+    from pellucid.train import loop
     from tests.conftest import finish, make_run, write_corpus
 
-    folder = finish(make_run(place / "small", write_corpus(place / "stones")))
+    honest = loop.training_step
+
+    def spiking(state: Any, batch: Any, *rest: Any) -> Any:
+        stepped = honest(state, batch, *rest)
+        if batch.number == 10:
+            stepped.losses_BT[:] *= 100
+        return stepped
+
+    settings = ["guards.window=8", "guards.back=2", 'guards.loss.action="rollback"', 'record.commitment="microbatches"']
+    folder = make_run(place / "small", write_corpus(place / "stones"), settings)
+    loop.training_step = spiking
+    try:
+        finish(folder)
+    finally:
+        loop.training_step = honest
     publish(folder)
     return folder
 

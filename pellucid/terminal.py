@@ -151,7 +151,7 @@ def print_status(about: dict[str, Any]) -> None:
         console.print(f"tokens    {int(about['tokens']):,}" + (f"   loss {about['loss']:.4f}" if about["loss"] else ""))
         console.print(f"anchors   {_steps(about['anchors'])}")
     for one in about["incidents"]:
-        console.print(f"incident  step {one['step']:,}: {escape(str(one['why']))}: {escape(str(one['action']))}")
+        console.print(f"incident  step {one['step']:,}: {word(one['why'])}: {word(one['action'])}")
     if about["validation"]:
         table = Table("step", "nats per token", "bits per byte", box=None, header_style="dim")
         for one in about["validation"]:

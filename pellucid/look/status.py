@@ -81,7 +81,7 @@ def validation(body: dict[str, Any]) -> dict[str, Any]:
 
 def in_words(incident: dict[str, Any]) -> str:
     """Why the guards spoke up."""
-    if incident["rule"] == "not_finite":
+    if incident["rule"] not in ("loss", "grad_norm"):
         return f"{incident['quantity']} came out as {incident['value']}"
     value, limit = (digests.bits_float(incident[name]) for name in ("value", "limit"))
     lasting = f" for {incident['width']} steps" if incident["width"] > 1 else ""

@@ -185,6 +185,19 @@ def malformed(body: dict[str, Any]) -> list[str]:
             wrong.append("tokens is not a decimal number")
     if kind == "validation":
         wrong += _wrong_validation(body)
+    if kind == "incident":
+        wrong += _wrong_incident(body)
+    return wrong
+
+
+def _wrong_incident(body: dict[str, Any]) -> list[str]:
+    spike = body.get("rule") in ("loss", "grad_norm")
+    words = ("rule", "action") if spike else ("rule", "action", "quantity", "value")
+    wrong = [f"{field} is not a word" for field in words if not isinstance(body.get(field), str)]
+    if spike:
+        bits = [field for field in ("value", "limit") if not _is_finite(body.get(field))]
+        wrong += [f"{field} is not the bits of a finite float64" for field in bits]
+        wrong += [] if type(body.get("width")) is int else ["width is not an integer"]
     return wrong
 
 
