@@ -135,6 +135,11 @@ class TorchMissing(UserError):
     (verify, show, status and publish work without it)."""
 
 
+class TooMuchMemory(UserError):
+    """Reading this release takes more memory than a verb that only reads may have (docs/threats.md says how much). No
+    honest one needs it: do not trust this one."""
+
+
 class DeviceMissing(UserError):
     """The recipe asks for the device {device}, which torch does not find here. Set
     placement.device = "cpu", or run where it exists."""
@@ -208,8 +213,8 @@ class TensorUnfit(UserError):
 
 
 class MemoryTooSmall(MachineError):
-    """A step of {path} needs about {needed} GB, and this machine has {found} GB. `pellucid plan {path}` tells what
-    takes it and what to change."""
+    """{what} takes {needed} GB of memory, and this machine has {found} GB. `pellucid plan` tells what takes it and what
+    to change; verify and show work here."""
 
 
 class MeasuringFailed(MachineError):
@@ -286,6 +291,11 @@ class ShardDamaged(DataError):
 class FormatInvalid(DataError):
     """{path}: {detail}. The file is damaged or was not written by pellucid; `pellucid verify` tells
     which files are intact."""
+
+
+class FileMissing(FormatInvalid):
+    """{path} is not there, and what was asked for needs it. The run is incomplete: fetch it anew, or take the file from
+    another copy."""
 
 
 class FormatTooNew(DataError):

@@ -29,6 +29,8 @@ from pellucid.store import files
 
 VERSION = 3  # 2 has no guards and no forks (docs/adr/0017); in 1 train.arithmetic was native (docs/adr/0013).
 FILE = "recipe.toml"
+MAX_BYTES = 256 << 10
+_MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
 Count = Annotated[int, Field(ge=1, lt=2**63)]
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
@@ -313,16 +315,16 @@ def load(folder: Path) -> Recipe:
     path = folder / FILE
     if not path.is_file():
         raise RecipeMissing(path=folder)
-    with files.named_errors(path, "read"):
-        content = path.read_bytes()
-    return parse(content, path)
+    return parse(files.read_bytes(path, MAX_BYTES), path)
 
 
 def parse(content: bytes, path: Path | str) -> Recipe:
     """A recipe from the bytes of its TOML file; path names it in errors."""
     try:
-        values = tomllib.loads(content.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        if any(line.count(b".") > _MOST_POINTS for line in content.splitlines()):
+            raise ValueError(f"a line with more than {_MOST_POINTS} points")
+        values = _tuples(tomllib.loads(content.decode("utf-8")))
+    except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits.
         raise RecipeUnreadable(path=path, detail=error) from error
     version = values.get("version")
     if isinstance(version, int) and version > VERSION:
@@ -334,7 +336,7 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
     if values.get("version", 1) == 1 and isinstance(values.setdefault("train", {}), dict):
         values["train"].setdefault("arithmetic", "native")
     try:
-        return Recipe.model_validate(_tuples(values))
+        return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         key = ".".join(str(part) for part in first["loc"])

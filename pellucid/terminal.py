@@ -151,7 +151,7 @@ def print_status(about: dict[str, Any]) -> None:
         console.print(f"tokens    {int(about['tokens']):,}" + (f"   loss {about['loss']:.4f}" if about["loss"] else ""))
         console.print(f"anchors   {_steps(about['anchors'])}")
     for one in about["incidents"]:
-        console.print(f"incident  step {one['step']:,}: {escape(str(one['why']))}: {escape(str(one['action']))}")
+        console.print(f"incident  step {one['step']:,}: {word(one['why'])}: {word(one['action'])}")
     if about["validation"]:
         table = Table("step", "nats per token", "bits per byte", box=None, header_style="dim")
         for one in about["validation"]:
@@ -181,22 +181,22 @@ def print_step(about: dict[str, Any], characters: int) -> None:
 
 def print_sequence(about: dict[str, Any], characters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]sequence {about['sequence']}[/bold] of {escape(about['source'])}, {_seen(about['steps'])}")
+    console.print(f"[bold]sequence {about['sequence']}[/bold] of {word(about['source'])}, {_seen(about['steps'])}")
     _print_segments(console, about["segments"], characters)
 
 
 def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
     for one in segments:
         loss = f"  loss {one['loss']:.4f}" if one.get("loss") is not None else ""
-        console.print(f"  [cyan]{escape(one['document'])}[/cyan]  {escape(one['licence'])}{loss}")
+        console.print(f"  [cyan]{word(one['document'])}[/cyan]  {word(one['licence'])}{loss}")
         console.print(f"    {escape(printable(one['text'], characters))}")
 
 
 def print_document(about: dict[str, Any], characters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]{escape(about['id'])}[/bold]  ({about['split']})")
+    console.print(f"[bold]{word(about['id'])}[/bold]  ({word(about['split'])})")
     for name in ("source", "licence", "origin", "sha256"):
-        console.print(f"{name:<11}{escape(str(about[name]))}")
+        console.print(f"{name:<11}{word(about[name])}")
     console.print(
         f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
     )
@@ -211,6 +211,16 @@ def _seen(steps: list[dict[str, int]]) -> str:
     if not steps:
         return "not reached by this run"
     return "seen at " + ", ".join(f"step {one['step']} row {one['row']}" for one in steps[:20])
+
+
+def word(text: object) -> str:
+    """Somebody else's string on one line of ours, without control characters and without markup."""
+    return escape(plain(text))
+
+
+def plain(text: object) -> str:
+    """Somebody else's string, or a message that quotes one, on one line and without control characters."""
+    return printable(str(text), 2000).replace("\n", " ")
 
 
 def printable(text: str, characters: int) -> str:

@@ -105,8 +105,10 @@ def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
 
 
 def _print_finding(finding: Any) -> None:
+    from pellucid.terminal import plain
+
     for problem in finding.problems:
-        print(f"  {problem}")
+        print(f"  {plain(problem)}")
     verdict = "bit-equal" if finding.ok else "NOT the recorded bits"
     print(f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s")
     if finding.ok:
@@ -114,13 +116,15 @@ def _print_finding(finding: Any) -> None:
 
 
 def _microbatch(request: Any, as_json: bool) -> None:
+    from pellucid.terminal import plain
+
     with on_terminal(quiet=as_json) as terminal:
         proof = request.run_microbatch(terminal.watch("state"))
     if as_json:
         print_json(proof.as_json() | {"seed": request.seed, "head": request.head})
     else:
         for problem in proof.problems:
-            print(f"  {problem}")
+            print(f"  {plain(problem)}")
         verdict = "bit-equal" if proof.ok else "NOT the recorded bits"
         print(f"audit: step {proof.step}, microbatch {proof.microbatch} of {proof.of} {verdict}: ", end="")
         print(f"{proof.seconds:.2f} s, and {proof.materialise_seconds:.1f} s for the state before the step")

@@ -9,13 +9,14 @@ from pellucid.errors import VerifyFailed
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
     """Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch."""
     from pellucid.release.verify import verify
+    from pellucid.terminal import plain
 
     report = verify(folder, lambda what: None)
     if as_json:
         print_json(report.as_json())
     else:
         for problem in report.problems:
-            print(f"{problem.error}: {problem.where}: {problem.detail}")
+            print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
         found = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         sealed = "" if report.sealed else " (not sealed: files are not held against a manifest)"
         print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")

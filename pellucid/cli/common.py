@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from pellucid import __version__
-from pellucid.errors import AuditFailed, CommandInvalid, PellucidError, RunsDiffer, TorchMissing, VerifyFailed
+from pellucid.errors import (
+    AuditFailed,
+    CommandInvalid,
+    PellucidError,
+    RunsDiffer,
+    TooMuchMemory,
+    TorchMissing,
+    VerifyFailed,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -29,6 +37,8 @@ Set = Annotated[
 ]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
+READING = ("verify", "show", "status")  # Verbs that read somebody else's release and compute nothing.
+MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
 
 
 def main() -> None:
@@ -42,6 +52,8 @@ def main() -> None:
         if error.name != "torch":
             raise
         _report(TorchMissing(), as_json)
+    except MemoryError:
+        _report(TooMuchMemory(), as_json)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -49,8 +61,22 @@ def main() -> None:
 def _report(error: PellucidError, as_json: bool) -> None:
     if as_json and not isinstance(error, VerifyFailed | AuditFailed | RunsDiffer):  # Those have printed their report.
         print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
-    print(f"pellucid: {error.name}: {error}", file=sys.stderr)
+    from pellucid.terminal import plain
+
+    print(f"pellucid: {error.name}: {plain(error)}", file=sys.stderr)
     sys.exit(error.exit_code)
+
+
+def bound_memory() -> None:
+    """Let this process have no more than MEMORY of its own, mapped files not counted; Linux alone obeys.
+
+    A few bytes of Parquet can unpack to anything.
+    """
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def print_json(value: Any) -> None:
@@ -94,6 +120,8 @@ def root(
         print(f"pellucid {__version__}")
     elif context.invoked_subcommand is None:
         _welcome()
+    elif context.invoked_subcommand in READING:
+        bound_memory()
 
 
 def _welcome() -> None:

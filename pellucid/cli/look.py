@@ -34,7 +34,7 @@ def show(
         if as_json:
             print_json(listed)
         for one in [] if as_json else listed:
-            print(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}")
+            print(terminal.plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
         return
     about = shown.document(which) if what == "document" else getattr(shown, what)(step_number(which))
     print_json(about) if as_json else getattr(terminal, f"print_{what}")(about, characters)

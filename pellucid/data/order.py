@@ -21,9 +21,10 @@ from pathlib import Path
 
 import numpy as np
 
+from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
-from pellucid.errors import CorpusTooSmall, StepUnknown
+from pellucid.errors import CorpusTooSmall, FormatInvalid, StepUnknown
 from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
 
@@ -65,10 +66,19 @@ class Order:
 
     @classmethod
     def of(cls, folder: Path, recipe: Recipe, shards: Shards) -> Order:
-        """The order of a run. Raises DocumentUnknown where a fork goes without what the data does not have."""
-        weights = [recipe.source(stream.source).weight for stream in shards.train]
-        counts, without = [stream.sequences for stream in shards.train], sequences_of(folder, recipe, shards)
-        return cls(recipe.seed, counts, weights, recipe.train.batch, without)
+        """The order of a run. Raises DocumentUnknown where a fork goes without what the data does not have, and
+        FormatInvalid where the shards are not the recipe's."""
+        names, weights = zip(*((source.name, source.weight) for source in recipe.data.sources), strict=True)
+        counts = [stream.sequences for stream in shards.train]
+        if [stream.source for stream in shards.train] != list(names):
+            raise FormatInvalid(path=stage.SHARDS, detail=f"its train streams are not of {', '.join(names)}")
+        found = sum(count for count, weight in zip(counts, weights, strict=True) if weight)
+        if found < recipe.train.batch:
+            raise FormatInvalid(path=stage.SHARDS, detail=f"has {found} train sequences, fewer than a batch")
+        try:
+            return cls(recipe.seed, counts, weights, recipe.train.batch, sequences_of(folder, recipe, shards))
+        except ValueError as error:
+            raise FormatInvalid(path=stage.SHARDS, detail=str(error)) from error
 
     def batch(self, step: int) -> np.ndarray:
         """The sequence ids of one step, shape (batch,) int64."""
@@ -94,11 +104,21 @@ class Order:
             raise StepUnknown(what=f"Sequence {sequence}", detail="it is no train sequence")
         if np.isin(sequence, self._without):
             return []
-        slots, end, found = self._slots_of(sequence), last_step * self.batch_size, []
+        end, found = last_step * self.batch_size, []
+        if self._weights[source] > end:  # More copies than places: rather all that was seen than all copies.
+            return self._seen(sequence, last_step)
+        slots = self._slots_of(sequence)
         for epoch in range(-(-end // self.slots) if slots.size else 0):
             for position in np.sort(self._places_of(epoch, slots)) + epoch * self.slots:
                 if position < end:
                     found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
+        return found
+
+    def _seen(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
+        found = []
+        for step in range(1, last_step + 1):
+            rows = np.flatnonzero(self.batch(step) == sequence).tolist()
+            found += [(step, row, int(self.epochs(step)[row])) for row in rows]
         return found
 
     def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -92,16 +93,16 @@ class Part:
         """The file, its schema and its number of rows checked. Raises FormatInvalid."""
         if self._file is None:
             try:
-                with files.named_errors(self.path, "read"):
-                    file = pq.ParquetFile(self.path)
-            except FileNotFoundError as error:
-                raise FormatInvalid(path=self.path, detail="is missing") from error
-            except (pa.ArrowException, OSError) as error:
+                files.require_file(self.path)
+                file = pq.ParquetFile(self.path)
+            except (pa.ArrowException, OSError, ValueError) as error:
                 raise FormatInvalid(path=self.path, detail=_short(error)) from error
             if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != self.documents:
                 raise FormatInvalid(path=self.path, detail="has other columns or rows than its manifest says")
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
-            self._starts = [sum(sizes[:i]) for i in range(len(sizes))]
+            if not all(0 < size <= GROUP_ROWS for size in sizes):
+                raise FormatInvalid(path=self.path, detail=f"has a row group of none or of more than {GROUP_ROWS} rows")
+            self._starts = [0, *itertools.accumulate(sizes)][:-1]
             self._file = file
         return self._file
 
@@ -120,9 +121,15 @@ class Part:
         """One row group. Raises FormatInvalid where it does not unpack."""
         try:
             table = self.opened().read_row_group(group, columns=columns, use_threads=False)
-        except (pa.ArrowException, OSError) as error:
+            table.validate(full=True)  # Also that texts are Unicode.
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatInvalid(path=self.path, detail=_short(error)) from error
+        if table.num_rows != self._file_rows(group):
+            raise FormatInvalid(path=self.path, detail=f"has other rows in its row group {group} than it says")
         return table.combine_chunks().to_batches()[0]
+
+    def _file_rows(self, group: int) -> int:
+        return self.opened().metadata.row_group(group).num_rows
 
 
 class Documents:
@@ -145,8 +152,11 @@ class Documents:
             file = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
             if stage.count_in(entry, "first_index", path) != first or rows == 0:
                 raise FormatInvalid(path=path, detail=f"{entry['file']} does not follow the part before it")
+            stage.count_in(entry, "bytes", path)
             parts.append(Part(file, stage.text_in(entry, "source", path), first, rows))
             first += rows
+        for entry in [*stage.list_in(manifest, "sources", path), manifest]:
+            _check_totals(entry, path, named=entry is not manifest)
         return cls(manifest, parts)
 
     def get(self, index: int) -> dict[str, Any]:
@@ -176,6 +186,19 @@ class Documents:
         """Batches of these columns in the documents' order, one row group in memory at a time."""
         for part in self.parts:
             yield from rows_of(part, columns, split)
+
+
+def _check_totals(entry: Any, path: Path, named: bool) -> None:
+    """What a manifest says of a source or of all of them has the form it should. Raises FormatInvalid."""
+    for key in ("documents", "bytes"):
+        stage.count_in(entry, key, path)
+    if named:
+        stage.text_in(entry, "name", path)
+        dropped = entry.get("dropped")
+        if not isinstance(dropped, dict):
+            raise FormatInvalid(path=path, detail="dropped is not an object")
+        for reason in dropped:
+            stage.count_in(dropped, reason, path)
 
 
 def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:

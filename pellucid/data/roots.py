@@ -19,7 +19,7 @@ import numpy as np
 from pellucid.data import parquet, stage
 from pellucid.data.documents import Documents, root_of, split_of
 from pellucid.data.streams import Shard, Shards, Stream
-from pellucid.data.tokenizer import Tokenizer
+from pellucid.data.tokenizer import Tokenizer, recorded
 from pellucid.errors import DataError
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
@@ -81,14 +81,13 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
         made = Tokenizer.load(folder / stage.TOKENIZER)
         tokenizer = made.digest.hex()
         _check_recipe(documents, shards, recipe, problems)
+        _check_tokenizer(folder, made, problems)
         streams = _streams(shards, tables, made.document_token, recipe, problems)
         root = data_root(root_of(part_roots).hex(), documents.manifest["sources"], tokenizer, streams)
         found = {"root": root, "tokenizer": tokenizer, "documents_root": root_of(part_roots).hex(), "streams": streams}
         _compare(folder, found, problems)
     except DataError as error:
         return "", [*problems, (str(error.fields.get("path", folder / "data")), str(error))]
-    except FileNotFoundError as error:
-        return "", [*problems, (str(error.filename), "is missing")]
     return root, problems
 
 
@@ -143,6 +142,14 @@ def _check_recipe(documents: Documents, shards: Shards, recipe: Recipe, problems
     shape = (shards.context, shards.manifest["token_type"])
     if shape != (recipe.model.context, recipe.data.token_type):
         problems.append((stage.SHARDS, f"context and token type are {shape}, not the recipe's"))
+
+
+def _check_tokenizer(folder: Path, made: Tokenizer, problems: list[tuple[str, str]]) -> None:
+    """What the tokenizer's manifest says, against its file."""
+    found, said = (made.digest.hex(), made.vocabulary, made.document_token), recorded(folder)
+    if found != said:
+        detail = f"digest, vocabulary and document token are {said}, and tokenizer.json gives {found}"
+        problems.append((f"{stage.TOKENIZER}/{stage.MANIFEST}", detail))
 
 
 def _check_counts(part: parquet.Part, entry: dict[str, Any], rows: dict[str, list[tuple[int, int]]]) -> Iterator[str]:

@@ -6,6 +6,7 @@ works, `unfinished.json` beside its parts lists the parts that are complete and 
 
 from __future__ import annotations
 
+import re
 import shutil
 import time
 from pathlib import Path
@@ -23,6 +24,8 @@ TOKENIZER = "data/tokenizer"
 SHARDS = "data/shards"
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
+
+_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 
 PAUSE = 0.1  # Seconds between two words of progress.
 
@@ -123,6 +126,14 @@ def count_in(entry: Any, key: str, path: Path, most: int = 2**62) -> int:
         value = int(value)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= most:
         raise FormatInvalid(path=path, detail=f"{key} is {str(value)[:40]!r}, not a count")
+    return value
+
+
+def digest_in(entry: Any, key: str, path: Path) -> str:
+    """A digest field of a manifest, in hex. Raises FormatInvalid."""
+    value = text_in(entry, key, path)
+    if not _DIGEST(value):
+        raise FormatInvalid(path=path, detail=f"{key} is {value[:40]!r}, not a digest")
     return value
 
 

@@ -9,6 +9,8 @@ Train sequences are numbered through all train streams, in the recipe's order of
 from __future__ import annotations
 
 import bisect
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -75,6 +77,16 @@ class Shard:
                 self._table = np.memmap(self.table_path, ROW, "r").view(np.ndarray).reshape(-1, COLUMNS)
         return self._table
 
+    def between(self, start: int, stop: int) -> np.ndarray:
+        """The rows (document index, first token) of the documents that overlap the shard's [start, stop), int64."""
+        begins = self.table[:, 1]
+        low, high = begins.searchsorted(np.array([start, min(stop, self.tokens) - 1], dtype=ROW), side="right")
+        rows = self.table[max(low - 1, 0) : high, :2].astype(np.int64)
+        sound = len(rows) and 0 <= rows[0, 1] <= start and rows[-1, 1] < self.tokens
+        if not sound or rows[:, 0].min() < 0 or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any():
+            raise FormatInvalid(path=self.table_path, detail="does not ascend from the first token to the last")
+        return rows
+
 
 def _check_size(path: Path, expected: int) -> None:
     with files.named_errors(path, "read"):
@@ -92,7 +104,7 @@ class Stream:
         self.tokens = sum(shard.tokens for shard in shards)
         self.documents = sum(shard.documents for shard in shards)
         self.sequences = sequences_in(self.tokens, context)
-        self._starts = [sum(shard.tokens for shard in shards[:i]) for i in range(len(shards))]
+        self._starts = [0, *itertools.accumulate(shard.tokens for shard in shards)][:-1]
 
     @property
     def bytes(self) -> int:
@@ -106,27 +118,29 @@ class Stream:
         """
         if not 0 <= start <= stop <= self.tokens:
             raise StepUnknown(what=f"Token {stop} of {self.source}", detail=f"{self.split} has {self.tokens}")
-        number = bisect.bisect_right(self._starts, start) - 1
-        if stop <= self._starts[number] + self.shards[number].tokens:
-            offset = self._starts[number]
-            shard, here = self.shards[number], slice(start - offset, stop - offset)
-            return (shard.ids[here] if mapped else shard.load(here)).astype(np.uint32)
-        end = self._starts[number] + self.shards[number].tokens
-        return np.concatenate([self.read(start, end, mapped), self.read(end, stop, mapped)])
+        parts = []
+        for shard, offset in self._shards_between(start, stop):
+            here = slice(max(start - offset, 0), min(stop - offset, shard.tokens))
+            parts.append((shard.ids[here] if mapped else shard.load(here)).astype(np.uint32))
+        return parts[0] if len(parts) == 1 else np.concatenate([np.empty(0, np.uint32), *parts])
+
+    def _shards_between(self, start: int, stop: int) -> Iterator[tuple[Shard, int]]:
+        """The shards that hold [start, stop), each with the stream position of its first token."""
+        number = max(bisect.bisect_right(self._starts, start) - 1, 0)
+        while number < len(self.shards) and self._starts[number] < stop:
+            yield self.shards[number], self._starts[number]
+            number += 1
 
     def documents_between(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-        """The documents that overlap [start, stop): their indices, and where each begins, int64."""
-        number = bisect.bisect_right(self._starts, start) - 1
-        offset, shard = self._starts[number], self.shards[number]
-        begins = shard.table[:, 1]
-        low, high = begins.searchsorted(np.array([start - offset, stop - offset - 1], dtype=ROW), side="right")
-        rows = shard.table[low - 1 : high, :2].astype(np.int64)
-        indices, firsts = rows[:, 0], rows[:, 1] + offset
-        end = offset + shard.tokens
-        if stop <= end:
-            return indices, firsts
-        more_indices, more_firsts = self.documents_between(end, stop)
-        return np.concatenate([indices, more_indices]), np.concatenate([firsts, more_firsts])
+        """The documents that overlap [start, stop): their indices, and where each begins, int64.
+
+        Raises FormatInvalid where a document table does not ascend from the shard's first token.
+        """
+        parts = []
+        for shard, offset in self._shards_between(start, stop):
+            parts.append(shard.between(max(start - offset, 0), stop - offset) + np.array((0, offset)))
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        return rows[:, 0], rows[:, 1]
 
     def documents_at(self, start: int, stop: int) -> np.ndarray:
         """The document index of every position in [start, stop), int64."""

@@ -18,7 +18,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
-from pellucid.errors import TokenizerInvalid, VocabularyTooLarge
+from pellucid.errors import FormatInvalid, TokenizerInvalid, VocabularyTooLarge
 from pellucid.recipe import Recipe
 from pellucid.record import digests
 from pellucid.store import files
@@ -27,7 +27,7 @@ FILE = "tokenizer.json"
 DOCUMENT = "<|document|>"
 UNKNOWN = "<|unknown|>"
 _DOCUMENT_TOKENS = (DOCUMENT, "<|endoftext|>", "</s>", "<s>", "[SEP]")
-_LIMIT = 256 << 20  # Bytes of a tokenizer.json.
+_LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
@@ -58,6 +58,20 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
         }
         files.write_json(partial / stage.MANIFEST, manifest)
     return True
+
+
+def recorded(folder: Path) -> tuple[str, int, int]:
+    """The digest, the vocabulary and the document token of a run's tokenizer, as its manifest says.
+
+    Raises FormatInvalid, FormatTooNew, FileMissing.
+    """
+    path = folder / stage.TOKENIZER / stage.MANIFEST
+    about = stage.read_manifest(path, "tokenizer")
+    vocabulary = stage.count_in(about, "vocabulary", path, most=LIMITS["uint32"])
+    document = stage.count_in(about, "document_token", path)
+    if document >= vocabulary:
+        raise FormatInvalid(path=path, detail=f"document_token is {document}, and the vocabulary {vocabulary}")
+    return stage.digest_in(about, "digest", path), vocabulary, document
 
 
 def check(recipe: Recipe, folder: Path) -> None:
@@ -104,11 +118,7 @@ def existing(path: Path) -> bytes:
     """The bytes of a tokenizer.json. Raises TokenizerInvalid."""
     if not path.is_file():
         raise TokenizerInvalid(path=path, detail="there is no such file")
-    with files.named_errors(path, "read"), path.open("rb") as file:
-        content = file.read(_LIMIT + 1)
-    if len(content) > _LIMIT:
-        raise TokenizerInvalid(path=path, detail=f"it is larger than {_LIMIT >> 20} MiB")
-    return content
+    return files.read_bytes(path, _LIMIT)
 
 
 def _check_fits(made: Tokenizer, recipe: Recipe) -> None:
@@ -230,15 +240,17 @@ class Tokenizer:
     def __init__(self, content: bytes, path: Path) -> None:
         """From the bytes of a tokenizer.json; path names it in errors. Raises TokenizerInvalid."""
         try:
-            parsed = json.loads(content)
+            parsed = files.parse_json(content)
             made = tokenizers.Tokenizer.from_str(json.dumps(_as_data(parsed)))
-        except Exception as error:  # The library raises plain Exception.
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise TokenizerInvalid(path=path, detail=str(error)[:200]) from error
         made.no_truncation()
         made.no_padding()
         # Without this, a text that contains "<|document|>" would become the document token.
         made.encode_special_tokens = True
-        self._made, self._parsed = made, parsed
+        self._made, self._parsed, self._path = made, parsed, path
         ids = made.get_vocab(with_added_tokens=True)
         self.vocabulary = max(ids.values(), default=-1) + 1
         name = next((name for name in _DOCUMENT_TOKENS if name in ids), None)
@@ -268,7 +280,12 @@ class Tokenizer:
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
-        return self._made.decode([int(i) for i in ids], skip_special_tokens=False)
+        try:
+            return self._made.decode([int(i) for i in ids], skip_special_tokens=False)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
+            raise TokenizerInvalid(path=self._path, detail=f"it cannot decode: {str(error)[:200]}") from error
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """The characters [start, end) that each token of encode(text) stands for."""

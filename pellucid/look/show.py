@@ -41,22 +41,23 @@ class Shown:
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
         if number == ledger.first:
             return about | {"sequences": []}
-        losses = {row["row"]: row for row in metrics.of_step(self.folder, "sequences", number)}
-        segments = metrics.of_step(self.folder, "segments", number)
         batch, rows = ledger.history.batch(number), []
+        sequences = self.order.batch(batch).tolist()
         epochs = self.order.epochs(batch).tolist()
-        for row, sequence in enumerate(self.order.batch(batch).tolist()):
+        losses = {one["row"]: one for one in metrics.of_step(self.folder, "sequences", number, len(sequences))}
+        segments = metrics.of_step(self.folder, "segments", number, len(sequences) * self.shards.context)
+        for row, sequence in enumerate(sequences):
             mine = [one for one in segments if one["row"] == row]
             found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
-                found["loss"] = losses[row]["loss_sum"] / losses[row]["tokens"]
+                found["loss"] = losses[row]["loss_sum"] / self.shards.context
                 for piece in found["segments"]:
                     piece["loss"] = _loss_of(piece, mine)
             rows.append(found)
         return about | {"sequences": rows}
 
     def sequence(self, number: int) -> dict[str, Any]:
-        """A sequence: its text, the documents in it, every step that trains on it. Raises StepUnknown."""
+        """A sequence: its text, the documents in it, every step that trained on it. Raises StepUnknown."""
         return {**self._sequence(number), "steps": self._steps(number)}
 
     def document(self, name: str) -> dict[str, Any]:
@@ -102,16 +103,18 @@ class Shown:
         return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
 
     def _steps(self, sequence: int) -> list[dict[str, int]]:
-        history, last = self._history(), self.recipe.train.steps
+        history, last = self._history()
         found = self.order.steps_of(sequence, history.batch(last))
         seen = [{"step": history.step(batch, last), "row": row, "epoch": epoch} for batch, row, epoch in found]
         return [one for one in seen if one["step"] is not None]
 
-    def _history(self) -> History:
+    def _history(self) -> tuple[History, int]:
+        """The history so far, and the step it has come to."""
         try:
-            return LedgerFile(self.folder).history
+            ledger = LedgerFile(self.folder)
         except NotTrained:
-            return History.begun(self.recipe.first)
+            return History.begun(self.recipe.first), self.recipe.first
+        return ledger.history, ledger.steps_done
 
     def _stream(self, source: str, split: str) -> Stream | None:
         streams = self.shards.train if split == "train" else self.shards.validation
@@ -122,6 +125,7 @@ def _loss_of(piece: dict[str, Any], segments: list[dict[str, Any]]) -> float | N
     """The mean loss of the piece's targets; None where its one token is only an input."""
     for one in segments:
         # Segments count targets, which lie one position behind the sequence's tokens.
-        if one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]:
+        here = one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]
+        if here and one["tokens"] > 0:
             return one["loss_sum"] / one["tokens"]
     return None

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from pellucid.data import stage
 from pellucid.errors import NotTrained, RunMissing
 from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
@@ -44,7 +45,7 @@ def status(folder: Path) -> dict[str, Any]:
         "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
     }
     if about["stages"]["shards"]:
-        about["data"] = files.read_json(folder / layout.DATA_MANIFEST)["root"]
+        about["data"] = stage.digest_in(files.read_json(path := folder / layout.DATA_MANIFEST), "root", path)
     try:
         ledger = LedgerFile(folder)
     except NotTrained:
@@ -57,7 +58,7 @@ def status(folder: Path) -> dict[str, Any]:
         "head": ledger.head,
         "weights": entry["weights"],
         "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
-        "validation": [validation(body) for body in ledger.of_kind("validation")],
+        "validation": [validation(body) for body in ledger.of_kind("validation") if body["sources"]],
         "incidents": [
             {"step": body["step"], "rule": body["rule"], "action": body["action"], "why": in_words(body)}
             for body in ledger.every("incident")
@@ -80,7 +81,7 @@ def validation(body: dict[str, Any]) -> dict[str, Any]:
 
 def in_words(incident: dict[str, Any]) -> str:
     """Why the guards spoke up."""
-    if incident["rule"] == "not_finite":
+    if incident["rule"] not in ("loss", "grad_norm"):
         return f"{incident['quantity']} came out as {incident['value']}"
     value, limit = (digests.bits_float(incident[name]) for name in ("value", "limit"))
     lasting = f" for {incident['width']} steps" if incident["width"] > 1 else ""

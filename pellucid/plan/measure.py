@@ -88,7 +88,7 @@ def measure(path: Path, steps: int, skip: list[str], told: Told) -> dict[str, An
     needed = counts.memory(recipe, known.vocabulary, recipe.placement.threads or cores()).peak
     if recipe.placement.device == "cpu" and needed > machine.memory():
         gigabytes = (f"{value / 1e9:,.1f}" for value in (needed, machine.memory()))
-        raise MemoryTooSmall(path=path, needed=next(gigabytes), found=next(gigabytes))
+        raise MemoryTooSmall(what=f"A step of {path}", needed=next(gigabytes), found=next(gigabytes))
     noted = path.is_dir() and (folder / layout.JOURNAL).is_file() and not (folder / layout.MANIFEST).is_file()
     with files.locked(folder) if noted else contextlib.nullcontext():
         chosen = [axis for axis in axes(recipe) if axis.kind not in skip]

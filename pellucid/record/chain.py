@@ -71,13 +71,13 @@ def _parse(line: bytes) -> tuple[dict[str, Any], str | None]:
         return {}, "has no line break: it was cut short"
     try:
         body, end = _decode(text := line[:-1].decode("ascii"))
+        if not isinstance(body, dict) or end != len(text):
+            return {}, "is not one JSON object"
+        # One spelling only: two readers must not find two meanings in a repeated key or a space.
+        if not _plain(text, len(body)) and _encode(body) != text:
+            return body, "is not spelled as a ledger's entries are"
     except (ValueError, RecursionError):
         return {}, "is not JSON, or holds a number with a point (floats are stored as bits)"
-    if not isinstance(body, dict) or end != len(text):
-        return {}, "is not one JSON object"
-    # One spelling only: two readers must not find two meanings in a repeated key or a space.
-    if not _plain(text, len(body)) and _encode(body) != text:
-        return body, "is not spelled as a ledger's entries are"
     return body, None
 
 

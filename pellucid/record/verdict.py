@@ -18,6 +18,7 @@ _DIGESTS = {
     "step": ("batch", "microbatches", "segments", "weights", "state"),
     "checkpoint": ("root",),
 }
+_INTEGERS = ("format", "pipeline", "recipe_version", "step")  # Of a genesis, where it has them.
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 _STEP = (*_DIGESTS["step"], *_FLOATS)
 _DECIMAL = re.compile(r"[1-9][0-9]{0,18}").fullmatch
@@ -65,7 +66,7 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
             return
         body = entry.body
         if (body.get("kind"), body.get("step", 0)) != due[:2] and not course.interrupted(body):
-            detail = f"is a {body.get('kind')!r} of step {body.get('step', 0)!r}"
+            detail = f"is a {_said(body.get('kind'))} of step {_said(body.get('step', 0))}"
             yield Problem("LedgerIncomplete", _where(path, entry, due), detail)
             return
         wrong = [*_wrong(body, plan), *course.wrong(body)]
@@ -78,6 +79,11 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
     elif course.stopped:
         detail = f"the run stopped there by its own rule on {course.stopped}"
         yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", detail)
+
+
+def _said(value: object) -> str:
+    """What a release says, short and without control characters."""
+    return repr(value)[:100]
 
 
 def _where(path: str, entry: Entry, due: tuple[Any, ...] | None) -> str:
@@ -117,12 +123,12 @@ class Course:
             expected = with_branch(exact, branch)
             names = [name for name in {**expected, **body} if name not in ("prev", "n")]
             return [
-                f"{name} is {body.get(name)!r}, and the recipe's rules give {expected.get(name)!r}"
+                f"{_said(name)[1:-1]} is {_said(body.get(name))}, and the recipe's rules give {expected.get(name)!r}"
                 for name in names
                 if body.get(name) != expected.get(name)
             ]
         if body.get("branch", 0) != branch:
-            return [f"branch is {body.get('branch', 0)!r}, not {branch}"]
+            return [f"branch is {_said(body.get('branch', 0))}, not {branch}"]
         return []
 
     def took(self, body: dict[str, Any], sound: bool) -> None:
@@ -157,38 +163,70 @@ class Course:
         return ("step", step + 1, {}) if step < self._plan.steps else ("end", step, {})
 
 
-def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
+def malformed(body: dict[str, Any]) -> list[str]:
+    """What an entry's fields are not, whatever the recipe: digests, bits of finite floats, decimal numbers."""
     kind, wrong = body["kind"], []
     if kind == "step" and _sound(body):
-        return _wrong_step(body, plan)
+        return wrong
+    for field in _INTEGERS if kind == "genesis" else ("step",):
+        if type(body.get(field, 0 if kind == "genesis" else None)) is not int:  # true is 1 to Python.
+            wrong.append(f"{field} is not an integer")
     for field in _DIGESTS.get(kind, ()):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):
             wrong.append(f"{field} is not a digest")
-    if kind == "genesis":
-        if body.get("recipe") != plan.recipe:
-            wrong.append(f"recipe is {body.get('recipe')}, and recipe.toml has the digest {plan.recipe}")
-        if body.get("format") != entries.FORMAT:
-            wrong.append(f"format is {body.get('format')!r}, and this pellucid reads {entries.FORMAT}")
-        for field, value in plan.genesis.items():
-            if body.get(field) != value:
-                wrong.append(f"{field} is {body.get(field)!r}, not {value!r}")
-        if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
-            wrong.append("stack stands in a genesis of native arithmetic, and in no other")
+    if kind == "genesis" and not _words(body.get("stack", {})):
+        wrong.append("stack is not an object of words")
     if kind == "step":
         wrong += [
             f"{field} is not the bits of a finite float64" for field in _FLOATS if not _is_finite(body.get(field))
         ]
-        wrong += _wrong_step(body, plan)
+        if not isinstance(body.get("tokens"), str) or not _DECIMAL(body["tokens"]):
+            wrong.append("tokens is not a decimal number")
     if kind == "validation":
         wrong += _wrong_validation(body)
+    if kind == "incident":
+        wrong += _wrong_incident(body)
+    return wrong
+
+
+def _wrong_incident(body: dict[str, Any]) -> list[str]:
+    spike = body.get("rule") in ("loss", "grad_norm")
+    words = ("rule", "action") if spike else ("rule", "action", "quantity", "value")
+    wrong = [f"{field} is not a word" for field in words if not isinstance(body.get(field), str)]
+    if spike:
+        bits = [field for field in ("value", "limit") if not _is_finite(body.get(field))]
+        wrong += [f"{field} is not the bits of a finite float64" for field in bits]
+        wrong += [] if type(body.get("width")) is int else ["width is not an integer"]
+    return wrong
+
+
+def _words(value: object) -> bool:
+    return isinstance(value, dict) and all(isinstance(one, str) and len(one) < 200 for one in value.values())
+
+
+def _wrong(body: dict[str, Any], plan: Plan) -> list[str]:
+    kind, wrong = body["kind"], malformed(body)
+    if kind == "genesis":
+        if body.get("recipe") != plan.recipe:
+            wrong.append(f"recipe is {_said(body.get('recipe'))}, and recipe.toml has the digest {plan.recipe}")
+        if body.get("format") != entries.FORMAT:
+            wrong.append(f"format is {_said(body.get('format'))}, and this pellucid reads {entries.FORMAT}")
+        for field, value in plan.genesis.items():
+            if body.get(field) != value:
+                wrong.append(f"{field} is {_said(body.get(field))}, not {value!r}")
+        if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
+            wrong.append("stack stands in a genesis of native arithmetic, and in no other")
+    if kind == "step":
+        wrong += _wrong_step(body, plan)
     return wrong
 
 
 def _sound(body: dict[str, Any]) -> bool:
-    """Whether all digests and floats of a step are well formed, at once: a million steps ask for it."""
+    """Whether all fields of a step are well formed, at once: a million steps ask for it."""
     try:
-        return _SOUND(",".join(map(body.__getitem__, _STEP)) + ",") is not None
+        sound = _SOUND(",".join(map(body.__getitem__, _STEP)) + ",") and _DECIMAL(body["tokens"])
+        return sound is not None and type(body["step"]) is int
     except (KeyError, TypeError):
         return False
 
@@ -205,18 +243,18 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
     for one in sources:
         texts = [one.get(key) for key in ("source", "loss_sum", "tokens", "bytes")]
         if not all(isinstance(text, str) for text in texts) or not _is_finite(texts[1]):
-            wrong.append(f"{texts[0]!r} does not have a finite loss_sum, tokens and bytes")
+            wrong.append(f"{_said(texts[0])} does not have a finite loss_sum, tokens and bytes")
         elif not all(_DECIMAL(text) for text in texts[2:]):
-            wrong.append(f"{texts[0]!r} has tokens or bytes that are no decimal numbers above 0")
+            wrong.append(f"{_said(texts[0])} has tokens or bytes that are no decimal numbers above 0")
     return wrong
 
 
 def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
     wrong = []
     if body.get("tokens") != str(body["step"] * plan.tokens_per_step):
-        wrong.append(f"tokens is {body.get('tokens')!r}, not {body['step'] * plan.tokens_per_step}")
+        wrong.append(f"tokens is {_said(body.get('tokens'))}, not {body['step'] * plan.tokens_per_step}")
     if body.get("lr") != digests.float_bits(plan.learning_rate(body["step"])):
-        wrong.append(f"lr is {body.get('lr')}, which is not what the recipe's schedule gives")
+        wrong.append(f"lr is {_said(body.get('lr'))}, which is not what the recipe's schedule gives")
     return wrong
 
 

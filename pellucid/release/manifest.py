@@ -61,7 +61,7 @@ def read(folder: Path) -> Manifest:
     """The manifest of a release. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
     path = folder / layout.MANIFEST
     running, named, first = hashlib.sha256(), [], None
-    with files.named_errors(path, "read"), path.open("rb") as file:
+    with files.open_file(path) as file:
         line = file.readline(MAX_LINE)
         while following := file.readline(MAX_LINE):
             value = _value(path, line)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import huggingface
+from pellucid.data import tokenizer
 from pellucid.errors import PellucidError
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests, entries
@@ -22,9 +23,8 @@ class States:
         self._folder, self._ledger = folder, LedgerFile(folder)
         recipe = self._recipe = load_recipe(folder)
         self._tokenizer = folder / layout.TOKENIZER
-        about = files.read_json(self._tokenizer / "manifest.json")
-        self._digest = about["digest"]
-        self._config = huggingface.architecture(recipe.model, about["vocabulary"], about["document_token"])
+        self._digest, *about = tokenizer.recorded(folder)
+        self._config = huggingface.architecture(recipe.model, *about)
         self._document = huggingface.document_token(self._tokenizer, self._config)
         self._hashed: dict[tuple[int, int], bytes] = {}  # A file linked in several places is hashed once.
 

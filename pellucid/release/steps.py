@@ -84,7 +84,8 @@ class Steps:
 
     def _numbers(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
         step = batch.step
-        rows = {name: cursor.take(step) for name, cursor in self._tables.items() if name != "validation"}
+        most = max(batch.documents_BS[:, 1:].size, 1)
+        rows = {name: cursor.take(step, most) for name, cursor in self._tables.items() if name != "validation"}
         if not any(rows.values()) and not self._ledger.ended:
             return  # A run that goes on writes its rows at every anchor.
         segments = [entries.Segment(*row[1:]) for row in rows["segments"]]
@@ -137,7 +138,7 @@ class Steps:
         if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
             detail = "its sources, tokens and bytes are not those of the validation streams"
             yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)
-        rows = self._tables["validation"].take(body["step"])
+        rows = self._tables["validation"].take(body["step"], len(sources) + 1)
         if not rows and not self._ledger.ended:
             return  # A run that goes on writes its rows at every anchor.
         if rows != validation_rows(Validated(body["step"], sources)):

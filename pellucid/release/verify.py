@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
 from pellucid.data.stage import PIPELINE
 from pellucid.errors import PellucidError, RunMissing
@@ -22,7 +23,7 @@ from pellucid.record.verdict import Plan, Problem
 from pellucid.release import manifest
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
-from pellucid.store import files, layout, log
+from pellucid.store import layout, log
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.schedule import learning_rate
 
@@ -92,6 +93,8 @@ def _collected(name: str, check: Callable[[], Iterator[Problem]]) -> list[Proble
         problems.append(Problem(error.name, str(error.fields.get("path", name)), str(error)))
     except FileNotFoundError as error:
         problems.append(Problem("FileMissing", str(error.filename), "is needed for this check and is not there"))
+    except MemoryError:
+        problems.append(Problem("FormatInvalid", name, "takes more memory than this process may have"))
     except Exception as error:  # noqa: BLE001 - a release is hostile: whatever its content breaks is its fault.
         problems.append(Problem("FormatInvalid", name, f"{type(error).__name__}: {error}"))
     return problems
@@ -141,9 +144,9 @@ def _ledger(folder: Path) -> Iterator[Problem]:
 def _data(folder: Path) -> Iterator[Problem]:
     """The data root from every document and every token, and the tokenizer's digest."""
     genesis = LedgerFile(folder).genesis
-    tokenizer = files.read_json(folder / layout.TOKENIZER / "manifest.json")["digest"]
-    if tokenizer != genesis["tokenizer"]:
-        yield Problem("DataDiffers", layout.TOKENIZER, f"has the digest {tokenizer}, not {genesis['tokenizer']}")
+    digest, _, _ = tokenizer.recorded(folder)
+    if digest != genesis["tokenizer"]:
+        yield Problem("DataDiffers", layout.TOKENIZER, f"has the digest {digest}, not {genesis['tokenizer']}")
     root, problems = recompute_root(folder, load_recipe(folder))
     for where, detail in problems:
         yield Problem("DataDiffers", where, detail)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid import huggingface, operations
+from pellucid.data import stage, tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
@@ -14,7 +15,7 @@ from pellucid.recipe import FILE, Recipe
 from pellucid.record import entries
 from pellucid.record.history import History
 from pellucid.recorder import Identity
-from pellucid.store import files, layout
+from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop, processes
 from pellucid.train.events import Batch
@@ -49,24 +50,25 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
     if not (folder / layout.DATA_MANIFEST).is_file():
         raise StageNotReady(stage="train", needs="shards", path=folder)
-    data = files.read_json(folder / layout.DATA_MANIFEST)
-    tokenizer = files.read_json(folder / layout.TOKENIZER / "manifest.json")
+    path = folder / layout.DATA_MANIFEST
+    root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
+    digest, vocabulary, document_token = tokenizer.recorded(folder)
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
     threads = int(recorded.get("threads", 0)) or recipe.placement.threads or cores()
     ops, device = operations.of(recipe.train.arithmetic), recipe.placement.device
     ops.configure(device, threads)
     identity = Identity(
-        data=data["root"],
-        tokenizer=tokenizer["digest"],
+        data=root,
+        tokenizer=digest,
         arithmetic=ops.NAME,
         stack=ops.stack(device, threads),
-        config=huggingface.architecture(recipe.model, tokenizer["vocabulary"], tokenizer["document_token"]),
+        config=huggingface.architecture(recipe.model, vocabulary, document_token),
     )
     if ledger:
         _check(folder, recipe, identity, ledger)
     shards = Shards.open(folder)
-    return Inputs(folder, recipe, shards, tokenizer["vocabulary"], identity, Order.of(folder, recipe, shards), ledger)
+    return Inputs(folder, recipe, shards, vocabulary, identity, Order.of(folder, recipe, shards), ledger)
 
 
 def cores() -> int:

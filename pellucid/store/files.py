@@ -9,14 +9,17 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
 
-from pellucid.errors import DiskFull, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+from pellucid.errors import DiskFull, FileMissing, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
 
 TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+_DEEPEST = 64  # Levels of a JSON file: no honest one has a tenth of them, and our own walks over it recurse.
 
 
 @contextlib.contextmanager
@@ -100,19 +103,61 @@ def write_json(path: Path, value: object) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
 
 
-def read_json(path: Path, limit: int = 64 << 20) -> dict:
-    """A JSON object from a file of at most limit bytes. Raises FormatInvalid."""
-    with named_errors(path, "read"):
-        if path.stat().st_size > limit:
-            raise FormatInvalid(path=path, detail=f"is larger than {limit} bytes")
-        content = path.read_bytes()
+def read_json(path: Path, limit: int = 16 << 20) -> dict:
+    """A JSON object from a file of at most limit bytes. Raises FormatInvalid, FileMissing."""
     try:
-        value = json.loads(content)
+        value = parse_json(read_bytes(path, limit))
     except (ValueError, RecursionError) as error:
         raise FormatInvalid(path=path, detail=f"is not JSON ({error})") from error
     if not isinstance(value, dict):
         raise FormatInvalid(path=path, detail="is not a JSON object")
     return value
+
+
+def parse_json(content: bytes) -> Any:
+    """A JSON value of few levels. Raises ValueError, RecursionError."""
+    value = json.loads(content)
+    level = [value]
+    for _ in range(_DEEPEST):
+        level = [inner for one in level for inner in _inner(one)]
+        if not level:
+            return value
+    raise ValueError(f"more than {_DEEPEST} levels deep")
+
+
+def _inner(value: Any) -> Iterable[Any]:
+    return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """The content of a file of at most limit bytes. Raises FormatInvalid, FileMissing."""
+    with open_file(path) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise FormatInvalid(path=path, detail=f"is larger than {limit} bytes")
+    return content
+
+
+@contextlib.contextmanager
+def open_file(path: Path) -> Iterator[BinaryIO]:
+    """A plain file to read; nothing else is opened, for a pipe would keep its reader waiting.
+
+    Raises FileMissing, FormatInvalid, NoPermission.
+    """
+    require_file(path)
+    with named_errors(path, "read"), path.open("rb") as file:
+        yield file
+
+
+def require_file(path: Path) -> None:
+    """Raises FileMissing, and FormatInvalid where something else than a file has that name."""
+    with named_errors(path, "read"):
+        try:
+            found = path.stat().st_mode
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileMissing(path=path) from error
+        if not stat.S_ISREG(found):
+            raise FormatInvalid(path=path, detail="is not a file")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -156,7 +201,11 @@ def inside(folder: Path, entry: str, where: str) -> Path:
     path = folder
     for part in parts:
         path = path / part
-        if path.is_symlink():
+        try:
+            link = path.is_symlink()
+        except OSError as error:
+            raise PathUnsafe(path=where, entry=entry, detail=f"no name here ({error.strerror})") from error
+        if link:
             raise PathUnsafe(path=where, entry=entry, detail="a symbolic link")
     return path
 

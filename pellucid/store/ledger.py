@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
-from pellucid.record import chain, entries
+from pellucid.record import chain, entries, verdict
 from pellucid.record.history import History, rolls_back
 from pellucid.store import files, layout
+
+_SMALLEST = 64  # Bytes: no entry is shorter, for `prev` is in it.
 
 
 class LedgerFile:
@@ -34,6 +36,7 @@ class LedgerFile:
             raise FormatInvalid(path=self.path, detail="does not begin with a genesis")
         if self.genesis.get("format") != entries.FORMAT:
             raise FormatTooNew(path=self.path, found=self.genesis.get("format"), known=entries.FORMAT)
+        self._sound(self.genesis)
         last = self._line_before(self._end)
         self.head = chain.digest_of(last)
         self.last = self._body(last)
@@ -42,6 +45,8 @@ class LedgerFile:
         self.rollbacks = self._rollbacks()  # The incidents that begin branches 1, 2, …
         self.history = self._history(len(self.rollbacks))
         self.steps_done = int(self.last["to"] if rolls_back(self.last) else self.last.get("step", 0))
+        if not 0 <= self.steps_done - self.first <= self._end // _SMALLEST:
+            raise FormatInvalid(path=self.path, detail=f"ends at step {self.steps_done}, and is too short for that")
 
     def step(self, number: int) -> dict[str, Any]:
         """The entry of a step; the genesis for the very first state. Raises StepUnknown."""
@@ -77,7 +82,7 @@ class LedgerFile:
         mark, offset = f'"kind":"{kind}"'.encode(), 0
         while offset < self._end and (line := self._file_line(offset)):
             if mark in line:
-                yield self._body(line)
+                yield self._sound(self._body(line))
             offset += len(line)
 
     def _kept(self, body: dict[str, Any]) -> bool:
@@ -117,7 +122,7 @@ class LedgerFile:
             line = self._file_line(offset)
             body = self._body(line)
             if _place(body) >= place:
-                yield body
+                yield self._sound(body)
             offset += len(line)
 
     def _offset_of(self, place: tuple[int, int]) -> int:
@@ -147,6 +152,12 @@ class LedgerFile:
         start = max(0, end - chain.MAX_LINE)
         self._file.seek(start)
         return self._file.read(end - start).removesuffix(b"\n").rpartition(b"\n")[2] + b"\n"
+
+    def _sound(self, body: dict[str, Any]) -> dict[str, Any]:
+        if wrong := verdict.malformed(body):
+            where = f"{body['kind']} of step {body.get('step', 0)}"
+            raise FormatInvalid(path=self.path, detail=f"has an entry, {where}, that is malformed: {wrong[0]}")
+        return body
 
     def _body(self, line: bytes) -> dict[str, Any]:
         try:

@@ -62,7 +62,7 @@ class Log:
 
 def read(path: Path) -> Iterator[chain.Entry]:
     """The entries of a chain on disk, one line in memory at a time."""
-    with files.named_errors(path, "read"), path.open("rb") as file:
+    with files.open_file(path) as file:
         yield from chain.read(_lines(file))
 
 

@@ -41,6 +41,7 @@ TABLES: dict[str, pa.Schema] = {
         {"step": I64, "source": TEXT, "tokens": I64, "bytes": I64, "loss_sum": F64, "loss": F64, "bits_per_byte": F64}
     ),
 }
+MOST = 1 << 20  # Rows of one step; who knows the batch says how many it can have.
 _PART = re.compile(r"([0-9]{12})\.parquet")
 
 
@@ -115,11 +116,16 @@ def rows(
     parts = _parts(metrics / table)
     for path in [path for path, last in parts if steps is None or last >= steps[0]] or [whole] * whole.exists():
         try:
+            files.require_file(path)
             with pq.ParquetFile(path) as file:
                 if not file.schema_arrow.equals(TABLES[table]):
                     raise FormatInvalid(path=path, detail=f"does not have the columns of the table {table}")
-                yield from file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns)
-        except (pa.ArrowException, OSError) as error:
+                for batch in file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns):
+                    batch.validate(full=True)  # Also that texts are Unicode.
+                    if any(column.null_count for column in batch.columns):
+                        raise FormatInvalid(path=path, detail="has a row without one of its values")
+                    yield batch
+        except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
 
 
@@ -130,15 +136,20 @@ def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int
     kept = []
     for group in groups:
         bounds = file.metadata.row_group(group).column(0).statistics
-        if bounds is None or (bounds.max >= steps[0] and bounds.min <= steps[1]):
+        if bounds is None or not bounds.has_min_max or (bounds.max >= steps[0] and bounds.min <= steps[1]):
             kept.append(group)
     return kept
 
 
-def of_step(folder: Path, table: str, step: int) -> list[dict[str, Any]]:
-    """The rows of one step."""
-    found = rows(folder, table, steps=(step, step))
-    return [row for batch in found for row in batch.to_pylist() if row["step"] == step]
+def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[str, Any]]:
+    """The rows of one step. Raises FormatInvalid where there are more than it can have."""
+    found = []
+    for batch in rows(folder, table, steps=(step, step)):
+        found += [row for row in batch.to_pylist() if row["step"] == step]
+        if len(found) > most:
+            detail = f"has more than the {most} rows that step {step} can have"
+            raise FormatInvalid(path=folder / layout.METRICS / table, detail=detail)
+    return found
 
 
 def copy(folder: Path, target: Path, first: int, last: int) -> None:
@@ -164,10 +175,10 @@ class Cursor:
         )
         self._next = next(self._rows, None)
 
-    def take(self, step: int) -> list[tuple[Any, ...]]:
-        """The next rows, as long as they are of this step."""
+    def take(self, step: int, most: int = MOST) -> list[tuple[Any, ...]]:
+        """The next rows, as long as they are of this step, and no more than it can have."""
         taken = []
-        while self._next is not None and self._next[0] == step:
+        while self._next is not None and self._next[0] == step and len(taken) < most:
             taken.append(self._next)
             self._next = next(self._rows, None)
         return taken

@@ -21,7 +21,9 @@ from pellucid.errors import FormatInvalid
 from pellucid.record import entries
 from pellucid.store import files
 
-MAX_HEADER = 64 << 20  # Bytes.
+MAX_HEADER = 16 << 20  # Bytes: a hundred thousand tensors.
+MAX_DIMENSIONS = 8
+MAX_SPAN = 1 << 60  # Elements, were no dimension zero.
 _NUMPY = {name: numpy for numpy, name in entries.DTYPES.items()}
 
 
@@ -52,7 +54,7 @@ class Tensors:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with files.named_errors(path, "read"), path.open("rb") as file:
+        with files.open_file(path) as file:
             size = path.stat().st_size
             self._require(size >= 8, "is too short for a header")
             (length,) = struct.unpack("<Q", file.read(8))
@@ -85,10 +87,12 @@ class Tensors:
         for name, info in header.items():
             try:
                 dtype, shape, (start, stop) = info["dtype"], tuple(info["shape"]), info["data_offsets"]
-                count = 1
+                self._require(len(shape) <= MAX_DIMENSIONS, f"gives {name} a bad shape")
+                count = span = 1
                 for dim in shape:
-                    self._require(type(dim) is int and dim >= 0, f"gives {name} a bad shape")
-                    count *= dim
+                    self._require(type(dim) is int and 0 <= dim <= MAX_SPAN, f"gives {name} a bad shape")
+                    count, span = count * dim, span * max(dim, 1)
+                self._require(span <= MAX_SPAN, f"gives {name} a bad shape")
                 width = int(_NUMPY[dtype][-1])
                 sound = type(start) is int and type(stop) is int and start == end and stop - start == count * width
             except (KeyError, TypeError, ValueError) as error:

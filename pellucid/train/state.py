@@ -5,15 +5,18 @@ There is no random state to keep: every draw is a function of the seed and a cou
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
 import torch
 
-from pellucid import operations, philox
+from pellucid import counts, operations, philox
+from pellucid.errors import FormatInvalid, MemoryTooSmall
 from pellucid.model import Decoder
-from pellucid.recipe import Recipe
+from pellucid.recipe import Model, Recipe
 from pellucid.record.entries import StateRoots
 from pellucid.store import tensors
 from pellucid.train.events import Groups
@@ -58,9 +61,13 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
 
 
 def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> State:
-    """The state after `step` steps, from stored arrays."""
+    """The state after `step` steps, from stored arrays. Raises FormatInvalid where they are another model's."""
     state = empty(recipe, vocabulary)
     state.step = step
+    for group, wanted in state.groups().items():
+        found = groups.get(group, {})
+        if _shapes(found) != _shapes(wanted):
+            raise FormatInvalid(path=f"anchors/step{step}", detail=f"its {group} are not those of the recipe's model")
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(torch.tensor(groups["weights"][name]))
@@ -69,11 +76,26 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
     return state
 
 
+def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[object, ...]]:
+    return {name: (array.dtype, array.shape) for name, array in arrays.items()}
+
+
 def empty(recipe: Recipe, vocabulary: int) -> State:
-    """Weights that hold whatever memory held, and both moments at zero."""
+    """Weights that hold whatever memory held, and both moments at zero. Raises MemoryTooSmall."""
+    if recipe.placement.device == "cpu":
+        _require_memory(recipe.model, vocabulary)
     model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(recipe.placement.device)
     moments = [{name: torch.zeros_like(p) for name, p in model.named_parameters()} for _ in range(2)]
     return State(0, model, *moments)
+
+
+def _require_memory(shape: Model, vocabulary: int) -> None:
+    """Before a tensor is made: somebody else's recipe may ask for any size."""
+    parameters = counts.parameters(shape, vocabulary).total
+    needed, found = counts.STATE * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if needed > found:
+        what = f"The training state of a model of {parameters:,} parameters"
+        raise MemoryTooSmall(what=what, needed=f"{needed / 1e9:,.1f}", found=f"{found / 1e9:,.1f}")
 
 
 def initial_values(ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]) -> torch.Tensor:

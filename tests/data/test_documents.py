@@ -12,6 +12,7 @@ from pellucid.data.documents import Documents
 from pellucid.errors import (
     CorpusTooSmall,
     DocumentUnknown,
+    FileMissing,
     FormatInvalid,
     FormatTooNew,
     NoValidation,
@@ -228,5 +229,5 @@ def test_a_part_that_does_not_fit_its_manifest(tampered, tmp_path):
     with pytest.raises(FormatInvalid, match="00000"):
         tampered(lambda manifest: None).get(0)
     (tmp_path / "data/documents/00000.parquet").unlink()
-    with pytest.raises(FormatInvalid, match="missing"):
+    with pytest.raises(FileMissing, match="00000"):
         tampered(lambda manifest: None).get(0)

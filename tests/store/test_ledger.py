@@ -11,14 +11,20 @@ from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
 
+DIGESTS = dict.fromkeys(
+    ("batch", "microbatches", "segments", "recipe", "data", "tokenizer", "weights", "state"), "0" * 64
+)
+SOURCE = {"source": "x", "loss_sum": "0" * 16, "tokens": "1", "bytes": "1"}
+FIELDS = {**DIGESTS, **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), "0" * 16), "tokens": "1"}
+
 
 def write(folder: Path, steps: int, every: int = 3, padding: int = 0) -> None:
     log = Log(folder / layout.LEDGER)
-    log.append({"kind": "genesis", "format": 1})
+    log.append({"kind": "genesis", "format": 1, **FIELDS})
     for step in range(1, steps + 1):
-        log.append({"kind": "step", "step": step, "pad": "x" * padding})
+        log.append({"kind": "step", "step": step, "pad": "x" * padding, **FIELDS})
         if step % every == 0:
-            log.append({"kind": "validation", "step": step})
+            log.append({"kind": "validation", "step": step, "sources": [SOURCE]})
     log.close()
 
 

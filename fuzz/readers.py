@@ -1,0 +1,245 @@
+"""What reads each file of a release, and what a reader may do with one that is hostile.
+
+Allowed are a PellucidError, and a problem in the report of verify. Everything else is a finding: another exception, a
+changed file that verify calls sound, more memory than LIMIT, more time than SECONDS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import resource
+import shutil
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fuzz.mutations import Choices, mutate
+from pellucid.data.parquet import Documents
+from pellucid.data.streams import Shards
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import PellucidError
+from pellucid.look.show import Shown
+from pellucid.look.status import status
+from pellucid.recipe import load as load_recipe
+from pellucid.record import verdict
+from pellucid.release import manifest
+from pellucid.release.states import States
+from pellucid.release.steps import Steps
+from pellucid.release.verify import plan_of, verify
+from pellucid.replay import inputs as replay_inputs
+from pellucid.replay.audit import audit_step
+from pellucid.replay.materialise import materialise
+from pellucid.store import anchors, files, layout, log, metrics, tensors
+from pellucid.store.ledger import LedgerFile
+
+LIMIT = 256 << 20  # Bytes that reading the small release may take beyond what the process had.
+SECONDS = 10.0  # Of computing, for one input.
+
+Reader = Callable[[Path], object]
+
+
+def ledger(folder: Path) -> None:
+    plan = plan_of(load_recipe(folder))
+    exhaust(verdict.judge(layout.LEDGER, log.read(folder / layout.LEDGER), plan))
+    opened = LedgerFile(folder)
+    for step in (0, 1, 7, opened.steps_done):
+        opened.step(step)
+    opened.of_kind("validation"), opened.of_kind("checkpoint")
+
+
+def journal(folder: Path) -> None:
+    exhaust(verdict.journal(layout.JOURNAL, log.read(folder / layout.JOURNAL)))
+
+
+def sealed(folder: Path) -> None:
+    exhaust(manifest.check(folder))
+
+
+def steps(folder: Path) -> None:
+    exhaust(Steps(folder).check())
+
+
+def states(folder: Path) -> None:
+    exhaust(States(folder).check())
+
+
+def documents(folder: Path) -> None:
+    opened = Documents.open(folder)
+    for number in (0, opened.count // 2, opened.count - 1):
+        opened.find(opened.get(number)["id"])
+
+
+def shards(folder: Path) -> None:
+    opened = Shards.open(folder)
+    for sequence in range(min(opened.sequences, 100)):
+        opened.sequence(sequence), opened.pieces(sequence), opened.source_of(sequence)
+    for stream in opened.validation:
+        stream.until(200)
+
+
+def tokenizer(folder: Path) -> None:
+    made = Tokenizer.load(folder)
+    made.digest, made.decode(list(range(300))), made.encode("the river, 東京\n")
+
+
+def tables(folder: Path) -> None:
+    for table in metrics.TABLES:
+        metrics.of_step(folder, table, 7)
+        metrics.Cursor(folder, table).take(0)
+
+
+def safetensors(folder: Path) -> None:
+    for step in layout.steps_in(folder / layout.ANCHORS):
+        anchors.read(layout.anchor(folder, step))
+    tensors.Tensors(folder / "model.safetensors").leaves()
+
+
+def shown(folder: Path) -> None:
+    opened = Shown(folder)
+    opened.step(7), opened.sequence(3)
+    for row in opened.list_documents()[:3]:
+        opened.document(row["id"])
+
+
+def audited(folder: Path) -> None:
+    for step in (0, 6, 10):
+        audit_step(replay_inputs.load(folder, load_recipe(folder)), step, lambda done, total: None)
+
+
+def materialised(folder: Path) -> None:
+    materialise(replay_inputs.load(folder, load_recipe(folder)), 5, lambda done, total: None)
+
+
+def exhaust(problems: Iterator[Any]) -> None:
+    for _ in problems:
+        pass
+
+
+def anything(folder: Path) -> None:
+    files.walk(folder)
+    status(folder)
+
+
+READERS: list[tuple[str, list[Reader]]] = [
+    ("recipe.toml", [load_recipe, ledger]),
+    (layout.LEDGER, [ledger, status]),
+    (layout.JOURNAL, [journal]),
+    (layout.MANIFEST, [sealed]),
+    ("data/documents/", [documents]),
+    ("data/shards/", [shards, steps]),
+    ("data/tokenizer/", [tokenizer, states]),
+    ("metrics/", [tables, steps]),
+    ("anchors/", [safetensors, materialised, states]),
+    ("checkpoints/", [states]),
+    ("", [safetensors, anything]),
+]
+
+
+def _room(path: str) -> int:
+    """Which of READERS reads a file."""
+    return next(number for number, (prefix, _) in enumerate(READERS) if path.startswith(prefix))
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What should not have happened: where, for whom, and how to see it again."""
+
+    reader: str
+    path: str
+    what: str
+    where: str
+    content: bytes
+
+    @property
+    def kind(self) -> tuple[str, str, str]:
+        """What two findings of one fault have in common."""
+        return self.reader, self.what.partition(":")[0], self.where
+
+
+class Release:
+    """A copy of a sealed release whose files are changed one at a time, and put back."""
+
+    def __init__(self, sealed: Path, copy: Path) -> None:
+        self.folder = Path(shutil.copytree(sealed, copy))
+        self.contents = {path: (self.folder / path).read_bytes() for path in files.walk(self.folder)}
+        paths = [path for path in self.contents if path not in (layout.CODE, "LICENSE", "README.md")]
+        rooms = [[path for path in paths if _room(path) == number] for number in range(len(READERS))]
+        self._rooms = [room for room in rooms if room]
+
+    def read_all(self) -> None:
+        """Every reader on the release as it is: what raises here is a mistake of ours."""
+        for reader in {one for _, readers in READERS for one in readers} | set(MORE):
+            reader(self.folder)
+
+    def attack(self, data: bytes) -> list[Finding]:
+        """Change one file as the bytes say and read it; the findings."""
+        choices = Choices(data)
+        path = choices.of(choices.of(self._rooms))  # Rooms first: most files are weights.
+        content = mutate(path, self.contents[path], choices)
+        changed = content != self.contents[path]
+        self._put(path, content)
+        try:
+            return list(self._read(path, content, changed, choices))
+        finally:
+            self._put(path, self.contents[path])
+
+    def _put(self, path: str, content: bytes) -> None:
+        """As a new file: what is still mapped of the old one stays as it is."""
+        new = self.folder.with_name("new")
+        new.write_bytes(content)
+        new.replace(self.folder / path)
+
+    def _read(self, path: str, content: bytes, changed: bool, choices: Choices) -> Iterator[Finding]:
+        own = READERS[_room(path)][1]
+        more = [choices.of(MORE)] if choices.below(2) else []
+        for reader in [*own, *more]:
+            started, before = time.process_time(), _peak(reset=True)
+            try:
+                sound = reader(self.folder)
+                # A manifest that was fitted to itself is another release of the same files.
+                if reader is verified and changed and sound and path != layout.MANIFEST:
+                    yield Finding("verify", path, "a changed file is called sound", "", content)
+            except PellucidError:
+                pass
+            except BaseException as error:
+                if isinstance(error, KeyboardInterrupt):
+                    raise
+                yield Finding(
+                    _name(reader), path, f"{type(error).__name__}: {str(error)[:200]}", _place(error), content
+                )
+            if (spent := time.process_time() - started) > SECONDS:
+                yield Finding(_name(reader), path, f"{spent:.1f} s of computing", "", content)
+            if (grown := _peak() - before) > LIMIT:
+                yield Finding(_name(reader), path, f"{grown >> 20} MB of memory", "", content)
+
+
+def verified(folder: Path) -> bool:
+    return verify(folder, lambda what: None).ok
+
+
+MORE: list[Reader] = [verified, shown, audited, status]  # The whole release, after a file's own readers.
+
+
+def _name(reader: Reader) -> str:
+    return getattr(reader, "__name__", "reader")
+
+
+def _place(error: BaseException) -> str:
+    """The last line of ours that the error went through."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if "/pellucid/" in one.filename]
+    return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
+
+
+def _peak(reset: bool = False) -> int:
+    """The process's largest resident memory, in bytes, since it was last reset."""
+    if reset:
+        with contextlib.suppress(OSError):
+            Path("/proc/self/clear_refs").write_text("5")
+    try:
+        text = Path("/proc/self/status").read_text()
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
+    return int(text.partition("VmHWM:")[2].split()[0]) << 10
