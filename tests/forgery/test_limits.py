@@ -1,0 +1,97 @@
+"""What verify and audit do not tell, as docs/threats.md admits. A test that fails here says that a limit has gone."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from pellucid.data.documents import root_of
+from pellucid.data.roots import recompute_root
+from pellucid.recipe import load
+from pellucid.record import digests, merkle
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.replay.audit import audit_step
+from pellucid.replay.request import Request
+from pellucid.store import files, layout
+from pellucid.store.ledger import LedgerFile
+from tests.conftest import finish, make_run
+from tests.forgery.forge import edit_ledger, edit_numbers, edit_table, fit, seal
+from tests.forgery.table import opened, quiet, trained_before
+from tests.test_guards import GUARDS, spike_at
+
+
+def passes(folder: Path, *steps: int) -> bool:
+    """Whether verify and the audits of these steps (none: of all) find nothing."""
+    if verify(folder, quiet).problems:
+        return False
+    return Request.of(opened(folder), list(steps), None, 1, None, not steps, "").run(quiet).ok
+
+
+def test_a_sample_of_steps_does_not_hold_the_first_state(finished: Path, tmp_path: Path) -> None:
+    """Its anchor stands for it; `audit --step 0` and `audit --all` make it again from the seed."""
+    folder = tmp_path / "before"
+    trained_before(finished, folder)
+    seal(folder)
+    assert passes(folder, *range(1, 14))
+    assert not audit_step(opened(folder), 0, quiet).ok
+    assert not passes(folder)
+
+
+def test_a_branch_that_a_rollback_abandoned_is_not_replayed(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The spike that it went back for never was: the losses of that step are made up."""
+    folder = make_run(tmp_path / "claimed", corpus, [*GUARDS, 'guards.loss.action="rollback"'])
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    publish(folder)
+    monkeypatch.undo()
+    assert [one["step"] for one in LedgerFile(folder).rollbacks] == [12]
+    assert passes(folder)
+
+
+def test_texts_and_tokens_are_bound_and_not_compared(release: Path) -> None:
+    """Another text, another licence, and every root over them made again; the tokens are those of the old text."""
+    path = release / "data/documents/00000.parquet"
+    for column, change in (("text", str.upper), ("licence", lambda _: "CC0-1.0")):
+        edit_table(path, column, lambda row, c=column, f=change: f(row[c]) if row["index"] == 3 else row[c])
+    edit_table(path, "sha256", lambda row: hashlib.sha256(row["text"].encode()).hexdigest())
+    names = ("index", "id", "licence", "origin", "text")
+    rows = [tuple(row[name] for name in names) for row in pq.read_table(path).to_pylist()]
+    part = merkle.root(digests.document_leaf(load(release).seed, *row) for row in rows).hex()
+    change_json(release / "data/documents/manifest.json", lambda value: value["parts"][0].update(root=part))
+    root, _ = recompute_root(release, load(release))
+    documents = root_of([part]).hex()
+    change_json(release / layout.DATA_MANIFEST, lambda value: value.update(root=root, documents_root=documents))
+    edit_ledger(release, lambda body: body | {"data": root} if body["kind"] == "genesis" else body)
+    fit(release)
+    seal(release)
+    assert passes(release, 7)
+
+
+def change_json(path: Path, change: Any) -> None:
+    value = files.read_json(path)
+    change(value)
+    files.write_json(path, value)
+
+
+def test_measurements_and_the_journal_are_only_said(release: Path) -> None:
+    """A step faster than it was, and a journal with another past."""
+    edit_numbers(release, "steps", "seconds", 7, 1e-6)
+    edit_numbers(release, "steps", "memory_bytes", 7, 1)
+    (release / layout.JOURNAL).write_bytes((release / layout.JOURNAL).read_bytes().splitlines(keepends=True)[0])
+    seal(release)
+    assert passes(release, 7)
+
+
+def test_a_release_cannot_tell_of_one_that_was_withheld(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    """Of two runs by two seeds the one that suits is published, and is a true run."""
+    other = finish(make_run(tmp_path / "small", corpus, ["seed=2"]))
+    publish(other)
+    assert LedgerFile(other).head != LedgerFile(finished).head
+    assert passes(other, 7)
