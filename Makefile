@@ -35,6 +35,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/logits.py demo
 	$(BIN)/python bench/verify.py demo
 	$(BIN)/python bench/flips.py demo
+	$(BIN)/python bench/forgeries.py
 	$(BIN)/python bench/kills.py
 
 demo/manifest.jsonl: .venv/ready

@@ -70,19 +70,25 @@ class Caught(NamedTuple):
     audited: list[str]  # … and the audit of the step, …
     compared: list[str]  # … and the comparison with the parent.
     replayed: int
-    seconds: float  # Of the audit.
+    seconds: float  # Of verify where that is what catches it, else of the audit.
+
+    def by(self, forgery: Forgery) -> str:
+        """The finding that names what it should, by what it should be found; empty where there is none."""
+        found = {"verify": self.verified, "audit": self.audited, "diff": self.compared}[forgery.by]
+        return next((one for one in found if forgery.error in one and forgery.where in one), "")
 
 
 def look(forgery: Forgery, honest: Path, folder: Path) -> Caught:
     """Everything that the catch takes, and no more."""
-    verified = [f"{one.error} {one.where}: {one.detail}" for one in verify(folder, lambda _: None).problems]
+    report = verify(folder, lambda _: None)
+    verified = [f"{one.error} {one.where}: {one.detail}" for one in report.problems]
     if forgery.by == "verify":
-        return Caught(verified, [], [], 0, 0.0)
+        return Caught(verified, [], [], 0, report.seconds)
     finding = audit_step(opened(folder), forgery.step, quiet)
     compared = []
     if forgery.by == "diff":
         found = diff(honest, folder, quiet)
-        compared = [] if found.equal else [f"step {found.step}: {', '.join(one['field'] for one in found.fields)}"]
+        compared = [f"step {found.step}: {', '.join(one['field'] for one in found.fields)}"]
     return Caught(verified, list(finding.problems), compared, finding.replayed, finding.seconds)
 
 
