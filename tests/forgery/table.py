@@ -117,7 +117,7 @@ def skipped(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
 
 
 def interpolated(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
-    """Between two true states: what a proof with a tolerance lets pass (Zhang et al. 2022, Fang et al. 2023)."""
+    """Between two true states: near enough for a proof with a tolerance (docs/threats.md)."""
     before = copied(state.groups())
     stepped = real(state, batch, recipe)
     change_state(state, lambda group, name, array: (array + before[group][name]) / 2)
@@ -332,7 +332,7 @@ def fine_tuned_throughout(folder: Path) -> None:
 
 
 def late_as_early(folder: Path) -> None:
-    """The weights of step 12 under the name of step 6, as once happened to Pythia's."""
+    """The weights of step 12 under the name of step 6 (EleutherAI/pythia, issue 205, found by hashing them)."""
     shutil.copyfile(layout.checkpoint(folder, 12) / anchors.WEIGHTS, layout.checkpoint(folder, 6) / anchors.WEIGHTS)
     fit(folder)
 
@@ -437,7 +437,9 @@ FORGERIES = [
     Forgery("trained before the first step", trained_before, "audit", "initial state", "step 0", 0, elsewhere=7),
     Forgery("a weight norm edited", edited(lambda f: lower(f, "weight_norm")), "audit", "weight_norm", "step 7", 7, 9),
     Forgery("the last step fine-tuned", edited(fine_tuned_throughout), "audit", "weights", "step 13", 13, elsewhere=9),
-    Forgery("another beta2 in the recipe", edited(recipe("beta2 = 0.95", "beta2 = 0.96")), "audit", "weight_norm", ""),
+    Forgery(
+        "another beta2 in the recipe", edited(recipe("beta2 = 0.95", "beta2 = 0.96")), "audit", "weight_norm", "step 6"
+    ),
     # What is recorded contradicts itself.
     Forgery("a loss edited", edited(lambda f: lower(f, "loss")), "verify", "LossDiffers", LEDGER + "step 7"),
     Forgery("a segment's loss edited", edited(segment_loss), "verify", "NumbersDiffer", "segments.parquet: step 7"),
