@@ -85,6 +85,18 @@ def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
     return audit_steps(inputs, [step], watch)[0]
 
 
+def audit_first(inputs: Inputs) -> list[Finding]:
+    """What is wrong with the run's first state, made again: training before it would show here. Nothing where it is
+    as recorded."""
+    started, first = time.perf_counter(), inputs.recipe.first
+    try:
+        anchored_state(inputs, None)
+    except (StateDiffers, FormatInvalid) as error:
+        expected, seconds = inputs.recorded().step(first)["state"], time.perf_counter() - started
+        return [Finding(first, expected, "", seconds, 0, (str(error),))]
+    return []
+
+
 def run_pass(inputs: Inputs, one: Pass, watch: Watch) -> list[Finding]:
     """Replay a pass and compare every step of it; each finding holds what was wrong since the one before."""
     log = _Log(inputs, one)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.errors import CommandInvalid
-from pellucid.replay.audit import Finding, audit_steps, compared
+from pellucid.replay.audit import Finding, audit_first, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
 from pellucid.replay.effort import Effort, Speed, audit_within, effort, fitting, least_memory, measure, memory_available
 from pellucid.replay.inputs import Inputs
@@ -139,6 +139,8 @@ class Request:
         else:
             findings = audit_steps(self.inputs, list(self.order()), watch)
             sampled = len(findings) if self.by_seed else 0
+        if not self.every:  # Stored states stand in for it otherwise.
+            findings = [*audit_first(self.inputs), *findings]
         odds = Odds(self.done - self.first, sampled, compared(findings))
         seconds = time.perf_counter() - started
         return Report(findings, odds, self.seed if self.by_seed else None, self.head, seconds)
