@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-arm test-avx512 lint bench clean
+.PHONY: demo test test-arm test-avx512 fuzz lint bench clean
 
 demo: .venv/ready
 	$(BIN)/pellucid demo demo
@@ -17,6 +17,11 @@ test-arm: .venv/ready
 # Every operation's golden digest on an emulated CPU with AVX-512.
 test-avx512:
 	tests/avx512/golden.sh
+
+# Hostile releases for an hour: nothing but errors of ours may come of them.
+fuzz: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
+	$(BIN)/python fuzz/run.py --minutes 60
 
 lint: .venv/ready
 	$(BIN)/ruff check .
