@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.record import chain
+from pellucid.record import chain, digests
 from pellucid.replay import blame, ledgers
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
@@ -19,15 +19,33 @@ from pellucid.store.ledger import LedgerFile
 STEPS = 30
 
 
+def step_body(step: int) -> dict[str, Any]:
+    roots = dict.fromkeys(("batch", "microbatches", "segments", "weights", "state"), f"{step:064x}")
+    floats = dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), digests.float_bits(float(step)))
+    return {"kind": "step", "step": step, "tokens": str(step), **roots, **floats}
+
+
+def validation_body(step: int) -> dict[str, Any]:
+    source = {"source": "s", "loss_sum": digests.float_bits(float(step)), "tokens": "1", "bytes": "1"}
+    return {"kind": "validation", "step": step, "sources": [source]}
+
+
+def changed(body: dict[str, Any], field: str) -> dict[str, Any]:
+    if body["kind"] == "validation":
+        return body | {"sources": [body["sources"][0] | {"tokens": "2"}]}
+    return body | {field: digests.float_bits(0.5) if field == "loss" else "f" + body[field][1:]}
+
+
 def bodies(first: int | None = None, field: str = "state", kind: str = "step") -> list[dict[str, Any]]:
     """A ledger's entries; from step `first` on, the states differ, or in that step alone another field."""
-    made: list[dict[str, Any]] = [{"kind": "genesis", "format": 1, "state": "00"}]
+    named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), f"{0:064x}")
+    made: list[dict[str, Any]] = [{"kind": "genesis", "format": 1, **named}]
     for step in range(1, STEPS + 1):
         other = first is not None and (step >= first if field == "state" else step == first)
         for one in ("step", "validation") if step % 3 == 0 else ("step",):
-            body = {"kind": one, "step": step, "loss": f"{step:02}", "state": f"{step:02}"}
+            body = step_body(step) if one == "step" else validation_body(step)
             if other and one == kind:
-                body[field] += "x"
+                body = changed(body, field)
             made.append(body)
     return [*made, {"kind": "end", "step": STEPS}]
 
