@@ -116,6 +116,12 @@ class Model(Section):
             raise ValueError("heads must be a multiple of kv_heads")
         return self
 
+    def parameters(self, vocabulary: int) -> int:
+        """How many it has: section 11 of docs/format.md, counted."""
+        D, kv = self.width, self.kv_heads * (self.width // self.heads)
+        layer = 2 * D + 2 * D * D + 2 * kv * D + 3 * self.mlp_width * D
+        return vocabulary * D * (1 if self.tied else 2) + self.layers * layer + D
+
 
 class Train(Section):
     arithmetic: Literal["portable", "native"] = "portable"  # Our kernels, or PyTorch's own.

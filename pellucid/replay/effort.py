@@ -192,7 +192,9 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     folder = inputs.folder
     named = ["recipe.toml", layout.LEDGER, layout.DATA_MANIFEST, f"{layout.TOKENIZER}/manifest.json"]
     found = [folder / name for name in named]
-    found += [path for path in sorted((folder / "data/shards").rglob("*")) if path.is_file()]
+    texts = [] if microbatch else [f"{layout.TOKENIZER}/tokenizer.json", "data/documents"]
+    for name in ("data/shards", *texts):
+        found += [folder / name, *sorted((folder / name).rglob("*"))]
     held = layout.steps_in(folder / layout.ANCHORS)
     for step in sorted({one.start for one in planned if one.start is not None}.intersection(held)):
         found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.MOMENTS)]
@@ -202,11 +204,8 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
 
 
 def parameters(inputs: Inputs) -> int:
-    """Of the model: section 11 of docs/format.md, counted."""
-    model = inputs.recipe.model
-    D, kv = model.width, model.kv_heads * model.width // model.heads
-    layer = 2 * D + 2 * D * D + 2 * kv * D + 3 * model.mlp_width * D
-    return inputs.vocabulary * D * (1 if model.tied else 2) + model.layers * layer + D
+    """Of the model."""
+    return inputs.recipe.model.parameters(inputs.vocabulary)
 
 
 def least_memory(inputs: Inputs, microbatch: bool = False) -> int:

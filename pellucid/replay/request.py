@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import CommandInvalid
+from pellucid.errors import CommandInvalid, FormatInvalid, StateDiffers
 from pellucid.replay.audit import Finding, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
 from pellucid.replay.effort import Effort, Speed, audit_within, effort, fitting, least_memory, measure, memory_available
 from pellucid.replay.inputs import Inputs
-from pellucid.replay.materialise import Watch, require_step, stored
+from pellucid.replay.materialise import Watch, anchored_state, require_step, stored
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
 from pellucid.replay.parallel import audit_all, workers
 
@@ -131,6 +131,7 @@ class Request:
         sampled = 0
         if self.budget is not None and not self.by_seed:
             raise _invalid("--budget", "chooses by the seed; with --step or --all only a --dry-run takes it")
+        beginning = self._beginning() if self.by_seed else []
         if self.budget is not None:
             findings, sampled = audit_within(self.inputs, self.order(), self.budget, watch)
         elif self.every:
@@ -141,7 +142,17 @@ class Request:
             sampled = len(findings) if self.by_seed else 0
         odds = Odds(self.done - self.first, sampled, compared(findings))
         seconds = time.perf_counter() - started
-        return Report(findings, odds, self.seed if self.by_seed else None, self.head, seconds)
+        return Report([*beginning, *findings], odds, self.seed if self.by_seed else None, self.head, seconds)
+
+    def _beginning(self) -> list[Finding]:
+        """All steps rest on the first state, and no seed chooses it: a finding where it is not the recorded one."""
+        started = time.perf_counter()
+        try:
+            anchored_state(self.inputs, None)
+        except (StateDiffers, FormatInvalid) as error:
+            recorded = self.inputs.recorded().genesis["state"]
+            return [Finding(self.first, recorded, "", time.perf_counter() - started, 0, (str(error),))]
+        return []
 
     def run_microbatch(self, watch: Watch) -> Proof:
         """The audit of one microbatch. Raises what audit_microbatch does."""

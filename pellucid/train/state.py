@@ -91,9 +91,7 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
 
 def _require_memory(shape: Model, vocabulary: int) -> None:
     """Before a tensor is made: somebody else's recipe may ask for any size."""
-    kv_width = shape.width // shape.heads * shape.kv_heads
-    layer = shape.width * (2 * shape.width + 2 * kv_width + 3 * shape.mlp_width + 2)
-    parameters = shape.layers * layer + shape.width * (1 + vocabulary * (1 if shape.tied else 2))
+    parameters = shape.parameters(vocabulary)
     needed, found = 3 * 4 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > found:
         raise MemoryTooSmall(parameters=f"{parameters:,}", needed=f"{needed >> 20:,}", found=f"{found >> 20:,}")
