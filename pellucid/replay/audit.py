@@ -163,10 +163,9 @@ def _difference(step: int, wrong: list[str], found: dict[str, Any], recorded: di
 def _check_here(inputs: Inputs, state: State, root: str, texts: Texts) -> list[str]:
     """What else is claimed of this very step: the texts it saw, its validation, its anchor."""
     recipe, step = inputs.recipe, state.step
-    validated = texts.of_validation() if recipe.scheduled(recipe.validation.every, step) else ()
-    problems = [
-        f"step {step}: {wrong}" for wrong in [*(texts.of_step(step) if step > recipe.first else ()), *validated]
-    ]
+    wrong = [*texts.of_step(step)] if step > recipe.first else []
+    wrong += texts.of_validation() if recipe.scheduled(recipe.validation.every, step) else []
+    problems = [f"step {step}: {one}" for one in dict.fromkeys(wrong)]
     if recipe.scheduled(recipe.validation.every, step):
         found = entries.validation(step, loop.validate(state, recipe, inputs.shards).sources)
         recorded = [body for body in inputs.recorded().between(step, step) if body["kind"] == "validation"]

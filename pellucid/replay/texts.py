@@ -24,10 +24,8 @@ class Texts:
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
         self._known: dict[int, str] = {}  # Documents that have been encoded, and what is wrong with each.
-        self._documents, self._tokenizer = (
-            Documents.open(inputs.folder),
-            Tokenizer.load(inputs.folder / layout.TOKENIZER),
-        )
+        self._documents = Documents.open(inputs.folder)
+        self._tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
 
     def of_step(self, step: int) -> Iterator[str]:
         """What is wrong with the documents that a step trains on."""
