@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +20,7 @@ class Table:
     """Gathers what each test says of its forgery."""
 
     def __init__(self) -> None:
-        self.rows: list[dict[str, str | float]] = []
+        self.rows: list[dict[str, Any]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         said = dict(report.user_properties)
@@ -32,17 +33,13 @@ def main() -> None:
     failed = pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", str(ROOT / "tests/forgery")], plugins=[table])
     order = {"verify": 0, "nobody": 2}
     table.rows.sort(key=lambda row: order.get(str(row["by"]), 1))
-    print(f"\n{'forgery':<92}{'caught by':<18}{'named':<46}{'steps':>6}{'seconds':>9}")
+    print(f"\n{'forgery':<99}{'caught by':<18}{'named':<46}{'steps':>6}{'seconds':>9}")
     for row in table.rows:
         named = f"{row['error']} {row['names']}".strip()[:44]
-        print(f"{row['forgery']:<92}{row['by']:<18}{named:<46}{row['replayed']:>6}{row['seconds']:>9.2f}")
-    caught = sum(row["by"] != "nobody" for row in table.rows)
-    by_verify = sum(row["by"] == "verify" for row in table.rows)
-    print(
-        f"{len(table.rows)} forgeries: {by_verify} caught by verify, {caught - by_verify} by the audit of a step, ",
-        end="",
-    )
-    print(f"{len(table.rows) - caught} by nobody")
+        print(f"{row['forgery']:<99}{row['by']:<18}{named:<46}{row['replayed']:>6}{row['seconds']:>9.2f}")
+    by_verify, by_nobody = (sum(row["by"] == who for row in table.rows) for who in ("verify", "nobody"))
+    by_audit = len(table.rows) - by_verify - by_nobody
+    print(f"{len(table.rows)} forgeries: {by_verify} caught by verify, {by_audit} by audit, {by_nobody} by nobody")
     sys.exit(failed)
 
 
