@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-arm test-avx512 lint bench clean
+.PHONY: demo test test-arm test-avx512 fuzz lint bench clean
 
 demo: .venv/ready
 	$(BIN)/pellucid demo demo
@@ -18,6 +18,11 @@ test-arm: .venv/ready
 test-avx512:
 	tests/avx512/golden.sh
 
+# Hostile releases for an hour: nothing but errors of ours may come of them.
+fuzz: .venv/ready
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
+	$(BIN)/python fuzz/run.py --minutes 60
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -29,11 +34,13 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/errors.py
 	$(BIN)/python bench/recording.py
 	$(BIN)/python bench/audit.py
+	$(BIN)/python bench/plan.py --release demo
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python bench/logits.py demo
 	$(BIN)/python bench/verify.py demo
 	$(BIN)/python bench/flips.py demo
+	$(BIN)/python bench/forgeries.py
 	$(BIN)/python bench/kills.py
 
 demo/manifest.jsonl: .venv/ready

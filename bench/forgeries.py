@@ -1,48 +1,58 @@
-"""Every forgery of the tests: who catches it, what the finding names, and the work that took.
+"""Forgeries of a small release: what catches each, what it names, and the work that takes.
 
-    python bench/forgeries.py
+    python bench/forgeries.py [--only WORDS]
 
-Runs tests/forgery and prints its table. Seconds are those of a release of 13 small steps.
+Makes a small run, and from it every forgery of tests/forgery/table.py, each sealed as its maker would. Seconds are
+those of verify, or of the audit of the step, on this tiny model: the steps replayed are what counts elsewhere.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
-from typing import Any
 
-import pytest
+sys.path.insert(0, str(Path(__file__).parents[1]))  # The forgeries are the tests' own.
 
-ROOT = Path(__file__).parents[1]
+from tests.conftest import finish, make_run, write_corpus
+from tests.forgery.forge import seal
+from tests.forgery.table import FORGERIES, Forgery, look
 
 
-class Table:
-    """Gathers what each test says of its forgery."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        said = dict(report.user_properties)
-        if report.when == "call" and "by" in said:
-            self.rows.append(said)
+def row(forgery: Forgery, honest: Path, folder: Path) -> tuple[str, bool]:
+    """A line of the table, and whether it was caught as the table says."""
+    forgery.make(honest, folder)
+    seal(folder)
+    caught = look(forgery, honest, folder)
+    found = bool(caught.by(forgery))
+    named = f"{forgery.error}, {forgery.where}" if found else "NOT CAUGHT"
+    words = f"{forgery.name:38} {forgery.by:7} {named:50}"
+    return f"{words} {caught.replayed:8} {caught.seconds:8.2f}", found
 
 
 def main() -> None:
-    table = Table()
-    failed = pytest.main(["-q", "-p", "no:cacheprovider", "--no-header", str(ROOT / "tests/forgery")], plugins=[table])
-    order = {"verify": 0, "nobody": 2}
-    table.rows.sort(key=lambda row: order.get(str(row["by"]), 1))
-    print(f"\n{'forgery':<99}{'caught by':<18}{'named':<46}{'steps':>6}{'seconds':>9}")
-    for row in table.rows:
-        named = f"{row['error']} {row['names']}".strip()[:44]
-        print(f"{row['forgery']:<99}{row['by']:<18}{named:<46}{row['replayed']:>6}{row['seconds']:>9.2f}")
-    by_verify, by_nobody = (sum(row["by"] == who for row in table.rows) for who in ("verify", "nobody"))
-    by_audit = len(table.rows) - by_verify - by_nobody
-    print(f"{len(table.rows)} forgeries: {by_verify} caught by verify, {by_audit} by audit, {by_nobody} by nobody")
-    sys.exit(failed)
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--only", default="", help="forgeries whose name holds this")
+    arguments = parser.parse_args()
+    wanted = [one for one in FORGERIES if arguments.only in one.name]
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        os.environ["PELLUCID_CACHE"] = str(place / "cache")
+        honest = finish(make_run(place / "small", write_corpus(place / "stones")))
+        seal(honest)
+        print(f"{'forgery':38} {'by':7} {'names':50} {'replayed':>8} {'seconds':>8}")
+        caught = 0
+        for forgery in wanted:
+            line, found = row(forgery, honest, place / "forged")
+            caught += found
+            print(line, flush=True)
+            shutil.rmtree(place / "forged")
+    print(f"{caught} of {len(wanted)} caught")
+    sys.exit(caught != len(wanted))
 
 
 if __name__ == "__main__":
-    sys.path.insert(0, str(ROOT))
     main()

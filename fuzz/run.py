@@ -30,7 +30,7 @@ def child(sealed: Path, output: Path, seconds: int, seed: int) -> None:
 
     import atheris
 
-    with atheris.instrument_imports(include=["pellucid"]):  # pyright: ignore
+    with atheris.instrument_imports(include=["pellucid"]):
         from fuzz.readers import Release
 
     resource.setrlimit(resource.RLIMIT_DATA, (DATA_LIMIT, resource.RLIM_INFINITY))

@@ -192,11 +192,6 @@ class MachineLacks(MachineError):
     the best here, {best}."""
 
 
-class MemoryTooSmall(MachineError):
-    """The recipe's model has {parameters} parameters, whose training state takes {needed} MB, and this machine has
-    {found} MB of memory. Take a larger machine; verify and show work on this one."""
-
-
 class AuditLost(MachineError):
     """A process that replayed a part of {path} was killed; most often the memory ran out. Nothing is known to be wrong
     with the run. Audit it on fewer cores (taskset -c 0 pellucid audit {path} --all), or fewer steps (--steps N)."""
@@ -215,6 +210,15 @@ class ProcessLost(MachineError):
 
 class TensorUnfit(UserError):
     """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the calling program."""
+
+
+class MemoryTooSmall(MachineError):
+    """{what} takes {needed} GB of memory, and this machine has {found} GB. `pellucid plan` tells what takes it and what
+    to change; verify and show work here."""
+
+
+class MeasuringFailed(MachineError):
+    """Not measured: {detail}. What was measured is printed above; --skip KIND leaves the rest out."""
 
 
 class Stopped(MachineError):
@@ -344,9 +348,19 @@ class VerifyFailed(CheckFailed):
     take it from another copy, or do not trust it."""
 
 
+class BitsDiffer(CheckFailed):
+    """{path}: the same steps gave other bits under {axes}, where the recipe's arithmetic promises the same. Nothing
+    computed so on this machine may be trusted; please report it with the output of plan --measure --json."""
+
+
 class AuditFailed(CheckFailed):
-    """{path}: the replay of {steps} gave other bits than the ledger records, as listed above. Either the
-    record was changed or this machine computes otherwise: audit an undoubted run here to tell which."""
+    """{path}: the replay of {steps} did not give what is recorded and published, as listed above. Either that was
+    changed or this machine computes otherwise: audit an undoubted run here to tell which."""
+
+
+class RunsDiffer(CheckFailed):
+    """{a} and {b} are not the same: the first difference is at {where}, as explained above. docs/diff.md tells what
+    the explanation can name and what it cannot."""
 
 
 # ---- training that stopped itself ---------------------------------------------------------------

@@ -46,12 +46,19 @@ class Journal:
             pellucid=__version__,
             code=_kept(self._folder / layout.CODE, code_archive()),
             environment=_kept(self._folder / layout.ENVIRONMENT, environment_lock()),
-            python=platform.python_version(),
-            platform=f"{platform.system()} {platform.machine()}",
-            processor=processor(),
-            cores=os.cpu_count(),
+            **machine(),
             processes=processes,
         )
+
+
+def machine() -> dict[str, str]:
+    """What computes here."""
+    return {
+        "python": platform.python_version(),
+        "platform": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": str(os.cpu_count()),
+    }
 
 
 def _kept(path: Path, content: bytes) -> dict[str, str]:

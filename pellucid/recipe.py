@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -115,12 +116,6 @@ class Model(Section):
         if self.heads % self.kv_heads:
             raise ValueError("heads must be a multiple of kv_heads")
         return self
-
-    def parameters(self, vocabulary: int) -> int:
-        """How many it has: section 11 of docs/format.md, counted."""
-        D, kv = self.width, self.kv_heads * (self.width // self.heads)
-        layer = 2 * D + 2 * D * D + 2 * kv * D + 3 * self.mlp_width * D
-        return vocabulary * D * (1 if self.tied else 2) + self.layers * layer + D
 
 
 class Train(Section):
@@ -260,6 +255,10 @@ class Recipe(Section):
     def tokens_per_step(self) -> int:
         return self.train.batch * self.model.context
 
+    def fields(self) -> dict[str, object]:
+        """Every field that can change the bits, by its dotted key; a source's by the source's name."""
+        return dict(_dotted(_bits(self, self.version), ""))
+
     def scheduled(self, every: int, step: int) -> bool:
         """Whether something done every so many steps is due: also at the first state and after the last step."""
         return step % every == 0 or step in (self.first, self.train.steps)
@@ -299,6 +298,16 @@ def _plain(value: object, version: int) -> object:
     if isinstance(value, tuple):
         return [_plain(inner, version) for inner in value]
     return value
+
+
+def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
+    for name, value in section.items():
+        if name == "sources":
+            value = {source["name"]: source for source in value}
+        if isinstance(value, dict):
+            yield from _dotted(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
 
 
 def load(folder: Path) -> Recipe:

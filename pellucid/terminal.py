@@ -227,3 +227,8 @@ def printable(text: str, characters: int) -> str:
     """The beginning of a text without control characters: a document may hold terminal commands."""
     cut = text[:characters] + (" …" if len(text) > characters else "")
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" if c != "\t" else "    " for c in cut)
+
+
+def print_difference(about: dict[str, Any]) -> None:
+    for line in about["explanation"]:
+        print(printable(line, 2000))

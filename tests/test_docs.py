@@ -62,3 +62,18 @@ def test_every_link_leads_somewhere(page: Path) -> None:
 
 def test_the_readme_states_the_head_that_the_demo_compares_with() -> None:
     assert (ROOT / "README.md").read_text(encoding="utf-8").count(demo.HEAD) >= 1
+
+
+def test_every_test_that_the_threats_name_is_there() -> None:
+    text = (ROOT / "docs/threats.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text))
+    assert len(named) > 10 and text.count("::") == len(re.findall(r"`tests/[\w/]+\.py::\w+`", text))
+    missing = [(path, name) for path, name in named if f"def {name}(" not in (ROOT / path).read_text(encoding="utf-8")]
+    assert missing == []
+
+
+def test_every_forgery_that_the_threats_quote_is_in_the_table() -> None:
+    from tests.forgery.table import FORGERIES
+
+    quoted = re.findall(r'"([^"]+)"', (ROOT / "docs/threats.md").read_text(encoding="utf-8"))
+    assert quoted and set(quoted) <= {one.name for one in FORGERIES}

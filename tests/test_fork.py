@@ -116,3 +116,15 @@ def test_from_the_command_line(finished: Path, tmp_path: Path) -> None:
     pellucid("run", tmp_path / "short")
     assert json.loads(pellucid("status", tmp_path / "short", "--json").stdout)["steps_done"] == 9
     assert np.isfinite(json.loads(pellucid("show", tmp_path / "short", "step", "9", "--json").stdout)["loss"])
+
+
+def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
+    from pellucid.replay.diff import diff
+
+    folder = finish(forked(finished, tmp_path / "slower", 7, "train.lr=1e-4"))
+    found = diff(finished, folder, lambda *_: None)
+    assert not found.equal and found.step == 8 and [one["step"] for one in found.validation] == [10, 13]
+    assert "B is a fork of A: it begins after step 7 of it." in found.notes
+    assert found.cause and found.cause.certainty == "proven" and "train.lr" in found.cause.words
+    same = diff(finished, finish(forked(finished, tmp_path / "same")), lambda *_: None)
+    assert same.step is None and "nothing that follows" in " ".join(same.notes)

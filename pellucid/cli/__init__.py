@@ -5,8 +5,8 @@ from pellucid.cli.common import app, main
 
 VERBS = (
     *(start.demo, start.new),
-    *(train.run, train.fork, train.status),
-    *(look.show, look.sample),
+    *(train.plan, train.run, train.fork, train.status),
+    *(look.show, look.sample, look.diff),
     *(check.verify, audit.audit),
     *(share.export, share.publish),
 )

@@ -78,17 +78,31 @@ def audit_random_step(folder: Path) -> None:
 
 
 def audit_run(request: Any, as_json: bool) -> None:
+    from pellucid.terminal import print_difference
+
     with on_terminal(quiet=as_json) as terminal:
         report = request.run(terminal.watch("audit"))
+    why = {} if report.ok else _why(request.inputs, report.failed[0].step, as_json)
     if as_json:
-        print_json(report.as_json())
+        print_json(report.as_json() | why)
     else:
         for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
             _print_finding(finding)
         print(f"audit: {report}")
+        if why:
+            print_difference(why["difference"])
     if not report.ok:
         wrong = ", ".join(f"step {finding.step}" for finding in report.failed)
         raise AuditFailed(path=request.inputs.folder, steps=wrong)
+
+
+def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
+    """What diff says of the first step that failed; nothing where its bits are as recorded, and not its texts."""
+    from pellucid.replay.diff import explain_audit
+
+    with on_terminal(quiet=as_json) as terminal:
+        found = explain_audit(inputs, step, terminal.watch(f"step {step}"))
+    return {} if found.equal else {"difference": found.as_json()}
 
 
 def _print_finding(finding: Any) -> None:
@@ -96,7 +110,8 @@ def _print_finding(finding: Any) -> None:
 
     for problem in finding.problems:
         print(f"  {plain(problem)}")
-    verdict = "bit-equal" if finding.ok else "NOT the recorded bits"
+    others = "NOT the recorded bits" if finding.actual != finding.expected else "bit-equal, but NOT as published"
+    verdict = "bit-equal" if finding.ok else others
     print(f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s")
     if finding.ok:
         print(f"       state {finding.actual}")

@@ -12,7 +12,15 @@ from typing import Annotated, Any
 import typer
 
 from pellucid import __version__
-from pellucid.errors import AuditFailed, CommandInvalid, PellucidError, TooMuchMemory, TorchMissing, VerifyFailed
+from pellucid.errors import (
+    AuditFailed,
+    CommandInvalid,
+    PellucidError,
+    RunsDiffer,
+    TooMuchMemory,
+    TorchMissing,
+    VerifyFailed,
+)
 
 app = typer.Typer(
     add_completion=False,
@@ -51,7 +59,7 @@ def main() -> None:
 
 
 def _report(error: PellucidError, as_json: bool) -> None:
-    if as_json and not isinstance(error, VerifyFailed | AuditFailed):  # Those have printed their report.
+    if as_json and not isinstance(error, VerifyFailed | AuditFailed | RunsDiffer):  # Those have printed their report.
         print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
     from pellucid.terminal import plain
 

@@ -1,4 +1,4 @@
-"""Look: show and sample."""
+"""Look: show, sample and diff."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pellucid.cli.common import HERE, Json, Run, Step, inputs_of, on_terminal, print_json, step_number, step_or_last
-from pellucid.errors import CommandInvalid
+from pellucid.errors import CommandInvalid, RunsDiffer
 
 
 def show(
@@ -90,3 +90,31 @@ def sample(
     for piece in pieces:
         print(printable(piece, len(piece)), end="", flush=True)
     print()
+
+
+def diff(
+    a: Annotated[
+        Path, typer.Argument(metavar="A", help="A run folder or a release.", show_default="this folder")
+    ] = HERE,
+    b: Annotated[
+        Path | None,
+        typer.Argument(metavar="B", help="Another one.", show_default="what A's recipe and data give here"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Where two runs part, and why: the first differing step, its microbatch, tensors, operation, and known causes.
+
+    With one run, all of it is computed again here and held against its ledger.
+
+    pellucid diff mymodel theirs
+    """
+    from pellucid.replay.diff import diff, diff_here
+    from pellucid.terminal import print_difference
+
+    with on_terminal(quiet=as_json) as terminal:
+        watch = terminal.watch("replay")
+        found = diff_here(a, watch) if b is None else diff(a, b, watch)
+    print_json(found.as_json()) if as_json else print_difference(found.as_json())
+    if not found.equal:
+        where = "their beginnings" if found.step is None else f"step {found.step}"
+        raise RunsDiffer(a=a, b=b or "what is computed here", where=where)

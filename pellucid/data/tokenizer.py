@@ -78,7 +78,7 @@ def check(recipe: Recipe, folder: Path) -> None:
     """For kind = "file": whether the file is usable, before any work. Raises as prepare does."""
     if recipe.tokenizer.kind == "file":
         path = folder / recipe.tokenizer.path
-        _check_fits(Tokenizer(_existing(path), path), recipe)
+        _check_fits(Tokenizer(existing(path), path), recipe)
 
 
 def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
     total = min(total, fields.sample_characters) if fields.kind == "bpe" else total
     meter = stage.Meter(progress, "tokenizer", "characters", total=total)
     if fields.kind == "file":
-        return _existing(folder / fields.path)
+        return existing(folder / fields.path)
     if fields.kind == "bytes":
         made = _bytes()
     elif fields.kind == "characters":
@@ -114,7 +114,8 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
     return (made.to_str(pretty=True) + "\n").encode("utf-8")
 
 
-def _existing(path: Path) -> bytes:
+def existing(path: Path) -> bytes:
+    """The bytes of a tokenizer.json. Raises TokenizerInvalid."""
     if not path.is_file():
         raise TokenizerInvalid(path=path, detail="there is no such file")
     return files.read_bytes(path, _LIMIT)
@@ -264,7 +265,7 @@ class Tokenizer:
         path = folder / FILE
         if not path.is_file() and (folder / stage.TOKENIZER / FILE).is_file():
             path = folder / stage.TOKENIZER / FILE
-        return cls(_existing(path), path)
+        return cls(existing(path), path)
 
     @property
     def digest(self) -> bytes:

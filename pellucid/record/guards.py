@@ -101,9 +101,10 @@ class Guards:
 
     def step(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The incidents that follow a step's entry: at most one a rule, all but the last only noted."""
-        found = []
-        if self._spikes:
-            self._kept.append(body)
+        found: list[dict[str, Any]] = []
+        if not self._spikes:
+            return found
+        self._kept.append(body)
         for spikes in self._spikes:
             bits = body[spikes.rule.quantity]
             if not spikes.judge(digests.bits_float(bits)):

@@ -57,13 +57,10 @@ class Pass(NamedTuple):
 
 
 def passes(inputs: Inputs, steps: Iterable[int]) -> list[Pass]:
-    """Steps that begin from the same stored state share a replay. In the order in which the steps first ask for one.
-
-    The first step begins from the seed, whatever is stored: an anchor of the state before it says what genesis says.
-    """
+    """Steps that begin from the same stored state share a replay. In the order in which the steps first ask for one."""
     at, grouped = stored(inputs), dict[int | None, list[int]]()
     for step in steps:
-        grouped.setdefault(None if step == inputs.recipe.first + 1 else start_of(at, step), []).append(step)
+        grouped.setdefault(start_of(at, step), []).append(step)
     return [Pass(start, tuple(sorted(group)), inputs.recipe.first) for start, group in grouped.items()]
 
 
@@ -88,6 +85,18 @@ def audit_steps(inputs: Inputs, steps: Sequence[int], watch: Watch) -> list[Find
 def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
     """Audit one step. Raises StepUnknown."""
     return audit_steps(inputs, [step], watch)[0]
+
+
+def audit_first(inputs: Inputs) -> list[Finding]:
+    """What is wrong with the run's first state, made again: training before it would show here. Nothing where it is
+    as recorded."""
+    started, first = time.perf_counter(), inputs.recipe.first
+    try:
+        anchored_state(inputs, None)
+    except (StateDiffers, FormatInvalid) as error:
+        expected, seconds = inputs.recorded().step(first)["state"], time.perf_counter() - started
+        return [Finding(first, expected, "", seconds, 0, (str(error),))]
+    return []
 
 
 def run_pass(inputs: Inputs, one: Pass, watch: Watch) -> list[Finding]:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid import counts
 from pellucid.errors import BudgetTooSmall, StateDiffers
 from pellucid.replay.audit import Finding, Pass, audit_steps, passes, run_pass, start_of
 from pellucid.replay.inputs import Inputs
@@ -167,7 +168,7 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
     if speed:
         memory = max(memory, peak_memory() * workers)
     download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
-    kept = 12 * parameters(inputs) if microbatch and replayed else 0
+    kept = counts.STATE * _parameters(inputs) if microbatch and replayed else 0
     seconds = None
     if speed:
         seconds = sum(speed.of(inputs, one) for one in planned) / min(workers, len(planned))
@@ -203,15 +204,14 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     return [path for path in found if path.is_file()]
 
 
-def parameters(inputs: Inputs) -> int:
-    """Of the model."""
-    return inputs.recipe.model.parameters(inputs.vocabulary)
-
-
 def least_memory(inputs: Inputs, microbatch: bool = False) -> int:
     """Bytes of a state and of the gradients held at once (GradientTree), float32; activations come on top."""
-    gradients = 1 if microbatch else math.ceil(math.log2(count_of(inputs))) + 1
-    return 4 * parameters(inputs) * (3 + gradients)
+    gradients = 1 if microbatch else counts.gradient_sets(count_of(inputs))
+    return (counts.STATE + counts.FLOAT * gradients) * _parameters(inputs)
+
+
+def _parameters(inputs: Inputs) -> int:
+    return counts.parameters(inputs.recipe.model, inputs.vocabulary).total
 
 
 def peak_memory() -> int:

@@ -17,9 +17,8 @@ from pellucid.record.history import History
 from pellucid.recorder import Identity
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import processes
+from pellucid.train import loop, processes
 from pellucid.train.events import Batch
-from pellucid.train.loop import batch_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +37,7 @@ class Inputs:
 
     def batch(self, step: int) -> Batch:
         """What a step trains on."""
-        return batch_of(self.order, self.shards, step, self.history.batch(step))
+        return loop.batch_of(self.order, self.shards, step, self.history.batch(step))
 
     def recorded(self) -> LedgerFile:
         if self.ledger is None:

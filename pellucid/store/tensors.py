@@ -27,24 +27,25 @@ MAX_SPAN = 1 << 60  # Elements, were no dimension zero.
 _NUMPY = {name: numpy for numpy, name in entries.DTYPES.items()}
 
 
+def header(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+    """What stands before the content of a file: of each tensor its type, its shape and its bytes, sorted by name."""
+    about: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
+    offset = 0
+    for name in sorted(described, key=str.encode):
+        dtype, shape, size = described[name]
+        about[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        offset += size
+    encoded = json.dumps(about, separators=(",", ":"), ensure_ascii=True).encode()
+    encoded += b" " * (-len(encoded) % 8)
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write contiguous little-endian arrays, sorted by name."""
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
-    offset = 0
-    names = sorted(tensors, key=str.encode)
-    for name in names:
-        array = tensors[name]
-        header[name] = {
-            "dtype": entries.DTYPES[array.dtype.str],
-            "shape": list(array.shape),
-            "data_offsets": [offset, offset + array.nbytes],
-        }
-        offset += array.nbytes
-    encoded = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-    encoded += b" " * (-len(encoded) % 8)
+    described = {name: (entries.DTYPES[a.dtype.str], a.shape, a.nbytes) for name, a in tensors.items()}
     with files.named_errors(path), path.open("wb") as file:
-        file.write(struct.pack("<Q", len(encoded)) + encoded)
-        for name in names:
+        file.write(header(described, metadata))
+        for name in sorted(tensors, key=str.encode):
             file.write(entries.content_of(tensors[name]))
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from pellucid import operations, philox
+from pellucid import counts, operations, philox
 from pellucid.errors import FormatInvalid, MemoryTooSmall
 from pellucid.model import Decoder
 from pellucid.recipe import Model, Recipe
@@ -91,10 +91,11 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
 
 def _require_memory(shape: Model, vocabulary: int) -> None:
     """Before a tensor is made: somebody else's recipe may ask for any size."""
-    parameters = shape.parameters(vocabulary)
-    needed, found = 3 * 4 * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    parameters = counts.parameters(shape, vocabulary).total
+    needed, found = counts.STATE * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if needed > found:
-        raise MemoryTooSmall(parameters=f"{parameters:,}", needed=f"{needed >> 20:,}", found=f"{found >> 20:,}")
+        what = f"The training state of a model of {parameters:,} parameters"
+        raise MemoryTooSmall(what=what, needed=f"{needed / 1e9:,.1f}", found=f"{found / 1e9:,.1f}")
 
 
 def initial_values(ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]) -> torch.Tensor:

@@ -16,7 +16,7 @@ from pellucid.record import digests
 from pellucid.replay import effort, parallel, request
 from pellucid.replay.audit import audit_steps, compared, passes
 from pellucid.replay.choose import chosen
-from pellucid.replay.effort import Speed, audit_within, files_read, fitting, parameters, surely
+from pellucid.replay.effort import Speed, audit_within, files_read, fitting, surely
 from pellucid.replay.parallel import audit_all, segments
 from pellucid.replay.request import Request
 from pellucid.store import anchors, layout
@@ -254,12 +254,6 @@ def test_a_dry_run_replays_nothing_to_the_end_and_says_what_is_needed(finished: 
     assert found["fits"] and found["replayed"] == 13 and found["smaller"] is None
     assert found["memory_bytes"] > 50e6 and found["seconds"] > 0 < found["step_seconds"]
     assert "It fits." in pellucid("audit", finished, "--steps", 2, "--dry-run").stdout
-
-
-def test_the_parameters_are_counted_right(finished: Path, committed: Path) -> None:
-    for folder in (finished, committed):
-        weights = anchors.read(layout.anchor(folder, 5))["weights"]
-        assert parameters(opened(folder)) == sum(array.size for array in weights.values())
 
 
 def test_the_files_named_are_enough(finished: Path, committed: Path, tmp_path: Path) -> None:

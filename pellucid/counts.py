@@ -1,0 +1,183 @@
+"""The model's own arithmetic: parameters, FLOPs and bytes of memory, counted from its shape and nothing else.
+
+The field's rules of thumb are 6·N·D FLOPs for a run of N parameters and D tokens (arXiv:2001.08361), 2·N a
+token forward and twice that backward, 16 bytes a parameter for a state in float32 with its gradient
+(arXiv:1910.02054), and formulas for what a layer keeps for backward (arXiv:2205.05198). Here every product, tensor
+and saved activation of `pellucid/model.py` is counted as it stands there; tests hold the counts against it.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from pellucid.recipe import Model, Recipe
+
+FLOAT = 4  # Bytes of a float32. Weights, moments and gradients are float32 on every arithmetic.
+STATE = 3 * FLOAT  # Bytes a parameter: the weight and both moments.
+_LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
+_BLOCK, _SHORT, _ROWS, _COPY = 256, 64, 96, 272  # … and the kernels' units of rows.
+
+
+def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
+    """Every weight by Hugging Face's name: (outputs, inputs) of a linear, (width,) of a norm."""
+    D, F = shape.width, shape.mlp_width
+    kv = shape.kv_heads * (D // shape.heads)
+    layer = {
+        "input_layernorm": (D,),
+        "post_attention_layernorm": (D,),
+        "self_attn.q_proj": (D, D),
+        "self_attn.k_proj": (kv, D),
+        "self_attn.v_proj": (kv, D),
+        "self_attn.o_proj": (D, D),
+        "mlp.gate_proj": (F, D),
+        "mlp.up_proj": (F, D),
+        "mlp.down_proj": (D, F),
+    }
+    found = {"model.embed_tokens.weight": (vocabulary, D), "model.norm.weight": (D,)}
+    for number in range(shape.layers):
+        found |= {f"model.layers.{number}.{name}.weight": dims for name, dims in layer.items()}
+    return found if shape.tied else found | {"lm_head.weight": (vocabulary, D)}
+
+
+class Parameters(NamedTuple):
+    layer: int  # Of one layer, norms included.
+    multiplied: int  # By which every token is multiplied: all but norms and the embedding that is looked up.
+    total: int
+
+
+def parameters(shape: Model, vocabulary: int) -> Parameters:
+    D, kv = shape.width, shape.kv_heads * (shape.width // shape.heads)
+    matrices = 2 * D * D + 2 * kv * D + 3 * shape.mlp_width * D
+    table = vocabulary * D
+    total = shape.layers * (matrices + 2 * D) + D + (1 if shape.tied else 2) * table
+    return Parameters(matrices + 2 * D, shape.layers * matrices + table, total)
+
+
+class Flops(NamedTuple):
+    """Floating-point operations; a multiplication and an addition are two."""
+
+    linear: int  # Products with weights, forward.
+    attention: int  # Scores and weighted values, forward.
+
+    @property
+    def forward(self) -> int:
+        return self.linear + self.attention
+
+    @property
+    def backward(self) -> int:
+        """Twice the linears (gradients of input and weight); of attention five products where forward has two: the
+        scores once more, and four gradients (arXiv:2205.14135)."""
+        return 2 * self.linear + 5 * self.attention // 2
+
+    @property
+    def step(self) -> int:
+        return self.forward + self.backward
+
+
+def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Flops:
+    """Of so many sequences of so many tokens (0: the model's context). Attention is causal: T (T + 1) / 2 pairs of a
+    query and a key; what is masked is not counted, and documents are taken to fill the context. Norms, activations,
+    softmax and the optimizer are left out, as everybody leaves them out: they are under one in a hundred."""
+    T = context or shape.context
+    pairs = sequences * (T * (T + 1) // 2)
+    linear = 2 * parameters(shape, vocabulary).multiplied * sequences * T
+    return Flops(linear, shape.layers * pairs * 2 * 2 * shape.width)
+
+
+def gradient_sets(microbatches: int) -> int:
+    """Most sets of gradients that exist at once: the tree holds one for every 1 in the binary number of the
+    microbatches done, and one is being made."""
+    return microbatches.bit_length()
+
+
+def saved(shape: Model, sequences: int, arithmetic: str, wide: int = FLOAT) -> int:
+    """Bytes that one layer keeps for backward, by what its operations save (operations/portable.py, native.py).
+
+    portable: x and r of both norms, what both feed, q, k, v, o, a maximum and a factor a query, the first key each
+    sees; gate, up and their product. native: the normalised x of both norms and silu(gate) besides, one number a query.
+    """
+    T, D, F, H = shape.context, shape.width, shape.mlp_width, shape.heads
+    rows, kv = sequences * T, shape.kv_heads * (D // H)
+    if arithmetic == "portable":
+        return rows * FLOAT * (6 * D + 2 * kv + 3 * F + 2 * H + 3)
+    mask = sequences * T * T * FLOAT if shape.attention == "within" else 0
+    return rows * (wide * (8 * D + 2 * kv + 4 * F) + FLOAT * (H + 2)) + mask
+
+
+class Memory(NamedTuple):
+    """Bytes of one process, where a training step needs most."""
+
+    weights: int
+    moments: int
+    gradients: int  # Those of earlier microbatches, in the tree.
+    activations: int  # One microbatch's, with what its gradients take then.
+    buffers: int  # The kernels' working memory.
+    gaps: int  # Freed pieces of memory between others, too small for what is wanted next.
+    writing: int  # A copy of the state while an anchor of it is written.
+    libraries: int
+
+    @property
+    def peak(self) -> int:
+        return sum(self)
+
+
+# Not counted but measured, on glibc; bench/plan.py prints what is predicted with them beside what is measured.
+# Gradients that wait in the tree lie where activations were, so the next microbatch's do not fit there again.
+LIBRARIES = {"portable": 264 << 20, "native": 335 << 20}  # Bytes: Python with torch, NumPy and pyarrow.
+_GAPS = {"portable": (0.20, 0.48), "native": (0.30, 0.62)}  # With one microbatch, with several: of what comes and goes.
+
+
+def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) -> Memory:
+    """What a step takes; libraries are bytes before the model exists, 0: as measured elsewhere. On CUDA everything
+    but the libraries and the copy lies on the GPU."""
+    arithmetic, size = recipe.train.arithmetic, recipe.train.microbatch
+    count = parameters(recipe.model, vocabulary)
+    microbatches = recipe.train.batch // size
+    gradients = FLOAT * count.total * (gradient_sets(microbatches) - 1)
+    activations, buffers = _backward(recipe, vocabulary), _buffers(recipe, vocabulary, threads)
+    gaps = _GAPS[arithmetic][microbatches > 1] * (gradients + activations + buffers)
+    return Memory(
+        weights=FLOAT * count.total,
+        moments=2 * FLOAT * count.total,
+        gradients=gradients,
+        activations=activations,
+        buffers=buffers,
+        gaps=int(gaps),
+        writing=STATE * count.total,
+        libraries=libraries or LIBRARIES[arithmetic],
+    )
+
+
+def _backward(recipe: Recipe, vocabulary: int) -> int:
+    """The most that a microbatch holds of activations and of its own gradients.
+
+    Backward frees a layer's activations and makes its gradients: the sum goes up or down with every layer, so
+    its most is at the top (all activations) or at the bottom (one layer's, nearly all gradients).
+    """
+    shape, native = recipe.model, recipe.train.arithmetic == "native"
+    wide = 2 if recipe.train.precision == "bf16" else FLOAT
+    rows, D, F = recipe.train.microbatch * shape.context, shape.width, shape.mlp_width
+    layer, head = saved(shape, recipe.train.microbatch, recipe.train.arithmetic, wide), FLOAT * vocabulary * D
+    count = parameters(shape, vocabulary)
+    ends = rows * (wide * (4 if native else 3) * D + FLOAT * 3)  # What the last norm keeps and gives; the tokens.
+    passing = rows * wide * (D + 2 * F)  # Gradients on their way through an MLP, less what it has freed.
+    first_layer = passing + FLOAT * D * F + head
+    # native holds logits: their logarithms of softmax, and two gradients on the way.
+    top = shape.layers * layer + max(ends + 3 * FLOAT * rows * vocabulary if native else ends + head, first_layer)
+    # Where embeddings are tied, the gradients of both their uses exist before they are added.
+    last_layer = max(layer + passing - FLOAT * count.layer, rows * wide * D + shape.tied * head)
+    return max(top, FLOAT * count.total + last_layer)
+
+
+def _buffers(recipe: Recipe, vocabulary: int, threads: int) -> int:
+    """What kernels/src allocates once and keeps: packed operands, some rows of logits, every thread's room."""
+    if recipe.train.arithmetic == "native":
+        return 0
+    shape, rows = recipe.model, recipe.train.microbatch * recipe.model.context
+    T, D, F, C = shape.context, shape.width, shape.mlp_width, shape.width // shape.heads
+    chunk = min(rows, max(1, _LOGITS // (_BLOCK * vocabulary * FLOAT)) * _BLOCK)
+    packed = max(vocabulary * D, D * F, rows * max(D, F)) + vocabulary * D + chunk * D
+    attention = 6 * T * C + 2 * T + _SHORT * (5 * C + 2 * (T + 16))
+    work = max(threads * max(attention, _ROWS * _COPY), (math.ceil(rows / _SHORT) + threads) * D)
+    return FLOAT * (packed + chunk * vocabulary + work)

@@ -1,0 +1,156 @@
+"""How fast this machine computes a recipe's shapes: a few microbatches, of fewer layers where the model is large.
+
+A layer costs the same wherever it stands, so the seconds of a microbatch are a line in the number of layers: two cuts
+give the whole. What goes over the parameters once a step (adding gradients, norms, AdamW, hashing the state)
+is timed on the smaller cut and scaled by the parameters.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from pellucid import counts, operations, philox
+from pellucid.plan import machine
+from pellucid.recipe import Recipe
+from pellucid.replay.inputs import cores
+from pellucid.train.events import Batch
+from pellucid.train.optimizer import optimize
+from pellucid.train.schedule import learning_rate
+from pellucid.train.state import State, initial
+from pellucid.train.step import token_losses
+
+_WORK = 2e11  # FLOPs of one timed microbatch at most: about a second on two cores.
+_REPEAT = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """Seconds of the parts of a step, as measured here."""
+
+    microbatch: float  # Forward and backward.
+    forward: float  # Of as many sequences, for validation.
+    adding: float  # One set of gradients to another.
+    updating: float  # Norms, AdamW, and the digest of the state.
+    layers: tuple[int, ...]  # Of the cuts that were timed …
+    sequences: int  # … and their sequences, of so many tokens each.
+    context: int
+    threads: int
+    libraries: int  # Bytes of this process before the model.
+    took: float  # Seconds that all this took.
+
+    def step(self, microbatches: int) -> float:
+        return microbatches * self.microbatch + (microbatches - 1) * self.adding + self.updating
+
+
+def calibrate(recipe: Recipe, vocabulary: int) -> Speed | None:
+    """Measure. None where even the smallest cut does not fit in this machine's memory.
+
+    Raises KernelsMissing, KernelsWrong, MachineLacks, DeviceMissing.
+    """
+    started, threads = time.perf_counter(), recipe.placement.threads or cores()
+    ops = operations.of(recipe.train.arithmetic)
+    ops.configure(recipe.placement.device, threads)
+    libraries = machine.resident()
+    sequences, context, layers = _cut(recipe, vocabulary)
+    smallest = _resized(recipe, layers[0], context, sequences)
+    if counts.memory(smallest, vocabulary, threads, libraries).peak > machine.memory():
+        return None
+    timed = [_timed(_resized(recipe, number, context, sequences), vocabulary) for number in layers]
+    whole, cut = (counts.parameters(r.model, vocabulary).total for r in (recipe, smallest))
+    # Microbatches are larger than the cut by sequences and tokens, and by the attention of longer sequences.
+    own = counts.flops(recipe.model, vocabulary, recipe.train.microbatch).step
+    larger = own / counts.flops(recipe.model, vocabulary, sequences, context).step
+    microbatch, forward = (_line(layers, [one[part] for one in timed], recipe.model.layers) * larger for part in (0, 1))
+    adding, updating = (timed[0][part] * whole / cut for part in (2, 3))
+    took = time.perf_counter() - started
+    return Speed(microbatch, forward, adding, updating, layers, sequences, context, threads, libraries, took)
+
+
+def _line(places: tuple[int, ...], values: list[float], at: int) -> float:
+    """The value at a place of the line through one point (that place's) or two."""
+    if len(places) == 1:
+        return values[0]
+    slope = max(0.0, (values[1] - values[0]) / (places[1] - places[0]))
+    return values[0] + slope * (at - places[0])
+
+
+def _cut(recipe: Recipe, vocabulary: int) -> tuple[int, int, tuple[int, ...]]:
+    """Sequences, tokens of each, and layers of the microbatches to time: the recipe's own, or as many as take no longer
+    than _WORK; layers first, for they change nothing else, then sequences, then tokens."""
+    shape, sequences, context = recipe.model, recipe.train.microbatch, recipe.model.context
+    if counts.flops(shape, vocabulary, sequences).step <= _WORK or shape.layers < 3:
+        layers: tuple[int, ...] = (shape.layers,)
+    else:
+        layers = (1, 2)
+    small = shape.model_copy(update={"layers": layers[-1]})
+    while counts.flops(small, vocabulary, sequences, context).step > _WORK and sequences * context > 256:
+        if sequences > 1:
+            sequences = max(1, sequences // 2)
+        else:
+            context = max(2, context // 2)
+    return sequences, context, layers
+
+
+def _resized(recipe: Recipe, layers: int, context: int, sequences: int) -> Recipe:
+    model = recipe.model.model_copy(update={"layers": layers, "context": context})
+    train = recipe.train.model_copy(update={"batch": sequences, "microbatch": sequences})
+    return recipe.model_copy(update={"model": model, "train": train})
+
+
+def generated(recipe: Recipe, vocabulary: int, steps: int) -> Iterator[Batch]:
+    """Batches of the recipe's shapes, of tokens drawn from its seed; each sequence is of one document."""
+    rows, T = recipe.train.batch, recipe.model.context
+    numbers = np.arange(rows)
+    for step in range(1, steps + 1):
+        draws = philox.draws(philox.key_of(recipe.seed, f"plan {step}"), 0, rows * (T + 1))
+        tokens_BS = (draws.astype(np.uint64) % np.uint64(vocabulary)).astype(np.uint32).reshape(rows, T + 1)
+        documents_BS = np.repeat(numbers[:, None], T + 1, axis=1)
+        yield Batch(step, step, numbers, np.zeros_like(numbers), ["plan"] * rows, tokens_BS, documents_BS)
+
+
+def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
+    """Medians of seconds: a microbatch, its forward, adding gradients, updating. The first round is not counted."""
+    state, rounds = initial(recipe, vocabulary), []
+    for batch in generated(recipe, vocabulary, 1 + _REPEAT):
+        rounds.append(_round(state, batch, recipe))
+    return tuple(statistics.median(column) for column in zip(*rounds[1:], strict=True))
+
+
+def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
+    model, clock = state.model, _Clock(recipe.placement.device)
+    parameters = dict(model.named_parameters())
+    token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)[1].backward()
+    microbatch = clock.lap()
+    with torch.no_grad():
+        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)
+    forward = clock.lap()
+    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
+    for gradient in gradients:
+        model.ops.add_into(gradient, gradient)
+    adding = clock.lap()
+    model.ops.norm_of(gradients)
+    state.step += 1
+    optimize(state, parameters, recipe.train, learning_rate(recipe.train, state.step), 1e-3)
+    state.roots()
+    updating = clock.lap()
+    model.zero_grad(set_to_none=True)
+    return microbatch, forward, adding, updating
+
+
+class _Clock:
+    """Seconds since the last lap, when the device has done everything asked of it."""
+
+    def __init__(self, device: str) -> None:
+        self._cuda, self._last = device == "cuda", time.perf_counter()
+
+    def lap(self) -> float:
+        if self._cuda:
+            torch.cuda.synchronize()
+        before, self._last = self._last, time.perf_counter()
+        return self._last - before

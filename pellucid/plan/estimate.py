@@ -1,0 +1,214 @@
+"""The plan of a run: memory, time, storage and cost from a recipe, before anything is started or written."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pellucid import counts
+from pellucid.errors import CommandInvalid, RunMissing
+from pellucid.plan import machine, sizes
+from pellucid.plan.facts import Facts, facts
+from pellucid.plan.storage import Storage, spacing
+from pellucid.recipe import FILE, Recipe, load, parse
+from pellucid.replay.inputs import cores
+from pellucid.store import files
+
+if TYPE_CHECKING:  # It brings torch, which a plan without calibration does without.
+    from pellucid.plan.calibrate import Speed
+
+TFLOPS = 400.0  # A GPU in bf16: 989 at its peak (H100 SXM) of which large runs reach 38 to 43% (arXiv:2407.21783).
+PRICE = 2.0  # Dollars an hour of such a GPU: a round number of 2025; yours is --price.
+SPACINGS = (10, 50, 100, 500, 1000)
+_SMALLEST_CONTEXT = 64
+
+
+def read(path: Path) -> tuple[Path, Recipe]:
+    """The folder and the recipe of a run, or of a recipe file by itself. Raises RunMissing and the Recipe… errors."""
+    if path.is_dir() and (path / FILE).is_file():
+        return path, load(path)
+    if not path.is_file():
+        raise RunMissing(path=path)
+    with files.named_errors(path, "read"):
+        return path.parent, parse(path.read_bytes(), path)
+
+
+def plan(
+    path: Path,
+    speed: float | None = None,
+    calibrated: bool = True,
+    tflops: float = TFLOPS,
+    price: float = PRICE,
+    note: Callable[[str], None] = lambda text: None,
+) -> dict[str, Any]:
+    """What `pellucid plan --json` prints; speed is another machine's, in TFLOP/s.
+
+    Raises CommandInvalid and what reading the recipe and calibrating raise.
+    """
+    for name, value in (("--speed", speed), ("--tflops", tflops), ("--price", price)):
+        if value is not None and not 0 < value < float("inf"):
+            raise CommandInvalid(verb="plan", word=f"{name} {value}", detail="has to be a number above 0")
+    folder, recipe = read(path)
+    known = facts(folder, recipe)
+    measured = None
+    if calibrated and speed is None:
+        from pellucid.plan.calibrate import calibrate
+
+        note("calibrating: a few microbatches of this recipe's shapes")
+        measured = calibrate(recipe, known.vocabulary)
+    shape, storage = recipe.model, Storage(recipe, known)
+    flops, count = counts.flops(shape, known.vocabulary, recipe.train.batch), counts.parameters(shape, known.vocabulary)
+    tokens = recipe.train.batch * shape.context
+    time = _time(recipe, storage, flops.step, measured, speed)
+    return {
+        "name": recipe.name,
+        "assumed": list(known.assumed),
+        "model": {"parameters": count.total, "vocabulary": known.vocabulary, **shape.model_dump()},
+        "step": {
+            "tokens": tokens,
+            "sequences": recipe.train.batch,
+            "microbatches": recipe.train.batch // recipe.train.microbatch,
+            "flops": flops.step,
+            "forward": flops.forward,
+            "backward": flops.backward,
+            "attention": flops.attention * 7 // 2,
+            "six_n_d": 6 * count.total * tokens,
+        },
+        "run": {
+            "steps": recipe.train.steps,
+            "tokens": recipe.train.steps * tokens,
+            "flops": recipe.train.steps * flops.step,
+        },
+        "memory": _memory(recipe, known, measured),
+        "time": time,
+        "reference": _reference(recipe.train.steps * flops.step, tflops, price),
+        "storage": _storage(folder, storage),
+        "anchors": _anchors(recipe, storage, time["step"] if time else None),
+        "sizes": [_size(one, time["flops_per_second"] if time else None, tflops, price) for one in sizes.sizes()],
+    }
+
+
+def _memory(recipe: Recipe, known: Facts, measured: Speed | None) -> dict[str, Any]:
+    threads = recipe.placement.threads or cores()
+    libraries = measured.libraries if measured else 0
+    needed = counts.memory(recipe, known.vocabulary, threads, libraries)
+    parts = needed._asdict() | {"peak": needed.peak}
+    if recipe.placement.device == "cuda":
+        return parts | {"machine": None, "fits": None, "advice": []}  # The GPU's, which may be another machine's.
+    room = machine.memory()
+    fits = needed.peak <= room
+    advice = [] if fits else _advice(recipe, known.vocabulary, threads, room)
+    return parts | {"machine": room, "fits": fits, "advice": advice}
+
+
+def _advice(recipe: Recipe, vocabulary: int, threads: int, room: int) -> list[str]:
+    """What to change so that a step fits: the first of each kind that does."""
+
+    def peak(model: dict[str, int], train: dict[str, int]) -> int:
+        changes = {"model": recipe.model.model_copy(update=model), "train": recipe.train.model_copy(update=train)}
+        return counts.memory(recipe.model_copy(update=changes), vocabulary, threads).peak
+
+    batch, found = recipe.train.batch, []
+    smaller = [n for n in _halves(recipe.train.microbatch, 1) if batch % n == 0]
+    shorter = _halves(recipe.model.context, _SMALLEST_CONTEXT)
+    fewer = _halves(recipe.model.layers, 1)
+    for name, values, changed in (
+        ("train.microbatch", smaller, lambda n: peak({}, {"microbatch": n})),
+        ("model.context", shorter, lambda n: peak({"context": n}, {})),
+        ("model.layers", fewer, lambda n: peak({"layers": n}, {})),
+    ):
+        value = next((value for value in values if changed(value) <= room), None)
+        if value is not None:
+            found.append(f"{name} = {value} takes {changed(value) / 1e9:,.1f} GB")
+    return found
+
+
+def _halves(value: int, least: int) -> list[int]:
+    found = []
+    while value // 2 >= least:
+        value //= 2
+        found.append(value)
+    return found
+
+
+def _time(
+    recipe: Recipe, storage: Storage, flops: int, measured: Speed | None, speed: float | None
+) -> dict[str, Any] | None:
+    """Seconds of a step, of all steps and of all validations; None where no speed is known."""
+    microbatches = recipe.train.batch // recipe.train.microbatch
+    if measured is not None:
+        step, forward = measured.step(microbatches), measured.forward
+    elif speed is not None:
+        step = flops / (speed * 1e12)
+        forward = step / microbatches / 3
+    else:
+        return None
+    tokens = sum(tokens for _, tokens, _ in storage.facts.validation)
+    validation = forward * tokens / (recipe.train.microbatch * recipe.model.context)
+    validating = validation * storage.validations((0, recipe.train.steps))
+    return {
+        "step": step,
+        "flops_per_second": flops / step,
+        "tokens_per_second": recipe.train.batch * recipe.model.context / step,
+        "training": step * recipe.train.steps,
+        "validating": validating,
+        "calibration": None
+        if measured is None
+        else {
+            "seconds": measured.took,
+            "layers": list(measured.layers),
+            "sequences": measured.sequences,
+            "context": measured.context,
+            "threads": measured.threads,
+            "arithmetic": recipe.train.arithmetic,
+        },
+    }
+
+
+def _reference(flops: float, tflops: float, price: float) -> dict[str, float]:
+    hours = flops / (tflops * 1e12) / 3600
+    return {"tflops": tflops, "price": price, "gpu_hours": hours, "cost": hours * price}
+
+
+def _storage(folder: Path, storage: Storage) -> dict[str, Any]:
+    steps, everything = storage.recipe.train.steps, (0, storage.recipe.train.steps)
+    parts = storage.total()
+    total, free = sum(parts.values()), machine.free(folder)
+    return {
+        **parts,
+        "total": total,
+        "free": free,
+        "fits": total <= free,
+        "ledger_step": storage.step_line(steps),
+        "anchor": storage.anchor(steps),
+        "checkpoint": storage.checkpoint(steps),
+        "anchors_count": storage.anchors(everything),
+        "checkpoints_count": storage.checkpoints(everything),
+    }
+
+
+def _anchors(recipe: Recipe, storage: Storage, step: float | None) -> list[dict[str, Any]]:
+    own = recipe.placement.anchors.every
+    rows = []
+    for every in sorted({own, *(one for one in SPACINGS if one < recipe.train.steps)}):
+        one = spacing(storage, every)
+        seconds = {} if step is None else {"expected_seconds": one.expected * step, "worst_seconds": one.worst * step}
+        steps = {"every": every, "anchors": one.anchors, "bytes": one.bytes, "expected": one.expected}
+        rows.append({**steps, "worst": one.worst, **seconds, "own": every == own})
+    return rows
+
+
+def _size(one: sizes.Size, here: float | None, tflops: float, price: float) -> dict[str, Any]:
+    reference = _reference(one.flops, tflops, price)
+    return {
+        "name": one.name,
+        "parameters": one.parameters,
+        "tokens": one.tokens,
+        "flops": one.flops,
+        "state": (counts.STATE + counts.FLOAT) * one.parameters,
+        "anchor": counts.STATE * one.parameters,
+        "here_hours": None if here is None else one.flops / here / 3600,
+        "gpu_hours": reference["gpu_hours"],
+        "cost": reference["cost"],
+    }

@@ -1,0 +1,71 @@
+"""What the arithmetic of a plan needs to know of the data: as prepared, or assumed where nothing is prepared yet."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pellucid.data import stage
+from pellucid.data.streams import Shards
+from pellucid.data.tokenizer import FILE, Tokenizer, existing
+from pellucid.recipe import Recipe
+from pellucid.store import files
+
+_ENTRY = 60  # Bytes that tokenizer.json takes a token, as in the demo's.
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    vocabulary: int
+    document_token: int
+    document: str  # How that token is written.
+    tokenizer_bytes: int
+    validation: tuple[tuple[str, int, int], ...]  # Of every source that is validated on: its name, tokens, UTF-8 bytes.
+    segments: float  # Parts of documents in a sequence, on average.
+    data: dict[str, int]  # Bytes of the documents and the shards.
+    assumed: tuple[str, ...]  # What of all this is not known yet, in words.
+
+
+def facts(folder: Path, recipe: Recipe) -> Facts:
+    """Of a run folder, or of the folder that an unprepared recipe lies in. Raises TokenizerInvalid and what the readers
+    of the data raise."""
+    assumed: list[str] = []
+    vocabulary, token, document, size = _tokenizer(folder, recipe, assumed)
+    if (folder / stage.DATA).is_file():
+        shards = Shards.open(folder)
+        known = [(one.source, *one.until(recipe.validation.tokens)) for one in shards.validation if one.tokens >= 2]
+        documents = sum(shard.documents for stream in shards.train for shard in stream.shards)
+        segments = 1 + documents / max(1, shards.sequences)
+        data = {
+            name: _bytes_of(folder / place)
+            for name, place in (("documents", stage.DOCUMENTS), ("shards", stage.SHARDS))
+        }
+        validation = tuple((name, tokens - 1, text) for name, tokens, text in known)
+        return Facts(vocabulary, token, document, size, validation, segments, data, tuple(assumed))
+    tokens = recipe.train.steps * recipe.train.batch * recipe.model.context
+    width = 2 if recipe.data.token_type == "uint16" else 4
+    assumed.append("shards hold every token of the run once; documents are not counted")
+    assumed.append("a sequence holds parts of 2 documents")
+    validation = tuple(
+        (one.name, recipe.validation.tokens, 4 * recipe.validation.tokens) for one in recipe.data.sources
+    )
+    return Facts(vocabulary, token, document, size, validation, 2.0, {"shards": tokens * width}, tuple(assumed))
+
+
+def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, int, str, int]:
+    """The vocabulary, the token that begins a document and how it is written, and the bytes of tokenizer.json."""
+    wanted, path = recipe.tokenizer, folder / stage.TOKENIZER / FILE
+    if not path.is_file() and wanted.kind == "file":
+        path = folder / wanted.path
+    if path.is_file() or wanted.kind == "file":
+        content = existing(path)
+        made = Tokenizer(content, path)
+        return made.vocabulary, made.document_token, made.decode([made.document_token]), len(content)
+    vocabulary = wanted.vocabulary if wanted.kind == "bpe" else 257
+    if wanted.kind != "bytes":
+        assumed.append(f"the vocabulary has {vocabulary:,} tokens")
+    return vocabulary, 0, "<|document|>", vocabulary * _ENTRY
+
+
+def _bytes_of(folder: Path) -> int:
+    return sum((folder / name).stat().st_size for name in files.walk(folder))

@@ -1,0 +1,262 @@
+"""The bytes of a release, before it exists: what each file will hold, with zeros for what nobody knows yet.
+
+Hashes and floats have one length whatever they say, so the ledger's and the anchors' bytes are exact where the data is
+prepared. Numbers get longer as a run goes on; the steps are counted in spans within which none does.
+"""
+
+from __future__ import annotations
+
+import bisect
+import json
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
+from typing import Any
+
+from pellucid import counts, huggingface
+from pellucid.plan.facts import Facts
+from pellucid.recipe import Anchors, Recipe
+from pellucid.record import chain, entries
+from pellucid.store import anchors, metrics, tensors
+
+ZEROS = "0" * 64
+GROUPS = ("weights", "first_moment", "second_moment")
+# Of Parquet, as in the demo: bytes a row, and what each column of each part takes besides. Within about a third.
+_ROW = {"steps": 55.0, "sequences": 11.3, "segments": 10.7, "sources": 10.0, "validation": 56.0, "microbatches": 14.0}
+_COLUMN = 230
+_ROOT = 36  # Bytes of a gradient root: 64 hex digits, compressed.
+
+
+@dataclass(frozen=True)
+class Storage:
+    """The sizes of a run's files."""
+
+    recipe: Recipe
+    facts: Facts
+
+    # ---- which steps -------------------------------------------------------------------------------
+
+    def entry(self, step: int) -> int:
+        """The number of a step's entry in the ledger; the genesis is step 0's."""
+        before = (self.recipe.validation.every, self.recipe.checkpoints.every)
+        return step + sum((step - 1) // every + 1 for every in before)
+
+    def _spans(self) -> Iterator[tuple[int, int]]:
+        """All steps, in spans (first, last) within which no number that is written gets another digit."""
+        steps, T = self.recipe.train.steps, self.recipe.train.batch * self.recipe.model.context
+        validated = lambda k: self.recipe.scheduled(self.recipe.validation.every, k)  # noqa: E731
+        numbers: list[Callable[[int], int]] = [
+            lambda k: k,
+            lambda k: k * T,
+            self.entry,
+            lambda k: self.entry(k) + 1,
+            lambda k: self.entry(k) + 1 + validated(k),
+        ]
+        begins = {0}
+        for number in numbers:
+            for digits in range(1, len(str(number(steps)))):
+                begins.add(bisect.bisect_left(range(steps), 10**digits, key=number))
+        for first, past in pairwise([*sorted(begins), steps + 1]):
+            yield first, past - 1
+
+    def _count(self, span: tuple[int, int], every: int, due: Callable[[int], bool]) -> int:
+        """How many steps of a span are multiples of `every`, or the last step or a power of two and due."""
+        first, last = span
+        steps = self.recipe.train.steps
+        special = {steps, *(1 << bit for bit in range(steps.bit_length()))}
+        more = sum(1 for step in special if first <= step <= last and step % every and due(step))
+        return last // every - (first - 1) // every + more
+
+    def validations(self, span: tuple[int, int]) -> int:
+        every = self.recipe.validation.every
+        return self._count(span, every, lambda step: self.recipe.scheduled(every, step))
+
+    def checkpoints(self, span: tuple[int, int]) -> int:
+        every = self.recipe.checkpoints.every
+        return self._count(span, every, lambda step: self.recipe.scheduled(every, step))
+
+    def anchors(self, span: tuple[int, int]) -> int:
+        return self._count(span, self.recipe.placement.anchors.every, self.recipe.anchored)
+
+    def both(self, span: tuple[int, int]) -> int:
+        """Steps that have an anchor and a checkpoint: their weights are on disk once."""
+        recipe = self.recipe
+        every = math.lcm(recipe.checkpoints.every, recipe.placement.anchors.every)
+        return self._count(span, every, lambda k: recipe.anchored(k) and recipe.scheduled(recipe.checkpoints.every, k))
+
+    # ---- one file ----------------------------------------------------------------------------------
+
+    @cached_property
+    def _described(self) -> dict[str, tuple[str, tuple[int, ...], int]]:
+        shapes = counts.tensors(self.recipe.model, self.facts.vocabulary)
+        return {name: ("F32", shape, counts.FLOAT * math.prod(shape)) for name, shape in shapes.items()}
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        return huggingface.architecture(self.recipe.model, self.facts.vocabulary, self.facts.document_token)
+
+    def _about(self, step: int) -> dict[str, Any]:
+        leaves = {group: dict.fromkeys(self._described, bytes(32)) for group in GROUPS}
+        tokens = step * self.recipe.train.batch * self.recipe.model.context
+        return anchors.about(step, tokens, self.entry(step), ZEROS, entries.StateRoots(step, leaves))
+
+    def _file(self, described: dict[str, tuple[str, tuple[int, ...], int]], metadata: dict[str, str]) -> int:
+        return len(tensors.header(described, metadata)) + sum(size for _, _, size in described.values())
+
+    def weights(self, step: int) -> int:
+        """model.safetensors."""
+        return self._file(self._described, anchors.weights_metadata(self._about(step)))
+
+    def anchor(self, step: int) -> int:
+        """An anchor's folder: weights, moments, anchor.json."""
+        moments = {f"{group}/{name}": about for group in GROUPS[1:] for name, about in self._described.items()}
+        about = self._about(step)
+        return self.weights(step) + self._file(moments, anchors.moments_metadata(about)) + _json(about)
+
+    def checkpoint(self, step: int) -> int:
+        """A checkpoint's folder: weights, tokenizer and descriptions."""
+        return self.weights(step) + self._descriptions(step)
+
+    def _descriptions(self, step: int) -> int:
+        identity = {key: value for key, value in self._about(step).items() if key != "tensors"}
+        described = huggingface.descriptions(self._config, self.facts.document, identity)
+        return sum(_json(value) for value in described.values()) + self.facts.tokenizer_bytes
+
+    def step_line(self, step: int) -> int:
+        """A step's line in the ledger."""
+        tokens = step * self.recipe.train.batch * self.recipe.model.context
+        body = entries.step(
+            number=step,
+            tokens_so_far=tokens,
+            sequence_leaves=[],
+            microbatches=[],
+            segments=[],
+            loss=0.0,
+            lr=0.0,
+            grad_norm=0.0,
+            weight_norm=0.0,
+            after=entries.StateRoots(step, {"weights": {}}),
+        )
+        return len(chain.line_of(ZEROS, self.entry(step), body))
+
+    # ---- all of them -------------------------------------------------------------------------------
+
+    def ledger(self) -> int:
+        """record/ledger.jsonl. On native arithmetic the genesis names the stack besides, about 120 bytes."""
+        recipe, total = self.recipe, 0
+        sources = [{"source": s, "loss_sum": 0.0, "tokens": t, "bytes": b} for s, t, b in self.facts.validation]
+        for first, last in self._spans():
+            steps, entry = last - first + 1 - (first == 0), self.entry(first)
+            validation = chain.line_of(ZEROS, entry + 1, entries.validation(first, sources))
+            place = entry + 1 + recipe.scheduled(recipe.validation.every, first)
+            checkpoint = chain.line_of(ZEROS, place, entries.checkpoint(first, "", "", {}))
+            total += steps * self.step_line(first)
+            total += self.validations((first, last)) * len(validation) + self.checkpoints((first, last)) * len(
+                checkpoint
+            )
+        place = self.entry(recipe.train.steps) + 3  # Behind the last step's validation and checkpoint.
+        return total + self._genesis() + len(chain.line_of(ZEROS, place, entries.end(recipe.train.steps)))
+
+    def _genesis(self) -> int:
+        roots = entries.StateRoots(0, {"weights": {}})
+        body = entries.genesis(
+            recipe=bytes(32),
+            recipe_version=self.recipe.version,
+            arithmetic=f"{self.recipe.train.arithmetic} 1",
+            pipeline=1,
+            data=ZEROS,
+            tokenizer=ZEROS,
+            initial=roots,
+            stack=None,
+        )
+        return len(chain.line_of(ZEROS, 0, body))
+
+    def all_checkpoints(self) -> int:
+        return sum(self.checkpoints(span) * self.checkpoint(span[0]) for span in self._spans())
+
+    def all_anchors(self) -> int:
+        """All anchors, without the weights that a checkpoint of their step holds already."""
+        return sum(
+            self.anchors(span) * self.anchor(span[0]) - self.both(span) * self.weights(span[0])
+            for span in self._spans()
+        )
+
+    def final(self) -> int:
+        """The final checkpoint in the run folder itself; its weights are the last checkpoint's."""
+        return self._descriptions(self.recipe.train.steps)
+
+    def metrics(self) -> int:
+        """The tables: estimated."""
+        recipe, everything = self.recipe, (0, self.recipe.train.steps)
+        sequences, sources = recipe.train.steps * recipe.train.batch, len(self.facts.validation)
+        rows = {
+            "steps": recipe.train.steps,
+            "sequences": sequences,
+            "segments": sequences * self.facts.segments,
+            "sources": recipe.train.steps * min(recipe.train.batch, len(recipe.data.sources)),
+            "validation": self.validations(everything) * sources,
+            "microbatches": recipe.train.steps * (recipe.train.batch // recipe.train.microbatch),
+        }
+        parts = self.anchors(everything) + self.checkpoints(everything) - self.both(everything)
+        columns = sum(len(schema) for schema in metrics.TABLES.values())
+        roots = rows["microbatches"] * _ROOT * (recipe.record.commitment == "microbatches")
+        return int(sum(_ROW[name] * number for name, number in rows.items()) + roots + parts * columns * _COLUMN)
+
+    def total(self) -> dict[str, int]:
+        """Bytes on disk by what they are; the code archive and README, under a megabyte, are not counted."""
+        return {
+            "ledger": self.ledger(),
+            "anchors": self.all_anchors(),
+            "checkpoints": self.all_checkpoints() + self.final(),
+            "metrics": self.metrics(),
+            "tokenizer": self.facts.tokenizer_bytes,
+            **self.facts.data,
+        }
+
+
+def _json(value: object) -> int:
+    """Bytes of a file that store.files.write_json makes."""
+    return len(json.dumps(value, indent=2, ensure_ascii=True)) + 1
+
+
+@dataclass(frozen=True, slots=True)
+class Spacing:
+    """What one spacing of anchors costs and gives."""
+
+    every: int
+    anchors: int
+    bytes: int
+    expected: float  # Steps to take again to audit a step, over all steps alike; to materialise it, one fewer.
+    worst: int
+
+
+def spacing(storage: Storage, every: int) -> Spacing:
+    """The same run with anchors every so many steps."""
+    recipe = storage.recipe
+    policy = recipe.placement.anchors.model_copy(update={"every": every})
+    placement = recipe.placement.model_copy(update={"anchors": policy})
+    other = Storage(recipe.model_copy(update={"placement": placement}), storage.facts)
+    found = gaps(recipe.train.steps, policy)
+    replayed = sum(number * gap * (gap + 1) // 2 for gap, number in found.items())
+    everything = (0, recipe.train.steps)
+    return Spacing(every, other.anchors(everything), other.all_anchors(), replayed / recipe.train.steps, max(found))
+
+
+def gaps(steps: int, policy: Anchors) -> Counter[int]:
+    """Distances from an anchor to the next, and how often each occurs: whole periods, some cut by powers of two."""
+    every = policy.every
+    found = Counter({every: steps // every})
+    if steps % every:
+        found[steps % every] += 1
+    cuts: dict[int, list[int]] = {}
+    for power in (1 << bit for bit in range(steps.bit_length() * policy.powers_of_two)):
+        if power % every and power != steps:
+            cuts.setdefault(power - power % every, []).append(power)
+    for first, inner in cuts.items():
+        places = [first, *inner, min(first + every, steps)]
+        found[places[-1] - first] -= 1
+        found.update(b - a for a, b in pairwise(places))
+    return +found

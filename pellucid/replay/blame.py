@@ -1,0 +1,161 @@
+"""Which tensors of two states differ, where in them, and which operation makes what differs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.errors import FormatInvalid, StateDiffers
+from pellucid.store import anchors, layout, tensors
+from pellucid.train.events import Groups
+
+_LAYER = re.compile(r"(model\.layers\.[0-9]+)\.(.+)\.weight")
+_FULL = 0.75  # Of a rectangle: values that come out equal by chance leave holes in a wrong tile.
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """How one tensor differs between two states."""
+
+    group: str
+    name: str
+    elements: int  # That differ …
+    of: int  # … of so many.
+    rows: tuple[int, int]  # First and last row that differs; of a tensor of one dimension (0, 0).
+    columns: tuple[int, int]
+    tile: bool  # Whether what differs fills a rectangle that is smaller than the tensor.
+    bit: int | None  # Where one element differs by one bit: which, 0 the lowest.
+
+    def as_json(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    @property
+    def words(self) -> str:
+        of = f"{self.group} of {self.name}"
+        if self.elements == 1:
+            bit = "" if self.bit is None else f", bit {self.bit}"
+            return f"{of}: one element, row {self.rows[0]}, column {self.columns[0]}{bit}"
+        place = f"rows {_span(self.rows)}, columns {_span(self.columns)}"
+        shape = f"a tile, {place}" if self.tile else f"{self.elements:,} of {self.of:,} elements, in {place}"
+        return f"{of}: {shape}"
+
+
+def _span(bounds: tuple[int, int]) -> str:
+    return f"{bounds[0]} to {bounds[1]}"
+
+
+def differing(ours: Groups, theirs: Mapping[str, Mapping[str, np.ndarray]]) -> list[Tensor]:
+    """Every tensor that differs, of the groups and names that both have."""
+    return [
+        compare(group, name, array, theirs[group][name])
+        for group, arrays in ours.items()
+        if group in theirs
+        for name, array in arrays.items()
+        if name in theirs[group] and not _same(array, theirs[group][name])
+    ]
+
+
+def _same(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.shape == b.shape and a.dtype == b.dtype and bool((_bits(a) == _bits(b)).all())
+
+
+def _bits(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint32)
+
+
+def compare(group: str, name: str, a: np.ndarray, b: np.ndarray) -> Tensor:
+    """Where two tensors that differ do so."""
+    if a.shape != b.shape or a.dtype != b.dtype or not a.size:
+        return Tensor(group, name, a.size, a.size, (0, 0), (0, 0), False, None)
+    width = a.shape[-1]
+    places = np.flatnonzero(_bits(a) != _bits(b))
+    rows, columns = np.divmod(places, width)
+    low, high = (int(rows.min()), int(columns.min())), (int(rows.max()), int(columns.max()))
+    box = (high[0] - low[0] + 1) * (high[1] - low[1] + 1)
+    tile = len(places) > 1 and a.ndim == 2 and box < a.size and len(places) >= _FULL * box
+    bit = None
+    if len(places) == 1:
+        changed = int(_bits(a)[places[0]] ^ _bits(b)[places[0]])
+        bit = changed.bit_length() - 1 if changed.bit_count() == 1 else None
+    return Tensor(group, name, len(places), a.size, (low[0], high[0]), (low[1], high[1]), tile, bit)
+
+
+def stored(folder: Path, step: int, recorded: Mapping[str, Any]) -> tuple[Groups | None, str]:
+    """The state that a run keeps of a step, and in words what that is: its anchor, or the weights of its checkpoint.
+
+    None where nothing is kept there, or where what is kept is not what its own ledger records.
+    """
+    if layout.anchor(folder, step).is_dir():
+        try:
+            groups, _ = anchors.check(layout.anchor(folder, step), step, str(recorded["state"]))
+        except (StateDiffers, FormatInvalid) as error:
+            return None, f"no usable tensor of step {step} ({error})"
+        return groups, f"the anchor of step {step}"
+    path = layout.checkpoint(folder, step) / anchors.WEIGHTS
+    if path.is_file():
+        return {"weights": tensors.Tensors(path).arrays()}, f"the weights of the checkpoint of step {step}"
+    later = [one for one in layout.steps_in(folder / layout.ANCHORS) if one > step]
+    following = f" (the next anchor is that of step {later[0]})" if later else ""
+    return None, f"no tensor of step {step}{following}"
+
+
+def backward_order(names: Iterable[str]) -> list[list[str]]:
+    """The weights by the order in which backward reaches their gradients; those that are made side by side together."""
+    layers = sorted({int(found.group(1).rpartition(".")[2]) for name in names if (found := _LAYER.fullmatch(name))})
+    order = [["lm_head.weight"], ["model.norm.weight"]]
+    for layer in reversed(layers):
+        prefix = f"model.layers.{layer}."
+        order += [
+            [f"{prefix}mlp.down_proj.weight"],
+            [f"{prefix}mlp.gate_proj.weight", f"{prefix}mlp.up_proj.weight"],
+            [f"{prefix}post_attention_layernorm.weight"],
+            [f"{prefix}self_attn.o_proj.weight"],
+            [f"{prefix}self_attn.{one}_proj.weight" for one in "qkv"],
+            [f"{prefix}input_layernorm.weight"],
+        ]
+    known = set(names)
+    return [kept for group in [*order, ["model.embed_tokens.weight"]] if (kept := [n for n in group if n in known])]
+
+
+def makers(wrong: Iterable[str], names: Iterable[str]) -> str:
+    """The operation, or the few, that a set of wrong gradients points to, in words."""
+    order, wrong = backward_order(names), set(wrong)
+    first = next((group for group in order if wrong & set(group)), [])
+    if not first:
+        return ""
+    below = {name for group in order[order.index(first) + 1 :] for name in group}
+    mine = [name for name in first if name in wrong]
+    if wrong & below:
+        return f"backward, {_between(first)}: what is reached after it differs too"
+    return " or ".join(f"{maker(name)}" for name in mine)
+
+
+def maker(name: str) -> str:
+    """The operation that makes a tensor's gradient and nothing else."""
+    if name == "model.embed_tokens.weight":
+        return "the gradient of model.embed_tokens: loss, embed_backward, or the sum of the two"
+    if name.endswith("norm.weight"):
+        return f"norm_backward, {name.removesuffix('.weight')}"
+    if name == "lm_head.weight":
+        return "loss, lm_head"
+    return f"product (gradient of the weight: dyᵀ x), {name.removesuffix('.weight')}"
+
+
+def _between(group: list[str]) -> str:
+    """The operations between the last weight that is right and the first that is wrong."""
+    name = group[0].removesuffix(".weight")
+    if name == "model.norm":
+        return "loss or norm_backward, model.norm"
+    prefix = name.rpartition(".")[0]
+    if name.endswith("gate_proj"):
+        return f"product (gradient of its input) of {prefix}.down_proj, or swiglu_backward there"
+    if name.endswith("_proj") and "self_attn" in name and not name.endswith("o_proj"):
+        return f"product (gradient of its input) of {prefix}.o_proj, or attention_backward there"
+    if name.endswith("norm"):
+        return f"product (gradient of its input) of the weights after {name}, or norm_backward there"
+    return f"norm_backward, the one before {name} is reached"

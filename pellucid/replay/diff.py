@@ -1,0 +1,343 @@
+"""Two runs, or a run and this machine: the first step at which they part, and as far as it can be told, why.
+
+The ledgers say where (replay/ledgers.py); the step, taken again here, says who computed otherwise and, by the
+experiments of replay/explain.py, why. docs/diff.md tells what can be named and what cannot.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import FormatInvalid, PellucidError, StateDiffers
+from pellucid.recipe import Recipe
+from pellucid.recipe import load as load_recipe
+from pellucid.record import digests, entries
+from pellucid.replay import blame, causes, corpora, ledgers, surroundings
+from pellucid.replay import inputs as replay_inputs
+from pellucid.replay.again import Again, copied
+from pellucid.replay.causes import Cause
+from pellucid.replay.explain import Difference, Recorded, States, explain
+from pellucid.replay.inputs import Inputs
+from pellucid.replay.ledgers import Parting
+from pellucid.replay.materialise import Watch, anchored_state, first_state, nearest, replay
+from pellucid.store import anchors, layout, tensors
+from pellucid.store.ledger import LedgerFile
+from pellucid.train import loop
+from pellucid.train.events import Groups
+from pellucid.train.state import State
+
+_STATES = 8  # Stored states that are tried as the state before a step.
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """A run that takes part; inputs is None where it cannot be computed here."""
+
+    name: str
+    folder: Path
+    recipe: Recipe
+    ledger: LedgerFile
+    inputs: Inputs | None
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """The state before a step, and the one before that; by whose inputs they were made."""
+
+    inputs: Inputs
+    groups: Groups
+    previous: Groups | None
+
+
+def diff(a: Path, b: Path, watch: Watch) -> Difference:
+    """Two runs. Raises what reading recipe and ledger raises; what else is missing is said in the explanation."""
+    result = Difference(str(a), str(b))
+    one, other = _side("A", a, result), _side("B", b, result)
+    result.environments = surroundings.differences(surroundings.of_run(a), surroundings.of_run(b))
+    begins = _beginnings(one, other, result)
+    if "state" in begins:
+        _initial(one, other, begins, result)
+        return result
+    result.validation = ledgers.validations(one.ledger, other.ledger)
+    parting = ledgers.first_difference(one.ledger, other.ledger)
+    result.equal = parting is None and not begins
+    if parting is None:
+        if begins:
+            result.say("The beginnings differ, and nothing that follows: every step has the same entry.")
+        return result
+    result.parts(parting)
+    if not parting.a or not parting.b:
+        behind, ahead = ("A", "B") if not parting.a else ("B", "A")
+        result.cause = Cause("not as far", causes.PROVEN, f"{behind} ends before {ahead}; up to there they are equal")
+    elif parting.kind != "step":
+        words = "the states are equal, and what is recorded besides differs: the data of validation, or the record"
+        result.cause = Cause("besides the states", causes.FITS, words)
+    else:
+        _step(one, other, parting, result, watch)
+    return result
+
+
+def diff_here(folder: Path, watch: Watch) -> Difference:
+    """A run and what its recipe and data give here, from the seed on. Raises as replay/inputs.py does."""
+    inputs = replay_inputs.load(folder, load_recipe(folder))
+    return diff_steps(inputs, None, inputs.recorded().steps_done, watch)
+
+
+def explain_audit(inputs: Inputs, step: int, watch: Watch) -> Difference:
+    """Why the audit of a step failed."""
+    return diff_steps(inputs, nearest(inputs, step - 1), step, watch)
+
+
+def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> Difference:
+    """A run and this machine, from an anchor (None: the seed) to the step `last` or the first that differs."""
+    result = Difference(str(inputs.folder), "here")
+    result.environments = surroundings.differences(surroundings.of_run(inputs.folder), surroundings.of_here())
+    try:
+        state = anchored_state(inputs, anchor)
+    except StateDiffers as error:
+        result.say(str(error))
+        result.parts(Parting(anchor or 0, "anchor" if anchor is not None else "genesis", {}, {}))
+        if anchor is not None:
+            _anchor(inputs, anchor, None, result, watch)
+        return result
+    if anchor is None and _validation(inputs, state, result):
+        return result
+    before = _walk(inputs, state, last, result, watch, validating=True)
+    if before is not None and last in layout.steps_in(inputs.folder / layout.ANCHORS):
+        _anchor(inputs, last, before.groups, result, watch)
+    return result
+
+
+def _side(name: str, folder: Path, result: Difference) -> Side:
+    recipe, ledger = load_recipe(folder), LedgerFile(folder)
+    try:
+        inputs = replay_inputs.load(folder, recipe)
+    except PellucidError as error:
+        result.say(f"{name} cannot be computed here: {error.name}: {error}")
+        inputs = None
+    return Side(name, folder, recipe, ledger, inputs)
+
+
+# ---- the beginning -------------------------------------------------------------------------------
+
+
+def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
+    """What differs before the first step: recipes, data, tokenizer, arithmetic, initial state."""
+    result.recipe = ledgers.recipe_differences(one.recipe, other.recipe)
+    for each in result.recipe:
+        result.say(f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B.")
+    mine, theirs = one.ledger.genesis, other.ledger.genesis
+    begins = ledgers.differing(mine, theirs)
+    if one.ledger.first != other.ledger.first:
+        begins = _fork_beginnings(one, other, begins, result)
+    for name in begins:
+        if name not in ("recipe", "weights", "state", "step", "tokens", "parent"):
+            shown = [ledgers.shown(name, genesis.get(name)) for genesis in (mine, theirs)]
+            result.say(f"The beginnings differ: {name} is {shown[0]} in A and {shown[1]} in B.")
+    if "data" in begins and all((side.folder / layout.DATA_MANIFEST).is_file() for side in (one, other)):
+        result.document = corpora.first_document(one.folder, other.folder)
+        if result.document:
+            what = ", ".join(result.document["fields"])
+            result.say(f"The first document that differs is {result.document['id']} (in {what}).")
+    return begins
+
+
+def _fork_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:
+    """What differs at the first state that two runs both have, where one begins after a later step."""
+    earlier, later = sorted((one, other), key=lambda side: side.ledger.first)
+    first = later.ledger.first
+    if later.ledger.genesis.get("parent") == earlier.ledger.head:
+        result.say(f"{later.name} is a fork of {earlier.name}: it begins after step {first} of it.")
+    else:
+        result.say(f"{later.name} begins after step {first} of another run.")
+    reached = first <= earlier.ledger.steps_done
+    equal = reached and earlier.ledger.step(first)["state"] == later.ledger.genesis["state"]
+    states = ("weights", "state")
+    return [name for name in begins if name not in states] + ([] if equal else ["state"])
+
+
+def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> None:
+    """The states before the first step differ: the recipes say why, and the initial values which tensors."""
+    genesis = [{name: side.ledger.genesis.get(name) for name in begins} for side in (one, other)]
+    result.parts(Parting(max(one.ledger.first, other.ledger.first), "genesis", *genesis))
+    if one.inputs is None or other.inputs is None or one.ledger.first != other.ledger.first:
+        return
+    states = [first_state(inputs) for inputs in (one.inputs, other.inputs)]
+    made = [
+        state.roots().state.hex() == side.ledger.genesis["state"]
+        for state, side in zip(states, (one, other), strict=True)
+    ]
+    result.agreement(*made)
+    result.tensors = blame.differing(states[0].groups(), states[1].groups())
+    result.operation = {"name": "initial_values", "phase": "before the first step", "microbatch": None}
+    names = [each["field"] for each in result.recipe if each["field"].partition(".")[0] in ("seed", "model")]
+    names += ["the size of the vocabulary"] if one.inputs.vocabulary != other.inputs.vocabulary else []
+    if all(made) and names:
+        words = f"the initial state follows from the recipe, and these differ: {', '.join(names)}"
+        result.cause = Cause("recipe", causes.PROVEN, words)
+
+
+# ---- a step --------------------------------------------------------------------------------------
+
+
+def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: Watch) -> None:
+    """The first differing step of two runs, taken again by the recipe and data of each."""
+    sides = [side for side in (one, other) if side.inputs is not None]
+    before = _before(sides, parting.step, result, watch)
+    if before is None:
+        return
+    steps = {side.name: Again(side.inputs, parting.step, before.groups) for side in sides if side.inputs}
+    said = {"A": parting.a, "B": parting.b}
+    found = {name: again.take() for name, again in steps.items()}
+    wrong = [name for name in steps if ledgers.differing(found[name].entry, said[name])]
+    result.agreement(*(name in steps and name not in wrong for name in ("A", "B")))
+    if len(steps) == 2 and "batch" in parting.fields:
+        result.rows = corpora.differing_rows(steps["A"].batch, steps["B"].batch)
+        for row in result.rows[:4]:
+            result.say(f"In the batches that orders and shards give: {corpora.words(row)}.")
+    if not wrong and len(steps) == 2:
+        _by_recipes(one, other, steps, parting, result)
+    for side in (side for side in sides if side.name in wrong):
+        states = _states(sides, before, parting.step, result)
+        explain(result, steps[side.name], found[side.name], _recorded(side, said[side.name]), states)
+
+
+def _by_recipes(one: Side, other: Side, steps: dict[str, Again], parting: Parting, result: Difference) -> None:
+    """Each run is what its own recipe and data give: they are the cause."""
+    if "batch" not in parting.fields:
+        explain(result, steps["A"], steps["A"].take(), _recorded(other, parting.b), [], other.recipe)
+        return
+    rows = ", ".join(str(row["row"]) for row in result.rows)
+    words = f"each run's batch follows from its own recipe and data, and the batches differ in rows {rows}"
+    if not rows:
+        words = "the batches hold the same tokens under other salts: another seed"
+    result.cause = Cause("data" if result.document else "order", causes.PROVEN, words)
+    if result.rows:
+        result.microbatch = result.rows[0]["row"] // steps["A"].recipe.train.microbatch
+        result.operation = {"name": "embed", "phase": "forward", "microbatch": result.microbatch}
+
+
+def _recorded(side: Side, entry: dict[str, Any]) -> Recorded:
+    return Recorded(side.name, side.folder, entry)
+
+
+def _before(sides: list[Side], step: int, result: Difference, watch: Watch) -> Before | None:
+    """The state before a step that two runs have in common, from the nearest anchor of either."""
+    for anchor, side in _anchors(sides, step - 1):
+        assert side.inputs is not None
+        try:
+            state = anchored_state(side.inputs, anchor)
+        except (StateDiffers, FormatInvalid) as error:
+            result.say(f"Not used: {error}")
+            continue
+        return _walk(side.inputs, state, step - 1, result, watch)
+    if sides:
+        result.say("This machine does not even give the state before the first step: nothing can be replayed.")
+    return None
+
+
+def _anchors(sides: list[Side], last: int) -> list[tuple[int | None, Side]]:
+    """Every anchor up to a step, the latest first, and the seed at the end."""
+    stored = [
+        (anchor, side) for side in sides for anchor in layout.steps_in(side.folder / layout.ANCHORS) if anchor <= last
+    ]
+    latest = sorted(stored, key=lambda pair: -pair[0])
+    return [*latest, *((None, side) for side in sides[:1])]
+
+
+def _walk(
+    inputs: Inputs, state: State, last: int, result: Difference, watch: Watch, validating: bool = False
+) -> Before | None:
+    """Take steps up to `last`; where one differs from what is recorded, explain that instead and return None."""
+    first, before, previous = state.step, copied(state.groups()), None
+    for replayed in replay(inputs, state, last):
+        watch(state.step - first, last - first)
+        if replayed.differing():
+            result.a, result.b = str(inputs.folder), "here"
+            result.parts(Parting(state.step, "step", replayed.recorded, replayed.found))
+            result.agrees = "neither"
+            side = Side("A", inputs.folder, inputs.recipe, inputs.recorded(), inputs)
+            again = Again(inputs, state.step, before)
+            states = _states([side], Before(inputs, before, previous), state.step, result)
+            explain(result, again, again.take(), _recorded(side, replayed.recorded), states)
+            return None
+        if validating and _validation(inputs, state, result):
+            return None
+        previous, before = before, copied(state.groups())
+    return Before(inputs, before, previous)
+
+
+def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
+    """Whether the validation of a step, if one is recorded, is not what it is here."""
+    recorded = [body for body in inputs.recorded().between(state.step, state.step) if body["kind"] == "validation"]
+    if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
+        return False
+    found = entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources)
+    if not ledgers.differing(recorded[0], found):
+        return False
+    result.parts(Parting(state.step, "validation", recorded[0], found))
+    result.agrees = "neither"
+    words = "the states are equal, and the recorded validation is not what this state gives on these texts"
+    result.cause = Cause("validation", causes.PROVEN, words)
+    return True
+
+
+def _states(sides: list[Side], before: Before, step: int, result: Difference) -> States:
+    """Earlier states that may have stood before a step in place of the right one."""
+    found: States = []
+    if before.previous is not None:
+        previous = before.previous
+        found.append((f"step {step - 2}'s", lambda: previous))
+    seen = {step - 2} if found else set()
+    for anchor, side in itertools.islice(_anchors(sides, step - 2), _STATES):
+        if anchor is not None and anchor not in seen:
+            seen.add(anchor)
+            found.append((f"step {anchor}'s, as the anchor holds it", _reader(side, anchor, result)))
+    first = before.inputs.recipe.first
+    if step > first + 1 and first not in seen:
+        found.append((f"step {first}'s, the first one", lambda: first_state(before.inputs).groups()))
+    return found
+
+
+def _reader(side: Side, anchor: int, result: Difference) -> Callable[[], Groups | None]:
+    def read() -> Groups | None:
+        try:
+            place = layout.anchor(side.folder, anchor)
+            return anchors.check(place, anchor, side.ledger.step(anchor)["state"])[0]
+        except (StateDiffers, FormatInvalid) as error:
+            result.say(f"Not tried as the state before the step: {error}")
+            return None
+
+    return read
+
+
+# ---- an anchor -----------------------------------------------------------------------------------
+
+
+def _anchor(inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, watch: Watch) -> None:
+    """What is wrong with a stored state: another step's, or which tensors and bits of it."""
+    recorded = inputs.recorded().step(anchor)["state"]
+    groups = anchors.read(layout.anchor(inputs.folder, anchor))
+    roots = tensors.state_roots(anchor, groups)
+    if roots.state.hex() == recorded:
+        return
+    result.parts(Parting(anchor, "anchor", {"state": recorded}, {"state": roots.state.hex()}))
+    for body in inputs.recorded().between(inputs.recipe.first, inputs.recorded().steps_done):
+        step = body.get("step", 0)
+        if body["kind"] in ("genesis", "step") and digests.state_root(step, roots.groups).hex() == body["state"]:
+            words = f"{layout.anchor(inputs.folder, anchor)} holds the state of step {step}"
+            result.cause = Cause("stale anchor", causes.PROVEN, words)
+            return
+    if computed is None:
+        state = anchored_state(inputs, nearest(inputs, anchor - 1))
+        before = _walk(inputs, state, anchor, result, watch)
+        if before is None:
+            return
+        computed = before.groups
+    result.tensors = blame.differing(computed, groups)
+    words = "the stored anchor is not the state that its ledger records, and that this machine computes, for its step"
+    result.cause = Cause("damaged anchor", causes.PROVEN, words)

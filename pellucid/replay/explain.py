@@ -1,0 +1,259 @@
+"""Why a recorded step is not what it gives here: phase, microbatch, tensors, operation, cause, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pellucid.recipe import Recipe
+from pellucid.replay import blame, causes, corpora, flips, ledgers
+from pellucid.replay.again import Again, Taken
+from pellucid.replay.causes import Cause, Question
+from pellucid.replay.ledgers import Parting
+from pellucid.train.events import Groups
+
+States = list[tuple[str, Callable[[], Groups | None]]]  # In words, and how to read it.
+
+
+@dataclass
+class Difference:
+    """What diff found. docs/diff.md tells the keys of as_json."""
+
+    a: str
+    b: str  # "here" where a run is held against this machine.
+    equal: bool = True
+    step: int | None = None
+    kind: str = ""  # Of what differs first: "step", "validation", "genesis", "anchor" …
+    fields: list[dict[str, Any]] = field(default_factory=list)
+    phase: str = ""
+    recipe: list[dict[str, Any]] = field(default_factory=list)
+    document: dict[str, Any] | None = None
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    microbatch: int | None = None
+    tensors: list[blame.Tensor] = field(default_factory=list)
+    operation: dict[str, Any] | None = None
+    cause: Cause | None = None
+    agrees: str | None = None  # This machine, with "A", "B", "both", "neither"; None where nothing was replayed.
+    tried: list[str] = field(default_factory=list)  # Known causes that were tried.
+    validation: list[dict[str, Any]] = field(default_factory=list)  # Nats per token of both, where both validated.
+    environments: list[dict[str, Any]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, text: str) -> None:
+        self.notes.append(text)
+
+    def parts(self, parting: Parting) -> None:
+        """The runs part here."""
+        self.equal, self.step, self.kind = False, parting.step, parting.kind
+        self.phase = causes.phase_of(parting.fields) if parting.kind == "step" else ""
+        self.fields = [{"field": name, "a": parting.a.get(name), "b": parting.b.get(name)} for name in parting.fields]
+
+    def agreement(self, a: bool, b: bool) -> None:
+        self.agrees = {(True, True): "both", (True, False): "A", (False, True): "B"}.get((a, b), "neither")
+
+    def as_json(self) -> dict[str, Any]:
+        plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        plain["tensors"] = [one.as_json() for one in self.tensors]
+        plain["cause"] = self.cause.as_json() if self.cause else None
+        return plain | {"explanation": words(self)}
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a run says of the step."""
+
+    name: str  # "A" or "B".
+    folder: Path
+    entry: dict[str, Any]
+
+
+def explain(
+    result: Difference,
+    again: Again,
+    taken: Taken,
+    recorded: Recorded,
+    states: States,
+    other: Recipe | None = None,
+) -> None:
+    """Why a recorded step is not what `again` gives; other is the recipe by which it does, where that is another.
+
+    Fills the result where nothing stands there yet.
+    """
+    if ledgers.differing(again.take().entry, taken.entry):
+        result.cause = Cause(
+            "this machine", causes.PROVEN, "taken twice here, the step gave two results: this machine errs"
+        )
+        return
+    stored, what = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
+    result.say(f"Stored by {recorded.name}: {what}.")
+    usable = [(name, state) for name, read in states if (state := read()) is not None]
+    question = Question(again, taken.entry, recorded.entry, stored, result.recipe, other, usable)
+    result.phase = question.phase
+    _microbatch(result, question, taken, recorded)
+    gradients = flips.isolated(question) if question.phase == "backward" else []
+    if stored is not None and not result.tensors:
+        result.tensors = gradients or blame.differing(taken.after, stored)
+    cause = _cause(question, gradients, result.tried)
+    if cause.tensor is not None and not result.tensors:
+        result.tensors = [cause.tensor]
+    if cause.batch is not None and not result.rows:
+        result.rows = corpora.differing_rows(again.batch, cause.batch)
+    result.cause = result.cause or cause
+    result.operation = result.operation or cause.operation or _operation(question, result.microbatch)
+    if cause.microbatch is not None:
+        result.microbatch = cause.microbatch
+    if result.microbatch is None and question.phase == "backward":
+        result.say(_no_microbatch(question))
+
+
+def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
+    if question.other is not None and (found := causes.proven(question, causes.recipes(question), tried)):
+        return found
+    if question.phase == "record":
+        said = ", ".join(ledgers.differing(question.found, question.target))
+        words = (
+            f"the state that followed is the one computed here; only what the entry says of {said} is not: the record"
+        )
+        return Cause("record", causes.PROVEN, f"{words} was written otherwise or edited, not the computation")
+    cause = causes.proven(question, causes.hypotheses(question), tried)
+    if cause is None and question.phase in ("backward", "optimizer"):
+        cause = causes.proven(question, flips.flipped(question, gradients), tried)
+    cause = cause or causes.machine(question, tried) or flips.fitting(question, gradients)
+    return cause or Cause("unknown", causes.UNKNOWN, "no known cause makes these bits")
+
+
+def _microbatch(result: Difference, question: Question, taken: Taken, recorded: Recorded) -> None:
+    """The first microbatch whose losses or gradients differ, where what is published tells it."""
+    size = question.again.recipe.train.microbatch
+    count = question.again.recipe.train.batch // size
+    published = ledgers.published_segments(recorded.folder, recorded.entry)
+    rows = sorted({one.row for one in set(published) ^ set(taken.segments)}) if published else []
+    if rows and question.phase == "forward":
+        result.microbatch = rows[0] // size
+        result.say(f"The published losses differ in {_some(rows, 'row')} of the batch.")
+    elif count == 1:
+        result.microbatch = 0 if question.phase in ("forward", "backward") else None
+    elif question.phase == "backward":
+        theirs = ledgers.gradient_roots(recorded.folder, recorded.entry)
+        pairs = zip(theirs, taken.microbatches, strict=False)
+        wrong = [index for index, (one, own) in enumerate(pairs) if one != own]
+        result.microbatch = wrong[0] if wrong else None
+
+
+def _no_microbatch(question: Question) -> str:
+    if question.again.recipe.record.commitment == "steps":
+        return 'No microbatch can be named: the recipe commits to whole steps (record.commitment = "steps").'
+    return "No microbatch can be named: their gradient roots are not published, or are equal."
+
+
+def _some(numbers: list[int], what: str) -> str:
+    shown = ", ".join(map(str, numbers[:8]))
+    return f"{what}{'s' * (len(numbers) > 1)} {shown}{', …' if len(numbers) > 8 else ''}"
+
+
+_OPERATIONS = {
+    "order": "the order or the shards",
+    "forward": "forward: embed, norm, linears, attention, swiglu or loss",
+    "backward": "backward, or the sum over microbatches",
+    "schedule": "the learning rate's schedule",
+    "optimizer": "adamw",
+    "record": "none: the record alone differs",
+}
+
+
+def _operation(question: Question, microbatch: int | None) -> dict[str, Any]:
+    """What the entry's fields alone say."""
+    return {"name": _OPERATIONS[question.phase], "phase": question.phase, "microbatch": microbatch}
+
+
+# ---- in words ------------------------------------------------------------------------------------
+
+
+def words(found: Difference) -> list[str]:
+    """The whole finding, a sentence or two a line."""
+    other = "here" if found.b == "here" else "B"
+    if found.equal:
+        return [*found.notes, f"A and {other} are the same run: every entry of the ledger is equal."]
+    lines = list(found.notes)
+    if found.step is not None:
+        lines.insert(0, f"The first difference is at step {found.step} ({found.kind}).")
+        lines[1:1] = [_field_words(one, other) for one in found.fields]
+    if found.agrees and other != "here":
+        lines.append(_AGREES[found.agrees])
+    if found.phase in _BEGINS:
+        lines.append(_BEGINS[found.phase])
+    if found.microbatch is not None:
+        lines.append(f"Microbatch: {found.microbatch}.")
+    lines += _tensor_words(found.tensors)
+    if found.operation:
+        lines.append(f"Operation: {_operation_words(found.operation)}.")
+    if found.cause:
+        lines.append(f"Cause, {_CERTAIN[found.cause.certainty]}: {found.cause.words}.")
+    lines += [_validation_words(one) for one in found.validation[-4:]]
+    return lines + _environment_words(found)
+
+
+def _validation_words(one: dict[str, Any]) -> str:
+    return f"Validation at step {one['step']}: {one['a']:.4f} nats per token in A, {one['b']:.4f} in B."
+
+
+def _tensor_words(tensors: list[blame.Tensor]) -> list[str]:
+    if len(tensors) <= 4:
+        return [f"Tensor: {one.words}." for one in tensors]
+    groups = [one.group for one in tensors]
+    counts = ", ".join(f"{groups.count(group)} of {group}" for group in dict.fromkeys(groups))
+    return [f"Tensors: {len(tensors)} differ ({counts}); the first: {tensors[0].words}."]
+
+
+def _field_words(one: dict[str, Any], other: str) -> str:
+    a, b = (ledgers.shown(one["field"], one[side]) for side in "ab")
+    return f"  {one['field']}: {a} in A, {b} {other if other == 'here' else 'in B'}"
+
+
+_AGREES = {
+    "A": "This machine, taking the step again, agrees with A.",
+    "B": "This machine, taking the step again, agrees with B.",
+    "both": "This machine makes both: each from its own recipe and data.",
+    "neither": "This machine, taking the step again, agrees with neither record.",
+}
+_BEGINS = {
+    "order": "What went into the step differs: its batch.",
+    "forward": "The forward pass differs: losses of the same batch.",
+    "backward": "The losses are equal and the gradients are not: backward, or their sum.",
+    "schedule": "Losses and gradients are equal; the learning rate is not.",
+    "optimizer": "Losses, gradients' norm and learning rate are equal; the update of the weights or moments is not.",
+    "record": "What the step computed is the same.",
+}
+_CERTAIN = {
+    causes.PROVEN: "proven",
+    causes.FITS: "which fits but is not proven",
+    causes.UNKNOWN: "not found",
+}
+
+
+def _operation_words(operation: dict[str, Any]) -> str:
+    said = str(operation["name"])
+    if operation.get("about"):
+        said += f", {operation['about']}"
+    if operation.get("phase"):
+        said += f" ({operation['phase']})"
+    if operation.get("differing"):
+        said += f": first by its {operation['by']}, {', '.join(operation['differing'][:3])}"
+    return said
+
+
+def _environment_words(found: Difference) -> list[str]:
+    other = "here" if found.b == "here" else "in B"
+    code = [one["what"].removeprefix("code ") for one in found.environments if one["what"].startswith("code ")]
+    lines = [
+        f"  {one['what']}: {one['a']} in A, {one['b']} {other}"
+        for one in found.environments
+        if not one["what"].startswith("code ")
+    ]
+    if code:
+        lines.append(f"  code that differs: {', '.join(code[:6])}{', …' if len(code) > 6 else ''}")
+    return (
+        ["The environments differ:", *lines] if lines else ["The environments, as the journals tell them, are equal."]
+    )

@@ -1,0 +1,163 @@
+"""Faults of a gradient: one flipped bit, found and proven; a wrong tile, found where the state after
+the step is stored.
+
+One bit of one gradient changes one element's update and, by the norm, the clipping of all the others. The recorded
+norm tells how much the sum of squares changed, and few bits of few elements change it by just that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from pellucid.record import digests
+from pellucid.replay import blame
+from pellucid.replay.again import Gradients, with_gradient, with_optimizer
+from pellucid.replay.causes import FITS, Cause, Hypothesis, Question
+from pellucid.train.events import Groups
+from pellucid.train.optimizer import GradientTree
+from pellucid.train.processes import ALONE
+
+_ROUNDINGS = 8  # Of the two norms and of their squares, in units of 2^-52 of the sum of squares.
+_MOST = 4096  # Candidates whose norm is computed.
+
+
+def isolated(question: Question) -> list[blame.Tensor]:
+    """Where the other side's gradients differ, by its first moments: ours are clipped by its recorded norm first.
+
+    Without moments stored, by its weights. Empty where nothing is stored.
+    """
+    if question.stored is None:
+        return []
+    ours = _with_recorded_norm(question)
+    group = "first_moment" if "first_moment" in question.stored else "weights"
+    return blame.differing({group: ours[group]}, question.stored)
+
+
+def _with_recorded_norm(question: Question) -> Groups:
+    train, norm = question.again.recipe.train, digests.bits_float(question.target["grad_norm"])
+    clip = train.clip / norm if norm > train.clip else 1.0
+    return question.again.take(ops=with_optimizer(question.again.operations(), clip=clip)).after
+
+
+def fitting(question: Question, tensors: list[blame.Tensor]) -> Cause | None:
+    """What the places of the differences say, where no experiment made the bits again."""
+    names = [one.name for one in tensors]
+    if not names:
+        return None
+    operation = {"name": blame.makers(names, question.again.before["weights"]), "phase": question.phase}
+    tiles = [one for one in tensors if one.tile]
+    if len(tensors) == 1 and tiles:
+        words = f"one tile of a product is wrong: the gradient of {names[0]} differs in rows {_span(tiles[0].rows)}"
+        words += f" and columns {_span(tiles[0].columns)} and nowhere else"
+        return Cause("wrong tile", FITS, words, operation)
+    if len(tensors) == 1:
+        where = f"{tensors[0].elements:,} of {tensors[0].of:,} elements"
+        return Cause("wrong gradient", FITS, f"only the gradient of {names[0]} differs, in {where}", operation)
+    words = f"the gradients of {len(names)} tensors differ, of {len(question.again.before['weights'])}"
+    return Cause("wrong gradients", FITS, words, operation)
+
+
+def _span(bounds: tuple[int, int]) -> str:
+    return f"{bounds[0]} to {bounds[1]}"
+
+
+def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothesis]:
+    """Every bit of a gradient, summed or of one microbatch, that fits what is stored, or else the recorded norm."""
+    if tensors and (len(tensors) > 1 or tensors[0].elements > 1):
+        return
+    total, each = question.again.gradients()
+    sources: list[tuple[int | None, Gradients]] = [(None, total)]
+    if len(each) > 1:
+        sources += list(enumerate(each))
+    search = _Search(question, total, each)
+    for name in [tensors[0].name] if tensors else sorted(total, key=str.encode):
+        place = tensors[0].rows[0] * total[name].shape[-1] + tensors[0].columns[0] if tensors else None
+        # Flips of one element that give one value give one state: no experiment can tell them apart.
+        ways: dict[tuple[int, float], list[tuple[int, int | None]]] = {}
+        for microbatch, gradients in sources:
+            for index, bit, value in search.candidates(name, microbatch, gradients[name], place):
+                ways.setdefault((index, value), []).append((bit, microbatch))
+        for (index, value), found in ways.items():
+            if search.has_norm(name, index, value):
+                yield _flip(question, name, index, value, found)
+
+
+class _Search:
+    """Which single changes of the summed gradients give the recorded norm."""
+
+    def __init__(self, question: Question, total: Gradients, each: list[Gradients]) -> None:
+        self._total, self._each, self._left = total, each, _MOST
+        self._ops, self._wanted = question.again.operations(), question.target["grad_norm"]
+        squares = digests.bits_float(question.found["grad_norm"]) ** 2
+        self._change = digests.bits_float(self._wanted) ** 2 - squares
+        self._tolerance = _ROUNDINGS * 2.0**-52 * squares
+        self._names = sorted(total, key=str.encode)
+        self._tensors = [torch.from_numpy(total[name].copy()) for name in self._names]
+
+    def candidates(
+        self, name: str, microbatch: int | None, gradient: np.ndarray, place: int | None
+    ) -> Iterator[tuple[int, int, float]]:
+        """(element, bit, value of the sum) of each flip in a tensor's gradient, or in one element of it."""
+        if place is None and abs(self._change) <= self._tolerance:
+            return  # The norm tells nothing: a changed sign, or a change too small for it.
+        chosen = slice(None) if place is None else slice(place, place + 1)
+        old = self._total[name].reshape(-1)[chosen]
+        bits = np.ascontiguousarray(gradient).reshape(-1)[chosen].view(np.uint32)
+        for bit in range(32):
+            flipped = (bits ^ np.uint32(1 << bit)).view(np.float32)
+            with np.errstate(over="ignore", invalid="ignore"):
+                new = flipped if microbatch is None else self._summed(name, microbatch, flipped, chosen)
+                change = new.astype(np.float64) ** 2 - old.astype(np.float64) ** 2
+                fits = np.abs(change - self._change) <= self._tolerance + 2.0**-50 * np.abs(change)
+            for index in np.flatnonzero(fits & np.isfinite(new)).tolist():
+                yield index + (place or 0), bit, float(new[index])
+
+    def _summed(self, name: str, microbatch: int, flipped: np.ndarray, chosen: slice) -> np.ndarray:
+        """The sum over microbatches where one of them has these values; one rounding an addition, as the kernels do."""
+        tree: Any = GradientTree(SimpleNamespace(add_into=np.add))  # type: ignore[arg-type]
+        for index, gradients in enumerate(self._each):
+            tree.add([flipped if index == microbatch else gradients[name].reshape(-1)[chosen]])
+        return ALONE.total(tree, len(self._each), [])[0]  # type: ignore[return-value]
+
+    def has_norm(self, name: str, index: int, value: float) -> bool:
+        if not self._left:
+            return False
+        self._left -= 1
+        flat = self._tensors[self._names.index(name)].view(-1)
+        old = flat[index].item()
+        flat[index] = value
+        norm = self._ops.norm_of(self._tensors)
+        flat[index] = old
+        return digests.float_bits(norm) == self._wanted
+
+
+def _flip(question: Question, name: str, index: int, value: float, ways: list[tuple[int, int | None]]) -> Hypothesis:
+    again = question.again
+    place = sorted(again.before["weights"], key=str.encode).index(name)
+    size = again.before["weights"][name].size
+    row, column = divmod(index, again.before["weights"][name].shape[-1])
+    flips = " or ".join(f"bit {bit} of {_which(microbatch)}" for bit, microbatch in ways)
+    more = "; all of them give the same sum" if len(ways) > 1 else ""
+    bit, microbatch = ways[0] if len(ways) == 1 else (None, None)
+    return Hypothesis(
+        "flipped bit",
+        f"{flips} was flipped, in the gradient of {name}, row {row}, column {column}{more}",
+        lambda around: {"ops": with_gradient(again.operations(around), place, index, value, again.native)},
+        passing=("microbatches",),
+        operation={
+            "name": f"between {blame.maker(name)} and the gradient norm",
+            "phase": "backward",
+            "microbatch": microbatch,
+        },
+        microbatch=microbatch,
+        tensor=blame.Tensor("gradient", name, 1, size, (row, row), (column, column), False, bit),
+    )
+
+
+def _which(microbatch: int | None) -> str:
+    return "the summed gradient" if microbatch is None else f"microbatch {microbatch}'s gradient"

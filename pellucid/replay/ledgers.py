@@ -1,0 +1,131 @@
+"""Two ledgers side by side: the first entry at which they part, and what of it differs. Nothing is computed."""
+
+from __future__ import annotations
+
+import filecmp
+import itertools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import FormatInvalid
+from pellucid.recipe import Recipe
+from pellucid.record import digests, entries
+from pellucid.store import layout, metrics
+from pellucid.store.ledger import LedgerFile
+
+_PLACE = ("prev", "n")  # Where an entry stands, not what it says.
+FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
+
+
+@dataclass(frozen=True, slots=True)
+class Parting:
+    """The first entries that differ; an empty one where a ledger has none there."""
+
+    step: int
+    kind: str
+    a: dict[str, Any]
+    b: dict[str, Any]
+
+    @property
+    def fields(self) -> list[str]:
+        return differing(self.a, self.b)
+
+
+def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+    """The fields in which two entries differ, in the order in which a step makes them."""
+    return [key for key in dict.fromkeys([*a, *b]) if key not in _PLACE and a.get(key) != b.get(key)]
+
+
+def first_difference(a: LedgerFile, b: LedgerFile) -> Parting | None:
+    """The first entries that differ, the genesis excepted; None where the ledgers say the same.
+
+    Of one genesis, every entry's `prev` commits to all before it, and so bisection finds the first that differs. Of
+    two, `prev` differs from the start; states, each made from the one before, take its place.
+    """
+    same = not differing(a.genesis, b.genesis)
+    key, common = "prev" if same else "state", max(a.first, b.first)
+    step = _first(lambda k: a.step(k).get(key) != b.step(k).get(key), common, min(a.steps_done, b.steps_done))
+    if same:
+        # Where `prev` differs, the entry before is the one: a step's, or a validation's behind it.
+        parting = _scan(a, b, max(step - 1, common))
+        # Equal heads of unequal bytes: one of the chains is broken before its end.
+        return parting or (None if filecmp.cmp(a.path, b.path, shallow=False) else _scan(a, b, common))
+    states_differ = step > common and a.step(step)["state"] != b.step(step)["state"]
+    # Of a fork and its parent the entries of the state they have in common are of other kinds.
+    return _scan(a, b, step if states_differ else common + (a.first != b.first))
+
+
+def _first(differs: Callable[[int], bool], common: int, last: int) -> int:
+    """The first step after `common` at which something differs that differs from there on; last where nothing does."""
+    first = min(common + 1, last)
+    while first < last:
+        middle = (first + last) // 2
+        first, last = (first, middle) if differs(middle) else (middle + 1, last)
+    return first
+
+
+def _scan(a: LedgerFile, b: LedgerFile, step: int) -> Parting | None:
+    end = max(a.steps_done, b.steps_done)
+    for one, other in itertools.zip_longest(a.between(step, end), b.between(step, end), fillvalue={}):
+        found = one or other
+        if found["kind"] != "genesis" and differing(one, other):
+            return Parting(found.get("step", 0), found["kind"], one, other)
+    return None
+
+
+def validations(a: LedgerFile, b: LedgerFile) -> list[dict[str, Any]]:
+    """Nats per token at every step after the first common state that both runs validated: what a change came to."""
+    found = [{one["step"]: one for one in ledger.of_kind("validation")} for ledger in (a, b)]
+    common = [step for step in sorted(found[0].keys() & found[1].keys()) if step >= max(a.first, b.first)]
+    return [{"step": step, **{n: _nats(one[step]) for n, one in zip("ab", found, strict=True)}} for step in common]
+
+
+def _nats(body: dict[str, Any]) -> float:
+    sums = math.fsum(digests.bits_float(one["loss_sum"]) for one in body["sources"])
+    return sums / sum(int(one["tokens"]) for one in body["sources"])
+
+
+def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
+    """Every field of two recipes that can change bits and differs, with both values; None where one lacks it."""
+    ours, theirs = a.fields(), b.fields()
+    names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
+    # Of a source that only one has, its name says enough.
+    named = [name for name in names if (name in ours and name in theirs) or name.endswith(".name")]
+    return [{"field": name, "a": ours.get(name), "b": theirs.get(name)} for name in named]
+
+
+def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segment]:
+    """The segments of a step in the run's metrics, if they are those of its entry."""
+    columns = ("row", "document", "start", "tokens", "loss_sum")
+    rows = metrics.of_step(folder, "segments", body["step"]) if body else []
+    segments = [entries.Segment(*(row[name] for name in columns)) for row in rows]
+    count = max((one.row for one in segments), default=-1) + 1
+    return segments if count and entries.segments_root(segments, count).hex() == body["segments"] else []
+
+
+def gradient_roots(folder: Path, body: dict[str, Any]) -> list[entries.Microbatch]:
+    """The microbatches of a step in the run's metrics, if they are those of its entry and have gradient roots."""
+    if "microbatches" not in metrics.TABLES or not body:
+        return []
+    rows = metrics.of_step(folder, "microbatches", body["step"])
+    try:
+        found = [
+            entries.Microbatch(row["tokens"], row["loss_sum"], bytes.fromhex(row["gradient_root"] or ""))
+            for row in rows
+        ]
+    except ValueError as error:
+        detail = f"step {body['step']}: a gradient root is not hex"
+        raise FormatInvalid(path=folder / layout.METRICS / "microbatches", detail=detail) from error
+    whole = found and all(one.gradient_root for one in found)
+    return found if whole and entries.microbatches_root(found).hex() == body["microbatches"] else []
+
+
+def shown(field: str, value: Any) -> str:
+    """A field's value for a reader: floats as numbers, digests by their beginning."""
+    if field in FLOATS and isinstance(value, str) and len(value) == 16:
+        return repr(digests.bits_float(value))
+    text = str(value)
+    return text if len(text) <= 24 else f"{text[:12]}…"

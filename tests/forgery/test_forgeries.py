@@ -1,0 +1,57 @@
+"""Every forgery of the table is caught where it says, by name; and where only a replay tells, verify is content."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.release.verify import verify
+from pellucid.replay import parallel
+from pellucid.replay.audit import audit_step
+from pellucid.replay.request import Request
+from pellucid.store.ledger import LedgerFile
+from tests.forgery.forge import at, edit_ledger, fit, seal, train
+from tests.forgery.table import FORGERIES, Forgery, look, one_bit, opened, quiet
+
+
+@pytest.mark.parametrize("forgery", FORGERIES, ids=lambda one: one.name.replace(" ", "_"))
+def test_forgery(forgery: Forgery, finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "forged"
+    forgery.make(finished, folder)
+    seal(folder)
+    caught = look(forgery, finished, folder)
+    assert caught.by(forgery), caught
+    if forgery.by == "verify":
+        return
+    assert caught.verified == [], "all that is recorded fits"
+    assert bool(caught.audited) == (forgery.by == "audit")
+    assert caught.seconds > 0 and caught.replayed <= forgery.step
+    if forgery.elsewhere is not None:
+        assert audit_step(opened(folder), forgery.elsewhere, quiet).ok
+
+
+def test_an_audit_of_all_names_the_forged_step_and_no_other(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After step 7 the run is honest again, from the anchor of step 8 on: it is found where it lies."""
+    folder = tmp_path / "forged"
+    train(finished, folder, at(7, one_bit))
+    seal(folder)
+    monkeypatch.setattr(parallel, "workers", lambda _: 1)
+    report = Request.of(opened(folder), [], None, None, None, True, "").run(quiet)
+    assert [one.step for one in report.failed] == [7, 8], "step 8 cannot be reached, only begun with"
+    assert "step 7: weights" in report.failed[0].problems[0] and "not reached" in report.failed[1].problems[0]
+    assert report.odds.compared == 12
+
+
+def test_an_honest_run_made_in_the_same_way_passes(finished: Path, tmp_path: Path) -> None:
+    """What catches the forgeries is not how they are made."""
+    folder = tmp_path / "honest"
+    train(finished, folder)
+    edit_ledger(folder, lambda body: body)
+    fit(folder)
+    seal(folder)
+    assert LedgerFile(folder).head == LedgerFile(finished).head
+    assert verify(folder, quiet).problems == []
+    assert all(audit_step(opened(folder), step, quiet).ok for step in (0, 7, 13))
