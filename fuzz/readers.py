@@ -47,7 +47,8 @@ def ledger(folder: Path) -> None:
     opened = LedgerFile(folder)
     for step in (0, 1, 7, opened.steps_done):
         opened.step(step)
-    opened.of_kind("validation"), opened.of_kind("checkpoint")
+    opened.of_kind("validation")
+    opened.of_kind("checkpoint")
 
 
 def journal(folder: Path) -> None:
@@ -75,14 +76,18 @@ def documents(folder: Path) -> None:
 def shards(folder: Path) -> None:
     opened = Shards.open(folder)
     for sequence in range(min(opened.sequences, 100)):
-        opened.sequence(sequence), opened.pieces(sequence), opened.source_of(sequence)
+        opened.sequence(sequence)
+        opened.pieces(sequence)
+        opened.source_of(sequence)
     for stream in opened.validation:
         stream.until(200)
 
 
 def tokenizer(folder: Path) -> None:
     made = Tokenizer.load(folder)
-    made.digest, made.decode(list(range(300))), made.encode("the river, 東京\n")
+    assert made.digest
+    made.decode(list(range(300)))
+    made.encode("the river, 東京\n")
 
 
 def tables(folder: Path) -> None:
@@ -99,7 +104,8 @@ def safetensors(folder: Path) -> None:
 
 def shown(folder: Path) -> None:
     opened = Shown(folder)
-    opened.step(7), opened.sequence(3)
+    opened.step(7)
+    opened.sequence(3)
     for row in opened.list_documents()[:3]:
         opened.document(row["id"])
 

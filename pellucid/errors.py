@@ -354,8 +354,8 @@ class BitsDiffer(CheckFailed):
 
 
 class AuditFailed(CheckFailed):
-    """{path}: the replay of {steps} gave other bits than the ledger records, as listed above. Either the
-    record was changed or this machine computes otherwise: audit an undoubted run here to tell which."""
+    """{path}: the replay of {steps} did not give what is recorded and published, as listed above. Either that was
+    changed or this machine computes otherwise: audit an undoubted run here to tell which."""
 
 
 class RunsDiffer(CheckFailed):

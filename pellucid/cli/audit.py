@@ -97,11 +97,12 @@ def audit_run(request: Any, as_json: bool) -> None:
 
 
 def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
-    """What diff says of the first step that failed."""
+    """What diff says of the first step that failed; nothing where its bits are as recorded, and not its texts."""
     from pellucid.replay.diff import explain_audit
 
     with on_terminal(quiet=as_json) as terminal:
-        return {"difference": explain_audit(inputs, step, terminal.watch(f"step {step}")).as_json()}
+        found = explain_audit(inputs, step, terminal.watch(f"step {step}"))
+    return {} if found.equal else {"difference": found.as_json()}
 
 
 def _print_finding(finding: Any) -> None:
@@ -109,7 +110,8 @@ def _print_finding(finding: Any) -> None:
 
     for problem in finding.problems:
         print(f"  {plain(problem)}")
-    verdict = "bit-equal" if finding.ok else "NOT the recorded bits"
+    others = "NOT the recorded bits" if finding.actual != finding.expected else "bit-equal, but NOT as published"
+    verdict = "bit-equal" if finding.ok else others
     print(f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s")
     if finding.ok:
         print(f"       state {finding.actual}")

@@ -6,12 +6,14 @@ import time
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
-from pellucid.errors import FormatInvalid, NotFinite, StateDiffers
+from pellucid.errors import DataError, FormatInvalid, NotFinite, StateDiffers
 from pellucid.record import entries
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Replayed, Watch, anchored_state, begin, replay, require_step, stored
+from pellucid.replay.texts import Texts
 from pellucid.store import anchors, layout
 from pellucid.train import loop
 from pellucid.train.state import State
@@ -109,7 +111,7 @@ def run_pass(inputs: Inputs, one: Pass, watch: Watch) -> list[Finding]:
             watch(max(0, state.step - one.begins), one.length)
             if log.lost:
                 break  # Everything after it follows from another state.
-    except (StateDiffers, FormatInvalid, NotFinite) as error:
+    except (StateDiffers, DataError, NotFinite) as error:
         log.problems.append(str(error))
     return log.unreached()
 
@@ -126,6 +128,10 @@ class _Log:
     lost: bool = False  # The replay's state is not the recorded one.
     since: float = field(default_factory=time.perf_counter)
 
+    @cached_property
+    def texts(self) -> Texts:
+        return Texts(self.inputs)
+
     def compare(self, state: State, replayed: Replayed) -> None:
         wrong = replayed.differing()
         if wrong:
@@ -138,7 +144,7 @@ class _Log:
         """The replay stands at a step; where that is to be audited, what else is claimed of it is checked."""
         if state.step == self.one.steps[len(self.findings)]:
             if not self.problems:
-                self.problems += _check_here(self.inputs, state, root)
+                self.problems += _check_here(self.inputs, state, root, self.texts)
             self._add(state.step, root)
 
     def unreached(self) -> list[Finding]:
@@ -163,9 +169,12 @@ def _difference(step: int, wrong: list[str], found: dict[str, Any], recorded: di
     return f"step {step}: {shown}{more}"
 
 
-def _check_here(inputs: Inputs, state: State, root: str) -> list[str]:
-    """What else is claimed of this very step: its validation, its anchor."""
-    problems, recipe, step = [], inputs.recipe, state.step
+def _check_here(inputs: Inputs, state: State, root: str, texts: Texts) -> list[str]:
+    """What else is claimed of this very step: the texts it saw, its validation, its anchor."""
+    recipe, step = inputs.recipe, state.step
+    wrong = [*texts.of_step(step)] if step > recipe.first else []
+    wrong += texts.of_validation() if recipe.scheduled(recipe.validation.every, step) else []
+    problems = [f"step {step}: {one}" for one in dict.fromkeys(wrong)]
     if recipe.scheduled(recipe.validation.every, step):
         found = entries.validation(step, loop.validate(state, recipe, inputs.shards).sources)
         recorded = [body for body in inputs.recorded().between(step, step) if body["kind"] == "validation"]

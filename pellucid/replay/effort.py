@@ -193,7 +193,9 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     folder = inputs.folder
     named = ["recipe.toml", layout.LEDGER, layout.DATA_MANIFEST, f"{layout.TOKENIZER}/manifest.json"]
     found = [folder / name for name in named]
-    found += [path for path in sorted((folder / "data/shards").rglob("*")) if path.is_file()]
+    texts = [] if microbatch else [f"{layout.TOKENIZER}/tokenizer.json", "data/documents"]
+    for name in ("data/shards", *texts):
+        found += [folder / name, *sorted((folder / name).rglob("*"))]
     held = layout.steps_in(folder / layout.ANCHORS)
     for step in sorted({one.start for one in planned if one.start is not None}.intersection(held)):
         found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.MOMENTS)]

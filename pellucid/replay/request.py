@@ -50,7 +50,7 @@ class Report:
 
     def __str__(self) -> str:
         by = "" if self.seed is None else f", chosen by seed {self.seed}"
-        verdict = "bit-equal" if self.ok else f"{len(self.failed)} of them NOT the recorded bits"
+        verdict = "bit-equal" if self.ok else f"{len(self.failed)} of them NOT as recorded and published"
         audited = f"{len(self.findings):,} step(s) audited in {self.seconds:.1f} s{by}: {verdict}"
         return f"{audited}\n       {self.odds}" if self.ok else audited
 

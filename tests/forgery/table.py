@@ -17,6 +17,7 @@ from unittest import mock
 import numpy as np
 import pyarrow.parquet as pq
 
+from pellucid import operations
 from pellucid.fork import fork
 from pellucid.model import Decoder
 from pellucid.recipe import Recipe, load
@@ -34,6 +35,7 @@ from pellucid.train import loop
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.state import State, initial, restored
 from tests.conftest import finish
+from tests.forgery import beside
 from tests.forgery.forge import (
     Step,
     at,
@@ -162,6 +164,14 @@ def faster(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
     return replace(stepped, lr=stepped.lr / 2)
 
 
+def by_torch(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
+    """PyTorch's arithmetic in a run that claims the portable one."""
+    model, native, shape = state.model, operations.of("native"), recipe.model
+    cos, sin = native.rotary(shape.context, shape.width // shape.heads, shape.rope_theta)
+    with mock.patch.multiple(model, ops=native, cos=cos, sin=sin):
+        return real(state, batch, recipe)
+
+
 def flattering(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
     """A better loss, and every segment, sequence and source fitted to it."""
     stepped = real(state, batch, recipe)
@@ -208,6 +218,31 @@ def validated_better(honest: Path, folder: Path) -> None:
 
     with mock.patch.object(loop, "validate", validate):
         train(honest, folder)
+
+
+def validated_on(honest: Path, folder: Path) -> None:
+    """Trained on validation's tokens in the name of a batch."""
+    validation = opened(honest).shards.validation[0]
+
+    def cheat(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
+        rows, S = batch.tokens_BS.shape
+        seen = np.stack([validation.read(20 * row, 20 * row + S) for row in range(rows)])
+        return replace(real(state, replace(batch, tokens_BS=seen), recipe), batch=batch)
+
+    train(honest, folder, at(STEP, cheat))
+
+
+def invented(honest: Path, folder: Path) -> None:
+    """Somebody else's last state, and on a straight line to it all states between: no step is like any."""
+    last, first = copied(anchors.read(layout.anchor(honest, 13))), copied(anchors.read(layout.anchor(honest, 0)))
+    last["weights"] = {name: array * np.float32(1.01) for name, array in last["weights"].items()}  # Not ours.
+
+    def cheat(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
+        stepped, share = real(state, batch, recipe), np.float32(batch.step / recipe.train.steps)
+        change_state(state, lambda group, name, _: (1 - share) * first[group][name] + share * last[group][name])
+        return stepped
+
+    train(honest, folder, cheat)
 
 
 def trained_before(honest: Path, folder: Path) -> None:
@@ -278,6 +313,15 @@ def old_anchor(folder: Path) -> None:
     fit(folder)
 
 
+def old_anchor_recorded(folder: Path) -> None:
+    """The ledger names the old state as the new one's."""
+    shutil.rmtree(layout.anchor(folder, 8))
+    shutil.copytree(layout.anchor(folder, 5), layout.anchor(folder, 8))
+    roots = tensors.state_roots(8, anchors.read(layout.anchor(folder, 8)))
+    edit_step(folder, 8, weights=roots.weights.hex(), state=roots.state.hex())
+    fit(folder)
+
+
 def wrong_moments(folder: Path) -> None:
     """An anchor whose weights are right."""
     place = layout.anchor(folder, 8)
@@ -299,6 +343,12 @@ def truncated(folder: Path) -> None:
     shutil.rmtree(layout.anchor(folder, 13))
     shutil.rmtree(layout.checkpoint(folder, 13))
     fit(folder)
+
+
+def truncated_with_recipe(folder: Path) -> None:
+    """The recipe asks for no more than 12 steps: but the learning rates of all follow from how many there are."""
+    truncated(folder)
+    recipe("\nsteps = 13", "\nsteps = 12")(folder)
 
 
 def left_out(folder: Path) -> None:
@@ -430,6 +480,9 @@ FORGERIES = [
     Forgery("two steps' data swapped", swapped, "audit", "microbatches", "step 6", 6, elsewhere=9),
     Forgery("clipped at another norm", trained(other_recipe(clip=1e-3)), "audit", "weight_norm", "step 7", 7, 9),
     Forgery("another beta2 for one step", trained(other_recipe(beta2=0.8)), "audit", "weight_norm", "step 7", 7, 9),
+    Forgery("a step by another arithmetic", trained(by_torch), "audit", "microbatches", "step 7", elsewhere=9),
+    Forgery("validation data trained on", validated_on, "audit", "microbatches", "step 7", elsewhere=9),
+    Forgery("states invented on a line", invented, "audit", "weights", "step 1", 1, elsewhere=0),
     Forgery("twice the learning rate, unsaid", trained(faster), "audit", "weight_norm", "step 7", elsewhere=9),
     Forgery("a better loss, all sums fitted", trained(flattering), "audit", "segments", "step 7", elsewhere=9),
     Forgery("another run's steps from 8 on", spliced, "audit", "microbatches", "step 8", 8, elsewhere=5),
@@ -440,6 +493,9 @@ FORGERIES = [
     Forgery(
         "another beta2 in the recipe", edited(recipe("beta2 = 0.95", "beta2 = 0.96")), "audit", "weight_norm", "step 6"
     ),
+    Forgery("an old anchor, recorded", edited(old_anchor_recorded), "audit", "weights", "step 8", 8, elsewhere=7),
+    Forgery("another text beside the tokens", beside.other_text, "audit", "tokenizer's of its text", "step 7"),
+    Forgery("another tokenizer beside them", beside.other_tokenizer, "audit", "tokenizer's of its text", "step 7"),
     # What is recorded contradicts itself.
     Forgery("a loss edited", edited(lambda f: lower(f, "loss")), "verify", "LossDiffers", LEDGER + "step 7"),
     Forgery("a segment's loss edited", edited(segment_loss), "verify", "NumbersDiffer", "segments.parquet: step 7"),
@@ -449,6 +505,7 @@ FORGERIES = [
     Forgery("an entry edited, chain left", edited(broken_chain), "verify", "LedgerBroken", "step 8"),
     Forgery("a step left out", edited(left_out), "verify", "LedgerIncomplete", "step 7"),
     Forgery("the tail cut off", edited(truncated), "verify", "LedgerIncomplete", "step 13"),
+    Forgery("the tail and its recipe", edited(truncated_with_recipe), "verify", "LedgerBroken", "step 3: lr"),
     Forgery("an old anchor under a new name", edited(old_anchor), "verify", "StateDiffers", "anchors/step8"),
     Forgery("an anchor's moments zeroed", edited(wrong_moments), "verify", "StateDiffers", "anchors/step8"),
     Forgery("step 12 published as step 6", edited(late_as_early), "verify", "StateDiffers", "checkpoints/step6"),
@@ -466,6 +523,7 @@ FORGERIES = [
         "LedgerBroken",
         "step 1: lr",
     ),
+    Forgery("an incident hidden", beside.hidden_incident, "verify", "LedgerIncomplete", "incident of step 11"),
     Forgery("a rollback invented", invented_rollback, "verify", "LedgerIncomplete", "step 9"),
     Forgery("a fork's first state replaced", other_parent(False), "verify", "StateDiffers", "parent"),
     # Nothing in the release tells: the parent's ledger does.

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fuzz import readers
 from fuzz.readers import Release
+from fuzz.run import small_release
 
 
 @pytest.fixture(scope="module")
-def attacked(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Release:
-    release = Release(finished, tmp_path_factory.mktemp("hostile") / "release")
+def attacked(tmp_path_factory: pytest.TempPathFactory) -> Release:
+    place = tmp_path_factory.mktemp("hostile")
+    release = Release(small_release(place), place / "release")
     release.read_all()
     return release
 

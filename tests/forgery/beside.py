@@ -1,0 +1,108 @@
+"""Forgeries of what stands beside the steps: texts, tokenizers, incidents; every root over them made again."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pyarrow.parquet as pq
+
+from pellucid.data import roots
+from pellucid.data.documents import split_of
+from pellucid.data.streams import Shards
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.recipe import load
+from pellucid.record import digests, entries, merkle
+from pellucid.run import change_recipe
+from pellucid.store import files, layout
+from pellucid.store.ledger import LedgerFile
+from pellucid.train import loop
+from tests.conftest import finish
+from tests.forgery.forge import Body, edit_ledger, edit_table, fit, untrained
+
+PART = "data/documents/00000.parquet"
+
+
+def other_text(honest: Path, folder: Path) -> None:
+    """A harmless text beside the tokens of another: of the same length and split, for those are checked."""
+    shutil.copytree(honest, folder)
+    document = int(Shards.open(folder).documents_at(_sequences(folder, 7))[0, 0])
+    share = load(folder).data.validation_per_10000
+
+    def text(row: Body) -> str:
+        turned = (row["text"][shift:] + row["text"][:shift] for shift in range(1, len(row["text"])))
+        return next(one for one in turned if split_of(hashlib.sha256(one.encode()).digest(), share) == row["split"])
+
+    edit_table(folder / PART, "text", lambda row: text(row) if row["index"] == document else row["text"])
+    edit_table(folder / PART, "sha256", lambda row: hashlib.sha256(row["text"].encode()).hexdigest())
+    fit_data(folder)
+
+
+def _sequences(folder: Path, step: int) -> Any:
+    from pellucid.data.order import Order
+
+    return Order.of(folder, load(folder), Shards.open(folder)).batch(step)
+
+
+def other_licence(folder: Path) -> None:
+    edit_table(folder / PART, "licence", lambda row: "CC0-1.0" if row["index"] == 3 else row["licence"])
+    fit_data(folder)
+
+
+def other_tokenizer(honest: Path, folder: Path) -> None:
+    """Few merges, so that the texts would fall apart into letters."""
+    shutil.copytree(honest, folder)
+    path = folder / "data/tokenizer/tokenizer.json"
+    value = files.read_json(path)
+    value["model"]["merges"] = value["model"]["merges"][:5]
+    files.write_json(path, value)
+    fit_data(folder)
+
+
+def fit_data(folder: Path) -> None:
+    """Documents, tokenizer, data root, genesis and checkpoints made to fit the texts and the tokenizer there."""
+    rows = pq.read_table(folder / PART).to_pylist()
+    named = ("index", "id", "licence", "origin", "text")
+    leaves = [digests.document_leaf(load(folder).seed, *(row[name] for name in named)) for row in rows]
+    part, tokenizer = merkle.root(leaves).hex(), Tokenizer.load(folder / layout.TOKENIZER).digest.hex()
+    manifest = files.read_json(folder / "data/documents/manifest.json")
+    manifest["parts"][0]["root"] = part
+    manifest["root"] = roots.root_of([part]).hex()
+    files.write_json(folder / "data/documents/manifest.json", manifest)
+    path = folder / "data/tokenizer/manifest.json"
+    files.write_json(path, files.read_json(path) | {"digest": tokenizer})
+    data = files.read_json(folder / layout.DATA_MANIFEST)
+    data |= {"documents_root": manifest["root"], "tokenizer": tokenizer}
+    data["root"] = roots.data_root(manifest["root"], manifest["sources"], tokenizer, data["streams"])
+    files.write_json(folder / layout.DATA_MANIFEST, data)
+    genesis, config = {"data": data["root"], "tokenizer": tokenizer}, files.read_json(folder / "config.json")
+    weights = {step: LedgerFile(folder).step(step)["weights"] for step in layout.steps_in(folder / layout.CHECKPOINTS)}
+
+    def change(body: Body) -> Body:
+        if body["kind"] == "checkpoint":
+            return body | {"root": entries.checkpoint_root(weights[body["step"]], tokenizer, config).hex()}
+        return body | genesis if body["kind"] == "genesis" else body
+
+    edit_ledger(folder, change)
+    fit(folder)
+
+
+def hidden_incident(honest: Path, folder: Path) -> None:
+    """A spike, and no word of it."""
+    untrained(honest, folder)
+    change_recipe(folder, ["guards.window=8"])
+    real = loop.training_step
+
+    def spiking(state: Any, batch: Any, *rest: Any) -> Any:
+        stepped = real(state, batch, *rest)
+        stepped.losses_BT[:] *= 100.0 if batch.step == 11 else 1.0
+        return stepped
+
+    with mock.patch.object(loop, "training_step", spiking):
+        finish(folder)
+    assert [body["step"] for body in LedgerFile(folder).every("incident")] == [11]
+    edit_ledger(folder, lambda body: None if body["kind"] == "incident" else body)
+    fit(folder)
