@@ -19,26 +19,20 @@ import measuring
 from pellucid import counts
 from pellucid.new import PRESETS
 from pellucid.plan.facts import facts
+from pellucid.plan.sizes import shape_of
 from pellucid.plan.storage import Storage
-from pellucid.recipe import Data, Model, Recipe, Source, Train, load
+from pellucid.recipe import Data, Recipe, Source, Train, load
 from pellucid.store import layout
 
 
 def recipe_of(shape: str, arithmetic: str) -> tuple[Recipe, int]:
     preset, batch, microbatch = shape.split(":")
-    p = PRESETS[preset]
-    model = Model(
-        layers=p.layers,
-        width=p.width,
-        heads=p.heads,
-        kv_heads=p.kv_heads,
-        mlp_width=p.mlp_width,
-        context=p.context,
-    )
+    model = shape_of(PRESETS[preset])
     train = Train.model_validate(
         {"arithmetic": arithmetic, "batch": int(batch), "microbatch": int(microbatch), "steps": 1000}
     )
-    return Recipe(name="bench", data=Data(sources=(Source(name="generated"),)), model=model, train=train), p.vocabulary
+    data = Data(sources=(Source(name="generated"),))
+    return Recipe(name="bench", data=data, model=model, train=train), PRESETS[preset].vocabulary
 
 
 def trained(shape: str, arithmetic: str, threads: int) -> None:

@@ -18,7 +18,7 @@ import tempfile
 import time
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from unittest import mock
 
 ROOT = Path(__file__).parents[1]
 DATA_LIMIT = 4 << 30  # Bytes a child may have: what `pellucid verify` may.
@@ -60,23 +60,12 @@ def small_release(place: Path) -> Path:
     """A sealed run of a few steps, like the one of the tests, with an incident that rolled it back."""
     from pellucid.release.publish import publish
     from pellucid.train import loop
-    from tests.conftest import finish, make_run, write_corpus
-
-    honest = loop.training_step
-
-    def spiking(state: Any, batch: Any, *rest: Any) -> Any:
-        stepped = honest(state, batch, *rest)
-        if batch.number == 10:
-            stepped.losses_BT[:] *= 100
-        return stepped
+    from tests.conftest import finish, make_run, spiking, write_corpus
 
     settings = ["guards.window=8", "guards.back=2", 'guards.loss.action="rollback"', 'record.commitment="microbatches"']
     folder = make_run(place / "small", write_corpus(place / "stones"), settings)
-    loop.training_step = spiking
-    try:
+    with mock.patch.object(loop, "training_step", spiking(loop.training_step, 10)):
         finish(folder)
-    finally:
-        loop.training_step = honest
     publish(folder)
     return folder
 

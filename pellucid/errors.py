@@ -126,8 +126,8 @@ class MicrobatchUncommitted(UserError):
 
 
 class ReleaseSealed(UserError):
-    """{path} is sealed: its manifest lists every file, and other anchors would break it. Remove {path}/manifest.jsonl,
-    change the anchors, and seal it again with: pellucid publish {path}"""
+    """{path} is sealed: its manifest lists every file, and another recipe.toml or other anchors would break it. Remove
+    {path}/manifest.jsonl, make the change, and seal it again with: pellucid publish {path}"""
 
 
 class TorchMissing(UserError):

@@ -10,8 +10,7 @@ import tomlkit
 from pellucid.data.order import Order
 from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, Recipe, parse, with_settings
-from pellucid.record import chain
-from pellucid.store import anchors, files, layout, tensors
+from pellucid.store import anchors, files, layout
 
 if TYPE_CHECKING:  # They bring torch, and a verifier reads this module's neighbours without.
     from pellucid.replay.inputs import Inputs
@@ -27,12 +26,12 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     settings are as for --set; without names sources and documents of the parent. Raises ForkUnfit, FolderTaken,
     RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
     """
-    from pellucid.replay.materialise import materialise
+    from pellucid.replay.materialise import about, materialise
 
     files.require_free(target)
     parent, ledger = inputs.recipe, inputs.recorded()
     state = materialise(inputs, step, watch)
-    groups, entry = state.groups(), ledger.step(step)
+    entry = ledger.step(step)
     # Said outright: in recipes of version 1 arithmetic had another default.
     settings = [f"name={target.resolve().name}", f"train.arithmetic={parent.train.arithmetic}", *settings]
     begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
@@ -40,14 +39,11 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     recipe = parse(content, target / FILE)
     _check(parent, recipe)
     Order.of(inputs.folder, recipe, inputs.shards)  # Whether everything named in `without` is there.
-    about = anchors.about(
-        step, int(entry.get("tokens", "0")), entry["n"], chain.digest_of_body(entry), tensors.state_roots(step, groups)
-    )
     with files.whole_folder(target) as partial:
         for name in files.walk(inputs.folder / "data"):
             (partial / "data" / name).parent.mkdir(parents=True, exist_ok=True)
             files.link_or_copy(inputs.folder / "data" / name, partial / "data" / name)
-        anchors.write(partial / layout.PARENT, groups, about, None)
+        anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
 
 

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 import queue
-import resource
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,11 +29,11 @@ from typing import Any
 
 import numpy as np
 
-from pellucid import huggingface
+from pellucid import huggingface, machine
 from pellucid.data.stage import PIPELINE
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
-from pellucid.record import chain, digests, entries
+from pellucid.record import digests, entries
 from pellucid.record.entries import Microbatch, Segment, StateRoots
 from pellucid.record.guards import Guards, needed
 from pellucid.record.history import History, with_branch
@@ -66,7 +65,7 @@ class Ledger:
         self._existing = self._after(after)
         self._next = next(self._existing, None)
         self.guards = self._guards(recipe, after)
-        self.place: tuple[int, str] | None = None  # Index and digest of the last step's entry.
+        self.entry: dict[str, Any] = {}  # The last step's, or the genesis.
 
     def _after(self, after: int | None) -> Iterator[dict[str, Any]]:
         """The entries that will be made again: those after a step's and the end, or all of them; without what a
@@ -87,14 +86,14 @@ class Ledger:
 
     def put(self, body: dict[str, Any]) -> None:
         body = with_branch(body, self.guards.history.at(body.get("step", 0)).branch)
-        if self._next is None:
-            digest, n = self._log.append(body), self._log.count - 1
+        entry, self._next = self._next, next(self._existing, None)
+        if entry is None:
+            entry = {"prev": self._log.head, "n": self._log.count, **body}
+            self._log.append(body)
         else:
-            recorded, self._next = self._next, next(self._existing, None)
-            compare(recorded, body)
-            digest, n = chain.digest_of_body(recorded), recorded["n"]
+            compare(entry, body)
         if body["kind"] in ("genesis", "step"):
-            self.place = (n, digest)
+            self.entry = entry
 
     def sync(self) -> None:
         self._log.sync()
@@ -205,8 +204,7 @@ class Recorder:
         return self._roots
 
     def _about(self) -> dict[str, Any]:
-        assert self._ledger.place is not None, "keep() comes after begin() or step()"
-        return anchors.about(self._step, self._step * self.recipe.tokens_per_step, *self._ledger.place, self._current())
+        return anchors.about(self._ledger.entry, self._current())
 
     def _write(
         self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool
@@ -222,10 +220,9 @@ class Recorder:
 
     def _add_rows(self, stepped: Stepped, segments: list[Segment]) -> None:
         batch, step, tokens = stepped.batch, stepped.batch.step, stepped.losses_BT.size
-        memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         known = (step, int(batch.epochs_B[-1]), step * tokens, loss_of(segments))
         computed = (stepped.lr, stepped.grad_norm, stepped.weight_norm)
-        measured = (stepped.seconds, tokens / stepped.seconds, memory)
+        measured = (stepped.seconds, tokens / stepped.seconds, machine.peak())
         self._metrics.add("steps", (*known, *computed, *measured))
         for table, rows in rows_of(batch, segments).items():
             self._metrics.add(table, *rows)

@@ -98,7 +98,7 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
 
 
 def change_recipe(folder: Path, settings: list[str]) -> None:
-    """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits."""
+    """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits; ReleaseSealed."""
     path = folder / FILE
     recipe = load_recipe(folder)
     content = with_settings(path.read_bytes(), settings, path)
@@ -106,6 +106,8 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
         if (folder / layout.LEDGER).is_file() and parse(content, path).digest() != recipe.digest():
             found = parse(content, path).digest().hex()
             raise RecipeChanged(path=path, found=found, recorded=recipe.digest().hex(), detail=", ".join(settings))
+        if (folder / layout.MANIFEST).exists():
+            raise ReleaseSealed(path=folder)
         files.write_bytes(path, content)
 
 
@@ -115,8 +117,6 @@ def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None
     What is missing is made before anything is removed; the same call goes on after a kill. Raises ReleaseSealed,
     NotTrained, and the errors of a recipe and of a replay.
     """
-    if (folder / layout.MANIFEST).exists():
-        raise ReleaseSealed(path=folder)
     change_recipe(folder, [f"placement.anchors.{one.strip()}" for one in placement.split(",")])
     from pellucid.replay import anchoring
     from pellucid.replay import inputs as replay_inputs

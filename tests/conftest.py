@@ -6,7 +6,9 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -79,6 +81,17 @@ def finish(folder: Path, only: str | None = None) -> Path:
 
     run(folder, Terminal(quiet=True), only)
     return folder
+
+
+def spiking(training_step: Callable[..., Any], *batches: int) -> Callable[..., Any]:
+    """The training step, but on these batches of the order every loss is a hundred times what it is."""
+
+    def taken(state: Any, batch: Any, *rest: Any) -> Any:
+        stepped = training_step(state, batch, *rest)
+        stepped.losses_BT[:] *= 100 if batch.number in batches else 1
+        return stepped
+
+    return taken
 
 
 def pellucid(

@@ -177,6 +177,7 @@ def test_every_verb_explains_itself(verb: str) -> None:
         (("audit", "RUN", "--budget", "0.001s"), 2, "BudgetTooSmall"),
         (("audit", "RUN", "--step", "3", "--microbatch", "0"), 2, "MicrobatchUncommitted"),
         (("run", "RUN", "--anchors", "every=3"), 2, "ReleaseSealed"),
+        (("run", "RUN", "--set", "placement.threads=2"), 2, "ReleaseSealed"),
         (("diff", "RUN", "nowhere"), 2, "RecipeMissing"),
         (("export", "RUN", "--to", "RUN"), 2, "FolderTaken"),
         (("export", "RUN", "--as", "pickle", "--to", "x"), 2, "CommandInvalid"),

@@ -18,27 +18,20 @@ from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.run import run
-from pellucid.store import layout, log
+from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.terminal import Terminal
 from pellucid.train import loop
-from tests.conftest import finish, make_run
+from tests.conftest import finish, make_run, spiking
+from tests.forgery.forge import bodies, edit_ledger
 
 # Losses fall, so that a step is "high" whenever it is a tenth over what the rule is told below.
 GUARDS = ["version=3", "guards.window=8", "guards.back=3", "train.steps=16"]
 
 
-def spike_at(monkeypatch: pytest.MonkeyPatch, *batches: int, factor: float = 100.0) -> None:
-    """Learning goes wild on these batches of the order: the next batch's loss is a spike."""
-    real = loop.training_step
-
-    def training_step(state: Any, batch: Any, *rest: Any) -> Any:
-        stepped = real(state, batch, *rest)
-        if batch.number in batches:
-            stepped.losses_BT[:] *= factor
-        return stepped
-
-    monkeypatch.setattr(loop, "training_step", training_step)
+def spike_at(monkeypatch: pytest.MonkeyPatch, *batches: int) -> None:
+    """Learning goes wild on these batches of the order."""
+    monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, *batches))
 
 
 @pytest.fixture
@@ -49,10 +42,6 @@ def guarded(corpus: Path, tmp_path: Path) -> Any:
         return make_run(tmp_path / "guarded", corpus, [*GUARDS, *settings])
 
     return make
-
-
-def bodies(folder: Path) -> list[dict[str, Any]]:
-    return [entry.body for entry in log.read(folder / layout.LEDGER)]
 
 
 def incidents(folder: Path) -> list[dict[str, Any]]:
@@ -203,7 +192,7 @@ def test_verify_follows_the_rules(
     folder = guarded('guards.loss.action="rollback"')
     spike_at(monkeypatch, 12)
     finish(folder)
-    rewrite(folder, lambda body: {**body, field: value} if body["kind"] == "incident" else body)
+    edit_ledger(folder, lambda body: {**body, field: value} if body["kind"] == "incident" else body)
     problems = verify(folder, lambda _: None).problems
     assert any("incident of step 12" in one.where and told in one.detail for one in problems), problems
 
@@ -212,23 +201,9 @@ def test_an_incident_left_out_or_invented_is_noticed(guarded: Any, monkeypatch: 
     folder = guarded()
     spike_at(monkeypatch, 12)
     finish(folder)
-    rewrite(folder, lambda body: None if body["kind"] == "incident" else body)
+    edit_ledger(folder, lambda body: None if body["kind"] == "incident" else body)
     (problem, *_) = verify(folder, lambda _: None).problems
     assert problem.error == "LedgerIncomplete" and "incident of step 12" in problem.where
-
-
-def rewrite(folder: Path, change: Any) -> None:
-    """The ledger with every entry changed (None: left out) and chained anew."""
-    from pellucid.record import chain
-
-    content, prev, n = [], chain.START, 0
-    for body in bodies(folder):
-        changed = change({key: value for key, value in body.items() if key not in ("prev", "n")})
-        if changed is not None:
-            line = chain.line_of(prev, n, changed)
-            prev, n = chain.digest_of(line), n + 1
-            content.append(line)
-    (folder / layout.LEDGER).write_bytes(b"".join(content))
 
 
 def test_the_status_tells_of_incidents(guarded: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

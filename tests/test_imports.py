@@ -16,6 +16,7 @@ ROOMS = [
     "philox",
     "record",
     "store",
+    "machine",
     "recipe",
     "counts",
     "data",

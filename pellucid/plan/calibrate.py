@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from pellucid import counts, operations, philox
-from pellucid.plan import machine
+from pellucid import counts, machine, operations, philox
 from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
 from pellucid.train.events import Batch

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pellucid import counts
+from pellucid import counts, machine
 from pellucid.errors import CommandInvalid, RunMissing
-from pellucid.plan import machine, sizes
+from pellucid.plan import sizes
 from pellucid.plan.facts import Facts, facts
 from pellucid.plan.storage import Storage, spacing
 from pellucid.recipe import FILE, Recipe, load, parse
@@ -150,7 +150,7 @@ def _time(
     return {
         "step": step,
         "flops_per_second": flops / step,
-        "tokens_per_second": recipe.train.batch * recipe.model.context / step,
+        "tokens_per_second": recipe.tokens_per_step / step,
         "training": step * recipe.train.steps,
         "validating": validating,
         "calibration": None

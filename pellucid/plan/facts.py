@@ -42,7 +42,7 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
         }
         validation = tuple((name, tokens - 1, text) for name, tokens, text in known)
         return Facts(vocabulary, token, document, size, validation, segments, data, tuple(assumed))
-    tokens = recipe.train.steps * recipe.train.batch * recipe.model.context
+    tokens = recipe.train.steps * recipe.tokens_per_step
     width = 2 if recipe.data.token_type == "uint16" else 4
     assumed.append("shards hold every token of the run once; documents are not counted")
     assumed.append("a sequence holds parts of 2 documents")

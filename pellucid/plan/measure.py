@@ -17,12 +17,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid import counts
+from pellucid import counts, machine
 from pellucid.data import stage
 from pellucid.errors import CommandInvalid, MeasuringFailed, MemoryTooSmall
 from pellucid.journal import Journal
 from pellucid.kernels import library
-from pellucid.plan import machine
 from pellucid.plan.estimate import read
 from pellucid.plan.facts import facts
 from pellucid.recipe import Recipe
@@ -54,7 +53,7 @@ def axes(recipe: Recipe) -> list[Axis]:
     own, threads = recipe.train.arithmetic, recipe.placement.threads or cores()
     portable = own == "portable"
     counted = sorted({1, 2, cores()} - {threads})
-    sets = machine.instruction_sets()[1:] if portable else []
+    sets = instruction_sets()[1:] if portable else []
     fits_portable = recipe.train.precision == "fp32" and recipe.placement.device == "cpu"
     return [
         Axis(f"{own}, {_threads(threads)}", "", own, threads),
@@ -67,6 +66,15 @@ def axes(recipe: Recipe) -> list[Axis]:
         *([Axis("native, eager", "native", "native", threads, keeps=False)] if portable else []),
         Axis("native, compiled", "compile", "native", threads, compiled=True, keeps=False),
     ]
+
+
+def instruction_sets() -> list[str]:
+    """Those whose kernels run here, the one that is taken first; without "software", which exists for tests."""
+    loaded = library.load()
+    taken = library.isa(loaded)
+    known = [name for name in library.KNOWN if name != "software" and loaded.pellucid_start(name.encode(), 1)]
+    library.start(loaded, taken, 1)  # Asking took each of them.
+    return [taken, *(name for name in known if name != taken)]
 
 
 def _threads(number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid import counts
-from pellucid.new import PRESETS
+from pellucid.new import PRESETS, Preset
 from pellucid.recipe import Model
 
 TOKENS_A_PARAMETER = 20
@@ -36,9 +36,13 @@ def sizes() -> list[Size]:
     return [*(_of_preset(name) for name in ("10M", "30M", "100M", "300M", "1B")), *_OPEN]
 
 
+def shape_of(preset: Preset) -> Model:
+    p = preset
+    return _shape(p.layers, p.width, p.heads, p.kv_heads, p.mlp_width, p.context, tied=True)
+
+
 def _of_preset(name: str) -> Size:
-    p = PRESETS[name]
-    shape = _shape(p.layers, p.width, p.heads, p.kv_heads, p.mlp_width, p.context, tied=True)
+    p, shape = PRESETS[name], shape_of(PRESETS[name])
     return Size(name, shape, p.vocabulary, TOKENS_A_PARAMETER * counts.parameters(shape, p.vocabulary).total)
 
 

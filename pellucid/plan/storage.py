@@ -46,7 +46,7 @@ class Storage:
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """All steps, in spans (first, last) within which no number that is written gets another digit."""
-        steps, T = self.recipe.train.steps, self.recipe.train.batch * self.recipe.model.context
+        steps, T = self.recipe.train.steps, self.recipe.tokens_per_step
         validated = lambda k: self.recipe.scheduled(self.recipe.validation.every, k)  # noqa: E731
         numbers: list[Callable[[int], int]] = [
             lambda k: k,
@@ -100,8 +100,8 @@ class Storage:
 
     def _about(self, step: int) -> dict[str, Any]:
         leaves = {group: dict.fromkeys(self._described, bytes(32)) for group in GROUPS}
-        tokens = step * self.recipe.train.batch * self.recipe.model.context
-        return anchors.about(step, tokens, self.entry(step), ZEROS, entries.StateRoots(step, leaves))
+        place = {"step": step, "tokens": str(step * self.recipe.tokens_per_step), "n": self.entry(step)}
+        return anchors.about({**place, "weights": ZEROS, "state": ZEROS}, entries.StateRoots(step, leaves))
 
     def _file(self, described: dict[str, tuple[str, tuple[int, ...], int]], metadata: dict[str, str]) -> int:
         return len(tensors.header(described, metadata)) + sum(size for _, _, size in described.values())
@@ -127,7 +127,7 @@ class Storage:
 
     def step_line(self, step: int) -> int:
         """A step's line in the ledger."""
-        tokens = step * self.recipe.train.batch * self.recipe.model.context
+        tokens = step * self.recipe.tokens_per_step
         body = entries.step(
             number=step,
             tokens_so_far=tokens,

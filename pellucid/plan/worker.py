@@ -15,11 +15,10 @@ from typing import Any
 
 import torch
 
-from pellucid import operations
+from pellucid import machine, operations
 from pellucid.data import stage
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
-from pellucid.plan import machine
 from pellucid.plan.calibrate import generated
 from pellucid.plan.estimate import read
 from pellucid.recipe import Recipe
@@ -30,8 +29,6 @@ from pellucid.train.loop import batch_of
 from pellucid.train.messages import joined
 from pellucid.train.state import State, initial, restored
 from pellucid.train.step import training_step
-
-ZEROS = "0" * 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +62,7 @@ def work(job: Job, tell: Any) -> None:
         if together.rank:
             together.told()  # That this is the end.
     if job.die:
-        about = anchors.about(state.step, 0, 0, ZEROS, state.roots())
+        about = anchors.about({"step": state.step, "n": 0, "weights": "", "state": ""}, state.roots())
         anchors.write(layout.anchor(Path(job.place), state.step), state.groups(), about, None)
         os.kill(os.getpid(), signal.SIGKILL)
 

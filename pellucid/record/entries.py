@@ -5,6 +5,7 @@ Floats enter as hex bits, 64-bit integers as decimal strings, digests as hex.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -15,6 +16,21 @@ import numpy as np
 from pellucid.record import digests, merkle
 
 FORMAT = 1
+# What each field of a step's entry is written as, in order. An exponent of all ones would be an infinity or a NaN.
+DIGEST, FLOAT, DECIMAL = "[0-9a-f]{64}", "(?![7f]ff)[0-9a-f]{16}", "[1-9][0-9]{0,18}"
+STEP = {
+    "tokens": DECIMAL,
+    **dict.fromkeys(("batch", "microbatches", "segments"), DIGEST),
+    **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), FLOAT),
+    **dict.fromkeys(("weights", "state"), DIGEST),
+}
+_NUMBER = "[1-9][0-9]{0,17}"
+_KEYS = ("prev", "n", "kind", "step", *STEP)
+_STEP_LINE = re.compile(
+    rf'\{{"prev":"({DIGEST})","n":({_NUMBER}),"kind":"(step)","step":({_NUMBER})'
+    + "".join(f',"{name}":"({written})"' for name, written in STEP.items())
+    + rf'(?:,"branch":({_NUMBER}))?\}}'
+).fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +137,21 @@ def step(
         "weights": after.weights.hex(),
         "state": after.state.hex(),
     }
+
+
+def step_of(text: str) -> dict[str, Any] | None:
+    """A step's entry from its line, where that is written as `step` writes them and every field is sound; else None.
+
+    A million lines ask for it: decoding JSON, asking for its spelling and looking at each field takes longer.
+    """
+    found = _STEP_LINE(text)
+    if found is None:
+        return None
+    body: dict[str, Any] = dict(zip(_KEYS, found.groups(), strict=False))
+    body["n"], body["step"] = int(body["n"]), int(body["step"])
+    if found.lastindex != len(_KEYS):
+        body["branch"] = int(found[len(_KEYS) + 1])
+    return body
 
 
 def segments_root(segments: list[Segment], rows: int) -> bytes:

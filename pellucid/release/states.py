@@ -10,7 +10,7 @@ from pellucid import huggingface
 from pellucid.data import tokenizer
 from pellucid.errors import PellucidError
 from pellucid.recipe import load as load_recipe
-from pellucid.record import chain, digests, entries
+from pellucid.record import digests, entries
 from pellucid.record.verdict import Problem
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
@@ -116,7 +116,7 @@ class States:
     def _anchor(self, entry: dict[str, Any], where: str) -> Iterator[Problem]:
         place, step = self._folder / where, int(entry.get("step", 0))
         _, roots = anchors.check(place, step, entry["state"])
-        about = self._about(entry, roots)
+        about = anchors.about(entry, roots)
         weights, moments = tensors.Tensors(place / anchors.WEIGHTS), tensors.Tensors(place / anchors.MOMENTS)
         self._hashed[_file(place / anchors.WEIGHTS)] = bytes.fromhex(about["weights"])
         if not _same(files.read_json(place / anchors.ABOUT), about):
@@ -128,10 +128,6 @@ class States:
             if read.metadata != said:
                 yield Problem("StateDiffers", f"{where}/{name}", f"its metadata is not that of step {step}")
 
-    def _about(self, entry: dict[str, Any], roots: entries.StateRoots) -> dict[str, Any]:
-        step = entry.get("step", 0)
-        return anchors.about(step, int(entry.get("tokens", "0")), entry["n"], chain.digest_of_body(entry), roots)
-
     def _checkpoint(self, entry: dict[str, Any], where: str, recorded: str) -> Iterator[Problem]:
         place, step = self._folder / where, entry.get("step", 0)
         inside = f"{where}/" if where else ""
@@ -140,7 +136,7 @@ class States:
         if root.hex() != entry["weights"]:
             detail = f"not the weights the ledger records for step {step}"
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, detail)
-        identity = self._identity(entry)
+        identity = anchors.identity(entry)
         if read.metadata != anchors.weights_metadata(identity):
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, f"its metadata is not that of step {step}")
         if entries.checkpoint_root(root.hex(), self._digest, self._config).hex() != recorded:
@@ -150,17 +146,6 @@ class States:
                 yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}")
         if (place / "tokenizer.json").read_bytes() != (self._tokenizer / "tokenizer.json").read_bytes():
             yield Problem("CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run")
-
-    def _identity(self, entry: dict[str, Any]) -> dict[str, Any]:
-        step = entry.get("step", 0)
-        return anchors.identity(
-            step,
-            int(entry.get("tokens", "0")),
-            entry["n"],
-            chain.digest_of_body(entry),
-            entry["weights"],
-            entry["state"],
-        )
 
 
 def _same(found: object, expected: object) -> bool:

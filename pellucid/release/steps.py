@@ -64,16 +64,7 @@ class Steps:
         first, chunk = self._chunk
         if not first <= number < first + len(chunk):
             self._chunk = first, chunk = number, self._order.batches(number, number + _CHUNK - 1)
-        sequences = chunk[number - first]
-        return Batch(
-            step=step,
-            number=number,
-            sequences_B=sequences,
-            epochs_B=self._order.epochs(number),
-            sources_B=[self._shards.source_of(int(sequence)) for sequence in sequences],
-            tokens_BS=self._shards.sequences_at(sequences),
-            documents_BS=self._shards.documents_at(sequences),
-        )
+        return Batch.of(self._shards, step, number, chunk[number - first], self._order.epochs(number))
 
     def _batch(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
         rows = zip(batch.sequences_B.tolist(), batch.tokens_BS, strict=True)

@@ -3,24 +3,20 @@
 from __future__ import annotations
 
 import math
-import os
-import resource
-import shutil
 import statistics
-import sys
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid import counts
+from pellucid import counts, machine
 from pellucid.errors import BudgetTooSmall, StateDiffers
-from pellucid.replay.audit import Finding, Pass, audit_steps, passes, run_pass, start_of
+from pellucid.replay.audit import Finding, Pass, audit_first, audit_steps, passes, run_pass, start_of
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, begin, replay, stored
 from pellucid.replay.microbatch import count_of
-from pellucid.store import anchors, cache, files, layout
+from pellucid.store import anchors, cache, layout
 
 _STEPS, _SECONDS = 3, 2.0  # A calibration ends with so many steps, or when they have taken so long.
 
@@ -96,11 +92,11 @@ def audit_within(inputs: Inputs, order: Iterator[int], seconds: float, watch: Wa
     Raises BudgetTooSmall. Stops before a replay that would not fit by the speed measured on the way.
     """
     deadline = time.perf_counter() + seconds
-    first = next(order)
+    wrong, first = audit_first(inputs), next(order)
     try:
         speed = measure(inputs, first)
     except StateDiffers:  # The finding says what is wrong, and more steps would not say more.
-        return audit_steps(inputs, [first], watch), 1
+        return [*wrong, *audit_steps(inputs, [first], watch)], 1
     left = deadline - time.perf_counter()
     steps = fitting(inputs, _with(first, order), speed, left)
     if not steps:
@@ -109,7 +105,7 @@ def audit_within(inputs: Inputs, order: Iterator[int], seconds: float, watch: Wa
     findings, sure = _until(inputs, steps, speed, deadline, watch), surely(inputs, speed, left)
     audited = {one.step for one in findings}
     whole = next((count for count, step in enumerate(steps) if step not in audited), len(steps))
-    return sorted(findings, key=lambda one: one.step), min(sure, whole)
+    return [*wrong, *sorted(findings, key=lambda one: one.step)], min(sure, whole)
 
 
 def _with(first: int, rest: Iterator[int]) -> Iterator[int]:
@@ -162,11 +158,11 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
     """What the audit of these steps needs (or of one microbatch of a step), from a calibration where the state fits."""
     planned = passes(inputs, steps)
     replayed = sum(one.length for one in planned) - microbatch * len(planned)
-    available = memory_available()
+    available = machine.available()
     memory = least_memory(inputs, microbatch) * workers
     speed = measure(inputs, max(inputs.recipe.first + 1, steps[0])) if memory <= available else None
     if speed:
-        memory = max(memory, peak_memory() * workers)
+        memory = max(memory, machine.peak() * workers)
     download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
     kept = counts.STATE * _parameters(inputs) if microbatch and replayed else 0
     seconds = None
@@ -180,7 +176,7 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
         memory_available_bytes=available,
         download_bytes=download,
         disk_bytes=download + (kept if kept <= cache.limit() else 0),
-        disk_free_bytes=disk_free(cache.folder()),
+        disk_free_bytes=machine.free(cache.folder()),
         load_seconds=speed and speed.load,
         step_seconds=speed and speed.step,
         seconds=seconds,
@@ -212,24 +208,3 @@ def least_memory(inputs: Inputs, microbatch: bool = False) -> int:
 
 def _parameters(inputs: Inputs) -> int:
     return counts.parameters(inputs.recipe.model, inputs.vocabulary).total
-
-
-def peak_memory() -> int:
-    """Bytes that this process has had in memory at most."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def memory_available() -> int:
-    """Bytes that can be had without swapping; where the system does not tell, all that the machine has."""
-    path = Path("/proc/meminfo")
-    for line in path.read_text().splitlines() if path.exists() else []:
-        if line.startswith("MemAvailable:"):
-            return int(line.split()[1]) * 1024
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-
-
-def disk_free(folder: Path) -> int:
-    while not folder.exists():
-        folder = folder.parent
-    with files.named_errors(folder, "read"):
-        return shutil.disk_usage(folder).free

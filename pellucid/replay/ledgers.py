@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import FormatInvalid
 from pellucid.recipe import Recipe
 from pellucid.record import digests, entries
-from pellucid.store import layout, metrics
+from pellucid.replay import microbatch
+from pellucid.store import metrics
 from pellucid.store.ledger import LedgerFile
 
 _PLACE = ("prev", "n")  # Where an entry stands, not what it says.
@@ -108,17 +108,7 @@ def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segme
 
 def gradient_roots(folder: Path, body: dict[str, Any]) -> list[entries.Microbatch]:
     """The microbatches of a step in the run's metrics, if they are those of its entry and have gradient roots."""
-    if "microbatches" not in metrics.TABLES or not body:
-        return []
-    rows = metrics.of_step(folder, "microbatches", body["step"])
-    try:
-        found = [
-            entries.Microbatch(row["tokens"], row["loss_sum"], bytes.fromhex(row["gradient_root"] or ""))
-            for row in rows
-        ]
-    except ValueError as error:
-        detail = f"step {body['step']}: a gradient root is not hex"
-        raise FormatInvalid(path=folder / layout.METRICS / "microbatches", detail=detail) from error
+    found = microbatch.published(folder, body["step"]) if body else []
     whole = found and all(one.gradient_root for one in found)
     return found if whole and entries.microbatches_root(found).hex() == body["microbatches"] else []
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.errors import MachineError, StateDiffers
-from pellucid.record import chain
 from pellucid.recorder import compare, segments_of, step_entry
 from pellucid.replay.inputs import Inputs
 from pellucid.store import anchors, cache, layout
@@ -121,9 +120,7 @@ def require_step(inputs: Inputs, step: int, taken: bool = False) -> None:
 
 def about(inputs: Inputs, state: State) -> dict[str, Any]:
     """What a state's anchor.json says."""
-    entry = inputs.recorded().step(state.step)
-    digest, tokens = chain.digest_of_body(entry), int(entry.get("tokens", "0"))
-    return anchors.about(state.step, tokens, entry["n"], digest, state.roots())
+    return anchors.about(inputs.recorded().step(state.step), state.roots())
 
 
 def _keep(inputs: Inputs, state: State) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import time
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from pellucid.errors import FormatInvalid, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
@@ -65,12 +66,15 @@ def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Pro
     require_committed(inputs, step)
     if not 0 <= index < count_of(inputs):
         raise MicrobatchUnknown(index=index, step=step, count=count_of(inputs))
-    published = _published(inputs, step)
+    said = published(inputs.folder, step)
+    if not said:
+        detail = "a run that goes on writes them at every anchor, and a finished one without them is not complete"
+        raise StepUnknown(what=f"Step {step} of metrics/microbatches", detail=detail)
     started = time.perf_counter()
     state = materialise(inputs, step - 1, watch)
     ready = time.perf_counter()
     found = taken_again(inputs, state, index)
-    return _compare(inputs, step, index, published, found, (time.perf_counter() - ready, ready - started))
+    return _compare(inputs, step, index, said, found, (time.perf_counter() - ready, ready - started))
 
 
 def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
@@ -81,14 +85,11 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     return microbatch_of(*microbatch_step(state.model, batch, index, recipe))
 
 
-def _published(inputs: Inputs, step: int) -> list[Microbatch]:
-    """The step's rows in metrics/microbatches."""
-    rows = [tuple(row.values()) for row in metrics.of_step(inputs.folder, "microbatches", step)]
-    if not rows:
-        detail = "a run that goes on writes them at every anchor, and a finished one without them is not complete"
-        raise StepUnknown(what=f"Step {step} of metrics/microbatches", detail=detail)
+def published(folder: Path, step: int) -> list[Microbatch]:
+    """What the metrics say of a step's microbatches; nothing before the rows are written. Raises FormatInvalid."""
+    rows = [tuple(row.values()) for row in metrics.of_step(folder, "microbatches", step)]
     if not all(_sound(*row) for row in rows):
-        path = inputs.folder / layout.METRICS / "microbatches"
+        path = folder / layout.METRICS / "microbatches"
         raise FormatInvalid(path=path, detail=f"has rows of step {step} that are no microbatches")
     return microbatches_in(rows)
 

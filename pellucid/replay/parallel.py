@@ -11,11 +11,12 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from pellucid import machine
 from pellucid.errors import AuditLost
 from pellucid.recipe import load as load_recipe
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import Finding, Pass, run_pass
-from pellucid.replay.effort import least_memory, memory_available
+from pellucid.replay.effort import least_memory
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch
 from pellucid.store import layout
@@ -35,7 +36,7 @@ def workers(inputs: Inputs) -> int:
     threads = int((inputs.identity.stack or {}).get("threads", 1))
     if inputs.recipe.placement.device != "cpu":
         return 1
-    most = min(replay_inputs.cores() // threads, memory_available() // least_memory(inputs), len(segments(inputs)))
+    most = min(replay_inputs.cores() // threads, machine.available() // least_memory(inputs), len(segments(inputs)))
     return max(1, most)
 
 

@@ -9,10 +9,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from pellucid import machine
 from pellucid.errors import CommandInvalid
 from pellucid.replay.audit import Finding, audit_first, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
-from pellucid.replay.effort import Effort, Speed, audit_within, effort, fitting, least_memory, measure, memory_available
+from pellucid.replay.effort import Effort, Speed, audit_within, effort, fitting, least_memory, measure
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, require_step, stored
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
@@ -137,10 +138,9 @@ class Request:
             findings = audit_all(self.inputs, watch)
             sampled = self.done - self.first
         else:
-            findings = audit_steps(self.inputs, list(self.order()), watch)
-            sampled = len(findings) if self.by_seed else 0
-        if not self.every:  # Stored states stand in for it otherwise.
-            findings = [*audit_first(self.inputs), *findings]
+            steps = list(self.order())
+            findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
+            sampled = len(steps) if self.by_seed else 0
         odds = Odds(self.done - self.first, sampled, compared(findings))
         seconds = time.perf_counter() - started
         return Report(findings, odds, self.seed if self.by_seed else None, self.head, seconds)
@@ -172,7 +172,7 @@ class Request:
         if self.every:
             return list(range(self.first, self.done + 1))
         alone = self.budget is not None and self.by_seed and self.count is None
-        if alone and least_memory(self.inputs) <= memory_available():
+        if alone and least_memory(self.inputs) <= machine.available():
             first = next(self.order())
             return fitting(self.inputs, self.order(), measure(self.inputs, first), self.budget or 0.0) or [first]
         return list(self.order())
@@ -193,7 +193,7 @@ class Request:
         """One microbatch right behind a stored state, where the ledger binds it."""
         near = [step + 1 for step in stored(self.inputs) if step < self.done]
         bound = self.inputs.recipe.record.commitment == "microbatches" and not self.microbatch
-        if near and bound and least_memory(self.inputs, microbatch=True) <= memory_available():
+        if near and bound and least_memory(self.inputs, microbatch=True) <= machine.available():
             return f"--step {near[-1]} --microbatch random"
         return ""
 

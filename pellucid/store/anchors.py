@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import FormatInvalid, StateDiffers
+from pellucid.record import chain
 from pellucid.record.entries import StateRoots
 from pellucid.store import files, tensors
 
@@ -34,25 +35,25 @@ def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path 
         files.write_json(partial / ABOUT, about)
 
 
-def identity(step: int, tokens: int, entry: int, digest: str, weights: str, state: str) -> dict[str, Any]:
-    """What a checkpoint says of itself: one identity for a step, everywhere."""
+def identity(entry: Mapping[str, Any]) -> dict[str, Any]:
+    """What a checkpoint says of itself, from the entry of its step or the genesis: one identity everywhere."""
     return {
         "format": 1,
-        "step": step,
-        "tokens": str(tokens),
-        "ledger_entry": entry,
-        "ledger_digest": digest,
-        "weights": weights,
-        "state": state,
+        "step": entry.get("step", 0),
+        "tokens": entry.get("tokens", "0"),
+        "ledger_entry": entry["n"],
+        "ledger_digest": chain.digest_of_body(entry),
+        "weights": entry["weights"],
+        "state": entry["state"],
     }
 
 
-def about(step: int, tokens: int, entry: int, digest: str, roots: StateRoots) -> dict[str, Any]:
+def about(entry: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
     """What an anchor says of itself: its identity, and the leaf of every tensor, to name the one that differs."""
     leaves = {
         group: {name: leaf.hex() for name, leaf in sorted(t.items())} for group, t in sorted(roots.tensors.items())
     }
-    return {**identity(step, tokens, entry, digest, roots.weights.hex(), roots.state.hex()), "tensors": leaves}
+    return {**identity(entry), "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": leaves}
 
 
 def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:

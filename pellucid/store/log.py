@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import LedgerBroken
-from pellucid.record import chain
+from pellucid.record import chain, entries
 from pellucid.store import files
 
 
@@ -63,7 +63,7 @@ class Log:
 def read(path: Path) -> Iterator[chain.Entry]:
     """The entries of a chain on disk, one line in memory at a time."""
     with files.open_file(path) as file:
-        yield from chain.read(_lines(file))
+        yield from chain.read(_lines(file), entries.step_of)
 
 
 def _lines(file: Any) -> Iterator[bytes]:

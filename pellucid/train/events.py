@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.data.streams import Shards
 from pellucid.record.entries import Microbatch
 
 Groups = dict[str, dict[str, np.ndarray]]  # A full state: {group: {tensor name: array}}.
@@ -23,6 +24,13 @@ class Batch:
     sources_B: list[str]  # The source each is of.
     tokens_BS: np.ndarray  # uint32, S = T+1.
     documents_BS: np.ndarray  # int64: the document each token is of.
+
+    @classmethod
+    def of(cls, shards: Shards, step: int, number: int, sequences_B: np.ndarray, epochs_B: np.ndarray) -> Batch:
+        """The batch that these sequences of the shards make."""
+        sources = [shards.source_of(int(sequence)) for sequence in sequences_B]
+        tokens_BS, documents_BS = shards.sequences_at(sequences_B), shards.documents_at(sequences_B)
+        return cls(step, number, sequences_B, epochs_B, sources, tokens_BS, documents_BS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,16 +21,7 @@ from pellucid.train.step import token_losses, training_step
 
 def batch_of(order: Order, shards: Shards, step: int, number: int) -> Batch:
     """What a step trains on: batch `number` of the order."""
-    sequences = order.batch(number)
-    return Batch(
-        step=step,
-        number=number,
-        sequences_B=sequences,
-        epochs_B=order.epochs(number),
-        sources_B=[shards.source_of(int(sequence)) for sequence in sequences],
-        tokens_BS=shards.sequences_at(sequences),
-        documents_BS=shards.documents_at(sequences),
-    )
+    return Batch.of(shards, step, number, order.batch(number), order.epochs(number))
 
 
 def steps(

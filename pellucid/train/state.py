@@ -5,7 +5,6 @@ There is no random state to keep: every draw is a function of the seed and a cou
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import ModuleType
@@ -13,7 +12,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from pellucid import counts, operations, philox
+from pellucid import counts, machine, operations, philox
 from pellucid.errors import FormatInvalid, MemoryTooSmall
 from pellucid.model import Decoder
 from pellucid.recipe import Model, Recipe
@@ -92,7 +91,7 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
 def _require_memory(shape: Model, vocabulary: int) -> None:
     """Before a tensor is made: somebody else's recipe may ask for any size."""
     parameters = counts.parameters(shape, vocabulary).total
-    needed, found = counts.STATE * parameters, os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    needed, found = counts.STATE * parameters, machine.memory()
     if needed > found:
         what = f"The training state of a model of {parameters:,} parameters"
         raise MemoryTooSmall(what=what, needed=f"{needed / 1e9:,.1f}", found=f"{found / 1e9:,.1f}")

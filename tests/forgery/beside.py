@@ -1,27 +1,31 @@
-"""Forgeries of what stands beside the steps: texts, tokenizers, incidents; every root over them made again."""
+"""Forgeries of what stands beside the steps: texts, tokenizers, incidents, a fork's parent; all roots made again."""
 
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import numpy as np
 import pyarrow.parquet as pq
 
 from pellucid.data import roots
 from pellucid.data.documents import split_of
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.fork import fork
 from pellucid.recipe import load
 from pellucid.record import digests, entries, merkle
 from pellucid.run import change_recipe
-from pellucid.store import files, layout
+from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
-from tests.conftest import finish
-from tests.forgery.forge import Body, edit_ledger, edit_table, fit, untrained
+from tests.conftest import finish, spiking
+from tests.forgery.forge import Body, copied, edit_ledger, edit_table, fit, opened, quiet, untrained
 
 PART = "data/documents/00000.parquet"
 
@@ -94,15 +98,31 @@ def hidden_incident(honest: Path, folder: Path) -> None:
     """A spike, and no word of it."""
     untrained(honest, folder)
     change_recipe(folder, ["guards.window=8"])
-    real = loop.training_step
-
-    def spiking(state: Any, batch: Any, *rest: Any) -> Any:
-        stepped = real(state, batch, *rest)
-        stepped.losses_BT[:] *= 100.0 if batch.step == 11 else 1.0
-        return stepped
-
-    with mock.patch.object(loop, "training_step", spiking):
+    with mock.patch.object(loop, "training_step", spiking(loop.training_step, 11)):
         finish(folder)
     assert [body["step"] for body in LedgerFile(folder).every("incident")] == [11]
     edit_ledger(folder, lambda body: None if body["kind"] == "incident" else body)
     fit(folder)
+
+
+def other_parent(fitted: bool) -> Callable[[Path, Path], None]:
+    """A fork of weights that its parent never had; fitted: its recipe names them as the parent's."""
+
+    def make(honest: Path, folder: Path) -> None:
+        fork(opened(honest), 8, folder, [], [], quiet)
+        if not fitted:
+            finish(folder)
+        place = folder / layout.PARENT
+        said = json.loads((place / anchors.ABOUT).read_bytes())
+        groups = copied(anchors.read(place))
+        groups["weights"]["model.norm.weight"] *= np.float32(1.001)
+        roots = tensors.state_roots(8, groups)
+        about = said | anchors.about(LedgerFile(honest).step(8), roots)
+        shutil.rmtree(place)
+        anchors.write(place, groups, about, None)
+        if fitted:
+            path = folder / "recipe.toml"
+            path.write_text(path.read_text().replace(said["state"], roots.state.hex()))
+            finish(folder)
+
+    return make

@@ -18,6 +18,7 @@ from pellucid.recipe import Recipe, load
 from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
 from pellucid.release.publish import publish
+from pellucid.replay import inputs as replay_inputs
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
@@ -28,6 +29,15 @@ from tests.conftest import finish
 Step = Callable[[State, Batch, Recipe], Stepped]
 Cheat = Callable[[Step, State, Batch, Recipe], Stepped]  # The honest step first.
 Body = dict[str, Any]
+STEP = 7  # Where most forgeries lie: two steps after an anchor, one before another.
+
+
+def opened(folder: Path) -> replay_inputs.Inputs:
+    return replay_inputs.load(folder, load(folder))
+
+
+def quiet(*_: object) -> None:
+    pass
 
 
 # ---- steps taken otherwise ------------------------------------------------------------------------
@@ -76,12 +86,20 @@ def with_train(recipe: Recipe, **changes: Any) -> Recipe:
 
 def edit_ledger(folder: Path, change: Callable[[Body], Body | None]) -> None:
     """Every entry changed, or left out for None, and chained anew to the end."""
+    chain_anew(folder, [changed for body in bodies(folder) if (changed := change(body)) is not None])
+
+
+def bodies(folder: Path) -> list[Body]:
+    """What a ledger's entries say, without their places in the chain."""
+    lines = map(json.loads, (folder / layout.LEDGER).read_bytes().splitlines())
+    return [{key: value for key, value in line.items() if key not in ("prev", "n")} for line in lines]
+
+
+def chain_anew(folder: Path, found: list[Body]) -> None:
     prev, lines = chain.START, []
-    for line in (folder / layout.LEDGER).read_bytes().splitlines():
-        body = {key: value for key, value in json.loads(line).items() if key not in ("prev", "n")}
-        if (changed := change(body)) is not None:
-            lines.append(chain.line_of(prev, len(lines), changed))
-            prev = chain.digest_of(lines[-1])
+    for body in found:
+        lines.append(chain.line_of(prev, len(lines), body))
+        prev = chain.digest_of(lines[-1])
     (folder / layout.LEDGER).write_bytes(b"".join(lines))
 
 
@@ -123,8 +141,7 @@ def fit(folder: Path) -> None:
 
 
 def described(ledger: LedgerFile, step: int, groups: anchors.Groups) -> Body:
-    entry, roots = ledger.step(step), tensors.state_roots(step, groups)
-    return anchors.about(step, int(entry.get("tokens", "0")), entry["n"], chain.digest_of_body(entry), roots)
+    return anchors.about(ledger.step(step), tensors.state_roots(step, groups))
 
 
 def copied(groups: anchors.Groups) -> dict[str, dict[str, np.ndarray]]:

@@ -11,8 +11,9 @@ from pellucid.replay import parallel
 from pellucid.replay.audit import audit_step
 from pellucid.replay.request import Request
 from pellucid.store.ledger import LedgerFile
-from tests.forgery.forge import at, edit_ledger, fit, seal, train
-from tests.forgery.table import FORGERIES, Forgery, look, one_bit, opened, quiet
+from tests.forgery.forge import at, edit_ledger, fit, opened, quiet, seal, train
+from tests.forgery.steps import one_bit
+from tests.forgery.table import FORGERIES, Forgery, look
 
 
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda one: one.name.replace(" ", "_"))

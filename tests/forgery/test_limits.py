@@ -14,8 +14,8 @@ from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, make_run
 from tests.forgery import beside
-from tests.forgery.forge import edit_numbers, seal
-from tests.forgery.table import opened, quiet, trained_before
+from tests.forgery.forge import edit_numbers, opened, quiet, seal
+from tests.forgery.steps import trained_before
 from tests.test_guards import GUARDS, spike_at
 
 

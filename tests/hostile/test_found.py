@@ -37,24 +37,16 @@ from pellucid.record import chain
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
-from pellucid.store import anchors, files, layout, log, metrics, tensors
+from pellucid.store import anchors, files, layout, metrics, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import state
 from tests.conftest import pellucid
-from tests.forgery.forge import edit_table
-
-
-def bodies(folder: Path) -> list[dict[str, Any]]:
-    return [{k: v for k, v in one.body.items() if k not in ("prev", "n")} for one in log.read(folder / layout.LEDGER)]
+from tests.forgery.forge import bodies, chain_anew, edit_ledger, edit_table
 
 
 def rewritten(folder: Path, kind: str, **changed: object) -> Path:
     """The ledger with some fields of all entries of a kind changed, its chain whole."""
-    prev, lines = chain.START, []
-    for n, body in enumerate(bodies(folder)):
-        lines.append(chain.line_of(prev, n, body | changed if body["kind"] == kind else body))
-        prev = chain.digest_of(lines[-1])
-    (folder / layout.LEDGER).write_bytes(b"".join(lines))
+    edit_ledger(folder, lambda body: body | changed if body["kind"] == kind else body)
     return folder
 
 
@@ -149,22 +141,14 @@ def test_a_malformed_entry_has_a_name_for_every_reader(kind: str, changed: dict[
 def test_an_incident_with_other_values(release: Path) -> None:
     found = bodies(release)
     found.insert(-1, {"kind": "incident", "step": 13, "rule": "loss", "value": 5, "limit": [], "action": "note"})
-    prev, lines = chain.START, []
-    for n, body in enumerate(found):
-        lines.append(chain.line_of(prev, n, body))
-        prev = chain.digest_of(lines[-1])
-    (release / layout.LEDGER).write_bytes(b"".join(lines))
+    chain_anew(release, found)
     with pytest.raises(FormatInvalid, match="value is not the bits"):
         status(release)
 
 
 def test_true_is_no_step_one(release: Path) -> None:
     """To Python they are equal; to another reader they are not."""
-    prev, lines = chain.START, []
-    for n, body in enumerate(bodies(release)):
-        lines.append(chain.line_of(prev, n, body | {"step": True} if body.get("step") == 1 else body))
-        prev = chain.digest_of(lines[-1])
-    (release / layout.LEDGER).write_bytes(b"".join(lines))
+    edit_ledger(release, lambda body: body | {"step": True} if body.get("step") == 1 else body)
     problems = verify(release, lambda what: None).problems
     assert any("step is not an integer" in problem.detail for problem in problems)
 

@@ -110,7 +110,7 @@ def test_sets_of_gradients_are_those_the_tree_holds(microbatches: int) -> None:
 _STEPS = """
 import sys
 from pathlib import Path
-from pellucid.plan import machine
+from pellucid import machine
 from pellucid.plan.calibrate import generated
 from pellucid.recipe import parse
 from pellucid import operations

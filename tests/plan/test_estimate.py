@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid import counts
+from pellucid import counts, machine
 from pellucid.errors import CommandInvalid, RecipeInvalid, RunMissing, TokenizerInvalid
-from pellucid.plan import machine
 from pellucid.plan.calibrate import _cut, _line, calibrate
 from pellucid.plan.estimate import plan
 from pellucid.plan.tables import counted, lasting, scaled

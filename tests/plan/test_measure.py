@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pellucid import machine
 from pellucid.errors import CommandInvalid, MemoryTooSmall, RunBusy
-from pellucid.plan import machine, measure
+from pellucid.plan import measure
 from pellucid.plan.measure import Axis, axes, broken, failed
 from pellucid.recipe import load
 from pellucid.store import files, layout, log
@@ -104,7 +105,7 @@ def test_axes_follow_the_recipe(finished: Path) -> None:
     recipe = load(finished)
     portable = axes(recipe)
     assert portable[0].threads == 1 and all(axis.keeps == (axis.arithmetic == "portable") for axis in portable)
-    assert {axis.isa for axis in portable if axis.kind == "isa"} == set(machine.instruction_sets()[1:])
+    assert {axis.isa for axis in portable if axis.kind == "isa"} == set(measure.instruction_sets()[1:])
     native = axes(recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": "native"})}))
     assert [axis.kind for axis in native if axis.keeps] == ["", "processes", "resume"]
     assert "portable" in [axis.kind for axis in native] and "isa" not in [axis.kind for axis in native]

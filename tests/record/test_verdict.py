@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from pellucid.record import chain, digests, verdict
+from pellucid.record import chain, digests, entries, verdict
 
 STEPS = 6
 PLAN = verdict.Plan(
@@ -132,3 +135,22 @@ def test_another_recipe_is_named() -> None:
     assert "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
     assert "pipeline is 2" in with_change(lambda entries: entries[0].update(pipeline=2))[0].detail
     assert "format" in with_change(lambda entries: entries[0].update(format=2))[0].detail
+
+
+@given(st.integers(1, 10**17), st.data())
+def test_a_step_told_from_its_line_is_what_json_gives_and_sound(step: int, data: st.DataObject) -> None:
+    """Whatever one character is changed to: taken for a step it is spelled and formed as one."""
+    roots = {name: f"{step:064x}" for name, written in entries.STEP.items() if written == entries.DIGEST}
+    floats = {name: digests.float_bits(1 / step) for name, written in entries.STEP.items() if written == entries.FLOAT}
+    fields = {"tokens": str(step), **roots, **floats}
+    branch = data.draw(st.sampled_from([{}, {"branch": 3}]))
+    body = {"kind": "step", "step": step, **{name: fields[name] for name in entries.STEP}, **branch}
+    line = chain.line_of("0" * 64, step, body).decode().removesuffix("\n")
+    assert entries.step_of(line) == json.loads(line) == {"prev": "0" * 64, "n": step, **body}
+    assert list(entries.step_of(line) or {}) == list(json.loads(line))
+    place, other = data.draw(st.integers(0, len(line) - 1)), data.draw(st.characters(codec="ascii"))
+    changed = line[:place] + other + line[place + 1 :]
+    found = entries.step_of(changed)
+    if found is not None:
+        assert found == json.loads(changed) and not verdict.malformed(found)
+        assert chain.line_of(found.pop("prev"), found.pop("n"), found).decode() == changed + "\n"

@@ -86,7 +86,7 @@ def state(step: int, size: int = 1000) -> tuple[anchors.Groups, dict]:
     groups = {"weights": {"w": np.full(size, step, np.float32)}, "first_moment": {"w": np.zeros(1, np.float32)}}
     from pellucid.store import tensors
 
-    return groups, anchors.about(step, 0, 0, "ab" * 32, tensors.state_roots(step, groups))
+    return groups, anchors.about({"step": step, "n": 0, "weights": "", "state": ""}, tensors.state_roots(step, groups))
 
 
 def test_the_entries_used_longest_ago_go_first(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

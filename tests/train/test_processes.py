@@ -25,7 +25,7 @@ from pellucid.train import loop
 from pellucid.train.optimizer import GradientTree
 from pellucid.train.processes import Processes, Word, count, rank
 from pellucid.train.state import initial
-from tests.conftest import finish, make_run
+from tests.conftest import finish, make_run, spiking
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20  # Seconds: whoever waits longer for a message of another thread waits for ever.
@@ -289,12 +289,5 @@ def test_two_processes_go_back_together(corpus: Path, tmp_path: Path, monkeypatc
     folder = make_run(tmp_path / "small", corpus, [*SETTINGS, *guards])
     done = torchrun(2, "-m", "tests.train.victim", "spike", 0, 11, folder)
     assert done.returncode == 0 and "going back to step 8" in done.stderr, done.stderr
-    real = loop.training_step
-
-    def training_step(state: Any, batch: Any, *rest: Any) -> Any:
-        stepped = real(state, batch, *rest)
-        stepped.losses_BT[:] *= 100 if batch.number == 11 else 1
-        return stepped
-
-    monkeypatch.setattr(loop, "training_step", training_step)
+    monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 11))
     assert identity(folder) == identity(finish(make_run(tmp_path / "alone", corpus, [*SETTINGS, *guards])))

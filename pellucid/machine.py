@@ -1,13 +1,14 @@
-"""This machine: its memory, its disk, its instruction sets."""
+"""This machine: its memory, what this process has had of it, its disk."""
 
 from __future__ import annotations
 
 import os
 import resource
 import shutil
+import sys
 from pathlib import Path
 
-from pellucid.kernels import library
+from pellucid.store import files
 
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # A container's, where there is one.
 
@@ -19,9 +20,18 @@ def memory() -> int:
     return min(whole, int(limit)) if limit.isdigit() else whole
 
 
+def available() -> int:
+    """Bytes that can be had without swapping; where the system does not tell, all that this process may use."""
+    path = Path("/proc/meminfo")
+    for line in path.read_text().splitlines() if path.exists() else []:
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return memory()
+
+
 def peak() -> int:
     """The most bytes that this process has held."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def resident() -> int:
@@ -31,14 +41,8 @@ def resident() -> int:
 
 
 def free(folder: Path) -> int:
-    """Free bytes of the disk that a folder lies on."""
-    return shutil.disk_usage(folder).free
-
-
-def instruction_sets() -> list[str]:
-    """Those whose kernels run here, the one that is taken first; without "software", which exists for tests."""
-    loaded = library.load()
-    taken = library.isa(loaded)
-    known = [name for name in library.KNOWN if name != "software" and loaded.pellucid_start(name.encode(), 1)]
-    library.start(loaded, taken, 1)  # Asking took each of them.
-    return [taken, *(name for name in known if name != taken)]
+    """Free bytes of the disk that a folder lies on, or will."""
+    while not folder.exists():
+        folder = folder.parent
+    with files.named_errors(folder, "read"):
+        return shutil.disk_usage(folder).free
