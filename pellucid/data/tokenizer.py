@@ -7,6 +7,7 @@ value is null, and the two spellings of a merge ("a b" and ["a", "b"]) do not co
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -234,18 +235,25 @@ def _without_null(value: Any) -> Any:
     return [_without_null(inner) for inner in value] if isinstance(value, list) else value
 
 
+@contextlib.contextmanager
+def _named(path: Path, what: str) -> Iterator[None]:
+    """What the library raises, as TokenizerInvalid: plain Exception, or of a panic of its Rust no Exception at all."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit, MemoryError):
+        raise
+    except BaseException as error:
+        raise TokenizerInvalid(path=path, detail=f"{what}: {str(error)[:200]}") from error
+
+
 class Tokenizer:
     """Text to token ids and back. Adds no special token, and text never becomes one."""
 
     def __init__(self, content: bytes, path: Path) -> None:
         """From the bytes of a tokenizer.json; path names it in errors. Raises TokenizerInvalid."""
-        try:
+        with _named(path, "it cannot be read"):
             parsed = files.parse_json(content)
             made = tokenizers.Tokenizer.from_str(json.dumps(_as_data(parsed)))
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise TokenizerInvalid(path=path, detail=str(error)[:200]) from error
         made.no_truncation()
         made.no_padding()
         # Without this, a text that contains "<|document|>" would become the document token.
@@ -280,12 +288,8 @@ class Tokenizer:
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
-        try:
+        with _named(self._path, "it cannot decode"):
             return self._made.decode([int(i) for i in ids], skip_special_tokens=False)
-        except KeyboardInterrupt:
-            raise
-        except BaseException as error:
-            raise TokenizerInvalid(path=self._path, detail=f"it cannot decode: {str(error)[:200]}") from error
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """The characters [start, end) that each token of encode(text) stands for."""
