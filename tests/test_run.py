@@ -184,7 +184,12 @@ def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) 
     with pytest.raises(errors.RecipeChanged, match=r"train\.lr=1"):
         change_recipe(folder, ["train.lr=1"])
     assert (folder / "recipe.toml").read_bytes() == before
+    with pytest.raises(errors.ReleaseSealed, match="pellucid publish"):
+        change_recipe(folder, ["placement.threads=2"])
+    assert (folder / "recipe.toml").read_bytes() == before
+    (folder / layout.MANIFEST).unlink()
     change_recipe(folder, ["placement.threads=2"])
+    assert b"threads = 2" in (folder / "recipe.toml").read_bytes()
     (folder / "recipe.toml").write_bytes(before.replace(b"beta1 = 0.9", b"beta1 = 0.8"))
     (folder / "model.safetensors").unlink()
     with pytest.raises(errors.RecipeChanged):

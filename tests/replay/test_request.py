@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pellucid import machine
 from pellucid.errors import BudgetTooSmall, CommandInvalid, StepUnknown
 from pellucid.record import digests
-from pellucid.replay import effort, parallel, request
+from pellucid.replay import effort, parallel
 from pellucid.replay.audit import audit_steps, compared, passes
 from pellucid.replay.choose import chosen
 from pellucid.replay.effort import Speed, audit_within, files_read, fitting, surely
@@ -226,7 +227,7 @@ def test_one_core_has_one_process(finished: Path, monkeypatch: pytest.MonkeyPatc
     assert parallel.workers(inputs) == 1
     monkeypatch.setattr(parallel.replay_inputs, "cores", lambda: 4)
     assert parallel.workers(inputs) == 4
-    monkeypatch.setattr(parallel, "memory_available", lambda: 3 * effort.least_memory(inputs))
+    monkeypatch.setattr(machine, "available", lambda: 3 * effort.least_memory(inputs))
     assert parallel.workers(inputs) == 3
 
 
@@ -272,13 +273,11 @@ def test_the_files_named_are_enough(finished: Path, committed: Path, tmp_path: P
 def test_what_does_not_fit_names_what_does(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = opened(committed)
     least = effort.least_memory(inputs, microbatch=True)
-    for module in (effort, request, parallel):
-        monkeypatch.setattr(module, "memory_available", lambda: least)
+    monkeypatch.setattr(machine, "available", lambda: least)
     needs = asked(committed, count=3).needs()
     assert not needs.fits and needs.effort.seconds is None and needs.smaller == "--step 11 --microbatch random"
     assert "does not fit (memory)" in needs.verdict()
-    for module in (effort, request, parallel):
-        monkeypatch.setattr(module, "memory_available", lambda: least - 1)
+    monkeypatch.setattr(machine, "available", lambda: least - 1)
     assert asked(committed, count=3).needs().smaller == ""
 
 
@@ -290,7 +289,7 @@ def test_what_takes_too_long_names_how_many_fit(finished: Path, monkeypatch: pyt
 
 
 def test_a_full_disk_is_told_beforehand(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(effort, "disk_free", lambda folder: 1000)
+    monkeypatch.setattr(machine, "free", lambda folder: 1000)
     assert asked(committed, count=1).needs().fits  # It writes nothing.
     needs = asked(committed, named=[9], microbatch="1").needs()
     assert not needs.fits and "(disk)" in needs.verdict()
