@@ -100,6 +100,14 @@ class StageNotReady(UserError):
     """{stage} needs {needs} first. Run: pellucid run {path} --only {needs}"""
 
 
+class IndexMissing(UserError):
+    """{path} has no index of its texts. Make one with: pellucid run {path} --only index"""
+
+
+class QueryEmpty(UserError):
+    """There is no text to look for. Write it behind the run, or name a file that holds it: --file PATH"""
+
+
 class NotTrained(UserError):
     """{path} has no step yet: {detail}. Train it with: pellucid run {path}"""
 
@@ -195,6 +203,11 @@ class MachineLacks(MachineError):
 class AuditLost(MachineError):
     """A process that replayed a part of {path} was killed; most often the memory ran out. Nothing is known to be wrong
     with the run. Audit it on fewer cores (taskset -c 0 pellucid audit {path} --all), or fewer steps (--steps N)."""
+
+
+class IndexLost(MachineError):
+    """A process that built the index of {path} is gone, most likely because the machine has too little memory; the
+    pieces that are ready are kept. Go on with: pellucid run {path} --only index"""
 
 
 class VariableInvalid(UserError):

@@ -21,6 +21,7 @@ ROOMS = [
     "counts",
     "data",
     "huggingface",
+    "trace",
     "kernels",
     "operations",
     "model",
@@ -38,7 +39,7 @@ ROOMS = [
     "terminal",
     "cli",
 ]
-WITHOUT_TORCH = ["record", "store", "data", "recorder", "release.verify", "release.publish", "look.status", "look.show"]
+WITHOUT_TORCH = ["record", "store", "data", "trace", "recorder", "release.verify", "release.publish", "look.status", "look.show"]
 MAX_LINES = 500
 
 

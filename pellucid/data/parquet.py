@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import itertools
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -140,6 +141,8 @@ class Documents:
         self.count = sum(part.documents for part in parts)
         self._first = [part.first_index for part in parts]
         self._group: tuple[tuple[int, int], pa.RecordBatch] | None = None  # The one read last.
+        columns = ["id", "source", "licence", "origin"]
+        self._abouts = lru_cache(maxsize=64)(lambda number, group: parts[number].read(group, columns))
 
     @classmethod
     def open(cls, folder: Path) -> Documents:
@@ -161,13 +164,26 @@ class Documents:
 
     def get(self, index: int) -> dict[str, Any]:
         """The row of a document, its text included. Raises DocumentUnknown."""
-        if not 0 <= index < self.count:
-            raise DocumentUnknown(document=index)
-        number = bisect.bisect_right(self._first, index) - 1
+        number = self._part_of(index)
         group, row = self.parts[number].group_of(index)
         if self._group is None or self._group[0] != (number, group):
             self._group = (number, group), self.parts[number].read(group)
         return self._group[1].slice(row, 1).to_pylist()[0]
+
+    def about(self, index: int) -> dict[str, Any]:
+        """What is known of a document, without its text: id, source, licence, origin. Raises DocumentUnknown."""
+        number = self._part_of(index)
+        group, row = self.parts[number].group_of(index)
+        return self._abouts(number, group).slice(row, 1).to_pylist()[0]
+
+    def part_of(self, index: int) -> Part:
+        """The part that holds a document. Raises DocumentUnknown."""
+        return self.parts[self._part_of(index)]
+
+    def _part_of(self, index: int) -> int:
+        if not 0 <= index < self.count:
+            raise DocumentUnknown(document=index)
+        return bisect.bisect_right(self._first, index) - 1
 
     def find(self, document_id: str) -> int:
         """The index of the document with this id. Raises DocumentUnknown."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid import huggingface, operations
+from pellucid import huggingface, machine, operations
 from pellucid.data import stage, tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
@@ -73,8 +72,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
 
 def cores() -> int:
     """How many cores this process may use; several processes on one machine share them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes.on_this_machine())
+    return max(1, machine.cores() // processes.on_this_machine())
 
 
 def _ledger(folder: Path) -> LedgerFile | None:
