@@ -26,6 +26,7 @@ from pellucid.trace.words import Words
 _AHEAD = 12  # Tokens that are read for a first comparison: it seldom takes more.
 _AT_ONCE = 1 << 20  # Positions that are looked at together,
 _AT_FIRST = 1 << 12  # and so many to begin with.
+_OFTEN = 1000  # A text found so many times more often than is asked for is soon met by reading.
 _FEW = 32  # So many tokens are looked up one by one; of more, all tokens of the piece are read.
 
 
@@ -186,13 +187,35 @@ class TokenSuffixes(Suffixes):
         return found + sum(len(tokens) for tokens, _ in self._cut(query))
 
     def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
+        if most is not None and self.count(query) > _OFTEN * most:
+            yield from self._early(query, most)
+            return
         start = self.piece.start
         for tokens in self.positions_in(*self.between(query.content)):
             yield Found(tokens + start, np.zeros(len(tokens), np.int64))
         for tokens, size in self._cut(query):
             yield Found(tokens + start, self._words.lengths[self._ids[tokens]] - size)
-        for tokens, offsets in self._inside(query, most):
+        for tokens, offsets in self._inside(query):
             yield Found(tokens + start, offsets)
+
+    def _early(self, query: Query, most: int) -> Iterator[Found]:
+        """The first places of a text that is found everywhere: by reading from the beginning."""
+        total, ahead = 0, len(query.content)  # Tokens that an occurrence may reach behind the part it begins in.
+        for begin, end in _chunks(0, self._size):
+            with _named(self.shard.tokens_path):
+                lengths = self._words.lengths[self._ids[begin : end + ahead]]
+            text, ends = self.text_at(begin, end - begin + ahead), np.cumsum(lengths)
+            places, stop = [], int(ends[end - begin - 1])
+            at = text.find(query.content)
+            while 0 <= at < stop and total + len(places) < most:
+                places.append(at)
+                at = text.find(query.content, at + 1)
+            found = np.array(places, np.int64)
+            tokens = ends.searchsorted(found, side="right")
+            yield Found(begin + tokens + self.piece.start, found - (ends - lengths)[tokens])
+            total += len(places)
+            if total >= most:
+                return
 
     def _cut(self, query: Query) -> Iterator[tuple[np.ndarray, int]]:
         """The tokens in which occurrences begin that go on behind the token's end, and how many bytes lie in it."""
@@ -202,24 +225,20 @@ class TokenSuffixes(Suffixes):
                     ahead = positions[positions > 0] - 1
                     yield ahead[before[self._ids[ahead]]], len(query.content) - len(tail)
 
-    def _inside(self, query: Query, most: int | None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens that hold the text behind their first byte, once for each place in them."""
         tokens, offsets = query.inside
         here = self._counts[tokens] > 0
         tokens, offsets = tokens[here], offsets[here]
-        total = 0
         for places in self._places(np.unique(tokens)):
             ids = self._ids[places]
             first = tokens.searchsorted(ids, side="left")  # Of a token's places on the list, which is sorted.
             times = tokens.searchsorted(ids, side="right") - first
             which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
             yield np.repeat(places, times), offsets[which]
-            total += len(which)
-            if most is not None and total >= most:
-                return
 
     def _places(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
-        """Where some tokens stand in the piece, in parts; where there are many tokens, in order."""
+        """Where some tokens stand in the piece, in parts."""
         if 0 < len(tokens) <= _FEW:
             here = [
                 part for one in tokens.tolist() for part in self.positions_in(*self.between(self._words.words[one]))
