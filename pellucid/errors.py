@@ -97,6 +97,10 @@ class TextEmpty(UserError):
     one character."""
 
 
+class TextInvalid(UserError):
+    """The text is not Unicode: {detail}. Give it in UTF-8, as a terminal with a UTF-8 locale does."""
+
+
 class PlotMissing(UserError):
     """A picture needs matplotlib, which is not installed. Install it with: pip install "pellucid[plot]" (or draw in the
     terminal with --plot -)"""

@@ -129,9 +129,8 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
 
     life = about.get("life") or {"at": [], "seen": recorded(about.get("sequences", [about]))}
     curve = [(one["step"], one["loss"]) for one in life["at"]]
-    marks = [
-        (one["step"] - 1, one["loss"]) for one in life["seen"]
-    ]  # A step records the losses of the state before it.
+    # A step records the losses of the state before it.
+    marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
     if not curve and not marks:
         detail = "it was not trained on, so nothing is recorded: say with --at at which steps to compute its loss"
         raise CommandInvalid(verb="show", word="--plot", detail=detail)
