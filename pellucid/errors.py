@@ -92,6 +92,20 @@ class DocumentUnknown(UserError):
     """No document {document} in this run. `pellucid show RUN documents` lists them."""
 
 
+class TextEmpty(UserError):
+    """There is nothing to lose in {what}: it has no token that the model would have to guess. Give a text with at least
+    one character."""
+
+
+class TextInvalid(UserError):
+    """The text is not Unicode: {detail}. Give it in UTF-8, as a terminal with a UTF-8 locale does."""
+
+
+class PlotMissing(UserError):
+    """A picture needs matplotlib, which is not installed. Install it with: pip install "pellucid[plot]" (or draw in the
+    terminal with --plot -)"""
+
+
 class StageUnknown(UserError):
     """There is no stage {stage}. The stages are: {known}."""
 

@@ -182,7 +182,16 @@ def print_step(about: dict[str, Any], characters: int) -> None:
 def print_sequence(about: dict[str, Any], characters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]sequence {about['sequence']}[/bold] of {word(about['source'])}, {_seen(about['steps'])}")
+    _print_abandoned(console, [about])
     _print_segments(console, about["segments"], characters)
+
+
+def _print_abandoned(console: Console, sequences: list[dict[str, Any]]) -> None:
+    """Times that count for nothing in the run's later states, for a rollback went back behind them."""
+    for one in sequences:
+        for seen in one["abandoned"]:
+            where = f"step {seen['step']} row {seen['row']}, before branch {seen['branch']}{_loss(seen)}"
+            console.print(f"sequence {one['sequence']}, abandoned by a rollback: {where}")
 
 
 def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
@@ -202,15 +211,42 @@ def print_document(about: dict[str, Any], characters: int) -> None:
     )
     seen = [one for one in about["sequences"] if one["steps"]]
     console.print(f"{'trained on':<11}in {len(seen)} of the {len(about['sequences'])} sequences that hold it")
+    for one in about["epochs"]:
+        steps = f"step {one['first']}" if one["first"] == one["last"] else f"steps {one['first']} to {one['last']}"
+        console.print(f"{'':<11}epoch {one['epoch']}{_loss(one)} over {one['tokens']:,} tokens, {steps}")
     for one in seen:
         console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
+    _print_abandoned(console, about["sequences"])
     console.print(f"\n{escape(printable(about['text'], characters))}")
 
 
-def _seen(steps: list[dict[str, int]]) -> str:
+def _seen(steps: list[dict[str, Any]]) -> str:
     if not steps:
         return "not reached by this run"
-    return "seen at " + ", ".join(f"step {one['step']} row {one['row']}" for one in steps[:20])
+    times = [f"step {one['step']} row {one['row']}, epoch {one['epoch']}{_loss(one)}" for one in steps[:20]]
+    return "seen at " + "; ".join([*times, *["…"] * (len(steps) > 20)])
+
+
+def _loss(one: dict[str, Any]) -> str:
+    """Nothing where the rows of that step are not written yet."""
+    return f" loss {one['loss']:.4f}" if "loss" in one else ""
+
+
+def print_life(life: dict[str, Any]) -> None:
+    windows = len(life["windows"])
+    print(f"\nloss computed on {life['tokens']:,} tokens in {windows:,} window{'s' * (windows != 1)}")
+    width = max((len(f"{one['step']:,}") for one in life["at"]), default=0)
+    for one in life["at"]:
+        print(f"at step {one['step']:>{width},}   {one['loss']:.4f}")
+
+
+def print_chart(curve: list[tuple[float, float]], marks: list[tuple[float, float]]) -> None:
+    from pellucid.look.chart import chart
+
+    parts = ["line: computed at the step"] * bool(curve) + ["×: recorded when it was trained on"] * bool(marks)
+    print("\nloss, nats per token, by step   " + "   ".join(parts))
+    for line in chart(curve, marks):
+        print(line)
 
 
 def word(text: object) -> str:

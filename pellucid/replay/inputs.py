@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pellucid import huggingface, machine, operations
 from pellucid.data import stage, tokenizer
@@ -12,7 +13,7 @@ from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
 from pellucid.recipe import FILE, Recipe
 from pellucid.record import entries
-from pellucid.record.history import History
+from pellucid.record.history import History, with_branch
 from pellucid.recorder import Identity
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
@@ -37,6 +38,10 @@ class Inputs:
     def batch(self, step: int) -> Batch:
         """What a step trains on."""
         return loop.batch_of(self.order, self.shards, step, self.history.batch(step))
+
+    def branched(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry made again, as that of the branch in which its step lies."""
+        return with_branch(entry, self.history.at(entry["step"]).branch)
 
     def recorded(self) -> LedgerFile:
         if self.ledger is None:
