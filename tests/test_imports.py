@@ -36,9 +36,11 @@ ROOMS = [
     "plan",
     "demo",
     "terminal",
+    "sql",
+    "opened",
     "cli",
 ]
-WITHOUT_TORCH = ["record", "store", "data", "recorder", "release.verify", "release.publish", "look.status", "look.show"]
+WITHOUT_TORCH = ["record", "store", "data", "recorder", "release.verify", "release.publish", "look.status", "look.show", "sql"]
 MAX_LINES = 500
 
 
