@@ -1,8 +1,8 @@
 """Questions to a run in SQL: DuckDB views over its Parquet files, and over what its ledger says.
 
-The views hold the steps that were kept. What a rollback abandoned lies below abandoned/branchN in the same layout, and is
-in none of them but `incidents`, which tells of it. What is read is what the run's tables say; `pellucid verify` holds
-them against the ledger.
+The views hold the steps that were kept. What a rollback abandoned lies below abandoned/branchN in the same layout, and
+is in none of them but `incidents`, which tells of it. What is read is what the run's tables say; `pellucid verify`
+holds them against the ledger.
 
 A query can read these views and nothing else: DuckDB may open the files of the views alone, cannot load extensions,
 write, or change its settings, sees no Python variable, and has bounded memory.
@@ -14,6 +14,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,9 +24,9 @@ import pyarrow.parquet as pq
 
 from pellucid.data import stage
 from pellucid.data.parquet import SCHEMA, Documents
-from pellucid.errors import FormatInvalid, NotTrained, QueryInvalid, QueryStopped
+from pellucid.errors import FormatInvalid, NotTrained, QueryInvalid, QueryStopped, RunMissing
 from pellucid.look.status import in_words
-from pellucid.recipe import Recipe
+from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
 from pellucid.store import files, layout, metrics
@@ -33,7 +34,6 @@ from pellucid.store.ledger import LedgerFile
 
 MEMORY = "2GB"  # What DuckDB may have. It writes nothing to disk to get along with less.
 THREADS = 4
-SECONDS = 300.0  # What `pellucid sql` gives a query by default.
 _BATCH = 65536  # Rows taken from DuckDB at a time.
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -199,14 +199,26 @@ def ask(folder: Path, query: str, limit: int | None = None, seconds: float | Non
         return _interruptible(connection, lambda: _take(connection, _checked(query), limit), seconds)
 
 
-def count(folder: Path) -> dict[str, int]:
-    """How many rows each view of a run has. Raises as sql."""
+def schema(folder: Path) -> dict[str, Any]:
+    """The views of a run with their columns and how many rows each has. Raises as sql."""
     with _named_errors(), connect(folder) as connection:
-        return {name: connection.sql(f"SELECT count(*) FROM {name}").fetchall()[0][0] for name in VIEWS}
+        return {
+            "views": [
+                {
+                    "view": name,
+                    "meaning": view.meaning,
+                    "rows": connection.sql(f"SELECT count(*) FROM {name}").fetchall()[0][0],
+                    "columns": [{"name": one.name, "type": one.type, "meaning": one.meaning} for one in view.columns],
+                }
+                for name, view in VIEWS.items()
+            ]
+        }
 
 
 def connect(folder: Path, views: Iterable[str] = tuple(VIEWS)) -> duckdb.DuckDBPyConnection:
     """A connection that has these views of the run and can reach nothing else. Raises RunMissing, FormatInvalid."""
+    if not (folder / FILE).is_file():
+        raise RunMissing(path=folder)
     recipe = load_recipe(folder)
     tables = {name: _from_ledger(folder, name) for name in views if name in _FROM_LEDGER}
     paths = {name: _paths(folder.absolute(), name) for name in views if name not in _FROM_LEDGER}
@@ -258,9 +270,7 @@ def _take(connection: duckdb.DuckDBPyConnection, query: str, limit: int | None) 
     return Answer(pa.Table.from_batches(kept, reader.schema), rows)
 
 
-def _interruptible(
-    connection: duckdb.DuckDBPyConnection, work: Callable[[], Answer], seconds: float | None
-) -> Answer:
+def _interruptible(connection: duckdb.DuckDBPyConnection, work: Callable[[], Answer], seconds: float | None) -> Answer:
     # While DuckDB computes in the main thread, Python does not notice Ctrl-C.
     with ThreadPoolExecutor(1) as pool:
         asked = pool.submit(work)
@@ -385,8 +395,6 @@ def plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    from decimal import Decimal
-
     if isinstance(value, Decimal):
         value = int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
     if isinstance(value, dict):

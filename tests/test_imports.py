@@ -40,7 +40,17 @@ ROOMS = [
     "opened",
     "cli",
 ]
-WITHOUT_TORCH = ["record", "store", "data", "recorder", "release.verify", "release.publish", "look.status", "look.show", "sql"]
+WITHOUT_TORCH = [
+    "record",
+    "store",
+    "data",
+    "recorder",
+    "release.verify",
+    "release.publish",
+    "look.status",
+    "look.show",
+    "sql",
+]
 MAX_LINES = 500
 
 
