@@ -111,7 +111,6 @@ VIEWS = {
         (
             _STEP,
             _SOURCE,
-            Column("licence", "VARCHAR", "the licence that the recipe states for the source"),
             Column("weight", "BIGINT", "how often each of its sequences stands in an epoch"),
             *_LOSSES,
         ),
@@ -302,14 +301,13 @@ def _view(name: str, paths: list[Path], recipe: Recipe) -> str:
     columns = ", ".join(f'{one.value or one.name} AS "{one.name}"' for one in VIEWS[name].columns)
     nothing = ", ".join(f'NULL::{_DUCKDB[field.type]} AS "{field.name}"' for field in _schema(name))
     rows = f"read_parquet({_list(paths)})" if paths else f"(SELECT {nothing} WHERE false)"
-    stated = f" LEFT JOIN {_stated(recipe)} USING (source)" if name == "sources" else ""
-    return f"CREATE VIEW {name} AS SELECT {columns} FROM {rows}{stated}"
+    weights = f" LEFT JOIN {_weights(recipe)} USING (source)" if name == "sources" else ""
+    return f"CREATE VIEW {name} AS SELECT {columns} FROM {rows}{weights}"
 
 
-def _stated(recipe: Recipe) -> str:
-    """What the recipe says of its sources."""
-    rows = ", ".join(f"({_text(one.name)}, {_text(one.licence)}, {one.weight}::BIGINT)" for one in recipe.data.sources)
-    return f"(VALUES {rows}) AS stated(source, licence, weight)"
+def _weights(recipe: Recipe) -> str:
+    rows = ", ".join(f"({_text(one.name)}, {one.weight}::BIGINT)" for one in recipe.data.sources)
+    return f"(VALUES {rows}) AS weights(source, weight)"
 
 
 def _schema(name: str) -> pa.Schema:
