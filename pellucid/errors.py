@@ -152,6 +152,14 @@ class ReleaseSealed(UserError):
     {path}/manifest.jsonl, make the change, and seal it again with: pellucid publish {path}"""
 
 
+class QueryInvalid(UserError):
+    """Not a question that this run answers: {detail}. `pellucid sql RUN` alone lists the views and their columns."""
+
+
+class QueryStopped(UserError):
+    """No answer within {seconds} s. Ask for less (fewer steps, no text), or give --seconds more."""
+
+
 class TorchMissing(UserError):
     """This verb computes and needs torch, which is not installed. Install it with: pip install torch
     (verify, show, status and publish work without it)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from typing import Any
@@ -218,6 +219,41 @@ def print_document(about: dict[str, Any], characters: int) -> None:
         console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
     _print_abandoned(console, about["sequences"])
     console.print(f"\n{escape(printable(about['text'], characters))}")
+
+
+def print_answer(names: list[str], rows: list[dict[str, Any]]) -> None:
+    """The rows of an answer to a query, a line each; long texts are cut."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for name in names:
+        numbers = all(isinstance(row[name], int | float | None) for row in rows)
+        table.add_column(_cell(name), no_wrap=True, justify="right" if numbers else "left")
+    for row in rows:
+        table.add_row(*(_cell(row[name]) for name in names))
+    _console_of_tables().print(table)
+
+
+def print_views(about: dict[str, Any]) -> None:
+    """What there is to ask about: the views of a run, their rows and columns."""
+    console = _console_of_tables()
+    for view in about["views"]:
+        console.print(f"[bold]{view['view']}[/bold]  {view['rows']:,} rows, each {escape(view['meaning'])}")
+        table = Table.grid(padding=(0, 2))
+        for column in view["columns"]:
+            table.add_row(f"  [cyan]{column['name']}[/cyan]", column["type"], escape(column["meaning"]))
+        console.print(table)
+
+
+def _console_of_tables() -> Console:
+    """As wide as the terminal; where there is none, as wide as the table."""
+    console = Console(highlight=False)
+    return console if console.is_terminal else Console(highlight=False, width=10_000)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "-"
+    text = f"{value:.6g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
+    return escape(printable(text, 60).replace("\n", " "))
 
 
 def _seen(steps: list[dict[str, Any]]) -> str:

@@ -20,6 +20,7 @@ VERBS = [
     "status",
     "show",
     "sample",
+    "sql",
     "diff",
     "verify",
     "audit",

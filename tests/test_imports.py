@@ -21,7 +21,6 @@ ROOMS = [
     "counts",
     "data",
     "huggingface",
-    "trace",
     "kernels",
     "operations",
     "model",
@@ -30,6 +29,7 @@ ROOMS = [
     "journal",
     "replay",
     "look",
+    "trace",
     "release",
     "new",
     "fork",
@@ -37,9 +37,22 @@ ROOMS = [
     "plan",
     "demo",
     "terminal",
+    "sql",
+    "opened",
     "cli",
 ]
-WITHOUT_TORCH = ["record", "store", "data", "trace", "recorder", "release.verify", "release.publish", "look.status", "look.show"]
+WITHOUT_TORCH = [
+    "record",
+    "store",
+    "data",
+    "recorder",
+    "release.verify",
+    "release.publish",
+    "look.status",
+    "look.show",
+    "trace",
+    "sql",
+]
 MAX_LINES = 500
 
 

@@ -1,12 +1,12 @@
 """The command line: verbs only, by what they are for, in the order in which the help lists them."""
 
-from pellucid.cli import audit, check, look, share, start, train
+from pellucid.cli import ask, audit, check, look, share, start, train
 from pellucid.cli.common import app, main
 
 VERBS = (
     *(start.demo, start.new),
     *(train.plan, train.run, train.fork, train.status),
-    *(look.show, look.sample, look.diff),
+    *(look.show, look.sample, ask.sql, look.diff),
     *(check.verify, audit.audit),
     *(share.export, share.publish),
 )

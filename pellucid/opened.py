@@ -1,0 +1,373 @@
+"""A run in Python: `run = pellucid.open("mymodel")`. Nothing is read until it is asked for.
+
+    run.step(120).batch()       the tokens that step trained on, x_BS
+    run.step(120).documents()   the documents they are of
+    run.step(120).state()       the full training state after it, replayed from the nearest anchor
+    run.document("books/a.txt") a document, and where it was seen
+    run.sql("from steps")       an Arrow table
+    run.where("some text")      where a text occurs in the training data, and when it was seen
+
+The ledger and the tables are taken as they stand; `run.verify()` checks them.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from pellucid.errors import RunMissing, StepUnknown
+from pellucid.look.show import Shown
+from pellucid.look.status import status
+from pellucid.recipe import FILE, Recipe
+from pellucid.recipe import load as load_recipe
+from pellucid.record import chain, digests
+from pellucid.store import layout
+from pellucid.store.ledger import LedgerFile
+from pellucid.terminal import plain, printable
+from pellucid.train.events import Batch
+
+if TYPE_CHECKING:
+    from pellucid.release.verify import Report
+    from pellucid.train.state import State
+
+_SHOWN = 500  # Characters of a text that a notebook shows.
+
+
+def open(path: str | Path) -> Run:
+    """A run folder or a release, opened for looking. Raises RunMissing."""
+    folder = Path(path)
+    if not (folder / FILE).is_file():
+        raise RunMissing(path=folder)
+    return Run(folder)
+
+
+class Run:
+    """A run as it stood when it was first asked something. Make one with pellucid.open.
+
+    Iterating over it gives its steps, first to last; len(run) tells how many there are.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """What the run follows from."""
+        return load_recipe(self.folder)
+
+    @cached_property
+    def ledger(self) -> LedgerFile:
+        """The ledger, opened for questions. Raises NotTrained where there is none yet."""
+        return LedgerFile(self.folder)
+
+    @property
+    def head(self) -> str:
+        """The digest of the ledger's last entry, in hex: equal heads are equal runs."""
+        return self.ledger.head
+
+    @property
+    def first(self) -> int:
+        """The step whose state the run begins with: 0, or a fork's."""
+        return self.ledger.first
+
+    @property
+    def last(self) -> int:
+        """The last step taken."""
+        return self.ledger.steps_done
+
+    @cached_property
+    def shown(self) -> Shown:
+        """Its data: shards, documents, tokenizer and order. Raises StageNotReady before it is prepared."""
+        return Shown(self.folder)
+
+    def status(self) -> dict[str, Any]:
+        """Where the run stands, as `pellucid status --json` prints it."""
+        return status(self.folder)
+
+    def step(self, step: int | str) -> Step:
+        """A step: 120 or "step120"; `first` is the state that the run begins with. Raises StepUnknown."""
+        number = layout.step_number(str(step))
+        if number is None or not self.first <= number <= self.last:
+            detail = f"its ledger goes from step {self.first} to step {self.last}"
+            raise StepUnknown(what=f"Step {step}", detail=detail)
+        return Step(self, number)
+
+    def __len__(self) -> int:
+        return self.last - self.first
+
+    def __iter__(self) -> Iterator[Step]:
+        return (Step(self, number) for number in range(self.first + 1, self.last + 1))
+
+    def sequence(self, number: int) -> Sequence:
+        """A train sequence. Raises StepUnknown."""
+        return Sequence(self, number)
+
+    def document(self, document: str | int) -> Document:
+        """A document by its id or its index. Raises DocumentUnknown."""
+        documents = self.shown.documents
+        return Document(self, documents.get(documents.find(document) if isinstance(document, str) else document))
+
+    def documents(self) -> Iterator[Document]:
+        """Every document in order, one row group in memory at a time."""
+        for index in range(self.shown.documents.count):
+            yield self.document(index)
+
+    def sql(self, query: str, seconds: float | None = None) -> pa.Table:
+        """The answer to a SELECT over the views of docs/sql.md, as an Arrow table: `.to_pandas()` where pandas is.
+
+        Raises QueryInvalid, and QueryStopped after so many seconds.
+        """
+        from pellucid.sql import sql
+
+        return sql(self.folder, query, seconds)
+
+    def where(self, text: str, before: int | None = None, **options: Any) -> dict[str, Any]:
+        """Every place in the training data where a text occurs: `count`, and `hits` with their documents and the steps
+        that saw them. See pellucid.trace.where."""
+        from pellucid.trace.where import Traced
+
+        return Traced(self.folder).where(text, before=before, **options)
+
+    def trace(self, text: str, before: int | None = None, least: int = 24) -> dict[str, Any]:
+        """The longest `spans` of a text, of at least so many characters, that occur in what was trained on before a
+        step. See pellucid.trace.spans."""
+        from pellucid.trace.where import Traced
+
+        return Traced(self.folder).trace(text, before=before, least=least)
+
+    def verify(self) -> Report:
+        """What `pellucid verify` checks: `.ok` and `.problems`. Computes no step and needs no torch."""
+        from pellucid.release.verify import verify
+
+        return verify(self.folder, lambda what: None)
+
+    def __repr__(self) -> str:
+        return f"pellucid.open({plain(repr(str(self.folder)))})"
+
+    def _repr_html_(self) -> str:
+        about = status(self.folder)
+        stands = f"step {about['steps_done']:,} of {about['steps']:,}"
+        validated = about["validation"][-1:]
+        return _table(
+            about["run"],
+            {
+                "stands at": f"{stands}, {'finished' if about['finished'] else 'in training'}",
+                "sealed": "yes" if about["sealed"] else "no",
+                "head": about["head"],
+                "tokens": f"{int(about['tokens']):,}",
+                "loss": about["loss"],
+                "validation": validated[0]["loss"] if validated else None,
+                "checkpoints": ", ".join(map(str, about["checkpoints"])),
+            },
+        )
+
+
+class Step:
+    """A step of a run. Make one with run.step."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self.run, self.number = run, number
+
+    @cached_property
+    def entry(self) -> dict[str, Any]:
+        """Its entry in the ledger, as written there: floats as hex bits. The genesis for the very first state."""
+        return self.run.ledger.step(self.number)
+
+    @property
+    def digest(self) -> str:
+        """The digest of its entry, in hex: the head that the run had then."""
+        return chain.digest_of_body(self.entry)
+
+    @property
+    def tokens(self) -> int:
+        """Targets so far."""
+        return int(self.entry.get("tokens", "0"))
+
+    @property
+    def loss(self) -> float:
+        """Mean over its targets before its update, in nats per token. Raises StepUnknown where no step was taken."""
+        return self._number("loss")
+
+    @property
+    def lr(self) -> float:
+        """The learning rate. Raises StepUnknown where no step was taken."""
+        return self._number("lr")
+
+    @property
+    def grad_norm(self) -> float:
+        """Norm of the gradient before clipping. Raises StepUnknown where no step was taken."""
+        return self._number("grad_norm")
+
+    @property
+    def weight_norm(self) -> float:
+        """Norm of the weights after the update. Raises StepUnknown where no step was taken."""
+        return self._number("weight_norm")
+
+    @cached_property
+    def trained_on(self) -> Batch:
+        """The batch with its sequences, sources, epochs and the document of each token. Raises StepUnknown for the very
+        first state."""
+        self._require_taken()
+        shown, batch = self.run.shown, self.run.ledger.history.batch(self.number)
+        return Batch.of(shown.shards, self.number, batch, shown.order.batch(batch), shown.order.epochs(batch))
+
+    def batch(self) -> np.ndarray:
+        """The token ids it trained on, x_BS of shape (batch, T+1), uint32: x[:, :-1] went in, x[:, 1:] are the targets.
+
+        Raises StepUnknown for the very first state.
+        """
+        return self.trained_on.tokens_BS
+
+    def sequences(self) -> list[Sequence]:
+        """The sequence of each row. Raises StepUnknown for the very first state."""
+        return [self.run.sequence(number) for number in self.trained_on.sequences_B.tolist()]
+
+    def documents(self) -> list[Document]:
+        """The documents that its batch holds something of, each once, row by row. Raises StepUnknown for the very first
+        state."""
+        indices = dict.fromkeys(self.trained_on.documents_BS.ravel().tolist())
+        return [self.run.document(index) for index in indices]
+
+    def segments(self) -> pa.Table:
+        """Its rows of the view `segments`, each with its loss. Empty while the run has not written them yet."""
+        return self.run.sql(f"SELECT * FROM segments WHERE step = {self.number} ORDER BY row, start")
+
+    def state(self) -> State:
+        """The full training state after it, replayed where it is not stored, and equal to the recorded one: `.model`
+        is a torch module, `.groups()` all tensors as arrays. Needs torch.
+
+        Raises StateDiffers, LedgerDiffers, StackDiffers.
+        """
+        from pellucid.replay import inputs
+        from pellucid.replay.materialise import materialise
+
+        return materialise(inputs.load(self.run.folder, self.run.recipe), self.number, lambda done, total: None)
+
+    def checkpoint(self) -> Path | None:
+        """The folder with its published weights, for from_pretrained; None where it has none."""
+        path = layout.checkpoint(self.run.folder, self.number)
+        return path if path.is_dir() else None
+
+    def _require_taken(self) -> None:
+        if self.number == self.run.first:
+            detail = f"the run begins with its state, and the first step taken is {self.number + 1}"
+            raise StepUnknown(what=f"A batch of step {self.number}", detail=detail)
+
+    def _number(self, name: str) -> float:
+        self._require_taken()
+        return digests.bits_float(self.entry[name])
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}.step({self.number})"
+
+    def _repr_html_(self) -> str:
+        numbers = ("loss", "lr", "grad_norm", "weight_norm") if self.number > self.run.first else ()
+        about = {name: self._number(name) for name in numbers}
+        return _table(
+            f"step {self.number}",
+            {**about, "tokens": f"{self.tokens:,}", "state": self.entry["state"], "digest": self.digest},
+        )
+
+
+class Sequence:
+    """T+1 tokens of one source. Make one with run.sequence."""
+
+    def __init__(self, run: Run, number: int) -> None:
+        self.run, self.number = run, number
+        self.source = run.shown.shards.source_of(number)
+
+    @property
+    def tokens(self) -> np.ndarray:
+        """Its token ids, shape (T+1,), uint32."""
+        return self.run.shown.shards.sequence(self.number)
+
+    @property
+    def text(self) -> str:
+        """Its tokens as text, document tokens included."""
+        return self.run.shown.tokenizer.decode(self.tokens.tolist())
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        return self.run.shown.sequence(self.number)
+
+    def segments(self) -> list[dict[str, Any]]:
+        """What each document fills of it: `document`, `index`, `licence`, `origin`, `start`, `stop` and `text`."""
+        return self._about["segments"]
+
+    def steps(self) -> list[dict[str, int]]:
+        """Every `step`, `row` and `epoch` that trained on it."""
+        return self._about["steps"]
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}.sequence({self.number})"
+
+    def _repr_html_(self) -> str:
+        seen = ", ".join(str(one["step"]) for one in self.steps())
+        return _table(f"sequence {self.number}", {"source": self.source, "steps": seen}, self.text)
+
+
+class Document:
+    """A document of the corpus. Make one with run.document.
+
+    index, id, source, licence, origin, split, characters, bytes, sha256 and text are as in the view `documents`.
+    """
+
+    def __init__(self, run: Run, row: Mapping[str, Any]) -> None:
+        self.run = run
+        self.index: int = row["index"]
+        self.id: str = row["id"]
+        self.source: str = row["source"]
+        self.licence: str = row["licence"]
+        self.origin: str = row["origin"]
+        self.split: str = row["split"]
+        self.characters: int = row["characters"]
+        self.bytes: int = row["bytes"]
+        self.sha256: str = row["sha256"]
+        self.text: str = row["text"]
+
+    @cached_property
+    def _about(self) -> dict[str, Any]:
+        return self.run.shown.document(self.id)
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens it has, its document token included."""
+        return self._about["tokens"]
+
+    def sequences(self) -> list[Sequence]:
+        """The sequences that train on something of it, in order; none for the validation split."""
+        return [self.run.sequence(one["sequence"]) for one in self._about["sequences"]]
+
+    def steps(self) -> list[dict[str, int]]:
+        """Every `step`, `row`, `epoch` and `sequence` that trained on something of it, in order of the steps."""
+        seen = [{**step, "sequence": one["sequence"]} for one in self._about["sequences"] for step in one["steps"]]
+        return sorted(seen, key=lambda one: (one["step"], one["row"]))
+
+    def __repr__(self) -> str:
+        return f"{self.run!r}.document({plain(repr(self.id))})"
+
+    def _repr_html_(self) -> str:
+        names = ("source", "licence", "origin", "split", "sha256")
+        about = {name: getattr(self, name) for name in names} | {"characters": f"{self.characters:,}"}
+        return _table(self.id, about, self.text)
+
+
+def _table(title: str, about: Mapping[str, object], text: str = "") -> str:
+    """What a notebook shows: every string is somebody else's, and becomes text."""
+    rows = "".join(
+        f"<tr><th style='text-align:left'>{_html(name)}</th><td style='text-align:left'>{_html(value)}</td></tr>"
+        for name, value in about.items()
+    )
+    below = f"<pre style='white-space:pre-wrap'>{_html(text)}</pre>" if text else ""
+    return f"<b>{_html(title)}</b><table>{rows}</table>{below}"
+
+
+def _html(value: object) -> str:
+    text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+    return html.escape(printable(text, _SHOWN))
