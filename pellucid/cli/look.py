@@ -7,8 +7,20 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Step, inputs_of, on_terminal, print_json, step_number, step_or_last
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    RunOrUrl,
+    Step,
+    folder_only,
+    inputs_of,
+    on_terminal,
+    print_json,
+    step_number,
+    step_or_last,
+)
 from pellucid.errors import CommandInvalid, RunsDiffer
+from pellucid.store.home import home
 
 
 def show(
@@ -48,7 +60,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     from pellucid.store.layout import step_number
 
     words = list(words)
-    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else Path(words.pop(0))
+    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else home(words.pop(0))
     if len(words) == 1 and step_number(words[0]) is not None:
         words = ["step", words[0]]
     if not words or words[0] not in _KINDS or len(words) != (1 if words[0] == "documents" else 2):
@@ -58,7 +70,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 
 
 def sample(
-    folder: Run = HERE,
+    folder: RunOrUrl = HERE,
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     step: Step = "",
     tokens: Annotated[int, typer.Option(help="How many tokens at most.")] = 100,
@@ -94,11 +106,14 @@ def sample(
 
 def diff(
     a: Annotated[
-        Path, typer.Argument(metavar="A", help="A run folder or a release.", show_default="this folder")
+        Path,
+        typer.Argument(parser=folder_only, metavar="A", help="A run folder or a release.", show_default="this folder"),
     ] = HERE,
     b: Annotated[
         Path | None,
-        typer.Argument(metavar="B", help="Another one.", show_default="what A's recipe and data give here"),
+        typer.Argument(
+            parser=folder_only, metavar="B", help="Another one.", show_default="what A's recipe and data give here"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
