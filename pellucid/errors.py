@@ -160,6 +160,26 @@ class QueryStopped(UserError):
     """No answer within {seconds} s. Ask for less (fewer steps, no text), or give --seconds more."""
 
 
+class UrlInvalid(UserError):
+    """{url} is not the address of a release: {detail}. Give the folder that manifest.jsonl lies in, as
+    https://host/folder or s3://bucket/folder."""
+
+
+class ReleaseMissing(UserError):
+    """{url} holds no sealed release: there is no manifest.jsonl. Correct the address; a run that is not sealed yet is
+    sealed with: pellucid publish RUN"""
+
+
+class FolderNeeded(UserError):
+    """This verb reads all of a release, or writes to it, and {url} is an address. Download it first, say with
+    wget -r or aws s3 sync, and give its folder; show, status, sample and export read from an address."""
+
+
+class DriverMissing(UserError):
+    """Reading {scheme}:// takes a driver of fsspec that is not installed: {detail}. Install it (for s3: pip install
+    s3fs; for gs: pip install gcsfs; for az: pip install adlfs)."""
+
+
 class TorchMissing(UserError):
     """This verb computes and needs torch, which is not installed. Install it with: pip install torch
     (verify, show, status and publish work without it)."""
@@ -199,6 +219,16 @@ class NoPermission(MachineError):
 
 class RunBusy(MachineError):
     """Another process is working on {path}. Wait for it, or stop it (SIGTERM keeps its state)."""
+
+
+class Unreachable(MachineError):
+    """{url} could not be read: {detail}. Check the address and the network, and try again; a release that was
+    downloaded needs neither."""
+
+
+class RangesMissing(MachineError):
+    """The server of {url} serves no byte ranges: {detail}. Put the release on one that does (nginx, S3 and the Hub
+    do; python -m http.server does not), or download it and give its folder."""
 
 
 class StackDiffers(MachineError):
@@ -335,6 +365,21 @@ class FileMissing(FormatInvalid):
 
 class FormatTooNew(DataError):
     """{path} has format version {found}; this pellucid reads up to {known}. Upgrade pellucid."""
+
+
+class AnswerInvalid(DataError):
+    """The server of {url} {detail}. Nothing of that answer was used: try again, or take the release from another
+    place."""
+
+
+class RemoteChanged(DataError):
+    """{url} is not what the release's manifest describes, or changed while it was read: {detail}. Read it again; if it
+    stays so, take the release from another place."""
+
+
+class RemoteDiffers(DataError):
+    """{url} has the SHA-256 {found}, and the release's manifest says {expected}. It is damaged or was replaced: do not
+    trust it, and take the release from another place."""
 
 
 class PathUnsafe(DataError):

@@ -11,9 +11,10 @@ import typer
 from pellucid.cli.common import (
     HERE,
     Json,
-    Run,
+    RunOrUrl,
     Step,
     bound_memory,
+    folder_only,
     inputs_of,
     on_terminal,
     print_json,
@@ -21,6 +22,7 @@ from pellucid.cli.common import (
     step_or_last,
 )
 from pellucid.errors import CommandInvalid, RunsDiffer
+from pellucid.store.home import home
 
 
 def show(
@@ -151,7 +153,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     from pellucid.store.layout import step_number
 
     words = list(words)
-    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else Path(words.pop(0))
+    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else home(words.pop(0))
     if len(words) == 1 and step_number(words[0]) is not None:
         words = ["step", words[0]]
     if not words or words[0] not in _KINDS or len(words) != (1 if words[0] == "documents" else 2):
@@ -161,18 +163,22 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 
 
 def sample(
-    folder: Run = HERE,
+    folder: RunOrUrl = HERE,
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     step: Step = "",
     tokens: Annotated[int, typer.Option(help="How many tokens at most.")] = 100,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0: all.")] = 50,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 1,
+    traced: Annotated[
+        bool, typer.Option("--trace", help="Tell which parts of it the model has seen word for word.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Text from the model of any step.
+    """Text from the model of any step, and with --trace what of it stands in what that model was trained on.
 
     pellucid sample mymodel --step 50 --prompt "def factor("
+    pellucid sample mymodel --prompt "def factor(" --trace
     """
     from pellucid.data.tokenizer import Tokenizer
     from pellucid.look.sample import sample
@@ -186,6 +192,9 @@ def sample(
         state = materialise(inputs, number, terminal.watch("replay"))
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
     pieces = sample(state, tokenizer, prompt, tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    if traced:
+        _print_traced(folder, number, prompt, "".join(pieces), as_json)
+        return
     if as_json:
         print_json({"step": number, "prompt": prompt, "text": "".join(pieces)})
         return
@@ -195,13 +204,29 @@ def sample(
     print()
 
 
+def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool) -> None:
+    """What the model of a step wrote behind a prompt, and what it had seen of it."""
+    from pellucid.terminal import print_trace, printable
+    from pellucid.trace.where import Traced
+
+    about = Traced(folder).trace(text, before=step + 1)
+    if as_json:
+        print_json({"step": step, "prompt": prompt, **about})
+        return
+    print(printable(prompt, len(prompt)), end="", flush=True)
+    print_trace(about)
+
+
 def diff(
     a: Annotated[
-        Path, typer.Argument(metavar="A", help="A run folder or a release.", show_default="this folder")
+        Path,
+        typer.Argument(parser=folder_only, metavar="A", help="A run folder or a release.", show_default="this folder"),
     ] = HERE,
     b: Annotated[
         Path | None,
-        typer.Argument(metavar="B", help="Another one.", show_default="what A's recipe and data give here"),
+        typer.Argument(
+            parser=folder_only, metavar="B", help="Another one.", show_default="what A's recipe and data give here"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

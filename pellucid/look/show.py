@@ -92,7 +92,7 @@ class Shown:
         tokens = self.shards.sequence(number).tolist()
         segments = []
         for piece in self.shards.pieces(number):
-            about = self.documents.get(piece.document)
+            about = self.documents.about(piece.document)
             segments.append(
                 {
                     "document": about["id"],

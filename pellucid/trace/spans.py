@@ -8,40 +8,6 @@ for grows with the length of the text, not with its square.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
-
-from pellucid.trace.where import LIMIT, Traced
-
-LEAST = 24  # Characters of the shortest span that is told.
-
-
-def trace(
-    traced: Traced, text: str, before: int | None = None, least: int = LEAST, limit: int | None = LIMIT
-) -> dict[str, Any]:
-    """The maximal spans of at least `least` characters that occur in the training data, or in what steps before
-    `before` trained on: start and end (characters of the text), text, count, and of the first `limit` places the
-    documents and the steps that trained there. Rarest first.
-
-    Raises QueryEmpty, FormatInvalid.
-    """
-    traced.query(text)  # Raises QueryEmpty.
-    spans = []
-    for start, end in maximal(text, least, lambda part: traced.occurs(traced.query(part), before)):
-        found = traced.where(text[start:end], before, limit)
-        places = [one for hit in found["hits"] for one in (hit, *hit["continues"])]
-        steps = {(step["step"], step["row"]): step for place in places for step in place["steps"]}
-        spans.append(
-            {
-                "start": start,
-                "end": end,
-                "text": text[start:end],
-                "count": found["count"],
-                "documents": list(dict.fromkeys(hit["document"] for hit in found["hits"])),
-                "steps": [steps[key] for key in sorted(steps)],
-            }
-        )
-    spans.sort(key=lambda span: (span["count"], span["start"] - span["end"], span["start"]))
-    return {"text": text, "before": before, "least": least, "spans": spans}
 
 
 def maximal(text: str, least: int, occurs: Callable[[str], bool]) -> Iterator[tuple[int, int]]:

@@ -19,7 +19,7 @@ import numpy as np
 
 from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
-from pellucid.store import files
+from pellucid.store import arrays, files
 from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path
 from pellucid.trace.words import Words
 
@@ -96,7 +96,7 @@ class Suffixes:
     @cached_property
     def positions(self) -> np.ndarray:
         """Where the suffixes begin, in the order of their bytes, shape (suffixes,) uint32."""
-        return mapped(self._positions_path, UINT32)
+        return arrays.mapped(self._positions_path, UINT32)
 
     @cached_property
     def _top(self) -> list[bytes]:
@@ -175,7 +175,7 @@ class TokenSuffixes(Suffixes):
     @cached_property
     def _counts(self) -> np.ndarray:
         """How often each token stands in the piece, shape (vocabulary,) uint32."""
-        return mapped(self._counts_path, UINT32)
+        return arrays.mapped(self._counts_path, UINT32)
 
     def text_at(self, position: int, atoms: int) -> bytes:
         words = self._words.words
@@ -286,12 +286,12 @@ class TextSuffixes(Suffixes):
 
     @cached_property
     def _text(self) -> np.ndarray:
-        return mapped(self._text_path, np.dtype("u1"))
+        return arrays.mapped(self._text_path, np.dtype("u1"))
 
     @cached_property
     def _starts(self) -> np.ndarray:
         """Where each token begins in the text, shape (tokens,) uint32."""
-        return mapped(self._starts_path, UINT32)
+        return arrays.mapped(self._starts_path, UINT32)
 
     def text_at(self, position: int, atoms: int) -> bytes:
         return self._text[position : position + atoms].tobytes()
@@ -327,12 +327,6 @@ class TextSuffixes(Suffixes):
         final = self.piece.text if end == self.piece.stop else int(self._starts[end - self.piece.start])
         before = self._text[max(first, place - width) : place].tobytes()
         return before, self._text[place + size : min(place + size + width, final)].tobytes()
-
-
-def mapped(place: Path, kind: np.dtype) -> np.ndarray:
-    """A file of numbers, read where it is asked."""
-    with files.named_errors(place, "read"):
-        return np.memmap(place, kind, "r").view(np.ndarray)
 
 
 def _chunks(low: int, high: int) -> Iterator[tuple[int, int]]:

@@ -22,10 +22,12 @@ from pellucid.store.ledger import LedgerFile
 from pellucid.trace import pieces
 from pellucid.trace.fold import variants
 from pellucid.trace.pieces import Placed
+from pellucid.trace.spans import maximal
 from pellucid.trace.suffixes import Found, Query
 from pellucid.trace.words import SEPARATOR
 
-LIMIT = 10
+LIMIT = 10  # Places that are told unless more are asked for.
+LEAST = 24  # Characters of the shortest span that is told.
 _WIDTH = 160  # Bytes of context on either side.
 
 
@@ -73,6 +75,34 @@ class Traced:
         validation = sum(one.suffixes.count(query) for query in queries for one in self._validation)
         about = {"count": count, "validation": validation, "hits": self._told(hits, before)}
         return about if before is None else {"before": before, **about}
+
+    def trace(
+        self, text: str, before: int | None = None, least: int = LEAST, limit: int | None = LIMIT
+    ) -> dict[str, Any]:
+        """The maximal spans of at least `least` characters that stand in the training data word for word, or in what
+        steps before `before` trained on: start and end (characters of the text), text, count, and of the first `limit`
+        places the documents and the steps that trained there. Rarest first.
+
+        Raises QueryEmpty, FormatInvalid.
+        """
+        self.query(text)
+        found = maximal(text, least, lambda part: self.occurs(self.query(part), before))
+        spans = [self._span(text, start, end, before, limit) for start, end in found]
+        spans.sort(key=lambda span: (span["count"], span["start"] - span["end"], span["start"]))
+        return {"text": text, "before": before, "least": least, "spans": spans}
+
+    def _span(self, text: str, start: int, end: int, before: int | None, limit: int | None) -> dict[str, Any]:
+        found = self.where(text[start:end], before, limit)
+        places = [one for hit in found["hits"] for one in (hit, *hit["continues"])]
+        steps = {(step["step"], step["row"]): step for place in places for step in place["steps"]}
+        return {
+            "start": start,
+            "end": end,
+            "text": text[start:end],
+            "count": found["count"],
+            "documents": list(dict.fromkeys(hit["document"] for hit in found["hits"])),
+            "steps": [steps[key] for key in sorted(steps)],
+        }
 
     def query(self, text: str | bytes) -> Query:
         """A text as it is asked for. Raises QueryEmpty."""
@@ -203,7 +233,7 @@ class Traced:
         held = [main, *(one for one in targets if one != main)]
         return {
             "document": about["id"],
-            "source": about["source"],
+            "source": stream.source,
             "licence": about["licence"],
             "origin": about["origin"],
             "offset": placed.suffixes.character(begin, hit.token, hit.offset),
