@@ -19,6 +19,7 @@ _STAGES = {
     "documents": "data/documents/manifest.json",
     "tokenizer": "data/tokenizer/manifest.json",
     "shards": layout.DATA_MANIFEST,
+    "index": f"{layout.TRACE}/{stage.MANIFEST}",
 }
 
 

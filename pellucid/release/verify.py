@@ -25,6 +25,7 @@ from pellucid.release.states import States
 from pellucid.release.steps import Steps
 from pellucid.store import layout, log, sealed
 from pellucid.store.ledger import LedgerFile
+from pellucid.trace.check import check as check_index
 from pellucid.train.schedule import learning_rate
 
 Watch = Callable[[str], None]
@@ -70,6 +71,8 @@ def verify(folder: Path, watch: Watch) -> Report:
         ("steps", lambda: Steps(folder).check()),
         ("states", lambda: States(folder).check()),
     ]
+    if (folder / layout.TRACE).exists():
+        checks.append(("index", lambda: check_index(folder)))
     for name, check in checks:
         watch(name)
         report.problems += [_relative(folder, problem) for problem in _collected(name, check)]

@@ -63,7 +63,7 @@ class Builder:
         ids = shard.load(slice(piece.start, piece.stop))
         rows = shard.table[piece.first : piece.last].astype(np.int64)
         begins = rows[:, 1] - piece.start  # The documents' first tokens, counted from the piece's.
-        text = self._text(rows)
+        text = self.text(piece, shard)
         starts = self._starts(ids, begins, rows[:, 2])
         written: dict[str, np.ndarray] = {}
         if starts is None:
@@ -76,8 +76,9 @@ class Builder:
         self._write(piece.number, written)
         return "text" if starts is None else "tokens"
 
-    def _text(self, rows: np.ndarray) -> np.ndarray:
-        """The piece's text, shape (bytes,) uint8."""
+    def text(self, piece: Piece, shard: Shard) -> np.ndarray:
+        """A piece's text, shape (bytes,) uint8. Raises FormatInvalid where the shard has other documents."""
+        rows = shard.table[piece.first : piece.last].astype(np.int64)
         out = np.empty(int(rows[:, 2].sum()) + len(rows), np.uint8)
         at = 0
         wanted = iter(rows[:, 0].tolist())

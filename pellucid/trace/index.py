@@ -22,7 +22,7 @@ from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import TYPES, open_shard
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import IndexLost
+from pellucid.errors import IndexLost, StageNotReady
 from pellucid.recipe import Recipe
 from pellucid.record import digests
 from pellucid.store import files, layout
@@ -30,6 +30,7 @@ from pellucid.trace.build import EVERY, KEY, Builder, Piece
 
 FORMAT = 1
 PIECE_BYTES = 64 << 20  # Text of one piece, but for a document that is longer.
+WORTH = 8 << 20  # Text for which one more process is worth its start.
 MEMORY = 13  # Bytes that building takes for one of text: the text, its suffixes, a token number for each place.
 
 
@@ -38,6 +39,8 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 
     Raises StageNotReady, IndexLost, FormatInvalid, DiskFull.
     """
+    if not (folder / stage.DATA).is_file():
+        raise StageNotReady(stage="index", needs="shards", path=folder)
     place = folder / layout.TRACE
     made_from = digests.of_value("index stage", _fields(folder)).hex()
     if stage.done(place, "index", made_from):
@@ -101,8 +104,8 @@ def _shards(folder: Path) -> tuple[dict[str, Any], Path]:
 
 def _built(folder: Path, planned: list[Piece]) -> Iterator[tuple[Piece, str]]:
     """Every piece and what its positions count, as they get ready. Raises IndexLost."""
-    longest = max((piece.text for piece in planned), default=0)
-    workers = min(len(planned), machine.cores(), machine.available() // (MEMORY * longest + 1))
+    longest, total = max((piece.text for piece in planned), default=0), sum(piece.text for piece in planned)
+    workers = min(len(planned), machine.cores(), machine.available() // (MEMORY * longest + 1), total // WORTH)
     if workers < 2:
         _open(folder)
         for piece in planned:

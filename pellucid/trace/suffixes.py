@@ -21,7 +21,7 @@ from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
 from pellucid.store import arrays, files
 from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path
-from pellucid.trace.words import Words
+from pellucid.trace.words import SEPARATOR, Words
 
 _AHEAD = 12  # Tokens that are read for a first comparison: it seldom takes more.
 _AT_ONCE = 1 << 20  # Positions that are looked at together,
@@ -37,7 +37,7 @@ class Query:
         self.content = content
         self.cuts: list[tuple[bytes, np.ndarray]] = []  # What follows a token's end, and the tokens it can follow.
         self.inside = np.zeros((2, 0), np.int64)  # Tokens that hold it behind their first byte, and where.
-        if words is not None:
+        if words is not None and SEPARATOR not in content:
             longest = int(words.lengths.max(initial=0))
             for cut in range(1, min(len(content), longest)):
                 before = words.ending_with(content[:cut])
@@ -83,7 +83,7 @@ class Suffixes:
 
     def __init__(self, folder: Path, piece: Piece, shard: Shard, size: int) -> None:
         """size: how many suffixes there are."""
-        self.piece, self.shard, self._size = piece, shard, size
+        self.piece, self.shard, self.size = piece, shard, size
         self._positions_path = path(folder, piece.number, "positions")
         self._top_path = path(folder, piece.number, "top")
         _check_size(self._positions_path, size * UINT32.itemsize)
@@ -98,17 +98,25 @@ class Suffixes:
         """Where the suffixes begin, in the order of their bytes, shape (suffixes,) uint32."""
         return arrays.mapped(self._positions_path, UINT32)
 
+    @property
+    def atoms(self) -> np.ndarray:
+        """What its positions count, shape (suffixes,): token ids, or bytes."""
+        raise NotImplementedError
+
     @cached_property
-    def _top(self) -> list[bytes]:
-        content = files.read_bytes(self._top_path, -(-self._size // EVERY) * KEY)
+    def top(self) -> list[bytes]:
+        """What every EVERY-th suffix begins with."""
+        content = files.read_bytes(self._top_path, -(-self.size // EVERY) * KEY)
         return [content[at : at + KEY] for at in range(0, len(content), KEY)]
 
     def between(self, prefix: bytes) -> tuple[int, int]:
-        """The suffixes [low, high) that begin with `prefix`, which holds no byte 0xFF."""
+        """The suffixes [low, high) that begin with `prefix`; none of them, where it goes beyond a document."""
+        if SEPARATOR in prefix:
+            return 0, 0
         key = prefix[:KEY]
         after = key[:-1] + bytes([key[-1] + 1])  # The least text behind all that begin with the key.
-        low = max(bisect.bisect_left(self._top, key) - 1, 0) * EVERY
-        high = min(bisect.bisect_left(self._top, after) * EVERY, self._size)
+        low = max(bisect.bisect_left(self.top, key) - 1, 0) * EVERY
+        high = min(bisect.bisect_left(self.top, after) * EVERY, self.size)
         with _named(self.shard.tokens_path):
             low = bisect.bisect_left(range(high), 0, low, key=lambda at: self._compare(at, prefix))
             if low == high or self._compare(low, prefix):
@@ -154,7 +162,7 @@ class Suffixes:
         """The positions of the suffixes [low, high) in parts, int64. Raises FormatInvalid."""
         for begin, end in _chunks(low, high):
             found = self.positions[begin:end].astype(np.int64)
-            if found.max() >= self._size:
+            if found.max() >= self.size:
                 raise FormatInvalid(path=self._positions_path, detail="has a position behind the end of its text")
             yield found
 
@@ -169,7 +177,7 @@ class TokenSuffixes(Suffixes):
         _check_size(self._counts_path, len(words.words) * UINT32.itemsize)
 
     @cached_property
-    def _ids(self) -> np.ndarray:
+    def atoms(self) -> np.ndarray:
         return self.shard.ids[self.piece.start : self.piece.stop]
 
     @cached_property
@@ -177,9 +185,16 @@ class TokenSuffixes(Suffixes):
         """How often each token stands in the piece, shape (vocabulary,) uint32."""
         return arrays.mapped(self._counts_path, UINT32)
 
+    def counted(self) -> bool:
+        """Whether its table of counts is that of its tokens."""
+        counts = np.zeros(len(self._words.words), np.int64)
+        for begin, end in _chunks(0, self.size):
+            counts += np.bincount(self.atoms[begin:end], minlength=len(counts))[: len(counts)]
+        return int(counts.sum()) == self.size and np.array_equal(counts, self._counts)
+
     def text_at(self, position: int, atoms: int) -> bytes:
         words = self._words.words
-        return b"".join([words[i] for i in self._ids[position : position + atoms].tolist()])
+        return b"".join([words[i] for i in self.atoms[position : position + atoms].tolist()])
 
     def count(self, query: Query) -> int:
         low, high = self.between(query.content)
@@ -194,16 +209,16 @@ class TokenSuffixes(Suffixes):
         for tokens in self.positions_in(*self.between(query.content)):
             yield Found(tokens + start, np.zeros(len(tokens), np.int64))
         for tokens, size in self._cut(query):
-            yield Found(tokens + start, self._words.lengths[self._ids[tokens]] - size)
+            yield Found(tokens + start, self._words.lengths[self.atoms[tokens]] - size)
         for tokens, offsets in self._inside(query):
             yield Found(tokens + start, offsets)
 
     def _early(self, query: Query, most: int) -> Iterator[Found]:
         """The first places of a text that is found everywhere: by reading from the beginning."""
         total, ahead = 0, len(query.content)  # Tokens that an occurrence may reach behind the part it begins in.
-        for begin, end in _chunks(0, self._size):
+        for begin, end in _chunks(0, self.size):
             with _named(self.shard.tokens_path):
-                lengths = self._words.lengths[self._ids[begin : end + ahead]]
+                lengths = self._words.lengths[self.atoms[begin : end + ahead]]
             text, ends = self.text_at(begin, end - begin + ahead), np.cumsum(lengths)
             places, stop = [], int(ends[end - begin - 1])
             at = text.find(query.content)
@@ -223,7 +238,7 @@ class TokenSuffixes(Suffixes):
             for positions in self.positions_in(*self.between(tail)):
                 with _named(self.shard.tokens_path):
                     ahead = positions[positions > 0] - 1
-                    yield ahead[before[self._ids[ahead]]], len(query.content) - len(tail)
+                    yield ahead[before[self.atoms[ahead]]], len(query.content) - len(tail)
 
     def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens that hold the text behind their first byte, once for each place in them."""
@@ -231,7 +246,7 @@ class TokenSuffixes(Suffixes):
         here = self._counts[tokens] > 0
         tokens, offsets = tokens[here], offsets[here]
         for places in self._places(np.unique(tokens)):
-            ids = self._ids[places]
+            ids = self.atoms[places]
             first = tokens.searchsorted(ids, side="left")  # Of a token's places on the list, which is sorted.
             times = tokens.searchsorted(ids, side="right") - first
             which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
@@ -244,21 +259,22 @@ class TokenSuffixes(Suffixes):
                 part for one in tokens.tolist() for part in self.positions_in(*self.between(self._words.words[one]))
             ]
             places = np.concatenate([np.zeros(0, np.int64), *here])
-            yield np.sort(places[np.isin(self._ids[places], tokens)])
+            # One token may begin with another, and its places are then met twice.
+            yield np.unique(places[np.isin(self.atoms[places], tokens)])
         elif len(tokens):
             wanted = np.zeros(len(self._words.words), bool)
             wanted[tokens] = True
-            for begin, end in _chunks(0, self._size):
+            for begin, end in _chunks(0, self.size):
                 with _named(self.shard.tokens_path):
-                    yield begin + np.flatnonzero(wanted[self._ids[begin:end]])
+                    yield begin + np.flatnonzero(wanted[self.atoms[begin:end]])
 
     def last(self, found: Found, size: int) -> np.ndarray:
         last = found.tokens - self.piece.start
         with _named(self.shard.tokens_path):
-            missing = size - self._words.lengths[self._ids[last]] + found.offsets
+            missing = size - self._words.lengths[self.atoms[last]] + found.offsets
             while (going := np.flatnonzero(missing > 0)).size:
                 last[going] += 1
-                missing[going] -= self._words.lengths[self._ids[last[going]]]
+                missing[going] -= self._words.lengths[self.atoms[last[going]]]
         return last + self.piece.start
 
     def character(self, begin: int, token: int, offset: int) -> int:
@@ -285,7 +301,8 @@ class TextSuffixes(Suffixes):
         _check_size(self._starts_path, (piece.stop - piece.start) * UINT32.itemsize)
 
     @cached_property
-    def _text(self) -> np.ndarray:
+    def text(self) -> np.ndarray:
+        """Its documents' texts, each behind one byte 0xFF, shape (bytes,) uint8."""
         return arrays.mapped(self._text_path, np.dtype("u1"))
 
     @cached_property
@@ -293,8 +310,12 @@ class TextSuffixes(Suffixes):
         """Where each token begins in the text, shape (tokens,) uint32."""
         return arrays.mapped(self._starts_path, UINT32)
 
+    @property
+    def atoms(self) -> np.ndarray:
+        return self.text
+
     def text_at(self, position: int, atoms: int) -> bytes:
-        return self._text[position : position + atoms].tobytes()
+        return self.text[position : position + atoms].tobytes()
 
     def count(self, query: Query) -> int:
         low, high = self.between(query.content)
@@ -319,14 +340,14 @@ class TextSuffixes(Suffixes):
 
     def character(self, begin: int, token: int, offset: int) -> int:
         first, place = (int(self._starts[one - self.piece.start]) for one in (begin, token))
-        return _characters(self._text[first + 1 : place + offset + 1].tobytes()) - 1
+        return _characters(self.text[first + 1 : place + offset + 1].tobytes()) - 1
 
     def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
         place = int(self._starts[token - self.piece.start]) + offset
         first = int(self._starts[begin - self.piece.start]) + 1
         final = self.piece.text if end == self.piece.stop else int(self._starts[end - self.piece.start])
-        before = self._text[max(first, place - width) : place].tobytes()
-        return before, self._text[place + size : min(place + size + width, final)].tobytes()
+        before = self.text[max(first, place - width) : place].tobytes()
+        return before, self.text[place + size : min(place + size + width, final)].tobytes()
 
 
 def _chunks(low: int, high: int) -> Iterator[tuple[int, int]]:

@@ -24,7 +24,6 @@ from pellucid.trace.fold import variants
 from pellucid.trace.pieces import Placed
 from pellucid.trace.spans import maximal
 from pellucid.trace.suffixes import Found, Query
-from pellucid.trace.words import SEPARATOR
 
 LIMIT = 10  # Places that are told unless more are asked for.
 LEAST = 24  # Characters of the shortest span that is told.
@@ -113,16 +112,12 @@ class Traced:
 
     def count(self, query: Query, before: int | None = None) -> int:
         """How often a text occurs in the train split, or in what was seen before a step."""
-        if SEPARATOR in query.content:
-            return 0
         if before is None:
             return sum(one.suffixes.count(query) for one in self._train)
         return sum(int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query))
 
     def occurs(self, query: Query, before: int | None = None) -> bool:
         """Whether it occurs at all, or in what was seen before a step."""
-        if SEPARATOR in query.content:
-            return False
         if before is None:
             return any(one.suffixes.count(query) for one in self._train)
         return any(self.seen(one, found, query, before).any() for one, found in self._parts(query))
@@ -150,8 +145,6 @@ class Traced:
         return hits[:limit]
 
     def _hits_in(self, placed: Placed, query: Query, before: int | None, limit: int | None) -> list[Hit]:
-        if SEPARATOR in query.content:
-            return []
         parts = placed.suffixes.parts(query, limit if before is None else None)
         if before is not None:
             parts = (found.where(self.seen(placed, found, query, before)) for found in parts)
@@ -228,7 +221,7 @@ class Traced:
         index, begin = self._document(hit)
         about = self.shown.documents.about(index)
         position, last = hit.token + placed.offset, hit.last + placed.offset
-        main = int(self._sequences(np.array([position]), np.array([last]))[0][0])
+        main, end = (int(one[0]) for one in self._sequences(np.array([position]), np.array([last])))
         targets = range((position - 1) // self.context, (last - 1) // self.context + 1)
         held = [main, *(one for one in targets if one != main)]
         return {
@@ -237,6 +230,7 @@ class Traced:
             "licence": about["licence"],
             "origin": about["origin"],
             "offset": placed.suffixes.character(begin, hit.token, hit.offset),
+            "whole": main == end < stream.sequences,
             "index": index,
             "sequences": [stream.first_sequence + one for one in held if one < stream.sequences],
         }

@@ -1,0 +1,89 @@
+"""verify over the index: each thing that can be wrong with it is told, and an honest one is not blamed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.errors import PellucidError
+from pellucid.release.verify import verify
+from pellucid.trace.where import Traced
+
+
+def problems(folder: Path) -> list[str]:
+    report = verify(folder, lambda what: None)
+    return [f"{one.error} {one.where}: {one.detail}" for one in report.problems]
+
+
+def test_an_honest_index_is_not_blamed(twice: Path) -> None:
+    assert problems(twice) == []
+    assert "index" in verify(twice, lambda what: None).checked
+
+
+def change(name: str, kind: str, edit: Callable[[np.ndarray], object]) -> Callable[[Path], None]:
+    def done(folder: Path) -> None:
+        path = folder / "trace" / name
+        values = np.fromfile(path, kind)
+        edit(values)
+        values.tofile(path)
+
+    return done
+
+
+def swap(values: np.ndarray) -> None:
+    values[[50, 900]] = values[[900, 50]]
+
+
+def neighbours(values: np.ndarray) -> None:
+    values[[200, 201]] = values[[201, 200]]
+
+
+def manifest(edit: Callable[[dict], object]) -> Callable[[Path], None]:
+    def done(folder: Path) -> None:
+        path = folder / "trace" / "manifest.json"
+        value = json.loads(path.read_text())
+        edit(value)
+        path.write_text(json.dumps(value))
+
+    return done
+
+
+DAMAGE = {
+    "two suffixes change places": (change("00000.positions", "<u4", swap), "positions"),
+    "two neighbours change places": (change("00000.positions", "<u4", neighbours), "positions"),
+    "a text is hidden": (change("00000.positions", "<u4", lambda v: v.__setitem__(7, v[8])), "positions"),
+    "a position behind the end": (change("00000.positions", "<u4", lambda v: v.__setitem__(7, 1 << 31)), "positions"),
+    "a table that sends elsewhere": (change("00000.top", "u1", lambda v: v.__setitem__(0, 255 - v[0])), "top"),
+    "another count": (change("00000.counts", "<u4", lambda v: v.__setitem__(slice(None), v[::-1].copy())), "counts"),
+    "a file cut short": (lambda f: (f / "trace" / "00000.top").write_bytes(b""), "top"),
+    "a file gone": (lambda f: (f / "trace" / "00000.positions").unlink(), "positions"),
+    "a piece gone": (manifest(lambda m: m["pieces"].pop()), "manifest"),
+    "a piece twice": (manifest(lambda m: m["pieces"].append(m["pieces"][0])), "manifest"),
+    "another piece first": (manifest(lambda m: m["pieces"].reverse()), "manifest"),
+    "a kind nobody knows": (manifest(lambda m: m["pieces"][0].update(kind="magic")), "manifest"),
+    "a piece of text without one": (manifest(lambda m: m["pieces"][0].update(kind="text")), "0000"),
+    "other tables": (manifest(lambda m: m.update(every=1)), "manifest"),
+    "of other data": (manifest(lambda m: m.update(recipe="0" * 64)), "manifest"),
+    "a number that is none": (manifest(lambda m: m["pieces"][0].update(stop="many")), "manifest"),
+    "a shard that is not there": (manifest(lambda m: m["pieces"][0].update(shard=99)), "manifest"),
+    "a piece that ends inside a document": (manifest(lambda m: m["pieces"][0].update(stop=5)), "manifest"),
+}
+
+
+@pytest.mark.parametrize("what", DAMAGE)
+def test_damage_is_told_and_searching_it_gives_no_other_error(what: str, indexed: Path) -> None:
+    damage, where = DAMAGE[what]
+    damage(indexed)
+    told = problems(indexed)
+    assert any("trace/" in one and where in one for one in told), told
+    try:
+        traced = Traced(indexed)
+        for query in ("the river", "e", "東京の水", "ght"):
+            traced.where(query, before=50)
+            traced.where(query)
+    except PellucidError:
+        pass  # Named: what a search over a damaged index finds is not promised.
