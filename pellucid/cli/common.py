@@ -37,7 +37,7 @@ Set = Annotated[
 ]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
-READING = ("verify", "status")  # Verbs that read somebody else's release and compute nothing; and show without --at.
+READING = ("verify", "status")  # Verbs that read somebody else's release and compute nothing; as show without --at.
 MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
 
 
