@@ -278,11 +278,14 @@ def test_memory_is_bound_where_nothing_is_computed(words: tuple[str, ...], bound
     assert done.stdout.splitlines()[-1] in (f"None {bound}", f"0 {bound}"), done.stderr
 
 
-def test_a_picture_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_without_matplotlib(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotMissing, match=re.escape('pip install "pellucid[plot]"')):
         plot(tmp_path / "life.png", "x", [(0, 1.0)], [])
     assert list(tmp_path.glob("*.png")) == []
+    monkeypatch.setattr("pellucid.look.life.life_of_text", None)  # It is told before anything is computed.
+    with pytest.raises(PlotMissing):
+        show([str(finished), "text", "x"], at="3", plot=str(tmp_path / "life.png"))
 
 
 def test_a_picture_of_a_name_that_looks_like_mathematics(tmp_path: Path) -> None:
