@@ -53,7 +53,7 @@ Set = Annotated[
 ]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
-# Verbs that read somebody else's release and compute nothing; and show without --at.
+# Verbs that read somebody else's release and compute nothing; as show without --at.
 READING = ("verify", "status", "sql", "where", "trace")
 MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
 

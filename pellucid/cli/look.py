@@ -62,14 +62,14 @@ def show(
         return
     name = which if what in ("document", "text") else step_number(which)
     about: dict[str, Any] = {"text": which} if what == "text" else getattr(shown, what)(name)
+    if not as_json and what != "text":
+        getattr(terminal, f"print_{what}")(about, characters)
     if at:
         about["life"] = _life(folder, what, name, at, as_json)
-    if as_json:
-        print_json(about)
-    elif what != "text":
-        getattr(terminal, f"print_{what}")(about, characters)
     if at and not as_json:
         terminal.print_life(about["life"])
+    if as_json:
+        print_json(about)
     if plot:
         _draw(what, which, about, plot, as_json)
 
@@ -85,7 +85,7 @@ def _list(documents: list[dict[str, Any]], as_json: bool) -> None:
 
 
 def _check_drawing(what: str, at: str, plot: str) -> None:
-    """Raises CommandInvalid where the options do not fit what is asked about."""
+    """Raises CommandInvalid where the options do not fit what is asked about, and PlotMissing."""
     if what == "documents" and (at or plot):
         raise CommandInvalid(verb="show", word="--at" if at else "--plot", detail="of one document, not of all")
     if what in ("text", "step") and not at and (plot or what == "text"):
@@ -94,6 +94,10 @@ def _check_drawing(what: str, at: str, plot: str) -> None:
     if plot and plot != "-" and not plot.lower().endswith(".png"):
         detail = "--plot takes a name that ends in .png, or - for the terminal"
         raise CommandInvalid(verb="show", word=plot, detail=detail)
+    if plot and plot != "-":
+        from pellucid.look.plot import figure
+
+        figure()  # A missing library is told now, not after an hour of replay.
 
 
 def _life(folder: Path, what: str, name: Any, at: str, quiet: bool) -> dict[str, Any]:

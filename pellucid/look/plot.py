@@ -5,20 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pellucid.errors import PlotMissing
 from pellucid.look.chart import Point
 from pellucid.store import files
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 
 def plot(path: Path, title: str, curve: Sequence[Point], marks: Sequence[Point]) -> None:
-    """Write a PNG: the curve computed, and as dots what was recorded. Raises PlotMissing, NoPermission, DiskFull."""
-    try:
-        from matplotlib.figure import Figure
-    except ModuleNotFoundError as error:
-        raise PlotMissing() from error
-    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
-    axes = figure.add_subplot()
+    """Write a PNG: the curve computed, and as crosses what was recorded. Raises PlotMissing, NoPermission, DiskFull."""
+    drawn = figure()
+    axes = drawn.add_subplot()
     if curve:
         axes.plot(*zip(*sorted(curve), strict=True), ".-", color="tab:blue", label="computed at the step")
     if marks:
@@ -30,4 +30,13 @@ def plot(path: Path, title: str, curve: Sequence[Point], marks: Sequence[Point])
     axes.legend()
     with files.whole_file(path) as partial, warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # Boxes then stand in the title.
-        figure.savefig(partial, format="png")
+        drawn.savefig(partial, format="png")
+
+
+def figure() -> Figure:
+    """An empty page. Raises PlotMissing."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise PlotMissing() from error
+    return Figure(figsize=(8, 4.5), dpi=120, layout="constrained")

@@ -232,10 +232,8 @@ def test_show_draws_and_tells(twice: Path, tmp_path: Path) -> None:
     out = pellucid("show", twice, "document", name, "--plot", "-").stdout
     assert "epoch 1 loss " in out and "×" in out and "computed" not in out
     out = pellucid("show", twice, "text", "clear water", "--at", "0,step9", "--plot", "-").stdout
-    assert (
-        re.search(r"at step 0   \d\.\d{4}\nat step 9   \d\.\d{4}\n", out)
-        and len(re.findall("[\u2801-\u28ff]", out)) >= 64
-    )
+    assert re.search(r"at step 0   \d\.\d{4}\nat step 9   \d\.\d{4}\n", out)
+    assert len(re.findall("[\u2801-\u28ff]", out)) >= 64
     picture = tmp_path / "life.png"
     pellucid("show", twice, "sequence", 5, "--at", "3,8", "--plot", picture)
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") and picture.read_bytes().endswith(b"IEND\xaeB`\x82")
@@ -280,11 +278,14 @@ def test_memory_is_bound_where_nothing_is_computed(words: tuple[str, ...], bound
     assert done.stdout.splitlines()[-1] in (f"None {bound}", f"0 {bound}"), done.stderr
 
 
-def test_a_picture_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_without_matplotlib(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotMissing, match=re.escape('pip install "pellucid[plot]"')):
         plot(tmp_path / "life.png", "x", [(0, 1.0)], [])
     assert list(tmp_path.glob("*.png")) == []
+    monkeypatch.setattr("pellucid.look.life.life_of_text", None)  # It is told before anything is computed.
+    with pytest.raises(PlotMissing):
+        show([str(finished), "text", "x"], at="3", plot=str(tmp_path / "life.png"))
 
 
 def test_a_picture_of_a_name_that_looks_like_mathematics(tmp_path: Path) -> None:
