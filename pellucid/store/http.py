@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -42,7 +43,7 @@ class Http:
         self._url = url.rstrip("/")
         self._validators: dict[str, tuple[str | None, str | None]] = {}  # Of each file, as first answered.
         self._session = _awaited(_session)
-        weakref.finalize(self, _awaited, self._session.close)
+        weakref.finalize(self, _close, self._session)
 
     def first(self, path: str, limit: int) -> bytes:
         return _awaited(self._tried, path, None, limit)
@@ -130,6 +131,13 @@ async def _taken(answer: aiohttp.ClientResponse, most: int) -> bytes:
 def _awaited(coroutine: Callable[..., Any], *arguments: Any) -> Any:
     """What a coroutine returns, run on fsspec's loop."""
     return asyn.sync(asyn.get_loop(), coroutine, *arguments)
+
+
+def _close(session: aiohttp.ClientSession) -> None:
+    """Close a session nobody has any more, from whatever thread its last holder went."""
+    closing = asyncio.run_coroutine_threadsafe(session.close(), asyn.get_loop())
+    if threading.current_thread() is not asyn.iothread[0]:  # There, waiting would be for ever.
+        closing.result(CONNECT)
 
 
 async def _session() -> aiohttp.ClientSession:
