@@ -288,6 +288,7 @@ def test_a_server_that_lies_is_named(server: Serving, name: str) -> None:
 def test_a_server_without_ranges_is_named(finished: Path, server: Serving) -> None:
     server.fault = lambda request, honest: Answer(200, {}, (finished / request.path).read_bytes())
     far = home(server.url)
+    assert isinstance(far, RemotePath)
     assert (far / SHARD).read_bytes() == (finished / SHARD).read_bytes()  # The whole of it is what was asked for.
     with pytest.raises(RangesMissing):
         far.served._transport.ranges(SHARD, [(0, 10)], (finished / SHARD).stat().st_size)
