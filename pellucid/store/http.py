@@ -41,7 +41,7 @@ class Http:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._validators: dict[str, tuple[str | None, str | None]] = {}  # Of each file, as first answered.
+        self._validators: dict[str, str | None] = {}  # Of each file, as first answered.
         self._session = _awaited(_session)
         weakref.finalize(self, _close, self._session)
 
@@ -108,7 +108,7 @@ class Http:
             if match[3] not in ("*", str(size)):
                 detail = f"it is {match[3]} bytes long, and {size} in the manifest"
                 raise RemoteChanged(url=url, detail=detail)
-        found = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
+        found = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if self._validators.setdefault(path, found) != found:
             raise RemoteChanged(url=url, detail="its ETag or date is another than a moment ago")
 

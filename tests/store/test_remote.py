@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import fsspec
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
@@ -20,6 +25,7 @@ from pellucid.cli.common import folder_only
 from pellucid.data.documents import Documents
 from pellucid.errors import (
     AnswerInvalid,
+    DiskFull,
     DriverMissing,
     FileMissing,
     FolderNeeded,
@@ -303,6 +309,41 @@ def test_what_changes_while_it_is_read_is_named(made: Callable[..., Any]) -> Non
         ids[500_000:500_010]
 
 
+def numbers(rows: int) -> bytes:
+    """A Parquet file of one column in row groups of 1,000."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"number": np.random.default_rng(4).random(rows)}), sink, row_group_size=1000)
+    return sink.getvalue()
+
+
+def test_parquet_is_read_by_row_group(made: Callable[..., Any]) -> None:
+    content = numbers(50_000)
+    place, server = made(table=content)
+    with parquet.opened(place / "table") as file:
+        assert file.read_row_group(30).equals(pq.read_table(io.BytesIO(content)).slice(30_000, 1000))
+    assert server.sent < len(content) / 10
+    server.fault = lying(lambda request, honest: Answer(503, {}, b""), "table")
+    with parquet.opened(place / "table") as file, pytest.raises(Unreachable):  # Its own name, through pyarrow.
+        file.read_row_group(7)
+
+
+@pytest.mark.parametrize("end", [b"", b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\xff\xff\x0f\x00PAR1", bytes(100_000)])
+def test_a_parquet_file_that_is_none_is_named(made: Callable[..., Any], end: bytes) -> None:
+    place, _ = made(table=end)
+    with pytest.raises((FormatInvalid, pa.ArrowInvalid)):
+        parquet.opened(place / "table")
+
+
+def test_a_state_that_does_not_fit_here_is_not_begun(made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    place, server = made(state=noise(100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=99_999))
+    with pytest.raises(DiskFull):
+        arrays.content(place / "state")
+    monkeypatch.undo()
+    assert server.sent == 0
+    assert arrays.content(place / "state")[:] == noise(100_000)
+
+
 def test_a_fault_that_passes_is_outlived(server: Serving, finished: Path) -> None:
     asked = []
 
@@ -363,6 +404,9 @@ def test_what_is_no_release_is_named(server: Serving) -> None:
         home(f"{server.url}?token=1")
     with pytest.raises(UrlInvalid):
         home("unheard://host/folder")
+    with pytest.raises(UrlInvalid, match="password") as caught:
+        home("https://me:secret@host/folder")
+    assert "secret" not in str(caught.value)
     with pytest.raises(Unreachable):
         home("http://127.0.0.1:9/folder")
 
