@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import mmap
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pellucid.errors import FormatInvalid
+from pellucid.errors import DiskFull, FormatInvalid
 from pellucid.store import files
 from pellucid.store.remote import RemotePath
 from pellucid.store.served import PAGE
@@ -49,6 +50,8 @@ def content(path: Path) -> mmap.mmap:
     if not isinstance(path, RemotePath):
         with files.open_file(path) as file:
             return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    if shutil.disk_usage(tempfile.gettempdir()).free < path.stat().st_size:
+        raise DiskFull(path=tempfile.gettempdir())
     with files.named_errors(tempfile.gettempdir()), tempfile.TemporaryFile() as file:
         for piece in path.served.pieces(path.inner):
             file.write(piece)

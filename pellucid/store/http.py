@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import re
+import threading
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -40,9 +41,9 @@ class Http:
 
     def __init__(self, url: str) -> None:
         self._url = url.rstrip("/")
-        self._validators: dict[str, tuple[str | None, str | None]] = {}  # Of each file, as first answered.
+        self._validators: dict[str, str | None] = {}  # Of each file, as first answered.
         self._session = _awaited(_session)
-        weakref.finalize(self, _awaited, self._session.close)
+        weakref.finalize(self, _close, self._session)
 
     def first(self, path: str, limit: int) -> bytes:
         return _awaited(self._tried, path, None, limit)
@@ -107,7 +108,7 @@ class Http:
             if match[3] not in ("*", str(size)):
                 detail = f"it is {match[3]} bytes long, and {size} in the manifest"
                 raise RemoteChanged(url=url, detail=detail)
-        found = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
+        found = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if self._validators.setdefault(path, found) != found:
             raise RemoteChanged(url=url, detail="its ETag or date is another than a moment ago")
 
@@ -130,6 +131,13 @@ async def _taken(answer: aiohttp.ClientResponse, most: int) -> bytes:
 def _awaited(coroutine: Callable[..., Any], *arguments: Any) -> Any:
     """What a coroutine returns, run on fsspec's loop."""
     return asyn.sync(asyn.get_loop(), coroutine, *arguments)
+
+
+def _close(session: aiohttp.ClientSession) -> None:
+    """Close a session nobody has any more, from whatever thread its last holder went."""
+    closing = asyncio.run_coroutine_threadsafe(session.close(), asyn.get_loop())
+    if threading.current_thread() is not asyn.iothread[0]:  # There, waiting would be for ever.
+        closing.result(CONNECT)
 
 
 async def _session() -> aiohttp.ClientSession:

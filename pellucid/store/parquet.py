@@ -7,12 +7,14 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 
+from pellucid.errors import FormatInvalid
 from pellucid.store import files
 from pellucid.store.remote import RemotePath
 
 _MAGIC = b"PAR1"
 _END = 8  # Bytes behind the footer: its length, and the magic.
 _GUESS = 16 << 10  # Bytes: most footers are shorter.
+_LONGEST = 64 << 20  # Bytes of a footer: a hundred thousand row groups.
 
 
 def opened(path: Path) -> pq.ParquetFile:
@@ -28,6 +30,8 @@ def _footer(path: RemotePath) -> pq.FileMetaData:
     size, served = path.stat().st_size, path.served
     end = served.read(path.inner, size - _GUESS, size)
     length = int.from_bytes(end[-_END:-4], "little") + _END
-    if length > len(end) and length <= size:
+    if length > _LONGEST:
+        raise FormatInvalid(path=path, detail=f"has a footer of {length} bytes")
+    if len(end) < length <= size:
         end = served.read(path.inner, size - length, size)
     return pq.read_metadata(io.BytesIO(_MAGIC + end[-length:]))

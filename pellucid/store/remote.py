@@ -106,7 +106,8 @@ class Ranges(io.RawIOBase):
     def __init__(self, served: Served, path: str) -> None:
         self._served, self._path = served, path
         self._size = served.size(path)
-        self._at = self._next = self._fetched = 0
+        self._at = self._fetched = 0
+        self._next = -1  # Where the read before this one ended.
         self._ahead = PAGE
 
     def readable(self) -> bool:

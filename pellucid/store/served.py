@@ -22,7 +22,7 @@ DIRECT = 1 << 20  # Bytes: a longer read passes the pages by.
 PIECE = 8 << 20  # Bytes in one answer.
 KEPT = 64 << 20  # Bytes of pages in memory.
 MANIFEST = 64 << 20  # Bytes: half a million files.
-LARGEST = 1 << 50  # Bytes of a file that anybody would believe.
+LARGEST = 1 << 44  # Bytes of a file that anybody would believe.
 
 
 class Served:

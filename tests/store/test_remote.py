@@ -1,0 +1,461 @@
+"""Releases behind a URL: what they give is what the folder gives, few bytes move, and a server is not believed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import fsspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from typer.testing import CliRunner
+
+from pellucid.cli import app
+from pellucid.cli.common import folder_only
+from pellucid.data.documents import Documents
+from pellucid.errors import (
+    AnswerInvalid,
+    DiskFull,
+    DriverMissing,
+    FileMissing,
+    FolderNeeded,
+    FormatInvalid,
+    PathUnsafe,
+    PellucidError,
+    RangesMissing,
+    ReleaseMissing,
+    RemoteChanged,
+    RemoteDiffers,
+    Unreachable,
+    UrlInvalid,
+)
+from pellucid.look.show import Shown
+from pellucid.look.status import status
+from pellucid.store import anchors, arrays, http, layout, metrics, parquet, served
+from pellucid.store.home import home, is_url
+from pellucid.store.ledger import LedgerFile
+from pellucid.store.remote import RemotePath
+from pellucid.store.served import Served
+from tests.conftest import pellucid
+from tests.serving import Answer, Request, Serving, serving
+
+SHARD = "data/shards/00000.train.bin"
+
+
+@pytest.fixture
+def server(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    with serving(finished) as running:
+        yield running
+
+
+def seal(folder: Path, contents: dict[str, bytes]) -> Path:
+    """A folder with these files and their manifest: no run, but all that a reader of files needs."""
+    lines = [json.dumps({"pellucid": 1, "run": "made", "head": "0" * 64, "files": len(contents)})]
+    for name, content in sorted(contents.items()):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+        about = {"path": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        lines.append(json.dumps(about))
+    whole = "".join(line + "\n" for line in lines).encode()
+    (folder / layout.MANIFEST).write_bytes(whole + json.dumps({"sha256": hashlib.sha256(whole).hexdigest()}).encode())
+    with (folder / layout.MANIFEST).open("ab") as file:
+        file.write(b"\n")
+    return folder
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[RemotePath, Serving]]]:
+    """Makes a served release of some files, and gives the path to it and the server."""
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    running = []
+
+    def make(**contents: bytes) -> tuple[RemotePath, Serving]:
+        context = serving(seal(tmp_path / f"made{len(running)}", contents))
+        server = context.__enter__()
+        running.append(context)
+        place = home(server.url)
+        assert isinstance(place, RemotePath)
+        server.forget()
+        return place, server
+
+    yield make
+    for context in running:
+        context.__exit__(None, None, None)
+
+
+def noise(size: int, seed: int = 1) -> bytes:
+    return np.random.default_rng(seed).bytes(size)
+
+
+# ---- the same as from the folder ----------------------------------------------------------------
+
+
+def test_looking_at_an_address_gives_what_the_folder_gives(finished: Path, server: Serving) -> None:
+    near, far = Shown(finished), Shown(home(server.url))
+    for step in (0, 1, 7, 13):
+        assert far.step(step) == near.step(step)
+    assert far.sequence(3) == near.sequence(3)
+    assert far.list_documents() == near.list_documents()
+    one = near.list_documents()[5]["id"]
+    assert far.document(one) == near.document(one)
+    about = status(home(server.url))
+    assert about.pop("folder") == server.url
+    assert about == {key: value for key, value in status(finished).items() if key != "folder"}
+
+
+def test_states_and_tables_are_read_from_an_address(finished: Path, server: Serving) -> None:
+    far = home(server.url)
+    recorded = LedgerFile(finished).step(10)["state"]
+    groups, _ = anchors.check(layout.anchor(far, 10), 10, recorded)
+    near = anchors.read(layout.anchor(finished, 10))
+    assert all(np.array_equal(groups["weights"][name], array) for name, array in near["weights"].items())
+    for table in metrics.TABLES:
+        assert list(metrics.rows(far, table)) == list(metrics.rows(finished, table))
+    assert layout.steps_in(far / layout.ANCHORS) == layout.steps_in(finished / layout.ANCHORS)
+
+
+@pytest.mark.parametrize("words", [("sample", "--tokens", "5"), ("status",), ("show", "step", "7"), ("show", "step7")])
+def test_the_command_line_takes_an_address(finished: Path, server: Serving, words: tuple[str, ...]) -> None:
+    verb, *rest = words
+    assert pellucid(verb, server.url, *rest).stdout == pellucid(verb, finished, *rest).stdout
+
+
+def test_export_from_an_address_writes_the_bytes_of_the_checkpoint(
+    finished: Path, server: Serving, tmp_path: Path
+) -> None:
+    pellucid("export", server.url, "--step", "6", "--to", tmp_path / "six")
+    for name in ("model.safetensors", "config.json", "tokenizer.json", "pellucid.json"):
+        assert (tmp_path / "six" / name).read_bytes() == (finished / "checkpoints/step6" / name).read_bytes()
+
+
+@pytest.mark.parametrize("verb", ["run", "plan", "verify", "audit", "publish", "diff", "fork"])
+def test_a_verb_that_needs_the_folder_says_so(verb: str) -> None:
+    found = CliRunner().invoke(app, [verb, "https://example.org/release"]).exception
+    assert isinstance(found, FolderNeeded) and "https://example.org/release" in str(found)
+
+
+def test_a_release_is_read_through_fsspec(finished: Path) -> None:
+    system = fsspec.filesystem("memory")
+    system.put(str(finished), "/small", recursive=True)
+    far = home("memory://small")
+    assert Shown(far).step(7) == Shown(finished).step(7)
+    system.rm(f"/small/{SHARD}")
+    with pytest.raises(FileMissing, match=f"memory://small/{SHARD}"):
+        home("memory://small").joinpath(SHARD).read_bytes()
+    system.pipe(f"/small/{SHARD}", b"short")
+    with pytest.raises(RemoteChanged):
+        home("memory://small").joinpath(SHARD).read_bytes()
+    system.pipe(f"/small/{layout.MANIFEST}", b"x" * 100)
+    with pytest.raises(FormatInvalid):
+        home("memory://small")
+
+
+# ---- what moves ---------------------------------------------------------------------------------
+
+
+def test_a_step_moves_a_small_part_of_a_release(made: Callable[..., Any]) -> None:
+    place, server = made(ids=noise(8 << 20))
+    ids = arrays.mapped(place / "ids", "<u2")
+    assert np.array_equal(ids[1_000_000:1_000_129], np.frombuffer(noise(8 << 20), "<u2")[1_000_000:1_000_129])
+    assert len(server.requests) == 1 and server.sent <= 2 * served.PAGE
+    assert ids[1_000_010] == np.frombuffer(noise(8 << 20), "<u2")[1_000_010]
+    assert len(server.requests) == 1
+
+
+def test_documents_are_named_without_their_texts(finished: Path, server: Serving) -> None:
+    far, near = Documents.open(home(server.url)), Documents.open(finished)
+    for index in range(near.count):
+        row = near.get(index)
+        assert far.about(index) == {name: row[name] for name in ("id", "licence", "origin")}
+    assert {request.path.rpartition("/")[0] for request in server.requests} == {"", "data/documents"}
+
+
+def test_a_long_file_read_on_and_on_takes_few_requests(made: Callable[..., Any]) -> None:
+    content = b"".join(b"%09d\n" % number for number in range(400_000))
+    place, server = made(lines=content)
+    with (place / "lines").open("rb") as file:
+        assert file.readline() == b"000000000\n"
+        assert len(server.requests) == 1 and server.sent == served.PAGE
+        assert b"".join(file) == content[10:]
+    assert len(server.requests) < 20 and server.sent == len(content)
+
+
+def test_a_search_in_a_table_takes_few_pages(made: Callable[..., Any]) -> None:
+    table = np.zeros((100_000, 3), "<u8")
+    table[:, 0] = np.arange(100_000)
+    table[:, 1] = np.cumsum(np.random.default_rng(2).integers(1, 900, 100_000)) - 1
+    place, server = made(table=table.tobytes())
+    found = arrays.mapped(place / "table", "<u8", 3)
+    begins = found[:, 1]
+    begins.searchsorted(np.array([30_000_000], "<u8"))
+    assert len(server.requests) <= 6
+    for value in (0, 1, 7_654_321, int(table[-1, 1]), int(table[-1, 1]) + 1, int(table[5, 1])):
+        for side in ("left", "right"):
+            values = np.array([value, value + 3], "<u8")
+            assert begins.searchsorted(values, side).tolist() == table[:, 1].searchsorted(values, side).tolist()
+
+
+@pytest.mark.parametrize("kind", ["equal", "steep", "gaps", "random"])
+def test_a_search_ends_at_the_right_place_in_any_order_of_growth(made: Callable[..., Any], kind: str) -> None:
+    count = np.arange(20_000, dtype=np.uint64)
+    drawn = np.random.default_rng(3).integers(0, 50, 20_000).astype("<u8")
+    values = {"equal": count * 0 + 7, "steep": count**4, "gaps": count // 5000 * 10**12 + count, "random": drawn}[kind]
+    if kind != "random":
+        values = np.sort(values)
+    place, _ = made(table=np.column_stack([values, count, count]).astype("<u8").tobytes())
+    column = arrays.mapped(place / "table", "<u8", 3)[:, 0]
+    for value in [*values[::1999].tolist(), 0, 8, 2**63]:
+        for side in ("left", "right"):
+            found = column.searchsorted(np.array([value], "<u8"), side)[0]
+            if kind == "random":  # A forged table: any answer will do, but there is one.
+                assert 0 <= found <= len(values)
+            else:
+                assert found == values.searchsorted(np.uint64(value), side)
+
+
+def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[..., Any]) -> None:
+    table = np.frombuffer(noise(3 * 8 * 5000), "<u8").reshape(-1, 3)
+    place, server = made(table=table.tobytes(), empty=b"", odd=b"123")
+    far = arrays.mapped(place / "table", "<u8", 3)
+    assert (far.shape, far.ndim, far.size, far.nbytes, len(far)) == ((5000, 3), 2, 15000, 120_000, 5000)
+    rows = np.array([4999, 0, 17, 17, -1])
+    for key in (0, -1, (7, 2), slice(10, 900), slice(900, 10, -3), (slice(5, 9), 1), (slice(5, 9), slice(0, 2)), rows):
+        assert np.array_equal(far[key], table[key])
+    server.forget()
+    assert np.array_equal(far[:, 2][rows], table[:, 2][rows])
+    assert far[:, 1].sum() == table[:, 1].sum() and np.array_equal(np.asarray(far), table)
+    assert arrays.mapped(place / "empty", "<u2").shape == (0,)
+    assert np.array_equal(arrays.loaded(place / "table", "<u8", 5, 9), table.ravel()[5:9])
+    for beyond in (5000, -5001, np.array([5000])):
+        with pytest.raises(IndexError):
+            far[beyond]
+    with pytest.raises(FormatInvalid, match="no multiple"):
+        arrays.mapped(place / "odd", "<u2")
+
+
+def test_pages_in_memory_are_bounded(made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "KEPT", 10 * served.PAGE)
+    place, _ = made(big=noise(1 << 20))
+    ids = arrays.mapped(place / "big", "u1")
+    for start in range(0, 1 << 20, 50_000):
+        assert ids[start : start + 9000].tobytes() == noise(1 << 20)[start : start + 9000]
+    assert place.served._held <= 10 * served.PAGE
+    assert place.served._held == sum(map(len, place.served._pages.values()))
+
+
+# ---- a server that is not believed --------------------------------------------------------------
+
+
+def lying(answer: Callable[[Request, Answer], Answer], path: str = SHARD) -> Callable[[Request, Answer], Answer]:
+    return lambda request, honest: answer(request, honest) if request.path == path else honest
+
+
+def moved(request: Request, honest: Answer) -> Answer:
+    return honest._replace(headers={**honest.headers, "Content-Range": f"bytes 1-{request.stop}/{1 << 20}"})
+
+
+FAULTS: dict[str, tuple[type[PellucidError], Callable[[Request, Answer], Answer]]] = {
+    "other bytes": (RemoteDiffers, lambda r, a: a._replace(body=bytes(len(a.body)))),
+    "a byte too many": (AnswerInvalid, lambda r, a: a._replace(body=a.body + b"x")),
+    "a byte too few": (AnswerInvalid, lambda r, a: a._replace(body=a.body[:-1])),
+    "a cut line": (Unreachable, lambda r, a: a._replace(cut=7)),
+    "another range": (AnswerInvalid, moved),
+    "no range named": (AnswerInvalid, lambda r, a: a._replace(headers={})),
+    "another size": (RemoteChanged, lambda r, a: a._replace(headers={"Content-Range": f"bytes 0-{r.stop - 1}/999999"})),
+    "shorter than it was": (RemoteChanged, lambda r, a: Answer(416, {}, b"")),
+    "gone": (FileMissing, lambda r, a: Answer(404, {}, b"")),
+    "forbidden": (Unreachable, lambda r, a: Answer(403, {}, b"")),
+    "broken": (Unreachable, lambda r, a: Answer(503, {}, b"")),
+    "compressed": (AnswerInvalid, lambda r, a: a._replace(headers={**a.headers, "Content-Encoding": "gzip"})),
+    "round in circles": (Unreachable, lambda r, a: Answer(302, {"Location": f"/{SHARD}"}, b"")),
+    "to a file here": (Unreachable, lambda r, a: Answer(302, {"Location": "file:///etc/passwd"}, b"")),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_server_that_lies_is_named(server: Serving, name: str) -> None:
+    error, fault = FAULTS[name]
+    server.fault = lying(fault)
+    with pytest.raises(error, match=re.escape(SHARD)):
+        (home(server.url) / SHARD).read_bytes()
+
+
+def test_a_server_without_ranges_is_named(finished: Path, server: Serving) -> None:
+    server.fault = lambda request, honest: Answer(200, {}, (finished / request.path).read_bytes())
+    far = home(server.url)
+    assert isinstance(far, RemotePath)
+    assert (far / SHARD).read_bytes() == (finished / SHARD).read_bytes()  # The whole of it is what was asked for.
+    with pytest.raises(RangesMissing):
+        far.served._transport.ranges(SHARD, [(0, 10)], (finished / SHARD).stat().st_size)
+
+
+def test_what_changes_while_it_is_read_is_named(made: Callable[..., Any]) -> None:
+    place, server = made(ids=noise(1 << 20))
+    ids = arrays.mapped(place / "ids", "u1")
+    assert len(ids[:10]) == 10
+    os.utime(server.folder / "ids", ns=(1, 1))
+    with pytest.raises(RemoteChanged, match="ETag"):
+        ids[500_000:500_010]
+
+
+def numbers(rows: int) -> bytes:
+    """A Parquet file of one column in row groups of 1,000."""
+    sink = io.BytesIO()
+    pq.write_table(pa.table({"number": np.random.default_rng(4).random(rows)}), sink, row_group_size=1000)
+    return sink.getvalue()
+
+
+def test_parquet_is_read_by_row_group(made: Callable[..., Any]) -> None:
+    content = numbers(50_000)
+    place, server = made(table=content)
+    with parquet.opened(place / "table") as file:
+        assert file.read_row_group(30).equals(pq.read_table(io.BytesIO(content)).slice(30_000, 1000))
+    assert server.sent < len(content) / 10
+    server.fault = lying(lambda request, honest: Answer(503, {}, b""), "table")
+    with parquet.opened(place / "table") as file, pytest.raises(Unreachable):  # Its own name, through pyarrow.
+        file.read_row_group(7)
+
+
+@pytest.mark.parametrize("end", [b"", b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\xff\xff\x0f\x00PAR1", bytes(100_000)])
+def test_a_parquet_file_that_is_none_is_named(made: Callable[..., Any], end: bytes) -> None:
+    place, _ = made(table=end)
+    with pytest.raises((FormatInvalid, pa.ArrowInvalid)):
+        parquet.opened(place / "table")
+
+
+def test_a_state_that_does_not_fit_here_is_not_begun(made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    place, server = made(state=noise(100_000))
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=99_999))
+    with pytest.raises(DiskFull):
+        arrays.content(place / "state")
+    monkeypatch.undo()
+    assert server.sent == 0
+    assert arrays.content(place / "state")[:] == noise(100_000)
+
+
+def test_a_fault_that_passes_is_outlived(server: Serving, finished: Path) -> None:
+    asked = []
+
+    def twice(request: Request, honest: Answer) -> Answer:
+        asked.append(request)
+        return [Answer(503, {}, b""), honest._replace(cut=5)][len(asked) - 1] if len(asked) < 3 else honest
+
+    server.fault = lying(twice)
+    assert (home(server.url) / SHARD).read_bytes() == (finished / SHARD).read_bytes()
+    assert len(asked) == 3
+
+
+def test_an_answer_without_end_is_cut(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(served, "MANIFEST", 1000)
+    with pytest.raises(FormatInvalid, match="larger than 1000"):
+        home(server.url)
+
+
+def manifest_of(path: str, size: Any, sha256: str = "0" * 64) -> bytes:
+    lines = [{"pellucid": 1, "run": "x", "head": "0" * 64, "files": 1}, {"path": path, "size": size, "sha256": sha256}]
+    whole = "".join(json.dumps(line) + "\n" for line in lines).encode()
+    return whole + json.dumps({"sha256": hashlib.sha256(whole).hexdigest()}).encode() + b"\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "size", "error"),
+    [
+        ("../outside", 1, PathUnsafe),
+        ("/etc/passwd", 1, PathUnsafe),
+        ("a//b", 1, PathUnsafe),
+        ("recipe.toml", -1, FormatInvalid),
+        ("recipe.toml", 1 << 60, FormatInvalid),
+        ("recipe.toml", "1", FormatInvalid),
+    ],
+)
+def test_a_manifest_is_not_believed(server: Serving, path: str, size: Any, error: type[PellucidError]) -> None:
+    content = manifest_of(path, size)
+    server.fault = lying(lambda request, honest: Answer(200, {}, content), layout.MANIFEST)
+    with pytest.raises(error):
+        home(server.url)
+
+
+def test_a_size_of_terabytes_fills_no_memory(server: Serving) -> None:
+    content = manifest_of("recipe.toml", 1 << 42)
+    server.fault = lying(lambda request, honest: Answer(200, {}, content), layout.MANIFEST)
+    with pytest.raises(PellucidError):
+        status(home(server.url))
+    assert server.sent < 1 << 20
+
+
+# ---- addresses and paths ------------------------------------------------------------------------
+
+
+def test_what_is_no_release_is_named(server: Serving) -> None:
+    with pytest.raises(ReleaseMissing, match="nothing"):
+        home(f"{server.url}/nothing")
+    with pytest.raises(UrlInvalid):
+        home(f"{server.url}?token=1")
+    with pytest.raises(UrlInvalid):
+        home("unheard://host/folder")
+    with pytest.raises(UrlInvalid, match="password") as caught:
+        home("https://me:secret@host/folder")
+    assert "secret" not in str(caught.value)
+    with pytest.raises(Unreachable):
+        home("http://127.0.0.1:9/folder")
+
+
+def test_a_driver_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(url: str) -> None:
+        raise ImportError("Install s3fs to access S3")
+
+    monkeypatch.setattr(fsspec, "url_to_fs", missing)
+    with pytest.raises(DriverMissing, match="pip install s3fs"):
+        home("s3://bucket/folder")
+
+
+@pytest.mark.parametrize("text", ["http://host/x", "https://host", "s3://bucket/x", "memory://x"])
+def test_an_address_is_told_from_a_folder(text: str) -> None:
+    assert is_url(text)
+    with pytest.raises(FolderNeeded):
+        folder_only(text)
+
+
+@pytest.mark.parametrize("text", ["mymodel", "/a/b", ".", "http:/host", "a::b://c/d", "C:\\x"])
+def test_a_folder_is_told_from_an_address(text: str) -> None:
+    assert not is_url(text)
+    assert home(text) == folder_only(text) == Path(text)
+
+
+def test_a_remote_path_does_what_readers_need(finished: Path, server: Serving) -> None:
+    far = home(f"{server.url}/")
+    assert str(far) == server.url and str(far / "data" / "manifest.json") == f"{server.url}/data/manifest.json"
+    assert far.is_dir() and not far.is_file() and (far / "data").exists() and not (far / "no").exists()
+    assert (far / SHARD).is_file() and not (far / SHARD).is_symlink()
+    assert (far / SHARD).stat().st_size == (finished / SHARD).stat().st_size
+    assert {path.name for path in far.iterdir()} == {path.name for path in finished.iterdir()}
+    assert (far / SHARD).parent == far / "data/shards" and (far / SHARD).name == "00000.train.bin"
+    assert (far / "recipe.toml").read_text() == (finished / "recipe.toml").read_text()
+    assert far / SHARD != RemotePath(Served("http://other", far.served._transport), SHARD)  # type: ignore[attr-defined]
+    for missing in (lambda: (far / "no").stat(), lambda: list((far / "no").iterdir())):
+        with pytest.raises(FileNotFoundError):
+            missing()
+    with pytest.raises(OSError, match="only be read"):
+        (far / "recipe.toml").open("w")
+    with pytest.raises(TypeError, match="no path on this machine"):
+        os.fspath(far)
+    with pytest.raises(FileMissing):
+        parquet.opened(far / "no.parquet")
+
+
+def test_a_name_with_signs_of_its_own_is_asked_for_as_it_is(made: Callable[..., Any]) -> None:
+    name = "a b%20?#é.bin"
+    place, server = made(**{name: noise(50_000)})
+    assert (place / name).read_bytes() == noise(50_000)
+    assert {request.path for request in server.requests} == {name}
