@@ -37,8 +37,8 @@ class Answers(NamedTuple):
 def write(shards: Shards, folder: Path, number: int) -> None:
     """The train split as the peer's token file and document table, in so many of its shards.
 
-    A peer's shard takes whole shards of ours. tokenized.K: documents as uint16 ids, each behind the separator; offset.K:
-    where each begins, in bytes, as u64.
+    A peer's shard takes whole shards of ours. tokenized.K: documents as uint16 ids, each behind the separator;
+    offset.K: where each begins, in bytes, as u64.
     """
     ours = [shard for stream in shards.train for shard in stream.shards]
     folder.mkdir(parents=True)
@@ -81,7 +81,7 @@ def answer(folder: str, asked: dict[str, Any]) -> dict[str, Any]:
 
     from infini_gram.engine import InfiniGramEngine
 
-    engine = InfiniGramEngine(folder, asked["document_token"], vocab_size=asked["vocabulary"], token_dtype="u16")
+    engine = InfiniGramEngine(folder, asked["document_token"], asked["vocabulary"])  # uint16 ids, if not told.
     for ids in asked["queries"]:
         engine.count(ids)
     counts, seconds = [], []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
@@ -68,13 +69,19 @@ def watched(command: list[str], pause: float = 0.05) -> Watched:
         # A session of its own, by which the processes that it starts are known.
         process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
         before = os.times()
-        while process.poll() is None:
-            peak = max(peak, _memory_of_session(process.pid))
-            time.sleep(pause)
+        try:
+            while process.poll() is None:
+                peak = max(peak, _memory_of_session(process.pid))
+                time.sleep(pause)
+        finally:
+            if process.poll() is None:  # Interrupted: no Ctrl-C reaches another session.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
         seconds, after = time.perf_counter() - started, os.times()
         if process.returncode:
             said.seek(0)
-            raise SystemExit(f"{' '.join(command)}\n{said.read().decode(errors='replace')}exit code {process.returncode}")
+            last = said.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(command)}\n{last}exit code {process.returncode}")
     cpu = after.children_user + after.children_system - before.children_user - before.children_system
     return Watched(seconds, cpu, peak)
 

@@ -2,14 +2,15 @@
 
     python bench/trace.py [RUN] [--peer-python PEER/bin/python] [--cpus 2] [--repeat 1] [--queries 400] [--seed 1]
 
-RUN is a run with its data made, trained or not, `demo` where none is named. Its data and record are linked into a folder
-beside it, and the index is built there, so nothing of RUN is touched. Without the peer's interpreter (bench/infini.py says
-how to make one) only our rows are printed. Builds are timed from the start of the process to its end and take turns; both
-get the same cores. Memory is the largest sum over a build's processes, a shared page counted once, mapped files included.
+RUN is a run with its data made, trained or not, `demo` where none is named. Its data and record are linked into a
+folder beside it, and the index is built there, so that nothing of RUN is touched. Without the peer's interpreter
+(bench/infini.py says how to make one) only our rows are printed. Builds are timed from the start of the process to its
+end and take turns; both get the same cores. Memory is the largest sum over a build's processes, a page that several
+hold counted once, mapped files included.
 
-Queries are drawn from the training documents, asked once to warm up, and once for the clock by an engine opened anew. The
-peer counts sequences of tokens, `where` counts text. They must agree where a text is cut into tokens in one way only,
-whatever stands around it, and `where` must never find fewer: where they do not, the exit code is 1.
+Queries are drawn from the training documents, asked once to warm up, and once for the clock by an engine opened anew.
+The peer counts sequences of tokens, `where` counts text. They must agree where a text is cut into tokens in one way
+whatever stands around it ("closed"), and `where` must never find fewer: the exit code is 1 where that is not so.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from typing import NamedTuple
 import infini
 import measuring
 import pyarrow.compute as pc
+from pellucid.trace.where import Traced
 
 from pellucid import recipe
 from pellucid.data import tokenizer
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
-from pellucid.trace.where import Traced
 
 BUILD_SPEED, BYTES_A_TOKEN = 4.0, 5.0  # The bars: at least, at most …
 COUNT_SECONDS, WHERE_SECONDS = 0.005, 0.050  # … and below.
@@ -44,7 +45,7 @@ HITS = 10  # What `where` is asked for with documents and steps.
 _GROUPS = 24  # Row groups of documents that queries are drawn from.
 _LONGEST = 200  # Characters of a query.
 
-# Cut into tokens in one way wherever it stands: a space and a letter always begin a word, and three digits end a number.
+# Cut into tokens in one way wherever it stands: a space with a letter always begins a word, three digits end a number.
 _CLOSED = re.compile(r" [A-Za-z][^\n]{0,80}?[ -/:-~][0-9]{3}")
 
 
@@ -128,7 +129,9 @@ def asked(folder: Path, queries: list[str], limit: int) -> tuple[list[int], list
 
 
 def print_builds(builds: list[Build], tokens: int, size: int) -> None:
-    print(f"\n{'build':28}{'seconds':>9}{'CPU s':>8}{'peak MiB':>10}{'MB/s':>8}{'bytes a token':>15}{'of the text':>13}")
+    print(
+        f"\n{'build':28}{'seconds':>9}{'CPU s':>8}{'peak MiB':>10}{'MB/s':>8}{'bytes a token':>15}{'of the text':>13}"
+    )
     for build in builds:
         cpu, peak = statistics.median(run.cpu for run in build.runs), max(run.peak for run in build.runs)
         print(
@@ -188,7 +191,8 @@ def measure(options: argparse.Namespace, place: Path) -> int:
     shards, about, made = Shards.open(folder), recipe.load(folder), tokenizer.Tokenizer.load(folder)
     tokens, size = sum(stream.tokens for stream in shards.train), sum(stream.bytes for stream in shards.train)
     print(f"{options.run}: {tokens:,} train tokens of {size / 1e6:.1f} MB, vocabulary {made.vocabulary}")
-    print(f"{platform.machine()}, Python {platform.python_version()}, {options.cpus} cores, {options.repeat} builds each", flush=True)
+    about_machine = f"{platform.machine()}, Python {platform.python_version()}, {options.cpus} cores"
+    print(f"{about_machine}, builds of each: {options.repeat}", flush=True)
     builds = built(options, folder, peer, shards, made.vocabulary)
     print_builds(builds, tokens, size)
 
@@ -230,9 +234,7 @@ def built(options: argparse.Namespace, folder: Path, peer: Path, shards: Shards,
                 raise SystemExit(f"infini-gram takes a vocabulary below {infini.SEPARATOR}; this one has {vocabulary}")
             shutil.rmtree(peer, ignore_errors=True)
             infini.write(shards, peer, options.peer_shards)
-            command = infini.building(
-                options.peer_python, peer, options.peer_shards, options.cpus, options.peer_memory
-            )
+            command = infini.building(options.peer_python, peer, options.peer_shards, options.cpus, options.peer_memory)
             theirs.append(measuring.watched(command))
     found = [Build("pellucid", ours, size_of(folder / "trace"))]
     return [*found, Build("infini-gram", theirs, infini.size(peer))] if theirs else found
