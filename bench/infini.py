@@ -11,10 +11,12 @@ measured from there on: what it builds from them is its suffix array. Its ids ar
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -77,11 +79,8 @@ def ask(python: Path, folder: Path, vocabulary: int, document_token: int, querie
 
 def answer(folder: str, asked: dict[str, Any]) -> dict[str, Any]:
     """The peer's side of `ask`."""
-    from importlib.metadata import version
-
-    from infini_gram.engine import InfiniGramEngine
-
-    engine = InfiniGramEngine(folder, asked["document_token"], asked["vocabulary"])  # uint16 ids, if not told.
+    engine_of = importlib.import_module("infini_gram.engine").InfiniGramEngine
+    engine = engine_of(folder, asked["document_token"], asked["vocabulary"])  # uint16 ids, if not told.
     for ids in asked["queries"]:
         engine.count(ids)
     counts, seconds = [], []

@@ -207,7 +207,7 @@ def print_kind(kind: str, results: list[tuple[bytes, Compared]]) -> list[tuple[b
     """One line of the table; returns what it was given."""
     found = [result for _, result in results]
     present = sum(result.occurrences > 0 for result in found)
-    counted, positions = (sum(result[column] for result in found) for column in (0, 1))
+    counted, positions = sum(result.occurrences for result in found), sum(result.positions for result in found)
     wrong = sum(bool(result.problem) for result in found)
     figures = f"{len(found):8}{present:9}{len(found) - present:8}{counted:14,}{positions:11,}{wrong:7}"
     print(f"{kind:28}{figures}", flush=True)
