@@ -42,6 +42,8 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/flips.py demo
 	$(BIN)/python bench/forgeries.py
 	$(BIN)/python bench/kills.py
+	$(BIN)/python bench/trace.py demo
+	$(BIN)/python bench/substrings.py demo
 
 demo/manifest.jsonl: .venv/ready
 	$(BIN)/pellucid demo demo

@@ -5,11 +5,15 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import signal
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 # What sets the threads of OpenMP and MKL, and how they wait: peers run as PyTorch comes.
 _THREADS = ("GOMP_", "OMP_", "KMP_", "MKL_")
@@ -48,6 +52,50 @@ def memory(field: str) -> int:
         if line.startswith(f"{field}:"):
             return int(line.split()[1]) * 1024
     raise KeyError(field)
+
+
+class Watched(NamedTuple):
+    """What a child and all that it started took."""
+
+    seconds: float
+    cpu: float  # Seconds of all its processes together.
+    peak: int  # Bytes: the largest sum over its processes, a page that several hold counted once.
+
+
+def watched(command: list[str], pause: float = 0.05) -> Watched:
+    """Run a command to its end, looking at its memory every so many seconds. Exits with what it said where it fails."""
+    with tempfile.TemporaryFile() as said:
+        started, peak = time.perf_counter(), 0
+        # A session of its own, by which the processes that it starts are known.
+        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        before = os.times()
+        try:
+            while process.poll() is None:
+                peak = max(peak, _memory_of_session(process.pid))
+                time.sleep(pause)
+        finally:
+            if process.poll() is None:  # Interrupted: no Ctrl-C reaches another session.
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+        seconds, after = time.perf_counter() - started, os.times()
+        if process.returncode:
+            said.seek(0)
+            last = said.read().decode(errors="replace")
+            raise SystemExit(f"{' '.join(command)}\n{last}exit code {process.returncode}")
+    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    return Watched(seconds, cpu, peak)
+
+
+def _memory_of_session(session: int) -> int:
+    """Bytes of all processes of a session now, shared pages by halves, thirds and so on (Pss)."""
+    total = 0
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):  # It has just ended.
+            # After the name, which may hold spaces and brackets: state, parent, group, session.
+            if int((place / "stat").read_text().rpartition(")")[2].split()[3]) == session:
+                pss = (place / "smaps_rollup").read_text().partition("\nPss:")[2]
+                total += int(pss.split(maxsplit=1)[0]) * 1024 if pss else 0
+    return total
 
 
 class Others:
