@@ -92,12 +92,34 @@ class DocumentUnknown(UserError):
     """No document {document} in this run. `pellucid show RUN documents` lists them."""
 
 
+class TextEmpty(UserError):
+    """There is nothing to lose in {what}: it has no token that the model would have to guess. Give a text with at least
+    one character."""
+
+
+class TextInvalid(UserError):
+    """The text is not Unicode: {detail}. Give it in UTF-8, as a terminal with a UTF-8 locale does."""
+
+
+class PlotMissing(UserError):
+    """A picture needs matplotlib, which is not installed. Install it with: pip install "pellucid[plot]" (or draw in the
+    terminal with --plot -)"""
+
+
 class StageUnknown(UserError):
     """There is no stage {stage}. The stages are: {known}."""
 
 
 class StageNotReady(UserError):
     """{stage} needs {needs} first. Run: pellucid run {path} --only {needs}"""
+
+
+class IndexMissing(UserError):
+    """{path} has no index of its texts. Make one with: pellucid run {path} --only index"""
+
+
+class QueryEmpty(UserError):
+    """There is no text to look for. Write it behind the run, or name a file that holds it: --file PATH"""
 
 
 class NotTrained(UserError):
@@ -136,6 +158,26 @@ class QueryInvalid(UserError):
 
 class QueryStopped(UserError):
     """No answer within {seconds} s. Ask for less (fewer steps, no text), or give --seconds more."""
+
+
+class UrlInvalid(UserError):
+    """{url} is not the address of a release: {detail}. Give the folder that manifest.jsonl lies in, as
+    https://host/folder or s3://bucket/folder."""
+
+
+class ReleaseMissing(UserError):
+    """{url} holds no sealed release: there is no manifest.jsonl. Correct the address; a run that is not sealed yet is
+    sealed with: pellucid publish RUN"""
+
+
+class FolderNeeded(UserError):
+    """This verb reads all of a release, or writes to it, and {url} is an address. Download it first, say with
+    wget -r or aws s3 sync, and give its folder; show, status, sample and export read from an address."""
+
+
+class DriverMissing(UserError):
+    """Reading {scheme}:// takes a driver of fsspec that is not installed: {detail}. Install it (for s3: pip install
+    s3fs; for gs: pip install gcsfs; for az: pip install adlfs)."""
 
 
 class TorchMissing(UserError):
@@ -179,6 +221,16 @@ class RunBusy(MachineError):
     """Another process is working on {path}. Wait for it, or stop it (SIGTERM keeps its state)."""
 
 
+class Unreachable(MachineError):
+    """{url} could not be read: {detail}. Check the address and the network, and try again; a release that was
+    downloaded needs neither."""
+
+
+class RangesMissing(MachineError):
+    """The server of {url} serves no byte ranges: {detail}. Put the release on one that does (nginx, S3 and the Hub
+    do; python -m http.server does not), or download it and give its folder."""
+
+
 class StackDiffers(MachineError):
     """This run was trained on {recorded}; here is {found}. Native arithmetic gives equal bits only on
     an equal stack: replay it there, or install what differs ({detail})."""
@@ -203,6 +255,11 @@ class MachineLacks(MachineError):
 class AuditLost(MachineError):
     """A process that replayed a part of {path} was killed; most often the memory ran out. Nothing is known to be wrong
     with the run. Audit it on fewer cores (taskset -c 0 pellucid audit {path} --all), or fewer steps (--steps N)."""
+
+
+class IndexLost(MachineError):
+    """A process that built the index of {path} is gone, most likely because the machine has too little memory; the
+    pieces that are ready are kept. Go on with: pellucid run {path} --only index"""
 
 
 class VariableInvalid(UserError):
@@ -308,6 +365,21 @@ class FileMissing(FormatInvalid):
 
 class FormatTooNew(DataError):
     """{path} has format version {found}; this pellucid reads up to {known}. Upgrade pellucid."""
+
+
+class AnswerInvalid(DataError):
+    """The server of {url} {detail}. Nothing of that answer was used: try again, or take the release from another
+    place."""
+
+
+class RemoteChanged(DataError):
+    """{url} is not what the release's manifest describes, or changed while it was read: {detail}. Read it again; if it
+    stays so, take the release from another place."""
+
+
+class RemoteDiffers(DataError):
+    """{url} has the SHA-256 {found}, and the release's manifest says {expected}. It is damaged or was replaced: do not
+    trust it, and take the release from another place."""
 
 
 class PathUnsafe(DataError):

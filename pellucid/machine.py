@@ -13,6 +13,11 @@ from pellucid.store import files
 _LIMIT = Path("/sys/fs/cgroup/memory.max")  # A container's, where there is one.
 
 
+def cores() -> int:
+    """How many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def memory() -> int:
     """Bytes that this process may use: the machine's, or its container's."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

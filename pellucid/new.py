@@ -154,4 +154,5 @@ back = 50
 threads = 0                  # 0: one a core.
 device = "cpu"
 anchors = {{ every = {anchors_every}, powers_of_two = true }}   # Which full states are stored.
+trace = true                 # The index for `where` and `trace`: four bytes a token.
 """

@@ -199,6 +199,7 @@ class Placement(Section):
     anchors: Anchors = Anchors()
     threads: Natural = 0  # Of each process. 0: the machine's cores, shared by its processes.
     device: Literal["cpu", "cuda"] = "cpu"
+    trace: bool = True  # Whether the index of the texts is made: about four bytes a token.
 
 
 class Recipe(Section):

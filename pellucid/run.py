@@ -29,6 +29,7 @@ from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.trace import index
 from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.processes import count as process_count
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
     from pellucid.replay.inputs import Inputs
     from pellucid.train.state import State
 
-STAGES = ("documents", "tokenizer", "shards", "train")
+STAGES = ("documents", "tokenizer", "shards", "index", "train")
 
 
 class Watcher(Protocol):
@@ -73,7 +74,8 @@ def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes)
     if not (folder / FILE).is_file():
         raise RunMissing(path=folder)
     recipe = load_recipe(folder)
-    if _finished(folder, recipe):
+    names = _pending(folder, recipe, only)
+    if not names:
         return  # Without an entry in the journal, which would break the seal of a release.
     with files.locked(folder), Journal(folder) as journal:
         removed = files.remove_partial(folder)
@@ -81,10 +83,24 @@ def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes)
         if removed:
             journal.note("repair", removed=", ".join(removed))
         try:
-            _stages(folder, recipe, journal, watcher, only, processes)
+            _stages(folder, recipe, journal, watcher, names, processes)
         except PellucidError as error:
             journal.note("stop", error=error.name, detail=error)
             raise
+
+
+def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
+    """The stages to go through. Raises ReleaseSealed where that would add to a release."""
+    wanted = [name for name in STAGES if name == only or (only is None and (name != "index" or recipe.placement.trace))]
+    if not _finished(folder, recipe):
+        return wanted
+    if "index" not in wanted or index.done(folder):
+        return []
+    if (folder / layout.MANIFEST).exists():
+        if only is None:
+            return []
+        raise ReleaseSealed(path=folder)
+    return ["index"]
 
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
@@ -161,17 +177,18 @@ def _facts(inputs: Inputs) -> dict[str, bytes]:
 
 
 def _stages(
-    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, only: str | None, processes: Processes
+    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, names: list[str], processes: Processes
 ) -> None:
     stages: dict[str, Callable[[], bool]] = {
         "documents": lambda: documents.prepare(recipe, folder, watcher.progress),
         "tokenizer": lambda: tokenizer.prepare(recipe, folder, watcher.progress),
         "shards": lambda: shards.prepare(recipe, folder, watcher.progress),
+        "index": lambda: index.prepare(recipe, folder, watcher.progress),
         "train": lambda: train(folder, recipe, journal, watcher, processes),
     }
     if not (folder / layout.DATA_MANIFEST).is_file():
         sources.check(recipe, folder)
-    for name in STAGES if only is None else (only,):
+    for name in names:
         started = time.perf_counter()
         if stages[name]():
             journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")

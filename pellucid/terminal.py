@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 _LOG_SECONDS = 5.0  # Where nobody watches a terminal, a line this often.
@@ -183,7 +184,16 @@ def print_step(about: dict[str, Any], characters: int) -> None:
 def print_sequence(about: dict[str, Any], characters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]sequence {about['sequence']}[/bold] of {word(about['source'])}, {_seen(about['steps'])}")
+    _print_abandoned(console, [about])
     _print_segments(console, about["segments"], characters)
+
+
+def _print_abandoned(console: Console, sequences: list[dict[str, Any]]) -> None:
+    """Times that count for nothing in the run's later states, for a rollback went back behind them."""
+    for one in sequences:
+        for seen in one["abandoned"]:
+            where = f"step {seen['step']} row {seen['row']}, before branch {seen['branch']}{_loss(seen)}"
+            console.print(f"sequence {one['sequence']}, abandoned by a rollback: {where}")
 
 
 def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
@@ -203,8 +213,12 @@ def print_document(about: dict[str, Any], characters: int) -> None:
     )
     seen = [one for one in about["sequences"] if one["steps"]]
     console.print(f"{'trained on':<11}in {len(seen)} of the {len(about['sequences'])} sequences that hold it")
+    for one in about["epochs"]:
+        steps = f"step {one['first']}" if one["first"] == one["last"] else f"steps {one['first']} to {one['last']}"
+        console.print(f"{'':<11}epoch {one['epoch']}{_loss(one)} over {one['tokens']:,} tokens, {steps}")
     for one in seen:
         console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
+    _print_abandoned(console, about["sequences"])
     console.print(f"\n{escape(printable(about['text'], characters))}")
 
 
@@ -243,10 +257,33 @@ def _cell(value: Any) -> str:
     return escape(printable(text, 60).replace("\n", " "))
 
 
-def _seen(steps: list[dict[str, int]]) -> str:
+def _seen(steps: list[dict[str, Any]]) -> str:
     if not steps:
         return "not reached by this run"
-    return "seen at " + ", ".join(f"step {one['step']} row {one['row']}" for one in steps[:20])
+    times = [f"step {one['step']} row {one['row']}, epoch {one['epoch']}{_loss(one)}" for one in steps[:20]]
+    return "seen at " + "; ".join([*times, *["…"] * (len(steps) > 20)])
+
+
+def _loss(one: dict[str, Any]) -> str:
+    """Nothing where the rows of that step are not written yet."""
+    return f" loss {one['loss']:.4f}" if "loss" in one else ""
+
+
+def print_life(life: dict[str, Any]) -> None:
+    windows = len(life["windows"])
+    print(f"\nloss computed on {life['tokens']:,} tokens in {windows:,} window{'s' * (windows != 1)}")
+    width = max((len(f"{one['step']:,}") for one in life["at"]), default=0)
+    for one in life["at"]:
+        print(f"at step {one['step']:>{width},}   {one['loss']:.4f}")
+
+
+def print_chart(curve: list[tuple[float, float]], marks: list[tuple[float, float]]) -> None:
+    from pellucid.look.chart import chart
+
+    parts = ["line: computed at the step"] * bool(curve) + ["×: recorded when it was trained on"] * bool(marks)
+    print("\nloss, nats per token, by step   " + "   ".join(parts))
+    for line in chart(curve, marks):
+        print(line)
 
 
 def word(text: object) -> str:
@@ -263,6 +300,66 @@ def printable(text: str, characters: int) -> str:
     """The beginning of a text without control characters: a document may hold terminal commands."""
     cut = text[:characters] + (" …" if len(text) > characters else "")
     return "".join(c if c.isprintable() or c == "\n" else "\ufffd" if c != "\t" else "    " for c in cut)
+
+
+def print_where(about: dict[str, Any]) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    hits, count = about["hits"], about["count"]
+    seen = "" if "before" not in about else f", seen before step {about['before']:,}"
+    shown = f", the first {len(hits):,} in the documents' order" if 0 < len(hits) < count else ""
+    console.print(f"{count:,} {'place' if count == 1 else 'places'} in the training texts{seen}{shown}")
+    if about["validation"]:
+        console.print(f"{about['validation']:,} in the validation texts, which no step trains on")
+    for hit in hits:
+        console.print(
+            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  {word(hit['licence'])}"
+            f"  {word(hit['origin'])}"
+        )
+        console.print(_highlighted(*hit["context"]))
+        if hit["sequence"] is None:
+            console.print("  behind the last sequence of its source: no step trains on it")
+            continue
+        console.print(f"  sequence {hit['sequence']}, {_seen(hit['steps'])}")
+        for one in hit["continues"]:
+            console.print(f"  and sequence {one['sequence']}, {_seen(one['steps'])}")
+
+
+def _highlighted(before: str, here: str, after: str) -> Text:
+    """A place in its lines, indented."""
+    begin = before[before.rfind("\n") + 1 :].lstrip()
+    end = after.partition("\n")[0].rstrip()
+    text = Text.assemble(printable(begin, len(begin)), (printable(here, 400), "bold yellow"), printable(end, len(end)))
+    lines = text.split("\n")
+    return Text("\n").join(Text("    ") + line for line in lines)
+
+
+def print_trace(about: dict[str, Any]) -> None:
+    """The text with its spans in colours where the terminal has them, and the spans in words."""
+    console = Console(highlight=False, soft_wrap=True)
+    styles = [""] * len(about["text"])
+    for span in reversed(about["spans"]):  # So that the rarest of two that overlap is on top.
+        styles[span["start"] : span["end"]] = [_rarity(span["count"])] * (span["end"] - span["start"])
+    characters = ((printable(character, 1), style) for character, style in zip(about["text"], styles, strict=True))
+    console.print(Text.assemble(*characters))
+    seen = "the training texts" if about["before"] is None else f"what was seen before step {about['before']:,}"
+    count = len(about["spans"])
+    many = f"{count:,} {'span' if count == 1 else 'spans'}" if count else "nothing"
+    console.print(f"\n{many} of at least {about['least']} characters word for word in {seen}")
+    for span in about["spans"]:
+        style = _rarity(span["count"])
+        console.print(
+            f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  {span['count']:,} "
+            f"{'place' if span['count'] == 1 else 'places'}: {word(printable(span['text'], 80))}"
+        )
+        for name in span["documents"][:3]:
+            console.print(f"  [cyan]{word(name)}[/cyan]")
+        more = len(span["documents"]) - 3
+        console.print(f"  {_seen(span['steps'])}" + (f"   (and {more:,} more documents)" if more > 0 else ""))
+
+
+def _rarity(count: int) -> str:
+    """The colour of a span: red stands for what is found once."""
+    return "bold red" if count == 1 else "yellow" if count <= 10 else "green"
 
 
 def print_difference(about: dict[str, Any]) -> None:

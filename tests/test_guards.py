@@ -17,6 +17,8 @@ from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
+from pellucid.replay.diff import diff_here
+from pellucid.replay.materialise import walk
 from pellucid.run import run
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
@@ -79,6 +81,20 @@ def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
     inputs = replay_inputs.load(folder, load(folder))
     assert [inputs.batch(step).number for step in (9, 10, 16)] == [9, 13, 19]
     assert audit_step(inputs, 12, lambda *_: None).ok
+
+
+def test_the_states_behind_a_rollback_are_materialised_and_explained(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = guarded('guards.loss.action="rollback"')
+    spike_at(monkeypatch, 12)
+    finish(folder)
+    shutil.rmtree(folder / layout.ANCHORS / "step15")
+    inputs, ledger = replay_inputs.load(folder, load(folder)), LedgerFile(folder)
+    for state in walk(inputs, [9, 11, 14], lambda *_: None):
+        assert state.roots().state.hex() == ledger.step(state.step)["state"]
+    found = diff_here(folder, lambda *_: None)
+    assert found.equal, found.as_json()
 
 
 def test_show_tells_only_steps_that_were_kept(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:

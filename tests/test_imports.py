@@ -29,6 +29,7 @@ ROOMS = [
     "journal",
     "replay",
     "look",
+    "trace",
     "release",
     "new",
     "fork",
@@ -49,6 +50,7 @@ WITHOUT_TORCH = [
     "release.publish",
     "look.status",
     "look.show",
+    "trace",
     "sql",
 ]
 MAX_LINES = 500

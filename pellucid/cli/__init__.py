@@ -6,7 +6,7 @@ from pellucid.cli.common import app, main
 VERBS = (
     *(start.demo, start.new),
     *(train.plan, train.run, train.fork, train.status),
-    *(look.show, look.sample, ask.sql, look.diff),
+    *(look.show, ask.where, ask.trace, look.sample, ask.sql, look.diff),
     *(check.verify, audit.audit),
     *(share.export, share.publish),
 )

@@ -1,4 +1,4 @@
-"""Ask: sql."""
+"""Ask: where, trace and sql."""
 
 from __future__ import annotations
 
@@ -9,10 +9,83 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, Json, print_json
+from pellucid.cli.common import HERE, Json, print_json, step_number
 from pellucid.errors import CommandInvalid
+from pellucid.store import files
+from pellucid.store.home import home
 
+_LONGEST = 16 << 20  # Bytes of a file with a text to look for.
 SHOWN = 40  # Rows of a table that are printed without --limit.
+
+
+Before = Annotated[
+    str, typer.Option("--before", metavar="K", help="Only what steps before K trained on.", show_default="all")
+]
+File = Annotated[
+    Path | None, typer.Option("--file", metavar="PATH", help="Take the text from a file.", show_default=False)
+]
+Texts = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RUN] TEXT", help="A run folder, a release or its URL; and a text.", show_default=False),
+]
+
+
+def where(
+    words: Texts = None,
+    file: File = None,
+    before: Before = "",
+    limit: Annotated[int, typer.Option(min=0, help="How many places to tell; 0: all.")] = 10,
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Also in other case.")] = False,
+    fold_space: Annotated[
+        bool, typer.Option("--fold-space", help="Any white space for any other; none at the ends.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """How often a text occurs in the training data, in which documents, and which steps trained on it.
+
+    pellucid where mymodel "to be or not to be"
+    pellucid where mymodel --file poem.txt --before 120 --fold-space
+    """
+    from pellucid.trace.where import Traced
+
+    folder, text = _text(words or [], file, "where")
+    about = Traced(folder).where(text, _step(before), limit or None, ignore_case, fold_space)
+    print_json(about) if as_json else _terminal().print_where(about)
+
+
+def trace(
+    words: Texts = None,
+    file: File = None,
+    before: Before = "",
+    least: Annotated[int, typer.Option(min=1, help="Characters that a span has at least.")] = 24,
+    limit: Annotated[int, typer.Option(min=0, help="Of how many places documents and steps are told; 0: all.")] = 10,
+    as_json: Json = False,
+) -> None:
+    """Which parts of a text stand word for word in the training data: the longest ones, rarest first.
+
+    pellucid trace mymodel "what a model has written"
+    pellucid trace mymodel --file output.txt --before 120
+    """
+    from pellucid.trace.where import Traced
+
+    folder, text = _text(words or [], file, "trace")
+    about = Traced(folder).trace(text, _step(before), least, limit or None)
+    print_json(about) if as_json else _terminal().print_trace(about)
+
+
+def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
+    """The run and the text, from [RUN] TEXT, or from [RUN] and a file, without the line break that ends it."""
+    if file is not None:
+        content = files.read_bytes(file, _LONGEST).decode("utf-8", "surrogateescape")
+        words = [*words, content.removesuffix("\n").removesuffix("\r")]
+    if not 1 <= len(words) <= 2:
+        detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
+        raise CommandInvalid(verb=verb, word=" ".join(words) or "TEXT", detail=detail)
+    return home(words[0]) if len(words) == 2 else HERE, words[-1]
+
+
+def _step(text: str) -> int | None:
+    return step_number(text) if text else None
 
 
 def sql(

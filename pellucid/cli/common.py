@@ -15,12 +15,14 @@ from pellucid import __version__
 from pellucid.errors import (
     AuditFailed,
     CommandInvalid,
+    FolderNeeded,
     PellucidError,
     RunsDiffer,
     TooMuchMemory,
     TorchMissing,
     VerifyFailed,
 )
+from pellucid.store.home import home, is_url
 
 app = typer.Typer(
     add_completion=False,
@@ -30,14 +32,29 @@ app = typer.Typer(
     help="Train language models in the open: every step can be replayed, traced and checked.",
 )
 
-Run = Annotated[Path, typer.Argument(metavar="RUN", help="A run folder or a release.", show_default="this folder")]
+
+def folder_only(text: str | Path) -> Path:
+    if is_url(text):
+        raise FolderNeeded(url=text)
+    return Path(text)
+
+
+Run = Annotated[
+    Path,
+    typer.Argument(parser=folder_only, metavar="RUN", help="A run folder or a release.", show_default="this folder"),
+]
+RunOrUrl = Annotated[
+    Path,
+    typer.Argument(parser=home, metavar="RUN", help="A run folder, a release, or its URL.", show_default="this folder"),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Set = Annotated[
     list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the recipe; may be repeated.")
 ]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
-READING = ("verify", "show", "status", "sql")  # Verbs that read somebody else's release and compute nothing.
+# Verbs that read somebody else's release and compute nothing; and show without --at.
+READING = ("verify", "status", "sql", "where", "trace")
 MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
 
 

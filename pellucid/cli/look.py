@@ -2,45 +2,150 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Step, inputs_of, on_terminal, print_json, step_number, step_or_last
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    RunOrUrl,
+    Step,
+    bound_memory,
+    folder_only,
+    inputs_of,
+    on_terminal,
+    print_json,
+    step_number,
+    step_or_last,
+)
 from pellucid.errors import CommandInvalid, RunsDiffer
+from pellucid.store.home import home
 
 
 def show(
     words: Annotated[
-        list[str], typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, or documents.")
+        list[str],
+        typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, documents, or text TEXT."),
     ],
+    at: Annotated[
+        str, typer.Option(metavar="STEPS", help="Its loss at these steps too: 150,600 or every=50.", show_default="")
+    ] = "",
+    plot: Annotated[
+        str, typer.Option(metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default="")
+    ] = "",
     characters: Annotated[int, typer.Option(help="How much of each text to print.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """What a step trained on, where a document was seen, what a sequence holds.
+    """What a step trained on, where a document was seen, what a sequence holds; and its loss at any step.
 
     pellucid show step 120
-    pellucid show mymodel document sympy/sympy/core/add.py
+    pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
+    pellucid show mymodel text "to be or not to be" --at 0,150,600
     pellucid show mymodel documents
+
+    The losses recorded when it was trained on are read. Those that --at asks for are computed from the states of these
+    steps, which are replayed where none is stored.
     """
     from pellucid import terminal
     from pellucid.look.show import Shown
 
     folder, what, which = _what(words)
+    _check_drawing(what, at, plot)
+    if not at:
+        bound_memory()
     shown = Shown(folder)
     if what == "documents":
-        listed = shown.list_documents()
-        if as_json:
-            print_json(listed)
-        for one in [] if as_json else listed:
-            print(terminal.plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
+        _list(shown.list_documents(), as_json)
         return
-    about = shown.document(which) if what == "document" else getattr(shown, what)(step_number(which))
-    print_json(about) if as_json else getattr(terminal, f"print_{what}")(about, characters)
+    name = which if what in ("document", "text") else step_number(which)
+    about: dict[str, Any] = {"text": which} if what == "text" else getattr(shown, what)(name)
+    if at:
+        about["life"] = _life(folder, what, name, at, as_json)
+    if as_json:
+        print_json(about)
+    elif what != "text":
+        getattr(terminal, f"print_{what}")(about, characters)
+    if at and not as_json:
+        terminal.print_life(about["life"])
+    if plot:
+        _draw(what, which, about, plot, as_json)
 
 
-_KINDS = ("step", "sequence", "document", "documents")
+def _list(documents: list[dict[str, Any]], as_json: bool) -> None:
+    from pellucid.terminal import plain
+
+    if as_json:
+        print_json(documents)
+        return
+    for one in documents:
+        print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
+
+
+def _check_drawing(what: str, at: str, plot: str) -> None:
+    """Raises CommandInvalid where the options do not fit what is asked about."""
+    if what == "documents" and (at or plot):
+        raise CommandInvalid(verb="show", word="--at" if at else "--plot", detail="of one document, not of all")
+    if what in ("text", "step") and not at and (plot or what == "text"):
+        detail = "say with --at at which steps to compute its loss, as in --at every=50"
+        raise CommandInvalid(verb="show", word="--plot" if plot else what, detail=detail)
+    if plot and plot != "-" and not plot.lower().endswith(".png"):
+        detail = "--plot takes a name that ends in .png, or - for the terminal"
+        raise CommandInvalid(verb="show", word=plot, detail=detail)
+
+
+def _life(folder: Path, what: str, name: Any, at: str, quiet: bool) -> dict[str, Any]:
+    from pellucid.look import life
+
+    inputs = inputs_of(folder)
+    ledger = inputs.recorded()
+    steps = _steps(at, ledger.first, ledger.steps_done)
+    with on_terminal(quiet) as terminal:
+        return getattr(life, f"life_of_{what}")(inputs, name, steps, terminal.watch("replay")).as_json()
+
+
+def _steps(at: str, first: int, last: int) -> list[int]:
+    """The steps that --at names: numbers, and every=N, which takes the first and the last state too."""
+    from pellucid.store import layout
+
+    found: set[int] = set()
+    for word in at.split(","):
+        every = re.fullmatch("every=([1-9][0-9]{0,15})", word)
+        number = layout.step_number(word)
+        if every:
+            length = int(every.group(1))
+            found |= {first, last, *range(first + -first % length, last + 1, length)}
+        elif number is not None:
+            found.add(number)
+        else:
+            detail = "--at takes steps and every=N: 150,600 or every=50"
+            raise CommandInvalid(verb="show", word=word or at, detail=detail)
+    return sorted(found)
+
+
+def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) -> None:
+    from pellucid.look.seen import recorded
+    from pellucid.terminal import plain, print_chart
+
+    life = about.get("life") or {"at": [], "seen": recorded(about.get("sequences", [about]))}
+    curve = [(one["step"], one["loss"]) for one in life["at"]]
+    # A step records the losses of the state before it.
+    marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
+    if not curve and not marks:
+        detail = "it was not trained on, so nothing is recorded: say with --at at which steps to compute its loss"
+        raise CommandInvalid(verb="show", word="--plot", detail=detail)
+    if plot != "-":
+        from pellucid.look import plot as picture
+
+        title = which if len(which) <= 60 else f"{which[:60]} …"
+        picture.plot(Path(plot), plain(f"{what} {title}"), curve, marks)
+    elif not quiet:
+        print_chart(curve, marks)
+
+
+_KINDS = ("step", "sequence", "document", "documents", "text")
 
 
 def _what(words: list[str]) -> tuple[Path, str, str]:
@@ -48,28 +153,32 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     from pellucid.store.layout import step_number
 
     words = list(words)
-    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else Path(words.pop(0))
+    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else home(words.pop(0))
     if len(words) == 1 and step_number(words[0]) is not None:
         words = ["step", words[0]]
     if not words or words[0] not in _KINDS or len(words) != (1 if words[0] == "documents" else 2):
-        detail = "write step K, sequence N, document ID or documents"
+        detail = "write step K, sequence N, document ID, documents or text TEXT"
         raise CommandInvalid(verb="show", word=" ".join(words) or "WHAT", detail=detail)
     return folder, words[0], words[-1]
 
 
 def sample(
-    folder: Run = HERE,
+    folder: RunOrUrl = HERE,
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     step: Step = "",
     tokens: Annotated[int, typer.Option(help="How many tokens at most.")] = 100,
     temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.")] = 0.8,
     top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0: all.")] = 50,
     seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 1,
+    traced: Annotated[
+        bool, typer.Option("--trace", help="Tell which parts of it the model has seen word for word.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Text from the model of any step.
+    """Text from the model of any step, and with --trace what of it stands in what that model was trained on.
 
     pellucid sample mymodel --step 50 --prompt "def factor("
+    pellucid sample mymodel --prompt "def factor(" --trace
     """
     from pellucid.data.tokenizer import Tokenizer
     from pellucid.look.sample import sample
@@ -83,6 +192,9 @@ def sample(
         state = materialise(inputs, number, terminal.watch("replay"))
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
     pieces = sample(state, tokenizer, prompt, tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    if traced:
+        _print_traced(folder, number, prompt, "".join(pieces), as_json)
+        return
     if as_json:
         print_json({"step": number, "prompt": prompt, "text": "".join(pieces)})
         return
@@ -92,13 +204,29 @@ def sample(
     print()
 
 
+def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool) -> None:
+    """What the model of a step wrote behind a prompt, and what it had seen of it."""
+    from pellucid.terminal import print_trace, printable
+    from pellucid.trace.where import Traced
+
+    about = Traced(folder).trace(text, before=step + 1)
+    if as_json:
+        print_json({"step": step, "prompt": prompt, **about})
+        return
+    print(printable(prompt, len(prompt)), end="", flush=True)
+    print_trace(about)
+
+
 def diff(
     a: Annotated[
-        Path, typer.Argument(metavar="A", help="A run folder or a release.", show_default="this folder")
+        Path,
+        typer.Argument(parser=folder_only, metavar="A", help="A run folder or a release.", show_default="this folder"),
     ] = HERE,
     b: Annotated[
         Path | None,
-        typer.Argument(metavar="B", help="Another one.", show_default="what A's recipe and data give here"),
+        typer.Argument(
+            parser=folder_only, metavar="B", help="Another one.", show_default="what A's recipe and data give here"
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:

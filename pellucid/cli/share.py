@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Step, inputs_of, on_terminal, print_json, step_or_last
+from pellucid.cli.common import HERE, Json, Run, RunOrUrl, Step, inputs_of, on_terminal, print_json, step_or_last
 from pellucid.errors import CommandInvalid
 
 
 def export(
-    folder: Run = HERE,
+    folder: RunOrUrl = HERE,
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")] = ...,  # type: ignore[assignment]
     step: Step = "",
     kind: Annotated[

@@ -7,12 +7,27 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Set, Step, inputs_of, on_terminal, print_json, step_or_last
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    Run,
+    RunOrUrl,
+    Set,
+    Step,
+    folder_only,
+    inputs_of,
+    on_terminal,
+    print_json,
+    step_or_last,
+)
 
 
 def plan(
     path: Annotated[
-        Path, typer.Argument(metavar="RUN", help="A run folder or a recipe file.", show_default="this folder")
+        Path,
+        typer.Argument(
+            parser=folder_only, metavar="RUN", help="A run folder or a recipe file.", show_default="this folder"
+        ),
     ] = HERE,
     no_calibration: Annotated[
         bool, typer.Option("--no-calibration", help="Compute nothing: the plan then knows no speed.")
@@ -154,7 +169,7 @@ def fork(
         print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
 
 
-def status(folder: Run = HERE, as_json: Json = False) -> None:
+def status(folder: RunOrUrl = HERE, as_json: Json = False) -> None:
     """Where a run stands: steps, head, digest of the weights, validation."""
     from pellucid.look.status import status
     from pellucid.terminal import print_status

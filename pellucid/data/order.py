@@ -114,6 +114,17 @@ class Order:
                     found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
         return found
 
+    def first(self, sequences: np.ndarray) -> np.ndarray:
+        """The step at which each of some train sequences, ascending and shape (N,), is seen first; 0: never."""
+        source = np.searchsorted(self._first_sequence, sequences, side="right") - 1
+        base = self._first_slot[source] + sequences - self._first_sequence[source]
+        weights = np.where(np.isin(sequences, self._without), 0, np.array(self._weights)[source])
+        copies = [(base + copy * self._counts[source])[weights > copy] for copy in range(weights.max(initial=0))]
+        places = self._places_of(0, np.concatenate([np.zeros(0, np.int64), *copies]))  # Each epoch holds all of them.
+        found = np.full(len(sequences), self.slots, np.int64)
+        np.minimum.at(found, np.searchsorted(sequences, self._sequences(self._permuted(0, places))), places)
+        return np.where(found < self.slots, found // self.batch_size + 1, 0)
+
     def _seen(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
         found = []
         for step in range(1, last_step + 1):

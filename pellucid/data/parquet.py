@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import functools
 import itertools
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import pyarrow.parquet as pq
 from pellucid.data import stage
 from pellucid.errors import DocumentUnknown, FormatInvalid
 from pellucid.record import digests, merkle
-from pellucid.store import files
+from pellucid.store import files, parquet
 
 SCHEMA = pa.schema(
     [
@@ -26,6 +27,8 @@ SCHEMA = pa.schema(
         pa.field("text", pa.string(), nullable=False),
     ]
 )
+
+_ABOUT = ["id", "licence", "origin"]  # What tells what a document is.
 
 GROUP_BYTES = 8 << 20  # Text in one row group: what has to be unpacked to read one document.
 GROUP_ROWS = 1 << 16
@@ -93,8 +96,7 @@ class Part:
         """The file, its schema and its number of rows checked. Raises FormatInvalid."""
         if self._file is None:
             try:
-                files.require_file(self.path)
-                file = pq.ParquetFile(self.path)
+                file = parquet.opened(self.path)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise FormatInvalid(path=self.path, detail=_short(error)) from error
             if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != self.documents:
@@ -140,6 +142,7 @@ class Documents:
         self.count = sum(part.documents for part in parts)
         self._first = [part.first_index for part in parts]
         self._group: tuple[tuple[int, int], pa.RecordBatch] | None = None  # The one read last.
+        self._about = functools.lru_cache(maxsize=32)(lambda number, group: self.parts[number].read(group, _ABOUT))
 
     @classmethod
     def open(cls, folder: Path) -> Documents:
@@ -161,13 +164,26 @@ class Documents:
 
     def get(self, index: int) -> dict[str, Any]:
         """The row of a document, its text included. Raises DocumentUnknown."""
-        if not 0 <= index < self.count:
-            raise DocumentUnknown(document=index)
-        number = bisect.bisect_right(self._first, index) - 1
-        group, row = self.parts[number].group_of(index)
+        number, group, row = self._place(index)
         if self._group is None or self._group[0] != (number, group):
             self._group = (number, group), self.parts[number].read(group)
         return self._group[1].slice(row, 1).to_pylist()[0]
+
+    def about(self, index: int) -> dict[str, Any]:
+        """A document's id, licence and origin, without unpacking any text. Raises DocumentUnknown."""
+        number, group, row = self._place(index)
+        return self._about(number, group).slice(row, 1).to_pylist()[0]
+
+    def part_of(self, index: int) -> Part:
+        """The part that holds a document. Raises DocumentUnknown."""
+        return self.parts[self._place(index)[0]]
+
+    def _place(self, index: int) -> tuple[int, int, int]:
+        """The part, the row group in it, and the row in that."""
+        if not 0 <= index < self.count:
+            raise DocumentUnknown(document=index)
+        number = bisect.bisect_right(self._first, index) - 1
+        return number, *self.parts[number].group_of(index)
 
     def find(self, document_id: str) -> int:
         """The index of the document with this id. Raises DocumentUnknown."""

@@ -18,7 +18,7 @@ import numpy as np
 
 from pellucid.data import stage
 from pellucid.errors import DocumentUnknown, FormatInvalid, ShardDamaged, StepUnknown
-from pellucid.store import files
+from pellucid.store import arrays, files
 
 TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
 ROW = np.dtype("<u8")  # A document table has rows of three: document index, first token, UTF-8 bytes.
@@ -54,16 +54,12 @@ class Shard:
     def ids(self) -> np.ndarray:
         """The token ids, shape (tokens,), in the shard's own type."""
         if self._ids is None:
-            with files.named_errors(self.tokens_path, "read"):
-                # A plain view: memmap objects pay for their bookkeeping at every slice.
-                self._ids = np.memmap(self.tokens_path, self._kind, "r").view(np.ndarray)
+            self._ids = arrays.mapped(self.tokens_path, self._kind)
         return self._ids
 
     def load(self, here: slice) -> np.ndarray:
         """Those of the token ids, read without mapping the file."""
-        with files.named_errors(self.tokens_path, "read"):
-            offset = here.start * self._kind.itemsize
-            return np.fromfile(self.tokens_path, self._kind, here.stop - here.start, offset=offset)
+        return arrays.loaded(self.tokens_path, self._kind, here.start, here.stop)
 
     def unmap(self) -> None:
         """Let go of the mapped files, until they are read again."""
@@ -73,8 +69,7 @@ class Shard:
     def table(self) -> np.ndarray:
         """The document table, shape (documents, 3), uint64."""
         if self._table is None:
-            with files.named_errors(self.table_path, "read"):
-                self._table = np.memmap(self.table_path, ROW, "r").view(np.ndarray).reshape(-1, COLUMNS)
+            self._table = arrays.mapped(self.table_path, ROW, COLUMNS)
         return self._table
 
     def between(self, start: int, stop: int) -> np.ndarray:

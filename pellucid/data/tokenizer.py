@@ -279,6 +279,22 @@ class Tokenizer:
     def digest(self) -> bytes:
         return digest_of(self._parsed)
 
+    @property
+    def tokens(self) -> dict[str, int]:
+        """Every token as the file spells it, and its id."""
+        return self._made.get_vocab(with_added_tokens=True)
+
+    @property
+    def added(self) -> set[str]:
+        """The tokens that stand for their own spelling, whatever the others do."""
+        return {token.content for token in self._made.get_added_tokens_decoder().values()}
+
+    @property
+    def byte_level(self) -> bool:
+        """Whether the letters of a token stand for bytes (byte_letters)."""
+        decoder = self._parsed.get("decoder") or {}
+        return "ByteLevel" in [one.get("type") for one in (decoder, *decoder.get("decoders", ()))]
+
     def encode(self, text: str) -> list[int]:
         return self._made.encode(text, add_special_tokens=False).ids
 

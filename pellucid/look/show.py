@@ -10,10 +10,10 @@ from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import NotTrained, StageNotReady, StepUnknown
+from pellucid.look import seen
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
-from pellucid.record.history import History
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
@@ -50,31 +50,36 @@ class Shown:
             mine = [one for one in segments if one["row"] == row]
             found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
-                found["loss"] = losses[row]["loss_sum"] / self.shards.context
+                found["loss_sum"] = losses[row]["loss_sum"]
+                found["loss"] = found["loss_sum"] / self.shards.context
                 for piece in found["segments"]:
                     piece["loss"] = _loss_of(piece, mine)
             rows.append(found)
         return about | {"sequences": rows}
 
     def sequence(self, number: int) -> dict[str, Any]:
-        """A sequence: its text, the documents in it, every step that trained on it. Raises StepUnknown."""
-        return {**self._sequence(number), "steps": self._steps(number)}
+        """A sequence: its text, the documents in it, every time it was trained on, with the losses recorded there.
+        Raises StepUnknown, FormatInvalid."""
+        return {**self._sequence(number), **self._seen([number])[number]}
 
     def document(self, name: str) -> dict[str, Any]:
-        """A document: what it is, its text, the sequences that hold it and their steps. Raises DocumentUnknown."""
+        """A document: what it is, its text, the sequences that hold it, every time they were trained on, and the losses
+        that its own targets had there. Raises DocumentUnknown, FormatInvalid."""
         about = dict(self.documents.get(self.documents.find(name)))
-        stream = self._stream(about["source"], about["split"])
+        stream = self.stream(about["source"], about["split"])
         if stream is None:
-            return about | {"tokens": 0, "sequences": []}
+            return about | {"tokens": 0, "sequences": [], "epochs": []}
         first, length, T = stream.token_of(about["index"]), stream.length_of(about["index"]), self.shards.context
         about["tokens"] = length
         if about["split"] != "train" or not self.recipe.source(about["source"]).weight:
-            return about | {"sequences": []}
+            return about | {"sequences": [], "epochs": []}
         # Its tokens are targets in these sequences; the stream's first token is nobody's target.
         low, high = max(first - 1, 0) // T, (first + length - 2) // T
         held = range(low, min(high + 1, stream.sequences))
-        ids = [stream.first_sequence + number for number in held]
-        return about | {"sequences": [{"sequence": one, "steps": self._steps(one)} for one in ids]}
+        told = self._seen([stream.first_sequence + number for number in held], about["index"])
+        times = [time for one in told.values() for time in one["steps"]]
+        sequences = [{"sequence": number, **one} for number, one in told.items()]
+        return about | {"sequences": sequences, "epochs": seen.epochs(times)}
 
     def list_documents(self) -> list[dict[str, Any]]:
         """Every document without its text."""
@@ -87,7 +92,7 @@ class Shown:
         tokens = self.shards.sequence(number).tolist()
         segments = []
         for piece in self.shards.pieces(number):
-            about = self.documents.get(piece.document)
+            about = self.documents.about(piece.document)
             segments.append(
                 {
                     "document": about["id"],
@@ -102,21 +107,29 @@ class Shown:
         source = self.shards.source_of(number)
         return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
 
-    def _steps(self, sequence: int) -> list[dict[str, int]]:
-        history, last = self._history()
-        found = self.order.steps_of(sequence, history.batch(last))
-        seen = [{"step": history.step(batch, last), "row": row, "epoch": epoch} for batch, row, epoch in found]
-        return [one for one in seen if one["step"] is not None]
+    def _seen(self, sequences: list[int], document: int | None = None) -> dict[int, dict[str, Any]]:
+        """Of each sequence the times it was trained on: the run's own steps, and those that rollbacks abandoned."""
+        found: dict[int, dict[str, Any]] = {number: {"steps": [], "abandoned": []} for number in sequences}
+        for branch in seen.branches(self.folder, self._ledger()):
+            times = {number: seen.times(self.order, branch, number) for number in sequences}
+            places = [(one["step"], one["row"]) for own in times.values() for one in own]
+            recorded = seen.segments(branch.folder, places, self.shards.context)
+            for number, own in times.items():
+                told = seen.with_losses(own, recorded, document)
+                if branch.number is None:
+                    found[number]["steps"] = told
+                else:
+                    found[number]["abandoned"] += [one | {"branch": branch.number} for one in told]
+        return found
 
-    def _history(self) -> tuple[History, int]:
-        """The history so far, and the step it has come to."""
+    def _ledger(self) -> LedgerFile | None:
         try:
-            ledger = LedgerFile(self.folder)
+            return LedgerFile(self.folder)
         except NotTrained:
-            return History.begun(self.recipe.first), self.recipe.first
-        return ledger.history, ledger.steps_done
+            return None
 
-    def _stream(self, source: str, split: str) -> Stream | None:
+    def stream(self, source: str, split: str) -> Stream | None:
+        """A source's tokens of one split; None where it has none."""
         streams = self.shards.train if split == "train" else self.shards.validation
         return next((stream for stream in streams if stream.source == source), None)
 

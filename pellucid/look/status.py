@@ -51,6 +51,9 @@ def status(folder: Path) -> dict[str, Any]:
     except NotTrained:
         return about
     entry = ledger.step(ledger.steps_done)
+    rare: dict[str, list[dict[str, Any]]] = {"validation": [], "incident": []}
+    for body in ledger.every(*rare):  # One pass: it may come over the network.
+        rare[body["kind"]].append(body)
     return about | {
         "steps_done": ledger.steps_done,
         "finished": ledger.ended,
@@ -58,10 +61,10 @@ def status(folder: Path) -> dict[str, Any]:
         "head": ledger.head,
         "weights": entry["weights"],
         "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
-        "validation": [validation(body) for body in ledger.of_kind("validation") if body["sources"]],
+        "validation": [validation(body) for body in rare["validation"] if body["sources"] and ledger.kept(body)],
         "incidents": [
             {"step": body["step"], "rule": body["rule"], "action": body["action"], "why": in_words(body)}
-            for body in ledger.every("incident")
+            for body in rare["incident"]
         ],
     }
 

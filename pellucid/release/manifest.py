@@ -15,21 +15,7 @@ from typing import Any, NamedTuple
 
 from pellucid.errors import FormatInvalid, FormatTooNew, PathUnsafe
 from pellucid.record.verdict import Problem
-from pellucid.store import files, layout
-
-FORMAT = 1
-MAX_LINE = 16 << 10
-
-
-class File(NamedTuple):
-    path: str
-    size: int
-    sha256: str
-
-
-class Manifest(NamedTuple):
-    head: str
-    files: list[File]
+from pellucid.store import files, layout, sealed
 
 
 def write(folder: Path, name: str, head: str) -> int:
@@ -37,7 +23,7 @@ def write(folder: Path, name: str, head: str) -> int:
     paths = listed(folder)
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
-    lines = [_line({"pellucid": FORMAT, "run": name, "head": head, "files": len(paths)})]
+    lines = [_line({"pellucid": sealed.FORMAT, "run": name, "head": head, "files": len(paths)})]
     for path, sha256 in zip(paths, hashes, strict=True):
         lines.append(_line({"path": path, "size": (folder / path).stat().st_size, "sha256": sha256}))
     content = b"".join(lines)
@@ -57,60 +43,10 @@ def _line(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
 
 
-def read(folder: Path) -> Manifest:
-    """The manifest of a release. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
-    path = folder / layout.MANIFEST
-    running, named, first = hashlib.sha256(), [], None
-    with files.open_file(path) as file:
-        line = file.readline(MAX_LINE)
-        while following := file.readline(MAX_LINE):
-            value = _value(path, line)
-            if first is None:
-                first = _first(path, value)
-            else:
-                named.append(_file(folder, path, value))
-            running.update(line)
-            line = following
-    if first is None or _value(path, line) != {"sha256": running.hexdigest()}:
-        raise FormatInvalid(path=path, detail="does not end with the SHA-256 of its own lines")
-    if [one.path for one in named] != sorted({one.path for one in named}, key=str.encode):
-        raise FormatInvalid(path=path, detail="names a file twice, or out of order")
-    if len(named) != first["files"]:
-        raise FormatInvalid(path=path, detail=f"announces {first['files']} files and names {len(named)}")
-    return Manifest(first["head"], named)
-
-
-def _value(path: Path, line: bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(line)
-    except (ValueError, RecursionError):
-        value = None
-    if not isinstance(value, dict) or not line.endswith(b"\n"):
-        raise FormatInvalid(path=path, detail="has a line that is not a JSON object")
-    return value
-
-
-def _first(path: Path, value: dict[str, Any]) -> dict[str, Any]:
-    version = value.get("pellucid")
-    if type(version) is not int or type(value.get("files")) is not int or not isinstance(value.get("head"), str):
-        raise FormatInvalid(path=path, detail="does not begin with its format, head and number of files")
-    if version > FORMAT:
-        raise FormatTooNew(path=path, found=version, known=FORMAT)
-    return value
-
-
-def _file(folder: Path, path: Path, value: dict[str, Any]) -> File:
-    name, size, sha256 = value.get("path"), value.get("size"), value.get("sha256")
-    if not isinstance(name, str) or type(size) is not int or not isinstance(sha256, str):
-        raise FormatInvalid(path=path, detail="has a line without path, size and sha256")
-    files.inside(folder, name, str(path))
-    return File(name, size, sha256)
-
-
 def check(folder: Path) -> Iterator[Problem]:
     """Every file of a release that is missing, added, or not the one that was sealed."""
     try:
-        manifest = read(folder)
+        manifest = sealed.read(folder)
     except (FormatInvalid, FormatTooNew, PathUnsafe) as error:
         yield Problem(error.name, layout.MANIFEST, str(error))
         return

@@ -10,7 +10,7 @@ from typing import Any
 from pellucid.errors import NotFinished
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
-from pellucid.store import files, layout
+from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 
 
@@ -40,7 +40,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
 def _copy(folder: Path, to: Path) -> None:
     """The sealed files and no others; hard links where the file system allows them."""
     with files.whole_folder(to) as partial:
-        for one in manifest.read(folder).files:
+        for one in sealed.read(folder).files:
             target = partial / one.path
             target.parent.mkdir(parents=True, exist_ok=True)
             files.link_or_copy(folder / one.path, target)

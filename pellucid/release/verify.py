@@ -23,7 +23,7 @@ from pellucid.record.verdict import Plan, Problem
 from pellucid.release import manifest
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
-from pellucid.store import layout, log
+from pellucid.store import layout, log, sealed
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.schedule import learning_rate
 
@@ -135,9 +135,9 @@ def _files(folder: Path, sealed: bool) -> Iterator[Problem]:
 def _ledger(folder: Path) -> Iterator[Problem]:
     yield from verdict.judge(layout.LEDGER, log.read(folder / layout.LEDGER), plan_of(load_recipe(folder)))
     if (folder / layout.MANIFEST).is_file():
-        head, sealed = LedgerFile(folder).head, manifest.read(folder).head
-        if head != sealed:
-            detail = f"the head is {head}, and was {sealed} when sealed"
+        head, promised = LedgerFile(folder).head, sealed.read(folder).head
+        if head != promised:
+            detail = f"the head is {head}, and was {promised} when sealed"
             yield Problem("LedgerBroken", f"{layout.LEDGER}: last entry", detail)
 
 

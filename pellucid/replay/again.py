@@ -80,7 +80,7 @@ class Again:
         stepped = training_step(state, batch or self.batch, recipe)
         segments = segments_of(stepped.batch, stepped.losses_BT)
         entry = step_entry(stepped, segments, state.roots(), recipe, self.inputs.identity)
-        return Taken(entry, state.groups(), segments, stepped.microbatches)
+        return Taken(self.inputs.branched(entry), state.groups(), segments, stepped.microbatches)
 
     def gradients(self) -> tuple[Gradients, list[Gradients]]:
         """The gradients summed over microbatches, before clipping, and those of every microbatch."""

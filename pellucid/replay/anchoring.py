@@ -7,11 +7,9 @@ from typing import Any
 
 from pellucid.errors import FormatInvalid
 from pellucid.record import digests
-from pellucid.recorder import compare
 from pellucid.replay.inputs import Inputs
-from pellucid.replay.materialise import Watch, about, begin, replay, stored
+from pellucid.replay.materialise import Watch, about, walk
 from pellucid.store import anchors, files, layout, tensors
-from pellucid.train.state import State
 
 
 def missing(inputs: Inputs) -> list[int]:
@@ -37,27 +35,10 @@ def make(inputs: Inputs, steps: list[int], watch: Watch) -> None:
 
     Raises StateDiffers, LedgerDiffers, DiskFull. Every anchor appears whole, so a kill loses only the one being made.
     """
-    state: State | None = None
-    total, done = _length(inputs, steps), 0
-    for step in steps:
-        if state is None or max((at for at in stored(inputs) if at <= step), default=state.step) > state.step:
-            state = begin(inputs, step)
-        for replayed in replay(inputs, state, step):
-            compare(replayed.recorded, replayed.found)
-            done += 1
-            watch(done, total)
+    for state in walk(inputs, steps, watch):
         described = about(inputs, state)
-        anchors.write(layout.anchor(inputs.folder, step), state.groups(), described, _weights(inputs.folder, described))
-
-
-def _length(inputs: Inputs, steps: list[int]) -> int:
-    """How many steps have to be taken again for these, each from what is stored or was made before it."""
-    at = {inputs.recipe.first, *stored(inputs)}
-    total = 0
-    for step in steps:
-        total += step - max(one for one in at if one <= step)
-        at.add(step)
-    return total
+        place = layout.anchor(inputs.folder, state.step)
+        anchors.write(place, state.groups(), described, _weights(inputs.folder, described))
 
 
 def _weights(folder: Path, described: dict[str, Any]) -> Path | None:

@@ -276,7 +276,7 @@ def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
     recorded = [body for body in inputs.recorded().between(state.step, state.step) if body["kind"] == "validation"]
     if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
         return False
-    found = entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources)
+    found = inputs.branched(entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources))
     if not ledgers.differing(recorded[0], found):
         return False
     result.parts(Parting(state.step, "validation", recorded[0], found))

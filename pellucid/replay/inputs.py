@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from pellucid import huggingface, operations
+from pellucid import huggingface, machine, operations
 from pellucid.data import stage, tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
 from pellucid.recipe import FILE, Recipe
 from pellucid.record import entries
-from pellucid.record.history import History
+from pellucid.record.history import History, with_branch
 from pellucid.recorder import Identity
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
@@ -38,6 +38,10 @@ class Inputs:
     def batch(self, step: int) -> Batch:
         """What a step trains on."""
         return loop.batch_of(self.order, self.shards, step, self.history.batch(step))
+
+    def branched(self, entry: dict[str, Any]) -> dict[str, Any]:
+        """An entry made again, as that of the branch in which its step lies."""
+        return with_branch(entry, self.history.at(entry["step"]).branch)
 
     def recorded(self) -> LedgerFile:
         if self.ledger is None:
@@ -73,8 +77,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
 
 def cores() -> int:
     """How many cores this process may use; several processes on one machine share them."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, cores // processes.on_this_machine())
+    return max(1, machine.cores() // processes.on_this_machine())
 
 
 def _ledger(folder: Path) -> LedgerFile | None:

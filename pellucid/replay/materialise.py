@@ -6,7 +6,7 @@ Stored are the run's anchors, and what earlier replays left in this machine's ca
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -91,7 +91,7 @@ def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
         roots = state.roots()
         segments = segments_of(stepped.batch, stepped.losses_BT)
         found = step_entry(stepped, segments, roots, inputs.recipe, inputs.identity)
-        yield Replayed(found, next(recorded, {}))
+        yield Replayed(inputs.branched(found), next(recorded, {}))
 
 
 def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
@@ -99,15 +99,42 @@ def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
 
     Raises StepUnknown, StateDiffers, LedgerDiffers.
     """
-    require_step(inputs, step)
-    state = begin(inputs, step)
-    start = state.step
-    for replayed in replay(inputs, state, step):
-        compare(replayed.recorded, replayed.found)
-        watch(state.step - start, step - start)
-    if state.step > start:
-        _keep(inputs, state)
-    return state
+    return next(walk(inputs, [step], watch, keep=True))
+
+
+def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False) -> Iterator[State]:
+    """The states of several steps, ascending, in one pass forward, every replayed step of which is compared.
+
+    Each begins from the state before it or from one stored in between, whichever is nearer. A state yielded moves on
+    when the next is asked for. keep puts those that had to be replayed into the cache.
+
+    Raises StepUnknown, StateDiffers, LedgerDiffers.
+    """
+    for step in steps:
+        require_step(inputs, step)
+    state: State | None = None
+    total, done = _length(inputs, steps), 0
+    for step in steps:
+        if state is None or max((at for at in stored(inputs) if at <= step), default=state.step) > state.step:
+            state = begin(inputs, step)
+        start = state.step
+        for replayed in replay(inputs, state, step):
+            compare(replayed.recorded, replayed.found)
+            done += 1
+            watch(done, total)
+        if keep and step > start:
+            _keep(inputs, state)
+        yield state
+
+
+def _length(inputs: Inputs, steps: Sequence[int]) -> int:
+    """How many steps have to be taken again for these, each from what is stored or was made before it."""
+    at = {inputs.recipe.first, *stored(inputs)}
+    total = 0
+    for step in steps:
+        total += step - max(one for one in at if one <= step)
+        at.add(step)
+    return total
 
 
 def require_step(inputs: Inputs, step: int, taken: bool = False) -> None:

@@ -191,15 +191,8 @@ def inside(folder: Path, entry: str, where: str) -> Path:
 
     Raises PathUnsafe. Only plain relative '/'-paths in normal form are taken.
     """
-    parts = PurePosixPath(entry).parts
-    if not entry or entry.startswith("/") or "\\" in entry or "\0" in entry or ":" in (parts or ("",))[0]:
-        raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
-    if not parts or ".." in parts or str(PurePosixPath(*parts)) != entry:
-        raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
-    if not _encodable(entry):
-        raise PathUnsafe(path=where, entry=entry, detail="not UTF-8")
     path = folder
-    for part in parts:
+    for part in parts_of(entry, where):
         path = path / part
         try:
             link = path.is_symlink()
@@ -208,6 +201,18 @@ def inside(folder: Path, entry: str, where: str) -> Path:
         if link:
             raise PathUnsafe(path=where, entry=entry, detail="a symbolic link")
     return path
+
+
+def parts_of(entry: str, where: str) -> tuple[str, ...]:
+    """The parts of a plain relative '/'-path in normal form. Raises PathUnsafe for anything else."""
+    parts = PurePosixPath(entry).parts
+    if not entry or entry.startswith("/") or "\\" in entry or "\0" in entry or ":" in (parts or ("",))[0]:
+        raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
+    if not parts or ".." in parts or str(PurePosixPath(*parts)) != entry:
+        raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
+    if not _encodable(entry):
+        raise PathUnsafe(path=where, entry=entry, detail="not UTF-8")
+    return parts
 
 
 def _encodable(text: str) -> bool:

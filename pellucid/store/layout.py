@@ -13,6 +13,7 @@ MANIFEST = "manifest.jsonl"
 DATA_MANIFEST = "data/manifest.json"
 TOKENIZER = "data/tokenizer"
 METRICS = "metrics"
+TRACE = "trace"
 ANCHORS = "anchors"
 CHECKPOINTS = "checkpoints"
 PARENT = "parent"  # A fork's first state, as an anchor of its parent.

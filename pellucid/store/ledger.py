@@ -75,17 +75,18 @@ class LedgerFile:
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
         """Every entry of a kind that is rare (validation, checkpoint) and that no rollback abandoned, in one pass."""
-        return [body for body in self.every(kind) if self._kept(body)]
+        return [body for body in self.every(kind) if self.kept(body)]
 
-    def every(self, kind: str) -> Iterator[dict[str, Any]]:
-        """Every entry of a kind that is rare, abandoned or not."""
-        mark, offset = f'"kind":"{kind}"'.encode(), 0
+    def every(self, *kinds: str) -> Iterator[dict[str, Any]]:
+        """Every entry of kinds that are rare, abandoned or not, in one pass."""
+        marks, offset = [f'"kind":"{kind}"'.encode() for kind in kinds], 0
         while offset < self._end and (line := self._file_line(offset)):
-            if mark in line:
-                yield self._sound(self._body(line))
+            if any(mark in line for mark in marks) and (body := self._body(line))["kind"] in kinds:
+                yield self._sound(body)
             offset += len(line)
 
-    def _kept(self, body: dict[str, Any]) -> bool:
+    def kept(self, body: dict[str, Any]) -> bool:
+        """Whether no rollback abandoned an entry."""
         return self.history.at(body["step"]).branch == body.get("branch", 0)
 
     def _rollbacks(self) -> list[dict[str, Any]]:
@@ -144,14 +145,21 @@ class LedgerFile:
 
     def _last_line_end(self) -> int:
         size = self._file.seek(0, 2)
-        self._file.seek(max(0, size - chain.MAX_LINE))
-        tail = self._file.read(chain.MAX_LINE)
+        tail = self._tail(size, 1)
         return size - (len(tail) - (tail.rfind(b"\n") + 1))
 
     def _line_before(self, end: int) -> bytes:
-        start = max(0, end - chain.MAX_LINE)
-        self._file.seek(start)
-        return self._file.read(end - start).removesuffix(b"\n").rpartition(b"\n")[2] + b"\n"
+        return self._tail(end, 2).removesuffix(b"\n").rpartition(b"\n")[2] + b"\n"
+
+    def _tail(self, end: int, breaks: int) -> bytes:
+        """What stands before end, with so many line breaks in it where a line's length allows."""
+        length = 4096
+        while True:
+            self._file.seek(max(0, end - length))
+            tail = self._file.read(min(length, end))
+            if tail.count(b"\n") >= breaks or length >= min(chain.MAX_LINE, end):
+                return tail
+            length *= 4
 
     def _sound(self, body: dict[str, Any]) -> dict[str, Any]:
         if wrong := verdict.malformed(body):

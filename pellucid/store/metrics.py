@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.errors import FormatInvalid
-from pellucid.store import files, layout
+from pellucid.store import files, layout, parquet
 
 I64, F64, TEXT = pa.int64(), pa.float64(), pa.string()
 
@@ -116,8 +116,7 @@ def rows(
     parts = _parts(metrics / table)
     for path in [path for path, last in parts if steps is None or last >= steps[0]] or [whole] * whole.exists():
         try:
-            files.require_file(path)
-            with pq.ParquetFile(path) as file:
+            with parquet.opened(path) as file:
                 if not file.schema_arrow.equals(TABLES[table]):
                     raise FormatInvalid(path=path, detail=f"does not have the columns of the table {table}")
                 for batch in file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns):

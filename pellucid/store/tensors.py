@@ -8,7 +8,6 @@ Format: github.com/huggingface/safetensors, README, "Format".
 from __future__ import annotations
 
 import json
-import mmap
 import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ import numpy as np
 
 from pellucid.errors import FormatInvalid
 from pellucid.record import entries
-from pellucid.store import files
+from pellucid.store import arrays, files
 
 MAX_HEADER = 16 << 20  # Bytes: a hundred thousand tensors.
 MAX_DIMENSIONS = 8
@@ -54,13 +53,13 @@ class Tensors:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        with files.open_file(path) as file:
-            size = path.stat().st_size
-            self._require(size >= 8, "is too short for a header")
-            (length,) = struct.unpack("<Q", file.read(8))
-            self._require(length <= min(MAX_HEADER, size - 8), "has a header longer than the file")
-            header = self._parse(file.read(length))
-            self._map = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        files.require_file(path)
+        size = path.stat().st_size
+        self._require(size >= 8, "is too short for a header")
+        self._map = arrays.content(path)
+        (length,) = struct.unpack("<Q", self._map[:8])
+        self._require(length <= min(MAX_HEADER, size - 8), "has a header longer than the file")
+        header = self._parse(self._map[8 : 8 + length])
         self.metadata: dict[str, str] = header.pop("__metadata__", {})
         self._require(isinstance(self.metadata, dict), "has metadata that is not an object")
         self._start = 8 + length

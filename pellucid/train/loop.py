@@ -80,5 +80,17 @@ def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterato
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
                 tokens = np.stack([stream.read(*span) for span in spans])
                 documents = np.stack([stream.documents_at(*span) for span in spans])
-                losses_bT, _ = token_losses(state.model, tokens, documents, recipe, weight=1.0)
-                yield from losses_bT.flatten().tolist()
+                yield from losses_in_windows(state, recipe, tokens, documents).ravel().tolist()
+
+
+def losses_in_windows(state: State, recipe: Recipe, tokens_NS: np.ndarray, documents_NS: np.ndarray) -> np.ndarray:
+    """The loss of every target of N windows of S <= T + 1 tokens, (N, S - 1), float32, nats, a microbatch's rows at a
+    time: of a sequence, bit for bit what the step after this state records of it."""
+    rows = recipe.train.microbatch
+    parts = []
+    with torch.no_grad():
+        for first in range(0, len(tokens_NS), rows):
+            here = slice(first, first + rows)
+            losses_bT, _ = token_losses(state.model, tokens_NS[here], documents_NS[here], recipe, weight=1.0)
+            parts.append(losses_bT.numpy(force=True))
+    return np.concatenate(parts)

@@ -1,0 +1,33 @@
+"""The life of a text as a picture: PNG, by matplotlib, which is an extra."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+
+from pellucid.errors import PlotMissing
+from pellucid.look.chart import Point
+from pellucid.store import files
+
+
+def plot(path: Path, title: str, curve: Sequence[Point], marks: Sequence[Point]) -> None:
+    """Write a PNG: the curve computed, and as dots what was recorded. Raises PlotMissing, NoPermission, DiskFull."""
+    try:
+        from matplotlib.figure import Figure
+    except ModuleNotFoundError as error:
+        raise PlotMissing() from error
+    figure = Figure(figsize=(8, 4.5), dpi=120, layout="constrained")
+    axes = figure.add_subplot()
+    if curve:
+        axes.plot(*zip(*sorted(curve), strict=True), ".-", color="tab:blue", label="computed at the step")
+    if marks:
+        axes.plot(*zip(*marks, strict=True), "x", color="tab:red", label="recorded when it was trained on")
+    axes.set_title(title, parse_math=False, fontsize="medium")  # A document's name may hold dollar signs.
+    axes.set_xlabel("step")
+    axes.set_ylabel("loss, nats per token")
+    axes.grid(alpha=0.3)
+    axes.legend()
+    with files.whole_file(path) as partial, warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # Boxes then stand in the title.
+        figure.savefig(partial, format="png")

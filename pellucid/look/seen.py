@@ -1,0 +1,132 @@
+"""When a sequence was trained on and the loss it had there: from the order, the ledger and the metrics.
+
+Nothing is computed. The loss of a step is that of the state before it, on its way into the update.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pellucid.data.order import Order
+from pellucid.errors import FormatInvalid
+from pellucid.record.entries import Segment
+from pellucid.record.history import History
+from pellucid.store import layout, metrics
+from pellucid.store.ledger import LedgerFile
+
+_NEAR = 64  # Steps no further apart than this are read in one pass over the table.
+_LARGEST = float(np.finfo(np.float32).max)  # Losses are float32.
+_COLUMNS = ["step", "row", "document", "start", "tokens", "loss_sum"]
+
+
+class Branch(NamedTuple):
+    """Steps that were trained one after the other, and where their rows lie."""
+
+    folder: Path
+    history: History
+    after: int
+    last: int
+    number: int | None  # Of the branch for which a rollback abandoned them; None: they are the run's.
+
+
+def branches(folder: Path, ledger: LedgerFile | None) -> list[Branch]:
+    """The run's own steps, and behind them those that each rollback abandoned."""
+    if ledger is None:
+        return []
+    own = Branch(folder, ledger.history, ledger.first, ledger.steps_done, None)
+    left = [
+        Branch(layout.abandoned(folder, one["branch"]), ledger.before(one), one["to"], one["step"], one["branch"])
+        for one in ledger.rollbacks
+    ]
+    return [own, *left]
+
+
+def times(order: Order, branch: Branch, sequence: int) -> list[dict[str, Any]]:
+    """Every step, row and epoch of a branch at which a sequence was trained on."""
+    found = []
+    for batch, row, epoch in order.steps_of(sequence, branch.history.batch(branch.last)):
+        step = branch.history.step(batch, branch.last)
+        if step is not None and step > branch.after:
+            found.append({"step": step, "row": row, "epoch": epoch})
+    return found
+
+
+def segments(folder: Path, places: Iterable[tuple[int, int]], context: int) -> dict[tuple[int, int], list[Segment]]:
+    """The recorded segments of rows of steps, by (step, row); nothing of steps whose rows are not written yet.
+
+    Raises FormatInvalid, also where a row has more segments than targets.
+    """
+    wanted, found = set(places), dict[tuple[int, int], list[Segment]]()
+    steps = sorted({step for step, _ in wanted})
+    for first, last in _spans(steps):
+        for batch in metrics.rows(folder, "segments", _COLUMNS, steps=(first, last)):
+            columns = [batch.column(name).to_numpy() for name in _COLUMNS]
+            near = np.flatnonzero(np.isin(columns[0], steps))
+            for step, *values in zip(*(column[near].tolist() for column in columns), strict=True):
+                one = Segment(*values)
+                if (step, one.row) in wanted:
+                    found.setdefault((step, one.row), []).append(one)
+                    _check(folder, step, found[step, one.row], context)
+    return found
+
+
+def _check(folder: Path, step: int, row: list[Segment], context: int) -> None:
+    """Raises FormatInvalid where the last of a row's segments cannot be one."""
+    sound = 0 < row[-1].tokens <= context and abs(row[-1].loss_sum) <= context * _LARGEST  # No NaN is.
+    if len(row) > context or not sound:
+        detail = f"has rows of step {step}, row {row[-1].row} that are no segments of {context} targets"
+        raise FormatInvalid(path=folder / layout.METRICS / "segments", detail=detail)
+
+
+def _spans(steps: list[int]) -> Iterator[tuple[int, int]]:
+    """The steps as spans without wide gaps."""
+    first = 0
+    for index, step in enumerate(steps):
+        if index + 1 == len(steps) or steps[index + 1] - step > _NEAR:
+            yield steps[first], step
+            first = index + 1
+
+
+def with_losses(
+    seen: list[dict[str, Any]], recorded: dict[tuple[int, int], list[Segment]], document: int | None = None
+) -> list[dict[str, Any]]:
+    """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats. Of a document,
+    that of its own targets alone."""
+    told = []
+    for one in seen:
+        own = recorded.get((one["step"], one["row"]), [])
+        told.append(one | total((piece.tokens, piece.loss_sum) for piece in own if document in (None, piece.document)))
+    return told
+
+
+def total(parts: Iterable[tuple[int, float]]) -> dict[str, Any]:
+    """tokens, loss_sum and loss of (tokens, loss_sum) added; nothing where there are no tokens."""
+    counts, sums = zip(*parts, strict=True) if (parts := list(parts)) else ((), ())
+    tokens, loss_sum = sum(counts), math.fsum(sums)
+    return {"tokens": tokens, "loss_sum": loss_sum, "loss": loss_sum / tokens} if tokens else {}
+
+
+def epochs(seen: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What was recorded in each epoch: how many times, between which steps, tokens, loss_sum, loss."""
+    by_epoch: dict[int, list[dict[str, Any]]] = {}
+    for one in seen:
+        if "loss" in one:
+            by_epoch.setdefault(one["epoch"], []).append(one)
+    return [
+        {"epoch": epoch, "times": len(own), "first": min(steps), "last": max(steps)}
+        | total((one["tokens"], one["loss_sum"]) for one in own)
+        for epoch, own in sorted(by_epoch.items())
+        for steps in [[one["step"] for one in own]]
+    ]
+
+
+def recorded(sequences: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every time that sequences were trained on and that has a recorded loss, by step: sequence, step, row, epoch,
+    tokens, loss_sum, loss. sequences as look/show.py tells them."""
+    seen = [{"sequence": one["sequence"], **time} for one in sequences for time in one["steps"] if "loss" in time]
+    return sorted(seen, key=lambda one: (one["step"], one["row"]))

@@ -1,0 +1,147 @@
+"""Byte ranges over HTTP, each answer held against what was asked. RFC 9110, section 14.
+
+One session a folder, on fsspec's event loop: its thread serves a notebook as well as a script. Nothing is read beyond
+what was asked for, whatever the server sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import re
+import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from fsspec import asyn
+
+from pellucid.errors import AnswerInvalid, FileMissing, FormatInvalid, RangesMissing, RemoteChanged, Unreachable
+from pellucid.store.transport import exactly
+
+ATTEMPTS = 4
+PAUSE = 0.25  # Seconds before the second attempt; doubled for each further one.
+CONNECT = 10.0  # Seconds.
+SILENT = 20.0  # Seconds without a byte.
+LONGEST = 300.0  # Seconds for one answer.
+AT_ONCE = 8  # Requests on their way.
+REDIRECTS = 5
+_PASSING = {408, 425, 429, 500, 502, 503, 504}  # Statuses worth another attempt.
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)")
+
+
+class _Passing(Exception):
+    """A fault that may be gone at the next attempt."""
+
+
+class Http:
+    """A folder behind http:// or https://."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url.rstrip("/")
+        self._validators: dict[str, tuple[str | None, str | None]] = {}  # Of each file, as first answered.
+        self._session = _awaited(_session)
+        weakref.finalize(self, _awaited, self._session.close)
+
+    def first(self, path: str, limit: int) -> bytes:
+        return _awaited(self._tried, path, None, limit)
+
+    def ranges(self, path: str, spans: Sequence[tuple[int, int]], size: int) -> list[bytes]:
+        return _awaited(self._all, path, spans, size)
+
+    async def _all(self, path: str, spans: Sequence[tuple[int, int]], size: int) -> list[bytes]:
+        tasks = [asyncio.ensure_future(self._tried(path, span, size)) for span in spans]
+        try:
+            return list(await asyncio.gather(*tasks))
+        finally:
+            for task in tasks:  # One failed: nobody waits for the others.
+                task.cancel()
+
+    async def _tried(self, path: str, span: tuple[int, int] | None, size: int) -> bytes:
+        """One answer, asked for several times where that may help. Without a span size is the most to take."""
+        url = f"{self._url}/{quote(path)}"
+        for attempt in itertools.count(1):
+            try:
+                return await self._asked(path, url, span, size)
+            except (_Passing, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+                if attempt == ATTEMPTS:
+                    raise Unreachable(url=url, detail=f"{_words(error)}, {ATTEMPTS} times") from error
+            except aiohttp.ClientError as error:  # Redirects without end, an address or answer that is none.
+                raise Unreachable(url=url, detail=_words(error)) from error
+            await asyncio.sleep(PAUSE * 2 ** (attempt - 1))
+        raise AssertionError  # The last attempt returns or raises.
+
+    async def _asked(self, path: str, url: str, span: tuple[int, int] | None, size: int) -> bytes:
+        headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
+        async with self._session.get(url, headers=headers, max_redirects=REDIRECTS) as answer:
+            if answer.status in _PASSING:
+                raise _Passing(f"it answers {answer.status}")
+            if url.startswith("https:") and answer.url.scheme != "https":
+                raise AnswerInvalid(url=url, detail="sends its readers to a place without encryption")
+            if answer.headers.get("Content-Encoding", "identity") != "identity":
+                raise AnswerInvalid(url=url, detail="answers in an encoding that nobody asked for")
+            if span is None:
+                return await self._whole(url, answer, size)
+            self._check(path, url, span, size, answer)
+            return exactly(await _taken(answer, span[1] - span[0]), span, url)
+
+    async def _whole(self, url: str, answer: aiohttp.ClientResponse, limit: int) -> bytes:
+        _check_status(url, answer, 200)
+        content = await _taken(answer, limit)
+        if len(content) > limit:
+            raise FormatInvalid(path=url, detail=f"is larger than {limit} bytes")
+        return content
+
+    def _check(self, path: str, url: str, span: tuple[int, int], size: int, answer: aiohttp.ClientResponse) -> None:
+        """Whether an answer is the range that was asked for, of the file that was asked before."""
+        if answer.status == 416:
+            raise RemoteChanged(url=url, detail=f"it has no bytes {span[0]} to {span[1]}")
+        if answer.status == 200 and span != (0, size):
+            raise RangesMissing(url=url, detail="it sends the whole file instead")
+        _check_status(url, answer, 206, 200)
+        if answer.status == 206:
+            match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
+            if not match or (int(match[1]), int(match[2]) + 1) != span:
+                raise AnswerInvalid(url=url, detail="answers with another range than it was asked for")
+            if match[3] not in ("*", str(size)):
+                detail = f"it is {match[3]} bytes long, and {size} in the manifest"
+                raise RemoteChanged(url=url, detail=detail)
+        found = answer.headers.get("ETag"), answer.headers.get("Last-Modified")
+        if self._validators.setdefault(path, found) != found:
+            raise RemoteChanged(url=url, detail="its ETag or date is another than a moment ago")
+
+
+def _check_status(url: str, answer: aiohttp.ClientResponse, *wanted: int) -> None:
+    if answer.status in (404, 410):
+        raise FileMissing(path=url)
+    if answer.status not in wanted:
+        raise Unreachable(url=url, detail=f"it answers {answer.status}")
+
+
+async def _taken(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """The body, or a byte more than most of it."""
+    content = bytearray()
+    while len(content) <= most and (piece := await answer.content.read(most + 1 - len(content))):
+        content += piece
+    return bytes(content)
+
+
+def _awaited(coroutine: Callable[..., Any], *arguments: Any) -> Any:
+    """What a coroutine returns, run on fsspec's loop."""
+    return asyn.sync(asyn.get_loop(), coroutine, *arguments)
+
+
+async def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=AT_ONCE),
+        timeout=aiohttp.ClientTimeout(total=LONGEST, sock_connect=CONNECT, sock_read=SILENT),
+        headers={"Accept-Encoding": "identity", "User-Agent": "pellucid"},
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        trust_env=True,  # Proxies.
+    )
+
+
+def _words(error: BaseException) -> str:
+    return str(error).partition("\n")[0][:200] or type(error).__name__

@@ -1,0 +1,83 @@
+"""The manifest of a sealed release, read: the path, size and SHA-256 of every file in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, BinaryIO, NamedTuple
+
+from pellucid.errors import FormatInvalid, FormatTooNew
+from pellucid.store import files, layout
+
+FORMAT = 1
+MAX_LINE = 16 << 10
+
+
+class File(NamedTuple):
+    path: str
+    size: int
+    sha256: str
+
+
+class Manifest(NamedTuple):
+    head: str
+    files: list[File]
+
+
+def read(folder: Path) -> Manifest:
+    """The manifest of a release. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
+    path = folder / layout.MANIFEST
+    with files.open_file(path) as file:
+        manifest = parse(file, path)
+    for one in manifest.files:
+        files.inside(folder, one.path, str(path))
+    return manifest
+
+
+def parse(file: BinaryIO, path: Path | str) -> Manifest:
+    """A manifest from its lines; path names it in errors. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
+    running, named, first = hashlib.sha256(), [], None
+    line = file.readline(MAX_LINE)
+    while following := file.readline(MAX_LINE):
+        value = _value(path, line)
+        if first is None:
+            first = _first(path, value)
+        else:
+            named.append(_file(path, value))
+        running.update(line)
+        line = following
+    if first is None or _value(path, line) != {"sha256": running.hexdigest()}:
+        raise FormatInvalid(path=path, detail="does not end with the SHA-256 of its own lines")
+    if [one.path for one in named] != sorted({one.path for one in named}, key=str.encode):
+        raise FormatInvalid(path=path, detail="names a file twice, or out of order")
+    if len(named) != first["files"]:
+        raise FormatInvalid(path=path, detail=f"announces {first['files']} files and names {len(named)}")
+    return Manifest(first["head"], named)
+
+
+def _value(path: Path | str, line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        value = None
+    if not isinstance(value, dict) or not line.endswith(b"\n"):
+        raise FormatInvalid(path=path, detail="has a line that is not a JSON object")
+    return value
+
+
+def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
+    version = value.get("pellucid")
+    if type(version) is not int or type(value.get("files")) is not int or not isinstance(value.get("head"), str):
+        raise FormatInvalid(path=path, detail="does not begin with its format, head and number of files")
+    if version > FORMAT:
+        raise FormatTooNew(path=path, found=version, known=FORMAT)
+    return value
+
+
+def _file(path: Path | str, value: dict[str, Any]) -> File:
+    name, size, sha256 = value.get("path"), value.get("size"), value.get("sha256")
+    if not isinstance(name, str) or type(size) is not int or not isinstance(sha256, str):
+        raise FormatInvalid(path=path, detail="has a line without path, size and sha256")
+    files.parts_of(name, str(path))
+    return File(name, size, sha256)

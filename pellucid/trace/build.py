@@ -1,0 +1,156 @@
+"""One piece of the index: whole documents of one shard, their suffixes in the order of their bytes.
+
+The piece's text is its documents' bytes in the shard's order, each behind one byte 0xFF for its document token. Where
+tokens have bytes of their own, and a document's add up to its text, what is kept is the order of the suffixes that
+begin at a token, as numbers of tokens. Else it is the order of all suffixes, as places in the text; and the text, and
+where each token begins in it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from pydivsufsort import divsufsort
+
+from pellucid.data.parquet import Documents
+from pellucid.data.streams import Shard
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import FormatInvalid
+from pellucid.store import files
+from pellucid.trace.words import SEPARATOR, Words
+
+UINT32 = np.dtype("<u4")
+EVERY = 4096  # Of so many suffixes one stands in the top table.
+KEY = 32  # With so many of its first bytes, zeros behind the end of the text.
+_AT_ONCE = 1 << 22  # Suffixes that are looked at together.
+
+
+class Piece(NamedTuple):
+    """Which documents a piece holds: rows [first, last) of the shard's table, in its tokens [start, stop).
+
+    shard: its place in the shards' manifest; text: the bytes of the piece's text.
+    """
+
+    number: int
+    shard: int
+    first: int
+    last: int
+    start: int
+    stop: int
+    text: int
+
+
+def path(folder: Path, number: int, kind: str) -> Path:
+    """Where a piece's file lies: positions, top, counts; or positions, top, text and starts."""
+    return folder / f"{number:05d}.{kind}"
+
+
+class Builder:
+    """Builds pieces, one after the other. parent: the process that this one must not outlive."""
+
+    def __init__(self, place: Path, documents: Documents, tokenizer: Tokenizer, parent: int | None = None) -> None:
+        self._place, self._documents, self._tokenizer, self._parent = place, documents, tokenizer, parent
+        self._words = Words.of(tokenizer)
+
+    def build(self, piece: Piece, shard: Shard) -> str:
+        """Write a piece's files; returns what its positions count, "tokens" or "text".
+
+        Raises FormatInvalid where the shard does not hold the documents' tokens.
+        """
+        ids = shard.load(slice(piece.start, piece.stop))
+        rows = shard.table[piece.first : piece.last].astype(np.int64)
+        begins = rows[:, 1] - piece.start  # The documents' first tokens, counted from the piece's.
+        text = self._text(rows)
+        starts = self._starts(ids, begins, rows[:, 2])
+        written: dict[str, np.ndarray] = {}
+        if starts is None:
+            written |= {"text": text, "starts": self._stored_starts(text, ids, begins, rows[:, 2], shard)}
+        order = divsufsort(text)
+        if starts is not None:
+            order, written["counts"] = _at_tokens(order, starts), np.bincount(ids, minlength=self._tokenizer.vocabulary)
+        written["top"] = _top(text, order[::EVERY] if starts is None else starts[order[::EVERY]])
+        written["positions"] = order
+        self._write(piece.number, written)
+        return "text" if starts is None else "tokens"
+
+    def _text(self, rows: np.ndarray) -> np.ndarray:
+        """The piece's text, shape (bytes,) uint8."""
+        out = np.empty(int(rows[:, 2].sum()) + len(rows), np.uint8)
+        at = 0
+        wanted = iter(rows[:, 0].tolist())
+        next_index = next(wanted)
+        file = self._documents.part_of(next_index)
+        for group in range(file.group_of(next_index)[0], file.groups):
+            batch = file.read(group, ["index", "text"])
+            for index, text in zip(batch.column("index").to_pylist(), batch.column("text"), strict=True):
+                if index == next_index:
+                    content = text.as_buffer()
+                    out[at] = SEPARATOR[0]
+                    out[at + 1 : at + 1 + len(content)] = np.frombuffer(content, np.uint8)
+                    at += 1 + len(content)
+                    next_index = next(wanted, None)
+            if next_index is None:
+                break
+        if at != len(out) or next_index is not None:
+            raise FormatInvalid(path=file.path, detail="does not hold the documents of its shard")
+        return out
+
+    def _starts(self, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
+        """Where each token begins in the text, shape (tokens,) int64, from the tokens' own bytes; None where these are
+        not the documents' texts."""
+        if self._words is None:
+            return None
+        lengths = self._words.lengths[ids]
+        ends = np.cumsum(lengths)
+        starts = ends - lengths
+        found = np.diff(np.append(starts[begins], ends[-1]))
+        return starts if np.array_equal(found, sizes + 1) and lengths.all() else None
+
+    def _stored_starts(
+        self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray, shard: Shard
+    ) -> np.ndarray:
+        """Where each token begins in the text, shape (tokens,), from the texts encoded again."""
+        starts = np.empty(len(ids), np.int64)
+        at = 0
+        for first, last, size in zip(begins, [*begins[1:], len(ids)], sizes.tolist(), strict=True):
+            content = text[at + 1 : at + 1 + size]
+            found, spans = self._tokenizer.encode_with_offsets(content.tobytes().decode("utf-8"))
+            if not np.array_equal(ids[first + 1 : last], np.array(found, ids.dtype)):
+                raise FormatInvalid(path=shard.tokens_path, detail="does not hold the tokens of its documents' texts")
+            places = np.append(np.flatnonzero((content & 0xC0) != 0x80), size)  # Where each character begins.
+            inner = places[np.array([start for start, _ in spans], np.int64)]
+            inner[:1] = 0  # What no token stands for belongs to the one before it; at the beginning to the first.
+            starts[first] = at
+            starts[first + 1 : last] = at + 1 + np.maximum.accumulate(inner)
+            at += 1 + size
+        return starts
+
+    def _write(self, number: int, written: dict[str, np.ndarray]) -> None:
+        if self._parent is not None and os.getppid() != self._parent:
+            raise SystemExit(1)  # The run was killed, and the next one may write the same piece.
+        for kind, values in written.items():
+            content = values if kind in ("text", "top") else values.astype(UINT32, copy=False)
+            with files.whole_file(path(self._place, number, kind)) as partial:
+                content.tofile(partial)
+
+
+def _at_tokens(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Of the order of all suffixes, shape (bytes,), those that begin at a token, as token numbers: shape (tokens,)."""
+    token = np.full(len(order), -1, np.int32)
+    token[starts] = np.arange(len(starts), dtype=np.int32)
+    out, at = np.empty(len(starts), UINT32), 0
+    for begin in range(0, len(order), _AT_ONCE):
+        found = token[order[begin : begin + _AT_ONCE]]
+        found = found[found >= 0]
+        out[at : at + len(found)] = found
+        at += len(found)
+    return out
+
+
+def _top(text: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The first KEY bytes from each place on, shape (places, KEY) uint8, zeros behind the end."""
+    padded = np.concatenate([text, np.zeros(KEY, np.uint8)])
+    return padded[places[:, None].astype(np.int64) + np.arange(KEY)]

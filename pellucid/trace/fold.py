@@ -1,0 +1,59 @@
+"""The spellings of a text that occur, where case or white space do not count.
+
+Two characters are one but for their case where they are equal in lower case. Spellings are built from the left, a
+character at a time, and only those are followed that occur so far.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterable
+from functools import cache
+
+_SPACE = re.compile(r"(\s+)")
+
+
+def variants(content: bytes, exists: Callable[[str], bool], ignore_case: bool, fold_space: bool) -> list[str]:
+    """The spellings of a text for which `exists` holds. fold_space: a run of white space stands for any other run, and
+    none at the ends counts. Nothing of what is no UTF-8."""
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        return []
+    runs = _SPACE.split(text.strip()) if fold_space else [text]
+    found = [""]
+    for number, run in enumerate(runs):
+        if fold_space and number % 2:
+            found = _with_space(found, exists)
+            continue
+        for character in run:
+            found = _longer(found, _cases().get(character.lower(), character) if ignore_case else character, exists)
+    return found if found != [""] else []
+
+
+def _longer(found: list[str], characters: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
+    return [longer for one in found for character in characters if exists(longer := one + character)]
+
+
+def _with_space(found: list[str], exists: Callable[[str], bool]) -> list[str]:
+    """With every run of white space behind them that occurs."""
+    spaces = [space for space in _spaces() if exists(space)]
+    grown: list[str] = []
+    while found := _longer(found, spaces, exists):
+        grown += found
+    return grown
+
+
+@cache
+def _spaces() -> list[str]:
+    return [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
+
+
+@cache
+def _cases() -> dict[str, list[str]]:
+    """By its lower case, the characters that have one in common with others."""
+    found: dict[str, list[str]] = {}
+    for code in range(sys.maxunicode + 1):
+        found.setdefault(chr(code).lower(), []).append(chr(code))
+    return {lower: some for lower, some in found.items() if len(some) > 1}

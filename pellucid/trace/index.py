@@ -1,0 +1,133 @@
+"""The stage "index": for every piece of every shard its suffixes in order, so that any text is found in a few reads.
+
+A piece is at most about 64 MiB of text: whole documents of one shard. Pieces need nothing of each other, so processes
+share them; each takes up to thirteen times its piece's bytes in memory. The bytes written follow from the shards alone.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid import machine
+from pellucid.data import stage
+from pellucid.data.parquet import Documents
+from pellucid.data.streams import TYPES, open_shard
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import IndexLost
+from pellucid.recipe import Recipe
+from pellucid.record import digests
+from pellucid.store import files, layout
+from pellucid.trace.build import EVERY, KEY, Builder, Piece
+
+FORMAT = 1
+PIECE_BYTES = 64 << 20  # Text of one piece, but for a document that is longer.
+MEMORY = 13  # Bytes that building takes for one of text: the text, its suffixes, a token number for each place.
+
+
+def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
+    """Write trace/; continues after a kill, and returns at once where it is done.
+
+    Raises StageNotReady, IndexLost, FormatInvalid, DiskFull.
+    """
+    place = folder / layout.TRACE
+    made_from = digests.of_value("index stage", _fields(folder)).hex()
+    if stage.done(place, "index", made_from):
+        return False
+    state = stage.unfinished(place, made_from)
+    if state is None:
+        files.remove_folder(place)
+        state = {"kinds": {}}
+    with files.named_errors(place):
+        place.mkdir(parents=True, exist_ok=True)
+    planned, kinds = pieces(folder), state["kinds"]
+    missing = [piece for piece in planned if str(piece.number) not in kinds]
+    total = sum(piece.text for piece in planned)
+    meter = stage.Meter(progress, "index", "bytes", total - sum(piece.text for piece in missing), total)
+    meter.tell()
+    for piece, kind in _built(folder, missing):
+        kinds[str(piece.number)] = kind
+        stage.note(place, made_from, {"kinds": kinds})
+        meter.add(piece.text)
+    meter.tell()
+    entries = [{"kind": kinds[str(piece.number)], **piece._asdict()} for piece in planned]
+    manifest = {"format": stage.FORMAT, "kind": "index", "recipe": made_from, "every": EVERY, "key": KEY}
+    stage.finish(place, manifest | {"pieces": entries})
+    return True
+
+
+def done(folder: Path) -> bool:
+    """Whether a run has its whole index, made from the shards that are there."""
+    made_from = digests.of_value("index stage", _fields(folder)).hex()
+    return stage.done(folder / layout.TRACE, "index", made_from)
+
+
+def _fields(folder: Path) -> dict[str, Any]:
+    """What this stage depends on."""
+    manifest = stage.read_manifest(folder / stage.DATA, "data")
+    root = stage.digest_in(manifest, "root", folder / stage.DATA)
+    return {"index": FORMAT, "data": root, "piece": PIECE_BYTES, "every": EVERY, "key": KEY}
+
+
+def pieces(folder: Path) -> list[Piece]:
+    """How the shards' documents are shared among pieces, each shard in as few as PIECE_BYTES allow, of even size."""
+    manifest, place = _shards(folder)
+    kind = TYPES[manifest["token_type"]]
+    planned: list[Piece] = []
+    for number, entry in enumerate(stage.list_in(manifest, "parts", place)):
+        shard = open_shard(entry, place, kind)
+        ends = np.cumsum(shard.table[:, 2].astype(np.int64) + 1)  # Of each document's text.
+        parts = -(-int(ends[-1]) // PIECE_BYTES)
+        bounds = np.searchsorted(ends, ends[-1] * np.arange(1, parts) // parts, side="right")
+        for first, last in itertools.pairwise(np.unique([0, *bounds.tolist(), shard.documents]).tolist()):
+            stop = int(shard.table[last, 1]) if last < shard.documents else shard.tokens
+            text = int(ends[last - 1] - (ends[first - 1] if first else 0))
+            planned.append(Piece(len(planned), number, first, last, int(shard.table[first, 1]), stop, text))
+    return planned
+
+
+def _shards(folder: Path) -> tuple[dict[str, Any], Path]:
+    place = folder / stage.SHARDS / stage.MANIFEST
+    return stage.read_manifest(place, "shards"), place
+
+
+def _built(folder: Path, planned: list[Piece]) -> Iterator[tuple[Piece, str]]:
+    """Every piece and what its positions count, as they get ready. Raises IndexLost."""
+    longest = max((piece.text for piece in planned), default=0)
+    workers = min(len(planned), machine.cores(), machine.available() // (MEMORY * longest + 1))
+    if workers < 2:
+        _open(folder)
+        for piece in planned:
+            yield piece, _build(piece)
+        return
+    context = multiprocessing.get_context("spawn")  # A fork would copy locks of threads that it does not copy.
+    try:
+        with ProcessPoolExecutor(workers, context, _open, (folder, os.getpid())) as pool:
+            waiting = {pool.submit(_build, piece): piece for piece in sorted(planned, key=lambda one: -one.text)}
+            for ready in as_completed(waiting):
+                yield waiting[ready], ready.result()
+    except BrokenProcessPool as error:
+        raise IndexLost(path=folder) from error
+
+
+_opened: list[tuple[Builder, dict[str, Any], Path]] = []  # Of this process.
+
+
+def _open(folder: Path, parent: int | None = None) -> None:
+    manifest, place = _shards(folder)
+    tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
+    _opened[:] = [(Builder(folder / layout.TRACE, Documents.open(folder), tokenizer, parent), manifest, place)]
+
+
+def _build(piece: Piece) -> str:
+    builder, manifest, place = _opened[0]
+    shard = open_shard(manifest["parts"][piece.shard], place, TYPES[manifest["token_type"]])
+    return builder.build(piece, shard)

@@ -1,0 +1,358 @@
+"""Searching one piece of the index: which of its suffixes begin with some bytes, and so where a text stands in it.
+
+Positions are kept only where a token begins. Bytes of a text that begin inside a token are found in two ways: those
+that end in the same token from the vocabulary alone; those that do not from what of them follows the token's end, which
+begins at a token, asked once for each way to cut the text there. Bytes are compared throughout, so how a query itself
+would be cut into tokens does not matter.
+"""
+
+from __future__ import annotations
+
+import bisect
+import contextlib
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pellucid.data.streams import Shard
+from pellucid.errors import FormatInvalid
+from pellucid.store import arrays, files
+from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path
+from pellucid.trace.words import Words
+
+_AHEAD = 12  # Tokens that are read for a first comparison: it seldom takes more.
+_AT_ONCE = 1 << 20  # Positions that are looked at together,
+_AT_FIRST = 1 << 12  # and so many to begin with.
+_OFTEN = 1000  # A text found so many times more often than is asked for is soon met by reading.
+_FEW = 32  # So many tokens are looked up one by one; of more, all tokens of the piece are read.
+
+
+class Query:
+    """A text asked for, with what the vocabulary alone tells of it. words: None where the index keeps the text."""
+
+    def __init__(self, content: bytes, words: Words | None) -> None:
+        self.content = content
+        self.cuts: list[tuple[bytes, np.ndarray]] = []  # What follows a token's end, and the tokens it can follow.
+        self.inside = np.zeros((2, 0), np.int64)  # Tokens that hold it behind their first byte, and where.
+        if words is not None:
+            longest = int(words.lengths.max(initial=0))
+            for cut in range(1, min(len(content), longest)):
+                before = words.ending_with(content[:cut])
+                if before is not None:
+                    self.cuts.append((content[cut:], before))
+            self.inside = np.stack(words.holding(content))
+
+
+class Found(NamedTuple):
+    """Occurrences in a piece: the token of the shard in which each begins, and at which of its bytes; shape (N,)."""
+
+    tokens: np.ndarray
+    offsets: np.ndarray
+
+    def where(self, kept: np.ndarray) -> Found:
+        """Those of them that are kept, shape (N,) bool."""
+        return Found(self.tokens[kept], self.offsets[kept])
+
+    @classmethod
+    def first(cls, parts: Iterable[Found], most: int | None) -> Found:
+        """The first `most` occurrences of all parts in the text's order, or all."""
+        gathered, total = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64))], 0
+        for part in parts:
+            gathered.append(part)
+            total += len(part.tokens)
+            if most is not None and total > 4 * (most + _AT_FIRST):
+                gathered = [cls._least(gathered, most)]
+                total = len(gathered[0].tokens)
+        return cls._least(gathered, most)
+
+    @classmethod
+    def _least(cls, parts: list[Found], most: int | None) -> Found:
+        tokens, offsets = (np.concatenate(columns) for columns in zip(*parts, strict=True))
+        if most is not None and len(tokens) > most > 0:
+            near = tokens <= np.partition(tokens, most - 1)[most - 1]
+            tokens, offsets = tokens[near], offsets[near]
+        order = np.lexsort((offsets, tokens))[:most]
+        return cls(tokens[order], offsets[order])
+
+
+class Suffixes:
+    """What both kinds of pieces share: the order of their suffixes. Make one with opened."""
+
+    def __init__(self, folder: Path, piece: Piece, shard: Shard, size: int) -> None:
+        """size: how many suffixes there are."""
+        self.piece, self.shard, self._size = piece, shard, size
+        self._positions_path = path(folder, piece.number, "positions")
+        self._top_path = path(folder, piece.number, "top")
+        _check_size(self._positions_path, size * UINT32.itemsize)
+        _check_size(self._top_path, -(-size // EVERY) * KEY)
+
+    def text_at(self, position: int, atoms: int) -> bytes:
+        """The text from a position on: so many tokens or bytes of it, fewer at the end."""
+        raise NotImplementedError
+
+    @cached_property
+    def positions(self) -> np.ndarray:
+        """Where the suffixes begin, in the order of their bytes, shape (suffixes,) uint32."""
+        return arrays.mapped(self._positions_path, UINT32)
+
+    @cached_property
+    def _top(self) -> list[bytes]:
+        content = files.read_bytes(self._top_path, -(-self._size // EVERY) * KEY)
+        return [content[at : at + KEY] for at in range(0, len(content), KEY)]
+
+    def between(self, prefix: bytes) -> tuple[int, int]:
+        """The suffixes [low, high) that begin with `prefix`, which holds no byte 0xFF."""
+        key = prefix[:KEY]
+        after = key[:-1] + bytes([key[-1] + 1])  # The least text behind all that begin with the key.
+        low = max(bisect.bisect_left(self._top, key) - 1, 0) * EVERY
+        high = min(bisect.bisect_left(self._top, after) * EVERY, self._size)
+        with _named(self.shard.tokens_path):
+            low = bisect.bisect_left(range(high), 0, low, key=lambda at: self._compare(at, prefix))
+            if low == high or self._compare(low, prefix):
+                return low, low
+            return low, bisect.bisect_left(range(high), 1, low, key=lambda at: self._compare(at, prefix))
+
+    def _compare(self, at: int, prefix: bytes) -> int:
+        """-1, 0 or 1: the suffix lies before, begins with, or lies behind the prefix."""
+        position, atoms = int(self.positions[at]), _AHEAD
+        while True:
+            text = self.text_at(position, atoms)
+            size = min(len(text), len(prefix))
+            if text[:size] != prefix[:size]:
+                return -1 if text[:size] < prefix[:size] else 1
+            if size == len(prefix):
+                return 0
+            if atoms > len(prefix):  # An atom has a byte at least: the piece's text ends here.
+                return -1
+            atoms *= 4
+
+    def count(self, query: Query) -> int:
+        """How often the text occurs, every place counted."""
+        raise NotImplementedError
+
+    def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
+        """Where the text occurs, in parts and in no order, each place once; at least the first `most` in the text's
+        order."""
+        raise NotImplementedError
+
+    def last(self, found: Found, size: int) -> np.ndarray:
+        """The token of the shard in which each occurrence of `size` bytes ends, shape (N,)."""
+        raise NotImplementedError
+
+    def character(self, begin: int, token: int, offset: int) -> int:
+        """Which character of its document a byte of a token belongs to; begin: the document's first token."""
+        raise NotImplementedError
+
+    def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
+        """Up to `width` bytes of the document, which is the tokens [begin, end), before and behind `size` bytes."""
+        raise NotImplementedError
+
+    def positions_in(self, low: int, high: int) -> Iterator[np.ndarray]:
+        """The positions of the suffixes [low, high) in parts, int64. Raises FormatInvalid."""
+        for begin, end in _chunks(low, high):
+            found = self.positions[begin:end].astype(np.int64)
+            if found.max() >= self._size:
+                raise FormatInvalid(path=self._positions_path, detail="has a position behind the end of its text")
+            yield found
+
+
+class TokenSuffixes(Suffixes):
+    """A piece whose positions count tokens."""
+
+    def __init__(self, folder: Path, piece: Piece, shard: Shard, words: Words) -> None:
+        super().__init__(folder, piece, shard, piece.stop - piece.start)
+        self._words = words
+        self._counts_path = path(folder, piece.number, "counts")
+        _check_size(self._counts_path, len(words.words) * UINT32.itemsize)
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
+        return self.shard.ids[self.piece.start : self.piece.stop]
+
+    @cached_property
+    def _counts(self) -> np.ndarray:
+        """How often each token stands in the piece, shape (vocabulary,) uint32."""
+        return arrays.mapped(self._counts_path, UINT32)
+
+    def text_at(self, position: int, atoms: int) -> bytes:
+        words = self._words.words
+        return b"".join([words[i] for i in self._ids[position : position + atoms].tolist()])
+
+    def count(self, query: Query) -> int:
+        low, high = self.between(query.content)
+        found = high - low + int(self._counts[query.inside[0]].sum(dtype=np.int64))
+        return found + sum(len(tokens) for tokens, _ in self._cut(query))
+
+    def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
+        if most is not None and self.count(query) > _OFTEN * most:
+            yield from self._early(query, most)
+            return
+        start = self.piece.start
+        for tokens in self.positions_in(*self.between(query.content)):
+            yield Found(tokens + start, np.zeros(len(tokens), np.int64))
+        for tokens, size in self._cut(query):
+            yield Found(tokens + start, self._words.lengths[self._ids[tokens]] - size)
+        for tokens, offsets in self._inside(query):
+            yield Found(tokens + start, offsets)
+
+    def _early(self, query: Query, most: int) -> Iterator[Found]:
+        """The first places of a text that is found everywhere: by reading from the beginning."""
+        total, ahead = 0, len(query.content)  # Tokens that an occurrence may reach behind the part it begins in.
+        for begin, end in _chunks(0, self._size):
+            with _named(self.shard.tokens_path):
+                lengths = self._words.lengths[self._ids[begin : end + ahead]]
+            text, ends = self.text_at(begin, end - begin + ahead), np.cumsum(lengths)
+            places, stop = [], int(ends[end - begin - 1])
+            at = text.find(query.content)
+            while 0 <= at < stop and total + len(places) < most:
+                places.append(at)
+                at = text.find(query.content, at + 1)
+            found = np.array(places, np.int64)
+            tokens = ends.searchsorted(found, side="right")
+            yield Found(begin + tokens + self.piece.start, found - (ends - lengths)[tokens])
+            total += len(places)
+            if total >= most:
+                return
+
+    def _cut(self, query: Query) -> Iterator[tuple[np.ndarray, int]]:
+        """The tokens in which occurrences begin that go on behind the token's end, and how many bytes lie in it."""
+        for tail, before in query.cuts:
+            for positions in self.positions_in(*self.between(tail)):
+                with _named(self.shard.tokens_path):
+                    ahead = positions[positions > 0] - 1
+                    yield ahead[before[self._ids[ahead]]], len(query.content) - len(tail)
+
+    def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The tokens that hold the text behind their first byte, once for each place in them."""
+        tokens, offsets = query.inside
+        here = self._counts[tokens] > 0
+        tokens, offsets = tokens[here], offsets[here]
+        for places in self._places(np.unique(tokens)):
+            ids = self._ids[places]
+            first = tokens.searchsorted(ids, side="left")  # Of a token's places on the list, which is sorted.
+            times = tokens.searchsorted(ids, side="right") - first
+            which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
+            yield np.repeat(places, times), offsets[which]
+
+    def _places(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
+        """Where some tokens stand in the piece, in parts."""
+        if 0 < len(tokens) <= _FEW:
+            here = [
+                part for one in tokens.tolist() for part in self.positions_in(*self.between(self._words.words[one]))
+            ]
+            places = np.concatenate([np.zeros(0, np.int64), *here])
+            yield np.sort(places[np.isin(self._ids[places], tokens)])
+        elif len(tokens):
+            wanted = np.zeros(len(self._words.words), bool)
+            wanted[tokens] = True
+            for begin, end in _chunks(0, self._size):
+                with _named(self.shard.tokens_path):
+                    yield begin + np.flatnonzero(wanted[self._ids[begin:end]])
+
+    def last(self, found: Found, size: int) -> np.ndarray:
+        last = found.tokens - self.piece.start
+        with _named(self.shard.tokens_path):
+            missing = size - self._words.lengths[self._ids[last]] + found.offsets
+            while (going := np.flatnonzero(missing > 0)).size:
+                last[going] += 1
+                missing[going] -= self._words.lengths[self._ids[last[going]]]
+        return last + self.piece.start
+
+    def character(self, begin: int, token: int, offset: int) -> int:
+        with _named(self.shard.tokens_path):
+            ids = self.shard.ids[begin + 1 : token + 1]
+            before = int(self._words.characters[ids[:-1]].sum())
+            return before + _characters(self._words.words[int(ids[-1])][: offset + 1]) - 1
+
+    def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
+        words, ids = self._words.words, self.shard.ids
+        with _named(self.shard.tokens_path):
+            before = b"".join([words[i] for i in ids[max(begin + 1, token - width) : token].tolist()])
+            here = b"".join([words[i] for i in ids[token : min(token + size + width + 1, end)].tolist()])
+        return (before + here[:offset])[-width:], here[offset + size : offset + size + width]
+
+
+class TextSuffixes(Suffixes):
+    """A piece that keeps its text, and whose positions count bytes."""
+
+    def __init__(self, folder: Path, piece: Piece, shard: Shard) -> None:
+        super().__init__(folder, piece, shard, piece.text)
+        self._text_path, self._starts_path = (path(folder, piece.number, kind) for kind in ("text", "starts"))
+        _check_size(self._text_path, piece.text)
+        _check_size(self._starts_path, (piece.stop - piece.start) * UINT32.itemsize)
+
+    @cached_property
+    def _text(self) -> np.ndarray:
+        return arrays.mapped(self._text_path, np.dtype("u1"))
+
+    @cached_property
+    def _starts(self) -> np.ndarray:
+        """Where each token begins in the text, shape (tokens,) uint32."""
+        return arrays.mapped(self._starts_path, UINT32)
+
+    def text_at(self, position: int, atoms: int) -> bytes:
+        return self._text[position : position + atoms].tobytes()
+
+    def count(self, query: Query) -> int:
+        low, high = self.between(query.content)
+        return high - low
+
+    def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
+        for places in self.positions_in(*self.between(query.content)):
+            begun = self._starts[self._token(places)]
+            # Of several tokens for one character, which begin at one place, the first.
+            tokens = self._starts.searchsorted(begun, side="left").astype(np.int64)
+            yield Found(tokens + self.piece.start, places - begun.astype(np.int64))
+
+    def last(self, found: Found, size: int) -> np.ndarray:
+        places = self._starts[found.tokens - self.piece.start].astype(np.int64) + found.offsets
+        return self._token(places + size - 1) + self.piece.start
+
+    def _token(self, places: np.ndarray) -> np.ndarray:
+        tokens = self._starts.searchsorted(places.astype(UINT32), side="right").astype(np.int64) - 1
+        if len(tokens) and tokens.min() < 0:
+            raise FormatInvalid(path=self._starts_path, detail="does not begin with the first token")
+        return tokens
+
+    def character(self, begin: int, token: int, offset: int) -> int:
+        first, place = (int(self._starts[one - self.piece.start]) for one in (begin, token))
+        return _characters(self._text[first + 1 : place + offset + 1].tobytes()) - 1
+
+    def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
+        place = int(self._starts[token - self.piece.start]) + offset
+        first = int(self._starts[begin - self.piece.start]) + 1
+        final = self.piece.text if end == self.piece.stop else int(self._starts[end - self.piece.start])
+        before = self._text[max(first, place - width) : place].tobytes()
+        return before, self._text[place + size : min(place + size + width, final)].tobytes()
+
+
+def _chunks(low: int, high: int) -> Iterator[tuple[int, int]]:
+    """[low, high) in parts: small ones first, for who asks whether there is one may stop there."""
+    size = _AT_FIRST
+    while low < high:
+        yield low, min(low + size, high)
+        low, size = low + size, min(size * 8, _AT_ONCE)
+
+
+def _characters(content: bytes) -> int:
+    """How many characters of UTF-8 begin in it."""
+    return sum(1 for byte in content if byte & 0xC0 != 0x80)
+
+
+def _check_size(place: Path, expected: int) -> None:
+    files.require_file(place)
+    found = place.stat().st_size
+    if found != expected:
+        raise FormatInvalid(path=place, detail=f"has {found} bytes instead of {expected}")
+
+
+@contextlib.contextmanager
+def _named(place: Path) -> Iterator[None]:
+    """A token that the vocabulary does not have, or one behind the end, as FormatInvalid."""
+    try:
+        yield
+    except IndexError as error:
+        raise FormatInvalid(path=place, detail="does not hold the tokens that the index was made from") from error

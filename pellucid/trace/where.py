@@ -1,0 +1,277 @@
+"""Where a text stands in the training data, and when the model saw it.
+
+An occurrence lies in the sequence that holds it whole, among its inputs or targets; where none does, it begins in one
+and goes on in the next, and has been seen when all of them have. Texts of the validation split are counted apart: no
+step trains on them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from pellucid.errors import NotTrained, QueryEmpty
+from pellucid.look import seen
+from pellucid.look.seen import Branch
+from pellucid.look.show import Shown
+from pellucid.record.history import History
+from pellucid.store.ledger import LedgerFile
+from pellucid.trace import pieces
+from pellucid.trace.fold import variants
+from pellucid.trace.pieces import Placed
+from pellucid.trace.spans import maximal
+from pellucid.trace.suffixes import Found, Query
+from pellucid.trace.words import SEPARATOR
+
+LIMIT = 10  # Places that are told unless more are asked for.
+LEAST = 24  # Characters of the shortest span that is told.
+_WIDTH = 160  # Bytes of context on either side.
+
+
+class Hit(NamedTuple):
+    """One occurrence: its piece, the token of the shard it begins in and at which byte, the token it ends in."""
+
+    placed: Placed
+    token: int
+    offset: int
+    last: int
+    content: bytes
+
+
+class Traced:
+    """A run opened for asking where texts stand in it. Raises StageNotReady, IndexMissing, FormatInvalid.
+
+    planned: tell of all steps of the recipe, also those that are not trained yet.
+    """
+
+    def __init__(self, folder: Path, planned: bool = False) -> None:
+        self.shown = Shown(folder)
+        self.context = self.shown.shards.context
+        index = pieces.opened(folder, self.shown.shards, self.shown.tokenizer)
+        self._words = index.words
+        self._train = [one for one in index.pieces if one.stream.split == "train"]
+        self._validation = [one for one in index.pieces if one.stream.split != "train"]
+        self._branch = _planned(folder, self.shown) if planned else _trained(folder)
+
+    def where(
+        self,
+        text: str | bytes,
+        before: int | None = None,
+        limit: int | None = LIMIT,
+        ignore_case: bool = False,
+        fold_space: bool = False,
+    ) -> dict[str, Any]:
+        """How often a text occurs (`count`), and the first `limit` places (`hits`), with the steps that trained there.
+
+        before: only what steps before this one trained on. fold_space: any white space matches any other, and none at
+        the text's ends is asked for. Places may overlap. Raises QueryEmpty, FormatInvalid.
+        """
+        queries = self._queries(text, ignore_case, fold_space)
+        count = sum(self.count(query, before) for query in queries)
+        hits = self._hits(queries, before, limit) if count and limit != 0 else []
+        validation = sum(one.suffixes.count(query) for query in queries for one in self._validation)
+        about = {"count": count, "validation": validation, "hits": self._told(hits, before)}
+        return about if before is None else {"before": before, **about}
+
+    def trace(
+        self, text: str, before: int | None = None, least: int = LEAST, limit: int | None = LIMIT
+    ) -> dict[str, Any]:
+        """The maximal spans of at least `least` characters that stand in the training data word for word, or in what
+        steps before `before` trained on: start and end (characters of the text), text, count, and of the first `limit`
+        places the documents and the steps that trained there. Rarest first.
+
+        Raises QueryEmpty, FormatInvalid.
+        """
+        self.query(text)
+        found = maximal(text, least, lambda part: self.occurs(self.query(part), before))
+        spans = [self._span(text, start, end, before, limit) for start, end in found]
+        spans.sort(key=lambda span: (span["count"], span["start"] - span["end"], span["start"]))
+        return {"text": text, "before": before, "least": least, "spans": spans}
+
+    def _span(self, text: str, start: int, end: int, before: int | None, limit: int | None) -> dict[str, Any]:
+        found = self.where(text[start:end], before, limit)
+        places = [one for hit in found["hits"] for one in (hit, *hit["continues"])]
+        steps = {(step["step"], step["row"]): step for place in places for step in place["steps"]}
+        return {
+            "start": start,
+            "end": end,
+            "text": text[start:end],
+            "count": found["count"],
+            "documents": list(dict.fromkeys(hit["document"] for hit in found["hits"])),
+            "steps": [steps[key] for key in sorted(steps)],
+        }
+
+    def query(self, text: str | bytes) -> Query:
+        """A text as it is asked for. Raises QueryEmpty."""
+        content = text if isinstance(text, bytes) else text.encode("utf-8", "surrogateescape")
+        if not content:
+            raise QueryEmpty()
+        return Query(content, self._words)
+
+    def count(self, query: Query, before: int | None = None) -> int:
+        """How often a text occurs in the train split, or in what was seen before a step."""
+        if SEPARATOR in query.content:
+            return 0
+        if before is None:
+            return sum(one.suffixes.count(query) for one in self._train)
+        return sum(int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query))
+
+    def occurs(self, query: Query, before: int | None = None) -> bool:
+        """Whether it occurs at all, or in what was seen before a step."""
+        if SEPARATOR in query.content:
+            return False
+        if before is None:
+            return any(one.suffixes.count(query) for one in self._train)
+        return any(self.seen(one, found, query, before).any() for one, found in self._parts(query))
+
+    def _queries(self, text: str | bytes, ignore_case: bool, fold_space: bool) -> list[Query]:
+        query = self.query(text)
+        if not ignore_case and not fold_space:
+            return [query]
+        found = variants(query.content, lambda one: self.occurs(self.query(one)), ignore_case, fold_space)
+        return [self.query(one) for one in found]
+
+    def _parts(self, query: Query) -> Iterator[tuple[Placed, Found]]:
+        for one in self._train:
+            for found in one.suffixes.parts(query):
+                yield one, found
+
+    def _hits(self, queries: list[Query], before: int | None, limit: int | None) -> list[Hit]:
+        """The first places, in the documents' order."""
+        hits: list[Hit] = []
+        for one in self._train:
+            here = [hit for query in queries for hit in self._hits_in(one, query, before, limit)]
+            hits += sorted(here, key=lambda hit: (hit.token, hit.offset))
+            if limit is not None and len(hits) >= limit:
+                break
+        return hits[:limit]
+
+    def _hits_in(self, placed: Placed, query: Query, before: int | None, limit: int | None) -> list[Hit]:
+        if SEPARATOR in query.content:
+            return []
+        parts = placed.suffixes.parts(query, limit if before is None else None)
+        if before is not None:
+            parts = (found.where(self.seen(placed, found, query, before)) for found in parts)
+        found = Found.first(parts, limit)
+        last = placed.suffixes.last(found, len(query.content))
+        columns = zip(found.tokens.tolist(), found.offsets.tolist(), last.tolist(), strict=True)
+        return [Hit(placed, *places, query.content) for places in columns]
+
+    def seen(self, placed: Placed, found: Found, query: Query, before: int) -> np.ndarray:
+        """Which occurrences steps before `before` trained on, shape (N,) bool."""
+        last = placed.suffixes.last(found, len(query.content)) + placed.offset
+        first, last = self._sequences(found.tokens + placed.offset, last)
+        whole = last < placed.stream.sequences  # The tokens behind the last sequence are no step's.
+        seen = whole & self._seen(first + placed.stream.first_sequence, before)
+        for more in range(1, int((last - first).max(initial=0)) + 1):
+            on = seen & (first + more <= last)
+            seen[on] = self._seen((first + more)[on] + placed.stream.first_sequence, before)
+        return seen
+
+    def _sequences(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The stream's sequences, from first to last, that hold occurrences on the stream's tokens [first, last]."""
+        T = self.context
+        low, high = (first - 1) // T, (last - 1) // T  # Those that have its tokens as targets.
+        # An occurrence that begins with a sequence's first id lies in it whole, if it ends in it.
+        low = np.where((first % T == 0) & (high == first // T), first // T, low)
+        return low, high
+
+    def _seen(self, sequences: np.ndarray, before: int) -> np.ndarray:
+        """Whether each sequence was trained on before a step, shape (N,) bool."""
+        if self._branch is None:
+            return np.zeros(len(sequences), bool)
+        inside = np.minimum(sequences, self.shown.shards.sequences - 1)
+        asked, back = np.unique(inside, return_inverse=True)
+        history, end = self._branch.history, min(before - 1, self._branch.last)
+        batches = self.shown.order.first(asked)
+        found = np.zeros(len(asked), bool)
+        for span, last in history.ends(end):
+            steps = batches - span.passed_over
+            found |= (steps > span.after) & (steps <= last) & (batches > 0)
+        # A first time that was passed over, or belongs to a fork's parent, is not the only one.
+        again = ~found & (batches > 0) & (batches <= history.batch(end))
+        found[again] = [self._again(sequence, end) for sequence in asked[again].tolist()]
+        return found[back]
+
+    def _again(self, sequence: int, end: int) -> bool:
+        return any(one["step"] <= end for one in self._times(sequence))
+
+    def _times(self, sequence: int) -> list[dict[str, Any]]:
+        return seen.times(self.shown.order, self._branch, sequence) if self._branch else []
+
+    def _told(self, hits: list[Hit], before: int | None) -> list[dict[str, Any]]:
+        """The hits in words, with the losses that are recorded of their steps."""
+        placed = [self._place(hit) for hit in hits]
+        sequences = {number for place in placed for number in place["sequences"]}
+        end = self._branch.last if self._branch else 0
+        end = end if before is None else min(before - 1, end)
+        times = {one: [time for time in self._times(one) if time["step"] <= end] for one in sequences}
+        asked = {(time["step"], time["row"]) for some in times.values() for time in some}
+        recorded = seen.segments(self.shown.folder, asked, self.context) if asked else {}
+        told = []
+        for hit, place in zip(hits, placed, strict=True):
+            number = place.pop("index")
+            steps = [
+                {"sequence": one, "steps": [_with_loss(time, recorded, number) for time in times[one]]}
+                for one in place.pop("sequences")
+            ]
+            first = steps[0] if steps else {"sequence": None, "steps": []}
+            told.append({**place, **first, "continues": steps[1:], "context": self._context(hit)})
+        return told
+
+    def _place(self, hit: Hit) -> dict[str, Any]:
+        """The document of a hit, the character it begins at, and the sequences that hold it, the main one first."""
+        placed, stream = hit.placed, hit.placed.stream
+        index, begin = self._document(hit)
+        about = self.shown.documents.about(index)
+        position, last = hit.token + placed.offset, hit.last + placed.offset
+        main = int(self._sequences(np.array([position]), np.array([last]))[0][0])
+        targets = range((position - 1) // self.context, (last - 1) // self.context + 1)
+        held = [main, *(one for one in targets if one != main)]
+        return {
+            "document": about["id"],
+            "source": stream.source,
+            "licence": about["licence"],
+            "origin": about["origin"],
+            "offset": placed.suffixes.character(begin, hit.token, hit.offset),
+            "index": index,
+            "sequences": [stream.first_sequence + one for one in held if one < stream.sequences],
+        }
+
+    def _document(self, hit: Hit) -> tuple[int, int]:
+        """The index of a hit's document, and the document's first token in the shard."""
+        index, token = hit.placed.stream.document_of(hit.token + hit.placed.offset)
+        return index, hit.token - token
+
+    def _context(self, hit: Hit) -> list[str]:
+        """What stands before the hit, the hit, and what stands behind it, in its document."""
+        index, begin = self._document(hit)
+        end = begin + hit.placed.stream.length_of(index)
+        around = hit.placed.suffixes.around(begin, end, hit.token, hit.offset, len(hit.content), _WIDTH)
+        # Characters cut at the edges are left out.
+        before, after = (one.decode("utf-8", "ignore") for one in around)
+        return [before, hit.content.decode("utf-8", "replace"), after]
+
+
+def _with_loss(time: dict[str, Any], recorded: dict[tuple[int, int], list[Any]], document: int) -> dict[str, Any]:
+    """A step with the mean loss of the document's targets in its row, in nats; None where it is not recorded."""
+    mine = [one for one in recorded.get((time["step"], time["row"]), ()) if one.document == document]
+    return time | {"loss": seen.total((one.tokens, one.loss_sum) for one in mine).get("loss")}
+
+
+def _trained(folder: Path) -> Branch | None:
+    """The run's own steps so far; of what a rollback abandoned the model has nothing left."""
+    try:
+        ledger = LedgerFile(folder)
+    except NotTrained:
+        return None
+    return seen.branches(folder, ledger)[0]
+
+
+def _planned(folder: Path, shown: Shown) -> Branch:
+    """All steps of the recipe, as if no guard ever rolled back."""
+    first = shown.recipe.first
+    return Branch(folder, History.begun(first), first, shown.recipe.train.steps, None)

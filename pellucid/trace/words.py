@@ -1,0 +1,95 @@
+"""The bytes that each token stands for, and what a search asks of a vocabulary.
+
+Of a byte-level vocabulary a token's letters are its bytes; of a vocabulary of characters a token is its own text. Where
+joined tokens do not give the text back, nothing here is used: the index then keeps the text (trace/build.py).
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+
+import numpy as np
+
+from pellucid.data.tokenizer import Tokenizer, byte_letters
+
+SEPARATOR = b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
+_HOLES = 1 << 16  # Ids without a token that a vocabulary may have before it is not laid out as an array.
+
+
+class Words:
+    """A vocabulary as bytes. Make one with Words.of."""
+
+    def __init__(self, words: list[bytes]) -> None:
+        """words[i]: the bytes of token i; empty where there is no such token."""
+        self.words = words
+        self.lengths = np.fromiter(map(len, words), np.int64, len(words))
+        self._joined = np.frombuffer(b"".join(words), np.uint8)
+        self._starts = np.cumsum(self.lengths) - self.lengths
+
+    @classmethod
+    def of(cls, tokenizer: Tokenizer) -> Words | None:
+        """The vocabulary of a tokenizer; None where its tokens have no bytes of their own, or lie too far apart."""
+        tokens, added = tokenizer.tokens, tokenizer.added
+        if tokenizer.vocabulary > len(tokens) + _HOLES:
+            return None
+        letters = {letter: byte for byte, letter in byte_letters().items()} if tokenizer.byte_level else None
+        words = [b""] * tokenizer.vocabulary
+        for token, number in tokens.items():
+            plain = letters is None or token in added
+            try:
+                words[number] = token.encode("utf-8") if plain else bytes(letters[letter] for letter in token)
+            except (KeyError, UnicodeEncodeError):
+                return None
+        words[tokenizer.document_token] = SEPARATOR
+        return cls(words)
+
+    def text(self, ids: np.ndarray) -> np.ndarray:
+        """The bytes of tokens, ids of shape (N,), one after the other: shape (bytes,) uint8."""
+        lengths = self.lengths[ids]
+        begins = np.cumsum(lengths) - lengths
+        places = np.repeat(self._starts[ids] - begins, lengths)
+        places += np.arange(len(places))
+        return self._joined[places]
+
+    @cached_property
+    def characters(self) -> np.ndarray:
+        """How many characters begin in each token, shape (vocabulary,) int64: bytes that do not continue one."""
+        begun = np.concatenate([[0], np.cumsum((self._joined & 0xC0) != 0x80)])
+        return begun[self._starts + self.lengths] - begun[self._starts]
+
+    @cached_property
+    def _endings(self) -> dict[bytes, list[int]]:
+        """The tokens that end with some bytes and are longer."""
+        found: dict[bytes, list[int]] = {}
+        for number, word in enumerate(self.words):
+            for start in range(1, len(word)):
+                found.setdefault(word[start:], []).append(number)
+        return found
+
+    def ending_with(self, ending: bytes) -> np.ndarray | None:
+        """Which tokens end with these bytes and are longer, shape (vocabulary,) bool; None where none does."""
+        numbers = self._endings.get(ending)
+        if numbers is None:
+            return None
+        found = np.zeros(len(self.words), bool)
+        found[numbers] = True
+        return found
+
+    @cached_property
+    def _sheet(self) -> tuple[bytes, np.ndarray]:
+        """All words on one sheet, parted by separators, and where each begins on it."""
+        begins = np.cumsum(self.lengths + 1) - self.lengths - 1
+        return SEPARATOR.join(self.words), begins
+
+    def holding(self, query: bytes) -> tuple[np.ndarray, np.ndarray]:
+        """Every place of the query inside a token, behind its first byte: tokens and byte offsets, int64."""
+        sheet, begins = self._sheet
+        places, at = [], sheet.find(query)
+        while at >= 0:
+            places.append(at)
+            at = sheet.find(query, at + 1)
+        found = np.array(places, np.int64)
+        tokens = np.searchsorted(begins, found, side="right") - 1
+        offsets = found - begins[tokens]
+        inside = offsets > 0
+        return tokens[inside], offsets[inside]
