@@ -11,6 +11,7 @@ write, or change its settings, sees no Python variable, and has bounded memory.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -226,7 +227,8 @@ def connect(folder: Path, views: Iterable[str] = tuple(VIEWS)) -> duckdb.DuckDBP
         connection.register("taken", table)
         connection.execute(f"CREATE TABLE {name} AS FROM taken")
         connection.unregister("taken")
-    connection.execute(f"SET allowed_paths = {_list([path for of in paths.values() for path in of])}")
+    opened = [path for of in paths.values() for path in of]
+    connection.execute(f"SET allowed_paths = {_list([*map(str, opened), *map(_pattern, opened)])}")
     for name, of in paths.items():
         connection.execute(_view(name, of, recipe))
     connection.execute("SET enable_external_access = false")
@@ -300,7 +302,7 @@ def _view(name: str, paths: list[Path], recipe: Recipe) -> str:
     """The statement that makes a view over its files; over no row where there is no file yet."""
     columns = ", ".join(f'{one.value or one.name} AS "{one.name}"' for one in VIEWS[name].columns)
     nothing = ", ".join(f'NULL::{_DUCKDB[field.type]} AS "{field.name}"' for field in _schema(name))
-    rows = f"read_parquet({_list(paths)})" if paths else f"(SELECT {nothing} WHERE false)"
+    rows = f"read_parquet({_list(map(_pattern, paths))})" if paths else f"(SELECT {nothing} WHERE false)"
     weights = f" LEFT JOIN {_weights(recipe)} USING (source)" if name == "sources" else ""
     return f"CREATE VIEW {name} AS SELECT {columns} FROM {rows}{weights}"
 
@@ -372,8 +374,13 @@ def _checkpoints(folder: Path, ledger: LedgerFile) -> Iterator[dict[str, Any]]:
         }
 
 
-def _list(paths: list[Path]) -> str:
-    return f"[{', '.join(_text(str(path)) for path in paths)}]"
+def _pattern(path: Path) -> str:
+    """The pattern that a file alone has: DuckDB takes every name for one, and asks leave for both."""
+    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
+
+
+def _list(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_text, texts))}]"
 
 
 def _text(text: str) -> str:

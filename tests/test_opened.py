@@ -1,0 +1,225 @@
+"""A run in Python: what it gives agrees with the ledger, the order and the other readers; the docs' code runs."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+import pellucid
+from pellucid import opened
+from pellucid.errors import DocumentUnknown, NotTrained, QueryInvalid, RunMissing, StageNotReady, StepUnknown
+from pellucid.look.show import Shown
+from pellucid.record import digests
+from pellucid.store.ledger import LedgerFile
+from pellucid.train import loop
+from tests.conftest import finish, make_run, spiking
+
+DOCS = Path(__file__).parents[1] / "docs/python.md"
+
+
+@pytest.fixture(scope="module")
+def run(finished: Path) -> opened.Run:
+    return pellucid.open(finished)
+
+
+class Double:
+    """Stands for pellucid.trace.where.Traced: gives back what it was asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def where(self, text: str, **options: Any) -> dict[str, Any]:
+        return {"count": 0, "hits": [], "asked": (self.folder, text, options)}
+
+    def trace(self, text: str, **options: Any) -> dict[str, Any]:
+        return {"spans": [], "asked": (self.folder, text, options)}
+
+
+@pytest.fixture
+def traced(monkeypatch: pytest.MonkeyPatch) -> None:
+    where = types.ModuleType("pellucid.trace.where")
+    where.Traced = Double  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "pellucid.trace", types.ModuleType("pellucid.trace"))
+    monkeypatch.setitem(sys.modules, "pellucid.trace.where", where)
+
+
+def test_the_code_of_the_docs_runs(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, traced: None
+) -> None:
+    (tmp_path / "mymodel").symlink_to(finished)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(compile(block, str(DOCS), "exec"), names)  # noqa: S102 - these are our own docs.
+    assert len(blocks) == 7 and names["state"].step == 7 and len(names["train"]) > 20
+    assert names["table"].schema.names == ["source", "epoch", "loss"] and names["found"]["count"] == 0
+
+
+def test_opening_and_importing_load_next_to_nothing(finished: Path) -> None:
+    code = """
+import sys, pellucid
+assert not {"torch", "numpy", "pyarrow", "duckdb"} & set(sys.modules)
+run = pellucid.open(sys.argv[1])
+step = run.step(7)
+step.batch(), step.documents(), step.segments(), run.document(0).steps(), run.verify(), run._repr_html_()
+assert "torch" not in sys.modules
+"""
+    subprocess.run([sys.executable, "-c", code, str(finished)], check=True)
+
+
+def test_nothing_is_read_until_asked(release: Path) -> None:
+    run = pellucid.open(release)
+    shutil.rmtree(release / "data")
+    assert run.step(7).loss > 0 and run.sql("SELECT count(*) AS n FROM steps").to_pylist() == [{"n": 13}]
+    with pytest.raises(StageNotReady):
+        run.step(7).batch()
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(RunMissing):
+        pellucid.open(tmp_path)
+
+
+def test_a_run_before_its_first_step(tmp_path: Path, corpus: Path) -> None:
+    run = pellucid.open(make_run(tmp_path / "run", corpus))
+    assert run.recipe.train.steps == 13 and "step 0 of 13" in run._repr_html_()
+    with pytest.raises(NotTrained):
+        _ = run.head
+
+
+def test_head_and_steps_are_those_of_the_ledger(run: opened.Run, finished: Path) -> None:
+    ledger = LedgerFile(finished)
+    assert run.head == ledger.head and (run.first, run.last, len(run)) == (0, 13, 13)
+    assert [one.number for one in run] == list(range(1, 14))
+    for one in run:
+        entry = ledger.step(one.number)
+        assert one.entry == entry and one.tokens == int(entry["tokens"]) == one.number * 128
+        for name in ("loss", "lr", "grad_norm", "weight_norm"):
+            assert getattr(one, name) == digests.bits_float(entry[name])
+    assert run.step(7).digest == Shown(finished).step(7)["digest"] == ledger.step(8)["prev"]
+    assert run.step("step7").number == run.step("7").number == 7
+    assert run.status()["head"] == run.head and run.verify().ok
+
+
+@pytest.mark.parametrize("step", [14, -1, "x", "step07"])
+def test_a_step_that_is_not_there(step: int | str, run: opened.Run) -> None:
+    with pytest.raises(StepUnknown, match="from step 0 to step 13"):
+        run.step(step)
+
+
+def test_the_first_state_was_trained_on_nothing(run: opened.Run) -> None:
+    first = run.step(0)
+    assert first.tokens == 0 and first.entry["kind"] == "genesis" and first.segments().num_rows == 0
+    assert first.state().step == 0 and "step 0" in first._repr_html_()
+    for asked in (first.batch, first.documents, first.sequences, lambda: first.loss):
+        with pytest.raises(StepUnknown, match="the first step taken is 1"):
+            asked()
+
+
+def test_the_batch_is_what_show_shows(run: opened.Run, finished: Path) -> None:
+    shown = Shown(finished)
+    for number in (1, 7, 13):
+        step, expected = run.step(number), shown.step(number)["sequences"]
+        assert step.batch().shape == (4, 33) and step.batch().dtype == np.uint32
+        assert step.batch().tolist() == [one["tokens"] for one in expected]
+        assert [one.number for one in step.sequences()] == [one["sequence"] for one in expected]
+        named = [piece["document"] for one in expected for piece in one["segments"]]
+        assert [one.id for one in step.documents()] == list(dict.fromkeys(named))
+        losses = [piece["loss"] for one in expected for piece in one["segments"] if piece["loss"] is not None]
+        assert step.segments().column("loss").to_pylist() == losses
+
+
+def test_a_step_after_a_rollback_has_the_batch_it_was_trained_on(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loss = "guards.loss={action = 'rollback', deviations = 8.0, least = 0.1, width = 2}"
+    settings = ["train.steps=14", "placement.anchors.every=4", loss, "guards.window=8", "guards.back=3"]
+    folder = make_run(tmp_path / "run", corpus, settings)
+    monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 11, 12))
+    run = pellucid.open(finish(folder))
+    assert run.ledger.history.branch == 1
+    for step in run:
+        recorded = run.sql(f"SELECT sequence FROM sequences WHERE step = {step.number} ORDER BY row")
+        assert [one.number for one in step.sequences()] == recorded.column("sequence").to_pylist()
+
+
+def test_the_state_is_the_recorded_one(run: opened.Run) -> None:
+    for number in (5, 7):
+        step = run.step(number)
+        assert step.state().roots().state.hex() == step.entry["state"]
+
+
+def test_checkpoints_are_folders(run: opened.Run, finished: Path) -> None:
+    assert run.step(6).checkpoint() == finished / "checkpoints/step6" and run.step(7).checkpoint() is None
+
+
+def test_documents_and_sequences_name_each_other(run: opened.Run, finished: Path) -> None:
+    document = run.step(7).documents()[0]
+    assert run.document(document.id).index == document.index and run.document(document.index).id == document.id
+    assert 7 in [one["step"] for one in document.steps()]
+    assert [one["step"] for one in document.steps()] == sorted(one["step"] for one in document.steps())
+    assert {one["sequence"] for one in document.steps()} <= {one.number for one in document.sequences()}
+    sequence = run.sequence(document.steps()[0]["sequence"])
+    assert document.id in [one["document"] for one in sequence.segments()]
+    assert sequence.tokens.shape == (33,) and sequence.source == document.source == "stones"
+    assert sequence.steps() == Shown(finished).sequence(sequence.number)["steps"]
+    assert document.tokens == Shown(finished).document(document.id)["tokens"]
+    everything = list(run.documents())
+    assert [one.index for one in everything] == list(range(40)) and everything[3].text == run.document(3).text
+    held_back = next(one for one in everything if one.split == "validation")
+    assert held_back.steps() == [] and held_back.sequences() == []
+
+
+def test_what_is_not_there(run: opened.Run) -> None:
+    for name in ("stones/nothing.txt", 40, -1):
+        with pytest.raises(DocumentUnknown):
+            run.document(name)
+    for number in (-1, 10**6):
+        with pytest.raises(StepUnknown):
+            run.sequence(number)
+
+
+def test_sql_gives_an_arrow_table(run: opened.Run) -> None:
+    table = run.sql("SELECT max(step) AS last FROM steps")
+    assert isinstance(table, pa.Table) and table.to_pylist() == [{"last": 13}]
+    with pytest.raises(QueryInvalid):
+        run.sql("FROM run")
+
+
+def test_where_and_trace_ask_the_index(run: opened.Run, finished: Path, traced: None) -> None:
+    assert run.where("a", before=3, limit=2)["asked"] == (finished, "a", {"before": 3, "limit": 2})
+    assert run.trace("a b", before=3)["asked"] == (finished, "a b", {"before": 3, "least": 24})
+
+
+def test_reprs_tell_how_to_get_the_same_again(run: opened.Run, finished: Path) -> None:
+    names = {"pellucid": pellucid}
+    for one in (run.step(7), run.sequence(3), run.document(3)):
+        again = eval(repr(one), names)
+        assert type(again) is type(one) and repr(again) == repr(one)
+    assert eval(repr(run), names).folder == finished
+
+
+def test_a_notebook_shows_text_and_no_markup(run: opened.Run) -> None:
+    for one in (run, run.step(7), run.sequence(3), run.document(3)):
+        shown = one._repr_html_()
+        assert shown.startswith("<b>") and "<table>" in shown
+    assert run.head in run._repr_html_() and "loss" in run.step(7)._repr_html_()
+    evil = "<script>x</script>\x1b[31m\u202e"
+    row = dict.fromkeys(("id", "source", "licence", "origin", "split", "sha256", "text"), evil)
+    document = opened.Document(run, {**row, "index": 0, "characters": 1, "bytes": 1})
+    shown = document._repr_html_()
+    assert shown.count("&lt;script&gt;x&lt;/script&gt;\ufffd[31m\ufffd") == 7
+    assert "<script" not in shown and "\x1b" not in shown
+    assert "\x1b" not in repr(document) and "\n" not in repr(document)
+    document.text = "long " * 1000
+    assert len(document._repr_html_()) < 3000

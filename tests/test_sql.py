@@ -1,0 +1,385 @@
+"""Questions in SQL: the views are what the docs say, hold what the ledger says, and let a query reach nothing else."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pellucid import sql
+from pellucid.errors import FormatInvalid, QueryInvalid, QueryStopped, RunMissing
+from pellucid.record import digests
+from pellucid.store.ledger import LedgerFile
+from pellucid.train import loop
+from tests.conftest import finish, make_run, pellucid, spiking
+
+DOCS = Path(__file__).parents[1] / "docs/sql.md"
+ENDLESS = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"
+
+
+def rows(folder: Path, query: str) -> list[dict]:
+    return sql.sql(folder, query).to_pylist()
+
+
+def questions() -> dict[str, tuple[str, list[str]]]:
+    """The worked questions of the docs: query, and the columns of the answer printed there."""
+    found = re.findall(r"^### (\d+\. .*?)$.*?```sql\n(.*?)```\n```text\n(.*?)\n", DOCS.read_text(), re.M | re.S)
+    return {title: (query, printed.split()) for title, query, printed in found}
+
+
+# ---- the schema ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", sql.VIEWS)
+def test_a_view_has_the_columns_that_the_docs_and_the_module_say(name: str, finished: Path) -> None:
+    section = DOCS.read_text().split(f"\n### {name}\n")[1].split("\n### ")[0]
+    documented = re.findall(r"^\| `(\w+)` \| (\w+) \| (.+) \|$", section, re.M)
+    assert documented == [(one.name, one.type, one.meaning) for one in sql.VIEWS[name].columns]
+    with sql.connect(finished) as connection:
+        found = connection.sql(f"DESCRIBE {name}").fetchall()
+    assert [(row[0], row[1]) for row in found] == [(column, kind) for column, kind, _ in documented]
+
+
+def test_the_docs_describe_every_view_and_no_other() -> None:
+    described = re.findall(r"^### (\w+)$", DOCS.read_text(), re.M)
+    assert described == list(sql.VIEWS) and len(set(described)) == len(described)
+
+
+def test_before_anything_is_done_the_views_are_there_and_empty(tmp_path: Path, corpus: Path) -> None:
+    folder = make_run(tmp_path / "run", corpus)
+    views = sql.schema(folder)["views"]
+    assert [one["view"] for one in views] == list(sql.VIEWS) and {one["rows"] for one in views} == {0}
+    with sql.connect(folder) as connection:
+        for name, view in sql.VIEWS.items():
+            found = connection.sql(f"DESCRIBE {name}").fetchall()
+            assert [(row[0], row[1]) for row in found] == [(one.name, one.type) for one in view.columns]
+
+
+@pytest.mark.parametrize("title", questions())
+def test_a_question_of_the_docs_gives_the_columns_shown_there(title: str, finished: Path) -> None:
+    query, columns = questions()[title]
+    assert sql.sql(finished, query).schema.names == columns
+
+
+def test_there_are_ten_questions_and_they_find_something(finished: Path) -> None:
+    assert len(questions()) == 10
+    found = {title: sql.sql(finished, query).num_rows for title, (query, _) in questions().items()}
+    assert {title[:2] for title, count in found.items() if count} >= {"1.", "3.", "5.", "7.", "8.", "9."}
+
+
+# ---- what is in the views -----------------------------------------------------------------------
+
+
+def test_steps_are_those_of_the_ledger(finished: Path) -> None:
+    ledger, found = LedgerFile(finished), rows(finished, "FROM steps ORDER BY step")
+    assert [one["step"] for one in found] == list(range(1, 14))
+    for one in found:
+        entry = ledger.step(one["step"])
+        for name in ("loss", "lr", "grad_norm", "weight_norm"):
+            assert one[name] == digests.bits_float(entry[name])
+
+
+def test_losses_of_the_views_add_up(finished: Path) -> None:
+    for view in ("sequences", "segments", "sources", "microbatches"):
+        found = rows(
+            finished, f"SELECT step, sum(loss_sum) / sum(tokens) AS loss FROM {view} GROUP BY step ORDER BY step"
+        )
+        recorded = rows(finished, "SELECT step, loss FROM steps ORDER BY step")
+        assert [one["step"] for one in found] == [one["step"] for one in recorded]
+        assert all(math.isclose(a["loss"], b["loss"], rel_tol=1e-12) for a, b in zip(found, recorded, strict=True))
+        assert rows(finished, f"SELECT count(*) AS n FROM {view} WHERE loss != loss_sum / tokens") == [{"n": 0}]
+
+
+def test_segments_name_documents_by_their_index(finished: Path) -> None:
+    from pellucid.look.show import Shown
+
+    shown = Shown(finished).step(7)
+    expected = {(row["row"], one["document"]) for row in shown["sequences"] for one in row["segments"] if one["loss"]}
+    query = "SELECT row, id FROM segments JOIN documents USING (document) WHERE step = 7"
+    assert {(one["row"], one["id"]) for one in rows(finished, query)} == expected
+
+
+def test_sources_have_their_weight_and_checkpoints_their_folder(finished: Path, tmp_path: Path) -> None:
+    assert rows(finished, "SELECT DISTINCT source, weight FROM sources") == [{"source": "stones", "weight": 1}]
+    found, ledger = rows(finished, "FROM checkpoints ORDER BY step"), LedgerFile(finished)
+    assert [one["step"] for one in found] == [0, 6, 12, 13]
+    assert [one["tokens"] for one in found] == [0, 6 * 128, 12 * 128, 13 * 128]
+    for one in found:
+        entry = ledger.step(one["step"])
+        assert (one["weights"], one["state"]) == (entry["weights"], entry["state"])
+        assert (finished / one["path"] / "model.safetensors").is_file()
+    copy = Path(shutil.copytree(finished, tmp_path / "copy"))
+    shutil.rmtree(copy / "checkpoints/step6")
+    assert rows(copy, "SELECT path FROM checkpoints WHERE step = 6") == [{"path": None}]
+
+
+def test_incidents_are_listed_and_what_a_rollback_abandoned_is_left_out(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    guards = {"loss": "{action = 'rollback', deviations = 8.0, least = 0.1, width = 2}", "window": "8", "back": "3"}
+    settings = ["train.steps=16", "placement.anchors.every=4"] + [
+        f"guards.{key}={value}" for key, value in guards.items()
+    ]
+    folder = make_run(tmp_path / "run", corpus, settings)
+    monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 11, 12))
+    finish(folder)
+    incident = next(iter(LedgerFile(folder).every("incident")))
+    assert incident["action"] == "rollback"
+    (found,) = rows(folder, "FROM incidents")
+    assert (found["step"], found["rule"], found["back_to"]) == (incident["step"], "loss", incident["to"])
+    assert found["threshold"] == digests.bits_float(incident["limit"]) and found["value"] > found["threshold"]
+    assert found["branch"] == 1 and found["abandoned"] is False and "is over" in found["why"]
+    assert found["passed_over"] == incident["passed_over"] and found["quantity"] is None
+    for view, each in (("steps", 1), ("sequences", 4)):
+        counted = rows(folder, f"SELECT step, count(*) AS n FROM {view} GROUP BY step ORDER BY step")
+        assert counted == [{"step": step, "n": each} for step in range(1, 17)]
+    assert rows(folder, "SELECT max(loss) < 20 AS calm FROM steps") == [{"calm": True}]
+
+
+def test_a_run_that_goes_on_is_read_from_its_parts(finished: Path, release: Path) -> None:
+    from pellucid.store import metrics
+
+    whole = sql.sql(finished, "FROM segments ORDER BY step, row, start")
+    metrics.Metrics(release).forget_after(13)  # Joined tables become parts again.
+    assert not (release / "metrics/segments.parquet").exists()
+    assert sql.sql(release, "FROM segments ORDER BY step, row, start").equals(whole)
+
+
+def test_a_folder_with_a_name_like_a_pattern(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "it's [1]* ?"
+    shutil.copytree(finished, folder)
+    shutil.copytree(finished, tmp_path / "it's 1x x")
+    assert rows(folder, "SELECT count(*) AS n FROM steps") == [{"n": 13}]
+
+
+# ---- what a query cannot do ---------------------------------------------------------------------
+
+HOSTILE = [
+    "SELECT * FROM read_text('{secret}')",
+    "SELECT * FROM read_csv('{secret}')",
+    "SELECT * FROM read_blob('{secret}')",
+    "SELECT * FROM '{secret}'",
+    "SELECT * FROM glob('{folder}/*')",
+    "SELECT * FROM read_parquet('{run}/metrics/*.parquet')",
+    "SELECT * FROM read_parquet('{run}/metrics/../../secret.csv')",
+    "SELECT * FROM read_csv('https://example.org/x.csv')",
+    "SELECT * FROM query('FROM read_text(''{secret}'')')",
+    "COPY steps TO '{folder}/out.csv'",
+    "COPY (SELECT 1) TO '{run}/metrics/steps.parquet'",
+    "ATTACH '{folder}/other.db'",
+    "EXPORT DATABASE '{folder}/out'",
+    "INSTALL httpfs",
+    "LOAD httpfs",
+    "SET enable_external_access = true",
+    "RESET lock_configuration",
+    "PRAGMA enable_profiling",
+    "CALL enable_logging(storage = 'file', storage_path = '{folder}/log')",
+    "SELECT * FROM enable_logging(storage := 'file')",
+    "CREATE TABLE mine AS SELECT 1",
+    "DROP VIEW steps",
+    "SELECT 1; SELECT 2",
+    "SELECT * FROM local_variable",
+    "SELECT getenv('HOME')",
+    "SELECT nothing FROM steps",
+    "SELECT 1 AS a, 2 AS a",
+    "selec",
+    "SELECT " + "(" * 5000 + "1" + ")" * 5000,
+    "SELECT error('\x1b[31m')",
+    "\x00",
+    "",
+    "-- nothing",
+]
+
+
+@pytest.mark.parametrize("query", HOSTILE, ids=lambda query: query[:40].encode("ascii", "replace").decode())
+def test_a_query_reaches_nothing_but_the_views(query: str, release: Path, tmp_path: Path) -> None:
+    local_variable = pa.table({"a": [1]})
+    secret = tmp_path / "secret.csv"
+    secret.write_text("key\nsesame\n")
+    before = sorted(tmp_path.rglob("*"))
+    asked = query.format(secret=secret, folder=tmp_path, run=release)
+    with pytest.raises(QueryInvalid) as caught:
+        sql.sql(release, asked)
+    assert "sesame" not in str(caught.value) and local_variable.num_rows == 1
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_connection_given_away_is_locked_too(finished: Path, tmp_path: Path) -> None:
+    with sql.connect(finished) as connection:
+        assert connection.execute("SELECT count(*) FROM steps").fetchall() == [(13,)]
+        for statement in (f"COPY steps TO '{tmp_path}/x.csv'", f"ATTACH '{tmp_path}/x.db'", "SET threads = 9"):
+            with pytest.raises(duckdb.Error, match=r"disabled by configuration|has been locked"):
+                connection.execute(statement)
+    assert not (tmp_path / "x.csv").exists() and not (tmp_path / "x.db").exists()
+
+
+def test_memory_is_bounded(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "MEMORY", "64MB")
+    with pytest.raises(QueryInvalid, match="Out of Memory"):
+        sql.sql(finished, "SELECT range FROM range(100000000) ORDER BY hash(range)")
+
+
+def test_an_answer_is_kept_no_further_than_asked(finished: Path) -> None:
+    answer = sql.ask(finished, "SELECT range AS a FROM range(3000000)", limit=5)
+    assert answer.rows == 3_000_000 and answer.table.to_pylist() == [{"a": a} for a in range(5)]
+    assert sql.ask(finished, "SELECT 1 AS a WHERE false", limit=5) == (pa.table({"a": pa.array([], pa.int32())}), 0)
+
+
+def test_a_query_is_stopped_in_time(finished: Path) -> None:
+    with pytest.raises(QueryStopped, match=r"within 0\.2 s"):
+        sql.sql(finished, ENDLESS, seconds=0.2)
+
+
+def test_control_c_stops_a_query(finished: Path) -> None:
+    command = [sys.executable, "-m", "pellucid", "sql", str(finished), ENDLESS, "--seconds", "120"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    killer = threading.Timer(60, process.kill)
+    killer.start()
+    time.sleep(3)
+    os.kill(process.pid, signal.SIGINT)
+    _, err = process.communicate()
+    killer.cancel()
+    assert process.returncode == 130 and "Traceback" not in err
+
+
+# ---- what a file cannot do ----------------------------------------------------------------------
+
+
+def test_a_run_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(RunMissing):
+        sql.sql(tmp_path / "nowhere", "FROM steps")
+
+
+def test_a_table_with_other_columns_is_named(release: Path) -> None:
+    pq.write_table(pa.table({"step": pa.array([1], pa.int64())}), release / "metrics/steps.parquet")
+    with pytest.raises(FormatInvalid, match=r"steps\.parquet: does not have the columns of the table steps"):
+        sql.sql(release, "FROM steps")
+    assert rows(release, "SELECT count(*) AS n FROM sequences") == [{"n": 52}]  # Another file is not opened.
+
+
+def test_a_file_that_is_no_parquet_is_named(release: Path) -> None:
+    (release / "metrics/steps.parquet").write_bytes(b"PAR1" + b"\xff" * 100 + b"PAR1")
+    with pytest.raises(FormatInvalid, match=r"steps\.parquet"):
+        sql.sql(release, "FROM steps")
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_damaged_pages_give_a_named_error_or_rows(seed: int, release: Path) -> None:
+    path = release / "metrics/segments.parquet"
+    content = bytearray(path.read_bytes())
+    for place in range(100 + 37 * seed, min(len(content) // 2, 1200), 61):
+        content[place] ^= 0xFF
+    path.write_bytes(content)
+    try:
+        found = sql.sql(release, "SELECT sum(loss_sum) AS s, sum(document) AS d FROM segments")
+    except (QueryInvalid, FormatInvalid) as error:
+        assert str(error)
+    else:
+        assert found.num_rows == 1
+
+
+def test_a_part_outside_of_the_folder_is_refused(release: Path, tmp_path: Path) -> None:
+    path = release / "data/documents/manifest.json"
+    manifest = json.loads(path.read_text())
+    manifest["parts"][0]["file"] = "../../../other.parquet"
+    path.write_text(json.dumps(manifest))
+    done = pellucid("sql", release, "FROM documents", check=4)
+    assert "PathUnsafe" in done.stderr
+
+
+# ---- the command line ---------------------------------------------------------------------------
+
+
+def test_without_a_query_it_says_what_there_is(finished: Path) -> None:
+    out = pellucid("sql", finished).stdout
+    for name, view in sql.VIEWS.items():
+        assert re.search(rf"^{name}  ", out, re.M)
+        assert all(re.search(rf"^  {one.name} +{one.type} ", out, re.M) for one in view.columns)
+    about = json.loads(pellucid("sql", finished, "--json").stdout)
+    assert {one["view"]: one["rows"] for one in about["views"]}["steps"] == 13
+
+
+def test_the_run_may_be_this_folder(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished)
+    assert pellucid("sql", "select max(step) as last from steps").stdout.split() == ["last", "13"]
+    assert "checkpoints  4 rows" in pellucid("sql").stdout
+    pellucid("sql", "select", "1", "2", check=2)
+
+
+def test_a_table_says_how_many_rows_there_were(finished: Path) -> None:
+    done = pellucid("sql", finished, "FROM sequences ORDER BY step, row")
+    assert len(done.stdout.splitlines()) == 41 and done.stderr == "40 of 52 rows; --limit 0 prints all\n"
+    done = pellucid("sql", finished, "FROM sequences", "--limit", 3)
+    assert len(done.stdout.splitlines()) == 4 and done.stderr.startswith("3 of 52 rows")
+    done = pellucid("sql", finished, "FROM sequences", "--limit", 0)
+    assert len(done.stdout.splitlines()) == 53 and done.stderr == ""
+
+
+def test_json_is_a_list_of_all_rows(finished: Path) -> None:
+    found = json.loads(pellucid("sql", finished, "SELECT * FROM segments ORDER BY step, row, start", "--json").stdout)
+    assert found == rows(finished, "SELECT * FROM segments ORDER BY step, row, start")
+    assert json.loads(pellucid("sql", finished, "SELECT 1 AS a WHERE false", "--json").stdout) == []
+    done = pellucid("sql", finished, "FROM steps", "--json", "--limit", 2)
+    assert len(json.loads(done.stdout)) == 2 and done.stderr.startswith("2 of 13 rows")
+
+
+def test_json_has_only_what_json_has(finished: Path) -> None:
+    query = """SELECT 'nan'::DOUBLE AS nan, '-inf'::FLOAT AS inf, 9007199254740992 AS safe, 9007199254740993 AS big,
+        -9223372036854775808 AS least, sum(7::BIGINT) AS total, 1.25::DECIMAL(5, 2) AS decimal, NULL AS nothing,
+        [1, NULL] AS list, {'a': 'nan'::DOUBLE} AS struct, '\\xFF'::BLOB AS bytes, true AS yes, 'é\x1b' AS text,
+        DATE '2026-01-02' AS day, 1e300 AS large"""
+
+    def refuse(word: str) -> None:
+        raise AssertionError(word)
+
+    out = pellucid("sql", finished, query, "--json").stdout
+    assert json.loads(out, parse_constant=refuse) == [
+        {
+            "nan": "nan",
+            "inf": "-inf",
+            "safe": 9007199254740992,
+            "big": "9007199254740993",
+            "least": "-9223372036854775808",
+            "total": 7,
+            "decimal": 1.25,
+            "nothing": None,
+            "list": [1, None],
+            "struct": {"a": "nan"},
+            "bytes": "ff",
+            "yes": True,
+            "text": "é\x1b",
+            "day": "2026-01-02",
+            "large": 1e300,
+        }
+    ]
+    assert "\x1b" not in out
+
+
+def test_a_table_shows_no_control_characters_and_no_markup(finished: Path) -> None:
+    query = """SELECT chr(27) || '[31mred' AS "a[bold]", '[blink]x[/blink]' AS b, repeat('long', 100) AS c, NULL AS d,
+        'two' || chr(10) || 'lines' AS e, 1.0 / 3 AS f"""
+    out = pellucid("sql", finished, query).stdout
+    assert "\x1b" not in out and "[31mred" in out and "[blink]x[/blink]" in out and "a[bold]" in out
+    assert "long" * 15 + " …" in out and "long" * 16 not in out and "two lines" in out and "0.333333" in out
+    assert len(out.splitlines()) == 2
+
+
+def test_errors_have_a_name_one_line_and_their_code(finished: Path) -> None:
+    done = pellucid("sql", finished, "SELECT error('\x1b[31m' || chr(10) || 'next')", check=2)
+    assert done.stderr.startswith("pellucid: QueryInvalid: ") and done.stderr.count("\n") == 1
+    assert "\x1b" not in done.stderr
+    done = pellucid("sql", finished, ENDLESS, "--seconds", 0.5, "--json", check=2)
+    assert json.loads(done.stdout)["error"] == "QueryStopped"
