@@ -48,7 +48,10 @@ def digest_of_body(body: Mapping[str, Any]) -> str:
     return digest_of(_encode(body).encode("ascii"))
 
 
-def read(lines: Iterable[bytes], known: Callable[[str], dict[str, Any] | None] = lambda line: None) -> Iterator[Entry]:
+Known = Callable[[str], dict[str, Any] | None]
+
+
+def read(lines: Iterable[bytes], known: Known = lambda line: None) -> Iterator[Entry]:
     """Every entry of a chain, in order. Nothing is raised: a wrong entry carries its problem.
 
     known tells an entry from its line, where that has the one spelling and every field is sound; None where it cannot.
@@ -58,7 +61,7 @@ def read(lines: Iterable[bytes], known: Callable[[str], dict[str, Any] | None] =
     """
     prev = START
     for n, line in enumerate(lines):
-        body, problem, sound = _parse(line, known)
+        body, problem, sound = parse(line, known)
         # The spelling is known to be ours, so the first two keys can be held against the bytes.
         start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
         if problem is None and not line.startswith((start + b",", start + b"}")):
@@ -67,7 +70,8 @@ def read(lines: Iterable[bytes], known: Callable[[str], dict[str, Any] | None] =
         yield Entry(n, prev, body, problem, sound)
 
 
-def _parse(line: bytes, known: Callable[[str], dict[str, Any] | None]) -> tuple[dict[str, Any], str | None, bool]:
+def parse(line: bytes, known: Known) -> tuple[dict[str, Any], str | None, bool]:
+    """What a line with its line break says, what is wrong with it, and whether it is known; see read."""
     if len(line) > MAX_LINE:
         return {}, f"is longer than {MAX_LINE} bytes", False
     if not line.endswith(b"\n"):
