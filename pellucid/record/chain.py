@@ -48,6 +48,12 @@ def digest_of_body(body: Mapping[str, Any]) -> str:
     return digest_of(_encode(body).encode("ascii"))
 
 
+def _follows(line: bytes, prev: str, n: int) -> bool:
+    # The spelling is known to be ours, so the first two keys can be held against the bytes.
+    start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
+    return line.startswith((start + b",", start + b"}"))
+
+
 Known = Callable[[str], dict[str, Any] | None]
 
 
@@ -62,9 +68,7 @@ def read(lines: Iterable[bytes], known: Known = lambda line: None) -> Iterator[E
     prev = START
     for n, line in enumerate(lines):
         body, problem, sound = parse(line, known)
-        # The spelling is known to be ours, so the first two keys can be held against the bytes.
-        start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
-        if problem is None and not line.startswith((start + b",", start + b"}")):
+        if problem is None and not (body["prev"] == prev and body["n"] == n if sound else _follows(line, prev, n)):
             problem = "does not continue the entry before it: one of the two was changed"
         prev = digest_of(line)
         yield Entry(n, prev, body, problem, sound)

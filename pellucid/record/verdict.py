@@ -65,7 +65,8 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
             yield Problem("LedgerBroken", _where(path, entry, due), "follows the end of the run")
             return
         body = entry.body
-        if (body.get("kind"), body.get("step", 0)) != due[:2] and not course.interrupted(body):
+        elsewhere = body.get("kind") != due[0] or body.get("step", 0) != due[1]
+        if elsewhere and not course.interrupted(body):
             detail = f"is a {_said(body.get('kind'))} of step {_said(body.get('step', 0))}"
             yield Problem("LedgerIncomplete", _where(path, entry, due), detail)
             return
