@@ -48,13 +48,7 @@ def digest_of_body(body: Mapping[str, Any]) -> str:
     return digest_of(_encode(body).encode("ascii"))
 
 
-def _follows(line: bytes, prev: str, n: int) -> bool:
-    # The spelling is known to be ours, so the first two keys can be held against the bytes.
-    start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
-    return line.startswith((start + b",", start + b"}"))
-
-
-Known = Callable[[str], dict[str, Any] | None]
+Known = Callable[[bytes], dict[str, Any] | None]
 
 
 def read(lines: Iterable[bytes], known: Known = lambda line: None) -> Iterator[Entry]:
@@ -67,29 +61,38 @@ def read(lines: Iterable[bytes], known: Known = lambda line: None) -> Iterator[E
     """
     prev = START
     for n, line in enumerate(lines):
-        body, problem, sound = parse(line, known)
-        if problem is None and not (body["prev"] == prev and body["n"] == n if sound else _follows(line, prev, n)):
+        body, problem = known(line), None
+        if sound := body is not None:
+            follows = body["prev"] == prev and body["n"] == n
+        else:
+            body, problem = parse(line)
+            follows = problem is not None or _follows(line, prev, n)
+        if not follows:
             problem = "does not continue the entry before it: one of the two was changed"
         prev = digest_of(line)
         yield Entry(n, prev, body, problem, sound)
 
 
-def parse(line: bytes, known: Known) -> tuple[dict[str, Any], str | None, bool]:
-    """What a line with its line break says, what is wrong with it, and whether it is known; see read."""
+def _follows(line: bytes, prev: str, n: int) -> bool:
+    # The spelling is known to be ours, so the first two keys can be held against the bytes.
+    start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
+    return line.startswith((start + b",", start + b"}"))
+
+
+def parse(line: bytes) -> tuple[dict[str, Any], str | None]:
+    """What a line with its line break says, and what is wrong with it."""
     if len(line) > MAX_LINE:
-        return {}, f"is longer than {MAX_LINE} bytes", False
+        return {}, f"is longer than {MAX_LINE} bytes"
     if not line.endswith(b"\n"):
-        return {}, "has no line break: it was cut short", False
+        return {}, "has no line break: it was cut short"
     try:
         text = line[:-1].decode("ascii")
-        if (found := known(text)) is not None:
-            return found, None, True
         body, end = _decode(text)
         if not isinstance(body, dict) or end != len(text):
-            return {}, "is not one JSON object", False
+            return {}, "is not one JSON object"
         # One spelling only: two readers must not find two meanings in a repeated key or a space.
         if _encode(body) != text:
-            return body, "is not spelled as a ledger's entries are", False
+            return body, "is not spelled as a ledger's entries are"
     except (ValueError, RecursionError):
-        return {}, "is not JSON, or holds a number with a point (floats are stored as bits)", False
-    return body, None, False
+        return {}, "is not JSON, or holds a number with a point (floats are stored as bits)"
+    return body, None

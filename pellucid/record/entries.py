@@ -28,7 +28,7 @@ _NUMBER = "[1-9][0-9]{0,17}"
 _STEP_LINE = re.compile(
     rf'\{{"prev":"(?P<prev>{DIGEST})","n":(?P<n>{_NUMBER}),"kind":"(?P<kind>step)","step":(?P<step>{_NUMBER})'
     + "".join(f',"{name}":"(?P<{name}>{written})"' for name, written in STEP.items())
-    + rf'(?:,"branch":(?P<branch>{_NUMBER}))?\}}'
+    + rf'(?:,"branch":(?P<branch>{_NUMBER}))?\}}\n'
 ).fullmatch
 
 
@@ -138,12 +138,13 @@ def step(
     }
 
 
-def step_of(text: str) -> dict[str, Any] | None:
-    """A step's entry from its line, where that is written as `step` writes them and every field is sound; else None.
+def step_of(line: bytes) -> dict[str, Any] | None:
+    """A step's entry from its line with its line break, where that is written as `step` writes them and every field is
+    sound; else None.
 
     A million lines ask for it: decoding JSON, asking for its spelling and looking at each field takes longer.
     """
-    found = _STEP_LINE(text)
+    found = _STEP_LINE(line.decode("latin-1"))  # Which takes any bytes; none but ASCII is matched.
     if found is None:
         return None
     body: dict[str, Any] = found.groupdict()

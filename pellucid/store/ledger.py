@@ -169,7 +169,9 @@ class LedgerFile:
         return body
 
     def _body(self, line: bytes) -> dict[str, Any]:
-        body, problem, _ = chain.parse(line, entries.step_of)
+        if body := entries.step_of(line):
+            return body
+        body, problem = chain.parse(line)
         if not problem and not isinstance(body.get("kind"), str):
             problem = "has no kind"
         if not problem and any(type(body.get(name, 0)) is not int for name in ("step", "branch")):
