@@ -20,10 +20,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pellucid.trace.where import Traced
 
 from pellucid.data.parquet import Documents
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.trace.where import Traced
 
 MOST = 500  # Occurrences whose positions are all compared.
 LONGEST = 2000  # Characters or bytes of a query.

@@ -32,13 +32,13 @@ from typing import NamedTuple
 
 import infini
 import measuring
-from pellucid.trace.where import Traced
 
 from pellucid import recipe
 from pellucid.data import tokenizer
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
 from pellucid.store import layout
+from pellucid.trace.where import Traced
 
 BUILD_SPEED, BYTES_A_TOKEN = 4.0, 5.0  # The bars: at least, at most …
 COUNT_SECONDS, WHERE_SECONDS = 0.005, 0.050  # … and below.

@@ -77,10 +77,20 @@ class Shard:
         begins = self.table[:, 1]
         low, high = begins.searchsorted(np.array([start, min(stop, self.tokens) - 1], dtype=ROW), side="right")
         rows = self.table[max(low - 1, 0) : high, :2].astype(np.int64)
-        sound = len(rows) and 0 <= rows[0, 1] <= start and rows[-1, 1] < self.tokens
+        sound = len(rows) and 0 <= rows[0, 1] <= start and rows[-1, 1] < min(stop, self.tokens)
         if not sound or rows[:, 0].min() < 0 or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any():
             raise FormatInvalid(path=self.table_path, detail="does not ascend from the first token to the last")
         return rows
+
+    def begin(self, row: int) -> int:
+        """Where the document of a row of the table begins; where the tokens end for the row behind the last.
+
+        Raises FormatInvalid where it begins behind the shard's tokens.
+        """
+        found = int(self.table[row, 1]) if row < self.documents else self.tokens
+        if found >= self.tokens + (row >= self.documents):
+            raise FormatInvalid(path=self.table_path, detail=f"lets its row {row} begin behind the last token")
+        return found
 
 
 def _check_size(path: Path, expected: int) -> None:
@@ -155,13 +165,12 @@ class Stream:
     def token_of(self, document: int) -> int:
         """The stream position of a document's first token, its document token. Raises DocumentUnknown."""
         shard, row, offset = self._row_of(document)
-        return offset + int(shard.table[row, 1])
+        return offset + shard.begin(row)
 
     def length_of(self, document: int) -> int:
         """The number of a document's tokens, its document token included. Raises DocumentUnknown."""
         shard, row, _ = self._row_of(document)
-        end = int(shard.table[row + 1, 1]) if row + 1 < shard.documents else shard.tokens
-        return end - int(shard.table[row, 1])
+        return shard.begin(row + 1) - shard.begin(row)
 
     def until(self, tokens: int) -> tuple[int, int]:
         """(tokens, UTF-8 bytes) of the stream's first whole documents that hold at least `tokens`
@@ -173,8 +182,7 @@ class Stream:
                 size += int(shard.table[:, 2].sum())
                 continue
             row = int(shard.table[:, 1].searchsorted(np.array([tokens - covered], dtype=ROW)[0], side="left"))
-            end = int(shard.table[row, 1]) if row < shard.documents else shard.tokens
-            return covered + end, size + int(shard.table[:row, 2].sum())
+            return covered + shard.begin(row), size + int(shard.table[:row, 2].sum())
         return covered, size
 
     def _row_of(self, document: int) -> tuple[Shard, int, int]:

@@ -48,7 +48,10 @@ def digest_of_body(body: Mapping[str, Any]) -> str:
     return digest_of(_encode(body).encode("ascii"))
 
 
-def read(lines: Iterable[bytes], known: Callable[[str], dict[str, Any] | None] = lambda line: None) -> Iterator[Entry]:
+Known = Callable[[bytes], dict[str, Any] | None]
+
+
+def read(lines: Iterable[bytes], known: Known = lambda line: None) -> Iterator[Entry]:
     """Every entry of a chain, in order. Nothing is raised: a wrong entry carries its problem.
 
     known tells an entry from its line, where that has the one spelling and every field is sound; None where it cannot.
@@ -58,30 +61,38 @@ def read(lines: Iterable[bytes], known: Callable[[str], dict[str, Any] | None] =
     """
     prev = START
     for n, line in enumerate(lines):
-        body, problem, sound = _parse(line, known)
-        # The spelling is known to be ours, so the first two keys can be held against the bytes.
-        start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
-        if problem is None and not line.startswith((start + b",", start + b"}")):
+        body, problem = known(line), None
+        if sound := body is not None:
+            follows = body["prev"] == prev and body["n"] == n
+        else:
+            body, problem = parse(line)
+            follows = problem is not None or _follows(line, prev, n)
+        if not follows:
             problem = "does not continue the entry before it: one of the two was changed"
         prev = digest_of(line)
         yield Entry(n, prev, body, problem, sound)
 
 
-def _parse(line: bytes, known: Callable[[str], dict[str, Any] | None]) -> tuple[dict[str, Any], str | None, bool]:
+def _follows(line: bytes, prev: str, n: int) -> bool:
+    # The spelling is known to be ours, so the first two keys can be held against the bytes.
+    start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
+    return line.startswith((start + b",", start + b"}"))
+
+
+def parse(line: bytes) -> tuple[dict[str, Any], str | None]:
+    """What a line with its line break says, and what is wrong with it."""
     if len(line) > MAX_LINE:
-        return {}, f"is longer than {MAX_LINE} bytes", False
+        return {}, f"is longer than {MAX_LINE} bytes"
     if not line.endswith(b"\n"):
-        return {}, "has no line break: it was cut short", False
+        return {}, "has no line break: it was cut short"
     try:
         text = line[:-1].decode("ascii")
-        if (found := known(text)) is not None:
-            return found, None, True
         body, end = _decode(text)
         if not isinstance(body, dict) or end != len(text):
-            return {}, "is not one JSON object", False
+            return {}, "is not one JSON object"
         # One spelling only: two readers must not find two meanings in a repeated key or a space.
         if _encode(body) != text:
-            return body, "is not spelled as a ledger's entries are", False
+            return body, "is not spelled as a ledger's entries are"
     except (ValueError, RecursionError):
-        return {}, "is not JSON, or holds a number with a point (floats are stored as bits)", False
-    return body, None, False
+        return {}, "is not JSON, or holds a number with a point (floats are stored as bits)"
+    return body, None

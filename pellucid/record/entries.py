@@ -25,11 +25,10 @@ STEP = {
     **dict.fromkeys(("weights", "state"), DIGEST),
 }
 _NUMBER = "[1-9][0-9]{0,17}"
-_KEYS = ("prev", "n", "kind", "step", *STEP)
 _STEP_LINE = re.compile(
-    rf'\{{"prev":"({DIGEST})","n":({_NUMBER}),"kind":"(step)","step":({_NUMBER})'
-    + "".join(f',"{name}":"({written})"' for name, written in STEP.items())
-    + rf'(?:,"branch":({_NUMBER}))?\}}'
+    rf'\{{"prev":"(?P<prev>{DIGEST})","n":(?P<n>{_NUMBER}),"kind":"(?P<kind>step)","step":(?P<step>{_NUMBER})'
+    + "".join(f',"{name}":"(?P<{name}>{written})"' for name, written in STEP.items())
+    + rf'(?:,"branch":(?P<branch>{_NUMBER}))?\}}\n'
 ).fullmatch
 
 
@@ -139,18 +138,21 @@ def step(
     }
 
 
-def step_of(text: str) -> dict[str, Any] | None:
-    """A step's entry from its line, where that is written as `step` writes them and every field is sound; else None.
+def step_of(line: bytes) -> dict[str, Any] | None:
+    """A step's entry from its line with its line break, where that is written as `step` writes them and every field is
+    sound; else None.
 
     A million lines ask for it: decoding JSON, asking for its spelling and looking at each field takes longer.
     """
-    found = _STEP_LINE(text)
+    found = _STEP_LINE(line.decode("latin-1"))  # Which takes any bytes; none but ASCII is matched.
     if found is None:
         return None
-    body: dict[str, Any] = dict(zip(_KEYS, found.groups(), strict=False))
+    body: dict[str, Any] = found.groupdict()
     body["n"], body["step"] = int(body["n"]), int(body["step"])
-    if found.lastindex != len(_KEYS):
-        body["branch"] = int(found[len(_KEYS) + 1])
+    if body["branch"] is None:
+        del body["branch"]
+    else:
+        body["branch"] = int(body["branch"])
     return body
 
 

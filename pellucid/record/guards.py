@@ -11,6 +11,7 @@ Medians and differences of recorded float64 values: the same on every machine.
 
 from __future__ import annotations
 
+import bisect
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -21,7 +22,6 @@ from pellucid.record.history import History
 
 TO_DEVIATION = 1.4826  # Of a normal distribution: its standard deviation over its median absolute deviation.
 QUANTITIES = ("grad_norm", "weight_norm", "validation")  # What may come out as no finite number.
-_SURE = 16  # For so many values a bound on the median holds that was found once.
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,35 +51,29 @@ class Spikes:
 
     def __init__(self, rule: Rule, window: int) -> None:
         self.rule, self.limit, self.width = rule, 0.0, 0
-        self._values: deque[float] = deque(maxlen=window)
-        self._window, self._surely_low, self._sure_for = window, 0.0, 0
+        self._window, self._middle = window, (window - 1) // 2  # The lower middle: a value that was recorded.
+        self._values: deque[float] = deque()
+        self._ordered: list[float] = []  # The same values, sorted.
 
     def judge(self, value: float) -> bool:
         """Whether with this value a spike is complete; limit and width then tell of it."""
         self.width = self.width + 1 if self._high(value) else 0
         self._values.append(value)
+        bisect.insort(self._ordered, value)
+        if len(self._values) > self._window:
+            del self._ordered[bisect.bisect_left(self._ordered, self._values.popleft())]
         return self.width == self.rule.width
 
     def _high(self, value: float) -> bool:
         if len(self._values) < self._window:
             return False
-        # Of a million steps nearly all end here, without a median.
-        if self._sure_for and value <= self._surely_low:
-            self._sure_for -= 1
+        middle = self._ordered[self._middle]
+        least = self.rule.least * middle
+        if value <= middle + least:  # Of a million steps nearly all end here, whatever the deviation.
             return False
-        ordered = sorted(self._values)
-        # n values later the median is no lower than what stands n places below it now.
-        low = ordered[max(0, (self._window - 1) // 2 - _SURE)] if self._window > 2 * _SURE else ordered[0]
-        self._surely_low, self._sure_for = low + self.rule.least * low, _SURE * (self._window > 2 * _SURE)
-        middle = _median(ordered)
-        deviation = TO_DEVIATION * _median(sorted(abs(one - middle) for one in ordered))
-        self.limit = middle + max(self.rule.deviations * deviation, self.rule.least * middle)
+        deviation = TO_DEVIATION * sorted(abs(one - middle) for one in self._ordered)[self._middle]
+        self.limit = middle + max(self.rule.deviations * deviation, least)
         return value > self.limit
-
-
-def _median(ordered: list[float]) -> float:
-    """The lower of the two middle values where there are two: a value that was recorded."""
-    return ordered[(len(ordered) - 1) // 2]
 
 
 class Guards:

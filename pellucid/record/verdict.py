@@ -11,16 +11,21 @@ from typing import Any, NamedTuple
 from pellucid.record import digests, entries
 from pellucid.record.chain import Entry
 from pellucid.record.guards import QUANTITIES, Guards, Rules
-from pellucid.record.history import History, with_branch
+from pellucid.record.history import History, rolls_back, with_branch
 
 _DIGESTS = {
     "genesis": ("recipe", "data", "tokenizer", "weights", "state"),
     "step": tuple(name for name, written in entries.STEP.items() if written == entries.DIGEST),
     "checkpoint": ("root",),
 }
-_INTEGERS = ("format", "pipeline", "recipe_version", "step")  # Of a genesis, where it has them.
+_OPTIONAL = ("format", "pipeline", "recipe_version", "step", "branch")  # Counts, where an entry has them.
+_ROLLBACK = ("to", "passed_over", "branch")
+_COUNTS = 10**18  # Every count is lower.
+_MOST_NATS = 1e300  # Of all sources: a float64 must hold the sum.
 _FLOATS = tuple(name for name, written in entries.STEP.items() if written == entries.FLOAT)
-_DECIMAL, _DIGEST, _FINITE = (re.compile(one).fullmatch for one in (entries.DECIMAL, entries.DIGEST, entries.FLOAT))
+_DECIMAL, _DIGEST, _FINITE, _THREADS = (
+    re.compile(one).fullmatch for one in (entries.DECIMAL, entries.DIGEST, entries.FLOAT, "[1-9][0-9]{0,3}")
+)
 
 
 class Problem(NamedTuple):
@@ -60,7 +65,8 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
             yield Problem("LedgerBroken", _where(path, entry, due), "follows the end of the run")
             return
         body = entry.body
-        if (body.get("kind"), body.get("step", 0)) != due[:2] and not course.interrupted(body):
+        elsewhere = body.get("kind") != due[0] or body.get("step", 0) != due[1]
+        if elsewhere and not course.interrupted(body):
             detail = f"is a {_said(body.get('kind'))} of step {_said(body.get('step', 0))}"
             yield Problem("LedgerIncomplete", _where(path, entry, due), detail)
             return
@@ -160,17 +166,18 @@ class Course:
 
 
 def malformed(body: dict[str, Any]) -> list[str]:
-    """What an entry's fields are not, whatever the recipe: digests, bits of finite floats, decimal numbers."""
+    """What an entry's fields are not, whatever the recipe: counts, digests, bits of finite floats, decimal numbers."""
     kind, wrong = body["kind"], []
-    for field in _INTEGERS if kind == "genesis" else ("step",):
-        if type(body.get(field, 0 if kind == "genesis" else None)) is not int:  # true is 1 to Python.
-            wrong.append(f"{field} is not an integer")
+    for field in _counts(body):
+        value = body.get(field)
+        if type(value) is not int or not 0 <= value < _COUNTS:  # true is 1 to Python.
+            wrong.append(f"{field} is not an integer from 0 to {_COUNTS - 1}")
     for field in _DIGESTS.get(kind, ()):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):
             wrong.append(f"{field} is not a digest")
-    if kind == "genesis" and not _words(body.get("stack", {})):
-        wrong.append("stack is not an object of words")
+    if kind == "genesis":
+        wrong += _wrong_stack(body.get("stack", {}))
     if kind == "step":
         wrong += [
             f"{field} is not the bits of a finite float64" for field in _FLOATS if not _is_finite(body.get(field))
@@ -195,8 +202,18 @@ def _wrong_incident(body: dict[str, Any]) -> list[str]:
     return wrong
 
 
-def _words(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(one, str) and len(one) < 200 for one in value.values())
+def _counts(body: dict[str, Any]) -> list[str]:
+    """The fields of an entry that are counts."""
+    needed = [] if body["kind"] == "genesis" else ["step"]
+    needed += _ROLLBACK if rolls_back(body) else ()
+    return ["n", *dict.fromkeys([*needed, *(field for field in _OPTIONAL if field in body)])]
+
+
+def _wrong_stack(stack: object) -> list[str]:
+    if not isinstance(stack, dict) or not all(isinstance(one, str) and len(one) < 200 for one in stack.values()):
+        return ["stack is not an object of words"]
+    # A reader takes as many.
+    return [] if _THREADS(stack.get("threads", "1")) else ["stack's threads is no number of at most four digits"]
 
 
 def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
@@ -231,6 +248,8 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
             wrong.append(f"{_said(texts[0])} does not have a finite loss_sum, tokens and bytes")
         elif not all(_DECIMAL(text) for text in texts[2:]):
             wrong.append(f"{_said(texts[0])} has tokens or bytes that are no decimal numbers above 0")
+    if not wrong and sum(abs(digests.bits_float(one["loss_sum"])) for one in sources) > _MOST_NATS:
+        wrong.append(f"sources have more than {_MOST_NATS} nats")
     return wrong
 
 

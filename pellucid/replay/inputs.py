@@ -102,7 +102,7 @@ def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile)
 def check_recipe(folder: Path, recipe: Recipe, genesis: dict[str, object]) -> None:
     """Raises RecipeChanged where recipe.toml is no longer the one the run was begun with."""
     if genesis["recipe"] != recipe.digest().hex():
-        detail = f"ledger format {entries.FORMAT}, recipe version {genesis['recipe_version']}"
+        detail = f"ledger format {entries.FORMAT}, recipe version {genesis.get('recipe_version')}"
         raise RecipeChanged(path=folder / FILE, found=recipe.digest().hex(), recorded=genesis["recipe"], detail=detail)
 
 

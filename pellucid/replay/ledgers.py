@@ -5,15 +5,17 @@ from __future__ import annotations
 import filecmp
 import itertools
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid.errors import FormatInvalid
 from pellucid.recipe import Recipe
 from pellucid.record import digests, entries
 from pellucid.replay import microbatch
-from pellucid.store import metrics
+from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
 _PLACE = ("prev", "n")  # Where an entry stands, not what it says.
@@ -78,7 +80,7 @@ def _scan(a: LedgerFile, b: LedgerFile, step: int) -> Parting | None:
 
 def validations(a: LedgerFile, b: LedgerFile) -> list[dict[str, Any]]:
     """Nats per token at every step after the first common state that both runs validated: what a change came to."""
-    found = [{one["step"]: one for one in ledger.of_kind("validation")} for ledger in (a, b)]
+    found = [{one["step"]: one for one in ledger.of_kind("validation") if one["sources"]} for ledger in (a, b)]
     common = [step for step in sorted(found[0].keys() & found[1].keys()) if step >= max(a.first, b.first)]
     return [{"step": step, **{n: _nats(one[step]) for n, one in zip("ab", found, strict=True)}} for step in common]
 
@@ -100,10 +102,18 @@ def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
 def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segment]:
     """The segments of a step in the run's metrics, if they are those of its entry."""
     columns = ("row", "document", "start", "tokens", "loss_sum")
-    rows = metrics.of_step(folder, "segments", body["step"]) if body else []
-    segments = [entries.Segment(*(row[name] for name in columns)) for row in rows]
+    found = metrics.of_step(folder, "segments", body["step"]) if body else []
+    rows = [tuple(row[name] for name in columns) for row in found]
+    if not all(0 <= row < len(rows) and document >= 0 and _is_span(*span) for row, document, *span, _ in rows):
+        path = folder / layout.METRICS / "segments"
+        raise FormatInvalid(path=path, detail=f"has rows of step {body['step']} that are no segments")
+    segments = [entries.Segment(*row) for row in rows]
     count = max((one.row for one in segments), default=-1) + 1
     return segments if count and entries.segments_root(segments, count).hex() == body["segments"] else []
+
+
+def _is_span(start: int, tokens: int) -> bool:
+    return 0 <= start < 1 << 32 and 0 <= tokens < 1 << 32
 
 
 def gradient_roots(folder: Path, body: dict[str, Any]) -> list[entries.Microbatch]:
@@ -115,7 +125,7 @@ def gradient_roots(folder: Path, body: dict[str, Any]) -> list[entries.Microbatc
 
 def shown(field: str, value: Any) -> str:
     """A field's value for a reader: floats as numbers, digests by their beginning."""
-    if field in FLOATS and isinstance(value, str) and len(value) == 16:
+    if field in FLOATS and isinstance(value, str) and re.fullmatch(entries.FLOAT, value):
         return repr(digests.bits_float(value))
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}…"

@@ -6,7 +6,6 @@ read here is not checked against the chain: `pellucid verify` does that.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,6 +16,7 @@ from pellucid.record.history import History, rolls_back
 from pellucid.store import files, layout
 
 _SMALLEST = 64  # Bytes: no entry is shorter, for `prev` is in it.
+_MOST_ROLLBACKS = 1000  # No recipe allows more.
 
 
 class LedgerFile:
@@ -39,7 +39,7 @@ class LedgerFile:
         self._sound(self.genesis)
         last = self._line_before(self._end)
         self.head = chain.digest_of(last)
-        self.last = self._body(last)
+        self.last = self._sound(self._body(last))
         self.ended = self.last["kind"] == "end"
         self.first = int(self.genesis.get("step", 0))  # The step whose state the run begins with.
         self.rollbacks = self._rollbacks()  # The incidents that begin branches 1, 2, …
@@ -93,8 +93,15 @@ class LedgerFile:
         found = []
         for branch in range(1, int(self.last.get("branch", 0)) + 1):
             incident = next(self._from((branch, -1)), {})
-            if not rolls_back(incident) or incident["branch"] != branch:
+            if not rolls_back(incident) or incident["branch"] != branch or branch > _MOST_ROLLBACKS:
                 raise FormatInvalid(path=self.path, detail=f"has no incident that begins branch {branch}")
+            sound = self.first <= incident["to"] <= incident["step"]
+            if not sound or incident["passed_over"] > self._end // _SMALLEST:
+                said = f"to step {incident['to']}, {incident['passed_over']} batches passed over"
+                detail = (
+                    f"begins branch {branch} with a rollback after step {incident['step']} that none can be ({said})"
+                )
+                raise FormatInvalid(path=self.path, detail=detail)
             found.append(incident)
         return found
 
@@ -163,18 +170,21 @@ class LedgerFile:
 
     def _sound(self, body: dict[str, Any]) -> dict[str, Any]:
         if wrong := verdict.malformed(body):
-            where = f"{body['kind']} of step {body.get('step', 0)}"
+            where = f"{body['kind'][:40]} of step {body.get('step', 0)}, n {str(body.get('n'))[:20]}"
             raise FormatInvalid(path=self.path, detail=f"has an entry, {where}, that is malformed: {wrong[0]}")
         return body
 
     def _body(self, line: bytes) -> dict[str, Any]:
-        try:
-            body = json.loads(line)
-            numbers = ("step", "branch", *(("to", "passed_over") if rolls_back(body) else ()))
-            if not isinstance(body["kind"], str) or any(type(body.get(name, 0)) is not int for name in numbers):
-                raise ValueError("an entry has a kind, and its step and branch are numbers")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise FormatInvalid(path=self.path, detail=f"has an entry that cannot be read ({error})") from error
+        if body := entries.step_of(line):
+            return body
+        body, problem = chain.parse(line)
+        if not problem and not isinstance(body.get("kind"), str):
+            problem = "has no kind"
+        if not problem and any(type(body.get(name, 0)) is not int for name in ("step", "branch")):
+            problem = "has a step or a branch that is no number"
+        if problem:
+            said = f"has an entry, n {str(body.get('n'))[:20]}, that cannot be read: it {problem}"
+            raise FormatInvalid(path=self.path, detail=said)
         return body
 
 

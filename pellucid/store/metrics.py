@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -129,15 +130,24 @@ def rows(
 
 
 def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int]:
-    groups = range(file.num_row_groups)
+    """The row groups that can hold some steps, which ascend through the table. Raises ValueError.
+
+    Bisected by reading steps: pyarrow ends the process where the statistics or the types that a file states of its
+    columns are not what they should be (`ColumnChunk` and `is_stats_set` throw what its Python side does not catch).
+    """
+    groups = [number for number in range(file.num_row_groups) if file.metadata.row_group(number).num_rows]
     if steps is None:
-        return list(groups)
-    kept = []
-    for group in groups:
-        bounds = file.metadata.row_group(group).column(0).statistics
-        if bounds is None or not bounds.has_min_max or (bounds.max >= steps[0] and bounds.min <= steps[1]):
-            kept.append(group)
-    return kept
+        return groups
+    before = bisect.bisect_left(groups, steps[0], key=lambda group: _first_step(file, group))
+    end = bisect.bisect_right(groups, steps[1], key=lambda group: _first_step(file, group))
+    return groups[max(before - 1, 0) : end]
+
+
+def _first_step(file: pq.ParquetFile, group: int) -> int:
+    first = next(file.iter_batches(1, row_groups=[group], columns=["step"]), None)
+    if first is None or first.num_rows == 0 or first.column(0).null_count:
+        raise ValueError(f"has no step in its row group {group}")
+    return first.column(0)[0].as_py()
 
 
 def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
@@ -27,16 +28,18 @@ from pellucid.errors import (
     MemoryTooSmall,
     PathUnsafe,
     PellucidError,
+    RecipeChanged,
     RecipeUnreadable,
     TokenizerInvalid,
 )
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load, parse
-from pellucid.record import chain
+from pellucid.record import chain, digests, verdict
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
+from pellucid.replay import ledgers
 from pellucid.store import anchors, files, layout, metrics, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import state
@@ -146,6 +149,91 @@ def test_an_incident_with_other_values(release: Path) -> None:
         status(release)
 
 
+ROLLBACK = {"rule": "loss", "value": "40" + "0" * 14, "limit": "3f" + "f" * 14, "width": 1, "action": "rollback"}
+
+
+def rolled_back(release: Path, end: bool, **changed: object) -> Path:
+    """The ledger with a rollback at its end, or followed by an end on the branch that it begins; None takes a field."""
+    found = [body for body in bodies(release) if body["kind"] not in ("incident", "end")]
+    fields = {"kind": "incident", "step": 13, **ROLLBACK, "to": 11, "passed_over": 2, "branch": 1} | changed
+    found.append({name: value for name, value in fields.items() if value is not None})
+    chain_anew(release, [*found, {"kind": "end", "step": 11, "branch": 1}] if end else found)
+    return release
+
+
+@pytest.mark.parametrize("end", [False, True], ids=["last", "followed"])
+@pytest.mark.parametrize("field", ["to", "passed_over", "branch"])
+def test_a_rollback_without_its_fields_has_a_name_for_every_reader(field: str, end: bool, release: Path) -> None:
+    assert len(LedgerFile(rolled_back(release, end)).rollbacks) == 1
+    for value in (None, True, -1, "1", 10**17, 10**30):
+        rolled_back(release, end, **{field: value})
+        for read in (LedgerFile, status, lambda folder: Shown(folder).step(12)):
+            with pytest.raises(FormatInvalid, match=r"after step 13|n \d+, that|begins branch"):
+                read(release)
+        assert not verify(release, lambda what: None).ok
+
+
+def test_a_rollback_to_before_the_run_and_to_after_itself(release: Path) -> None:
+    for to in (14, 10**6):
+        with pytest.raises(FormatInvalid, match=f"to step {to}"):
+            LedgerFile(rolled_back(release, True, to=to))
+
+
+def test_true_is_no_branch_one(release: Path) -> None:
+    rolled_back(release, True)
+    edit_ledger(release, lambda body: body | {"branch": True} if body["kind"] == "end" else body)
+    with pytest.raises(FormatInvalid, match="branch that is no number"):
+        LedgerFile(release)
+    assert "branch is not an integer" in str(verdict.malformed({"kind": "end", "n": 1, "step": 1, "branch": True}))
+
+
+@pytest.mark.parametrize("text", ['"x":1.5', '"x":NaN', '"x":"\\u0041"', '"x": 1', '"step":7'])
+def test_an_entry_of_another_spelling_is_no_readers(text: str, release: Path) -> None:
+    """What a reader of one step takes is what `verify` would take."""
+    path = release / layout.LEDGER
+    lines = path.read_bytes().splitlines(keepends=True)
+    at = next(n for n, line in enumerate(lines) if b'"step":7,' in line)
+    lines[at] = lines[at].replace(b"}", f",{text}}}".encode())
+    path.write_bytes(b"".join(lines))
+    with pytest.raises(FormatInvalid, match="cannot be read"):
+        LedgerFile(release).step(7)
+
+
+@pytest.mark.parametrize("n", [None, "7", -1])
+def test_an_entry_without_its_number(n: object, release: Path) -> None:
+    path = release / layout.LEDGER
+    lines = [json.loads(line) for line in path.read_bytes().splitlines()]
+    changed = [line | {"n": n} if line.get("step") == 7 else line for line in lines]
+    path.write_bytes(b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in changed))
+    with pytest.raises(FormatInvalid, match="n is not an integer"):
+        Shown(release).step(7)
+
+
+def test_a_kind_within_another_entry_is_not_of_that_kind(release: Path) -> None:
+    edit_ledger(release, lambda body: body | {"x": {"kind": "checkpoint"}} if body["kind"] == "end" else body)
+    assert {body["kind"] for body in LedgerFile(release).of_kind("checkpoint")} == {"checkpoint"}
+
+
+@pytest.mark.parametrize("threads", ["x", "-1", "0", "99999", ""])
+def test_threads_that_no_machine_has(threads: str, release: Path) -> None:
+    rewritten(release, "genesis", stack={"threads": threads})
+    with pytest.raises(FormatInvalid, match="threads"):
+        replay_inputs.load(release, load(release))
+
+
+def test_another_recipe_and_a_genesis_that_does_not_say_its_version(release: Path) -> None:
+    edit_ledger(release, lambda body: {k: v for k, v in body.items() if k != "recipe_version"} | {"recipe": "0" * 64})
+    with pytest.raises(RecipeChanged):
+        replay_inputs.load(release, load(release))
+
+
+def test_losses_that_no_float_can_hold_together(release: Path) -> None:
+    one = {"source": "x", "loss_sum": digests.float_bits(1.7e308), "tokens": "5", "bytes": "5"}
+    rewritten(release, "validation", sources=[one, one | {"source": "y"}])
+    with pytest.raises(FormatInvalid, match="nats"):
+        status(release)
+
+
 def test_true_is_no_step_one(release: Path) -> None:
     """To Python they are equal; to another reader they are not."""
     edit_ledger(release, lambda body: body | {"step": True} if body.get("step") == 1 else body)
@@ -154,7 +242,7 @@ def test_true_is_no_step_one(release: Path) -> None:
 
 
 def test_a_ledger_that_claims_more_steps_than_it_can_hold(release: Path) -> None:
-    rewritten(release, "end", step=2**60)
+    rewritten(release, "end", step=2**50)
     with pytest.raises(FormatInvalid, match="too short for that"):
         LedgerFile(release)
 
@@ -162,6 +250,7 @@ def test_a_ledger_that_claims_more_steps_than_it_can_hold(release: Path) -> None
 def test_a_validation_without_sources_is_no_division_by_zero(release: Path) -> None:
     rewritten(release, "validation", sources=[])
     assert status(release)["validation"] == []
+    assert ledgers.validations(LedgerFile(release), LedgerFile(release)) == []
 
 
 def test_a_line_nested_to_the_readers_limit() -> None:
@@ -189,6 +278,45 @@ def test_a_document_table_that_does_not_ascend(value: int, release: Path) -> Non
                 assert "documents.bin" in str(error)
                 continue
             assert documents.min() >= 0
+
+
+def test_a_validation_table_with_other_rows(release: Path) -> None:
+    """Rows anywhere: named, or positions that lie where they are asked for."""
+    path, choices = release / "data/shards/00000.validation.documents.bin", random.Random(1)
+    table = np.fromfile(path, ROW).reshape(-1, 3)
+    tokens, refused = Shards.open(release).validation[0].tokens, 0
+    for _ in range(300):
+        changed = table.copy()
+        for _ in range(1 + choices.randrange(3)):
+            near = [choices.randrange(tokens), tokens, tokens + 1, 2**40, 2**62, 2**63, 2**64 - 1]
+            changed[choices.randrange(len(changed)), 1] = choices.choice(near)
+        path.unlink()
+        changed.tofile(path)
+        stream = Shards.open(release).validation[0]
+        start, end = sorted((choices.randrange(tokens), choices.randrange(1, tokens + 1)))
+        for read in (_covered, _of_tokens, _of_documents):
+            try:
+                read(stream, start, end)
+            except FormatInvalid as error:
+                assert "documents.bin" in str(error)
+                refused += 1
+    assert 100 < refused < 900
+
+
+def _covered(stream: Stream, start: int, end: int) -> None:
+    covered, _ = stream.until(end)
+    assert 0 < covered <= stream.tokens
+    assert stream.documents_at(0, covered).size == covered
+
+
+def _of_tokens(stream: Stream, start: int, end: int) -> None:
+    assert stream.documents_at(start, end).size == end - start
+
+
+def _of_documents(stream: Stream, start: int, end: int) -> None:
+    for document in stream.shards[0].table[:, 0].tolist():
+        assert 0 <= stream.token_of(document) < stream.tokens
+        assert abs(stream.length_of(document)) <= stream.tokens
 
 
 def test_a_sequence_over_thousands_of_shards(tmp_path: Path) -> None:
@@ -312,6 +440,41 @@ def test_a_table_without_values_or_without_bounds(release: Path) -> None:
         metrics.of_step(release, "sources", 7)
     change(release / "metrics/steps.parquet", lambda table: table, write_statistics=False)
     assert len(metrics.of_step(release, "steps", 7)) == 1
+
+
+@pytest.mark.parametrize("width", [7, 0])
+def test_statistics_that_end_a_process(width: int, release: Path) -> None:
+    """pyarrow does not catch what its library throws at them, so that nothing may ask for them."""
+    path = release / "metrics/steps.parquet"
+    pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False)
+    content = path.read_bytes()
+    place = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    least = pq.read_table(path).column("step")[0].as_py().to_bytes(8, "little")
+    footer = content[place:-8].replace(b"\x08" + least, bytes([width]) + least[:width])
+    assert len(footer) < len(content[place:-8])
+    path.write_bytes(content[:place] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(FormatInvalid, match="steps"):
+        metrics.of_step(release, "steps", 7)
+
+
+def test_a_step_is_found_in_many_row_groups(release: Path) -> None:
+    path = release / "metrics/segments.parquet"
+    table = pq.read_table(path)
+    wanted = {step: [row for row in table.to_pylist() if row["step"] == step] for step in range(15)}
+    for size in (1, 3, 7, 1000):
+        pq.write_table(table, path, row_group_size=size)
+        for step, rows in wanted.items():
+            assert metrics.of_step(release, "segments", step) == rows
+    pq.write_table(table.slice(0, 0), path)
+    assert metrics.of_step(release, "segments", 7) == []
+
+
+@pytest.mark.parametrize("changed", [{"row": 2**60}, {"row": -1}, {"start": -1}, {"tokens": 2**40}, {"document": -1}])
+def test_segments_that_none_can_be(changed: dict[str, int], release: Path) -> None:
+    column, value = changed.popitem()
+    edit_table(release / "metrics/segments.parquet", column, lambda row: value)
+    with pytest.raises(FormatInvalid, match="no segments"):
+        ledgers.published_segments(release, LedgerFile(release).step(7))
 
 
 def test_more_rows_than_a_step_can_have(release: Path) -> None:

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from tests.conftest import SETTINGS, finish, prose, write_corpus
 
 from pellucid.data.documents import Documents
 from pellucid.new import new
 from pellucid.trace.where import Traced
+from tests.conftest import SETTINGS, finish, prose, write_corpus
 
 
 class Scanned(NamedTuple):

@@ -7,7 +7,6 @@ import re
 import pytest
 
 from pellucid.trace.where import Traced
-
 from tests.trace.conftest import Scanned, places
 
 

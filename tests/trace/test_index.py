@@ -11,7 +11,6 @@ import time
 from pathlib import Path
 
 import pytest
-from tests.conftest import finish, make_run, pellucid
 
 from pellucid.data import stage
 from pellucid.errors import IndexLost, ReleaseSealed, StageNotReady
@@ -20,7 +19,7 @@ from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.trace import index
 from pellucid.trace.where import Traced
-
+from tests.conftest import finish, make_run, pellucid
 from tests.trace.conftest import make
 
 

@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from pellucid.errors import QueryEmpty
 from pellucid.trace.spans import maximal
 from pellucid.trace.where import Traced
-
 from tests.trace.conftest import Scanned
 
 

@@ -16,15 +16,13 @@ from pellucid.errors import IndexMissing, QueryEmpty
 from pellucid.recipe import load as load_recipe
 from pellucid.store import metrics
 from pellucid.trace.where import Traced
-
 from tests.conftest import finish
 from tests.trace.conftest import Scanned, make, places
-from tests.conftest import finish
 
 
 def drawn(scanned: Scanned, seed: int) -> bytes:
     """Bytes cut out of the texts anywhere, some of them changed."""
-    draw = random.Random(seed)  # noqa: S311
+    draw = random.Random(seed)
     content = draw.choice(scanned.texts).encode()
     size = draw.choice([1, 2, 3, 4, 6, 9, 14, 25, 60])
     begin = draw.randrange(max(1, len(content) - size))
@@ -204,7 +202,7 @@ def test_a_tokenizer_that_does_not_give_its_text_back_is_searched_by_the_text(
     import tokenizers
     from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-    made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]
+    made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
     made.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
     made.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     texts = [path.read_text(encoding="utf-8") for folder in sources for path in sorted(folder.iterdir())]
