@@ -59,7 +59,7 @@ def opened(folder: Path, shards: Shards, tokenizer: Tokenizer) -> Index:
 def _shards(shards: Shards) -> list[tuple[Stream, int, int]]:
     """For every shard of the manifest its stream, its number there, and where it begins in it."""
     streams = {(stream.source, stream.split): stream for stream in (*shards.train, *shards.validation)}
-    seen = dict.fromkeys(streams, (0, 0))
+    seen: dict[tuple[str, str], tuple[int, int]] = dict.fromkeys(streams, (0, 0))
     placed = []
     for entry in shards.manifest["parts"]:
         key = (entry["source"], entry["split"])

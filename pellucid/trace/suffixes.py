@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -59,7 +59,8 @@ class Found(NamedTuple):
     @classmethod
     def first(cls, parts: Iterable[Found], most: int | None) -> Found:
         """The first `most` occurrences of all parts in the text's order, or all."""
-        gathered, total = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64))], 0
+        gathered: list[Found] = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64))]
+        total = 0
         for part in parts:
             gathered.append(part)
             total += len(part.tokens)
@@ -69,7 +70,7 @@ class Found(NamedTuple):
         return cls._least(gathered, most)
 
     @classmethod
-    def _least(cls, parts: list[Found], most: int | None) -> Found:
+    def _least(cls, parts: Sequence[Found], most: int | None) -> Found:
         tokens, offsets = (np.concatenate(columns) for columns in zip(*parts, strict=True))
         if most is not None and len(tokens) > most > 0:
             near = tokens <= np.partition(tokens, most - 1)[most - 1]
@@ -98,7 +99,7 @@ class Suffixes:
         """Where the suffixes begin, in the order of their bytes, shape (suffixes,) uint32."""
         return arrays.mapped(self._positions_path, UINT32)
 
-    @property
+    @cached_property
     def atoms(self) -> np.ndarray:
         """What its positions count, shape (suffixes,): token ids, or bytes."""
         raise NotImplementedError
@@ -310,7 +311,7 @@ class TextSuffixes(Suffixes):
         """Where each token begins in the text, shape (tokens,) uint32."""
         return arrays.mapped(self._starts_path, UINT32)
 
-    @property
+    @cached_property
     def atoms(self) -> np.ndarray:
         return self.text
 

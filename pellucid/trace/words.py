@@ -32,10 +32,10 @@ class Words:
         tokens, added = tokenizer.tokens, tokenizer.added
         if tokenizer.vocabulary > len(tokens) + _HOLES:
             return None
-        letters = {letter: byte for byte, letter in byte_letters().items()} if tokenizer.byte_level else None
+        letters = {letter: byte for byte, letter in byte_letters().items()}
         words = [b""] * tokenizer.vocabulary
         for token, number in tokens.items():
-            plain = letters is None or token in added
+            plain = not tokenizer.byte_level or token in added
             try:
                 words[number] = token.encode("utf-8") if plain else bytes(letters[letter] for letter in token)
             except (KeyError, UnicodeEncodeError):
