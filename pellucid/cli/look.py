@@ -31,10 +31,10 @@ def show(
         typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, documents, or text TEXT."),
     ],
     at: Annotated[
-        str, typer.Option(metavar="STEPS", help="Its loss at these steps too: 150,600 or every=50.", show_default="")
+        str, typer.Option(metavar="STEPS", help="Its loss at these steps too: 150,600 or every=50.", show_default=False)
     ] = "",
     plot: Annotated[
-        str, typer.Option(metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default="")
+        str, typer.Option(metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default=False)
     ] = "",
     characters: Annotated[int, typer.Option(help="How much of each text to print.")] = 200,
     as_json: Json = False,

@@ -30,13 +30,13 @@ def chart(curve: Sequence[Point], marks: Sequence[Point], width: int = 64, heigh
     for a, b in zip(dots, dots[1:] or dots, strict=False):
         for x, y in _line(a, b):
             cells[y // 4][x // 2] |= _DOTS[y % 4][x % 2]
-    field = [["" if cell == _BRAILLE else chr(cell) for cell in row] for row in cells]
+    field = [[" " if cell == _BRAILLE else chr(cell) for cell in row] for row in cells]
     for point in marks:
         x, y = place(point, width, height)
         field[y][x] = _MARK
     names = {0: f"{high:.4g}", height - 1: f"{low:.4g}"} if high > low else {height // 2: f"{low:.4g}"}
     edge = max(map(len, names.values()))
-    lines = [f"{names.get(y, ''):>{edge}} │" + "".join(cell or " " for cell in row) for y, row in enumerate(field)]
+    lines = [f"{names.get(y, ''):>{edge}} │" + "".join(row) for y, row in enumerate(field)]
     begin, end = f"{left:,.0f}", f"{right:,.0f}"
     under = begin + f"{end:>{width - len(begin)}}" if right > left else f"{begin:^{width}}".rstrip()
     return [*(line.rstrip() for line in lines), " " * edge + " └" + "─" * width, " " * (edge + 2) + under]
