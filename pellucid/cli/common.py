@@ -22,7 +22,7 @@ from pellucid.errors import (
     TorchMissing,
     VerifyFailed,
 )
-from pellucid.store.home import home, is_url
+from pellucid.store.home import is_url
 
 app = typer.Typer(
     add_completion=False,
@@ -43,9 +43,8 @@ Run = Annotated[
     Path,
     typer.Argument(parser=folder_only, metavar="RUN", help="A run folder or a release.", show_default="this folder"),
 ]
-RunOrUrl = Annotated[
-    Path,
-    typer.Argument(parser=home, metavar="RUN", help="A run folder, a release, or its URL.", show_default="this folder"),
+RunOrUrl = Annotated[  # As it was written: home() turns it into a path, which asks the server.
+    str, typer.Argument(metavar="RUN", help="A run folder, a release, or its URL.", show_default="this folder")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Set = Annotated[

@@ -167,7 +167,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 
 
 def sample(
-    folder: RunOrUrl = HERE,
+    run: RunOrUrl = ".",
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     step: Step = "",
     tokens: Annotated[int, typer.Option(help="How many tokens at most.")] = 100,
@@ -190,6 +190,7 @@ def sample(
     from pellucid.store import layout
     from pellucid.terminal import printable
 
+    folder = home(run)
     inputs = inputs_of(folder)
     number = step_or_last(inputs, step)
     with on_terminal() as terminal:

@@ -9,10 +9,11 @@ import typer
 
 from pellucid.cli.common import HERE, Json, Run, RunOrUrl, Step, inputs_of, on_terminal, print_json, step_or_last
 from pellucid.errors import CommandInvalid
+from pellucid.store.home import home
 
 
 def export(
-    folder: RunOrUrl = HERE,
+    run: RunOrUrl = ".",
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")] = ...,  # type: ignore[assignment]
     step: Step = "",
     kind: Annotated[
@@ -28,7 +29,7 @@ def export(
 
     if kind not in ("hf", "state"):
         raise CommandInvalid(verb="export", word=kind, detail="--as takes hf or state")
-    inputs = inputs_of(folder)
+    inputs = inputs_of(home(run))
     number = step_or_last(inputs, step)
     with on_terminal() as terminal:
         export(inputs, number, kind, to, terminal.watch("replay"))

@@ -20,6 +20,7 @@ from pellucid.cli.common import (
     print_json,
     step_or_last,
 )
+from pellucid.store.home import home
 
 
 def plan(
@@ -169,10 +170,10 @@ def fork(
         print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
 
 
-def status(folder: RunOrUrl = HERE, as_json: Json = False) -> None:
+def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
     """Where a run stands: steps, head, digest of the weights, validation."""
     from pellucid.look.status import status
     from pellucid.terminal import print_status
 
-    about = status(folder)
+    about = status(home(run))
     print_json(about) if as_json else print_status(about)

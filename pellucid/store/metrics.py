@@ -43,6 +43,7 @@ TABLES: dict[str, pa.Schema] = {
     ),
 }
 MOST = 1 << 20  # Rows of one step; who knows the batch says how many it can have.
+GROUP = 1 << 13  # Rows in a row group of a joined table: who asks about one step reads this many, and the footer.
 _PART = re.compile(r"([0-9]{12})\.parquet")
 
 
@@ -95,9 +96,21 @@ class Metrics:
                     files.whole_file(self.folder / f"{name}.parquet") as partial,
                     pq.ParquetWriter(partial, schema, compression="zstd") as writer,
                 ):
-                    for batch in rows(self.folder.parent, name):
-                        writer.write_batch(batch)
+                    for table in _gathered(rows(self.folder.parent, name)):
+                        writer.write_table(table, row_group_size=GROUP)
                 files.remove_folder(self.folder / name)
+
+
+def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """The same rows in tables of at least a row group: parts may be as short as a step."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        held.append(batch)
+        if sum(one.num_rows for one in held) >= GROUP:
+            yield pa.Table.from_batches(held)
+            held = []
+    if held:
+        yield pa.Table.from_batches(held)
 
 
 def _parts(folder: Path) -> list[tuple[Path, int]]:
