@@ -21,14 +21,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from pellucid.errors import RunMissing, StepUnknown
+from pellucid.errors import FolderNeeded, RunMissing, StepUnknown
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
 from pellucid.store import layout
+from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
+from pellucid.store.remote import RemotePath
 from pellucid.terminal import plain, printable
 from pellucid.train.events import Batch
 
@@ -40,8 +42,9 @@ _SHOWN = 500  # Characters of a text that a notebook shows.
 
 
 def open(path: str | Path) -> Run:
-    """A run folder or a release, opened for looking. Raises RunMissing."""
-    folder = Path(path)
+    """A run folder, a release or its URL, opened for looking. Raises RunMissing, and for a URL what store/home.py
+    raises."""
+    folder = home(path)
     if not (folder / FILE).is_file():
         raise RunMissing(path=folder)
     return Run(folder)
@@ -142,8 +145,13 @@ class Run:
         return Traced(self.folder).trace(text, before=before, least=least)
 
     def verify(self) -> Report:
-        """What `pellucid verify` checks: `.ok` and `.problems`. Computes no step and needs no torch."""
+        """What `pellucid verify` checks: `.ok` and `.problems`. Computes no step and needs no torch.
+
+        Raises FolderNeeded for a URL: all of a release is checked, or nothing."""
         from pellucid.release.verify import verify
+
+        if isinstance(self.folder, RemotePath):
+            raise FolderNeeded(url=str(self.folder))
 
         return verify(self.folder, lambda what: None)
 

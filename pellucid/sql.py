@@ -21,7 +21,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 import pyarrow as pa
-import pyarrow.parquet as pq
+import pyarrow.dataset as ds
 
 from pellucid.data import stage
 from pellucid.data.parquet import SCHEMA, Documents
@@ -30,11 +30,13 @@ from pellucid.look.status import in_words
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
-from pellucid.store import files, layout, metrics
+from pellucid.store import layout, metrics, parquet
 from pellucid.store.ledger import LedgerFile
+from pellucid.store.remote import RemotePath
 
 MEMORY = "2GB"  # What DuckDB may have. It writes nothing to disk to get along with less.
 THREADS = 4
+_PART = re.compile(r"[0-9]{12}\.parquet")
 _BATCH = 65536  # Rows taken from DuckDB at a time.
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 
@@ -221,14 +223,18 @@ def connect(folder: Path, views: Iterable[str] = tuple(VIEWS)) -> duckdb.DuckDBP
         raise RunMissing(path=folder)
     recipe = load_recipe(folder)
     tables = {name: _from_ledger(folder, name) for name in views if name in _FROM_LEDGER}
-    paths = {name: _paths(folder.absolute(), name) for name in views if name not in _FROM_LEDGER}
+    paths = {name: _paths(folder, name) for name in views if name not in _FROM_LEDGER}
     connection = duckdb.connect(":memory:", config=_settings())
     for name, table in tables.items():
         connection.register("taken", table)
         connection.execute(f"CREATE TABLE {name} AS FROM taken")
         connection.unregister("taken")
-    opened = [path for of in paths.values() for path in of]
-    connection.execute(f"SET allowed_paths = {_list([*map(str, opened), *map(_pattern, opened)])}")
+    if isinstance(folder, RemotePath):
+        for name, of in paths.items():
+            connection.register(_served(name), _dataset(of, _schema(name)))
+    else:
+        here = [str(path.absolute()) for of in paths.values() for path in of]
+        connection.execute(f"SET allowed_paths = {_list([*here, *map(_pattern, here)])}")
     for name, of in paths.items():
         connection.execute(_view(name, of, recipe))
     connection.execute("SET enable_external_access = false")
@@ -302,9 +308,25 @@ def _view(name: str, paths: list[Path], recipe: Recipe) -> str:
     """The statement that makes a view over its files; over no row where there is no file yet."""
     columns = ", ".join(f'{one.value or one.name} AS "{one.name}"' for one in VIEWS[name].columns)
     nothing = ", ".join(f'NULL::{_DUCKDB[field.type]} AS "{field.name}"' for field in _schema(name))
-    rows = f"read_parquet({_list(map(_pattern, paths))})" if paths else f"(SELECT {nothing} WHERE false)"
+    if paths and isinstance(paths[0], RemotePath):
+        rows = _served(name)
+    else:
+        here = [_pattern(str(path.absolute())) for path in paths]
+        rows = f"read_parquet({_list(here)})" if paths else f"(SELECT {nothing} WHERE false)"
     weights = f" LEFT JOIN {_weights(recipe)} USING (source)" if name == "sources" else ""
     return f"CREATE VIEW {name} AS SELECT {columns} FROM {rows}{weights}"
+
+
+def _served(name: str) -> str:
+    """What a view behind a URL is over: DuckDB itself may reach no network."""
+    return f"{name}_served"
+
+
+def _dataset(paths: list[Path], schema: pa.Schema) -> ds.FileSystemDataset:
+    """Files behind a URL, of which only those columns and row groups are fetched that a query needs."""
+    kind = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True))
+    streams = [pa.PythonFile(path.ranges(), "r") for path in paths if isinstance(path, RemotePath)]
+    return ds.FileSystemDataset([kind.make_fragment(stream) for stream in streams], schema, kind)
 
 
 def _weights(recipe: Recipe) -> str:
@@ -323,12 +345,12 @@ def _paths(folder: Path, name: str) -> list[Path]:
             return []
         parts = Documents.open(folder).parts
         return [part.path for part in parts if part.opened()]
-    whole = folder / layout.METRICS / f"{name}.parquet"
-    paths = sorted((folder / layout.METRICS / name).glob("[0-9]*.parquet")) or [whole] * whole.exists()
+    whole, parts = folder / layout.METRICS / f"{name}.parquet", folder / layout.METRICS / name
+    found = [path for path in parts.iterdir() if _PART.fullmatch(path.name)] if parts.is_dir() else []
+    paths = sorted(found) or [whole] * whole.exists()
     for path in paths:
-        files.require_file(path)
         try:
-            fits = pq.read_schema(path).equals(metrics.TABLES[name])
+            fits = parquet.opened(path).schema_arrow.equals(metrics.TABLES[name])
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
         if not fits:
@@ -363,20 +385,20 @@ def _incidents(ledger: LedgerFile) -> Iterator[dict[str, Any]]:
 
 def _checkpoints(folder: Path, ledger: LedgerFile) -> Iterator[dict[str, Any]]:
     for body in ledger.of_kind("checkpoint"):
-        entry, path = ledger.step(body["step"]), layout.checkpoint(folder, body["step"])
+        entry, path = ledger.step(body["step"]), f"{layout.CHECKPOINTS}/{layout.step_name(body['step'])}"
         yield {
             "step": body["step"],
             "tokens": int(entry.get("tokens", "0")),
             "root": body["root"],
             "weights": entry["weights"],
             "state": entry["state"],
-            "path": path.relative_to(folder).as_posix() if path.is_dir() else None,
+            "path": path if (folder / path).is_dir() else None,
         }
 
 
-def _pattern(path: Path) -> str:
+def _pattern(path: str) -> str:
     """The pattern that a file alone has: DuckDB takes every name for one, and asks leave for both."""
-    return re.sub(r"[*?\[]", r"[\g<0>]", str(path))
+    return re.sub(r"[*?\[]", r"[\g<0>]", path)
 
 
 def _list(texts: Iterable[str]) -> str:

@@ -16,12 +16,21 @@ import pytest
 
 import pellucid
 from pellucid import opened
-from pellucid.errors import DocumentUnknown, NotTrained, QueryInvalid, RunMissing, StageNotReady, StepUnknown
+from pellucid.errors import (
+    DocumentUnknown,
+    FolderNeeded,
+    NotTrained,
+    QueryInvalid,
+    RunMissing,
+    StageNotReady,
+    StepUnknown,
+)
 from pellucid.look.show import Shown
 from pellucid.record import digests
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from tests.conftest import finish, make_run, spiking
+from tests.serving import serving
 
 DOCS = Path(__file__).parents[1] / "docs/python.md"
 
@@ -83,6 +92,19 @@ def test_nothing_is_read_until_asked(release: Path) -> None:
     assert run.step(7).loss > 0 and run.sql("SELECT count(*) AS n FROM steps").to_pylist() == [{"n": 13}]
     with pytest.raises(StageNotReady):
         run.step(7).batch()
+
+
+def test_a_release_behind_a_url_is_asked_alike(run: opened.Run, finished: Path) -> None:
+    with serving(finished) as server:
+        there = pellucid.open(server.url)
+        assert there.head == run.head and there.step(7).entry == run.step(7).entry
+        assert np.array_equal(there.step(7).batch(), run.step(7).batch())
+        assert there.step(7).segments().equals(run.step(7).segments())
+        assert there.document(3).text == run.document(3).text and there.document(3).steps() == run.document(3).steps()
+        assert there.step(7).state().roots().state == run.step(7).state().roots().state
+        assert there._repr_html_() == run._repr_html_() and server.url in repr(there)
+        with pytest.raises(FolderNeeded):
+            there.verify()
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

@@ -22,9 +22,11 @@ import pytest
 from pellucid import sql
 from pellucid.errors import FormatInvalid, QueryInvalid, QueryStopped, RunMissing
 from pellucid.record import digests
+from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from tests.conftest import finish, make_run, pellucid, spiking
+from tests.serving import serving
 
 DOCS = Path(__file__).parents[1] / "docs/sql.md"
 ENDLESS = "SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range * b.range % 7 = 3"
@@ -163,6 +165,33 @@ def test_a_folder_with_a_name_like_a_pattern(finished: Path, tmp_path: Path) -> 
     shutil.copytree(finished, folder)
     shutil.copytree(finished, tmp_path / "it's 1x x")
     assert rows(folder, "SELECT count(*) AS n FROM steps") == [{"n": 13}]
+
+
+@pytest.mark.parametrize("title", questions())
+def test_a_release_behind_a_url_gives_the_same_answers(title: str, finished: Path) -> None:
+    query, _ = questions()[title]
+    with serving(finished) as server:
+        found = sql.sql(home(server.url), query)
+    here = sql.sql(finished, query)
+    assert found.schema == here.schema and found.num_rows == here.num_rows
+    if title.startswith(("2.", "3.", "8.", "10.")):  # The others add floats up, in an order that threads decide.
+        assert found.equals(here)
+
+
+def test_behind_a_url_only_the_tables_named_are_fetched(finished: Path) -> None:
+    with serving(finished) as server:
+        folder = home(server.url)
+        server.forget()
+        assert rows(folder, "SELECT step, loss FROM steps WHERE step = 7") == rows(
+            finished, "FROM steps SELECT step, loss WHERE step = 7"
+        )
+        assert {one.path for one in server.requests} <= {"recipe.toml", "metrics/steps.parquet"}
+        assert rows(folder, "FROM checkpoints") == rows(finished, "FROM checkpoints")
+        assert sql.schema(folder) == sql.schema(finished)
+        with pytest.raises(QueryInvalid):
+            sql.sql(folder, f"FROM read_parquet('{server.url}/metrics/steps.parquet')")
+        done = pellucid("sql", server.url, "SELECT count(*) AS n FROM steps", "--json")
+        assert json.loads(done.stdout) == [{"n": 13}]
 
 
 # ---- what a query cannot do ---------------------------------------------------------------------

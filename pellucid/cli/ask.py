@@ -91,7 +91,9 @@ def _step(text: str) -> int | None:
 def sql(
     words: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[RUN] [QUERY]", help="A run folder or a release, and a SELECT.", show_default=False),
+        typer.Argument(
+            metavar="[RUN] [QUERY]", help="A run folder, a release or its URL; and a SELECT.", show_default=False
+        ),
     ] = None,
     limit: Annotated[
         int | None, typer.Option(min=0, help="How many rows to print; 0: all.", show_default="40; with --json all")
@@ -134,7 +136,7 @@ def _asked(words: list[str]) -> tuple[Path, str | None]:
         raise CommandInvalid(verb="sql", word=words[2], detail="write the query as one word, in quotes")
     if len(words) == 1 and not Path(words[0]).is_dir() and " " in words[0]:
         words = [str(HERE), words[0]]
-    return Path(words[0]) if words else HERE, words[1] if len(words) == 2 else None
+    return home(words[0]) if words else HERE, words[1] if len(words) == 2 else None
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:
