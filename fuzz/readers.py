@@ -80,7 +80,7 @@ def shards(folder: Path) -> None:
         opened.pieces(sequence)
         opened.source_of(sequence)
     for stream in opened.validation:
-        stream.until(200)
+        stream.documents_at(0, stream.until(200)[0])
 
 
 def tokenizer(folder: Path) -> None:
