@@ -130,19 +130,26 @@ class Run:
 
         return sql(self.folder, query, seconds)
 
-    def where(self, text: str, before: int | None = None, **options: Any) -> dict[str, Any]:
-        """Every place in the training data where a text occurs: `count`, and `hits` with their documents and the steps
-        that saw them. See pellucid.trace.where."""
+    def where(
+        self,
+        text: str,
+        before: int | None = None,
+        limit: int | None = 10,
+        ignore_case: bool = False,
+        fold_space: bool = False,
+    ) -> dict[str, Any]:
+        """How often a text occurs in the training data (`count`), and the first places (`hits`) with their documents
+        and the steps that saw them. See pellucid.trace.where."""
         from pellucid.trace.where import Traced
 
-        return Traced(self.folder).where(text, before=before, **options)
+        return Traced(self.folder).where(text, before, limit, ignore_case, fold_space)
 
-    def trace(self, text: str, before: int | None = None, least: int = 24) -> dict[str, Any]:
+    def trace(self, text: str, before: int | None = None, least: int = 24, limit: int | None = 10) -> dict[str, Any]:
         """The longest `spans` of a text, of at least so many characters, that occur in what was trained on before a
-        step. See pellucid.trace.spans."""
+        step. See pellucid.trace.where."""
         from pellucid.trace.where import Traced
 
-        return Traced(self.folder).trace(text, before=before, least=least)
+        return Traced(self.folder).trace(text, before, least, limit)
 
     def verify(self) -> Report:
         """What `pellucid verify` checks: `.ok` and `.problems`. Computes no step and needs no torch.
