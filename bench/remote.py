@@ -3,7 +3,7 @@
     python bench/remote.py RELEASE [--steps 5] [--text "some text"]
 
 Every question is asked by a process of its own, which knows nothing yet. `where` is asked where the release has a trace
-index, of the text given or of one that stands in the middle of a step. Issue 5 asks for less than 2 MB for `show` of a
+index, of the text given or of the longest line of a step. Issue 5 asks for less than 2 MB for `show` of a
 step of a release of 1 GB, and less than 5 MB for `where`.
 """
 
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import collections
-import importlib
 import subprocess
 import sys
 import time
@@ -22,6 +21,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))  # The server is the tests' o
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.store.home import home
+from pellucid.trace.where import Traced
 from tests.serving import Serving, serving
 
 MOST = {"show": 2_000_000, "where": 5_000_000}  # Bytes.
@@ -56,18 +56,16 @@ def ask(server: Serving, verb: str, *words: str) -> None:
 
 def where(server: Serving, text: str) -> None:
     """One search in this process."""
-    traced = importlib.import_module("pellucid.trace.where").Traced
     server.forget()
     started = time.perf_counter()
-    traced(home(server.url)).where(text, limit=10)
+    Traced(home(server.url)).where(text, limit=10)
     tell(server, f"where {text[:12]!r}…", time.perf_counter() - started, MOST["where"])
 
 
 def middle(folder: Path, step: int) -> str:
-    """Forty characters that a step trained on."""
+    """Up to forty characters of the longest line that a step trained on."""
     texts = [piece["text"] for row in Shown(folder).step(step)["sequences"] for piece in row["segments"]]
-    longest = max(texts, key=len)
-    return longest[len(longest) // 2 :][:40]
+    return max((line.strip() for text in texts for line in text.splitlines()), key=len)[:40]
 
 
 def tell(server: Serving, question: str, seconds: float, most: int | None) -> None:

@@ -33,6 +33,11 @@ def mapped(path: Path, dtype: np.dtype | str, columns: int | None = None) -> np.
     return flat.reshape(shape)
 
 
+def part(array: np.ndarray, start: int, stop: int) -> np.ndarray:
+    """The rows [start, stop) of what `mapped` gave, still read only where they are asked for."""
+    return array.part(start, stop) if isinstance(array, Paged) else array[start:stop]  # type: ignore[return-value]
+
+
 def loaded(path: Path, dtype: np.dtype | str, start: int, stop: int) -> np.ndarray:
     """The numbers [start, stop) of a file, read without mapping it, shape (stop - start,)."""
     if isinstance(path, RemotePath):
@@ -70,10 +75,18 @@ class Paged:
     """An array that lies behind a URL. Every index gives an array in memory, but for one whole column of a table,
     which stays there; searchsorted asks for few pages."""
 
-    def __init__(self, path: RemotePath, dtype: np.dtype, shape: tuple[int, ...], column: int | None = None) -> None:
-        self._path, self._column, self._stored = path, column, shape
+    def __init__(
+        self, path: RemotePath, dtype: np.dtype, shape: tuple[int, ...], column: int | None = None, first: int = 0
+    ) -> None:
+        """first: the file's row that is row 0 here."""
+        self._path, self._column, self._stored, self._first = path, column, shape, first
         self.dtype, self.shape = dtype, shape[: 1 if column is not None else 2]
         self._row = dtype.itemsize * (shape[1] if len(shape) > 1 else 1)  # Bytes.
+
+    def part(self, start: int, stop: int) -> Paged:
+        """The rows [start, stop) as an array of its own."""
+        shape = (stop - start, *self._stored[1:])
+        return Paged(self._path, self.dtype, shape, self._column, self._first + start)
 
     @property
     def ndim(self) -> int:
@@ -96,7 +109,7 @@ class Paged:
     def __getitem__(self, key: Any) -> Any:
         rows, *rest = key if isinstance(key, tuple) else (key,)
         if rest and rows == slice(None) and isinstance(rest[0], int):
-            return Paged(self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]])
+            return Paged(self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]], self._first)
         if isinstance(rows, slice):
             low, high, step = rows.indices(len(self))
             found = self._rows(low, high)[::step] if step > 0 else self._scattered(np.arange(low, high, step))
@@ -137,14 +150,14 @@ class Paged:
 
     def _around(self, row: int, low: int, high: int) -> range:
         """The rows that lie in the page in which this one begins, it among them."""
-        page = row * self._row // PAGE
-        first, stop = -(-page * PAGE // self._row), (page + 1) * PAGE // self._row
+        page = (self._first + row) * self._row // PAGE
+        first, stop = (place - self._first for place in (-(-page * PAGE // self._row), (page + 1) * PAGE // self._row))
         return range(max(first, low), min(max(stop, row + 1), high))
 
     def _rows(self, low: int, high: int) -> np.ndarray:
         high = max(low, high)
-        content = self._path.served.read(self._path.inner, low * self._row, high * self._row)
-        return self._shaped(content, high - low)
+        begin, end = (self._first + low) * self._row, (self._first + high) * self._row
+        return self._shaped(self._path.served.read(self._path.inner, begin, end), high - low)
 
     def _scattered(self, rows: np.ndarray) -> np.ndarray:
         """Rows in any order, their pages fetched together."""
@@ -153,8 +166,8 @@ class Paged:
             raise IndexError(f"a row outside of the {len(self)} of {self._path}")
         if not rows.size:
             return self._shaped(b"", 0)
-        firsts = np.unique(rows * self._row // PAGE)
-        lasts = np.unique(((rows + 1) * self._row - 1) // PAGE)
+        firsts = np.unique((self._first + rows) * self._row // PAGE)
+        lasts = np.unique(((self._first + rows + 1) * self._row - 1) // PAGE)
         self._path.served.fetch(self._path.inner, np.union1d(firsts, lasts).tolist())
         found = np.concatenate([self._rows(row, row + 1) for row in rows.ravel().tolist()])
         return found.reshape(*rows.shape, *self.shape[1:])

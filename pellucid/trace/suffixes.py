@@ -179,7 +179,7 @@ class TokenSuffixes(Suffixes):
 
     @cached_property
     def atoms(self) -> np.ndarray:
-        return self.shard.ids[self.piece.start : self.piece.stop]
+        return arrays.part(self.shard.ids, self.piece.start, self.piece.stop)
 
     @cached_property
     def _counts(self) -> np.ndarray:
