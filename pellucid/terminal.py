@@ -257,11 +257,11 @@ def _cell(value: Any) -> str:
     return escape(printable(text, 60).replace("\n", " "))
 
 
-def _seen(steps: list[dict[str, Any]]) -> str:
+def _seen(steps: list[dict[str, Any]], most: int = 20) -> str:
     if not steps:
         return "not reached by this run"
-    times = [f"step {one['step']} row {one['row']}, epoch {one['epoch']}{_loss(one)}" for one in steps[:20]]
-    return "seen at " + "; ".join([*times, *["…"] * (len(steps) > 20)])
+    times = [f"step {one['step']} row {one['row']}, epoch {one['epoch']}{_loss(one)}" for one in steps[:most]]
+    return "seen at " + "; ".join([*times, *["…"] * (len(steps) > most)])
 
 
 def _loss(one: dict[str, Any]) -> str:
@@ -351,10 +351,9 @@ def print_trace(about: dict[str, Any]) -> None:
             f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  {span['count']:,} "
             f"{'place' if span['count'] == 1 else 'places'}: {word(printable(span['text'], 80))}"
         )
-        for name in span["documents"][:3]:
-            console.print(f"  [cyan]{word(name)}[/cyan]")
-        more = len(span["documents"]) - 3
-        console.print(f"  {_seen(span['steps'])}" + (f"   (and {more:,} more documents)" if more > 0 else ""))
+        names, more = span["documents"][:3], len(span["documents"]) > 3
+        console.print(f"  [cyan]{', '.join(map(word, names))}[/cyan]{', …' if more else ''}")
+        console.print(f"  {_seen(span['steps'], 4)}")
 
 
 def _rarity(count: int) -> str:

@@ -122,7 +122,12 @@ def test_the_road_by_the_commands_of_the_readme(corpus: Path, tmp_path: Path) ->
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     pellucid("new", tmp_path / "run", "--data", corpus, "--preset", "1M", *settings)
     pellucid("run", tmp_path / "run", "--only", "documents")
-    assert as_json("status", tmp_path / "run")["stages"] == {"documents": True, "tokenizer": False, "shards": False}
+    assert as_json("status", tmp_path / "run")["stages"] == {
+        "documents": True,
+        "tokenizer": False,
+        "shards": False,
+        "index": False,
+    }
     about = as_json("run", tmp_path / "run", "--set", "train.steps=3")
     assert about["finished"] and about["steps"] == 3
     pellucid("publish", tmp_path / "run", "--to", tmp_path / "copy")

@@ -211,7 +211,7 @@ def test_no_run_and_busy_and_unknown_stage(corpus: Path, tmp_path: Path) -> None
     folder = make_run(tmp_path / "run", corpus)
     with files.locked(folder), pytest.raises(errors.RunBusy):
         finish(folder)
-    with pytest.raises(errors.StageUnknown, match="documents, tokenizer, shards, train"):
+    with pytest.raises(errors.StageUnknown, match="documents, tokenizer, shards, index, train"):
         finish(folder, "trian")
     with pytest.raises(errors.StageNotReady, match="--only shards"):
         finish(folder, "train")

@@ -61,7 +61,8 @@ def demo(
     _print_comparison(folder)
     print(f"\n{demo.reproduced(folder)}")
     me = _myself()
-    print(f"\nThree things to try:\n  {me} show {folder} step 10")
+    print(f"\nFour things to try:\n  {me} show {folder} step 10")
+    print(f'  {me} where {folder} "raise NotImplementedError"')
     print(f'  {me} sample {folder} --prompt "{demo.prompt(folder)}"')
     print(f"  {me} export {folder} --step 25 --as hf --to {folder.name}-step25")
 

@@ -25,7 +25,7 @@ class Shown:
 
     def __init__(self, folder: Path) -> None:
         if not (folder / layout.DATA_MANIFEST).is_file():
-            raise StageNotReady(stage="show", needs="shards", path=folder)
+            raise StageNotReady(stage="looking", needs="shards", path=folder)
         self.folder = folder
         self.recipe: Recipe = load_recipe(folder)
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
