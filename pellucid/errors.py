@@ -172,7 +172,8 @@ class ReleaseMissing(UserError):
 
 class FolderNeeded(UserError):
     """This verb reads all of a release, or writes to it, and {url} is an address. Download it first, say with
-    wget -r or aws s3 sync, and give its folder; show, status, sample and export read from an address."""
+    wget -r or aws s3 sync, and give its folder. What reads from an address: show, status, where, trace, sql, sample and
+    export."""
 
 
 class DriverMissing(UserError):

@@ -23,7 +23,7 @@ from pellucid.store import arrays, files
 from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path
 from pellucid.trace.words import SEPARATOR, Words
 
-_AHEAD = 12  # Tokens that are read for a first comparison: it seldom takes more.
+_AHEAD = 8  # Tokens that are read for a first comparison: it seldom takes more.
 _AT_ONCE = 1 << 20  # Positions that are looked at together,
 _AT_FIRST = 1 << 12  # and so many to begin with.
 _OFTEN = 1000  # A text found so many times more often than is asked for is soon met by reading.
@@ -35,6 +35,8 @@ class Query:
 
     def __init__(self, content: bytes, words: Words | None) -> None:
         self.content = content
+        self.ranges: dict[tuple[int, bytes], tuple[int, int]] = {}  # What pieces, by their number, have said.
+        self.crossing: dict[int, list[tuple[np.ndarray, int]]] = {}
         self.cuts: list[tuple[bytes, np.ndarray]] = []  # What follows a token's end, and the tokens it can follow.
         self.inside = np.zeros((2, 0), np.int64)  # Tokens that hold it behind their first byte, and where.
         if words is not None and SEPARATOR not in content:
@@ -124,16 +126,22 @@ class Suffixes:
                 return low, low
             return low, bisect.bisect_left(range(high), 1, low, key=lambda at: self._compare(at, prefix))
 
+    def asked(self, query: Query, part: bytes) -> tuple[int, int]:
+        """As between, for a query that may have asked the same before."""
+        key = self.piece.number, part
+        if key not in query.ranges:
+            query.ranges[key] = self.between(part)
+        return query.ranges[key]
+
     def _compare(self, at: int, prefix: bytes) -> int:
         """-1, 0 or 1: the suffix lies before, begins with, or lies behind the prefix."""
         position, atoms = int(self.positions[at]), _AHEAD
         while True:
             text = self.text_at(position, atoms)
-            size = min(len(text), len(prefix))
-            if text[:size] != prefix[:size]:
-                return -1 if text[:size] < prefix[:size] else 1
-            if size == len(prefix):
+            if text.startswith(prefix):
                 return 0
+            if not prefix.startswith(text):
+                return -1 if text < prefix else 1
             if atoms > len(prefix):  # An atom has a byte at least: the piece's text ends here.
                 return -1
             atoms *= 4
@@ -160,9 +168,9 @@ class Suffixes:
         raise NotImplementedError
 
     def positions_in(self, low: int, high: int) -> Iterator[np.ndarray]:
-        """The positions of the suffixes [low, high) in parts, int64. Raises FormatInvalid."""
+        """The positions of the suffixes [low, high) in parts, uint32. Raises FormatInvalid."""
         for begin, end in _chunks(low, high):
-            found = self.positions[begin:end].astype(np.int64)
+            found = self.positions[begin:end]
             if found.max() >= self.size:
                 raise FormatInvalid(path=self._positions_path, detail="has a position behind the end of its text")
             yield found
@@ -198,7 +206,7 @@ class TokenSuffixes(Suffixes):
         return b"".join([words[i] for i in self.atoms[position : position + atoms].tolist()])
 
     def count(self, query: Query) -> int:
-        low, high = self.between(query.content)
+        low, high = self.asked(query, query.content)
         found = high - low + int(self._counts[query.inside[0]].sum(dtype=np.int64))
         return found + sum(len(tokens) for tokens, _ in self._cut(query))
 
@@ -207,8 +215,8 @@ class TokenSuffixes(Suffixes):
             yield from self._early(query, most)
             return
         start = self.piece.start
-        for tokens in self.positions_in(*self.between(query.content)):
-            yield Found(tokens + start, np.zeros(len(tokens), np.int64))
+        for tokens in self.positions_in(*self.asked(query, query.content)):
+            yield Found(tokens.astype(np.int64) + start, np.zeros(len(tokens), np.int64))
         for tokens, size in self._cut(query):
             yield Found(tokens + start, self._words.lengths[self.atoms[tokens]] - size)
         for tokens, offsets in self._inside(query):
@@ -233,13 +241,19 @@ class TokenSuffixes(Suffixes):
             if total >= most:
                 return
 
-    def _cut(self, query: Query) -> Iterator[tuple[np.ndarray, int]]:
+    def _cut(self, query: Query) -> list[tuple[np.ndarray, int]]:
         """The tokens in which occurrences begin that go on behind the token's end, and how many bytes lie in it."""
+        number = self.piece.number
+        if number not in query.crossing:
+            query.crossing[number] = list(self._crossing(query))
+        return query.crossing[number]
+
+    def _crossing(self, query: Query) -> Iterator[tuple[np.ndarray, int]]:
         for tail, before in query.cuts:
-            for positions in self.positions_in(*self.between(tail)):
+            for positions in self.positions_in(*self.asked(query, tail)):
                 with _named(self.shard.tokens_path):
-                    ahead = positions[positions > 0] - 1
-                    yield ahead[before[self.atoms[ahead]]], len(query.content) - len(tail)
+                    ahead = positions - 1  # No text begins with the piece: its first token is a document's.
+                    yield ahead[before[self.atoms[ahead]]].astype(np.int64), len(query.content) - len(tail)
 
     def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens that hold the text behind their first byte, once for each place in them."""
@@ -259,7 +273,7 @@ class TokenSuffixes(Suffixes):
             here = [
                 part for one in tokens.tolist() for part in self.positions_in(*self.between(self._words.words[one]))
             ]
-            places = np.concatenate([np.zeros(0, np.int64), *here])
+            places = np.concatenate([np.zeros(0, UINT32), *here]).astype(np.int64)
             # One token may begin with another, and its places are then met twice.
             yield np.unique(places[np.isin(self.atoms[places], tokens)])
         elif len(tokens):
@@ -319,15 +333,15 @@ class TextSuffixes(Suffixes):
         return self.text[position : position + atoms].tobytes()
 
     def count(self, query: Query) -> int:
-        low, high = self.between(query.content)
+        low, high = self.asked(query, query.content)
         return high - low
 
     def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
-        for places in self.positions_in(*self.between(query.content)):
+        for places in self.positions_in(*self.asked(query, query.content)):
             begun = self._starts[self._token(places)]
             # Of several tokens for one character, which begin at one place, the first.
             tokens = self._starts.searchsorted(begun, side="left").astype(np.int64)
-            yield Found(tokens + self.piece.start, places - begun.astype(np.int64))
+            yield Found(tokens + self.piece.start, places.astype(np.int64) - begun)
 
     def last(self, found: Found, size: int) -> np.ndarray:
         places = self._starts[found.tokens - self.piece.start].astype(np.int64) + found.offsets
