@@ -24,7 +24,7 @@ from pellucid.store import anchors, metrics, tensors
 
 ZEROS = "0" * 64
 GROUPS = ("weights", "first_moment", "second_moment")
-# Of Parquet, as in the demo: bytes a row, and what each column of each part takes besides. Within about a third.
+# Of Parquet, as in the demo: bytes a row, and what each column of each row group takes besides. Within about a third.
 _ROW = {"steps": 55.0, "sequences": 11.3, "segments": 10.7, "sources": 10.0, "validation": 56.0, "microbatches": 14.0}
 _COLUMN = 230
 _ROOT = 36  # Bytes of a gradient root: 64 hex digits, compressed.
@@ -200,10 +200,9 @@ class Storage:
             "validation": self.validations(everything) * sources,
             "microbatches": recipe.train.steps * (recipe.train.batch // recipe.train.microbatch),
         }
-        parts = self.anchors(everything) + self.checkpoints(everything) - self.both(everything)
-        columns = sum(len(schema) for schema in metrics.TABLES.values())
+        groups = sum(len(metrics.TABLES[name]) * -(-number // metrics.GROUP) for name, number in rows.items())
         roots = rows["microbatches"] * _ROOT * (recipe.record.commitment == "microbatches")
-        return int(sum(_ROW[name] * number for name, number in rows.items()) + roots + parts * columns * _COLUMN)
+        return int(sum(_ROW[name] * number for name, number in rows.items()) + roots + groups * _COLUMN)
 
     def total(self) -> dict[str, int]:
         """Bytes on disk by what they are; the code archive and README, under a megabyte, are not counted."""

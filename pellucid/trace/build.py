@@ -51,9 +51,12 @@ def path(folder: Path, number: int, kind: str) -> Path:
 class Builder:
     """Builds pieces, one after the other. parent: the process that this one must not outlive."""
 
-    def __init__(self, place: Path, documents: Documents, tokenizer: Tokenizer, parent: int | None = None) -> None:
+    def __init__(
+        self, place: Path, documents: Documents, tokenizer: Tokenizer, lossless: bool = False, parent: int | None = None
+    ) -> None:
+        """lossless: the tokenizer is one of those made here, which give every text back."""
         self._place, self._documents, self._tokenizer, self._parent = place, documents, tokenizer, parent
-        self._words = Words.of(tokenizer)
+        self._words, self._lossless = Words.of(tokenizer), lossless
 
     def build(self, piece: Piece, shard: Shard) -> str:
         """Write a piece's files; returns what its positions count, "tokens" or "text".
@@ -64,7 +67,7 @@ class Builder:
         rows = shard.table[piece.first : piece.last].astype(np.int64)
         begins = rows[:, 1] - piece.start  # The documents' first tokens, counted from the piece's.
         text = self.text(piece, shard)
-        starts = self._starts(ids, begins, rows[:, 2])
+        starts = self._starts(text, ids, begins, rows[:, 2])
         written: dict[str, np.ndarray] = {}
         if starts is None:
             written |= {"text": text, "starts": self._stored_starts(text, ids, begins, rows[:, 2], shard)}
@@ -99,7 +102,7 @@ class Builder:
             raise FormatInvalid(path=file.path, detail="does not hold the documents of its shard")
         return out
 
-    def _starts(self, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
+    def _starts(self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
         """Where each token begins in the text, shape (tokens,) int64, from the tokens' own bytes; None where these are
         not the documents' texts."""
         if self._words is None:
@@ -108,7 +111,8 @@ class Builder:
         ends = np.cumsum(lengths)
         starts = ends - lengths
         found = np.diff(np.append(starts[begins], ends[-1]))
-        return starts if np.array_equal(found, sizes + 1) and lengths.all() else None
+        fits = np.array_equal(found, sizes + 1) and lengths.all()
+        return starts if fits and (self._lossless or self._words.spell(ids, text)) else None
 
     def _stored_starts(
         self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray, shard: Shard

@@ -44,11 +44,12 @@ def check(folder: Path) -> Iterator[Problem]:
 
 def _piece(suffixes: Suffixes, builder: Builder) -> Iterator[tuple[str, str]]:
     """What is wrong with a piece: the kind of the file, and how."""
+    text = builder.text(suffixes.piece, suffixes.shard)
     if isinstance(suffixes, TokenSuffixes) and not suffixes.counted():
         yield "counts", "does not count the tokens of its documents"
-    if isinstance(suffixes, TextSuffixes) and not np.array_equal(
-        suffixes.text, builder.text(suffixes.piece, suffixes.shard)
-    ):
+    if isinstance(suffixes, TokenSuffixes) and not suffixes.words.spell(suffixes.atoms, text):
+        yield "positions", "its tokens are not those of its documents' texts"
+    if isinstance(suffixes, TextSuffixes) and not np.array_equal(suffixes.text, text):
         yield "text", "is not the text of its documents"
     rank = _ranks(suffixes)
     if rank is None:

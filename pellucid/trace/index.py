@@ -56,7 +56,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     total = sum(piece.text for piece in planned)
     meter = stage.Meter(progress, "index", "bytes", total - sum(piece.text for piece in missing), total)
     meter.tell()
-    for piece, kind in _built(folder, missing):
+    for piece, kind in _built(folder, missing, lossless=recipe.tokenizer.kind != "file"):
         kinds[str(piece.number)] = kind
         stage.note(place, made_from, {"kinds": kinds})
         meter.add(piece.text)
@@ -102,18 +102,18 @@ def _shards(folder: Path) -> tuple[dict[str, Any], Path]:
     return stage.read_manifest(place, "shards"), place
 
 
-def _built(folder: Path, planned: list[Piece]) -> Iterator[tuple[Piece, str]]:
+def _built(folder: Path, planned: list[Piece], lossless: bool) -> Iterator[tuple[Piece, str]]:
     """Every piece and what its positions count, as they get ready. Raises IndexLost."""
     longest, total = max((piece.text for piece in planned), default=0), sum(piece.text for piece in planned)
     workers = min(len(planned), machine.cores(), machine.available() // (MEMORY * longest + 1), total // WORTH)
     if workers < 2:
-        _open(folder)
+        _open(folder, lossless)
         for piece in planned:
             yield piece, _build(piece)
         return
     context = multiprocessing.get_context("spawn")  # A fork would copy locks of threads that it does not copy.
     try:
-        with ProcessPoolExecutor(workers, context, _open, (folder, os.getpid())) as pool:
+        with ProcessPoolExecutor(workers, context, _open, (folder, lossless, os.getpid())) as pool:
             waiting = {pool.submit(_build, piece): piece for piece in sorted(planned, key=lambda one: -one.text)}
             for ready in as_completed(waiting):
                 yield waiting[ready], ready.result()
@@ -124,10 +124,11 @@ def _built(folder: Path, planned: list[Piece]) -> Iterator[tuple[Piece, str]]:
 _opened: list[tuple[Builder, dict[str, Any], Path]] = []  # Of this process.
 
 
-def _open(folder: Path, parent: int | None = None) -> None:
+def _open(folder: Path, lossless: bool, parent: int | None = None) -> None:
     manifest, place = _shards(folder)
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
-    _opened[:] = [(Builder(folder / layout.TRACE, Documents.open(folder), tokenizer, parent), manifest, place)]
+    builder = Builder(folder / layout.TRACE, Documents.open(folder), tokenizer, lossless, parent)
+    _opened[:] = [(builder, manifest, place)]
 
 
 def _build(piece: Piece) -> str:

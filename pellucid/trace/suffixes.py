@@ -181,7 +181,7 @@ class TokenSuffixes(Suffixes):
 
     def __init__(self, folder: Path, piece: Piece, shard: Shard, words: Words) -> None:
         super().__init__(folder, piece, shard, piece.stop - piece.start)
-        self._words = words
+        self.words = words
         self._counts_path = path(folder, piece.number, "counts")
         _check_size(self._counts_path, len(words.words) * UINT32.itemsize)
 
@@ -196,13 +196,13 @@ class TokenSuffixes(Suffixes):
 
     def counted(self) -> bool:
         """Whether its table of counts is that of its tokens."""
-        counts = np.zeros(len(self._words.words), np.int64)
+        counts = np.zeros(len(self.words.words), np.int64)
         for begin, end in _chunks(0, self.size):
             counts += np.bincount(self.atoms[begin:end], minlength=len(counts))[: len(counts)]
         return int(counts.sum()) == self.size and np.array_equal(counts, self._counts)
 
     def text_at(self, position: int, atoms: int) -> bytes:
-        words = self._words.words
+        words = self.words.words
         return b"".join([words[i] for i in self.atoms[position : position + atoms].tolist()])
 
     def count(self, query: Query) -> int:
@@ -218,7 +218,7 @@ class TokenSuffixes(Suffixes):
         for tokens in self.positions_in(*self.asked(query, query.content)):
             yield Found(tokens.astype(np.int64) + start, np.zeros(len(tokens), np.int64))
         for tokens, size in self._cut(query):
-            yield Found(tokens + start, self._words.lengths[self.atoms[tokens]] - size)
+            yield Found(tokens + start, self.words.lengths[self.atoms[tokens]] - size)
         for tokens, offsets in self._inside(query):
             yield Found(tokens + start, offsets)
 
@@ -227,7 +227,7 @@ class TokenSuffixes(Suffixes):
         total, ahead = 0, len(query.content)  # Tokens that an occurrence may reach behind the part it begins in.
         for begin, end in _chunks(0, self.size):
             with _named(self.shard.tokens_path):
-                lengths = self._words.lengths[self.atoms[begin : end + ahead]]
+                lengths = self.words.lengths[self.atoms[begin : end + ahead]]
             text, ends = self.text_at(begin, end - begin + ahead), np.cumsum(lengths)
             places, stop = [], int(ends[end - begin - 1])
             at = text.find(query.content)
@@ -270,14 +270,12 @@ class TokenSuffixes(Suffixes):
     def _places(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
         """Where some tokens stand in the piece, in parts."""
         if 0 < len(tokens) <= _FEW:
-            here = [
-                part for one in tokens.tolist() for part in self.positions_in(*self.between(self._words.words[one]))
-            ]
+            here = [part for one in tokens.tolist() for part in self.positions_in(*self.between(self.words.words[one]))]
             places = np.concatenate([np.zeros(0, UINT32), *here]).astype(np.int64)
             # One token may begin with another, and its places are then met twice.
             yield np.unique(places[np.isin(self.atoms[places], tokens)])
         elif len(tokens):
-            wanted = np.zeros(len(self._words.words), bool)
+            wanted = np.zeros(len(self.words.words), bool)
             wanted[tokens] = True
             for begin, end in _chunks(0, self.size):
                 with _named(self.shard.tokens_path):
@@ -286,20 +284,20 @@ class TokenSuffixes(Suffixes):
     def last(self, found: Found, size: int) -> np.ndarray:
         last = found.tokens - self.piece.start
         with _named(self.shard.tokens_path):
-            missing = size - self._words.lengths[self.atoms[last]] + found.offsets
+            missing = size - self.words.lengths[self.atoms[last]] + found.offsets
             while (going := np.flatnonzero(missing > 0)).size:
                 last[going] += 1
-                missing[going] -= self._words.lengths[self.atoms[last[going]]]
+                missing[going] -= self.words.lengths[self.atoms[last[going]]]
         return last + self.piece.start
 
     def character(self, begin: int, token: int, offset: int) -> int:
         with _named(self.shard.tokens_path):
             ids = self.shard.ids[begin + 1 : token + 1]
-            before = int(self._words.characters[ids[:-1]].sum())
-            return before + _characters(self._words.words[int(ids[-1])][: offset + 1]) - 1
+            before = int(self.words.characters[ids[:-1]].sum())
+            return before + _characters(self.words.words[int(ids[-1])][: offset + 1]) - 1
 
     def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
-        words, ids = self._words.words, self.shard.ids
+        words, ids = self.words.words, self.shard.ids
         with _named(self.shard.tokens_path):
             before = b"".join([words[i] for i in ids[max(begin + 1, token - width) : token].tolist()])
             here = b"".join([words[i] for i in ids[token : min(token + size + width + 1, end)].tolist()])

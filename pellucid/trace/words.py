@@ -13,6 +13,7 @@ import numpy as np
 from pellucid.data.tokenizer import Tokenizer, byte_letters
 
 SEPARATOR = b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
+_AT_ONCE = 1 << 16  # Tokens that are spelled together.
 _HOLES = 1 << 16  # Ids without a token that a vocabulary may have before it is not laid out as an array.
 
 
@@ -50,6 +51,16 @@ class Words:
         places = np.repeat(self._starts[ids] - begins, lengths)
         places += np.arange(len(places))
         return self._joined[places]
+
+    def spell(self, ids: np.ndarray, text: np.ndarray) -> bool:
+        """Whether the bytes of these tokens, shape (N,), one after the other, are the text, shape (bytes,) uint8."""
+        at = 0
+        for begin in range(0, len(ids), _AT_ONCE):
+            content = b"".join([self.words[i] for i in ids[begin : begin + _AT_ONCE].tolist()])
+            if text[at : at + len(content)].tobytes() != content:
+                return False
+            at += len(content)
+        return at == len(text)
 
     @cached_property
     def characters(self) -> np.ndarray:

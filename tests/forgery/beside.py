@@ -67,7 +67,9 @@ def other_tokenizer(honest: Path, folder: Path) -> None:
 
 
 def fit_data(folder: Path) -> None:
-    """Documents, tokenizer, data root, genesis and checkpoints made to fit the texts and the tokenizer there."""
+    """Documents, tokenizer, data root, genesis and checkpoints made to fit the texts and the tokenizer there; and no
+    index, for that would tell (tests/trace/test_check.py)."""
+    shutil.rmtree(folder / layout.TRACE)
     rows = pq.read_table(folder / PART).to_pylist()
     named = ("index", "id", "licence", "origin", "text")
     leaves = [digests.document_leaf(load(folder).seed, *(row[name] for name in named)) for row in rows]

@@ -10,8 +10,12 @@ import numpy as np
 import pytest
 
 from pellucid.errors import PellucidError
+from pellucid.recipe import load as load_recipe
 from pellucid.release.verify import verify
+from pellucid.trace import index
+from pellucid.trace.check import check
 from pellucid.trace.where import Traced
+from tests.forgery.forge import edit_table
 
 
 def problems(folder: Path) -> list[str]:
@@ -87,3 +91,12 @@ def test_damage_is_told_and_searching_it_gives_no_other_error(what: str, indexed
             traced.where(query)
     except PellucidError:
         pass  # Named: what a search over a damaged index finds is not promised.
+
+
+def test_a_text_beside_the_tokens_of_another_is_told(indexed: Path) -> None:
+    """Of the same length, so that nothing but its bytes can tell; the index made anew from it."""
+    other = lambda row: row["text"][1:] + row["text"][:1] if row["index"] == 3 else row["text"]  # noqa: E731
+    edit_table(indexed / "data/documents/00000.parquet", "text", other)
+    (indexed / "trace" / "manifest.json").unlink()
+    assert index.prepare(load_recipe(indexed), indexed)
+    assert any("its tokens are not those of its documents' texts" in one.detail for one in check(indexed))
