@@ -25,7 +25,7 @@ from pellucid.trace.words import SEPARATOR, Words
 UINT32 = np.dtype("<u4")
 EVERY = 4096  # Of so many suffixes one stands in the top table.
 KEY = 32  # With so many of its first bytes, zeros behind the end of the text.
-_AT_ONCE = 1 << 22  # Suffixes that are looked at together.
+_AT_ONCE = 1 << 16  # Suffixes that are looked at together.
 
 
 class Piece(NamedTuple):
@@ -103,12 +103,12 @@ class Builder:
         return out
 
     def _starts(self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
-        """Where each token begins in the text, shape (tokens,) int64, from the tokens' own bytes; None where these are
+        """Where each token begins in the text, shape (tokens,), from the tokens' own bytes; None where these are
         not the documents' texts."""
         if self._words is None:
             return None
-        lengths = self._words.lengths[ids]
-        ends = np.cumsum(lengths)
+        lengths = self._words.lengths.astype(np.int32)[ids]
+        ends = np.cumsum(lengths, dtype=np.int64 if len(text) >> 31 else np.int32)
         starts = ends - lengths
         found = np.diff(np.append(starts[begins], ends[-1]))
         fits = np.array_equal(found, sizes + 1) and lengths.all()
@@ -148,7 +148,7 @@ def _at_tokens(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
     token[starts] = np.arange(len(starts), dtype=np.int32)
     out, at = np.empty(len(starts), UINT32), 0
     for begin in range(0, len(order), _AT_ONCE):
-        found = token[order[begin : begin + _AT_ONCE]]
+        found = token.take(order[begin : begin + _AT_ONCE], mode="clip")  # Checks no bounds: they are in order.
         found = found[found >= 0]
         out[at : at + len(found)] = found
         at += len(found)

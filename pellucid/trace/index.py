@@ -1,6 +1,6 @@
 """The stage "index": for every piece of every shard its suffixes in order, so that any text is found in a few reads.
 
-A piece is at most about 64 MiB of text: whole documents of one shard. Pieces need nothing of each other, so processes
+A piece is at most about 32 MiB of text: whole documents of one shard. Pieces need nothing of each other, so processes
 share them; each takes up to thirteen times its piece's bytes in memory. The bytes written follow from the shards alone.
 """
 
@@ -29,7 +29,7 @@ from pellucid.store import files, layout
 from pellucid.trace.build import EVERY, KEY, Builder, Piece
 
 FORMAT = 1
-PIECE_BYTES = 64 << 20  # Text of one piece, but for a document that is longer.
+PIECE_BYTES = 32 << 20  # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
 WORTH = 8 << 20  # Text for which one more process is worth its start.
 MEMORY = 13  # Bytes that building takes for one of text: the text, its suffixes, a token number for each place.
 
