@@ -1,7 +1,8 @@
 """The stage "index": for every piece of every shard its suffixes in order, so that any text is found in a few reads.
 
 A piece is at most about 32 MiB of text: whole documents of one shard. Pieces need nothing of each other, so processes
-share them; each takes up to thirteen times its piece's bytes in memory. The bytes written follow from the shards alone.
+share them; each takes up to twenty-one times its piece's bytes in memory. The bytes written follow from the shards
+alone.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from pellucid.trace.build import EVERY, KEY, Builder, Piece
 FORMAT = 1
 PIECE_BYTES = 32 << 20  # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
 WORTH = 8 << 20  # Text for which one more process is worth its start.
-MEMORY = 13  # Bytes that building takes for one of text: the text, its suffixes, a token number for each place.
+MEMORY = 21  # Bytes that building takes for one of text, at most: where every token is one byte. Of three: twelve.
 
 
 def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
@@ -69,8 +70,9 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 
 def done(folder: Path) -> bool:
     """Whether a run has its whole index, made from the shards that are there."""
+    manifest = folder / layout.TRACE / stage.MANIFEST
     made_from = digests.of_value("index stage", _fields(folder)).hex()
-    return stage.done(folder / layout.TRACE, "index", made_from)
+    return manifest.is_file() and stage.read_manifest(manifest, "index").get("recipe") == made_from
 
 
 def _fields(folder: Path) -> dict[str, Any]:
