@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid.cli.common import HERE, Json, print_json, step_number
-from pellucid.errors import CommandInvalid
+from pellucid.errors import CommandInvalid, QueryEmpty
 from pellucid.store import files
 from pellucid.store.home import home
 
@@ -81,6 +81,8 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if not 1 <= len(words) <= 2:
         detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
         raise CommandInvalid(verb=verb, word=" ".join(words) or "TEXT", detail=detail)
+    if not words[-1]:
+        raise QueryEmpty()
     return home(words[0]) if len(words) == 2 else HERE, words[-1]
 
 

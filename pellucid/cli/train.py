@@ -86,7 +86,7 @@ def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
 def run(
     folder: Run = HERE,
     only: Annotated[
-        str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards or train.")
+        str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards, index or train.")
     ] = None,
     settings: Set = [],  # noqa: B006
     anchors: Annotated[
@@ -94,7 +94,7 @@ def run(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    """Do every stage that is not done yet: data, tokenizer, shards, training.
+    """Do every stage that is not done yet: data, tokenizer, shards, index, training.
 
     Stop it with Ctrl-C or SIGTERM, or kill it: the same command continues, and ends with the same bits.
 
@@ -102,7 +102,8 @@ def run(
 
     changes which full states are kept. Missing ones are computed again and checked, others removed; the ledger stays
     as it is. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it again.
-    With several processes, which give the same bits again: torchrun --nproc-per-node 4 -m pellucid run mymodel
+
+    torchrun --nproc-per-node 4 -m pellucid run mymodel trains with several processes, which give the same bits again.
     """
     from pellucid.look.status import status
     from pellucid.terminal import print_status

@@ -19,7 +19,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
-from pellucid.errors import FormatInvalid, TokenizerInvalid, VocabularyTooLarge
+from pellucid.errors import FormatInvalid, TextInvalid, TokenizerInvalid, VocabularyTooLarge
 from pellucid.recipe import Recipe
 from pellucid.record import digests
 from pellucid.store import files
@@ -296,6 +296,11 @@ class Tokenizer:
         return "ByteLevel" in [one.get("type") for one in (decoder, *decoder.get("decoders", ()))]
 
     def encode(self, text: str) -> list[int]:
+        """The ids of a text. Raises TextInvalid."""
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:  # Lone surrogates stand for bytes that a command line could not decode.
+            raise TextInvalid(detail=error) from error
         return self._made.encode(text, add_special_tokens=False).ids
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from pellucid.data.streams import Stream
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import TextEmpty, TextInvalid
+from pellucid.errors import TextEmpty
 from pellucid.look.seen import recorded, total
 from pellucid.look.show import Shown
 from pellucid.replay.inputs import Inputs
@@ -108,10 +108,6 @@ def life_of_text(inputs: Inputs, text: str, steps: Sequence[int], watch: Watch) 
 
     Raises TextEmpty, TextInvalid, StepUnknown, StateDiffers, LedgerDiffers.
     """
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError as error:  # Lone surrogates, which stand for bytes that a command line could not decode.
-        raise TextInvalid(detail=error) from error
     tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
     ids = np.array([tokenizer.document_token, *tokenizer.encode(text)], np.uint32)
     if len(ids) < 2:

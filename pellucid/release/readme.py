@@ -81,6 +81,8 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 
 def _check(about: dict[str, Any]) -> str:
     step = max(1, about["steps"] // 2)
+    traced = 'pellucid where . "some text"         # is it in the training texts, and which steps saw it?\n'
+    traced = traced if about["stages"]["index"] else ""
     return f"""## Check it
 
 ```
@@ -89,7 +91,7 @@ pellucid verify .                   # every file, the chain, the data, every bat
 pellucid audit . --step {step}        # computes step {step} again from the nearest anchor and compares its bits
 pellucid show . step {step}           # the texts that step {step} trained on, and their losses
 pellucid export . --step {step} --as hf --to DIR
-```
+{traced}```
 
 `record/ledger.jsonl` is what the run computed, each entry naming the hash of the one before it; `record/journal.jsonl`
 is what happened. `record/code.tar` is the code that ran and `record/environment.lock` the packages under it. Native
@@ -150,5 +152,6 @@ def _contents() -> str:
 | `data/documents/` | the texts, as Parquet |
 | `data/shards/` | the tokens, little-endian, with document tables |
 | `metrics/` | steps, sequences, segments, sources, microbatches, validation, as Parquet |
+| `trace/` | the index of the texts, where there is one |
 | `manifest.jsonl` | path, size and SHA-256 of every file |
 """

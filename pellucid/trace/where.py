@@ -80,11 +80,8 @@ class Traced:
     ) -> dict[str, Any]:
         """The maximal spans of at least `least` characters that stand in the training data word for word, or in what
         steps before `before` trained on: start and end (characters of the text), text, count, and of the first `limit`
-        places the documents and the steps that trained there. Rarest first.
-
-        Raises QueryEmpty, FormatInvalid.
+        places the documents and the steps that trained there. Rarest first. Raises FormatInvalid.
         """
-        self.query(text)
         found = maximal(text, least, lambda part: self.occurs(self.query(part), before))
         spans = [self._span(text, start, end, before, limit) for start, end in found]
         spans.sort(key=lambda span: (span["count"], span["start"] - span["end"], span["start"]))
