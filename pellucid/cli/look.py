@@ -203,7 +203,7 @@ def sample(
     if as_json:
         print_json({"step": number, "prompt": prompt, "text": "".join(pieces)})
         return
-    print(prompt, end="", flush=True)
+    print(printable(prompt, len(prompt)), end="", flush=True)
     for piece in pieces:
         print(printable(piece, len(piece)), end="", flush=True)
     print()
