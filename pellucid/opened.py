@@ -36,6 +36,7 @@ from pellucid.train.events import Batch
 
 if TYPE_CHECKING:
     from pellucid.release.verify import Report
+    from pellucid.trace.where import Traced
     from pellucid.train.state import State
 
 _SHOWN = 500  # Characters of a text that a notebook shows.
@@ -140,16 +141,19 @@ class Run:
     ) -> dict[str, Any]:
         """How often a text occurs in the training data (`count`), and the first places (`hits`) with their documents
         and the steps that saw them. See pellucid.trace.where."""
-        from pellucid.trace.where import Traced
-
-        return Traced(self.folder).where(text, before, limit, ignore_case, fold_space)
+        return self._traced.where(text, before, limit, ignore_case, fold_space)
 
     def trace(self, text: str, before: int | None = None, least: int = 24, limit: int | None = 10) -> dict[str, Any]:
         """The longest `spans` of a text, of at least so many characters, that occur in what was trained on before a
         step. See pellucid.trace.where."""
+        return self._traced.trace(text, before, least, limit)
+
+    @cached_property
+    def _traced(self) -> Traced:
+        """Its index, opened: what it has read of it stays at hand."""
         from pellucid.trace.where import Traced
 
-        return Traced(self.folder).trace(text, before, least, limit)
+        return Traced(self.folder)
 
     def verify(self) -> Report:
         """What `pellucid verify` checks: `.ok` and `.problems`. Computes no step and needs no torch.
