@@ -11,16 +11,20 @@ import sys
 from collections.abc import Callable, Iterable
 from functools import cache
 
+from pellucid.errors import QueryEmpty
+
 _SPACE = re.compile(r"(\s+)")
 
 
 def variants(content: bytes, exists: Callable[[str], bool], ignore_case: bool, fold_space: bool) -> list[str]:
     """The spellings of a text for which `exists` holds. fold_space: a run of white space stands for any other run, and
-    none at the ends counts. Nothing of what is no UTF-8."""
+    none at the ends counts. Nothing of what is no UTF-8. Raises QueryEmpty where nothing is left."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         return []
+    if fold_space and not text.strip():
+        raise QueryEmpty()
     runs = _SPACE.split(text.strip()) if fold_space else [text]
     found = [""]
     for number, run in enumerate(runs):
@@ -29,7 +33,7 @@ def variants(content: bytes, exists: Callable[[str], bool], ignore_case: bool, f
             continue
         for character in run:
             found = _longer(found, _cases().get(character.lower(), character) if ignore_case else character, exists)
-    return found if found != [""] else []
+    return found
 
 
 def _longer(found: list[str], characters: Iterable[str], exists: Callable[[str], bool]) -> list[str]:

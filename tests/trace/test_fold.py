@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from pellucid.errors import QueryEmpty
 from pellucid.trace.where import Traced
 from tests.trace.conftest import Scanned, places
 
@@ -45,3 +46,8 @@ def test_both_together_and_neither(traced: Traced) -> None:
     assert traced.where("THE   RIVER")["count"] == 0
     assert traced.where("never heard of", ignore_case=True)["count"] == 0
     assert traced.where(b"\xff", ignore_case=True)["count"] == 0
+
+
+def test_white_space_alone_is_nothing_once_it_is_folded(traced: Traced) -> None:
+    with pytest.raises(QueryEmpty):
+        traced.where(" \n", fold_space=True)
