@@ -334,5 +334,7 @@ _STRUCTURED: dict[str, list[Callable[[bytes, Choices], bytes]]] = {
     ".toml": [_toml, _toml],
     ".safetensors": [_safetensors, _safetensors],
     ".bin": [_binary, _binary],
+    ".positions": [_binary, _binary],
+    ".counts": [_binary],
     ".parquet": [_parquet, _parquet],
 }

@@ -32,8 +32,11 @@ from pellucid.release.verify import plan_of, verify
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
+from pellucid.sql import VIEWS, ask
 from pellucid.store import anchors, files, layout, log, metrics, tensors
 from pellucid.store.ledger import LedgerFile
+from pellucid.trace.check import check as check_index
+from pellucid.trace.where import Traced
 
 LIMIT = 256 << 20  # Bytes that reading the small release may take beyond what the process had.
 SECONDS = 10.0  # Of computing, for one input.
@@ -124,6 +127,23 @@ def exhaust(problems: Iterator[Any]) -> None:
         pass
 
 
+def traced(folder: Path) -> None:
+    opened = Traced(folder)
+    for text in ("the river", "e", "東京", "er. "):
+        opened.where(text, limit=4)
+        opened.where(text, before=6, limit=4)
+    opened.trace("light through clear water shows every stone", least=6)
+
+
+def index(folder: Path) -> None:
+    exhaust(check_index(folder))
+
+
+def asked(folder: Path) -> None:
+    for view in VIEWS:
+        ask(folder, f"select * from {view}", limit=5, seconds=60)
+
+
 def anything(folder: Path) -> None:
     files.walk(folder)
     status(folder)
@@ -137,7 +157,8 @@ READERS: list[tuple[str, list[Reader]]] = [
     ("data/documents/", [documents]),
     ("data/shards/", [shards, steps]),
     ("data/tokenizer/", [tokenizer, states]),
-    ("metrics/", [tables, steps]),
+    ("metrics/", [tables, steps, asked]),
+    ("trace/", [traced, index]),
     ("anchors/", [safetensors, materialised, states]),
     ("checkpoints/", [states]),
     ("", [safetensors, anything]),
@@ -226,7 +247,7 @@ def verified(folder: Path) -> bool:
     return verify(folder, lambda what: None).ok
 
 
-MORE: list[Reader] = [verified, shown, audited, status]  # The whole release, after a file's own readers.
+MORE: list[Reader] = [verified, shown, audited, status, traced, asked]  # The whole release, after a file's own readers.
 
 
 def _name(reader: Reader) -> str:
