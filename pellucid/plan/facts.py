@@ -9,7 +9,8 @@ from pellucid.data import stage
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import FILE, Tokenizer, existing
 from pellucid.recipe import Recipe
-from pellucid.store import files
+from pellucid.store import files, layout
+from pellucid.trace.build import EVERY, KEY
 
 _ENTRY = 60  # Bytes that tokenizer.json takes a token, as in the demo's.
 
@@ -22,7 +23,7 @@ class Facts:
     tokenizer_bytes: int
     validation: tuple[tuple[str, int, int], ...]  # Of every source that is validated on: its name, tokens, UTF-8 bytes.
     segments: float  # Parts of documents in a sequence, on average.
-    data: dict[str, int]  # Bytes of the documents and the shards.
+    data: dict[str, int]  # Bytes of the documents, the shards and the index.
     assumed: tuple[str, ...]  # What of all this is not known yet, in words.
 
 
@@ -40,6 +41,9 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
             name: _bytes_of(folder / place)
             for name, place in (("documents", stage.DOCUMENTS), ("shards", stage.SHARDS))
         }
+        if recipe.placement.trace:
+            tokens = sum(stream.tokens for stream in (*shards.train, *shards.validation))
+            data["index"] = _bytes_of(folder / layout.TRACE) or _index(tokens, vocabulary)
         validation = tuple((name, tokens - 1, text) for name, tokens, text in known)
         return Facts(vocabulary, token, document, size, validation, segments, data, tuple(assumed))
     tokens = recipe.train.steps * recipe.tokens_per_step
@@ -49,7 +53,10 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
     validation = tuple(
         (one.name, recipe.validation.tokens, 4 * recipe.validation.tokens) for one in recipe.data.sources
     )
-    return Facts(vocabulary, token, document, size, validation, 2.0, {"shards": tokens * width}, tuple(assumed))
+    data = {"shards": tokens * width}
+    if recipe.placement.trace:
+        data["index"] = _index(tokens, vocabulary)
+    return Facts(vocabulary, token, document, size, validation, 2.0, data, tuple(assumed))
 
 
 def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, int, str, int]:
@@ -65,6 +72,12 @@ def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, i
     if wanted.kind != "bytes":
         assumed.append(f"the vocabulary has {vocabulary:,} tokens")
     return vocabulary, 0, "<|document|>", vocabulary * _ENTRY
+
+
+def _index(tokens: int, vocabulary: int) -> int:
+    """Bytes of the index, about: a position a token, 32 bytes of every 4,096th, counts of the vocabulary for some ten
+    million tokens."""
+    return tokens * 4 + tokens // EVERY * KEY + -(-tokens // 10_000_000) * vocabulary * 4
 
 
 def _bytes_of(folder: Path) -> int:

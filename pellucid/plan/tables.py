@@ -158,7 +158,7 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
         "ledger": f"{storage['ledger_step']:,} bytes a step",
         "metrics": "losses of every sequence and segment (estimated)",
     }
-    for name in ("anchors", "checkpoints", "ledger", "metrics", "tokenizer", "documents", "shards"):
+    for name in ("anchors", "checkpoints", "ledger", "metrics", "tokenizer", "documents", "shards", "index"):
         if name in storage:
             table.add_row(f"  {name}", scaled(storage[name], "B"), of.get(name, ""))
     table.add_row("  [bold]together[/bold]", f"[bold]{scaled(storage['total'], 'B')}[/bold]", "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from itertools import pairwise
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.data.streams import Shards
 from pellucid.plan.facts import Facts, facts
 from pellucid.plan.storage import Storage, gaps, spacing
 from pellucid.recipe import Anchors, Recipe, load
@@ -61,6 +63,7 @@ def test_the_release_has_the_bytes_predicted(finished: Path, storage: Storage) -
     assert found["anchors"] + found["checkpoints"] == sum(linked.values()) + of_final
     assert found["documents"] == size(finished / "data/documents")
     assert found["shards"] == size(finished / "data/shards")
+    assert found["index"] == size(finished / "trace")
     measured = size(finished / layout.METRICS)
     assert abs(found["metrics"] / measured - 1) < 0.35  # Parquet: estimated.
 
@@ -76,6 +79,19 @@ def test_before_the_data_is_prepared_only_what_is_assumed_differs(
     assert storage.facts.vocabulary == known.vocabulary == 300
     assert early.all_anchors() == storage.all_anchors()
     assert abs(early.ledger() - storage.ledger()) < 50  # The validation's counts have other digits.
+
+
+def test_the_index_is_foretold_before_it_is_made(finished: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    shutil.rmtree(folder / "trace")
+    recipe = load(folder)
+    shards = Shards.open(folder)
+    tokens = sum(stream.tokens for stream in (*shards.train, *shards.validation))
+    expected = size(finished / "trace") - (finished / "trace/manifest.json").stat().st_size
+    second = 4 * 300 + 32  # Counts and a key of the second piece, which holds the validation split.
+    assert abs(facts(folder, recipe).data["index"] - expected) <= second + 32 and expected > 4 * tokens
+    without = recipe.model_copy(update={"placement": recipe.placement.model_copy(update={"trace": False})})
+    assert "index" not in facts(folder, without).data
 
 
 def variant(recipe: Recipe, steps: int, validation: int, checkpoints: int, anchors: int, powers: bool) -> Recipe:
