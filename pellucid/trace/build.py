@@ -82,8 +82,7 @@ class Builder:
     def text(self, piece: Piece, shard: Shard) -> np.ndarray:
         """A piece's text, shape (bytes,) uint8. Raises FormatInvalid where the shard has other documents."""
         rows = shard.table[piece.first : piece.last].astype(np.int64)
-        out = np.empty(int(rows[:, 2].sum()) + len(rows), np.uint8)
-        at = 0
+        separator, found = np.frombuffer(SEPARATOR, np.uint8), []
         wanted = iter(rows[:, 0].tolist())
         next_index = next(wanted)
         file = self._documents.part_of(next_index)
@@ -91,16 +90,13 @@ class Builder:
             batch = file.read(group, ["index", "text"])
             for index, text in zip(batch.column("index").to_pylist(), batch.column("text"), strict=True):
                 if index == next_index:
-                    content = text.as_buffer()
-                    out[at] = SEPARATOR[0]
-                    out[at + 1 : at + 1 + len(content)] = np.frombuffer(content, np.uint8)
-                    at += 1 + len(content)
+                    found += [separator, np.frombuffer(text.as_buffer(), np.uint8)]
                     next_index = next(wanted, None)
             if next_index is None:
                 break
-        if at != len(out) or next_index is not None:
+        if next_index is not None or not np.array_equal([len(one) for one in found[1::2]], rows[:, 2]):
             raise FormatInvalid(path=file.path, detail="does not hold the documents of its shard")
-        return out
+        return np.concatenate(found)
 
     def _starts(self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
         """Where each token begins in the text, shape (tokens,), from the tokens' own bytes; None where these are
