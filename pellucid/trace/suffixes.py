@@ -21,7 +21,7 @@ from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
 from pellucid.store import arrays, files
 from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path
-from pellucid.trace.words import SEPARATOR, Words
+from pellucid.trace.words import SEPARATOR, Words, after
 
 _AHEAD = 8  # Tokens that are read for a first comparison: it seldom takes more.
 _AT_ONCE = 1 << 20  # Positions that are looked at together,
@@ -117,9 +117,8 @@ class Suffixes:
         if SEPARATOR in prefix:
             return 0, 0
         key = prefix[:KEY]
-        after = key[:-1] + bytes([key[-1] + 1])  # The least text behind all that begin with the key.
         low = max(bisect.bisect_left(self.top, key) - 1, 0) * EVERY
-        high = min(bisect.bisect_left(self.top, after) * EVERY, self.size)
+        high = min(bisect.bisect_left(self.top, after(key)) * EVERY, self.size)
         with _named(self.shard.tokens_path):
             low = bisect.bisect_left(range(high), 0, low, key=lambda at: self._compare(at, prefix))
             if low == high or self._compare(low, prefix):

@@ -6,6 +6,7 @@ joined tokens do not give the text back, nothing here is used: the index then ke
 
 from __future__ import annotations
 
+import bisect
 from functools import cached_property
 
 import numpy as np
@@ -15,6 +16,11 @@ from pellucid.data.tokenizer import Tokenizer, byte_letters
 SEPARATOR = b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
 _AT_ONCE = 1 << 16  # Tokens that are spelled together.
 _HOLES = 1 << 16  # Ids without a token that a vocabulary may have before it is not laid out as an array.
+
+
+def after(prefix: bytes) -> bytes:
+    """The least bytes behind all that begin with `prefix`, which has no byte 0xFF."""
+    return prefix[:-1] + bytes([prefix[-1] + 1])
 
 
 class Words:
@@ -69,21 +75,22 @@ class Words:
         return begun[self._starts + self.lengths] - begun[self._starts]
 
     @cached_property
-    def _endings(self) -> dict[bytes, list[int]]:
-        """The tokens that end with some bytes and are longer."""
-        found: dict[bytes, list[int]] = {}
-        for number, word in enumerate(self.words):
-            for start in range(1, len(word)):
-                found.setdefault(word[start:], []).append(number)
-        return found
+    def _backwards(self) -> tuple[list[bytes], np.ndarray]:
+        """The words spelled backwards, sorted, and the token of each: those of one ending stand together."""
+        turned = [word[::-1] for word in self.words]
+        order = sorted(range(len(turned)), key=turned.__getitem__)
+        return [turned[number] for number in order], np.array(order, np.int64)
 
     def ending_with(self, ending: bytes) -> np.ndarray | None:
         """Which tokens end with these bytes and are longer, shape (vocabulary,) bool; None where none does."""
-        numbers = self._endings.get(ending)
-        if numbers is None:
+        turned, tokens = self._backwards
+        key = ending[::-1]
+        low = bisect.bisect_right(turned, key)
+        high = bisect.bisect_left(turned, after(key), low)
+        if low == high:
             return None
         found = np.zeros(len(self.words), bool)
-        found[numbers] = True
+        found[tokens[low:high]] = True
         return found
 
     @cached_property
