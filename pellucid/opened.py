@@ -135,15 +135,15 @@ class Run:
         self,
         text: str,
         before: int | None = None,
-        limit: int | None = 10,
+        limit: int | None = None,
         ignore_case: bool = False,
         fold_space: bool = False,
     ) -> dict[str, Any]:
-        """How often a text occurs in the training data (`count`), and the first places (`hits`) with their documents
-        and the steps that saw them. See pellucid.trace.where."""
+        """How often a text occurs in the training data (`count`), and the places (`hits`), all or the first `limit`,
+        with their documents and the steps that saw them. See pellucid.trace.where."""
         return self._traced.where(text, before, limit, ignore_case, fold_space)
 
-    def trace(self, text: str, before: int | None = None, least: int = 24, limit: int | None = 10) -> dict[str, Any]:
+    def trace(self, text: str, before: int | None = None, least: int = 24, limit: int | None = None) -> dict[str, Any]:
         """The longest `spans` of a text, of at least so many characters, that occur in what was trained on before a
         step. See pellucid.trace.where."""
         return self._traced.trace(text, before, least, limit)

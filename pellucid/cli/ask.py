@@ -15,11 +15,16 @@ from pellucid.store import files
 from pellucid.store.home import home
 
 _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
+PLACES = 10  # Of a text that are printed without --limit.
 SHOWN = 40  # Rows of a table that are printed without --limit.
 
 
 Before = Annotated[
     str, typer.Option("--before", metavar="K", help="Only what steps before K trained on.", show_default="all")
+]
+Limit = Annotated[
+    int | None,
+    typer.Option(min=0, help="How many places to tell; 0: all.", show_default="10; with --json all"),
 ]
 File = Annotated[
     Path | None, typer.Option("--file", metavar="PATH", help="Take the text from a file.", show_default=False)
@@ -34,7 +39,7 @@ def where(
     words: Texts = None,
     file: File = None,
     before: Before = "",
-    limit: Annotated[int, typer.Option(min=0, help="How many places to tell; 0: all.")] = 10,
+    limit: Limit = None,
     ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Also in other case.")] = False,
     fold_space: Annotated[
         bool, typer.Option("--fold-space", help="Any white space for any other; none at the ends.")
@@ -49,7 +54,7 @@ def where(
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "where")
-    about = Traced(folder).where(text, _step(before), limit or None, ignore_case, fold_space)
+    about = Traced(folder).where(text, _step(before), _most(limit, as_json, PLACES), ignore_case, fold_space)
     print_json(about) if as_json else _terminal().print_where(about)
 
 
@@ -58,7 +63,7 @@ def trace(
     file: File = None,
     before: Before = "",
     least: Annotated[int, typer.Option(min=1, help="Characters that a span has at least.")] = 24,
-    limit: Annotated[int, typer.Option(min=0, help="Of how many places documents and steps are told; 0: all.")] = 10,
+    limit: Limit = None,
     as_json: Json = False,
 ) -> None:
     """Which parts of a text stand word for word in the training data: the longest ones, rarest first.
@@ -69,7 +74,7 @@ def trace(
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "trace")
-    about = Traced(folder).trace(text, _step(before), least, limit or None)
+    about = Traced(folder).trace(text, _step(before), least, _most(limit, as_json, PLACES))
     print_json(about) if as_json else _terminal().print_trace(about)
 
 
@@ -84,6 +89,13 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if not words[-1]:
         raise QueryEmpty()
     return home(words[0]) if len(words) == 2 else HERE, words[-1]
+
+
+def _most(limit: int | None, as_json: bool, shown: int) -> int | None:
+    """How many places or rows are told, None standing for all: a person is shown so many, a script gets all."""
+    if limit is None:
+        return None if as_json else shown
+    return limit or None
 
 
 def _step(text: str) -> int | None:
@@ -115,8 +127,7 @@ def sql(
         about = sql.schema(folder)
         print_json(about) if as_json else _terminal().print_views(about)
         return
-    kept = (None if as_json else SHOWN) if limit is None else limit or None
-    answer = sql.ask(folder, query, kept, seconds)
+    answer = sql.ask(folder, query, _most(limit, as_json, SHOWN), seconds)
     rows = list(sql.plain_rows(answer.table))
     if as_json:
         _print_rows(rows)

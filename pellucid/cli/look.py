@@ -214,7 +214,7 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
     from pellucid.terminal import print_trace, printable
     from pellucid.trace.where import Traced
 
-    about = Traced(folder).trace(text, before=step + 1)
+    about = Traced(folder).trace(text, before=step + 1, limit=None if as_json else 10)
     if as_json:
         print_json({"step": step, "prompt": prompt, **about})
         return

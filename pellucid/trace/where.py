@@ -25,7 +25,6 @@ from pellucid.trace.pieces import Placed
 from pellucid.trace.spans import maximal
 from pellucid.trace.suffixes import Found, Query
 
-LIMIT = 10  # Places that are told unless more are asked for.
 LEAST = 24  # Characters of the shortest span that is told.
 _WIDTH = 160  # Bytes of context on either side.
 
@@ -59,11 +58,12 @@ class Traced:
         self,
         text: str | bytes,
         before: int | None = None,
-        limit: int | None = LIMIT,
+        limit: int | None = None,
         ignore_case: bool = False,
         fold_space: bool = False,
     ) -> dict[str, Any]:
-        """How often a text occurs (`count`), and the first `limit` places (`hits`), with the steps that trained there.
+        """How often a text occurs (`count`), and the places (`hits`), all or the first `limit`, with the steps that
+        trained there.
 
         before: only what steps before this one trained on. fold_space: any white space matches any other, and none at
         the text's ends is asked for. Places may overlap. Raises QueryEmpty, FormatInvalid.
@@ -76,11 +76,11 @@ class Traced:
         return about if before is None else {"before": before, **about}
 
     def trace(
-        self, text: str, before: int | None = None, least: int = LEAST, limit: int | None = LIMIT
+        self, text: str, before: int | None = None, least: int = LEAST, limit: int | None = None
     ) -> dict[str, Any]:
         """The maximal spans of at least `least` characters that stand in the training data word for word, or in what
-        steps before `before` trained on: start and end (characters of the text), text, count, and of the first `limit`
-        places the documents and the steps that trained there. Rarest first. Raises FormatInvalid.
+        steps before `before` trained on: start and end (characters of the text), text, count, and of all
+        places, or the first `limit`, the documents and the steps that trained there. Rarest first. Raises FormatInvalid.
         """
         found = maximal(text, least, lambda part: self.occurs(self.query(part), before))
         spans = [self._span(text, start, end, before, limit) for start, end in found]
