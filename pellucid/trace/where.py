@@ -80,7 +80,9 @@ class Traced:
     ) -> dict[str, Any]:
         """The maximal spans of at least `least` characters that stand in the training data word for word, or in what
         steps before `before` trained on: start and end (characters of the text), text, count, and of all
-        places, or the first `limit`, the documents and the steps that trained there. Rarest first. Raises FormatInvalid.
+        places, or the first `limit`, the documents and the steps that trained there. Rarest first.
+
+        Raises FormatInvalid.
         """
         found = maximal(text, least, lambda part: self.occurs(self.query(part), before))
         spans = [self._span(text, start, end, before, limit) for start, end in found]
@@ -194,7 +196,7 @@ class Traced:
 
     def _told(self, hits: list[Hit], before: int | None) -> list[dict[str, Any]]:
         """The hits in words, with the losses that are recorded of their steps."""
-        placed = [self._place(hit) for hit in hits]
+        placed = [self._place(hit, *self._document(hit)) for hit in hits]
         sequences = {number for place in placed for number in place["sequences"]}
         end = self._branch.last if self._branch else 0
         end = end if before is None else min(before - 1, end)
@@ -209,13 +211,12 @@ class Traced:
                 for one in place.pop("sequences")
             ]
             first = steps[0] if steps else {"sequence": None, "steps": []}
-            told.append({**place, **first, "continues": steps[1:], "context": self._context(hit)})
+            told.append({**place, **first, "continues": steps[1:]})
         return told
 
-    def _place(self, hit: Hit) -> dict[str, Any]:
+    def _place(self, hit: Hit, index: int, begin: int) -> dict[str, Any]:
         """The document of a hit, the character it begins at, and the sequences that hold it, the main one first."""
         placed, stream = hit.placed, hit.placed.stream
-        index, begin = self._document(hit)
         about = self.shown.documents.about(index)
         position, last = hit.token + placed.offset, hit.last + placed.offset
         main, end = (int(one[0]) for one in self._sequences(np.array([position]), np.array([last])))
@@ -227,6 +228,7 @@ class Traced:
             "licence": about["licence"],
             "origin": about["origin"],
             "offset": placed.suffixes.character(begin, hit.token, hit.offset),
+            "context": self._context(hit, index, begin),
             "whole": main == end < stream.sequences,
             "index": index,
             "sequences": [stream.first_sequence + one for one in held if one < stream.sequences],
@@ -237,9 +239,8 @@ class Traced:
         index, token = hit.placed.stream.document_of(hit.token + hit.placed.offset)
         return index, hit.token - token
 
-    def _context(self, hit: Hit) -> list[str]:
+    def _context(self, hit: Hit, index: int, begin: int) -> list[str]:
         """What stands before the hit, the hit, and what stands behind it, in its document."""
-        index, begin = self._document(hit)
         end = begin + hit.placed.stream.length_of(index)
         around = hit.placed.suffixes.around(begin, end, hit.token, hit.offset, len(hit.content), _WIDTH)
         # Characters cut at the edges are left out.
