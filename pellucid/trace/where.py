@@ -204,7 +204,7 @@ class Traced:
         asked = {(time["step"], time["row"]) for some in times.values() for time in some}
         recorded = seen.segments(self.shown.folder, asked, self.context) if asked else {}
         told = []
-        for hit, place in zip(hits, placed, strict=True):
+        for place in placed:
             number = place.pop("index")
             steps = [
                 {"sequence": one, "steps": [_with_loss(time, recorded, number) for time in times[one]]}
