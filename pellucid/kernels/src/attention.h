@@ -97,13 +97,13 @@ static void scale_row(float *x, float factor, long n) {
 /* Rows [n][width] at a distance into panels over columns: [W / tile][n][tile]; missing columns are zero. */
 static void columns_into_panels(const float *x, long distance, long n, long width, float *out) {
     for (long j = 0; j < width; j += TILE_COLUMNS)
-        pack_panel(x + j, distance, 1, n, least(TILE_COLUMNS, width - j), out + j * n);
+        pack_panel(TILE_COLUMNS, x + j, distance, 1, n, least(TILE_COLUMNS, width - j), out + j * n);
 }
 
 /* Rows [n][width] into panels over rows: [P / tile][width][tile]. */
 static void rows_into_panels(const float *x, long distance, long n, long width, float *out) {
     for (long i = 0; i < n; i += TILE_COLUMNS)
-        pack_panel(x + i * distance, 1, distance, width, least(TILE_COLUMNS, n - i), out + i * width);
+        pack_panel(TILE_COLUMNS, x + i * distance, 1, distance, width, least(TILE_COLUMNS, n - i), out + i * width);
 }
 
 /* out[i][j] = product sum over c of rows[i][c]·panel[c][j], for all j up to `past` that some row from `first` on needs:
@@ -116,7 +116,7 @@ static void scores(const float *rows, const float *panels, long count, long begi
             for (long c = 0; c < width; c += BLOCK) {
                 float *to = out + i * out_row + j;
                 block(tile, rows + i * width + c, width, 1, panels + (j * width + c * TILE_COLUMNS),
-                      least(BLOCK, width - c), c ? to : NULL, to, out_row);
+                      least(BLOCK, width - c), panels, 0, c ? to : NULL, to, out_row);
             }
     }
 }
