@@ -2,7 +2,7 @@
 
     python bench/data.py [--data PATH|package:NAME|FORMAT:PATH] [--repeat N]
 
-Each row is one process of its own, so that its peak memory (ru_maxrss) is its own. MB are 10^6 bytes
+Each row is one process of its own, so that its peak memory is its own. MB are 10^6 bytes
 of the UTF-8 of the documents that were kept; for training, of those in the sample. With --repeat the
 rows take turns and the table shows medians. The peers get the texts from memory, in the batches that
 the stage uses, and only the library's own calls are timed; the stages read, hash and write as well.
@@ -14,7 +14,6 @@ import argparse
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -122,8 +121,10 @@ def measure(row: str, folder: Path, recipe) -> dict[str, float]:
         "peer_batch": lambda: peer_encode(folder, recipe, "encode_batch"),
         "verify": lambda: verify(folder, recipe),
     }.get(row, lambda: stage_of(row, folder, recipe))
+    from pellucid import machine
+
     seconds, size = run()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    peak = machine.peak()
     return {"seconds": seconds, "bytes": size, "peak": peak}
 
 

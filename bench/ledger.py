@@ -6,11 +6,11 @@ python bench/ledger.py [--steps 1000000]
 from __future__ import annotations
 
 import argparse
-import resource
 import tempfile
 import time
 from pathlib import Path
 
+from pellucid import machine
 from pellucid.record import chain, digests, verdict
 from pellucid.record.guards import Rule, Rules
 from pellucid.store import layout, log
@@ -68,7 +68,7 @@ def main() -> None:
         asked = [ledger.step(1 + number * 7919 % steps)["step"] for number in range(100)]
         each = (time.perf_counter() - started) / len(asked)
         size = path.stat().st_size
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    peak = machine.peak() / 1024**2
     print(f"{steps:,} steps, {size / 1e6:,.0f} MB")
     print(f"  verified in        {verified:.1f} s ({len(problems)} problems), peak memory {peak:,.0f} MB")
     print(f"  opened and one step asked in  {shown * 1e3:.2f} ms; each further one in {each * 1e3:.2f} ms")
