@@ -9,13 +9,12 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, Json, print_json, step_number
+from pellucid.cli.common import HERE, PLACES, Json, most, print_json, step_number
 from pellucid.errors import CommandInvalid, QueryEmpty
 from pellucid.store import files
 from pellucid.store.home import home
 
 _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
-PLACES = 10  # Of a text that are printed without --limit.
 SHOWN = 40  # Rows of a table that are printed without --limit.
 
 
@@ -54,7 +53,7 @@ def where(
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "where")
-    about = Traced(folder).where(text, _step(before), _most(limit, as_json, PLACES), ignore_case, fold_space)
+    about = Traced(folder).where(text, _step(before), most(limit, as_json, PLACES), ignore_case, fold_space)
     print_json(about) if as_json else _terminal().print_where(about)
 
 
@@ -74,7 +73,7 @@ def trace(
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "trace")
-    about = Traced(folder).trace(text, _step(before), least, _most(limit, as_json, PLACES))
+    about = Traced(folder).trace(text, _step(before), least, most(limit, as_json, PLACES))
     print_json(about) if as_json else _terminal().print_trace(about)
 
 
@@ -89,13 +88,6 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if not words[-1]:
         raise QueryEmpty()
     return home(words[0]) if len(words) == 2 else HERE, words[-1]
-
-
-def _most(limit: int | None, as_json: bool, shown: int) -> int | None:
-    """How many places or rows are told, None standing for all: a person is shown so many, a script gets all."""
-    if limit is None:
-        return None if as_json else shown
-    return limit or None
 
 
 def _step(text: str) -> int | None:
@@ -127,7 +119,7 @@ def sql(
         about = sql.schema(folder)
         print_json(about) if as_json else _terminal().print_views(about)
         return
-    answer = sql.ask(folder, query, _most(limit, as_json, SHOWN), seconds)
+    answer = sql.ask(folder, query, most(limit, as_json, SHOWN), seconds)
     rows = list(sql.plain_rows(answer.table))
     if as_json:
         _print_rows(rows)

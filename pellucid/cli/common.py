@@ -52,6 +52,7 @@ Set = Annotated[
 ]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
+PLACES = 10  # Of a text that are printed without --limit.
 # Verbs that read somebody else's release and compute nothing; as show without --at.
 READING = ("verify", "status", "sql", "where", "trace")
 MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
@@ -105,6 +106,13 @@ def on_terminal(quiet: bool = False) -> Iterator[Any]:
 
     with Terminal(quiet) as terminal:
         yield terminal
+
+
+def most(limit: int | None, as_json: bool, shown: int) -> int | None:
+    """How many places or rows are told, None standing for all: a person is shown so many, a script gets all."""
+    if limit is None:
+        return None if as_json else shown
+    return limit or None
 
 
 def step_number(text: str) -> int:

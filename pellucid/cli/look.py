@@ -10,12 +10,14 @@ import typer
 
 from pellucid.cli.common import (
     HERE,
+    PLACES,
     Json,
     RunOrUrl,
     Step,
     bound_memory,
     folder_only,
     inputs_of,
+    most,
     on_terminal,
     print_json,
     step_number,
@@ -214,7 +216,7 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
     from pellucid.terminal import print_trace, printable
     from pellucid.trace.where import Traced
 
-    about = Traced(folder).trace(text, before=step + 1, limit=None if as_json else 10)
+    about = Traced(folder).trace(text, before=step + 1, limit=most(None, as_json, PLACES))
     if as_json:
         print_json({"step": step, "prompt": prompt, **about})
         return

@@ -62,8 +62,9 @@ def demo(
     print(f"\n{demo.reproduced(folder)}")
     me = _myself()
     print(f"\nFour things to try:\n  {me} show {folder} step 10")
-    print(f'  {me} where {folder} "raise NotImplementedError"')
-    print(f'  {me} sample {folder} --prompt "{demo.prompt(folder)}"')
+    words = demo.prompt(folder)
+    print(f'  {me} where {folder} "{words}"')
+    print(f'  {me} sample {folder} --prompt "{words}"')
     print(f"  {me} export {folder} --step 25 --as hf --to {folder.name}-step25")
 
 

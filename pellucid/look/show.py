@@ -110,7 +110,7 @@ class Shown:
     def _seen(self, sequences: list[int], document: int | None = None) -> dict[int, dict[str, Any]]:
         """Of each sequence the times it was trained on: the run's own steps, and those that rollbacks abandoned."""
         found: dict[int, dict[str, Any]] = {number: {"steps": [], "abandoned": []} for number in sequences}
-        for branch in seen.branches(self.folder, self._ledger()):
+        for branch in seen.branches(self.folder, self.ledger()):
             times = {number: seen.times(self.order, branch, number) for number in sequences}
             places = [(one["step"], one["row"]) for own in times.values() for one in own]
             recorded = seen.segments(branch.folder, places, self.shards.context)
@@ -122,7 +122,8 @@ class Shown:
                     found[number]["abandoned"] += [one | {"branch": branch.number} for one in told]
         return found
 
-    def _ledger(self) -> LedgerFile | None:
+    def ledger(self) -> LedgerFile | None:
+        """The ledger as far as it goes; None before training."""
         try:
             return LedgerFile(self.folder)
         except NotTrained:

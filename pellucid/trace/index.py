@@ -43,7 +43,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     if not (folder / stage.DATA).is_file():
         raise StageNotReady(stage="index", needs="shards", path=folder)
     place = folder / layout.TRACE
-    made_from = digests.of_value("index stage", _fields(folder)).hex()
+    made_from = _made_from(folder)
     if stage.done(place, "index", made_from):
         return False
     state = stage.unfinished(place, made_from)
@@ -71,15 +71,15 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 def done(folder: Path) -> bool:
     """Whether a run has its whole index, made from the shards that are there."""
     manifest = folder / layout.TRACE / stage.MANIFEST
-    made_from = digests.of_value("index stage", _fields(folder)).hex()
-    return manifest.is_file() and stage.read_manifest(manifest, "index").get("recipe") == made_from
+    return manifest.is_file() and stage.read_manifest(manifest, "index").get("recipe") == _made_from(folder)
 
 
-def _fields(folder: Path) -> dict[str, Any]:
-    """What this stage depends on."""
+def _made_from(folder: Path) -> str:
+    """The digest of what this stage depends on."""
     manifest = stage.read_manifest(folder / stage.DATA, "data")
     root = stage.digest_in(manifest, "root", folder / stage.DATA)
-    return {"index": FORMAT, "data": root, "piece": PIECE_BYTES, "every": EVERY, "key": KEY}
+    fields = {"index": FORMAT, "data": root, "piece": PIECE_BYTES, "every": EVERY, "key": KEY}
+    return digests.of_value("index stage", fields).hex()
 
 
 def pieces(folder: Path) -> list[Piece]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import bisect
 import contextlib
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -81,7 +82,7 @@ class Found(NamedTuple):
         return cls(tokens[order], offsets[order])
 
 
-class Suffixes:
+class Suffixes(ABC):
     """What both kinds of pieces share: the order of their suffixes. Make one with opened."""
 
     def __init__(self, folder: Path, piece: Piece, shard: Shard, size: int) -> None:
@@ -92,19 +93,19 @@ class Suffixes:
         _check_size(self._positions_path, size * UINT32.itemsize)
         _check_size(self._top_path, -(-size // EVERY) * KEY)
 
+    @abstractmethod
     def text_at(self, position: int, atoms: int) -> bytes:
         """The text from a position on: so many tokens or bytes of it, fewer at the end."""
-        raise NotImplementedError
 
     @cached_property
     def positions(self) -> np.ndarray:
         """Where the suffixes begin, in the order of their bytes, shape (suffixes,) uint32."""
         return arrays.mapped(self._positions_path, UINT32)
 
-    @cached_property
+    @property
+    @abstractmethod
     def atoms(self) -> np.ndarray:
         """What its positions count, shape (suffixes,): token ids, or bytes."""
-        raise NotImplementedError
 
     @cached_property
     def top(self) -> list[bytes]:
@@ -145,26 +146,26 @@ class Suffixes:
                 return -1
             atoms *= 4
 
+    @abstractmethod
     def count(self, query: Query) -> int:
         """How often the text occurs, every place counted."""
-        raise NotImplementedError
 
+    @abstractmethod
     def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
         """Where the text occurs, in parts and in no order, each place once; at least the first `most` in the text's
         order."""
-        raise NotImplementedError
 
+    @abstractmethod
     def last(self, found: Found, size: int) -> np.ndarray:
         """The token of the shard in which each occurrence of `size` bytes ends, shape (N,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def character(self, begin: int, token: int, offset: int) -> int:
         """Which character of its document a byte of a token belongs to; begin: the document's first token."""
-        raise NotImplementedError
 
+    @abstractmethod
     def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
         """Up to `width` bytes of the document, which is the tokens [begin, end), before and behind `size` bytes."""
-        raise NotImplementedError
 
     def positions_in(self, low: int, high: int) -> Iterator[np.ndarray]:
         """The positions of the suffixes [low, high) in parts, uint32. Raises FormatInvalid."""
@@ -184,8 +185,12 @@ class TokenSuffixes(Suffixes):
         self._counts_path = path(folder, piece.number, "counts")
         _check_size(self._counts_path, len(words.words) * UINT32.itemsize)
 
-    @cached_property
+    @property
     def atoms(self) -> np.ndarray:
+        return self._ids
+
+    @cached_property
+    def _ids(self) -> np.ndarray:
         return arrays.part(self.shard.ids, self.piece.start, self.piece.stop)
 
     @cached_property
@@ -197,12 +202,12 @@ class TokenSuffixes(Suffixes):
         """Whether its table of counts is that of its tokens."""
         counts = np.zeros(len(self.words.words), np.int64)
         for begin, end in _chunks(0, self.size):
-            counts += np.bincount(self.atoms[begin:end], minlength=len(counts))[: len(counts)]
+            counts += np.bincount(self._ids[begin:end], minlength=len(counts))[: len(counts)]
         return int(counts.sum()) == self.size and np.array_equal(counts, self._counts)
 
     def text_at(self, position: int, atoms: int) -> bytes:
         words = self.words.words
-        return b"".join([words[i] for i in self.atoms[position : position + atoms].tolist()])
+        return b"".join([words[i] for i in self._ids[position : position + atoms].tolist()])
 
     def count(self, query: Query) -> int:
         low, high = self.asked(query, query.content)
@@ -217,7 +222,7 @@ class TokenSuffixes(Suffixes):
         for tokens in self.positions_in(*self.asked(query, query.content)):
             yield Found(tokens.astype(np.int64) + start, np.zeros(len(tokens), np.int64))
         for tokens, size in self._cut(query):
-            yield Found(tokens + start, self.words.lengths[self.atoms[tokens]] - size)
+            yield Found(tokens + start, self.words.lengths[self._ids[tokens]] - size)
         for tokens, offsets in self._inside(query):
             yield Found(tokens + start, offsets)
 
@@ -226,7 +231,7 @@ class TokenSuffixes(Suffixes):
         total, ahead = 0, len(query.content)  # Tokens that an occurrence may reach behind the part it begins in.
         for begin, end in _chunks(0, self.size):
             with _named(self.shard.tokens_path):
-                lengths = self.words.lengths[self.atoms[begin : end + ahead]]
+                lengths = self.words.lengths[self._ids[begin : end + ahead]]
             text, ends = self.text_at(begin, end - begin + ahead), np.cumsum(lengths)
             places, stop = [], int(ends[end - begin - 1])
             at = text.find(query.content)
@@ -252,7 +257,7 @@ class TokenSuffixes(Suffixes):
             for positions in self.positions_in(*self.asked(query, tail)):
                 with _named(self.shard.tokens_path):
                     ahead = positions - 1  # No text begins with the piece: its first token is a document's.
-                    yield ahead[before[self.atoms[ahead]]].astype(np.int64), len(query.content) - len(tail)
+                    yield ahead[before[self._ids[ahead]]].astype(np.int64), len(query.content) - len(tail)
 
     def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens that hold the text behind their first byte, once for each place in them."""
@@ -260,7 +265,7 @@ class TokenSuffixes(Suffixes):
         here = self._counts[tokens] > 0
         tokens, offsets = tokens[here], offsets[here]
         for places in self._places(np.unique(tokens)):
-            ids = self.atoms[places]
+            ids = self._ids[places]
             first = tokens.searchsorted(ids, side="left")  # Of a token's places on the list, which is sorted.
             times = tokens.searchsorted(ids, side="right") - first
             which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
@@ -272,21 +277,21 @@ class TokenSuffixes(Suffixes):
             here = [part for one in tokens.tolist() for part in self.positions_in(*self.between(self.words.words[one]))]
             places = np.concatenate([np.zeros(0, UINT32), *here]).astype(np.int64)
             # One token may begin with another, and its places are then met twice.
-            yield np.unique(places[np.isin(self.atoms[places], tokens)])
+            yield np.unique(places[np.isin(self._ids[places], tokens)])
         elif len(tokens):
             wanted = np.zeros(len(self.words.words), bool)
             wanted[tokens] = True
             for begin, end in _chunks(0, self.size):
                 with _named(self.shard.tokens_path):
-                    yield begin + np.flatnonzero(wanted[self.atoms[begin:end]])
+                    yield begin + np.flatnonzero(wanted[self._ids[begin:end]])
 
     def last(self, found: Found, size: int) -> np.ndarray:
         last = found.tokens - self.piece.start
         with _named(self.shard.tokens_path):
-            missing = size - self.words.lengths[self.atoms[last]] + found.offsets
+            missing = size - self.words.lengths[self._ids[last]] + found.offsets
             while (going := np.flatnonzero(missing > 0)).size:
                 last[going] += 1
-                missing[going] -= self.words.lengths[self.atoms[last[going]]]
+                missing[going] -= self.words.lengths[self._ids[last[going]]]
         return last + self.piece.start
 
     def character(self, begin: int, token: int, offset: int) -> int:
@@ -322,7 +327,7 @@ class TextSuffixes(Suffixes):
         """Where each token begins in the text, shape (tokens,) uint32."""
         return arrays.mapped(self._starts_path, UINT32)
 
-    @cached_property
+    @property
     def atoms(self) -> np.ndarray:
         return self.text
 

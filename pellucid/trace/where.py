@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pellucid.errors import NotTrained, QueryEmpty
+from pellucid.errors import QueryEmpty
 from pellucid.look import seen
 from pellucid.look.seen import Branch
 from pellucid.look.show import Shown
 from pellucid.record.history import History
-from pellucid.store.ledger import LedgerFile
 from pellucid.trace import pieces
 from pellucid.trace.fold import variants
 from pellucid.trace.pieces import Placed
@@ -52,7 +51,9 @@ class Traced:
         self._words = index.words
         self._train = [one for one in index.pieces if one.stream.split == "train"]
         self._validation = [one for one in index.pieces if one.stream.split != "train"]
-        self._branch = _planned(folder, self.shown) if planned else _trained(folder)
+        # The run's own steps so far: of what a rollback abandoned the model has nothing left.
+        own = [_planned(folder, self.shown)] if planned else seen.branches(folder, self.shown.ledger())
+        self._branch = own[0] if own else None
 
     def where(
         self,
@@ -207,7 +208,7 @@ class Traced:
         for place in placed:
             number = place.pop("index")
             steps = [
-                {"sequence": one, "steps": [_with_loss(time, recorded, number) for time in times[one]]}
+                {"sequence": one, "steps": seen.with_losses(times[one], recorded, number)}
                 for one in place.pop("sequences")
             ]
             first = steps[0] if steps else {"sequence": None, "steps": []}
@@ -246,21 +247,6 @@ class Traced:
         # Characters cut at the edges are left out.
         before, after = (one.decode("utf-8", "ignore") for one in around)
         return [before, hit.content.decode("utf-8", "replace"), after]
-
-
-def _with_loss(time: dict[str, Any], recorded: dict[tuple[int, int], list[Any]], document: int) -> dict[str, Any]:
-    """A step with the mean loss of the document's targets in its row, in nats; None where it is not recorded."""
-    mine = [one for one in recorded.get((time["step"], time["row"]), ()) if one.document == document]
-    return time | {"loss": seen.total((one.tokens, one.loss_sum) for one in mine).get("loss")}
-
-
-def _trained(folder: Path) -> Branch | None:
-    """The run's own steps so far; of what a rollback abandoned the model has nothing left."""
-    try:
-        ledger = LedgerFile(folder)
-    except NotTrained:
-        return None
-    return seen.branches(folder, ledger)[0]
 
 
 def _planned(folder: Path, shown: Shown) -> Branch:

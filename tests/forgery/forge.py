@@ -148,6 +148,12 @@ def copied(groups: anchors.Groups) -> dict[str, dict[str, np.ndarray]]:
     return {group: {name: array.copy() for name, array in arrays.items()} for group, arrays in groups.items()}
 
 
+def rewritten(folder: Path, kind: str, **changed: object) -> Path:
+    """The ledger with some fields of all entries of a kind changed, its chain whole."""
+    edit_ledger(folder, lambda body: body | changed if body["kind"] == kind else body)
+    return folder
+
+
 def seal(folder: Path) -> None:
     """Sealed again, so that only what is inside can tell."""
     (folder / layout.MANIFEST).unlink(missing_ok=True)

@@ -1,0 +1,149 @@
+"""What fuzzing and reading the readers found in Parquet: each is refused by name, at no cost."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pellucid.data.parquet import Documents
+from pellucid.errors import (
+    FormatInvalid,
+)
+from pellucid.look.show import Shown
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.replay import ledgers
+from pellucid.store import metrics
+from pellucid.store.ledger import LedgerFile
+from tests.forgery.forge import edit_table
+
+
+def not_unicode(table: pa.Table, name: str) -> pa.Table:
+    raw = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary())
+    at = table.schema.get_field_index(name)
+    return table.set_column(at, table.schema.field(at), pa.Array.from_buffers(pa.string(), len(raw), raw.buffers()))
+
+
+def change(path: Path, how: Callable[[pa.Table], pa.Table], **options: Any) -> None:
+    pq.write_table(how(pq.read_table(path)), path, **options)
+
+
+def without_a_value(table: pa.Table) -> pa.Table:
+    return table.set_column(2, "tokens", pa.array([None] * table.num_rows, pa.int64()))
+
+
+def test_a_text_that_is_not_unicode(release: Path) -> None:
+    change(release / "data/documents/00000.parquet", lambda table: not_unicode(table, "text"))
+    change(release / "metrics/sources.parquet", lambda table: not_unicode(table, "source"))
+    with pytest.raises(FormatInvalid, match="00000"):
+        Documents.open(release).get(0)
+    with pytest.raises(FormatInvalid, match="sources"):
+        metrics.of_step(release, "sources", 7)
+
+
+def test_a_table_without_values_or_without_bounds(release: Path) -> None:
+    change(release / "metrics/sources.parquet", without_a_value)
+    with pytest.raises(FormatInvalid, match="without one of its values"):
+        metrics.of_step(release, "sources", 7)
+    change(release / "metrics/steps.parquet", lambda table: table, write_statistics=False)
+    assert len(metrics.of_step(release, "steps", 7)) == 1
+
+
+@pytest.mark.parametrize("width", [7, 0])
+def test_statistics_that_end_a_process(width: int, release: Path) -> None:
+    """pyarrow does not catch what its library throws at them, so that nothing may ask for them."""
+    path = release / "metrics/steps.parquet"
+    pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False)
+    content = path.read_bytes()
+    place = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    least = pq.read_table(path).column("step")[0].as_py().to_bytes(8, "little")
+    footer = content[place:-8].replace(b"\x08" + least, bytes([width]) + least[:width])
+    assert len(footer) < len(content[place:-8])
+    path.write_bytes(content[:place] + footer + len(footer).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(FormatInvalid, match="steps"):
+        metrics.of_step(release, "steps", 7)
+
+
+def test_a_step_is_found_in_many_row_groups(release: Path) -> None:
+    path = release / "metrics/segments.parquet"
+    table = pq.read_table(path)
+    wanted = {step: [row for row in table.to_pylist() if row["step"] == step] for step in range(15)}
+    for size in (1, 3, 7, 1000):
+        pq.write_table(table, path, row_group_size=size)
+        for step, rows in wanted.items():
+            assert metrics.of_step(release, "segments", step) == rows
+    pq.write_table(table.slice(0, 0), path)
+    assert metrics.of_step(release, "segments", 7) == []
+
+
+@pytest.mark.parametrize("changed", [{"row": 2**60}, {"row": -1}, {"start": -1}, {"tokens": 2**40}, {"document": -1}])
+def test_segments_that_none_can_be(changed: dict[str, int], release: Path) -> None:
+    column, value = changed.popitem()
+    edit_table(release / "metrics/segments.parquet", column, lambda row: value)
+    with pytest.raises(FormatInvalid, match="no segments"):
+        ledgers.published_segments(release, LedgerFile(release).step(7))
+
+
+def test_more_rows_than_a_step_can_have(release: Path) -> None:
+    change(release / "metrics/sequences.parquet", lambda table: pa.concat_tables([table.slice(24, 1)] * 5000))
+    with pytest.raises(FormatInvalid, match="more than the 4 rows"):
+        Shown(release).step(7)
+    assert any(problem.error == "NumbersDiffer" for problem in verify(release, lambda what: None).problems)
+
+
+def test_a_row_group_of_no_size(release: Path) -> None:
+    path = release / "data/documents/00000.parquet"
+    table = pq.read_table(path)
+    with pq.ParquetWriter(path, table.schema) as writer:
+        writer.write_table(table.slice(0, 0))
+        writer.write_table(table)
+    with pytest.raises(FormatInvalid, match="row group"):
+        Documents.open(release).get(0)
+
+
+def test_a_segment_of_no_tokens_is_no_division_by_zero(release: Path) -> None:
+    def change_row(table: pa.Table) -> pa.Table:
+        return table.set_column(4, "tokens", pa.array([0] * table.num_rows, pa.int64()))
+
+    change(release / "metrics/segments.parquet", change_row)
+    rows = Shown(release).step(7)["sequences"]
+    assert {piece["loss"] for row in rows for piece in row["segments"]} == {None}
+
+
+def bomb(release: Path, rows: int, length: int) -> None:
+    """A few thousand bytes that unpack to rows · length."""
+    path = release / "metrics/validation.parquet"
+    first = pq.read_table(path).slice(0, 1)
+    columns = [
+        pa.array([first.column(name)[0].as_py()] * rows, kind)
+        for name, kind in zip(first.column_names, first.schema.types, strict=True)
+    ]
+    columns[1] = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * length]))
+    pq.write_table(pa.table(columns, names=first.column_names), path, store_schema=False)
+
+
+LIMITED = """
+import sys
+from pellucid.cli import common
+common.MEMORY = 768 << 20
+sys.argv = ["pellucid", "verify", sys.argv[1], "--json"]
+common.main()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys RLIMIT_DATA")
+def test_parquet_that_unpacks_to_more_than_verify_may_have(release: Path) -> None:
+    bomb(release, 60_000, 1 << 18)
+    publish(release)
+    done = subprocess.run([sys.executable, "-c", LIMITED, str(release)], capture_output=True, text=True)
+    assert done.returncode == 5, done.stderr
+    problems = json.loads(done.stdout)["problems"]
+    assert any(one["error"] == "FormatInvalid" and "metrics/validation" in one["where"] for one in problems), problems
