@@ -115,8 +115,8 @@ static void scores(const float *rows, const float *panels, long count, long begi
         for (long j = first / TILE_COLUMNS * TILE_COLUMNS; j < begin + i + tile; j += TILE_COLUMNS)
             for (long c = 0; c < width; c += BLOCK) {
                 float *to = out + i * out_row + j;
-                block(tile, rows + i * width + c, width, 1, panels + (j * width + c * TILE_COLUMNS),
-                      least(BLOCK, width - c), panels, 0, c ? to : NULL, to, out_row);
+                block(tile, rows + i * width + c, width, panels + (j * width + c * TILE_COLUMNS),
+                      least(BLOCK, width - c), NULL, c ? to : NULL, to, out_row);
             }
     }
 }

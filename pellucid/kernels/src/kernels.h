@@ -97,7 +97,7 @@ int pool_resize(int threads); /* Returns how many it has now. */
 void pool_enter(void);        /* One caller at a time: the scratch memory is shared. */
 void pool_leave(void);
 
-enum buffer { BUFFER_A, BUFFER_B, BUFFER_B2, BUFFER_WORK, BUFFER_ROWS, BUFFER_LOGITS, BUFFERS };
+enum buffer { BUFFER_B, BUFFER_B2, BUFFER_WORK, BUFFER_LOGITS, BUFFERS };
 void *buffer_get(enum buffer which, size_t bytes); /* Grown and kept; NULL where memory ran out. */
 void buffer_free_all(void);
 

@@ -1,21 +1,58 @@
 /* Matrix products: section 2.1, product sum. */
 
+INLINE long least(long a, long b) { return a < b ? a : b; }
+INLINE long up(long a, long b) { return (a + b - 1) / b; } /* a / b, rounded up. */
+
+#define PIECE 64 /* Terms; a block is four of them. */
+
+/* Memory that is asked for while a block is computed, because it is read later: in each piece of the block from
+   from[piece] on, pace[piece] floats for a term. */
+struct ahead {
+    const float *from[BLOCK / PIECE];
+    long pace[BLOCK / PIECE];
+};
+
+#define NEAR 8  /* Rows of a B that is not packed are asked for so many before they are read. */
+#define STEPS 2 /* Terms a turn of the loop: what is not arithmetic costs half as much. */
+
+/* One term: sum = fma(a[r], b[column], sum), where a[r] is base[r / 3][r % 3 * row + at]. */
+INLINE void chain_step(int rows, const float *const *base, long row, long at, const float *b, long b_step,
+                       v16 sum[TILE_ROWS][TILE_VECTORS]) {
+    v16 column[TILE_VECTORS];
+    _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) {
+        column[v] = v_load(b + 16 * v);
+        if (b_step != TILE_COLUMNS) __builtin_prefetch(b + NEAR * b_step + 16 * v);
+    }
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
+        v16 x = v_set(base[r / 3][r % 3 * row + at]);
+        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] = v_fma(x, column[v], sum[r][v]);
+    }
+}
+
 /* One chain over n terms for each of `rows` rows and TILE_COLUMNS columns, going on from what sum holds:
    sum = fma(a[r][k], b[k][column], sum). `rows` is a constant wherever this is inlined, so that sum stays in
-   registers. Meanwhile memory is asked for that is read later: from `next` on, one place `pace` floats further for
-   every k. */
-INLINE void chain_rows(int rows, const float *a, long row, long step, const float *b, long n, const float *next,
-                       long pace, v16 sum[TILE_ROWS][TILE_VECTORS]) {
-    for (long k = 0; k < n; k++) {
-        __builtin_prefetch(next, 0, 2);
-        next += pace;
-        v16 column[TILE_VECTORS];
-        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) column[v] = v_load(b + 16 * v);
-        _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
-            v16 x = v_set(a[r * row]);
-            _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] = v_fma(x, column[v], sum[r][v]);
+   registers. Every third row has an address of its own, kept from the compiler, which would make one of them and more
+   distances than there are registers for. */
+INLINE void chain_rows(int rows, const float *a, long row, long step, const float *b, long b_step, long n,
+                       const struct ahead *ahead, v16 sum[TILE_ROWS][TILE_VECTORS]) {
+    const float *base[(TILE_ROWS + 2) / 3];
+    _Pragma("GCC unroll 16") for (int r = 0; r < rows; r += 3) {
+        base[r / 3] = a + r * row;
+        __asm__("" : "+r"(base[r / 3]));
+    }
+    for (long begin = 0; begin < n; begin += PIECE) {
+        long k = begin, end = least(begin + PIECE, n), pace = ahead ? ahead->pace[begin / PIECE] : 0;
+        const float *later = ahead ? ahead->from[begin / PIECE] : b;
+        for (; k + STEPS <= end; k += STEPS, b += STEPS * b_step, later += STEPS * pace) {
+            __builtin_prefetch(later, 0, 2);
+            _Pragma("GCC unroll 4") for (int i = 0; i < STEPS; i++)
+                chain_step(rows, base, row, i * step, b + i * b_step, b_step, sum);
+            _Pragma("GCC unroll 16") for (int r = 0; r < rows; r += 3) base[r / 3] += STEPS * step;
         }
-        a += step, b += TILE_COLUMNS;
+        for (; k < end; k++, b += b_step) {
+            chain_step(rows, base, row, 0, b, b_step, sum);
+            _Pragma("GCC unroll 16") for (int r = 0; r < rows; r += 3) base[r / 3] += step;
+        }
     }
 }
 
@@ -23,20 +60,20 @@ INLINE void chain_rows(int rows, const float *a, long row, long step, const floa
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++)                                                           \
         _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++)
 
-/* Chains that go on from acc, TILE_ROWS × TILE_COLUMNS, and are put back there. b is at hand: nothing is asked for. */
+/* Chains that go on from acc, TILE_ROWS × TILE_COLUMNS, and are put back there. */
 INLINE void go_on_rows(int rows, const float *a, long row, long step, const float *b, long n, float *acc) {
     v16 sum[TILE_ROWS][TILE_VECTORS];
     EACH_SUM sum[r][v] = v_load(acc + r * TILE_COLUMNS + 16 * v);
-    chain_rows(rows, a, row, step, b, n, b, 0, sum);
+    chain_rows(rows, a, row, step, b, TILE_COLUMNS, n, NULL, sum);
     EACH_SUM v_store(acc + r * TILE_COLUMNS + 16 * v, sum[r][v]);
 }
 
 /* A block: c = total + chains from +0, or the chains alone where total is NULL; both have rows c_row apart. */
-INLINE void block_rows(int rows, const float *a, long row, long step, const float *b, long n, const float *next,
-                       long pace, const float *total, float *c, long c_row) {
+INLINE void block_rows(int rows, const float *a, long row, long step, const float *b, long b_step, long n,
+                       const struct ahead *ahead, const float *total, float *c, long c_row) {
     v16 sum[TILE_ROWS][TILE_VECTORS];
     EACH_SUM sum[r][v] = v_zero();
-    chain_rows(rows, a, row, step, b, n, next, pace, sum);
+    chain_rows(rows, a, row, step, b, b_step, n, ahead, sum);
     if (total) EACH_SUM sum[r][v] = v_add(v_load(total + r * c_row + 16 * v), sum[r][v]);
     EACH_SUM v_store(c + r * c_row + 16 * v, sum[r][v]);
 }
@@ -59,24 +96,33 @@ static void go_on(int rows, const float *a, long row, long step, const float *b,
     }
 }
 
-static void block(int rows, const float *a, long row, long step, const float *b, long n, const float *next, long pace,
+/* The terms of a row of A beside each other, and B packed. */
+static void block(int rows, const float *a, long row, const float *b, long n, const struct ahead *ahead,
                   const float *total, float *c, long c_row) {
     switch (rows) {
 #define CASE(count)                                                                                                   \
-    case count: block_rows(count, a, row, step, b, n, next, pace, total, c, c_row); break;
+    case count: block_rows(count, a, row, 1, b, TILE_COLUMNS, n, ahead, total, c, c_row); break;
         EACH_COUNT
 #undef CASE
     }
 }
 
-/* The same at the right edge of C, where fewer than TILE_COLUMNS columns are left. */
-static void block_edge(int rows, const float *a, long row, long step, const float *b, long n, const float *next,
-                       long pace, const float *total, float *c, long c_row, long columns) {
-    float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
-    block(rows, a, row, step, b, n, next, pace, NULL, acc, TILE_COLUMNS);
+/* A packed, and B where it lies. */
+static void block_across(int rows, const float *a, const float *b, long b_step, long n, const struct ahead *ahead,
+                         const float *total, float *c, long c_row) {
+    switch (rows) {
+#define CASE(count)                                                                                                   \
+    case count: block_rows(count, a, 1, TILE_ROWS, b, b_step, n, ahead, total, c, c_row); break;
+        EACH_COUNT
+#undef CASE
+    }
+}
+
+/* At the right edge of C, where fewer than TILE_COLUMNS columns are left: c = total + block, or the block alone. */
+static void add_edge(int rows, long columns, const float *block, const float *total, float *c, long c_row) {
     for (int r = 0; r < rows; r++)
         for (long j = 0; j < columns; j++) {
-            float sum = acc[r * TILE_COLUMNS + j];
+            float sum = block[r * TILE_COLUMNS + j];
             c[r * c_row + j] = total ? total[r * c_row + j] + sum : sum;
         }
 }
@@ -86,8 +132,8 @@ INLINE void add_row(const float *x, const float *total, float *c, long n) {
     for (long j = 0; j < n; j += 16) v_store(c + j, total ? v_add(v_load(total + j), v_load(x + j)) : v_load(x + j));
 }
 
-/* B as panels of `width` columns: block by block, panel by panel, k by k. Columns past N are zero and are never stored
-   to C; nothing is added along k. A transposed A is packed so too, its rows as columns: panels of TILE_ROWS. */
+/* B as panels of TILE_COLUMNS columns: block by block, panel by panel, k by k. Columns past N are zero and are never
+   stored to C; nothing is added along k. */
 struct packed {
     const float *b;
     long b_row, b_col, N, K, panels;
@@ -95,107 +141,160 @@ struct packed {
 };
 
 /* Where block `block` of a panel begins. All blocks but the last are whole. */
-INLINE float *panel_of(const struct packed *p, int width, long block, long panel) {
-    long first = block * BLOCK, length = p->K - first < BLOCK ? p->K - first : BLOCK;
-    return p->out + (first * p->panels + panel * length) * width;
+INLINE float *panel_of(const struct packed *p, long block, long panel) {
+    long first = block * BLOCK, length = least(BLOCK, p->K - first);
+    return p->out + (first * p->panels + panel * length) * TILE_COLUMNS;
 }
 
+typedef float v4 __attribute__((vector_size(16)));
+typedef int32_t v4i __attribute__((vector_size(16)));
+#ifdef __clang__
+#define MIX4(a, b, i, j, k, l) __builtin_shufflevector(a, b, i, j, k, l)
+#else
+#define MIX4(a, b, i, j, k, l) __builtin_shuffle(a, b, (v4i){i, j, k, l})
+#endif
+
+INLINE v4 load4(const float *p) {
+    v4 x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+/* out[k][j] = b[j][k] for four of either; rows of b are b_row apart, those of out out_row. */
+INLINE void turn4(const float *b, long b_row, float *out, long out_row) {
+    v4 x0 = load4(b), x1 = load4(b + b_row), x2 = load4(b + 2 * b_row), x3 = load4(b + 3 * b_row);
+    v4 low01 = MIX4(x0, x1, 0, 4, 1, 5), high01 = MIX4(x0, x1, 2, 6, 3, 7);
+    v4 low23 = MIX4(x2, x3, 0, 4, 1, 5), high23 = MIX4(x2, x3, 2, 6, 3, 7);
+    v4 turned[4] = {MIX4(low01, low23, 0, 1, 4, 5), MIX4(low01, low23, 2, 3, 6, 7), MIX4(high01, high23, 0, 1, 4, 5),
+                    MIX4(high01, high23, 2, 3, 6, 7)};
+    for (int k = 0; k < 4; k++) memcpy(out + k * out_row, &turned[k], sizeof turned[k]);
+}
+
+/* A panel of n terms: row k is b[k][0], b[k][1], …, up to `columns` of them; the others of `width` are zero. */
 INLINE void pack_panel(int width, const float *b, long b_row, long b_col, long n, long columns, float *out) {
     if (columns == width && b_col == 1) {
         for (long k = 0; k < n; k++, b += b_row, out += width) memcpy(out, b, (size_t)width * sizeof *out);
         return;
     }
     if (columns < width) memset(out, 0, (size_t)(n * width) * sizeof *out);
-    for (long k0 = 0; k0 < n; k0 += 16) /* In squares, so that both sides stay in the first cache. */
-        for (long j = 0; j < columns; j++)
-            for (long k = k0; k < n && k < k0 + 16; k++) out[k * width + j] = b[k * b_row + j * b_col];
+    long fours = b_row == 1 ? columns / 4 * 4 : 0, terms = n / 4 * 4;
+    for (long begin = 0; begin < n; begin += 16) { /* In squares, so that both sides stay in the first cache. */
+        long end = least(begin + 16, n), turned = least(end, terms);
+        for (long j = 0; j < fours; j += 4) {
+            for (long k = begin; k < turned; k += 4) turn4(b + j * b_col + k, b_col, out + k * width + j, width);
+            for (long k = turned; k < end; k++)
+                for (long i = j; i < j + 4; i++) out[k * width + i] = b[k + i * b_col];
+        }
+        for (long j = fours; j < columns; j++)
+            for (long k = begin; k < end; k++) out[k * width + j] = b[k * b_row + j * b_col];
+    }
 }
 
-#define PACKED_AT_ONCE 128 /* Columns: some whole cache lines. */
-#define AHEAD 16           /* Rows that lie across memory are asked for so many before they are read. */
+#define PANELS_AT_ONCE (128 / TILE_COLUMNS) /* Some whole cache lines. */
+#define AHEAD 16                            /* Rows that lie across memory are asked for so many before they are read. */
 
-/* Some neighbouring panels of one block: a row of B is read once, along the row. `width` is a constant wherever this is
-   inlined. */
-INLINE void pack_some(const struct packed *p, int width, long index) {
-    long some = PACKED_AT_ONCE / width, tasks = (p->panels + some - 1) / some;
-    long block = index / tasks, begin = index % tasks * some, end = begin + some < p->panels ? begin + some : p->panels;
-    long first = block * BLOCK, n = p->K - first < BLOCK ? p->K - first : BLOCK;
+/* Some neighbouring panels of one block: a row of B is read once, along the row. */
+static void pack_task(void *arguments, long index, int worker) {
+    (void)worker;
+    const struct packed *p = arguments;
+    long tasks = up(p->panels, PANELS_AT_ONCE);
+    long block = index / tasks, begin = index % tasks * PANELS_AT_ONCE;
+    long end = least(begin + PANELS_AT_ONCE, p->panels);
+    long first = block * BLOCK, n = least(BLOCK, p->K - first);
     const float *b = p->b + first * p->b_row;
     if (p->b_col == 1) {
-        long whole = end * width <= p->N ? end : end - 1;
-        float *out = panel_of(p, width, block, begin);
-        const float *row = b + begin * width;
+        long whole = end * TILE_COLUMNS <= p->N ? end : end - 1;
+        float *out = panel_of(p, block, begin);
+        const float *row = b + begin * TILE_COLUMNS;
         for (long k = 0; k < n; k++, row += p->b_row) {
-            for (long j = 0; j < (whole - begin) * width; j += 16) __builtin_prefetch(row + AHEAD * p->b_row + j);
+            for (long j = 0; j < (whole - begin) * TILE_COLUMNS; j += 16) __builtin_prefetch(row + AHEAD * p->b_row + j);
             for (long panel = 0; panel < whole - begin; panel++)
-                memcpy(out + (panel * n + k) * width, row + panel * width, (size_t)width * sizeof *out);
+                memcpy(out + (panel * n + k) * TILE_COLUMNS, row + panel * TILE_COLUMNS, TILE_COLUMNS * sizeof *out);
         }
         begin = whole;
     }
     for (long panel = begin; panel < end; panel++) {
-        long column = panel * width, columns = p->N - column < width ? p->N - column : width;
-        pack_panel(width, b + column * p->b_col, p->b_row, p->b_col, n, columns, panel_of(p, width, block, panel));
+        long column = panel * TILE_COLUMNS, columns = least(TILE_COLUMNS, p->N - column);
+        pack_panel(TILE_COLUMNS, b + column * p->b_col, p->b_row, p->b_col, n, columns, panel_of(p, block, panel));
     }
 }
 
-static void pack_columns(void *arguments, long index, int worker) {
-    (void)worker;
-    pack_some(arguments, TILE_COLUMNS, index);
-}
-
-static void pack_rows(void *arguments, long index, int worker) {
-    (void)worker;
-    pack_some(arguments, TILE_ROWS, index);
-}
-
 /* Returns 0, or 1 where memory ran out. */
-static int pack_as(struct packed *p, int width, task *run, long N, long K, const float *b, long b_row, long b_col,
-                   enum buffer where) {
-    *p = (struct packed){b, b_row, b_col, N, K, (N + width - 1) / width, NULL};
-    p->out = buffer_get(where, (size_t)p->panels * (size_t)width * (size_t)K * sizeof(float));
+static int pack(struct packed *p, long N, long K, const float *b, long b_row, long b_col, enum buffer where) {
+    *p = (struct packed){b, b_row, b_col, N, K, up(N, TILE_COLUMNS), NULL};
+    p->out = buffer_get(where, (size_t)p->panels * TILE_COLUMNS * (size_t)K * sizeof(float));
     if (!p->out) return 1;
-    long some = PACKED_AT_ONCE / width;
-    pool_run(run, p, (K + BLOCK - 1) / BLOCK * ((p->panels + some - 1) / some));
+    pool_run(pack_task, p, up(K, BLOCK) * up(p->panels, PANELS_AT_ONCE));
     return 0;
 }
 
-static int pack(struct packed *p, long N, long K, const float *b, long b_row, long b_col, enum buffer where) {
-    return pack_as(p, TILE_COLUMNS, pack_columns, N, K, b, b_row, b_col, where);
+/* C in parts, a task each: `down` times `along`, of about as many tiles. No bit depends on it. */
+struct grid {
+    long M, N, down, along;
+};
+
+#define FEW_ROWS 96 /* A part is cut lengthwise down to these rows, then across down to these columns. */
+#define FEW_COLUMNS 64
+
+/* Parts of at most so many rows and columns; at least so many a thread, where C is large enough: who is held up then
+   costs the others little; and as many for every thread. */
+static struct grid divide(long M, long N, long rows, long columns, long a_thread) {
+    struct grid g = {M, N, up(M, rows), up(N, columns)};
+    while (g.down * g.along < a_thread * pool_threads()) {
+        long high = up(M, g.down), wide = up(N, g.along);
+        if (high > FEW_ROWS || (wide <= FEW_COLUMNS && high > TILE_ROWS)) {
+            g.down++;
+        } else if (wide > FEW_COLUMNS) {
+            g.along++;
+        } else {
+            break;
+        }
+    }
+    long down = g.down;
+    while (down * g.along % pool_threads()) down++;
+    if (down <= up(M, TILE_ROWS)) g.down = down;
+    return g;
+}
+
+struct range {
+    long top, bottom, left, right;
+};
+
+/* Where part `index` of `parts` begins. */
+INLINE long part(long index, long parts, long size, long tile) {
+    return least(index * up(size, tile) / parts * tile, size);
+}
+
+/* Part by part downwards: neighbours share panels of B. */
+INLINE struct range range_of(const struct grid *g, long index) {
+    long row = index % g->down, column = index / g->down;
+    return (struct range){part(row, g->down, g->M, TILE_ROWS), part(row + 1, g->down, g->M, TILE_ROWS),
+                          part(column, g->along, g->N, TILE_COLUMNS), part(column + 1, g->along, g->N, TILE_COLUMNS)};
 }
 
 struct multiply {
-    long M;
+    struct grid grid;
     const float *a;
     long a_row;
-    const struct packed *turned; /* A transposed A's rows; NULL where A's columns lie together. */
     const struct packed *b;
     const float *start; /* What the blocks are added to: NULL, C itself, or another matrix of its shape. */
     float *c;
     long c_row;
-    long tile_M, tile_N, tiles_M; /* What one task computes. No bit depends on it. */
     float *work;
 };
 
-#define ROWS_AT_ONCE 96
-#define COLUMNS_AT_ONCE 512
-#define FEWEST_ROWS 12
-#define FEWEST_COLUMNS 64
-#define TASKS_A_THREAD 8 /* At least, where the shape allows: who is held up then costs the others little. */
+#define ROWS_AT_ONCE 48
+#define COLUMNS_AT_ONCE 1024
 #define COPY_ROW (BLOCK + 16) /* Not a multiple of a page: rows fall into different cache sets. */
 #define FAR_APART 1024        /* Rows so many floats apart are copied together: they would share cache sets. */
 
-/* A's rows `first` … as the inner loop reads them; *row and *step are its strides, *group that of TILE_ROWS rows. */
-static const float *a_block(const struct multiply *p, long first, long rows, long k, long n, float *work, long *row,
-                            long *step, long *group) {
-    if (p->turned) {
-        *row = 1, *step = TILE_ROWS, *group = n * TILE_ROWS;
-        return panel_of(p->turned, TILE_ROWS, k / BLOCK, first / TILE_ROWS);
-    }
+/* A's rows `first` … as the inner loop reads them; *row is their distance. */
+static const float *a_block(const struct multiply *p, long first, long rows, long k, long n, float *work, long *row) {
     const float *a = p->a + first * p->a_row + k;
-    *row = p->a_row, *step = 1, *group = TILE_ROWS * p->a_row;
+    *row = p->a_row;
     if (p->a_row < FAR_APART) return a;
     for (long r = 0; r < rows; r++) memcpy(work + r * COPY_ROW, a + r * p->a_row, (size_t)n * sizeof *a);
-    *row = COPY_ROW, *group = TILE_ROWS * COPY_ROW;
+    *row = COPY_ROW;
     return work;
 }
 
@@ -205,96 +304,152 @@ INLINE void fetch_rows(const float *a, long row, long n, long rows) {
         for (long k = 0; k < n; k += 16) __builtin_prefetch(a + i * row + k);
 }
 
+INLINE void fetch_tile(const float *c, long c_row, long rows) {
+    for (long i = 0; i < rows; i++)
+        for (long j = 0; j < TILE_COLUMNS; j += 16) __builtin_prefetch(c + i * c_row + j, 1);
+}
+
+/* The tiles that share a panel of B ask for the next one among them; this one from row r of them on. */
+INLINE struct ahead panel_ahead(const float *next, long n, long r, long rows) {
+    long pace = rows < TILE_ROWS ? TILE_COLUMNS : TILE_ROWS * TILE_COLUMNS / rows;
+    struct ahead ahead;
+    for (long i = 0; i < BLOCK / PIECE; i++) {
+        ahead.from[i] = next + r * n * TILE_COLUMNS / rows + i * PIECE * pace;
+        ahead.pace[i] = pace;
+    }
+    return ahead;
+}
+
 static void multiply_task(void *arguments, long index, int worker) {
     const struct multiply *p = arguments;
-    long first = index % p->tiles_M * p->tile_M, rows = p->M - first < p->tile_M ? p->M - first : p->tile_M;
-    long left = index / p->tiles_M * p->tile_N;
-    long right = left + p->tile_N < p->b->N ? left + p->tile_N : p->b->N;
+    struct range own = range_of(&p->grid, index);
+    long rows = own.bottom - own.top;
     float *work = p->work + (size_t)worker * ROWS_AT_ONCE * COPY_ROW;
+    float edge[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long k = 0; k < p->b->K; k += BLOCK) {
-        long n = p->b->K - k < BLOCK ? p->b->K - k : BLOCK, row, step, group;
-        const float *a = a_block(p, first, rows, k, n, work, &row, &step, &group);
-        /* The tiles that share a panel of B ask for the next one among them. */
-        long pace = rows < TILE_ROWS ? TILE_COLUMNS : TILE_ROWS * TILE_COLUMNS / rows;
-        for (long column = left; column < right; column += TILE_COLUMNS) {
-            const float *b = panel_of(p->b, TILE_COLUMNS, k / BLOCK, column / TILE_COLUMNS);
-            long then = column + TILE_COLUMNS < right ? column + TILE_COLUMNS : left;
-            const float *coming = panel_of(p->b, TILE_COLUMNS, k / BLOCK + (then == left), then / TILE_COLUMNS);
+        long n = least(BLOCK, p->b->K - k), row;
+        const float *a = a_block(p, own.top, rows, k, n, work, &row);
+        for (long column = own.left; column < own.right; column += TILE_COLUMNS) {
+            const float *b = panel_of(p->b, k / BLOCK, column / TILE_COLUMNS);
+            long then = column + TILE_COLUMNS < own.right ? column + TILE_COLUMNS : own.left;
+            const float *next = panel_of(p->b, k / BLOCK + (then == own.left), then / TILE_COLUMNS);
             for (long r = 0; r < rows; r += TILE_ROWS) {
-                int count = (int)(rows - r < TILE_ROWS ? rows - r : TILE_ROWS);
-                const float *own = a + r / TILE_ROWS * group;
-                float *c = p->c + (first + r) * p->c_row + column;
+                int count = (int)least(TILE_ROWS, rows - r);
+                const float *tile = a + r * row;
+                float *c = p->c + (own.top + r) * p->c_row + column;
                 const float *total = k ? c : p->start ? p->start + (c - p->c) : NULL;
-                for (int i = 0; i < count; i++)
-                    for (int j = 0; j < TILE_COLUMNS; j += 16) __builtin_prefetch(c + i * p->c_row + j, 1);
-                const float *next = coming + r * n * TILE_COLUMNS / rows;
-                if (column == left && step == 1) fetch_rows(own + group, row, n, rows - r - count);
-                if (right - column >= TILE_COLUMNS) {
-                    block(count, own, row, step, b, n, next, pace, total, c, p->c_row);
+                struct ahead ahead = panel_ahead(next, n, r, rows);
+                fetch_tile(c, p->c_row, count);
+                if (column == own.left) fetch_rows(tile + TILE_ROWS * row, row, n, rows - r - count);
+                if (own.right - column >= TILE_COLUMNS) {
+                    block(count, tile, row, b, n, &ahead, total, c, p->c_row);
                 } else {
-                    block_edge(count, own, row, step, b, n, next, pace, total, c, p->c_row, right - column);
+                    block(count, tile, row, b, n, &ahead, NULL, edge, TILE_COLUMNS);
+                    add_edge(count, own.right - column, edge, total, c, p->c_row);
                 }
             }
         }
     }
 }
 
-/* The columns are divided first: a panel of B comes from far and serves tile_M rows. */
-static void divide(struct multiply *p) {
-    long tasks, N = p->b->N;
-    p->tile_M = ROWS_AT_ONCE, p->tile_N = COLUMNS_AT_ONCE;
-    for (;;) {
-        p->tiles_M = (p->M + p->tile_M - 1) / p->tile_M;
-        tasks = p->tiles_M * ((N + p->tile_N - 1) / p->tile_N);
-        if (tasks >= TASKS_A_THREAD * pool_threads()) break;
-        if (p->tile_N > FEWEST_COLUMNS) {
-            p->tile_N /= 2;
-        } else if (p->tile_M > FEWEST_ROWS) {
-            p->tile_M /= 2;
-        } else {
-            break;
-        }
-    }
-    pool_run(multiply_task, p, tasks);
-}
-
-#define TURNED_ROWS 768 /* Whole tiles of any instruction set. */
-
-/* C = start + A·B, with B packed. Returns 0, or 1 where memory ran out. */
-static int multiply(long M, const float *a, long a_row, long a_col, const struct packed *b, const float *start,
-                    float *c, long c_row) {
-    struct multiply p = {.M = M, .a = a, .a_row = a_row, .b = b, .start = start, .c = c, .c_row = c_row};
+/* C = start + A·B, with B packed and the terms of a row of A beside each other. Returns 0, or 1 where memory ran out. */
+static int multiply(long M, const float *a, long a_row, const struct packed *b, const float *start, float *c,
+                    long c_row) {
+    struct multiply p = {divide(M, b->N, ROWS_AT_ONCE, COLUMNS_AT_ONCE, 8), a, a_row, b, start, c, c_row, NULL};
     p.work = buffer_get(BUFFER_WORK, (size_t)pool_threads() * ROWS_AT_ONCE * COPY_ROW * sizeof(float));
     if (!p.work) return 1;
-    if (a_col == 1) {
-        divide(&p);
-        return 0;
+    pool_run(multiply_task, &p, p.grid.down * p.grid.along);
+    return 0;
+}
+
+/* A product whose A is transposed, as a weight's gradient is: many terms, and little besides. Every task packs its own
+   rows of A, a block at a time, and reads B where it lies: what one core writes and another reads is slow to come by.
+   Meanwhile it asks for the rows of both that the next block reads, along the rows, so that few pages are touched. */
+struct across {
+    struct grid grid;
+    long K;
+    const float *a;
+    long a_col;
+    const float *b;
+    long b_row, b_col;
+    const float *start;
+    float *c, *work;
+};
+
+#define ACROSS_ROWS 264 /* That a task packs: 264 KiB. Whole tiles of any instruction set. */
+#define ACROSS_COLUMNS 704
+#define ACROSS_WORK ((ACROSS_ROWS + TILE_COLUMNS) * BLOCK) /* Floats: rows of A, and a panel of B. */
+
+/* Tile `tile` of `tiles` asks for its share of the next block's rows, A's and B's in turn. */
+INLINE struct ahead rows_ahead(const struct across *p, const float *a, const float *b, struct range own, long tile,
+                               long tiles) {
+    struct ahead ahead;
+    for (long i = 0; i < BLOCK / PIECE; i++) {
+        long row = 2 * BLOCK * (tile * (BLOCK / PIECE) + i) / (tiles * (BLOCK / PIECE));
+        ahead.from[i] = row % 2 ? a + row / 2 * p->a_col : b + row / 2 * p->b_row;
+        ahead.pace[i] = up(row % 2 ? own.bottom - own.top : own.right - own.left, PIECE);
     }
-    /* A transposed A is packed too, at most TURNED_ROWS rows at a time: they are read again from a near cache. That
-       takes 3 MiB in product(), and in loss() no more than a chunk of logits. */
-    struct packed turned;
-    p.turned = &turned;
-    for (long first = 0; first < M; first += TURNED_ROWS) {
-        p.M = M - first < TURNED_ROWS ? M - first : TURNED_ROWS;
-        p.c = c + first * c_row;
-        p.start = start ? start + first * c_row : NULL;
-        if (pack_as(&turned, TILE_ROWS, pack_rows, p.M, b->K, a + first * a_row, a_col, a_row, BUFFER_A)) return 1;
-        divide(&p);
+    return ahead;
+}
+
+static void across_task(void *arguments, long index, int worker) {
+    const struct across *p = arguments;
+    struct range own = range_of(&p->grid, index);
+    long rows = own.bottom - own.top, columns = own.right - own.left;
+    long tiles = up(rows, TILE_ROWS) * up(columns, TILE_COLUMNS);
+    float *panels = p->work + (size_t)worker * ACROSS_WORK, *panel = panels + ACROSS_ROWS * BLOCK;
+    float edge[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
+    for (long k = 0; k < p->K; k += BLOCK) {
+        long n = least(BLOCK, p->K - k), tile = 0;
+        const float *a = p->a + k * p->a_col + own.top, *b = p->b + k * p->b_row + own.left * p->b_col;
+        for (long r = 0; r < rows; r += TILE_ROWS)
+            pack_panel(TILE_ROWS, a + r, p->a_col, 1, n, least(TILE_ROWS, rows - r), panels + r * n);
+        for (long j = 0; j < columns; j += TILE_COLUMNS) {
+            long some = least(TILE_COLUMNS, columns - j), b_step = p->b_row;
+            const float *from = b + j * p->b_col;
+            if (some < TILE_COLUMNS || p->b_col != 1 || p->b_row >= FAR_APART) {
+                pack_panel(TILE_COLUMNS, from, p->b_row, p->b_col, n, some, panel);
+                from = panel, b_step = TILE_COLUMNS;
+            }
+            for (long r = 0; r < rows; r += TILE_ROWS) {
+                int count = (int)least(TILE_ROWS, rows - r);
+                float *c = p->c + (own.top + r) * p->grid.N + own.left + j;
+                const float *total = k ? c : p->start ? p->start + (c - p->c) : NULL;
+                struct ahead ahead =
+                    rows_ahead(p, a + BLOCK * p->a_col, b + BLOCK * p->b_row, own, tile++, tiles);
+                fetch_tile(c, p->grid.N, count);
+                if (some == TILE_COLUMNS) {
+                    block_across(count, panels + r * n, from, b_step, n, &ahead, total, c, p->grid.N);
+                } else {
+                    block_across(count, panels + r * n, from, b_step, n, &ahead, NULL, edge, TILE_COLUMNS);
+                    add_edge(count, some, edge, total, c, p->grid.N);
+                }
+            }
+        }
     }
+}
+
+/* C = start + A·B, where A's element (m, k) is a[m + k * a_col]. Returns 0, or 1 where memory ran out. */
+static int multiply_across(long M, long N, long K, const float *a, long a_col, const float *b, long b_row, long b_col,
+                           const float *start, float *c) {
+    struct across p = {divide(M, N, ACROSS_ROWS, ACROSS_COLUMNS, 1), K, a, a_col, b, b_row, b_col, start, c, NULL};
+    p.work = buffer_get(BUFFER_WORK, (size_t)pool_threads() * ACROSS_WORK * sizeof(float));
+    if (!p.work) return 1;
+    pool_run(across_task, &p, p.grid.down * p.grid.along);
     return 0;
 }
 
 #define TERMS (4 * BLOCK)
 
-/* Both sides are packed so many terms at a time: what is packed is then read from a near cache, and little memory is
-   taken, TERMS · (N + TURNED_ROWS) floats. */
+/* B is packed so many terms at a time: it is then read from a near cache, and takes little memory, TERMS · N floats. */
 static int product(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
                    long b_col, const float *start, float *c) {
+    if (a_col != 1) return multiply_across(M, N, K, a, a_col, b, b_row, b_col, start, c);
     struct packed packed;
     for (long k = 0; k < K; k += TERMS) {
-        long n = K - k < TERMS ? K - k : TERMS;
+        long n = least(TERMS, K - k);
         if (pack(&packed, N, n, b + k * b_row, b_row, b_col, BUFFER_B)) return 1;
-        if (multiply(M, a + k * a_col, a_row, a_col, &packed, k ? c : start, c, N)) return 1;
+        if (multiply(M, a + k, a_row, &packed, k ? c : start, c, N)) return 1;
     }
     return 0;
 }

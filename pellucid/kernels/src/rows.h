@@ -3,7 +3,6 @@
 #define ROWS_A_TASK 32
 #define ELEMENTS_A_TASK 16384
 
-INLINE long least(long a, long b) { return a < b ? a : b; }
 
 /* Lane sum of products a_i·b_i. */
 INLINE float lane_dot(const float *a, const float *b, long n) {
@@ -233,14 +232,12 @@ static int loss(long M, long V, long D, const float *x, const float *w, const in
     for (long first = 0; first < M; first += chunk) {
         long rows = least(chunk, M - first);
         const float *own = x + first * D;
-        if (multiply(rows, own, D, 1, &forward, NULL, logits, V)) return 1;
+        if (multiply(rows, own, D, &forward, NULL, logits, V)) return 1;
         struct loss p = {rows, V, logits, weight, losses_M + first, targets_M + first, dx != NULL};
         pool_run(loss_task, &p, (rows + 3) / 4);
         if (!dx) continue;
-        if (multiply(rows, logits, V, 1, &backward, NULL, dx + first * D, D)) return 1;
-        struct packed of_x;
-        if (pack(&of_x, D, rows, own, D, 1, BUFFER_ROWS)) return 1;
-        if (multiply(V, logits, 1, V, &of_x, first ? dw : NULL, dw, D)) return 1;
+        if (multiply(rows, logits, V, &backward, NULL, dx + first * D, D)) return 1;
+        if (multiply_across(V, D, rows, logits, V, own, D, 1, first ? dw : NULL, dw)) return 1;
     }
     return 0;
 }
