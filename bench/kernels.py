@@ -6,7 +6,8 @@ One process, the same number of threads for both. A pair is one measurement of o
 alternating; a measurement repeats the operation for some milliseconds after one call that is not counted, because
 the first call wakes threads. PyTorch's OpenMP threads spin for some milliseconds after their work, ours do not; so
 that nobody pays for another's spinning there is a pause before every measurement, long enough for it to end. Results
-are allocated anew by both. The ratio is PyTorch's seconds over ours: over 1, ours is faster.
+are allocated anew by both, from memory that the process keeps, as it does in training: otherwise it is chance which of
+them is given pages that have to be cleared first. The ratio is PyTorch's seconds over ours: over 1, ours is faster.
 
 --busy measures everything once more while another process keeps one core busy.
 """
@@ -271,6 +272,7 @@ def main() -> None:
     torch.manual_seed(1)
     torch.set_num_threads(arguments.threads)
     library.set_threads(arguments.threads)
+    library.keep_memory()
     chosen = (arguments.models, arguments.only, arguments.pairs)
     isa = library.isa(library.kernels())
     print(f"{arguments.threads} threads each, {isa}, torch {torch.__version__}, {arguments.pairs} pairs")

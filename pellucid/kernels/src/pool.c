@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdlib.h>
+#include <time.h>
 #ifdef __GLIBC__
 #include <malloc.h>
 #endif
@@ -12,7 +13,10 @@
 #include "kernels.h"
 
 #define MAX_THREADS 256
-#define SPINS 1500 /* About 40 microseconds: the gap between two operations of a step. Then the thread sleeps. */
+/* Nanoseconds that a thread waits awake, longer than the gap between two operations of a step; then it sleeps. Not a
+   number of pauses: one takes 10 to 40 ns, as the CPU has it. */
+#define PATIENCE 200000
+#define PAUSES 16 /* Between two looks at the clock. */
 
 static struct {
     pthread_mutex_t callers, mutex;
@@ -38,6 +42,12 @@ static void relax(void) {
 #endif
 }
 
+static int64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
+}
+
 static void take_tasks(int worker) {
     long index;
     while ((index = atomic_fetch_add(&pool.next, 1)) < pool.count) pool.run(pool.arguments, index, worker);
@@ -45,12 +55,13 @@ static void take_tasks(int worker) {
 
 /* Wait for a region after the one last seen. */
 static unsigned long next_region(unsigned long seen) {
-    for (int spin = 0; spin < SPINS; spin++) {
-        unsigned long open = atomic_load(&pool.open);
-        if (open != seen && open % 2) return open;
-        if (atomic_load(&pool.stop)) return 0;
-        relax();
-    }
+    for (int64_t end = nanoseconds() + PATIENCE; nanoseconds() < end;)
+        for (int i = 0; i < PAUSES; i++) {
+            unsigned long open = atomic_load(&pool.open);
+            if (open != seen && open % 2) return open;
+            if (atomic_load(&pool.stop)) return 0;
+            relax();
+        }
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.asleep, 1);
     unsigned long open;
@@ -80,10 +91,11 @@ static void *work(void *number) {
 }
 
 static void wait_until_left(void) {
-    for (int spin = 0; spin < SPINS; spin++) {
-        if (atomic_load(&pool.inside) == 0) return;
-        relax();
-    }
+    for (int64_t end = nanoseconds() + PATIENCE; nanoseconds() < end;)
+        for (int i = 0; i < PAUSES; i++) {
+            if (atomic_load(&pool.inside) == 0) return;
+            relax();
+        }
     pthread_mutex_lock(&pool.mutex);
     atomic_store(&pool.waiting, 1);
     while (atomic_load(&pool.inside)) pthread_cond_wait(&pool.left, &pool.mutex);

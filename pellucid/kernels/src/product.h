@@ -439,7 +439,7 @@ static int multiply_across(long M, long N, long K, const float *a, long a_col, c
     return 0;
 }
 
-#define TERMS (4 * BLOCK)
+#define TERMS (8 * BLOCK)
 
 /* B is packed so many terms at a time: it is then read from a near cache, and takes little memory, TERMS · N floats. */
 static int product(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
