@@ -62,6 +62,23 @@ def test_product(
     everywhere(*product(seed, M, N, K, a_form, b_form, onto))
 
 
+LARGE = [(280, 720, 260), (20, 1030, 60), (30, 70, 2100), (70, 3, 1100)]
+
+
+@pytest.mark.parametrize("b_form", ["rows", "columns"])
+@pytest.mark.parametrize("a_form", ["rows", "columns"])
+@pytest.mark.parametrize("shape", LARGE, ids=str)
+def test_a_product_of_many_parts(everywhere: Everywhere, shape: tuple[int, int, int], a_form: str, b_form: str) -> None:
+    """More rows, columns and terms than one task, one packing or one cache takes: an element is what it is alone."""
+    M, N, K = shape
+    a, b, chosen = values(1, M, K), values(2, K, N), np.random.default_rng(3)
+    rows = np.unique([0, M - 1, *chosen.integers(M, size=6)])
+    columns = np.unique([0, N - 1, *chosen.integers(N, size=6)])
+    given = laid_out(a, a_form), laid_out(b, b_form)
+    expected = reference.matmul(a[rows], b[:, columns], None)
+    everywhere(lambda: calls.product(*given)[rows][:, columns].contiguous(), (expected,))
+
+
 # Row by row
 
 

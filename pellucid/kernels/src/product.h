@@ -233,11 +233,11 @@ struct grid {
     long M, N, down, along;
 };
 
-#define FEW_ROWS 96 /* A part is cut lengthwise down to these rows, then across down to these columns. */
+#define FEW_ROWS 96 /* Parts are made lower until they have these rows, then narrower until they have these columns. */
 #define FEW_COLUMNS 64
 
-/* Parts of at most so many rows and columns; at least so many a thread, where C is large enough: who is held up then
-   costs the others little; and as many for every thread. */
+/* Parts of at most so many rows and columns. Where C is large enough, at least so many a thread, since then who is held
+   up costs the others little; and as many for every thread. */
 static struct grid divide(long M, long N, long rows, long columns, long a_thread) {
     struct grid g = {M, N, up(M, rows), up(N, columns)};
     while (g.down * g.along < a_thread * pool_threads()) {
@@ -286,7 +286,7 @@ struct multiply {
 #define ROWS_AT_ONCE 48
 #define COLUMNS_AT_ONCE 1024
 #define COPY_ROW (BLOCK + 16) /* Not a multiple of a page: rows fall into different cache sets. */
-#define FAR_APART 1024        /* Rows so many floats apart are copied together: they would share cache sets. */
+#define FAR_APART 1024        /* Rows so many floats apart are packed: they would share cache sets. */
 
 /* A's rows `first` … as the inner loop reads them; *row is their distance. */
 static const float *a_block(const struct multiply *p, long first, long rows, long k, long n, float *work, long *row) {
