@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -165,3 +167,40 @@ def test_no_torch_in_what_reads_and_verifies(name: str) -> None:
 def test_no_file_is_long() -> None:
     long = {name: len(path.read_text().splitlines()) for name, path in modules().items()}
     assert {name: count for name, count in long.items() if count > MAX_LINES} == {}
+
+
+REQUIREMENTS = PACKAGE.parent / "requirements"
+ONLY_LISTED = """
+import importlib.abc, importlib.metadata, sys
+
+listed = {line.split("==")[0].lower().replace("_", "-") for line in open(sys.argv.pop(1)) if "==" in line}
+known = importlib.metadata.packages_distributions()
+
+class Missing(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        owners = {owner.lower().replace("_", "-") for owner in known.get(name.partition(".")[0], ())}
+        if owners and not owners & (listed | {"pellucid"}):
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Missing())
+from pellucid.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["verify"], ["status"], ["show", "step", "7"], ["where", "a"], ["sql", "SELECT count(*) FROM steps"], ["publish"]],
+    ids=lambda words: words[0],
+)
+def test_what_computes_nothing_needs_only_what_is_listed(release: Path, words: list[str]) -> None:
+    verb, *others = words
+    command = [sys.executable, "-c", ONLY_LISTED, str(REQUIREMENTS / "verify.txt"), verb, ".", *others]
+    done = subprocess.run(command, cwd=release, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_is_listed_is_what_is_locked() -> None:
+    listed, locked = ((REQUIREMENTS / name).read_text().splitlines() for name in ("verify.txt", "lock.txt"))
+    lines = {line for line in listed if "==" in line}
+    assert len(lines) > 20 and lines <= set(locked)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from pydivsufsort import divsufsort
 
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shard
@@ -63,6 +62,8 @@ class Builder:
 
         Raises FormatInvalid where the shard does not hold the documents' tokens.
         """
+        from pydivsufsort import divsufsort  # Whoever only reads an index, or proves it, need not have it.
+
         ids = shard.load(slice(piece.start, piece.stop))
         rows = shard.table[piece.first : piece.last].astype(np.int64)
         begins = rows[:, 1] - piece.start  # The documents' first tokens, counted from the piece's.
