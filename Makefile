@@ -29,6 +29,7 @@ lint: .venv/ready
 	$(BIN)/pyright
 
 bench: demo/manifest.jsonl
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/bench.txt
 	$(BIN)/python bench/train.py
 	$(BIN)/python bench/kernels.py
 	$(BIN)/python bench/errors.py

@@ -99,7 +99,7 @@ def available(asked: list[str] | None) -> list[str]:
     names = []
     for name in asked or peers.PEERS:
         if wanted := peers.missing(name):
-            print(f"{name} is left out: pip install {' '.join(wanted)}", file=sys.stderr)
+            print(f"{name} is left out for want of {', '.join(wanted)}: requirements/bench.txt", file=sys.stderr)
         elif name == "bf16" and not asked and not measuring.has_bf16():
             print("bf16 is left out: this CPU has no instructions for it; --peers bf16 asks for it", file=sys.stderr)
         else:
