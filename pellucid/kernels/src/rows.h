@@ -3,7 +3,6 @@
 #define ROWS_A_TASK 32
 #define ELEMENTS_A_TASK 16384
 
-
 /* Lane sum of products a_i·b_i. */
 INLINE float lane_dot(const float *a, const float *b, long n) {
     v16 lanes = v_zero();
