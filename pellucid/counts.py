@@ -16,7 +16,8 @@ from pellucid.recipe import Model, Recipe
 FLOAT = 4  # Bytes of a float32. Weights, moments and gradients are float32 on every arithmetic.
 STATE = 3 * FLOAT  # Bytes a parameter: the weight and both moments.
 _LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
-_BLOCK, _SHORT, _ROWS, _COPY = 256, 64, 96, 272  # … and the kernels' units of rows.
+_BLOCK, _SHORT = 256, 64  # … the kernels' units of rows …
+_TERMS, _COPIED, _ACROSS = 2048, 48 * 272, (264 + 32) * 256  # … and product.h's TERMS, and its room for a thread.
 
 
 def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
@@ -177,7 +178,7 @@ def _buffers(recipe: Recipe, vocabulary: int, threads: int) -> int:
     shape, rows = recipe.model, recipe.train.microbatch * recipe.model.context
     T, D, F, C = shape.context, shape.width, shape.mlp_width, shape.width // shape.heads
     chunk = min(rows, max(1, _LOGITS // (_BLOCK * vocabulary * FLOAT)) * _BLOCK)
-    packed = max(vocabulary * D, D * F, rows * max(D, F)) + vocabulary * D + chunk * D
+    packed = max(vocabulary * D, D * min(F, _TERMS), F * min(D, _TERMS)) + vocabulary * D
     attention = 6 * T * C + 2 * T + _SHORT * (5 * C + 2 * (T + 16))
-    work = max(threads * max(attention, _ROWS * _COPY), (math.ceil(rows / _SHORT) + threads) * D)
+    work = max(threads * max(attention, _COPIED, _ACROSS), (math.ceil(rows / _SHORT) + threads) * D)
     return FLOAT * (packed + chunk * vocabulary + work)

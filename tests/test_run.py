@@ -49,12 +49,15 @@ def start(folder: Path) -> subprocess.Popen[bytes]:
 
 
 def test_killed_at_random_moments_it_ends_with_the_same_bits(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    began = time.monotonic()
+    finish(make_run(tmp_path / "undisturbed", corpus))
+    whole = time.monotonic() - began
     folder = make_run(tmp_path / "small", corpus)
     random.seed(os.environ.get("PELLUCID_TEST_SEED", "1"))
     kills = 0
     for _ in range(4):
         process = start(folder)
-        time.sleep(random.uniform(0.3, 4.0))
+        time.sleep(random.uniform(0.1, 0.8) * whole)
         if process.poll() is None:
             process.send_signal(signal.SIGKILL)
             kills += 1
