@@ -17,7 +17,7 @@ FLOAT = 4  # Bytes of a float32. Weights, moments and gradients are float32 on e
 STATE = 3 * FLOAT  # Bytes a parameter: the weight and both moments.
 _LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
 _BLOCK, _SHORT = 256, 64  # … the kernels' units of rows …
-_TERMS, _COPIED, _ACROSS = 2048, 48 * 272, (264 + 32) * 256  # … and product.h's TERMS, and its room for a thread.
+_TERMS, _ACROSS = 2048, (264 + 32) * 256  # … and product.h's TERMS, and ACROSS_WORK, most of what a thread needs.
 
 
 def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
@@ -180,5 +180,5 @@ def _buffers(recipe: Recipe, vocabulary: int, threads: int) -> int:
     chunk = min(rows, max(1, _LOGITS // (_BLOCK * vocabulary * FLOAT)) * _BLOCK)
     packed = max(vocabulary * D, D * min(F, _TERMS), F * min(D, _TERMS)) + vocabulary * D
     attention = 6 * T * C + 2 * T + _SHORT * (5 * C + 2 * (T + 16))
-    work = max(threads * max(attention, _COPIED, _ACROSS), (math.ceil(rows / _SHORT) + threads) * D)
+    work = max(threads * max(attention, _ACROSS), (math.ceil(rows / _SHORT) + threads) * D)
     return FLOAT * (packed + chunk * vocabulary + work)

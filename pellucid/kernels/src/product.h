@@ -6,7 +6,7 @@ INLINE long up(long a, long b) { return (a + b - 1) / b; } /* a / b, rounded up.
 #define PIECE 64 /* Terms; a block is four of them. */
 
 /* Memory that is asked for while a block is computed, because it is read later: in each piece of the block from
-   from[piece] on, pace[piece] floats for a term. */
+   from[piece] on, pace[piece] floats for a term; at more than 16 / STEPS some lines are left to be read when needed. */
 struct ahead {
     const float *from[BLOCK / PIECE];
     long pace[BLOCK / PIECE];
