@@ -14,7 +14,7 @@ WEIGHTS = "model.safetensors"
 
 
 def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str, Any]:
-    """The config.json of Hugging Face's LlamaForCausalLM for this model."""
+    """What Hugging Face's LlamaForCausalLM needs to know of this model: what a checkpoint's root covers."""
     return {
         "architectures": ["LlamaForCausalLM"],
         "model_type": "llama",
@@ -40,15 +40,22 @@ def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str
     }
 
 
+def config_of(described: Mapping[str, Any]) -> dict[str, Any]:
+    """The config.json of an architecture. It says theta twice: MLX and older readers know only rope_theta,
+    and take 10000 without a word where it is missing; newer ones write only rope_parameters."""
+    return {**described, "rope_parameters": {"rope_theta": described["rope_theta"], "rope_type": "default"}}
+
+
 def document_token(tokenizer: Path, config: Mapping[str, Any]) -> str:
     """How the token that begins a document is written; tokenizer is its folder."""
     return Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
 
 
 def descriptions(config: Mapping[str, Any], document: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON files of a checkpoint, by name; identity (step, tokens, ledger entry, digest) is pellucid.json."""
+    """The JSON files of a checkpoint, by name; config is its architecture, and identity (step, tokens, ledger entry,
+    digest) is pellucid.json."""
     return {
-        "config.json": config,
+        "config.json": config_of(config),
         "generation_config.json": {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]},
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",

@@ -293,7 +293,7 @@ def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) 
 def _finish(folder: Path, recipe: Recipe) -> None:
     """The run folder itself becomes the final checkpoint; anchors kept for a stop only are removed."""
     final = layout.checkpoint(folder, recipe.train.steps)
-    config = files.read_json(final / "config.json")
+    config = huggingface.architecture(recipe.model, *tokenizer.recorded(folder)[1:])
     for step in layout.steps_in(folder / layout.ANCHORS):
         if not recipe.anchored(step):
             files.remove_folder(layout.anchor(folder, step))

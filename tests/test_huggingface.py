@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from pellucid import huggingface
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.recipe import load
+from pellucid.recipe import Model, load
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.materialise import anchored_state
+from pellucid.store import files
 
 transformers = pytest.importorskip("transformers")
 
@@ -30,6 +32,18 @@ def test_transformers_gives_our_logits(finished: Path, place: str) -> None:
     with torch.no_grad():
         ours, other = state.model(tokens), theirs(tokens).logits
     assert (ours - other).abs().max() < 1e-5
+
+
+def test_theta_stands_where_old_and_new_readers_look(tmp_path: Path) -> None:
+    shape = Model(rope_theta=50000.0)
+    described = huggingface.architecture(shape, 300, 0)
+    config = huggingface.descriptions(described, "<|document|>", {})["config.json"]
+    assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 50000.0
+    files.write_json(tmp_path / "config.json", config)
+    theirs = transformers.AutoConfig.from_pretrained(tmp_path)
+    assert theirs.rope_parameters == {"rope_theta": 50000.0, "rope_type": "default"}
+    # What a checkpoint's root covers does not hold the repetition.
+    assert "rope_parameters" not in described
 
 
 def test_transformers_gives_our_tokens(finished: Path) -> None:

@@ -25,7 +25,7 @@ from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from tests.conftest import finish, spiking
-from tests.forgery.forge import Body, copied, edit_ledger, edit_table, fit, opened, quiet, untrained
+from tests.forgery.forge import Body, architecture_of, copied, edit_ledger, edit_table, fit, opened, quiet, untrained
 
 PART = "data/documents/00000.parquet"
 
@@ -84,7 +84,7 @@ def fit_data(folder: Path) -> None:
     data |= {"documents_root": manifest["root"], "tokenizer": tokenizer}
     data["root"] = roots.data_root(manifest["root"], manifest["sources"], tokenizer, data["streams"])
     files.write_json(folder / layout.DATA_MANIFEST, data)
-    genesis, config = {"data": data["root"], "tokenizer": tokenizer}, files.read_json(folder / "config.json")
+    genesis, config = {"data": data["root"], "tokenizer": tokenizer}, architecture_of(folder)
     weights = {step: LedgerFile(folder).step(step)["weights"] for step in layout.steps_in(folder / layout.CHECKPOINTS)}
 
     def change(body: Body) -> Body:

@@ -17,6 +17,7 @@ from pellucid.store import anchors, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from tests.forgery.forge import (
     STEP,
+    architecture_of,
     copied,
     edit_ledger,
     edit_numbers,
@@ -128,8 +129,7 @@ def fine_tuned_throughout(folder: Path) -> None:
     about = anchors.about(ledger.step(13), roots)
     anchors.write(place, groups, about, None)
     shutil.copyfile(place / anchors.WEIGHTS, layout.checkpoint(folder, 13) / anchors.WEIGHTS)
-    config = json.loads((folder / "config.json").read_bytes())
-    root = entries.checkpoint_root(roots.weights.hex(), ledger.genesis["tokenizer"], config)
+    root = entries.checkpoint_root(roots.weights.hex(), ledger.genesis["tokenizer"], architecture_of(folder))
     fields = {"step": {"weights": roots.weights.hex(), "state": roots.state.hex()}, "checkpoint": {"root": root.hex()}}
     edit_ledger(folder, lambda body: body | fields.get(body["kind"], {}) if body.get("step") == 13 else body)
     fit(folder)

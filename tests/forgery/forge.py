@@ -123,9 +123,7 @@ def edit_numbers(folder: Path, table: str, column: str, step: int, value: float)
 
 def fit(folder: Path) -> None:
     """Anchors, checkpoints and final model say of themselves what ledger and tensors now give."""
-    recipe, ledger = load(folder), LedgerFile(folder)
-    about = files.read_json(folder / layout.TOKENIZER / "manifest.json")
-    config = huggingface.architecture(recipe.model, about["vocabulary"], about["document_token"])
+    ledger, config = LedgerFile(folder), architecture_of(folder)
     for step in layout.steps_in(folder / layout.ANCHORS):
         groups = copied(anchors.read(layout.anchor(folder, step)))
         shutil.rmtree(layout.anchor(folder, step))
@@ -138,6 +136,12 @@ def fit(folder: Path) -> None:
         write_checkpoint(folder, place, groups, identity, config)
     for path in layout.checkpoint(folder, ledger.steps_done).iterdir():
         shutil.copyfile(path, folder / path.name)
+
+
+def architecture_of(folder: Path) -> Body:
+    """What the roots of a run's checkpoints cover beside weights and tokenizer."""
+    about = files.read_json(folder / layout.TOKENIZER / "manifest.json")
+    return huggingface.architecture(load(folder).model, about["vocabulary"], about["document_token"])
 
 
 def described(ledger: LedgerFile, step: int, groups: anchors.Groups) -> Body:

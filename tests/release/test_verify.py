@@ -194,6 +194,8 @@ def test_another_genesis_is_found(field: str, release: Path) -> None:
     ("path", "key"),
     [
         ("checkpoints/step6/pellucid.json", "step"),
+        ("checkpoints/step6/config.json", "rope_parameters"),
+        ("config.json", "rope_theta"),
         ("checkpoints/step6/generation_config.json", "bos_token_id"),
         ("checkpoints/step6/tokenizer_config.json", "model_max_length"),
         ("anchors/step5/anchor.json", "ledger_digest"),
