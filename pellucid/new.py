@@ -98,6 +98,7 @@ name = "{name}"
 seed = 1                     # Initial weights, order and salts follow from it.
 
 [data]
+pipeline = 2                 # How sources become documents; 1 is that of recipes without this field.
 validation_per_10000 = 100   # Documents kept for validation, chosen by their hash.
 max_document_characters = {max_document_characters}
 invalid_utf8 = "replace"     # or "drop": the whole document. Both are counted.

@@ -49,6 +49,12 @@ def since(version: int, default: Any) -> Any:
     return Field(default=default, json_schema_extra={"since": version})
 
 
+def later(default: Any) -> Any:
+    """A field that came after its version: in the digest only where it is not the default, so that no recipe
+    written before it moves. A reader that does not know it refuses the recipe by its unknown key."""
+    return Field(default=default, json_schema_extra={"later": True})
+
+
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
@@ -70,6 +76,7 @@ class Data(Section):
     """How the sources become documents, splits and shards."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
+    pipeline: Literal[1, 2] = later(1)  # How sources become documents: docs/format.md, section 5.
     validation_per_10000: Annotated[int, Field(ge=1, le=5000)] = 100
     max_document_characters: Count = 1_000_000  # Longer documents are cut into parts.
     invalid_utf8: Literal["replace", "drop"] = "replace"
@@ -288,8 +295,10 @@ def _bits(section: Section, version: int) -> dict[str, object]:
     out: dict[str, object] = {}
     for name, field in type(section).model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        if not extra.get("placement") and version >= int(str(extra.get("since", 1))):
-            out[name] = _plain(getattr(section, name), version)
+        value = getattr(section, name)
+        absent = extra.get("later") and value == field.default
+        if not extra.get("placement") and not absent and version >= int(str(extra.get("since", 1))):
+            out[name] = _plain(value, version)
     return out
 
 

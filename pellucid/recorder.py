@@ -30,7 +30,6 @@ from typing import Any
 import numpy as np
 
 from pellucid import huggingface, machine
-from pellucid.data.stage import PIPELINE
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
 from pellucid.record import digests, entries
@@ -272,7 +271,7 @@ def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[
         recipe=recipe.digest(),
         recipe_version=recipe.version,
         arithmetic=identity.arithmetic,
-        pipeline=PIPELINE,
+        pipeline=recipe.data.pipeline,
         data=identity.data,
         tokenizer=identity.tokenizer,
         initial=initial,

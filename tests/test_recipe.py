@@ -51,6 +51,7 @@ def test_placement_is_not_in_the_digest() -> None:
         "validation.every=7",
         "record.commitment=microbatches",
         "data.invalid_utf8=drop",
+        "data.pipeline=2",
         "data.sources.s.weight=2",
         "data.sources.s.licence=MIT",
         'data.sources.s.include=["*.md"]',
@@ -62,6 +63,20 @@ def test_everything_else_is(setting: str) -> None:
 
 def test_the_digest_of_version_1_never_moves() -> None:
     assert parsed(BASE).digest().hex() == GOLDEN
+
+
+def test_a_field_that_came_later_moves_no_digest_where_it_has_its_default() -> None:
+    assert changed("data.pipeline=1").digest().hex() == GOLDEN
+    assert "data.pipeline" not in changed("data.pipeline=1").fields()
+    assert changed("data.pipeline=2").fields()["data.pipeline"] == 2
+
+
+def test_the_demo_keeps_the_recipe_that_the_readme_states(tmp_path: Path) -> None:
+    from pellucid import demo
+    from pellucid.new import new
+
+    new(tmp_path / "demo", demo.DATA, demo.PRESET, demo.SETTINGS)
+    assert recipe.load(tmp_path / "demo").digest().hex() == demo.RECIPE
 
 
 def test_portable_is_the_default_of_version_2_and_native_of_version_1() -> None:

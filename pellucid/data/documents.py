@@ -67,7 +67,7 @@ def _fields(recipe: Recipe) -> dict[str, Any]:
     """Everything of the recipe that this stage depends on. A source's weight is not part of it."""
     data = recipe.data
     return {
-        "pipeline": stage.PIPELINE,
+        "pipeline": data.pipeline,
         "seed": recipe.seed,
         "sources": [source.model_dump(exclude={"weight"}) for source in data.sources],
         "validation_per_10000": data.validation_per_10000,

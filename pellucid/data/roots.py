@@ -51,11 +51,13 @@ def stream_root(stream: Stream, context: int, seed: int, place: int) -> bytes:
     return tree.root()
 
 
-def data_root(documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]]) -> str:
+def data_root(
+    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int = 1
+) -> str:
     """The root of a run's data, in hex, from the parts' roots, what was left out of each source, and the streams."""
     wanted = ("source", "split", "documents", "sequences", "root")
     value = {
-        "pipeline": stage.PIPELINE,
+        "pipeline": pipeline,
         "documents": documents_root,
         "sources": [
             {"name": one["name"], "documents": one["documents"]}
@@ -83,8 +85,10 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
         _check_recipe(documents, shards, recipe, problems)
         _check_tokenizer(folder, made, problems)
         streams = _streams(shards, tables, made.document_token, recipe, problems)
-        root = data_root(root_of(part_roots).hex(), documents.manifest["sources"], tokenizer, streams)
-        found = {"root": root, "tokenizer": tokenizer, "documents_root": root_of(part_roots).hex(), "streams": streams}
+        documents_root, pipeline = root_of(part_roots).hex(), recipe.data.pipeline
+        root = data_root(documents_root, documents.manifest["sources"], tokenizer, streams, pipeline)
+        found = {"root": root, "pipeline": pipeline, "tokenizer": tokenizer, "documents_root": documents_root}
+        found["streams"] = streams
         _compare(folder, found, problems)
     except DataError as error:
         return "", [*problems, (str(error.fields.get("path", folder / "data")), str(error))]

@@ -63,7 +63,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 def _fields(recipe: Recipe, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
     """What this stage depends on."""
     return {
-        "pipeline": stage.PIPELINE,
+        "pipeline": recipe.data.pipeline,
         "seed": recipe.seed,
         "token_type": recipe.data.token_type,
         "context": recipe.model.context,
@@ -219,15 +219,16 @@ def _seal(recipe: Recipe, folder: Path, documents: Documents, tokenizer: Tokeniz
     shards = Shards.open(folder)
     _check_enough(recipe, shards.train)
     streams, digest = shards.manifest["streams"], tokenizer.digest.hex()
-    root = roots.data_root(documents.manifest["root"], documents.manifest["sources"], digest, streams)
+    about, pipeline = documents.manifest, recipe.data.pipeline
+    root = roots.data_root(about["root"], about["sources"], digest, streams, pipeline)
     if recipe.data.root and recipe.data.root != root:
         raise DataDiffers(pinned=recipe.data.root, found=root)
     manifest = {
         "format": stage.FORMAT,
         "kind": "data",
-        "pipeline": stage.PIPELINE,
+        "pipeline": pipeline,
         "root": root,
-        "documents_root": documents.manifest["root"],
+        "documents_root": about["root"],
         "tokenizer": digest,
         "streams": streams,
     }

@@ -16,7 +16,6 @@ from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.store import files
 
 FORMAT = 1
-PIPELINE = 1  # Raised whenever the same sources and recipe would give other documents, tokens or roots.
 
 DATA = "data/manifest.json"
 DOCUMENTS = "data/documents"

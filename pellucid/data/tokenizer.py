@@ -92,7 +92,7 @@ def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
         "file": ("path",),
     }[fields.kind]
     return {
-        "pipeline": stage.PIPELINE,
+        "pipeline": recipe.data.pipeline,
         "kind": fields.kind,
         **{name: getattr(fields, name) for name in needed},
         "documents": documents.manifest["root"] if fields.kind in ("bpe", "characters") else "",

@@ -166,7 +166,7 @@ class Storage:
             recipe=bytes(32),
             recipe_version=self.recipe.version,
             arithmetic=f"{self.recipe.train.arithmetic} 1",
-            pipeline=1,
+            pipeline=self.recipe.data.pipeline,
             data=ZEROS,
             tokenizer=ZEROS,
             initial=roots,

@@ -14,7 +14,6 @@ from typing import Any
 
 from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
-from pellucid.data.stage import PIPELINE
 from pellucid.errors import PellucidError, RunMissing
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
@@ -113,7 +112,7 @@ def plan_of(recipe: Recipe) -> Plan:
         learning_rate=lambda step: learning_rate(recipe.train, step),
         genesis={
             "arithmetic": f"{recipe.train.arithmetic} 1",
-            "pipeline": PIPELINE,
+            "pipeline": recipe.data.pipeline,
             "recipe_version": recipe.version,
             "parent": recipe.fork.parent or None,
             **(_begun(recipe) if recipe.fork.parent else {}),

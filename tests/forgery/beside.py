@@ -82,7 +82,7 @@ def fit_data(folder: Path) -> None:
     files.write_json(path, files.read_json(path) | {"digest": tokenizer})
     data = files.read_json(folder / layout.DATA_MANIFEST)
     data |= {"documents_root": manifest["root"], "tokenizer": tokenizer}
-    data["root"] = roots.data_root(manifest["root"], manifest["sources"], tokenizer, data["streams"])
+    data["root"] = roots.data_root(manifest["root"], manifest["sources"], tokenizer, data["streams"], data["pipeline"])
     files.write_json(folder / layout.DATA_MANIFEST, data)
     genesis, config = {"data": data["root"], "tokenizer": tokenizer}, architecture_of(folder)
     weights = {step: LedgerFile(folder).step(step)["weights"] for step in layout.steps_in(folder / layout.CHECKPOINTS)}
