@@ -70,16 +70,18 @@ def segments(folder: Path, places: Iterable[tuple[int, int]], context: int) -> d
             for step, *values in zip(*(column[near].tolist() for column in columns), strict=True):
                 one = Segment(*values)
                 if (step, one.row) in wanted:
-                    found.setdefault((step, one.row), []).append(one)
-                    _check(folder, step, found[step, one.row], context)
+                    row = found.setdefault((step, one.row), [])
+                    _check(folder, step, row, one, context)
+                    row.append(one)
     return found
 
 
-def _check(folder: Path, step: int, row: list[Segment], context: int) -> None:
-    """Raises FormatInvalid where the last of a row's segments cannot be one."""
-    sound = 0 < row[-1].tokens <= context and abs(row[-1].loss_sum) <= context * _LARGEST  # No NaN is.
-    if len(row) > context or not sound:
-        detail = f"has rows of step {step}, row {row[-1].row} that are no segments of {context} targets"
+def _check(folder: Path, step: int, row: list[Segment], one: Segment, context: int) -> None:
+    """Raises FormatInvalid where a segment cannot follow those of its row."""
+    begin = row[-1].start + row[-1].tokens if row else 0
+    inside = begin <= one.start < one.start + one.tokens <= context
+    if not inside or not abs(one.loss_sum) <= one.tokens * _LARGEST:  # No NaN is.
+        detail = f"has rows of step {step}, row {one.row} that are no segments of {context} targets"
         raise FormatInvalid(path=folder / layout.METRICS / "segments", detail=detail)
 
 

@@ -14,6 +14,7 @@ from pellucid.look import seen
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
+from pellucid.record.entries import Segment
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
@@ -45,15 +46,15 @@ class Shown:
         sequences = self.order.batch(batch).tolist()
         epochs = self.order.epochs(batch).tolist()
         losses = {one["row"]: one for one in metrics.of_step(self.folder, "sequences", number, len(sequences))}
-        segments = metrics.of_step(self.folder, "segments", number, len(sequences) * self.shards.context)
+        places = [(number, row) for row in range(len(sequences))]
+        recorded = seen.segments(self.folder, places, self.shards.context)
         for row, sequence in enumerate(sequences):
-            mine = [one for one in segments if one["row"] == row]
             found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
                 found["loss_sum"] = losses[row]["loss_sum"]
                 found["loss"] = found["loss_sum"] / self.shards.context
                 for piece in found["segments"]:
-                    piece["loss"] = _loss_of(piece, mine)
+                    piece["loss"] = _loss_of(piece, recorded.get((number, row), []))
             rows.append(found)
         return about | {"sequences": rows}
 
@@ -135,11 +136,10 @@ class Shown:
         return next((stream for stream in streams if stream.source == source), None)
 
 
-def _loss_of(piece: dict[str, Any], segments: list[dict[str, Any]]) -> float | None:
+def _loss_of(piece: dict[str, Any], segments: list[Segment]) -> float | None:
     """The mean loss of the piece's targets; None where its one token is only an input."""
     for one in segments:
         # Segments count targets, which lie one position behind the sequence's tokens.
-        here = one["document"] == piece["index"] and piece["start"] <= one["start"] + 1 < piece["stop"]
-        if here and one["tokens"] > 0:
-            return one["loss_sum"] / one["tokens"]
+        if one.document == piece["index"] and piece["start"] <= one.start + 1 < piece["stop"]:
+            return one.loss_sum / one.tokens
     return None

@@ -74,15 +74,12 @@ class Metrics:
 
     def forget_after(self, step: int) -> None:
         """Remove the rows of later steps: they will be made again. A joined table becomes a part."""
-        from pyarrow import compute  # Slow to import, and no reader needs it.
-
         for name in TABLES:
             whole = self.folder / f"{name}.parquet"
             if whole.exists():
-                read = list(rows(self.folder.parent, name, steps=(0, step)))
-                kept = pa.Table.from_batches(read, TABLES[name]) if read else TABLES[name].empty_table()
+                kept = pa.Table.from_batches(list(rows(self.folder.parent, name, steps=(0, step))), TABLES[name])
                 files.remove_folder(self.folder / name)
-                self.write_part(max(step, 0), {name: kept.filter(compute.field("step") <= step)})
+                self.write_part(max(step, 0), {name: kept})
                 whole.unlink()
             for path, last in _parts(self.folder / name):
                 if last > step:
@@ -121,14 +118,12 @@ def _parts(folder: Path) -> list[tuple[Path, int]]:
 def rows(
     folder: Path, table: str, columns: list[str] | None = None, steps: tuple[int, int] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in order, whether joined or still in parts; steps narrows to first..last.
+    """The rows of a table in order, each once, whether joined or still in parts; with steps those of first..last, no
+    others, and "step" must be among the columns.
 
     Raises FormatInvalid.
     """
-    metrics = folder / layout.METRICS
-    whole = metrics / f"{table}.parquet"
-    parts = _parts(metrics / table)
-    for path in [path for path, last in parts if steps is None or last >= steps[0]] or [whole] * whole.exists():
+    for path in _paths(folder / layout.METRICS, table, steps):
         try:
             with parquet.opened(path) as file:
                 if not file.schema_arrow.equals(TABLES[table]):
@@ -137,9 +132,31 @@ def rows(
                     batch.validate(full=True)  # Also that texts are Unicode.
                     if any(column.null_count for column in batch.columns):
                         raise FormatInvalid(path=path, detail="has a row without one of its values")
-                    yield batch
+                    yield batch if steps is None else _within(batch, *steps)
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
+
+
+def _paths(place: Path, table: str, steps: tuple[int, int] | None) -> list[Path]:
+    """The files of a table that can hold some steps. A part holds the steps behind the part before it."""
+    whole, parts = place / f"{table}.parquet", _parts(place / table)
+    if not parts:
+        return [whole] * whole.exists()
+    first, end = (0, len(parts)) if steps is None else (bisect.bisect_left(parts, one, key=_last) for one in steps)
+    return [path for path, _ in parts[first : end + 1]]
+
+
+def _last(part: tuple[Path, int]) -> int:
+    return part[1]
+
+
+def _within(batch: pa.RecordBatch, first: int, last: int) -> pa.RecordBatch:
+    """The rows of the steps first..last: a row group also holds those of the steps around. Raises ValueError."""
+    steps = batch.column("step").to_numpy()
+    if (steps[1:] < steps[:-1]).any():
+        raise ValueError("has steps that do not ascend")
+    low, high = steps.searchsorted(first, "left"), steps.searchsorted(last, "right")
+    return batch.slice(low, high - low)
 
 
 def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int]:
@@ -167,7 +184,7 @@ def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[
     """The rows of one step. Raises FormatInvalid where there are more than it can have."""
     found = []
     for batch in rows(folder, table, steps=(step, step)):
-        found += [row for row in batch.to_pylist() if row["step"] == step]
+        found += batch.to_pylist()
         if len(found) > most:
             detail = f"has more than the {most} rows that step {step} can have"
             raise FormatInvalid(path=folder / layout.METRICS / table, detail=detail)
@@ -176,14 +193,10 @@ def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[
 
 def copy(folder: Path, target: Path, first: int, last: int) -> None:
     """The rows of the steps first..last as tables of their own, below another folder."""
-    from pyarrow import compute
-
     for name, schema in TABLES.items():
-        read = list(rows(folder, name, steps=(first, last)))
-        found = pa.Table.from_batches(read, schema) if read else schema.empty_table()
-        within = (compute.field("step") >= first) & (compute.field("step") <= last)
+        found = pa.Table.from_batches(list(rows(folder, name, steps=(first, last))), schema)
         with files.whole_file(target / layout.METRICS / f"{name}.parquet") as partial:
-            pq.write_table(found.filter(within), partial, compression="zstd")
+            pq.write_table(found, partial, compression="zstd")
 
 
 class Cursor:

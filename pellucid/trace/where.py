@@ -92,15 +92,13 @@ class Traced:
 
     def _span(self, text: str, start: int, end: int, before: int | None, limit: int | None) -> dict[str, Any]:
         found = self.where(text[start:end], before, limit)
-        places = [one for hit in found["hits"] for one in (hit, *hit["continues"])]
-        steps = {(step["step"], step["row"]): step for place in places for step in place["steps"]}
         return {
             "start": start,
             "end": end,
             "text": text[start:end],
             "count": found["count"],
             "documents": list(dict.fromkeys(hit["document"] for hit in found["hits"])),
-            "steps": [steps[key] for key in sorted(steps)],
+            "steps": _together(found["hits"]),
         }
 
     def query(self, text: str | bytes) -> Query:
@@ -247,6 +245,22 @@ class Traced:
         # Characters cut at the edges are left out.
         before, after = (one.decode("utf-8", "ignore") for one in around)
         return [before, hit.content.decode("utf-8", "replace"), after]
+
+
+def _together(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every step and row of some hits once, with what is recorded there of all their documents together."""
+    found: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
+    for hit in hits:
+        for place in (hit, *hit["continues"]):
+            for time in place["steps"]:
+                found.setdefault((time["step"], time["row"]), {})[hit["document"]] = time
+    return [
+        {
+            **next(iter(own.values())),
+            **seen.total((one["tokens"], one["loss_sum"]) for one in own.values() if "loss" in one),
+        }
+        for _, own in sorted(found.items())
+    ]
 
 
 def _planned(folder: Path, shown: Shown) -> Branch:

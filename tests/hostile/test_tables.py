@@ -114,8 +114,23 @@ def test_a_segment_of_no_tokens_is_no_division_by_zero(release: Path) -> None:
         return table.set_column(4, "tokens", pa.array([0] * table.num_rows, pa.int64()))
 
     change(release / "metrics/segments.parquet", change_row)
-    rows = Shown(release).step(7)["sequences"]
-    assert {piece["loss"] for row in rows for piece in row["segments"]} == {None}
+    with pytest.raises(FormatInvalid, match="no segments of 32 targets"):
+        Shown(release).step(7)
+
+
+def test_a_segment_that_stands_twice_is_not_counted_twice(release: Path) -> None:
+    def double(table: pa.Table) -> pa.Table:
+        return table.take(sorted([*range(table.num_rows), *range(table.num_rows)]))
+
+    change(release / "metrics/segments.parquet", double)
+    with pytest.raises(FormatInvalid, match="no segments of 32 targets"):
+        Shown(release).step(7)
+
+
+def test_steps_that_do_not_ascend_are_refused(release: Path) -> None:
+    change(release / "metrics/segments.parquet", lambda table: table.take([0, *reversed(range(1, table.num_rows))]))
+    with pytest.raises(FormatInvalid, match="do not ascend"):
+        Shown(release).step(7)
 
 
 def bomb(release: Path, rows: int, length: int) -> None:

@@ -1,0 +1,157 @@
+"""Every number that is shown of what was recorded is the one that SQL gives over the same tables."""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import pellucid
+from pellucid.data.documents import Documents
+from pellucid.look import seen
+from pellucid.look.show import Shown
+from pellucid.store import metrics
+from pellucid.trace.where import Traced
+
+STEPS = 110  # Of the fixture `twice`.
+
+
+def cut(folder: Path, rows: int, parts: bool) -> None:
+    """The tables again in row groups of so many rows, or as parts of a run that goes on, a few steps each."""
+    for name, schema in metrics.TABLES.items():
+        path = folder / f"metrics/{name}.parquet"
+        table = pq.read_table(path)
+        pq.write_table(table, path, row_group_size=rows)
+        if parts:
+            path.unlink()
+            (folder / "metrics" / name).mkdir()
+            for last in range(0, STEPS + 8, 8):
+                own = [row for row in table.to_pylist() if last - 8 < row["step"] <= last]
+                part = folder / f"metrics/{name}/{last:012}.parquet"
+                pq.write_table(pa.Table.from_pylist(own, schema), part, row_group_size=rows)
+
+
+@pytest.fixture(params=[(7, 1, False), (23, 3, True), (40, 64, False)], ids=str)
+def folder(request: pytest.FixtureRequest, twice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The run with its tables in several row groups, read in several spans of steps."""
+    rows, near, parts = request.param
+    monkeypatch.setattr(seen, "_NEAR", near)
+    copied = Path(shutil.copytree(twice, tmp_path / "run"))
+    cut(copied, rows, parts)
+    (path, *_) = sorted(copied.glob("metrics/segments/*104.parquet" if parts else "metrics/segments.parquet"))
+    assert pq.ParquetFile(path).num_row_groups > 1
+    return copied
+
+
+Ask = Callable[[str], list[dict[str, Any]]]
+
+
+@pytest.fixture(scope="module")
+def ask(twice: Path) -> Ask:
+    """The answer to a question in SQL to the tables as they were written."""
+    connection = duckdb.connect()
+    for name in metrics.TABLES:
+        connection.register(name, pq.read_table(twice / f"metrics/{name}.parquet"))
+    return lambda query: connection.sql(query).to_arrow_table().to_pylist()
+
+
+def of_document(ask: Ask, document: int, condition: str = "true") -> list[dict[str, Any]]:
+    """Every time that something of a document was trained on, from the tables alone."""
+    return ask(
+        "SELECT s.step, s.row, q.epoch, q.sequence, sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, "
+        "fsum(s.loss_sum) / sum(s.tokens) AS loss FROM segments s JOIN sequences q USING (step, row) "
+        f"WHERE s.document = {document} AND {condition} GROUP BY ALL ORDER BY s.step, s.row",
+    )
+
+
+def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    """Equal, but for the last bits of sums."""
+    assert len(found) == len(expected)
+    for one, other in zip(found, expected, strict=True):
+        for name, value in other.items():
+            near = isinstance(value, float) and math.isclose(one[name], value, rel_tol=1e-13)
+            assert near or one[name] == value, (name, one, other)
+
+
+def test_of_documents(folder: Path, ask: Ask) -> None:
+    shown, run = Shown(folder), pellucid.open(folder)
+    train = [row["index"] for row in shown.list_documents() if row["split"] == "train"]
+    counted = 0
+    for index in random.Random(1).sample(train, 12):
+        expected = of_document(ask, index)
+        about = shown.document(shown.documents.get(index)["id"])
+        times = [{**time, "sequence": one["sequence"]} for one in about["sequences"] for time in one["steps"]]
+        same(sorted((one for one in times if "loss" in one), key=lambda one: (one["step"], one["row"])), expected)
+        steps = run.document(index).steps()
+        same([one for one in steps if "loss" in one], expected)
+        # A sequence also holds a document whose one token there is nobody's target.
+        assert len(steps) == len({(one["step"], one["row"]) for one in steps}) >= len(expected)
+        epochs = ask(
+            "SELECT q.epoch, count(DISTINCT (s.step, s.row)) AS times, min(s.step) AS first, max(s.step) AS last, "
+            "sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, fsum(s.loss_sum) / sum(s.tokens) AS loss "
+            f"FROM segments s JOIN sequences q USING (step, row) WHERE s.document = {index} GROUP BY ALL ORDER BY ALL",
+        )
+        same(about["epochs"], epochs)
+        counted += sum(one["tokens"] for one in about["epochs"])
+    assert counted > 2000
+
+
+def test_of_sequences_and_steps(folder: Path, ask: Ask) -> None:
+    shown, run = Shown(folder), pellucid.open(folder)
+    for number in random.Random(2).sample(range(shown.shards.sequences), 12):
+        expected = ask(
+            "SELECT step, row, epoch, tokens, loss_sum, loss_sum / tokens AS loss FROM sequences "
+            f"WHERE sequence = {number} ORDER BY ALL",
+        )
+        same(shown.sequence(number)["steps"], expected)
+        same(run.sequence(number).steps(), expected)
+    for step in random.Random(3).sample(range(1, STEPS + 1), 6):
+        about = shown.step(step)
+        rows = ask(
+            "SELECT row, epoch, sequence, loss_sum, loss_sum / tokens AS loss FROM sequences "
+            f"WHERE step = {step} ORDER BY ALL",
+        )
+        same(about["sequences"], rows)
+        pieces = [{"row": row["row"], **one} for row in about["sequences"] for one in row["segments"]]
+        told = [
+            {"row": one["row"], "document": one["index"], "loss": one["loss"]}
+            for one in pieces
+            if one["loss"] is not None
+        ]
+        segments = ask(
+            f"SELECT row, document, loss_sum / tokens AS loss FROM segments WHERE step = {step} ORDER BY row, start"
+        )
+        same(told, segments)
+        assert [one.index for one in run.step(step).documents()] == list(dict.fromkeys(one["index"] for one in pieces))
+
+
+def test_of_places_and_spans(folder: Path, ask: Ask) -> None:
+    traced, documents = Traced(folder), Documents.open(folder)
+    for seed in range(8):
+        draw = random.Random(seed)
+        text = documents.get(draw.randrange(documents.count))["text"]
+        begin = draw.randrange(len(text) - 60)
+        query = text[begin : begin + draw.choice([25, 40, 60])]
+        places = [(hit["document"], one) for hit in traced.where(query)["hits"] for one in (hit, *hit["continues"])]
+        rows: dict[tuple[int, int], dict[int, dict[str, Any]]] = {}
+        for name, place in places:
+            index, sequence = documents.find(name), place["sequence"]
+            told = [{**one, "sequence": sequence} for one in place["steps"] if "loss" in one]
+            expected = [] if sequence is None else of_document(ask, index, f"q.sequence = {sequence}")
+            same(told, expected)
+            for one in expected:
+                rows.setdefault((one["step"], one["row"]), {})[index] = one
+        (span, *_) = traced.trace(query, least=len(query))["spans"] or [{"steps": []}]
+        expected = [
+            {"step": step, "row": row, **seen.total((one["tokens"], one["loss_sum"]) for one in own.values())}
+            for (step, row), own in sorted(rows.items())
+        ]
+        same([one for one in span["steps"] if "loss" in one], expected)
