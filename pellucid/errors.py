@@ -84,6 +84,12 @@ class FolderTaken(UserError):
     pellucid run {path}"""
 
 
+class LinkInside(UserError):
+    """{path} is a symbolic link, and nothing inside a run may be one: what is written or removed there would be at its
+    other end. Put the files in its place: rm {path} && mv {target} {path}. To keep a run on another disk, move the
+    whole folder and make a link to it; to keep a part there, mount it: mount --bind DIR {path}"""
+
+
 class StepUnknown(UserError):
     """{what} is not in this run: {detail}. `pellucid status RUN` tells how far it goes."""
 

@@ -24,11 +24,12 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     """Make the folder of a run that begins after a step of inputs' run; `pellucid run` then trains it.
 
     settings are as for --set; without names sources and documents of the parent. Raises ForkUnfit, FolderTaken,
-    RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
+    LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
     """
     from pellucid.replay.materialise import about, materialise
 
     files.require_free(target)
+    layout.refuse_links(inputs.folder)
     parent, ledger = inputs.recipe, inputs.recorded()
     state = materialise(inputs, step, watch)
     entry = ledger.step(step)
@@ -40,9 +41,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     _check(parent, recipe)
     Order.of(inputs.folder, recipe, inputs.shards)  # Whether everything named in `without` is there.
     with files.whole_folder(target) as partial:
-        for name in files.walk(inputs.folder / "data"):
-            (partial / "data" / name).parent.mkdir(parents=True, exist_ok=True)
-            files.link_or_copy(inputs.folder / "data" / name, partial / "data" / name)
+        layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
 

@@ -10,6 +10,9 @@ import typer
 from pellucid.cli.common import HERE, Json, Run, RunOrUrl, Step, inputs_of, on_terminal, print_json, step_or_last
 from pellucid.errors import CommandInvalid
 from pellucid.store.home import home
+from pellucid.terminal import plain
+
+_SHOWN = 10  # Names of what was left out.
 
 
 def export(
@@ -46,7 +49,10 @@ def publish(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Seal a finished run: README, LICENSE, and a manifest of every file. Sealing twice gives the same bytes."""
+    """Seal a finished run: README, LICENSE, and a manifest of its files. Sealing twice gives the same bytes.
+
+    What else lies in the folder (notes, .git, .env) is named and left out.
+    """
     from pellucid.release.publish import publish
 
     sealed = publish(folder, to)
@@ -55,3 +61,17 @@ def publish(
     else:
         print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}")
         print(f"head   {sealed['head']}")
+        _tell_left_out(sealed["left_out"], folder, in_place=to is None)
+
+
+def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:
+    if not names:
+        return
+    print(f"Left out, for a release has no file of that name ({len(names):,}):")
+    for name in names[:_SHOWN]:
+        print(f"  {plain(name)}")
+    if len(names) > _SHOWN:
+        print(f"  … and {len(names) - _SHOWN:,} more")
+    if in_place:
+        print("They still lie in the sealed folder, and verify names each (FileAdded). Move them away, or give others")
+        print(f"a copy without them: pellucid publish {folder} --to DIR")

@@ -1,13 +1,14 @@
 """The manifest: the path, size and SHA-256 of every file of a release, written when it is sealed.
 
 One JSON object a line. The first names the format, the run and its head, the last the SHA-256 of all
-lines before it; between them the files, sorted by path.
+lines before it; between them the files, sorted by path: those that store/layout.py names, and a check passes no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -19,8 +20,8 @@ from pellucid.store import files, layout, sealed
 
 
 def write(folder: Path, name: str, head: str) -> int:
-    """Write the manifest of everything in folder; returns the number of files. Same files, same bytes."""
-    paths = listed(folder)
+    """Write the manifest of what folder holds of a release; returns the number of files. Same files, same bytes."""
+    paths, _ = listed(folder)
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
     lines = [_line({"pellucid": sealed.FORMAT, "run": name, "head": head, "files": len(paths)})]
@@ -31,12 +32,22 @@ def write(folder: Path, name: str, head: str) -> int:
     return len(paths)
 
 
-def listed(folder: Path) -> list[str]:
-    """The files a manifest would name. Raises PathUnsafe for a link or a name that no reader would take."""
-    paths = [path for path in files.walk(folder) if path != layout.MANIFEST]
-    for path in paths:
+def listed(folder: Path) -> tuple[list[str], list[str]]:
+    """The files that a manifest names, and what else lies there, a folder of nothing else as one. Raises LinkInside,
+    and PathUnsafe for a name that no reader would take."""
+    layout.refuse_links(folder)
+    found = [path for path in files.walk(folder) if path != layout.MANIFEST]
+    own = [path for path in found if layout.room_of(path)]
+    for path in own:
         files.inside(folder, path, str(folder))
-    return paths
+    used = {parent for path in own for parent in _parents(path)}
+    foreign = {next((f"{one}/" for one in _parents(path) if one not in used), path) for path in {*found} - {*own}}
+    return own, sorted(foreign, key=os.fsencode)
+
+
+def _parents(path: str) -> list[str]:
+    """Every folder above a '/'-path, the outermost first."""
+    return ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1)]
 
 
 def _line(value: dict[str, Any]) -> bytes:
@@ -54,6 +65,9 @@ def check(folder: Path) -> Iterator[Problem]:
     for path in files.walk(folder):
         if path not in named and path != layout.MANIFEST:
             yield Problem("FileAdded", path, "is not in the manifest")
+    for one in manifest.files:
+        if layout.room_of(one.path, manifest.version) is None or one.path == layout.MANIFEST:
+            yield Problem("FileAdded", one.path, "is in the manifest, and a release has no file of that name")
     # A file that is linked in several places is read once.
     places = {one.path: _place(folder / one.path) for one in manifest.files}
     unique = {place: path for path, place in places.items() if place}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,8 @@ from pellucid.store.ledger import LedgerFile
 def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
 
-    Returns what was sealed. Raises NotFinished, NotTrained, RunBusy, FolderTaken, DiskFull.
+    Returns what was sealed, and what lies in the folder and was left out. Raises NotFinished, NotTrained, LinkInside,
+    RunBusy, FolderTaken, DiskFull.
     """
     recipe = load_recipe(folder)
     if to is not None:
@@ -27,30 +27,23 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         if not ledger.ended or not (folder / "model.safetensors").is_file():
             raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
         files.remove_partial(folder)
-        manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
+        _, foreign = manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
         if not (folder / "LICENSE").exists():
             files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())
         files.write_text(folder / "README.md", readme.readme(folder))
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
-            _copy(folder, to)
-    return {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": _size(folder)}
-
-
-def _copy(folder: Path, to: Path) -> None:
-    """The sealed files and no others; hard links where the file system allows them."""
-    with files.whole_folder(to) as partial:
-        for one in sealed.read(folder).files:
-            target = partial / one.path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            files.link_or_copy(folder / one.path, target)
-        shutil.copyfile(folder / layout.MANIFEST, partial / layout.MANIFEST)
+            with files.whole_folder(to) as partial:
+                layout.carry(folder, partial)
+        size = _size(folder)
+    about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
+    return about | {"left_out": foreign}
 
 
 def _size(folder: Path) -> int:
     """Bytes on disk: a file linked in several places counts once."""
     seen = {}
-    for path in files.walk(folder):
-        about = (folder / path).stat()
+    for one in sealed.read(folder).files:
+        about = (folder / one.path).stat()
         seen[(about.st_dev, about.st_ino)] = about.st_size
-    return sum(seen.values())
+    return sum(seen.values()) + (folder / layout.MANIFEST).stat().st_size

@@ -21,7 +21,7 @@ def set_aside(folder: Path, rollback: Mapping[str, Any]) -> None:
         with files.whole_folder(target) as partial:
             for name in _ABOUT:
                 for step in _after(folder / name, last):
-                    _link_all(folder / name / layout.step_name(step), partial / name / layout.step_name(step))
+                    layout.carry(folder, partial, f"{name}/{layout.step_name(step)}")
             metrics.copy(folder, partial, last + 1, rollback["step"])
     for name, about in _ABOUT.items():
         for step in _after(target / name, last):
@@ -32,12 +32,6 @@ def set_aside(folder: Path, rollback: Mapping[str, Any]) -> None:
 
 def _after(folder: Path, last: int) -> list[int]:
     return [step for step in layout.steps_in(folder) if step > last]
-
-
-def _link_all(source: Path, target: Path) -> None:
-    for name in files.walk(source):
-        (target / name).parent.mkdir(parents=True, exist_ok=True)
-        files.link_or_copy(source / name, target / name)
 
 
 def _same(left: Path, right: Path) -> bool:

@@ -165,11 +165,17 @@ def link_or_copy(source: Path, target: Path) -> None:
     with named_errors(target):
         target.unlink(missing_ok=True)
         try:
-            os.link(source, target)
+            os.link(source, target, follow_symlinks=False)
         except OSError as error:
             if error.errno in _FULL:
                 raise
-            shutil.copyfile(source, target)
+            copy(source, target)
+
+
+def copy(source: Path, target: Path) -> None:
+    """The content of a plain file in a new file of its own. Raises what open_file raises, and DiskFull."""
+    with open_file(source) as file, named_errors(target), target.open("xb") as copied:
+        shutil.copyfileobj(file, copied, 1 << 20)
 
 
 def remove_partial(folder: Path) -> list[str]:

@@ -1,9 +1,17 @@
-"""Where everything lies in a run folder, and so in a release."""
+"""Where everything lies in a run folder, and so in a release: a closed list of names.
+
+What seals, copies and checks a release asks `room_of`; a file that the list does not name is no part of one.
+"""
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
+from typing import NamedTuple
+
+from pellucid.errors import LinkInside
+from pellucid.store import files
 
 LEDGER = "record/ledger.jsonl"
 JOURNAL = "record/journal.jsonl"
@@ -19,7 +27,85 @@ CHECKPOINTS = "checkpoints"
 PARENT = "parent"  # A fork's first state, as an anchor of its parent.
 ABANDONED = "abandoned"  # What rollbacks left behind, by the branch that began with each.
 
-_STEP = re.compile(r"step(0|[1-9][0-9]{0,15})")
+_NUMBER = "(?:0|[1-9][0-9]{0,15})"
+_STEP = re.compile(f"step({_NUMBER})")
+
+
+class Room(NamedTuple):
+    """The files that a folder of a release may hold. A number stands for {n}, five or more digits for {part}."""
+
+    folder: str
+    names: tuple[str, ...]
+    appended: bool = False  # Written in place: a hard link of such a file would grow with it.
+
+
+_STATE = ("anchor.json", "model.safetensors", "optimizer.safetensors")
+_CHECKPOINT = (
+    "config.json",
+    "generation_config.json",
+    "model.safetensors",
+    "pellucid.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+)
+_TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validation")
+_SPLITS = ("train", "validation")
+_INDEX = ("counts", "positions", "starts", "text", "top")
+
+# What a release holds, by the format that its manifest names. Later work adds lines.
+ROOMS: dict[int, tuple[Room, ...]] = {
+    1: (
+        Room("", ("LICENSE", "README.md", "recipe.toml", MANIFEST)),
+        Room("", _CHECKPOINT),
+        Room("record", ("journal.jsonl", "ledger.jsonl"), appended=True),
+        Room("record", ("code.tar", "code-{n}.tar", "environment.lock", "environment-{n}.lock")),
+        Room("checkpoints/step{n}", _CHECKPOINT),
+        Room("anchors/step{n}", _STATE),
+        Room("parent", _STATE),
+        Room("data", ("manifest.json",)),
+        Room("data/documents", ("manifest.json", "{part}.parquet")),
+        Room("data/tokenizer", ("manifest.json", "tokenizer.json")),
+        Room("data/shards", ("manifest.json",)),
+        Room("data/shards", tuple(f"{{part}}.{split}{end}" for split in _SPLITS for end in (".bin", ".documents.bin"))),
+        Room("metrics", tuple(f"{table}.parquet" for table in _TABLES)),
+        Room("trace", ("manifest.json", *(f"{{part}}.{kind}" for kind in _INDEX))),
+        Room("abandoned/branch{n}/checkpoints/step{n}", _CHECKPOINT),
+        Room("abandoned/branch{n}/anchors/step{n}", _STATE),
+        Room("abandoned/branch{n}/metrics", tuple(f"{table}.parquet" for table in _TABLES)),
+    )
+}
+VERSION = max(ROOMS)
+
+
+def room_of(path: str, version: int = VERSION) -> Room | None:
+    """The line of the list that names a file, given as a '/'-path; None where none does."""
+    match = _names(version).fullmatch(path)
+    return ROOMS[version][int(match.lastgroup[1:])] if match and match.lastgroup else None
+
+
+def belongs(path: str) -> bool:
+    """Whether a '/'-path is one of a run's own files or lies in one of its folders, named by the list or not."""
+    return path.partition("/")[0] in _tops() or room_of(path) is not None
+
+
+@functools.cache
+def _tops() -> set[str]:
+    return {room.folder.partition("/")[0] for rooms in ROOMS.values() for room in rooms if room.folder}
+
+
+@functools.cache
+def _names(version: int) -> re.Pattern[str]:
+    """All of a version's names; the group that matches tells the room."""
+    rooms = []
+    for number, room in enumerate(ROOMS[version]):
+        folder = f"{room.folder}/" if room.folder else ""
+        rooms.append(f"(?P<r{number}>{'|'.join(_pattern(folder + name) for name in room.names)})")
+    return re.compile("|".join(rooms))
+
+
+def _pattern(name: str) -> str:
+    plain = re.escape(name)
+    return plain.replace(r"\{n\}", _NUMBER).replace(r"\{part\}", "(?:[0-9]{5}|[1-9][0-9]{5,8})")
 
 
 def step_name(step: int) -> str:
@@ -36,6 +122,28 @@ def checkpoint(folder: Path, step: int) -> Path:
 
 def abandoned(folder: Path, branch: int) -> Path:
     return folder / ABANDONED / f"branch{branch}"
+
+
+def refuse_links(folder: Path) -> None:
+    """Raises LinkInside where something of a run is a symbolic link: a write or a removal would follow it.
+
+    The folder itself may be reached by one. Whoever writes asks this with the folder locked.
+    """
+    for path in files.walk(folder):
+        if belongs(path) and (folder / path).is_symlink():
+            raise LinkInside(path=folder / path, target=(folder / path).readlink())
+
+
+def carry(folder: Path, target: Path, below: str = "") -> None:
+    """Bring a run's files, or those below one of its folders, into another folder: what the list names and no more.
+
+    They are hard links where the file system allows it, but for what is appended to: a copy must not grow with it.
+    """
+    for inner in files.walk(folder / below):
+        path = f"{below}/{inner}" if below else inner
+        if room := room_of(path):
+            (target / path).parent.mkdir(parents=True, exist_ok=True)
+            (files.copy if room.appended else files.link_or_copy)(folder / path, target / path)
 
 
 def steps_in(folder: Path) -> list[int]:

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO, NamedTuple
 from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.store import files, layout
 
-FORMAT = 1
+FORMAT = layout.VERSION
 MAX_LINE = 16 << 10
 
 
@@ -21,6 +21,7 @@ class File(NamedTuple):
 
 
 class Manifest(NamedTuple):
+    version: int
     head: str
     files: list[File]
 
@@ -53,7 +54,7 @@ def parse(file: BinaryIO, path: Path | str) -> Manifest:
         raise FormatInvalid(path=path, detail="names a file twice, or out of order")
     if len(named) != first["files"]:
         raise FormatInvalid(path=path, detail=f"announces {first['files']} files and names {len(named)}")
-    return Manifest(first["head"], named)
+    return Manifest(first["pellucid"], first["head"], named)
 
 
 def _value(path: Path | str, line: bytes) -> dict[str, Any]:
@@ -72,6 +73,8 @@ def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
         raise FormatInvalid(path=path, detail="does not begin with its format, head and number of files")
     if version > FORMAT:
         raise FormatTooNew(path=path, found=version, known=FORMAT)
+    if version not in layout.ROOMS:
+        raise FormatInvalid(path=path, detail=f"names the format {version}, which there never was")
     return value
 
 

@@ -1,0 +1,153 @@
+"""A release is a closed list of names: what is not on it is not sealed, not copied, and named by verify."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import LinkInside
+from pellucid.fork import fork
+from pellucid.recipe import load as load_recipe
+from pellucid.release import manifest
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.store import anchors, files, layout, metrics, sealed
+from pellucid.store.log import Log
+from tests.conftest import pellucid
+
+# What transformers, peft or sentence-transformers would load from a folder, or a person would run.
+FOREIGN = [
+    "adapter_config.json",
+    "adapter_model.safetensors",
+    "added_tokens.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_templates/tool.jinja",
+    "modeling.py",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "checkpoints/step6/adapter_config.json",
+    "checkpoints/step06/config.json",
+    "anchors/step5/model.safetensors.old",
+    "data/documents/manifest.json.orig",
+    "data/documents/1.parquet",
+    "record/code-0x.tar",
+    "abandoned/branch1/notes.md",
+    ".env",
+    ".git/config",
+    "config.json\n",
+]
+
+
+def added(folder: Path) -> set[str]:
+    return {problem.where for problem in verify(folder, lambda what: None).problems if problem.error == "FileAdded"}
+
+
+def add(folder: Path, *paths: str) -> None:
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(b"{}")
+
+
+def test_every_file_of_a_release_is_on_the_list(finished: Path) -> None:
+    assert [path for path in files.walk(finished) if not layout.room_of(path)] == []
+
+
+def test_the_list_names_what_the_rooms_write(finished: Path) -> None:
+    assert set(layout._TABLES) == set(metrics.TABLES)
+    assert set(layout._STATE) == {anchors.WEIGHTS, anchors.MOMENTS, anchors.ABOUT}
+    assert set(layout._CHECKPOINT) == {path.name for path in (finished / "checkpoints/step6").iterdir()}
+    assert all(layout.room_of(path) for path in (layout.LEDGER, layout.JOURNAL, layout.CODE, layout.ENVIRONMENT))
+
+
+@pytest.mark.parametrize("path", FOREIGN)
+def test_a_foreign_name_is_on_no_line_of_the_list(path: str) -> None:
+    assert layout.room_of(path) is None
+
+
+def test_what_is_not_on_the_list_is_added_even_if_a_manifest_names_it(release: Path) -> None:
+    add(release, *FOREIGN)
+    lines = (release / layout.MANIFEST).read_bytes().splitlines(keepends=True)
+    named = [json.loads(line) for line in lines[1:-1]]
+    named += [{"path": path, "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()} for path in FOREIGN]
+    named.sort(key=lambda one: one["path"].encode())
+    first = json.loads(lines[0]) | {"files": len(named)}
+    content = b"".join(manifest._line(one) for one in [first, *named])
+    end = manifest._line({"sha256": hashlib.sha256(content).hexdigest()})
+    (release / layout.MANIFEST).write_bytes(content + end)
+    assert added(release) >= set(FOREIGN)
+
+
+def test_publish_leaves_out_what_is_not_on_the_list_and_says_so(release: Path, tmp_path: Path) -> None:
+    before = (release / layout.MANIFEST).read_bytes()
+    add(release, *FOREIGN)
+    said = publish(release, tmp_path / "copy")["left_out"]
+    expected = {".git/", "chat_templates/", "abandoned/", "checkpoints/step06/"}
+    assert set(said) == {path for path in FOREIGN if not path.startswith(tuple(expected))} | expected
+    assert (release / layout.MANIFEST).read_bytes() == before
+    assert verify(tmp_path / "copy", lambda what: None).ok
+    assert added(release) >= set(FOREIGN)  # They were not touched, and a stranger is told.
+    words = pellucid("publish", release, "--to", tmp_path / "again").stdout
+    assert ".env" in words and ".git/" in words and "more" in words
+
+
+def test_a_copy_stays_as_it_is_when_the_run_goes_on(release: Path, tmp_path: Path) -> None:
+    publish(release, copy := tmp_path / "copy")
+    for changed, other in ((release, copy), (copy, release)):
+        for path in (layout.JOURNAL, layout.LEDGER):
+            before, log = (changed / path).read_bytes(), Log(changed / path)
+            log.append({"kind": "note", "time": "now"})
+            log.close()
+            assert verify(other, lambda what: None).ok
+            (changed / path).write_bytes(before)
+    linked = [path for path in files.walk(copy) if (copy / path).stat().st_nlink > 1]
+    assert "model.safetensors" in linked  # Else it takes the disk twice.
+
+
+def test_nothing_that_is_written_in_place_is_linked() -> None:
+    rooms = [room for rooms in layout.ROOMS.values() for room in rooms if room.appended]
+    names = {f"{room.folder}/{name}" for room in rooms for name in room.names}
+    assert names == {layout.LEDGER, layout.JOURNAL}  # What store/log.py opens to append; the rest is replaced whole.
+
+
+@pytest.mark.parametrize(
+    "path", ["data", "anchors", "record", "metrics", "checkpoints/step6", "LICENSE", "data/shards/notes", "abandoned"]
+)
+def test_a_link_in_a_run_is_refused_by_what_writes(path: str, release: Path, tmp_path: Path) -> None:
+    if (release / path).exists():
+        (release / path).rename(tmp_path / "elsewhere")
+    else:
+        (tmp_path / "elsewhere").mkdir()
+    (release / path).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(LinkInside, match="elsewhere"):
+        publish(release)
+
+
+def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(release: Path, tmp_path: Path) -> None:
+    (release / "notes").symlink_to("LICENSE")
+    (tmp_path / "run").symlink_to(release)
+    assert publish(tmp_path / "run")["left_out"] == ["notes"]
+
+
+def test_a_fork_takes_what_the_list_names_and_no_link(release: Path, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    from pellucid.replay import inputs
+
+    add(release, "data/secret", "data/documents/secret")
+    opened = inputs.load(release, load_recipe(release))
+    fork(opened, 5, tmp_path / "fork", [], [], lambda done, total: None)
+    assert [path for path in files.walk(tmp_path / "fork") if "secret" in path] == []
+    (release / "data/more").symlink_to("/etc")
+    with pytest.raises(LinkInside):
+        fork(opened, 5, tmp_path / "other", [], [], lambda done, total: None)
+
+
+def test_a_format_that_there_never_was_is_no_manifest(release: Path) -> None:
+    content = (release / layout.MANIFEST).read_bytes().replace(b'{"pellucid":1,', b'{"pellucid":0,', 1)
+    body = content[: content.rstrip(b"\n").rindex(b"\n") + 1]
+    (release / layout.MANIFEST).write_bytes(body + manifest._line({"sha256": hashlib.sha256(body).hexdigest()}))
+    with pytest.raises(sealed.FormatInvalid, match="format 0"):
+        sealed.read(release)
