@@ -12,17 +12,19 @@ failed, 6 the training stopped itself.
 from __future__ import annotations
 
 import inspect
+from typing import ClassVar
 
 
 class PellucidError(Exception):
     """{detail}"""
 
     exit_code = 1
+    optional: ClassVar[tuple[str, ...]] = ()  # Parts of the message that are left out where nobody gives them.
 
     def __init__(self, **fields: object) -> None:
         self.fields = fields
         template = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
-        super().__init__(template.format(**fields))
+        super().__init__(template.format(**{**dict.fromkeys(self.optional, ""), **fields}))
 
     @property
     def name(self) -> str:
@@ -63,12 +65,15 @@ class RecipeUnknownKey(UserError):
 
 
 class RecipeInvalid(UserError):
-    """{path}: {key}: {detail}. Correct it there, or with --set {key}=VALUE."""
+    """{path}: {key}: {detail}. Correct it there{setting}."""
+
+    optional = ("setting",)
 
 
 class RecipeChanged(UserError):
     """{path} now has the digest {found}, but the run in this folder was begun with {recorded}
-    ({detail}). Put the old value back, or start a new folder with: pellucid new DIR"""
+    ({detail}). A run keeps its recipe: put the old value back, or let another run go on from one of its steps
+    with the new one: pellucid fork {run} --step K --set KEY=VALUE --to DIR"""
 
 
 class CommandInvalid(UserError):
@@ -80,8 +85,9 @@ class RunMissing(UserError):
 
 
 class FolderTaken(UserError):
-    """{path} already holds {found}. Choose another folder, or continue that run with:
-    pellucid run {path}"""
+    """{path} already holds {found}. Choose a new or empty folder{advice}."""
+
+    optional = ("advice",)
 
 
 class LinkInside(UserError):
@@ -95,7 +101,10 @@ class StepUnknown(UserError):
 
 
 class DocumentUnknown(UserError):
-    """No document {document} in this run. `pellucid show RUN documents` lists them."""
+    """No document {document} in this run{near}. `pellucid show RUN documents TEXT` lists those that have TEXT in
+    their ids."""
+
+    optional = ("near",)
 
 
 class TextEmpty(UserError):

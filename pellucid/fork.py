@@ -36,7 +36,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     # Said outright: in recipes of version 1 arithmetic had another default.
     settings = [f"name={target.resolve().name}", f"train.arithmetic={parent.train.arithmetic}", *settings]
     begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
-    content = _recipe(inputs.folder / FILE, begun, settings, without)
+    content = _recipe(inputs.folder / FILE, target, begun, settings, without)
     recipe = parse(content, target / FILE)
     _check(parent, recipe)
     Order.of(inputs.folder, recipe, inputs.shards)  # Whether everything named in `without` is there.
@@ -46,13 +46,13 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
         files.write_bytes(partial / FILE, content)
 
 
-def _recipe(path: Path, begun: dict[str, object], settings: list[str], without: list[str]) -> bytes:
-    """The parent's recipe with the fork's changes; begun is where it begins."""
+def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str], without: list[str]) -> bytes:
+    """The parent's recipe, at path, with the fork's changes; begun is where it begins."""
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
     earlier = list(document.get("fork", {}).get("without", []))
     document["version"] = max(3, int(document.get("version", 1)))
     document["fork"] = {**begun, "without": [*earlier, *without]}
-    return with_settings(tomlkit.dumps(document).encode(), settings, path)
+    return with_settings(tomlkit.dumps(document).encode(), settings, f"the recipe of {target}", "fork")
 
 
 def _check(parent: Recipe, recipe: Recipe) -> None:

@@ -44,8 +44,10 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> None
     """Make a run folder with a recipe. Raises FolderTaken, CommandInvalid, and what a recipe raises."""
     if preset not in PRESETS:
         raise CommandInvalid(verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}")
-    files.require_free(folder, "a run" if (folder / FILE).exists() else "something else")
-    content = with_settings(recipe_text(folder, data, PRESETS[preset]).encode(), settings, folder / FILE)
+    if (folder / FILE).exists():
+        files.require_free(folder, "a run", f", or continue that run with: pellucid run {folder}")
+    files.require_free(folder, "something else")
+    content = with_settings(recipe_text(folder, data, PRESETS[preset]).encode(), settings, folder / FILE, "new")
     parse(content, folder / FILE)
     with files.named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)

@@ -349,13 +349,32 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key = ".".join(str(part) for part in first["loc"])
+        key, setting = _key(first["loc"], values)
         if first["type"] == "extra_forbidden":
             raise RecipeUnknownKey(path=path, key=key, hint=_nearest(first["loc"])) from error
         detail = first["msg"].removeprefix("Value error, ")
         if first["type"] != "missing" and not isinstance(first["input"], dict):
             detail += f" (it is {first['input']!r})"
-        raise RecipeInvalid(path=path, key=key or "recipe", detail=detail) from error
+        raise RecipeInvalid(path=path, key=key or "recipe", detail=detail, setting=setting) from error
+
+
+def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, str]:
+    """A place in the recipe as --set names it, sources by their names; and the advice to set it, "" where --set sets
+    no such thing: a section whose fields do not fit together, or a source that has no name."""
+    words: list[str] = []
+    inner: Any = values
+    settable = bool(location)
+    for part in location:
+        try:
+            inner = inner[part]
+        except (LookupError, TypeError):  # What is missing, or a name for one of several types.
+            inner = None
+        name = inner.get("name") if isinstance(part, int) and isinstance(inner, dict) else None
+        settable &= isinstance(part, str) or isinstance(name, str)
+        words.append(name if isinstance(name, str) else str(part))
+    key = ".".join(words)
+    settable &= not isinstance(inner, dict | tuple)
+    return key, f", or with --set {key}=VALUE" if settable else ""
 
 
 def _tuples(value: Any) -> Any:
@@ -391,8 +410,9 @@ def _nearest(location: tuple[int | str, ...]) -> str:
     return ""
 
 
-def with_settings(content: bytes, settings: list[str], path: Path | str) -> bytes:
-    """The TOML with each "key=value" put in, its comments kept, and the result validated.
+def with_settings(content: bytes, settings: list[str], path: Path | str, verb: str = "run") -> bytes:
+    """The TOML with each "key=value" put in, its comments kept, and the result validated; path and verb are named in
+    errors.
 
     Sources are addressed by their name: data.sources.books.weight=2.
     """
@@ -400,7 +420,7 @@ def with_settings(content: bytes, settings: list[str], path: Path | str) -> byte
     for setting in settings:
         key, found, text = setting.partition("=")
         if not found:
-            raise CommandInvalid(verb="run", word=setting, detail="--set takes KEY=VALUE")
+            raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
         _assign(document, key.strip(), _value(text.strip()), path)
     result = tomlkit.dumps(document).encode("utf-8")
     parse(result, path)

@@ -120,8 +120,8 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
     content = with_settings(path.read_bytes(), settings, path)
     with files.locked(folder):
         if (folder / layout.LEDGER).is_file() and parse(content, path).digest() != recipe.digest():
-            found = parse(content, path).digest().hex()
-            raise RecipeChanged(path=path, found=found, recorded=recipe.digest().hex(), detail=", ".join(settings))
+            digests = {"found": parse(content, path).digest().hex(), "recorded": recipe.digest().hex()}
+            raise RecipeChanged(path=path, run=folder, **digests, detail=", ".join(settings))
         if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
         files.write_bytes(path, content)

@@ -236,3 +236,62 @@ def test_every_error_teaches() -> None:
 def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
     moved = shutil.copytree(finished, tmp_path / "elsewhere")
     assert as_json("audit", moved, "--step", 3)["ok"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        # A run alone where a text is asked for, and what stands nearest to a name that is not there.
+        (("where", "RUN"), "the text is missing; write: pellucid where RUN"),
+        (("trace", "RUN"), "the text is missing; write: pellucid trace RUN"),
+        (("show", "RUN", "document", "003.txt"), "did you mean stones/003.txt?"),
+        (("show", "RUN", "document", "stones/0003.txt"), "did you mean stones/003.txt"),
+        (("show", "RUN", "document", "of another world"), "in this run. "),
+        # What --set cannot set is not advised.
+        (("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"), "microbatch. Correct it there."),
+        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "the recipe of OUT: train.lr: "),
+        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "or with --set train.lr=VALUE."),
+        (("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"), "`pellucid fork --help`"),
+        (("run", "RUN", "--set", "data.sources.stones.weight=-1"), "--set data.sources.stones.weight=VALUE"),
+        (("run", "RUN", "--set", "train.lr=1"), "pellucid fork RUN --step K --set KEY=VALUE --to DIR"),
+        # A folder that is taken by something else is no run to continue.
+        (("export", "RUN", "--to", "RUN"), "Choose a new or empty folder."),
+        (("new", "RUN", "--data", "RUN"), "continue that run with: pellucid run RUN"),
+    ],
+)
+def test_errors_point_the_right_way(words: tuple[str, ...], said: str, finished: Path, tmp_path: Path) -> None:
+    names = {"RUN": str(finished), "OUT": str(tmp_path / "out")}
+    done = pellucid(*(names.get(word, word) for word in words), check=2)
+    for name, path in names.items():
+        said = said.replace(name, path)
+    assert said in done.stderr
+
+
+def test_documents_are_listed_by_a_part_of_their_ids_and_up_to_a_limit(finished: Path) -> None:
+    every = as_json("show", finished, "documents")
+    some = as_json("show", finished, "documents", "s/00")
+    assert len(every) == 40 and [one["id"] for one in some] == [f"stones/{number:03}.txt" for number in range(10)]
+    assert as_json("show", finished, "documents", "s/00", "--limit", 3) == some[:3]
+    told = pellucid("show", finished, "documents", "s/00", "--limit", 3)
+    assert told.stdout.count("\n") == 3 and "3 of 10 documents; --limit 0 lists all" in told.stderr
+
+
+def test_every_option_that_takes_a_number_is_bounded() -> None:
+    """A negative temperature or price computes something, and nan passes every bound."""
+    from typing import get_args, get_type_hints
+
+    from pellucid.cli import VERBS
+    from pellucid.cli.common import finite
+
+    seen = 0
+    for verb in VERBS:
+        for name, hint in get_type_hints(verb, include_extras=True).items():
+            kind, *about = get_args(hint) or (None,)
+            kinds = {kind, *get_args(kind)}
+            if kinds & {int, float}:
+                assert about and about[0].min is not None, f"{verb.__name__} {name}"
+                assert float not in kinds or about[0].callback is finite, f"{verb.__name__} {name}"
+                seen += 1
+    assert seen >= 12 and finite(1.5) == 1.5 and finite(None) is None
+    for value in ("nan", "inf", "-1"):
+        assert "--temperature" in pellucid("sample", "nowhere", "--temperature", value, check=2).stderr

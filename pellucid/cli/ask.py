@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, PLACES, Json, most, print_json, step_number
+from pellucid.cli.common import HERE, PLACES, SHOWN, Json, finite, most, print_json, step_number
 from pellucid.errors import CommandInvalid, QueryEmpty
+from pellucid.recipe import FILE
 from pellucid.store import files
 from pellucid.store.home import home
 
 _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
-SHOWN = 40  # Rows of a table that are printed without --limit.
 
 
 Before = Annotated[
@@ -85,6 +85,9 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if not 1 <= len(words) <= 2:
         detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
         raise CommandInvalid(verb=verb, word=" ".join(words) or "TEXT", detail=detail)
+    if len(words) == 1 and file is None and (Path(words[0]) / FILE).is_file():
+        detail = f'is a run, and the text is missing; write: pellucid {verb} {words[0]} "TEXT"'
+        raise CommandInvalid(verb=verb, word=words[0], detail=detail)
     if not words[-1]:
         raise QueryEmpty()
     return home(words[0]) if len(words) == 2 else HERE, words[-1]
@@ -104,7 +107,7 @@ def sql(
     limit: Annotated[
         int | None, typer.Option(min=0, help="How many rows to print; 0: all.", show_default="40; with --json all")
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.001, help="How long it may take.")] = 300.0,
+    seconds: Annotated[float, typer.Option(min=0.001, callback=finite, help="How long it may take.")] = 300.0,
     as_json: Json = False,
 ) -> None:
     """Ask a run in SQL; without a query, what there is to ask: the views and their columns.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,13 @@ app = typer.Typer(
 )
 
 
+def finite(value: float | None) -> float | None:
+    """The callback of every option that takes a float: its bounds alone let nan pass, and inf."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 def folder_only(text: str | Path) -> Path:
     if is_url(text):
         raise FolderNeeded(url=text)
@@ -53,6 +61,7 @@ Set = Annotated[
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
 PLACES = 10  # Of a text that are printed without --limit.
+SHOWN = 40  # Rows of a table, and documents, that are printed without --limit.
 # Verbs that read somebody else's release and compute nothing; as show without --at.
 READING = ("verify", "status", "sql", "where", "trace")
 MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.

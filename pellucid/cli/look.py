@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,10 +14,12 @@ import typer
 from pellucid.cli.common import (
     HERE,
     PLACES,
+    SHOWN,
     Json,
     RunOrUrl,
     Step,
     bound_memory,
+    finite,
     folder_only,
     inputs_of,
     most,
@@ -30,15 +35,19 @@ from pellucid.store.home import home
 def show(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, documents, or text TEXT."),
+        typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, documents [TEXT], or text TEXT."),
     ],
+    limit: Annotated[
+        int | None,
+        typer.Option(min=0, help="How many documents to list; 0: all.", show_default="40; with --json all"),
+    ] = None,
     at: Annotated[
         str, typer.Option(metavar="STEPS", help="Its loss at these steps too: 150,600 or every=50.", show_default=False)
     ] = "",
     plot: Annotated[
         str, typer.Option(metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default=False)
     ] = "",
-    characters: Annotated[int, typer.Option(help="How much of each text to print.")] = 200,
+    characters: Annotated[int, typer.Option(min=0, help="How much of each text to print.")] = 200,
     as_json: Json = False,
 ) -> None:
     """What a step trained on, where a document was seen, what a sequence holds; and its loss at any step.
@@ -46,7 +55,7 @@ def show(
     pellucid show step 120
     pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
     pellucid show mymodel text "to be or not to be" --at 0,150,600
-    pellucid show mymodel documents
+    pellucid show mymodel documents essays/
 
     The losses recorded when it was trained on are read. Those that --at asks for are computed from the states of these
     steps, which are replayed where none is stored.
@@ -60,7 +69,7 @@ def show(
         bound_memory()
     shown = Shown(folder)
     if what == "documents":
-        _list(shown.list_documents(), as_json)
+        _list(shown.list_documents(which), most(limit, as_json, SHOWN), as_json)
         return
     name = which if what in ("document", "text") else step_number(which)
     about: dict[str, Any] = {"text": which} if what == "text" else getattr(shown, what)(name)
@@ -76,14 +85,17 @@ def show(
         _draw(what, which, about, plot, as_json)
 
 
-def _list(documents: list[dict[str, Any]], as_json: bool) -> None:
+def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool) -> None:
     from pellucid.terminal import plain
 
+    shown = list(itertools.islice(documents, limit))
     if as_json:
-        print_json(documents)
-        return
-    for one in documents:
-        print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
+        print_json(shown)
+    else:
+        for one in shown:
+            print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
+    if more := sum(1 for _ in documents):
+        print(f"{len(shown):,} of {len(shown) + more:,} documents; --limit 0 lists all", file=sys.stderr)
 
 
 def _check_drawing(what: str, at: str, plot: str) -> None:
@@ -162,20 +174,24 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else home(words.pop(0))
     if len(words) == 1 and step_number(words[0]) is not None:
         words = ["step", words[0]]
-    if not words or words[0] not in _KINDS or len(words) != (1 if words[0] == "documents" else 2):
-        detail = "write step K, sequence N, document ID, documents or text TEXT"
+    if words == ["documents"]:
+        words = ["documents", ""]
+    if not words or words[0] not in _KINDS or len(words) != 2:
+        detail = "write step K, sequence N, document ID, documents [TEXT] or text TEXT"
         raise CommandInvalid(verb="show", word=" ".join(words) or "WHAT", detail=detail)
-    return folder, words[0], words[-1]
+    return folder, words[0], words[1]
 
 
 def sample(
     run: RunOrUrl = ".",
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
     step: Step = "",
-    tokens: Annotated[int, typer.Option(help="How many tokens at most.")] = 100,
-    temperature: Annotated[float, typer.Option(help="0 takes the likeliest token each time.")] = 0.8,
-    top_k: Annotated[int, typer.Option(help="Choose among so many tokens; 0: all.")] = 50,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 1,
+    tokens: Annotated[int, typer.Option(min=1, help="How many tokens at most.")] = 100,
+    temperature: Annotated[
+        float, typer.Option(min=0, callback=finite, help="0 takes the likeliest token each time.")
+    ] = 0.8,
+    top_k: Annotated[int, typer.Option(min=0, help="Choose among so many tokens; 0: all.")] = 50,
+    seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 1,
     traced: Annotated[
         bool, typer.Option("--trace", help="Tell which parts of it the model has seen word for word.")
     ] = False,

@@ -14,6 +14,7 @@ from pellucid.cli.common import (
     RunOrUrl,
     Set,
     Step,
+    finite,
     folder_only,
     inputs_of,
     on_terminal,
@@ -34,14 +35,19 @@ def plan(
         bool, typer.Option("--no-calibration", help="Compute nothing: the plan then knows no speed.")
     ] = False,
     speed: Annotated[
-        float | None, typer.Option(metavar="TFLOPS", help="Of another machine, instead of calibrating this one.")
+        float | None,
+        typer.Option(
+            min=1e-6, callback=finite, metavar="TFLOPS", help="Of another machine, instead of calibrating this one."
+        ),
     ] = None,
-    tflops: Annotated[float, typer.Option(help="What a GPU of the comparison computes, in TFLOP/s.")] = 400.0,
-    price: Annotated[float, typer.Option(help="What an hour of it costs, in dollars.")] = 2.0,
+    tflops: Annotated[
+        float, typer.Option(min=1e-6, callback=finite, help="What a GPU of the comparison computes, in TFLOP/s.")
+    ] = 400.0,
+    price: Annotated[float, typer.Option(min=0, callback=finite, help="What an hour of it costs, in dollars.")] = 2.0,
     measured: Annotated[
         bool, typer.Option("--measure", help="Take real steps and tell which ways of running keep the bits.")
     ] = False,
-    steps: Annotated[int, typer.Option(help="With --measure: steps each way.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="With --measure: steps each way.")] = 3,
     skip: Annotated[
         list[str],
         typer.Option(

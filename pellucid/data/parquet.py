@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import difflib
 import functools
 import itertools
 from collections.abc import Iterator
@@ -29,6 +30,8 @@ SCHEMA = pa.schema(
 )
 
 _ABOUT = ["id", "licence", "origin"]  # What tells what a document is.
+
+_COMPARED = 20_000  # Documents at most whose ids are held against one that is not there.
 
 GROUP_BYTES = 8 << 20  # Text in one row group: what has to be unpacked to read one document.
 GROUP_ROWS = 1 << 16
@@ -196,7 +199,14 @@ class Documents:
                 row = batch.column("id").index(document_id).as_py()
                 if row >= 0:
                     return batch.column("index")[row].as_py()
-        raise DocumentUnknown(document=document_id)
+        raise DocumentUnknown(document=document_id, near=self._near(document_id))
+
+    def _near(self, document_id: str) -> str:
+        """The ids that somebody may have meant, as advice: those that end so, or are spelled much like it."""
+        every = (one for batch in self.rows(["id"]) for one in batch.column("id").to_pylist())
+        ids = list(itertools.islice(every, _COMPARED))
+        near = [one for one in ids if one.endswith(f"/{document_id}")] or difflib.get_close_matches(document_id, ids)
+        return f" (did you mean {' or '.join(near[:3])}?)" if near else ""
 
     def rows(self, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
         """Batches of these columns in the documents' order, one row group in memory at a time."""

@@ -198,11 +198,18 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
     weighted = [stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight]
     for stream in weighted:
         if not stream.sequences:
+            kept = sum(one.documents for one in streams if (one.source, one.split) == (stream.source, "validation"))
+            mend = "a sequence is longer than the corpus; add text, or lower model.context."
+            if kept:
+                mend = (
+                    f"{kept} of its documents are kept for validation, by their hash. Add text, lower "
+                    "data.validation_per_10000 or model.context, or keep the source for validation with weight = 0."
+                )
             raise CorpusTooSmall(
                 found=stream.tokens,
                 what=f"train tokens from the source {stream.source}",
                 needed=recipe.model.context + 1,
-                mend="a sequence is longer than the corpus; add text, or lower model.context.",
+                mend=mend,
             )
     found = sum(stream.sequences for stream in weighted)
     if found < recipe.train.batch:
@@ -217,7 +224,7 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
 def _seal(recipe: Recipe, folder: Path, documents: Documents, tokenizer: Tokenizer) -> None:
     """Write data/manifest.json, the last of the data. Raises DataDiffers, CorpusTooSmall."""
     shards = Shards.open(folder)
-    _check_enough(recipe, shards.train)
+    _check_enough(recipe, [*shards.train, *shards.validation])
     streams, digest = shards.manifest["streams"], tokenizer.digest.hex()
     about, pipeline = documents.manifest, recipe.data.pipeline
     root = roots.data_root(about["root"], about["sources"], digest, streams, pipeline)

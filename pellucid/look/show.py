@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,10 +83,11 @@ class Shown:
         sequences = [{"sequence": number, **one} for number, one in told.items()]
         return about | {"sequences": sequences, "epochs": seen.epochs(times)}
 
-    def list_documents(self) -> list[dict[str, Any]]:
-        """Every document without its text."""
+    def list_documents(self, within: str = "") -> Iterator[dict[str, Any]]:
+        """The documents that have `within` in their ids, each without its text."""
         columns = ["index", "id", "source", "split", "licence", "characters"]
-        return [row for batch in self.documents.rows(columns) for row in batch.to_pylist()]
+        rows = (row for batch in self.documents.rows(columns) for row in batch.to_pylist())
+        return (row for row in rows if within in row["id"])
 
     def _sequence(self, number: int) -> dict[str, Any]:
         if not 0 <= number < self.shards.sequences:

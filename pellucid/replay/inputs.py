@@ -103,7 +103,8 @@ def check_recipe(folder: Path, recipe: Recipe, genesis: dict[str, object]) -> No
     """Raises RecipeChanged where recipe.toml is no longer the one the run was begun with."""
     if genesis["recipe"] != recipe.digest().hex():
         detail = f"ledger format {entries.FORMAT}, recipe version {genesis.get('recipe_version')}"
-        raise RecipeChanged(path=folder / FILE, found=recipe.digest().hex(), recorded=genesis["recipe"], detail=detail)
+        digests = {"found": recipe.digest().hex(), "recorded": genesis["recipe"]}
+        raise RecipeChanged(path=folder / FILE, run=folder, **digests, detail=detail)
 
 
 def _words(stack: dict[str, str]) -> str:

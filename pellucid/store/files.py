@@ -229,10 +229,10 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def require_free(folder: Path, found: str = "something") -> None:
-    """Raises FolderTaken unless the folder is new or empty."""
+def require_free(folder: Path, found: str = "something", advice: str = "") -> None:
+    """Raises FolderTaken unless the folder is new or empty; advice says what else can be done with what it holds."""
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise FolderTaken(path=folder, found=found)
+        raise FolderTaken(path=folder, found=found, advice=advice)
 
 
 def walk(folder: Path) -> list[str]:
