@@ -2,13 +2,17 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-arm test-avx512 fuzz lint bench clean
+.PHONY: demo test test-all test-arm test-avx512 fuzz lint bench clean
 
 demo: .venv/ready
 	$(BIN)/pellucid demo demo
 
 test: .venv/ready
 	$(BIN)/pytest -n 2 tests
+
+# Those that take long, too.
+test-all: .venv/ready
+	$(BIN)/pytest -n 2 -m "slow or not slow" tests
 
 # Two steps of a run made here, audited by ARM code under emulation. Fetches an arm64 userland once, about 850 MB.
 test-arm: .venv/ready

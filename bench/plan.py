@@ -76,7 +76,7 @@ def compare(shape: str, arithmetic: str, threads: int) -> None:
     expected, took = process("calibrated", shape, arithmetic, threads)
     recipe, vocabulary = recipe_of(shape, arithmetic)
     found = counts.memory(recipe, vocabulary, threads, int(libraries))
-    predicted = found.peak - found.writing
+    predicted = found.peak - found.writing - found.rows
     ratios = f"{predicted / peak:>5.2f}", f"{expected / seconds:>5.2f}"
     print(f"{shape:<10} {arithmetic:<9}", end="")
     print(f" memory {predicted / 1e6:>7,.0f} MB predicted {peak / 1e6:>7,.0f} measured {ratios[0]}", end="")

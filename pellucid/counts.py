@@ -12,6 +12,7 @@ import math
 from typing import NamedTuple
 
 from pellucid.recipe import Model, Recipe
+from pellucid.store import metrics
 
 FLOAT = 4  # Bytes of a float32. Weights, moments and gradients are float32 on every arithmetic.
 STATE = 3 * FLOAT  # Bytes a parameter: the weight and both moments.
@@ -116,6 +117,7 @@ class Memory(NamedTuple):
     buffers: int  # The kernels' working memory.
     gaps: int  # Freed pieces of memory between others, too small for what is wanted next.
     writing: int  # A copy of the state while an anchor of it is written.
+    rows: int  # Of metrics, until they become a part.
     libraries: int
 
     @property
@@ -146,8 +148,15 @@ def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) ->
         buffers=buffers,
         gaps=int(gaps),
         writing=STATE * count.total,
+        rows=metrics.ROW_BYTES * _rows(recipe),
         libraries=libraries or LIBRARIES[arithmetic],
     )
+
+
+def _rows(recipe: Recipe) -> int:
+    """Rows of metrics that memory holds at most. A sequence has its own, and is taken to have two segments."""
+    step = 3 * recipe.train.batch + recipe.train.batch // recipe.train.microbatch + 1 + len(recipe.data.sources)
+    return min(metrics.HELD + step, recipe.train.steps * step)
 
 
 def _backward(recipe: Recipe, vocabulary: int) -> int:

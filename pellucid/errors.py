@@ -229,6 +229,11 @@ class DiskFull(MachineError):
     (or point placement at another disk), then run: pellucid run"""
 
 
+class SetUnusable(MachineError):
+    """{path}, a temporary file that holds which texts were seen: SQLite says {detail}. What is finished is intact.
+    Check that disk and its folder (SQLITE_TMPDIR chooses another for temporary files), then run: pellucid run"""
+
+
 class NoPermission(MachineError):
     """No permission to {action} {path}. Change the folder's permissions, or choose another folder."""
 

@@ -14,7 +14,8 @@ Where the recipe has guards, record.incidents tells after each step what they de
 
 A step that is taken again, after a crash, is compared with the entry that exists; only what is new is
 appended. Files are written by one thread beside the training, in order: metrics, checkpoint, anchor.
-An anchor therefore means that everything up to its step is on disk.
+An anchor therefore means that everything up to its step is on disk. Rows do not wait for it: memory holds
+store.metrics.HELD of them.
 """
 
 from __future__ import annotations
@@ -139,6 +140,9 @@ class Recorder:
 
     def step(self, stepped: Stepped, groups: Groups) -> float:
         """One step: its ledger entry and its rows. Returns its loss in nats per token."""
+        if self._metrics.full:  # With all of the step before, its validation too.
+            last, rows = self._step, self._metrics.take()
+            self._writer.put(lambda: self._metrics.write_part(last, rows))
         self._step = stepped.batch.step
         self._roots = tensors.state_roots(self._step, groups)
         segments = segments_of(stepped.batch, stepped.losses_BT)

@@ -38,6 +38,7 @@ if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
     from pellucid.replay.inputs import Inputs
     from pellucid.train.state import State
 
+_TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 STAGES = ("documents", "tokenizer", "shards", "index", "train")
 
 
@@ -232,16 +233,18 @@ def _train_on(
             state = _begin(inputs, after, record, journal, watcher)
             processes.share(state)
             for stepped in loop.steps(state, recipe, inputs.batch, recipe.train.steps, processes):
-                loss = record.step(stepped, state.groups())
+                groups = state.groups()  # Once a step: on a GPU this copies the whole state.
+                loss = record.step(stepped, groups)
                 watcher.step(state.step, loss, stepped.losses_BT.size / stepped.seconds, stepped.lr)
                 if ended := _incident(record, folder, watcher):
                     return ended
                 if recipe.scheduled(recipe.validation.every, state.step):
                     _validate(state, inputs, record, watcher)
-                record.keep(state.groups(), force=bool(stop))
-                if stop and state.step < recipe.train.steps:
+                asked = next(iter(stop), "")  # Read once: a signal that comes later is the next step's.
+                record.keep(groups, force=bool(asked))
+                if asked and state.step < recipe.train.steps:
                     record.flush()
-                    raise Stopped(signal=stop[0], step=state.step, path=folder)
+                    raise Stopped(signal=asked, step=state.step, path=folder)
         except NotFinite as error:
             if recipe.rules() is None:
                 raise
@@ -276,9 +279,10 @@ def _begin(inputs: Inputs, after: int | None, record: Recorder, journal: Journal
         watcher.note(f"Continuing from step {after}.")
         return anchored_state(inputs, after)
     state = first_state(inputs)
-    record.begin(state.groups())
+    groups = state.groups()
+    record.begin(groups)
     _validate(state, inputs, record, watcher)
-    record.keep(state.groups())
+    record.keep(groups)
     return state
 
 
@@ -303,7 +307,10 @@ def _finish(folder: Path, recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """A list that SIGTERM or the first Ctrl-C puts its name into; a second Ctrl-C interrupts at once."""
+    """A list that SIGTERM, SIGHUP or the first Ctrl-C puts its name into; a second Ctrl-C interrupts at once.
+
+    What the process was started to ignore (SIGHUP under nohup) it ignores.
+    """
     received: list[str] = []
 
     def handle(number: int, _: object) -> None:
@@ -311,7 +318,8 @@ def _stop_signals() -> Iterator[list[str]]:
             raise KeyboardInterrupt
         received.append(signal.Signals(number).name)
 
-    previous = {number: signal.signal(number, handle) for number in (signal.SIGTERM, signal.SIGINT)}
+    heard = [number for number in _TO_STOP if signal.getsignal(number) != signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in heard}
     try:
         yield received
     finally:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sys
 import time
-from typing import Any
+from typing import IO, Any, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -28,11 +29,30 @@ def sparkline(values: list[float], width: int = 24) -> str:
     return "".join(_BLOCKS[round((value - low) * scale)] for value in means)
 
 
+class _Heard:
+    """A stream that may be closed or hung up while a run goes on: what nobody hears must not end it."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            self._stream.flush()
+
+
 class Terminal:
     """Bars and curves on a terminal, plain lines elsewhere; on standard error, so that --json stays clean."""
 
     def __init__(self, quiet: bool = False) -> None:
-        self.console = Console(file=sys.stderr, quiet=quiet, highlight=False)
+        self.console = Console(file=cast(IO[str], _Heard(sys.stderr)), quiet=quiet, highlight=False)
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._losses: list[float] = []

@@ -119,6 +119,38 @@ def test_the_metrics_are_whole_when_a_finished_run_is_taken_again(
     assert read() == before and len(before["steps"]) == 13
 
 
+def test_rows_do_not_wait_for_an_anchor(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds so many and a step's; what is taken again from an anchor within a part is there once."""
+    monkeypatch.setattr(metrics, "HELD", 60)
+    monkeypatch.setattr(Recipe, "anchored", lambda self, step: step in (0, 13))
+    held: list[int] = []
+    real = metrics.Metrics.add
+
+    def add(self: metrics.Metrics, table: str, *rows: tuple) -> None:
+        real(self, table, *rows)
+        held.append(sum(map(len, self._rows.values())))
+
+    monkeypatch.setattr(metrics.Metrics, "add", add)
+
+    class Killed(Foreign):
+        def step(self) -> Stepped:
+            if self.done == 11:
+                raise KeyError("killed")
+            return super().step()
+
+    with pytest.raises(KeyError):
+        train(folder, recipe, trainer=Killed())
+    assert max(held) < 60 + 20
+    parts = sorted(int(path.stem) for path in (folder / "metrics" / "segments").iterdir())
+    assert [step for step in parts if step % 6], parts  # Of steps without anchor or checkpoint.
+    train(folder, recipe, 0)
+    for table in ("steps", "segments", "sequences", "sources", "microbatches", "validation"):
+        found = [tuple(row.values()) for batch in metrics.rows(folder, table) for row in batch.to_pylist()]
+        keys = [row[:3] for row in found] if table != "steps" else [row[0] for row in found]
+        assert len(set(keys)) == len(keys) and keys == sorted(keys), table
+    assert [row["step"] for batch in metrics.rows(folder, "steps") for row in batch.to_pylist()] == list(range(1, 14))
+
+
 @pytest.mark.parametrize("after", [None, 5])
 def test_a_step_that_comes_out_otherwise_is_named(folder: Path, recipe: Recipe, after: int | None) -> None:
     train(folder, recipe)

@@ -93,6 +93,71 @@ def test_sigterm_keeps_the_state_of_its_step(finished: Path, corpus: Path, tmp_p
     assert kinds.count("start") == 2 and "stop" in kinds and "resume" in kinds and kinds[-1] == "stage"
 
 
+@pytest.mark.parametrize(
+    ("method", "name"), [("step", "SIGINT"), ("keep", "SIGTERM"), ("_write", "SIGHUP"), ("flush", "SIGHUP")]
+)
+def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
+    method: str, name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whenever the signal comes: before the step, while its state is kept, while its anchor is written."""
+    from pellucid.recorder import Recorder
+
+    folder, real, sent = make_run(tmp_path / "small", corpus), getattr(Recorder, method), []
+
+    def signalled(self: Recorder, *arguments: Any, **named: Any) -> Any:
+        if not sent and self._step >= 7 - (method == "step"):
+            sent.append(os.kill(os.getpid(), getattr(signal, name)))
+            time.sleep(0.05)  # The writer's thread sends it, and the first thread hears it.
+        return real(self, *arguments, **named)
+
+    class Asked(Terminal):
+        def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
+            if method == "flush" and number == 7:  # So that there is a flush: the second signal comes in it.
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(Recorder, method, signalled)
+    with pytest.raises(errors.Stopped) as stopped:
+        run(folder, Asked(quiet=True))
+    assert stopped.value.fields["step"] in layout.steps_in(folder / "anchors")
+    assert stopped.value.fields["signal"] == ("SIGTERM" if method == "flush" else name)
+
+
+def test_a_signal_that_is_ignored_stays_so(corpus: Path, tmp_path: Path) -> None:
+    """nohup ignores SIGHUP for the process that it starts."""
+    folder = make_run(tmp_path / "small", corpus, ["train.steps=3"])
+
+    class HangUp(Terminal):
+        def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        run(folder, HangUp(quiet=True))
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert status(folder)["finished"]
+
+
+@pytest.mark.slow
+def test_a_terminal_that_is_closed_leaves_the_state_stored(corpus: Path, tmp_path: Path) -> None:
+    """As when a connection breaks: the process gets SIGHUP, and what it writes from then on gets EIO."""
+    import pty
+
+    folder = make_run(tmp_path / "small", corpus, ["train.steps=100000", "train.warmup=10"])
+    child, terminal = pty.fork()
+    if not child:
+        os.environ["OMP_NUM_THREADS"] = "1"
+        os.execv(sys.executable, [sys.executable, "-m", "pellucid", "run", str(folder)])
+    while not (folder / layout.LEDGER).is_file() or (folder / layout.LEDGER).stat().st_size < 20_000:
+        os.read(terminal, 1 << 16)
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errors.Stopped.exit_code
+    entries = [entry.body for entry in log.read(folder / layout.JOURNAL)]
+    assert entries[-1]["kind"] == "stop" and entries[-1]["error"] == "Stopped"
+    done = LedgerFile(folder).steps_done
+    assert layout.steps_in(folder / "anchors")[-1] == done and f"SIGHUP at step {done}" in entries[-1]["detail"]
+
+
 def test_thinning_anchors_and_threads_of_placement_leave_the_head(finished: Path, corpus: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "small", corpus, ["placement.anchors={every = 13, powers_of_two = false}"])
     assert identity(finish(folder)) == identity(finished)
@@ -176,6 +241,28 @@ def test_a_value_that_is_not_finite_stops_the_run(finished: Path, corpus: Path, 
     stopped = status(folder)["steps_done"]
     assert stopped < 13 and not status(folder)["finished"]
     assert all(entry.problem is None for entry in log.read(folder / layout.LEDGER))
+
+
+def test_a_step_takes_the_state_once(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU every call copies all of it."""
+    from pellucid.store import tensors
+    from pellucid.train.state import State
+
+    calls = {"groups": 0, "roots": 0}
+    real, roots = State.groups, tensors.state_roots
+
+    def groups(self: State) -> Any:
+        calls["groups"] += 1
+        return real(self)
+
+    def state_roots(step: int, groups: Any) -> Any:
+        calls["roots"] += 1
+        return roots(step, groups)
+
+    monkeypatch.setattr(State, "groups", groups)
+    monkeypatch.setattr(tensors, "state_roots", state_roots)
+    finish(make_run(tmp_path / "small", corpus, ["train.steps=6"]))
+    assert calls == {"groups": 7, "roots": 7}
 
 
 # ---- bad input ----------------------------------------------------------------------------------

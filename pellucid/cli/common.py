@@ -89,7 +89,8 @@ def _report(error: PellucidError, as_json: bool) -> None:
         print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
     from pellucid.terminal import plain
 
-    print(f"pellucid: {error.name}: {plain(error)}", file=sys.stderr)
+    with contextlib.suppress(OSError):  # The terminal may be gone; the exit code still tells.
+        print(f"pellucid: {error.name}: {plain(error)}", file=sys.stderr)
     sys.exit(error.exit_code)
 
 

@@ -102,7 +102,7 @@ def run(
 ) -> None:
     """Do every stage that is not done yet: data, tokenizer, shards, index, training.
 
-    Stop it with Ctrl-C or SIGTERM, or kill it: the same command continues, and ends with the same bits.
+    Stop it with Ctrl-C, SIGTERM or SIGHUP, or kill it: the same command continues, and ends with the same bits.
 
     pellucid run mymodel --anchors every=500,powers_of_two=false
 

@@ -6,6 +6,7 @@ mark at the start of a file is removed. Memory holds one text file, or one recor
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import json
 import re
@@ -17,7 +18,7 @@ from typing import NamedTuple
 
 import pyarrow
 
-from pellucid.errors import DiskFull, SourceUnreadable
+from pellucid.errors import DiskFull, NoPermission, SetUnusable, SourceUnreadable
 from pellucid.recipe import Source
 from pellucid.store import files
 
@@ -64,8 +65,9 @@ class Seen:
 
     def __init__(self, path: Path | str = "") -> None:
         # An empty path is SQLite's own temporary file, which no kill can leave behind.
-        self._path = path or "the system's temporary folder"
-        self._base = sqlite3.connect(path, isolation_level=None)
+        self._path = path
+        with self._named_errors():
+            self._base = sqlite3.connect(path, isolation_level=None)
         for pragma in ("journal_mode = off", "synchronous = off", "cache_size = -65536"):
             self._execute(f"pragma {pragma}")
         self._execute("create table seen (item blob primary key) without rowid")
@@ -76,10 +78,26 @@ class Seen:
         return self._execute("insert or ignore into seen values (?)", item).rowcount == 1
 
     def _execute(self, command: str, *values: bytes) -> sqlite3.Cursor:
-        try:
+        with self._named_errors():
             return self._base.execute(command, values)
-        except sqlite3.OperationalError as error:  # All that it writes is its own file.
-            raise DiskFull(path=self._path) from error
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """What SQLite refuses, as DiskFull, NoPermission or SetUnusable."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            code = getattr(error, "sqlite_errorcode", 0)
+            path = self._path or "the system's temporary folder"
+            if code & 0xFF == sqlite3.SQLITE_FULL:
+                raise DiskFull(path=path) from error
+            if code == sqlite3.SQLITE_IOERR_WRITE and self._path:
+                # SQLite keeps to itself what the system said; an ordinary write hears it again.
+                with files.named_errors(self._path), open(self._path, "ab") as file:
+                    file.write(bytes(1 << 16))
+            if code & 0xFF in (sqlite3.SQLITE_PERM, sqlite3.SQLITE_READONLY):
+                raise NoPermission(action="write", path=path) from error
+            raise SetUnusable(path=path, detail=error) from error
 
     def close(self) -> None:
         self._base.close()

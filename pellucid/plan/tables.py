@@ -19,6 +19,7 @@ _PARTS = {
     "buffers": "working memory of the kernels",
     "gaps": "gaps between what is freed and wanted (measured share)",
     "writing": "a copy of the state while it is written",
+    "rows": "rows of metrics until they are written",
     "libraries": "Python, torch and other libraries",
 }
 

@@ -1,10 +1,14 @@
-"""The published numbers: Parquet tables, written in parts while a run goes on and joined at its end."""
+"""The published numbers: Parquet tables, written in parts while a run goes on and joined at its end.
+
+Memory holds at most HELD rows and those of one step, however far apart the anchors are and however long the run.
+"""
 
 from __future__ import annotations
 
 import bisect
+import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +48,8 @@ TABLES: dict[str, pa.Schema] = {
 }
 MOST = 1 << 20  # Rows of one step; who knows the batch says how many it can have.
 GROUP = 1 << 13  # Rows in a row group of a joined table: who asks about one step reads this many, and the footer.
+HELD = 1 << 16  # Rows kept in memory before they become a part.
+ROW_BYTES = 440  # What a row takes there at most: its tuple, its columns, and a part that waits to be written.
 _PART = re.compile(r"([0-9]{12})\.parquet")
 
 
@@ -53,6 +59,11 @@ class Metrics:
     def __init__(self, folder: Path) -> None:
         self.folder = folder / layout.METRICS
         self._rows: dict[str, list[tuple[Any, ...]]] = {name: [] for name in TABLES}
+
+    @property
+    def full(self) -> bool:
+        """Whether so many rows are held that they should become a part."""
+        return sum(map(len, self._rows.values())) >= HELD
 
     def add(self, table: str, *rows: tuple[Any, ...]) -> None:
         self._rows[table].extend(rows)
@@ -69,43 +80,67 @@ class Metrics:
     def write_part(self, step: int, tables: dict[str, pa.Table]) -> None:
         for name, table in tables.items():
             if table.num_rows:
-                with files.whole_file(self.folder / name / f"{step:012}.parquet") as partial:
-                    pq.write_table(table, partial, compression="zstd")
+                _write(_part(self.folder / name, step), name, table.to_batches())
 
     def forget_after(self, step: int) -> None:
-        """Remove the rows of later steps: they will be made again. A joined table becomes a part."""
+        """Remove the rows of later steps: they will be made again. A joined table becomes a part again, and a part
+        that holds steps on both sides another that ends with this one."""
         for name in TABLES:
-            whole = self.folder / f"{name}.parquet"
+            whole, place = self.folder / f"{name}.parquet", self.folder / name
             if whole.exists():
-                kept = pa.Table.from_batches(list(rows(self.folder.parent, name, steps=(0, step))), TABLES[name])
-                files.remove_folder(self.folder / name)
-                self.write_part(max(step, 0), {name: kept})
-                whole.unlink()
-            for path, last in _parts(self.folder / name):
+                files.remove_folder(place)
+                self._keep(name, whole, step)
+            for path, last in _parts(place):
                 if last > step:
-                    path.unlink()
+                    self._keep(name, path, step)
+
+    def _keep(self, name: str, path: Path, step: int) -> None:
+        """A part with the rows of a file's steps up to this one, in the file's place."""
+        kept = (batch for batch in read(path, name, (0, step)) if batch.num_rows)
+        if (first := next(kept, None)) is not None:
+            _write(_part(self.folder / name, step), name, itertools.chain([first], kept))
+        path.unlink()
 
     def join(self) -> None:
         """One file a table, and no parts. Joining again does nothing."""
-        for name, schema in TABLES.items():
+        for name in TABLES:
             if (self.folder / name).is_dir() or not (self.folder / f"{name}.parquet").exists():
-                with (
-                    files.whole_file(self.folder / f"{name}.parquet") as partial,
-                    pq.ParquetWriter(partial, schema, compression="zstd") as writer,
-                ):
-                    for table in _gathered(rows(self.folder.parent, name)):
-                        writer.write_table(table, row_group_size=GROUP)
+                _write(self.folder / f"{name}.parquet", name, rows(self.folder.parent, name))
                 files.remove_folder(self.folder / name)
 
 
+def reached(folder: Path) -> int | None:
+    """The last step whose rows are on disk; None where there are none, or all of them."""
+    ends = [last for name in TABLES for _, last in _parts(folder / layout.METRICS / name)]
+    return max(ends, default=None)
+
+
+def _part(folder: Path, step: int) -> Path:
+    return folder / f"{step:012}.parquet"
+
+
+def _write(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> None:
+    """A table's rows as a whole file, in even row groups, a few of them in memory."""
+    with (
+        files.whole_file(path) as partial,
+        pq.ParquetWriter(partial, TABLES[name], compression="zstd") as writer,
+    ):
+        for table in _gathered(iter(batches)):
+            writer.write_table(table, row_group_size=GROUP)
+
+
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """The same rows in tables of at least a row group: parts may be as short as a step."""
+    """The same rows in tables of one row group each, wherever the parts that they come from end."""
     held: list[pa.RecordBatch] = []
+    room = GROUP
     for batch in batches:
-        held.append(batch)
-        if sum(one.num_rows for one in held) >= GROUP:
-            yield pa.Table.from_batches(held)
-            held = []
+        while batch.num_rows:
+            held.append(batch.slice(0, room))
+            batch = batch.slice(held[-1].num_rows)
+            room -= held[-1].num_rows
+            if not room:
+                yield pa.Table.from_batches(held)
+                held, room = [], GROUP
     if held:
         yield pa.Table.from_batches(held)
 
@@ -124,17 +159,24 @@ def rows(
     Raises FormatInvalid.
     """
     for path in _paths(folder / layout.METRICS, table, steps):
-        try:
-            with parquet.opened(path) as file:
-                if not file.schema_arrow.equals(TABLES[table]):
-                    raise FormatInvalid(path=path, detail=f"does not have the columns of the table {table}")
-                for batch in file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns):
-                    batch.validate(full=True)  # Also that texts are Unicode.
-                    if any(column.null_count for column in batch.columns):
-                        raise FormatInvalid(path=path, detail="has a row without one of its values")
-                    yield batch if steps is None else _within(batch, *steps)
-        except (pa.ArrowException, OSError, ValueError) as error:
-            raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
+        yield from read(path, table, steps, columns)
+
+
+def read(
+    path: Path, table: str, steps: tuple[int, int] | None = None, columns: list[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """The rows of one file, as `rows` gives them. Raises FormatInvalid."""
+    try:
+        with parquet.opened(path) as file:
+            if not file.schema_arrow.equals(TABLES[table]):
+                raise FormatInvalid(path=path, detail=f"does not have the columns of the table {table}")
+            for batch in file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns):
+                batch.validate(full=True)  # Also that texts are Unicode.
+                if any(column.null_count for column in batch.columns):
+                    raise FormatInvalid(path=path, detail="has a row without one of its values")
+                yield batch if steps is None else _within(batch, *steps)
+    except (pa.ArrowException, OSError, ValueError) as error:
+        raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error
 
 
 def _paths(place: Path, table: str, steps: tuple[int, int] | None) -> list[Path]:
@@ -193,10 +235,8 @@ def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[
 
 def copy(folder: Path, target: Path, first: int, last: int) -> None:
     """The rows of the steps first..last as tables of their own, below another folder."""
-    for name, schema in TABLES.items():
-        found = pa.Table.from_batches(list(rows(folder, name, steps=(first, last))), schema)
-        with files.whole_file(target / layout.METRICS / f"{name}.parquet") as partial:
-            pq.write_table(found, partial, compression="zstd")
+    for name in TABLES:
+        _write(target / layout.METRICS / f"{name}.parquet", name, rows(folder, name, steps=(first, last)))
 
 
 class Cursor:

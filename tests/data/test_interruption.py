@@ -14,7 +14,8 @@ import textwrap
 import pytest
 
 from pellucid.data import parquet, stage
-from pellucid.errors import DiskFull
+from pellucid.data.formats import Seen
+from pellucid.errors import DiskFull, NoPermission, SetUnusable
 from pellucid.store import files
 
 
@@ -183,6 +184,29 @@ def test_a_full_disk_leaves_nothing_half_written(tmp_path, recipe, content_of, p
             resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         assert not [name for name in files.walk(folder) if files.TEMPORARY in name]
     assert content_of(prepare(recipe, folder)) == undisturbed
+
+
+def test_what_sqlite_refuses_is_named_for_what_it_is(tmp_path, monkeypatch):
+    seen = Seen(tmp_path / "seen")
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
+    try:
+        with pytest.raises(DiskFull, match="seen"):  # To SQLite it is an I/O error, as that of a broken disk is.
+            for number in range(10**7):
+                seen.add(number.to_bytes(32, "big"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        seen.close()
+    with pytest.raises(SetUnusable, match="unable to open"):
+        Seen(tmp_path / "nowhere" / "seen")
+    (tmp_path / "other").write_bytes(b"not a database " * 999)
+    with pytest.raises(SetUnusable, match="not a database"):
+        Seen(tmp_path / "other")
+    other = Seen(tmp_path / "third")
+    other._execute("pragma query_only = on")
+    with pytest.raises(NoPermission, match="third"):
+        other.add(b"x")
+    other.close()
 
 
 def test_part_sizes_are_those_of_the_pipeline():

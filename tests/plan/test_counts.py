@@ -142,9 +142,23 @@ def test_memory_of_a_step_is_within_15_percent(microbatch: int, tmp_path: Path) 
     )
     libraries, peak = map(int, done.stdout.split())
     found = counts.memory(parse(path.read_bytes(), path), 2048, 1, libraries)
-    predicted = found.peak - found.writing  # Nothing is written here.
+    predicted = found.peak - found.writing - found.rows  # Nothing is recorded here.
     assert abs(predicted / peak - 1) < 0.15
     assert peak - libraries > 50 << 20  # The step is more than the libraries' noise.
+
+
+def test_rows_of_metrics_are_counted_and_bounded(tmp_path: Path) -> None:
+    """However many steps lie between two anchors."""
+    from pellucid.recipe import Recipe
+    from pellucid.store import metrics
+
+    def rows(steps: int, batch: int) -> int:
+        values = {"name": "m", "data": {"sources": ({"name": "s"},)}, "train": {"steps": steps, "batch": batch}}
+        return counts.memory(Recipe.model_validate(values), 2048, 1).rows
+
+    assert rows(200, 16) < rows(400, 16) < metrics.ROW_BYTES * metrics.HELD
+    assert rows(10**5, 512) == rows(10**6, 512) < 1.1 * metrics.ROW_BYTES * metrics.HELD
+    assert metrics.ROW_BYTES * metrics.HELD < 32 << 20
 
 
 def test_open_models_have_the_parameters_they_are_named_for() -> None:
