@@ -42,7 +42,10 @@ def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str
 
 def config_of(described: Mapping[str, Any]) -> dict[str, Any]:
     """The config.json of an architecture. It says theta twice: MLX and older readers know only rope_theta,
-    and take 10000 without a word where it is missing; newer ones write only rope_parameters."""
+    and take 10000 without a word where it is missing; newer ones write only rope_parameters. The architecture of
+    another trainer may have none."""
+    if "rope_theta" not in described:
+        return dict(described)
     return {**described, "rope_parameters": {"rope_theta": described["rope_theta"], "rope_type": "default"}}
 
 
