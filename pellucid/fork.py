@@ -10,64 +10,107 @@ import tomlkit
 from pellucid.data.order import Order
 from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, Recipe, parse, with_settings
+from pellucid.record.history import History
 from pellucid.store import anchors, files, layout
 
 if TYPE_CHECKING:  # They bring torch, and a verifier reads this module's neighbours without.
     from pellucid.replay.inputs import Inputs
     from pellucid.replay.materialise import Watch
 
-# What the state and the prepared data of the parent follow from.
-_FIXED = ("seed", "tokenizer", "model", "data")
+# All that a fork may change, by dotted key or section: what one update does, and what is recorded of it. Neither which
+# sequences a step takes, nor how many, nor the data and the state that the parent gives.
+_UPDATE = (
+    "steps",
+    "lr",
+    "schedule",
+    "warmup",
+    "decay",
+    "final_lr",
+    "beta1",
+    "beta2",
+    "epsilon",
+    "weight_decay",
+    "clip",
+)
+MAY_CHANGE = {"validation", "checkpoints", "record", "guards", *(f"train.{name}" for name in _UPDATE)}
+_AGAIN = "it would train again on what its parent saw, or pass over what it did not see"
+_TOLD = "the effect of a change could not be told from its own"
+_WHY = {
+    "version": "it says what the fields of the parent's recipe mean",
+    "seed": "the parent's state and data follow from it",
+    "model": "the parent's state follows from it",
+    "tokenizer": "the data is the parent's",
+    "data": "the data is the parent's",
+    "data.sources": f"the data is the parent's, and in another order {_AGAIN}",
+    "train.batch": f"its steps would take their sequences from another place in the order: {_AGAIN}",
+    "train.microbatch": f"gradients would be added in another order, and {_TOLD}",
+    "train.arithmetic": _TOLD,
+    "train.precision": _TOLD,
+    "fork": "`pellucid fork` writes where it begins; --step and --without say it",
+}
 
 
 def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: list[str], watch: Watch) -> None:
     """Make the folder of a run that begins after a step of inputs' run; `pellucid run` then trains it.
 
-    settings are as for --set; without names sources and documents of the parent. Raises ForkUnfit, FolderTaken,
-    LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
+    settings are as for --set, of what MAY_CHANGE; without names sources and documents of the parent. Raises ForkUnfit,
+    FolderTaken, LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
     """
     from pellucid.replay.materialise import about, materialise
 
     files.require_free(target)
     layout.refuse_links(inputs.folder)
     parent, ledger = inputs.recipe, inputs.recorded()
-    state = materialise(inputs, step, watch)
     entry = ledger.step(step)
     # Said outright: in recipes of version 1 arithmetic had another default.
     settings = [f"name={target.resolve().name}", f"train.arithmetic={parent.train.arithmetic}", *settings]
     begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
-    content = _recipe(inputs.folder / FILE, target, begun, settings, without)
+    begun["without"] = [*parent.fork.without, *without]
+    content = _recipe(inputs.folder / FILE, target, begun, settings)
     recipe = parse(content, target / FILE)
-    _check(parent, recipe)
+    _check(parent, begun, recipe)
+    _check_place(ledger.history, step)
     Order.of(inputs.folder, recipe, inputs.shards)  # Whether everything named in `without` is there.
+    state = materialise(inputs, step, watch)  # Takes long: after everything that can be refused.
     with files.whole_folder(target) as partial:
         layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
 
 
-def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str], without: list[str]) -> bytes:
-    """The parent's recipe, at path, with the fork's changes; begun is where it begins."""
+def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str]) -> bytes:
+    """The parent's recipe, at path, with the fork's changes; begun is its section `fork`."""
     document = tomlkit.parse(path.read_text(encoding="utf-8"))
-    earlier = list(document.get("fork", {}).get("without", []))
     document["version"] = max(3, int(document.get("version", 1)))
-    document["fork"] = {**begun, "without": [*earlier, *without]}
+    document["fork"] = begun
     return with_settings(tomlkit.dumps(document).encode(), settings, f"the recipe of {target}", "fork")
 
 
-def _check(parent: Recipe, recipe: Recipe) -> None:
-    for name in _FIXED:
-        before, after = getattr(parent, name), getattr(recipe, name)
-        if name == "data":
-            before, after = (_without_weights(one) for one in (before, after))
-        if before != after:
-            detail = "the parent's state and data follow from it" if name != "data" else "the data is the parent's"
-            raise ForkUnfit(key=name, detail=detail)
-    if parent.train.arithmetic != recipe.train.arithmetic:
-        raise ForkUnfit(key="train.arithmetic", detail="the effect of a change could not be told from its own")
+def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
+    """Raises ForkUnfit where a recipe is its parent's with more changed than a fork may change."""
+    before = parent.fields() | {"version": max(3, parent.version), "data.sources": _names(parent)}
+    before |= {f"fork.{name}": value for name, value in begun.items()}
+    after = {**recipe.fields(), "data.sources": _names(recipe)}
+    for key in {**before, **after}:
+        if before.get(key) != after.get(key) and not MAY_CHANGE.intersection(_sections(key)):
+            raise ForkUnfit(key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY))
 
 
-def _without_weights(data: object) -> object:
-    """The data section without the sources' weights: they only say how often a sequence is seen."""
-    sources = tuple(source.model_copy(update={"weight": 1}) for source in data.sources)  # type: ignore[attr-defined]
-    return data.model_copy(update={"sources": sources})  # type: ignore[attr-defined]
+def _names(recipe: Recipe) -> list[str]:
+    return [source.name for source in recipe.data.sources]
+
+
+def _sections(key: str) -> list[str]:
+    """A dotted key and the sections that it lies in, the innermost first."""
+    parts = key.split(".")
+    return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def _check_place(history: History, step: int) -> None:
+    """Raises ForkUnfit where the parent took its batches from further on: a fork counts its own from its first step."""
+    if (passed_over := history.at(step).passed_over) > 0:
+        detail = (
+            f"before step {step} the parent rolled back and passed over {passed_over} batches, so {_AGAIN}. Fork it "
+            f"after step {history.spans[1].after} or an earlier one"
+        )
+        raise ForkUnfit(key="the order of the batches", detail=detail)

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from pellucid.errors import DocumentUnknown, FolderTaken, ForkUnfit, RecipeInvalid, StateDiffers, StepUnknown
-from pellucid.fork import fork
+from pellucid.fork import _WHY, MAY_CHANGE, _check, _check_place, _sections, fork
 from pellucid.look.show import Shown
-from pellucid.recipe import load
+from pellucid.recipe import known_keys, load, parse
+from pellucid.record.history import History, Span
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
@@ -73,13 +74,85 @@ def test_without_a_document_no_step_sees_it_and_other_rows_stay(finished: Path, 
     assert load(again).fork.without == (name,), "what a fork goes without, its forks go without too"
 
 
+# Every field of a recipe that a fork must not change, with another value.
+REFUSED = {
+    "version": "2",
+    "seed": "2",
+    "data.pipeline": "1",
+    "data.validation_per_10000": "3",
+    "data.max_document_characters": "7",
+    "data.invalid_utf8": "drop",
+    "data.token_type": "uint32",
+    "data.sources.stones.weight": "2",
+    "data.sources.stones.licence": "MIT",
+    "data.sources.stones.format": "lines",
+    "data.sources.stones.text_key": "body",
+    "data.sources.stones.include": '["*.md"]',
+    "data.sources.stones.exclude": '["*.md"]',
+    "data.sources.stones.name": "other",
+    "tokenizer.kind": "bytes",
+    "tokenizer.vocabulary": "301",
+    "tokenizer.max_pretoken": "9",
+    "tokenizer.sample_characters": "9",
+    "model.layers": "3",
+    "model.width": "64",
+    "model.heads": "2",
+    "model.kv_heads": "4",
+    "model.mlp_width": "96",
+    "model.context": "16",
+    "model.tied": "false",
+    "model.attention": "within",
+    "model.rope_theta": "500.0",
+    "model.norm_epsilon": "1e-6",
+    "model.initial_std": "0.1",
+    "train.arithmetic": "native",
+    "train.batch": "8",
+    "train.microbatch": "4",
+    "fork.step": "3",
+    "fork.parent": f'"{"0" * 64}"',
+    "fork.state": f'"{"0" * 64}"',
+    "fork.without": '["stones/000.txt"]',
+}
+
+
+@pytest.mark.parametrize("key", REFUSED)
+def test_what_a_fork_cannot_change(key: str, finished: Path, tmp_path: Path) -> None:
+    with pytest.raises((ForkUnfit, RecipeInvalid)) as caught:
+        forked(finished, tmp_path / "no", 7, f"{key}={REFUSED[key]}")
+    assert key == "version" or f"cannot change {key}" in str(caught.value)
+    assert not (tmp_path / "no").exists()
+
+
+def test_a_fork_changes_what_it_may_and_every_field_is_one_or_the_other() -> None:
+    """A field that comes later is refused until somebody writes it down."""
+    known = [key for key in known_keys() if not key.startswith("placement") and key not in ("name", "data.root")]
+    leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
+    leaves -= {"data.sources.path", "tokenizer.path"}
+    may = {key for key in leaves if MAY_CHANGE.intersection(_sections(key))}
+    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {"train.precision"}
+    assert may | refused == leaves and not may & refused
+    for key in leaves - may:
+        assert any(name in _WHY for name in _sections(key)), f"why can a fork not change {key}?"
+
+
+def test_sources_in_another_order_are_another_order() -> None:
+    plain = parse(b'version = 3\nname = "a"\n[data]\nsources = [{name = "a"}, {name = "b"}]', "a")
+    other = parse(b'version = 3\nname = "a"\n[data]\nsources = [{name = "b"}, {name = "a"}]', "b")
+    with pytest.raises(ForkUnfit, match=r"cannot change data\.sources"):
+        _check(plain, {}, other)
+
+
+def test_behind_a_rollback_a_fork_would_train_again_on_what_its_parent_saw() -> None:
+    history = History((Span(0, 0, 0), Span(1, 9, 3), Span(2, 20, 5)))
+    for step in (10, 20, 21):
+        with pytest.raises(ForkUnfit, match=f"passed over {5 if step > 20 else 3} batches.*after step 9 or"):
+            _check_place(history, step)
+    for step in (0, 5, 9):
+        _check_place(history, step)
+
+
 def test_what_cannot_be_forked_is_refused_and_nothing_is_left(finished: Path, tmp_path: Path) -> None:
     target = tmp_path / "no"
-    for setting, key in (("seed=2", "seed"), ("model.layers=3", "model"), ('train.arithmetic="native"', "train.arith")):
-        with pytest.raises(ForkUnfit, match=f"cannot change {key}"):
-            forked(finished, target, 7, setting)
-    with pytest.raises(ForkUnfit, match="cannot change data"):
-        forked(finished, target, 7, "data.validation_per_10000=3")
     with pytest.raises(DocumentUnknown, match="No document nowhere"):
         forked(finished, target, 7, without=("nowhere",))
     with pytest.raises(RecipeInvalid, match="after step 13 needs"):
@@ -108,6 +181,11 @@ def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_pat
     (folder / layout.PARENT / "anchor.json").write_text(json.dumps(about | {"step": 6}))
     problems = verify(folder, lambda _: None).problems
     assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/anchor.json")]
+
+
+def test_a_finished_run_is_gone_on_with(finished: Path, tmp_path: Path) -> None:
+    folder = forked(finished, tmp_path / "on", 13, "train.steps=15")
+    assert load(folder).first == 13 and load(folder).train.steps == 15
 
 
 def test_from_the_command_line(finished: Path, tmp_path: Path) -> None:
