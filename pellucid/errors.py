@@ -175,6 +175,10 @@ class QueryStopped(UserError):
     """No answer within {seconds} s. Ask for less (fewer steps, no text), or give --seconds more."""
 
 
+class QueryTooLarge(UserError):
+    """The answer has more than {most} bytes. Ask for less (fewer steps or columns, LIMIT), or for a part at a time."""
+
+
 class UrlInvalid(UserError):
     """{url} is not the address of a release: {detail}. Give the folder that manifest.jsonl lies in, as
     https://host/folder or s3://bucket/folder."""
@@ -281,6 +285,11 @@ class AuditLost(MachineError):
 class IndexLost(MachineError):
     """A process that built the index of {path} is gone, most likely because the machine has too little memory; the
     pieces that are ready are kept. Go on with: pellucid run {path} --only index"""
+
+
+class QueryLost(MachineError):
+    """The process that looked for the answer ended without one: {detail}. The question may need more memory than there
+    is: ask for less. If it is small, a table may be damaged: check it with pellucid verify RUN"""
 
 
 class VariableInvalid(UserError):

@@ -113,7 +113,7 @@ def sql(
     """Ask a run in SQL; without a query, what there is to ask: the views and their columns.
 
     pellucid sql
-    pellucid sql mymodel "select source, avg(loss) from sequences group by source"
+    pellucid sql mymodel "select source, fsum(loss_sum) / sum(tokens) as loss from sources group by source"
     """
     from pellucid import sql
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.errors import FormatInvalid
@@ -23,6 +24,12 @@ def opened(path: Path) -> pq.ParquetFile:
     if not isinstance(path, RemotePath):
         return pq.ParquetFile(path)
     return pq.ParquetFile(path.ranges(), metadata=_footer(path), pre_buffer=True)
+
+
+def source(path: Path) -> pa.NativeFile:
+    """The file opened to be read, for pyarrow. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
+    files.require_file(path)
+    return pa.PythonFile(path.ranges(), "r") if isinstance(path, RemotePath) else pa.OSFile(str(path))
 
 
 def _footer(path: RemotePath) -> pq.FileMetaData:

@@ -10,7 +10,7 @@ import hashlib
 import io
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from pellucid.errors import FileMissing, FormatInvalid, ReleaseMissing, RemoteDiffers
 from pellucid.store import layout, sealed
@@ -40,7 +40,7 @@ class Served:
         for one in sealed.parse(io.BytesIO(content), self.where(layout.MANIFEST)).files:
             self._add(one)
         self._add(sealed.File(layout.MANIFEST, len(content), hashlib.sha256(content).hexdigest()))
-        self._keep((layout.MANIFEST, 0), content)
+        self._keep((layout.MANIFEST, -1), content)
 
     def _manifest(self) -> bytes:
         try:
@@ -86,6 +86,12 @@ class Served:
         low = start // PAGE
         pages = self._ready(path, range(low, (stop - 1) // PAGE + 1))
         return b"".join(pages.values())[start - low * PAGE : stop - low * PAGE]
+
+    def spans(self, path: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Several of read's answers, what is missing asked for together."""
+        short = [(start, stop) for start, stop in spans if stop - start <= DIRECT]
+        self.fetch(path, [number for start, stop in short for number in range(start // PAGE, (stop - 1) // PAGE + 1)])
+        return [self.read(path, start, stop) for start, stop in spans]
 
     def fetch(self, path: str, numbers: Iterable[int]) -> None:
         """Have those pages of a file ready, for reads that follow."""

@@ -1,0 +1,141 @@
+"""The views that a question may be about, and their columns: what docs/sql.md says, as data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Column(NamedTuple):
+    """A column of a view."""
+
+    name: str
+    type: str  # As DuckDB names it.
+    meaning: str
+    value: str = ""  # SQL over the columns of the file; where empty, the column of that name.
+
+
+class View(NamedTuple):
+    """What a row of a view is, and its columns."""
+
+    meaning: str
+    columns: tuple[Column, ...]
+
+
+def _columns(kind: str, **meanings: str) -> tuple[Column, ...]:
+    return tuple(Column(name, kind, meaning) for name, meaning in meanings.items())
+
+
+_STEP = Column("step", "BIGINT", "the step, from 1")
+_ROW = Column("row", "BIGINT", "the row of its batch, from 0")
+_SOURCE = Column("source", "VARCHAR", "the source's name")
+_TOKENS = Column("tokens", "BIGINT", "targets, in tokens")
+_LOSS_SUM = Column("loss_sum", "DOUBLE", "the sum of the targets' losses before the step's update, in nats")
+_LOSS = Column("loss", "DOUBLE", "their mean, in nats per token", "loss_sum / nullif(tokens, 0)")
+_LOSSES = (_TOKENS, _LOSS_SUM, _LOSS)
+
+VIEWS = {
+    "steps": View(
+        "a step of the run",
+        (
+            _STEP,
+            Column("epoch", "BIGINT", "the epoch of its last row, from 0"),
+            Column("tokens", "BIGINT", "targets so far, in tokens: step · batch · context"),
+            *_columns(
+                "DOUBLE",
+                loss="mean over its targets before its update, in nats per token",
+                lr="the learning rate",
+                grad_norm="norm of the gradient before clipping",
+                weight_norm="norm of the weights after the update",
+                seconds="how long it took: what happened, not what was computed",
+                tokens_per_second="targets per second",
+            ),
+            Column("memory_bytes", "BIGINT", "the most memory the process had so far"),
+        ),
+    ),
+    "sequences": View(
+        "a row of a step's batch",
+        (
+            _STEP,
+            _ROW,
+            Column("epoch", "BIGINT", "the epoch, from 0"),
+            _SOURCE,
+            Column("sequence", "BIGINT", "the number of the sequence"),
+            *_LOSSES,
+        ),
+    ),
+    "segments": View(
+        "the part of a row that one document fills",
+        (
+            _STEP,
+            _ROW,
+            Column("document", "BIGINT", "the document, as in documents"),
+            Column("start", "BIGINT", "its first target in the row, from 0"),
+            *_LOSSES,
+        ),
+    ),
+    "sources": View(
+        "a source in a step's batch",
+        (
+            _STEP,
+            _SOURCE,
+            Column("weight", "BIGINT", "how often each of its sequences stands in an epoch"),
+            *_LOSSES,
+        ),
+    ),
+    "microbatches": View(
+        "a microbatch of a step",
+        (
+            _STEP,
+            Column("microbatch", "BIGINT", "its place in the step, from 0", '"index"'),
+            *_LOSSES,
+            Column("gradient_root", "VARCHAR", "the digest of its gradient; empty where the recipe commits to none"),
+        ),
+    ),
+    "validation": View(
+        "a source at a step with validation",
+        (
+            Column("step", "BIGINT", "the step; the first is the state that the run begins with"),
+            _SOURCE,
+            _TOKENS,
+            Column("bytes", "BIGINT", "UTF-8 bytes of the documents covered"),
+            Column("loss_sum", "DOUBLE", "the sum of the targets' losses, in nats"),
+            Column("loss", "DOUBLE", "their mean, in nats per token"),
+            Column("bits_per_byte", "DOUBLE", "loss_sum / ln 2 / bytes"),
+        ),
+    ),
+    "documents": View(
+        "a document of the corpus, trained on or not",
+        (
+            Column("document", "BIGINT", "its index, from 0", '"index"'),
+            *_columns("VARCHAR", id="source/name", source="the source's name", licence="its licence"),
+            *_columns("VARCHAR", origin="the file it is from, or a package URL", split="train or validation"),
+            *_columns("BIGINT", characters="code points of its text", bytes="UTF-8 bytes of its text"),
+            *_columns("VARCHAR", sha256="of its text's UTF-8, in hex", text="the text itself"),
+        ),
+    ),
+    "incidents": View(
+        "an incident that the recipe's guards decided, of abandoned branches too",
+        (
+            Column("step", "BIGINT", "the last step recorded by then"),
+            *_columns("VARCHAR", rule="loss, grad_norm or not_finite", action="note, stop or rollback"),
+            *_columns("DOUBLE", value="what was found; may be inf or nan", threshold="what it was over (`limit`)"),
+            Column("width", "BIGINT", "how many steps in a row had to be high"),
+            Column("quantity", "VARCHAR", "not_finite: what was not finite"),
+            Column("back_to", "BIGINT", "rollback: the step it goes back to (`to`)"),
+            Column("passed_over", "BIGINT", "rollback: batches of the order passed over so far"),
+            Column("branch", "BIGINT", "the branch it lies in; of a rollback the one that begins"),
+            Column("abandoned", "BOOLEAN", "whether a later rollback went back to before it"),
+            Column("why", "VARCHAR", "in words"),
+        ),
+    ),
+    "checkpoints": View(
+        "a published checkpoint",
+        (
+            Column("step", "BIGINT", "the step whose weights it holds"),
+            Column("tokens", "BIGINT", "targets trained on by then"),
+            *_columns("VARCHAR", root="what the ledger commits to: weights, tokenizer, architecture"),
+            *_columns("VARCHAR", weights="the digest of the weights", state="the digest of the full state"),
+            Column("path", "VARCHAR", "its folder in the run; NULL where it is not there"),
+        ),
+    ),
+}
