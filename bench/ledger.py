@@ -58,7 +58,7 @@ def main() -> None:
         path = Path(place) / layout.LEDGER
         write(path, steps)
         started = time.perf_counter()
-        problems = list(verdict.judge(layout.LEDGER, log.read(path), plan))
+        problems = list(verdict.judge(layout.LEDGER, log.read_together(path), plan))
         verified = time.perf_counter() - started
         started = time.perf_counter()
         LedgerFile(Path(place)).step(steps // 3)

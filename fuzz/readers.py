@@ -47,7 +47,7 @@ Reader = Callable[[Path], object]
 
 def ledger(folder: Path) -> None:
     plan = plan_of(load_recipe(folder))
-    exhaust(verdict.judge(layout.LEDGER, log.read(folder / layout.LEDGER), plan))
+    exhaust(verdict.judge(layout.LEDGER, log.read_together(folder / layout.LEDGER), plan))
     opened = LedgerFile(folder)
     for step in (0, 1, 7, opened.steps_done):
         opened.step(step)

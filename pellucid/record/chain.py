@@ -51,16 +51,18 @@ def digest_of_body(body: Mapping[str, Any]) -> str:
 Known = Callable[[bytes], dict[str, Any] | None]
 
 
-def read(lines: Iterable[bytes], known: Known = lambda line: None) -> Iterator[Entry]:
-    """Every entry of a chain, in order. Nothing is raised: a wrong entry carries its problem.
+def read(
+    lines: Iterable[bytes], known: Known = lambda line: None, prev: str = START, first: int = 0
+) -> Iterator[Entry]:
+    """Every entry of a chain, in order, from the first-th on, before which prev is the head. Nothing is raised: a wrong
+    entry carries its problem.
 
     known tells an entry from its line, where that has the one spelling and every field is sound; None where it cannot.
 
     An entry whose `prev` is not the hash of the line before it blames both, for either may have
     been changed; reading goes on from its own bytes.
     """
-    prev = START
-    for n, line in enumerate(lines):
+    for n, line in enumerate(lines, first):
         body, problem = known(line), None
         if sound := body is not None:
             follows = body["prev"] == prev and body["n"] == n

@@ -138,13 +138,19 @@ def step(
     }
 
 
+def step_fields(line: bytes) -> re.Match[str] | None:
+    """The fields of a step's entry, and where each stands in its line, which is given with its line break and is
+    written as `step` writes them, with every field sound; else None."""
+    return _STEP_LINE(line.decode("latin-1"))  # Which takes any bytes; none but ASCII is matched.
+
+
 def step_of(line: bytes) -> dict[str, Any] | None:
     """A step's entry from its line with its line break, where that is written as `step` writes them and every field is
     sound; else None.
 
-    A million lines ask for it: decoding JSON, asking for its spelling and looking at each field takes longer.
+    Many lines ask for it: decoding JSON, asking for its spelling and looking at each field takes longer.
     """
-    found = _STEP_LINE(line.decode("latin-1"))  # Which takes any bytes; none but ASCII is matched.
+    found = step_fields(line)
     if found is None:
         return None
     body: dict[str, Any] = found.groupdict()

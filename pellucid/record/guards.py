@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import bisect
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,29 +83,39 @@ class Guards:
         """before: the entries of the steps that the history holds so far, the last `needed(rules)` of them at least."""
         self.rules, self.history = rules, history
         # To begin again from an earlier step, as often as the rules allow.
-        self._kept: deque[Mapping[str, Any]] = deque(before, maxlen=needed(rules))
+        self._kept: deque[tuple[int, Sequence[float]]] = deque(maxlen=needed(rules))
+        self._kept.extend((body["step"], self._values(body)) for body in before)
         self._spikes = self._begun()
 
     def _begun(self) -> list[Spikes]:
         begun = [Spikes(rule, self.rules.window) for rule in self.rules.spikes] if self.rules else []
-        for body in self._kept:
-            for spikes in begun:
-                spikes.judge(digests.bits_float(body[spikes.rule.quantity]))
+        for _, values in self._kept:
+            for spikes, value in zip(begun, values, strict=True):
+                spikes.judge(value)
         return begun
+
+    @property
+    def quantities(self) -> list[str]:
+        """The fields of a step's entry that are asked about, one a rule."""
+        return [rule.quantity for rule in self.rules.spikes] if self.rules else []
+
+    def _values(self, body: Mapping[str, Any]) -> Sequence[float]:
+        return [digests.bits_float(body[quantity]) for quantity in self.quantities]
 
     def step(self, body: dict[str, Any]) -> list[dict[str, Any]]:
         """The incidents that follow a step's entry: at most one a rule, all but the last only noted."""
+        return self.values(body["step"], self._values(body))
+
+    def values(self, step: int, values: Sequence[float]) -> list[dict[str, Any]]:
+        """As step, told the values of a step's `quantities`, which are finite."""
         found: list[dict[str, Any]] = []
-        if not self._spikes:
-            return found
-        self._kept.append(body)
-        for spikes in self._spikes:
-            bits = body[spikes.rule.quantity]
-            if not spikes.judge(digests.bits_float(bits)):
+        self._kept.append((step, values))
+        for spikes, value in zip(self._spikes, values, strict=True):
+            if not spikes.judge(value):
                 continue
-            limit, rule = digests.float_bits(spikes.limit), spikes.rule
+            bits, limit, rule = digests.float_bits(value), digests.float_bits(spikes.limit), spikes.rule
             about = {"rule": rule.quantity, "value": bits, "limit": limit, "width": rule.width}
-            found.append(self._incident(body["step"], body["step"], about, rule.action))
+            found.append(self._incident(step, step, about, rule.action))
             if found[-1]["action"] != "note":
                 break
         return found
@@ -130,7 +140,7 @@ class Guards:
     def roll_back(self, incident: Mapping[str, Any]) -> None:
         """Go on from the step that an incident names, as if the abandoned ones had not been."""
         self.history = self.history.rolled_back(incident)
-        while self._kept and self._kept[-1]["step"] > incident["to"]:
+        while self._kept and self._kept[-1][0] > incident["to"]:
             self._kept.pop()
         self._spikes = self._begun()
 

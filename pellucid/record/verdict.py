@@ -8,8 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from pellucid.record import digests, entries
 from pellucid.record.chain import Entry
+from pellucid.record.columns import Steps
 from pellucid.record.guards import QUANTITIES, Guards, Rules
 from pellucid.record.history import History, rolls_back, with_branch
 
@@ -51,10 +54,10 @@ class Plan:
     rules: Rules | None = None  # What decides about incidents.
 
 
-def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
+def judge(path: str, chain: Iterable[Entry | Steps], plan: Plan) -> Iterator[Problem]:
     """Every problem of a ledger, in order."""
     course = Course(plan)
-    for entry in chain:
+    for entry in _one_by_one(chain, course):
         due = course.due
         if entry.problem:
             yield Problem("LedgerBroken", _where(path, entry, due), entry.problem)
@@ -80,6 +83,15 @@ def judge(path: str, chain: Iterable[Entry], plan: Plan) -> Iterator[Problem]:
     elif course.stopped:
         detail = f"the run stopped there by its own rule on {course.stopped}"
         yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", detail)
+
+
+def _one_by_one(chain: Iterable[Entry | Steps], course: Course) -> Iterator[Entry]:
+    """The entries that are looked at alone: all but those that the course accepts together."""
+    for read in chain:
+        if isinstance(read, Entry):
+            yield read
+        else:
+            yield from read.entries(course.accept(read))
 
 
 def _said(value: object) -> str:
@@ -136,18 +148,46 @@ class Course:
         """Go on from an entry; one that is not sound decides nothing."""
         kind, step, exact = self._due.popleft()
         if kind in ("genesis", "step"):
-            self.step = step
-            incidents = self._guards.step(body) if kind == "step" and sound else []
-            for incident in incidents:
-                self._due.append(("incident", step, incident))
-            if not incidents or incidents[-1]["action"] == "note":
-                self._follow(step)
+            self._step(step, self._guards.step(body) if kind == "step" and sound else [])
         elif exact.get("action") == "rollback":
             self._guards.roll_back(exact)
             self.step = exact["to"]
             self._due.append(self._next(exact["to"]))
         elif exact.get("action") == "stop":
             self.stopped = exact["rule"]
+
+    def accept(self, steps: Steps) -> int:
+        """Take as many of these entries as are due and wholly as the recipe gives them; returns how many."""
+        plan, first = self._plan, steps.first
+        if self.due is None or self._due[0][:2] != ("step", first) or steps.branch != self._guards.history.branch:
+            return 0
+        last = min(first + len(steps) - 1, plan.steps)
+        if last * plan.tokens_per_step >= 1 << 63:
+            return 0
+        numbers = range(first, last + 1)
+        rates = np.array([plan.learning_rate(step) for step in numbers])
+        tokens = np.arange(first, last + 1, dtype=np.uint64) * np.uint64(plan.tokens_per_step)
+        count = len(numbers)
+        sound = (steps.tokens[:count] == tokens) & (steps.floats("lr")[:count].view("i8") == rates.view("i8"))
+        if not sound.all():
+            count = int(sound.argmin())
+        values_NQ = np.empty((count, len(self._guards.quantities)))
+        for column, name in enumerate(self._guards.quantities):
+            values_NQ[:, column] = steps.floats(name)[:count]
+        for step, own in zip(numbers[:count], values_NQ.tolist(), strict=True):
+            self._due.popleft()
+            self._step(step, self._guards.values(step, own))
+            if self._due[0][0] != "step":  # Another entry stands between this step's and the next, or should.
+                return step - first + 1
+        return count
+
+    def _step(self, step: int, incidents: list[dict[str, Any]]) -> None:
+        """Go on from a step's entry, which the guards answered so."""
+        self.step = step
+        for incident in incidents:
+            self._due.append(("incident", step, incident))
+        if not incidents or incidents[-1]["action"] == "note":
+            self._follow(step)
 
     def pass_over(self) -> None:
         """Go on from an entry that cannot be read."""

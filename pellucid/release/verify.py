@@ -135,7 +135,7 @@ def _files(folder: Path, sealed: bool) -> Iterator[Problem]:
 
 
 def _ledger(folder: Path) -> Iterator[Problem]:
-    yield from verdict.judge(layout.LEDGER, log.read(folder / layout.LEDGER), plan_of(load_recipe(folder)))
+    yield from verdict.judge(layout.LEDGER, log.read_together(folder / layout.LEDGER), plan_of(load_recipe(folder)))
     if (folder / layout.MANIFEST).is_file():
         head, promised = LedgerFile(folder).head, sealed.read(folder).head
         if head != promised:

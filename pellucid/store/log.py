@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import LedgerBroken
-from pellucid.record import chain, entries
+from pellucid.record import chain, columns, entries
 from pellucid.store import files
+
+_BLOCK = 1 << 20  # Bytes of a ledger that are read at once.
 
 
 class Log:
@@ -64,6 +66,25 @@ def read(path: Path) -> Iterator[chain.Entry]:
     """The entries of a chain on disk, one line in memory at a time."""
     with files.open_file(path) as file:
         yield from chain.read(_lines(file), entries.step_of)
+
+
+def read_together(path: Path) -> Iterator[chain.Entry | columns.Steps]:
+    """The entries of a ledger on disk, a block of them in memory at a time, steps together where they can be."""
+    with files.open_file(path) as file:
+        yield from columns.read(_blocks(file))
+
+
+def _blocks(file: Any) -> Iterator[bytes]:
+    """Whole lines, but for one that is longer than any entry: it is cut, and so told as a problem."""
+    rest = b""
+    while block := file.read(_BLOCK):
+        block = rest + block
+        end = block.rfind(b"\n") + 1 or (len(block) if len(block) > chain.MAX_LINE else 0)
+        if end:
+            yield block[:end]
+        rest = block[end:]
+    if rest:
+        yield rest
 
 
 def _lines(file: Any) -> Iterator[bytes]:
