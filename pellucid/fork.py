@@ -9,7 +9,7 @@ import tomlkit
 
 from pellucid.data.order import Order
 from pellucid.errors import ForkUnfit
-from pellucid.recipe import FILE, Recipe, parse, with_settings
+from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, with_settings
 from pellucid.record.history import History
 from pellucid.store import anchors, files, layout
 
@@ -59,7 +59,6 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     from pellucid.replay.materialise import about, materialise
 
     files.require_free(target)
-    layout.refuse_links(inputs.folder)
     parent, ledger = inputs.recipe, inputs.recorded()
     entry = ledger.step(step)
     # Said outright: in recipes of version 1 arithmetic had another default.
@@ -80,7 +79,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
 
 def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str]) -> bytes:
     """The parent's recipe, at path, with the fork's changes; begun is its section `fork`."""
-    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    document = tomlkit.parse(files.read_bytes(path, MAX_BYTES).decode("utf-8"))
     document["version"] = max(3, int(document.get("version", 1)))
     document["fork"] = begun
     return with_settings(tomlkit.dumps(document).encode(), settings, f"the recipe of {target}", "fork")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.tokenizer import Tokenizer
+from pellucid.data.tokenizer import Tokenizer, existing
 from pellucid.recipe import Model
 from pellucid.store import files
 
@@ -78,6 +78,6 @@ def write_checkpoint(
     target.mkdir(parents=True, exist_ok=True)
     for name, value in descriptions(config, document_token(tokenizer, config), identity).items():
         files.write_json(target / name, value)
-    files.write_bytes(target / "tokenizer.json", (tokenizer / "tokenizer.json").read_bytes())
+    files.write_bytes(target / "tokenizer.json", existing(tokenizer / "tokenizer.json"))
     if weights != target / WEIGHTS:
         files.link_or_copy(weights, target / WEIGHTS)

@@ -17,6 +17,8 @@ from pellucid import __version__
 from pellucid.store import files, layout
 from pellucid.store.log import Log
 
+MAX_KEPT = 64 << 20  # Bytes of a code archive or a lock file that are read.
+
 
 class Journal:
     """The journal of a run folder, open for writing."""
@@ -64,7 +66,7 @@ def machine() -> dict[str, str]:
 def _kept(path: Path, content: bytes) -> dict[str, str]:
     """Keep content as path, or as path-2, path-3 … where earlier starts left another content."""
     number, target = 1, path
-    while target.exists() and target.read_bytes() != content:
+    while target.exists() and files.read_bytes(target, MAX_KEPT) != content:
         number += 1
         target = path.with_name(f"{path.stem}-{number}{path.suffix}")
     if not target.exists():

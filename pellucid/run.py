@@ -24,7 +24,7 @@ from pellucid.errors import (
     Stopped,
 )
 from pellucid.journal import Journal, code_archive
-from pellucid.recipe import FILE, Recipe, parse, with_settings
+from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
 from pellucid.store import files, layout
@@ -78,8 +78,8 @@ def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes)
     names = _pending(folder, recipe, only)
     if not names:
         return  # Without an entry in the journal, which would break the seal of a release.
-    with files.locked(folder), Journal(folder) as journal:
-        removed = files.remove_partial(folder)
+    with layout.writing(folder), Journal(folder) as journal:
+        removed = files.remove_partial(folder, layout.belongs)
         journal.start(processes.count)
         if removed:
             journal.note("repair", removed=", ".join(removed))
@@ -118,8 +118,8 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
     """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits; ReleaseSealed."""
     path = folder / FILE
     recipe = load_recipe(folder)
-    content = with_settings(path.read_bytes(), settings, path)
-    with files.locked(folder):
+    content = with_settings(files.read_bytes(path, MAX_BYTES), settings, path)
+    with layout.writing(folder):
         if (folder / layout.LEDGER).is_file() and parse(content, path).digest() != recipe.digest():
             digests = {"found": parse(content, path).digest().hex(), "recorded": recipe.digest().hex()}
             raise RecipeChanged(path=path, run=folder, **digests, detail=", ".join(settings))
@@ -138,9 +138,9 @@ def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None
     from pellucid.replay import anchoring
     from pellucid.replay import inputs as replay_inputs
 
-    with files.locked(folder), Journal(folder) as journal:
+    with layout.writing(folder), Journal(folder) as journal:
         inputs = replay_inputs.load(folder, load_recipe(folder))
-        files.remove_partial(folder)
+        files.remove_partial(folder, layout.belongs)
         made, removed = anchoring.missing(inputs), anchoring.surplus(inputs)
         if made or removed:
             journal.start(processes=1)

@@ -80,7 +80,7 @@ def trace(
 def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     """The run and the text, from [RUN] TEXT, or from [RUN] and a file, without the line break that ends it."""
     if file is not None:
-        content = files.read_bytes(file, _LONGEST).decode("utf-8", "surrogateescape")
+        content = files.read_bytes(file, _LONGEST, follow=True).decode("utf-8", "surrogateescape")
         words = [*words, content.removesuffix("\n").removesuffix("\r")]
     if not 1 <= len(words) <= 2:
         detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
@@ -90,7 +90,7 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
         raise CommandInvalid(verb=verb, word=words[0], detail=detail)
     if not words[-1]:
         raise QueryEmpty()
-    return home(words[0]) if len(words) == 2 else HERE, words[-1]
+    return home(words[0] if len(words) == 2 else HERE), words[-1]
 
 
 def _step(text: str) -> int | None:
@@ -144,7 +144,7 @@ def _asked(words: list[str]) -> tuple[Path, str | None]:
         raise CommandInvalid(verb="sql", word=words[2], detail="write the query as one word, in quotes")
     if len(words) == 1 and not Path(words[0]).is_dir() and " " in words[0]:
         words = [str(HERE), words[0]]
-    return home(words[0]) if words else HERE, words[1] if len(words) == 2 else None
+    return home(words[0] if words else HERE), words[1] if len(words) == 2 else None
 
 
 def _print_rows(rows: list[dict[str, Any]]) -> None:

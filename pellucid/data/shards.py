@@ -142,7 +142,7 @@ def _part(
         with contextlib.ExitStack() as stack:
             partial = stack.enter_context(files.whole_file(place / name))
             partial_table = stack.enter_context(files.whole_file(place / table))
-            with partial.open("wb") as ids_file, partial_table.open("wb") as table_file:
+            with partial.open("xb") as ids_file, partial_table.open("xb") as table_file:
                 written = _Split(ids_file, table_file, kind)
                 while first is not None:
                     indices, sizes, texts = first

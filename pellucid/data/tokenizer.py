@@ -79,7 +79,7 @@ def check(recipe: Recipe, folder: Path) -> None:
     """For kind = "file": whether the file is usable, before any work. Raises as prepare does."""
     if recipe.tokenizer.kind == "file":
         path = folder / recipe.tokenizer.path
-        _check_fits(Tokenizer(existing(path), path), recipe)
+        _check_fits(Tokenizer(existing(path, follow=True), path), recipe)
 
 
 def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
     total = min(total, fields.sample_characters) if fields.kind == "bpe" else total
     meter = stage.Meter(progress, "tokenizer", "characters", total=total)
     if fields.kind == "file":
-        return existing(folder / fields.path)
+        return existing(folder / fields.path, follow=True)
     if fields.kind == "bytes":
         made = _bytes()
     elif fields.kind == "characters":
@@ -115,11 +115,12 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
     return (made.to_str(pretty=True) + "\n").encode("utf-8")
 
 
-def existing(path: Path) -> bytes:
-    """The bytes of a tokenizer.json. Raises TokenizerInvalid."""
+def existing(path: Path, follow: bool = False) -> bytes:
+    """The bytes of a tokenizer.json; follow: of the user's own, which may be reached by a link. Raises
+    TokenizerInvalid."""
     if not path.is_file():
         raise TokenizerInvalid(path=path, detail="there is no such file")
-    return files.read_bytes(path, _LIMIT)
+    return files.read_bytes(path, _LIMIT, follow)
 
 
 def _check_fits(made: Tokenizer, recipe: Recipe) -> None:

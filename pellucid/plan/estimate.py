@@ -11,7 +11,7 @@ from pellucid.errors import CommandInvalid, RunMissing
 from pellucid.plan import sizes
 from pellucid.plan.facts import Facts, facts
 from pellucid.plan.storage import Storage, spacing
-from pellucid.recipe import FILE, Recipe, load, parse
+from pellucid.recipe import FILE, MAX_BYTES, Recipe, load, parse
 from pellucid.replay.inputs import cores
 from pellucid.store import files
 
@@ -30,8 +30,7 @@ def read(path: Path) -> tuple[Path, Recipe]:
         return path, load(path)
     if not path.is_file():
         raise RunMissing(path=path)
-    with files.named_errors(path, "read"):
-        return path.parent, parse(path.read_bytes(), path)
+    return path.parent, parse(files.read_bytes(path, MAX_BYTES, follow=True), path)
 
 
 def plan(

@@ -65,7 +65,7 @@ def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, i
     if not path.is_file() and wanted.kind == "file":
         path = folder / wanted.path
     if path.is_file() or wanted.kind == "file":
-        content = existing(path)
+        content = existing(path, follow=True)
         made = Tokenizer(content, path)
         return made.vocabulary, made.document_token, made.decode([made.document_token]), len(content)
     vocabulary = wanted.vocabulary if wanted.kind == "bpe" else 257

@@ -26,7 +26,7 @@ from pellucid.plan.estimate import read
 from pellucid.plan.facts import facts
 from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
-from pellucid.store import files, layout
+from pellucid.store import layout
 
 KINDS = ("threads", "isa", "processes", "resume", "portable", "native", "compile")
 
@@ -98,7 +98,7 @@ def measure(path: Path, steps: int, skip: list[str], told: Told) -> dict[str, An
         gigabytes = (f"{value / 1e9:,.1f}" for value in (needed, machine.memory()))
         raise MemoryTooSmall(what=f"A step of {path}", needed=next(gigabytes), found=next(gigabytes))
     noted = path.is_dir() and (folder / layout.JOURNAL).is_file() and not (folder / layout.MANIFEST).is_file()
-    with files.locked(folder) if noted else contextlib.nullcontext():
+    with layout.writing(folder) if noted else contextlib.nullcontext():
         chosen = [axis for axis in axes(recipe) if axis.kind not in skip]
         rows = [_row(path, known.vocabulary, axis, steps, told) for axis in chosen]
         for row in rows:

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.errors import FormatInvalid, FormatTooNew, PathUnsafe
+from pellucid.errors import FileMissing, FormatInvalid, FormatTooNew, PathUnsafe
 from pellucid.record.verdict import Problem
 from pellucid.store import files, layout, sealed
 
@@ -33,9 +33,8 @@ def write(folder: Path, name: str, head: str) -> int:
 
 
 def listed(folder: Path) -> tuple[list[str], list[str]]:
-    """The files that a manifest names, and what else lies there, a folder of nothing else as one. Raises LinkInside,
-    and PathUnsafe for a name that no reader would take."""
-    layout.refuse_links(folder)
+    """The files that a manifest names, and what else lies there, a folder of nothing else as one. Raises
+    PathUnsafe for a link among the former."""
     found = [path for path in files.walk(folder) if path != layout.MANIFEST]
     own = [path for path in found if layout.room_of(path)]
     for path in own:
@@ -68,20 +67,26 @@ def check(folder: Path) -> Iterator[Problem]:
     for one in manifest.files:
         if layout.room_of(one.path, manifest.version) is None or one.path == layout.MANIFEST:
             yield Problem("FileAdded", one.path, "is in the manifest, and a release has no file of that name")
-    # A file that is linked in several places is read once.
-    places = {one.path: _place(folder / one.path) for one in manifest.files}
-    unique = {place: path for path, place in places.items() if place}
-    with ThreadPoolExecutor(2) as pool:
-        hashed = pool.map(lambda path: files.sha256_file(folder / path), unique.values())
-        sha256 = dict(zip(unique, hashed, strict=True))
+    # Nothing is hashed that has another size; and a file that is linked in several places is read once.
+    sound: dict[_Place, list[sealed.File]] = {}
     for one in manifest.files:
-        place = places[one.path]
-        if place is None:
+        try:
+            place = _place(folder / one.path)
+        except FileMissing:
             yield Problem("FileMissing", one.path, "is in the manifest and not in the folder")
-        elif place.size != one.size:
-            yield Problem("FileDiffers", one.path, f"is {place.size} bytes long, and was {one.size} when sealed")
-        elif sha256[place] != one.sha256:
-            yield Problem("FileDiffers", one.path, f"has the SHA-256 {sha256[place]}, not {one.sha256}")
+        except FormatInvalid as error:
+            yield Problem(error.name, one.path, str(error.fields["detail"]))
+        else:
+            if place.size != one.size:
+                yield Problem("FileDiffers", one.path, f"is {place.size} bytes long, and was {one.size} when sealed")
+            else:
+                sound.setdefault(place, []).append(one)
+    with ThreadPoolExecutor(2) as pool:
+        hashed = pool.map(lambda named: files.sha256_file(folder / named[0].path), sound.values())
+        for named, sha256 in zip(sound.values(), hashed, strict=True):
+            for one in named:
+                if sha256 != one.sha256:
+                    yield Problem("FileDiffers", one.path, f"has the SHA-256 {sha256}, not {one.sha256}")
 
 
 class _Place(NamedTuple):
@@ -92,8 +97,7 @@ class _Place(NamedTuple):
     size: int
 
 
-def _place(path: Path) -> _Place | None:
-    if not path.is_file():
-        return None
+def _place(path: Path) -> _Place:
+    files.require_file(path)
     about = path.stat()
     return _Place(about.st_dev, about.st_ino, about.st_size)

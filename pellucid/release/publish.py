@@ -17,16 +17,17 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
 
     Returns what was sealed, and what lies in the folder and was left out. Raises NotFinished, NotTrained, LinkInside,
-    RunBusy, FolderTaken, DiskFull.
+    FileMissing, RunBusy, FolderTaken, DiskFull.
     """
     recipe = load_recipe(folder)
     if to is not None:
         files.require_free(to)
-    with files.locked(folder):
+    with layout.writing(folder):
         ledger = LedgerFile(folder)
         if not ledger.ended or not (folder / "model.safetensors").is_file():
             raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
-        files.remove_partial(folder)
+        files.remove_partial(folder, layout.belongs)
+        files.require_file(folder / layout.DATA_MANIFEST)
         _, foreign = manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
         if not (folder / "LICENSE").exists():
             files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())

@@ -144,7 +144,7 @@ class States:
         for name, value in huggingface.descriptions(self._config, self._document, identity).items():
             if not _same(files.read_json(place / name), value):
                 yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}")
-        if (place / "tokenizer.json").read_bytes() != (self._tokenizer / "tokenizer.json").read_bytes():
+        if files.sha256_file(place / tokenizer.FILE) != files.sha256_file(self._tokenizer / tokenizer.FILE):
             yield Problem("CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run")
 
 

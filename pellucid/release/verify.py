@@ -14,7 +14,7 @@ from typing import Any
 
 from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
-from pellucid.errors import PellucidError, RunMissing
+from pellucid.errors import LinkInside, PellucidError, RunMissing
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import verdict
@@ -62,6 +62,11 @@ def verify(folder: Path, watch: Watch) -> Report:
     if not (folder / layout.MANIFEST).exists() and not (folder / FILE).exists():
         raise RunMissing(path=folder)
     report = Report(sealed=(folder / layout.MANIFEST).is_file())
+    try:
+        layout.refuse_links(folder)
+    except LinkInside as error:  # Nothing is read that lies at its other end.
+        report.problems.append(_relative(folder, Problem(error.name, str(error.fields["path"]), str(error))))
+        return report
     checks: list[tuple[str, Callable[[], Iterator[Problem]]]] = [
         ("files", lambda: _files(folder, report.sealed)),
         ("ledger", lambda: _ledger(folder)),

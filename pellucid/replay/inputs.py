@@ -17,6 +17,7 @@ from pellucid.record.history import History, with_branch
 from pellucid.recorder import Identity
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
+from pellucid.store.remote import RemotePath
 from pellucid.train import loop, processes
 from pellucid.train.events import Batch
 
@@ -52,6 +53,8 @@ class Inputs:
 def load(folder: Path, recipe: Recipe) -> Inputs:
     """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged, and
     what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
+    if not isinstance(folder, RemotePath):
+        layout.refuse_links(folder)
     if not (folder / layout.DATA_MANIFEST).is_file():
         raise StageNotReady(stage="train", needs="shards", path=folder)
     path = folder / layout.DATA_MANIFEST

@@ -14,7 +14,6 @@ from pellucid.errors import FormatInvalid
 from pellucid.store import files, layout, log
 
 _TOLD = ("pellucid", "python", "platform", "processor", "cores")
-_MAX_CODE = 64 << 20  # Bytes of a code archive that are read.
 _PATHS = {"code": layout.CODE, "environment": layout.ENVIRONMENT}
 
 
@@ -53,11 +52,7 @@ def _content(folder: Path, start: Mapping[str, Any], name: str) -> bytes:
     path = files.inside(folder, said, str(folder / layout.JOURNAL)) if isinstance(said, str) else folder / _PATHS[name]
     if not path.is_file():
         return b""
-    with files.named_errors(path, "read"), path.open("rb") as file:
-        content = file.read(_MAX_CODE + 1)
-    if len(content) > _MAX_CODE:
-        raise FormatInvalid(path=path, detail=f"is longer than {_MAX_CODE} bytes")
-    return content
+    return files.read_bytes(path, journal.MAX_KEPT)
 
 
 def _packages(lock: bytes) -> dict[str, str]:
@@ -74,7 +69,7 @@ def _code(archive: bytes, where: Path | str) -> dict[str, str]:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as tar:
             for member in tar:
                 # A sparse member may claim any size, whatever the archive's own.
-                file = tar.extractfile(member) if member.isfile() and member.size <= _MAX_CODE else None
+                file = tar.extractfile(member) if member.isfile() and member.size <= journal.MAX_KEPT else None
                 if file is not None:
                     found[f"code {member.name}"] = hashlib.sha256(file.read()).hexdigest()
     except tarfile.TarError as error:

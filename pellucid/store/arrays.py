@@ -27,9 +27,9 @@ def mapped(path: Path, dtype: np.dtype | str, columns: int | None = None) -> np.
     shape = _shape(path, kind, columns)
     if isinstance(path, RemotePath):
         return Paged(path, kind, shape)  # type: ignore[return-value]
-    with files.named_errors(path, "read"):
+    with files.open_file(path) as file:
         # A plain view: memmap objects pay for their bookkeeping at every slice. An empty file cannot be mapped.
-        flat = np.memmap(path, kind, "r").view(np.ndarray) if shape[0] else np.zeros(0, kind)
+        flat = np.memmap(file, kind, "r").view(np.ndarray) if shape[0] else np.zeros(0, kind)
     return flat.reshape(shape)
 
 
@@ -42,9 +42,9 @@ def loaded(path: Path, dtype: np.dtype | str, start: int, stop: int) -> np.ndarr
     """The numbers [start, stop) of a file, read without mapping it, shape (stop - start,)."""
     if isinstance(path, RemotePath):
         return mapped(path, dtype)[start:stop]
-    with files.named_errors(path, "read"):
-        kind = np.dtype(dtype)
-        return np.fromfile(path, kind, stop - start, offset=start * kind.itemsize)
+    kind = np.dtype(dtype)
+    with files.open_file(path) as file, files.named_errors(path, "read"):
+        return np.fromfile(file, kind, stop - start, offset=start * kind.itemsize)
 
 
 def content(path: Path) -> mmap.mmap:

@@ -36,4 +36,4 @@ def _after(folder: Path, last: int) -> list[int]:
 
 def _same(left: Path, right: Path) -> bool:
     """Whether two states are one: the new branch may have made another of the same step."""
-    return left.read_bytes() == right.read_bytes()
+    return files.read_json(left) == files.read_json(right)

@@ -10,7 +10,7 @@ import json
 import os
 import shutil
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -19,6 +19,12 @@ from pellucid.errors import DiskFull, FileMissing, FolderTaken, FormatInvalid, N
 TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
+# Of links (O_NOFOLLOW), of sockets and devices without a driver, of folders.
+_FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR}
+# Bytes of one file that take no room: a file system that packs zeros has honest ones (the moments of the first state),
+# and this many are hashed within minutes.
+HOLES = 1 << 38
 _DEEPEST = 64  # Levels of a JSON file: no honest one has a tenth of them, and our own walks over it recurse.
 
 
@@ -42,6 +48,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     with named_errors(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            partial.unlink(missing_ok=True)  # Or it would be written to, whatever it is.
             yield partial
             sync(partial)
             partial.replace(path)
@@ -129,35 +136,66 @@ def _inner(value: Any) -> Iterable[Any]:
     return value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """The content of a file of at most limit bytes. Raises FormatInvalid, FileMissing."""
-    with open_file(path) as file:
+def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
+    """The content of a file of at most limit bytes. Raises what open_file raises."""
+    with open_file(path, follow) as file, named_errors(path, "read"):
         content = file.read(limit + 1)
     if len(content) > limit:
         raise FormatInvalid(path=path, detail=f"is larger than {limit} bytes")
     return content
 
 
-@contextlib.contextmanager
-def open_file(path: Path) -> Iterator[BinaryIO]:
-    """A plain file to read; nothing else is opened, for a pipe would keep its reader waiting.
+def open_file(path: Path, follow: bool = False) -> BinaryIO:
+    """The one way to open what lies in a run, for reading: a plain file and nothing else.
 
-    Raises FileMissing, FormatInvalid, NoPermission.
+    No link is followed, but where the user named the file (follow); a pipe or a device keeps nobody waiting, and a file
+    that claims far more than it takes on disk is refused before a byte is read. Raises FileMissing, FormatInvalid,
+    NoPermission.
     """
-    require_file(path)
-    with named_errors(path, "read"), path.open("rb") as file:
-        yield file
+    if not _on_disk(path):
+        return path.open("rb")  # type: ignore[return-value]
+    with named_errors(path, "read"):
+        try:
+            # What is found is asked of the descriptor: a name can be given to something else meanwhile.
+            descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise FileMissing(path=path) from error
+        except OSError as error:
+            if error.errno in _NO_FILE:
+                raise FormatInvalid(path=path, detail="is not a file") from error
+            raise
+        try:
+            _require_plain(path, os.fstat(descriptor))
+            return os.fdopen(descriptor, "rb")
+        except BaseException:
+            os.close(descriptor)
+            raise
 
 
 def require_file(path: Path) -> None:
-    """Raises FileMissing, and FormatInvalid where something else than a file has that name."""
+    """Raises FileMissing, and FormatInvalid where what has that name is nothing that open_file would open."""
     with named_errors(path, "read"):
         try:
-            found = path.stat().st_mode
+            found = path.lstat() if _on_disk(path) else path.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileMissing(path=path) from error
-        if not stat.S_ISREG(found):
-            raise FormatInvalid(path=path, detail="is not a file")
+    _require_plain(path, found)
+
+
+def _on_disk(path: Path) -> bool:
+    try:
+        os.fspath(path)
+    except TypeError:  # store/remote.py: an address.
+        return False
+    return True
+
+
+def _require_plain(path: Path, about: os.stat_result) -> None:
+    if not stat.S_ISREG(about.st_mode):
+        raise FormatInvalid(path=path, detail="is not a file")
+    blocks = getattr(about, "st_blocks", None)  # Of 512 bytes; not told of everything everywhere.
+    if blocks is not None and about.st_size - 512 * blocks > HOLES:
+        raise FormatInvalid(path=path, detail=f"claims {about.st_size} bytes and takes up hardly any of them on disk")
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -178,10 +216,14 @@ def copy(source: Path, target: Path) -> None:
         shutil.copyfileobj(file, copied, 1 << 20)
 
 
-def remove_partial(folder: Path) -> list[str]:
-    """Remove what a killed process left unfinished anywhere below folder; returns what was removed."""
+def remove_partial(folder: Path, own: Callable[[str], bool] = lambda path: True) -> list[str]:
+    """Remove what a killed process left unfinished anywhere below folder, of the '/'-paths that are own; returns the
+    names of what was removed."""
     removed = []
     for parent, folders, names in os.walk(folder):
+        above = Path(parent).relative_to(folder)
+        folders[:] = [name for name in folders if own((above / name).as_posix())]
+        names = [name for name in names if own((above / name).as_posix())]
         for name in [name for name in folders if name.startswith(TEMPORARY)]:
             folders.remove(name)
             shutil.rmtree(Path(parent, name))
@@ -246,7 +288,8 @@ def walk(folder: Path) -> list[str]:
 
 
 def sha256_file(path: Path) -> str:
-    with named_errors(path, "read"), path.open("rb") as file:
+    """Raises what open_file raises."""
+    with open_file(path) as file, named_errors(path, "read"):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

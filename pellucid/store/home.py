@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pellucid.errors import UrlInvalid
+from pellucid.store import layout
 from pellucid.store.remote import RemotePath
 from pellucid.store.served import Served
 from pellucid.store.transport import Transport, scheme
@@ -17,9 +18,13 @@ def is_url(run: str | Path) -> bool:
 def home(run: str | Path) -> Path:
     """The folder of a run or release, or a path into the sealed release behind a URL.
 
-    Raises ReleaseMissing where an address has none, UrlInvalid, DriverMissing, Unreachable, FormatInvalid.
+    Raises LinkInside; and ReleaseMissing where an address has none, UrlInvalid, DriverMissing, Unreachable,
+    FormatInvalid.
     """
-    return RemotePath(Served(run, _way_to(run))) if isinstance(run, str) and is_url(run) else Path(run)
+    if isinstance(run, str) and is_url(run):
+        return RemotePath(Served(run, _way_to(run)))
+    layout.refuse_links(Path(run))
+    return Path(run)
 
 
 def _way_to(url: str) -> Transport:

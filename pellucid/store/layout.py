@@ -5,8 +5,10 @@ What seals, copies and checks a release asks `room_of`; a file that the list doe
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -85,7 +87,8 @@ def room_of(path: str, version: int = VERSION) -> Room | None:
 
 def belongs(path: str) -> bool:
     """Whether a '/'-path is one of a run's own files or lies in one of its folders, named by the list or not."""
-    return path.partition("/")[0] in _tops() or room_of(path) is not None
+    top = path.partition("/")[0]
+    return top in _tops() or top.startswith(files.TEMPORARY) or room_of(path) is not None
 
 
 @functools.cache
@@ -124,10 +127,19 @@ def abandoned(folder: Path, branch: int) -> Path:
     return folder / ABANDONED / f"branch{branch}"
 
 
+@contextlib.contextmanager
+def writing(folder: Path) -> Iterator[None]:
+    """Hold a run for this process alone, which may write into it. Raises RunBusy, LinkInside."""
+    with files.locked(folder):
+        refuse_links(folder)
+        yield
+
+
 def refuse_links(folder: Path) -> None:
     """Raises LinkInside where something of a run is a symbolic link: a write or a removal would follow it.
 
-    The folder itself may be reached by one. Whoever writes asks this with the folder locked.
+    The folder itself may be reached by one. A link that appears while the folder is locked is not looked for: whoever
+    can make one there can write there.
     """
     for path in files.walk(folder):
         if belongs(path) and (folder / path).is_symlink():
@@ -142,6 +154,7 @@ def carry(folder: Path, target: Path, below: str = "") -> None:
     for inner in files.walk(folder / below):
         path = f"{below}/{inner}" if below else inner
         if room := room_of(path):
+            files.require_file(folder / path)
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (files.copy if room.appended else files.link_or_copy)(folder / path, target / path)
 

@@ -26,8 +26,7 @@ class LedgerFile:
         self.path = folder / layout.LEDGER
         if not self.path.is_file() or not self.path.stat().st_size:
             raise NotTrained(path=folder, detail="its ledger is empty")
-        with files.named_errors(self.path, "read"):
-            self._file: BinaryIO = self.path.open("rb")
+        self._file: BinaryIO = files.open_file(self.path)
         self._end = self._last_line_end()
         if not self._end:
             raise NotTrained(path=folder, detail="its ledger is empty")

@@ -20,9 +20,11 @@ _LONGEST = 64 << 20  # Bytes of a footer: a hundred thousand row groups.
 
 def opened(path: Path) -> pq.ParquetFile:
     """The file with its footer read. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
-    files.require_file(path)
     if not isinstance(path, RemotePath):
-        return pq.ParquetFile(path)
+        # By its descriptor: by its name pyarrow could meet something else.
+        with files.open_file(path) as file:
+            return pq.ParquetFile(f"/dev/fd/{file.fileno()}")
+    files.require_file(path)
     return pq.ParquetFile(path.ranges(), metadata=_footer(path), pre_buffer=True)
 
 

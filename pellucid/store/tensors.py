@@ -40,9 +40,11 @@ def header(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: 
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write contiguous little-endian arrays, sorted by name."""
+    """Write contiguous little-endian arrays, sorted by name, to a file of its own: links of an older one stay."""
     described = {name: (entries.DTYPES[a.dtype.str], a.shape, a.nbytes) for name, a in tensors.items()}
-    with files.named_errors(path), path.open("wb") as file:
+    with files.named_errors(path):
+        path.unlink(missing_ok=True)
+    with files.named_errors(path), path.open("xb") as file:
         file.write(header(described, metadata))
         for name in sorted(tensors, key=str.encode):
             file.write(entries.content_of(tensors[name]))

@@ -70,7 +70,7 @@ def test_json_too_deep_or_with_a_number_too_long(content: bytes, tmp_path: Path)
 def test_json_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     with (tmp_path / "x.json").open("wb") as file:
         file.truncate(1 << 40)  # A hole: it takes no disk.
-    with pytest.raises(FormatInvalid, match="larger"):
+    with pytest.raises(FormatInvalid, match=r"larger|claims"):
         files.read_json(tmp_path / "x.json")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -126,6 +127,35 @@ def test_a_link_in_a_run_is_refused_by_what_writes(path: str, release: Path, tmp
         publish(release)
 
 
+def test_verify_names_a_link_and_reads_nothing_behind_it(release: Path, tmp_path: Path) -> None:
+    (release / "data").rename(tmp_path / "data")
+    os.mkfifo(tmp_path / "data/pipe")
+    (release / "data").symlink_to(tmp_path / "data")
+    report = verify(release, lambda what: None)
+    assert [(one.error, one.where) for one in report.problems] == [("LinkInside", "data")] and not report.checked
+
+
+@pytest.mark.parametrize(
+    "verb",
+    [["run", "--set", "placement.threads=2"], ["status"], ["run", "--anchors", "every=3"], ["audit", "--step", "3"]],
+)
+def test_no_verb_follows_a_link(verb: list[str], release: Path, tmp_path: Path) -> None:
+    (release / layout.MANIFEST).unlink()
+    (release / "anchors").rename(tmp_path / "anchors")
+    before = files.walk(tmp_path / "anchors")
+    (release / "anchors").symlink_to(tmp_path / "anchors")
+    told = pellucid(verb[0], release, *verb[1:], check=2)
+    assert "mount --bind" in " ".join(told.stderr.split()) and files.walk(tmp_path / "anchors") == before
+
+
+def test_unfinished_work_of_others_is_not_removed(release: Path) -> None:
+    for folder in (release / "notes", release, release / "data"):
+        folder.mkdir(exist_ok=True)
+        (folder / ".partial-mine").write_text("")
+    publish(release)
+    assert [path for path in files.walk(release) if "partial" in path] == ["notes/.partial-mine"]
+
+
 def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(release: Path, tmp_path: Path) -> None:
     (release / "notes").symlink_to("LICENSE")
     (tmp_path / "run").symlink_to(release)
@@ -142,7 +172,7 @@ def test_a_fork_takes_what_the_list_names_and_no_link(release: Path, tmp_path: P
     assert [path for path in files.walk(tmp_path / "fork") if "secret" in path] == []
     (release / "data/more").symlink_to("/etc")
     with pytest.raises(LinkInside):
-        fork(opened, 5, tmp_path / "other", [], [], lambda done, total: None)
+        inputs.load(release, load_recipe(release))
 
 
 def test_a_format_that_there_never_was_is_no_manifest(release: Path) -> None:

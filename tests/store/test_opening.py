@@ -1,0 +1,221 @@
+"""What lies in a run is opened in one way: no pipe, device, link or sparse giant gets further."""
+
+from __future__ import annotations
+
+import ast
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import pellucid
+from pellucid.errors import FileMissing, FormatInvalid
+from pellucid.store import arrays, files, parquet
+from tests.conftest import pellucid as command
+
+PACKAGE = Path(pellucid.__file__).parent
+# Calls that open a file by its name. Our own functions of such names belong to modules (files.read_bytes) and classes.
+OPENING = {
+    *("open", "fdopen", "read_bytes", "read_text", "memmap", "fromfile", "genfromtxt", "loadtxt", "memory_map"),
+    *("OSFile", "input_stream", "ParquetFile", "ParquetDataset", "read_table", "read_schema", "read_metadata"),
+    *("dataset", "safe_open", "load_file", "from_file", "from_pretrained", "scandir", "copyfile", "copy2", "copytree"),
+}
+OURS = {"files", "Shards", "Documents", "pieces", "home"}
+# Everything that opens by name: what is opened there, and why it need not be a plain file of a run.
+ALLOWED = {
+    "store/files.py": "the one way, the lock, and the flushing of what was written",
+    "store/log.py": "the ledger and the journal to append to, under the lock that refuses links",
+    "store/arrays.py": "maps and reads what files.open_file opened; a nameless file of its own",
+    "store/parquet.py": "the descriptor that files.open_file opened; a footer in memory",
+    "store/remote.py": "no file of this machine",
+    "data/formats.py": "the user's own texts",
+    "data/packages.py": "files of an installed package, held against its RECORD",
+    "data/sources.py": "the user's own folders of texts",
+    "replay/surroundings.py": "an archive in memory",
+    "journal.py": "this package's own source; what the system tells of the processor",
+    "machine.py": "what the system tells of memory and processors",
+    "sql/asked.py": "a stream of Arrow in memory; the manifest behind a URL",
+    "sql/worker.py": "the pipes it was started with; what the system tells of its memory",
+    "release/publish.py": "the licence that is installed with this package",
+    "__init__.py": "pellucid.open, which opens no file",
+}
+
+
+def opened(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        function = node.func
+        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
+        owner = function.value if isinstance(function, ast.Attribute) else None
+        ours = isinstance(owner, ast.Name) and owner.id in OURS
+        # "x" makes a new file, and follows no link to do so.
+        new = any(isinstance(one, ast.Constant) and one.value == "xb" for one in node.args)
+        if name in OPENING and not ours and not new:
+            yield node
+
+
+def found(package: Path) -> dict[str, list[int]]:
+    by_file = {}
+    for path in sorted(package.rglob("*.py")):
+        lines = [node.lineno for node in opened(ast.parse(path.read_bytes()))]
+        if lines:
+            by_file[path.relative_to(package).as_posix()] = lines
+    return by_file
+
+
+def test_nothing_in_a_run_is_opened_in_another_way() -> None:
+    places = found(PACKAGE)
+    assert {path: lines for path, lines in places.items() if path not in ALLOWED} == {}
+    assert set(ALLOWED) == set(places), "an exception that nothing needs any more"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "open(path)",
+        "path.open('rb')",
+        "(folder / 'a').read_bytes()",
+        "np.memmap(path)",
+        "pq.read_table(path)",
+        "pq.ParquetFile(path)",
+        "os.open(path, 0)",
+        "gzip.open(path)",
+        "path.open('wb')",
+    ],
+)
+def test_the_rule_finds(line: str) -> None:
+    assert list(opened(ast.parse(line)))
+
+
+def test_the_rule_lets_pass() -> None:
+    for line in ("files.open_file(path)", "files.read_bytes(path, 9)", "Shards.open(folder)", "path.open('xb')"):
+        assert not list(opened(ast.parse(line)))
+
+
+def giant(path: Path, size: int = 1 << 42) -> None:
+    path.unlink(missing_ok=True)
+    with path.open("wb") as file:
+        try:
+            os.truncate(file.fileno(), size)
+        except OSError:
+            pytest.skip("no file of this size here")
+
+
+READERS = [
+    files.open_file,
+    files.sha256_file,
+    files.require_file,
+    lambda path: files.read_bytes(path, 9),
+    lambda path: arrays.mapped(path, "u1"),
+    lambda path: arrays.loaded(path, "u1", 0, 1),
+    arrays.content,
+    parquet.opened,
+]
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_only_a_plain_file_is_opened(reader, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    giant(tmp_path / "giant")
+    for name in ("link", "pipe", "folder", "giant"):
+        with pytest.raises(FormatInvalid, match=name) as caught:
+            reader(tmp_path / name)
+        assert not isinstance(caught.value, FileMissing)
+    for name in ("nothing", "file/below"):
+        with pytest.raises(FileMissing):
+            reader(tmp_path / name)
+
+
+def test_a_device_is_not_opened() -> None:
+    for path in ("/dev/zero", "/dev/tty", "/dev/stdin"):
+        with pytest.raises(FormatInvalid):
+            files.read_bytes(Path(path), 9)
+
+
+def test_what_the_user_names_may_be_reached_by_a_link(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"abc")
+    (tmp_path / "link").symlink_to("file")
+    assert files.read_bytes(tmp_path / "link", 9, follow=True) == b"abc"
+
+
+def test_zeros_that_a_file_system_packs_are_no_giant(tmp_path: Path) -> None:
+    giant(tmp_path / "zeros", 1 << 20)
+    assert len(files.read_bytes(tmp_path / "zeros", 1 << 20)) == 1 << 20
+
+
+VERBS = [  # Those that test_a_pipe_or_a_giant… does not call in one process.
+    ["show", "document", "0"],
+    ["where", "light"],
+    ["sql", "SELECT count(*) FROM steps"],
+    ["sample"],
+    ["export", "--step", "6", "--to", "/nowhere/DIR"],
+    ["audit", "--step", "7"],
+    ["run"],
+]
+_REPLACED = [
+    "recipe.toml",
+    "record/ledger.jsonl",
+    "data/manifest.json",
+    "data/documents/00000.parquet",
+    "data/tokenizer/tokenizer.json",
+    "data/shards/00000.train.bin",
+    "metrics/segments.parquet",
+    "checkpoints/step6/model.safetensors",
+    "anchors/step5/anchor.json",
+    "model.safetensors",
+]
+_IN_ONE = """
+import contextlib
+import os
+import sys
+from pathlib import Path
+from pellucid.errors import PellucidError
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.look.status import status
+from pellucid.look.show import Shown
+folder = Path(sys.argv[1])
+for path in sys.argv[2:]:
+    target = folder / path
+    kept = target.read_bytes()
+    for put in (os.mkfifo, lambda p: os.truncate(os.open(p, os.O_CREAT | os.O_WRONLY), 1 << 42)):
+        target.unlink()
+        put(target)
+        report = verify(folder, lambda what: None)
+        assert any(path in problem.where for problem in report.problems), (path, report.problems)
+        for verb in (publish, status, lambda folder: Shown(folder).step(7)):
+            with contextlib.suppress(PellucidError):
+                verb(folder)
+    target.unlink()
+    target.write_bytes(kept)
+"""
+
+
+def test_a_pipe_or_a_giant_in_the_place_of_any_file_keeps_nobody_waiting(release: Path) -> None:
+    words = [sys.executable, "-c", _IN_ONE, str(release), *_REPLACED[::2]]
+    subprocess.run(words, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", VERBS)
+def test_no_verb_waits_for_a_pipe(words: list[str], release: Path, tmp_path: Path) -> None:
+    for path in _REPLACED:
+        (release / path).rename(tmp_path / "kept")
+        os.mkfifo(release / path)
+        told = subprocess.run(
+            [sys.executable, "-m", "pellucid", words[0], str(release), *words[1:]],
+            capture_output=True,
+            timeout=120,
+            check=False,
+        )
+        assert b"Traceback" not in told.stderr
+        (release / path).unlink()
+        (tmp_path / "kept").rename(release / path)
+    assert command("verify", release).returncode == 0
