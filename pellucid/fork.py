@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import tomlkit
 
-from pellucid.data.order import Order
+from pellucid.data.order import Order, sequences_of
 from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, with_settings
 from pellucid.record.history import History
@@ -69,7 +69,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     recipe = parse(content, target / FILE)
     _check(parent, begun, recipe)
     _check_place(ledger.history, step)
-    Order.of(inputs.folder, recipe, inputs.shards)  # Whether everything named in `without` is there.
+    _check_without(inputs, recipe, without)
     state = materialise(inputs, step, watch)  # Takes long: after everything that can be refused.
     with files.whole_folder(target) as partial:
         layout.carry(inputs.folder, partial, "data")
@@ -93,6 +93,15 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
     for key in {**before, **after}:
         if before.get(key) != after.get(key) and not MAY_CHANGE.intersection(_sections(key)):
             raise ForkUnfit(key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY))
+
+
+def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
+    """Raises DocumentUnknown, CorpusTooSmall, and ForkUnfit where no step trains on what is left out anyway."""
+    Order.of(inputs.folder, recipe, inputs.shards)
+    for name in without:
+        alone = recipe.model_copy(update={"fork": recipe.fork.model_copy(update={"without": (name,)})})
+        if not sequences_of(inputs.folder, alone, inputs.shards).size:
+            raise ForkUnfit(key="fork.without", detail=f"no step trains on {name}, which is kept for validation")
 
 
 def _names(recipe: Recipe) -> list[str]:

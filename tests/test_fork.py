@@ -202,7 +202,16 @@ def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
     folder = finish(forked(finished, tmp_path / "slower", 7, "train.lr=1e-4"))
     found = diff(finished, folder, lambda *_: None)
     assert not found.equal and found.step == 8 and [one["step"] for one in found.validation] == [10, 13]
-    assert "B is a fork of A: it begins after step 7 of it." in found.notes
+    assert "B is a fork of the other: it begins after its step 7." in found.notes
     assert found.cause and found.cause.certainty == "proven" and "train.lr" in found.cause.words
     same = diff(finished, finish(forked(finished, tmp_path / "same")), lambda *_: None)
-    assert same.step is None and "nothing that follows" in " ".join(same.notes)
+    assert same.equal and same.step is None and same.recipe == []
+    assert "Nothing in it is changed" in " ".join(same.notes)
+    assert all(not each["field"].startswith("fork.") for each in found.recipe)
+    pellucid("diff", finished, tmp_path / "same")
+
+
+def test_going_without_a_text_of_validation_is_refused_for_no_step_trains_on_it(finished: Path, tmp_path: Path) -> None:
+    kept = next(one["id"] for one in Shown(finished).list_documents() if one["split"] == "validation")
+    with pytest.raises(ForkUnfit, match="kept for validation"):
+        forked(finished, tmp_path / "no", without=(kept,))

@@ -175,6 +175,8 @@ def fork(
         print_json({"parent": inputs.recorded().head, "step": number, "to": str(to)})
     else:
         print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
+        if not settings and not without:
+            print("Nothing in it is changed: it will take the same steps. Change it with --set or --without.")
 
 
 def status(run: RunOrUrl = ".", as_json: Json = False) -> None:

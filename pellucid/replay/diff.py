@@ -128,12 +128,20 @@ def _side(name: str, folder: Path, result: Difference) -> Side:
 def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     """What differs before the first step: recipes, data, tokenizer, arithmetic, initial state."""
     result.recipe = ledgers.recipe_differences(one.recipe, other.recipe)
+    fork = _fork(one, other)
+    if fork:  # Where a fork begins is said once, and is no difference of what it computes.
+        result.recipe = [each for each in result.recipe if each["field"] not in _PLACE_OF_FORK]
+        result.say(f"{fork.name} is a fork of the other: it begins after its step {fork.ledger.first}.")
     for each in result.recipe:
         result.say(f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B.")
     mine, theirs = one.ledger.genesis, other.ledger.genesis
     begins = ledgers.differing(mine, theirs)
     if one.ledger.first != other.ledger.first:
-        begins = _fork_beginnings(one, other, begins, result)
+        begins = _later_beginnings(one, other, begins, result)
+    if fork:
+        begins = [name for name in begins if name not in _GENESIS_OF_FORK and (name != "recipe" or result.recipe)]
+        if not begins:
+            result.say("Nothing in it is changed, so it can only take the other's steps again.")
     for name in begins:
         if name not in ("recipe", "weights", "state", "step", "tokens", "parent"):
             shown = [ledgers.shown(name, genesis.get(name)) for genesis in (mine, theirs)]
@@ -146,13 +154,21 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     return begins
 
 
-def _fork_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:
+_PLACE_OF_FORK = ("version", "fork.parent", "fork.step", "fork.state")
+_GENESIS_OF_FORK = ("recipe_version", "step", "tokens", "parent")
+
+
+def _fork(one: Side, other: Side) -> Side | None:
+    """The one of two runs that is a fork of the other."""
+    pairs = ((one, other), (other, one))
+    return next((side for side, parent in pairs if side.ledger.genesis.get("parent") == parent.ledger.head), None)
+
+
+def _later_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:
     """What differs at the first state that two runs both have, where one begins after a later step."""
     earlier, later = sorted((one, other), key=lambda side: side.ledger.first)
     first = later.ledger.first
-    if later.ledger.genesis.get("parent") == earlier.ledger.head:
-        result.say(f"{later.name} is a fork of {earlier.name}: it begins after step {first} of it.")
-    else:
+    if not _fork(one, other):
         result.say(f"{later.name} begins after step {first} of another run.")
     reached = first <= earlier.ledger.steps_done
     equal = reached and earlier.ledger.step(first)["state"] == later.ledger.genesis["state"]
