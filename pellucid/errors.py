@@ -332,12 +332,26 @@ class DataError(PellucidError):
 
 
 class SourceMissing(DataError):
-    """Source {source}: {path} does not exist. Correct the source's path in recipe.toml."""
+    """Source {source}: {path} does not exist. Correct the path, in recipe.toml or behind --data."""
 
 
 class SourceEmpty(DataError):
     """Source {source}: {path} gave no document ({dropped}). Check the path, the format ({format}) and
     the include patterns."""
+
+
+class FormatForeign(DataError):
+    """Source {source}: {path} is {what}, which is not read as it is. {mend}"""
+
+
+class TextKeyMissing(DataError):
+    """Source {source}: {path}: none of the first {records} records has a text under "{key}". The keys that hold texts
+    or chats, and in how many records: {found}. Name one: --set data.sources.{source}.text_key={name}"""
+
+
+class RunInsideData(DataError):
+    """Source {source}: {path} and the run in {folder} lie in each other, so the run would read what it writes. Make
+    the run elsewhere, or name the texts' own folder."""
 
 
 class SourceUnreadable(DataError):

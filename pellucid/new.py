@@ -1,15 +1,18 @@
-"""New runs: a commented recipe from a preset and the sources named."""
+"""New runs: a commented recipe from a preset, the sources named, and a look at what they hold."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import tomlkit
 
-from pellucid.data.sources import guess
+from pellucid.data import sources
+from pellucid.data.documents import split_of
+from pellucid.data.guess import Guess, clean, guess
+from pellucid.data.survey import Surveyed, survey
 from pellucid.errors import CommandInvalid
-from pellucid.recipe import FILE, parse, with_settings
+from pellucid.recipe import FILE, Recipe, parse, settings_of, with_settings
 from pellucid.store import files
 
 
@@ -29,6 +32,20 @@ class Preset(NamedTuple):
     lr: float
 
 
+class Fitted(NamedTuple):
+    """What of a recipe follows from its settings and its data."""
+
+    steps: int
+    warmup: int
+    validation_every: int
+    anchors_every: int
+    context: int
+    batch: int
+    microbatch: int
+    validation_per_10000: int
+    max_document_characters: int
+
+
 PRESETS = {
     "1M": Preset(4, 128, 4, 4, 352, 2048, 256, 16, 16, 600, 4e-3),
     "3M": Preset(6, 192, 6, 6, 512, 4096, 256, 16, 16, 600, 3e-3),
@@ -38,58 +55,192 @@ PRESETS = {
     "300M": Preset(24, 1024, 16, 8, 2816, 32768, 2048, 256, 8, 40000, 4e-4),
     "1B": Preset(20, 2048, 16, 8, 5632, 50304, 2048, 512, 8, 100000, 3e-4),
 }
+_SHARES = (100, 200, 300, 500, 1000, 2000, 3000, 5000)  # Of validation, in 10000.
+_PARTS = (50, 100, 200)  # Into how many a text is cut that has no other beside it, tried in this order.
+_LEAST_CHARACTERS = 200  # Of such a part.
+_LEAST_CONTEXT, _LEAST_BATCH = 32, 1
+_BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many sequences as counted on.
 
 
-def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> None:
-    """Make a run folder with a recipe. Raises FolderTaken, CommandInvalid, and what a recipe raises."""
+def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list[str]:
+    """Make a run folder with a recipe that fits its data; returns what was fitted, in words.
+
+    Raises FolderTaken, CommandInvalid, and what guess, sources.check and a recipe raise.
+    """
     if preset not in PRESETS:
         raise CommandInvalid(verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}")
     if (folder / FILE).exists():
         files.require_free(folder, "a run", f", or continue that run with: pellucid run {folder}")
     files.require_free(folder, "something else")
-    content = with_settings(recipe_text(folder, data, PRESETS[preset]).encode(), settings, folder / FILE, "new")
-    parse(content, folder / FILE)
+    found, asked = sources_of(data), settings_of(settings, "new")
+    fitted = first_fit(PRESETS[preset], asked, all(one.format == "fasta" for one in found))
+    draft = _Draft(folder, found, PRESETS[preset], settings)
+    sources.check(draft.recipe(fitted), folder)
+    fitted, notes = _fit(draft, fitted, set(asked))
+    content = draft.content(fitted)
     with files.named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files.write_bytes(folder / FILE, content)
+    return notes
 
 
-def recipe_text(folder: Path, data: list[str], preset: Preset) -> str:
-    sources = [guess(word) for word in data]
-    names: set[str] = set()
-    for one in sources:
-        base, number = one["name"], 1
-        while one["name"] in names:
+class _Draft(NamedTuple):
+    folder: Path
+    found: list[Guess]
+    preset: Preset
+    settings: list[str]
+
+    def content(self, fitted: Fitted) -> bytes:
+        text = recipe_text(self.folder, self.found, self.preset, fitted)
+        return with_settings(text.encode(), self.settings, self.folder / FILE, "new")
+
+    def recipe(self, fitted: Fitted) -> Recipe:
+        return parse(self.content(fitted), self.folder / FILE)
+
+
+def sources_of(data: list[str]) -> list[Guess]:
+    """The sources that the words mean, each under a name of its own."""
+    found: list[Guess] = []
+    for one in (one for word in data for one in guess(word)):
+        taken, name, number = {other.name for other in found}, one.name, 1
+        while name in taken:
             number += 1
-            one["name"] = f"{base}-{number}"
-        names.add(one["name"])
-    name = guess(str(folder.resolve()))["name"]
-    fasta = any(one["format"] == "fasta" for one in sources)
-    return _TEMPLATE.format(
-        name=name,
-        sources="\n".join(_source(one) for one in sources),
-        # Records of DNA and protein: a token a letter, and documents small enough to be split.
-        tokenizer_kind="characters" if fasta else "bpe",
-        max_document_characters=8192 if fasta else 1_000_000,
-        validation_every=max(1, preset.steps // 4),
-        anchors_every=max(1, preset.steps // 8),
-        warmup=preset.steps // 10,
-        **preset._asdict(),
+            name = f"{one.name}-{number}"
+        found.append(one._replace(name=name))
+    return found
+
+
+def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
+    """What follows from the settings alone; a recipe says what is wrong with a setting that is no number."""
+
+    def number(key: str, default: int) -> int:
+        value = asked.get(key, default)
+        return value if type(value) is int and value > 0 else default
+
+    steps, batch = number("train.steps", preset.steps), number("train.batch", preset.batch)
+    decay = number("train.decay", 0) if "train.decay" in asked else 0
+    return Fitted(
+        steps=steps,
+        warmup=max(0, min(steps // 10, steps - decay)),
+        validation_every=max(1, steps // 4),
+        anchors_every=max(1, steps // 8),
+        context=number("model.context", preset.context),
+        batch=batch,
+        microbatch=_divisor(batch, number("train.microbatch", preset.microbatch)),
+        validation_per_10000=100,
+        # Records of DNA and protein: documents small enough to be split.
+        max_document_characters=8192 if sequences else 1_000_000,
     )
 
 
-def _source(one: dict[str, str]) -> str:
-    path = one["path"] if one["format"] == "package" else str(Path(one["path"]).resolve())
+def _divisor(number: int, most: int) -> int:
+    """The greatest divisor up to a bound."""
+    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
+
+
+def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[str]]:
+    """Fit the split, then batch and context, to what the sources hold; what somebody asked for stays."""
+    recipe = draft.recipe(fitted)
+    found, notes = survey(recipe, draft.folder), []
+    lengths = [recipe.data.max_document_characters]
+    if "data.max_document_characters" not in asked:
+        characters = sum(one.characters for one in found)
+        lengths += [max(_LEAST_CHARACTERS, characters // parts) for parts in _PARTS]
+    for longest in lengths:
+        if longest != recipe.data.max_document_characters:
+            trial = draft.recipe(fitted._replace(max_document_characters=longest))
+            found = survey(trial, draft.folder)
+        share = _share(found) if "data.validation_per_10000" not in asked else recipe.data.validation_per_10000
+        if share and all(one.split(share)[0] for one in found):
+            break
+    else:
+        return fitted, ["no share of these texts gives a validation set: add text"]
+    fitted = fitted._replace(validation_per_10000=share, max_document_characters=longest)
+    if longest != lengths[0]:
+        notes.append(f"data.max_document_characters = {longest}: too few texts for a validation set, so they are cut")
+    if share != 100 and "data.validation_per_10000" not in asked:
+        notes.append(f"data.validation_per_10000 = {share}: at 100 too few documents would be for validation")
+    return _fit_batch(draft, fitted, found, asked, notes)
+
+
+def _share(found: list[Surveyed]) -> int:
+    """The least share that keeps some documents; 0 where none does. The preset's stays wherever it can."""
+    documents = [digest for one in found for digest, _ in one.documents]
+    if not all(one.whole for one in found) and len(documents) > 1000:
+        return 100
+    for share in _SHARES:
+        held = sum(split_of(digest, share) == "validation" for digest in documents)
+        if held >= max(1, min(5, len(documents) // 200)) and held < len(documents):
+            return share
+    return 0
+
+
+def _fit_batch(
+    draft: _Draft, fitted: Fitted, found: list[Surveyed], asked: set[str], notes: list[str]
+) -> tuple[Fitted, list[str]]:
+    """Smaller batches, then shorter sequences, until there are enough of them for a step."""
+    first = fitted
+    while not _enough(draft.recipe(fitted), found):
+        if fitted.batch > 4 and "train.batch" not in asked:
+            fitted = fitted._replace(batch=fitted.batch // 2)
+        elif fitted.context > _LEAST_CONTEXT and "model.context" not in asked:
+            fitted = fitted._replace(context=fitted.context // 2)
+        elif fitted.batch > _LEAST_BATCH and "train.batch" not in asked:
+            fitted = fitted._replace(batch=fitted.batch // 2)
+        else:
+            return fitted, [*notes, "these texts are too short for one step: add text"]
+        fitted = fitted._replace(microbatch=_divisor(fitted.batch, fitted.microbatch))
+    if fitted != first:
+        notes.append(
+            f"train.batch = {fitted.batch} and model.context = {fitted.context}: "
+            f"too little text for batches of {first.batch} sequences of {first.context} tokens"
+        )
+    return fitted, notes
+
+
+def _enough(recipe: Recipe, found: list[Surveyed]) -> bool:
+    """Whether each source surely has a sequence, and all of them a batch."""
+    size = 1 if recipe.tokenizer.kind in ("bytes", "characters") else _BYTES_PER_TOKEN
+    share, context, sequences = recipe.data.validation_per_10000, recipe.model.context, 0
+    for one in found:
+        if not one.whole:
+            return True  # There is more than was looked at, which is enough for any batch of a preset.
+        own = max(0, one.split(share)[0] // size - 1) // context
+        sequences += own
+        if not own:
+            return False
+    return sequences >= recipe.train.batch
+
+
+def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted) -> str:
+    """The commented recipe, before any setting."""
+    return _TEMPLATE.format(
+        name=clean(folder.resolve().name),
+        sources="\n".join(_source(one) for one in found),
+        # Records of DNA and protein: a token a letter.
+        tokenizer_kind="characters" if all(one.format == "fasta" for one in found) else "bpe",
+        **preset._asdict() | fitted._asdict(),
+    )
+
+
+def _source(one: Guess) -> str:
+    path = one.path if one.format == "package" else str(Path(one.path).resolve())
+    key = f"text_key = {_string(one.text_key)}    # The key of each object that holds its text."
     lines = [
         "[[data.sources]]",
-        f"name = {tomlkit.string(one['name']).as_string()}",
-        f"format = {tomlkit.string(one['format']).as_string()}             # text, jsonl, lines, fasta or package",
-        f"path = {tomlkit.string(path).as_string()}",
+        f"name = {_string(one.name)}",
+        f"format = {_string(one.format)}             # text, jsonl, lines, fasta or package",
+        f"path = {_string(path)}",
+        *([key] if one.text_key else []),
         'licence = "unknown"          # What the texts may be used under; a package names its own.',
         "weight = 1                   # How often its sequences stand in one epoch.",
         "",
     ]
     return "\n".join(lines)
+
+
+def _string(text: str) -> str:
+    return tomlkit.string(text).as_string()
 
 
 _TEMPLATE = """\
@@ -101,8 +252,8 @@ seed = 1                     # Initial weights, order and salts follow from it.
 
 [data]
 pipeline = 2                 # How sources become documents; 1 is that of recipes without this field.
-validation_per_10000 = 100   # Documents kept for validation, chosen by their hash.
-max_document_characters = {max_document_characters}
+validation_per_10000 = {validation_per_10000}   # Documents kept for validation, chosen by their hash.
+max_document_characters = {max_document_characters}   # Longer documents are cut into parts.
 invalid_utf8 = "replace"     # or "drop": the whole document. Both are counted.
 token_type = "uint16"        # "uint32" for a vocabulary over 65536.
 # root = "…"                 # Pins the data: other texts are refused before training.

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 
 import tomlkit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from pellucid.errors import (
     CommandInvalid,
@@ -57,6 +58,11 @@ def later(default: Any) -> Any:
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+def _unfit(key: str, value: object, detail: str) -> PydanticCustomError:
+    """The error of fields that do not fit each other: the one to change, and a value that would fit."""
+    return PydanticCustomError("unfit", "{detail}", {"key": key, "value": value, "detail": detail})
 
 
 class Source(Section):
@@ -146,8 +152,11 @@ class Train(Section):
     def _consistent(self) -> Train:
         if self.batch % self.microbatch:
             raise ValueError("batch must be a multiple of microbatch")
+        if self.decay > self.steps:
+            raise _unfit("train.decay", self.steps // 5, f"is {self.decay}, longer than steps = {self.steps}")
         if self.warmup + self.decay > self.steps:
-            raise ValueError("warmup + decay is longer than steps")
+            detail = f"is {self.warmup}, which with train.decay = {self.decay} is longer than steps = {self.steps}"
+            raise _unfit("train.warmup", min(self.steps // 10, self.steps - self.decay), detail)
         if self.decay and self.schedule != "wsd":
             raise ValueError('decay belongs to schedule = "wsd"')
         return self
@@ -352,6 +361,9 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         key, setting = _key(first["loc"], values)
         if first["type"] == "extra_forbidden":
             raise RecipeUnknownKey(path=path, key=key, hint=_nearest(first["loc"])) from error
+        if first["type"] == "unfit" and (told := first.get("ctx")):
+            setting = f", or with --set {told['key']}={told['value']}"
+            raise RecipeInvalid(path=path, key=told["key"], detail=told["detail"], setting=setting) from error
         detail = first["msg"].removeprefix("Value error, ")
         if first["type"] != "missing" and not isinstance(first["input"], dict):
             detail += f" (it is {first['input']!r})"
@@ -417,11 +429,8 @@ def with_settings(content: bytes, settings: list[str], path: Path | str, verb: s
     Sources are addressed by their name: data.sources.books.weight=2.
     """
     document = tomlkit.parse(content.decode("utf-8"))
-    for setting in settings:
-        key, found, text = setting.partition("=")
-        if not found:
-            raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
-        _assign(document, key.strip(), _value(text.strip()), path)
+    for key, value in settings_of(settings, verb).items():
+        _assign(document, key, value, path)
     result = tomlkit.dumps(document).encode("utf-8")
     parse(result, path)
     return result
@@ -448,6 +457,17 @@ def _take_out(table: Any, key: str, taken: dict[str, str]) -> None:
     table["path"] = ""
 
 
+def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
+    """The values of "key=value" by their keys, the last of each. Raises CommandInvalid."""
+    found = {}
+    for setting in settings:
+        key, equals, text = setting.partition("=")
+        if not equals:
+            raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
+        found[key.strip()] = _value(text.strip())
+    return found
+
+
 def _assign(document: Any, key: str, value: Any, path: Path | str) -> None:
     *parents, last = key.split(".")
     table = document
@@ -459,7 +479,8 @@ def _assign(document: Any, key: str, value: Any, path: Path | str) -> None:
             continue
         table = table.setdefault(parent, tomlkit.table())
     if not hasattr(table, "keys"):
-        raise RecipeInvalid(path=path, key=key, detail="names no field; write data.sources.NAME.FIELD=value")
+        detail = "names no field; write data.sources.NAME.FIELD=value"
+        raise RecipeInvalid(path=path, key=key, detail=detail)
     table[last] = value
 
 

@@ -47,6 +47,7 @@ class Watcher(Protocol):
     """Who looks on: the terminal, or nobody."""
 
     def progress(self, stage: str, done: int, total: int | None, unit: str) -> None: ...
+    def documents(self, report: list[dict[str, Any]]) -> None: ...
     def begin(self, first: int, last: int) -> None: ...
     def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None: ...
     def validation(self, step: int, sources: list[dict[str, Any]]) -> None: ...
@@ -182,7 +183,7 @@ def _stages(
     folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, names: list[str], processes: Processes
 ) -> None:
     stages: dict[str, Callable[[], bool]] = {
-        "documents": lambda: documents.prepare(recipe, folder, watcher.progress),
+        "documents": lambda: documents.prepare(recipe, folder, watcher.progress, watcher.documents),
         "tokenizer": lambda: tokenizer.prepare(recipe, folder, watcher.progress),
         "shards": lambda: shards.prepare(recipe, folder, watcher.progress),
         "index": lambda: index.prepare(recipe, folder, watcher.progress),

@@ -59,6 +59,7 @@ class Terminal:
         self._last, self._first_step = 0, 0
         self._logged = self._begun = time.monotonic()
         self._stage = ""
+        self.report: list[dict[str, Any]] = []  # What documents() was told.
 
     def __enter__(self) -> Terminal:
         return self
@@ -82,6 +83,13 @@ class Terminal:
         elif time.monotonic() - self._logged > _LOG_SECONDS or done == total:
             self._logged = time.monotonic()
             self.console.print(f"{stage}: {described}")
+
+    def documents(self, report: list[dict[str, Any]]) -> None:
+        """What became of the sources, once they are read."""
+        if self._progress:
+            self.__exit__()  # A table under a bar that still moves would be torn.
+        self.report = report
+        print_sources(report, self.console)
 
     def begin(self, first: int, last: int) -> None:
         self._last, self._first_step, self._begun, self._losses = last, first, time.monotonic(), []
@@ -156,6 +164,52 @@ def _amount(value: int | None, unit: str) -> str:
     if value is None:
         return "?"
     return f"{value / 1e6:,.1f} MB" if unit == "bytes" else f"{value:,} {unit}"
+
+
+def print_sources(report: list[dict[str, Any]], console: Console) -> None:
+    """One table of what the sources gave and what was left out, and a warning where that is much."""
+    if not any(one["left_out"] for one in report):
+        texts = sum(one["documents"] for one in report)
+        console.print(f"documents: {texts:,}, nothing left out")
+        return
+    table = Table("source", "documents", "bytes", "left out", "for example", box=None, header_style="dim")
+    for column in table.columns[1:3]:
+        column.justify = "right"
+    for one in report:
+        table.add_row(word(one["source"]), f"{one['documents']:,}", f"{one['bytes']:,}", "", "")
+        for left in one["left_out"]:
+            size = f"{left['bytes']:,}" if left["bytes"] else ""
+            words = f"kept: {left['words']}" if left["kept"] else left["words"]
+            examples = ", ".join(map(word, left["examples"])) + (
+                ", …" if left["documents"] > len(left["examples"]) else ""
+            )
+            table.add_row("", f"{left['documents']:,}", size, words, examples)
+        if one["replaced_bytes"]:
+            table.add_row("", "", f"{one['replaced_bytes']:,}", "replaced bytes", "")
+    console.print(table, width=None if console.is_terminal else 160)
+    for one in report:
+        for line in warnings(one):
+            console.print(f"[yellow]warning[/yellow]: {escape(line)}", soft_wrap=True)
+
+
+def warnings(source: dict[str, Any]) -> list[str]:
+    """What of a source's report is more than a hundredth of its documents or bytes, in words."""
+    lines, out = [], [one for one in source["left_out"] if not one["kept"] and not one["quiet"]]
+    documents, size = (sum(one[key] for one in out) for key in ("documents", "bytes"))
+    if 100 * documents > source["documents"] + documents or 100 * size > source["bytes"] + size:
+        reasons = ", ".join(f"{one['words']} ({one['documents']:,})" for one in out)
+        every, share = source["documents"] + documents, 100 * size / max(1, source["bytes"] + size)
+        lines.append(
+            f"of the source {source['source']}, {documents:,} of {every:,} files or records were left out, "
+            f"{share:.1f}% of the bytes: {reasons}"
+        )
+    changed = sum(one["documents"] for one in source["left_out"] if one["kept"] and not one["quiet"])
+    replaced = source["replaced_bytes"]
+    if 100 * changed > source["documents"] or 100 * replaced > source["bytes"]:
+        lines.append(
+            f"of the source {source['source']}, {replaced:,} bytes in {changed:,} texts are not UTF-8 and became U+FFFD"
+        )
+    return lines
 
 
 def print_status(about: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from pellucid.errors import (
     RecipeUnknownKey,
     RecipeUnreadable,
 )
-from pellucid.new import PRESETS, recipe_text
+from pellucid.new import PRESETS, first_fit, recipe_text, sources_of
 
 BASE = b'version = 1\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
 # Of recipe version 1. Another digest would be another version: see docs/format.md.
@@ -130,7 +130,8 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),
         ("train.precision=bf16", "cuda"),
-        ("train.warmup=500", "longer than steps"),
+        ("train.warmup=500", r"train\.warmup: .* longer than steps = 200\. .* --set train\.warmup=20\."),
+        ("train.steps=5", r"--set train\.warmup=0\."),
         ("name=../x", "pattern"),
         ("data.sources.s.weight=0", "nothing to train on"),
         ("data.sources.t.weight=1", "no source named t"),
@@ -159,7 +160,14 @@ def test_unreadable_newer_and_missing() -> None:
 
 @pytest.mark.parametrize("preset", PRESETS)
 def test_every_preset_is_a_valid_recipe_of_about_its_size(preset: str, tmp_path: Path) -> None:
-    made = parsed(recipe_text(tmp_path / "run", ["text:/x", "text:/y/x"], PRESETS[preset]).encode())
+    made = parsed(
+        recipe_text(
+            tmp_path / "run",
+            sources_of(["text:/x", "text:/y/x"]),
+            PRESETS[preset],
+            first_fit(PRESETS[preset], {}, False),
+        ).encode()
+    )
     m = made.model
     kv = m.width * m.kv_heads // m.heads
     layer = 2 * m.width * m.width + 2 * m.width * kv + 3 * m.width * m.mlp_width + 2 * m.width

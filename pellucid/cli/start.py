@@ -32,10 +32,12 @@ def new(
     from pellucid.new import new
     from pellucid.recipe import FILE
 
-    new(folder, data, preset, settings)
+    notes = new(folder, data, preset, settings)
     if as_json:
-        print_json({"run": str(folder), "recipe": str(folder / FILE)})
+        print_json({"run": str(folder), "recipe": str(folder / FILE), "notes": notes})
     else:
+        for note in notes:
+            print(note)
         print(f"{folder / FILE} is written: look through it, then run: pellucid run {folder}")
 
 

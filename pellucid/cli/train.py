@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -120,9 +120,9 @@ def run(
         _apply(folder, settings)
         if anchors:
             _place(folder, anchors)
-    run_stages(folder, only)
+    report = run_stages(folder, only)
     if first:
-        about = status(folder)
+        about = status(folder) | ({"left_out": report} if report else {})
         print_json(about) if as_json else print_status(about)
 
 
@@ -142,11 +142,13 @@ def _place(folder: Path, anchors: str) -> None:
         terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
 
 
-def run_stages(folder: Path, only: str | None = None) -> None:
+def run_stages(folder: Path, only: str | None = None) -> list[dict[str, Any]]:
+    """Every stage, or one; returns what was left out of the sources, where this call has read them."""
     from pellucid.run import run
 
     with on_terminal() as terminal:
         run(folder, terminal, only)
+        return terminal.report
 
 
 def fork(

@@ -11,16 +11,16 @@ import hashlib
 import itertools
 import platform
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from pellucid.data import parquet, sources, stage
+from pellucid.data import parquet, reasons, sources, stage
 from pellucid.data.formats import Seen
 from pellucid.data.parquet import Documents
-from pellucid.errors import CorpusTooSmall, DataError, NoValidation, SourceEmpty
+from pellucid.errors import CorpusTooSmall, DataError, NoValidation
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
 from pellucid.store import files
@@ -30,8 +30,17 @@ __all__ = ["Documents", "prepare", "root_of", "split_of"]
 _SEEN = files.TEMPORARY + "seen.sqlite"
 
 
-def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
-    """Write data/documents; continues after a kill, and returns at once where it is done.
+Report = list[dict[str, Any]]  # Of each source what became of it: reasons.report().
+
+
+def prepare(
+    recipe: Recipe,
+    folder: Path,
+    progress: stage.Progress = stage.silent,
+    tell: Callable[[Report], None] = lambda report: None,
+) -> bool:
+    """Write data/documents; continues after a kill, and returns at once where it is done. What was left out is told
+    once all sources are read, or one of them cannot be.
 
     Raises what sources.check raises, and SourceUnreadable, NoValidation, CorpusTooSmall, DiskFull.
     """
@@ -40,13 +49,15 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     if stage.done(place, "documents", made_from):
         return False
     state = stage.unfinished(place, made_from)
+    if state is not None and "reports" not in state:
+        state = None  # An earlier version's.
     if state is None:
         stage.forget(folder, stage.DOCUMENTS)
     sources.check(recipe, folder)
     with files.named_errors(place):
         place.mkdir(parents=True, exist_ok=True)
     try:
-        _Stage(recipe, folder, made_from, state, progress).work()
+        _Stage(recipe, folder, made_from, state, progress, tell).work()
     except DataError:
         stage.forget(folder, stage.DOCUMENTS)  # The recipe or the sources must change: nothing here is of use.
         raise
@@ -86,14 +97,17 @@ class _Stage:
         made_from: str,
         state: dict[str, Any] | None,
         progress: stage.Progress,
+        tell: Callable[[Report], None],
     ) -> None:
+        self._tell = tell
         self._recipe, self._place, self._made_from = recipe, folder / stage.DOCUMENTS, made_from
         self._readers = sources.readers(recipe, folder)
-        state = state or {"parts": [], "sources": [], "cursor": None, "dropped": {}}
+        state = state or {"parts": [], "sources": [], "cursor": None, "left": None, "reports": []}
         self._parts: list[dict[str, Any]] = state["parts"]
         self._sources: list[dict[str, Any]] = state["sources"]  # The finished ones.
         self._cursor = sources.Cursor(*state["cursor"]) if state["cursor"] else None
-        self._dropped: dict[str, int] = state["dropped"]
+        self._left: dict[str, Any] | None = state["left"]  # At the cursor.
+        self._reports: Report = state["reports"]  # Of the finished sources.
         self._count = sum(part["train"] + part["validation"] for part in self._parts)
         self._meter = stage.Meter(progress, "documents", "bytes", sum(part["bytes"] for part in self._parts))
 
@@ -106,6 +120,7 @@ class _Stage:
                     self._source(reader)
         finally:
             (self._place / _SEEN).unlink(missing_ok=True)
+        self._tell(self._reports)
         self._finish()
 
     def _recall(self) -> None:
@@ -120,7 +135,8 @@ class _Stage:
 
     def _source(self, reader: sources.Reader) -> None:
         """Write one source's parts, from the cursor on."""
-        reader.dropped.update(self._dropped)
+        if self._left:
+            reader.left.restore(self._left)
         rows = self._rows(reader)
         while (first := next(rows, None)) is not None:
             name = f"{len(self._parts):05d}.parquet"
@@ -130,9 +146,9 @@ class _Stage:
             self._parts.append({"file": name, "source": reader.source.name, **totals})
             self._note()
             self._meter.tell()
-        self._dropped = dict(sorted(reader.dropped.items()))
+        self._reports.append(self._report(reader))
         self._sources.append(self._summary(reader))
-        self._cursor, self._dropped = None, {}
+        self._cursor, self._left = None, None
         self._note()
 
     def _rows(self, reader: sources.Reader) -> Iterator[parquet.Row]:
@@ -141,10 +157,10 @@ class _Stage:
             content = document.text.encode("utf-8")
             digest = hashlib.sha256(content).digest()
             if not self._seen.add(digest):
-                reader.dropped["duplicate"] += 1
+                reader.left.add("duplicate", document.id, len(content))
                 continue
             self._meter.add(len(content))
-            self._cursor, self._dropped = cursor, dict(reader.dropped)
+            self._cursor, self._left = cursor, reader.left.state()
             yield parquet.Row(
                 self._count, document.id, document.source, document.licence, document.origin,
                 split_of(digest, share), len(document.text), len(content), digest.hex(), document.text,
@@ -153,7 +169,8 @@ class _Stage:
 
     def _note(self) -> None:
         cursor = list(self._cursor) if self._cursor else None
-        state = {"parts": self._parts, "sources": self._sources, "cursor": cursor, "dropped": self._dropped}
+        state = {"parts": self._parts, "sources": self._sources, "cursor": cursor}
+        state |= {"left": self._left, "reports": self._reports}
         stage.note(self._place, self._made_from, state)
 
     def _check_enough(self) -> None:
@@ -178,12 +195,20 @@ class _Stage:
                 mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
             )
 
+    def _report(self, reader: sources.Reader) -> dict[str, Any]:
+        parts = [part for part in self._parts if part["source"] == reader.source.name]
+        documents, size = (
+            sum(part["train"] + part["validation"] for part in parts),
+            sum(part["bytes"] for part in parts),
+        )
+        return reasons.report(reader.source, documents, size, reader.left)
+
     def _summary(self, reader: sources.Reader) -> dict[str, Any]:
         source = reader.source
         parts = [part for part in self._parts if part["source"] == source.name]
         if not parts:
-            dropped = sources.describe(reader.dropped)
-            raise SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
+            self._tell(self._reports)
+            raise sources.empty(reader)
         total = {key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")}
         return {
             "name": source.name,
@@ -193,7 +218,7 @@ class _Stage:
             "bytes": str(total["bytes"]),
             "characters": str(total["characters"]),
             "validation_documents": total["validation"],
-            "dropped": self._dropped,
+            "dropped": dict(sorted(reader.left.counts.items())),
         }
 
     def _finish(self) -> None:

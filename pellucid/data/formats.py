@@ -1,63 +1,50 @@
 """The formats of single files: from a file's bytes to records of text.
 
-Bytes are read as they are and decoded as UTF-8 explicitly; no newline is translated, and a byte order
-mark at the start of a file is removed. Memory holds one text file, or one record of the other formats.
+Bytes are read as they are and decoded explicitly (data/encodings.py); no newline is translated, and a byte
+order mark at the start of a file is removed. Memory holds one text file, or one record of the other formats.
 """
 
 from __future__ import annotations
 
 import contextlib
-import gzip
+import itertools
 import json
 import re
 import sqlite3
-import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import pyarrow
-
+from pellucid.data import encodings, packings
 from pellucid.errors import DiskFull, NoPermission, SetUnusable, SourceUnreadable
 from pellucid.recipe import Source
 from pellucid.store import files
 
-
-def _endings(words: str, packed: bool = False) -> tuple[str, ...]:
-    return tuple(f".{word}{more}" for word in words.split() for more in (("", ".gz", ".zst") if packed else ("",)))
-
-
-TEXT_ENDINGS = _endings(
-    "txt text md markdown rst adoc org tex "
-    "py pyx pxd pyi c h cc cpp cxx hh hpp hxx cu cuh m s S asm rs go java kt scala swift "
-    "js jsx mjs ts tsx css html htm xml svg json yaml yml toml ini cfg conf sh bash zsh fish "
-    "rb pl pm php lua r R jl hs ml mli fs cs vb clj el lisp scm ex exs erl sql proto "
-    "cmake mk dts dtsi v sv vhd f f90 for pas ada zig nim dart tcl awk diff patch log csv tsv"
-)
-ENDINGS: dict[str, tuple[str, ...]] = {  # What a folder's files must end in where a source includes nothing.
-    "text": TEXT_ENDINGS,
-    "jsonl": _endings("jsonl json ndjson", packed=True),
-    "lines": _endings("txt lines smi smiles csv tsv", packed=True),
-    "fasta": _endings("fa fasta fas fna faa ffn frn", packed=True),
-    "package": _endings("py pyx md rst txt"),
-}
-
 TEXT_LIMIT = 1 << 30  # Bytes of one text file.
 RECORD_LIMIT = 256 << 20  # Bytes of one record of the other formats.
-_CHUNK = 1 << 20
 _LOOKED_AT = 8192  # A NUL byte among so many first bytes makes a file binary.
-_BOM = b"\xef\xbb\xbf"
 _SURROGATES = re.compile("[\ud800-\udfff]")
+_BLANKS = b" \t\v\f\r"
 
 
 class Record(NamedTuple):
-    """One record of a file: its text, or the reason why it is dropped."""
+    """One record of a file: its text, or the reason why it is dropped (data/reasons.py)."""
 
     number: int  # The line it begins at, from 1; 1 for a whole file.
     name: str  # What is added to the file's id: "", ":17", ":NC_001416".
     text: str
     dropped: str = ""
-    replaced: bool = False  # Bytes that are not UTF-8 became U+FFFD.
+    changed: str = ""  # A reason why the text is not what the bytes say in UTF-8.
+    replaced: int = 0  # Bytes that became U+FFFD.
+    size: int = 0  # Bytes it has in the file, unpacked.
+
+
+class How(NamedTuple):
+    """What decides how a file is read."""
+
+    source: Source
+    policy: str = "replace"  # data.invalid_utf8
+    pipeline: int = 1  # data.pipeline
 
 
 class Seen:
@@ -103,107 +90,149 @@ class Seen:
         self._base.close()
 
 
-def decoded(content: bytes, policy: str, number: int = 1, name: str = "") -> Record:
-    """A record from its UTF-8 bytes, under data.invalid_utf8 ("replace" or "drop")."""
-    try:
-        text, replaced = content.decode("utf-8"), False
-    except UnicodeDecodeError:
-        if policy == "drop":
-            return Record(number, name, "", "invalid_utf8")
-        text, replaced = content.decode("utf-8", "replace"), True
-    return Record(number, name, text, "" if text else "empty", replaced)
+def is_binary(head: bytes, pipeline: int) -> bool:
+    return b"\0" in head[:_LOOKED_AT] and not encodings.is_wide(head, pipeline)
 
 
-def is_binary(head: bytes) -> bool:
-    return b"\0" in head[:_LOOKED_AT]
-
-
-def read_text(path: Path, source: Source, policy: str, after: int = 0) -> Iterator[Record]:
+def read_text(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """The whole file as one record. Raises SourceUnreadable over 1 GiB."""
-    with files.named_errors(path, "read"), path.open("rb") as file:
-        content = file.read(TEXT_LIMIT + 1)
-    if len(content) > TEXT_LIMIT:
-        detail = f'is larger than {TEXT_LIMIT >> 20} MiB; use format = "lines" or "jsonl" for such files'
-        raise SourceUnreadable(source=source.name, path=path, detail=detail)
-    yield text_record(content, policy)
+    content = bytearray()
+    for chunk in packings.chunks(path, how.source.name, how.pipeline, packed=how.pipeline > 1):
+        content += chunk
+        if len(content) > TEXT_LIMIT:
+            detail = f'is larger than {TEXT_LIMIT >> 20} MiB; use format = "lines" or "jsonl" for such files'
+            raise SourceUnreadable(source=how.source.name, path=path, detail=detail)
+    yield text_record(bytes(content), how)
 
 
-def text_record(content: bytes, policy: str) -> Record:
+def text_record(content: bytes, how: How) -> Record:
     """The record of a whole file's bytes."""
-    if is_binary(content):
-        return Record(1, "", "", "binary")
-    return decoded(content.removeprefix(_BOM), policy)
+    if is_binary(content, how.pipeline):
+        return Record(1, "", "", "binary", size=len(content))
+    return _record(b"".join(encodings.unmarked(iter([content]), how.pipeline)), how, 1, "")
 
 
-def read_lines(path: Path, source: Source, policy: str, after: int = 0) -> Iterator[Record]:
+def _record(content: bytes, how: How, number: int, name: str) -> Record:
+    return Record(number, name, *encodings.decoded(content, how.policy, how.pipeline), len(content))
+
+
+def read_lines(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """One record a line, ended by \\n or \\r\\n; lines before number `after` are passed over."""
-    for number, line in _lines(path, source):
+    for number, line in lines(path, how):
         if number == 0:
-            yield Record(1, "", "", "binary")
+            yield _binary(path)
         elif number >= after:
-            yield decoded(line.removesuffix(b"\r"), policy, number, f":{number}")
+            yield _record(line.removesuffix(b"\r"), how, number, f":{number}")
 
 
-def read_jsonl(path: Path, source: Source, policy: str, after: int = 0) -> Iterator[Record]:
-    """The string under source.text_key of the JSON object on each line."""
-    for number, line in _lines(path, source):
+def _binary(path: Path) -> Record:
+    return Record(1, "", "", "binary", size=path.stat().st_size)
+
+
+def read_jsonl(path: Path, how: How, after: int = 0) -> Iterator[Record]:
+    """The text under source.text_key of the JSON object on each line."""
+    for number, line in lines(path, how):
         if number == 0:
-            yield Record(1, "", "", "binary")
+            yield _binary(path)
         elif number >= after:
-            yield _from_json(decoded(line.removesuffix(b"\r"), policy, number, f":{number}"), source, policy)
+            yield _from_json(_record(line.removesuffix(b"\r"), how, number, f":{number}"), how)
 
 
-def _from_json(record: Record, source: Source, policy: str) -> Record:
+def _from_json(record: Record, how: How) -> Record:
     if record.dropped:
         return record
     try:
         value = json.loads(record.text)
     except (ValueError, RecursionError):
         return record._replace(text="", dropped="malformed")
-    text = value.get(source.text_key) if isinstance(value, dict) else None
-    if not isinstance(text, str):
+    text = text_of(value, how.source.text_key) if how.pipeline > 1 else _flat(value, how.source.text_key)
+    if text is None:
         return record._replace(text="", dropped="no_text")
-    if not text.isascii() and _SURROGATES.search(text):
+    if not text.isascii() and (halves := len(_SURROGATES.findall(text))):
         # JSON can escape half of a surrogate pair, which no UTF-8 can hold.
-        if policy == "drop":
+        if how.policy == "drop":
             return record._replace(text="", dropped="invalid_utf8")
-        return record._replace(text=_SURROGATES.sub("\ufffd", text), replaced=True)
+        text, replaced = _SURROGATES.sub("\ufffd", text), record.replaced + halves
+        return record._replace(text=text, changed="invalid_utf8_replaced", replaced=replaced)
     return record._replace(text=text, dropped="" if text else "empty")
 
 
-def read_fasta(path: Path, source: Source, policy: str, after: int = 0) -> Iterator[Record]:
+def _flat(value: Any, key: str) -> str | None:
+    text = value.get(key) if isinstance(value, dict) else None
+    return text if isinstance(text, str) else None
+
+
+def text_of(value: Any, key: str) -> str | None:
+    """The text under a key, or under "data.text" the one of "text" in the object "data"; a chat in plain lines.
+
+    A key that stands as it is written comes first. None where there is no text.
+    """
+    found: Any = value
+    if isinstance(value, dict) and key in value:
+        found = value[key]
+    else:
+        for word in key.split("."):
+            found = found.get(word) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else chat(found)
+
+
+def chat(messages: Any) -> str | None:
+    """A list of {role, content} or {from, value} as lines "role: content"; None where it is none."""
+    if not isinstance(messages, list) or not messages:
+        return None
+    lines = []
+    for message in messages:
+        if not isinstance(message, dict):
+            return None
+        role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
+        if isinstance(content, list):  # Parts, of which some are no text.
+            texts = [part.get("text") for part in content if isinstance(part, dict)]
+            content = "".join(text for text in texts if isinstance(text, str))
+        if not isinstance(role, str) or not (content is None or isinstance(content, str)):
+            return None
+        lines.append(f"{role}: {content or ''}")
+    return "\n".join(lines)
+
+
+def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """Each record's sequence without its line breaks, named by the first word of its header.
 
-    A name that the file had before gets ":<line>" added; lines before the first header are one
-    malformed record.
+    From pipeline 2 on, lines that begin with ; are comments and blanks belong to no sequence. A name that the
+    file had before gets ":<line>" added; lines before the first header are one malformed record.
     """
     names = Seen()
     try:
         start, name, pieces, size = 1, None, [], 0
-        for number, line in _lines(path, source):
+        for number, line in lines(path, how):
             if number == 0:
-                yield Record(1, "", "", "binary")
+                yield _binary(path)
                 return
             if line[:1] != b">":
-                pieces.append(line.rstrip(b"\r"))
+                pieces.append(_residues(line, how.pipeline))
                 size += len(line)
-                _bounded(size, path, source, start)
+                _bounded(size, path, how, start)
                 continue
-            yield from _sequence(start, name, pieces, policy, after)
+            yield from _sequence(start, name, pieces, how, after)
             start, name, pieces, size = number, _unused(line, number, names), [], 0
-        yield from _sequence(start, name, pieces, policy, after)
+        yield from _sequence(start, name, pieces, how, after)
     finally:
         names.close()
 
 
-def _sequence(start: int, name: str | None, pieces: list[bytes], policy: str, after: int) -> Iterator[Record]:
+def _residues(line: bytes, pipeline: int) -> bytes:
+    if pipeline == 1:
+        return line.rstrip(b"\r")
+    return b"" if line.startswith(b";") else line.translate(None, _BLANKS)
+
+
+def _sequence(start: int, name: str | None, pieces: list[bytes], how: How, after: int) -> Iterator[Record]:
     if start < after:
         return
     content = b"".join(pieces)
     if name is not None:
-        yield decoded(content, policy, start, f":{name}")
+        yield _record(content, how, start, f":{name}")
     elif content:
-        yield Record(start, "", "", "malformed")
+        yield Record(start, "", "", "malformed", size=len(content))
 
 
 def _unused(header: bytes, number: int, names: Seen) -> str:
@@ -214,7 +243,7 @@ def _unused(header: bytes, number: int, names: Seen) -> str:
     return name
 
 
-READERS: dict[str, Callable[[Path, Source, str, int], Iterator[Record]]] = {
+READERS: dict[str, Callable[[Path, How, int], Iterator[Record]]] = {
     "text": read_text,
     "jsonl": read_jsonl,
     "lines": read_lines,
@@ -222,19 +251,19 @@ READERS: dict[str, Callable[[Path, Source, str, int], Iterator[Record]]] = {
 }
 
 
-def _lines(path: Path, source: Source) -> Iterator[tuple[int, bytes]]:
+def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
     """Every line with its number from 1, without its \\n; (0, b"") alone for a binary file."""
     number, pieces, size = 0, [], 0
-    for chunk in _chunks(path, source):
-        if number == 0 and not pieces:
-            if is_binary(chunk):
-                yield 0, b""
-                return
-            chunk = chunk.removeprefix(_BOM)
+    chunks = packings.chunks(path, how.source.name, how.pipeline)
+    first = next(chunks, b"")
+    if is_binary(first, how.pipeline):
+        yield 0, b""
+        return
+    for chunk in encodings.unmarked(itertools.chain([first], chunks), how.pipeline):
         first, *others = chunk.split(b"\n")
         pieces.append(first)
         size += len(first)
-        _bounded(size, path, source, number + 1)
+        _bounded(size, path, how, number + 1)
         if others:
             number += 1
             yield number, b"".join(pieces)
@@ -246,36 +275,7 @@ def _lines(path: Path, source: Source) -> Iterator[tuple[int, bytes]]:
         yield number + 1, b"".join(pieces)
 
 
-def _bounded(size: int, path: Path, source: Source, number: int) -> None:
+def _bounded(size: int, path: Path, how: How, number: int) -> None:
     if size > RECORD_LIMIT:
         detail = f"the record at line {number} is larger than {RECORD_LIMIT >> 20} MiB"
-        raise SourceUnreadable(source=source.name, path=path, detail=detail)
-
-
-def _chunks(path: Path, source: Source) -> Iterator[bytes]:
-    """The file's bytes, unpacked where its name ends in .gz or .zst. Raises SourceUnreadable."""
-    with files.named_errors(path, "read"):
-        path.open("rb").close()
-        try:
-            with _opened(path) as stream:
-                while chunk := stream.read(_CHUNK):
-                    yield chunk
-        except (gzip.BadGzipFile, EOFError, zlib.error, pyarrow.ArrowException) as error:
-            raise SourceUnreadable(source=source.name, path=path, detail=_short(error)) from error
-        except OSError as error:
-            if error.errno is not None:
-                raise
-            # pyarrow reports damaged zstd as an OSError without a number.
-            raise SourceUnreadable(source=source.name, path=path, detail=_short(error)) from error
-
-
-def _opened(path: Path):
-    if path.name.endswith(".gz"):
-        return gzip.open(path, "rb")
-    if path.name.endswith(".zst"):
-        return pyarrow.input_stream(str(path), compression="zstd")
-    return path.open("rb", buffering=0)
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+        raise SourceUnreadable(source=how.source.name, path=path, detail=detail)

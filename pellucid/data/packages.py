@@ -77,7 +77,7 @@ class Package:
             place = Path(str(self._distribution.locate_file(path)))
             yield Entry(path, _hex(row[1] if len(row) > 1 else ""), place)
 
-    def read(self, entry: Entry, policy: str) -> Iterator[formats.Record]:
+    def read(self, entry: Entry, how: formats.How) -> Iterator[formats.Record]:
         """The file as one record, if its bytes are those RECORD names. Raises PackageDiffers."""
         if not entry.sha256:
             raise self.differs(entry.path, "has no SHA-256 in RECORD")
@@ -88,7 +88,7 @@ class Package:
             raise self.differs(entry.path, "is missing") from error
         if hashlib.sha256(content).hexdigest() != entry.sha256:
             raise self.differs(entry.path, "differs from its hash in RECORD")
-        yield formats.text_record(content, policy)
+        yield formats.text_record(content, how)
 
     def differs(self, path: str, detail: str) -> PackageDiffers:
         package = f"{self.name}=={self.asked or self.version}"

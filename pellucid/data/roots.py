@@ -18,6 +18,7 @@ import numpy as np
 
 from pellucid.data import parquet, stage
 from pellucid.data.documents import Documents, root_of, split_of
+from pellucid.data.reasons import OF_CONTENT
 from pellucid.data.streams import Shard, Shards, Stream
 from pellucid.data.tokenizer import Tokenizer, recorded
 from pellucid.errors import DataError
@@ -25,9 +26,6 @@ from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
 
 _TAIL = 1 << 63
-# What was left out because of what it says. Other reasons (hidden files, compiled ones) tell of the
-# maker's folder or installer, and two who read the same texts would not agree on them.
-_OF_CONTENT = ("binary", "duplicate", "empty", "invalid_utf8", "invalid_utf8_replaced", "malformed", "no_text")
 _BLOCK = 1 << 20  # Tokens read at once, about.
 
 
@@ -61,7 +59,7 @@ def data_root(
         "documents": documents_root,
         "sources": [
             {"name": one["name"], "documents": one["documents"]}
-            | {"dropped": {reason: count for reason, count in one["dropped"].items() if reason in _OF_CONTENT}}
+            | {"dropped": {reason: count for reason, count in one["dropped"].items() if reason in OF_CONTENT}}
             for one in sources
         ],
         "tokenizer": tokenizer,

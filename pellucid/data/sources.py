@@ -5,17 +5,25 @@ Every stream yields (document, cursor); reading again from a cursor gives the do
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from pellucid.data import formats, packages, tokenizer
-from pellucid.errors import NoPermission, SourceEmpty, SourceMissing
-from pellucid.recipe import Recipe, Source
+from pellucid.data import endings, formats, keys, packages, recognise, tokenizer
+from pellucid.data.reasons import LeftOut, describe
+from pellucid.errors import FormatForeign, NoPermission, RunInsideData, SourceEmpty, SourceMissing, TextKeyMissing
+from pellucid.recipe import Data, Recipe, Source
+from pellucid.store import layout
+
+_OWN = frozenset(
+    PurePath(path).parts[0]
+    for path in (layout.DATA_MANIFEST, layout.LEDGER, layout.ANCHORS, layout.CHECKPOINTS, layout.METRICS, layout.TRACE)
+)  # Folders of a run that hold what it makes.
+_LOOKED_AT = 20  # Files of a source whose content is looked at before any work.
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,9 +52,10 @@ class Patterns:
     with the last name of the path alone. Upper and lower case differ on every system.
     """
 
-    def __init__(self, source: Source) -> None:
+    def __init__(self, source: Source, pipeline: int, paths: list[str]) -> None:
         exclude = source.exclude or (packages.EXCLUDED if source.format == "package" else ())
-        self._endings = formats.ENDINGS[source.format]
+        self._format, self._pipeline = source.format, pipeline
+        self._bare = endings.bare(paths, source.format, pipeline)
         self._include = [_compiled(pattern) for pattern in source.include]
         self._exclude = [_compiled(pattern) for pattern in exclude]
 
@@ -55,7 +64,7 @@ class Patterns:
         if self._include:
             if not any(pattern.fullmatch(path) for pattern in self._include):
                 return "not_included"
-        elif not path.endswith(self._endings):
+        elif not (endings.fits(path, self._format, self._pipeline) or (self._bare and not endings.of(path))):
             return "not_included"
         return "excluded" if any(pattern.fullmatch(path) for pattern in self._exclude) else ""
 
@@ -76,12 +85,19 @@ def _character(token: str) -> str:
 
 
 class Reader:
-    """One source. `dropped` counts, by reason, what lies before the last cursor that was given out."""
+    """One source. `left` counts, by reason, what lies before the last cursor that was given out."""
 
-    def __init__(self, source: Source, policy: str, longest: int, folder: Path) -> None:
-        self.source, self.dropped = source, Counter[str]()
-        self._policy, self._longest = policy, longest
-        self._patterns = Patterns(source)
+    def __init__(
+        self,
+        source: Source,
+        policy: str,
+        longest: int,
+        folder: Path,
+        pipeline: int,
+        beside: Sequence[Source] = (),  # The other sources of the same folder.
+    ) -> None:
+        self.source, self.left, self._beside = source, LeftOut(), beside
+        self.how, self._longest = formats.How(source, policy, pipeline), longest
         self._package = packages.Package(source) if source.format == "package" else None
         self._root = folder / source.path
         self.licence = source.licence
@@ -99,14 +115,24 @@ class Reader:
         """The '/'-paths that would be read. Counts what is left out."""
         return (path for path, _ in self._files(None))
 
+    def places(self) -> Iterator[Path]:
+        """The files that would be read, of a source that is no package."""
+        return (place for _, place in self._files(None) if isinstance(place, Path))
+
+    @property
+    def alone(self) -> bool:
+        """Whether the source is one file, named by itself."""
+        return self._package is None and not self._root.is_dir()
+
     def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
-        if record.dropped:
-            self.dropped[record.dropped] += 1
-            return
-        if record.replaced and not begun:
-            self.dropped["invalid_utf8_replaced"] += 1
         name = _readable(path) + record.name
+        if record.dropped:
+            self.left.add(record.dropped, name, record.size)
+            return
+        if record.changed and not begun:
+            self.left.add(record.changed, name, record.size)
+            self.left.replaced += record.replaced
         done = within.part if within and begun else -1
         for part, suffix, text in cut(name, record.text, self._longest):
             if part > done:
@@ -120,10 +146,17 @@ class Reader:
     def _records(self, path: str, place: Path | packages.Entry, after: int) -> Iterator[formats.Record]:
         if isinstance(place, packages.Entry):
             assert self._package is not None
-            records = self._package.read(place, self._policy)
+            records = self._package.read(place, self.how)
+        elif self.how.pipeline > 1 and not self.alone and (kind := self.strange(place)):
+            records = iter([formats.Record(1, "", "", kind, size=place.stat().st_size)])
         else:
-            records = formats.READERS[self.source.format](place, self.source, self._policy, after)
+            records = formats.READERS[self.source.format](place, self.how, after)
         return (record for record in records if record.number >= after)
+
+    def strange(self, place: Path) -> str:
+        """What a file is that this source's format can make nothing of; "" for all others."""
+        kind = recognise.kind_of(place, self.source.name)
+        return kind if recognise.strange(kind, self.source.format, self.alone) else ""
 
     def _files(self, after: Cursor | None) -> Iterator[tuple[str, Path | packages.Entry]]:
         """The files that are read, in the order of their paths as UTF-8 bytes, from the cursor's on.
@@ -136,15 +169,20 @@ class Reader:
             yield self._root.name, self._root  # A file named by itself is read whatever its ending.
             return
         else:
-            left_out = self.dropped if after is None else Counter[str]()
-            entries = [(path, self._root / path) for path in _walk(self._root, left_out)]
+            left_out = self.left if after is None else LeftOut()
+            entries = [(path, self._root / path) for path in walk(self._root, left_out)]
         begin = os.fsencode(after.file) if after else b""
+        paths = [path for path, _ in entries]
+        patterns = Patterns(self.source, self.how.pipeline, paths)
+        others = [Patterns(one, self.how.pipeline, paths) for one in self._beside]
         for path, place in entries:
             if os.fsencode(path) < begin:
                 continue
-            reason = self._patterns.refused(path)
+            reason = patterns.refused(path)
+            if reason == "not_included" and not all(other.refused(path) for other in others):
+                reason = "elsewhere"
             if reason:
-                self.dropped[reason] += 1
+                self.left.add(reason, _readable(path), place.stat().st_size if isinstance(place, Path) else 0)
             else:
                 yield path, place
 
@@ -160,7 +198,7 @@ def cut(name: str, text: str, longest: int) -> Iterator[tuple[int, str, str]]:
         yield part, f"#{part}", text[start : start + longest]
 
 
-def _walk(root: Path, left_out: Counter[str]) -> list[str]:
+def walk(root: Path, left_out: LeftOut) -> list[str]:
     """Every file below root as a '/'-path, sorted by its bytes; links and hidden names are counted."""
     found: list[str] = []
     folders = [""]
@@ -175,17 +213,17 @@ def _walk(root: Path, left_out: Counter[str]) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: Counter[str]) -> None:
+def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: LeftOut) -> None:
     if entry.name.startswith("."):
-        left_out["hidden"] += 1
+        left_out.add("hidden", _readable(path))
     elif entry.is_symlink():
-        left_out["link"] += 1
+        left_out.add("link", _readable(path))
     elif entry.is_dir(follow_symlinks=False):
         folders.append(path + "/")
     elif entry.is_file(follow_symlinks=False):
         found.append(path)
     else:
-        left_out["not_a_file"] += 1
+        left_out.add("not_a_file", _readable(path))
 
 
 def _readable(path: str) -> str:
@@ -196,31 +234,65 @@ def _readable(path: str) -> str:
 def readers(recipe: Recipe, folder: Path) -> list[Reader]:
     """One reader per source, in the recipe's order. Relative paths begin at the run folder."""
     data = recipe.data
-    return [Reader(source, data.invalid_utf8, data.max_document_characters, folder) for source in data.sources]
+    rest = (data.invalid_utf8, data.max_document_characters, folder, data.pipeline)
+    return [Reader(source, *rest, _beside(source, data)) for source in data.sources]
 
 
-def describe(dropped: Counter[str]) -> str:
-    """The drops for a reader: "binary: 2, empty: 1"."""
-    return ", ".join(f"{reason}: {dropped[reason]}" for reason in sorted(dropped)) or "nothing was found"
+def _beside(source: Source, data: Data) -> list[Source]:
+    """The other sources of the same folder: what they take is not left out. Pipeline 1 does not tell it."""
+    same = [one for one in data.sources if one.path == source.path and one.name != source.name]
+    return same if data.pipeline > 1 and source.format != "package" else []
 
 
 def check(recipe: Recipe, folder: Path) -> None:
     """Everything about the data that can be known before long work.
 
-    Raises SourceMissing, SourceEmpty, NoPermission, PackageMissing, PackageDiffers, and for an
-    existing tokenizer TokenizerInvalid and VocabularyTooLarge.
+    Raises SourceMissing, SourceEmpty, FormatForeign, TextKeyMissing, SourceUnreadable, NoPermission, PackageMissing,
+    PackageDiffers, RunInsideData, and for an existing tokenizer TokenizerInvalid and VocabularyTooLarge.
     """
     tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
         source = reader.source
         if source.format != "package":
-            _check_path(source, folder / source.path)
+            check_path(source, folder)
         if next(reader.candidates(), None) is None:
-            dropped = describe(reader.dropped)
-            raise SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
+            raise empty(reader)
+        if source.format != "package" and recipe.data.pipeline > 1:
+            _check_content(reader)
 
 
-def _check_path(source: Source, path: Path) -> None:
+def _check_content(reader: Reader) -> None:
+    """What the first files are. Raises FormatForeign where all of them are what the format's reader does not take."""
+    places = list(itertools.islice(reader.places(), _LOOKED_AT))
+    kinds = [reader.strange(place) for place in places]
+    if all(kinds):
+        raise foreign(kinds[0], places[0], reader.source.name)
+    if reader.source.format == "jsonl":
+        readable = [place for place, kind in zip(places, kinds, strict=True) if not kind]
+        if found := keys.missing(readable[0], reader.how):
+            raise found
+
+
+def foreign(kind: str, place: Path, source: str) -> FormatForeign:
+    return FormatForeign(
+        source=source, path=place, what=recognise.KINDS[kind].words, mend=recognise.advice(kind, place)
+    )
+
+
+def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
+    """The error of a source that gave no document."""
+    source = reader.source
+    if source.format == "jsonl" and reader.left.counts["no_text"]:
+        for place in reader.places():
+            if found := keys.missing(place, reader.how):
+                return found
+    dropped = describe(reader.left.counts)
+    return SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
+
+
+def check_path(source: Source, folder: Path) -> None:
+    """Raises SourceMissing, NoPermission, and RunInsideData where the run would read what it writes."""
+    path = folder / source.path
     try:
         exists = bool(source.path) and path.exists()
     except PermissionError as error:
@@ -229,40 +301,7 @@ def _check_path(source: Source, path: Path) -> None:
         raise SourceMissing(source=source.name, path=path if source.path else '"" (no path is given)')
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         raise NoPermission(action="read", path=path)
-
-
-def guess(path: str) -> dict[str, str]:
-    """Name, format and path of a source from the command line's word for it.
-
-    "package:NAME[==VERSION]", "FORMAT:PATH", or a path whose endings tell the format.
-    """
-    if path.startswith(packages.PREFIX):
-        name, _ = packages.spelling(path, path)
-        return {"name": _clean(name), "format": "package", "path": path}
-    prefix, colon, rest = path.partition(":")
-    if colon and prefix in formats.READERS:
-        return {"name": _clean(Path(rest).resolve().name), "format": prefix, "path": rest}
-    return {"name": _clean(Path(path).resolve().name), "format": _format_of(Path(path)), "path": path}
-
-
-def _format_of(path: Path) -> str:
-    """By a file's ending, or by what most of a folder's first thousand files end in; text in doubt."""
-    names = [path.name]
-    if path.is_dir():
-        names = [name.rsplit("/", 1)[-1] for name in _walk(path, Counter())[:1000]]
-    votes = Counter(_format_of_name(name) for name in names)
-    return max(("text", "jsonl", "fasta", "lines"), key=lambda format: votes[format])
-
-
-def _format_of_name(name: str) -> str:
-    if name.endswith((".jsonl", ".ndjson", ".jsonl.gz", ".jsonl.zst", ".json.gz", ".json.zst", ".ndjson.gz")):
-        return "jsonl"
-    if name.endswith((".smi", ".smiles", ".lines", ".txt.gz", ".txt.zst", ".smi.gz", ".smi.zst")):
-        return "lines"
-    return "fasta" if name.endswith(formats.ENDINGS["fasta"]) else "text"
-
-
-def _clean(name: str) -> str:
-    """The nearest name that a recipe takes: its first letters up to a dot, without odd characters."""
-    stem = name.split(".", 1)[0] or name
-    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "source"
+    place, run = path.resolve(), folder.resolve()
+    own = place.relative_to(run).parts if place.is_relative_to(run) else None
+    if run.is_relative_to(place) or (own and own[0] in _OWN):
+        raise RunInsideData(source=source.name, path=path, folder=folder)

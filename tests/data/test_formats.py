@@ -8,7 +8,7 @@ import json
 import pyarrow as pa
 import pytest
 
-from pellucid.data import formats
+from pellucid.data import formats, packings
 from pellucid.errors import SourceUnreadable
 from pellucid.recipe import Source
 
@@ -24,11 +24,25 @@ def packed(content: bytes, ending: str) -> bytes:
     return content
 
 
-def read(tmp_path, format: str, content: bytes, ending: str = "", policy: str = "replace", after: int = 0):
+def read(
+    tmp_path,
+    format: str,
+    content: bytes,
+    ending: str = "",
+    policy: str = "replace",
+    after: int = 0,
+    pipeline: int = 1,
+    text_key: str = "text",
+):
+    """(number, name, text, dropped, whether something was replaced) of each record."""
     path = tmp_path / f"file{ending}"
     path.write_bytes(packed(content, ending))
-    source = Source(name="s", format=format)
-    return [tuple(record) for record in formats.READERS[format](path, source, policy, after)]
+    how = formats.How(Source(name="s", format=format, text_key=text_key), policy, pipeline)
+    return [(*record[:4], record.replaced > 0) for record in formats.READERS[format](path, how, after)]
+
+
+def lines_of(path):
+    return formats.read_lines(path, formats.How(Source(name="s", format="lines")))
 
 
 def test_text_keeps_every_character_but_the_byte_order_mark(tmp_path):
@@ -74,14 +88,14 @@ def test_lines(tmp_path, ending):
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
 def test_lines_do_not_depend_on_where_chunks_end(tmp_path, monkeypatch, chunk):
-    monkeypatch.setattr(formats, "_CHUNK", chunk)
+    monkeypatch.setattr(packings, "CHUNK", chunk)
     found = read(tmp_path, "lines", b"one\n\ntwo\n" + b"x" * 50 + b"\n")
     assert [(record[0], record[2]) for record in found] == [(1, "one"), (2, ""), (3, "two"), (4, "x" * 50)]
 
 
 def test_a_record_over_the_limit_is_refused_by_its_line(tmp_path, monkeypatch):
     monkeypatch.setattr(formats, "RECORD_LIMIT", 100)
-    monkeypatch.setattr(formats, "_CHUNK", 16)
+    monkeypatch.setattr(packings, "CHUNK", 16)
     assert len(read(tmp_path, "lines", b"a\n" + b"b" * 100)) == 2
     with pytest.raises(SourceUnreadable, match="line 2"):
         read(tmp_path, "lines", b"a\n" + b"b" * 101)
@@ -160,15 +174,14 @@ def test_damaged_compression_names_the_file(tmp_path, ending, damage):
     path = tmp_path / f"x{ending}"
     path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"not compressed at all")
     with pytest.raises(SourceUnreadable, match=path.name):
-        list(formats.read_lines(path, Source(name="s", format="lines"), "replace"))
+        list(lines_of(path))
 
 
 @pytest.mark.parametrize("ending", [".gz", ".zst"])
 def test_joined_compressed_files_are_read_to_the_end(tmp_path, ending):
     path = tmp_path / f"x{ending}"
     path.write_bytes(packed(b"one\n", ending) + packed(b"two\n", ending))
-    found = formats.read_lines(path, Source(name="s", format="lines"), "replace")
-    assert [record.text for record in found] == ["one", "two"]
+    assert [record.text for record in lines_of(path)] == ["one", "two"]
 
 
 @pytest.mark.parametrize("format", ["lines", "jsonl", "fasta"])

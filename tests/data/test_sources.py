@@ -23,8 +23,8 @@ from pellucid.errors import (
 from pellucid.recipe import Source
 
 
-def reader(folder, longest=10**6, policy="replace", **fields) -> sources.Reader:
-    return sources.Reader(Source(name="s", path=str(folder), **fields), policy, longest, folder)
+def reader(folder, longest=10**6, policy="replace", pipeline=1, **fields) -> sources.Reader:
+    return sources.Reader(Source(name="s", path=str(folder), **fields), policy, longest, folder, pipeline)
 
 
 def ids(folder, **fields) -> list[str]:
@@ -53,7 +53,7 @@ def test_links_hidden_names_and_other_endings_are_counted(tmp_path):
     os.mkfifo(tmp_path / "pipe.txt")
     found = reader(tmp_path)
     assert [document.id for document, _ in found.documents()] == ["s/a.txt", "s/sub/e.md"]
-    assert found.dropped == {"not_included": 1, "hidden": 2, "link": 2, "not_a_file": 1}
+    assert found.left.counts == {"not_included": 1, "hidden": 2, "link": 2, "not_a_file": 1}
 
 
 @pytest.mark.parametrize(
@@ -120,13 +120,13 @@ def test_reading_goes_on_behind_any_cursor(tmp_path, format):
     every, counts = [], []
     for document, cursor in whole.documents():
         every.append((document, cursor))
-        counts.append(dict(whole.dropped))
+        counts.append(dict(whole.left.counts))
     assert len(every) > 8
     for number, (_, cursor) in enumerate(every):
         again = reader(tmp_path, **options)
-        again.dropped.update(counts[number])
+        again.left.counts.update(counts[number])
         assert list(again.documents(cursor)) == every[number + 1 :]
-        assert again.dropped == whole.dropped
+        assert again.left.counts == whole.left.counts
 
 
 def test_counts_do_not_grow_by_reading_again(tmp_path):
@@ -135,9 +135,9 @@ def test_counts_do_not_grow_by_reading_again(tmp_path):
     whole = reader(tmp_path, longest=5)
     (_, cursor), *rest = whole.documents()
     again = reader(tmp_path, longest=5)
-    again.dropped.update({"invalid_utf8_replaced": 1})
+    again.left.counts.update({"invalid_utf8_replaced": 1})
     assert list(again.documents(cursor)) == rest
-    assert again.dropped == whole.dropped == {"invalid_utf8_replaced": 1, "not_included": 1}
+    assert again.left.counts == whole.left.counts == {"invalid_utf8_replaced": 1, "not_included": 1}
 
 
 # ---- check --------------------------------------------------------------------------------------
@@ -150,9 +150,9 @@ def test_missing_sources_are_named(tmp_path, recipe_of):
 
 
 def test_a_folder_without_a_fitting_file_is_named_with_its_drops(tmp_path, recipe_of):
-    put(tmp_path, a_png="x", _b="y")
+    put(tmp_path, texts__a_png="x", texts___b="y")
     with pytest.raises(SourceEmpty, match="hidden: 1, not_included: 1"):
-        sources.check(recipe_of({"name": "books", "path": "."}), tmp_path)
+        sources.check(recipe_of({"name": "books", "path": "texts"}), tmp_path)
 
 
 def test_paths_begin_at_the_run_folder(tmp_path, recipe_of):
@@ -184,8 +184,8 @@ def test_no_permission_as_the_system_reports_it(tmp_path, monkeypatch):
 
 
 def test_an_unusable_tokenizer_is_found_before_any_work(tmp_path, recipe_of):
-    put(tmp_path, a_txt="x", tokenizer_json="{}")
-    recipe = recipe_of({"name": "books", "path": "."}, tokenizer={"kind": "file", "path": "tokenizer.json"})
+    put(tmp_path, texts__a_txt="x", tokenizer_json="{}")
+    recipe = recipe_of({"name": "books", "path": "texts"}, tokenizer={"kind": "file", "path": "tokenizer.json"})
     with pytest.raises(TokenizerInvalid):
         sources.check(recipe, tmp_path)
 
@@ -227,7 +227,7 @@ def installed(tmp_path, monkeypatch):
 
 
 def package(path: str, **fields) -> sources.Reader:
-    return sources.Reader(Source(name="s", path=path, format="package", **fields), "replace", 10**6, Path())
+    return sources.Reader(Source(name="s", path=path, format="package", **fields), "replace", 10**6, Path(), 1)
 
 
 def test_a_package_gives_its_own_source_files(installed):
@@ -237,7 +237,7 @@ def test_a_package_gives_its_own_source_files(installed):
         ("s/some/b.py", "pkg:pypi/some-pkg@1.2#some/b.py", "MIT"),
         ("s/some/notes.md", "pkg:pypi/some-pkg@1.2#some/notes.md", "MIT"),
     ]
-    assert found.dropped == {"not_included": 1, "excluded": 2}
+    assert found.left.counts == {"not_included": 1, "excluded": 2}
     assert package("package:some.pkg", licence="X").licence == "X"
 
 
@@ -266,29 +266,3 @@ def test_packages_that_differ_are_refused(installed):
     (site / "Some.Pkg-1.2.dist-info/RECORD").unlink()
     with pytest.raises(PackageDiffers, match="RECORD"):
         list(package("package:some.pkg").documents())
-
-
-# ---- guess --------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("given", "name", "format", "path"),
-    [
-        ("package:sympy==1.14.0", "sympy", "package", "package:sympy==1.14.0"),
-        ("fasta:x/My Genome.txt", "My-Genome", "fasta", "x/My Genome.txt"),
-        ("reads.fa.gz", "reads", "fasta", "reads.fa.gz"),
-        ("a/mols.smi", "mols", "lines", "a/mols.smi"),
-        ("posts.jsonl.zst", "posts", "jsonl", "posts.jsonl.zst"),
-        ("books", "books", "text", "books"),
-        ("-._", "source", "text", "-._"),
-    ],
-)
-def test_guess(given, name, format, path):
-    assert sources.guess(given) == {"name": name, "format": format, "path": path}
-    Source.model_validate(sources.guess(given))
-
-
-def test_a_folder_is_guessed_by_what_is_in_it(tmp_path):
-    put(tmp_path, genomes__a_fna="x", genomes__b_fna="x", genomes__README_md="x", notes__a_txt="y")
-    assert sources.guess(str(tmp_path / "genomes"))["format"] == "fasta"
-    assert sources.guess(str(tmp_path / "notes"))["format"] == "text"

@@ -1,0 +1,105 @@
+"""Sources from the command line's words: name, format and path, by endings and by what is in the files."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+from pellucid.data import endings, formats, keys, packages, recognise, sources
+from pellucid.data.reasons import LeftOut
+from pellucid.recipe import Source
+
+_LOOKED_AT = 200  # Files of a folder whose content is looked at, where their endings leave their format open.
+_OPEN = ("json", "txt", "")  # Endings of several formats.
+_LEAST_SHARE, _LEAST_BYTES = 0.01, 16 << 10  # Of a folder that a format must have to be a source.
+_BY_ENDING = {
+    "jsonl": "jsonl", "ndjson": "jsonl", "smi": "lines", "smiles": "lines", "lines": "lines",
+    **dict.fromkeys(endings.WORDS["fasta"].split(), "fasta"),
+}  # fmt: skip
+
+
+class Guess(NamedTuple):
+    name: str
+    format: str
+    path: str
+    text_key: str = ""  # Of JSON lines, where it is not "text".
+
+
+def guess(word: str) -> list[Guess]:
+    """The sources that a word means: "package:NAME[==VERSION]", "FORMAT:PATH", or a path. A folder with files of
+    several formats is one source for each.
+
+    Raises RecipeInvalid, SourceUnreadable, NoPermission, and FormatForeign where nothing but files of formats that no
+    reader takes is there.
+    """
+    if word.startswith(packages.PREFIX):
+        name, _ = packages.spelling(word, word)
+        return [Guess(clean(name), "package", word)]
+    prefix, colon, rest = word.partition(":")
+    path = Path(rest if colon and prefix in formats.READERS else word)
+    name = clean(path.resolve().name)
+    if path != Path(word):
+        return [_with_key(Guess(name, prefix, str(rest)), path)]
+    if not path.is_dir():
+        return [_with_key(Guess(name, _format_of_file(path, name), word), path)]
+    found = _formats_of_folder(path, name)
+    names = [name] + [f"{name}-{format}"[:64] for format in found[1:]]
+    named = zip(names, found, strict=True)
+    return [_with_key(Guess(its_name, format, word), path) for its_name, format in named]
+
+
+def _format_of_file(path: Path, name: str) -> str:
+    """By what is in it, else by its ending; text in doubt. Raises FormatForeign, SourceUnreadable."""
+    kind = recognise.kind_of(path, name) if path.is_file() else ""
+    if kind in recognise.READ_AS:
+        return recognise.READ_AS[kind]
+    if kind and kind != "json_object":
+        raise sources.foreign(kind, path, name)
+    return _BY_ENDING.get(endings.of(path.name), "text")
+
+
+def _formats_of_folder(path: Path, name: str) -> list[str]:
+    """The formats of the folder's files, the one with the most bytes first."""
+    sizes, foreign, looked = Counter[str](), [], 0
+    for inner in sources.walk(path, LeftOut()):
+        place, ending = path / inner, endings.of(inner)
+        format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text", 2) else "")
+        if looked < _LOOKED_AT and (ending in _OPEN or not format or ending in ("csv", "tsv")):
+            looked += 1
+            kind = recognise.kind_of(place, name)
+            if kind in recognise.READ_AS and ending == "json":
+                format = recognise.READ_AS[kind]
+            elif kind and kind not in (*recognise.READ_AS, "json_object"):
+                foreign.append((kind, place))
+                continue
+        if format:
+            sizes[format] += place.stat().st_size
+    if foreign and not sizes:
+        raise sources.foreign(*foreign[0], name)
+    total = sum(sizes.values())
+    ordered = [format for format, _ in sizes.most_common()] or ["text"]
+    return [
+        format
+        for place, format in enumerate(ordered)
+        if not place or (sizes[format] >= _LEAST_BYTES and sizes[format] >= _LEAST_SHARE * total)
+    ]
+
+
+def _with_key(one: Guess, path: Path) -> Guess:
+    """The key of JSON lines whose text stands elsewhere, where its name tells it."""
+    if one.format != "jsonl" or not path.exists():
+        return one
+    source = Source(name=one.name, path=str(path), format="jsonl")
+    reader = sources.Reader(source, "replace", 10**6, Path(), 2)
+    place = next((place for place in reader.places() if not reader.strange(place)), None)
+    there = keys.found(place, reader.how) if place else None
+    key = "" if there is None or there.counts["text"] else keys.usual_of(there)
+    return one._replace(text_key=key)
+
+
+def clean(name: str) -> str:
+    """The nearest name that a recipe takes: its first letters up to a dot, without odd characters."""
+    stem = name.split(".", 1)[0] or name
+    return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "source"

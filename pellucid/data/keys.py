@@ -1,0 +1,75 @@
+"""Where the texts of JSON lines stand: the keys that are there, and how many of the first records have each."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pellucid.data import formats
+from pellucid.errors import TextKeyMissing
+
+USUAL = ("text", "content", "body", "story", "article", "document", "messages", "conversations", "conversation")
+_RECORDS = 1000  # Looked at.
+_BYTES = 16 << 20
+_DEEPEST = 3  # Objects in objects.
+_TOLD = 8
+
+
+class Keys(NamedTuple):
+    records: int  # JSON objects among the first lines.
+    counts: Counter[str]  # By key, "data.text" for a nested one: the records that have a text or a chat there.
+
+
+def found(path: Path, how: formats.How) -> Keys:
+    """The keys of the first records. Raises SourceUnreadable."""
+    records, size, counts = 0, 0, Counter[str]()
+    for number, line in itertools.islice(formats.lines(path, how), _RECORDS):
+        size += len(line)
+        if number == 0 or size > _BYTES:
+            break
+        try:
+            value = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            records += 1
+            counts.update(set(_texts(value, "", 1)))
+    return Keys(records, counts)
+
+
+def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[str]:
+    for key, inner in value.items():
+        if isinstance(inner, str) or formats.chat(inner) is not None:
+            yield prefix + key
+        elif isinstance(inner, dict) and level < _DEEPEST:
+            yield from _texts(inner, f"{prefix}{key}.", level + 1)
+
+
+def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
+    """The error of a file none of whose first records has a text where the source looks for it."""
+    there = found(path, how)
+    if not there.records or there.counts[how.source.text_key]:
+        return None
+    usual = usual_of(there)
+    told = [f"{key} ({count:,})" for key, count in there.counts.most_common(_TOLD)]
+    return TextKeyMissing(
+        source=how.source.name,
+        path=path,
+        records=f"{there.records:,}",
+        key=how.source.text_key,
+        found=", ".join(told) if told else "none",
+        name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
+    )
+
+
+def usual_of(there: Keys) -> str:
+    """The key that most probably holds the texts, by its name; "" where no name tells."""
+    for name in USUAL:
+        for key in sorted(there.counts, key=lambda key: (key.count("."), key)):
+            if key.rsplit(".", 1)[-1] == name and 2 * there.counts[key] > there.records:
+                return key
+    return ""

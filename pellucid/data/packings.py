@@ -1,0 +1,92 @@
+"""The bytes of a source's file, unpacked."""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow
+
+from pellucid.errors import SourceUnreadable
+from pellucid.store import files
+
+CHUNK = 1 << 20
+_DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException)
+
+
+class _Packing(NamedTuple):
+    endings: tuple[str, ...]
+    magic: bytes
+    opened: Callable[[Path], Any]
+    shell: str  # What unpacks it to standard output.
+
+
+def _zstd(path: Path) -> Any:
+    return pyarrow.input_stream(str(path), compression="zstd")
+
+
+_PACKINGS = (
+    _Packing((".gz",), b"\x1f\x8b", gzip.open, "gzip -dc"),
+    _Packing((".zst", ".zstd"), b"\x28\xb5\x2f\xfd", _zstd, "zstd -dc"),
+    _Packing((".xz",), b"\xfd7zXZ\0", lzma.open, "xz -dc"),
+    _Packing((".bz2",), b"BZh", bz2.open, "bzip2 -dc"),
+)
+
+
+def chunks(path: Path, source: str, pipeline: int, packed: bool = True) -> Iterator[bytes]:
+    """The file's bytes, as they are where it is not packed. Pipeline 1 unpacks what a name ends in; 2 also what
+    the first bytes say.
+
+    Raises SourceUnreadable.
+    """
+    with files.named_errors(path, "read"):
+        packing = _packing(path, pipeline) if packed else None
+        try:
+            with packing.opened(path) if packing else path.open("rb", buffering=0) as stream:
+                while chunk := stream.read(CHUNK):
+                    yield chunk
+        except _DAMAGED as error:
+            raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error
+        except OSError as error:
+            if error.errno is not None:
+                raise
+            # pyarrow reports damaged zstd as an OSError without a number, and bz2 what is none.
+            raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error
+
+
+def head(path: Path, source: str, size: int) -> bytes:
+    """The first bytes, unpacked as pipeline 2 does. Raises SourceUnreadable."""
+    found = b""
+    for chunk in chunks(path, source, 2):
+        found += chunk
+        if len(found) >= size:
+            break
+    return found[:size]
+
+
+def shell(path: Path) -> str:
+    """What unpacks the file in a pipe of the shell; "" for a plain one."""
+    packing = _packing(path, 2)
+    return packing.shell if packing else ""
+
+
+def _packing(path: Path, pipeline: int) -> _Packing | None:
+    with path.open("rb") as file:
+        first = file.read(8)
+    name = path.name if pipeline == 1 else path.name.lower()
+    known = (".gz", ".zst") if pipeline == 1 else tuple(ending for one in _PACKINGS for ending in one.endings)
+    for packing in _PACKINGS:
+        if name.endswith(packing.endings) and name.endswith(known):
+            return packing
+    if pipeline == 1:
+        return None
+    return next((packing for packing in _PACKINGS if first.startswith(packing.magic)), None)
+
+
+def _short(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

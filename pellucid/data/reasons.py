@@ -1,0 +1,105 @@
+"""Why something of a source is left out, or kept and changed: one table, and the counts with examples."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any, NamedTuple
+
+from pellucid.recipe import Source
+
+EXAMPLES = 3  # Names kept of each reason.
+
+
+class Reason(NamedTuple):
+    words: str
+    of_content: bool = True  # It follows from the bytes, and enters the data root; others tell of a folder.
+    kept: bool = False  # The document is there, with changes.
+    quiet: bool = False  # As somebody asked for, or as everywhere: no warning.
+
+
+REASONS = {
+    "hidden": Reason("the name begins with a point", of_content=False, quiet=True),
+    "link": Reason("a symbolic link", of_content=False),
+    "not_a_file": Reason("no plain file", of_content=False),
+    "not_included": Reason("another ending or pattern", of_content=False),
+    "elsewhere": Reason("another source of the run takes it", of_content=False, quiet=True),
+    "excluded": Reason("excluded by a pattern", of_content=False, quiet=True),
+    "binary": Reason("binary"),
+    "duplicate": Reason("a text that was there before"),
+    "empty": Reason("empty"),
+    "invalid_utf8": Reason("not UTF-8"),
+    "malformed": Reason("not in the format"),
+    "no_text": Reason("no text under text_key"),
+    "invalid_utf8_replaced": Reason("bytes that are not UTF-8 became U+FFFD", kept=True),
+    "latin1_guessed": Reason("not UTF-8: Latin-1 guessed", kept=True, quiet=True),
+    # Files of a folder that are in another format than its source's (data/recognise.py).
+    "parquet": Reason("Parquet"),
+    "warc": Reason("WARC"),
+    "genbank": Reason("GenBank"),
+    "fastq": Reason("FASTQ"),
+    "fasta": Reason("FASTA"),
+    "csv": Reason("CSV"),
+    "json_lines": Reason("JSON lines"),
+    "json_array": Reason("a JSON array"),
+    "json_object": Reason("one JSON object"),
+}
+OF_CONTENT = frozenset(name for name, reason in REASONS.items() if reason.of_content)
+
+
+def report(source: Source, documents: int, size: int, left: LeftOut) -> dict[str, Any]:
+    """What became of a source, for people and --json."""
+    usual = {"not_included"} if source.format == "package" else set()  # What pip compiled, say.
+    return {
+        "source": source.name,
+        "documents": documents,
+        "bytes": size,
+        "replaced_bytes": left.replaced,
+        "left_out": [
+            {
+                "reason": reason,
+                "words": REASONS[reason].words,
+                "kept": REASONS[reason].kept,
+                "quiet": REASONS[reason].quiet or reason in usual,
+                "documents": left.counts[reason],
+                "bytes": left.bytes[reason],
+                "examples": list(left.examples.get(reason, ())),
+            }
+            for reason in REASONS
+            if left.counts[reason]
+        ],
+    }
+
+
+class LeftOut:
+    """How many, how many bytes as far as known, and the first names, by reason."""
+
+    def __init__(self) -> None:
+        self.counts, self.bytes = Counter[str](), Counter[str]()
+        self.examples: dict[str, tuple[str, ...]] = {}
+        self.replaced = 0  # Bytes of kept documents that became U+FFFD.
+
+    def add(self, reason: str, name: str, size: int = 0) -> None:
+        self.counts[reason] += 1
+        self.bytes[reason] += size
+        if self.counts[reason] <= EXAMPLES:
+            self.examples[reason] = (*self.examples.get(reason, ()), name)
+
+    def state(self) -> dict[str, Any]:
+        """A copy as plain values, from which restore() goes on."""
+        return {
+            "counts": dict(self.counts),
+            "bytes": dict(self.bytes),
+            "examples": dict(self.examples),
+            "replaced": self.replaced,
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.counts.update(state["counts"])
+        self.bytes.update(state["bytes"])
+        self.examples = {reason: tuple(names) for reason, names in state["examples"].items()}
+        self.replaced = state["replaced"]
+
+
+def describe(counts: dict[str, int]) -> str:
+    """The drops for a reader: "binary: 2, empty: 1"."""
+    return ", ".join(f"{reason}: {counts[reason]}" for reason in sorted(counts)) or "nothing was found"

@@ -1,0 +1,53 @@
+"""A quick look at what the sources hold, bounded in time: what a new recipe has to fit."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import NamedTuple
+
+from pellucid.data import sources
+from pellucid.data.documents import split_of
+from pellucid.recipe import Recipe
+
+MOST_BYTES = 16 << 20  # Read of each source.
+MOST_DOCUMENTS = 20_000
+
+
+class Surveyed(NamedTuple):
+    """The first documents of a source, without duplicates."""
+
+    name: str
+    documents: tuple[tuple[bytes, int], ...]  # The SHA-256 of each text, and its bytes.
+    characters: int
+    whole: bool  # Nothing lies behind them.
+
+    @property
+    def bytes(self) -> int:
+        return sum(size for _, size in self.documents)
+
+    def split(self, share: int) -> tuple[int, int]:
+        """The bytes for training and for validation."""
+        held = sum(size for digest, size in self.documents if split_of(digest, share) == "validation")
+        return self.bytes - held, held
+
+
+def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
+    """Each source's first documents. Raises what sources.check raises, and SourceUnreadable."""
+    found, seen = [], set[bytes]()
+    for reader in sources.readers(recipe, folder):
+        documents, size, characters, whole = [], 0, 0, True
+        for document, _ in reader.documents():
+            if size >= MOST_BYTES or len(documents) >= MOST_DOCUMENTS:
+                whole = False
+                break
+            content = document.text.encode("utf-8")
+            digest = hashlib.sha256(content).digest()
+            if digest not in seen:
+                seen.add(digest)
+                documents.append((digest, len(content)))
+                size, characters = size + len(content), characters + len(document.text)
+        if not documents:
+            raise sources.empty(reader)
+        found.append(Surveyed(reader.source.name, tuple(documents), characters, whole))
+    return found

@@ -1,0 +1,122 @@
+"""What files are by their bytes, the command that converts them, and the keys of JSON lines."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pellucid.data import keys, recognise, sources
+from pellucid.data.formats import How
+from pellucid.errors import FormatForeign, TextKeyMissing
+from pellucid.recipe import Source
+from tests.data.test_pipeline_2 import CHAT, pack
+
+GENBANK = b"LOCUS       X1   12 bp DNA\nORIGIN\n        1 gatc ctcc\n       61 ccga\n//\n"
+GENBANK += b"LOCUS       X2   4 bp\nORIGIN\n 1 aa\n//\n"
+FASTQ = b"@r1\nACGTAC\n+\nIIIIII\n@r2\nAC\n+\n@@\n"
+CSV = b'id,text\n1,"one, two"\n2,"three\nfour"\n'
+FROM_CSV = b'{"id":1,"text":"one, two"}\n{"id":2,"text":"three\\nfour"}\n'
+TABLE = b'{"id":0,"text":"text 0"}\n{"id":1,"text":"text 1"}\n'
+
+
+def parquet(rows: int = 2) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(pa.table({"id": list(range(rows)), "text": [f"text {n}" for n in range(rows)]}), sink)
+    return sink.getvalue().to_pybytes()
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"),
+    [
+        (b"PAR1\x15\x04", "parquet"),
+        (b"WARC/1.0\r\nWARC-Type: response\r\n", "warc"),
+        (GENBANK, "genbank"),
+        (FASTQ, "fastq"),
+        (b">a x\nACGTACGTACGTACGTACGT\n>b\nAC GT\n", "fasta"),
+        (b";c\n>a\nacgtacgtacgtacgtacgtacgt\n", "fasta"),
+        (b'{"a": 1}\n{"b": 2}\n', "json_lines"),
+        ('{"a": 1}\n{"b": 2}\n'.encode("utf-16"), "json_lines"),
+        (b'[{"a": 1},\n {"a": 2}]', "json_array"),
+        (b'{\n "a": 1\n}\n', "json_object"),
+        (b'{"a": 1}\n', ""),
+        (b"id,name\n1,a\n2,b\n3,c\n4,d\n5,e\n", "csv"),
+        (b"> quoted\nwith an answer below it\n", ""),
+        (b"Roses are red, violets are blue\nSugar is sweet, and so are you\n", ""),
+        (b"Dear all,\n[1] a list\n", ""),
+        (b"[section]\nkey = 1\n", ""),
+        (b"@article{x,\n title\n}\n\n", ""),
+        (b"", ""),
+        (b"\0\0", ""),
+    ],
+)
+def test_kinds(head, kind):
+    assert recognise.recognised(head) == kind
+
+
+def test_a_kind_is_told_of_any_bytes():
+    import random
+
+    draw = random.Random(2)
+    for _ in range(400):
+        head = bytes(draw.choice(b'>;@+{}[]",\n\r\tACGT01\xff\0 ') for _ in range(draw.randrange(80)))
+        assert recognise.recognised(head) in ("", *recognise.KINDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "packing", "made", "expected"),
+    [
+        ("it's t.parquet", parquet(), "", "it's t.jsonl", TABLE),
+        ("t.csv", CSV, "", "t.jsonl", FROM_CSV),
+        ("t.csv", CSV, ".gz", "t.jsonl", FROM_CSV),
+        ("t.json", b'[{"a": "x"}, {"a": "y"}]', "", "t.jsonl", b'{"a":"x"}\n{"a":"y"}\n'),
+        ("t.gb", GENBANK, "", "t.fasta", b">X1\nGATCCTCC\nCCGA\n>X2\nAA\n"),
+        ("t.fastq", FASTQ, "", "t.fasta", b">r1\nACGTAC\n>r2\nAC\n"),
+        ("t.fastq", FASTQ, ".xz", "t.fasta", b">r1\nACGTAC\n>r2\nAC\n"),
+    ],
+)
+def test_the_command_that_is_told_converts(tmp_path, name, content, packing, made, expected):
+    path = tmp_path / (name + packing)
+    path.write_bytes(pack(content, packing))
+    kind = recognise.kind_of(path, "s")
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(recognise.command(kind, path), shell=True, check=True, env=environment)
+    assert (tmp_path / made).read_bytes() == expected
+
+
+@pytest.mark.parametrize("format", ["jsonl", "fasta"])
+def test_a_file_of_another_format_is_refused_before_any_work(tmp_path, recipe_of, format):
+    (tmp_path / "t.csv").write_bytes(CSV * 9)
+    recipe = recipe_of({"name": "t", "path": "t.csv", "format": format}, data={"pipeline": 2})
+    with pytest.raises(FormatForeign, match=r"is CSV.*read_csv"):
+        sources.check(recipe, tmp_path)
+
+
+def test_parquet_is_refused_as_text_too(tmp_path, recipe_of):
+    (tmp_path / "x.txt").write_bytes(parquet())
+    with pytest.raises(FormatForeign, match=r"is Parquet.*read_parquet"):
+        sources.check(recipe_of({"name": "t", "path": "x.txt"}, data={"pipeline": 2}), tmp_path)
+
+
+def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
+    lines = [{"id": str(n), "data": {"body": "long text"}, "messages": CHAT if n % 2 else None} for n in range(10)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    recipe = recipe_of({"name": "a", "path": "a.jsonl", "format": "jsonl"}, data={"pipeline": 2})
+    with pytest.raises(TextKeyMissing) as caught:
+        sources.check(recipe, tmp_path)
+    message = str(caught.value)
+    assert 'none of the first 10 records has a text under "text"' in message
+    assert all(word in message for word in ("id (10)", "data.body (10)", "messages (5)"))
+    assert message.endswith("--set data.sources.a.text_key=data.body")
+
+
+def test_the_usual_key_is_one_that_most_records_have(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text('{"text": "x", "data": {"content": "y"}}\n' + '{"data": {"content": "y"}}\n' * 3)
+    assert keys.usual_of(keys.found(path, How(Source(name="s"), pipeline=2))) == "data.content"

@@ -1,0 +1,177 @@
+"""`new` then `run`, with nothing else: what a newcomer has, at the first try."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pellucid import errors
+from pellucid.data.documents import Documents
+from pellucid.new import PRESETS, first_fit, new
+from pellucid.recipe import load
+from tests.conftest import finish, pellucid, prose
+
+SMALL = [  # What keeps a test quick; nothing that decides whether the data fits.
+    "model.layers=1",
+    "model.width=16",
+    "model.heads=2",
+    "model.kv_heads=2",
+    "model.mlp_width=16",
+    "tokenizer.vocabulary=300",
+    "validation.tokens=200",
+    "placement.threads=1",
+]
+
+
+def book(folder: Path) -> Path:
+    (folder / "book.txt").write_text(prose(1, 20_000))
+    return folder / "book.txt"
+
+
+def fifty(folder: Path) -> Path:
+    (folder / "texts").mkdir()
+    for number in range(50):
+        (folder / "texts" / f"{number}.txt").write_text(prose(number, 150))
+    return folder / "texts"
+
+
+def chats(folder: Path) -> Path:
+    path = folder / "export.jsonl"
+    said = [
+        [{"role": "user", "content": prose(n, 20)}, {"role": "assistant", "content": prose(-n, 60)}]
+        for n in range(1, 60)
+    ]
+    path.write_text("".join(json.dumps({"id": str(n), "messages": one}) + "\n" for n, one in enumerate(said)))
+    return path
+
+
+def genes(folder: Path) -> Path:
+    letters = "".join("ACGT"[ord(c) % 4] for c in prose(3, 2000))
+    records = (f">gene{n}\n{letters[n * 90 : n * 90 + 400]}\n" for n in range(60))
+    (folder / "genes.fa").write_text("; a comment\n" + "".join(records))
+    return folder / "genes.fa"
+
+
+def wide(folder: Path) -> Path:
+    (folder / "windows.txt").write_text(prose(5, 9000), encoding="utf-16")
+    return folder / "windows.txt"
+
+
+def mixed(folder: Path) -> Path:
+    place = fifty(folder)
+    (place / "0.txt").rename(place / "0.TXT")
+    (place / "latin.md").write_bytes("à propos: café ".encode("latin-1") * 9)
+    (place / "photo.png").write_bytes(b"\x89PNG\0")
+    (place / "table.csv").write_text("a,b\n1,2\n3,4\n5,6\n7,8\n9,0\n")
+    chats(place)
+    return place
+
+
+def tiny(folder: Path) -> Path:
+    (folder / "note.txt").write_text(prose(9, 400))
+    return folder / "note.txt"
+
+
+@pytest.mark.parametrize("make", [book, fifty, chats, genes, wide, mixed, tiny])
+def test_every_kind_of_data_is_prepared_at_the_first_try(make, tmp_path: Path) -> None:
+    new(tmp_path / "run", [str(make(tmp_path))], "3M", [*SMALL, "train.steps=20"])
+    for stage in ("documents", "tokenizer", "shards"):
+        finish(tmp_path / "run", stage)
+    about = Documents.open(tmp_path / "run").manifest
+    assert sum(one["validation_documents"] for one in about["sources"]) > 0
+    assert load(tmp_path / "run").train.warmup == 2
+
+
+def test_a_mixed_folder_is_two_sources_and_keeps_every_text(tmp_path: Path) -> None:
+    new(tmp_path / "run", [str(mixed(tmp_path))], "1M", [*SMALL, "train.steps=20"])
+    finish(tmp_path / "run", "documents")
+    found = Documents.open(tmp_path / "run").manifest["sources"]
+    assert [(one["format"], one["documents"]) for one in found] == [("text", 52), ("jsonl", 59)]
+    assert found[0]["dropped"] == {"elsewhere": 1, "latin1_guessed": 1, "not_included": 1}
+
+
+def test_what_was_left_out_is_printed_and_in_json(tmp_path: Path) -> None:
+    settings = [word for setting in SMALL for word in ("--set", setting)]
+    pellucid("new", tmp_path / "run", "--data", mixed(tmp_path), "--preset", "1M", *settings)
+    done = pellucid("run", tmp_path / "run", "--only", "documents", "--json")
+    about = json.loads(done.stdout)
+    assert [one["source"] for one in about["left_out"]] == ["texts", "texts-jsonl"]
+    assert "Latin-1 guessed" in done.stderr and "latin.md" in done.stderr
+    again = pellucid("run", tmp_path / "run", "--only", "documents", "--json")
+    assert "left_out" not in json.loads(again.stdout)
+
+
+# ---- settings -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("asked", "expected"),
+    [
+        ({}, {"steps": 600, "warmup": 60, "validation_every": 150, "anchors_every": 75}),
+        ({"train.steps": 20}, {"steps": 20, "warmup": 2, "validation_every": 5, "anchors_every": 2}),
+        ({"train.steps": 1}, {"steps": 1, "warmup": 0, "validation_every": 1, "anchors_every": 1}),
+        ({"train.steps": 10, "train.decay": 10}, {"steps": 10, "warmup": 0}),
+        ({"train.batch": 12}, {"batch": 12, "microbatch": 12}),
+        ({"train.batch": 34}, {"batch": 34, "microbatch": 2}),
+        ({"train.steps": "many"}, {"steps": 600}),
+    ],
+)
+def test_the_rest_follows_what_was_asked(asked: dict, expected: dict) -> None:
+    fitted = first_fit(PRESETS["3M"], asked, sequences=False)._asdict()
+    assert {key: fitted[key] for key in expected} == expected
+
+
+def test_settings_stay_as_they_are_given(tmp_path: Path) -> None:
+    settings = [*SMALL, "train.warmup=7", "train.steps=20", "data.validation_per_10000=700", "model.context=64"]
+    new(tmp_path / "run", [str(book(tmp_path))], "3M", settings)
+    recipe = load(tmp_path / "run")
+    assert (recipe.train.warmup, recipe.data.validation_per_10000, recipe.model.context) == (7, 700, 64)
+
+
+def test_a_preset_too_large_for_the_data_is_fitted_and_said(tmp_path: Path) -> None:
+    notes = new(tmp_path / "run", [str(tiny(tmp_path))], "100M", SMALL)
+    assert any("train.batch = " in note for note in notes)
+    recipe = load(tmp_path / "run")
+    assert recipe.model.context < 1024 and recipe.train.batch < 128
+    assert not [note for note in new(tmp_path / "two", [str(book(tmp_path))], "1M", SMALL) if "train.batch" in note]
+
+
+def test_run_names_a_warmup_that_fits(tmp_path: Path) -> None:
+    new(tmp_path / "run", [str(tiny(tmp_path))], "1M", SMALL)
+    said = pellucid("run", tmp_path / "run", "--set", "train.steps=20", check=2).stderr
+    assert "--set train.warmup=2" in said
+
+
+# ---- what cannot work is said at once ------------------------------------------------------------
+
+
+def test_a_path_that_is_missing_is_said_by_new(tmp_path: Path) -> None:
+    with pytest.raises(errors.SourceMissing, match="nowhere"):
+        new(tmp_path / "run", [str(tmp_path / "nowhere")], "1M", [])
+    with pytest.raises(errors.PackageMissing, match="no-such-package"):
+        new(tmp_path / "run", ["package:no-such-package"], "1M", [])
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_inside_its_own_data_is_refused(tmp_path: Path) -> None:
+    place = fifty(tmp_path)
+    for folder in (place / "run", place / "deep" / "run"):
+        with pytest.raises(errors.RunInsideData, match="lie in each other"):
+            new(folder, [str(place)], "1M", [])
+    (tmp_path / "link").symlink_to(place)
+    with pytest.raises(errors.RunInsideData):
+        new(tmp_path / "link" / "run", [str(place)], "1M", [])
+
+
+def test_data_in_a_folder_that_the_run_writes_is_refused(tmp_path: Path) -> None:
+    new(tmp_path / "run", [str(fifty(tmp_path))], "1M", SMALL)
+    for own in ("data/mine", "checkpoints", "."):
+        (tmp_path / "run" / own).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "run" / own / "a.txt").write_text("text")
+        path = tmp_path / "run" / "recipe.toml"
+        path.write_text(path.read_text().replace(str(tmp_path / "texts"), own))
+        with pytest.raises(errors.RunInsideData):
+            finish(tmp_path / "run")
+        path.write_text(path.read_text().replace(f'path = "{own}"', f'path = "{tmp_path / "texts"}"'))
