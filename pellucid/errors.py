@@ -11,32 +11,7 @@ failed, 6 the training stopped itself.
 
 from __future__ import annotations
 
-import inspect
-from typing import ClassVar
-
-
-class PellucidError(Exception):
-    """{detail}"""
-
-    exit_code = 1
-    optional: ClassVar[tuple[str, ...]] = ()  # Parts of the message that are left out where nobody gives them.
-
-    def __init__(self, **fields: object) -> None:
-        self.fields = fields
-        template = inspect.cleandoc(type(self).__doc__ or "").replace("\n", " ")
-        super().__init__(template.format(**{**dict.fromkeys(self.optional, ""), **fields}))
-
-    @property
-    def name(self) -> str:
-        return type(self).__name__
-
-    def __reduce__(self):  # Exceptions with keyword arguments do not pickle by themselves.
-        return _rebuild, (type(self), self.fields)
-
-
-def _rebuild(kind: type[PellucidError], fields: dict[str, object]) -> PellucidError:
-    return kind(**fields)
-
+from pellucid.error import PellucidError
 
 # ---- the user's input ---------------------------------------------------------------------------
 
@@ -359,8 +334,7 @@ class SourceUnreadable(DataError):
 
 
 class PackageMissing(DataError):
-    """Source {source}: the Python package {package} is not installed. Install it with:
-    pip install {package}"""
+    """Source {source}: the Python package {package} is not installed. Install it with: pip install {package}"""
 
 
 class PackageDiffers(DataError):
@@ -383,8 +357,7 @@ class NoValidation(DataError):
 
 
 class TokenizerInvalid(DataError):
-    """{path}: not a usable tokenizer: {detail}. Name a tokenizer.json made by the tokenizers
-    library."""
+    """{path}: not a usable tokenizer: {detail}. Name a tokenizer.json made by the tokenizers library."""
 
 
 class VocabularyTooLarge(DataError):
@@ -456,9 +429,8 @@ class LedgerDiffers(CheckFailed):
 
 
 class StateDiffers(CheckFailed):
-    """{path}: the stored state has the root {found}, and the ledger records {recorded} for step
-    {step}{blame}. It is damaged or was replaced; delete that folder to start from the anchor before
-    it."""
+    """{path}: the stored state has the root {found}, and the ledger records {recorded} for step {step}{blame}. It is
+    damaged or was replaced; delete that folder to start from the anchor before it."""
 
 
 class ProcessDiffers(CheckFailed):

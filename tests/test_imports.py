@@ -14,6 +14,7 @@ import pellucid
 PACKAGE = Path(pellucid.__file__).parent
 # From the ground up. A room may import itself and what stands before it.
 ROOMS = [
+    "error",
     "errors",
     "philox",
     "record",
