@@ -166,7 +166,7 @@ def test_too_few_sequences(tmp_path, corpus, recipe_of, prepare):
     source = {"name": "all", "path": str(corpus)}
     merging = {"kind": "bpe", "vocabulary": 600}
     for sections, message in (
-        ({"model": {"context": 10_000}, "train": {"batch": 1, "microbatch": 1}}, "longer than the corpus"),
+        ({"model": {"context": 10_000}, "train": {"batch": 1, "microbatch": 1}}, "kept for validation, by their hash"),
         ({"train": {"batch": 500, "microbatch": 500}}, "batch is larger"),
     ):
         with pytest.raises(CorpusTooSmall, match=message):
