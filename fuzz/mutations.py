@@ -6,13 +6,15 @@ strings, shorten them, and give the same change again.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import json
 import random
 import struct
+import tempfile
 from collections.abc import Callable
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 import numpy as np
@@ -20,6 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.record import chain
+from pellucid.store import parquet
+from tests.store import compact
 
 T = TypeVar("T")
 
@@ -276,11 +280,47 @@ def _parquet(content: bytes, choices: Choices) -> bytes:
     table = pq.read_table(io.BytesIO(content))
     at = choices.below(table.num_columns)
     changed = choices.of([_cell, _cell, _cell, _column, _rows])(table, at, choices)
+    groups = choices.of([1 << 20, 1, 7])
+    if choices.below(4):  # As we write it, so that its rows are read.
+        with tempfile.NamedTemporaryFile() as file, contextlib.suppress(KeyError):  # A type that no table of ours has.
+            parquet.write(Path(file.name), changed, groups)
+            return Path(file.name).read_bytes()
     out, codec = io.BytesIO(), choices.of(["zstd", "none", "snappy", "gzip"])
-    groups = choices.of([None, 1, 7])
     dictionary = choices.below(2) == 0
     pq.write_table(changed, out, compression=codec, row_group_size=groups, use_dictionary=dictionary)
     return out.getvalue()
+
+
+def _footer(content: bytes, choices: Choices) -> bytes:
+    """Some fields of a footer others, gone, or there that should not be."""
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    footer = compact.read(content[end:-8])
+    for _ in range(1 + choices.below(3)):
+        place = footer
+        while choices.below(4):  # Down into the structs within.
+            inner = [value for kind, value in place.values() if kind == compact.STRUCT]
+            inner += [one for kind, (item, some) in _lists(place) for one in some if item == compact.STRUCT]
+            if not inner:
+                break
+            place = choices.of(inner)
+        numbers = [number for number, (kind, _) in place.items() if kind in (compact.I32, compact.I64)]
+        how = choices.below(4)
+        if how == 0 and place:
+            del place[choices.of(list(place))]
+        elif how == 1:
+            kind, value = choices.of(
+                [(compact.TEXT, b"x"), (compact.I64, 4), (compact.STRUCT, {5: (compact.TEXT, b"x")})]
+            )
+            place[1 + choices.below(17)] = kind, value
+        elif numbers:
+            number = choices.of(numbers)
+            place[number] = place[number][0], choices.of([*NUMBERS[:16], place[number][1] + 1, place[number][1] - 1])
+    written = compact.spelled(compact.STRUCT, footer)
+    return content[:end] + written + len(written).to_bytes(4, "little") + b"PAR1"
+
+
+def _lists(place: compact.Struct) -> list[tuple[int, Any]]:
+    return [(kind, value) for kind, value in place.values() if kind == compact.LIST]
 
 
 def _cell(table: pa.Table, at: int, choices: Choices) -> pa.Table:
@@ -336,5 +376,5 @@ _STRUCTURED: dict[str, list[Callable[[bytes, Choices], bytes]]] = {
     ".bin": [_binary, _binary],
     ".positions": [_binary, _binary],
     ".counts": [_binary],
-    ".parquet": [_parquet, _parquet],
+    ".parquet": [_parquet, _parquet, _footer, _footer],
 }

@@ -28,6 +28,7 @@ from pellucid.record import verdict
 from pellucid.release import manifest
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
+from pellucid.release.tables import check as pages
 from pellucid.release.verify import plan_of, verify
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
@@ -95,6 +96,7 @@ def tokenizer(folder: Path) -> None:
 
 
 def tables(folder: Path) -> None:
+    exhaust(pages(folder))
     for table in metrics.TABLES:
         metrics.of_step(folder, table, 7)
         metrics.Cursor(folder, table).take(0)

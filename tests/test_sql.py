@@ -22,7 +22,6 @@ from typing import Any
 import duckdb
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from pellucid import sql
@@ -37,6 +36,7 @@ from pellucid.errors import (
 )
 from pellucid.record import digests
 from pellucid.sql import asked, line, statements, tables, worker
+from pellucid.store import parquet
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
@@ -479,8 +479,8 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_a_table_with_other_columns_is_named(release: Path) -> None:
-    pq.write_table(pa.table({"step": pa.array([1], pa.int64())}), release / "metrics/steps.parquet")
-    with pytest.raises(FormatInvalid, match=r"steps\.parquet: does not have the columns of the table steps"):
+    parquet.write(release / "metrics/steps.parquet", pa.table({"step": pa.array([1], pa.int64())}))
+    with pytest.raises(FormatInvalid, match=r"steps\.parquet: does not have the columns that this table has"):
         table(release, "FROM steps")
     assert rows(release, "SELECT count(*) AS n FROM sequences") == [{"n": 52}]  # Another file is not opened.
 

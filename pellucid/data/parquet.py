@@ -60,9 +60,7 @@ def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
     """
     tree, group, group_bytes, first = merkle.Tree(), [], 0, None
     totals = {"train": 0, "validation": 0, "bytes": 0, "characters": 0}
-    options: dict[str, Any] = {"compression": "zstd", "compression_level": 3, "write_statistics": ["index"]}
-    options |= {"use_dictionary": ["source", "licence", "split"]}
-    with pq.ParquetWriter(path, SCHEMA, **options) as writer:
+    with parquet.writer(path, SCHEMA, dictionaries=["source", "licence", "split"]) as writer:
         for row in rows:
             first = row.number if first is None else first
             group.append(row)
@@ -99,11 +97,11 @@ class Part:
         """The file, its schema and its number of rows checked. Raises FormatInvalid."""
         if self._file is None:
             try:
-                file = parquet.opened(self.path)
+                file = parquet.opened(self.path, SCHEMA)
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise FormatInvalid(path=self.path, detail=_short(error)) from error
-            if not file.schema_arrow.equals(SCHEMA) or file.metadata.num_rows != self.documents:
-                raise FormatInvalid(path=self.path, detail="has other columns or rows than its manifest says")
+            if file.metadata.num_rows != self.documents:
+                raise FormatInvalid(path=self.path, detail="has other rows than its manifest says")
             sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
             if not all(0 < size <= GROUP_ROWS for size in sizes):
                 raise FormatInvalid(path=self.path, detail=f"has a row group of none or of more than {GROUP_ROWS} rows")

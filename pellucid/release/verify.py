@@ -19,7 +19,7 @@ from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import verdict
 from pellucid.record.verdict import Plan, Problem
-from pellucid.release import manifest
+from pellucid.release import manifest, tables
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
 from pellucid.store import layout, log, sealed
@@ -72,6 +72,7 @@ def verify(folder: Path, watch: Watch) -> Report:
         ("ledger", lambda: _ledger(folder)),
         ("journal", lambda: verdict.journal(layout.JOURNAL, log.read(folder / layout.JOURNAL))),
         ("data", lambda: _data(folder)),
+        ("tables", lambda: tables.check(folder)),
         ("steps", lambda: Steps(folder).check()),
         ("states", lambda: States(folder).check()),
     ]

@@ -1,9 +1,17 @@
-"""Parquet files opened for reading by row group and column, from disk or from a release behind a URL."""
+"""Parquet files, written and read in one spelling: what other readers believe is proved here or is not there.
+
+A footer has the fields of the tables below and no others: no statistics, indexes, filters, metadata or names of other
+files. Its row groups and their columns fill the file without a gap, and have the rows that it says.
+"""
 
 from __future__ import annotations
 
 import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -11,21 +19,207 @@ import pyarrow.parquet as pq
 from pellucid.errors import FormatInvalid
 from pellucid.store import files
 from pellucid.store.remote import RemotePath
+from pellucid.store.thrift import FALSE, I32, I64, TEXT, Field, decode, list_of, struct_of
 
 _MAGIC = b"PAR1"
 _END = 8  # Bytes behind the footer: its length, and the magic.
 _GUESS = 16 << 10  # Bytes: most footers are shorter.
-_LONGEST = 64 << 20  # Bytes of a footer: a hundred thousand row groups.
+_LONGEST = 32 << 20  # Bytes of a footer: a hundred thousand row groups.
+_HEADER = 128  # Bytes: more than any header of a page takes.
+
+_TYPES = {pa.int64(): 2, pa.float64(): 5, pa.string(): 6}
+_ENCODINGS = {"PLAIN": 0, "RLE": 3, "RLE_DICTIONARY": 8}
+_ZSTD = 6
+_DATA, _DICTIONARY = 0, 2  # Kinds of pages.
+
+_LOGICAL = struct_of("LogicalType", {1: Field("string", struct_of("StringType", {}))})
+_ELEMENT = struct_of(
+    "SchemaElement",
+    {
+        1: Field("type", I32, optional=True),
+        3: Field("repetition", I32),
+        4: Field("name", TEXT),
+        5: Field("children", I32, optional=True),
+        6: Field("converted", I32, optional=True),
+        10: Field("logical", _LOGICAL, optional=True),
+    },
+)
+_COLUMN = struct_of(
+    "ColumnMetaData",
+    {
+        1: Field("type", I32),
+        2: Field("encodings", list_of(I32)),
+        3: Field("path", list_of(TEXT)),
+        4: Field("codec", I32),
+        5: Field("values", I64),
+        6: Field("unpacked", I64),
+        7: Field("packed", I64),
+        9: Field("data", I64),
+        11: Field("dictionary", I64, optional=True),
+    },
+    refused={
+        8: "key-value metadata",
+        10: "an index page",
+        12: "statistics",
+        13: "counts of its encodings",
+        14: "a bloom filter",
+        15: "a bloom filter",
+        16: "statistics of sizes",
+        17: "statistics of places",
+    },
+)
+_CHUNK = struct_of(
+    "ColumnChunk",
+    {2: Field("offset", I64), 3: Field("about", _COLUMN)},
+    refused={
+        1: "the name of another file",
+        4: "a page index",
+        5: "a page index",
+        6: "a page index",
+        7: "a page index",
+        8: "encryption",
+        9: "encryption",
+    },
+)
+_GROUP = struct_of(
+    "RowGroup",
+    {1: Field("columns", list_of(_CHUNK)), 2: Field("unpacked", I64), 3: Field("rows", I64)},
+    refused={4: "columns that it is said to be sorted by"},
+)
+_FOOTER = struct_of(
+    "FileMetaData",
+    {
+        1: Field("version", I32),
+        2: Field("schema", list_of(_ELEMENT)),
+        3: Field("rows", I64),
+        4: Field("groups", list_of(_GROUP)),
+    },
+    refused={5: "key-value metadata", 6: "the name of what wrote it", 7: "orders of its columns", 8: "encryption"},
+)
+_PAGE = struct_of(
+    "PageHeader",
+    {
+        1: Field("kind", I32),
+        2: Field("unpacked", I32),
+        3: Field("packed", I32),
+        5: Field(
+            "data",
+            struct_of(
+                "DataPageHeader",
+                {
+                    1: Field("values", I32),
+                    2: Field("encoding", I32),
+                    3: Field("definitions", I32),
+                    4: Field("repetitions", I32),
+                    5: Field("statistics", struct_of("Statistics", {}), optional=True),  # Written without a field.
+                },
+            ),
+            optional=True,
+        ),
+        7: Field(
+            "dictionary",
+            struct_of(
+                "DictionaryPageHeader",
+                {1: Field("values", I32), 2: Field("encoding", I32), 3: Field("sorted", FALSE, optional=True)},
+            ),
+            optional=True,
+        ),
+    },
+)
 
 
-def opened(path: Path) -> pq.ParquetFile:
-    """The file with its footer read. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
-    if not isinstance(path, RemotePath):
-        # By its descriptor: by its name pyarrow could meet something else.
-        with files.open_file(path) as file:
-            return pq.ParquetFile(f"/dev/fd/{file.fileno()}")
-    files.require_file(path)
-    return pq.ParquetFile(path.ranges(), metadata=_footer(path), pre_buffer=True)
+# ---- writing ------------------------------------------------------------------------------------
+
+
+@contextmanager
+def writer(path: Path, schema: pa.Schema, dictionaries: list[str] | None = None) -> Iterator[pq.ParquetWriter]:
+    """A file to write row groups to; dictionaries: the columns of few values, None for all."""
+    made: list[pq.FileMetaData] = []
+    options: dict[str, Any] = {"use_dictionary": True if dictionaries is None else dictionaries}
+    options |= {"compression": "zstd", "compression_level": 3, "write_statistics": False, "store_schema": False}
+    with pq.ParquetWriter(path, schema, metadata_collector=made, **options) as opened:
+        yield opened
+    _replace_footer(path, schema, made[0])
+
+
+def write(path: Path, table: pa.Table, group: int = 1 << 20) -> None:
+    """A table as a file, in row groups of so many rows."""
+    with writer(path, table.schema) as opened:
+        if table.num_rows:
+            opened.write_table(table, row_group_size=group)
+
+
+def _replace_footer(path: Path, schema: pa.Schema, made: pq.FileMetaData) -> None:
+    """pyarrow cannot be told to leave out statistics of sizes, and names itself: our footer in the place of its own."""
+    footer = _FOOTER.write(
+        {
+            "version": 2,
+            "schema": _elements(schema),
+            "rows": made.num_rows,
+            "groups": [_written(schema, made.row_group(i)) for i in range(made.num_row_groups)],
+        }
+    )
+    with path.open("r+b") as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(-_END, os.SEEK_END)
+        file.seek(size - _END - int.from_bytes(file.read(4), "little"))
+        file.write(footer + len(footer).to_bytes(4, "little") + _MAGIC)
+        file.truncate()
+
+
+def _written(schema: pa.Schema, group: pq.RowGroupMetaData) -> dict[str, Any]:
+    columns = []
+    for number, field in enumerate(schema):
+        column = group.column(number)
+        about = {
+            "type": _TYPES[field.type],
+            "encodings": sorted(_ENCODINGS[name] for name in column.encodings),
+            "path": [field.name.encode()],
+            "codec": _ZSTD,
+            "values": column.num_values,
+            "unpacked": column.total_uncompressed_size,
+            "packed": column.total_compressed_size,
+            "data": column.data_page_offset,
+        }
+        if column.has_dictionary_page:
+            about["dictionary"] = column.dictionary_page_offset
+        columns.append({"offset": 0, "about": about})
+    return {"columns": columns, "unpacked": group.total_byte_size, "rows": group.num_rows}
+
+
+def _elements(schema: pa.Schema) -> list[dict[str, Any]]:
+    """The schema as a footer spells it."""
+    elements: list[dict[str, Any]] = [{"repetition": 0, "name": b"schema", "children": len(schema)}]
+    for field in schema:
+        kind = {"type": _TYPES[field.type], "repetition": int(field.nullable), "name": field.name.encode()}
+        elements.append(kind | ({"converted": 0, "logical": {"string": {}}} if field.type == pa.string() else {}))
+    return elements
+
+
+# ---- reading ------------------------------------------------------------------------------------
+
+
+class Chunk(NamedTuple):
+    """Where one column of a row group lies, and what its pages must hold."""
+
+    start: int
+    data: int  # Where the first page of values begins; before it, a dictionary.
+    end: int
+    values: int
+    unpacked: int
+    encodings: list[int]
+
+
+def opened(path: Path, schema: pa.Schema) -> pq.ParquetFile:
+    """The file, its footer read and proved. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
+    footer, place = _footer(path)
+    _chunks_of(path, footer, place, schema)
+    about = pq.read_metadata(io.BytesIO(_MAGIC + footer + len(footer).to_bytes(4, "little") + _MAGIC))
+    if isinstance(path, RemotePath):
+        return pq.ParquetFile(path.ranges(), metadata=about, pre_buffer=True)
+    # By its descriptor: by its name pyarrow could meet something else.
+    with files.open_file(path) as file:
+        return pq.ParquetFile(f"/dev/fd/{file.fileno()}", metadata=about)
 
 
 def source(path: Path) -> pa.NativeFile:
@@ -34,13 +228,114 @@ def source(path: Path) -> pa.NativeFile:
     return pa.PythonFile(path.ranges(), "r") if isinstance(path, RemotePath) else pa.OSFile(str(path))
 
 
-def _footer(path: RemotePath) -> pq.FileMetaData:
-    """The footer alone: pyarrow would read the last 64 KB."""
-    size, served = path.stat().st_size, path.served
-    end = served.read(path.inner, size - _GUESS, size)
-    length = int.from_bytes(end[-_END:-4], "little") + _END
-    if length > _LONGEST:
-        raise FormatInvalid(path=path, detail=f"has a footer of {length} bytes")
-    if len(end) < length <= size:
-        end = served.read(path.inner, size - length, size)
-    return pq.read_metadata(io.BytesIO(_MAGIC + end[-length:]))
+def check_pages(path: Path, schema: pa.Schema) -> None:
+    """That the headers of all pages fill the file and say what the footer does. Raises FileMissing, FormatInvalid."""
+    footer, place = _footer(path)
+    with files.open_file(path) as file:
+
+        def read(start: int) -> bytes:
+            file.seek(start)
+            return file.read(_HEADER)
+
+        if read(0)[:4] != _MAGIC:
+            raise FormatInvalid(path=path, detail="does not begin as a Parquet file does")
+        for chunk in _chunks_of(path, footer, place, schema):
+            try:
+                _check_chunk(chunk, read)
+            except ValueError as error:
+                raise FormatInvalid(path=path, detail=f"at byte {chunk.start}: {error}") from error
+
+
+def _footer(path: Path) -> tuple[bytes, int]:
+    """The footer alone, and where it begins. Raises FileMissing, FormatInvalid."""
+    files.require_file(path)
+    size = path.stat().st_size
+    if isinstance(path, RemotePath):
+        end = path.served.read(path.inner, max(size - _GUESS, 0), size)
+        return _cut(path, size, end, lambda start: path.served.read(path.inner, start, size))
+    with files.open_file(path) as file:
+
+        def read(start: int) -> bytes:
+            file.seek(start)
+            return file.read(size - start)
+
+        return _cut(path, size, read(max(size - _GUESS, 0)), read)
+
+
+def _cut(path: Path, size: int, end: bytes, read: Callable[[int], bytes]) -> tuple[bytes, int]:
+    length = int.from_bytes(end[-_END:-4], "little")
+    if end[-4:] != _MAGIC or not length <= min(size - _END - len(_MAGIC), _LONGEST):
+        raise FormatInvalid(path=path, detail="does not end as a Parquet file does")
+    start = size - _END - length
+    if len(end) < length + _END:
+        end = read(start)
+    return end[-_END - length : -_END], start
+
+
+def _chunks_of(path: Path, footer: bytes, place: int, schema: pa.Schema) -> list[Chunk]:
+    """What a footer says that begins at place, where all of it holds. Raises FormatInvalid."""
+    try:
+        said, end = decode(footer, _FOOTER)
+        if end != len(footer) or said["version"] != 2:
+            raise ValueError("FileMetaData has another length or version")
+        if said["schema"] != _elements(schema):
+            raise ValueError("does not have the columns that this table has")
+        chunks, start = [], len(_MAGIC)
+        for number, group in enumerate(said["groups"]):
+            found = _chunks(group, schema, start)
+            if not found:
+                raise ValueError(f"the row group {number} does not have the rows or columns that it says")
+            chunks += found
+            start = found[-1].end
+        if start != place or sum(group["rows"] for group in said["groups"]) != said["rows"]:
+            raise ValueError("its row groups do not fill it, or do not have its rows")
+    except ValueError as error:
+        raise FormatInvalid(path=path, detail=str(error)) from error
+    return chunks
+
+
+def _chunks(group: dict[str, Any], schema: pa.Schema, start: int) -> list[Chunk]:
+    """The columns of a row group that begins at start; none where it says what cannot be."""
+    chunks, rows = [], group["rows"]
+    if rows < 1 or len(group["columns"]) != len(schema):
+        return []
+    for column, field in zip(group["columns"], schema, strict=True):
+        said = column["about"]
+        known = (column["offset"], said["type"], said["path"], said["codec"], said["values"])
+        first = said.get("dictionary", said["data"])
+        chunk = Chunk(start, said["data"], start + said["packed"], rows, said["unpacked"], said["encodings"])
+        if known != (0, _TYPES[field.type], [field.name.encode()], _ZSTD, rows) or first != start:
+            return []
+        if not start + ("dictionary" in said) <= chunk.data < chunk.end:
+            return []
+        chunks.append(chunk)
+        start = chunk.end
+    return chunks if sum(chunk.unpacked for chunk in chunks) == group["unpacked"] else []
+
+
+def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> None:
+    """That a column's pages are what the footer says of them. Raises ValueError."""
+    place, values, unpacked, encodings = chunk.start, 0, 0, {_ENCODINGS["RLE"]}  # The levels are always of that.
+    while place < chunk.end:
+        header, length = decode(read(place), _PAGE)
+        kind = "dictionary" if place < chunk.data else "data"
+        about = header.get(kind)
+        if header["kind"] != (_DICTIONARY if place < chunk.data else _DATA) or about is None or len(header) != 4:
+            raise ValueError("a page of another kind")
+        if kind == "data":
+            values += about["values"]
+            if (place == chunk.start and chunk.data != chunk.start) or about["values"] < 1:
+                raise ValueError("a page without values")
+            if {about["definitions"], about["repetitions"]} != {_ENCODINGS["RLE"]}:
+                raise ValueError("a page with levels of another encoding")
+        if min(header["packed"], header["unpacked"]) < 0:
+            raise ValueError("a page of no size")
+        if kind == "dictionary" and place + length + header["packed"] != chunk.data:
+            raise ValueError("a dictionary that does not end where the values begin")
+        encodings.add(about["encoding"])
+        unpacked += length + header["unpacked"]
+        place += length + header["packed"]
+    if (place, values, unpacked) != (chunk.end, chunk.values, chunk.unpacked):
+        raise ValueError("pages that do not fill their column, or do not have its values")
+    if chunk.encodings != sorted(encodings) or not encodings <= set(_ENCODINGS.values()):
+        raise ValueError("pages of other encodings than the footer says")

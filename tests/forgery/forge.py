@@ -19,7 +19,7 @@ from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
 from pellucid.release.publish import publish
 from pellucid.replay import inputs as replay_inputs
-from pellucid.store import anchors, files, layout, tensors
+from pellucid.store import anchors, files, layout, parquet, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from pellucid.train.events import Batch, Stepped
@@ -112,7 +112,7 @@ def edit_table(path: Path, column: str, change: Callable[[Body], Any]) -> None:
     table = pq.read_table(path)
     values = pa.array([change(row) for row in table.to_pylist()], table.schema.field(column).type)
     index = table.schema.get_field_index(column)
-    pq.write_table(table.set_column(index, table.schema.field(column), values), path)
+    parquet.write(path, table.set_column(index, table.schema.field(column), values))
 
 
 def edit_numbers(folder: Path, table: str, column: str, step: int, value: float) -> None:

@@ -17,7 +17,7 @@ from pellucid.record import chain, digests
 from pellucid.release import manifest
 from pellucid.release.publish import publish
 from pellucid.release.verify import Report, verify
-from pellucid.store import files, layout, tensors
+from pellucid.store import files, layout, parquet, tensors
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import pellucid
 from tests.replay.test_audit import forge_anchor, rewrite
@@ -112,7 +112,7 @@ def change_table(release: Path, table: str, column: str, row: int, value: float 
     read = pq.read_table(path)
     values = read[column].to_pylist()
     values[row] = value
-    pq.write_table(read.set_column(read.schema.get_field_index(column), read.schema.field(column), [values]), path)
+    parquet.write(path, read.set_column(read.schema.get_field_index(column), read.schema.field(column), [values]))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_parts_beside_a_joined_table_are_found(release: Path) -> None:
 def test_another_type_or_more_columns_are_found(release: Path) -> None:
     path = release / "metrics/steps.parquet"
     table = pq.read_table(path)
-    pq.write_table(table.append_column("more", table["loss"]), path)
+    parquet.write(path, table.append_column("more", table["loss"]))
     assert "FormatInvalid" in errors_of(release)
 
 

@@ -12,7 +12,7 @@ import pytest
 from pellucid.errors import FormatInvalid, LedgerDiffers, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
 from pellucid.record import digests
 from pellucid.replay.microbatch import audit_microbatch
-from pellucid.store import metrics
+from pellucid.store import metrics, parquet
 from tests.conftest import pellucid
 from tests.release.test_verify import change_table
 from tests.replay.test_audit import opened, quiet, rewrite
@@ -79,7 +79,7 @@ def test_rows_that_are_no_microbatches_are_named(column: str, value: Any, commit
 def test_a_step_without_rows_is_named(committed_copy: Path) -> None:
     path = committed_copy / "metrics/microbatches.parquet"
     read = pq.read_table(path)
-    pq.write_table(read.slice(0, 20), path)
+    parquet.write(path, read.slice(0, 20))
     assert audit_microbatch(opened(committed_copy), 5, 0, quiet).ok
     with pytest.raises(StepUnknown, match="metrics/microbatches"):
         audit_microbatch(opened(committed_copy), 6, 0, quiet)

@@ -1,0 +1,211 @@
+"""Parquet files: what other readers believe is proved, or is refused by name."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pellucid.errors import FormatInvalid, PellucidError
+from pellucid.store import parquet
+from tests.store.compact import I32, I64, LIST, STRUCT, TEXT, footer_of, with_footer
+
+SCHEMA = pa.schema(
+    [pa.field("step", pa.int64()), pa.field("source", pa.string(), nullable=False), pa.field("loss", pa.float64())]
+)
+Footer = dict[int, tuple[int, Any]]
+
+
+def table(rows: int) -> pa.Table:
+    sources = [f"source {row % 3}" for row in range(rows)]
+    return pa.table({"step": range(rows), "source": sources, "loss": [row / 7 for row in range(rows)]}, schema=SCHEMA)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    parquet.write(tmp_path / "table.parquet", table(500), group=200)
+    return tmp_path / "table.parquet"
+
+
+@pytest.mark.parametrize(("rows", "group"), [(0, 8), (1, 8), (700, 30), (60_000, 1 << 20)])
+def test_other_readers_take_what_is_written(rows: int, group: int, tmp_path: Path) -> None:
+    path = tmp_path / "table.parquet"
+    parquet.write(path, table(rows), group)
+    assert pq.read_table(path).equals(table(rows)) and parquet.opened(path, SCHEMA).read().equals(table(rows))
+    assert duckdb.sql(f"SELECT count(*), max(step) FROM '{path}'").fetchall() == [(rows, rows - 1 if rows else None)]
+    assert duckdb.sql(f"FROM '{path}'").to_arrow_table().to_pylist() == table(rows).to_pylist()
+    parquet.check_pages(path, SCHEMA)
+
+
+def test_nothing_is_written_that_nothing_proves(path: Path) -> None:
+    about = pq.read_metadata(path)
+    assert (about.metadata, about.created_by) == (None, "")
+    for number in range(about.num_row_groups):
+        group = about.row_group(number)
+        assert group.sorting_columns == ()
+        for column in (group.column(place) for place in range(group.num_columns)):
+            assert not (column.is_stats_set or column.has_offset_index or column.has_column_index)
+            assert column.bloom_filter_offset is None and column.metadata is None
+
+
+def in_footer(number: int, kind: int, value: Any) -> Callable[[Footer], None]:
+    return lambda footer: footer.update({number: (kind, value)})
+
+
+def in_group(number: int, kind: int, value: Any) -> Callable[[Footer], None]:
+    return lambda footer: footer[4][1][1][1].update({number: (kind, value)})
+
+
+def in_chunk(number: int, kind: int, value: Any) -> Callable[[Footer], None]:
+    return lambda footer: footer[4][1][1][1][1][1][1][0].update({number: (kind, value)})
+
+
+def in_column(number: int, kind: int, value: Any, column: int = 0) -> Callable[[Footer], None]:
+    return lambda footer: footer[4][1][1][1][1][1][1][column][3][1].update({number: (kind, value)})
+
+
+def in_schema(number: int, kind: int, value: Any) -> Callable[[Footer], None]:
+    return lambda footer: footer[2][1][1][1].update({number: (kind, value)})
+
+
+def counted(footer: Footer) -> None:
+    """A row less than there is, in every count that says how many there are."""
+    footer[3] = I64, 499
+    group = footer[4][1][1][2]
+    group[3] = I64, 99
+    for chunk in group[1][1][1]:
+        chunk[3][1][5] = I64, 99
+
+
+def shifted(footer: Footer) -> None:
+    """The columns of one row group in each other's place, with their names."""
+    first, _, third = footer[4][1][1][0][1][1][1]
+    footer[4][1][1][0][1][1][1][:] = [third, footer[4][1][1][0][1][1][1][1], first]
+
+
+PAIR = (LIST, (STRUCT, [{1: (TEXT, b"ARROW:schema"), 2: (TEXT, b"x")}]))
+FALSE_FOOTERS: dict[str, tuple[str, Callable[[Footer], None]]] = {
+    "statistics": ("statistics", in_column(12, STRUCT, {5: (TEXT, bytes(8)), 6: (TEXT, bytes(8))})),
+    "statistics of seven bytes": ("statistics", in_column(12, STRUCT, {5: (TEXT, bytes(7))})),
+    "statistics of sizes": ("statistics of sizes", in_column(16, STRUCT, {3: (LIST, (I64, [0, 200]))})),
+    "statistics of places": ("statistics of places", in_column(17, STRUCT, {})),
+    "bloom filter": ("a bloom filter", in_column(14, I64, 4)),
+    "length of a bloom filter": ("a bloom filter", in_column(15, I32, 4)),
+    "index page": ("an index page", in_column(10, I64, 4)),
+    "encodings counted": ("counts of its encodings", in_column(13, LIST, (STRUCT, []))),
+    "metadata of a column": ("key-value metadata", in_column(8, *PAIR)),
+    "offset index": ("a page index", in_chunk(4, I64, 4)),
+    "column index": ("a page index", in_chunk(6, I64, 4)),
+    "another file": ("another file", in_chunk(1, TEXT, b"other.parquet")),
+    "encryption": ("encryption", in_chunk(8, STRUCT, {})),
+    "offset of a chunk": ("row group 1", in_chunk(2, I64, 8)),
+    "sorted by": ("sorted by", in_group(4, LIST, (STRUCT, []))),
+    "metadata": ("key-value metadata", in_footer(5, *PAIR)),
+    "writer": ("what wrote it", in_footer(6, TEXT, b"parquet-mr version 1.8.0")),
+    "orders": ("orders of its columns", in_footer(7, LIST, (STRUCT, []))),
+    "signed": ("encryption", in_footer(8, STRUCT, {})),
+    "unknown": ("the field 12", in_footer(12, I64, 1)),
+    "version": ("version", in_footer(1, I32, 1)),
+    "rows": ("its rows", in_footer(3, I64, 501)),
+    "rows of a group": ("row group 1", in_group(3, I64, 100)),
+    "no rows in a group": ("row group 1", in_group(3, I64, 0)),
+    "bytes of a group": ("row group 1", in_group(2, I64, 100)),
+    "values": ("row group 1", in_column(5, I64, 100)),
+    "type of a column": ("row group 1", in_column(1, I32, 5)),
+    "name of a column": ("row group 1", in_column(3, LIST, (TEXT, [b"loss"]))),
+    "codec": ("row group 1", in_column(4, I32, 0)),
+    "place of a page": ("row group 1", in_column(9, I64, 4)),
+    "place of a dictionary": ("row group 1", in_column(11, I64, 5)),
+    "place outside": ("row group 1", in_column(9, I64, 1 << 60)),
+    "size": ("row group 2|row group 1", in_column(7, I64, 100)),
+    "negative size": ("row group 1", in_column(7, I64, -100)),
+    "columns shifted": ("row group 0", shifted),
+    "column renamed": ("columns that this table has", in_schema(4, TEXT, b"steps")),
+    "column of another meaning": ("columns that this table has", in_schema(6, I32, 14)),
+    "column with nulls": ("columns that this table has", in_schema(3, I32, 0)),
+    "repeated column": ("columns that this table has", in_schema(3, I32, 2)),
+    "fewer rows everywhere": ("at byte .* do not have its values", counted),
+    "unpacked bytes": ("row group 1", in_column(6, I64, 7)),
+    "encodings": ("at byte .* other encodings", in_column(2, LIST, (I32, [0, 3]))),
+}
+
+
+@pytest.mark.parametrize("name", FALSE_FOOTERS)
+def test_a_footer_that_says_what_is_not_so_is_refused(name: str, path: Path) -> None:
+    """Statistics alone can make a query wrong, or end the process that asks for them: their presence is refused."""
+    named, change = FALSE_FOOTERS[name]
+    footer = footer_of(path)
+    change(footer)
+    with_footer(path, footer)
+    with pytest.raises(FormatInvalid, match=named):
+        parquet.check_pages(path, SCHEMA)
+    if not named.startswith("at byte"):  # Those are found by reading the pages, as verify does.
+        with pytest.raises(FormatInvalid, match=named):
+            parquet.opened(path, SCHEMA)
+
+
+def test_bytes_between_pages_and_footer_are_refused(path: Path) -> None:
+    content, footer = path.read_bytes(), footer_of(path)
+    end = len(content) - 8 - int.from_bytes(content[-8:-4], "little")
+    path.write_bytes(content[:end] + b"hidden" + content[end:])
+    assert footer_of(path) == footer and pq.read_table(path).equals(table(500))
+    with pytest.raises(FormatInvalid, match="do not fill it"):
+        parquet.opened(path, SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"data_page_version": "2.0"}, "the field 8|another kind"),
+        ({"write_page_checksum": True}, "the field 4"),
+        ({"use_dictionary": False, "column_encoding": {"step": "DELTA_BINARY_PACKED"}}, "other encodings"),
+        ({"use_dictionary": False, "use_byte_stream_split": ["loss"]}, "other encodings"),
+    ],
+)
+def test_pages_of_another_kind_are_refused(
+    options: dict[str, Any], named: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under a footer of ours, so that only the pages can tell."""
+    path, real = tmp_path / "table.parquet", pq.ParquetWriter
+    more = {"DELTA_BINARY_PACKED": 5, "BYTE_STREAM_SPLIT": 9}
+    with monkeypatch.context() as patched:
+        patched.setattr(pq, "ParquetWriter", lambda *words, **known: real(*words, **{**known, **options}))
+        patched.setattr(parquet, "_ENCODINGS", parquet._ENCODINGS | more)
+        parquet.write(path, table(50))
+    with pytest.raises(FormatInvalid, match=named):
+        parquet.check_pages(path, SCHEMA)
+
+
+def test_pages_that_are_changed_are_refused_or_hold_the_same_number_of_values(path: Path) -> None:
+    """Whatever a header says: an error of ours, or nothing that another number of rows can be read from."""
+    content, choices, refused = path.read_bytes(), random.Random(9), 0
+    headers = parquet._chunks_of(path, *parquet._footer(path), SCHEMA)
+    for _ in range(100):
+        changed = bytearray(content)
+        chunk = choices.choice(headers)
+        changed[choices.choice([chunk.start, chunk.data]) + choices.randrange(24)] = choices.randrange(256)
+        path.write_bytes(changed)
+        try:
+            parquet.check_pages(path, SCHEMA)
+        except PellucidError:
+            refused += 1
+            continue
+        with contextlib.suppress(pa.ArrowException, OSError):
+            assert parquet.opened(path, SCHEMA).read().num_rows == 500
+    assert refused > 30
+
+
+def test_a_footer_of_no_end_is_not_read(path: Path) -> None:
+    with path.open("r+b") as file:
+        file.truncate(1 << 40)  # A hole: it takes no disk.
+        file.seek(-8, 2)
+        file.write((0xFFFFFFF0).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(FormatInvalid, match="does not end"):
+        parquet.opened(path, SCHEMA)
