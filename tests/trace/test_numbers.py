@@ -18,7 +18,7 @@ import pellucid
 from pellucid.data.documents import Documents
 from pellucid.look import seen
 from pellucid.look.show import Shown
-from pellucid.store import metrics
+from pellucid.store import metrics, parquet
 from pellucid.trace.where import Traced
 
 STEPS = 110  # Of the fixture `twice`.
@@ -29,14 +29,14 @@ def cut(folder: Path, rows: int, parts: bool) -> None:
     for name, schema in metrics.TABLES.items():
         path = folder / f"metrics/{name}.parquet"
         table = pq.read_table(path)
-        pq.write_table(table, path, row_group_size=rows)
+        parquet.write(path, table, rows)
         if parts:
             path.unlink()
             (folder / "metrics" / name).mkdir()
             for last in range(0, STEPS + 8, 8):
                 own = [row for row in table.to_pylist() if last - 8 < row["step"] <= last]
                 part = folder / f"metrics/{name}/{last:012}.parquet"
-                pq.write_table(pa.Table.from_pylist(own, schema), part, row_group_size=rows)
+                parquet.write(part, pa.Table.from_pylist(own, schema), rows)
 
 
 @pytest.fixture(params=[(7, 1, False), (23, 3, True), (40, 64, False)], ids=str)
