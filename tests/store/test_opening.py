@@ -13,7 +13,7 @@ import pytest
 
 import pellucid
 from pellucid.errors import FileMissing, FormatInvalid
-from pellucid.store import arrays, files, parquet
+from pellucid.store import arrays, files, metrics, parquet
 from tests.conftest import pellucid as command
 
 PACKAGE = Path(pellucid.__file__).parent
@@ -113,7 +113,7 @@ READERS = [
     lambda path: arrays.mapped(path, "u1"),
     lambda path: arrays.loaded(path, "u1", 0, 1),
     arrays.content,
-    parquet.opened,
+    lambda path: parquet.opened(path, metrics.TABLES["steps"]),
 ]
 
 
