@@ -10,7 +10,7 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest -n 2 tests
 
-# Those that take long, too.
+# The slow ones too: the kernels of other processors, by cross compilers under emulation; each names what it needs.
 test-all: .venv/ready
 	$(BIN)/pytest -n 2 -m "slow or not slow" tests
 
@@ -63,4 +63,4 @@ demo/manifest.jsonl: .venv/ready
 	touch .venv/ready
 
 clean:
-	rm -rf .venv demo build *.egg-info pellucid/kernels/*.so
+	rm -rf .venv demo build *.egg-info pellucid/kernels/*.so pellucid/kernels/*.log

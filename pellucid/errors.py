@@ -237,8 +237,19 @@ class StackDiffers(MachineError):
 
 
 class KernelsMissing(MachineError):
-    """Portable arithmetic needs our C kernels, and they were not built when pellucid was installed ({detail}).
+    """Portable arithmetic needs our C kernels, and they were not built when pellucid was installed: {detail}.
     Install a C compiler (Debian: apt install gcc) and install pellucid again, or use train.arithmetic = "native"."""
+
+
+class KernelsUncompiled(KernelsMissing):
+    """Portable arithmetic needs our C kernels, and they did not compile when pellucid was installed: {words}. All
+    that {compiler} said is in {path}. Install pellucid again without flags of your own (CFLAGS= pip install …); if
+    it stays, please report it."""
+
+
+class KernelsUnloadable(KernelsMissing):
+    """Portable arithmetic needs our C kernels, and the library that was built of them cannot be loaded: {detail}.
+    Install pellucid again on this machine."""
 
 
 class KernelsWrong(MachineError):

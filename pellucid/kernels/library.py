@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import json
 import os
 from pathlib import Path
 
-from pellucid.errors import KernelsMissing, KernelsWrong, MachineLacks
+from pellucid.errors import KernelsMissing, KernelsUncompiled, KernelsUnloadable, KernelsWrong, MachineLacks
 
 FOLDER = Path(__file__).parent
 VARIABLE = "PELLUCID_ISA"
@@ -40,12 +41,20 @@ def load(path: Path | None = None) -> ctypes.CDLL:
     if path is None:
         found = sorted(FOLDER.glob("_kernels*.so"))
         if not found:
-            raise KernelsMissing(detail=f"there is no _kernels*.so in {FOLDER}")
+            raise _missing()
         path = found[0]
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise KernelsMissing(detail=error) from error
+        raise KernelsUnloadable(detail=error) from error
+    try:
+        _declare(library)
+    except AttributeError as error:  # A function that this version has and the library has not.
+        raise KernelsUnloadable(detail=error) from error
+    return library
+
+
+def _declare(library: ctypes.CDLL) -> None:
     for name, letters in _SIGNATURES.items():
         function = getattr(library, f"pellucid_{name}")
         function.argtypes, function.restype = [_LETTERS[letter] for letter in letters], _INT
@@ -55,7 +64,19 @@ def load(path: Path | None = None) -> ctypes.CDLL:
     library.pellucid_norm_of.argtypes, library.pellucid_norm_of.restype = [_LONG, _POINTER], _DOUBLE
     library.pellucid_function.argtypes = [_INT, _DOUBLE, _DOUBLE]
     library.pellucid_function.restype = _DOUBLE
-    return library
+
+
+def _missing() -> KernelsMissing:
+    """Why there is no library, by what the build has left (setup.py)."""
+    log = FOLDER / "_kernels.log"
+    if not log.is_file():
+        return KernelsMissing(detail=f"there is no _kernels*.so in {FOLDER}")
+    about = json.loads(log.read_text(encoding="utf-8"))
+    if not about["found"]:
+        return KernelsMissing(detail=f"there was no compiler, {about['compiler']}")
+    lines = about["words"].strip().splitlines()
+    error = next((line for line in lines if "error: " in line), lines[-1])
+    return KernelsUncompiled(words=error.strip(), compiler=about["compiler"], path=log)
 
 
 @functools.cache

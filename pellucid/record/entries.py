@@ -219,12 +219,18 @@ def end(number: int) -> dict[str, Any]:
 
 def tensor_leaf_of(name: str, array: np.ndarray) -> bytes:
     """The leaf of an array in memory; float32 is named F32, as safetensors names it."""
-    return digests.tensor_leaf(name, DTYPES[array.dtype.str], array.shape, digests.content_digest(content_of(array)))
+    return digests.tensor_leaf(name, dtype_of(array), array.shape, digests.content_digest(content_of(array)))
+
+
+def dtype_of(array: np.ndarray) -> str:
+    """The name of an array's type, whatever the order of its bytes in memory."""
+    return DTYPES[array.dtype.newbyteorder("<").str]
 
 
 def content_of(array: np.ndarray) -> memoryview:
     """The little-endian bytes of an array in row order, without a copy where it lies so already."""
-    return np.ascontiguousarray(array).data.cast("B") if array.size else memoryview(b"")
+    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
+    return little.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
 DTYPES = {"<f4": "F32", "<f8": "F64", "<i8": "I64", "<u2": "U16", "<u4": "U32"}

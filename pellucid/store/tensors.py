@@ -41,7 +41,7 @@ def header(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write contiguous little-endian arrays, sorted by name, to a file of its own: links of an older one stay."""
-    described = {name: (entries.DTYPES[a.dtype.str], a.shape, a.nbytes) for name, a in tensors.items()}
+    described = {name: (entries.dtype_of(a), a.shape, a.nbytes) for name, a in tensors.items()}
     with files.named_errors(path):
         path.unlink(missing_ok=True)
     with files.named_errors(path), path.open("xb") as file:

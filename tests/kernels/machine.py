@@ -56,6 +56,13 @@ def compiler(name: str = "gcc", packages: str = "gcc") -> str:
     return name
 
 
+def tool(name: str, packages: str) -> str:
+    """As compiler, of a slow test: whoever asks for those wants to know that one did not run."""
+    if not shutil.which(name):
+        pytest.fail(f"needs {name}; Debian: apt install {packages}")
+    return name
+
+
 @functools.cache
 def build_flags() -> tuple[str, ...]:
     """Those of setup.py but for the optimisation, which every test chooses for itself."""
@@ -66,7 +73,7 @@ def build_flags() -> tuple[str, ...]:
 
 def compile_c(out: Path, *arguments: str | Path, with_compiler: str = "gcc", sources: Path = SOURCES) -> Path:
     """The flags of setup.py, then the arguments."""
-    command = [with_compiler, *build_flags(), "-pthread", f"-I{sources}", *map(str, arguments), "-o", str(out)]
+    command = [with_compiler, *build_flags(), "-pthread", f"-I{sources}", *map(str, arguments), "-o", str(out), "-lm"]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out
@@ -74,6 +81,24 @@ def compile_c(out: Path, *arguments: str | Path, with_compiler: str = "gcc", sou
 
 def run_program(*words: str | Path, check: int = 0) -> str:
     """Its output; check is the exit code expected."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=900)
     assert done.returncode == check, done.stdout + done.stderr
     return done.stdout
+
+
+# What the library may take of libm, which is linked for fenv.h: nothing that computes. A function of it would be found
+# without a word, and give other bits on another machine.
+ENVIRONMENT = {"fegetenv", "fesetenv", "__fe_dfl_env"}
+
+
+def of_libm(path: Path, gcc: str, nm: str) -> set[str]:
+    """The names that a shared library takes of its machine's libm."""
+    libm = run_program(gcc, "-print-file-name=libm.so.6").strip()
+    offered = _symbols(nm, libm, "--defined-only")
+    assert {"fegetenv", "sqrtf"} <= offered
+    return _symbols(nm, path, "--undefined-only") & offered
+
+
+def _symbols(nm: str, path: Path | str, which: str) -> set[str]:
+    lines = run_program(nm, "-D", which, path).splitlines()
+    return {line.split()[-1].partition("@")[0] for line in lines}

@@ -46,6 +46,14 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
 
 
+def test_the_order_of_bytes_in_memory_changes_nothing(tmp_path: Path) -> None:
+    swapped = {name: array.astype(array.dtype.newbyteorder(">")) for name, array in ARRAYS.items()}
+    assert tensors.leaves(swapped) == tensors.leaves(ARRAYS)
+    tensors.write(tmp_path / "x", ARRAYS, {})
+    tensors.write(tmp_path / "y", swapped, {})
+    assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
+
+
 def file_with(header: object, data: bytes = b"\0" * 24, length: int | None = None) -> bytes:
     encoded = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(encoded) if length is None else length) + encoded + data
