@@ -41,11 +41,11 @@ class BuildKernels(build_ext):
                 log.parent.mkdir(parents=True, exist_ok=True)
                 log.write_text(self.failed, encoding="utf-8")
 
-    def build_extension(self, extension: Extension) -> None:
+    def build_extension(self, ext: Extension) -> None:
         words: list[str] = []
         try:
             with _heard(words):
-                super().build_extension(extension)
+                super().build_extension(ext)
         except Exception as error:
             compiler = self.compiler.compiler_so[0]
             found = shutil.which(compiler) is not None

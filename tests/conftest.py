@@ -11,10 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from pellucid import philox
 from pellucid.new import new
 from pellucid.terminal import Terminal
+
+settings.register_profile("untimed", deadline=None)  # A busy machine is no fault of an example's.
+settings.load_profile("untimed")
 
 # Two test processes on two cores: more threads than that only wait for each other.
 SETTINGS = [
