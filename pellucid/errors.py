@@ -242,14 +242,8 @@ class KernelsMissing(MachineError):
 
 
 class KernelsUncompiled(KernelsMissing):
-    """Portable arithmetic needs our C kernels, and they did not compile when pellucid was installed: {words}. All
-    that {compiler} said is in {path}. Install pellucid again without flags of your own (CFLAGS= pip install …); if
-    it stays, please report it."""
-
-
-class KernelsUnloadable(KernelsMissing):
-    """Portable arithmetic needs our C kernels, and the library that was built of them cannot be loaded: {detail}.
-    Install pellucid again on this machine."""
+    """The C kernels of portable arithmetic did not compile when pellucid was installed: {words}. All that {compiler}
+    said is in {path}. Install pellucid again without flags of your own (CFLAGS= pip install …); or please report it."""
 
 
 class KernelsWrong(MachineError):

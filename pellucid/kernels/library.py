@@ -8,7 +8,7 @@ import json
 import os
 from pathlib import Path
 
-from pellucid.errors import KernelsMissing, KernelsUncompiled, KernelsUnloadable, KernelsWrong, MachineLacks
+from pellucid.errors import KernelsMissing, KernelsUncompiled, KernelsWrong, MachineLacks
 
 FOLDER = Path(__file__).parent
 VARIABLE = "PELLUCID_ISA"
@@ -46,11 +46,11 @@ def load(path: Path | None = None) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
     except OSError as error:
-        raise KernelsUnloadable(detail=error) from error
+        raise KernelsMissing(detail=f"{path} cannot be loaded: {error}") from error
     try:
         _declare(library)
     except AttributeError as error:  # A function that this version has and the library has not.
-        raise KernelsUnloadable(detail=error) from error
+        raise KernelsMissing(detail=f"{path} cannot be loaded: {error}") from error
     return library
 
 

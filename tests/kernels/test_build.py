@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pellucid import journal
-from pellucid.errors import KernelsMissing, KernelsUncompiled, KernelsUnloadable
+from pellucid.errors import KernelsMissing, KernelsUncompiled
 from pellucid.kernels import library
 from tests.kernels.machine import ENVIRONMENT, ROOT, SOURCES, build_flags, compiler, isas, of_libm, tool
 
@@ -61,7 +61,7 @@ def test_what_did_not_compile_is_told_in_the_compilers_words(project: Path, monk
         source.write_text("")
     build(project, CC=compiler())
     assert [path.suffix for path in (project / KERNELS).glob("_kernels*")] == [".so"]
-    assert type(no_library()) is KernelsUnloadable  # It has no function.
+    assert "cannot be loaded" in str(no_library())  # It has no function.
 
     sources[0].write_text("int x = y;\n")  # A library of other sources does not stay.
     build(project, CC=compiler())
