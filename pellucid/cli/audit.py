@@ -46,7 +46,7 @@ def audit(
     pellucid audit RELEASE --all --dry-run
 
     A seed that the trainer could not foresee makes the choice worth something: leave it out, or draw it after the
-    release is out. Steps on the way to a chosen one are compared too.
+    release is out. Steps on the way to a chosen one are compared too. The last validation is always computed again.
     """
     from pellucid.replay.request import Request
 
@@ -78,22 +78,23 @@ def audit_random_step(folder: Path) -> None:
 
 
 def audit_run(request: Any, as_json: bool) -> None:
-    from pellucid.terminal import print_difference
+    from pellucid.terminal import plain, print_difference
 
     with on_terminal(quiet=as_json) as terminal:
         report = request.run(terminal.watch("audit"))
-    why = {} if report.ok else _why(request.inputs, report.failed[0].step, as_json)
+    why = {} if not report.failed else _why(request.inputs, report.failed[0].step, as_json)
     if as_json:
         print_json(report.as_json() | why)
     else:
         for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
             _print_finding(finding)
+        for problem in report.validation.problems if report.validation else ():
+            print(f"  {plain(problem)}")
         print(f"audit: {report}")
         if why:
             print_difference(why["difference"])
     if not report.ok:
-        wrong = ", ".join(f"step {finding.step}" for finding in report.failed)
-        raise AuditFailed(path=request.inputs.folder, steps=wrong)
+        raise AuditFailed(path=request.inputs.folder, steps=report.wrong())
 
 
 def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
@@ -140,7 +141,8 @@ def _microbatch(request: Any, as_json: bool) -> None:
 _PROVEN = """\
        proven: from the recorded state before step {step}, this microbatch has the tokens, the loss and the gradient
        to which the ledger commits. Not proven: the other {others} microbatches, the sum of their gradients, its
-       clipping, and the update to the state after the step. pellucid audit --step {step} proves all of these."""
+       clipping, and the update to the state after the step; nor any validation. pellucid audit --step {step}
+       proves all of these of the step, and the last validation."""
 
 
 def _dry_run(request: Any, as_json: bool) -> None:

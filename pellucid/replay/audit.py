@@ -10,12 +10,11 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pellucid.errors import DataError, FormatInvalid, NotFinite, StateDiffers
-from pellucid.record import entries
+from pellucid.replay import validation
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Replayed, Watch, anchored_state, begin, replay, require_step, stored
 from pellucid.replay.texts import Texts
 from pellucid.store import anchors, layout
-from pellucid.train import loop
 from pellucid.train.state import State
 
 
@@ -172,15 +171,9 @@ def _difference(step: int, wrong: list[str], found: dict[str, Any], recorded: di
 def _check_here(inputs: Inputs, state: State, root: str, texts: Texts) -> list[str]:
     """What else is claimed of this very step: the texts it saw, its validation, its anchor."""
     recipe, step = inputs.recipe, state.step
-    wrong = [*texts.of_step(step)] if step > recipe.first else []
-    wrong += texts.of_validation() if recipe.scheduled(recipe.validation.every, step) else []
-    problems = [f"step {step}: {one}" for one in dict.fromkeys(wrong)]
-    if recipe.scheduled(recipe.validation.every, step):
-        found = entries.validation(step, loop.validate(state, recipe, inputs.shards).sources)
-        recorded = [body for body in inputs.recorded().between(step, step) if body["kind"] == "validation"]
-        for body in recorded:
-            if body["sources"] != found["sources"]:
-                problems.append(f"step {step}: validation is {found['sources']}, recorded {body['sources']}")
+    problems = [f"step {step}: {one}" for one in texts.of_step(step)] if step > recipe.first else []
+    if recipe.scheduled(recipe.validation.every, step) and not validation.owed(inputs, step):
+        problems += validation.differences(inputs, state, texts)
     if step in layout.steps_in(inputs.folder / layout.ANCHORS):
         try:
             anchors.check(layout.anchor(inputs.folder, step), step, root)

@@ -16,6 +16,7 @@ from pellucid.replay.audit import Finding, Pass, audit_first, audit_steps, passe
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, begin, replay, stored
 from pellucid.replay.microbatch import count_of
+from pellucid.replay.validation import last_due, steps_to
 from pellucid.store import anchors, cache, layout
 
 _STEPS, _SECONDS = 3, 2.0  # A calibration ends with so many steps, or when they have taken so long.
@@ -34,6 +35,10 @@ class Speed:
         recipe = inputs.recipe
         validated = sum(recipe.scheduled(recipe.validation.every, step) for step in one.steps)
         return self.load + one.length * self.step + validated * self.validation
+
+    def of_last_validation(self, inputs: Inputs) -> float:
+        """Seconds for the last validation, with the steps to its state."""
+        return self.load + steps_to(inputs, last_due(inputs))[1] * self.step + self.validation
 
 
 def measure(inputs: Inputs, step: int) -> Speed:
@@ -86,12 +91,15 @@ def surely(inputs: Inputs, speed: Speed, seconds: float) -> int:
     return int(seconds / (speed.load + longest * speed.step + speed.validation))
 
 
-def audit_within(inputs: Inputs, order: Iterator[int], seconds: float, watch: Watch) -> tuple[list[Finding], int]:
-    """As many steps as fit into so many seconds, in the order given; and how many of them the seed alone chose.
+def audit_within(
+    inputs: Inputs, order: Iterator[int], seconds: float, watch: Watch, spent: float = 0.0
+) -> tuple[list[Finding], int]:
+    """As many steps as fit into so many seconds, of which some are spent already, in the order given; and how many of
+    them the seed alone chose.
 
     Raises BudgetTooSmall. Stops before a replay that would not fit by the speed measured on the way.
     """
-    deadline = time.perf_counter() + seconds
+    deadline = time.perf_counter() + seconds - spent
     wrong, first = audit_first(inputs), next(order)
     try:
         speed = measure(inputs, first)
@@ -140,6 +148,7 @@ class Effort:
     disk_free_bytes: int
     load_seconds: float | None
     step_seconds: float | None
+    validation_seconds: float | None  # For the last validation, where no step asked for is its own; in seconds too.
     seconds: float | None
 
     @property
@@ -156,8 +165,9 @@ class Effort:
 
 def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool = False) -> tuple[Effort, Speed | None]:
     """What the audit of these steps needs (or of one microbatch of a step), from a calibration where the state fits."""
-    planned = passes(inputs, steps)
+    planned, alone = passes(inputs, steps), not microbatch and last_due(inputs) not in steps
     replayed = sum(one.length for one in planned) - microbatch * len(planned)
+    replayed += steps_to(inputs, last_due(inputs))[1] * alone
     available = machine.available()
     memory = least_memory(inputs, microbatch) * workers
     speed = measure(inputs, max(inputs.recipe.first + 1, steps[0])) if memory <= available else None
@@ -165,9 +175,10 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
         memory = max(memory, machine.peak() * workers)
     download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
     kept = counts.STATE * _parameters(inputs) if microbatch and replayed else 0
-    seconds = None
+    seconds = validating = None
     if speed:
-        seconds = sum(speed.of(inputs, one) for one in planned) / min(workers, len(planned))
+        validating = speed.of_last_validation(inputs) * alone
+        seconds = validating + sum(speed.of(inputs, one) for one in planned) / min(workers, len(planned))
         seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs))
     needs = Effort(
         steps=len(steps),
@@ -179,6 +190,7 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
         disk_free_bytes=machine.free(cache.folder()),
         load_seconds=speed and speed.load,
         step_seconds=speed and speed.step,
+        validation_seconds=validating,
         seconds=seconds,
     )
     return needs, speed
@@ -193,7 +205,10 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     for name in ("data/shards", *texts):
         found += [folder / name, *sorted((folder / name).rglob("*"))]
     held = layout.steps_in(folder / layout.ANCHORS)
-    for step in sorted({one.start for one in planned if one.start is not None}.intersection(held)):
+    starts = {one.start for one in planned}
+    if not microbatch and not any(last_due(inputs) in one.steps for one in planned):
+        starts.add(steps_to(inputs, last_due(inputs))[0])
+    for step in (step for step in held if step in starts):
         found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.MOMENTS)]
     if microbatch:
         found += sorted((folder / layout.METRICS).glob("microbatches*"))

@@ -18,6 +18,7 @@ from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, require_step, stored
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
 from pellucid.replay.parallel import audit_all, workers
+from pellucid.replay.validation import Validation, audit_validation, last_due
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,8 @@ class Report:
 
     findings: list[Finding]
     odds: Odds
+    validation: Validation | None  # The last one; None where a finding is that of its step.
+    validated: tuple[list[int], list[int]]  # The steps whose recorded validation was computed again, and the others.
     seed: int | None  # None where steps were named, or all were taken.
     head: str
     seconds: float
@@ -36,7 +39,14 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.failed
+        return not self.failed and (self.validation is None or self.validation.ok)
+
+    def wrong(self) -> str:
+        """What failed, in words."""
+        steps = [f"step {finding.step}" for finding in self.failed]
+        if self.validation and not self.validation.ok:
+            steps.append(f"the validation of step {self.validation.step}")
+        return ", ".join(steps)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -46,14 +56,26 @@ class Report:
             "replayed": self.odds.compared,
             "seconds": round(self.seconds, 3),
             "odds": self.odds.as_json(),
+            "validation": self.validation and self.validation.as_json(),
+            "validations_computed_again": self.validated[0],
+            "validations_not_computed_again": self.validated[1],
             "steps": [finding.as_json() for finding in self.findings],
         }
 
     def __str__(self) -> str:
         by = "" if self.seed is None else f", chosen by seed {self.seed}"
-        verdict = "bit-equal" if self.ok else f"{len(self.failed)} of them NOT as recorded and published"
+        verdict = f"{len(self.failed)} of them NOT as recorded and published" if self.failed else "bit-equal"
         audited = f"{len(self.findings):,} step(s) audited in {self.seconds:.1f} s{by}: {verdict}"
-        return f"{audited}\n       {self.odds}" if self.ok else audited
+        return f"{audited}\n       {self.odds}\n       {self._validations()}" if self.ok else audited
+
+    def _validations(self) -> str:
+        again, others = self.validated
+        done = f"validation of {_steps(again)} computed again: bit-equal"
+        return f"{done}; that of {_steps(others)} was not (--step K does)" if others else done
+
+
+def _steps(steps: list[int]) -> str:
+    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps):,} steps ({steps[0]} to {steps[-1]})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,21 +151,29 @@ class Request:
     def run(self, watch: Watch) -> Report:
         """Do it. Raises CommandInvalid, BudgetTooSmall, AuditLost; what is wrong with the run is in the findings."""
         started = time.perf_counter()
-        sampled = 0
         if self.budget is not None and not self.by_seed:
             raise _invalid("--budget", "chooses by the seed; with --step or --all only a --dry-run takes it")
+        steps = [] if self.every or self.budget is not None else list(self.order())
+        validation, sampled = None, len(steps) if self.by_seed else 0
+        if not self.every and last_due(self.inputs) not in steps:
+            validation = audit_validation(self.inputs, watch)
         if self.budget is not None:
-            findings, sampled = audit_within(self.inputs, self.order(), self.budget, watch)
+            spent = time.perf_counter() - started
+            findings, sampled = audit_within(self.inputs, self.order(), self.budget, watch, spent)
         elif self.every:
             findings = audit_all(self.inputs, watch)
             sampled = self.done - self.first
         else:
-            steps = list(self.order())
             findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
-            sampled = len(steps) if self.by_seed else 0
         odds = Odds(self.done - self.first, sampled, compared(findings))
-        seconds = time.perf_counter() - started
-        return Report(findings, odds, self.seed if self.by_seed else None, self.head, seconds)
+        seconds, seed = time.perf_counter() - started, self.seed if self.by_seed else None
+        return Report(findings, odds, validation, self._validated(findings, validation), seed, self.head, seconds)
+
+    def _validated(self, findings: list[Finding], last: Validation | None) -> tuple[list[int], list[int]]:
+        """The steps with a recorded validation: those of which it was computed again, and the others."""
+        again = {finding.step for finding in findings} | ({last.step} if last else set())
+        recorded = [body["step"] for body in self.inputs.recorded().of_kind("validation")]
+        return [step for step in recorded if step in again], [step for step in recorded if step not in again]
 
     def run_microbatch(self, watch: Watch) -> Proof:
         """The audit of one microbatch. Raises what audit_microbatch does."""
@@ -174,7 +204,9 @@ class Request:
         alone = self.budget is not None and self.by_seed and self.count is None
         if alone and least_memory(self.inputs) <= machine.available():
             first = next(self.order())
-            return fitting(self.inputs, self.order(), measure(self.inputs, first), self.budget or 0.0) or [first]
+            speed = measure(self.inputs, first)
+            left = (self.budget or 0.0) - speed.of_last_validation(self.inputs)
+            return fitting(self.inputs, self.order(), speed, left) or [first]
         return list(self.order())
 
     def _smaller(self, found: Effort, speed: Speed | None) -> str:
@@ -183,11 +215,12 @@ class Request:
             return self._without_memory()
         if self.budget is None or speed is None or found.seconds is None or found.seconds <= self.budget:
             return ""
-        steps = fitting(self.inputs, self._shuffled(), speed, self.budget)
+        left = self.budget - speed.of_last_validation(self.inputs)
+        steps = fitting(self.inputs, self._shuffled(), speed, left)
         if steps:
             return f"--steps {len(steps)} --seed {self.seed}"
         near = [step + 1 for step in [self.first, *stored(self.inputs)] if step < self.done]
-        return f"--step {near[-1]}" if speed.load + speed.step <= self.budget else ""
+        return f"--step {near[-1]}" if speed.load + speed.step <= left else ""
 
     def _without_memory(self) -> str:
         """One microbatch right behind a stored state, where the ledger binds it."""
@@ -241,6 +274,9 @@ class Needs:
             each = f"{one.step_seconds:.3g} s a step, {one.load_seconds:.3g} s to load a state"
             took = f"{one.seconds:.1f} s" if one.seconds < 60 else f"{one.seconds / 60:.1f} minutes"
             lines.append(f"  time      {took} ({each})")
+        if one.validation_seconds:
+            step = last_due(self.request.inputs)
+            lines.append(f"            of these {one.validation_seconds:.3g} s for the last validation, of step {step}")
         return lines
 
     def verdict(self) -> str:

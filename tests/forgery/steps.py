@@ -137,13 +137,13 @@ def spliced(honest: Path, folder: Path) -> None:
     train(honest, folder, cheat)
 
 
-def validated_better(honest: Path, folder: Path) -> None:
+def validated_better(honest: Path, folder: Path, step: int = 10) -> None:
     real = loop.validate
 
     def validate(state: State, *rest: Any) -> Validated:
         found = real(state, *rest)
         better = [one | {"loss_sum": 0.9 * one["loss_sum"]} for one in found.sources]
-        return replace(found, sources=better) if state.step == 10 else found
+        return replace(found, sources=better) if state.step == step else found
 
     with mock.patch.object(loop, "validate", validate):
         train(honest, folder)

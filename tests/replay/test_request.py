@@ -22,6 +22,7 @@ from pellucid.replay.parallel import audit_all, segments
 from pellucid.replay.request import Request
 from pellucid.store import anchors, layout
 from tests.conftest import pellucid
+from tests.forgery.forge import edit_ledger
 from tests.replay.test_audit import forge_anchor, opened, quiet, rewrite
 
 
@@ -155,6 +156,41 @@ def test_a_run_without_a_step_has_nothing_to_audit(release: Path) -> None:
         asked(release)
 
 
+# ---- the last validation --------------------------------------------------------------------------
+
+
+def test_a_report_says_which_validations_were_computed_again(finished: Path) -> None:
+    about = asked(finished, named=[7]).run(quiet)
+    assert about.validation and about.validation.ok and about.validation.replayed == 0
+    assert about.validated == ([13], [0, 5, 10])
+    assert "validation of step 13 computed again: bit-equal; that of 3 steps (0 to 10) was not" in str(about)
+    about = asked(finished, named=[13, 5]).run(quiet)
+    assert about.validation is None and about.validated == ([5, 13], [0, 10])
+    about = asked(finished, named=[0, 5, 10]).run(quiet)
+    assert about.validated == ([0, 5, 10, 13], []) and str(about).endswith(
+        "validation of 4 steps (0 to 13) computed again: bit-equal"
+    )
+    assert about.as_json()["validation"]["step"] == 13
+
+
+def test_a_validation_that_is_due_and_not_recorded_is_a_finding(release: Path) -> None:
+    edit_ledger(release, lambda body: None if body["kind"] == "validation" and body["step"] == 13 else body)
+    report = asked(release, named=[7]).run(quiet)
+    assert not report.ok and "step 13: validation is due, and none is recorded" in report.validation.problems  # type: ignore[union-attr]
+
+
+def test_a_run_that_goes_on_may_owe_its_validation(release: Path) -> None:
+    """Killed between a step and its validation: the one before is the last."""
+
+    def until(body: dict[str, Any]) -> dict[str, Any] | None:
+        after = body["step"] > 10 if "step" in body else body["kind"] == "end"
+        return None if after or (body["kind"] == "validation" and body["step"] == 10) else body
+
+    edit_ledger(release, until)
+    assert asked(release, named=[10]).run(quiet).validated == ([5], [0])
+    assert asked(release, named=[10]).run(quiet).ok
+
+
 # ---- within a budget ------------------------------------------------------------------------------
 
 SECOND = Speed(load=0.0, step=1.0, validation=0.0)
@@ -254,7 +290,17 @@ def test_a_dry_run_replays_nothing_to_the_end_and_says_what_is_needed(finished: 
     found = json.loads(pellucid("audit", finished, "--all", "--dry-run", "--json").stdout)
     assert found["fits"] and found["replayed"] == 13 and found["smaller"] is None
     assert found["memory_bytes"] > 50e6 and found["seconds"] > 0 < found["step_seconds"]
-    assert "It fits." in pellucid("audit", finished, "--steps", 2, "--dry-run").stdout
+    out = pellucid("audit", finished, "--step", 2, "--dry-run").stdout
+    assert "It fits." in out and "for the last validation, of step 13" in out
+
+
+def test_what_is_needed_counts_the_last_validation(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keep_anchors(release, 5)
+    monkeypatch.setattr(effort, "measure", lambda inputs, step: Speed(load=10.0, step=1.0, validation=100.0))
+    needs = asked(release, named=[6]).needs().effort
+    assert needs.replayed == 1 + 8 and needs.validation_seconds == 118.0 and needs.seconds == 11.0 + 118.0
+    needs = asked(release, named=[13]).needs().effort
+    assert needs.replayed == 8 and needs.validation_seconds == 0 and needs.seconds == 118.0
 
 
 def test_the_files_named_are_enough(finished: Path, committed: Path, tmp_path: Path) -> None:

@@ -1,0 +1,82 @@
+"""The last validation, computed again by every audit: a run is quoted with it, and no sample of steps tells of it."""
+
+from __future__ import annotations
+
+import time
+from bisect import bisect_right
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from pellucid.errors import DataError, LedgerDiffers, NotFinite, StateDiffers
+from pellucid.record import entries
+from pellucid.replay.inputs import Inputs
+from pellucid.replay.materialise import Watch, stored, walk
+from pellucid.replay.texts import Texts
+from pellucid.train import loop
+from pellucid.train.state import State
+
+
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """What computing a validation again found."""
+
+    step: int
+    seconds: float
+    replayed: int  # Steps taken again to have its state.
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        return not self.problems
+
+    def as_json(self) -> dict[str, Any]:
+        return asdict(self) | {"ok": self.ok, "problems": list(self.problems)}
+
+
+def last_due(inputs: Inputs) -> int:
+    """The last step so far of which a validation is due."""
+    recipe, last = inputs.recipe, inputs.recorded().steps_done
+    if recipe.scheduled(recipe.validation.every, last) and not owed(inputs, last):
+        return last
+    return max(recipe.first, (last - 1) // recipe.validation.every * recipe.validation.every)
+
+
+def owed(inputs: Inputs, step: int) -> bool:
+    """Whether a run that goes on has taken a step and not recorded its validation yet."""
+    last = step == inputs.recorded().steps_done != inputs.recipe.train.steps
+    return last and not _recorded(inputs, step)
+
+
+def _recorded(inputs: Inputs, step: int) -> list[Any]:
+    """The sources of the validation recorded of a step, of each that there is."""
+    return [body["sources"] for body in inputs.recorded().between(step, step) if body["kind"] == "validation"]
+
+
+def steps_to(inputs: Inputs, step: int) -> tuple[int | None, int]:
+    """The last state stored at or before a step (None: the first is made again), and the steps to take from there."""
+    at = stored(inputs)
+    place = bisect_right(at, step)
+    start = at[place - 1] if place else None
+    return start, step - (inputs.recipe.first if start is None else start)
+
+
+def audit_validation(inputs: Inputs, watch: Watch) -> Validation:
+    """Compute the last validation again, from its recorded state, stored or replayed; the answer says what is wrong."""
+    started, step = time.perf_counter(), last_due(inputs)
+    _, replayed = steps_to(inputs, step)
+    try:
+        problems = differences(inputs, next(walk(inputs, [step], watch)), Texts(inputs))
+    except (StateDiffers, LedgerDiffers, DataError, NotFinite) as error:
+        problems = [str(error)]
+    return Validation(step, time.perf_counter() - started, replayed, tuple(problems))
+
+
+def differences(inputs: Inputs, state: State, texts: Texts) -> list[str]:
+    """What is wrong with the validation recorded of a state: its texts, and its numbers, computed again."""
+    step, problems = state.step, list(texts.of_validation())
+    recorded = _recorded(inputs, step)
+    found = entries.validation(step, loop.validate(state, inputs.recipe, inputs.shards).sources)["sources"]
+    if not recorded:
+        problems.append("validation is due, and none is recorded")
+    problems += [f"validation is {found}, recorded {one}" for one in recorded if one != found]
+    return [f"step {step}: {one}" for one in problems]
