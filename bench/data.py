@@ -62,13 +62,13 @@ def texts_of(folder: Path, recipe) -> Iterator[list[str]]:
 
 def peer_train(folder: Path, recipe) -> tuple[float, int]:
     """The same trainer and settings on the same sample."""
-    from pellucid.data import stage, tokenizer
+    from pellucid.data import kinds, stage
     from pellucid.data.parquet import Documents
 
     meter = stage.Meter(stage.silent, "tokenizer", "characters")
-    sample = list(tokenizer.sample(Documents.open(folder), recipe.tokenizer.sample_characters, meter))
+    sample = list(kinds.sample(Documents.open(folder), recipe.tokenizer.sample_characters, meter))
     size = sum(len(text.encode()) for texts in sample for text in texts)
-    made, trainer = tokenizer.untrained_bpe(recipe.tokenizer.vocabulary, recipe.tokenizer.max_pretoken)
+    made, trainer = kinds.untrained_bpe(recipe.tokenizer.vocabulary, recipe.tokenizer.max_pretoken)
     start = time.perf_counter()
     made.train_from_iterator(iter(sample), trainer)
     return time.perf_counter() - start, size

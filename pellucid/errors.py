@@ -362,7 +362,13 @@ class NoValidation(DataError):
 
 
 class TokenizerInvalid(DataError):
-    """{path}: not a usable tokenizer: {detail}. Name a tokenizer.json made by the tokenizers library."""
+    """{path}: not a usable tokenizer: {detail}. Name a tokenizer.json made by the tokenizers
+    library, of the parts that docs/format.md lists."""
+
+
+class DocumentTokenUnclear(DataError):
+    """{path}: nothing in it says which token begins a document. Name one of {candidates}:
+    --set 'tokenizer.document_token={first}'"""
 
 
 class VocabularyTooLarge(DataError):

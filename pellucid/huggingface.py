@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.tokenizer import Tokenizer, existing
+from pellucid.data.tokenizer import FILE, Tokenizer
 from pellucid.recipe import Model
 from pellucid.store import files
 
@@ -49,11 +49,6 @@ def config_of(described: Mapping[str, Any]) -> dict[str, Any]:
     return {**described, "rope_parameters": {"rope_theta": described["rope_theta"], "rope_type": "default"}}
 
 
-def document_token(tokenizer: Path, config: Mapping[str, Any]) -> str:
-    """How the token that begins a document is written; tokenizer is its folder."""
-    return Tokenizer.load(tokenizer).decode([config["bos_token_id"]])
-
-
 def descriptions(config: Mapping[str, Any], document: str, identity: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON files of a checkpoint, by name; config is its architecture, and identity (step, tokens, ledger entry,
     digest) is pellucid.json."""
@@ -66,18 +61,19 @@ def descriptions(config: Mapping[str, Any], document: str, identity: Mapping[str
             "eos_token": document,
             "model_max_length": config["max_position_embeddings"],
             "clean_up_tokenization_spaces": False,
+            "split_special_tokens": True,  # As in training, a text that spells a special token stays text.
         },
         "pellucid.json": identity,
     }
 
 
 def write_checkpoint(
-    target: Path, weights: Path, tokenizer: Path, config: Mapping[str, Any], identity: Mapping[str, Any]
+    target: Path, weights: Path, tokenizer: Tokenizer, config: Mapping[str, Any], identity: Mapping[str, Any]
 ) -> None:
     """Fill a folder with a complete checkpoint; the weights are linked from where they lie already."""
     target.mkdir(parents=True, exist_ok=True)
-    for name, value in descriptions(config, document_token(tokenizer, config), identity).items():
+    for name, value in descriptions(config, tokenizer.document, identity).items():
         files.write_json(target / name, value)
-    files.write_bytes(target / "tokenizer.json", existing(tokenizer / "tokenizer.json"))
+    files.write_bytes(target / FILE, tokenizer.exported)
     if weights != target / WEIGHTS:
         files.link_or_copy(weights, target / WEIGHTS)

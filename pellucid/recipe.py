@@ -104,7 +104,14 @@ class Tokenizer(Section):
     vocabulary: Annotated[int, Field(ge=257, le=2**31)] = 4096  # For bpe; the others follow the data.
     max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24  # Longer words and runs are cut.
     sample_characters: Count = 100_000_000  # For bpe: trained on about so much, chosen by document hash.
-    path: str = placement("")  # For kind = "file": a tokenizer.json.
+    path: str = placement("")  # For kind = "file": a tokenizer.json …
+    document_token: str = later("")  # … and which of its tokens begins a document; empty: the one that it shows.
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Tokenizer:
+        if self.document_token and self.kind != "file":
+            raise ValueError('document_token belongs to kind = "file"')
+        return self
 
 
 class Model(Section):

@@ -31,6 +31,7 @@ from typing import Any
 import numpy as np
 
 from pellucid import huggingface, machine
+from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
 from pellucid.record import digests, entries
@@ -341,7 +342,7 @@ def write_checkpoint(folder: Path, target: Path, groups: Groups, about: dict[str
     with files.whole_folder(target) as partial:
         weights = partial / anchors.WEIGHTS
         tensors.write(weights, groups["weights"], anchors.weights_metadata(about))
-        huggingface.write_checkpoint(partial, weights, folder / layout.TOKENIZER, config, identity)
+        huggingface.write_checkpoint(partial, weights, Tokenizer.load(folder), config, identity)
 
 
 class Writer:

@@ -39,8 +39,7 @@ if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
     from pellucid.train.state import State
 
 _TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-_DATA = ("documents", "tokenizer", "shards")
-STAGES = (*_DATA, "index", "train")
+STAGES = ("documents", "tokenizer", "shards", "index", "train")
 
 
 class Watcher(Protocol):
@@ -191,19 +190,10 @@ def _stages(
     }
     if not (folder / layout.DATA_MANIFEST).is_file():
         sources.check(recipe, folder)
-    elif _begun(folder, recipe):
-        names = [name for name in names if name not in _DATA]
     for name in names:
         started = time.perf_counter()
         if stages[name]():
             journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")
-
-
-def _begun(folder: Path, recipe: Recipe) -> bool:
-    """Whether all data is there of a run that has begun, or of a fork's parent: the ledger binds it, and it is not made
-    again, whatever paths the recipe names. A release has none."""
-    whole = all((folder / layout.DATA / name / "manifest.json").is_file() for name in ("", *_DATA))
-    return whole and (bool(recipe.fork.parent) or (folder / layout.LEDGER).is_file())
 
 
 def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes = ALONE) -> bool:
@@ -308,12 +298,14 @@ def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) 
 def _finish(folder: Path, recipe: Recipe) -> None:
     """The run folder itself becomes the final checkpoint; anchors kept for a stop only are removed."""
     final = layout.checkpoint(folder, recipe.train.steps)
-    config = huggingface.architecture(recipe.model, *tokenizer.recorded(folder)[1:])
+    made = tokenizer.recorded(folder)
+    config = huggingface.architecture(recipe.model, made.vocabulary, made.document_token)
     for step in layout.steps_in(folder / layout.ANCHORS):
         if not recipe.anchored(step):
             files.remove_folder(layout.anchor(folder, step))
     identity = files.read_json(final / "pellucid.json")
-    huggingface.write_checkpoint(folder, final / huggingface.WEIGHTS, folder / layout.TOKENIZER, config, identity)
+    weights, own = final / huggingface.WEIGHTS, tokenizer.Tokenizer.load(folder)
+    huggingface.write_checkpoint(folder, weights, own, config, identity)
 
 
 @contextlib.contextmanager

@@ -51,8 +51,7 @@ def publish(
 ) -> None:
     """Seal a finished run: README, LICENSE, and a manifest of its files. Sealing twice gives the same bytes.
 
-    What else lies in the folder (notes, .git, .env) is named and left out. recipe.toml loses the paths of its sources:
-    they tell of your machine, and nothing needs them once the texts are in the run.
+    What else lies in the folder (notes, .git, .env) is named and left out.
     """
     from pellucid.release.publish import publish
 
@@ -62,8 +61,6 @@ def publish(
     else:
         print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}")
         print(f"head   {sealed['head']}")
-        for key, path in sealed["paths"].items():
-            print(plain(f"Taken out of recipe.toml, which others will read: {key} = {path}"))
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
 
 

@@ -20,7 +20,7 @@ from pellucid.data import parquet, stage
 from pellucid.data.documents import Documents, root_of, split_of
 from pellucid.data.reasons import OF_CONTENT
 from pellucid.data.streams import Shard, Shards, Stream
-from pellucid.data.tokenizer import Tokenizer, recorded
+from pellucid.data.tokenizer import FILE, Tokenizer, described, existing, named, recorded, wrong_in
 from pellucid.errors import DataError
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
@@ -78,10 +78,11 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
     try:
         documents, shards = Documents.open(folder), Shards.open(folder)
         part_roots, tables = _documents(documents, recipe, problems)
-        made = Tokenizer.load(folder / stage.TOKENIZER)
+        path = folder / stage.TOKENIZER / FILE
+        made = Tokenizer(existing(path), path, named(recipe))
         tokenizer = made.digest.hex()
         _check_recipe(documents, shards, recipe, problems)
-        _check_tokenizer(folder, made, problems)
+        _check_tokenizer(folder, made, recipe, problems)
         streams = _streams(shards, tables, made.document_token, recipe, problems)
         documents_root, pipeline = root_of(part_roots).hex(), recipe.data.pipeline
         root = data_root(documents_root, documents.manifest["sources"], tokenizer, streams, pipeline)
@@ -146,11 +147,13 @@ def _check_recipe(documents: Documents, shards: Shards, recipe: Recipe, problems
         problems.append((stage.SHARDS, f"context and token type are {shape}, not the recipe's"))
 
 
-def _check_tokenizer(folder: Path, made: Tokenizer, problems: list[tuple[str, str]]) -> None:
-    """What the tokenizer's manifest says, against its file."""
-    found, said = (made.digest.hex(), made.vocabulary, made.document_token), recorded(folder)
+def _check_tokenizer(folder: Path, made: Tokenizer, recipe: Recipe, problems: list[tuple[str, str]]) -> None:
+    """The tokenizer is of the kind that the recipe asks for, and its manifest says what its file is."""
+    if wrong := wrong_in(made, recipe):
+        problems.append((f"{stage.TOKENIZER}/{FILE}", wrong))
+    found, said = described(made, recipe), recorded(folder)
     if found != said:
-        detail = f"digest, vocabulary and document token are {said}, and tokenizer.json gives {found}"
+        detail = f"{', '.join(found._fields)} are {tuple(said)}, and tokenizer.json gives {tuple(found)}"
         problems.append((f"{stage.TOKENIZER}/{stage.MANIFEST}", detail))
 
 
@@ -206,7 +209,11 @@ def _fits(shard: Shard, rows: np.ndarray, document_token: int) -> bool:
     begins = table[:, 1]
     if not np.array_equal(table[:, [0, 2]], rows) or begins[0] != 0 or begins.max() >= shard.tokens:
         return False
-    return bool((np.diff(begins) > 0).all() and (shard.ids[begins] == document_token).all())
+    if not ((np.diff(begins) > 0).all() and (shard.ids[begins] == document_token).all()):
+        return False
+    # And nowhere else: a text never becomes the token that begins a document.
+    blocks = (shard.ids[first : first + _BLOCK] for first in range(0, shard.tokens, _BLOCK))
+    return sum(int(np.count_nonzero(block == document_token)) for block in blocks) == len(begins)
 
 
 def summary(stream: Stream, context: int, root: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from pellucid.errors import (
     DataError,
     DocumentUnknown,
     FormatInvalid,
+    TokenizerInvalid,
     VocabularyTooLarge,
 )
 from pellucid.recipe import Recipe
@@ -109,6 +110,14 @@ def _make(
     stage.finish(place, manifest | {"streams": streams})
 
 
+def _check_texts(indices: list[int], encoded: list[np.ndarray], tokenizer: Tokenizer, path: Path) -> None:
+    """Raises TokenizerInvalid: of some models a text can spell any token."""
+    for index, ids in zip(indices, encoded, strict=True):
+        if (ids == tokenizer.document_token).any():
+            detail = f"the text of document {index} holds {tokenizer.document}, with which documents begin: "
+            raise TokenizerInvalid(path=path, detail=detail + "tokenizer.document_token may name another token")
+
+
 class _Split:
     """The two files of one part and split while they are written."""
 
@@ -146,7 +155,9 @@ def _part(
                 written = _Split(ids_file, table_file, kind)
                 while first is not None:
                     indices, sizes, texts = first
-                    written.add(indices, sizes, tokenizer.document_token, tokenizer.encode_batch(texts))
+                    encoded = tokenizer.encode_batch(texts)
+                    _check_texts(indices, encoded, tokenizer, place)
+                    written.add(indices, sizes, tokenizer.document_token, encoded)
                     meter.add(sum(sizes))
                     first = next(coming, None)
         entries.append(

@@ -1,8 +1,9 @@
 """The stage "tokenizer", and the tokenizer that every other room uses.
 
-A tokenizer is trained once and is data from then on. Those made here are lossless: decode(encode(text))
-is the text. Its digest is over the parsed content of tokenizer.json: key order, white space, keys whose
-value is null, and the two spellings of a merge ("a b" and ["a", "b"]) do not count.
+A tokenizer is made once and is data from then on. Those made here (data/kinds.py) are lossless: decode(encode(text))
+is the text. Somebody else's file is taken as it is, if it holds nothing but what data/components.py lists. Its digest
+is over the parsed content of tokenizer.json: key order, white space, keys whose value is null, and the two spellings
+of a merge ("a b" and ["a", "b"]) do not count.
 """
 
 from __future__ import annotations
@@ -10,32 +11,38 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tokenizers
-from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 
-from pellucid.data import stage
+from pellucid.data import components, kinds, stage
+from pellucid.data.kinds import DOCUMENT
 from pellucid.data.parquet import Documents
-from pellucid.errors import FormatInvalid, TextInvalid, TokenizerInvalid, VocabularyTooLarge
+from pellucid.errors import (
+    DocumentTokenUnclear,
+    FormatInvalid,
+    PellucidError,
+    TextInvalid,
+    TokenizerInvalid,
+    VocabularyTooLarge,
+)
 from pellucid.recipe import Recipe
 from pellucid.record import digests
 from pellucid.store import files
 
 FILE = "tokenizer.json"
-DOCUMENT = "<|document|>"
-UNKNOWN = "<|unknown|>"
-_DOCUMENT_TOKENS = (DOCUMENT, "<|endoftext|>", "</s>", "<s>", "[SEP]")
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
+_SHOWN = 20  # Candidates that an error lists.
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
 def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
     """Write data/tokenizer as one whole folder; returns at once where it is done.
 
-    Raises TokenizerInvalid, VocabularyTooLarge.
+    Raises TokenizerInvalid, DocumentTokenUnclear, VocabularyTooLarge.
     """
     place = folder / stage.TOKENIZER
     documents = Documents.open(folder)
@@ -44,7 +51,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
         return False
     stage.forget(folder, stage.TOKENIZER)
     content = _content(recipe, folder, documents, progress)
-    made = Tokenizer(content, place / FILE)
+    made = Tokenizer(content, place / FILE, named(recipe))
     _check_fits(made, recipe)
     with files.whole_folder(place) as partial:
         (partial / FILE).write_bytes(content)
@@ -52,34 +59,60 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
             "format": stage.FORMAT,
             "kind": "tokenizer",
             "recipe": made_from,
-            "digest": digest_of(json.loads(content)).hex(),
-            "vocabulary": made.vocabulary,
-            "document_token": made.document_token,
+            **described(made, recipe)._asdict(),
             "made_with": {"tokenizers": tokenizers.__version__},
         }
         files.write_json(partial / stage.MANIFEST, manifest)
     return True
 
 
-def recorded(folder: Path) -> tuple[str, int, int]:
-    """The digest, the vocabulary and the document token of a run's tokenizer, as its manifest says.
+class Recorded(NamedTuple):
+    """What a tokenizer's manifest says of its file."""
 
-    Raises FormatInvalid, FormatTooNew, FileMissing.
-    """
-    path = folder / stage.TOKENIZER / stage.MANIFEST
+    digest: str
+    vocabulary: int
+    document_token: int
+    lossless: bool  # Whether it gives every text of the run back; else bits per byte are of another text.
+
+
+def described(made: Tokenizer, recipe: Recipe) -> Recorded:
+    # Of kind characters every character of the documents is a token.
+    lossless = recipe.tokenizer.kind == "characters" or made.lossless
+    return Recorded(made.digest.hex(), made.vocabulary, made.document_token, lossless)
+
+
+def recorded(folder: Path) -> Recorded:
+    """What a run's tokenizer is, as its manifest says. Raises FormatInvalid, FormatTooNew, FileMissing."""
+    return _recorded(folder / stage.TOKENIZER / stage.MANIFEST)
+
+
+def _recorded(path: Path) -> Recorded:
     about = stage.read_manifest(path, "tokenizer")
     vocabulary = stage.count_in(about, "vocabulary", path, most=LIMITS["uint32"])
     document = stage.count_in(about, "document_token", path)
     if document >= vocabulary:
         raise FormatInvalid(path=path, detail=f"document_token is {document}, and the vocabulary {vocabulary}")
-    return stage.digest_in(about, "digest", path), vocabulary, document
+    lossless = about.get("lossless")
+    if not isinstance(lossless, bool):
+        raise FormatInvalid(path=path, detail="lossless is neither true nor false")
+    return Recorded(stage.digest_in(about, "digest", path), vocabulary, document, lossless)
+
+
+def named(recipe: Recipe) -> str:
+    """How the recipe spells the token that begins a document; empty where the file decides."""
+    return recipe.tokenizer.document_token if recipe.tokenizer.kind == "file" else DOCUMENT
 
 
 def check(recipe: Recipe, folder: Path) -> None:
     """For kind = "file": whether the file is usable, before any work. Raises as prepare does."""
     if recipe.tokenizer.kind == "file":
         path = folder / recipe.tokenizer.path
-        _check_fits(Tokenizer(existing(path, follow=True), path), recipe)
+        _check_fits(Tokenizer(existing(path, follow=True), path, named(recipe)), recipe)
+
+
+def wrong_in(made: Tokenizer, recipe: Recipe) -> str:
+    """Where the kind is one made here: whether the file is the one that it gives; empty where nothing is wrong."""
+    return "" if recipe.tokenizer.kind == "file" else kinds.wrong_in(made.content, made.parsed, recipe.tokenizer)
 
 
 def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
@@ -89,7 +122,7 @@ def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
         "bpe": ("vocabulary", "max_pretoken", "sample_characters"),
         "bytes": (),
         "characters": (),
-        "file": ("path",),
+        "file": ("path", "document_token"),
     }[fields.kind]
     return {
         "pipeline": recipe.data.pipeline,
@@ -101,18 +134,11 @@ def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
 
 def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage.Progress) -> bytes:
     fields = recipe.tokenizer
-    total = int(documents.manifest["characters"])
-    total = min(total, fields.sample_characters) if fields.kind == "bpe" else total
-    meter = stage.Meter(progress, "tokenizer", "characters", total=total)
     if fields.kind == "file":
         return existing(folder / fields.path, follow=True)
-    if fields.kind == "bytes":
-        made = _bytes()
-    elif fields.kind == "characters":
-        made = _characters(documents, meter)
-    else:
-        made = _bpe(recipe, documents, meter)
-    return (made.to_str(pretty=True) + "\n").encode("utf-8")
+    total = int(documents.manifest["characters"])
+    total = min(total, fields.sample_characters) if fields.kind == "bpe" else total
+    return kinds.made(fields, documents, stage.Meter(progress, "tokenizer", "characters", total=total))
 
 
 def existing(path: Path, follow: bool = False) -> bytes:
@@ -129,92 +155,67 @@ def _check_fits(made: Tokenizer, recipe: Recipe) -> None:
         raise VocabularyTooLarge(vocabulary=made.vocabulary, token_type=kind, limit=LIMITS[kind])
 
 
-# ---- the kinds ----------------------------------------------------------------------------------
+# ---- what begins a document -----------------------------------------------------------------------
 
 
-def pretoken_pattern(longest: int) -> str:
-    """The pattern that cuts text before merging: words, numbers of up to three digits, signs, spaces.
+def _document_token(parsed: dict[str, Any], spelling: str, path: Path) -> str:
+    """The token that begins a document: the recipe's, or what the file itself says by what it does.
 
-    A word, or a run of signs, takes one space before it along. Every character is matched, and no
-    match is longer than `longest` characters, which keeps training linear on unbroken runs.
+    That is the token that its post-processor puts before a text, else the one that it puts behind one, else its only
+    special token. Raises TokenizerInvalid, DocumentTokenUnclear.
     """
-    space, rest = (" ?", longest - 1) if longest > 1 else ("", 1)
-    digits = min(3, rest)
-    return (
-        rf"{space}\p{{L}}{{1,{rest}}}|{space}\p{{N}}{{1,{digits}}}|{space}[^\s\p{{L}}\p{{N}}]{{1,{rest}}}"
-        rf"|\s{{1,{longest}}}(?!\S)|\s{{1,{longest}}}"
-    )
+    if spelling:
+        if spelling not in components.ids_of(parsed):
+            raise TokenizerInvalid(path=path, detail=f"it has no token {spelling!r}, as tokenizer.document_token says")
+        return spelling
+    added = parsed.get("added_tokens", [])
+    other = (_unknown(parsed["model"]), (parsed.get("padding") or {}).get("pad_token"))
+    special = [one["content"] for one in added if one.get("special") and one["content"] not in other]
+    for found in (*_around(parsed), special):
+        if len(found) == 1 and found[0] in special:
+            return found[0]
+        if found:
+            break
+    candidates = special or [one["content"] for one in added]
+    if not candidates:
+        raise TokenizerInvalid(path=path, detail="it has no special token, and a document must begin with one")
+    shown = ", ".join(candidates[:_SHOWN]) + (", …" if len(candidates) > _SHOWN else "")
+    raise DocumentTokenUnclear(path=path, candidates=shown, first=candidates[0])
 
 
-def _bpe(recipe: Recipe, documents: Documents, meter: stage.Meter) -> tokenizers.Tokenizer:
-    """Byte-level BPE on the train split, or on a sample of it."""
-    fields = recipe.tokenizer
-    made, trainer = untrained_bpe(fields.vocabulary, fields.max_pretoken)
-    made.train_from_iterator(sample(documents, fields.sample_characters, meter), trainer)
-    return made
+def _unknown(model: dict[str, Any]) -> str | None:
+    """The token that stands for what the vocabulary does not have."""
+    number = model.get("unk_id")
+    return model.get("unk_token") if number is None else model["vocab"][number][0]
 
 
-def untrained_bpe(vocabulary: int, max_pretoken: int) -> tuple[tokenizers.Tokenizer, trainers.BpeTrainer]:
-    """A byte-level BPE tokenizer without merges, and its trainer."""
-    made = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(pretoken_pattern(max_pretoken)), "isolated")
-    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
-    made.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=vocabulary,
-        special_tokens=[DOCUMENT],
-        initial_alphabet=[letter for _, letter in sorted(byte_letters().items())],
-        show_progress=False,
-    )
-    return made, trainer
+def _around(parsed: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """The tokens that the post-processor puts before a text, and behind it."""
+    before: list[str] = []
+    behind: list[str] = []
+    for part in components.parts_of(parsed, "post_processor"):
+        if part["type"] == "TemplateProcessing":
+            place = before
+            for piece in part.get("single") or []:
+                if "Sequence" in piece:
+                    place = behind
+                else:
+                    place.append(piece["SpecialToken"]["id"])
+        elif part["type"] in ("BertProcessing", "RobertaProcessing"):
+            before.append(part["cls"][0])
+            behind.append(part["sep"][0])
+    return list(dict.fromkeys(before)), list(dict.fromkeys(behind))
 
 
-def sample(documents: Documents, wanted: int, meter: stage.Meter) -> Iterator[list[str]]:
-    """Train texts, in order, of about `wanted` characters: those whose hash lies below a bound."""
-    total = 0
-    for batch in documents.rows(["characters"], "train"):
-        total += sum(batch.column(0).to_pylist())
-    bound = 1 << 64 if total <= wanted else (wanted << 64) // total
-    for batch in documents.rows(["sha256", "text"], "train"):
-        # The split is decided by the hash's first eight bytes; the sample by the next eight.
-        chosen = [int(digest[16:32], 16) < bound for digest in batch.column(0).to_pylist()]
-        texts = [text.as_py() for text, taken in zip(batch.column(1), chosen, strict=True) if taken]
-        yield texts
-        meter.add(sum(map(len, texts)))
-
-
-def byte_letters() -> dict[int, str]:
-    """The printable letter that stands for each byte in byte-level vocabularies."""
-    printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
-    others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
-
-
-def _bytes() -> tokenizers.Tokenizer:
-    """Byte b is token b + 1."""
-    letters = byte_letters()
-    vocabulary = {DOCUMENT: 0} | {letters[byte]: byte + 1 for byte in range(256)}
-    made = tokenizers.Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
-    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.decoder = decoders.ByteLevel()
-    made.add_special_tokens([DOCUMENT])
-    return made
-
-
-def _characters(documents: Documents, meter: stage.Meter) -> tokenizers.Tokenizer:
-    """The documents' characters by code point, train and validation, behind the two special tokens."""
-    seen: set[str] = set()
-    for batch in documents.rows(["text"]):
-        for text in batch.column(0).to_pylist():
-            seen.update(text)
-            meter.add(len(text))
-    vocabulary = {token: i for i, token in enumerate([DOCUMENT, UNKNOWN, *sorted(seen)])}
-    made = tokenizers.Tokenizer(models.WordLevel(vocab=vocabulary, unk_token=UNKNOWN))
-    made.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
-    made.decoder = decoders.Fuse()
-    made.add_special_tokens([DOCUMENT, UNKNOWN])
-    return made
+def _as_used(parsed: dict[str, Any], document: str, number: int) -> dict[str, Any]:
+    """The content as this run uses it: nothing is cut, filled up or added, and the document token is marked special, so
+    that no text becomes it (see Tokenizer)."""
+    added = parsed.get("added_tokens", [])
+    marked = [one | {"special": True} if one["content"] == document else one for one in added]
+    if all(one["content"] != document for one in added):
+        plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        marked.append({"id": number, "content": document, **plain, "special": True})
+    return parsed | {"truncation": None, "padding": None, "post_processor": None, "added_tokens": marked}
 
 
 # ---- identity and use ---------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def _named(path: Path, what: str) -> Iterator[None]:
     """What the library raises, as TokenizerInvalid: plain Exception, or of a panic of its Rust no Exception at all."""
     try:
         yield
-    except (KeyboardInterrupt, SystemExit, MemoryError):
+    except (KeyboardInterrupt, SystemExit, MemoryError, PellucidError):
         raise
     except BaseException as error:
         raise TokenizerInvalid(path=path, detail=f"{what}: {str(error)[:200]}") from error
@@ -250,63 +251,63 @@ def _named(path: Path, what: str) -> Iterator[None]:
 class Tokenizer:
     """Text to token ids and back. Adds no special token, and text never becomes one."""
 
-    def __init__(self, content: bytes, path: Path) -> None:
-        """From the bytes of a tokenizer.json; path names it in errors. Raises TokenizerInvalid."""
+    def __init__(self, content: bytes, path: Path, document: str | int = "") -> None:
+        """From the bytes of a tokenizer.json; path names it in errors. document is the token that begins a document, by
+        its spelling or its id; where it is empty the file decides. Raises TokenizerInvalid, DocumentTokenUnclear."""
         with _named(path, "it cannot be read"):
-            parsed = files.parse_json(content)
-            made = tokenizers.Tokenizer.from_str(json.dumps(_as_data(parsed)))
-        made.no_truncation()
-        made.no_padding()
+            parsed = components.parse(content)
+            ids = components.ids_of(parsed)
+            spelling = _document_token(parsed, _spelling(ids, document), path)
+            self._used = _as_used(parsed, spelling, ids[spelling])
+            made = tokenizers.Tokenizer.from_str(json.dumps(self._used))
+            if made.get_vocab(with_added_tokens=True) != ids:
+                raise components.NotAllowed("the tokenizers library gives its tokens other ids")
         # Without this, a text that contains "<|document|>" would become the document token.
         made.encode_special_tokens = True
-        self._made, self._parsed, self._path = made, parsed, path
-        ids = made.get_vocab(with_added_tokens=True)
-        self.vocabulary = max(ids.values(), default=-1) + 1
-        name = next((name for name in _DOCUMENT_TOKENS if name in ids), None)
-        if name is None:
-            detail = f"it has none of the tokens that can begin a document ({', '.join(_DOCUMENT_TOKENS)})"
-            raise TokenizerInvalid(path=path, detail=detail)
-        self.document_token = ids[name]
+        self.content, self.parsed = content, parsed
+        self._made, self._path = made, path
+        self.tokens = ids  # Every token as the file spells it, and its id.
+        self.vocabulary = max(ids.values()) + 1
+        self.document, self.document_token = spelling, ids[spelling]
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """From a stage's folder, a checkpoint, or a run. Raises TokenizerInvalid."""
-        path = folder / FILE
-        if not path.is_file() and (folder / stage.TOKENIZER / FILE).is_file():
-            path = folder / stage.TOKENIZER / FILE
-        return cls(existing(path), path)
+        """A run's, or that of its stage's folder. Raises TokenizerInvalid, FormatInvalid, FileMissing."""
+        place = folder / stage.TOKENIZER if (folder / stage.TOKENIZER).is_dir() else folder
+        return cls(existing(place / FILE), place / FILE, _recorded(place / stage.MANIFEST).document_token)
 
     @property
     def digest(self) -> bytes:
-        return digest_of(self._parsed)
+        return digest_of(self.parsed)
 
-    @property
-    def tokens(self) -> dict[str, int]:
-        """Every token as the file spells it, and its id."""
-        return self._made.get_vocab(with_added_tokens=True)
+    @cached_property
+    def exported(self) -> bytes:
+        """The tokenizer.json of a checkpoint: the file without what would give its readers other ids than the run's."""
+        return self.content if self._used == self.parsed else kinds.spelled(self._used)
 
     @property
     def added(self) -> set[str]:
         """The tokens that stand for their own spelling, whatever the others do."""
-        return {token.content for token in self._made.get_added_tokens_decoder().values()}
+        return {one["content"] for one in self._used["added_tokens"]}
 
     @property
     def byte_level(self) -> bool:
-        """Whether the letters of a token stand for bytes (byte_letters)."""
-        decoder = self._parsed.get("decoder") or {}
-        return "ByteLevel" in [one.get("type") for one in (decoder, *decoder.get("decoders", ()))]
+        """Whether the letters of a token stand for bytes (kinds.byte_letters)."""
+        return "ByteLevel" in [part["type"] for part in components.parts_of(self.parsed, "decoder")]
+
+    @cached_property
+    def lossless(self) -> bool:
+        """Whether its parts show that it gives every text back. False also of some that give back nearly every one."""
+        return _lossless(self._used)
 
     def encode(self, text: str) -> list[int]:
-        """The ids of a text. Raises TextInvalid."""
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:  # Lone surrogates stand for bytes that a command line could not decode.
-            raise TextInvalid(detail=error) from error
-        return self._made.encode(text, add_special_tokens=False).ids
+        """The ids of a text. Raises TextInvalid, TokenizerInvalid."""
+        return self.encode_with_offsets(text)[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """One uint32 array per text, computed on all cores."""
-        encodings = self._made.encode_batch_fast(list(texts), add_special_tokens=False)
+        """One uint32 array per text, computed on all cores. Raises TokenizerInvalid."""
+        with _named(self._path, "it cannot encode"):
+            encodings = self._made.encode_batch_fast(list(texts), add_special_tokens=False)
         return [np.array(encoding.ids, dtype=np.uint32) for encoding in encodings]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -319,12 +320,44 @@ class Tokenizer:
 
     def encode_with_offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
         """Both, from one pass."""
-        encoding = self._made.encode(text, add_special_tokens=False)
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:  # Lone surrogates stand for bytes that a command line could not decode.
+            raise TextInvalid(detail=error) from error
+        with _named(self._path, "it cannot encode"):
+            encoding = self._made.encode(text, add_special_tokens=False)
         return encoding.ids, encoding.offsets
 
 
-def _as_data(parsed: dict[str, Any]) -> dict[str, Any]:
-    """The content with every document token marked special, so that it can be kept out of texts."""
-    added = parsed.get("added_tokens") or []
-    marked = [token | {"special": True} if token["content"] in _DOCUMENT_TOKENS else token for token in added]
-    return parsed | {"added_tokens": marked}
+def _spelling(ids: dict[str, int], document: str | int) -> str:
+    if isinstance(document, str):
+        return document
+    spelled = [token for token, number in ids.items() if number == document]
+    if not spelled:
+        raise components.NotAllowed(f"no token of it has the id {document}, and documents are said to begin with it")
+    return spelled[0]
+
+
+def _lossless(parsed: dict[str, Any]) -> bool:
+    """Byte pairs over all bytes, nothing changed or left out on the way there, and the bytes put together again."""
+    model, before = parsed["model"], components.parts_of(parsed, "pre_tokenizer")
+    letters = {letter: byte for byte, letter in kinds.byte_letters().items()}
+    kept = {"ByteLevel", "Digits", "Split", "Punctuation"}
+    return (
+        "merges" in model
+        and letters.keys() <= model["vocab"].keys()
+        and not any(model.get(name) for name in ("continuing_subword_prefix", "end_of_word_suffix"))
+        and not components.parts_of(parsed, "normalizer")
+        and [part["type"] for part in before].count("ByteLevel") == 1
+        and all(part["type"] in kept and part.get("behavior") != "Removed" for part in before)
+        and not any(part.get("add_prefix_space") for part in before)
+        and [part["type"] for part in components.parts_of(parsed, "decoder")] == ["ByteLevel"]
+        and all(one["special"] or _stands_for_itself(one, letters) for one in parsed["added_tokens"])
+    )
+
+
+def _stands_for_itself(added: dict[str, Any], letters: dict[str, int]) -> bool:
+    """Whether a text's piece that became this plain token is decoded to the same piece."""
+    content = added["content"]
+    spelled = bytes(letters[letter] for letter in content) if set(content) <= letters.keys() else content.encode()
+    return spelled == content.encode() and not any(added.get(mark) for mark in ("lstrip", "rstrip", "normalized"))

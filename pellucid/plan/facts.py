@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pellucid.data import stage
 from pellucid.data.streams import Shards
-from pellucid.data.tokenizer import FILE, Tokenizer, existing
+from pellucid.data.tokenizer import FILE, Tokenizer, existing, named
 from pellucid.recipe import Recipe
 from pellucid.store import files, layout
 from pellucid.trace.build import EVERY, KEY
@@ -66,8 +66,8 @@ def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, i
         path = folder / wanted.path
     if path.is_file() or wanted.kind == "file":
         content = existing(path, follow=True)
-        made = Tokenizer(content, path)
-        return made.vocabulary, made.document_token, made.decode([made.document_token]), len(content)
+        made = Tokenizer(content, path, named(recipe))
+        return made.vocabulary, made.document_token, made.document, len(made.exported)
     vocabulary = wanted.vocabulary if wanted.kind == "bpe" else 257
     if wanted.kind != "bytes":
         assumed.append(f"the vocabulary has {vocabulary:,} tokens")

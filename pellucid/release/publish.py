@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import NotFinished
-from pellucid.recipe import FILE, MAX_BYTES, without_paths
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
 from pellucid.store import files, layout, sealed
@@ -17,8 +16,7 @@ from pellucid.store.ledger import LedgerFile
 def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
 
-    recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in the folder and was
-    left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
+    Returns what was sealed, and what lies in the folder and was left out. Raises NotFinished, NotTrained, LinkInside,
     FileMissing, RunBusy, FolderTaken, DiskFull.
     """
     recipe = load_recipe(folder)
@@ -33,9 +31,6 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         _, foreign = manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
         if not (folder / "LICENSE").exists():
             files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())
-        content, paths = without_paths(files.read_bytes(folder / FILE, MAX_BYTES), folder / FILE)
-        if paths:
-            files.write_bytes(folder / FILE, content)
         files.write_text(folder / "README.md", readme.readme(folder))
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
@@ -43,7 +38,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
                 layout.carry(folder, partial)
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
-    return about | {"left_out": foreign, "paths": paths}
+    return about | {"left_out": foreign}
 
 
 def _size(folder: Path) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ class States:
     def __init__(self, folder: Path) -> None:
         self._folder, self._ledger = folder, LedgerFile(folder)
         recipe = self._recipe = load_recipe(folder)
-        self._tokenizer = folder / layout.TOKENIZER
-        self._digest, *about = tokenizer.recorded(folder)
-        self._config = huggingface.architecture(recipe.model, *about)
-        self._document = huggingface.document_token(self._tokenizer, self._config)
+        about = tokenizer.recorded(folder)
+        self._digest = about.digest
+        self._config = huggingface.architecture(recipe.model, about.vocabulary, about.document_token)
+        self._tokenizer = tokenizer.Tokenizer.load(folder)
         self._hashed: dict[tuple[int, int], bytes] = {}  # A file linked in several places is hashed once.
 
     def check(self) -> Iterator[Problem]:
@@ -141,10 +142,10 @@ class States:
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, f"its metadata is not that of step {step}")
         if entries.checkpoint_root(root.hex(), self._digest, self._config).hex() != recorded:
             yield Problem("CheckpointDiffers", where or ".", f"not the checkpoint the ledger records for step {step}")
-        for name, value in huggingface.descriptions(self._config, self._document, identity).items():
+        for name, value in huggingface.descriptions(self._config, self._tokenizer.document, identity).items():
             if not _same(files.read_json(place / name), value):
                 yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}")
-        if files.sha256_file(place / tokenizer.FILE) != files.sha256_file(self._tokenizer / tokenizer.FILE):
+        if files.sha256_file(place / tokenizer.FILE) != hashlib.sha256(self._tokenizer.exported).hexdigest():
             yield Problem("CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run")
 
 

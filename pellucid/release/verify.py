@@ -152,7 +152,7 @@ def _ledger(folder: Path) -> Iterator[Problem]:
 def _data(folder: Path) -> Iterator[Problem]:
     """The data root from every document and every token, and the tokenizer's digest."""
     genesis = LedgerFile(folder).genesis
-    digest, _, _ = tokenizer.recorded(folder)
+    digest = tokenizer.recorded(folder).digest
     if digest != genesis["tokenizer"]:
         yield Problem("DataDiffers", layout.TOKENIZER, f"has the digest {digest}, not {genesis['tokenizer']}")
     root, problems = recompute_root(folder, load_recipe(folder))

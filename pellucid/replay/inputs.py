@@ -59,7 +59,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
         raise StageNotReady(stage="train", needs="shards", path=folder)
     path = folder / layout.DATA_MANIFEST
     root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
-    digest, vocabulary, document_token = tokenizer.recorded(folder)
+    made = tokenizer.recorded(folder)
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
     threads = int(recorded.get("threads", 0)) or recipe.placement.threads or cores()
@@ -67,15 +67,15 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     ops.configure(device, threads)
     identity = Identity(
         data=root,
-        tokenizer=digest,
+        tokenizer=made.digest,
         arithmetic=ops.NAME,
         stack=ops.stack(device, threads),
-        config=huggingface.architecture(recipe.model, vocabulary, document_token),
+        config=huggingface.architecture(recipe.model, made.vocabulary, made.document_token),
     )
     if ledger:
         _check(folder, recipe, identity, ledger)
     shards = Shards.open(folder)
-    return Inputs(folder, recipe, shards, vocabulary, identity, Order.of(folder, recipe, shards), ledger)
+    return Inputs(folder, recipe, shards, made.vocabulary, identity, Order.of(folder, recipe, shards), ledger)
 
 
 def cores() -> int:

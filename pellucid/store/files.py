@@ -263,14 +263,6 @@ def parts_of(entry: str, where: str) -> tuple[str, ...]:
     return parts
 
 
-def inner(entry: str) -> bool:
-    """Whether a path is a plain relative one, which tells of nothing outside its folder."""
-    try:
-        return not parts_of(entry, "")[0].startswith("~")
-    except PathUnsafe:
-        return False
-
-
 def _encodable(text: str) -> bool:
     try:
         text.encode("utf-8")

@@ -11,11 +11,11 @@ from functools import cached_property
 
 import numpy as np
 
-from pellucid.data.tokenizer import Tokenizer, byte_letters
+from pellucid.data.kinds import byte_letters
+from pellucid.data.tokenizer import Tokenizer
 
 SEPARATOR = b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
 _AT_ONCE = 1 << 16  # Tokens that are spelled together.
-_HOLES = 1 << 16  # Ids without a token that a vocabulary may have before it is not laid out as an array.
 
 
 def after(prefix: bytes) -> bytes:
@@ -35,10 +35,8 @@ class Words:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer) -> Words | None:
-        """The vocabulary of a tokenizer; None where its tokens have no bytes of their own, or lie too far apart."""
+        """The vocabulary of a tokenizer; None where its tokens have no bytes of their own."""
         tokens, added = tokenizer.tokens, tokenizer.added
-        if tokenizer.vocabulary > len(tokens) + _HOLES:
-            return None
         letters = {letter: byte for byte, letter in byte_letters().items()}
         words = [b""] * tokenizer.vocabulary
         for token, number in tokens.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,9 +11,9 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.data import documents, stage, tokenizer
-from pellucid.data.tokenizer import DOCUMENT, Tokenizer
-from pellucid.errors import TokenizerInvalid, VocabularyTooLarge
+from pellucid.data import documents, kinds, patterns, stage, tokenizer
+from pellucid.data.kinds import DOCUMENT
+from pellucid.data.tokenizer import Tokenizer
 from pellucid.philox import draws
 
 TEXTS = ["", " ", "a", "The quick  brown fox\n\n\tjumps.", "é 😀 \u0301\u200d\ufeff\u2028\r\n", "\0\x01"]
@@ -37,12 +37,12 @@ def made(tmp_path, corpus, recipe_of):
 @pytest.fixture(scope="module", params=["bpe", "bytes"])
 def lossless(request) -> Tokenizer:
     if request.param == "bytes":
-        content = tokenizer._bytes().to_str()
+        content = kinds.bytes_file()
     else:
-        trained, trainer = tokenizer.untrained_bpe(400, 8)
+        trained, trainer = kinds.untrained_bpe(400, 8)
         trained.train_from_iterator(["the cat sat on the mat, the cat sat é é"] * 3, trainer)
-        content = trained.to_str()
-    return Tokenizer(content.encode(), "memory")
+        content = kinds.bpe_file(kinds.merges_of(trained), 8)
+    return Tokenizer(content, Path("memory"))
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -68,7 +68,7 @@ def test_any_text_comes_back(lossless, text):
 )
 def test_pretokens_cover_every_character_and_are_bounded(text, longest):
     split = tokenizers.pre_tokenizers.Split(
-        tokenizers.Regex(tokenizer.pretoken_pattern(longest)), "removed", invert=True
+        tokenizers.Regex(patterns.pretoken_pattern(longest)), "removed", invert=True
     )
     pieces = split.pre_tokenize_str(text)
     assert "".join(piece for piece, _ in pieces) == text
@@ -122,8 +122,8 @@ def test_the_sample_is_chosen_by_hash(made, tmp_path):
     made(kind="bytes")
     opened = documents.Documents.open(tmp_path)
     meter = stage.Meter(stage.silent, "tokenizer", "characters")
-    every = [text for texts in tokenizer.sample(opened, 10**9, meter) for text in texts]
-    some = [text for texts in tokenizer.sample(opened, 5000, meter) for text in texts]
+    every = [text for texts in kinds.sample(opened, 10**9, meter) for text in texts]
+    some = [text for texts in kinds.sample(opened, 5000, meter) for text in texts]
     train = [row for batch in opened.rows(["text"], "train") for row in batch.column(0).to_pylist()]
     assert every == train
     assert 0 < len(some) < len(every)
@@ -148,59 +148,3 @@ def test_the_digest_is_over_content_alone():
     assert tokenizer.digest_of(other) == digest
     other["model"]["merges"].reverse()
     assert tokenizer.digest_of(other) != digest
-
-
-# ---- an existing tokenizer ------------------------------------------------------------------------
-
-
-def existing(path, special: str = "<|endoftext|>", truncated: bool = False, mark: bool = True) -> bytes:
-    trained, trainer = tokenizer.untrained_bpe(400, 8)
-    trainer.special_tokens = [special]
-    trained.train_from_iterator(["the cat sat on the mat"] * 9, trainer)
-    if truncated:
-        trained.enable_truncation(3)
-        trained.enable_padding(length=9)
-    content = json.loads(trained.to_str())
-    for token in content["added_tokens"]:
-        token["special"] = mark
-    path.write_bytes(json.dumps(content).encode())
-    return path.read_bytes()
-
-
-@pytest.mark.parametrize("special", ["<|document|>", "<|endoftext|>", "</s>", "<s>", "[SEP]"])
-@pytest.mark.parametrize("mark", [True, False])
-def test_an_existing_tokenizer_is_copied_as_it_is(made, tmp_path, special, mark):
-    content = existing(tmp_path / "have.json", special, truncated=True, mark=mark)
-    found = made(kind="file", path="have.json")
-    assert (tmp_path / "data/tokenizer/tokenizer.json").read_bytes() == content
-    assert found.document_token == 0
-    assert found.decode(found.encode("the cat sat on the mat")) == "the cat sat on the mat"
-    assert 0 not in found.encode(f"the {special} cat")
-    assert len(found.encode_batch(["the", "the mat the mat"])) == 2
-    assert found.encode_batch(["the"])[0].tolist() == found.encode("the")
-
-
-@pytest.mark.parametrize(
-    "content", ["", "{}", "[]", "nothing", '{"model": 3}', '{"version": "1.0", "added_tokens": 5}']
-)
-def test_files_that_are_no_tokenizer(made, tmp_path, content):
-    (tmp_path / "have.json").write_text(content)
-    with pytest.raises(TokenizerInvalid):
-        made(kind="file", path="have.json")
-
-
-def test_a_tokenizer_without_a_document_token(made, tmp_path):
-    existing(tmp_path / "have.json", "[UNUSED]")
-    with pytest.raises(TokenizerInvalid, match=re.escape("<|document|>, <|endoftext|>")):
-        made(kind="file", path="have.json")
-    with pytest.raises(TokenizerInvalid, match="no such file"):
-        made(kind="file", path="nothing.json")
-
-
-def test_a_vocabulary_too_large_for_the_shards(made, tmp_path):
-    content = json.loads(existing(tmp_path / "have.json"))
-    content["model"]["vocab"]["far"] = 65536
-    (tmp_path / "have.json").write_text(json.dumps(content))
-    with pytest.raises(VocabularyTooLarge, match="65537"):
-        made(kind="file", path="have.json")
-    assert made(kind="file", path="have.json", data={"token_type": "uint32"}).vocabulary == 65537

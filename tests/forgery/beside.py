@@ -13,7 +13,7 @@ from unittest import mock
 import numpy as np
 import pyarrow.parquet as pq
 
-from pellucid.data import roots
+from pellucid.data import kinds, roots
 from pellucid.data.documents import split_of
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
@@ -57,12 +57,23 @@ def other_licence(folder: Path) -> None:
 
 
 def other_tokenizer(honest: Path, folder: Path) -> None:
-    """Few merges, so that the texts would fall apart into letters."""
+    """Two merges in each other's place, so that their tokens change ids: a file as another corpus would give it."""
+    shutil.copytree(honest, folder)
+    path, longest = folder / "data/tokenizer/tokenizer.json", load(folder).tokenizer.max_pretoken
+    merges = files.read_json(path)["model"]["merges"]
+    place = next(i for i, pair in enumerate(merges) if "".join(pair) not in merges[i + 1])
+    merges[place : place + 2] = reversed(merges[place : place + 2])
+    path.write_bytes(kinds.bpe_file(merges, longest))
+    fit_data(folder)
+
+
+def tokenizer_of_no_kind(honest: Path, folder: Path) -> None:
+    """Few merges for the tokens that it has, so that texts would fall apart into letters: no bpe gives such a file."""
     shutil.copytree(honest, folder)
     path = folder / "data/tokenizer/tokenizer.json"
     value = files.read_json(path)
     value["model"]["merges"] = value["model"]["merges"][:5]
-    files.write_json(path, value)
+    path.write_bytes(kinds.spelled(value))
     fit_data(folder)
 
 

@@ -145,6 +145,7 @@ FORGERIES = [
     ),
     Forgery("another text beside the tokens", beside.other_text, "audit", "tokenizer's of its text", "step 7"),
     Forgery("another tokenizer beside them", beside.other_tokenizer, "audit", "tokenizer's of its text", "step 7"),
+    Forgery("a tokenizer of no kind", beside.tokenizer_of_no_kind, "verify", "DataDiffers", 'kind = "bpe" gives'),
     # What is recorded contradicts itself.
     Forgery(
         "a loss edited", edits.edited(lambda f: edits.lower(f, "loss")), "verify", "LossDiffers", LEDGER + "step 7"

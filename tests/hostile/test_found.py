@@ -246,7 +246,7 @@ def test_a_tokenizer_that_is_deep_or_none(release: Path) -> None:
         path.unlink()
         path.write_bytes(content)
         with pytest.raises(TokenizerInvalid):
-            Tokenizer.load(release / "data/tokenizer")
+            Tokenizer.load(release)
 
 
 # ---- what is shown ------------------------------------------------------------------------------
