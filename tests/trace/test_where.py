@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.data import tokenizer as data_tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import IndexMissing, QueryEmpty
@@ -218,13 +217,3 @@ def test_a_tokenizer_that_does_not_give_its_text_back_is_searched_by_the_text(
         same_places(traced, scanned, drawn(scanned, seed))
     hit = traced.where("river", limit=1)["hits"][0]
     assert hit["context"][1] == "river" and hit["sequence"] is not None
-
-
-def test_words_are_not_laid_out_for_ids_far_apart() -> None:
-    from pellucid.trace.words import Words
-
-    class Sparse:
-        vocabulary, tokens, added, byte_level = 1 << 32, {"a": (1 << 32) - 1}, set(), False
-
-    assert Words.of(Sparse()) is None  # type: ignore[arg-type]
-    assert data_tokenizer.LIMITS["uint32"] == 1 << 32
