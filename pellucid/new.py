@@ -44,6 +44,7 @@ class Fitted(NamedTuple):
     microbatch: int
     validation_per_10000: int
     max_document_characters: int
+    split: str
 
 
 PRESETS = {
@@ -57,6 +58,7 @@ PRESETS = {
 }
 _SHARES = (100, 200, 300, 500, 1000, 2000, 3000, 5000)  # Of validation, in 10000.
 _PARTS = (50, 100, 200)  # Into how many a text is cut that has no other beside it, tried in this order.
+_MOST_HELD = 0.2  # Of the bytes, by whole texts.
 _LEAST_CHARACTERS = 200  # Of such a part.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
 _BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many sequences as counted on.
@@ -130,6 +132,7 @@ def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
         validation_per_10000=100,
         # Records of DNA and protein: documents small enough to be split.
         max_document_characters=8192 if sequences else 1_000_000,
+        split="parts" if asked.get("data.pipeline") == 1 else "texts",
     )
 
 
@@ -142,21 +145,26 @@ def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[s
     """Fit the split, then batch and context, to what the sources hold; what somebody asked for stays."""
     recipe = draft.recipe(fitted)
     found, notes = survey(recipe, draft.folder), []
-    lengths = [recipe.data.max_document_characters]
+    first = recipe.data
+    trials = [(first.max_document_characters, first.split)]
+    if "data.split" not in asked and first.split == "texts":
+        trials.append((first.max_document_characters, "parts"))
     if "data.max_document_characters" not in asked:
         characters = sum(one.characters for one in found)
-        lengths += [max(_LEAST_CHARACTERS, characters // parts) for parts in _PARTS]
-    for longest in lengths:
-        if longest != recipe.data.max_document_characters:
-            trial = draft.recipe(fitted._replace(max_document_characters=longest))
+        trials += [(max(_LEAST_CHARACTERS, characters // parts), trials[-1][1]) for parts in _PARTS]
+    for longest, split in trials:
+        if (longest, split) != trials[0]:
+            trial = draft.recipe(fitted._replace(max_document_characters=longest, split=split))
             found = survey(trial, draft.folder)
         share = _share(found) if "data.validation_per_10000" not in asked else recipe.data.validation_per_10000
-        if share and all(one.split(share)[0] for one in found):
+        if share and all(one.split(share)[0] for one in found) and (split == "parts" or _even(found, share)):
             break
     else:
         return fitted, ["no share of these texts gives a validation set: add text"]
-    fitted = fitted._replace(validation_per_10000=share, max_document_characters=longest)
-    if longest != lengths[0]:
+    fitted = fitted._replace(validation_per_10000=share, max_document_characters=longest, split=split)
+    if split != first.split:
+        notes.append("data.split = parts: too few texts to keep whole ones for validation, so parts of them are kept")
+    if longest != first.max_document_characters:
         notes.append(f"data.max_document_characters = {longest}: too few texts for a validation set, so they are cut")
     if share != 100 and "data.validation_per_10000" not in asked:
         notes.append(f"data.validation_per_10000 = {share}: at 100 too few documents would be for validation")
@@ -165,7 +173,7 @@ def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[s
 
 def _share(found: list[Surveyed]) -> int:
     """The least share that keeps some documents; 0 where none does. The preset's stays wherever it can."""
-    documents = [digest for one in found for digest, _ in one.documents]
+    documents = {digest for one in found for digest, _ in one.documents}
     if not all(one.whole for one in found) and len(documents) > 1000:
         return 100
     for share in _SHARES:
@@ -173,6 +181,12 @@ def _share(found: list[Surveyed]) -> int:
         if held >= max(1, min(5, len(documents) // 200)) and held < len(documents):
             return share
     return 0
+
+
+def _even(found: list[Surveyed], share: int) -> bool:
+    """Whether whole texts can be split: some are for validation, and not most of the corpus, as one long one can be."""
+    train, held = (sum(sizes) for sizes in zip(*(one.split(share) for one in found), strict=True))
+    return 0 < held <= _MOST_HELD * (train + held)
 
 
 def _fit_batch(
@@ -254,6 +268,7 @@ seed = 1                     # Initial weights, order and salts follow from it.
 pipeline = 2                 # How sources become documents; 1 is that of recipes without this field.
 validation_per_10000 = {validation_per_10000}   # Documents kept for validation, chosen by their hash.
 max_document_characters = {max_document_characters}   # Longer documents are cut into parts.
+split = "{split}"            # texts: all of a text is for training or all for validation; parts: each part by itself.
 invalid_utf8 = "replace"     # or "drop": the whole document. Both are counted.
 token_type = "uint16"        # "uint32" for a vocabulary over 65536.
 # root = "…"                 # Pins the data: other texts are refused before training.

@@ -85,6 +85,7 @@ class Data(Section):
     pipeline: Literal[1, 2] = later(1)  # How sources become documents: docs/format.md, section 5.
     validation_per_10000: Annotated[int, Field(ge=1, le=5000)] = 100
     max_document_characters: Count = 1_000_000  # Longer documents are cut into parts.
+    split: Literal["parts", "texts"] = later("parts")  # Whether each part has its own split, or all of a text one.
     invalid_utf8: Literal["replace", "drop"] = "replace"
     token_type: Literal["uint16", "uint32"] = "uint16"
     root: str = placement("")  # Pins the data root: other data is refused before training.
@@ -96,6 +97,8 @@ class Data(Section):
             raise ValueError("two sources have the same name")
         if not any(source.weight for source in self.sources):
             raise ValueError("every source has weight 0, so there is nothing to train on")
+        if self.split == "texts" and self.pipeline < 2:
+            raise ValueError('split = "texts" needs pipeline = 2')
         return self
 
 

@@ -1,7 +1,8 @@
 """The stage "documents": sources become numbered, deduplicated, split documents in Parquet parts.
 
 Document i is the i-th that is kept, over all sources in the recipe's order. Of exact duplicates the
-first is kept. The split follows from the text's hash alone.
+first is kept: in pipeline 1 each part of a long text counts by itself, from 2 on the text. The split
+follows from a hash alone: the part's, or with data.split = "texts" that of the text it is of.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from pellucid.data import parquet, reasons, sources, stage
+from pellucid.data import cutting, parquet, reasons, sources, stage
 from pellucid.data.formats import Seen
 from pellucid.data.parquet import Documents
 from pellucid.errors import CorpusTooSmall, DataError, NoValidation
@@ -49,7 +50,7 @@ def prepare(
     if stage.done(place, "documents", made_from):
         return False
     state = stage.unfinished(place, made_from)
-    if state is not None and "reports" not in state:
+    if state is not None and "last" not in state:
         state = None  # An earlier version's.
     if state is None:
         stage.forget(folder, stage.DOCUMENTS)
@@ -65,7 +66,7 @@ def prepare(
 
 
 def split_of(sha256: bytes, validation_per_10000: int) -> str:
-    """The split of a text, from the SHA-256 of its UTF-8."""
+    """The split of a text, or of a part of one, from the SHA-256 of its UTF-8."""
     return "validation" if int.from_bytes(sha256[:8], "big") % 10000 < validation_per_10000 else "train"
 
 
@@ -84,6 +85,7 @@ def _fields(recipe: Recipe) -> dict[str, Any]:
         "validation_per_10000": data.validation_per_10000,
         "max_document_characters": data.max_document_characters,
         "invalid_utf8": data.invalid_utf8,
+        **({"split": data.split} if data.split != "parts" else {}),
     }
 
 
@@ -102,12 +104,14 @@ class _Stage:
         self._tell = tell
         self._recipe, self._place, self._made_from = recipe, folder / stage.DOCUMENTS, made_from
         self._readers = sources.readers(recipe, folder)
-        state = state or {"parts": [], "sources": [], "cursor": None, "left": None, "reports": []}
+        state = state or {"parts": [], "sources": [], "cursor": None, "left": None, "reports": [], "last": ""}
         self._parts: list[dict[str, Any]] = state["parts"]
         self._sources: list[dict[str, Any]] = state["sources"]  # The finished ones.
         self._cursor = sources.Cursor(*state["cursor"]) if state["cursor"] else None
         self._left: dict[str, Any] | None = state["left"]  # At the cursor.
         self._reports: Report = state["reports"]  # Of the finished sources.
+        self._last: str = state["last"]  # The digest of the text that the last document is of.
+        self._passing = False  # Whether the text at hand is a duplicate.
         self._count = sum(part["train"] + part["validation"] for part in self._parts)
         self._meter = stage.Meter(progress, "documents", "bytes", sum(part["bytes"] for part in self._parts))
 
@@ -125,13 +129,21 @@ class _Stage:
 
     def _recall(self) -> None:
         """The texts of the finished parts count as seen."""
+        texts = cutting.Texts()
         for entry in self._parts:
             rows = entry["train"] + entry["validation"]
             part = parquet.Part(self._place / entry["file"], entry["source"], entry["first_index"], rows)
             for group in range(part.groups):
-                column = part.read(group, ["sha256"]).column(0)
-                for digest in column.to_pylist():
-                    self._seen.add(bytes.fromhex(digest))
+                if self._recipe.data.pipeline == 1:
+                    seen = map(bytes.fromhex, part.read(group, ["sha256"]).column(0).to_pylist())
+                else:
+                    columns = (column.to_pylist() for column in part.read(group, ["id", "text"]).columns)
+                    seen = (texts.take(name, text.encode("utf-8")) for name, text in zip(*columns, strict=True))
+                for digest in seen:
+                    if digest is not None:
+                        self._seen.add(digest)
+        if self._last:  # It may go on behind the finished parts.
+            self._seen.add(bytes.fromhex(self._last))
 
     def _source(self, reader: sources.Reader) -> None:
         """Write one source's parts, from the cursor on."""
@@ -152,25 +164,34 @@ class _Stage:
         self._note()
 
     def _rows(self, reader: sources.Reader) -> Iterator[parquet.Row]:
-        share = self._recipe.data.validation_per_10000
+        data = self._recipe.data
         for document, cursor in reader.documents(self._cursor):
             content = document.text.encode("utf-8")
             digest = hashlib.sha256(content).digest()
-            if not self._seen.add(digest):
-                reader.left.add("duplicate", document.id, len(content))
+            if self._duplicate(document, digest):
+                if data.pipeline == 1 or document.part <= 1:
+                    reader.left.add("duplicate", document.id, len(content))
                 continue
             self._meter.add(len(content))
-            self._cursor, self._left = cursor, reader.left.state()
+            self._cursor, self._left, self._last = cursor, reader.left.state(), document.whole.hex()
+            split = split_of(document.whole if data.split == "texts" else digest, data.validation_per_10000)
             yield parquet.Row(
                 self._count, document.id, document.source, document.licence, document.origin,
-                split_of(digest, share), len(document.text), len(content), digest.hex(), document.text,
+                split, len(document.text), len(content), digest.hex(), document.text,
             )  # fmt: skip
             self._count += 1
+
+    def _duplicate(self, document: sources.Document, digest: bytes) -> bool:
+        if self._recipe.data.pipeline == 1:
+            return not self._seen.add(digest)
+        if document.part <= 1:  # The parts behind it share its fate.
+            self._passing = not self._seen.add(document.whole)
+        return self._passing
 
     def _note(self) -> None:
         cursor = list(self._cursor) if self._cursor else None
         state = {"parts": self._parts, "sources": self._sources, "cursor": cursor}
-        state |= {"left": self._left, "reports": self._reports}
+        state |= {"left": self._left, "reports": self._reports, "last": self._last}
         stage.note(self._place, self._made_from, state)
 
     def _check_enough(self) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data import parquet, stage
+from pellucid.data import cutting, parquet, stage
 from pellucid.data.documents import Documents, root_of, split_of
 from pellucid.data.reasons import OF_CONTENT
 from pellucid.data.streams import Shard, Shards, Stream
@@ -99,14 +99,15 @@ _Tables = dict[tuple[str, str], list[np.ndarray]]
 
 
 def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, str]]) -> tuple[list[str], _Tables]:
-    roots, tables = [], _Tables()
+    roots, tables, whole = [], _Tables(), _Whole(recipe)
     for part, entry in zip(documents.parts, documents.manifest["parts"], strict=True):
         tree, index = merkle.Tree(), part.first_index
         found: dict[str, list[tuple[int, int]]] = {"train": [], "validation": []}
         for row in _rows(part):
             content = row.text.encode("utf-8")
             digest = hashlib.sha256(content)
-            split = split_of(digest.digest(), recipe.data.validation_per_10000)
+            problems += [(str(part.path), detail) for detail in whole.take(row._replace(number=index), content)]
+            split = row.split if whole.decides else split_of(digest.digest(), recipe.data.validation_per_10000)
             known = parquet.Row(
                 index, row.id, part.source, row.licence, row.origin, split,
                 len(row.text), len(content), digest.hexdigest(), row.text,
@@ -115,7 +116,7 @@ def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, s
             if row != known:
                 names = [name for name in row._fields if getattr(row, name) != getattr(known, name)]
                 problems.append((str(part.path), f"document {index}: its text gives another {', '.join(names)}"))
-            found[split].append((index, len(content)))
+            found["validation" if split == "validation" else "train"].append((index, len(content)))
             index += 1
         for split, rows in found.items():
             if rows:
@@ -124,8 +125,56 @@ def _documents(documents: Documents, recipe: Recipe, problems: list[tuple[str, s
         roots.append(tree.root().hex())
         if roots[-1] != entry.get("root"):
             problems.append((str(part.path), f"its texts have the root {roots[-1]}, its manifest says another"))
+    problems += [(stage.DOCUMENTS, detail) for detail in whole.end()]
     _check_totals(documents, problems)
     return roots, tables
+
+
+class _Whole:
+    """Checks what the parts of long texts add up to: their numbers, where they are cut, and their split."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self._data = recipe.data
+        self.decides = recipe.data.split == "texts"  # Whether the split is the text's, not the part's.
+        self._texts = cutting.Texts()
+        self._last: parquet.Row | None = None
+
+    def take(self, row: parquet.Row, content: bytes) -> Iterator[str]:
+        """What is wrong with the document before this one, or with this as the next one."""
+        if self._data.pipeline == 1:  # Its parts are documents like others, and some may be missing.
+            return
+        (name, part), last = cutting.text_of(row.id), self._last
+        if len(row.text) > self._data.max_document_characters:
+            yield f"document {row.number}: is longer than max_document_characters"
+        before = cutting.text_of(last.id) if last else ("", 0)
+        follows = last is not None and part > 1 and (name, part - 1) == before and last.source == row.source
+        if part > 1 and not follows:
+            yield f"document {row.number}: {row.id} does not follow the part before it"
+        if last is not None and follows:
+            yield from self._joint(last, row)
+        digest = self._texts.take(row.id, content)
+        if last is not None and digest is not None:
+            yield from self._split(last, digest)
+        self._last = row
+
+    def end(self) -> Iterator[str]:
+        """What is wrong with the last document."""
+        if self._last is not None and self._texts.digest is not None:
+            yield from self._split(self._last, self._texts.digest)
+
+    def _joint(self, last: parquet.Row, row: parquet.Row) -> Iterator[str]:
+        longest = self._data.max_document_characters
+        begun = last.text + row.text[: longest + 1 - len(last.text)]
+        if cutting.length(begun, longest) != len(last.text):
+            yield f"document {last.number}: is not cut where the text gives it"
+        about = ("source", "licence", "origin", *(("split",) if self.decides else ()))
+        if differing := [one for one in about if getattr(last, one) != getattr(row, one)]:
+            yield f"document {row.number}: the part before it has another {', '.join(differing)}"
+
+    def _split(self, last: parquet.Row, digest: bytes) -> Iterator[str]:
+        """The text that ends with this document, and so each part of it, has the split of its hash."""
+        if self.decides and last.split != split_of(digest, self._data.validation_per_10000):
+            yield f"document {last.number}: its text gives another split"
 
 
 def _rows(part: parquet.Part) -> Iterator[parquet.Row]:

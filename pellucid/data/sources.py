@@ -5,6 +5,7 @@ Every stream yields (document, cursor); reading again from a cursor gives the do
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import os
 import re
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from pellucid.data import endings, formats, keys, packages, recognise, tokenizer
+from pellucid.data import cutting, endings, formats, keys, packages, recognise, tokenizer
 from pellucid.data.reasons import LeftOut, describe
 from pellucid.errors import FormatForeign, NoPermission, RunInsideData, SourceEmpty, SourceMissing, TextKeyMissing
 from pellucid.recipe import Data, Recipe, Source
@@ -35,6 +36,8 @@ class Document:
     licence: str
     origin: str
     text: str
+    part: int  # Of the text it is cut from, from 1; 0 where that is not cut.
+    whole: bytes  # The SHA-256 of that text's UTF-8.
 
 
 class Cursor(NamedTuple):
@@ -134,14 +137,13 @@ class Reader:
             self.left.add(record.changed, name, record.size)
             self.left.replaced += record.replaced
         done = within.part if within and begun else -1
-        for part, suffix, text in cut(name, record.text, self._longest):
-            if part > done:
-                yield self._document(name, suffix, text), Cursor(path, record.number, part)
-
-    def _document(self, name: str, suffix: str, text: str) -> Document:
+        whole = hashlib.sha256(record.text.encode("utf-8")).digest()
         source = self.source.name
         origin = f"{self._package.url}#{name}" if self._package else name
-        return Document(f"{source}/{name}{suffix}", source, self.licence, origin, text)
+        for part, suffix, text in cutting.cut(name, record.text, self._longest, self.how.pipeline):
+            if part > done:
+                document = Document(f"{source}/{name}{suffix}", source, self.licence, origin, text, part, whole)
+                yield document, Cursor(path, record.number, part)
 
     def _records(self, path: str, place: Path | packages.Entry, after: int) -> Iterator[formats.Record]:
         if isinstance(place, packages.Entry):
@@ -185,17 +187,6 @@ class Reader:
                 self.left.add(reason, _readable(path), place.stat().st_size if isinstance(place, Path) else 0)
             else:
                 yield path, place
-
-
-def cut(name: str, text: str, longest: int) -> Iterator[tuple[int, str, str]]:
-    """(part, suffix of the id, text) of a document: whole as part 0, or in parts 1, 2, … of so many
-    characters. A name that already ends like a part's is numbered too, so that ids stay unique.
-    """
-    if len(text) <= longest and not re.search(r"#[0-9]+\Z", name):
-        yield 0, "", text
-        return
-    for part, start in enumerate(range(0, len(text), longest), 1):
-        yield part, f"#{part}", text[start : start + longest]
 
 
 def walk(root: Path, left_out: LeftOut) -> list[str]:

@@ -18,7 +18,7 @@ class Surveyed(NamedTuple):
     """The first documents of a source, without duplicates."""
 
     name: str
-    documents: tuple[tuple[bytes, int], ...]  # The SHA-256 of each text, and its bytes.
+    documents: tuple[tuple[bytes, int], ...]  # The digest that each one's split follows from, and its bytes.
     characters: int
     whole: bool  # Nothing lies behind them.
 
@@ -34,18 +34,20 @@ class Surveyed(NamedTuple):
 
 def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
     """Each source's first documents. Raises what sources.check raises, and SourceUnreadable."""
-    found, seen = [], set[bytes]()
+    found, seen, passing = [], set[bytes](), False
     for reader in sources.readers(recipe, folder):
         documents, size, characters, whole = [], 0, 0, True
         for document, _ in reader.documents():
             if size >= MOST_BYTES or len(documents) >= MOST_DOCUMENTS:
                 whole = False
                 break
-            content = document.text.encode("utf-8")
-            digest = hashlib.sha256(content).digest()
-            if digest not in seen:
-                seen.add(digest)
-                documents.append((digest, len(content)))
+            if document.part <= 1:
+                passing = document.whole in seen
+                seen.add(document.whole)
+            if not passing:
+                content = document.text.encode("utf-8")
+                texts = recipe.data.split == "texts"
+                documents.append((document.whole if texts else hashlib.sha256(content).digest(), len(content)))
                 size, characters = size + len(content), characters + len(document.text)
         if not documents:
             raise sources.empty(reader)
