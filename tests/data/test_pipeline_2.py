@@ -303,3 +303,51 @@ def test_the_page_lists_every_reason_in_its_words():
     page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
     rows = [f"| `{name}` | {one.words}{'; the document is kept' * one.kept} |" for name, one in REASONS.items()]
     assert page.rstrip().endswith("\n".join(rows))
+
+
+@pytest.mark.parametrize("format", ["text", "jsonl", "lines", "fasta"])
+def test_any_bytes_give_records_or_a_named_error(tmp_path, format):
+    """Texts are Unicode, places ascend, and reading again from a place gives what follows it."""
+    draw = random.Random(format)
+    pieces = [
+        b'{"text": "',
+        b'"}',
+        b'{"a": {"b": "c"}}',
+        b"\n",
+        b"\r\n",
+        b">x ",
+        b";",
+        b"ACGT",
+        b"\xff",
+        b"\xe9",
+        b"\0",
+    ]
+    pieces += [
+        "é東".encode(),
+        "é\ud7ff".encode("utf-16"),
+        b"\xef\xbb\xbf",
+        b"\\ud800",
+        b" ",
+        b"\x1f\x8b",
+        b"BZh9",
+        b"[",
+        b"5",
+    ]
+    path = tmp_path / "x"
+    for _ in range(300):
+        path.write_bytes(b"".join(draw.choices(pieces, k=draw.randrange(12))))
+        how = formats.How(Source(name="s", format=format), draw.choice(["replace", "drop"]), 2)
+        try:
+            found = list(formats.READERS[format](path, how, 0))
+        except SourceUnreadable:
+            continue
+        numbers = [record.number for record in found]
+        assert numbers == sorted(set(numbers)) or format == "fasta"
+        for record in found:
+            record.text.encode("utf-8")
+            assert bool(record.text) != bool(record.dropped)
+        if numbers:
+            after = draw.choice(numbers)
+            assert [one for one in formats.READERS[format](path, how, after) if one.number >= after] == [
+                one for one in found if one.number >= after
+            ]

@@ -120,3 +120,8 @@ def test_the_usual_key_is_one_that_most_records_have(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x", "data": {"content": "y"}}\n' + '{"data": {"content": "y"}}\n' * 3)
     assert keys.usual_of(keys.found(path, How(Source(name="s"), pipeline=2))) == "data.content"
+
+
+def test_the_command_for_warc_is_a_program():
+    """Its libraries are no requirement of ours: here it is only parsed."""
+    compile(recognise.KINDS["warc"].code, "warc", "exec")
