@@ -172,6 +172,8 @@ def print_sources(report: list[dict[str, Any]], console: Console) -> None:
         texts = sum(one["documents"] for one in report)
         console.print(f"documents: {texts:,}, nothing left out")
         return
+    if not console.is_terminal:
+        console.width = max(console.width, 160)
     table = Table("source", "documents", "bytes", "left out", "for example", box=None, header_style="dim")
     for column in table.columns[1:3]:
         column.justify = "right"
@@ -186,7 +188,7 @@ def print_sources(report: list[dict[str, Any]], console: Console) -> None:
             table.add_row("", f"{left['documents']:,}", size, words, examples)
         if one["replaced_bytes"]:
             table.add_row("", "", f"{one['replaced_bytes']:,}", "replaced bytes", "")
-    console.print(table, width=None if console.is_terminal else 160)
+    console.print(table)
     for one in report:
         for line in warnings(one):
             console.print(f"[yellow]warning[/yellow]: {escape(line)}", soft_wrap=True)

@@ -48,7 +48,8 @@ OF_CONTENT = frozenset(name for name, reason in REASONS.items() if reason.of_con
 
 def report(source: Source, documents: int, size: int, left: LeftOut) -> dict[str, Any]:
     """What became of a source, for people and --json."""
-    usual = {"not_included"} if source.format == "package" else set()  # What pip compiled, say.
+    # What pip compiled, say, and modules without a line.
+    usual = {"not_included", "empty"} if source.format == "package" else set()
     return {
         "source": source.name,
         "documents": documents,

@@ -351,3 +351,14 @@ def test_any_bytes_give_records_or_a_named_error(tmp_path, format):
             assert [one for one in formats.READERS[format](path, how, after) if one.number >= after] == [
                 one for one in found if one.number >= after
             ]
+
+
+def test_what_every_package_has_is_no_warning():
+    from pellucid.data.reasons import LeftOut, report
+    from pellucid.terminal import warnings
+
+    left = LeftOut()
+    for reason in ("not_included", "empty", "hidden", "excluded"):
+        left.add(reason, "a", 100)
+    assert warnings(report(Source(name="p", path="package:p", format="package"), 9, 9, left)) == []
+    assert "another ending" in warnings(report(Source(name="s"), 9, 9, left))[0]
