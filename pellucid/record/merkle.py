@@ -47,3 +47,23 @@ def root(leaf_hashes: Iterable[bytes]) -> bytes:
     tree = Tree()
     tree.extend(leaf_hashes)
     return tree.root()
+
+
+class Levels:
+    """All hashes of a tree, so that the root with a few other leaves costs O(log n)."""
+
+    def __init__(self, leaf_hashes: Iterable[bytes]) -> None:
+        self._levels = [list(leaf_hashes)]
+        while len(below := self._levels[-1]) > 1:
+            pairs = (b"".join(below[place : place + 2]) for place in range(0, len(below), 2))
+            self._levels.append([one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs])
+
+    def root_with(self, changes: dict[int, bytes]) -> bytes:
+        """The root with other hashes for the leaves at these places."""
+        for level in self._levels[:-1]:
+            above = {}
+            for place in {place >> 1 for place in changes}:
+                pair = [changes.get(one, level[one]) for one in (2 * place, 2 * place + 1) if one < len(level)]
+                above[place] = pair[0] if len(pair) == 1 else hashlib.sha256(b"\1" + pair[0] + pair[1]).digest()
+            changes = above
+        return changes.get(0) or (self._levels[-1] or [EMPTY])[0]

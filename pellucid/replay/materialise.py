@@ -17,6 +17,8 @@ from pellucid.store import anchors, cache, layout
 from pellucid.train import loop
 from pellucid.train.state import State, initial, restored
 
+_SHARE = 4  # A walk may take this part of the cache.
+
 Watch = Callable[[int, int], None]  # (steps replayed, steps to replay)
 
 
@@ -106,7 +108,8 @@ def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False)
     """The states of several steps, ascending, in one pass forward, every replayed step of which is compared.
 
     Each begins from the state before it or from one stored in between, whichever is nearer. A state yielded moves on
-    when the next is asked for. keep puts those that had to be replayed into the cache.
+    when the next is asked for. keep puts those that had to be replayed into the cache: the last one, and of those
+    before it as many as a quarter of the cache holds, for a walk over many would drive out whatever else is kept.
 
     Raises StepUnknown, StateDiffers, LedgerDiffers.
     """
@@ -114,7 +117,7 @@ def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False)
         require_step(inputs, step)
     state: State | None = None
     total, done = _length(inputs, steps), 0
-    for step in steps:
+    for left, step in zip(range(len(steps), 0, -1), steps, strict=True):
         if state is None or max((at for at in stored(inputs) if at <= step), default=state.step) > state.step:
             state = begin(inputs, step)
         start = state.step
@@ -122,7 +125,7 @@ def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False)
             compare(replayed.recorded, replayed.found)
             done += 1
             watch(done, total)
-        if keep and step > start:
+        if keep and step > start and (left == 1 or left * anchors.size_of(state.groups()) <= cache.limit() // _SHARE):
             _keep(inputs, state)
         yield state
 

@@ -103,3 +103,8 @@ def _blame(place: Path, roots: StateRoots) -> str:
     return (
         f" (differing: {', '.join(f'{g} {n}' for g, n in pairs[:3])}{', …' if len(pairs) > 3 else ''})" if pairs else ""
     )
+
+
+def size_of(groups: Groups) -> int:
+    """Bytes of a state's arrays."""
+    return sum(array.nbytes for arrays in groups.values() for array in arrays.values())

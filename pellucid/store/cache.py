@@ -63,7 +63,7 @@ def read(step: int, root: str) -> dict[str, dict[str, np.ndarray]] | None:
 
 def keep(groups: anchors.Groups, about: Mapping[str, Any]) -> None:
     """Add a state, of which about is what its anchor.json says. Raises DiskFull, NoPermission."""
-    size = sum(array.nbytes for arrays in groups.values() for array in arrays.values())
+    size = anchors.size_of(groups)
     place = _place(about["step"], about["state"])
     if size > limit():
         return

@@ -32,7 +32,7 @@ from pellucid.record import digests
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import materialise
-from pellucid.store import layout
+from pellucid.store import anchors, cache, layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from tests.conftest import finish, make_run, pellucid, spiking
@@ -180,6 +180,18 @@ def test_states_replayed_are_kept_for_the_next_question(inputs: Inputs, own_cach
         raise AssertionError("nothing is to be replayed")
 
     life_of_text(inputs, "stone", [3, 6, 7], never)
+
+
+def test_a_walk_over_many_steps_takes_a_quarter_of_the_cache(
+    inputs: Inputs, own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    size = anchors.size_of(anchors.read(layout.anchor(inputs.folder, 5)))
+    monkeypatch.setenv("PELLUCID_CACHE_BYTES", str(4 * 2 * size))
+    life_of_text(inputs, "water", [3, 6, 7, 9, 11], silent)
+    assert sorted(step for step, _ in cache.held()) == [9, 11]
+    monkeypatch.setenv("PELLUCID_CACHE_BYTES", str(2 * size))
+    life_of_text(inputs, "water", [3, 6, 7], silent)
+    assert 7 in [step for step, _ in cache.held()]  # The last one is kept in any case.
 
 
 # ---- what a run may hold ------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import hashlib
+import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +45,14 @@ def test_any_change_moves_the_root(items: list[bytes], data: st.DataObject) -> N
         merkle.root(leaves[:-1]),
         merkle.root([*leaves, leaves[-1]]),
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 7, 8, 11, 16, 33, 100])
+def test_the_root_with_other_leaves_is_that_of_the_changed_list(count: int) -> None:
+    drawn = random.Random(count)
+    leaves = [drawn.randbytes(32) for _ in range(count)]
+    tree = merkle.Levels(leaves)
+    assert tree.root_with({}) == merkle.root(leaves) and merkle.Levels([]).root_with({}) == merkle.EMPTY
+    for _ in range(20):
+        changes = {drawn.randrange(count): drawn.randbytes(32) for _ in range(drawn.randrange(1, 4))}
+        assert tree.root_with(changes) == merkle.root(changes.get(i, one) for i, one in enumerate(leaves))

@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,8 @@ import torch
 from pellucid.errors import RunsDiffer
 from pellucid.kernels import calls, library
 from pellucid.recipe import load
-from pellucid.record import digests
+from pellucid.record import digests, merkle
+from pellucid.replay import causes
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.again import Again, copied
 from pellucid.replay.diff import diff, diff_here, explain_audit
@@ -23,6 +25,7 @@ from pellucid.replay.explain import Difference, words
 from pellucid.replay.materialise import materialise
 from pellucid.store import anchors, layout
 from pellucid.train import step as train_step
+from pellucid.train.events import Batch
 from pellucid.train.schedule import learning_rate
 from tests.conftest import finish, make_run, pellucid
 from tests.replay.faults import (
@@ -201,6 +204,44 @@ def test_weights_that_come_from_nowhere_are_said_to_be_unknown(
 
 
 # ---- faults in the order and the data ------------------------------------------------------------
+
+
+def searched(rows: int, seed: int, change: Callable[[list[bytes], list[bytes]], None]) -> list[str]:
+    """What the search over batches finds, in words, where the recorded batch is the own one changed by that."""
+
+    def batch(step: int) -> Any:
+        tokens = np.random.default_rng((seed, step)).integers(0, 300, (rows, 5))
+        numbers = np.arange(rows) + 1000 * step
+        return Batch(step, step, numbers, numbers * 0, ["x"] * rows, tokens, tokens * 0)
+
+    recipe = SimpleNamespace(seed=seed, first=0, train=SimpleNamespace(batch=rows, microbatch=1))
+    again = SimpleNamespace(recipe=recipe, batch=batch(9), batch_of=batch, number=9)
+    leaves = causes._leaves(seed, batch(9))
+    change(leaves, causes._leaves(seed, batch(10)))
+    question: Any = SimpleNamespace(again=again, target={"batch": merkle.root(leaves).hex()})
+    return [one.words for one in causes._batches(question)]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_search_over_batches_hashes_no_batch_again_for_a_pair(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn, whole = np.random.default_rng(seed), []
+    real = merkle.root
+    monkeypatch.setattr(causes.merkle, "root", lambda leaves: whole.append(1) or real(leaves))
+    one, other = sorted(drawn.choice(64, 2, replace=False).tolist())
+
+    def swap(own: list[bytes], near: list[bytes]) -> None:
+        own[one], own[other] = own[other], own[one]
+
+    def take(own: list[bytes], near: list[bytes]) -> None:
+        own[one] = near[other]
+
+    (found,) = searched(64, seed, swap)
+    assert found.startswith(f"rows {one} and {other} of the batch were swapped: ")
+    assert searched(64, seed, take) == [f"row {one} held sequence {10_000 + other}, row {other} of step 10"]
+    assert searched(64, seed, lambda own, near: own.reverse()) == []
+    assert len(whole) <= 3 * 5  # Of each near batch, and of the recorded one: not of every pair.
+    monkeypatch.setattr(causes, "_TRIED", 70)  # However long a batch is: what is next to each other comes first.
+    assert searched(64, seed, lambda own, near: own.__setitem__(2, near[3])) != []
 
 
 @BOTH
