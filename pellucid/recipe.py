@@ -305,8 +305,7 @@ class Recipe(Section):
 
     def anchored(self, step: int) -> bool:
         policy = self.placement.anchors
-        power = policy.powers_of_two and step & (step - 1) == 0
-        return power or self.scheduled(policy.every, step)
+        return (policy.powers_of_two and step & (step - 1) == 0) or self.scheduled(policy.every, step)
 
 
 def _bits(section: Section, version: int) -> dict[str, object]:
@@ -324,9 +323,7 @@ def _bits(section: Section, version: int) -> dict[str, object]:
 def _plain(value: object, version: int) -> object:
     if isinstance(value, Section):
         return _bits(value, version)
-    if isinstance(value, tuple):
-        return [_plain(inner, version) for inner in value]
-    return value
+    return [_plain(inner, version) for inner in value] if isinstance(value, tuple) else value
 
 
 def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
