@@ -12,12 +12,18 @@ import platform
 import re
 import tarfile
 from pathlib import Path
+from typing import Any
 
 from pellucid import __version__
 from pellucid.store import files, layout
 from pellucid.store.log import Log
 
+_SOURCES = (".py", ".c", ".h", "LICENSE")
 MAX_KEPT = 64 << 20  # Bytes of a code archive or a lock file that are read.
+
+
+# The folders of an absolute path, up to its last name; not those of an address.
+_FOLDERS = re.compile(r"(?<![\w.:/~-])~?/(?:[^\s/'\"]+/)*")
 
 
 class Journal:
@@ -36,9 +42,9 @@ class Journal:
         self._log.close()
 
     def note(self, kind: str, **fields: object) -> None:
-        """Add an entry; every value becomes a string."""
+        """Add an entry; every value becomes a string, and every path its last name: a journal is published."""
         time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        texts = {key: value if isinstance(value, dict) else str(value) for key, value in fields.items()}
+        texts = {key: _public(value) for key, value in fields.items()}
         self._log.append({"kind": kind, "time": time, **texts})
 
     def start(self, processes: int) -> None:
@@ -51,6 +57,13 @@ class Journal:
             **machine(),
             processes=processes,
         )
+
+
+def _public(value: object) -> Any:
+    """A value as text without the folders of this machine, whose names tell who works on it."""
+    if isinstance(value, dict):
+        return {key: _public(inner) for key, inner in value.items()}
+    return _FOLDERS.sub(".../", str(value).replace(str(Path.home()), "~"))
 
 
 def machine() -> dict[str, str]:
@@ -80,7 +93,7 @@ def code_archive() -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
         for name in files.walk(package):
-            if "__pycache__" not in name and not name.endswith(".so"):  # The kernels as built; their sources are in.
+            if name.endswith(_SOURCES):  # Not the kernels as built, nor what an editor left there.
                 content = (package / name).read_bytes()
                 info = tarfile.TarInfo(f"pellucid/{name}")
                 info.size = len(content)

@@ -443,27 +443,6 @@ def with_settings(content: bytes, settings: list[str], path: Path | str, verb: s
     return result
 
 
-def without_paths(content: bytes, path: Path | str) -> tuple[bytes, dict[str, str]]:
-    """The TOML as a release holds it, and what was taken out, by its key: paths that lead out of the run folder tell of
-    the maker's machine and user. Comments and the digest stay."""
-    document, taken = tomlkit.parse(content.decode("utf-8")), {}
-    for source in document["data"]["sources"]:  # type: ignore[index, union-attr]
-        if source.get("format") != "package":
-            _take_out(source, f"data.sources.{source['name']}", taken)
-    _take_out(document.get("tokenizer", {}), "tokenizer", taken)
-    result = tomlkit.dumps(document).encode("utf-8") if taken else content
-    assert parse(result, path).digest() == parse(content, path).digest()
-    return result, taken
-
-
-def _take_out(table: Any, key: str, taken: dict[str, str]) -> None:
-    place = str(table.get("path", ""))
-    if not place or files.inner(place):
-        return
-    taken[f"{key}.path"] = place
-    table["path"] = ""
-
-
 def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
     """The values of "key=value" by their keys, the last of each. Raises CommandInvalid."""
     found = {}

@@ -39,7 +39,8 @@ if TYPE_CHECKING:  # They bring torch, which only the stage "train" needs.
     from pellucid.train.state import State
 
 _TO_STOP = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
-STAGES = ("documents", "tokenizer", "shards", "index", "train")
+_DATA = ("documents", "tokenizer", "shards")
+STAGES = (*_DATA, "index", "train")
 
 
 class Watcher(Protocol):
@@ -190,10 +191,19 @@ def _stages(
     }
     if not (folder / layout.DATA_MANIFEST).is_file():
         sources.check(recipe, folder)
+    elif _begun(folder, recipe):
+        names = [name for name in names if name not in _DATA]
     for name in names:
         started = time.perf_counter()
         if stages[name]():
             journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")
+
+
+def _begun(folder: Path, recipe: Recipe) -> bool:
+    """Whether all data is there of a run that has begun, or of a fork's parent: the ledger binds it, and it is not made
+    again, whatever paths the recipe names. A release has none."""
+    whole = all((folder / layout.DATA / name / "manifest.json").is_file() for name in ("", *_DATA))
+    return whole and (bool(recipe.fork.parent) or (folder / layout.LEDGER).exists())
 
 
 def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes = ALONE) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pellucid.cli.common import HERE, Json, Run, print_json
 from pellucid.errors import VerifyFailed
 
+_SHOWN = 10  # Names of what is no part of a run.
+
 
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
     """Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch."""
@@ -20,5 +22,8 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
         found = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         sealed = "" if report.sealed else " (not sealed: files are not held against a manifest)"
         print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
+        if report.unlisted:
+            names = ", ".join(report.unlisted[:_SHOWN]) + (", …" if len(report.unlisted) > _SHOWN else "")
+            print(plain(f"not part of the run, and checked by nothing: {names}"))
     if not report.ok:
         raise VerifyFailed(path=folder, count=len(report.problems))

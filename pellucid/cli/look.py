@@ -171,7 +171,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     from pellucid.store.layout import step_number
 
     words = list(words)
-    folder = HERE if words[0] in _KINDS or step_number(words[0]) is not None else home(words.pop(0))
+    folder = home(HERE if words[0] in _KINDS or step_number(words[0]) is not None else words.pop(0))
     if len(words) == 1 and step_number(words[0]) is not None:
         words = ["step", words[0]]
     if words == ["documents"]:

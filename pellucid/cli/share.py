@@ -51,7 +51,8 @@ def publish(
 ) -> None:
     """Seal a finished run: README, LICENSE, and a manifest of its files. Sealing twice gives the same bytes.
 
-    What else lies in the folder (notes, .git, .env) is named and left out.
+    What else lies in the folder (notes, .git, .env) is named and left out. recipe.toml loses the paths of its sources:
+    they tell of your machine, and nothing needs them once the texts are in the run.
     """
     from pellucid.release.publish import publish
 
@@ -61,6 +62,8 @@ def publish(
     else:
         print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}")
         print(f"head   {sealed['head']}")
+        for key, path in sealed["paths"].items():
+            print(plain(f"Taken out of recipe.toml, which others will read: {key} = {path}"))
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
 
 

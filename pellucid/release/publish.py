@@ -6,7 +6,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from pellucid.errors import NotFinished
+from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
 from pellucid.store import files, layout, sealed
@@ -16,7 +19,8 @@ from pellucid.store.ledger import LedgerFile
 def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
 
-    Returns what was sealed, and what lies in the folder and was left out. Raises NotFinished, NotTrained, LinkInside,
+    recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in the folder and was
+    left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
     FileMissing, RunBusy, FolderTaken, DiskFull.
     """
     recipe = load_recipe(folder)
@@ -31,6 +35,9 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         _, foreign = manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
         if not (folder / "LICENSE").exists():
             files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())
+        content, paths = without_paths(files.read_bytes(folder / FILE, MAX_BYTES), folder / FILE)
+        if paths:
+            files.write_bytes(folder / FILE, content)
         files.write_text(folder / "README.md", readme.readme(folder))
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
@@ -38,7 +45,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
                 layout.carry(folder, partial)
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
-    return about | {"left_out": foreign}
+    return about | {"left_out": foreign, "paths": paths}
 
 
 def _size(folder: Path) -> int:
@@ -48,3 +55,24 @@ def _size(folder: Path) -> int:
         about = (folder / one.path).stat()
         seen[(about.st_dev, about.st_ino)] = about.st_size
     return sum(seen.values()) + (folder / layout.MANIFEST).stat().st_size
+
+
+def without_paths(content: bytes, path: Path | str) -> tuple[bytes, dict[str, str]]:
+    """The TOML as a release holds it, and what was taken out, by its key: paths that lead out of the run folder tell of
+    the maker's machine and user. Comments and the digest stay."""
+    document, taken = tomlkit.parse(content.decode("utf-8")), {}
+    for source in document["data"]["sources"]:  # type: ignore[index, union-attr]
+        if source.get("format") != "package":
+            _take_out(source, f"data.sources.{source['name']}", taken)
+    _take_out(document.get("tokenizer", {}), "tokenizer", taken)
+    result = tomlkit.dumps(document).encode("utf-8") if taken else content
+    assert parse(result, path).digest() == parse(content, path).digest()
+    return result, taken
+
+
+def _take_out(table: Any, key: str, taken: dict[str, str]) -> None:
+    place = str(table.get("path", ""))
+    if not place or files.inner(place):
+        return
+    taken[f"{key}.path"] = place
+    table["path"] = ""

@@ -6,6 +6,7 @@ and every stored state against the ledger.
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -37,6 +38,7 @@ class Report:
     sealed: bool
     seconds: float = 0.0
     checked: list[str] = field(default_factory=list)
+    unlisted: list[str] = field(default_factory=list)  # In a run that is not sealed: what is no part of one.
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -49,6 +51,7 @@ class Report:
             "sealed": self.sealed,
             "seconds": round(self.seconds, 3),
             "checked": self.checked,
+            "unlisted": self.unlisted,
             "problems": [problem._asdict() for problem in self.problems],
         }
 
@@ -82,8 +85,17 @@ def verify(folder: Path, watch: Watch) -> Report:
         watch(name)
         report.problems += [_relative(folder, problem) for problem in _collected(name, check)]
         report.checked.append(name)
+    report.unlisted = [] if report.sealed else _unlisted(folder)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _unlisted(folder: Path) -> list[str]:
+    """What lies in a finished run and is no part of it; one that goes on has unfinished work there."""
+    with contextlib.suppress(PellucidError):
+        if LedgerFile(folder).ended:
+            return manifest.listed(folder)[1]
+    return []
 
 
 def _relative(folder: Path, problem: Problem) -> Problem:

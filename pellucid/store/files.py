@@ -6,13 +6,14 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import io
 import json
 import os
 import shutil
 import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import Any
 
 from pellucid.errors import DiskFull, FileMissing, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
 
@@ -145,7 +146,7 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
     return content
 
 
-def open_file(path: Path, follow: bool = False) -> BinaryIO:
+def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
     """The one way to open what lies in a run, for reading: a plain file and nothing else.
 
     No link is followed, but where the user named the file (follow); a pipe or a device keeps nobody waiting, and a file
@@ -263,6 +264,14 @@ def parts_of(entry: str, where: str) -> tuple[str, ...]:
     return parts
 
 
+def inner(entry: str) -> bool:
+    """Whether a path is a plain relative one, which tells of nothing outside its folder."""
+    try:
+        return not parts_of(entry, "")[0].startswith("~")
+    except PathUnsafe:
+        return False
+
+
 def _encodable(text: str) -> bool:
     try:
         text.encode("utf-8")
@@ -285,6 +294,21 @@ def walk(folder: Path) -> list[str]:
         links = [name for name in folders if (here / name).is_symlink()]
         found += [(here / name).relative_to(folder).as_posix() for name in names + links]
     return sorted(found, key=os.fsencode)
+
+
+def links(folder: Path, own: Callable[[str], bool]) -> Iterator[str]:
+    """Every symbolic link below folder among the '/'-paths that are own. What cannot be listed is passed over: nobody
+    gets further there."""
+    below = [""]
+    while below:
+        above = below.pop()
+        with contextlib.suppress(OSError), os.scandir(folder / above) as listing:
+            for entry in listing:
+                path = above + entry.name
+                if own(path) and entry.is_symlink():
+                    yield path
+                elif own(path) and entry.is_dir(follow_symlinks=False):
+                    below.append(f"{path}/")
 
 
 def sha256_file(path: Path) -> str:

@@ -20,6 +20,7 @@ JOURNAL = "record/journal.jsonl"
 CODE = "record/code.tar"
 ENVIRONMENT = "record/environment.lock"
 MANIFEST = "manifest.jsonl"
+DATA = "data"
 DATA_MANIFEST = "data/manifest.json"
 TOKENIZER = "data/tokenizer"
 METRICS = "metrics"
@@ -38,7 +39,7 @@ class Room(NamedTuple):
 
     folder: str
     names: tuple[str, ...]
-    appended: bool = False  # Written in place: a hard link of such a file would grow with it.
+    linked: bool = True  # False: we or people write to it in place, and a hard link of it would change with it.
 
 
 _STATE = ("anchor.json", "model.safetensors", "optimizer.safetensors")
@@ -57,9 +58,9 @@ _INDEX = ("counts", "positions", "starts", "text", "top")
 # What a release holds, by the format that its manifest names. Later work adds lines.
 ROOMS: dict[int, tuple[Room, ...]] = {
     1: (
-        Room("", ("LICENSE", "README.md", "recipe.toml", MANIFEST)),
+        Room("", ("LICENSE", "README.md", "recipe.toml", MANIFEST), linked=False),
         Room("", _CHECKPOINT),
-        Room("record", ("journal.jsonl", "ledger.jsonl"), appended=True),
+        Room("record", ("journal.jsonl", "ledger.jsonl"), linked=False),
         Room("record", ("code.tar", "code-{n}.tar", "environment.lock", "environment-{n}.lock")),
         Room("checkpoints/step{n}", _CHECKPOINT),
         Room("anchors/step{n}", _STATE),
@@ -141,22 +142,22 @@ def refuse_links(folder: Path) -> None:
     The folder itself may be reached by one. A link that appears while the folder is locked is not looked for: whoever
     can make one there can write there.
     """
-    for path in files.walk(folder):
-        if belongs(path) and (folder / path).is_symlink():
-            raise LinkInside(path=folder / path, target=(folder / path).readlink())
+    for path in files.links(folder, belongs):
+        raise LinkInside(path=folder / path, target=(folder / path).readlink())
 
 
 def carry(folder: Path, target: Path, below: str = "") -> None:
     """Bring a run's files, or those below one of its folders, into another folder: what the list names and no more.
 
-    They are hard links where the file system allows it, but for what is appended to: a copy must not grow with it.
+    They are hard links where the file system allows it, but for what is written in place: a copy must not change with
+    it.
     """
     for inner in files.walk(folder / below):
         path = f"{below}/{inner}" if below else inner
         if room := room_of(path):
             files.require_file(folder / path)
             (target / path).parent.mkdir(parents=True, exist_ok=True)
-            (files.copy if room.appended else files.link_or_copy)(folder / path, target / path)
+            (files.link_or_copy if room.linked else files.copy)(folder / path, target / path)
 
 
 def steps_in(folder: Path) -> list[int]:

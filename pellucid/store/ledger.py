@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
 from pellucid.record import chain, entries, verdict
@@ -24,9 +24,9 @@ class LedgerFile:
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / layout.LEDGER
-        if not self.path.is_file() or not self.path.stat().st_size:
+        if not self.path.exists() or (not self.path.stat().st_size and self.path.is_file()):
             raise NotTrained(path=folder, detail="its ledger is empty")
-        self._file: BinaryIO = files.open_file(self.path)
+        self._file = files.open_file(self.path)
         self._end = self._last_line_end()
         if not self._end:
             raise NotTrained(path=folder, detail="its ledger is empty")

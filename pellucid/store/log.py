@@ -25,7 +25,10 @@ class Log:
         self.torn = 0  # Bytes of a line that a killed process left unfinished.
         with files.named_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+            if path.exists():
+                files.require_file(path)
+            flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
+            self._file = os.open(path, flags, 0o644)
         self._cut_torn_line()
         for entry in read(path):
             if entry.problem:

@@ -8,6 +8,8 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pellucid.errors import LinkInside
 from pellucid.fork import fork
@@ -40,6 +42,13 @@ FOREIGN = [
     ".env",
     ".git/config",
     "config.json\n",
+]
+
+NAMES = [
+    "/".join(filter(None, [room.folder, name])).format(n=7, part="00000")
+    for rooms in layout.ROOMS.values()
+    for room in rooms
+    for name in room.names
 ]
 
 
@@ -104,14 +113,17 @@ def test_a_copy_stays_as_it_is_when_the_run_goes_on(release: Path, tmp_path: Pat
             log.close()
             assert verify(other, lambda what: None).ok
             (changed / path).write_bytes(before)
-    linked = [path for path in files.walk(copy) if (copy / path).stat().st_nlink > 1]
+    linked = {path for path in files.walk(copy) if (copy / path).stat().st_nlink > 1}
+    own = {path for path in files.walk(copy) if not path.endswith((".safetensors", ".parquet", ".bin"))}
     assert "model.safetensors" in linked  # Else it takes the disk twice.
+    assert {"recipe.toml", "LICENSE", layout.JOURNAL, layout.LEDGER} <= own - linked
 
 
 def test_nothing_that_is_written_in_place_is_linked() -> None:
-    rooms = [room for rooms in layout.ROOMS.values() for room in rooms if room.appended]
-    names = {f"{room.folder}/{name}" for room in rooms for name in room.names}
-    assert names == {layout.LEDGER, layout.JOURNAL}  # What store/log.py opens to append; the rest is replaced whole.
+    rooms = [room for rooms in layout.ROOMS.values() for room in rooms if not room.linked]
+    names = {f"{room.folder}/{name}".lstrip("/") for room in rooms for name in room.names}
+    logs = {layout.LEDGER, layout.JOURNAL}  # What store/log.py opens to append; the rest is replaced whole.
+    assert names == {*logs, "recipe.toml", "README.md", "LICENSE", layout.MANIFEST}  # And what people edit.
 
 
 @pytest.mark.parametrize(
@@ -154,6 +166,26 @@ def test_unfinished_work_of_others_is_not_removed(release: Path) -> None:
         (folder / ".partial-mine").write_text("")
     publish(release)
     assert [path for path in files.walk(release) if "partial" in path] == ["notes/.partial-mine"]
+
+
+def test_verify_names_what_is_no_part_of_a_run_that_is_not_sealed(release: Path) -> None:
+    (release / layout.MANIFEST).unlink()
+    (release / "README.md").unlink()
+    add(release, "adapter_config.json", "data/shards/more", "corpus/a.txt")
+    (release / "metrics/.partial-x").touch()
+    report = verify(release, lambda what: None)
+    assert report.ok and report.unlisted == ["adapter_config.json", "corpus/", "data/shards/more", "metrics/.partial-x"]
+    assert "adapter_config.json, corpus/" in pellucid("verify", release).stdout
+
+
+@given(st.one_of(st.sampled_from(NAMES), st.text("az01./-_{}n\n\u0661", max_size=30), st.text(max_size=8)), st.data())
+def test_a_name_on_the_list_is_a_plain_one(path: str, data: st.DataObject) -> None:
+    if path and data.draw(st.booleans()):
+        at = data.draw(st.integers(0, len(path) - 1))
+        path = path[:at] + data.draw(st.text("a0/._5 \n\u0661", max_size=3)) + path[at + 1 :]
+    if layout.room_of(path):
+        assert files.parts_of(path, "")[-1].isascii() and layout.belongs(path)
+        assert all(part.strip(".") and part.isprintable() and "\n" not in part for part in path.split("/"))
 
 
 def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(release: Path, tmp_path: Path) -> None:

@@ -2,98 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-import pellucid
 from pellucid.errors import FileMissing, FormatInvalid
-from pellucid.store import arrays, files, metrics, parquet
+from pellucid.run import run
+from pellucid.store import arrays, files, layout, metrics, parquet
+from pellucid.terminal import Terminal
 from tests.conftest import pellucid as command
-
-PACKAGE = Path(pellucid.__file__).parent
-# Calls that open a file by its name. Our own functions of such names belong to modules (files.read_bytes) and classes.
-OPENING = {
-    *("open", "fdopen", "read_bytes", "read_text", "memmap", "fromfile", "genfromtxt", "loadtxt", "memory_map"),
-    *("OSFile", "input_stream", "ParquetFile", "ParquetDataset", "read_table", "read_schema", "read_metadata"),
-    *("dataset", "safe_open", "load_file", "from_file", "from_pretrained", "scandir", "copyfile", "copy2", "copytree"),
-}
-OURS = {"files", "Shards", "Documents", "pieces", "home"}
-# Everything that opens by name: what is opened there, and why it need not be a plain file of a run.
-ALLOWED = {
-    "store/files.py": "the one way, the lock, and the flushing of what was written",
-    "store/log.py": "the ledger and the journal to append to, under the lock that refuses links",
-    "store/arrays.py": "maps and reads what files.open_file opened; a nameless file of its own",
-    "store/parquet.py": "the descriptor that files.open_file opened; a footer in memory",
-    "store/remote.py": "no file of this machine",
-    "data/formats.py": "the user's own texts",
-    "data/packages.py": "files of an installed package, held against its RECORD",
-    "data/sources.py": "the user's own folders of texts",
-    "replay/surroundings.py": "an archive in memory",
-    "journal.py": "this package's own source; what the system tells of the processor",
-    "machine.py": "what the system tells of memory and processors",
-    "sql/asked.py": "a stream of Arrow in memory; the manifest behind a URL",
-    "sql/worker.py": "the pipes it was started with; what the system tells of its memory",
-    "release/publish.py": "the licence that is installed with this package",
-    "__init__.py": "pellucid.open, which opens no file",
-}
-
-
-def opened(tree: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call):
-            continue
-        function = node.func
-        name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
-        owner = function.value if isinstance(function, ast.Attribute) else None
-        ours = isinstance(owner, ast.Name) and owner.id in OURS
-        # "x" makes a new file, and follows no link to do so.
-        new = any(isinstance(one, ast.Constant) and one.value == "xb" for one in node.args)
-        if name in OPENING and not ours and not new:
-            yield node
-
-
-def found(package: Path) -> dict[str, list[int]]:
-    by_file = {}
-    for path in sorted(package.rglob("*.py")):
-        lines = [node.lineno for node in opened(ast.parse(path.read_bytes()))]
-        if lines:
-            by_file[path.relative_to(package).as_posix()] = lines
-    return by_file
-
-
-def test_nothing_in_a_run_is_opened_in_another_way() -> None:
-    places = found(PACKAGE)
-    assert {path: lines for path, lines in places.items() if path not in ALLOWED} == {}
-    assert set(ALLOWED) == set(places), "an exception that nothing needs any more"
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        "open(path)",
-        "path.open('rb')",
-        "(folder / 'a').read_bytes()",
-        "np.memmap(path)",
-        "pq.read_table(path)",
-        "pq.ParquetFile(path)",
-        "os.open(path, 0)",
-        "gzip.open(path)",
-        "path.open('wb')",
-    ],
-)
-def test_the_rule_finds(line: str) -> None:
-    assert list(opened(ast.parse(line)))
-
-
-def test_the_rule_lets_pass() -> None:
-    for line in ("files.open_file(path)", "files.read_bytes(path, 9)", "Shards.open(folder)", "path.open('xb')"):
-        assert not list(opened(ast.parse(line)))
 
 
 def giant(path: Path, size: int = 1 << 42) -> None:
@@ -219,3 +139,14 @@ def test_no_verb_waits_for_a_pipe(words: list[str], release: Path, tmp_path: Pat
         (release / path).unlink()
         (tmp_path / "kept").rename(release / path)
     assert command("verify", release).returncode == 0
+
+
+@pytest.mark.parametrize("path", [layout.LEDGER, layout.JOURNAL])
+def test_a_pipe_in_the_place_of_a_log_costs_no_data(path: str, release: Path) -> None:
+    (release / path).unlink()
+    (release / "model.safetensors").unlink()  # Else there is nothing to do.
+    os.mkfifo(release / path)
+    before = files.walk(release / "data")
+    with pytest.raises(FormatInvalid, match="is not a file"):
+        run(release, Terminal(quiet=True))
+    assert files.walk(release / "data") == before != []
