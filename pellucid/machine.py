@@ -2,28 +2,65 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import resource
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from pellucid.store import files
 
-_LIMIT = Path("/sys/fs/cgroup/memory.max")  # A container's, where there is one.
+_CGROUPS = Path("/sys/fs/cgroup")  # A container's or a job's limits, where there are any.
+_OURS = "_PELLUCID_PROCESS"
+_OF_THIS_PROCESS = Path("/proc/self/cgroup")
 
 
 def cores() -> int:
-    """How many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """How many cores this process may use: those it may run on, and of their time what its cgroups allow (containers,
+    Slurm); at least one."""
+    most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([most, *(math.ceil(share) for share in _shares())]))
+
+
+def _shares() -> Iterator[float]:
+    """The cores' worth of time that this process's cgroup, and each that it lies in, may take."""
+    for folder in _cgroups("cpu"):
+        words = _words(folder / "cpu.max")  # Version 2: quota and period, microseconds.
+        if not words:  # Version 1.
+            words = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
+        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[0]) and int(words[1]):
+            yield int(words[0]) / int(words[1])  # "max" and -1 are no limit.
+
+
+def _cgroups(controller: str) -> list[Path]:
+    """The folders of this process's cgroups that limit something, of both versions, from each up to the root."""
+    found = []
+    for line in _OF_THIS_PROCESS.read_text().splitlines() if _OF_THIS_PROCESS.is_file() else ["0::/"]:
+        _, controllers, place = line.split(":", 2)
+        if controllers and controller not in controllers.split(","):
+            continue
+        root = _CGROUPS / controller if controllers else _CGROUPS  # Each has its folder in version 1.
+        inner = root / place.lstrip("/")
+        found += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
+    return found
+
+
+def _words(path: Path) -> list[str]:
+    try:
+        return path.read_text().split()
+    except OSError:  # Not mounted here, or of another controller.
+        return []
 
 
 def memory() -> int:
     """Bytes that this process may use: the machine's, or its container's."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    limit = _LIMIT.read_text().strip() if _LIMIT.is_file() else "max"
-    return min(whole, int(limit)) if limit.isdigit() else whole
+    names = ("memory.max", "memory.limit_in_bytes")  # Of version 2, of version 1.
+    limits = [word for folder in _cgroups("memory") for name in names for word in _words(folder / name)]
+    return min([whole, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def available() -> int:
@@ -49,6 +86,20 @@ def resident() -> int:
     """The bytes that this process holds; where the system does not tell, the most it has held."""
     place = Path("/proc/self/statm")
     return int(place.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else peak()
+
+
+def settle() -> None:
+    """Let this process be set up for training: it is ours. A notebook or somebody else's program never calls this, and
+    keeps its settings. Before torch is imported, for GNU OpenMP reads its own when it is loaded."""
+    # Its threads spin while they wait, and where another process keeps a core busy a whole time slice is spun away at
+    # every operation (docs/log.md, 2026-11-23). No bit depends on it.
+    os.environ.setdefault("GOMP_SPINCOUNT", "2000")
+    os.environ[_OURS] = "1"  # Those that this process starts are ours too.
+
+
+def settled() -> bool:
+    """Whether settle was called here, or in the process that started this one."""
+    return _OURS in os.environ
 
 
 def free(folder: Path) -> int:

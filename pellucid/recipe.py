@@ -120,7 +120,7 @@ class Tokenizer(Section):
 class Model(Section):
     """A decoder of the Llama family."""
 
-    layers: Count = 4
+    layers: Annotated[int, Field(ge=1, le=2**12)] = 4  # More tensors than a safetensors file of ours may name.
     width: Count = 128
     heads: Count = 4
     kv_heads: Count = 4

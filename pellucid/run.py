@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -55,20 +55,37 @@ class Watcher(Protocol):
     def note(self, text: str) -> None: ...
 
 
-def run(folder: Path, watcher: Watcher, only: str | None = None) -> None:
+def run(
+    folder: Path,
+    watcher: Watcher,
+    only: str | None = None,
+    settings: Sequence[str] = (),
+    before: Callable[[], None] = lambda: None,
+) -> None:
     """Do every stage that is not done yet, or one. Raises the errors of the stages, RunBusy, Stopped.
 
     Where torchrun started several processes, all of them train and the first does everything else; raises
-    ProcessLost, ProcessDiffers.
+    ProcessLost, ProcessDiffers. `before` is what it does first, `settings` what that puts into the recipe: once all
+    have met, for the others wait for it as long as it takes, but to meet it a few minutes only.
     """
     if process_count() == 1:
+        before()
         return _run(folder, watcher, only, ALONE)
     from pellucid.train import messages
 
-    with messages.joined(folder) as processes:
+    with messages.joined(folder, _device(folder, settings)) as processes:
         if processes.rank:
             return _assist(folder, processes)
+        before()
         return _run(folder, watcher, only, processes)
+
+
+def _device(folder: Path, settings: Sequence[str]) -> str:
+    """What the run will compute on: every process finds the same, whether the recipe has its settings yet or not."""
+    path = folder / FILE
+    if not path.is_file():
+        return "cpu"  # The first process says what is missing.
+    return parse(with_settings(files.read_bytes(path, MAX_BYTES), list(settings), path), path).placement.device
 
 
 def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes) -> None:

@@ -23,6 +23,7 @@ from pellucid.errors import (
     TorchMissing,
     VerifyFailed,
 )
+from pellucid.machine import settle
 from pellucid.store.home import is_url
 
 app = typer.Typer(
@@ -70,6 +71,7 @@ MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
 def main() -> None:
     """The console script: every error of ours becomes one line and its exit code."""
     as_json = "--json" in sys.argv
+    settle()
     try:
         app()
     except PellucidError as error:

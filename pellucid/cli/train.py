@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -115,12 +116,9 @@ def run(
     from pellucid.terminal import print_status
     from pellucid.train import processes
 
+    processes.follow_launcher()
     first = processes.rank() == 0  # It keeps the run and speaks; the others only compute.
-    if first:
-        _apply(folder, settings)
-        if anchors:
-            _place(folder, anchors)
-    report = run_stages(folder, only)
+    report = run_stages(folder, only, settings, anchors)
     if first:
         about = status(folder) | ({"left_out": report} if report else {})
         print_json(about) if as_json else print_status(about)
@@ -134,20 +132,27 @@ def _apply(folder: Path, settings: list[str]) -> None:
         change_recipe(folder, settings)
 
 
-def _place(folder: Path, anchors: str) -> None:
+def _place(folder: Path, anchors: str, terminal: Any) -> None:
     from pellucid.run import place_anchors
 
-    with on_terminal() as terminal:
-        made, removed = place_anchors(folder, anchors, terminal.watch("anchors"))
-        terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
+    made, removed = place_anchors(folder, anchors, terminal.watch("anchors"))
+    terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
 
 
-def run_stages(folder: Path, only: str | None = None) -> list[dict[str, Any]]:
+def run_stages(
+    folder: Path, only: str | None = None, settings: Sequence[str] = (), anchors: str = ""
+) -> list[dict[str, Any]]:
     """Every stage, or one; returns what was left out of the sources, where this call has read them."""
     from pellucid.run import run
 
     with on_terminal() as terminal:
-        run(folder, terminal, only)
+
+        def before() -> None:
+            _apply(folder, list(settings))
+            if anchors:
+                _place(folder, anchors, terminal)
+
+        run(folder, terminal, only, settings, before)
         return terminal.report
 
 

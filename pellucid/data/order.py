@@ -15,7 +15,7 @@ counter (R, r, epoch mod 2^32, epoch >> 32), cut to half of the bits. Integers a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -29,6 +29,8 @@ from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
 
 ROUNDS = 8
+_CHUNK = 1 << 18  # Slots or places that are looked at together …
+_LEFT_OUT = 1 << 27  # … and the most that are kept, of what a fork goes without.
 _TABLE_BITS = 13  # Up to this half width a round is a table, made once per epoch.
 _LOW = 0xFFFFFFFF
 _Round = Callable[[int, np.ndarray], np.ndarray]
@@ -60,6 +62,9 @@ class Order:
         self._rounds = lru_cache(maxsize=4)(self._make_rounds)
         self._key = key_of(seed, "order")
         self._without = np.unique(np.array(without, dtype=np.int64))
+        copies = sum(self._weights[self._source_of(sequence)] for sequence in self._without.tolist())
+        if copies > _LEFT_OUT:
+            raise ValueError(f"an epoch cannot go without {copies} slots, {_LEFT_OUT} at most")
         self._left = np.unique(np.concatenate([np.zeros(0, np.int64), *map(self._slots_of, self._without.tolist())]))
         if self._left.size == self.slots:
             raise CorpusTooSmall(found=0, what="sequences", needed=1, mend="a fork cannot go without all of them.")
@@ -114,23 +119,34 @@ class Order:
                     found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
         return found
 
-    def first(self, sequences: np.ndarray) -> np.ndarray:
-        """The step at which each of some train sequences, ascending and shape (N,), is seen first; 0: never."""
+    def first(self, sequences: np.ndarray, last_step: int) -> np.ndarray:
+        """The step at which each of some train sequences, ascending and shape (N,), is seen first; 0: not up to
+        last_step."""
         source = np.searchsorted(self._first_sequence, sequences, side="right") - 1
-        base = self._first_slot[source] + sequences - self._first_sequence[source]
-        weights = np.where(np.isin(sequences, self._without), 0, np.array(self._weights)[source])
-        copies = [(base + copy * self._counts[source])[weights > copy] for copy in range(weights.max(initial=0))]
-        places = self._places_of(0, np.concatenate([np.zeros(0, np.int64), *copies]))  # Each epoch holds all of them.
-        found = np.full(len(sequences), self.slots, np.int64)
-        np.minimum.at(found, np.searchsorted(sequences, self._sequences(self._permuted(0, places))), places)
-        return np.where(found < self.slots, found // self.batch_size + 1, 0)
+        copies = [
+            0 if out else self._weights[s] for s, out in zip(source, np.isin(sequences, self._without), strict=True)
+        ]
+        end = min(last_step * self.batch_size, self.slots)  # The first epoch holds all of them.
+        if sum(copies) > end:  # More copies than places: rather all that was seen than all copies.
+            places = (np.arange(begin, min(begin + _CHUNK, end)) for begin in range(0, end, _CHUNK))
+        else:
+            base = self._first_slot[source] + sequences - self._first_sequence[source]
+            slots = _copies(base, self._counts[source], np.array(copies, np.int64))
+            places = (self._places_of(0, some) for some in slots)
+        found = np.full(len(sequences), end, np.int64)
+        for some in places:
+            there = self._sequences(self._permuted(0, some))
+            at = np.searchsorted(sequences, there)
+            asked = sequences[np.minimum(at, len(sequences) - 1)] == there
+            np.minimum.at(found, at[asked], some[asked])
+        return np.where(found < end, found // self.batch_size + 1, 0)
 
     def _seen(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
-        found = []
-        for step in range(1, last_step + 1):
-            rows = np.flatnonzero(self.batch(step) == sequence).tolist()
-            found += [(step, row, int(self.epochs(step)[row])) for row in rows]
-        return found
+        found, together = [], max(1, _CHUNK // self.batch_size)
+        for first in range(1, last_step + 1, together):
+            steps, rows = np.nonzero(self.batches(first, min(first + together - 1, last_step)) == sequence)
+            found += [(first + step, row) for step, row in zip(steps.tolist(), rows.tolist(), strict=True)]
+        return [(step, row, ((step - 1) * self.batch_size + row) // self.slots) for step, row in found]
 
     def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
         """The epoch and the place within it of every row of the steps first … last."""
@@ -229,6 +245,15 @@ class Order:
         counters[:, 0], counters[:, 1] = rights, numbers
         counters[:, 2:] = epoch & _LOW, epoch >> 32
         return philox(self._key, counters)[:, 0].astype(np.uint64) & self._mask
+
+
+def _copies(first: np.ndarray, apart: np.ndarray, copies: np.ndarray) -> Iterator[np.ndarray]:
+    """The slots first, first + apart, … of each of several sequences, so many of each, some at a time."""
+    ends = np.cumsum(copies)
+    for begin in range(0, int(copies.sum()), _CHUNK):
+        numbers = np.arange(begin, min(begin + _CHUNK, int(ends[-1])))
+        which = np.searchsorted(ends, numbers, side="right")
+        yield first[which] + (numbers - ends[which] + copies[which]) * apart[which]
 
 
 def sequences_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
+from pellucid import machine
 from pellucid.errors import TensorUnfit
 from pellucid.kernels import calls, library
 
@@ -26,7 +27,8 @@ def configure(device: str, threads: int) -> None:
     """Raises KernelsMissing, MachineLacks, KernelsWrong."""
     assert device == "cpu", "the recipe refuses other devices"
     library.set_threads(threads)
-    library.keep_memory()
+    if machine.settled():
+        library.keep_memory()
 
 
 def stack(device: str, threads: int) -> None:

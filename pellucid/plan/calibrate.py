@@ -25,6 +25,7 @@ from pellucid.train.state import State, initial
 from pellucid.train.step import token_losses
 
 _WORK = 2e11  # FLOPs of one timed microbatch at most: about a second on two cores.
+_LAYERS = 64  # A layer takes its time however narrow it is.
 _REPEAT = 3
 
 
@@ -83,7 +84,8 @@ def _cut(recipe: Recipe, vocabulary: int) -> tuple[int, int, tuple[int, ...]]:
     """Sequences, tokens of each, and layers of the microbatches to time: the recipe's own, or as many as take no longer
     than _WORK; layers first, for they change nothing else, then sequences, then tokens."""
     shape, sequences, context = recipe.model, recipe.train.microbatch, recipe.model.context
-    if counts.flops(shape, vocabulary, sequences).step <= _WORK or shape.layers < 3:
+    small = counts.flops(shape, vocabulary, sequences).step <= _WORK and shape.layers <= _LAYERS
+    if small or shape.layers < 3:
         layers: tuple[int, ...] = (shape.layers,)
     else:
         layers = (1, 2)

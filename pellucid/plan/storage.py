@@ -7,6 +7,7 @@ prepared. Numbers get longer as a run goes on; the steps are counted in spans wi
 from __future__ import annotations
 
 import bisect
+import functools
 import json
 import math
 from collections import Counter
@@ -14,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 from pellucid import counts, huggingface
 from pellucid.plan.facts import Facts
-from pellucid.recipe import Anchors, Recipe
+from pellucid.recipe import Anchors, Model, Recipe
 from pellucid.record import chain, entries
 from pellucid.store import anchors, metrics, tensors
 
@@ -27,6 +28,7 @@ GROUPS = ("weights", "first_moment", "second_moment")
 # Of Parquet, as in the demo: bytes a row, and what each column of each row group takes besides. Within about a third.
 _ROW = {"steps": 55.0, "sequences": 11.3, "segments": 10.7, "sources": 10.0, "validation": 56.0, "microbatches": 14.0}
 _COLUMN = 230
+_NO_TENSORS = entries.StateRoots(0, {"weights": {}})
 _ROOT = 36  # Bytes of a gradient root: 64 hex digits, compressed.
 
 
@@ -89,32 +91,28 @@ class Storage:
 
     # ---- one file ----------------------------------------------------------------------------------
 
-    @cached_property
-    def _described(self) -> dict[str, tuple[str, tuple[int, ...], int]]:
-        shapes = counts.tensors(self.recipe.model, self.facts.vocabulary)
-        return {name: ("F32", shape, counts.FLOAT * math.prod(shape)) for name, shape in shapes.items()}
+    @property
+    def _frame(self) -> _Frame:
+        return _frame(self.recipe.model, self.facts.vocabulary)  # type: ignore[arg-type] - pydantic makes it hashable.
 
     @cached_property
     def _config(self) -> dict[str, Any]:
         return huggingface.architecture(self.recipe.model, self.facts.vocabulary, self.facts.document_token)
 
     def _about(self, step: int) -> dict[str, Any]:
-        leaves = {group: dict.fromkeys(self._described, bytes(32)) for group in GROUPS}
+        """What an anchor says of itself, its tensors left out."""
         place = {"step": step, "tokens": str(step * self.recipe.tokens_per_step), "n": self.entry(step)}
-        return anchors.about({**place, "weights": ZEROS, "state": ZEROS}, entries.StateRoots(step, leaves))
-
-    def _file(self, described: dict[str, tuple[str, tuple[int, ...], int]], metadata: dict[str, str]) -> int:
-        return len(tensors.header(described, metadata)) + sum(size for _, _, size in described.values())
+        return anchors.about({**place, "weights": ZEROS, "state": ZEROS}, _NO_TENSORS)
 
     def weights(self, step: int) -> int:
         """model.safetensors."""
-        return self._file(self._described, anchors.weights_metadata(self._about(step)))
+        return self._frame.weights.with_metadata(anchors.weights_metadata(self._about(step)))
 
     def anchor(self, step: int) -> int:
         """An anchor's folder: weights, moments, anchor.json."""
-        moments = {f"{group}/{name}": about for group in GROUPS[1:] for name, about in self._described.items()}
-        about = self._about(step)
-        return self.weights(step) + self._file(moments, anchors.moments_metadata(about)) + _json(about)
+        about, frame = self._about(step), self._frame
+        moments = frame.moments.with_metadata(anchors.moments_metadata(about))
+        return self.weights(step) + moments + _json(about) + frame.leaves
 
     def checkpoint(self, step: int) -> int:
         """A checkpoint's folder: weights, tokenizer and descriptions."""
@@ -214,6 +212,42 @@ class Storage:
             "tokenizer": self.facts.tokenizer_bytes,
             **self.facts.data,
         }
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    """A safetensors file but for its metadata."""
+
+    description: int  # Bytes of its JSON with none.
+    content: int
+
+    def with_metadata(self, metadata: dict[str, str]) -> int:
+        length = self.description + len(json.dumps(metadata, separators=(",", ":"))) - len("{}")
+        return 8 + length + -length % 8 + self.content
+
+
+class _Frame(NamedTuple):
+    """What is of one size whatever the step."""
+
+    weights: _File
+    moments: _File
+    leaves: int  # Bytes of the tensors' leaves in anchor.json.
+
+
+@functools.lru_cache(maxsize=4)
+def _frame(shape: Model, vocabulary: int) -> _Frame:
+    """Once for a model, not at every step that is asked about: it may have thousands of layers."""
+    shapes = counts.tensors(shape, vocabulary)
+    weights = {name: ("F32", dims, counts.FLOAT * math.prod(dims)) for name, dims in shapes.items()}
+    moments = {f"{group}/{name}": about for group in GROUPS[1:] for name, about in weights.items()}
+    files = (
+        _File(len(tensors.description(one, {})), sum(size for _, _, size in one.values())) for one in (weights, moments)
+    )
+    entry = {"tokens": "0", "n": 0, "weights": ZEROS, "state": ZEROS}
+    leaves = entries.StateRoots(0, {group: dict.fromkeys(weights, bytes(32)) for group in GROUPS})
+    return _Frame(
+        next(files), next(files), _json(anchors.about(entry, leaves)) - _json(anchors.about(entry, _NO_TENSORS))
+    )
 
 
 def _json(value: object) -> int:

@@ -54,7 +54,8 @@ def work(job: Job, tell: Any) -> None:
     state = _state(recipe, job)
     if job.compiled:
         state.model.losses = torch.compile(state.model.losses)  # type: ignore[method-assign]
-    with joined(folder) if processes.count() > 1 else contextlib.nullcontext(processes.ALONE) as together:
+    several = processes.count() > 1
+    with joined(folder, recipe.placement.device) if several else contextlib.nullcontext(processes.ALONE) as together:
         for batch in batches(folder, recipe, job.vocabulary, job.first, job.last):
             stepped = training_step(state, batch, recipe, together)
             root = state.roots()
@@ -85,6 +86,8 @@ def batches(folder: Path, recipe: Recipe, vocabulary: int, first: int, last: int
 
 
 def main() -> None:
+    processes.follow_launcher()
+    machine.settle()
     speaks = processes.rank() == 0
     work(Job(**json.loads(sys.argv[1])), lambda about: print(json.dumps(about), flush=True) if speaks else None)
 

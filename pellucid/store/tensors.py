@@ -27,16 +27,21 @@ _NUMPY = {name: numpy for numpy, name in entries.DTYPES.items()}
 
 
 def header(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
-    """What stands before the content of a file: of each tensor its type, its shape and its bytes, sorted by name."""
+    """What stands before the content of a file."""
+    encoded = description(described, metadata)
+    encoded += b" " * (-len(encoded) % 8)
+    return struct.pack("<Q", len(encoded)) + encoded
+
+
+def description(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+    """JSON: of each tensor its type, its shape and where its bytes lie, sorted by name."""
     about: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     offset = 0
     for name in sorted(described, key=str.encode):
         dtype, shape, size = described[name]
         about[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
         offset += size
-    encoded = json.dumps(about, separators=(",", ":"), ensure_ascii=True).encode()
-    encoded += b" " * (-len(encoded) % 8)
-    return struct.pack("<Q", len(encoded)) + encoded
+    return json.dumps(about, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:

@@ -177,7 +177,7 @@ class Traced:
         inside = np.minimum(sequences, self.shown.shards.sequences - 1)
         asked, back = np.unique(inside, return_inverse=True)
         history, end = self._branch.history, min(before - 1, self._branch.last)
-        batches = self.shown.order.first(asked)
+        batches = self.shown.order.first(asked, history.batch(end))
         found = np.zeros(len(asked), bool)
         for span, last in history.ends(end):
             steps = batches - span.passed_over

@@ -31,12 +31,7 @@ def steps(
     while state.step < last:
         next_batch = batch(state.step + 1)
         processes.tell(Word.STEP, next_batch.step, next_batch.number)
-        try:
-            stepped = training_step(state, next_batch, recipe, processes)
-        except NotFinite:
-            processes.listen_again()  # All of them found it so.
-            raise
-        yield stepped
+        yield training_step(state, next_batch, recipe, processes)
 
 
 def follow(state: State, recipe: Recipe, order: Order, shards: Shards, processes: Processes) -> None:

@@ -28,11 +28,11 @@ _EVER = datetime.timedelta(days=3650)  # The first process may prepare data for 
 
 
 @contextlib.contextmanager
-def joined(folder: Path) -> Iterator[Processes]:
-    """All processes that torchrun started, once all are there. Raises ProcessLost."""
+def joined(folder: Path, device: str) -> Iterator[Processes]:
+    """All processes that torchrun started, once all are there, each to compute on a device. Raises ProcessLost."""
     messages = _Messages(folder)
     backend = "gloo"
-    if torch.cuda.is_available():  # Never run on a GPU yet: there was none.
+    if device == "cuda":  # Never run on a GPU yet: there was none.
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         backend = "cpu:gloo,cuda:nccl"
     with messages.reaching(None):

@@ -7,10 +7,14 @@ So no bit depends on their number. The first process alone keeps the run: ledger
 
 from __future__ import annotations
 
+import ctypes
 import enum
 import hashlib
+import math
 import os
+import signal
 import struct
+import sys
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -26,6 +30,9 @@ if TYPE_CHECKING:  # `pellucid run` asks for its rank before it knows whether to
     from pellucid.train.state import State
 
 
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h.
+
+
 def rank() -> int:
     """Which of torchrun's processes this is; 0 where torchrun did not start it."""
     return _launched("RANK", 0)
@@ -34,6 +41,13 @@ def rank() -> int:
 def count() -> int:
     """How many processes torchrun started, on all machines."""
     return _launched("WORLD_SIZE", 1)
+
+
+def follow_launcher() -> None:
+    """Let this process be asked to stop (SIGTERM) when torchrun dies: nobody else would, above all where it waits
+    for others that were never started. Linux alone does."""
+    if count() > 1 and sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
 
 def on_this_machine() -> int:
@@ -135,13 +149,19 @@ class Processes:
         padded[: len(own)] = records[own.start : own.stop]
         return np.concatenate(self.messages.gather(padded))[: len(records)]
 
-    def agree(self, batch: Batch, weight_norm: float) -> None:
-        """Raises ProcessDiffers where another process trained on another batch, or came to other weights."""
+    def agree(self, batch: Batch, grad_norm: float, weight_norm: float) -> None:
+        """Raises ProcessDiffers where another process trained on another batch, or came to other gradients or weights:
+        also where only some of them are not finite. So all of them see alike what follows from a step."""
         if self.messages:
             tokens = hashlib.sha256(batch.tokens_BS.tobytes() + batch.documents_BS.tobytes())
-            weights = hashlib.sha256(struct.pack("<d", weight_norm))
             step = f"step {batch.step}"
-            self.compare({f"batch at {step}": tokens.digest(), f"norm of the weights after {step}": weights.digest()})
+            self.compare(
+                {
+                    f"batch at {step}": tokens.digest(),
+                    f"norm of the gradients at {step}": _digest(grad_norm),
+                    f"norm of the weights after {step}": _digest(weight_norm),
+                }
+            )
 
     # ---- between steps --------------------------------------------------------------------------
 
@@ -150,10 +170,6 @@ class Processes:
         if self.messages and self.rank == 0:
             self._listening = False
             self.messages.tell(word, step, batch)
-
-    def listen_again(self) -> None:
-        """What was told came to an early end in every process."""
-        self._listening = True
 
     def told(self) -> tuple[Word, int, int]:
         """What the first process tells next, however long that takes: the word, a step, and its batch in the order."""
@@ -189,6 +205,11 @@ class Processes:
         """Send the others home, where they wait for a word. Those in the middle of a step see that this one left."""
         if self._listening:
             self.tell(Word.END)
+
+
+def _digest(norm: float) -> bytes:
+    """Every NaN taken as one: its bits are no result."""
+    return hashlib.sha256(struct.pack("<d", norm if norm == norm else math.nan)).digest()
 
 
 ALONE = Processes(0, 1, None)

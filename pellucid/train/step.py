@@ -45,16 +45,19 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     # Both norms are added in the order of the tensors' names.
     ordered = dict(sorted(model.named_parameters(), key=lambda item: item[0].encode()))
     grad_norm = model.ops.norm_of([parameter.grad for parameter in ordered.values()])
-    _require_finite(state.step + 1, "grad_norm", "the norm of the gradients", grad_norm)
+    lr, weight_norm = learning_rate(recipe.train, state.step + 1), math.nan
+    not_finite = _not_finite(batch.step, "grad_norm", "the norm of the gradients", grad_norm)
+    if not_finite is None:
+        state.step += 1
+        clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
+        weight_norm = optimize(state, ordered, recipe.train, lr, clip)
+        not_finite = _not_finite(batch.step, "weight_norm", "the norm of the weights", weight_norm)
 
-    state.step += 1
-    lr = learning_rate(recipe.train, state.step)
-    clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
-    weight_norm = optimize(state, ordered, recipe.train, lr, clip)
-    _require_finite(state.step, "weight_norm", "the norm of the weights", weight_norm)
-
+    # Whatever this process found: were it to leave here alone, the others would wait for it.
     records = processes.completed(records)
-    processes.agree(batch, weight_norm)
+    processes.agree(batch, grad_norm, weight_norm)
+    if not_finite is not None:
+        raise not_finite
     committed = recipe.record.commitment == "microbatches"
     microbatches = [microbatch_of(losses_bT, root.tobytes() if committed else b"") for losses_bT, root in records]
     losses_BT = np.concatenate(records["losses_bT"])
@@ -111,7 +114,6 @@ def microbatch_of(losses_bT: np.ndarray, gradient_root: bytes) -> Microbatch:
     return Microbatch(losses_bT.size, math.fsum(losses_bT.ravel().tolist()), gradient_root)
 
 
-def _require_finite(step: int, quantity: str, words: str, value: float) -> None:
+def _not_finite(step: int, quantity: str, words: str, value: float) -> NotFinite | None:
     # A loss that is not finite makes the gradient norm so, and a weight the norm of the weights.
-    if not math.isfinite(value):
-        raise NotFinite(step=step, quantity=quantity, words=words, value=value)
+    return None if math.isfinite(value) else NotFinite(step=step, quantity=quantity, words=words, value=value)

@@ -73,6 +73,27 @@ def test_every_sequence_is_seen_as_often_as_its_weight(pairs, seed, batch, steps
         assert found == rows
 
 
+@settings(max_examples=60)
+@given(pairs=sizes, seed=st.integers(0, 2**63), batch=st.integers(1, 9), steps=st.integers(1, 40), data=st.data())
+def test_the_first_time_of_many_at_once(pairs, seed, batch, steps, data):
+    counts, weights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
+    order = Order(seed, counts, weights, batch)
+    asked = np.array(sorted(data.draw(st.sets(st.integers(0, sum(counts) - 1), min_size=1))))
+    first = [next((step for step, _, _ in order.steps_of(one, steps)), 0) for one in asked.tolist()]
+    assert order.first(asked, steps).tolist() == first
+
+
+def test_absurd_weights_cost_what_was_trained_and_no_more():
+    """A recipe may say any weight: of 2^40 copies only those that a step took are looked at."""
+    heavy = Order(1, [5, 3], [2**40, 1], 4)
+    light = heavy.batches(1, 1000).reshape(-1)
+    first = [int(np.flatnonzero(light == one)[0]) // 4 + 1 if one in light else 0 for one in range(8)]
+    assert heavy.first(np.arange(8), 1000).tolist() == first
+    assert [one[0] for one in heavy.steps_of(2, 1000)] == (np.flatnonzero(light == 2) // 4 + 1).tolist()
+    with pytest.raises(ValueError, match=r"cannot go without 1099511627776 slots"):
+        Order(1, [5, 3], [2**40, 1], 4, [0])
+
+
 @pytest.mark.parametrize("slots", [1, 2, 3, 4, 5, 15, 16, 17, 1000, 65536, 65537])
 def test_an_epoch_is_a_permutation(slots):
     order = Order(3, [slots], [1], slots)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -162,3 +163,24 @@ def test_numbers_for_people() -> None:
         *("214 ms", "1.12 s", "2.00 h", "127 years", "22.2K years")
     ]
     assert [counted(6_738_415_616), counted(1.259e12), counted(12)] == ["6.74B", "1.26T", "12"]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        [f"train.steps={2**63 - 1}", "train.batch=4611686018427387904", "train.microbatch=4611686018427387904"],
+        ["model.layers=4096", f"train.steps={2**63 - 1}", "checkpoints.every=3"],
+        [f"model.width={2**62}", f"model.mlp_width={2**63 - 1}", "model.context=1048576", "tokenizer.vocabulary=65536"],
+    ],
+)
+def test_absurd_sizes_are_planned_in_seconds(corpus: Path, tmp_path: Path, settings: list[str]) -> None:
+    """Nothing is counted one by one that a recipe may make as many as it likes."""
+    folder = make_run(tmp_path / "run", corpus, settings)
+    before = time.process_time()
+    assert not plan(folder, calibrated=False)["storage"]["fits"]
+    assert time.process_time() - before < 15
+
+
+def test_more_layers_than_a_file_may_name_tensors_are_refused(corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeInvalid, match=r"model\.layers: .* 4096"):
+        make_run(tmp_path / "run", corpus, ["model.layers=4097"])

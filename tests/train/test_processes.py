@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import math
 import os
 import queue
+import struct
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +20,20 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid import errors
+from pellucid import errors, run
 from pellucid.look.status import status
+from pellucid.operations import portable
 from pellucid.recipe import load
+from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.inputs import cores
 from pellucid.store import layout, log
-from pellucid.train import loop
+from pellucid.terminal import Terminal
+from pellucid.train import loop, messages
+from pellucid.train.events import Batch
 from pellucid.train.optimizer import GradientTree
 from pellucid.train.processes import Processes, Word, count, rank
 from pellucid.train.state import initial
+from pellucid.train.step import training_step
 from tests.conftest import finish, make_run, spiking
 
 ROOT = Path(__file__).parents[2]
@@ -196,6 +205,107 @@ def test_all_refuse_what_one_has_otherwise_and_all_hear_of_a_signal() -> None:
         return processes.signals
 
     assert together(3, signalled) == [["a signal to process 1"], ["SIGTERM"], ["a signal to process 1"]]
+
+
+NAN, OTHER_NAN = struct.unpack("<2d", struct.pack("<2Q", 0x7FF8000000000000, 0xFFF8000000000001))
+
+
+@pytest.mark.parametrize(
+    ("norms", "agreed"),
+    [((1.0, 1.0, 1.0), True), ((NAN, OTHER_NAN, NAN), True), ((1.0, 1.0, NAN), False), ((math.inf, 1.0, 1.0), False)],
+)
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_norm_that_is_not_finite_is_so_for_all_or_ends_all(norms, agreed: bool, place: int) -> None:
+    tokens = np.zeros((1, 2), np.uint32)
+    batch = Batch(7, 7, np.zeros(1, np.int64), np.zeros(1, np.int64), ["a"], tokens, np.zeros((1, 2), np.int64))
+
+    def work(processes: Processes) -> None:
+        own = [1.0, 1.0]
+        own[place] = norms[processes.rank]
+        processes.agree(batch, *own)
+
+    for given in together(3, work):
+        assert (given is None) is agreed
+        assert agreed or ("another norm of the" in str(given) and isinstance(given, errors.ProcessDiffers))
+
+
+def test_all_take_part_in_a_step_that_one_finds_not_finite(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One process alone computes a norm of gradients that is none: nobody waits for it, and nobody takes the step."""
+    recipe = load(finished)
+    inputs = replay_inputs.load(finished, recipe)
+    states, batch = [initial(recipe, inputs.vocabulary) for _ in range(2)], inputs.batch(1)
+    alone, lock = states[0].model.ops.norm_of, threading.Lock()
+
+    def work(processes: Processes) -> Any:
+        with lock:  # The kernels' numbers are not at stake here.
+            threading.current_thread().name = str(processes.rank)
+        return training_step(states[processes.rank], batch, recipe, processes)
+
+    def norm_of(gradients: Any) -> float:
+        return math.nan if threading.current_thread().name == "1" else alone(gradients)
+
+    monkeypatch.setattr(portable, "norm_of", norm_of)
+    for given in together(2, work):
+        assert isinstance(given, errors.ProcessDiffers) and "norm of the gradients at step 1" in str(given)
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_only_a_run_on_gpus_takes_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str) -> None:
+    """Each process takes one of its own: of a run on CPUs there may be more than GPUs."""
+    asked: list[object] = []
+    monkeypatch.setenv("LOCAL_RANK", "3")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "set_device", asked.append)
+    monkeypatch.setattr(messages.dist, "init_process_group", lambda backend, **_: asked.append(backend))
+    monkeypatch.setattr(messages.dist, "destroy_process_group", lambda: None)
+    with messages.joined(tmp_path, device):
+        pass
+    assert asked == {"cpu": ["gloo"], "cuda": [3, "cpu:gloo,cuda:nccl"]}[device]
+
+
+def test_processes_meet_before_the_first_replays(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+
+    @contextlib.contextmanager
+    def joined(folder: Path, device: str) -> Iterator[Processes]:
+        done.append(f"met for {device}")
+        yield Processes(0, 2, None)
+
+    monkeypatch.setattr(messages, "joined", joined)
+    monkeypatch.setattr(run, "process_count", lambda: 2)
+    run.run(finished, Terminal(quiet=True), before=lambda: done.append("replayed"))
+    assert done == ["met for cpu", "replayed"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the system tells on Linux alone")
+def test_a_process_whose_launcher_dies_does_not_stay(tmp_path: Path) -> None:
+    """Killed before all have met: nobody else would ever tell the others."""
+    child = "import time; from pellucid.train import processes; processes.follow_launcher(); print(flush=True)"
+    child += "; time.sleep(60)"
+    launcher = f"""
+import os, subprocess, sys
+child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(child.pid, flush=True)
+child.wait()
+"""
+    variables = {**os.environ, "TORCHELASTIC_RUN_ID": "some", "RANK": "1", "WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.PIPE, env=variables) as parent:
+        assert parent.stdout
+        pid = int(parent.stdout.readline())
+        parent.kill()
+    until = time.monotonic() + 20
+    while _runs(pid) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not _runs(pid)
+
+
+def _runs(pid: int) -> bool:
+    place = Path(f"/proc/{pid}/stat")
+    try:
+        return place.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_everybody_gets_the_first_state_and_goes_home(finished: Path) -> None:

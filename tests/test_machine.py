@@ -1,0 +1,86 @@
+"""What this machine lets a process have, and what importing the package leaves as it was."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pellucid import machine
+from pellucid.kernels import library
+from pellucid.operations import portable
+
+LIMITS = {
+    "none": ({"cpu.max": "max 100000"}, 8),
+    "two cores": ({"cpu.max": "200000 100000"}, 2),
+    "a part is a core": ({"cpu.max": "50000 100000"}, 1),
+    "more than there are": ({"cpu.max": "9900000 100000"}, 8),
+    "of a folder above": ({"cpu.max": "300000 100000", "job/cpu.max": "max 100000"}, 3),
+    "the least of both": ({"cpu.max": "300000 100000", "job/cpu.max": "250000 100000"}, 3),
+    "version 1": ({"cpu/job/cpu.cfs_quota_us": "150000", "cpu/job/cpu.cfs_period_us": "100000"}, 2),
+    "version 1, none": ({"cpu/job/cpu.cfs_quota_us": "-1", "cpu/job/cpu.cfs_period_us": "100000"}, 8),
+    "version 1, a container's root": ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+    "nonsense": ({"cpu.max": "0 0", "job/cpu.max": "what"}, 8),
+    "nothing mounted": ({}, 8),
+}
+
+
+@pytest.fixture
+def cgroups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A fake /sys/fs/cgroup, where this process is in the group job; of eight cores."""
+    (tmp_path / "own").write_text("4:cpu,cpuacct:/job\n3:memory:/job\n0::/job\n")
+    monkeypatch.setattr(machine, "_CGROUPS", tmp_path / "cgroup")
+    monkeypatch.setattr(machine, "_OF_THIS_PROCESS", tmp_path / "own")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    return tmp_path / "cgroup"
+
+
+def write(folder: Path, limits: dict[str, str]) -> None:
+    for name, text in limits.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text + "\n")
+
+
+@pytest.mark.parametrize("name", LIMITS)
+def test_threads_are_no_more_than_a_cgroup_gives_time_for(cgroups: Path, name: str) -> None:
+    limits, cores = LIMITS[name]
+    write(cgroups, limits)
+    assert machine.cores() == cores
+
+
+@pytest.mark.parametrize("place", ["memory.max", "job/memory.max", "memory/job/memory.limit_in_bytes"])
+def test_memory_is_no_more_than_a_cgroup_gives(cgroups: Path, place: str) -> None:
+    write(cgroups, {"memory.max": "max", place: "12345"})
+    assert machine.memory() == 12345
+
+
+def test_importing_the_package_changes_nothing_of_the_process() -> None:
+    """A notebook's own settings stay: environment, signals, limits, warnings, torch's threads."""
+    code = """
+import os, resource, signal, sys, warnings
+import torch
+seen = lambda: (dict(os.environ), [signal.getsignal(n) for n in signal.valid_signals()], warnings.filters[:],
+    [resource.getrlimit(n) for n in (resource.RLIMIT_DATA, resource.RLIMIT_AS)], sys.getrecursionlimit(),
+    torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
+before = seen()
+import pellucid, pellucid.train.loop, pellucid.run, pellucid.plan.calibrate, pellucid.cli, pellucid.opened
+assert seen() == before
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("ours", [False, True])
+def test_only_a_process_of_ours_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
+    kept: list[bool] = []
+    monkeypatch.setattr(library, "keep_memory", lambda: kept.append(True))
+    for name in ("GOMP_SPINCOUNT", "_PELLUCID_PROCESS"):
+        monkeypatch.setenv(name, "0")  # So that it is put back.
+        monkeypatch.delenv(name)
+    if ours:
+        machine.settle()
+    portable.configure("cpu", 1)
+    assert kept == [True] * ours and ("GOMP_SPINCOUNT" in os.environ) is ours
