@@ -138,3 +138,11 @@ GOLDEN = {
     "tokenizer": "e1803a1e67e9282e2dc18f6a0343ef2cadaaf742a709b4f95686aeca95b8dad5",
     "root": "809c843a90774fbba55b8157bc0317064539030ea13265795959cb8f93c62f7a",
 }
+
+
+def test_another_pipeline_than_the_recipe_says_is_found(run, two_sources):
+    path = run / "data/manifest.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"pipeline": 2}))
+    _, problems = roots.recompute_root(run, two_sources)
+    assert [detail for _, detail in problems] == ["pipeline is 2, and the data gives 1"]
