@@ -348,8 +348,9 @@ class PackageDiffers(DataError):
 
 
 class DataDiffers(DataError):
-    """The recipe pins the data root {pinned}, but these sources give {found}. The texts differ from
-    those the recipe was written for: get the original texts, or remove data.root."""
+    """The recipe (data.root), or the ledger of a run that has begun, pins the data root {pinned}, but these
+    sources give {found}. The texts differ from those it was written for: get the original texts, or remove data.root
+    and begin a new run."""
 
 
 class CorpusTooSmall(DataError):

@@ -271,7 +271,7 @@ class Recipe(Section):
 
     def digest(self) -> bytes:
         """SHA-256 over the canonical form of every field that can change the bits."""
-        return digests.of_value("recipe", _bits(self, self.version))
+        return digests.of_value("recipe", bits(self, self.version))
 
     @property
     def first(self) -> int:
@@ -284,7 +284,7 @@ class Recipe(Section):
 
     def fields(self) -> dict[str, object]:
         """Every field that can change the bits, by its dotted key; a source's by the source's name."""
-        return dict(_dotted(_bits(self, self.version), ""))
+        return dict(_dotted(bits(self, self.version), ""))
 
     def scheduled(self, every: int, step: int) -> bool:
         """Whether something done every so many steps is due: also at the first state and after the last step."""
@@ -308,9 +308,9 @@ class Recipe(Section):
         return (policy.powers_of_two and step & (step - 1) == 0) or self.scheduled(policy.every, step)
 
 
-def _bits(section: Section, version: int) -> dict[str, object]:
+def bits(section: Section, version: int) -> dict[str, Any]:
     """The fields of a section that its version has and that are not placement, as plain values."""
-    out: dict[str, object] = {}
+    out: dict[str, Any] = {}
     for name, field in type(section).model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         value = getattr(section, name)
@@ -322,7 +322,7 @@ def _bits(section: Section, version: int) -> dict[str, object]:
 
 def _plain(value: object, version: int) -> object:
     if isinstance(value, Section):
-        return _bits(value, version)
+        return bits(value, version)
     return [_plain(inner, version) for inner in value] if isinstance(value, tuple) else value
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pellucid import huggingface
-from pellucid.data import documents, shards, sources, tokenizer
+from pellucid.data import documents, shards, sources, stage, tokenizer
 from pellucid.errors import (
     Guarded,
     NotFinite,
@@ -123,18 +123,24 @@ def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
     return ["index"]
 
 
+def _ledger(folder: Path) -> LedgerFile | None:
+    try:
+        return LedgerFile(folder)
+    except NotTrained:
+        return None
+
+
 def _finished(folder: Path, recipe: Recipe) -> bool:
     """Whether this very recipe has been run to its end, the final checkpoint included."""
-    try:
-        ledger = LedgerFile(folder)
-    except NotTrained:
+    if (ledger := _ledger(folder)) is None:
         return False
     same = ledger.genesis["recipe"] == recipe.digest().hex()
     return same and ledger.ended and (folder / huggingface.WEIGHTS).is_file()
 
 
 def change_recipe(folder: Path, settings: list[str]) -> None:
-    """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits; ReleaseSealed."""
+    """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits, ReleaseSealed, and
+    for a source given another path what sources.check raises."""
     path = folder / FILE
     recipe = load_recipe(folder)
     content = with_settings(files.read_bytes(path, MAX_BYTES), settings, path)
@@ -144,6 +150,8 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
             raise RecipeChanged(path=path, run=folder, **digests, detail=", ".join(settings))
         if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
+        if not (folder / layout.LEDGER).is_file():  # A run that has begun needs its sources no more.
+            sources.check_moved(recipe, parse(content, path), folder)
         files.write_bytes(path, content)
 
 
@@ -206,9 +214,11 @@ def _stages(
         "index": lambda: index.prepare(recipe, folder, watcher.progress),
         "train": lambda: train(folder, recipe, journal, watcher, processes),
     }
-    if not (folder / layout.DATA_MANIFEST).is_file():
-        sources.check(recipe, folder)
-    elif _begun(folder, recipe):
+    if ledger := _ledger(folder):
+        from pellucid.replay.inputs import check_recipe
+
+        check_recipe(folder, recipe, ledger.genesis)  # Before data are made that the run could not use.
+    if _bound(folder, recipe, ledger):
         names = [name for name in names if name not in _DATA]
     for name in names:
         started = time.perf_counter()
@@ -216,11 +226,14 @@ def _stages(
             journal.note("stage", stage=name, seconds=f"{time.perf_counter() - started:.1f}")
 
 
-def _begun(folder: Path, recipe: Recipe) -> bool:
-    """Whether all data is there of a run that has begun, or of a fork's parent: the ledger binds it, and it is not made
-    again, whatever paths the recipe names. A release has none."""
-    whole = all((folder / layout.DATA / name / "manifest.json").is_file() for name in ("", *_DATA))
-    return whole and (bool(recipe.fork.parent) or (folder / layout.LEDGER).exists())
+def _bound(folder: Path, recipe: Recipe, ledger: LedgerFile | None) -> bool:
+    """Whether all data is there that a run began with, or of a fork's parent: then it is not made again, whatever paths
+    the recipe names. A release has none."""
+    if not all((folder / layout.DATA / name / "manifest.json").is_file() for name in ("", *_DATA)):
+        return False
+    if ledger is None:
+        return bool(recipe.fork.parent)
+    return stage.read_manifest(folder / stage.DATA, "data").get("root") == ledger.genesis["data"]
 
 
 def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes = ALONE) -> bool:

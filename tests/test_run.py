@@ -286,6 +286,32 @@ def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) 
         finish(folder)
 
 
+def test_a_wrong_path_is_refused_before_it_is_written(corpus: Path, tmp_path: Path) -> None:
+    folder = finish(make_run(tmp_path / "small", corpus), "documents")
+    before = {path: (folder / path).read_bytes() for path in files.walk(folder)}
+    for setting in ("data.sources.stones.path=/nonexistent", f"data.sources.stones.path={tmp_path / 'none'}"):
+        with pytest.raises(errors.SourceMissing, match="does not exist"):
+            change_recipe(folder, [setting])
+    assert {path: (folder / path).read_bytes() for path in files.walk(folder)} == before
+
+
+def test_a_run_that_has_begun_needs_its_sources_no_more(corpus: Path, tmp_path: Path) -> None:
+    """And a recipe that is not the one it began with is refused before anything is made from it."""
+    texts = Path(shutil.copytree(corpus, tmp_path / "stones"))
+    folder = make_run(tmp_path / "small", texts)
+    with pytest.raises(KeyError):
+        run(folder, Interrupt(3, KeyError()))
+    shutil.rmtree(texts)
+    recipe = (folder / "recipe.toml").read_bytes()
+    before = {path: (folder / "data" / path).read_bytes() for path in files.walk(folder / "data")}
+    (folder / "recipe.toml").write_bytes(recipe.replace(b"= 1500", b"= 1400").replace(b"warmup = 2", b"warmup = 3"))
+    with pytest.raises(errors.RecipeChanged):
+        finish(folder)
+    assert {path: (folder / "data" / path).read_bytes() for path in files.walk(folder / "data")} == before
+    (folder / "recipe.toml").write_bytes(recipe)
+    assert status(finish(folder))["finished"]
+
+
 def test_another_stack_is_named_on_native_arithmetic(corpus: Path, tmp_path: Path) -> None:
     folder = finish(make_run(tmp_path / "run", corpus, ["train.arithmetic=native", "train.steps=3"]))
     lines = (folder / layout.LEDGER).read_bytes().splitlines(keepends=True)

@@ -18,12 +18,12 @@ from typing import Any
 
 import pyarrow as pa
 
-from pellucid.data import cutting, parquet, reasons, sources, stage
+from pellucid.data import beside, cutting, parquet, reasons, sources, stage
 from pellucid.data.formats import Seen
 from pellucid.data.parquet import Documents
-from pellucid.errors import CorpusTooSmall, DataError, NoValidation
+from pellucid.errors import CorpusTooSmall, NoValidation
 from pellucid.recipe import Recipe
-from pellucid.record import digests, merkle
+from pellucid.record import merkle
 from pellucid.store import files
 
 __all__ = ["Documents", "prepare", "root_of", "split_of"]
@@ -41,27 +41,23 @@ def prepare(
     tell: Callable[[Report], None] = lambda report: None,
 ) -> bool:
     """Write data/documents; continues after a kill, and returns at once where it is done. What was left out is told
-    once all sources are read, or one of them cannot be.
+    once all sources are read, or one of them cannot be. What a stopped process had finished is kept as far as the
+    sources still give it.
 
     Raises what sources.check raises, and SourceUnreadable, NoValidation, CorpusTooSmall, DiskFull.
     """
-    place = folder / stage.DOCUMENTS
-    made_from = digests.of_value("documents stage", _fields(recipe)).hex()
-    if stage.done(place, "documents", made_from):
+    place = beside.find(folder, recipe, stage.DOCUMENTS)
+    if place.done:
         return False
-    state = stage.unfinished(place, made_from)
-    if state is not None and "last" not in state:
-        state = None  # An earlier version's.
-    if state is None:
-        stage.forget(folder, stage.DOCUMENTS)
     sources.check(recipe, folder)
-    with files.named_errors(place):
-        place.mkdir(parents=True, exist_ok=True)
-    try:
-        _Stage(recipe, folder, made_from, state, progress, tell).work()
-    except DataError:
-        stage.forget(folder, stage.DOCUMENTS)  # The recipe or the sources must change: nothing here is of use.
-        raise
+    state = place.begin()
+    read = sources.fingerprint(recipe, folder)
+    if state and ("last" not in state or "read" not in state):
+        state = None  # An earlier version's.
+    if state and state["read"] != read:
+        state = _Stage(recipe, folder, place, None, read, progress, tell).still(state)
+    _Stage(recipe, folder, place, state, read, progress, tell).work()
+    beside.settle(place)
     return True
 
 
@@ -75,20 +71,6 @@ def root_of(part_roots: list[str]) -> bytes:
     return merkle.root(merkle.leaf(bytes.fromhex(root)) for root in part_roots)
 
 
-def _fields(recipe: Recipe) -> dict[str, Any]:
-    """Everything of the recipe that this stage depends on. A source's weight is not part of it."""
-    data = recipe.data
-    return {
-        "pipeline": data.pipeline,
-        "seed": recipe.seed,
-        "sources": [source.model_dump(exclude={"weight"}) for source in data.sources],
-        "validation_per_10000": data.validation_per_10000,
-        "max_document_characters": data.max_document_characters,
-        "invalid_utf8": data.invalid_utf8,
-        **({"split": data.split} if data.split != "parts" else {}),
-    }
-
-
 class _Stage:
     """The stage at work: what is finished so far, and how to go on."""
 
@@ -96,13 +78,15 @@ class _Stage:
         self,
         recipe: Recipe,
         folder: Path,
-        made_from: str,
+        place: beside.Place,
         state: dict[str, Any] | None,
+        read: str,
         progress: stage.Progress,
         tell: Callable[[Report], None],
     ) -> None:
+        """read: the fingerprint of the sources."""
         self._tell = tell
-        self._recipe, self._place, self._made_from = recipe, folder / stage.DOCUMENTS, made_from
+        self._recipe, self._place, self._made_from, self._read = recipe, place.path, place.made_from, read
         self._readers = sources.readers(recipe, folder)
         state = state or {"parts": [], "sources": [], "cursor": None, "left": None, "reports": [], "last": ""}
         self._parts: list[dict[str, Any]] = state["parts"]
@@ -114,6 +98,39 @@ class _Stage:
         self._passing = False  # Whether the text at hand is a duplicate.
         self._count = sum(part["train"] + part["validation"] for part in self._parts)
         self._meter = stage.Meter(progress, "documents", "bytes", sum(part["bytes"] for part in self._parts))
+
+    def still(self, state: dict[str, Any]) -> dict[str, Any]:
+        """Of what was finished, that which reading the sources again gives: they were moved, or corrected."""
+        kept = self._state()
+        with contextlib.closing(Seen()) as self._seen:
+            for number, reader in enumerate(self._readers):
+                rows = self._rows(reader)
+                for part in (part for part in state["parts"] if part["source"] == reader.source.name):
+                    if not self._gives(rows, part):
+                        return kept
+                    self._parts.append(part)
+                    kept = self._state()
+                if number >= len(state["sources"]) or next(rows, None) is not None:
+                    return kept
+                self._end(reader)
+                kept = self._state()
+        return kept
+
+    def _gives(self, rows: Iterator[parquet.Row], entry: dict[str, Any]) -> bool:
+        """Whether the next rows are those of a part, and it would end where it does."""
+        for stored in self._stored(entry, ["id", "licence", "origin", "split", "sha256"]):
+            row = next(rows, None)
+            if row is None or (row.id, row.licence, row.origin, row.split, row.sha256) != stored:
+                return False
+        return entry["bytes"] >= parquet.PART_BYTES or next(rows, None) is None
+
+    def _stored(self, entry: dict[str, Any], columns: list[str]) -> Iterator[tuple[str, ...]]:
+        """Columns of a finished part, row by row."""
+        rows = entry["train"] + entry["validation"]
+        part = parquet.Part(self._place / entry["file"], entry["source"], entry["first_index"], rows)
+        for group in range(part.groups):
+            batch = part.read(group, columns)
+            yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
 
     def work(self) -> None:
         stage.keep_only(self._place, [part["file"] for part in self._parts])
@@ -131,17 +148,14 @@ class _Stage:
         """The texts of the finished parts count as seen."""
         texts = cutting.Texts()
         for entry in self._parts:
-            rows = entry["train"] + entry["validation"]
-            part = parquet.Part(self._place / entry["file"], entry["source"], entry["first_index"], rows)
-            for group in range(part.groups):
-                if self._recipe.data.pipeline == 1:
-                    seen = map(bytes.fromhex, part.read(group, ["sha256"]).column(0).to_pylist())
-                else:
-                    columns = (column.to_pylist() for column in part.read(group, ["id", "text"]).columns)
-                    seen = (texts.take(name, text.encode("utf-8")) for name, text in zip(*columns, strict=True))
-                for digest in seen:
-                    if digest is not None:
-                        self._seen.add(digest)
+            if self._recipe.data.pipeline == 1:
+                seen = (bytes.fromhex(digest) for (digest,) in self._stored(entry, ["sha256"]))
+            else:
+                stored = self._stored(entry, ["id", "text"])
+                seen = (texts.take(name, text.encode("utf-8")) for name, text in stored)
+            for digest in seen:
+                if digest is not None:
+                    self._seen.add(digest)
         if self._last:  # It may go on behind the finished parts.
             self._seen.add(bytes.fromhex(self._last))
 
@@ -158,10 +172,14 @@ class _Stage:
             self._parts.append({"file": name, "source": reader.source.name, **totals})
             self._note()
             self._meter.tell()
+        self._end(reader)
+        self._note()
+
+    def _end(self, reader: sources.Reader) -> None:
+        """A source has been read. Raises SourceEmpty, TextKeyMissing."""
         self._reports.append(self._report(reader))
         self._sources.append(self._summary(reader))
         self._cursor, self._left = None, None
-        self._note()
 
     def _rows(self, reader: sources.Reader) -> Iterator[parquet.Row]:
         data = self._recipe.data
@@ -189,10 +207,13 @@ class _Stage:
         return self._passing
 
     def _note(self) -> None:
+        stage.note(self._place, self._made_from, self._state())
+
+    def _state(self) -> dict[str, Any]:
+        """What a later process needs to go on from here."""
         cursor = list(self._cursor) if self._cursor else None
-        state = {"parts": self._parts, "sources": self._sources, "cursor": cursor}
-        state |= {"left": self._left, "reports": self._reports, "last": self._last}
-        stage.note(self._place, self._made_from, state)
+        done = {"parts": [*self._parts], "sources": [*self._sources], "reports": [*self._reports]}
+        return {"read": self._read, **done, "cursor": cursor, "left": self._left, "last": self._last}
 
     def _check_enough(self) -> None:
         """No tokenizer made here gives more than a token per byte, and one per document: so a corpus

@@ -15,22 +15,22 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from pellucid.data import parquet, roots, stage
+from pellucid.data import beside, parquet, roots, stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import ROW, TYPES, Piece, Shards, Stream, open_shard
 from pellucid.data.tokenizer import LIMITS, Tokenizer
 from pellucid.errors import (
     CorpusTooSmall,
     DataDiffers,
-    DataError,
     DocumentUnknown,
     FormatInvalid,
+    NotTrained,
     TokenizerInvalid,
     VocabularyTooLarge,
 )
 from pellucid.recipe import Recipe
-from pellucid.record import digests
 from pellucid.store import files
+from pellucid.store.ledger import LedgerFile
 
 __all__ = ["Piece", "Shards", "Stream", "characters", "position_of", "prepare"]
 
@@ -43,34 +43,16 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 
     Raises CorpusTooSmall, VocabularyTooLarge, DataDiffers, DiskFull.
     """
-    place = folder / stage.SHARDS
-    documents, tokenizer = Documents.open(folder), Tokenizer.load(folder / stage.TOKENIZER)
-    made_from = digests.of_value("shards stage", _fields(recipe, documents, tokenizer)).hex()
-    fresh = not stage.done(place, "shards", made_from)
+    place = beside.find(folder, recipe, stage.SHARDS)
+    fresh = not place.done
+    state = (place.begin() if fresh else None) or {"parts": [], "done": 0}
+    documents, tokenizer = Documents.open(place.root), Tokenizer.load(place.root / stage.TOKENIZER)
+    _check_fits(tokenizer, recipe)
     if fresh:
-        _check_fits(tokenizer, recipe)
-        state = stage.unfinished(place, made_from)
-        if state is None:
-            stage.forget(folder, stage.SHARDS)
-        try:
-            _make(recipe, place, documents, tokenizer, made_from, state or {"parts": [], "done": 0}, progress)
-        except DataError:
-            stage.forget(folder, stage.SHARDS)  # The recipe or the sources must change: this is of no use.
-            raise
-    _seal(recipe, folder, documents, tokenizer)
+        _make(recipe, place.path, documents, tokenizer, place.made_from, state, progress)
+    _seal(recipe, place, documents, tokenizer)
+    beside.settle(place)
     return fresh
-
-
-def _fields(recipe: Recipe, documents: Documents, tokenizer: Tokenizer) -> dict[str, Any]:
-    """What this stage depends on."""
-    return {
-        "pipeline": recipe.data.pipeline,
-        "seed": recipe.seed,
-        "token_type": recipe.data.token_type,
-        "context": recipe.model.context,
-        "documents": documents.manifest["root"],
-        "tokenizer": tokenizer.digest.hex(),
-    }
 
 
 def _check_fits(tokenizer: Tokenizer, recipe: Recipe) -> None:
@@ -232,15 +214,16 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
         )
 
 
-def _seal(recipe: Recipe, folder: Path, documents: Documents, tokenizer: Tokenizer) -> None:
+def _seal(recipe: Recipe, place: beside.Place, documents: Documents, tokenizer: Tokenizer) -> None:
     """Write data/manifest.json, the last of the data. Raises DataDiffers, CorpusTooSmall."""
-    shards = Shards.open(folder)
+    shards = Shards.open(place.root)
     _check_enough(recipe, [*shards.train, *shards.validation])
     streams, digest = shards.manifest["streams"], tokenizer.digest.hex()
     about, pipeline = documents.manifest, recipe.data.pipeline
     root = roots.data_root(about["root"], about["sources"], digest, streams, pipeline)
-    if recipe.data.root and recipe.data.root != root:
-        raise DataDiffers(pinned=recipe.data.root, found=root)
+    pinned = recipe.data.root or _begun_with(place.folder)
+    if pinned and pinned != root:
+        raise DataDiffers(pinned=pinned, found=root)
     manifest = {
         "format": stage.FORMAT,
         "kind": "data",
@@ -250,9 +233,17 @@ def _seal(recipe: Recipe, folder: Path, documents: Documents, tokenizer: Tokeniz
         "tokenizer": digest,
         "streams": streams,
     }
-    path = folder / stage.DATA
+    path = place.root / stage.DATA
     if not path.is_file() or files.read_json(path) != manifest:
         files.write_json(path, manifest)
+
+
+def _begun_with(folder: Path) -> str:
+    """The data root that a run's ledger begins with, where it has one."""
+    try:
+        return str(LedgerFile(folder).genesis["data"])
+    except NotTrained:
+        return ""
 
 
 # ---- token positions and characters -------------------------------------------------------------

@@ -109,18 +109,18 @@ class Reader:
 
     def documents(self, after: Cursor | None = None) -> Iterator[tuple[Document, Cursor]]:
         """The documents behind the cursor, all of them where it is None."""
-        for path, place in self._files(after):
+        for path, place in self.files(after):
             within = after if after and path == after.file else None
             for record in self._records(path, place, within.record if within else 0):
                 yield from self._parts(path, record, within)
 
     def candidates(self) -> Iterator[str]:
         """The '/'-paths that would be read. Counts what is left out."""
-        return (path for path, _ in self._files(None))
+        return (path for path, _ in self.files())
 
     def places(self) -> Iterator[Path]:
         """The files that would be read, of a source that is no package."""
-        return (place for _, place in self._files(None) if isinstance(place, Path))
+        return (place for _, place in self.files() if isinstance(place, Path))
 
     @property
     def alone(self) -> bool:
@@ -160,7 +160,7 @@ class Reader:
         kind = recognise.kind_of(place, self.source.name)
         return kind if recognise.strange(kind, self.source.format, self.alone) else ""
 
-    def _files(self, after: Cursor | None) -> Iterator[tuple[str, Path | packages.Entry]]:
+    def files(self, after: Cursor | None = None) -> Iterator[tuple[str, Path | packages.Entry]]:
         """The files that are read, in the order of their paths as UTF-8 bytes, from the cursor's on.
 
         What the walk leaves out counts as lying before the first file.
@@ -235,6 +235,21 @@ def _beside(source: Source, data: Data) -> list[Source]:
     return same if data.pipeline > 1 and source.format != "package" else []
 
 
+def fingerprint(recipe: Recipe, folder: Path) -> str:
+    """What changes, most likely, when a source does: the names, sizes and times of its files, not where they lie."""
+    hashed = hashlib.sha256()
+    for reader in readers(recipe, folder):
+        hashed.update(f"{reader.source.name}\0".encode())
+        for path, place in reader.files():
+            if isinstance(place, packages.Entry):
+                about = place.sha256
+            else:
+                found = place.stat()
+                about = f"{found.st_size} {found.st_mtime_ns}"
+            hashed.update(os.fsencode(path) + f"\0{about}\0".encode())
+    return hashed.hexdigest()
+
+
 def check(recipe: Recipe, folder: Path) -> None:
     """Everything about the data that can be known before long work.
 
@@ -243,13 +258,25 @@ def check(recipe: Recipe, folder: Path) -> None:
     """
     tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
-        source = reader.source
-        if source.format != "package":
-            check_path(source, folder)
-        if next(reader.candidates(), None) is None:
-            raise empty(reader)
-        if source.format != "package" and recipe.data.pipeline > 1:
-            _check_content(reader)
+        _check_source(reader, folder)
+
+
+def check_moved(before: Recipe, after: Recipe, folder: Path) -> None:
+    """As `check`, of the sources alone that one recipe looks for elsewhere than the other; "" looks nowhere."""
+    known = {source.name: source.path for source in before.data.sources}
+    for reader in readers(after, folder):
+        if reader.source.path not in ("", known.get(reader.source.name)):
+            _check_source(reader, folder)
+
+
+def _check_source(reader: Reader, folder: Path) -> None:
+    source = reader.source
+    if source.format != "package":
+        check_path(source, folder)
+    if next(reader.candidates(), None) is None:
+        raise empty(reader)
+    if source.format != "package" and reader.how.pipeline > 1:
+        _check_content(reader)
 
 
 def _check_content(reader: Reader) -> None:

@@ -7,7 +7,6 @@ works, `unfinished.json` beside its parts lists the parts that are complete and 
 from __future__ import annotations
 
 import re
-import shutil
 import time
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,8 +26,6 @@ UNFINISHED = "unfinished.json"
 _DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 
 PAUSE = 0.1  # Seconds between two words of progress.
-
-_LATER = {DOCUMENTS: (SHARDS, TOKENIZER), TOKENIZER: (SHARDS,), SHARDS: ()}
 
 
 class Progress(Protocol):
@@ -106,16 +103,6 @@ def keep_only(place: Path, names: list[str]) -> None:
     for name in files.walk(place) if place.is_dir() else []:
         if name not in wanted:
             (place / name).unlink()
-
-
-def forget(folder: Path, stage: str) -> None:
-    """Remove a stage's outputs and those of every later stage, the last manifest first."""
-    with files.named_errors(folder / "data", "remove"):
-        (folder / DATA).unlink(missing_ok=True)
-        for name in (*_LATER[stage], stage):
-            (folder / name / MANIFEST).unlink(missing_ok=True)
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
 
 
 def count_in(entry: Any, key: str, path: Path, most: int = 2**62) -> int:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
-from pellucid.data import components, kinds, stage
+from pellucid.data import beside, components, kinds, stage
 from pellucid.data.kinds import DOCUMENT
 from pellucid.data.parquet import Documents
 from pellucid.errors import (
@@ -44,25 +44,24 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 
     Raises TokenizerInvalid, DocumentTokenUnclear, VocabularyTooLarge.
     """
-    place = folder / stage.TOKENIZER
-    documents = Documents.open(folder)
-    made_from = digests.of_value("tokenizer stage", _fields(recipe, documents)).hex()
-    if stage.done(place, "tokenizer", made_from):
+    place = beside.find(folder, recipe, stage.TOKENIZER)
+    if place.done:
         return False
-    stage.forget(folder, stage.TOKENIZER)
-    content = _content(recipe, folder, documents, progress)
-    made = Tokenizer(content, place / FILE, named(recipe))
+    place.begin()
+    content = _content(recipe, folder, Documents.open(place.root), progress)
+    made = Tokenizer(content, place.path / FILE, named(recipe))
     _check_fits(made, recipe)
-    with files.whole_folder(place) as partial:
+    with files.whole_folder(place.path) as partial:
         (partial / FILE).write_bytes(content)
         manifest = {
             "format": stage.FORMAT,
             "kind": "tokenizer",
-            "recipe": made_from,
+            "recipe": place.made_from,
             **described(made, recipe)._asdict(),
             "made_with": {"tokenizers": tokenizers.__version__},
         }
         files.write_json(partial / stage.MANIFEST, manifest)
+    beside.settle(place)
     return True
 
 
@@ -113,23 +112,6 @@ def check(recipe: Recipe, folder: Path) -> None:
 def wrong_in(made: Tokenizer, recipe: Recipe) -> str:
     """Where the kind is one made here: whether the file is the one that it gives; empty where nothing is wrong."""
     return "" if recipe.tokenizer.kind == "file" else kinds.wrong_in(made.content, made.parsed, recipe.tokenizer)
-
-
-def _fields(recipe: Recipe, documents: Documents) -> dict[str, Any]:
-    """What this stage depends on."""
-    fields = recipe.tokenizer
-    needed = {
-        "bpe": ("vocabulary", "max_pretoken", "sample_characters"),
-        "bytes": (),
-        "characters": (),
-        "file": ("path", "document_token"),
-    }[fields.kind]
-    return {
-        "pipeline": recipe.data.pipeline,
-        "kind": fields.kind,
-        **{name: getattr(fields, name) for name in needed},
-        "documents": documents.manifest["root"] if fields.kind in ("bpe", "characters") else "",
-    }
 
 
 def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage.Progress) -> bytes:

@@ -70,21 +70,34 @@ def whole_folder(path: Path) -> Iterator[Path]:
             yield partial
             for inner in sorted(partial.rglob("*")):
                 sync(inner)
-            remove_folder(path)
-            partial.replace(path)
-            sync(path.parent)
+            replace_folder(partial, path)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
 
 
+def replace_folder(new: Path, old: Path) -> None:
+    """Put a whole folder in another's place; the old files go once the new ones are there."""
+    gone = _renamed(old)
+    new.rename(old)
+    sync(old.parent)
+    if gone:
+        shutil.rmtree(gone)
+
+
 def remove_folder(path: Path) -> None:
     """Remove a folder at once: it is renamed before its files go, so that half of it is never seen."""
-    if path.exists():
-        gone = path.with_name(f"{TEMPORARY}old-{path.name}")
-        shutil.rmtree(gone, ignore_errors=True)
-        path.rename(gone)
+    if gone := _renamed(path):
         shutil.rmtree(gone)
+
+
+def _renamed(path: Path) -> Path | None:
+    """Where a folder that has to go was moved to; None where there is none."""
+    if not path.exists():
+        return None
+    gone = path.with_name(f"{TEMPORARY}old-{path.name}")
+    shutil.rmtree(gone, ignore_errors=True)
+    return path.rename(gone)
 
 
 def sync(path: Path) -> None:

@@ -117,14 +117,14 @@ def test_a_source_of_nothing_but_duplicates_is_empty(tmp_path, corpus, recipe_of
     recipe = recipe_of({"name": "all", "path": str(corpus)}, {"name": "again", "path": str(corpus / "a")})
     with pytest.raises(SourceEmpty, match=r"again.*duplicate: 41"):
         documents.prepare(recipe, tmp_path)
-    assert not (tmp_path / "data/documents").exists()
+    assert not (tmp_path / "data/documents/manifest.json").exists()
 
 
 def test_no_validation(tmp_path, recipe_of):
     (tmp_path / "a.txt").write_text("only one document, in the train split " * 9)
     with pytest.raises(NoValidation, match="1 documents"):
         documents.prepare(recipe_of({"name": "a", "path": "a.txt"}), tmp_path)
-    assert not (tmp_path / "data/documents").exists()
+    assert not (tmp_path / "data/documents/manifest.json").exists()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_no_validation(tmp_path, recipe_of):
 def test_a_corpus_too_small_for_any_tokenizer_is_known_early(tmp_path, corpus, recipe_of, sections, message):
     with pytest.raises(CorpusTooSmall, match=message):
         documents.prepare(recipe_of({"name": "all", "path": str(corpus)}, **sections), tmp_path)
-    assert not (tmp_path / "data/documents").exists()
+    assert not (tmp_path / "data/documents/manifest.json").exists()
 
 
 def test_drops_of_every_reason_are_counted(tmp_path, recipe_of):

@@ -171,7 +171,7 @@ def test_too_few_sequences(tmp_path, corpus, recipe_of, prepare):
     ):
         with pytest.raises(CorpusTooSmall, match=message):
             prepare(recipe_of(source, tokenizer=merging, **sections), tmp_path / "run")
-        assert not (tmp_path / "run/data/shards").exists()
+        assert not (tmp_path / "run/data/shards/manifest.json").exists()
 
 
 def test_a_batch_that_grew_is_noticed_without_redoing_anything(run, two_sources, prepare):
