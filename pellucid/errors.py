@@ -296,6 +296,11 @@ class MeasuringFailed(MachineError):
     """Not measured: {detail}. What was measured is printed above; --skip KIND leaves the rest out."""
 
 
+class LimitReached(MachineError):
+    """This process may have no more {what} than {limit}, and needs more. Nothing is known to be wrong with what it
+    read: {mend}"""
+
+
 class Stopped(MachineError):
     """Stopped by {signal} at step {step}, whose state is stored. Continue with: pellucid run {path}"""
 

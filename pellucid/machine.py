@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import os
 import re
@@ -11,7 +12,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pellucid.errors import LimitReached
 from pellucid.store import files
+
+MEMORY = 4 << 30  # Bytes that verbs which only read somebody else's release may have; docs/threats.md states it.
 
 _CGROUPS = Path("/sys/fs/cgroup")  # A container's or a job's limits, where there are any.
 _OURS = "_PELLUCID_PROCESS"
@@ -86,6 +90,46 @@ def resident() -> int:
     """The bytes that this process holds; where the system does not tell, the most it has held."""
     place = Path("/proc/self/statm")
     return int(place.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else peak()
+
+
+def bound_memory() -> None:
+    """Let this process have no more than MEMORY of its own, mapped files not counted; Linux alone obeys.
+
+    A few bytes of Parquet can unpack to anything.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
+
+
+def limit_reached(error: BaseException | None) -> LimitReached | None:
+    """The limit of the shell's or the machine's own that an error comes of; None for any other, bound_memory's among
+    them, which no honest release reaches."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
+            most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+            mend = f"raise that with: ulimit -n {max(4096, 2 * most)}"
+            return LimitReached(what="open files", limit=f"{most} (ulimit -n)", mend=mend)
+        # What Python says where the system has no memory, or no number, for one thread more.
+        threadless = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
+        if isinstance(error, MemoryError) or threadless:
+            return _memory_reached()
+        error = error.__cause__
+    return None
+
+
+def _memory_reached() -> LimitReached | None:
+    soft = {"v": resource.getrlimit(resource.RLIMIT_AS)[0], "d": resource.getrlimit(resource.RLIMIT_DATA)[0]}
+    here = {letter: limit for letter, limit in soft.items() if limit != resource.RLIM_INFINITY}
+    if here == {"d": MEMORY}:
+        return None
+    if here:
+        letter = min(here, key=lambda letter: here[letter])
+        limit, mend = f"{here[letter] / 1e9:.1f} GB (ulimit -{letter})", f"raise that with: ulimit -{letter} unlimited"
+    else:
+        limit = f"{memory() / 1e9:.1f} GB, the machine's"
+        mend = "take a machine that has more; pellucid plan tells what a training takes"
+    return LimitReached(what="memory or threads", limit=limit, mend=mend)
 
 
 def settle() -> None:

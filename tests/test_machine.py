@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,27 @@ def test_threads_are_no_more_than_a_cgroup_gives_time_for(cgroups: Path, name: s
 def test_memory_is_no_more_than_a_cgroup_gives(cgroups: Path, place: str) -> None:
     write(cgroups, {"memory.max": "max", place: "12345"})
     assert machine.memory() == 12345
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys these limits")
+@pytest.mark.parametrize(("limit", "said"), [("-v 260000", "(ulimit -v)"), ("-n 7", "(ulimit -n)")])
+def test_a_limit_of_the_shell_is_not_the_releases_fault(finished: Path, limit: str, said: str) -> None:
+    command = f"ulimit {limit}; exec {sys.executable} -m pellucid verify {finished}"
+    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert done.returncode == 3 and "LimitReached" in done.stderr and said in done.stderr, done.stdout + done.stderr
+    assert "trust" not in done.stderr and "problem" not in done.stdout
+
+
+def test_our_own_bound_is_the_releases_fault_and_no_bound_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = dict.fromkeys((resource.RLIMIT_AS, resource.RLIMIT_DATA), (resource.RLIM_INFINITY, -1))
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    assert "the machine's" in str(machine.limit_reached(MemoryError()))
+    limits[resource.RLIMIT_DATA] = (machine.MEMORY, -1)
+    assert machine.limit_reached(MemoryError()) is None
+    limits[resource.RLIMIT_AS] = (1 << 30, -1)
+    assert "1.1 GB (ulimit -v)" in str(machine.limit_reached(RuntimeError("can't start new thread")))
+    assert machine.limit_reached(RuntimeError("another")) is None and machine.limit_reached(OSError(5, "x")) is None
 
 
 def test_importing_the_package_changes_nothing_of_the_process() -> None:

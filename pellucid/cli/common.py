@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid import __version__
+from pellucid import __version__, machine
 from pellucid.errors import (
     AuditFailed,
     CommandInvalid,
@@ -23,7 +23,6 @@ from pellucid.errors import (
     TorchMissing,
     VerifyFailed,
 )
-from pellucid.machine import settle
 from pellucid.store.home import is_url
 
 app = typer.Typer(
@@ -65,23 +64,26 @@ PLACES = 10  # Of a text that are printed without --limit.
 SHOWN = 40  # Rows of a table, and documents, that are printed without --limit.
 # Verbs that read somebody else's release and compute nothing; as show without --at.
 READING = ("verify", "status", "sql", "where", "trace")
-MEMORY = 4 << 30  # Bytes that these may have; docs/threats.md states it.
 
 
 def main() -> None:
     """The console script: every error of ours becomes one line and its exit code."""
     as_json = "--json" in sys.argv
-    settle()
+    machine.settle()
     try:
         app()
     except PellucidError as error:
-        _report(error, as_json)
+        _report(machine.limit_reached(error.__cause__) or error, as_json)
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
         _report(TorchMissing(), as_json)
-    except MemoryError:
-        _report(TooMuchMemory(), as_json)
+    except MemoryError as error:
+        _report(machine.limit_reached(error) or TooMuchMemory(), as_json)
+    except OSError as error:
+        if not (reached := machine.limit_reached(error)):
+            raise
+        _report(reached, as_json)
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -94,18 +96,6 @@ def _report(error: PellucidError, as_json: bool) -> None:
     with contextlib.suppress(OSError):  # The terminal may be gone; the exit code still tells.
         print(f"pellucid: {error.name}: {plain(error)}", file=sys.stderr)
     sys.exit(error.exit_code)
-
-
-def bound_memory() -> None:
-    """Let this process have no more than MEMORY of its own, mapped files not counted; Linux alone obeys.
-
-    A few bytes of Parquet can unpack to anything.
-    """
-    import resource
-
-    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-    limit = MEMORY if hard == resource.RLIM_INFINITY else min(MEMORY, hard)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
 def print_json(value: Any) -> None:
@@ -157,7 +147,7 @@ def root(
     elif context.invoked_subcommand is None:
         _welcome()
     elif context.invoked_subcommand in READING:
-        bound_memory()
+        machine.bound_memory()
 
 
 def _welcome() -> None:

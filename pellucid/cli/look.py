@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid import machine
 from pellucid.cli.common import (
     HERE,
     PLACES,
@@ -18,7 +19,6 @@ from pellucid.cli.common import (
     Json,
     RunOrUrl,
     Step,
-    bound_memory,
     finite,
     folder_only,
     inputs_of,
@@ -66,7 +66,7 @@ def show(
     folder, what, which = _what(words)
     _check_drawing(what, at, plot)
     if not at:
-        bound_memory()
+        machine.bound_memory()
     shown = Shown(folder)
     if what == "documents":
         _list(shown.list_documents(which), most(limit, as_json, SHOWN), as_json)

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pellucid import machine
 from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
 from pellucid.errors import LinkInside, PellucidError, RunMissing
@@ -105,19 +106,28 @@ def _relative(folder: Path, problem: Problem) -> Problem:
 
 
 def _collected(name: str, check: Callable[[], Iterator[Problem]]) -> list[Problem]:
-    """The problems of one check; content that it stumbles over is one more."""
+    """The problems of one check; content that it stumbles over is one more.
+
+    Raises LimitReached: a limit of this shell or machine says nothing about the release.
+    """
     problems = []
     try:
         problems.extend(check())
-    except PellucidError as error:
-        problems.append(Problem(error.name, str(error.fields.get("path", name)), str(error)))
-    except FileNotFoundError as error:
-        problems.append(Problem("FileMissing", str(error.filename), "is needed for this check and is not there"))
-    except MemoryError:
-        problems.append(Problem("FormatInvalid", name, "takes more memory than this process may have"))
-    except Exception as error:  # noqa: BLE001 - a release is hostile: whatever its content breaks is its fault.
-        problems.append(Problem("FormatInvalid", name, f"{type(error).__name__}: {error}"))
+    except Exception as error:
+        if reached := machine.limit_reached(error):
+            raise reached from error
+        problems.append(_problem(name, error))
     return problems
+
+
+def _problem(name: str, error: Exception) -> Problem:
+    if isinstance(error, PellucidError):
+        return Problem(error.name, str(error.fields.get("path", name)), str(error))
+    if isinstance(error, FileNotFoundError):
+        return Problem("FileMissing", str(error.filename), "is needed for this check and is not there")
+    if isinstance(error, MemoryError):
+        return Problem("FormatInvalid", name, "takes more memory than this process may have")
+    return Problem("FormatInvalid", name, f"{type(error).__name__}: {error}")
 
 
 def plan_of(recipe: Recipe) -> Plan:

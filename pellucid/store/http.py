@@ -25,7 +25,8 @@ ATTEMPTS = 4
 PAUSE = 0.25  # Seconds before the second attempt; doubled for each further one.
 CONNECT = 10.0  # Seconds.
 SILENT = 20.0  # Seconds without a byte.
-LONGEST = 300.0  # Seconds for one answer.
+ANSWER = 30.0  # Seconds for an answer to begin; and then to be at most this much behind …
+SLOWEST = 8192.0  # … so many bytes a second, however it is spread: a server that drips ends nobody's patience.
 AT_ONCE = 8  # Requests on their way.
 REDIRECTS = 5
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # Statuses worth another attempt.
@@ -43,6 +44,7 @@ class Http:
         self._url = url.rstrip("/")
         self._validators: dict[str, str | None] = {}  # Of each file, as first answered.
         self._session = _awaited(_session)
+        self._at_once = asyncio.Semaphore(AT_ONCE)  # Not the session's own: whoever waits here asks nothing yet.
         weakref.finalize(self, _close, self._session)
 
     def first(self, path: str, limit: int) -> bytes:
@@ -74,6 +76,19 @@ class Http:
         raise AssertionError  # The last attempt returns or raises.
 
     async def _asked(self, path: str, url: str, span: tuple[int, int] | None, size: int) -> bytes:
+        async with self._at_once:
+            clock = asyncio.timeout(ANSWER)
+            try:
+                async with clock:
+                    return await self._answered(path, url, span, size, clock)
+            except TimeoutError as error:
+                if not clock.expired():
+                    raise  # Silent for a while: it may be the network.
+                raise Unreachable(url=url, detail=f"it sends less than {SLOWEST / 1024:g} KiB a second") from error
+
+    async def _answered(
+        self, path: str, url: str, span: tuple[int, int] | None, size: int, clock: asyncio.Timeout
+    ) -> bytes:
         headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
         async with self._session.get(url, headers=headers, max_redirects=REDIRECTS) as answer:
             if answer.status in _PASSING:
@@ -83,13 +98,13 @@ class Http:
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise AnswerInvalid(url=url, detail="answers in an encoding that nobody asked for")
             if span is None:
-                return await self._whole(url, answer, size)
+                return await self._whole(url, answer, size, clock)
             self._check(path, url, span, size, answer)
-            return exactly(await _taken(answer, span[1] - span[0]), span, url)
+            return exactly(await _taken(answer, span[1] - span[0], clock), span, url)
 
-    async def _whole(self, url: str, answer: aiohttp.ClientResponse, limit: int) -> bytes:
+    async def _whole(self, url: str, answer: aiohttp.ClientResponse, limit: int, clock: asyncio.Timeout) -> bytes:
         _check_status(url, answer, 200)
-        content = await _taken(answer, limit)
+        content = await _taken(answer, limit, clock)
         if len(content) > limit:
             raise FormatInvalid(path=url, detail=f"is larger than {limit} bytes")
         return content
@@ -120,11 +135,12 @@ def _check_status(url: str, answer: aiohttp.ClientResponse, *wanted: int) -> Non
         raise Unreachable(url=url, detail=f"it answers {answer.status}")
 
 
-async def _taken(answer: aiohttp.ClientResponse, most: int) -> bytes:
-    """The body, or a byte more than most of it."""
-    content = bytearray()
+async def _taken(answer: aiohttp.ClientResponse, most: int, clock: asyncio.Timeout) -> bytes:
+    """The body, or a byte more than most of it; each piece moves the end of the clock."""
+    content, end = bytearray(), clock.when() or 0.0
     while len(content) <= most and (piece := await answer.content.read(most + 1 - len(content))):
         content += piece
+        clock.reschedule(end + len(content) / SLOWEST)
     return bytes(content)
 
 
@@ -143,7 +159,7 @@ def _close(session: aiohttp.ClientSession) -> None:
 async def _session() -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(limit=AT_ONCE),
-        timeout=aiohttp.ClientTimeout(total=LONGEST, sock_connect=CONNECT, sock_read=SILENT),
+        timeout=aiohttp.ClientTimeout(total=None, sock_connect=CONNECT, sock_read=SILENT),
         headers={"Accept-Encoding": "identity", "User-Agent": "pellucid"},
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,

@@ -274,11 +274,12 @@ def test_what_does_not_fit_is_named(
 
 LIMIT = """
 import resource, sys
+from pellucid import machine
 from pellucid.cli import common
 try:
     common.main()
 except SystemExit as ended:
-    print(ended.code, resource.getrlimit(resource.RLIMIT_DATA)[0] == common.MEMORY)
+    print(ended.code, resource.getrlimit(resource.RLIMIT_DATA)[0] == machine.MEMORY)
 """
 
 
