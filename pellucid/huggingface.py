@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.tokenizer import FILE, Tokenizer
+import tokenizers
+
+from pellucid.data.tokenizer import FILE, Tokenizer, existing
 from pellucid.recipe import Model
 from pellucid.store import files
 
@@ -65,6 +67,14 @@ def descriptions(config: Mapping[str, Any], document: str, identity: Mapping[str
         },
         "pellucid.json": identity,
     }
+
+
+def reader(folder: Path) -> Callable[[str], list[int]]:
+    """Text to ids as AutoTokenizer with default arguments does it in a checkpoint's folder: with whatever its file
+    adds, cuts or fills up, and with special tokens split as tokenizer_config.json says."""
+    made = tokenizers.Tokenizer.from_str(existing(folder / FILE).decode("utf-8"))
+    made.encode_special_tokens = bool(files.read_json(folder / "tokenizer_config.json").get("split_special_tokens"))
+    return lambda text: made.encode(text, add_special_tokens=True).ids
 
 
 def write_checkpoint(

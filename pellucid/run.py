@@ -328,11 +328,14 @@ def _begin(inputs: Inputs, after: int | None, record: Recorder, journal: Journal
 
 
 def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) -> None:
+    from pellucid.look.status import LOSSY, lossless
     from pellucid.train import loop
 
     validated = loop.validate(state, inputs.recipe, inputs.shards)
     record.validation(validated)
     watcher.validation(validated.step, validated.sources)
+    if not lossless(inputs.folder, inputs.recipe):
+        watcher.note(LOSSY)
 
 
 def _finish(folder: Path, recipe: Recipe) -> None:

@@ -235,6 +235,10 @@ def print_status(about: dict[str, Any]) -> None:
         for one in about["validation"]:
             table.add_row(f"{one['step']:,}", f"{one['loss']:.4f}", f"{one['bits_per_byte']:.4f}")
         console.print(table)
+        if not about["lossless"]:
+            from pellucid.look.status import LOSSY
+
+            console.print(LOSSY)
 
 
 def _steps(steps: list[int]) -> str:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from pellucid import huggingface
+from pellucid.data import kinds
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import TokenizerInvalid
 from pellucid.recipe import Model, load
+from pellucid.release.export import export
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.materialise import anchored_state
 from pellucid.store import files
+from tests.conftest import prose
+from tests.data.shapes import SHAPES, added, bert, template
 
 transformers = pytest.importorskip("transformers")
 
@@ -46,10 +54,65 @@ def test_theta_stands_where_old_and_new_readers_look(tmp_path: Path) -> None:
     assert "rope_parameters" not in described
 
 
+def texts_of(specials: set[str]) -> list[str]:
+    """Five hundred texts, many with the spelling of a special token, spaces at their ends, other scripts."""
+    spelled = sorted(specials | {"<|endoftext|>", "</s>", "<h1>"})
+    between = ["", " ", "\n\n\t", "naïve café 東京", "1234567", "'s", "x" * 30, "\u0301é\r\n"]
+    return [
+        f"{between[n % 7]}{prose(n, 9)}{spelled[n % len(spelled)] * (n % 3)}{between[n % 5]}{between[n % 8]}"
+        for n in range(500)
+    ]
+
+
 def test_transformers_gives_our_tokens(finished: Path) -> None:
     theirs = transformers.AutoTokenizer.from_pretrained(finished)
     ours = Tokenizer.load(finished)
-    for text in ("light through clear water", "naïve café 東京  \n\tend", "", "x" * 100):
-        assert theirs.encode(text, add_special_tokens=False) == ours.encode(text)
+    for text in ("", "x" * 100, *texts_of(ours.added)):
+        assert theirs(text)["input_ids"] == theirs.encode(text) == ours.encode(text)
         assert theirs.decode(ours.encode(text)) == text
     assert theirs.bos_token_id == theirs.eos_token_id == ours.document_token
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_transformers_gives_the_ids_of_training(shape: str, tmp_path: Path) -> None:
+    """By default, whatever the file would add, cut, fill up or take for a special token."""
+    content = SHAPES[shape][0]()
+    name = SHAPES[shape][1] or content["added_tokens"][0]["content"]
+    ours = Tokenizer(json.dumps(content).encode(), tmp_path, name)
+    (tmp_path / "weights").write_bytes(b"")
+    described = huggingface.architecture(Model(), ours.vocabulary, ours.document_token)
+    huggingface.write_checkpoint(tmp_path / "step", tmp_path / "weights", ours, described, {})
+    theirs, ids_of = (
+        transformers.AutoTokenizer.from_pretrained(tmp_path / "step"),
+        huggingface.reader(tmp_path / "step"),
+    )
+    for text in texts_of(ours.added):
+        assert theirs(text)["input_ids"] == ids_of(text) == ours.encode(text), text
+    theirs.save_pretrained(tmp_path / "again")
+    again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
+    assert all(again(text)["input_ids"] == ours.encode(text) for text in texts_of(ours.added)[:50])
+    assert (theirs.bos_token, theirs.eos_token) == (name, name)
+
+
+def changed(key: str, value: Any) -> Callable[[Tokenizer], bytes]:
+    return lambda made: kinds.spelled(made.parsed | {key: value})
+
+
+@pytest.mark.parametrize(
+    "exported",
+    [
+        changed("post_processor", template("<|document|>", "A")),
+        changed("truncation", bert()["truncation"]),
+        changed("padding", bert()["padding"]),
+        changed("normalizer", {"type": "Lowercase"}),
+        changed("added_tokens", [added("<|document|>", 0, special=False)]),
+    ],
+)
+def test_export_refuses_a_tokenizer_that_would_give_other_ids(
+    exported: Callable[[Tokenizer], bytes], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inputs = replay_inputs.load(finished, load(finished))
+    monkeypatch.setattr(Tokenizer, "exported", property(exported))
+    with pytest.raises(TokenizerInvalid, match="nothing was exported"):
+        export(inputs, 0, "hf", tmp_path / "out", lambda done, total: None)
+    assert not (tmp_path / "out").exists()

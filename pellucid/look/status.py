@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data import stage
+from pellucid.data.tokenizer import recorded
 from pellucid.errors import NotTrained, RunMissing
-from pellucid.recipe import FILE
+from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
 from pellucid.recorder import LN2
@@ -21,6 +22,9 @@ _STAGES = {
     "shards": layout.DATA_MANIFEST,
     "index": f"{layout.TRACE}/{stage.MANIFEST}",
 }
+
+
+LOSSY = "The tokenizer does not give every text back: bits per byte count bytes that its tokens do not hold."
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -42,6 +46,7 @@ def status(folder: Path) -> dict[str, Any]:
         "loss": None,
         "validation": [],
         "incidents": [],
+        "lossless": lossless(folder, recipe),
         "anchors": layout.steps_in(folder / layout.ANCHORS),
         "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
     }
@@ -68,6 +73,12 @@ def status(folder: Path) -> dict[str, Any]:
             for body in rare["incident"]
         ],
     }
+
+
+def lossless(folder: Path, recipe: Recipe) -> bool:
+    """Whether the run's tokenizer gives its texts back; else LOSSY belongs beside its bits per byte."""
+    prepared = recipe.tokenizer.kind == "file" and (folder / layout.TOKENIZER / stage.MANIFEST).is_file()
+    return recorded(folder).lossless if prepared else True
 
 
 def validation(body: dict[str, Any]) -> dict[str, Any]:

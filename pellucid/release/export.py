@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
+from pellucid import huggingface
+from pellucid.data.parquet import Documents
+from pellucid.data.tokenizer import FILE, Tokenizer
+from pellucid.errors import TokenizerInvalid
 from pellucid.recorder import write_checkpoint
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, about, materialise
-from pellucid.store import anchors, files
+from pellucid.store import anchors, files, layout
+
+_TEXTS, _CHARACTERS = 500, 4_000_000  # Of the corpus, held against what an exported folder gives.
 
 
 def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> None:
     """Write a step as "hf" (a Hugging Face folder) or "state" (an anchor), stored or materialised.
 
-    Raises FolderTaken, StepUnknown, StateDiffers, LedgerDiffers.
+    Raises FolderTaken, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also TokenizerInvalid where the folder's
+    tokenizer would not give the ids that the run was trained on.
     """
     files.require_free(target)
     state = materialise(inputs, step, watch)
@@ -22,3 +30,26 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
         anchors.write(target, groups, described, None)
     else:
         write_checkpoint(inputs.folder, target, groups, described, inputs.identity.config)
+        if differing := _other_ids(inputs, target):
+            files.remove_folder(target)
+            detail = f"AutoTokenizer would give other ids than this run's for {differing}, and nothing was exported"
+            raise TokenizerInvalid(path=inputs.folder / layout.TOKENIZER / FILE, detail=detail)
+
+
+def _other_ids(inputs: Inputs, target: Path) -> str:
+    """The first text for which an exported folder gives other ids than those of the run's shards; empty for none."""
+    ids_of, characters, own = huggingface.reader(target), 0, Tokenizer.load(inputs.folder)
+    for spelled in own.added:
+        for text in ("", "A", spelled, f"the {spelled} of {spelled}"):
+            if ids_of(text) != own.encode(text):
+                return f"a text that spells {spelled}"
+    rows = Documents.open(inputs.folder).rows(["index", "source", "text"], "train")
+    for row in itertools.islice((row for batch in rows for row in batch.to_pylist()), _TEXTS):
+        stream = next(one for one in inputs.shards.train if one.source == row["source"])
+        first = stream.token_of(row["index"])
+        if ids_of(row["text"]) != stream.read(first + 1, first + stream.length_of(row["index"])).tolist():
+            return f"document {row['index']}"
+        characters += len(row["text"])
+        if characters > _CHARACTERS:
+            break
+    return ""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import __version__
-from pellucid.look.status import status
+from pellucid.look.status import LOSSY, status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.store import files, layout, tensors
@@ -135,6 +135,8 @@ def _results(about: dict[str, Any]) -> str:
         "|---|---|---|",
     ]
     lines += [f"| {one['step']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |" for one in about["validation"]]
+    if not about["lossless"]:
+        lines += ["", LOSSY]
     return "\n".join(lines) + "\n"
 
 
