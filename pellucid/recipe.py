@@ -110,12 +110,6 @@ class Tokenizer(Section):
     path: str = placement("")  # For kind = "file": a tokenizer.json …
     document_token: str = later("")  # … and which of its tokens begins a document; empty: the one that it shows.
 
-    @model_validator(mode="after")
-    def _consistent(self) -> Tokenizer:
-        if self.document_token and self.kind != "file":
-            raise ValueError('document_token belongs to kind = "file"')
-        return self
-
 
 class Model(Section):
     """A decoder of the Llama family."""
@@ -250,6 +244,8 @@ class Recipe(Section):
                 f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards of uint16; "
                 'set data.token_type = "uint32"'
             )
+        if self.tokenizer.document_token and self.tokenizer.kind != "file":
+            raise ValueError('tokenizer.document_token belongs to tokenizer.kind = "file"')
         if self.train.arithmetic == "portable" and self.train.precision != "fp32":
             raise ValueError('train.precision = "bf16" needs train.arithmetic = "native"')
         if self.train.arithmetic == "portable" and self.placement.device != "cpu":

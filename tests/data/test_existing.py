@@ -96,7 +96,7 @@ def test_a_text_that_spells_the_document_token_is_told(take, tmp_path, corpus, r
 
 
 def test_a_document_token_is_a_recipes_only_where_the_tokenizer_is_a_file(recipe_of):
-    with pytest.raises(ValueError, match="belongs to kind"):
+    with pytest.raises(ValueError, match="document_token belongs to"):
         recipe_of({"name": "all"}, tokenizer={"kind": "bytes", "document_token": "<s>"})
     plain = recipe_of({"name": "all"}, tokenizer={"kind": "file"})
     chosen = recipe_of({"name": "all"}, tokenizer={"kind": "file", "document_token": "<s>"})
