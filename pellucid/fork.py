@@ -58,7 +58,6 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     """
     from pellucid.replay.materialise import about, materialise
 
-    files.require_free(target)
     parent, ledger = inputs.recipe, inputs.recorded()
     entry = ledger.step(step)
     # Said outright: in recipes of version 1 arithmetic had another default.
@@ -66,12 +65,14 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
     begun["without"] = [*parent.fork.without, *without]
     content = _recipe(inputs.folder / FILE, target, begun, settings)
+    if not files.holds(target / FILE, content):
+        files.require_free(target)
     recipe = parse(content, target / FILE)
     _check(parent, begun, recipe)
     _check_place(ledger.history, step)
     _check_without(inputs, recipe, without)
     state = materialise(inputs, step, watch)  # Takes long: after everything that can be refused.
-    with files.whole_folder(target) as partial:
+    with files.new_folder(target) as partial:
         layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)

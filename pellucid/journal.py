@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import __version__
-from pellucid.store import files, layout
+from pellucid.store import files, layout, repair
 from pellucid.store.log import Log
 
 _SOURCES = (".py", ".c", ".h", "LICENSE")
@@ -31,7 +31,10 @@ class Journal:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        cut = repair.journal(folder)
         self._log = Log(folder / layout.JOURNAL)
+        if cut:
+            self.note("repair", removed=cut)
         if self._log.torn:
             self.note("repair", removed=f"{self._log.torn} bytes of an unfinished journal entry")
 

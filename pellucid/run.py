@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pellucid import huggingface
 from pellucid.data import documents, shards, sources, stage, tokenizer
 from pellucid.errors import (
+    FormatInvalid,
     Guarded,
     NotFinite,
     NotTrained,
@@ -27,7 +28,7 @@ from pellucid.journal import Journal, code_archive
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, with_settings
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
-from pellucid.store import files, layout
+from pellucid.store import files, layout, metrics, repair
 from pellucid.store.ledger import LedgerFile
 from pellucid.trace import index
 from pellucid.train.processes import ALONE, Processes, Word
@@ -103,6 +104,9 @@ def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes)
         if removed:
             journal.note("repair", removed=", ".join(removed))
         try:
+            if not (folder / layout.MANIFEST).exists() and (cut := repair.ledger(folder)):
+                journal.note("repair", removed=cut)
+                watcher.note(f"Repaired: removed {cut}")
             _stages(folder, recipe, journal, watcher, names, processes)
         except PellucidError as error:
             journal.note("stop", error=error.name, detail=error)
@@ -132,7 +136,13 @@ def _ledger(folder: Path) -> LedgerFile | None:
 
 def _finished(folder: Path, recipe: Recipe) -> bool:
     """Whether this very recipe has been run to its end, the final checkpoint included."""
-    if (ledger := _ledger(folder)) is None:
+    try:
+        ledger = _ledger(folder)
+    except FormatInvalid:
+        if (folder / layout.MANIFEST).exists():
+            raise
+        ledger = None  # Damaged at its end, and not sealed: it can be repaired.
+    if ledger is None:
         return False
     same = ledger.genesis["recipe"] == recipe.digest().hex()
     return same and ledger.ended and (folder / huggingface.WEIGHTS).is_file()
@@ -257,15 +267,13 @@ def _train_on(
     """Train to the end, or to the incident, returned, that goes back from there. Raises Stopped, Guarded, NotFinite."""
     from pellucid.recorder import Recorder
     from pellucid.replay import inputs as replay_inputs
-    from pellucid.replay.materialise import nearest
     from pellucid.store.aside import set_aside
     from pellucid.train import loop
 
     inputs = replay_inputs.load(folder, recipe)
     for incident in inputs.ledger.rollbacks if inputs.ledger else ():
         set_aside(folder, incident)
-    # Of a step that the ledger has: a power cut may take its tail.
-    after = nearest(inputs, inputs.ledger.steps_done) if inputs.ledger else None
+    after = _resumed(inputs)
     with Recorder(folder, recipe, inputs.identity, after) as record, _stop_signals() as stop:
         processes.signals = stop
         if record.torn:
@@ -295,6 +303,27 @@ def _train_on(
             return _incident(record, folder, watcher)
         record.end()
     return None
+
+
+def _resumed(inputs: Inputs) -> int | None:
+    """The anchor to go on from: the last of a step of which the ledger has every entry, and of which rows are on disk.
+    None where the run begins with its first state.
+
+    A power cut takes the tail of a ledger. An anchor made afterwards, for another placement, may lie behind the rows.
+    """
+    if inputs.ledger is None:
+        return None
+    done, reached = inputs.ledger.steps_done, metrics.reached(inputs.folder)
+    last = done if reached is None else min(done, reached)
+    held = [step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if step <= last]
+    return next((step for step in reversed(held) if _whole(inputs.recipe, inputs.ledger, step)), None)
+
+
+def _whole(recipe: Recipe, ledger: LedgerFile, step: int) -> bool:
+    """Whether a ledger has all that is due at a step that it has."""
+    kinds = {body["kind"] for body in ledger.between(step, step)}
+    every = {"validation": recipe.validation.every, "checkpoint": recipe.checkpoints.every}
+    return all(kind in kinds for kind, period in every.items() if recipe.scheduled(period, step))
 
 
 def _incident(record: Recorder, folder: Path, watcher: Watcher) -> dict[str, Any] | None:

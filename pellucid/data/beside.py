@@ -16,8 +16,8 @@ from pellucid.errors import StageNotReady
 from pellucid.recipe import Recipe, bits
 from pellucid.record import digests
 from pellucid.store import files, layout
+from pellucid.store.layout import NEXT
 
-NEXT = "next"  # In the run folder: a folder that has a data/ of its own.
 _TRAINED = ("vocabulary", "max_pretoken", "sample_characters")  # Of the tokenizer: for bpe alone.
 _KINDS = {stage.DOCUMENTS: "documents", stage.TOKENIZER: "tokenizer", stage.SHARDS: "shards"}
 _ORDER = (stage.DOCUMENTS, stage.TOKENIZER, stage.SHARDS)

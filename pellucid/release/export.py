@@ -20,18 +20,22 @@ _TEXTS, _CHARACTERS = 500, 4_000_000  # Of the corpus, held against what an expo
 def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> None:
     """Write a step as "hf" (a Hugging Face folder) or "state" (an anchor), stored or materialised.
 
+    To a folder that holds just that it can be written again.
+
     Raises FolderTaken, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also TokenizerInvalid where the folder's
     tokenizer would not give the ids that the run was trained on.
     """
-    files.require_free(target)
+    name = anchors.ABOUT if kind == "state" else "pellucid.json"
+    if not anchors.tells_of(target / name, inputs.recorded().step(step)):
+        files.require_free(target)  # At once: what follows takes long.
     state = materialise(inputs, step, watch)
     groups, described = state.groups(), about(inputs, state)
-    if kind == "state":
-        anchors.write(target, groups, described, None)
-    else:
-        write_checkpoint(inputs.folder, target, groups, described, inputs.identity.config)
-        if differing := _other_ids(inputs, target):
-            files.remove_folder(target)
+    with files.new_folder(target) as partial:
+        if kind == "state":
+            anchors.write(partial, groups, described, None)
+            return
+        write_checkpoint(inputs.folder, partial, groups, described, inputs.identity.config)
+        if differing := _other_ids(inputs, partial):
             detail = f"AutoTokenizer would give other ids than this run's for {differing}, and nothing was exported"
             raise TokenizerInvalid(path=inputs.folder / layout.TOKENIZER / FILE, detail=detail)
 

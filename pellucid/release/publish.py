@@ -15,6 +15,8 @@ from pellucid.release import manifest, readme
 from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 
+_SEAL = 256 << 20  # Bytes of a manifest: a million files.
+
 
 def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
@@ -24,7 +26,8 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     FileMissing, RunBusy, FolderTaken, DiskFull.
     """
     recipe = load_recipe(folder)
-    if to is not None:
+    seal = folder / layout.MANIFEST
+    if to is not None and not (seal.is_file() and files.holds(to / layout.MANIFEST, files.read_bytes(seal, _SEAL))):
         files.require_free(to)
     with layout.writing(folder):
         ledger = LedgerFile(folder)
@@ -41,7 +44,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         files.write_text(folder / "README.md", readme.readme(folder))
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
-            with files.whole_folder(to) as partial:
+            with files.new_folder(to) as partial:
                 layout.carry(folder, partial)
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}

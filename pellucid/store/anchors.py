@@ -56,6 +56,14 @@ def about(entry: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
     return {**identity(entry), "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": leaves}
 
 
+def tells_of(path: Path, entry: Mapping[str, Any]) -> bool:
+    """Whether a file is there and says to be of the step of this entry."""
+    try:
+        return path.is_file() and identity(entry).items() <= files.read_json(path).items()
+    except FormatInvalid:
+        return False
+
+
 def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:
     """The metadata of a weights file; "format" is what transformers asks for."""
     named = ("step", "tokens", "ledger_entry", "ledger_digest", "weights")

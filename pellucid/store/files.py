@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import filecmp
 import hashlib
 import io
 import json
@@ -74,6 +75,40 @@ def whole_folder(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """As whole_folder, for a folder that is new or empty, or holds just this already: so a command that was killed when
+    its work was done can be given again. Raises FolderTaken."""
+    if _is_free(path):
+        with whole_folder(path) as partial:
+            yield partial
+        return
+    partial = path.with_name(TEMPORARY + path.name)
+    with named_errors(path):
+        try:
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir(parents=True)
+            yield partial
+            if not _same(partial, path):
+                require_free(path)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two folders hold the same files."""
+    names = walk(one)
+    return names == walk(other) and all(_same_file(one / name, other / name) for name in names)
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+
+
+def _is_free(folder: Path) -> bool:
+    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def replace_folder(new: Path, old: Path) -> None:
@@ -157,6 +192,11 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
     if len(content) > limit:
         raise FormatInvalid(path=path, detail=f"is larger than {limit} bytes")
     return content
+
+
+def holds(path: Path, content: bytes) -> bool:
+    """Whether a file is there and has this content."""
+    return path.is_file() and path.stat().st_size == len(content) and read_bytes(path, len(content)) == content
 
 
 def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
@@ -295,7 +335,7 @@ def _encodable(text: str) -> bool:
 
 def require_free(folder: Path, found: str = "something", advice: str = "") -> None:
     """Raises FolderTaken unless the folder is new or empty; advice says what else can be done with what it holds."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if not _is_free(folder):
         raise FolderTaken(path=folder, found=found, advice=advice)
 
 

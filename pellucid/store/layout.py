@@ -28,6 +28,7 @@ TRACE = "trace"
 ANCHORS = "anchors"
 CHECKPOINTS = "checkpoints"
 PARENT = "parent"  # A fork's first state, as an anchor of its parent.
+NEXT = "next"  # Data that are made beside those of another recipe: no part of a release.
 ABANDONED = "abandoned"  # What rollbacks left behind, by the branch that began with each.
 
 _NUMBER = "(?:0|[1-9][0-9]{0,15})"
