@@ -19,7 +19,7 @@ from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
 from pellucid.replay.request import Request
-from pellucid.store import layout
+from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, pellucid
 
@@ -183,6 +183,15 @@ def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_pat
     (folder / layout.PARENT / "anchor.json").write_text(json.dumps(about | {"step": 6}))
     problems = verify(folder, lambda _: None).problems
     assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/anchor.json")]
+    # What only the parent's ledger tells has a form, and is what the weights file says, too.
+    for changed in ({"more": 1}, {"ledger_digest": "x"}, {"ledger_entry": "7"}, {"tokens": "many"}, {"tensors": {}}):
+        files.write_json(folder / layout.PARENT / "anchor.json", about | changed)
+        assert ("StateDiffers", "parent/anchor.json") in [
+            (one.error, one.where) for one in verify(folder, lambda _: None).problems
+        ], changed
+    files.write_json(folder / layout.PARENT / "anchor.json", about | {"ledger_digest": "0" * 64})
+    problems = verify(folder, lambda _: None).problems
+    assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/model.safetensors")]
 
 
 def test_a_finished_run_is_gone_on_with(finished: Path, tmp_path: Path) -> None:

@@ -21,6 +21,29 @@ _DIGESTS = {
     "step": tuple(name for name, written in entries.STEP.items() if written == entries.DIGEST),
     "checkpoint": ("root",),
 }
+# Every field that an entry may have, in order; in brackets those that it may lack. Incidents say what the rules give.
+_FIELDS = {
+    "genesis": "kind format arithmetic pipeline recipe_version recipe data tokenizer weights state"
+    " (stack) (step) (tokens) (parent)",
+    "step": "kind step " + " ".join(entries.STEP),
+    "incident": "kind step rule (quantity) value (limit) (width) action (to) (passed_over)",
+    "validation": "kind step sources",
+    "checkpoint": "kind step root",
+    "end": "kind step",
+}
+_SOURCE = ["source", "loss_sum", "tokens", "bytes"]
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
+_JOURNAL = {
+    "start": "pellucid code environment python platform processor cores processes",
+    "repair": "removed",
+    "stage": "stage seconds",
+    "resume": "step",
+    "stop": "error detail",
+    "rollback": "step to rule",
+    "finish": "step",
+    "anchors": "placement made removed",
+    "measure": "steps data",  # And an object for each way of running.
+}
 _OPTIONAL = ("format", "pipeline", "recipe_version", "step", "branch")  # Counts, where an entry has them.
 _ROLLBACK = ("to", "passed_over", "branch")
 _COUNTS = 10**18  # Every count is lower.
@@ -207,7 +230,9 @@ class Course:
 
 def malformed(body: dict[str, Any]) -> list[str]:
     """What an entry's fields are not, whatever the recipe: counts, digests, bits of finite floats, decimal numbers."""
-    kind, wrong = body["kind"], []
+    kind, wrong = body["kind"], _wrong_fields(body)
+    if wrong:
+        return wrong[:1]
     for field in _counts(body):
         value = body.get(field)
         if type(value) is not int or not 0 <= value < _COUNTS:  # true is 1 to Python.
@@ -228,6 +253,18 @@ def malformed(body: dict[str, Any]) -> list[str]:
         wrong += _wrong_validation(body)
     if kind == "incident":
         wrong += _wrong_incident(body)
+    return wrong
+
+
+def _wrong_fields(body: dict[str, Any]) -> list[str]:
+    """That an entry has every field of its kind, in order, and no other."""
+    listed = f"prev n {_FIELDS.get(body['kind'], 'kind')} (branch)".split()
+    needed = [name for name in listed if name[0] != "("]
+    known = [name.strip("()") for name in listed]
+    wrong = [f"has the field {_said(name)}, which is none of a {body['kind']}" for name in body if name not in known]
+    wrong += [f"{name} is not there" for name in needed if name not in body]
+    if not wrong and list(body) != [name for name in known if name in body]:
+        wrong.append("has its fields in another order")
     return wrong
 
 
@@ -283,7 +320,10 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
         return ["sources is not a list of objects"]
     wrong = []
     for one in sources:
-        texts = [one.get(key) for key in ("source", "loss_sum", "tokens", "bytes")]
+        texts = [one.get(key) for key in _SOURCE]
+        if list(one) != _SOURCE:
+            wrong.append(f"{_said(texts[0])} has other fields than {', '.join(_SOURCE)}")
+            continue
         if not all(isinstance(text, str) for text in texts) or not _is_finite(texts[1]):
             wrong.append(f"{_said(texts[0])} does not have a finite loss_sum, tokens and bytes")
         elif not all(_DECIMAL(text) for text in texts[2:]):
@@ -303,7 +343,21 @@ def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
 
 
 def journal(path: str, chain: Iterable[Entry]) -> Iterator[Problem]:
-    """Every problem of a journal: only its chain binds it."""
+    """Every problem of a journal: only its chain binds it, and what its entries may say is listed."""
     for entry in chain:
-        if entry.problem:
-            yield Problem("JournalBroken", f"{path}: entry {entry.n}", entry.problem)
+        if detail := entry.problem or _wrong_note(entry.body):
+            yield Problem("JournalBroken", f"{path}: entry {entry.n}", detail)
+
+
+def _wrong_note(body: dict[str, Any]) -> str:
+    kind, values = body.get("kind"), {name: value for name, value in body.items() if name != "n"}
+    listed = _JOURNAL.get(kind) if isinstance(kind, str) else None
+    if listed is None:
+        return f"is of the kind {_said(kind)}, which no journal has"
+    expected = ["prev", "n", "kind", "time", *listed.split()]
+    if list(body)[: len(expected)] != expected or (kind != "measure" and len(body) > len(expected)):
+        return f"does not have the fields of a {kind}: {listed}"
+    texts = [one for value in values.values() for one in (value.values() if isinstance(value, dict) else [value])]
+    if not all(isinstance(one, str) for one in texts) or not _TIME(body["time"]):
+        return "has a time or another value that is not written as a journal's"
+    return ""

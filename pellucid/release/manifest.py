@@ -7,15 +7,15 @@ lines before it; between them the files, sorted by path: those that store/layout
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pellucid.errors import FileMissing, FormatInvalid, FormatTooNew, PathUnsafe
 from pellucid.record.verdict import Problem
+from pellucid.release import readme
 from pellucid.store import files, layout, sealed
 
 
@@ -24,11 +24,13 @@ def write(folder: Path, name: str, head: str) -> int:
     paths, _ = listed(folder)
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
-    lines = [_line({"pellucid": sealed.FORMAT, "run": name, "head": head, "files": len(paths)})]
+    first = {"pellucid": sealed.FORMAT, "run": name, "head": head, "files": len(paths), "readme": readme.VERSION}
+    lines = [sealed.line_of(first)]
     for path, sha256 in zip(paths, hashes, strict=True):
-        lines.append(_line({"path": path, "size": (folder / path).stat().st_size, "sha256": sha256}))
+        lines.append(sealed.line_of({"path": path, "size": (folder / path).stat().st_size, "sha256": sha256}))
     content = b"".join(lines)
-    files.write_bytes(folder / layout.MANIFEST, content + _line({"sha256": hashlib.sha256(content).hexdigest()}))
+    last = sealed.line_of({"sha256": hashlib.sha256(content).hexdigest()})
+    files.write_bytes(folder / layout.MANIFEST, content + last)
     return len(paths)
 
 
@@ -47,10 +49,6 @@ def listed(folder: Path) -> tuple[list[str], list[str]]:
 def _parents(path: str) -> list[str]:
     """Every folder above a '/'-path, the outermost first."""
     return ["/".join(path.split("/")[:depth]) for depth in range(1, path.count("/") + 1)]
-
-
-def _line(value: dict[str, Any]) -> bytes:
-    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
 
 
 def check(folder: Path) -> Iterator[Problem]:

@@ -41,7 +41,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         content, paths = without_paths(files.read_bytes(folder / FILE, MAX_BYTES), folder / FILE)
         if paths:
             files.write_bytes(folder / FILE, content)
-        files.write_text(folder / "README.md", readme.readme(folder))
+        readme.write(folder)
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
             with files.new_folder(to) as partial:

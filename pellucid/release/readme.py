@@ -1,23 +1,81 @@
-"""The README of a release, from its record alone: the same run gives the same page."""
+"""The README of a release: a part between two marks, from the record alone, and around it whatever its maker writes.
+
+Part and manifest name the version of the template: what was sealed by an earlier one is checked by that one. So a
+template that released versions wrote stays as it is, and a change of it is a new one.
+"""
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pellucid import __version__
+from pellucid.errors import FormatTooNew
 from pellucid.look.status import LOSSY, status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.store import files, layout, tensors
 
+VERSION = 1
+FILE = "README.md"
+_BEGIN, _END = "<!-- pellucid: what follows is made from the record -->", "<!-- pellucid: end of the record -->"
+_CARD = """---
+library_name: transformers
+pipeline_tag: text-generation
+tags: [pellucid, llama]
+---
+"""  # What a model hub reads has to stand first: it is the maker's to change.
 
-def readme(folder: Path) -> str:
+
+def write(folder: Path) -> None:
+    """Write the part of README.md that is ours; what its maker wrote around it stays. Raises FormatInvalid."""
+    path = folder / FILE
+    before, after = (_CARD, "")
+    if path.exists():
+        text = files.read_bytes(path, files.JSON_BYTES).decode("utf-8", "replace")
+        before, part, after = _parts(text)
+        if part is None:
+            before, after = text.rstrip("\n") + "\n\n", ""
+    files.write_text(path, before + _marked(folder, VERSION) + after)
+
+
+def check(folder: Path, version: int) -> str:
+    """What is wrong with our part of README.md, made by a version of the template; empty where nothing is.
+
+    Raises FormatTooNew, FileMissing.
+    """
+    if version not in _TEMPLATES:
+        raise FormatTooNew(path=folder / FILE, found=version, known=VERSION)
+    _, part, _ = _parts(files.read_bytes(folder / FILE, files.JSON_BYTES).decode("utf-8", "replace"))
+    if part is None:
+        return "does not have, once, the two marks between which the record speaks"
+    expected = _marked(folder, version).splitlines()
+    for found, line in itertools.zip_longest(part.splitlines(), expected):
+        if found != line:
+            return f"says {(found or '')[:100]!r}, and the record gives {(line or '')[:100]!r}"
+    return ""
+
+
+def _parts(text: str) -> tuple[str, str | None, str]:
+    """What stands before our part, the part with its marks, and what stands behind it; None where there is none."""
+    if text.count(_BEGIN) != 1 or text.count(_END) != 1 or text.index(_BEGIN) > text.index(_END):
+        return text, None, ""
+    before, _, rest = text.partition(_BEGIN)
+    part, _, after = rest.partition(_END)
+    return before, _BEGIN + part + _END, after
+
+
+def _marked(folder: Path, version: int) -> str:
+    return f"{_BEGIN}\n{_TEMPLATES[version](folder)}{_END}"
+
+
+def _first(folder: Path) -> str:
+    """The template 1."""
     recipe, about = load_recipe(folder), status(folder)
     documents = files.read_json(folder / "data/documents/manifest.json")
     sections = [
-        _card(recipe, documents),
         _head(recipe, about, folder),
         _use(recipe),
         _check(about),
@@ -29,15 +87,13 @@ def readme(folder: Path) -> str:
     return "\n".join(section.rstrip("\n") + "\n" for section in sections)
 
 
+_TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first}
+
+
 def escape(text: object) -> str:
     """Text that cannot become Markdown or HTML: a source's name or licence is somebody else's string."""
     plain = re.sub(r"[\x00-\x1f\x7f]", " ", str(text))
     return re.sub(r"([\\`*_{}\[\]<>()#!|&~$])", lambda match: f"&#{ord(match.group())};", plain)
-
-
-def _card(recipe: Recipe, documents: dict[str, Any]) -> str:
-    """The front matter that a model hub reads."""
-    return "---\nlibrary_name: transformers\npipeline_tag: text-generation\ntags: [pellucid, llama]\n---\n"
 
 
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
@@ -46,7 +102,7 @@ def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
     last = about["validation"][-1]
     return f"""# {escape(recipe.name)}
 
-A language model of {parameters:,} parameters, trained in the open with Pellucid {__version__}. This folder holds
+A language model of {parameters:,} parameters, trained in the open with Pellucid. This folder holds
 everything: the texts, the tokens and their order, every step's record, the full training states, the checkpoints
 and the numbers. Any of it can be checked, and any step can be computed again.
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid import huggingface
+from pellucid import counts, huggingface
 from pellucid.data import tokenizer
 from pellucid.errors import PellucidError
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries
 from pellucid.record.verdict import Problem
-from pellucid.store import anchors, files, layout, tensors
+from pellucid.store import anchors, fields, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 
 
@@ -27,6 +27,7 @@ class States:
         self._digest = about.digest
         self._config = huggingface.architecture(recipe.model, about.vocabulary, about.document_token)
         self._tokenizer = tokenizer.Tokenizer.load(folder)
+        self._tensors = counts.tensors(recipe.model, about.vocabulary)
         self._hashed: dict[tuple[int, int], bytes] = {}  # A file linked in several places is hashed once.
 
     def check(self) -> Iterator[Problem]:
@@ -83,11 +84,12 @@ class States:
         place, fork = self._folder / layout.PARENT, self._recipe.fork
         _, roots = anchors.check(place, fork.step, fork.state)
         said = files.read_json(place / anchors.ABOUT)
-        if not _same(
-            {key: said.get(key) for key in ("step", "weights", "state")},
-            {"step": fork.step, "weights": roots.weights.hex(), "state": fork.state},
-        ):
-            yield Problem("StateDiffers", f"{layout.PARENT}/{anchors.ABOUT}", "does not say what the state gives")
+        # Which entry of its parent's it was, and how many tokens that had seen, only the parent's ledger tells.
+        number = said.get("ledger_entry")
+        entry = {"format": 1, "step": fork.step, "ledger_entry": number if type(number) is int else 0}
+        entry |= fields.said(said, {"tokens": fields.COUNT, "ledger_digest": fields.DIGEST})
+        about = anchors.described(entry, roots)
+        yield from self._state(layout.PARENT, about)
 
     def _tried(self, check: Callable[[], Iterator[Problem]], where: str) -> Iterator[Problem]:
         """A check's problems; one that cannot be finished is a problem and does not end the others."""
@@ -118,16 +120,20 @@ class States:
         place, step = self._folder / where, int(entry.get("step", 0))
         _, roots = anchors.check(place, step, entry["state"])
         about = anchors.about(entry, roots)
-        weights, moments = tensors.Tensors(place / anchors.WEIGHTS), tensors.Tensors(place / anchors.MOMENTS)
         self._hashed[_file(place / anchors.WEIGHTS)] = bytes.fromhex(about["weights"])
-        if not _same(files.read_json(place / anchors.ABOUT), about):
-            yield Problem("StateDiffers", f"{where}/{anchors.ABOUT}", "does not say what the ledger and the state give")
-        for name, read, said in (
-            (anchors.WEIGHTS, weights, anchors.weights_metadata(about)),
+        yield from self._state(where, about)
+
+    def _state(self, where: str, about: dict[str, Any]) -> Iterator[Problem]:
+        """What a stored state says of itself, against the one description that it can have."""
+        place = self._folder / where
+        if detail := fields.difference(place / anchors.ABOUT, about):
+            yield Problem("StateDiffers", f"{where}/{anchors.ABOUT}", detail)
+        moments = {f"{group}/{name}": shape for group in anchors.OPTIMIZER for name, shape in self._tensors.items()}
+        for name, shapes, said in (
+            (anchors.WEIGHTS, self._tensors, anchors.weights_metadata(about)),
             (anchors.MOMENTS, moments, anchors.moments_metadata(about)),
         ):
-            if read.metadata != said:
-                yield Problem("StateDiffers", f"{where}/{name}", f"its metadata is not that of step {step}")
+            yield from _wrong(tensors.Tensors(place / name), shapes, said, f"{where}/{name}")
 
     def _checkpoint(self, entry: dict[str, Any], where: str, recorded: str) -> Iterator[Problem]:
         place, step = self._folder / where, entry.get("step", 0)
@@ -138,20 +144,28 @@ class States:
             detail = f"not the weights the ledger records for step {step}"
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, detail)
         identity = anchors.identity(entry)
-        if read.metadata != anchors.weights_metadata(identity):
-            yield Problem("StateDiffers", inside + huggingface.WEIGHTS, f"its metadata is not that of step {step}")
+        yield from _wrong(read, self._tensors, anchors.weights_metadata(identity), inside + huggingface.WEIGHTS)
         if entries.checkpoint_root(root.hex(), self._digest, self._config).hex() != recorded:
             yield Problem("CheckpointDiffers", where or ".", f"not the checkpoint the ledger records for step {step}")
         for name, value in huggingface.descriptions(self._config, self._tokenizer.document, identity).items():
-            if not _same(files.read_json(place / name), value):
-                yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}")
+            if detail := fields.difference(place / name, value):
+                yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}: {detail}")
         if files.sha256_file(place / tokenizer.FILE) != hashlib.sha256(self._tokenizer.exported).hexdigest():
             yield Problem("CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run")
 
 
-def _same(found: object, expected: object) -> bool:
-    # Python takes 128.0 for 128 and 1 for True; their canonical forms differ.
-    return digests.canonical(found) == digests.canonical(expected)
+def _wrong(
+    read: tensors.Tensors, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str], where: str
+) -> Iterator[Problem]:
+    """Other tensors than the recipe's model has, which a reader might load; and what the header says otherwise."""
+    found = {name: (dtype, shape) for name, (dtype, shape, _, _) in read.entries.items()}
+    other = [name for name in sorted({*found, *shapes}) if found.get(name) != ("F32", shapes.get(name))]
+    if other:
+        yield Problem("StateDiffers", where, f"its tensor {other[0][:100]!r} is not one of the recipe's model")
+    if read.metadata != metadata:
+        yield Problem("StateDiffers", where, f"its metadata is not that of step {metadata['step']}")
+    if not read.in_order:
+        yield Problem("StateDiffers", where, "its header is not spelled as it is written")
 
 
 def _file(path: Path) -> tuple[int, int]:

@@ -21,10 +21,10 @@ from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import verdict
 from pellucid.record.verdict import Plan, Problem
-from pellucid.release import manifest, tables
+from pellucid.release import manifest, readme, tables
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
-from pellucid.store import layout, log, sealed
+from pellucid.store import files, layout, log, sealed
 from pellucid.store.ledger import LedgerFile
 from pellucid.trace.check import check as check_index
 from pellucid.train.schedule import learning_rate
@@ -74,11 +74,12 @@ def verify(folder: Path, watch: Watch) -> Report:
     checks: list[tuple[str, Callable[[], Iterator[Problem]]]] = [
         ("files", lambda: _files(folder, report.sealed)),
         ("ledger", lambda: _ledger(folder)),
-        ("journal", lambda: verdict.journal(layout.JOURNAL, log.read(folder / layout.JOURNAL))),
+        ("journal", lambda: _journal(folder)),
         ("data", lambda: _data(folder)),
         ("tables", lambda: tables.check(folder)),
         ("steps", lambda: Steps(folder).check()),
         ("states", lambda: States(folder).check()),
+        ("record", lambda: _record(folder, report.sealed)),
     ]
     if (folder / layout.TRACE).exists():
         checks.append(("index", lambda: check_index(folder)))
@@ -143,7 +144,7 @@ def plan_of(recipe: Recipe) -> Plan:
             "pipeline": recipe.data.pipeline,
             "recipe_version": recipe.version,
             "parent": recipe.fork.parent or None,
-            **(_begun(recipe) if recipe.fork.parent else {}),
+            **(_begun(recipe) if recipe.fork.parent else {"step": None, "tokens": None}),
         },
         first=recipe.first,
         rules=recipe.rules(),
@@ -171,6 +172,37 @@ def _ledger(folder: Path) -> Iterator[Problem]:
             yield Problem("LedgerBroken", f"{layout.LEDGER}: last entry", detail)
 
 
+def _journal(folder: Path) -> Iterator[Problem]:
+    """The journal, and the code and versions kept beside it: what its starts name, and nothing else."""
+    yield from verdict.journal(layout.JOURNAL, log.read(folder / layout.JOURNAL))
+    named: dict[str, set[str]] = {}
+    for entry in log.read(folder / layout.JOURNAL):
+        for one in (entry.body.get("code"), entry.body.get("environment")) if not entry.problem else ():
+            if isinstance(one, dict):
+                named.setdefault(str(one.get("file")), set()).add(str(one.get("sha256")))
+    kept = {f"record/{path.name}" for path in (folder / layout.JOURNAL).parent.iterdir()} - {
+        layout.LEDGER,
+        layout.JOURNAL,
+    }
+    for name in sorted(one for one in kept | set(named) if layout.room_of(one)):
+        if name not in named:
+            yield Problem("JournalBroken", name, "is named by no start in the journal")
+        elif {files.sha256_file(folder / name)} != named[name]:
+            yield Problem("JournalBroken", name, f"has not the SHA-256 that the journal names: {min(named[name])[:64]}")
+    for name in sorted(one for one in named if not layout.room_of(one)):
+        yield Problem("JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which no release holds")
+
+
+def _record(folder: Path, is_sealed: bool) -> Iterator[Problem]:
+    """What a sealed release says of itself where people look first."""
+    if is_sealed:
+        named, run = sealed.read(folder), load_recipe(folder).name
+        if named.run != run:
+            yield Problem("FormatInvalid", layout.MANIFEST, f"names the run {named.run[:64]!r}, and the recipe {run!r}")
+        if detail := readme.check(folder, named.readme):
+            yield Problem("FileDiffers", readme.FILE, detail)
+
+
 def _data(folder: Path) -> Iterator[Problem]:
     """The data root from every document and every token, and the tokenizer's digest."""
     genesis = LedgerFile(folder).genesis
@@ -180,5 +212,8 @@ def _data(folder: Path) -> Iterator[Problem]:
     root, problems = recompute_root(folder, load_recipe(folder))
     for where, detail in problems:
         yield Problem("DataDiffers", where, detail)
+    pinned = load_recipe(folder).data.root
+    if pinned not in ("", genesis["data"]):
+        yield Problem("DataDiffers", FILE, f"data.root pins {pinned[:64]}, and the data has the root {genesis['data']}")
     if root != genesis["data"]:
         yield Problem("DataDiffers", "data", f"the documents and tokens give the root {root}, not {genesis['data']}")

@@ -17,6 +17,7 @@ from pellucid.record.entries import StateRoots
 from pellucid.store import files, tensors
 
 WEIGHTS, MOMENTS, ABOUT = "model.safetensors", "optimizer.safetensors", "anchor.json"
+OPTIMIZER = ("first_moment", "second_moment")  # The groups of the optimizer's file.
 
 Groups = Mapping[str, Mapping[str, np.ndarray]]
 
@@ -49,11 +50,18 @@ def identity(entry: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def about(entry: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
-    """What an anchor says of itself: its identity, and the leaf of every tensor, to name the one that differs."""
+    """What an anchor says of itself, from the entry of its step."""
+    return described(identity(entry), roots)
+
+
+def described(identity: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
+    """A state's identity, and the leaf of every tensor, to name the one that differs."""
     leaves = {
         group: {name: leaf.hex() for name, leaf in sorted(t.items())} for group, t in sorted(roots.tensors.items())
     }
-    return {**identity(entry), "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": leaves}
+    order = ("format", "step", "tokens", "ledger_entry", "ledger_digest")
+    known = {name: identity[name] for name in order}
+    return {**known, "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": leaves}
 
 
 def tells_of(path: Path, entry: Mapping[str, Any]) -> bool:

@@ -27,6 +27,7 @@ _NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR}
 # Bytes of one file that take no room: a file system that packs zeros has honest ones (the moments of the first state),
 # and this many are hashed within minutes.
 HOLES = 1 << 38
+JSON_BYTES = 16 << 20  # Of a JSON file, at most.
 _DEEPEST = 64  # Levels of a JSON file: no honest one has a tenth of them, and our own walks over it recurse.
 
 
@@ -156,10 +157,15 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, value: object) -> None:
     """Indented JSON, keys in the order given, ended by a newline."""
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=True) + "\n")
+    write_bytes(path, json_bytes(value))
 
 
-def read_json(path: Path, limit: int = 16 << 20) -> dict:
+def json_bytes(value: object) -> bytes:
+    """The one spelling of the JSON files that are written here."""
+    return (json.dumps(value, indent=2, ensure_ascii=True) + "\n").encode("ascii")
+
+
+def read_json(path: Path, limit: int = JSON_BYTES) -> dict:
     """A JSON object from a file of at most limit bytes. Raises FormatInvalid, FileMissing."""
     try:
         value = parse_json(read_bytes(path, limit))
@@ -171,14 +177,26 @@ def read_json(path: Path, limit: int = 16 << 20) -> dict:
 
 
 def parse_json(content: bytes) -> Any:
-    """A JSON value of few levels. Raises ValueError, RecursionError."""
-    value = json.loads(content)
+    """A JSON value of few levels, in which no key stands twice: readers differ in which of the two they take.
+
+    Raises ValueError, RecursionError.
+    """
+    value = json.loads(content, object_pairs_hook=_object)
     level = [value]
     for _ in range(_DEEPEST):
         level = [inner for one in level for inner in _inner(one)]
         if not level:
             return value
     raise ValueError(f"more than {_DEEPEST} levels deep")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the key {name[:60]!r} stands twice")
+        found[name] = value
+    return found
 
 
 def _inner(value: Any) -> Iterable[Any]:

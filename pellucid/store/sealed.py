@@ -22,8 +22,18 @@ class File(NamedTuple):
 
 class Manifest(NamedTuple):
     version: int
+    run: str
     head: str
+    readme: int  # The version of the template that our part of README.md was made by.
     files: list[File]
+
+
+_FIRST = ["pellucid", "run", "head", "files", "readme"]
+
+
+def line_of(value: dict[str, Any]) -> bytes:
+    """The one spelling of a line."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=True).encode("ascii") + b"\n"
 
 
 def read(folder: Path) -> Manifest:
@@ -54,7 +64,7 @@ def parse(file: BinaryIO, path: Path | str) -> Manifest:
         raise FormatInvalid(path=path, detail="names a file twice, or out of order")
     if len(named) != first["files"]:
         raise FormatInvalid(path=path, detail=f"announces {first['files']} files and names {len(named)}")
-    return Manifest(first["pellucid"], first["head"], named)
+    return Manifest(first["pellucid"], first["run"], first["head"], first["readme"], named)
 
 
 def _value(path: Path | str, line: bytes) -> dict[str, Any]:
@@ -62,17 +72,18 @@ def _value(path: Path | str, line: bytes) -> dict[str, Any]:
         value = json.loads(line)
     except (ValueError, RecursionError):
         value = None
-    if not isinstance(value, dict) or not line.endswith(b"\n"):
-        raise FormatInvalid(path=path, detail="has a line that is not a JSON object")
+    if not isinstance(value, dict) or line_of(value) != line:  # Nor does a key stand twice.
+        raise FormatInvalid(path=path, detail="has a line that is not a JSON object as a manifest spells it")
     return value
 
 
 def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
     version = value.get("pellucid")
-    if type(version) is not int or type(value.get("files")) is not int or not isinstance(value.get("head"), str):
-        raise FormatInvalid(path=path, detail="does not begin with its format, head and number of files")
-    if version > FORMAT:
+    if type(version) is int and version > FORMAT:
         raise FormatTooNew(path=path, found=version, known=FORMAT)
+    kinds = [(name, type(one)) for name, one in value.items()]
+    if kinds != list(zip(_FIRST, (int, str, str, int, int), strict=True)):
+        raise FormatInvalid(path=path, detail=f"does not begin with {', '.join(_FIRST)}")
     if version not in layout.ROOMS:
         raise FormatInvalid(path=path, detail=f"names the format {version}, which there never was")
     return value
@@ -80,7 +91,8 @@ def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
 
 def _file(path: Path | str, value: dict[str, Any]) -> File:
     name, size, sha256 = value.get("path"), value.get("size"), value.get("sha256")
-    if not isinstance(name, str) or type(size) is not int or not isinstance(sha256, str):
-        raise FormatInvalid(path=path, detail="has a line without path, size and sha256")
+    sound = list(value) == ["path", "size", "sha256"]
+    if not sound or not isinstance(name, str) or type(size) is not int or not isinstance(sha256, str):
+        raise FormatInvalid(path=path, detail="has a line that has not path, size and sha256, and nothing else")
     files.parts_of(name, str(path))
     return File(name, size, sha256)

@@ -80,7 +80,7 @@ class Tensors:
 
     def _parse(self, encoded: bytes) -> dict[str, Any]:
         try:
-            header = json.loads(encoded)
+            header = files.parse_json(encoded)
         except (ValueError, RecursionError):
             header = None
         if not isinstance(header, dict):
@@ -113,6 +113,12 @@ class Tensors:
         dtype, shape, start, _ = self.entries[name]
         count = int(np.prod(shape, dtype=np.int64))
         return np.frombuffer(self._map, _NUMPY[dtype], count, self._start + start).reshape(shape)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether the header is the one that is written here: sorted by name, in one spelling."""
+        described = {name: (dtype, shape, end - start) for name, (dtype, shape, start, end) in self.entries.items()}
+        return self._map[: self._start] == header(described, self.metadata)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: self.array(name) for name in self.entries}

@@ -99,6 +99,15 @@ class Builder:
             raise FormatInvalid(path=file.path, detail="does not hold the documents of its shard")
         return np.concatenate(found)
 
+    def starts(self, piece: Piece, shard: Shard, text: np.ndarray) -> np.ndarray:
+        """Where each token of a piece begins in its text, shape (tokens,), from the texts encoded again.
+
+        Raises FormatInvalid where the shard does not hold the documents' tokens.
+        """
+        rows = shard.table[piece.first : piece.last].astype(np.int64)
+        ids = shard.load(slice(piece.start, piece.stop))
+        return self._stored_starts(text, ids, rows[:, 1] - piece.start, rows[:, 2], shard)
+
     def _starts(self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
         """Where each token begins in the text, shape (tokens,), from the tokens' own bytes; None where these are
         not the documents' texts."""

@@ -18,7 +18,7 @@ from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.record.verdict import Problem
-from pellucid.store import layout
+from pellucid.store import fields, layout
 from pellucid.trace import index, pieces
 from pellucid.trace.build import EVERY, KEY, Builder, path
 from pellucid.trace.suffixes import Suffixes, TextSuffixes, TokenSuffixes
@@ -33,8 +33,9 @@ def check(folder: Path) -> Iterator[Problem]:
     """
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
     opened = pieces.opened(folder, Shards.open(folder), tokenizer)
-    if not index.done(folder):
-        yield Problem("DataDiffers", f"{layout.TRACE}/{stage.MANIFEST}", "was made from other data")
+    kinds = ["text" if isinstance(one.suffixes, TextSuffixes) else "tokens" for one in opened.pieces]
+    if detail := fields.difference(folder / layout.TRACE / stage.MANIFEST, index.manifest(folder, kinds)):
+        yield Problem("DataDiffers", f"{layout.TRACE}/{stage.MANIFEST}", detail)
     builder = Builder(folder / layout.TRACE, Documents.open(folder), tokenizer)
     for placed in opened.pieces:
         suffixes = placed.suffixes
@@ -51,6 +52,10 @@ def _piece(suffixes: Suffixes, builder: Builder) -> Iterator[tuple[str, str]]:
         yield "positions", "its tokens are not those of its documents' texts"
     if isinstance(suffixes, TextSuffixes) and not np.array_equal(suffixes.text, text):
         yield "text", "is not the text of its documents"
+    if isinstance(suffixes, TextSuffixes) and not np.array_equal(
+        suffixes.starts, builder.starts(suffixes.piece, suffixes.shard, text)
+    ):
+        yield "starts", "is not where its documents' tokens begin"
     rank = _ranks(suffixes)
     if rank is None:
         yield "positions", "does not have every suffix once"

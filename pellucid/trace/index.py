@@ -62,10 +62,18 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
         stage.note(place, made_from, {"kinds": kinds})
         meter.add(piece.text)
     meter.tell()
-    entries = [{"kind": kinds[str(piece.number)], **piece._asdict()} for piece in planned]
-    manifest = {"format": stage.FORMAT, "kind": "index", "recipe": made_from, "every": EVERY, "key": KEY}
-    stage.finish(place, manifest | {"pieces": entries})
+    stage.finish(place, manifest(folder, [kinds[str(piece.number)] for piece in planned]))
     return True
+
+
+def manifest(folder: Path, kinds: list[str]) -> dict[str, Any]:
+    """What the index's manifest says, given what the positions of each piece count; of other kinds than there are
+    pieces, that of the pieces that there should be."""
+    entries = [
+        {"kind": kind, **piece._asdict()} for kind, piece in itertools.zip_longest(kinds, pieces(folder)) if piece
+    ]
+    about = {"format": stage.FORMAT, "kind": "index", "recipe": _made_from(folder), "every": EVERY, "key": KEY}
+    return about | {"pieces": entries}
 
 
 def done(folder: Path) -> bool:

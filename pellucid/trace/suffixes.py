@@ -323,7 +323,7 @@ class TextSuffixes(Suffixes):
         return arrays.mapped(self._text_path, np.dtype("u1"))
 
     @cached_property
-    def _starts(self) -> np.ndarray:
+    def starts(self) -> np.ndarray:
         """Where each token begins in the text, shape (tokens,) uint32."""
         return arrays.mapped(self._starts_path, UINT32)
 
@@ -340,29 +340,29 @@ class TextSuffixes(Suffixes):
 
     def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
         for places in self.positions_in(*self.asked(query, query.content)):
-            begun = self._starts[self._token(places)]
+            begun = self.starts[self._token(places)]
             # Of several tokens for one character, which begin at one place, the first.
-            tokens = self._starts.searchsorted(begun, side="left").astype(np.int64)
+            tokens = self.starts.searchsorted(begun, side="left").astype(np.int64)
             yield Found(tokens + self.piece.start, places.astype(np.int64) - begun)
 
     def last(self, found: Found, size: int) -> np.ndarray:
-        places = self._starts[found.tokens - self.piece.start].astype(np.int64) + found.offsets
+        places = self.starts[found.tokens - self.piece.start].astype(np.int64) + found.offsets
         return self._token(places + size - 1) + self.piece.start
 
     def _token(self, places: np.ndarray) -> np.ndarray:
-        tokens = self._starts.searchsorted(places.astype(UINT32), side="right").astype(np.int64) - 1
+        tokens = self.starts.searchsorted(places.astype(UINT32), side="right").astype(np.int64) - 1
         if len(tokens) and tokens.min() < 0:
             raise FormatInvalid(path=self._starts_path, detail="does not begin with the first token")
         return tokens
 
     def character(self, begin: int, token: int, offset: int) -> int:
-        first, place = (int(self._starts[one - self.piece.start]) for one in (begin, token))
+        first, place = (int(self.starts[one - self.piece.start]) for one in (begin, token))
         return _characters(self.text[first + 1 : place + offset + 1].tobytes()) - 1
 
     def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
-        place = int(self._starts[token - self.piece.start]) + offset
-        first = int(self._starts[begin - self.piece.start]) + 1
-        final = self.piece.text if end == self.piece.stop else int(self._starts[end - self.piece.start])
+        place = int(self.starts[token - self.piece.start]) + offset
+        first = int(self.starts[begin - self.piece.start]) + 1
+        final = self.piece.text if end == self.piece.stop else int(self.starts[end - self.piece.start])
         before = self.text[max(first, place - width) : place].tobytes()
         return before, self.text[place + size : min(place + size + width, final)].tobytes()
 

@@ -51,8 +51,8 @@ def _sequences(folder: Path, step: int) -> Any:
     return Order.of(folder, load(folder), Shards.open(folder)).batch(step)
 
 
-def other_licence(folder: Path) -> None:
-    edit_table(folder / PART, "licence", lambda row: "CC0-1.0" if row["index"] == 3 else row["licence"])
+def other_origin(folder: Path) -> None:
+    edit_table(folder / PART, "origin", lambda row: "elsewhere.txt" if row["index"] == 3 else row["origin"])
     fit_data(folder)
 
 

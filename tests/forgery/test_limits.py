@@ -48,9 +48,9 @@ def test_a_branch_that_a_rollback_abandoned_is_not_replayed(
 
 
 def test_what_is_said_of_a_text_is_bound_and_not_known_to_be_true(release: Path) -> None:
-    """Another licence, and every root over it made again: another head, and nothing else."""
+    """Another origin, and every root over it made again: another head, and nothing else."""
     head = LedgerFile(release).head
-    beside.other_licence(release)
+    beside.other_origin(release)
     seal(release)
     assert passes(release, 7, 13)
     assert LedgerFile(release).head != head

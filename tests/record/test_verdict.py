@@ -22,29 +22,12 @@ def bodies() -> list[dict[str, Any]]:
     for step in range(STEPS + 1):
         if step == 0:
             named = dict.fromkeys(("data", "tokenizer", "weights", "state"), digest)
-            out.append(
-                {
-                    "kind": "genesis",
-                    "format": 1,
-                    "recipe": PLAN.recipe,
-                    "pipeline": 1,
-                    "arithmetic": "portable 1",
-                    **named,
-                }
-            )
+            about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 1}
+            out.append({"kind": "genesis", **about, "recipe": PLAN.recipe, **named})
         else:
-            roots = dict.fromkeys(("batch", "microbatches", "segments", "weights", "state"), digest)
+            body = {"kind": "step", "step": step, **dict.fromkeys(entries.STEP, digest)}
             floats = {name: digests.float_bits(1.5) for name in ("loss", "grad_norm", "weight_norm")}
-            out.append(
-                {
-                    "kind": "step",
-                    "step": step,
-                    "tokens": str(step * 100),
-                    "lr": digests.float_bits(step / 8),
-                    **roots,
-                    **floats,
-                }
-            )
+            out.append(body | {"tokens": str(step * 100), "lr": digests.float_bits(step / 8), **floats})
         if PLAN.validates(step):
             out.append({"kind": "validation", "step": step, "sources": []})
         if PLAN.checkpoints(step):

@@ -17,7 +17,7 @@ from pellucid.record import chain, digests
 from pellucid.release import manifest
 from pellucid.release.publish import publish
 from pellucid.release.verify import Report, verify
-from pellucid.store import files, layout, parquet, tensors
+from pellucid.store import files, layout, parquet, sealed, tensors
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import pellucid
 from tests.replay.test_audit import forge_anchor, rewrite
@@ -380,7 +380,7 @@ def test_a_changed_journal_is_found(release: Path) -> None:
 def test_a_manifest_that_leaves_the_folder_is_refused(entry: str, release: Path) -> None:
     lines = (release / layout.MANIFEST).read_bytes().splitlines(keepends=True)[:-1]
     lines[0] = lines[0].replace(b'"files":' + str(len(lines) - 1).encode(), b'"files":' + str(len(lines)).encode())
-    lines.insert(1, json.dumps({"path": entry, "size": 0, "sha256": "00"}).encode() + b"\n")
+    lines.insert(1, sealed.line_of({"path": entry, "size": 0, "sha256": "00"}))
     seal_lines(release, lines)
     assert checked(release).problems[0].error == "PathUnsafe"
 

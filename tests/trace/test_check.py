@@ -15,6 +15,7 @@ from pellucid.release.verify import verify
 from pellucid.trace import index
 from pellucid.trace.check import check
 from pellucid.trace.where import Traced
+from pellucid.trace.words import Words
 from tests.forgery.forge import edit_table
 
 
@@ -91,6 +92,23 @@ def test_damage_is_told_and_searching_it_gives_no_other_error(what: str, indexed
             traced.where(query)
     except PellucidError:
         pass  # Named: what a search over a damaged index finds is not promised.
+
+
+def test_where_tokens_begin_is_computed_again(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of an index that keeps the text, as where tokens have no bytes of their own."""
+    monkeypatch.setattr(Words, "of", staticmethod(lambda tokenizer: None))
+    (indexed / "trace" / "manifest.json").unlink()
+    assert index.prepare(load_recipe(indexed), indexed)
+    assert list(check(indexed)) == []
+    change("00000.starts", "<u4", lambda v: v.__setitem__(5, v[5] + 1))(indexed)
+    told = [problem for problem in check(indexed) if problem.where.endswith("00000.starts")]
+    assert [problem.error for problem in told] == ["DataDiffers"]
+
+
+@pytest.mark.parametrize("field", ["format", "recipe", "every", "key", "pieces"])
+def test_no_field_of_the_manifest_may_say_anything_else(field: str, indexed: Path) -> None:
+    manifest(lambda m: m.update({field: [] if field == "pieces" else "0" * 64}))(indexed)
+    assert any("trace/manifest.json" in one for one in problems(indexed))
 
 
 def test_a_text_beside_the_tokens_of_another_is_told(indexed: Path) -> None:

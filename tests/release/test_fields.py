@@ -1,0 +1,360 @@
+"""Every field of a release is bound by something, or is said to be a measurement; whatever else fits is fitted."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pellucid.data.roots import recompute_root
+from pellucid.recipe import load
+from pellucid.record import chain
+from pellucid.release import manifest, readme
+from pellucid.release.publish import publish
+from pellucid.release.states import States
+from pellucid.release.verify import verify
+from pellucid.store import files, layout, sealed, tensors
+from pellucid.store.ledger import LedgerFile
+from tests.forgery.forge import edit_ledger, edit_table
+
+Change = Callable[[Path], object]
+
+
+def found(folder: Path) -> list[str]:
+    """Sealed again as a forger would, and checked."""
+    head = chain.digest_of((folder / layout.LEDGER).read_bytes().splitlines()[-1])
+    manifest.write(folder, load(folder).name, head)
+    return [f"{one.error} {one.where}: {one.detail}" for one in verify(folder, lambda what: None).problems]
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    value = json.loads(path.read_bytes())
+    change(value)
+    path.unlink()
+    files.write_json(path, value)
+
+
+def spelled(path: Path, content: bytes) -> None:
+    path.unlink()
+    path.write_bytes(content)
+
+
+# ---- JSON files, field by field -------------------------------------------------------------------
+
+JSONS = [
+    "config.json",
+    "checkpoints/step6/generation_config.json",
+    "checkpoints/step6/tokenizer_config.json",
+    "checkpoints/step12/pellucid.json",
+    "anchors/step5/anchor.json",
+    "data/documents/manifest.json",
+    "data/tokenizer/manifest.json",
+    "data/shards/manifest.json",
+    "data/manifest.json",
+    "trace/manifest.json",
+]
+# What nothing binds: the digest of what a stage was made from, and the versions it was made with. They have a form.
+SAID = {f"data/{one}/manifest.json: recipe" for one in ("documents", "tokenizer", "shards")}
+SAID |= {f"data/documents/manifest.json: made_with.{one}" for one in ("python", "pyarrow", "unicode")}
+SAID |= {"data/tokenizer/manifest.json: made_with.tokenizers", "data/documents/manifest.json: sources.0.dropped"}
+
+
+def fields(value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted name, what holds it, its key) of every field; of a list its last item."""
+    inner = value.items() if isinstance(value, dict) else list(enumerate(value))[-1:] if isinstance(value, list) else ()
+    for key, one in inner:
+        dotted = f"{name}.{key}" if name else str(key)
+        yield dotted, value, key
+        yield from fields(one, dotted)
+
+
+def other(value: Any) -> Any:
+    """Another value of the same type and form."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1
+    if isinstance(value, str) and value:
+        return ("1" if value[0] != "1" else "2") + value[1:]
+    return {"more": 1} if isinstance(value, dict) else ["more"] if isinstance(value, list) else "more"
+
+
+def problems_of(folder: Path, name: str) -> list[str]:
+    """What the one check says that reads a file: the whole of verify would take minutes for all fields."""
+    if name.startswith("data/"):
+        return [f"{where}: {detail}" for where, detail in recompute_root(folder, load(folder))[1]]
+    states, ledger, place = States(folder), LedgerFile(folder), name.rpartition("/")[0]
+    step = int(place.rpartition("step")[2] or ledger.steps_done)
+    if place.startswith("anchors"):
+        return [one.detail for one in states._anchor(ledger.step(step), place)]
+    root = next(body["root"] for body in ledger.of_kind("checkpoint") if body["step"] == step)
+    return [one.detail for one in states._checkpoint(ledger.step(step), place, root)]
+
+
+@pytest.mark.parametrize("name", [one for one in JSONS if not one.startswith("trace")])
+def test_no_field_may_say_anything_else(name: str, release: Path) -> None:
+    """Each changed alone, left out, and of another type."""
+    path = release / name
+    original, missed = path.read_bytes(), set()
+    for number, (dotted, _, _) in enumerate(fields(json.loads(original))):
+        if name.startswith("anchors") and dotted.count(".") == 2 and number % 9:
+            continue  # The leaves of the tensors, some of them.
+        for change in (other, lambda _: None, lambda value: [value]):
+            value = json.loads(original)
+            _, place, key = next(one for one in fields(value) if one[0] == dotted)
+            place[key] = change(place[key])
+            path.unlink()
+            files.write_json(path, value)
+            if not problems_of(release, name):
+                missed.add(f"{name}: {dotted}")
+                assert change is other, missed
+    assert missed == {one for one in SAID if one.startswith(name)}
+
+
+@pytest.mark.parametrize("name", JSONS)
+def test_a_key_twice_another_key_and_another_spelling_are_found(name: str, release: Path) -> None:
+    content = (release / name).read_bytes()
+    value = json.loads(content)
+    key = next(iter(value))
+    changed = {
+        "twice": content.replace(b"{\n", b"{\n" + f'  "{key}": {json.dumps(other(value[key]))},\n'.encode(), 1),
+        "more": files.json_bytes({**value, "more": 1}),
+        "order": files.json_bytes(dict(reversed(value.items()))),
+        "spaces": json.dumps(value).encode(),
+        "breaks": content.replace(b"\n", b"\r\n"),
+    }
+    for one, new in changed.items():
+        spelled(release / name, new)
+        assert any(name in problem or name.rpartition("/")[0] in problem for problem in found(release)), one
+
+
+# ---- what each field of the rest is bound by ------------------------------------------------------
+
+
+def in_documents(column: str, change: Callable[[dict[str, Any]], Any]) -> Change:
+    return lambda folder: edit_table(folder / "data/documents/00000.parquet", column, change)
+
+
+def at(index: int, column: str, value: Any) -> Callable[[dict[str, Any]], Any]:
+    return lambda row: value if row["index"] == index else row[column]
+
+
+def in_recipe(before: str, after: str) -> Change:
+    def change(folder: Path) -> None:
+        text = (folder / "recipe.toml").read_text()
+        assert text.count(before) == 1
+        (folder / "recipe.toml").write_text(text.replace(before, after))
+
+    return change
+
+
+def beyond(folder: Path) -> None:
+    path = folder / "data/shards/00000.train.bin"
+    ids = np.fromfile(path, "<u2")
+    ids[77] = 60_000
+    spelled(path, ids.tobytes())
+
+
+def in_entries(kind: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    return lambda folder: edit_ledger(folder, lambda body: change(body) if body["kind"] == kind else body)
+
+
+def in_journal(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
+    """Every entry of the journal changed, its chain whole."""
+
+    def done(folder: Path) -> None:
+        prev, lines = chain.START, []
+        for line in map(json.loads, (folder / layout.JOURNAL).read_bytes().splitlines()):
+            body = change({key: value for key, value in line.items() if key not in ("prev", "n")})
+            lines.append(chain.line_of(prev, len(lines), body))
+            prev = chain.digest_of(lines[-1])
+        spelled(folder / layout.JOURNAL, b"".join(lines))
+
+    return done
+
+
+def of_start(**changed: Any) -> Change:
+    return in_journal(lambda body: body | changed if body["kind"] == "start" else body)
+
+
+def with_tensor(name: str) -> Change:
+    """A checkpoint of a tied model with a tensor more, which whoever loads it may take."""
+
+    def change(folder: Path) -> None:
+        path = folder / name
+        read = tensors.Tensors(path)
+        arrays = {one: array.copy() for one, array in read.arrays().items()}
+        arrays["lm_head.weight"] = arrays["model.embed_tokens.weight"] + 1
+        path.unlink()
+        tensors.write(path, arrays, read.metadata)
+
+    return change
+
+
+def with_header(change: Callable[[bytes], bytes]) -> Change:
+    def done(folder: Path) -> None:
+        path = folder / "checkpoints/step6/model.safetensors"
+        content = path.read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = change(content[8:end])
+        spelled(path, len(header).to_bytes(8, "little") + header + content[end:])
+
+    return done
+
+
+def page(change: Callable[[str], str]) -> Change:
+    return lambda folder: files.write_text(folder / "README.md", change((folder / "README.md").read_text()))
+
+
+def code(folder: Path) -> None:
+    spelled(folder / "record/code.tar", (folder / "record/code.tar").read_bytes() + bytes(512))
+
+
+MARK = "<!-- pellucid: end of the record -->"
+FORGED: dict[str, tuple[Change, str]] = {
+    "an id twice": (in_documents("id", at(3, "id", "stones/004.txt")), "document 3: its id is that of another"),
+    "an empty id": (in_documents("id", at(3, "id", "")), "document 3: its id is ''"),
+    "an id that is the source": (in_documents("id", at(3, "id", "stones/")), "document 3: its id is 'stones/'"),
+    "an id of another source": (in_documents("id", at(3, "id", "rivers/3")), "none of the source stones"),
+    "another source": (in_documents("source", at(3, "source", "rivers")), "document 3: its text gives another source"),
+    "a text twice": (
+        in_documents("text", lambda row: row["text"] if row["index"] else "x"),
+        "document 0: its text gives another",
+    ),
+    "no text": (in_documents("text", at(3, "text", "")), "document 3: has no text"),
+    "another licence": (in_documents("licence", at(3, "licence", "CC0-1.0")), "gives another licence"),
+    "longer than the recipe's longest": (
+        in_recipe("max_document_characters = 1000000", "max_document_characters = 300"),
+        "is longer than max_document_characters",
+    ),
+    "a token beyond the vocabulary": (beyond, "data/shards/00000.train.bin: has the token 60000"),
+    "another pinned root": (
+        in_recipe("[data]\n", f'[data]\nroot = "{"0" * 64}"\n'),
+        "DataDiffers recipe.toml: data.root pins 0000",
+    ),
+    "another name of the run": (
+        lambda folder: in_recipe('name = "small"', 'name = "large"')(folder),
+        "FileDiffers README.md",
+    ),
+    "a field more in a step": (in_entries("step", lambda body: body | {"speed": "1"}), "has the field 'speed'"),
+    "a field more in the genesis": (in_entries("genesis", lambda body: body | {"by": "me"}), "has the field 'by'"),
+    "tokens in the genesis of no fork": (
+        in_entries("genesis", lambda body: body | {"step": 0, "tokens": "7"}),
+        "tokens is '7', not None",
+    ),
+    "a field less in a validation": (
+        in_entries("validation", lambda body: {key: body[key] for key in ("kind", "step")}),
+        "sources is not there",
+    ),
+    "a field more in a validation's source": (
+        in_entries("validation", lambda body: body | {"sources": [{**one, "x": "1"} for one in body["sources"]]}),
+        "has other fields than source",
+    ),
+    "fields in another order": (
+        in_entries("end", lambda body: dict(reversed(body.items()))),
+        "has its fields in another order",
+    ),
+    "a note of a kind that no journal has": (
+        in_journal(lambda body: body | ({"kind": "signed"} if body["kind"] == "finish" else {})),
+        "JournalBroken record/journal.jsonl: entry 5: is of the kind 'signed'",
+    ),
+    "a field more in the journal": (of_start(by="me"), "does not have the fields of a start"),
+    "a time that is none": (of_start(time="yesterday"), "has a time"),
+    "a number in the journal": (of_start(cores=2), "is not written as a journal's"),
+    "other code": (code, "JournalBroken record/code.tar: has not the SHA-256"),
+    "code that no start names": (
+        lambda folder: (folder / "record/code-2.tar").write_bytes(b"x"),
+        "JournalBroken record/code-2.tar: is named by no start",
+    ),
+    "code from elsewhere": (
+        of_start(code={"file": "README.md", "sha256": "0" * 64}),
+        "JournalBroken README.md: has not the SHA-256",
+    ),
+    "code outside": (of_start(code={"file": "../x", "sha256": "0" * 64}), "names '../x', which no release holds"),
+    "a head beside a tied one": (
+        with_tensor("model.safetensors"),
+        "StateDiffers model.safetensors: its tensor 'lm_head.weight' is not one of",
+    ),
+    "a head in an anchor": (
+        with_tensor("anchors/step5/model.safetensors"),
+        "anchors/step5: ",
+    ),
+    "a header with spaces": (with_header(lambda header: b" " + header + bytes([32] * 7)), "its header is not spelled"),
+    "a header with a key twice": (
+        with_header(lambda header: header.rstrip().replace(b"{", b'{"__metadata__":{"format":"pt"},', 1)),
+        "FormatInvalid checkpoints/step6",
+    ),
+    "another number in the README": (
+        page(lambda text: text.replace("| steps | 13", "| steps | 14")),
+        "README.md: says",
+    ),
+    "a README without marks": (page(lambda text: text.replace(MARK, "")), "README.md: does not have, once"),
+    "a README with two parts": (page(lambda text: text + text), "README.md: does not have, once"),
+    "no README": (lambda folder: (folder / "README.md").unlink(), "README.md"),
+}
+
+
+@pytest.mark.parametrize("what", FORGED)
+def test_a_claim_that_nothing_bears_out_is_named(what: str, release: Path) -> None:
+    change, named = FORGED[what]
+    change(release)
+    told = found(release)
+    assert any(named in one for one in told), told
+
+
+# ---- README and manifest --------------------------------------------------------------------------
+
+
+def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
+    page(lambda text: f"---\nlicense: mit\n---\n# Mine\n\n{text[text.index('<!--') :]}\n\nMore of it.\n")(release)
+    written = (release / "README.md").read_bytes()
+    assert found(release) == []
+    publish(release)
+    assert (release / "README.md").read_bytes() == written
+    assert verify(release, lambda what: None).ok
+
+
+def test_a_page_of_ones_own_gets_our_part_behind_it(release: Path) -> None:
+    files.write_text(release / "README.md", "# Mine\n")
+    publish(release)
+    assert (release / "README.md").read_text().startswith("# Mine\n\n<!-- pellucid")
+    assert verify(release, lambda what: None).ok
+
+
+def test_the_template_is_the_one_that_the_manifest_names(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version writes another page, and still checks an earlier one by its own template."""
+    monkeypatch.setattr(readme, "VERSION", 2)
+    monkeypatch.setitem(readme._TEMPLATES, 2, lambda folder: "# Otherwise\n")
+    assert verify(release, lambda what: None).ok
+    publish(release)
+    assert "# Otherwise" in (release / "README.md").read_text() and sealed.read(release).readme == 2
+    assert verify(release, lambda what: None).ok
+    monkeypatch.delitem(readme._TEMPLATES, 2)
+    report = verify(release, lambda what: None)
+    assert [problem.error for problem in report.problems] == ["FormatTooNew"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"run":"small"', b'"run":"other"'),
+        (b'{"pellucid":1,', b'{"pellucid":1, '),
+        (b'{"pellucid":1,', b'{"pellucid":1,"pellucid":1,'),
+        (b'{"path":"LICENSE",', b'{"path":"x","path":"LICENSE",'),
+        (b'{"path":"LICENSE",', b'{"note":"x","path":"LICENSE",'),
+        (b'"readme":1', b'"readme":true'),
+        (b',"readme":1', b""),
+    ],
+)
+def test_another_spelling_of_the_manifest_is_found(before: bytes, after: bytes, release: Path) -> None:
+    import hashlib
+
+    lines = (release / layout.MANIFEST).read_bytes().replace(before, after).splitlines(keepends=True)[:-1]
+    last = sealed.line_of({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()})
+    (release / layout.MANIFEST).write_bytes(b"".join(lines) + last)
+    problems = verify(release, lambda what: None).problems
+    assert ("FormatInvalid", layout.MANIFEST) in [(one.error, one.where) for one in problems]
