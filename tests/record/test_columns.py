@@ -36,8 +36,9 @@ def bodies(seed: int) -> list[dict[str, Any]]:
     """A complete ledger, with the incidents that its losses give."""
     draws, guards = random.Random(seed), Guards(RULES, History.begun(0))
     named = dict.fromkeys(("data", "tokenizer", "weights", "state"), DIGEST)
-    genesis = {"kind": "genesis", "format": 1, "recipe": PLAN.recipe, "pipeline": 1, "arithmetic": "portable 1"}
-    out = [{**genesis, **named}, {"kind": "validation", "step": 0, "sources": []}]
+    about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+    genesis = {"kind": "genesis", **about, "recipe": PLAN.recipe, **named}
+    out = [genesis, {"kind": "validation", "step": 0, "sources": []}]
     step = 0
     while step < STEPS:
         step += 1
