@@ -190,10 +190,14 @@ FORGERIES = [
         "DataDiffers",
         "data/documents/00000",
     ),
-    Forgery("another token", edits.edited(edits.other_token), "verify", "DataDiffers", "data/shards: stones train"),
     Forgery(
-        "another tokenizer", edits.edited(edits.tokenizer), "verify", "DataDiffers", "data/manifest.json: tokenizer"
+        "another token",
+        edits.edited(edits.other_token),
+        "verify",
+        "DataDiffers",
+        "data/shards/manifest.json: streams.0.root",
     ),
+    Forgery("another tokenizer", edits.edited(edits.tokenizer), "verify", "DataDiffers", "data/manifest.json: root"),
     Forgery(
         "another lr in the recipe",
         edits.edited(edits.recipe("\nlr = 0.004", "\nlr = 0.005")),
