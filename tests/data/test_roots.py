@@ -145,4 +145,4 @@ def test_another_pipeline_than_the_recipe_says_is_found(run, two_sources):
     manifest = json.loads(path.read_text())
     path.write_text(json.dumps(manifest | {"pipeline": 2}))
     _, problems = roots.recompute_root(run, two_sources)
-    assert [detail for _, detail in problems] == ["pipeline is 2, and the data gives 1"]
+    assert [detail for _, detail in problems] == ["pipeline is 2, and should be 1"]
