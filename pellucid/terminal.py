@@ -288,6 +288,8 @@ def print_document(about: dict[str, Any], characters: int) -> None:
     console.print(f"[bold]{word(about['id'])}[/bold]  ({word(about['split'])})")
     for name in ("source", "licence", "origin", "sha256"):
         console.print(f"{name:<11}{word(about[name])}")
+    if "parts" in about:
+        console.print(f"{'parts':<11}{len(about['parts'])}, {word(about['parts'][0])} to {word(about['parts'][-1])}")
     console.print(
         f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
     )

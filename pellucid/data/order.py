@@ -23,8 +23,8 @@ import numpy as np
 
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
-from pellucid.data.streams import Shards
-from pellucid.errors import CorpusTooSmall, FormatInvalid, StepUnknown
+from pellucid.data.streams import Shards, Stream
+from pellucid.errors import CorpusTooSmall, DocumentUnknown, FormatInvalid, StepUnknown
 from pellucid.philox import key_of, philox
 from pellucid.recipe import Recipe
 
@@ -258,18 +258,23 @@ def _copies(first: np.ndarray, apart: np.ndarray, copies: np.ndarray) -> Iterato
 
 def sequences_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
     """The train sequences that hold something of what a fork goes without, int64."""
-    found = []
+    found, named = [], []
     for name in recipe.fork.without:
         streams = [stream for stream in shards.train if stream.source == name]
-        if streams:
-            found += [np.arange(one.first_sequence, one.first_sequence + one.sequences) for one in streams]
-            continue
-        documents = Documents.open(folder)
-        about = documents.get(documents.find(name))
-        stream = next((one for one in shards.train if one.source == about["source"]), None)
-        if stream is not None and about["split"] == "train":
-            first, length = stream.token_of(about["index"]), stream.length_of(about["index"])
-            last = min((first + length - 1) // shards.context, stream.sequences - 1)
-            begin = max(first - 1, 0) // shards.context
-            found.append(stream.first_sequence + np.arange(begin, last + 1))
+        found += [np.arange(one.first_sequence, one.first_sequence + one.sequences) for one in streams]
+        named += [name] * (not streams)
+    documents = Documents.open(folder).found(named) if named else {}
+    for name, indices in documents.items():
+        for stream in (one for one in shards.train if one.source == name.partition("/")[0]):
+            found += [np.array(_held(stream, index, shards.context), np.int64) for index in indices]
     return np.concatenate([np.zeros(0, np.int64), *found])
+
+
+def _held(stream: Stream, document: int, context: int) -> range:
+    """The sequences of a train stream that hold, or have as a target, a token of a document; none of another's."""
+    try:
+        first, length = stream.token_of(document), stream.length_of(document)
+    except DocumentUnknown:  # It is for validation.
+        return range(0)
+    last = min((first + length - 1) // context, stream.sequences - 1)
+    return range(stream.first_sequence + max(first - 1, 0) // context, stream.first_sequence + last + 1)

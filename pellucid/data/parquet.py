@@ -6,14 +6,14 @@ import bisect
 import difflib
 import functools
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pellucid.data import stage
+from pellucid.data import cutting, stage
 from pellucid.errors import DocumentUnknown, FormatInvalid
 from pellucid.record import digests, merkle
 from pellucid.store import files, parquet
@@ -188,16 +188,29 @@ class Documents:
 
     def find(self, document_id: str) -> int:
         """The index of the document with this id. Raises DocumentUnknown."""
-        source = document_id.partition("/")[0]
-        for part in self.parts:
-            if part.source != source:
-                continue
+        return self.found([document_id], parts=False)[document_id][0]
+
+    def found(self, names: Iterable[str], parts: bool = True) -> dict[str, list[int]]:
+        """The indices of the documents with these ids, found in one pass; where there is none of an id, those of its
+        parts, if it is that of a text which was cut. Raises DocumentUnknown."""
+        wanted = set(names)
+        sources = {name.partition("/")[0] for name in wanted}
+        own, cut = dict[str, list[int]](), dict[str, list[int]]()
+        for part in (part for part in self.parts if part.source in sources):
             for group in range(part.groups):
                 batch = part.read(group, ["index", "id"])
-                row = batch.column("id").index(document_id).as_py()
-                if row >= 0:
-                    return batch.column("index")[row].as_py()
-        raise DocumentUnknown(document=document_id, near=self._near(document_id))
+                for index, name in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                    if name in wanted:
+                        own.setdefault(name, [index])
+                    elif "#" in name and (text := cutting.text_of(name)[0]) in wanted:
+                        cut.setdefault(text, []).append(index)
+                if len(own) == len(wanted):
+                    return own
+        found = ({**cut, **own}) if parts else own
+        if missing := wanted - found.keys():
+            name = min(missing)
+            raise DocumentUnknown(document=name, near=self._near(name))
+        return found
 
     def _near(self, document_id: str) -> str:
         """The ids that somebody may have meant, as advice: those that end so, or are spelled much like it."""

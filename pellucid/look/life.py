@@ -73,8 +73,14 @@ def life_of_document(inputs: Inputs, name: str, steps: Sequence[int], watch: Wat
     """
     shown = Shown(inputs.folder)
     about = shown.document(name)
-    stream = shown.stream(about["source"], about["split"])
-    windows = _of_document(stream, about["index"], shown.shards.context) if stream else []
+    rows = [shown.documents.get(index) for index in about["indices"]]
+    streams = [(row["index"], shown.stream(row["source"], row["split"])) for row in rows]
+    windows = [
+        window
+        for index, stream in streams
+        if stream is not None
+        for window in _of_document(stream, index, shown.shards.context)
+    ]
     if not windows:
         raise TextEmpty(what=f"document {name}")
     return _life(inputs, windows, recorded(about["sequences"]), steps, watch)

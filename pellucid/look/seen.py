@@ -6,7 +6,7 @@ Nothing is computed. The loss of a step is that of the state before it, on its w
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -95,14 +95,17 @@ def _spans(steps: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def with_losses(
-    seen: list[dict[str, Any]], recorded: dict[tuple[int, int], list[Segment]], document: int | None = None
+    seen: list[dict[str, Any]], recorded: dict[tuple[int, int], list[Segment]], documents: Collection[int] | None = None
 ) -> list[dict[str, Any]]:
-    """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats. Of a document,
-    that of its own targets alone."""
+    """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats. Of
+    documents, that of their own targets alone."""
     told = []
     for one in seen:
         own = recorded.get((one["step"], one["row"]), [])
-        told.append(one | total((piece.tokens, piece.loss_sum) for piece in own if document in (None, piece.document)))
+        told.append(
+            one
+            | total((piece.tokens, piece.loss_sum) for piece in own if documents is None or piece.document in documents)
+        )
     return told
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import hashlib
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,23 +66,30 @@ class Shown:
         return {**self._sequence(number), **self._seen([number])[number]}
 
     def document(self, name: str) -> dict[str, Any]:
-        """A document: what it is, its text, the sequences that hold it, every time they were trained on, and the losses
-        that its own targets had there. Raises DocumentUnknown, FormatInvalid."""
-        about = dict(self.documents.get(self.documents.find(name)))
-        stream = self.stream(about["source"], about["split"])
-        if stream is None:
-            return about | {"tokens": 0, "sequences": [], "epochs": []}
-        first, length, T = stream.token_of(about["index"]), stream.length_of(about["index"]), self.shards.context
-        about["tokens"] = length
-        if about["split"] != "train" or not self.recipe.source(about["source"]).weight:
-            return about | {"sequences": [], "epochs": []}
-        # Its tokens are targets in these sequences; the stream's first token is nobody's target.
-        low, high = max(first - 1, 0) // T, (first + length - 2) // T
-        held = range(low, min(high + 1, stream.sequences))
-        told = self._seen([stream.first_sequence + number for number in held], about["index"])
+        """A document, or a text whose parts are documents: what it is, its text, the sequences that hold it, every time
+        they were trained on, and the losses that its own targets had there; of a text that was cut also the ids of its
+        `parts`. Raises DocumentUnknown, FormatInvalid."""
+        indices = self.documents.found([name])[name]
+        rows = [dict(self.documents.get(index)) for index in indices]
+        about = rows[0] if rows[0]["id"] == name else _joined(name, rows)
+        trained = [row["index"] for row in rows if row["split"] == "train"]
+        streams = {row["index"]: self.stream(row["source"], row["split"]) for row in rows}
+        about["tokens"] = sum(stream.length_of(index) for index, stream in streams.items() if stream is not None)
+        held: dict[int, None] = {}
+        if self.recipe.source(about["source"]).weight:
+            for index in trained:
+                if (stream := streams[index]) is not None:
+                    held |= dict.fromkeys(self._holding(stream, index))
+        told = self._seen(list(held), trained)
         times = [time for one in told.values() for time in one["steps"]]
         sequences = [{"sequence": number, **one} for number, one in told.items()]
-        return about | {"sequences": sequences, "epochs": seen.epochs(times)}
+        return about | {"indices": indices, "sequences": sequences, "epochs": seen.epochs(times)}
+
+    def _holding(self, stream: Stream, index: int) -> Iterator[int]:
+        """The train sequences that have tokens of a document as targets; the stream's first token is nobody's."""
+        first, length, T = stream.token_of(index), stream.length_of(index), self.shards.context
+        low, high = max(first - 1, 0) // T, (first + length - 2) // T
+        return (stream.first_sequence + number for number in range(low, min(high + 1, stream.sequences)))
 
     def list_documents(self, within: str = "") -> Iterator[dict[str, Any]]:
         """The documents that have `within` in their ids, each without its text."""
@@ -110,7 +118,7 @@ class Shown:
         source = self.shards.source_of(number)
         return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
 
-    def _seen(self, sequences: list[int], document: int | None = None) -> dict[int, dict[str, Any]]:
+    def _seen(self, sequences: list[int], documents: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
         """Of each sequence the times it was trained on: the run's own steps, and those that rollbacks abandoned."""
         found: dict[int, dict[str, Any]] = {number: {"steps": [], "abandoned": []} for number in sequences}
         for branch in seen.branches(self.folder, self.ledger()):
@@ -118,7 +126,7 @@ class Shown:
             places = [(one["step"], one["row"]) for own in times.values() for one in own]
             recorded = seen.segments(branch.folder, places, self.shards.context)
             for number, own in times.items():
-                told = seen.with_losses(own, recorded, document)
+                told = seen.with_losses(own, recorded, documents)
                 if branch.number is None:
                     found[number]["steps"] = told
                 else:
@@ -136,6 +144,20 @@ class Shown:
         """A source's tokens of one split; None where it has none."""
         streams = self.shards.train if split == "train" else self.shards.validation
         return next((stream for stream in streams if stream.source == source), None)
+
+
+def _joined(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """A text, from the documents that are its parts."""
+    text = "".join(row["text"] for row in rows)
+    return rows[0] | {
+        "id": name,
+        "split": " and ".join(sorted({row["split"] for row in rows})),
+        "characters": len(text),
+        "bytes": sum(row["bytes"] for row in rows),
+        "sha256": hashlib.sha256(text.encode("utf-8")).hexdigest(),
+        "text": text,
+        "parts": [row["id"] for row in rows],
+    }
 
 
 def _loss_of(piece: dict[str, Any], segments: list[Segment]) -> float | None:

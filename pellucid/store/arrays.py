@@ -108,18 +108,22 @@ class Paged:
 
     def __getitem__(self, key: Any) -> Any:
         rows, *rest = key if isinstance(key, tuple) else (key,)
-        if rest and rows == slice(None) and isinstance(rest[0], int):
-            return Paged(self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]], self._first)
         if isinstance(rows, slice):
+            if rest and rows == slice(None) and isinstance(rest[0], int | np.integer):
+                return Paged(self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]], self._first)
             low, high, step = rows.indices(len(self))
             found = self._rows(low, high)[::step] if step > 0 else self._scattered(np.arange(low, high, step))
-        elif isinstance(rows, np.ndarray | list):
-            found = self._scattered(np.arange(len(self))[rows] if np.asarray(rows).dtype == bool else np.asarray(rows))
-        else:
-            row = range(len(self))[rows]  # Counts from the end below 0, and knows what is out of bounds.
-            found = self._rows(row, row + 1)[0]
-            return found[tuple(rest)] if rest else found
-        return found[(slice(None), *rest)] if rest else found
+            return found[(slice(None), *rest)] if rest else found
+        if isinstance(rows, np.ndarray | list):
+            rows = np.asarray(rows)
+            rows = np.flatnonzero(rows) if rows.dtype == bool else rows
+            found = self._scattered(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
+            # A second index of numbers is paired with the first, as numpy does it.
+            own = np.arange(rows.size).reshape(rows.shape)
+            return found.reshape(rows.size, *self.shape[1:])[(own, *rest)] if rest else found
+        row = range(len(self))[rows]  # Counts from the end below 0, and knows what is out of bounds.
+        found = self._rows(row, row + 1)[0]
+        return found[tuple(rest)] if rest else found
 
     def sum(self) -> Any:
         return np.asarray(self).sum()

@@ -206,7 +206,7 @@ class Traced:
         for place in placed:
             number = place.pop("index")
             steps = [
-                {"sequence": one, "steps": seen.with_losses(times[one], recorded, number)}
+                {"sequence": one, "steps": seen.with_losses(times[one], recorded, [number])}
                 for one in place.pop("sequences")
             ]
             first = steps[0] if steps else {"sequence": None, "steps": []}

@@ -233,6 +233,15 @@ def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[.
     rows = np.array([4999, 0, 17, 17, -1])
     for key in (0, -1, (7, 2), slice(10, 900), slice(900, 10, -3), (slice(5, 9), 1), (slice(5, 9), slice(0, 2)), rows):
         assert np.array_equal(far[key], table[key])
+    odd, every = np.array([[7, 3], [0, 4998]]), np.arange(5000) % 1000 == 3
+    columns = (1, -1, np.int64(2), slice(0, 2), [2, 0, 1, 1, 2], np.array([2, 0, 1, 1, 2]), [True, False, True])
+    for first in (rows, rows.tolist(), odd, every, slice(None), slice(3, 8), 4, np.int64(4)):
+        for second in columns:
+            try:
+                expected = table[first, second]
+            except IndexError:  # Of shapes that do not fit each other.
+                continue
+            assert np.array_equal(far[first, second], expected), (first, second)
     server.forget()
     assert np.array_equal(far[:, 2][rows], table[:, 2][rows])
     assert far[:, 1].sum() == table[:, 1].sum() and np.array_equal(np.asarray(far), table)

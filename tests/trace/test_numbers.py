@@ -16,10 +16,16 @@ import pytest
 
 import pellucid
 from pellucid.data.documents import Documents
+from pellucid.data.order import sequences_of
+from pellucid.data.parquet import Part
+from pellucid.errors import DocumentUnknown
 from pellucid.look import seen
 from pellucid.look.show import Shown
+from pellucid.recipe import Fork, load
 from pellucid.store import metrics, parquet
 from pellucid.trace.where import Traced
+from tests.conftest import finish
+from tests.trace.conftest import make
 
 STEPS = 110  # Of the fixture `twice`.
 
@@ -155,3 +161,54 @@ def test_of_places_and_spans(folder: Path, ask: Ask) -> None:
             for (step, row), own in sorted(rows.items())
         ]
         same([one for one in span["steps"] if "loss" in one], expected)
+
+
+@pytest.fixture(scope="module")
+def parted(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run whose texts are cut into parts of a hundred characters. Only to be read."""
+    settings = ["data.max_document_characters=100", "data.split=parts", "train.steps=60"]
+    return finish(make(tmp_path_factory.mktemp("runs") / "parted", sources, settings))
+
+
+def test_of_a_text_that_was_cut(parted: Path, sources: list[Path]) -> None:
+    shown = Shown(parted)
+    names = [one["id"] for one in shown.list_documents()]
+    for text in sorted({name.partition("#")[0] for name in names if "#" in name})[:8]:
+        about, parts = shown.document(text), [shown.document(name) for name in names if name.startswith(f"{text}#")]
+        assert about["id"] == text and about["parts"] == [one["id"] for one in parts]
+        assert about["text"] == "".join(one["text"] for one in parts)
+        assert about["text"] == (sources[0].parent / text).read_text()
+        for key in ("tokens", "bytes", "characters"):
+            assert about[key] == sum(one[key] for one in parts)
+        expected = seen.total((one["tokens"], one["loss_sum"]) for part in parts for one in part["epochs"])
+        found = seen.total((one["tokens"], one["loss_sum"]) for one in about["epochs"])
+        assert found.get("tokens") == expected.get("tokens")
+        assert math.isclose(found.get("loss_sum", 0), expected.get("loss_sum", 0), rel_tol=1e-12)
+        held = {one["sequence"] for part in parts for one in part["sequences"]}
+        assert held == {one["sequence"] for one in about["sequences"]}
+        recipe = load(parted)
+        by_text, by_part = (
+            sequences_of(parted, recipe.model_copy(update={"fork": Fork(without=names)}), shown.shards)
+            for names in ((text,), tuple(one["id"] for one in parts))
+        )
+        assert set(by_text.tolist()) == set(by_part.tolist()) >= held
+
+
+def test_many_ids_are_found_in_one_pass(parted: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents, reads = Documents.open(parted), 0
+    ids = [one["id"] for one in Shown(parted).list_documents()]
+    read = Part.read
+
+    def counted(*words: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return read(*words)
+
+    monkeypatch.setattr(Part, "read", counted)
+    assert documents.found(ids) == {name: [index] for index, name in enumerate(ids)}
+    assert reads == sum(part.groups for part in documents.parts)
+    assert [documents.find(name) for name in ids[:3]] == [0, 1, 2]
+    with pytest.raises(DocumentUnknown, match="stones/zzz"):
+        documents.found(["stones/zzz", ids[0]])
+    with pytest.raises(DocumentUnknown):
+        documents.find(ids[0].partition("#")[0])
