@@ -95,6 +95,7 @@ REFUSED = {
     "tokenizer.vocabulary": "301",
     "tokenizer.max_pretoken": "9",
     "tokenizer.sample_characters": "9",
+    "tokenizer.document_token": "<x>",
     "model.layers": "3",
     "model.width": "64",
     "model.heads": "2",
@@ -120,7 +121,11 @@ REFUSED = {
 def test_what_a_fork_cannot_change(key: str, finished: Path, tmp_path: Path) -> None:
     with pytest.raises((ForkUnfit, RecipeInvalid)) as caught:
         forked(finished, tmp_path / "no", 7, f"{key}={REFUSED[key]}")
-    unfit = key in ("version", "data.pipeline")  # What the rest of the recipe does not allow either.
+    unfit = key in (
+        "version",
+        "data.pipeline",
+        "tokenizer.document_token",
+    )  # What the rest of the recipe does not allow either.
     assert unfit or f"cannot change {key}" in str(caught.value)
     assert not (tmp_path / "no").exists()
 
