@@ -397,6 +397,7 @@ def test_a_link_in_a_release_is_refused(release: Path) -> None:
     target.unlink()
     target.symlink_to("/etc/hostname")
     assert any(problem.error == "LinkInside" for problem in checked(release).problems)
+    target.unlink()
     (release / "more").symlink_to("/etc")
     assert any(problem.where in ("more", layout.MANIFEST) for problem in checked(release).problems)
 
