@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Query:
         self.ranges: dict[tuple[int, bytes], tuple[int, int]] = {}  # What pieces, by their number, have said.
         self.crossing: dict[int, list[tuple[np.ndarray, int]]] = {}
         self.cuts: list[tuple[bytes, np.ndarray]] = []  # What follows a token's end, and the tokens it can follow.
+        self.over: dict[str, list[Any]] = {}  # What seams of texts that were cut have said (trace/seams.py), by split.
         self.inside = np.zeros((2, 0), np.int64)  # Tokens that hold it behind their first byte, and where.
         if words is not None and SEPARATOR not in content:
             longest = int(words.lengths.max(initial=0))
@@ -166,6 +167,18 @@ class Suffixes(ABC):
     @abstractmethod
     def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
         """Up to `width` bytes of the document, which is the tokens [begin, end), before and behind `size` bytes."""
+
+    @abstractmethod
+    def spelled(self, first: int, last: int) -> bytes:
+        """The text of the tokens [first, last) of the shard, none of them a document's."""
+
+    @abstractmethod
+    def back(self, end: int, size: int) -> tuple[int, int]:
+        """The token, and which of its bytes, that the last `size` bytes before a token begin with."""
+
+    @abstractmethod
+    def ahead(self, begin: int, size: int) -> int:
+        """The token in which the first `size` bytes from a token on end."""
 
     def positions_in(self, low: int, high: int) -> Iterator[np.ndarray]:
         """The positions of the suffixes [low, high) in parts, uint32. Raises FormatInvalid."""
@@ -307,6 +320,22 @@ class TokenSuffixes(Suffixes):
             here = b"".join([words[i] for i in ids[token : min(token + size + width + 1, end)].tolist()])
         return (before + here[:offset])[-width:], here[offset + size : offset + size + width]
 
+    def spelled(self, first: int, last: int) -> bytes:
+        with _named(self.shard.tokens_path):
+            return b"".join([self.words.words[i] for i in self.shard.ids[first:last].tolist()])
+
+    def back(self, end: int, size: int) -> tuple[int, int]:
+        first = max(end - size, self.piece.start)
+        with _named(self.shard.tokens_path):
+            left = np.cumsum(self.words.lengths[self.shard.ids[first:end]][::-1])
+        tokens = int(left.searchsorted(size))  # Whole ones behind the one that it begins in.
+        return end - 1 - tokens, int(left[tokens]) - size
+
+    def ahead(self, begin: int, size: int) -> int:
+        with _named(self.shard.tokens_path):
+            ends = np.cumsum(self.words.lengths[self.shard.ids[begin : begin + size]])
+        return begin + int(ends.searchsorted(size))
+
 
 class TextSuffixes(Suffixes):
     """A piece that keeps its text, and whose positions count bytes."""
@@ -365,6 +394,20 @@ class TextSuffixes(Suffixes):
         final = self.piece.text if end == self.piece.stop else int(self.starts[end - self.piece.start])
         before = self.text[max(first, place - width) : place].tobytes()
         return before, self.text[place + size : min(place + size + width, final)].tobytes()
+
+    def _place(self, token: int) -> int:
+        return self.piece.text if token == self.piece.stop else int(self._starts[token - self.piece.start])
+
+    def spelled(self, first: int, last: int) -> bytes:
+        return self.text[self._place(first) : self._place(last)].tobytes()
+
+    def back(self, end: int, size: int) -> tuple[int, int]:
+        place = self._place(end) - size
+        begun = self._starts[self._token(np.array([place]))]
+        return int(self._starts.searchsorted(begun, side="left")[0]) + self.piece.start, place - int(begun[0])
+
+    def ahead(self, begin: int, size: int) -> int:
+        return int(self._token(np.array([self._place(begin) + size - 1]))[0]) + self.piece.start
 
 
 def _chunks(low: int, high: int) -> Iterator[tuple[int, int]]:

@@ -8,11 +8,13 @@ step trains on them.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from pellucid.data.streams import Stream
 from pellucid.errors import QueryEmpty
 from pellucid.look import seen
 from pellucid.look.seen import Branch
@@ -21,6 +23,7 @@ from pellucid.record.history import History
 from pellucid.trace import pieces
 from pellucid.trace.fold import variants
 from pellucid.trace.pieces import Placed
+from pellucid.trace.seams import Crossing, Seams
 from pellucid.trace.spans import maximal
 from pellucid.trace.suffixes import Found, Query
 
@@ -36,6 +39,8 @@ class Hit(NamedTuple):
     offset: int
     last: int
     content: bytes
+    documents: tuple[int, ...] = ()  # The parts of a text that it goes over; empty where it lies in one document.
+    behind: bytes = b""  # What follows it then.
 
 
 class Traced:
@@ -73,6 +78,7 @@ class Traced:
         count = sum(self.count(query, before) for query in queries)
         hits = self._hits(queries, before, limit) if count and limit != 0 else []
         validation = sum(one.suffixes.count(query) for query in queries for one in self._validation)
+        validation += sum(len(self._over(query, "validation")) for query in queries)
         about = {"count": count, "validation": validation, "hits": self._told(hits, before)}
         return about if before is None else {"before": before, **about}
 
@@ -110,15 +116,33 @@ class Traced:
 
     def count(self, query: Query, before: int | None = None) -> int:
         """How often a text occurs in the train split, or in what was seen before a step."""
+        over = len(self._over(query, "train", before))
         if before is None:
-            return sum(one.suffixes.count(query) for one in self._train)
-        return sum(int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query))
+            return over + sum(one.suffixes.count(query) for one in self._train)
+        return over + sum(int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query))
 
     def occurs(self, query: Query, before: int | None = None) -> bool:
         """Whether it occurs at all, or in what was seen before a step."""
         if before is None:
-            return any(one.suffixes.count(query) for one in self._train)
-        return any(self.seen(one, found, query, before).any() for one, found in self._parts(query))
+            found = any(one.suffixes.count(query) for one in self._train)
+        else:
+            found = any(self.seen(one, found, query, before).any() for one, found in self._parts(query))
+        return found or bool(self._over(query, "train", before))
+
+    def _over(self, query: Query, split: str, before: int | None = None) -> list[Crossing]:
+        """Where it goes over the seams of texts that were cut, or where steps before one saw it do so."""
+        if split not in query.over:
+            query.over[split] = list(self._seams[split].find(query.content))
+        found = query.over[split]
+        if before is None or not found:
+            return found
+        return [one for one in found if self._seen_between(one.placed.stream, *_ends(one), before)[0]]
+
+    @cached_property
+    def _seams(self) -> dict[str, Seams]:
+        longest = self.shown.recipe.data.max_document_characters
+        splits = {"train": self._train, "validation": self._validation}
+        return {split: Seams(self.shown.documents, placed, longest) for split, placed in splits.items()}
 
     def _queries(self, text: str | bytes, ignore_case: bool, fold_space: bool) -> list[Query]:
         query = self.query(text)
@@ -137,6 +161,12 @@ class Traced:
         hits: list[Hit] = []
         for one in self._train:
             here = [hit for query in queries for hit in self._hits_in(one, query, before, limit)]
+            here += [
+                Hit(one, over.token, over.offset, over.last - one.offset, query.content, over.documents, over.behind)
+                for query in queries
+                for over in self._over(query, "train", before)
+                if over.placed is one
+            ]
             hits += sorted(here, key=lambda hit: (hit.token, hit.offset))
             if limit is not None and len(hits) >= limit:
                 break
@@ -154,12 +184,16 @@ class Traced:
     def seen(self, placed: Placed, found: Found, query: Query, before: int) -> np.ndarray:
         """Which occurrences steps before `before` trained on, shape (N,) bool."""
         last = placed.suffixes.last(found, len(query.content)) + placed.offset
-        first, last = self._sequences(found.tokens + placed.offset, last)
-        whole = last < placed.stream.sequences  # The tokens behind the last sequence are no step's.
-        seen = whole & self._seen(first + placed.stream.first_sequence, before)
+        return self._seen_between(placed.stream, found.tokens + placed.offset, last, before)
+
+    def _seen_between(self, stream: Stream, first: np.ndarray, last: np.ndarray, before: int) -> np.ndarray:
+        """Which of the stretches of a stream, its tokens from first to last, steps before `before` trained on."""
+        first, last = self._sequences(first, last)
+        whole = last < stream.sequences  # The tokens behind the last sequence are no step's.
+        seen = whole & self._seen(first + stream.first_sequence, before)
         for more in range(1, int((last - first).max(initial=0)) + 1):
             on = seen & (first + more <= last)
-            seen[on] = self._seen((first + more)[on] + placed.stream.first_sequence, before)
+            seen[on] = self._seen((first + more)[on] + stream.first_sequence, before)
         return seen
 
     def _sequences(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -204,9 +238,9 @@ class Traced:
         recorded = seen.segments(self.shown.folder, asked, self.context) if asked else {}
         told = []
         for place in placed:
-            number = place.pop("index")
+            documents = place.pop("documents")
             steps = [
-                {"sequence": one, "steps": seen.with_losses(times[one], recorded, [number])}
+                {"sequence": one, "steps": seen.with_losses(times[one], recorded, documents)}
                 for one in place.pop("sequences")
             ]
             first = steps[0] if steps else {"sequence": None, "steps": []}
@@ -229,7 +263,7 @@ class Traced:
             "offset": placed.suffixes.character(begin, hit.token, hit.offset),
             "context": self._context(hit, index, begin),
             "whole": main == end < stream.sequences,
-            "index": index,
+            "documents": hit.documents or (index,),
             "sequences": [stream.first_sequence + one for one in held if one < stream.sequences],
         }
 
@@ -243,8 +277,14 @@ class Traced:
         end = begin + hit.placed.stream.length_of(index)
         around = hit.placed.suffixes.around(begin, end, hit.token, hit.offset, len(hit.content), _WIDTH)
         # Characters cut at the edges are left out.
+        around = (around[0], hit.behind[:_WIDTH]) if hit.documents else around
         before, after = (one.decode("utf-8", "ignore") for one in around)
         return [before, hit.content.decode("utf-8", "replace"), after]
+
+
+def _ends(over: Crossing) -> tuple[np.ndarray, np.ndarray]:
+    """The stream's first and last token of an occurrence."""
+    return np.array([over.token + over.placed.offset]), np.array([over.last])
 
 
 def _together(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
