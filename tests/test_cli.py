@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -229,8 +232,22 @@ def test_every_error_teaches() -> None:
         kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PellucidError)
     ]
     for kind in kinds:
-        if kind.__doc__ != "{detail}":
-            assert len(str(kind.__doc__)) > 50 and kind.exit_code in (2, 3, 4, 5, 6, 143), kind
+        if kind.message != "{detail}":
+            assert len(kind.message) > 50 and kind.exit_code in (2, 3, 4, 5, 6, 143), kind
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("verify", "nowhere"), "nowhere is not a run: it has no recipe.toml. Make one with:"),
+        (("verify", "--help"), "Check everything that needs no computing"),
+        (("show", "--help"), "pellucid show step 120"),
+    ],
+)
+def test_errors_and_help_stay_where_python_leaves_docstrings_out(words: tuple[str, ...], said: str) -> None:
+    command = [sys.executable, "-OO", "-m", "pellucid", *words]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
+    assert said in done.stdout + done.stderr
 
 
 def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:

@@ -15,7 +15,6 @@ import pellucid
 PACKAGE = Path(pellucid.__file__).parent
 # From the ground up. A room may import itself and what stands before it.
 ROOMS = [
-    "error",
     "errors",
     "philox",
     "record",

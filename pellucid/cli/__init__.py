@@ -1,9 +1,7 @@
 """The command line: verbs only, by what they are for, in the order in which the help lists them."""
 
-import inspect
-
 from pellucid.cli import ask, audit, check, look, share, start, train
-from pellucid.cli.common import app, main
+from pellucid.cli.common import app, help_of, main
 
 VERBS = (
     *(start.demo, start.new),
@@ -13,7 +11,6 @@ VERBS = (
     *(share.export, share.publish),
 )
 for verb in VERBS:
-    # Examples keep their lines: click fills every paragraph that does not say so.
-    app.command(help=inspect.cleandoc(verb.__doc__ or "").replace("\n\npellucid ", "\n\n\b\npellucid "))(verb)
+    app.command(help=help_of(verb))(verb)
 
 __all__ = ["VERBS", "app", "main"]

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, PLACES, SHOWN, Json, finite, most, print_json, step_number
+from pellucid.cli.common import HERE, PLACES, SHOWN, Json, finite, most, print_json, step_number, teaches
 from pellucid.errors import CommandInvalid, QueryEmpty
 from pellucid.recipe import FILE
 from pellucid.store import files
@@ -34,6 +34,13 @@ Texts = Annotated[
 ]
 
 
+@teaches(
+    """How often a text occurs in the training data, in which documents, and which steps trained on it.
+
+    pellucid where mymodel "to be or not to be"
+    pellucid where mymodel --file poem.txt --before 120 --fold-space
+    """
+)
 def where(
     words: Texts = None,
     file: File = None,
@@ -45,11 +52,6 @@ def where(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """How often a text occurs in the training data, in which documents, and which steps trained on it.
-
-    pellucid where mymodel "to be or not to be"
-    pellucid where mymodel --file poem.txt --before 120 --fold-space
-    """
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "where")
@@ -57,6 +59,13 @@ def where(
     print_json(about) if as_json else _terminal().print_where(about)
 
 
+@teaches(
+    """Which parts of a text stand word for word in the training data: the longest ones, rarest first.
+
+    pellucid trace mymodel "what a model has written"
+    pellucid trace mymodel --file output.txt --before 120
+    """
+)
 def trace(
     words: Texts = None,
     file: File = None,
@@ -65,11 +74,6 @@ def trace(
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
-    """Which parts of a text stand word for word in the training data: the longest ones, rarest first.
-
-    pellucid trace mymodel "what a model has written"
-    pellucid trace mymodel --file output.txt --before 120
-    """
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "trace")
@@ -97,6 +101,13 @@ def _step(text: str) -> int | None:
     return step_number(text) if text else None
 
 
+@teaches(
+    """Ask a run in SQL; without a query, what there is to ask: the views and their columns.
+
+    pellucid sql
+    pellucid sql mymodel "select source, fsum(loss_sum) / sum(tokens) as loss from sources group by source"
+    """
+)
 def sql(
     words: Annotated[
         list[str] | None,
@@ -110,11 +121,6 @@ def sql(
     seconds: Annotated[float, typer.Option(min=0.001, callback=finite, help="How long it may take.")] = 300.0,
     as_json: Json = False,
 ) -> None:
-    """Ask a run in SQL; without a query, what there is to ask: the views and their columns.
-
-    pellucid sql
-    pellucid sql mymodel "select source, fsum(loss_sum) / sum(tokens) as loss from sources group by source"
-    """
     from pellucid import sql
 
     folder, query = _asked(words or [])

@@ -9,12 +9,25 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, step_number
+from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, step_number, teaches
 from pellucid.errors import AuditFailed, CommandInvalid
 
 _SHOWN = 20  # Findings printed one by one; of more only those that are not as recorded.
 
 
+@teaches(
+    """Compute steps again from the state stored before each, and compare their bits with the ledger.
+
+    pellucid audit RELEASE --step 120 --step 300
+    pellucid audit RELEASE --steps 13 --seed 94821
+    pellucid audit RELEASE --budget 5m
+    pellucid audit RELEASE --step 120 --microbatch random
+    pellucid audit RELEASE --all --dry-run
+
+    A seed that the trainer could not foresee makes the choice worth something: leave it out, or draw it after the
+    release is out. Steps on the way to a chosen one are compared too. The last validation is always computed again.
+    """
+)
 def audit(
     folder: Run = HERE,
     step: Annotated[
@@ -37,17 +50,6 @@ def audit(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it needs here, and what fits.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Compute steps again from the state stored before each, and compare their bits with the ledger.
-
-    pellucid audit RELEASE --step 120 --step 300
-    pellucid audit RELEASE --steps 13 --seed 94821
-    pellucid audit RELEASE --budget 5m
-    pellucid audit RELEASE --step 120 --microbatch random
-    pellucid audit RELEASE --all --dry-run
-
-    A seed that the trainer could not foresee makes the choice worth something: leave it out, or draw it after the
-    release is out. Steps on the way to a chosen one are compared too. The last validation is always computed again.
-    """
     from pellucid.replay.request import Request
 
     request = Request.of(

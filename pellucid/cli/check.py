@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pellucid.cli.common import HERE, Json, Run, print_json
+from pellucid.cli.common import HERE, Json, Run, print_json, teaches
 from pellucid.errors import VerifyFailed
 
 _SHOWN = 10  # Names of what is no part of a run.
 
 
+@teaches("""Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch.""")
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
-    """Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch."""
     from pellucid.release.verify import verify
     from pellucid.terminal import plain
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import json
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import typer
 
@@ -32,6 +33,25 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="Train language models in the open: every step can be replayed, traced and checked.",
 )
+
+
+Verb = TypeVar("Verb", bound=Callable[..., Any])
+_HELP: dict[Callable[..., Any], str] = {}
+
+
+def teaches(text: str) -> Callable[[Verb], Verb]:
+    """The help of a verb. Not its docstring, which `python -OO` leaves out."""
+
+    def mark(verb: Verb) -> Verb:
+        _HELP[verb] = inspect.cleandoc(text)
+        return verb
+
+    return mark
+
+
+def help_of(verb: Callable[..., Any]) -> str:
+    """What a verb teaches; its examples keep their lines, where others are filled."""
+    return _HELP[verb].replace("\n\npellucid ", "\n\n\b\npellucid ")
 
 
 def finite(value: float | None) -> float | None:

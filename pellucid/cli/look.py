@@ -27,11 +27,24 @@ from pellucid.cli.common import (
     print_json,
     step_number,
     step_or_last,
+    teaches,
 )
 from pellucid.errors import CommandInvalid, RunsDiffer
 from pellucid.store.home import home
 
 
+@teaches(
+    """What a step trained on, where a document was seen, what a sequence holds; and its loss at any step.
+
+    pellucid show step 120
+    pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
+    pellucid show mymodel text "to be or not to be" --at 0,150,600
+    pellucid show mymodel documents essays/
+
+    The losses recorded when it was trained on are read. Those that --at asks for are computed from the states of these
+    steps, which are replayed where none is stored.
+    """
+)
 def show(
     words: Annotated[
         list[str],
@@ -50,16 +63,6 @@ def show(
     characters: Annotated[int, typer.Option(min=0, help="How much of each text to print.")] = 200,
     as_json: Json = False,
 ) -> None:
-    """What a step trained on, where a document was seen, what a sequence holds; and its loss at any step.
-
-    pellucid show step 120
-    pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
-    pellucid show mymodel text "to be or not to be" --at 0,150,600
-    pellucid show mymodel documents essays/
-
-    The losses recorded when it was trained on are read. Those that --at asks for are computed from the states of these
-    steps, which are replayed where none is stored.
-    """
     from pellucid import terminal
     from pellucid.look.show import Shown
 
@@ -182,6 +185,13 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     return folder, words[0], words[1]
 
 
+@teaches(
+    """Text from the model of any step, and with --trace what of it stands in what that model was trained on.
+
+    pellucid sample mymodel --step 50 --prompt "def factor("
+    pellucid sample mymodel --prompt "def factor(" --trace
+    """
+)
 def sample(
     run: RunOrUrl = ".",
     prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
@@ -197,11 +207,6 @@ def sample(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """Text from the model of any step, and with --trace what of it stands in what that model was trained on.
-
-    pellucid sample mymodel --step 50 --prompt "def factor("
-    pellucid sample mymodel --prompt "def factor(" --trace
-    """
     from pellucid.data.tokenizer import Tokenizer
     from pellucid.look.sample import sample
     from pellucid.replay.materialise import materialise
@@ -240,6 +245,14 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
     print_trace(about)
 
 
+@teaches(
+    """Where two runs part, and why: the first differing step, its microbatch, tensors, operation, and known causes.
+
+    With one run, all of it is computed again here and held against its ledger.
+
+    pellucid diff mymodel theirs
+    """
+)
 def diff(
     a: Annotated[
         Path,
@@ -253,12 +266,6 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Where two runs part, and why: the first differing step, its microbatch, tensors, operation, and known causes.
-
-    With one run, all of it is computed again here and held against its ledger.
-
-    pellucid diff mymodel theirs
-    """
     from pellucid.replay.diff import diff, diff_here
     from pellucid.terminal import print_difference
 

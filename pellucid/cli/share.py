@@ -7,7 +7,18 @@ from typing import Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, RunOrUrl, Step, inputs_of, on_terminal, print_json, step_or_last
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    Run,
+    RunOrUrl,
+    Step,
+    inputs_of,
+    on_terminal,
+    print_json,
+    step_or_last,
+    teaches,
+)
 from pellucid.errors import CommandInvalid
 from pellucid.store.home import home
 from pellucid.terminal import plain
@@ -15,6 +26,12 @@ from pellucid.terminal import plain
 _SHOWN = 10  # Names of what was left out.
 
 
+@teaches(
+    """Write any step, stored or materialised, to a folder of its own.
+
+    pellucid export mymodel --step 120 --as hf --to step120
+    """
+)
 def export(
     run: RunOrUrl = ".",
     to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")] = ...,  # type: ignore[assignment]
@@ -24,10 +41,6 @@ def export(
     ] = "hf",
     as_json: Json = False,
 ) -> None:
-    """Write any step, stored or materialised, to a folder of its own.
-
-    pellucid export mymodel --step 120 --as hf --to step120
-    """
     from pellucid.release.export import export
 
     if kind not in ("hf", "state"):
@@ -42,6 +55,13 @@ def export(
         print(f"step {number} is in {to}")
 
 
+@teaches(
+    """Seal a finished run: README, LICENSE, and a manifest of its files. Sealing twice gives the same bytes.
+
+    What else lies in the folder (notes, .git, .env) is named and left out. recipe.toml loses the paths of its sources:
+    they tell of your machine, and nothing needs them once the texts are in the run.
+    """
+)
 def publish(
     folder: Run = HERE,
     to: Annotated[
@@ -49,11 +69,6 @@ def publish(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Seal a finished run: README, LICENSE, and a manifest of its files. Sealing twice gives the same bytes.
-
-    What else lies in the folder (notes, .git, .env) is named and left out. recipe.toml loses the paths of its sources:
-    they tell of your machine, and nothing needs them once the texts are in the run.
-    """
     from pellucid.release.publish import publish
 
     sealed = publish(folder, to)

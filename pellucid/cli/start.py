@@ -10,11 +10,17 @@ import typer
 
 from pellucid.cli.audit import audit_random_step
 from pellucid.cli.check import verify
-from pellucid.cli.common import Json, Set, print_json
+from pellucid.cli.common import Json, Set, print_json, teaches
 from pellucid.cli.share import publish
 from pellucid.cli.train import run_stages
 
 
+@teaches(
+    """Make a run folder with a commented recipe.
+
+    pellucid new mymodel --data books/ --data notes.jsonl.gz --preset 10M --set train.steps=500
+    """
+)
 def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")],
     data: Annotated[
@@ -25,10 +31,6 @@ def new(
     settings: Set = [],  # noqa: B006 - typer reads the default and never changes it.
     as_json: Json = False,
 ) -> None:
-    """Make a run folder with a commented recipe.
-
-    pellucid new mymodel --data books/ --data notes.jsonl.gz --preset 10M --set train.steps=500
-    """
     from pellucid.new import new
     from pellucid.recipe import FILE
 
@@ -41,6 +43,7 @@ def new(
         print(f"{folder / FILE} is written: look through it, then run: pellucid run {folder}")
 
 
+@teaches("""The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes.""")
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it.")] = Path("demo"),
     data: Annotated[
@@ -48,7 +51,6 @@ def demo(
     ] = [],  # noqa: B006
     settings: Set = [],  # noqa: B006
 ) -> None:
-    """The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes."""
     from pellucid import demo
     from pellucid.new import new
     from pellucid.recipe import FILE

@@ -21,10 +21,18 @@ from pellucid.cli.common import (
     on_terminal,
     print_json,
     step_or_last,
+    teaches,
 )
 from pellucid.store.home import home
 
 
+@teaches(
+    """Memory, time, storage and cost of a run before it starts, and what the spacing of anchors costs.
+
+    pellucid plan mymodel
+    pellucid plan mymodel --measure --skip compile
+    """
+)
 def plan(
     path: Annotated[
         Path,
@@ -58,11 +66,6 @@ def plan(
     ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Memory, time, storage and cost of a run before it starts, and what the spacing of anchors costs.
-
-    pellucid plan mymodel
-    pellucid plan mymodel --measure --skip compile
-    """
     if measured:
         _measure(path, steps, skip, as_json)
         return
@@ -90,17 +93,7 @@ def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
         raise MeasuringFailed(detail="; ".join(one["failed"] for one in missing))
 
 
-def run(
-    folder: Run = HERE,
-    only: Annotated[
-        str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards, index or train.")
-    ] = None,
-    settings: Set = [],  # noqa: B006
-    anchors: Annotated[
-        str, typer.Option(metavar="PLACEMENT", help="Other anchors, of the steps done too: every=500.", show_default="")
-    ] = "",
-    as_json: Json = False,
-) -> None:
+@teaches(
     """Do every stage that is not done yet: data, tokenizer, shards, index, training.
 
     Stop it with Ctrl-C, SIGTERM or SIGHUP, or kill it: the same command continues, and ends with the same bits.
@@ -112,6 +105,18 @@ def run(
 
     torchrun --nproc-per-node 4 -m pellucid run mymodel trains with several processes, which give the same bits again.
     """
+)
+def run(
+    folder: Run = HERE,
+    only: Annotated[
+        str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards, index or train.")
+    ] = None,
+    settings: Set = [],  # noqa: B006
+    anchors: Annotated[
+        str, typer.Option(metavar="PLACEMENT", help="Other anchors, of the steps done too: every=500.", show_default="")
+    ] = "",
+    as_json: Json = False,
+) -> None:
     from pellucid.look.status import status
     from pellucid.terminal import print_status
     from pellucid.train import processes
@@ -156,6 +161,13 @@ def run_stages(
         return terminal.report
 
 
+@teaches(
+    """Begin a new run after any step of another, with something changed: what would have become of it?
+
+    pellucid fork mymodel --step 300 --without sympy/sympy/core/add.py --to without-add
+    pellucid fork mymodel --step 300 --set train.lr=1e-3 --to slower
+    """
+)
 def fork(
     folder: Run = HERE,
     step: Step = "",
@@ -167,11 +179,6 @@ def fork(
     ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
-    """Begin a new run after any step of another, with something changed: what would have become of it?
-
-    pellucid fork mymodel --step 300 --without sympy/sympy/core/add.py --to without-add
-    pellucid fork mymodel --step 300 --set train.lr=1e-3 --to slower
-    """
     from pellucid.fork import fork
 
     inputs = inputs_of(folder)
@@ -186,8 +193,8 @@ def fork(
             print("Nothing in it is changed: it will take the same steps. Change it with --set or --without.")
 
 
+@teaches("""Where a run stands: steps, head, digest of the weights, validation.""")
 def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
-    """Where a run stands: steps, head, digest of the weights, validation."""
     from pellucid.look.status import status
     from pellucid.terminal import print_status
 

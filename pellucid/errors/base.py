@@ -1,0 +1,53 @@
+"""What every error is: a message with gaps, and an exit code."""
+
+from __future__ import annotations
+
+import inspect
+from typing import ClassVar
+
+
+class PellucidError(Exception):
+    """An error that a user can meet. Raising one fills the gaps of its message:
+
+    raise SourceMissing(source="books", path="/data/books")
+    """
+
+    message: ClassVar[str] = "{detail}"  # What went wrong, where, and the command that fixes it.
+    exit_code: ClassVar[int] = 1
+    optional: ClassVar[tuple[str, ...]] = ()  # Gaps that stay empty where nobody fills them.
+
+    def __init__(self, **fields: object) -> None:
+        self.fields = fields
+        template = inspect.cleandoc(self.message).replace("\n", " ")
+        super().__init__(template.format(**{**dict.fromkeys(self.optional, ""), **fields}))
+
+    @property
+    def name(self) -> str:
+        return type(self).__name__
+
+    def __reduce__(self):  # Exceptions with keyword arguments do not pickle by themselves.
+        return _rebuild, (type(self), self.fields)
+
+
+def _rebuild(kind: type[PellucidError], fields: dict[str, object]) -> PellucidError:
+    return kind(**fields)
+
+
+class UserError(PellucidError):
+    exit_code = 2
+
+
+class MachineError(PellucidError):
+    exit_code = 3
+
+
+class DataError(PellucidError):
+    exit_code = 4
+
+
+class CheckFailed(PellucidError):
+    exit_code = 5
+
+
+class TrainingStopped(PellucidError):
+    exit_code = 6
