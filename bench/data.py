@@ -35,11 +35,10 @@ ROWS = {
 
 def recipe_for(data: str, vocabulary: int, context: int):
     from pellucid import recipe
-    from pellucid.data import sources
+    from pellucid.data.guess import guess
 
-    source = sources.guess(data)
-    if source["format"] != "package":
-        source["path"] = str(Path(source["path"]).resolve())
+    name, form, path, _ = guess(data)[0]
+    source = {"name": name, "format": form, "path": path if form == "package" else str(Path(path).resolve())}
     values = {
         "name": "bench",
         "data": {"sources": (source,)},

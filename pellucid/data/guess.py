@@ -62,7 +62,8 @@ def _format_of_file(path: Path, name: str) -> str:
 
 def _formats_of_folder(path: Path, name: str) -> list[str]:
     """The formats of the folder's files, the one with the most bytes first."""
-    sizes, foreign, looked = Counter[str](), [], 0
+    sizes, looked = Counter[str](), 0
+    foreign: list[tuple[str, Path]] = []
     for inner in sources.walk(path, LeftOut()):
         place, ending = path / inner, endings.of(inner)
         format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text", 2) else "")
@@ -77,7 +78,8 @@ def _formats_of_folder(path: Path, name: str) -> list[str]:
         if format:
             sizes[format] += place.stat().st_size
     if foreign and not sizes:
-        raise sources.foreign(*foreign[0], name)
+        kind, place = foreign[0]
+        raise sources.foreign(kind, place, name)
     total = sum(sizes.values())
     ordered = [format for format, _ in sizes.most_common()] or ["text"]
     return [

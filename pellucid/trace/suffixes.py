@@ -396,15 +396,15 @@ class TextSuffixes(Suffixes):
         return before, self.text[place + size : min(place + size + width, final)].tobytes()
 
     def _place(self, token: int) -> int:
-        return self.piece.text if token == self.piece.stop else int(self._starts[token - self.piece.start])
+        return self.piece.text if token == self.piece.stop else int(self.starts[token - self.piece.start])
 
     def spelled(self, first: int, last: int) -> bytes:
         return self.text[self._place(first) : self._place(last)].tobytes()
 
     def back(self, end: int, size: int) -> tuple[int, int]:
         place = self._place(end) - size
-        begun = self._starts[self._token(np.array([place]))]
-        return int(self._starts.searchsorted(begun, side="left")[0]) + self.piece.start, place - int(begun[0])
+        begun = self.starts[self._token(np.array([place]))]
+        return int(self.starts.searchsorted(begun, side="left")[0]) + self.piece.start, place - int(begun[0])
 
     def ahead(self, begin: int, size: int) -> int:
         return int(self._token(np.array([self._place(begin) + size - 1]))[0]) + self.piece.start

@@ -67,6 +67,20 @@ def make(folder: Path, sources: list[Path], settings: list[str]) -> Path:
     return folder
 
 
+def lossy(sources: list[Path], place: Path) -> list[str]:
+    """The settings of a run with a tokenizer that does not give its text back."""
+    import tokenizers
+    from tokenizers import models, normalizers, pre_tokenizers, trainers
+
+    made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
+    made.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
+    made.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
+    texts = [path.read_text(encoding="utf-8") for folder in sources for path in sorted(folder.iterdir())]
+    made.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["[UNK]", "[SEP]"]))
+    made.save(str(place / "tokenizer.json"))
+    return ["tokenizer.kind=file", f"tokenizer.path={place / 'tokenizer.json'}"]
+
+
 @pytest.fixture(scope="session")
 def twice(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for more than two epochs; the second source stands twice in each. Only to be read."""

@@ -11,15 +11,16 @@ from pellucid.data.cutting import text_of
 from pellucid.recipe import load
 from pellucid.trace.where import Traced
 from tests.conftest import finish
-from tests.trace.conftest import Scanned, make
+from tests.trace.conftest import Scanned, lossy, make
 
 
-@pytest.fixture(scope="module", params=["bpe", "characters"])
+@pytest.fixture(scope="module", params=["bpe", "characters", "lossy"])
 def cut(request: pytest.FixtureRequest, sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Texts in parts of at most thirty characters, together in their split; some queries go over several."""
-    kind = f"tokenizer.kind={request.param}"
-    settings = ["data.max_document_characters=30", "data.split=texts", "train.steps=20", kind]
-    return finish(make(tmp_path_factory.mktemp("runs") / "cut", sources, settings))
+    place = tmp_path_factory.mktemp("runs")
+    kind = lossy(sources, place) if request.param == "lossy" else [f"tokenizer.kind={request.param}"]
+    settings = ["data.max_document_characters=30", "data.split=texts", "train.steps=20", *kind]
+    return finish(make(place / "cut", sources, settings))
 
 
 def whole(folder: Path, split: str) -> tuple[dict[str, str], dict[str, int]]:

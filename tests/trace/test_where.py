@@ -16,7 +16,7 @@ from pellucid.recipe import load as load_recipe
 from pellucid.store import metrics
 from pellucid.trace.where import Traced
 from tests.conftest import finish
-from tests.trace.conftest import Scanned, make, places
+from tests.trace.conftest import Scanned, lossy, make, places
 
 
 def drawn(scanned: Scanned, seed: int) -> bytes:
@@ -198,17 +198,7 @@ def test_every_tokenizer_made_here_is_searched_by_its_tokens(kind: str, sources:
 def test_a_tokenizer_that_does_not_give_its_text_back_is_searched_by_the_text(
     sources: list[Path], tmp_path: Path
 ) -> None:
-    import tokenizers
-    from tokenizers import models, normalizers, pre_tokenizers, trainers
-
-    made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
-    made.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
-    made.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    texts = [path.read_text(encoding="utf-8") for folder in sources for path in sorted(folder.iterdir())]
-    made.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["[UNK]", "[SEP]"]))
-    made.save(str(tmp_path / "tokenizer.json"))
-    settings = ["tokenizer.kind=file", f"tokenizer.path={tmp_path / 'tokenizer.json'}"]
-    folder = make(tmp_path / "words", sources, settings)
+    folder = make(tmp_path / "words", sources, lossy(sources, tmp_path))
     for only in ("documents", "tokenizer", "shards", "index"):
         finish(folder, only)
     scanned, traced = Scanned.of(folder), Traced(folder, planned=True)
