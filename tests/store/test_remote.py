@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import os
 import re
 import shutil
@@ -41,7 +40,7 @@ from pellucid.errors import (
 )
 from pellucid.look.show import Shown
 from pellucid.look.status import status
-from pellucid.store import anchors, arrays, http, layout, metrics, parquet, served
+from pellucid.store import anchors, arrays, http, layout, metrics, parquet, sealed, served
 from pellucid.store.home import home, is_url
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.remote import RemotePath
@@ -61,17 +60,22 @@ def server(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]
 
 def seal(folder: Path, contents: dict[str, bytes]) -> Path:
     """A folder with these files and their manifest: no run, but all that a reader of files needs."""
-    lines = [json.dumps({"pellucid": 1, "run": "made", "head": "0" * 64, "files": len(contents)})]
+    lines: list[dict[str, Any]] = [
+        {"pellucid": 1, "run": "made", "head": "0" * 64, "files": len(contents), "readme": 1}
+    ]
     for name, content in sorted(contents.items()):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
         about = {"path": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        lines.append(json.dumps(about))
-    whole = "".join(line + "\n" for line in lines).encode()
-    (folder / layout.MANIFEST).write_bytes(whole + json.dumps({"sha256": hashlib.sha256(whole).hexdigest()}).encode())
-    with (folder / layout.MANIFEST).open("ab") as file:
-        file.write(b"\n")
+        lines.append(about)
+    (folder / layout.MANIFEST).write_bytes(spelled(lines))
     return folder
+
+
+def spelled(lines: list[dict[str, Any]]) -> bytes:
+    """A manifest of these lines, with its last."""
+    whole = b"".join(map(sealed.line_of, lines))
+    return whole + sealed.line_of({"sha256": hashlib.sha256(whole).hexdigest()})
 
 
 @pytest.fixture
@@ -371,9 +375,8 @@ def test_an_answer_without_end_is_cut(server: Serving, monkeypatch: pytest.Monke
 
 
 def manifest_of(path: str, size: Any, sha256: str = "0" * 64) -> bytes:
-    lines = [{"pellucid": 1, "run": "x", "head": "0" * 64, "files": 1}, {"path": path, "size": size, "sha256": sha256}]
-    whole = "".join(json.dumps(line) + "\n" for line in lines).encode()
-    return whole + json.dumps({"sha256": hashlib.sha256(whole).hexdigest()}).encode() + b"\n"
+    first = {"pellucid": 1, "run": "x", "head": "0" * 64, "files": 1, "readme": 1}
+    return spelled([first, {"path": path, "size": size, "sha256": sha256}])
 
 
 @pytest.mark.parametrize(
