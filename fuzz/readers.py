@@ -12,16 +12,17 @@ import resource
 import shutil
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuzz.inputs import INPUTS, taken
 from fuzz.mutations import Choices, mutate
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import PellucidError
+from pellucid.errors import FormatForeign, PellucidError
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load as load_recipe
@@ -41,6 +42,7 @@ from pellucid.store.ledger import LedgerFile
 from pellucid.trace.check import check as check_index
 from pellucid.trace.where import Traced
 
+_TOKENIZER = "data/tokenizer/tokenizer.json"
 LIMIT = 256 << 20  # Bytes that reading the small release may take beyond what the process had.
 SECONDS = 10.0  # Of computing, for one input.
 
@@ -206,10 +208,19 @@ class Release:
         """Every reader on the release as it is: what raises here is a mistake of ours."""
         for reader in {one for _, readers in READERS for one in readers} | set(MORE):
             reader(self.folder)
+        place = self.folder.with_name("inputs")
+        place.mkdir()
+        for name, content, reader in INPUTS:
+            (place / name).write_bytes(content)
+            with contextlib.suppress(FormatForeign):  # Which is what a table is told to be.
+                reader(place / name)
+        shutil.rmtree(place)
 
     def attack(self, data: bytes) -> list[Finding]:
         """Change one file as the bytes say and read it; the findings."""
         choices = Choices(data)
+        if not choices.below(4):
+            return self._attack_input(choices)
         path = choices.of(choices.of(self._rooms))  # Rooms first: most files are weights.
         content = mutate(path, self.contents[path], choices)
         changed = content != self.contents[path]
@@ -218,6 +229,18 @@ class Release:
             return list(self._read(path, content, changed, choices))
         finally:
             self._put(path, self.contents[path])
+
+    def _attack_input(self, choices: Choices) -> list[Finding]:
+        """The same for what a user gives besides a release."""
+        name, content, reader = choices.of([*INPUTS, ("tokenizer.json", self.contents[_TOKENIZER], taken)])
+        content = mutate(name, content, choices)
+        place = self.folder.with_name("inputs") / name
+        place.parent.mkdir(exist_ok=True)
+        place.write_bytes(content)
+        try:
+            return list(_watched(reader, place, name, content))
+        finally:
+            shutil.rmtree(place.parent)
 
     def _put(self, path: str, content: bytes) -> None:
         """As a new file: what is still mapped of the old one stays as it is."""
@@ -229,24 +252,28 @@ class Release:
         own = READERS[_room(path)][1]
         more = [choices.of(MORE)] if choices.below(2) else []
         for reader in [*own, *more]:
-            started, before = time.process_time(), _peak(reset=True)
-            try:
-                sound = reader(self.folder)
-                # A manifest that was fitted to itself is another release of the same files.
-                if reader is verified and changed and sound and path != layout.MANIFEST:
-                    yield Finding("verify", path, "a changed file is called sound", "", content)
-            except PellucidError:
-                pass
-            except BaseException as error:
-                if isinstance(error, KeyboardInterrupt):
-                    raise
-                yield Finding(
-                    _name(reader), path, f"{type(error).__name__}: {str(error)[:200]}", _place(error), content
-                )
-            if (spent := time.process_time() - started) > SECONDS:
-                yield Finding(_name(reader), path, f"{spent:.1f} s of computing", "", content)
-            if (grown := _peak() - before) > LIMIT:
-                yield Finding(_name(reader), path, f"{grown >> 20} MB of memory", "", content)
+            sound = yield from _watched(reader, self.folder, path, content)
+            # A manifest that was fitted to itself is another release of the same files.
+            if reader is verified and changed and sound and path != layout.MANIFEST:
+                yield Finding("verify", path, "a changed file is called sound", "", content)
+
+
+def _watched(reader: Reader, place: Path, path: str, content: bytes) -> Generator[Finding, None, object]:
+    """What should not have happened while a reader read; returns what the reader does."""
+    started, before, read = time.process_time(), _peak(reset=True), None
+    try:
+        read = reader(place)
+    except PellucidError:
+        pass
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
+        yield Finding(_name(reader), path, f"{type(error).__name__}: {str(error)[:200]}", _place(error), content)
+    if (spent := time.process_time() - started) > SECONDS:
+        yield Finding(_name(reader), path, f"{spent:.1f} s of computing", "", content)
+    if (grown := _peak() - before) > LIMIT:
+        yield Finding(_name(reader), path, f"{grown >> 20} MB of memory", "", content)
+    return read
 
 
 def verified(folder: Path) -> bool:
