@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pellucid import machine
 from pellucid.record import chain, digests, verdict
+from pellucid.record.entries import DECIMAL, DIGEST, FLOAT, STEP
 from pellucid.record.guards import Rule, Rules
 from pellucid.store import layout, log
 from pellucid.store.ledger import LedgerFile
@@ -33,18 +34,10 @@ def entries(step: int, steps: int) -> list[dict[str, object]]:
     digest = f"{step:064x}"
     if step == 0:
         named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), digest)
-        return [{"kind": "genesis", "format": 1, **named}]
-    roots = dict.fromkeys(("batch", "microbatches", "segments"), digest)
-    floats = {name: digests.float_bits(1.0 / step) for name in ("loss", "lr", "grad_norm", "weight_norm")}
-    body = {
-        "kind": "step",
-        "step": step,
-        "tokens": str(step * 4096),
-        **roots,
-        **floats,
-        "weights": digest,
-        "state": digest,
-    }
+        about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+        return [{"kind": "genesis", **about, **named}]
+    values = {DIGEST: digest, FLOAT: digests.float_bits(1.0 / step), DECIMAL: str(step * 4096)}
+    body = {"kind": "step", "step": step, **{name: values[written] for name, written in STEP.items()}}
     return [body, {"kind": "end", "step": step}] if step == steps else [body]
 
 

@@ -87,7 +87,8 @@ def test_true_is_no_branch_one(release: Path) -> None:
     edit_ledger(release, lambda body: body | {"branch": True} if body["kind"] == "end" else body)
     with pytest.raises(FormatInvalid, match="branch that is no number"):
         LedgerFile(release)
-    assert "branch is not an integer" in str(verdict.malformed({"kind": "end", "n": 1, "step": 1, "branch": True}))
+    end = {"prev": "0" * 64, "n": 1, "kind": "end", "step": 1, "branch": True}
+    assert "branch is not an integer" in str(verdict.malformed(end))
 
 
 @pytest.mark.parametrize("text", ['"x":1.5', '"x":NaN', '"x":"\\u0041"', '"x": 1', '"step":7'])
@@ -113,7 +114,7 @@ def test_an_entry_without_its_number(n: object, release: Path) -> None:
 
 
 def test_a_kind_within_another_entry_is_not_of_that_kind(release: Path) -> None:
-    edit_ledger(release, lambda body: body | {"x": {"kind": "checkpoint"}} if body["kind"] == "end" else body)
+    rewritten(release, "validation", sources=[{"kind": "checkpoint"}])
     assert {body["kind"] for body in LedgerFile(release).of_kind("checkpoint")} == {"checkpoint"}
 
 
@@ -125,8 +126,11 @@ def test_threads_that_no_machine_has(threads: str, release: Path) -> None:
 
 
 def test_another_recipe_and_a_genesis_that_does_not_say_its_version(release: Path) -> None:
-    edit_ledger(release, lambda body: {k: v for k, v in body.items() if k != "recipe_version"} | {"recipe": "0" * 64})
+    rewritten(release, "genesis", recipe="0" * 64)
     with pytest.raises(RecipeChanged):
+        replay_inputs.load(release, load(release))
+    edit_ledger(release, lambda body: {name: body[name] for name in body if name != "recipe_version"})
+    with pytest.raises(FormatInvalid, match="recipe_version is not there"):
         replay_inputs.load(release, load(release))
 
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.record import chain, digests
+from pellucid.record import chain, digests, entries
 from pellucid.replay import blame, ledgers
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
@@ -20,9 +20,9 @@ STEPS = 30
 
 
 def step_body(step: int) -> dict[str, Any]:
-    roots = dict.fromkeys(("batch", "microbatches", "segments", "weights", "state"), f"{step:064x}")
-    floats = dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), digests.float_bits(float(step)))
-    return {"kind": "step", "step": step, "tokens": str(step), **roots, **floats}
+    digest, bits = f"{step:064x}", digests.float_bits(float(step))
+    values = {entries.DIGEST: digest, entries.FLOAT: bits, entries.DECIMAL: str(step)}
+    return {"kind": "step", "step": step, **{name: values[written] for name, written in entries.STEP.items()}}
 
 
 def validation_body(step: int) -> dict[str, Any]:
@@ -39,7 +39,8 @@ def changed(body: dict[str, Any], field: str) -> dict[str, Any]:
 def bodies(first: int | None = None, field: str = "state", kind: str = "step") -> list[dict[str, Any]]:
     """A ledger's entries; from step `first` on, the states differ, or in that step alone another field."""
     named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), f"{0:064x}")
-    made: list[dict[str, Any]] = [{"kind": "genesis", "format": 1, **named}]
+    about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+    made: list[dict[str, Any]] = [{"kind": "genesis", **about, **named}]
     for step in range(1, STEPS + 1):
         other = first is not None and (step >= first if field == "state" else step == first)
         for one in ("step", "validation") if step % 3 == 0 else ("step",):
@@ -53,7 +54,7 @@ def bodies(first: int | None = None, field: str = "state", kind: str = "step") -
 def ledger(folder: Path, made: list[dict[str, Any]], seed: str = "") -> LedgerFile:
     prev, lines = chain.START, []
     for n, body in enumerate(made):
-        lines.append(chain.line_of(prev, n, {**body, "seed": seed} if seed and not n else body))
+        lines.append(chain.line_of(prev, n, {**body, "recipe": seed * 64} if seed and not n else body))
         prev = chain.digest_of(lines[-1])
     files.write_bytes(folder / layout.LEDGER, b"".join(lines))
     return LedgerFile(folder)

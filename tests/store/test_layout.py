@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from pellucid.errors import LinkInside
 from pellucid.fork import fork
 from pellucid.recipe import load as load_recipe
-from pellucid.release import manifest
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import anchors, files, layout, metrics, sealed
@@ -85,8 +84,8 @@ def test_what_is_not_on_the_list_is_added_even_if_a_manifest_names_it(release: P
     named += [{"path": path, "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()} for path in FOREIGN]
     named.sort(key=lambda one: one["path"].encode())
     first = json.loads(lines[0]) | {"files": len(named)}
-    content = b"".join(manifest._line(one) for one in [first, *named])
-    end = manifest._line({"sha256": hashlib.sha256(content).hexdigest()})
+    content = b"".join(sealed.line_of(one) for one in [first, *named])
+    end = sealed.line_of({"sha256": hashlib.sha256(content).hexdigest()})
     (release / layout.MANIFEST).write_bytes(content + end)
     assert added(release) >= set(FOREIGN)
 
@@ -210,6 +209,6 @@ def test_a_fork_takes_what_the_list_names_and_no_link(release: Path, tmp_path: P
 def test_a_format_that_there_never_was_is_no_manifest(release: Path) -> None:
     content = (release / layout.MANIFEST).read_bytes().replace(b'{"pellucid":1,', b'{"pellucid":0,', 1)
     body = content[: content.rstrip(b"\n").rindex(b"\n") + 1]
-    (release / layout.MANIFEST).write_bytes(body + manifest._line({"sha256": hashlib.sha256(body).hexdigest()}))
+    (release / layout.MANIFEST).write_bytes(body + sealed.line_of({"sha256": hashlib.sha256(body).hexdigest()}))
     with pytest.raises(sealed.FormatInvalid, match="format 0"):
         sealed.read(release)

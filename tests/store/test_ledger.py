@@ -7,24 +7,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
+from pellucid.record import entries
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
 
-DIGESTS = dict.fromkeys(
-    ("batch", "microbatches", "segments", "recipe", "data", "tokenizer", "weights", "state"), "0" * 64
-)
 SOURCE = {"source": "x", "loss_sum": "0" * 16, "tokens": "1", "bytes": "1"}
-FIELDS = {**DIGESTS, **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), "0" * 16), "tokens": "1"}
+_WRITTEN = {entries.DIGEST: "0" * 64, entries.FLOAT: "0" * 16, entries.DECIMAL: "1"}
+STEP = {name: _WRITTEN[written] for name, written in entries.STEP.items()}
+GENESIS = {"kind": "genesis", "format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+GENESIS |= dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), "0" * 64)
 
 
 def write(folder: Path, steps: int, every: int = 3, padding: int = 0) -> None:
     log = Log(folder / layout.LEDGER)
-    log.append({"kind": "genesis", "format": 1, **FIELDS})
+    log.append(GENESIS)
     for step in range(1, steps + 1):
-        log.append({"kind": "step", "step": step, "pad": "x" * padding, **FIELDS})
+        log.append({"kind": "step", "step": step, **STEP})
         if step % every == 0:
-            log.append({"kind": "validation", "step": step, "sources": [SOURCE]})
+            log.append({"kind": "validation", "step": step, "sources": [SOURCE | {"source": "x" * (1 + padding)}]})
     log.close()
 
 
