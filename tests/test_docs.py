@@ -77,3 +77,81 @@ def test_every_forgery_that_the_threats_quote_is_in_the_table() -> None:
 
     quoted = re.findall(r'"([^"]+)"', (ROOT / "docs/threats.md").read_text(encoding="utf-8"))
     assert quoted and set(quoted) <= {one.name for one in FORGERIES}
+
+
+def section(title: str) -> str:
+    """What docs/format.md says under a heading, up to the next of its level."""
+    text = (ROOT / "docs/format.md").read_text(encoding="utf-8")
+    level, _, rest = text.partition(f" {title}\n")
+    marks = level.rpartition("\n")[2]
+    return re.split(rf"^{marks} ", rest, maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def fields_of(kind: type[Any], prefix: str = "") -> dict[str, tuple[Any, set[str]]]:
+    """Every field of a recipe by its dotted key: its default, and its marks: P, L, 3."""
+    from pellucid.recipe import Section, Source
+
+    found = {}
+    for name, field in kind.model_fields.items():
+        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
+        inner = Source if name == "sources" else field.annotation
+        if isinstance(inner, type) and issubclass(inner, Section):
+            own = fields_of(inner, f"{prefix}{name}{'[]' if inner is Source else ''}.")
+            found |= {key: (default, marks | _marks(extra)) for key, (default, marks) in own.items()}
+        else:
+            found[prefix + name] = field.default, _marks(extra)
+    return found
+
+
+def _marks(extra: dict[str, Any]) -> set[str]:
+    known = {"placement": "P", "later": "L", "since": "3"}
+    return {mark for key, mark in known.items() if extra.get(key)}
+
+
+def test_the_format_lists_every_field_of_a_recipe_and_no_other() -> None:
+    from pellucid.recipe import Recipe
+
+    listed = {}
+    for row in re.findall(r"^\| (`.*?) \|(.*)\|(.*)\|(.*) \|$", section("4. The recipe"), re.MULTILINE):
+        first, *others = re.findall(r"`([^`]+)`", row[0])
+        section_of = first.rpartition(".")[0]
+        marks = {mark for word in re.split("[;:,]", row[3]) for mark in ("P", "L", "3") if word.strip() == mark}
+        for name in (first, *others):
+            listed[f"{section_of}{name}" if name.startswith(".") else name] = marks
+    assert listed == {key: marks for key, (_, marks) in fields_of(Recipe).items()}
+
+
+def test_the_format_names_every_file_of_a_release() -> None:
+    from pellucid.store import layout
+
+    text = section("14. The run folder")
+    for rooms in layout.ROOMS.values():
+        for room in rooms:
+            assert room.folder.partition("/")[0] in text
+            for name in room.names:
+                constant = max(re.split(r"\{n\}|\{part\}", name), key=len)
+                assert constant in text or constant.removeprefix(".") in text, f"{room.folder}/{name}"
+
+
+def test_the_format_names_every_field_of_an_entry_and_every_column() -> None:
+    from pellucid.record import verdict
+    from pellucid.store import metrics
+
+    for kind, fields in verdict._FIELDS.items():
+        text = section(kind) + section("12. The ledger").partition("### genesis")[0]
+        missing = [name for name in re.findall(r"\w+", fields) if not re.search(rf"[`\"]{name}[`\"]", text)]
+        assert missing == [], kind
+    text = section("13. The journal")
+    for kind, names in verdict._JOURNAL.items():
+        missing = [name for name in (kind, *names.split()) if not re.search(rf"[`\"]{name}[`\"]", text)]
+        assert missing == [], kind
+    text = section("Metrics")
+    for table, schema in metrics.TABLES.items():
+        assert [name for name in (table, *schema.names) if f"`{name}`" not in text] == []
+
+
+def test_the_format_names_every_reason_for_which_a_text_is_left_out() -> None:
+    from pellucid.data.reasons import REASONS
+
+    text = section("5. Documents") + (ROOT / "docs/data.md").read_text(encoding="utf-8")
+    assert [reason for reason in REASONS if f"`{reason}`" not in text] == []

@@ -95,7 +95,7 @@ def belongs(path: str) -> bool:
 
 @functools.cache
 def _tops() -> set[str]:
-    return {room.folder.partition("/")[0] for rooms in ROOMS.values() for room in rooms if room.folder}
+    return {NEXT, *(room.folder.partition("/")[0] for rooms in ROOMS.values() for room in rooms if room.folder)}
 
 
 @functools.cache
