@@ -117,6 +117,8 @@ def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
     """The stages to go through. Raises ReleaseSealed where that would add to a release."""
     wanted = [name for name in STAGES if name == only or (only is None and (name != "index" or recipe.placement.trace))]
     if not _finished(folder, recipe):
+        if (folder / layout.MANIFEST).exists():  # Sealed, so it was finished: something of it is damaged or gone.
+            raise ReleaseSealed(path=folder)
         return wanted
     if "index" not in wanted or index.done(folder):
         return []

@@ -268,6 +268,15 @@ def test_a_step_takes_the_state_once(corpus: Path, tmp_path: Path, monkeypatch: 
 # ---- bad input ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("gone", ["model.safetensors", "record/ledger.jsonl"])
+def test_a_release_that_is_damaged_is_not_run_on(gone: str, release: Path) -> None:
+    (release / gone).unlink()
+    before = {path: (release / path).stat().st_mtime_ns for path in files.walk(release)}
+    with pytest.raises(errors.ReleaseSealed, match="pellucid verify"):
+        run(release, Terminal(quiet=True))
+    assert before == {path: (release / path).stat().st_mtime_ns for path in files.walk(release)}
+
+
 def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     before = (folder / "recipe.toml").read_bytes()

@@ -129,9 +129,9 @@ class MicrobatchUncommitted(UserError):
 
 
 class ReleaseSealed(UserError):
-    message = """{path} is sealed: its manifest lists every file, and another recipe.toml or other
-    anchors would break it. Remove {path}/manifest.jsonl, make the change, and seal it again with:
-    pellucid publish {path}"""
+    message = """{path} is sealed: its manifest lists every file, and this would change some of them.
+    Whether all is there and whole says: pellucid verify {path}. To change it all the same, remove
+    {path}/manifest.jsonl, make the change, and seal it again with: pellucid publish {path}"""
 
 
 class QueryInvalid(UserError):
