@@ -44,6 +44,7 @@ _JOURNAL = {
     "anchors": "placement made removed",
     "measure": "steps data",  # And an object for each way of running.
 }
+_TEXTS = frozenset(" ".join(_JOURNAL.values()).split()) - {"code", "environment"}
 _OPTIONAL = ("format", "pipeline", "recipe_version", "step", "branch")  # Counts, where an entry has them.
 _ROLLBACK = ("to", "passed_over", "branch")
 _COUNTS = 10**18  # Every count is lower.
@@ -350,14 +351,26 @@ def journal(path: str, chain: Iterable[Entry]) -> Iterator[Problem]:
 
 
 def _wrong_note(body: dict[str, Any]) -> str:
-    kind, values = body.get("kind"), {name: value for name, value in body.items() if name != "n"}
+    kind = body.get("kind")
     listed = _JOURNAL.get(kind) if isinstance(kind, str) else None
     if listed is None:
         return f"is of the kind {_said(kind)}, which no journal has"
     expected = ["prev", "n", "kind", "time", *listed.split()]
     if list(body)[: len(expected)] != expected or (kind != "measure" and len(body) > len(expected)):
         return f"does not have the fields of a {kind}: {listed}"
-    texts = [one for value in values.values() for one in (value.values() if isinstance(value, dict) else [value])]
-    if not all(isinstance(one, str) for one in texts) or not _TIME(body["time"]):
+    if not all(_is_said(name, body[name]) for name in body if name not in ("prev", "n")):
         return "has a time or another value that is not written as a journal's"
     return ""
+
+
+def _is_said(name: str, value: object) -> bool:
+    """Whether a journal writes the value of a field so: a text, a time, a kept file, a way of running's figures."""
+    if name == "time":
+        return isinstance(value, str) and _TIME(value) is not None
+    if name in ("code", "environment"):
+        return isinstance(value, dict) and list(value) == ["file", "sha256"] and _all_texts(value.values())
+    return isinstance(value, str) or (isinstance(value, dict) and name not in _TEXTS and _all_texts(value.values()))
+
+
+def _all_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)

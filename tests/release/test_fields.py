@@ -265,6 +265,9 @@ FORGED: dict[str, tuple[Change, str]] = {
     "a field more in the journal": (of_start(by="me"), "does not have the fields of a start"),
     "a time that is none": (of_start(time="yesterday"), "has a time"),
     "a number in the journal": (of_start(cores=2), "is not written as a journal's"),
+    "an object for a time in the journal": (of_start(time={"at": "noon"}), "is not written as a journal's"),
+    "an object for a text in the journal": (of_start(cores={"all": "2"}), "is not written as a journal's"),
+    "more of a kept file in the journal": (of_start(code={"file": "x"}), "is not written as a journal's"),
     "other code": (code, "JournalBroken record/code.tar: has not the SHA-256"),
     "code that no start names": (
         lambda folder: (folder / "record/code-2.tar").write_bytes(b"x"),
