@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomlkit
 
 from pellucid.data import sources
-from pellucid.data.documents import split_of
 from pellucid.data.guess import Guess, clean, guess
 from pellucid.data.survey import Surveyed, survey
 from pellucid.errors import CommandInvalid
@@ -57,8 +57,9 @@ PRESETS = {
     "1B": Preset(20, 2048, 16, 8, 5632, 50304, 2048, 512, 8, 100000, 3e-4),
 }
 _SHARES = (100, 200, 300, 500, 1000, 2000, 3000, 5000)  # Of validation, in 10000.
-_PARTS = (50, 100, 200)  # Into how many a text is cut that has no other beside it, tried in this order.
-_MOST_HELD = 0.2  # Of the bytes, by whole texts.
+_PARTS = (50, 100, 200, 500, 1000)  # Into how many all texts are cut where they are few, tried in this order.
+_HELD = 0.005, 0.05  # Of the bytes that are for validation: the least and the most looked for.
+_MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
 _BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many sequences as counted on.
@@ -143,50 +144,71 @@ def _divisor(number: int, most: int) -> int:
 
 def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[str]]:
     """Fit the split, then batch and context, to what the sources hold; what somebody asked for stays."""
-    recipe = draft.recipe(fitted)
-    found, notes = survey(recipe, draft.folder), []
-    first = recipe.data
-    trials = [(first.max_document_characters, first.split)]
-    if "data.split" not in asked and first.split == "texts":
-        trials.append((first.max_document_characters, "parts"))
-    if "data.max_document_characters" not in asked:
-        characters = sum(one.characters for one in found)
-        trials += [(max(_LEAST_CHARACTERS, characters // parts), trials[-1][1]) for parts in _PARTS]
-    for longest, split in trials:
-        if (longest, split) != trials[0]:
-            trial = draft.recipe(fitted._replace(max_document_characters=longest, split=split))
-            found = survey(trial, draft.folder)
-        share = _share(found) if "data.validation_per_10000" not in asked else recipe.data.validation_per_10000
-        if share and all(one.split(share)[0] for one in found) and (split == "parts" or _even(found, share)):
+    first = draft.recipe(fitted).data
+    wanted = first.validation_per_10000 if "data.validation_per_10000" in asked else 0
+    best: _Trial | None = None
+    for trial in _trials(draft, fitted, asked, wanted):
+        if best is None or trial.distance < best.distance:
+            best = trial
+        if not best.distance:
             break
-    else:
+    if best is None:
         return fitted, ["no share of these texts gives a validation set: add text"]
-    fitted = fitted._replace(validation_per_10000=share, max_document_characters=longest, split=split)
-    if split != first.split:
+    fitted, notes = best.fitted, []
+    if fitted.split != first.split:
         notes.append("data.split = parts: too few texts to keep whole ones for validation, so parts of them are kept")
-    if longest != first.max_document_characters:
+    if (longest := fitted.max_document_characters) != first.max_document_characters:
         notes.append(f"data.max_document_characters = {longest}: too few texts for a validation set, so they are cut")
-    if share != 100 and "data.validation_per_10000" not in asked:
-        notes.append(f"data.validation_per_10000 = {share}: at 100 too few documents would be for validation")
-    return _fit_batch(draft, fitted, found, asked, notes)
+    notes += _told(best)
+    return _fit_batch(draft, fitted, best.found, asked, notes)
 
 
-def _share(found: list[Surveyed]) -> int:
-    """The least share that keeps some documents; 0 where none does. The preset's stays wherever it can."""
-    documents = {digest for one in found for digest, _ in one.documents}
-    if not all(one.whole for one in found) and len(documents) > 1000:
-        return 100
-    for share in _SHARES:
-        held = sum(split_of(digest, share) == "validation" for digest in documents)
-        if held >= max(1, min(5, len(documents) // 200)) and held < len(documents):
-            return share
-    return 0
+class _Trial(NamedTuple):
+    """A way to split the texts."""
+
+    fitted: Fitted
+    found: list[Surveyed]
+    held: float  # The part of the bytes that is for validation.
+    distance: float  # Of that part from those wanted; 0 where it is one.
 
 
-def _even(found: list[Surveyed], share: int) -> bool:
-    """Whether whole texts can be split: some are for validation, and not most of the corpus, as one long one can be."""
+def _trials(draft: _Draft, fitted: Fitted, asked: set[str], wanted: int) -> Iterator[_Trial]:
+    """The ways that keep something of all, not too much, and leave each source something to train on: whole texts, then
+    parts as long as the preset's, then ever shorter ones."""
+    first = draft.recipe(fitted).data
+    ways = [(first.max_document_characters, first.split)]
+    if "data.split" not in asked and first.split == "texts":
+        ways.append((first.max_document_characters, "parts"))
+    low, high = (wanted / 20_000, wanted / 5_000) if wanted else _HELD
+    while ways:
+        longest, split = ways.pop(0)
+        tried = fitted._replace(max_document_characters=longest, split=split)
+        found = survey(draft.recipe(tried), draft.folder)
+        if not ways and longest == first.max_document_characters and "data.max_document_characters" not in asked:
+            lengths = (sum(one.characters for one in found) // parts for parts in _PARTS)
+            ways = [(length, split) for length in sorted({max(_LEAST_CHARACTERS, one) for one in lengths})[::-1]]
+            ways = [way for way in ways if way[0] < longest]
+        if split == "texts" and any(not one.whole and one.largest > high for one in found):
+            continue  # What was not looked at may be one long text.
+        for share in (wanted,) if wanted else _SHARES:
+            held = _held(found, share)
+            if 0 < held <= max(_MOST_HELD, high) and all(one.split(share)[0] for one in found):
+                yield _Trial(tried._replace(validation_per_10000=share), found, held, max(0, low - held, held - high))
+
+
+def _held(found: list[Surveyed], share: int) -> float:
     train, held = (sum(sizes) for sizes in zip(*(one.split(share) for one in found), strict=True))
-    return 0 < held <= _MOST_HELD * (train + held)
+    return held / max(1, train + held)
+
+
+def _told(trial: _Trial) -> list[str]:
+    """What is kept for validation, in words."""
+    share, about = trial.fitted.validation_per_10000, "" if all(one.whole for one in trial.found) else "about "
+    notes = [f"{about}{100 * trial.held:.2g}% of the text is kept for validation (data.validation_per_10000 = {share})"]
+    none = [one.name for one in trial.found if not one.split(share)[1]] if len(trial.found) > 1 else []
+    if none:
+        notes.append(f"nothing of {', '.join(none)} is among it: too few texts, so its loss is not measured by itself")
+    return notes
 
 
 def _fit_batch(

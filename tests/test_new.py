@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 from pathlib import Path
 
 import pytest
 
 from pellucid import errors
-from pellucid.data.documents import Documents
+from pellucid.data import sources
+from pellucid.data.documents import Documents, split_of
 from pellucid.new import PRESETS, first_fit, new
 from pellucid.recipe import load
 from tests.conftest import finish, pellucid, prose
@@ -101,6 +104,49 @@ def test_what_was_left_out_is_printed_and_in_json(tmp_path: Path) -> None:
     assert "Latin-1 guessed" in done.stderr and "latin.md" in done.stderr
     again = pellucid("run", tmp_path / "run", "--only", "documents", "--json")
     assert "left_out" not in json.loads(again.stdout)
+
+
+# ---- validation ----------------------------------------------------------------------------------
+
+
+def held(folder: Path) -> float:
+    """The part of the bytes that the recipe keeps for validation, of all that its sources hold."""
+    data, sizes = load(folder).data, [0, 0]
+    for reader in sources.readers(load(folder), folder):
+        for one, _ in reader.documents():
+            content = one.text.encode()
+            digest = one.whole if data.split == "texts" else hashlib.sha256(content).digest()
+            sizes[split_of(digest, data.validation_per_10000) == "validation"] += len(content)
+    return sizes[1] / sum(sizes)
+
+
+def letters(folder: Path, draw: random.Random, lengths: list[int]) -> Path:
+    (folder / "texts").mkdir()
+    for number, length in enumerate(lengths):
+        (folder / "texts" / f"{number}.txt").write_text(draw.randbytes(length).hex(" ", 7)[:length])
+    return folder / "texts"
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [[1_066_032], [1_200_000], [2_100_000], [999_000], [100_000] * 8, [10_000], [10_000] * 60, [1_500_000, 10_000]]
+    + [[random.Random(seed).randrange(10_000, 300_000)] * random.Random(-seed).randrange(1, 9) for seed in range(6)],
+)
+def test_validation_is_a_small_share_of_the_bytes(lengths: list[int], tmp_path: Path) -> None:
+    place = letters(tmp_path, random.Random(sum(lengths)), lengths)
+    notes = new(tmp_path / "run", [str(place)], "1M", SMALL)
+    share = held(tmp_path / "run")
+    assert 0.005 <= share <= 0.05
+    assert any(note.startswith(f"{100 * share:.2g}% of the text is kept for validation") for note in notes)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(30))
+def test_validation_is_a_small_share_of_any_texts(seed: int, tmp_path: Path) -> None:
+    draw = random.Random(seed)
+    lengths = [int(10_000 * 500 ** draw.random()) for _ in range(draw.randrange(1, 61))]
+    new(tmp_path / "run", [str(letters(tmp_path, draw, lengths))], "1M", SMALL)
+    assert 0 < held(tmp_path / "run") < 0.2
 
 
 # ---- settings -----------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ class Surveyed(NamedTuple):
     documents: tuple[tuple[bytes, int], ...]  # The digest that each one's split follows from, and its bytes.
     characters: int
     whole: bool  # Nothing lies behind them.
+    largest: float  # The part of the source's bytes that its longest text is, as far as the sizes of files tell.
 
     @property
     def bytes(self) -> int:
@@ -51,5 +52,7 @@ def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
                 size, characters = size + len(content), characters + len(document.text)
         if not documents:
             raise sources.empty(reader)
-        found.append(Surveyed(reader.source.name, tuple(documents), characters, whole))
+        sizes = [size] if whole or reader.alone else [place.stat().st_size for place in reader.places()]
+        largest = max(sizes, default=0) / max(1, sum(sizes)) if reader.source.format == "text" else 0.0
+        found.append(Surveyed(reader.source.name, tuple(documents), characters, whole, largest))
     return found
