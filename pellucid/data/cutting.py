@@ -26,7 +26,7 @@ def cut(name: str, text: str, longest: int, pipeline: int) -> Iterator[tuple[int
     """(part, suffix of the id, text) of a document: whole as part 0, or in parts 1, 2, … of at most so many
     characters. A name that already ends like a part's is numbered too, so that ids stay unique.
     """
-    if len(text) <= longest and not _ENDS_AS_PART.search(name):
+    if len(text) <= longest and not ends_as_part(name):
         yield 0, "", text
         return
     start, part = 0, 0
@@ -34,6 +34,11 @@ def cut(name: str, text: str, longest: int, pipeline: int) -> Iterator[tuple[int
         end, part = start + (longest if pipeline == 1 else length(text[start : start + longest + 1], longest)), part + 1
         yield part, f"#{part}", text[start:end]
         start = end
+
+
+def ends_as_part(name: str) -> bool:
+    """Whether a name ends like a part's, so that even a text that is not cut gets a number."""
+    return bool(_ENDS_AS_PART.search(name))
 
 
 def length(text: str, longest: int) -> int:

@@ -106,13 +106,24 @@ def characters_file(characters: Iterable[str]) -> bytes:
     return _file([DOCUMENT, UNKNOWN], _split(CHARACTER), {"type": "Fuse"}, model)
 
 
-def wrong_in(content: bytes, parsed: dict[str, Any], fields: recipe.Tokenizer) -> str:
-    """What is wrong with the file of a kind made here, parsed and of allowed parts; empty where nothing is."""
+def wrong_in(
+    content: bytes, parsed: dict[str, Any], fields: recipe.Tokenizer, characters: set[str] | None = None
+) -> str:
+    """What is wrong with the file of a kind made here, parsed and of allowed parts; empty where nothing is.
+
+    characters: those of the documents, where they are known.
+    """
     model = parsed["model"]
     if fields.kind == "bytes":
         again = bytes_file()
     elif fields.kind == "characters":
-        again = characters_file(token for token in model["vocab"] if len(token) == 1)
+        own = {token for token in model["vocab"] if len(token) == 1}
+        if characters is not None and (other := sorted(own ^ characters)):
+            where = (
+                "in the vocabulary and in no document" if other[0] in own else "in a document and not in the vocabulary"
+            )
+            return f"{len(other)} characters are not those of the documents: {other[0]!a} is {where}"
+        again = characters_file(own)
     else:
         merges = model.get("merges", [])
         if len(merges) > fields.vocabulary - _FIRST:

@@ -9,6 +9,7 @@ tokenizer's digest.
 
 from __future__ import annotations
 
+import array
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -80,12 +81,13 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
     problems: list[tuple[str, str]] = []
     try:
         documents, shards = Documents.open(folder), Shards.open(folder)
-        parts, tables = _documents(documents, recipe, problems)
+        characters: set[str] = set()
+        parts, tables = _documents(documents, recipe, characters, problems)
         path = folder / stage.TOKENIZER / FILE
         made = Tokenizer(existing(path), path, named(recipe))
         tokenizer = made.digest.hex()
         _check_recipe(shards, recipe, problems)
-        _check_tokenizer(folder, made, recipe, problems)
+        _check_tokenizer(folder, made, recipe, characters, problems)
         streams = _streams(shards, tables, made, recipe, problems)
         documents_root, pipeline = root_of([part.root for part in parts]).hex(), recipe.data.pipeline
         root = data_root(documents_root, documents.manifest["sources"], tokenizer, streams, pipeline)
@@ -113,22 +115,20 @@ _Tables = dict[tuple[str, str], list[np.ndarray]]
 
 
 def _documents(
-    documents: Documents, recipe: Recipe, problems: list[tuple[str, str]]
+    documents: Documents, recipe: Recipe, characters: set[str], problems: list[tuple[str, str]]
 ) -> tuple[list[rebuilt.Part], _Tables]:
-    """What the rows give, part by part."""
+    """What the rows give, part by part, and their characters where the tokenizer is made of these."""
     parts, tables = [], _Tables()
-    whole = _Whole(recipe)
-    seen = {"id": bytearray(), "text": bytearray()}  # A digest of each, to find one that stands twice.
+    whole, ids = _Whole(recipe), bytearray()  # A digest of each id, to find one that stands twice.
     for part in documents.parts:
-        counted, found = _part(part, recipe, whole, seen, problems)
+        counted, found = _part(part, recipe, whole, ids, characters, problems)
         parts.append(counted)
         for split, rows in found.items():
             if rows:
                 tables.setdefault((part.source, split), []).append(np.array(rows, dtype=np.int64))
     problems += [(stage.DOCUMENTS, detail) for detail in whole.end()]
-    for what, digests_of in seen.items():
-        for index in _twice(digests_of):
-            problems.append((stage.DOCUMENTS, f"document {index}: its {what} is that of another document, too"))
+    for what, index in [("id", index) for index in _twice(ids)] + [("text", index) for index in whole.twice()]:
+        problems.append((stage.DOCUMENTS, f"document {index}: its {what} is that of another document, too"))
     return parts, tables
 
 
@@ -136,7 +136,8 @@ def _part(
     part: parquet.Part,
     recipe: Recipe,
     whole: _Whole,
-    seen: dict[str, bytearray],
+    ids: bytearray,
+    seen: set[str],
     problems: list[tuple[str, str]],
 ) -> tuple[rebuilt.Part, dict[str, list[tuple[int, int]]]]:
     """What the rows of a part give, and (index, bytes) of each by split."""
@@ -148,6 +149,8 @@ def _part(
             licence = rebuilt.licence_of(source, row.licence) if source else row.licence
         content = row.text.encode("utf-8")
         digest = hashlib.sha256(content)
+        if recipe.tokenizer.kind == "characters":
+            seen.update(row.text)
         problems += [(str(part.path), detail) for detail in whole.take(row._replace(number=index), content)]
         split = row.split if whole.decides else split_of(digest.digest(), recipe.data.validation_per_10000)
         known = parquet.Row(
@@ -160,10 +163,7 @@ def _part(
             problems.append((str(part.path), f"document {index}: its text gives another {', '.join(names)}"))
         if wrong := _unfit(row, part.source, recipe):
             problems.append((str(part.path), f"document {index}: {wrong}"))
-        seen["id"] += hashlib.sha256(row.id.encode()).digest()[:_SHORT]
-        # From pipeline 2 on, whole texts stand once; parts of them may be alike.
-        alone = recipe.data.pipeline == 1 or not cutting.text_of(row.id)[1]
-        seen["text"] += (digest.digest() if alone else hashlib.sha256(b"part %d" % index).digest())[:_SHORT]
+        ids += hashlib.sha256(row.id.encode()).digest()[:_SHORT]
         found["validation" if split == "validation" else "train"].append((index, len(content)))
         characters += len(row.text)
     train, validation = found["train"], found["validation"]
@@ -189,17 +189,22 @@ def _twice(seen: bytearray) -> list[int]:
 
 
 class _Whole:
-    """Checks what the parts of long texts add up to: their numbers, where they are cut, and their split."""
+    """Checks what the parts of long texts add up to: their numbers, where they are cut, their split, and that none
+    stands twice. In pipeline 1 parts are documents like others: some may be missing, and each stands once.
+    """
 
     def __init__(self, recipe: Recipe) -> None:
         self._data = recipe.data
         self.decides = recipe.data.split == "texts"  # Whether the split is the text's, not the part's.
         self._texts = cutting.Texts()
         self._last: parquet.Row | None = None
+        self._digests, self._indices = bytearray(), array.array("q")  # Of each text, and of its last document.
 
     def take(self, row: parquet.Row, content: bytes) -> Iterator[str]:
         """What is wrong with the document before this one, or with this as the next one."""
-        if self._data.pipeline == 1:  # Its parts are documents like others, and some may be missing.
+        if self._data.pipeline == 1:
+            self._keep(hashlib.sha256(content).digest(), row)
+            yield from self._number(row)
             return
         (name, part), last = cutting.text_of(row.id), self._last
         before = cutting.text_of(last.id) if last else ("", 0)
@@ -210,13 +215,17 @@ class _Whole:
             yield from self._joint(last, row)
         digest = self._texts.take(row.id, content)
         if last is not None and digest is not None:
-            yield from self._split(last, digest)
+            yield from self._ended(last, digest)
         self._last = row
 
     def end(self) -> Iterator[str]:
         """What is wrong with the last document."""
         if self._last is not None and self._texts.digest is not None:
-            yield from self._split(self._last, self._texts.digest)
+            yield from self._ended(self._last, self._texts.digest)
+
+    def twice(self) -> list[int]:
+        """The last documents of texts that stand more than once: of each the first."""
+        return [self._indices[place] for place in _twice(self._digests)]
 
     def _joint(self, last: parquet.Row, row: parquet.Row) -> Iterator[str]:
         longest = self._data.max_document_characters
@@ -227,10 +236,26 @@ class _Whole:
         if differing := [one for one in about if getattr(last, one) != getattr(row, one)]:
             yield f"document {row.number}: the part before it has another {', '.join(differing)}"
 
-    def _split(self, last: parquet.Row, digest: bytes) -> Iterator[str]:
+    def _ended(self, last: parquet.Row, digest: bytes) -> Iterator[str]:
         """The text that ends with this document, and so each part of it, has the split of its hash."""
+        self._keep(digest, last)
+        yield from self._number(last)
         if self.decides and last.split != split_of(digest, self._data.validation_per_10000):
             yield f"document {last.number}: its text gives another split"
+
+    def _keep(self, digest: bytes, last: parquet.Row) -> None:
+        self._digests += digest[:_SHORT]
+        self._indices.append(last.number)
+
+    def _number(self, last: parquet.Row) -> Iterator[str]:
+        """Of a text that is one document: whether its id has a part's number is no choice. In pipeline 1 what follows
+        a full part may have been a duplicate."""
+        alone = self._data.pipeline > 1 or len(last.text) < self._data.max_document_characters
+        name, part = cutting.text_of(last.id)
+        if part == 0 and cutting.ends_as_part(name):
+            yield f"document {last.number}: {last.id} has no part's number, and ends like one that has"
+        if part == 1 and alone and not cutting.ends_as_part(name):
+            yield f"document {last.number}: {last.id} is a part of a text that is not cut"
 
 
 def _rows(part: parquet.Part) -> Iterator[parquet.Row]:
@@ -246,9 +271,11 @@ def _check_recipe(shards: Shards, recipe: Recipe, problems: list[tuple[str, str]
         problems.append((stage.SHARDS, f"the streams are {streams}, which are not those of the recipe's sources"))
 
 
-def _check_tokenizer(folder: Path, made: Tokenizer, recipe: Recipe, problems: list[tuple[str, str]]) -> None:
+def _check_tokenizer(
+    folder: Path, made: Tokenizer, recipe: Recipe, characters: set[str], problems: list[tuple[str, str]]
+) -> None:
     """The tokenizer is of the kind that the recipe asks for, and its manifest says what its file is."""
-    if wrong := wrong_in(made, recipe):
+    if wrong := wrong_in(made, recipe, characters):
         problems.append((f"{stage.TOKENIZER}/{FILE}", wrong))
     found, said = described(made, recipe), recorded(folder)
     if found != said:

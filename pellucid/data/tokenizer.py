@@ -109,9 +109,12 @@ def check(recipe: Recipe, folder: Path) -> None:
         _check_fits(Tokenizer(existing(path, follow=True), path, named(recipe)), recipe)
 
 
-def wrong_in(made: Tokenizer, recipe: Recipe) -> str:
-    """Where the kind is one made here: whether the file is the one that it gives; empty where nothing is wrong."""
-    return "" if recipe.tokenizer.kind == "file" else kinds.wrong_in(made.content, made.parsed, recipe.tokenizer)
+def wrong_in(made: Tokenizer, recipe: Recipe, characters: set[str]) -> str:
+    """Where the kind is one made here: whether the file is the one that it gives, and for "characters" these of the
+    documents; empty where nothing is wrong."""
+    if recipe.tokenizer.kind == "file":
+        return ""
+    return kinds.wrong_in(made.content, made.parsed, recipe.tokenizer, characters)
 
 
 def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage.Progress) -> bytes:

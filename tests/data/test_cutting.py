@@ -183,6 +183,32 @@ def longer(rows: list[dict]) -> None:
     rows[at]["text"] += rows[at + 1]["text"]
 
 
+def as_part(rows: list[dict]) -> None:
+    row = next(row for row in rows if "#" not in row["id"])
+    row["id"] += "#1"
+
+
+def without_number(rows: list[dict]) -> None:
+    row = next(row for row in rows if "#" not in row["id"])
+    row["id"] += "#0"
+
+
+def text_again(rows: list[dict]) -> None:
+    """A text in the place of another of as many parts."""
+    texts: dict[str, list[dict]] = {}
+    for row in rows:
+        texts.setdefault(text_of(row["id"])[0], []).append(row)
+    first, second = [parts for parts in texts.values() if len(parts) == 3][:2]
+    for row, other in zip(first, second, strict=True):
+        other["text"] = row["text"]
+
+
+def short_text_again(rows: list[dict]) -> None:
+    """As a part, which may be like another."""
+    first, second = [row for row in rows if "#" not in row["id"]][:2]
+    second["text"], second["id"] = first["text"], second["id"] + "#1"
+
+
 def licence(rows: list[dict]) -> None:
     rows[first_of_three(rows) + 1]["licence"] = "MIT"
 
@@ -197,6 +223,10 @@ def licence(rows: list[dict]) -> None:
         (elsewhere, "is not cut where the text gives it"),
         (longer, "is longer than max_document_characters"),
         (licence, "has another licence"),
+        (as_part, "#1 is a part of a text that is not cut"),
+        (without_number, "#0 has no part's number"),
+        (text_again, "its text is that of another document"),
+        (short_text_again, "its text is that of another document"),
     ],
 )
 def test_what_verify_says_of_parts_that_are_not_a_text(
@@ -205,6 +235,20 @@ def test_what_verify_says_of_parts_that_are_not_a_text(
     run = prepare(recipe, tmp_path / "run")
     changed(run, change)
     assert any(said in detail for _, detail in recompute_root(run, recipe)[1])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [(as_part, "#1 is a part of a text that is not cut"), (without_number, "has no part's number")]
+)
+def test_what_verify_says_of_a_number_in_pipeline_1(
+    change: Callable[[list[dict]], None], said: str, tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]
+) -> None:
+    data = recipe.data.model_copy(update={"pipeline": 1, "split": "parts"})
+    other = recipe.model_copy(update={"data": data})
+    run = prepare(other, tmp_path / "run")
+    assert recompute_root(run, other)[1] == []
+    changed(run, change)
+    assert any(said in detail for _, detail in recompute_root(run, other)[1])
 
 
 def test_parts_can_have_a_split_each(tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]) -> None:

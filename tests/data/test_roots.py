@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from pellucid.data import roots
+from pellucid.data import kinds, roots
 from pellucid.data.shards import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import DataDiffers
@@ -146,3 +146,18 @@ def test_another_pipeline_than_the_recipe_says_is_found(run, two_sources):
     path.write_text(json.dumps(manifest | {"pipeline": 2}))
     _, problems = roots.recompute_root(run, two_sources)
     assert [detail for _, detail in problems] == ["pipeline is 2, and should be 1"]
+
+
+@pytest.mark.parametrize("change", [lambda seen: seen & set("e ."), lambda seen: seen | {"\U0001f680"}])
+def test_a_vocabulary_of_other_characters_than_the_documents_have(
+    change, tmp_path, corpus, recipe_of, prepare, monkeypatch
+):
+    """Made so, and all else with it: the unknown token would hide what the texts hold, or what they do not."""
+    recipe = recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": "characters"})
+    honest = kinds._seen
+    monkeypatch.setattr(kinds, "_seen", lambda documents, meter: change(honest(documents, meter)))
+    _, problems = roots.recompute_root(prepare(recipe, tmp_path / "forged"), recipe)
+    assert [where for where, _ in problems] == ["data/tokenizer/tokenizer.json"]
+    assert "characters are not those of the documents" in problems[0][1]
+    monkeypatch.setattr(kinds, "_seen", honest)
+    assert roots.recompute_root(prepare(recipe, tmp_path / "run"), recipe)[1] == []
