@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pellucid.errors import FileMissing, FormatInvalid, FormatTooNew, PathUnsafe
 from pellucid.record.verdict import Problem
-from pellucid.release import readme
+from pellucid.release import parts, readme
 from pellucid.store import files, layout, sealed
 
 
@@ -35,14 +35,17 @@ def write(folder: Path, name: str, head: str) -> int:
 
 
 def listed(folder: Path) -> tuple[list[str], list[str]]:
-    """The files that a manifest names, and what else lies there, a folder of nothing else as one. Raises
-    PathUnsafe for a link among the former."""
+    """The files that a manifest names, and what else lies there, strays and empty folders too, a folder of nothing else
+    as one. Raises PathUnsafe for a link among the former."""
     found = [path for path in files.walk(folder) if path != layout.MANIFEST]
     own = [path for path in found if layout.room_of(path)]
+    own = sorted({*own} - parts.strays(folder, own), key=os.fsencode)
     for path in own:
         files.inside(folder, path, str(folder))
     used = {parent for path in own for parent in _parents(path)}
     foreign = {next((f"{one}/" for one in _parents(path) if one not in used), path) for path in {*found} - {*own}}
+    within = tuple(path for path in foreign if path.endswith("/"))
+    foreign |= {f"{path}/" for path in files.empty_folders(folder) if not path.startswith(within)}
     return own, sorted(foreign, key=os.fsencode)
 
 
@@ -62,12 +65,18 @@ def check(folder: Path) -> Iterator[Problem]:
     for path in files.walk(folder):
         if path not in named and path != layout.MANIFEST:
             yield Problem("FileAdded", path, "is not in the manifest")
-    for one in manifest.files:
-        if layout.room_of(one.path, manifest.version) is None or one.path == layout.MANIFEST:
-            yield Problem("FileAdded", one.path, "is in the manifest, and a release has no file of that name")
+    for path in files.empty_folders(folder):
+        yield Problem("FileAdded", path, "is a folder in which no file lies")
+    foreign = {one for one in named if layout.room_of(one, manifest.version) is None or one == layout.MANIFEST}
+    strays = parts.strays(folder, named - foreign)
+    for path in sorted(foreign | strays, key=str.encode):
+        why = "no manifest of its folder names it" if path in strays else "a release has no file of that name"
+        yield Problem("FileAdded", path, f"is in the manifest, and {why}")
+    # Nothing is hashed that a release does not have.
+    wanted = [one for one in manifest.files if one.path not in foreign | strays]
     # Nothing is hashed that has another size; and a file that is linked in several places is read once.
     sound: dict[_Place, list[sealed.File]] = {}
-    for one in manifest.files:
+    for one in wanted:
         try:
             place = _place(folder / one.path)
         except FileMissing:

@@ -45,7 +45,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
             with files.new_folder(to) as partial:
-                layout.carry(folder, partial)
+                layout.carry(folder, partial, only={layout.MANIFEST, *(one.path for one in sealed.read(folder).files)})
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
     return about | {"left_out": foreign, "paths": paths}

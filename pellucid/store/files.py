@@ -367,6 +367,20 @@ def walk(folder: Path) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
+def empty_folders(folder: Path) -> list[str]:
+    """The folders below folder in which no file lies, however deep, as '/'-paths: of those in each other the outermost,
+    sorted."""
+    empty, filled = list[Path](), set[Path]()
+    for parent, folders, names in os.walk(folder, topdown=False):
+        here = Path(parent)
+        if names or any(here / name in filled or (here / name).is_symlink() for name in folders):
+            filled.add(here)
+        else:
+            empty.append(here)
+    outermost = [one for one in empty if one != folder and (one.parent == folder or one.parent in filled)]
+    return sorted((one.relative_to(folder).as_posix() for one in outermost), key=os.fsencode)
+
+
 def links(folder: Path, own: Callable[[str], bool]) -> Iterator[str]:
     """Every symbolic link below folder among the '/'-paths that are own. What cannot be listed is passed over: nobody
     gets further there."""

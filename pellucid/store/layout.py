@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -147,15 +147,16 @@ def refuse_links(folder: Path) -> None:
         raise LinkInside(path=folder / path, target=(folder / path).readlink())
 
 
-def carry(folder: Path, target: Path, below: str = "") -> None:
-    """Bring a run's files, or those below one of its folders, into another folder: what the list names and no more.
+def carry(folder: Path, target: Path, below: str = "", only: Container[str] | None = None) -> None:
+    """Bring a run's files, or those below one of its folders, into another folder: what the list names and no more,
+    and of that only what is asked for.
 
     They are hard links where the file system allows it, but for what is written in place: a copy must not change with
     it.
     """
     for inner in files.walk(folder / below):
         path = f"{below}/{inner}" if below else inner
-        if room := room_of(path):
+        if (room := room_of(path)) and (only is None or path in only):
             files.require_file(folder / path)
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (files.link_or_copy if room.linked else files.copy)(folder / path, target / path)

@@ -23,6 +23,7 @@ from pellucid.trace.words import SEPARATOR, Words
 
 UINT32 = np.dtype("<u4")
 EVERY = 4096  # Of so many suffixes one stands in the top table.
+FILES = {"tokens": ("positions", "top", "counts"), "text": ("positions", "top", "text", "starts")}  # Of a piece.
 KEY = 32  # With so many of its first bytes, zeros behind the end of the text.
 _AT_ONCE = 1 << 16  # Suffixes that are looked at together.
 

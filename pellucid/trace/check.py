@@ -31,10 +31,14 @@ def check(folder: Path) -> Iterator[Problem]:
 
     Raises FormatInvalid where a file does not have the form it should.
     """
+    manifest = folder / layout.TRACE / stage.MANIFEST
+    if not manifest.exists():
+        yield Problem("FileMissing", f"{layout.TRACE}/{stage.MANIFEST}", "is not there, and files of an index are")
+        return
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
     opened = pieces.opened(folder, Shards.open(folder), tokenizer)
     kinds = ["text" if isinstance(one.suffixes, TextSuffixes) else "tokens" for one in opened.pieces]
-    if detail := fields.difference(folder / layout.TRACE / stage.MANIFEST, index.manifest(folder, kinds)):
+    if detail := fields.difference(manifest, index.manifest(folder, kinds)):
         yield Problem("DataDiffers", f"{layout.TRACE}/{stage.MANIFEST}", detail)
     builder = Builder(folder / layout.TRACE, Documents.open(folder), tokenizer)
     for placed in opened.pieces:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 from pellucid.errors import LinkInside
 from pellucid.fork import fork
 from pellucid.recipe import load as load_recipe
+from pellucid.release import manifest, parts
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import anchors, files, layout, metrics, sealed
@@ -88,6 +90,57 @@ def test_what_is_not_on_the_list_is_added_even_if_a_manifest_names_it(release: P
     end = sealed.line_of({"sha256": hashlib.sha256(content).hexdigest()})
     (release / layout.MANIFEST).write_bytes(content + end)
     assert added(release) >= set(FOREIGN)
+
+
+# Names of the list's form, for which a release has no file: a folder's own manifest names the ones there are.
+STRAYS = [
+    "data/documents/00001.parquet",
+    "data/shards/00001.train.bin",
+    "data/shards/00001.validation.documents.bin",
+    "trace/00000.starts",
+    "trace/00005.text",
+    "trace/00007.positions",
+]
+
+
+def seal_strays(folder: Path) -> None:
+    """As a forger would who names whatever has a name of the list's form."""
+    named = sealed.read(folder)
+    with mock.patch.object(parts, "strays", return_value=set()):
+        manifest.write(folder, named.run, named.head)
+
+
+def test_a_part_that_no_manifest_names_is_added_and_not_hashed(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add(release, *STRAYS)
+    seal_strays(release)
+    hashed, hash_file = set[str](), files.sha256_file
+    monkeypatch.setattr(files, "sha256_file", lambda path: hashed.add(str(path)) or hash_file(path))
+    assert added(release) == set(STRAYS)
+    assert hashed and not hashed & {str(release / path) for path in STRAYS}
+
+
+def test_publish_leaves_strays_and_empty_folders_out(release: Path, tmp_path: Path) -> None:
+    add(release, *STRAYS)
+    (release / "adapter").mkdir()
+    (release / "data/more/deep").mkdir(parents=True)
+    assert set(publish(release, tmp_path / "copy")["left_out"]) == {*STRAYS, "adapter/", "data/more/"}
+    assert verify(tmp_path / "copy", lambda what: None).ok
+
+
+def test_an_index_without_its_manifest_is_no_index(release: Path) -> None:
+    (release / "trace/manifest.json").unlink()
+    rest = {f"trace/{path}" for path in files.walk(release / "trace")}
+    seal_strays(release)
+    problems = verify(release, lambda what: None).problems
+    assert {one.where for one in problems if one.error == "FileAdded"} == rest
+    assert [one.where for one in problems if one.error == "FileMissing"] == ["trace/manifest.json"]
+
+
+def test_a_folder_in_which_no_file_lies_is_added(release: Path) -> None:
+    empty = ["adapter", "model.safetensors.d", "checkpoints/step6/onnx", "trace/deep"]
+    for path in empty:
+        (release / path / "er").mkdir(parents=True)
+    assert added(release) == set(empty)
 
 
 def test_publish_leaves_out_what_is_not_on_the_list_and_says_so(release: Path, tmp_path: Path) -> None:
