@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.data import cutting, stage
+from pellucid.data.reasons import REASONS
 from pellucid.errors import DocumentUnknown, FormatInvalid
 from pellucid.record import digests, merkle
 from pellucid.store import files, parquet
@@ -227,15 +228,18 @@ class Documents:
 
 def _check_totals(entry: Any, path: Path, named: bool) -> None:
     """What a manifest says of a source or of all of them has the form it should. Raises FormatInvalid."""
-    for key in ("documents", "bytes"):
+    for key in ("documents", "bytes", "characters"):
         stage.count_in(entry, key, path)
     if named:
-        stage.text_in(entry, "name", path)
+        for key in ("name", "licence"):
+            stage.text_in(entry, key, path)
         dropped = entry.get("dropped")
         if not isinstance(dropped, dict):
             raise FormatInvalid(path=path, detail="dropped is not an object")
-        for reason in dropped:
-            stage.count_in(dropped, reason, path)
+        for reason, count in dropped.items():
+            if reason not in REASONS or type(count) is not int or count < 1:
+                said = f"{reason[:40]!r}: {str(count)[:40]!r}"
+                raise FormatInvalid(path=path, detail=f"dropped has {said}, not a reason and its count")
 
 
 def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:

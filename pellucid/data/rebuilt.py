@@ -6,7 +6,6 @@ the versions it was made with, and how many records each source left out, by rea
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -15,7 +14,6 @@ from pellucid.data.streams import Stream
 from pellucid.recipe import Recipe, Source
 from pellucid.store import fields
 
-_REASON = re.compile("[a-z][a-z0-9_]{0,39}").fullmatch
 _COUNTED = ("documents", "validation_documents", "bytes", "characters")
 
 
@@ -38,7 +36,8 @@ def licence_of(source: Source, found: str) -> str:
 
 
 def documents(said: Mapping[str, Any], parts: list[Part], root: str, recipe: Recipe) -> dict[str, Any]:
-    """data/documents/manifest.json."""
+    """data/documents/manifest.json; said: what it says, opened, so that the counts of what was dropped have their
+    form."""
     total = _total(parts)
     dropped = {one["name"]: one["dropped"] for one in said["sources"]}
     return {
@@ -76,7 +75,7 @@ def _part(number: int, part: Part) -> dict[str, Any]:
     }
 
 
-def _source(source: Source, parts: list[Part], dropped: Any) -> dict[str, Any]:
+def _source(source: Source, parts: list[Part], dropped: Mapping[str, int] | None) -> dict[str, Any]:
     own = [part for part in parts if part.source == source.name]
     total = _total(own)
     return {
@@ -84,14 +83,8 @@ def _source(source: Source, parts: list[Part], dropped: Any) -> dict[str, Any]:
         "licence": licence_of(source, own[0].licence if own else ""),
         "format": source.format,
         **{name: total[name] for name in ("documents", "bytes", "characters", "validation_documents")},
-        "dropped": _dropped(dropped),
+        "dropped": dict(sorted(dropped.items())) if dropped else {},
     }
-
-
-def _dropped(said: Any) -> dict[str, int]:
-    """Counts above zero by reason, sorted."""
-    found = said if isinstance(said, dict) else {}
-    return {reason: found[reason] for reason in sorted(found) if _REASON(reason) and found[reason] > 0}
 
 
 def tokenizer(said: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:

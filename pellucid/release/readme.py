@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pellucid.data import stage
+from pellucid.data.parquet import Documents
 from pellucid.errors import FormatTooNew
 from pellucid.look.status import LOSSY, status
 from pellucid.recipe import Recipe
@@ -74,12 +76,11 @@ def _marked(folder: Path, version: int) -> str:
 def _first(folder: Path) -> str:
     """The template 1."""
     recipe, about = load_recipe(folder), status(folder)
-    documents = files.read_json(folder / "data/documents/manifest.json")
     sections = [
         _head(recipe, about, folder),
         _use(recipe),
         _check(about),
-        _sources(documents),
+        _sources(folder),
         _streams(folder),
         _results(about),
         _contents(),
@@ -155,7 +156,8 @@ arithmetic gives equal bits on an equal stack: the ledger's first entry names it
 """
 
 
-def _sources(documents: dict[str, Any]) -> str:
+def _sources(folder: Path) -> str:
+    documents, path = Documents.open(folder).manifest, folder / stage.DOCUMENTS / stage.MANIFEST
     lines = [
         "## Data",
         "",
@@ -164,21 +166,28 @@ def _sources(documents: dict[str, Any]) -> str:
     ]
     for one in documents["sources"]:
         dropped = ", ".join(f"{escape(reason)} {count:,}" for reason, count in one["dropped"].items()) or "nothing"
-        counts = f"{one['documents']:,} | {int(one['bytes']):,} | {int(one['characters']):,}"
+        counts = _counts(one, ("documents", "bytes", "characters"), path)
         lines.append(f"| {escape(one['name'])} | {escape(one['licence'])} | {counts} | {dropped} |")
+    total = _counts(documents, ("documents",), path)
     lines += [
         "",
-        f"{documents['documents']:,} documents in all, with text, origin and licence of each in `data/documents`.",
+        f"{total} documents in all, with text, origin and licence of each in `data/documents`.",
     ]
     return "\n".join(lines) + "\n"
 
 
 def _streams(folder: Path) -> str:
     lines = ["| source | split | tokens | sequences | unused tokens at the end |", "|---|---|---|---|---|"]
-    for one in files.read_json(folder / layout.DATA_MANIFEST)["streams"]:
-        counts = f"{int(one['tokens']):,} | {one['sequences']:,} | {one['unused_tokens']:,}"
-        lines.append(f"| {escape(one['source'])} | {one['split']} | {counts} |")
+    path = folder / layout.DATA_MANIFEST
+    for one in stage.list_in(stage.read_manifest(path, "data"), "streams", path):
+        source, split = (escape(stage.text_in(one, key, path)) for key in ("source", "split"))
+        lines.append(f"| {source} | {split} | {_counts(one, ('tokens', 'sequences', 'unused_tokens'), path)} |")
     return "\n".join(lines) + "\n"
+
+
+def _counts(entry: Any, keys: tuple[str, ...], path: Path) -> str:
+    """Cells of a row. Raises FormatInvalid."""
+    return " | ".join(f"{stage.count_in(entry, key, path):,}" for key in keys)
 
 
 def _results(about: dict[str, Any]) -> str:

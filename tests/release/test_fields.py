@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from pellucid.data.roots import recompute_root
+from pellucid.errors import FormatInvalid
 from pellucid.recipe import load
 from pellucid.record import chain
 from pellucid.release import manifest, readme
@@ -60,7 +61,7 @@ JSONS = [
 # What nothing binds: the digest of what a stage was made from, and the versions it was made with. They have a form.
 SAID = {f"data/{one}/manifest.json: recipe" for one in ("documents", "tokenizer", "shards")}
 SAID |= {f"data/documents/manifest.json: made_with.{one}" for one in ("python", "pyarrow", "unicode")}
-SAID |= {"data/tokenizer/manifest.json: made_with.tokenizers", "data/documents/manifest.json: sources.0.dropped"}
+SAID |= {"data/tokenizer/manifest.json: made_with.tokenizers"}
 
 
 def fields(value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -307,6 +308,25 @@ def test_a_claim_that_nothing_bears_out_is_named(what: str, release: Path) -> No
     change(release)
     told = found(release)
     assert any(named in one for one in told), told
+
+
+@pytest.mark.parametrize(
+    "said", [{"personal_data_removed": 1_000_000}, ["empty"], {"empty": "5"}, {"empty": 0}, {"empty": True}, {"": 1}, 5]
+)
+def test_what_was_dropped_has_a_known_reason_and_a_count(said: Any, release: Path) -> None:
+    """Else any word would stand in the README, as if the record gave it."""
+    edit_json(release / "data/documents/manifest.json", lambda value: value["sources"][0].update(dropped=said))
+    named = "FormatInvalid data/documents/manifest.json: "
+    assert any(one.startswith(named) and "dropped" in one for one in found(release))
+    with pytest.raises(FormatInvalid, match="dropped"):
+        publish(release)
+
+
+@pytest.mark.parametrize(("key", "value"), [("sequences", ["1"]), ("tokens", {}), ("source", 5), ("split", None)])
+def test_a_stream_of_another_form_is_named_by_what_makes_the_readme(key: str, value: Any, release: Path) -> None:
+    edit_json(release / "data/manifest.json", lambda manifest: manifest["streams"][0].update({key: value}))
+    with pytest.raises(FormatInvalid, match=key):
+        readme.write(release)
 
 
 # ---- README and manifest --------------------------------------------------------------------------
