@@ -19,10 +19,10 @@ from pydantic_core import PydanticCustomError
 from pellucid.errors import (
     CommandInvalid,
     RecipeInvalid,
-    RecipeMissing,
     RecipeTooNew,
     RecipeUnknownKey,
     RecipeUnreadable,
+    RunMissing,
 )
 from pellucid.record import digests
 from pellucid.record.guards import Rule, Rules
@@ -336,7 +336,7 @@ def load(folder: Path) -> Recipe:
     """The recipe of a run folder. Raises the Recipe… errors."""
     path = folder / FILE
     if not path.is_file():
-        raise RecipeMissing(path=folder)
+        raise RunMissing(path=folder)
     return parse(files.read_bytes(path, MAX_BYTES), path)
 
 

@@ -18,9 +18,9 @@ from pellucid.errors import (
     NotFinite,
     NotTrained,
     PellucidError,
-    RecipeChanged,
     ReleaseSealed,
     RunMissing,
+    SettingTooLate,
     StageUnknown,
     Stopped,
 )
@@ -151,19 +151,17 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
 
 
 def change_recipe(folder: Path, settings: list[str]) -> None:
-    """Put settings into recipe.toml. Raises RecipeChanged where the run has begun with other bits, ReleaseSealed, and
+    """Put settings into recipe.toml. Raises SettingTooLate where the run has begun with other bits, ReleaseSealed, and
     for a source given another path what sources.check raises."""
     path = folder / FILE
     recipe = load_recipe(folder)
     content = with_settings(files.read_bytes(path, MAX_BYTES), settings, path)
     with layout.writing(folder):
         if (folder / layout.LEDGER).is_file() and parse(content, path).digest() != recipe.digest():
-            digests = {"found": parse(content, path).digest().hex(), "recorded": recipe.digest().hex()}
-            raise RecipeChanged(path=path, run=folder, **digests, detail=", ".join(settings))
+            raise SettingTooLate(settings=" --set ".join(settings), run=folder)
         if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
-        if not (folder / layout.LEDGER).is_file():  # A run that has begun needs its sources no more.
-            sources.check_moved(recipe, parse(content, path), folder)
+        sources.check_moved(recipe, parse(content, path), folder)
         files.write_bytes(path, content)
 
 

@@ -188,11 +188,11 @@ def test_every_verb_explains_itself(verb: str) -> None:
         (("audit", "RUN", "--step", "3", "--microbatch", "0"), 2, "MicrobatchUncommitted"),
         (("run", "RUN", "--anchors", "every=3"), 2, "ReleaseSealed"),
         (("run", "RUN", "--set", "placement.threads=2"), 2, "ReleaseSealed"),
-        (("diff", "RUN", "nowhere"), 2, "RecipeMissing"),
+        (("diff", "RUN", "nowhere"), 2, "RunMissing"),
         (("export", "RUN", "--to", "RUN"), 2, "FolderTaken"),
         (("export", "RUN", "--as", "pickle", "--to", "x"), 2, "CommandInvalid"),
         (("new", "x", "--data", "RUN", "--preset", "2M"), 2, "CommandInvalid"),
-        (("run", "RUN", "--set", "train.lr=1"), 2, "RecipeChanged"),
+        (("run", "RUN", "--set", "train.lr=1"), 2, "SettingTooLate"),
         (("run", "RUN", "--set", "train.rl=1"), 2, "RecipeUnknownKey"),
     ],
 )
@@ -270,7 +270,14 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "or with --set train.lr=VALUE."),
         (("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"), "`pellucid fork --help`"),
         (("run", "RUN", "--set", "data.sources.stones.weight=-1"), "--set data.sources.stones.weight=VALUE"),
-        (("run", "RUN", "--set", "train.lr=1"), "pellucid fork RUN --step K --set KEY=VALUE --to DIR"),
+        (("run", "RUN", "--set", "train.lr=1"), "pellucid fork RUN --step K --set train.lr=1 --to DIR"),
+        (("where", "RUN", "--file", "OUT"), "OUT: is no file; --file takes the path of a text"),
+        (
+            ("where", "OUT", "x"),
+            "OUT is not a run: it has no recipe.toml. Correct the name, or make one with: pellucid",
+        ),
+        (("run", "OUT"), "pellucid new OUT --data PATH"),
+        (("status", "RUN/record"), "or train on it: pellucid new mymodel --data RUN/record"),
         # A folder that is taken by something else is no run to continue.
         (("export", "RUN", "--to", "RUN"), "Choose a new or empty folder."),
         (("new", "RUN", "--data", "RUN"), "continue that run with: pellucid run RUN"),
@@ -278,9 +285,9 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
 )
 def test_errors_point_the_right_way(words: tuple[str, ...], said: str, finished: Path, tmp_path: Path) -> None:
     names = {"RUN": str(finished), "OUT": str(tmp_path / "out")}
-    done = pellucid(*(names.get(word, word) for word in words), check=2)
     for name, path in names.items():
-        said = said.replace(name, path)
+        words, said = tuple(word.replace(name, path) for word in words), said.replace(name, path)
+    done = pellucid(*words, check=2)
     assert said in done.stderr
 
 
@@ -291,6 +298,7 @@ def test_documents_are_listed_by_a_part_of_their_ids_and_up_to_a_limit(finished:
     assert as_json("show", finished, "documents", "s/00", "--limit", 3) == some[:3]
     told = pellucid("show", finished, "documents", "s/00", "--limit", 3)
     assert told.stdout.count("\n") == 3 and "3 of 10 documents; --limit 0 lists all" in told.stderr
+    assert "0 of 0 documents" in pellucid("show", finished, "documents", "another world").stderr
 
 
 def test_every_option_that_takes_a_number_is_bounded() -> None:
@@ -312,3 +320,16 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
     assert seen >= 12 and finite(1.5) == 1.5 and finite(None) is None
     for value in ("nan", "inf", "-1"):
         assert "--temperature" in pellucid("sample", "nowhere", "--temperature", value, check=2).stderr
+
+
+def test_the_last_words_of_verify_follow_from_the_problems(release: Path, tmp_path: Path) -> None:
+    (release / ".env").write_text("x")
+    assert "move them out of the folder" in pellucid("verify", release, check=5).stderr
+    (release / ".env").unlink()
+    for name in ("manifest.jsonl", "README.md"):
+        (release / name).unlink()
+    path = release / "record/ledger.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
+    assert f"Go on with: pellucid run {release}" in pellucid("verify", release, check=5).stderr
+    path.write_bytes(path.read_bytes().replace(b'"step":7,', b'"step":9,', 1))
+    assert "do not trust it" in pellucid("verify", release, check=5).stderr

@@ -8,10 +8,10 @@ from pellucid import recipe
 from pellucid.errors import (
     CommandInvalid,
     RecipeInvalid,
-    RecipeMissing,
     RecipeTooNew,
     RecipeUnknownKey,
     RecipeUnreadable,
+    RunMissing,
 )
 from pellucid.new import PRESETS, first_fit, recipe_text, sources_of
 
@@ -154,7 +154,7 @@ def test_unreadable_newer_and_missing() -> None:
         parsed(b"\xff\xfe")
     with pytest.raises(RecipeTooNew, match="declares version 4"):
         parsed(BASE.replace(b"version = 1", b"version = 4\nnew_key = 1"))
-    with pytest.raises(RecipeMissing):
+    with pytest.raises(RunMissing):
         recipe.load(Path("/nonexistent"))
 
 

@@ -280,7 +280,7 @@ def test_a_release_that_is_damaged_is_not_run_on(gone: str, release: Path) -> No
 def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(finished, tmp_path / "run"))
     before = (folder / "recipe.toml").read_bytes()
-    with pytest.raises(errors.RecipeChanged, match=r"train\.lr=1"):
+    with pytest.raises(errors.SettingTooLate, match=r"train\.lr=1"):
         change_recipe(folder, ["train.lr=1"])
     assert (folder / "recipe.toml").read_bytes() == before
     with pytest.raises(errors.ReleaseSealed, match="pellucid publish"):

@@ -15,6 +15,7 @@ from pellucid.recipe import FILE
 from pellucid.store import files
 from pellucid.store.home import home
 
+_MOST = 2**62
 _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
 
 
@@ -84,6 +85,8 @@ def trace(
 def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     """The run and the text, from [RUN] TEXT, or from [RUN] and a file, without the line break that ends it."""
     if file is not None:
+        if not file.is_file():
+            raise CommandInvalid(verb=verb, word=str(file), detail="is no file; --file takes the path of a text")
         content = files.read_bytes(file, _LONGEST, follow=True).decode("utf-8", "surrogateescape")
         words = [*words, content.removesuffix("\n").removesuffix("\r")]
     if not 1 <= len(words) <= 2:
@@ -116,9 +119,10 @@ def sql(
         ),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=0, help="How many rows to print; 0: all.", show_default="40; with --json all")
+        int | None,
+        typer.Option(min=0, max=_MOST, help="How many rows to print; 0: all.", show_default="40; with --json all"),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.001, callback=finite, help="How long it may take.")] = 300.0,
+    seconds: Annotated[float, typer.Option(min=0.001, max=1e7, callback=finite, help="How long it may take.")] = 300.0,
     as_json: Json = False,
 ) -> None:
     from pellucid import sql

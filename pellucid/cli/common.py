@@ -105,6 +105,8 @@ def main() -> None:
             raise
         _report(reached, as_json)
     except KeyboardInterrupt:
+        with contextlib.suppress(OSError):
+            print("pellucid: interrupted; what is complete is kept", file=sys.stderr)
         sys.exit(130)
 
 

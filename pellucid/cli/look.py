@@ -97,7 +97,8 @@ def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool)
     else:
         for one in shown:
             print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
-    if more := sum(1 for _ in documents):
+    more = sum(1 for _ in documents)
+    if more or not shown:
         print(f"{len(shown):,} of {len(shown) + more:,} documents; --limit 0 lists all", file=sys.stderr)
 
 

@@ -79,13 +79,15 @@ def publish(
         print(f"head   {sealed['head']}")
         for key, path in sealed["paths"].items():
             print(plain(f"Taken out of recipe.toml, which others will read: {key} = {path}"))
+        if sealed["unlicensed"]:
+            print(plain(f"The licence of {', '.join(sealed['unlicensed'])} is unknown, and all their texts are in it."))
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
 
 
 def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:
     if not names:
         return
-    print(f"Left out, for a release has no file of that name ({len(names):,}):")
+    print(f"Left out ({len(names):,}), since they are no part of a run:")
     for name in names[:_SHOWN]:
         print(f"  {plain(name)}")
     if len(names) > _SHOWN:

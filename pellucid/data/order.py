@@ -24,9 +24,9 @@ import numpy as np
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards, Stream
-from pellucid.errors import CorpusTooSmall, DocumentUnknown, FormatInvalid, StepUnknown
+from pellucid.errors import CorpusTooSmall, DocumentUnknown, FormatInvalid, RecipeInvalid, StepUnknown
 from pellucid.philox import key_of, philox
-from pellucid.recipe import Recipe
+from pellucid.recipe import FILE, Recipe
 
 ROUNDS = 8
 _CHUNK = 1 << 18  # Slots or places that are looked at together …
@@ -83,7 +83,8 @@ class Order:
         try:
             return cls(recipe.seed, counts, weights, recipe.train.batch, sequences_of(folder, recipe, shards))
         except ValueError as error:
-            raise FormatInvalid(path=stage.SHARDS, detail=str(error)) from error
+            detail = f"the weights are too large: {error}"
+            raise RecipeInvalid(path=folder / FILE, key="data.sources", detail=detail) from error
 
     def batch(self, step: int) -> np.ndarray:
         """The sequence ids of one step, shape (batch,) int64."""

@@ -36,8 +36,7 @@ class ProcessDiffers(CheckFailed):
 
 
 class VerifyFailed(CheckFailed):
-    message = """{path}: {count} problem(s) found, listed above. What they name is not what was
-    sealed or recorded: take it from another copy, or do not trust it."""
+    message = """{path}: {count} problem(s) found, listed above. {advice}"""
 
 
 class BitsDiffer(CheckFailed):

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from pellucid.errors.base import UserError
-
-
-class RecipeMissing(UserError):
-    message = """No recipe.toml in {path}. Make one with: pellucid new {path} --data PATH"""
 
 
 class RecipeUnreadable(UserError):
@@ -35,13 +33,30 @@ class RecipeChanged(UserError):
     from one of its steps with the new one: pellucid fork {run} --step K --set KEY=VALUE --to DIR"""
 
 
+class SettingTooLate(UserError):
+    message = """{settings} would change the bits of {run}, which has begun; nothing was changed.
+    Another run can go on from one of its steps with it:
+    pellucid fork {run} --step K --set {settings} --to DIR"""
+
+
 class CommandInvalid(UserError):
     message = """{word}: {detail}. `pellucid {verb} --help` shows the ways to write it."""
 
 
 class RunMissing(UserError):
-    message = """{path} is not a run: it has no recipe.toml. Make one with: pellucid new {path}
-    --data PATH"""
+    message = """{path} is not a run: it has no recipe.toml. {advice}"""
+
+    def __init__(self, path: Path | str) -> None:
+        super().__init__(path=path, advice=_first_command(path))
+
+    def __reduce__(self):
+        return RunMissing, (self.fields["path"],)
+
+
+def _first_command(path: Path | str) -> str:
+    if Path(path).exists() and Path(path) != Path():
+        return f"Name the folder of one, or train on it: pellucid new mymodel --data {path}"
+    return f"Correct the name, or make one with: pellucid new {path} --data PATH"
 
 
 class FolderTaken(UserError):
@@ -89,7 +104,8 @@ class StageUnknown(UserError):
 
 
 class StageNotReady(UserError):
-    message = """{stage} needs {needs} first. Run: pellucid run {path} --only {needs}"""
+    message = """{path} has no {needs} yet, and {stage} needs it. Make all that is missing with:
+    pellucid run {path}"""
 
 
 class IndexMissing(UserError):

@@ -24,13 +24,13 @@ _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 
 
 class Shown:
-    """A run opened for looking. Raises StageNotReady before its data is prepared."""
+    """A run opened for looking. Raises RunMissing, and StageNotReady before its data is prepared."""
 
     def __init__(self, folder: Path) -> None:
-        if not (folder / layout.DATA_MANIFEST).is_file():
-            raise StageNotReady(stage="looking", needs="shards", path=folder)
         self.folder = folder
         self.recipe: Recipe = load_recipe(folder)
+        if not (folder / layout.DATA_MANIFEST).is_file():
+            raise StageNotReady(stage="what was asked for", needs="prepared data", path=folder)
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
         self.tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
         self.order = Order.of(folder, self.recipe, self.shards)

@@ -264,6 +264,8 @@ def _wrong_fields(body: dict[str, Any]) -> list[str]:
     known = [name.strip("()") for name in listed]
     wrong = [f"has the field {_said(name)}, which is none of a {body['kind']}" for name in body if name not in known]
     wrong += [f"{name} is not there" for name in needed if name not in body]
+    if body.get("branch") == 0 and not isinstance(body["branch"], bool):
+        wrong.append("says branch 0, which no entry says")
     if not wrong and list(body) != [name for name in known if name in body]:
         wrong.append("has its fields in another order")
     return wrong

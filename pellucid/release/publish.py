@@ -8,6 +8,7 @@ from typing import Any
 
 import tomlkit
 
+from pellucid.data.parquet import Documents
 from pellucid.errors import NotFinished
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
@@ -48,7 +49,9 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
                 layout.carry(folder, partial, only={layout.MANIFEST, *(one.path for one in sealed.read(folder).files)})
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
-    return about | {"left_out": foreign, "paths": paths}
+    made = Documents.open(folder).manifest["sources"]
+    unlicensed = [source["name"] for source in made if source["licence"] == "unknown"]
+    return about | {"left_out": foreign, "paths": paths, "unlicensed": unlicensed}
 
 
 def _size(folder: Path) -> int:

@@ -56,7 +56,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     if not isinstance(folder, RemotePath):
         layout.refuse_links(folder)
     if not (folder / layout.DATA_MANIFEST).is_file():
-        raise StageNotReady(stage="train", needs="shards", path=folder)
+        raise StageNotReady(stage="training", needs="prepared data", path=folder)
     path = folder / layout.DATA_MANIFEST
     root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
     made = tokenizer.recorded(folder)

@@ -82,6 +82,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 def new_folder(path: Path) -> Iterator[Path]:
     """As whole_folder, for a folder that is new or empty, or holds just this already: so a command that was killed when
     its work was done can be given again. Raises FolderTaken."""
+    if path.name == "..":
+        raise FolderTaken(path=path, found="what lies above it", advice="")
     if _is_free(path):
         with whole_folder(path) as partial:
             yield partial

@@ -41,7 +41,7 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     Raises StageNotReady, IndexLost, FormatInvalid, DiskFull.
     """
     if not (folder / stage.DATA).is_file():
-        raise StageNotReady(stage="index", needs="shards", path=folder)
+        raise StageNotReady(stage="the index", needs="prepared data", path=folder)
     place = folder / layout.TRACE
     made_from = _made_from(folder)
     if stage.done(place, "index", made_from):

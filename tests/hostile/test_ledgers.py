@@ -89,6 +89,7 @@ def test_true_is_no_branch_one(release: Path) -> None:
         LedgerFile(release)
     end = {"prev": "0" * 64, "n": 1, "kind": "end", "step": 1, "branch": True}
     assert "branch is not an integer" in str(verdict.malformed(end))
+    assert "says branch 0" in str(verdict.malformed(end | {"branch": 0})), "one run would have two heads"
 
 
 @pytest.mark.parametrize("text", ['"x":1.5', '"x":NaN', '"x":"\\u0041"', '"x": 1', '"step":7'])

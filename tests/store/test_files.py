@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.errors import DiskFull, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+from pellucid.errors import DiskFull, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
 from pellucid.store import files
 
 
@@ -126,3 +126,9 @@ def test_links_share_and_the_walk_is_sorted(tmp_path: Path) -> None:
     (tmp_path / "z").symlink_to("b")
     assert files.walk(tmp_path) == ["a", "a.d/é", "b", "z"]
     assert (tmp_path / "a").samefile(tmp_path / "b")
+
+
+@pytest.mark.parametrize("place", ["more/..", ".."])
+def test_a_folder_without_a_name_of_its_own_is_taken(place: str, tmp_path: Path) -> None:
+    with pytest.raises(FolderTaken), files.new_folder(tmp_path / place):
+        pass
