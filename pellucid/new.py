@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import tomlkit
 
-from pellucid.data import sources
-from pellucid.data.guess import Guess, clean, guess
+from pellucid.data import recognise, sources
+from pellucid.data.guess import Guess, clean, guess, look
 from pellucid.data.survey import Surveyed, survey
 from pellucid.errors import CommandInvalid
 from pellucid.recipe import FILE, Recipe, parse, settings_of, with_settings
@@ -80,11 +80,24 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     draft = _Draft(folder, found, PRESETS[preset], settings)
     sources.check(draft.recipe(fitted), folder)
     fitted, notes = _fit(draft, fitted, set(asked))
+    notes += _left_out(found)
     content = draft.content(fitted)
     with files.named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     files.write_bytes(folder / FILE, content)
     return notes
+
+
+def _left_out(found: list[Guess]) -> list[str]:
+    """What of the folders no reader takes, in a line with the command that converts the first."""
+    folders = {one.path: one.name for one in found if one.format != "package" and Path(one.path).is_dir()}
+    foreign = [one for path, name in folders.items() for one in look(Path(path), name)[1]]
+    if not foreign:
+        return []
+    (kind, place), count = foreign[0], len(foreign)
+    first = f"{place.name} ({recognise.KINDS[kind].words})"
+    files_of = f"1 file, {first}, is" if count == 1 else f"{count} files, such as {first}, are"
+    return [f"{files_of} left out: no reader takes the format. {recognise.advice(kind, place)}"]
 
 
 class _Draft(NamedTuple):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import random
+import re
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from pellucid.data.documents import Documents, split_of
 from pellucid.new import PRESETS, first_fit, new
 from pellucid.recipe import load
 from tests.conftest import finish, pellucid, prose
+from tests.data.test_recognise import CSV, FASTQ, parquet
 
 SMALL = [  # What keeps a test quick; nothing that decides whether the data fits.
     "model.layers=1",
@@ -91,8 +93,30 @@ def test_a_mixed_folder_is_two_sources_and_keeps_every_text(tmp_path: Path) -> N
     new(tmp_path / "run", [str(mixed(tmp_path))], "1M", [*SMALL, "train.steps=20"])
     finish(tmp_path / "run", "documents")
     found = Documents.open(tmp_path / "run").manifest["sources"]
-    assert [(one["format"], one["documents"]) for one in found] == [("text", 52), ("jsonl", 59)]
-    assert found[0]["dropped"] == {"elsewhere": 1, "latin1_guessed": 1, "not_included": 1}
+    assert [(one["format"], one["documents"]) for one in found] == [("text", 51), ("jsonl", 59)]
+    assert found[0]["dropped"] == {"csv": 1, "elsewhere": 1, "latin1_guessed": 1, "not_included": 1}
+
+
+def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> None:
+    place = fifty(tmp_path)
+    for name, content in (("a.csv", CSV), ("b.json", b'[{"text": "words"}]'), ("c.fastq", FASTQ), ("d.pq", parquet())):
+        (place / name).write_bytes(content)
+    (place / "plain.json").write_text('{"name": 1}')
+    notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
+    assert any(
+        re.match(r"4 files, such as a.csv \(CSV\), are left out: .*Convert it with: .*read_csv", one) for one in notes
+    )
+    finish(tmp_path / "run", "documents")
+    (found,) = Documents.open(tmp_path / "run").manifest["sources"]
+    assert (found["documents"], found["dropped"]) == (51, {"csv": 1, "json_array": 1, "foreign": 2})
+
+
+def test_a_pattern_takes_tables_as_texts(tmp_path: Path) -> None:
+    place = fifty(tmp_path)
+    (place / "a.csv").write_bytes(CSV)
+    new(tmp_path / "run", [str(place)], "1M", [*SMALL, 'data.sources.texts.include=["*.csv", "*.txt"]'])
+    finish(tmp_path / "run", "documents")
+    assert Documents.open(tmp_path / "run").manifest["documents"] == 51
 
 
 def test_what_was_left_out_is_printed_and_in_json(tmp_path: Path) -> None:

@@ -62,21 +62,7 @@ def _format_of_file(path: Path, name: str) -> str:
 
 def _formats_of_folder(path: Path, name: str) -> list[str]:
     """The formats of the folder's files, the one with the most bytes first."""
-    sizes, looked = Counter[str](), 0
-    foreign: list[tuple[str, Path]] = []
-    for inner in sources.walk(path, LeftOut()):
-        place, ending = path / inner, endings.of(inner)
-        format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text", 2) else "")
-        if looked < _LOOKED_AT and (ending in _OPEN or not format or ending in ("csv", "tsv")):
-            looked += 1
-            kind = recognise.kind_of(place, name)
-            if kind in recognise.READ_AS and ending == "json":
-                format = recognise.READ_AS[kind]
-            elif kind and kind not in (*recognise.READ_AS, "json_object"):
-                foreign.append((kind, place))
-                continue
-        if format:
-            sizes[format] += place.stat().st_size
+    sizes, foreign = look(path, name)
     if foreign and not sizes:
         kind, place = foreign[0]
         raise sources.foreign(kind, place, name)
@@ -87,6 +73,26 @@ def _formats_of_folder(path: Path, name: str) -> list[str]:
         for place, format in enumerate(ordered)
         if not place or (sizes[format] >= _LEAST_BYTES and sizes[format] >= _LEAST_SHARE * total)
     ]
+
+
+def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
+    """A folder's bytes by format, and the kinds and places of what no reader takes. Raises SourceUnreadable."""
+    sizes, looked = Counter[str](), 0
+    foreign: list[tuple[str, Path]] = []
+    for inner in sources.walk(path, LeftOut()):
+        place, ending = path / inner, endings.of(inner)
+        format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text", 2) else "")
+        if looked < _LOOKED_AT and (ending in _OPEN or not format or ending in ("csv", "tsv")):
+            looked += 1
+            kind = recognise.kind_of(place, name)
+            if kind in recognise.READ_AS and ending == "json":
+                format = recognise.READ_AS[kind]
+            elif kind and recognise.KINDS[kind].target:
+                foreign.append((kind, place))
+                continue
+        if format:
+            sizes[format] += place.stat().st_size
+    return sizes, foreign
 
 
 def _with_key(one: Guess, path: Path) -> Guess:

@@ -22,6 +22,7 @@ REASONS = {
     "link": Reason("a symbolic link", of_content=False),
     "not_a_file": Reason("no plain file", of_content=False),
     "not_included": Reason("another ending or pattern", of_content=False),
+    "foreign": Reason("in a format that is not read: convert it", of_content=False),
     "elsewhere": Reason("another source of the run takes it", of_content=False, quiet=True),
     "excluded": Reason("excluded by a pattern", of_content=False, quiet=True),
     "binary": Reason("binary"),
@@ -39,8 +40,10 @@ REASONS = {
     "fastq": Reason("FASTQ"),
     "fasta": Reason("FASTA"),
     "csv": Reason("CSV"),
+    "tsv": Reason("TSV"),
     "json_lines": Reason("JSON lines"),
     "json_array": Reason("a JSON array"),
+    "json_records": Reason("one JSON object with a list of records"),
     "json_object": Reason("one JSON object"),
 }
 OF_CONTENT = frozenset(name for name, reason in REASONS.items() if reason.of_content)

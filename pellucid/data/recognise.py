@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
+import os
 import re
 import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from pellucid.data import encodings, endings, packings
+from pellucid.data import encodings, endings, json_heads, packings
+from pellucid.errors import PellucidError
 
 HEAD = 1 << 16
 
@@ -30,10 +33,17 @@ _WARC = (
     "pages = (one.reader.read() for one in ArchiveIterator(sys.stdin.buffer, record_types=WarcRecordType.response)); "
     '[print(json.dumps({"text": extract_plain_text(bytes_to_str(page, detect_encoding(page)))})) for page in pages]'
 )
+_JSON = (
+    "import json, sys; found = json.load(sys.stdin); "
+    "rows = found if isinstance(found, list) else next(v for v in found.values() if isinstance(v, list) and v); "
+    '[print(json.dumps(one if isinstance(one, dict) else {"text": one})) for one in rows]'
+)
 KINDS = {
     "parquet": Kind("Parquet", "jsonl", "read_parquet"),
     "csv": Kind("CSV", "jsonl", "read_csv"),
-    "json_array": Kind("a JSON array", "jsonl", "read_json"),
+    "tsv": Kind("TSV", "jsonl", "read_csv"),
+    "json_array": Kind("a JSON array", "jsonl", _JSON),
+    "json_records": Kind("one JSON object with a list of records", "jsonl", _JSON),
     "json_object": Kind("one JSON object"),
     "genbank": Kind("GenBank", "fasta", _AWK_GENBANK),
     "fastq": Kind("FASTQ", "fasta", _AWK_FASTQ),
@@ -42,9 +52,15 @@ KINDS = {
     "json_lines": Kind("JSON lines"),
 }
 READ_AS = {"fasta": "fasta", "json_lines": "jsonl"}  # The kinds that are formats of ours.
+_TABLES = (
+    "csv",
+    "tsv",
+    "json_array",
+    "json_records",
+)  # Texts too, but of a kind that should not be trained on as it is.
 # What a file of a folder must not be for its format's reader. One that is named by itself may be read as plain text.
 _STRANGE = {
-    "text": ("parquet", "warc", "genbank", "fastq", "json_lines"),
+    "text": ("parquet", "warc", "genbank", "fastq", "json_lines", *_TABLES),
     "lines": ("parquet", "warc", "genbank", "fastq"),
     "package": (),
     "jsonl": tuple(one for one in KINDS if one != "json_lines"),
@@ -54,16 +70,26 @@ _STRANGE = {
 
 def kind_of(path: Path, source: str) -> str:
     """A key of KINDS, or "" for anything else. Raises SourceUnreadable."""
-    return recognised(packings.head(path, source, HEAD), named_csv=endings.of(path.name) in ("csv", "tsv"))
+    return recognised(packings.head(path, source, HEAD), endings.of(path.name))
 
 
-def strange(kind: str, format: str, alone: bool) -> bool:
-    """Whether a reader of this format can make nothing of a file of this kind."""
-    return kind == "parquet" if alone and format in ("text", "lines") else kind in _STRANGE[format]
+def strange(kind: str, format: str, alone: bool, asked: bool = False) -> bool:
+    """Whether a reader of this format can make nothing of a file of this kind; asked: a pattern takes such files."""
+    if alone and format in ("text", "lines"):
+        return kind == "parquet"
+    return kind in _STRANGE[format] and not (asked and kind in _TABLES and format == "text")
 
 
-def recognised(head: bytes, named_csv: bool = False) -> str:
-    """A key of KINDS, or "", from the first HEAD bytes."""
+def is_foreign(path: Path, source: str) -> bool:
+    """Whether the file is of a kind that can be converted and that no reader takes; not what cannot be read at all."""
+    try:
+        return bool((kind := kind_of(path, source)) and KINDS[kind].target)
+    except PellucidError:
+        return False
+
+
+def recognised(head: bytes, ending: str = "") -> str:
+    """A key of KINDS, or "", from the first HEAD bytes and the name's ending."""
     if head.startswith(b"PAR1"):
         return "parquet"
     head = b"".join(encodings.unmarked(iter([head]), 2))
@@ -75,20 +101,29 @@ def recognised(head: bytes, named_csv: bool = False) -> str:
     lines = [line.rstrip(b"\r") for line in head.split(b"\n")]
     whole = lines if len(head) < HEAD else lines[:-1]
     whole = [line for line in whole if line.strip()]
-    if not whole or b"\0" in head:
+    if not head.strip() or b"\0" in head:
         return ""
-    return _json(whole, head) or _biological(whole) or ("csv" if _is_csv(whole, named_csv) else "")
+    found = _json(whole, head, ending) or (_biological(whole) if whole else "")
+    if not found and ending in ("csv", "tsv"):
+        return ending
+    others = ending != "txt" and endings.fits(f"x.{ending}", "text", 2)  # Code and prose may look like a table.
+    return found or ("" if others else _table(lines, cut=len(head) >= HEAD))
 
 
-def _json(lines: list[bytes], head: bytes) -> str:
+def _json(lines: list[bytes], head: bytes, ending: str) -> str:
     start = head.lstrip()[:1]
-    if start == b"[":
-        return "json_array" if re.match(rb"\[\s*[\[{\"\d\]]", head.lstrip()) and not _object(lines[0]) else ""
-    if start != b"{":
+    if start not in (b"[", b"{"):
         return ""
-    if len(lines) > 1 and all(_object(line) for line in lines[:10]):
+    if start == b"{" and len(lines) > 1 and all(_object(line) for line in lines[:10]):
         return "json_lines"
-    return "" if _object(lines[0]) else "json_object" if len(head) < HEAD or len(lines) > 1 else ""
+    several = len(lines) > 1 and not _object(lines[0])
+    shape = json_heads.shape(head.decode("utf-8", "replace"), cut=len(head) >= HEAD)
+    if shape == "array":
+        return "json_array"
+    if shape == "records" and (several or ending == "json"):
+        return "json_records"
+    # A long first line may be the first of JSON lines.
+    return "json_object" if start == b"{" and several else ""
 
 
 def _object(line: bytes) -> bool:
@@ -112,26 +147,28 @@ def _biological(lines: list[bytes]) -> str:
 _residues = re.compile(rb"(?:[A-Z*.-]+|[acgtun-]+)(?: (?:[A-Z*.-]+|[acgtun-]+))*\s*").fullmatch
 
 
-def _is_csv(lines: list[bytes], named: bool) -> bool:
-    """Rows of equally many fields under a line of short names; without the ending's word, more of them."""
-    text = [line.decode("utf-8", "replace") for line in lines]
+def _table(lines: list[bytes], cut: bool) -> str:
+    """Rows of equally many fields under a line of short names, at least four of them: "csv", "tsv" or ""."""
+    text = [line.decode("utf-8", "replace") + "\n" for line in lines]
     for delimiter in ",\t;":
-        rows = list(_rows(text, delimiter))
+        rows = [row for row in _rows(text, delimiter, cut) if row]
         widths = {len(row) for row in rows}
-        if len(widths) == 1 and widths.pop() > 1 and len(rows) >= (2 if named else 5):
+        if len(widths) == 1 and widths.pop() > 1 and len(rows) >= 5:
             names = rows[0]
             short = all(re.fullmatch(r"\s*[\w.()/%#-]+(?: [\w.()/%#-]+){0,2}\s*", name) for name in names)
             if short and len(set(names)) == len(names):
-                return True
-    return False
+                return "tsv" if delimiter == "\t" else "csv"
+    return ""
 
 
-def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
+def _rows(lines: list[str], delimiter: str, cut: bool) -> list[list[str]]:
+    """The rows, whose fields may hold line breaks; of a cut table without the last."""
+    rows, reader = [], csv.reader(lines, delimiter=delimiter, strict=True)
     try:
-        rows = list(csv.reader(lines, delimiter=delimiter, strict=True))
+        rows.extend(reader)
     except csv.Error:
-        return []
-    return rows[:-1] if len(rows) > 6 else rows  # A field of the last may hold line breaks, and be cut.
+        return rows if cut and reader.line_num == len(lines) else []
+    return rows[:-1] if cut else rows
 
 
 def advice(kind: str, path: Path) -> str:
@@ -144,21 +181,27 @@ def advice(kind: str, path: Path) -> str:
 
 
 def command(kind: str, path: Path) -> str:
-    """The line for a shell that converts the file, beside it, to a format that is read."""
+    """The line for a shell that converts the file, beside it, to a format that is read; no file is written over."""
     about = KINDS[kind]
     name = path.name
     while name.lower().endswith(tuple(f".{packing}" for packing in endings.PACKINGS)):
         name = name.rpartition(".")[0]
     stem = name.rpartition(".")[0] or name
-    target = shlex.quote(str(path.with_name(f"{stem}.{about.target}")))
-    unpacked, place = packings.shell(path), shlex.quote(str(path))
+    made = _free(path.with_name(f"{stem}.{about.target}"))
+    unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(made))
     if kind == "warc":  # Its reader unpacks by itself.
         return f"pip install fastwarc resiliparse; python -c {shlex.quote(about.code)} < {place} > {target}"
-    if kind in ("genbank", "fastq"):
-        awk = f"awk {shlex.quote(about.code)}"
-        return f"{unpacked} {place} | {awk} > {target}" if unpacked else f"{awk} {place} > {target}"
-    plain = path.with_name(name) if unpacked else path
+    if about.code in (_AWK_GENBANK, _AWK_FASTQ, _JSON):
+        program = f"{'python -c' if about.code == _JSON else 'awk'} {shlex.quote(about.code)}"
+        return f"{unpacked} {place} | {program} > {target}" if unpacked else f"{program} < {place} > {target}"
+    plain = _free(path.with_name(name)) if unpacked else path
     first = f"{unpacked} {place} > {shlex.quote(str(plain))}; " if unpacked else ""
-    given, to = (f"$${one}$$" for one in (plain, path.with_name(f"{stem}.{about.target}")))
+    given, to = (f"$${one}$$" for one in (plain, made))
     sql = f"copy (from {about.code}({given})) to {to} (format json)"
     return f"{first}python -c {shlex.quote(_DUCKDB.format(sql=json.dumps(sql, ensure_ascii=False)))}"
+
+
+def _free(path: Path) -> Path:
+    """The path, or the next one with a number that nothing lies at."""
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))

@@ -25,6 +25,7 @@ _OWN = frozenset(
     for path in (layout.DATA_MANIFEST, layout.LEDGER, layout.ANCHORS, layout.CHECKPOINTS, layout.METRICS, layout.TRACE)
 )  # Folders of a run that hold what it makes.
 _LOOKED_AT = 20  # Files of a source whose content is looked at before any work.
+_LOOKED_AT_BESIDE = 200  # Files of a folder that no source takes whose content is looked at.
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +104,7 @@ class Reader:
         self.how, self._longest = formats.How(source, policy, pipeline), longest
         self._package = packages.Package(source) if source.format == "package" else None
         self._root = folder / source.path
+        self._foreign: dict[Path, bool] = {}
         self.licence = source.licence
         if self._package and source.licence == "unknown":
             self.licence = self._package.licence
@@ -157,8 +159,16 @@ class Reader:
 
     def strange(self, place: Path) -> str:
         """What a file is that this source's format can make nothing of; "" for all others."""
-        kind = recognise.kind_of(place, self.source.name)
-        return kind if recognise.strange(kind, self.source.format, self.alone) else ""
+        kind, asked = recognise.kind_of(place, self.source.name), bool(self.source.include)
+        return kind if recognise.strange(kind, self.source.format, self.alone, asked) else ""
+
+    def _is_foreign(self, place: Path | packages.Entry) -> bool:
+        """Whether a file that no source takes is of a kind that no reader takes: of the first ones alone."""
+        if not isinstance(place, Path) or self.how.pipeline == 1:
+            return False
+        if place not in self._foreign and len(self._foreign) < _LOOKED_AT_BESIDE:
+            self._foreign[place] = recognise.is_foreign(place, self.source.name)
+        return self._foreign.get(place, False)
 
     def files(self, after: Cursor | None = None) -> Iterator[tuple[str, Path | packages.Entry]]:
         """The files that are read, in the order of their paths as UTF-8 bytes, from the cursor's on.
@@ -183,6 +193,8 @@ class Reader:
             reason = patterns.refused(path)
             if reason == "not_included" and not all(other.refused(path) for other in others):
                 reason = "elsewhere"
+            elif reason == "not_included" and self._is_foreign(place):
+                reason = "foreign"
             if reason:
                 self.left.add(reason, _readable(path), place.stat().st_size if isinstance(place, Path) else 0)
             else:

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pellucid.data import keys, recognise, sources
+from pellucid.data import json_heads, keys, recognise, sources
 from pellucid.data.formats import How
 from pellucid.errors import FormatForeign, TextKeyMissing
 from pellucid.recipe import Source
@@ -60,6 +60,65 @@ def test_kinds(head, kind):
     assert recognise.recognised(head) == kind
 
 
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        ([{"text": "line\n" * 9, "n": -1.5e3, "deep": [{}, [], None]}] * 900, "json_array"),
+        (['a \\ " text'] * 9000, "json_array"),
+        ([[{"role": "user", "content": "hello"}] * 2] * 2000, "json_array"),
+        ({"version": "1", "data": [{"text": "hello"}] * 9000}, "json_records"),
+        ({"messages": [{"role": "user", "content": "hello"}] * 9000}, ""),
+        ({"text": "long " * 20_000}, ""),
+    ],
+)
+def test_json_on_one_line_is_told_from_its_beginning(value, kind):
+    content = json.dumps(value).encode()
+    assert recognise.recognised(content[: recognise.HEAD], "json") == kind
+
+
+def test_json_is_told_wherever_it_is_cut():
+    value = [{"a": 'x\\ "y" \u00e9\ud83d\ude00', "b": [1, -2.5e-7, True, None, {}], "": []}, "z", [[]]]
+    for text in (json.dumps(value), json.dumps(value, indent=1, ensure_ascii=False)):
+        assert json_heads.shape(text, cut=False) == "array"
+        assert all(json_heads.shape(text[:end], cut=True) == "array" for end in range(1, len(text)))
+        assert not any(json_heads.shape(text[:end], cut=False) for end in range(len(text)))
+
+
+@pytest.mark.parametrize(
+    "text", ["[1] a list", "[a]", "[1 2]", '{"a" 1}', "[,", "{1:2}", "[1,,2]", '[":"}', "]", "[" * 600]
+)
+def test_what_is_no_json(text):
+    assert json_heads.shape(text, cut=True) == ""
+
+
+@pytest.mark.parametrize(
+    ("content", "ending", "kind"),
+    [
+        (b"id,text\n" + b'1,"many\n\nlines, quoted"\n' * 9000, "", "csv"),
+        (b"id,text\n" + b'1,"many\n\nlines, quoted"\n' * 9000, "csv", "csv"),
+        (b"1,some text\n2,other text, really\n", "csv", "csv"),
+        (b"a;b\n" + b"1;2\n" * 9, "txt", "csv"),
+        (b"text\none column\nof text\n", "csv", "csv"),
+        (b"a\tb\n" + b"1\t2\n" * 9, "", "tsv"),
+        (b"a b\nc\n", "tsv", "tsv"),
+        (b"a, b\n" * 9, "py", ""),
+    ],
+)
+def test_tables(content, ending, kind):
+    assert recognise.recognised(content[: recognise.HEAD], ending) == kind
+
+
+@pytest.mark.parametrize("kind", ["csv", "json_array", "fastq", "warc"])
+def test_a_conversion_writes_over_nothing(tmp_path, kind):
+    target = tmp_path / f"t.{recognise.KINDS[kind].target}"
+    for made in (target, target.with_name(f"t-2{target.suffix}"), tmp_path / "t.csv"):
+        made.write_text("mine")
+    (tmp_path / "t.csv.gz").write_bytes(pack(CSV, ".gz"))
+    command = recognise.command(kind, tmp_path / "t.csv.gz")
+    assert f"t-3{target.suffix}" in command and "t.csv\n" not in command.replace("t.csv.gz", "")
+    assert "> " + str(tmp_path / "t.csv") + ";" not in command
+
+
 def test_a_kind_is_told_of_any_bytes():
     import random
 
@@ -75,7 +134,9 @@ def test_a_kind_is_told_of_any_bytes():
         ("it's t.parquet", parquet(), "", "it's t.jsonl", TABLE),
         ("t.csv", CSV, "", "t.jsonl", FROM_CSV),
         ("t.csv", CSV, ".gz", "t.jsonl", FROM_CSV),
-        ("t.json", b'[{"a": "x"}, {"a": "y"}]', "", "t.jsonl", b'{"a":"x"}\n{"a":"y"}\n'),
+        ("t.json", b'[{"a": "x"}, {"a": "y"}]', "", "t.jsonl", b'{"a": "x"}\n{"a": "y"}\n'),
+        ("t.json", b'{"n": 2, "data": [["x"], "y"]}', ".gz", "t.jsonl", b'{"text": ["x"]}\n{"text": "y"}\n'),
+        ("t.csv", b"1;a\n2;b\n", "", "t.jsonl", b'{"column0":1,"column1":"a"}\n{"column0":2,"column1":"b"}\n'),
         ("t.gb", GENBANK, "", "t.fasta", b">X1\nGATCCTCC\nCCGA\n>X2\nAA\n"),
         ("t.fastq", FASTQ, "", "t.fasta", b">r1\nACGTAC\n>r2\nAC\n"),
         ("t.fastq", FASTQ, ".xz", "t.fasta", b">r1\nACGTAC\n>r2\nAC\n"),
