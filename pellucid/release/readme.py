@@ -14,7 +14,7 @@ from typing import Any
 
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
-from pellucid.errors import FormatTooNew
+from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.look.status import LOSSY, status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
@@ -22,7 +22,9 @@ from pellucid.store import files, layout, tensors
 
 VERSION = 1
 FILE = "README.md"
-_BEGIN, _END = "<!-- pellucid: what follows is made from the record -->", "<!-- pellucid: end of the record -->"
+_BEGIN, _END = b"<!-- pellucid: what follows is made from the record -->", b"<!-- pellucid: end of the record -->"
+_MARKED = re.compile(rb"((?:.*\n)?)(%b\n.*\n%b)((?:\n.*)?)" % (re.escape(_BEGIN), re.escape(_END)), re.DOTALL)
+_NO_PART = "does not have, once, the two marks between which the record speaks, each on a line of its own"
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
@@ -32,45 +34,56 @@ tags: [pellucid, llama]
 
 
 def write(folder: Path) -> None:
-    """Write the part of README.md that is ours; what its maker wrote around it stays. Raises FormatInvalid."""
+    """Write the part of README.md that is ours; what its maker wrote around it stays, byte for byte.
+
+    Raises FormatInvalid, where there are marks and not the two that there should be, too.
+    """
     path = folder / FILE
-    before, after = (_CARD, "")
+    before, after = _CARD.encode(), b""
     if path.exists():
-        text = files.read_bytes(path, files.JSON_BYTES).decode("utf-8", "replace")
-        before, part, after = _parts(text)
+        content = files.read_bytes(path, files.JSON_BYTES)
+        before, part, after = _parts(content)
+        if part is None and (_BEGIN in content or _END in content):
+            raise FormatInvalid(path=path, detail=f"{_NO_PART}: take all marks out, and they are written anew")
         if part is None:
-            before, after = text.rstrip("\n") + "\n\n", ""
-    files.write_text(path, before + _marked(folder, VERSION) + after)
+            before, after = content.rstrip(b"\n") + b"\n\n", b""
+    files.write_bytes(path, before + _marked(folder, VERSION) + after)
 
 
 def check(folder: Path, version: int) -> str:
     """What is wrong with our part of README.md, made by a version of the template; empty where nothing is.
 
-    Raises FormatTooNew, FileMissing.
+    Raises FormatTooNew, FormatInvalid, FileMissing.
     """
     if version not in _TEMPLATES:
         raise FormatTooNew(path=folder / FILE, found=version, known=VERSION)
-    _, part, _ = _parts(files.read_bytes(folder / FILE, files.JSON_BYTES).decode("utf-8", "replace"))
+    _, part, _ = _parts(files.read_bytes(folder / FILE, files.JSON_BYTES))
     if part is None:
-        return "does not have, once, the two marks between which the record speaks"
-    expected = _marked(folder, version).splitlines()
-    for found, line in itertools.zip_longest(part.splitlines(), expected):
-        if found != line:
-            return f"says {(found or '')[:100]!r}, and the record gives {(line or '')[:100]!r}"
-    return ""
+        return _NO_PART
+    expected = _marked(folder, version)
+    if part == expected:
+        return ""
+    # Lines end with \\n alone: whatever else a reader breaks at stands in the line that differs.
+    pairs = itertools.zip_longest(part.split(b"\n"), expected.split(b"\n"), fillvalue=b"")
+    found, line = next(pair for pair in pairs if pair[0] != pair[1])
+    return f"says {_said(found)}, and the record gives {_said(line)}"
 
 
-def _parts(text: str) -> tuple[str, str | None, str]:
-    """What stands before our part, the part with its marks, and what stands behind it; None where there is none."""
-    if text.count(_BEGIN) != 1 or text.count(_END) != 1 or text.index(_BEGIN) > text.index(_END):
-        return text, None, ""
-    before, _, rest = text.partition(_BEGIN)
-    part, _, after = rest.partition(_END)
-    return before, _BEGIN + part + _END, after
+def _said(line: bytes) -> str:
+    return repr(line.decode("utf-8", "backslashreplace")[:100])
 
 
-def _marked(folder: Path, version: int) -> str:
-    return f"{_BEGIN}\n{_TEMPLATES[version](folder)}{_END}"
+def _parts(content: bytes) -> tuple[bytes, bytes | None, bytes]:
+    """What stands before our part, the part with its marks, and what stands behind it; None where there is none.
+
+    A mark is a line, and nothing else stands in it.
+    """
+    found = _MARKED.fullmatch(content) if (content.count(_BEGIN), content.count(_END)) == (1, 1) else None
+    return (found[1], found[2], found[3]) if found else (content, None, b"")
+
+
+def _marked(folder: Path, version: int) -> bytes:
+    return _BEGIN + b"\n" + _TEMPLATES[version](folder).encode() + _END
 
 
 def _first(folder: Path) -> str:
@@ -91,10 +104,27 @@ def _first(folder: Path) -> str:
 _TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first}
 
 
+# Controls, what joins, hides or turns text, breaks of lines and paragraphs, halves of surrogates, private use:
+# Unicode's Cc, Cf, Cs, Co, Zl, Zp, and what is free among them. Written down: every Python has other tables.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u089f\u08e2\u180e\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bcaf"
+    "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
+)
+# What a page may make a link of without being asked: addresses, hosts, people.
+_LINKED = re.compile(r"[:@]|\.[^\W\d]|www\.", re.IGNORECASE)
+
+
 def escape(text: object) -> str:
-    """Text that cannot become Markdown or HTML: a source's name or licence is somebody else's string."""
-    plain = re.sub(r"[\x00-\x1f\x7f]", " ", str(text))
+    """Text that cannot become Markdown, HTML or a link, in a line or a cell of a table: a source's name or licence is
+    somebody else's string. What might be linked is shown as code, in which nothing is."""
+    plain = _UNSEEN.sub(" ", str(text))
+    if _LINKED.search(plain):
+        return f"`{plain.translate(_IN_CODE)}`"
     return re.sub(r"([\\`*_{}\[\]<>()#!|&~$])", lambda match: f"&#{ord(match.group())};", plain)
+
+
+_IN_CODE = str.maketrans("`|\\<>", "'//()")  # What would end the code or its cell; and no tag, whoever reads it how.
 
 
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:

@@ -211,6 +211,15 @@ def page(change: Callable[[str], str]) -> Change:
     return lambda folder: files.write_text(folder / "README.md", change((folder / "README.md").read_text()))
 
 
+def in_readme(before: str, after: str) -> Change:
+    def change(folder: Path) -> None:
+        content = (folder / "README.md").read_bytes()
+        assert content.count(before.encode()) == 1
+        spelled(folder / "README.md", content.replace(before.encode(), after.encode()))
+
+    return change
+
+
 def code(folder: Path) -> None:
     spelled(folder / "record/code.tar", (folder / "record/code.tar").read_bytes() + bytes(512))
 
@@ -296,6 +305,33 @@ FORGED: dict[str, tuple[Change, str]] = {
         page(lambda text: text.replace("| steps | 13", "| steps | 14")),
         "README.md: says",
     ),
+    **{
+        f"a README with {break_!r} for a line break": (
+            lambda folder, b=break_: in_readme("| tokens trained on", f"| trained for{b}| tokens trained on")(folder),
+            "README.md: says",
+        )
+        for break_ in ("\u2028", "\u2029", "\x85", "\f", "\v", "\r", "\x1c", "\x1d", "\x1e")
+    },
+    "a README with \\r\\n": (
+        lambda folder: spelled(folder / "README.md", (folder / "README.md").read_bytes().replace(b"\n", b"\r\n")),
+        "README.md: does not have, once",
+    ),
+    "a README with bytes that are no text": (
+        lambda folder: spelled(
+            folder / "README.md", (folder / "README.md").read_bytes().replace(b"\n| steps", b"\xff\n| steps")
+        ),
+        "README.md: says",
+    ),
+    **{
+        f"a README with {after!r} for a mark": (in_readme(before, after), "README.md: does not have, once")
+        for before, after in (
+            ("<!-- pellucid: what", "x <!-- pellucid: what"),
+            ("the record -->\n#", "the record --> more\n#"),
+            (MARK, f"> {MARK}"),
+            (MARK, f"{MARK} more"),
+            (MARK, f"{MARK}\r"),
+        )
+    },
     "a README without marks": (page(lambda text: text.replace(MARK, "")), "README.md: does not have, once"),
     "a README with two parts": (page(lambda text: text + text), "README.md: does not have, once"),
     "no README": (lambda folder: (folder / "README.md").unlink(), "README.md"),
@@ -339,6 +375,21 @@ def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
     publish(release)
     assert (release / "README.md").read_bytes() == written
     assert verify(release, lambda what: None).ok
+
+
+def test_marks_that_hold_no_part_are_the_makers_to_mend(release: Path) -> None:
+    in_readme(MARK, f"{MARK} more")(release)
+    before = (release / "README.md").read_bytes()
+    with pytest.raises(FormatInvalid, match="take all marks out"):
+        publish(release)
+    assert (release / "README.md").read_bytes() == before
+
+
+def test_what_stands_around_the_record_stays_byte_for_byte(release: Path) -> None:
+    around = b"\xff\r\n\xe2\x80\xa8" + (release / "README.md").read_bytes() + b"\n\x85"
+    spelled(release / "README.md", around)
+    publish(release)
+    assert (release / "README.md").read_bytes() == around and verify(release, lambda what: None).ok
 
 
 def test_a_page_of_ones_own_gets_our_part_behind_it(release: Path) -> None:

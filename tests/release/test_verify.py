@@ -449,7 +449,33 @@ def test_an_unfinished_run_is_not_sealed(corpus: Path, tmp_path: Path) -> None:
         publish(folder, folder)
 
 
+_UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
+
+
 def test_somebody_elses_strings_cannot_become_markup() -> None:
     from pellucid.release.readme import escape
 
     assert not set(escape("<script>|[x](y)`*_\n#")) & set("<>|[]()`*_\n")
+    for linked in (
+        "https://a.example/`|<b>\\|",
+        "WWW.1.2",
+        "ask @somebody",
+        "a.b@c.example",
+        "example.org",
+        "mailto:x",
+    ):
+        shown = escape(linked)
+        assert (shown[0], shown[-1]) == ("`", "`") and not set(shown[1:-1]) & set("`|\\<>\n"), shown
+    assert escape("CC-BY-4.0 und älter") == "CC-BY-4.0 und älter"
+
+
+def test_a_string_in_the_readme_has_no_character_that_is_not_seen() -> None:
+    import sys
+    import unicodedata
+
+    from pellucid.release.readme import escape
+
+    unseen = [one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(one) in _UNSEEN]
+    assert len(unseen) > 137_000 and not escape("".join(unseen)).strip(" ")
+    kept = "Größe 東京 नमस्ते 𝒳 é £ € 😀 � A"
+    assert escape(kept) == kept
