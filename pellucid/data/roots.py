@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.data import cutting, parquet, rebuilt, stage
+from pellucid.data.claims import Claims
 from pellucid.data.documents import Documents, root_of, split_of
 from pellucid.data.reasons import OF_CONTENT
 from pellucid.data.streams import Shard, Shards, Stream
@@ -120,8 +121,9 @@ def _documents(
     """What the rows give, part by part, and their characters where the tokenizer is made of these."""
     parts, tables = [], _Tables()
     whole, ids = _Whole(recipe), bytearray()  # A digest of each id, to find one that stands twice.
+    said = {source.name: Claims(source, recipe.data.pipeline) for source in recipe.data.sources}
     for part in documents.parts:
-        counted, found = _part(part, recipe, whole, ids, characters, problems)
+        counted, found = _part(part, recipe, whole, said.get(part.source), ids, characters, problems)
         parts.append(counted)
         for split, rows in found.items():
             if rows:
@@ -136,6 +138,7 @@ def _part(
     part: parquet.Part,
     recipe: Recipe,
     whole: _Whole,
+    said: Claims | None,
     ids: bytearray,
     seen: set[str],
     problems: list[tuple[str, str]],
@@ -162,6 +165,8 @@ def _part(
             names = [name for name in row._fields if getattr(row, name) != getattr(known, name)]
             problems.append((str(part.path), f"document {index}: its text gives another {', '.join(names)}"))
         if wrong := _unfit(row, part.source, recipe):
+            problems.append((str(part.path), f"document {index}: {wrong}"))
+        if said and (wrong := said.wrong(row)):
             problems.append((str(part.path), f"document {index}: {wrong}"))
         ids += hashlib.sha256(row.id.encode()).digest()[:_SHORT]
         found["validation" if split == "validation" else "train"].append((index, len(content)))

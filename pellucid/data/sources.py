@@ -15,6 +15,7 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from pellucid.data import cutting, endings, formats, keys, packages, recognise, tokenizer
+from pellucid.data.globs import Glob
 from pellucid.data.reasons import LeftOut, describe
 from pellucid.errors import FormatForeign, NoPermission, RunInsideData, SourceEmpty, SourceMissing, TextKeyMissing
 from pellucid.recipe import Data, Recipe, Source
@@ -24,6 +25,7 @@ _OWN = frozenset(
     PurePath(path).parts[0]
     for path in (layout.DATA_MANIFEST, layout.LEDGER, layout.ANCHORS, layout.CHECKPOINTS, layout.METRICS, layout.TRACE)
 )  # Folders of a run that hold what it makes.
+_ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 _LOOKED_AT = 20  # Files of a source whose content is looked at before any work.
 _LOOKED_AT_BESIDE = 200  # Files of a folder that no source takes whose content is looked at.
 
@@ -50,42 +52,23 @@ class Cursor(NamedTuple):
 
 
 class Patterns:
-    """Which '/'-paths a source takes.
-
-    `*`, `?` and `[…]` stay within one name, `**` crosses folders; a pattern without "/" is compared
-    with the last name of the path alone. Upper and lower case differ on every system.
-    """
+    """Which '/'-paths a source takes."""
 
     def __init__(self, source: Source, pipeline: int, paths: list[str]) -> None:
         exclude = source.exclude or (packages.EXCLUDED if source.format == "package" else ())
         self._format, self._pipeline = source.format, pipeline
         self._bare = endings.bare(paths, source.format, pipeline)
-        self._include = [_compiled(pattern) for pattern in source.include]
-        self._exclude = [_compiled(pattern) for pattern in exclude]
+        self._include = [Glob(pattern) for pattern in source.include]
+        self._exclude = [Glob(pattern) for pattern in exclude]
 
     def refused(self, path: str) -> str:
         """Why the path is not taken: "not_included", "excluded", or "" where it is."""
         if self._include:
-            if not any(pattern.fullmatch(path) for pattern in self._include):
+            if not any(pattern.matches(path) for pattern in self._include):
                 return "not_included"
         elif not (endings.fits(path, self._format, self._pipeline) or (self._bare and not endings.of(path))):
             return "not_included"
-        return "excluded" if any(pattern.fullmatch(path) for pattern in self._exclude) else ""
-
-
-def _compiled(pattern: str) -> re.Pattern[str]:
-    if "/" not in pattern:
-        pattern = f"**/{pattern}"
-    tokens = re.findall(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", pattern, re.DOTALL)
-    special = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(special.get(token) or _character(token) for token in tokens), re.DOTALL)
-
-
-def _character(token: str) -> str:
-    if len(token) == 1:
-        return re.escape(token)
-    inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
-    return f"(?!/)[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]"
+        return "excluded" if any(pattern.matches(path) for pattern in self._exclude) else ""
 
 
 class Reader:
@@ -131,7 +114,7 @@ class Reader:
 
     def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
-        name = _readable(path) + record.name
+        name = readable(path) + record.name
         if record.dropped:
             self.left.add(record.dropped, name, record.size)
             return
@@ -196,7 +179,7 @@ class Reader:
             elif reason == "not_included" and self._is_foreign(place):
                 reason = "foreign"
             if reason:
-                self.left.add(reason, _readable(path), place.stat().st_size if isinstance(place, Path) else 0)
+                self.left.add(reason, readable(path), place.stat().st_size if isinstance(place, Path) else 0)
             else:
                 yield path, place
 
@@ -218,20 +201,29 @@ def walk(root: Path, left_out: LeftOut) -> list[str]:
 
 def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: LeftOut) -> None:
     if entry.name.startswith("."):
-        left_out.add("hidden", _readable(path))
+        left_out.add("hidden", readable(path))
     elif entry.is_symlink():
-        left_out.add("link", _readable(path))
+        left_out.add("link", readable(path))
     elif entry.is_dir(follow_symlinks=False):
         folders.append(path + "/")
     elif entry.is_file(follow_symlinks=False):
         found.append(path)
     else:
-        left_out.add("not_a_file", _readable(path))
+        left_out.add("not_a_file", readable(path))
 
 
-def _readable(path: str) -> str:
+def readable(path: str) -> str:
     """The path as valid Unicode, one to one: bytes that are not UTF-8 as \\xff, a backslash doubled."""
     return os.fsencode(path.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
+
+
+def path_of(name: str) -> str | None:
+    """The path that reads so; None where none does."""
+    if "\\" not in name:
+        return name
+    content = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", name.encode("utf-8"))
+    path = content.decode("utf-8", "surrogateescape")
+    return path if readable(path) == name else None
 
 
 def readers(recipe: Recipe, folder: Path) -> list[Reader]:

@@ -53,6 +53,7 @@ def _sequences(folder: Path, step: int) -> Any:
 
 def other_origin(folder: Path) -> None:
     edit_table(folder / PART, "origin", lambda row: "elsewhere.txt" if row["index"] == 3 else row["origin"])
+    edit_table(folder / PART, "id", lambda row: f"{row['source']}/elsewhere.txt" if row["index"] == 3 else row["id"])
     fit_data(folder)
 
 

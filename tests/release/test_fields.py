@@ -242,6 +242,11 @@ FORGED: dict[str, tuple[Change, str]] = {
         "is longer than max_document_characters",
     ),
     "a token beyond the vocabulary": (beyond, "data/shards/00000.train.bin: has the token 60000"),
+    "another origin": (in_documents("origin", at(3, "origin", "x.txt")), "document 3: its origin is 'x.txt'"),
+    "another format": (
+        in_recipe('format = "text" ', 'format = "lines"'),
+        "is no name that the format lines gives",
+    ),
     "another pinned root": (
         in_recipe("[data]\n", f'[data]\nroot = "{"0" * 64}"\n'),
         "DataDiffers recipe.toml: data.root pins 0000",

@@ -1,0 +1,76 @@
+"""What a recipe says of a source, held against the ids and origins of its documents.
+
+A document is called by the path of its file in the source and, of the formats whose files hold several, by its record;
+its origin is that name, of a package behind the package's URL. So the recipe's format and patterns show in them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from pellucid.data import cutting, endings, parquet
+from pellucid.data.sources import Patterns, path_of
+from pellucid.recipe import Source
+
+_URL = re.compile(r"(pkg:pypi/[a-z0-9]+(?:-[a-z0-9]+)*@[^#\s]+)#(.+)", re.DOTALL)
+_LINE = re.compile(r"(.+):[1-9][0-9]*", re.DOTALL)
+_COLONS = 64  # Of a FASTA name, behind which its record's name is looked for.
+
+
+class Claims:
+    """Of one source. Memory holds no more than a few names."""
+
+    def __init__(self, source: Source, pipeline: int) -> None:
+        self._source, self._pipeline = source, pipeline
+        self._patterns = Patterns(source, pipeline, [])  # Files without endings may be the source's: _mixed().
+        self._url, self._paths, self._several = "", [""], False
+        self._refused = ""  # Why the one path so far is not taken.
+        self._ended: set[bool] = set()  # Whether files have one of the format's endings.
+
+    def wrong(self, row: parquet.Row) -> str:
+        """What the next document contradicts; "" where nothing."""
+        name = cutting.text_of(row.id)[0].removeprefix(f"{self._source.name}/")
+        if self._source.format == "package":
+            found = _URL.fullmatch(row.origin)
+            if found is None or found[2] != name or found[1] != (self._url or found[1]):
+                return f"its origin {row.origin[:60]!r} is not that of {name[:60]!r} in the one package of its source"
+            self._url = found[1]
+        elif row.origin != name:
+            return f"its origin is {row.origin[:60]!r}, and its id that of {name[:60]!r}"
+        paths = list(self._meant(name))
+        if not paths:
+            return f"{name[:60]!r} is no name that the format {self._source.format} gives"
+        return "" if paths == self._paths else self._next(paths)
+
+    def _meant(self, name: str) -> Iterator[str]:
+        """The paths that may be meant: several only of FASTA, whose records are called by any word."""
+        given = [name]
+        if self._source.format in ("lines", "jsonl"):
+            found = _LINE.fullmatch(name)
+            given = [found[1]] if found else []
+        elif self._source.format == "fasta":
+            words = name.split(":", _COLONS)
+            given = [":".join(words[:count]) for count in range(1, len(words))]
+        return (path for one in given if one and (path := path_of(one)))
+
+    def _next(self, paths: list[str]) -> str:
+        """What is wrong with a path. A file named by itself, the only one of its source, is always taken."""
+        self._several = self._several or self._paths[0] not in ("", paths[0])
+        self._paths = paths
+        reasons = [self._patterns.refused(path) for path in paths]
+        if "" not in reasons:
+            self._refused = reasons[0]
+            self._several = self._several or "/" in paths[0] or self._source.format == "package"
+        elif len(paths) == 1 and self._mixed(paths[0]):
+            return "its source has files with endings of its format, and files without"
+        if self._refused and self._several:
+            reason, self._refused = self._refused.replace("_", " "), ""
+            return f"the file {paths[0][:60]!r}, or the one before it, is {reason} by the recipe"
+        return ""
+
+    def _mixed(self, path: str) -> bool:
+        """Files without endings are taken only where no file has one of the format's."""
+        if not self._source.include:
+            self._ended.add(endings.fits(path, self._source.format, self._pipeline))
+        return len(self._ended) > 1
