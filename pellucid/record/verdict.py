@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -368,10 +369,18 @@ def _wrong_note(body: dict[str, Any]) -> str:
 def _is_said(name: str, value: object) -> bool:
     """Whether a journal writes the value of a field so: a text, a time, a kept file, a way of running's figures."""
     if name == "time":
-        return isinstance(value, str) and _TIME(value) is not None
+        return isinstance(value, str) and _is_time(value)
     if name in ("code", "environment"):
         return isinstance(value, dict) and list(value) == ["file", "sha256"] and _all_texts(value.values())
     return isinstance(value, str) or (isinstance(value, dict) and name not in _TEXTS and _all_texts(value.values()))
+
+
+def _is_time(text: str) -> bool:
+    """Whether a text is a second that there was or will be, as a journal spells it."""
+    try:
+        return _TIME(text) is not None and bool(datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
+    except ValueError:
+        return False
 
 
 def _all_texts(values: Iterable[object]) -> bool:

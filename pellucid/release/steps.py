@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
 
 _CHUNK = 256  # Steps whose order is computed at once.
-_HAPPENED = ("seconds", "tokens_per_second", "memory_bytes")  # Nothing binds these: they are measurements.
+_HAPPENED = ("seconds", "tokens_per_second", "memory_bytes")  # Nothing binds these: measurements, finite, from 0 on.
 
 
 class Steps:
@@ -111,6 +112,9 @@ class Steps:
         names = metrics.TABLES["steps"].names
         found = dict(zip(names, rows[0], strict=True)) if len(rows) == 1 else {}
         wrong = [name for name in names if name not in _HAPPENED and found.get(name) != expected[name]]
+        if measured := [name for name in _HAPPENED if found and not 0 <= found[name] < math.inf]:
+            detail = f"{measured[0]} is {found[measured[0]]}, which nobody can have measured"
+            yield self._differs("steps", f"step {batch.step}: {detail}")
         if wrong:
             detail = f"{wrong[0]} is {found.get(wrong[0])}, and the ledger gives {expected[wrong[0]]}"
             yield self._differs("steps", f"step {batch.step}: {detail}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -279,6 +280,30 @@ FORGED: dict[str, tuple[Change, str]] = {
     ),
     "a field more in the journal": (of_start(by="me"), "does not have the fields of a start"),
     "a time that is none": (of_start(time="yesterday"), "has a time"),
+    **{
+        f"the time {time}": (of_start(time=time), "has a time")
+        for time in (
+            "9999-99-99T99:99:99Z",
+            "2026-02-29T00:00:00Z",
+            "0000-01-01T00:00:00Z",
+            "2026-01-01T24:00:00Z",
+            "2026-01-01T23:59:60Z",
+        )
+    },
+    **{
+        f"{value} for {column}": (
+            lambda folder, c=column, v=value: edit_table(
+                folder / "metrics/steps.parquet", c, lambda row: v if row["step"] == 3 else row[c]
+            ),
+            f"NumbersDiffer metrics/steps.parquet: step 3: {column} is {value}, which nobody",
+        )
+        for column, values in (
+            ("seconds", (math.nan, math.inf, -0.5)),
+            ("tokens_per_second", (math.nan, math.inf, -1.0)),
+            ("memory_bytes", (-1,)),
+        )
+        for value in values
+    },
     "a number in the journal": (of_start(cores=2), "is not written as a journal's"),
     "an object for a time in the journal": (of_start(time={"at": "noon"}), "is not written as a journal's"),
     "an object for a text in the journal": (of_start(cores={"all": "2"}), "is not written as a journal's"),
