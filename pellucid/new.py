@@ -151,8 +151,9 @@ def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
 
 
 def _divisor(number: int, most: int) -> int:
-    """The greatest divisor up to a bound."""
-    return next(divisor for divisor in range(min(number, most), 0, -1) if number % divisor == 0)
+    """The greatest divisor up to a bound, looked for among the numbers below 2^16."""
+    least = min(number, most)
+    return next(divisor for divisor in [least, *range(min(least, 1 << 16), 0, -1)] if number % divisor == 0)
 
 
 def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import random
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from pellucid import errors
-from pellucid.data import sources
+from pellucid.data import packings, sources
 from pellucid.data.documents import Documents, split_of
 from pellucid.new import PRESETS, first_fit, new
 from pellucid.recipe import load
@@ -184,6 +185,7 @@ def test_validation_is_a_small_share_of_any_texts(seed: int, tmp_path: Path) -> 
         ({"train.steps": 1}, {"steps": 1, "warmup": 0, "validation_every": 1, "anchors_every": 1}),
         ({"train.steps": 10, "train.decay": 10}, {"steps": 10, "warmup": 0}),
         ({"train.batch": 12}, {"batch": 12, "microbatch": 12}),
+        ({"train.batch": 2**61 - 1, "train.microbatch": 2**61 - 2}, {"microbatch": 1}),
         ({"train.batch": 34}, {"batch": 34, "microbatch": 2}),
         ({"train.steps": "many"}, {"steps": 600}),
     ],
@@ -223,6 +225,21 @@ def test_a_path_that_is_missing_is_said_by_new(tmp_path: Path) -> None:
     with pytest.raises(errors.PackageMissing, match="no-such-package"):
         new(tmp_path / "run", ["package:no-such-package"], "1M", [])
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("word", ["a" * 5000, "text:" + "a" * 300 + ".txt", "b/" * 3000])
+def test_a_path_that_is_none_is_said_by_new(tmp_path: Path, word: str) -> None:
+    with pytest.raises(errors.SourceUnreadable, match="too long"):
+        new(tmp_path / "run", [word], "1M", [])
+
+
+def test_what_the_system_does_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(errors.SourceUnreadable, match="Invalid argument"):
+        next(packings.chunks(tmp_path / "a.txt", "a", 2))
 
 
 def test_a_run_inside_its_own_data_is_refused(tmp_path: Path) -> None:

@@ -20,8 +20,8 @@ from pellucid.errors import DiskFull, NoPermission, SetUnusable, SourceUnreadabl
 from pellucid.recipe import Source
 from pellucid.store import files
 
-TEXT_LIMIT = 1 << 30  # Bytes of one text file.
-RECORD_LIMIT = 256 << 20  # Bytes of one record of the other formats.
+# Bytes of one record, unpacked: what is held in memory, and of JSON the many times more that it is as values.
+LIMITS = {"text": 1 << 30, "jsonl": 32 << 20, "lines": 256 << 20, "fasta": 256 << 20}
 _LOOKED_AT = 8192  # A NUL byte among so many first bytes makes a file binary.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = b" \t\v\f\r"
@@ -99,8 +99,8 @@ def read_text(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     content = bytearray()
     for chunk in packings.chunks(path, how.source.name, how.pipeline, packed=how.pipeline > 1):
         content += chunk
-        if len(content) > TEXT_LIMIT:
-            detail = f'is larger than {TEXT_LIMIT >> 20} MiB; use format = "lines" or "jsonl" for such files'
+        if len(content) > LIMITS["text"]:
+            detail = f'is larger than {LIMITS["text"] >> 20} MiB; use format = "lines" or "jsonl" for such files'
             raise SourceUnreadable(source=how.source.name, path=path, detail=detail)
     yield text_record(bytes(content), how)
 
@@ -276,6 +276,6 @@ def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
 
 
 def _bounded(size: int, path: Path, how: How, number: int) -> None:
-    if size > RECORD_LIMIT:
-        detail = f"the record at line {number} is larger than {RECORD_LIMIT >> 20} MiB"
+    if size > (limit := LIMITS[how.source.format]):
+        detail = f"the record at line {number} is larger than {limit >> 20} MiB"
         raise SourceUnreadable(source=how.source.name, path=path, detail=detail)

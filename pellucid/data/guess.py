@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pellucid.data import endings, formats, keys, packages, recognise, sources
+from pellucid.data import endings, formats, keys, packages, packings, recognise, sources
 from pellucid.data.reasons import LeftOut
 from pellucid.recipe import Source
 
@@ -39,7 +39,10 @@ def guess(word: str) -> list[Guess]:
         return [Guess(clean(name), "package", word)]
     prefix, colon, rest = word.partition(":")
     path = Path(rest if colon and prefix in formats.READERS else word)
-    name = clean(path.resolve().name)
+    name = clean(path.name)
+    with packings.named_refusals(path, name):
+        name = clean(path.resolve().name)
+        path.is_dir()
     if path != Path(word):
         return [_with_key(Guess(name, prefix, str(rest)), path)]
     if not path.is_dir():
@@ -79,7 +82,7 @@ def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
     """A folder's bytes by format, and the kinds and places of what no reader takes. Raises SourceUnreadable."""
     sizes, looked = Counter[str](), 0
     foreign: list[tuple[str, Path]] = []
-    for inner in sources.walk(path, LeftOut()):
+    for inner in sources.walk(path, LeftOut(), name):
         place, ending = path / inner, endings.of(inner)
         format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text", 2) else "")
         if looked < _LOOKED_AT and (ending in _OPEN or not format or ending in ("csv", "tsv")):

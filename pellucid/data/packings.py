@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import gzip
 import lzma
 import zlib
@@ -38,13 +39,24 @@ _PACKINGS = (
 )
 
 
+@contextlib.contextmanager
+def named_refusals(path: Path, source: str) -> Iterator[None]:
+    """What the system refuses of a source, as NoPermission, or SourceUnreadable: a name too long, say, or a device."""
+    try:
+        with files.named_errors(path, "read"):
+            yield
+    except OSError as error:
+        shown = path if len(str(path)) < 400 else f"{str(path)[:400]}…"
+        raise SourceUnreadable(source=source, path=shown, detail=error.strerror or _short(error)) from error
+
+
 def chunks(path: Path, source: str, pipeline: int, packed: bool = True) -> Iterator[bytes]:
     """The file's bytes, as they are where it is not packed. Pipeline 1 unpacks what a name ends in; 2 also what
     the first bytes say.
 
     Raises SourceUnreadable.
     """
-    with files.named_errors(path, "read"):
+    with named_refusals(path, source):
         packing = _packing(path, pipeline) if packed else None
         try:
             with packing.opened(path) if packing else path.open("rb", buffering=0) as stream:
@@ -53,9 +65,9 @@ def chunks(path: Path, source: str, pipeline: int, packed: bool = True) -> Itera
         except _DAMAGED as error:
             raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error
         except OSError as error:
+            # pyarrow reports damaged zstd as an OSError without a number, and bz2 what is none.
             if error.errno is not None:
                 raise
-            # pyarrow reports damaged zstd as an OSError without a number, and bz2 what is none.
             raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error
 
 

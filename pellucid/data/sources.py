@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from pellucid.data import cutting, endings, formats, keys, packages, recognise, tokenizer
+from pellucid.data import cutting, endings, formats, keys, packages, packings, recognise, tokenizer
 from pellucid.data.globs import Glob
 from pellucid.data.reasons import LeftOut, describe
 from pellucid.errors import FormatForeign, NoPermission, RunInsideData, SourceEmpty, SourceMissing, TextKeyMissing
@@ -165,7 +165,7 @@ class Reader:
             return
         else:
             left_out = self.left if after is None else LeftOut()
-            entries = [(path, self._root / path) for path in walk(self._root, left_out)]
+            entries = [(path, self._root / path) for path in walk(self._root, left_out, self.source.name)]
         begin = os.fsencode(after.file) if after else b""
         paths = [path for path, _ in entries]
         patterns = Patterns(self.source, self.how.pipeline, paths)
@@ -184,18 +184,18 @@ class Reader:
                 yield path, place
 
 
-def walk(root: Path, left_out: LeftOut) -> list[str]:
-    """Every file below root as a '/'-path, sorted by its bytes; links and hidden names are counted."""
+def walk(root: Path, left_out: LeftOut, source: str) -> list[str]:
+    """Every file below root as a '/'-path, sorted by its bytes; links and hidden names are counted.
+
+    Raises NoPermission, SourceUnreadable.
+    """
     found: list[str] = []
     folders = [""]
     while folders:
         prefix = folders.pop()
-        try:
-            with os.scandir(root / prefix) as listing:
-                for entry in listing:
-                    _sort_in(entry, prefix + entry.name, found, folders, left_out)
-        except PermissionError as error:
-            raise NoPermission(action="read", path=root / prefix) from error
+        with packings.named_refusals(root / prefix, source), os.scandir(root / prefix) as listing:
+            for entry in listing:
+                _sort_in(entry, prefix + entry.name, found, folders, left_out)
     return sorted(found, key=os.fsencode)
 
 
@@ -315,10 +315,8 @@ def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
 def check_path(source: Source, folder: Path) -> None:
     """Raises SourceMissing, NoPermission, and RunInsideData where the run would read what it writes."""
     path = folder / source.path
-    try:
+    with packings.named_refusals(path, source.name):
         exists = bool(source.path) and path.exists()
-    except PermissionError as error:
-        raise NoPermission(action="read", path=path) from error
     if not exists:
         raise SourceMissing(source=source.name, path=path if source.path else '"" (no path is given)')
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):

@@ -68,7 +68,7 @@ def test_text_that_is_dropped_or_mended(tmp_path, content, policy, expected):
 
 
 def test_a_text_file_over_the_limit_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "TEXT_LIMIT", 10)
+    monkeypatch.setitem(formats.LIMITS, "text", 10)
     assert read(tmp_path, "text", b"a" * 10)
     with pytest.raises(SourceUnreadable, match="lines"):
         read(tmp_path, "text", b"a" * 11)
@@ -94,13 +94,20 @@ def test_lines_do_not_depend_on_where_chunks_end(tmp_path, monkeypatch, chunk):
 
 
 def test_a_record_over_the_limit_is_refused_by_its_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "RECORD_LIMIT", 100)
+    for format in ("lines", "fasta", "jsonl"):
+        monkeypatch.setitem(formats.LIMITS, format, 100)
     monkeypatch.setattr(packings, "CHUNK", 16)
     assert len(read(tmp_path, "lines", b"a\n" + b"b" * 100)) == 2
     with pytest.raises(SourceUnreadable, match="line 2"):
         read(tmp_path, "lines", b"a\n" + b"b" * 101)
+    with pytest.raises(SourceUnreadable, match="line 1"):
+        read(tmp_path, "jsonl", b'{"text": [' + b"[]," * 40 + b"[]]}")
     with pytest.raises(SourceUnreadable, match="line 3"):
         read(tmp_path, "fasta", b">a\nAC\n>b\n" + b"ACGTACGT\n" * 20)
+
+
+def test_every_format_bounds_a_record():
+    assert set(formats.LIMITS) == set(formats.READERS) and formats.LIMITS["jsonl"] == 32 << 20
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
