@@ -80,6 +80,11 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     draft = _Draft(folder, found, PRESETS[preset], settings)
     sources.check(draft.recipe(fitted), folder)
     fitted, notes = _fit(draft, fitted, set(asked))
+    notes += [
+        f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); other fields stay out'
+        for one in found
+        if one.text_key
+    ]
     notes += _left_out(found)
     content = draft.content(fitted)
     with files.named_errors(folder):

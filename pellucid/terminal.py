@@ -174,7 +174,7 @@ def print_sources(report: list[dict[str, Any]], console: Console) -> None:
         return
     if not console.is_terminal:
         console.width = max(console.width, 160)
-    table = Table("source", "documents", "bytes", "left out", "for example", box=None, header_style="dim")
+    table = Table("source", "documents", "bytes", "left out, or kept", "for example", box=None, header_style="dim")
     for column in table.columns[1:3]:
         column.justify = "right"
     for one in report:

@@ -112,6 +112,11 @@ def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> Non
     assert (found["documents"], found["dropped"]) == (51, {"csv": 1, "json_array": 1, "foreign": 2})
 
 
+def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:
+    notes = new(tmp_path / "run", [str(chats(tmp_path))], "1M", [*SMALL, "train.steps=20"])
+    assert 'the texts of export are what stands under "messages" (text_key); other fields stay out' in notes
+
+
 def test_a_pattern_takes_tables_as_texts(tmp_path: Path) -> None:
     place = fifty(tmp_path)
     (place / "a.csv").write_bytes(CSV)

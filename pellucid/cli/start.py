@@ -25,7 +25,11 @@ def new(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")],
     data: Annotated[
         list[str],
-        typer.Option("--data", metavar="PATH", help="A file, a folder, FORMAT:PATH or package:NAME; may be repeated."),
+        typer.Option(
+            "--data",
+            metavar="PATH",
+            help="A file, a folder, FORMAT:PATH (text, jsonl, lines, fasta) or package:NAME; may be repeated.",
+        ),
     ],
     preset: Annotated[str, typer.Option(help="The model's size: 1M, 3M, 10M, 30M, 100M, 300M or 1B.")] = "3M",
     settings: Set = [],  # noqa: B006 - typer reads the default and never changes it.

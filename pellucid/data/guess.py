@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pellucid.data import endings, formats, keys, packages, packings, recognise, sources
 from pellucid.data.reasons import LeftOut
+from pellucid.errors import CommandInvalid, FormatForeign
 from pellucid.recipe import Source
 
 _LOOKED_AT = 200  # Files of a folder whose content is looked at, where their endings leave their format open.
@@ -18,6 +19,16 @@ _BY_ENDING = {
     "jsonl": "jsonl", "ndjson": "jsonl", "smi": "lines", "smiles": "lines", "lines": "lines",
     **dict.fromkeys(endings.WORDS["fasta"].split(), "fasta"),
 }  # fmt: skip
+
+
+_UNPACK, _CONVERT = "Unpack it, and give the folder.", "Convert it to text, and give that file."
+_CLOSED = {  # Endings of files that hold texts in a way that no reader takes, or none.
+    **dict.fromkeys(("zip", "tar", "tgz", "7z", "rar"), ("an archive", _UNPACK)),
+    **dict.fromkeys(
+        ("pdf", "doc", "docx", "odt", "epub", "rtf", "pptx", "xlsx"), ("a document with a layout", _CONVERT)
+    ),
+    **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "tiff"), ("a picture", _CONVERT)),
+}
 
 
 class Guess(NamedTuple):
@@ -31,8 +42,8 @@ def guess(word: str) -> list[Guess]:
     """The sources that a word means: "package:NAME[==VERSION]", "FORMAT:PATH", or a path. A folder with files of
     several formats is one source for each.
 
-    Raises RecipeInvalid, SourceUnreadable, NoPermission, and FormatForeign where nothing but files of formats that no
-    reader takes is there.
+    Raises CommandInvalid, RecipeInvalid, SourceUnreadable, NoPermission, and FormatForeign where nothing but files of
+    formats that no reader takes is there.
     """
     if word.startswith(packages.PREFIX):
         name, _ = packages.spelling(word, word)
@@ -42,6 +53,10 @@ def guess(word: str) -> list[Guess]:
     name = clean(path.name)
     with packings.named_refusals(path, name):
         name = clean(path.resolve().name)
+        is_prefix = colon and path == Path(word) and re.fullmatch("[A-Za-z_]{2,12}", prefix)
+        if is_prefix and not path.exists() and Path(rest).exists():
+            known = ", ".join(formats.READERS)
+            raise CommandInvalid(verb="new", word=word, detail=f"{prefix} is no format that is read: {known}")
         path.is_dir()
     if path != Path(word):
         return [_with_key(Guess(name, prefix, str(rest)), path)]
@@ -55,6 +70,9 @@ def guess(word: str) -> list[Guess]:
 
 def _format_of_file(path: Path, name: str) -> str:
     """By what is in it, else by its ending; text in doubt. Raises FormatForeign, SourceUnreadable."""
+    if path.is_file() and (ending := endings.of(path.name)) in _CLOSED:
+        what, mend = _CLOSED[ending]
+        raise FormatForeign(source=name, path=path, what=what, mend=mend)
     kind = recognise.kind_of(path, name) if path.is_file() else ""
     if kind in recognise.READ_AS:
         return recognise.READ_AS[kind]

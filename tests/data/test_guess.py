@@ -7,7 +7,7 @@ import json
 import pytest
 
 from pellucid.data.guess import guess
-from pellucid.errors import FormatForeign
+from pellucid.errors import CommandInvalid, FormatForeign
 from pellucid.recipe import Source
 from tests.data.test_pipeline_2 import CHAT
 from tests.data.test_recognise import CSV, FASTQ, parquet
@@ -49,6 +49,21 @@ def test_by_the_ending_alone(given, name, format, path):
 def test_a_file_by_what_is_in_it(tmp_path, name, content, format):
     (tmp_path / name).write_bytes(content)
     assert [one.format for one in guess(str(tmp_path / name))] == [format]
+
+
+def test_a_format_that_is_none_is_named(tmp_path):
+    (tmp_path / "a.txt").write_text("text")
+    with pytest.raises(CommandInvalid, match="csv is no format that is read: text, jsonl, lines, fasta"):
+        guess(f"csv:{tmp_path / 'a.txt'}")
+
+
+@pytest.mark.parametrize(
+    ("name", "mend"), [("a.zip", "Unpack"), ("a.tar.gz", "Unpack"), ("a.PDF", "Convert"), ("a.png", "Convert")]
+)
+def test_what_holds_texts_otherwise_is_told_what_to_do(tmp_path, name, mend):
+    (tmp_path / name).write_bytes(b"\0")
+    with pytest.raises(FormatForeign, match=mend):
+        guess(str(tmp_path / name))
 
 
 @pytest.mark.parametrize("content", [CSV * 5, parquet(), FASTQ, b'[{"a": 1}]'])
