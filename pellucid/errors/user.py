@@ -46,11 +46,8 @@ class CommandInvalid(UserError):
 class RunMissing(UserError):
     message = """{path} is not a run: it has no recipe.toml. {advice}"""
 
-    def __init__(self, path: Path | str) -> None:
+    def __init__(self, path: Path | str, **_: object) -> None:
         super().__init__(path=path, advice=_first_command(path))
-
-    def __reduce__(self):
-        return RunMissing, (self.fields["path"],)
 
 
 def _first_command(path: Path | str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -98,11 +99,12 @@ def test_a_release_is_forked_trained_and_sealed_without_the_paths(release: Path,
     assert verify(tmp_path / "fork", lambda what: None).ok
 
 
-def test_publish_says_what_it_took_out(release: Path, tmp_path: Path) -> None:
+def test_publish_says_what_it_took_out(release: Path, corpus: Path, tmp_path: Path) -> None:
+    texts = shutil.copytree(corpus, tmp_path / "alice")
     name = recipe.load(release).data.sources[0].name
     (release / layout.MANIFEST).unlink()
-    pellucid("run", release, "--set", f"data.sources.{name}.path=/home/alice/texts")
+    pellucid("run", release, "--set", f"data.sources.{name}.path={texts}")
     told = pellucid("publish", release, "--to", tmp_path / "copy").stdout
-    assert f"data.sources.{name}.path = /home/alice/texts" in told
+    assert f"data.sources.{name}.path = {texts}" in told
     for folder in (release, tmp_path / "copy"):
         assert b"alice" not in (folder / "recipe.toml").read_bytes() and verify(folder, lambda what: None).ok
