@@ -239,7 +239,7 @@ def test_every_error_teaches() -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("verify", "nowhere"), "nowhere is not a run: it has no recipe.toml. Make one with:"),
+        (("verify", "nowhere"), "nowhere is not a run: it has no recipe.toml. Correct the name"),
         (("verify", "--help"), "Check everything that needs no computing"),
         (("show", "--help"), "pellucid show step 120"),
     ],
