@@ -338,7 +338,7 @@ def test_no_run_and_busy_and_unknown_stage(corpus: Path, tmp_path: Path) -> None
         finish(folder)
     with pytest.raises(errors.StageUnknown, match="documents, tokenizer, shards, index, train"):
         finish(folder, "trian")
-    with pytest.raises(errors.StageNotReady, match="--only shards"):
+    with pytest.raises(errors.StageNotReady, match="Make all that is missing with: pellucid run"):
         finish(folder, "train")
 
 
