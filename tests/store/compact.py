@@ -79,7 +79,9 @@ def spelled(kind: int, value: Any) -> bytes:
         return head + b"".join(spelled(item, one) for one in items)
     out, last = b"", 0
     for number, (inner, one) in sorted(value.items()):
-        out += bytes([16 * (number - last) + inner]) + spelled(inner, one)
+        near = number - last < 16
+        out += bytes([16 * (number - last) + inner]) if near else bytes([inner]) + _spelled(2 * number)
+        out += spelled(inner, one)
         last = number
     return out + b"\0"
 
