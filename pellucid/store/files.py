@@ -67,8 +67,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     partial = path.with_name(TEMPORARY + path.name)
     with named_errors(path):
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            _made_anew(partial)
             yield partial
             for inner in sorted(partial.rglob("*")):
                 sync(inner)
@@ -91,13 +90,18 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial = path.with_name(TEMPORARY + path.name)
     with named_errors(path):
         try:
-            shutil.rmtree(partial, ignore_errors=True)
-            partial.mkdir(parents=True)
+            _made_anew(partial)
             yield partial
             if not _same(partial, path):
                 require_free(path)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _made_anew(partial: Path) -> None:
+    """An empty folder, whatever a killed process left there."""
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
 
 
 def _same(one: Path, other: Path) -> bool:

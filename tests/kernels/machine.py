@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import functools
-import os
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -14,6 +13,7 @@ import pytest
 
 from pellucid.errors import MachineLacks
 from pellucid.kernels import library
+from tests.conftest import lacks
 from tests.kernels.values import assert_same
 
 ROOT = Path(__file__).parents[2]
@@ -51,8 +51,7 @@ def assert_everywhere(call: Callable[[], object], wanted: tuple, threads: tuple[
 def compiler(name: str = "gcc", packages: str = "gcc") -> str:
     """Where it is missing the test says what to install: it fails in CI, which has it, and elsewhere is skipped."""
     if not shutil.which(name):
-        without = pytest.fail if os.environ.get("CI") else pytest.skip
-        without(f"needs {name}; Debian: apt install {packages}")
+        lacks(f"needs {name}; Debian: apt install {packages}")
     return name
 
 

@@ -13,6 +13,7 @@ from pellucid.errors import FileMissing, FormatInvalid
 from pellucid.run import run
 from pellucid.store import arrays, files, layout, metrics, parquet
 from pellucid.terminal import Terminal
+from tests.conftest import lacks
 from tests.conftest import pellucid as command
 
 
@@ -22,7 +23,7 @@ def giant(path: Path, size: int = 1 << 42) -> None:
         try:
             os.truncate(file.fileno(), size)
         except OSError:
-            pytest.skip("no file of this size here")
+            lacks("no file of this size here")
 
 
 READERS = [
