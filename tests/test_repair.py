@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import random
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pellucid.errors import LedgerBroken
 from pellucid.look.status import status
+from pellucid.release.verify import verify
 from pellucid.run import run
 from pellucid.store import files, layout, log, repair
 from pellucid.store.ledger import LedgerFile
 from pellucid.terminal import Terminal
-from tests.conftest import finish, make_run
+from pellucid.train import loop
+from tests.conftest import finish, make_run, spiking
 
 
 class Stop(Terminal):
@@ -92,6 +96,74 @@ def test_what_an_anchor_proves_is_never_cut(seed: int, damaged: Path) -> None:
         with pytest.raises(LedgerBroken):
             repair.ledger(damaged)
         assert (damaged / layout.LEDGER).read_bytes() == content
+
+
+# ---- a rollback in the tail ----------------------------------------------------------------------
+
+
+class StopBehindRollback(Terminal):
+    """Killed at step 10 of the branch that the incident began: no anchor of that branch is stored yet."""
+
+    gone_back = False
+
+    def incident(self, incident: dict[str, Any]) -> None:
+        self.gone_back = True
+
+    def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
+        if self.gone_back and number == 10:
+            raise KeyError
+
+
+@pytest.fixture
+def spiked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 11))
+
+
+@pytest.fixture
+def rolled_back(spiked: None, corpus: Path, tmp_path: Path) -> Path:
+    """Went from step 11 back to step 8. Of the anchors 0, 5 and 10 the last one lies in what was abandoned."""
+    settings = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
+    anchored = "placement.anchors={every = 5, powers_of_two = false}"
+    folder = make_run(tmp_path / "run", corpus, [*settings, anchored])
+    with pytest.raises(KeyError):
+        run(folder, StopBehindRollback(quiet=True))
+    assert layout.steps_in(folder / layout.ANCHORS) == [0, 5]
+    assert layout.steps_in(layout.abandoned(folder, 1) / layout.ANCHORS) == [10]
+    assert [(one["step"], one["to"]) for one in LedgerFile(folder).rollbacks] == [(11, 8)]
+    return folder
+
+
+def with_zeros(folder: Path, kind: str, step: int, branch: int = 0) -> bytes:
+    """Make zeros of one entry, and say what the ledger then holds."""
+    lines = lines_of(folder)
+    bodies = [json.loads(line) for line in lines]
+    (n,) = (
+        body["n"] for body in bodies if (body["kind"], body.get("step"), body.get("branch", 0)) == (kind, step, branch)
+    )
+    content = b"".join([*lines[:n], bytes(len(lines[n]) - 1) + b"\n", *lines[n + 1 :]])
+    (folder / layout.LEDGER).write_bytes(content)
+    return content
+
+
+@pytest.mark.parametrize("entry", [("step", 11, 0), ("incident", 11, 1), ("step", 9, 1), ("step", 10, 1)], ids=str)
+def test_a_rollback_that_is_cut_off_is_decided_again(
+    entry: tuple[str, int, int], rolled_back: Path, tmp_path: Path
+) -> None:
+    whole = finish(Path(shutil.copytree(rolled_back, tmp_path / "whole")))
+    with_zeros(rolled_back, *entry)
+    finish(rolled_back)
+    assert (rolled_back / layout.LEDGER).read_bytes() == (whole / layout.LEDGER).read_bytes()
+    assert verify(rolled_back, lambda _: None).problems == []
+    names = [{path.relative_to(one) for path in one.rglob("*") if path.is_file()} for one in (rolled_back, whole)]
+    assert names[0] == names[1]
+
+
+@pytest.mark.parametrize("step", [7, 9, 10])
+def test_what_an_abandoned_anchor_proves_is_never_cut(step: int, rolled_back: Path) -> None:
+    content = with_zeros(rolled_back, "step", step)
+    with pytest.raises(LedgerBroken):
+        finish(rolled_back)
+    assert (rolled_back / layout.LEDGER).read_bytes() == content
 
 
 def test_a_ledger_that_the_anchors_do_not_know_is_left_alone(damaged: Path) -> None:

@@ -25,9 +25,9 @@ class Damage(NamedTuple):
 def ledger(folder: Path) -> str:
     """Cut a ledger back where it is damaged behind the last anchor; returns what was removed, in words, "" for nothing.
 
-    An anchor names the digest of its step's entry, and so proves all entries before it. What comes later is computed
-    again: the entries that are kept are compared, those that were cut come out the same. Raises LedgerBroken where the
-    damage lies at or before that entry.
+    An anchor, also one that a rollback abandoned, names the digest of its step's entry, and so proves all entries
+    before it. What comes later is computed again: the entries that are kept are compared, those that were cut come out
+    the same. Raises LedgerBroken where the damage lies at or before that entry.
     """
     path = folder / layout.LEDGER
     if not path.is_file() or (damage := _damage(path)) is None:
@@ -83,11 +83,13 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _proven(folder: Path) -> dict[int, str]:
-    """By their numbers, the digests of the entries that anchors name."""
+    """By their numbers, the digests of the entries that anchors name, those of abandoned branches too."""
     found = {}
-    for step in layout.steps_in(folder / layout.ANCHORS):
+    branches = [folder, *sorted((folder / layout.ABANDONED).glob("*"))]
+    places = [layout.anchor(one, step) for one in branches for step in layout.steps_in(one / layout.ANCHORS)]
+    for place in places:
         try:
-            about = files.read_json(layout.anchor(folder, step) / anchors.ABOUT)
+            about = files.read_json(place / anchors.ABOUT)
             found[int(about["ledger_entry"])] = str(about["ledger_digest"])
         except (FormatInvalid, KeyError, TypeError, ValueError):
             continue  # It proves nothing; whoever resumes from it says what is wrong.
