@@ -20,7 +20,7 @@ from pellucid import philox, recipe
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
 from pellucid.operations import portable
-from pellucid.record import chain, digests, entries, merkle
+from pellucid.record import chain, digests, entries, merkle, rows
 from pellucid.train import schedule
 from pellucid.train.state import initial_values
 
@@ -60,6 +60,26 @@ def _tensor_leaf(given: dict[str, Any]) -> dict[str, str]:
     return {"blake3": content.hex(), "leaf": leaf.hex()}
 
 
+def _parts(given: list[dict[str, Any]]) -> list[bytes]:
+    return [
+        rows.part_leaf(
+            digests.salt(one["seed"], "document", one["document"]),
+            rows.Part(one["document"], one["first"], np.array(one["ids"], np.uint32)),
+        )
+        for one in given
+    ]
+
+
+def _row_leaf(given: dict[str, Any]) -> str:
+    weights, positions = (tuple(map(tuple, given[name])) for name in ("weights", "positions"))
+    use = rows.Use(weights, tuple(given["attention"]), positions, int(given["group"]))
+    return rows.row_leaf(given["block"], given["start"], given["ids"], use, _parts(given["parts"])).hex()
+
+
+def _block_leaf(given: dict[str, Any]) -> str:
+    return rows.block_leaf(int(given["number"]), given["ids"], _parts(given["parts"])).hex()
+
+
 def _order(given: dict[str, Any]) -> dict[str, Any]:
     order = Order(given["seed"], given["counts"], given["weights"], given["batch"])
     return {"sequences": order.batch(given["step"]).tolist(), "epochs": order.epochs(given["step"]).tolist()}
@@ -97,6 +117,9 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "sequence_leaf": lambda given: digests.sequence_leaf(
         given["seed"], int(given["index"]), np.array(given["tokens"])
     ).hex(),
+    "part_leaf": lambda given: _parts([given])[0].hex(),
+    "block_leaf": _block_leaf,
+    "row_leaf": _row_leaf,
     "data_root": lambda given: roots.data_root(
         given["documents"], given["sources"], given["tokenizer"], given["streams"]
     ),
