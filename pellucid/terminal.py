@@ -279,7 +279,7 @@ def _print_abandoned(console: Console, sequences: list[dict[str, Any]]) -> None:
 def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
     for one in segments:
         loss = f"  loss {one['loss']:.4f}" if one.get("loss") is not None else ""
-        console.print(f"  [cyan]{word(one['document'])}[/cyan]  {word(one['licence'])}{loss}")
+        console.print(f"  [cyan]{word(one['document'])}[/cyan]  {word(licence(one))}{loss}")
         console.print(f"    {escape(printable(one['text'], characters))}")
 
 
@@ -368,6 +368,11 @@ def print_chart(curve: list[tuple[float, float]], marks: list[tuple[float, float
         print(line)
 
 
+def licence(about: dict[str, Any]) -> str:
+    """The licence of a document, where nothing beside it says what the word is: a bare "unknown" could be anything."""
+    return "licence unknown" if about["licence"] == "unknown" else about["licence"]
+
+
 def word(text: object) -> str:
     """Somebody else's string on one line of ours, without control characters and without markup."""
     return escape(plain(text))
@@ -394,7 +399,7 @@ def print_where(about: dict[str, Any]) -> None:
         console.print(f"{about['validation']:,} in the validation texts, which no step trains on")
     for hit in hits:
         console.print(
-            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  {word(hit['licence'])}"
+            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  {word(licence(hit))}"
             f"  {word(hit['origin'])}"
         )
         console.print(_highlighted(*hit["context"]))

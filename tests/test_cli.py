@@ -301,6 +301,12 @@ def test_documents_are_listed_by_a_part_of_their_ids_and_up_to_a_limit(finished:
     assert "0 of 0 documents" in pellucid("show", finished, "documents", "another world").stderr
 
 
+@pytest.mark.parametrize("words", [("show", "documents"), ("show", "step", 3), ("where", "the river")])
+def test_an_unknown_licence_is_called_one(words: tuple[object, ...], finished: Path) -> None:
+    told = pellucid(words[0], finished, *words[1:]).stdout
+    assert "  licence unknown" in told and "unknown" not in told.replace("licence unknown", "")
+
+
 def test_every_option_that_takes_a_number_is_bounded() -> None:
     """A negative temperature or price computes something, and nan passes every bound."""
     from typing import get_args, get_type_hints

@@ -89,14 +89,14 @@ def show(
 
 
 def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool) -> None:
-    from pellucid.terminal import plain
+    from pellucid.terminal import licence, plain
 
     shown = list(itertools.islice(documents, limit))
     if as_json:
         print_json(shown)
     else:
         for one in shown:
-            print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {one['licence']}"))
+            print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {licence(one)}"))
     more = sum(1 for _ in documents)
     if more or not shown:
         print(f"{len(shown):,} of {len(shown) + more:,} documents; --limit 0 lists all", file=sys.stderr)
