@@ -114,13 +114,21 @@ def limit_reached(error: BaseException | None) -> LimitReached | None:
         threadless = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
         if isinstance(error, MemoryError) or threadless:
             return _memory_reached()
+        # What the dynamic linker says where a library does not fit; without a limit it is another refusal (noexec).
+        if isinstance(error, ImportError) and "failed to map segment" in str(error) and _limits():
+            return _memory_reached()
         error = error.__cause__
     return None
 
 
-def _memory_reached() -> LimitReached | None:
+def _limits() -> dict[str, int]:
+    """The limits of memory that this process has, by the letter that ulimit knows each by."""
     soft = {"v": resource.getrlimit(resource.RLIMIT_AS)[0], "d": resource.getrlimit(resource.RLIMIT_DATA)[0]}
-    here = {letter: limit for letter, limit in soft.items() if limit != resource.RLIM_INFINITY}
+    return {letter: limit for letter, limit in soft.items() if limit != resource.RLIM_INFINITY}
+
+
+def _memory_reached() -> LimitReached | None:
+    here = _limits()
     if here == {"d": MEMORY}:
         return None
     if here:

@@ -79,6 +79,22 @@ def test_our_own_bound_is_the_releases_fault_and_no_bound_is_the_machines(monkey
     assert machine.limit_reached(RuntimeError("another")) is None and machine.limit_reached(OSError(5, "x")) is None
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys these limits")
+@pytest.mark.parametrize(("limit", "code", "said"), [("4000000", 3, "(ulimit -v)"), ("unlimited", 1, "Traceback")])
+def test_a_library_that_does_not_fit_is_a_limit(tmp_path: Path, limit: str, code: int, said: str) -> None:
+    """NumPy's own words where the dynamic linker finds no room; without a limit they mean another thing."""
+    (tmp_path / "numpy.py").write_text(
+        "try:\n    raise ImportError('libx.so: failed to map segment from shared object')\n"
+        "except ImportError as error:\n    raise ImportError(f'Importing failed: {error}') from error\n"
+    )
+    command = f"ulimit -v {limit}; exec {sys.executable} -m pellucid new {tmp_path / 'run'} --data {tmp_path}"
+    path = os.pathsep.join([str(tmp_path), str(Path(machine.__file__).parents[1])])
+    environment = {**os.environ, "PYTHONPATH": path}
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
+    assert done.returncode == code and said in done.stderr, done.stderr
+    assert (len(done.stderr.splitlines()) == 1) == (code == 3)
+
+
 def test_importing_the_package_changes_nothing_of_the_process() -> None:
     """A notebook's own settings stay: environment, signals, limits, warnings, torch's threads."""
     code = """

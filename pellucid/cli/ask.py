@@ -11,7 +11,6 @@ import typer
 
 from pellucid.cli.common import HERE, PLACES, SHOWN, Json, finite, most, print_json, step_number, teaches
 from pellucid.errors import CommandInvalid, QueryEmpty
-from pellucid.recipe import FILE
 from pellucid.store import files
 from pellucid.store.home import home
 
@@ -84,6 +83,8 @@ def trace(
 
 def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     """The run and the text, from [RUN] TEXT, or from [RUN] and a file, without the line break that ends it."""
+    from pellucid.recipe import FILE
+
     if file is not None:
         if not file.is_file():
             raise CommandInvalid(verb=verb, word=str(file), detail="is no file; --file takes the path of a text")

@@ -98,12 +98,12 @@ def main() -> None:
         if error.name != "torch":
             raise
         _report(TorchMissing(), as_json)
-    except MemoryError as error:
-        _report(machine.limit_reached(error) or TooMuchMemory(), as_json)
-    except OSError as error:
+    except (ImportError, OSError) as error:  # A library that does not fit, or no file that can be opened.
         if not (reached := machine.limit_reached(error)):
             raise
         _report(reached, as_json)
+    except MemoryError as error:
+        _report(machine.limit_reached(error) or TooMuchMemory(), as_json)
     except KeyboardInterrupt:
         with contextlib.suppress(OSError):
             print("pellucid: interrupted; what is complete is kept", file=sys.stderr)
