@@ -152,7 +152,7 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
 
 def change_recipe(folder: Path, settings: list[str]) -> None:
     """Put settings into recipe.toml. Raises SettingTooLate where the run has begun with other bits, ReleaseSealed, and
-    for a source given another path what sources.check raises."""
+    for a source that it reads otherwise what sources.check raises."""
     path = folder / FILE
     recipe = load_recipe(folder)
     content = with_settings(files.read_bytes(path, MAX_BYTES), settings, path)
@@ -161,7 +161,7 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
             raise SettingTooLate(settings=" --set ".join(settings), run=folder)
         if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
-        sources.check_moved(recipe, parse(content, path), folder)
+        sources.check_changed(recipe, parse(content, path), folder)
         files.write_bytes(path, content)
 
 

@@ -16,6 +16,7 @@ from pellucid.data import packings, sources
 from pellucid.data.documents import Documents, split_of
 from pellucid.new import PRESETS, first_fit, new
 from pellucid.recipe import load
+from pellucid.run import change_recipe
 from tests.conftest import finish, pellucid, prose
 from tests.data.test_recognise import CSV, FASTQ, parquet
 
@@ -115,6 +116,27 @@ def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> Non
 def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:
     notes = new(tmp_path / "run", [str(chats(tmp_path))], "1M", [*SMALL, "train.steps=20"])
     assert 'the texts of export are what stands under "messages" (text_key); other fields stay out' in notes
+
+
+def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(tmp_path: Path) -> None:
+    place, folder = chats(tmp_path), tmp_path / "run"
+    with pytest.raises(errors.TextKeyMissing, match="messages \\(59\\)"):
+        new(folder, [str(place)], "1M", [*SMALL, "data.sources.export.text_key=body"])
+    assert not folder.exists()
+    new(folder, [str(place)], "1M", SMALL)
+    before = (folder / "recipe.toml").read_bytes()
+    for setting, error in (
+        ("text_key=body", errors.TextKeyMissing),
+        ("format=fasta", errors.FormatForeign),
+        ('include=["[z-a].jsonl"]', errors.RecipeInvalid),
+        ("txt_key=id", errors.RecipeUnknownKey),
+    ):
+        with pytest.raises(error):
+            change_recipe(folder, [f"data.sources.export.{setting}"])
+        assert (folder / "recipe.toml").read_bytes() == before
+    change_recipe(folder, ["data.sources.export.text_key=id"])
+    place.unlink()
+    change_recipe(folder, ["data.sources.export.licence=MIT"])  # The texts are not looked for: they are read as before.
 
 
 def test_a_pattern_takes_tables_as_texts(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from functools import cache
 
 _TOKEN = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]|.", re.DOTALL)
+_NOTHING = re.compile("(?!)")
 _KEPT = 4096  # Moves, and characters, that are remembered.
 
 
@@ -25,6 +26,11 @@ class Glob:
         self._stay = {True: self._bits({"**", "/**/"}), False: self._bits({"*", "**", "/**/"})}
         self._accepting: dict[str, int] = {}
         self._moves: dict[tuple[int, str], int] = {}
+
+    @property
+    def empty(self) -> str:
+        """The first brackets that take nothing, like [z-a], so that the pattern takes no path; "" where none are."""
+        return next((one for one in self._tokens if len(one) > 1 and one[0] == "[" and _class(one) is _NOTHING), "")
 
     def matches(self, path: str) -> bool:
         state = self._closed(1)
@@ -84,9 +90,9 @@ def _takes(token: str, character: str) -> bool:
 def _class(token: str) -> re.Pattern[str]:
     """Of one in brackets. What is none, or is empty like [z-a], takes nothing."""
     if len(token) < 3 or token[0] != "[":
-        return re.compile("(?!)")
+        return _NOTHING
     inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
     try:
         return re.compile(f"(?!/)[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]", re.DOTALL)
     except re.error:
-        return re.compile("(?!)")
+        return _NOTHING

@@ -17,8 +17,16 @@ from typing import NamedTuple
 from pellucid.data import cutting, endings, formats, keys, packages, packings, recognise, tokenizer
 from pellucid.data.globs import Glob
 from pellucid.data.reasons import LeftOut, describe
-from pellucid.errors import FormatForeign, NoPermission, RunInsideData, SourceEmpty, SourceMissing, TextKeyMissing
-from pellucid.recipe import Data, Recipe, Source
+from pellucid.errors import (
+    FormatForeign,
+    NoPermission,
+    RecipeInvalid,
+    RunInsideData,
+    SourceEmpty,
+    SourceMissing,
+    TextKeyMissing,
+)
+from pellucid.recipe import FILE, Data, Recipe, Source
 from pellucid.store import layout
 
 _OWN = frozenset(
@@ -258,29 +266,43 @@ def check(recipe: Recipe, folder: Path) -> None:
     """Everything about the data that can be known before long work.
 
     Raises SourceMissing, SourceEmpty, FormatForeign, TextKeyMissing, SourceUnreadable, NoPermission, PackageMissing,
-    PackageDiffers, RunInsideData, and for an existing tokenizer TokenizerInvalid and VocabularyTooLarge.
+    PackageDiffers, RunInsideData, RecipeInvalid for a pattern that can take nothing, and for an existing tokenizer TokenizerInvalid and VocabularyTooLarge.
     """
     tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
         _check_source(reader, folder)
 
 
-def check_moved(before: Recipe, after: Recipe, folder: Path) -> None:
-    """As `check`, of the sources alone that one recipe looks for elsewhere than the other; "" looks nowhere."""
-    known = {source.name: source.path for source in before.data.sources}
+def check_changed(before: Recipe, after: Recipe, folder: Path) -> None:
+    """As `check`, of the sources alone that one recipe reads otherwise than the other; the path "" looks nowhere."""
+    known = [_reading(source) for source in before.data.sources]
     for reader in readers(after, folder):
-        if reader.source.path not in ("", known.get(reader.source.name)):
+        if reader.source.path and _reading(reader.source) not in known:
             _check_source(reader, folder)
+
+
+def _reading(source: Source) -> tuple[object, ...]:
+    """What decides which documents a source gives."""
+    return source.name, source.path, source.format, source.text_key, source.include, source.exclude
 
 
 def _check_source(reader: Reader, folder: Path) -> None:
     source = reader.source
+    _check_patterns(source, folder)
     if source.format != "package":
         check_path(source, folder)
     if next(reader.candidates(), None) is None:
         raise empty(reader)
     if source.format != "package" and reader.how.pipeline > 1:
         _check_content(reader)
+
+
+def _check_patterns(source: Source, folder: Path) -> None:
+    for field in ("include", "exclude"):
+        for pattern in getattr(source, field):
+            if empty := Glob(pattern).empty:
+                detail = f"{pattern} can take no path, for {empty} takes no character; a range begins at its lower end"
+                raise RecipeInvalid(path=folder / FILE, key=f"data.sources.{source.name}.{field}", detail=detail)
 
 
 def _check_content(reader: Reader) -> None:

@@ -16,6 +16,7 @@ from pellucid.data import parquet, sources
 from pellucid.data.claims import Claims
 from pellucid.data.globs import Glob
 from pellucid.data.roots import recompute_root
+from pellucid.errors import RecipeInvalid
 from pellucid.recipe import Recipe, Source
 from tests.data.conftest import text_of
 
@@ -158,3 +159,15 @@ def test_patterns_take_time_in_the_length_of_a_path() -> None:
 
 def test_an_empty_range_takes_nothing() -> None:
     assert not Glob("[z-a]").matches("m") and Glob("[a-z]").matches("x/m")
+    for pattern, empty in (("x/[z-a]*", "[z-a]"), ("[ab][c-dz-a]", "[c-dz-a]"), ("a[]", "[]"), ("[!]", "[!]")):
+        assert Glob(pattern).empty == empty
+    assert not any(Glob(pattern).empty for pattern in ("[a-z]", "[!a]*", "[[]x", "[]]", "a[b", "**/[^a]", "*]"))
+
+
+@pytest.mark.parametrize("field", ["include", "exclude"])
+def test_a_pattern_that_takes_nothing_is_named(tmp_path: Path, recipe_of: Callable[..., Recipe], field: str) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "m.txt").write_text("text")
+    source = {"name": "s", "path": "texts", field: ("*.md", "[z-a].txt")}
+    with pytest.raises(RecipeInvalid, match=rf"data\.sources\.s\.{field}: \[z-a\]\.txt can take no path, for \[z-a\]"):
+        sources.check(recipe_of(source), tmp_path)
