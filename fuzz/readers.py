@@ -108,7 +108,7 @@ def tables(folder: Path) -> None:
 def safetensors(folder: Path) -> None:
     for step in layout.steps_in(folder / layout.ANCHORS):
         anchors.read(layout.anchor(folder, step))
-    tensors.Tensors(folder / "model.safetensors").leaves()
+    tensors.Tensors(folder / "model.safetensors").root("weights")
 
 
 def shown(folder: Path) -> None:

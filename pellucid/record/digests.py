@@ -88,19 +88,24 @@ def microbatch_leaf(index: int, tokens: int, loss_sum: float, gradient_root: byt
     return merkle.leaf(b"pellucid microbatch 1\0" + packed + gradient_root)
 
 
-def tensor_leaf(name: str, dtype: str, shape: tuple[int, ...], content: bytes) -> bytes:
-    """The leaf of one tensor, given the BLAKE3 digest of its little-endian content."""
-    return merkle.leaf(_tensor_head(name, dtype, shape) + content)
+def content_root(chunks: Iterable[bytes]) -> bytes:
+    """The root over a tensor's content, given the BLAKE3 digest of each of its chunks."""
+    return merkle.root(merkle.leaf(chunk) for chunk in chunks)
+
+
+def tensor_leaf(group: str, name: str, dtype: str, shape: tuple[int, ...], content: bytes) -> bytes:
+    """The leaf of one tensor of a group, given the root over its content."""
+    return merkle.leaf(_tensor_head(group, name, dtype, shape) + content)
 
 
 @lru_cache(maxsize=4096)  # The same tensors are hashed at every step.
-def _tensor_head(name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
-    dims = struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
-    return b"pellucid tensor 1\0" + name.encode() + b"\0" + dtype.encode() + b"\0" + dims
+def _tensor_head(group: str, name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
+    words = "".join(f"{word}\0" for word in ("pellucid tensor 1", group, name, dtype))
+    return words.encode() + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
 
 
-def tensors_root(leaves: Mapping[str, bytes]) -> bytes:
-    """The root over tensor leaves, in the order of their names as UTF-8 bytes."""
+def group_root(leaves: Mapping[str, bytes]) -> bytes:
+    """The root over a group's tensor leaves, in the order of their names as UTF-8 bytes."""
     return merkle.root(leaves[name] for name in sorted(leaves, key=str.encode))
 
 
@@ -113,5 +118,5 @@ def state_root(step: int, groups: Mapping[str, bytes]) -> bytes:
 
 
 def content_digest(buffer: memoryview | bytes) -> bytes:
-    """BLAKE3 of a tensor's bytes (81 MB in about 11 ms on two cores)."""
+    """BLAKE3 of some of a tensor's bytes (81 MB in about 11 ms on two cores)."""
     return blake3(buffer).digest()

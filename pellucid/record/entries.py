@@ -52,16 +52,33 @@ class Microbatch:
     gradient_root: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Content:
+    """What a tensor's leaf is made of besides its group and name."""
+
+    dtype: str  # As safetensors names it.
+    shape: tuple[int, ...]
+    chunks: tuple[bytes, ...]  # The BLAKE3 digest of each CHUNK of elements.
+
+    def leaf(self, group: str, name: str) -> bytes:
+        return digests.tensor_leaf(group, name, self.dtype, self.shape, digests.content_root(self.chunks))
+
+
+def group_root(group: str, tensors: Mapping[str, Content]) -> bytes:
+    """The root over the tensors of a group, by their names."""
+    return digests.group_root({name: content.leaf(group, name) for name, content in tensors.items()})
+
+
 @dataclass(frozen=True)
 class StateRoots:
     """The digests of a full training state."""
 
     step: int
-    tensors: Mapping[str, Mapping[str, bytes]]  # Group -> tensor name -> leaf.
+    tensors: Mapping[str, Mapping[str, Content]]  # Group -> tensor name -> what is hashed of it.
 
     @cached_property
     def groups(self) -> dict[str, bytes]:
-        return {name: digests.tensors_root(leaves) for name, leaves in self.tensors.items()}
+        return {group: group_root(group, tensors) for group, tensors in self.tensors.items()}
 
     @property
     def weights(self) -> bytes:
@@ -217,14 +234,25 @@ def end(number: int) -> dict[str, Any]:
     return {"kind": "end", "step": number}
 
 
-def tensor_leaf_of(name: str, array: np.ndarray) -> bytes:
-    """The leaf of an array in memory; float32 is named F32, as safetensors names it."""
-    return digests.tensor_leaf(name, dtype_of(array), array.shape, digests.content_digest(content_of(array)))
+CHUNK = 1 << 16  # Elements of a tensor that one digest covers; its last chunk is shorter.
+# Of types that NumPy does not know, the bits as integers, in a type with their name.
+DTYPES = {
+    "F32": np.dtype("<f4"),
+    "F64": np.dtype("<f8"),
+    "F16": np.dtype("<f2"),
+    "BF16": np.dtype([("BF16", "<u2")]),
+    "F8_E4M3": np.dtype([("F8_E4M3", "u1")]),
+    "F8_E5M2": np.dtype([("F8_E5M2", "u1")]),
+    "I64": np.dtype("<i8"),
+    "U16": np.dtype("<u2"),
+    "U32": np.dtype("<u4"),
+}
+_NAMES = {numpy: name for name, numpy in DTYPES.items()}
 
 
 def dtype_of(array: np.ndarray) -> str:
-    """The name of an array's type, whatever the order of its bytes in memory."""
-    return DTYPES[array.dtype.newbyteorder("<").str]
+    """The name of an array's type, whatever the order of its bytes in memory; float32 is F32, as in safetensors."""
+    return _NAMES[array.dtype.newbyteorder("<")]
 
 
 def content_of(array: np.ndarray) -> memoryview:
@@ -233,4 +261,7 @@ def content_of(array: np.ndarray) -> memoryview:
     return little.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
 
 
-DTYPES = {"<f4": "F32", "<f8": "F64", "<i8": "I64", "<u2": "U16", "<u4": "U32"}
+def chunks_of(array: np.ndarray) -> list[memoryview]:
+    """The content of an array, in pieces of CHUNK elements; none of an array without elements."""
+    content, size = content_of(array), CHUNK * array.itemsize
+    return [content[start : start + size] for start in range(0, len(content), size)]

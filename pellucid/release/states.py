@@ -11,7 +11,7 @@ from pellucid import counts, huggingface
 from pellucid.data import tokenizer
 from pellucid.errors import PellucidError
 from pellucid.recipe import load as load_recipe
-from pellucid.record import digests, entries
+from pellucid.record import entries
 from pellucid.record.verdict import Problem
 from pellucid.store import anchors, fields, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
@@ -139,7 +139,7 @@ class States:
         place, step = self._folder / where, entry.get("step", 0)
         inside = f"{where}/" if where else ""
         read = tensors.Tensors(place / huggingface.WEIGHTS)
-        root = self._hashed.get(_file(read.path)) or digests.tensors_root(read.leaves())
+        root = self._hashed.get(_file(read.path)) or read.root("weights")
         if root.hex() != entry["weights"]:
             detail = f"not the weights the ledger records for step {step}"
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, detail)

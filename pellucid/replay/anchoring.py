@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import FormatInvalid
-from pellucid.record import digests
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, about, walk
 from pellucid.store import anchors, files, layout, tensors
@@ -47,7 +46,7 @@ def _weights(folder: Path, described: dict[str, Any]) -> Path | None:
     if not path.is_file():
         return None
     read = tensors.Tensors(path)
-    if digests.tensors_root(read.leaves()).hex() != described["weights"]:
+    if read.root("weights").hex() != described["weights"]:
         raise FormatInvalid(path=path, detail=f"does not hold the weights of step {described['step']}")
     return path if read.metadata == anchors.weights_metadata(described) else None
 

@@ -65,14 +65,14 @@ def _same(a: np.ndarray, b: np.ndarray) -> bool:
 
 
 def _bits(array: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(array).reshape(-1).view(np.uint32)
+    return np.ascontiguousarray(array).reshape(-1).view(f"u{array.itemsize}")
 
 
 def compare(group: str, name: str, a: np.ndarray, b: np.ndarray) -> Tensor:
     """Where two tensors that differ do so."""
     if a.shape != b.shape or a.dtype != b.dtype or not a.size:
         return Tensor(group, name, a.size, a.size, (0, 0), (0, 0), False, None)
-    width = a.shape[-1]
+    width = a.shape[-1] if a.ndim else 1
     places = np.flatnonzero(_bits(a) != _bits(b))
     rows, columns = np.divmod(places, width)
     low, high = (int(rows.min()), int(columns.min())), (int(rows.max()), int(columns.max()))

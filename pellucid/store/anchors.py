@@ -5,6 +5,7 @@ The weights file is the very one of that step's checkpoint, where there is one.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import numpy as np
 
 from pellucid.errors import FormatInvalid, StateDiffers
 from pellucid.record import chain
-from pellucid.record.entries import StateRoots
+from pellucid.record.entries import CHUNK, Content, StateRoots
 from pellucid.store import files, tensors
 
 WEIGHTS, MOMENTS, ABOUT = "model.safetensors", "optimizer.safetensors", "anchor.json"
@@ -55,13 +56,15 @@ def about(entry: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
 
 
 def described(identity: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
-    """A state's identity, and the leaf of every tensor, to name the one that differs."""
-    leaves = {
-        group: {name: leaf.hex() for name, leaf in sorted(t.items())} for group, t in sorted(roots.tensors.items())
-    }
+    """A state's identity, and the digest of every chunk of every tensor, to name the one that differs."""
+    chunks = {group: _chunks(of) for group, of in sorted(roots.tensors.items())}
     order = ("format", "step", "tokens", "ledger_entry", "ledger_digest")
     known = {name: identity[name] for name in order}
-    return {**known, "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": leaves}
+    return {**known, "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": chunks}
+
+
+def _chunks(tensors: Mapping[str, Content]) -> dict[str, list[str]]:
+    return {name: [one.hex() for one in content.chunks] for name, content in sorted(tensors.items())}
 
 
 def tells_of(path: Path, entry: Mapping[str, Any]) -> bool:
@@ -105,20 +108,19 @@ def check(place: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np
 
 
 def _blame(place: Path, roots: StateRoots) -> str:
-    """Which tensors differ from what anchor.json says of them."""
+    """Which chunks differ from what anchor.json says of them."""
     try:
         said = files.read_json(place / ABOUT)["tensors"]
-        pairs = [
-            (g, n)
-            for g, t in sorted(roots.tensors.items())
-            for n, leaf in sorted(t.items())
-            if said[g][n] != leaf.hex()
+        found = [
+            f"{group} {name}, elements {chunk * CHUNK} to {min((chunk + 1) * CHUNK, math.prod(content.shape)) - 1}"
+            for group, tensors in sorted(roots.tensors.items())
+            for name, content in sorted(tensors.items())
+            for chunk, digest in enumerate(content.chunks)
+            if said[group][name][chunk] != digest.hex()
         ]
-    except (FormatInvalid, KeyError, TypeError, OSError):
+    except (FormatInvalid, LookupError, TypeError, OSError):
         return ""
-    return (
-        f" (differing: {', '.join(f'{g} {n}' for g, n in pairs[:3])}{', …' if len(pairs) > 3 else ''})" if pairs else ""
-    )
+    return f" (differing: {'; '.join(found[:3])}{'; …' if len(found) > 3 else ''})" if found else ""
 
 
 def size_of(groups: Groups) -> int:

@@ -7,7 +7,10 @@ Format: github.com/huggingface/safetensors, README, "Format".
 
 from __future__ import annotations
 
+import bisect
+import itertools
 import json
+import os
 import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,13 +20,12 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import FormatInvalid
-from pellucid.record import entries
+from pellucid.record import digests, entries
 from pellucid.store import arrays, files
 
 MAX_HEADER = 16 << 20  # Bytes: a hundred thousand tensors.
 MAX_DIMENSIONS = 8
 MAX_SPAN = 1 << 60  # Elements, were no dimension zero.
-_NUMPY = {name: numpy for numpy, name in entries.DTYPES.items()}
 
 
 def header(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
@@ -93,13 +95,15 @@ class Tensors:
         for name, info in header.items():
             try:
                 dtype, shape, (start, stop) = info["dtype"], tuple(info["shape"]), info["data_offsets"]
+                # A zero byte ends a name in what is hashed: one inside it could say two things.
+                self._require("\0" not in name, "names a tensor with a zero byte")
                 self._require(len(shape) <= MAX_DIMENSIONS, f"gives {name} a bad shape")
                 count = span = 1
                 for dim in shape:
                     self._require(type(dim) is int and 0 <= dim <= MAX_SPAN, f"gives {name} a bad shape")
                     count, span = count * dim, span * max(dim, 1)
                 self._require(span <= MAX_SPAN, f"gives {name} a bad shape")
-                width = int(_NUMPY[dtype][-1])
+                width = entries.DTYPES[dtype].itemsize
                 sound = type(start) is int and type(stop) is int and start == end and stop - start == count * width
             except (KeyError, TypeError, ValueError) as error:
                 raise FormatInvalid(path=self.path, detail=f"describes the tensor {name} wrongly") from error
@@ -112,7 +116,7 @@ class Tensors:
         """A view of one tensor, read-only."""
         dtype, shape, start, _ = self.entries[name]
         count = int(np.prod(shape, dtype=np.int64))
-        return np.frombuffer(self._map, _NUMPY[dtype], count, self._start + start).reshape(shape)
+        return np.frombuffer(self._map, entries.DTYPES[dtype], count, self._start + start).reshape(shape)
 
     @property
     def in_order(self) -> bool:
@@ -123,35 +127,45 @@ class Tensors:
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: self.array(name) for name in self.entries}
 
-    def leaves(self) -> dict[str, bytes]:
-        """The leaf of every tensor."""
-        return leaves(self.arrays())
+    def root(self, group: str) -> bytes:
+        """The root over all tensors, as those of one group."""
+        return group_root(group, self.arrays())
 
 
-def leaves(arrays: Mapping[str, np.ndarray]) -> dict[str, bytes]:
-    """The leaf of every array."""
-    return {name: leaf for (_, name), leaf in _leaves({("", name): array for name, array in arrays.items()}).items()}
+def group_root(group: str, arrays: Mapping[str, np.ndarray]) -> bytes:
+    """The root over a group's arrays, given by their names."""
+    return entries.group_root(group, contents({group: arrays})[group])
 
 
 def state_roots(step: int, groups: Mapping[str, Mapping[str, np.ndarray]]) -> entries.StateRoots:
     """The digests of a full state given as {group: {tensor name: array}}."""
-    flat = {(group, name): array for group, arrays in groups.items() for name, array in arrays.items()}
-    grouped: dict[str, dict[str, bytes]] = {group: {} for group in groups}
-    for (group, name), leaf in _leaves(flat).items():
-        grouped[group][name] = leaf
-    return entries.StateRoots(step, grouped)
+    return entries.StateRoots(step, contents(groups))
 
 
-def _leaves(flat: Mapping[tuple[str, str], np.ndarray]) -> dict[tuple[str, str], bytes]:
-    # Two threads with about half the bytes each: handing over single tensors costs more than it gains.
-    halves: list[list[tuple[str, str]]] = [[], []]
-    filled = [0, 0]
-    for key in sorted(flat, key=lambda key: -flat[key].nbytes):
-        lighter = int(filled[1] < filled[0])
-        halves[lighter].append(key)
-        filled[lighter] += flat[key].nbytes
-    parts = _POOL.map(lambda keys: {key: entries.tensor_leaf_of(key[1], flat[key]) for key in keys}, halves)
-    return {key: leaf for part in parts for key, leaf in part.items()}
+def contents(groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, entries.Content]]:
+    """What is hashed of every array: its type, its shape and the digests of its chunks."""
+    chunks = {group: {name: entries.chunks_of(a) for name, a in arrays.items()} for group, arrays in groups.items()}
+    hashed = iter(_hashed([chunk for named in chunks.values() for own in named.values() for chunk in own]))
+
+    def content(array: np.ndarray, own: list[memoryview]) -> entries.Content:
+        return entries.Content(entries.dtype_of(array), array.shape, tuple(itertools.islice(hashed, len(own))))
+
+    return {g: {name: content(groups[g][name], own) for name, own in named.items()} for g, named in chunks.items()}
 
 
-_POOL = ThreadPoolExecutor(2, thread_name_prefix="hash")
+def _hashed(chunks: list[memoryview]) -> list[bytes]:
+    """The digest of every chunk, in their order."""
+    # Each thread takes chunks that follow one another, of about as many bytes as every other's: one large tensor
+    # is divided like many small ones, and handing over chunks one by one costs more than it gains.
+    ends = list(itertools.accumulate(chunk.nbytes for chunk in chunks))
+    cuts = [bisect.bisect_left(ends, ends[-1] * part // _THREADS) for part in range(1, _THREADS)] if ends else []
+    spans = [chunks[first:last] for first, last in itertools.pairwise([0, *cuts, len(chunks)])]
+    return [digest for span in _POOL.map(_digests, spans) for digest in span]
+
+
+def _digests(chunks: list[memoryview]) -> list[bytes]:
+    return [digests.content_digest(chunk) for chunk in chunks]
+
+
+_THREADS = min(8, os.cpu_count() or 1)
+_POOL = ThreadPoolExecutor(_THREADS, thread_name_prefix="hash")

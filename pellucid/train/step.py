@@ -11,7 +11,6 @@ import torch
 from pellucid.errors import NotFinite
 from pellucid.model import Decoder
 from pellucid.recipe import Recipe
-from pellucid.record import digests
 from pellucid.record.entries import Microbatch
 from pellucid.store import tensors
 from pellucid.train.events import Batch, Stepped
@@ -106,7 +105,7 @@ def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
     if recipe.record.commitment != "microbatches":
         return b""
     arrays = {name: p.grad.numpy(force=True) for name, p in model.named_parameters() if p.grad is not None}
-    return digests.tensors_root(tensors.leaves(arrays))
+    return tensors.group_root("gradients", arrays)
 
 
 def microbatch_of(losses_bT: np.ndarray, gradient_root: bytes) -> Microbatch:

@@ -33,7 +33,8 @@ def _recipe(given: dict[str, Any]) -> recipe.Recipe:
 
 
 def _segments(given: list[dict[str, Any]]) -> list[entries.Segment]:
-    return [entries.Segment(**one | {"loss_sum": digests.bits_float(one["loss_sum"])}) for one in given]
+    summed: list[dict[str, Any]] = [one | {"loss_sum": digests.bits_float(one["loss_sum"])} for one in given]
+    return [entries.Segment(**one) for one in summed]
 
 
 def _segments_leaf(given: list[dict[str, Any]]) -> str:
@@ -54,10 +55,13 @@ def _microbatch_leaf(given: dict[str, Any]) -> str:
     return digests.microbatch_leaf(given["index"], given["tokens"], loss_sum, gradient_root).hex()
 
 
-def _tensor_leaf(given: dict[str, Any]) -> dict[str, str]:
-    content = digests.content_digest(bytes.fromhex(given["content"]))
-    leaf = digests.tensor_leaf(given["name"], given["dtype"], tuple(given["shape"]), content)
-    return {"blake3": content.hex(), "leaf": leaf.hex()}
+def _tensor_leaf(given: dict[str, Any]) -> dict[str, Any]:
+    content = bytes.fromhex(given["content"]) * given["repeated"]
+    array = np.frombuffer(content, entries.DTYPES[given["dtype"]]).reshape(given["shape"])
+    chunks = tuple(digests.content_digest(chunk) for chunk in entries.chunks_of(array))
+    leaf = entries.Content(entries.dtype_of(array), array.shape, chunks).leaf(given["group"], given["name"])
+    root = digests.content_root(chunks)
+    return {"blake3": [chunk.hex() for chunk in chunks], "content_root": root.hex(), "leaf": leaf.hex()}
 
 
 def _parts(given: list[dict[str, Any]]) -> list[bytes]:
@@ -128,9 +132,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "segments_root": lambda given: entries.segments_root(_segments(given["segments"]), given["rows"]).hex(),
     "microbatch_leaf": _microbatch_leaf,
     "tensor_leaf": _tensor_leaf,
-    "tensors_root": lambda given: digests.tensors_root(
-        {name: bytes.fromhex(leaf) for name, leaf in given.items()}
-    ).hex(),
+    "group_root": lambda given: digests.group_root({name: bytes.fromhex(leaf) for name, leaf in given.items()}).hex(),
     "state_root": lambda given: digests.state_root(
         given["step"], {name: bytes.fromhex(root) for name, root in given["groups"].items()}
     ).hex(),

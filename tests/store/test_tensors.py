@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import safetensors.numpy
+import safetensors.torch
+import torch
+from blake3 import blake3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -34,9 +37,7 @@ def test_we_read_what_the_library_writes(tmp_path: Path) -> None:
     read = tensors.Tensors(tmp_path / "x")
     assert read.metadata == {"step": "3"}
     assert all((read.array(name) == ARRAYS[name]).all() for name in ARRAYS)
-    assert (
-        read.leaves() == tensors.leaves(ARRAYS) == {name: entries.tensor_leaf_of(name, a) for name, a in ARRAYS.items()}
-    )
+    assert read.root("weights") == tensors.group_root("weights", ARRAYS)
 
 
 def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
@@ -48,7 +49,7 @@ def test_the_same_tensors_give_the_same_bytes(tmp_path: Path) -> None:
 
 def test_the_order_of_bytes_in_memory_changes_nothing(tmp_path: Path) -> None:
     swapped = {name: array.astype(array.dtype.newbyteorder(">")) for name, array in ARRAYS.items()}
-    assert tensors.leaves(swapped) == tensors.leaves(ARRAYS)
+    assert tensors.contents({"g": swapped}) == tensors.contents({"g": ARRAYS})
     tensors.write(tmp_path / "x", ARRAYS, {})
     tensors.write(tmp_path / "y", swapped, {})
     assert (tmp_path / "x").read_bytes() == (tmp_path / "y").read_bytes()
@@ -83,6 +84,7 @@ def info(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 24
         file_with(info(offsets=[0, 24, 3])),
         file_with(info(offsets=[0.0, 24.0])),
         file_with({"a": None}),
+        file_with({"a\0b": info()["a"]}),
         file_with(info(), b"\0" * 23),
         file_with(info(), b"\0" * 25),
         file_with({**info(), "b": info()["a"]}),
@@ -106,4 +108,42 @@ def test_a_changed_byte_gives_another_tensor_or_a_named_error(
     content[place] ^= data.draw(st.integers(1, 255))
     path.write_bytes(content)
     with contextlib.suppress(FormatInvalid):
-        tensors.Tensors(path).leaves()
+        tensors.Tensors(path).root("weights")
+
+
+BITS = {name: f"uint{8 * entries.DTYPES[name].itemsize}" for name in ("BF16", "F8_E4M3", "F8_E5M2")}
+
+
+def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    theirs = {"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+    named = {name: torch.randn(3, 5).to(dtype) for name, dtype in theirs.items()} | {"F16": torch.randn(4).half()}
+    safetensors.torch.save_file(named, tmp_path / "x")
+    read = tensors.Tensors(tmp_path / "x")
+    assert {name: entries.dtype_of(array) for name, array in read.arrays().items()} == {name: name for name in named}
+    for name, bits in BITS.items():
+        assert (read.array(name).view(bits) == named[name].view(getattr(torch, bits)).numpy()).all()
+    tensors.write(tmp_path / "y", read.arrays(), {})
+    again = safetensors.torch.load_file(tmp_path / "y")
+    assert all(torch.equal(again[name].view(torch.uint8), one.view(torch.uint8)) for name, one in named.items())
+
+
+def test_a_type_is_part_of_what_is_hashed() -> None:
+    bits = np.arange(6, dtype="u2")
+    leaves = {tensors.group_root("g", {"a": bits.view(entries.DTYPES[name])}) for name in ("U16", "F16", "BF16")}
+    assert len(leaves) == 3
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_chunks_are_those_of_the_content_whatever_thread_hashes_them(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tensors, "_THREADS", threads)
+    sizes = {"none": 0, "one": 1, "full": 1 << 16, "more": (1 << 16) + 1, "many": 5 << 16}
+    arrays = {name: np.arange(size, dtype=np.float32) for name, size in sizes.items()}
+    found = tensors.contents({"g": arrays})["g"]
+    for name, array in arrays.items():
+        content = array.tobytes()
+        wanted = [blake3(content[at : at + (4 << 16)]).digest() for at in range(0, len(content), 4 << 16)]
+        assert list(found[name].chunks) == wanted
+    assert tensors.contents({}) == {} and tensors.contents({"g": {}}) == {"g": {}}
