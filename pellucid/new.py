@@ -11,8 +11,8 @@ import tomlkit
 from pellucid.data import recognise, sources
 from pellucid.data.guess import Guess, clean, guess, look
 from pellucid.data.survey import Surveyed, survey
-from pellucid.errors import CommandInvalid
-from pellucid.recipe import FILE, Recipe, parse, settings_of, with_settings
+from pellucid.errors import CommandInvalid, FolderTaken
+from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, settings_of, with_settings
 from pellucid.store import files
 
 
@@ -72,9 +72,7 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     """
     if preset not in PRESETS:
         raise CommandInvalid(verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}")
-    if (folder / FILE).exists():
-        files.require_free(folder, "a run", f", or continue that run with: pellucid run {folder}")
-    files.require_free(folder, "something else")
+    _require_free(folder)
     found, asked = sources_of(data), settings_of(settings, "new")
     fitted = first_fit(PRESETS[preset], asked, all(one.format == "fasta" for one in found))
     draft = _Draft(folder, found, PRESETS[preset], settings)
@@ -89,8 +87,27 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     content = draft.content(fitted)
     with files.named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
+    if (folder / FILE).exists() and files.read_bytes(folder / FILE, MAX_BYTES) != content:
+        raise _taken_by_a_run(folder)
     files.write_bytes(folder / FILE, content)
     return notes
+
+
+def _require_free(folder: Path) -> None:
+    """Raises FolderTaken where the folder holds more than this command leaves there, killed or not."""
+    if not folder.is_dir():
+        files.require_free(folder, "something else")
+        return
+    names = {one.name for one in folder.iterdir()}
+    if names <= {FILE, files.TEMPORARY + FILE}:
+        return
+    if FILE in names:
+        raise _taken_by_a_run(folder)
+    files.require_free(folder, "something else")
+
+
+def _taken_by_a_run(folder: Path) -> FolderTaken:
+    return FolderTaken(path=folder, found="a run", advice=f", or continue that run with: pellucid run {folder}")
 
 
 def _left_out(found: list[Guess]) -> list[str]:

@@ -120,7 +120,7 @@ def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:
 
 def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(tmp_path: Path) -> None:
     place, folder = chats(tmp_path), tmp_path / "run"
-    with pytest.raises(errors.TextKeyMissing, match="messages \\(59\\)"):
+    with pytest.raises(errors.TextKeyMissing, match=r"messages \(59\)"):
         new(folder, [str(place)], "1M", [*SMALL, "data.sources.export.text_key=body"])
     assert not folder.exists()
     new(folder, [str(place)], "1M", SMALL)
@@ -137,6 +137,24 @@ def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(t
     change_recipe(folder, ["data.sources.export.text_key=id"])
     place.unlink()
     change_recipe(folder, ["data.sources.export.licence=MIT"])  # The texts are not looked for: they are read as before.
+
+
+def test_new_given_again_after_a_kill_goes_on(tmp_path: Path) -> None:
+    place, folder = book(tmp_path), tmp_path / "run"
+    first = new(folder, [str(place)], "1M", SMALL)
+    made = (folder / "recipe.toml").read_bytes()
+    (folder / ".partial-recipe.toml").write_bytes(made[:99])  # As a kill leaves it …
+    assert new(folder, [str(place)], "1M", SMALL) == first
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == {"recipe.toml": made}
+    (folder / "recipe.toml").rename(folder / ".partial-recipe.toml")  # … before the recipe was there.
+    new(folder, [str(place)], "1M", SMALL)
+    assert {one.name: one.read_bytes() for one in folder.iterdir()} == {"recipe.toml": made}
+    with pytest.raises(errors.FolderTaken, match=r"a run.*continue that run with"):
+        new(folder, [str(place)], "1M", [*SMALL, "seed=2"])
+    assert (folder / "recipe.toml").read_bytes() == made
+    (folder / "mine.txt").touch()
+    with pytest.raises(errors.FolderTaken, match="a run"):
+        new(folder, [str(place)], "1M", SMALL)
 
 
 def test_a_pattern_takes_tables_as_texts(tmp_path: Path) -> None:

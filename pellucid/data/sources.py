@@ -266,7 +266,8 @@ def check(recipe: Recipe, folder: Path) -> None:
     """Everything about the data that can be known before long work.
 
     Raises SourceMissing, SourceEmpty, FormatForeign, TextKeyMissing, SourceUnreadable, NoPermission, PackageMissing,
-    PackageDiffers, RunInsideData, RecipeInvalid for a pattern that can take nothing, and for an existing tokenizer TokenizerInvalid and VocabularyTooLarge.
+    PackageDiffers, RunInsideData, RecipeInvalid for a pattern that can take nothing, and for an existing tokenizer
+    TokenizerInvalid and VocabularyTooLarge.
     """
     tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
