@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import random
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pellucid.data.cutting import text_of
 from pellucid.recipe import load
+from pellucid.release.publish import publish
+from pellucid.store.home import home
 from pellucid.trace.where import Traced
 from tests.conftest import finish
+from tests.serving import serving
 from tests.trace.conftest import Scanned, lossy, make
 
 
@@ -98,3 +102,25 @@ def test_trace_goes_over_seams(cut: Path) -> None:
     text = max(texts.values(), key=len)
     (span,) = Traced(cut).trace(text)["spans"]
     assert (span["start"], span["end"]) == (0, len(text))
+
+
+def test_behind_a_url_seams_are_found_as_in_the_folder(cut: Path, tmp_path: Path) -> None:
+    """The same answers, recorded losses too, and nothing of the search is fetched twice."""
+    sealed = Path(shutil.copytree(cut, tmp_path / "sealed"))
+    publish(sealed)
+    texts, _ = whole(cut, "train")
+    here = Traced(sealed)
+    with serving(sealed) as server:
+        there = Traced(home(server.url))
+        for seed in range(6):
+            draw = random.Random(seed)
+            text = draw.choice([one for one in texts.values() if len(one) > 60])
+            begin = draw.randrange(len(text) - 40)
+            query = text[begin : begin + 40]  # Longer than a part: it goes over a seam, wherever it lies.
+            found = there.where(query)
+            assert found == here.where(query) and found["count"] == len(places(texts, query)) > 0
+            assert there.where(query, before=9) == here.where(query, before=9)
+            assert there.trace(text) == here.trace(text)
+        asked = [(one.path, one.start) for one in server.requests]
+        assert len(asked) == len(set(asked))
+        assert server.sent < sum(path.stat().st_size for path in sealed.rglob("*") if path.is_file()) // 10
