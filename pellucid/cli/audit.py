@@ -25,7 +25,8 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
     pellucid audit RELEASE --all --dry-run
 
     A seed that the trainer could not foresee makes the choice worth something: leave it out, or draw it after the
-    release is out. Steps on the way to a chosen one are compared too. The last validation is always computed again.
+    release is out. Steps on the way to a chosen one are compared too. The last validation is always computed again,
+    except with --microbatch.
     """
 )
 def audit(
@@ -141,10 +142,10 @@ def _microbatch(request: Any, as_json: bool) -> None:
 
 
 _PROVEN = """\
-       proven: from the recorded state before step {step}, this microbatch has the tokens, the loss and the gradient
-       to which the ledger commits. Not proven: the other {others} microbatches, the sum of their gradients, its
-       clipping, and the update to the state after the step; nor any validation. pellucid audit --step {step}
-       proves all of these of the step, and the last validation."""
+       proven: from the recorded state before step {step}, this microbatch has the tokens, the loss and the
+       gradient to which the ledger commits
+       not checked: the other {others} microbatches, the step's sum and update, any validation, the first state
+       pellucid audit --step {step} checks all of these, of validations the last one"""
 
 
 def _dry_run(request: Any, as_json: bool) -> None:

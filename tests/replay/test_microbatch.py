@@ -12,6 +12,7 @@ import pytest
 from pellucid.errors import FormatInvalid, LedgerDiffers, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
 from pellucid.record import digests
 from pellucid.replay.microbatch import audit_microbatch
+from pellucid.replay.request import Request
 from pellucid.store import metrics, parquet
 from tests.conftest import pellucid
 from tests.release.test_verify import change_table
@@ -98,11 +99,24 @@ def test_what_cannot_be_asked_for_is_named(committed: Path, finished: Path) -> N
 
 def test_the_command_says_what_it_proves_and_what_not(committed: Path) -> None:
     out = pellucid("audit", committed, "--step", 6, "--microbatch", "random", "--seed", 5).stdout
-    assert "of 4 bit-equal" in out and "Not proven: the other 3 microbatches" in out and "seed 5" in out
+    (line,) = [line for line in out.splitlines() if "not checked" in line]
+    assert "update" in line and "any validation" in line and "the first state" in line
+    assert "of 4 bit-equal" in out and "not checked: the other 3 microbatches" in out and "seed 5" in out
     found = json.loads(pellucid("audit", committed, "--microbatch", 1, "--seed", 5, "--json").stdout)
     again = json.loads(pellucid("audit", committed, "--microbatch", 1, "--seed", 5, "--json").stdout)
     assert found["ok"] and found["expected"] == found["actual"]
     assert (found["step"], found["microbatch"]) == (again["step"], 1)
+
+
+def test_a_forged_validation_is_found_by_the_step_and_not_by_a_microbatch(committed_copy: Path) -> None:
+    def change(body: dict[str, Any]) -> None:
+        if body["kind"] == "validation" and body["step"] == 13:
+            body["sources"][0]["loss_sum"] = digests.float_bits(1.0)
+
+    rewrite(committed_copy, change)
+    assert audit_microbatch(opened(committed_copy), 6, 2, quiet).ok
+    report = Request.of(opened(committed_copy), [6], None, None, None, False, "").run(quiet)
+    assert not report.ok and report.wrong() == "the validation of step 13"
 
 
 def test_a_forged_one_fails_the_command(committed_copy: Path) -> None:
