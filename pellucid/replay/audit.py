@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from pellucid.errors import DataError, FormatInvalid, NotFinite, StateDiffers
 from pellucid.replay import validation
+from pellucid.replay.checked import Checked
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Replayed, Watch, anchored_state, begin, replay, require_step, stored
 from pellucid.replay.texts import Texts
@@ -19,7 +20,7 @@ from pellucid.train.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Finding(Checked):
     """What the audit of one step found."""
 
     step: int
@@ -27,15 +28,6 @@ class Finding:
     actual: str  # … and as replayed; empty where the replay did not come so far.
     seconds: float
     replayed: int  # Steps taken again to get there, from a stored state or the step audited before it.
-    problems: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def as_json(self) -> dict[str, Any]:
-        names = ("step", "expected", "actual", "seconds", "replayed", "ok")
-        return {name: getattr(self, name) for name in names} | {"problems": list(self.problems)}
 
 
 class Pass(NamedTuple):
@@ -94,7 +86,7 @@ def audit_first(inputs: Inputs) -> list[Finding]:
         anchored_state(inputs, None)
     except (StateDiffers, FormatInvalid) as error:
         expected, seconds = inputs.recorded().step(first)["state"], time.perf_counter() - started
-        return [Finding(first, expected, "", seconds, 0, (str(error),))]
+        return [Finding(first, expected, "", seconds, 0, problems=(str(error),))]
     return []
 
 
@@ -158,7 +150,7 @@ class _Log:
     def _add(self, step: int, actual: str) -> None:
         now, expected = time.perf_counter(), self.inputs.recorded().step(step)["state"]
         problems = tuple(self.problems)
-        self.findings.append(Finding(step, expected, actual, now - self.since, self.replayed, problems))
+        self.findings.append(Finding(step, expected, actual, now - self.since, self.replayed, problems=problems))
         self.problems, self.replayed, self.since = [], 0, now
 
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from pellucid.errors import FormatInvalid, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
 from pellucid.record import digests, entries
 from pellucid.record.entries import Microbatch
 from pellucid.recorder import microbatches_in
+from pellucid.replay.checked import Checked
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, materialise, require_step
 from pellucid.store import layout, metrics
@@ -24,7 +24,7 @@ from pellucid.train.step import microbatch_of, microbatch_step
 
 
 @dataclass(frozen=True, slots=True)
-class Proof:
+class Proof(Checked):
     """What the audit of one microbatch found."""
 
     step: int
@@ -35,14 +35,6 @@ class Proof:
     actual: str  # … and the one computed here.
     seconds: float  # Of the microbatch alone …
     materialise_seconds: float  # … and of having the state before its step.
-    problems: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"ok": self.ok, "problems": list(self.problems)}
 
 
 def require_committed(inputs: Inputs, step: int) -> None:
@@ -114,7 +106,7 @@ def _compare(
         if shown[0] != shown[1]:
             problems.append(f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}")
     actual = _leaf(index, found)
-    return Proof(step, index, count_of(inputs), root, expected, actual, *seconds, tuple(problems))
+    return Proof(step, index, count_of(inputs), root, expected, actual, *seconds, problems=tuple(problems))
 
 
 def _leaf(index: int, one: Microbatch) -> str:

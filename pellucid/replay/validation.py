@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from bisect import bisect_right
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from pellucid.errors import DataError, LedgerDiffers, NotFinite, StateDiffers
 from pellucid.record import entries
+from pellucid.replay.checked import Checked
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, stored, walk
 from pellucid.replay.texts import Texts
@@ -17,20 +18,12 @@ from pellucid.train.state import State
 
 
 @dataclass(frozen=True, slots=True)
-class Validation:
+class Validation(Checked):
     """What computing a validation again found."""
 
     step: int
     seconds: float
     replayed: int  # Steps taken again to have its state.
-    problems: tuple[str, ...]
-
-    @property
-    def ok(self) -> bool:
-        return not self.problems
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self) | {"ok": self.ok, "problems": list(self.problems)}
 
 
 def last_due(inputs: Inputs) -> int:
@@ -68,7 +61,7 @@ def audit_validation(inputs: Inputs, watch: Watch) -> Validation:
         problems = differences(inputs, next(walk(inputs, [step], watch)), Texts(inputs))
     except (StateDiffers, LedgerDiffers, DataError, NotFinite) as error:
         problems = [str(error)]
-    return Validation(step, time.perf_counter() - started, replayed, tuple(problems))
+    return Validation(step, time.perf_counter() - started, replayed, problems=tuple(problems))
 
 
 def differences(inputs: Inputs, state: State, texts: Texts) -> list[str]:
