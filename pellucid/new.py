@@ -111,7 +111,7 @@ def _taken_by_a_run(folder: Path) -> FolderTaken:
 
 
 def _left_out(found: list[Guess]) -> list[str]:
-    """What of the folders no reader takes, in a line with the command that converts the first."""
+    """What of the folders is left out for its format, in a line that says what to do with the first."""
     folders = {one.path: one.name for one in found if one.format != "package" and Path(one.path).is_dir()}
     foreign = [one for path, name in folders.items() for one in look(Path(path), name)[1]]
     if not foreign:
@@ -119,7 +119,8 @@ def _left_out(found: list[Guess]) -> list[str]:
     (kind, place), count = foreign[0], len(foreign)
     first = f"{place.name} ({recognise.KINDS[kind].words})"
     files_of = f"1 file, {first}, is" if count == 1 else f"{count} files, such as {first}, are"
-    return [f"{files_of} left out: no reader takes the format. {recognise.advice(kind, place)}"]
+    why = "another format than its ending's" if kind in recognise.READ_AS else "no reader takes the format"
+    return [f"{files_of} left out: {why}. {recognise.advice(kind, place)}"]
 
 
 class _Draft(NamedTuple):

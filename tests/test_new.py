@@ -14,7 +14,7 @@ import pytest
 from pellucid import errors
 from pellucid.data import packings, sources
 from pellucid.data.documents import Documents, split_of
-from pellucid.new import PRESETS, first_fit, new
+from pellucid.new import PRESETS, first_fit, new, sources_of
 from pellucid.recipe import load
 from pellucid.run import change_recipe
 from tests.conftest import finish, pellucid, prose
@@ -111,6 +111,22 @@ def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> Non
     finish(tmp_path / "run", "documents")
     (found,) = Documents.open(tmp_path / "run").manifest["sources"]
     assert (found["documents"], found["dropped"]) == (51, {"csv": 1, "json_array": 1, "foreign": 2})
+
+
+def test_fasta_under_another_ending_is_not_read_as_text(tmp_path: Path) -> None:
+    place = fifty(tmp_path)
+    genes(tmp_path).rename(place / "genes.txt")
+    notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
+    named = f"fasta:{place / 'genes.txt'}"
+    assert any("genes.txt (FASTA), is left out" in one and one.endswith(f"--data {named})") for one in notes), notes
+    finish(tmp_path / "run", "documents")
+    (found,) = Documents.open(tmp_path / "run").manifest["sources"]
+    assert (found["documents"], found["dropped"]) == (50, {"fasta": 1})
+    assert [one.format for one in sources_of([named])] == ["fasta"]
+    for text in place.glob("[0-9]*.txt"):
+        text.unlink()
+    with pytest.raises(errors.FormatForeign, match=f"is FASTA.*--data {named}"):
+        new(tmp_path / "other", [str(place)], "1M", SMALL)
 
 
 def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:

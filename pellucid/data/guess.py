@@ -97,7 +97,8 @@ def _formats_of_folder(path: Path, name: str) -> list[str]:
 
 
 def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
-    """A folder's bytes by format, and the kinds and places of what no reader takes. Raises SourceUnreadable."""
+    """A folder's bytes by format, and the kinds and places of what no reader takes, or the one of its ending does not.
+    Raises SourceUnreadable."""
     sizes, looked = Counter[str](), 0
     foreign: list[tuple[str, Path]] = []
     for inner in sources.walk(path, LeftOut(), name):
@@ -108,7 +109,9 @@ def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
             kind = recognise.kind_of(place, name)
             if kind in recognise.READ_AS and ending == "json":
                 format = recognise.READ_AS[kind]
-            elif kind and recognise.KINDS[kind].target:
+            elif kind and (
+                recognise.KINDS[kind].target or (format == "text" and recognise.strange(kind, format, False))
+            ):
                 foreign.append((kind, place))
                 continue
         if format:

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 import itertools
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.data import formats
+from pellucid.data import formats, recognise
 from pellucid.errors import TextKeyMissing
 
 USUAL = ("text", "content", "body", "story", "article", "document", "messages", "conversations", "conversation")
 _RECORDS = 1000  # Looked at.
 _BYTES = 16 << 20
+# Keys whose texts belong together, a question's before its answer's.
+_ASKED = ("system", "instruction", "context", "input", "prompt", "question", "query")
+_ANSWERED = ("completion", "output", "response", "answer")
+_JOIN = (
+    "import json, sys; "
+    '[print(json.dumps({{"text": "\\n\\n".join(one[key] for key in {keys} if isinstance(one.get(key), str))}})) '
+    "for one in map(json.loads, filter(bytes.strip, sys.stdin.buffer))]"
+)
 _DEEPEST = 3  # Objects in objects.
 _TOLD = 8
 
@@ -37,7 +46,7 @@ def found(path: Path, how: formats.How) -> Keys:
             continue
         if isinstance(value, dict):
             records += 1
-            counts.update(set(_texts(value, "", 1)))
+            counts.update(dict.fromkeys(_texts(value, "", 1), 1))
     return Keys(records, counts)
 
 
@@ -62,8 +71,23 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
         records=f"{there.records:,}",
         key=how.source.text_key,
         found=", ".join(told) if told else "none",
+        join=_joining(path, _together(there)),
         name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
     )
+
+
+def _together(there: Keys) -> list[str]:
+    """The keys of a question and its answer, in that order, that most records have; none without both."""
+    asked, answered = ([key for key in names if 2 * there.counts[key] > there.records] for names in (_ASKED, _ANSWERED))
+    return asked + answered if asked and answered else []
+
+
+def _joining(path: Path, together: list[str]) -> str:
+    """A sentence with the line for a shell that makes one text of each record's; "" where there is nothing to join."""
+    if not together:
+        return ""
+    command = recognise.through(f"python -c {shlex.quote(_JOIN.format(keys=together))}", path, "jsonl")
+    return f"; or make one text of {', '.join(together)}, and give the file that this writes: {command}"
 
 
 def usual_of(there: Keys) -> str:

@@ -60,8 +60,8 @@ _TABLES = (
 )  # Texts too, but of a kind that should not be trained on as it is.
 # What a file of a folder must not be for its format's reader. One that is named by itself may be read as plain text.
 _STRANGE = {
-    "text": ("parquet", "warc", "genbank", "fastq", "json_lines", *_TABLES),
-    "lines": ("parquet", "warc", "genbank", "fastq"),
+    "text": ("parquet", "warc", "genbank", "fastq", "fasta", "json_lines", *_TABLES),
+    "lines": ("parquet", "warc", "genbank", "fastq", "fasta"),
     "package": (),
     "jsonl": tuple(one for one in KINDS if one != "json_lines"),
     "fasta": tuple(one for one in KINDS if one != "fasta"),
@@ -174,7 +174,8 @@ def _rows(lines: list[str], delimiter: str, cut: bool) -> list[list[str]]:
 def advice(kind: str, path: Path) -> str:
     """What to do with a file of this kind, as the end of a message."""
     if kind in READ_AS:
-        return f'Read it as such: format = "{READ_AS[kind]}" (on the command line --data {READ_AS[kind]}:PATH)'
+        named = shlex.quote(f"{READ_AS[kind]}:{path}")
+        return f'Read it as such: format = "{READ_AS[kind]}" (on the command line --data {named})'
     if kind == "json_object":
         return 'Give a file with one JSON object a line, or take it as it is: format = "text"'
     return f"Convert it with: {command(kind, path)}"
@@ -182,23 +183,37 @@ def advice(kind: str, path: Path) -> str:
 
 def command(kind: str, path: Path) -> str:
     """The line for a shell that converts the file, beside it, to a format that is read; no file is written over."""
-    about = KINDS[kind]
-    name = path.name
-    while name.lower().endswith(tuple(f".{packing}" for packing in endings.PACKINGS)):
-        name = name.rpartition(".")[0]
-    stem = name.rpartition(".")[0] or name
-    made = _free(path.with_name(f"{stem}.{about.target}"))
+    about, name = KINDS[kind], _unpacked_name(path)
+    made = _made(path, about.target)
     unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(made))
     if kind == "warc":  # Its reader unpacks by itself.
         return f"pip install fastwarc resiliparse; python -c {shlex.quote(about.code)} < {place} > {target}"
     if about.code in (_AWK_GENBANK, _AWK_FASTQ, _JSON):
-        program = f"{'python -c' if about.code == _JSON else 'awk'} {shlex.quote(about.code)}"
-        return f"{unpacked} {place} | {program} > {target}" if unpacked else f"{program} < {place} > {target}"
+        return through(f"{'python -c' if about.code == _JSON else 'awk'} {shlex.quote(about.code)}", path, about.target)
     plain = _free(path.with_name(name)) if unpacked else path
     first = f"{unpacked} {place} > {shlex.quote(str(plain))}; " if unpacked else ""
     given, to = (f"$${one}$$" for one in (plain, made))
     sql = f"copy (from {about.code}({given})) to {to} (format json)"
     return f"{first}python -c {shlex.quote(_DUCKDB.format(sql=json.dumps(sql, ensure_ascii=False)))}"
+
+
+def through(program: str, path: Path, ending: str) -> str:
+    """The line for a shell that sends the file, unpacked, through a program to a new file beside it."""
+    unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(_made(path, ending)))
+    return f"{unpacked} {place} | {program} > {target}" if unpacked else f"{program} < {place} > {target}"
+
+
+def _unpacked_name(path: Path) -> str:
+    name = path.name
+    while name.lower().endswith(tuple(f".{packing}" for packing in endings.PACKINGS)):
+        name = name.rpartition(".")[0]
+    return name
+
+
+def _made(path: Path, ending: str) -> Path:
+    """A new file beside the path, of its name with another ending."""
+    name = _unpacked_name(path)
+    return _free(path.with_name(f"{name.rpartition('.')[0] or name}.{ending}"))
 
 
 def _free(path: Path) -> Path:

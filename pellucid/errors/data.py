@@ -22,7 +22,7 @@ class FormatForeign(DataError):
 class TextKeyMissing(DataError):
     message = """Source {source}: {path}: none of the first {records} records has a text under
     "{key}". The keys that hold texts or chats, and in how many records: {found}. Name one: --set
-    data.sources.{source}.text_key={name}"""
+    data.sources.{source}.text_key={name}{join}"""
 
 
 class RunInsideData(DataError):

@@ -177,6 +177,24 @@ def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
     assert message.endswith("--set data.sources.a.text_key=data.body")
 
 
+@pytest.mark.parametrize("packing", ["", ".gz"])
+@pytest.mark.parametrize("together", ["prompt completion", "instruction input output", "question answer"])
+def test_questions_and_answers_are_told_with_the_line_that_joins_them(tmp_path, recipe_of, together, packing):
+    names = together.split()
+    rows = [{"id": n, **{name: f"it's {name} {n}\u00e9" for name in reversed(names)}} for n in range(3)]
+    path = tmp_path / f"a b.jsonl{packing}"
+    path.write_bytes(pack("\n".join(map(json.dumps, rows)).encode(), packing))
+    recipe = recipe_of({"name": "a", "path": path.name, "format": "jsonl"}, data={"pipeline": 2})
+    with pytest.raises(TextKeyMissing, match=f"make one text of {', '.join(names)}, ") as caught:
+        sources.check(recipe, tmp_path)
+    command = str(caught.value).partition("this writes: ")[2]
+    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    subprocess.run(command, shell=True, check=True, env=environment)
+    made = tmp_path / ("a b.jsonl" if packing else "a b-2.jsonl")
+    texts = ["\n\n".join(f"it's {name} {n}\u00e9" for name in names) for n in range(3)]
+    assert [json.loads(line)["text"] for line in made.read_text().splitlines()] == texts
+
+
 def test_the_usual_key_is_one_that_most_records_have(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x", "data": {"content": "y"}}\n' + '{"data": {"content": "y"}}\n' * 3)
