@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomlkit
 
-from pellucid.data import recognise, sources
+from pellucid.data import keys, recognise, sources
 from pellucid.data.guess import Guess, clean, guess, look
 from pellucid.data.survey import Surveyed, survey
 from pellucid.errors import CommandInvalid, FolderTaken
-from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, settings_of, with_settings
+from pellucid.recipe import COMMAND_LINE, FILE, MAX_BYTES, Recipe, parse, settings_of, with_settings
 from pellucid.store import files
 
 
@@ -61,6 +63,7 @@ _PARTS = (50, 100, 200, 500, 1000)  # Into how many all texts are cut where they
 _HELD = 0.005, 0.05  # Of the bytes that are for validation: the least and the most looked for.
 _MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
+_LOOKED_AT = 200  # Files of a folder of JSON lines whose keys are looked at.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
 _BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many sequences as counted on.
 
@@ -68,7 +71,7 @@ _BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there 
 def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list[str]:
     """Make a run folder with a recipe that fits its data; returns what was fitted, in words.
 
-    Raises FolderTaken, CommandInvalid, and what guess, sources.check and a recipe raise.
+    Raises FolderTaken, FolderUnfit, CommandInvalid, and what guess, sources.check and a recipe raise.
     """
     if preset not in PRESETS:
         raise CommandInvalid(verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}")
@@ -76,17 +79,17 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     found, asked = sources_of(data), settings_of(settings, "new")
     fitted = first_fit(PRESETS[preset], asked, all(one.format == "fasta" for one in found))
     draft = _Draft(folder, found, PRESETS[preset], settings)
-    sources.check(draft.recipe(fitted), folder)
+    sources.check(draft.recipe(fitted), folder, COMMAND_LINE)
     fitted, notes = _fit(draft, fitted, set(asked))
     notes += [
         f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); other fields stay out'
         for one in found
         if one.text_key
     ]
-    notes += _left_out(found)
+    notes += [*_left_out(found), *_keyless(draft.recipe(fitted), folder)]
     content = draft.content(fitted)
-    with files.named_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    if not folder.is_dir():
+        files.make_folder(folder)
     if (folder / FILE).exists() and files.read_bytes(folder / FILE, MAX_BYTES) != content:
         raise _taken_by_a_run(folder)
     files.write_bytes(folder / FILE, content)
@@ -121,6 +124,24 @@ def _left_out(found: list[Guess]) -> list[str]:
     files_of = f"1 file, {first}, is" if count == 1 else f"{count} files, such as {first}, are"
     why = "another format than its ending's" if kind in recognise.READ_AS else "no reader takes the format"
     return [f"{files_of} left out: {why}. {recognise.advice(kind, place)}"]
+
+
+def _keyless(recipe: Recipe, folder: Path) -> list[str]:
+    """Of each folder of JSON lines the first files whose records have no text under its key, in a line."""
+    notes: list[str] = []
+    for reader in sources.readers(recipe, folder):
+        if reader.source.format != "jsonl" or reader.alone:
+            continue
+        places = [place for place in islice(reader.places(), _LOOKED_AT) if not reader.strange(place)]
+        if without := [place for place in places if keys.missing(place, reader.how)]:
+            name, key, count = without[0].name, reader.source.text_key, len(without)
+            files_of = f"1 file, {name}, has" if count == 1 else f"{count} files, such as {name}, have"
+            given = shlex.quote(f"jsonl:{without[0]}")
+            notes.append(
+                f'{files_of} no text under "{key}" (text_key), and such records are left out. '
+                f"Make a source of its own of it, with its own key: --data {given}"
+            )
+    return notes
 
 
 class _Draft(NamedTuple):

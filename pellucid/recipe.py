@@ -30,6 +30,7 @@ from pellucid.store import files
 
 VERSION = 3  # 2 has no guards and no forks (docs/adr/0017); in 1 train.arithmetic was native (docs/adr/0013).
 FILE = "recipe.toml"
+COMMAND_LINE = "the command line"  # Errors of --set name it: their value stands in no file.
 MAX_BYTES = 256 << 10
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
@@ -368,6 +369,10 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
             setting = f", or with --set {told['key']}={told['value']}"
             raise RecipeInvalid(path=path, key=told["key"], detail=told["detail"], setting=setting) from error
         detail = first["msg"].removeprefix("Value error, ")
+        if first["type"] == "tuple_type":
+            detail = 'should be a list, as in ["…"]'
+        if path == COMMAND_LINE:
+            setting = ""
         if first["type"] != "missing" and not isinstance(first["input"], dict):
             detail += f" (it is {first['input']!r})"
         raise RecipeInvalid(path=path, key=key or "recipe", detail=detail, setting=setting) from error
@@ -399,6 +404,14 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
+_LISTS = {  # Fields that are lists of strings: with --set, one needs no brackets and quotes.
+    name
+    for section in (Source, Fork)
+    for name, field in section.model_fields.items()
+    if field.annotation == tuple[str, ...]
+}
+
+
 def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:
     """Every dotted key a recipe may have, sections included."""
     keys = []
@@ -427,15 +440,19 @@ def _nearest(location: tuple[int | str, ...]) -> str:
 
 def with_settings(content: bytes, settings: list[str], path: Path | str, verb: str = "run") -> bytes:
     """The TOML with each "key=value" put in, its comments kept, and the result validated; path and verb are named in
-    errors.
+    errors, of what the settings bring in the command line.
 
-    Sources are addressed by their name: data.sources.books.weight=2.
+    Sources are addressed by their name: data.sources.books.weight=2. What `new` and `fork`
+    write is right but for its settings, and may need them.
     """
+    if not settings or verb == "run":
+        parse(content, path)
     document = tomlkit.parse(content.decode("utf-8"))
     for key, value in settings_of(settings, verb).items():
-        _assign(document, key, value, path)
+        _assign(document, key, value)
     result = tomlkit.dumps(document).encode("utf-8")
-    parse(result, path)
+    if settings:
+        parse(result, COMMAND_LINE)
     return result
 
 
@@ -446,23 +463,24 @@ def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
         key, equals, text = setting.partition("=")
         if not equals:
             raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
-        found[key.strip()] = _value(text.strip())
+        value = _value(text.strip())
+        found[key.strip()] = [value] if isinstance(value, str) and key.strip().rpartition(".")[2] in _LISTS else value
     return found
 
 
-def _assign(document: Any, key: str, value: Any, path: Path | str) -> None:
+def _assign(document: Any, key: str, value: Any) -> None:
     *parents, last = key.split(".")
     table = document
     for parent in parents:
         if isinstance(table, list):
             table = next((item for item in table if item.get("name") == parent), None)
             if table is None:
-                raise RecipeInvalid(path=path, key=key, detail=f"there is no source named {parent}")
+                raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=f"there is no source named {parent}")
             continue
         table = table.setdefault(parent, tomlkit.table())
     if not hasattr(table, "keys"):
         detail = "names no field; write data.sources.NAME.FIELD=value"
-        raise RecipeInvalid(path=path, key=key, detail=detail)
+        raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=detail)
     table[last] = value
 
 

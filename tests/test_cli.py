@@ -266,10 +266,20 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         (("show", "RUN", "document", "of another world"), "in this run. "),
         # What --set cannot set is not advised.
         (("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"), "microbatch. Correct it there."),
-        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "the recipe of OUT: train.lr: "),
-        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "or with --set train.lr=VALUE."),
+        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), ": the command line: train.lr: "),
+        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "(it is -1). Correct it there."),
         (("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"), "`pellucid fork --help`"),
-        (("run", "RUN", "--set", "data.sources.stones.weight=-1"), "--set data.sources.stones.weight=VALUE"),
+        (("run", "RUN", "--set", "data.sources.stones.weight=-1"), "the command line: data.sources.stones.weight: "),
+        (("new", "OUT", "--data", "RUN", "--set", "train.batch=x"), "the command line: train.batch: "),
+        (("new", "OUT", "--data", "RUN", "--set", "train.bach=4"), "the command line: unknown key train.bach"),
+        (("new", "OUT", "--data", "RUN", "--set", "train.steps=0"), "the command line: train.steps: "),
+        # What is in the way of a folder.
+        (("new", "RUN/LICENSE/x", "--data", "RUN/LICENSE"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file."),
+        (("export", "RUN", "--to", "RUN/LICENSE/x"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file."),
+        (("publish", "RUN", "--to", "RUN/LICENSE/x"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file."),
+        (("fork", "RUN", "--step", "3", "--to", "RUN/LICENSE/x"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a"),
+        (("export", "RUN", "--to", "/proc/nope/x"), "FolderUnfit: /proc/nope/x cannot be made: No such file"),
+        (("export", "RUN", "--to", f"OUT/{'x' * 300}"), "cannot be made: File name too long"),
         (("run", "RUN", "--set", "train.lr=1"), "pellucid fork RUN --step K --set train.lr=1 --to DIR"),
         (("where", "RUN", "--file", "OUT"), "OUT: is no file; --file takes the path of a text"),
         (

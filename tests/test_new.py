@@ -129,6 +129,19 @@ def test_fasta_under_another_ending_is_not_read_as_text(tmp_path: Path) -> None:
         new(tmp_path / "other", [str(place)], "1M", SMALL)
 
 
+def test_files_without_the_key_of_the_texts_are_said(tmp_path: Path) -> None:
+    place = tmp_path / "both"
+    place.mkdir()
+    chats(place)
+    rows = [{"question": prose(n, 20), "answer": prose(-n, 20)} for n in range(1, 20)]
+    (place / "qa.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
+    notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
+    (said,) = (one for one in notes if "such records are left out" in one)
+    assert said.startswith('1 file, qa.jsonl, has no text under "messages"') and said.endswith(f"{place / 'qa.jsonl'}")
+    finish(tmp_path / "run", "documents")
+    assert Documents.open(tmp_path / "run").manifest["sources"][0]["dropped"] == {"no_text": 19}
+
+
 def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:
     notes = new(tmp_path / "run", [str(chats(tmp_path))], "1M", [*SMALL, "train.steps=20"])
     assert 'the texts of export are what stands under "messages" (text_key); other fields stay out' in notes

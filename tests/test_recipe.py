@@ -101,6 +101,23 @@ def test_settings_keep_comments_and_take_words_without_quotes() -> None:
     assert "0.0005 # keep me" in text and 'licence = "CC BY 4.0"' in text
 
 
+def test_one_string_is_a_list_of_one_where_a_list_is_meant() -> None:
+    for given in ("*.txt", '"*.txt"', '["*.txt"]'):
+        assert changed(f"data.sources.s.include={given}").source("s").include == ("*.txt",)
+    with pytest.raises(RecipeInvalid, match=r'include: should be a list, as in \["…"\] \(it is 3\)'):
+        changed("data.sources.s.include=3")
+
+
+def test_errors_of_settings_name_the_command_line_and_those_of_the_file_the_file() -> None:
+    for setting in ("train.lr=x", "train.steps=0", "data.sources.other.weight=1", "data.sources=1"):
+        with pytest.raises(RecipeInvalid, match=r"^the command line: .*Correct it there\.$"):
+            changed(setting)
+    with pytest.raises(RecipeInvalid, match=r"^the command line: .*, or with --set train.decay=40\.$"):
+        changed("train.decay=500")
+    with pytest.raises(RecipeInvalid, match=r"^r\.toml: seed: .*there, or with --set seed=VALUE\.$"):
+        recipe.with_settings(b'seed = "x"\n' + BASE, ["train.lr=1"], "r.toml")
+
+
 @pytest.mark.parametrize(
     ("line", "hint"),
     [

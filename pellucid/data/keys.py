@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import itertools
 import json
-import shlex
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +14,7 @@ from pellucid.data import formats, recognise
 from pellucid.errors import TextKeyMissing
 
 USUAL = ("text", "content", "body", "story", "article", "document", "messages", "conversations", "conversation")
+_DEFAULT = "text"  # The key of a source that names none: nobody's slip.
 _RECORDS = 1000  # Looked at.
 _BYTES = 16 << 20
 # Keys whose texts belong together, a question's before its answer's.
@@ -30,12 +31,13 @@ _TOLD = 8
 
 class Keys(NamedTuple):
     records: int  # JSON objects among the first lines.
-    counts: Counter[str]  # By key, "data.text" for a nested one: the records that have a text or a chat there.
+    counts: Counter[str]  # By key, "data.text" for a nested one: the records with a text or a chat there.
+    blank: frozenset[str]  # Keys that have an empty one somewhere, which `counts` leaves out.
 
 
 def found(path: Path, how: formats.How) -> Keys:
     """The keys of the first records. Raises SourceUnreadable."""
-    records, size, counts = 0, 0, Counter[str]()
+    records, size, counts, blank = 0, 0, Counter[str](), set[str]()
     for number, line in itertools.islice(formats.lines(path, how), _RECORDS):
         size += len(line)
         if number == 0 or size > _BYTES:
@@ -46,30 +48,35 @@ def found(path: Path, how: formats.How) -> Keys:
             continue
         if isinstance(value, dict):
             records += 1
-            counts.update(dict.fromkeys(_texts(value, "", 1), 1))
-    return Keys(records, counts)
+            texts = dict(_texts(value, "", 1))
+            counts.update(key for key, text in texts.items() if text.strip())
+            blank.update(key for key, text in texts.items() if not text.strip())
+    return Keys(records, counts, frozenset(blank))
 
 
-def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[str]:
+def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[tuple[str, str]]:
+    """The dotted keys of an object's texts and chats, and what stands there."""
     for key, inner in value.items():
-        if isinstance(inner, str) or formats.chat(inner) is not None:
-            yield prefix + key
+        if (text := inner if isinstance(inner, str) else formats.chat(inner)) is not None:
+            yield prefix + key, text
         elif isinstance(inner, dict) and level < _DEEPEST:
             yield from _texts(inner, f"{prefix}{key}.", level + 1)
 
 
 def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
     """The error of a file none of whose first records has a text where the source looks for it."""
-    there = found(path, how)
-    if not there.records or there.counts[how.source.text_key]:
+    there, key = found(path, how), how.source.text_key
+    if not there.records or there.counts[key] or key in there.blank:
         return None
-    usual = usual_of(there)
+    near = [] if key == _DEFAULT else difflib.get_close_matches(key, there.counts, n=1)
+    usual = near[0] if near else usual_of(there)
     told = [f"{key} ({count:,})" for key, count in there.counts.most_common(_TOLD)]
     return TextKeyMissing(
         source=how.source.name,
         path=path,
         records=f"{there.records:,}",
-        key=how.source.text_key,
+        key=key,
+        near=f" (did you mean {near[0]}?)" if near else "",
         found=", ".join(told) if told else "none",
         join=_joining(path, _together(there)),
         name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
@@ -86,7 +93,7 @@ def _joining(path: Path, together: list[str]) -> str:
     """A sentence with the line for a shell that makes one text of each record's; "" where there is nothing to join."""
     if not together:
         return ""
-    command = recognise.through(f"python -c {shlex.quote(_JOIN.format(keys=together))}", path, "jsonl")
+    command = recognise.through(recognise.python(_JOIN.format(keys=together)), path, "jsonl")
     return f"; or make one text of {', '.join(together)}, and give the file that this writes: {command}"
 
 

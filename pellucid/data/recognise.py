@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ class Kind(NamedTuple):
     code: str = ""  # Of Python or awk, see command().
 
 
+_PYTHON = shlex.quote(sys.executable or "python")
 _DUCKDB = "import duckdb; duckdb.sql({sql})"
 _AWK_GENBANK = '/^LOCUS/{print ">" $2} /^ORIGIN/{s=1; next} /^\\/\\//{s=0} s{gsub(/[^A-Za-z]/, ""); print toupper($0)}'
 _AWK_FASTQ = 'NR % 4 == 1 {print ">" substr($0, 2)} NR % 4 == 2'
@@ -187,14 +189,20 @@ def command(kind: str, path: Path) -> str:
     made = _made(path, about.target)
     unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(made))
     if kind == "warc":  # Its reader unpacks by itself.
-        return f"pip install fastwarc resiliparse; python -c {shlex.quote(about.code)} < {place} > {target}"
+        return f"{_PYTHON} -m pip install fastwarc resiliparse; {python(about.code)} < {place} > {target}"
     if about.code in (_AWK_GENBANK, _AWK_FASTQ, _JSON):
-        return through(f"{'python -c' if about.code == _JSON else 'awk'} {shlex.quote(about.code)}", path, about.target)
+        program = python(about.code) if about.code == _JSON else f"awk {shlex.quote(about.code)}"
+        return through(program, path, about.target)
     plain = _free(path.with_name(name)) if unpacked else path
     first = f"{unpacked} {place} > {shlex.quote(str(plain))}; " if unpacked else ""
     given, to = (f"$${one}$$" for one in (plain, made))
     sql = f"copy (from {about.code}({given})) to {to} (format json)"
-    return f"{first}python -c {shlex.quote(_DUCKDB.format(sql=json.dumps(sql, ensure_ascii=False)))}"
+    return first + python(_DUCKDB.format(sql=json.dumps(sql, ensure_ascii=False)))
+
+
+def python(code: str) -> str:
+    """The line for a shell that runs the code here: another Python on the path may lack our libraries."""
+    return f"{_PYTHON} -c {shlex.quote(code)}"
 
 
 def through(program: str, path: Path, ending: str) -> str:

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import json
 import os
 import re
+import shlex
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -26,7 +29,7 @@ from pellucid.errors import (
     SourceMissing,
     TextKeyMissing,
 )
-from pellucid.recipe import FILE, Data, Recipe, Source
+from pellucid.recipe import COMMAND_LINE, FILE, Data, Recipe, Source
 from pellucid.store import layout
 
 _OWN = frozenset(
@@ -35,6 +38,7 @@ _OWN = frozenset(
 )  # Folders of a run that hold what it makes.
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 _LOOKED_AT = 20  # Files of a source whose content is looked at before any work.
+_TOLD = 4  # Endings that a message names.
 _LOOKED_AT_BESIDE = 200  # Files of a folder that no source takes whose content is looked at.
 
 
@@ -94,7 +98,7 @@ class Reader:
         self.source, self.left, self._beside = source, LeftOut(), beside
         self.how, self._longest = formats.How(source, policy, pipeline), longest
         self._package = packages.Package(source) if source.format == "package" else None
-        self._root = folder / source.path
+        self.root = folder / source.path
         self._foreign: dict[Path, bool] = {}
         self.licence = source.licence
         if self._package and source.licence == "unknown":
@@ -118,7 +122,7 @@ class Reader:
     @property
     def alone(self) -> bool:
         """Whether the source is one file, named by itself."""
-        return self._package is None and not self._root.is_dir()
+        return self._package is None and not self.root.is_dir()
 
     def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
@@ -168,12 +172,12 @@ class Reader:
         """
         if self._package:
             entries = [(entry.path, entry) for entry in self._package.entries()]
-        elif not self._root.is_dir():
-            yield self._root.name, self._root  # A file named by itself is read whatever its ending.
+        elif not self.root.is_dir():
+            yield self.root.name, self.root  # A file named by itself is read whatever its ending.
             return
         else:
             left_out = self.left if after is None else LeftOut()
-            entries = [(path, self._root / path) for path in walk(self._root, left_out, self.source.name)]
+            entries = [(path, self.root / path) for path in walk(self.root, left_out, self.source.name)]
         begin = os.fsencode(after.file) if after else b""
         paths = [path for path, _ in entries]
         patterns = Patterns(self.source, self.how.pipeline, paths)
@@ -262,8 +266,8 @@ def fingerprint(recipe: Recipe, folder: Path) -> str:
     return hashed.hexdigest()
 
 
-def check(recipe: Recipe, folder: Path) -> None:
-    """Everything about the data that can be known before long work.
+def check(recipe: Recipe, folder: Path, named: str = FILE) -> None:
+    """Everything about the data that can be known before long work; named: where the fields of sources stand.
 
     Raises SourceMissing, SourceEmpty, FormatForeign, TextKeyMissing, SourceUnreadable, NoPermission, PackageMissing,
     PackageDiffers, RunInsideData, RecipeInvalid for a pattern that can take nothing, and for an existing tokenizer
@@ -271,15 +275,16 @@ def check(recipe: Recipe, folder: Path) -> None:
     """
     tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
-        _check_source(reader, folder)
+        _check_source(reader, folder, named)
 
 
 def check_changed(before: Recipe, after: Recipe, folder: Path) -> None:
-    """As `check`, of the sources alone that one recipe reads otherwise than the other; the path "" looks nowhere."""
+    """As `check`, of the sources alone that settings let one recipe read otherwise than the other; the path "" looks
+    nowhere."""
     known = [_reading(source) for source in before.data.sources]
     for reader in readers(after, folder):
         if reader.source.path and _reading(reader.source) not in known:
-            _check_source(reader, folder)
+            _check_source(reader, folder, COMMAND_LINE)
 
 
 def _reading(source: Source) -> tuple[object, ...]:
@@ -287,9 +292,9 @@ def _reading(source: Source) -> tuple[object, ...]:
     return source.name, source.path, source.format, source.text_key, source.include, source.exclude
 
 
-def _check_source(reader: Reader, folder: Path) -> None:
+def _check_source(reader: Reader, folder: Path, named: str) -> None:
     source = reader.source
-    _check_patterns(source, folder)
+    _check_patterns(source, folder / FILE if named == FILE else named)
     if source.format != "package":
         check_path(source, folder)
     if next(reader.candidates(), None) is None:
@@ -298,12 +303,12 @@ def _check_source(reader: Reader, folder: Path) -> None:
         _check_content(reader)
 
 
-def _check_patterns(source: Source, folder: Path) -> None:
+def _check_patterns(source: Source, named: Path | str) -> None:
     for field in ("include", "exclude"):
         for pattern in getattr(source, field):
             if empty := Glob(pattern).empty:
                 detail = f"{pattern} can take no path, for {empty} takes no character; a range begins at its lower end"
-                raise RecipeInvalid(path=folder / FILE, key=f"data.sources.{source.name}.{field}", detail=detail)
+                raise RecipeInvalid(path=named, key=f"data.sources.{source.name}.{field}", detail=detail)
 
 
 def _check_content(reader: Reader) -> None:
@@ -331,8 +336,22 @@ def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
         for place in reader.places():
             if found := keys.missing(place, reader.how):
                 return found
-    dropped = describe(reader.left.counts)
-    return SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format)
+    dropped, there = describe(reader.left.counts), _other_endings(reader)
+    return SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format, there=there)
+
+
+def _other_endings(reader: Reader) -> str:
+    """The setting that takes the files of a folder whose endings the source does not, as the end of a message."""
+    source = reader.source
+    if source.include or source.format == "package" or reader.alone or not reader.left.counts["not_included"]:
+        return ""
+    names = (PurePath(path).name for path in walk(reader.root, LeftOut(), source.name))
+    found = Counter("".join(PurePath(name).suffixes[-1:]) for name in names)
+    patterns = [f"*{ending}" for ending, _ in found.most_common(_TOLD) if ending and not set(ending) & set("*?[")]
+    if not patterns:
+        return ""
+    setting = shlex.quote(f"data.sources.{source.name}.include={json.dumps(patterns, ensure_ascii=False)}")
+    return f" To take the files that are there, whatever their endings: --set {setting}"
 
 
 def check_path(source: Source, folder: Path) -> None:

@@ -12,7 +12,9 @@ class SourceMissing(DataError):
 
 class SourceEmpty(DataError):
     message = """Source {source}: {path} gave no document ({dropped}). Check the path, the format
-    ({format}) and the include patterns."""
+    ({format}) and the include patterns.{there}"""
+
+    optional = ("there",)
 
 
 class FormatForeign(DataError):
@@ -21,7 +23,7 @@ class FormatForeign(DataError):
 
 class TextKeyMissing(DataError):
     message = """Source {source}: {path}: none of the first {records} records has a text under
-    "{key}". The keys that hold texts or chats, and in how many records: {found}. Name one: --set
+    "{key}"{near}. The keys that hold texts or chats, and in how many records: {found}. Name one: --set
     data.sources.{source}.text_key={name}{join}"""
 
 

@@ -62,6 +62,10 @@ class FolderTaken(UserError):
     optional = ("advice",)
 
 
+class FolderUnfit(UserError):
+    message = """{path} cannot be made: {detail}. Name another folder."""
+
+
 class LinkInside(UserError):
     message = """{path} is a symbolic link, and nothing inside a run may be one: what is written or
     removed there would be at its other end. Put the files in its place: rm {path} && mv {target}

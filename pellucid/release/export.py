@@ -22,8 +22,8 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
 
     To a folder that holds just that it can be written again.
 
-    Raises FolderTaken, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also TokenizerInvalid where the folder's
-    tokenizer would not give the ids that the run was trained on.
+    Raises FolderTaken, FolderUnfit, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also TokenizerInvalid where the
+    folder's tokenizer would not give the ids that the run was trained on.
     """
     name = anchors.ABOUT if kind == "state" else "pellucid.json"
     if not anchors.tells_of(target / name, inputs.recorded().step(step)):

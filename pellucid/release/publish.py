@@ -24,7 +24,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in the folder and was
     left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
-    FileMissing, RunBusy, FolderTaken, DiskFull.
+    FileMissing, RunBusy, FolderTaken, FolderUnfit, DiskFull.
     """
     recipe = load_recipe(folder)
     seal = folder / layout.MANIFEST

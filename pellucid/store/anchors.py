@@ -70,7 +70,7 @@ def _chunks(tensors: Mapping[str, Content]) -> dict[str, list[str]]:
 def tells_of(path: Path, entry: Mapping[str, Any]) -> bool:
     """Whether a file is there and says to be of the step of this entry."""
     try:
-        return path.is_file() and identity(entry).items() <= files.read_json(path).items()
+        return files.is_file(path) and identity(entry).items() <= files.read_json(path).items()
     except FormatInvalid:
         return False
 

@@ -16,7 +16,16 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pellucid.errors import DiskFull, FileMissing, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+from pellucid.errors import (
+    DiskFull,
+    FileMissing,
+    FolderTaken,
+    FolderUnfit,
+    FormatInvalid,
+    NoPermission,
+    PathUnsafe,
+    RunBusy,
+)
 
 TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -83,6 +92,8 @@ def new_folder(path: Path) -> Iterator[Path]:
     its work was done can be given again. Raises FolderTaken."""
     if path.name == "..":
         raise FolderTaken(path=path, found="what lies above it", advice="")
+    if path.is_symlink():  # Else the link would be replaced.
+        path = path.resolve()
     if _is_free(path):
         with whole_folder(path) as partial:
             yield partial
@@ -101,7 +112,28 @@ def new_folder(path: Path) -> Iterator[Path]:
 def _made_anew(partial: Path) -> None:
     """An empty folder, whatever a killed process left there."""
     shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+    make_folder(partial)
+
+
+def make_folder(path: Path, named: Path | None = None) -> None:
+    """A new folder, and those above it that are not there. Raises NoPermission, DiskFull and FolderUnfit, of the
+    folder that it is for, where that is `named`."""
+    named = named or path
+    with named_errors(named):
+        try:
+            path.mkdir(parents=True)
+        except OSError as error:
+            if error.errno in _FULL | _DENIED:
+                raise
+            raise FolderUnfit(path=named, detail=_in_the_way(path) or error.strerror) from error
+
+
+def _in_the_way(path: Path) -> str:
+    """What of a path is there and is no folder, in words."""
+    for above in (path, *path.parents):
+        if os.path.lexists(above) and not above.is_dir():
+            return f"{above} is {'a file' if above.is_file() else 'no folder'}"
+    return ""
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -115,7 +147,8 @@ def _same_file(one: Path, other: Path) -> bool:
 
 
 def _is_free(folder: Path) -> bool:
-    return not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    with named_errors(folder, "read"):
+        return not os.path.lexists(folder) or (folder.is_dir() and not any(folder.iterdir()))
 
 
 def replace_folder(new: Path, old: Path) -> None:
@@ -220,7 +253,12 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
 
 def holds(path: Path, content: bytes) -> bool:
     """Whether a file is there and has this content."""
-    return path.is_file() and path.stat().st_size == len(content) and read_bytes(path, len(content)) == content
+    return is_file(path) and path.stat().st_size == len(content) and read_bytes(path, len(content)) == content
+
+
+def is_file(path: Path) -> bool:
+    """As Path.is_file, also of a name that is too long to be one."""
+    return os.path.lexists(path) and path.is_file()
 
 
 def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
@@ -358,9 +396,19 @@ def _encodable(text: str) -> bool:
 
 
 def require_free(folder: Path, found: str = "something", advice: str = "") -> None:
-    """Raises FolderTaken unless the folder is new or empty; advice says what else can be done with what it holds."""
+    """Raises FolderTaken unless the folder is new or empty; advice says what else can be done with what it holds. Where
+    it cannot be made, FolderUnfit, NoPermission or DiskFull, before any long work."""
+    if detail := _in_the_way(folder):
+        raise FolderUnfit(path=folder, detail=detail)
     if not _is_free(folder):
         raise FolderTaken(path=folder, found=found, advice=advice)
+    if folder.name in ("", ".."):
+        raise FolderUnfit(path=folder, detail="it has no name of its own")
+    first = next((one for one in (*reversed(folder.parents), folder) if not os.path.lexists(one)), folder)
+    probe = first.with_name(TEMPORARY + first.name)
+    if not os.path.lexists(probe):  # Only trying tells of every kind of folder.
+        make_folder(probe, folder)
+        probe.rmdir()
 
 
 def walk(folder: Path) -> list[str]:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
-from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -146,8 +143,9 @@ def test_the_command_that_is_told_converts(tmp_path, name, content, packing, mad
     path = tmp_path / (name + packing)
     path.write_bytes(pack(content, packing))
     kind = recognise.kind_of(path, "s")
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    subprocess.run(recognise.command(kind, path), shell=True, check=True, env=environment)
+    told = recognise.command(kind, path)
+    assert not told.startswith("python")  # That of the path may lack our libraries.
+    subprocess.run(told, shell=True, check=True)
     assert (tmp_path / made).read_bytes() == expected
 
 
@@ -177,6 +175,19 @@ def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
     assert message.endswith("--set data.sources.a.text_key=data.body")
 
 
+def test_a_near_key_is_meant_and_an_empty_one_is_not(tmp_path, recipe_of):
+    lines = [{"content": " ", "promt_id": "", "prompt": "words", "title": "words"} for _ in range(3)]
+    (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    for key, near in (("promt", " (did you mean prompt?)"), ("text", "")):
+        source = {"name": "a", "path": "a.jsonl", "format": "jsonl", "text_key": key}
+        with pytest.raises(TextKeyMissing) as caught:
+            sources.check(recipe_of(source, data={"pipeline": 2}), tmp_path)
+        assert f'a text under "{key}"{near}. ' in str(caught.value)
+        assert "records: prompt (3), title (3). Name one: --set data.sources.a.text_key=prompt" in str(caught.value)
+    # Records whose text is empty may have one further on.
+    sources.check(recipe_of({**source, "text_key": "content"}, data={"pipeline": 2}), tmp_path)
+
+
 @pytest.mark.parametrize("packing", ["", ".gz"])
 @pytest.mark.parametrize("together", ["prompt completion", "instruction input output", "question answer"])
 def test_questions_and_answers_are_told_with_the_line_that_joins_them(tmp_path, recipe_of, together, packing):
@@ -188,8 +199,7 @@ def test_questions_and_answers_are_told_with_the_line_that_joins_them(tmp_path, 
     with pytest.raises(TextKeyMissing, match=f"make one text of {', '.join(names)}, ") as caught:
         sources.check(recipe, tmp_path)
     command = str(caught.value).partition("this writes: ")[2]
-    environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
-    subprocess.run(command, shell=True, check=True, env=environment)
+    subprocess.run(command, shell=True, check=True)
     made = tmp_path / ("a b.jsonl" if packing else "a b-2.jsonl")
     texts = ["\n\n".join(f"it's {name} {n}\u00e9" for name in names) for n in range(3)]
     assert [json.loads(line)["text"] for line in made.read_text().splitlines()] == texts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import os
+import shlex
 import sys
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from pellucid.errors import (
     SourceMissing,
     TokenizerInvalid,
 )
-from pellucid.recipe import Source
+from pellucid.recipe import Source, settings_of
 
 
 def reader(folder, longest=10**6, policy="replace", pipeline=1, **fields) -> sources.Reader:
@@ -155,6 +156,19 @@ def test_a_folder_without_a_fitting_file_is_named_with_its_drops(tmp_path, recip
         sources.check(recipe_of({"name": "books", "path": "texts"}), tmp_path)
 
 
+def test_the_endings_that_are_there_are_told_with_the_setting_that_takes_them(tmp_path, recipe_of):
+    put(tmp_path, texts__a_txt=">x\nACGT\n", texts__b_txt=">y\nACGT\n", texts__c_seq=">z\nACGT\n")
+    source = {"name": "genes", "path": "texts", "format": "fasta"}
+    with pytest.raises(SourceEmpty) as caught:
+        sources.check(recipe_of(source), tmp_path)
+    words = shlex.split(str(caught.value).rpartition(": ")[2])
+    assert words == ["--set", 'data.sources.genes.include=["*.txt", "*.seq"]']
+    included = settings_of(words[1:])["data.sources.genes.include"]
+    sources.check(recipe_of({**source, "include": tuple(included)}), tmp_path)
+    with pytest.raises(SourceEmpty, match=r"the include patterns\.$"):
+        sources.check(recipe_of({**source, "include": ("*.fa",)}), tmp_path)
+
+
 def test_paths_begin_at_the_run_folder(tmp_path, recipe_of):
     put(tmp_path, texts__a_txt="x")
     (tmp_path / "run").mkdir()
@@ -207,7 +221,7 @@ def installed(tmp_path, monkeypatch):
         "Some.Pkg-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: Some.Pkg\nVersion: 1.2\nLicense: MIT\n",
         "Some.Pkg-1.2.dist-info/top_level.txt": "some\n",
     }
-    rows = {}
+    rows: dict[str, str] = {}
     for name, text in contents.items():
         path = site / name
         path.parent.mkdir(parents=True, exist_ok=True)

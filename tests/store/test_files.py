@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.errors import DiskFull, FolderTaken, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+from pellucid.errors import DiskFull, FolderTaken, FolderUnfit, FormatInvalid, NoPermission, PathUnsafe, RunBusy
 from pellucid.store import files
 
 
@@ -126,6 +126,30 @@ def test_links_share_and_the_walk_is_sorted(tmp_path: Path) -> None:
     (tmp_path / "z").symlink_to("b")
     assert files.walk(tmp_path) == ["a", "a.d/é", "b", "z"]
     assert (tmp_path / "a").samefile(tmp_path / "b")
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name, detail in (("file/x/y", "file is a file"), ("file", "is a file"), ("link/x", "link is no folder")):
+        with pytest.raises(FolderUnfit, match=f"{tmp_path / name} cannot be made: .*{detail}"):
+            files.require_free(tmp_path / name)
+        with pytest.raises((FolderUnfit, FolderTaken)), files.new_folder(tmp_path / name) as partial:
+            (partial / "a").touch()
+    (tmp_path / "empty").mkdir()
+    monkeypatch.chdir(tmp_path / "empty")
+    with pytest.raises(FolderUnfit, match="no name"):
+        files.require_free(Path())
+    files.require_free(tmp_path / "some" / "new")
+    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file", "link"]  # What was tried is gone.
+
+
+def test_a_new_folder_lies_where_a_link_to_an_empty_one_leads(tmp_path: Path) -> None:
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "link").symlink_to("disk")
+    with files.new_folder(tmp_path / "link") as partial:
+        (partial / "a").touch()
+    assert (tmp_path / "link").is_symlink() and (tmp_path / "disk" / "a").is_file()
 
 
 @pytest.mark.parametrize("place", ["more/..", ".."])
