@@ -21,13 +21,9 @@ from pellucid.store.ledger import LedgerFile
 def write(path: Path, steps: int) -> None:
     """A ledger of the right shape whose digests are made up."""
     path.parent.mkdir(parents=True)
-    prev, n = chain.START, 0
+    bodies = (body for step in range(steps + 1) for body in entries(step, steps))
     with path.open("wb") as file:
-        for step in range(steps + 1):
-            for body in entries(step, steps):
-                line = chain.line_of(prev, n, body)
-                file.write(line)
-                prev, n = chain.digest_of(line), n + 1
+        file.writelines(chain.lines_of(bodies, chain.LedgerTip()))
 
 
 def entries(step: int, steps: int) -> list[dict[str, object]]:

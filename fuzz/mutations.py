@@ -226,14 +226,15 @@ def _sealed(lines: list[bytes]) -> list[bytes]:
     if lines and lines[0].startswith(b'{"pellucid"'):
         end = {"sha256": hashlib.sha256(b"".join(lines[:-1])).hexdigest()}
         return [*lines[:-1], json.dumps(end, separators=(",", ":")).encode() + b"\n"]
-    prev, out = chain.START, []
-    for n, line in enumerate(lines):
+    out: list[bytes] = []
+    tip = chain.LedgerTip() if any(b'"log":"' in line for line in lines) else chain.Tip()
+    for line in lines:
         try:
-            body = json.loads(line)
-            out.append(chain.line_of(prev, n, {k: v for k, v in body.items() if k not in ("prev", "n")}))
+            said = {key: value for key, value in json.loads(line).items() if key not in chain.PLACE}
+            out.append(chain.line_of({**tip.place(), **said}))
         except (ValueError, AttributeError, RecursionError):
             out.append(line)
-        prev = chain.digest_of(out[-1])
+        tip.take(out[-1])
     return out
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import __version__
+from pellucid.record import chain
 from pellucid.store import files, layout, repair
 from pellucid.store.log import Log
 
@@ -32,7 +33,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         cut = repair.journal(folder)
-        self._log = Log(folder / layout.JOURNAL)
+        self._log = Log(folder / layout.JOURNAL, chain.Tip())
         if cut:
             self.note("repair", removed=cut)
         if self._log.torn:

@@ -34,7 +34,7 @@ from pellucid import huggingface, machine
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
-from pellucid.record import digests, entries
+from pellucid.record import chain, digests, entries
 from pellucid.record.entries import Microbatch, Segment, StateRoots
 from pellucid.record.guards import Guards, needed
 from pellucid.record.history import History, with_branch
@@ -60,9 +60,9 @@ class Ledger:
     """The ledger of a run that goes on after a step: compares what exists, then appends."""
 
     def __init__(self, folder: Path, recipe: Recipe, after: int | None) -> None:
-        self._log = log.Log(folder / layout.LEDGER)
+        self._log = log.Log(folder / layout.LEDGER, chain.LedgerTip())
         self.torn = self._log.torn
-        self._written = LedgerFile(folder) if self._log.count else None
+        self._written = LedgerFile(folder) if self._log.tip.n else None
         self._existing = self._after(after)
         self._next = next(self._existing, None)
         self.guards = self._guards(recipe, after)
@@ -89,8 +89,7 @@ class Ledger:
         body = with_branch(body, self.guards.history.at(body.get("step", 0)).branch)
         entry, self._next = self._next, next(self._existing, None)
         if entry is None:
-            entry = {"prev": self._log.head, "n": self._log.count, **body}
-            self._log.append(body)
+            entry = self._log.append(body)
         else:
             compare(entry, body)
         if body["kind"] in ("genesis", "step"):
@@ -106,7 +105,7 @@ class Ledger:
 def compare(recorded: dict[str, Any], found: dict[str, Any]) -> None:
     """Raises LedgerDiffers with the first field that is not as recorded."""
     for field in dict.fromkeys([*found, *recorded]):
-        if field not in ("prev", "n") and recorded.get(field) != found.get(field):
+        if field not in chain.PLACE and recorded.get(field) != found.get(field):
             where = f"step {found['step']}" if "step" in found else "genesis"
             if found["kind"] not in ("step", "genesis"):
                 where += f", {found['kind']}"

@@ -39,7 +39,7 @@ class Shown:
         """A step's entry in numbers, and every sequence of its batch. Raises StepUnknown."""
         ledger = LedgerFile(self.folder)
         entry = ledger.step(number)
-        about = {key: value for key, value in entry.items() if key not in ("prev", "n", "kind", *_FLOATS)}
+        about = {key: value for key, value in entry.items() if key not in (*chain.PLACE, "kind", *_FLOATS)}
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
         if number == ledger.first:

@@ -138,7 +138,7 @@ class Storage:
             weight_norm=0.0,
             after=entries.StateRoots(step, {"weights": {}}),
         )
-        return len(chain.line_of(ZEROS, self.entry(step), body))
+        return len(_line(self.entry(step), body))
 
     # ---- all of them -------------------------------------------------------------------------------
 
@@ -148,15 +148,15 @@ class Storage:
         sources = [{"source": s, "loss_sum": 0.0, "tokens": t, "bytes": b} for s, t, b in self.facts.validation]
         for first, last in self._spans():
             steps, entry = last - first + 1 - (first == 0), self.entry(first)
-            validation = chain.line_of(ZEROS, entry + 1, entries.validation(first, sources))
+            validation = _line(entry + 1, entries.validation(first, sources))
             place = entry + 1 + recipe.scheduled(recipe.validation.every, first)
-            checkpoint = chain.line_of(ZEROS, place, entries.checkpoint(first, "", "", {}))
+            checkpoint = _line(place, entries.checkpoint(first, "", "", {}))
             total += steps * self.step_line(first)
             total += self.validations((first, last)) * len(validation) + self.checkpoints((first, last)) * len(
                 checkpoint
             )
         place = self.entry(recipe.train.steps) + 3  # Behind the last step's validation and checkpoint.
-        return total + self._genesis() + len(chain.line_of(ZEROS, place, entries.end(recipe.train.steps)))
+        return total + self._genesis() + len(_line(place, entries.end(recipe.train.steps)))
 
     def _genesis(self) -> int:
         roots = entries.StateRoots(0, {"weights": {}})
@@ -170,7 +170,7 @@ class Storage:
             initial=roots,
             stack=None,
         )
-        return len(chain.line_of(ZEROS, 0, body))
+        return len(_line(0, body))
 
     def all_checkpoints(self) -> int:
         return sum(self.checkpoints(span) * self.checkpoint(span[0]) for span in self._spans())
@@ -255,6 +255,11 @@ def _listed(elements: int) -> int:
     before it; the list's end behind six. Counted, for a plan may be of a model with millions of chunks."""
     chunks = -(-elements // entries.CHUNK)
     return chunks * len(f'\n        "{ZEROS}",') - len(",") + len("\n      ")
+
+
+def _line(n: int, body: dict[str, Any]) -> bytes:
+    """The n-th line of a ledger."""
+    return chain.line_of({"prev": ZEROS, "n": n, "log": ZEROS, **body})
 
 
 def _json(value: object) -> int:

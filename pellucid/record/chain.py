@@ -2,6 +2,8 @@
 
 The ledger and the journal are both chains. An entry is hashed as the bytes stored, without its line
 break; the hash of the last entry is the chain's head. The first two keys are always `prev` and `n`.
+A ledger's entry names third, as `log`, the Merkle root over all lines before it, so that the last one
+proves every other by a short path (record/proofs.py).
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from pellucid.record import merkle
+
 START = "0" * 64
+PLACE = ("prev", "n", "log")  # Where an entry stands; its other fields are what it says.
 MAX_LINE = 1 << 20  # Bytes: no honest entry comes near it.
 
 
@@ -33,9 +38,80 @@ class Entry(NamedTuple):
     known: bool = False  # By its line alone, and sound: see `known` of read.
 
 
-def line_of(prev: str, n: int, body: dict[str, Any]) -> bytes:
-    """The bytes of an entry, with its line break."""
-    return _encode({"prev": prev, "n": n, **body}).encode("ascii") + b"\n"
+class Tip:
+    """Where a chain stands: the hash of its last entry and how many there are."""
+
+    def __init__(self) -> None:
+        self.digest, self.n = START, 0
+
+    def place(self) -> dict[str, Any]:
+        """The fields with which the next entry begins."""
+        return {"prev": self.digest, "n": self.n}
+
+    def take(self, line: bytes) -> str:
+        """Go on behind a line; returns its hash."""
+        self.digest, self.n = digest_of(line), self.n + 1
+        return self.digest
+
+    def lose(self) -> None:
+        """Go on although an entry is wrong."""
+
+    def wrong(self, line: bytes) -> str | None:
+        """What is wrong with the place of a line, which is spelled as ours are."""
+        # So the first keys can be held against the bytes.
+        start = b'{"prev":"%b","n":%d' % (self.digest.encode(), self.n)
+        if line.startswith((start + b",", start + b"}")):
+            return None
+        return "does not continue the entry before it: one of the two was changed"
+
+
+class LedgerTip(Tip):
+    """A ledger's: with the tree over its lines. Where an entry was wrong nothing is known of `log` from there on."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tree, self.lost = merkle.Tree(), False
+
+    def place(self) -> dict[str, Any]:
+        return {**super().place(), "log": self.tree.root().hex()}
+
+    def take(self, line: bytes) -> str:
+        if not self.lost:
+            self.tree.add(leaf_of(line))
+        return super().take(line)
+
+    def lose(self) -> None:
+        self.lost = True
+
+    def take_all(self, digests: list[str], tree: merkle.Tree) -> None:
+        """Go on behind lines with these hashes, and a tree that has them."""
+        self.digest, self.n, self.tree = digests[-1], self.n + len(digests), tree
+
+    def wrong(self, line: bytes) -> str | None:
+        if (detail := super().wrong(line)) or self.lost:
+            return detail
+        start = b'{"prev":"%b","n":%d,"log":"%b"' % (self.digest.encode(), self.n, self.tree.root().hex().encode())
+        if line.startswith((start + b",", start + b"}")):
+            return None
+        return "has a log that is not the root over the entries before it"
+
+
+def line_of(entry: Mapping[str, Any]) -> bytes:
+    """The bytes of an entry, with its line break; its first fields are those that a Tip gives."""
+    return _encode(entry).encode("ascii") + b"\n"
+
+
+def lines_of(bodies: Iterable[Mapping[str, Any]], tip: Tip) -> Iterator[bytes]:
+    """The lines of entries that go on from a tip, which goes along."""
+    for body in bodies:
+        line = line_of({**tip.place(), **body})
+        tip.take(line)
+        yield line
+
+
+def leaf_of(line: bytes) -> bytes:
+    """The leaf of an entry in the ledger's tree; a trailing line break does not count."""
+    return merkle.leaf(line.removesuffix(b"\n"))
 
 
 def digest_of(line: bytes) -> str:
@@ -45,40 +121,28 @@ def digest_of(line: bytes) -> str:
 
 def digest_of_body(body: Mapping[str, Any]) -> str:
     """The hash of an entry as read, `prev` and `n` included."""
-    return digest_of(_encode(body).encode("ascii"))
+    return digest_of(line_of(body))
 
 
 Known = Callable[[bytes], dict[str, Any] | None]
 
 
-def read(
-    lines: Iterable[bytes], known: Known = lambda line: None, prev: str = START, first: int = 0
-) -> Iterator[Entry]:
-    """Every entry of a chain, in order, from the first-th on, before which prev is the head. Nothing is raised: a wrong
-    entry carries its problem.
+def read(lines: Iterable[bytes], tip: Tip, known: Known = lambda line: None) -> Iterator[Entry]:
+    """Every entry of a chain, in order, from its tip on, which goes along. Nothing is raised: a wrong entry carries its
+    problem.
 
     known tells an entry from its line, where that has the one spelling and every field is sound; None where it cannot.
 
     An entry whose `prev` is not the hash of the line before it blames both, for either may have
     been changed; reading goes on from its own bytes.
     """
-    for n, line in enumerate(lines, first):
+    for line in lines:
         body, problem = known(line), None
-        if sound := body is not None:
-            follows = body["prev"] == prev and body["n"] == n
-        else:
+        if not (sound := body is not None):
             body, problem = parse(line)
-            follows = problem is not None or _follows(line, prev, n)
-        if not follows:
-            problem = "does not continue the entry before it: one of the two was changed"
-        prev = digest_of(line)
-        yield Entry(n, prev, body, problem, sound)
-
-
-def _follows(line: bytes, prev: str, n: int) -> bool:
-    # The spelling is known to be ours, so the first two keys can be held against the bytes.
-    start = b'{"prev":"%b","n":%d' % (prev.encode(), n)
-    return line.startswith((start + b",", start + b"}"))
+        if (problem := problem or tip.wrong(line)) is not None:
+            tip.lose()
+        yield Entry(tip.n, tip.take(line), body, problem, sound)
 
 
 def parse(line: bytes) -> tuple[dict[str, Any], str | None]:

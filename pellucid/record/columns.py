@@ -2,8 +2,8 @@
 
 Nearly all lines of a ledger are steps, and neighbours have the same length, so that each field of theirs stands in the
 same bytes. A stretch of such lines is a table of bytes, and what `chain.read` asks of each line (its spelling, its
-fields, its number, the hash of the line before it) is asked of whole columns. Only what is right goes in here; whatever
-is not, and every other line, is read by `chain.read`, which says what is wrong.
+fields, its number, the hash of the line before it, the root over all before it) is asked of whole columns. Only what is
+right goes in here; whatever is not, and every other line, is read by `chain.read`, which says what is wrong.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from pellucid.record import chain, entries
-from pellucid.record.chain import Entry
+from pellucid.record import chain, entries, merkle
+from pellucid.record.chain import Entry, LedgerTip
 
 _LEAST = 8  # Lines: fewer are read one by one.
 _HEX = np.full(256, 255, np.uint8)  # The value of a digit in lower case; 255 is none.
@@ -55,18 +55,15 @@ class Steps:
             yield Entry(self.n + index, self._digests[index], body, None, known=True)
 
 
-def read(blocks: Iterable[bytes]) -> Iterator[Entry | Steps]:
-    """As chain.read, of blocks of whole lines, with step entries taken together where they can be."""
-    prev, n = chain.START, 0
+def read(blocks: Iterable[bytes], tip: LedgerTip) -> Iterator[Entry | Steps]:
+    """As chain.read, of blocks of whole lines of a ledger, with step entries taken together where they can be."""
     for block in blocks:
         for lines in _of_one_length(block):
-            if len(lines) >= _LEAST and (steps := _steps(lines, prev, n)):
-                prev, n, lines = steps.head, n + len(steps), lines[len(steps) :]
+            if len(lines) >= _LEAST and (steps := _steps(lines, tip)):
+                lines = lines[len(steps) :]
                 yield steps
             # Where one is not sound all after it are read alone: trying again after each would take the square of time.
-            for entry in chain.read((line.tobytes() for line in lines), entries.step_of, prev, n):
-                prev, n = entry.digest, n + 1
-                yield entry
+            yield from chain.read((line.tobytes() for line in lines), tip, entries.step_of)
 
 
 def _of_one_length(block: bytes) -> Iterator[np.ndarray]:
@@ -82,30 +79,44 @@ def _of_one_length(block: bytes) -> Iterator[np.ndarray]:
         yield content[begin:end].reshape(stop - start, -1)
 
 
-def _steps(rows_NL: np.ndarray, prev: str, n: int) -> Steps | None:
-    """The first rows, as many as are sound and go on from prev and n; None where the first is not."""
-    head = entries.step_fields(rows_NL[0].tobytes())
-    if head is None or head["prev"] != prev or int(head["n"]) != n:
+def _steps(rows_NL: np.ndarray, tip: LedgerTip) -> Steps | None:
+    """The first rows, as many as are sound and go on from a tip, which goes along; None where the first does not."""
+    first = rows_NL[0].tobytes()
+    head = entries.step_fields(first)
+    if head is None or tip.wrong(first):
         return None
     sound_N = _alike(rows_NL, {name: head.span(name) for name in head.groupdict()})
     for name in ("n", "step"):
         counted_N = _decimal(rows_NL[:, slice(*head.span(name))])
         sound_N &= counted_N == int(head[name]) + np.arange(len(rows_NL), dtype=np.uint64)
     rows_NL = rows_NL[: _leading(sound_N)]
-    digests = [hashlib.sha256(row).hexdigest() for row in rows_NL[:, :-1].copy()]
-    told_NL = rows_NL[1:, slice(*head.span("prev"))]
-    follow_N = (told_NL == np.frombuffer("".join(digests[:-1]).encode(), np.uint8).reshape(-1, 64)).all(axis=1)
-    count = 1 + _leading(follow_N)
-    return Steps(rows_NL[:count], digests[:count])
+    lines = [row.tobytes() for row in rows_NL[:, :-1]]
+    digests = [hashlib.sha256(line).digest() for line in lines]
+    count = 1 + _leading(_says(rows_NL[1:], head.span("prev"), digests[:-1]))
+    tree = tip.tree.copy()
+    if not tip.lost:
+        leaves = [merkle.leaf(line) for line in lines[:count]]
+        if (logged := _leading(_says(rows_NL[:count], head.span("log"), tree.roots(leaves)))) < count:
+            count, tree = logged, tip.tree.copy()
+            tree.extend(leaves[:count])
+    told = [digest.hex() for digest in digests[:count]]
+    tip.take_all(told, tree)
+    return Steps(rows_NL[:count], told)
+
+
+def _says(rows_NL: np.ndarray, span: tuple[int, int], digests: list[bytes]) -> np.ndarray:
+    """Which rows have these digests in a field, one each, shape (N,) bool."""
+    expected = np.frombuffer(b"".join(digests).hex().encode(), np.uint8).reshape(-1, 64)
+    return (rows_NL[:, slice(*span)] == expected).all(axis=1)
 
 
 def _alike(rows_NL: np.ndarray, spans: dict[str, tuple[int, int]]) -> np.ndarray:
     """Which rows are spelled as the first, which is a step's, but for the values of their fields, shape (N,) bool."""
     fixed_L = np.ones(rows_NL.shape[1], bool)
-    for name in ("prev", "n", "step", *entries.STEP):
+    for name in ("prev", "n", "log", "step", *entries.STEP):
         fixed_L[slice(*spans[name])] = False
     sound_N = (rows_NL[:, fixed_L] == rows_NL[0, fixed_L]).all(axis=1)
-    for name, written in {"prev": entries.DIGEST, **entries.STEP}.items():
+    for name, written in {"prev": entries.DIGEST, "log": entries.DIGEST, **entries.STEP}.items():
         value_N = rows_NL[:, slice(*spans[name])]
         if written == entries.DECIMAL:
             sound_N &= ((value_N >= 48) & (value_N <= 57)).all(axis=1) & (value_N[:, 0] > 48)

@@ -26,7 +26,8 @@ STEP = {
 }
 _NUMBER = "[1-9][0-9]{0,17}"
 _STEP_LINE = re.compile(
-    rf'\{{"prev":"(?P<prev>{DIGEST})","n":(?P<n>{_NUMBER}),"kind":"(?P<kind>step)","step":(?P<step>{_NUMBER})'
+    rf'\{{"prev":"(?P<prev>{DIGEST})","n":(?P<n>{_NUMBER}),"log":"(?P<log>{DIGEST})"'
+    rf',"kind":"(?P<kind>step)","step":(?P<step>{_NUMBER})'
     + "".join(f',"{name}":"(?P<{name}>{written})"' for name, written in STEP.items())
     + rf'(?:,"branch":(?P<branch>{_NUMBER}))?\}}\n'
 ).fullmatch

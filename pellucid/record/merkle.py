@@ -1,9 +1,9 @@
-"""Merkle trees as in RFC 6962, section 2.1: SHA-256, leaves and nodes prefixed by 0x00 and 0x01."""
+"""Merkle trees as in RFC 9162, section 2.1: SHA-256, leaves and nodes prefixed by 0x00 and 0x01."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 EMPTY = hashlib.sha256(b"").digest()
 
@@ -29,6 +29,34 @@ class Tree:
         self._peaks.append(carry)
         self.count += 1
 
+    def copy(self) -> Tree:
+        """A tree over the same leaves that goes on by itself."""
+        other = Tree()
+        other.count, other._peaks = self.count, self._peaks.copy()
+        return other
+
+    def roots(self, leaf_hashes: Iterable[bytes]) -> list[bytes]:
+        """Add leaf hashes; of each the root over all leaves before it.
+
+        A million roots are ten million hashes, and none of them can be spared: the root over n leaves takes a node for
+        each one bit of n but the lowest. So they are made in one loop, whose nodes share the joined prefix of a peak.
+        """
+        sha256, count, roots = hashlib.sha256, self.count, list[bytes]()
+        peaks = [b"\1" + peak for peak in self._peaks]
+        for leaf_hash in leaf_hashes:
+            top = peaks[-1][1:] if peaks else EMPTY
+            for peak in peaks[-2::-1]:
+                top = sha256(peak + top).digest()
+            roots.append(top)
+            carry, bits = leaf_hash, count
+            while bits & 1:
+                carry = sha256(peaks.pop() + carry).digest()
+                bits >>= 1
+            peaks.append(b"\1" + carry)
+            count += 1
+        self.count, self._peaks = count, [peak[1:] for peak in peaks]
+        return roots
+
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:
         for leaf_hash in leaf_hashes:
             self.add(leaf_hash)
@@ -49,14 +77,57 @@ def root(leaf_hashes: Iterable[bytes]) -> bytes:
     return tree.root()
 
 
+def path_length(index: int, count: int) -> int:
+    """How many hashes the audit path of leaf `index` in a tree of `count` leaves has."""
+    length = 0
+    while count > 1:
+        # A last node without a sibling goes up as it is.
+        length += index ^ 1 < count
+        index, count = index >> 1, (count + 1) >> 1
+    return length
+
+
+def root_of_path(leaf_hash: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes:
+    """The root over `count` leaves that a leaf's audit path gives (RFC 9162, section 2.1.3.2).
+
+    Raises ValueError where there is no such leaf, or the path has another length than its place asks for.
+    """
+    if not 0 <= index < count:
+        raise ValueError(f"a tree of {count} leaves has no leaf {index}")
+    if len(path) != path_length(index, count):
+        raise ValueError(f"the path of leaf {index} of {count} has {path_length(index, count)} hashes")
+    siblings = iter(path)
+    while count > 1:
+        if index ^ 1 < count:
+            leaf_hash = above(leaf_hash, next(siblings), left=bool(index & 1))
+        index, count = index >> 1, (count + 1) >> 1
+    return leaf_hash
+
+
+def above(one: bytes, sibling: bytes, left: bool) -> bytes:
+    """The node over a hash and its sibling, which stands left of it or right."""
+    return hashlib.sha256(b"\1" + (sibling + one if left else one + sibling)).digest()
+
+
 class Levels:
-    """All hashes of a tree, so that the root with a few other leaves costs O(log n)."""
+    """All hashes of a tree: the root with a few other leaves, and the path of any leaf, cost O(log n)."""
 
     def __init__(self, leaf_hashes: Iterable[bytes]) -> None:
         self._levels = [list(leaf_hashes)]
         while len(below := self._levels[-1]) > 1:
             pairs = (b"".join(below[place : place + 2]) for place in range(0, len(below), 2))
             self._levels.append([one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs])
+
+    def path(self, index: int) -> list[tuple[bool, bytes]]:
+        """The audit path of a leaf (RFC 9162, section 2.1.3.1), from below: of each sibling whether it stands left."""
+        if not 0 <= index < len(self._levels[0]):
+            raise IndexError(index)
+        path = []
+        for level in self._levels[:-1]:
+            if (sibling := index ^ 1) < len(level):
+                path.append((sibling < index, level[sibling]))
+            index >>= 1
+        return path
 
     def root_with(self, changes: dict[int, bytes]) -> bytes:
         """The root with other hashes for the leaves at these places."""

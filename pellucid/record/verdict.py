@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pellucid.record import digests, entries
+from pellucid.record import chain, digests, entries
 from pellucid.record.chain import Entry
 from pellucid.record.columns import Steps
 from pellucid.record.guards import QUANTITIES, Guards, Rules
@@ -79,10 +79,10 @@ class Plan:
     rules: Rules | None = None  # What decides about incidents.
 
 
-def judge(path: str, chain: Iterable[Entry | Steps], plan: Plan) -> Iterator[Problem]:
+def judge(path: str, found: Iterable[Entry | Steps], plan: Plan) -> Iterator[Problem]:
     """Every problem of a ledger, in order."""
     course = Course(plan)
-    for entry in _one_by_one(chain, course):
+    for entry in _one_by_one(found, course):
         due = course.due
         if entry.problem:
             yield Problem("LedgerBroken", _where(path, entry, due), entry.problem)
@@ -110,9 +110,9 @@ def judge(path: str, chain: Iterable[Entry | Steps], plan: Plan) -> Iterator[Pro
         yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", detail)
 
 
-def _one_by_one(chain: Iterable[Entry | Steps], course: Course) -> Iterator[Entry]:
+def _one_by_one(found: Iterable[Entry | Steps], course: Course) -> Iterator[Entry]:
     """The entries that are looked at alone: all but those that the course accepts together."""
-    for read in chain:
+    for read in found:
         if isinstance(read, Entry):
             yield read
         else:
@@ -159,7 +159,7 @@ class Course:
         branch = self._guards.history.branch
         if kind == "incident":
             expected = with_branch(exact, branch)
-            names = [name for name in {**expected, **body} if name not in ("prev", "n")]
+            names = [name for name in {**expected, **body} if name not in chain.PLACE]
             return [
                 f"{_said(name)[1:-1]} is {_said(body.get(name))}, and the recipe's rules give {expected.get(name)!r}"
                 for name in names
@@ -239,7 +239,7 @@ def malformed(body: dict[str, Any]) -> list[str]:
         value = body.get(field)
         if type(value) is not int or not 0 <= value < _COUNTS:  # true is 1 to Python.
             wrong.append(f"{field} is not an integer from 0 to {_COUNTS - 1}")
-    for field in _DIGESTS.get(kind, ()):
+    for field in ("prev", "log", *_DIGESTS.get(kind, ())):
         value = body.get(field)
         if type(value) is not str or not _DIGEST(value):
             wrong.append(f"{field} is not a digest")
@@ -260,7 +260,7 @@ def malformed(body: dict[str, Any]) -> list[str]:
 
 def _wrong_fields(body: dict[str, Any]) -> list[str]:
     """That an entry has every field of its kind, in order, and no other."""
-    listed = f"prev n {_FIELDS.get(body['kind'], 'kind')} (branch)".split()
+    listed = f"prev n log {_FIELDS.get(body['kind'], 'kind')} (branch)".split()
     needed = [name for name in listed if name[0] != "("]
     known = [name.strip("()") for name in listed]
     wrong = [f"has the field {_said(name)}, which is none of a {body['kind']}" for name in body if name not in known]
@@ -346,9 +346,9 @@ def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
     return wrong
 
 
-def journal(path: str, chain: Iterable[Entry]) -> Iterator[Problem]:
+def journal(path: str, found: Iterable[Entry]) -> Iterator[Problem]:
     """Every problem of a journal: only its chain binds it, and what its entries may say is listed."""
-    for entry in chain:
+    for entry in found:
         if detail := entry.problem or _wrong_note(entry.body):
             yield Problem("JournalBroken", f"{path}: entry {entry.n}", detail)
 

@@ -13,12 +13,11 @@ from typing import Any
 
 from pellucid.errors import FormatInvalid
 from pellucid.recipe import Recipe
-from pellucid.record import digests, entries
+from pellucid.record import chain, digests, entries
 from pellucid.replay import microbatch
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
-_PLACE = ("prev", "n")  # Where an entry stands, not what it says.
 FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 
 
@@ -38,7 +37,7 @@ class Parting:
 
 def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """The fields in which two entries differ, in the order in which a step makes them."""
-    return [key for key in dict.fromkeys([*a, *b]) if key not in _PLACE and a.get(key) != b.get(key)]
+    return [key for key in dict.fromkeys([*a, *b]) if key not in chain.PLACE and a.get(key) != b.get(key)]
 
 
 def first_difference(a: LedgerFile, b: LedgerFile) -> Parting | None:

@@ -16,12 +16,13 @@ _BLOCK = 1 << 20  # Bytes of a ledger that are read at once.
 
 
 class Log:
-    """A chain being written. Opening it checks the whole chain and removes a torn last line."""
+    """A chain being written. Opening it checks the whole chain and removes a torn last line.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.head = chain.START
-        self.count = 0
+    tip: that of a chain without entries, a ledger's or another.
+    """
+
+    def __init__(self, path: Path, tip: chain.Tip) -> None:
+        self.path, self.tip = path, tip
         self.torn = 0  # Bytes of a line that a killed process left unfinished.
         with files.named_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -30,11 +31,10 @@ class Log:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
             self._file = os.open(path, flags, 0o644)
         self._cut_torn_line()
-        for entry in read(path):
-            if entry.problem:
+        for entry in read_together(path, tip) if isinstance(tip, chain.LedgerTip) else read(path, tip):
+            if isinstance(entry, chain.Entry) and entry.problem:
                 os.close(self._file)
                 raise LedgerBroken(path=path, where=f"entry {entry.n}", detail=entry.problem)
-            self.head, self.count = entry.digest, entry.n + 1
 
     def _cut_torn_line(self) -> None:
         size = os.fstat(self._file).st_size
@@ -43,9 +43,10 @@ class Log:
         if self.torn:
             os.ftruncate(self._file, size - self.torn)
 
-    def append(self, body: dict[str, Any]) -> str:
-        """Add an entry in one write; returns its digest. A write that fails leaves the file as it was."""
-        line = chain.line_of(self.head, self.count, body)
+    def append(self, body: dict[str, Any]) -> dict[str, Any]:
+        """Add an entry in one write; returns all of it. A write that fails leaves the file as it was."""
+        entry = {**self.tip.place(), **body}
+        line = chain.line_of(entry)
         size = os.fstat(self._file).st_size
         with files.named_errors(self.path):
             try:
@@ -54,8 +55,8 @@ class Log:
             except OSError:
                 os.ftruncate(self._file, size)
                 raise
-        self.head, self.count = chain.digest_of(line), self.count + 1
-        return self.head
+        self.tip.take(line)
+        return entry
 
     def sync(self) -> None:
         with files.named_errors(self.path):
@@ -65,16 +66,16 @@ class Log:
         os.close(self._file)
 
 
-def read(path: Path) -> Iterator[chain.Entry]:
-    """The entries of a chain on disk, one line in memory at a time."""
+def read(path: Path, tip: chain.Tip | None = None) -> Iterator[chain.Entry]:
+    """The entries of a chain on disk, one line in memory at a time; a journal's where no tip is given."""
     with files.open_file(path) as file:
-        yield from chain.read(_lines(file), entries.step_of)
+        yield from chain.read(_lines(file), tip or chain.Tip(), entries.step_of)
 
 
-def read_together(path: Path) -> Iterator[chain.Entry | columns.Steps]:
+def read_together(path: Path, tip: chain.LedgerTip | None = None) -> Iterator[chain.Entry | columns.Steps]:
     """The entries of a ledger on disk, a block of them in memory at a time, steps together where they can be."""
     with files.open_file(path) as file:
-        yield from columns.read(_blocks(file))
+        yield from columns.read(_blocks(file), tip or chain.LedgerTip())
 
 
 def _blocks(file: Any) -> Iterator[bytes]:

@@ -30,7 +30,7 @@ def ledger(folder: Path) -> str:
     the same. Raises LedgerBroken where the damage lies at or before that entry.
     """
     path = folder / layout.LEDGER
-    if not path.is_file() or (damage := _damage(path)) is None:
+    if not path.is_file() or (damage := _damage(path, chain.LedgerTip())) is None:
         return ""
     proven = _proven(folder)
     cut, offset = damage.n, damage.offset
@@ -46,7 +46,7 @@ def ledger(folder: Path) -> str:
 def journal(folder: Path) -> str:
     """As `ledger`, of the journal, where nothing that can be read follows the damage. Else a person has to look."""
     path = folder / layout.JOURNAL
-    if not path.is_file() or (damage := _damage(path)) is None or damage.body:
+    if not path.is_file() or (damage := _damage(path, chain.Tip())) is None or damage.body:
         return ""
     with files.open_file(path) as file:
         file.seek(damage.offset)
@@ -57,7 +57,7 @@ def journal(folder: Path) -> str:
     )
 
 
-def _damage(path: Path) -> Damage | None:
+def _damage(path: Path, tip: chain.Tip) -> Damage | None:
     """What is wrong first. A last line that was cut short is no damage: whoever opens a chain removes it."""
     starts = [0, 0]
     with files.open_file(path) as file:
@@ -68,7 +68,7 @@ def _damage(path: Path) -> Damage | None:
                 starts[:] = starts[1], file.tell() - len(line)
                 yield line
 
-        for entry in chain.read(lines(), entries.step_of):
+        for entry in chain.read(lines(), tip, entries.step_of):
             if entry.problem:
                 with_break = os.pread(file.fileno(), 1, file.tell() - 1) == b"\n"
                 if file.tell() == size and not with_break and size - starts[1] <= chain.MAX_LINE:
@@ -99,7 +99,7 @@ def _proven(folder: Path) -> dict[int, str]:
 def _holds(path: Path, proven: dict[int, str], end: int) -> bool:
     """Whether the entries before `end` are those that the anchors name."""
     with files.open_file(path) as file:
-        for entry in chain.read(_lines(file), entries.step_of):
+        for entry in chain.read(_lines(file), chain.Tip(), entries.step_of):
             if entry.n == end:
                 break
             if proven.get(entry.n, entry.digest) != entry.digest:

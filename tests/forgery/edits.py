@@ -185,6 +185,5 @@ def broken_chain(folder: Path) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     index = next(n for n, line in enumerate(lines) if b'"kind":"step","step":7,' in line)
     body = json.loads(lines[index])
-    changed = {key: value for key, value in body.items() if key not in ("prev", "n")} | {"weight_norm": body["loss"]}
-    lines[index] = chain.line_of(body["prev"], body["n"], changed)
+    lines[index] = chain.line_of(body | {"weight_norm": body["loss"]})
     path.write_bytes(b"".join(lines))

@@ -92,15 +92,11 @@ def edit_ledger(folder: Path, change: Callable[[Body], Body | None]) -> None:
 def bodies(folder: Path) -> list[Body]:
     """What a ledger's entries say, without their places in the chain."""
     lines = map(json.loads, (folder / layout.LEDGER).read_bytes().splitlines())
-    return [{key: value for key, value in line.items() if key not in ("prev", "n")} for line in lines]
+    return [{key: value for key, value in line.items() if key not in chain.PLACE} for line in lines]
 
 
 def chain_anew(folder: Path, found: list[Body]) -> None:
-    prev, lines = chain.START, []
-    for body in found:
-        lines.append(chain.line_of(prev, len(lines), body))
-        prev = chain.digest_of(lines[-1])
-    (folder / layout.LEDGER).write_bytes(b"".join(lines))
+    (folder / layout.LEDGER).write_bytes(b"".join(chain.lines_of(found, chain.LedgerTip())))
 
 
 def edit_step(folder: Path, step: int, **fields: Any) -> None:

@@ -87,7 +87,7 @@ def test_true_is_no_branch_one(release: Path) -> None:
     edit_ledger(release, lambda body: body | {"branch": True} if body["kind"] == "end" else body)
     with pytest.raises(FormatInvalid, match="branch that is no number"):
         LedgerFile(release)
-    end = {"prev": "0" * 64, "n": 1, "kind": "end", "step": 1, "branch": True}
+    end = {"prev": "0" * 64, "n": 1, "log": "0" * 64, "kind": "end", "step": 1, "branch": True}
     assert "branch is not an integer" in str(verdict.malformed(end))
     assert "says branch 0" in str(verdict.malformed(end | {"branch": 0})), "one run would have two heads"
 
@@ -164,4 +164,4 @@ def test_a_validation_without_sources_is_no_division_by_zero(release: Path) -> N
 def test_a_line_nested_to_the_readers_limit() -> None:
     for depth in range(900, 1000, 7):
         line = b'{"prev":"%b","n":0,"kind":%b%b}\n' % (chain.START.encode(), b"[" * depth, b"]" * depth)
-        assert len(list(chain.read([line]))) == 1
+        assert len(list(chain.read([line], chain.Tip()))) == 1

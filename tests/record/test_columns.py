@@ -58,11 +58,7 @@ def bodies(seed: int) -> list[dict[str, Any]]:
 
 
 def lines_of(changed: list[dict[str, Any]]) -> list[bytes]:
-    lines, prev = [], chain.START
-    for n, body in enumerate(changed):
-        lines.append(chain.line_of(prev, n, body))
-        prev = chain.digest_of(lines[-1])
-    return lines
+    return list(chain.lines_of(changed, chain.LedgerTip()))
 
 
 def blocks_of(lines: list[bytes], draws: random.Random) -> Iterator[bytes]:
@@ -74,13 +70,13 @@ def blocks_of(lines: list[bytes], draws: random.Random) -> Iterator[bytes]:
 
 def agree(lines: list[bytes], draws: random.Random) -> list[verdict.Problem]:
     """The problems, which are the same whichever way the lines are read."""
-    alone = list(verdict.judge("ledger", chain.read(lines, entries.step_of), PLAN))
-    assert list(verdict.judge("ledger", columns.read(blocks_of(lines, draws)), PLAN)) == alone
+    alone = list(verdict.judge("ledger", chain.read(lines, chain.LedgerTip(), entries.step_of), PLAN))
+    assert list(verdict.judge("ledger", columns.read(blocks_of(lines, draws), chain.LedgerTip()), PLAN)) == alone
     return alone
 
 
 def test_a_complete_ledger_is_read_together_and_has_no_problem() -> None:
-    read = list(columns.read([b"".join(lines_of(bodies(1)))]))
+    read = list(columns.read([b"".join(lines_of(bodies(1)))], chain.LedgerTip()))
     together = sum(len(one) for one in read if isinstance(one, columns.Steps))
     assert together > 100 and len(read) + together > STEPS
     rollbacks = 0
@@ -131,6 +127,18 @@ def _drop(lines: list[bytes], draws: random.Random) -> None:
 
 def _cut(lines: list[bytes], draws: random.Random) -> None:
     lines[-1] = lines[-1][: draws.randrange(1, len(lines[-1]))]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_another_log_is_found_at_its_entry(seed: int) -> None:
+    draws, own, tip, lines = random.Random(seed), bodies(seed), chain.LedgerTip(), []
+    other = draws.randrange(len(own))
+    for n, body in enumerate(own):
+        place = tip.place() | ({"log": "0" * 63 + "1"} if n == other else {})
+        lines.append(chain.line_of(place | body))
+        tip.take(lines[-1])
+    found = [problem for problem in agree(lines, draws) if "root over" in problem.detail]
+    assert [(one.error, f"entry {other}" in one.where) for one in found] == [("LedgerBroken", True)]
 
 
 @pytest.mark.parametrize("seed", range(60))

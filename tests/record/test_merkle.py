@@ -11,7 +11,7 @@ from pellucid.record import merkle
 
 
 def recursive(leaves: list[bytes]) -> bytes:
-    """RFC 6962, section 2.1, as it is written there."""
+    """RFC 9162, section 2.1.1, as it is written there."""
     if not leaves:
         return hashlib.sha256(b"").digest()
     if len(leaves) == 1:
@@ -23,7 +23,7 @@ def recursive(leaves: list[bytes]) -> bytes:
 
 
 @given(st.integers(0, 70))
-def test_root_is_that_of_rfc_6962(count: int) -> None:
+def test_root_is_that_of_rfc_9162(count: int) -> None:
     leaves = [merkle.leaf(bytes([number])) for number in range(count)]
     assert merkle.root(leaves) == recursive(leaves)
 
@@ -56,3 +56,67 @@ def test_the_root_with_other_leaves_is_that_of_the_changed_list(count: int) -> N
     for _ in range(20):
         changes = {drawn.randrange(count): drawn.randbytes(32) for _ in range(drawn.randrange(1, 4))}
         assert tree.root_with(changes) == merkle.root(changes.get(i, one) for i, one in enumerate(leaves))
+
+
+def audit_path(index: int, leaves: list[bytes]) -> list[bytes]:
+    """RFC 9162, section 2.1.3.1, as it is written there."""
+    if len(leaves) == 1:
+        return []
+    split = 1
+    while split * 2 < len(leaves):
+        split *= 2
+    if index < split:
+        return [*audit_path(index, leaves[:split]), recursive(leaves[split:])]
+    return [*audit_path(index - split, leaves[split:]), recursive(leaves[:split])]
+
+
+@given(st.integers(1, 70), st.data())
+def test_paths_are_those_of_rfc_9162_and_lead_to_the_root(count: int, data: st.DataObject) -> None:
+    leaves = [merkle.leaf(bytes([number])) for number in range(count)]
+    index = data.draw(st.integers(0, count - 1))
+    sided = merkle.Levels(leaves).path(index)
+    path = [sibling for _, sibling in sided]
+    assert path == audit_path(index, leaves) and len(path) == merkle.path_length(index, count)
+    assert merkle.root_of_path(leaves[index], index, count, path) == merkle.root(leaves)
+    one = leaves[index]
+    for left, sibling in sided:
+        one = merkle.above(one, sibling, left)
+    assert one == merkle.root(leaves)
+
+
+@given(st.integers(1, 40), st.integers(-2, 42), st.integers(0, 8))
+def test_a_path_of_another_length_and_a_leaf_that_is_not_there_are_refused(count: int, index: int, length: int) -> None:
+    leaves = [merkle.leaf(bytes([number])) for number in range(count)]
+    right = 0 <= index < count and length == len(audit_path(index, leaves))
+    path = [merkle.leaf(b"other")] * length
+    if right and length:
+        assert merkle.root_of_path(leaves[index], index, count, path) != merkle.root(leaves)
+    elif not right:
+        with pytest.raises(ValueError, match=f"of {count}"):
+            merkle.root_of_path(leaves[0], index, count, path)
+
+
+def test_a_leaf_has_no_path_from_another_place() -> None:
+    for count in range(1, 20):
+        leaves = [merkle.leaf(bytes([number])) for number in range(count)]
+        levels, root = merkle.Levels(leaves), merkle.root(leaves)
+        for index in range(count):
+            path = [sibling for _, sibling in levels.path(index)]
+            for other in set(range(count)) - {index}:
+                if merkle.path_length(other, count) == len(path):
+                    assert merkle.root_of_path(leaves[index], other, count, path) != root
+    with pytest.raises(IndexError):
+        merkle.Levels([merkle.leaf(b"")]).path(1)
+
+
+@given(st.integers(0, 40), st.integers(0, 40))
+def test_the_roots_over_what_came_before_each_leaf(before: int, more: int) -> None:
+    leaves = [merkle.leaf(bytes([number])) for number in range(before + more)]
+    tree = merkle.Tree()
+    tree.extend(leaves[:before])
+    kept = tree.copy()
+    assert tree.roots(leaves[before:]) == [recursive(leaves[:n]) for n in range(before, before + more)]
+    assert tree.root() == recursive(leaves) and tree.count == before + more
+    assert kept.root() == recursive(leaves[:before])
+    kept.extend(leaves[before:])
+    assert kept.root() == tree.root()

@@ -42,12 +42,8 @@ def _segments_leaf(given: list[dict[str, Any]]) -> str:
 
 
 def _chain(bodies: list[dict[str, Any]]) -> dict[str, Any]:
-    head, lines = chain.START, []
-    for n, body in enumerate(bodies):
-        line = chain.line_of(head, n, body)
-        head = chain.digest_of(line)
-        lines.append(line.decode())
-    return {"lines": lines, "head": head}
+    tip = chain.LedgerTip()
+    return {"lines": [line.decode() for line in chain.lines_of(bodies, tip)], "head": tip.digest}
 
 
 def _microbatch_leaf(given: dict[str, Any]) -> str:

@@ -36,11 +36,8 @@ def bodies() -> list[dict[str, Any]]:
 
 
 def judged(changed: list[dict[str, Any]]) -> list[verdict.Problem]:
-    lines, prev = [], chain.START
-    for n, body in enumerate(changed):
-        lines.append(chain.line_of(prev, n, body))
-        prev = chain.digest_of(lines[-1])
-    return list(verdict.judge("ledger", chain.read(lines), PLAN))
+    tip, lines = chain.LedgerTip(), chain.lines_of(changed, chain.LedgerTip())
+    return list(verdict.judge("ledger", chain.read(lines, tip), PLAN))
 
 
 def with_change(change: Callable[[list[dict[str, Any]]], object]) -> list[verdict.Problem]:
@@ -128,12 +125,13 @@ def test_a_step_told_from_its_line_is_what_json_gives_and_sound(step: int, data:
     fields = {"tokens": str(step), **roots, **floats}
     branch = data.draw(st.sampled_from([{}, {"branch": 3}]))
     body = {"kind": "step", "step": step, **{name: fields[name] for name in entries.STEP}, **branch}
-    line = chain.line_of("0" * 64, step, body).decode()
-    assert entries.step_of(line.encode()) == json.loads(line) == {"prev": "0" * 64, "n": step, **body}
+    place = {"prev": "0" * 64, "n": step, "log": "a" * 64}
+    line = chain.line_of({**place, **body}).decode()
+    assert entries.step_of(line.encode()) == json.loads(line) == {**place, **body}
     assert list(entries.step_of(line.encode()) or {}) == list(json.loads(line))
-    place, other = data.draw(st.integers(0, len(line) - 1)), data.draw(st.characters(codec="ascii"))
-    changed = line[:place] + other + line[place + 1 :]
+    at, other = data.draw(st.integers(0, len(line) - 1)), data.draw(st.characters(codec="ascii"))
+    changed = line[:at] + other + line[at + 1 :]
     found = entries.step_of(changed.encode())
     if found is not None:
         assert found == json.loads(changed) and not verdict.malformed(found)
-        assert chain.line_of(found.pop("prev"), found.pop("n"), found).decode() == changed
+        assert chain.line_of(found).decode() == changed

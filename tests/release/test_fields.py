@@ -169,12 +169,9 @@ def in_journal(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
     """Every entry of the journal changed, its chain whole."""
 
     def done(folder: Path) -> None:
-        prev, lines = chain.START, []
-        for line in map(json.loads, (folder / layout.JOURNAL).read_bytes().splitlines()):
-            body = change({key: value for key, value in line.items() if key not in ("prev", "n")})
-            lines.append(chain.line_of(prev, len(lines), body))
-            prev = chain.digest_of(lines[-1])
-        spelled(folder / layout.JOURNAL, b"".join(lines))
+        lines = map(json.loads, (folder / layout.JOURNAL).read_bytes().splitlines())
+        bodies = [change({key: value for key, value in line.items() if key not in chain.PLACE}) for line in lines]
+        spelled(folder / layout.JOURNAL, b"".join(chain.lines_of(bodies, chain.Tip())))
 
     return done
 

@@ -169,12 +169,11 @@ def test_every_derived_number_is_checked(table: str, column: str, value: float |
 )
 def test_another_spelling_of_an_entry_is_found(change: Any, release: Path) -> None:
     """Two readers must not find two meanings in one line."""
-    prev, lines = chain.START, []
+    tip, lines = chain.LedgerTip(), []
     for line in (release / layout.LEDGER).read_bytes().splitlines(keepends=True):
-        body = json.loads(line)
-        written = chain.line_of(prev, body["n"], {k: v for k, v in body.items() if k not in ("prev", "n")})
-        lines.append(change(written) if body["n"] == 5 else written)
-        prev = chain.digest_of(lines[-1])
+        written = chain.line_of({**json.loads(line), **tip.place()})
+        lines.append(change(written) if tip.n == 5 else written)
+        tip.take(lines[-1])
     (release / layout.LEDGER).write_bytes(b"".join(lines))
     reseal(release)
     assert any("spelled" in problem.detail and "entry 5" in problem.where for problem in checked(release).problems)
@@ -365,7 +364,10 @@ def test_a_truncated_or_lengthened_ledger_is_found(release: Path) -> None:
     lines = (release / layout.LEDGER).read_bytes().splitlines(keepends=True)
     (release / layout.LEDGER).write_bytes(b"".join(lines[:-1]))
     assert "LedgerIncomplete" in errors_of(release)
-    extra = chain.line_of(chain.digest_of(lines[-1]), len(lines), {"kind": "end", "step": 13})
+    tip = chain.LedgerTip()
+    for line in lines:
+        tip.take(line)
+    extra = chain.line_of({**tip.place(), "kind": "end", "step": 13})
     (release / layout.LEDGER).write_bytes(b"".join([*lines, extra]))
     assert "LedgerBroken" in errors_of(release)
 

@@ -52,10 +52,9 @@ def bodies(first: int | None = None, field: str = "state", kind: str = "step") -
 
 
 def ledger(folder: Path, made: list[dict[str, Any]], seed: str = "") -> LedgerFile:
-    prev, lines = chain.START, []
-    for n, body in enumerate(made):
-        lines.append(chain.line_of(prev, n, {**body, "recipe": seed * 64} if seed and not n else body))
-        prev = chain.digest_of(lines[-1])
+    if seed:
+        made = [{**made[0], "recipe": seed * 64}, *made[1:]]
+    lines = chain.lines_of(made, chain.LedgerTip())
     files.write_bytes(folder / layout.LEDGER, b"".join(lines))
     return LedgerFile(folder)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
-from pellucid.record import entries
+from pellucid.record import chain, entries
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
@@ -20,7 +20,7 @@ GENESIS |= dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), "0
 
 
 def write(folder: Path, steps: int, every: int = 3, padding: int = 0) -> None:
-    log = Log(folder / layout.LEDGER)
+    log = Log(folder / layout.LEDGER, chain.LedgerTip())
     log.append(GENESIS)
     for step in range(1, steps + 1):
         log.append({"kind": "step", "step": step, **STEP})

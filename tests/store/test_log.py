@@ -6,11 +6,12 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import DiskFull, LedgerBroken
+from pellucid.record import chain
 from pellucid.store.log import Log, read
 
 
 def filled(path: Path, count: int = 5) -> Log:
-    log = Log(path)
+    log = Log(path, chain.LedgerTip())
     for number in range(count):
         log.append({"kind": "step", "step": number})
     return log
@@ -20,10 +21,10 @@ def test_a_log_goes_on_where_it_stood(tmp_path: Path) -> None:
     whole = filled(tmp_path / "a", 8)
     part = filled(tmp_path / "b", 5)
     part.close()
-    part = Log(tmp_path / "b")
+    part = Log(tmp_path / "b", chain.LedgerTip())
     for number in range(5, 8):
         part.append({"kind": "step", "step": number})
-    assert part.head == whole.head and (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert part.tip.place() == whole.tip.place() and (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
 def test_a_torn_line_is_removed_at_any_length(tmp_path: Path) -> None:
@@ -32,8 +33,8 @@ def test_a_torn_line_is_removed_at_any_length(tmp_path: Path) -> None:
     last = content.rstrip(b"\n").rfind(b"\n") + 1
     for cut in range(last, len(content)):
         (tmp_path / "torn").write_bytes(content[:cut])
-        log = Log(tmp_path / "torn")
-        assert (log.count, log.torn) == (4, cut - last)
+        log = Log(tmp_path / "torn", chain.LedgerTip())
+        assert (log.tip.n, log.torn) == (4, cut - last)
         log.append({"kind": "step", "step": 4})
         log.close()
         assert (tmp_path / "torn").read_bytes() == content
@@ -45,7 +46,7 @@ def test_a_damaged_log_is_not_continued(tmp_path: Path) -> None:
     content[200] ^= 1
     (tmp_path / "x").write_bytes(content)
     with pytest.raises(LedgerBroken, match=r"entry [12]"):
-        Log(tmp_path / "x")
+        Log(tmp_path / "x", chain.LedgerTip())
 
 
 def test_a_failed_write_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,4 +59,4 @@ def test_a_failed_write_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: py
     monkeypatch.undo()
     assert (tmp_path / "x").read_bytes() == before
     log.append({"kind": "step", "step": 5})
-    assert [entry.problem for entry in read(tmp_path / "x")] == [None] * 6
+    assert [entry.problem for entry in read(tmp_path / "x", chain.LedgerTip())] == [None] * 6
