@@ -6,16 +6,17 @@ Floats enter as hex bits, 64-bit integers as decimal strings, digests as hex.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from pellucid.record import digests, merkle
 
 FORMAT = 1
+CHUNK = 1 << 16  # Elements of a tensor that one digest covers; its last chunk is shorter.
+# What `roots` may name: objects that a recipe makes a run commit to.
+ROOTS = ("base", "evaluation", "objective", "reference", "rollouts")
 # What each field of a step's entry is written as, in order. An exponent of all ones would be an infinity or a NaN.
 DIGEST, FLOAT, DECIMAL = "[0-9a-f]{64}", "(?![7f]ff)[0-9a-f]{16}", "[1-9][0-9]{0,18}"
 STEP = {
@@ -101,11 +102,12 @@ def genesis(
     initial: StateRoots,
     stack: Mapping[str, str] | None,
     parent: tuple[int, int, str] | None = None,
+    roots: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
     """The first entry: everything the run follows from.
 
     stack is None on portable arithmetic. parent is a fork's: the step it begins after, the
-    tokens that so many of its own steps hold, and its parent's head.
+    tokens that so many of its own steps hold, and its parent's head. roots: of ROOTS those that the recipe makes due.
     """
     body: dict[str, Any] = {
         "kind": "genesis",
@@ -123,7 +125,7 @@ def genesis(
         body["stack"] = dict(stack)
     if parent is not None:
         body |= {"step": parent[0], "tokens": str(parent[1]), "parent": parent[2]}
-    return body
+    return body | _roots(roots)
 
 
 def step(
@@ -138,9 +140,10 @@ def step(
     grad_norm: float,
     weight_norm: float,
     after: StateRoots,
+    roots: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
-    """One training step: what went in, what was lost, and the state it left."""
-    return {
+    """One training step: what went in, what was lost, and the state it left. roots: as of genesis."""
+    body = {
         "kind": "step",
         "step": number,
         "tokens": str(tokens_so_far),
@@ -154,6 +157,11 @@ def step(
         "weights": after.weights.hex(),
         "state": after.state.hex(),
     }
+    return body | _roots(roots)
+
+
+def _roots(roots: Mapping[str, bytes] | None) -> dict[str, Any]:
+    return {"roots": {name: roots[name].hex() for name in sorted(roots)}} if roots else {}
 
 
 def step_fields(line: bytes) -> re.Match[str] | None:
@@ -226,6 +234,18 @@ def checkpoint_root(weights: str, tokenizer: str, architecture: Mapping[str, Any
     return merkle.root(merkle.leaf(b"pellucid checkpoint 1\0" + part) for part in parts)
 
 
+def stack(number: int, stack: Mapping[str, str]) -> dict[str, Any]:
+    """That training on native arithmetic goes on after a step on another stack."""
+    return {"kind": "stack", "step": number, "stack": dict(stack)}
+
+
+def merge(number: int, parents: Iterable[tuple[str, int, str]], weights: str, state: str) -> dict[str, Any]:
+    """That the states of other runs were joined after a step; parents: the head, the step and the weights root of
+    each."""
+    joined = [{"head": head, "step": step, "weights": root} for head, step, root in parents]
+    return {"kind": "merge", "step": number, "parents": joined, "weights": weights, "state": state}
+
+
 def incident(number: int, about: Mapping[str, Any]) -> dict[str, Any]:
     """What the guards decide after a step; about is theirs (record/guards.py)."""
     return {"kind": "incident", "step": number, **about}
@@ -233,36 +253,3 @@ def incident(number: int, about: Mapping[str, Any]) -> dict[str, Any]:
 
 def end(number: int) -> dict[str, Any]:
     return {"kind": "end", "step": number}
-
-
-CHUNK = 1 << 16  # Elements of a tensor that one digest covers; its last chunk is shorter.
-# Of types that NumPy does not know, the bits as integers, in a type with their name.
-DTYPES = {
-    "F32": np.dtype("<f4"),
-    "F64": np.dtype("<f8"),
-    "F16": np.dtype("<f2"),
-    "BF16": np.dtype([("BF16", "<u2")]),
-    "F8_E4M3": np.dtype([("F8_E4M3", "u1")]),
-    "F8_E5M2": np.dtype([("F8_E5M2", "u1")]),
-    "I64": np.dtype("<i8"),
-    "U16": np.dtype("<u2"),
-    "U32": np.dtype("<u4"),
-}
-_NAMES = {numpy: name for name, numpy in DTYPES.items()}
-
-
-def dtype_of(array: np.ndarray) -> str:
-    """The name of an array's type, whatever the order of its bytes in memory; float32 is F32, as in safetensors."""
-    return _NAMES[array.dtype.newbyteorder("<")]
-
-
-def content_of(array: np.ndarray) -> memoryview:
-    """The little-endian bytes of an array in row order, without a copy where it lies so already."""
-    little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
-    return little.reshape(-1).view(np.uint8).data if array.size else memoryview(b"")
-
-
-def chunks_of(array: np.ndarray) -> list[memoryview]:
-    """The content of an array, in pieces of CHUNK elements; none of an array without elements."""
-    content, size = content_of(array), CHUNK * array.itemsize
-    return [content[start : start + size] for start in range(0, len(content), size)]

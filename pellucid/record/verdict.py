@@ -21,17 +21,21 @@ _DIGESTS = {
     "genesis": ("recipe", "data", "tokenizer", "weights", "state"),
     "step": tuple(name for name, written in entries.STEP.items() if written == entries.DIGEST),
     "checkpoint": ("root",),
+    "merge": ("weights", "state"),
 }
 # Every field that an entry may have, in order; in brackets those that it may lack. Incidents say what the rules give.
 _FIELDS = {
     "genesis": "kind format arithmetic pipeline recipe_version recipe data tokenizer weights state"
-    " (stack) (step) (tokens) (parent)",
-    "step": "kind step " + " ".join(entries.STEP),
+    " (stack) (step) (tokens) (parent) (roots)",
+    "step": "kind step " + " ".join(entries.STEP) + " (roots)",
     "incident": "kind step rule (quantity) value (limit) (width) action (to) (passed_over)",
     "validation": "kind step sources",
     "checkpoint": "kind step root",
     "end": "kind step",
+    "stack": "kind step stack",
+    "merge": "kind step parents weights state",
 }
+_PARENT = ["head", "step", "weights"]
 _SOURCE = ["source", "loss_sum", "tokens", "bytes"]
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
 _JOURNAL = {
@@ -241,10 +245,14 @@ def malformed(body: dict[str, Any]) -> list[str]:
             wrong.append(f"{field} is not an integer from 0 to {_COUNTS - 1}")
     for field in ("prev", "log", *_DIGESTS.get(kind, ())):
         value = body.get(field)
-        if type(value) is not str or not _DIGEST(value):
+        if not _is_digest(value):
             wrong.append(f"{field} is not a digest")
-    if kind == "genesis":
+    if kind in ("genesis", "stack"):
         wrong += _wrong_stack(body.get("stack", {}))
+    if "roots" in body:
+        wrong += _wrong_roots(body["roots"])
+    if kind == "merge":
+        wrong += _wrong_parents(body["parents"])
     if kind == "step":
         wrong += [
             f"{field} is not the bits of a finite float64" for field in _FLOATS if not _is_finite(body.get(field))
@@ -297,8 +305,26 @@ def _wrong_stack(stack: object) -> list[str]:
     return [] if _THREADS(stack.get("threads", "1")) else ["stack's threads is no number of at most four digits"]
 
 
+def _wrong_roots(roots: object) -> list[str]:
+    if not isinstance(roots, dict) or not roots or list(roots) != [name for name in entries.ROOTS if name in roots]:
+        return [f"roots is not an object of {', '.join(entries.ROOTS)}, in this order, with one of them at least"]
+    return [] if all(_is_digest(root) for root in roots.values()) else ["roots holds what is not a digest"]
+
+
+def _wrong_parents(parents: object) -> list[str]:
+    if not isinstance(parents, list) or not parents or not all(isinstance(one, dict) for one in parents):
+        return ["parents is not a list of objects, or has none"]
+    for one in parents:
+        sound = list(one) == _PARENT and _is_digest(one["head"]) and _is_digest(one["weights"])
+        if not sound or type(one["step"]) is not int or not 0 <= one["step"] < _COUNTS:
+            return [f"a parent is not written as {', '.join(_PARENT)}: {_said(one)}"]
+    return []
+
+
 def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
     kind, wrong = body["kind"], [] if known else malformed(body)
+    if "roots" in body:
+        wrong.append("roots is there, and no recipe of this version makes one due")
     if kind == "genesis":
         if body.get("recipe") != plan.recipe:
             wrong.append(f"recipe is {_said(body.get('recipe'))}, and recipe.toml has the digest {plan.recipe}")
@@ -312,6 +338,10 @@ def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
     if kind == "step":
         wrong += _wrong_step(body, plan)
     return wrong
+
+
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and _DIGEST(value) is not None
 
 
 def _is_finite(value: object) -> bool:

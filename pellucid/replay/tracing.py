@@ -20,7 +20,7 @@ from torch import Tensor
 
 from pellucid.kernels import calls, library
 from pellucid.model import Decoder
-from pellucid.record import digests, entries
+from pellucid.record import digests, elements
 
 # (name of the operation, the operation, its arguments) -> its result.
 Around = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
@@ -146,7 +146,7 @@ def _digests(labels: list[str], values: Any) -> Iterator[tuple[str, str]]:
     for index, value in enumerate(values):
         label = labels[index] if index < len(labels) else f"argument {index}"
         if isinstance(value, Tensor):
-            yield label, digests.content_digest(entries.content_of(value.detach().cpu().numpy())).hex()
+            yield label, digests.content_digest(elements.content_of(value.detach().cpu().numpy())).hex()
         elif is_dataclass(value):
             names = [field.name for field in fields(value)]
             yield from _digests([f"{label}.{name}" for name in names], [getattr(value, name) for name in names])

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import FormatInvalid
-from pellucid.record import digests, entries
+from pellucid.record import digests, elements, entries
 from pellucid.store import arrays, files
 
 MAX_HEADER = 16 << 20  # Bytes: a hundred thousand tensors.
@@ -48,13 +48,13 @@ def description(described: Mapping[str, tuple[str, tuple[int, ...], int]], metad
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
     """Write contiguous little-endian arrays, sorted by name, to a file of its own: links of an older one stay."""
-    described = {name: (entries.dtype_of(a), a.shape, a.nbytes) for name, a in tensors.items()}
+    described = {name: (elements.dtype_of(a), a.shape, a.nbytes) for name, a in tensors.items()}
     with files.named_errors(path):
         path.unlink(missing_ok=True)
     with files.named_errors(path), path.open("xb") as file:
         file.write(header(described, metadata))
         for name in sorted(tensors, key=str.encode):
-            file.write(entries.content_of(tensors[name]))
+            file.write(elements.content_of(tensors[name]))
 
 
 class Tensors:
@@ -103,7 +103,7 @@ class Tensors:
                     self._require(type(dim) is int and 0 <= dim <= MAX_SPAN, f"gives {name} a bad shape")
                     count, span = count * dim, span * max(dim, 1)
                 self._require(span <= MAX_SPAN, f"gives {name} a bad shape")
-                width = entries.DTYPES[dtype].itemsize
+                width = elements.DTYPES[dtype].itemsize
                 sound = type(start) is int and type(stop) is int and start == end and stop - start == count * width
             except (KeyError, TypeError, ValueError) as error:
                 raise FormatInvalid(path=self.path, detail=f"describes the tensor {name} wrongly") from error
@@ -116,7 +116,7 @@ class Tensors:
         """A view of one tensor, read-only."""
         dtype, shape, start, _ = self.entries[name]
         count = int(np.prod(shape, dtype=np.int64))
-        return np.frombuffer(self._map, entries.DTYPES[dtype], count, self._start + start).reshape(shape)
+        return np.frombuffer(self._map, elements.DTYPES[dtype], count, self._start + start).reshape(shape)
 
     @property
     def in_order(self) -> bool:
@@ -144,11 +144,11 @@ def state_roots(step: int, groups: Mapping[str, Mapping[str, np.ndarray]]) -> en
 
 def contents(groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, entries.Content]]:
     """What is hashed of every array: its type, its shape and the digests of its chunks."""
-    chunks = {group: {name: entries.chunks_of(a) for name, a in arrays.items()} for group, arrays in groups.items()}
+    chunks = {group: {name: elements.chunks_of(a) for name, a in arrays.items()} for group, arrays in groups.items()}
     hashed = iter(_hashed([chunk for named in chunks.values() for own in named.values() for chunk in own]))
 
     def content(array: np.ndarray, own: list[memoryview]) -> entries.Content:
-        return entries.Content(entries.dtype_of(array), array.shape, tuple(itertools.islice(hashed, len(own))))
+        return entries.Content(elements.dtype_of(array), array.shape, tuple(itertools.islice(hashed, len(own))))
 
     return {g: {name: content(groups[g][name], own) for name, own in named.items()} for g, named in chunks.items()}
 

@@ -135,3 +135,79 @@ def test_a_step_told_from_its_line_is_what_json_gives_and_sound(step: int, data:
     if found is not None:
         assert found == json.loads(changed) and not verdict.malformed(found)
         assert chain.line_of(found).decode() == changed
+
+
+ROOT = "ab" * 32
+PLACE = {"prev": ROOT, "n": 3, "log": ROOT}
+
+
+def test_roots_stand_before_the_branch_and_are_refused_where_none_is_due() -> None:
+    roots = {"base": ROOT, "rollouts": ROOT}
+    for kind in ("genesis", "step"):
+        body = next(one for one in bodies() if one["kind"] == kind)
+        assert not verdict.malformed({**PLACE, **body, "roots": roots, "branch": 1})
+        assert "another order" in verdict.malformed({**PLACE, **body, "branch": 1, "roots": roots})[0]
+        problems = with_change(lambda own, kind=kind: next(o for o in own if o["kind"] == kind).update(roots=roots))
+        assert [(one.error, "makes one due" in one.detail) for one in problems] == [("LedgerBroken", True)]
+    problems = with_change(lambda own: own[-1].update(roots=roots))
+    assert "none of a end" in problems[0].detail
+
+
+@pytest.mark.parametrize(
+    "roots", [{}, [], None, "x", {"base": ROOT[1:]}, {"base": 1}, {"other": ROOT}, {"rollouts": ROOT, "base": ROOT}]
+)
+def test_other_roots_are_malformed(roots: Any) -> None:
+    body = {**PLACE, **bodies()[0], "roots": roots}
+    assert "roots" in verdict.malformed(body)[0]
+
+
+def test_a_stack_and_a_merge_are_known_and_never_due() -> None:
+    stack = entries.stack(2, {"torch": "2.13.0", "device": "cpu", "threads": "2"})
+    merge = entries.merge(2, [(ROOT, 7, ROOT), (ROOT, 0, ROOT)], ROOT, ROOT)
+    for body in (stack, merge):
+        assert not verdict.malformed({**PLACE, **body}) and not verdict.malformed({**PLACE, **body, "branch": 1})
+        problems = with_change(lambda own, body=body: own.insert(own.index(at(own, 2)) + 1, body))
+        assert problems[0].error == "LedgerIncomplete" and f"is a '{body['kind']}' of step 2" in problems[0].detail
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"parents": []},
+        {"parents": {}},
+        {"parents": [7]},
+        {"parents": [{"head": ROOT, "step": 1}]},
+        {"parents": [{"step": 1, "head": ROOT, "weights": ROOT}]},
+        {"parents": [{"head": ROOT, "step": True, "weights": ROOT}]},
+        {"parents": [{"head": ROOT, "step": -1, "weights": ROOT}]},
+        {"parents": [{"head": ROOT, "step": 1, "weights": ROOT, "state": ROOT}]},
+        {"parents": [{"head": ROOT, "step": 1, "weights": "7"}]},
+        {"weights": "7"},
+        {"state": None},
+        {"step": -1},
+    ],
+)
+def test_other_merges_are_malformed(change: dict[str, Any]) -> None:
+    merge = entries.merge(2, [(ROOT, 7, ROOT)], ROOT, ROOT)
+    assert verdict.malformed({**PLACE, **merge, **change})
+
+
+@pytest.mark.parametrize("stack", [[], "cpu", {"threads": 2}, {"threads": "12345"}, {"device": "x" * 200}])
+def test_other_stacks_are_malformed(stack: Any) -> None:
+    assert "stack" in verdict.malformed({**PLACE, "kind": "stack", "step": 2, "stack": stack})[0]
+
+
+def test_every_maker_writes_what_is_not_malformed() -> None:
+    after = entries.StateRoots(4, {"weights": {}})
+    about = {"recipe": bytes(32), "recipe_version": 1, "arithmetic": "native 1", "pipeline": 1, "data": ROOT}
+    roots = {"rollouts": bytes(32), "base": bytes(32)}
+    genesis = entries.genesis(
+        **about, tokenizer=ROOT, initial=after, stack={"device": "cpu"}, parent=(4, 400, ROOT), roots=roots
+    )
+    nothing: dict[str, list[Any]] = {"sequence_leaves": [], "microbatches": [], "segments": []}
+    floats = dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 1.5)
+    step = entries.step(number=4, tokens_so_far=400, **nothing, **floats, after=after, roots=roots)
+    for body in (genesis, step):
+        assert list(body)[-1] == "roots" and list(body["roots"]) == ["base", "rollouts"]
+        assert not verdict.malformed({**PLACE, **body})
+    assert "roots" not in entries.step(number=4, tokens_so_far=400, **nothing, **floats, after=after)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.errors import FormatInvalid
-from pellucid.record import entries
+from pellucid.record import elements
 from pellucid.store import tensors
 
 ARRAYS = {
@@ -111,7 +111,7 @@ def test_a_changed_byte_gives_another_tensor_or_a_named_error(
         tensors.Tensors(path).root("weights")
 
 
-BITS = {name: f"uint{8 * entries.DTYPES[name].itemsize}" for name in ("BF16", "F8_E4M3", "F8_E5M2")}
+BITS = {name: f"uint{8 * elements.DTYPES[name].itemsize}" for name in ("BF16", "F8_E4M3", "F8_E5M2")}
 
 
 def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> 
     named = {name: torch.randn(3, 5).to(dtype) for name, dtype in theirs.items()} | {"F16": torch.randn(4).half()}
     safetensors.torch.save_file(named, tmp_path / "x")
     read = tensors.Tensors(tmp_path / "x")
-    assert {name: entries.dtype_of(array) for name, array in read.arrays().items()} == {name: name for name in named}
+    assert {name: elements.dtype_of(array) for name, array in read.arrays().items()} == {name: name for name in named}
     for name, bits in BITS.items():
         assert (read.array(name).view(bits) == named[name].view(getattr(torch, bits)).numpy()).all()
     tensors.write(tmp_path / "y", read.arrays(), {})
@@ -130,7 +130,7 @@ def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> 
 
 def test_a_type_is_part_of_what_is_hashed() -> None:
     bits = np.arange(6, dtype="u2")
-    leaves = {tensors.group_root("g", {"a": bits.view(entries.DTYPES[name])}) for name in ("U16", "F16", "BF16")}
+    leaves = {tensors.group_root("g", {"a": bits.view(elements.DTYPES[name])}) for name in ("U16", "F16", "BF16")}
     assert len(leaves) == 3
 
 
