@@ -23,7 +23,7 @@ from pellucid.data.formats import Seen
 from pellucid.data.parquet import Documents
 from pellucid.errors import CorpusTooSmall, NoValidation
 from pellucid.recipe import Recipe
-from pellucid.record import merkle
+from pellucid.record import digests
 from pellucid.store import files
 
 __all__ = ["Documents", "prepare", "root_of", "split_of"]
@@ -68,7 +68,7 @@ def split_of(sha256: bytes, validation_per_10000: int) -> str:
 
 def root_of(part_roots: list[str]) -> bytes:
     """The documents' root: the Merkle root whose leaves are the parts' roots, given in hex."""
-    return merkle.root(merkle.leaf(bytes.fromhex(root)) for root in part_roots)
+    return digests.documents_root(part_roots)
 
 
 class _Stage:

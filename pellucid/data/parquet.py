@@ -176,6 +176,11 @@ class Documents:
         number, group, row = self._place(index)
         return self._about(number, group).slice(row, 1).to_pylist()[0]
 
+    def sha256(self, index: int) -> str:
+        """The SHA-256 of a document's text, as its row says. Raises DocumentUnknown."""
+        number, group, row = self._place(index)
+        return self.parts[number].read(group, ["sha256"]).slice(row, 1).to_pylist()[0]["sha256"]
+
     def part_of(self, index: int) -> Part:
         """The part that holds a document. Raises DocumentUnknown."""
         return self.parts[self._place(index)[0]]

@@ -4,7 +4,8 @@ A part of the documents has the Merkle root over digests.document_leaf of its ro
 root over digests.sequence_leaf(seed, global id, T + 1 ids) of its sequences; where tokens lie behind
 the last sequence, one more leaf covers [sequences * T, tokens), under the number 2^63 + the stream's
 place in the manifest, so that every token is in a leaf. The data root is over all of these and the
-tokenizer's digest.
+tokenizer's digest; sources and streams enter by roots of their own, so that a proof of one of them
+is as short with a thousand others.
 """
 
 from __future__ import annotations
@@ -41,36 +42,52 @@ def unused_in(stream: Stream, context: int) -> int:
 
 def stream_root(stream: Stream, context: int, seed: int, place: int) -> bytes:
     """The root of a stream, the place-th in the manifest's list of streams."""
-    tree = merkle.Tree()
+    return merkle.root(stream_leaves(stream, context, seed, place))
+
+
+def stream_leaves(stream: Stream, context: int, seed: int, place: int) -> Iterator[bytes]:
+    """The leaves that the root of a stream is over."""
     block = max(1, _BLOCK // context)
     for first in range(0, stream.sequences, block):
         last = min(first + block, stream.sequences)
         tokens = stream.read(first * context, last * context + 1, mapped=False)
         rows = np.lib.stride_tricks.sliding_window_view(tokens, context + 1)[::context]
-        tree.extend(digests.sequence_leaves(seed, stream.first_sequence + first, rows))
+        yield from digests.sequence_leaves(seed, stream.first_sequence + first, rows)
     if unused_in(stream, context) > 0:
         tail = stream.read(stream.sequences * context, stream.tokens, mapped=False)
-        tree.add(digests.sequence_leaf(seed, _TAIL + place, tail))
-    return tree.root()
+        yield digests.sequence_leaf(seed, _TAIL + place, tail)
 
 
 def data_root(
     documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int = 1
 ) -> str:
     """The root of a run's data, in hex, from the parts' roots, what was left out of each source, and the streams."""
-    wanted = ("source", "split", "documents", "sequences", "root")
-    value = {
+    return digests.of_value("data", data_value(documents_root, sources, tokenizer, streams, pipeline)).hex()
+
+
+def data_value(
+    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int
+) -> dict[str, Any]:
+    """What the data root is the digest of."""
+    return {
         "pipeline": pipeline,
         "documents": documents_root,
-        "sources": [
-            {"name": one["name"], "documents": one["documents"]}
-            | {"dropped": {reason: count for reason, count in one["dropped"].items() if reason in OF_CONTENT}}
-            for one in sources
-        ],
+        "sources": merkle.root(digests.value_leaf("source", source_value(one)) for one in sources).hex(),
         "tokenizer": tokenizer,
-        "streams": [{key: entry[key] for key in wanted} | {"tokens": str(entry["tokens"])} for entry in streams],
+        "streams": merkle.root(digests.value_leaf("stream", stream_value(one)) for one in streams).hex(),
     }
-    return digests.of_value("data", value).hex()
+
+
+def source_value(source: dict[str, Any]) -> dict[str, Any]:
+    """What the data root holds of a source, from its entry in the documents' manifest."""
+    dropped = {reason: count for reason, count in source["dropped"].items() if reason in OF_CONTENT}
+    return {"name": source["name"], "documents": source["documents"], "dropped": dropped}
+
+
+def stream_value(stream: dict[str, Any]) -> dict[str, Any]:
+    """What the data root holds of a stream, from its entry in the data's manifest."""
+    kept = {key: stream[key] for key in ("source", "split", "documents", "sequences", "root")}
+    return kept | {"tokens": str(stream["tokens"])}
 
 
 def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, str]]]:

@@ -11,11 +11,14 @@ import json
 import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
 from blake3 import blake3
 
-from pellucid.record import merkle
+from pellucid.record import merkle, rows
+
+if TYPE_CHECKING:
+    import numpy as np  # Whoever checks a proof needs none.
 
 
 def float_bits(value: float) -> str:
@@ -57,23 +60,49 @@ def salt(seed: int, kind: str, *numbers: int) -> bytes:
 
 def document_leaf(seed: int, index: int, document_id: str, licence: str, origin: str, text: str) -> bytes:
     """The leaf of one document: its salt, its id, licence and origin, and its text."""
-    parts = [b"pellucid document 1\0", salt(seed, "document", index)]
+    sha256 = hashlib.sha256(text.encode()).digest()
+    return document_leaf_of(salt(seed, "document", index), document_id, licence, origin, sha256)
+
+
+def document_leaf_of(salt: bytes, document_id: str, licence: str, origin: str, sha256: bytes) -> bytes:
+    """As document_leaf, given the salt and the SHA-256 of the text's UTF-8: a proof shows what a document is, and not
+    its text."""
+    parts = [b"pellucid document 1\0", salt]
     for label in (document_id, licence, origin):
         encoded = label.encode()
         parts += [struct.pack("<Q", len(encoded)), encoded]
-    return merkle.leaf(b"".join([*parts, text.encode()]))
+    return merkle.leaf(b"".join([*parts, sha256]))
+
+
+def documents_root(part_roots: Iterable[str]) -> bytes:
+    """The root over all documents, from those of their parts in hex."""
+    return merkle.root(part_leaf(bytes.fromhex(root)) for root in part_roots)
+
+
+def part_leaf(root: bytes) -> bytes:
+    """The leaf of a part of the documents, from its root."""
+    return merkle.leaf(root)
+
+
+def value_leaf(kind: str, value: object) -> bytes:
+    """The leaf of a small structured value in a tree of them."""
+    return merkle.leaf(of_value(kind, value))
 
 
 def sequence_leaves(seed: int, first_index: int, tokens_NT: np.ndarray) -> list[bytes]:
     """The leaves of consecutive sequences, given their token ids as shape (N, T+1)."""
-    rows = np.ascontiguousarray(tokens_NT, dtype="<u4")
-    return [sequence_leaf(seed, first_index + i, row) for i, row in enumerate(rows)]
+    return [sequence_leaf(seed, first_index + i, row) for i, row in enumerate(tokens_NT)]
 
 
 def sequence_leaf(seed: int, index: int, tokens: np.ndarray) -> bytes:
-    """The leaf of one sequence: its salt, its index and its token ids, shape (T+1,), as uint32."""
-    head = b"pellucid sequence 1\0" + salt(seed, "sequence", index) + struct.pack("<Q", index)
-    return merkle.leaf(head + np.ascontiguousarray(tokens, dtype="<u4").tobytes())
+    """The leaf of one sequence: the root over its head (its index and how many ids) and its salted token ids, shape
+    (T+1,), as uint32."""
+    return merkle.root([rows.block_head(index, len(tokens)), sequence_content(seed, index, tokens)])
+
+
+def sequence_content(seed: int, index: int, tokens: np.ndarray) -> bytes:
+    """The second of the hashes that a sequence's leaf is the root over: what a proof shows in place of the ids."""
+    return merkle.leaf(b"pellucid sequence 1\0" + salt(seed, "sequence", index) + tokens.astype("<u4").tobytes())
 
 
 def segments_leaf(segments: Iterable[tuple[int, int, int, float]]) -> bytes:
@@ -111,10 +140,12 @@ def group_root(leaves: Mapping[str, bytes]) -> bytes:
 
 def state_root(step: int, groups: Mapping[str, bytes]) -> bytes:
     """The root of a full state from its groups' roots ("weights", the optimizer's), sorted by name."""
-    return merkle.root(
-        merkle.leaf(b"pellucid state 1\0" + struct.pack("<Q", step) + name.encode() + b"\0" + groups[name])
-        for name in sorted(groups)
-    )
+    return merkle.root(group_leaf(step, name, groups[name]) for name in sorted(groups))
+
+
+def group_leaf(step: int, name: str, root: bytes) -> bytes:
+    """The leaf of one group of a state, from its root."""
+    return merkle.leaf(b"pellucid state 1\0" + struct.pack("<Q", step) + name.encode() + b"\0" + root)
 
 
 def content_digest(buffer: memoryview | bytes) -> bytes:

@@ -11,11 +11,12 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
-
-import numpy as np
+from typing import TYPE_CHECKING, NamedTuple
 
 from pellucid.record import merkle
+
+if TYPE_CHECKING:
+    import numpy as np  # Whoever checks a proof needs none.
 
 ALONE = 2**64 - 1  # The group of a row that belongs to none.
 
@@ -51,14 +52,18 @@ def part_leaf(document_salt: bytes, part: Part) -> bytes:
     """The leaf of a part: its salt, its document, where in it the part begins, and its ids."""
     salt = part_salt(document_salt, part.first, len(part.ids_N))
     place = struct.pack("<QQ", part.document, part.first)
-    ids = np.ascontiguousarray(part.ids_N, dtype="<u4").tobytes()
+    ids = part.ids_N.astype("<u4").tobytes()
     return merkle.leaf(b"pellucid part 1\0" + salt + place + ids)
 
 
 def block_leaf(number: int, ids: int, parts: Iterable[bytes]) -> bytes:
     """The leaf of a block of so many ids: the root over its head and its parts' leaves, in order."""
-    head = merkle.leaf(b"pellucid block 1\0" + struct.pack("<QI", number, ids))
-    return merkle.root([head, *parts])
+    return merkle.root([block_head(number, ids), *parts])
+
+
+def block_head(number: int, ids: int) -> bytes:
+    """The first of the hashes that a block's leaf is the root over."""
+    return merkle.leaf(b"pellucid block 1\0" + struct.pack("<QI", number, ids))
 
 
 def row_leaf(block: int, start: int, ids: int, use: Use, parts: Iterable[bytes]) -> bytes:

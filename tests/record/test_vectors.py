@@ -20,7 +20,7 @@ from pellucid import philox, recipe
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
 from pellucid.operations import portable
-from pellucid.record import chain, digests, entries, merkle, rows
+from pellucid.record import chain, digests, elements, entries, merkle, rows
 from pellucid.train import schedule
 from pellucid.train.state import initial_values
 
@@ -46,6 +46,29 @@ def _chain(bodies: list[dict[str, Any]]) -> dict[str, Any]:
     return {"lines": [line.decode() for line in chain.lines_of(bodies, tip)], "head": tip.digest}
 
 
+def _merkle_path(given: dict[str, Any]) -> list[str]:
+    leaves = [merkle.leaf(one.encode()) for one in given["leaves"]]
+    return [sibling.hex() for _, sibling in merkle.Levels(leaves).path(given["index"])]
+
+
+def _line(body: dict[str, Any]) -> str:
+    return chain.line_of(body).decode()
+
+
+def _roots(given: dict[str, str]) -> str:
+    body = entries.step(
+        number=1,
+        tokens_so_far=1,
+        sequence_leaves=[],
+        microbatches=[],
+        segments=[],
+        **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 0.0),
+        after=entries.StateRoots(1, {"weights": {}}),
+        roots={name: bytes.fromhex(root) for name, root in given.items()},
+    )
+    return _line({"roots": body["roots"]})
+
+
 def _microbatch_leaf(given: dict[str, Any]) -> str:
     loss_sum, gradient_root = digests.bits_float(given["loss_sum"]), bytes.fromhex(given["gradient_root"])
     return digests.microbatch_leaf(given["index"], given["tokens"], loss_sum, gradient_root).hex()
@@ -53,9 +76,9 @@ def _microbatch_leaf(given: dict[str, Any]) -> str:
 
 def _tensor_leaf(given: dict[str, Any]) -> dict[str, Any]:
     content = bytes.fromhex(given["content"]) * given["repeated"]
-    array = np.frombuffer(content, entries.DTYPES[given["dtype"]]).reshape(given["shape"])
-    chunks = tuple(digests.content_digest(chunk) for chunk in entries.chunks_of(array))
-    leaf = entries.Content(entries.dtype_of(array), array.shape, chunks).leaf(given["group"], given["name"])
+    array = np.frombuffer(content, elements.DTYPES[given["dtype"]]).reshape(given["shape"])
+    chunks = tuple(digests.content_digest(chunk) for chunk in elements.chunks_of(array))
+    leaf = entries.Content(elements.dtype_of(array), array.shape, chunks).leaf(given["group"], given["name"])
     root = digests.content_root(chunks)
     return {"blake3": [chunk.hex() for chunk in chunks], "content_root": root.hex(), "leaf": leaf.hex()}
 
@@ -105,7 +128,11 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "canonical": lambda given: digests.canonical(given).decode(),
     "value_digest": lambda given: digests.of_value(given["kind"], given["value"]).hex(),
     "merkle_root": lambda given: merkle.root(merkle.leaf(one.encode()) for one in given).hex(),
+    "merkle_path": _merkle_path,
     "chain": _chain,
+    "stack_entry": lambda given: _line(entries.stack(**given)),
+    "merge_entry": lambda given: _line(entries.merge(**given)),
+    "roots": _roots,
     "recipe_digest": lambda given: _recipe(given).digest().hex(),
     "tokenizer_digest": lambda given: tokenizer.digest_of(given).hex(),
     "salt": lambda given: digests.salt(given["seed"], given["kind"], *map(int, given["numbers"])).hex(),
