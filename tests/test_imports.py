@@ -34,6 +34,7 @@ ROOMS = [
     "look",
     "trace",
     "release",
+    "prove",
     "new",
     "fork",
     "run",

@@ -7,7 +7,7 @@ VERBS = (
     *(start.demo, start.new),
     *(train.plan, train.run, train.fork, train.status),
     *(look.show, ask.where, ask.trace, look.sample, ask.sql, look.diff),
-    *(check.verify, audit.audit),
+    *(check.verify, audit.audit, check.prove, check.check_proof),
     *(share.export, share.publish),
 )
 for verb in VERBS:

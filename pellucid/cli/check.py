@@ -1,12 +1,16 @@
-"""Check: verify."""
+"""Check: verify, prove, check-proof."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
-from pellucid.cli.common import HERE, Json, Run, print_json, teaches
-from pellucid.errors import VerifyFailed
+import typer
+
+from pellucid.cli.common import HERE, Json, Run, Step, print_json, step_number, teaches
+from pellucid.errors import CommandInvalid, VerifyFailed
+from pellucid.store import files
+from pellucid.store.home import home
 
 if TYPE_CHECKING:
     from pellucid.release.verify import Report
@@ -43,3 +47,73 @@ def _advice(folder: Path, report: Report) -> str:
     if kinds == {"LedgerIncomplete"} and not report.sealed:
         return f"The run has not ended, and what there is of it is sound. Go on with: pellucid run {folder}"
     return "What they name is not what was sealed or recorded: take it from another copy, or do not trust it."
+
+
+_KINDS = ("document", "sequence", "step", "tensor")
+
+
+@teaches(
+    """A small file that proves a document, a sequence, a step or a tensor to whoever holds only the run's head.
+
+    pellucid prove mymodel document books/alice.txt --output alice.json
+    pellucid prove mymodel step 120
+    pellucid prove mymodel tensor model.norm.weight --step 120
+
+    It holds no texts. A tensor of the optimizer is named with its group, as second_moment/NAME.
+    """
+)
+def prove(
+    words: Annotated[
+        list[str], typer.Argument(metavar="[RUN] WHAT", help="document ID, sequence N, step K, or tensor NAME.")
+    ],
+    step: Step = "",
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output")
+    ] = None,
+) -> None:
+    from pellucid import prove as make
+
+    words = list(words)
+    folder = home(HERE if words[0] in _KINDS else words.pop(0))
+    kind, *names = words or [""]
+    if kind not in _KINDS or len(names) != 1:
+        raise CommandInvalid(
+            verb="prove", word=kind or "WHAT", detail="write document ID, sequence N, step K or tensor NAME"
+        )
+    if step and kind != "tensor":
+        raise CommandInvalid(
+            verb="prove", word="--step", detail="only a tensor is of a step that is not named otherwise"
+        )
+    if kind == "tensor":
+        proof = make.tensor(folder, names[0], step_number(step) if step else None)
+    elif kind == "document":
+        proof = make.document(folder, names[0])
+    else:
+        proof = getattr(make, kind)(folder, step_number(names[0]))
+    if output is None:
+        print(proof.decode("ascii"), end="")
+    else:
+        files.write_bytes(output, proof)
+
+
+@teaches(
+    """Check a proof against a run's head, and say what it proves. Needs nothing but the file.
+
+    pellucid check-proof alice.json --head 660e3928…
+    """
+)
+def check_proof(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof.")],
+    head: Annotated[str, typer.Option(metavar="HEX", help="The head, from whom you trust.")] = ...,  # type: ignore[assignment]
+    as_json: Json = False,
+) -> None:
+    from pellucid.record import proofs
+    from pellucid.terminal import plain
+
+    with files.open_file(file) as opened:
+        content = opened.read(proofs.MAX_BYTES + 1)
+    proven = proofs.check(content, head)
+    if as_json:
+        print_json({"ok": True, **proven.as_json()})
+    else:
+        print(plain(f"proven: {proven}"))

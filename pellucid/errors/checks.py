@@ -35,6 +35,11 @@ class ProcessDiffers(CheckFailed):
     If these are equal, that process's machine computes or stores wrongly."""
 
 
+class ProofInvalid(CheckFailed):
+    message = """This is no proof for that head: {detail}. The file was changed, or is of another run:
+    make one with `pellucid prove`, and take the head from whom you trust."""
+
+
 class VerifyFailed(CheckFailed):
     message = """{path}: {count} problem(s) found, listed above. {advice}"""
 

@@ -1,0 +1,165 @@
+"""Making proofs (record/proofs.py) of what a run or a release holds.
+
+Each is checked against the ledger's head before it is handed out, so no proof comes of a run that is damaged there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pellucid.data import parquet, stage
+from pellucid.data.documents import Documents
+from pellucid.data.roots import data_value, stream_leaves, stream_value
+from pellucid.data.streams import Shards
+from pellucid.errors import FormatInvalid, StepUnknown
+from pellucid.recipe import load as load_recipe
+from pellucid.record import chain, digests, proofs
+from pellucid.record.merkle import Levels
+from pellucid.store import anchors, files, layout, tensors
+from pellucid.store.ledger import LedgerFile
+
+WEIGHTS = "weights"
+
+Groups = dict[str, dict[str, Any]]
+
+
+def step(folder: Path, number: int) -> bytes:
+    """A proof of what the ledger records of a step. Raises StepUnknown."""
+    ledger = LedgerFile(folder)
+    return _proof(ledger, ledger.step(number), "step", {})
+
+
+def document(folder: Path, document_id: str) -> bytes:
+    """A proof that a document is in the data. Raises DocumentUnknown."""
+    documents, seed = Documents.open(folder), load_recipe(folder).seed
+    index = documents.find(document_id)
+    part, row = documents.part_of(index), documents.about(index)
+    rows = Levels(_document_leaves(part, seed))
+    roots = [bytes.fromhex(one["root"]) for one in documents.manifest["parts"]]
+    parts = Levels(digests.part_leaf(root) for root in roots)
+    about = {
+        **row,
+        "salt": digests.salt(seed, "document", index).hex(),
+        "sha256": documents.sha256(index),
+    }
+    paths = [rows.path(index - part.first_index), parts.path(documents.parts.index(part))]
+    return _of_data(folder, "document", {"document": about}, paths)
+
+
+def sequence(folder: Path, number: int) -> bytes:
+    """A proof that a train sequence is in the data. Raises StepUnknown."""
+    shards, seed = Shards.open(folder), load_recipe(folder).seed
+    ids = len(shards.sequence(number))
+    source = shards.source_of(number)
+    place, stream = next((i, one) for i, one in enumerate(shards.train) if one.source == source)
+    streams = [stream_value(one) for one in _manifest(folder)["streams"]]
+    leaves = list(stream_leaves(stream, shards.context, seed, place))
+    index = number - stream.first_sequence
+    content = digests.sequence_content(seed, number, shards.sequence(number))
+    in_stream = [(False, content), *Levels(leaves).path(index)]
+    in_all = Levels(digests.value_leaf("stream", one) for one in streams).path(place)
+    named = {"sequence": {"number": number, "ids": ids}, "stream": streams[place]}
+    return _of_data(folder, "sequence", named, [in_stream, in_all])
+
+
+def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
+    """A proof of the content of a tensor after a step, the last one where none is named: of the weights, or with its
+    group before it (`GROUP/NAME`) of another.
+
+    Raises StepUnknown; where no state of that step is stored, needs torch, and raises what a replay raises.
+    """
+    ledger = LedgerFile(folder)
+    number = ledger.steps_done if number is None else number
+    entry, groups = ledger.step(number), _groups(folder, number)
+    group, _, own = name.partition("/")
+    if group not in groups or not own:
+        group, own = WEIGHTS, name
+    if own not in groups[group]:
+        known = ", ".join(sorted(groups[WEIGHTS])[:5])
+        raise StepUnknown(what=f"Tensor {name}", detail=f"its state has {known} …")
+    roots = tensors.state_roots(number, groups)
+    named, content = roots.tensors[group], roots.tensors[group][own]
+    paths = [_path({name: one.leaf(group, name) for name, one in named.items()}, own)]
+    if group != WEIGHTS:
+        leaves = {name: digests.group_leaf(number, name, root) for name, root in roots.groups.items()}
+        paths.append(_path(leaves, group))
+    about = {
+        "group": group,
+        "name": own,
+        "dtype": content.dtype,
+        "shape": list(content.shape),
+        "content": digests.content_root(content.chunks).hex(),
+    }
+    return _proof(ledger, entry, "tensor", {"tensor": about, "paths": [proofs.sided(path) for path in paths]})
+
+
+def _path(leaves: Mapping[str, bytes], name: str) -> list[tuple[bool, bytes]]:
+    """The path of one of several leaves that are sorted by their names."""
+    names = sorted(leaves, key=str.encode)
+    return Levels(leaves[one] for one in names).path(names.index(name))
+
+
+def _groups(folder: Path, number: int) -> Groups:
+    """The state after a step, as arrays: stored, or replayed."""
+    if number in layout.steps_in(folder / layout.ANCHORS):
+        return anchors.read(layout.anchor(folder, number))
+    from pellucid.replay import inputs
+    from pellucid.replay.materialise import materialise
+
+    return materialise(inputs.load(folder, load_recipe(folder)), number, lambda done, total: None).groups()
+
+
+def _document_leaves(part: parquet.Part, seed: int) -> Iterator[bytes]:
+    for batch in parquet.rows_of(part, ["index", "id", "licence", "origin", "text"]):
+        for row in batch.to_pylist():
+            yield digests.document_leaf(seed, row["index"], row["id"], row["licence"], row["origin"], row["text"])
+
+
+def _of_data(folder: Path, kind: str, named: dict[str, Any], paths: list[list[tuple[bool, bytes]]]) -> bytes:
+    """A proof of something that the data root, and so the genesis, commits to."""
+    ledger, about, documents = LedgerFile(folder), _manifest(folder), Documents.open(folder).manifest
+    data = data_value(
+        about["documents_root"], documents["sources"], about["tokenizer"], about["streams"], about["pipeline"]
+    )
+    return _proof(
+        ledger, ledger.genesis, kind, {**named, "data": data, "paths": [proofs.sided(path) for path in paths]}
+    )
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    return stage.read_manifest(folder / layout.DATA_MANIFEST, "data")
+
+
+def _proof(ledger: LedgerFile, entry: dict[str, Any], kind: str, named: dict[str, Any]) -> bytes:
+    """The proof of what an entry commits to. Raises ProofInvalid where the run does not hold what its head says."""
+    proof = {
+        "pellucid": proofs.VERSION,
+        "kind": kind,
+        "last": _line(ledger.last),
+        "entry": _line(entry),
+        "log": [sibling.hex() for sibling in _audit_path(ledger, entry["n"])],
+        **named,
+    }
+    written = proofs.written(proof)
+    proofs.check(written, ledger.head)
+    return written
+
+
+def _line(entry: dict[str, Any]) -> str:
+    return chain.line_of(entry).decode("ascii").removesuffix("\n")
+
+
+def _audit_path(ledger: LedgerFile, n: int) -> list[bytes]:
+    """The path of an entry in the log of the last one; of the last one itself there is none."""
+    count = ledger.last["n"]
+    if n == count:
+        return []
+    leaves: list[bytes] = []
+    with files.open_file(ledger.path) as file:
+        while len(leaves) < count and (line := file.readline(chain.MAX_LINE + 2)):
+            leaves.append(chain.leaf_of(line))
+    if len(leaves) < count or n > count:
+        raise FormatInvalid(path=ledger.path, detail=f"has {len(leaves)} entries, and the last one says {count}")
+    return [sibling for _, sibling in Levels(leaves).path(n)]

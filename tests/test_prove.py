@@ -1,0 +1,157 @@
+"""Proofs made of a run: of every kind, checked from the head alone, over a fork too, and on the command line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from pellucid import prove
+from pellucid.data.documents import Documents
+from pellucid.data.streams import Shards
+from pellucid.errors import DocumentUnknown, ProofInvalid, StepUnknown
+from pellucid.record import proofs
+from pellucid.store import anchors, files, layout
+from pellucid.store.home import home
+from pellucid.store.ledger import LedgerFile
+from tests.conftest import finish, pellucid
+from tests.serving import serving
+from tests.test_fork import forked
+
+
+def test_every_step_is_proven(finished: Path) -> None:
+    ledger = LedgerFile(finished)
+    for number in range(ledger.first, ledger.steps_done + 1):
+        proven = proofs.check(prove.step(finished, number), ledger.head)
+        assert proven.entry == ledger.step(number) and proven.step == number
+    with pytest.raises(StepUnknown):
+        prove.step(finished, ledger.steps_done + 1)
+
+
+def test_every_document_is_proven_by_what_it_is(finished: Path) -> None:
+    documents, head = Documents.open(finished), LedgerFile(finished).head
+    for index in range(documents.count):
+        row = documents.get(index)
+        content = prove.document(finished, row["id"])
+        proven = proofs.check(content, head)
+        assert {key: proven.thing[key] for key in ("id", "licence", "origin")}.items() <= row.items()
+        assert proven.thing["sha256"] == hashlib.sha256(row["text"].encode()).hexdigest()
+        assert row["text"][:20].encode() not in content, "no text leaves the run by a proof"
+    with pytest.raises(DocumentUnknown):
+        prove.document(finished, "stones/none.txt")
+
+
+def test_sequences_are_proven(finished: Path) -> None:
+    shards, head = Shards.open(finished), LedgerFile(finished).head
+    drawn = random.Random(1).sample(range(shards.sequences), min(shards.sequences, 20))
+    for number in {0, shards.sequences - 1, *drawn}:
+        proven = proofs.check(prove.sequence(finished, number), head)
+        assert proven.thing["number"] == number and proven.thing["ids"] == len(shards.sequence(number))
+        assert (proven.thing["source"], proven.thing["split"]) == (shards.source_of(number), "train")
+    with pytest.raises(StepUnknown):
+        prove.sequence(finished, shards.sequences)
+
+
+def test_tensors_of_every_group_are_proven_where_the_state_is_stored(finished: Path) -> None:
+    ledger = LedgerFile(finished)
+    for step in layout.steps_in(finished / layout.ANCHORS)[-2:]:
+        for group, arrays in anchors.read(layout.anchor(finished, step)).items():
+            for name, array in arrays.items():
+                asked = name if group == "weights" else f"{group}/{name}"
+                proven = proofs.check(prove.tensor(finished, asked, step), ledger.head)
+                assert (proven.thing["group"], proven.thing["name"], proven.step) == (group, name, step)
+                assert proven.thing["shape"] == list(array.shape)
+    with pytest.raises(StepUnknown, match=r"no\.such"):
+        prove.tensor(finished, "no.such", ledger.steps_done)
+
+
+def test_a_tensor_of_any_step_is_proven_by_replay(finished: Path) -> None:
+    step = next(n for n in range(1, 13) if n not in layout.steps_in(finished / layout.ANCHORS))
+    proven = proofs.check(prove.tensor(finished, "model.norm.weight", step), LedgerFile(finished).head)
+    assert proven.step == step
+
+
+def test_every_changed_byte_of_a_real_proof_is_refused(finished: Path) -> None:
+    head, draw = LedgerFile(finished).head, random.Random(1)
+    names = next(Documents.open(finished).rows(["id"])).column(0).to_pylist()
+    for content in (
+        prove.step(finished, 3),
+        prove.document(finished, names[0]),
+        prove.sequence(finished, 1),
+        prove.tensor(finished, "model.norm.weight"),
+    ):
+        assert len(content) < 8192
+        for place in range(len(content)):
+            changed = bytearray(content)
+            changed[place] ^= 1 << draw.randrange(8)
+            with pytest.raises(ProofInvalid):
+                proofs.check(bytes(changed), head)
+
+
+def test_a_proof_goes_on_into_a_forks_parent(finished: Path, tmp_path: Path) -> None:
+    """From the fork's head alone: its genesis names the parent's, which proves the parent's steps."""
+    folder = finish(forked(finished, tmp_path / "fork"))
+    begun = proofs.check(prove.step(folder, 7), LedgerFile(folder).head)
+    assert begun.entry["kind"] == "genesis" and begun.parent == LedgerFile(finished).head
+    assert f"fork of the run with the head {begun.parent} after its step 7" in str(begun)
+    before = proofs.check(prove.step(finished, 3), begun.parent)
+    assert before.step == 3 and not before.parent
+    with pytest.raises(StepUnknown):
+        prove.step(folder, 3)
+    with pytest.raises(ProofInvalid, match="not that of the head"):
+        proofs.check(prove.step(finished, 3), LedgerFile(folder).head)
+
+
+def test_a_run_that_goes_on_proves_what_it_has(finished: Path, tmp_path: Path) -> None:
+    """Cut behind each entry: the last one proves itself, and all before it."""
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    lines = (finished / layout.LEDGER).read_bytes().splitlines(keepends=True)
+    for count in (2, 3, 5, 9):
+        (folder / layout.LEDGER).write_bytes(b"".join(lines[:count]))
+        ledger = LedgerFile(folder)
+        for number in range(ledger.steps_done + 1):
+            assert proofs.check(prove.step(folder, number), ledger.head).step == number
+
+
+def test_a_release_behind_a_url_gives_the_same_proofs(finished: Path) -> None:
+    names = next(Documents.open(finished).rows(["id"])).column(0).to_pylist()
+    with serving(finished) as server:
+        far = home(server.url)
+        assert prove.step(far, 5) == prove.step(finished, 5)
+        assert prove.document(far, names[1]) == prove.document(finished, names[1])
+        assert prove.sequence(far, 2) == prove.sequence(finished, 2)
+        assert prove.tensor(far, "model.norm.weight") == prove.tensor(finished, "model.norm.weight")
+
+
+def test_no_proof_comes_of_a_run_that_is_damaged_there(release: Path) -> None:
+    names = next(Documents.open(release).rows(["id"])).column(0).to_pylist()
+    path = release / layout.LEDGER
+    lines = path.read_bytes().splitlines(keepends=True)
+    changed = lines[4].replace(b'"loss":"', b'"loss":"0', 1).replace(b'","lr"', b'"lr"', 1)
+    path.write_bytes(b"".join([*lines[:4], changed, *lines[5:]]))
+    with pytest.raises(ProofInvalid):
+        prove.step(release, 1)
+    path.write_bytes(b"".join(lines))
+    about = release / layout.DATA_MANIFEST
+    files.write_json(about, files.read_json(about) | {"tokenizer": "0" * 64})
+    with pytest.raises(ProofInvalid, match="not those of the genesis"):
+        prove.document(release, names[0])
+
+
+def test_on_the_command_line(finished: Path, tmp_path: Path) -> None:
+    head, file = LedgerFile(finished).head, tmp_path / "proof.json"
+    pellucid("prove", finished, "step", "step5", "--output", file)
+    said = pellucid("check-proof", file, "--head", head).stdout
+    assert said.startswith("proven: step 5 ") and head in said and said.count("\n") == 1
+    assert json.loads(pellucid("check-proof", file, "--head", head, "--json").stdout)["step"] == 5
+    assert pellucid("prove", finished, "step", "5").stdout.encode() == file.read_bytes()
+    refused = pellucid("check-proof", file, "--head", "0" * 64, check=5)
+    assert "ProofInvalid" in refused.stderr
+    pellucid("prove", finished, "tensor", "model.norm.weight", "--step", "12", "--output", file)
+    assert "after step 12" in pellucid("check-proof", file, "--head", head).stdout
+    for words in (["step"], ["thing", "5"], ["step", "5", "6"], ["step", "5", "--step", "3"], ["step", "x"]):
+        assert "CommandInvalid" in pellucid("prove", finished, *words, check=2).stderr
