@@ -13,7 +13,7 @@ from pellucid.data import parquet, stage
 from pellucid.data.documents import Documents
 from pellucid.data.roots import data_value, stream_leaves, stream_value
 from pellucid.data.streams import Shards
-from pellucid.errors import FormatInvalid, StepUnknown
+from pellucid.errors import FormatInvalid, TensorUnknown
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests, proofs
 from pellucid.record.merkle import Levels
@@ -68,7 +68,8 @@ def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
     """A proof of the content of a tensor after a step, the last one where none is named: of the weights, or with its
     group before it (`GROUP/NAME`) of another.
 
-    Raises StepUnknown; where no state of that step is stored, needs torch, and raises what a replay raises.
+    Raises StepUnknown, TensorUnknown; where no state of that step is stored, needs torch, and raises what a replay
+    raises.
     """
     ledger = LedgerFile(folder)
     number = ledger.steps_done if number is None else number
@@ -77,8 +78,8 @@ def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
     if group not in groups or not own:
         group, own = WEIGHTS, name
     if own not in groups[group]:
-        known = ", ".join(sorted(groups[WEIGHTS])[:5])
-        raise StepUnknown(what=f"Tensor {name}", detail=f"its state has {known} …")
+        known = f"{', '.join(sorted(groups[WEIGHTS])[:3])} … in {', '.join(sorted(groups))}"
+        raise TensorUnknown(tensor=name, step=number, known=known)
     roots = tensors.state_roots(number, groups)
     named, content = roots.tensors[group], roots.tensors[group][own]
     paths = [_path({name: one.leaf(group, name) for name, one in named.items()}, own)]

@@ -13,7 +13,7 @@ import pytest
 from pellucid import prove
 from pellucid.data.documents import Documents
 from pellucid.data.streams import Shards
-from pellucid.errors import DocumentUnknown, ProofInvalid, StepUnknown
+from pellucid.errors import DocumentUnknown, ProofInvalid, StepUnknown, TensorUnknown
 from pellucid.record import proofs
 from pellucid.store import anchors, files, layout
 from pellucid.store.home import home
@@ -65,7 +65,7 @@ def test_tensors_of_every_group_are_proven_where_the_state_is_stored(finished: P
                 proven = proofs.check(prove.tensor(finished, asked, step), ledger.head)
                 assert (proven.thing["group"], proven.thing["name"], proven.step) == (group, name, step)
                 assert proven.thing["shape"] == list(array.shape)
-    with pytest.raises(StepUnknown, match=r"no\.such"):
+    with pytest.raises(TensorUnknown, match=r"no\.such .* model\.embed_tokens"):
         prove.tensor(finished, "no.such", ledger.steps_done)
 
 
@@ -151,6 +151,7 @@ def test_on_the_command_line(finished: Path, tmp_path: Path) -> None:
     assert pellucid("prove", finished, "step", "5").stdout.encode() == file.read_bytes()
     refused = pellucid("check-proof", file, "--head", "0" * 64, check=5)
     assert "ProofInvalid" in refused.stderr
+    assert "none.json" in pellucid("check-proof", tmp_path / "none.json", "--head", head, check=2).stderr
     pellucid("prove", finished, "tensor", "model.norm.weight", "--step", "12", "--output", file)
     assert "after step 12" in pellucid("check-proof", file, "--head", head).stdout
     for words in (["step"], ["thing", "5"], ["step", "5", "6"], ["step", "5", "--step", "3"], ["step", "x"]):

@@ -110,7 +110,9 @@ def check_proof(
     from pellucid.record import proofs
     from pellucid.terminal import plain
 
-    with files.open_file(file) as opened:
+    if not file.is_file():
+        raise CommandInvalid(verb="check-proof", word=str(file), detail="there is no such file")
+    with files.open_file(file, follow=True) as opened:
         content = opened.read(proofs.MAX_BYTES + 1)
     proven = proofs.check(content, head)
     if as_json:

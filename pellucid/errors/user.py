@@ -78,6 +78,11 @@ class StepUnknown(UserError):
     goes."""
 
 
+class TensorUnknown(UserError):
+    message = """No tensor {tensor} in the state after step {step}. There are {known}; one of the
+    optimizer is named as GROUP/NAME."""
+
+
 class DocumentUnknown(UserError):
     message = """No document {document} in this run{near}. `pellucid show RUN documents TEXT` lists
     those that have TEXT in their ids."""
