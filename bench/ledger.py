@@ -30,7 +30,7 @@ def entries(step: int, steps: int) -> list[dict[str, object]]:
     digest = f"{step:064x}"
     if step == 0:
         named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), digest)
-        about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+        about = {"format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
         return [{"kind": "genesis", **about, **named}]
     values = {DIGEST: digest, FLOAT: digests.float_bits(1.0 / step), DECIMAL: str(step * 4096)}
     body = {"kind": "step", "step": step, **{name: values[written] for name, written in STEP.items()}}

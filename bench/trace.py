@@ -37,6 +37,7 @@ from pellucid import recipe
 from pellucid.data import tokenizer
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
+from pellucid.settings import with_settings
 from pellucid.store import layout
 from pellucid.trace.where import Traced
 
@@ -68,7 +69,7 @@ def linked(run: Path, folder: Path, cpus: int) -> None:
         if (run / name).is_dir():
             shutil.copytree(run / name, folder / name, copy_function=os.link)
     content = (run / recipe.FILE).read_bytes()
-    told = recipe.with_settings(content, [f"placement.threads={cpus}"], run / recipe.FILE)
+    told = with_settings(content, [f"placement.threads={cpus}"], run / recipe.FILE)
     (folder / recipe.FILE).write_bytes(told)
 
 

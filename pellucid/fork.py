@@ -9,8 +9,9 @@ import tomlkit
 
 from pellucid.data.order import Order, sequences_of
 from pellucid.errors import ForkUnfit
-from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, with_settings
+from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
 from pellucid.record.history import History
+from pellucid.settings import with_settings
 from pellucid.store import anchors, files, layout
 
 if TYPE_CHECKING:  # They bring torch, and a verifier reads this module's neighbours without.
@@ -60,8 +61,7 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
 
     parent, ledger = inputs.recipe, inputs.recorded()
     entry = ledger.step(step)
-    # Said outright: in recipes of version 1 arithmetic had another default.
-    settings = [f"name={target.resolve().name}", f"train.arithmetic={parent.train.arithmetic}", *settings]
+    settings = [f"name={target.resolve().name}", *settings]
     begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
     begun["without"] = [*parent.fork.without, *without]
     content = _recipe(inputs.folder / FILE, target, begun, settings)
@@ -81,14 +81,13 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
 def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str]) -> bytes:
     """The parent's recipe, at path, with the fork's changes; begun is its section `fork`."""
     document = tomlkit.parse(files.read_bytes(path, MAX_BYTES).decode("utf-8"))
-    document["version"] = max(3, int(document.get("version", 1)))
     document["fork"] = begun
     return with_settings(tomlkit.dumps(document).encode(), settings, f"the recipe of {target}", "fork")
 
 
 def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
     """Raises ForkUnfit where a recipe is its parent's with more changed than a fork may change."""
-    before = parent.fields() | {"version": max(3, parent.version), "data.sources": _names(parent)}
+    before = parent.fields() | {"data.sources": _names(parent)}
     before |= {f"fork.{name}": value for name, value in begun.items()}
     after = {**recipe.fields(), "data.sources": _names(recipe)}
     for key in {**before, **after}:

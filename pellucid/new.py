@@ -14,7 +14,8 @@ from pellucid.data import keys, recognise, sources
 from pellucid.data.guess import Guess, clean, guess, look
 from pellucid.data.survey import Surveyed, survey
 from pellucid.errors import CommandInvalid, FolderTaken
-from pellucid.recipe import COMMAND_LINE, FILE, MAX_BYTES, Recipe, parse, settings_of, with_settings
+from pellucid.recipe import COMMAND_LINE, FILE, MAX_BYTES, Recipe, parse
+from pellucid.settings import settings_of, with_settings
 from pellucid.store import files
 
 
@@ -190,7 +191,7 @@ def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
         validation_per_10000=100,
         # Records of DNA and protein: documents small enough to be split.
         max_document_characters=8192 if sequences else 1_000_000,
-        split="parts" if asked.get("data.pipeline") == 1 else "texts",
+        split="texts",
     )
 
 
@@ -340,12 +341,12 @@ def _string(text: str) -> str:
 _TEMPLATE = """\
 # Everything that can change the bits of this run. Paths and [placement] are not part of its digest.
 # Change a field here, or with: pellucid run --set train.lr=1e-3
-version = 3
+version = 4
 name = "{name}"
 seed = 1                     # Initial weights, order and salts follow from it.
 
 [data]
-pipeline = 2                 # How sources become documents; 1 is that of recipes without this field.
+pipeline = 2                 # How sources become documents: docs/format.md, section 5.
 validation_per_10000 = {validation_per_10000}   # Documents kept for validation, chosen by their hash.
 max_document_characters = {max_document_characters}   # Longer documents are cut into parts.
 split = "{split}"            # texts: all of a text is for training or all for validation; parts: each part by itself.

@@ -1,8 +1,4 @@
-"""The recipe: one TOML file with everything that can change the bits of a run.
-
-Fields marked as placement (paths, threads, where anchors are kept) may differ between two machines
-that make the same run, and stay out of the digest.
-"""
+"""The recipe: one TOML file with everything that can change the bits of a run."""
 
 from __future__ import annotations
 
@@ -12,58 +8,26 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import tomlkit
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import PydanticCustomError
+from pydantic import Field, ValidationError, model_validator
 
 from pellucid.errors import (
-    CommandInvalid,
     RecipeInvalid,
     RecipeTooNew,
+    RecipeTooOld,
     RecipeUnknownKey,
     RecipeUnreadable,
     RunMissing,
 )
 from pellucid.record import digests
 from pellucid.record.guards import Rule, Rules
+from pellucid.sections import INTEGER, Count, Fraction, Name, Natural, Positive, Section, bits, placement, unfit
 from pellucid.store import files
 
-VERSION = 3  # 2 has no guards and no forks (docs/adr/0017); in 1 train.arithmetic was native (docs/adr/0013).
+VERSION = 4  # The only one: docs/adr/0024.
 FILE = "recipe.toml"
 COMMAND_LINE = "the command line"  # Errors of --set name it: their value stands in no file.
 MAX_BYTES = 256 << 10
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
-
-Count = Annotated[int, Field(ge=1, lt=2**63)]
-Natural = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
-
-
-def placement(default: Any) -> Any:
-    """A field that says where or with what, never what: it stays out of the digest."""
-    return Field(default=default, json_schema_extra={"placement": True})
-
-
-def since(version: int, default: Any) -> Any:
-    """A field that recipes of earlier versions do not have: absent from their digest."""
-    return Field(default=default, json_schema_extra={"since": version})
-
-
-def later(default: Any) -> Any:
-    """A field that came after its version: in the digest only where it is not the default, so that no recipe
-    written before it moves. A reader that does not know it refuses the recipe by its unknown key."""
-    return Field(default=default, json_schema_extra={"later": True})
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-def _unfit(key: str, value: object, detail: str) -> PydanticCustomError:
-    """The error of fields that do not fit each other: the one to change, and a value that would fit."""
-    return PydanticCustomError("unfit", "{detail}", {"key": key, "value": value, "detail": detail})
 
 
 class Source(Section):
@@ -83,10 +47,10 @@ class Data(Section):
     """How the sources become documents, splits and shards."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    pipeline: Literal[1, 2] = later(1)  # How sources become documents: docs/format.md, section 5.
+    pipeline: Annotated[Literal[2], INTEGER] = 2  # How sources become documents: docs/format.md, section 5.
     validation_per_10000: Annotated[int, Field(ge=1, le=5000)] = 100
     max_document_characters: Count = 1_000_000  # Longer documents are cut into parts.
-    split: Literal["parts", "texts"] = later("parts")  # Whether each part has its own split, or all of a text one.
+    split: Literal["texts", "parts"] = "texts"  # Whether all of a text has one split, or each part its own.
     invalid_utf8: Literal["replace", "drop"] = "replace"
     token_type: Literal["uint16", "uint32"] = "uint16"
     root: str = placement("")  # Pins the data root: other data is refused before training.
@@ -98,8 +62,6 @@ class Data(Section):
             raise ValueError("two sources have the same name")
         if not any(source.weight for source in self.sources):
             raise ValueError("every source has weight 0, so there is nothing to train on")
-        if self.split == "texts" and self.pipeline < 2:
-            raise ValueError('split = "texts" needs pipeline = 2')
         return self
 
 
@@ -109,7 +71,7 @@ class Tokenizer(Section):
     max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24  # Longer words and runs are cut.
     sample_characters: Count = 100_000_000  # For bpe: trained on about so much, chosen by document hash.
     path: str = placement("")  # For kind = "file": a tokenizer.json …
-    document_token: str = later("")  # … and which of its tokens begins a document; empty: the one that it shows.
+    document_token: str = ""  # … and which of its tokens begins a document; empty: the one that it shows.
 
 
 class Model(Section):
@@ -158,10 +120,10 @@ class Train(Section):
         if self.batch % self.microbatch:
             raise ValueError("batch must be a multiple of microbatch")
         if self.decay > self.steps:
-            raise _unfit("train.decay", self.steps // 5, f"is {self.decay}, longer than steps = {self.steps}")
+            raise unfit("train.decay", self.steps // 5, f"is {self.decay}, longer than steps = {self.steps}")
         if self.warmup + self.decay > self.steps:
             detail = f"is {self.warmup}, which with train.decay = {self.decay} is longer than steps = {self.steps}"
-            raise _unfit("train.warmup", min(self.steps // 10, self.steps - self.decay), detail)
+            raise unfit("train.warmup", min(self.steps // 10, self.steps - self.decay), detail)
         if self.decay and self.schedule != "wsd":
             raise ValueError('decay belongs to schedule = "wsd"')
         return self
@@ -224,7 +186,7 @@ class Placement(Section):
 
 
 class Recipe(Section):
-    version: Literal[1, 2, 3] = 1
+    version: Annotated[Literal[4], INTEGER] = 4
     name: Name = placement(...)  # What people call the run: two strangers may call it otherwise.
     seed: Natural = 1
     data: Data
@@ -234,8 +196,8 @@ class Recipe(Section):
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     record: Record = Record()
-    guards: Guards = since(3, Guards())
-    fork: Fork = since(3, Fork())
+    guards: Guards = Guards()
+    fork: Fork = Fork()
     placement: Placement = placement(Placement())
 
     @model_validator(mode="after")
@@ -253,8 +215,6 @@ class Recipe(Section):
             raise ValueError('placement.device = "cuda" needs train.arithmetic = "native"')
         if self.train.precision == "bf16" and self.placement.device == "cpu":
             raise ValueError('train.precision = "bf16" needs placement.device = "cuda"')
-        if self.version < 3 and self.model_fields_set & {"guards", "fork"}:
-            raise ValueError("guards and fork belong to version = 3")
         if bool(self.fork.parent) != bool(self.fork.state):
             raise ValueError("fork needs both the parent's head and its state")
         if self.fork.step >= self.train.steps:
@@ -268,7 +228,7 @@ class Recipe(Section):
 
     def digest(self) -> bytes:
         """SHA-256 over the canonical form of every field that can change the bits."""
-        return digests.of_value("recipe", bits(self, self.version))
+        return digests.of_value("recipe", bits(self))
 
     @property
     def first(self) -> int:
@@ -281,16 +241,14 @@ class Recipe(Section):
 
     def fields(self) -> dict[str, object]:
         """Every field that can change the bits, by its dotted key; a source's by the source's name."""
-        return dict(_dotted(bits(self, self.version), ""))
+        return dict(_dotted(bits(self), ""))
 
     def scheduled(self, every: int, step: int) -> bool:
         """Whether something done every so many steps is due: also at the first state and after the last step."""
         return step % every == 0 or step in (self.first, self.train.steps)
 
-    def rules(self) -> Rules | None:
-        """What decides about incidents; None in versions without guards."""
-        if self.version < 3:
-            return None
+    def rules(self) -> Rules:
+        """What decides about incidents."""
         named = (("loss", self.guards.loss), ("grad_norm", self.guards.grad_norm))
         spikes = tuple(
             Rule(name, spike.action, spike.deviations, spike.least, spike.width)
@@ -303,24 +261,6 @@ class Recipe(Section):
     def anchored(self, step: int) -> bool:
         policy = self.placement.anchors
         return (policy.powers_of_two and step & (step - 1) == 0) or self.scheduled(policy.every, step)
-
-
-def bits(section: Section, version: int) -> dict[str, Any]:
-    """The fields of a section that its version has and that are not placement, as plain values."""
-    out: dict[str, Any] = {}
-    for name, field in type(section).model_fields.items():
-        extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        value = getattr(section, name)
-        absent = extra.get("later") and value == field.default
-        if not extra.get("placement") and not absent and version >= int(str(extra.get("since", 1))):
-            out[name] = _plain(value, version)
-    return out
-
-
-def _plain(value: object, version: int) -> object:
-    if isinstance(value, Section):
-        return bits(value, version)
-    return [_plain(inner, version) for inner in value] if isinstance(value, tuple) else value
 
 
 def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
@@ -350,14 +290,12 @@ def parse(content: bytes, path: Path | str) -> Recipe:
     except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits.
         raise RecipeUnreadable(path=path, detail=error) from error
     version = values.get("version")
-    if isinstance(version, int) and version > VERSION:
-        raise RecipeTooNew(path=path, found=version, known=VERSION)
+    if type(version) is int and version != VERSION:
+        raise (RecipeTooNew if version > VERSION else RecipeTooOld)(path=path, found=version, known=VERSION)
     return _validated(values, path)
 
 
 def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
-    if values.get("version", 1) == 1 and isinstance(values.setdefault("train", {}), dict):
-        values["train"].setdefault("arithmetic", "native")
     try:
         return Recipe.model_validate(values)
     except ValidationError as error:
@@ -404,14 +342,6 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
-_LISTS = {  # Fields that are lists of strings: with --set, one needs no brackets and quotes.
-    name
-    for section in (Source, Fork)
-    for name, field in section.model_fields.items()
-    if field.annotation == tuple[str, ...]
-}
-
-
 def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:
     """Every dotted key a recipe may have, sections included."""
     keys = []
@@ -436,57 +366,3 @@ def _nearest(location: tuple[int | str, ...]) -> str:
         for near in difflib.get_close_matches(wanted, known, n=1):
             return f" (did you mean {known[near]}?)"
     return ""
-
-
-def with_settings(content: bytes, settings: list[str], path: Path | str, verb: str = "run") -> bytes:
-    """The TOML with each "key=value" put in, its comments kept, and the result validated; path and verb are named in
-    errors, of what the settings bring in the command line.
-
-    Sources are addressed by their name: data.sources.books.weight=2. What `new` and `fork`
-    write is right but for its settings, and may need them.
-    """
-    if not settings or verb == "run":
-        parse(content, path)
-    document = tomlkit.parse(content.decode("utf-8"))
-    for key, value in settings_of(settings, verb).items():
-        _assign(document, key, value)
-    result = tomlkit.dumps(document).encode("utf-8")
-    if settings:
-        parse(result, COMMAND_LINE)
-    return result
-
-
-def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
-    """The values of "key=value" by their keys, the last of each. Raises CommandInvalid."""
-    found = {}
-    for setting in settings:
-        key, equals, text = setting.partition("=")
-        if not equals:
-            raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
-        value = _value(text.strip())
-        found[key.strip()] = [value] if isinstance(value, str) and key.strip().rpartition(".")[2] in _LISTS else value
-    return found
-
-
-def _assign(document: Any, key: str, value: Any) -> None:
-    *parents, last = key.split(".")
-    table = document
-    for parent in parents:
-        if isinstance(table, list):
-            table = next((item for item in table if item.get("name") == parent), None)
-            if table is None:
-                raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=f"there is no source named {parent}")
-            continue
-        table = table.setdefault(parent, tomlkit.table())
-    if not hasattr(table, "keys"):
-        detail = "names no field; write data.sources.NAME.FIELD=value"
-        raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=detail)
-    table[last] = value
-
-
-def _value(text: str) -> Any:
-    """A TOML value, or the text itself as a string: --set name=books needs no quotes."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text

@@ -25,9 +25,10 @@ from pellucid.errors import (
     Stopped,
 )
 from pellucid.journal import Journal, code_archive
-from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse, with_settings
+from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
+from pellucid.settings import with_settings
 from pellucid.store import files, layout, metrics, repair
 from pellucid.store.ledger import LedgerFile
 from pellucid.trace import index
@@ -295,8 +296,6 @@ def _train_on(
                     record.flush()
                     raise Stopped(signal=asked, step=state.step, path=folder)
         except NotFinite as error:
-            if recipe.rules() is None:
-                raise
             record.not_finite(error)
             if record.incidents[-1]["action"] == "stop":
                 raise

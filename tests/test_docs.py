@@ -88,8 +88,9 @@ def section(title: str) -> str:
 
 
 def fields_of(kind: type[Any], prefix: str = "") -> dict[str, tuple[Any, set[str]]]:
-    """Every field of a recipe by its dotted key: its default, and its marks: P, L, 3."""
-    from pellucid.recipe import Section, Source
+    """Every field of a recipe by its dotted key: its default, and its marks: P."""
+    from pellucid.recipe import Source
+    from pellucid.sections import Section
 
     found = {}
     for name, field in kind.model_fields.items():
@@ -104,8 +105,7 @@ def fields_of(kind: type[Any], prefix: str = "") -> dict[str, tuple[Any, set[str
 
 
 def _marks(extra: dict[str, Any]) -> set[str]:
-    known = {"placement": "P", "later": "L", "since": "3"}
-    return {mark for key, mark in known.items() if extra.get(key)}
+    return {"P"} if extra.get("placement") else set()
 
 
 def test_the_format_lists_every_field_of_a_recipe_and_no_other() -> None:
@@ -115,7 +115,7 @@ def test_the_format_lists_every_field_of_a_recipe_and_no_other() -> None:
     for row in re.findall(r"^\| (`.*?) \|(.*)\|(.*)\|(.*) \|$", section("4. The recipe"), re.MULTILINE):
         first, *others = re.findall(r"`([^`]+)`", row[0])
         section_of = first.rpartition(".")[0]
-        marks = {mark for word in re.split("[;:,]", row[3]) for mark in ("P", "L", "3") if word.strip() == mark}
+        marks = {mark for word in re.split("[;:,]", row[3]) if (mark := word.strip()) == "P"}
         for name in (first, *others):
             listed[f"{section_of}{name}" if name.startswith(".") else name] = marks
     assert listed == {key: marks for key, (_, marks) in fields_of(Recipe).items()}

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.errors import DocumentUnknown, FolderTaken, ForkUnfit, RecipeInvalid, StateDiffers, StepUnknown
+from pellucid.errors import (
+    DocumentUnknown,
+    FolderTaken,
+    ForkUnfit,
+    RecipeInvalid,
+    RecipeTooOld,
+    StateDiffers,
+    StepUnknown,
+)
 from pellucid.fork import _WHY, MAY_CHANGE, _check, _check_place, _sections, fork
 from pellucid.look.show import Shown
 from pellucid.recipe import known_keys, load, parse
@@ -78,7 +86,7 @@ def test_without_a_document_no_step_sees_it_and_other_rows_stay(finished: Path, 
 
 # Every field of a recipe that a fork must not change, with another value.
 REFUSED = {
-    "version": "2",
+    "version": "3",
     "seed": "2",
     "data.pipeline": "1",
     "data.validation_per_10000": "3",
@@ -121,7 +129,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("key", REFUSED)
 def test_what_a_fork_cannot_change(key: str, finished: Path, tmp_path: Path) -> None:
-    with pytest.raises((ForkUnfit, RecipeInvalid)) as caught:
+    with pytest.raises((ForkUnfit, RecipeInvalid, RecipeTooOld)) as caught:
         forked(finished, tmp_path / "no", 7, f"{key}={REFUSED[key]}")
     unfit = key in (
         "version",
@@ -145,8 +153,8 @@ def test_a_fork_changes_what_it_may_and_every_field_is_one_or_the_other() -> Non
 
 
 def test_sources_in_another_order_are_another_order() -> None:
-    plain = parse(b'version = 3\nname = "a"\n[data]\nsources = [{name = "a"}, {name = "b"}]', "a")
-    other = parse(b'version = 3\nname = "a"\n[data]\nsources = [{name = "b"}, {name = "a"}]', "b")
+    plain = parse(b'version = 4\nname = "a"\n[data]\nsources = [{name = "a"}, {name = "b"}]', "a")
+    other = parse(b'version = 4\nname = "a"\n[data]\nsources = [{name = "b"}, {name = "a"}]', "b")
     with pytest.raises(ForkUnfit, match=r"cannot change data\.sources"):
         _check(plain, {}, other)
 

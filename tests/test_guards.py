@@ -28,7 +28,7 @@ from tests.conftest import finish, make_run, spiking
 from tests.forgery.forge import bodies, edit_ledger
 
 # Losses fall, so that a step is "high" whenever it is a tenth over what the rule is told below.
-GUARDS = ["version=3", "guards.window=8", "guards.back=3", "train.steps=16"]
+GUARDS = ["guards.window=8", "guards.back=3", "train.steps=16"]
 
 
 def spike_at(monkeypatch: pytest.MonkeyPatch, *batches: int) -> None:

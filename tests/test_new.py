@@ -313,7 +313,7 @@ def test_what_the_system_does_not_read_is_said(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(Path, "open", refuse)
     with pytest.raises(errors.SourceUnreadable, match="Invalid argument"):
-        next(packings.chunks(tmp_path / "a.txt", "a", 2))
+        next(packings.chunks(tmp_path / "a.txt", "a"))
 
 
 def test_a_run_inside_its_own_data_is_refused(tmp_path: Path) -> None:

@@ -9,16 +9,17 @@ from pellucid.errors import (
     CommandInvalid,
     RecipeInvalid,
     RecipeTooNew,
+    RecipeTooOld,
     RecipeUnknownKey,
     RecipeUnreadable,
     RunMissing,
 )
 from pellucid.new import PRESETS, first_fit, recipe_text, sources_of
+from pellucid.settings import with_settings
 
-BASE = b'version = 1\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
-# Of recipe version 1. Another digest would be another version: see docs/format.md.
-GOLDEN_2 = "79a3c06e75e3101fa1b5ccad8288a950a984783bdd542fcc86b43d2ed453d798"
-GOLDEN = "027e0aa0a3bd4d5ffba1b4c67a874dbd4b442cd1b73ac5b1907a388ff34b3243"
+BASE = b'version = 4\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
+# Another digest is another version: see docs/format.md.
+GOLDEN = "decce01c9e4afbb7dc360ff2f36e6fe4961337c66cb8dd4f6cd20de70b1441fa"
 
 
 def parsed(content: bytes) -> recipe.Recipe:
@@ -26,7 +27,7 @@ def parsed(content: bytes) -> recipe.Recipe:
 
 
 def changed(*settings: str) -> recipe.Recipe:
-    return parsed(recipe.with_settings(BASE, list(settings), "recipe.toml"))
+    return parsed(with_settings(BASE, list(settings), "recipe.toml"))
 
 
 def test_placement_is_not_in_the_digest() -> None:
@@ -51,7 +52,7 @@ def test_placement_is_not_in_the_digest() -> None:
         "validation.every=7",
         "record.commitment=microbatches",
         "data.invalid_utf8=drop",
-        "data.pipeline=2",
+        "data.split=parts",
         "data.sources.s.weight=2",
         "data.sources.s.licence=MIT",
         'data.sources.s.include=["*.md"]',
@@ -61,14 +62,25 @@ def test_everything_else_is(setting: str) -> None:
     assert changed(setting).digest() != parsed(BASE).digest()
 
 
-def test_the_digest_of_version_1_never_moves() -> None:
+def test_the_digest_of_version_4_never_moves() -> None:
     assert parsed(BASE).digest().hex() == GOLDEN
 
 
-def test_a_field_that_came_later_moves_no_digest_where_it_has_its_default() -> None:
-    assert changed("data.pipeline=1").digest().hex() == GOLDEN
-    assert "data.pipeline" not in changed("data.pipeline=1").fields()
-    assert changed("data.pipeline=2").fields()["data.pipeline"] == 2
+def test_a_recipe_without_a_version_is_of_version_4() -> None:
+    bare = parsed(BASE.removeprefix(b"version = 4\n"))
+    assert (bare.version, bare.digest().hex()) == (4, GOLDEN)
+
+
+@pytest.mark.parametrize("version", [0, 1, 2, 3, -1])
+def test_an_earlier_version_is_refused_with_what_to_do(version: int) -> None:
+    with pytest.raises(RecipeTooOld, match=rf"version {version}\. .*make the run again with version = 4"):
+        parsed(BASE.replace(b"version = 4", b"version = %d\nold_key = 1" % version))
+
+
+@pytest.mark.parametrize("version", ["true", "4.0", "'4'", "[4]"])
+def test_a_version_that_is_no_integer_is_refused(version: str) -> None:
+    with pytest.raises(RecipeInvalid, match="version"):
+        parsed(BASE.replace(b"version = 4", f"version = {version}".encode()))
 
 
 def test_the_demo_keeps_the_recipe_that_the_readme_states(tmp_path: Path) -> None:
@@ -79,17 +91,10 @@ def test_the_demo_keeps_the_recipe_that_the_readme_states(tmp_path: Path) -> Non
     assert recipe.load(tmp_path / "demo").digest().hex() == demo.RECIPE
 
 
-def test_portable_is_the_default_of_version_2_and_native_of_version_1() -> None:
-    newer = parsed(BASE.replace(b"version = 1", b"version = 2"))
-    assert (parsed(BASE).train.arithmetic, newer.train.arithmetic) == ("native", "portable")
-    assert newer.digest().hex() == GOLDEN_2
-    assert changed("train.arithmetic=native").digest() == parsed(BASE).digest()
-
-
 @pytest.mark.parametrize("setting", ["train.precision=bf16", "placement.device=cuda"])
 def test_portable_is_refused_where_it_does_not_exist(setting: str) -> None:
     with pytest.raises(RecipeInvalid, match=r'needs train\.arithmetic = "native"'):
-        changed("version=2", setting)
+        changed(setting)
 
 
 def test_a_default_written_out_is_the_same_recipe() -> None:
@@ -97,7 +102,7 @@ def test_a_default_written_out_is_the_same_recipe() -> None:
 
 
 def test_settings_keep_comments_and_take_words_without_quotes() -> None:
-    text = recipe.with_settings(BASE, ["train.lr=5e-4", "data.sources.s.licence=CC BY 4.0"], "r").decode()
+    text = with_settings(BASE, ["train.lr=5e-4", "data.sources.s.licence=CC BY 4.0"], "r").decode()
     assert "0.0005 # keep me" in text and 'licence = "CC BY 4.0"' in text
 
 
@@ -115,7 +120,7 @@ def test_errors_of_settings_name_the_command_line_and_those_of_the_file_the_file
     with pytest.raises(RecipeInvalid, match=r"^the command line: .*, or with --set train.decay=40\.$"):
         changed("train.decay=500")
     with pytest.raises(RecipeInvalid, match=r"^r\.toml: seed: .*there, or with --set seed=VALUE\.$"):
-        recipe.with_settings(b'seed = "x"\n' + BASE, ["train.lr=1"], "r.toml")
+        with_settings(b'seed = "x"\n' + BASE, ["train.lr=1"], "r.toml")
 
 
 @pytest.mark.parametrize(
@@ -146,9 +151,11 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("train.batch=10", "multiple of microbatch"),
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),
-        ("train.precision=bf16", "cuda"),
+        ("train.precision=bf16", "native"),
         ("train.warmup=500", r"train\.warmup: .* longer than steps = 200\. .* --set train\.warmup=20\."),
         ("train.steps=5", r"--set train\.warmup=0\."),
+        ("data.pipeline=1", "should be 2 .it is 1"),
+        ("data.pipeline=2.0", "integer"),
         ("name=../x", "pattern"),
         ("data.sources.s.weight=0", "nothing to train on"),
         ("data.sources.t.weight=1", "no source named t"),
@@ -169,8 +176,8 @@ def test_unreadable_newer_and_missing() -> None:
         parsed(b"name = \n")
     with pytest.raises(RecipeUnreadable):
         parsed(b"\xff\xfe")
-    with pytest.raises(RecipeTooNew, match="declares version 4"):
-        parsed(BASE.replace(b"version = 1", b"version = 4\nnew_key = 1"))
+    with pytest.raises(RecipeTooNew, match="declares version 5"):
+        parsed(BASE.replace(b"version = 4", b"version = 5\nnew_key = 1"))
     with pytest.raises(RunMissing):
         recipe.load(Path("/nonexistent"))
 

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 
 from pellucid.data import stage
 from pellucid.errors import StageNotReady
-from pellucid.recipe import Recipe, bits
+from pellucid.recipe import Recipe
 from pellucid.record import digests
+from pellucid.sections import bits
 from pellucid.store import files, layout
 from pellucid.store.layout import NEXT
 
@@ -115,13 +116,13 @@ def made_from(recipe: Recipe, folder: Path, root: Path, name: str) -> str:
 
 def _documents(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
     """A source's weight only says how often its sequences are seen."""
-    data: dict[str, Any] = bits(recipe.data, recipe.version)
+    data: dict[str, Any] = bits(recipe.data)
     sources = [{key: value for key, value in one.items() if key != "weight"} for one in data["sources"]]
     return {**data, "seed": recipe.seed, "sources": sources, "token_type": ""}
 
 
 def _tokenizer(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
-    fields = bits(recipe.tokenizer, recipe.version)
+    fields = bits(recipe.tokenizer)
     kind = recipe.tokenizer.kind
     if kind != "bpe":
         fields = {key: value for key, value in fields.items() if key not in _TRAINED}

@@ -21,9 +21,9 @@ _COLONS = 64  # Of a FASTA name, behind which its record's name is looked for.
 class Claims:
     """Of one source. Memory holds no more than a few names."""
 
-    def __init__(self, source: Source, pipeline: int) -> None:
-        self._source, self._pipeline = source, pipeline
-        self._patterns = Patterns(source, pipeline, [])  # Files without endings may be the source's: _mixed().
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._patterns = Patterns(source, [])  # Files without endings may be the source's: _mixed().
         self._url, self._paths, self._several = "", [""], False
         self._refused = ""  # Why the one path so far is not taken.
         self._ended: set[bool] = set()  # Whether files have one of the format's endings.
@@ -72,5 +72,5 @@ class Claims:
     def _mixed(self, path: str) -> bool:
         """Files without endings are taken only where no file has one of the format's."""
         if not self._source.include:
-            self._ended.add(endings.fits(path, self._source.format, self._pipeline))
+            self._ended.add(endings.fits(path, self._source.format))
         return len(self._ended) > 1

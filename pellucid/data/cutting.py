@@ -22,7 +22,7 @@ _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,17})", re.DOTALL)
 _ENDS_AS_PART = re.compile(r"#[0-9]+\Z")
 
 
-def cut(name: str, text: str, longest: int, pipeline: int) -> Iterator[tuple[int, str, str]]:
+def cut(name: str, text: str, longest: int) -> Iterator[tuple[int, str, str]]:
     """(part, suffix of the id, text) of a document: whole as part 0, or in parts 1, 2, … of at most so many
     characters. A name that already ends like a part's is numbered too, so that ids stay unique.
     """
@@ -31,7 +31,7 @@ def cut(name: str, text: str, longest: int, pipeline: int) -> Iterator[tuple[int
         return
     start, part = 0, 0
     while start < len(text):
-        end, part = start + (longest if pipeline == 1 else length(text[start : start + longest + 1], longest)), part + 1
+        end, part = start + length(text[start : start + longest + 1], longest), part + 1
         yield part, f"#{part}", text[start:end]
         start = end
 
@@ -42,7 +42,7 @@ def ends_as_part(name: str) -> bool:
 
 
 def length(text: str, longest: int) -> int:
-    """How much of a text is its first part, in pipeline 2: of one that goes on behind `longest` characters, of which
+    """How much of a text is its first part: of one that goes on behind `longest` characters, of which
     this is the beginning and the character behind them, as much as ends with a line, else with a sentence, else with
     white space, if one ends in the last quarter; else all, but no character is parted from its marks.
     """

@@ -1,8 +1,8 @@
 """The stage "documents": sources become numbered, deduplicated, split documents in Parquet parts.
 
-Document i is the i-th that is kept, over all sources in the recipe's order. Of exact duplicates the
-first is kept: in pipeline 1 each part of a long text counts by itself, from 2 on the text. The split
-follows from a hash alone: the part's, or with data.split = "texts" that of the text it is of.
+Document i is the i-th that is kept, over all sources in the recipe's order. Of equal texts the
+first is kept, with all its parts. The split follows from a hash alone: that of the text a document is
+of, or with data.split = "parts" its own.
 """
 
 from __future__ import annotations
@@ -148,13 +148,8 @@ class _Stage:
         """The texts of the finished parts count as seen."""
         texts = cutting.Texts()
         for entry in self._parts:
-            if self._recipe.data.pipeline == 1:
-                seen = (bytes.fromhex(digest) for (digest,) in self._stored(entry, ["sha256"]))
-            else:
-                stored = self._stored(entry, ["id", "text"])
-                seen = (texts.take(name, text.encode("utf-8")) for name, text in stored)
-            for digest in seen:
-                if digest is not None:
+            for name, text in self._stored(entry, ["id", "text"]):
+                if (digest := texts.take(name, text.encode("utf-8"))) is not None:
                     self._seen.add(digest)
         if self._last:  # It may go on behind the finished parts.
             self._seen.add(bytes.fromhex(self._last))
@@ -186,8 +181,8 @@ class _Stage:
         for document, cursor in reader.documents(self._cursor):
             content = document.text.encode("utf-8")
             digest = hashlib.sha256(content).digest()
-            if self._duplicate(document, digest):
-                if data.pipeline == 1 or document.part <= 1:
+            if self._duplicate(document):
+                if document.part <= 1:
                     reader.left.add("duplicate", document.id, len(content))
                 continue
             self._meter.add(len(content))
@@ -199,9 +194,7 @@ class _Stage:
             )  # fmt: skip
             self._count += 1
 
-    def _duplicate(self, document: sources.Document, digest: bytes) -> bool:
-        if self._recipe.data.pipeline == 1:
-            return not self._seen.add(digest)
+    def _duplicate(self, document: sources.Document) -> bool:
         if document.part <= 1:  # The parts behind it share its fate.
             self._passing = not self._seen.add(document.whole)
         return self._passing

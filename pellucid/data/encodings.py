@@ -1,4 +1,4 @@
-"""From a source's bytes to text, under data.invalid_utf8 and the pipeline.
+"""From a source's bytes to text, under data.invalid_utf8.
 
 docs/format.md, section 5, states the rules.
 """
@@ -33,14 +33,14 @@ class Text(NamedTuple):
     replaced: int = 0  # Bytes that became U+FFFD.
 
 
-def decoded(content: bytes, policy: str, pipeline: int) -> Text:
+def decoded(content: bytes, policy: str) -> Text:
     """The text of a record's bytes; policy is data.invalid_utf8."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         if policy == "drop":
             return Text("", "invalid_utf8")
-        if pipeline > 1 and is_latin1(content):
+        if is_latin1(content):
             return Text(content.decode("cp1252"), changed="latin1_guessed")
         text = content.decode("utf-8", "replace")
         put_in = text.count("\ufffd") - content.count(b"\xef\xbf\xbd")
@@ -57,13 +57,13 @@ def is_latin1(content: bytes) -> bool:
     return 10 * len(well_formed) < outside and 4 * high <= len(content) and not _NOT_LATIN.search(content)
 
 
-def is_wide(head: bytes, pipeline: int) -> bool:
+def is_wide(head: bytes) -> bool:
     """Whether a file is UTF-16 or UTF-32, by its byte order mark."""
-    return pipeline > 1 and head.startswith(tuple(mark for mark, _ in _WIDE))
+    return head.startswith(tuple(mark for mark, _ in _WIDE))
 
 
-def unmarked(chunks: Iterator[bytes], pipeline: int) -> Iterator[bytes]:
-    """The chunks without a byte order mark; UTF-16 and UTF-32, told by theirs, as UTF-8 (from pipeline 2 on).
+def unmarked(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """The chunks without a byte order mark; UTF-16 and UTF-32, told by theirs, as UTF-8.
 
     What is no character there becomes the byte FF, which is none in UTF-8 and no Latin-1 guess takes.
     """
@@ -72,7 +72,7 @@ def unmarked(chunks: Iterator[bytes], pipeline: int) -> Iterator[bytes]:
         first += chunk
         if len(first) >= 4:
             break
-    if not is_wide(first, pipeline):
+    if not is_wide(first):
         yield first.removeprefix(_BOM)
         yield from chunks
         return

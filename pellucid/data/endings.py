@@ -19,16 +19,8 @@ WORDS = {
     "fasta": "fa fasta fas fna faa ffn frn",
     "package": "py pyx md rst txt",
 }
-_UNPACKED = frozenset({"text", "package"})  # In pipeline 1; it knew gz and zst of the others.
-_FIRST = {
-    format: tuple(
-        f".{word}{packed}"
-        for word in words.split()
-        for packed in (("",) if format in _UNPACKED else ("", ".gz", ".zst"))
-    )
-    for format, words in WORDS.items()
-}
 _KNOWN = {format: frozenset(words.lower().split()) for format, words in WORDS.items()}
+_PACKAGE = tuple(f".{word}" for word in WORDS["package"].split())
 
 
 def of(name: str) -> str:
@@ -39,15 +31,13 @@ def of(name: str) -> str:
     return parts[-1] if len(parts) > 1 else ""
 
 
-def fits(path: str, format: str, pipeline: int) -> bool:
+def fits(path: str, format: str) -> bool:
     """Whether a file of a folder is the format's by its ending."""
-    if pipeline == 1:
-        return path.endswith(_FIRST[format])
-    if format == "package":
-        return path.lower().endswith(_FIRST[format])
+    if format == "package":  # Its files are not unpacked.
+        return path.lower().endswith(_PACKAGE)
     return of(path) in _KNOWN[format]
 
 
-def bare(paths: Iterable[str], format: str, pipeline: int) -> bool:
+def bare(paths: Iterable[str], format: str) -> bool:
     """Whether files without any ending are the source's: where no file has one of the format's."""
-    return pipeline > 1 and format != "package" and not any(fits(path, format, pipeline) for path in paths)
+    return format != "package" and not any(fits(path, format) for path in paths)

@@ -44,7 +44,6 @@ class How(NamedTuple):
 
     source: Source
     policy: str = "replace"  # data.invalid_utf8
-    pipeline: int = 1  # data.pipeline
 
 
 class Seen:
@@ -90,14 +89,14 @@ class Seen:
         self._base.close()
 
 
-def is_binary(head: bytes, pipeline: int) -> bool:
-    return b"\0" in head[:_LOOKED_AT] and not encodings.is_wide(head, pipeline)
+def is_binary(head: bytes) -> bool:
+    return b"\0" in head[:_LOOKED_AT] and not encodings.is_wide(head)
 
 
 def read_text(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """The whole file as one record. Raises SourceUnreadable over 1 GiB."""
     content = bytearray()
-    for chunk in packings.chunks(path, how.source.name, how.pipeline, packed=how.pipeline > 1):
+    for chunk in packings.chunks(path, how.source.name):
         content += chunk
         if len(content) > LIMITS["text"]:
             detail = f'is larger than {LIMITS["text"] >> 20} MiB; use format = "lines" or "jsonl" for such files'
@@ -107,13 +106,13 @@ def read_text(path: Path, how: How, after: int = 0) -> Iterator[Record]:
 
 def text_record(content: bytes, how: How) -> Record:
     """The record of a whole file's bytes."""
-    if is_binary(content, how.pipeline):
+    if is_binary(content):
         return Record(1, "", "", "binary", size=len(content))
-    return _record(b"".join(encodings.unmarked(iter([content]), how.pipeline)), how, 1, "")
+    return _record(b"".join(encodings.unmarked(iter([content]))), how, 1, "")
 
 
 def _record(content: bytes, how: How, number: int, name: str) -> Record:
-    return Record(number, name, *encodings.decoded(content, how.policy, how.pipeline), len(content))
+    return Record(number, name, *encodings.decoded(content, how.policy), len(content))
 
 
 def read_lines(path: Path, how: How, after: int = 0) -> Iterator[Record]:
@@ -145,7 +144,7 @@ def _from_json(record: Record, how: How) -> Record:
         value = json.loads(record.text)
     except (ValueError, RecursionError):
         return record._replace(text="", dropped="malformed")
-    text = text_of(value, how.source.text_key) if how.pipeline > 1 else _flat(value, how.source.text_key)
+    text = text_of(value, how.source.text_key)
     if text is None:
         return record._replace(text="", dropped="no_text")
     if not text.isascii() and (halves := len(_SURROGATES.findall(text))):
@@ -155,11 +154,6 @@ def _from_json(record: Record, how: How) -> Record:
         text, replaced = _SURROGATES.sub("\ufffd", text), record.replaced + halves
         return record._replace(text=text, changed="invalid_utf8_replaced", replaced=replaced)
     return record._replace(text=text, dropped="" if text else "empty")
-
-
-def _flat(value: Any, key: str) -> str | None:
-    text = value.get(key) if isinstance(value, dict) else None
-    return text if isinstance(text, str) else None
 
 
 def text_of(value: Any, key: str) -> str | None:
@@ -197,8 +191,8 @@ def chat(messages: Any) -> str | None:
 def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """Each record's sequence without its line breaks, named by the first word of its header.
 
-    From pipeline 2 on, lines that begin with ; are comments and blanks belong to no sequence. A name that the
-    file had before gets ":<line>" added; lines before the first header are one malformed record.
+    Lines that begin with ; are comments and blanks belong to no sequence. A name that the file
+    had before gets ":<line>" added; lines before the first header are one malformed record.
     """
     names = Seen()
     try:
@@ -208,7 +202,7 @@ def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
                 yield _binary(path)
                 return
             if line[:1] != b">":
-                pieces.append(_residues(line, how.pipeline))
+                pieces.append(_residues(line))
                 size += len(line)
                 _bounded(size, path, how, start)
                 continue
@@ -219,9 +213,7 @@ def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
         names.close()
 
 
-def _residues(line: bytes, pipeline: int) -> bytes:
-    if pipeline == 1:
-        return line.rstrip(b"\r")
+def _residues(line: bytes) -> bytes:
     return b"" if line.startswith(b";") else line.translate(None, _BLANKS)
 
 
@@ -254,12 +246,12 @@ READERS: dict[str, Callable[[Path, How, int], Iterator[Record]]] = {
 def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
     """Every line with its number from 1, without its \\n; (0, b"") alone for a binary file."""
     number, pieces, size = 0, [], 0
-    chunks = packings.chunks(path, how.source.name, how.pipeline)
+    chunks = packings.chunks(path, how.source.name)
     first = next(chunks, b"")
-    if is_binary(first, how.pipeline):
+    if is_binary(first):
         yield 0, b""
         return
-    for chunk in encodings.unmarked(itertools.chain([first], chunks), how.pipeline):
+    for chunk in encodings.unmarked(itertools.chain([first], chunks)):
         first, *others = chunk.split(b"\n")
         pieces.append(first)
         size += len(first)

@@ -103,7 +103,7 @@ def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
     foreign: list[tuple[str, Path]] = []
     for inner in sources.walk(path, LeftOut(), name):
         place, ending = path / inner, endings.of(inner)
-        format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text", 2) else "")
+        format = _BY_ENDING.get(ending, "text" if endings.fits(inner, "text") else "")
         if looked < _LOOKED_AT and (ending in _OPEN or not format or ending in ("csv", "tsv")):
             looked += 1
             kind = recognise.kind_of(place, name)
@@ -124,7 +124,7 @@ def _with_key(one: Guess, path: Path) -> Guess:
     if one.format != "jsonl" or not path.exists():
         return one
     source = Source(name=one.name, path=str(path), format="jsonl")
-    reader = sources.Reader(source, "replace", 10**6, Path(), 2)
+    reader = sources.Reader(source, "replace", 10**6, Path())
     place = next((place for place in reader.places() if not reader.strange(place)), None)
     there = keys.found(place, reader.how) if place else None
     key = "" if there is None or there.counts["text"] else keys.usual_of(there)

@@ -50,14 +50,10 @@ def named_refusals(path: Path, source: str) -> Iterator[None]:
         raise SourceUnreadable(source=source, path=shown, detail=error.strerror or _short(error)) from error
 
 
-def chunks(path: Path, source: str, pipeline: int, packed: bool = True) -> Iterator[bytes]:
-    """The file's bytes, as they are where it is not packed. Pipeline 1 unpacks what a name ends in; 2 also what
-    the first bytes say.
-
-    Raises SourceUnreadable.
-    """
+def chunks(path: Path, source: str) -> Iterator[bytes]:
+    """The file's bytes, unpacked by its name's ending or by what its first bytes say. Raises SourceUnreadable."""
     with named_refusals(path, source):
-        packing = _packing(path, pipeline) if packed else None
+        packing = _packing(path)
         try:
             with packing.opened(path) if packing else path.open("rb", buffering=0) as stream:
                 while chunk := stream.read(CHUNK):
@@ -72,9 +68,9 @@ def chunks(path: Path, source: str, pipeline: int, packed: bool = True) -> Itera
 
 
 def head(path: Path, source: str, size: int) -> bytes:
-    """The first bytes, unpacked as pipeline 2 does. Raises SourceUnreadable."""
+    """The first bytes, unpacked. Raises SourceUnreadable."""
     found = b""
-    for chunk in chunks(path, source, 2):
+    for chunk in chunks(path, source):
         found += chunk
         if len(found) >= size:
             break
@@ -83,20 +79,17 @@ def head(path: Path, source: str, size: int) -> bytes:
 
 def shell(path: Path) -> str:
     """What unpacks the file in a pipe of the shell; "" for a plain one."""
-    packing = _packing(path, 2)
+    packing = _packing(path)
     return packing.shell if packing else ""
 
 
-def _packing(path: Path, pipeline: int) -> _Packing | None:
+def _packing(path: Path) -> _Packing | None:
     with path.open("rb") as file:
         first = file.read(8)
-    name = path.name if pipeline == 1 else path.name.lower()
-    known = (".gz", ".zst") if pipeline == 1 else tuple(ending for one in _PACKINGS for ending in one.endings)
+    name = path.name.lower()
     for packing in _PACKINGS:
-        if name.endswith(packing.endings) and name.endswith(known):
+        if name.endswith(packing.endings):
             return packing
-    if pipeline == 1:
-        return None
     return next((packing for packing in _PACKINGS if first.startswith(packing.magic)), None)
 
 

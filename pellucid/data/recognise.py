@@ -94,7 +94,7 @@ def recognised(head: bytes, ending: str = "") -> str:
     """A key of KINDS, or "", from the first HEAD bytes and the name's ending."""
     if head.startswith(b"PAR1"):
         return "parquet"
-    head = b"".join(encodings.unmarked(iter([head]), 2))
+    head = b"".join(encodings.unmarked(iter([head])))
     if head.startswith(b"WARC/"):
         return "warc"
     if re.match(rb"LOCUS {3,}\S", head):
@@ -108,7 +108,7 @@ def recognised(head: bytes, ending: str = "") -> str:
     found = _json(whole, head, ending) or (_biological(whole) if whole else "")
     if not found and ending in ("csv", "tsv"):
         return ending
-    others = ending != "txt" and endings.fits(f"x.{ending}", "text", 2)  # Code and prose may look like a table.
+    others = ending != "txt" and endings.fits(f"x.{ending}", "text")  # Code and prose may look like a table.
     return found or ("" if others else _table(lines, cut=len(head) >= HEAD))
 
 

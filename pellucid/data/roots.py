@@ -59,7 +59,7 @@ def stream_leaves(stream: Stream, context: int, seed: int, place: int) -> Iterat
 
 
 def data_root(
-    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int = 1
+    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int
 ) -> str:
     """The root of a run's data, in hex, from the parts' roots, what was left out of each source, and the streams."""
     return digests.of_value("data", data_value(documents_root, sources, tokenizer, streams, pipeline)).hex()
@@ -138,7 +138,7 @@ def _documents(
     """What the rows give, part by part, and their characters where the tokenizer is made of these."""
     parts, tables = [], _Tables()
     whole, ids = _Whole(recipe), bytearray()  # A digest of each id, to find one that stands twice.
-    said = {source.name: Claims(source, recipe.data.pipeline) for source in recipe.data.sources}
+    said = {source.name: Claims(source) for source in recipe.data.sources}
     for part in documents.parts:
         counted, found = _part(part, recipe, whole, said.get(part.source), ids, characters, problems)
         parts.append(counted)
@@ -212,7 +212,7 @@ def _twice(seen: bytearray) -> list[int]:
 
 class _Whole:
     """Checks what the parts of long texts add up to: their numbers, where they are cut, their split, and that none
-    stands twice. In pipeline 1 parts are documents like others: some may be missing, and each stands once.
+    stands twice.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -224,10 +224,6 @@ class _Whole:
 
     def take(self, row: parquet.Row, content: bytes) -> Iterator[str]:
         """What is wrong with the document before this one, or with this as the next one."""
-        if self._data.pipeline == 1:
-            self._keep(hashlib.sha256(content).digest(), row)
-            yield from self._number(row)
-            return
         (name, part), last = cutting.text_of(row.id), self._last
         before = cutting.text_of(last.id) if last else ("", 0)
         follows = last is not None and part > 1 and (name, part - 1) == before and last.source == row.source
@@ -270,13 +266,11 @@ class _Whole:
         self._indices.append(last.number)
 
     def _number(self, last: parquet.Row) -> Iterator[str]:
-        """Of a text that is one document: whether its id has a part's number is no choice. In pipeline 1 what follows
-        a full part may have been a duplicate."""
-        alone = self._data.pipeline > 1 or len(last.text) < self._data.max_document_characters
+        """Of a text that is one document: whether its id has a part's number is no choice."""
         name, part = cutting.text_of(last.id)
         if part == 0 and cutting.ends_as_part(name):
             yield f"document {last.number}: {last.id} has no part's number, and ends like one that has"
-        if part == 1 and alone and not cutting.ends_as_part(name):
+        if part == 1 and not cutting.ends_as_part(name):
             yield f"document {last.number}: {last.id} is a part of a text that is not cut"
 
 

@@ -66,10 +66,10 @@ class Cursor(NamedTuple):
 class Patterns:
     """Which '/'-paths a source takes."""
 
-    def __init__(self, source: Source, pipeline: int, paths: list[str]) -> None:
+    def __init__(self, source: Source, paths: list[str]) -> None:
         exclude = source.exclude or (packages.EXCLUDED if source.format == "package" else ())
-        self._format, self._pipeline = source.format, pipeline
-        self._bare = endings.bare(paths, source.format, pipeline)
+        self._format = source.format
+        self._bare = endings.bare(paths, source.format)
         self._include = [Glob(pattern) for pattern in source.include]
         self._exclude = [Glob(pattern) for pattern in exclude]
 
@@ -78,7 +78,7 @@ class Patterns:
         if self._include:
             if not any(pattern.matches(path) for pattern in self._include):
                 return "not_included"
-        elif not (endings.fits(path, self._format, self._pipeline) or (self._bare and not endings.of(path))):
+        elif not (endings.fits(path, self._format) or (self._bare and not endings.of(path))):
             return "not_included"
         return "excluded" if any(pattern.matches(path) for pattern in self._exclude) else ""
 
@@ -92,11 +92,10 @@ class Reader:
         policy: str,
         longest: int,
         folder: Path,
-        pipeline: int,
         beside: Sequence[Source] = (),  # The other sources of the same folder.
     ) -> None:
         self.source, self.left, self._beside = source, LeftOut(), beside
-        self.how, self._longest = formats.How(source, policy, pipeline), longest
+        self.how, self._longest = formats.How(source, policy), longest
         self._package = packages.Package(source) if source.format == "package" else None
         self.root = folder / source.path
         self._foreign: dict[Path, bool] = {}
@@ -137,7 +136,7 @@ class Reader:
         whole = hashlib.sha256(record.text.encode("utf-8")).digest()
         source = self.source.name
         origin = f"{self._package.url}#{name}" if self._package else name
-        for part, suffix, text in cutting.cut(name, record.text, self._longest, self.how.pipeline):
+        for part, suffix, text in cutting.cut(name, record.text, self._longest):
             if part > done:
                 document = Document(f"{source}/{name}{suffix}", source, self.licence, origin, text, part, whole)
                 yield document, Cursor(path, record.number, part)
@@ -146,7 +145,7 @@ class Reader:
         if isinstance(place, packages.Entry):
             assert self._package is not None
             records = self._package.read(place, self.how)
-        elif self.how.pipeline > 1 and not self.alone and (kind := self.strange(place)):
+        elif not self.alone and (kind := self.strange(place)):
             records = iter([formats.Record(1, "", "", kind, size=place.stat().st_size)])
         else:
             records = formats.READERS[self.source.format](place, self.how, after)
@@ -159,7 +158,7 @@ class Reader:
 
     def _is_foreign(self, place: Path | packages.Entry) -> bool:
         """Whether a file that no source takes is of a kind that no reader takes: of the first ones alone."""
-        if not isinstance(place, Path) or self.how.pipeline == 1:
+        if not isinstance(place, Path):
             return False
         if place not in self._foreign and len(self._foreign) < _LOOKED_AT_BESIDE:
             self._foreign[place] = recognise.is_foreign(place, self.source.name)
@@ -180,8 +179,8 @@ class Reader:
             entries = [(path, self.root / path) for path in walk(self.root, left_out, self.source.name)]
         begin = os.fsencode(after.file) if after else b""
         paths = [path for path, _ in entries]
-        patterns = Patterns(self.source, self.how.pipeline, paths)
-        others = [Patterns(one, self.how.pipeline, paths) for one in self._beside]
+        patterns = Patterns(self.source, paths)
+        others = [Patterns(one, paths) for one in self._beside]
         for path, place in entries:
             if os.fsencode(path) < begin:
                 continue
@@ -241,14 +240,15 @@ def path_of(name: str) -> str | None:
 def readers(recipe: Recipe, folder: Path) -> list[Reader]:
     """One reader per source, in the recipe's order. Relative paths begin at the run folder."""
     data = recipe.data
-    rest = (data.invalid_utf8, data.max_document_characters, folder, data.pipeline)
+    rest = (data.invalid_utf8, data.max_document_characters, folder)
     return [Reader(source, *rest, _beside(source, data)) for source in data.sources]
 
 
 def _beside(source: Source, data: Data) -> list[Source]:
-    """The other sources of the same folder: what they take is not left out. Pipeline 1 does not tell it."""
-    same = [one for one in data.sources if one.path == source.path and one.name != source.name]
-    return same if data.pipeline > 1 and source.format != "package" else []
+    """The other sources of the same folder: what they take is not left out."""
+    if source.format == "package":
+        return []
+    return [one for one in data.sources if one.path == source.path and one.name != source.name]
 
 
 def fingerprint(recipe: Recipe, folder: Path) -> str:
@@ -299,7 +299,7 @@ def _check_source(reader: Reader, folder: Path, named: str) -> None:
         check_path(source, folder)
     if next(reader.candidates(), None) is None:
         raise empty(reader)
-    if source.format != "package" and reader.how.pipeline > 1:
+    if source.format != "package":
         _check_content(reader)
 
 

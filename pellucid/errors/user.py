@@ -17,6 +17,11 @@ class RecipeTooNew(UserError):
     it)."""
 
 
+class RecipeTooOld(UserError):
+    message = """{path} declares version {found}. Runs of versions before {known} were made before
+    format 1 was frozen; make the run again with version = {known}."""
+
+
 class RecipeUnknownKey(UserError):
     message = """{path}: unknown key {key}{hint}. Remove it or correct its name."""
 

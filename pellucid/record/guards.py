@@ -79,7 +79,7 @@ class Spikes:
 class Guards:
     """The guards of a run as it goes on: told every step's entry in order, they answer with incidents."""
 
-    def __init__(self, rules: Rules | None, history: History, before: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, rules: Rules, history: History, before: Iterable[Mapping[str, Any]] = ()) -> None:
         """before: the entries of the steps that the history holds so far, the last `needed(rules)` of them at least."""
         self.rules, self.history = rules, history
         # To begin again from an earlier step, as often as the rules allow.
@@ -88,7 +88,7 @@ class Guards:
         self._spikes = self._begun()
 
     def _begun(self) -> list[Spikes]:
-        begun = [Spikes(rule, self.rules.window) for rule in self.rules.spikes] if self.rules else []
+        begun = [Spikes(rule, self.rules.window) for rule in self.rules.spikes]
         for _, values in self._kept:
             for spikes, value in zip(begun, values, strict=True):
                 spikes.judge(value)
@@ -97,7 +97,7 @@ class Guards:
     @property
     def quantities(self) -> list[str]:
         """The fields of a step's entry that are asked about, one a rule."""
-        return [rule.quantity for rule in self.rules.spikes] if self.rules else []
+        return [rule.quantity for rule in self.rules.spikes]
 
     def _values(self, body: Mapping[str, Any]) -> Sequence[float]:
         return [digests.bits_float(body[quantity]) for quantity in self.quantities]
@@ -122,13 +122,11 @@ class Guards:
 
     def not_finite(self, step: int, quantity: str, value: str) -> dict[str, Any]:
         """The incident of a step that could not be taken: `step` is the one before it, value inf, -inf or nan."""
-        assert self.rules is not None, "only a recipe with rules asks"
         about = {"rule": "not_finite", "quantity": quantity, "value": value}
         return self._incident(step, step + 1, about, self.rules.not_finite)
 
     def _incident(self, step: int, offending: int, about: dict[str, Any], action: str) -> dict[str, Any]:
         rules, history = self.rules, self.history
-        assert rules is not None
         # Every branch but the first began with a rollback.
         if action != "rollback" or history.branch == rules.rollbacks:
             return entries.incident(step, {**about, "action": "note" if action == "note" else "stop"})
@@ -145,8 +143,8 @@ class Guards:
         self._spikes = self._begun()
 
 
-def needed(rules: Rules | None) -> int:
+def needed(rules: Rules) -> int:
     """How many of the last steps' entries decide about the next, however often it rolls back."""
-    if rules is None or not rules.spikes:
+    if not rules.spikes:
         return 0
     return rules.window + max(rule.width for rule in rules.spikes) + 1 + rules.back * (rules.rollbacks + 1)

@@ -79,8 +79,8 @@ class Plan:
     checkpoints: Callable[[int], bool]
     learning_rate: Callable[[int], float]
     genesis: Mapping[str, Any]  # What else the genesis must say, field by field.
+    rules: Rules  # What decides about incidents.
     first: int = 0  # The step whose state the run begins with.
-    rules: Rules | None = None  # What decides about incidents.
 
 
 def judge(path: str, found: Iterable[Entry | Steps], plan: Plan) -> Iterator[Problem]:
@@ -149,7 +149,7 @@ class Course:
 
     def interrupted(self, body: dict[str, Any]) -> bool:
         """Whether an entry says that what was due came to no end, as a step or a validation may."""
-        if body.get("kind") != "incident" or self._plan.rules is None or self._due[0][0] not in ("step", "validation"):
+        if body.get("kind") != "incident" or self._due[0][0] not in ("step", "validation"):
             return False
         quantity, value = str(body.get("quantity")), str(body.get("value"))
         if body.get("rule") != "not_finite" or quantity not in QUANTITIES or value not in ("nan", "inf", "-inf"):

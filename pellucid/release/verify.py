@@ -146,8 +146,8 @@ def plan_of(recipe: Recipe) -> Plan:
             "parent": recipe.fork.parent or None,
             **(_begun(recipe) if recipe.fork.parent else {"step": None, "tokens": None}),
         },
-        first=recipe.first,
         rules=recipe.rules(),
+        first=recipe.first,
     )
 
 

@@ -105,7 +105,8 @@ def test_finished_parts_stay_where_the_last_file_was_truncated(tmp_path, recipe_
     source.mkdir()
     packed = gzip.compress(b"".join((text_of(n) + "\n").encode() for n in range(30)))
     (source / "b.txt.gz").write_bytes(packed)
-    (source / "a.txt").write_text("".join(text_of(n) + "\n" for n in range(100, 160)))
+    for first in range(100, 160, 3):  # As many files as are looked at before any is read.
+        (source / f"a{first}.txt").write_text("".join(text_of(n) + "\n" for n in range(first, first + 3)))
     recipe = recipe_of({"name": "in", "path": str(source), "format": "lines"})
     undisturbed = content_of(prepare(recipe, tmp_path / "undisturbed"))
     (source / "b.txt.gz").write_bytes(packed[:-200])

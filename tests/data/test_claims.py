@@ -23,14 +23,14 @@ from tests.data.conftest import text_of
 ROW = parquet.Row(0, "", "s", "MIT", "", "train", 1, 1, "", "x")
 
 
-def told(source: Source, pipeline: int, named: list[tuple[str, str]]) -> list[str]:
-    claims = Claims(source, pipeline)
+def told(source: Source, named: list[tuple[str, str]]) -> list[str]:
+    claims = Claims(source)
     found = (claims.wrong(ROW._replace(id=name, origin=origin)) for name, origin in named)
     return [wrong for wrong in found if wrong]
 
 
-def read(source: Source, pipeline: int, longest: int = 9) -> list[tuple[str, str]]:
-    reader = sources.Reader(source, "replace", longest, Path(), pipeline)
+def read(source: Source, longest: int = 9) -> list[tuple[str, str]]:
+    reader = sources.Reader(source, "replace", longest, Path())
     return [(one.id, one.origin) for one, _ in reader.documents()]
 
 
@@ -43,9 +43,8 @@ CONTENT = {
 NAMES = {"text": "txt", "lines": "txt", "jsonl": "jsonl", "fasta": "fa"}
 
 
-@pytest.mark.parametrize("pipeline", [1, 2])
 @pytest.mark.parametrize("format", CONTENT)
-def test_what_is_read_contradicts_no_claim(format: Any, pipeline: int, tmp_path: Path) -> None:
+def test_what_is_read_contradicts_no_claim(format: Any, tmp_path: Path) -> None:
     """A folder with odd names, one of names without endings, one with patterns, and a file by itself."""
     end = NAMES[format]
     odd = [f"a.{end}", f"x/b#7.{end}", f"x:7.{end}", f"y\\z.{end}", os.fsdecode(b"\xff.") + end, f"x/y/c.{end}"]
@@ -59,14 +58,13 @@ def test_what_is_read_contradicts_no_claim(format: Any, pipeline: int, tmp_path:
         "one/odd.xyz": {"exclude": ("*",)},
         "one/.hidden": {},
         "one": {"include": ("*.xyz",)},
+        "bare": {},
+        "odd/": {"include": ("*#3", "x/**"), "exclude": ("**/y/*",)},
     }
-    if pipeline == 2:
-        cases |= {"bare": {}}
-    cases |= {"odd/": {"include": ("*#3", "x/**"), "exclude": ("**/y/*",)}}
     for path, options in cases.items():
         source = Source(name="s", path=str(tmp_path / path), format=format, **options)
-        named = read(source, pipeline)
-        assert named and told(source, pipeline, named) == [], path
+        named = read(source)
+        assert named and told(source, named) == [], path
 
 
 CLAIMED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
@@ -103,7 +101,7 @@ CLAIMED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
 @pytest.mark.parametrize("what", CLAIMED)
 def test_a_claim_that_the_names_contradict_is_named(what: str) -> None:
     claim, named, said = CLAIMED[what]
-    assert [one for one in told(Source(name="s", **claim), 2, named) if said in one]
+    assert [one for one in told(Source(name="s", **claim), named) if said in one]
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Long texts in parts, as pipeline 2 makes them: where they are cut, that they stay together, what verify says."""
+"""Long texts in parts: where they are cut, that they stay together, what verify says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from pydantic import ValidationError
 
 from pellucid.data import cutting, documents, parquet
 from pellucid.data.cutting import Texts, cut, text_of
@@ -24,7 +23,7 @@ LONGEST = 400
 
 
 def parts(text: str, longest: int) -> list[str]:
-    return [part for _, _, part in cut("a", text, longest, 2)]
+    return [part for _, _, part in cut("a", text, longest)]
 
 
 @pytest.mark.parametrize(
@@ -75,16 +74,12 @@ def test_parts_add_up_and_are_cut_by_the_rules(seed: int) -> None:
             assert len(part) == by_the_rules(text[at:], longest), (number, at)
             at += len(part)
         assert len(made[-1]) <= longest
-        names = [f"x{suffix}" for _, suffix, _ in cut("x", text, longest, 2)]
+        names = [f"x{suffix}" for _, suffix, _ in cut("x", text, longest)]
         assert len(made) == 1 or [text_of(name) for name in names] == [("x", n) for n in range(1, len(made) + 1)]
 
 
-def test_pipeline_1_cuts_where_it_always_did() -> None:
-    assert [part for _, _, part in cut("a", "one two\nthree", 5, 1)] == ["one t", "wo\nth", "ree"]
-
-
 def test_a_name_that_ends_like_a_parts_is_numbered() -> None:
-    assert list(cut("a#7", "text", 9, 2)) == [(1, "#1", "text")]
+    assert list(cut("a#7", "text", 9)) == [(1, "#1", "text")]
     assert text_of("s/a#7#1") == ("s/a#7", 1) and text_of("s/a") == ("s/a", 0) and text_of("s/a#0") == ("s/a#0", 0)
 
 
@@ -107,7 +102,7 @@ def recipe(tmp_path: Path, recipe_of: Callable[..., Recipe]) -> Recipe:
     (folder / "90.txt").write_text((folder / "03.txt").read_text())  # A whole text again,
     (folder / "91.txt").write_text((folder / "03.txt").read_text() + "\nand on it goes")  # and one that begins so.
     source = {"name": "s", "path": str(folder)}
-    return recipe_of(source, data={"pipeline": 2, "split": "texts", "max_document_characters": LONGEST})
+    return recipe_of(source, data={"max_document_characters": LONGEST})
 
 
 def rows_of(run: Path) -> list[dict]:
@@ -237,20 +232,6 @@ def test_what_verify_says_of_parts_that_are_not_a_text(
     assert any(said in detail for _, detail in recompute_root(run, recipe)[1])
 
 
-@pytest.mark.parametrize(
-    ("change", "said"), [(as_part, "#1 is a part of a text that is not cut"), (without_number, "has no part's number")]
-)
-def test_what_verify_says_of_a_number_in_pipeline_1(
-    change: Callable[[list[dict]], None], said: str, tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]
-) -> None:
-    data = recipe.data.model_copy(update={"pipeline": 1, "split": "parts"})
-    other = recipe.model_copy(update={"data": data})
-    run = prepare(other, tmp_path / "run")
-    assert recompute_root(run, other)[1] == []
-    changed(run, change)
-    assert any(said in detail for _, detail in recompute_root(run, other)[1])
-
-
 def test_parts_can_have_a_split_each(tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]) -> None:
     """One long text, which by texts would be all training or all validation."""
     data = recipe.data.model_copy(update={"split": "parts"})
@@ -260,11 +241,6 @@ def test_parts_can_have_a_split_each(tmp_path: Path, recipe: Recipe, prepare: Ca
         assert row["split"] == split_of(bytes.fromhex(row["sha256"]), 1500)
     assert any(len({row["split"] for row in rows}) == 2 for rows in wholes(run).values())
     assert recompute_root(run, other)[1] == []
-
-
-def test_texts_stay_together_from_pipeline_2_on(recipe_of: Callable[..., Recipe]) -> None:
-    with pytest.raises(ValidationError, match="needs pipeline = 2"):
-        recipe_of({"name": "s"}, data={"split": "texts"})
 
 
 def test_stopped_inside_a_text_it_goes_on_with_the_same_parts(

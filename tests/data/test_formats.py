@@ -31,13 +31,12 @@ def read(
     ending: str = "",
     policy: str = "replace",
     after: int = 0,
-    pipeline: int = 1,
     text_key: str = "text",
 ):
     """(number, name, text, dropped, whether something was replaced) of each record."""
     path = tmp_path / f"file{ending}"
     path.write_bytes(packed(content, ending))
-    how = formats.How(Source(name="s", format=format, text_key=text_key), policy, pipeline)
+    how = formats.How(Source(name="s", format=format, text_key=text_key), policy)
     return [(*record[:4], record.replaced > 0) for record in formats.READERS[format](path, how, after)]
 
 

@@ -13,7 +13,7 @@ from pellucid.data import json_heads, keys, recognise, sources
 from pellucid.data.formats import How
 from pellucid.errors import FormatForeign, TextKeyMissing
 from pellucid.recipe import Source
-from tests.data.test_pipeline_2 import CHAT, pack
+from tests.data.test_reading import CHAT, pack
 
 GENBANK = b"LOCUS       X1   12 bp DNA\nORIGIN\n        1 gatc ctcc\n       61 ccga\n//\n"
 GENBANK += b"LOCUS       X2   4 bp\nORIGIN\n 1 aa\n//\n"
@@ -152,7 +152,7 @@ def test_the_command_that_is_told_converts(tmp_path, name, content, packing, mad
 @pytest.mark.parametrize("format", ["jsonl", "fasta"])
 def test_a_file_of_another_format_is_refused_before_any_work(tmp_path, recipe_of, format):
     (tmp_path / "t.csv").write_bytes(CSV * 9)
-    recipe = recipe_of({"name": "t", "path": "t.csv", "format": format}, data={"pipeline": 2})
+    recipe = recipe_of({"name": "t", "path": "t.csv", "format": format})
     with pytest.raises(FormatForeign, match=r"is CSV.*read_csv"):
         sources.check(recipe, tmp_path)
 
@@ -160,13 +160,13 @@ def test_a_file_of_another_format_is_refused_before_any_work(tmp_path, recipe_of
 def test_parquet_is_refused_as_text_too(tmp_path, recipe_of):
     (tmp_path / "x.txt").write_bytes(parquet())
     with pytest.raises(FormatForeign, match=r"is Parquet.*read_parquet"):
-        sources.check(recipe_of({"name": "t", "path": "x.txt"}, data={"pipeline": 2}), tmp_path)
+        sources.check(recipe_of({"name": "t", "path": "x.txt"}), tmp_path)
 
 
 def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
     lines = [{"id": str(n), "data": {"body": "long text"}, "messages": CHAT if n % 2 else None} for n in range(10)]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    recipe = recipe_of({"name": "a", "path": "a.jsonl", "format": "jsonl"}, data={"pipeline": 2})
+    recipe = recipe_of({"name": "a", "path": "a.jsonl", "format": "jsonl"})
     with pytest.raises(TextKeyMissing) as caught:
         sources.check(recipe, tmp_path)
     message = str(caught.value)
@@ -181,11 +181,11 @@ def test_a_near_key_is_meant_and_an_empty_one_is_not(tmp_path, recipe_of):
     for key, near in (("promt", " (did you mean prompt?)"), ("text", "")):
         source = {"name": "a", "path": "a.jsonl", "format": "jsonl", "text_key": key}
         with pytest.raises(TextKeyMissing) as caught:
-            sources.check(recipe_of(source, data={"pipeline": 2}), tmp_path)
+            sources.check(recipe_of(source), tmp_path)
         assert f'a text under "{key}"{near}. ' in str(caught.value)
         assert "records: prompt (3), title (3). Name one: --set data.sources.a.text_key=prompt" in str(caught.value)
     # Records whose text is empty may have one further on.
-    sources.check(recipe_of({**source, "text_key": "content"}, data={"pipeline": 2}), tmp_path)
+    sources.check(recipe_of({**source, "text_key": "content"}), tmp_path)
 
 
 @pytest.mark.parametrize("packing", ["", ".gz"])
@@ -195,7 +195,7 @@ def test_questions_and_answers_are_told_with_the_line_that_joins_them(tmp_path, 
     rows = [{"id": n, **{name: f"it's {name} {n}\u00e9" for name in reversed(names)}} for n in range(3)]
     path = tmp_path / f"a b.jsonl{packing}"
     path.write_bytes(pack("\n".join(map(json.dumps, rows)).encode(), packing))
-    recipe = recipe_of({"name": "a", "path": path.name, "format": "jsonl"}, data={"pipeline": 2})
+    recipe = recipe_of({"name": "a", "path": path.name, "format": "jsonl"})
     with pytest.raises(TextKeyMissing, match=f"make one text of {', '.join(names)}, ") as caught:
         sources.check(recipe, tmp_path)
     command = str(caught.value).partition("this writes: ")[2]
@@ -208,7 +208,7 @@ def test_questions_and_answers_are_told_with_the_line_that_joins_them(tmp_path, 
 def test_the_usual_key_is_one_that_most_records_have(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_text('{"text": "x", "data": {"content": "y"}}\n' + '{"data": {"content": "y"}}\n' * 3)
-    assert keys.usual_of(keys.found(path, How(Source(name="s"), pipeline=2))) == "data.content"
+    assert keys.usual_of(keys.found(path, How(Source(name="s")))) == "data.content"
 
 
 def test_the_command_for_warc_is_a_program():

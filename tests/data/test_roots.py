@@ -40,7 +40,7 @@ def test_stream_roots_are_over_every_token(run, streams_of, two_sources):
     ]
     sources = json.loads((run / "data/documents/manifest.json").read_text())["sources"]
     value = {
-        "pipeline": 1,
+        "pipeline": 2,
         "documents": manifest["documents_root"],
         "sources": root_over(
             "source",
@@ -143,16 +143,16 @@ def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
 GOLDEN = {
     "documents_root": "7558747f666f882baf5abb16fc1e88365a73acd94fd0096d741ead406947abde",
     "tokenizer": "e1803a1e67e9282e2dc18f6a0343ef2cadaaf742a709b4f95686aeca95b8dad5",
-    "root": "b842acbf7ab1851f53a7788598650a514216d258fe2a63807e9fcedd1f8b0ce7",
+    "root": "b92ad4f617cf8f2c806092f557c187c320904ee9d759866e2a746364209670df",
 }
 
 
 def test_another_pipeline_than_the_recipe_says_is_found(run, two_sources):
     path = run / "data/manifest.json"
     manifest = json.loads(path.read_text())
-    path.write_text(json.dumps(manifest | {"pipeline": 2}))
+    path.write_text(json.dumps(manifest | {"pipeline": 1}))
     _, problems = roots.recompute_root(run, two_sources)
-    assert [detail for _, detail in problems] == ["pipeline is 2, and should be 1"]
+    assert [detail for _, detail in problems] == ["pipeline is 1, and should be 2"]
 
 
 @pytest.mark.parametrize("change", [lambda seen: seen & set("e ."), lambda seen: seen | {"\U0001f680"}])

@@ -21,11 +21,12 @@ from pellucid.errors import (
     SourceMissing,
     TokenizerInvalid,
 )
-from pellucid.recipe import Source, settings_of
+from pellucid.recipe import Source
+from pellucid.settings import settings_of
 
 
-def reader(folder, longest=10**6, policy="replace", pipeline=1, **fields) -> sources.Reader:
-    return sources.Reader(Source(name="s", path=str(folder), **fields), policy, longest, folder, pipeline)
+def reader(folder, longest=10**6, policy="replace", **fields) -> sources.Reader:
+    return sources.Reader(Source(name="s", path=str(folder), **fields), policy, longest, folder)
 
 
 def ids(folder, **fields) -> list[str]:
@@ -241,7 +242,7 @@ def installed(tmp_path, monkeypatch):
 
 
 def package(path: str, **fields) -> sources.Reader:
-    return sources.Reader(Source(name="s", path=path, format="package", **fields), "replace", 10**6, Path(), 1)
+    return sources.Reader(Source(name="s", path=path, format="package", **fields), "replace", 10**6, Path())
 
 
 def test_a_package_gives_its_own_source_files(installed):

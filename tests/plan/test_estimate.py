@@ -14,7 +14,8 @@ from pellucid.errors import CommandInvalid, RecipeInvalid, RunMissing, Tokenizer
 from pellucid.plan.calibrate import _cut, _line, calibrate
 from pellucid.plan.estimate import plan
 from pellucid.plan.tables import counted, lasting, scaled
-from pellucid.recipe import Recipe, load, with_settings
+from pellucid.recipe import Recipe, load
+from pellucid.settings import with_settings
 from pellucid.store import files
 from tests.conftest import make_run, pellucid
 

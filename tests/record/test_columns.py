@@ -18,7 +18,7 @@ from pellucid.store import log
 STEPS = 130
 RULES = Rules((Rule("loss", "rollback", 4.0, 0.1, 1), Rule("grad_norm", "note", 4.0, 0.1, 2)), 8, "stop", 5, 3)
 PLAN = verdict.Plan(
-    "ab" * 32, STEPS, 100, lambda s: s % 50 == 0, lambda s: s == STEPS, lambda s: s / 8, {"pipeline": 1}, rules=RULES
+    "ab" * 32, STEPS, 100, lambda s: s % 50 == 0, lambda s: s == STEPS, lambda s: s / 8, {"pipeline": 2}, rules=RULES
 )
 DIGEST = "cd" * 32
 OF_STEP = ("batch", "microbatches", "segments", "weights", "state")
@@ -36,7 +36,7 @@ def bodies(seed: int) -> list[dict[str, Any]]:
     """A complete ledger, with the incidents that its losses give."""
     draws, guards = random.Random(seed), Guards(RULES, History.begun(0))
     named = dict.fromkeys(("data", "tokenizer", "weights", "state"), DIGEST)
-    about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+    about = {"format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
     genesis = {"kind": "genesis", **about, "recipe": PLAN.recipe, **named}
     out = [genesis, {"kind": "validation", "step": 0, "sources": []}]
     step = 0

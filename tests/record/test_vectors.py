@@ -148,7 +148,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "block_leaf": _block_leaf,
     "row_leaf": _row_leaf,
     "data_root": lambda given: roots.data_root(
-        given["documents"], given["sources"], given["tokenizer"], given["streams"]
+        given["documents"], given["sources"], given["tokenizer"], given["streams"], given["pipeline"]
     ),
     "exact_sum": lambda given: digests.float_bits(math.fsum(digests.bits_float(bits) for bits in given)),
     "segments_leaf": _segments_leaf,

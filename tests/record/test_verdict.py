@@ -9,10 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pellucid.record import chain, digests, entries, verdict
+from pellucid.record.guards import Rules
 
 STEPS = 6
+RULES = Rules((), 64, "stop", 50, 3)
 PLAN = verdict.Plan(
-    "ab" * 32, STEPS, 100, lambda s: s % 3 == 0, lambda s: s in (0, STEPS), lambda s: s / 8, {"pipeline": 1}
+    "ab" * 32, STEPS, 100, lambda s: s % 3 == 0, lambda s: s in (0, STEPS), lambda s: s / 8, {"pipeline": 2}, RULES
 )
 
 
@@ -22,7 +24,7 @@ def bodies() -> list[dict[str, Any]]:
     for step in range(STEPS + 1):
         if step == 0:
             named = dict.fromkeys(("data", "tokenizer", "weights", "state"), digest)
-            about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 1}
+            about = {"format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
             out.append({"kind": "genesis", **about, "recipe": PLAN.recipe, **named})
         else:
             body = {"kind": "step", "step": step, **dict.fromkeys(entries.STEP, digest)}
@@ -113,7 +115,7 @@ def test_a_stack_stands_where_bits_depend_on_it() -> None:
 
 def test_another_recipe_is_named() -> None:
     assert "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
-    assert "pipeline is 2" in with_change(lambda entries: entries[0].update(pipeline=2))[0].detail
+    assert "pipeline is 1" in with_change(lambda entries: entries[0].update(pipeline=1))[0].detail
     assert "format" in with_change(lambda entries: entries[0].update(format=2))[0].detail
 
 

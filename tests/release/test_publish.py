@@ -17,7 +17,7 @@ from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, pellucid
 
-SOURCES = """version = 3  # Kept.
+SOURCES = """version = 4  # Kept.
 name = "x"
 [[data.sources]]
 name = "{name}"

@@ -39,7 +39,7 @@ def changed(body: dict[str, Any], field: str) -> dict[str, Any]:
 def bodies(first: int | None = None, field: str = "state", kind: str = "step") -> list[dict[str, Any]]:
     """A ledger's entries; from step `first` on, the states differ, or in that step alone another field."""
     named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), f"{0:064x}")
-    about = {"format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+    about = {"format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
     made: list[dict[str, Any]] = [{"kind": "genesis", **about, **named}]
     for step in range(1, STEPS + 1):
         other = first is not None and (step >= first if field == "state" else step == first)

@@ -15,7 +15,7 @@ from pellucid.store.log import Log
 SOURCE = {"source": "x", "loss_sum": "0" * 16, "tokens": "1", "bytes": "1"}
 _WRITTEN = {entries.DIGEST: "0" * 64, entries.FLOAT: "0" * 16, entries.DECIMAL: "1"}
 STEP = {name: _WRITTEN[written] for name, written in entries.STEP.items()}
-GENESIS = {"kind": "genesis", "format": 1, "arithmetic": "portable 1", "pipeline": 1, "recipe_version": 3}
+GENESIS = {"kind": "genesis", "format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
 GENESIS |= dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), "0" * 64)
 
 

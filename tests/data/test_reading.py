@@ -1,4 +1,4 @@
-"""What pipeline 2 reads otherwise than 1: endings, packings, encodings, FASTA, keys and chats of JSON lines."""
+"""What is read: endings, packings, encodings, FASTA, keys and chats of JSON lines."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.data.test_formats import packed, read
 
 
 def texts(tmp_path, format, content, **fields):
-    return [record[2:4] for record in read(tmp_path, format, content, pipeline=2, **fields)]
+    return [record[2:4] for record in read(tmp_path, format, content, **fields)]
 
 
 # ---- endings and packings -------------------------------------------------------------------------
@@ -34,7 +34,7 @@ def test_every_packing_is_read_under_its_ending_and_without(tmp_path, ending, fo
     for name in (f"a.TXT{ending.upper()}", "plain"):
         path = tmp_path / name
         path.write_bytes(pack(b"one\ntwo", ending))
-        found = formats.READERS[format](path, formats.How(Source(name="s", format=format), pipeline=2), 0)
+        found = formats.READERS[format](path, formats.How(Source(name="s", format=format)), 0)
         assert "\n".join(record.text for record in found) == "one\ntwo"
 
 
@@ -45,7 +45,7 @@ def test_damaged_packings_name_the_file(tmp_path, ending, damage):
     path = tmp_path / f"x{ending}"
     path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"not compressed at all")
     with pytest.raises(SourceUnreadable, match=path.name):
-        list(formats.read_text(path, formats.How(Source(name="s"), pipeline=2)))
+        list(formats.read_text(path, formats.How(Source(name="s"))))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def test_a_folder_gives_files_of_any_case_and_packing(tmp_path):
         (tmp_path / name).write_bytes(content)
     (tmp_path / "README").write_bytes(b"not taken beside others")
     (tmp_path / "d.png").write_bytes(b"d")
-    reader = sources.Reader(Source(name="s", path=str(tmp_path)), "replace", 99, tmp_path, 2)
+    reader = sources.Reader(Source(name="s", path=str(tmp_path)), "replace", 99, tmp_path)
     assert [document.text for document, _ in reader.documents()] == ["a", "b", "c"]
     assert reader.left.examples == {"not_included": ("README", "d.png")}
 
@@ -69,10 +69,8 @@ def test_a_folder_gives_files_of_any_case_and_packing(tmp_path):
 def test_files_without_ending_are_taken_where_there_is_nothing_else(tmp_path):
     for name in ("README", "part1", "x.png"):
         (tmp_path / name).write_text(name)
-    reader = sources.Reader(Source(name="s", path=str(tmp_path)), "replace", 99, tmp_path, 2)
+    reader = sources.Reader(Source(name="s", path=str(tmp_path)), "replace", 99, tmp_path)
     assert [document.text for document, _ in reader.documents()] == ["README", "part1"]
-    first = sources.Reader(Source(name="s", path=str(tmp_path)), "replace", 99, tmp_path, 1)
-    assert not list(first.documents())
 
 
 # ---- encodings ------------------------------------------------------------------------------------
@@ -86,19 +84,18 @@ def test_wide_texts_are_told_by_their_mark(tmp_path, encoding, format):
     expected = [text] if format == "text" else text.split("\n")
     content = (mark + text).encode(encoding)
     assert [one[0] for one in texts(tmp_path, format, content)] == expected
-    assert read(tmp_path, format, content)[0][3] == "binary"  # Pipeline 1.
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 5])
 def test_wide_texts_do_not_depend_on_where_chunks_end(chunk):
     content = "é東京 😀\nnext".encode("utf-16")
     pieces = (content[start : start + chunk] for start in range(0, len(content), chunk))
-    assert b"".join(encodings.unmarked(pieces, 2)).decode() == "é東京 😀\nnext"
+    assert b"".join(encodings.unmarked(pieces)).decode() == "é東京 😀\nnext"
 
 
 def test_half_a_wide_letter_is_counted_or_drops_the_text(tmp_path):
     content = "ab".encode("utf-16") + b"\x3d\xd8" + "c".encode("utf-16-le") + b"x"
-    assert read(tmp_path, "text", content, pipeline=2) == [(1, "", "ab\ufffdc\ufffd", "", True)]
+    assert read(tmp_path, "text", content) == [(1, "", "ab\ufffdc\ufffd", "", True)]
     assert texts(tmp_path, "text", content, policy="drop") == [("", "invalid_utf8")]
 
 
@@ -116,17 +113,16 @@ def test_half_a_wide_letter_is_counted_or_drops_the_text(tmp_path):
     ],
 )
 def test_latin_1_is_guessed_from_the_bytes_alone(content, text, changed):
-    found = encodings.decoded(content, "replace", 2)
+    found = encodings.decoded(content, "replace")
     assert (found.text, found.changed, found.dropped) == (text, changed, "")
-    assert encodings.decoded(content, "drop", 2).dropped == ("invalid_utf8" if changed else "")
-    assert encodings.decoded(content, "replace", 1).changed in ("", "invalid_utf8_replaced")
+    assert encodings.decoded(content, "drop").dropped == ("invalid_utf8" if changed else "")
 
 
 def test_replaced_bytes_are_those_that_are_not_in_the_text():
     draw = random.Random(4)
     for _ in range(300):
         content = bytes(draw.choice([*b"abc", 0xE2, 0x82, 0xAC, 0xFF, 0xEF, 0xBF, 0xBD]) for _ in range(30))
-        found = encodings.decoded(content, "replace", 1)
+        found = encodings.decoded(content, "replace")
         kept = content.decode("utf-8", "ignore")
         assert found.replaced == len(content) - len(kept.encode())
 
@@ -136,11 +132,10 @@ def test_replaced_bytes_are_those_that_are_not_in_the_text():
 
 def test_comments_and_blanks_of_fasta_are_no_sequence(tmp_path):
     content = b";head\n>a x\nAC GT\t\n;note\n  acgt\r\n>b\nTT*\n"
-    assert read(tmp_path, "fasta", content, pipeline=2) == [
+    assert read(tmp_path, "fasta", content) == [
         (2, ":a", "ACGTacgt", "", False),
         (6, ":b", "TT*", "", False),
     ]
-    assert read(tmp_path, "fasta", content)[1][2] == "AC GT\t;note  acgt"  # Pipeline 1.
 
 
 # ---- JSON lines -----------------------------------------------------------------------------------
@@ -170,12 +165,6 @@ def test_texts_stand_under_a_key_or_in_an_object_or_are_chats(tmp_path, value, k
     assert texts(tmp_path, "jsonl", json.dumps(value).encode(), text_key=key) == [expected]
 
 
-def test_pipeline_1_takes_a_key_as_it_is_written(tmp_path):
-    line = json.dumps({"data": {"text": "a"}, "messages": CHAT}).encode()
-    for key in ("data.text", "messages"):
-        assert read(tmp_path, "jsonl", line, text_key=key)[0][3] == "no_text"
-
-
 # ---- what was left out ----------------------------------------------------------------------------
 
 
@@ -192,7 +181,7 @@ def littered(tmp_path, corpus):
 
 def test_the_report_counts_and_names_what_was_left_out(tmp_path, littered, recipe_of):
     told = []
-    recipe = recipe_of({"name": "all", "path": str(littered)}, data={"pipeline": 2})
+    recipe = recipe_of({"name": "all", "path": str(littered)})
     documents.prepare(recipe, tmp_path / "run", tell=told.append)
     (report,) = told[0]
     left = {one["reason"]: one for one in report["left_out"]}
@@ -212,9 +201,7 @@ def test_examples_survive_an_interruption(tmp_path, littered, recipe_of, small_p
     from pellucid.data import stage
 
     monkeypatch.setattr(stage, "PAUSE", 0.0)
-    recipe = recipe_of(
-        {"name": "a", "path": str(littered / "a")}, {"name": "all", "path": str(littered)}, data={"pipeline": 2}
-    )
+    recipe = recipe_of({"name": "a", "path": str(littered / "a")}, {"name": "all", "path": str(littered)})
     told, again = [], []
     documents.prepare(recipe, tmp_path / "whole", tell=told.append)
     for limit in range(1, 200, 7):
@@ -249,9 +236,7 @@ def test_what_another_source_of_the_folder_takes_is_not_left_out(tmp_path, recip
         (tmp_path / "in" / f"{number}.txt").write_text(f"text {number} " * 9)
     (tmp_path / "in" / "a.fa").write_text("".join(f">r{n}\n{'ACGT' * n}\n" for n in range(1, 40)))
     told = []
-    recipe = recipe_of(
-        {"name": "t", "path": "in"}, {"name": "f", "path": "in", "format": "fasta"}, data={"pipeline": 2}
-    )
+    recipe = recipe_of({"name": "t", "path": "in"}, {"name": "f", "path": "in", "format": "fasta"})
     documents.prepare(recipe, tmp_path, tell=told.append)
     assert [[(one["reason"], one["quiet"]) for one in source["left_out"]] for source in told[0]] == [
         [("elsewhere", True)]
@@ -290,7 +275,7 @@ def test_damaged_packed_bytes_never_give_another_error(tmp_path):
         path = tmp_path / f"{number}{ending}"
         path.write_bytes(content)
         try:
-            list(formats.read_text(path, formats.How(Source(name="s"), pipeline=2)))
+            list(formats.read_text(path, formats.How(Source(name="s"))))
         except SourceUnreadable as error:
             assert path.name in str(error)
 
@@ -336,7 +321,7 @@ def test_any_bytes_give_records_or_a_named_error(tmp_path, format):
     path = tmp_path / "x"
     for _ in range(300):
         path.write_bytes(b"".join(draw.choices(pieces, k=draw.randrange(12))))
-        how = formats.How(Source(name="s", format=format), draw.choice(["replace", "drop"]), 2)
+        how = formats.How(Source(name="s", format=format), draw.choice(["replace", "drop"]))
         try:
             found = list(formats.READERS[format](path, how, 0))
         except SourceUnreadable:
