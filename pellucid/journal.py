@@ -6,17 +6,16 @@ from __future__ import annotations
 import datetime
 import hashlib
 import importlib.metadata
-import io
 import os
 import platform
 import re
-import tarfile
 from pathlib import Path
 from typing import Any
 
 from pellucid import __version__
+from pellucid.errors import FormatInvalid
 from pellucid.record import chain
-from pellucid.store import files, layout, repair
+from pellucid.store import files, layout, repair, ustar
 from pellucid.store.log import Log
 
 _SOURCES = (".py", ".c", ".h", "LICENSE")
@@ -94,15 +93,17 @@ def _kept(path: Path, content: bytes) -> dict[str, str]:
 def code_archive() -> bytes:
     """This package's own source, C and Python, as a tar file: sorted, and without times or owners."""
     package = Path(__file__).parent
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as archive:
-        for name in files.walk(package):
-            if name.endswith(_SOURCES):  # Not the kernels as built, nor what an editor left there.
-                content = (package / name).read_bytes()
-                info = tarfile.TarInfo(f"pellucid/{name}")
-                info.size = len(content)
-                archive.addfile(info, io.BytesIO(content))
-    return buffer.getvalue()
+    # Not the kernels as built, nor what an editor left there.
+    own = [name for name in files.walk(package) if name.endswith(_SOURCES)]
+    return ustar.write({f"pellucid/{name}": (package / name).read_bytes() for name in own})
+
+
+def code_in(path: Path) -> dict[str, bytes]:
+    """The files of a code archive that a release holds, by their names. Raises FileMissing, FormatInvalid."""
+    try:
+        return ustar.read(files.read_bytes(path, MAX_KEPT))
+    except ValueError as error:
+        raise FormatInvalid(path=path, detail=f"is no archive as pellucid writes it: {error}") from error
 
 
 def environment_lock() -> bytes:

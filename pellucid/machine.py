@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import math
 import os
@@ -12,11 +13,12 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from pellucid.errors import LimitReached
+from pellucid.errors import LimitReached, TooMuchMemory
 from pellucid.store import files
 
 MEMORY = 4 << 30  # Bytes that verbs which only read somebody else's release may have; docs/threats.md states it.
 
+_OWN = {MEMORY}  # The limits of data that are our own bounds, as they were set.
 _CGROUPS = Path("/sys/fs/cgroup")  # A container's or a job's limits, where there are any.
 _OURS = "_PELLUCID_PROCESS"
 _OF_THIS_PROCESS = Path("/proc/self/cgroup")
@@ -102,6 +104,39 @@ def bound_memory() -> None:
     resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
 
+@contextlib.contextmanager
+def bounded_memory() -> Iterator[None]:
+    """Let what is done inside take MEMORY beyond what this process holds: a verb that computes reads a table. The bound
+    is lifted behind it. Linux alone obeys. Raises TooMuchMemory, or LimitReached for a limit of the shell's own."""
+    before, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    place = Path("/proc/self/statm")
+    held = int(place.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else 0
+    bound = held + MEMORY
+    own = all(limit == resource.RLIM_INFINITY or limit > bound for limit in (before, hard))
+    if own:
+        _OWN.add(bound)
+        resource.setrlimit(resource.RLIMIT_DATA, (bound, hard))
+    try:
+        yield
+    except Exception as error:
+        if reached := limit_reached(error):
+            raise reached from None
+        if _is_memory(error):
+            raise TooMuchMemory() from None
+        raise
+    finally:
+        if own:
+            _OWN.discard(bound)
+            resource.setrlimit(resource.RLIMIT_DATA, (before, hard))
+
+
+def _is_memory(error: BaseException | None) -> bool:
+    """Whether an error comes of a MemoryError, Arrow's among them."""
+    while error is not None and not isinstance(error, MemoryError):
+        error = error.__cause__
+    return error is not None
+
+
 def limit_reached(error: BaseException | None) -> LimitReached | None:
     """The limit of the shell's or the machine's own that an error comes of; None for any other, bound_memory's among
     them, which no honest release reaches."""
@@ -129,7 +164,7 @@ def _limits() -> dict[str, int]:
 
 def _memory_reached() -> LimitReached | None:
     here = _limits()
-    if here == {"d": MEMORY}:
+    if here.keys() == {"d"} and here["d"] in _OWN:
         return None
     if here:
         letter = min(here, key=lambda letter: here[letter])

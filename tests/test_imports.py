@@ -230,7 +230,6 @@ ALLOWED = {
     "data/packings.py": "the user's own texts, packed",
     "data/packages.py": "files of an installed package, held against its RECORD",
     "data/sources.py": "the user's own folders of texts",
-    "replay/surroundings.py": "an archive in memory",
     "journal.py": "this package's own source; what the system tells of the processor",
     "kernels/library.py": "what the building of this package left behind",
     "machine.py": "what the system tells of memory and processors",

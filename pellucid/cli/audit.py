@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, step_number, teaches
-from pellucid.errors import AuditFailed, CommandInvalid
+from pellucid.errors import AuditFailed, CommandInvalid, PellucidError
 
 _SHOWN = 20  # Findings printed one by one; of more only those that are not as recorded.
 
@@ -85,27 +85,46 @@ def audit_run(request: Any, as_json: bool) -> None:
 
     with on_terminal(quiet=as_json) as terminal:
         report = request.run(terminal.watch("audit"))
-    why = {} if not report.failed else _why(request.inputs, report.failed[0].step, as_json)
-    if as_json:
-        print_json(report.as_json() | why)
-    else:
-        for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
-            _print_finding(finding)
-        for problem in report.validation.problems if report.validation else ():
-            print(f"  {plain(problem)}")
-        print(f"audit: {report}")
-        if why:
-            print_difference(why["difference"])
+    if not as_json:
+        _print_report(report)
+    why: dict[str, Any] = {}
+    try:
+        if report.failed:
+            why = _why(request.inputs, report.failed[0].step, as_json)
+    finally:  # What was found is told, whatever ends the explaining.
+        if as_json:
+            print_json(report.as_json() | why)
+    if "difference" in why and not as_json:
+        print_difference(why["difference"])
+    if "unexplained" in why and not as_json:
+        print(f"audit: not explained further: {plain(why['unexplained'])}")
     if not report.ok:
         raise AuditFailed(path=request.inputs.folder, steps=report.wrong())
 
 
+def _print_report(report: Any) -> None:
+    from pellucid.terminal import plain
+
+    for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
+        _print_finding(finding)
+    for problem in report.validation.problems if report.validation else ():
+        print(f"  {plain(problem)}")
+    print(f"audit: {report}", flush=True)
+
+
 def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
-    """What diff says of the first step that failed; nothing where its bits are as recorded, and not its texts."""
+    """What diff says of the first step that failed; nothing where its bits are as recorded, and not its texts.
+
+    Raises nothing: whatever a release holds that explaining it stumbles over, the finding stands.
+    """
     from pellucid.replay.diff import explain_audit
 
-    with on_terminal(quiet=as_json) as terminal:
-        found = explain_audit(inputs, step, terminal.watch(f"step {step}"))
+    try:
+        with on_terminal(quiet=as_json) as terminal:
+            found = explain_audit(inputs, step, terminal.watch(f"step {step}"))
+    except Exception as error:  # noqa: BLE001
+        name = error.name if isinstance(error, PellucidError) else type(error).__name__
+        return {"unexplained": f"{name}: {error}"}
     return {} if found.equal else {"difference": found.as_json()}
 
 

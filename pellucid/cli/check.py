@@ -15,7 +15,7 @@ from pellucid.store.home import home
 if TYPE_CHECKING:
     from pellucid.release.verify import Report
 
-_SHOWN = 10  # Names of what is no part of a run.
+_SHOWN = 10  # Names of what is no part of a run; --json has all.
 
 
 @teaches("""Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch.""")
@@ -33,8 +33,9 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
         sealed = "" if report.sealed else " (not sealed: files are not held against a manifest)"
         print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
         if report.unlisted:
-            names = ", ".join(report.unlisted[:_SHOWN]) + (", …" if len(report.unlisted) > _SHOWN else "")
-            print(plain(f"not part of the run, and checked by nothing: {names}"))
+            more = len(report.unlisted) - _SHOWN
+            names = ", ".join(report.unlisted[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
+            print(plain(f"{len(report.unlisted)} not part of the run, and checked by nothing: {names}"))
     if not report.ok:
         raise VerifyFailed(path=folder, count=len(report.problems), advice=_advice(folder, report))
 

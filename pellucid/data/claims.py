@@ -1,7 +1,8 @@
 """What a recipe says of a source, held against the ids and origins of its documents.
 
 A document is called by the path of its file in the source and, of the formats whose files hold several, by its record;
-its origin is that name, of a package behind the package's URL. So the recipe's format and patterns show in them.
+its origin is that name, of a package behind the package's URL. So the recipe's format and patterns show in them, and
+of a package its name and version.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pellucid.data import cutting, endings, parquet
+from pellucid.data import cutting, endings, packages, parquet
 from pellucid.data.sources import Patterns, path_of
 from pellucid.recipe import Source
 
@@ -32,10 +33,14 @@ class Claims:
         """What the next document contradicts; "" where nothing."""
         name = cutting.text_of(row.id)[0].removeprefix(f"{self._source.name}/")
         if self._source.format == "package":
+            if not packages.is_of(row.origin, self._source.path):
+                return f"its origin {row.origin[:60]!r} is not of {self._source.path[:60]!r}"
             found = _URL.fullmatch(row.origin)
             if found is None or found[2] != name or found[1] != (self._url or found[1]):
                 return f"its origin {row.origin[:60]!r} is not that of {name[:60]!r} in the one package of its source"
             self._url = found[1]
+        elif self._source.path.startswith(packages.PREFIX):
+            return f"its source is {self._source.path[:60]!r}, and its format {self._source.format}"
         elif row.origin != name:
             return f"its origin is {row.origin[:60]!r}, and its id that of {name[:60]!r}"
         paths = list(self._meant(name))

@@ -46,7 +46,7 @@ class Package:
     @property
     def url(self) -> str:
         """The package URL, as in pkg:pypi/sympy@1.14.0."""
-        return f"pkg:pypi/{re.sub(r'[-_.]+', '-', self.name).lower()}@{self.version}"
+        return f"pkg:pypi/{_canonical(self.name)}@{self.version}"
 
     @property
     def licence(self) -> str:
@@ -102,6 +102,21 @@ def spelling(path: str, source: str) -> tuple[str, str]:
         detail = f"source {source}: write package:NAME or package:NAME==VERSION (it is {path!r})"
         raise RecipeInvalid(path="recipe.toml", key="data.sources.path", detail=detail)
     return found[1], found[2] or ""
+
+
+def is_of(origin: str, path: str) -> bool:
+    """Whether a document's origin is of the package, and the version if it has one, that a source's path spells; of
+    any where the path is empty, which says nothing."""
+    found = _SPELLING.fullmatch(path.removeprefix(PREFIX))
+    if not path or not found or not path.startswith(PREFIX):
+        return not path
+    version = f"{found[2]}#" if found[2] else ""
+    return origin.startswith(f"pkg:pypi/{_canonical(found[1])}@{version}")
+
+
+def _canonical(name: str) -> str:
+    """The one spelling of a distribution's name."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _hex(field: str) -> str:

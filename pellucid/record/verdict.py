@@ -36,6 +36,7 @@ _FIELDS = {
     "merge": "kind step parents weights state",
 }
 _PARENT = ["head", "step", "weights"]
+_STACK_CPU, _STACK_CUDA = ("torch", "device", "cpu_capability", "threads"), ("torch", "device", "cuda")
 _SOURCE = ["source", "loss_sum", "tokens", "bytes"]
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
 _JOURNAL = {
@@ -248,7 +249,7 @@ def malformed(body: dict[str, Any]) -> list[str]:
         if not _is_digest(value):
             wrong.append(f"{field} is not a digest")
     if kind in ("genesis", "stack"):
-        wrong += _wrong_stack(body.get("stack", {}))
+        wrong += _wrong_stack(body["stack"]) if "stack" in body else []
     if "roots" in body:
         wrong += _wrong_roots(body["roots"])
     if kind == "merge":
@@ -301,6 +302,8 @@ def _counts(body: dict[str, Any]) -> list[str]:
 def _wrong_stack(stack: object) -> list[str]:
     if not isinstance(stack, dict) or not all(isinstance(one, str) and len(one) < 200 for one in stack.values()):
         return ["stack is not an object of words"]
+    if tuple(stack) != (_STACK_CPU if stack.get("device") == "cpu" else _STACK_CUDA):
+        return [f"stack has other keys than {' '.join(_STACK_CPU)}, or on CUDA {' '.join(_STACK_CUDA)}"]
     # A reader takes as many.
     return [] if _THREADS(stack.get("threads", "1")) else ["stack's threads is no number of at most four digits"]
 

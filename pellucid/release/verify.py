@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pellucid import machine
+from pellucid import journal, machine
 from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
-from pellucid.errors import LinkInside, PellucidError, RunMissing
+from pellucid.errors import FormatInvalid, LinkInside, PellucidError, RunMissing
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import verdict
@@ -93,10 +93,11 @@ def verify(folder: Path, watch: Watch) -> Report:
 
 
 def _unlisted(folder: Path) -> list[str]:
-    """What lies in a finished run and is no part of it; one that goes on has unfinished work there."""
+    """What lies in a finished run and is no part of it, first what may change what people load; a run that goes on has
+    unfinished work there."""
     with contextlib.suppress(PellucidError):
         if LedgerFile(folder).ended:
-            return manifest.listed(folder)[1]
+            return sorted(manifest.listed(folder)[1], key=lambda path: not layout.is_loaded(path))
     return []
 
 
@@ -189,6 +190,11 @@ def _journal(folder: Path) -> Iterator[Problem]:
             yield Problem("JournalBroken", name, "is named by no start in the journal")
         elif {files.sha256_file(folder / name)} != named[name]:
             yield Problem("JournalBroken", name, f"has not the SHA-256 that the journal names: {min(named[name])[:64]}")
+        elif name.endswith(".tar"):
+            try:
+                journal.code_in(folder / name)
+            except FormatInvalid as error:
+                yield Problem("JournalBroken", name, str(error.fields["detail"]))
     for name in sorted(one for one in named if not layout.room_of(one)):
         yield Problem("JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which no release holds")
 

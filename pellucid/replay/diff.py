@@ -6,8 +6,9 @@ experiments of replay/explain.py, why. docs/diff.md tells what can be named and 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,7 @@ from pellucid.replay import blame, causes, corpora, ledgers, surroundings
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.again import Again, copied
 from pellucid.replay.causes import Cause
-from pellucid.replay.explain import Difference, Recorded, States, explain
+from pellucid.replay.explain import Difference, Recorded, States, explain, published
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.ledgers import Parting
 from pellucid.replay.materialise import Watch, anchored_state, first_state, nearest, replay
@@ -57,10 +58,11 @@ def diff(a: Path, b: Path, watch: Watch) -> Difference:
     """Two runs. Raises what reading recipe and ledger raises; what else is missing is said in the explanation."""
     result = Difference(str(a), str(b))
     one, other = _side("A", a, result), _side("B", b, result)
-    result.environments = surroundings.differences(surroundings.of_run(a), surroundings.of_run(b))
+    _environments(result, lambda: surroundings.of_run(a), lambda: surroundings.of_run(b))
     begins = _beginnings(one, other, result)
     if "state" in begins:
-        _initial(one, other, begins, result)
+        with _standing(result):
+            _initial(one, other, begins, result)
         return result
     result.validation = ledgers.validations(one.ledger, other.ledger)
     parting = ledgers.first_difference(one.ledger, other.ledger)
@@ -77,7 +79,8 @@ def diff(a: Path, b: Path, watch: Watch) -> Difference:
         words = "the states are equal, and what is recorded besides differs: the data of validation, or the record"
         result.cause = Cause("besides the states", causes.FITS, words)
     else:
-        _step(one, other, parting, result, watch)
+        with _standing(result):
+            _step(one, other, parting, result, watch)
     return result
 
 
@@ -95,7 +98,7 @@ def explain_audit(inputs: Inputs, step: int, watch: Watch) -> Difference:
 def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> Difference:
     """A run and this machine, from an anchor (None: the seed) to the step `last` or the first that differs."""
     result = Difference(str(inputs.folder), "here")
-    result.environments = surroundings.differences(surroundings.of_run(inputs.folder), surroundings.of_here())
+    _environments(result, lambda: surroundings.of_run(inputs.folder), surroundings.of_here)
     try:
         state = anchored_state(inputs, anchor)
     except StateDiffers as error:
@@ -110,6 +113,23 @@ def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> D
     if before is not None and last in layout.steps_in(inputs.folder / layout.ANCHORS):
         _anchor(inputs, last, before.groups, result, watch)
     return result
+
+
+@contextlib.contextmanager
+def _standing(result: Difference) -> Iterator[None]:
+    """Where explaining stumbles over what a run holds, the difference of the ledgers stands, and that is said."""
+    try:
+        yield
+    except PellucidError as error:
+        result.say(f"Not explained further: {error.name}: {error}")
+
+
+def _environments(result: Difference, a: Callable[[], dict[str, str]], b: Callable[[], dict[str, str]]) -> None:
+    """What two sides were computed with. No verdict stands on it, so what cannot be read is said and no error."""
+    try:
+        result.environments = surroundings.differences(a(), b())
+    except PellucidError as error:
+        result.say(f"Code and versions are not compared: {error.name}: {error}")
 
 
 def _side(name: str, folder: Path, result: Difference) -> Side:
@@ -147,7 +167,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
             shown = [ledgers.shown(name, genesis.get(name)) for genesis in (mine, theirs)]
             result.say(f"The beginnings differ: {name} is {shown[0]} in A and {shown[1]} in B.")
     if "data" in begins and all((side.folder / layout.DATA_MANIFEST).is_file() for side in (one, other)):
-        result.document = corpora.first_document(one.folder, other.folder)
+        result.document = published(result, lambda: corpora.first_document(one.folder, other.folder))
         if result.document:
             what = ", ".join(result.document["fields"])
             result.say(f"The first document that differs is {result.document['id']} (in {what}).")

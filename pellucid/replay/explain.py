@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from pellucid import machine
+from pellucid.errors import PellucidError
 from pellucid.recipe import Recipe
 from pellucid.replay import blame, causes, corpora, flips, ledgers
 from pellucid.replay.again import Again, Taken
@@ -69,6 +71,19 @@ class Recorded:
     entry: dict[str, Any]
 
 
+Read = TypeVar("Read")
+
+
+def published(result: Difference, read: Callable[[], Read]) -> Read | None:
+    """What a run's tables tell, in bounded memory; None where they cannot be read, which is said: they only explain."""
+    try:
+        with machine.bounded_memory():
+            return read()
+    except PellucidError as error:
+        result.say(f"Not read: {error.name}: {error}")
+        return None
+
+
 def explain(
     result: Difference,
     again: Again,
@@ -128,15 +143,15 @@ def _microbatch(result: Difference, question: Question, taken: Taken, recorded: 
     """The first microbatch whose losses or gradients differ, where what is published tells it."""
     size = question.again.recipe.train.microbatch
     count = question.again.recipe.train.batch // size
-    published = ledgers.published_segments(recorded.folder, recorded.entry)
-    rows = sorted({one.row for one in set(published) ^ set(taken.segments)}) if published else []
+    segments = published(result, lambda: ledgers.published_segments(recorded.folder, recorded.entry))
+    rows = sorted({one.row for one in set(segments) ^ set(taken.segments)}) if segments else []
     if rows and question.phase == "forward":
         result.microbatch = rows[0] // size
         result.say(f"The published losses differ in {_some(rows, 'row')} of the batch.")
     elif count == 1:
         result.microbatch = 0 if question.phase in ("forward", "backward") else None
     elif question.phase == "backward":
-        theirs = ledgers.gradient_roots(recorded.folder, recorded.entry)
+        theirs = published(result, lambda: ledgers.gradient_roots(recorded.folder, recorded.entry)) or []
         pairs = zip(theirs, taken.microbatches, strict=False)
         wrong = [index for index, (one, own) in enumerate(pairs) if one != own]
         result.microbatch = wrong[0] if wrong else None

@@ -33,6 +33,11 @@ ABANDONED = "abandoned"  # What rollbacks left behind, by the branch that began 
 
 _NUMBER = "(?:0|[1-9][0-9]{0,15})"
 _STEP = re.compile(f"step({_NUMBER})")
+# What Transformers, PEFT, sentence-transformers and their like look for in a folder; none begins with a point.
+_LOADED = re.compile(
+    r"(?:[^/]+/)*(?!\.)(?:[^/]+\.(?:json|jinja|py|model|safetensors|bin|gguf|pt|pth|h5|msgpack|onnx)|vocab\.txt"
+    r"|merges\.txt)|additional_chat_templates/"
+)
 
 
 class Room(NamedTuple):
@@ -85,6 +90,11 @@ def room_of(path: str, version: int = VERSION) -> Room | None:
     """The line of the list that names a file, given as a '/'-path; None where none does."""
     match = _names(version).fullmatch(path)
     return ROOMS[version][int(match.lastgroup[1:])] if match and match.lastgroup else None
+
+
+def is_loaded(path: str) -> bool:
+    """Whether who loads a model or a tokenizer by its folder may take a file of this name, by the ending."""
+    return _LOADED.fullmatch(path) is not None
 
 
 def belongs(path: str) -> bool:

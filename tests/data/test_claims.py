@@ -90,12 +90,35 @@ CLAIMED: dict[str, tuple[dict[str, Any], list[tuple[str, str]], str]] = {
         "excluded by the recipe",
     ),
     "a package for a folder": ({}, [("s/a.py", "pkg:pypi/a@1#a.py")], "its origin is"),
+    "another package": (
+        {"format": "package", "path": "package:openwebtext"},
+        [("s/a.py", "pkg:pypi/a@1#a.py")],
+        "its origin 'pkg:pypi/a@1#a.py' is not of 'package:openwebtext'",
+    ),
+    "a package whose name begins so": (
+        {"format": "package", "path": "package:a"},
+        [("s/a.py", "pkg:pypi/a-b@1#a.py")],
+        "is not of",
+    ),
+    "another version of it": (
+        {"format": "package", "path": "package:a==1"},
+        [("s/a.py", "pkg:pypi/a@1.1#a.py")],
+        "is not of",
+    ),
+    "a folder for a package": ({"format": "package", "path": "a"}, [("s/a.py", "pkg:pypi/a@1#a.py")], "is not of 'a'"),
+    "a text of a package": ({"path": "package:a"}, [("s/a.txt", "a.txt")], "'package:a', and its format text"),
     "another origin": ({}, [("s/a.txt", "b.txt")], "its origin is"),
     "not included": ({"include": ("*.md",)}, [("s/x/a.txt", "x/a.txt")], "not included by the recipe"),
     "excluded": ({"exclude": ("x/**",)}, [("s/a.txt", "a.txt"), ("s/x/a.txt", "x/a.txt")], "excluded by the recipe"),
     "a path that no path reads as": ({}, [("s/a\\b.txt", "a\\b.txt")], "no name that the format text gives"),
     "files without endings": ({}, [("s/a.txt", "a.txt"), ("s/b", "b")], "and files without"),
 }
+
+
+@pytest.mark.parametrize("path", ["", "package:My_Own.Name", "package:my-own-name==1.0"])
+def test_a_package_is_named_by_any_of_its_spellings(path: str) -> None:
+    source = Source(name="s", format="package", path=path)
+    assert told(source, [("s/a/b.py", "pkg:pypi/my-own-name@1.0#a/b.py")]) == []
 
 
 @pytest.mark.parametrize("what", CLAIMED)

@@ -113,6 +113,24 @@ def test_a_stack_stands_where_bits_depend_on_it() -> None:
     assert "stack" in with_change(lambda entries: entries[0].update(arithmetic="native 1"))[0].detail
 
 
+CPU = {"torch": "2.13", "device": "cpu", "cpu_capability": "AVX512", "threads": "2"}
+CUDA = {"torch": "2.13", "device": "NVIDIA H200", "cuda": "13.0"}
+
+
+@pytest.mark.parametrize("good", [CPU, CUDA])
+def test_a_stack_has_the_keys_of_its_device_and_no_others(good: dict[str, str]) -> None:
+    def put(stack: object) -> list[str]:
+        problems = with_change(lambda entries: entries[0].update(arithmetic="native 1", stack=stack))
+        return [problem.detail for problem in problems]
+
+    assert put(good) == []
+    others = [{}, good | {"accelerators": "1024"}, dict(reversed(good.items())), CUDA | {"device": "cpu"}]
+    others += [{key: good[key] for key in good if key != left} for left in good]
+    for other in others:
+        assert put(other), other
+    assert put(good | {"torch": 2}) and put([*good]) and put(CPU | {"threads": "0"})
+
+
 def test_another_recipe_is_named() -> None:
     assert "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
     assert "pipeline is 1" in with_change(lambda entries: entries[0].update(pipeline=1))[0].detail
@@ -164,7 +182,7 @@ def test_other_roots_are_malformed(roots: Any) -> None:
 
 
 def test_a_stack_and_a_merge_are_known_and_never_due() -> None:
-    stack = entries.stack(2, {"torch": "2.13.0", "device": "cpu", "threads": "2"})
+    stack = entries.stack(2, CPU)
     merge = entries.merge(2, [(ROOT, 7, ROOT), (ROOT, 0, ROOT)], ROOT, ROOT)
     for body in (stack, merge):
         assert not verdict.malformed({**PLACE, **body}) and not verdict.malformed({**PLACE, **body, "branch": 1})
@@ -203,9 +221,7 @@ def test_every_maker_writes_what_is_not_malformed() -> None:
     after = entries.StateRoots(4, {"weights": {}})
     about = {"recipe": bytes(32), "recipe_version": 1, "arithmetic": "native 1", "pipeline": 1, "data": ROOT}
     roots = {"rollouts": bytes(32), "base": bytes(32)}
-    genesis = entries.genesis(
-        **about, tokenizer=ROOT, initial=after, stack={"device": "cpu"}, parent=(4, 400, ROOT), roots=roots
-    )
+    genesis = entries.genesis(**about, tokenizer=ROOT, initial=after, stack=CUDA, parent=(4, 400, ROOT), roots=roots)
     nothing: dict[str, list[Any]] = {"sequence_leaves": [], "microbatches": [], "segments": []}
     floats = dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 1.5)
     step = entries.step(number=4, tokens_so_far=400, **nothing, **floats, after=after, roots=roots)

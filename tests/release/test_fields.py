@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import math
+import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -218,6 +221,25 @@ def in_readme(before: str, after: str) -> Change:
     return change
 
 
+def archive(content: bytes) -> Change:
+    """Another archive of code, which the journal names."""
+
+    def change(folder: Path) -> None:
+        spelled(folder / layout.CODE, content)
+        of_start(code={"file": layout.CODE, "sha256": hashlib.sha256(content).hexdigest()})(folder)
+
+    return change
+
+
+def tar(kind: int) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=kind) as made:
+        about = tarfile.TarInfo("x")
+        about.pax_headers = {"GNU.sparse.map": "x,y"}
+        made.addfile(about)
+    return buffer.getvalue()
+
+
 def code(folder: Path) -> None:
     spelled(folder / "record/code.tar", (folder / "record/code.tar").read_bytes() + bytes(512))
 
@@ -306,6 +328,14 @@ FORGED: dict[str, tuple[Change, str]] = {
     "an object for a text in the journal": (of_start(cores={"all": "2"}), "is not written as a journal's"),
     "more of a kept file in the journal": (of_start(code={"file": "x"}), "is not written as a journal's"),
     "other code": (code, "JournalBroken record/code.tar: has not the SHA-256"),
+    "code that is no archive of ours": (
+        archive(b"garbage"),
+        "JournalBroken record/code.tar: is no archive as pellucid writes it: the header at byte 0",
+    ),
+    "code in an archive that another program made": (
+        archive(tar(tarfile.PAX_FORMAT)),
+        "JournalBroken record/code.tar: is no archive as pellucid writes it",
+    ),
     "code that no start names": (
         lambda folder: (folder / "record/code-2.tar").write_bytes(b"x"),
         "JournalBroken record/code-2.tar: is named by no start",

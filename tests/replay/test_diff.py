@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import torch
 
-from pellucid.errors import RunsDiffer
+from pellucid.cli.audit import audit_run
+from pellucid.errors import AuditFailed, FormatInvalid, RunsDiffer
 from pellucid.kernels import calls, library
 from pellucid.recipe import load
 from pellucid.record import digests, merkle
@@ -23,6 +24,7 @@ from pellucid.replay.again import Again, copied
 from pellucid.replay.diff import diff, diff_here, explain_audit
 from pellucid.replay.explain import Difference, words
 from pellucid.replay.materialise import materialise
+from pellucid.replay.request import Request
 from pellucid.store import anchors, layout
 from pellucid.train import step as train_step
 from pellucid.train.events import Batch
@@ -488,6 +490,53 @@ def test_the_environments_differences_are_listed(finished: Path, release: Path) 
     found = diff(finished, release, quiet)
     (torch_,) = [one for one in found.environments if one["what"] == "package torch"]
     assert torch_["b"] == "1." + torch_["a"] and "package torch" in explained(found)
+
+
+@pytest.mark.parametrize("verb", [("diff",), ("audit", "--step", STEP)], ids=["diff", "audit"])
+@pytest.mark.parametrize("name", [layout.CODE, layout.ENVIRONMENT, layout.JOURNAL, "metrics/segments.parquet"])
+def test_what_only_explains_replaces_no_verdict(
+    verb: tuple[Any, ...], name: str, finished: Path, release: Path
+) -> None:
+    """The loss that is not what the step gives is told, whatever the maker put beside the ledger."""
+    edited(release)
+    (release / name).unlink()
+    (release / name).write_bytes(b"x" * (2 << 20))
+    about = json.loads(pellucid(*verb, *([finished] * (verb[0] == "diff")), release, "--json", check=5).stdout)
+    told = about if verb[0] == "diff" else about["difference"]
+    assert (told["step"], told["equal"], about.get("ok")) == (STEP, False, False if verb[0] == "audit" else None)
+    assert name == layout.JOURNAL or any(name.rpartition("/")[2].partition(".")[0] in one for one in told["notes"])
+
+
+@pytest.mark.parametrize("raised", [FormatInvalid(path="x", detail="y"), RecursionError("deep"), MemoryError()])
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_audit_is_told_whatever_explaining_it_does(
+    raised: Exception, as_json: bool, release: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explain(*_: object) -> None:
+        raise raised
+
+    edited(release)
+    monkeypatch.setattr("pellucid.replay.diff.explain_audit", explain)
+    request = Request.of(inputs_of(release), [STEP], None, None, None, False, "")
+    with pytest.raises(AuditFailed):
+        audit_run(request, as_json)
+    out = capsys.readouterr().out
+    assert type(raised).__name__ in (json.loads(out)["unexplained"] if as_json else out)
+    assert not json.loads(out)["ok"] if as_json else f"audit: step {STEP} bit-equal, but NOT as published" in out
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_an_audit_is_told_where_somebody_stops_the_explaining(
+    as_json: bool, release: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def explain(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pellucid.replay.diff.explain_audit", explain)
+    with pytest.raises(KeyboardInterrupt):
+        audit_run(Request.of(inputs_of(edited(release)), [STEP], None, None, None, False, ""), as_json)
+    out = capsys.readouterr().out
+    assert not json.loads(out)["ok"] if as_json else f"audit: step {STEP} bit-equal, but NOT as published" in out
 
 
 def test_the_command_line(finished: Path, release: Path) -> None:

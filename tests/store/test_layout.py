@@ -229,7 +229,23 @@ def test_verify_names_what_is_no_part_of_a_run_that_is_not_sealed(release: Path)
     (release / "metrics/.partial-x").touch()
     report = verify(release, lambda what: None)
     assert report.ok and report.unlisted == ["adapter_config.json", "corpus/", "data/shards/more", "metrics/.partial-x"]
-    assert "adapter_config.json, corpus/" in pellucid("verify", release).stdout
+    assert (
+        "4 not part of the run, and checked by nothing: adapter_config.json, corpus/"
+        in pellucid("verify", release).stdout
+    )
+
+
+def test_what_people_load_is_named_before_all_else_that_is_no_part_of_a_run(release: Path) -> None:
+    (release / layout.MANIFEST).unlink()
+    (release / "README.md").unlink()
+    loaded = ["additional_chat_templates/a.jinja", "checkpoints/step6/adapter_model.safetensors", "merges.txt", "x.py"]
+    add(release, *loaded, *(f".DS_{number}" for number in range(12)), "notes.txt", ".x.json")
+    said = pellucid("verify", release).stdout
+    assert "18 not part of the run" in said and said.strip().endswith("and 8 more")
+    assert (
+        "nothing: additional_chat_templates/, checkpoints/step6/adapter_model.safetensors, merges.txt, x.py, .DS_0"
+        in said
+    )
 
 
 @given(st.one_of(st.sampled_from(NAMES), st.text("az01./-_{}n\n\u0661", max_size=30), st.text(max_size=8)), st.data())
