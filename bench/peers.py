@@ -65,8 +65,9 @@ def portable(shape: Shape, threads: int, turn: Turn) -> None:
     model = Model(
         layers=layers, width=width, heads=heads, kv_heads=kv_heads, mlp_width=mlp_width, context=context, tied=tied
     )
-    train = Train(batch=batch, microbatch=batch, steps=10**6, warmup=0, lr=LR, weight_decay=WEIGHT_DECAY)
-    recipe = Recipe(name="bench", data=Data(sources=(Source(name="random"),)), model=model, train=train)
+    train = Train(batch=batch, microbatch=batch, steps=10**6, warmup=0, lr=LR)
+    values = {"name": "bench", "data": Data(sources=(Source(name="random"),)), "model": model, "train": train}
+    recipe = Recipe.model_validate({**values, "optimizer": {"weight_decay": WEIGHT_DECAY}})
     state, none = initial(recipe, shape.vocabulary), np.zeros(batch, np.int64)
     batches = [
         Batch(1, 1, none, none, ["random"] * batch, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))

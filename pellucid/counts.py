@@ -8,14 +8,17 @@ and saved activation of `pellucid/model.py` is counted as it stands there; tests
 
 from __future__ import annotations
 
+import fnmatch
 import math
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
-from pellucid.recipe import Model, Recipe
+from pellucid.errors import RecipeInvalid
+from pellucid.optimizers.base import Kept
+from pellucid.recipe import FILE, Model, Recipe
+from pellucid.record import elements
 from pellucid.store import metrics
 
-FLOAT = 4  # Bytes of a float32. Weights, moments and gradients are float32 on every arithmetic.
-STATE = 3 * FLOAT  # Bytes a parameter: the weight and both moments.
+FLOAT = 4  # Bytes of a float32. Weights and gradients are float32 on every arithmetic.
 _LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
 _BLOCK, _SHORT = 256, 64  # … the kernels' units of rows …
 _TERMS, _ACROSS = 2048, (264 + 32) * 256  # … and product.h's TERMS, and ACROSS_WORK, most of what a thread needs.
@@ -40,6 +43,39 @@ def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
     for number in range(shape.layers):
         found |= {f"model.layers.{number}.{name}.weight": dims for name, dims in layer.items()}
     return found if shape.tied else found | {"lm_head.weight": (vocabulary, D)}
+
+
+def learning(recipe: Recipe, vocabulary: int) -> dict[str, tuple[int, ...]]:
+    """The weights that are not frozen. Raises RecipeInvalid where train.frozen names none, or all."""
+    found = tensors(recipe.model, vocabulary)
+    for pattern in recipe.train.frozen:
+        if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
+            _unfit(f"no weight of the model has a name like {pattern!r}")
+    left = {name: dims for name, dims in found.items() if not recipe.train.freezes(name)}
+    if not left:
+        _unfit("no weight is left to learn")
+    return left
+
+
+def _unfit(detail: str) -> NoReturn:
+    raise RecipeInvalid(path=FILE, key="train.frozen", detail=detail, setting="")
+
+
+def state(recipe: Recipe, vocabulary: int) -> dict[str, dict[str, Kept]]:
+    """Every tensor of a full state: group -> name -> its type and shape. A group has at least one."""
+    groups = {"weights": {name: Kept("F32", dims) for name, dims in tensors(recipe.model, vocabulary).items()}}
+    groups |= recipe.optimizer.groups(learning(recipe, vocabulary))
+    return {group: kept for group, kept in groups.items() if kept}
+
+
+def state_bytes(recipe: Recipe, vocabulary: int) -> int:
+    """Bytes of a full state's tensors."""
+    return sum(size(one) for kept in state(recipe, vocabulary).values() for one in kept.values())
+
+
+def size(kept: Kept) -> int:
+    """Bytes of a tensor."""
+    return elements.DTYPES[kept.dtype].itemsize * math.prod(kept.shape)
 
 
 class Parameters(NamedTuple):
@@ -111,7 +147,7 @@ class Memory(NamedTuple):
     """Bytes of one process, where a training step needs most."""
 
     weights: int
-    moments: int
+    optimizer: int
     gradients: int  # Those of earlier microbatches, in the tree.
     activations: int  # One microbatch's, with what its gradients take then.
     buffers: int  # The kernels' working memory.
@@ -138,16 +174,19 @@ def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) ->
     count = parameters(recipe.model, vocabulary)
     microbatches = recipe.train.batch // size
     gradients = FLOAT * count.total * (gradient_sets(microbatches) - 1)
-    activations, buffers = _backward(recipe, vocabulary), _buffers(recipe, vocabulary, threads)
+    # The update comes when activations are gone, and gradients are left.
+    updating = FLOAT * count.total + recipe.optimizer.scratch(learning(recipe, vocabulary))
+    activations, buffers = max(_backward(recipe, vocabulary), updating), _buffers(recipe, vocabulary, threads)
+    whole = state_bytes(recipe, vocabulary)
     gaps = _GAPS[arithmetic][microbatches > 1] * (gradients + activations + buffers)
     return Memory(
         weights=FLOAT * count.total,
-        moments=2 * FLOAT * count.total,
+        optimizer=whole - FLOAT * count.total,
         gradients=gradients,
         activations=activations,
         buffers=buffers,
         gaps=int(gaps),
-        writing=STATE * count.total,
+        writing=whole,
         rows=metrics.ROW_BYTES * _rows(recipe),
         libraries=libraries or LIBRARIES[arithmetic],
     )

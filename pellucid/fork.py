@@ -27,13 +27,9 @@ _UPDATE = (
     "warmup",
     "decay",
     "final_lr",
-    "beta1",
-    "beta2",
-    "epsilon",
-    "weight_decay",
     "clip",
 )
-MAY_CHANGE = {"validation", "checkpoints", "record", "guards", *(f"train.{name}" for name in _UPDATE)}
+MAY_CHANGE = {"validation", "checkpoints", "record", "guards", "optimizer", *(f"train.{name}" for name in _UPDATE)}
 _AGAIN = "it would train again on what its parent saw, or pass over what it did not see"
 _TOLD = "the effect of a change could not be told from its own"
 _WHY = {
@@ -43,6 +39,8 @@ _WHY = {
     "tokenizer": "the data is the parent's",
     "data": "the data is the parent's",
     "data.sources": f"the data is the parent's, and in another order {_AGAIN}",
+    "optimizer.kind": "the parent's state holds what its own optimizer keeps",
+    "train.frozen": "the parent's state holds nothing of another optimizer's tensors",
     "train.batch": f"its steps would take their sequences from another place in the order: {_AGAIN}",
     "train.microbatch": f"gradients would be added in another order, and {_TOLD}",
     "train.arithmetic": _TOLD,
@@ -91,7 +89,7 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
     before |= {f"fork.{name}": value for name, value in begun.items()}
     after = {**recipe.fields(), "data.sources": _names(recipe)}
     for key in {**before, **after}:
-        if before.get(key) != after.get(key) and not MAY_CHANGE.intersection(_sections(key)):
+        if before.get(key) != after.get(key) and not may_change(key):
             raise ForkUnfit(key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY))
 
 
@@ -106,6 +104,11 @@ def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
 
 def _names(recipe: Recipe) -> list[str]:
     return [source.name for source in recipe.data.sources]
+
+
+def may_change(key: str) -> bool:
+    """Whether a fork may have another value of a field than its parent."""
+    return key not in _WHY and bool(MAY_CHANGE.intersection(_sections(key)))
 
 
 def _sections(key: str) -> list[str]:

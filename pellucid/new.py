@@ -380,10 +380,13 @@ lr = {lr}
 schedule = "cosine"          # cosine, linear, or wsd (warmup, stable, decay = steps of decay).
 warmup = {warmup}
 final_lr = 0.1               # As a fraction of lr.
+clip = 1.0                   # The largest norm of the gradients.
+
+[optimizer]
+kind = "adamw"
 beta1 = 0.9
 beta2 = 0.95
-weight_decay = 0.1
-clip = 1.0
+weight_decay = 0.1           # Of matrices.
 
 [validation]
 every = {validation_every}

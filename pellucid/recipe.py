@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import fnmatch
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -18,6 +19,7 @@ from pellucid.errors import (
     RecipeUnreadable,
     RunMissing,
 )
+from pellucid.optimizers import AdamW, Registered
 from pellucid.record import digests
 from pellucid.record.guards import Rule, Rules
 from pellucid.sections import INTEGER, Count, Fraction, Name, Natural, Positive, Section, bits, placement, unfit
@@ -109,11 +111,8 @@ class Train(Section):
     warmup: Natural = 20  # Steps.
     decay: Natural = 0  # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
     final_lr: Fraction = 0.1  # As a fraction of lr.
-    beta1: Fraction = 0.9
-    beta2: Fraction = 0.95
-    epsilon: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
-    clip: Positive = 1.0
+    clip: Positive = 1.0  # The largest norm of the gradients.
+    frozen: Annotated[tuple[str, ...], Field(max_length=64)] = ()  # Weights that stay: patterns of names, *, ?, [abc].
 
     @model_validator(mode="after")
     def _consistent(self) -> Train:
@@ -127,6 +126,10 @@ class Train(Section):
         if self.decay and self.schedule != "wsd":
             raise ValueError('decay belongs to schedule = "wsd"')
         return self
+
+    def freezes(self, name: str) -> bool:
+        """Whether a weight stays as it is."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.frozen)
 
 
 class Validation(Section):
@@ -193,6 +196,7 @@ class Recipe(Section):
     tokenizer: Tokenizer = Tokenizer()
     model: Model = Model()
     train: Train = Train()
+    optimizer: Registered = AdamW()
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     record: Record = Record()
@@ -300,9 +304,10 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        key, setting = _key(first["loc"], values)
+        location = _location(first["loc"])
+        key, setting = _key(location, values)
         if first["type"] == "extra_forbidden":
-            raise RecipeUnknownKey(path=path, key=key, hint=_nearest(first["loc"])) from error
+            raise RecipeUnknownKey(path=path, key=key, hint=_nearest(location)) from error
         if first["type"] == "unfit" and (told := first.get("ctx")):
             setting = f", or with --set {told['key']}={told['value']}"
             raise RecipeInvalid(path=path, key=told["key"], detail=told["detail"], setting=setting) from error
@@ -314,6 +319,11 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         if first["type"] != "missing" and not isinstance(first["input"], dict):
             detail += f" (it is {first['input']!r})"
         raise RecipeInvalid(path=path, key=key or "recipe", detail=detail, setting=setting) from error
+
+
+def _location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
+    """Where an error is, without the kind of the optimizer, which Pydantic puts behind the section."""
+    return location[:1] + location[2:] if location[:1] == ("optimizer",) else location
 
 
 def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, str]:
@@ -346,11 +356,17 @@ def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:
     """Every dotted key a recipe may have, sections included."""
     keys = []
     for name, field in section.model_fields.items():
-        inner = Source if name == "sources" else field.annotation
         keys.append(prefix + name)
-        if isinstance(inner, type) and issubclass(inner, Section):
-            keys += known_keys(inner, f"{prefix}{name}.")
+        for inner in sections_of(Source if name == "sources" else field.annotation):
+            keys += [key for key in known_keys(inner, f"{prefix}{name}.") if key not in keys]
     return keys
+
+
+def sections_of(kind: Any) -> list[type[Section]]:
+    """The sections that a field's type allows: several where they are told apart by their kind."""
+    if isinstance(kind, type):
+        return [kind] if issubclass(kind, Section) else []
+    return [section for one in get_args(kind) for section in sections_of(one)]
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:

@@ -137,10 +137,7 @@ def test_both_arithmetics_agree_within_float32(tmp_path: Path, shape: str) -> No
     assert our_step.weight_norm == pytest.approx(their_step.weight_norm, rel=1e-5)
     assert our_step.lr == their_step.lr
     assert ours.groups().keys() == theirs.groups().keys()
-    for group in (
-        "first_moment",
-        "second_moment",
-    ):  # Of a first step they are the gradients, clipped, and their squares.
+    for group in ("exp_avg", "exp_avg_sq"):  # Of a first step they are the gradients, clipped, and their squares.
         assert_close(ours.groups()[group].values(), theirs.groups()[group].values())
     if shape != "untied, clipped":  # Native clipping is in place.
         assert_close(gradients(ours).values(), gradients(theirs).values())

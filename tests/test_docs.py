@@ -89,17 +89,17 @@ def section(title: str) -> str:
 
 def fields_of(kind: type[Any], prefix: str = "") -> dict[str, tuple[Any, set[str]]]:
     """Every field of a recipe by its dotted key: its default, and its marks: P."""
-    from pellucid.recipe import Source
-    from pellucid.sections import Section
+    from pellucid.recipe import Source, sections_of
 
     found = {}
     for name, field in kind.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
         inner = Source if name == "sources" else field.annotation
-        if isinstance(inner, type) and issubclass(inner, Section):
-            own = fields_of(inner, f"{prefix}{name}{'[]' if inner is Source else ''}.")
+        sections = sections_of(inner)
+        for section in sections:
+            own = fields_of(section, f"{prefix}{name}{'[]' if inner is Source else ''}.")
             found |= {key: (default, marks | _marks(extra)) for key, (default, marks) in own.items()}
-        else:
+        if not sections:
             found[prefix + name] = field.default, _marks(extra)
     return found
 

@@ -17,7 +17,7 @@ from pellucid.errors import (
     StateDiffers,
     StepUnknown,
 )
-from pellucid.fork import _WHY, MAY_CHANGE, _check, _check_place, _sections, fork
+from pellucid.fork import _WHY, _check, _check_place, _sections, fork, may_change
 from pellucid.look.show import Shown
 from pellucid.recipe import known_keys, load, parse
 from pellucid.record import chain
@@ -120,6 +120,7 @@ REFUSED = {
     "train.arithmetic": "native",
     "train.batch": "8",
     "train.microbatch": "4",
+    "train.frozen": '["*norm.weight"]',
     "fork.step": "3",
     "fork.parent": f'"{"0" * 64}"',
     "fork.state": f'"{"0" * 64}"',
@@ -145,8 +146,8 @@ def test_a_fork_changes_what_it_may_and_every_field_is_one_or_the_other() -> Non
     known = [key for key in known_keys() if not key.startswith("placement") and key not in ("name", "data.root")]
     leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
     leaves -= {"data.sources.path", "tokenizer.path"}
-    may = {key for key in leaves if MAY_CHANGE.intersection(_sections(key))}
-    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {"train.precision"}
+    may = {key for key in leaves if may_change(key)}
+    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {"train.precision", "optimizer.kind"}
     assert may | refused == leaves and not may & refused
     for key in leaves - may:
         assert any(name in _WHY for name in _sections(key)), f"why can a fork not change {key}?"

@@ -260,8 +260,11 @@ class AdamW:
     clip: float
 
 
+ADAMW = ("weights", "gradient", "exp_avg", "exp_avg_sq")  # What adamw takes of each tensor.
+
+
 def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
-    """Move every (weights, gradient, first moment, second moment) in place; returns the new weights' norm."""
+    """Move weights, exp_avg and exp_avg_sq of each row (ADAMW) in place; returns the new weights' norm."""
     sums = _sums("adamw", len(tensors))
     if how.step < 1:
         raise TensorUnfit(operation="adamw", name="step", found=how.step, wanted="1 at least")

@@ -119,6 +119,8 @@ def norm_of(tensors: list[Tensor]) -> float:
 def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
     for decays in (True, False):
         chosen = [group for group in tensors if (group[0].dim() > 1) == decays]
+        if not chosen:
+            continue
         weights, gradients, first, second = (list(column) for column in zip(*chosen, strict=True))
         if how.clip != 1.0:
             for gradient in gradients:

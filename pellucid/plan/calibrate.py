@@ -1,7 +1,7 @@
 """How fast this machine computes a recipe's shapes: a few microbatches, of fewer layers where the model is large.
 
 A layer costs the same wherever it stands, so the seconds of a microbatch are a line in the number of layers: two cuts
-give the whole. What goes over the parameters once a step (adding gradients, norms, AdamW, hashing the state)
+give the whole. What goes over the parameters once a step (adding gradients, norms, the update, hashing the state)
 is timed on the smaller cut and scaled by the parameters.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from pellucid import counts, machine, operations, philox
+from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
 from pellucid.train.events import Batch
-from pellucid.train.optimizer import optimize
 from pellucid.train.schedule import learning_rate
 from pellucid.train.state import State, initial
 from pellucid.train.step import token_losses
@@ -36,7 +36,7 @@ class Speed:
     microbatch: float  # Forward and backward.
     forward: float  # Of as many sequences, for validation.
     adding: float  # One set of gradients to another.
-    updating: float  # Norms, AdamW, and the digest of the state.
+    updating: float  # Norms, the update, and the digest of the state.
     layers: tuple[int, ...]  # Of the cuts that were timed …
     sequences: int  # … and their sequences, of so many tokens each.
     context: int
@@ -125,19 +125,21 @@ def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
 
 def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     model, clock = state.model, _Clock(recipe.placement.device)
-    parameters = dict(model.named_parameters())
+    weights, learning = state.weights(), state.learning()
     token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)[1].backward()
     microbatch = clock.lap()
     with torch.no_grad():
         token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)
     forward = clock.lap()
-    gradients = [parameter.grad for parameter in parameters.values() if parameter.grad is not None]
-    for gradient in gradients:
+    gradients = {name: weight.grad for name, weight in learning.items() if weight.grad is not None}
+    for gradient in gradients.values():
         model.ops.add_into(gradient, gradient)
     adding = clock.lap()
-    model.ops.norm_of(gradients)
+    model.ops.norm_of([*gradients.values()])
     state.step += 1
-    optimize(state, parameters, recipe.train, learning_rate(recipe.train, state.step), 1e-3)
+    with torch.no_grad():
+        lr = learning_rate(recipe.train, state.step)
+        recipe.optimizer.update(model.ops, Update(state.step, lr, 1e-3, weights, gradients, state.optimizer))
     state.roots()
     updating = clock.lap()
     model.zero_grad(set_to_none=True)

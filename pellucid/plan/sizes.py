@@ -13,6 +13,7 @@ from pellucid.new import PRESETS, Preset
 from pellucid.recipe import Model
 
 TOKENS_A_PARAMETER = 20
+STATE = 3 * counts.FLOAT  # Bytes a parameter: the weight and the two means of AdamW, with which people train them.
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,20 +11,20 @@ import functools
 import json
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 from pellucid import counts, huggingface
+from pellucid.optimizers.base import Kept
 from pellucid.plan.facts import Facts
-from pellucid.recipe import Anchors, Model, Recipe
+from pellucid.recipe import Anchors, Placement, Recipe
 from pellucid.record import chain, entries
 from pellucid.store import anchors, metrics, tensors
 
 ZEROS = "0" * 64
-GROUPS = ("weights", "first_moment", "second_moment")
 # Of Parquet, as in the demo: bytes a row, and what each column of each row group takes besides. Within about a third.
 _ROW = {"steps": 55.0, "sequences": 11.3, "segments": 10.7, "sources": 10.0, "validation": 56.0, "microbatches": 14.0}
 _COLUMN = 115
@@ -93,7 +93,9 @@ class Storage:
 
     @property
     def _frame(self) -> _Frame:
-        return _frame(self.recipe.model, self.facts.vocabulary)  # type: ignore[arg-type] - pydantic makes it hashable.
+        # Pydantic makes recipes hashable; placement changes no tensor.
+        recipe = self.recipe.model_copy(update={"placement": Placement()})
+        return _frame(recipe, self.facts.vocabulary)  # type: ignore[arg-type]
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -109,10 +111,10 @@ class Storage:
         return self._frame.weights.with_metadata(anchors.weights_metadata(self._about(step)))
 
     def anchor(self, step: int) -> int:
-        """An anchor's folder: weights, moments, anchor.json."""
+        """An anchor's folder: weights, the optimizer's tensors, anchor.json."""
         about, frame = self._about(step), self._frame
-        moments = frame.moments.with_metadata(anchors.moments_metadata(about))
-        return self.weights(step) + moments + _json(about) + frame.chunks
+        optimizer = frame.optimizer.with_metadata(anchors.optimizer_metadata(about))
+        return self.weights(step) + optimizer + _json(about) + frame.chunks
 
     def checkpoint(self, step: int) -> int:
         """A checkpoint's folder: weights, tokenizer and descriptions."""
@@ -230,24 +232,25 @@ class _Frame(NamedTuple):
     """What is of one size whatever the step."""
 
     weights: _File
-    moments: _File
+    optimizer: _File
     chunks: int  # Bytes of the chunks' digests in anchor.json.
 
 
 @functools.lru_cache(maxsize=4)
-def _frame(shape: Model, vocabulary: int) -> _Frame:
+def _frame(recipe: Recipe, vocabulary: int) -> _Frame:
     """Once for a model, not at every step that is asked about: it may have thousands of layers."""
-    shapes = counts.tensors(shape, vocabulary)
-    weights = {name: ("F32", dims, counts.FLOAT * math.prod(dims)) for name, dims in shapes.items()}
-    moments = {f"{group}/{name}": about for group in GROUPS[1:] for name, about in weights.items()}
-    files = (
-        _File(len(tensors.description(one, {})), sum(size for _, _, size in one.values())) for one in (weights, moments)
-    )
+    state = counts.state(recipe, vocabulary)
     entry = {"tokens": "0", "n": 0, "weights": ZEROS, "state": ZEROS}
-    empty = {name: entries.Content("F32", dims, ()) for name, dims in shapes.items()}
-    named = anchors.about(entry, entries.StateRoots(0, dict.fromkeys(GROUPS, empty)))
-    listed = len(GROUPS) * sum(_listed(math.prod(dims)) for dims in shapes.values())
-    return _Frame(next(files), next(files), _json(named) - _json(anchors.about(entry, _NO_TENSORS)) + listed)
+    empty = {group: {n: entries.Content(*one, ()) for n, one in kept.items()} for group, kept in state.items()}
+    named = anchors.about(entry, entries.StateRoots(0, empty))
+    listed = sum(_listed(math.prod(one.shape)) for kept in state.values() for one in kept.values())
+    weights, optimizer = _file(state["weights"]), _file(anchors.flat(state))
+    return _Frame(weights, optimizer, _json(named) - _json(anchors.about(entry, _NO_TENSORS)) + listed)
+
+
+def _file(kept: Mapping[str, Kept]) -> _File:
+    described = {name: (one.dtype, one.shape, counts.size(one)) for name, one in kept.items()}
+    return _File(len(tensors.description(described, {})), sum(size for *_, size in described.values()))
 
 
 def _listed(elements: int) -> int:

@@ -13,7 +13,7 @@ _NUMBERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))  # Of parameters an
 _TIMES = ((31_557_600.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
 _PARTS = {
     "weights": "weights",
-    "moments": "both moments of AdamW",
+    "optimizer": "what the optimizer keeps",
     "gradients": "gradients of earlier microbatches",
     "activations": "activations of a microbatch, with its gradients",
     "buffers": "working memory of the kernels",
@@ -216,7 +216,7 @@ def print_measured(about: dict[str, Any]) -> None:
     tokens = "its own tokens" if about["data"] == "own" else "generated tokens"
     console.print(
         f"[bold]{escape(about['name'])}[/bold]: the first {about['steps']} steps on {tokens}, each way in a process of "
-        "its own;\nthe digest of weights and both moments compared after every step"
+        "its own;\nthe digest of the whole state compared after every step"
     )
     table = _table("", "bits", "a step", "ratio", "first step", "peak memory")
     table.columns[1].justify = "left"

@@ -10,6 +10,7 @@ from typing import Any
 from pellucid import counts, huggingface
 from pellucid.data import tokenizer
 from pellucid.errors import PellucidError
+from pellucid.optimizers.base import Kept
 from pellucid.recipe import load as load_recipe
 from pellucid.record import entries
 from pellucid.record.verdict import Problem
@@ -27,7 +28,7 @@ class States:
         self._digest = about.digest
         self._config = huggingface.architecture(recipe.model, about.vocabulary, about.document_token)
         self._tokenizer = tokenizer.Tokenizer.load(folder)
-        self._tensors = counts.tensors(recipe.model, about.vocabulary)
+        self._tensors = counts.state(recipe, about.vocabulary)
         self._hashed: dict[tuple[int, int], bytes] = {}  # A file linked in several places is hashed once.
 
     def check(self) -> Iterator[Problem]:
@@ -128,12 +129,11 @@ class States:
         place = self._folder / where
         if detail := fields.difference(place / anchors.ABOUT, about):
             yield Problem("StateDiffers", f"{where}/{anchors.ABOUT}", detail)
-        moments = {f"{group}/{name}": shape for group in anchors.OPTIMIZER for name, shape in self._tensors.items()}
-        for name, shapes, said in (
-            (anchors.WEIGHTS, self._tensors, anchors.weights_metadata(about)),
-            (anchors.MOMENTS, moments, anchors.moments_metadata(about)),
+        for name, kept, said in (
+            (anchors.WEIGHTS, self._tensors["weights"], anchors.weights_metadata(about)),
+            (anchors.OPTIMIZER, anchors.flat(self._tensors), anchors.optimizer_metadata(about)),
         ):
-            yield from _wrong(tensors.Tensors(place / name), shapes, said, f"{where}/{name}")
+            yield from _wrong(tensors.Tensors(place / name), kept, said, f"{where}/{name}")
 
     def _checkpoint(self, entry: dict[str, Any], where: str, recorded: str) -> Iterator[Problem]:
         place, step = self._folder / where, entry.get("step", 0)
@@ -144,7 +144,9 @@ class States:
             detail = f"not the weights the ledger records for step {step}"
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, detail)
         identity = anchors.identity(entry)
-        yield from _wrong(read, self._tensors, anchors.weights_metadata(identity), inside + huggingface.WEIGHTS)
+        yield from _wrong(
+            read, self._tensors["weights"], anchors.weights_metadata(identity), inside + huggingface.WEIGHTS
+        )
         if entries.checkpoint_root(root.hex(), self._digest, self._config).hex() != recorded:
             yield Problem("CheckpointDiffers", where or ".", f"not the checkpoint the ledger records for step {step}")
         for name, value in huggingface.descriptions(self._config, self._tokenizer.document, identity).items():
@@ -155,13 +157,15 @@ class States:
 
 
 def _wrong(
-    read: tensors.Tensors, shapes: Mapping[str, tuple[int, ...]], metadata: Mapping[str, str], where: str
+    read: tensors.Tensors, kept: Mapping[str, Kept], metadata: Mapping[str, str], where: str
 ) -> Iterator[Problem]:
-    """Other tensors than the recipe's model has, which a reader might load; and what the header says otherwise."""
-    found = {name: (dtype, shape) for name, (dtype, shape, _, _) in read.entries.items()}
-    other = [name for name in sorted({*found, *shapes}) if found.get(name) != ("F32", shapes.get(name))]
-    if other:
-        yield Problem("StateDiffers", where, f"its tensor {other[0][:100]!r} is not one of the recipe's model")
+    """Other tensors than the recipe's state has, which a reader might load; and what the header says otherwise."""
+    found = {name: Kept(dtype, shape) for name, (dtype, shape, _, _) in read.entries.items()}
+    other = [name for name in sorted({*found, *kept}) if found.get(name) != kept.get(name)]
+    if other and other[0] in found:
+        yield Problem("StateDiffers", where, f"its tensor {other[0][:100]!r} is not one of the recipe's state")
+    elif other:
+        yield Problem("StateDiffers", where, f"lacks the tensor {other[0]!r} of the recipe's state")
     if read.metadata != metadata:
         yield Problem("StateDiffers", where, f"its metadata is not that of step {metadata['step']}")
     if not read.in_order:

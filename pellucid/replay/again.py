@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pellucid.model import Decoder
+from pellucid.optimizers.base import Optimizer, Update
 from pellucid.recipe import Recipe
 from pellucid.record.entries import Microbatch, Segment
 from pellucid.recorder import segments_of, step_entry
@@ -94,11 +95,12 @@ class Again:
             return norm_of(tensors)
 
         def watch(model: Decoder) -> None:
-            names.extend(sorted((name for name, _ in model.named_parameters()), key=str.encode))
-            for name, parameter in model.named_parameters():
-                parameter.register_post_accumulate_grad_hook(_keep(each, name))
+            learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+            names.extend(sorted(learning, key=str.encode))
+            for name, weight in learning.items():
+                weight.register_post_accumulate_grad_hook(_keep(each, name))
 
-        vars(ops)["norm_of"] = _first_only(note, norm_of) if self.native else note
+        vars(ops)["norm_of"] = _first_only(note, norm_of)
         self.take(ops=ops, watch=watch)
         return total, each
 
@@ -117,12 +119,12 @@ def _keep(each: list[Gradients], name: str) -> Callable[[torch.Tensor], None]:
 
 
 def _first_only(first: Callable[..., Any], then: Callable[..., Any]) -> Callable[..., Any]:
-    """The native optimizer asks for the norm of the weights by the same name."""
+    """An optimizer asks for norms of its own by the same name, after that of the gradients."""
     waiting = [first]
     return lambda tensors: (waiting.pop() if waiting else then)(tensors)
 
 
-def with_gradient(ops: ModuleType, place: int, index: int, value: float, native: bool) -> ModuleType:
+def with_gradient(ops: ModuleType, place: int, index: int, value: float) -> ModuleType:
     """Operations under which one element of the summed gradients has another value; place counts tensors by name."""
     norm_of = ops.norm_of
 
@@ -130,15 +132,31 @@ def with_gradient(ops: ModuleType, place: int, index: int, value: float, native:
         tensors[place].view(-1)[index] = value
         return norm_of(tensors)
 
-    vars(ops)["norm_of"] = _first_only(changed, norm_of) if native else changed
+    vars(ops)["norm_of"] = _first_only(changed, norm_of)
     return ops
 
 
-def with_optimizer(ops: ModuleType, **constants: float) -> ModuleType:
-    """Operations whose optimizer has other constants (lr, beta1, …, clip: the factor on gradients)."""
-    adamw = ops.adamw
-    vars(ops)["adamw"] = lambda how, rows: adamw(replace(how, **constants), rows)
-    return ops
+class _Told:
+    """An optimizer that is told another step, learning rate or clipping than the training step says."""
+
+    def __init__(self, optimizer: Optimizer, told: dict[str, float]) -> None:
+        self._optimizer, self._told = optimizer, told
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._optimizer, name)
+
+    def update(self, ops: ModuleType, update: Update) -> float:
+        return self._optimizer.update(ops, replace(update, **self._told))
+
+
+def with_update(recipe: Recipe, **told: float) -> Recipe:
+    """The recipe, whose optimizer is told something else (step, lr, clip: the factor on gradients)."""
+    return recipe.model_copy(update={"optimizer": _Told(recipe.optimizer, told)})
+
+
+def with_constant(recipe: Recipe, name: str, value: float) -> Recipe:
+    """The recipe, with another constant of its optimizer."""
+    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={name: value})})
 
 
 def copied(groups: Groups) -> Groups:

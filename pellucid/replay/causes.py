@@ -14,13 +14,14 @@ from typing import Any
 import numpy as np
 import torch
 
+from pellucid import counts
 from pellucid.errors import MachineLacks, NotFinite
 from pellucid.kernels import library
 from pellucid.operations import native
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
 from pellucid.replay import blame, tracing
-from pellucid.replay.again import Again, with_optimizer
+from pellucid.replay.again import Again, with_constant, with_update
 from pellucid.replay.inputs import cores
 from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
@@ -144,7 +145,7 @@ def hypotheses(question: Question) -> Iterator[Hypothesis]:
         yield from _rates(question)
     if phase in ("optimizer", "schedule"):
         yield from _constants(question)
-        yield from _stale(question, ("moments",))
+        yield from _stale(question, ("optimizer's state",))
     if phase in ("forward", "backward") or (phase == "optimizer" and question.again.native):
         yield from _denormals(question)
     if phase in ("forward", "backward", "optimizer") and not question.again.native:
@@ -161,9 +162,15 @@ def recipes(question: Question) -> Iterator[Hypothesis]:
         if recipe is not None:
             words = f"{one['field']} is {one['a']} in one recipe and {one['b']} in the other, and that alone does it"
             yield _under(recipe, words)
-    if question.other is not None:
+    if question.other is not None and _same_state(question, question.other):
         names = ", ".join(one["field"] for one in question.fields)
         yield _under(question.other, f"the recipes differ in {names}, and no single one of these does it alone")
+
+
+def _same_state(question: Question, recipe: Recipe) -> bool:
+    """Whether a recipe's state has the tensors of ours."""
+    own, vocabulary = question.again.recipe, question.again.inputs.vocabulary
+    return counts.state(recipe, vocabulary) == counts.state(own, vocabulary)
 
 
 def _under(recipe: Recipe, words: str) -> Hypothesis:
@@ -173,7 +180,10 @@ def _under(recipe: Recipe, words: str) -> Hypothesis:
 def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
     """The recipe with one field changed that is of training or of a function of the model; None for other fields."""
     section, _, key = name.partition(".")
-    if section in ("train", "record") or name in ("model.rope_theta", "model.norm_epsilon", "model.attention"):
+    if name in ("train.frozen", "optimizer.kind"):
+        return None  # It would need another state.
+    of_model = name in ("model.rope_theta", "model.norm_epsilon", "model.attention")
+    if of_model or section in ("train", "optimizer", "record"):
         inner = getattr(recipe, section).model_copy(update={key: value})
         return recipe.model_copy(update={section: inner})
     return recipe.model_copy(update={"seed": value}) if name == "seed" else None
@@ -247,17 +257,18 @@ def _taken(batch: Batch, other: Batch, order: list[int] | list[int | None], step
 
 
 def _stale(question: Question, parts: tuple[str, ...]) -> Iterator[Hypothesis]:
-    """The state before the step, or its weights or moments alone, were those of another step, or moments were zero."""
+    """The state before the step, or its weights or what the optimizer keeps alone, were those of another step, or what
+    it keeps was zero."""
     before = question.again.before
     weights = {"weights": before["weights"]}
-    moments = {group: arrays for group, arrays in before.items() if group != "weights"}
-    if "moments" in parts:
-        zero = {group: {name: np.zeros_like(a) for name, a in arrays.items()} for group, arrays in moments.items()}
-        told = "the optimizer's moments before the step were zero: they were not restored"
-        yield Hypothesis("moments lost", told, lambda around: {"before": {**zero, **weights}})
+    kept = {group: arrays for group, arrays in before.items() if group != "weights"}
+    if "optimizer's state" in parts:
+        zero = {group: {name: np.zeros_like(a) for name, a in arrays.items()} for group, arrays in kept.items()}
+        told = "the optimizer's state before the step was zero: it was not restored"
+        yield Hypothesis("optimizer's state lost", told, lambda around: {"before": {**zero, **weights}})
     for words, old in question.states:
         for part in parts:
-            mixed = {**old, **{"moments": weights, "weights": moments, "": {}}[part]}
+            mixed = {**old, **{"optimizer's state": weights, "weights": kept, "": {}}[part]}
             told = f"the {part or 'state'} before the step: {words}, not what the step before it left"
             yield Hypothesis("stale state", told, lambda around, mixed=mixed: {"before": mixed})
 
@@ -265,11 +276,10 @@ def _stale(question: Question, parts: tuple[str, ...]) -> Iterator[Hypothesis]:
 # ---- schedule and optimizer ----------------------------------------------------------------------
 
 
-def _constant(question: Question, name: str, words: str, **constants: float) -> Hypothesis:
-    again = question.again
-    changed: Callable[[Around], dict[str, Any]]
-    changed = lambda around: {"ops": with_optimizer(again.operations(around), **constants)}  # noqa: E731
-    return Hypothesis(name, words, changed, passing=("lr",) if "lr" in constants else ())
+def _told(question: Question, name: str, words: str, **told: float) -> Hypothesis:
+    """The optimizer was told something else than the step says."""
+    recipe = with_update(question.again.recipe, **told)
+    return Hypothesis(name, words, lambda around: {"recipe": recipe}, passing=("lr",) if "lr" in told else ())
 
 
 def _rates(question: Question) -> Iterator[Hypothesis]:
@@ -285,7 +295,7 @@ def _rates(question: Question) -> Iterator[Hypothesis]:
             with_kind = train.model_copy(update={"schedule": kind})
             if digests.float_bits(learning_rate(with_kind, step)) == wanted:
                 words += f"; a {kind} schedule gives it"
-    yield _constant(question, "learning rate", words, lr=lr)
+    yield _told(question, "learning rate", words, lr=lr)
 
 
 # Values in use elsewhere: the defaults of PyTorch, of GPT-3 and Llama, of T5, and none at all.
@@ -294,25 +304,27 @@ _USUAL = {
     "beta2": (0.999, 0.99, 0.95, 0.98, 0.9, 0.9999),
     "epsilon": (1e-8, 1e-6, 1e-5, 1e-7, 1e-10, 1e-15, 1e-12),
     "weight_decay": (0.0, 0.01, 0.1, 0.05, 0.2, 1e-4),
+    "momentum": (0.95, 0.9, 0.99, 0.8, 0.0),
 }
 
 
 def _constants(question: Question) -> Iterator[Hypothesis]:
     """The optimizer with another constant that is in use elsewhere, another count of steps, another clipping."""
-    train, step = question.again.recipe.train, question.again.number
-    for name, values in _USUAL.items():
-        for value in values:
-            if value != getattr(train, name):
-                words = f"the optimizer took {name} = {value}, and the recipe says {getattr(train, name)}"
-                yield _constant(question, name, words, **{name: value})
+    recipe, step = question.again.recipe, question.again.number
+    train, own = recipe.train, recipe.optimizer.model_dump()
+    for name in (name for name in _USUAL if name in own):
+        for value in (value for value in _USUAL[name] if value != own[name]):
+            words = f"the optimizer took {name} = {value}, and the recipe says {own[name]}"
+            changed = with_constant(recipe, name, value)
+            yield Hypothesis(name, words, lambda around, changed=changed: {"recipe": changed})
     for other in (step - 1, step + 1):
         if other:
-            yield _constant(question, "bias correction", f"the optimizer counted step {step} as {other}", step=other)
+            yield _told(question, "bias correction", f"the optimizer counted step {step} as {other}", step=other)
     norm = digests.bits_float(question.target["grad_norm"])
     if norm > train.clip:
-        yield _constant(question, "clipping", "the gradients were not clipped", clip=1.0)
+        yield _told(question, "clipping", "the gradients were not clipped", clip=1.0)
         words = "the gradients were clipped by clip / (norm + 1e-6), as torch's clip_grad_norm_ does"
-        yield _constant(question, "clipping", words, clip=train.clip / (norm + 1e-6))
+        yield _told(question, "clipping", words, clip=train.clip / (norm + 1e-6))
 
 
 # ---- the arithmetic ------------------------------------------------------------------------------

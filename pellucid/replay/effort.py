@@ -174,7 +174,7 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
     if speed:
         memory = max(memory, machine.peak() * workers)
     download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
-    kept = counts.STATE * _parameters(inputs) if microbatch and replayed else 0
+    kept = counts.state_bytes(inputs.recipe, inputs.vocabulary) if microbatch and replayed else 0
     seconds = validating = None
     if speed:
         validating = speed.of_last_validation(inputs) * alone
@@ -209,7 +209,7 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     if not microbatch and not any(last_due(inputs) in one.steps for one in planned):
         starts.add(steps_to(inputs, last_due(inputs))[0])
     for step in (step for step in held if step in starts):
-        found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.MOMENTS)]
+        found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.OPTIMIZER)]
     if microbatch:
         found += sorted((folder / layout.METRICS).glob("microbatches*"))
     return [path for path in found if path.is_file()]
@@ -218,8 +218,5 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
 def least_memory(inputs: Inputs, microbatch: bool = False) -> int:
     """Bytes of a state and of the gradients held at once (GradientTree), float32; activations come on top."""
     gradients = 1 if microbatch else counts.gradient_sets(count_of(inputs))
-    return (counts.STATE + counts.FLOAT * gradients) * _parameters(inputs)
-
-
-def _parameters(inputs: Inputs) -> int:
-    return counts.parameters(inputs.recipe.model, inputs.vocabulary).total
+    parameters = counts.parameters(inputs.recipe.model, inputs.vocabulary).total
+    return counts.state_bytes(inputs.recipe, inputs.vocabulary) + counts.FLOAT * gradients * parameters

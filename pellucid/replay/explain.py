@@ -173,7 +173,7 @@ _OPERATIONS = {
     "forward": "forward: embed, norm, linears, attention, swiglu or loss",
     "backward": "backward, or the sum over microbatches",
     "schedule": "the learning rate's schedule",
-    "optimizer": "adamw",
+    "optimizer": "the optimizer",
     "record": "none: the record alone differs",
 }
 
@@ -238,7 +238,7 @@ _BEGINS = {
     "forward": "The forward pass differs: losses of the same batch.",
     "backward": "The losses are equal and the gradients are not: backward, or their sum.",
     "schedule": "Losses and gradients are equal; the learning rate is not.",
-    "optimizer": "Losses, gradients' norm and learning rate are equal; the update of the weights or moments is not.",
+    "optimizer": "Losses, gradients' norm and learning rate are equal; what the optimizer makes of them is not.",
     "record": "What the step computed is the same.",
 }
 _CERTAIN = {

@@ -14,12 +14,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from pellucid import counts
 from pellucid.record import digests
 from pellucid.replay import blame
-from pellucid.replay.again import Gradients, with_gradient, with_optimizer
+from pellucid.replay.again import Gradients, with_gradient, with_update
 from pellucid.replay.causes import FITS, Cause, Hypothesis, Question
 from pellucid.train.events import Groups
-from pellucid.train.optimizer import GradientTree
+from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import ALONE
 
 _ROUNDINGS = 8  # Of the two norms and of their squares, in units of 2^-52 of the sum of squares.
@@ -27,21 +28,26 @@ _MOST = 4096  # Candidates whose norm is computed.
 
 
 def isolated(question: Question) -> list[blame.Tensor]:
-    """Where the other side's gradients differ, by its first moments: ours are clipped by its recorded norm first.
+    """Where the other side's gradients differ, by what its optimizer keeps. Ours are clipped by its recorded norm.
 
-    Without moments stored, by its weights. Empty where nothing is stored.
+    Without that stored, by its weights. Empty where nothing is stored.
     """
     if question.stored is None:
         return []
     ours = _with_recorded_norm(question)
-    group = "first_moment" if "first_moment" in question.stored else "weights"
-    return blame.differing({group: ours[group]}, question.stored)
+    # Each tensor by the first of the optimizer's groups that has it: there a gradient goes in unmixed.
+    first: dict[str, str] = {}
+    for group in [*(group for group in ours if group != "weights"), "weights"]:
+        if group in question.stored:
+            first = dict.fromkeys(ours[group], group) | first
+    chosen = {group: {n: array for n, array in of.items() if first.get(n) == group} for group, of in ours.items()}
+    return blame.differing(chosen, question.stored)
 
 
 def _with_recorded_norm(question: Question) -> Groups:
     train, norm = question.again.recipe.train, digests.bits_float(question.target["grad_norm"])
     clip = train.clip / norm if norm > train.clip else 1.0
-    return question.again.take(ops=with_optimizer(question.again.operations(), clip=clip)).after
+    return question.again.take(recipe=with_update(question.again.recipe, clip=clip)).after
 
 
 def fitting(question: Question, tensors: list[blame.Tensor]) -> Cause | None:
@@ -138,7 +144,7 @@ class _Search:
 
 def _flip(question: Question, name: str, index: int, value: float, ways: list[tuple[int, int | None]]) -> Hypothesis:
     again = question.again
-    place = sorted(again.before["weights"], key=str.encode).index(name)
+    place = sorted(counts.learning(again.recipe, again.inputs.vocabulary), key=str.encode).index(name)
     size = again.before["weights"][name].size
     row, column = divmod(index, again.before["weights"][name].shape[-1])
     flips = " or ".join(f"bit {bit} of {_which(microbatch)}" for bit, microbatch in ways)
@@ -147,7 +153,7 @@ def _flip(question: Question, name: str, index: int, value: float, ways: list[tu
     return Hypothesis(
         "flipped bit",
         f"{flips} was flipped, in the gradient of {name}, row {row}, column {column}{more}",
-        lambda around: {"ops": with_gradient(again.operations(around), place, index, value, again.native)},
+        lambda around: {"ops": with_gradient(again.operations(around), place, index, value)},
         passing=("microbatches",),
         operation={
             "name": f"between {blame.maker(name)} and the gradient norm",

@@ -24,13 +24,12 @@ from pellucid.record import digests, elements
 
 # (name of the operation, the operation, its arguments) -> its result.
 Around = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
-_STEP = ("add_into", "norm_of", "adamw")  # What the training step calls itself.
+_STEP = ("add_into", "norm_of", "adamw")  # What the training step and optimizers call.
 _MODEL = ("embed", "norm", "linears", "linear_add", "attention", "swiglu", "loss")
 _KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "product", "swiglu", "swiglu_backward")
 _KERNELS += ("attention", "attention_backward", "loss")
 SUM = "sum"  # add_into as the training step calls it: gradients of two microbatches.
-_ROW = ("weights", "gradient", "first_moment", "second_moment")
-_PHASES = {SUM: "the sum over microbatches", "norm_of": "the gradient norm", "adamw": "the optimizer"}
+_UPDATING = "the optimizer"  # The phase behind the gradient norm.
 SMALLEST_NORMAL = 2.0**-126
 
 
@@ -89,13 +88,14 @@ class Trace:
         self.calls: list[Call] = []
         self._around = around
         self._weights: dict[int, str] = {}
-        self._ordered: list[str] = []  # As the step gives them to norm_of and adamw.
-        self._about, self._microbatch, self._backward = "", -1, False
+        self._learning: list[str] = []  # As the step gives their gradients to norm_of.
+        self._about, self._microbatch, self._backward, self._updating = "", -1, False, False
 
     def watch(self, model: Decoder) -> None:
         """Names for the weights of the model that will be traced."""
         self._weights = {p.data_ptr(): name.removesuffix(".weight") for name, p in model.named_parameters()}
-        self._ordered = sorted((name for name, _ in model.named_parameters()), key=str.encode)
+        learning = (name for name, weight in model.named_parameters() if weight.requires_grad)
+        self._learning = sorted(learning, key=str.encode)
 
     def __call__(self, name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
         self._move(name, arguments)
@@ -105,22 +105,26 @@ class Trace:
         outputs = dict(_digests([f"output {i}" for i in range(len(results))], results))
         if name == "adamw":  # It works in place.
             outputs |= dict(self._rows(arguments[1]))
-        microbatch, about = (None, "") if name in _PHASES else (self._microbatch, self._about)
-        self.calls.append(Call(name, self._phase(name), microbatch, about, inputs, outputs))
+        phase = self._phase(name)
+        whole = name in (SUM, "norm_of", "adamw")  # Of all weights.
+        microbatch = None if whole or self._updating else self._microbatch
+        self.calls.append(Call(name, phase, microbatch, "" if whole else self._about, inputs, outputs))
+        self._updating |= name == "norm_of"
         return result
 
     def _inputs(self, name: str, arguments: tuple[Any, ...]) -> Iterator[tuple[str, str]]:
         if name == "adamw":
             yield from _digests(["how"], arguments[:1])
             yield from self._rows(arguments[1])
-        elif name == "norm_of":
-            yield from _digests([f"gradient of {one}" for one in self._ordered], arguments[0])
+        elif name == "norm_of" and not self._updating:
+            yield from _digests([f"gradient of {one}" for one in self._learning], arguments[0])
         else:
             yield from _digests(_labels(name), arguments)
 
     def _rows(self, rows: list[tuple[Tensor, ...]]) -> Iterator[tuple[str, str]]:
-        for name, row in zip(self._ordered, rows, strict=True):
-            yield from _digests([f"{part} of {name}" for part in _ROW], row)
+        for row in rows:
+            name = self._weights[row[0].data_ptr()]
+            yield from _digests([f"{part} of {name}.weight" for part in calls.ADAMW], row)
 
     def _move(self, name: str, arguments: tuple[Any, ...]) -> None:
         if name == "embed":
@@ -130,8 +134,12 @@ class Trace:
                 self._about = self._weights[tensor.data_ptr()]
 
     def _phase(self, name: str) -> str:
-        if name in _PHASES:
-            return _PHASES[name]
+        if name == SUM:
+            return "the sum over microbatches"
+        if name == "norm_of" and not self._updating:
+            return "the gradient norm"
+        if self._updating:
+            return _UPDATING
         phase = "backward" if self._backward else "forward"
         self._backward |= name == "loss"  # It makes the first gradients with the logits.
         return f"{phase} of microbatch {self._microbatch}"
@@ -196,7 +204,7 @@ def _pairs(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
 def flushed(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """An Around whose results hold no denormal numbers: each becomes a zero of its sign."""
     result = function(*arguments)
-    for tensor in (*_tensors(result), *(_tensors(arguments[1]) if name == "adamw" else ())):
+    for tensor in (*_tensors(result), *(_tensors(arguments[1]) if name == "adamw" else ())):  # It works in place.
         with torch.no_grad():
             tensor[tensor.abs() < SMALLEST_NORMAL] *= 0.0
     return result

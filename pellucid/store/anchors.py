@@ -1,4 +1,4 @@
-"""Anchors: full training states on disk, each a folder with its weights, its moments and what they are.
+"""Anchors: full training states on disk, each a folder with its weights, what its optimizer keeps, and what they are.
 
 The weights file is the very one of that step's checkpoint, where there is one.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -17,24 +17,26 @@ from pellucid.record import chain
 from pellucid.record.entries import CHUNK, Content, StateRoots
 from pellucid.store import files, tensors
 
-WEIGHTS, MOMENTS, ABOUT = "model.safetensors", "optimizer.safetensors", "anchor.json"
-OPTIMIZER = ("first_moment", "second_moment")  # The groups of the optimizer's file.
+WEIGHTS, OPTIMIZER, ABOUT = "model.safetensors", "optimizer.safetensors", "anchor.json"
 
 Groups = Mapping[str, Mapping[str, np.ndarray]]
+T = TypeVar("T")
 
 
 def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path | None) -> None:
     """Write a state as a whole folder; weights is a file that holds them already, or None."""
-    moments = {
-        f"{group}/{name}": a for group, arrays in groups.items() if group != "weights" for name, a in arrays.items()
-    }
     with files.whole_folder(target) as partial:
         if weights is None:
             tensors.write(partial / WEIGHTS, groups["weights"], weights_metadata(about))
         else:
             files.link_or_copy(weights, partial / WEIGHTS)
-        tensors.write(partial / MOMENTS, moments, moments_metadata(about))
+        tensors.write(partial / OPTIMIZER, flat(groups), optimizer_metadata(about))
         files.write_json(partial / ABOUT, about)
+
+
+def flat(groups: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
+    """The tensors of the optimizer's file, by the names that they have there."""
+    return {f"{group}/{name}": one for group, of in groups.items() if group != "weights" for name, one in of.items()}
 
 
 def identity(entry: Mapping[str, Any]) -> dict[str, Any]:
@@ -81,7 +83,7 @@ def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:
     return {"format": "pt", **{key: str(about[key]) for key in named}}
 
 
-def moments_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+def optimizer_metadata(about: Mapping[str, Any]) -> dict[str, str]:
     """The metadata of an optimizer's file."""
     return {"step": str(about["step"])}
 
@@ -89,10 +91,10 @@ def moments_metadata(about: Mapping[str, Any]) -> dict[str, str]:
 def read(place: Path) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of an anchor's folder, mapped from disk, unchecked. Raises FormatInvalid."""
     groups: dict[str, dict[str, np.ndarray]] = {"weights": tensors.Tensors(place / WEIGHTS).arrays()}
-    for key, array in tensors.Tensors(place / MOMENTS).arrays().items():
+    for key, array in tensors.Tensors(place / OPTIMIZER).arrays().items():
         group, _, name = key.partition("/")
         if group == "weights" or not name:
-            raise FormatInvalid(path=place / MOMENTS, detail=f"holds {key!r}, which is no tensor of an optimizer")
+            raise FormatInvalid(path=place / OPTIMIZER, detail=f"holds {key!r}, which is no tensor of an optimizer")
         groups.setdefault(group, {})[name] = array
     return groups
 

@@ -26,7 +26,7 @@ from pellucid.train.events import Batch
 if TYPE_CHECKING:  # `pellucid run` asks for its rank before it knows whether torch is needed at all.
     from torch import Tensor, nn
 
-    from pellucid.train.optimizer import GradientTree
+    from pellucid.train.gradients import GradientTree
     from pellucid.train.state import State
 
 

@@ -1,4 +1,4 @@
-"""The full training state: the weights, the optimizer's two moments, and the number of the step.
+"""The full training state: the weights, what the optimizer keeps, and the number of the step.
 
 There is no random state to keep: every draw is a function of the seed and a counter.
 """
@@ -11,14 +11,31 @@ from types import ModuleType
 
 import numpy as np
 import torch
+from torch import nn
 
 from pellucid import counts, machine, operations, philox
 from pellucid.errors import FormatInvalid, MemoryTooSmall
 from pellucid.model import Decoder
-from pellucid.recipe import Model, Recipe
+from pellucid.optimizers.base import Kept
+from pellucid.recipe import Recipe
+from pellucid.record import elements
 from pellucid.record.entries import StateRoots
 from pellucid.store import tensors
 from pellucid.train.events import Groups
+
+# By safetensors' name: torch's type, and the integers that its bits are read as where NumPy does not know it.
+_TYPES: dict[str, tuple[torch.dtype, torch.dtype]] = {
+    "F32": (torch.float32, torch.float32),
+    "F64": (torch.float64, torch.float64),
+    "F16": (torch.float16, torch.float16),
+    "BF16": (torch.bfloat16, torch.uint16),
+    "F8_E4M3": (torch.float8_e4m3fn, torch.uint8),
+    "F8_E5M2": (torch.float8_e5m2, torch.uint8),
+    "I64": (torch.int64, torch.int64),
+    "U16": (torch.uint16, torch.uint16),
+    "U32": (torch.uint32, torch.uint32),
+}
+_NAMES = {dtype: name for name, (dtype, _) in _TYPES.items()}
 
 
 @dataclass
@@ -27,27 +44,43 @@ class State:
 
     step: int
     model: Decoder
-    first_moment: dict[str, torch.Tensor]
-    second_moment: dict[str, torch.Tensor]
+    optimizer: dict[str, dict[str, torch.Tensor]]  # Group -> tensor name -> tensor, as the recipe's optimizer says.
+
+    def weights(self) -> dict[str, nn.Parameter]:
+        """Every weight, sorted by name as UTF-8 bytes: the order of both norms."""
+        return dict(sorted(self.model.named_parameters(), key=lambda item: item[0].encode()))
+
+    def learning(self) -> dict[str, nn.Parameter]:
+        """The weights that are not frozen, in the same order."""
+        return {name: weight for name, weight in self.weights().items() if weight.requires_grad}
 
     def groups(self) -> Groups:
-        """Views, not copies, of every tensor: {"weights" | "first_moment" | "second_moment": {name: array}}."""
-        weights = dict(self.model.named_parameters())
-        groups = {"weights": weights, "first_moment": self.first_moment, "second_moment": self.second_moment}
-        return {group: {name: _array(tensor) for name, tensor in of.items()} for group, of in groups.items()}
+        """Views, not copies, of every tensor: {"weights" or a group of the optimizer: {name: array}}."""
+        groups = {"weights": dict(self.model.named_parameters()), **self.optimizer}
+        return {group: {name: array_of(tensor) for name, tensor in of.items()} for group, of in groups.items()}
 
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor itself, in the same order in every process."""
         weights = [parameter.detach() for parameter in self.model.parameters()]
-        return [*weights, *self.first_moment.values(), *self.second_moment.values()]
+        return [*weights, *(tensor for kept in self.optimizer.values() for tensor in kept.values())]
 
     def roots(self) -> StateRoots:
         """The digest of every tensor."""
         return tensors.state_roots(self.step, self.groups())
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.numpy(force=True)
+def array_of(tensor: torch.Tensor) -> np.ndarray:
+    """A tensor's array, a view of it on the CPU; of a type that NumPy does not know its bits, under its name."""
+    name = _NAMES[tensor.dtype]
+    _, bits = _TYPES[name]
+    return tensor.detach().view(bits).numpy(force=True).view(elements.DTYPES[name])
+
+
+def tensor_of(array: np.ndarray) -> torch.Tensor:
+    """The inverse of array_of, in memory of its own."""
+    dtype, bits = _TYPES[elements.dtype_of(array)]
+    integers = np.array(array).view(str(bits).removeprefix("torch."))
+    return torch.from_numpy(integers).view(dtype)
 
 
 def initial(recipe: Recipe, vocabulary: int) -> State:
@@ -60,39 +93,57 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
 
 
 def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> State:
-    """The state after `step` steps, from stored arrays. Raises FormatInvalid where they are another model's."""
+    """The state after `step` steps, from stored arrays. Raises FormatInvalid where they are another recipe's."""
+    _require_groups(recipe, vocabulary, step, groups)
     state = empty(recipe, vocabulary)
     state.step = step
-    for group, wanted in state.groups().items():
-        found = groups.get(group, {})
-        if _shapes(found) != _shapes(wanted):
-            raise FormatInvalid(path=f"anchors/step{step}", detail=f"its {group} are not those of the recipe's model")
     with torch.no_grad():
-        for name, parameter in state.model.named_parameters():
-            parameter.copy_(torch.tensor(groups["weights"][name]))
-            state.first_moment[name].copy_(torch.tensor(groups["first_moment"][name]))
-            state.second_moment[name].copy_(torch.tensor(groups["second_moment"][name]))
+        for group, own in {"weights": dict(state.model.named_parameters()), **state.optimizer}.items():
+            for name, tensor in own.items():
+                tensor.copy_(tensor_of(groups[group][name]))
     return state
 
 
-def _shapes(arrays: Mapping[str, np.ndarray]) -> dict[str, tuple[object, ...]]:
-    return {name: (array.dtype, array.shape) for name, array in arrays.items()}
+def _require_groups(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> None:
+    """Raises FormatInvalid for the first tensor that the recipe's state lacks, or has otherwise."""
+    wanted = _flat(counts.state(recipe, vocabulary))
+    found = _flat({g: {n: Kept(elements.dtype_of(a), a.shape) for n, a in of.items()} for g, of in groups.items()})
+    for key in sorted({*wanted, *found}):
+        if found.get(key) != wanted.get(key):
+            group, name = key
+            held, due = (f"{one[0]} {one[1]}" if one else "absent" for one in (found.get(key), wanted.get(key)))
+            detail = f"its {group} {name} is {held}, and the recipe's state has it {due}"
+            raise FormatInvalid(path=f"anchors/step{step}", detail=detail)
+
+
+def _flat(groups: Mapping[str, Mapping[str, Kept]]) -> dict[tuple[str, str], Kept]:
+    return {(group, name): kept for group, of in groups.items() for name, kept in of.items()}
 
 
 def empty(recipe: Recipe, vocabulary: int) -> State:
-    """Weights that hold whatever memory held, and both moments at zero. Raises MemoryTooSmall."""
+    """Weights that hold whatever memory held, and an optimizer that has seen nothing: all zero.
+
+    Raises MemoryTooSmall.
+    """
     if recipe.placement.device == "cpu":
-        _require_memory(recipe.model, vocabulary)
+        _require_memory(recipe, vocabulary)
     model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(recipe.placement.device)
-    moments = [{name: torch.zeros_like(p) for name, p in model.named_parameters()} for _ in range(2)]
-    return State(0, model, *moments)
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(not recipe.train.freezes(name))
+    kept = counts.state(recipe, vocabulary)
+    kept.pop("weights")
+    return State(0, model, {g: {n: _zeros(one, model.device) for n, one in of.items()} for g, of in kept.items()})
 
 
-def _require_memory(shape: Model, vocabulary: int) -> None:
+def _zeros(kept: Kept, device: torch.device) -> torch.Tensor:
+    return torch.zeros(kept.shape, dtype=_TYPES[kept.dtype][0], device=device)
+
+
+def _require_memory(recipe: Recipe, vocabulary: int) -> None:
     """Before a tensor is made: somebody else's recipe may ask for any size."""
-    parameters = counts.parameters(shape, vocabulary).total
-    needed, found = counts.STATE * parameters, machine.memory()
+    needed, found = counts.state_bytes(recipe, vocabulary), machine.memory()
     if needed > found:
+        parameters = counts.parameters(recipe.model, vocabulary).total
         what = f"The training state of a model of {parameters:,} parameters"
         raise MemoryTooSmall(what=what, needed=f"{needed / 1e9:,.1f}", found=f"{found / 1e9:,.1f}")
 

@@ -10,11 +10,12 @@ import torch
 
 from pellucid.errors import NotFinite
 from pellucid.model import Decoder
+from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.record.entries import Microbatch
 from pellucid.store import tensors
 from pellucid.train.events import Batch, Stepped
-from pellucid.train.optimizer import GradientTree, optimize
+from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import ALONE, Processes
 from pellucid.train.schedule import learning_rate
 from pellucid.train.state import State
@@ -26,7 +27,8 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     Of several processes each takes it, and each has all of what it did. Raises ProcessLost, ProcessDiffers.
     """
     started = time.perf_counter()
-    model, parameters = state.model, list(state.model.parameters())
+    model = state.model
+    weights, learning = state.weights(), state.learning()
     records = _empty_records(batch, recipe)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
@@ -36,20 +38,21 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     tree = GradientTree(model.ops, own.start)
     for index in own:
         records[index] = microbatch_step(model, batch, index, recipe)
-        tree.add([parameter.grad for parameter in parameters if parameter.grad is not None])
+        tree.add([weight.grad for weight in learning.values() if weight.grad is not None])
         model.zero_grad(set_to_none=True)
 
-    for parameter, gradient in zip(parameters, processes.total(tree, len(records), parameters), strict=True):
-        parameter.grad = gradient
-    # Both norms are added in the order of the tensors' names.
-    ordered = dict(sorted(model.named_parameters(), key=lambda item: item[0].encode()))
-    grad_norm = model.ops.norm_of([parameter.grad for parameter in ordered.values()])
+    gradients = dict(zip(learning, processes.total(tree, len(records), [*learning.values()]), strict=True))
+    for name, gradient in gradients.items():
+        learning[name].grad = gradient
+    grad_norm = model.ops.norm_of([*gradients.values()])
     lr, weight_norm = learning_rate(recipe.train, state.step + 1), math.nan
     not_finite = _not_finite(batch.step, "grad_norm", "the norm of the gradients", grad_norm)
     if not_finite is None:
         state.step += 1
         clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
-        weight_norm = optimize(state, ordered, recipe.train, lr, clip)
+        with torch.no_grad():
+            moved = Update(state.step, lr, clip, weights, gradients, state.optimizer)
+            weight_norm = recipe.optimizer.update(model.ops, moved)
         not_finite = _not_finite(batch.step, "weight_norm", "the norm of the weights", weight_norm)
 
     # Whatever this process found: were it to leave here alone, the others would wait for it.

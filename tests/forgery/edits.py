@@ -80,9 +80,9 @@ def old_anchor_recorded(folder: Path) -> None:
 def wrong_moments(folder: Path) -> None:
     """An anchor whose weights are right."""
     place = layout.anchor(folder, 8)
-    moments = tensors.Tensors(place / anchors.MOMENTS)
+    moments = tensors.Tensors(place / anchors.OPTIMIZER)
     zeroed = {name: np.zeros_like(array) for name, array in moments.arrays().items()}
-    tensors.write(place / anchors.MOMENTS, zeroed, moments.metadata)
+    tensors.write(place / anchors.OPTIMIZER, zeroed, moments.metadata)
     fit(folder)
 
 

@@ -81,6 +81,10 @@ def with_train(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_copy(update={"train": recipe.train.model_copy(update=changes)})
 
 
+def with_optimizer(recipe: Recipe, **changes: Any) -> Recipe:
+    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update=changes)})
+
+
 # ---- a release fitted to a lie --------------------------------------------------------------------
 
 

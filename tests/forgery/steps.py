@@ -30,6 +30,7 @@ from tests.forgery.forge import (
     copied,
     opened,
     train,
+    with_optimizer,
     with_train,
 )
 
@@ -88,6 +89,10 @@ def other_recipe(**changes: Any) -> Callable[..., Stepped]:
     return lambda real, state, batch, recipe: real(state, batch, with_train(recipe, **changes))
 
 
+def other_optimizer(**changes: Any) -> Callable[..., Stepped]:
+    return lambda real, state, batch, recipe: real(state, batch, with_optimizer(recipe, **changes))
+
+
 def faster(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
     stepped = real(state, batch, with_train(recipe, lr=2 * recipe.train.lr))
     return replace(stepped, lr=stepped.lr / 2)
@@ -126,7 +131,7 @@ def spliced(honest: Path, folder: Path) -> None:
     own = initial(inputs.recipe, inputs.vocabulary)
 
     def cheat(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
-        theirs = real(own, batch, with_train(recipe, beta2=0.8))
+        theirs = real(own, batch, with_optimizer(recipe, beta2=0.8))
         if batch.step < 8:
             return real(state, batch, recipe)
         groups = own.groups()

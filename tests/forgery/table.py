@@ -92,7 +92,7 @@ FORGERIES = [
     ),
     Forgery(
         "another beta2 for one step",
-        steps.trained(steps.other_recipe(beta2=0.8)),
+        steps.trained(steps.other_optimizer(beta2=0.8)),
         "audit",
         "weight_norm",
         "step 7",

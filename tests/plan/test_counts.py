@@ -19,7 +19,7 @@ from pellucid.operations import native
 from pellucid.plan.calibrate import generated
 from pellucid.plan.sizes import sizes
 from pellucid.recipe import Data, Model, Recipe, Source, Train
-from pellucid.train.optimizer import GradientTree
+from pellucid.train.gradients import GradientTree
 from pellucid.train.state import initial
 from pellucid.train.step import token_losses
 

@@ -333,7 +333,7 @@ def test_a_fine_tuned_final_model_is_found(release: Path) -> None:
     assert {problem.where for problem in found} == {"model.safetensors"}
 
 
-@pytest.mark.parametrize("group", ["weights", "first_moment", "second_moment"])
+@pytest.mark.parametrize("group", ["weights", "exp_avg", "exp_avg_sq"])
 def test_a_forged_anchor_is_found(group: str, release: Path) -> None:
     forge_anchor(release, 5, group)
     reseal(release)

@@ -17,7 +17,7 @@ import torch
 from pellucid.kernels import calls
 from pellucid.model import Decoder
 from pellucid.operations import native, portable
-from pellucid.train import loop, optimizer
+from pellucid.train import gradients, loop
 from pellucid.train.state import State
 from tests.conftest import finish, make_run
 
@@ -76,17 +76,17 @@ def flip(tensor: torch.Tensor, index: int, bit: int) -> None:
 
 def flipped_bit(weight: str, index: int, bit: int, microbatch: int) -> Fault:
     """One bit of one element of one microbatch's gradient, on its way into the sum."""
-    add = optimizer.GradientTree.add
+    add = gradients.GradientTree.add
 
     def fault(state: State) -> AbstractContextManager[None]:
-        place = [name for name, _ in state.model.named_parameters()].index(weight)
+        place = [*state.learning()].index(weight)
 
-        def adding(tree: Any, gradients: list[torch.Tensor]) -> None:
+        def adding(tree: Any, sums: list[torch.Tensor]) -> None:
             if tree._next == microbatch:
-                flip(gradients[place], index, bit)
-            add(tree, gradients)
+                flip(sums[place], index, bit)
+            add(tree, sums)
 
-        return patched(optimizer.GradientTree, "add", adding)(state)
+        return patched(gradients.GradientTree, "add", adding)(state)
 
     return fault
 
@@ -158,7 +158,7 @@ def replaced(groups: dict[str, dict[str, np.ndarray]]) -> Fault:
     @contextlib.contextmanager
     def fault(state: State) -> Iterator[None]:
         own: dict[str, dict[str, torch.Tensor]] = {"weights": dict(state.model.named_parameters())}
-        own |= {"first_moment": state.first_moment, "second_moment": state.second_moment}
+        own |= state.optimizer
         with torch.no_grad():
             for group, arrays in groups.items():
                 for name, array in arrays.items():

@@ -92,7 +92,7 @@ def forge_anchor(release: Path, step: int, group: str) -> None:
     anchors.write(release / f"anchors/step{step}", groups, about, None)
 
 
-@pytest.mark.parametrize("group", ["weights", "first_moment", "second_moment"])
+@pytest.mark.parametrize("group", ["weights", "exp_avg", "exp_avg_sq"])
 def test_a_changed_anchor_is_named_with_its_tensor(group: str, release: Path) -> None:
     forge_anchor(release, 5, group)
     finding = audit_step(opened(release), 7, quiet)

@@ -51,7 +51,7 @@ def test_an_anchor_is_never_cached_and_a_nearer_one_is_taken(finished: Path) -> 
     assert replayed(finished, 9) == 1  # From the anchor of step 8, not from the cached step 7.
 
 
-@pytest.mark.parametrize("name", [anchors.WEIGHTS, anchors.MOMENTS])
+@pytest.mark.parametrize("name", [anchors.WEIGHTS, anchors.OPTIMIZER])
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty", "gone", "folder"])
 def test_a_damaged_entry_is_dropped_and_replayed(name: str, damage: str, finished: Path, own_cache: Path) -> None:
     assert replayed(finished, 7) == 2
@@ -83,7 +83,7 @@ def test_the_state_of_another_run_is_not_taken(finished: Path, own_cache: Path) 
 
 
 def state(step: int, size: int = 1000) -> tuple[anchors.Groups, dict]:
-    groups = {"weights": {"w": np.full(size, step, np.float32)}, "first_moment": {"w": np.zeros(1, np.float32)}}
+    groups = {"weights": {"w": np.full(size, step, np.float32)}, "exp_avg": {"w": np.zeros(1, np.float32)}}
     from pellucid.store import tensors
 
     return groups, anchors.about({"step": step, "n": 0, "weights": "", "state": ""}, tensors.state_roots(step, groups))

@@ -96,7 +96,7 @@ def test_a_flipped_bit_of_a_gradient(kept: str, against: Callable[..., Differenc
     assert found.operation is not None and Q_PROJ.removesuffix(".weight") in found.operation["name"]
     (tensor,) = found.tensors
     assert (tensor.name, tensor.elements, tensor.rows, tensor.columns) == (Q_PROJ, 1, (1, 1), (8, 8))
-    assert (tensor.group, tensor.bit) == (("first_moment", None) if kept == DENSE else ("gradient", 31))
+    assert (tensor.group, tensor.bit) == (("exp_avg", None) if kept == DENSE else ("gradient", 31))
 
 
 def test_flips_that_give_one_sum_are_all_named(against: Callable[..., Difference]) -> None:
@@ -132,7 +132,7 @@ def test_an_optimizer_with_another_constant_than_the_recipe_says(
     assert found.operation is not None and found.operation["name"] == "adamw"
     assert found.operation["by"] == "inputs" and found.operation["differing"][0].startswith(input_)
     if kept == DENSE and cause == "beta2":
-        assert {one.group for one in found.tensors} == {"weights", "second_moment"}
+        assert {one.group for one in found.tensors} == {"weights", "exp_avg_sq"}
 
 
 @BOTH
@@ -169,27 +169,27 @@ def test_denormals_flushed_by_torch(corpus: Path, tmp_path: Path, against: Calla
     honest = finish(make_run(tmp_path / "honest", corpus, settings))
     found = against(in_step(torch_flushes), SPARSE, *settings, a=honest)
     assert named(found) == ("denormals", "proven") and found.operation is not None
-    assert found.operation["name"] == "adamw" and "second_moment" in found.operation["differing"][0]
+    assert found.operation["name"] == "adamw" and "exp_avg_sq" in found.operation["differing"][0]
 
 
 @BOTH
-@pytest.mark.parametrize("part", ["state", "weights", "moments"])
+@pytest.mark.parametrize("part", ["state", "weights", "optimizer's state"])
 def test_a_state_before_the_step_that_is_stale(
     part: str, kept: str, finished: Path, against: Callable[..., Difference]
 ) -> None:
     stored = anchors.read(layout.anchor(finished, 4))
-    moments = {group: arrays for group, arrays in stored.items() if group != "weights"}
-    old = {"state": stored, "weights": {"weights": stored["weights"]}, "moments": moments}[part]
+    kept_by = {group: arrays for group, arrays in stored.items() if group != "weights"}
+    old = {"state": stored, "weights": {"weights": stored["weights"]}}.get(part, kept_by)
     found = against(in_step(replaced(old)), kept)
     assert named(found) == ("stale state", "proven") and f"the {part} before the step: step 4's" in explained(found)
     assert found.operation is not None and found.operation["by"] == "inputs"
-    assert found.operation["name"] == ("adamw" if part == "moments" else "embed")
+    assert found.operation["name"] == ("adamw" if part == "optimizer's state" else "embed")
 
 
 def test_moments_that_were_not_restored(finished: Path, against: Callable[..., Difference]) -> None:
     stored = {g: t for g, t in anchors.read(layout.anchor(finished, 4)).items() if g != "weights"}
     zero = {group: {name: np.zeros_like(array) for name, array in arrays.items()} for group, arrays in stored.items()}
-    assert named(against(in_step(replaced(zero)), SPARSE)) == ("moments lost", "proven")
+    assert named(against(in_step(replaced(zero)), SPARSE)) == ("optimizer's state lost", "proven")
 
 
 def test_weights_that_come_from_nowhere_are_said_to_be_unknown(
@@ -300,12 +300,17 @@ def test_a_document_whose_text_was_changed(corpus: Path, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("settings", "step", "words_", "operation"),
     [
-        (["train.beta2=0.99"], 1, "train.beta2 is 0.95 in one recipe and 0.99 in the other, and that alone", "adamw"),
+        (
+            ["optimizer.beta2=0.99"],
+            1,
+            "optimizer.beta2 is 0.95 in one recipe and 0.99 in the other, and that alone",
+            "adamw",
+        ),
         (["train.steps=12"], 3, "train.steps is 13 in one recipe and 12 in the other, and that alone", "adamw"),
         (["model.rope_theta=2e4"], 1, "model.rope_theta is 10000.0", "attention"),
         (["record.commitment=microbatches"], 1, "record.commitment is steps", "none: the record alone differs"),
         (["train.arithmetic=native"], 1, "train.arithmetic is portable", "every operation: another arithmetic"),
-        (["train.clip=0.5", "train.epsilon=1e-7"], 1, "no single one of these does it alone", "adamw"),
+        (["train.clip=0.5", "optimizer.epsilon=1e-7"], 1, "no single one of these does it alone", "adamw"),
     ],
 )
 def test_a_field_of_the_recipe(
@@ -467,7 +472,7 @@ def test_a_bit_of_a_stored_state(release: Path) -> None:
     for step in (5, 6):
         found = explain_audit(inputs_of(release), step, quiet)
         (tensor,) = found.tensors
-        assert named(found) == ("damaged anchor", "proven") and (tensor.group, tensor.bit) == ("second_moment", 3)
+        assert named(found) == ("damaged anchor", "proven") and (tensor.group, tensor.bit) == ("exp_avg_sq", 3)
 
 
 # ---- microbatches, environments, the command line ------------------------------------------------

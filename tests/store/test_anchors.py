@@ -21,7 +21,7 @@ def written(place: Path) -> tuple[dict[str, dict[str, np.ndarray]], str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "group"), [(anchors.WEIGHTS, "weights"), (anchors.MOMENTS, "exp_avg")], ids=["weights", "optimizer"]
+    ("file", "group"), [(anchors.WEIGHTS, "weights"), (anchors.OPTIMIZER, "exp_avg")], ids=["weights", "optimizer"]
 )
 @pytest.mark.parametrize(
     ("element", "named"), [(0, "0 to 65535"), (65536, "65536 to 131071"), (SIZE - 1, f"131072 to {SIZE - 1}")]

@@ -70,7 +70,7 @@ def test_every_file_of_a_release_is_on_the_list(finished: Path) -> None:
 
 def test_the_list_names_what_the_rooms_write(finished: Path) -> None:
     assert set(layout._TABLES) == set(metrics.TABLES)
-    assert set(layout._STATE) == {anchors.WEIGHTS, anchors.MOMENTS, anchors.ABOUT}
+    assert set(layout._STATE) == {anchors.WEIGHTS, anchors.OPTIMIZER, anchors.ABOUT}
     assert set(layout._CHECKPOINT) == {path.name for path in (finished / "checkpoints/step6").iterdir()}
     assert all(layout.room_of(path) for path in (layout.LEDGER, layout.JOURNAL, layout.CODE, layout.ENVIRONMENT))
 

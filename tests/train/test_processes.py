@@ -30,7 +30,7 @@ from pellucid.store import layout, log
 from pellucid.terminal import Terminal
 from pellucid.train import loop, messages
 from pellucid.train.events import Batch
-from pellucid.train.optimizer import GradientTree
+from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import Processes, Word, count, rank
 from pellucid.train.state import initial
 from pellucid.train.step import training_step

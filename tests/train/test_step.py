@@ -15,7 +15,7 @@ from pellucid.recipe import Recipe, load
 from pellucid.record import digests
 from pellucid.replay import inputs as replay_inputs
 from pellucid.train.events import Batch
-from pellucid.train.optimizer import GradientTree
+from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import ALONE
 from pellucid.train.state import State, initial, initial_values, restored
 from pellucid.train.step import training_step
@@ -58,10 +58,11 @@ def test_a_step_is_that_of_a_plain_loop(recipe: Recipe, batch: Batch, arithmetic
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.model.parameters(), recipe.train.clip)
     groups = [
-        {"params": [p for p in plain.model.parameters() if p.dim() > 1], "weight_decay": recipe.train.weight_decay},
+        {"params": [p for p in plain.model.parameters() if p.dim() > 1], "weight_decay": recipe.optimizer.weight_decay},
         {"params": [p for p in plain.model.parameters() if p.dim() == 1], "weight_decay": 0.0},
     ]
-    torch.optim.AdamW(groups, stepped.lr, (recipe.train.beta1, recipe.train.beta2), recipe.train.epsilon).step()
+    adamw = recipe.optimizer
+    torch.optim.AdamW(groups, stepped.lr, (adamw.beta1, adamw.beta2), adamw.epsilon).step()
     assert math.isclose(stepped.losses_BT.mean(), loss.item(), rel_tol=1e-5)
     assert math.isclose(stepped.grad_norm, norm.item(), rel_tol=1e-5)
     for mine, theirs in zip(ours.model.parameters(), plain.model.parameters(), strict=True):

@@ -1,4 +1,4 @@
-"""From gradients to new weights: the tree over microbatches, and AdamW (arXiv:1711.05101)."""
+"""The sum of the gradients of microbatches, in one order however they are computed."""
 
 from __future__ import annotations
 
@@ -6,22 +6,6 @@ from collections.abc import Iterable
 from types import ModuleType
 
 import torch
-from torch import nn
-
-from pellucid.operations.portable import AdamW
-from pellucid.recipe import Train
-from pellucid.train.state import State
-
-
-def optimize(state: State, parameters: dict[str, nn.Parameter], train: Train, lr: float, clip: float) -> float:
-    """Move the weights and both moments of step state.step in place; returns the new weights' norm, float64.
-
-    clip is the factor on all gradients. Weight decay on matrices only.
-    """
-    how = AdamW(lr, train.beta1, train.beta2, train.epsilon, train.weight_decay, state.step, clip)
-    with torch.no_grad():
-        rows = [(p, p.grad, state.first_moment[name], state.second_moment[name]) for name, p in parameters.items()]
-        return state.model.ops.adamw(how, rows)
 
 
 class GradientTree:
