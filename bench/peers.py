@@ -7,6 +7,7 @@ nothing of ours.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.util
 import itertools
@@ -50,7 +51,7 @@ def tokens_of(shape: Shape) -> list[np.ndarray]:
     return [chance.integers(shape.vocabulary, size=(shape.batch, shape.context + 1)) for _ in range(BATCHES)]
 
 
-def portable(shape: Shape, threads: int, turn: Turn) -> None:
+def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -> None:
     """Our training step, with nothing recorded."""
     importlib.import_module("pellucid.train")  # First: what it sets must be set before torch is loaded.
     from pellucid.operations import portable as ops
@@ -67,7 +68,7 @@ def portable(shape: Shape, threads: int, turn: Turn) -> None:
     )
     train = Train(batch=batch, microbatch=batch, steps=10**6, warmup=0, lr=LR)
     values = {"name": "bench", "data": Data(sources=(Source(name="random"),)), "model": model, "train": train}
-    recipe = Recipe.model_validate({**values, "optimizer": {"weight_decay": WEIGHT_DECAY}})
+    recipe = Recipe.model_validate({**values, "optimizer": {"kind": optimizer, "weight_decay": WEIGHT_DECAY}})
     state, none = initial(recipe, shape.vocabulary), np.zeros(batch, np.int64)
     batches = [
         Batch(1, 1, none, none, ["random"] * batch, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))
@@ -168,6 +169,7 @@ def _hugging_face(shape: Shape) -> Any:
 
 PEERS: dict[str, Callable[[Shape, int, Turn], None]] = {
     "portable": portable,
+    "muon": functools.partial(portable, optimizer="muon"),
     "eager": plain,
     "compile": compiled,
     "compile-deterministic": compiled_deterministic,

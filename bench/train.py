@@ -3,6 +3,7 @@
     python bench/train.py [--rounds 20] [--models bits 30M] [--peers portable eager …] [--threads 2] [--json]
 
 portable               pellucid.train.step, nothing recorded
+muon                   the same with Muon in place of AdamW; only where it is asked for
 eager                  a plain PyTorch loop (bench/plain.py), float32
 compile                the same under torch.compile
 compile-deterministic  the same with torch.use_deterministic_algorithms(True)
@@ -97,7 +98,7 @@ def row(peer: str, shape: Shape, found: Measured) -> str:
 def available(asked: list[str] | None) -> list[str]:
     """Those asked for, or all that make sense here; a line on stderr for each that is left out."""
     names = []
-    for name in asked or peers.PEERS:
+    for name in asked or (name for name in peers.PEERS if name != "muon"):
         if wanted := peers.missing(name):
             print(f"{name} is left out for want of {', '.join(wanted)}: requirements/bench.txt", file=sys.stderr)
         elif name == "bf16" and not asked and not measuring.has_bf16():

@@ -383,7 +383,7 @@ final_lr = 0.1               # As a fraction of lr.
 clip = 1.0                   # The largest norm of the gradients.
 
 [optimizer]
-kind = "adamw"
+kind = "adamw"               # or "muon", which moves matrices by their orthogonalised momentum.
 beta1 = 0.9
 beta2 = 0.95
 weight_decay = 0.1           # Of matrices.

@@ -120,6 +120,7 @@ REFUSED = {
     "train.arithmetic": "native",
     "train.batch": "8",
     "train.microbatch": "4",
+    "optimizer.kind": "muon",
     "train.frozen": '["*norm.weight"]',
     "fork.step": "3",
     "fork.parent": f'"{"0" * 64}"',
@@ -147,7 +148,7 @@ def test_a_fork_changes_what_it_may_and_every_field_is_one_or_the_other() -> Non
     leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
     leaves -= {"data.sources.path", "tokenizer.path"}
     may = {key for key in leaves if may_change(key)}
-    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {"train.precision", "optimizer.kind"}
+    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {"train.precision"}
     assert may | refused == leaves and not may & refused
     for key in leaves - may:
         assert any(name in _WHY for name in _sections(key)), f"why can a fork not change {key}?"

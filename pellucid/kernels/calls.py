@@ -231,6 +231,13 @@ def add_into(a: Tensor, b: Tensor) -> Tensor:
     return a
 
 
+def axpby_into(x: Tensor, a: float, b: float = 0.0, y: Tensor | None = None) -> Tensor:
+    """x becomes fma(a, x, b·y), a and b rounded to float32; without y it becomes a·x."""
+    _check("axpby", x=(x, x.shape), y=(x if y is None else y, x.shape))
+    _run("axpby", x.numel(), a, x.data_ptr(), b, None if y is None else y.data_ptr())
+    return x
+
+
 def _sums(operation: str, count: int) -> Tensor:
     """A float64 for each tensor's sum of squares."""
     if not count:

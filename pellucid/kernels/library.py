@@ -29,6 +29,7 @@ _SIGNATURES = {
     "embed": "nnppp",
     "embed_backward": "nnnppp",
     "add": "nppp",
+    "axpby": "ndpdp",
     "sum_of_squares": "npp",
     "adamw": "ndddddndppppp",
     "rotary_table": "nndpp",

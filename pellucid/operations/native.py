@@ -112,6 +112,14 @@ def add_into(a: Tensor, b: Tensor) -> Tensor:
     return a.add_(b)
 
 
+def axpby_into(x: Tensor, a: float, b: float = 0.0, y: Tensor | None = None) -> Tensor:
+    return x.mul_(a) if y is None else x.mul_(a).add_(y, alpha=b)
+
+
+def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tensor:
+    return a_MK @ b_KN if start_MN is None else torch.addmm(start_MN, a_MK, b_KN)
+
+
 def norm_of(tensors: list[Tensor]) -> float:
     return float(get_total_norm(tensors, foreach=True))
 

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 
 from pellucid.optimizers.adamw import AdamW
+from pellucid.optimizers.muon import Muon
 
 
 def _with_kind(value: Any) -> Any:
     return {"kind": "adamw", **value} if isinstance(value, dict) else value
 
 
-Registered = Annotated[AdamW, Field(discriminator="kind"), BeforeValidator(_with_kind)]
+Registered = Annotated[AdamW | Muon, Field(discriminator="kind"), BeforeValidator(_with_kind)]

@@ -24,9 +24,9 @@ from pellucid.record import digests, elements
 
 # (name of the operation, the operation, its arguments) -> its result.
 Around = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
-_STEP = ("add_into", "norm_of", "adamw")  # What the training step and optimizers call.
+_STEP = ("add_into", "norm_of", "adamw", "axpby_into", "product")  # What the training step and optimizers call.
 _MODEL = ("embed", "norm", "linears", "linear_add", "attention", "swiglu", "loss")
-_KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "product", "swiglu", "swiglu_backward")
+_KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "swiglu", "swiglu_backward")
 _KERNELS += ("attention", "attention_backward", "loss")
 SUM = "sum"  # add_into as the training step calls it: gradients of two microbatches.
 _UPDATING = "the optimizer"  # The phase behind the gradient norm.
@@ -87,7 +87,7 @@ class Trace:
     def __init__(self, around: Around = plain) -> None:
         self.calls: list[Call] = []
         self._around = around
-        self._weights: dict[int, str] = {}
+        self._weights: dict[int, str] = {}  # By the address of a weight, or of its summed gradient.
         self._learning: list[str] = []  # As the step gives their gradients to norm_of.
         self._about, self._microbatch, self._backward, self._updating = "", -1, False, False
 
@@ -129,6 +129,9 @@ class Trace:
     def _move(self, name: str, arguments: tuple[Any, ...]) -> None:
         if name == "embed":
             self._microbatch, self._backward = self._microbatch + 1, False
+        if name == "norm_of" and not self._updating:
+            gradients = zip(self._learning, arguments[0], strict=True)
+            self._weights |= {gradient.data_ptr(): one.removesuffix(".weight") for one, gradient in gradients}
         for tensor in arguments:
             if isinstance(tensor, Tensor) and tensor.data_ptr() in self._weights:
                 self._about = self._weights[tensor.data_ptr()]

@@ -76,6 +76,7 @@ FITS: dict[str, tuple[Callable[..., object], dict[str, torch.Tensor]]] = {
         {"tokens": zeros(M, dtype=torch.int64), "dx": ones(M, D)},
     ),
     "add": (lambda a, b: calls.add_into(a, b), {"a": ones(M, D), "b": ones(M, D)}),
+    "axpby": (lambda x, y: calls.axpby_into(x, 0.5, 2.0, y), {"x": ones(M, D), "y": ones(M, D)}),
     "norm_of": (lambda x: calls.norm_of([ones(3), x]), {"x": ones(M, D)}),
     "adamw": (
         lambda p, g, m, v: calls.adamw(HOW, [(p, g, m, v)]),

@@ -21,6 +21,7 @@ const struct operations TABLE = {
     .embed = embed,
     .embed_backward = embed_backward,
     .add = add,
+    .axpby = axpby,
     .sum_of_squares = sum_of_squares,
     .adamw = adamw,
 };

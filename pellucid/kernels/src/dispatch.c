@@ -139,6 +139,11 @@ int pellucid_add(long n, const float *a, const float *b, float *out) {
     return 0;
 }
 
+int pellucid_axpby(long n, double a, float *x, double b, const float *y) {
+    GUARDED(chosen->axpby(n, (float)a, x, (float)b, y)) /* Rounded here, not where the caller's mode rules. */
+    return 0;
+}
+
 int pellucid_sum_of_squares(long n, const float *x, double *out) {
     int failed;
     GUARDED(failed = chosen->sum_of_squares(n, x, out))

@@ -8,6 +8,7 @@ static const struct golden quick_golden[] = {
     {"embedding", 0x7b60eac40ca1f43d},
     {"update", 0x8a8e2e5257c6073d},
     {"functions", 0x9ea6f369c187dc57},
+    {"axpby", 0xc57b4fc360653673},
     {NULL, 0},
 };
 static const struct golden whole_golden[] = {
@@ -23,6 +24,7 @@ static const struct golden whole_golden[] = {
     {"loss", 0xd05274bbc1873b8b},
     {"embedding", 0xdfe311833527c640},
     {"update", 0x2abfeb9854091f49},
+    {"axpby", 0xfce1b4da0c63f0d6},
     {"product 1 1 1 extreme", 0x1bd072d361fe0a81},
     {"product 13 33 257 extreme", 0x752e9d6df966a136},
     {"product 97 130 513 extreme", 0x1c005424c1e85977},
@@ -35,6 +37,7 @@ static const struct golden whole_golden[] = {
     {"loss extreme", 0x685bdbd8d73e5d35},
     {"embedding extreme", 0x03c8fd821a71700a},
     {"update extreme", 0xdd3ee4d9a4bd2b52},
+    {"axpby extreme", 0x2fc886e080a0fe24},
     {"functions", 0x9ea6f369c187dc57},
     {NULL, 0},
 };

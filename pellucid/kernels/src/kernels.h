@@ -64,6 +64,7 @@ struct operations {
     void (*embed)(long M, long D, const int64_t *tokens_M, const float *e, float *x);
     int (*embed_backward)(long M, long V, long D, const int64_t *tokens_M, const float *dx, float *de);
     void (*add)(long n, const float *a, const float *b, float *out);
+    void (*axpby)(long n, float a, float *x, float b, const float *y);
     int (*sum_of_squares)(long n, const float *x, double *out);
     int (*adamw)(long n, struct adamw how, float *p, const float *g, float *m, float *v, double *sum_of_squares);
 };

@@ -157,6 +157,15 @@ static int updates(struct check *p, long n) {
     return failed;
 }
 
+static void combinations(struct check *p, long n) {
+    const float *y = input(p, n, 3.0);
+    float *x = input(p, n, 2.0);
+    p->ops->axpby(n, 0.95f, x, -0.3f, y);
+    result(p, x, n);
+    p->ops->axpby(n, 0x1.fp-3f, x, 0.0f, NULL);
+    result(p, x, n);
+}
+
 static void functions(struct check *p) {
     for (int i = 0; i < 200; i++) {
         double sine, cosine, x = 0.37 * i + 1e-3;
@@ -175,15 +184,16 @@ static void quick(struct check *p) {
     begin(p), end(p, "embedding", embeddings(p, 9, 5, 19));
     begin(p), end(p, "update", updates(p, 133));
     begin(p), functions(p), end(p, "functions", 0);
+    begin(p), combinations(p, 67), end(p, "axpby", 0);
 }
 
 static void whole(struct check *p) {
-    static const char *const names[2][12] = {
+    static const char *const names[2][13] = {
         {"product 1 1 1", "product 13 33 257", "product 97 130 513", "norm 259 37", "norm 3 512", "swiglu", "attention",
-         "attention within", "attention wide", "loss", "embedding", "update"},
+         "attention within", "attention wide", "loss", "embedding", "update", "axpby"},
         {"product 1 1 1 extreme", "product 13 33 257 extreme", "product 97 130 513 extreme", "norm 259 37 extreme",
          "norm 3 512 extreme", "swiglu extreme", "attention extreme", "attention within extreme",
-         "attention wide extreme", "loss extreme", "embedding extreme", "update extreme"}};
+         "attention wide extreme", "loss extreme", "embedding extreme", "update extreme", "axpby extreme"}};
     for (p->extreme = 0; p->extreme < 2; p->extreme++) {
         const char *const *name = names[p->extreme];
         begin(p), end(p, *name++, products(p, 1, 1, 1));
@@ -198,6 +208,7 @@ static void whole(struct check *p) {
         begin(p), end(p, *name++, losses(p, 517, 71, 300));
         begin(p), end(p, *name++, embeddings(p, 301, 40, 23));
         begin(p), end(p, *name++, updates(p, 3 * 4096 + 77));
+        begin(p), combinations(p, 3 * 4096 + 77), end(p, *name++, 0);
     }
     p->extreme = 0;
     begin(p), functions(p), end(p, "functions", 0);

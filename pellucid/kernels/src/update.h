@@ -35,6 +35,35 @@ static int sum_of_squares(long n, const float *x, double *out) {
     return 0;
 }
 
+struct axpby {
+    long n;
+    float a, b;
+    float *x;
+    const float *y;
+};
+
+static void axpby_task(void *arguments, long index, int worker) {
+    (void)worker;
+    const struct axpby *p = arguments;
+    long i = index * CHUNK, last = least(p->n, i + CHUNK);
+    v16 a = v_set(p->a), b = v_set(p->b);
+    for (; i + LANES <= last; i += LANES) {
+        v16 x = v_load(p->x + i);
+        v_store(p->x + i, p->y ? v_fma(a, x, v_mul(b, v_load(p->y + i))) : v_mul(a, x));
+    }
+    if (i < last) {
+        v16 x = v_load_first(p->x + i, last - i);
+        x = p->y ? v_fma(a, x, v_mul(b, v_load_first(p->y + i, last - i))) : v_mul(a, x);
+        v_store_first(p->x + i, x, last - i);
+    }
+}
+
+/* x becomes a x + b y, or a x where y is NULL. */
+static void axpby(long n, float a, float *x, float b, const float *y) {
+    struct axpby p = {n, a, b, x, y};
+    pool_run(axpby_task, &p, (n + CHUNK - 1) / CHUNK);
+}
+
 INLINE void adamw_lanes(const struct update *u, v16 g, v16 *p, v16 *m, v16 *v) {
     v16 tiny = v_set(0x1p-100f);
     g = v_mul(g, v_set(u->clip));
