@@ -1,3 +1,19 @@
-from pellucid.cli import main
+"""The console script, and `python -m pellucid`."""
 
-main()
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Ctrl-C while the first libraries are loaded is told as later: without a traceback."""
+    try:
+        from pellucid.cli import main as command
+    except KeyboardInterrupt:
+        print("pellucid: interrupted", file=sys.stderr)
+        sys.exit(130)
+    command()
+
+
+if __name__ == "__main__":
+    main()

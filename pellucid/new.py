@@ -87,7 +87,7 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
         for one in found
         if one.text_key
     ]
-    notes += [*_left_out(found), *_keyless(draft.recipe(fitted), folder)]
+    notes += [*_left_out(found), *_keyless(draft.recipe(fitted), folder), *_unlicensed(draft.recipe(fitted), folder)]
     content = draft.content(fitted)
     if not folder.is_dir():
         files.make_folder(folder)
@@ -143,6 +143,15 @@ def _keyless(recipe: Recipe, folder: Path) -> list[str]:
                 f"Make a source of its own of it, with its own key: --data {given}"
             )
     return notes
+
+
+def _unlicensed(recipe: Recipe, folder: Path) -> list[str]:
+    """How to state a licence, before it is part of what is trained."""
+    names = [reader.source.name for reader in sources.readers(recipe, folder) if reader.licence == "unknown"]
+    if not names:
+        return []
+    setting = f"data.sources.{names[0]}.licence=CC-BY-4.0"
+    return [f"the licence of {', '.join(names)} is unknown: before training it can be stated, as in --set {setting}"]
 
 
 class _Draft(NamedTuple):

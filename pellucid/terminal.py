@@ -58,7 +58,7 @@ class Terminal:
         self._losses: list[float] = []
         self._last, self._first_step = 0, 0
         self._logged = self._begun = time.monotonic()
-        self._stage = ""
+        self._stage = self._said = ""
         self.report: list[dict[str, Any]] = []  # What documents() was told.
 
     def __enter__(self) -> Terminal:
@@ -82,7 +82,9 @@ class Terminal:
             self._update(stage, done, total, described)
         elif time.monotonic() - self._logged > _LOG_SECONDS or done == total:
             self._logged = time.monotonic()
-            self.console.print(f"{stage}: {described}")
+            if (line := f"{stage}: {described}") != self._said:  # A stage's end is told once.
+                self._said = line
+                self.console.print(line)
 
     def documents(self, report: list[dict[str, Any]]) -> None:
         """What became of the sources, once they are read."""

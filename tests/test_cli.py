@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import SETTINGS, pellucid
+from tests.conftest import SETTINGS, finish, make_run, pellucid
 
 VERBS = [
     "demo",
@@ -156,6 +156,8 @@ def test_alone_it_starts_a_newcomer_or_shows_the_run(
     monkeypatch.chdir(tmp_path)
     out = pellucid().stdout
     assert all(word in out for word in ("pellucid demo", "pellucid new", "pellucid verify"))
+    for words in (["verify"], ["show", "step", "3"]):
+        assert f"Name the run: pellucid {words[0]} RUN\n" in pellucid(*words, check=2).stderr
     monkeypatch.chdir(finished)
     out = pellucid().stdout
     assert "finished, sealed: step 13 of 13" in out
@@ -288,6 +290,8 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         ),
         (("run", "OUT"), "pellucid new OUT --data PATH"),
         (("status", "RUN/record"), "or train on it: pellucid new mymodel --data RUN/record"),
+        (("status", "RUN/checkpoints/step6"), "It is an exported model, not a run: name the run that it is of"),
+        (("verify", "RUN/anchors/step5"), "It is an exported model, not a run: name the run that it is of"),
         # A folder that is taken by something else is no run to continue.
         (("export", "RUN", "--to", "RUN"), "Choose a new or empty folder."),
         (("new", "RUN", "--data", "RUN"), "continue that run with: pellucid run RUN"),
@@ -336,6 +340,46 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
     assert seen >= 12 and finite(1.5) == 1.5 and finite(None) is None
     for value in ("nan", "inf", "-1"):
         assert "--temperature" in pellucid("sample", "nowhere", "--temperature", value, check=2).stderr
+
+
+def test_a_run_that_is_prepared_shows_what_is_there_and_the_next_command(corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "small", corpus)
+    assert "has no documents yet" in pellucid("show", folder, "documents", check=2).stderr
+    told = pellucid("verify", folder, check=2).stderr
+    assert told.startswith("pellucid: NotTrained: ") and told.count("\n") == 1
+    finish(folder, "documents")
+    assert pellucid("show", folder, "documents").stdout.count("stones/") == 40
+    assert "has no shards yet" in pellucid("show", folder, "document", "stones/003.txt", check=2).stderr
+    assert pellucid("status", folder).stdout.endswith(f"\nGo on with: pellucid run {folder}\n")
+    done = pellucid("run", folder)
+    assert done.stdout.endswith(f"\nNext:\n  pellucid sample {folder} --prompt TEXT\n  pellucid publish {folder}\n")
+    assert sum(line.startswith("index: ") for line in done.stderr.splitlines()) == 1
+    said = pellucid("publish", folder).stdout
+    assert "The licence of stones is unknown, and all its texts are in the release." in said
+    assert "--set data.sources.stones.licence=CC-BY-4.0" in said
+    assert "Go on" not in pellucid("status", folder).stdout and "Next" not in pellucid("status", folder).stdout
+    # A ledger that was taken away is no run that was not trained.
+    for name in ("manifest.jsonl", "record/ledger.jsonl"):
+        (folder / name).unlink()
+    assert "NotTrained: . has no step yet" not in pellucid("verify", folder, check=5).stderr
+
+
+@pytest.mark.parametrize("module", ["pellucid.cli", "pellucid.run"])
+def test_ctrl_c_while_libraries_are_loaded_is_one_line(module: str, finished: Path) -> None:
+    """As early as the first import, and inside a verb."""
+    code = (
+        "import sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {module!r}:\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from pellucid.__main__ import main\n"
+        f"sys.argv = ['pellucid', 'run', {str(finished)!r}]\n"
+        "main()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stderr.startswith("pellucid: interrupted") and done.stderr.count("\n") == 1
 
 
 def test_the_last_words_of_verify_follow_from_the_problems(release: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -119,7 +120,9 @@ def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
     with pytest.raises(errors.Stopped) as stopped:
         run(folder, Asked(quiet=True))
     assert stopped.value.fields["step"] in layout.steps_in(folder / "anchors")
-    assert stopped.value.fields["signal"] == ("SIGTERM" if method == "flush" else name)
+    heard = "SIGTERM" if method == "flush" else name
+    assert stopped.value.fields["signal"] == heard
+    assert stopped.value.exit_code == pickle.loads(pickle.dumps(stopped.value)).exit_code == 128 + signal.Signals[heard]
 
 
 def test_a_signal_that_is_ignored_stays_so(corpus: Path, tmp_path: Path) -> None:
@@ -151,7 +154,7 @@ def test_a_terminal_that_is_closed_leaves_the_state_stored(corpus: Path, tmp_pat
     while not (folder / layout.LEDGER).is_file() or (folder / layout.LEDGER).stat().st_size < 20_000:
         os.read(terminal, 1 << 16)
     os.close(terminal)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errors.Stopped.exit_code
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP
     entries = [entry.body for entry in log.read(folder / layout.JOURNAL)]
     assert entries[-1]["kind"] == "stop" and entries[-1]["error"] == "Stopped"
     done = LedgerFile(folder).steps_done

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from pellucid.cli.common import HERE, PLACES, SHOWN, Json, finite, most, print_json, step_number, teaches
-from pellucid.errors import CommandInvalid, QueryEmpty
+from pellucid.errors import CommandInvalid, QueryEmpty, TextInvalid
 from pellucid.store import files
 from pellucid.store.home import home
 
@@ -88,8 +88,7 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if file is not None:
         if not file.is_file():
             raise CommandInvalid(verb=verb, word=str(file), detail="is no file; --file takes the path of a text")
-        content = files.read_bytes(file, _LONGEST, follow=True).decode("utf-8", "surrogateescape")
-        words = [*words, content.removesuffix("\n").removesuffix("\r")]
+        words = [*words, _text_of(file).removesuffix("\n").removesuffix("\r")]
     if not 1 <= len(words) <= 2:
         detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
         raise CommandInvalid(verb=verb, word=" ".join(words) or "TEXT", detail=detail)
@@ -99,6 +98,19 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if not words[-1]:
         raise QueryEmpty()
     return home(words[0] if len(words) == 2 else HERE), words[-1]
+
+
+def _text_of(file: Path) -> str:
+    """A file's text, without a mark; UTF-16 and UTF-32 are told by theirs, as of sources. Raises TextInvalid where it
+    is anything else, also what a source would guess: a text that is read wrongly stands nowhere."""
+    from pellucid.data import formats
+    from pellucid.recipe import Source
+
+    content = files.read_bytes(file, _LONGEST, follow=True)
+    record = formats.text_record(content, formats.How(Source(name="text"), pipeline=2))
+    if record.dropped == "binary" or record.changed:
+        raise TextInvalid(detail=f"{file} is not UTF-8, and has no mark of UTF-16 or UTF-32")
+    return record.text
 
 
 def _step(text: str) -> int | None:

@@ -19,6 +19,7 @@ from pellucid.errors import (
     CommandInvalid,
     FolderNeeded,
     PellucidError,
+    RunMissing,
     RunsDiffer,
     TooMuchMemory,
     TorchMissing,
@@ -80,6 +81,7 @@ Set = Annotated[
 ]
 Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
 HERE = Path()
+INTERRUPTED = 130  # 128 and the number of SIGINT.
 PLACES = 10  # Of a text that are printed without --limit.
 SHOWN = 40  # Rows of a table, and documents, that are printed without --limit.
 # Verbs that read somebody else's release and compute nothing; as show without --at.
@@ -93,7 +95,11 @@ def main() -> None:
     try:
         app()
     except PellucidError as error:
-        _report(machine.limit_reached(error.__cause__) or error, as_json)
+        _report(machine.limit_reached(error.__cause__) or _with_verb(error), as_json)
+    except SystemExit as end:
+        if end.code == INTERRUPTED:  # As typer ends where it hears Ctrl-C.
+            _tell_interrupted()
+        raise
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
@@ -105,9 +111,20 @@ def main() -> None:
     except MemoryError as error:
         _report(machine.limit_reached(error) or TooMuchMemory(), as_json)
     except KeyboardInterrupt:
-        with contextlib.suppress(OSError):
-            print("pellucid: interrupted; what is complete is kept", file=sys.stderr)
-        sys.exit(130)
+        _tell_interrupted()
+        sys.exit(INTERRUPTED)
+
+
+def _tell_interrupted() -> None:
+    with contextlib.suppress(OSError):
+        print("pellucid: interrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
+
+
+def _with_verb(error: PellucidError) -> PellucidError:
+    """The error, with the verb that was given where it misses a run and none was named."""
+    if isinstance(error, RunMissing) and str(error.fields["path"]) == str(HERE) and len(sys.argv) > 1:
+        return RunMissing(HERE, verb=sys.argv[1])
+    return error
 
 
 def _report(error: PellucidError, as_json: bool) -> None:

@@ -64,16 +64,16 @@ def show(
     as_json: Json = False,
 ) -> None:
     from pellucid import terminal
-    from pellucid.look.show import Shown
+    from pellucid.look.show import Shown, list_documents
 
     folder, what, which = _what(words)
     _check_drawing(what, at, plot)
     if not at:
         machine.bound_memory()
-    shown = Shown(folder)
     if what == "documents":
-        _list(shown.list_documents(which), most(limit, as_json, SHOWN), as_json)
+        _list(list_documents(folder, which), most(limit, as_json, SHOWN), as_json)
         return
+    shown = Shown(folder)
     name = which if what in ("document", "text") else step_number(which)
     about: dict[str, Any] = {"text": which} if what == "text" else getattr(shown, what)(name)
     if not as_json and what != "text":

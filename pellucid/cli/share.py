@@ -80,8 +80,17 @@ def publish(
         for key, path in sealed["paths"].items():
             print(plain(f"Taken out of recipe.toml, which others will read: {key} = {path}"))
         if sealed["unlicensed"]:
-            print(plain(f"The licence of {', '.join(sealed['unlicensed'])} is unknown, and all their texts are in it."))
+            _tell_unlicensed(sealed["unlicensed"])
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
+
+
+def _tell_unlicensed(names: list[str]) -> None:
+    whose = "its" if len(names) == 1 else "their"
+    print(
+        plain(f"The licence of {', '.join(names)} is unknown, and all {whose} texts are in the release. It stands in")
+    )
+    print("every document and so in the head: a new run states it, before it is trained, with")
+    print(plain(f"  --set data.sources.{names[0]}.licence=CC-BY-4.0"))
 
 
 def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:

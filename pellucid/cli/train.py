@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -127,6 +128,17 @@ def run(
     if first:
         about = status(folder) | ({"left_out": report} if report else {})
         print_json(about) if as_json else print_status(about)
+        if not as_json:
+            _tell_next(str(folder), about)
+
+
+def _tell_next(run: str, about: dict[str, Any]) -> None:
+    """The commands that follow, where there is something left to do."""
+    run = shlex.quote(run)
+    if not about["finished"]:
+        print(f"\nGo on with: pellucid run {run}")
+    elif not about["sealed"]:
+        print(f"\nNext:\n  pellucid sample {run} --prompt TEXT\n  pellucid publish {run}")
 
 
 def _apply(folder: Path, settings: list[str]) -> None:
@@ -200,3 +212,5 @@ def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
 
     about = status(home(run))
     print_json(about) if as_json else print_status(about)
+    if not as_json:
+        _tell_next(run, about)

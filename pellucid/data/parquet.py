@@ -219,10 +219,13 @@ class Documents:
         return found
 
     def _near(self, document_id: str) -> str:
-        """The ids that somebody may have meant, as advice: those that end so, or are spelled much like it."""
+        """The ids that somebody may have meant, as advice: those that end so, or are spelled much like it. A text that
+        was cut is one."""
         every = (one for batch in self.rows(["id"]) for one in batch.column("id").to_pylist())
-        ids = list(itertools.islice(every, _COMPARED))
-        near = [one for one in ids if one.endswith(f"/{document_id}")] or difflib.get_close_matches(document_id, ids)
+        texts = (cutting.text_of(one)[0] for one in itertools.islice(every, _COMPARED))
+        ids = list(dict.fromkeys(texts))
+        near = [one for one in ids if one.endswith((f"/{document_id}", f":{document_id}"))]
+        near = near or difflib.get_close_matches(document_id, ids)
         return f" (did you mean {' or '.join(near[:3])}?)" if near else ""
 
     def rows(self, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:

@@ -13,7 +13,7 @@ class PellucidError(Exception):
     """
 
     message: ClassVar[str] = "{detail}"  # What went wrong, where, and the command that fixes it.
-    exit_code: ClassVar[int] = 1
+    exit_code: int = 1
     optional: ClassVar[tuple[str, ...]] = ()  # Gaps that stay empty where nobody fills them.
 
     def __init__(self, **fields: object) -> None:

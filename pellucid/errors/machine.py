@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from signal import Signals
+
 from pellucid.errors.base import MachineError, UserError
 
 
@@ -120,4 +122,6 @@ class Stopped(MachineError):
     message = """Stopped by {signal} at step {step}, whose state is stored. Continue with: pellucid
     run {path}"""
 
-    exit_code = 143
+    def __init__(self, signal: str, **fields: object) -> None:
+        super().__init__(signal=signal, **fields)
+        self.exit_code = 128 + Signals[signal]  # As a shell counts.

@@ -51,11 +51,16 @@ class CommandInvalid(UserError):
 class RunMissing(UserError):
     message = """{path} is not a run: it has no recipe.toml. {advice}"""
 
-    def __init__(self, path: Path | str, **_: object) -> None:
-        super().__init__(path=path, advice=_first_command(path))
+    def __init__(self, path: Path | str, verb: str = "", **_: object) -> None:
+        """verb: the one that was given, where no run was."""
+        super().__init__(path=path, verb=verb, advice=_first_command(path, verb))
 
 
-def _first_command(path: Path | str) -> str:
+def _first_command(path: Path | str, verb: str) -> str:
+    if any((Path(path) / name).is_file() for name in ("pellucid.json", "anchor.json")):
+        return "It is an exported model, not a run: name the run that it is of, or that run's release."
+    if verb:
+        return f"Name the run: pellucid {verb} RUN"
     if Path(path).exists() and Path(path) != Path():
         return f"Name the folder of one, or train on it: pellucid new mymodel --data {path}"
     return f"Correct the name, or make one with: pellucid new {path} --data PATH"

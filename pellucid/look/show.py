@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
+from pellucid.data import stage
 from pellucid.data.documents import Documents
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
@@ -30,7 +31,7 @@ class Shown:
         self.folder = folder
         self.recipe: Recipe = load_recipe(folder)
         if not (folder / layout.DATA_MANIFEST).is_file():
-            raise StageNotReady(stage="what was asked for", needs="prepared data", path=folder)
+            raise StageNotReady(stage="what was asked for", needs="shards", path=folder)
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
         self.tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
         self.order = Order.of(folder, self.recipe, self.shards)
@@ -92,10 +93,7 @@ class Shown:
         return (stream.first_sequence + number for number in range(low, min(high + 1, stream.sequences)))
 
     def list_documents(self, within: str = "") -> Iterator[dict[str, Any]]:
-        """The documents that have `within` in their ids, each without its text."""
-        columns = ["index", "id", "source", "split", "licence", "characters"]
-        rows = (row for batch in self.documents.rows(columns) for row in batch.to_pylist())
-        return (row for row in rows if within in row["id"])
+        return list_documents(self.folder, within)
 
     def _sequence(self, number: int) -> dict[str, Any]:
         if not 0 <= number < self.shards.sequences:
@@ -144,6 +142,17 @@ class Shown:
         """A source's tokens of one split; None where it has none."""
         streams = self.shards.train if split == "train" else self.shards.validation
         return next((stream for stream in streams if stream.source == source), None)
+
+
+def list_documents(folder: Path, within: str = "") -> Iterator[dict[str, Any]]:
+    """The documents that have `within` in their ids, each without its text. Raises RunMissing, and StageNotReady before
+    the stage "documents" is done."""
+    load_recipe(folder)
+    if not (folder / stage.DOCUMENTS / stage.MANIFEST).is_file():
+        raise StageNotReady(stage="what was asked for", needs="documents", path=folder)
+    columns = ["index", "id", "source", "split", "licence", "characters"]
+    rows = (row for batch in Documents.open(folder).rows(columns) for row in batch.to_pylist())
+    return (row for row in rows if within in row["id"])
 
 
 def _joined(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pellucid import journal, machine
+from pellucid import huggingface, journal, machine
 from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
-from pellucid.errors import FormatInvalid, LinkInside, PellucidError, RunMissing
+from pellucid.errors import FormatInvalid, FormatTooNew, LinkInside, PellucidError, RunMissing
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import verdict
@@ -60,7 +60,7 @@ class Report:
 def verify(folder: Path, watch: Watch) -> Report:
     """Check a run or a release. Wrong content is a problem in the report, never an exception.
 
-    Raises RunMissing where there is nothing to check.
+    Raises RunMissing where there is nothing to check, and NotTrained where nothing was trained yet.
     """
     started = time.perf_counter()
     if not (folder / layout.MANIFEST).exists() and not (folder / FILE).exists():
@@ -71,6 +71,8 @@ def verify(folder: Path, watch: Watch) -> Report:
     except LinkInside as error:  # Nothing is read that lies at its other end.
         report.problems.append(_relative(folder, Problem(error.name, str(error.fields["path"]), str(error))))
         return report
+    if not report.sealed:
+        _require_begun(folder)
     checks: list[tuple[str, Callable[[], Iterator[Problem]]]] = [
         ("files", lambda: _files(folder, report.sealed)),
         ("ledger", lambda: _ledger(folder)),
@@ -90,6 +92,14 @@ def verify(folder: Path, watch: Watch) -> Report:
     report.unlisted = [] if report.sealed else _unlisted(folder)
     report.seconds = time.perf_counter() - started
     return report
+
+
+def _require_begun(folder: Path) -> None:
+    """Raises NotTrained where a run has no ledger yet, and nothing either that only training leaves."""
+    left = [*layout.steps_in(folder / layout.ANCHORS), *layout.steps_in(folder / layout.CHECKPOINTS)]
+    if not left and not any((folder / name).exists() for name in (huggingface.WEIGHTS, readme.FILE)):
+        with contextlib.suppress(FormatInvalid, FormatTooNew):  # Those are problems, for the report.
+            LedgerFile(folder)
 
 
 def _unlisted(folder: Path) -> list[str]:

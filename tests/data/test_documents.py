@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 
+import pyarrow as pa
 import pytest
 
 from pellucid.data import documents
@@ -231,3 +232,20 @@ def test_a_part_that_does_not_fit_its_manifest(tampered, tmp_path):
     (tmp_path / "data/documents/00000.parquet").unlink()
     with pytest.raises(FileMissing, match="00000"):
         tampered(lambda manifest: None).get(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("argparse.py", "did you mean mixed/argparse.py?"),  # Not its parts.
+        ("mixed/argprse.py", "did you mean mixed/argparse.py?"),
+        ("seq3", "did you mean genome/genome.fa:seq3?"),
+    ],
+)
+def test_the_last_part_of_a_name_is_near(name, near, monkeypatch):
+    ids = [f"mixed/argparse.py#{part}" for part in range(1, 10)] + [f"genome/genome.fa:seq{n}" for n in range(5)]
+    made = Documents({}, [])
+    monkeypatch.setattr(made, "rows", lambda columns: [pa.record_batch({"id": ids})])
+    with pytest.raises(DocumentUnknown) as caught:
+        made.found([name])
+    assert near in str(caught.value)

@@ -41,6 +41,18 @@ def test_where_takes_a_file_and_a_step(finished: Path, scanned: Scanned, tmp_pat
     assert as_json("where", finished, text.replace(" ", "\n"), "--fold-space")["count"] > 0
 
 
+def test_a_file_is_read_as_the_texts_were_or_refused(finished: Path, scanned: Scanned, tmp_path: Path) -> None:
+    text = scanned.texts[0][4:30]
+    path = tmp_path / "text"
+    for encoding in ("utf-16", "utf-8-sig", "utf-32"):
+        path.write_bytes((text + "\n").encode(encoding))
+        assert as_json("where", finished, "--file", path) == as_json("where", finished, text)
+    for content in (text.encode("utf-16-le"), "Привет".encode("koi8-r"), f"{text} café".encode("latin-1")):
+        path.write_bytes(content)
+        told = pellucid("where", finished, "--file", path, check=2).stderr
+        assert f"TextInvalid: The text is not Unicode: {path} is not UTF-8" in told
+
+
 def test_trace_shows_the_text_and_its_spans(finished: Path, scanned: Scanned) -> None:
     known = scanned.texts[0][4:50]
     about = as_json("trace", finished, f"¤¤ {known}¤¤")
