@@ -361,7 +361,7 @@ def test_a_run_that_is_prepared_shows_what_is_there_and_the_next_command(corpus:
     # A ledger that was taken away is no run that was not trained.
     for name in ("manifest.jsonl", "record/ledger.jsonl"):
         (folder / name).unlink()
-    assert "NotTrained: . has no step yet" not in pellucid("verify", folder, check=5).stderr
+    assert "VerifyFailed" in pellucid("verify", folder, check=5).stderr
 
 
 @pytest.mark.parametrize("module", ["pellucid.cli", "pellucid.run"])
