@@ -107,7 +107,7 @@ def _text_of(file: Path) -> str:
     from pellucid.recipe import Source
 
     content = files.read_bytes(file, _LONGEST, follow=True)
-    record = formats.text_record(content, formats.How(Source(name="text"), pipeline=2))
+    record = formats.text_record(content, formats.How(Source(name="text")))
     if record.dropped == "binary" or record.changed:
         raise TextInvalid(detail=f"{file} is not UTF-8, and has no mark of UTF-16 or UTF-32")
     return record.text
