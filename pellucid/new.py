@@ -333,7 +333,7 @@ def _source(one: Guess) -> str:
     lines = [
         "[[data.sources]]",
         f"name = {_string(one.name)}",
-        f"format = {_string(one.format)}             # text, jsonl, lines, fasta or package",
+        f"format = {_string(one.format)}             # text, jsonl, json, csv, parquet, lines, fasta or package",
         f"path = {_string(path)}",
         *([key] if one.text_key else []),
         'licence = "unknown"          # What the texts may be used under; a package names its own.',

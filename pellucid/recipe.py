@@ -37,10 +37,10 @@ class Source(Section):
 
     name: Name
     path: str = placement("")
-    format: Literal["text", "jsonl", "lines", "fasta", "package"] = "text"
+    format: Literal["text", "jsonl", "json", "csv", "parquet", "lines", "fasta", "package"] = "text"
     licence: str = "unknown"
     weight: Natural = 1  # How often its sequences stand in one epoch; 0 keeps it for validation only.
-    text_key: str = "text"  # JSONL: the field that holds the text.
+    text_key: str = "text"  # Of records with fields: the one that holds the text.
     include: tuple[str, ...] = ()  # Patterns on '/'-paths; empty takes the format's own endings.
     exclude: tuple[str, ...] = ()
 

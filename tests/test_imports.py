@@ -244,6 +244,7 @@ ALLOWED = {
     "store/parquet.py": "the descriptor that files.open_file opened; a footer in memory",
     "store/remote.py": "no file of this machine",
     "data/formats.py": "the user's own texts",
+    "data/tables.py": "the user's own texts, Parquet",
     "data/packings.py": "the user's own texts, packed",
     "data/packages.py": "files of an installed package, held against its RECORD",
     "data/sources.py": "the user's own folders of texts",

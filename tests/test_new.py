@@ -105,9 +105,7 @@ def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> Non
         (place / name).write_bytes(content)
     (place / "plain.json").write_text('{"name": 1}')
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
-    assert any(
-        re.match(r"4 files, such as a.csv \(CSV\), are left out: .*Convert it with: .*read_csv", one) for one in notes
-    )
+    assert any(re.match(r"4 files, such as a.csv \(CSV\), are left out: .*--data csv:", one) for one in notes)
     finish(tmp_path / "run", "documents")
     (found,) = Documents.open(tmp_path / "run").manifest["sources"]
     assert (found["documents"], found["dropped"]) == (51, {"csv": 1, "json_array": 1, "foreign": 2})

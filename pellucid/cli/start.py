@@ -28,7 +28,8 @@ def new(
         typer.Option(
             "--data",
             metavar="PATH",
-            help="A file, a folder, FORMAT:PATH (text, jsonl, lines, fasta) or package:NAME; may be repeated.",
+            help="A file, a folder, package:NAME, or FORMAT:PATH (text, jsonl, json, csv, parquet, lines, fasta); "
+            "may be repeated.",
         ),
     ],
     preset: Annotated[str, typer.Option(help="The model's size: 1M, 3M, 10M, 30M, 100M, 300M or 1B.")] = "3M",

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from pellucid.data import cutting, endings, packages, parquet
 from pellucid.data.sources import Patterns, path_of
+from pellucid.data.tables import VALUES
 from pellucid.recipe import Source
 
 _URL = re.compile(r"(pkg:pypi/[a-z0-9]+(?:-[a-z0-9]+)*@[^#\s]+)#(.+)", re.DOTALL)
@@ -51,7 +52,7 @@ class Claims:
     def _meant(self, name: str) -> Iterator[str]:
         """The paths that may be meant: several only of FASTA, whose records are called by any word."""
         given = [name]
-        if self._source.format in ("lines", "jsonl"):
+        if self._source.format == "lines" or self._source.format in VALUES:
             found = _LINE.fullmatch(name)
             given = [found[1]] if found else []
         elif self._source.format == "fasta":

@@ -16,6 +16,9 @@ WORDS = {
     ),
     "jsonl": "jsonl json ndjson",
     "lines": "txt lines smi smiles csv tsv",
+    "json": "json",
+    "csv": "csv tsv",
+    "parquet": "parquet",
     "fasta": "fa fasta fas fna faa ffn frn",
     "package": "py pyx md rst txt",
 }

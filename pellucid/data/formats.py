@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
-import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pellucid.data import encodings, packings
 from pellucid.errors import DiskFull, NoPermission, SetUnusable, SourceUnreadable
@@ -21,9 +19,16 @@ from pellucid.recipe import Source
 from pellucid.store import files
 
 # Bytes of one record, unpacked: what is held in memory, and of JSON the many times more that it is as values.
-LIMITS = {"text": 1 << 30, "jsonl": 32 << 20, "lines": 256 << 20, "fasta": 256 << 20}
+LIMITS = {
+    "text": 1 << 30,
+    "lines": 256 << 20,
+    "fasta": 256 << 20,
+    "jsonl": 32 << 20,
+    "json": 32 << 20,
+    "csv": 32 << 20,
+    "parquet": 32 << 20,
+}
 _LOOKED_AT = 8192  # A NUL byte among so many first bytes makes a file binary.
-_SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANKS = b" \t\v\f\r"
 
 
@@ -119,73 +124,14 @@ def read_lines(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """One record a line, ended by \\n or \\r\\n; lines before number `after` are passed over."""
     for number, line in lines(path, how):
         if number == 0:
-            yield _binary(path)
+            yield binary(path)
         elif number >= after:
             yield _record(line.removesuffix(b"\r"), how, number, f":{number}")
 
 
-def _binary(path: Path) -> Record:
+def binary(path: Path) -> Record:
+    """The one record of a file that is dropped as binary."""
     return Record(1, "", "", "binary", size=path.stat().st_size)
-
-
-def read_jsonl(path: Path, how: How, after: int = 0) -> Iterator[Record]:
-    """The text under source.text_key of the JSON object on each line."""
-    for number, line in lines(path, how):
-        if number == 0:
-            yield _binary(path)
-        elif number >= after:
-            yield _from_json(_record(line.removesuffix(b"\r"), how, number, f":{number}"), how)
-
-
-def _from_json(record: Record, how: How) -> Record:
-    if record.dropped:
-        return record
-    try:
-        value = json.loads(record.text)
-    except (ValueError, RecursionError):
-        return record._replace(text="", dropped="malformed")
-    text = text_of(value, how.source.text_key)
-    if text is None:
-        return record._replace(text="", dropped="no_text")
-    if not text.isascii() and (halves := len(_SURROGATES.findall(text))):
-        # JSON can escape half of a surrogate pair, which no UTF-8 can hold.
-        if how.policy == "drop":
-            return record._replace(text="", dropped="invalid_utf8")
-        text, replaced = _SURROGATES.sub("\ufffd", text), record.replaced + halves
-        return record._replace(text=text, changed="invalid_utf8_replaced", replaced=replaced)
-    return record._replace(text=text, dropped="" if text else "empty")
-
-
-def text_of(value: Any, key: str) -> str | None:
-    """The text under a key, or under "data.text" the one of "text" in the object "data"; a chat in plain lines.
-
-    A key that stands as it is written comes first. None where there is no text.
-    """
-    found: Any = value
-    if isinstance(value, dict) and key in value:
-        found = value[key]
-    else:
-        for word in key.split("."):
-            found = found.get(word) if isinstance(found, dict) else None
-    return found if isinstance(found, str) else chat(found)
-
-
-def chat(messages: Any) -> str | None:
-    """A list of {role, content} or {from, value} as lines "role: content"; None where it is none."""
-    if not isinstance(messages, list) or not messages:
-        return None
-    lines = []
-    for message in messages:
-        if not isinstance(message, dict):
-            return None
-        role, content = message.get("role", message.get("from")), message.get("content", message.get("value"))
-        if isinstance(content, list):  # Parts, of which some are no text.
-            texts = [part.get("text") for part in content if isinstance(part, dict)]
-            content = "".join(text for text in texts if isinstance(text, str))
-        if not isinstance(role, str) or not (content is None or isinstance(content, str)):
-            return None
-        lines.append(f"{role}: {content or ''}")
-    return "\n".join(lines)
 
 
 def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
@@ -199,12 +145,12 @@ def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
         start, name, pieces, size = 1, None, [], 0
         for number, line in lines(path, how):
             if number == 0:
-                yield _binary(path)
+                yield binary(path)
                 return
             if line[:1] != b">":
                 pieces.append(_residues(line))
                 size += len(line)
-                _bounded(size, path, how, start)
+                bounded(size, path, how, start)
                 continue
             yield from _sequence(start, name, pieces, how, after)
             start, name, pieces, size = number, _unused(line, number, names), [], 0
@@ -235,14 +181,6 @@ def _unused(header: bytes, number: int, names: Seen) -> str:
     return name
 
 
-READERS: dict[str, Callable[[Path, How, int], Iterator[Record]]] = {
-    "text": read_text,
-    "jsonl": read_jsonl,
-    "lines": read_lines,
-    "fasta": read_fasta,
-}
-
-
 def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
     """Every line with its number from 1, without its \\n; (0, b"") alone for a binary file."""
     number, pieces, size = 0, [], 0
@@ -255,7 +193,7 @@ def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
         first, *others = chunk.split(b"\n")
         pieces.append(first)
         size += len(first)
-        _bounded(size, path, how, number + 1)
+        bounded(size, path, how, number + 1)
         if others:
             number += 1
             yield number, b"".join(pieces)
@@ -267,7 +205,8 @@ def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
         yield number + 1, b"".join(pieces)
 
 
-def _bounded(size: int, path: Path, how: How, number: int) -> None:
+def bounded(size: int, path: Path, how: How, number: int) -> None:
+    """Raises SourceUnreadable where a record has more bytes than its format's limit."""
     if size > (limit := LIMITS[how.source.format]):
         detail = f"the record at line {number} is larger than {limit >> 20} MiB"
         raise SourceUnreadable(source=how.source.name, path=path, detail=detail)

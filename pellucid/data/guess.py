@@ -7,8 +7,10 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pellucid.data import endings, formats, keys, packages, packings, recognise, sources
+from pellucid.data import endings, keys, packages, packings, recognise, sources
+from pellucid.data.readers import READERS
 from pellucid.data.reasons import LeftOut
+from pellucid.data.tables import VALUES
 from pellucid.errors import CommandInvalid, FormatForeign
 from pellucid.recipe import Source
 
@@ -49,13 +51,13 @@ def guess(word: str) -> list[Guess]:
         name, _ = packages.spelling(word, word)
         return [Guess(clean(name), "package", word)]
     prefix, colon, rest = word.partition(":")
-    path = Path(rest if colon and prefix in formats.READERS else word)
+    path = Path(rest if colon and prefix in READERS else word)
     name = clean(path.name)
     with packings.named_refusals(path, name):
         name = clean(path.resolve().name)
         is_prefix = colon and path == Path(word) and re.fullmatch("[A-Za-z_]{2,12}", prefix)
         if is_prefix and not path.exists() and Path(rest).exists():
-            known = ", ".join(formats.READERS)
+            known = ", ".join(READERS)
             raise CommandInvalid(verb="new", word=word, detail=f"{prefix} is no format that is read: {known}")
         path.is_dir()
     if path != Path(word):
@@ -86,6 +88,8 @@ def _formats_of_folder(path: Path, name: str) -> list[str]:
     sizes, foreign = look(path, name)
     if foreign and not sizes:
         kind, place = foreign[0]
+        if kind in recognise.TABLES:
+            return [recognise.READ_AS[kind]]
         raise sources.foreign(kind, place, name)
     total = sum(sizes.values())
     ordered = [format for format, _ in sizes.most_common()] or ["text"]
@@ -107,10 +111,10 @@ def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
         if looked < _LOOKED_AT and (ending in _OPEN or not format or ending in ("csv", "tsv")):
             looked += 1
             kind = recognise.kind_of(place, name)
-            if kind in recognise.READ_AS and ending == "json":
-                format = recognise.READ_AS[kind]
-            elif kind and (
-                recognise.KINDS[kind].target or (format == "text" and recognise.strange(kind, format, False))
+            if kind == "json_lines" and ending == "json":
+                format = "jsonl"
+            elif recognise.could_be_read(kind) or (
+                kind and format == "text" and recognise.strange(kind, format, False)
             ):
                 foreign.append((kind, place))
                 continue
@@ -120,10 +124,10 @@ def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
 
 
 def _with_key(one: Guess, path: Path) -> Guess:
-    """The key of JSON lines whose text stands elsewhere, where its name tells it."""
-    if one.format != "jsonl" or not path.exists():
+    """The key of records whose text stands elsewhere, where its name tells it."""
+    if one.format not in VALUES or not path.exists():
         return one
-    source = Source(name=one.name, path=str(path), format="jsonl")
+    source = Source.model_validate({"name": one.name, "path": str(path), "format": one.format})
     reader = sources.Reader(source, "replace", 10**6, Path())
     place = next((place for place in reader.places() if not reader.strange(place)), None)
     there = keys.found(place, reader.how) if place else None

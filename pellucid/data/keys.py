@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import difflib
 import itertools
-import json
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.data import formats, recognise
+from pellucid.data import formats, recognise, tables
 from pellucid.errors import TextKeyMissing
 
 USUAL = ("text", "content", "body", "story", "article", "document", "messages", "conversations", "conversation")
@@ -38,17 +37,14 @@ class Keys(NamedTuple):
 def found(path: Path, how: formats.How) -> Keys:
     """The keys of the first records. Raises SourceUnreadable."""
     records, size, counts, blank = 0, 0, Counter[str](), set[str]()
-    for number, line in itertools.islice(formats.lines(path, how), _RECORDS):
-        size += len(line)
-        if number == 0 or size > _BYTES:
+    everything = how._replace(source=how.source.model_copy(update={"text_key": ""}))
+    for value in itertools.islice(tables.VALUES[how.source.format](path, everything), _RECORDS):
+        size += value.size
+        if value.number == 0 or size > _BYTES:
             break
-        try:
-            value = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(value, dict):
+        if isinstance(value.fields, dict):
             records += 1
-            texts = dict(_texts(value, "", 1))
+            texts = dict(_texts(value.fields, "", 1))
             counts.update(key for key, text in texts.items() if text.strip())
             blank.update(key for key, text in texts.items() if not text.strip())
     return Keys(records, counts, frozenset(blank))
@@ -57,7 +53,7 @@ def found(path: Path, how: formats.How) -> Keys:
 def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[tuple[str, str]]:
     """The dotted keys of an object's texts and chats, and what stands there."""
     for key, inner in value.items():
-        if (text := inner if isinstance(inner, str) else formats.chat(inner)) is not None:
+        if (text := inner if isinstance(inner, str) else tables.chat(inner)) is not None:
             yield prefix + key, text
         elif isinstance(inner, dict) and level < _DEEPEST:
             yield from _texts(inner, f"{prefix}{key}.", level + 1)
@@ -78,7 +74,7 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
         key=key,
         near=f" (did you mean {near[0]}?)" if near else "",
         found=", ".join(told) if told else "none",
-        join=_joining(path, _together(there)),
+        join=_joining(path, _together(there)) if how.source.format == "jsonl" else "",
         name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
     )
 

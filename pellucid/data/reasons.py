@@ -22,7 +22,7 @@ REASONS = {
     "link": Reason("a symbolic link", of_content=False),
     "not_a_file": Reason("no plain file", of_content=False),
     "not_included": Reason("another ending or pattern", of_content=False),
-    "foreign": Reason("in a format that is not read: convert it", of_content=False),
+    "foreign": Reason("in another format: give it as a source of its own, or convert it", of_content=False),
     "elsewhere": Reason("another source of the run takes it", of_content=False, quiet=True),
     "excluded": Reason("excluded by a pattern", of_content=False, quiet=True),
     "binary": Reason("binary"),

@@ -25,7 +25,6 @@ class Kind(NamedTuple):
 
 
 _PYTHON = shlex.quote(sys.executable or "python")
-_DUCKDB = "import duckdb; duckdb.sql({sql})"
 _AWK_GENBANK = '/^LOCUS/{print ">" $2} /^ORIGIN/{s=1; next} /^\\/\\//{s=0} s{gsub(/[^A-Za-z]/, ""); print toupper($0)}'
 _AWK_FASTQ = 'NR % 4 == 1 {print ">" substr($0, 2)} NR % 4 == 2'
 _WARC = (
@@ -41,10 +40,10 @@ _JSON = (
     '[print(json.dumps(one if isinstance(one, dict) else {"text": one})) for one in rows]'
 )
 KINDS = {
-    "parquet": Kind("Parquet", "jsonl", "read_parquet"),
-    "csv": Kind("CSV", "jsonl", "read_csv"),
-    "tsv": Kind("TSV", "jsonl", "read_csv"),
-    "json_array": Kind("a JSON array", "jsonl", _JSON),
+    "parquet": Kind("Parquet"),
+    "csv": Kind("CSV"),
+    "tsv": Kind("TSV"),
+    "json_array": Kind("a JSON array"),
     "json_records": Kind("one JSON object with a list of records", "jsonl", _JSON),
     "json_object": Kind("one JSON object"),
     "genbank": Kind("GenBank", "fasta", _AWK_GENBANK),
@@ -53,20 +52,20 @@ KINDS = {
     "fasta": Kind("FASTA"),
     "json_lines": Kind("JSON lines"),
 }
-READ_AS = {"fasta": "fasta", "json_lines": "jsonl"}  # The kinds that are formats of ours.
-_TABLES = (
-    "csv",
-    "tsv",
-    "json_array",
-    "json_records",
-)  # Texts too, but of a kind that should not be trained on as it is.
+# The kinds that are formats of ours. A folder's tables are read only where somebody asks for it: which column
+# holds texts, and whether any does, is nothing to guess for files that lie among others.
+TABLES = {"parquet": "parquet", "csv": "csv", "tsv": "csv", "json_array": "json"}
+READ_AS = {"fasta": "fasta", "json_lines": "jsonl", **TABLES}
+_NO_PROSE = ("csv", "tsv", "json_array", "json_records")  # Not to be trained on as they are.
 # What a file of a folder must not be for its format's reader. One that is named by itself may be read as plain text.
 _STRANGE = {
-    "text": ("parquet", "warc", "genbank", "fastq", "fasta", "json_lines", *_TABLES),
+    "text": ("parquet", "warc", "genbank", "fastq", "fasta", "json_lines", *_NO_PROSE),
     "lines": ("parquet", "warc", "genbank", "fastq", "fasta"),
     "package": (),
-    "jsonl": tuple(one for one in KINDS if one != "json_lines"),
-    "fasta": tuple(one for one in KINDS if one != "fasta"),
+    **{
+        format: tuple(kind for kind in KINDS if READ_AS.get(kind) != format)
+        for format in ("jsonl", "json", "csv", "parquet", "fasta")
+    },
 }
 
 
@@ -79,15 +78,20 @@ def strange(kind: str, format: str, alone: bool, asked: bool = False) -> bool:
     """Whether a reader of this format can make nothing of a file of this kind; asked: a pattern takes such files."""
     if alone and format in ("text", "lines"):
         return kind == "parquet"
-    return kind in _STRANGE[format] and not (asked and kind in _TABLES and format == "text")
+    return kind in _STRANGE[format] and not (asked and kind in _NO_PROSE and format == "text")
 
 
 def is_foreign(path: Path, source: str) -> bool:
-    """Whether the file is of a kind that can be converted and that no reader takes; not what cannot be read at all."""
+    """Whether the file could be read by another source, or converted; not what cannot be read at all."""
     try:
-        return bool((kind := kind_of(path, source)) and KINDS[kind].target)
+        return could_be_read(kind_of(path, source))
     except PellucidError:
         return False
+
+
+def could_be_read(kind: str) -> bool:
+    """Whether a file of this kind could be a source of its own, as a table or converted."""
+    return kind in TABLES or (kind in KINDS and bool(KINDS[kind].target))
 
 
 def recognised(head: bytes, ending: str = "") -> str:
@@ -185,19 +189,12 @@ def advice(kind: str, path: Path) -> str:
 
 def command(kind: str, path: Path) -> str:
     """The line for a shell that converts the file, beside it, to a format that is read; no file is written over."""
-    about, name = KINDS[kind], _unpacked_name(path)
-    made = _made(path, about.target)
-    unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(made))
+    about = KINDS[kind]
     if kind == "warc":  # Its reader unpacks by itself.
+        place, target = shlex.quote(str(path)), shlex.quote(str(_made(path, about.target)))
         return f"{_PYTHON} -m pip install fastwarc resiliparse; {python(about.code)} < {place} > {target}"
-    if about.code in (_AWK_GENBANK, _AWK_FASTQ, _JSON):
-        program = python(about.code) if about.code == _JSON else f"awk {shlex.quote(about.code)}"
-        return through(program, path, about.target)
-    plain = _free(path.with_name(name)) if unpacked else path
-    first = f"{unpacked} {place} > {shlex.quote(str(plain))}; " if unpacked else ""
-    given, to = (f"$${one}$$" for one in (plain, made))
-    sql = f"copy (from {about.code}({given})) to {to} (format json)"
-    return first + python(_DUCKDB.format(sql=json.dumps(sql, ensure_ascii=False)))
+    program = python(about.code) if about.code == _JSON else f"awk {shlex.quote(about.code)}"
+    return through(program, path, about.target)
 
 
 def python(code: str) -> str:

@@ -19,7 +19,9 @@ from typing import NamedTuple
 
 from pellucid.data import cutting, endings, formats, keys, packages, packings, recognise, tokenizer
 from pellucid.data.globs import Glob
+from pellucid.data.readers import READERS
 from pellucid.data.reasons import LeftOut, describe
+from pellucid.data.tables import VALUES
 from pellucid.errors import (
     FormatForeign,
     NoPermission,
@@ -148,7 +150,7 @@ class Reader:
         elif not self.alone and (kind := self.strange(place)):
             records = iter([formats.Record(1, "", "", kind, size=place.stat().st_size)])
         else:
-            records = formats.READERS[self.source.format](place, self.how, after)
+            records = READERS[self.source.format](place, self.how, after)
         return (record for record in records if record.number >= after)
 
     def strange(self, place: Path) -> str:
@@ -317,7 +319,7 @@ def _check_content(reader: Reader) -> None:
     kinds = [reader.strange(place) for place in places]
     if all(kinds):
         raise foreign(kinds[0], places[0], reader.source.name)
-    if reader.source.format == "jsonl":
+    if reader.source.format in VALUES:
         readable = [place for place, kind in zip(places, kinds, strict=True) if not kind]
         if found := keys.missing(readable[0], reader.how):
             raise found
@@ -332,7 +334,7 @@ def foreign(kind: str, place: Path, source: str) -> FormatForeign:
 def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
     """The error of a source that gave no document."""
     source = reader.source
-    if source.format == "jsonl" and reader.left.counts["no_text"]:
+    if source.format in VALUES and reader.left.counts["no_text"]:
         for place in reader.places():
             if found := keys.missing(place, reader.how):
                 return found

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from pellucid.data import formats, packings
+from pellucid.data.readers import READERS
 from pellucid.errors import SourceUnreadable
 from pellucid.recipe import Source
 
@@ -37,7 +38,7 @@ def read(
     path = tmp_path / f"file{ending}"
     path.write_bytes(packed(content, ending))
     how = formats.How(Source(name="s", format=format, text_key=text_key), policy)
-    return [(*record[:4], record.replaced > 0) for record in formats.READERS[format](path, how, after)]
+    return [(*record[:4], record.replaced > 0) for record in READERS[format](path, how, after)]
 
 
 def lines_of(path):
@@ -106,7 +107,7 @@ def test_a_record_over_the_limit_is_refused_by_its_line(tmp_path, monkeypatch):
 
 
 def test_every_format_bounds_a_record():
-    assert set(formats.LIMITS) == set(formats.READERS) and formats.LIMITS["jsonl"] == 32 << 20
+    assert set(formats.LIMITS) == set(READERS) and formats.LIMITS["jsonl"] == 32 << 20
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])

@@ -53,8 +53,10 @@ def test_a_file_by_what_is_in_it(tmp_path, name, content, format):
 
 def test_a_format_that_is_none_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("text")
-    with pytest.raises(CommandInvalid, match="csv is no format that is read: text, jsonl, lines, fasta"):
-        guess(f"csv:{tmp_path / 'a.txt'}")
+    with pytest.raises(
+        CommandInvalid, match="xml is no format that is read: text, lines, fasta, jsonl, json, csv, parquet"
+    ):
+        guess(f"xml:{tmp_path / 'a.txt'}")
 
 
 @pytest.mark.parametrize(
@@ -66,13 +68,23 @@ def test_what_holds_texts_otherwise_is_told_what_to_do(tmp_path, name, mend):
         guess(str(tmp_path / name))
 
 
-@pytest.mark.parametrize("content", [CSV * 5, parquet(), FASTQ, b'[{"a": 1}]'])
-def test_what_no_reader_takes_is_named(tmp_path, content):
-    (tmp_path / "x.csv").write_bytes(content)
+def test_what_no_reader_takes_is_named(tmp_path):
+    (tmp_path / "x.csv").write_bytes(FASTQ)
     for word in (tmp_path / "x.csv", tmp_path):
         with pytest.raises(FormatForeign, match="Convert it with: "):
             guess(str(word))
     (tmp_path / "a.txt").write_text("beside a text it is left out")
+    assert [one.format for one in guess(str(tmp_path))] == ["text"]
+
+
+@pytest.mark.parametrize(
+    ("content", "format"), [(CSV * 5, "csv"), (parquet(), "parquet"), (b'[{"text": "a"}]', "json")]
+)
+def test_tables_are_read_where_nothing_else_is_there(tmp_path, content, format):
+    (tmp_path / "x.csv").write_bytes(content)
+    for word in (tmp_path / "x.csv", tmp_path):
+        assert [one.format for one in guess(str(word))] == [format]
+    (tmp_path / "a.txt").write_text("beside a text they are left out")
     assert [one.format for one in guess(str(tmp_path))] == ["text"]
 
 

@@ -11,6 +11,7 @@ import random
 import pytest
 
 from pellucid.data import documents, encodings, endings, formats, sources
+from pellucid.data.readers import READERS
 from pellucid.errors import SourceUnreadable
 from pellucid.recipe import Source
 from tests.data.test_formats import packed, read
@@ -34,7 +35,7 @@ def test_every_packing_is_read_under_its_ending_and_without(tmp_path, ending, fo
     for name in (f"a.TXT{ending.upper()}", "plain"):
         path = tmp_path / name
         path.write_bytes(pack(b"one\ntwo", ending))
-        found = formats.READERS[format](path, formats.How(Source(name="s", format=format)), 0)
+        found = READERS[format](path, formats.How(Source(name="s", format=format)), 0)
         assert "\n".join(record.text for record in found) == "one\ntwo"
 
 
@@ -323,7 +324,7 @@ def test_any_bytes_give_records_or_a_named_error(tmp_path, format):
         path.write_bytes(b"".join(draw.choices(pieces, k=draw.randrange(12))))
         how = formats.How(Source(name="s", format=format), draw.choice(["replace", "drop"]))
         try:
-            found = list(formats.READERS[format](path, how, 0))
+            found = list(READERS[format](path, how, 0))
         except SourceUnreadable:
             continue
         numbers = [record.number for record in found]
@@ -333,7 +334,7 @@ def test_any_bytes_give_records_or_a_named_error(tmp_path, format):
             assert bool(record.text) != bool(record.dropped)
         if numbers:
             after = draw.choice(numbers)
-            assert [one for one in formats.READERS[format](path, how, after) if one.number >= after] == [
+            assert [one for one in READERS[format](path, how, after) if one.number >= after] == [
                 one for one in found if one.number >= after
             ]
 

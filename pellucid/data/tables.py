@@ -1,0 +1,277 @@
+"""Formats whose records have named fields: JSON lines, JSON arrays, CSV and TSV, Parquet.
+
+Each reader gives Values; `records` takes their texts from under source.text_key. Memory holds one
+record of JSON or CSV, and of Parquet some rows of one row group.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import csv
+import json
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pellucid.data import encodings, packings
+from pellucid.data.formats import LIMITS, How, Record, binary, bounded, lines
+from pellucid.errors import SourceUnreadable
+
+DELIMITERS = ",;|\t"
+_ROWS = 256  # Of a Parquet file, made into values together.
+_ESCAPED = "surrogateescape"  # Bytes that are not UTF-8 come back as they were, to be judged.
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_BLANK = " \t\r\n"
+_decode = json.JSONDecoder().raw_decode
+
+
+class Value(NamedTuple):
+    """One record: its fields, or why it has none."""
+
+    number: int  # From 1: the line or the row it begins at, or its place in the array.
+    size: int  # Bytes in the file, unpacked.
+    fields: Any  # As JSON has them; a mapping where the record is one.
+    dropped: str = ""
+    changed: str = ""
+    replaced: int = 0
+
+
+def records(path: Path, how: How, after: int = 0) -> Iterator[Record]:
+    """The records of a file, those before number `after` passed over. Raises SourceUnreadable."""
+    for value in VALUES[how.source.format](path, how):
+        if value.number == 0:
+            yield binary(path)
+        elif value.number >= after:
+            yield _record(value, how)
+
+
+def _record(value: Value, how: How) -> Record:
+    number, size, fields, dropped, changed, replaced = value
+    record = Record(number, f":{number}", "", dropped, changed, replaced, size)
+    if dropped:
+        return record
+    text = text_of(fields, how.source.text_key)
+    if text is None:
+        return record._replace(dropped="no_text")
+    if not text.isascii() and (halves := len(_SURROGATES.findall(text))):
+        # JSON can escape half of a surrogate pair, which no UTF-8 can hold.
+        if how.policy == "drop":
+            return record._replace(dropped="invalid_utf8")
+        text, replaced = _SURROGATES.sub("\ufffd", text), replaced + halves
+        record = record._replace(changed="invalid_utf8_replaced", replaced=replaced)
+    return record._replace(text=text, dropped="" if text else "empty")
+
+
+def text_of(value: Any, key: str) -> str | None:
+    """The text under a key, or under "data.text" the one of "text" in the object "data"; a chat
+    in plain lines. A key that stands as it is written comes first. None where there is no text.
+    """
+    found: Any = value
+    if isinstance(value, dict) and key in value:
+        found = value[key]
+    else:
+        for word in key.split("."):
+            found = found.get(word) if isinstance(found, dict) else None
+    return found if isinstance(found, str) else chat(found)
+
+
+def chat(messages: Any) -> str | None:
+    """A list of {role, content} or {from, value} as lines "role: content"; None where it is none."""
+    if not isinstance(messages, list) or not messages:
+        return None
+    turns = []
+    for message in messages:
+        if not isinstance(message, dict):
+            return None
+        role = message.get("role", message.get("from"))
+        content = message.get("content", message.get("value"))
+        if isinstance(content, list):  # Parts, of which some are no text.
+            texts = [part.get("text") for part in content if isinstance(part, dict)]
+            content = "".join(text for text in texts if isinstance(text, str))
+        if not isinstance(role, str) or not (content is None or isinstance(content, str)):
+            return None
+        turns.append(f"{role}: {content or ''}")
+    return "\n".join(turns)
+
+
+def _json_value(content: bytes, how: How, number: int) -> Value:
+    text = encodings.decoded(content, how.policy)
+    value = Value(number, len(content), None, text.dropped, text.changed, text.replaced)
+    if text.dropped:
+        return value
+    try:
+        return value._replace(fields=json.loads(text.text))
+    except (ValueError, RecursionError):
+        return value._replace(dropped="malformed", changed="", replaced=0)
+
+
+def json_lines(path: Path, how: How) -> Iterator[Value]:
+    """A JSON object on each line."""
+    for number, line in lines(path, how):
+        content = line.removesuffix(b"\r")
+        yield _json_value(content, how, number) if number else Value(0, 0, None)
+
+
+def json_array(path: Path, how: How) -> Iterator[Value]:
+    """The elements of the array that the file is; what goes on otherwise is one malformed record."""
+    reader, number = _Characters(path, how), 0
+    if not reader.passed("["):
+        yield Value(1, 0, None, "malformed")
+        return
+    while not reader.passed("]"):
+        number += 1
+        element = reader.value(number) if number == 1 or reader.passed(",") else ""
+        if not element:
+            yield Value(number, 0, None, "malformed")
+            return
+        yield _json_value(element.encode("utf-8", _ESCAPED), how, number)
+    if reader.next():
+        yield Value(number + 1, 0, None, "malformed")
+
+
+class _Characters:
+    """The characters of a file, some at a time. Bytes that are not UTF-8 are lone surrogates."""
+
+    def __init__(self, path: Path, how: How) -> None:
+        self._path, self._how = path, how
+        self._chunks = encodings.unmarked(packings.chunks(path, how.source.name))
+        self._decoder = codecs.getincrementaldecoder("utf-8")(_ESCAPED)
+        self._text, self._at = "", 0
+
+    def passed(self, character: str) -> bool:
+        """Pass the next character that is no blank if it is this one; whether it was."""
+        found = self.next() == character
+        self._at += found
+        return found
+
+    def next(self) -> str:
+        """The next character that is no blank; "" at the end."""
+        while True:
+            while self._at < len(self._text) and self._text[self._at] in _BLANK:
+                self._at += 1
+            if self._at < len(self._text) or not self._more(1):
+                return self._text[self._at : self._at + 1]
+
+    def value(self, number: int) -> str:
+        """The text of the JSON value that comes next; "" where none does, or the file ends in it."""
+        self.next()
+        while True:
+            held = len(self._text) - self._at
+            try:
+                _, end = _decode(self._text, self._at)
+            except (ValueError, RecursionError):
+                end = 0
+            if 0 < end < len(self._text):
+                break
+            bounded(held, self._path, self._how, number)
+            # What reaches the end of what is there could go on: a number does. Twice as much before
+            # it is tried again, so that time stays in proportion to size.
+            if not self._more(held):
+                end = min(end, held)  # Of what is there now, which begins at the value.
+                break
+        found, self._at = self._text[self._at : end], max(end, self._at)
+        return found
+
+    def _more(self, least: int) -> bool:
+        """Add at least so many characters, if the file has them; whether there were any."""
+        pieces, added = [self._text[self._at :]], 0
+        for chunk in self._chunks:
+            pieces.append(self._decoder.decode(chunk))
+            added += len(pieces[-1])
+            if added >= least:
+                break
+        self._text, self._at = "".join(pieces), 0
+        return added > 0
+
+
+def csv_rows(path: Path, how: How) -> Iterator[Value]:
+    """The rows behind the first, which names the columns (RFC 4180); numbered by their lines.
+
+    The delimiter is the one of DELIMITERS that cuts the first line into the most columns.
+    """
+    numbered = lines(path, how)
+    number, first = next(numbered, (1, b""))
+    if number == 0:
+        yield Value(0, 0, None)
+        return
+    header = first.decode("utf-8", "replace")
+    delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
+    names = next(csv.reader([header], delimiter=delimiter), [])
+    # The csv module wants lines with their ends, which belong to the fields that go over them.
+    rows = csv.reader((line.decode("utf-8", _ESCAPED) + "\n" for _, line in numbered), delimiter=delimiter)
+    with _field_limit(path, how):
+        while True:
+            number = rows.line_num + 2
+            row = next(rows, None)
+            if row is None:
+                return
+            if row:
+                yield _csv_value(row, names, how, number)
+
+
+def _csv_value(row: list[str], names: list[str], how: How, number: int) -> Value:
+    fields = [field.encode("utf-8", _ESCAPED) for field in row]
+    content = b"\n".join(fields)  # Judged together, as a line of JSON is.
+    text = encodings.decoded(content, how.policy)
+    value = Value(number, len(content), None, "", text.changed, text.replaced)
+    if text.dropped == "invalid_utf8":
+        return value._replace(dropped=text.dropped)
+    if len(row) != len(names):
+        return value._replace(dropped="malformed", changed="", replaced=0)
+    codec = "cp1252" if text.changed == "latin1_guessed" else "utf-8"
+    decoded = [field.decode(codec, "replace") for field in fields]
+    return value._replace(fields=dict(zip(names, decoded, strict=True)))
+
+
+@contextlib.contextmanager
+def _field_limit(path: Path, how: How) -> Iterator[None]:
+    """The csv module's limit, which holds for the whole process, as long as a file is read."""
+    before = csv.field_size_limit(LIMITS["csv"])
+    try:
+        yield
+    except csv.Error as error:
+        raise SourceUnreadable(source=how.source.name, path=path, detail=str(error)) from error
+    finally:
+        csv.field_size_limit(before)
+
+
+def parquet_rows(path: Path, how: How) -> Iterator[Value]:
+    """The rows of a Parquet file, of which nothing but the text's column is read where the source names one."""
+    key, number = how.source.text_key, 0
+    with packings.named_refusals(path, how.source.name), _arrow_errors(path, how), path.open("rb") as stream:
+        file = pq.ParquetFile(stream)
+        if key and not _has(file, key):
+            rows = range(1, file.metadata.num_rows + 1)
+            yield from (Value(row, 0, None, "no_text") for row in rows)
+            return
+        for batch in file.iter_batches(batch_size=_ROWS, columns=[key] if key else None, use_threads=False):
+            for fields in batch.to_pylist():
+                number += 1
+                yield Value(number, 0, fields)
+
+
+def _has(file: pq.ParquetFile, key: str) -> bool:
+    paths = (file.schema.column(index).path for index in range(len(file.schema)))
+    return any(f"{path}.".startswith(f"{key}.") for path in paths)
+
+
+@contextlib.contextmanager
+def _arrow_errors(path: Path, how: How) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowException, UnicodeDecodeError) as error:
+        detail = str(error).splitlines()[0][:200]
+        raise SourceUnreadable(source=how.source.name, path=path, detail=detail) from error
+
+
+VALUES: dict[str, Callable[[Path, How], Iterator[Value]]] = {
+    "jsonl": json_lines,
+    "json": json_array,
+    "csv": csv_rows,
+    "parquet": parquet_rows,
+}
