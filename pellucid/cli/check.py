@@ -60,7 +60,7 @@ _KINDS = ("document", "sequence", "step", "tensor")
     pellucid prove mymodel step 120
     pellucid prove mymodel tensor model.norm.weight --step 120
 
-    It holds no texts. A tensor of the optimizer is named with its group, as second_moment/NAME.
+    It holds no texts. A tensor of the optimizer is named with its group, as exp_avg/NAME.
     """
 )
 def prove(
