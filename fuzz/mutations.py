@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pellucid.data.parquet import DICTIONARIES
 from pellucid.record import chain
 from pellucid.store import parquet
 from tests.store import compact
@@ -284,7 +285,8 @@ def _parquet(content: bytes, choices: Choices) -> bytes:
     groups = choices.of([1 << 20, 1, 7])
     if choices.below(4):  # As we write it, so that its rows are read.
         with tempfile.NamedTemporaryFile() as file, contextlib.suppress(KeyError):  # A type that no table of ours has.
-            parquet.write(Path(file.name), changed, groups)
+            dictionaries = DICTIONARIES if "text" in changed.schema.names else None
+            parquet.write(Path(file.name), changed, groups, dictionaries)
             return Path(file.name).read_bytes()
     out, codec = io.BytesIO(), choices.of(["zstd", "none", "snappy", "gzip"])
     dictionary = choices.below(2) == 0

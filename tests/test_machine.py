@@ -13,6 +13,7 @@ import pytest
 from pellucid import machine
 from pellucid.kernels import library
 from pellucid.operations import portable
+from pellucid.replay.explain import Difference, published
 
 LIMITS = {
     "none": ({"cpu.max": "max 100000"}, 8),
@@ -122,3 +123,14 @@ def test_only_a_process_of_ours_keeps_freed_memory(monkeypatch: pytest.MonkeyPat
         machine.settle()
     portable.configure("cpu", 1)
     assert kept == [True] * ours and ("GOMP_SPINCOUNT" in os.environ) is ours
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys these limits")
+def test_memory_is_bounded_while_a_table_is_read_and_not_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    monkeypatch.setattr(machine, "MEMORY", 64 << 20)
+    found = Difference("a", "b")
+    assert published(found, lambda: bytearray(1 << 30)) is None
+    assert len(found.notes) == 1 and found.notes[0].startswith("Not read: TooMuchMemory")
+    assert published(found, lambda: len(bytearray(1 << 20))) == 1 << 20
+    assert len(bytearray(1 << 30)) == 1 << 30 and resource.getrlimit(resource.RLIMIT_DATA) == before

@@ -30,9 +30,14 @@ SCHEMA = pa.schema(
     ]
 )
 
+DICTIONARIES = ["source", "licence", "split"]  # The columns that have one; a text never has.
 _ABOUT = ["id", "licence", "origin"]  # What tells what a document is.
 
 _COMPARED = 20_000  # Documents at most whose ids are held against one that is not there.
+
+_LENGTH = 4  # Bytes before each text in a page.
+_UTF8 = 4  # Bytes of a character, at most.
+_LONGEST_NAME = 1 << 16  # Bytes of a row's id or origin, as a mean over a row group.
 
 GROUP_BYTES = 8 << 20  # Text in one row group: what has to be unpacked to read one document.
 GROUP_ROWS = 1 << 16
@@ -61,7 +66,7 @@ def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
     """
     tree, group, group_bytes, first = merkle.Tree(), [], 0, None
     totals = {"train": 0, "validation": 0, "bytes": 0, "characters": 0}
-    with parquet.writer(path, SCHEMA, dictionaries=["source", "licence", "split"]) as writer:
+    with parquet.writer(path, SCHEMA, dictionaries=DICTIONARIES) as writer:
         for row in rows:
             first = row.number if first is None else first
             group.append(row)
@@ -134,6 +139,29 @@ class Part:
 
     def _file_rows(self, group: int) -> int:
         return self.opened().metadata.row_group(group).num_rows
+
+
+def check_sizes(part: Part, said: int, longest: int) -> None:
+    """That the texts of a part have no more bytes than its manifest says, and none more than the longest text; by the
+    headers of its pages, before anything is unpacked: a few bytes can unpack to any text.
+
+    longest: characters of a text; said: bytes of all of the part's. Raises FileMissing, FormatInvalid.
+    """
+    total, groups = 0, parquet.check_pages(part.path, SCHEMA)
+    for number, group in enumerate(groups):
+        columns = dict(zip(SCHEMA.names, group, strict=True))
+        if others := [name for name in SCHEMA.names if columns[name].dictionary and name not in DICTIONARIES]:
+            raise FormatInvalid(path=part.path, detail=f"row group {number}: {others[0]} has a dictionary")
+        texts = columns["text"]
+        size = texts.unpacked - _LENGTH * texts.values
+        total += size
+        if total > said or size > _UTF8 * longest * texts.values:
+            detail = f"row group {number}: its texts are longer than its manifest or the recipe's longest text allows"
+            raise FormatInvalid(path=part.path, detail=detail)
+        for name in ("id", "source", "licence", "origin", "split", "sha256"):
+            if columns[name].unpacked > _LONGEST_NAME * columns[name].values:
+                raise FormatInvalid(path=part.path, detail=f"row group {number}: {name} is too long")
+    parquet.check_dictionaries(part.path, SCHEMA, groups)
 
 
 class Documents:

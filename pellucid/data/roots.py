@@ -139,7 +139,8 @@ def _documents(
     parts, tables = [], _Tables()
     whole, ids = _Whole(recipe), bytearray()  # A digest of each id, to find one that stands twice.
     said = {source.name: Claims(source) for source in recipe.data.sources}
-    for part in documents.parts:
+    for part, entry in zip(documents.parts, documents.manifest["parts"], strict=True):
+        parquet.check_sizes(part, stage.count_in(entry, "bytes", part.path), recipe.data.max_document_characters)
         counted, found = _part(part, recipe, whole, said.get(part.source), ids, characters, problems)
         parts.append(counted)
         for split, rows in found.items():

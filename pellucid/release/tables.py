@@ -24,7 +24,7 @@ def check(folder: Path) -> Iterator[Problem]:
         if schema is None:
             continue
         try:
-            parquet.check_pages(folder / path, schema)
+            parquet.check_dictionaries(folder / path, schema, parquet.check_pages(folder / path, schema))
         except PellucidError as error:
             yield Problem(error.name, path, str(error))
 

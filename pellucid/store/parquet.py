@@ -1,7 +1,8 @@
 """Parquet files, written and read in one spelling: what other readers believe is proved here or is not there.
 
 A footer has the fields of the tables below and no others: no statistics, indexes, filters, metadata or names of other
-files. Its row groups and their columns fill the file without a gap, and have the rows that it says.
+files. Its row groups and their columns fill the file without a gap, and have the rows that it says. A dictionary holds
+values of its rows and no others.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -25,6 +27,8 @@ _MAGIC = b"PAR1"
 _END = 8  # Bytes behind the footer: its length, and the magic.
 _GUESS = 16 << 10  # Bytes: most footers are shorter.
 _LONGEST = 32 << 20  # Bytes of a footer: a hundred thousand row groups.
+_MOST_ENTRIES = 16 << 20  # Bytes of a dictionary: writers end one at 1 MiB, and a batch of values.
+_EXPANDED = 1 << 30  # Bytes that rows of a dictionary may unpack to.
 _HEADER = 128  # Bytes: more than any header of a page takes.
 
 _TYPES = {pa.int64(): 2, pa.float64(): 5, pa.string(): 6}
@@ -142,9 +146,9 @@ def writer(path: Path, schema: pa.Schema, dictionaries: list[str] | None = None)
     _replace_footer(path, schema, made[0])
 
 
-def write(path: Path, table: pa.Table, group: int = 1 << 20) -> None:
-    """A table as a file, in row groups of so many rows."""
-    with writer(path, table.schema) as opened:
+def write(path: Path, table: pa.Table, group: int = 1 << 20, dictionaries: list[str] | None = None) -> None:
+    """A table as a file, in row groups of so many rows; dictionaries as of writer."""
+    with writer(path, table.schema, dictionaries) as opened:
         if table.num_rows:
             opened.write_table(table, row_group_size=group)
 
@@ -228,8 +232,29 @@ def source(path: Path) -> pa.NativeFile:
     return pa.PythonFile(path.ranges(), "r") if isinstance(path, RemotePath) else pa.OSFile(str(path))
 
 
-def check_pages(path: Path, schema: pa.Schema) -> None:
-    """That the headers of all pages fill the file and say what the footer does. Raises FileMissing, FormatInvalid."""
+class Column(NamedTuple):
+    """One column of a row group, by the headers of its pages."""
+
+    values: int
+    unpacked: int  # Bytes of the pages of values.
+    dictionary: Dictionary | None
+
+
+class Dictionary(NamedTuple):
+    """Where the page of a dictionary lies, behind its header, and what it holds."""
+
+    start: int
+    packed: int
+    unpacked: int
+    values: int
+
+
+def check_pages(path: Path, schema: pa.Schema) -> list[list[Column]]:
+    """That the headers of all pages fill the file and say what the footer does; what they say, by row group.
+
+    Nothing is unpacked. Raises FileMissing, FormatInvalid.
+    """
+    columns: list[Column] = []
     footer, place = _footer(path)
     with files.open_file(path) as file:
 
@@ -241,9 +266,63 @@ def check_pages(path: Path, schema: pa.Schema) -> None:
             raise FormatInvalid(path=path, detail="does not begin as a Parquet file does")
         for chunk in _chunks_of(path, footer, place, schema):
             try:
-                _check_chunk(chunk, read)
+                columns.append(_check_chunk(chunk, read))
             except ValueError as error:
                 raise FormatInvalid(path=path, detail=f"at byte {chunk.start}: {error}") from error
+    return [columns[first : first + len(schema)] for first in range(0, len(columns), len(schema))]
+
+
+def check_dictionaries(path: Path, schema: pa.Schema, groups: list[list[Column]]) -> None:
+    """That every value of a dictionary is one of its rows, and stands there once: readers list them without the rows.
+    groups are what check_pages gives. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
+    unpack, reader = pa.Codec("zstd").decompress, opened(path, schema)
+    with files.open_file(path) as file:
+        for number, group in enumerate(groups):
+            for field, column in zip(schema, group, strict=True):
+                if column.dictionary is None:
+                    continue
+                try:
+                    file.seek(column.dictionary.start)
+                    page = unpack(file.read(column.dictionary.packed), column.dictionary.unpacked, asbytes=True)
+                    values = _entries(page, column.dictionary.values, field.type)
+                    _check_longest(values, column.values)
+                    rows = reader.read_row_group(number, columns=[field.name], use_threads=False).column(0)
+                    _check_entries(values, rows)
+                except (ValueError, OSError) as error:
+                    detail = f"row group {number}, {field.name}: {error}"
+                    raise FormatInvalid(path=path, detail=detail) from error
+
+
+def _entries(page: bytes, count: int, kind: pa.DataType) -> list[bytes]:
+    """The values of a dictionary's page, as they are spelled there: numbers of 8 bytes, or texts behind their lengths.
+    Raises ValueError."""
+    found, place = list[bytes](), 0
+    while place < len(page) and len(found) < count:
+        start = place + 4 * (kind == pa.string())
+        place = start + (int.from_bytes(page[place:start], "little") if kind == pa.string() else 8)
+        found.append(page[start:place])
+    if (place, len(found)) != (len(page), count):
+        raise ValueError("a dictionary does not hold the values that its header says")
+    return found
+
+
+def _check_longest(values: list[bytes], rows: int) -> None:
+    """Raises ValueError where the rows could be made of so much that nobody should unpack them."""
+    if max(map(len, values), default=0) * rows > _EXPANDED:
+        raise ValueError(f"rows of a dictionary may unpack to more than {_EXPANDED} bytes")
+
+
+def _check_entries(entries: list[bytes], rows: pa.ChunkedArray) -> None:
+    """Raises ValueError where a dictionary does not have values of its rows alone, each once."""
+    if len(set(entries)) != len(entries) or not {*entries} <= _values(rows):
+        raise ValueError("a dictionary has a value twice, or one that no row has")
+
+
+def _values(rows: pa.ChunkedArray) -> set[bytes]:
+    """The different values of some rows, as a page spells them."""
+    if rows.type == pa.string():
+        return {one for one in rows.cast(pa.binary()).unique().to_pylist() if one is not None}
+    return {one.tobytes() for one in np.unique(rows.drop_null().to_numpy().view("<i8"))}
 
 
 def _footer(path: Path) -> tuple[bytes, int]:
@@ -313,9 +392,10 @@ def _chunks(group: dict[str, Any], schema: pa.Schema, start: int) -> list[Chunk]
     return chunks if sum(chunk.unpacked for chunk in chunks) == group["unpacked"] else []
 
 
-def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> None:
+def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> Column:
     """That a column's pages are what the footer says of them. Raises ValueError."""
     place, values, unpacked, encodings = chunk.start, 0, 0, {_ENCODINGS["RLE"]}  # The levels are always of that.
+    content, dictionary = 0, None
     while place < chunk.end:
         header, length = decode(read(place), _PAGE)
         kind = "dictionary" if place < chunk.data else "data"
@@ -332,6 +412,12 @@ def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> None:
             raise ValueError("a page of no size")
         if kind == "dictionary" and place + length + header["packed"] != chunk.data:
             raise ValueError("a dictionary that does not end where the values begin")
+        if kind == "dictionary":
+            dictionary = Dictionary(place + length, header["packed"], header["unpacked"], about["values"])
+            if header["unpacked"] > _MOST_ENTRIES:
+                raise ValueError(f"a dictionary of more than {_MOST_ENTRIES} bytes")
+        else:
+            content += header["unpacked"]
         encodings.add(about["encoding"])
         unpacked += length + header["unpacked"]
         place += length + header["packed"]
@@ -339,3 +425,4 @@ def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> None:
         raise ValueError("pages that do not fill their column, or do not have its values")
     if chunk.encodings != sorted(encodings) or not encodings <= set(_ENCODINGS.values()):
         raise ValueError("pages of other encodings than the footer says")
+    return Column(values, content, dictionary)

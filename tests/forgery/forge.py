@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid import huggingface
+from pellucid.data.parquet import DICTIONARIES
 from pellucid.recipe import Recipe, load
 from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
@@ -112,7 +113,8 @@ def edit_table(path: Path, column: str, change: Callable[[Body], Any]) -> None:
     table = pq.read_table(path)
     values = pa.array([change(row) for row in table.to_pylist()], table.schema.field(column).type)
     index = table.schema.get_field_index(column)
-    parquet.write(path, table.set_column(index, table.schema.field(column), values))
+    table = table.set_column(index, table.schema.field(column), values)
+    parquet.write(path, table, dictionaries=DICTIONARIES if "text" in table.schema.names else None)
 
 
 def edit_numbers(folder: Path, table: str, column: str, step: int, value: float) -> None:

@@ -8,22 +8,25 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from pellucid.data.parquet import Documents
+from pellucid.data.parquet import DICTIONARIES, Documents, Part
+from pellucid.data.roots import recompute_root
 from pellucid.errors import (
     FormatInvalid,
 )
 from pellucid.look.show import Shown
+from pellucid.recipe import load
 from pellucid.release import tables
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay import ledgers
 from pellucid.sql import sql
-from pellucid.store import metrics, parquet
+from pellucid.store import files, metrics, parquet
 from pellucid.store.ledger import LedgerFile
 from tests.forgery.forge import edit_table
 from tests.store.compact import I64, STRUCT, TEXT, footer_of, with_footer
@@ -164,6 +167,64 @@ def bomb(release: Path, rows: int, length: int) -> None:
     columns[1] = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * length]))
     pq.write_table(pa.table(columns, names=first.column_names), path, compression="zstd", compression_level=3)
     parquet._replace_footer(path, metrics.TABLES["validation"], pq.read_metadata(path))
+
+
+def longer(release: Path, column: str, value: str, **options: Any) -> None:
+    """Documents of which one column holds much more than its file's size, as texts of one letter do."""
+    path = release / "data/documents/00000.parquet"
+    table = pq.read_table(path).slice(0, 1)
+    at = table.schema.get_field_index(column)
+    changed = table.set_column(at, table.schema.field(at), pa.array([value]))
+    parquet.write(path, changed, **{"dictionaries": DICTIONARIES, **options})
+    manifest = files.read_json(path.with_name("manifest.json"))
+    manifest["parts"][0]["documents"] = 1
+    files.write_json(path.with_name("manifest.json"), manifest)
+
+
+@pytest.mark.parametrize(
+    ("column", "length", "longest", "dictionaries", "named"),
+    [
+        ("text", 5_000_000, 1_000_000, DICTIONARIES, "its texts are longer"),
+        ("text", 900_000, 1_000_000, DICTIONARIES, "its texts are longer"),  # Than the manifest says of all.
+        ("text", 500, 100, DICTIONARIES, "its texts are longer"),
+        ("id", 70_000, 1_000_000, DICTIONARIES, "id is too long"),
+        ("licence", 70_000, 1_000_000, ["source"], "licence is too long"),
+        ("text", 100, 1_000_000, ["text"], "text has a dictionary"),
+    ],
+)
+def test_what_a_part_unpacks_to_is_told_before_it_is_unpacked(
+    column: str,
+    length: int,
+    longest: int,
+    dictionaries: list[str],
+    named: str,
+    release: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unpacked(*_: object) -> None:
+        raise AssertionError("read")
+
+    longer(release, column, "x" * length, dictionaries=dictionaries)
+    recipe = load(release)
+    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_document_characters": longest})})
+    monkeypatch.setattr(Part, "read", unpacked)
+    root, problems = recompute_root(release, recipe)
+    assert root == "" and any("00000.parquet" in where and named in detail for where, detail in problems), problems
+
+
+def test_a_dictionary_of_values_that_no_row_has(release: Path) -> None:
+    """Listed by readers of the dictionary alone: a source that nobody trained on."""
+    path = release / "metrics/sources.parquet"
+    table = pq.read_table(path)
+    names = pa.DictionaryArray.from_arrays(
+        pa.array([0] * table.num_rows, pa.int32()), pa.array([table["source"][0].as_py(), "wikipedia"])
+    )
+    at = table.schema.get_field_index("source")
+    options: dict[str, Any] = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    pq.write_table(table.set_column(at, "source", names), path, **options)
+    parquet._replace_footer(path, metrics.TABLES["sources"], pq.read_metadata(path))
+    (problem,) = tables.check(release)
+    assert problem.where == "metrics/sources.parquet" and "one that no row has" in problem.detail
 
 
 LIMITED = """

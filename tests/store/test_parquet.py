@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -208,3 +209,68 @@ def test_a_footer_longer_than_its_file_is_not_read(length: int, path: Path) -> N
     path.write_bytes(content[:-8] + length.to_bytes(4, "little") + b"PAR1")
     with pytest.raises(FormatInvalid, match="does not end"):
         parquet.opened(path, SCHEMA)
+
+
+# ---- dictionaries ---------------------------------------------------------------------------------
+
+
+def with_dictionary(path: Path, entries: list[str], indices: list[int]) -> None:
+    """A table whose texts are written with a dictionary of these entries, whether rows have them or not."""
+    sources = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(entries))
+    rows = table(len(indices))
+    rows = rows.set_column(1, pa.field("source", sources.type, nullable=False), sources)
+    options: dict[str, Any] = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    pq.write_table(rows, path, **options)
+    parquet._replace_footer(path, SCHEMA, pq.read_metadata(path))
+
+
+def dictionaries(path: Path) -> None:
+    parquet.check_dictionaries(path, SCHEMA, parquet.check_pages(path, SCHEMA))
+
+
+def test_every_value_of_our_dictionaries_is_one_of_a_row(path: Path, tmp_path: Path) -> None:
+    dictionaries(path)
+    assert any(one.dictionary for group in parquet.check_pages(path, SCHEMA) for one in group)
+    with_dictionary(tmp_path / "x.parquet", ["a", "b"], [0, 1, 1, 0])
+    dictionaries(tmp_path / "x.parquet")
+    parquet.write(tmp_path / "many.parquet", table(150_000))  # Its numbers outgrow a dictionary.
+    dictionaries(tmp_path / "many.parquet")
+
+
+@pytest.mark.parametrize(
+    ("entries", "named"),
+    [
+        (["a", "nyt.com"], "one that no row has"),
+        (["x" * (1 << 20)], "may unpack to more"),
+        (["y" * (17 << 20)], "a dictionary of more than"),
+    ],
+    ids=["no row's", "long in many rows", "long"],
+)
+def test_a_dictionary_of_other_values_is_refused(entries: list[str], named: str, tmp_path: Path) -> None:
+    with_dictionary(tmp_path / "x.parquet", entries, [0] * 2000)
+    with pytest.raises(FormatInvalid, match=named):
+        dictionaries(tmp_path / "x.parquet")
+
+
+def test_numbers_of_a_dictionary_are_told_from_those_of_rows() -> None:
+    """Of numbers pyarrow writes no dictionary but its own: what is read from its page, and from rows."""
+    page = np.array([7, -1], "<i8").tobytes()
+    values = parquet._entries(page, 2, pa.int64())
+    assert {*values} == parquet._values(pa.chunked_array([[7, -1, 7]])) != parquet._values(pa.chunked_array([[7, 7]]))
+    for rows in ([7, 7], [7, -1, 8]):
+        with pytest.raises(ValueError, match="one that no row has"):
+            parquet._check_entries([*values, values[0]] if 8 in rows else values, pa.chunked_array([rows]))
+    nans = np.array([0.0, -0.0, np.nan])
+    assert {*parquet._entries(nans.tobytes(), 3, pa.float64())} == parquet._values(pa.chunked_array([nans]))
+
+
+@pytest.mark.parametrize(
+    ("page", "count"), [(bytes(8), 2), (bytes(12), 1), (bytes(16), 1), (bytes(0), 1), (bytes(8), 0)]
+)
+def test_a_dictionarys_page_of_another_length_is_refused(page: bytes, count: int) -> None:
+    for kind in (pa.int64(), pa.float64()):
+        with pytest.raises(ValueError, match="its header says"):
+            parquet._entries(page, count, kind)
+    for text in (b"\5\0\0\0abcd", b"\4\0\0\0abc", b"\0\0", b"\1\0\0\0a\1"):
+        with pytest.raises(ValueError, match="its header says"):
+            parquet._entries(text, 1, pa.string())
