@@ -73,7 +73,7 @@ def microbatches(inputs: Inputs, count: int) -> tuple[list[float], list[float], 
         started = time.perf_counter()
         state = anchored_state(opened, 0)
         loaded = time.perf_counter()
-        taken_again(opened, state, number % count_of(opened))
+        taken_again(opened, state, number % count_of(opened, 1))
         done = time.perf_counter()
         loading.append(loaded - started)
         single.append(done - loaded)

@@ -10,6 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
+import numpy as np
+
 from pellucid import machine
 from pellucid.record import chain, digests, verdict
 from pellucid.record.entries import DECIMAL, DIGEST, FLOAT, STEP
@@ -42,7 +44,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=1_000_000)
     steps = parser.parse_args().steps
     rules = Rules((Rule("loss", "note", 8.0, 0.1, 1),), 64, "stop", 50, 3)  # As in a recipe that names none.
-    plan = verdict.Plan(f"{0:064x}", steps, 4096, lambda s: False, lambda s: False, lambda s: 1.0 / s, {}, rules=rules)
+    plan = verdict.Plan(
+        recipe=f"{0:064x}",
+        steps=steps,
+        tokens=lambda step: 4096 * step,
+        tokens_of=lambda first, last: 4096 * np.arange(first, last + 1, dtype=np.uint64),
+        validates=lambda step: False,
+        checkpoints=lambda step: False,
+        learning_rate=lambda step: 1.0 / step,
+        genesis={},
+        rules=rules,
+    )
     with tempfile.TemporaryDirectory() as place:
         path = Path(place) / layout.LEDGER
         write(path, steps)

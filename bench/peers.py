@@ -71,7 +71,7 @@ def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -
     recipe = Recipe.model_validate({**values, "optimizer": {"kind": optimizer, "weight_decay": WEIGHT_DECAY}})
     state, none = initial(recipe, shape.vocabulary), np.zeros(batch, np.int64)
     batches = [
-        Batch(1, 1, none, none, ["random"] * batch, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))
+        Batch(1, none, none, none, ["random"] * batch, none, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))
         for tokens_BS in tokens_of(shape)
     ]
     for one in itertools.cycle(batches):

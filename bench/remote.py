@@ -64,7 +64,7 @@ def where(server: Serving, text: str) -> None:
 
 def middle(folder: Path, step: int) -> str:
     """Up to forty characters of the longest line that a step trained on."""
-    texts = [piece["text"] for row in Shown(folder).step(step)["sequences"] for piece in row["segments"]]
+    texts = [piece["text"] for row in Shown(folder).step(step)["rows"] for piece in row["segments"]]
     return max((line.strip() for text in texts for line in text.splitlines()), key=len)[:40]
 
 

@@ -83,10 +83,10 @@ def documents(folder: Path) -> None:
 
 def shards(folder: Path) -> None:
     opened = Shards.open(folder)
-    for sequence in range(min(opened.sequences, 100)):
-        opened.sequence(sequence)
-        opened.pieces(sequence)
-        opened.source_of(sequence)
+    for block in range(min(opened.blocks, 100)):
+        opened.ids(block)
+        opened.pieces(block)
+        opened.source_of(block)
     for stream in opened.validation:
         stream.documents_at(0, stream.until(200)[0])
 
@@ -114,7 +114,7 @@ def safetensors(folder: Path) -> None:
 def shown(folder: Path) -> None:
     opened = Shown(folder)
     opened.step(7)
-    opened.sequence(3)
+    opened.block(3)
     for row in itertools.islice(opened.list_documents(), 3):
         opened.document(row["id"])
 

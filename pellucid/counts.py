@@ -168,8 +168,13 @@ _GAPS = {"portable": (0.20, 0.48), "native": (0.30, 0.62)}  # With one microbatc
 
 
 def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) -> Memory:
-    """What a step takes; libraries are bytes before the model exists, 0: as measured elsewhere. On CUDA everything
-    but the libraries and the copy lies on the GPU."""
+    """What a step takes, of the phase whose steps take most; libraries are bytes before the model exists, 0: as
+    measured elsewhere. On CUDA everything but the libraries and the copy lies on the GPU."""
+    alone = (recipe.alone(phase) for phase in recipe.phases)
+    return max((_memory(one, vocabulary, threads, libraries) for one in alone), key=lambda found: found.peak)
+
+
+def _memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int) -> Memory:
     arithmetic, size = recipe.train.arithmetic, recipe.train.microbatch
     count = parameters(recipe.model, vocabulary)
     microbatches = recipe.train.batch // size
@@ -193,7 +198,7 @@ def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) ->
 
 
 def _rows(recipe: Recipe) -> int:
-    """Rows of metrics that memory holds at most. A sequence has its own, and is taken to have two segments."""
+    """Rows of metrics that memory holds at most. A row of a batch has its own, and is taken to have two segments."""
     step = 3 * recipe.train.batch + recipe.train.batch // recipe.train.microbatch + 1 + len(recipe.data.sources)
     return min(metrics.HELD + step, recipe.train.steps * step)
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import tomlkit
 
-from pellucid.data.order import Order, sequences_of
+from pellucid.data.order import Order, blocks_of
 from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
-from pellucid.record.history import History
+from pellucid.schedule import Start, Stretch, stretch_of
 from pellucid.settings import with_settings
 from pellucid.store import anchors, files, layout
 
@@ -18,10 +18,12 @@ if TYPE_CHECKING:  # They bring torch, and a verifier reads this module's neighb
     from pellucid.replay.inputs import Inputs
     from pellucid.replay.materialise import Watch
 
-# All that a fork may change, by dotted key or section: what one update does, and what is recorded of it. Neither which
-# sequences a step takes, nor how many, nor the data and the state that the parent gives.
+# All that a fork may change, by dotted key or section: what one update does, which rows it takes, and what is recorded
+# of it. Neither the data nor the state that the parent gives.
 _UPDATE = (
     "steps",
+    "batch",
+    "microbatch",
     "lr",
     "schedule",
     "warmup",
@@ -29,8 +31,18 @@ _UPDATE = (
     "final_lr",
     "clip",
 )
-MAY_CHANGE = {"validation", "checkpoints", "record", "guards", "optimizer", *(f"train.{name}" for name in _UPDATE)}
-_AGAIN = "it would train again on what its parent saw, or pass over what it did not see"
+MAY_CHANGE = {
+    "phase",
+    "model.context",
+    "model.rope_theta",
+    "data.sources.weight",
+    "validation",
+    "checkpoints",
+    "record",
+    "guards",
+    "optimizer",
+    *(f"train.{name}" for name in _UPDATE),
+}
 _TOLD = "the effect of a change could not be told from its own"
 _WHY = {
     "version": "it says what the fields of the parent's recipe mean",
@@ -38,11 +50,8 @@ _WHY = {
     "model": "the parent's state follows from it",
     "tokenizer": "the data is the parent's",
     "data": "the data is the parent's",
-    "data.sources": f"the data is the parent's, and in another order {_AGAIN}",
     "optimizer.kind": "the parent's state holds what its own optimizer keeps",
     "train.frozen": "the parent's state holds nothing of another optimizer's tensors",
-    "train.batch": f"its steps would take their sequences from another place in the order: {_AGAIN}",
-    "train.microbatch": f"gradients would be added in another order, and {_TOLD}",
     "train.arithmetic": _TOLD,
     "train.precision": _TOLD,
     "fork": "`pellucid fork` writes where it begins; --step and --without say it",
@@ -60,20 +69,53 @@ def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: 
     parent, ledger = inputs.recipe, inputs.recorded()
     entry = ledger.step(step)
     settings = [f"name={target.resolve().name}", *settings]
-    begun = {"parent": ledger.head, "step": step, "state": entry["state"]}
+    begun: dict[str, object] = {"parent": ledger.head, "step": step, "state": entry["state"]}
     begun["without"] = [*parent.fork.without, *without]
+    begun["tokens"] = parent.schedule.tokens(step)
+    begun |= _told(inputs, Start(stretch_of(inputs.order.stretches, step).cursors_after(step)))
+    draft = parse(_recipe(inputs.folder / FILE, target, begun, settings), target / FILE)
+    _check(parent, begun, draft)
+    begun |= _told(inputs, _start(inputs, draft, step))
     content = _recipe(inputs.folder / FILE, target, begun, settings)
     if not files.holds(target / FILE, content):
         files.require_free(target)
     recipe = parse(content, target / FILE)
-    _check(parent, begun, recipe)
-    _check_place(ledger.history, step)
     _check_without(inputs, recipe, without)
     state = materialise(inputs, step, watch)  # Takes long: after everything that can be refused.
     with files.new_folder(target) as partial:
         layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
+
+
+def _told(inputs: Inputs, start: Start) -> dict[str, object]:
+    """Where a fork begins, as its recipe says it."""
+    names = [source.name for source in inputs.recipe.data.sources]
+    return {"cursors": dict(zip(names, start.cursors, strict=True)), "rows": start.rows}
+
+
+def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
+    """Where the first step of a fork begins: with the very rows that the parent would take next, where it mixes the
+    same sources in rows of the same context; otherwise with the targets behind those that the parent saw.
+
+    draft is the fork's recipe, but for this.
+    """
+    own, parent = Order.of(inputs.folder, draft, inputs.shards), inputs.order
+    following, last = (stretch_of(parent.stretches, one) for one in (step + 1, step))
+    if _kind(own.stretches[0], own, step) == _kind(following, parent, step):
+        return Start(following.cursors, following.row(step + 1))
+    span = inputs.history.at(step + 1)
+    if span.branch and span.after == step:  # A rollback to this very step: what it passed over was seen.
+        return Start(following.cursors)
+    cursors = last.cursors_after(step)
+    return Start(own.route.entered(step + 1, cursors) if own.schedule.begun(step + 1) == step else cursors)
+
+
+def _kind(stretch: Stretch, order: Order, step: int) -> tuple[object, ...]:
+    """What decides which rows follow a step, but for the cursors."""
+    begins = order.schedule.begun(step + 1) == step
+    again = stretch.phase.again if begins and any(stretch.phase.again) else ()
+    return stretch.mixture, stretch.phase.context, again
 
 
 def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str]) -> bytes:
@@ -86,11 +128,20 @@ def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[s
 def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
     """Raises ForkUnfit where a recipe is its parent's with more changed than a fork may change."""
     before = parent.fields() | {"data.sources": _names(parent)}
-    before |= {f"fork.{name}": value for name, value in begun.items()}
+    for name, value in begun.items():
+        own = {f"fork.{name}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {}
+        before |= own or {f"fork.{name}": value}
     after = {**recipe.fields(), "data.sources": _names(recipe)}
     for key in {**before, **after}:
-        if before.get(key) != after.get(key) and not may_change(key):
+        if key == "data.block" or before.get(key) == after.get(key):
+            continue  # Written out or not: what it comes to is asked below.
+        of_source = f"data.sources.{key.rpartition('.')[2]}" if key.startswith("data.sources.") else ""
+        if not may_change(key) and of_source not in MAY_CHANGE:
             raise ForkUnfit(key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY))
+    if recipe.block != parent.block:
+        detail = f"the data is the parent's, in blocks of {parent.block} targets; a longer context needs longer blocks"
+        key = "data.block" if recipe.data.block != parent.data.block else "model.context"
+        raise ForkUnfit(key=key, detail=detail)
 
 
 def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
@@ -98,7 +149,7 @@ def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
     Order.of(inputs.folder, recipe, inputs.shards)
     for name in without:
         alone = recipe.model_copy(update={"fork": recipe.fork.model_copy(update={"without": (name,)})})
-        if not sequences_of(inputs.folder, alone, inputs.shards).size:
+        if not blocks_of(inputs.folder, alone, inputs.shards).size:
             raise ForkUnfit(key="fork.without", detail=f"no step trains on {name}, which is kept for validation")
 
 
@@ -115,13 +166,3 @@ def _sections(key: str) -> list[str]:
     """A dotted key and the sections that it lies in, the innermost first."""
     parts = key.split(".")
     return [".".join(parts[:end]) for end in range(len(parts), 0, -1)]
-
-
-def _check_place(history: History, step: int) -> None:
-    """Raises ForkUnfit where the parent took its batches from further on: a fork counts its own from its first step."""
-    if (passed_over := history.at(step).passed_over) > 0:
-        detail = (
-            f"before step {step} the parent rolled back and passed over {passed_over} batches, so {_AGAIN}. Fork it "
-            f"after step {history.spans[1].after} or an earlier one"
-        )
-        raise ForkUnfit(key="the order of the batches", detail=detail)

@@ -42,6 +42,11 @@ def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str
     }
 
 
+def with_theta(described: Mapping[str, Any], theta: float) -> dict[str, Any]:
+    """The architecture of a model whose rotary embedding has another base, as in phases; another trainer's as it is."""
+    return {**described, "rope_theta": theta} if "rope_theta" in described else dict(described)
+
+
 def config_of(described: Mapping[str, Any]) -> dict[str, Any]:
     """The config.json of an architecture. It says theta twice: MLX and older readers know only rope_theta,
     and take 10000 without a word where it is missing; newer ones write only rope_parameters. The architecture of

@@ -88,9 +88,19 @@ class Decoder(nn.Module):
         self.shape, self.ops = shape, ops
         self.model = Body(shape, vocabulary)
         self.lm_head = None if shape.tied else Weight(vocabulary, shape.width)
-        cos, sin = ops.rotary(shape.context, shape.width // shape.heads, shape.rope_theta)
+        self._theta = shape.rope_theta
+        cos, sin = self._angles()
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
+
+    def _angles(self) -> tuple[Tensor, Tensor]:
+        return self.ops.rotary(self.shape.context, self.shape.width // self.shape.heads, self._theta)
+
+    def turn(self, theta: float) -> None:
+        """Take the angles of another base of the rotary embedding."""
+        if theta != self._theta:
+            self._theta = theta
+            self.cos, self.sin = (table.to(self.device) for table in self._angles())
 
     @property
     def device(self) -> torch.device:

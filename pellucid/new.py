@@ -66,7 +66,7 @@ _MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
 _LOOKED_AT = 200  # Files of a folder of JSON lines whose keys are looked at.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
-_BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many sequences as counted on.
+_BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many blocks as counted on.
 
 
 def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list[str]:
@@ -282,7 +282,7 @@ def _told(trial: _Trial) -> list[str]:
 def _fit_batch(
     draft: _Draft, fitted: Fitted, found: list[Surveyed], asked: set[str], notes: list[str]
 ) -> tuple[Fitted, list[str]]:
-    """Smaller batches, then shorter sequences, until there are enough of them for a step."""
+    """Smaller batches, then shorter rows, until there are enough of them for a step."""
     first = fitted
     while not _enough(draft.recipe(fitted), found):
         if fitted.batch > 4 and "train.batch" not in asked:
@@ -297,23 +297,23 @@ def _fit_batch(
     if fitted != first:
         notes.append(
             f"train.batch = {fitted.batch} and model.context = {fitted.context}: "
-            f"too little text for batches of {first.batch} sequences of {first.context} tokens"
+            f"too little text for batches of {first.batch} rows of {first.context} tokens"
         )
     return fitted, notes
 
 
 def _enough(recipe: Recipe, found: list[Surveyed]) -> bool:
-    """Whether each source surely has a sequence, and all of them a batch."""
+    """Whether each source surely has a block, and all of them a batch."""
     size = 1 if recipe.tokenizer.kind in ("bytes", "characters") else _BYTES_PER_TOKEN
-    share, context, sequences = recipe.data.validation_per_10000, recipe.model.context, 0
+    share, context, rows = recipe.data.validation_per_10000, recipe.model.context, 0
     for one in found:
         if not one.whole:
             return True  # There is more than was looked at, which is enough for any batch of a preset.
         own = max(0, one.split(share)[0] // size - 1) // context
-        sequences += own
+        rows += own
         if not own:
             return False
-    return sequences >= recipe.train.batch
+    return rows >= recipe.train.batch
 
 
 def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted) -> str:
@@ -337,7 +337,7 @@ def _source(one: Guess) -> str:
         f"path = {_string(path)}",
         *([key] if one.text_key else []),
         'licence = "unknown"          # What the texts may be used under; a package names its own.',
-        "weight = 1                   # How often its sequences stand in one epoch.",
+        "weight = 1                   # How often it is seen while all of weight 1 are seen once.",
         "",
     ]
     return "\n".join(lines)
@@ -375,7 +375,7 @@ width = {width}
 heads = {heads}
 kv_heads = {kv_heads}
 mlp_width = {mlp_width}
-context = {context}          # Tokens a sequence holds.
+context = {context}          # Tokens of a row.
 tied = true                  # Input and output embeddings are one matrix.
 attention = "across"         # "within": a token attends only to its own document.
 

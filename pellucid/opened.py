@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
+from pellucid.data.order import Order
 from pellucid.errors import FolderNeeded, RunMissing, StepUnknown
 from pellucid.look.show import Shown
 from pellucid.look.status import status
@@ -90,6 +91,11 @@ class Run:
         """Its data: shards, documents, tokenizer and order. Raises StageNotReady before it is prepared."""
         return Shown(self.folder)
 
+    @cached_property
+    def order(self) -> Order:
+        """Which rows each of its steps trained on."""
+        return self.shown.order.along(self.ledger.history.rollbacks)
+
     def status(self) -> dict[str, Any]:
         """Where the run stands, as `pellucid status --json` prints it."""
         return status(self.folder)
@@ -108,9 +114,9 @@ class Run:
     def __iter__(self) -> Iterator[Step]:
         return (Step(self, number) for number in range(self.first + 1, self.last + 1))
 
-    def sequence(self, number: int) -> Sequence:
-        """A train sequence. Raises StepUnknown."""
-        return Sequence(self, number)
+    def block(self, number: int) -> Block:
+        """A train block. Raises StepUnknown."""
+        return Block(self, number)
 
     def document(self, document: str | int) -> Document:
         """A document by its id or its index. Raises DocumentUnknown."""
@@ -230,11 +236,11 @@ class Step:
 
     @cached_property
     def trained_on(self) -> Batch:
-        """The batch with its sequences, sources, epochs and the document of each token. Raises StepUnknown for the very
+        """The batch with its blocks, sources, epochs and the document of each token. Raises StepUnknown for the very
         first state."""
         self._require_taken()
-        shown, batch = self.run.shown, self.run.ledger.history.batch(self.number)
-        return Batch.of(shown.shards, self.number, batch, shown.order.batch(batch), shown.order.epochs(batch))
+        shown, order = self.run.shown, self.run.order
+        return Batch.of(shown.shards, self.number, order.rows(self.number), order.phase(self.number).context)
 
     def batch(self) -> np.ndarray:
         """The token ids it trained on, x_BS of shape (batch, T+1), uint32: x[:, :-1] went in, x[:, 1:] are the targets.
@@ -243,9 +249,9 @@ class Step:
         """
         return self.trained_on.tokens_BS
 
-    def sequences(self) -> list[Sequence]:
-        """The sequence of each row. Raises StepUnknown for the very first state."""
-        return [self.run.sequence(number) for number in self.trained_on.sequences_B.tolist()]
+    def blocks(self) -> list[Block]:
+        """The block of each row. Raises StepUnknown for the very first state."""
+        return [self.run.block(number) for number in self.trained_on.blocks_B.tolist()]
 
     def documents(self) -> list[Document]:
         """The documents that its batch holds something of, each once, row by row. Raises StepUnknown for the very first
@@ -294,8 +300,8 @@ class Step:
         )
 
 
-class Sequence:
-    """T+1 tokens of one source. Make one with run.sequence."""
+class Block:
+    """Neighbouring tokens of one source, of which rows are made. Make one with run.block."""
 
     def __init__(self, run: Run, number: int) -> None:
         self.run, self.number = run, number
@@ -303,8 +309,8 @@ class Sequence:
 
     @property
     def tokens(self) -> np.ndarray:
-        """Its token ids, shape (T+1,), uint32."""
-        return self.run.shown.shards.sequence(self.number)
+        """Its token ids, shape (block + 1,), uint32."""
+        return self.run.shown.shards.ids(self.number)
 
     @property
     def text(self) -> str:
@@ -313,22 +319,22 @@ class Sequence:
 
     @cached_property
     def _about(self) -> dict[str, Any]:
-        return self.run.shown.sequence(self.number)
+        return self.run.shown.block(self.number)
 
     def segments(self) -> list[dict[str, Any]]:
         """What each document fills of it: `document`, `index`, `licence`, `origin`, `start`, `stop` and `text`."""
         return self._about["segments"]
 
     def steps(self) -> list[dict[str, int]]:
-        """Every `step`, `row` and `epoch` that trained on it."""
+        """Every `step`, `row`, `epoch`, `start` and `context` that trained on it."""
         return self._about["steps"]
 
     def __repr__(self) -> str:
-        return f"{self.run!r}.sequence({self.number})"
+        return f"{self.run!r}.block({self.number})"
 
     def _repr_html_(self) -> str:
         seen = ", ".join(str(one["step"]) for one in self.steps())
-        return _table(f"sequence {self.number}", {"source": self.source, "steps": seen}, self.text)
+        return _table(f"block {self.number}", {"source": self.source, "steps": seen}, self.text)
 
 
 class Document:
@@ -359,13 +365,13 @@ class Document:
         """How many tokens it has, its document token included."""
         return self._about["tokens"]
 
-    def sequences(self) -> list[Sequence]:
-        """The sequences that train on something of it, in order; none for the validation split."""
-        return [self.run.sequence(one["sequence"]) for one in self._about["sequences"]]
+    def blocks(self) -> list[Block]:
+        """The blocks with something of it to train on, in order; none for the validation split."""
+        return [self.run.block(one["block"]) for one in self._about["blocks"]]
 
     def steps(self) -> list[dict[str, int]]:
-        """Every `step`, `row`, `epoch` and `sequence` that trained on something of it, in order of the steps."""
-        seen = [{**step, "sequence": one["sequence"]} for one in self._about["sequences"] for step in one["steps"]]
+        """Every `step`, `row`, `epoch`, `start`, `context` and `block` that trained on something of it, in order."""
+        seen = [{**step, "block": one["block"]} for one in self._about["blocks"] for step in one["steps"]]
         return sorted(seen, key=lambda one: (one["step"], one["row"]))
 
     def __repr__(self) -> str:

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.data import parquet, stage
+from pellucid.data import leaves, parquet, stage
 from pellucid.data.documents import Documents
 from pellucid.data.roots import data_value, stream_leaves, stream_value
 from pellucid.data.streams import Shards
 from pellucid.errors import FormatInvalid, TensorUnknown
 from pellucid.recipe import load as load_recipe
-from pellucid.record import chain, digests, proofs
+from pellucid.record import chain, digests, proofs, rows
 from pellucid.record.merkle import Levels
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
@@ -36,7 +36,7 @@ def document(folder: Path, document_id: str) -> bytes:
     documents, seed = Documents.open(folder), load_recipe(folder).seed
     index = documents.find(document_id)
     part, row = documents.part_of(index), documents.about(index)
-    rows = Levels(_document_leaves(part, seed))
+    texts = Levels(_document_leaves(part, seed))
     roots = [bytes.fromhex(one["root"]) for one in documents.manifest["parts"]]
     parts = Levels(digests.part_leaf(root) for root in roots)
     about = {
@@ -44,24 +44,24 @@ def document(folder: Path, document_id: str) -> bytes:
         "salt": digests.salt(seed, "document", index).hex(),
         "sha256": documents.sha256(index),
     }
-    paths = [rows.path(index - part.first_index), parts.path(documents.parts.index(part))]
+    paths = [texts.path(index - part.first_index), parts.path(documents.parts.index(part))]
     return _of_data(folder, "document", {"document": about}, paths)
 
 
-def sequence(folder: Path, number: int) -> bytes:
-    """A proof that a train sequence is in the data. Raises StepUnknown."""
+def block(folder: Path, number: int) -> bytes:
+    """A proof that a train block is in the data. Raises StepUnknown."""
     shards, seed = Shards.open(folder), load_recipe(folder).seed
-    ids = len(shards.sequence(number))
+    ids = shards.ids(number)
     source = shards.source_of(number)
     place, stream = next((i, one) for i, one in enumerate(shards.train) if one.source == source)
     streams = [stream_value(one) for one in _manifest(folder)["streams"]]
-    leaves = list(stream_leaves(stream, shards.context, seed, place))
-    index = number - stream.first_sequence
-    content = digests.sequence_content(seed, number, shards.sequence(number))
-    in_stream = [(False, content), *Levels(leaves).path(index)]
+    blocks, index = list(stream_leaves(stream, shards.block, seed, place)), number - stream.first_block
+    documents, first = stream.documents_and_first(index * shards.block, (index + 1) * shards.block + 1)
+    parts = Levels([rows.block_head(number, len(ids)), *leaves.part_leaves(seed, ids, documents, first)])
+    in_stream = [*parts.path(0), *Levels(blocks).path(index)]
     in_all = Levels(digests.value_leaf("stream", one) for one in streams).path(place)
-    named = {"sequence": {"number": number, "ids": ids}, "stream": streams[place]}
-    return _of_data(folder, "sequence", named, [in_stream, in_all])
+    named = {"block": {"number": number, "ids": len(ids)}, "stream": streams[place]}
+    return _of_data(folder, "block", named, [in_stream, in_all])
 
 
 def tensor(folder: Path, name: str, number: int | None = None) -> bytes:

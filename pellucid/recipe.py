@@ -5,12 +5,13 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
+from pellucid import phases
 from pellucid.errors import (
     RecipeInvalid,
     RecipeTooNew,
@@ -20,8 +21,11 @@ from pellucid.errors import (
     RunMissing,
 )
 from pellucid.optimizers import AdamW, Registered
+from pellucid.phases import Phase
 from pellucid.record import digests
 from pellucid.record.guards import Rule, Rules
+from pellucid.schedule import Phase as Planned
+from pellucid.schedule import Schedule
 from pellucid.sections import INTEGER, Count, Fraction, Name, Natural, Positive, Section, bits, placement, unfit
 from pellucid.store import files
 
@@ -32,6 +36,9 @@ MAX_BYTES = 256 << 10
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
 
+Far = Annotated[int, Field(ge=0, lt=2**62)]  # Targets: with those of a run to come they stay below 2^63.
+
+
 class Source(Section):
     """One source of documents."""
 
@@ -39,7 +46,7 @@ class Source(Section):
     path: str = placement("")
     format: Literal["text", "jsonl", "json", "csv", "parquet", "lines", "fasta", "package"] = "text"
     licence: str = "unknown"
-    weight: Natural = 1  # How often its sequences stand in one epoch; 0 keeps it for validation only.
+    weight: Natural = 1  # How often it is seen while all of weight 1 are seen once; 0: for validation only.
     text_key: str = "text"  # Of records with fields: the one that holds the text.
     include: tuple[str, ...] = ()  # Patterns on '/'-paths; empty takes the format's own endings.
     exclude: tuple[str, ...] = ()
@@ -55,6 +62,7 @@ class Data(Section):
     split: Literal["texts", "parts"] = "texts"  # Whether all of a text has one split, or each part its own.
     invalid_utf8: Literal["replace", "drop"] = "replace"
     token_type: Literal["uint16", "uint32"] = "uint16"
+    block: Annotated[int, Field(ge=0, le=2**20)] = 0  # Targets of a block; 0: model.context.
     root: str = placement("")  # Pins the data root: other data is refused before training.
 
     @model_validator(mode="after")
@@ -62,8 +70,6 @@ class Data(Section):
         names = [source.name for source in self.sources]
         if len(set(names)) != len(names):
             raise ValueError("two sources have the same name")
-        if not any(source.weight for source in self.sources):
-            raise ValueError("every source has weight 0, so there is nothing to train on")
         return self
 
 
@@ -84,7 +90,7 @@ class Model(Section):
     heads: Count = 4
     kv_heads: Count = 4
     mlp_width: Count = 352
-    context: Annotated[int, Field(ge=2, le=2**20)] = 256
+    context: Annotated[int, Field(ge=2, le=2**20)] = 256  # The longest that any phase trains with.
     tied: bool = True
     attention: Literal["across", "within"] = "across"  # May a token attend to other documents?
     rope_theta: Positive = 10000.0
@@ -104,8 +110,8 @@ class Train(Section):
     arithmetic: Literal["portable", "native"] = "portable"  # Our kernels, or PyTorch's own.
     precision: Literal["fp32", "bf16"] = "fp32"
     steps: Count = 200
-    batch: Count = 16  # Sequences per step.
-    microbatch: Count = 16  # Sequences per forward and backward pass.
+    batch: Count = 16  # Rows per step.
+    microbatch: Count = 16  # Rows per forward and backward pass.
     lr: Positive = 3e-3
     schedule: Literal["cosine", "linear", "wsd"] = "cosine"
     warmup: Natural = 20  # Steps.
@@ -113,19 +119,6 @@ class Train(Section):
     final_lr: Fraction = 0.1  # As a fraction of lr.
     clip: Positive = 1.0  # The largest norm of the gradients.
     frozen: Annotated[tuple[str, ...], Field(max_length=64)] = ()  # Weights that stay: patterns of names, *, ?, [abc].
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Train:
-        if self.batch % self.microbatch:
-            raise ValueError("batch must be a multiple of microbatch")
-        if self.decay > self.steps:
-            raise unfit("train.decay", self.steps // 5, f"is {self.decay}, longer than steps = {self.steps}")
-        if self.warmup + self.decay > self.steps:
-            detail = f"is {self.warmup}, which with train.decay = {self.decay} is longer than steps = {self.steps}"
-            raise unfit("train.warmup", min(self.steps // 10, self.steps - self.decay), detail)
-        if self.decay and self.schedule != "wsd":
-            raise ValueError('decay belongs to schedule = "wsd"')
-        return self
 
     def freezes(self, name: str) -> bool:
         """Whether a weight stays as it is."""
@@ -161,7 +154,7 @@ class Guards(Section):
     grad_norm: Spike = Spike(action="off")
     window: Annotated[int, Field(ge=8, le=4096)] = 64  # Steps that a step is held against.
     not_finite: Literal["stop", "rollback"] = "stop"
-    back: Annotated[int, Field(ge=1, le=2**20)] = 50  # Steps that a rollback goes back; their batches are passed over.
+    back: Annotated[int, Field(ge=1, le=2**20)] = 50  # Steps that a rollback goes back; their rows are passed over.
     rollbacks: Annotated[int, Field(ge=0, le=1000)] = 3  # So many at most; then the run stops.
 
 
@@ -171,7 +164,10 @@ class Fork(Section):
     parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # The parent's head; empty: no fork.
     step: Natural = 0
     state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # The root of the parent's state after that step.
-    without: tuple[str, ...] = ()  # Sources and documents whose sequences are replaced by others.
+    without: tuple[str, ...] = ()  # Sources and documents whose blocks are replaced by others.
+    tokens: Far = 0  # Targets that the parent had seen by then.
+    cursors: dict[str, Far] = Field(default_factory=dict)  # Of each source, the targets that the parent had seen …
+    rows: Far = 0  # … before so many rows of the mixture that the fork goes on with.
 
 
 class Anchors(Section):
@@ -197,6 +193,7 @@ class Recipe(Section):
     model: Model = Model()
     train: Train = Train()
     optimizer: Registered = AdamW()
+    phase: tuple[Phase, ...] = ()
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
     record: Record = Record()
@@ -225,7 +222,23 @@ class Recipe(Section):
             raise ValueError(f"a fork after step {self.fork.step} needs train.steps to be more than that")
         if not self.fork.parent and self.fork != Fork():
             raise ValueError("fork.step and fork.without belong to a fork, which has a parent")
+        if self.fork.parent and set(self.fork.cursors) != {source.name for source in self.data.sources}:
+            raise ValueError("fork.cursors names each source once: `pellucid fork` writes it")
+        self._check_phases()
         return self
+
+    def _check_phases(self) -> None:
+        """Raises the error of phases that do not fit each other, the data or the model."""
+        names, planned = [source.name for source in self.data.sources], self.phases
+        phases.check(self.phase, names, self.train.steps)
+        longest = max(phase.context for phase in planned)
+        if longest > self.model.context:
+            detail = f"is {self.model.context}, and a phase has the context {longest}"
+            raise unfit("model.context", longest, detail)
+        for phase in planned:
+            phases.check_planned(phase, self.block, alone=not self.phase)
+        if sum(phase.steps * phase.tokens for phase in planned) >= 1 << 62:
+            raise ValueError("the run has 2^62 targets or more, which no counter holds")
 
     def source(self, name: str) -> Source:
         return next(source for source in self.data.sources if source.name == name)
@@ -240,8 +253,43 @@ class Recipe(Section):
         return self.fork.step
 
     @property
-    def tokens_per_step(self) -> int:
-        return self.train.batch * self.model.context
+    def block(self) -> int:
+        """Targets of a block of the data."""
+        return self.data.block or self.model.context
+
+    @property
+    def phases(self) -> tuple[Planned, ...]:
+        """What the run goes through; without phases of its own the plain fields are the one."""
+        return tuple(phases.planned(phase, self.data.sources, self.model, self.train) for phase in self.phase) or (
+            phases.planned(None, self.data.sources, self.model, self.train),
+        )
+
+    @property
+    def schedule(self) -> Schedule:
+        """What each step trains with."""
+        return Schedule(self.phases, self.first, self.fork.tokens)
+
+    @property
+    def trained(self) -> set[str]:
+        """The sources that some phase trains on."""
+        return {name for phase in self.phases for name in self._trained_in(phase)}
+
+    def _trained_in(self, phase: Planned) -> list[str]:
+        rates = phase.shares or phase.weights
+        return [source.name for source, rate in zip(self.data.sources, rates, strict=True) if rate]
+
+    def rows_of_a_pass(self, blocks: Mapping[str, int]) -> Iterator[tuple[int, Planned]]:
+        """Of each phase, how many rows its sources have when each is seen once; blocks by source."""
+        for phase in self.phases:
+            yield sum(blocks[name] for name in self._trained_in(phase)) * (self.block // phase.context), phase
+
+    def alone(self, phase: Planned) -> Recipe:
+        """A recipe whose plain fields are a phase's, for what asks about one step of it."""
+        own = ("steps", "batch", "microbatch", "lr", "schedule", "warmup", "decay", "final_lr")
+        train = self.train.model_copy(update={name: getattr(phase, name) for name in own})
+        shape = {"context": phase.context, "rope_theta": phase.rope_theta}
+        model = self.model.model_copy(update=shape)
+        return self.model_copy(update={"train": train, "model": model, "phase": (), "fork": Fork()})
 
     def fields(self) -> dict[str, object]:
         """Every field that can change the bits, by its dotted key; a source's by the source's name."""
@@ -269,8 +317,8 @@ class Recipe(Section):
 
 def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
     for name, value in section.items():
-        if name == "sources":
-            value = {source["name"]: source for source in value}
+        if name in ("sources", "phase"):
+            value = {one["name"]: one for one in value}
         if isinstance(value, dict):
             yield from _dotted(value, f"{prefix}{name}.")
         else:
@@ -357,7 +405,7 @@ def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:
     keys = []
     for name, field in section.model_fields.items():
         keys.append(prefix + name)
-        for inner in sections_of(Source if name == "sources" else field.annotation):
+        for inner in sections_of({"sources": Source, "phase": Phase}.get(name, field.annotation)):
             keys += [key for key in known_keys(inner, f"{prefix}{name}.") if key not in keys]
     return keys
 

@@ -31,10 +31,11 @@ from typing import Any
 import numpy as np
 
 from pellucid import huggingface, machine
+from pellucid.data import leaves
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
-from pellucid.record import chain, digests, entries
+from pellucid.record import chain, entries, rows
 from pellucid.record.entries import Microbatch, Segment, StateRoots
 from pellucid.record.guards import Guards, needed
 from pellucid.record.history import History, with_branch
@@ -117,6 +118,7 @@ class Recorder:
 
     def __init__(self, folder: Path, recipe: Recipe, identity: Identity, after: int | None = None) -> None:
         self.folder, self.recipe, self.identity = folder, recipe, identity
+        self._schedule = recipe.schedule
         self._ledger = Ledger(folder, recipe, after)
         self.torn = self._ledger.torn
         self.incidents: list[dict[str, Any]] = []  # That the last step, or what came instead of it, was followed by.
@@ -182,9 +184,7 @@ class Recorder:
         checkpoint, anchor = recipe.scheduled(recipe.checkpoints.every, step), force or recipe.anchored(step)
         if checkpoint:
             roots = self._current()
-            self._ledger.put(
-                entries.checkpoint(step, roots.weights.hex(), self.identity.tokenizer, self.identity.config)
-            )
+            self._ledger.put(entries.checkpoint(step, roots.weights.hex(), self.identity.tokenizer, self._config(step)))
         if checkpoint or anchor:
             wanted = groups if anchor else {"weights": groups["weights"]}
             copies = {group: {name: array.copy() for name, array in g.items()} for group, g in wanted.items()}
@@ -206,6 +206,10 @@ class Recorder:
         assert self._roots is not None, "keep() comes after begin() or step()"
         return self._roots
 
+    def _config(self, step: int) -> dict[str, Any]:
+        """The config.json of a step's checkpoint."""
+        return huggingface.with_theta(self.identity.config, self._schedule.at(step).rope_theta)
+
     def _about(self) -> dict[str, Any]:
         return anchors.about(self._ledger.entry, self._current())
 
@@ -216,19 +220,19 @@ class Recorder:
         self._ledger.sync()
         self._metrics.write_part(step, rows)
         if checkpoint:
-            write_checkpoint(self.folder, layout.checkpoint(self.folder, step), groups, about, self.identity.config)
+            write_checkpoint(self.folder, layout.checkpoint(self.folder, step), groups, about, self._config(step))
         if anchor:
             weights = layout.checkpoint(self.folder, step) / anchors.WEIGHTS if checkpoint else None
             anchors.write(layout.anchor(self.folder, step), groups, about, weights)
 
     def _add_rows(self, stepped: Stepped, segments: list[Segment]) -> None:
         batch, step, tokens = stepped.batch, stepped.batch.step, stepped.losses_BT.size
-        known = (step, int(batch.epochs_B[-1]), step * tokens, loss_of(segments))
+        known = (step, self._schedule.at(step).name, self._schedule.tokens(step), loss_of(segments))
         computed = (stepped.lr, stepped.grad_norm, stepped.weight_norm)
         measured = (stepped.seconds, tokens / stepped.seconds, machine.peak())
         self._metrics.add("steps", (*known, *computed, *measured))
-        for table, rows in rows_of(batch, segments).items():
-            self._metrics.add(table, *rows)
+        for table, own in rows_of(batch, segments).items():
+            self._metrics.add(table, *own)
         self._metrics.add("microbatches", *microbatch_rows(step, stepped.microbatches))
 
 
@@ -242,7 +246,8 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
     by_source = {
         name: [x for own, of in zip(sums, batch.sources_B, strict=True) if of == name for x in own] for name in sources
     }
-    places = zip(batch.epochs_B.tolist(), batch.sources_B, batch.sequences_B.tolist(), sums, strict=True)
+    columns = (batch.epochs_B.tolist(), batch.sources_B, batch.blocks_B.tolist(), batch.starts_B.tolist())
+    places = zip(*columns, sums, strict=True)
     return {
         "segments": [(step, one.row, one.document, one.start, one.tokens, one.loss_sum) for one in segments],
         "sequences": [(step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)],
@@ -280,9 +285,7 @@ def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[
         tokenizer=identity.tokenizer,
         initial=initial,
         stack=identity.stack,
-        parent=(recipe.first, recipe.first * recipe.tokens_per_step, recipe.fork.parent)
-        if recipe.fork.parent
-        else None,
+        parent=(recipe.first, recipe.fork.tokens, recipe.fork.parent) if recipe.fork.parent else None,
     )
 
 
@@ -291,11 +294,10 @@ def step_entry(
 ) -> dict[str, Any]:
     """The ledger entry of a step: the recorder writes it, an audit makes it again."""
     batch = stepped.batch
-    pairs = zip(batch.sequences_B, batch.tokens_BS, strict=True)
     return entries.step(
         number=batch.step,
-        tokens_so_far=batch.step * stepped.losses_BT.size,
-        sequence_leaves=[digests.sequence_leaf(recipe.seed, int(sequence), row) for sequence, row in pairs],
+        tokens_so_far=recipe.schedule.tokens(batch.step),
+        row_leaves=row_leaves(batch, recipe),
         microbatches=stepped.microbatches,
         segments=segments,
         loss=loss_of(segments),
@@ -304,6 +306,25 @@ def step_entry(
         weight_norm=stepped.weight_norm,
         after=after,
     )
+
+
+def row_leaves(batch: Batch, recipe: Recipe) -> list[bytes]:
+    """The leaves of a batch's rows: what each trains on, and how."""
+    found, ids = [], batch.tokens_BS.shape[1]
+    for row, place in enumerate(zip(batch.blocks_B.tolist(), batch.starts_B.tolist(), strict=True)):
+        documents_S = batch.documents_BS[row]
+        parts = leaves.part_leaves(recipe.seed, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row]))
+        found.append(rows.row_leaf(*place, ids, use_of(documents_S, recipe), parts))
+    return found
+
+
+def use_of(documents_S: np.ndarray, recipe: Recipe) -> rows.Use:
+    """How a row of T + 1 ids is trained on: every target, with all before it in sight or its own document's alone."""
+    T = len(documents_S) - 1
+    if recipe.model.attention == "across":
+        return rows.Use.whole(T)
+    cuts = np.flatnonzero(np.diff(documents_S[:-1])) + 1
+    return rows.Use.whole(T)._replace(attention=tuple(np.diff(cuts, prepend=0, append=T).tolist()))
 
 
 def bounds_of(documents_BS: np.ndarray) -> list[tuple[int, int, int, int]]:

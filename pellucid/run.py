@@ -281,7 +281,7 @@ def _train_on(
             journal.note("repair", removed=f"{record.torn} bytes of an unfinished ledger entry")
         try:
             state = _begin(inputs, after, record, journal, watcher)
-            processes.share(state)
+            processes.share(state, inputs.history.rollbacks)
             for stepped in loop.steps(state, recipe, inputs.batch, recipe.train.steps, processes):
                 groups = state.groups()  # Once a step: on a GPU this copies the whole state.
                 loss = record.step(stepped, groups)
@@ -370,7 +370,8 @@ def _finish(folder: Path, recipe: Recipe) -> None:
     """The run folder itself becomes the final checkpoint; anchors kept for a stop only are removed."""
     final = layout.checkpoint(folder, recipe.train.steps)
     made = tokenizer.recorded(folder)
-    config = huggingface.architecture(recipe.model, made.vocabulary, made.document_token)
+    shape = recipe.model.model_copy(update={"rope_theta": recipe.phases[-1].rope_theta})
+    config = huggingface.architecture(shape, made.vocabulary, made.document_token)
     for step in layout.steps_in(folder / layout.ANCHORS):
         if not recipe.anchored(step):
             files.remove_folder(layout.anchor(folder, step))

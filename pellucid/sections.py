@@ -58,4 +58,6 @@ def _is_placement(extra: object) -> bool:
 def _plain(value: object) -> object:
     if isinstance(value, Section):
         return bits(value)
+    if isinstance(value, dict):
+        return dict(value)
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value

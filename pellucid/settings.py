@@ -23,8 +23,8 @@ def with_settings(content: bytes, settings: list[str], path: Path | str, verb: s
     """The TOML with each "key=value" put in, its comments kept, and the result validated; path and verb are named in
     errors, of what the settings bring in the command line.
 
-    Sources are addressed by their name: data.sources.books.weight=2. What `new` and `fork`
-    write is right but for its settings, and may need them.
+    Sources and phases are addressed by their names: data.sources.books.weight=2, phase.decay.lr=1e-4. What `new`
+    and `fork` write is right but for its settings, and may need them.
     """
     if not settings or verb == "run":
         parse(content, path)
@@ -51,13 +51,15 @@ def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
 
 def _assign(document: Any, key: str, value: Any) -> None:
     *parents, last = key.split(".")
-    table = document
+    table, before = document, ""
     for parent in parents:
         if isinstance(table, list):
             table = next((item for item in table if item.get("name") == parent), None)
             if table is None:
-                raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=f"there is no source named {parent}")
+                detail = f"there is no {before.removesuffix('s')} named {parent}"
+                raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=detail)
             continue
+        before = parent
         table = table.setdefault(parent, tomlkit.table())
     if not hasattr(table, "keys"):
         detail = "names no field; write data.sources.NAME.FIELD=value"

@@ -257,25 +257,28 @@ def print_step(about: dict[str, Any], characters: int) -> None:
             "   ".join(f"{name} {about[name]:.6g}" for name in names) + f"   tokens so far {int(about['tokens']):,}"
         )
     console.print(f"state     {about['state']}\nweights   {about['weights']}")
-    for one in about["sequences"]:
+    if "phase" in about:
+        console.print(f"phase     {word(about['phase'])}, {len(about['rows']):,} rows of {about['context']:,} targets")
+    for one in about["rows"]:
         loss = f"   loss {one['loss']:.4f}" if "loss" in one else ""
-        console.print(f"\n[bold]row {one['row']}[/bold]  sequence {one['sequence']}, epoch {one['epoch']}{loss}")
+        place = f"block {one['block']} from {one['start']} on, epoch {one['epoch']}"
+        console.print(f"\n[bold]row {one['row']}[/bold]  {place}{loss}")
         _print_segments(console, one["segments"], characters)
 
 
-def print_sequence(about: dict[str, Any], characters: int) -> None:
+def print_block(about: dict[str, Any], characters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    console.print(f"[bold]sequence {about['sequence']}[/bold] of {word(about['source'])}, {_seen(about['steps'])}")
+    console.print(f"[bold]block {about['block']}[/bold] of {word(about['source'])}, {_seen(about['steps'])}")
     _print_abandoned(console, [about])
     _print_segments(console, about["segments"], characters)
 
 
-def _print_abandoned(console: Console, sequences: list[dict[str, Any]]) -> None:
+def _print_abandoned(console: Console, blocks: list[dict[str, Any]]) -> None:
     """Times that count for nothing in the run's later states, for a rollback went back behind them."""
-    for one in sequences:
+    for one in blocks:
         for seen in one["abandoned"]:
             where = f"step {seen['step']} row {seen['row']}, before branch {seen['branch']}{_loss(seen)}"
-            console.print(f"sequence {one['sequence']}, abandoned by a rollback: {where}")
+            console.print(f"block {one['block']}, abandoned by a rollback: {where}")
 
 
 def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
@@ -295,14 +298,14 @@ def print_document(about: dict[str, Any], characters: int) -> None:
     console.print(
         f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
     )
-    seen = [one for one in about["sequences"] if one["steps"]]
-    console.print(f"{'trained on':<11}in {len(seen)} of the {len(about['sequences'])} sequences that hold it")
+    seen = [one for one in about["blocks"] if one["steps"]]
+    console.print(f"{'trained on':<11}in {len(seen)} of the {len(about['blocks'])} blocks that hold it")
     for one in about["epochs"]:
         steps = f"step {one['first']}" if one["first"] == one["last"] else f"steps {one['first']} to {one['last']}"
         console.print(f"{'':<11}epoch {one['epoch']}{_loss(one)} over {one['tokens']:,} tokens, {steps}")
     for one in seen:
-        console.print(f"sequence {one['sequence']}, {_seen(one['steps'])}")
-    _print_abandoned(console, about["sequences"])
+        console.print(f"block {one['block']}, {_seen(one['steps'])}")
+    _print_abandoned(console, about["blocks"])
     console.print(f"\n{escape(printable(about['text'], characters))}")
 
 
@@ -405,12 +408,12 @@ def print_where(about: dict[str, Any]) -> None:
             f"  {word(hit['origin'])}"
         )
         console.print(_highlighted(*hit["context"]))
-        if hit["sequence"] is None:
-            console.print("  behind the last sequence of its source: no step trains on it")
+        if hit["block"] is None:
+            console.print("  behind the last block of its source: no step trains on it")
             continue
-        console.print(f"  sequence {hit['sequence']}, {_seen(hit['steps'])}")
+        console.print(f"  block {hit['block']}, {_seen(hit['steps'])}")
         for one in hit["continues"]:
-            console.print(f"  and sequence {one['sequence']}, {_seen(one['steps'])}")
+            console.print(f"  and block {one['block']}, {_seen(one['steps'])}")
 
 
 def _highlighted(before: str, here: str, after: str) -> Text:

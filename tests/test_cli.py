@@ -66,17 +66,17 @@ def test_audit_without_a_step_takes_one_at_random(finished: Path) -> None:
     assert 1 <= as_json("audit", finished)["steps"][0]["step"] <= 13
 
 
-def test_show_a_step_a_sequence_and_a_document(finished: Path) -> None:
+def test_show_a_step_a_block_and_a_document(finished: Path) -> None:
     step = as_json("show", finished, "step", "7")
-    assert step["step"] == 7 and len(step["sequences"]) == 4
-    row = step["sequences"][2]
-    assert len(row["tokens"]) == 33 and abs(sum(one["loss"] for one in step["sequences"]) / 4 - step["loss"]) < 1e-9
-    sequence = as_json("show", finished, "sequence", row["sequence"])
-    seen = next(one for one in sequence["steps"] if one["step"] == 7)
+    assert step["step"] == 7 and len(step["rows"]) == 4
+    row = step["rows"][2]
+    assert len(row["tokens"]) == 33 and abs(sum(one["loss"] for one in step["rows"]) / 4 - step["loss"]) < 1e-9
+    block = as_json("show", finished, "block", row["block"])
+    seen = next(one for one in block["steps"] if one["step"] == 7)
     assert (seen["row"], seen["epoch"], seen["loss"]) == (2, row["epoch"], row["loss"])
-    assert sequence["segments"][0]["text"] == row["segments"][0]["text"]
+    assert block["segments"][0]["text"] == row["segments"][0]["text"]
     document = as_json("show", finished, "document", row["segments"][0]["document"])
-    assert row["sequence"] in [one["sequence"] for one in document["sequences"]]
+    assert row["block"] in [one["block"] for one in document["blocks"]]
     assert row["segments"][0]["text"].replace("<|document|>", "").strip("\ufffd") in document["text"]
     listed = json.loads(pellucid("show", finished, "documents", "--json").stdout)
     assert document["id"] in [one["id"] for one in listed]
@@ -90,7 +90,7 @@ def test_every_document_names_the_steps_that_trained_on_it(finished: Path) -> No
     forward = {
         (one["document"], step)
         for step in range(1, 14)
-        for row in shown.step(step)["sequences"]
+        for row in shown.step(step)["rows"]
         for one in row["segments"]
         if one["loss"] is not None
     }
@@ -98,7 +98,7 @@ def test_every_document_names_the_steps_that_trained_on_it(finished: Path) -> No
     backward = {
         (row["id"], seen["step"])
         for row in listed
-        for held in shown.document(row["id"])["sequences"]
+        for held in shown.document(row["id"])["blocks"]
         for seen in held["steps"]
     }
     assert forward == backward
@@ -180,7 +180,7 @@ def test_every_verb_explains_itself(verb: str) -> None:
         (("verify", "nowhere"), 2, "RunMissing"),
         (("show", "RUN", "step", "99"), 2, "StepUnknown"),
         (("show", "RUN", "step", "x"), 2, "CommandInvalid"),
-        (("show", "RUN", "sequence", "99999"), 2, "StepUnknown"),
+        (("show", "RUN", "block", "99999"), 2, "StepUnknown"),
         (("show", "RUN", "document", "x"), 2, "DocumentUnknown"),
         (("show", "RUN", "verse", "3"), 2, "CommandInvalid"),
         (("audit", "RUN", "--step", "99"), 2, "StepUnknown"),

@@ -89,15 +89,16 @@ def section(title: str) -> str:
 
 def fields_of(kind: type[Any], prefix: str = "") -> dict[str, tuple[Any, set[str]]]:
     """Every field of a recipe by its dotted key: its default, and its marks: P."""
+    from pellucid.phases import Phase
     from pellucid.recipe import Source, sections_of
 
     found = {}
     for name, field in kind.model_fields.items():
         extra = field.json_schema_extra if isinstance(field.json_schema_extra, dict) else {}
-        inner = Source if name == "sources" else field.annotation
+        inner = {"sources": Source, "phase": Phase}.get(name, field.annotation)
         sections = sections_of(inner)
         for section in sections:
-            own = fields_of(section, f"{prefix}{name}{'[]' if inner is Source else ''}.")
+            own = fields_of(section, f"{prefix}{name}{'[]' if inner in (Source, Phase) else ''}.")
             found |= {key: (default, marks | _marks(extra)) for key, (default, marks) in own.items()}
         if not sections:
             found[prefix + name] = field.default, _marks(extra)

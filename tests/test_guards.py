@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
+from pellucid.data.order import Order
 from pellucid.errors import Guarded, NotFinite, Stopped
 from pellucid.recipe import load
 from pellucid.record import digests
-from pellucid.record.history import History, Span
+from pellucid.record.history import History, Rollback, Span
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
@@ -24,7 +25,7 @@ from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.terminal import Terminal
 from pellucid.train import loop
-from tests.conftest import finish, make_run, spiking
+from tests.conftest import Numbers, finish, make_run, spiking
 from tests.forgery.forge import bodies, edit_ledger
 
 # Losses fall, so that a step is "high" whenever it is a tenth over what the rule is told below.
@@ -68,7 +69,7 @@ def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
     assert (incident["step"], incident["to"], incident["passed_over"], incident["branch"]) == (12, 9, 3, 1)
     ledger = LedgerFile(folder)
     assert ledger.ended and ledger.steps_done == 16
-    assert ledger.history == History((Span(0, 0, 0), Span(1, 9, 3)))
+    assert ledger.history == History((Span(0, 0, 0), Span(1, 9, 3)), (Rollback(12, 9),))
     assert [one["step"] for one in ledger.between(0, 16) if one["kind"] == "step"] == list(range(1, 17))
     assert [one["step"] for one in ledger.abandoned(incident) if one["kind"] == "step"] == [10, 11, 12]
     place = layout.abandoned(folder, 1)
@@ -79,7 +80,9 @@ def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
     assert verify(folder, lambda _: None).problems == []
     # Steps after it train on what comes later in the order, and replay to the same bits.
     inputs = replay_inputs.load(folder, load(folder))
-    assert [inputs.batch(step).number for step in (9, 10, 16)] == [9, 13, 19]
+    whole = Order.of(folder, inputs.recipe, inputs.shards)
+    for step, undisturbed in ((9, 9), (10, 13), (16, 19)):
+        assert inputs.batch(step).blocks_B.tolist() == whole.rows(undisturbed).blocks.tolist()
     assert audit_step(inputs, 12, lambda *_: None).ok
 
 
@@ -105,10 +108,10 @@ def test_show_tells_only_steps_that_were_kept(guarded: Any, monkeypatch: pytest.
     finish(folder)
     shown = Shown(folder)
     seen = {}
-    for number in range(shown.shards.sequences):
-        for one in shown.sequence(number)["steps"]:
+    for number in range(shown.shards.blocks):
+        for one in shown.block(number)["steps"]:
             seen[one["step"], one["row"]] = number
-    found = {(k, row): one["sequence"] for k in range(1, 17) for row, one in enumerate(shown.step(k)["sequences"])}
+    found = {(k, row): one["block"] for k in range(1, 17) for row, one in enumerate(shown.step(k)["rows"])}
     assert seen == found
 
 
@@ -117,7 +120,8 @@ def test_killed_at_any_moment_of_a_rollback_it_ends_with_the_same_bytes(
 ) -> None:
     folder = guarded('guards.loss.action="rollback"', "guards.rollbacks=2")
     shutil.copytree(folder, tmp_path / "killed")
-    spike_at(monkeypatch, 12, 14)
+    spikes = spiking(loop.training_step, 12, 14)
+    monkeypatch.setattr(loop, "training_step", spikes)
     finish(folder)
     assert [one["branch"] for one in incidents(folder)] == [1, 2]
     from pellucid.store import aside
@@ -139,7 +143,7 @@ def test_killed_at_any_moment_of_a_rollback_it_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         finish(killed)
     monkeypatch.undo()
-    spike_at(monkeypatch, 12, 14)
+    monkeypatch.setattr(loop, "training_step", spikes)
     finish(killed)
     assert (killed / layout.LEDGER).read_bytes() == (folder / layout.LEDGER).read_bytes()
     assert verify(killed, lambda _: None).problems == []
@@ -160,10 +164,10 @@ def test_after_too_many_rollbacks_it_stops_and_says_so_again(guarded: Any, monke
 
 def test_what_is_not_finite_is_recorded_and_passed_over(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = guarded('guards.not_finite="rollback"')
-    real = loop.training_step
+    real, numbers = loop.training_step, Numbers()
 
     def training_step(state: Any, batch: Any, *rest: Any) -> Any:
-        if batch.number == 12:
+        if numbers.of(batch) == 12:
             raise NotFinite(step=state.step + 1, quantity="grad_norm", words="the norm", value=float("nan"))
         return real(state, batch, *rest)
 

@@ -22,6 +22,8 @@ ROOMS = [
     "machine",
     "sections",
     "optimizers",
+    "schedule",
+    "phases",
     "recipe",
     "settings",
     "counts",
@@ -51,6 +53,7 @@ ROOMS = [
 WITHOUT_TORCH = [
     "record",
     "store",
+    "schedule",
     "data",
     "recorder",
     "release.verify",

@@ -119,7 +119,7 @@ def test_the_first_state_was_trained_on_nothing(run: opened.Run) -> None:
     first = run.step(0)
     assert first.tokens == 0 and first.entry["kind"] == "genesis" and first.segments().num_rows == 0
     assert first.state().step == 0 and "step 0" in first._repr_html_()
-    for asked in (first.batch, first.documents, first.sequences, lambda: first.loss):
+    for asked in (first.batch, first.documents, first.blocks, lambda: first.loss):
         with pytest.raises(StepUnknown, match="the first step taken is 1"):
             asked()
 
@@ -127,10 +127,10 @@ def test_the_first_state_was_trained_on_nothing(run: opened.Run) -> None:
 def test_the_batch_is_what_show_shows(run: opened.Run, finished: Path) -> None:
     shown = Shown(finished)
     for number in (1, 7, 13):
-        step, expected = run.step(number), shown.step(number)["sequences"]
+        step, expected = run.step(number), shown.step(number)["rows"]
         assert step.batch().shape == (4, 33) and step.batch().dtype == np.uint32
         assert step.batch().tolist() == [one["tokens"] for one in expected]
-        assert [one.number for one in step.sequences()] == [one["sequence"] for one in expected]
+        assert [one.number for one in step.blocks()] == [one["block"] for one in expected]
         named = [piece["document"] for one in expected for piece in one["segments"]]
         assert [one.id for one in step.documents()] == list(dict.fromkeys(named))
         losses = [piece["loss"] for one in expected for piece in one["segments"] if piece["loss"] is not None]
@@ -147,8 +147,8 @@ def test_a_step_after_a_rollback_has_the_batch_it_was_trained_on(
     run = pellucid.open(finish(folder))
     assert run.ledger.history.branch == 1
     for step in run:
-        recorded = run.sql(f"SELECT sequence FROM sequences WHERE step = {step.number} ORDER BY row")
-        assert [one.number for one in step.sequences()] == recorded.column("sequence").to_pylist()
+        recorded = run.sql(f"SELECT block FROM sequences WHERE step = {step.number} ORDER BY row")
+        assert [one.number for one in step.blocks()] == recorded.column("block").to_pylist()
 
 
 def test_the_state_is_the_recorded_one(run: opened.Run) -> None:
@@ -161,21 +161,21 @@ def test_checkpoints_are_folders(run: opened.Run, finished: Path) -> None:
     assert run.step(6).checkpoint() == finished / "checkpoints/step6" and run.step(7).checkpoint() is None
 
 
-def test_documents_and_sequences_name_each_other(run: opened.Run, finished: Path) -> None:
+def test_documents_and_blocks_name_each_other(run: opened.Run, finished: Path) -> None:
     document = run.step(7).documents()[0]
     assert run.document(document.id).index == document.index and run.document(document.index).id == document.id
     assert 7 in [one["step"] for one in document.steps()]
     assert [one["step"] for one in document.steps()] == sorted(one["step"] for one in document.steps())
-    assert {one["sequence"] for one in document.steps()} <= {one.number for one in document.sequences()}
-    sequence = run.sequence(document.steps()[0]["sequence"])
-    assert document.id in [one["document"] for one in sequence.segments()]
-    assert sequence.tokens.shape == (33,) and sequence.source == document.source == "stones"
-    assert sequence.steps() == Shown(finished).sequence(sequence.number)["steps"]
+    assert {one["block"] for one in document.steps()} <= {one.number for one in document.blocks()}
+    block = run.block(document.steps()[0]["block"])
+    assert document.id in [one["document"] for one in block.segments()]
+    assert block.tokens.shape == (33,) and block.source == document.source == "stones"
+    assert block.steps() == Shown(finished).block(block.number)["steps"]
     assert document.tokens == Shown(finished).document(document.id)["tokens"]
     everything = list(run.documents())
     assert [one.index for one in everything] == list(range(40)) and everything[3].text == run.document(3).text
     held_back = next(one for one in everything if one.split == "validation")
-    assert held_back.steps() == [] and held_back.sequences() == []
+    assert held_back.steps() == [] and held_back.blocks() == []
 
 
 def test_what_is_not_there(run: opened.Run) -> None:
@@ -184,7 +184,7 @@ def test_what_is_not_there(run: opened.Run) -> None:
             run.document(name)
     for number in (-1, 10**6):
         with pytest.raises(StepUnknown):
-            run.sequence(number)
+            run.block(number)
 
 
 def test_sql_gives_an_arrow_table(run: opened.Run) -> None:
@@ -207,14 +207,14 @@ def test_where_and_trace_ask_the_index(run: opened.Run, finished: Path) -> None:
 
 def test_reprs_tell_how_to_get_the_same_again(run: opened.Run, finished: Path) -> None:
     names = {"pellucid": pellucid}
-    for one in (run.step(7), run.sequence(3), run.document(3)):
+    for one in (run.step(7), run.block(3), run.document(3)):
         again = eval(repr(one), names)
         assert type(again) is type(one) and repr(again) == repr(one)
     assert eval(repr(run), names).folder == finished
 
 
 def test_a_notebook_shows_text_and_no_markup(run: opened.Run) -> None:
-    for one in (run, run.step(7), run.sequence(3), run.document(3)):
+    for one in (run, run.step(7), run.block(3), run.document(3)):
         shown = one._repr_html_()
         assert shown.startswith("<b>") and "<table>" in shown
     assert run.head in run._repr_html_() and "loss" in run.step(7)._repr_html_()

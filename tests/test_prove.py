@@ -45,15 +45,15 @@ def test_every_document_is_proven_by_what_it_is(finished: Path) -> None:
         prove.document(finished, "stones/none.txt")
 
 
-def test_sequences_are_proven(finished: Path) -> None:
+def test_blocks_are_proven(finished: Path) -> None:
     shards, head = Shards.open(finished), LedgerFile(finished).head
-    drawn = random.Random(1).sample(range(shards.sequences), min(shards.sequences, 20))
-    for number in {0, shards.sequences - 1, *drawn}:
-        proven = proofs.check(prove.sequence(finished, number), head)
-        assert proven.thing["number"] == number and proven.thing["ids"] == len(shards.sequence(number))
+    drawn = random.Random(1).sample(range(shards.blocks), min(shards.blocks, 20))
+    for number in {0, shards.blocks - 1, *drawn}:
+        proven = proofs.check(prove.block(finished, number), head)
+        assert proven.thing["number"] == number and proven.thing["ids"] == len(shards.ids(number))
         assert (proven.thing["source"], proven.thing["split"]) == (shards.source_of(number), "train")
     with pytest.raises(StepUnknown):
-        prove.sequence(finished, shards.sequences)
+        prove.block(finished, shards.blocks)
 
 
 def test_tensors_of_every_group_are_proven_where_the_state_is_stored(finished: Path) -> None:
@@ -81,7 +81,7 @@ def test_every_changed_byte_of_a_real_proof_is_refused(finished: Path) -> None:
     for content in (
         prove.step(finished, 3),
         prove.document(finished, names[0]),
-        prove.sequence(finished, 1),
+        prove.block(finished, 1),
         prove.tensor(finished, "model.norm.weight"),
     ):
         assert len(content) < 8192
@@ -123,7 +123,7 @@ def test_a_release_behind_a_url_gives_the_same_proofs(finished: Path) -> None:
         far = home(server.url)
         assert prove.step(far, 5) == prove.step(finished, 5)
         assert prove.document(far, names[1]) == prove.document(finished, names[1])
-        assert prove.sequence(far, 2) == prove.sequence(finished, 2)
+        assert prove.block(far, 2) == prove.block(finished, 2)
         assert prove.tensor(far, "model.norm.weight") == prove.tensor(finished, "model.norm.weight")
 
 

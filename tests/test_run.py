@@ -193,9 +193,9 @@ def test_every_batch_is_rebuilt_from_the_release(corpus: Path, tmp_path: Path, m
     publish(folder)
     shown = Shown(folder)
     assert sorted(seen) == list(range(1, 41))
-    assert shown.order.epochs(40)[-1] >= 1  # More than one epoch is covered.
+    assert shown.order.rows(40).epochs[-1] >= 1  # More than one epoch is covered.
     for step, tokens in seen.items():
-        assert [one["tokens"] for one in shown.step(step)["sequences"]] == tokens.tolist()
+        assert [one["tokens"] for one in shown.step(step)["rows"]] == tokens.tolist()
 
 
 def test_two_sources_with_weights_and_all_options(tmp_path: Path) -> None:

@@ -50,11 +50,11 @@ def _advice(folder: Path, report: Report) -> str:
     return "What they name is not what was sealed or recorded: take it from another copy, or do not trust it."
 
 
-_KINDS = ("document", "sequence", "step", "tensor")
+_KINDS = ("document", "block", "step", "tensor")
 
 
 @teaches(
-    """A small file that proves a document, a sequence, a step or a tensor to whoever holds only the run's head.
+    """A small file that proves a document, a block, a step or a tensor to whoever holds only the run's head.
 
     pellucid prove mymodel document books/alice.txt --output alice.json
     pellucid prove mymodel step 120
@@ -65,7 +65,7 @@ _KINDS = ("document", "sequence", "step", "tensor")
 )
 def prove(
     words: Annotated[
-        list[str], typer.Argument(metavar="[RUN] WHAT", help="document ID, sequence N, step K, or tensor NAME.")
+        list[str], typer.Argument(metavar="[RUN] WHAT", help="document ID, block N, step K, or tensor NAME.")
     ],
     step: Step = "",
     output: Annotated[
@@ -79,7 +79,7 @@ def prove(
     kind, *names = words or [""]
     if kind not in _KINDS or len(names) != 1:
         raise CommandInvalid(
-            verb="prove", word=kind or "WHAT", detail="write document ID, sequence N, step K or tensor NAME"
+            verb="prove", word=kind or "WHAT", detail="write document ID, block N, step K or tensor NAME"
         )
     if step and kind != "tensor":
         raise CommandInvalid(

@@ -34,7 +34,7 @@ from pellucid.store.home import home
 
 
 @teaches(
-    """What a step trained on, where a document was seen, what a sequence holds; and its loss at any step.
+    """What a step trained on, where a document was seen, what a block holds; and its loss at any step.
 
     pellucid show step 120
     pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
@@ -48,7 +48,7 @@ from pellucid.store.home import home
 def show(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[RUN] WHAT", help="step K, sequence N, document ID, documents [TEXT], or text TEXT."),
+        typer.Argument(metavar="[RUN] WHAT", help="step K, block N, document ID, documents [TEXT], or text TEXT."),
     ],
     limit: Annotated[
         int | None,
@@ -151,7 +151,7 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
     from pellucid.look.seen import recorded
     from pellucid.terminal import plain, print_chart
 
-    life = about.get("life") or {"at": [], "seen": recorded(about.get("sequences", [about]))}
+    life = about.get("life") or {"at": [], "seen": recorded(about.get("rows", about.get("blocks", [about])))}
     curve = [(one["step"], one["loss"]) for one in life["at"]]
     # A step records the losses of the state before it.
     marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
@@ -167,7 +167,7 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
         print_chart(curve, marks)
 
 
-_KINDS = ("step", "sequence", "document", "documents", "text")
+_KINDS = ("step", "block", "document", "documents", "text")
 
 
 def _what(words: list[str]) -> tuple[Path, str, str]:
@@ -181,7 +181,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
     if words == ["documents"]:
         words = ["documents", ""]
     if not words or words[0] not in _KINDS or len(words) != 2:
-        detail = "write step K, sequence N, document ID, documents [TEXT] or text TEXT"
+        detail = "write step K, block N, document ID, documents [TEXT] or text TEXT"
         raise CommandInvalid(verb="show", word=" ".join(words) or "WHAT", detail=detail)
     return folder, words[0], words[1]
 

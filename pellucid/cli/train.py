@@ -187,7 +187,7 @@ def fork(
     settings: Set = [],  # noqa: B006
     without: Annotated[
         list[str],
-        typer.Option(metavar="SOURCE|DOCUMENT", help="Other sequences take the places of its own; may be repeated."),
+        typer.Option(metavar="SOURCE|DOCUMENT", help="Other blocks take the places of its own; may be repeated."),
     ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:

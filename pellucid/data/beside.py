@@ -115,10 +115,10 @@ def made_from(recipe: Recipe, folder: Path, root: Path, name: str) -> str:
 
 
 def _documents(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
-    """A source's weight only says how often its sequences are seen."""
+    """A source's weight only says how often it is seen, and a block is cut from shards."""
     data: dict[str, Any] = bits(recipe.data)
     sources = [{key: value for key, value in one.items() if key != "weight"} for one in data["sources"]]
-    return {**data, "seed": recipe.seed, "sources": sources, "token_type": ""}
+    return {**data, "seed": recipe.seed, "sources": sources, "token_type": "", "block": 0}
 
 
 def _tokenizer(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def _shards(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
         "pipeline": recipe.data.pipeline,
         "seed": recipe.seed,
         "token_type": recipe.data.token_type,
-        "context": recipe.model.context,
+        "block": recipe.block,
         "documents": _recorded(root, stage.DOCUMENTS, "root"),
         "tokenizer": _recorded(root, stage.TOKENIZER, "digest"),
     }

@@ -211,24 +211,25 @@ class _Stage:
     def _check_enough(self) -> None:
         """No tokenizer made here gives more than a token per byte, and one per document: so a corpus
         that is too small by that measure is known before a tokenizer is trained."""
-        recipe, found = self._recipe, 0
+        recipe, trained, blocks = self._recipe, self._recipe.trained, dict[str, int]()
         for source, entry in zip(recipe.data.sources, self._sources, strict=True):
             tokens = int(entry["bytes"]) + entry["documents"]
-            found += max(0, (tokens - 1) // recipe.model.context) if source.weight else 0
-            if source.weight and tokens <= recipe.model.context:
+            blocks[source.name] = max(0, (tokens - 1) // recipe.block)
+            if source.name in trained and tokens <= recipe.block:
                 raise CorpusTooSmall(
                     found=tokens,
                     what=f"tokens or fewer from the source {source.name}",
-                    needed=recipe.model.context + 1,
-                    mend="a sequence is longer than the corpus; add text, or lower model.context.",
+                    needed=recipe.block + 1,
+                    mend="a block is longer than the corpus; add text, or lower model.context and data.block.",
                 )
-        if found < recipe.train.batch:
-            raise CorpusTooSmall(
-                found=found,
-                what="train sequences or fewer",
-                needed=recipe.train.batch,
-                mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
-            )
+        for found, phase in recipe.rows_of_a_pass(blocks):
+            if found < phase.batch:
+                raise CorpusTooSmall(
+                    found=found,
+                    what="train rows or fewer",
+                    needed=phase.batch,
+                    mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+                )
 
     def _report(self, reader: sources.Reader) -> dict[str, Any]:
         parts = [part for part in self._parts if part["source"] == reader.source.name]

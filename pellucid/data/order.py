@@ -1,23 +1,26 @@
-"""The order: which sequences the rows of any step hold, as a pure function of seed, counts and weights.
+"""The order: which targets of which block the rows of any step hold, as a pure function of recipe and counts.
 
-One epoch holds every sequence of source s exactly weights[s] times: S = sum of weight * sequences
-slots. Slots are numbered source by source, copy by copy. Row r of step k (from 1) has the position
-p = (k - 1) * batch + r, lies in epoch p // S, and holds the slot permutation(epoch, p % S).
+The schedule says which targets of a source a row covers, as a cursor c into the passes over that source
+(pellucid/schedule.py). A pass holds each of the source's blocks once, in an order of its own: with P = blocks * T_B
+targets a pass, the cursor c lies in pass e = c // P, in the block permutation(e, c % P // T_B), which the row begins at
+c % T_B.
 
-The permutation is a Feistel network over an even number of bits, as few as hold S values (at least
-two), walked until the value lies below S. In a fork that goes without some sequences the walk goes on until it is
-none of their slots, so that others of the same epoch take their places, and no other place changes. Where it comes
-back to the place it began at, all on its way being left out, the next slot after that place is taken that is not.
+The permutation is a Feistel network over an even number of bits, as few as hold the number of blocks (at least
+two), walked until the value lies below it. In a fork that goes without some blocks the walk goes on until it is none
+of these, so that others of the same pass take their places, and no other place changes. Where it comes back to the
+place it began at, all on its way being left out, the next block after that place is taken that is not.
 
-Round r replaces (L, R) by (R, L xor F(r, R)); F is the first word of Philox under key_of(seed, "order") at the
-counter (R, r, epoch mod 2^32, epoch >> 32), cut to half of the bits. Integers alone, so the same everywhere.
+Round r replaces (L, R) by (R, L xor F(r, R)); F is the first word of Philox under key_of(seed, "order SOURCE") at the
+counter (R, r, e mod 2^32, e >> 32), cut to half of the bits. Integers alone, so the same everywhere.
 """
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -27,189 +30,86 @@ from pellucid.data.streams import Shards, Stream
 from pellucid.errors import CorpusTooSmall, DocumentUnknown, FormatInvalid, RecipeInvalid, StepUnknown
 from pellucid.philox import key_of, philox
 from pellucid.recipe import FILE, Recipe
+from pellucid.schedule import Phase, Route, Schedule, Start, Stretch, stretch_of
 
 ROUNDS = 8
-_CHUNK = 1 << 18  # Slots or places that are looked at together …
-_LEFT_OUT = 1 << 27  # … and the most that are kept, of what a fork goes without.
-_TABLE_BITS = 13  # Up to this half width a round is a table, made once per epoch.
+_CHUNK = 1 << 18  # Rows that are looked at together …
+_LEFT_OUT = 1 << 27  # … and the most blocks that a fork goes without.
+_TABLE_BITS = 13  # Up to this half width a round is a table, made once per pass.
 _LOW = 0xFFFFFFFF
 _Round = Callable[[int, np.ndarray], np.ndarray]
 
 
-class Order:
-    """See the module. Everything costs O(what is asked for)."""
+class Rows(NamedTuple):
+    """What the rows of a step hold, each of shape (B,) int64."""
 
-    def __init__(
-        self,
-        seed: int,
-        counts: Sequence[int],
-        weights: Sequence[int],
-        batch: int,
-        without: np.ndarray | Sequence[int] = (),
-    ) -> None:
-        """counts: train sequences of each source; weights: how often each stands in one epoch; without: sequences
-        whose places others take."""
-        self.batch_size = batch
-        self.slots = sum(w * n for w, n in zip(weights, counts, strict=True))
-        if self.slots < 1 or self.slots > 1 << 62:
-            raise ValueError(f"an epoch of {self.slots} slots cannot be ordered")
-        self._counts = np.array(counts, dtype=np.int64)
-        self._weights = [int(weight) for weight in weights]
-        sizes = [w * n for w, n in zip(weights, counts, strict=True)]
-        self._first_slot = np.array([sum(sizes[:i]) for i in range(len(sizes))], dtype=np.int64)
-        self._first_sequence = np.array([sum(counts[:i]) for i in range(len(counts))], dtype=np.int64)
-        self._half = max(1, ((self.slots - 1).bit_length() + 1) // 2)
+    sources: np.ndarray  # Place in the recipe's sources.
+    epochs: np.ndarray  # Pass over that source, from 0.
+    blocks: np.ndarray
+    starts: np.ndarray  # The row's first target in its block; it begins with the id before.
+
+
+class Time(NamedTuple):
+    """One row that held targets of a block."""
+
+    step: int
+    row: int
+    epoch: int
+    start: int
+
+
+class Permutation:
+    """The order of the blocks of one source, pass by pass."""
+
+    def __init__(self, key: int, count: int, left: np.ndarray) -> None:
+        """left: blocks whose places others take, ascending and fewer than all."""
+        self._key, self._count, self._left = key, count, left
+        self._half = max(1, ((count - 1).bit_length() + 1) // 2)
         self._rounds = lru_cache(maxsize=4)(self._make_rounds)
-        self._key = key_of(seed, "order")
-        self._without = np.unique(np.array(without, dtype=np.int64))
-        copies = sum(self._weights[self._source_of(sequence)] for sequence in self._without.tolist())
-        if copies > _LEFT_OUT:
-            raise ValueError(f"an epoch cannot go without {copies} slots, {_LEFT_OUT} at most")
-        self._left = np.unique(np.concatenate([np.zeros(0, np.int64), *map(self._slots_of, self._without.tolist())]))
-        if self._left.size == self.slots:
-            raise CorpusTooSmall(found=0, what="sequences", needed=1, mend="a fork cannot go without all of them.")
 
-    @classmethod
-    def of(cls, folder: Path, recipe: Recipe, shards: Shards) -> Order:
-        """The order of a run. Raises DocumentUnknown where a fork goes without what the data does not have, and
-        FormatInvalid where the shards are not the recipe's."""
-        names, weights = zip(*((source.name, source.weight) for source in recipe.data.sources), strict=True)
-        counts = [stream.sequences for stream in shards.train]
-        if [stream.source for stream in shards.train] != list(names):
-            raise FormatInvalid(path=stage.SHARDS, detail=f"its train streams are not of {', '.join(names)}")
-        found = sum(count for count, weight in zip(counts, weights, strict=True) if weight)
-        if found < recipe.train.batch:
-            raise FormatInvalid(path=stage.SHARDS, detail=f"has {found} train sequences, fewer than a batch")
-        try:
-            return cls(recipe.seed, counts, weights, recipe.train.batch, sequences_of(folder, recipe, shards))
-        except ValueError as error:
-            detail = f"the weights are too large: {error}"
-            raise RecipeInvalid(path=folder / FILE, key="data.sources", detail=detail) from error
-
-    def batch(self, step: int) -> np.ndarray:
-        """The sequence ids of one step, shape (batch,) int64."""
-        return self.batches(step, step)[0]
-
-    def batches(self, first: int, last: int) -> np.ndarray:
-        """The sequence ids of the steps first … last, shape (steps, batch) int64."""
-        epochs, slots = self._places(first, last)
-        for epoch in range(int(epochs[0]), int(epochs[-1]) + 1):
-            here = slice(*np.searchsorted(epochs, [epoch, epoch + 1]))
-            slots[here] = self._permuted(epoch, slots[here])
-        return self._sequences(slots).reshape(-1, self.batch_size)
-
-    def epochs(self, step: int) -> np.ndarray:
-        """The epoch, from 0, that each row of a step belongs to, shape (batch,) int64."""
-        return self._places(step, step)[0]
-
-    def steps_of(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
-        """Every (step, row, epoch) up to last_step at which a sequence is seen, in order."""
-        source = self._source_of(sequence)
-        within = sequence - int(self._first_sequence[source])
-        if sequence < 0 or within >= self._counts[source]:
-            raise StepUnknown(what=f"Sequence {sequence}", detail="it is no train sequence")
-        if np.isin(sequence, self._without):
-            return []
-        end, found = last_step * self.batch_size, []
-        if self._weights[source] > end:  # More copies than places: rather all that was seen than all copies.
-            return self._seen(sequence, last_step)
-        slots = self._slots_of(sequence)
-        for epoch in range(-(-end // self.slots) if slots.size else 0):
-            for position in np.sort(self._places_of(epoch, slots)) + epoch * self.slots:
-                if position < end:
-                    found.append((int(position) // self.batch_size + 1, int(position) % self.batch_size, epoch))
-        return found
-
-    def first(self, sequences: np.ndarray, last_step: int) -> np.ndarray:
-        """The step at which each of some train sequences, ascending and shape (N,), is seen first; 0: not up to
-        last_step."""
-        source = np.searchsorted(self._first_sequence, sequences, side="right") - 1
-        copies = [
-            0 if out else self._weights[s] for s, out in zip(source, np.isin(sequences, self._without), strict=True)
-        ]
-        end = min(last_step * self.batch_size, self.slots)  # The first epoch holds all of them.
-        if sum(copies) > end:  # More copies than places: rather all that was seen than all copies.
-            places = (np.arange(begin, min(begin + _CHUNK, end)) for begin in range(0, end, _CHUNK))
-        else:
-            base = self._first_slot[source] + sequences - self._first_sequence[source]
-            slots = _copies(base, self._counts[source], np.array(copies, np.int64))
-            places = (self._places_of(0, some) for some in slots)
-        found = np.full(len(sequences), end, np.int64)
-        for some in places:
-            there = self._sequences(self._permuted(0, some))
-            at = np.searchsorted(sequences, there)
-            asked = sequences[np.minimum(at, len(sequences) - 1)] == there
-            np.minimum.at(found, at[asked], some[asked])
-        return np.where(found < end, found // self.batch_size + 1, 0)
-
-    def _seen(self, sequence: int, last_step: int) -> list[tuple[int, int, int]]:
-        found, together = [], max(1, _CHUNK // self.batch_size)
-        for first in range(1, last_step + 1, together):
-            steps, rows = np.nonzero(self.batches(first, min(first + together - 1, last_step)) == sequence)
-            found += [(first + step, row) for step, row in zip(steps.tolist(), rows.tolist(), strict=True)]
-        return [(step, row, ((step - 1) * self.batch_size + row) // self.slots) for step, row in found]
-
-    def _places(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """The epoch and the place within it of every row of the steps first … last."""
-        if not 1 <= first <= last or last * self.batch_size >= 1 << 63:
-            raise StepUnknown(what=f"Step {first}", detail="steps begin at 1")
-        positions = np.arange((first - 1) * self.batch_size, last * self.batch_size, dtype=np.int64)
-        return np.divmod(positions, np.int64(self.slots))
-
-    def _source_of(self, sequence: int) -> int:
-        # Sources without sequences share their first one with the next; the last of equals is right.
-        return int(np.searchsorted(self._first_sequence, sequence, side="right")) - 1
-
-    def _slots_of(self, sequence: int) -> np.ndarray:
-        """The slots of a sequence: one a copy."""
-        source = self._source_of(sequence)
-        first = int(self._first_slot[source]) + sequence - int(self._first_sequence[source])
-        return first + int(self._counts[source]) * np.arange(self._weights[source], dtype=np.int64)
-
-    def _sequences(self, slots: np.ndarray) -> np.ndarray:
-        # Sources without slots share their first slot with the next one; the last of equals is right.
-        source = np.searchsorted(self._first_slot, slots, side="right") - 1
-        return self._first_sequence[source] + (slots - self._first_slot[source]) % self._counts[source]
-
-    def _permuted(self, epoch: int, places: np.ndarray) -> np.ndarray:
-        """The slots at some places of an epoch."""
-        slots = self._walk(places, self._forward, self._rounds(epoch))
-        walking = np.flatnonzero(self._left_out(slots))
+    def blocks(self, epoch: int, places: np.ndarray) -> np.ndarray:
+        """The blocks at some places of a pass."""
+        if self._count == 1:
+            return np.zeros_like(places)
+        blocks = self._walk(places, self._forward, self._rounds(epoch))
+        walking = np.flatnonzero(self.left_out(blocks))
         while walking.size:
-            back = walking[slots[walking] == places[walking]]
-            slots[back] = self._next_kept(places[back])
-            walking = walking[self._left_out(slots[walking])]
-            slots[walking] = self._walk(slots[walking], self._forward, self._rounds(epoch))
-            walking = walking[self._left_out(slots[walking])]
-        return slots
+            back = walking[blocks[walking] == places[walking]]
+            blocks[back] = self._next_kept(places[back])
+            walking = walking[self.left_out(blocks[walking])]
+            blocks[walking] = self._walk(blocks[walking], self._forward, self._rounds(epoch))
+            walking = walking[self.left_out(blocks[walking])]
+        return blocks
 
-    def _places_of(self, epoch: int, slots: np.ndarray) -> np.ndarray:
-        """Every place of an epoch at which some slots stand that are not left out, as _permuted gives them."""
-        found = [places := self._walk(slots, self._backward, self._rounds(epoch))]
+    def places(self, epoch: int, blocks: np.ndarray) -> np.ndarray:
+        """Every place of a pass at which some blocks stand that are not left out, as `blocks` gives them."""
+        if self._count == 1:
+            return np.zeros_like(blocks)
+        found = [places := self._walk(blocks, self._backward, self._rounds(epoch))]
         if not self._left.size:
             return places
-        while (places := places[self._left_out(places)]).size:
+        while (places := places[self.left_out(places)]).size:
             found.append(places := self._walk(places, self._backward, self._rounds(epoch)))
-        # Places that came back to themselves took the next slot that is kept.
-        runs = self._left[np.isin(self._next_kept(self._left), slots)]
-        places = runs[self._permuted(epoch, runs) == self._next_kept(runs)]
+        # Places that came back to themselves took the next block that is kept.
+        runs = self._left[np.isin(self._next_kept(self._left), blocks)]
+        places = runs[self.blocks(epoch, runs) == self._next_kept(runs)]
         return np.unique(np.concatenate([*found, places]))
 
-    def _left_out(self, slots: np.ndarray) -> np.ndarray:
+    def left_out(self, blocks: np.ndarray) -> np.ndarray:
         if not self._left.size:
-            return np.zeros(slots.shape, bool)
-        return self._left[np.minimum(np.searchsorted(self._left, slots), self._left.size - 1)] == slots
+            return np.zeros(blocks.shape, bool)
+        return self._left[np.minimum(np.searchsorted(self._left, blocks), self._left.size - 1)] == blocks
 
-    def _next_kept(self, slots: np.ndarray) -> np.ndarray:
-        """The first slot after each left out one that is not."""
-        ends = self._left[np.append(np.diff(self._left) != 1, True)]  # Of the runs of left out slots.
-        after = ends[np.searchsorted(ends, slots)] + 1
-        wrapped = np.where(after == self.slots, 0, after)  # After the last slot comes the first.
-        return np.where(self._left_out(wrapped), ends[0] + 1, wrapped)
+    def _next_kept(self, blocks: np.ndarray) -> np.ndarray:
+        """The first block after each left out one that is not."""
+        ends = self._left[np.append(np.diff(self._left) != 1, True)]  # Of the runs of left out blocks.
+        after = ends[np.searchsorted(ends, blocks)] + 1
+        wrapped = np.where(after == self._count, 0, after)  # After the last block comes the first.
+        return np.where(self.left_out(wrapped), ends[0] + 1, wrapped)
 
-    def _walk(self, values: np.ndarray, pass_once, function: _Round) -> np.ndarray:
+    def _walk(self, values: np.ndarray, pass_once: Callable[[np.ndarray, _Round], np.ndarray], function: _Round):
         out = pass_once(values.astype(np.uint64), function)
-        while (outside := np.flatnonzero(out >= self.slots)).size:
+        while (outside := np.flatnonzero(out >= self._count)).size:
             out[outside] = pass_once(out[outside], function)
         return out.astype(np.int64)
 
@@ -232,7 +132,7 @@ class Order:
         return np.uint64((1 << self._half) - 1)
 
     def _make_rounds(self, epoch: int) -> _Round:
-        """The round function F(round, right) of an epoch, as a table where that is small."""
+        """The round function F(round, right) of a pass, as a table where that is small."""
         if self._half > _TABLE_BITS:
             return lambda number, right: self._words(epoch, np.full(right.size, number), right)
         width = 1 << self._half
@@ -241,41 +141,203 @@ class Order:
         return lambda number, right: table[number][right]
 
     def _words(self, epoch: int, numbers: np.ndarray, rights: np.ndarray) -> np.ndarray:
-        """F of an epoch for pairs of round and right half, shape (N,) uint64."""
+        """F of a pass for pairs of round and right half, shape (N,) uint64."""
         counters = np.empty((rights.size, 4), dtype=np.uint32)
         counters[:, 0], counters[:, 1] = rights, numbers
         counters[:, 2:] = epoch & _LOW, epoch >> 32
         return philox(self._key, counters)[:, 0].astype(np.uint64) & self._mask
 
 
-def _copies(first: np.ndarray, apart: np.ndarray, copies: np.ndarray) -> Iterator[np.ndarray]:
-    """The slots first, first + apart, … of each of several sequences, so many of each, some at a time."""
-    ends = np.cumsum(copies)
-    for begin in range(0, int(copies.sum()), _CHUNK):
-        numbers = np.arange(begin, min(begin + _CHUNK, int(ends[-1])))
-        which = np.searchsorted(ends, numbers, side="right")
-        yield first[which] + (numbers - ends[which] + copies[which]) * apart[which]
+class Order:
+    """See the module. Everything costs O(what is asked for)."""
+
+    def __init__(
+        self,
+        seed: int,
+        sources: Sequence[tuple[str, int]],
+        block: int,
+        schedule: Schedule,
+        without: np.ndarray | Sequence[int] = (),
+        start: Start | None = None,
+    ) -> None:
+        """sources: name and train blocks of each; block: targets of one; without: blocks whose places others take.
+
+        Raises ValueError where a phase has no rows or rates too high, CorpusTooSmall where nothing is left.
+        """
+        self.block, counts = block, [count for _, count in sources]
+        self._first = np.array([sum(counts[:place]) for place in range(len(counts))], np.int64)
+        self._counts = np.array(counts, np.int64)
+        left = np.unique(np.array(without, np.int64))
+        if left.size > _LEFT_OUT:
+            raise ValueError(f"a pass cannot go without {left.size} blocks, {_LEFT_OUT} at most")
+        parts = [
+            left[slice(*np.searchsorted(left, [first, first + n]))] - first
+            for first, n in zip(self._first, counts, strict=True)
+        ]
+        trained = [n if len(part) < n else 0 for n, part in zip(counts, parts, strict=True)]
+        if left.size and not any(trained):
+            raise CorpusTooSmall(found=0, what="blocks", needed=1, mend="a fork cannot go without all of them.")
+        self._permutations = [
+            Permutation(key_of(seed, f"order {name}"), n, part) for (name, n), part in zip(sources, parts, strict=True)
+        ]
+        self.route = Route(schedule, block, trained, start)
+        self.stretches: tuple[Stretch, ...] = self.route.begun()
+
+    @classmethod
+    def of(cls, folder: Path, recipe: Recipe, shards: Shards) -> Order:
+        """The order of a run, as if it never rolled back. Raises DocumentUnknown where a fork goes without what the
+        data does not have, FormatInvalid where the shards are not the recipe's, and RecipeInvalid."""
+        names = [source.name for source in recipe.data.sources]
+        sources = [(stream.source, stream.blocks) for stream in shards.train]
+        if [name for name, _ in sources] != names or shards.block != recipe.block:
+            detail = f"its train streams are not of {', '.join(names)}, in blocks of {recipe.block}"
+            raise FormatInvalid(path=stage.SHARDS, detail=detail)
+        for name, count in sources:
+            if name in recipe.trained and not count:
+                detail = f"{name} has no whole block of {recipe.block} targets to train on"
+                raise RecipeInvalid(path=folder / FILE, key="data.sources", detail=detail)
+        cursors = tuple(recipe.fork.cursors.get(name, 0) for name in names)
+        start = Start(cursors, recipe.fork.rows) if recipe.fork.parent else None
+        try:
+            return cls(recipe.seed, sources, shards.block, recipe.schedule, blocks_of(folder, recipe, shards), start)
+        except ValueError as error:
+            raise RecipeInvalid(path=folder / FILE, key="data.sources", detail=str(error)) from error
+
+    def along(self, rollbacks: Sequence[tuple[int, int]]) -> Order:
+        """The same order for a run that rolled back, each time from an offending step to an earlier one."""
+        other = copy.copy(self)
+        other.stretches = self.route.along(rollbacks)
+        return other
+
+    @property
+    def schedule(self) -> Schedule:
+        return self.route.schedule
+
+    def phase(self, step: int) -> Phase:
+        return self.schedule.at(step)
+
+    def rows(self, step: int) -> Rows:
+        """What the rows of one step hold. Raises StepUnknown."""
+        return next(self.each(step, step))
+
+    def each(self, first: int, last: int) -> Iterator[Rows]:
+        """What the rows of the steps first … last hold, step by step. Raises StepUnknown."""
+        if first <= self.schedule.first:
+            raise StepUnknown(what=f"Step {first}", detail=f"steps begin at {self.schedule.first + 1}")
+        while first <= last:
+            stretch = stretch_of(self.stretches, first)
+            batch = stretch.phase.batch
+            together = max(1, _CHUNK // batch)
+            end = min(last, first + together - 1)
+            if first <= stretch.last:  # Behind the last step the last phase would go on so.
+                end = min(end, stretch.last)
+            rows = self._located(*stretch.targets(first, end))
+            for place in range(0, len(rows.blocks), batch):
+                yield Rows(*(column[place : place + batch] for column in rows))
+            first = end + 1
+
+    def times(self, block: int, last: int) -> list[Time]:
+        """Every row of the steps up to `last` that held targets of a block, in order. Raises StepUnknown."""
+        source, within = self._place(block)
+        if self._permutations[source].left_out(np.array([within])).any():
+            return []
+        found: list[Time] = []
+        for stretch, begin, end in self._spans(source, last):
+            size, T = self._pass(source), stretch.phase.context
+            for epoch in range(begin // size, -(-end // size)):
+                for place in self._permutations[source].places(epoch, np.array([within])).tolist():
+                    base = epoch * size + place * self.block
+                    targets = np.arange(max(base, begin), min(base + self.block, end), T, dtype=np.int64)
+                    steps, rows = stretch.steps(source, targets)
+                    starts = targets - base
+                    found += map(Time, steps.tolist(), rows.tolist(), [epoch] * len(targets), starts.tolist())
+        return sorted(found)
+
+    def seen(self, blocks_N: np.ndarray, targets_N: np.ndarray, last: int) -> np.ndarray:
+        """Whether targets, each its block and its place there, were trained on up to a step, shape (N,) bool."""
+        found_N = np.zeros(len(blocks_N), bool)
+        sources_N = np.searchsorted(self._first, blocks_N, side="right") - 1
+        for source in np.unique(sources_N).tolist():
+            mine = np.flatnonzero(sources_N == source)
+            mine = mine[~self._permutations[source].left_out(blocks_N[mine] - self._first[source])]
+            for span in self._spans(source, last):
+                mine = mine[~found_N[mine]]
+                found_N[mine] = self._seen(source, blocks_N[mine] - self._first[source], targets_N[mine], *span[1:])
+        return found_N
+
+    def _seen(self, source: int, blocks_N: np.ndarray, targets_N: np.ndarray, begin: int, end: int) -> np.ndarray:
+        """Whether targets of a source lie between two cursors."""
+        size = self._pass(source)
+        found_N = np.zeros(len(blocks_N), bool)
+        if (-(-begin // size) + 1) * size <= end or not len(blocks_N):  # A whole pass holds all.
+            return ~found_N
+        for epoch in range(begin // size, -(-end // size)):
+            places = np.unique(self._permutations[source].places(epoch, np.unique(blocks_N)))
+            there = self._permutations[source].blocks(epoch, places)
+            order = np.argsort(there, kind="stable")
+            there, places = there[order], places[order]
+            low_N, high_N = (np.searchsorted(there, blocks_N, side=side) for side in ("left", "right"))
+            for more in range(int((high_N - low_N).max())):
+                at_N = np.minimum(low_N + more, high_N - 1)
+                cursors_N = epoch * size + places[at_N] * self.block + targets_N
+                found_N |= (begin <= cursors_N) & (cursors_N < end)
+        return found_N
+
+    def _spans(self, source: int, last: int) -> Iterator[tuple[Stretch, int, int]]:
+        """The stretches up to a step, each with the cursors of a source before and after it, where they differ."""
+        for stretch in self.stretches:
+            if stretch.after < last and stretch.mixture.rates[source]:
+                # Behind the last step the last phase would go on so.
+                end = last if stretch is self.stretches[-1] else min(last, stretch.last)
+                begin, end = (stretch.cursors_after(step)[source] for step in (stretch.after, end))
+                if begin < end:
+                    yield stretch, begin, end
+
+    def _pass(self, source: int) -> int:
+        return int(self._counts[source]) * self.block
+
+    def _place(self, block: int) -> tuple[int, int]:
+        """The source of a block, and which of its blocks it is."""
+        # Sources without blocks share their first one with the next; the last of equals is right.
+        source = int(np.searchsorted(self._first, block, side="right")) - 1
+        within = block - int(self._first[source])
+        if block < 0 or within >= self._counts[source]:
+            raise StepUnknown(what=f"Block {block}", detail="it is no train block")
+        return source, within
+
+    def _located(self, sources_N: np.ndarray, cursors_N: np.ndarray) -> Rows:
+        sizes_N = self._counts[sources_N] * self.block
+        epochs_N, within_N = np.divmod(cursors_N, sizes_N)
+        places_N, starts_N = np.divmod(within_N, np.int64(self.block))
+        blocks_N = np.empty_like(places_N)
+        for source in np.unique(sources_N).tolist():
+            mine = np.flatnonzero(sources_N == source)  # In the order of the cursor, so that passes ascend.
+            epochs = epochs_N[mine]
+            for epoch in np.unique(epochs).tolist():
+                here = mine[slice(*np.searchsorted(epochs, [epoch, epoch + 1]))]
+                blocks_N[here] = self._permutations[source].blocks(epoch, places_N[here]) + self._first[source]
+        return Rows(sources_N, epochs_N, blocks_N, starts_N)
 
 
-def sequences_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
-    """The train sequences that hold something of what a fork goes without, int64."""
+def blocks_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
+    """The train blocks that hold something of what a fork goes without, int64."""
     found, named = [], []
     for name in recipe.fork.without:
         streams = [stream for stream in shards.train if stream.source == name]
-        found += [np.arange(one.first_sequence, one.first_sequence + one.sequences) for one in streams]
+        found += [np.arange(one.first_block, one.first_block + one.blocks) for one in streams]
         named += [name] * (not streams)
     documents = Documents.open(folder).found(named) if named else {}
     for name, indices in documents.items():
         for stream in (one for one in shards.train if one.source == name.partition("/")[0]):
-            found += [np.array(_held(stream, index, shards.context), np.int64) for index in indices]
+            found += [np.array(_held(stream, index, shards.block), np.int64) for index in indices]
     return np.concatenate([np.zeros(0, np.int64), *found])
 
 
-def _held(stream: Stream, document: int, context: int) -> range:
-    """The sequences of a train stream that hold, or have as a target, a token of a document; none of another's."""
+def _held(stream: Stream, document: int, block: int) -> range:
+    """The blocks of a train stream that hold, or have as a target, a token of a document; none of another's."""
     try:
         first, length = stream.token_of(document), stream.length_of(document)
     except DocumentUnknown:  # It is for validation.
         return range(0)
-    last = min((first + length - 1) // context, stream.sequences - 1)
-    return range(stream.first_sequence + max(first - 1, 0) // context, stream.first_sequence + last + 1)
+    last = min((first + length - 1) // block, stream.blocks - 1)
+    return range(stream.first_block + max(first - 1, 0) // block, stream.first_block + last + 1)

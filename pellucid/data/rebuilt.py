@@ -102,7 +102,7 @@ def shards(
         "kind": "shards",
         **_made_from(said),
         "token_type": recipe.data.token_type,
-        "context": recipe.model.context,
+        "block": recipe.block,
         "parts": list(_shards(parts, streams)),
         "streams": entries,
     }

@@ -1,11 +1,10 @@
 """The roots over a run's data, and their recomputation from the texts and tokens themselves.
 
 A part of the documents has the Merkle root over digests.document_leaf of its rows. A stream has the
-root over digests.sequence_leaf(seed, global id, T + 1 ids) of its sequences; where tokens lie behind
-the last sequence, one more leaf covers [sequences * T, tokens), under the number 2^63 + the stream's
-place in the manifest, so that every token is in a leaf. The data root is over all of these and the
-tokenizer's digest; sources and streams enter by roots of their own, so that a proof of one of them
-is as short with a thousand others.
+root over the leaves of its blocks (record/rows.py); where tokens lie behind the last block, one more leaf covers
+[blocks * T_B, tokens), under the number 2^63 + the stream's place in the manifest, so that every token is in a
+leaf. The data root is over all of these and the tokenizer's digest; sources and streams enter by roots of their own,
+so that a proof of one of them is as short with a thousand others.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from pellucid.data import cutting, parquet, rebuilt, stage
+from pellucid.data import cutting, leaves, parquet, rebuilt, stage
 from pellucid.data.claims import Claims
 from pellucid.data.documents import Documents, root_of, split_of
 from pellucid.data.reasons import OF_CONTENT
@@ -35,27 +34,21 @@ _SHORT = 16  # Bytes of a digest by which ids and texts are told apart.
 _NAMED = 20  # Doubled documents that are named.
 
 
-def unused_in(stream: Stream, context: int) -> int:
-    """The stream's tokens that are in no sequence."""
-    return stream.tokens - (stream.sequences * context + 1 if stream.sequences else 0)
+def unused_in(stream: Stream, block: int) -> int:
+    """The stream's tokens that are in no block."""
+    return stream.tokens - (stream.blocks * block + 1 if stream.blocks else 0)
 
 
-def stream_root(stream: Stream, context: int, seed: int, place: int) -> bytes:
+def stream_root(stream: Stream, block: int, seed: int, place: int) -> bytes:
     """The root of a stream, the place-th in the manifest's list of streams."""
-    return merkle.root(stream_leaves(stream, context, seed, place))
+    return merkle.root(stream_leaves(stream, block, seed, place))
 
 
-def stream_leaves(stream: Stream, context: int, seed: int, place: int) -> Iterator[bytes]:
+def stream_leaves(stream: Stream, block: int, seed: int, place: int) -> Iterator[bytes]:
     """The leaves that the root of a stream is over."""
-    block = max(1, _BLOCK // context)
-    for first in range(0, stream.sequences, block):
-        last = min(first + block, stream.sequences)
-        tokens = stream.read(first * context, last * context + 1, mapped=False)
-        rows = np.lib.stride_tricks.sliding_window_view(tokens, context + 1)[::context]
-        yield from digests.sequence_leaves(seed, stream.first_sequence + first, rows)
-    if unused_in(stream, context) > 0:
-        tail = stream.read(stream.sequences * context, stream.tokens, mapped=False)
-        yield digests.sequence_leaf(seed, _TAIL + place, tail)
+    yield from leaves.block_leaves(stream, block, seed)
+    if unused_in(stream, block) > 0:
+        yield leaves.leaf_of_tail(stream, block, seed, _TAIL + place)
 
 
 def data_root(
@@ -86,7 +79,7 @@ def source_value(source: dict[str, Any]) -> dict[str, Any]:
 
 def stream_value(stream: dict[str, Any]) -> dict[str, Any]:
     """What the data root holds of a stream, from its entry in the data's manifest."""
-    kept = {key: stream[key] for key in ("source", "split", "documents", "sequences", "root")}
+    kept = {key: stream[key] for key in ("source", "split", "documents", "blocks", "root")}
     return kept | {"tokens": str(stream["tokens"])}
 
 
@@ -317,8 +310,8 @@ def _streams(
                 detail = f"has the token {largest}, and the vocabulary is {made.vocabulary}"
                 problems.append((str(shard.tokens_path), detail))
             shard.unmap()
-        root = stream_root(stream, shards.context, recipe.seed, place).hex()
-        out.append(summary(stream, shards.context, root))
+        root = stream_root(stream, shards.block, recipe.seed, place).hex()
+        out.append(summary(stream, shards.block, root))
     return out
 
 
@@ -335,7 +328,7 @@ def _fits(shard: Shard, rows: np.ndarray, document_token: int) -> bool:
     return sum(int(np.count_nonzero(block == document_token)) for block in blocks) == len(begins)
 
 
-def summary(stream: Stream, context: int, root: str) -> dict[str, Any]:
+def summary(stream: Stream, block: int, root: str) -> dict[str, Any]:
     """A stream's entry in the manifests."""
     return {
         "source": stream.source,
@@ -343,7 +336,7 @@ def summary(stream: Stream, context: int, root: str) -> dict[str, Any]:
         "tokens": str(stream.tokens),
         "documents": stream.documents,
         "bytes": str(stream.bytes),
-        "sequences": stream.sequences,
-        "unused_tokens": unused_in(stream, context),
+        "blocks": stream.blocks,
+        "unused_tokens": unused_in(stream, block),
         "root": root,
     }

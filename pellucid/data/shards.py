@@ -85,7 +85,7 @@ def _make(
         "kind": "shards",
         "recipe": made_from,
         "token_type": recipe.data.token_type,
-        "context": recipe.model.context,
+        "block": recipe.block,
         "parts": parts,
     }
     streams = _streams(recipe, place, manifest)
@@ -170,7 +170,6 @@ def batches(part: parquet.Part, split: str) -> Iterator[tuple[list[int], list[in
 
 def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
     """The streams' entries with their roots. Raises CorpusTooSmall."""
-    context = recipe.model.context
     parts = manifest["parts"]
     kind = TYPES[recipe.data.token_type]
     made, first = [], 0
@@ -178,21 +177,22 @@ def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict
         for source in recipe.data.sources:
             mine = [entry for entry in parts if (entry["source"], entry["split"]) == (source.name, split)]
             shards = [open_shard(entry, place / stage.MANIFEST, kind) for entry in mine]
-            made.append(Stream(source.name, split, context, first, shards))
-            first += made[-1].sequences
+            made.append(Stream(source.name, split, recipe.block, first, shards))
+            first += made[-1].blocks
     _check_enough(recipe, made)
     return [
-        roots.summary(stream, context, roots.stream_root(stream, context, recipe.seed, i).hex())
+        roots.summary(stream, recipe.block, roots.stream_root(stream, recipe.block, recipe.seed, i).hex())
         for i, stream in enumerate(made)
     ]
 
 
 def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
-    weighted = [stream for stream in streams if stream.split == "train" and recipe.source(stream.source).weight]
-    for stream in weighted:
-        if not stream.sequences:
+    trained = recipe.trained
+    used = [stream for stream in streams if stream.split == "train" and stream.source in trained]
+    for stream in used:
+        if not stream.blocks:
             kept = sum(one.documents for one in streams if (one.source, one.split) == (stream.source, "validation"))
-            mend = "a sequence is longer than the corpus; add text, or lower model.context."
+            mend = "a block is longer than the corpus; add text, or lower data.block and model.context."
             if kept:
                 mend = (
                     f"{kept} of its documents are kept for validation, by their hash. Add text, lower "
@@ -201,17 +201,18 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
             raise CorpusTooSmall(
                 found=stream.tokens,
                 what=f"train tokens from the source {stream.source}",
-                needed=recipe.model.context + 1,
+                needed=recipe.block + 1,
                 mend=mend,
             )
-    found = sum(stream.sequences for stream in weighted)
-    if found < recipe.train.batch:
-        raise CorpusTooSmall(
-            found=found,
-            what="train sequences",
-            needed=recipe.train.batch,
-            mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
-        )
+    blocks = {stream.source: stream.blocks for stream in used}
+    for rows, phase in recipe.rows_of_a_pass(blocks):
+        if rows < phase.batch:
+            raise CorpusTooSmall(
+                found=rows,
+                what="train rows",
+                needed=phase.batch,
+                mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+            )
 
 
 def _seal(recipe: Recipe, place: beside.Place, documents: Documents, tokenizer: Tokenizer) -> None:

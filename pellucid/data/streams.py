@@ -1,9 +1,10 @@
-"""Reading the finished shards: streams of tokens, their sequences, and the documents in them.
+"""Reading the finished shards: streams of tokens, their blocks, and the documents in them.
 
-A stream is the concatenation of one source's shards of one split, in the order of the parts. Sequence
-i of a stream holds its tokens [i*T, i*T + T], T + 1 ids: neighbours overlap by one, so that every
-token but the stream's first is a target exactly once. The tokens behind the last sequence are unused.
-Train sequences are numbered through all train streams, in the recipe's order of sources.
+A stream is the concatenation of one source's shards of one split, in the order of the parts. With T_B
+targets a block, block i of a stream holds its tokens [i*T_B, i*T_B + T_B], T_B + 1 ids: neighbours overlap by
+one, so that every token but the stream's first is a target exactly once. The tokens behind the last block
+are unused. Blocks are numbered through all streams, the train streams first, in the recipe's order of sources.
+A row, what a step trains on, is T + 1 neighbouring ids of one block.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ COLUMNS = 3
 
 
 class Piece(NamedTuple):
-    """A document's share of a sequence: its positions [start, stop) among the sequence's T + 1 ids.
+    """A document's share of a block or a row: its positions [start, stop) among the ids there.
 
-    document_start is where the document begins, counted from the sequence's first id: negative where
+    document_start is where the document begins, counted from the first of these ids: negative where
     it began before.
     """
 
@@ -103,12 +104,12 @@ def _check_size(path: Path, expected: int) -> None:
 class Stream:
     """One source's tokens of one split."""
 
-    def __init__(self, source: str, split: str, context: int, first_sequence: int, shards: list[Shard]) -> None:
+    def __init__(self, source: str, split: str, block: int, first_block: int, shards: list[Shard]) -> None:
         self.source, self.split, self.shards = source, split, shards
-        self.first_sequence = first_sequence  # The global id of its sequence 0.
+        self.first_block = first_block  # The number of its block 0 among those of all streams.
         self.tokens = sum(shard.tokens for shard in shards)
         self.documents = sum(shard.documents for shard in shards)
-        self.sequences = sequences_in(self.tokens, context)
+        self.blocks = blocks_in(self.tokens, block)
         self._starts = [0, *itertools.accumulate(shard.tokens for shard in shards)][:-1]
 
     @property
@@ -149,12 +150,16 @@ class Stream:
 
     def documents_at(self, start: int, stop: int) -> np.ndarray:
         """The document index of every position in [start, stop), int64."""
+        return self.documents_and_first(start, stop)[0]
+
+    def documents_and_first(self, start: int, stop: int) -> tuple[np.ndarray, int]:
+        """The same, and which of its document's tokens stands at start."""
         indices, firsts = self.documents_between(start, stop)
         if len(indices) == 1:
-            return np.full(stop - start, indices[0])
+            return np.full(stop - start, indices[0]), start - int(firsts[0])
         bounds = np.append(firsts, stop)
         bounds[0] = start  # Where it began before.
-        return np.repeat(indices, np.diff(bounds))
+        return np.repeat(indices, np.diff(bounds)), start - int(firsts[0])
 
     def document_of(self, position: int) -> tuple[int, int]:
         """(document index, which of the document's tokens) of a stream position."""
@@ -195,18 +200,19 @@ class Stream:
         raise DocumentUnknown(document=document)
 
 
-def sequences_in(tokens: int, context: int) -> int:
-    """How many whole sequences of context + 1 ids a stream of so many tokens gives."""
-    return max(0, (tokens - 1) // context)
+def blocks_in(tokens: int, block: int) -> int:
+    """How many whole blocks of block + 1 ids a stream of so many tokens gives."""
+    return max(0, (tokens - 1) // block)
 
 
 class Shards:
     """The finished shards of a run. Make one with Shards.open."""
 
-    def __init__(self, manifest: dict[str, Any], context: int, train: list[Stream], validation: list[Stream]) -> None:
-        self.manifest, self.context, self.train, self.validation = manifest, context, train, validation
-        self.sequences = sum(stream.sequences for stream in train)  # Of the train split.
-        self._first = [stream.first_sequence for stream in train]
+    def __init__(self, manifest: dict[str, Any], block: int, train: list[Stream], validation: list[Stream]) -> None:
+        self.manifest, self.train, self.validation = manifest, train, validation
+        self.block = block  # Targets of a block.
+        self.blocks = sum(stream.blocks for stream in train)  # Of the train split.
+        self._first = [stream.first_block for stream in train]
 
     @classmethod
     def open(cls, folder: Path) -> Shards:
@@ -214,57 +220,61 @@ class Shards:
         path = folder / stage.SHARDS / stage.MANIFEST
         manifest = stage.read_manifest(path, "shards")
         kind = TYPES.get(stage.text_in(manifest, "token_type", path))
-        context = stage.count_in(manifest, "context", path)
-        if kind is None or context < 1:
-            raise FormatInvalid(path=path, detail="names no token type or context")
+        block = stage.count_in(manifest, "block", path)
+        if kind is None or block < 1:
+            raise FormatInvalid(path=path, detail="names no token type or block")
         found: dict[tuple[str, str], list[Shard]] = {}
         for entry in stage.list_in(manifest, "parts", path):
             key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
             found.setdefault(key, []).append(open_shard(entry, path, kind))
-        streams = _streams(stage.list_in(manifest, "streams", path), path, context, found)
+        streams = _streams(stage.list_in(manifest, "streams", path), path, block, found)
         train = [stream for stream in streams if stream.split == "train"]
-        return cls(manifest, context, train, [stream for stream in streams if stream.split == "validation"])
+        return cls(manifest, block, train, [stream for stream in streams if stream.split == "validation"])
 
-    def sequence(self, sequence: int) -> np.ndarray:
-        """The token ids of a train sequence, shape (T+1,) uint32."""
-        stream, start = self._place(sequence)
-        return stream.read(start, start + self.context + 1)
+    def ids(self, block: int, start: int = 0, targets: int = 0) -> np.ndarray:
+        """The token ids of a train block, or of a row of so many targets that begins at its start-th id, uint32."""
+        stream, begin = self.place(block)
+        return stream.read(begin + start, begin + start + (targets or self.block) + 1)
 
-    def sequences_at(self, sequences: np.ndarray) -> np.ndarray:
-        """The token ids of several train sequences, shape (N, T+1) uint32."""
-        out = np.empty((len(sequences), self.context + 1), dtype=np.uint32)
-        for row, sequence in enumerate(sequences):
-            out[row] = self.sequence(int(sequence))
-        return out
-
-    def pieces(self, sequence: int) -> list[Piece]:
-        """Which documents fill which of the sequence's positions 0 … T, in order."""
-        stream, start = self._place(sequence)
-        indices, firsts = stream.documents_between(start, start + self.context + 1)
-        firsts = (firsts - start).tolist()
-        stops = [*firsts[1:], self.context + 1]
+    def pieces(self, block: int, start: int = 0, targets: int = 0) -> list[Piece]:
+        """Which documents fill which positions of a train block, or of a row of it, in order."""
+        stream, begin = self.place(block)
+        first, count = begin + start, (targets or self.block) + 1
+        indices, firsts = stream.documents_between(first, first + count)
+        firsts = (firsts - first).tolist()
+        stops = [*firsts[1:], count]
         return [
-            Piece(document, max(first, 0), stop, first)
-            for document, first, stop in zip(indices.tolist(), firsts, stops, strict=True)
+            Piece(document, max(begins, 0), stop, begins)
+            for document, begins, stop in zip(indices.tolist(), firsts, stops, strict=True)
         ]
 
-    def documents_at(self, sequences: np.ndarray) -> np.ndarray:
-        """The document index of every position of several train sequences, shape (N, T+1) int64."""
-        out = np.empty((len(sequences), self.context + 1), dtype=np.int64)
-        for row, sequence in enumerate(sequences):
-            stream, start = self._place(int(sequence))
-            out[row] = stream.documents_at(start, start + self.context + 1)
-        return out
+    def rows(self, blocks_B: np.ndarray, starts_B: np.ndarray, targets: int) -> np.ndarray:
+        """The token ids of several rows of T = targets, shape (B, T+1) uint32."""
+        out_BS = np.empty((len(blocks_B), targets + 1), dtype=np.uint32)
+        for row, place in enumerate(zip(blocks_B.tolist(), starts_B.tolist(), strict=True)):
+            out_BS[row] = self.ids(*place, targets)
+        return out_BS
 
-    def source_of(self, sequence: int) -> str:
-        return self._place(sequence)[0].source
+    def documents_of(self, blocks_B: np.ndarray, starts_B: np.ndarray, targets: int) -> tuple[np.ndarray, np.ndarray]:
+        """Of several rows of T = targets: the document index of every position, shape (B, T+1) int64, and which of its
+        document's tokens each row begins with, shape (B,) int64."""
+        out_BS = np.empty((len(blocks_B), targets + 1), dtype=np.int64)
+        firsts_B = np.empty(len(blocks_B), dtype=np.int64)
+        for row, (block, start) in enumerate(zip(blocks_B.tolist(), starts_B.tolist(), strict=True)):
+            stream, begin = self.place(block)
+            out_BS[row], firsts_B[row] = stream.documents_and_first(begin + start, begin + start + targets + 1)
+        return out_BS, firsts_B
 
-    def _place(self, sequence: int) -> tuple[Stream, int]:
-        """The stream and the stream position at which a train sequence begins."""
-        if not 0 <= sequence < self.sequences:
-            raise StepUnknown(what=f"Sequence {sequence}", detail=f"there are {self.sequences}")
-        stream = self.train[bisect.bisect_right(self._first, sequence) - 1]
-        return stream, (sequence - stream.first_sequence) * self.context
+    def source_of(self, block: int) -> str:
+        """The source of a train block."""
+        return self.place(block)[0].source
+
+    def place(self, block: int) -> tuple[Stream, int]:
+        """The stream and the stream position at which a train block begins. Raises StepUnknown."""
+        if not 0 <= block < self.blocks:
+            raise StepUnknown(what=f"Block {block}", detail=f"there are {self.blocks}")
+        stream = self.train[bisect.bisect_right(self._first, block) - 1]
+        return stream, (block - stream.first_block) * self.block
 
 
 def open_shard(entry: dict[str, Any], path: Path, kind: np.dtype) -> Shard:
@@ -274,17 +284,17 @@ def open_shard(entry: dict[str, Any], path: Path, kind: np.dtype) -> Shard:
     return Shard(tokens, table, kind, stage.count_in(entry, "tokens", path), stage.count_in(entry, "documents", path))
 
 
-def _streams(entries: list[Any], path: Path, context: int, found: dict[tuple[str, str], list[Shard]]) -> list[Stream]:
+def _streams(entries: list[Any], path: Path, block: int, found: dict[tuple[str, str], list[Shard]]) -> list[Stream]:
     streams, first = [], 0
     for entry in entries:
         key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
-        stream = Stream(*key, context, first, found.pop(key, []))
+        stream = Stream(*key, block, first, found.pop(key, []))
         if stream.tokens != stage.count_in(entry, "tokens", path):
             raise FormatInvalid(path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens")
-        if stream.sequences != stage.count_in(entry, "sequences", path):
-            raise FormatInvalid(path=path, detail=f"{key[0]} {key[1]} has {stream.sequences} sequences")
+        if stream.blocks != stage.count_in(entry, "blocks", path):
+            raise FormatInvalid(path=path, detail=f"{key[0]} {key[1]} has {stream.blocks} blocks")
         streams.append(stream)
-        first += stream.sequences
+        first += stream.blocks
     if found:
         raise FormatInvalid(path=path, detail=f"a part belongs to {next(iter(found))}, which is no stream")
     return streams

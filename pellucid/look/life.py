@@ -1,9 +1,9 @@
 """The life of a text: its loss at any step, beside the losses recorded when it was trained on.
 
-A text is cut into windows of the model's context, T targets each and the last one shorter, in which every token but the
-first is a target once. Windows of a document or a sequence are those it was trained in, so that the loss computed at a
-step is, bit for bit, the one that the next step would record. Any other text begins as a document does, with the
-document token.
+A text is cut into windows of the shortest context that the run trains with, T targets each and the last one shorter, in
+which every token but the first is a target once. Windows of a document or a block are rows as a step with that context
+has them, and those of a step are its own rows, so that the loss computed at a step is, bit for bit, the one that the
+next step would record. Any other text begins as a document does, with the document token.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ class Window:
     tokens_S: np.ndarray  # uint32, S = T + 1 or less.
     documents_S: np.ndarray  # int64: the document each token is of.
     counted_T: np.ndarray  # bool, S - 1.
-    sequence: int | None  # The train sequence that it is; None where it is none.
+    block: int | None  # The train block that it lies in; None where it lies in none …
+    start: int = 0  # … and at which of the block's ids it begins.
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ class Life:
     """Losses of a text, recorded and computed."""
 
     windows: list[Window]
-    seen: list[dict[str, Any]]  # Every time it was trained on: sequence, step, row, epoch, tokens, loss_sum, loss.
+    seen: list[dict[str, Any]]  # Every time it was trained on, as look/seen.py tells it.
     moments: list[Moment]  # By step.
 
     @property
@@ -59,15 +60,17 @@ class Life:
         return sum(int(one.counted_T.sum()) for one in self.windows)
 
     def as_json(self) -> dict[str, Any]:
-        """windows: sequence and tokens of each; seen; at: step, tokens, loss_sum and loss (nats), sums by window."""
+        """windows: block, start, tokens of each; seen; at: step, tokens, loss_sum and loss (nats), sums by window."""
         tokens = [int(one.counted_T.sum()) for one in self.windows]
-        windows = [{"sequence": one.sequence, "tokens": n} for one, n in zip(self.windows, tokens, strict=True)]
+        windows = [
+            {"block": one.block, "start": one.start, "tokens": n} for one, n in zip(self.windows, tokens, strict=True)
+        ]
         at = [{"step": one.step, **total(zip(tokens, one.sums, strict=True)), "sums": one.sums} for one in self.moments]
         return {"tokens": sum(tokens), "windows": windows, "seen": self.seen, "at": at}
 
 
 def life_of_document(inputs: Inputs, name: str, steps: Sequence[int], watch: Watch) -> Life:
-    """A document's life: the windows are its sequences, or for validation their like, of which its own targets count.
+    """A document's life: the windows are rows that hold it, or for validation their like; its own targets count.
 
     Raises DocumentUnknown, TextEmpty, and as life_of_text.
     """
@@ -79,32 +82,37 @@ def life_of_document(inputs: Inputs, name: str, steps: Sequence[int], watch: Wat
         window
         for index, stream in streams
         if stream is not None
-        for window in _of_document(stream, index, shown.shards.context)
+        for window in _of_document(stream, index, _context(inputs), shown.shards.block)
     ]
     if not windows:
         raise TextEmpty(what=f"document {name}")
-    return _life(inputs, windows, recorded(about["sequences"]), steps, watch)
+    return _life(inputs, windows, recorded(about["blocks"]), steps, watch)
 
 
-def life_of_sequence(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch) -> Life:
-    """A train sequence's life. Raises as life_of_text."""
-    about = Shown(inputs.folder).sequence(number)
-    return _life(inputs, [_of_sequence(inputs, number)], recorded([about]), steps, watch)
+def life_of_block(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch) -> Life:
+    """A train block's life. Raises as life_of_text."""
+    about, T = Shown(inputs.folder).block(number), _context(inputs)
+    windows = [_of_row(inputs, number, start, T) for start in range(0, inputs.shards.block, T)]
+    return _life(inputs, windows, recorded([about]), steps, watch)
 
 
 def life_of_step(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch) -> Life:
-    """The life of the sequences that a step trained on, together, with what that step recorded. Raises as
-    life_of_text."""
+    """The life of the rows that a step trained on, together, with what that step recorded. Raises as life_of_text."""
     require_step(inputs, number, taken=True)
-    rows = Shown(inputs.folder).step(number)["sequences"]
-    T = inputs.shards.context
+    rows = Shown(inputs.folder).step(number)["rows"]
+    T = inputs.order.phase(number).context
     seen = [
-        {"sequence": one["sequence"], "step": number, "row": one["row"], "epoch": one["epoch"], "tokens": T}
-        | {"loss_sum": one["loss_sum"], "loss": one["loss"]}
+        {name: one[name] for name in ("block", "row", "epoch", "start", "loss_sum", "loss")}
+        | {"step": number, "context": T, "tokens": T}
         for one in rows
         if "loss" in one
     ]
-    return _life(inputs, [_of_sequence(inputs, one["sequence"]) for one in rows], seen, steps, watch)
+    return _life(inputs, [_of_row(inputs, one["block"], one["start"], T) for one in rows], seen, steps, watch)
+
+
+def _context(inputs: Inputs) -> int:
+    """Targets of a window: so many every phase had in sight."""
+    return min(phase.context for phase in inputs.recipe.phases)
 
 
 def life_of_text(inputs: Inputs, text: str, steps: Sequence[int], watch: Watch) -> Life:
@@ -118,7 +126,7 @@ def life_of_text(inputs: Inputs, text: str, steps: Sequence[int], watch: Watch) 
     ids = np.array([tokenizer.document_token, *tokenizer.encode(text)], np.uint32)
     if len(ids) < 2:
         raise TextEmpty(what="the text")
-    T = inputs.shards.context
+    T = _context(inputs)
     cuts = [ids[start : start + T + 1] for start in range(0, len(ids) - 1, T)]
     windows = [Window(cut, np.zeros(len(cut), np.int64), np.ones(len(cut) - 1, bool), None) for cut in cuts]
     return _life(inputs, windows, [], steps, watch)
@@ -140,30 +148,31 @@ def _sums(inputs: Inputs, state: State, windows: list[Window]) -> list[float]:
         own = [index for index, one in enumerate(windows) if len(one.tokens_S) == width]
         tokens_NS = np.stack([windows[index].tokens_S for index in own])
         documents_NS = np.stack([windows[index].documents_S for index in own])
-        losses_NT = losses_in_windows(state, inputs.recipe, tokens_NS, documents_NS)
+        following = inputs.order.phase(state.step + 1)
+        losses_NT = losses_in_windows(state, inputs.recipe, following, tokens_NS, documents_NS)
         for index, losses_T in zip(own, losses_NT, strict=True):
             sums[index] = math.fsum(losses_T[windows[index].counted_T].tolist())
     return sums
 
 
-def _of_document(stream: Stream, document: int, T: int) -> list[Window]:
+def _of_document(stream: Stream, document: int, T: int, block: int) -> list[Window]:
     """The windows of a stream in which a document's tokens are targets.
 
     The stream's first token is nobody's target, and its last window may be short: then no step trains on it.
     """
     first, length = stream.token_of(document), stream.length_of(document)
     windows = []
-    for number in range(max(first - 1, 0) // T, (first + length - 2) // T + 1):
-        start, stop = number * T, min(number * T + T + 1, stream.tokens)
-        if stop - start > 1:
-            documents_S = stream.documents_at(start, stop)
-            trained = stream.split == "train" and number < stream.sequences
-            sequence = stream.first_sequence + number if trained else None
-            windows.append(Window(stream.read(start, stop), documents_S, documents_S[1:] == document, sequence))
+    for begin in range(max(first - 1, 0) // T * T, first + length - 1, T):
+        stop = min(begin + T + 1, stream.tokens)
+        if stop - begin > 1:
+            documents_S = stream.documents_at(begin, stop)
+            number, start = divmod(begin, block)
+            trained = stream.split == "train" and number < stream.blocks
+            place = (stream.first_block + number, start) if trained else (None, 0)
+            windows.append(Window(stream.read(begin, stop), documents_S, documents_S[1:] == document, *place))
     return [one for one in windows if one.counted_T.any()]
 
 
-def _of_sequence(inputs: Inputs, number: int) -> Window:
-    documents_S = inputs.shards.documents_at(np.array([number]))[0]
-    counted_T = np.ones(inputs.shards.context, bool)
-    return Window(inputs.shards.sequence(number), documents_S, counted_T, number)
+def _of_row(inputs: Inputs, block: int, start: int, T: int) -> Window:
+    documents_BS, _ = inputs.shards.documents_of(np.array([block]), np.array([start]), T)
+    return Window(inputs.shards.ids(block, start, T), documents_BS[0], np.ones(T, bool), block, start)

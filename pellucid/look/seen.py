@@ -1,4 +1,4 @@
-"""When a sequence was trained on and the loss it had there: from the order, the ledger and the metrics.
+"""When a block was trained on and the loss it had there: from the order, the ledger and the metrics.
 
 Nothing is computed. The loss of a step is that of the state before it, on its way into the update.
 """
@@ -16,6 +16,7 @@ from pellucid.data.order import Order
 from pellucid.errors import FormatInvalid
 from pellucid.record.entries import Segment
 from pellucid.record.history import History
+from pellucid.schedule import Schedule
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 
@@ -46,17 +47,21 @@ def branches(folder: Path, ledger: LedgerFile | None) -> list[Branch]:
     return [own, *left]
 
 
-def times(order: Order, branch: Branch, sequence: int) -> list[dict[str, Any]]:
-    """Every step, row and epoch of a branch at which a sequence was trained on."""
+def times(order: Order, branch: Branch, block: int, targets: tuple[int, int] | None = None) -> list[dict[str, Any]]:
+    """Every row of a branch's steps that trained on a block, or on some of its targets from one up to another, by step:
+    step, row, epoch, start (the row's first target in the block) and context (how many it has)."""
+    first, end = targets or (0, order.block)
     found = []
-    for batch, row, epoch in order.steps_of(sequence, branch.history.batch(branch.last)):
-        step = branch.history.step(batch, branch.last)
-        if step is not None and step > branch.after:
-            found.append({"step": step, "row": row, "epoch": epoch})
+    for one in order.along(branch.history.rollbacks).times(block, branch.last):
+        context = order.phase(one.step).context
+        if one.step > branch.after and one.start < end and first < one.start + context:
+            found.append({**one._asdict(), "context": context})
     return found
 
 
-def segments(folder: Path, places: Iterable[tuple[int, int]], context: int) -> dict[tuple[int, int], list[Segment]]:
+def segments(
+    folder: Path, places: Iterable[tuple[int, int]], schedule: Schedule
+) -> dict[tuple[int, int], list[Segment]]:
     """The recorded segments of rows of steps, by (step, row); nothing of steps whose rows are not written yet.
 
     Raises FormatInvalid, also where a row has more segments than targets.
@@ -71,7 +76,7 @@ def segments(folder: Path, places: Iterable[tuple[int, int]], context: int) -> d
                 one = Segment(*values)
                 if (step, one.row) in wanted:
                     row = found.setdefault((step, one.row), [])
-                    _check(folder, step, row, one, context)
+                    _check(folder, step, row, one, schedule.at(step).context)
                     row.append(one)
     return found
 
@@ -130,8 +135,8 @@ def epochs(seen: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     ]
 
 
-def recorded(sequences: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every time that sequences were trained on and that has a recorded loss, by step: sequence, step, row, epoch,
-    tokens, loss_sum, loss. sequences as look/show.py tells them."""
-    seen = [{"sequence": one["sequence"], **time} for one in sequences for time in one["steps"] if "loss" in time]
+def recorded(blocks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Every time that blocks were trained on and that has a recorded loss, by step: block, step, row, epoch, start,
+    context, tokens, loss_sum, loss. blocks as look/show.py tells them."""
+    seen = [{"block": one["block"], **time} for one in blocks for time in one["steps"] if "loss" in time]
     return sorted(seen, key=lambda one: (one["step"], one["row"]))

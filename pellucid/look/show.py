@@ -1,9 +1,9 @@
-"""What a step saw, where a document was seen, what a sequence holds."""
+"""What a step saw, where a document was seen, what a block holds."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from pellucid.data.documents import Documents
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import NotTrained, StageNotReady, StepUnknown
+from pellucid.errors import NotTrained, StageNotReady
 from pellucid.look import seen
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
@@ -37,37 +37,35 @@ class Shown:
         self.order = Order.of(folder, self.recipe, self.shards)
 
     def step(self, number: int) -> dict[str, Any]:
-        """A step's entry in numbers, and every sequence of its batch. Raises StepUnknown."""
+        """A step's entry in numbers, and every row of its batch. Raises StepUnknown."""
         ledger = LedgerFile(self.folder)
         entry = ledger.step(number)
         about = {key: value for key, value in entry.items() if key not in (*chain.PLACE, "kind", *_FLOATS)}
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
         if number == ledger.first:
-            return about | {"sequences": []}
-        batch, rows = ledger.history.batch(number), []
-        sequences = self.order.batch(batch).tolist()
-        epochs = self.order.epochs(batch).tolist()
-        losses = {one["row"]: one for one in metrics.of_step(self.folder, "sequences", number, len(sequences))}
-        places = [(number, row) for row in range(len(sequences))]
-        recorded = seen.segments(self.folder, places, self.shards.context)
-        for row, sequence in enumerate(sequences):
-            found = {"row": row, "epoch": epochs[row], **self._sequence(sequence)}
+            return about | {"rows": []}
+        phase, taken = self.order.phase(number), self.order.along(ledger.history.rollbacks).rows(number)
+        losses = {one["row"]: one for one in metrics.of_step(self.folder, "sequences", number, phase.batch)}
+        recorded = seen.segments(self.folder, [(number, row) for row in range(phase.batch)], self.order.schedule)
+        rows, columns = [], (one.tolist() for one in (taken.epochs, taken.blocks, taken.starts))
+        for row, (epoch, block, start) in enumerate(zip(*columns, strict=True)):
+            found = {"row": row, "epoch": epoch, **self._ids(block, start, phase.context)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
                 found["loss_sum"] = losses[row]["loss_sum"]
-                found["loss"] = found["loss_sum"] / self.shards.context
+                found["loss"] = found["loss_sum"] / phase.context
                 for piece in found["segments"]:
                     piece["loss"] = _loss_of(piece, recorded.get((number, row), []))
             rows.append(found)
-        return about | {"sequences": rows}
+        return about | {"phase": phase.name, "context": phase.context, "rows": rows}
 
-    def sequence(self, number: int) -> dict[str, Any]:
-        """A sequence: its text, the documents in it, every time it was trained on, with the losses recorded there.
+    def block(self, number: int) -> dict[str, Any]:
+        """A block: its text, the documents in it, every time it was trained on, with the losses recorded there.
         Raises StepUnknown, FormatInvalid."""
-        return {**self._sequence(number), **self._seen([number])[number]}
+        return {**self._ids(number, 0, self.order.block), **self._seen({number: None})[number]}
 
     def document(self, name: str) -> dict[str, Any]:
-        """A document, or a text whose parts are documents: what it is, its text, the sequences that hold it, every time
+        """A document, or a text whose parts are documents: what it is, its text, the blocks that hold it, every time
         they were trained on, and the losses that its own targets had there; of a text that was cut also the ids of its
         `parts`. Raises DocumentUnknown, FormatInvalid."""
         indices = self.documents.found([name])[name]
@@ -76,31 +74,36 @@ class Shown:
         trained = [row["index"] for row in rows if row["split"] == "train"]
         streams = {row["index"]: self.stream(row["source"], row["split"]) for row in rows}
         about["tokens"] = sum(stream.length_of(index) for index, stream in streams.items() if stream is not None)
-        held: dict[int, None] = {}
-        if self.recipe.source(about["source"]).weight:
+        held: dict[int, tuple[int, int] | None] = {}
+        if about["source"] in self.recipe.trained:
             for index in trained:
-                if (stream := streams[index]) is not None:
-                    held |= dict.fromkeys(self._holding(stream, index))
-        told = self._seen(list(held), trained)
+                for block, (first, end) in self._holding(streams[index], index):
+                    before = held.get(block) or (first, end)
+                    held[block] = min(first, before[0]), max(end, before[1])
+        told = self._seen(held, trained)
         times = [time for one in told.values() for time in one["steps"]]
-        sequences = [{"sequence": number, **one} for number, one in told.items()]
-        return about | {"indices": indices, "sequences": sequences, "epochs": seen.epochs(times)}
+        blocks = [{"block": number, **one} for number, one in told.items()]
+        return about | {"indices": indices, "blocks": blocks, "epochs": seen.epochs(times)}
 
-    def _holding(self, stream: Stream, index: int) -> Iterator[int]:
-        """The train sequences that have tokens of a document as targets; the stream's first token is nobody's."""
-        first, length, T = stream.token_of(index), stream.length_of(index), self.shards.context
-        low, high = max(first - 1, 0) // T, (first + length - 2) // T
-        return (stream.first_sequence + number for number in range(low, min(high + 1, stream.sequences)))
+    def _holding(self, stream: Stream | None, index: int) -> Iterator[tuple[int, tuple[int, int]]]:
+        """The train blocks that have tokens of a document as targets, and which; the stream's first token is
+        nobody's."""
+        if stream is None:
+            return
+        size, first = self.order.block, stream.token_of(index)
+        begin, end = max(first - 1, 0), first + stream.length_of(index) - 1
+        for number in range(begin // size, min((end - 1) // size + 1, stream.blocks)):
+            targets = max(begin - number * size, 0), min(end - number * size, size)
+            yield stream.first_block + number, targets
 
     def list_documents(self, within: str = "") -> Iterator[dict[str, Any]]:
         return list_documents(self.folder, within)
 
-    def _sequence(self, number: int) -> dict[str, Any]:
-        if not 0 <= number < self.shards.sequences:
-            raise StepUnknown(what=f"Sequence {number}", detail=f"there are {self.shards.sequences}")
-        tokens = self.shards.sequence(number).tolist()
+    def _ids(self, block: int, start: int, targets: int) -> dict[str, Any]:
+        """What stands in a block, or in a row of so many targets of it."""
+        tokens = self.shards.ids(block, start, targets).tolist()
         segments = []
-        for piece in self.shards.pieces(number):
+        for piece in self.shards.pieces(block, start, targets):
             about = self.documents.about(piece.document)
             segments.append(
                 {
@@ -113,16 +116,19 @@ class Shown:
                     "text": self.tokenizer.decode(tokens[piece.start : piece.stop]),
                 }
             )
-        source = self.shards.source_of(number)
-        return {"sequence": number, "source": source, "tokens": tokens, "segments": segments}
+        source = self.shards.source_of(block)
+        return {"block": block, "start": start, "source": source, "tokens": tokens, "segments": segments}
 
-    def _seen(self, sequences: list[int], documents: Collection[int] | None = None) -> dict[int, dict[str, Any]]:
-        """Of each sequence the times it was trained on: the run's own steps, and those that rollbacks abandoned."""
-        found: dict[int, dict[str, Any]] = {number: {"steps": [], "abandoned": []} for number in sequences}
+    def _seen(
+        self, blocks: Mapping[int, tuple[int, int] | None], documents: Collection[int] | None = None
+    ) -> dict[int, dict[str, Any]]:
+        """Of each block, or of some of its targets, the times it was trained on: the run's own steps, and those that
+        rollbacks abandoned."""
+        found: dict[int, dict[str, Any]] = {number: {"steps": [], "abandoned": []} for number in blocks}
         for branch in seen.branches(self.folder, self.ledger()):
-            times = {number: seen.times(self.order, branch, number) for number in sequences}
+            times = {number: seen.times(self.order, branch, number, own) for number, own in blocks.items()}
             places = [(one["step"], one["row"]) for own in times.values() for one in own]
-            recorded = seen.segments(branch.folder, places, self.shards.context)
+            recorded = seen.segments(branch.folder, places, self.order.schedule)
             for number, own in times.items():
                 told = seen.with_losses(own, recorded, documents)
                 if branch.number is None:
@@ -172,7 +178,7 @@ def _joined(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 def _loss_of(piece: dict[str, Any], segments: list[Segment]) -> float | None:
     """The mean loss of the piece's targets; None where its one token is only an input."""
     for one in segments:
-        # Segments count targets, which lie one position behind the sequence's tokens.
+        # Segments count targets, which lie one position behind the row's tokens.
         if one.document == piece["index"] and piece["start"] <= one.start + 1 < piece["stop"]:
             return one.loss_sum / one.tokens
     return None

@@ -19,8 +19,8 @@ from pellucid import counts, machine, operations, philox
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
+from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch
-from pellucid.train.schedule import learning_rate
 from pellucid.train.state import State, initial
 from pellucid.train.step import token_losses
 
@@ -101,18 +101,20 @@ def _cut(recipe: Recipe, vocabulary: int) -> tuple[int, int, tuple[int, ...]]:
 def _resized(recipe: Recipe, layers: int, context: int, sequences: int) -> Recipe:
     model = recipe.model.model_copy(update={"layers": layers, "context": context})
     train = recipe.train.model_copy(update={"batch": sequences, "microbatch": sequences})
-    return recipe.model_copy(update={"model": model, "train": train})
+    return recipe.model_copy(update={"model": model, "train": train, "phase": ()})
 
 
 def generated(recipe: Recipe, vocabulary: int, steps: int) -> Iterator[Batch]:
-    """Batches of the recipe's shapes, of tokens drawn from its seed; each sequence is of one document."""
-    rows, T = recipe.train.batch, recipe.model.context
-    numbers = np.arange(rows)
+    """Batches of the recipe's shapes, of tokens drawn from its seed; each row is of one document."""
+    schedule = recipe.schedule
     for step in range(1, steps + 1):
+        rows, T = schedule.at(step).batch, schedule.at(step).context
+        numbers = np.arange(rows)
         draws = philox.draws(philox.key_of(recipe.seed, f"plan {step}"), 0, rows * (T + 1))
         tokens_BS = (draws.astype(np.uint64) % np.uint64(vocabulary)).astype(np.uint32).reshape(rows, T + 1)
         documents_BS = np.repeat(numbers[:, None], T + 1, axis=1)
-        yield Batch(step, step, numbers, np.zeros_like(numbers), ["plan"] * rows, tokens_BS, documents_BS)
+        zeros = np.zeros_like(numbers)
+        yield Batch(step, numbers, zeros, zeros, ["plan"] * rows, zeros, tokens_BS, documents_BS)
 
 
 def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
@@ -124,12 +126,12 @@ def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
 
 
 def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
-    model, clock = state.model, _Clock(recipe.placement.device)
+    model, clock, phase = state.model, _Clock(recipe.placement.device), recipe.phases[0]
     weights, learning = state.weights(), state.learning()
-    token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)[1].backward()
+    token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, phase, 1.0)[1].backward()
     microbatch = clock.lap()
     with torch.no_grad():
-        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)
+        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, phase, 1.0)
     forward = clock.lap()
     gradients = {name: weight.grad for name, weight in learning.items() if weight.grad is not None}
     for gradient in gradients.values():
@@ -138,7 +140,7 @@ def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     model.ops.norm_of([*gradients.values()])
     state.step += 1
     with torch.no_grad():
-        lr = learning_rate(recipe.train, state.step)
+        lr = learning_rate(phase, state.step)
         recipe.optimizer.update(model.ops, Update(state.step, lr, 1e-3, weights, gradients, state.optimizer))
     state.roots()
     updating = clock.lap()

@@ -13,6 +13,7 @@ from pellucid.plan.facts import Facts, facts
 from pellucid.plan.storage import Storage, spacing
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, load, parse
 from pellucid.replay.inputs import cores
+from pellucid.schedule import Phase
 from pellucid.store import files
 
 if TYPE_CHECKING:  # It brings torch, which a plan without calibration does without.
@@ -55,36 +56,61 @@ def plan(
         from pellucid.plan.calibrate import calibrate
 
         note("calibrating: a few microbatches of this recipe's shapes")
-        measured = calibrate(recipe, known.vocabulary)
+        measured = calibrate(recipe.alone(_largest(recipe, known.vocabulary)), known.vocabulary)
     shape, storage = recipe.model, Storage(recipe, known)
-    flops, count = counts.flops(shape, known.vocabulary, recipe.train.batch), counts.parameters(shape, known.vocabulary)
-    tokens = recipe.train.batch * shape.context
-    time = _time(recipe, storage, flops.step, measured, speed)
+    largest, count = _largest(recipe, known.vocabulary), counts.parameters(shape, known.vocabulary)
+    flops = _flops(recipe, largest, known.vocabulary)
+    total = sum(phase.steps * _flops(recipe, phase, known.vocabulary).step for phase in recipe.phases)
+    time = _time(recipe, storage, measured, speed)
     return {
         "name": recipe.name,
         "assumed": list(known.assumed),
         "model": {"parameters": count.total, "vocabulary": known.vocabulary, **shape.model_dump()},
         "step": {
-            "tokens": tokens,
-            "sequences": recipe.train.batch,
-            "microbatches": recipe.train.batch // recipe.train.microbatch,
+            "phase": largest.name,
+            "tokens": largest.tokens,
+            "sequences": largest.batch,
+            "context": largest.context,
+            "microbatches": largest.batch // largest.microbatch,
             "flops": flops.step,
             "forward": flops.forward,
             "backward": flops.backward,
             "attention": flops.attention * 7 // 2,
-            "six_n_d": 6 * count.total * tokens,
+            "six_n_d": 6 * count.total * largest.tokens,
         },
         "run": {
             "steps": recipe.train.steps,
-            "tokens": recipe.train.steps * tokens,
-            "flops": recipe.train.steps * flops.step,
+            "tokens": sum(phase.steps * phase.tokens for phase in recipe.phases),
+            "flops": total,
+            "phases": [_phase(recipe, phase, known.vocabulary) for phase in recipe.phases],
         },
         "memory": _memory(recipe, known, measured),
         "time": time,
-        "reference": _reference(recipe.train.steps * flops.step, tflops, price),
+        "reference": _reference(total, tflops, price),
         "storage": _storage(folder, storage),
         "anchors": _anchors(recipe, storage, time["step"] if time else None),
         "sizes": [_size(one, time["flops_per_second"] if time else None, tflops, price) for one in sizes.sizes()],
+    }
+
+
+def _flops(recipe: Recipe, phase: Phase, vocabulary: int) -> counts.Flops:
+    """Of one step of a phase."""
+    return counts.flops(recipe.model, vocabulary, phase.batch, phase.context)
+
+
+def _largest(recipe: Recipe, vocabulary: int) -> Phase:
+    """The phase whose steps take the most operations."""
+    return max(recipe.phases, key=lambda phase: _flops(recipe, phase, vocabulary).step)
+
+
+def _phase(recipe: Recipe, phase: Phase, vocabulary: int) -> dict[str, Any]:
+    return {
+        "name": phase.name,
+        "steps": phase.steps,
+        "tokens": phase.steps * phase.tokens,
+        "sequences": phase.batch,
+        "context": phase.context,
+        "flops": phase.steps * _flops(recipe, phase, vocabulary).step,
     }
 
 
@@ -104,17 +130,23 @@ def _memory(recipe: Recipe, known: Facts, measured: Speed | None) -> dict[str, A
 def _advice(recipe: Recipe, vocabulary: int, threads: int, room: int) -> list[str]:
     """What to change so that a step fits: the first of each kind that does."""
 
-    def peak(model: dict[str, int], train: dict[str, int]) -> int:
-        changes = {"model": recipe.model.model_copy(update=model), "train": recipe.train.model_copy(update=train)}
-        return counts.memory(recipe.model_copy(update=changes), vocabulary, threads).peak
+    def taken(one: Recipe) -> int:
+        return counts.memory(one, vocabulary, threads).peak
 
-    batch, found = recipe.train.batch, []
-    smaller = [n for n in _halves(recipe.train.microbatch, 1) if batch % n == 0]
-    shorter = _halves(recipe.model.context, _SMALLEST_CONTEXT)
+    phase = max(recipe.phases, key=lambda one: taken(recipe.alone(one)))
+    alone, of = recipe.alone(phase), f"phase.{phase.name}." if recipe.phase else ""
+
+    def peak(model: dict[str, int], train: dict[str, int]) -> int:
+        changes = {"model": alone.model.model_copy(update=model), "train": alone.train.model_copy(update=train)}
+        return taken(alone.model_copy(update=changes))
+
+    found = []
+    smaller = [n for n in _halves(phase.microbatch, 1) if phase.batch % n == 0]
+    shorter = _halves(phase.context, _SMALLEST_CONTEXT)
     fewer = _halves(recipe.model.layers, 1)
     for name, values, changed in (
-        ("train.microbatch", smaller, lambda n: peak({}, {"microbatch": n})),
-        ("model.context", shorter, lambda n: peak({"context": n}, {})),
+        (f"{of or 'train.'}microbatch", smaller, lambda n: peak({}, {"microbatch": n})),
+        (f"{of or 'model.'}context", shorter, lambda n: peak({"context": n}, {})),
         ("model.layers", fewer, lambda n: peak({"layers": n}, {})),
     ):
         value = next((value for value in values if changed(value) <= room), None)
@@ -131,11 +163,13 @@ def _halves(value: int, least: int) -> list[int]:
     return found
 
 
-def _time(
-    recipe: Recipe, storage: Storage, flops: int, measured: Speed | None, speed: float | None
-) -> dict[str, Any] | None:
-    """Seconds of a step, of all steps and of all validations; None where no speed is known."""
-    microbatches = recipe.train.batch // recipe.train.microbatch
+def _time(recipe: Recipe, storage: Storage, measured: Speed | None, speed: float | None) -> dict[str, Any] | None:
+    """Seconds of a step of the largest phase, of all steps and of all validations; None where no speed is known. Steps
+    of other phases take as their operations."""
+    vocabulary = storage.facts.vocabulary
+    largest = _largest(recipe, vocabulary)
+    flops, microbatches = _flops(recipe, largest, vocabulary).step, largest.batch // largest.microbatch
+    total = sum(phase.steps * _flops(recipe, phase, vocabulary).step for phase in recipe.phases)
     if measured is not None:
         step, forward = measured.step(microbatches), measured.forward
     elif speed is not None:
@@ -144,13 +178,13 @@ def _time(
     else:
         return None
     tokens = sum(tokens for _, tokens, _ in storage.facts.validation)
-    validation = forward * tokens / (recipe.train.microbatch * recipe.model.context)
+    validation = forward * tokens / (largest.microbatch * largest.context)
     validating = validation * storage.validations((0, recipe.train.steps))
     return {
         "step": step,
         "flops_per_second": flops / step,
-        "tokens_per_second": recipe.tokens_per_step / step,
-        "training": step * recipe.train.steps,
+        "tokens_per_second": largest.tokens / step,
+        "training": step * total / flops,
         "validating": validating,
         "calibration": None
         if measured is None

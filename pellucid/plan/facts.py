@@ -22,7 +22,7 @@ class Facts:
     document: str  # How that token is written.
     tokenizer_bytes: int
     validation: tuple[tuple[str, int, int], ...]  # Of every source that is validated on: its name, tokens, UTF-8 bytes.
-    segments: float  # Parts of documents in a sequence, on average.
+    segments: float  # Parts of documents in a row, on average.
     data: dict[str, int]  # Bytes of the documents, the shards and the index.
     assumed: tuple[str, ...]  # What of all this is not known yet, in words.
 
@@ -36,7 +36,8 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
         shards = Shards.open(folder)
         known = [(one.source, *one.until(recipe.validation.tokens)) for one in shards.validation if one.tokens >= 2]
         documents = sum(shard.documents for stream in shards.train for shard in stream.shards)
-        segments = 1 + documents / max(1, shards.sequences)
+        mean = sum(phase.context for phase in recipe.phases) / len(recipe.phases)
+        segments = 1 + documents * mean / max(1, shards.blocks * shards.block)
         data = {
             name: _bytes_of(folder / place)
             for name, place in (("documents", stage.DOCUMENTS), ("shards", stage.SHARDS))
@@ -46,10 +47,10 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
             data["index"] = _bytes_of(folder / layout.TRACE) or _index(tokens, vocabulary)
         validation = tuple((name, tokens - 1, text) for name, tokens, text in known)
         return Facts(vocabulary, token, document, size, validation, segments, data, tuple(assumed))
-    tokens = recipe.train.steps * recipe.tokens_per_step
+    tokens = sum(phase.steps * phase.tokens for phase in recipe.phases)
     width = 2 if recipe.data.token_type == "uint16" else 4
     assumed.append("shards hold every token of the run once; documents are not counted")
-    assumed.append("a sequence holds parts of 2 documents")
+    assumed.append("a row holds parts of 2 documents")
     validation = tuple(
         (one.name, recipe.validation.tokens, 4 * recipe.validation.tokens) for one in recipe.data.sources
     )

@@ -7,7 +7,6 @@ prepared. Numbers get longer as a run goes on; the steps are counted in spans wi
 from __future__ import annotations
 
 import bisect
-import functools
 import json
 import math
 from collections import Counter
@@ -20,8 +19,9 @@ from typing import Any, NamedTuple
 from pellucid import counts, huggingface
 from pellucid.optimizers.base import Kept
 from pellucid.plan.facts import Facts
-from pellucid.recipe import Anchors, Placement, Recipe
+from pellucid.recipe import Anchors, Recipe
 from pellucid.record import chain, entries
+from pellucid.schedule import Schedule
 from pellucid.store import anchors, metrics, tensors
 
 ZEROS = "0" * 64
@@ -39,6 +39,10 @@ class Storage:
     recipe: Recipe
     facts: Facts
 
+    @cached_property
+    def _schedule(self) -> Schedule:
+        return self.recipe.schedule
+
     # ---- which steps -------------------------------------------------------------------------------
 
     def entry(self, step: int) -> int:
@@ -48,11 +52,11 @@ class Storage:
 
     def _spans(self) -> Iterator[tuple[int, int]]:
         """All steps, in spans (first, last) within which no number that is written gets another digit."""
-        steps, T = self.recipe.train.steps, self.recipe.tokens_per_step
+        steps = self.recipe.train.steps
         validated = lambda k: self.recipe.scheduled(self.recipe.validation.every, k)  # noqa: E731
         numbers: list[Callable[[int], int]] = [
             lambda k: k,
-            lambda k: k * T,
+            self._schedule.tokens,
             self.entry,
             lambda k: self.entry(k) + 1,
             lambda k: self.entry(k) + 1 + validated(k),
@@ -91,11 +95,17 @@ class Storage:
 
     # ---- one file ----------------------------------------------------------------------------------
 
-    @property
+    @cached_property
     def _frame(self) -> _Frame:
-        # Pydantic makes recipes hashable; placement changes no tensor.
-        recipe = self.recipe.model_copy(update={"placement": Placement()})
-        return _frame(recipe, self.facts.vocabulary)  # type: ignore[arg-type]
+        """Once for a model, not at every step that is asked about: it may have thousands of layers."""
+        return _frame(self.recipe, self.facts.vocabulary)
+
+    def placed(self, policy: Anchors) -> Storage:
+        """The same run with its anchors elsewhere: no tensor is another for it."""
+        placement = self.recipe.placement.model_copy(update={"anchors": policy})
+        other = Storage(self.recipe.model_copy(update={"placement": placement}), self.facts)
+        vars(other)["_frame"] = self._frame
+        return other
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -103,7 +113,7 @@ class Storage:
 
     def _about(self, step: int) -> dict[str, Any]:
         """What an anchor says of itself, its tensors left out."""
-        place = {"step": step, "tokens": str(step * self.recipe.tokens_per_step), "n": self.entry(step)}
+        place = {"step": step, "tokens": str(self._schedule.tokens(step)), "n": self.entry(step)}
         return anchors.about({**place, "weights": ZEROS, "state": ZEROS}, _NO_TENSORS)
 
     def weights(self, step: int) -> int:
@@ -127,11 +137,11 @@ class Storage:
 
     def step_line(self, step: int) -> int:
         """A step's line in the ledger."""
-        tokens = step * self.recipe.tokens_per_step
+        tokens = self._schedule.tokens(step)
         body = entries.step(
             number=step,
             tokens_so_far=tokens,
-            sequence_leaves=[],
+            row_leaves=[],
             microbatches=[],
             segments=[],
             loss=0.0,
@@ -191,14 +201,14 @@ class Storage:
     def metrics(self) -> int:
         """The tables: estimated."""
         recipe, everything = self.recipe, (0, self.recipe.train.steps)
-        sequences, sources = recipe.train.steps * recipe.train.batch, len(self.facts.validation)
+        sequences, sources = sum(one.steps * one.batch for one in recipe.phases), len(self.facts.validation)
         rows = {
             "steps": recipe.train.steps,
             "sequences": sequences,
             "segments": sequences * self.facts.segments,
-            "sources": recipe.train.steps * min(recipe.train.batch, len(recipe.data.sources)),
+            "sources": sum(one.steps * min(one.batch, len(recipe.data.sources)) for one in recipe.phases),
             "validation": self.validations(everything) * sources,
-            "microbatches": recipe.train.steps * (recipe.train.batch // recipe.train.microbatch),
+            "microbatches": sum(one.steps * (one.batch // one.microbatch) for one in recipe.phases),
         }
         groups = sum(len(metrics.TABLES[name]) * -(-number // metrics.GROUP) for name, number in rows.items())
         roots = rows["microbatches"] * _ROOT * (recipe.record.commitment == "microbatches")
@@ -236,9 +246,7 @@ class _Frame(NamedTuple):
     chunks: int  # Bytes of the chunks' digests in anchor.json.
 
 
-@functools.lru_cache(maxsize=4)
 def _frame(recipe: Recipe, vocabulary: int) -> _Frame:
-    """Once for a model, not at every step that is asked about: it may have thousands of layers."""
     state = counts.state(recipe, vocabulary)
     entry = {"tokens": "0", "n": 0, "weights": ZEROS, "state": ZEROS}
     empty = {group: {n: entries.Content(*one, ()) for n, one in kept.items()} for group, kept in state.items()}
@@ -285,8 +293,7 @@ def spacing(storage: Storage, every: int) -> Spacing:
     """The same run with anchors every so many steps."""
     recipe = storage.recipe
     policy = recipe.placement.anchors.model_copy(update={"every": every})
-    placement = recipe.placement.model_copy(update={"anchors": policy})
-    other = Storage(recipe.model_copy(update={"placement": placement}), storage.facts)
+    other = storage.placed(policy)
     found = gaps(recipe.train.steps, policy)
     replayed = sum(number * gap * (gap + 1) // 2 for gap, number in found.items())
     everything = (0, recipe.train.steps)

@@ -80,7 +80,7 @@ def batches(folder: Path, recipe: Recipe, vocabulary: int, first: int, last: int
     if (folder / stage.DATA).is_file():
         shards = Shards.open(folder)
         order = Order.of(folder, recipe, shards)
-        yield from (batch_of(order, shards, step, step) for step in range(first + 1, last + 1))
+        yield from (batch_of(order, shards, step) for step in range(first + 1, last + 1))
     else:
         yield from (batch for batch in generated(recipe, vocabulary, last) if batch.step > first)
 

@@ -1,4 +1,4 @@
-"""What is hashed, to the byte: documents, sequences, segments, microbatches, tensors, states.
+"""What is hashed, to the byte: documents, segments, microbatches, tensors, states.
 
 Each kind of content begins with its own name and version, so that no two kinds can be confused.
 Integers are little-endian; tokens enter as 32-bit ids whatever the shards hold them in.
@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
-from pellucid.record import merkle, rows
+from pellucid.record import merkle
 
 if TYPE_CHECKING:
-    import numpy as np  # Whoever checks a proof needs none.
+    pass  # Whoever checks a proof needs none.
 
 
 def float_bits(value: float) -> str:
@@ -52,7 +52,7 @@ def of_value(kind: str, value: object) -> bytes:
 
 
 def salt(seed: int, kind: str, *numbers: int) -> bytes:
-    """The public salt of one document or sequence, from the recipe's seed."""
+    """The public salt of one document, from the recipe's seed."""
     return hashlib.sha256(
         f"pellucid salt 1\0{kind}\0".encode() + struct.pack(f"<{1 + len(numbers)}Q", seed, *numbers)
     ).digest()
@@ -89,24 +89,8 @@ def value_leaf(kind: str, value: object) -> bytes:
     return merkle.leaf(of_value(kind, value))
 
 
-def sequence_leaves(seed: int, first_index: int, tokens_NT: np.ndarray) -> list[bytes]:
-    """The leaves of consecutive sequences, given their token ids as shape (N, T+1)."""
-    return [sequence_leaf(seed, first_index + i, row) for i, row in enumerate(tokens_NT)]
-
-
-def sequence_leaf(seed: int, index: int, tokens: np.ndarray) -> bytes:
-    """The leaf of one sequence: the root over its head (its index and how many ids) and its salted token ids, shape
-    (T+1,), as uint32."""
-    return merkle.root([rows.block_head(index, len(tokens)), sequence_content(seed, index, tokens)])
-
-
-def sequence_content(seed: int, index: int, tokens: np.ndarray) -> bytes:
-    """The second of the hashes that a sequence's leaf is the root over: what a proof shows in place of the ids."""
-    return merkle.leaf(b"pellucid sequence 1\0" + salt(seed, "sequence", index) + tokens.astype("<u4").tobytes())
-
-
 def segments_leaf(segments: Iterable[tuple[int, int, int, float]]) -> bytes:
-    """The leaf of one sequence's segments: (document, start, tokens, loss sum) each."""
+    """The leaf of one row's segments: (document, start, tokens, loss sum) each."""
     packed = b"".join(struct.pack("<QIId", *segment) for segment in segments)
     return merkle.leaf(b"pellucid segments 1\0" + packed)
 

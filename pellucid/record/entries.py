@@ -107,7 +107,7 @@ def genesis(
     """The first entry: everything the run follows from.
 
     stack is None on portable arithmetic. parent is a fork's: the step it begins after, the
-    tokens that so many of its own steps hold, and its parent's head. roots: of ROOTS those that the recipe makes due.
+    targets seen by then, and its parent's head. roots: of ROOTS those that the recipe makes due.
     """
     body: dict[str, Any] = {
         "kind": "genesis",
@@ -132,7 +132,7 @@ def step(
     *,
     number: int,
     tokens_so_far: int,
-    sequence_leaves: list[bytes],
+    row_leaves: list[bytes],
     microbatches: list[Microbatch],
     segments: list[Segment],
     loss: float,
@@ -147,9 +147,9 @@ def step(
         "kind": "step",
         "step": number,
         "tokens": str(tokens_so_far),
-        "batch": merkle.root(sequence_leaves).hex(),
+        "batch": merkle.root(row_leaves).hex(),
         "microbatches": microbatches_root(microbatches).hex(),
-        "segments": segments_root(segments, len(sequence_leaves)).hex(),
+        "segments": segments_root(segments, len(row_leaves)).hex(),
         "loss": digests.float_bits(loss),
         "lr": digests.float_bits(lr),
         "grad_norm": digests.float_bits(grad_norm),

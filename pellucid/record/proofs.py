@@ -1,4 +1,4 @@
-"""Proofs that a run holds a step, a document, a sequence or a tensor: one small file, checked from the head alone.
+"""Proofs that a run holds a step, a document, a block or a tensor: one small file, checked from the head alone.
 
 A proof holds the last line of a ledger, whose SHA-256 is the head; the line of one entry, with its audit path in the
 tree of the last line's `log`; and the path from the thing to a digest in that entry. It holds digests, salts and names,
@@ -142,18 +142,18 @@ def _document(proof: Body, entry: Body) -> Body:
     return document
 
 
-def _sequence(proof: Body, entry: Body) -> Body:
-    sequence, stream, data = proof["sequence"], proof["stream"], _data(proof, entry)
-    _object(sequence, "sequence", number=_is_count, ids=_is_count)
-    counts = dict.fromkeys(("documents", "sequences"), _is_count)
+def _block(proof: Body, entry: Body) -> Body:
+    block, stream, data = proof["block"], proof["stream"], _data(proof, entry)
+    _object(block, "block", number=_is_count, ids=_is_count)
+    counts = dict.fromkeys(("documents", "blocks"), _is_count)
     _object(stream, "stream", source=_is_text, split=_is_text, root=_is_digest, tokens=_is_text, **counts)
-    _require(sequence["ids"] < 1 << 32, "its sequence has too many ids")
+    _require(block["ids"] < 1 << 32, "its block has too many ids")
     in_stream, in_all = _paths(proof, 2)
-    root = _climbed(rows.block_head(sequence["number"], sequence["ids"]), in_stream)
-    _require(root.hex() == stream["root"], "its sequence is not in its stream")
+    root = _climbed(rows.block_head(block["number"], block["ids"]), in_stream)
+    _require(root.hex() == stream["root"], "its block is not in its stream")
     root = _climbed(digests.value_leaf("stream", stream), in_all)
     _require(root.hex() == data["streams"], "its stream is not in the data")
-    return {**sequence, "source": stream["source"], "split": stream["split"]}
+    return {**block, "source": stream["source"], "split": stream["split"]}
 
 
 def _data(proof: Body, entry: Body) -> Body:
@@ -186,7 +186,7 @@ _Check = Callable[[Body, Body], Body]
 _KINDS: dict[str, tuple[tuple[str, ...], _Check]] = {
     "step": ((), _step),
     "document": (("data", "document", "paths"), _document),
-    "sequence": (("data", "sequence", "stream", "paths"), _sequence),
+    "block": (("data", "block", "stream", "paths"), _block),
     "tensor": (("tensor", "paths"), _tensor),
 }
 
@@ -202,9 +202,9 @@ def _said_document(proven: Proven) -> str:
     return f"document {one['id']} ({about}) is in the data"
 
 
-def _said_sequence(proven: Proven) -> str:
+def _said_block(proven: Proven) -> str:
     one = proven.thing
-    return f"sequence {one['number']} ({one['ids']} ids of {one['source']}, {one['split']}) is in the data"
+    return f"block {one['number']} ({one['ids']} ids of {one['source']}, {one['split']}) is in the data"
 
 
 def _said_tensor(proven: Proven) -> str:
@@ -216,7 +216,7 @@ def _said_tensor(proven: Proven) -> str:
 _SAID: dict[str, Callable[[Proven], str]] = {
     "step": _said_step,
     "document": _said_document,
-    "sequence": _said_sequence,
+    "block": _said_block,
     "tensor": _said_tensor,
 }
 

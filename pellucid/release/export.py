@@ -34,7 +34,8 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
         if kind == "state":
             anchors.write(partial, groups, described, None)
             return
-        write_checkpoint(inputs.folder, partial, groups, described, inputs.identity.config)
+        config = huggingface.with_theta(inputs.identity.config, inputs.recipe.schedule.at(step).rope_theta)
+        write_checkpoint(inputs.folder, partial, groups, described, config)
         if differing := _other_ids(inputs, partial):
             detail = f"AutoTokenizer would give other ids than this run's for {differing}, and nothing was exported"
             raise TokenizerInvalid(path=inputs.folder / layout.TOKENIZER / FILE, detail=detail)

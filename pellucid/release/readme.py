@@ -207,11 +207,11 @@ def _sources(folder: Path) -> str:
 
 
 def _streams(folder: Path) -> str:
-    lines = ["| source | split | tokens | sequences | unused tokens at the end |", "|---|---|---|---|---|"]
+    lines = ["| source | split | tokens | blocks | unused tokens at the end |", "|---|---|---|---|---|"]
     path = folder / layout.DATA_MANIFEST
     for one in stage.list_in(stage.read_manifest(path, "data"), "streams", path):
         source, split = (escape(stage.text_in(one, key, path)) for key in ("source", "split"))
-        lines.append(f"| {source} | {split} | {_counts(one, ('tokens', 'sequences', 'unused_tokens'), path)} |")
+        lines.append(f"| {source} | {split} | {_counts(one, ('tokens', 'blocks', 'unused_tokens'), path)} |")
     return "\n".join(lines) + "\n"
 
 

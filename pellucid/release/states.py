@@ -147,9 +147,10 @@ class States:
         yield from _wrong(
             read, self._tensors["weights"], anchors.weights_metadata(identity), inside + huggingface.WEIGHTS
         )
-        if entries.checkpoint_root(root.hex(), self._digest, self._config).hex() != recorded:
+        config = huggingface.with_theta(self._config, self._recipe.schedule.at(step).rope_theta)
+        if entries.checkpoint_root(root.hex(), self._digest, config).hex() != recorded:
             yield Problem("CheckpointDiffers", where or ".", f"not the checkpoint the ledger records for step {step}")
-        for name, value in huggingface.descriptions(self._config, self._tokenizer.document, identity).items():
+        for name, value in huggingface.descriptions(config, self._tokenizer.document, identity).items():
             if detail := fields.difference(place / name, value):
                 yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}: {detail}")
         if files.sha256_file(place / tokenizer.FILE) != hashlib.sha256(self._tokenizer.exported).hexdigest():

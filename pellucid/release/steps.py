@@ -7,16 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from pellucid.data.order import Order
+from pellucid.data.order import Order, Rows
 from pellucid.data.streams import Shards
-from pellucid.recipe import Train
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries, merkle
 from pellucid.record.history import History
 from pellucid.record.verdict import Problem
-from pellucid.recorder import bounds_of, loss_of, microbatches_in, rows_of, validation_rows
+from pellucid.recorder import bounds_of, loss_of, microbatches_in, row_leaves, rows_of, validation_rows
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
@@ -31,8 +28,8 @@ class Steps:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._recipe, self._ledger, self._shards = load_recipe(folder), LedgerFile(folder), Shards.open(folder)
-        self._order = Order.of(folder, self._recipe, self._shards)
-        self._chunk = (0, np.empty((0, 0), np.int64))  # The first batch whose order is computed, and theirs.
+        self._whole, self._schedule = Order.of(folder, self._recipe, self._shards), self._recipe.schedule
+        self._coming: tuple[int, Iterator[Rows]] = (0, iter(()))  # The rows of the steps from one on.
 
     def check(self) -> Iterator[Problem]:
         """Every batch, segment, loss and published number that is not what follows, on every branch."""
@@ -45,9 +42,10 @@ class Steps:
     def _check(self, place: Path, bodies: Iterator[dict[str, Any]], history: History) -> Iterator[Problem]:
         """The entries given against the tables below place."""
         self._place, self._tables = place, {name: metrics.Cursor(place, name) for name in metrics.TABLES}
+        self._order, self._coming = self._whole.along(history.rollbacks), (0, iter(()))
         for body in bodies:
             if body["kind"] == "step":
-                batch = self._batch_of(body["step"], history.batch(body["step"]))
+                batch = self._batch_of(body["step"])
                 yield from self._batch(body, batch)
                 yield from self._numbers(body, batch)
             elif body["kind"] == "validation":
@@ -60,17 +58,17 @@ class Steps:
             if cursor.left:
                 yield self._differs(name, "has rows that belong to no step of the ledger, or not in order")
 
-    def _batch_of(self, step: int, number: int) -> Batch:
-        """What a step has to train on, by the order and the shards; number is its batch's in the order."""
-        first, chunk = self._chunk
-        if not first <= number < first + len(chunk):
-            self._chunk = first, chunk = number, self._order.batches(number, number + _CHUNK - 1)
-        return Batch.of(self._shards, step, number, chunk[number - first], self._order.epochs(number))
+    def _batch_of(self, step: int) -> Batch:
+        """What a step has to train on, by the order and the shards."""
+        following, coming = self._coming
+        if step != following or (rows := next(coming, None)) is None:
+            coming = self._order.each(step, step + _CHUNK - 1)
+            rows = next(coming)
+        self._coming = step + 1, coming
+        return Batch.of(self._shards, step, rows, self._schedule.at(step).context)
 
     def _batch(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
-        rows = zip(batch.sequences_B.tolist(), batch.tokens_BS, strict=True)
-        leaves = [digests.sequence_leaf(self._recipe.seed, sequence, row) for sequence, row in rows]
-        if (found := merkle.root(leaves).hex()) != body["batch"]:
+        if (found := merkle.root(row_leaves(batch, self._recipe)).hex()) != body["batch"]:
             detail = f"the order and the shards give the batch {found}, and the ledger records {body['batch']}"
             yield Problem("BatchDiffers", f"{layout.LEDGER}: step {batch.step}", detail)
 
@@ -98,16 +96,17 @@ class Steps:
         yield from self._step_row(body, batch, rows["steps"])
 
     def _microbatches(self, body: dict[str, Any], rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
-        train = self._recipe.train
+        phase = self._schedule.at(body["step"])
         size = 64 if self._recipe.record.commitment == "microbatches" else 0
-        expected = [(index, train.microbatch * self._recipe.model.context) for index in range(_count(train))]
+        count = phase.batch // phase.microbatch
+        expected = [(index, phase.microbatch * phase.context) for index in range(count)]
         if [row[1:3] for row in rows] != expected or not all(_is_root(row[4], size) for row in rows):
             yield self._differs("microbatches", f"step {body['step']}: not the microbatches that its batch has")
         elif entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
             yield self._differs("microbatches", f"step {body['step']}: not what the ledger commits to")
 
     def _step_row(self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
-        expected = {"step": batch.step, "epoch": int(batch.epochs_B[-1]), "tokens": int(body["tokens"])}
+        expected = {"step": batch.step, "phase": self._schedule.at(batch.step).name, "tokens": int(body["tokens"])}
         expected |= {name: digests.bits_float(body[name]) for name in ("loss", "lr", "grad_norm", "weight_norm")}
         names = metrics.TABLES["steps"].names
         found = dict(zip(names, rows[0], strict=True)) if len(rows) == 1 else {}
@@ -142,10 +141,6 @@ class Steps:
     def _differs(self, table: str, detail: str) -> Problem:
         place = self._place.relative_to(self._folder) / layout.METRICS / f"{table}.parquet"
         return Problem("NumbersDiffer", place.as_posix(), detail)
-
-
-def _count(train: Train) -> int:
-    return train.batch // train.microbatch
 
 
 def _is_root(text: str, size: int) -> bool:

@@ -27,7 +27,6 @@ from pellucid.release.steps import Steps
 from pellucid.store import files, layout, log, sealed
 from pellucid.store.ledger import LedgerFile
 from pellucid.trace.check import check as check_index
-from pellucid.train.schedule import learning_rate
 
 Watch = Callable[[str], None]
 
@@ -143,13 +142,15 @@ def _problem(name: str, error: Exception) -> Problem:
 
 
 def plan_of(recipe: Recipe) -> Plan:
+    schedule = recipe.schedule
     return Plan(
         recipe=recipe.digest().hex(),
         steps=recipe.train.steps,
-        tokens_per_step=recipe.tokens_per_step,
+        tokens=schedule.tokens,
+        tokens_of=schedule.tokens_of,
         validates=lambda step: recipe.scheduled(recipe.validation.every, step),
         checkpoints=lambda step: recipe.scheduled(recipe.checkpoints.every, step),
-        learning_rate=lambda step: learning_rate(recipe.train, step),
+        learning_rate=schedule.learning_rate,
         genesis={
             "arithmetic": f"{recipe.train.arithmetic} 1",
             "pipeline": recipe.data.pipeline,
@@ -164,7 +165,7 @@ def plan_of(recipe: Recipe) -> Plan:
 
 def _begun(recipe: Recipe) -> dict[str, Any]:
     """What a fork's genesis says of the state it begins with."""
-    return {"tokens": str(recipe.first * recipe.tokens_per_step), "state": recipe.fork.state}
+    return {"tokens": str(recipe.fork.tokens), "state": recipe.fork.state}
 
 
 def _files(folder: Path, sealed: bool) -> Iterator[Problem]:

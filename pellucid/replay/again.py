@@ -17,6 +17,7 @@ from pellucid.record.entries import Microbatch, Segment
 from pellucid.recorder import segments_of, step_entry
 from pellucid.replay import tracing
 from pellucid.replay.inputs import Inputs
+from pellucid.schedule import Phase
 from pellucid.train.events import Batch, Groups
 from pellucid.train.state import restored
 from pellucid.train.step import training_step
@@ -49,6 +50,10 @@ class Again:
     @property
     def native(self) -> bool:
         return self.recipe.train.arithmetic == "native"
+
+    @property
+    def phase(self) -> Phase:
+        return self.recipe.schedule.at(self.number)
 
     @property
     def batch(self) -> Batch:

@@ -20,13 +20,14 @@ from pellucid.kernels import library
 from pellucid.operations import native
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
+from pellucid.recorder import row_leaves
 from pellucid.replay import blame, tracing
 from pellucid.replay.again import Again, with_constant, with_update
 from pellucid.replay.inputs import cores
 from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
+from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch, Groups
-from pellucid.train.schedule import learning_rate
 
 PHASES = ("order", "forward", "backward", "schedule", "optimizer", "record")
 _TRIED = 1 << 16  # Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
@@ -195,8 +196,8 @@ def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
 def _batches(question: Question) -> Iterator[Hypothesis]:
     """Rows of the batch in another place, or rows of a step near it, that have the recorded root."""
     again, wanted = question.again, bytes.fromhex(question.target["batch"])
-    seed, batch = again.recipe.seed, again.batch
-    leaves = _leaves(seed, batch)
+    recipe, batch = again.recipe, again.batch
+    leaves = row_leaves(batch, recipe)
     rows, tree = range(len(leaves)), merkle.Levels(leaves)
     for one, other in itertools.islice(_pairs(len(leaves)), _TRIED):
         if tree.root_with({one: leaves[other], other: leaves[one]}) == wanted:
@@ -205,10 +206,10 @@ def _batches(question: Question) -> Iterator[Hypothesis]:
             words = f"rows {one} and {other} of the batch were swapped: {_sequences(batch, one, other)}"
             yield _batch("swapped", words, _taken(batch, batch, order), again, one)
     for step in range(max(again.recipe.first + 1, again.number - 2), again.number + 3):
-        if step == again.number or step * again.recipe.train.batch >= 1 << 63:
-            continue
+        if step == again.number or recipe.schedule.at(step) != recipe.schedule.at(again.number):
+            continue  # Of another phase it has other rows.
         near = again.batch_of(step)
-        theirs = _leaves(seed, near)
+        theirs = row_leaves(near, recipe)
         if merkle.root(theirs) == wanted:
             words = f"the batch is that of step {step}"
             yield _batch("batch of another step", words, _taken(near, near, list(rows), again.number), again, 0)
@@ -217,8 +218,8 @@ def _batches(question: Question) -> Iterator[Hypothesis]:
         for row, other in itertools.islice(itertools.chain(every, crossed), _TRIED):
             if tree.root_with({row: theirs[other]}) == wanted:
                 mixed = _taken(batch, near, [other if row == r else None for r in rows])
-                words = f"row {row} held sequence {near.sequences_B[other]}, row {other} of step {step}"
-                yield _batch("another sequence", words, mixed, again, row)
+                words = f"row {row} held {near.named(other)}, row {other} of step {step}"
+                yield _batch("another row", words, mixed, again, row)
 
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:
@@ -227,16 +228,11 @@ def _pairs(count: int) -> Iterator[tuple[int, int]]:
 
 
 def _batch(name: str, words: str, batch: Batch, again: Again, row: int) -> Hypothesis:
-    return Hypothesis(name, words, lambda around: {"batch": batch}, microbatch=row // again.recipe.train.microbatch)
+    return Hypothesis(name, words, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch)
 
 
 def _sequences(batch: Batch, *rows: int) -> str:
-    return ", ".join(f"sequence {batch.sequences_B[row]} belongs in row {row}" for row in rows)
-
-
-def _leaves(seed: int, batch: Batch) -> list[bytes]:
-    rows = zip(batch.sequences_B.tolist(), batch.tokens_BS, strict=True)
-    return [digests.sequence_leaf(seed, sequence, tokens) for sequence, tokens in rows]
+    return ", ".join(f"{batch.named(row)} belongs in row {row}" for row in rows)
 
 
 def _taken(batch: Batch, other: Batch, order: list[int] | list[int | None], step: int | None = None) -> Batch:
@@ -245,7 +241,9 @@ def _taken(batch: Batch, other: Batch, order: list[int] | list[int | None], step
     return dataclasses.replace(
         batch,
         step=batch.step if step is None else step,
-        sequences_B=np.array([one.sequences_B[row] for one, row in pick]),
+        blocks_B=np.array([one.blocks_B[row] for one, row in pick]),
+        starts_B=np.array([one.starts_B[row] for one, row in pick]),
+        firsts_B=np.array([one.firsts_B[row] for one, row in pick]),
         epochs_B=np.array([one.epochs_B[row] for one, row in pick]),
         sources_B=[one.sources_B[row] for one, row in pick],
         tokens_BS=np.stack([one.tokens_BS[row] for one, row in pick]),
@@ -284,16 +282,16 @@ def _told(question: Question, name: str, words: str, **told: float) -> Hypothesi
 
 def _rates(question: Question) -> Iterator[Hypothesis]:
     """The recorded learning rate itself; in words, what it would be the rate of."""
-    train, step, wanted = question.again.recipe.train, question.again.number, question.target["lr"]
+    schedule, step, wanted = question.again.recipe.schedule, question.again.number, question.target["lr"]
     lr, own = digests.bits_float(wanted), digests.bits_float(question.found["lr"])
     words = f"the learning rate was {lr!r}, and the recipe's schedule gives {own!r}"
-    for other in range(max(0, step - 3), min(step + 3, train.steps) + 1):
-        if other != step and digests.float_bits(learning_rate(train, other)) == wanted:
+    for other in range(max(0, step - 3), min(step + 3, schedule.steps) + 1):
+        if other != step and digests.float_bits(schedule.learning_rate(other)) == wanted:
             words += f": it is that of step {other}, so the schedule was {abs(step - other)} step(s) off"
     for kind in ("cosine", "linear", "wsd"):
-        if kind != train.schedule:
-            with_kind = train.model_copy(update={"schedule": kind})
-            if digests.float_bits(learning_rate(with_kind, step)) == wanted:
+        if kind != schedule.at(step).schedule:
+            with_kind = dataclasses.replace(schedule.at(step), schedule=kind)
+            if digests.float_bits(learning_rate(with_kind, step - schedule.begun(step))) == wanted:
                 words += f"; a {kind} schedule gives it"
     yield _told(question, "learning rate", words, lr=lr)
 

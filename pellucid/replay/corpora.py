@@ -30,17 +30,20 @@ def _documents(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def differing_rows(a: Batch, b: Batch) -> list[dict[str, Any]]:
-    """Every row in which two batches differ: their sequences, and the first token that does, with its document."""
+    """Every row in which two batches differ: their blocks, and the first token that does, with its document."""
     found = []
     for row in range(min(len(a.tokens_BS), len(b.tokens_BS))):
         mine, theirs = a.tokens_BS[row], b.tokens_BS[row]
-        if len(mine) == len(theirs) and not (mine != theirs).any() and a.sequences_B[row] == b.sequences_B[row]:
+        places = {side: (int(one.blocks_B[row]), int(one.starts_B[row])) for side, one in (("a", a), ("b", b))}
+        if len(mine) == len(theirs) and not (mine != theirs).any() and places["a"] == places["b"]:
             continue
-        about: dict[str, Any] = {"row": row, "sequence": {"a": int(a.sequences_B[row]), "b": int(b.sequences_B[row])}}
+        about: dict[str, Any] = {"row": row}
+        for number, name in enumerate(("block", "start")):
+            about[name] = {side: place[number] for side, place in places.items()}
         width = min(len(mine), len(theirs))
-        places = np.flatnonzero(mine[:width] != theirs[:width])
-        if places.size:
-            place = int(places[0])
+        differ = np.flatnonzero(mine[:width] != theirs[:width])
+        if differ.size:
+            place = int(differ[0])
             about |= {
                 "position": place,
                 "token": {"a": int(mine[place]), "b": int(theirs[place])},
@@ -52,12 +55,8 @@ def differing_rows(a: Batch, b: Batch) -> list[dict[str, Any]]:
 
 def words(row: dict[str, Any]) -> str:
     """A differing row in words."""
-    sequences = row["sequence"]
-    said = f"row {row['row']}: "
-    if sequences["a"] != sequences["b"]:
-        said += f"sequence {sequences['a']} in A and {sequences['b']} in B"
-    else:
-        said += f"sequence {sequences['a']} in both"
+    a, b = (f"block {row['block'][side]} from {row['start'][side]} on" for side in ("a", "b"))
+    said = f"row {row['row']}: " + (f"{a} in both" if a == b else f"{a} in A and {b} in B")
     if "position" in row:
         token = row["token"]
         said += f"; from position {row['position']} on other tokens ({token['a']} and {token['b']}), "

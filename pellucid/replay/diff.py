@@ -150,7 +150,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     result.recipe = ledgers.recipe_differences(one.recipe, other.recipe)
     fork = _fork(one, other)
     if fork:  # Where a fork begins is said once, and is no difference of what it computes.
-        result.recipe = [each for each in result.recipe if each["field"] not in _PLACE_OF_FORK]
+        result.recipe = [each for each in result.recipe if not each["field"].startswith(_PLACE_OF_FORK)]
         result.say(f"{fork.name} is a fork of the other: it begins after its step {fork.ledger.first}.")
     for each in result.recipe:
         result.say(f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B.")
@@ -174,7 +174,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     return begins
 
 
-_PLACE_OF_FORK = ("version", "fork.parent", "fork.step", "fork.state")
+_PLACE_OF_FORK = ("fork.parent", "fork.step", "fork.state", "fork.tokens", "fork.cursors", "fork.rows")
 _GENESIS_OF_FORK = ("recipe_version", "step", "tokens", "parent")
 
 
@@ -253,7 +253,7 @@ def _by_recipes(one: Side, other: Side, steps: dict[str, Again], parting: Partin
         words = "the batches hold the same tokens under other salts: another seed"
     result.cause = Cause("data" if result.document else "order", causes.PROVEN, words)
     if result.rows:
-        result.microbatch = result.rows[0]["row"] // steps["A"].recipe.train.microbatch
+        result.microbatch = result.rows[0]["row"] // steps["A"].phase.microbatch
         result.operation = {"name": "embed", "phase": "forward", "microbatch": result.microbatch}
 
 

@@ -58,9 +58,9 @@ def measure(inputs: Inputs, step: int) -> Speed:
 
 def _validation_share(inputs: Inputs) -> float:
     """What a validation computes, as a fraction of a step: forward passes, a third of forward and backward."""
-    train, most = inputs.recipe.train, inputs.recipe.validation.tokens
+    most, phases = inputs.recipe.validation.tokens, inputs.recipe.phases
     tokens = sum(stream.until(most)[0] for stream in inputs.shards.validation)
-    return tokens / (3 * train.batch * inputs.recipe.model.context)
+    return tokens / (3 * min(phase.tokens for phase in phases))
 
 
 def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) -> list[int]:
@@ -179,7 +179,7 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
     if speed:
         validating = speed.of_last_validation(inputs) * alone
         seconds = validating + sum(speed.of(inputs, one) for one in planned) / min(workers, len(planned))
-        seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs))
+        seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs, steps[0]))
     needs = Effort(
         steps=len(steps),
         replayed=replayed,
@@ -217,6 +217,7 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
 
 def least_memory(inputs: Inputs, microbatch: bool = False) -> int:
     """Bytes of a state and of the gradients held at once (GradientTree), float32; activations come on top."""
-    gradients = 1 if microbatch else counts.gradient_sets(count_of(inputs))
+    most = max(phase.batch // phase.microbatch for phase in inputs.recipe.phases)
+    gradients = 1 if microbatch else counts.gradient_sets(most)
     parameters = counts.parameters(inputs.recipe.model, inputs.vocabulary).total
     return counts.state_bytes(inputs.recipe, inputs.vocabulary) + counts.FLOAT * gradients * parameters

@@ -141,8 +141,8 @@ def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) 
 
 def _microbatch(result: Difference, question: Question, taken: Taken, recorded: Recorded) -> None:
     """The first microbatch whose losses or gradients differ, where what is published tells it."""
-    size = question.again.recipe.train.microbatch
-    count = question.again.recipe.train.batch // size
+    size = question.again.phase.microbatch
+    count = question.again.phase.batch // size
     segments = published(result, lambda: ledgers.published_segments(recorded.folder, recorded.entry))
     rows = sorted({one.row for one in set(segments) ^ set(taken.segments)}) if segments else []
     if rows and question.phase == "forward":

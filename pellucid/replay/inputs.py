@@ -29,7 +29,7 @@ class Inputs:
     shards: Shards
     vocabulary: int
     identity: Identity
-    order: Order
+    order: Order  # Along what the ledger's history holds.
     ledger: LedgerFile | None  # None before the first entry.
 
     @property
@@ -38,7 +38,7 @@ class Inputs:
 
     def batch(self, step: int) -> Batch:
         """What a step trains on."""
-        return loop.batch_of(self.order, self.shards, step, self.history.batch(step))
+        return loop.batch_of(self.order, self.shards, step)
 
     def branched(self, entry: dict[str, Any]) -> dict[str, Any]:
         """An entry made again, as that of the branch in which its step lies."""
@@ -75,7 +75,10 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     if ledger:
         _check(folder, recipe, identity, ledger)
     shards = Shards.open(folder)
-    return Inputs(folder, recipe, shards, made.vocabulary, identity, Order.of(folder, recipe, shards), ledger)
+    order = Order.of(folder, recipe, shards)
+    if ledger:
+        order = order.along(ledger.history.rollbacks)
+    return Inputs(folder, recipe, shards, made.vocabulary, identity, order, ledger)
 
 
 def cores() -> int:

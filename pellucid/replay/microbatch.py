@@ -44,9 +44,10 @@ def require_committed(inputs: Inputs, step: int) -> None:
         raise MicrobatchUncommitted(path=inputs.folder, found=found, step=step)
 
 
-def count_of(inputs: Inputs) -> int:
-    """Microbatches in every step."""
-    return inputs.recipe.train.batch // inputs.recipe.train.microbatch
+def count_of(inputs: Inputs, step: int) -> int:
+    """Microbatches of a step."""
+    phase = inputs.recipe.schedule.at(step)
+    return phase.batch // phase.microbatch
 
 
 def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Proof:
@@ -56,8 +57,8 @@ def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Pro
     """
     require_step(inputs, step, taken=True)
     require_committed(inputs, step)
-    if not 0 <= index < count_of(inputs):
-        raise MicrobatchUnknown(index=index, step=step, count=count_of(inputs))
+    if not 0 <= index < count_of(inputs, step):
+        raise MicrobatchUnknown(index=index, step=step, count=count_of(inputs, step))
     said = published(inputs.folder, step)
     if not said:
         detail = "a run that goes on writes them at every anchor, and a finished one without them is not complete"
@@ -72,9 +73,9 @@ def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Pro
 def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     """One microbatch of the step after the state's. Leaves its gradients in the model."""
     recipe = inputs.recipe
-    batch = inputs.batch(state.step + 1)
+    batch, phase = inputs.batch(state.step + 1), recipe.schedule.at(state.step + 1)
     state.model.zero_grad(set_to_none=True)
-    return microbatch_of(*microbatch_step(state.model, batch, index, recipe))
+    return microbatch_of(*microbatch_step(state.model, batch, index, recipe, phase))
 
 
 def published(folder: Path, step: int) -> list[Microbatch]:
@@ -106,7 +107,7 @@ def _compare(
         if shown[0] != shown[1]:
             problems.append(f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}")
     actual = _leaf(index, found)
-    return Proof(step, index, count_of(inputs), root, expected, actual, *seconds, problems=tuple(problems))
+    return Proof(step, index, count_of(inputs, step), root, expected, actual, *seconds, problems=tuple(problems))
 
 
 def _leaf(index: int, one: Microbatch) -> str:

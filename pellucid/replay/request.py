@@ -182,7 +182,7 @@ class Request:
 
     def _index(self, step: int) -> int:
         if self.microbatch == "random":
-            return chosen_microbatch(self.seed, self.head, step, count_of(self.inputs))
+            return chosen_microbatch(self.seed, self.head, step, count_of(self.inputs, step))
         return int(self.microbatch)
 
     def needs(self) -> Needs:

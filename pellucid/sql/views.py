@@ -38,8 +38,8 @@ VIEWS = {
         "a step of the run",
         (
             _STEP,
-            Column("epoch", "BIGINT", "the epoch of its last row, from 0"),
-            Column("tokens", "BIGINT", "targets so far, in tokens: step · batch · context"),
+            Column("phase", "VARCHAR", "the phase it lies in"),
+            Column("tokens", "BIGINT", "targets so far, in tokens"),
             *_columns(
                 "DOUBLE",
                 loss="mean over its targets before its update, in nats per token",
@@ -57,9 +57,10 @@ VIEWS = {
         (
             _STEP,
             _ROW,
-            Column("epoch", "BIGINT", "the epoch, from 0"),
+            Column("epoch", "BIGINT", "which pass over its source it lies in, from 0"),
             _SOURCE,
-            Column("sequence", "BIGINT", "the number of the sequence"),
+            Column("block", "BIGINT", "the block of the data that it is of"),
+            Column("start", "BIGINT", "its first target in the block, from 0"),
             *_LOSSES,
         ),
     ),
@@ -78,7 +79,7 @@ VIEWS = {
         (
             _STEP,
             _SOURCE,
-            Column("weight", "BIGINT", "how often each of its sequences stands in an epoch"),
+            Column("weight", "BIGINT", "how often it is seen while one of weight 1 is seen once"),
             *_LOSSES,
         ),
     ),
@@ -122,7 +123,7 @@ VIEWS = {
             Column("width", "BIGINT", "how many steps in a row had to be high"),
             Column("quantity", "VARCHAR", "not_finite: what was not finite"),
             Column("back_to", "BIGINT", "rollback: the step it goes back to (`to`)"),
-            Column("passed_over", "BIGINT", "rollback: batches of the order passed over so far"),
+            Column("passed_over", "BIGINT", "rollback: steps whose rows were passed over so far"),
             Column("branch", "BIGINT", "the branch it lies in; of a rollback the one that begins"),
             Column("abandoned", "BOOLEAN", "whether a later rollback went back to before it"),
             Column("why", "VARCHAR", "in words"),

@@ -24,7 +24,7 @@ TABLES: dict[str, pa.Schema] = {
     "steps": pa.schema(
         {
             "step": I64,
-            "epoch": I64,
+            "phase": TEXT,
             "tokens": I64,
             "loss": F64,
             "lr": F64,
@@ -36,7 +36,16 @@ TABLES: dict[str, pa.Schema] = {
         }
     ),
     "sequences": pa.schema(
-        {"step": I64, "row": I64, "epoch": I64, "source": TEXT, "sequence": I64, "tokens": I64, "loss_sum": F64}
+        {
+            "step": I64,
+            "row": I64,
+            "epoch": I64,
+            "source": TEXT,
+            "block": I64,
+            "start": I64,
+            "tokens": I64,
+            "loss_sum": F64,
+        }
     ),
     "segments": pa.schema({"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}),
     "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),

@@ -1,12 +1,13 @@
 """Where a text stands in the training data, and when the model saw it.
 
-An occurrence lies in the sequence that holds it whole, among its inputs or targets; where none does, it begins in one
-and goes on in the next, and has been seen when all of them have. Texts of the validation split are counted apart: no
-step trains on them.
+An occurrence lies in the block that holds it whole; where none does, it begins in one and goes on in the next. It has
+been seen when each of its tokens but the first has been a target; of a single token, when that has. Texts of the
+validation split are counted apart: no step trains on them.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from pellucid.data.order import Order
 from pellucid.data.streams import Stream
 from pellucid.errors import QueryEmpty
 from pellucid.look import seen
@@ -51,7 +53,7 @@ class Traced:
 
     def __init__(self, folder: Path, planned: bool = False) -> None:
         self.shown = Shown(folder)
-        self.context = self.shown.shards.context
+        self.block = self.shown.shards.block
         index = pieces.opened(folder, self.shown.shards, self.shown.tokenizer)
         self._words = index.words
         self._train = [one for one in index.pieces if one.stream.split == "train"]
@@ -187,74 +189,71 @@ class Traced:
         return self._seen_between(placed.stream, found.tokens + placed.offset, last, before)
 
     def _seen_between(self, stream: Stream, first: np.ndarray, last: np.ndarray, before: int) -> np.ndarray:
-        """Which of the stretches of a stream, its tokens from first to last, steps before `before` trained on."""
-        first, last = self._sequences(first, last)
-        whole = last < stream.sequences  # The tokens behind the last sequence are no step's.
-        seen = whole & self._seen(first + stream.first_sequence, before)
-        for more in range(1, int((last - first).max(initial=0)) + 1):
-            on = seen & (first + more <= last)
-            seen[on] = self._seen((first + more)[on] + stream.first_sequence, before)
+        """Of which stretches of a stream, its tokens from first to last, steps before `before` trained on every token
+        but the first."""
+        if self._branch is None:
+            return np.zeros(len(first), bool)
+        unit = self._unit
+        low, high = np.minimum(first // unit, (last - 1) // unit), (last - 1) // unit
+        low = np.maximum(low, 0)  # The stream's very first token is nobody's target.
+        inside = high < stream.blocks * (self.block // unit)  # The tokens behind the last block are no step's.
+        seen = inside & (high >= 0)
+        for more in range(int((high - low).max(initial=-1)) + 1):
+            on = np.flatnonzero(seen & (low + more <= high))
+            asked, back = np.unique(low[on] + more, return_inverse=True)
+            blocks, targets = np.divmod(asked * unit, self.block)
+            end = min(before - 1, self._branch.last)
+            seen[on] = self._order.seen(blocks + stream.first_block, targets, end)[back]
         return seen
 
-    def _sequences(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The stream's sequences, from first to last, that hold occurrences on the stream's tokens [first, last]."""
-        T = self.context
-        low, high = (first - 1) // T, (last - 1) // T  # Those that have its tokens as targets.
-        # An occurrence that begins with a sequence's first id lies in it whole, if it ends in it.
-        low = np.where((first % T == 0) & (high == first // T), first // T, low)
-        return low, high
+    @cached_property
+    def _order(self) -> Order:
+        """The order along the run's own steps."""
+        return self.shown.order.along(self._branch.history.rollbacks if self._branch else ())
 
-    def _seen(self, sequences: np.ndarray, before: int) -> np.ndarray:
-        """Whether each sequence was trained on before a step, shape (N,) bool."""
-        if self._branch is None:
-            return np.zeros(len(sequences), bool)
-        inside = np.minimum(sequences, self.shown.shards.sequences - 1)
-        asked, back = np.unique(inside, return_inverse=True)
-        history, end = self._branch.history, min(before - 1, self._branch.last)
-        batches = self.shown.order.first(asked, history.batch(end))
-        found = np.zeros(len(asked), bool)
-        for span, last in history.ends(end):
-            steps = batches - span.passed_over
-            found |= (steps > span.after) & (steps <= last) & (batches > 0)
-        # A first time that was passed over, or belongs to a fork's parent, is not the only one.
-        again = ~found & (batches > 0) & (batches <= history.batch(end))
-        found[again] = [self._again(sequence, end) for sequence in asked[again].tolist()]
-        return found[back]
+    @cached_property
+    def _unit(self) -> int:
+        """Targets that every row has all or none of: of a run with one context its rows."""
+        return math.gcd(*(phase.context for phase in self.shown.recipe.phases))
 
-    def _again(self, sequence: int, end: int) -> bool:
-        return any(one["step"] <= end for one in self._times(sequence))
+    def _blocks(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The stream's blocks, from first to last, that hold occurrences on the stream's tokens [first, last]."""
+        low, high = (first - 1) // self.block, (last - 1) // self.block  # Those that have its tokens as targets.
+        # An occurrence that begins with a block's first id lies in it whole, if it ends in it.
+        whole = (first % self.block == 0) & (high == first // self.block)
+        return np.where(whole, first // self.block, low), high
 
-    def _times(self, sequence: int) -> list[dict[str, Any]]:
-        return seen.times(self.shown.order, self._branch, sequence) if self._branch else []
+    def _times(self, block: int, targets: tuple[int, int]) -> list[dict[str, Any]]:
+        return seen.times(self.shown.order, self._branch, block, targets) if self._branch else []
 
     def _told(self, hits: list[Hit], before: int | None) -> list[dict[str, Any]]:
         """The hits in words, with the losses that are recorded of their steps."""
         placed = [self._place(hit, *self._document(hit)) for hit in hits]
-        sequences = {number for place in placed for number in place["sequences"]}
+        held = {(number, own) for place in placed for number, own in place["blocks"].items()}
         end = self._branch.last if self._branch else 0
         end = end if before is None else min(before - 1, end)
-        times = {one: [time for time in self._times(one) if time["step"] <= end] for one in sequences}
+        times = {one: [time for time in self._times(*one) if time["step"] <= end] for one in held}
         asked = {(time["step"], time["row"]) for some in times.values() for time in some}
-        recorded = seen.segments(self.shown.folder, asked, self.context) if asked else {}
+        recorded = seen.segments(self.shown.folder, asked, self.shown.order.schedule) if asked else {}
         told = []
         for place in placed:
             documents = place.pop("documents")
             steps = [
-                {"sequence": one, "steps": seen.with_losses(times[one], recorded, documents)}
-                for one in place.pop("sequences")
+                {"block": one[0], "steps": seen.with_losses(times[one], recorded, documents)}
+                for one in place.pop("blocks").items()
             ]
-            first = steps[0] if steps else {"sequence": None, "steps": []}
+            first = steps[0] if steps else {"block": None, "steps": []}
             told.append({**place, **first, "continues": steps[1:]})
         return told
 
     def _place(self, hit: Hit, index: int, begin: int) -> dict[str, Any]:
-        """The document of a hit, the character it begins at, and the sequences that hold it, the main one first."""
+        """The document of a hit, the character it begins at, and the blocks that hold it, the main one first, each with
+        the targets that the hit has there."""
         placed, stream = hit.placed, hit.placed.stream
         about = self.shown.documents.about(index)
         position, last = hit.token + placed.offset, hit.last + placed.offset
-        main, end = (int(one[0]) for one in self._sequences(np.array([position]), np.array([last])))
-        targets = range((position - 1) // self.context, (last - 1) // self.context + 1)
-        held = [main, *(one for one in targets if one != main)]
+        main, end = (int(one[0]) for one in self._blocks(np.array([position]), np.array([last])))
+        held = [main, *(one for one in range((position - 1) // self.block, end + 1) if one != main)]
         return {
             "document": about["id"],
             "source": stream.source,
@@ -262,10 +261,18 @@ class Traced:
             "origin": about["origin"],
             "offset": placed.suffixes.character(begin, hit.token, hit.offset),
             "context": self._context(hit, index, begin),
-            "whole": main == end < stream.sequences,
+            "whole": main == end < stream.blocks,
             "documents": hit.documents or (index,),
-            "sequences": [stream.first_sequence + one for one in held if one < stream.sequences],
+            "blocks": {
+                stream.first_block + one: self._targets(one, position, last) for one in held if 0 <= one < stream.blocks
+            },
         }
+
+    def _targets(self, block: int, first: int, last: int) -> tuple[int, int]:
+        """The targets, from one up to another, that the stream's tokens [first, last] have in one of its blocks; of one
+        that only begins with them those behind."""
+        begin, end = first - 1 - block * self.block, last - block * self.block
+        return max(begin, 0), min(max(end, 1), self.block)
 
     def _document(self, hit: Hit) -> tuple[int, int]:
         """The index of a hit's document, and the document's first token in the shard."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.data.order import Rows
 from pellucid.data.streams import Shards
 from pellucid.record.entries import Microbatch
 
@@ -15,22 +16,28 @@ Groups = dict[str, dict[str, np.ndarray]]  # A full state: {group: {tensor name:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one step trains on: B sequences of T+1 tokens."""
+    """What one step trains on: B rows of T+1 tokens."""
 
     step: int
-    number: int  # Which batch of the order.
-    sequences_B: np.ndarray  # int64: ids of the sequences.
-    epochs_B: np.ndarray  # int64: which epoch each belongs to.
+    blocks_B: np.ndarray  # int64: the block each is of …
+    starts_B: np.ndarray  # int64: … and at which of the block's ids it begins.
+    epochs_B: np.ndarray  # int64: which pass over its source each belongs to.
     sources_B: list[str]  # The source each is of.
+    firsts_B: np.ndarray  # int64: which of its document's tokens each begins with.
     tokens_BS: np.ndarray  # uint32, S = T+1.
     documents_BS: np.ndarray  # int64: the document each token is of.
 
+    def named(self, row: int) -> str:
+        """What a row is, in words."""
+        return f"block {self.blocks_B[row]} from {self.starts_B[row]} on"
+
     @classmethod
-    def of(cls, shards: Shards, step: int, number: int, sequences_B: np.ndarray, epochs_B: np.ndarray) -> Batch:
-        """The batch that these sequences of the shards make."""
-        sources = [shards.source_of(int(sequence)) for sequence in sequences_B]
-        tokens_BS, documents_BS = shards.sequences_at(sequences_B), shards.documents_at(sequences_B)
-        return cls(step, number, sequences_B, epochs_B, sources, tokens_BS, documents_BS)
+    def of(cls, shards: Shards, step: int, rows: Rows, targets: int) -> Batch:
+        """The batch that these rows of the shards make, each of T = targets."""
+        sources = [shards.train[source].source for source in rows.sources.tolist()]
+        tokens_BS = shards.rows(rows.blocks, rows.starts, targets)
+        documents_BS, firsts_B = shards.documents_of(rows.blocks, rows.starts, targets)
+        return cls(step, rows.blocks, rows.starts, rows.epochs, sources, firsts_B, tokens_BS, documents_BS)
 
 
 @dataclass(frozen=True, slots=True)

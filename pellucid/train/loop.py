@@ -1,4 +1,4 @@
-"""From step to step: the batches by the order, the steps, and validation where it is due."""
+"""From step to step: the rows by the order, the steps, and validation where it is due."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
+from pellucid.schedule import Phase
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.state import State
 from pellucid.train.step import token_losses, training_step
 
 
-def batch_of(order: Order, shards: Shards, step: int, number: int) -> Batch:
-    """What a step trains on: batch `number` of the order."""
-    return Batch.of(shards, step, number, order.batch(number), order.epochs(number))
+def batch_of(order: Order, shards: Shards, step: int) -> Batch:
+    """What a step trains on, by the order."""
+    return Batch.of(shards, step, order.rows(step), order.phase(step).context)
 
 
 def steps(
@@ -30,20 +31,21 @@ def steps(
     """Take the steps after state's, up to and with `last`; state is that step's when it is yielded."""
     while state.step < last:
         next_batch = batch(state.step + 1)
-        processes.tell(Word.STEP, next_batch.step, next_batch.number)
+        processes.tell(Word.STEP, next_batch.step)
         yield training_step(state, next_batch, recipe, processes)
 
 
 def follow(state: State, recipe: Recipe, order: Order, shards: Shards, processes: Processes) -> None:
     """What every process but the first does: its part of each step that the first one takes, until that one ends."""
     while (told := processes.told())[0] != Word.END:
-        word, step, number = told
+        word, step, count = told
         if word == Word.STATE:
+            order = order.along([processes.told()[1:] for _ in range(count)])
             state.step = step
             processes.share(state)
         else:
             with contextlib.suppress(NotFinite):  # The first process decides what follows from it.
-                training_step(state, batch_of(order, shards, step, number), recipe, processes)
+                training_step(state, batch_of(order, shards, step), recipe, processes)
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
@@ -65,8 +67,10 @@ def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
 
 
 def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterator[float]:
-    """The loss of every token of the stream's first `count` but the very first, in windows of T."""
-    T, rows = recipe.model.context, recipe.train.microbatch
+    """The loss of every token of the stream's first `count` but the very first, in windows of the context that the
+    state was trained with."""
+    phase = recipe.schedule.at(state.step)
+    T, rows = phase.context, phase.microbatch
     for start in range(0, count - 1, T * rows):
         stop = min(start + T * rows, count - 1)
         full = (stop - start) // T
@@ -75,17 +79,19 @@ def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterato
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
                 tokens = np.stack([stream.read(*span) for span in spans])
                 documents = np.stack([stream.documents_at(*span) for span in spans])
-                yield from losses_in_windows(state, recipe, tokens, documents).ravel().tolist()
+                yield from losses_in_windows(state, recipe, phase, tokens, documents).ravel().tolist()
 
 
-def losses_in_windows(state: State, recipe: Recipe, tokens_NS: np.ndarray, documents_NS: np.ndarray) -> np.ndarray:
+def losses_in_windows(
+    state: State, recipe: Recipe, phase: Phase, tokens_NS: np.ndarray, documents_NS: np.ndarray
+) -> np.ndarray:
     """The loss of every target of N windows of S <= T + 1 tokens, (N, S - 1), float32, nats, a microbatch's rows at a
-    time: of a sequence, bit for bit what the step after this state records of it."""
-    rows = recipe.train.microbatch
+    time: of a row, bit for bit what a step of the phase after this state records of it."""
+    rows = phase.microbatch
     parts = []
     with torch.no_grad():
         for first in range(0, len(tokens_NS), rows):
             here = slice(first, first + rows)
-            losses_bT, _ = token_losses(state.model, tokens_NS[here], documents_NS[here], recipe, weight=1.0)
+            losses_bT, _ = token_losses(state.model, tokens_NS[here], documents_NS[here], recipe, phase, weight=1.0)
             parts.append(losses_bT.numpy(force=True))
     return np.concatenate(parts)

@@ -91,9 +91,9 @@ class _Messages:
             dist.all_gather(all_of_them, own)
         return [one.numpy().view(mine.dtype) for one in all_of_them]
 
-    def tell(self, word: Word, step: int, batch: int) -> None:
+    def tell(self, word: Word, first: int, second: int) -> None:
         for process in range(1, count()):
-            self.send(torch.tensor([word, step, batch]), process)
+            self.send(torch.tensor([word, first, second]), process)
 
     def told(self) -> tuple[Word, int, int]:
         message = torch.zeros(3, dtype=torch.int64)
@@ -101,5 +101,5 @@ class _Messages:
             received = dist.irecv(message, 0)
             assert received is not None
             received.wait(_EVER)
-        word, step, batch = message.tolist()
-        return Word(word), step, batch
+        word, first, second = message.tolist()
+        return Word(word), first, second

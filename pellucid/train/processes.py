@@ -15,7 +15,7 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -63,8 +63,9 @@ class Word(enum.IntEnum):
 
     END = 0
     PREPARED = 1  # The data are there: read them.
-    STATE = 2  # Take my state.
-    STEP = 3
+    STATE = 2  # Take my state, of a step, behind so many rollbacks, which follow …
+    ROLLBACK = 3  # … each from an offending step to an earlier one.
+    STEP = 4
 
 
 class Messages(Protocol):
@@ -77,7 +78,7 @@ class Messages(Protocol):
     def receive(self, like: Tensor, source: int) -> Tensor: ...
     def broadcast(self, tensors: list[Tensor]) -> None: ...
     def gather(self, mine: np.ndarray) -> list[np.ndarray]: ...
-    def tell(self, word: Word, step: int, batch: int) -> None: ...
+    def tell(self, word: Word, first: int, second: int) -> None: ...
     def told(self) -> tuple[Word, int, int]: ...
 
 
@@ -165,14 +166,14 @@ class Processes:
 
     # ---- between steps --------------------------------------------------------------------------
 
-    def tell(self, word: Word, step: int = 0, batch: int = 0) -> None:
+    def tell(self, word: Word, first: int = 0, second: int = 0) -> None:
         """From the first process to the others, which then do the same as it does."""
         if self.messages and self.rank == 0:
             self._listening = False
-            self.messages.tell(word, step, batch)
+            self.messages.tell(word, first, second)
 
     def told(self) -> tuple[Word, int, int]:
-        """What the first process tells next, however long that takes: the word, a step, and its batch in the order."""
+        """What the first process tells next, however long that takes: the word, and the numbers that go with it."""
         assert self.messages
         return self.messages.told()
 
@@ -194,10 +195,13 @@ class Processes:
                 self.signals.append(f"a signal to process {process}")
         self._listening = True
 
-    def share(self, state: State) -> None:
-        """Give every process the first one's state. Raises ProcessDiffers where it arrives as another."""
+    def share(self, state: State, rollbacks: Sequence[tuple[int, int]] = ()) -> None:
+        """Give every process the first one's state, and the rollbacks that led there. Raises ProcessDiffers where it
+        arrives as another."""
         if self.messages:
-            self.tell(Word.STATE, state.step)
+            self.tell(Word.STATE, state.step, len(rollbacks))
+            for rollback in rollbacks:
+                self.tell(Word.ROLLBACK, *rollback)
             self.messages.broadcast(state.tensors())
             self.compare({"state": state.roots().state})
 

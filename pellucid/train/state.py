@@ -86,6 +86,7 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
 def initial(recipe: Recipe, vocabulary: int) -> State:
     """The state before the first step, from the recipe's seed alone."""
     state = empty(recipe, vocabulary)
+    state.model.turn(recipe.phases[0].rope_theta)
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(initial_values(state.model.ops, recipe, name, tuple(parameter.shape)))
@@ -97,6 +98,7 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
     _require_groups(recipe, vocabulary, step, groups)
     state = empty(recipe, vocabulary)
     state.step = step
+    state.model.turn(recipe.schedule.at(step).rope_theta)
     with torch.no_grad():
         for group, own in {"weights": dict(state.model.named_parameters()), **state.optimizer}.items():
             for name, tensor in own.items():

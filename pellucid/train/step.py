@@ -13,11 +13,11 @@ from pellucid.model import Decoder
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.record.entries import Microbatch
+from pellucid.schedule import Phase
 from pellucid.store import tensors
 from pellucid.train.events import Batch, Stepped
 from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import ALONE, Processes
-from pellucid.train.schedule import learning_rate
 from pellucid.train.state import State
 
 
@@ -27,9 +27,10 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     Of several processes each takes it, and each has all of what it did. Raises ProcessLost, ProcessDiffers.
     """
     started = time.perf_counter()
-    model = state.model
+    model, schedule = state.model, recipe.schedule
+    phase, lr = schedule.at(state.step + 1), schedule.learning_rate(state.step + 1)
     weights, learning = state.weights(), state.learning()
-    records = _empty_records(batch, recipe)
+    records = _empty_records(batch, phase)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
     # anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
@@ -37,7 +38,7 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     own = processes.own(len(records))
     tree = GradientTree(model.ops, own.start)
     for index in own:
-        records[index] = microbatch_step(model, batch, index, recipe)
+        records[index] = microbatch_step(model, batch, index, recipe, phase)
         tree.add([weight.grad for weight in learning.values() if weight.grad is not None])
         model.zero_grad(set_to_none=True)
 
@@ -45,7 +46,7 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     for name, gradient in gradients.items():
         learning[name].grad = gradient
     grad_norm = model.ops.norm_of([*gradients.values()])
-    lr, weight_norm = learning_rate(recipe.train, state.step + 1), math.nan
+    weight_norm = math.nan
     not_finite = _not_finite(batch.step, "grad_norm", "the norm of the gradients", grad_norm)
     if not_finite is None:
         state.step += 1
@@ -67,20 +68,21 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     return Stepped(batch, losses_BT, microbatches, lr, grad_norm, weight_norm, seconds)
 
 
-def microbatch_step(model: Decoder, batch: Batch, index: int, recipe: Recipe) -> tuple[np.ndarray, bytes]:
+def microbatch_step(model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase) -> tuple[np.ndarray, bytes]:
     """Forward and backward of one microbatch: its losses (b, T), and the root of its gradients where the recipe commits
     to it, else nothing. The gradients are left in the model."""
-    rows = slice(index * recipe.train.microbatch, (index + 1) * recipe.train.microbatch)
+    rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
     weight = 1.0 / batch.tokens_BS[:, 1:].size  # Of each target's loss in what is minimised: their mean.
-    losses_bT, objective = token_losses(model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, weight)
+    losses_bT, objective = token_losses(model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, weight)
     objective.backward()
     return losses_bT.cpu().numpy(), _gradient_root(model, recipe)
 
 
 def token_losses(
-    model: Decoder, tokens_BS: np.ndarray, documents_BS: np.ndarray, recipe: Recipe, weight: float
+    model: Decoder, tokens_BS: np.ndarray, documents_BS: np.ndarray, recipe: Recipe, phase: Phase, weight: float
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The loss of every target, (B, T), float32, at the recipe's precision; and their sum times weight."""
+    model.turn(phase.rope_theta)
     tokens = torch.from_numpy(tokens_BS.astype(np.int64)).to(model.device)
     within = recipe.model.attention == "within"
     first_BT = torch.from_numpy(first_seen(documents_BS[:, :-1])).to(model.device) if within else None
@@ -96,10 +98,10 @@ def first_seen(documents_BT: np.ndarray) -> np.ndarray:
     return np.maximum.accumulate(positions_BT, axis=1)
 
 
-def _empty_records(batch: Batch, recipe: Recipe) -> np.ndarray:
+def _empty_records(batch: Batch, phase: Phase) -> np.ndarray:
     """For each microbatch, room for the losses of its targets and the root of its gradients."""
     B, S = batch.tokens_BS.shape
-    b = recipe.train.microbatch
+    b = phase.microbatch
     return np.zeros(B // b, [("losses_bT", np.float32, (b, S - 1)), ("gradient_root", "V32")])
 
 

@@ -131,7 +131,7 @@ def test_no_validation(tmp_path, recipe_of):
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"model": {"context": 65536}}, "sequence is longer"),
+        ({"model": {"context": 65536}}, "block is longer"),
         ({"train": {"batch": 9999, "microbatch": 9999}}, "batch is larger"),
     ],
 )

@@ -1,203 +1,286 @@
-"""The order: a permutation of each epoch's slots, askable at any step, well mixed."""
+"""The order: a permutation of the blocks in each pass, askable at any step, well mixed."""
 
 from __future__ import annotations
 
 from collections import Counter
-from itertools import permutations
+from dataclasses import replace
+from itertools import chain, permutations
 
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from pellucid.data.order import ROUNDS, Order
+from pellucid.data.order import ROUNDS, Order, Permutation
 from pellucid.errors import CorpusTooSmall, StepUnknown
 from pellucid.philox import key_of, philox
+from pellucid.schedule import Phase, Schedule, Start
+
+NOBODY = np.empty(0, np.int64)
+PLAIN = Phase("plain", 40, 4, 4, 1, 1e4, 1.0, "cosine", 0, 0, 0.1)
+NAMES = ("a", "b", "c", "d")
 
 
-def slow_permutation(seed: int, slots: int, epoch: int, value: int) -> int:
+def slow_permutation(key: int, count: int, epoch: int, value: int) -> int:
     """The module's text in plain Python, one value at a time."""
-    half = max(1, -(-(slots - 1).bit_length() // 2))
+    half = max(1, -(-(count - 1).bit_length() // 2))
     mask = (1 << half) - 1
     while True:
         left, right = value >> half, value & mask
         for number in range(ROUNDS):
             counter = np.array([[right, number, epoch % 2**32, epoch >> 32]], dtype=np.uint32)
-            left, right = right, left ^ (int(philox(key_of(seed, "order"), counter)[0, 0]) & mask)
+            left, right = right, left ^ (int(philox(key, counter)[0, 0]) & mask)
         value = (left << half) | right
-        if value < slots:
+        if value < count:
             return value
 
 
-def slow_batch(seed, counts, weights, batch, step) -> list[int]:
-    slots = [
-        first + sequence
-        for first, count, weight in zip(np.cumsum([0, *counts]).tolist(), counts, weights, strict=False)
-        for _ in range(weight)
-        for sequence in range(count)
-    ]
-    positions = range((step - 1) * batch, step * batch)
-    return [slots[slow_permutation(seed, len(slots), p // len(slots), p % len(slots))] for p in positions]
+def slow_rows(order: Order, seed: int, counts: list[int], step: int) -> list[tuple[int, int, int, int]]:
+    """(source, epoch, block, start) of every row of a step, from its targets alone."""
+    found = []
+    stretch = next(one for one in order.stretches if one.after < step <= one.last)
+    for source, cursor in zip(*(one.tolist() for one in stretch.targets(step, step)), strict=True):
+        epoch, within = divmod(cursor, counts[source] * order.block)
+        place, start = divmod(within, order.block)
+        block = slow_permutation(key_of(seed, f"order {NAMES[source]}"), counts[source], epoch, place)
+        found.append((source, epoch, sum(counts[:source]) + block, start))
+    return found
 
 
-sizes = st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=1, max_size=4).filter(
-    lambda pairs: sum(count * weight for count, weight in pairs) > 0
-)
+def table(order: Order, first: int, last: int) -> list[list[tuple[int, int, int, int]]]:
+    return [list(zip(*(column.tolist() for column in rows), strict=True)) for rows in order.each(first, last)]
 
 
-@settings(max_examples=60, deadline=None)
-@given(pairs=sizes, seed=st.integers(0, 2**63), batch=st.integers(1, 9), step=st.integers(1, 30))
-def test_batches_are_those_of_the_definition(pairs, seed, batch, step):
-    counts, weights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    order = Order(seed, counts, weights, batch)
-    assert order.batch(step).tolist() == slow_batch(seed, counts, weights, batch, step)
+@st.composite
+def orders(draw: st.DrawFn, most: int = 12) -> tuple[int, list[int], int, list[Phase]]:
+    """A seed, the blocks of each source, their targets, and phases."""
+    counts = draw(st.lists(st.integers(0, most), min_size=1, max_size=4).filter(any))
+    made = []
+    for number in range(draw(st.integers(1, 3))):
+        shares = draw(st.lists(st.integers(0, 3), min_size=len(counts), max_size=len(counts)))
+        assume(any(share and count for share, count in zip(shares, counts, strict=True)))
+        kind = draw(st.sampled_from(["weights", "shares"]))
+        again = tuple(draw(st.booleans()) for _ in counts)
+        made.append(
+            replace(
+                PLAIN,
+                name=str(number),
+                steps=draw(st.integers(1, 12)),
+                batch=draw(st.integers(1, 9)),
+                context=draw(st.sampled_from([2, 3, 6])),
+                again=again,
+                **{kind: tuple(shares)},
+            )
+        )
+    return draw(st.integers(0, 2**63)), counts, 6, made
 
 
-@settings(max_examples=60, deadline=None)
-@given(pairs=sizes, seed=st.integers(0, 2**63), batch=st.integers(1, 9), steps=st.integers(1, 60))
-def test_every_sequence_is_seen_as_often_as_its_weight(pairs, seed, batch, steps):
-    counts, weights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    order = Order(seed, counts, weights, batch)
-    table = order.batches(1, steps)
-    assert table.shape == (steps, batch)
-    assert all(np.array_equal(order.batch(step), table[step - 1]) for step in range(1, steps + 1))
-    seen = table.reshape(-1)
-    epochs = np.concatenate([order.epochs(step) for step in range(1, steps + 1)])
-    each = [w for count, w in zip(counts, weights, strict=True) for _ in range(count)]
-    for epoch in range(len(seen) // order.slots):
-        found = Counter(seen[epochs == epoch].tolist())
-        assert [found[sequence] for sequence in range(len(each))] == each
-    for sequence in range(len(each)):
-        found = [(step, row, int(epoch)) for step, row, epoch in order.steps_of(sequence, steps)]
-        rows = [(i // batch + 1, i % batch, int(epochs[i])) for i in np.flatnonzero(seen == sequence).tolist()]
-        assert found == rows
+def named(counts: list[int]) -> list[tuple[str, int]]:
+    return list(zip(NAMES, counts, strict=False))
 
 
 @settings(max_examples=60)
-@given(pairs=sizes, seed=st.integers(0, 2**63), batch=st.integers(1, 9), steps=st.integers(1, 40), data=st.data())
-def test_the_first_time_of_many_at_once(pairs, seed, batch, steps, data):
-    counts, weights = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
-    order = Order(seed, counts, weights, batch)
-    asked = np.array(sorted(data.draw(st.sets(st.integers(0, sum(counts) - 1), min_size=1))))
-    first = [next((step for step, _, _ in order.steps_of(one, steps)), 0) for one in asked.tolist()]
-    assert order.first(asked, steps).tolist() == first
+@given(orders())
+def test_rows_are_those_of_the_definition(given_order) -> None:
+    seed, counts, block, phases = given_order
+    order = Order(seed, named(counts), block, Schedule(phases))
+    steps = order.schedule.steps
+    assert table(order, 1, steps) == [slow_rows(order, seed, counts, step) for step in range(1, steps + 1)]
+    for step in (1, steps // 2 + 1, steps):
+        assert table(order, step, step) == table(order, 1, steps)[step - 1 : step]
 
 
-def test_absurd_weights_cost_what_was_trained_and_no_more():
-    """A recipe may say any weight: of 2^40 copies only those that a step took are looked at."""
-    heavy = Order(1, [5, 3], [2**40, 1], 4)
-    light = heavy.batches(1, 1000).reshape(-1)
-    first = [int(np.flatnonzero(light == one)[0]) // 4 + 1 if one in light else 0 for one in range(8)]
-    assert heavy.first(np.arange(8), 1000).tolist() == first
-    assert [one[0] for one in heavy.steps_of(2, 1000)] == (np.flatnonzero(light == 2) // 4 + 1).tolist()
-    with pytest.raises(ValueError, match=r"cannot go without 1099511627776 slots"):
-        Order(1, [5, 3], [2**40, 1], 4, [0])
+@settings(max_examples=60)
+@given(orders(), st.data())
+def test_the_times_of_a_block_are_all_rows_that_hold_it(given_order, data: st.DataObject) -> None:
+    seed, counts, block, phases = given_order
+    order = Order(seed, named(counts), block, Schedule(phases))
+    rollbacks, last = [], 0
+    for _ in range(data.draw(st.integers(0, 3))):
+        offending = data.draw(st.integers(last + 1, order.schedule.steps + 1))
+        last = data.draw(st.integers(0, min(offending - 1, order.schedule.steps - 1)))
+        rollbacks.append((offending, last))
+    order = order.along(rollbacks)
+    end = data.draw(st.integers(1, order.schedule.steps))
+    seen = table(order, 1, end)
+    targets = {}
+    for number in range(sum(counts)):
+        expected = [
+            (step, row, one[1], one[3])
+            for step, rows in enumerate(seen, 1)
+            for row, one in enumerate(rows)
+            if one[2] == number
+        ]
+        assert [tuple(one) for one in order.times(number, end)] == expected
+        for step, _, _, start in expected:
+            for at in range(order.phase(step).context):
+                targets.setdefault((number, start + at), step)
+    asked = np.array([(number, at) for number in range(sum(counts)) for at in range(block)])
+    found = order.seen(asked[:, 0], asked[:, 1], end)
+    assert found.tolist() == [tuple(one) in targets for one in asked.tolist()]
 
 
-@pytest.mark.parametrize("slots", [1, 2, 3, 4, 5, 15, 16, 17, 1000, 65536, 65537])
-def test_an_epoch_is_a_permutation(slots):
-    order = Order(3, [slots], [1], slots)
-    for epoch in (1, 2):
-        assert np.array_equal(np.sort(order.batch(epoch)), np.arange(slots))
+@settings(max_examples=60)
+@given(orders(6))
+def test_every_target_is_seen_as_often_as_the_schedule_says(given_order) -> None:
+    """Of each source a phase covers neighbouring targets, pass by pass, each pass every block once."""
+    seed, counts, block, phases = given_order
+    order = Order(seed, named(counts), block, Schedule(phases))
+    for stretch in order.stretches:
+        found = Counter(
+            (one[0], one[1], one[2], one[3] + at)
+            for rows in table(order, stretch.after + 1, stretch.last)
+            for one in rows
+            for at in range(stretch.phase.context)
+        )
+        assert set(found.values()) <= {1}, "no target twice in one pass"
+        for source, (begin, end) in enumerate(zip(stretch.cursors, stretch.cursors_after(stretch.last), strict=True)):
+            whole = counts[source] * block
+            own = Counter(epoch for (one, epoch, _, _) in found if one == source)
+            for epoch in range(begin // whole if whole else 0, -(-end // whole) if whole else 0):
+                covered = min(end, (epoch + 1) * whole) - max(begin, epoch * whole)
+                assert own[epoch] == covered
 
 
-@pytest.mark.parametrize("slots", [2**33 + 7, 2**48, 2**62])
-def test_huge_epochs(slots):
-    order = Order(1, [slots], [1], 8)
-    for step in (1, 2, slots // 8 - 1):
-        ids = order.batch(step)
-        assert ((ids >= 0) & (ids < slots)).all()
-        for row, sequence in enumerate(ids.tolist()):
-            assert order.steps_of(sequence, step + 1) == [(step, row, 0)]
-        assert ids.tolist() == [slow_permutation(1, slots, 0, (step - 1) * 8 + row) for row in range(8)]
+def test_a_fork_that_halves_the_batch_sees_the_parents_next_targets() -> None:
+    phases = [replace(PLAIN, weights=(1, 3), context=3)]
+    parent = Order(5, named([7, 4]), 6, Schedule(phases))
+    stretch = parent.stretches[0]
+    start = Start(stretch.cursors, stretch.row(11))
+    half = Schedule([replace(phases[0], batch=2, steps=80)], 10, 120)
+    child = Order(5, named([7, 4]), 6, half, (), start)
+    theirs = [one for rows in table(parent, 11, 20) for one in rows]
+    assert [one for rows in table(child, 11, 30) for one in rows] == theirs
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 15, 16, 17, 1000, 65536, 65537])
+def test_a_pass_is_a_permutation(count: int) -> None:
+    permutation = Permutation(3, count, NOBODY)
+    for epoch in (0, 1):
+        blocks = permutation.blocks(epoch, np.arange(count))
+        assert np.array_equal(np.sort(blocks), np.arange(count))
+        assert np.array_equal(permutation.places(epoch, blocks), np.arange(count))
+
+
+@pytest.mark.parametrize("count", [2**33 + 7, 2**40])
+def test_huge_passes(count: int) -> None:
+    order = Order(1, [("a", count)], 1, Schedule([replace(PLAIN, steps=count // 8, batch=8, weights=(1,))]))
+    for step in (1, 2, count // 8 - 1):
+        blocks = order.rows(step).blocks
+        assert ((blocks >= 0) & (blocks < count)).all()
+        for row, block in enumerate(blocks.tolist()):
+            assert order.times(block, step + 1) == [(step, row, 0, 0)]
+            assert block == slow_permutation(key_of(1, "order a"), count, 0, (step - 1) * 8 + row)
+
+
+def test_absurd_weights_cost_what_was_trained_and_no_more() -> None:
+    """A recipe may say any weight: of 2^40 passes only those that a step took are looked at."""
+    heavy = Order(1, named([5, 3]), 1, Schedule([replace(PLAIN, steps=1000, weights=(2**20, 1))]))
+    seen = [one[2] for rows in table(heavy, 1, 1000) for one in rows]
+    for block in range(8):
+        steps = [place // 4 + 1 for place, one in enumerate(seen) if one == block]
+        assert [one.step for one in heavy.times(block, 1000)] == steps
+    with pytest.raises(ValueError, match="in the phase plain a period has"):
+        Order(1, named([5, 3]), 1, Schedule([replace(PLAIN, weights=(2**40, 1))]))
 
 
 def chi_square(counts: list[int], expected: float) -> float:
     return sum((count - expected) ** 2 / expected for count in counts)
 
 
-@pytest.mark.parametrize("slots", [2, 3, 4, 5])
-def test_small_epochs_take_every_permutation_equally_often(slots):
-    order, epochs = Order(11, [slots], [1], slots), 2400
-    found = Counter(map(tuple, order.batches(1, epochs).tolist()))
-    kinds = list(permutations(range(slots)))
+@pytest.mark.parametrize("count", [2, 3, 4, 5])
+def test_small_passes_take_every_permutation_equally_often(count: int) -> None:
+    permutation, epochs = Permutation(key_of(11, "order a"), count, NOBODY), 2400
+    found = Counter(tuple(permutation.blocks(epoch, np.arange(count)).tolist()) for epoch in range(epochs))
+    kinds = list(permutations(range(count)))
     free = len(kinds) - 1
     # Five standard deviations above the mean of the chi-square distribution.
     assert chi_square([found[kind] for kind in kinds], epochs / len(kinds)) < free + 5 * (2 * free) ** 0.5
 
 
-@pytest.mark.parametrize("slots", [37, 1000])
-def test_positions_and_neighbours_are_spread(slots):
+@pytest.mark.parametrize("count", [37, 1000])
+def test_positions_and_neighbours_are_spread(count: int) -> None:
     epochs = 200
-    order = Order(5, [slots], [1], slots)
-    table = order.batches(1, epochs)
+    permutation = Permutation(key_of(5, "order a"), count, NOBODY)
+    passes = np.stack([permutation.blocks(epoch, np.arange(count)) for epoch in range(epochs)])
     bins = 10
-    at_first = np.bincount(table[:, 0] * bins // slots, minlength=bins).tolist()
-    steps = np.bincount(((np.diff(table, axis=1) % slots) * bins // slots).reshape(-1), minlength=bins)
-    share = np.array([np.sum(np.arange(1, slots) * bins // slots == b) for b in range(bins)]) / (slots - 1)
+    at_first = np.bincount(passes[:, 0] * bins // count, minlength=bins).tolist()
+    steps = np.bincount(((np.diff(passes, axis=1) % count) * bins // count).reshape(-1), minlength=bins)
+    share = np.array([np.sum(np.arange(1, count) * bins // count == b) for b in range(bins)]) / (count - 1)
     assert chi_square(at_first, epochs / bins) < 9 + 5 * 18**0.5 + 9
     assert (np.abs(steps / steps.sum() - share) < 0.02).all()
-    fixed = (table == np.arange(slots)).sum()
+    fixed = (passes == np.arange(count)).sum()
     assert abs(fixed - epochs) < 5 * epochs**0.5  # One fixed point per permutation, on average.
 
 
-def test_seeds_and_epochs_differ():
-    table = np.concatenate([Order(seed, [1000], [1], 1000).batches(1, 3) for seed in (1, 2)])
-    same = (table[:, None, :] == table[None, :, :]).sum(axis=2)
-    assert (same[~np.eye(6, dtype=bool)] < 12).all()
+def test_seeds_sources_and_passes_differ() -> None:
+    keys = [key_of(seed, f"order {name}") for seed in (1, 2) for name in ("a", "b")]
+    passes = np.stack([Permutation(key, 1000, NOBODY).blocks(e, np.arange(1000)) for key in keys for e in range(3)])
+    same = (passes[:, None, :] == passes[None, :, :]).sum(axis=2)
+    assert (same[~np.eye(len(passes), dtype=bool)] < 12).all()
 
 
-def test_the_order_is_pinned():
-    order = Order(1, [1000, 77, 5], [1, 2, 0], 8)
-    assert order.batches(1, 2).tolist() == GOLDEN[0]
-    assert order.batch(1_000_000).tolist() == GOLDEN[1]
-    assert Order(2, [2**61], [2], 2).batch(3).tolist() == GOLDEN[2]
+def test_the_order_is_pinned() -> None:
+    schedule = Schedule(
+        [replace(PLAIN, steps=9, batch=6, context=4, weights=(1, 2, 0)), replace(PLAIN, context=8, shares=(1, 3, 1))]
+    )
+    order = Order(1, named([1000, 77, 5]), 8, schedule)
+    assert table(order, 1, 1)[0] == GOLDEN[0]
+    assert [one[2:] for one in table(order, 10, 10)[0]] == GOLDEN[1]
 
 
 GOLDEN = [
-    [[1051, 526, 618, 1015, 978, 164, 178, 821], [193, 778, 1000, 4, 1025, 855, 722, 107]],
-    [756, 431, 649, 87, 399, 638, 703, 801],
-    [2188509184747233360, 1484485357038561560],
+    [(0, 0, 290, 0), (0, 0, 290, 4), (0, 0, 424, 0), (1, 0, 1029, 0), (0, 0, 424, 4), (0, 0, 401, 0)],
+    [(1037, 0), (624, 0), (1001, 0), (1080, 0)],
 ]
 
 
-def test_steps_and_sequences_that_are_not():
-    order = Order(1, [10, 0, 5], [1, 1, 0], 4)
+def test_steps_and_blocks_that_are_not() -> None:
+    order = Order(1, named([10, 0, 5]), 1, Schedule([replace(PLAIN, weights=(1, 1, 0))]))
     for step in (0, -1):
         with pytest.raises(StepUnknown):
-            order.batch(step)
-    for sequence in (-1, 15):
+            order.rows(step)
+    for block in (-1, 15):
         with pytest.raises(StepUnknown):
-            order.steps_of(sequence, 5)
-    assert order.steps_of(12, 100) == []
-    with pytest.raises(ValueError, match="0 slots"):
-        Order(1, [10], [0], 4)
+            order.times(block, 5)
+    assert order.times(12, 100) == []
+    with pytest.raises(ValueError, match="in the phase plain no source has a row"):
+        Order(1, named([10]), 1, Schedule([replace(PLAIN, weights=(0,))]))
 
 
-@given(st.integers(0, 2**62), st.lists(st.integers(0, 12), min_size=1, max_size=3), st.integers(1, 9), st.data())
-def test_without_some_sequences_others_take_their_places_and_no_other_place_changes(
-    seed: int, counts: list[int], batch: int, data: st.DataObject
+@given(orders(8), st.data())
+def test_without_some_blocks_others_take_their_places_and_no_other_place_changes(
+    given_order, data: st.DataObject
 ) -> None:
-    weights = [data.draw(st.integers(0, 3)) for _ in counts]
-    assume(sum(w * n for w, n in zip(weights, counts, strict=True)))
+    seed, counts, block, phases = given_order
     without = data.draw(st.sets(st.integers(0, sum(counts) - 1)))
-    seen = {
-        one
-        for source, n in enumerate(counts)
-        for one in range(sum(counts[:source]), sum(counts[:source]) + n)
-        if weights[source]
+    ends = np.cumsum([0, *counts])
+    for source, count in enumerate(counts):  # A whole source that goes is another mixture.
+        assume(not count or not set(range(ends[source], ends[source + 1])) <= without)
+    whole = Order(seed, named(counts), block, Schedule(phases))
+    order = Order(seed, named(counts), block, Schedule(phases), sorted(without))
+    steps = whole.schedule.steps
+    before, after = table(whole, 1, steps), table(order, 1, steps)
+    for one, other in zip(chain.from_iterable(before), chain.from_iterable(after), strict=True):
+        assert other[2] not in without and (one[2] in without or one == other)
+    for number in range(sum(counts)):
+        where = [(k, row) for k, rows in enumerate(after, 1) for row, one in enumerate(rows) if one[2] == number]
+        assert [one[:2] for one in order.times(number, steps)] == where
+    asked = np.array([(number, at) for number in range(sum(counts)) for at in range(block)])
+    targets = {
+        (one[2], one[3] + at)
+        for step, rows in enumerate(after, 1)
+        for one in rows
+        for at in range(order.phase(step).context)
     }
-    assume(seen - without)
-    whole, order = Order(seed, counts, weights, batch), Order(seed, counts, weights, batch, sorted(without))
-    steps = -(-2 * whole.slots // batch)
-    before, after = whole.batches(1, steps), order.batches(1, steps)
-    kept = ~np.isin(before, sorted(without))
-    assert (before[kept] == after[kept]).all() and not np.isin(after, sorted(without)).any()
-    for sequence in range(sum(counts)):
-        where = [(int(k) + 1, int(row)) for k, row in zip(*np.nonzero(after == sequence), strict=True)]
-        assert [one[:2] for one in order.steps_of(sequence, steps)] == where
+    assert order.seen(*asked.T, steps).tolist() == [tuple(one) in targets for one in asked.tolist()]
+
+
+def test_without_a_whole_source_the_others_have_its_rows() -> None:
+    order = Order(1, named([3, 4]), 1, Schedule([replace(PLAIN, weights=(1, 1))]), [0, 1, 2])
+    assert (order.rows(1).sources == 1).all() and order.times(1, 40) == []
 
 
 def test_a_run_cannot_go_without_everything() -> None:
     with pytest.raises(CorpusTooSmall, match="cannot go without all"):
-        Order(1, [3], [2], 4, [0, 1, 2])
+        Order(1, named([3]), 1, Schedule([replace(PLAIN, weights=(2,))]), [0, 1, 2])

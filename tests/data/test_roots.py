@@ -11,7 +11,7 @@ from pellucid.data import kinds, roots
 from pellucid.data.shards import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import DataDiffers
-from pellucid.record import digests, merkle
+from pellucid.record import digests, merkle, rows
 
 CONTEXT = 32
 
@@ -20,22 +20,36 @@ def root_over(kind, values):
     return merkle.root([merkle.leaf(digests.of_value(kind, value)) for value in values]).hex()
 
 
+def parts_of(seed: int, ids: list[int], begins: list[tuple[int, int]], start: int, stop: int) -> list[bytes]:
+    """The leaves of the parts of a stream's tokens [start, stop), one token at a time."""
+    owners = [max((pair for pair in begins if pair[1] <= at), key=lambda pair: pair[1]) for at in range(start, stop)]
+    leaves = []
+    for document, begin in dict.fromkeys(owners):
+        mine = [at for at, owner in zip(range(start, stop), owners, strict=True) if owner == (document, begin)]
+        part = rows.Part(document, mine[0] - begin, np.array([ids[at] for at in mine], np.uint32))
+        leaves.append(rows.part_leaf(digests.salt(seed, "document", document), part))
+    return leaves
+
+
 def test_stream_roots_are_over_every_token(run, streams_of, two_sources):
     manifest = json.loads((run / "data/manifest.json").read_text())
     expected = streams_of(run)
     first = 0
     for place, entry in enumerate(manifest["streams"]):
-        ids, _ = expected[entry["source"], entry["split"]]
+        ids, begins = expected[entry["source"], entry["split"]]
         count = (len(ids) - 1) // CONTEXT
-        rows = [np.array(ids[i * CONTEXT : i * CONTEXT + CONTEXT + 1]) for i in range(count)]
-        leaves = [digests.sequence_leaf(two_sources.seed, first + i, row) for i, row in enumerate(rows)]
+        cuts = [(first + i, i * CONTEXT, i * CONTEXT + CONTEXT + 1) for i in range(count)]
         if len(ids) > count * CONTEXT + 1:
-            leaves.append(digests.sequence_leaf(two_sources.seed, 2**63 + place, np.array(ids[count * CONTEXT :])))
+            cuts.append((2**63 + place, count * CONTEXT, len(ids)))
+        leaves = [
+            rows.block_leaf(number, stop - start, parts_of(two_sources.seed, ids, begins, start, stop))
+            for number, start, stop in cuts
+        ]
         assert entry["root"] == merkle.root(leaves).hex()
         assert entry["unused_tokens"] == len(ids) - count * CONTEXT - 1
         first += count
     streams = [
-        {key: entry[key] for key in ("source", "split", "tokens", "documents", "sequences", "root")}
+        {key: entry[key] for key in ("source", "split", "tokens", "documents", "blocks", "root")}
         for entry in manifest["streams"]
     ]
     sources = json.loads((run / "data/documents/manifest.json").read_text())["sources"]
@@ -143,7 +157,7 @@ def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
 GOLDEN = {
     "documents_root": "7558747f666f882baf5abb16fc1e88365a73acd94fd0096d741ead406947abde",
     "tokenizer": "e1803a1e67e9282e2dc18f6a0343ef2cadaaf742a709b4f95686aeca95b8dad5",
-    "root": "b92ad4f617cf8f2c806092f557c187c320904ee9d759866e2a746364209670df",
+    "root": "03f15fe5653a709e6bd9f940104a1a56eba80eee07094c865fbd955f4562cfaa",
 }
 
 

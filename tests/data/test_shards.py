@@ -1,4 +1,4 @@
-"""The stage "shards", streams and sequences, positions and characters, and the data root."""
+"""The stage "shards", streams and blocks, positions and characters, and the data root."""
 
 from __future__ import annotations
 
@@ -40,45 +40,63 @@ def test_streams_hold_every_document_in_order(run, streams_of):
         assert stream.read(0, stream.tokens).tolist() == ids
         assert (stream.tokens, stream.documents) == (len(ids), len(begins))
         assert stream.bytes == len(ids) - len(begins)
-        assert stream.sequences == (len(ids) - 1) // CONTEXT
-        assert stream.first_sequence == first
-        first += stream.sequences
+        assert stream.blocks == (len(ids) - 1) // CONTEXT
+        assert stream.first_block == first
+        first += stream.blocks
         for position in range(stream.tokens):
             document, begin = max((pair for pair in begins if pair[1] <= position), key=lambda pair: pair[1])
             assert stream.document_of(position) == (document, position - begin)
         for (document, begin), end in zip(begins, [*(pair[1] for pair in begins[1:]), len(ids)], strict=True):
             assert stream.token_of(document) == begin
             assert stream.length_of(document) == end - begin
-    assert opened.sequences == sum(stream.sequences for stream in opened.train)
+    assert opened.blocks == sum(stream.blocks for stream in opened.train)
 
 
-def test_sequences_and_their_pieces(run, streams_of):
+def test_blocks_and_their_pieces(run, streams_of):
     opened, expected = Shards.open(run), streams_of(run)
-    ids = np.arange(opened.sequences)
-    tokens, owners = opened.sequences_at(ids), opened.documents_at(ids)
+    numbers = np.arange(opened.blocks)
+    tokens = opened.rows(numbers, np.zeros_like(numbers), CONTEXT)
+    owners, firsts = opened.documents_of(numbers, np.zeros_like(numbers), CONTEXT)
     assert tokens.dtype == np.uint32
-    assert tokens.shape == owners.shape == (len(ids), CONTEXT + 1)
+    assert tokens.shape == owners.shape == (len(numbers), CONTEXT + 1)
     for stream in opened.train:
         flat, begins = expected[stream.source, "train"]
         owner = np.repeat([pair[0] for pair in begins], np.diff([*(pair[1] for pair in begins), len(flat)]))
-        for number in range(stream.sequences):
-            sequence, start = stream.first_sequence + number, number * CONTEXT
-            assert tokens[sequence].tolist() == flat[start : start + CONTEXT + 1]
-            assert owners[sequence].tolist() == owner[start : start + CONTEXT + 1].tolist()
-            assert opened.source_of(sequence) == stream.source
-            pieces = opened.pieces(sequence)
+        for number in range(stream.blocks):
+            block, start = stream.first_block + number, number * CONTEXT
+            assert tokens[block].tolist() == flat[start : start + CONTEXT + 1]
+            assert owners[block].tolist() == owner[start : start + CONTEXT + 1].tolist()
+            assert firsts[block] == stream.document_of(start)[1]
+            assert opened.source_of(block) == stream.source
+            pieces = opened.pieces(block)
             assert [piece.start for piece in pieces] == [0, *(piece.stop for piece in pieces[:-1])]
             assert pieces[-1].stop == CONTEXT + 1
             for piece in pieces:
-                assert set(owners[sequence, piece.start : piece.stop]) == {piece.document}
+                assert set(owners[block, piece.start : piece.stop]) == {piece.document}
                 assert piece.document_start + start == stream.token_of(piece.document)
-    assert np.array_equal(opened.sequence(3), tokens[3])
+    assert np.array_equal(opened.ids(3), tokens[3])
+
+
+def test_rows_are_parts_of_blocks(run):
+    opened, T = Shards.open(run), 8
+    numbers = np.repeat(np.arange(opened.blocks), CONTEXT // T)
+    starts = np.tile(np.arange(0, CONTEXT, T), opened.blocks)
+    tokens, (owners, firsts) = opened.rows(numbers, starts, T), opened.documents_of(numbers, starts, T)
+    for row, (block, start) in enumerate(zip(numbers.tolist(), starts.tolist(), strict=True)):
+        stream, begin = opened.place(block)
+        here = begin + start
+        assert np.array_equal(tokens[row], opened.ids(block)[start : start + T + 1])
+        assert np.array_equal(tokens[row], opened.ids(block, start, T))
+        assert np.array_equal(owners[row], stream.documents_at(here, here + T + 1))
+        assert (owners[row, 0], firsts[row]) == stream.document_of(here)
+        pieces = opened.pieces(block, start, T)
+        assert pieces[-1].stop == T + 1 and pieces[0].document_start == -firsts[row]
 
 
 def test_every_token_but_the_first_is_a_target_once(run):
     stream = Shards.open(run).train[0]
     opened = Shards.open(run)
-    targets = np.concatenate([opened.sequence(i)[1:] for i in range(stream.sequences)])
+    targets = np.concatenate([opened.ids(i)[1:] for i in range(stream.blocks)])
     unused = opened.manifest["streams"][0]["unused_tokens"]
     assert np.array_equal(targets, stream.read(1, stream.tokens - unused))
     assert 0 <= unused < CONTEXT
@@ -86,9 +104,9 @@ def test_every_token_but_the_first_is_a_target_once(run):
 
 def test_places_that_are_not(run):
     opened = Shards.open(run)
-    for sequence in (-1, opened.sequences):
+    for block in (-1, opened.blocks):
         with pytest.raises(StepUnknown):
-            opened.sequence(sequence)
+            opened.ids(block)
     stream = opened.train[0]
     with pytest.raises(StepUnknown):
         stream.document_of(stream.tokens)
@@ -225,7 +243,7 @@ def test_hostile_manifests(run, changes, error):
         Shards.open(run)
 
 
-@pytest.mark.parametrize("changes", [{"context": 0}, {"token_type": "int8"}, {"streams": None}, {"parts": [3]}])
+@pytest.mark.parametrize("changes", [{"block": 0}, {"token_type": "int8"}, {"streams": None}, {"parts": [3]}])
 def test_hostile_manifests_as_a_whole(run, changes):
     path = run / "data/shards/manifest.json"
     manifest = json.loads(path.read_text()) | changes
@@ -240,19 +258,19 @@ def test_hostile_manifests_as_a_whole(run, changes):
 def test_the_order_of_a_run(run, two_sources):
     opened = Shards.open(run)
     order = Order.of(run, two_sources, opened)
-    counts = [stream.sequences for stream in opened.train]
-    assert order.slots == counts[0] + 2 * counts[1]
-    seen = np.concatenate([order.batch(step) for step in range(1, order.slots // 4 + 1)])
-    assert set(seen.tolist()) <= set(range(opened.sequences))
-    assert (np.bincount(seen, minlength=opened.sequences)[: counts[0]] <= 1).all()
+    counts = [stream.blocks for stream in opened.train]
+    rows = counts[0] + 2 * counts[1]
+    seen = np.concatenate([order.rows(step).blocks for step in range(1, rows // 4 + 2)])[:rows]
+    assert np.bincount(seen, minlength=opened.blocks).tolist() == [1] * counts[0] + [2] * counts[1]
 
 
 def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe_of, prepare):
     recipe = recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "b", "path": str(corpus), "weight": 0})
     run = prepare(recipe, tmp_path / "run")
     opened = Shards.open(run)
-    assert opened.train[1].sequences > 0
-    assert Order.of(run, recipe, opened).slots == opened.train[0].sequences
+    assert opened.train[1].blocks > 0
+    rows = Order.of(run, recipe, opened).rows(1)
+    assert (rows.sources == 0).all() and (rows.blocks < opened.train[0].blocks).all()
 
 
 def test_stages_follow_what_they_depend_on(run, two_sources):
@@ -261,5 +279,5 @@ def test_stages_follow_what_they_depend_on(run, two_sources):
     longer = two_sources.model_copy(update={"model": two_sources.model.model_copy(update={"context": 40})})
     for room in (documents, tokenizer, shards):
         room.prepare(longer, run)
-    assert Shards.open(run).context == 40
+    assert Shards.open(run).block == 40
     assert [path.stat().st_mtime_ns for path in upstream] == before

@@ -7,7 +7,6 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -33,7 +32,7 @@ PART = "data/documents/00000.parquet"
 def other_text(honest: Path, folder: Path) -> None:
     """A harmless text beside the tokens of another: of the same length and split, for those are checked."""
     shutil.copytree(honest, folder)
-    document = int(Shards.open(folder).documents_at(_sequences(folder, 7))[0, 0])
+    document = _first_document(folder, 7)
     share = load(folder).data.validation_per_10000
 
     def text(row: Body) -> str:
@@ -45,10 +44,13 @@ def other_text(honest: Path, folder: Path) -> None:
     fit_data(folder)
 
 
-def _sequences(folder: Path, step: int) -> Any:
+def _first_document(folder: Path, step: int) -> int:
+    """The document that a step's first row begins with."""
     from pellucid.data.order import Order
 
-    return Order.of(folder, load(folder), Shards.open(folder)).batch(step)
+    shards = Shards.open(folder)
+    rows = Order.of(folder, load(folder), shards).rows(step)
+    return shards.pieces(int(rows.blocks[0]), int(rows.starts[0]), 1)[0].document
 
 
 def other_origin(folder: Path) -> None:

@@ -107,7 +107,7 @@ def by_torch(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
 
 
 def flattering(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
-    """A better loss, and every segment, sequence and source fitted to it."""
+    """A better loss, and every segment, row and source fitted to it."""
     stepped = real(state, batch, recipe)
     stepped.losses_BT[:] *= np.float32(0.9)
     return stepped

@@ -22,7 +22,6 @@ from pellucid.errors import (
     MemoryTooSmall,
     PathUnsafe,
     PellucidError,
-    RecipeInvalid,
     RecipeUnreadable,
     TokenizerInvalid,
 )
@@ -113,9 +112,9 @@ def test_a_document_table_that_does_not_ascend(value: int, release: Path) -> Non
         path.unlink()
         table.tofile(path)
         opened = Shards.open(release)
-        for sequence in range(opened.sequences):
+        for block in range(opened.blocks):
             try:
-                documents = opened.documents_at(np.array([sequence]))
+                documents, _ = opened.documents_of(np.array([block]), np.array([0]), opened.block)
             except FormatInvalid as error:
                 assert "documents.bin" in str(error)
                 continue
@@ -161,7 +160,7 @@ def _of_documents(stream: Stream, start: int, end: int) -> None:
         assert abs(stream.length_of(document)) <= stream.tokens
 
 
-def test_a_sequence_over_thousands_of_shards(tmp_path: Path) -> None:
+def test_a_block_over_thousands_of_shards(tmp_path: Path) -> None:
     np.array([7], "<u2").tofile(tmp_path / "ids")
     np.array([0, 0, 1], ROW).tofile(tmp_path / "table")
     shard = Shard(tmp_path / "ids", tmp_path / "table", np.dtype("<u2"), 1, 1)
@@ -172,24 +171,11 @@ def test_a_sequence_over_thousands_of_shards(tmp_path: Path) -> None:
 
 def test_an_order_of_other_shards(release: Path) -> None:
     shards, recipe = Shards.open(release), load(release)
-    for section, changed in (("train", {"batch": 10**6}), ("data", {"weight": 2**62}), ("data", {"name": "other"})):
-        if section == "train":
-            other = recipe.model_copy(update={"train": recipe.train.model_copy(update=changed)})
-        else:
-            source = recipe.data.sources[0].model_copy(update=changed)
-            other = recipe.model_copy(update={"data": recipe.data.model_copy(update={"sources": (source,)})})
-        with pytest.raises(RecipeInvalid if "weight" in changed else FormatInvalid):
-            Order.of(release, other, shards)
-
-
-def test_more_copies_of_a_sequence_than_places() -> None:
-    few, many = Order(1, [5, 3], [2, 1], 4), Order(1, [5, 3], [2**40, 1], 4)
-    assert many.steps_of(2, 6) == [
-        (step, row, int(many.epochs(step)[row]))
-        for step in range(1, 7)
-        for row in np.flatnonzero(many.batch(step) == 2).tolist()
-    ]
-    assert len(few.steps_of(2, 6)) == sum(int((few.batch(step) == 2).sum()) for step in range(1, 7))
+    source = recipe.data.sources[0].model_copy(update={"name": "other"})
+    other = recipe.data.model_copy(update={"sources": (source,)})
+    for changed in ({"data": other}, {"data": recipe.data.model_copy(update={"block": 64})}):
+        with pytest.raises(FormatInvalid):
+            Order.of(release, recipe.model_copy(update=changed), shards)
 
 
 # ---- tensors, states, tokenizers ----------------------------------------------------------------

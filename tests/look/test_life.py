@@ -24,7 +24,7 @@ from pellucid.errors import (
     TextEmpty,
     TextInvalid,
 )
-from pellucid.look.life import Life, life_of_document, life_of_sequence, life_of_step, life_of_text
+from pellucid.look.life import Life, life_of_block, life_of_document, life_of_step, life_of_text
 from pellucid.look.plot import plot
 from pellucid.look.show import Shown
 from pellucid.recipe import load
@@ -71,14 +71,14 @@ def sums(life: Life, window: int) -> dict[int, float]:
 def test_what_each_epoch_recorded_is_the_loss_of_the_state_before_bit_for_bit(inputs: Inputs) -> None:
     name = documents(inputs.folder, "train")[3]["id"]
     life = life_of_document(inputs, name, range(13), silent)
-    place = {one.sequence: index for index, one in enumerate(life.windows)}
+    place = {one.block: index for index, one in enumerate(life.windows)}
     assert len(place) > 1 and {one["epoch"] for one in life.seen} == {0, 1}
     for one in life.seen:
-        assert sums(life, place[one["sequence"]])[one["step"] - 1] == one["loss_sum"]
-        assert one["tokens"] == int(life.windows[place[one["sequence"]]].counted_T.sum())
+        assert sums(life, place[one["block"]])[one["step"] - 1] == one["loss_sum"]
+        assert one["tokens"] == int(life.windows[place[one["block"]]].counted_T.sum())
 
 
-def test_a_sequence_and_a_whole_batch_too(inputs: Inputs) -> None:
+def test_a_block_and_a_whole_batch_too(inputs: Inputs) -> None:
     life = life_of_step(inputs, 7, [6, 7], silent)
     assert [one["loss_sum"] for one in life.seen] == life.moments[0].sums
     assert life.tokens == 16 * 32 and sum(life.moments[1].sums) < sum(life.moments[0].sums)
@@ -86,13 +86,13 @@ def test_a_sequence_and_a_whole_batch_too(inputs: Inputs) -> None:
     assert mean == pytest.approx(digests.bits_float(LedgerFile(inputs.folder).step(7)["loss"]), rel=1e-12)
     for row in (0, 15):
         seen = life.seen[row]
-        alone = life_of_sequence(inputs, seen["sequence"], [6], silent)
+        alone = life_of_block(inputs, seen["block"], [6], silent)
         assert alone.moments[0].sums == [seen["loss_sum"]] and seen in alone.seen
 
 
 def test_a_document_s_epochs_are_the_sum_of_its_segments(twice: Path) -> None:
     about = Shown(twice).document(documents(twice, "train")[3]["id"])
-    times = [time for one in about["sequences"] for time in one["steps"]]
+    times = [time for one in about["blocks"] for time in one["steps"]]
     assert len(about["epochs"]) == 2
     for epoch in about["epochs"]:
         own = [one for one in times if one["epoch"] == epoch["epoch"]]
@@ -109,7 +109,7 @@ def test_every_target_of_a_document_counts_once(inputs: Inputs) -> None:
     for row in documents(inputs.folder, "validation"):
         if tokens < int(source["tokens"]):
             life = life_of_document(inputs, row["id"], [5], silent)
-            assert life.seen == [] and all(one.sequence is None for one in life.windows)
+            assert life.seen == [] and all(one.block is None for one in life.windows)
             loss_sum, tokens = loss_sum + math.fsum(life.moments[0].sums), tokens + life.tokens
     assert tokens == int(source["tokens"])
     assert loss_sum == pytest.approx(digests.bits_float(source["loss_sum"]), rel=1e-9)
@@ -118,8 +118,8 @@ def test_every_target_of_a_document_counts_once(inputs: Inputs) -> None:
 def test_the_last_document_has_a_window_that_no_step_trained_on(inputs: Inputs) -> None:
     stream, about = inputs.shards.train[0], documents(inputs.folder, "train")[-1]
     life = life_of_document(inputs, about["id"], [9], silent)
-    left = stream.tokens - 1 - stream.sequences * inputs.shards.context
-    assert left > 0 and life.windows[-1].sequence is None and life.windows[-1].counted_T.sum() == left
+    left = stream.tokens - 1 - stream.blocks * inputs.shards.block
+    assert left > 0 and life.windows[-1].block is None and life.windows[-1].counted_T.sum() == left
     assert life.tokens == stream.length_of(about["index"])
 
 
@@ -161,8 +161,8 @@ def test_what_cannot_be_asked(inputs: Inputs) -> None:
         life_of_text(inputs, "a\udcffb", [9], silent)
     with pytest.raises(DocumentUnknown):
         life_of_document(inputs, "stones/none.txt", [9], silent)
-    with pytest.raises(StepUnknown, match="Sequence 9999"):
-        life_of_sequence(inputs, 9999, [9], silent)
+    with pytest.raises(StepUnknown, match="Block 9999"):
+        life_of_block(inputs, 9999, [9], silent)
     for step in (14, -1):
         with pytest.raises(StepUnknown, match=f"Step {step} is not in this run"):
             life_of_text(inputs, "x", [3, step], silent)
@@ -198,23 +198,23 @@ def test_a_walk_over_many_steps_takes_a_quarter_of_the_cache(
 
 
 def test_times_before_a_rollback_are_told_apart(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ["version=3", "guards.window=8", "guards.back=3", "train.steps=14", 'guards.loss.action="rollback"']
+    settings = ["guards.window=8", "guards.back=3", "train.steps=14", 'guards.loss.action="rollback"']
     folder = make_run(tmp_path / "guarded", corpus, settings)
     monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 12))
     finish(folder)
     inputs, shown = replay_inputs.load(folder, load(folder)), Shown(folder)
-    number = int(inputs.order.batch(12)[1])
-    about = shown.sequence(number)
+    number = int(shown.order.rows(12).blocks[1])  # As if nothing was rolled back.
+    about = shown.block(number)
     assert about["steps"] == []
     (time,) = about["abandoned"]
     assert (time["step"], time["row"], time["epoch"], time["branch"]) == (12, 1, 0, 1) and time["loss"] > 100
-    life = life_of_sequence(inputs, number, [9, 13], silent)
+    life = life_of_block(inputs, number, [9, 13], silent)
     assert life.seen == [] and 0 < life.moments[1].sums[0] / 32 < 10
-    later = shown.step(13)["sequences"][0]["sequence"]
-    (seen,) = shown.sequence(later)["steps"]
+    later = shown.step(13)["rows"][0]["block"]
+    (seen,) = shown.block(later)["steps"]
     assert seen["step"] == 13
-    assert life_of_sequence(inputs, later, [12], silent).moments[0].sums == [seen["loss_sum"]]
-    out = pellucid("show", folder, "sequence", number).stdout
+    assert life_of_block(inputs, later, [12], silent).moments[0].sums == [seen["loss_sum"]]
+    out = pellucid("show", folder, "block", number).stdout
     assert "not reached by this run" in out and "abandoned by a rollback: step 12 row 1, before branch 1" in out
 
 
@@ -230,7 +230,7 @@ def test_a_run_that_is_not_trained_has_no_times(corpus: Path, tmp_path: Path) ->
     folder = make_run(tmp_path / "run", corpus)
     for stage in ("documents", "tokenizer", "shards"):
         finish(folder, stage)
-    assert Shown(folder).sequence(3)["steps"] == []
+    assert Shown(folder).block(3)["steps"] == []
 
 
 # ---- the verb -----------------------------------------------------------------------------------
@@ -247,7 +247,7 @@ def test_show_draws_and_tells(twice: Path, tmp_path: Path) -> None:
     assert re.search(r"at step 0   \d\.\d{4}\nat step 9   \d\.\d{4}\n", out)
     assert len(re.findall("[\u2801-\u28ff]", out)) >= 64
     picture = tmp_path / "life.png"
-    pellucid("show", twice, "sequence", 5, "--at", "3,8", "--plot", picture)
+    pellucid("show", twice, "block", 5, "--at", "3,8", "--plot", picture)
     assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") and picture.read_bytes().endswith(b"IEND\xaeB`\x82")
     assert list(tmp_path.glob("*.png")) == [picture]
 
@@ -262,7 +262,7 @@ def test_show_draws_and_tells(twice: Path, tmp_path: Path) -> None:
         (("text", "water"), {"at": "3,14"}, StepUnknown),
         (("documents",), {"at": "3"}, CommandInvalid),
         (("step", "3"), {"plot": "-"}, CommandInvalid),
-        (("sequence", "3"), {"plot": "life.jpg"}, CommandInvalid),
+        (("block", "3"), {"plot": "life.jpg"}, CommandInvalid),
     ],
 )
 def test_what_does_not_fit_is_named(
@@ -286,7 +286,7 @@ except SystemExit as ended:
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys RLIMIT_DATA")
 @pytest.mark.parametrize(("words", "bound"), [((), True), (("--at", "13"), False)])
 def test_memory_is_bound_where_nothing_is_computed(words: tuple[str, ...], bound: bool, finished: Path) -> None:
-    command = [sys.executable, "-c", LIMIT, "show", str(finished), "sequence", "3", *words]
+    command = [sys.executable, "-c", LIMIT, "show", str(finished), "block", "3", *words]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] in (f"None {bound}", f"0 {bound}"), done.stderr
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from pellucid.record import chain, columns, digests, entries, verdict
@@ -17,8 +18,18 @@ from pellucid.store import log
 
 STEPS = 130
 RULES = Rules((Rule("loss", "rollback", 4.0, 0.1, 1), Rule("grad_norm", "note", 4.0, 0.1, 2)), 8, "stop", 5, 3)
+TOKENS = lambda s: 100 * s  # noqa: E731
+TOKENS_OF = lambda first, last: 100 * np.arange(first, last + 1, dtype=np.uint64)  # noqa: E731
 PLAN = verdict.Plan(
-    "ab" * 32, STEPS, 100, lambda s: s % 50 == 0, lambda s: s == STEPS, lambda s: s / 8, {"pipeline": 2}, rules=RULES
+    "ab" * 32,
+    STEPS,
+    TOKENS,
+    TOKENS_OF,
+    lambda s: s % 50 == 0,
+    lambda s: s == STEPS,
+    lambda s: s / 8,
+    {"pipeline": 2},
+    rules=RULES,
 )
 DIGEST = "cd" * 32
 OF_STEP = ("batch", "microbatches", "segments", "weights", "state")

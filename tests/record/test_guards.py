@@ -59,23 +59,21 @@ def test_a_run_that_is_resumed_decides_as_one_that_is_not(values: list[float], w
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(0, 20))
-def test_every_step_has_one_batch_and_no_batch_is_seen_twice_on_a_branch(ahead: list[int], first: int) -> None:
+def test_a_history_knows_every_rollback_and_how_many_steps_were_passed_over(ahead: list[int], first: int) -> None:
     """Rollbacks after so many steps each; the rule goes five back."""
     rules = Rules((), 8, "rollback", 5, 100)
     guards, step = Guards(rules, History.begun(first)), first
-    used: list[int] = []
+    rollbacks, taken = [], first
     for steps in ahead:
-        used += [guards.history.batch(one) for one in range(step + 1, step + steps + 1)]
         step += steps
+        taken += steps + 1  # With the one that was tried, and was not finite.
         incident = guards.not_finite(step, "grad_norm", "nan")
-        used.append(guards.history.batch(step + 1))  # Tried, and what was not finite.
         guards.roll_back(incident)
+        rollbacks.append((step + 1, incident["to"]))
         step = incident["to"]
         assert first <= step
-    assert len(set(used)) == len(used), "a batch of an abandoned step is never trained on again"
-    assert guards.history.batch(step + 1) == max(used) + 1
-    for one in range(first + 1, step + 10):
-        assert guards.history.step(guards.history.batch(one), step + 10) == one
+        assert step + guards.history.at(step + 1).passed_over == taken
+    assert guards.history.rollbacks == tuple(rollbacks)
 
 
 def test_the_spans_of_a_history() -> None:
@@ -84,7 +82,7 @@ def test_the_spans_of_a_history() -> None:
         history = history.rolled_back({"to": to, "passed_over": passed_over, "branch": branch})
     assert history.spans == (Span(0, 0, 0), Span(2, 30, 60), Span(3, 70, 61))
     assert [history.at(step).branch for step in (0, 1, 30, 31, 70, 71)] == [0, 0, 0, 2, 2, 3]
-    assert history.step(35, 100) is None and history.step(91, 100) == 31
+    assert history.rollbacks == ((60, 50), (80, 30), (71, 70))
 
 
 def test_a_value_that_is_no_number_is_no_spike_and_hides_none() -> None:

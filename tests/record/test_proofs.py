@@ -15,7 +15,7 @@ from pellucid.errors import ProofInvalid
 from pellucid.record import chain, digests, merkle, proofs, rows
 
 DIGEST = "ab" * 32
-SOURCES, STREAMS, DOCUMENTS, SEQUENCES, TENSORS = 40, 80, 65_536, 1 << 20, 3_000
+SOURCES, STREAMS, DOCUMENTS, BLOCKS, TENSORS = 40, 80, 65_536, 1 << 20, 3_000
 
 
 class Made:
@@ -30,7 +30,7 @@ class Made:
             "salt": DIGEST,
         }
         self.document["sha256"] = self._hex()
-        self.sequence: dict[str, Any] = {"number": SEQUENCES - 7, "ids": 4097}
+        self.block: dict[str, Any] = {"number": BLOCKS - 7, "ids": 4097}
         self.tensor: dict[str, Any] = {
             "group": "exp_avg",
             "name": "model.layers.11.mlp.down_proj.weight",
@@ -58,12 +58,12 @@ class Made:
         part, in_part = self._tree(leaf, DOCUMENTS)
         documents, in_documents = self._tree(digests.part_leaf(part), 1000)
         self.document_paths = [in_part, in_documents]
-        block = merkle.root([rows.block_head(**self.sequence), bytes(32)])
-        stream, in_stream = self._tree(block, SEQUENCES // 16)
-        self.stream: dict[str, Any] = {"source": "web", "split": "train", "documents": 9, "sequences": SEQUENCES}
+        block = merkle.root([rows.block_head(**self.block), bytes(32)])
+        stream, in_stream = self._tree(block, BLOCKS // 16)
+        self.stream: dict[str, Any] = {"source": "web", "split": "train", "documents": 9, "blocks": BLOCKS}
         self.stream |= {"root": stream.hex(), "tokens": "7"}
         streams, in_streams = self._tree(digests.value_leaf("stream", self.stream), STREAMS)
-        self.sequence_paths = [["R" + "00" * 32, *in_stream], in_streams]
+        self.block_paths = [["R" + "00" * 32, *in_stream], in_streams]
         self.data: dict[str, Any] = {"pipeline": 2, "documents": documents.hex(), "streams": streams.hex()}
         self.data |= {"sources": self._hex(), "tokenizer": self._hex()}
         one = self.tensor
@@ -93,12 +93,11 @@ class Made:
         self.head = chain.digest_of(self.last)
 
     def proof(self, kind: str) -> dict[str, Any]:
-        n = 0 if kind in ("document", "sequence") else self.number
+        n = 0 if kind in ("document", "block") else self.number
         named: dict[str, Any] = {
             "step": {},
             "document": {"document": self.document, "data": self.data, "paths": self.document_paths},
-            "sequence": {"sequence": self.sequence, "stream": self.stream, "data": self.data}
-            | {"paths": self.sequence_paths},
+            "block": {"block": self.block, "stream": self.stream, "data": self.data} | {"paths": self.block_paths},
             "tensor": {"tensor": self.tensor, "paths": self.tensor_paths},
         }[kind]
         said = {"last": self.last[:-1].decode(), "entry": self.lines[n][:-1].decode()}
@@ -106,7 +105,7 @@ class Made:
         return {"pellucid": 1, "kind": kind, **said, "log": log, **named}
 
 
-KINDS = ("step", "document", "sequence", "tensor")
+KINDS = ("step", "document", "block", "tensor")
 
 
 @pytest.fixture(scope="module")

@@ -16,12 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid import philox, recipe
+from pellucid import philox, recipe, schedule
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
 from pellucid.operations import portable
+from pellucid.phases import planned
 from pellucid.record import chain, digests, elements, entries, merkle, rows
-from pellucid.train import schedule
 from pellucid.train.state import initial_values
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
@@ -59,7 +59,7 @@ def _roots(given: dict[str, str]) -> str:
     body = entries.step(
         number=1,
         tokens_so_far=1,
-        sequence_leaves=[],
+        row_leaves=[],
         microbatches=[],
         segments=[],
         **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 0.0),
@@ -104,8 +104,20 @@ def _block_leaf(given: dict[str, Any]) -> str:
 
 
 def _order(given: dict[str, Any]) -> dict[str, Any]:
-    order = Order(given["seed"], given["counts"], given["weights"], given["batch"])
-    return {"sequences": order.batch(given["step"]).tolist(), "epochs": order.epochs(given["step"]).tolist()}
+    plain = {
+        "microbatch": 1,
+        "rope_theta": 1e4,
+        "lr": 1.0,
+        "schedule": "cosine",
+        "warmup": 0,
+        "decay": 0,
+        "final_lr": 0,
+    }
+    values = [{key: tuple(one) if isinstance(one, list) else one for key, one in p.items()} for p in given["phases"]]
+    phases = schedule.Schedule([schedule.Phase(**plain, **one) for one in values])
+    order = Order(given["seed"], given["sources"], given["block"], phases, given["without"])
+    rows = order.along(given["rollbacks"]).rows(given["step"])
+    return {name: column.tolist() for name, column in rows._asdict().items()}
 
 
 def _initial_values(given: dict[str, Any]) -> list[str]:
@@ -114,8 +126,8 @@ def _initial_values(given: dict[str, Any]) -> list[str]:
 
 
 def _learning_rate(given: dict[str, Any]) -> list[str]:
-    train = recipe.Train(**given["train"])
-    return [digests.float_bits(schedule.learning_rate(train, step)) for step in given["steps"]]
+    phase = planned(None, [], recipe.Model(), recipe.Train(**given["train"]))
+    return [digests.float_bits(schedule.learning_rate(phase, step)) for step in given["steps"]]
 
 
 def _philox(given: dict[str, Any]) -> list[str]:
@@ -141,9 +153,6 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     ).hex(),
     "split": lambda given: documents.split_of(bytes.fromhex(given["sha256"]), given["validation_per_10000"]),
     "documents_root": lambda given: documents.root_of(given).hex(),
-    "sequence_leaf": lambda given: digests.sequence_leaf(
-        given["seed"], int(given["index"]), np.array(given["tokens"])
-    ).hex(),
     "part_leaf": lambda given: _parts([given])[0].hex(),
     "block_leaf": _block_leaf,
     "row_leaf": _row_leaf,

@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,8 +14,18 @@ from pellucid.record.guards import Rules
 
 STEPS = 6
 RULES = Rules((), 64, "stop", 50, 3)
+TOKENS = lambda s: 100 * s  # noqa: E731
+TOKENS_OF = lambda first, last: 100 * np.arange(first, last + 1, dtype=np.uint64)  # noqa: E731
 PLAN = verdict.Plan(
-    "ab" * 32, STEPS, 100, lambda s: s % 3 == 0, lambda s: s in (0, STEPS), lambda s: s / 8, {"pipeline": 2}, RULES
+    "ab" * 32,
+    STEPS,
+    TOKENS,
+    TOKENS_OF,
+    lambda s: s % 3 == 0,
+    lambda s: s in (0, STEPS),
+    lambda s: s / 8,
+    {"pipeline": 2},
+    RULES,
 )
 
 
@@ -222,7 +233,7 @@ def test_every_maker_writes_what_is_not_malformed() -> None:
     about = {"recipe": bytes(32), "recipe_version": 1, "arithmetic": "native 1", "pipeline": 1, "data": ROOT}
     roots = {"rollouts": bytes(32), "base": bytes(32)}
     genesis = entries.genesis(**about, tokenizer=ROOT, initial=after, stack=CUDA, parent=(4, 400, ROOT), roots=roots)
-    nothing: dict[str, list[Any]] = {"sequence_leaves": [], "microbatches": [], "segments": []}
+    nothing: dict[str, list[Any]] = {"row_leaves": [], "microbatches": [], "segments": []}
     floats = dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 1.5)
     step = entries.step(number=4, tokens_so_far=400, **nothing, **floats, after=after, roots=roots)
     for body in (genesis, step):

@@ -46,15 +46,15 @@ def in_step(fault: Fault) -> Plant:
 
 
 def other_rows(change: Callable[[list[int]], list[int]]) -> Plant:
-    """Step STEP trains on other sequences than the order gives."""
+    """Step STEP trains on other blocks than the order gives."""
     batch_of = loop.batch_of
 
-    def batch(order: Any, shards: Any, step: int, number: int) -> Any:
-        def rows(number: int) -> np.ndarray:
-            found = order.batch(number)
-            return np.array(change(found.tolist())) if number == STEP else found
+    def batch(order: Any, shards: Any, step: int) -> Any:
+        def rows(number: int) -> Any:
+            found = order.rows(number)
+            return found._replace(blocks=np.array(change(found.blocks.tolist()))) if number == STEP else found
 
-        return batch_of(SimpleNamespace(batch=rows, epochs=order.epochs), shards, step, number)  # type: ignore[arg-type]
+        return batch_of(SimpleNamespace(rows=rows, phase=order.phase), shards, step)  # type: ignore[arg-type]
 
     return lambda patch: patch.setattr(loop, "batch_of", batch)
 

@@ -18,6 +18,7 @@ from pellucid.errors import AuditFailed, FormatInvalid, RunsDiffer
 from pellucid.kernels import calls, library
 from pellucid.recipe import load
 from pellucid.record import digests, merkle
+from pellucid.recorder import row_leaves
 from pellucid.replay import causes
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.again import Again, copied
@@ -25,10 +26,9 @@ from pellucid.replay.diff import diff, diff_here, explain_audit
 from pellucid.replay.explain import Difference, words
 from pellucid.replay.materialise import materialise
 from pellucid.replay.request import Request
+from pellucid.schedule import Schedule
 from pellucid.store import anchors, layout
-from pellucid.train import step as train_step
 from pellucid.train.events import Batch
-from pellucid.train.schedule import learning_rate
 from tests.conftest import finish, make_run, pellucid
 from tests.replay.faults import (
     DENSE,
@@ -137,7 +137,8 @@ def test_an_optimizer_with_another_constant_than_the_recipe_says(
 
 @BOTH
 def test_a_schedule_that_is_off_by_one(kept: str, against: Callable[..., Difference]) -> None:
-    fault = patched(train_step, "learning_rate", lambda train, step: learning_rate(train, step - 1))
+    real = Schedule.learning_rate
+    fault = patched(Schedule, "learning_rate", lambda self, step: real(self, step - 1))
     found = against(in_step(fault), kept)
     assert found.phase == "schedule" and named(found) == ("learning rate", "proven")
     assert f"it is that of step {STEP - 1}" in explained(found)
@@ -214,12 +215,14 @@ def searched(rows: int, seed: int, change: Callable[[list[bytes], list[bytes]], 
     def batch(step: int) -> Any:
         tokens = np.random.default_rng((seed, step)).integers(0, 300, (rows, 5))
         numbers = np.arange(rows) + 1000 * step
-        return Batch(step, step, numbers, numbers * 0, ["x"] * rows, tokens, tokens * 0)
+        return Batch(step, numbers, numbers * 0, numbers * 0, ["x"] * rows, numbers * 0, tokens, tokens * 0)
 
-    recipe = SimpleNamespace(seed=seed, first=0, train=SimpleNamespace(batch=rows, microbatch=1))
-    again = SimpleNamespace(recipe=recipe, batch=batch(9), batch_of=batch, number=9)
-    leaves = causes._leaves(seed, batch(9))
-    change(leaves, causes._leaves(seed, batch(10)))
+    phase = SimpleNamespace(microbatch=1)
+    schedule = SimpleNamespace(at=lambda step: phase)
+    recipe: Any = SimpleNamespace(seed=seed, first=0, schedule=schedule, model=SimpleNamespace(attention="across"))
+    again = SimpleNamespace(recipe=recipe, batch=batch(9), batch_of=batch, number=9, phase=phase)
+    leaves = row_leaves(batch(9), recipe)
+    change(leaves, row_leaves(batch(10), recipe))
     question: Any = SimpleNamespace(again=again, target={"batch": merkle.root(leaves).hex()})
     return [one.words for one in causes._batches(question)]
 
@@ -227,8 +230,8 @@ def searched(rows: int, seed: int, change: Callable[[list[bytes], list[bytes]], 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_search_over_batches_hashes_no_batch_again_for_a_pair(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn, whole = np.random.default_rng(seed), []
-    real = merkle.root
-    monkeypatch.setattr(causes.merkle, "root", lambda leaves: whole.append(1) or real(leaves))
+    real = causes.row_leaves
+    monkeypatch.setattr(causes, "row_leaves", lambda *words: whole.append(1) or real(*words))
     one, other = sorted(drawn.choice(64, 2, replace=False).tolist())
 
     def swap(own: list[bytes], near: list[bytes]) -> None:
@@ -239,30 +242,28 @@ def test_a_search_over_batches_hashes_no_batch_again_for_a_pair(seed: int, monke
 
     (found,) = searched(64, seed, swap)
     assert found.startswith(f"rows {one} and {other} of the batch were swapped: ")
-    assert searched(64, seed, take) == [f"row {one} held sequence {10_000 + other}, row {other} of step 10"]
+    assert searched(64, seed, take) == [f"row {one} held block {10_000 + other} from 0 on, row {other} of step 10"]
     assert searched(64, seed, lambda own, near: own.reverse()) == []
-    assert len(whole) <= 3 * 5  # Of each near batch, and of the recorded one: not of every pair.
+    assert len(whole) <= 3 * 5  # Of each near batch, and of the own one: not of every pair.
     monkeypatch.setattr(causes, "_TRIED", 70)  # However long a batch is: what is next to each other comes first.
     assert searched(64, seed, lambda own, near: own.__setitem__(2, near[3])) != []
 
 
 @BOTH
-def test_a_swapped_sequence(kept: str, against: Callable[..., Difference]) -> None:
+def test_a_swapped_row(kept: str, against: Callable[..., Difference]) -> None:
     found = against(other_rows(lambda rows: [rows[3], rows[1], rows[2], rows[0]]), kept)
     assert found.phase == "order" and named(found) == ("swapped", "proven") and found.microbatch == 0
-    assert [row["row"] for row in found.rows] == [0, 3] and found.rows[0]["sequence"]["b"] == found.rows[1]["sequence"][
-        "a"
-    ]
+    assert [row["row"] for row in found.rows] == [0, 3] and found.rows[0]["block"]["b"] == found.rows[1]["block"]["a"]
     assert found.operation is not None
     assert (found.operation["name"], found.operation["differing"]) == ("embed", ["tokens_M"])
 
 
-def test_a_sequence_in_anothers_place(finished: Path, against: Callable[..., Difference]) -> None:
+def test_a_row_in_anothers_place(finished: Path, against: Callable[..., Difference]) -> None:
     inputs = inputs_of(finished)
     before = copied(materialise(inputs, STEP - 1, quiet).groups())
-    other = Again(inputs, STEP, before).batch_of(STEP + 1).sequences_B[2]
+    other = Again(inputs, STEP, before).batch_of(STEP + 1).blocks_B[2]
     found = against(other_rows(lambda rows: [*rows[:3], int(other)]), SPARSE)
-    assert named(found) == ("another sequence", "proven") and [row["row"] for row in found.rows] == [3]
+    assert named(found) == ("another row", "proven") and [row["row"] for row in found.rows] == [3]
     assert found.microbatch == 1
 
 
@@ -276,11 +277,11 @@ def test_a_document_whose_text_was_changed(corpus: Path, tmp_path: Path) -> None
     step, row, name = next(
         (step, row["row"], piece["document"])
         for step in (5, 6, 7)
-        for row in shown.step(step)["sequences"]
+        for row in shown.step(step)["rows"]
         for piece in row["segments"]
         if "river" in piece["text"] and shown.document(piece["document"])["split"] == "train"
     )
-    text = shown.step(step)["sequences"][row]["segments"]
+    text = shown.step(step)["rows"][row]["segments"]
     other = tmp_path / "other" / corpus.name
     shutil.copytree(corpus, other)
     path = other / name.partition("/")[2]

@@ -109,7 +109,7 @@ def test_looking_at_an_address_gives_what_the_folder_gives(finished: Path, serve
     near, far = Shown(finished), Shown(home(server.url))
     for step in (0, 1, 7, 13):
         assert far.step(step) == near.step(step)
-    assert far.sequence(3) == near.sequence(3)
+    assert far.block(3) == near.block(3)
     documents = list(near.list_documents())
     assert list(far.list_documents()) == documents
     one = documents[5]["id"]

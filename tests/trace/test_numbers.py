@@ -16,7 +16,7 @@ import pytest
 
 import pellucid
 from pellucid.data.documents import Documents
-from pellucid.data.order import sequences_of
+from pellucid.data.order import blocks_of
 from pellucid.data.parquet import Part
 from pellucid.errors import DocumentUnknown
 from pellucid.look import seen
@@ -72,7 +72,7 @@ def ask(twice: Path) -> Ask:
 def of_document(ask: Ask, document: int, condition: str = "true") -> list[dict[str, Any]]:
     """Every time that something of a document was trained on, from the tables alone."""
     return ask(
-        "SELECT s.step, s.row, q.epoch, q.sequence, sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, "
+        "SELECT s.step, s.row, q.epoch, q.block, sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, "
         "fsum(s.loss_sum) / sum(s.tokens) AS loss FROM segments s JOIN sequences q USING (step, row) "
         f"WHERE s.document = {document} AND {condition} GROUP BY ALL ORDER BY s.step, s.row",
     )
@@ -94,11 +94,11 @@ def test_of_documents(folder: Path, ask: Ask) -> None:
     for index in random.Random(1).sample(train, 12):
         expected = of_document(ask, index)
         about = shown.document(shown.documents.get(index)["id"])
-        times = [{**time, "sequence": one["sequence"]} for one in about["sequences"] for time in one["steps"]]
+        times = [{**time, "block": one["block"]} for one in about["blocks"] for time in one["steps"]]
         same(sorted((one for one in times if "loss" in one), key=lambda one: (one["step"], one["row"])), expected)
         steps = run.document(index).steps()
         same([one for one in steps if "loss" in one], expected)
-        # A sequence also holds a document whose one token there is nobody's target.
+        # A row also holds a document whose one token there is nobody's target.
         assert len(steps) == len({(one["step"], one["row"]) for one in steps}) >= len(expected)
         epochs = ask(
             "SELECT q.epoch, count(DISTINCT (s.step, s.row)) AS times, min(s.step) AS first, max(s.step) AS last, "
@@ -110,23 +110,23 @@ def test_of_documents(folder: Path, ask: Ask) -> None:
     assert counted > 2000
 
 
-def test_of_sequences_and_steps(folder: Path, ask: Ask) -> None:
+def test_of_blocks_and_steps(folder: Path, ask: Ask) -> None:
     shown, run = Shown(folder), pellucid.open(folder)
-    for number in random.Random(2).sample(range(shown.shards.sequences), 12):
+    for number in random.Random(2).sample(range(shown.shards.blocks), 12):
         expected = ask(
-            "SELECT step, row, epoch, tokens, loss_sum, loss_sum / tokens AS loss FROM sequences "
-            f"WHERE sequence = {number} ORDER BY ALL",
+            "SELECT step, row, epoch, start, tokens, loss_sum, loss_sum / tokens AS loss FROM sequences "
+            f"WHERE block = {number} ORDER BY ALL",
         )
-        same(shown.sequence(number)["steps"], expected)
-        same(run.sequence(number).steps(), expected)
+        same(shown.block(number)["steps"], expected)
+        same(run.block(number).steps(), expected)
     for step in random.Random(3).sample(range(1, STEPS + 1), 6):
         about = shown.step(step)
         rows = ask(
-            "SELECT row, epoch, sequence, loss_sum, loss_sum / tokens AS loss FROM sequences "
+            "SELECT row, epoch, block, start, loss_sum, loss_sum / tokens AS loss FROM sequences "
             f"WHERE step = {step} ORDER BY ALL",
         )
-        same(about["sequences"], rows)
-        pieces = [{"row": row["row"], **one} for row in about["sequences"] for one in row["segments"]]
+        same(about["rows"], rows)
+        pieces = [{"row": row["row"], **one} for row in about["rows"] for one in row["segments"]]
         told = [
             {"row": one["row"], "document": one["index"], "loss": one["loss"]}
             for one in pieces
@@ -149,9 +149,9 @@ def test_of_places_and_spans(folder: Path, ask: Ask) -> None:
         places = [(hit["document"], one) for hit in traced.where(query)["hits"] for one in (hit, *hit["continues"])]
         rows: dict[tuple[int, int], dict[int, dict[str, Any]]] = {}
         for name, place in places:
-            index, sequence = documents.find(name), place["sequence"]
-            told = [{**one, "sequence": sequence} for one in place["steps"] if "loss" in one]
-            expected = [] if sequence is None else of_document(ask, index, f"q.sequence = {sequence}")
+            index, block = documents.find(name), place["block"]
+            told = [{**one, "block": block} for one in place["steps"] if "loss" in one]
+            expected = [] if block is None else of_document(ask, index, f"q.block = {block}")
             same(told, expected)
             for one in expected:
                 rows.setdefault((one["step"], one["row"]), {})[index] = one
@@ -184,11 +184,11 @@ def test_of_a_text_that_was_cut(parted: Path, sources: list[Path]) -> None:
         found = seen.total((one["tokens"], one["loss_sum"]) for one in about["epochs"])
         assert found.get("tokens") == expected.get("tokens")
         assert math.isclose(found.get("loss_sum", 0), expected.get("loss_sum", 0), rel_tol=1e-12)
-        held = {one["sequence"] for part in parts for one in part["sequences"]}
-        assert held == {one["sequence"] for one in about["sequences"]}
+        held = {one["block"] for part in parts for one in part["blocks"]}
+        assert held == {one["block"] for one in about["blocks"]}
         recipe = load(parted)
         by_text, by_part = (
-            sequences_of(parted, recipe.model_copy(update={"fork": Fork(without=names)}), shown.shards)
+            blocks_of(parted, recipe.model_copy(update={"fork": Fork(without=names)}), shown.shards)
             for names in ((text,), tuple(one["id"] for one in parts))
         )
         assert set(by_text.tolist()) == set(by_part.tolist()) >= held

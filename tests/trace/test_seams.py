@@ -75,7 +75,7 @@ def test_every_place_is_found_over_any_number_of_seams(cut: Path) -> None:
     assert over > 30
 
 
-def test_what_steps_before_one_saw_is_what_their_sequences_hold(cut: Path) -> None:
+def test_what_steps_before_one_saw_is_what_their_rows_hold(cut: Path) -> None:
     traced, (texts, _) = Traced(cut), whole(cut, "train")
     for seed in range(8):
         draw = random.Random(seed)

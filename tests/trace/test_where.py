@@ -90,9 +90,10 @@ def held(shards: Shards, steps: int, order: Order, first: int, last: int, offset
     """Every (step, row) whose targets hold a token of a stream's [first, last], by going through all of them."""
     found = []
     for step in range(1, steps + 1):
-        for row, sequence in enumerate(order.batch(step).tolist()):
-            begin = (sequence - offset) * shards.context
-            if begin < last and begin + shards.context >= first:
+        rows, T = order.rows(step), order.phase(step).context
+        for row, (block, start) in enumerate(zip(rows.blocks.tolist(), rows.starts.tolist(), strict=True)):
+            begin = (block - offset) * shards.block + start
+            if begin < last and begin + T >= first:
                 found.append((step, row))
     return found
 
@@ -108,12 +109,13 @@ def test_every_step_that_trained_on_a_text_is_told_and_no_other(
         told = [(time["step"], time["row"]) for part in parts for time in part["steps"]]
         for part in parts:
             for time in part["steps"]:
-                assert order.batch(time["step"])[time["row"]] == part["sequence"]
-                assert order.epochs(time["step"])[time["row"]] == time["epoch"]
+                rows = order.rows(time["step"])
+                found = tuple(int(column[time["row"]]) for column in (rows.blocks, rows.epochs, rows.starts))
+                assert found == (part["block"], time["epoch"], time["start"])
         stream = next(one for one in shards.train if one.source == hit["source"])
         first, last = tokens_of(traced, hit, query)
-        expected = held(shards, steps, order, first, last, stream.first_sequence)
-        whole = first % shards.context == 0  # Begins as the first id of its sequence: seen there as an input.
+        expected = held(shards, steps, order, first, last, stream.first_block)
+        whole = first % shards.block == 0  # Begins as the first id of its block: seen there as an input.
         assert sorted(told) == sorted(expected) or (whole and set(expected) <= set(told))
 
 
@@ -150,19 +152,32 @@ def test_two_epochs_are_told_with_the_losses_recorded_there(twice: Path, traced:
 
 
 @pytest.mark.parametrize("query", ["the river", "東京", "aaaa aaaa", "e"])
-def test_before_keeps_what_earlier_steps_trained_on(traced: Traced, query: str) -> None:
-    whole = traced.where(query, limit=None)
+def test_before_keeps_what_earlier_steps_trained_on(traced: Traced, order: Order, query: str) -> None:
+    whole, first = traced.where(query, limit=None), first_steps(order)
     for before in (1, 2, 9, 40, 111):
         answer = traced.where(query, before=before, limit=None)
-        kept = [hit for hit in whole["hits"] if seen_before(hit, before)]
+        kept = [hit for hit in whole["hits"] if seen_before(traced, hit, query.encode(), first, before)]
         assert (answer["count"], places(answer)) == (len(kept), [(hit["document"], hit["offset"]) for hit in kept])
         assert all(time["step"] < before for hit in answer["hits"] for time in hit["steps"])
 
 
-def seen_before(hit: dict, before: int) -> bool:
-    """All parts of it; where it lies whole in one sequence, that one alone."""
-    parts = [hit] if hit["whole"] else [hit, *hit["continues"]]
-    return hit["sequence"] is not None and all(any(t["step"] < before for t in part["steps"]) for part in parts)
+def first_steps(order: Order) -> dict[tuple[int, int], int]:
+    """The first step that had each target, (block, place), by going through all rows."""
+    first: dict[tuple[int, int], int] = {}
+    for step, rows in enumerate(order.each(1, order.schedule.steps), 1):
+        for block, start in zip(rows.blocks.tolist(), rows.starts.tolist(), strict=True):
+            for at in range(order.phase(step).context):
+                first.setdefault((block, start + at), step)
+    return first
+
+
+def seen_before(traced: Traced, hit: dict, query: bytes, first: dict[tuple[int, int], int], before: int) -> bool:
+    """Each of its tokens but the first was a target by then; of a single one, that one."""
+    stream = next(one for one in traced.shown.shards.train if one.source == hit["source"])
+    begin, last = tokens_of(traced, hit, query)
+    targets = range(min(begin, last - 1), last)
+    places = [divmod(one, traced.block) for one in targets]
+    return all(first.get((stream.first_block + block, at), before) < before for block, at in places)
 
 
 @pytest.mark.parametrize("query", [b"", ""])
@@ -206,4 +221,4 @@ def test_a_tokenizer_that_does_not_give_its_text_back_is_searched_by_the_text(
     for seed in range(60):
         same_places(traced, scanned, drawn(scanned, seed))
     hit = traced.where("river", limit=1)["hits"][0]
-    assert hit["context"][1] == "river" and hit["sequence"] is not None
+    assert hit["context"][1] == "river" and hit["block"] is not None

@@ -162,9 +162,9 @@ def test_attention_within_documents_does_not_see_the_others(recipe: Recipe, batc
 
 
 def test_learning_rates_recorded_are_those_of_the_schedule(finished: Path) -> None:
+
     from pellucid.store.ledger import LedgerFile
-    from pellucid.train.schedule import learning_rate
 
     recipe = load(finished)
     entry = LedgerFile(finished).step(7)
-    assert entry["lr"] == digests.float_bits(learning_rate(recipe.train, 7))
+    assert entry["lr"] == digests.float_bits(recipe.schedule.learning_rate(7))

@@ -1,0 +1,116 @@
+"""The recipe's phases: tables [[phase]], each so many steps that are taken alike.
+
+What a phase does not set is the plain field's: train.batch, model.context, the weights of the sources. Without any
+phase the plain fields are the one phase of the run.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from pellucid.schedule import Phase as Planned
+from pellucid.sections import Count, Fraction, Name, Natural, Positive, Section, unfit
+
+PLAIN = "train"  # The name of the one phase of a run that has no tables.
+
+
+class Phase(Section):
+    """So many steps that are taken alike."""
+
+    name: Name
+    steps: Count
+    batch: Count | None = None  # Rows per step.
+    microbatch: Count | None = None
+    context: Annotated[int, Field(ge=2, le=2**20)] | None = None  # Targets of a row; it divides data.block.
+    rope_theta: Positive | None = None
+    lr: Positive | None = None
+    schedule: Literal["cosine", "linear", "wsd"] | None = None  # Over the phase's own steps.
+    warmup: Natural | None = None  # Steps from the phase's begin.
+    decay: Natural | None = None  # The last steps of the phase, for "wsd".
+    final_lr: Fraction | None = None
+    weights: dict[Name, Natural] | None = None  # How often each source is seen; those not named are not.
+    shares: dict[Name, Natural] | None = None  # Rows of each source among their sum, in place of weights.
+    start: dict[Name, Literal["continue", "again"]] = Field(default_factory=dict)  # "again": with a whole pass.
+
+
+class Source(Protocol):
+    """What a phase asks of a source of the recipe."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def weight(self) -> int: ...
+
+
+def planned(phase: Phase | None, sources: Sequence[Source], model: Any, train: Any) -> Planned:
+    """A phase with all its fields; for None the one that the plain fields are."""
+
+    def of(name: str, section: Any) -> Any:
+        own = getattr(phase, name, None)
+        return getattr(section, name) if own is None else own
+
+    names, schedule = [source.name for source in sources], of("schedule", train)
+    weights = {source.name: source.weight for source in sources}
+    shares: Mapping[str, int] = {}
+    start: Mapping[str, str] = {}
+    if phase is not None:
+        weights = dict(phase.weights) if phase.weights is not None else weights
+        shares, start = phase.shares or {}, phase.start
+    return Planned(
+        name=phase.name if phase else PLAIN,
+        **{name: of(name, train) for name in ("steps", "batch", "microbatch", "lr", "warmup", "final_lr")},
+        **{name: of(name, model) for name in ("context", "rope_theta")},
+        schedule=schedule,
+        # A decay belongs to "wsd": another schedule in a phase does not take the plain field's.
+        decay=of("decay", train) if schedule == "wsd" or phase is None else phase.decay or 0,
+        weights=() if shares else tuple(weights.get(name, 0) for name in names),
+        shares=tuple(shares.get(name, 0) for name in names) if shares else (),
+        again=tuple(start.get(name) == "again" for name in names),
+    )
+
+
+def check(tables: Sequence[Phase], names: Sequence[str], steps: int) -> None:
+    """Raises the error of tables that do not fit each other or the sources: ValueError, or one with advice."""
+    titles = [phase.name for phase in tables]
+    if len(set(titles)) != len(titles):
+        raise ValueError("two phases have the same name")
+    total = sum(phase.steps for phase in tables)
+    if tables and total != steps:
+        raise unfit("train.steps", total, f"is {steps}, and the phases have {total} steps")
+    for phase in tables:
+        if phase.weights is not None and phase.shares is not None:
+            raise ValueError(f"the phase {phase.name} has weights and shares; give one of them")
+        for field in ("weights", "shares", "start"):
+            for name in getattr(phase, field) or {}:
+                if name not in names:
+                    known = ", ".join(names)
+                    raise ValueError(f"phase.{phase.name}.{field} names {name}, which is no source (there are {known})")
+
+
+def check_planned(phase: Planned, block: int, alone: bool) -> None:
+    """The same of what a phase comes to with the plain fields; alone: the plain fields are the one phase."""
+    name, steps = phase.name, phase.steps
+    section, of = ("train", "") if alone else (f"phase.{name}", f" of the phase {name}")
+    if phase.batch % phase.microbatch:
+        detail = f"is {phase.microbatch}, and batch = {phase.batch}{of} is no multiple of it"
+        raise unfit(f"{section}.microbatch", math.gcd(phase.batch, phase.microbatch), detail)
+    if phase.decay > steps:
+        raise unfit(f"{section}.decay", steps // 5, f"is {phase.decay}, longer than steps = {steps}{of}")
+    if phase.warmup + phase.decay > steps:
+        detail = f"is {phase.warmup}, which with decay = {phase.decay} is longer than steps = {steps}{of}"
+        raise unfit(f"{section}.warmup", min(steps // 10, steps - phase.decay), detail)
+    if phase.decay and phase.schedule != "wsd":
+        raise unfit(f"{section}.decay", 0, f'is {phase.decay}, and a decay belongs to schedule = "wsd"')
+    if block % phase.context:
+        key = "data.block" if alone else f"{section}.context"
+        value = -(-block // phase.context) * phase.context if alone else math.gcd(block, phase.context)
+        raise unfit(
+            key, value, f"does not fit: a block of {block} targets is no multiple of the context {phase.context}"
+        )
+    if not any(phase.shares or phase.weights):
+        where = "every source has weight 0" if alone else f"no source has a row in the phase {name}"
+        raise ValueError(f"{where}, so there is nothing to train on")
