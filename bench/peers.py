@@ -54,8 +54,9 @@ def tokens_of(shape: Shape) -> list[np.ndarray]:
 def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -> None:
     """Our training step, with nothing recorded."""
     importlib.import_module("pellucid.train")  # First: what it sets must be set before torch is loaded.
+    from pellucid.families import Llama
     from pellucid.operations import portable as ops
-    from pellucid.recipe import Data, Model, Recipe, Source, Train
+    from pellucid.recipe import Data, Recipe, Source, Train
     from pellucid.train.events import Batch
     from pellucid.train.state import initial
     from pellucid.train.step import training_step
@@ -63,7 +64,7 @@ def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -
     turn.libraries = measuring.memory("VmRSS")
     ops.configure("cpu", threads)
     layers, width, heads, kv_heads, mlp_width, _, context, batch, tied = shape
-    model = Model(
+    model = Llama(
         layers=layers, width=width, heads=heads, kv_heads=kv_heads, mlp_width=mlp_width, context=context, tied=tied
     )
     train = Train(batch=batch, microbatch=batch, steps=10**6, warmup=0, lr=LR)

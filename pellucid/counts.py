@@ -3,7 +3,7 @@
 The field's rules of thumb are 6·N·D FLOPs for a run of N parameters and D tokens (arXiv:2001.08361), 2·N a
 token forward and twice that backward, 16 bytes a parameter for a state in float32 with its gradient
 (arXiv:1910.02054), and formulas for what a layer keeps for backward (arXiv:2205.05198). Here every product, tensor
-and saved activation of `pellucid/model.py` is counted as it stands there; tests hold the counts against it.
+and saved activation of `pellucid/families` is counted as it stands there; tests hold the counts against it.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ import math
 from typing import NamedTuple, NoReturn
 
 from pellucid.errors import RecipeInvalid
+from pellucid.families.base import FLOAT, Model
 from pellucid.optimizers.base import Kept
-from pellucid.recipe import FILE, Model, Recipe
+from pellucid.recipe import FILE, Recipe
 from pellucid.record import elements
 from pellucid.store import metrics
 
-FLOAT = 4  # Bytes of a float32. Weights and gradients are float32 on every arithmetic.
 _LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
 _BLOCK, _SHORT = 256, 64  # … the kernels' units of rows …
 _TERMS, _ACROSS = 2048, (264 + 32) * 256  # … and product.h's TERMS, and ACROSS_WORK, most of what a thread needs.
@@ -26,23 +26,7 @@ _TERMS, _ACROSS = 2048, (264 + 32) * 256  # … and product.h's TERMS, and ACROS
 
 def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """Every weight by Hugging Face's name: (outputs, inputs) of a linear, (width,) of a norm."""
-    D, F = shape.width, shape.mlp_width
-    kv = shape.kv_heads * (D // shape.heads)
-    layer = {
-        "input_layernorm": (D,),
-        "post_attention_layernorm": (D,),
-        "self_attn.q_proj": (D, D),
-        "self_attn.k_proj": (kv, D),
-        "self_attn.v_proj": (kv, D),
-        "self_attn.o_proj": (D, D),
-        "mlp.gate_proj": (F, D),
-        "mlp.up_proj": (F, D),
-        "mlp.down_proj": (D, F),
-    }
-    found = {"model.embed_tokens.weight": (vocabulary, D), "model.norm.weight": (D,)}
-    for number in range(shape.layers):
-        found |= {f"model.layers.{number}.{name}.weight": dims for name, dims in layer.items()}
-    return found if shape.tied else found | {"lm_head.weight": (vocabulary, D)}
+    return shape.tensors(vocabulary)
 
 
 def learning(recipe: Recipe, vocabulary: int) -> dict[str, tuple[int, ...]]:
@@ -85,11 +69,11 @@ class Parameters(NamedTuple):
 
 
 def parameters(shape: Model, vocabulary: int) -> Parameters:
-    D, kv = shape.width, shape.kv_heads * (shape.width // shape.heads)
-    matrices = 2 * D * D + 2 * kv * D + 3 * shape.mlp_width * D
-    table = vocabulary * D
-    total = shape.layers * (matrices + 2 * D) + D + (1 if shape.tied else 2) * table
-    return Parameters(matrices + 2 * D, shape.layers * matrices + table, total)
+    layer = shape.layer().values()
+    matrices = shape.layers * sum(math.prod(dims) for dims in layer if len(dims) > 1)
+    one, table = sum(map(math.prod, layer)), vocabulary * shape.width
+    total = shape.layers * one + shape.width + (1 if shape.tied else 2) * table
+    return Parameters(one, matrices + table, total)
 
 
 class Flops(NamedTuple):
@@ -114,11 +98,11 @@ class Flops(NamedTuple):
 
 
 def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Flops:
-    """Of so many sequences of so many tokens (0: the model's context). Attention is causal: T (T + 1) / 2 pairs of a
-    query and a key; what is masked is not counted, and documents are taken to fill the context. Norms, activations,
-    softmax and the optimizer are left out, as everybody leaves them out: they are under one in a hundred."""
+    """Of so many sequences of so many tokens (0: the model's context). What attention masks is not counted, and
+    documents are taken to fill the context. Norms, activations, softmax and the optimizer are left out, as everybody
+    leaves them out: they are under one in a hundred."""
     T = context or shape.context
-    pairs = sequences * (T * (T + 1) // 2)
+    pairs = sequences * shape.pairs(T)
     linear = 2 * parameters(shape, vocabulary).multiplied * sequences * T
     return Flops(linear, shape.layers * pairs * 2 * 2 * shape.width)
 
@@ -127,20 +111,6 @@ def gradient_sets(microbatches: int) -> int:
     """Most sets of gradients that exist at once: the tree holds one for every 1 in the binary number of the
     microbatches done, and one is being made."""
     return microbatches.bit_length()
-
-
-def saved(shape: Model, sequences: int, arithmetic: str, wide: int = FLOAT) -> int:
-    """Bytes that one layer keeps for backward, by what its operations save (operations/portable.py, native.py).
-
-    portable: x and r of both norms, what both feed, q, k, v, o, a maximum and a factor a query, the first key each
-    sees; gate, up and their product. native: the normalised x of both norms and silu(gate) besides, one number a query.
-    """
-    T, D, F, H = shape.context, shape.width, shape.mlp_width, shape.heads
-    rows, kv = sequences * T, shape.kv_heads * (D // H)
-    if arithmetic == "portable":
-        return rows * FLOAT * (6 * D + 2 * kv + 3 * F + 2 * H + 3)
-    mask = sequences * T * T * FLOAT if shape.attention == "within" else 0
-    return rows * (wide * (8 * D + 2 * kv + 4 * F) + FLOAT * (H + 2)) + mask
 
 
 class Memory(NamedTuple):
@@ -212,7 +182,7 @@ def _backward(recipe: Recipe, vocabulary: int) -> int:
     shape, native = recipe.model, recipe.train.arithmetic == "native"
     wide = 2 if recipe.train.precision == "bf16" else FLOAT
     rows, D, F = recipe.train.microbatch * shape.context, shape.width, shape.mlp_width
-    layer, head = saved(shape, recipe.train.microbatch, recipe.train.arithmetic, wide), FLOAT * vocabulary * D
+    layer, head = shape.saved(recipe.train.microbatch, recipe.train.arithmetic, wide), FLOAT * vocabulary * D
     count = parameters(shape, vocabulary)
     ends = rows * (wide * (4 if native else 3) * D + FLOAT * 3)  # What the last norm keeps and gives; the tokens.
     passing = rows * wide * (D + 2 * F)  # Gradients on their way through an MLP, less what it has freed.
@@ -229,7 +199,7 @@ def _buffers(recipe: Recipe, vocabulary: int, threads: int) -> int:
     if recipe.train.arithmetic == "native":
         return 0
     shape, rows = recipe.model, recipe.train.microbatch * recipe.model.context
-    T, D, F, C = shape.context, shape.width, shape.mlp_width, shape.width // shape.heads
+    T, D, F, C = shape.context, shape.width, shape.mlp_width, shape.head_width
     chunk = min(rows, max(1, _LOGITS // (_BLOCK * vocabulary * FLOAT)) * _BLOCK)
     packed = max(vocabulary * D, D * min(F, _TERMS), F * min(D, _TERMS)) + vocabulary * D
     attention = 6 * T * C + 2 * T + _SHORT * (5 * C + 2 * (T + 16))

@@ -9,32 +9,29 @@ from typing import Any
 import tokenizers
 
 from pellucid.data.tokenizer import FILE, Tokenizer, existing
-from pellucid.recipe import Model
+from pellucid.families.base import Model
 from pellucid.store import files
 
 WEIGHTS = "model.safetensors"
 
 
 def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str, Any]:
-    """What Hugging Face's LlamaForCausalLM needs to know of this model: what a checkpoint's root covers."""
+    """What Hugging Face's class of this family needs to know of this model: what a checkpoint's root covers."""
     return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
+        **shape.described(),
         "vocab_size": vocabulary,
         "hidden_size": shape.width,
         "intermediate_size": shape.mlp_width,
         "num_hidden_layers": shape.layers,
         "num_attention_heads": shape.heads,
         "num_key_value_heads": shape.kv_heads,
-        "head_dim": shape.width // shape.heads,
+        "head_dim": shape.head_width,
         "hidden_act": "silu",
         "max_position_embeddings": shape.context,
         "rms_norm_eps": shape.norm_epsilon,
         "rope_theta": shape.rope_theta,
         "tie_word_embeddings": shape.tied,
-        "attention_bias": False,
         "attention_dropout": 0.0,
-        "mlp_bias": False,
         "initializer_range": shape.initial_std,
         "bos_token_id": document_token,
         "eos_token_id": document_token,

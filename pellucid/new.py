@@ -369,7 +369,8 @@ kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, or 
 vocabulary = {vocabulary}
 max_pretoken = 24            # Characters: longer words and runs are cut.
 
-[model]                      # A Llama-family decoder.
+[model]
+family = "llama"             # The kinds of models: docs/families.md.
 layers = {layers}
 width = {width}
 heads = {heads}

@@ -20,6 +20,7 @@ from pellucid.errors import (
     RecipeUnreadable,
     RunMissing,
 )
+from pellucid.families import Family, Llama
 from pellucid.optimizers import AdamW, Registered
 from pellucid.phases import Phase
 from pellucid.record import digests
@@ -80,30 +81,6 @@ class Tokenizer(Section):
     sample_characters: Count = 100_000_000  # For bpe: trained on about so much, chosen by document hash.
     path: str = placement("")  # For kind = "file": a tokenizer.json …
     document_token: str = ""  # … and which of its tokens begins a document; empty: the one that it shows.
-
-
-class Model(Section):
-    """A decoder of the Llama family."""
-
-    layers: Annotated[int, Field(ge=1, le=2**12)] = 4  # More tensors than a safetensors file of ours may name.
-    width: Count = 128
-    heads: Count = 4
-    kv_heads: Count = 4
-    mlp_width: Count = 352
-    context: Annotated[int, Field(ge=2, le=2**20)] = 256  # The longest that any phase trains with.
-    tied: bool = True
-    attention: Literal["across", "within"] = "across"  # May a token attend to other documents?
-    rope_theta: Positive = 10000.0
-    norm_epsilon: Positive = 1e-5
-    initial_std: Positive = 0.02
-
-    @model_validator(mode="after")
-    def _consistent(self) -> Model:
-        if self.width % (2 * self.heads):
-            raise ValueError("width must be a multiple of 2 * heads")
-        if self.heads % self.kv_heads:
-            raise ValueError("heads must be a multiple of kv_heads")
-        return self
 
 
 class Train(Section):
@@ -190,7 +167,7 @@ class Recipe(Section):
     seed: Natural = 1
     data: Data
     tokenizer: Tokenizer = Tokenizer()
-    model: Model = Model()
+    model: Family = Llama()
     train: Train = Train()
     optimizer: Registered = AdamW()
     phase: tuple[Phase, ...] = ()
@@ -370,8 +347,10 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
 
 
 def _location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where an error is, without the kind of the optimizer, which Pydantic puts behind the section."""
-    return location[:1] + location[2:] if location[:1] == ("optimizer",) else location
+    """Where an error is, without the kind of a section that has several, which Pydantic puts behind its name."""
+    field = Recipe.model_fields.get(str(location[0])) if location else None
+    several = field is not None and len(sections_of(field.annotation)) > 1
+    return location[:1] + location[2:] if several else location
 
 
 def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, str]:

@@ -14,7 +14,8 @@ from pellucid import huggingface
 from pellucid.data import kinds
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokenizerInvalid
-from pellucid.recipe import Model, load
+from pellucid.families import Llama
+from pellucid.recipe import load
 from pellucid.release.export import export
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.materialise import anchored_state
@@ -43,7 +44,7 @@ def test_transformers_gives_our_logits(finished: Path, place: str) -> None:
 
 
 def test_theta_stands_where_old_and_new_readers_look(tmp_path: Path) -> None:
-    shape = Model(rope_theta=50000.0)
+    shape = Llama(rope_theta=50000.0)
     described = huggingface.architecture(shape, 300, 0)
     config = huggingface.descriptions(described, "<|document|>", {})["config.json"]
     assert config["rope_theta"] == config["rope_parameters"]["rope_theta"] == 50000.0
@@ -80,7 +81,7 @@ def test_transformers_gives_the_ids_of_training(shape: str, tmp_path: Path) -> N
     name = SHAPES[shape][1] or content["added_tokens"][0]["content"]
     ours = Tokenizer(json.dumps(content).encode(), tmp_path, name)
     (tmp_path / "weights").write_bytes(b"")
-    described = huggingface.architecture(Model(), ours.vocabulary, ours.document_token)
+    described = huggingface.architecture(Llama(), ours.vocabulary, ours.document_token)
     huggingface.write_checkpoint(tmp_path / "step", tmp_path / "weights", ours, described, {})
     theirs, ids_of = (
         transformers.AutoTokenizer.from_pretrained(tmp_path / "step"),

@@ -21,6 +21,7 @@ ROOMS = [
     "store",
     "machine",
     "sections",
+    "families",
     "optimizers",
     "schedule",
     "phases",

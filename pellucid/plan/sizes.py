@@ -9,8 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pellucid import counts
+from pellucid.families import Llama
+from pellucid.families.base import Model
 from pellucid.new import PRESETS, Preset
-from pellucid.recipe import Model
 
 TOKENS_A_PARAMETER = 20
 STATE = 3 * counts.FLOAT  # Bytes a parameter: the weight and the two means of AdamW, with which people train them.
@@ -50,7 +51,7 @@ def _of_preset(name: str) -> Size:
 def _shape(
     layers: int, width: int, heads: int, kv_heads: int, mlp_width: int, context: int, tied: bool = False
 ) -> Model:
-    return Model(
+    return Llama(
         layers=layers, width=width, heads=heads, kv_heads=kv_heads, mlp_width=mlp_width, context=context, tied=tied
     )
 

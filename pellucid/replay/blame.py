@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import FormatInvalid, StateDiffers
+from pellucid.families.base import Model, Reached
 from pellucid.store import anchors, layout, tensors
 from pellucid.train.events import Groups
 
-_LAYER = re.compile(r"(model\.layers\.[0-9]+)\.(.+)\.weight")
 _FULL = 0.75  # Of a rectangle: values that come out equal by chance leave holes in a wrong tile.
 
 
@@ -104,35 +103,30 @@ def stored(folder: Path, step: int, recorded: Mapping[str, Any]) -> tuple[Groups
     return None, f"no tensor of step {step}{following}"
 
 
-def backward_order(names: Iterable[str]) -> list[list[str]]:
-    """The weights by the order in which backward reaches their gradients; those that are made side by side together."""
-    layers = sorted({int(found.group(1).rpartition(".")[2]) for name in names if (found := _LAYER.fullmatch(name))})
-    order = [["lm_head.weight"], ["model.norm.weight"]]
-    for layer in reversed(layers):
-        prefix = f"model.layers.{layer}."
+def backward_order(shape: Model) -> list[Reached]:
+    """Every weight by the order in which backward reaches its gradient; those that are made side by side together."""
+    order = [] if shape.tied else [Reached(("lm_head.weight",), "loss")]
+    order.append(Reached(("model.norm.weight",), "loss or norm_backward, model.norm"))
+    for number in reversed(range(shape.layers)):
+        layer = f"model.layers.{number}"
         order += [
-            [f"{prefix}mlp.down_proj.weight"],
-            [f"{prefix}mlp.gate_proj.weight", f"{prefix}mlp.up_proj.weight"],
-            [f"{prefix}post_attention_layernorm.weight"],
-            [f"{prefix}self_attn.o_proj.weight"],
-            [f"{prefix}self_attn.{one}_proj.weight" for one in "qkv"],
-            [f"{prefix}input_layernorm.weight"],
+            Reached(tuple(f"{layer}.{name}" for name in names), between.format(layer))
+            for names, between in shape.backward()
         ]
-    known = set(names)
-    return [kept for group in [*order, ["model.embed_tokens.weight"]] if (kept := [n for n in group if n in known])]
+    last = ("model.embed_tokens.weight",)
+    return [*order, Reached(last, "norm_backward, the one before model.embed_tokens is reached")]
 
 
-def makers(wrong: Iterable[str], names: Iterable[str]) -> str:
+def makers(wrong: Iterable[str], shape: Model) -> str:
     """The operation, or the few, that a set of wrong gradients points to, in words."""
-    order, wrong = backward_order(names), set(wrong)
-    first = next((group for group in order if wrong & set(group)), [])
-    if not first:
+    order, wrong = backward_order(shape), set(wrong)
+    first = next((reached for reached in order if wrong & set(reached.names)), None)
+    if first is None:
         return ""
-    below = {name for group in order[order.index(first) + 1 :] for name in group}
-    mine = [name for name in first if name in wrong]
+    below = {name for reached in order[order.index(first) + 1 :] for name in reached.names}
     if wrong & below:
-        return f"backward, {_between(first)}: what is reached after it differs too"
-    return " or ".join(f"{maker(name)}" for name in mine)
+        return f"backward, {first.between}: what is reached after it differs too"
+    return " or ".join(maker(name) for name in first.names if name in wrong)
 
 
 def maker(name: str) -> str:
@@ -144,18 +138,3 @@ def maker(name: str) -> str:
     if name == "lm_head.weight":
         return "loss, lm_head"
     return f"product (gradient of the weight: dyᵀ x), {name.removesuffix('.weight')}"
-
-
-def _between(group: list[str]) -> str:
-    """The operations between the last weight that is right and the first that is wrong."""
-    name = group[0].removesuffix(".weight")
-    if name == "model.norm":
-        return "loss or norm_backward, model.norm"
-    prefix = name.rpartition(".")[0]
-    if name.endswith("gate_proj"):
-        return f"product (gradient of its input) of {prefix}.down_proj, or swiglu_backward there"
-    if name.endswith("_proj") and "self_attn" in name and not name.endswith("o_proj"):
-        return f"product (gradient of its input) of {prefix}.o_proj, or attention_backward there"
-    if name.endswith("norm"):
-        return f"product (gradient of its input) of the weights after {name}, or norm_backward there"
-    return f"norm_backward, the one before {name} is reached"

@@ -55,7 +55,7 @@ def fitting(question: Question, tensors: list[blame.Tensor]) -> Cause | None:
     names = [one.name for one in tensors]
     if not names:
         return None
-    operation = {"name": blame.makers(names, question.again.before["weights"]), "phase": question.phase}
+    operation = {"name": blame.makers(names, question.again.recipe.model), "phase": question.phase}
     tiles = [one for one in tensors if one.tile]
     if len(tensors) == 1 and tiles:
         words = f"one tile of a product is wrong: the gradient of {names[0]} differs in rows {_span(tiles[0].rows)}"

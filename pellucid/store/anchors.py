@@ -110,16 +110,21 @@ def check(place: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np
 
 
 def _blame(place: Path, roots: StateRoots) -> str:
-    """Which chunks differ from what anchor.json says of them."""
+    """Which chunks differ from what anchor.json says of them, and which tensors are too few or too many."""
     try:
         said = files.read_json(place / ABOUT)["tensors"]
         found = [
             f"{group} {name}, elements {chunk * CHUNK} to {min((chunk + 1) * CHUNK, math.prod(content.shape)) - 1}"
             for group, tensors in sorted(roots.tensors.items())
             for name, content in sorted(tensors.items())
+            if name in said[group]
             for chunk, digest in enumerate(content.chunks)
             if said[group][name][chunk] != digest.hex()
         ]
+        for group in sorted(said):
+            of = roots.tensors[group]
+            found += [f"{group} {name}, absent" for name in sorted(set(said[group]) - set(of))]
+            found += [f"{group} {name}, not one of the state's" for name in sorted(set(of) - set(said[group]))]
     except (FormatInvalid, LookupError, TypeError, OSError):
         return ""
     return f" (differing: {'; '.join(found[:3])}{'; …' if len(found) > 3 else ''})" if found else ""

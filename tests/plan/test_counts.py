@@ -14,23 +14,24 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid import counts, operations
+from pellucid.families import Family, Llama
 from pellucid.model import Decoder
 from pellucid.operations import native
 from pellucid.plan.calibrate import generated
 from pellucid.plan.sizes import sizes
-from pellucid.recipe import Data, Model, Recipe, Source, Train
+from pellucid.recipe import Data, Recipe, Source, Train
 from pellucid.train.gradients import GradientTree
 from pellucid.train.state import initial
 from pellucid.train.step import token_losses
 
 SHAPES = [
-    Model(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
-    Model(layers=3, width=64, heads=4, kv_heads=4, mlp_width=160, context=48, tied=False),
+    Llama(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
+    Llama(layers=3, width=64, heads=4, kv_heads=4, mlp_width=160, context=48, tied=False),
 ]
 VOCABULARY = 300
 
 
-def recipe_of(shape: Model, arithmetic: str, batch: int = 2, microbatch: int = 2) -> Recipe:
+def recipe_of(shape: Family, arithmetic: str, batch: int = 2, microbatch: int = 2) -> Recipe:
     train = Train.model_validate(
         {"arithmetic": arithmetic, "batch": batch, "microbatch": microbatch, "steps": 50, "warmup": 0}
     )
@@ -38,16 +39,16 @@ def recipe_of(shape: Model, arithmetic: str, batch: int = 2, microbatch: int = 2
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_parameters_are_those_of_the_model(shape: Model) -> None:
+def test_parameters_are_those_of_the_model(shape: Family) -> None:
     model = Decoder(shape, VOCABULARY, native)
     assert counts.tensors(shape, VOCABULARY) == {name: tuple(p.shape) for name, p in model.named_parameters()}
     found = counts.parameters(shape, VOCABULARY)
     assert found.total == sum(p.numel() for p in model.parameters())
-    assert found.layer == sum(p.numel() for p in model.model.layers[0].parameters())
+    assert found.layer == sum(p.numel() for p in model.get_submodule("model.layers.0").parameters())
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Model) -> None:
+def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> None:
     """Its counter knows every product with a weight; attention it counts unmasked, so that is counted by hand."""
     recipe = recipe_of(shape, "native")
     model = initial(recipe, VOCABULARY).model
@@ -72,18 +73,19 @@ def test_flops_are_those_of_the_benches() -> None:
     spec.loader.exec_module(shapes)
     for one in shapes.MODELS.values():
         names = ("layers", "width", "heads", "kv_heads", "mlp_width", "context", "tied")
-        shape = Model(**{name: getattr(one, name) for name in names})
+        shape = Llama(**{name: getattr(one, name) for name in names})
         assert counts.flops(shape, one.vocabulary, one.batch).step == one.flops()
         assert counts.parameters(shape, one.vocabulary).total == one.parameters()
 
 
+@pytest.mark.parametrize("one", [SHAPES[0], *SHAPES[2:]], ids=lambda shape: shape.family)
 @pytest.mark.parametrize("attention", ["across", "within"])
 @pytest.mark.parametrize("arithmetic", ["portable", "native"])
-def test_saved_activations_are_those_that_autograd_keeps(arithmetic: str, attention: str) -> None:
+def test_saved_activations_are_those_that_autograd_keeps(arithmetic: str, attention: str, one: Family) -> None:
     """What two layers keep more than one does, but for the first keys, which the portable operation holds by itself."""
     held = []
     for layers in (1, 2):
-        shape = SHAPES[0].model_copy(update={"layers": layers, "attention": attention})
+        shape = one.model_copy(update={"layers": layers, "attention": attention})
         recipe = recipe_of(shape, arithmetic)
         operations.of(arithmetic).configure("cpu", 1)
         model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
@@ -93,9 +95,9 @@ def test_saved_activations_are_those_that_autograd_keeps(arithmetic: str, attent
         with torch.autograd.graph.saved_tensors_hooks(lambda t, pack=pack: (pack(t), t)[1], lambda t: t):
             token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)
         held.append(sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in known))
-    first_keys = 2 * SHAPES[0].context * 4 if arithmetic == "portable" else 0
-    shape = SHAPES[0].model_copy(update={"attention": attention})
-    assert held[1] - held[0] + first_keys == counts.saved(shape, 2, arithmetic)
+    first_keys = 2 * one.context * 4 if arithmetic == "portable" else 0
+    shape = one.model_copy(update={"attention": attention})
+    assert held[1] - held[0] + first_keys == shape.saved(2, arithmetic, counts.FLOAT)
 
 
 @pytest.mark.parametrize("microbatches", [1, 2, 3, 4, 5, 7, 8, 13, 16, 31, 32])

@@ -1,0 +1,20 @@
+"""What a model is. A family is one file here and its name in the union below.
+
+A recipe's section `[model]` is the model itself: `family` chooses the class, the other fields are its shape. Nothing
+here imports torch: a plan, a verifier and a recipe know every weight by its name and shape.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator
+
+from pellucid.families.llama import Llama
+
+
+def _with_family(value: Any) -> Any:
+    return {"family": "llama", **value} if isinstance(value, dict) else value
+
+
+Family = Annotated[Llama, BeforeValidator(_with_family)]
