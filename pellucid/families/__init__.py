@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 from pellucid.families.llama import Llama
+from pellucid.families.qwen3 import Qwen3
 
 
 def _with_family(value: Any) -> Any:
     return {"family": "llama", **value} if isinstance(value, dict) else value
 
 
-Family = Annotated[Llama, BeforeValidator(_with_family)]
+Family = Annotated[Llama | Qwen3, Field(discriminator="family"), BeforeValidator(_with_family)]
