@@ -28,7 +28,7 @@ _NO_PART = "does not have, once, the two marks between which the record speaks, 
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
-tags: [pellucid, llama]
+tags: [pellucid, {family}]
 ---
 """  # What a model hub reads has to stand first: it is the maker's to change.
 
@@ -39,7 +39,7 @@ def write(folder: Path) -> None:
     Raises FormatInvalid, where there are marks and not the two that there should be, too.
     """
     path = folder / FILE
-    before, after = _CARD.encode(), b""
+    before, after = _CARD.format(family=load_recipe(folder).model.family).encode(), b""
     if path.exists():
         content = files.read_bytes(path, files.JSON_BYTES)
         before, part, after = _parts(content)

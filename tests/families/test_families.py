@@ -33,7 +33,7 @@ from pellucid.train.step import token_losses, training_step
 from tests.conftest import finish, make_run, prose
 from tests.families import reference
 
-FAMILIES: dict[str, dict[str, Any]] = {"llama": {}, "qwen3": {}}
+FAMILIES: dict[str, dict[str, Any]] = {"llama": {}, "mistral": {"window": 5}, "qwen3": {}}
 VOCABULARY = 300
 Arrays = dict[str, np.ndarray]
 SMALL = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "mlp_width": 64, "context": 32}
@@ -126,10 +126,12 @@ def test_the_family_is_in_the_digest_and_unknown_ones_are_refused() -> None:
     assert len(digests) == len(FAMILIES)
     base = 'version = 4\nname = "a"\n[[data.sources]]\nname = "s"\n[model]\n'
     assert parse(base.encode(), "r").model == Llama() == parse(f'{base}family = "llama"'.encode(), "r").model
-    with pytest.raises(RecipeInvalid, match="'llama', 'qwen3'"):
+    with pytest.raises(RecipeInvalid, match="'llama', 'mistral', 'qwen3'"):
         parse(f'{base}family = "gpt"'.encode(), "r")
     with pytest.raises(RecipeUnknownKey, match=r"model\.head.*did you mean model\.heads"):
         parse(f'{base}family = "qwen3"\nhead = 3'.encode(), "r")
+    with pytest.raises(RecipeUnknownKey, match=r"model\.window"):
+        parse(f"{base}window = 5".encode(), "r")
     with pytest.raises(RecipeInvalid, match=r"model\.heads"):
         parse(f'{base}family = "qwen3"\nheads = "3"'.encode(), "r")
 
@@ -145,6 +147,33 @@ def test_a_step_has_the_same_bits_with_more_threads(family: str, threads: int) -
         training_step(state, next(generated(recipe, VOCABULARY, 1)), recipe)
         roots.add(state.roots().state)
     operations.of("portable").configure("cpu", 1)
+    assert len(roots) == 1
+
+
+@pytest.mark.parametrize("arithmetic", ["portable", "native"])
+@pytest.mark.parametrize("within", [False, True])
+def test_a_window_shows_so_many_positions_and_no_more(arithmetic: str, within: bool) -> None:
+    """Of one layer, so that nothing comes round by another; with 5 of 32, and with documents of 3 inside of it."""
+    operations.of(arithmetic).configure("cpu", 1)
+    model = initial(recipe_of(shape_of("mistral", layers=1), arithmetic), VOCABULARY).model
+    scattered(model)
+    tokens = torch.arange(32)[None]
+    first = torch.from_numpy(np.arange(32, dtype=np.int32) // 3 * 3)[None] if within else None
+    with torch.no_grad():
+        before = model(tokens, first)
+        for place in (0, 7, 20):
+            changed = tokens.clone()
+            changed[0, place] = 299
+            moved = (model(changed, first) != before).any(-1)[0].nonzero().flatten().tolist()
+            assert moved == list(range(place, place // 3 * 3 + 3 if within else place + 5))
+
+
+def test_a_window_as_long_as_the_context_is_llama() -> None:
+    roots = set()
+    for shape in (shape_of("llama"), shape_of("mistral", window=32), shape_of("mistral", window=99)):
+        state = initial(recipe_of(shape, "portable"), VOCABULARY)
+        training_step(state, next(generated(recipe_of(shape, "portable"), VOCABULARY, 1)), recipe_of(shape, "portable"))
+        roots.add(state.roots().state)
     assert len(roots) == 1
 
 
@@ -169,6 +198,7 @@ def test_a_run_verifies_and_a_step_of_it_is_computed_again(run: Path) -> None:
     assert verify(run, quiet).ok
     inputs = replay_inputs.load(run, load(run))
     assert audit_step(inputs, 6, quiet).ok
+    assert f"tags: [pellucid, {inputs.recipe.model.family}]\n" in (run / "README.md").read_text()
 
 
 def without(name: str) -> Callable[[Arrays], Arrays]:

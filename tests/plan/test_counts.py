@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid import counts, operations
-from pellucid.families import Family, Llama, Qwen3
+from pellucid.families import Family, Llama, Mistral, Qwen3
 from pellucid.model import Decoder
 from pellucid.operations import native
 from pellucid.plan.calibrate import generated
@@ -27,6 +27,7 @@ from pellucid.train.step import token_losses
 SHAPES = [
     Llama(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
     Llama(layers=3, width=64, heads=4, kv_heads=4, mlp_width=160, context=48, tied=False),
+    Mistral(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, window=5),
     Qwen3(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, tied=False),
 ]
 VOCABULARY = 300
@@ -61,7 +62,8 @@ def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> N
     found = counts.flops(shape, VOCABULARY, 2)
     assert products == 3 * found.linear
 
-    pairs = sum(1 for query in range(shape.context) for key in range(shape.context) if key <= query)
+    window = getattr(shape, "window", shape.context)
+    pairs = sum(1 for query in range(shape.context) for key in range(shape.context) if key <= query < key + window)
     attention = shape.layers * 2 * shape.heads * pairs * (shape.width // shape.heads) * 2
     assert found.attention == 2 * attention and found.step == 3 * found.linear + 7 * attention
 
