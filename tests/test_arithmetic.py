@@ -96,6 +96,9 @@ SHAPES = {
     "within documents": ('model.attention="within"',),
     "untied, clipped": ("model.tied=false", "train.clip=0.01"),
     "microbatches committed": ("train.microbatch=1", 'record.commitment="microbatches"'),
+    "mistral": ("model.family=mistral", "model.window=5"),
+    "qwen2": ("model.family=qwen2",),
+    "qwen3": ("model.family=qwen3",),
 }
 
 

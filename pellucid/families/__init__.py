@@ -12,6 +12,7 @@ from pydantic import BeforeValidator, Field
 
 from pellucid.families.llama import Llama
 from pellucid.families.mistral import Mistral
+from pellucid.families.qwen2 import Qwen2
 from pellucid.families.qwen3 import Qwen3
 
 
@@ -19,4 +20,4 @@ def _with_family(value: Any) -> Any:
     return {"family": "llama", **value} if isinstance(value, dict) else value
 
 
-Family = Annotated[Llama | Mistral | Qwen3, Field(discriminator="family"), BeforeValidator(_with_family)]
+Family = Annotated[Llama | Mistral | Qwen2 | Qwen3, Field(discriminator="family"), BeforeValidator(_with_family)]

@@ -52,6 +52,10 @@ def linears(x_BTD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
     return tuple(F.linear(x_BTD, w) for w in weights)
 
 
+def biased_linears(x_BTD: Tensor, *parts: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    return tuple(F.linear(x_BTD, w, b) for w, b in parts)
+
+
 def linear_add(x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
     return past_BTD + F.linear(x_BTN, w_DN)
 

@@ -10,6 +10,7 @@ itself returns it again (norm) or says in which order the gradients are added (s
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -104,18 +105,54 @@ class _Linears(_Operation):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x_BTD, *weights = ctx.saved_tensors
-        x_MD, dx_MD, dws = x_BTD.flatten(0, 1), None, []
-        for w, dy_BTN in zip(weights, gradients, strict=True):
-            dy_MN = dy_BTN.flatten(0, 1)
-            dx_MD = calls.product(dy_MN, w, dx_MD)
-            dws.append(calls.product(dy_MN.t(), x_MD))
-        assert dx_MD is not None
-        return dx_MD.view_as(x_BTD), *dws
+        dx_BTD, dws = _linears_backward(x_BTD, weights, gradients)
+        return dx_BTD, *dws
+
+
+def _linears_backward(
+    x_BTD: Tensor, weights: Sequence[Tensor], gradients: Sequence[Tensor]
+) -> tuple[Tensor, list[Tensor]]:
+    """The gradient of x, weight by weight in their order, and those of the weights."""
+    x_MD, dx_MD, dws = x_BTD.flatten(0, 1), None, []
+    for w, dy_BTN in zip(weights, gradients, strict=True):
+        dy_MN = dy_BTN.flatten(0, 1)
+        dx_MD = calls.product(dy_MN, w, dx_MD)
+        dws.append(calls.product(dy_MN.t(), x_MD))
+    assert dx_MD is not None
+    return dx_MD.view_as(x_BTD), dws
 
 
 def linears(x_BTD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
     """x Wᵀ for each weight."""
     return _Linears.apply(x_BTD, *weights)
+
+
+class _BiasedLinears(_Operation):
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, count: int, *parameters: Tensor) -> tuple[Tensor, ...]:
+        weights, biases = parameters[:count], parameters[count:]
+        ctx.save_for_backward(x_BTD, *weights)
+        x_MD = x_BTD.flatten(0, 1)
+        results = []
+        for w_ND, b_N in zip(weights, biases, strict=True):
+            start_MN = torch.empty((len(x_MD), len(b_N)), dtype=torch.float32, device="cpu").copy_(b_N)
+            results.append(calls.product(x_MD, w_ND.t(), start_MN).view(*x_BTD.shape[:-1], -1))
+        return tuple(results)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        x_BTD, *weights = ctx.saved_tensors
+        dx_BTD, dws = _linears_backward(x_BTD, weights, gradients)
+        ones_1M = torch.ones((1, x_BTD.shape[0] * x_BTD.shape[1]), dtype=torch.float32, device="cpu")
+        dbs = [calls.product(ones_1M, dy_BTN.flatten(0, 1)).view(-1) for dy_BTN in gradients]
+        return dx_BTD, None, *dws, *dbs
+
+
+def biased_linears(x_BTD: Tensor, *parts: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
+    """x Wᵀ + b for each weight with its bias."""
+    weights, biases = zip(*parts, strict=True)
+    return _BiasedLinears.apply(x_BTD, len(parts), *weights, *biases)
 
 
 class _LinearAdd(_Operation):

@@ -137,4 +137,6 @@ def maker(name: str) -> str:
         return f"norm_backward, {name.removesuffix('.weight')}"
     if name == "lm_head.weight":
         return "loss, lm_head"
+    if name.endswith(".bias"):
+        return f"product (gradient of the bias: ones by dy), {name.removesuffix('.bias')}"
     return f"product (gradient of the weight: dyᵀ x), {name.removesuffix('.weight')}"

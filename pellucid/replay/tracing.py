@@ -25,7 +25,7 @@ from pellucid.record import digests, elements
 # (name of the operation, the operation, its arguments) -> its result.
 Around = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
 _STEP = ("add_into", "norm_of", "adamw", "axpby_into", "product")  # What the training step and optimizers call.
-_MODEL = ("embed", "norm", "linears", "linear_add", "attention", "swiglu", "loss")
+_MODEL = ("embed", "norm", "linears", "biased_linears", "linear_add", "attention", "swiglu", "loss")
 _KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "swiglu", "swiglu_backward")
 _KERNELS += ("attention", "attention_backward", "loss")
 SUM = "sum"  # add_into as the training step calls it: gradients of two microbatches.

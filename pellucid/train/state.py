@@ -153,12 +153,12 @@ def _require_memory(recipe: Recipe, vocabulary: int) -> None:
 def initial_values(ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]) -> torch.Tensor:
     """The initial values of one tensor, keyed by its name; element i is draw i.
 
-    Norm weights are one. Matrices are uniform with standard deviation initial_std, those that write
+    Norm weights are one, biases zero. Matrices are uniform with standard deviation initial_std, those that write
     into the residual stream divided by sqrt(2 * layers). Uniform, because a uniform value takes one
     exact draw and one rounding, where a normal one would need somebody's logarithm.
     """
     if len(shape) == 1:
-        return torch.ones(shape)
+        return torch.zeros(shape) if name.endswith(".bias") else torch.ones(shape)
     into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
     key = philox.key_of(recipe.seed, f"initial {name}")
     return ops.initial_values(key, shape, recipe.model.initial_std, 2.0 * recipe.model.layers if into_stream else 0.0)

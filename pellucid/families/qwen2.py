@@ -1,0 +1,40 @@
+"""Qwen2 (arXiv:2407.10671): queries, keys and values have biases."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from pellucid.families.base import ATTENTION, Model, Reached, Shapes
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+class Qwen2(Model):
+    family: Literal["qwen2"] = "qwen2"
+
+    def layer(self) -> Shapes:
+        return super().layer() | {
+            "self_attn.q_proj.bias": (self.width,),
+            "self_attn.k_proj.bias": (self.kv_width,),
+            "self_attn.v_proj.bias": (self.kv_width,),
+        }
+
+    def backward_to_heads(self) -> list[Reached]:
+        return [
+            Reached(tuple(f"self_attn.{one}_proj.{part}" for one in "qkv" for part in ("weight", "bias")), ATTENTION)
+        ]
+
+    def read(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        parts = ((w[f"self_attn.{one}_proj.weight"], w[f"self_attn.{one}_proj.bias"]) for one in "qkv")
+        q, k, v = ops.biased_linears(x_BTD, *parts)
+        return self.heads_of(q), self.heads_of(k), self.heads_of(v)
+
+    def described(self) -> dict[str, Any]:
+        return {
+            "architectures": ["Qwen2ForCausalLM"],
+            "model_type": "qwen2",
+            "use_sliding_window": False,
+        }
