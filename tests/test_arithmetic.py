@@ -72,8 +72,9 @@ def batch(recipe: Recipe) -> Batch:
     B, S = recipe.train.batch, recipe.model.context + 1
     return Batch(
         step=1,
-        number=1,
-        sequences_B=np.arange(B),
+        blocks_B=np.arange(B),
+        starts_B=np.zeros(B, np.int64),
+        firsts_B=np.zeros(B, np.int64),
         epochs_B=np.zeros(B, np.int64),
         sources_B=["text"] * B,
         tokens_BS=generator.integers(0, VOCABULARY, (B, S)).astype(np.uint32),
@@ -87,7 +88,7 @@ def everything(recipe: Recipe) -> Recorded:
         state, one = initial(recipe, VOCABULARY), batch(recipe)
         training_step(state, one, recipe)
         with torch.no_grad():
-            token_losses(state.model, one.tokens_BS, one.documents_BS, recipe, weight=1.0)
+            token_losses(state.model, one.tokens_BS, one.documents_BS, recipe, recipe.phases[0], weight=1.0)
     return recorded
 
 

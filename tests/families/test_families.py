@@ -67,7 +67,7 @@ def test_loss_and_gradients_are_those_of_float64(family: str, arithmetic: str, t
     model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
     documents_BS = np.cumsum(np.random.default_rng(3).random(batch.tokens_BS.shape) < 0.1, axis=1)
     wanted = scattered(model)
-    losses_BT, objective = token_losses(model, batch.tokens_BS, documents_BS, recipe, 1 / 64)
+    losses_BT, objective = token_losses(model, batch.tokens_BS, documents_BS, recipe, recipe.phases[0], 1 / 64)
     objective.backward()
 
     tokens = torch.from_numpy(batch.tokens_BS.astype(np.int64))

@@ -57,7 +57,7 @@ def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> N
     model = initial(recipe, VOCABULARY).model
     batch = next(generated(recipe, VOCABULARY, 1))
     with FlopCounterMode(display=False) as counter:
-        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)[1].backward()
+        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)[1].backward()
     by_operation = {str(name): number for name, number in counter.get_flop_counts()["Global"].items()}
     products = sum(number for name, number in by_operation.items() if "mm" in name)
     found = counts.flops(shape, VOCABULARY, 2)
@@ -97,7 +97,7 @@ def test_saved_activations_are_those_that_autograd_keeps(arithmetic: str, attent
         kept: dict[int, torch.Tensor] = {}
         pack = lambda tensor, kept=kept: kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)  # noqa: E731
         with torch.autograd.graph.saved_tensors_hooks(lambda t, pack=pack: (pack(t), t)[1], lambda t: t):
-            token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, 1.0)
+            token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)
         held.append(sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in known))
     first_keys = 2 * one.context * 4 if arithmetic == "portable" else 0
     shape = one.model_copy(update={"attention": attention})

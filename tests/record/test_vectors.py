@@ -19,6 +19,7 @@ import pytest
 from pellucid import philox, recipe, schedule
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
+from pellucid.families import Llama
 from pellucid.operations import portable
 from pellucid.phases import planned
 from pellucid.record import chain, digests, elements, entries, merkle, rows
@@ -126,7 +127,7 @@ def _initial_values(given: dict[str, Any]) -> list[str]:
 
 
 def _learning_rate(given: dict[str, Any]) -> list[str]:
-    phase = planned(None, [], recipe.Model(), recipe.Train(**given["train"]))
+    phase = planned(None, [], Llama(), recipe.Train(**given["train"]))
     return [digests.float_bits(schedule.learning_rate(phase, step)) for step in given["steps"]]
 
 
