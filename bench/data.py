@@ -67,7 +67,8 @@ def peer_train(folder: Path, recipe) -> tuple[float, int]:
     meter = stage.Meter(stage.silent, "tokenizer", "characters")
     sample = list(kinds.sample(Documents.open(folder), recipe.tokenizer.sample_characters, meter))
     size = sum(len(text.encode()) for texts in sample for text in texts)
-    made, trainer = kinds.untrained_bpe(recipe.tokenizer.vocabulary, recipe.tokenizer.max_pretoken)
+    fields = recipe.tokenizer
+    made, trainer = kinds.untrained_bpe(fields.vocabulary, fields.pattern, fields.max_pretoken)
     start = time.perf_counter()
     made.train_from_iterator(iter(sample), trainer)
     return time.perf_counter() - start, size

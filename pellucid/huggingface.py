@@ -13,6 +13,19 @@ from pellucid.families.base import Model
 from pellucid.store import files
 
 WEIGHTS = "model.safetensors"
+# Types of models whose tokenizer AutoTokenizer takes for another class than tokenizer_config.json names, with a split
+# of its own: of all that transformers 5.23 knows (docs/adr/0029; tests/test_huggingface.py asks the installed release).
+SPLIT_BY_TRANSFORMERS = frozenset(
+    {
+        "hyperclovax_vision_v2",
+        "qwen2",
+        "qwen3_5",
+        "qwen3_5_moe",
+        "qwen3_5_moe_text",
+        "qwen4_exp",
+        "siglip2",
+    }
+)
 
 
 def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str, Any]:

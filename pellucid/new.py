@@ -367,7 +367,8 @@ token_type = "uint16"        # "uint32" for a vocabulary over 65536.
 [tokenizer]
 kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, or file (with path = "tokenizer.json").
 vocabulary = {vocabulary}
-max_pretoken = 24            # Characters: longer words and runs are cut.
+pattern = "llama3"           # How texts are cut before merging: llama3, qwen2, gpt2, o200k or pellucid (docs/data.md).
+max_pretoken = 24            # Characters: no token is longer.
 
 [model]
 family = "llama"             # The kinds of models: docs/families.md.

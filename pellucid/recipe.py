@@ -34,6 +34,9 @@ VERSION = 4  # The only one: docs/adr/0024.
 FILE = "recipe.toml"
 COMMAND_LINE = "the command line"  # Errors of --set name it: their value stands in no file.
 MAX_BYTES = 256 << 10
+# Characters of a text: on a run of white space, or of capitals, a published pattern takes up to two steps a character,
+# and the tokenizers library gives up at ten million.
+LONGEST_MATCHED = 4_000_000
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
 
@@ -77,7 +80,8 @@ class Data(Section):
 class Tokenizer(Section):
     kind: Literal["bpe", "bytes", "characters", "file"] = "bpe"
     vocabulary: Annotated[int, Field(ge=257, le=2**31)] = 4096  # For bpe; the others follow the data.
-    max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24  # Longer words and runs are cut.
+    pattern: Literal["llama3", "qwen2", "gpt2", "o200k", "pellucid"] = "llama3"  # For bpe: cuts texts before merging.
+    max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24  # Characters of a token that bpe may learn.
     sample_characters: Count = 100_000_000  # For bpe: trained on about so much, chosen by document hash.
     path: str = placement("")  # For kind = "file": a tokenizer.json …
     document_token: str = ""  # … and which of its tokens begins a document; empty: the one that it shows.
@@ -185,6 +189,10 @@ class Recipe(Section):
                 f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards of uint16; "
                 'set data.token_type = "uint32"'
             )
+        longest = self.data.max_document_characters
+        if self.tokenizer.kind == "bpe" and self.tokenizer.pattern != "pellucid" and longest > LONGEST_MATCHED:
+            detail = f'is {longest}, and tokenizer.pattern = "{self.tokenizer.pattern}" reads {LONGEST_MATCHED} at most'
+            raise unfit("data.max_document_characters", LONGEST_MATCHED, detail)
         if self.tokenizer.document_token and self.tokenizer.kind != "file":
             raise ValueError('tokenizer.document_token belongs to tokenizer.kind = "file"')
         if self.train.arithmetic == "portable" and self.train.precision != "fp32":

@@ -101,6 +101,7 @@ REFUSED = {
     "data.sources.stones.name": "other",
     "tokenizer.kind": "bytes",
     "tokenizer.vocabulary": "301",
+    "tokenizer.pattern": "gpt2",
     "tokenizer.max_pretoken": "9",
     "tokenizer.sample_characters": "9",
     "tokenizer.document_token": "<x>",

@@ -13,7 +13,7 @@ import torch
 from pellucid import huggingface
 from pellucid.data import kinds
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import TokenizerInvalid
+from pellucid.errors import PatternReplaced, TokenizerInvalid
 from pellucid.families import Llama
 from pellucid.recipe import load
 from pellucid.release.export import export
@@ -93,6 +93,68 @@ def test_transformers_gives_the_ids_of_training(shape: str, tmp_path: Path) -> N
     again = transformers.AutoTokenizer.from_pretrained(tmp_path / "again")
     assert all(again(text)["input_ids"] == ours.encode(text) for text in texts_of(ours.added)[:50])
     assert (theirs.bos_token, theirs.eos_token) == (name, name)
+
+
+PATTERNS = ("llama3", "qwen2", "gpt2", "o200k", "pellucid")
+
+
+def written(target: Path, pattern: str, model_type: str) -> tuple[Tokenizer, Path]:
+    """A checkpoint of a model of this type, with a tokenizer of this pattern."""
+    trained, trainer = kinds.untrained_bpe(500, pattern, 16)
+    trained.train_from_iterator([prose(number, 60) + "it's 1234 ABc\n\n  x" for number in range(20)], trainer)
+    ours = Tokenizer(kinds.bpe_file(kinds.merges_of(trained), pattern, 16), target)
+    (target / "weights").write_bytes(b"")
+    described = huggingface.architecture(Model(), ours.vocabulary, ours.document_token) | {"model_type": model_type}
+    huggingface.write_checkpoint(target / "step", target / "weights", ours, described, {})
+    return ours, target / "step"
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+@pytest.mark.parametrize("model_type", ["llama", "qwen3"])
+def test_transformers_keeps_the_pattern(pattern: str, model_type: str, tmp_path: Path) -> None:
+    ours, folder = written(tmp_path, pattern, model_type)
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    texts = texts_of(ours.added)
+    assert [theirs(text)["input_ids"] for text in texts] == [ours.encode(text) for text in texts]
+
+
+def gives_other_ids(folder: Path, ours: Tokenizer, texts: list[str]) -> bool:
+    theirs = transformers.AutoTokenizer.from_pretrained(folder)
+    try:
+        return any(theirs(text)["input_ids"] != ours.encode(text) for text in texts)
+    except Exception as error:
+        if "Unk token" not in str(error):  # Of the type siglip2 it wants one, which we do not have.
+            raise
+        return True
+
+
+@pytest.mark.parametrize("model_type", sorted(huggingface.SPLIT_BY_TRANSFORMERS))
+def test_transformers_replaces_the_pattern(model_type: str, tmp_path: Path) -> None:
+    """Where it no longer does, the type leaves the list."""
+    ours, folder = written(tmp_path, "llama3", model_type)
+    assert gives_other_ids(folder, ours, texts_of(ours.added))
+
+
+@pytest.mark.slow
+def test_transformers_replaces_no_other_pattern(tmp_path: Path) -> None:
+    """Every type of model that the installed release knows: a minute."""
+    from transformers.models.auto.tokenization_auto import TOKENIZER_MAPPING_NAMES
+
+    ours, folder = written(tmp_path, "llama3", "llama")
+    texts, replaced = texts_of(ours.added)[:100], set()
+    for model_type in TOKENIZER_MAPPING_NAMES:
+        (folder / "config.json").write_text(json.dumps({"model_type": model_type}))
+        if gives_other_ids(folder, ours, texts):
+            replaced.add(model_type)
+    assert replaced == huggingface.SPLIT_BY_TRANSFORMERS
+
+
+def test_export_refuses_a_model_whose_pattern_would_be_replaced(finished: Path, tmp_path: Path) -> None:
+    inputs = replay_inputs.load(finished, load(finished))
+    inputs.identity.config["model_type"] = "qwen2"
+    with pytest.raises(PatternReplaced, match="of type qwen2"):
+        export(inputs, 0, "hf", tmp_path / "out", lambda done, total: None)
+    assert not (tmp_path / "out").exists()
 
 
 def changed(key: str, value: Any) -> Callable[[Tokenizer], bytes]:

@@ -19,7 +19,7 @@ from pellucid.settings import with_settings
 
 BASE = b'version = 4\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
 # Another digest is another version: see docs/format.md.
-GOLDEN = "39a1a8057775c69c734e1177cb8627e287ce0d4705bfb160cbfd8a49a6463081"
+GOLDEN = "8b50d9f37f73c62f6d1d781b8d1fb229c1cdf45d4fe9827442ff598bab2238d5"
 
 
 def parsed(content: bytes) -> recipe.Recipe:
@@ -53,6 +53,7 @@ def test_placement_is_not_in_the_digest() -> None:
         "record.commitment=microbatches",
         "data.invalid_utf8=drop",
         "data.split=parts",
+        "tokenizer.pattern=gpt2",
         "data.sources.s.weight=2",
         "data.sources.s.licence=MIT",
         'data.sources.s.include=["*.md"]',
@@ -199,3 +200,12 @@ def test_every_preset_is_a_valid_recipe_of_about_its_size(preset: str, tmp_path:
     named = float(preset[:-1]) * {"M": 1e6, "B": 1e9}[preset[-1]]
     assert 0.7 < size / named < 1.4, size
     assert [source.name for source in made.data.sources] == ["x", "x-2"]
+
+
+def test_texts_are_not_longer_than_a_published_pattern_reads() -> None:
+    longest = recipe.LONGEST_MATCHED
+    assert changed(f"data.max_document_characters={longest}").tokenizer.pattern == "llama3"
+    with pytest.raises(RecipeInvalid, match=r"llama3.*data\.max_document_characters=4000000|4000000"):
+        changed(f"data.max_document_characters={longest + 1}")
+    for other in ("tokenizer.pattern=pellucid", "tokenizer.kind=bytes"):
+        changed(other, f"data.max_document_characters={longest + 1}")

@@ -19,7 +19,7 @@ from pellucid.sections import bits
 from pellucid.store import files, layout
 from pellucid.store.layout import NEXT
 
-_TRAINED = ("vocabulary", "max_pretoken", "sample_characters")  # Of the tokenizer: for bpe alone.
+_TRAINED = ("vocabulary", "pattern", "max_pretoken", "sample_characters")  # Of the tokenizer: for bpe alone.
 _KINDS = {stage.DOCUMENTS: "documents", stage.TOKENIZER: "tokenizer", stage.SHARDS: "shards"}
 _ORDER = (stage.DOCUMENTS, stage.TOKENIZER, stage.SHARDS)
 

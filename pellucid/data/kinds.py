@@ -16,7 +16,7 @@ from tokenizers import Regex, decoders, models, pre_tokenizers, trainers
 from pellucid import recipe
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
-from pellucid.data.patterns import CHARACTER, pretoken_pattern
+from pellucid.data.patterns import CHARACTER, RUN, split_pattern
 
 DOCUMENT = "<|document|>"
 UNKNOWN = "<|unknown|>"
@@ -80,12 +80,18 @@ def _byte_pairs(vocabulary: list[str], merges: Sequence[Sequence[str]], pre_toke
     return _file([DOCUMENT], pre_tokenizer, _byte_level(prefix=True, use_regex=True), model)
 
 
-def bpe_file(merges: Sequence[Sequence[str]], max_pretoken: int) -> bytes:
+def bpe_file(merges: Sequence[Sequence[str]], pattern: str, max_pretoken: int) -> bytes:
     """The document token, the bytes by their letters, and what each merge makes, in order."""
     tokens = dict.fromkeys([DOCUMENT, *sorted(byte_letters().values()), *("".join(pair) for pair in merges)])
-    split = _split(pretoken_pattern(max_pretoken))
-    both = {"type": "Sequence", "pretokenizers": [split, _byte_level(prefix=False, use_regex=False)]}
-    return _byte_pairs(list(tokens), merges, both)
+    return _byte_pairs(list(tokens), merges, _cutting(pattern, max_pretoken))
+
+
+def _cutting(pattern: str, max_pretoken: int) -> dict[str, Any]:
+    """A pattern as the files in use have it: GPT-2's stands in ByteLevel itself."""
+    if pattern == "gpt2":
+        return _byte_level(prefix=False, use_regex=True)
+    split = _split(split_pattern(pattern, max_pretoken))
+    return {"type": "Sequence", "pretokenizers": [split, _byte_level(prefix=False, use_regex=False)]}
 
 
 def bytes_file() -> bytes:
@@ -130,8 +136,18 @@ def wrong_in(
             return f"has {len(merges)} merges, and the recipe asks for a vocabulary of {fields.vocabulary}"
         if not all(isinstance(pair, list) for pair in merges):
             return "has merges that are not pairs"
-        again = bpe_file(merges, fields.max_pretoken)
+        if long := [pair for pair in merges if _characters("".join(pair)) > fields.max_pretoken]:
+            return (
+                f"has the token {''.join(long[0])[:40]!a}, of more than max_pretoken = {fields.max_pretoken} characters"
+            )
+        again = bpe_file(merges, fields.pattern, fields.max_pretoken)
     return "" if content == again else f'is not the file that kind = "{fields.kind}" gives for its vocabulary'
+
+
+def _characters(token: str) -> int:
+    """Characters whose bytes the letters of a token stand for: one that begins within a character has it too."""
+    within = {letter for byte, letter in byte_letters().items() if 0x80 <= byte < 0xC0}
+    return sum(letter not in within for letter in token) + (token[:1] in within)
 
 
 # ---- training -------------------------------------------------------------------------------------
@@ -143,9 +159,9 @@ def made(fields: recipe.Tokenizer, documents: Documents, meter: stage.Meter) -> 
         return bytes_file()
     if fields.kind == "characters":
         return characters_file(_seen(documents, meter))
-    trained, trainer = untrained_bpe(fields.vocabulary, fields.max_pretoken)
+    trained, trainer = untrained_bpe(fields.vocabulary, fields.pattern, fields.max_pretoken)
     trained.train_from_iterator(sample(documents, fields.sample_characters, meter), trainer)
-    return bpe_file(merges_of(trained), fields.max_pretoken)
+    return bpe_file(merges_of(trained), fields.pattern, fields.max_pretoken)
 
 
 def merges_of(trained: tokenizers.Tokenizer) -> list[list[str]]:
@@ -154,12 +170,17 @@ def merges_of(trained: tokenizers.Tokenizer) -> list[list[str]]:
     return [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
 
 
-def untrained_bpe(vocabulary: int, max_pretoken: int) -> tuple[tokenizers.Tokenizer, trainers.BpeTrainer]:
-    """A byte-level BPE tokenizer without merges, and its trainer."""
+def untrained_bpe(vocabulary: int, pattern: str, max_pretoken: int) -> tuple[tokenizers.Tokenizer, trainers.BpeTrainer]:
+    """A byte-level BPE tokenizer without merges, and its trainer.
+
+    Training takes time in the square of a piece's length, so pieces are cut once more: here alone, for the file of a
+    published pattern has no such cut, and encoding needs none.
+    """
     untrained = tokenizers.Tokenizer(models.BPE())
-    split = pre_tokenizers.Split(Regex(pretoken_pattern(max_pretoken)), "isolated")
+    split = pre_tokenizers.Split(Regex(split_pattern(pattern, max_pretoken)), "isolated")
+    cut = pre_tokenizers.Split(Regex(RUN % max_pretoken), "isolated")
     byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    untrained.pre_tokenizer = pre_tokenizers.Sequence([split, byte_level])
+    untrained.pre_tokenizer = pre_tokenizers.Sequence([split, cut, byte_level])
     untrained.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
         vocab_size=vocabulary,

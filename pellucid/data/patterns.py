@@ -23,6 +23,8 @@ def pretoken_pattern(longest: int) -> str:
 
 CHARACTER = r"[\s\S]"
 
+RUN = r"[\s\S]{1,%d}"  # Pieces of so many characters.
+
 _ENDINGS = r"'s|'t|'re|'ve|'m|'ll|'d"
 _SPACES = r"|\s+(?!\S)|\s+"
 _LINES = rf"|\s*[\r\n]+{_SPACES}"
@@ -36,20 +38,29 @@ def _cased(ending: str, digits: str) -> str:
     return rf"{words}|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n/]*{_LINES}"
 
 
+def _cl100k(digits: str) -> str:
+    """Words with any sign before them, endings in any case, lines."""
+    return rf"(?i:{_ENDINGS})|{_BEFORE}\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_LINES}"
+
+
+# What runtimes know by name, as the tokenizer.json published under it has it: of Llama 3 and Qwen2 (their Split), of
+# gpt-oss and GPT-4o (o200k_base in tiktoken), of GPT-2 (ByteLevel's own, its encoder.py).
+NAMED = {
+    "llama3": _cl100k(r"\p{N}{1,3}"),
+    "qwen2": _cl100k(r"\p{N}"),
+    "gpt2": rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+{_SPACES}",
+    "o200k": _cased(rf"(?i:{_ENDINGS})?", r"\p{N}{1,3}"),
+}
+
 PATTERNS = frozenset(
     {
         CHARACTER,
-        # GPT-2, as a Split of its own; and cl100k, which Llama 3 and OLMo 2 took over, for three digits, two, or one.
-        rf"{_ENDINGS}| ?\p{{L}}+| ?\p{{N}}+| ?[^\s\p{{L}}\p{{N}}]+{_SPACES}",
-        *(
-            rf"(?i:{_ENDINGS})|{_BEFORE}\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_LINES}"
-            for digits in (r"\p{N}{1,3}", r"\p{N}{1,2}", r"\p{N}")
-        ),
+        *NAMED.values(),
+        _cl100k(r"\p{N}{1,2}"),
         rf"'(?i:[sdmt]|ll|ve|re)|{_BEFORE}+\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]++[\r\n]*|\s*[\r\n]{_SPACES}",
         # Qwen of later years: marks belong to their letters.
         rf"(?i:{_ENDINGS})|{_BEFORE}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*{_LINES}",
-        # o200k, and Mistral's Tekken.
-        _cased(rf"(?i:{_ENDINGS})?", r"\p{N}{1,3}"),
+        # Mistral's Tekken.
         _cased("", r"\p{N}"),
         # DeepSeek: several Splits, one after the other.
         r"\p{N}{1,3}",
@@ -74,3 +85,8 @@ PATTERNS = frozenset(
         "",
     }
 )
+
+
+def split_pattern(name: str, longest: int) -> str:
+    """The pattern of this name; only ours, "pellucid", depends on the most characters of a piece."""
+    return pretoken_pattern(longest) if name == "pellucid" else NAMED[name]

@@ -68,6 +68,12 @@ class TokenizerInvalid(DataError):
     tokenizers library, of the parts that docs/format.md lists."""
 
 
+class PatternReplaced(DataError):
+    message = """{path}: nothing was exported. In a model of type {model_type} AutoTokenizer replaces the
+    pattern that splits texts, whatever tokenizer.json says, and gives other ids than the run was trained
+    on. Export the state instead (--as state)."""
+
+
 class DocumentTokenUnclear(DataError):
     message = """{path}: nothing in it says which token begins a document. Name one of {candidates}:
     --set 'tokenizer.document_token={first}'"""

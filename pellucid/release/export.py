@@ -8,7 +8,7 @@ from pathlib import Path
 from pellucid import huggingface
 from pellucid.data.parquet import Documents
 from pellucid.data.tokenizer import FILE, Tokenizer
-from pellucid.errors import TokenizerInvalid
+from pellucid.errors import PatternReplaced, TokenizerInvalid
 from pellucid.recorder import write_checkpoint
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, about, materialise
@@ -22,9 +22,12 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
 
     To a folder that holds just that it can be written again.
 
-    Raises FolderTaken, FolderUnfit, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also TokenizerInvalid where the
-    folder's tokenizer would not give the ids that the run was trained on.
+    Raises FolderTaken, FolderUnfit, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also PatternReplaced and
+    TokenizerInvalid where the folder's tokenizer would not give the ids that the run was trained on.
     """
+    model_type = inputs.identity.config.get("model_type")
+    if kind == "hf" and model_type in huggingface.SPLIT_BY_TRANSFORMERS:
+        raise PatternReplaced(path=target, model_type=model_type)
     name = anchors.ABOUT if kind == "state" else "pellucid.json"
     if not anchors.tells_of(target / name, inputs.recorded().step(step)):
         files.require_free(target)  # At once: what follows takes long.

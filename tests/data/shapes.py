@@ -42,9 +42,9 @@ LETTERS = {
 
 def byte_pairs(*specials: str, **parts: Any) -> Content:
     """Byte-level BPE with special tokens behind its vocabulary."""
-    trained, trainer = kinds.untrained_bpe(420, 16)
+    trained, trainer = kinds.untrained_bpe(420, "pellucid", 16)
     trained.train_from_iterator(TEXTS, trainer)
-    content = json.loads(kinds.bpe_file(kinds.merges_of(trained), 16))
+    content = json.loads(kinds.bpe_file(kinds.merges_of(trained), "pellucid", 16))
     vocabulary = content["model"]["vocab"]
     del vocabulary[kinds.DOCUMENT]
     content["model"]["vocab"] = {token: number for number, token in enumerate(vocabulary)}

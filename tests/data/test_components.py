@@ -168,9 +168,11 @@ def test_every_pattern_takes_time_in_the_length_of_a_text():
 
 
 def test_the_files_made_here_are_what_the_library_writes_of_them():
-    trained, trainer = kinds.untrained_bpe(330, 9)
+    trained, trainer = kinds.untrained_bpe(330, "llama3", 9)
     trained.train_from_iterator(["the cat sat on the mat, the cat sat é"] * 4, trainer)
-    whole = kinds.bpe_file(kinds.merges_of(trained), 9)
+    whole = kinds.bpe_file(kinds.merges_of(trained), "llama3", 9)
+    kept, _, letters = trained.pre_tokenizer  # Between them, the cut of training.
+    trained.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([kept, letters])
     assert digest_of(json.loads(whole)) == digest_of(json.loads(trained.to_str()))
     for content in (whole, kinds.bytes_file(), kinds.characters_file('\x01\n\x7f\u2028😀é<|"\\/')):
         again = tokenizers.Tokenizer.from_str(content.decode())
@@ -193,7 +195,7 @@ EDITS: list[tuple[str, Any]] = [
 def test_a_file_of_our_kinds_holds_nothing_but_what_it_is_made_from(kind, recipe_of):
     fields = recipe_of({"name": "all"}, tokenizer={"kind": kind, "max_pretoken": 9, "vocabulary": 300}).tokenizer
     files = {
-        "bpe": kinds.bpe_file([["t", "h"], ["th", "e"], ["a", "t"]], 9),
+        "bpe": kinds.bpe_file([["t", "h"], ["th", "e"], ["a", "t"]], "llama3", 9),
         "bytes": kinds.bytes_file(),
         "characters": kinds.characters_file("the cat"),
     }
@@ -214,6 +216,6 @@ def test_a_file_of_our_kinds_holds_nothing_but_what_it_is_made_from(kind, recipe
 def test_a_vocabulary_is_not_larger_than_the_recipe_asks_for(recipe_of):
     fields = recipe_of({"name": "all"}, tokenizer={"kind": "bpe", "max_pretoken": 9, "vocabulary": 258}).tokenizer
     for merges, wrong in (([["t", "h"]], ""), ([["t", "h"], ["a", "t"]], "has 2 merges")):
-        content = kinds.bpe_file(merges, 9)
+        content = kinds.bpe_file(merges, "llama3", 9)
         assert kinds.wrong_in(content, json.loads(content), fields).startswith(wrong)
         assert bool(wrong) == bool(kinds.wrong_in(content, json.loads(content), fields))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import time
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,10 +14,12 @@ import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid import recipe
 from pellucid.data import documents, kinds, patterns, stage, tokenizer
 from pellucid.data.kinds import DOCUMENT
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.philox import draws
+from tests.conftest import prose
 
 TEXTS = ["", " ", "a", "The quick  brown fox\n\n\tjumps.", "é 😀 \u0301\u200d\ufeff\u2028\r\n", "\0\x01"]
 TEXTS += ["x" * 1000, "  \n" * 99]
@@ -34,15 +39,120 @@ def made(tmp_path, corpus, recipe_of):
     return make
 
 
-@pytest.fixture(scope="module", params=["bpe", "bytes"])
+PATTERNS = ("llama3", "qwen2", "gpt2", "o200k", "pellucid")
+
+
+@functools.cache
+def trained_with(pattern: str) -> Tokenizer:
+    """On letters of both cases, numbers, marks, endings and blanks, so that merges meet what the patterns part."""
+    texts = [prose(number, 40) + "The CatSat's 12345 é é\n\n  if x_1 == 1024:\r\n\tit's\n" for number in range(9)]
+    trained, trainer = kinds.untrained_bpe(600, pattern, 8)
+    trained.train_from_iterator(texts, trainer)
+    return Tokenizer(kinds.bpe_file(kinds.merges_of(trained), pattern, 8), Path("memory"))
+
+
+@pytest.fixture(scope="module", params=["bytes", *PATTERNS])
 def lossless(request) -> Tokenizer:
-    if request.param == "bytes":
-        content = kinds.bytes_file()
+    return Tokenizer(kinds.bytes_file(), Path("memory")) if request.param == "bytes" else trained_with(request.param)
+
+
+ODD = st.text(st.one_of(st.sampled_from("aAé's \n\r\t0!_/\u00a0\u0301東ªǅ"), LETTERS), max_size=80)
+# Written here once more, as tiktoken, Hugging Face and llama.cpp have them; GPT-2's comes from the library itself.
+PUBLISHED = {
+    "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "qwen2": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
+    r"|\s*[\r\n]+|\s+(?!\S)|\s+",
+    "gpt2": r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "o200k": r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+",
+}
+
+
+def test_the_recipe_names_the_patterns_that_there_are():
+    assert set(get_args(recipe.Tokenizer.model_fields["pattern"].annotation)) == {*patterns.NAMED, "pellucid"}
+    assert patterns.NAMED == PUBLISHED
+    assert set(PUBLISHED.values()) <= patterns.PATTERNS
+
+
+@functools.cache
+def published(pattern: str) -> tokenizers.Tokenizer:
+    """The same merges, put together by the library's own parts."""
+    model = json.loads(trained_with(pattern).content)["model"]
+    made = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+    )
+    if pattern == "gpt2":
+        made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
     else:
-        trained, trainer = kinds.untrained_bpe(400, 8)
-        trained.train_from_iterator(["the cat sat on the mat, the cat sat é é"] * 3, trainer)
-        content = kinds.bpe_file(kinds.merges_of(trained), 8)
-    return Tokenizer(content, Path("memory"))
+        split = tokenizers.pre_tokenizers.Split(tokenizers.Regex(PUBLISHED[pattern]), "isolated")
+        letters = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        made.pre_tokenizer = tokenizers.pre_tokenizers.Sequence([split, letters])
+    return made
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ODD, pattern=st.sampled_from(sorted(PUBLISHED)))
+def test_ids_are_those_of_tokenizers_with_the_published_pattern(text, pattern):
+    assert trained_with(pattern).encode(text) == published(pattern).encode(text).ids
+
+
+@settings(max_examples=300, deadline=None)
+@given(text=ODD, pattern=st.sampled_from(PATTERNS))
+def test_ids_are_those_of_tiktoken_from_our_file(text, pattern):
+    tiktoken = pytest.importorskip("tiktoken")
+    made = trained_with(pattern)
+    byte_of = {letter: byte for byte, letter in kinds.byte_letters().items()}
+    ranks = {bytes(byte_of[one] for one in token): number for token, number in made.tokens.items() if number}
+    theirs = tiktoken.Encoding(
+        "made", pat_str=patterns.split_pattern(pattern, 8), mergeable_ranks=ranks, special_tokens={DOCUMENT: 0}
+    )
+    assert made.encode(text) == theirs.encode_ordinary(text)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_token_stands_for_itself(pattern):
+    """So ids are the same in runtimes that look a whole piece up before they merge: tiktoken, llama.cpp."""
+    model = json.loads(trained_with(pattern).content)["model"]
+    assert len(model["vocab"]) > 300
+    made = tokenizers.Tokenizer(
+        tokenizers.models.BPE(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+    )
+    assert all(made.encode(token).ids == [number] for token, number in model["vocab"].items() if number)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_run_of_400000_letters_is_encoded_at_once(pattern):
+    """About 0.2 s each; a merge that looked at all pairs again would take hours."""
+    for text in ("x" * 400_000, " " * 400_000 + "x", "A" * 400_000, "東京" * 200_000, "\n \n" * 133_000, "!" * 400_000):
+        started = time.process_time()
+        ids = trained_with(pattern).encode(text)
+        assert time.process_time() - started < 20
+        assert trained_with(pattern).decode(ids) == text
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_no_token_is_longer_than_the_recipe_says(pattern):
+    """Also of a published pattern, whose pieces have no bound."""
+    trained, trainer = kinds.untrained_bpe(600, pattern, 5)
+    trained.train_from_iterator(["x" * 999, "é" * 999, "the cat sat", " xxxx"] * 9, trainer)
+    merges = kinds.merges_of(trained)
+    fields = recipe.Tokenizer(pattern=pattern, max_pretoken=5, vocabulary=600)
+    content = kinds.bpe_file(merges, pattern, 5)
+    assert "Ġxxxx" in json.loads(content)["model"]["vocab"]
+    assert kinds.wrong_in(content, json.loads(content), fields) == ""
+    shorter = fields.model_copy(update={"max_pretoken": 4})
+    assert "of more than max_pretoken = 4" in kinds.wrong_in(content, json.loads(content), shorter)
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_file_of_another_pattern_is_not_the_recipes(pattern):
+    merges = kinds.merges_of(tokenizers.Tokenizer.from_str(trained_with(pattern).content.decode()))
+    for other in PATTERNS:
+        content = kinds.bpe_file(merges, other, 8)
+        wrong = kinds.wrong_in(content, json.loads(content), recipe.Tokenizer(pattern=pattern, max_pretoken=8))
+        assert bool(wrong) == (other != pattern)
 
 
 @pytest.mark.parametrize("text", TEXTS)
@@ -75,9 +185,12 @@ def test_pretokens_cover_every_character_and_are_bounded(text, longest):
     assert max((len(piece) for piece, _ in pieces), default=0) <= longest
 
 
-def test_a_long_unbroken_run_is_cut(made, corpus):
+@pytest.mark.parametrize("pattern", ["llama3", "pellucid"])
+def test_a_long_unbroken_run_is_cut(made, corpus, pattern):
     (corpus / "dna.txt").write_text("".join("ACGT"[draw & 3] for draw in draws(1, 0, 400_000).tolist()))
-    vocabulary = made(kind="bpe", vocabulary=1000, max_pretoken=8).vocabulary  # Unbounded, close to a minute.
+    vocabulary = made(
+        kind="bpe", vocabulary=1000, pattern=pattern, max_pretoken=8
+    ).vocabulary  # Unbounded, close to a minute.
     assert vocabulary == 1000
 
 

@@ -62,11 +62,11 @@ def other_origin(folder: Path) -> None:
 def other_tokenizer(honest: Path, folder: Path) -> None:
     """Two merges in each other's place, so that their tokens change ids: a file as another corpus would give it."""
     shutil.copytree(honest, folder)
-    path, longest = folder / "data/tokenizer/tokenizer.json", load(folder).tokenizer.max_pretoken
+    path, fields = folder / "data/tokenizer/tokenizer.json", load(folder).tokenizer
     merges = files.read_json(path)["model"]["merges"]
     place = next(i for i, pair in enumerate(merges) if "".join(pair) not in merges[i + 1])
     merges[place : place + 2] = reversed(merges[place : place + 2])
-    path.write_bytes(kinds.bpe_file(merges, longest))
+    path.write_bytes(kinds.bpe_file(merges, fields.pattern, fields.max_pretoken))
     fit_data(folder)
 
 
