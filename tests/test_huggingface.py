@@ -104,7 +104,7 @@ def written(target: Path, pattern: str, model_type: str) -> tuple[Tokenizer, Pat
     trained.train_from_iterator([prose(number, 60) + "it's 1234 ABc\n\n  x" for number in range(20)], trainer)
     ours = Tokenizer(kinds.bpe_file(kinds.merges_of(trained), pattern, 16), target)
     (target / "weights").write_bytes(b"")
-    described = huggingface.architecture(Model(), ours.vocabulary, ours.document_token) | {"model_type": model_type}
+    described = huggingface.architecture(Llama(), ours.vocabulary, ours.document_token) | {"model_type": model_type}
     huggingface.write_checkpoint(target / "step", target / "weights", ours, described, {})
     return ours, target / "step"
 

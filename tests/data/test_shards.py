@@ -144,7 +144,9 @@ def test_characters_and_positions_both_ways(tmp_path, corpus, recipe_of, prepare
             back, first = shards.position_of(*parts, document, start)
             assert (back.source, back.split) == (stream.source, stream.split)
             assert first <= position
-            assert shards.characters(*parts, stream, first)[1] == start
+            # Bytes of one character may stand in two tokens, and so with those of its neighbour.
+            begin, stop = shards.characters(*parts, stream, first)[1:]
+            assert begin <= start < stop
     for index in range(found.count):
         for character in range(0, found.get(index)["characters"], 89):
             stream, position = shards.position_of(*parts, index, character)

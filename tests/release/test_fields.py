@@ -415,7 +415,7 @@ def test_what_was_dropped_has_a_known_reason_and_a_count(said: Any, release: Pat
         publish(release)
 
 
-@pytest.mark.parametrize(("key", "value"), [("sequences", ["1"]), ("tokens", {}), ("source", 5), ("split", None)])
+@pytest.mark.parametrize(("key", "value"), [("blocks", ["1"]), ("tokens", {}), ("source", 5), ("split", None)])
 def test_a_stream_of_another_form_is_named_by_what_makes_the_readme(key: str, value: Any, release: Path) -> None:
     edit_json(release / "data/manifest.json", lambda manifest: manifest["streams"][0].update({key: value}))
     with pytest.raises(FormatInvalid, match=key):
