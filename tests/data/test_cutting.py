@@ -140,7 +140,8 @@ def changed(run: Path, change: Callable[[list[dict]], None]) -> None:
     path = run / "data/documents/00000.parquet"
     rows = pq.read_table(path).to_pylist()
     change(rows)
-    tables.write(path, pa.Table.from_pylist(rows, parquet.SCHEMA))
+    table = pa.Table.from_pylist(rows, parquet.SCHEMA)
+    tables.write(path, table, dictionaries=parquet.DICTIONARIES)
 
 
 def first_of_three(rows: list[dict]) -> int:
