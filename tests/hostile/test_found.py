@@ -193,7 +193,7 @@ def test_an_anchor_of_another_model(release: Path) -> None:
     recipe = load(release)
     groups = anchors.read(layout.anchor(release, 5))
     groups["weights"].pop("model.norm.weight")
-    with pytest.raises(FormatInvalid, match="model.norm.weight is absent"):
+    with pytest.raises(FormatInvalid, match=r"model\.norm\.weight is absent"):
         state.restored(recipe, 300, 5, groups)
 
 

@@ -169,8 +169,8 @@ def test_numbers_for_people() -> None:
 @pytest.mark.parametrize(
     "settings",
     [
-        [f"train.steps={2**63 - 1}", "train.batch=4611686018427387904", "train.microbatch=4611686018427387904"],
-        ["model.layers=4096", f"train.steps={2**63 - 1}", "checkpoints.every=3"],
+        ["train.steps=64", f"train.batch={2**49}", f"train.microbatch={2**49}", "train.warmup=0"],
+        ["model.layers=4096", f"train.steps={2**54}", "checkpoints.every=3"],
         [f"model.width={2**62}", f"model.mlp_width={2**63 - 1}", "model.context=1048576", "tokenizer.vocabulary=65536"],
     ],
 )
