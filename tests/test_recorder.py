@@ -54,10 +54,11 @@ class Foreign:
         documents = np.repeat(np.arange(B)[:, None], T + 1, axis=1) + (np.arange(T + 1) > self.done)
         batch = Batch(
             self.done,
-            self.done,
             np.arange(B),
             np.zeros(B, np.int64),
+            np.zeros(B, np.int64),
             ["a", "b"] * (B // 2),
+            np.zeros(B, np.int64),
             np.full((B, T + 1), self.done, np.uint32),
             documents,
         )
@@ -200,7 +201,8 @@ def test_a_full_disk_ends_the_run_with_everything_before_it(
 def test_segments_are_counted_by_targets_and_sum_exactly() -> None:
     documents = np.array([[7, 7, 8, 8, 9], [9, 9, 9, 9, 9]])
     losses = np.array([[1e8, 1, 1, -1e8], [0.1, 0.2, 0.3, 0.4]], np.float32)
-    batch = Batch(1, 1, np.arange(2), np.zeros(2), ["a", "a"], np.zeros((2, 5), np.uint32), documents)
+    none = np.zeros(2, np.int64)
+    batch = Batch(1, np.arange(2), none, none, ["a", "a"], none, np.zeros((2, 5), np.uint32), documents)
     found = [(s.row, s.document, s.start, s.tokens, s.loss_sum) for s in segments_of(batch, losses)]
     last = math.fsum(losses[1].tolist())
     assert found == [(0, 7, 0, 1, 1e8), (0, 8, 1, 2, 2.0), (0, 9, 3, 1, -1e8), (1, 9, 0, 4, last)]

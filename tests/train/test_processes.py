@@ -96,8 +96,8 @@ class Queues:
                 assert (found[source].shape, found[source].dtype) == (mine.shape, mine.dtype)
         return found
 
-    def tell(self, word: Word, step: int, batch: int) -> None:
-        self.tell_all((word, step, batch))
+    def tell(self, word: Word, first: int, second: int) -> None:
+        self.tell_all((word, first, second))
 
     def tell_all(self, value: Any) -> None:
         for other in range(1, self.count):
@@ -217,7 +217,8 @@ NAN, OTHER_NAN = struct.unpack("<2d", struct.pack("<2Q", 0x7FF8000000000000, 0xF
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_norm_that_is_not_finite_is_so_for_all_or_ends_all(norms, agreed: bool, place: int) -> None:
     tokens = np.zeros((1, 2), np.uint32)
-    batch = Batch(7, 7, np.zeros(1, np.int64), np.zeros(1, np.int64), ["a"], tokens, np.zeros((1, 2), np.int64))
+    none = np.zeros(1, np.int64)
+    batch = Batch(7, none, none, none, ["a"], none, tokens, np.zeros((1, 2), np.int64))
 
     def work(processes: Processes) -> None:
         own = [1.0, 1.0]
@@ -316,10 +317,10 @@ def test_everybody_gets_the_first_state_and_goes_home(finished: Path) -> None:
     def work(processes: Processes) -> list[Any]:
         state, words = states[processes.rank], []
         if processes.rank == 0:
-            processes.share(state)
+            processes.share(state, [(12, 9)])
             processes.end()
         else:
-            words.append(processes.told())
+            words += [processes.told(), processes.told()]
             state.step = words[0][1]
             processes.share(state)
             words.append(processes.told())
@@ -328,7 +329,7 @@ def test_everybody_gets_the_first_state_and_goes_home(finished: Path) -> None:
     expected = initial(recipe.model_copy(update={"seed": 0}), 300)
     expected.step = 5
     root = expected.roots().state
-    heard = [(Word.STATE, 5, 0), (Word.END, 0, 0)]
+    heard = [(Word.STATE, 5, 1), (Word.ROLLBACK, 12, 9), (Word.END, 0, 0)]
     assert together(3, work) == [[root, []], [root, heard], [root, heard]]
 
 
@@ -395,7 +396,7 @@ def test_four_processes_of_which_one_dies_and_two_go_on(alone: tuple[str, str], 
 
 
 def test_two_processes_go_back_together(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    guards = ["version=3", "guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
+    guards = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
     folder = make_run(tmp_path / "small", corpus, [*SETTINGS, *guards])
     done = torchrun(2, "-m", "tests.train.victim", "spike", 0, 11, folder)
     assert done.returncode == 0 and "going back to step 8" in done.stderr, done.stderr
