@@ -22,6 +22,7 @@ from pellucid.train.state import State
 from tests.conftest import finish, make_run
 
 STEP = 7
+CLIPPED = 3  # A step whose gradients are longer than train.clip.
 DENSE, SPARSE = "placement.anchors={every = 1}", "placement.anchors={every = 5, powers_of_two = true}"
 Fault = Callable[[State], AbstractContextManager[None]]  # In force while a step is taken from a state.
 Plant = Callable[[pytest.MonkeyPatch], None]  # In force during a whole training.
@@ -34,12 +35,12 @@ def trained(folder: Path, corpus: Path, plant: Plant, settings: list[str]) -> Pa
         return finish(make_run(folder, corpus, settings))
 
 
-def in_step(fault: Fault) -> Plant:
-    """A fault in step STEP and in no other."""
+def in_step(fault: Fault, number: int = STEP) -> Plant:
+    """A fault in one step and in no other."""
     step = loop.training_step
 
     def stepping(state: State, batch: Any, *rest: Any) -> Any:
-        with fault(state) if batch.step == STEP else contextlib.nullcontext():
+        with fault(state) if batch.step == number else contextlib.nullcontext():
             return step(state, batch, *rest)
 
     return lambda patch: patch.setattr(loop, "training_step", stepping)

@@ -31,6 +31,7 @@ from pellucid.store import anchors, layout
 from pellucid.train.events import Batch
 from tests.conftest import finish, make_run, pellucid
 from tests.replay.faults import (
+    CLIPPED,
     DENSE,
     SPARSE,
     STEP,
@@ -73,13 +74,13 @@ def explained(found: Difference) -> str:
 
 @pytest.fixture
 def against(finished: Path, corpus: Path, tmp_path: Path) -> Callable[..., Difference]:
-    """The diff of the finished run and one whose step STEP was taken under a fault."""
+    """The diff of the finished run and one of which a step was taken under a fault."""
 
-    def found(plant: Plant, kept: str, *settings: str, a: Path = finished) -> Difference:
+    def found(plant: Plant, kept: str, *settings: str, a: Path = finished, step: int = STEP) -> Difference:
         b = trained(tmp_path / "faulty", corpus, plant, [*settings, kept])
         result = diff(a, b, quiet)
         json.dumps(result.as_json())
-        assert not result.equal and result.kind == "step" and result.step == STEP and result.agrees == "A"
+        assert not result.equal and result.kind == "step" and result.step == step and result.agrees == "A"
         return result
 
     return found
@@ -121,13 +122,13 @@ def test_a_tile_of_a_product_that_one_thread_made_wrong(kept: str, against: Call
 
 @BOTH
 @pytest.mark.parametrize(
-    ("constants", "cause", "input_"),
-    [({"beta2": 0.99}, "beta2", "how.beta2: 0.95 and 0.99"), ({"clip": 1.0}, "clipping", "how.clip")],
+    ("constants", "cause", "input_", "step"),
+    [({"beta2": 0.99}, "beta2", "how.beta2: 0.95 and 0.99", STEP), ({"clip": 1.0}, "clipping", "how.clip", CLIPPED)],
 )
 def test_an_optimizer_with_another_constant_than_the_recipe_says(
-    constants: dict[str, float], cause: str, input_: str, kept: str, against: Callable[..., Difference]
+    constants: dict[str, float], cause: str, input_: str, step: int, kept: str, against: Callable[..., Difference]
 ) -> None:
-    found = against(in_step(constant(**constants)), kept)
+    found = against(in_step(constant(**constants), step), kept, step=step)
     assert found.phase == "optimizer" and named(found) == (cause, "proven")
     assert found.operation is not None and found.operation["name"] == "adamw"
     assert found.operation["by"] == "inputs" and found.operation["differing"][0].startswith(input_)
