@@ -38,7 +38,7 @@ def sizes() -> list[Size]:
     return [*(_of_preset(name) for name in ("10M", "30M", "100M", "300M", "1B")), *_OPEN]
 
 
-def shape_of(preset: Preset) -> Model:
+def shape_of(preset: Preset) -> Llama:
     p = preset
     return _shape(p.layers, p.width, p.heads, p.kv_heads, p.mlp_width, p.context, tied=True)
 
@@ -50,7 +50,7 @@ def _of_preset(name: str) -> Size:
 
 def _shape(
     layers: int, width: int, heads: int, kv_heads: int, mlp_width: int, context: int, tied: bool = False
-) -> Model:
+) -> Llama:
     return Llama(
         layers=layers, width=width, heads=heads, kv_heads=kv_heads, mlp_width=mlp_width, context=context, tied=tied
     )
