@@ -100,7 +100,7 @@ def prove(
 @teaches(
     """Check a proof against a run's head, and say what it proves. Needs nothing but the file.
 
-    pellucid check-proof alice.json --head 660e3928…
+    pellucid check-proof alice.json --head 7bed1c5f…
     """
 )
 def check_proof(
