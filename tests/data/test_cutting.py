@@ -175,8 +175,9 @@ def elsewhere(rows: list[dict]) -> None:
 
 
 def longer(rows: list[dict]) -> None:
-    at = first_of_three(rows)
-    rows[at]["text"] += rows[at + 1]["text"]
+    """By what another part lacks: all of them together have no more bytes than the manifest says."""
+    first, second = rows[(at := first_of_three(rows)) : at + 2]
+    first["text"], second["text"] = first["text"] + second["text"][:-1], second["text"][-1:]
 
 
 def as_part(rows: list[dict]) -> None:
