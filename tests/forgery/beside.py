@@ -60,12 +60,14 @@ def other_origin(folder: Path) -> None:
 
 
 def other_tokenizer(honest: Path, folder: Path) -> None:
-    """Two merges in each other's place, so that their tokens change ids: a file as another corpus would give it."""
+    """Neighbouring merges in each other's place, so that their tokens change ids: a file as another corpus would give
+    it."""
     shutil.copytree(honest, folder)
     path, fields = folder / "data/tokenizer/tokenizer.json", load(folder).tokenizer
     merges = files.read_json(path)["model"]["merges"]
-    place = next(i for i, pair in enumerate(merges) if "".join(pair) not in merges[i + 1])
-    merges[place : place + 2] = reversed(merges[place : place + 2])
+    for place in range(0, len(merges) - 1, 2):
+        if "".join(merges[place]) not in merges[place + 1]:
+            merges[place : place + 2] = reversed(merges[place : place + 2])
     path.write_bytes(kinds.bpe_file(merges, fields.pattern, fields.max_pretoken))
     fit_data(folder)
 
