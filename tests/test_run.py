@@ -104,6 +104,8 @@ def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
     from pellucid.recorder import Recorder
 
     folder, real, sent = make_run(tmp_path / "small", corpus), getattr(Recorder, method), []
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # As whatever a shell starts in the background has it.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def signalled(self: Recorder, *arguments: Any, **named: Any) -> Any:
         if not sent and self._step >= 7 - (method == "step"):

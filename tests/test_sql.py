@@ -139,7 +139,7 @@ def test_segments_name_documents_by_their_index(finished: Path) -> None:
     from pellucid.look.show import Shown
 
     shown = Shown(finished).step(7)
-    expected = {(row["row"], one["document"]) for row in shown["sequences"] for one in row["segments"] if one["loss"]}
+    expected = {(row["row"], one["document"]) for row in shown["rows"] for one in row["segments"] if one["loss"]}
     query = "SELECT row, id FROM segments JOIN documents USING (document) WHERE step = 7"
     assert {(one["row"], one["id"]) for one in rows(finished, query)} == expected
 
