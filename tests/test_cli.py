@@ -266,8 +266,10 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         (("show", "RUN", "document", "003.txt"), "did you mean stones/003.txt?"),
         (("show", "RUN", "document", "stones/0003.txt"), "did you mean stones/003.txt"),
         (("show", "RUN", "document", "of another world"), "in this run. "),
-        # What --set cannot set is not advised.
-        (("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"), "microbatch. Correct it there."),
+        (
+            ("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"),
+            "with --set train.microbatch=1.",
+        ),
         (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), ": the command line: train.lr: "),
         (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "(it is -1). Correct it there."),
         (("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"), "`pellucid fork --help`"),

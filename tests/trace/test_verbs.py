@@ -28,7 +28,7 @@ def test_where_tells_a_person_and_a_script_the_same(finished: Path, scanned: Sca
     assert about["count"] == count > 2 and len(about["hits"]) == 2
     assert told.startswith(f"{count:,} places in the training texts, the first 2 in the documents' order")
     for hit in about["hits"]:
-        assert f"{hit['document']}  character {hit['offset']:,}" in told and f"sequence {hit['sequence']}, " in told
+        assert f"{hit['document']}  character {hit['offset']:,}" in told and f"block {hit['block']}, " in told
     assert len(as_json("where", finished, "the river", "--limit", 0)["hits"]) == count
 
 
