@@ -266,10 +266,7 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         (("show", "RUN", "document", "003.txt"), "did you mean stones/003.txt?"),
         (("show", "RUN", "document", "stones/0003.txt"), "did you mean stones/003.txt"),
         (("show", "RUN", "document", "of another world"), "in this run. "),
-        (
-            ("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"),
-            "with --set train.microbatch=1.",
-        ),
+        (("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"), "--set train.microbatch=1."),
         (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), ": the command line: train.lr: "),
         (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "(it is -1). Correct it there."),
         (("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"), "`pellucid fork --help`"),
