@@ -177,7 +177,9 @@ def seen_before(traced: Traced, hit: dict, query: bytes, first: dict[tuple[int, 
     begin, last = tokens_of(traced, hit, query)
     targets = range(min(begin, last - 1), last)
     places = [divmod(one, traced.block) for one in targets]
-    return all(first.get((stream.first_block + block, at), before) < before for block, at in places)
+    return all(  # The tokens behind a stream's last block are no step's.
+        block < stream.blocks and first.get((stream.first_block + block, at), before) < before for block, at in places
+    )
 
 
 @pytest.mark.parametrize("query", [b"", ""])
