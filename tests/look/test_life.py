@@ -276,6 +276,8 @@ LIMIT = """
 import resource, sys
 from pellucid import machine
 from pellucid.cli import common
+most = resource.getrlimit(resource.RLIMIT_DATA)[1]
+resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # Whatever a test before this one left.
 try:
     common.main()
 except SystemExit as ended:
