@@ -220,7 +220,7 @@ class _Stage:
                     found=tokens,
                     what=f"tokens or fewer from the source {source.name}",
                     needed=recipe.block + 1,
-                    mend="a block is longer than the corpus; add text, or lower model.context and data.block.",
+                    fix="a block is longer than the corpus; add text, or lower model.context and data.block.",
                 )
         for found, phase in recipe.rows_of_a_pass(blocks):
             if found < phase.batch:
@@ -228,7 +228,7 @@ class _Stage:
                     found=found,
                     what="train rows or fewer",
                     needed=phase.batch,
-                    mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+                    fix="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
                 )
 
     def _report(self, reader: sources.Reader) -> dict[str, Any]:

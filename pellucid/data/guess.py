@@ -73,8 +73,8 @@ def guess(word: str) -> list[Guess]:
 def _format_of_file(path: Path, name: str) -> str:
     """By what is in it, else by its ending; text in doubt. Raises FormatForeign, SourceUnreadable."""
     if path.is_file() and (ending := endings.of(path.name)) in _CLOSED:
-        what, mend = _CLOSED[ending]
-        raise FormatForeign(source=name, path=path, what=what, mend=mend)
+        what, fix = _CLOSED[ending]
+        raise FormatForeign(source=name, path=path, what=what, fix=fix)
     kind = recognise.kind_of(path, name) if path.is_file() else ""
     if kind in recognise.READ_AS:
         return recognise.READ_AS[kind]

@@ -176,7 +176,7 @@ class Order:
         ]
         trained = [n if len(part) < n else 0 for n, part in zip(counts, parts, strict=True)]
         if left.size and not any(trained):
-            raise CorpusTooSmall(found=0, what="blocks", needed=1, mend="a fork cannot go without all of them.")
+            raise CorpusTooSmall(found=0, what="blocks", needed=1, fix="a fork cannot go without all of them.")
         self._permutations = [
             Permutation(key_of(seed, f"order {name}"), n, part) for (name, n), part in zip(sources, parts, strict=True)
         ]

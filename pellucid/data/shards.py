@@ -192,9 +192,9 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
     for stream in used:
         if not stream.blocks:
             kept = sum(one.documents for one in streams if (one.source, one.split) == (stream.source, "validation"))
-            mend = "a block is longer than the corpus; add text, or lower data.block and model.context."
+            fix = "a block is longer than the corpus; add text, or lower data.block and model.context."
             if kept:
-                mend = (
+                fix = (
                     f"{kept} of its documents are kept for validation, by their hash. Add text, lower "
                     "data.validation_per_10000 or model.context, or keep the source for validation with weight = 0."
                 )
@@ -202,7 +202,7 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
                 found=stream.tokens,
                 what=f"train tokens from the source {stream.source}",
                 needed=recipe.block + 1,
-                mend=mend,
+                fix=fix,
             )
     blocks = {stream.source: stream.blocks for stream in used}
     for rows, phase in recipe.rows_of_a_pass(blocks):
@@ -211,7 +211,7 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
                 found=rows,
                 what="train rows",
                 needed=phase.batch,
-                mend="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+                fix="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
             )
 
 

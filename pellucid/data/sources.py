@@ -327,7 +327,7 @@ def _check_content(reader: Reader) -> None:
 
 def foreign(kind: str, place: Path, source: str) -> FormatForeign:
     return FormatForeign(
-        source=source, path=place, what=recognise.KINDS[kind].words, mend=recognise.advice(kind, place)
+        source=source, path=place, what=recognise.KINDS[kind].words, fix=recognise.advice(kind, place)
     )
 
 

@@ -18,7 +18,7 @@ class SourceEmpty(DataError):
 
 
 class FormatForeign(DataError):
-    message = """Source {source}: {path} is {what}, which is not read as it is. {mend}"""
+    message = """Source {source}: {path} is {what}, which is not read as it is. {fix}"""
 
 
 class TextKeyMissing(DataError):
@@ -33,7 +33,7 @@ class RunInsideData(DataError):
 
 
 class SourceUnreadable(DataError):
-    message = """Source {source}: {path}: {detail}. Mend or remove that file, or correct the
+    message = """Source {source}: {path}: {detail}. Fix or remove that file, or correct the
     format."""
 
 
@@ -54,7 +54,7 @@ class DataDiffers(DataError):
 
 
 class CorpusTooSmall(DataError):
-    message = """The corpus gives {found} {what}, and the recipe needs at least {needed}: {mend}"""
+    message = """The corpus gives {found} {what}, and the recipe needs at least {needed}: {fix}"""
 
 
 class NoValidation(DataError):

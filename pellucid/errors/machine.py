@@ -115,7 +115,7 @@ class MeasuringFailed(MachineError):
 
 class LimitReached(MachineError):
     message = """This process may have no more {what} than {limit}, and needs more. Nothing is known
-    to be wrong with what it read: {mend}"""
+    to be wrong with what it read: {fix}"""
 
 
 class Stopped(MachineError):

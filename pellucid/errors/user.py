@@ -8,7 +8,7 @@ from pellucid.errors.base import UserError
 
 
 class RecipeUnreadable(UserError):
-    message = """{path} is not valid TOML: {detail}. Mend the file at that place."""
+    message = """{path} is not valid TOML: {detail}. Fix the file at that place."""
 
 
 class RecipeTooNew(UserError):

@@ -285,10 +285,10 @@ class Needs:
         lacks = {"memory": self.effort.fits_memory, "disk": self.effort.fits_disk, "time": self.fits_budget}
         lacking = ", ".join(name for name, fits in lacks.items() if not fits)
         folder = self.request.inputs.folder
-        mend = f"pellucid verify {folder} replays nothing."
+        fix = f"pellucid verify {folder} replays nothing."
         if self.smaller:
-            mend = f"This does: pellucid audit {folder} {self.smaller}"
-        return f"It does not fit ({lacking}). {mend}"
+            fix = f"This does: pellucid audit {folder} {self.smaller}"
+        return f"It does not fit ({lacking}). {fix}"
 
 
 def _megabytes(count: int) -> str:

@@ -63,7 +63,7 @@ def test_text_keeps_every_character_but_the_byte_order_mark(tmp_path):
         (b"a\xffb", "drop", ("", "invalid_utf8", False)),
     ],
 )
-def test_text_that_is_dropped_or_mended(tmp_path, content, policy, expected):
+def test_text_that_is_dropped_or_changed(tmp_path, content, policy, expected):
     assert [record[2:] for record in read(tmp_path, "text", content, policy=policy)] == [expected]
 
 

@@ -60,11 +60,11 @@ def test_a_format_that_is_none_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "mend"), [("a.zip", "Unpack"), ("a.tar.gz", "Unpack"), ("a.PDF", "Convert"), ("a.png", "Convert")]
+    ("name", "fix"), [("a.zip", "Unpack"), ("a.tar.gz", "Unpack"), ("a.PDF", "Convert"), ("a.png", "Convert")]
 )
-def test_what_holds_texts_otherwise_is_told_what_to_do(tmp_path, name, mend):
+def test_what_holds_texts_otherwise_is_told_what_to_do(tmp_path, name, fix):
     (tmp_path / name).write_bytes(b"\0")
-    with pytest.raises(FormatForeign, match=mend):
+    with pytest.raises(FormatForeign, match=fix):
         guess(str(tmp_path / name))
 
 
