@@ -52,8 +52,6 @@ def prepare(
     sources.check(recipe, folder)
     state = place.begin()
     read = sources.fingerprint(recipe, folder)
-    if state and ("last" not in state or "read" not in state):
-        state = None  # An earlier version's.
     if state and state["read"] != read:
         state = _Stage(recipe, folder, place, None, read, progress, tell).still(state)
     _Stage(recipe, folder, place, state, read, progress, tell).work()
@@ -222,14 +220,7 @@ class _Stage:
                     needed=recipe.block + 1,
                     fix="a block is longer than the corpus; add text, or lower model.context and data.block.",
                 )
-        for found, phase in recipe.rows_of_a_pass(blocks):
-            if found < phase.batch:
-                raise CorpusTooSmall(
-                    found=found,
-                    what="train rows or fewer",
-                    needed=phase.batch,
-                    fix="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
-                )
+        stage.require_batches(recipe, blocks, "train rows or fewer")
 
     def _report(self, reader: sources.Reader) -> dict[str, Any]:
         parts = [part for part in self._parts if part["source"] == reader.source.name]

@@ -204,15 +204,7 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
                 needed=recipe.block + 1,
                 fix=fix,
             )
-    blocks = {stream.source: stream.blocks for stream in used}
-    for rows, phase in recipe.rows_of_a_pass(blocks):
-        if rows < phase.batch:
-            raise CorpusTooSmall(
-                found=rows,
-                what="train rows",
-                needed=phase.batch,
-                fix="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
-            )
+    stage.require_batches(recipe, {stream.source: stream.blocks for stream in used}, "train rows")
 
 
 def _seal(recipe: Recipe, place: beside.Place, documents: Documents, tokenizer: Tokenizer) -> None:

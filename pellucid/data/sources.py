@@ -326,9 +326,7 @@ def _check_content(reader: Reader) -> None:
 
 
 def foreign(kind: str, place: Path, source: str) -> FormatForeign:
-    return FormatForeign(
-        source=source, path=place, what=recognise.KINDS[kind].words, fix=recognise.advice(kind, place)
-    )
+    return FormatForeign(source=source, path=place, what=recognise.KINDS[kind].words, fix=recognise.advice(kind, place))
 
 
 def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:

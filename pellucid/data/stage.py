@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from pellucid.errors import FormatInvalid, FormatTooNew
+from pellucid.errors import CorpusTooSmall, FormatInvalid, FormatTooNew
+from pellucid.recipe import Recipe
 from pellucid.store import files
 
 FORMAT = 1
@@ -55,6 +57,21 @@ class Meter:
         """Pass it on now: at the end of a part."""
         self._next = time.monotonic() + PAUSE
         self._progress(self._stage, self.done, self._total, self._unit)
+
+
+def require_batches(recipe: Recipe, blocks: Mapping[str, int], what: str) -> None:
+    """blocks: of each trained source, as many as there are or, in a first estimate, may be.
+
+    Raises CorpusTooSmall, which calls them `what`, where one pass has fewer rows than a batch.
+    """
+    for rows, phase in recipe.rows_of_a_pass(blocks):
+        if rows < phase.batch:
+            raise CorpusTooSmall(
+                found=rows,
+                what=what,
+                needed=phase.batch,
+                fix="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+            )
 
 
 def read_manifest(path: Path, kind: str) -> dict[str, Any]:
