@@ -34,7 +34,7 @@ class Value(NamedTuple):
     """One record: its fields, or why it has none."""
 
     number: int  # From 1: the line or the row it begins at, or its place in the array.
-    size: int  # Bytes in the file, unpacked.
+    size: int  # Bytes in the file, unpacked; of a row of Parquet the mean of all.
     fields: Any  # As JSON has them; a mapping where the record is one.
     dropped: str = ""
     changed: str = ""
@@ -47,7 +47,9 @@ def records(path: Path, how: How, after: int = 0) -> Iterator[Record]:
         if value.number == 0:
             yield binary(path)
         elif value.number >= after:
-            yield _record(value, how)
+            record = _record(value, how)
+            bounded(len(record.text), path, how, record.number)  # Of Parquet nothing else does.
+            yield record
 
 
 def _record(value: Value, how: How) -> Record:
@@ -118,20 +120,21 @@ def json_lines(path: Path, how: How) -> Iterator[Value]:
 
 
 def json_array(path: Path, how: How) -> Iterator[Value]:
-    """The elements of the array that the file is; what goes on otherwise is one malformed record."""
+    """The elements of the array that the file is; what goes on otherwise is, to the end of the file, one malformed
+    record."""
     reader, number = _Characters(path, how), 0
     if not reader.passed("["):
-        yield Value(1, 0, None, "malformed")
+        yield Value(1, reader.rest(), None, "malformed")
         return
     while not reader.passed("]"):
         number += 1
         element = reader.value(number) if number == 1 or reader.passed(",") else ""
         if not element:
-            yield Value(number, 0, None, "malformed")
+            yield Value(number, reader.rest(), None, "malformed")
             return
         yield _json_value(element.encode("utf-8", _ESCAPED), how, number)
     if reader.next():
-        yield Value(number + 1, 0, None, "malformed")
+        yield Value(number + 1, reader.rest(), None, "malformed")
 
 
 class _Characters:
@@ -176,6 +179,11 @@ class _Characters:
                 break
         found, self._at = self._text[self._at : end], max(end, self._at)
         return found
+
+    def rest(self) -> int:
+        """Pass everything up to the end of the file: how many bytes that is."""
+        held, self._text, self._at = self._text[self._at :].encode("utf-8", _ESCAPED), "", 0
+        return len(held) + sum(map(len, self._chunks))
 
     def _more(self, least: int) -> bool:
         """Add at least so many characters, if the file has them; whether there were any."""
@@ -245,14 +253,17 @@ def parquet_rows(path: Path, how: How) -> Iterator[Value]:
     key, number = how.source.text_key, 0
     with packings.named_refusals(path, how.source.name), _arrow_errors(path, how), path.open("rb") as stream:
         file = pq.ParquetFile(stream)
+        metadata = file.metadata
+        groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
+        size = sum(group.total_byte_size for group in groups) // max(1, metadata.num_rows)
         if key and not _has(file, key):
-            rows = range(1, file.metadata.num_rows + 1)
-            yield from (Value(row, 0, None, "no_text") for row in rows)
+            rows = range(1, metadata.num_rows + 1)
+            yield from (Value(row, size, None, "no_text") for row in rows)
             return
         for batch in file.iter_batches(batch_size=_ROWS, columns=[key] if key else None, use_threads=False):
             for fields in batch.to_pylist():
                 number += 1
-                yield Value(number, 0, fields)
+                yield Value(number, size, fields)
 
 
 def _has(file: pq.ParquetFile, key: str) -> bool:

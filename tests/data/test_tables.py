@@ -95,6 +95,34 @@ def test_arrays_that_are_not_as_they_should_be(tmp_path: Path, content: bytes, e
     assert texts(tmp_path / "t.json", "json") == expected
 
 
+@pytest.mark.parametrize("chunk", [3, 1 << 20])
+@pytest.mark.parametrize(
+    ("taken", "lost"),
+    [
+        (b'[{"text": "a"} ', b'{"text": "b"}, 5]\n'),
+        (b'[{"text": "a"}, ', b'{"text": "\xc3\xa9\xff'),
+        (b'[{"text": "a"}] ', "x\u00e9".encode()),
+        (b"", b'{"text": "a"}'),
+    ],
+)
+def test_what_an_array_loses_is_counted_to_the_end_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int, taken: bytes, lost: bytes
+) -> None:
+    monkeypatch.setattr(packings, "CHUNK", chunk)
+    (tmp_path / "t.json").write_bytes(taken + lost)
+    last = read(tmp_path / "t.json", "json")[-1]
+    assert (last.dropped, last.size) == ("malformed", len(lost))
+
+
+def test_a_row_of_parquet_counts_as_the_mean_of_all(tmp_path: Path) -> None:
+    rows = [{"n": "1" * 80, "text": None if n % 2 else "x" * 80} for n in range(600)]
+    path, options = tmp_path / "t.parquet", {"use_dictionary": False, "row_group_size": 7}
+    pq.write_table(pa.Table.from_pylist(rows), path, compression="zstd", **options)
+    for key in ("text", "nowhere"):
+        sizes = {record.size for record in read(path, "parquet", key)}
+        assert len(sizes) == 1 and 120 < sizes.pop() < 200
+
+
 def test_rows_of_a_table_are_called_by_the_line_they_begin_at(tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_bytes(b'id;text;n\r\n1;"a;b\r\n""q""";3\r\n\r\n2;z\r\n3;caf\xe9;4\r\n')
     found = [(one.name, one.text, one.dropped, one.changed) for one in read(tmp_path / "t.csv", "csv")]
@@ -108,7 +136,7 @@ def test_rows_of_a_table_are_called_by_the_line_they_begin_at(tmp_path: Path) ->
 
 
 def test_what_no_reader_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for format in ("json", "csv"):
+    for format in ("json", "csv", "parquet"):
         monkeypatch.setitem(formats.LIMITS, format, 100)
     monkeypatch.setattr(packings, "CHUNK", 16)
     (tmp_path / "t.json").write_text('[{"text": "a"}, {"text": "' + "b" * 200)
@@ -119,6 +147,9 @@ def test_what_no_reader_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.
     with pytest.raises(SourceUnreadable, match="field limit"):
         read(tmp_path / "t.csv", "csv")
     assert csv.field_size_limit() == before
+    pq.write_table(pa.table({"text": ["a", "b" * 101]}), tmp_path / "t.parquet")
+    with pytest.raises(SourceUnreadable, match="line 2"):
+        read(tmp_path / "t.parquet", "parquet")
     (tmp_path / "t.parquet").write_bytes(b"PAR1" + bytes(40))
     with pytest.raises(SourceUnreadable, match="Parquet"):
         read(tmp_path / "t.parquet", "parquet")
@@ -150,5 +181,11 @@ def test_columns_are_named_where_the_text_stands_elsewhere(tmp_path: Path, recip
     assert texts(path, format, "body")[8] == "some words 8"
 
 
-def test_reading_a_table_needs_no_more_than_arrow() -> None:
-    assert "pandas" not in sys.modules
+def test_reading_a_table_needs_no_more_than_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Refused:
+        def find_spec(self, name: str, *_: Any) -> None:
+            assert name.partition(".")[0] != "pandas"
+
+    monkeypatch.setattr(sys, "meta_path", [Refused(), *sys.meta_path])
+    pq.write_table(pa.table({"text": ["a"]}), tmp_path / "t.parquet")
+    assert texts(tmp_path / "t.parquet", "parquet") == ["a"]
