@@ -1,9 +1,12 @@
-"""Where the texts of JSON lines stand: the keys that are there, and how many of the first records have each."""
+"""Where the texts of records stand: the keys that are there, and how many of the first records have each."""
 
 from __future__ import annotations
 
 import difflib
 import itertools
+import json
+import shlex
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any, NamedTuple
 
 from pellucid.data import formats, recognise, tables
 from pellucid.errors import TextKeyMissing
+from pellucid.recipe import Source
 
 USUAL = ("text", "content", "body", "story", "article", "document", "messages", "conversations", "conversation")
 _DEFAULT = "text"  # The key of a source that names none: nobody's slip.
@@ -19,17 +23,12 @@ _BYTES = 16 << 20
 # Keys whose texts belong together, a question's before its answer's.
 _ASKED = ("system", "instruction", "context", "input", "prompt", "question", "query")
 _ANSWERED = ("completion", "output", "response", "answer")
-_JOIN = (
-    "import json, sys; "
-    '[print(json.dumps({{"text": "\\n\\n".join(one[key] for key in {keys} if isinstance(one.get(key), str))}})) '
-    "for one in map(json.loads, filter(bytes.strip, sys.stdin.buffer))]"
-)
 _DEEPEST = 3  # Objects in objects.
 _TOLD = 8
 
 
 class Keys(NamedTuple):
-    records: int  # JSON objects among the first lines.
+    records: int  # Of the first, those that have fields.
     counts: Counter[str]  # By key, "data.text" for a nested one: the records with a text or a chat there.
     blank: frozenset[str]  # Keys that have an empty one somewhere, which `counts` leaves out.
 
@@ -74,7 +73,7 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
         key=key,
         near=f" (did you mean {near[0]}?)" if near else "",
         found=", ".join(told) if told else "none",
-        join=_joining(path, _together(there)) if how.source.format == "jsonl" else "",
+        join=_joining(path, how.source.format, _together(there)),
         name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
     )
 
@@ -85,12 +84,30 @@ def _together(there: Keys) -> list[str]:
     return asked + answered if asked and answered else []
 
 
-def _joining(path: Path, together: list[str]) -> str:
-    """A sentence with the line for a shell that makes one text of each record's; "" where there is nothing to join."""
+def _joining(path: Path, format: str, together: list[str]) -> str:
+    """The end of a message with the line for a shell that calls `join`; "" where there is nothing to join."""
     if not together:
         return ""
-    command = recognise.through(recognise.python(_JOIN.format(keys=together)), path, "jsonl")
-    return f"; or make one text of {', '.join(together)}, and give the file that this writes: {command}"
+    code = f"from pellucid.data.keys import join; join({str(path)!r}, {format!r}, {together!r})"
+    target = shlex.quote(str(recognise.made(path, "jsonl")))
+    command = f"{recognise.python(code)} > {target}"
+    names = ", ".join(together)
+    return f"; or make one text of {names}, and give the file that this writes: {command}"
+
+
+def join(path: str, format: str, together: list[str]) -> None:
+    """Print a file's records as JSON lines, each with one text of those under the keys `together`.
+
+    Records that cannot be read are named on standard error. Raises SourceUnreadable.
+    """
+    source = Source.model_validate({"name": "join", "format": format, "text_key": ""})
+    how = formats.How(source)
+    for value in tables.VALUES[format](Path(path), how):
+        if value.dropped:
+            print(f"{path}:{value.number} is left out: {value.dropped}", file=sys.stderr)
+            continue
+        texts = (tables.text_of(value.fields, key) for key in together)
+        print(json.dumps({"text": "\n\n".join(text for text in texts if text is not None)}))
 
 
 def usual_of(there: Keys) -> str:

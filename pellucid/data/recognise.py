@@ -191,7 +191,7 @@ def command(kind: str, path: Path) -> str:
     """The line for a shell that converts the file, beside it, to a format that is read; no file is written over."""
     about = KINDS[kind]
     if kind == "warc":  # Its reader unpacks by itself.
-        place, target = shlex.quote(str(path)), shlex.quote(str(_made(path, about.target)))
+        place, target = shlex.quote(str(path)), shlex.quote(str(made(path, about.target)))
         return f"{_PYTHON} -m pip install fastwarc resiliparse; {python(about.code)} < {place} > {target}"
     program = python(about.code) if about.code == _JSON else f"awk {shlex.quote(about.code)}"
     return through(program, path, about.target)
@@ -204,7 +204,7 @@ def python(code: str) -> str:
 
 def through(program: str, path: Path, ending: str) -> str:
     """The line for a shell that sends the file, unpacked, through a program to a new file beside it."""
-    unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(_made(path, ending)))
+    unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(made(path, ending)))
     return f"{unpacked} {place} | {program} > {target}" if unpacked else f"{program} < {place} > {target}"
 
 
@@ -215,7 +215,7 @@ def _unpacked_name(path: Path) -> str:
     return name
 
 
-def _made(path: Path, ending: str) -> Path:
+def made(path: Path, ending: str) -> Path:
     """A new file beside the path, of its name with another ending."""
     name = _unpacked_name(path)
     return _free(path.with_name(f"{name.rpartition('.')[0] or name}.{ending}"))

@@ -1,7 +1,8 @@
-"""What files are by their bytes, the command that converts them, and the keys of JSON lines."""
+"""What files are by their bytes, the command that converts them, and the keys of records."""
 
 from __future__ import annotations
 
+import csv
 import json
 import subprocess
 
@@ -181,21 +182,54 @@ def test_a_near_key_is_meant_and_an_empty_one_is_not(tmp_path, recipe_of):
     sources.check(recipe_of({**source, "text_key": "content"}), tmp_path)
 
 
-@pytest.mark.parametrize("packing", ["", ".gz"])
+def written(path, format, rows):
+    """A file of records, as its format has them."""
+    if format == "parquet":
+        pq.write_table(pa.Table.from_pylist(rows), path)
+    elif format == "csv":
+        with path.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.DictWriter(file, list(rows[0]))
+            writer.writeheader()
+            writer.writerows(rows)
+    else:
+        content = json.dumps(rows) if format == "json" else "\n".join(map(json.dumps, rows))
+        path.write_bytes(pack(content.encode(), path.suffix))
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "made"),
+    [
+        ("a b.jsonl", "jsonl", "a b-2.jsonl"),
+        ("a b.jsonl.gz", "jsonl", "a b.jsonl"),
+        ("a b.json", "json", "a b.jsonl"),
+        ("it's.csv", "csv", "it's.jsonl"),
+        ("a b.parquet", "parquet", "a b.jsonl"),
+    ],
+)
 @pytest.mark.parametrize("together", ["prompt completion", "instruction input output", "question answer"])
-def test_questions_and_answers_are_told_with_the_line_that_joins_them(tmp_path, recipe_of, together, packing):
+def test_questions_and_answers_are_told_with_the_line_that_joins_them(
+    tmp_path, recipe_of, together, name, format, made
+):
     names = together.split()
-    rows = [{"id": n, **{name: f"it's {name} {n}\u00e9" for name in reversed(names)}} for n in range(3)]
-    path = tmp_path / f"a b.jsonl{packing}"
-    path.write_bytes(pack("\n".join(map(json.dumps, rows)).encode(), packing))
-    recipe = recipe_of({"name": "a", "path": path.name, "format": "jsonl"})
+    rows = [{"id": n, **{key: f"it's {key} {n}\u00e9" for key in reversed(names)}} for n in range(3)]
+    written(tmp_path / name, format, rows)
+    recipe = recipe_of({"name": "a", "path": name, "format": format})
     with pytest.raises(TextKeyMissing, match=f"make one text of {', '.join(names)}, ") as caught:
         sources.check(recipe, tmp_path)
     command = str(caught.value).partition("this writes: ")[2]
+    assert not command.startswith("python")  # That of the path may lack our libraries.
     subprocess.run(command, shell=True, check=True)
-    made = tmp_path / ("a b.jsonl" if packing else "a b-2.jsonl")
-    texts = ["\n\n".join(f"it's {name} {n}\u00e9" for name in names) for n in range(3)]
-    assert [json.loads(line)["text"] for line in made.read_text().splitlines()] == texts
+    texts = ["\n\n".join(f"it's {key} {n}\u00e9" for key in names) for n in range(3)]
+    lines = (tmp_path / made).read_text().splitlines()
+    assert [json.loads(line)["text"] for line in lines] == texts
+
+
+def test_joining_names_what_it_leaves_out(tmp_path, capsys):
+    (tmp_path / "a.jsonl").write_text('{"question": "a", "answer": "b"}\n{"question"\n{"answer": "c"}\n')
+    keys.join(str(tmp_path / "a.jsonl"), "jsonl", ["question", "answer"])
+    said = capsys.readouterr()
+    assert said.out.splitlines() == ['{"text": "a\\n\\nb"}', '{"text": "c"}']
+    assert said.err == f"{tmp_path / 'a.jsonl'}:2 is left out: malformed\n"
 
 
 def test_the_usual_key_is_one_that_most_records_have(tmp_path):
