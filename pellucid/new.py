@@ -13,6 +13,7 @@ import tomlkit
 from pellucid.data import keys, recognise, sources
 from pellucid.data.guess import Guess, clean, guess, look
 from pellucid.data.survey import Surveyed, survey
+from pellucid.data.tables import VALUES
 from pellucid.errors import CommandInvalid, FolderTaken
 from pellucid.recipe import COMMAND_LINE, FILE, MAX_BYTES, Recipe, parse
 from pellucid.settings import settings_of, with_settings
@@ -64,7 +65,7 @@ _PARTS = (50, 100, 200, 500, 1000)  # Into how many all texts are cut where they
 _HELD = 0.005, 0.05  # Of the bytes that are for validation: the least and the most looked for.
 _MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
-_LOOKED_AT = 200  # Files of a folder of JSON lines whose keys are looked at.
+_LOOKED_AT = 200  # Files of a folder of records whose keys are looked at.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
 _BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many blocks as counted on.
 
@@ -128,16 +129,16 @@ def _left_out(found: list[Guess]) -> list[str]:
 
 
 def _keyless(recipe: Recipe, folder: Path) -> list[str]:
-    """Of each folder of JSON lines the first files whose records have no text under its key, in a line."""
+    """Of each folder of records the first files that have no text under its key, in a line."""
     notes: list[str] = []
     for reader in sources.readers(recipe, folder):
-        if reader.source.format != "jsonl" or reader.alone:
+        if reader.source.format not in VALUES or reader.alone:
             continue
         places = [place for place in islice(reader.places(), _LOOKED_AT) if not reader.strange(place)]
         if without := [place for place in places if keys.missing(place, reader.how)]:
             name, key, count = without[0].name, reader.source.text_key, len(without)
             files_of = f"1 file, {name}, has" if count == 1 else f"{count} files, such as {name}, have"
-            given = shlex.quote(f"jsonl:{without[0]}")
+            given = shlex.quote(f"{reader.source.format}:{without[0]}")
             notes.append(
                 f'{files_of} no text under "{key}" (text_key), and such records are left out. '
                 f"Make a source of its own of it, with its own key: --data {given}"
@@ -329,7 +330,7 @@ def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted
 
 def _source(one: Guess) -> str:
     path = one.path if one.format == "package" else str(Path(one.path).resolve())
-    key = f"text_key = {_string(one.text_key)}    # The key of each object that holds its text."
+    key = f"text_key = {_string(one.text_key)}    # The key, or column, of a record that holds its text."
     lines = [
         "[[data.sources]]",
         f"name = {_string(one.name)}",
@@ -385,8 +386,8 @@ attention = "across"         # "within": a token attends only to its own documen
 arithmetic = "portable"      # The same bits on every CPU; "native": PyTorch's own, for GPUs and bf16.
 precision = "fp32"           # "bf16" on CUDA, with native arithmetic.
 steps = {steps}
-batch = {batch}              # Sequences a step.
-microbatch = {microbatch}    # Sequences a forward and backward pass.
+batch = {batch}              # Rows a step.
+microbatch = {microbatch}    # Rows a forward and backward pass.
 lr = {lr}
 schedule = "cosine"          # cosine, linear, or wsd (warmup, stable, decay = steps of decay).
 warmup = {warmup}

@@ -140,6 +140,18 @@ def test_files_without_the_key_of_the_texts_are_said(tmp_path: Path) -> None:
     assert Documents.open(tmp_path / "run").manifest["sources"][0]["dropped"] == {"no_text": 19}
 
 
+def test_tables_without_the_column_of_the_texts_are_said(tmp_path: Path) -> None:
+    place = tmp_path / "tables"
+    place.mkdir()
+    lines = [f'{n},"{prose(n, 60).strip()}"' for n in range(1, 60)]
+    (place / "a.csv").write_text("\n".join(["n,text", *lines]))
+    (place / "b.csv").write_text("\n".join(["n,other", *lines]))
+    notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
+    (said,) = (one for one in notes if "such records are left out" in one)
+    assert said.startswith('1 file, b.csv, has no text under "text"')
+    assert said.endswith(f"--data csv:{place / 'b.csv'}")
+
+
 def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:
     notes = new(tmp_path / "run", [str(chats(tmp_path))], "1M", [*SMALL, "train.steps=20"])
     assert 'the texts of export are what stands under "messages" (text_key); other fields stay out' in notes

@@ -37,7 +37,7 @@ class Guess(NamedTuple):
     name: str
     format: str
     path: str
-    text_key: str = ""  # Of JSON lines, where it is not "text".
+    text_key: str = ""  # Of records, where it is not "text".
 
 
 def guess(word: str) -> list[Guess]:
