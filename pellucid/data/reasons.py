@@ -18,7 +18,7 @@ class Reason(NamedTuple):
 
 
 REASONS = {
-    "hidden": Reason("the name begins with a point", of_content=False, quiet=True),
+    "hidden": Reason("the name begins with a dot", of_content=False, quiet=True),
     "link": Reason("a symbolic link", of_content=False),
     "not_a_file": Reason("no plain file", of_content=False),
     "not_included": Reason("another ending or pattern", of_content=False),

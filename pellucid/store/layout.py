@@ -33,7 +33,7 @@ ABANDONED = "abandoned"  # What rollbacks left behind, by the branch that began 
 
 _NUMBER = "(?:0|[1-9][0-9]{0,15})"
 _STEP = re.compile(f"step({_NUMBER})")
-# What Transformers, PEFT, sentence-transformers and their like look for in a folder; none begins with a point.
+# What Transformers, PEFT, sentence-transformers and their like look for in a folder; none begins with a dot.
 _LOADED = re.compile(
     r"(?:[^/]+/)*(?!\.)(?:[^/]+\.(?:json|jinja|py|model|safetensors|bin|gguf|pt|pth|h5|msgpack|onnx)|vocab\.txt"
     r"|merges\.txt)|additional_chat_templates/"
