@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,21 @@ def text_of(number: int, words: int = 60) -> str:
     return f"text {number}: " + " ".join(
         WORDS[(number * 7 + i * i + i * number) % len(WORDS)] + str(i % 7) for i in range(words)
     )
+
+
+class Interrupted(Exception):
+    """Raised by a test, in the middle of a stage's work."""
+
+
+def interrupted(words: int) -> stage.Progress:
+    """A progress that interrupts when it is told for the so-manieth time."""
+    told = itertools.count(1)
+
+    def progress(*_: object) -> None:
+        if next(told) >= words:
+            raise Interrupted
+
+    return progress
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import pytest
 from pellucid.data.guess import guess
 from pellucid.errors import CommandInvalid, FormatForeign
 from pellucid.recipe import Source
-from tests.data.test_reading import CHAT
+from tests.data.reading import CHAT
 from tests.data.test_recognise import CSV, FASTQ, parquet
 
 LINES = b'{"text": "one"}\n{"text": "two"}\n'

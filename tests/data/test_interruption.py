@@ -17,10 +17,7 @@ from pellucid.data import parquet, stage
 from pellucid.data.formats import Seen
 from pellucid.errors import DiskFull, NoPermission, SetUnusable
 from pellucid.store import files
-
-
-class Interrupted(Exception):
-    pass
+from tests.data.conftest import Interrupted, interrupted
 
 
 @pytest.fixture
@@ -44,16 +41,8 @@ def test_interrupted_at_every_word_of_progress(tmp_path, recipe, prepare, conten
     folder = tmp_path / "run"
     interruptions = 0
     for limit in range(1, 10_000, 3):
-        told = 0
-
-        def progress(*_, limit=limit):
-            nonlocal told
-            told += 1
-            if told >= limit:
-                raise Interrupted
-
         try:
-            prepare(recipe, folder, progress)
+            prepare(recipe, folder, interrupted(limit))
             break
         except Interrupted:
             interruptions += 1

@@ -14,7 +14,7 @@ from pellucid.data import json_heads, keys, recognise, sources
 from pellucid.data.formats import How
 from pellucid.errors import FormatForeign, TextKeyMissing
 from pellucid.recipe import Source
-from tests.data.test_reading import CHAT, pack
+from tests.data.reading import CHAT, pack
 
 GENBANK = b"LOCUS       X1   12 bp DNA\nORIGIN\n        1 gatc ctcc\n       61 ccga\n//\n"
 GENBANK += b"LOCUS       X2   4 bp\nORIGIN\n 1 aa\n//\n"

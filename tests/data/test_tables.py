@@ -19,9 +19,11 @@ from pellucid.data.readers import READERS
 from pellucid.data.sources import check
 from pellucid.errors import SourceUnreadable, TextKeyMissing
 from pellucid.recipe import Source
+from tests.data.reading import CHAT
 
 # Whatever a field may hold: quotes, delimiters, line ends, other planes; no half of a surrogate pair.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+FROM = [{"from": "human", "value": "Hi."}, {"from": "gpt", "value": None}]
 
 
 def read(path: Path, format: str, key: str = "text", after: int = 0, policy: str = "replace"):
@@ -31,6 +33,30 @@ def read(path: Path, format: str, key: str = "text", after: int = 0, policy: str
 
 def texts(path: Path, format: str, key: str = "text") -> list[str]:
     return [record.text or record.dropped for record in read(path, format, key)]
+
+
+@pytest.mark.parametrize(
+    ("value", "key", "text"),
+    [
+        ({"data": {"text": "a"}}, "data.text", "a"),
+        ({"data.text": "b", "data": {"text": "a"}}, "data.text", "b"),
+        ({"messages": CHAT}, "messages", "user: Hi.\nassistant: Yes?"),
+        ({"conversations": FROM}, "conversations", "human: Hi.\ngpt: "),
+        ({"a": {"b": {"messages": CHAT}}}, "a.b.messages", "user: Hi.\nassistant: Yes?"),
+        ({"messages": []}, "messages", None),
+        ({"messages": [{"role": 1, "content": "x"}]}, "messages", None),
+        ({"messages": ["x"]}, "messages", None),
+        ({"data": "x"}, "data.text", None),
+        ({"text": 5}, "text", None),
+        ([{"text": "x"}], "text", None),
+    ],
+)
+def test_texts_stand_under_a_key_or_in_an_object_or_are_chats(
+    tmp_path: Path, value: Any, key: str, text: str | None
+) -> None:
+    expected = (text, "") if text else ("", "no_text")
+    (tmp_path / "t.jsonl").write_text(json.dumps(value))
+    assert [record[2:4] for record in read(tmp_path / "t.jsonl", "jsonl", key)] == [expected]
 
 
 @settings(max_examples=60, deadline=None)
