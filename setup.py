@@ -12,7 +12,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("pellucid/kernels/src")
-LOG = "_kernels.log"  # Beside the library's place where it was not built: pellucid/kernels/library.py reads it.
+# Beside the library's place where it was not built: pellucid/kernels/library.py reads it.
+LOG = "_kernels.log"
 # Ours come after the user's CFLAGS, so that no flag of theirs can change a bit.
 FLAGS = [
     "-O3",
@@ -26,7 +27,8 @@ FLAGS = [
 
 
 class BuildKernels(build_ext):
-    """Keeps what the compiler says: where a build is optional, nobody sees it, and it is wanted later."""
+    """Keeps what the compiler says: where a build is optional, nobody sees
+    it, and it is wanted later."""
 
     failed: str = ""  # What LOG holds.
 
@@ -49,13 +51,16 @@ class BuildKernels(build_ext):
         except Exception as error:
             compiler = self.compiler.compiler_so[0]
             found = shutil.which(compiler) is not None
-            self.failed = json.dumps({"compiler": compiler, "found": found, "words": words[0] or str(error)})
+            self.failed = json.dumps(
+                {"compiler": compiler, "found": found, "words": words[0] or str(error)}
+            )
             raise  # setuptools makes it a warning.
 
 
 @contextlib.contextmanager
 def _heard(words: list[str]):
-    """What this process and its children write to standard error, which still gets it, at the end."""
+    """What this process and its children write to standard error,
+    which still gets it, at the end."""
     sys.stderr.flush()
     before = os.dup(2)
     with tempfile.TemporaryFile() as file:
@@ -82,7 +87,8 @@ setup(
             libraries=["m"],  # For fenv.h alone, which is a part of it on some machines.
             extra_compile_args=FLAGS,
             extra_link_args=["-pthread"],
-            optional=True,  # Without a compiler the package installs, and portable arithmetic says what is missing.
+            # Without a compiler the package installs, and portable arithmetic says what is missing.
+            optional=True,
         )
     ],
 )

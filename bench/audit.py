@@ -1,15 +1,17 @@
-"""What an audit costs: steps replayed and compared, against the same steps trained; and one microbatch of a step.
+"""What an audit costs: steps replayed and compared, against the same steps
+trained; and one microbatch of a step.
 
     python bench/audit.py [--pairs 20] [--preset 1M] [--microbatch 1] [--fifths 10]
 
-Of the demo's data a run is trained with microbatches of so many sequences and a commitment to each of them. In one
-process a state is trained, everything recorded, and another replays: each step is taken once by either, in turn, and
-the replay compares every field with the ledger that the training has just written. Bar: a replayed step costs at most
-1.15 of the time that the step took in training (`seconds` in metrics/steps, in which no recording is counted).
+Of the demo's data a run is trained with microbatches of so many sequences and a commitment to each
+of them. In one process a state is trained, everything recorded, and another replays: each step is
+taken once by either, in turn, and the replay compares every field with the ledger that the training
+has just written. Bar: a replayed step costs at most 1.15 of the time that the step took in training
+(`seconds` in metrics/steps, in which no recording is counted).
 
-Then one microbatch of a step, against the whole step replayed from the same state: under a fifth, where a step has 16.
-What it takes to have the state before it is shown beside it: reading and hashing an anchor.
-"""
+Then one microbatch of a step, against the whole step replayed from the same state: under a
+fifth, where a step has 16. What it takes to have the state before it is shown beside it:
+reading and hashing an anchor."""
 
 from __future__ import annotations
 
@@ -66,7 +68,8 @@ def replayed(inputs: Inputs, state: State) -> float:
 
 
 def microbatches(inputs: Inputs, count: int) -> tuple[list[float], list[float], list[float]]:
-    """Seconds to load a state, of one microbatch of the step behind it, and of that whole step; in turn."""
+    """Seconds to load a state, of one microbatch of the step behind it, and
+    of that whole step; in turn."""
     opened = dataclasses.replace(inputs, ledger=LedgerFile(inputs.folder))
     loading, single, whole = [], [], []
     for number in range(count + 1):
@@ -103,14 +106,20 @@ def main() -> None:
     print(
         f"{arguments.preset}, steps of {train.batch} sequences in microbatches of {train.microbatch}, each committed to"
     )
-    print(f"  trained              {statistics.median(trained):.4f} s a step, recording not counted")
+    print(
+        f"  trained              {statistics.median(trained):.4f} s a step, recording not counted"
+    )
     print(f"  replayed, compared   {statistics.median(again):.4f} s a step")
     ratios = [b / a for a, b in zip(trained, again, strict=True)]
-    print(f"  replayed / trained   {measuring.with_interval(ratios, '.3f')}, {len(ratios)} pairs; at most 1.15")
+    print(
+        f"  replayed / trained   {measuring.with_interval(ratios, '.3f')}, {len(ratios)} pairs; at most 1.15"
+    )
     print(f"  state loaded         {statistics.median(loading):.4f} s")
     print(f"  one microbatch       {statistics.median(single):.4f} s")
     parts = [a / b for a, b in zip(single, whole, strict=True)]
-    print(f"  microbatch / step    {measuring.with_interval(parts, '.3f')}, {len(parts)} pairs; under 0.2 for 1 in 16")
+    print(
+        f"  microbatch / step    {measuring.with_interval(parts, '.3f')}, {len(parts)} pairs; under 0.2 for 1 in 16"
+    )
     print(f"  {line}")
 
 

@@ -1,10 +1,11 @@
-"""Does portable arithmetic cost quality? The demo with several seeds on either arithmetic, drawn together.
+"""Does portable arithmetic cost quality? The demo with several seeds on
+either arithmetic, drawn together.
 
     python bench/curves.py [--seeds 1 2 3] [--steps 600] [--work DIR] [--svg docs/curves.svg]
 
-Every run is the demo's recipe with its seed, its arithmetic and the number of steps set. Runs that are finished in
-DIR are not made again. Prints the validation of every run, and draws the training losses, averaged over 20 steps.
-"""
+Every run is the demo's recipe with its seed, its arithmetic and the number of steps set. Runs that
+are finished in DIR are not made again. Prints the validation of every run, and draws the training
+losses, averaged over 20 steps."""
 
 from __future__ import annotations
 
@@ -40,7 +41,9 @@ def losses(folder: Path) -> list[float]:
 
 
 def validations(folder: Path) -> list[float]:
-    return pq.read_table(folder / "metrics" / "validation.parquet").column("bits_per_byte").to_pylist()
+    return (
+        pq.read_table(folder / "metrics" / "validation.parquet").column("bits_per_byte").to_pylist()
+    )
 
 
 def drawing(curves: list[tuple[str, list[float]]]) -> str:

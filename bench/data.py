@@ -2,11 +2,10 @@
 
     python bench/data.py [--data PATH|package:NAME|FORMAT:PATH] [--repeat N]
 
-Each row is one process of its own, so that its peak memory is its own. MB are 10^6 bytes
-of the UTF-8 of the documents that were kept; for training, of those in the sample. With --repeat the
-rows take turns and the table shows medians. The peers get the texts from memory, in the batches that
-the stage uses, and only the library's own calls are timed; the stages read, hash and write as well.
-"""
+Each row is one process of its own, so that its peak memory is its own. MB are 10^6 bytes of the
+UTF-8 of the documents that were kept; for training, of those in the sample. With --repeat the rows
+take turns and the table shows medians. The peers get the texts from memory, in the batches that the
+stage uses, and only the library's own calls are timed; the stages read, hash and write as well."""
 
 from __future__ import annotations
 
@@ -38,7 +37,11 @@ def recipe_for(data: str, vocabulary: int, context: int):
     from pellucid.data.guess import guess
 
     name, form, path, _ = guess(data)[0]
-    source = {"name": name, "format": form, "path": path if form == "package" else str(Path(path).resolve())}
+    source = {
+        "name": name,
+        "format": form,
+        "path": path if form == "package" else str(Path(path).resolve()),
+    }
     values = {
         "name": "bench",
         "data": {"sources": (source,)},
@@ -129,12 +132,16 @@ def measure(row: str, folder: Path, recipe) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--data", default="package:sympy")
     parser.add_argument("--vocabulary", type=int, default=4096)
     parser.add_argument("--context", type=int, default=256)
     parser.add_argument("--repeat", type=int, default=1)
-    parser.add_argument("--out", type=Path, help="work in this folder, which must be empty, and keep it")
+    parser.add_argument(
+        "--out", type=Path, help="work in this folder, which must be empty, and keep it"
+    )
     parser.add_argument("--row", choices=ROWS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.row:
@@ -147,8 +154,18 @@ def main() -> None:
             folder = (options.out or Path(temporary)) / str(number)
             folder.mkdir(parents=True)
             for row in ROWS:
-                command = [sys.executable, __file__, *sys.argv[1:], "--row", row, "--out", str(folder)]
-                found[row].append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+                command = [
+                    sys.executable,
+                    __file__,
+                    *sys.argv[1:],
+                    "--row",
+                    row,
+                    "--out",
+                    str(folder),
+                ]
+                found[row].append(
+                    json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+                )
     table(options, found)
 
 

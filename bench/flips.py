@@ -1,9 +1,10 @@
-"""Single bits flipped at random places of a sealed release, and whether verify names the file (and the step).
+"""Single bits flipped at random places of a sealed release, and whether verify
+names the file (and the step).
 
     python bench/flips.py RELEASE [--flips 500] [--seed 1]
 
-The release is copied first. Half of the flips are drawn by size, half by file, so that small files are met.
-"""
+The release is copied first. Half of the flips are drawn by size, half by file,
+so that small files are met."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ def flip(path: Path, bit: int) -> None:
 
 
 def step_at(path: Path, offset: int) -> set[str]:
-    """How problems may name the ledger entry that holds a byte: itself, or the next, which does not follow it."""
+    """How problems may name the ledger entry that holds a byte: itself, or the
+    next, which does not follow it."""
     lines = path.read_bytes()[:offset].count(b"\n")
     entries = path.read_bytes().splitlines()
     names = {f"entry {n}" for n in (lines, lines + 1)}
@@ -55,7 +57,10 @@ def main() -> None:
             steps = step_at(folder / path, bit // 8) if path == layout.LEDGER else {""}
             flip(folder / path, bit)
             problems = verify(folder, lambda what: None).problems
-            named = any(problem.where == path or problem.where.startswith(f"{path}:") for problem in problems)
+            named = any(
+                problem.where == path or problem.where.startswith(f"{path}:")
+                for problem in problems
+            )
             named = named and any(step in problem.where for problem in problems for step in steps)
             found += named
             met[path.split("/")[0]] += 1

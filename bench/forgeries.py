@@ -2,9 +2,9 @@
 
     python bench/forgeries.py [--only WORDS]
 
-Makes a small run, and from it every forgery of tests/forgery/table.py, each sealed as its maker would. Seconds are
-those of verify, or of the audit of the step, on this tiny model: the steps replayed are what counts elsewhere.
-"""
+Makes a small run, and from it every forgery of tests/forgery/table.py, each sealed as its maker
+would. Seconds are those of verify, or of the audit of the step, on this tiny model: the steps
+replayed are what counts elsewhere."""
 
 from __future__ import annotations
 

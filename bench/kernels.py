@@ -1,13 +1,17 @@
-"""Our kernels beside PyTorch's, one operation at a time, in the shapes of the two models of bench/shapes.py.
+"""Our kernels beside PyTorch's, one operation at a time, in the shapes of the
+two models of bench/shapes.py.
 
-    python bench/kernels.py [--busy] [--pairs 20] [--models bits 30M] [--only product attention …] [--threads 2]
+    python bench/kernels.py [--busy] [--pairs 20] [--models bits 30M] [--only
+    product attention …] [--threads 2]
 
-One process, the same number of threads for both. A pair is one measurement of ours and one of PyTorch's, the first
-alternating; a measurement repeats the operation for some milliseconds after one call that is not counted, because
-the first call wakes threads. PyTorch's OpenMP threads spin for some milliseconds after their work, ours do not; so
-that nobody pays for another's spinning there is a pause before every measurement, long enough for it to end. Results
-are allocated anew by both, from memory that the process keeps, as it does in training: otherwise it is chance which of
-them is given pages that have to be cleared first. The ratio is PyTorch's seconds over ours: over 1, ours is faster.
+One process, the same number of threads for both. A pair is one measurement of ours and one of
+PyTorch's, the first alternating; a measurement repeats the operation for some milliseconds
+after one call that is not counted, because the first call wakes threads. PyTorch's OpenMP
+threads spin for some milliseconds after their work, ours do not; so that nobody pays for
+another's spinning there is a pause before every measurement, long enough for it to end. Results
+are allocated anew by both, from memory that the process keeps, as it does in training:
+otherwise it is chance which of them is given pages that have to be cleared first. The ratio is
+PyTorch's seconds over ours: over 1, ours is faster.
 
 --busy measures everything once more while another process keeps one core busy.
 """
@@ -91,7 +95,9 @@ def products(shape: Shape) -> Iterator[Case]:
         sides = {"forward": (x, w.t()), "input": (dy, w), "weight": (dy.t(), x)}
         for side, (a, b) in sides.items():
             what = f"{name} {side} {a.shape[0]}x{b.shape[1]}x{a.shape[1]}"
-            yield Case("product", what, 2.0 * M * N * K, number, *both(calls.product, torch.mm, a, b))
+            yield Case(
+                "product", what, 2.0 * M * N * K, number, *both(calls.product, torch.mm, a, b)
+            )
 
 
 def both(
@@ -109,7 +115,9 @@ def attention(shape: Shape) -> Iterator[Case]:
 
     def stock(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         q, k = rotate(q.transpose(1, 2), cos_TC, sin_TC), rotate(k.transpose(1, 2), cos_TC, sin_TC)
-        out = F.scaled_dot_product_attention(q, k, v.transpose(1, 2), is_causal=True, enable_gqa=H != K)
+        out = F.scaled_dot_product_attention(
+            q, k, v.transpose(1, 2), is_causal=True, enable_gqa=H != K
+        )
         return out.transpose(1, 2)
 
     def ours_both() -> object:
@@ -130,7 +138,9 @@ def attention(shape: Shape) -> Iterator[Case]:
         lambda: calls.attention(q, k, v, places),
         lambda: stock(q, k, v),
     )
-    yield Case("attention", f"attention both {size}", 3.5 * each, shape.layers, ours_both, stock_both)
+    yield Case(
+        "attention", f"attention both {size}", 3.5 * each, shape.layers, ours_both, stock_both
+    )
 
 
 def losses(shape: Shape) -> Iterator[Case]:
@@ -140,16 +150,26 @@ def losses(shape: Shape) -> Iterator[Case]:
     with_gradient = [x.clone().requires_grad_(), w.clone().requires_grad_()]
 
     def stock() -> object:
-        return torch.autograd.grad(F.cross_entropy(F.linear(*with_gradient), targets), with_gradient)
+        return torch.autograd.grad(
+            F.cross_entropy(F.linear(*with_gradient), targets), with_gradient
+        )
 
     yield Case(
-        "loss", f"loss, both {M}x{V}x{D}", 6.0 * M * V * D, 1, lambda: calls.loss(x, w, targets, 1 / M, True), stock
+        "loss",
+        f"loss, both {M}x{V}x{D}",
+        6.0 * M * V * D,
+        1,
+        lambda: calls.loss(x, w, targets, 1 / M, True),
+        stock,
     )
 
 
 def updates(shape: Shape) -> Iterator[Case]:
     """Norm of the gradients, clipping, AdamW, norm of the weights."""
-    D, sizes = shape.width, [(N, K) for N, K, number in shape.weights().values() for _ in range(number)]
+    D, sizes = (
+        shape.width,
+        [(N, K) for N, K, number in shape.weights().values() for _ in range(number)],
+    )
     sizes += [(shape.vocabulary, D)] * (not shape.tied) + [(D,)] * (2 * shape.layers + 1)
     rows = [(torch.randn(s), torch.randn(s), torch.zeros(s), torch.zeros(s)) for s in sizes]
 
@@ -160,14 +180,18 @@ def updates(shape: Shape) -> Iterator[Case]:
     parameters = [torch.nn.Parameter(p.clone()) for p, *_ in rows]
     for parameter, row in zip(parameters, rows, strict=True):
         parameter.grad = row[1].clone()
-    optimizer = torch.optim.AdamW(parameters, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=3e-4, betas=(0.9, 0.95), weight_decay=0.1, fused=True
+    )
 
     def stock() -> object:
         clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         return get_total_norm(parameters)
 
-    yield Case("update", f"norms and AdamW, {shape.parameters() / 1e6:.1f}M parameters", 0, 1, ours, stock)
+    yield Case(
+        "update", f"norms and AdamW, {shape.parameters() / 1e6:.1f}M parameters", 0, 1, ours, stock
+    )
 
 
 def rows(shape: Shape) -> Iterator[Case]:
@@ -180,7 +204,14 @@ def rows(shape: Shape) -> Iterator[Case]:
         h = F.silu(with_gradient[0]) * with_gradient[1]
         return torch.autograd.grad(h, with_gradient, dh)
 
-    yield Case("rows", f"swiglu forward {M}x{Fw}", 0, number, lambda: calls.swiglu(a, u), lambda: F.silu(a) * u)
+    yield Case(
+        "rows",
+        f"swiglu forward {M}x{Fw}",
+        0,
+        number,
+        lambda: calls.swiglu(a, u),
+        lambda: F.silu(a) * u,
+    )
     yield Case(
         "rows",
         f"swiglu both {M}x{Fw}",
@@ -226,21 +257,40 @@ def rows(shape: Shape) -> Iterator[Case]:
     )
 
 
-MAKERS = {"product": products, "attention": attention, "loss": losses, "update": updates, "rows": rows}
+MAKERS = {
+    "product": products,
+    "attention": attention,
+    "loss": losses,
+    "update": updates,
+    "rows": rows,
+}
 
 
 def line(result: Result) -> str:
-    case, ours, theirs = result.case, statistics.median(result.ours), statistics.median(result.theirs)
-    speed = f"{case.flops / ours / 1e9:>8.1f} {case.flops / theirs / 1e9:>8.1f}" if case.flops else " " * 17
+    case, ours, theirs = (
+        result.case,
+        statistics.median(result.ours),
+        statistics.median(result.theirs),
+    )
+    speed = (
+        f"{case.flops / ours / 1e9:>8.1f} {case.flops / theirs / 1e9:>8.1f}"
+        if case.flops
+        else " " * 17
+    )
     low, high = measuring.interval(result.ratios(), 2000)
     ratio = f"{result.ratio():>7.3f} ({low:.3f} to {high:.3f})"
-    return f"  {case.name:<44}{case.number:>3} {ours * 1e3:>9.3f} {theirs * 1e3:>9.3f} {speed} {ratio}"
+    return (
+        f"  {case.name:<44}{case.number:>3} {ours * 1e3:>9.3f} {theirs * 1e3:>9.3f} {speed} {ratio}"
+    )
 
 
 def summary(name: str, results: list[Result]) -> str:
-    """The geometric mean of the ratios, weighted by how many FLOPs of a step each stands for, and the worst."""
+    """The geometric mean of the ratios, weighted by how many FLOPs of a step
+    each stands for, and the worst."""
     weights = [one.case.flops * one.case.number for one in results]
-    total = sum(weight * math.log(one.ratio()) for one, weight in zip(results, weights, strict=True))
+    total = sum(
+        weight * math.log(one.ratio()) for one, weight in zip(results, weights, strict=True)
+    )
     worst = min(results, key=Result.ratio)
     mean = math.exp(total / sum(weights))
     return f"  {name}: weighted geometric mean {mean:.3f}, worst {worst.ratio():.3f} ({worst.case.name})"
@@ -275,7 +325,9 @@ def main() -> None:
     library.keep_memory()
     chosen = (arguments.models, arguments.only, arguments.pairs)
     isa = library.isa(library.kernels())
-    print(f"{arguments.threads} threads each, {isa}, torch {torch.__version__}, {arguments.pairs} pairs")
+    print(
+        f"{arguments.threads} threads each, {isa}, torch {torch.__version__}, {arguments.pairs} pairs"
+    )
     run(*chosen)
     if arguments.busy:
         print("\nbeside a process that keeps one core busy")

@@ -2,12 +2,12 @@
 
     python bench/kills.py [--kills 20] [--seed 1] [--processes 4]
 
-A small model on the sources of SymPy, from raw text to the finished run. Each trial is a run of its own,
-killed with SIGKILL at a moment drawn from the whole length of the undisturbed one, then continued.
+A small model on the sources of SymPy, from raw text to the finished run. Each trial is a
+run of its own, killed with SIGKILL at a moment drawn from the whole length of the
+undisturbed one, then continued.
 
-With --processes, torchrun starts so many, one of them is killed, and any number from one up continues; the
-undisturbed runs are one of one process and one of all.
-"""
+With --processes, torchrun starts so many, one of them is killed, and any number from one up
+continues; the undisturbed runs are one of one process and one of all."""
 
 from __future__ import annotations
 
@@ -45,7 +45,8 @@ SETTINGS = [
 ]
 
 
-SOON = 30.0  # Seconds within which the others end when one process is killed; torch's own limit is 30 minutes.
+# Seconds within which the others end when one process is killed; torch's own limit is 30 minutes.
+SOON = 30.0
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,9 @@ def make(folder: Path) -> Path:
 
 
 def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
-    launch = ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    launch = (
+        ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)] if processes > 1 else []
+    )
     command = [sys.executable, *launch, "-m", "pellucid", "run", str(folder)]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
@@ -74,7 +77,8 @@ def finish(folder: Path, processes: int) -> None:
 
 
 def kill(folder: Path, trial: Trial, seconds: float) -> bool:
-    """Start a run and kill it after so many seconds, or one of its processes; False: it was done before."""
+    """Start a run and kill it after so many seconds, or one of its
+    processes; False: it was done before."""
     process = start(folder, trial.processes)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(seconds)
@@ -109,15 +113,24 @@ def stage_of(folder: Path) -> str:
 
 def attempt(place: Path, trial: Trial) -> tuple[str, str, str]:
     folder, seconds = make(place / f"run{trial.number}"), trial.seconds
-    while not kill(folder, trial, seconds):  # It was done before: the machine is faster than it was. Begin again.
+    while not kill(
+        folder, trial, seconds
+    ):  # It was done before: the machine is faster than it was. Begin again.
         shutil.rmtree(folder)
         make(folder)
         seconds *= 0.7
     where = stage_of(folder)
     finish(folder, trial.then)
     about = status(folder)
-    who = f"process {trial.victim} of {trial.processes}, then {trial.then}  " if trial.processes > 1 else ""
-    print(f"  {trial.number:>3}  killed after {seconds:5.2f} s, {where:<28} {who}head {about['head'][:16]}", flush=True)
+    who = (
+        f"process {trial.victim} of {trial.processes}, then {trial.then}  "
+        if trial.processes > 1
+        else ""
+    )
+    print(
+        f"  {trial.number:>3}  killed after {seconds:5.2f} s, {where:<28} {who}head {about['head'][:16]}",
+        flush=True,
+    )
     return where, about["head"], about["weights"]
 
 
@@ -135,15 +148,28 @@ def main() -> None:
         # Two at a time, as the trials are, so that the moments fall over the whole length of a run.
         started = time.perf_counter()
         with ThreadPoolExecutor(2) as pool:
-            list(pool.map(finish, [make(place / "undisturbed"), make(place / "another")], [1, all_of_them]))
+            list(
+                pool.map(
+                    finish, [make(place / "undisturbed"), make(place / "another")], [1, all_of_them]
+                )
+            )
         length = time.perf_counter() - started
         whole = status(place / "undisturbed")
         if status(place / "another")["head"] != whole["head"]:
             raise SystemExit("two undisturbed runs have two heads")
-        print(f"undisturbed: {length:.1f} s, head {whole['head']}, weights {whole['weights']}", flush=True)
+        print(
+            f"undisturbed: {length:.1f} s, head {whole['head']}, weights {whole['weights']}",
+            flush=True,
+        )
         moments = [chance.uniform(0.2, length) for _ in range(arguments.kills)]
         trials = [
-            Trial(number, moment, all_of_them, chance.randrange(all_of_them), chance.randint(1, all_of_them))
+            Trial(
+                number,
+                moment,
+                all_of_them,
+                chance.randrange(all_of_them),
+                chance.randint(1, all_of_them),
+            )
             for number, moment in enumerate(moments, 1)
         ]
         with ThreadPoolExecutor(2) as pool:

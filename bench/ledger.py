@@ -35,7 +35,11 @@ def entries(step: int, steps: int) -> list[dict[str, object]]:
         about = {"format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
         return [{"kind": "genesis", **about, **named}]
     values = {DIGEST: digest, FLOAT: digests.float_bits(1.0 / step), DECIMAL: str(step * 4096)}
-    body = {"kind": "step", "step": step, **{name: values[written] for name, written in STEP.items()}}
+    body = {
+        "kind": "step",
+        "step": step,
+        **{name: values[written] for name, written in STEP.items()},
+    }
     return [body, {"kind": "end", "step": step}] if step == steps else [body]
 
 
@@ -43,7 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=1_000_000)
     steps = parser.parse_args().steps
-    rules = Rules((Rule("loss", "note", 8.0, 0.1, 1),), 64, "stop", 50, 3)  # As in a recipe that names none.
+    rules = Rules(
+        (Rule("loss", "note", 8.0, 0.1, 1),), 64, "stop", 50, 3
+    )  # As in a recipe that names none.
     plan = verdict.Plan(
         recipe=f"{0:064x}",
         steps=steps,
@@ -71,9 +77,13 @@ def main() -> None:
         size = path.stat().st_size
     peak = machine.peak() / 1024**2
     print(f"{steps:,} steps, {size / 1e6:,.0f} MB")
-    print(f"  verified in        {verified:.1f} s, {busy:.1f} s of processor time ({len(problems)} problems)")
+    print(
+        f"  verified in        {verified:.1f} s, {busy:.1f} s of processor time ({len(problems)} problems)"
+    )
     print(f"  peak memory        {peak:,.0f} MB")
-    print(f"  opened and one step asked in  {shown * 1e3:.2f} ms; each further one in {each * 1e3:.2f} ms")
+    print(
+        f"  opened and one step asked in  {shown * 1e3:.2f} ms; each further one in {each * 1e3:.2f} ms"
+    )
 
 
 if __name__ == "__main__":

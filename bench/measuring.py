@@ -1,4 +1,5 @@
-"""What the benches share: medians with their intervals, memory, and a process that keeps a core busy."""
+"""What the benches share: medians with their intervals, memory, and a
+process that keeps a core busy."""
 
 from __future__ import annotations
 
@@ -63,11 +64,14 @@ class Watched(NamedTuple):
 
 
 def watched(command: list[str], pause: float = 0.05) -> Watched:
-    """Run a command to its end, looking at its memory every so many seconds. Exits with what it said where it fails."""
+    """Run a command to its end, looking at its memory every so many seconds. Exits with
+    what it said where it fails."""
     with tempfile.TemporaryFile() as said:
         started, peak = time.perf_counter(), 0
         # A session of its own, by which the processes that it starts are known.
-        process = subprocess.Popen(command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True)
+        process = subprocess.Popen(
+            command, stdout=said, stderr=subprocess.STDOUT, start_new_session=True
+        )
         before = os.times()
         try:
             while process.poll() is None:
@@ -82,7 +86,9 @@ def watched(command: list[str], pause: float = 0.05) -> Watched:
             said.seek(0)
             last = said.read().decode(errors="replace")
             raise SystemExit(f"{' '.join(command)}\n{last}exit code {process.returncode}")
-    cpu = after.children_user + after.children_system - before.children_user - before.children_system
+    cpu = (
+        after.children_user + after.children_system - before.children_user - before.children_system
+    )
     return Watched(seconds, cpu, peak)
 
 
@@ -105,15 +111,21 @@ class Others:
         self._before = self._now()
 
     def line(self) -> str:
-        """To be printed when this process's children have ended. A figure taken beside others is none."""
-        cores, elapsed = os.cpu_count() or 1, [b - a for a, b in zip(self._before, self._now(), strict=True)]
+        """To be printed when this process's children have ended. A figure
+        taken beside others is none."""
+        cores, elapsed = (
+            os.cpu_count() or 1,
+            [b - a for a, b in zip(self._before, self._now(), strict=True)],
+        )
         return f"meanwhile other processes used {max(0.0, elapsed[0]) / elapsed[1] / cores:.1%} of the machine"
 
     @staticmethod
     def _now() -> tuple[float, float]:
-        """Seconds of all processes but this one and its ended children, the host's other machines included; and the
-        clock's."""
-        ticks = [int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]]
+        """Seconds of all processes but this one and its ended children, the host's other
+        machines included; and the clock's."""
+        ticks = [
+            int(word) for word in Path("/proc/stat").read_text().split("\n", 1)[0].split()[1:9]
+        ]
         user, nice, system, _, _, interrupts, soft, stolen = ticks
         own = os.times()
         busy = (user + nice + system + interrupts + soft + stolen) / os.sysconf("SC_CLK_TCK")

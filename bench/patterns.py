@@ -27,12 +27,16 @@ def counted(made: Tokenizer, documents: Documents, split: str) -> tuple[int, int
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("run", type=Path, nargs="?", default=Path("demo"))
     folder = parser.parse_args().run
     documents, fields = Documents.open(folder), load(folder).tokenizer
     meter = stage.Meter(stage.silent, "tokenizer", "characters")
-    print(f"{'pattern':10}{'train tokens':>14}{'bytes/token':>13}{'validation tokens':>19}{'bytes/token':>13}")
+    print(
+        f"{'pattern':10}{'train tokens':>14}{'bytes/token':>13}{'validation tokens':>19}{'bytes/token':>13}"
+    )
     for pattern in get_args(Fields.model_fields["pattern"].annotation):
         asked = fields.model_copy(update={"kind": "bpe", "pattern": pattern})
         made = Tokenizer(kinds.made(asked, documents, meter), folder)

@@ -1,4 +1,5 @@
-"""The machine's peak: GFLOP/s of fused multiply-adds in registers, by `peak.c` and the machine's compiler.
+"""The machine's peak: GFLOP/s of fused multiply-adds in registers, by
+`peak.c` and the machine's compiler.
 
 python bench/peak.py [--threads 2] [--repeat 10]
 """
@@ -28,7 +29,9 @@ def compiled(folder: Path) -> Path | None:
 
 def measured(program: Path, threads: int, seconds: float = 0.3) -> float:
     """FLOP/s of so many threads at once."""
-    done = subprocess.run([program, str(threads), str(seconds)], check=True, capture_output=True, text=True)
+    done = subprocess.run(
+        [program, str(threads), str(seconds)], check=True, capture_output=True, text=True
+    )
     return float(done.stdout) * 1e9
 
 

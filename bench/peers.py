@@ -1,9 +1,8 @@
 """Those that train the same model side by side, each in a process of its own.
 
-A peer waits in a blocking read until it is told to take a step, and answers when it is ready for the next. What
-a peer needs is imported in its own process only, so that nobody's settings touch another: PyTorch's peers import
-nothing of ours.
-"""
+A peer waits in a blocking read until it is told to take a step, and answers when it is ready for
+the next. What a peer needs is imported in its own process only, so that nobody's settings touch
+another: PyTorch's peers import nothing of ours."""
 
 from __future__ import annotations
 
@@ -36,7 +35,8 @@ class Turn:
         self.libraries = 0
 
     def __call__(self) -> None:
-        """Tell the seconds since the last word, and wait for the next. Ends the process when that is the wish."""
+        """Tell the seconds since the last word, and wait for the next. Ends the
+        process when that is the wish."""
         self.libraries = self.libraries or measuring.memory("VmRSS")
         self._pipe.send(time.perf_counter() - self._started)
         if self._pipe.recv() == "stop":
@@ -48,12 +48,17 @@ class Turn:
 def tokens_of(shape: Shape) -> list[np.ndarray]:
     """Random tokens, the same for every peer: (B, T+1) each."""
     chance = np.random.default_rng(1)
-    return [chance.integers(shape.vocabulary, size=(shape.batch, shape.context + 1)) for _ in range(BATCHES)]
+    return [
+        chance.integers(shape.vocabulary, size=(shape.batch, shape.context + 1))
+        for _ in range(BATCHES)
+    ]
 
 
 def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -> None:
     """Our training step, with nothing recorded."""
-    importlib.import_module("pellucid.train")  # First: what it sets must be set before torch is loaded.
+    importlib.import_module(
+        "pellucid.train"
+    )  # First: what it sets must be set before torch is loaded.
     from pellucid.families import Llama
     from pellucid.operations import portable as ops
     from pellucid.recipe import Data, Recipe, Source, Train
@@ -65,14 +70,36 @@ def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -
     ops.configure("cpu", threads)
     layers, width, heads, kv_heads, mlp_width, _, context, batch, tied = shape
     model = Llama(
-        layers=layers, width=width, heads=heads, kv_heads=kv_heads, mlp_width=mlp_width, context=context, tied=tied
+        layers=layers,
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        mlp_width=mlp_width,
+        context=context,
+        tied=tied,
     )
     train = Train(batch=batch, microbatch=batch, steps=10**6, warmup=0, lr=LR)
-    values = {"name": "bench", "data": Data(sources=(Source(name="random"),)), "model": model, "train": train}
-    recipe = Recipe.model_validate({**values, "optimizer": {"kind": optimizer, "weight_decay": WEIGHT_DECAY}})
+    values = {
+        "name": "bench",
+        "data": Data(sources=(Source(name="random"),)),
+        "model": model,
+        "train": train,
+    }
+    recipe = Recipe.model_validate(
+        {**values, "optimizer": {"kind": optimizer, "weight_decay": WEIGHT_DECAY}}
+    )
     state, none = initial(recipe, shape.vocabulary), np.zeros(batch, np.int64)
     batches = [
-        Batch(1, none, none, none, ["random"] * batch, none, tokens_BS.astype(np.uint32), np.zeros_like(tokens_BS))
+        Batch(
+            1,
+            none,
+            none,
+            none,
+            ["random"] * batch,
+            none,
+            tokens_BS.astype(np.uint32),
+            np.zeros_like(tokens_BS),
+        )
         for tokens_BS in tokens_of(shape)
     ]
     for one in itertools.cycle(batches):
@@ -80,7 +107,9 @@ def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -
         training_step(state, one, recipe)
 
 
-def plain(shape: Shape, threads: int, turn: Turn, bf16: bool = False, compiled: bool = False) -> None:
+def plain(
+    shape: Shape, threads: int, turn: Turn, bf16: bool = False, compiled: bool = False
+) -> None:
     """A plain PyTorch loop: eager or compiled, float32 or under bf16 autocast."""
     import plain
     import torch
@@ -142,11 +171,14 @@ def trainer(shape: Shape, threads: int, turn: Turn) -> None:
             dataloader_pin_memory=False,
         )
         rows: Any = _rows(torch.from_numpy(np.concatenate(tokens_of(shape))[:, :-1]))
-        transformers.Trainer(_hugging_face(shape), how, train_dataset=rows, callbacks=[Waiting()]).train()
+        transformers.Trainer(
+            _hugging_face(shape), how, train_dataset=rows, callbacks=[Waiting()]
+        ).train()
 
 
 def _rows(tokens_NT: Tensor) -> list[dict[str, Tensor]]:
-    """The sequences ready in memory. The model shifts the labels itself and passes over the last of a sequence."""
+    """The sequences ready in memory. The model shifts the labels itself and passes
+    over the last of a sequence."""
     return [{"input_ids": tokens_T, "labels": tokens_T} for tokens_T in tokens_NT] * 100
 
 
@@ -182,7 +214,9 @@ _NEEDS = {"trainer": ("transformers", "accelerate")}
 
 def missing(name: str) -> list[str]:
     """The packages that a peer wants and this environment has not."""
-    return [package for package in _NEEDS.get(name, ()) if importlib.util.find_spec(package) is None]
+    return [
+        package for package in _NEEDS.get(name, ()) if importlib.util.find_spec(package) is None
+    ]
 
 
 def _serve(name: str, shape: Shape, threads: int, pipe: Connection) -> None:
@@ -226,7 +260,8 @@ class Peer:
 
 
 def rounds(peers: list[Peer], count: int) -> Iterator[dict[str, float]]:
-    """Seconds of a step of every peer, round by round; who is first changes, and every other round runs backwards.
+    """Seconds of a step of every peer, round by round; who is first changes, and
+    every other round runs backwards.
 
     Between two steps there is a pause in which OpenMP's threads stop spinning.
     """

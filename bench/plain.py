@@ -1,4 +1,5 @@
-"""A decoder of the Llama family and its training step in plain PyTorch, as anybody would write them."""
+"""A decoder of the Llama family and its training step in plain PyTorch,
+as anybody would write them."""
 
 from __future__ import annotations
 
@@ -42,7 +43,9 @@ class Attention(nn.Module):
 
     def forward(self, x_BTD: Tensor, cos_TC: Tensor, sin_TC: Tensor) -> Tensor:
         C, gqa = self.shape.head_width, self.shape.heads != self.shape.kv_heads
-        q, k, v = (of(x_BTD).unflatten(-1, (-1, C)).transpose(1, 2) for of in (self.q, self.k, self.v))
+        q, k, v = (
+            of(x_BTD).unflatten(-1, (-1, C)).transpose(1, 2) for of in (self.q, self.k, self.v)
+        )
         q, k = rotate(q, cos_TC, sin_TC), rotate(k, cos_TC, sin_TC)
         out_BHTC = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=gqa)
         return self.o(out_BHTC.transpose(1, 2).flatten(2))
@@ -99,10 +102,15 @@ class Llama(nn.Module):
         return F.cross_entropy(logits_BTV.flatten(0, 1), targets_BT.flatten())
 
 
-def step_of(model: nn.Module, forward: Callable[..., Tensor], bf16: bool = False) -> Callable[[Tensor], float]:
-    """A function that takes one step on tokens (B, T+1) and returns its loss; forward is the model, or it compiled."""
+def step_of(
+    model: nn.Module, forward: Callable[..., Tensor], bf16: bool = False
+) -> Callable[[Tensor], float]:
+    """A function that takes one step on tokens (B, T+1) and returns its loss; forward
+    is the model, or it compiled."""
     parameters = list(model.parameters())
-    optimizer = torch.optim.AdamW(parameters, lr=LR, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True)
+    optimizer = torch.optim.AdamW(
+        parameters, lr=LR, betas=(0.9, 0.95), weight_decay=WEIGHT_DECAY, fused=True
+    )
 
     def step(tokens_BS: Tensor) -> float:
         optimizer.zero_grad(set_to_none=True)

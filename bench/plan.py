@@ -1,11 +1,13 @@
-"""What `pellucid plan` predicts beside what is measured: memory, seconds a step, and the bytes of a release.
+"""What `pellucid plan` predicts beside what is measured: memory, seconds a
+step, and the bytes of a release.
 
-    python bench/plan.py [--shapes 1M:16:16 10M:8:4 …] [--arithmetic portable native] [--threads 2] [--release demo]
+    python bench/plan.py [--shapes 1M:16:16 10M:8:4 …] [--arithmetic portable native]
+    [--threads 2] [--release demo]
 
-A shape is PRESET:BATCH:MICROBATCH. Each is trained for three steps on generated tokens in a process of its own, with
-nothing recorded, so the copy of a state that is written is left out of what is predicted. Memory is the process's peak;
-the time is the last step's, beside what a calibration in another process predicts. A release is a finished run.
-"""
+A shape is PRESET:BATCH:MICROBATCH. Each is trained for three steps on generated tokens in a process
+of its own, with nothing recorded, so the copy of a state that is written is left out of what is
+predicted. Memory is the process's peak; the time is the last step's, beside what a calibration in
+another process predicts. A release is a finished run."""
 
 from __future__ import annotations
 
@@ -29,14 +31,20 @@ def recipe_of(shape: str, arithmetic: str) -> tuple[Recipe, int]:
     preset, batch, microbatch = shape.split(":")
     model = shape_of(PRESETS[preset])
     train = Train.model_validate(
-        {"arithmetic": arithmetic, "batch": int(batch), "microbatch": int(microbatch), "steps": 1000}
+        {
+            "arithmetic": arithmetic,
+            "batch": int(batch),
+            "microbatch": int(microbatch),
+            "steps": 1000,
+        }
     )
     data = Data(sources=(Source(name="generated"),))
     return Recipe(name="bench", data=data, model=model, train=train), PRESETS[preset].vocabulary
 
 
 def trained(shape: str, arithmetic: str, threads: int) -> None:
-    """In a process of its own: three steps; prints bytes before the model, bytes at the peak, seconds of the last."""
+    """In a process of its own: three steps; prints bytes before the model, bytes at
+    the peak, seconds of the last."""
     import pyarrow.parquet  # noqa: F401 - what a run has loaded.
 
     from pellucid import operations
@@ -66,8 +74,19 @@ def calibrated(shape: str, arithmetic: str, threads: int) -> None:
 
 
 def process(what: str, shape: str, arithmetic: str, threads: int) -> list[float]:
-    command = [sys.executable, __file__, "--one", what, "--shapes", shape, "--arithmetic", arithmetic]
-    done = subprocess.run([*command, "--threads", str(threads)], check=True, capture_output=True, text=True)
+    command = [
+        sys.executable,
+        __file__,
+        "--one",
+        what,
+        "--shapes",
+        shape,
+        "--arithmetic",
+        arithmetic,
+    ]
+    done = subprocess.run(
+        [*command, "--threads", str(threads)], check=True, capture_output=True, text=True
+    )
     return [float(word) for word in done.stdout.split()]
 
 
@@ -79,7 +98,10 @@ def compare(shape: str, arithmetic: str, threads: int) -> None:
     predicted = found.peak - found.writing - found.rows
     ratios = f"{predicted / peak:>5.2f}", f"{expected / seconds:>5.2f}"
     print(f"{shape:<10} {arithmetic:<9}", end="")
-    print(f" memory {predicted / 1e6:>7,.0f} MB predicted {peak / 1e6:>7,.0f} measured {ratios[0]}", end="")
+    print(
+        f" memory {predicted / 1e6:>7,.0f} MB predicted {peak / 1e6:>7,.0f} measured {ratios[0]}",
+        end="",
+    )
     print(f"   step {expected:>6.2f} s predicted {seconds:>6.2f} measured {ratios[1]}", end="")
     print(f"   (calibrated in {took:.1f} s)", flush=True)
 
@@ -88,11 +110,21 @@ def release(folder: Path) -> None:
     recipe = load(folder)
     storage = Storage(recipe, facts(folder, recipe))
     real: dict[str, dict[int, int]] = {}
-    # Weights that a checkpoint and an anchor share are predicted as the checkpoint's, so those come first.
-    paths = sorted((path for path in folder.rglob("*") if path.is_file()), key=lambda p: (layout.ANCHORS in p.parts, p))
+    # Weights that a checkpoint and an anchor share are predicted as the
+    # checkpoint's, so those come first.
+    paths = sorted(
+        (path for path in folder.rglob("*") if path.is_file()),
+        key=lambda p: (layout.ANCHORS in p.parts, p),
+    )
     for path in paths:
         about, names = path.stat(), path.relative_to(folder).parts
-        what = "checkpoints" if len(names) == 1 else Path(*names[:2]).as_posix() if names[0] == "data" else names[0]
+        what = (
+            "checkpoints"
+            if len(names) == 1
+            else Path(*names[:2]).as_posix()
+            if names[0] == "data"
+            else names[0]
+        )
         if path == folder / layout.LEDGER:
             what = "ledger"
         if not any(about.st_ino in files for files in real.values()):  # Linked files count once.
@@ -100,7 +132,9 @@ def release(folder: Path) -> None:
     names = {"documents": "data/documents", "shards": "data/shards", "tokenizer": "data/tokenizer"}
     for name, predicted in storage.total().items():
         measured = sum(real.get(names.get(name, name), {}).values())
-        print(f"{name:<12} {predicted:>15,} bytes predicted {measured:>15,} measured {predicted / measured:>7.4f}")
+        print(
+            f"{name:<12} {predicted:>15,} bytes predicted {measured:>15,} measured {predicted / measured:>7.4f}"
+        )
 
 
 def main() -> None:
@@ -111,7 +145,9 @@ def main() -> None:
         help="none: the release alone",
         default=["1M:16:16", "10M:8:8", "10M:8:2", "30M:4:4", "30M:4:1"],
     )
-    parser.add_argument("--arithmetic", nargs="+", choices=("portable", "native"), default=["portable", "native"])
+    parser.add_argument(
+        "--arithmetic", nargs="+", choices=("portable", "native"), default=["portable", "native"]
+    )
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--release", type=Path, help="a finished run")
     parser.add_argument("--one", choices=("trained", "calibrated"), help=argparse.SUPPRESS)

@@ -1,13 +1,14 @@
-"""What recording costs: training steps with everything recorded, against the same steps with nothing recorded.
+"""What recording costs: training steps with everything recorded, against the
+same steps with nothing recorded.
 
     python bench/recording.py [--pairs 40] [--preset 1M] [--commitment steps|microbatches]
 
-One process, two states with the same initial weights and the same batches; a bare step and a recorded step in
-turn, the first of each pair alternating. Both are `pellucid.train.step.training_step`. The bare one is handed its
-batch ready and hashes nothing. The recorded one makes its batch from the order and the shards, hashes the whole
-state (and every microbatch's gradient, where the commitment is "microbatches"), writes the ledger, the metrics, and
-the anchors and checkpoints that the recipe's defaults want.
-"""
+One process, two states with the same initial weights and the same batches; a bare step and a
+recorded step in turn, the first of each pair alternating. Both are
+`pellucid.train.step.training_step`. The bare one is handed its batch ready and hashes nothing. The
+recorded one makes its batch from the order and the shards, hashes the whole state (and every
+microbatch's gradient, where the commitment is "microbatches"), writes the ledger, the metrics, and
+the anchors and checkpoints that the recipe's defaults want."""
 
 from __future__ import annotations
 
@@ -67,7 +68,9 @@ def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
 
 def without_commitment(recipe: Recipe) -> Recipe:
     """The same recipe, with no gradient hashed inside the step."""
-    return recipe.model_copy(update={"record": recipe.record.model_copy(update={"commitment": "steps"})})
+    return recipe.model_copy(
+        update={"record": recipe.record.model_copy(update={"commitment": "steps"})}
+    )
 
 
 def prepared(folder: Path, preset: str, commitment: str) -> Recipe:
@@ -92,11 +95,17 @@ def main() -> None:
         bare, recorded = measure(folder, arguments.pairs)
         line = others.line()
     tokens = recipe.train.batch * recipe.model.context
-    print(f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens", end="")
-    print(f" in microbatches of {recipe.train.microbatch} sequences, commitment to {arguments.commitment}")
+    print(
+        f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens", end=""
+    )
+    print(
+        f" in microbatches of {recipe.train.microbatch} sequences, commitment to {arguments.commitment}"
+    )
     for name, seconds in (("nothing recorded", bare), ("everything recorded", recorded)):
         apart = measuring.quartiles_apart(seconds)
-        print(f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles {apart:.1%} apart)")
+        print(
+            f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles {apart:.1%} apart)"
+        )
     ratios = [a / b for a, b in zip(bare, recorded, strict=True)]
     print(f"  recorded / bare      {measuring.with_interval(ratios, '.4f')}")
     print(f"  {line}")

@@ -1,11 +1,11 @@
-"""What asking a release behind a URL moves: bytes of bodies and requests, against a server on this machine.
+"""What asking a release behind a URL moves: bytes of bodies and requests,
+against a server on this machine.
 
     python bench/remote.py RELEASE [--steps 5] [--text "some text"]
 
-Every question is asked by a process of its own, which knows nothing yet. `where` is asked where the release has a trace
-index, of the text given or of the longest line of a step. Issue 5 asks for less than 2 MB for `show` of a
-step of a release of 1 GB, and less than 5 MB for `where`.
-"""
+Every question is asked by a process of its own, which knows nothing yet. `where` is asked where the
+release has a trace index, of the text given or of the longest line of a step. Issue 5 asks for less
+than 2 MB for `show` of a step of a release of 1 GB, and less than 5 MB for `where`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,11 @@ def ask(server: Serving, verb: str, *words: str) -> None:
     """One question by the command line."""
     server.forget()
     started = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "pellucid", verb, server.url, *words], check=True, capture_output=True)
+    subprocess.run(
+        [sys.executable, "-m", "pellucid", verb, server.url, *words],
+        check=True,
+        capture_output=True,
+    )
     tell(server, " ".join([verb, *words]), time.perf_counter() - started, MOST.get(verb))
 
 
@@ -74,7 +78,9 @@ def tell(server: Serving, question: str, seconds: float, most: int | None) -> No
         of[request.path] += request.stop - request.start
     main = ", ".join(f"{path} {count:,}" for path, count in of.most_common(3))
     over = f"  MORE THAN {most:,}" if most and server.sent > most else ""
-    print(f"{question:<24}{server.sent:>12,}{len(server.requests):>10}{seconds:>9.2f}  {main}{over}")
+    print(
+        f"{question:<24}{server.sent:>12,}{len(server.requests):>10}{seconds:>9.2f}  {main}{over}"
+    )
 
 
 if __name__ == "__main__":

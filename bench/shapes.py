@@ -32,7 +32,8 @@ class Shape(NamedTuple):
         return self.width // self.heads
 
     def weights(self) -> dict[str, tuple[int, int, int]]:
-        """Every shape of a weight that is multiplied by: its outputs, its inputs, and how many the model has."""
+        """Every shape of a weight that is multiplied by: its outputs, its inputs,
+        and how many the model has."""
         D, F, kv = self.width, self.mlp_width, self.kv_heads * self.head_width
         square = {"q, k, v, o": (D, D, 4 * self.layers)}
         if kv != D:
@@ -45,7 +46,8 @@ class Shape(NamedTuple):
         }
 
     def multiplied(self) -> int:
-        """Parameters that every token is multiplied by: all but norms and the embedding that is looked up."""
+        """Parameters that every token is multiplied by: all but norms and the
+        embedding that is looked up."""
         return sum(outputs * inputs * number for outputs, inputs, number in self.weights().values())
 
     def parameters(self) -> int:
@@ -53,21 +55,33 @@ class Shape(NamedTuple):
         return self.multiplied() + looked_up + (2 * self.layers + 1) * self.width
 
     def attention_flops(self) -> float:
-        """Of attention forward in all layers: two products of 2·C for every head and every pair of a query and a key
-        that it sees, T (T + 1) / 2 pairs a sequence. What is masked is not counted."""
+        """Of attention forward in all layers: two products of 2·C for every head and
+        every pair of a query and a key that it sees, T (T + 1) / 2 pairs a sequence.
+        What is masked is not counted."""
         pairs = self.batch * self.context * (self.context + 1) / 2
         return self.layers * self.heads * pairs * 2 * 2 * self.head_width
 
     def flops(self) -> float:
-        """Of a training step: 6 for every multiplied parameter and token (2 forward, 2 for the gradient of the input,
-        2 for the gradient of the weight); attention forward, and 2.5 times that backward, which is five products: the
-        scores once more, as all peers make them, and the four gradients. Nothing else is counted."""
+        """Of a training step: 6 for every multiplied parameter and token (2 forward, 2 for the
+        gradient of the input, 2 for the gradient of the weight); attention forward, and 2.5 times
+        that backward, which is five products: the scores once more, as all peers make them, and the
+        four gradients. Nothing else is counted."""
         return 6.0 * self.multiplied() * self.tokens + 3.5 * self.attention_flops()
 
 
 def of_preset(name: str, batch: int) -> Shape:
     p = PRESETS[name]
-    return Shape(p.layers, p.width, p.heads, p.kv_heads, p.mlp_width, p.vocabulary, p.context, batch, tied=True)
+    return Shape(
+        p.layers,
+        p.width,
+        p.heads,
+        p.kv_heads,
+        p.mlp_width,
+        p.vocabulary,
+        p.context,
+        batch,
+        tied=True,
+    )
 
 
 MODELS = {

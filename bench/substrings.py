@@ -1,12 +1,13 @@
-"""`where` beside a plain scan of the training texts: 1,000 substrings, their counts and their positions.
+"""`where` beside a plain scan of the training texts: 1,000 substrings,
+their counts and their positions.
 
     python bench/substrings.py [RUN] [--queries 1000] [--seed 1]
 
-RUN, `demo` where none is named, has an index (`pellucid run RUN --only index`). The scan is bytes.find over the
-documents of the train split, stepping by one byte, so that overlapping occurrences count each. Up to 500 occurrences
-are all compared, by document and offset; of more, 500 that `where` shows must be true ones, each shown once. The exit
-code is 1 where anything differs.
-"""
+RUN, `demo` where none is named, has an index (`pellucid run RUN --only index`). The scan
+is bytes.find over the documents of the train split, stepping by one byte, so that
+overlapping occurrences count each. Up to 500 occurrences are all compared, by document and
+offset; of more, 500 that `where` shows must be true ones, each shown once. The exit code
+is 1 where anything differs."""
 
 from __future__ import annotations
 
@@ -49,7 +50,9 @@ class Corpus:
         inside = (np.frombuffer(self.text, np.uint8) & 0xC0) == 0x80
         self.inside = np.flatnonzero(inside)  # Bytes in the middle of a character.
         begun = np.add.reduceat(~inside, range(0, len(inside), _BLOCK), dtype=np.int64)
-        self._begun = np.concatenate([[0], np.cumsum(begun)])  # Characters before each block, separators included.
+        self._begun = np.concatenate(
+            [[0], np.cumsum(begun)]
+        )  # Characters before each block, separators included.
 
     @property
     def documents(self) -> int:
@@ -67,15 +70,20 @@ class Corpus:
         return found
 
     def beginning_at(self, query: bytes, document: str, offset: int) -> int:
-        """How many occurrences begin in one character of a document: more than one for bytes inside it only."""
+        """How many occurrences begin in one character of a document: more than
+        one for bytes inside it only."""
         start, end = (self.bounds[self._number[document] + more] for more in (0, 1))
         wanted = self._characters_before(start) + offset
         block = int(self._begun.searchsorted(wanted, side="right")) - 1
-        first = block * _BLOCK + int(self._begins(block * _BLOCK, (block + 1) * _BLOCK)[wanted - self._begun[block]])
+        first = block * _BLOCK + int(
+            self._begins(block * _BLOCK, (block + 1) * _BLOCK)[wanted - self._begun[block]]
+        )
         stop = first + 1
         while self.text[stop] & 0xC0 == 0x80:
             stop += 1
-        return sum(self.text.startswith(query, place, end) for place in range(first, min(stop, end)))
+        return sum(
+            self.text.startswith(query, place, end) for place in range(first, min(stop, end))
+        )
 
     def _characters_before(self, place: int) -> int:
         block = place // _BLOCK
@@ -114,7 +122,8 @@ class Drawn:
         return self._corpus.text[max(0, place - length) : place].split(BETWEEN)[-1]
 
     def overlapping(self) -> bytes:
-        """A part of a run of one to three bytes again and again; of three, one with the byte before the run."""
+        """A part of a run of one to three bytes again and again; of three, one
+        with the byte before the run."""
         text = self._corpus.text
         run = _RUNS.search(text, self._chance.randrange(len(text))) or _RUNS.search(text)
         if run is None:
@@ -190,10 +199,14 @@ def main() -> None:
     size, several = len(corpus.text) - corpus.documents, len(corpus.inside)
     print(f"{options.run}: {corpus.documents:,} training documents, {size / 1e6:.1f} MB; ", end="")
     print(f"{several:,} bytes begin no character\n")
-    print(f"{'queries':28}{'number':>8}{'present':>9}{'absent':>8}{'occurrences':>14}{'positions':>11}{'wrong':>7}")
+    print(
+        f"{'queries':28}{'number':>8}{'present':>9}{'absent':>8}{'occurrences':>14}{'positions':>11}{'wrong':>7}"
+    )
     total = []
     for kind, (draw, share) in KINDS.items():
-        number = round(share * options.queries) if several or draw is not Drawn.inside_characters else 0
+        number = (
+            round(share * options.queries) if several or draw is not Drawn.inside_characters else 0
+        )
         queries = [draw(drawn) for _ in range(number)]
         total += print_kind(kind, [(query, compared(corpus, traced, query)) for query in queries])
     print_kind("all", total)
@@ -207,9 +220,14 @@ def print_kind(kind: str, results: list[tuple[bytes, Compared]]) -> list[tuple[b
     """One line of the table; returns what it was given."""
     found = [result for _, result in results]
     present = sum(result.occurrences > 0 for result in found)
-    counted, positions = sum(result.occurrences for result in found), sum(result.positions for result in found)
+    counted, positions = (
+        sum(result.occurrences for result in found),
+        sum(result.positions for result in found),
+    )
     wrong = sum(bool(result.problem) for result in found)
-    figures = f"{len(found):8}{present:9}{len(found) - present:8}{counted:14,}{positions:11,}{wrong:7}"
+    figures = (
+        f"{len(found):8}{present:9}{len(found) - present:8}{counted:14,}{positions:11,}{wrong:7}"
+    )
     print(f"{kind:28}{figures}", flush=True)
     return results
 

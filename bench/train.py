@@ -1,6 +1,7 @@
 """Tokens a second of our portable training step beside PyTorch's, all doing the same work.
 
-    python bench/train.py [--rounds 20] [--models bits 30M] [--peers portable eager …] [--threads 2] [--json]
+    python bench/train.py [--rounds 20] [--models bits 30M] [--peers portable
+    eager …] [--threads 2] [--json]
 
 portable               pellucid.train.step, nothing recorded
 muon                   the same with Muon in place of AdamW; only where it is asked for
@@ -10,14 +11,15 @@ compile-deterministic  the same with torch.use_deterministic_algorithms(True)
 bf16                   eager, under bf16 autocast; left out on a CPU without bf16 instructions, where it crawls
 trainer                Hugging Face's Trainer on LlamaForCausalLM, float32
 
-Every peer is a process of its own with the same number of threads; OpenMP's settings are PyTorch's own. In each
-round every peer takes one step on the same random tokens, which it holds ready, while the others sleep. Two
-models (bench/shapes.py): "bits", 6.8 million parameters; "30M", the preset with 8 sequences a step instead of 32,
-so that a step takes seconds. The first rounds are not counted. Ratios are taken within a round.
+Every peer is a process of its own with the same number of threads; OpenMP's settings are PyTorch's
+own. In each round every peer takes one step on the same random tokens, which it holds ready, while
+the others sleep. Two models (bench/shapes.py): "bits", 6.8 million parameters; "30M", the preset
+with 8 sequences a step instead of 32, so that a step takes seconds. The first rounds are not
+counted. Ratios are taken within a round.
 
-The peak is what fused multiply-adds in registers reach (bench/peak.c), measured once a round. Memory is the
-process's peak (VmHWM), everything included: also what torch.compile took to compile.
-"""
+The peak is what fused multiply-adds in registers reach (bench/peak.c), measured once a
+round. Memory is the process's peak (VmHWM), everything included: also what
+torch.compile took to compile."""
 
 from __future__ import annotations
 
@@ -38,14 +40,17 @@ BASE = "portable"
 
 
 class Measured(NamedTuple):
-    """Of one model: a value a round, and every peer's memory in bytes (peak, and with the libraries alone)."""
+    """Of one model: a value a round, and every peer's memory in bytes (peak,
+    and with the libraries alone)."""
 
     seconds: dict[str, list[float]]
     peaks: list[float]
     memory: dict[str, tuple[int, int]]
 
 
-def measure(shape: Shape, names: list[str], count: int, warmup: int, threads: int, program: Path | None) -> Measured:
+def measure(
+    shape: Shape, names: list[str], count: int, warmup: int, threads: int, program: Path | None
+) -> Measured:
     found = Measured({name: [] for name in names}, [], {})
     started: list[peers.Peer] = []
     try:
@@ -84,7 +89,9 @@ def row(peer: str, shape: Shape, found: Measured) -> str:
     seconds = found.seconds[peer]
     ratio, share = "", ""
     if peer != BASE and BASE in found.seconds:
-        ratio = measuring.with_interval([a / b for a, b in zip(seconds, found.seconds[BASE], strict=True)], ".3f")
+        ratio = measuring.with_interval(
+            [a / b for a, b in zip(seconds, found.seconds[BASE], strict=True)], ".3f"
+        )
     if found.peaks:
         share = measuring.with_interval(
             [shape.flops() / s / p for s, p in zip(seconds, found.peaks, strict=True)], ".1%"
@@ -100,9 +107,15 @@ def available(asked: list[str] | None) -> list[str]:
     names = []
     for name in asked or (name for name in peers.PEERS if name != "muon"):
         if wanted := peers.missing(name):
-            print(f"{name} is left out for want of {', '.join(wanted)}: requirements/bench.txt", file=sys.stderr)
+            print(
+                f"{name} is left out for want of {', '.join(wanted)}: requirements/bench.txt",
+                file=sys.stderr,
+            )
         elif name == "bf16" and not asked and not measuring.has_bf16():
-            print("bf16 is left out: this CPU has no instructions for it; --peers bf16 asks for it", file=sys.stderr)
+            print(
+                "bf16 is left out: this CPU has no instructions for it; --peers bf16 asks for it",
+                file=sys.stderr,
+            )
         else:
             names.append(name)
     return names
@@ -115,7 +128,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", choices=MODELS, default=list(MODELS))
     parser.add_argument("--peers", nargs="+", choices=peers.PEERS)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="every measured value, as JSON, instead of tables")
+    parser.add_argument(
+        "--json", action="store_true", help="every measured value, as JSON, instead of tables"
+    )
     return parser.parse_args()
 
 
@@ -131,9 +146,16 @@ def main() -> None:
         for name in arguments.models:
             shape = MODELS[name]
             others = measuring.Others()
-            found = measure(shape, names, arguments.rounds, arguments.warmup, arguments.threads, program)
+            found = measure(
+                shape, names, arguments.rounds, arguments.warmup, arguments.threads, program
+            )
             line = others.line()
-            results[name] = {"tokens": shape.tokens, "flops": shape.flops(), **found._asdict(), "others": line}
+            results[name] = {
+                "tokens": shape.tokens,
+                "flops": shape.flops(),
+                **found._asdict(),
+                "others": line,
+            }
             if not arguments.json:
                 report(name, shape, found)
                 print(f"  {line}", flush=True)

@@ -23,11 +23,17 @@ def main() -> None:
     seconds = []
     for _ in range(arguments.runs):
         started = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "pellucid", "verify", arguments.release], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "pellucid", "verify", arguments.release],
+            check=True,
+            capture_output=True,
+        )
         seconds.append(time.perf_counter() - started)
     torch = "with" if importlib.util.find_spec("torch") else "without"
     rest = f"then {min(seconds[1:]):.2f} to {max(seconds[1:]):.2f} s, median {statistics.median(seconds[1:]):.2f} s"
-    print(f"verify {arguments.release} {torch} torch installed: first {seconds[0]:.2f} s, {rest} ({len(seconds)} runs)")
+    print(
+        f"verify {arguments.release} {torch} torch installed: first {seconds[0]:.2f} s, {rest} ({len(seconds)} runs)"
+    )
 
 
 if __name__ == "__main__":

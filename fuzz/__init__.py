@@ -1,1 +1,2 @@
-"""Hostile releases: files of a small run, changed in ways that know their structure, given to every reader."""
+"""Hostile releases: files of a small run, changed in ways that know their
+structure, given to every reader."""

@@ -1,4 +1,5 @@
-"""What a user gives besides a release, which may be anything too: files to train on, tokenizers, questions.
+"""What a user gives besides a release, which may be anything too: files to
+train on, tokenizers, questions.
 
 Each is a file, and what reads it. The readers are those of the verbs `new`, `run` and `sql`.
 """
@@ -26,10 +27,17 @@ from pellucid.sql import tables as sql_tables
 
 MEMORY = 256 << 20
 _TEXT = "Light through clear water shows every stone.\nnaïve café 東京\n" * 40
-_CHAT = [{"role": "user", "content": "Where does it bend?"}, {"from": "gpt", "value": "At the stone."}]
+_CHAT = [
+    {"role": "user", "content": "Where does it bend?"},
+    {"from": "gpt", "value": "At the stone."},
+]
 _LINES = "".join(json.dumps({"text": f"{number} {_TEXT[:90]}"}) + "\n" for number in range(40))
-_ELSEWHERE = "".join(json.dumps({"data": {"text": _TEXT[:90]}, "messages": _CHAT}) + "\n" for _ in range(40))
-_FASTA = "".join(f">seq{number} one\n; a comment\nACGT ACGT\nGGTA{'ACGT' * 40}\n" for number in range(40))
+_ELSEWHERE = "".join(
+    json.dumps({"data": {"text": _TEXT[:90]}, "messages": _CHAT}) + "\n" for _ in range(40)
+)
+_FASTA = "".join(
+    f">seq{number} one\n; a comment\nACGT ACGT\nGGTA{'ACGT' * 40}\n" for number in range(40)
+)
 _QUERIES = [
     "SELECT source, fsum(loss_sum) / sum(tokens) AS loss FROM sources GROUP BY source ORDER BY loss",
     "WITH late AS (SELECT * FROM steps WHERE step > 3) FROM late JOIN validation USING (step)",

@@ -1,8 +1,7 @@
 """Changes to the files of a release, as somebody would make them who knows what each file is.
 
-Every choice is drawn from a string of bytes, so that one input is one change: hypothesis and atheris both make such
-strings, shorten them, and give the same change again.
-"""
+Every choice is drawn from a string of bytes, so that one input is one change: hypothesis and
+atheris both make such strings, shorten them, and give the same change again."""
 
 from __future__ import annotations
 
@@ -28,7 +27,26 @@ from tests.store import compact
 
 T = TypeVar("T")
 
-NUMBERS = [0, 1, -1, 2, 7, 13, 255, 256, 65535, 65536, 2**31 - 1, 2**31, 2**32, 2**53, 2**62, 2**63 - 1, 2**63, 2**64]
+NUMBERS = [
+    0,
+    1,
+    -1,
+    2,
+    7,
+    13,
+    255,
+    256,
+    65535,
+    65536,
+    2**31 - 1,
+    2**31,
+    2**32,
+    2**53,
+    2**62,
+    2**63 - 1,
+    2**63,
+    2**64,
+]
 NUMBERS += [10**30, 10**4000, -(2**63)]
 TEXTS = [
     "",
@@ -55,7 +73,20 @@ TEXTS += [
     "[bold]x[/]",
     "stones",
 ]
-BYTES = [b"", b"\0", b"\n", b"{", b"[", b'"', b"\\", b"\xff", b"\xed\xa0\x80", b"\0" * 64, b"\xff" * 64, b"[" * 5000]
+BYTES = [
+    b"",
+    b"\0",
+    b"\n",
+    b"{",
+    b"[",
+    b'"',
+    b"\\",
+    b"\xff",
+    b"\xed\xa0\x80",
+    b"\0" * 64,
+    b"\xff" * 64,
+    b"[" * 5000,
+]
 
 
 class Choices:
@@ -69,7 +100,9 @@ class Choices:
         size = (max(bound - 1, 1).bit_length() + 7) // 8
         taken = self._data[self._place : self._place + size]
         self._place += size
-        return (int.from_bytes(taken) if len(taken) == size else self._more.randrange(bound)) % bound
+        return (
+            int.from_bytes(taken) if len(taken) == size else self._more.randrange(bound)
+        ) % bound
 
     def of(self, options: list[T]) -> T:
         return options[self.below(len(options))]
@@ -86,7 +119,7 @@ def mutate(path: str, content: bytes, choices: Choices) -> bytes:
     return _raw(changed, choices) if choices.below(8) == 0 else changed
 
 
-# ---- bytes --------------------------------------------------------------------------------------
+# ---- bytes -------------------------------------------------------------------------------------
 
 
 def _raw(content: bytes, choices: Choices) -> bytes:
@@ -110,7 +143,9 @@ def _integer(out: bytearray, choices: Choices) -> None:
     """Another little-endian integer, at the beginning, near the end or anywhere."""
     size = choices.of([2, 4, 8])
     place = choices.of([0, max(0, len(out) - 8), choices.below(len(out) + 1)])
-    out[place : place + size] = (choices.of(NUMBERS[:18]) % 2 ** (8 * size)).to_bytes(size, "little")
+    out[place : place + size] = (choices.of(NUMBERS[:18]) % 2 ** (8 * size)).to_bytes(
+        size, "little"
+    )
 
 
 def _cut(out: bytearray, choices: Choices) -> None:
@@ -132,10 +167,19 @@ def _insert(out: bytearray, choices: Choices) -> None:
     out[place:place] = choices.of([*BYTES, choices.bytes(4)])
 
 
-_RAW: list[Callable[[bytearray, Choices], None]] = [_flip, _flip, _set, _integer, _cut, _remove, _repeat, _insert]
+_RAW: list[Callable[[bytearray, Choices], None]] = [
+    _flip,
+    _flip,
+    _set,
+    _integer,
+    _cut,
+    _remove,
+    _repeat,
+    _insert,
+]
 
 
-# ---- values -------------------------------------------------------------------------------------
+# ---- values ------------------------------------------------------------------------------------
 
 
 def hostile(choices: Choices) -> Any:
@@ -150,7 +194,9 @@ def hostile(choices: Choices) -> Any:
     if kind == 5:
         return choices.of([None, True, False, 0.5, -0.0, 1e308, float("nan"), float("inf")])
     if kind == 6:
-        return choices.of([[], {}, [[]], [{}], {"": 0}, [0] * 1000, {str(n): n for n in range(1000)}])
+        return choices.of(
+            [[], {}, [[]], [{}], {"": 0}, [0] * 1000, {str(n): n for n in range(1000)}]
+        )
     return nested(choices.of([3, 70, 900, 990, 5000]), choices.below(2) == 0)
 
 
@@ -162,7 +208,8 @@ def nested(depth: int, lists: bool) -> Any:
 
 
 def change_value(value: Any, choices: Choices) -> Any:
-    """One place of a structured value changed: replaced, removed, doubled, or put in the place of another."""
+    """One place of a structured value changed: replaced, removed, doubled, or
+    put in the place of another."""
     places = list(_places(value))
     if not places:
         return hostile(choices)
@@ -184,7 +231,13 @@ def change_value(value: Any, choices: Choices) -> Any:
 
 def _places(value: Any) -> Any:
     """Every (container, key) below a value."""
-    items: Any = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    items: Any = (
+        value.items()
+        if isinstance(value, dict)
+        else enumerate(value)
+        if isinstance(value, list)
+        else ()
+    )
     for key, inner in list(items):
         yield value, key
         yield from _places(inner)
@@ -194,11 +247,14 @@ def dumped(value: Any) -> bytes:
     """JSON without spaces; brackets alone where the library's writer gives up."""
     try:
         return json.dumps(value, separators=(",", ":")).encode()
-    except (RecursionError, ValueError):  # Nested deeper than it writes, or an integer longer than it prints.
+    except (
+        RecursionError,
+        ValueError,
+    ):  # Nested deeper than it writes, or an integer longer than it prints.
         return b"[" * 3000 + b"]" * 3000
 
 
-# ---- by file ------------------------------------------------------------------------------------
+# ---- by file -----------------------------------------------------------------------------------
 
 
 def _json(content: bytes, choices: Choices) -> bytes:
@@ -250,12 +306,24 @@ def _toml(content: bytes, choices: Choices) -> bytes:
         lines[at:at] = [lines[at]]
     elif how == 2:
         lines[at:at] = [
-            choices.of(["x = 1", "[x]", "[[data.sources]]", "a" + ".a" * 5000 + " = 1", "x = " + "[" * 2000])
+            choices.of(
+                [
+                    "x = 1",
+                    "[x]",
+                    "[[data.sources]]",
+                    "a" + ".a" * 5000 + " = 1",
+                    "x = " + "[" * 2000,
+                ]
+            )
         ]
     else:
         key = lines[at].partition("=")[0]
         value = hostile(choices)
-        text = value if isinstance(value, str) and choices.below(4) == 0 else dumped(value).decode("utf-8", "replace")
+        text = (
+            value
+            if isinstance(value, str) and choices.below(4) == 0
+            else dumped(value).decode("utf-8", "replace")
+        )
         lines[at] = f"{key}= {text}"
     return "\n".join(lines).encode("utf-8", "surrogatepass")
 
@@ -284,13 +352,18 @@ def _parquet(content: bytes, choices: Choices) -> bytes:
     changed = choices.of([_cell, _cell, _cell, _column, _rows])(table, at, choices)
     groups = choices.of([1 << 20, 1, 7])
     if choices.below(4):  # As we write it, so that its rows are read.
-        with tempfile.NamedTemporaryFile() as file, contextlib.suppress(KeyError):  # A type that no table of ours has.
+        with (
+            tempfile.NamedTemporaryFile() as file,
+            contextlib.suppress(KeyError),
+        ):  # A type that no table of ours has.
             dictionaries = DICTIONARIES if "text" in changed.schema.names else None
             parquet.write(Path(file.name), changed, groups, dictionaries)
             return Path(file.name).read_bytes()
     out, codec = io.BytesIO(), choices.of(["zstd", "none", "snappy", "gzip"])
     dictionary = choices.below(2) == 0
-    pq.write_table(changed, out, compression=codec, row_group_size=groups, use_dictionary=dictionary)
+    pq.write_table(
+        changed, out, compression=codec, row_group_size=groups, use_dictionary=dictionary
+    )
     return out.getvalue()
 
 
@@ -302,22 +375,36 @@ def _footer(content: bytes, choices: Choices) -> bytes:
         place = footer
         while choices.below(4):  # Down into the structs within.
             inner = [value for kind, value in place.values() if kind == compact.STRUCT]
-            inner += [one for kind, (item, some) in _lists(place) for one in some if item == compact.STRUCT]
+            inner += [
+                one
+                for kind, (item, some) in _lists(place)
+                for one in some
+                if item == compact.STRUCT
+            ]
             if not inner:
                 break
             place = choices.of(inner)
-        numbers = [number for number, (kind, _) in place.items() if kind in (compact.I32, compact.I64)]
+        numbers = [
+            number for number, (kind, _) in place.items() if kind in (compact.I32, compact.I64)
+        ]
         how = choices.below(4)
         if how == 0 and place:
             del place[choices.of(list(place))]
         elif how == 1:
             kind, value = choices.of(
-                [(compact.TEXT, b"x"), (compact.I64, 4), (compact.STRUCT, {5: (compact.TEXT, b"x")})]
+                [
+                    (compact.TEXT, b"x"),
+                    (compact.I64, 4),
+                    (compact.STRUCT, {5: (compact.TEXT, b"x")}),
+                ]
             )
             place[1 + choices.below(17)] = kind, value
         elif numbers:
             number = choices.of(numbers)
-            place[number] = place[number][0], choices.of([*NUMBERS[:16], place[number][1] + 1, place[number][1] - 1])
+            place[number] = (
+                place[number][0],
+                choices.of([*NUMBERS[:16], place[number][1] + 1, place[number][1] - 1]),
+            )
     written = compact.spelled(compact.STRUCT, footer)
     return content[:end] + written + len(written).to_bytes(4, "little") + b"PAR1"
 
@@ -350,10 +437,14 @@ def _column(table: pa.Table, at: int, choices: Choices) -> pa.Table:
     if how == 0:
         return table.drop_columns([name])
     if how == 1:
-        return table.rename_columns([choices.of(["x", ""]) if one == name else one for one in table.column_names])
+        return table.rename_columns(
+            [choices.of(["x", ""]) if one == name else one for one in table.column_names]
+        )
     if how == 2 and pa.types.is_string(table.schema.field(at).type):
         raw = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary())
-        return table.set_column(at, table.schema.field(at), pa.Array.from_buffers(pa.string(), len(raw), raw.buffers()))
+        return table.set_column(
+            at, table.schema.field(at), pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+        )
     other = choices.of([pa.string(), pa.int32(), pa.float32(), pa.binary(), pa.bool_()])
     values = {pa.string(): "x", pa.binary(): b"x", pa.bool_(): True}.get(other, 1)
     return table.set_column(at, name, pa.array([values] * table.num_rows, other))

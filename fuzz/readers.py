@@ -1,8 +1,8 @@
 """What reads each file of a release, and what a reader may do with one that is hostile.
 
-Allowed are a PellucidError, and a problem in the report of verify. Everything else is a finding: another exception, a
-changed file that verify calls sound, more memory than LIMIT, more time than SECONDS.
-"""
+Allowed are a PellucidError, and a problem in the report of verify. Everything else is a
+finding: another exception, a changed file that verify calls sound, more memory than
+LIMIT, more time than SECONDS."""
 
 from __future__ import annotations
 
@@ -146,7 +146,9 @@ def index(folder: Path) -> None:
 
 
 def asked(folder: Path) -> None:
-    for view in VIEWS:  # In this process, for its coverage; a question of a user has one of its own.
+    for (
+        view
+    ) in VIEWS:  # In this process, for its coverage; a question of a user has one of its own.
         with worker.named_errors(folder), sql_tables.engine(LIMIT) as connection:
             sql_tables.add(connection, folder, [view])
             next(iter(connection.sql(f"select * from {view}").to_arrow_reader(5)), None)
@@ -199,9 +201,15 @@ class Release:
 
     def __init__(self, sealed: Path, copy: Path) -> None:
         self.folder = Path(shutil.copytree(sealed, copy))
-        self.contents = {path: (self.folder / path).read_bytes() for path in files.walk(self.folder)}
-        paths = [path for path in self.contents if path not in (layout.CODE, "LICENSE", "README.md")]
-        rooms = [[path for path in paths if _room(path) == number] for number in range(len(READERS))]
+        self.contents = {
+            path: (self.folder / path).read_bytes() for path in files.walk(self.folder)
+        }
+        paths = [
+            path for path in self.contents if path not in (layout.CODE, "LICENSE", "README.md")
+        ]
+        rooms = [
+            [path for path in paths if _room(path) == number] for number in range(len(READERS))
+        ]
         self._rooms = [room for room in rooms if room]
 
     def read_all(self) -> None:
@@ -232,7 +240,9 @@ class Release:
 
     def _attack_input(self, choices: Choices) -> list[Finding]:
         """The same for what a user gives besides a release."""
-        name, content, reader = choices.of([*INPUTS, ("tokenizer.json", self.contents[_TOKENIZER], taken)])
+        name, content, reader = choices.of(
+            [*INPUTS, ("tokenizer.json", self.contents[_TOKENIZER], taken)]
+        )
         content = mutate(name, content, choices)
         place = self.folder.with_name("inputs") / name
         place.parent.mkdir(exist_ok=True)
@@ -248,7 +258,9 @@ class Release:
         new.write_bytes(content)
         new.replace(self.folder / path)
 
-    def _read(self, path: str, content: bytes, changed: bool, choices: Choices) -> Iterator[Finding]:
+    def _read(
+        self, path: str, content: bytes, changed: bool, choices: Choices
+    ) -> Iterator[Finding]:
         own = READERS[_room(path)][1]
         more = [choices.of(MORE)] if choices.below(2) else []
         for reader in [*own, *more]:
@@ -258,7 +270,9 @@ class Release:
                 yield Finding("verify", path, "a changed file is called sound", "", content)
 
 
-def _watched(reader: Reader, place: Path, path: str, content: bytes) -> Generator[Finding, None, object]:
+def _watched(
+    reader: Reader, place: Path, path: str, content: bytes
+) -> Generator[Finding, None, object]:
     """What should not have happened while a reader read; returns what the reader does."""
     started, before, read = time.process_time(), _peak(reset=True), None
     try:
@@ -268,7 +282,13 @@ def _watched(reader: Reader, place: Path, path: str, content: bytes) -> Generato
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise
-        yield Finding(_name(reader), path, f"{type(error).__name__}: {str(error)[:200]}", _place(error), content)
+        yield Finding(
+            _name(reader),
+            path,
+            f"{type(error).__name__}: {str(error)[:200]}",
+            _place(error),
+            content,
+        )
     if (spent := time.process_time() - started) > SECONDS:
         yield Finding(_name(reader), path, f"{spent:.1f} s of computing", "", content)
     if (grown := _peak() - before) > LIMIT:
@@ -280,7 +300,14 @@ def verified(folder: Path) -> bool:
     return verify(folder, lambda what: None).ok
 
 
-MORE: list[Reader] = [verified, shown, audited, status, traced, asked]  # The whole release, after a file's own readers.
+MORE: list[Reader] = [
+    verified,
+    shown,
+    audited,
+    status,
+    traced,
+    asked,
+]  # The whole release, after a file's own readers.
 
 
 def _name(reader: Reader) -> str:
@@ -289,7 +316,9 @@ def _name(reader: Reader) -> str:
 
 def _place(error: BaseException) -> str:
     """The last line of ours that the error went through."""
-    frames = [one for one in traceback.extract_tb(error.__traceback__) if "/pellucid/" in one.filename]
+    frames = [
+        one for one in traceback.extract_tb(error.__traceback__) if "/pellucid/" in one.filename
+    ]
     return f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "?"
 
 

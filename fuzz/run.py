@@ -1,11 +1,12 @@
-"""Hostile releases for as long as you like: a small run is made, and its files are changed and read, over and over.
+"""Hostile releases for as long as you like: a small run is made, and its files are
+changed and read, over and over.
 
     python fuzz/run.py [--minutes 60] [--output fuzz-findings]
 
-Which changes come next is led by the coverage of our code (atheris, over LLVM's libFuzzer; pip install -r
-requirements/fuzz.txt). A child does the work, so that a crash of a library ends one child and not the run. It ends with
-the findings, whose inputs are in the output folder, and exit code 1 where there are any.
-"""
+Which changes come next is led by the coverage of our code (atheris, over LLVM's libFuzzer; pip
+install -r requirements/fuzz.txt). A child does the work, so that a crash of a library ends one
+child and not the run. It ends with the findings, whose inputs are in the output folder, and exit
+code 1 where there are any."""
 
 from __future__ import annotations
 
@@ -46,23 +47,43 @@ def child(sealed: Path, output: Path, seconds: int, seed: int) -> None:
                     name = re.sub(r"[^A-Za-z0-9.]+", "-", "-".join(finding.kind))
                     (output / f"{name}.input").write_bytes(data)
                     (output / f"{name}.file").write_bytes(finding.content)
-                    print(f"FINDING {finding.reader}: {finding.path}: {finding.what} ({finding.where})", flush=True)
+                    print(
+                        f"FINDING {finding.reader}: {finding.path}: {finding.what} ({finding.where})",
+                        flush=True,
+                    )
 
         corpus = output / "corpus"
         corpus.mkdir(exist_ok=True)
-        options = [f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=400", "-len_control=0", "-timeout=300"]
-        options += ["-rss_limit_mb=0", "-print_final_stats=1", f"-artifact_prefix={output}/", str(corpus)]
+        options = [
+            f"-max_total_time={seconds}",
+            f"-seed={seed}",
+            "-max_len=400",
+            "-len_control=0",
+            "-timeout=300",
+        ]
+        options += [
+            "-rss_limit_mb=0",
+            "-print_final_stats=1",
+            f"-artifact_prefix={output}/",
+            str(corpus),
+        ]
         atheris.Setup([sys.argv[0], *options], one)
         atheris.Fuzz()
 
 
 def small_release(place: Path) -> Path:
-    """A sealed run of a few steps, like the one of the tests, with an incident that rolled it back."""
+    """A sealed run of a few steps, like the one of the tests, with an
+    incident that rolled it back."""
     from pellucid.release.publish import publish
     from pellucid.train import loop
     from tests.conftest import finish, make_run, spiking, write_corpus
 
-    settings = ["guards.window=8", "guards.back=2", 'guards.loss.action="rollback"', 'record.commitment="microbatches"']
+    settings = [
+        "guards.window=8",
+        "guards.back=2",
+        'guards.loss.action="rollback"',
+        'record.commitment="microbatches"',
+    ]
     folder = make_run(place / "small", write_corpus(place / "stones"), settings)
     with mock.patch.object(loop, "training_step", spiking(loop.training_step, 10)):
         finish(folder)
@@ -98,9 +119,20 @@ def supervise(sealed: Path, output: Path, seconds: float) -> int:
         left = round(ended - time.monotonic())
         if left <= 0:
             break
-        command = [sys.executable, __file__, "--output", str(output), "--child", str(sealed), str(left), str(seed)]
+        command = [
+            sys.executable,
+            __file__,
+            "--output",
+            str(output),
+            "--child",
+            str(sealed),
+            str(left),
+            str(seed),
+        ]
         done = 0
-        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        ) as running:
             assert running.stdout is not None
             for line in running.stdout:
                 print(line, end="", flush=True)
@@ -109,13 +141,21 @@ def supervise(sealed: Path, output: Path, seconds: float) -> int:
                 if found := re.match(r"#(\d+)\s", line):
                     done = int(found.group(1))
                 if found := re.match(r"stat::(\w+):\s+(\d+)", line):
-                    done = int(found.group(2)) if found.group(1) == "number_of_executed_units" else done
+                    done = (
+                        int(found.group(2))
+                        if found.group(1) == "number_of_executed_units"
+                        else done
+                    )
                     peak = max(peak, int(found.group(2)) if found.group(1) == "peak_rss_mb" else 0)
         inputs += done
         if running.returncode:
-            findings.append(f"CRASH: a child ended with {running.returncode}; its input is in {output}")
+            findings.append(
+                f"CRASH: a child ended with {running.returncode}; its input is in {output}"
+            )
             print(findings[-1], flush=True)
-    print(f"\n{inputs:,} inputs in {seconds / 60:.0f} minutes, {len(findings)} findings, peak memory {peak:,} MB")
+    print(
+        f"\n{inputs:,} inputs in {seconds / 60:.0f} minutes, {len(findings)} findings, peak memory {peak:,} MB"
+    )
     print("\n".join(f"  {one}" for one in findings))
     return 1 if findings else 0
 

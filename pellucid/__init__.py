@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def open(path: str | Path) -> Run:
-    """A run folder, a release or its URL, opened for looking: see docs/python.md. Raises RunMissing."""
+    """A run folder, a release or its URL, opened for looking: see
+    docs/python.md. Raises RunMissing."""
     from pellucid.opened import open
 
     return open(path)

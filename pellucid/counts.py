@@ -1,10 +1,11 @@
-"""The model's own arithmetic: parameters, FLOPs and bytes of memory, counted from its shape and nothing else.
+"""The model's own arithmetic: parameters, FLOPs and bytes of memory, counted
+from its shape and nothing else.
 
-The field's rules of thumb are 6·N·D FLOPs for a run of N parameters and D tokens (arXiv:2001.08361), 2·N a
-token forward and twice that backward, 16 bytes a parameter for a state in float32 with its gradient
-(arXiv:1910.02054), and formulas for what a layer keeps for backward (arXiv:2205.05198). Here every product, tensor
-and saved activation of `pellucid/families` is counted as it stands there; tests hold the counts against it.
-"""
+The field's rules of thumb are 6·N·D FLOPs for a run of N parameters and D tokens
+(arXiv:2001.08361), 2·N a token forward and twice that backward, 16 bytes a parameter for a state in
+float32 with its gradient (arXiv:1910.02054), and formulas for what a layer keeps for backward
+(arXiv:2205.05198). Here every product, tensor and saved activation of `pellucid/families` is
+counted as it stands there; tests hold the counts against it."""
 
 from __future__ import annotations
 
@@ -21,7 +22,10 @@ from pellucid.store import metrics
 
 _LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
 _BLOCK, _SHORT = 256, 64  # … the kernels' units of rows …
-_TERMS, _ACROSS = 2048, (264 + 32) * 256  # … and product.h's TERMS, and ACROSS_WORK, most of what a thread needs.
+_TERMS, _ACROSS = (
+    2048,
+    (264 + 32) * 256,
+)  # … and product.h's TERMS, and ACROSS_WORK, most of what a thread needs.
 
 
 def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
@@ -30,7 +34,8 @@ def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
 
 
 def learning(recipe: Recipe, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """The weights that are not frozen. Raises RecipeInvalid where train.frozen names none, or all."""
+    """The weights that are not frozen. Raises RecipeInvalid where
+    train.frozen names none, or all."""
     found = tensors(recipe.model, vocabulary)
     for pattern in recipe.train.frozen:
         if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
@@ -46,8 +51,13 @@ def _unfit(detail: str) -> NoReturn:
 
 
 def state(recipe: Recipe, vocabulary: int) -> dict[str, dict[str, Kept]]:
-    """Every tensor of a full state: group -> name -> its type and shape. A group has at least one."""
-    groups = {"weights": {name: Kept("F32", dims) for name, dims in tensors(recipe.model, vocabulary).items()}}
+    """Every tensor of a full state: group -> name -> its type and
+    shape. A group has at least one."""
+    groups = {
+        "weights": {
+            name: Kept("F32", dims) for name, dims in tensors(recipe.model, vocabulary).items()
+        }
+    }
     groups |= recipe.optimizer.groups(learning(recipe, vocabulary))
     return {group: kept for group, kept in groups.items() if kept}
 
@@ -64,7 +74,8 @@ def size(kept: Kept) -> int:
 
 class Parameters(NamedTuple):
     layer: int  # Of one layer, norms included.
-    multiplied: int  # By which every token is multiplied: all but norms and the embedding that is looked up.
+    # By which every token is multiplied: all but norms and the embedding that is looked up.
+    multiplied: int
     total: int
 
 
@@ -88,8 +99,8 @@ class Flops(NamedTuple):
 
     @property
     def backward(self) -> int:
-        """Twice the linears (gradients of input and weight); of attention five products where forward has two: the
-        scores once more, and four gradients (arXiv:2205.14135)."""
+        """Twice the linears (gradients of input and weight); of attention five products where
+        forward has two: the scores once more, and four gradients (arXiv:2205.14135)."""
         return 2 * self.linear + 5 * self.attention // 2
 
     @property
@@ -98,9 +109,9 @@ class Flops(NamedTuple):
 
 
 def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Flops:
-    """Of so many sequences of so many tokens (0: the model's context). What attention masks is not counted, and
-    documents are taken to fill the context. Norms, activations, softmax and the optimizer are left out, as everybody
-    leaves them out: they are under one in a hundred."""
+    """Of so many sequences of so many tokens (0: the model's context). What attention masks is not
+    counted, and documents are taken to fill the context. Norms, activations, softmax and the
+    optimizer are left out, as everybody leaves them out: they are under one in a hundred."""
     T = context or shape.context
     pairs = sequences * shape.pairs(T)
     linear = 2 * parameters(shape, vocabulary).multiplied * sequences * T
@@ -108,8 +119,8 @@ def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Fl
 
 
 def gradient_sets(microbatches: int) -> int:
-    """Most sets of gradients that exist at once: the tree holds one for every 1 in the binary number of the
-    microbatches done, and one is being made."""
+    """Most sets of gradients that exist at once: the tree holds one for every 1 in the binary
+    number of the microbatches done, and one is being made."""
     return microbatches.bit_length()
 
 
@@ -131,17 +142,28 @@ class Memory(NamedTuple):
         return sum(self)
 
 
-# Not counted but measured, on glibc; bench/plan.py prints what is predicted with them beside what is measured.
-# Gradients that wait in the tree lie where activations were, so the next microbatch's do not fit there again.
-LIBRARIES = {"portable": 264 << 20, "native": 335 << 20}  # Bytes: Python with torch, NumPy and pyarrow.
-_GAPS = {"portable": (0.20, 0.48), "native": (0.30, 0.62)}  # With one microbatch, with several: of what comes and goes.
+# Not counted but measured, on glibc; bench/plan.py prints what is predicted with them beside what
+# is measured. Gradients that wait in the tree lie where activations were, so the next
+# microbatch's do not fit there again.
+LIBRARIES = {
+    "portable": 264 << 20,
+    "native": 335 << 20,
+}  # Bytes: Python with torch, NumPy and pyarrow.
+_GAPS = {
+    "portable": (0.20, 0.48),
+    "native": (0.30, 0.62),
+}  # With one microbatch, with several: of what comes and goes.
 
 
 def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) -> Memory:
-    """What a step takes, of the phase whose steps take most; libraries are bytes before the model exists, 0: as
-    measured elsewhere. On CUDA everything but the libraries and the copy lies on the GPU."""
+    """What a step takes, of the phase whose steps take most; libraries are bytes
+    before the model exists, 0: as measured elsewhere. On CUDA everything but the
+    libraries and the copy lies on the GPU."""
     alone = (recipe.alone(phase) for phase in recipe.phases)
-    return max((_memory(one, vocabulary, threads, libraries) for one in alone), key=lambda found: found.peak)
+    return max(
+        (_memory(one, vocabulary, threads, libraries) for one in alone),
+        key=lambda found: found.peak,
+    )
 
 
 def _memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int) -> Memory:
@@ -151,7 +173,10 @@ def _memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int) -> Me
     gradients = FLOAT * count.total * (gradient_sets(microbatches) - 1)
     # The update comes when activations are gone, and gradients are left.
     updating = FLOAT * count.total + recipe.optimizer.scratch(learning(recipe, vocabulary))
-    activations, buffers = max(_backward(recipe, vocabulary), updating), _buffers(recipe, vocabulary, threads)
+    activations, buffers = (
+        max(_backward(recipe, vocabulary), updating),
+        _buffers(recipe, vocabulary, threads),
+    )
     whole = state_bytes(recipe, vocabulary)
     gaps = _GAPS[arithmetic][microbatches > 1] * (gradients + activations + buffers)
     return Memory(
@@ -168,34 +193,50 @@ def _memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int) -> Me
 
 
 def _rows(recipe: Recipe) -> int:
-    """Rows of metrics that memory holds at most. A row of a batch has its own, and is taken to have two segments."""
-    step = 3 * recipe.train.batch + recipe.train.batch // recipe.train.microbatch + 1 + len(recipe.data.sources)
+    """Rows of metrics that memory holds at most. A row of a batch has its own, and is
+    taken to have two segments."""
+    step = (
+        3 * recipe.train.batch
+        + recipe.train.batch // recipe.train.microbatch
+        + 1
+        + len(recipe.data.sources)
+    )
     return min(metrics.HELD + step, recipe.train.steps * step)
 
 
 def _backward(recipe: Recipe, vocabulary: int) -> int:
     """The most that a microbatch holds of activations and of its own gradients.
 
-    Backward frees a layer's activations and makes its gradients: the sum goes up or down with every layer, so
-    its most is at the top (all activations) or at the bottom (one layer's, nearly all gradients).
-    """
+    Backward frees a layer's activations and makes its gradients: the sum goes up or down
+    with every layer, so its most is at the top (all activations) or at the bottom (one
+    layer's, nearly all gradients)."""
     shape, native = recipe.model, recipe.train.arithmetic == "native"
     wide = 2 if recipe.train.precision == "bf16" else FLOAT
     rows, D, F = recipe.train.microbatch * shape.context, shape.width, shape.mlp_width
-    layer, head = shape.saved(recipe.train.microbatch, recipe.train.arithmetic, wide), FLOAT * vocabulary * D
+    layer, head = (
+        shape.saved(recipe.train.microbatch, recipe.train.arithmetic, wide),
+        FLOAT * vocabulary * D,
+    )
     count = parameters(shape, vocabulary)
-    ends = rows * (wide * (4 if native else 3) * D + FLOAT * 3)  # What the last norm keeps and gives; the tokens.
-    passing = rows * wide * (D + 2 * F)  # Gradients on their way through an MLP, less what it has freed.
+    ends = rows * (
+        wide * (4 if native else 3) * D + FLOAT * 3
+    )  # What the last norm keeps and gives; the tokens.
+    passing = (
+        rows * wide * (D + 2 * F)
+    )  # Gradients on their way through an MLP, less what it has freed.
     first_layer = passing + FLOAT * D * F + head
     # native holds logits: their logarithms of softmax, and two gradients on the way.
-    top = shape.layers * layer + max(ends + 3 * FLOAT * rows * vocabulary if native else ends + head, first_layer)
+    top = shape.layers * layer + max(
+        ends + 3 * FLOAT * rows * vocabulary if native else ends + head, first_layer
+    )
     # Where embeddings are tied, the gradients of both their uses exist before they are added.
     last_layer = max(layer + passing - FLOAT * count.layer, rows * wide * D + shape.tied * head)
     return max(top, FLOAT * count.total + last_layer)
 
 
 def _buffers(recipe: Recipe, vocabulary: int, threads: int) -> int:
-    """What kernels/src allocates once and keeps: packed operands, some rows of logits, every thread's room."""
+    """What kernels/src allocates once and keeps: packed operands, some rows of
+    logits, every thread's room."""
     if recipe.train.arithmetic == "native":
         return 0
     shape, rows = recipe.model, recipe.train.microbatch * recipe.model.context

@@ -18,8 +18,8 @@ if TYPE_CHECKING:  # They bring torch, and a verifier reads this module's neighb
     from pellucid.replay.inputs import Inputs
     from pellucid.replay.materialise import Watch
 
-# All that a fork may change, by dotted key or section: what one update does, which rows it takes, and what is recorded
-# of it. Neither the data nor the state that the parent gives.
+# All that a fork may change, by dotted key or section: what one update does, which rows it takes,
+# and what is recorded of it. Neither the data nor the state that the parent gives.
 _UPDATE = (
     "steps",
     "batch",
@@ -58,12 +58,15 @@ _WHY = {
 }
 
 
-def fork(inputs: Inputs, step: int, target: Path, settings: list[str], without: list[str], watch: Watch) -> None:
-    """Make the folder of a run that begins after a step of inputs' run; `pellucid run` then trains it.
+def fork(
+    inputs: Inputs, step: int, target: Path, settings: list[str], without: list[str], watch: Watch
+) -> None:
+    """Make the folder of a run that begins after a step of inputs' run;
+    `pellucid run` then trains it.
 
-    settings are as for --set, of what MAY_CHANGE; without names sources and documents of the parent. Raises ForkUnfit,
-    FolderTaken, LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown, and what materialising the step raises.
-    """
+    settings are as for --set, of what MAY_CHANGE; without names sources and documents of the
+    parent. Raises ForkUnfit, FolderTaken, LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown,
+    and what materialising the step raises."""
     from pellucid.replay.materialise import about, materialise
 
     parent, ledger = inputs.recipe, inputs.recorded()
@@ -95,8 +98,9 @@ def _told(inputs: Inputs, start: Start) -> dict[str, object]:
 
 
 def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
-    """Where the first step of a fork begins: with the very rows that the parent would take next, where it mixes the
-    same sources in rows of the same context; otherwise with the targets behind those that the parent saw.
+    """Where the first step of a fork begins: with the very rows that the parent would take next,
+    where it mixes the same sources in rows of the same context; otherwise with the targets
+    behind those that the parent saw.
 
     draft is the fork's recipe, but for this.
     """
@@ -105,10 +109,14 @@ def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
     if _kind(own.stretches[0], own, step) == _kind(following, parent, step):
         return Start(following.cursors, following.row(step + 1))
     span = inputs.history.at(step + 1)
-    if span.branch and span.after == step:  # A rollback to this very step: what it passed over was seen.
+    if (
+        span.branch and span.after == step
+    ):  # A rollback to this very step: what it passed over was seen.
         return Start(following.cursors)
     cursors = last.cursors_after(step)
-    return Start(own.route.entered(step + 1, cursors) if own.schedule.begun(step + 1) == step else cursors)
+    return Start(
+        own.route.entered(step + 1, cursors) if own.schedule.begun(step + 1) == step else cursors
+    )
 
 
 def _kind(stretch: Stretch, order: Order, step: int) -> tuple[object, ...]:
@@ -122,22 +130,32 @@ def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[s
     """The parent's recipe, at path, with the fork's changes; begun is its section `fork`."""
     document = tomlkit.parse(files.read_bytes(path, MAX_BYTES).decode("utf-8"))
     document["fork"] = begun
-    return with_settings(tomlkit.dumps(document).encode(), settings, f"the recipe of {target}", "fork")
+    return with_settings(
+        tomlkit.dumps(document).encode(), settings, f"the recipe of {target}", "fork"
+    )
 
 
 def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
     """Raises ForkUnfit where a recipe is its parent's with more changed than a fork may change."""
     before = parent.fields() | {"data.sources": _names(parent)}
     for name, value in begun.items():
-        own = {f"fork.{name}.{inner}": one for inner, one in value.items()} if isinstance(value, dict) else {}
+        own = (
+            {f"fork.{name}.{inner}": one for inner, one in value.items()}
+            if isinstance(value, dict)
+            else {}
+        )
         before |= own or {f"fork.{name}": value}
     after = {**recipe.fields(), "data.sources": _names(recipe)}
     for key in {**before, **after}:
         if key == "data.block" or before.get(key) == after.get(key):
             continue  # Written out or not: what it comes to is asked below.
-        of_source = f"data.sources.{key.rpartition('.')[2]}" if key.startswith("data.sources.") else ""
+        of_source = (
+            f"data.sources.{key.rpartition('.')[2]}" if key.startswith("data.sources.") else ""
+        )
         if not may_change(key) and of_source not in MAY_CHANGE:
-            raise ForkUnfit(key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY))
+            raise ForkUnfit(
+                key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY)
+            )
     if recipe.block != parent.block:
         detail = f"the data is the parent's, in blocks of {parent.block} targets; a longer context needs longer blocks"
         key = "data.block" if recipe.data.block != parent.data.block else "model.context"
@@ -145,12 +163,17 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
 
 
 def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
-    """Raises DocumentUnknown, CorpusTooSmall, and ForkUnfit where no step trains on what is left out anyway."""
+    """Raises DocumentUnknown, CorpusTooSmall, and ForkUnfit where no step trains
+    on what is left out anyway."""
     Order.of(inputs.folder, recipe, inputs.shards)
     for name in without:
-        alone = recipe.model_copy(update={"fork": recipe.fork.model_copy(update={"without": (name,)})})
+        alone = recipe.model_copy(
+            update={"fork": recipe.fork.model_copy(update={"without": (name,)})}
+        )
         if not blocks_of(inputs.folder, alone, inputs.shards).size:
-            raise ForkUnfit(key="fork.without", detail=f"no step trains on {name}, which is kept for validation")
+            raise ForkUnfit(
+                key="fork.without", detail=f"no step trains on {name}, which is kept for validation"
+            )
 
 
 def _names(recipe: Recipe) -> list[str]:

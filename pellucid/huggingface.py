@@ -13,8 +13,9 @@ from pellucid.families.base import Model
 from pellucid.store import files
 
 WEIGHTS = "model.safetensors"
-# Types of models whose tokenizer AutoTokenizer takes for another class than tokenizer_config.json names, with a split
-# of its own: of all that transformers 5.23 knows (docs/adr/0029; tests/test_huggingface.py asks the installed release).
+# Types of models whose tokenizer AutoTokenizer takes for another class than tokenizer_config.json
+# names, with a split of its own: of all that transformers 5.23 knows (docs/adr/0029;
+# tests/test_huggingface.py asks the installed release).
 SPLIT_BY_TRANSFORMERS = frozenset(
     {
         "hyperclovax_vision_v2",
@@ -29,7 +30,8 @@ SPLIT_BY_TRANSFORMERS = frozenset(
 
 
 def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str, Any]:
-    """What Hugging Face's class of this family needs to know of this model: what a checkpoint's root covers."""
+    """What Hugging Face's class of this family needs to know of this model: what
+    a checkpoint's root covers."""
     return {
         **shape.described(),
         "vocab_size": vocabulary,
@@ -53,49 +55,67 @@ def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str
 
 
 def with_theta(described: Mapping[str, Any], theta: float) -> dict[str, Any]:
-    """The architecture of a model whose rotary embedding has another base, as in phases; another trainer's as it is."""
+    """The architecture of a model whose rotary embedding has another base, as in phases;
+    another trainer's as it is."""
     return {**described, "rope_theta": theta} if "rope_theta" in described else dict(described)
 
 
 def config_of(described: Mapping[str, Any]) -> dict[str, Any]:
-    """The config.json of an architecture. It says theta twice: MLX and older readers know only rope_theta,
-    and take 10000 without a word where it is missing; newer ones write only rope_parameters. The architecture of
-    another trainer may have none."""
+    """The config.json of an architecture. It says theta twice: MLX and older readers know only
+    rope_theta, and take 10000 without a word where it is missing; newer ones write only
+    rope_parameters. The architecture of another trainer may have none."""
     if "rope_theta" not in described:
         return dict(described)
-    return {**described, "rope_parameters": {"rope_theta": described["rope_theta"], "rope_type": "default"}}
+    return {
+        **described,
+        "rope_parameters": {"rope_theta": described["rope_theta"], "rope_type": "default"},
+    }
 
 
-def descriptions(config: Mapping[str, Any], document: str, identity: Mapping[str, Any]) -> dict[str, Any]:
-    """The JSON files of a checkpoint, by name; config is its architecture, and identity (step, tokens, ledger entry,
-    digest) is pellucid.json."""
+def descriptions(
+    config: Mapping[str, Any], document: str, identity: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The JSON files of a checkpoint, by name; config is its architecture, and identity (step,
+    tokens, ledger entry, digest) is pellucid.json."""
     return {
         "config.json": config_of(config),
-        "generation_config.json": {"bos_token_id": config["bos_token_id"], "eos_token_id": config["eos_token_id"]},
+        "generation_config.json": {
+            "bos_token_id": config["bos_token_id"],
+            "eos_token_id": config["eos_token_id"],
+        },
         "tokenizer_config.json": {
             "tokenizer_class": "PreTrainedTokenizerFast",
             "bos_token": document,
             "eos_token": document,
             "model_max_length": config["max_position_embeddings"],
             "clean_up_tokenization_spaces": False,
-            "split_special_tokens": True,  # As in training, a text that spells a special token stays text.
+            # As in training, a text that spells a special token stays text.
+            "split_special_tokens": True,
         },
         "pellucid.json": identity,
     }
 
 
 def reader(folder: Path) -> Callable[[str], list[int]]:
-    """Text to ids as AutoTokenizer with default arguments does it in a checkpoint's folder: with whatever its file
-    adds, cuts or fills up, and with special tokens split as tokenizer_config.json says."""
+    """Text to ids as AutoTokenizer with default arguments does it in a checkpoint's folder: with
+    whatever its file adds, cuts or fills up, and with special tokens split as
+    tokenizer_config.json says."""
     made = tokenizers.Tokenizer.from_str(existing(folder / FILE).decode("utf-8"))
-    made.encode_special_tokens = bool(files.read_json(folder / "tokenizer_config.json").get("split_special_tokens"))
+    made.encode_special_tokens = bool(
+        files.read_json(folder / "tokenizer_config.json").get("split_special_tokens")
+    )
     return lambda text: made.encode(text, add_special_tokens=True).ids
 
 
 def write_checkpoint(
-    target: Path, weights: Path, tokenizer: Tokenizer, config: Mapping[str, Any], identity: Mapping[str, Any]
+    target: Path,
+    weights: Path,
+    tokenizer: Tokenizer,
+    config: Mapping[str, Any],
+    identity: Mapping[str, Any],
 ) -> None:
-    """Fill a folder with a complete checkpoint; the weights are linked from where they lie already."""
+    """Fill a folder with a complete checkpoint; the weights are linked
+    from where they lie already."""
     target.mkdir(parents=True, exist_ok=True)
     for name, value in descriptions(config, tokenizer.document, identity).items():
         files.write_json(target / name, value)

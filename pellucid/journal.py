@@ -45,7 +45,8 @@ class Journal:
         self._log.close()
 
     def note(self, kind: str, **fields: object) -> None:
-        """Add an entry; every value becomes a string, and every path its last name: a journal is published."""
+        """Add an entry; every value becomes a string, and every path its last
+        name: a journal is published."""
         time = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         texts = {key: _public(value) for key, value in fields.items()}
         self._log.append({"kind": kind, "time": time, **texts})
@@ -87,11 +88,15 @@ def _kept(path: Path, content: bytes) -> dict[str, str]:
         target = path.with_name(f"{path.stem}-{number}{path.suffix}")
     if not target.exists():
         files.write_bytes(target, content)
-    return {"file": f"{path.parent.name}/{target.name}", "sha256": hashlib.sha256(content).hexdigest()}
+    return {
+        "file": f"{path.parent.name}/{target.name}",
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
 
 
 def code_archive() -> bytes:
-    """This package's own source, C and Python, as a tar file: sorted, and without times or owners."""
+    """This package's own source, C and Python, as a tar file: sorted,
+    and without times or owners."""
     package = Path(__file__).parent
     # Not the kernels as built, nor what an editor left there.
     own = [name for name in files.walk(package) if name.endswith(_SOURCES)]
@@ -99,11 +104,14 @@ def code_archive() -> bytes:
 
 
 def code_in(path: Path) -> dict[str, bytes]:
-    """The files of a code archive that a release holds, by their names. Raises FileMissing, FormatInvalid."""
+    """The files of a code archive that a release holds, by their names. Raises
+    FileMissing, FormatInvalid."""
     try:
         return ustar.read(files.read_bytes(path, MAX_KEPT))
     except ValueError as error:
-        raise FormatInvalid(path=path, detail=f"is no archive as pellucid writes it: {error}") from error
+        raise FormatInvalid(
+            path=path, detail=f"is no archive as pellucid writes it: {error}"
+        ) from error
 
 
 def environment_lock() -> bytes:
@@ -119,8 +127,14 @@ def environment_lock() -> bytes:
         key = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
         if key not in versions:
             versions[key] = distribution.version
-            required = [requirement for requirement in distribution.requires or [] if "extra ==" not in requirement]
-            waiting += [match.group() for text in required if (match := re.match(r"[A-Za-z0-9._-]+", text))]
+            required = [
+                requirement
+                for requirement in distribution.requires or []
+                if "extra ==" not in requirement
+            ]
+            waiting += [
+                match.group() for text in required if (match := re.match(r"[A-Za-z0-9._-]+", text))
+            ]
     return "".join(f"{name}=={versions[name]}\n" for name in sorted(versions)).encode()
 
 

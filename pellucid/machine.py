@@ -16,7 +16,9 @@ from pathlib import Path
 from pellucid.errors import LimitReached, TooMuchMemory
 from pellucid.store import files
 
-MEMORY = 4 << 30  # Bytes that verbs which only read somebody else's release may have; docs/threats.md states it.
+MEMORY = (
+    4 << 30
+)  # Bytes that verbs which only read somebody else's release may have; docs/threats.md states it.
 
 _OWN = {MEMORY}  # The limits of data that are our own bounds, as they were set.
 _CGROUPS = Path("/sys/fs/cgroup")  # A container's or a job's limits, where there are any.
@@ -25,8 +27,8 @@ _OF_THIS_PROCESS = Path("/proc/self/cgroup")
 
 
 def cores() -> int:
-    """How many cores this process may use: those it may run on, and of their time what its cgroups allow (containers,
-    Slurm); at least one."""
+    """How many cores this process may use: those it may run on, and of their time what its cgroups
+    allow (containers, Slurm); at least one."""
     most = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return max(1, min([most, *(math.ceil(share) for share in _shares())]))
 
@@ -37,18 +39,29 @@ def _shares() -> Iterator[float]:
         words = _words(folder / "cpu.max")  # Version 2: quota and period, microseconds.
         if not words:  # Version 1.
             words = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
-        if len(words) == 2 and words[0].isdigit() and words[1].isdigit() and int(words[0]) and int(words[1]):
+        if (
+            len(words) == 2
+            and words[0].isdigit()
+            and words[1].isdigit()
+            and int(words[0])
+            and int(words[1])
+        ):
             yield int(words[0]) / int(words[1])  # "max" and -1 are no limit.
 
 
 def _cgroups(controller: str) -> list[Path]:
-    """The folders of this process's cgroups that limit something, of both versions, from each up to the root."""
+    """The folders of this process's cgroups that limit something, of both
+    versions, from each up to the root."""
     found = []
-    for line in _OF_THIS_PROCESS.read_text().splitlines() if _OF_THIS_PROCESS.is_file() else ["0::/"]:
+    for line in (
+        _OF_THIS_PROCESS.read_text().splitlines() if _OF_THIS_PROCESS.is_file() else ["0::/"]
+    ):
         _, controllers, place = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        root = _CGROUPS / controller if controllers else _CGROUPS  # Each has its folder in version 1.
+        root = (
+            _CGROUPS / controller if controllers else _CGROUPS
+        )  # Each has its folder in version 1.
         inner = root / place.lstrip("/")
         found += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
     return found
@@ -65,12 +78,15 @@ def memory() -> int:
     """Bytes that this process may use: the machine's, or its container's."""
     whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     names = ("memory.max", "memory.limit_in_bytes")  # Of version 2, of version 1.
-    limits = [word for folder in _cgroups("memory") for name in names for word in _words(folder / name)]
+    limits = [
+        word for folder in _cgroups("memory") for name in names for word in _words(folder / name)
+    ]
     return min([whole, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def available() -> int:
-    """Bytes that can be had without swapping; where the system does not tell, all that this process may use."""
+    """Bytes that can be had without swapping; where the system does not tell,
+    all that this process may use."""
     path = Path("/proc/meminfo")
     for line in path.read_text().splitlines() if path.exists() else []:
         if line.startswith("MemAvailable:"):
@@ -79,23 +95,30 @@ def available() -> int:
 
 
 def peak() -> int:
-    """The most bytes that this process has held. Not ru_maxrss where the system tells more: on Linux that begins with
-    what the process that started this one held."""
+    """The most bytes that this process has held. Not ru_maxrss where the system tells more: on
+    Linux that begins with what the process that started this one held."""
     place = Path("/proc/self/status")
     found = re.search(rb"VmHWM:\s*([0-9]+) kB", place.read_bytes()) if place.is_file() else None
     if found:
         return int(found[1]) * 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
+        1 if sys.platform == "darwin" else 1024
+    )
 
 
 def resident() -> int:
     """The bytes that this process holds; where the system does not tell, the most it has held."""
     place = Path("/proc/self/statm")
-    return int(place.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else peak()
+    return (
+        int(place.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+        if place.is_file()
+        else peak()
+    )
 
 
 def bound_memory() -> None:
-    """Let this process have no more than MEMORY of its own, mapped files not counted; Linux alone obeys.
+    """Let this process have no more than MEMORY of its own, mapped files
+    not counted; Linux alone obeys.
 
     A few bytes of Parquet can unpack to anything.
     """
@@ -106,8 +129,9 @@ def bound_memory() -> None:
 
 @contextlib.contextmanager
 def bounded_memory() -> Iterator[None]:
-    """Let what is done inside take MEMORY beyond what this process holds: a verb that computes reads a table. The bound
-    is lifted behind it. Linux alone obeys. Raises TooMuchMemory, or LimitReached for a limit of the shell's own."""
+    """Let what is done inside take MEMORY beyond what this process holds: a verb that computes
+    reads a table. The bound is lifted behind it. Linux alone obeys. Raises TooMuchMemory, or
+    LimitReached for a limit of the shell's own."""
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
     place = Path("/proc/self/statm")
     held = int(place.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else 0
@@ -138,8 +162,8 @@ def _is_memory(error: BaseException | None) -> bool:
 
 
 def limit_reached(error: BaseException | None) -> LimitReached | None:
-    """The limit of the shell's or the machine's own that an error comes of; None for any other, bound_memory's among
-    them, which no honest release reaches."""
+    """The limit of the shell's or the machine's own that an error comes of; None for any other,
+    bound_memory's among them, which no honest release reaches."""
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -149,7 +173,8 @@ def limit_reached(error: BaseException | None) -> LimitReached | None:
         threadless = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
         if isinstance(error, MemoryError) or threadless:
             return _memory_reached()
-        # What the dynamic linker says where a library does not fit; without a limit it is another refusal (noexec).
+        # What the dynamic linker says where a library does not fit; without a limit it
+        # is another refusal (noexec).
         if isinstance(error, ImportError) and "failed to map segment" in str(error) and _limits():
             return _memory_reached()
         error = error.__cause__
@@ -158,7 +183,10 @@ def limit_reached(error: BaseException | None) -> LimitReached | None:
 
 def _limits() -> dict[str, int]:
     """The limits of memory that this process has, by the letter that ulimit knows each by."""
-    soft = {"v": resource.getrlimit(resource.RLIMIT_AS)[0], "d": resource.getrlimit(resource.RLIMIT_DATA)[0]}
+    soft = {
+        "v": resource.getrlimit(resource.RLIMIT_AS)[0],
+        "d": resource.getrlimit(resource.RLIMIT_DATA)[0],
+    }
     return {letter: limit for letter, limit in soft.items() if limit != resource.RLIM_INFINITY}
 
 
@@ -168,7 +196,10 @@ def _memory_reached() -> LimitReached | None:
         return None
     if here:
         letter = min(here, key=lambda letter: here[letter])
-        limit, fix = f"{here[letter] / 1e9:.1f} GB (ulimit -{letter})", f"raise that with: ulimit -{letter} unlimited"
+        limit, fix = (
+            f"{here[letter] / 1e9:.1f} GB (ulimit -{letter})",
+            f"raise that with: ulimit -{letter} unlimited",
+        )
     else:
         limit = f"{memory() / 1e9:.1f} GB, the machine's"
         fix = "take a machine that has more; pellucid plan tells what a training takes"
@@ -176,10 +207,11 @@ def _memory_reached() -> LimitReached | None:
 
 
 def settle() -> None:
-    """Let this process be set up for training: it is ours. A notebook or somebody else's program never calls this, and
-    keeps its settings. Before torch is imported, for GNU OpenMP reads its own when it is loaded."""
-    # Its threads spin while they wait, and where another process keeps a core busy a whole time slice is spun away at
-    # every operation (docs/log.md, 2026-11-23). No bit depends on it.
+    """Let this process be set up for training: it is ours. A notebook or somebody else's
+    program never calls this, and keeps its settings. Before torch is imported, for GNU OpenMP
+    reads its own when it is loaded."""
+    # Its threads spin while they wait, and where another process keeps a core busy a whole time
+    # slice is spun away at every operation (docs/log.md, 2026-11-23). No bit depends on it.
     os.environ.setdefault("GOMP_SPINCOUNT", "2000")
     os.environ[_OURS] = "1"  # Those that this process starts are ours too.
 

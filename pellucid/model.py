@@ -1,8 +1,7 @@
 """A decoder of any family, with Hugging Face's tensor names, so that its weights are a checkpoint.
 
-Which weights it has and what a layer does with them its family says (pellucid/families), over the operations of
-`pellucid/operations`, which exist for each arithmetic. Shapes are named as there.
-"""
+Which weights it has and what a layer does with them its family says (pellucid/families), over the
+operations of `pellucid/operations`, which exist for each arithmetic. Shapes are named as there."""
 
 from __future__ import annotations
 
@@ -17,9 +16,12 @@ from pellucid.families.base import Model, Seen
 
 
 class Decoder(nn.Module):
-    """The whole model. Its parameters hold whatever memory held: train/state.py gives them values."""
+    """The whole model. Its parameters hold whatever memory held:
+    train/state.py gives them values."""
 
-    cos: Tensor  # Of every position's angles, as the operations want them; not part of a checkpoint.
+    cos: (
+        Tensor  # Of every position's angles, as the operations want them; not part of a checkpoint.
+    )
     sin: Tensor
 
     def __init__(self, shape: Model, vocabulary: int, ops: ModuleType) -> None:
@@ -48,7 +50,8 @@ class Decoder(nn.Module):
     def losses(
         self, inputs_BT: Tensor, targets_BT: Tensor, weight: float, first_BT: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """The cross-entropy of every target in nats, (B, T), and their sum times weight, from which backward begins.
+        """The cross-entropy of every target in nats, (B, T), and their sum times
+        weight, from which backward begins.
 
         first_BT is the first position that each may attend to, int32; None: all before it.
         """
@@ -64,7 +67,9 @@ class Decoder(nn.Module):
         """What the output projection reads, (B, T, D), and the projection itself."""
         w = dict(self.named_parameters())
         embedding_VD = w["model.embed_tokens.weight"]
-        ends = self.ops.share(embedding_VD) if self.shape.tied else (embedding_VD, w["lm_head.weight"])
+        ends = (
+            self.ops.share(embedding_VD) if self.shape.tied else (embedding_VD, w["lm_head.weight"])
+        )
         seen = Seen((self.cos, self.sin), self._first(tokens_BT, first_BT))
         x_BTD = self.ops.embed(tokens_BT, ends[0])
         for number in range(self.shape.layers):
@@ -72,7 +77,8 @@ class Decoder(nn.Module):
         return self.ops.norm(x_BTD, w["model.norm.weight"], self.shape.norm_epsilon)[1], ends[1]
 
     def _first(self, tokens_BT: Tensor, first_BT: Tensor | None) -> Tensor | None:
-        """The first position that each may attend to, where the family sees less than all before it."""
+        """The first position that each may attend to, where the family
+        sees less than all before it."""
         B, T = tokens_BT.shape
         if self.shape.sees >= T:
             return first_BT
@@ -93,4 +99,8 @@ def _plant(root: nn.Module, name: str, weight: nn.Parameter) -> None:
 
 def _within(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """The weights whose names begin so, without it."""
-    return {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): weight
+        for name, weight in weights.items()
+        if name.startswith(prefix)
+    }

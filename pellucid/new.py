@@ -21,7 +21,8 @@ from pellucid.store import files
 
 
 class Preset(NamedTuple):
-    """A model's shape and a schedule that suits it; the name is its size at the preset's vocabulary."""
+    """A model's shape and a schedule that suits it; the name is its size
+    at the preset's vocabulary."""
 
     layers: int
     width: int
@@ -61,22 +62,32 @@ PRESETS = {
     "1B": Preset(20, 2048, 16, 8, 5632, 50304, 2048, 512, 8, 100000, 3e-4),
 }
 _SHARES = (100, 200, 300, 500, 1000, 2000, 3000, 5000)  # Of validation, in 10000.
-_PARTS = (50, 100, 200, 500, 1000)  # Into how many all texts are cut where they are few, tried in this order.
+_PARTS = (
+    50,
+    100,
+    200,
+    500,
+    1000,
+)  # Into how many all texts are cut where they are few, tried in this order.
 _HELD = 0.005, 0.05  # Of the bytes that are for validation: the least and the most looked for.
 _MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
 _LOOKED_AT = 200  # Files of a folder of records whose keys are looked at.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
-_BYTES_PER_TOKEN = 5  # More than a tokenizer trained here gives, so that there are as many blocks as counted on.
+_BYTES_PER_TOKEN = (
+    5  # More than a tokenizer trained here gives, so that there are as many blocks as counted on.
+)
 
 
 def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list[str]:
     """Make a run folder with a recipe that fits its data; returns what was fitted, in words.
 
-    Raises FolderTaken, FolderUnfit, CommandInvalid, and what guess, sources.check and a recipe raise.
-    """
+    Raises FolderTaken, FolderUnfit, CommandInvalid, and what guess,
+    sources.check and a recipe raise."""
     if preset not in PRESETS:
-        raise CommandInvalid(verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}")
+        raise CommandInvalid(
+            verb="new", word=preset, detail=f"the presets are {', '.join(PRESETS)}"
+        )
     _require_free(folder)
     found, asked = sources_of(data), settings_of(settings, "new")
     fitted = first_fit(PRESETS[preset], asked, all(one.format == "fasta" for one in found))
@@ -88,7 +99,11 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
         for one in found
         if one.text_key
     ]
-    notes += [*_left_out(found), *_keyless(draft.recipe(fitted), folder), *_unlicensed(draft.recipe(fitted), folder)]
+    notes += [
+        *_left_out(found),
+        *_keyless(draft.recipe(fitted), folder),
+        *_unlicensed(draft.recipe(fitted), folder),
+    ]
     content = draft.content(fitted)
     if not folder.is_dir():
         files.make_folder(folder)
@@ -99,7 +114,8 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
 
 
 def _require_free(folder: Path) -> None:
-    """Raises FolderTaken where the folder holds more than this command leaves there, killed or not."""
+    """Raises FolderTaken where the folder holds more than this command
+    leaves there, killed or not."""
     if not folder.is_dir():
         files.require_free(folder, "something else")
         return
@@ -112,19 +128,28 @@ def _require_free(folder: Path) -> None:
 
 
 def _taken_by_a_run(folder: Path) -> FolderTaken:
-    return FolderTaken(path=folder, found="a run", advice=f", or continue that run with: pellucid run {folder}")
+    return FolderTaken(
+        path=folder, found="a run", advice=f", or continue that run with: pellucid run {folder}"
+    )
 
 
 def _left_out(found: list[Guess]) -> list[str]:
-    """What of the folders is left out for its format, in a line that says what to do with the first."""
-    folders = {one.path: one.name for one in found if one.format != "package" and Path(one.path).is_dir()}
+    """What of the folders is left out for its format, in a line that
+    says what to do with the first."""
+    folders = {
+        one.path: one.name for one in found if one.format != "package" and Path(one.path).is_dir()
+    }
     foreign = [one for path, name in folders.items() for one in look(Path(path), name)[1]]
     if not foreign:
         return []
     (kind, place), count = foreign[0], len(foreign)
     first = f"{place.name} ({recognise.KINDS[kind].words})"
     files_of = f"1 file, {first}, is" if count == 1 else f"{count} files, such as {first}, are"
-    why = "another format than its ending's" if kind in recognise.READ_AS else "no reader takes the format"
+    why = (
+        "another format than its ending's"
+        if kind in recognise.READ_AS
+        else "no reader takes the format"
+    )
     return [f"{files_of} left out: {why}. {recognise.advice(kind, place)}"]
 
 
@@ -134,10 +159,14 @@ def _keyless(recipe: Recipe, folder: Path) -> list[str]:
     for reader in sources.readers(recipe, folder):
         if reader.source.format not in VALUES or reader.alone:
             continue
-        places = [place for place in islice(reader.places(), _LOOKED_AT) if not reader.strange(place)]
+        places = [
+            place for place in islice(reader.places(), _LOOKED_AT) if not reader.strange(place)
+        ]
         if without := [place for place in places if keys.missing(place, reader.how)]:
             name, key, count = without[0].name, reader.source.text_key, len(without)
-            files_of = f"1 file, {name}, has" if count == 1 else f"{count} files, such as {name}, have"
+            files_of = (
+                f"1 file, {name}, has" if count == 1 else f"{count} files, such as {name}, have"
+            )
             given = shlex.quote(f"{reader.source.format}:{without[0]}")
             notes.append(
                 f'{files_of} no text under "{key}" (text_key), and such records are left out. '
@@ -148,11 +177,17 @@ def _keyless(recipe: Recipe, folder: Path) -> list[str]:
 
 def _unlicensed(recipe: Recipe, folder: Path) -> list[str]:
     """How to state a licence, before it is part of what is trained."""
-    names = [reader.source.name for reader in sources.readers(recipe, folder) if reader.licence == "unknown"]
+    names = [
+        reader.source.name
+        for reader in sources.readers(recipe, folder)
+        if reader.licence == "unknown"
+    ]
     if not names:
         return []
     setting = f"data.sources.{names[0]}.licence=CC-BY-4.0"
-    return [f"the licence of {', '.join(names)} is unknown: before training it can be stated, as in --set {setting}"]
+    return [
+        f"the licence of {', '.join(names)} is unknown: before training it can be stated, as in --set {setting}"
+    ]
 
 
 class _Draft(NamedTuple):
@@ -182,7 +217,8 @@ def sources_of(data: list[str]) -> list[Guess]:
 
 
 def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
-    """What follows from the settings alone; a recipe says what is wrong with a setting that is no number."""
+    """What follows from the settings alone; a recipe says what is wrong with
+    a setting that is no number."""
 
     def number(key: str, default: int) -> int:
         value = asked.get(key, default)
@@ -208,11 +244,14 @@ def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
 def _divisor(number: int, most: int) -> int:
     """The greatest divisor up to a bound, looked for among the numbers below 2^16."""
     least = min(number, most)
-    return next(divisor for divisor in [least, *range(min(least, 1 << 16), 0, -1)] if number % divisor == 0)
+    return next(
+        divisor for divisor in [least, *range(min(least, 1 << 16), 0, -1)] if number % divisor == 0
+    )
 
 
 def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[str]]:
-    """Fit the split, then batch and context, to what the sources hold; what somebody asked for stays."""
+    """Fit the split, then batch and context, to what the sources hold;
+    what somebody asked for stays."""
     first = draft.recipe(fitted).data
     wanted = first.validation_per_10000 if "data.validation_per_10000" in asked else 0
     best: _Trial | None = None
@@ -225,9 +264,13 @@ def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[s
         return fitted, ["no share of these texts gives a validation set: add text"]
     fitted, notes = best.fitted, []
     if fitted.split != first.split:
-        notes.append("data.split = parts: too few texts to keep whole ones for validation, so parts of them are kept")
+        notes.append(
+            "data.split = parts: too few texts to keep whole ones for validation, so parts of them are kept"
+        )
     if (longest := fitted.max_document_characters) != first.max_document_characters:
-        notes.append(f"data.max_document_characters = {longest}: too few texts for a validation set, so they are cut")
+        notes.append(
+            f"data.max_document_characters = {longest}: too few texts for a validation set, so they are cut"
+        )
     notes += _told(best)
     return _fit_batch(draft, fitted, best.found, asked, notes)
 
@@ -242,8 +285,8 @@ class _Trial(NamedTuple):
 
 
 def _trials(draft: _Draft, fitted: Fitted, asked: set[str], wanted: int) -> Iterator[_Trial]:
-    """The ways that keep something of all, not too much, and leave each source something to train on: whole texts, then
-    parts as long as the preset's, then ever shorter ones."""
+    """The ways that keep something of all, not too much, and leave each source something to train
+    on: whole texts, then parts as long as the preset's, then ever shorter ones."""
     first = draft.recipe(fitted).data
     ways = [(first.max_document_characters, first.split)]
     if "data.split" not in asked and first.split == "texts":
@@ -253,16 +296,28 @@ def _trials(draft: _Draft, fitted: Fitted, asked: set[str], wanted: int) -> Iter
         longest, split = ways.pop(0)
         tried = fitted._replace(max_document_characters=longest, split=split)
         found = survey(draft.recipe(tried), draft.folder)
-        if not ways and longest == first.max_document_characters and "data.max_document_characters" not in asked:
+        if (
+            not ways
+            and longest == first.max_document_characters
+            and "data.max_document_characters" not in asked
+        ):
             lengths = (sum(one.characters for one in found) // parts for parts in _PARTS)
-            ways = [(length, split) for length in sorted({max(_LEAST_CHARACTERS, one) for one in lengths})[::-1]]
+            ways = [
+                (length, split)
+                for length in sorted({max(_LEAST_CHARACTERS, one) for one in lengths})[::-1]
+            ]
             ways = [way for way in ways if way[0] < longest]
         if split == "texts" and any(not one.whole and one.largest > high for one in found):
             continue  # What was not looked at may be one long text.
         for share in (wanted,) if wanted else _SHARES:
             held = _held(found, share)
             if 0 < held <= max(_MOST_HELD, high) and all(one.split(share)[0] for one in found):
-                yield _Trial(tried._replace(validation_per_10000=share), found, held, max(0, low - held, held - high))
+                yield _Trial(
+                    tried._replace(validation_per_10000=share),
+                    found,
+                    held,
+                    max(0, low - held, held - high),
+                )
 
 
 def _held(found: list[Surveyed], share: int) -> float:
@@ -272,11 +327,20 @@ def _held(found: list[Surveyed], share: int) -> float:
 
 def _told(trial: _Trial) -> list[str]:
     """What is kept for validation, in words."""
-    share, about = trial.fitted.validation_per_10000, "" if all(one.whole for one in trial.found) else "about "
-    notes = [f"{about}{100 * trial.held:.2g}% of the text is kept for validation (data.validation_per_10000 = {share})"]
-    none = [one.name for one in trial.found if not one.split(share)[1]] if len(trial.found) > 1 else []
+    share, about = (
+        trial.fitted.validation_per_10000,
+        "" if all(one.whole for one in trial.found) else "about ",
+    )
+    notes = [
+        f"{about}{100 * trial.held:.2g}% of the text is kept for validation (data.validation_per_10000 = {share})"
+    ]
+    none = (
+        [one.name for one in trial.found if not one.split(share)[1]] if len(trial.found) > 1 else []
+    )
     if none:
-        notes.append(f"nothing of {', '.join(none)} is among it: too few texts, so its loss is not measured by itself")
+        notes.append(
+            f"nothing of {', '.join(none)} is among it: too few texts, so its loss is not measured by itself"
+        )
     return notes
 
 
@@ -309,7 +373,9 @@ def _enough(recipe: Recipe, found: list[Surveyed]) -> bool:
     share, context, rows = recipe.data.validation_per_10000, recipe.model.context, 0
     for one in found:
         if not one.whole:
-            return True  # There is more than was looked at, which is enough for any batch of a preset.
+            return (
+                True  # There is more than was looked at, which is enough for any batch of a preset.
+            )
         own = max(0, one.split(share)[0] // size - 1) // context
         rows += own
         if not own:

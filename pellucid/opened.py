@@ -44,8 +44,8 @@ _SHOWN = 500  # Characters of a text that a notebook shows.
 
 
 def open(path: str | Path) -> Run:
-    """A run folder, a release or its URL, opened for looking. Raises RunMissing, and for a URL what store/home.py
-    raises."""
+    """A run folder, a release or its URL, opened for looking. Raises RunMissing, and for a
+    URL what store/home.py raises."""
     folder = home(path)
     if not (folder / FILE).is_file():
         raise RunMissing(path=folder)
@@ -88,7 +88,8 @@ class Run:
 
     @cached_property
     def shown(self) -> Shown:
-        """Its data: shards, documents, tokenizer and order. Raises StageNotReady before it is prepared."""
+        """Its data: shards, documents, tokenizer and order. Raises
+        StageNotReady before it is prepared."""
         return Shown(self.folder)
 
     @cached_property
@@ -101,7 +102,8 @@ class Run:
         return status(self.folder)
 
     def step(self, step: int | str) -> Step:
-        """A step: 120 or "step120"; `first` is the state that the run begins with. Raises StepUnknown."""
+        """A step: 120 or "step120"; `first` is the state that the run
+        begins with. Raises StepUnknown."""
         number = layout.step_number(str(step))
         if number is None or not self.first <= number <= self.last:
             detail = f"its ledger goes from step {self.first} to step {self.last}"
@@ -121,7 +123,9 @@ class Run:
     def document(self, document: str | int) -> Document:
         """A document by its id or its index. Raises DocumentUnknown."""
         documents = self.shown.documents
-        return Document(self, documents.get(documents.find(document) if isinstance(document, str) else document))
+        return Document(
+            self, documents.get(documents.find(document) if isinstance(document, str) else document)
+        )
 
     def documents(self) -> Iterator[Document]:
         """Every document in order, one row group in memory at a time."""
@@ -129,7 +133,8 @@ class Run:
             yield self.document(index)
 
     def sql(self, query: str, seconds: float | None = None) -> pa.Table:
-        """The answer to a SELECT over the views of docs/sql.md, as an Arrow table: `.to_pandas()` where pandas is.
+        """The answer to a SELECT over the views of docs/sql.md, as an Arrow table:
+        `.to_pandas()` where pandas is.
 
         Raises QueryInvalid, and QueryStopped after so many seconds.
         """
@@ -145,13 +150,16 @@ class Run:
         ignore_case: bool = False,
         fold_space: bool = False,
     ) -> dict[str, Any]:
-        """How often a text occurs in the training data (`count`), and the places (`hits`), all or the first `limit`,
-        with their documents and the steps that saw them. See pellucid.trace.where."""
+        """How often a text occurs in the training data (`count`), and the places
+        (`hits`), all or the first `limit`, with their documents and the steps that saw
+        them. See pellucid.trace.where."""
         return self._traced.where(text, before, limit, ignore_case, fold_space)
 
-    def trace(self, text: str, before: int | None = None, least: int = 24, limit: int | None = None) -> dict[str, Any]:
-        """The longest `spans` of a text, of at least so many characters, that occur in what was trained on before a
-        step. See pellucid.trace.where."""
+    def trace(
+        self, text: str, before: int | None = None, least: int = 24, limit: int | None = None
+    ) -> dict[str, Any]:
+        """The longest `spans` of a text, of at least so many characters, that occur in what was
+        trained on before a step. See pellucid.trace.where."""
         return self._traced.trace(text, before, least, limit)
 
     @cached_property
@@ -162,7 +170,8 @@ class Run:
         return Traced(self.folder)
 
     def verify(self) -> Report:
-        """What `pellucid verify` checks: `.ok` and `.problems`. Computes no step and needs no torch.
+        """What `pellucid verify` checks: `.ok` and `.problems`.
+        Computes no step and needs no torch.
 
         Raises FolderNeeded for a URL: all of a release is checked, or nothing."""
         from pellucid.release.verify import verify
@@ -201,7 +210,8 @@ class Step:
 
     @cached_property
     def entry(self) -> dict[str, Any]:
-        """Its entry in the ledger, as written there: floats as hex bits. The genesis for the very first state."""
+        """Its entry in the ledger, as written there: floats as hex bits. The
+        genesis for the very first state."""
         return self.run.ledger.step(self.number)
 
     @property
@@ -216,7 +226,8 @@ class Step:
 
     @property
     def loss(self) -> float:
-        """Mean over its targets before its update, in nats per token. Raises StepUnknown where no step was taken."""
+        """Mean over its targets before its update, in nats per token. Raises
+        StepUnknown where no step was taken."""
         return self._number("loss")
 
     @property
@@ -236,14 +247,17 @@ class Step:
 
     @cached_property
     def trained_on(self) -> Batch:
-        """The batch with its blocks, sources, epochs and the document of each token. Raises StepUnknown for the very
-        first state."""
+        """The batch with its blocks, sources, epochs and the document of each token. Raises
+        StepUnknown for the very first state."""
         self._require_taken()
         shown, order = self.run.shown, self.run.order
-        return Batch.of(shown.shards, self.number, order.rows(self.number), order.phase(self.number).context)
+        return Batch.of(
+            shown.shards, self.number, order.rows(self.number), order.phase(self.number).context
+        )
 
     def batch(self) -> np.ndarray:
-        """The token ids it trained on, x_BS of shape (batch, T+1), uint32: x[:, :-1] went in, x[:, 1:] are the targets.
+        """The token ids it trained on, x_BS of shape (batch, T+1), uint32: x[:, :-1]
+        went in, x[:, 1:] are the targets.
 
         Raises StepUnknown for the very first state.
         """
@@ -254,25 +268,30 @@ class Step:
         return [self.run.block(number) for number in self.trained_on.blocks_B.tolist()]
 
     def documents(self) -> list[Document]:
-        """The documents that its batch holds something of, each once, row by row. Raises StepUnknown for the very first
-        state."""
+        """The documents that its batch holds something of, each once, row by row. Raises
+        StepUnknown for the very first state."""
         indices = dict.fromkeys(self.trained_on.documents_BS.ravel().tolist())
         return [self.run.document(index) for index in indices]
 
     def segments(self) -> pa.Table:
-        """Its rows of the view `segments`, each with its loss. Empty while the run has not written them yet."""
-        return self.run.sql(f"SELECT * FROM segments WHERE step = {self.number} ORDER BY row, start")
+        """Its rows of the view `segments`, each with its loss. Empty while the
+        run has not written them yet."""
+        return self.run.sql(
+            f"SELECT * FROM segments WHERE step = {self.number} ORDER BY row, start"
+        )
 
     def state(self) -> State:
-        """The full training state after it, replayed where it is not stored, and equal to the recorded one: `.model`
-        is a torch module, `.groups()` all tensors as arrays. Needs torch.
+        """The full training state after it, replayed where it is not stored, and equal to the
+        recorded one: `.model` is a torch module, `.groups()` all tensors as arrays. Needs torch.
 
         Raises StateDiffers, LedgerDiffers, StackDiffers.
         """
         from pellucid.replay import inputs
         from pellucid.replay.materialise import materialise
 
-        return materialise(inputs.load(self.run.folder, self.run.recipe), self.number, lambda done, total: None)
+        return materialise(
+            inputs.load(self.run.folder, self.run.recipe), self.number, lambda done, total: None
+        )
 
     def checkpoint(self) -> Path | None:
         """The folder with its published weights, for from_pretrained; None where it has none."""
@@ -296,7 +315,12 @@ class Step:
         about = {name: self._number(name) for name in numbers}
         return _table(
             f"step {self.number}",
-            {**about, "tokens": f"{self.tokens:,}", "state": self.entry["state"], "digest": self.digest},
+            {
+                **about,
+                "tokens": f"{self.tokens:,}",
+                "state": self.entry["state"],
+                "digest": self.digest,
+            },
         )
 
 
@@ -322,7 +346,8 @@ class Block:
         return self.run.shown.block(self.number)
 
     def segments(self) -> list[dict[str, Any]]:
-        """What each document fills of it: `document`, `index`, `licence`, `origin`, `start`, `stop` and `text`."""
+        """What each document fills of it: `document`, `index`, `licence`, `origin`,
+        `start`, `stop` and `text`."""
         return self._about["segments"]
 
     def steps(self) -> list[dict[str, int]]:
@@ -340,8 +365,8 @@ class Block:
 class Document:
     """A document of the corpus. Make one with run.document.
 
-    index, id, source, licence, origin, split, characters, bytes, sha256 and text are as in the view `documents`.
-    """
+    index, id, source, licence, origin, split, characters, bytes, sha256 and text are
+    as in the view `documents`."""
 
     def __init__(self, run: Run, row: Mapping[str, Any]) -> None:
         self.run = run
@@ -370,8 +395,13 @@ class Document:
         return [self.run.block(one["block"]) for one in self._about["blocks"]]
 
     def steps(self) -> list[dict[str, int]]:
-        """Every `step`, `row`, `epoch`, `start`, `context` and `block` that trained on something of it, in order."""
-        seen = [{**step, "block": one["block"]} for one in self._about["blocks"] for step in one["steps"]]
+        """Every `step`, `row`, `epoch`, `start`, `context` and `block` that trained
+        on something of it, in order."""
+        seen = [
+            {**step, "block": one["block"]}
+            for one in self._about["blocks"]
+            for step in one["steps"]
+        ]
         return sorted(seen, key=lambda one: (one["step"], one["row"]))
 
     def __repr__(self) -> str:
@@ -379,7 +409,9 @@ class Document:
 
     def _repr_html_(self) -> str:
         names = ("source", "licence", "origin", "split", "sha256")
-        about = {name: getattr(self, name) for name in names} | {"characters": f"{self.characters:,}"}
+        about = {name: getattr(self, name) for name in names} | {
+            "characters": f"{self.characters:,}"
+        }
         return _table(self.id, about, self.text)
 
 

@@ -1,8 +1,7 @@
 """The recipe's phases: tables [[phase]], each so many steps that are taken alike.
 
-What a phase does not set is the plain field's: train.batch, model.context, the weights of the sources. Without any
-phase the plain fields are the one phase of the run.
-"""
+What a phase does not set is the plain field's: train.batch, model.context, the weights of the
+sources. Without any phase the plain fields are the one phase of the run."""
 
 from __future__ import annotations
 
@@ -25,16 +24,24 @@ class Phase(Section):
     steps: Count
     batch: Count | None = None  # Rows per step.
     microbatch: Count | None = None
-    context: Annotated[int, Field(ge=2, le=2**20)] | None = None  # Targets of a row; it divides data.block.
+    context: Annotated[int, Field(ge=2, le=2**20)] | None = (
+        None  # Targets of a row; it divides data.block.
+    )
     rope_theta: Positive | None = None
     lr: Positive | None = None
     schedule: Literal["cosine", "linear", "wsd"] | None = None  # Over the phase's own steps.
     warmup: Natural | None = None  # Steps from the phase's begin.
     decay: Natural | None = None  # The last steps of the phase, for "wsd".
     final_lr: Fraction | None = None
-    weights: dict[Name, Natural] | None = None  # How often each source is seen; those not named are not.
-    shares: dict[Name, Natural] | None = None  # Rows of each source among their sum, in place of weights.
-    start: dict[Name, Literal["continue", "again"]] = Field(default_factory=dict)  # "again": with a whole pass.
+    weights: dict[Name, Natural] | None = (
+        None  # How often each source is seen; those not named are not.
+    )
+    shares: dict[Name, Natural] | None = (
+        None  # Rows of each source among their sum, in place of weights.
+    )
+    start: dict[Name, Literal["continue", "again"]] = Field(
+        default_factory=dict
+    )  # "again": with a whole pass.
 
 
 class Source(Protocol):
@@ -62,7 +69,10 @@ def planned(phase: Phase | None, sources: Sequence[Source], model: Any, train: A
         shares, start = phase.shares or {}, phase.start
     return Planned(
         name=phase.name if phase else PLAIN,
-        **{name: of(name, train) for name in ("steps", "batch", "microbatch", "lr", "warmup", "final_lr")},
+        **{
+            name: of(name, train)
+            for name in ("steps", "batch", "microbatch", "lr", "warmup", "final_lr")
+        },
         **{name: of(name, model) for name in ("context", "rope_theta")},
         schedule=schedule,
         # A decay belongs to "wsd": another schedule in a phase does not take the plain field's.
@@ -74,7 +84,8 @@ def planned(phase: Phase | None, sources: Sequence[Source], model: Any, train: A
 
 
 def check(tables: Sequence[Phase], names: Sequence[str], steps: int) -> None:
-    """Raises the error of tables that do not fit each other or the sources: ValueError, or one with advice."""
+    """Raises the error of tables that do not fit each other or the sources:
+    ValueError, or one with advice."""
     titles = [phase.name for phase in tables]
     if len(set(titles)) != len(titles):
         raise ValueError("two phases have the same name")
@@ -88,28 +99,39 @@ def check(tables: Sequence[Phase], names: Sequence[str], steps: int) -> None:
             for name in getattr(phase, field) or {}:
                 if name not in names:
                     known = ", ".join(names)
-                    raise ValueError(f"phase.{phase.name}.{field} names {name}, which is no source (there are {known})")
+                    raise ValueError(
+                        f"phase.{phase.name}.{field} names {name}, which is no source (there are {known})"
+                    )
 
 
 def check_planned(phase: Planned, block: int, alone: bool) -> None:
-    """The same of what a phase comes to with the plain fields; alone: the plain fields are the one phase."""
+    """The same of what a phase comes to with the plain fields; alone: the
+    plain fields are the one phase."""
     name, steps = phase.name, phase.steps
     section, of = ("train", "") if alone else (f"phase.{name}", f" of the phase {name}")
     if phase.batch % phase.microbatch:
         detail = f"is {phase.microbatch}, and batch = {phase.batch}{of} is no multiple of it"
         raise unfit(f"{section}.microbatch", math.gcd(phase.batch, phase.microbatch), detail)
     if phase.decay > steps:
-        raise unfit(f"{section}.decay", steps // 5, f"is {phase.decay}, longer than steps = {steps}{of}")
+        raise unfit(
+            f"{section}.decay", steps // 5, f"is {phase.decay}, longer than steps = {steps}{of}"
+        )
     if phase.warmup + phase.decay > steps:
         detail = f"is {phase.warmup}, which with decay = {phase.decay} is longer than steps = {steps}{of}"
         raise unfit(f"{section}.warmup", min(steps // 10, steps - phase.decay), detail)
     if phase.decay and phase.schedule != "wsd":
-        raise unfit(f"{section}.decay", 0, f'is {phase.decay}, and a decay belongs to schedule = "wsd"')
+        raise unfit(
+            f"{section}.decay", 0, f'is {phase.decay}, and a decay belongs to schedule = "wsd"'
+        )
     if block % phase.context:
         key = "data.block" if alone else f"{section}.context"
-        value = -(-block // phase.context) * phase.context if alone else math.gcd(block, phase.context)
+        value = (
+            -(-block // phase.context) * phase.context if alone else math.gcd(block, phase.context)
+        )
         raise unfit(
-            key, value, f"does not fit: a block of {block} targets is no multiple of the context {phase.context}"
+            key,
+            value,
+            f"does not fit: a block of {block} targets is no multiple of the context {phase.context}",
         )
     if not any(phase.shares or phase.weights):
         where = "every source has weight 0" if alone else f"no source has a row in the phase {name}"

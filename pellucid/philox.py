@@ -1,9 +1,9 @@
 """Philox4x32-10, the one source of random numbers (Salmon et al., "Parallel Random Numbers: As Easy
 as 1, 2, 3", SC 2011).
 
-Counter-based: the draw at an index depends on the key and the index alone, so nothing random is ever
-stored, and any value can be asked for by itself. Integer arithmetic only, hence the same everywhere.
-"""
+Counter-based: the draw at an index depends on the key and the index alone, so nothing
+random is ever stored, and any value can be asked for by itself. Integer arithmetic only,
+hence the same everywhere."""
 
 from __future__ import annotations
 
@@ -52,6 +52,7 @@ def draws(key: int, start: int, count: int) -> np.ndarray:
 
 
 def uniform_signed(key: int, start: int, count: int) -> np.ndarray:
-    """Uniform values in (-1, 1), exact in float64: (2k + 1 - 2^24) * 2^-24 from the high 24 bits k."""
+    """Uniform values in (-1, 1), exact in float64: (2k + 1 - 2^24) *
+    2^-24 from the high 24 bits k."""
     k = (draws(key, start, count) >> np.uint32(8)).astype(np.int64)
     return (2 * k + 1 - (1 << 24)).astype(np.float64) * 2.0**-24

@@ -1,7 +1,7 @@
 """Making proofs (record/proofs.py) of what a run or a release holds.
 
-Each is checked against the ledger's head before it is handed out, so no proof comes of a run that is damaged there.
-"""
+Each is checked against the ledger's head before it is handed out, so no proof comes of a
+run that is damaged there."""
 
 from __future__ import annotations
 
@@ -55,9 +55,16 @@ def block(folder: Path, number: int) -> bytes:
     source = shards.source_of(number)
     place, stream = next((i, one) for i, one in enumerate(shards.train) if one.source == source)
     streams = [stream_value(one) for one in _manifest(folder)["streams"]]
-    blocks, index = list(stream_leaves(stream, shards.block, seed, place)), number - stream.first_block
-    documents, first = stream.documents_and_first(index * shards.block, (index + 1) * shards.block + 1)
-    parts = Levels([rows.block_head(number, len(ids)), *leaves.part_leaves(seed, ids, documents, first)])
+    blocks, index = (
+        list(stream_leaves(stream, shards.block, seed, place)),
+        number - stream.first_block,
+    )
+    documents, first = stream.documents_and_first(
+        index * shards.block, (index + 1) * shards.block + 1
+    )
+    parts = Levels(
+        [rows.block_head(number, len(ids)), *leaves.part_leaves(seed, ids, documents, first)]
+    )
     in_stream = [*parts.path(0), *Levels(blocks).path(index)]
     in_all = Levels(digests.value_leaf("stream", one) for one in streams).path(place)
     named = {"block": {"number": number, "ids": len(ids)}, "stream": streams[place]}
@@ -65,12 +72,11 @@ def block(folder: Path, number: int) -> bytes:
 
 
 def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
-    """A proof of the content of a tensor after a step, the last one where none is named: of the weights, or with its
-    group before it (`GROUP/NAME`) of another.
+    """A proof of the content of a tensor after a step, the last one where none is named: of the
+    weights, or with its group before it (`GROUP/NAME`) of another.
 
-    Raises StepUnknown, TensorUnknown; where no state of that step is stored, needs torch, and raises what a replay
-    raises.
-    """
+    Raises StepUnknown, TensorUnknown; where no state of that step is stored, needs torch, and
+    raises what a replay raises."""
     ledger = LedgerFile(folder)
     number = ledger.steps_done if number is None else number
     entry, groups = ledger.step(number), _groups(folder, number)
@@ -84,7 +90,9 @@ def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
     named, content = roots.tensors[group], roots.tensors[group][own]
     paths = [_path({name: one.leaf(group, name) for name, one in named.items()}, own)]
     if group != WEIGHTS:
-        leaves = {name: digests.group_leaf(number, name, root) for name, root in roots.groups.items()}
+        leaves = {
+            name: digests.group_leaf(number, name, root) for name, root in roots.groups.items()
+        }
         paths.append(_path(leaves, group))
     about = {
         "group": group,
@@ -93,7 +101,9 @@ def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
         "shape": list(content.shape),
         "content": digests.content_root(content.chunks).hex(),
     }
-    return _proof(ledger, entry, "tensor", {"tensor": about, "paths": [proofs.sided(path) for path in paths]})
+    return _proof(
+        ledger, entry, "tensor", {"tensor": about, "paths": [proofs.sided(path) for path in paths]}
+    )
 
 
 def _path(leaves: Mapping[str, bytes], name: str) -> list[tuple[bool, bytes]]:
@@ -109,23 +119,40 @@ def _groups(folder: Path, number: int) -> Groups:
     from pellucid.replay import inputs
     from pellucid.replay.materialise import materialise
 
-    return materialise(inputs.load(folder, load_recipe(folder)), number, lambda done, total: None).groups()
+    return materialise(
+        inputs.load(folder, load_recipe(folder)), number, lambda done, total: None
+    ).groups()
 
 
 def _document_leaves(part: parquet.Part, seed: int) -> Iterator[bytes]:
     for batch in parquet.rows_of(part, ["index", "id", "licence", "origin", "text"]):
         for row in batch.to_pylist():
-            yield digests.document_leaf(seed, row["index"], row["id"], row["licence"], row["origin"], row["text"])
+            yield digests.document_leaf(
+                seed, row["index"], row["id"], row["licence"], row["origin"], row["text"]
+            )
 
 
-def _of_data(folder: Path, kind: str, named: dict[str, Any], paths: list[list[tuple[bool, bytes]]]) -> bytes:
+def _of_data(
+    folder: Path, kind: str, named: dict[str, Any], paths: list[list[tuple[bool, bytes]]]
+) -> bytes:
     """A proof of something that the data root, and so the genesis, commits to."""
-    ledger, about, documents = LedgerFile(folder), _manifest(folder), Documents.open(folder).manifest
+    ledger, about, documents = (
+        LedgerFile(folder),
+        _manifest(folder),
+        Documents.open(folder).manifest,
+    )
     data = data_value(
-        about["documents_root"], documents["sources"], about["tokenizer"], about["streams"], about["pipeline"]
+        about["documents_root"],
+        documents["sources"],
+        about["tokenizer"],
+        about["streams"],
+        about["pipeline"],
     )
     return _proof(
-        ledger, ledger.genesis, kind, {**named, "data": data, "paths": [proofs.sided(path) for path in paths]}
+        ledger,
+        ledger.genesis,
+        kind,
+        {**named, "data": data, "paths": [proofs.sided(path) for path in paths]},
     )
 
 
@@ -134,7 +161,8 @@ def _manifest(folder: Path) -> dict[str, Any]:
 
 
 def _proof(ledger: LedgerFile, entry: dict[str, Any], kind: str, named: dict[str, Any]) -> bytes:
-    """The proof of what an entry commits to. Raises ProofInvalid where the run does not hold what its head says."""
+    """The proof of what an entry commits to. Raises ProofInvalid where the run does
+    not hold what its head says."""
     proof = {
         "pellucid": proofs.VERSION,
         "kind": kind,
@@ -162,5 +190,7 @@ def _audit_path(ledger: LedgerFile, n: int) -> list[bytes]:
         while len(leaves) < count and (line := file.readline(chain.MAX_LINE + 2)):
             leaves.append(chain.leaf_of(line))
     if len(leaves) < count or n > count:
-        raise FormatInvalid(path=ledger.path, detail=f"has {len(leaves)} entries, and the last one says {count}")
+        raise FormatInvalid(
+            path=ledger.path, detail=f"has {len(leaves)} entries, and the last one says {count}"
+        )
     return [sibling for _, sibling in Levels(leaves).path(n)]

@@ -27,20 +27,33 @@ from pellucid.record import digests
 from pellucid.record.guards import Rule, Rules
 from pellucid.schedule import Phase as Planned
 from pellucid.schedule import Schedule
-from pellucid.sections import INTEGER, Count, Fraction, Name, Natural, Positive, Section, bits, placement, unfit
+from pellucid.sections import (
+    INTEGER,
+    Count,
+    Fraction,
+    Name,
+    Natural,
+    Positive,
+    Section,
+    bits,
+    placement,
+    unfit,
+)
 from pellucid.store import files
 
 VERSION = 4  # The only one: docs/adr/0024.
 FILE = "recipe.toml"
 COMMAND_LINE = "the command line"  # Errors of --set name it: their value stands in no file.
 MAX_BYTES = 256 << 10
-# Characters of a text: on a run of white space, or of capitals, a published pattern takes up to two steps a character,
-# and the tokenizers library gives up at ten million.
+# Characters of a text: on a run of white space, or of capitals, a published pattern takes up to two
+# steps a character, and the tokenizers library gives up at ten million.
 LONGEST_MATCHED = 4_000_000
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
 
-Far = Annotated[int, Field(ge=0, lt=2**62)]  # Targets: with those of a run to come they stay below 2^63.
+Far = Annotated[
+    int, Field(ge=0, lt=2**62)
+]  # Targets: with those of a run to come they stay below 2^63.
 
 
 class Source(Section):
@@ -50,7 +63,9 @@ class Source(Section):
     path: str = placement("")
     format: Literal["text", "jsonl", "json", "csv", "parquet", "lines", "fasta", "package"] = "text"
     licence: str = "unknown"
-    weight: Natural = 1  # How often it is seen while all of weight 1 are seen once; 0: for validation only.
+    weight: Natural = (
+        1  # How often it is seen while all of weight 1 are seen once; 0: for validation only.
+    )
     text_key: str = "text"  # Of records with fields: the one that holds the text.
     include: tuple[str, ...] = ()  # Patterns on '/'-paths; empty takes the format's own endings.
     exclude: tuple[str, ...] = ()
@@ -60,10 +75,14 @@ class Data(Section):
     """How the sources become documents, splits and shards."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    pipeline: Annotated[Literal[2], INTEGER] = 2  # How sources become documents: docs/format.md, section 5.
+    pipeline: Annotated[Literal[2], INTEGER] = (
+        2  # How sources become documents: docs/format.md, section 5.
+    )
     validation_per_10000: Annotated[int, Field(ge=1, le=5000)] = 100
     max_document_characters: Count = 1_000_000  # Longer documents are cut into parts.
-    split: Literal["texts", "parts"] = "texts"  # Whether all of a text has one split, or each part its own.
+    split: Literal["texts", "parts"] = (
+        "texts"  # Whether all of a text has one split, or each part its own.
+    )
     invalid_utf8: Literal["replace", "drop"] = "replace"
     token_type: Literal["uint16", "uint32"] = "uint16"
     block: Annotated[int, Field(ge=0, le=2**20)] = 0  # Targets of a block; 0: model.context.
@@ -79,12 +98,22 @@ class Data(Section):
 
 class Tokenizer(Section):
     kind: Literal["bpe", "bytes", "characters", "file"] = "bpe"
-    vocabulary: Annotated[int, Field(ge=257, le=2**31)] = 4096  # For bpe; the others follow the data.
-    pattern: Literal["llama3", "qwen2", "gpt2", "o200k", "pellucid"] = "llama3"  # For bpe: cuts texts before merging.
-    max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24  # Characters of a token that bpe may learn.
-    sample_characters: Count = 100_000_000  # For bpe: trained on about so much, chosen by document hash.
+    vocabulary: Annotated[int, Field(ge=257, le=2**31)] = (
+        4096  # For bpe; the others follow the data.
+    )
+    pattern: Literal["llama3", "qwen2", "gpt2", "o200k", "pellucid"] = (
+        "llama3"  # For bpe: cuts texts before merging.
+    )
+    max_pretoken: Annotated[int, Field(ge=1, le=256)] = (
+        24  # Characters of a token that bpe may learn.
+    )
+    sample_characters: Count = (
+        100_000_000  # For bpe: trained on about so much, chosen by document hash.
+    )
     path: str = placement("")  # For kind = "file": a tokenizer.json …
-    document_token: str = ""  # … and which of its tokens begins a document; empty: the one that it shows.
+    document_token: str = (
+        ""  # … and which of its tokens begins a document; empty: the one that it shows.
+    )
 
 
 class Train(Section):
@@ -96,10 +125,14 @@ class Train(Section):
     lr: Positive = 3e-3
     schedule: Literal["cosine", "linear", "wsd"] = "cosine"
     warmup: Natural = 20  # Steps.
-    decay: Natural = 0  # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
+    decay: Natural = (
+        0  # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
+    )
     final_lr: Fraction = 0.1  # As a fraction of lr.
     clip: Positive = 1.0  # The largest norm of the gradients.
-    frozen: Annotated[tuple[str, ...], Field(max_length=64)] = ()  # Weights that stay: patterns of names, *, ?, [abc].
+    frozen: Annotated[
+        tuple[str, ...], Field(max_length=64)
+    ] = ()  # Weights that stay: patterns of names, *, ?, [abc].
 
     def freezes(self, name: str) -> bool:
         """Whether a weight stays as it is."""
@@ -116,14 +149,18 @@ class Checkpoints(Section):
 
 
 class Record(Section):
-    commitment: Literal["steps", "microbatches"] = "steps"  # microbatches: each one's gradient is hashed.
+    commitment: Literal["steps", "microbatches"] = (
+        "steps"  # microbatches: each one's gradient is hashed.
+    )
 
 
 class Spike(Section):
     """When a step's loss or gradient norm is a spike (record/guards.py), and what is done then."""
 
     action: Literal["off", "note", "stop", "rollback"] = "note"
-    deviations: Positive = 8.0  # Above the median of the steps before, in robust standard deviations …
+    deviations: Positive = (
+        8.0  # Above the median of the steps before, in robust standard deviations …
+    )
     least: Positive = 0.1  # … and at least as this fraction of the median.
     width: Count = 1  # So many steps of it, one after the other.
 
@@ -135,19 +172,27 @@ class Guards(Section):
     grad_norm: Spike = Spike(action="off")
     window: Annotated[int, Field(ge=8, le=4096)] = 64  # Steps that a step is held against.
     not_finite: Literal["stop", "rollback"] = "stop"
-    back: Annotated[int, Field(ge=1, le=2**20)] = 50  # Steps that a rollback goes back; their rows are passed over.
+    back: Annotated[int, Field(ge=1, le=2**20)] = (
+        50  # Steps that a rollback goes back; their rows are passed over.
+    )
     rollbacks: Annotated[int, Field(ge=0, le=1000)] = 3  # So many at most; then the run stops.
 
 
 class Fork(Section):
     """Where a fork begins: after a step of its parent. `pellucid fork` writes it."""
 
-    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # The parent's head; empty: no fork.
+    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = (
+        ""  # The parent's head; empty: no fork.
+    )
     step: Natural = 0
-    state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""  # The root of the parent's state after that step.
+    state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = (
+        ""  # The root of the parent's state after that step.
+    )
     without: tuple[str, ...] = ()  # Sources and documents whose blocks are replaced by others.
     tokens: Far = 0  # Targets that the parent had seen by then.
-    cursors: dict[str, Far] = Field(default_factory=dict)  # Of each source, the targets that the parent had seen …
+    cursors: dict[str, Far] = Field(
+        default_factory=dict
+    )  # Of each source, the targets that the parent had seen …
     rows: Far = 0  # … before so many rows of the mixture that the fork goes on with.
 
 
@@ -184,13 +229,21 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
-        if self.tokenizer.kind == "bpe" and self.data.token_type == "uint16" and self.tokenizer.vocabulary > 65536:
+        if (
+            self.tokenizer.kind == "bpe"
+            and self.data.token_type == "uint16"
+            and self.tokenizer.vocabulary > 65536
+        ):
             raise ValueError(
                 f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards of uint16; "
                 'set data.token_type = "uint32"'
             )
         longest = self.data.max_document_characters
-        if self.tokenizer.kind == "bpe" and self.tokenizer.pattern != "pellucid" and longest > LONGEST_MATCHED:
+        if (
+            self.tokenizer.kind == "bpe"
+            and self.tokenizer.pattern != "pellucid"
+            and longest > LONGEST_MATCHED
+        ):
             detail = f'is {longest}, and tokenizer.pattern = "{self.tokenizer.pattern}" reads {LONGEST_MATCHED} at most'
             raise unfit("data.max_document_characters", LONGEST_MATCHED, detail)
         if self.tokenizer.document_token and self.tokenizer.kind != "file":
@@ -204,10 +257,14 @@ class Recipe(Section):
         if bool(self.fork.parent) != bool(self.fork.state):
             raise ValueError("fork needs both the parent's head and its state")
         if self.fork.step >= self.train.steps:
-            raise ValueError(f"a fork after step {self.fork.step} needs train.steps to be more than that")
+            raise ValueError(
+                f"a fork after step {self.fork.step} needs train.steps to be more than that"
+            )
         if not self.fork.parent and self.fork != Fork():
             raise ValueError("fork.step and fork.without belong to a fork, which has a parent")
-        if self.fork.parent and set(self.fork.cursors) != {source.name for source in self.data.sources}:
+        if self.fork.parent and set(self.fork.cursors) != {
+            source.name for source in self.data.sources
+        }:
             raise ValueError("fork.cursors names each source once: `pellucid fork` writes it")
         self._check_phases()
         return self
@@ -245,9 +302,9 @@ class Recipe(Section):
     @property
     def phases(self) -> tuple[Planned, ...]:
         """What the run goes through; without phases of its own the plain fields are the one."""
-        return tuple(phases.planned(phase, self.data.sources, self.model, self.train) for phase in self.phase) or (
-            phases.planned(None, self.data.sources, self.model, self.train),
-        )
+        return tuple(
+            phases.planned(phase, self.data.sources, self.model, self.train) for phase in self.phase
+        ) or (phases.planned(None, self.data.sources, self.model, self.train),)
 
     @property
     def schedule(self) -> Schedule:
@@ -264,9 +321,14 @@ class Recipe(Section):
         return [source.name for source, rate in zip(self.data.sources, rates, strict=True) if rate]
 
     def rows_of_a_pass(self, blocks: Mapping[str, int]) -> Iterator[tuple[int, Planned]]:
-        """Of each phase, how many rows its sources have when each is seen once; blocks by source."""
+        """Of each phase, how many rows its sources have when each is
+        seen once; blocks by source."""
         for phase in self.phases:
-            yield sum(blocks[name] for name in self._trained_in(phase)) * (self.block // phase.context), phase
+            yield (
+                sum(blocks[name] for name in self._trained_in(phase))
+                * (self.block // phase.context),
+                phase,
+            )
 
     def alone(self, phase: Planned) -> Recipe:
         """A recipe whose plain fields are a phase's, for what asks about one step of it."""
@@ -277,11 +339,13 @@ class Recipe(Section):
         return self.model_copy(update={"train": train, "model": model, "phase": (), "fork": Fork()})
 
     def fields(self) -> dict[str, object]:
-        """Every field that can change the bits, by its dotted key; a source's by the source's name."""
+        """Every field that can change the bits, by its dotted key; a
+        source's by the source's name."""
         return dict(_dotted(bits(self), ""))
 
     def scheduled(self, every: int, step: int) -> bool:
-        """Whether something done every so many steps is due: also at the first state and after the last step."""
+        """Whether something done every so many steps is due: also at the first
+        state and after the last step."""
         return step % every == 0 or step in (self.first, self.train.steps)
 
     def rules(self) -> Rules:
@@ -297,7 +361,9 @@ class Recipe(Section):
 
     def anchored(self, step: int) -> bool:
         policy = self.placement.anchors
-        return (policy.powers_of_two and step & (step - 1) == 0) or self.scheduled(policy.every, step)
+        return (policy.powers_of_two and step & (step - 1) == 0) or self.scheduled(
+            policy.every, step
+        )
 
 
 def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
@@ -324,11 +390,16 @@ def parse(content: bytes, path: Path | str) -> Recipe:
         if any(line.count(b".") > _MOST_POINTS for line in content.splitlines()):
             raise ValueError(f"a line with more than {_MOST_POINTS} points")
         values = _tuples(tomllib.loads(content.decode("utf-8")))
-    except (ValueError, RecursionError) as error:  # ValueError also for an integer of thousands of digits.
+    except (
+        ValueError,
+        RecursionError,
+    ) as error:  # ValueError also for an integer of thousands of digits.
         raise RecipeUnreadable(path=path, detail=error) from error
     version = values.get("version")
     if type(version) is int and version != VERSION:
-        raise (RecipeTooNew if version > VERSION else RecipeTooOld)(path=path, found=version, known=VERSION)
+        raise (RecipeTooNew if version > VERSION else RecipeTooOld)(
+            path=path, found=version, known=VERSION
+        )
     return _validated(values, path)
 
 
@@ -343,7 +414,9 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
             raise RecipeUnknownKey(path=path, key=key, hint=_nearest(location)) from error
         if first["type"] == "unfit" and (told := first.get("ctx")):
             setting = f", or with --set {told['key']}={told['value']}"
-            raise RecipeInvalid(path=path, key=told["key"], detail=told["detail"], setting=setting) from error
+            raise RecipeInvalid(
+                path=path, key=told["key"], detail=told["detail"], setting=setting
+            ) from error
         detail = first["msg"].removeprefix("Value error, ")
         if first["type"] == "tuple_type":
             detail = 'should be a list, as in ["…"]'
@@ -351,19 +424,23 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
             setting = ""
         if first["type"] != "missing" and not isinstance(first["input"], dict):
             detail += f" (it is {first['input']!r})"
-        raise RecipeInvalid(path=path, key=key or "recipe", detail=detail, setting=setting) from error
+        raise RecipeInvalid(
+            path=path, key=key or "recipe", detail=detail, setting=setting
+        ) from error
 
 
 def _location(location: tuple[int | str, ...]) -> tuple[int | str, ...]:
-    """Where an error is, without the kind of a section that has several, which Pydantic puts behind its name."""
+    """Where an error is, without the kind of a section that has several, which
+    Pydantic puts behind its name."""
     field = Recipe.model_fields.get(str(location[0])) if location else None
     several = field is not None and len(sections_of(field.annotation)) > 1
     return location[:1] + location[2:] if several else location
 
 
 def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, str]:
-    """A place in the recipe as --set names it, sources by their names; and the advice to set it, "" where --set sets
-    no such thing: a section whose fields do not fit together, or a source that has no name."""
+    """A place in the recipe as --set names it, sources by their names; and the advice to
+    set it, "" where --set sets no such thing: a section whose fields do not fit together,
+    or a source that has no name."""
     words: list[str] = []
     inner: Any = values
     settable = bool(location)
@@ -405,7 +482,8 @@ def sections_of(kind: Any) -> list[type[Section]]:
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
-    """The most similar key of the same section; failing that, the most similar last word anywhere."""
+    """The most similar key of the same section; failing that, the most
+    similar last word anywhere."""
     *parents, wanted = [part for part in location if isinstance(part, str)]
     section = "".join(f"{parent}." for parent in parents)
     words: dict[str, str] = {}

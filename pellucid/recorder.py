@@ -1,4 +1,5 @@
-"""The joint between training and record: events go in; ledger, metrics, anchors and checkpoints come out.
+"""The joint between training and record: events go in; ledger, metrics,
+anchors and checkpoints come out.
 
 It wraps any trainer that can show its state as named arrays:
 
@@ -10,13 +11,13 @@ It wraps any trainer that can show its state as named arrays:
             record.keep(groups)                   # checkpoint and anchor, where they are due
         record.end()
 
-Where the recipe has guards, record.incidents tells after each step what they decided (record/guards.py).
+Where the recipe has guards, record.incidents tells after each step what
+they decided (record/guards.py).
 
-A step that is taken again, after a crash, is compared with the entry that exists; only what is new is
-appended. Files are written by one thread beside the training, in order: metrics, checkpoint, anchor.
-An anchor therefore means that everything up to its step is on disk. Rows do not wait for it: memory holds
-store.metrics.HELD of them.
-"""
+A step that is taken again, after a crash, is compared with the entry that exists; only what is new
+is appended. Files are written by one thread beside the training, in order: metrics, checkpoint,
+anchor. An anchor therefore means that everything up to its step is on disk. Rows do not wait for
+it: memory holds store.metrics.HELD of them."""
 
 from __future__ import annotations
 
@@ -70,8 +71,8 @@ class Ledger:
         self.entry: dict[str, Any] = {}  # The last step's, or the genesis.
 
     def _after(self, after: int | None) -> Iterator[dict[str, Any]]:
-        """The entries that will be made again: those after a step's and the end, or all of them; without what a
-        rollback abandoned."""
+        """The entries that will be made again: those after a step's and the end, or all of them;
+        without what a rollback abandoned."""
         first = -1 if after is None else after
         for body in self._written.between(first, self._written.steps_done) if self._written else ():
             if body.get("step", 0) > first or body["kind"] == "end":
@@ -84,7 +85,9 @@ class Ledger:
             return Guards(rules, History.begun(recipe.first))
         last = recipe.first if after is None else after
         before = self._written.between(max(recipe.first, last - needed(rules)) + 1, last)
-        return Guards(rules, self._written.history, (body for body in before if body["kind"] == "step"))
+        return Guards(
+            rules, self._written.history, (body for body in before if body["kind"] == "step")
+        )
 
     def put(self, body: dict[str, Any]) -> None:
         body = with_branch(body, self.guards.history.at(body.get("step", 0)).branch)
@@ -110,18 +113,24 @@ def compare(recorded: dict[str, Any], found: dict[str, Any]) -> None:
             where = f"step {found['step']}" if "step" in found else "genesis"
             if found["kind"] not in ("step", "genesis"):
                 where += f", {found['kind']}"
-            raise LedgerDiffers(where=where, field=field, found=found.get(field), recorded=recorded.get(field))
+            raise LedgerDiffers(
+                where=where, field=field, found=found.get(field), recorded=recorded.get(field)
+            )
 
 
 class Recorder:
     """See the module. Raises LedgerDiffers, DiskFull, NoPermission, LedgerBroken."""
 
-    def __init__(self, folder: Path, recipe: Recipe, identity: Identity, after: int | None = None) -> None:
+    def __init__(
+        self, folder: Path, recipe: Recipe, identity: Identity, after: int | None = None
+    ) -> None:
         self.folder, self.recipe, self.identity = folder, recipe, identity
         self._schedule = recipe.schedule
         self._ledger = Ledger(folder, recipe, after)
         self.torn = self._ledger.torn
-        self.incidents: list[dict[str, Any]] = []  # That the last step, or what came instead of it, was followed by.
+        self.incidents: list[
+            dict[str, Any]
+        ] = []  # That the last step, or what came instead of it, was followed by.
         self._metrics = metrics.Metrics(folder)
         self._metrics.forget_after(-1 if after is None else after)
         self._roots: StateRoots | None = None
@@ -162,7 +171,8 @@ class Recorder:
     def _decide(self, incidents: list[dict[str, Any]]) -> None:
         self.incidents = incidents
         if incidents and incidents[-1]["action"] != "note":
-            # Nothing can make these rows again once the ledger says that the run does not go on from here.
+            # Nothing can make these rows again once the ledger says that the
+            # run does not go on from here.
             self._writer.drain()
             self._metrics.write_part(self._step, self._metrics.take())
         for incident in incidents:
@@ -181,13 +191,23 @@ class Recorder:
         previous state is still being written.
         """
         step, recipe = self._step, self.recipe
-        checkpoint, anchor = recipe.scheduled(recipe.checkpoints.every, step), force or recipe.anchored(step)
+        checkpoint, anchor = (
+            recipe.scheduled(recipe.checkpoints.every, step),
+            force or recipe.anchored(step),
+        )
         if checkpoint:
             roots = self._current()
-            self._ledger.put(entries.checkpoint(step, roots.weights.hex(), self.identity.tokenizer, self._config(step)))
+            self._ledger.put(
+                entries.checkpoint(
+                    step, roots.weights.hex(), self.identity.tokenizer, self._config(step)
+                )
+            )
         if checkpoint or anchor:
             wanted = groups if anchor else {"weights": groups["weights"]}
-            copies = {group: {name: array.copy() for name, array in g.items()} for group, g in wanted.items()}
+            copies = {
+                group: {name: array.copy() for name, array in g.items()}
+                for group, g in wanted.items()
+            }
             about, rows = self._about(), self._metrics.take()
             self._writer.put(lambda: self._write(step, copies, about, rows, checkpoint, anchor))
 
@@ -214,13 +234,21 @@ class Recorder:
         return anchors.about(self._ledger.entry, self._current())
 
     def _write(
-        self, step: int, groups: Groups, about: dict[str, Any], rows: Any, checkpoint: bool, anchor: bool
+        self,
+        step: int,
+        groups: Groups,
+        about: dict[str, Any],
+        rows: Any,
+        checkpoint: bool,
+        anchor: bool,
     ) -> None:
         # In this order: the anchor says that all before it is complete.
         self._ledger.sync()
         self._metrics.write_part(step, rows)
         if checkpoint:
-            write_checkpoint(self.folder, layout.checkpoint(self.folder, step), groups, about, self._config(step))
+            write_checkpoint(
+                self.folder, layout.checkpoint(self.folder, step), groups, about, self._config(step)
+            )
         if anchor:
             weights = layout.checkpoint(self.folder, step) / anchors.WEIGHTS if checkpoint else None
             anchors.write(layout.anchor(self.folder, step), groups, about, weights)
@@ -237,33 +265,51 @@ class Recorder:
 
 
 def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows of a step in the tables segments, sequences and sources: all of them follow from its segments."""
+    """The rows of a step in the tables segments, sequences and sources: all of
+    them follow from its segments."""
     step, T = batch.step, batch.tokens_BS.shape[1] - 1
     sums: list[list[float]] = [[] for _ in batch.sources_B]
     for one in segments:
         sums[one.row].append(one.loss_sum)
     sources = sorted(set(batch.sources_B))
     by_source = {
-        name: [x for own, of in zip(sums, batch.sources_B, strict=True) if of == name for x in own] for name in sources
+        name: [x for own, of in zip(sums, batch.sources_B, strict=True) if of == name for x in own]
+        for name in sources
     }
-    columns = (batch.epochs_B.tolist(), batch.sources_B, batch.blocks_B.tolist(), batch.starts_B.tolist())
+    columns = (
+        batch.epochs_B.tolist(),
+        batch.sources_B,
+        batch.blocks_B.tolist(),
+        batch.starts_B.tolist(),
+    )
     places = zip(*columns, sums, strict=True)
     return {
-        "segments": [(step, one.row, one.document, one.start, one.tokens, one.loss_sum) for one in segments],
-        "sequences": [(step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)],
-        "sources": [(step, name, batch.sources_B.count(name) * T, math.fsum(by_source[name])) for name in sources],
+        "segments": [
+            (step, one.row, one.document, one.start, one.tokens, one.loss_sum) for one in segments
+        ],
+        "sequences": [
+            (step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)
+        ],
+        "sources": [
+            (step, name, batch.sources_B.count(name) * T, math.fsum(by_source[name]))
+            for name in sources
+        ],
     }
 
 
 def microbatch_rows(step: int, microbatches: list[Microbatch]) -> list[tuple[Any, ...]]:
     """The rows of a step in the table microbatches: what its leaves hold."""
     numbered = enumerate(microbatches)
-    return [(step, index, one.tokens, one.loss_sum, one.gradient_root.hex()) for index, one in numbered]
+    return [
+        (step, index, one.tokens, one.loss_sum, one.gradient_root.hex()) for index, one in numbered
+    ]
 
 
 def microbatches_in(rows: list[tuple[Any, ...]]) -> list[Microbatch]:
     """The inverse of microbatch_rows. Raises ValueError where a gradient_root is not hex."""
-    return [Microbatch(tokens, loss_sum, bytes.fromhex(root)) for _, _, tokens, loss_sum, root in rows]
+    return [
+        Microbatch(tokens, loss_sum, bytes.fromhex(root)) for _, _, tokens, loss_sum, root in rows
+    ]
 
 
 def validation_rows(validated: Validated) -> list[tuple[Any, ...]]:
@@ -271,7 +317,9 @@ def validation_rows(validated: Validated) -> list[tuple[Any, ...]]:
     rows = []
     for one in validated.sources:
         nats, tokens, size = one["loss_sum"], one["tokens"], one["bytes"]
-        rows.append((validated.step, one["source"], tokens, size, nats, nats / tokens, nats / LN2 / size))
+        rows.append(
+            (validated.step, one["source"], tokens, size, nats, nats / tokens, nats / LN2 / size)
+        )
     return rows
 
 
@@ -285,7 +333,9 @@ def genesis_of(recipe: Recipe, identity: Identity, initial: StateRoots) -> dict[
         tokenizer=identity.tokenizer,
         initial=initial,
         stack=identity.stack,
-        parent=(recipe.first, recipe.fork.tokens, recipe.fork.parent) if recipe.fork.parent else None,
+        parent=(recipe.first, recipe.fork.tokens, recipe.fork.parent)
+        if recipe.fork.parent
+        else None,
     )
 
 
@@ -313,13 +363,16 @@ def row_leaves(batch: Batch, recipe: Recipe) -> list[bytes]:
     found, ids = [], batch.tokens_BS.shape[1]
     for row, place in enumerate(zip(batch.blocks_B.tolist(), batch.starts_B.tolist(), strict=True)):
         documents_S = batch.documents_BS[row]
-        parts = leaves.part_leaves(recipe.seed, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row]))
+        parts = leaves.part_leaves(
+            recipe.seed, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row])
+        )
         found.append(rows.row_leaf(*place, ids, use_of(documents_S, recipe), parts))
     return found
 
 
 def use_of(documents_S: np.ndarray, recipe: Recipe) -> rows.Use:
-    """How a row of T + 1 ids is trained on: every target, with all before it in sight or its own document's alone."""
+    """How a row of T + 1 ids is trained on: every target, with all before it in sight
+    or its own document's alone."""
     T = len(documents_S) - 1
     if recipe.model.attention == "across":
         return rows.Use.whole(T)
@@ -328,7 +381,8 @@ def use_of(documents_S: np.ndarray, recipe: Recipe) -> rows.Use:
 
 
 def bounds_of(documents_BS: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """(row, document, start, tokens) of every segment of a batch, in order, counted by its targets."""
+    """(row, document, start, tokens) of every segment of a batch, in
+    order, counted by its targets."""
     targets_BT = documents_BS[:, 1:]
     starts_BT = np.ones(targets_BT.shape, bool)
     starts_BT[:, 1:] = targets_BT[:, 1:] != targets_BT[:, :-1]
@@ -347,7 +401,9 @@ def segments_of(batch: Batch, losses_BT: np.ndarray) -> list[Segment]:
     losses, T, segments = losses_BT.ravel().tolist(), losses_BT.shape[1], []
     for row, document, start, tokens in bounds_of(batch.documents_BS):
         first = row * T + start
-        segments.append(Segment(row, document, start, tokens, math.fsum(losses[first : first + tokens])))
+        segments.append(
+            Segment(row, document, start, tokens, math.fsum(losses[first : first + tokens]))
+        )
     return segments
 
 
@@ -356,7 +412,9 @@ def loss_of(segments: list[Segment]) -> float:
     return math.fsum(one.loss_sum for one in segments) / sum(one.tokens for one in segments)
 
 
-def write_checkpoint(folder: Path, target: Path, groups: Groups, about: dict[str, Any], config: dict[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path, target: Path, groups: Groups, about: dict[str, Any], config: dict[str, Any]
+) -> None:
     """A complete Hugging Face folder of a step; folder is the run, whose tokenizer it takes."""
     identity = {key: value for key, value in about.items() if key != "tensors"}
     with files.whole_folder(target) as partial:

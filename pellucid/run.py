@@ -1,4 +1,5 @@
-"""All stages of a run, in order: each reads folders and writes one, and a finished one is not redone."""
+"""All stages of a run, in order: each reads folders and writes one, and a
+finished one is not redone."""
 
 from __future__ import annotations
 
@@ -64,12 +65,13 @@ def run(
     settings: Sequence[str] = (),
     before: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do every stage that is not done yet, or one. Raises the errors of the stages, RunBusy, Stopped.
+    """Do every stage that is not done yet, or one. Raises the errors
+    of the stages, RunBusy, Stopped.
 
-    Where torchrun started several processes, all of them train and the first does everything else; raises
-    ProcessLost, ProcessDiffers. `before` is what it does first, `settings` what that puts into the recipe: once all
-    have met, for the others wait for it as long as it takes, but to meet it a few minutes only.
-    """
+    Where torchrun started several processes, all of them train and the first does everything
+    else; raises ProcessLost, ProcessDiffers. `before` is what it does first, `settings` what that
+    puts into the recipe: once all have met, for the others wait for it as long as it takes, but
+    to meet it a few minutes only."""
     if process_count() == 1:
         before()
         return _run(folder, watcher, only, ALONE)
@@ -83,11 +85,14 @@ def run(
 
 
 def _device(folder: Path, settings: Sequence[str]) -> str:
-    """What the run will compute on: every process finds the same, whether the recipe has its settings yet or not."""
+    """What the run will compute on: every process finds the same, whether the recipe
+    has its settings yet or not."""
     path = folder / FILE
     if not path.is_file():
         return "cpu"  # The first process says what is missing.
-    return parse(with_settings(files.read_bytes(path, MAX_BYTES), list(settings), path), path).placement.device
+    return parse(
+        with_settings(files.read_bytes(path, MAX_BYTES), list(settings), path), path
+    ).placement.device
 
 
 def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes) -> None:
@@ -116,9 +121,15 @@ def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes)
 
 def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
     """The stages to go through. Raises ReleaseSealed where that would add to a release."""
-    wanted = [name for name in STAGES if name == only or (only is None and (name != "index" or recipe.placement.trace))]
+    wanted = [
+        name
+        for name in STAGES
+        if name == only or (only is None and (name != "index" or recipe.placement.trace))
+    ]
     if not _finished(folder, recipe):
-        if (folder / layout.MANIFEST).exists():  # Sealed, so it was finished: something of it is damaged or gone.
+        if (
+            folder / layout.MANIFEST
+        ).exists():  # Sealed, so it was finished: something of it is damaged or gone.
             raise ReleaseSealed(path=folder)
         return wanted
     if "index" not in wanted or index.done(folder):
@@ -152,8 +163,8 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
 
 
 def change_recipe(folder: Path, settings: list[str]) -> None:
-    """Put settings into recipe.toml. Raises SettingTooLate where the run has begun with other bits, ReleaseSealed, and
-    for a source that it reads otherwise what sources.check raises."""
+    """Put settings into recipe.toml. Raises SettingTooLate where the run has begun with other bits,
+    ReleaseSealed, and for a source that it reads otherwise what sources.check raises."""
     path = folder / FILE
     recipe = load_recipe(folder)
     content = with_settings(files.read_bytes(path, MAX_BYTES), settings, path)
@@ -166,12 +177,14 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
         files.write_bytes(path, content)
 
 
-def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None]) -> tuple[list[int], list[int]]:
-    """Give a run the anchors of another placement, "every=500,powers_of_two=false"; returns those made and removed.
+def place_anchors(
+    folder: Path, placement: str, watch: Callable[[int, int], None]
+) -> tuple[list[int], list[int]]:
+    """Give a run the anchors of another placement, "every=500,powers_of_two=false";
+    returns those made and removed.
 
-    What is missing is made before anything is removed; the same call goes on after a kill. Raises ReleaseSealed,
-    NotTrained, and the errors of a recipe and of a replay.
-    """
+    What is missing is made before anything is removed; the same call goes on after a kill. Raises
+    ReleaseSealed, NotTrained, and the errors of a recipe and of a replay."""
     change_recipe(folder, [f"placement.anchors.{one.strip()}" for one in placement.split(",")])
     from pellucid.replay import anchoring
     from pellucid.replay import inputs as replay_inputs
@@ -189,7 +202,8 @@ def place_anchors(folder: Path, placement: str, watch: Callable[[int, int], None
 
 
 def _assist(folder: Path, processes: Processes) -> None:
-    """What every process but the first does: its part of the training, and nothing in the folder."""
+    """What every process but the first does: its part of the
+    training, and nothing in the folder."""
     if processes.told()[0] == Word.END:
         return  # There was nothing to train.
     from pellucid.replay import inputs as replay_inputs
@@ -199,7 +213,11 @@ def _assist(folder: Path, processes: Processes) -> None:
     processes.compare(_facts(inputs))
     with _stop_signals() as processes.signals:
         loop.follow(
-            state.empty(inputs.recipe, inputs.vocabulary), inputs.recipe, inputs.order, inputs.shards, processes
+            state.empty(inputs.recipe, inputs.vocabulary),
+            inputs.recipe,
+            inputs.order,
+            inputs.shards,
+            processes,
         )
 
 
@@ -216,7 +234,12 @@ def _facts(inputs: Inputs) -> dict[str, bytes]:
 
 
 def _stages(
-    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, names: list[str], processes: Processes
+    folder: Path,
+    recipe: Recipe,
+    journal: Journal,
+    watcher: Watcher,
+    names: list[str],
+    processes: Processes,
 ) -> None:
     stages: dict[str, Callable[[], bool]] = {
         "documents": lambda: documents.prepare(recipe, folder, watcher.progress, watcher.documents),
@@ -228,7 +251,9 @@ def _stages(
     if ledger := _ledger(folder):
         from pellucid.replay.inputs import check_recipe
 
-        check_recipe(folder, recipe, ledger.genesis)  # Before data are made that the run could not use.
+        check_recipe(
+            folder, recipe, ledger.genesis
+        )  # Before data are made that the run could not use.
     if _bound(folder, recipe, ledger):
         names = [name for name in names if name not in _DATA]
     for name in names:
@@ -238,8 +263,8 @@ def _stages(
 
 
 def _bound(folder: Path, recipe: Recipe, ledger: LedgerFile | None) -> bool:
-    """Whether all data is there that a run began with, or of a fork's parent: then it is not made again, whatever paths
-    the recipe names. A release has none."""
+    """Whether all data is there that a run began with, or of a fork's parent: then it is not made
+    again, whatever paths the recipe names. A release has none."""
     if not all((folder / layout.DATA / name / "manifest.json").is_file() for name in ("", *_DATA)):
         return False
     if ledger is None:
@@ -247,9 +272,11 @@ def _bound(folder: Path, recipe: Recipe, ledger: LedgerFile | None) -> bool:
     return stage.read_manifest(folder / stage.DATA, "data").get("root") == ledger.genesis["data"]
 
 
-def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes = ALONE) -> bool:
-    """The stage "train", from where it stands; after a rollback once more. Always True: a finished run does not come
-    here."""
+def train(
+    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes = ALONE
+) -> bool:
+    """The stage "train", from where it stands; after a rollback once more. Always True: a
+    finished run does not come here."""
     if processes.count > 1:
         from pellucid.replay import inputs as replay_inputs
 
@@ -265,7 +292,8 @@ def train(folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, proc
 def _train_on(
     folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes
 ) -> dict[str, Any] | None:
-    """Train to the end, or to the incident, returned, that goes back from there. Raises Stopped, Guarded, NotFinite."""
+    """Train to the end, or to the incident, returned, that goes back from there. Raises
+    Stopped, Guarded, NotFinite."""
     from pellucid.recorder import Recorder
     from pellucid.replay import inputs as replay_inputs
     from pellucid.store.aside import set_aside
@@ -290,7 +318,9 @@ def _train_on(
                     return ended
                 if recipe.scheduled(recipe.validation.every, state.step):
                     _validate(state, inputs, record, watcher)
-                asked = next(iter(stop), "")  # Read once: a signal that comes later is the next step's.
+                asked = next(
+                    iter(stop), ""
+                )  # Read once: a signal that comes later is the next step's.
                 record.keep(groups, force=bool(asked))
                 if asked and state.step < recipe.train.steps:
                     record.flush()
@@ -305,17 +335,19 @@ def _train_on(
 
 
 def _resumed(inputs: Inputs) -> int | None:
-    """The anchor to go on from: the last of a step of which the ledger has every entry, and of which rows are on disk.
-    None where the run begins with its first state.
+    """The anchor to go on from: the last of a step of which the ledger has every entry, and of
+    which rows are on disk. None where the run begins with its first state.
 
-    A power cut takes the tail of a ledger. An anchor made afterwards, for another placement, may lie behind the rows.
-    """
+    A power cut takes the tail of a ledger. An anchor made afterwards, for another
+    placement, may lie behind the rows."""
     if inputs.ledger is None:
         return None
     done, reached = inputs.ledger.steps_done, metrics.reached(inputs.folder)
     last = done if reached is None else min(done, reached)
     held = [step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if step <= last]
-    return next((step for step in reversed(held) if _whole(inputs.recipe, inputs.ledger, step)), None)
+    return next(
+        (step for step in reversed(held) if _whole(inputs.recipe, inputs.ledger, step)), None
+    )
 
 
 def _whole(recipe: Recipe, ledger: LedgerFile, step: int) -> bool:
@@ -326,20 +358,26 @@ def _whole(recipe: Recipe, ledger: LedgerFile, step: int) -> bool:
 
 
 def _incident(record: Recorder, folder: Path, watcher: Watcher) -> dict[str, Any] | None:
-    """What the guards decided after a step, told; returned where the run goes back. Raises Guarded where it stops."""
+    """What the guards decided after a step, told; returned where the run goes back.
+    Raises Guarded where it stops."""
     from pellucid.look.status import in_words
 
     for incident in record.incidents:
         watcher.incident(incident)
         if incident["action"] == "stop":
-            raise Guarded(step=incident["step"], what=in_words(incident), rule=incident["rule"], path=folder)
+            raise Guarded(
+                step=incident["step"], what=in_words(incident), rule=incident["rule"], path=folder
+            )
         if incident["action"] == "rollback":
             return incident
     return None
 
 
-def _begin(inputs: Inputs, after: int | None, record: Recorder, journal: Journal, watcher: Watcher) -> State:
-    """The state to train on from: the last anchor's, or the first one with all that is recorded of it."""
+def _begin(
+    inputs: Inputs, after: int | None, record: Recorder, journal: Journal, watcher: Watcher
+) -> State:
+    """The state to train on from: the last anchor's, or the first one with
+    all that is recorded of it."""
     from pellucid.replay.materialise import anchored_state, first_state
 
     watcher.begin(inputs.recipe.first if after is None else after, inputs.recipe.train.steps)
@@ -367,7 +405,8 @@ def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) 
 
 
 def _finish(folder: Path, recipe: Recipe) -> None:
-    """The run folder itself becomes the final checkpoint; anchors kept for a stop only are removed."""
+    """The run folder itself becomes the final checkpoint; anchors kept
+    for a stop only are removed."""
     final = layout.checkpoint(folder, recipe.train.steps)
     made = tokenizer.recorded(folder)
     shape = recipe.model.model_copy(update={"rope_theta": recipe.phases[-1].rope_theta})
@@ -382,7 +421,8 @@ def _finish(folder: Path, recipe: Recipe) -> None:
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[list[str]]:
-    """A list that SIGTERM, SIGHUP or the first Ctrl-C puts its name into; a second Ctrl-C interrupts at once.
+    """A list that SIGTERM, SIGHUP or the first Ctrl-C puts its name into; a
+    second Ctrl-C interrupts at once.
 
     What the process was started to ignore (SIGHUP under nohup) it ignores.
     """
@@ -399,5 +439,7 @@ def _stop_signals() -> Iterator[list[str]]:
         yield received
     finally:
         for number, handler in previous.items():
-            if signal.getsignal(number) is handle:  # A lost process may have replaced it (train/messages.py).
+            if (
+                signal.getsignal(number) is handle
+            ):  # A lost process may have replaced it (train/messages.py).
                 signal.signal(number, handler)

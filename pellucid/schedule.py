@@ -1,20 +1,23 @@
-"""The schedule of a run: what any step trains with, and which targets of which source its rows hold.
+"""The schedule of a run: what any step trains with, and which targets
+of which source its rows hold.
 
-A run is a sequence of phases, each so many steps that are taken alike: one batch, one context, one mixture of sources,
-one way of the learning rate. Tokens are counted by targets: a row of context T has T of them.
+A run is a sequence of phases, each so many steps that are taken alike: one batch, one
+context, one mixture of sources, one way of the learning rate. Tokens are counted by targets:
+a row of context T has T of them.
 
-A **mixture** says whose each row is. Of a period of sum(rates) rows, source s has rates[s]; its j-th has the key
-floor((2j + 1) * 2^32 / rates[s]), and rows are ordered by (key, place of s). So any stretch of rows has nearly as many
-of each source as the rates say, and how many of s are among the first p rows is found in O(log) without a table.
+A **mixture** says whose each row is. Of a period of sum(rates) rows, source s has rates[s]; its
+j-th has the key floor((2j + 1) * 2^32 / rates[s]), and rows are ordered by (key, place of s). So
+any stretch of rows has nearly as many of each source as the rates say, and how many of s are among
+the first p rows is found in O(log) without a table.
 
-A **cursor** is how many targets of a source were seen. Row J of s since a cursor c covers the targets c + J*T up to
-c + (J + 1)*T, of a stream that begins again when all its blocks were passed (data/order.py says which block that is).
+A **cursor** is how many targets of a source were seen. Row J of s since a cursor c covers the
+targets c + J*T up to c + (J + 1)*T, of a stream that begins again when all its blocks were passed
+(data/order.py says which block that is).
 
-A **stretch** is the steps of one phase on one branch: where its cursors stand, and how many rows of its mixture went
-before. A phase begins where the one before ended, rounded up to its own T, or with a source's next whole pass. A
-rollback begins a stretch whose cursors are those after the offending step, so that what was passed over does not come
-again. Integers alone, so the same everywhere.
-"""
+A **stretch** is the steps of one phase on one branch: where its cursors stand, and how many rows of
+its mixture went before. A phase begins where the one before ended, rounded up to its own T, or with
+a source's next whole pass. A rollback begins a stretch whose cursors are those after the offending
+step, so that what was passed over does not come again. Integers alone, so the same everywhere."""
 
 from __future__ import annotations
 
@@ -32,7 +35,8 @@ _ONE, _WHOLE = 1 << 32, 1 << 33  # Keys lie in [0, 2^33): twice 2^32 a period.
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """So many steps that are taken alike. Of `weights` and `shares`, by source in the recipe's order, one is given."""
+    """So many steps that are taken alike. Of `weights` and `shares`, by source in the
+    recipe's order, one is given."""
 
     name: str
     steps: int
@@ -45,7 +49,9 @@ class Phase:
     warmup: int  # Steps.
     decay: int  # Steps of the last decay of "wsd".
     final_lr: float  # As a fraction of lr.
-    weights: tuple[int, ...] = ()  # How often each source is seen while all of them are seen once at weight 1.
+    weights: tuple[
+        int, ...
+    ] = ()  # How often each source is seen while all of them are seen once at weight 1.
     shares: tuple[int, ...] = ()  # Rows of each source among sum(shares).
     again: tuple[bool, ...] = ()  # Which sources begin a new pass with the phase.
 
@@ -55,7 +61,8 @@ class Phase:
         return self.batch * self.context
 
     def rates(self, blocks: Sequence[int], block: int) -> list[int]:
-        """The rows of each source in a period; blocks of each, of `block` targets. None of a source without any."""
+        """The rows of each source in a period; blocks of each, of `block` targets.
+        None of a source without any."""
         if self.shares:
             return [share * (count > 0) for share, count in zip(self.shares, blocks, strict=True)]
         rows = block // self.context
@@ -63,7 +70,8 @@ class Phase:
 
 
 class Schedule:
-    """What each step of a run trains with. Steps are numbered from 1; a fork takes those after `first`."""
+    """What each step of a run trains with. Steps are numbered from 1; a
+    fork takes those after `first`."""
 
     def __init__(self, phases: Sequence[Phase], first: int = 0, tokens: int = 0) -> None:
         """tokens: targets seen up to and with step `first`."""
@@ -95,7 +103,8 @@ class Schedule:
     def tokens_of(self, first: int, last: int) -> np.ndarray:
         """The same of the steps first … last, shape (steps,) uint64."""
         parts = [
-            self.tokens(begin - 1) + np.arange(1, end - begin + 2, dtype=np.uint64) * np.uint64(self.at(begin).tokens)
+            self.tokens(begin - 1)
+            + np.arange(1, end - begin + 2, dtype=np.uint64) * np.uint64(self.at(begin).tokens)
             for begin, end in self._within(first, last)
         ]
         return np.concatenate([np.empty(0, np.uint64), *parts])
@@ -103,25 +112,39 @@ class Schedule:
     def _within(self, first: int, last: int) -> list[tuple[int, int]]:
         """The steps first … last, cut where phases end."""
         cuts = [end for end in self.ends[:-1] if first <= end < last]
-        return list(zip([first, *(cut + 1 for cut in cuts)], [*cuts, last], strict=True)) if first <= last else []
+        return (
+            list(zip([first, *(cut + 1 for cut in cuts)], [*cuts, last], strict=True))
+            if first <= last
+            else []
+        )
 
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step: its phase's, counted from the phase's first step."""
         return learning_rate(self.at(step), step - self.begun(step))
 
 
-# ---- the learning rate -----------------------------------------------------------------------------------------------
+# ---- the learning rate -------------------------------------------------------------------------
 
-# In float64 by our own functions, the same on every machine: Python's float operations are single IEEE-754 roundings;
-# its math.cos is the platform's and is not used.
+# In float64 by our own functions, the same on every machine: Python's float operations are single
+# IEEE-754 roundings; its math.cos is the platform's and is not used.
 _HALF_PI = 1.5707963267948966
 # 1/3!, 1/5!, … of the sine's series; up to x^21 the error on [-pi/2, pi/2] is below one rounding.
-_FACTORIALS = (6.0, 120.0, 5040.0, 362880.0, 39916800.0, 6227020800.0, 1307674368000.0, 355687428096000.0)
+_FACTORIALS = (
+    6.0,
+    120.0,
+    5040.0,
+    362880.0,
+    39916800.0,
+    6227020800.0,
+    1307674368000.0,
+    355687428096000.0,
+)
 _FACTORIALS += (121645100408832000.0, 51090942171709440000.0)
 
 
 def learning_rate(phase: Phase, step: int) -> float:
-    """The learning rate of a phase's step 1, 2, …: linear warmup, then the schedule's way down to final_lr * lr."""
+    """The learning rate of a phase's step 1, 2, …: linear warmup, then the
+    schedule's way down to final_lr * lr."""
     if step <= phase.warmup:
         return phase.lr * (step / phase.warmup)
     decay = phase.decay if phase.schedule == "wsd" else phase.steps - phase.warmup
@@ -143,11 +166,12 @@ def cos_pi(x: float) -> float:
     return z - z * series
 
 
-# ---- whose each row is -----------------------------------------------------------------------------------------------
+# ---- whose each row is -------------------------------------------------------------------------
 
 
 class Mixture:
-    """Whose each row is, by the rates of the sources. Raises ValueError where no source has a rate, or one too high."""
+    """Whose each row is, by the rates of the sources. Raises ValueError where no source
+    has a rate, or one too high."""
 
     def __init__(self, rates: Sequence[int]) -> None:
         divisor = math.gcd(*rates)
@@ -155,7 +179,9 @@ class Mixture:
             raise ValueError("no source has a row")
         self.rates = tuple(rate // divisor for rate in rates)
         if max(self.rates) > MOST_RATE:
-            raise ValueError(f"a period has {max(self.rates):,} rows of one source, more than {MOST_RATE:,}")
+            raise ValueError(
+                f"a period has {max(self.rates):,} rows of one source, more than {MOST_RATE:,}"
+            )
         self.period = sum(self.rates)
         self._rates_S = np.array(self.rates, np.int64)
 
@@ -166,13 +192,16 @@ class Mixture:
         return hash(self.rates)
 
     def of(self, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of rows, counted from 0, int64: the source of each, and how many rows of that source went before."""
+        """Of rows, counted from 0, int64: the source of each, and how many rows
+        of that source went before."""
         periods_N, within_N = np.divmod(rows_N, np.int64(self.period))
         keys_N = self._keys(within_N)
         before_NS, tied_NS = self._below(keys_N), self._at(keys_N)
         place_N = within_N - before_NS.sum(axis=1)  # Which of those with this key.
         sources_N = (tied_NS & (np.cumsum(tied_NS, axis=1) == place_N[:, None] + 1)).argmax(axis=1)
-        numbers_N = periods_N * self._rates_S[sources_N] + before_NS[np.arange(len(rows_N)), sources_N]
+        numbers_N = (
+            periods_N * self._rates_S[sources_N] + before_NS[np.arange(len(rows_N)), sources_N]
+        )
         return sources_N, numbers_N
 
     def counts(self, rows: int) -> tuple[int, ...]:
@@ -182,10 +211,13 @@ class Mixture:
         before_S, tied_S = self._below(keys_N)[0], self._at(keys_N)[0]
         place = within - int(before_S.sum())
         before_S = before_S + (tied_S & (np.cumsum(tied_S) <= place))
-        return tuple(periods * rate + int(count) for rate, count in zip(self.rates, before_S, strict=True))
+        return tuple(
+            periods * rate + int(count) for rate, count in zip(self.rates, before_S, strict=True)
+        )
 
     def rows(self, source: int, numbers_N: np.ndarray) -> np.ndarray:
-        """The inverse of `of`: which rows are a source's, by how many of its rows went before, int64."""
+        """The inverse of `of`: which rows are a source's, by how many of
+        its rows went before, int64."""
         rate = np.int64(self.rates[source])
         periods_N, numbers_N = np.divmod(numbers_N, rate)
         keys_N = ((2 * numbers_N + 1) << 32) // rate
@@ -195,8 +227,8 @@ class Mixture:
     def _below(self, keys_N: np.ndarray) -> np.ndarray:
         """How many rows of each source have a lower key in a period, shape (N, S) int64.
 
-        floor((2j + 1) * 2^32 / r) < k is (2j + 1) * 2^32 < k * r: so many j as (k * r - 2^32) / 2^33 rounded up.
-        """
+        floor((2j + 1) * 2^32 / r) < k is (2j + 1) * 2^32 < k * r: so many j as (k * r
+        - 2^32) / 2^33 rounded up."""
         return (keys_N[:, None] * self._rates_S + (_ONE - 1)) >> 33
 
     def _at(self, keys_N: np.ndarray) -> np.ndarray:
@@ -204,7 +236,8 @@ class Mixture:
         return self._below(keys_N + 1) > self._below(keys_N)
 
     def _keys(self, within_N: np.ndarray) -> np.ndarray:
-        """The keys of rows of one period, by bisection: the last key with no more rows below it than before the row."""
+        """The keys of rows of one period, by bisection: the last key with no more rows
+        below it than before the row."""
         low_N, high_N = np.zeros_like(within_N), np.full_like(within_N, _WHOLE)
         for _ in range(33):
             middle_N = (low_N + high_N) >> 1
@@ -213,7 +246,7 @@ class Mixture:
         return low_N
 
 
-# ---- which targets ---------------------------------------------------------------------------------------------------
+# ---- which targets -----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +261,8 @@ class Stretch:
     rows: int = 0  # Rows of the mixture that went before the first step.
 
     def row(self, step: int) -> int:
-        """The first row of a step in the mixture; for the step behind the last, where the stretch ends."""
+        """The first row of a step in the mixture; for the step behind the
+        last, where the stretch ends."""
         return self.rows + (step - self.after - 1) * self.phase.batch
 
     def cursors_after(self, step: int) -> tuple[int, ...]:
@@ -237,13 +271,18 @@ class Stretch:
         return tuple(cursor + count * T for cursor, count in zip(self.cursors, counts, strict=True))
 
     def targets(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of every row of the steps first … last, in order: its source, and the first of its targets as a cursor."""
-        sources_N, numbers_N = self.mixture.of(np.arange(self.row(first), self.row(last + 1), dtype=np.int64))
-        return sources_N, np.array(self.cursors, np.int64)[sources_N] + numbers_N * self.phase.context
+        """Of every row of the steps first … last, in order: its source, and the first
+        of its targets as a cursor."""
+        sources_N, numbers_N = self.mixture.of(
+            np.arange(self.row(first), self.row(last + 1), dtype=np.int64)
+        )
+        return sources_N, np.array(self.cursors, np.int64)[
+            sources_N
+        ] + numbers_N * self.phase.context
 
     def steps(self, source: int, targets_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The inverse: the step and the row in it that has each of these targets of a source, given as cursors that lie
-        within `cursors_after(after)` and `cursors_after(last)`."""
+        """The inverse: the step and the row in it that has each of these targets of a source, given
+        as cursors that lie within `cursors_after(after)` and `cursors_after(last)`."""
         numbers_N = (targets_N - self.cursors[source]) // self.phase.context
         rows_N = self.mixture.rows(source, numbers_N) - self.rows
         steps_N, rows_N = np.divmod(rows_N, np.int64(self.phase.batch))
@@ -252,7 +291,8 @@ class Stretch:
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """Where the first step of a run begins: 0, or a fork's cursors, and the rows of its mixture since these."""
+    """Where the first step of a run begins: 0, or a fork's cursors, and the rows
+    of its mixture since these."""
 
     cursors: tuple[int, ...]
     rows: int = 0
@@ -261,9 +301,11 @@ class Start:
 class Route:
     """The stretches of a run, from its schedule and the blocks that its sources have."""
 
-    def __init__(self, schedule: Schedule, block: int, blocks: Sequence[int], start: Start | None = None) -> None:
-        """block: targets of a block; blocks: how many each source has, 0 for those that no row is of. Raises ValueError
-        where a phase has no rows, or rates too high."""
+    def __init__(
+        self, schedule: Schedule, block: int, blocks: Sequence[int], start: Start | None = None
+    ) -> None:
+        """block: targets of a block; blocks: how many each source has, 0 for those that no row is
+        of. Raises ValueError where a phase has no rows, or rates too high."""
         self.schedule, self.passes = schedule, tuple(count * block for count in blocks)
         self.mixtures = []
         for phase in schedule.phases:
@@ -280,14 +322,18 @@ class Route:
         return (first, *self._following(first))
 
     def along(self, rollbacks: Iterable[tuple[int, int]]) -> tuple[Stretch, ...]:
-        """The stretches of a run that rolled back, each time from an offending step to an earlier one."""
+        """The stretches of a run that rolled back, each time from an
+        offending step to an earlier one."""
         stretches = self.begun()
         for offending, to in rollbacks:
             stretches = self.rolled_back(stretches, offending, to)
         return stretches
 
-    def rolled_back(self, stretches: tuple[Stretch, ...], offending: int, to: int) -> tuple[Stretch, ...]:
-        """The stretches after a rollback to a step, whose cursors go on from those after the offending one."""
+    def rolled_back(
+        self, stretches: tuple[Stretch, ...], offending: int, to: int
+    ) -> tuple[Stretch, ...]:
+        """The stretches after a rollback to a step, whose cursors go on from
+        those after the offending one."""
         cursors = stretch_of(stretches, offending).cursors_after(offending)
         kept = [one for one in stretches if one.after < to]
         if kept:

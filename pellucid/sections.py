@@ -1,4 +1,5 @@
-"""What a recipe's sections are made of: the base class, the kinds of numbers, and which fields are bits.
+"""What a recipe's sections are made of: the base class, the kinds of
+numbers, and which fields are bits.
 
 Fields marked as placement (paths, threads, where anchors are kept) may differ between two machines
 that make the same run, and stay out of the digest.
@@ -24,7 +25,9 @@ def _integer(value: object) -> object:
     return value
 
 
-INTEGER = BeforeValidator(_integer)  # For a Literal, which takes 4.0 for 4: two digests of one recipe.
+INTEGER = BeforeValidator(
+    _integer
+)  # For a Literal, which takes 4.0 for 4: two digests of one recipe.
 
 
 def placement(default: Any) -> Any:
@@ -37,7 +40,8 @@ class Section(BaseModel):
 
 
 def unfit(key: str, value: object, detail: str) -> PydanticCustomError:
-    """The error of fields that do not fit each other: the one to change, and a value that would fit."""
+    """The error of fields that do not fit each other: the one to change,
+    and a value that would fit."""
     return PydanticCustomError("unfit", "{detail}", {"key": key, "value": value, "detail": detail})
 
 

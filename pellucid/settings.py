@@ -19,13 +19,15 @@ _LISTS = {  # Fields that are lists of strings: with --set, one needs no bracket
 }
 
 
-def with_settings(content: bytes, settings: list[str], path: Path | str, verb: str = "run") -> bytes:
-    """The TOML with each "key=value" put in, its comments kept, and the result validated; path and verb are named in
-    errors, of what the settings bring in the command line.
+def with_settings(
+    content: bytes, settings: list[str], path: Path | str, verb: str = "run"
+) -> bytes:
+    """The TOML with each "key=value" put in, its comments kept, and the result validated; path and
+    verb are named in errors, of what the settings bring in the command line.
 
-    Sources and phases are addressed by their names: data.sources.books.weight=2, phase.decay.lr=1e-4. What `new`
-    and `fork` write is right but for its settings, and may need them.
-    """
+    Sources and phases are addressed by their names: data.sources.books.weight=2,
+    phase.decay.lr=1e-4. What `new` and `fork` write is right but for its
+    settings, and may need them."""
     if not settings or verb == "run":
         parse(content, path)
     document = tomlkit.parse(content.decode("utf-8"))
@@ -45,7 +47,11 @@ def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
         if not equals:
             raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
         value = _value(text.strip())
-        found[key.strip()] = [value] if isinstance(value, str) and key.strip().rpartition(".")[2] in _LISTS else value
+        found[key.strip()] = (
+            [value]
+            if isinstance(value, str) and key.strip().rpartition(".")[2] in _LISTS
+            else value
+        )
     return found
 
 

@@ -1,4 +1,5 @@
-"""One small run, made once for each test process: real stages, a tiny model, a corpus made from a seed."""
+"""One small run, made once for each test process: real stages, a tiny
+model, a corpus made from a seed."""
 
 from __future__ import annotations
 
@@ -63,14 +64,19 @@ WORDS = [
 def prose(seed: int, words: int) -> str:
     """Made-up sentences; the same for the same seed."""
     draws = philox.draws(philox.key_of(seed, "test prose"), 0, words)
-    return " ".join(WORDS[draw % len(WORDS)] + "." * (draw % 11 == 0) for draw in draws.tolist()) + "\n"
+    return (
+        " ".join(WORDS[draw % len(WORDS)] + "." * (draw % 11 == 0) for draw in draws.tolist())
+        + "\n"
+    )
 
 
 def write_corpus(folder: Path, documents: int = 40, words: int = 60) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(documents):
         text = prose(number, words)
-        (folder / f"{number:03}.txt").write_text(text + "naïve café 東京 " * (number % 3), encoding="utf-8")
+        (folder / f"{number:03}.txt").write_text(
+            text + "naïve café 東京 " * (number % 3), encoding="utf-8"
+        )
     return folder
 
 
@@ -88,7 +94,8 @@ def finish(folder: Path, only: str | None = None) -> Path:
 
 
 class Numbers:
-    """Which batch of the order each one is, by when it first came: one that is taken again has the number it had."""
+    """Which batch of the order each one is, by when it first came: one that is taken
+    again has the number it had."""
 
     def __init__(self) -> None:
         self._known: dict[tuple[bytes, ...], int] = {}
@@ -99,7 +106,8 @@ class Numbers:
 
 
 def spiking(training_step: Callable[..., Any], *batches: int) -> Callable[..., Any]:
-    """The training step, but on these batches of the order every loss is a hundred times what it is."""
+    """The training step, but on these batches of the order every loss is
+    a hundred times what it is."""
     numbers = Numbers()
 
     def taken(state: Any, batch: Any, *rest: Any) -> Any:
@@ -116,7 +124,9 @@ def pellucid(
     """The command line in a process of its own; check is the exit code expected (None: any)."""
     command = [sys.executable, "-m", "pellucid", *map(str, words)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "COLUMNS": "160", **(env or {})}
-    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment)
+    done = subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=environment
+    )
     if check is not None:
         assert done.returncode == check, done.stdout + done.stderr
     return done
@@ -130,7 +140,8 @@ def lacks(what: str) -> NoReturn:
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where this test's replayed states are kept: what one leaves must not spare another its replay."""
+    """Where this test's replayed states are kept: what one leaves must
+    not spare another its replay."""
     monkeypatch.setenv("PELLUCID_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache" / "states"
 

@@ -1,4 +1,5 @@
-"""A folder over HTTP with byte ranges, on this machine: it counts what it sends, and lies where it is told to."""
+"""A folder over HTTP with byte ranges, on this machine: it counts what it sends,
+and lies where it is told to."""
 
 from __future__ import annotations
 
@@ -32,7 +33,8 @@ Fault = Callable[[Request, Answer], Answer]
 
 
 class Serving(ThreadingHTTPServer):
-    """Serves a folder; `requests` and `sent` (bytes of bodies) count what was asked since `forget`."""
+    """Serves a folder; `requests` and `sent` (bytes of bodies) count
+    what was asked since `forget`."""
 
     daemon_threads = True
 
@@ -64,7 +66,9 @@ class _Handler(BaseHTTPRequestHandler):
         size = path.stat().st_size if path.is_file() else 0
         match = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         start, stop = (int(match[1]), min(int(match[2]) + 1, size)) if match else (0, size)
-        request = Request(path.relative_to(self.server.folder).as_posix(), start, stop, match is not None)
+        request = Request(
+            path.relative_to(self.server.folder).as_posix(), start, stop, match is not None
+        )
         answer = self.server.fault(request, _honest(path, request, size))
         self.send_response(answer.status)
         for name, value in {"Content-Length": str(len(answer.body)), **answer.headers}.items():
@@ -90,7 +94,9 @@ def _honest(path: Path, request: Request, size: int) -> Answer:
         body = file.read(request.stop - request.start)
     about = {"ETag": f'"{path.stat().st_mtime_ns:x}"'}
     if request.ranged:
-        return Answer(206, about | {"Content-Range": f"bytes {request.start}-{request.stop - 1}/{size}"}, body)
+        return Answer(
+            206, about | {"Content-Range": f"bytes {request.start}-{request.stop - 1}/{size}"}, body
+        )
     return Answer(200, about, body)
 
 

@@ -1,4 +1,5 @@
-"""A command that was killed when its work was done can be given again; another one is still refused."""
+"""A command that was killed when its work was done can be given again;
+another one is still refused."""
 
 from __future__ import annotations
 
@@ -40,18 +41,27 @@ COMMANDS: dict[str, tuple[Callable[[Path, Path], None], Callable[[Path, Path], N
 
 
 def content(folder: Path) -> dict[str, tuple[bytes, int]]:
-    return {path: ((folder / path).read_bytes(), (folder / path).stat().st_ino) for path in files.walk(folder)}
+    return {
+        path: ((folder / path).read_bytes(), (folder / path).stat().st_ino)
+        for path in files.walk(folder)
+    }
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_same_command_again_finds_its_work_done(name: str, release: Path, tmp_path: Path) -> None:
+def test_the_same_command_again_finds_its_work_done(
+    name: str, release: Path, tmp_path: Path
+) -> None:
     command, other = COMMANDS[name]
     target = tmp_path / "target"
     command(release, target)
-    before = {path: ((target / path).read_bytes(), (target / path).stat().st_ino) for path in files.walk(target)}
+    before = {
+        path: ((target / path).read_bytes(), (target / path).stat().st_ino)
+        for path in files.walk(target)
+    }
     command(release, target)
     assert before == {
-        path: ((target / path).read_bytes(), (target / path).stat().st_ino) for path in files.walk(target)
+        path: ((target / path).read_bytes(), (target / path).stat().st_ino)
+        for path in files.walk(target)
     }
     with pytest.raises(FolderTaken):
         other(release, target)

@@ -1,4 +1,5 @@
-"""A whole training step in portable arithmetic: torch computes nothing of it, and no bit depends on the machine."""
+"""A whole training step in portable arithmetic: torch computes nothing of it, and no
+bit depends on the machine."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ from pellucid.train.step import token_losses, training_step
 from tests.conftest import SETTINGS, make_run, pellucid
 from tests.kernels.machine import isas
 
-# What torch may do: give memory, look at it otherwise, copy it, read one number; and make the gradient backward
-# begins with, which is 1.
+# What torch may do: give memory, look at it otherwise, copy it, read one number; and make the
+# gradient backward begins with, which is 1.
 MOVES = {
     "aten._local_scalar_dense",
     "aten.clone",
@@ -51,7 +52,9 @@ class Recorded(TorchDispatchMode):
         self.names: set[str] = set()
         self.conversions: set[str] = set()
 
-    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, operation: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
         self.names.add(str(operation.overloadpacket))
         if operation is torch.ops.aten.copy_.default and args[0].dtype != args[1].dtype:
             self.conversions.add(f"{args[1].dtype} to {args[0].dtype}")
@@ -88,7 +91,9 @@ def everything(recipe: Recipe) -> Recorded:
         state, one = initial(recipe, VOCABULARY), batch(recipe)
         training_step(state, one, recipe)
         with torch.no_grad():
-            token_losses(state.model, one.tokens_BS, one.documents_BS, recipe, recipe.phases[0], weight=1.0)
+            token_losses(
+                state.model, one.tokens_BS, one.documents_BS, recipe, recipe.phases[0], weight=1.0
+            )
     return recorded
 
 
@@ -105,7 +110,9 @@ SHAPES = {
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_torch_only_moves_what_our_kernels_compute(tmp_path: Path, shape: str) -> None:
-    recorded = everything(recipe_of(tmp_path / "run", 'train.arithmetic="portable"', *SHAPES[shape]))
+    recorded = everything(
+        recipe_of(tmp_path / "run", 'train.arithmetic="portable"', *SHAPES[shape])
+    )
     assert recorded.names <= MOVES
     assert not recorded.conversions
 
@@ -120,7 +127,9 @@ def test_in_native_arithmetic_torch_computes(tmp_path: Path) -> None:
 
 
 def gradients(state: State) -> dict[str, np.ndarray]:
-    return {name: p.grad.numpy() for name, p in state.model.named_parameters() if p.grad is not None}
+    return {
+        name: p.grad.numpy() for name, p in state.model.named_parameters() if p.grad is not None
+    }
 
 
 def assert_close(ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray]) -> None:
@@ -132,7 +141,9 @@ def assert_close(ours: Iterable[np.ndarray], theirs: Iterable[np.ndarray]) -> No
 def test_both_arithmetics_agree_within_float32(tmp_path: Path, shape: str) -> None:
     steps = {}
     for arithmetic in ("portable", "native"):
-        recipe = recipe_of(tmp_path / arithmetic, f'train.arithmetic="{arithmetic}"', *SHAPES[shape])
+        recipe = recipe_of(
+            tmp_path / arithmetic, f'train.arithmetic="{arithmetic}"', *SHAPES[shape]
+        )
         state = initial(recipe, VOCABULARY)
         steps[arithmetic] = state, training_step(state, batch(recipe), recipe)
     (ours, our_step), (theirs, their_step) = steps["portable"], steps["native"]
@@ -141,7 +152,10 @@ def test_both_arithmetics_agree_within_float32(tmp_path: Path, shape: str) -> No
     assert our_step.weight_norm == pytest.approx(their_step.weight_norm, rel=1e-5)
     assert our_step.lr == their_step.lr
     assert ours.groups().keys() == theirs.groups().keys()
-    for group in ("exp_avg", "exp_avg_sq"):  # Of a first step they are the gradients, clipped, and their squares.
+    for group in (
+        "exp_avg",
+        "exp_avg_sq",
+    ):  # Of a first step they are the gradients, clipped, and their squares.
         assert_close(ours.groups()[group].values(), theirs.groups()[group].values())
     if shape != "untied, clipped":  # Native clipping is in place.
         assert_close(gradients(ours).values(), gradients(theirs).values())
@@ -155,7 +169,8 @@ def test_both_arithmetics_agree_within_float32(tmp_path: Path, shape: str) -> No
 def test_a_run_ends_with_the_same_head_on_every_machine(
     finished: Path, corpus: Path, tmp_path: Path, threads: int, aten: str
 ) -> None:
-    """Every instruction set here with PELLUCID_TEST_ALL=1; otherwise one, so that each meets both of torch's."""
+    """Every instruction set here with PELLUCID_TEST_ALL=1; otherwise one, so that
+    each meets both of torch's."""
     wanted = status(finished)
     here = isas()
     every = os.environ.get("PELLUCID_TEST_ALL") == "1"

@@ -38,8 +38,15 @@ def as_json(*words: object) -> dict:
 
 def test_status_has_what_scripts_count_on(finished: Path) -> None:
     about = as_json("status", finished)
-    assert about["run"] == "small" and about["steps_done"] == 13 and about["finished"] and about["sealed"]
-    assert re.fullmatch("[0-9a-f]{64}", about["head"]) and re.fullmatch("[0-9a-f]{64}", about["weights"])
+    assert (
+        about["run"] == "small"
+        and about["steps_done"] == 13
+        and about["finished"]
+        and about["sealed"]
+    )
+    assert re.fullmatch("[0-9a-f]{64}", about["head"]) and re.fullmatch(
+        "[0-9a-f]{64}", about["weights"]
+    )
     assert [one["step"] for one in about["validation"]] == [0, 5, 10, 13]
     assert all(set(one) >= {"step", "loss", "bits_per_byte"} for one in about["validation"])
     assert about["validation"][-1]["loss"] < about["validation"][0]["loss"]
@@ -56,9 +63,16 @@ def test_verify_and_audit_have_what_scripts_count_on(finished: Path) -> None:
 def test_audit_by_seed_has_what_scripts_count_on(finished: Path) -> None:
     found = as_json("audit", finished, "--steps", 3, "--seed", 7)
     assert found["ok"] and found["seed"] == 7 and len(found["steps"]) == 3
-    assert found["replayed"] == sum(one["replayed"] for one in found["steps"]) == found["odds"]["compared"]
+    assert (
+        found["replayed"]
+        == sum(one["replayed"] for one in found["steps"])
+        == found["odds"]["compared"]
+    )
     assert found["odds"]["sampled"] == 3 and 0 < found["odds"]["caught_wherever_they_lie"] < 1
-    assert as_json("audit", finished, "--steps", 3, "--seed", 7)["steps"][0]["step"] == found["steps"][0]["step"]
+    assert (
+        as_json("audit", finished, "--steps", 3, "--seed", 7)["steps"][0]["step"]
+        == found["steps"][0]["step"]
+    )
     assert "would be caught with" in pellucid("audit", finished, "--all").stdout
 
 
@@ -70,14 +84,19 @@ def test_show_a_step_a_block_and_a_document(finished: Path) -> None:
     step = as_json("show", finished, "step", "7")
     assert step["step"] == 7 and len(step["rows"]) == 4
     row = step["rows"][2]
-    assert len(row["tokens"]) == 33 and abs(sum(one["loss"] for one in step["rows"]) / 4 - step["loss"]) < 1e-9
+    assert (
+        len(row["tokens"]) == 33
+        and abs(sum(one["loss"] for one in step["rows"]) / 4 - step["loss"]) < 1e-9
+    )
     block = as_json("show", finished, "block", row["block"])
     seen = next(one for one in block["steps"] if one["step"] == 7)
     assert (seen["row"], seen["epoch"], seen["loss"]) == (2, row["epoch"], row["loss"])
     assert block["segments"][0]["text"] == row["segments"][0]["text"]
     document = as_json("show", finished, "document", row["segments"][0]["document"])
     assert row["block"] in [one["block"] for one in document["blocks"]]
-    assert row["segments"][0]["text"].replace("<|document|>", "").strip("\ufffd") in document["text"]
+    assert (
+        row["segments"][0]["text"].replace("<|document|>", "").strip("\ufffd") in document["text"]
+    )
     listed = json.loads(pellucid("show", finished, "documents", "--json").stdout)
     assert document["id"] in [one["id"] for one in listed]
 
@@ -116,7 +135,10 @@ def test_sample_is_repeatable_and_takes_any_step(finished: Path) -> None:
     words = ("sample", finished, "--step", 7, "--prompt", "light through", "--tokens", 12)
     first = pellucid(*words).stdout
     assert first.startswith("light through") and pellucid(*words).stdout == first
-    assert as_json(*words)["text"] == first.removeprefix("light through").rstrip("\n") or "\ufffd" in first
+    assert (
+        as_json(*words)["text"] == first.removeprefix("light through").rstrip("\n")
+        or "\ufffd" in first
+    )
     assert pellucid(*words, "--seed", 2).stdout != first
     assert as_json(*words, "--temperature", 0)["step"] == 7
 
@@ -202,7 +224,8 @@ def test_errors_are_named_on_one_line_with_their_code(
     words: tuple[str, ...], code: int, name: str, finished: Path, tmp_path: Path
 ) -> None:
     words = tuple(
-        str(finished) if word == "RUN" else str(tmp_path / word) if word in ("nowhere",) else word for word in words
+        str(finished) if word == "RUN" else str(tmp_path / word) if word in ("nowhere",) else word
+        for word in words
     )
     done = pellucid(*words, check=code)
     assert f"pellucid: {name}: " in done.stderr and "Traceback" not in done.stderr
@@ -214,7 +237,9 @@ def test_errors_are_json_for_scripts(finished: Path) -> None:
     assert read["ok"] is False and read["error"] == "StepUnknown" and "99" in read["detail"]
 
 
-def test_no_permission_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_permission_is_named(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pellucid import errors
     from pellucid.store import files
 
@@ -227,11 +252,14 @@ def test_no_permission_is_named(corpus: Path, tmp_path: Path, monkeypatch: pytes
 
 
 def test_every_error_teaches() -> None:
-    """Each named error has a message that says more than its name, and an exit code of its family."""
+    """Each named error has a message that says more than its name, and
+    an exit code of its family."""
     from pellucid import errors
 
     kinds = [
-        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.PellucidError)
+        kind
+        for kind in vars(errors).values()
+        if isinstance(kind, type) and issubclass(kind, errors.PellucidError)
     ]
     for kind in kinds:
         if kind.message != "{detail}":
@@ -246,9 +274,13 @@ def test_every_error_teaches() -> None:
         (("show", "--help"), "pellucid show step 120"),
     ],
 )
-def test_errors_and_help_stay_where_python_leaves_docstrings_out(words: tuple[str, ...], said: str) -> None:
+def test_errors_and_help_stay_where_python_leaves_docstrings_out(
+    words: tuple[str, ...], said: str
+) -> None:
     command = [sys.executable, "-OO", "-m", "pellucid", *words]
-    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"})
+    done = subprocess.run(
+        command, capture_output=True, text=True, env={**os.environ, "COLUMNS": "160"}
+    )
     assert said in done.stdout + done.stderr
 
 
@@ -260,28 +292,71 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        # A run alone where a text is asked for, and what stands nearest to a name that is not there.
+        # A run alone where a text is asked for, and what stands nearest
+        # to a name that is not there.
         (("where", "RUN"), "the text is missing; write: pellucid where RUN"),
         (("trace", "RUN"), "the text is missing; write: pellucid trace RUN"),
         (("show", "RUN", "document", "003.txt"), "did you mean stones/003.txt?"),
         (("show", "RUN", "document", "stones/0003.txt"), "did you mean stones/003.txt"),
         (("show", "RUN", "document", "of another world"), "in this run. "),
-        (("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"), "--set train.microbatch=1."),
-        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), ": the command line: train.lr: "),
-        (("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"), "(it is -1). Correct it there."),
-        (("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"), "`pellucid fork --help`"),
-        (("run", "RUN", "--set", "data.sources.stones.weight=-1"), "the command line: data.sources.stones.weight: "),
-        (("new", "OUT", "--data", "RUN", "--set", "train.batch=x"), "the command line: train.batch: "),
-        (("new", "OUT", "--data", "RUN", "--set", "train.bach=4"), "the command line: unknown key train.bach"),
-        (("new", "OUT", "--data", "RUN", "--set", "train.steps=0"), "the command line: train.steps: "),
+        (
+            ("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"),
+            "--set train.microbatch=1.",
+        ),
+        (
+            ("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"),
+            ": the command line: train.lr: ",
+        ),
+        (
+            ("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"),
+            "(it is -1). Correct it there.",
+        ),
+        (
+            ("fork", "RUN", "--step", "3", "--set", "train.lr", "--to", "OUT"),
+            "`pellucid fork --help`",
+        ),
+        (
+            ("run", "RUN", "--set", "data.sources.stones.weight=-1"),
+            "the command line: data.sources.stones.weight: ",
+        ),
+        (
+            ("new", "OUT", "--data", "RUN", "--set", "train.batch=x"),
+            "the command line: train.batch: ",
+        ),
+        (
+            ("new", "OUT", "--data", "RUN", "--set", "train.bach=4"),
+            "the command line: unknown key train.bach",
+        ),
+        (
+            ("new", "OUT", "--data", "RUN", "--set", "train.steps=0"),
+            "the command line: train.steps: ",
+        ),
         # What is in the way of a folder.
-        (("new", "RUN/LICENSE/x", "--data", "RUN/LICENSE"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file."),
-        (("export", "RUN", "--to", "RUN/LICENSE/x"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file."),
-        (("publish", "RUN", "--to", "RUN/LICENSE/x"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file."),
-        (("fork", "RUN", "--step", "3", "--to", "RUN/LICENSE/x"), "RUN/LICENSE/x cannot be made: RUN/LICENSE is a"),
-        (("export", "RUN", "--to", "/proc/nope/x"), "FolderUnfit: /proc/nope/x cannot be made: No such file"),
+        (
+            ("new", "RUN/LICENSE/x", "--data", "RUN/LICENSE"),
+            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file.",
+        ),
+        (
+            ("export", "RUN", "--to", "RUN/LICENSE/x"),
+            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file.",
+        ),
+        (
+            ("publish", "RUN", "--to", "RUN/LICENSE/x"),
+            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file.",
+        ),
+        (
+            ("fork", "RUN", "--step", "3", "--to", "RUN/LICENSE/x"),
+            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a",
+        ),
+        (
+            ("export", "RUN", "--to", "/proc/nope/x"),
+            "FolderUnfit: /proc/nope/x cannot be made: No such file",
+        ),
         (("export", "RUN", "--to", f"OUT/{'x' * 300}"), "cannot be made: File name too long"),
-        (("run", "RUN", "--set", "train.lr=1"), "pellucid fork RUN --step K --set train.lr=1 --to DIR"),
+        (
+            ("run", "RUN", "--set", "train.lr=1"),
+            "pellucid fork RUN --step K --set train.lr=1 --to DIR",
+        ),
         (("where", "RUN", "--file", "OUT"), "OUT: is no file; --file takes the path of a text"),
         (
             ("where", "OUT", "x"),
@@ -289,14 +364,22 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         ),
         (("run", "OUT"), "pellucid new OUT --data PATH"),
         (("status", "RUN/record"), "or train on it: pellucid new mymodel --data RUN/record"),
-        (("status", "RUN/checkpoints/step6"), "It is an exported model, not a run: name the run that it is of"),
-        (("verify", "RUN/anchors/step5"), "It is an exported model, not a run: name the run that it is of"),
+        (
+            ("status", "RUN/checkpoints/step6"),
+            "It is an exported model, not a run: name the run that it is of",
+        ),
+        (
+            ("verify", "RUN/anchors/step5"),
+            "It is an exported model, not a run: name the run that it is of",
+        ),
         # A folder that is taken by something else is no run to continue.
         (("export", "RUN", "--to", "RUN"), "Choose a new or empty folder."),
         (("new", "RUN", "--data", "RUN"), "continue that run with: pellucid run RUN"),
     ],
 )
-def test_errors_point_the_right_way(words: tuple[str, ...], said: str, finished: Path, tmp_path: Path) -> None:
+def test_errors_point_the_right_way(
+    words: tuple[str, ...], said: str, finished: Path, tmp_path: Path
+) -> None:
     names = {"RUN": str(finished), "OUT": str(tmp_path / "out")}
     for name, path in names.items():
         words, said = tuple(word.replace(name, path) for word in words), said.replace(name, path)
@@ -307,14 +390,18 @@ def test_errors_point_the_right_way(words: tuple[str, ...], said: str, finished:
 def test_documents_are_listed_by_a_part_of_their_ids_and_up_to_a_limit(finished: Path) -> None:
     every = as_json("show", finished, "documents")
     some = as_json("show", finished, "documents", "s/00")
-    assert len(every) == 40 and [one["id"] for one in some] == [f"stones/{number:03}.txt" for number in range(10)]
+    assert len(every) == 40 and [one["id"] for one in some] == [
+        f"stones/{number:03}.txt" for number in range(10)
+    ]
     assert as_json("show", finished, "documents", "s/00", "--limit", 3) == some[:3]
     told = pellucid("show", finished, "documents", "s/00", "--limit", 3)
     assert told.stdout.count("\n") == 3 and "3 of 10 documents; --limit 0 lists all" in told.stderr
     assert "0 of 0 documents" in pellucid("show", finished, "documents", "another world").stderr
 
 
-@pytest.mark.parametrize("words", [("show", "documents"), ("show", "step", 3), ("where", "the river")])
+@pytest.mark.parametrize(
+    "words", [("show", "documents"), ("show", "step", 3), ("where", "the river")]
+)
 def test_an_unknown_licence_is_called_one(words: tuple[object, ...], finished: Path) -> None:
     told = pellucid(words[0], finished, *words[1:]).stdout
     assert "  licence unknown" in told and "unknown" not in told.replace("licence unknown", "")
@@ -338,25 +425,37 @@ def test_every_option_that_takes_a_number_is_bounded() -> None:
                 seen += 1
     assert seen >= 12 and finite(1.5) == 1.5 and finite(None) is None
     for value in ("nan", "inf", "-1"):
-        assert "--temperature" in pellucid("sample", "nowhere", "--temperature", value, check=2).stderr
+        assert (
+            "--temperature" in pellucid("sample", "nowhere", "--temperature", value, check=2).stderr
+        )
 
 
-def test_a_run_that_is_prepared_shows_what_is_there_and_the_next_command(corpus: Path, tmp_path: Path) -> None:
+def test_a_run_that_is_prepared_shows_what_is_there_and_the_next_command(
+    corpus: Path, tmp_path: Path
+) -> None:
     folder = make_run(tmp_path / "small", corpus)
     assert "has no documents yet" in pellucid("show", folder, "documents", check=2).stderr
     told = pellucid("verify", folder, check=2).stderr
     assert told.startswith("pellucid: NotTrained: ") and told.count("\n") == 1
     finish(folder, "documents")
     assert pellucid("show", folder, "documents").stdout.count("stones/") == 40
-    assert "has no shards yet" in pellucid("show", folder, "document", "stones/003.txt", check=2).stderr
+    assert (
+        "has no shards yet"
+        in pellucid("show", folder, "document", "stones/003.txt", check=2).stderr
+    )
     assert pellucid("status", folder).stdout.endswith(f"\nGo on with: pellucid run {folder}\n")
     done = pellucid("run", folder)
-    assert done.stdout.endswith(f"\nNext:\n  pellucid sample {folder} --prompt TEXT\n  pellucid publish {folder}\n")
+    assert done.stdout.endswith(
+        f"\nNext:\n  pellucid sample {folder} --prompt TEXT\n  pellucid publish {folder}\n"
+    )
     assert sum(line.startswith("index: ") for line in done.stderr.splitlines()) == 1
     said = pellucid("publish", folder).stdout
     assert "The licence of stones is unknown, and all its texts are in the release." in said
     assert "--set data.sources.stones.licence=CC-BY-4.0" in said
-    assert "Go on" not in pellucid("status", folder).stdout and "Next" not in pellucid("status", folder).stdout
+    assert (
+        "Go on" not in pellucid("status", folder).stdout
+        and "Next" not in pellucid("status", folder).stdout
+    )
     # A ledger that was taken away is no run that was not trained.
     for name in ("manifest.jsonl", "record/ledger.jsonl"):
         (folder / name).unlink()
@@ -378,7 +477,11 @@ def test_ctrl_c_while_libraries_are_loaded_is_one_line(module: str, finished: Pa
         "main()\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 130 and done.stderr.startswith("pellucid: interrupted") and done.stderr.count("\n") == 1
+    assert (
+        done.returncode == 130
+        and done.stderr.startswith("pellucid: interrupted")
+        and done.stderr.count("\n") == 1
+    )
 
 
 def test_the_last_words_of_verify_follow_from_the_problems(release: Path, tmp_path: Path) -> None:

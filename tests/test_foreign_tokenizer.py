@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.answers import print_status
 from pellucid.errors import DocumentTokenUnclear
 from pellucid.look.status import LOSSY, status
 from pellucid.recipe import load
@@ -16,7 +17,7 @@ from pellucid.release.verify import verify
 from pellucid.replay import inputs as replay_inputs
 from pellucid.run import run
 from pellucid.store import files
-from pellucid.terminal import Terminal, print_status
+from pellucid.terminal import Terminal
 from tests.conftest import finish, make_run
 from tests.data import shapes
 
@@ -27,7 +28,12 @@ def test_a_run_with_words_says_that_texts_do_not_come_back(
     content = shapes.bert()
     content["post_processor"] = None
     (tmp_path / "have.json").write_text(json.dumps(content))
-    settings = ["tokenizer.kind=file", f"tokenizer.path={tmp_path / 'have.json'}", "train.steps=2", "train.warmup=0"]
+    settings = [
+        "tokenizer.kind=file",
+        f"tokenizer.path={tmp_path / 'have.json'}",
+        "train.steps=2",
+        "train.warmup=0",
+    ]
     with pytest.raises(DocumentTokenUnclear, match=r"\[CLS\], \[SEP\]"):
         finish(make_run(tmp_path / "unclear", corpus, settings))
     folder = make_run(tmp_path / "words", corpus, [*settings, "tokenizer.document_token=[SEP]"])
@@ -38,12 +44,21 @@ def test_a_run_with_words_says_that_texts_do_not_come_back(
     assert LOSSY in " ".join(capsys.readouterr().out.split())
     assert LOSSY in (folder / "README.md").read_text(encoding="utf-8")
     assert verify(folder, lambda what: None).problems == []
-    export(replay_inputs.load(folder, load(folder)), 1, "hf", tmp_path / "one", lambda done, total: None)
+    export(
+        replay_inputs.load(folder, load(folder)),
+        1,
+        "hf",
+        tmp_path / "one",
+        lambda done, total: None,
+    )
     assert json.loads((tmp_path / "one" / "tokenizer.json").read_bytes())["padding"] is None
     manifest = folder / "data/tokenizer/manifest.json"
     for said in ({"lossless": True}, {"document_token": 2}):
         honest = files.read_json(manifest)
         files.write_json(manifest, honest | said)
         found = verify(folder, lambda what: None).problems
-        assert any(one.where == "data/tokenizer/manifest.json" and one.error == "DataDiffers" for one in found)
+        assert any(
+            one.where == "data/tokenizer/manifest.json" and one.error == "DataDiffers"
+            for one in found
+        )
         files.write_json(manifest, honest)

@@ -32,7 +32,9 @@ from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, pellucid
 
 
-def forked(parent: Path, target: Path, step: int = 7, *settings: str, without: tuple[str, ...] = ()) -> Path:
+def forked(
+    parent: Path, target: Path, step: int = 7, *settings: str, without: tuple[str, ...] = ()
+) -> Path:
     inputs = replay_inputs.load(parent, load(parent))
     fork(inputs, step, target, list(settings), list(without), lambda *_: None)
     return target
@@ -52,7 +54,11 @@ def test_a_fork_without_a_change_is_its_parent_again(finished: Path, tmp_path: P
     inputs = replay_inputs.load(folder, load(folder))
     assert audit_step(inputs, 9, lambda *_: None).ok and audit_step(inputs, 7, lambda *_: None).ok
     whole = Request.of(inputs, [], None, 1, None, True, "").run(lambda *_: None)
-    assert whole.ok and [one.step for one in whole.findings] == list(range(7, 14)) and whole.odds.steps == 6
+    assert (
+        whole.ok
+        and [one.step for one in whole.findings] == list(range(7, 14))
+        and whole.odds.steps == 6
+    )
     some = Request.of(inputs, [], 3, 1, None, False, "").run(lambda *_: None)
     assert some.ok and all(8 <= one.step <= 13 for one in some.findings)
     with pytest.raises(StepUnknown, match="from step 7 to step 13"):
@@ -66,7 +72,9 @@ def test_another_learning_rate_changes_the_steps_after_it(finished: Path, tmp_pa
     assert verify(folder, lambda _: None).problems == []
 
 
-def test_without_a_document_no_step_sees_it_and_other_rows_stay(finished: Path, tmp_path: Path) -> None:
+def test_without_a_document_no_step_sees_it_and_other_rows_stay(
+    finished: Path, tmp_path: Path
+) -> None:
     shown = Shown(finished)
     name = shown.step(9)["rows"][1]["segments"][0]["document"]
     folder = finish(forked(finished, tmp_path / "without", 7, without=(name,)))
@@ -145,11 +153,18 @@ def test_what_a_fork_cannot_change(key: str, finished: Path, tmp_path: Path) -> 
 
 def test_a_fork_changes_what_it_may_and_every_field_is_one_or_the_other() -> None:
     """A field that comes later is refused until somebody writes it down."""
-    known = [key for key in known_keys() if not key.startswith("placement") and key not in ("name", "data.root")]
+    known = [
+        key
+        for key in known_keys()
+        if not key.startswith("placement") and key not in ("name", "data.root")
+    ]
     leaves = {key for key in known if not any(other.startswith(f"{key}.") for other in known)}
     leaves -= {"data.sources.path", "tokenizer.path"}
     may = {key for key in leaves if may_change(key)}
-    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {"train.precision", "model.window"}
+    refused = {key.replace("sources.stones.", "sources.") for key in REFUSED} | {
+        "train.precision",
+        "model.window",
+    }
     assert may | refused == leaves and not may & refused
     for key in leaves - may:
         assert any(name in _WHY for name in _sections(key)), f"why can a fork not change {key}?"
@@ -162,7 +177,9 @@ def test_sources_in_another_order_are_another_order() -> None:
         _check(plain, {}, other)
 
 
-def test_what_cannot_be_forked_is_refused_and_nothing_is_left(finished: Path, tmp_path: Path) -> None:
+def test_what_cannot_be_forked_is_refused_and_nothing_is_left(
+    finished: Path, tmp_path: Path
+) -> None:
     target = tmp_path / "no"
     with pytest.raises(DocumentUnknown, match="No document nowhere"):
         forked(finished, target, 7, without=("nowhere",))
@@ -193,14 +210,22 @@ def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_pat
     problems = verify(folder, lambda _: None).problems
     assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/anchor.json")]
     # What only the parent's ledger tells has a form, and is what the weights file says, too.
-    for changed in ({"more": 1}, {"ledger_digest": "x"}, {"ledger_entry": "7"}, {"tokens": "many"}, {"tensors": {}}):
+    for changed in (
+        {"more": 1},
+        {"ledger_digest": "x"},
+        {"ledger_entry": "7"},
+        {"tokens": "many"},
+        {"tensors": {}},
+    ):
         files.write_json(folder / layout.PARENT / "anchor.json", about | changed)
         assert ("StateDiffers", "parent/anchor.json") in [
             (one.error, one.where) for one in verify(folder, lambda _: None).problems
         ], changed
     files.write_json(folder / layout.PARENT / "anchor.json", about | {"ledger_digest": "0" * 64})
     problems = verify(folder, lambda _: None).problems
-    assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/model.safetensors")]
+    assert [(one.error, one.where) for one in problems] == [
+        ("StateDiffers", "parent/model.safetensors")
+    ]
 
 
 def test_a_finished_run_is_gone_on_with(finished: Path, tmp_path: Path) -> None:
@@ -209,11 +234,23 @@ def test_a_finished_run_is_gone_on_with(finished: Path, tmp_path: Path) -> None:
 
 
 def test_from_the_command_line(finished: Path, tmp_path: Path) -> None:
-    done = pellucid("fork", finished, "--step", "7", "--set", "train.steps=9", "--to", tmp_path / "short", "--json")
+    done = pellucid(
+        "fork",
+        finished,
+        "--step",
+        "7",
+        "--set",
+        "train.steps=9",
+        "--to",
+        tmp_path / "short",
+        "--json",
+    )
     assert json.loads(done.stdout)["parent"] == LedgerFile(finished).head
     pellucid("run", tmp_path / "short")
     assert json.loads(pellucid("status", tmp_path / "short", "--json").stdout)["steps_done"] == 9
-    assert np.isfinite(json.loads(pellucid("show", tmp_path / "short", "step", "9", "--json").stdout)["loss"])
+    assert np.isfinite(
+        json.loads(pellucid("show", tmp_path / "short", "step", "9", "--json").stdout)["loss"]
+    )
 
 
 def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
@@ -221,7 +258,11 @@ def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
 
     folder = finish(forked(finished, tmp_path / "slower", 7, "train.lr=1e-4"))
     found = diff(finished, folder, lambda *_: None)
-    assert not found.equal and found.step == 8 and [one["step"] for one in found.validation] == [10, 13]
+    assert (
+        not found.equal
+        and found.step == 8
+        and [one["step"] for one in found.validation] == [10, 13]
+    )
     assert "B is a fork of the other: it begins after its step 7." in found.notes
     assert found.cause and found.cause.certainty == "proven" and "train.lr" in found.cause.words
     same = diff(finished, finish(forked(finished, tmp_path / "same")), lambda *_: None)
@@ -231,7 +272,11 @@ def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
     pellucid("diff", finished, tmp_path / "same")
 
 
-def test_going_without_a_text_of_validation_is_refused_for_no_step_trains_on_it(finished: Path, tmp_path: Path) -> None:
-    kept = next(one["id"] for one in Shown(finished).list_documents() if one["split"] == "validation")
+def test_going_without_a_text_of_validation_is_refused_for_no_step_trains_on_it(
+    finished: Path, tmp_path: Path
+) -> None:
+    kept = next(
+        one["id"] for one in Shown(finished).list_documents() if one["split"] == "validation"
+    )
     with pytest.raises(ForkUnfit, match="kept for validation"):
         forked(finished, tmp_path / "no", without=(kept,))

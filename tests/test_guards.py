@@ -1,4 +1,5 @@
-"""Incidents end to end: a run that notes, stops or goes back, and what everybody else makes of it."""
+"""Incidents end to end: a run that notes, stops or goes back, and what
+everybody else makes of it."""
 
 from __future__ import annotations
 
@@ -51,7 +52,9 @@ def incidents(folder: Path) -> list[dict[str, Any]]:
     return [body for body in bodies(folder) if body["kind"] == "incident"]
 
 
-def test_a_note_changes_nothing_but_the_ledger(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_note_changes_nothing_but_the_ledger(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = guarded()
     spike_at(monkeypatch, 12)
     finish(folder)
@@ -66,15 +69,30 @@ def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
     spike_at(monkeypatch, 12)
     finish(folder)
     (incident,) = incidents(folder)
-    assert (incident["step"], incident["to"], incident["passed_over"], incident["branch"]) == (12, 9, 3, 1)
+    assert (incident["step"], incident["to"], incident["passed_over"], incident["branch"]) == (
+        12,
+        9,
+        3,
+        1,
+    )
     ledger = LedgerFile(folder)
     assert ledger.ended and ledger.steps_done == 16
     assert ledger.history == History((Span(0, 0, 0), Span(1, 9, 3)), (Rollback(12, 9),))
-    assert [one["step"] for one in ledger.between(0, 16) if one["kind"] == "step"] == list(range(1, 17))
-    assert [one["step"] for one in ledger.abandoned(incident) if one["kind"] == "step"] == [10, 11, 12]
+    assert [one["step"] for one in ledger.between(0, 16) if one["kind"] == "step"] == list(
+        range(1, 17)
+    )
+    assert [one["step"] for one in ledger.abandoned(incident) if one["kind"] == "step"] == [
+        10,
+        11,
+        12,
+    ]
     place = layout.abandoned(folder, 1)
-    assert layout.steps_in(place / "anchors") == [10] and layout.steps_in(folder / "anchors")[-2:] == [15, 16]
-    assert layout.steps_in(place / "checkpoints") == [] and layout.steps_in(folder / "checkpoints") == [0, 6, 12, 16]
+    assert layout.steps_in(place / "anchors") == [10] and layout.steps_in(folder / "anchors")[
+        -2:
+    ] == [15, 16]
+    assert layout.steps_in(place / "checkpoints") == [] and layout.steps_in(
+        folder / "checkpoints"
+    ) == [0, 6, 12, 16]
     assert verify(folder, lambda _: None).problems == []
     publish(folder)
     assert verify(folder, lambda _: None).problems == []
@@ -100,7 +118,9 @@ def test_the_states_behind_a_rollback_are_materialised_and_explained(
     assert found.equal, found.as_json()
 
 
-def test_show_tells_only_steps_that_were_kept(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_show_tells_only_steps_that_were_kept(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pellucid.look.show import Shown
 
     folder = guarded('guards.loss.action="rollback"')
@@ -111,7 +131,11 @@ def test_show_tells_only_steps_that_were_kept(guarded: Any, monkeypatch: pytest.
     for number in range(shown.shards.blocks):
         for one in shown.block(number)["steps"]:
             seen[one["step"], one["row"]] = number
-    found = {(k, row): one["block"] for k in range(1, 17) for row, one in enumerate(shown.step(k)["rows"])}
+    found = {
+        (k, row): one["block"]
+        for k in range(1, 17)
+        for row, one in enumerate(shown.step(k)["rows"])
+    }
     assert seen == found
 
 
@@ -139,7 +163,9 @@ def test_killed_at_any_moment_of_a_rollback_it_ends_with_the_same_bytes(
         with pytest.raises(KeyboardInterrupt):
             finish(killed)
     monkeypatch.setattr(aside.files, "link_or_copy", real)
-    monkeypatch.setattr(aside.files, "remove_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt))
+    monkeypatch.setattr(
+        aside.files, "remove_folder", lambda path: (_ for _ in ()).throw(KeyboardInterrupt)
+    )
     with pytest.raises(KeyboardInterrupt):
         finish(killed)
     monkeypatch.undo()
@@ -148,10 +174,14 @@ def test_killed_at_any_moment_of_a_rollback_it_ends_with_the_same_bytes(
     assert (killed / layout.LEDGER).read_bytes() == (folder / layout.LEDGER).read_bytes()
     assert verify(killed, lambda _: None).problems == []
     names = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert names == {path.relative_to(killed).as_posix() for path in killed.rglob("*") if path.is_file()}
+    assert names == {
+        path.relative_to(killed).as_posix() for path in killed.rglob("*") if path.is_file()
+    }
 
 
-def test_after_too_many_rollbacks_it_stops_and_says_so_again(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_too_many_rollbacks_it_stops_and_says_so_again(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = guarded('guards.loss.action="rollback"', "guards.rollbacks=1")
     spike_at(monkeypatch, 12, 15)
     for _ in range(2):
@@ -159,26 +189,39 @@ def test_after_too_many_rollbacks_it_stops_and_says_so_again(guarded: Any, monke
             finish(folder)
     assert [one["action"] for one in incidents(folder)] == ["rollback", "stop"]
     problems = verify(folder, lambda _: None).problems
-    assert [one.error for one in problems] == ["LedgerIncomplete"] and "its own rule on loss" in problems[0].detail
+    assert [one.error for one in problems] == [
+        "LedgerIncomplete"
+    ] and "its own rule on loss" in problems[0].detail
 
 
-def test_what_is_not_finite_is_recorded_and_passed_over(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_not_finite_is_recorded_and_passed_over(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = guarded('guards.not_finite="rollback"')
     real, numbers = loop.training_step, Numbers()
 
     def training_step(state: Any, batch: Any, *rest: Any) -> Any:
         if numbers.of(batch) == 12:
-            raise NotFinite(step=state.step + 1, quantity="grad_norm", words="the norm", value=float("nan"))
+            raise NotFinite(
+                step=state.step + 1, quantity="grad_norm", words="the norm", value=float("nan")
+            )
         return real(state, batch, *rest)
 
     monkeypatch.setattr(loop, "training_step", training_step)
     finish(folder)
     (incident,) = incidents(folder)
-    assert (incident["rule"], incident["value"], incident["step"], incident["to"]) == ("not_finite", "nan", 11, 9)
+    assert (incident["rule"], incident["value"], incident["step"], incident["to"]) == (
+        "not_finite",
+        "nan",
+        11,
+        9,
+    )
     assert verify(folder, lambda _: None).problems == []
 
 
-def test_a_stop_while_it_trains_on_a_branch_is_resumed(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stop_while_it_trains_on_a_branch_is_resumed(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = guarded('guards.loss.action="rollback"')
     spike_at(monkeypatch, 12)
 
@@ -214,10 +257,14 @@ def test_verify_follows_the_rules(
     finish(folder)
     edit_ledger(folder, lambda body: {**body, field: value} if body["kind"] == "incident" else body)
     problems = verify(folder, lambda _: None).problems
-    assert any("incident of step 12" in one.where and told in one.detail for one in problems), problems
+    assert any("incident of step 12" in one.where and told in one.detail for one in problems), (
+        problems
+    )
 
 
-def test_an_incident_left_out_or_invented_is_noticed(guarded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incident_left_out_or_invented_is_noticed(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder = guarded()
     spike_at(monkeypatch, 12)
     finish(folder)
@@ -226,9 +273,11 @@ def test_an_incident_left_out_or_invented_is_noticed(guarded: Any, monkeypatch: 
     assert problem.error == "LedgerIncomplete" and "incident of step 12" in problem.where
 
 
-def test_the_status_tells_of_incidents(guarded: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+def test_the_status_tells_of_incidents(
+    guarded: Any, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    from pellucid.answers import print_status
     from pellucid.look.status import status
-    from pellucid.terminal import print_status
 
     folder = guarded()
     spike_at(monkeypatch, 12)

@@ -30,7 +30,9 @@ transformers = pytest.importorskip("transformers")
 def test_transformers_gives_our_logits(finished: Path, place: str) -> None:
     inputs = replay_inputs.load(finished, load(finished))
     step = {"checkpoints/step0": 0, "checkpoints/step6": 6, ".": 13}[place]
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(finished / place, dtype=torch.float32)
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(
+        finished / place, dtype=torch.float32
+    )
     stored = max(anchor for anchor in (0, 5, 13) if anchor <= step)
     state = anchored_state(inputs, stored)
     if stored != step:
@@ -56,7 +58,8 @@ def test_theta_stands_where_old_and_new_readers_look(tmp_path: Path) -> None:
 
 
 def texts_of(specials: set[str]) -> list[str]:
-    """Five hundred texts, many with the spelling of a special token, spaces at their ends, other scripts."""
+    """Five hundred texts, many with the spelling of a special token, spaces
+    at their ends, other scripts."""
     spelled = sorted(specials | {"<|endoftext|>", "</s>", "<h1>"})
     between = ["", " ", "\n\n\t", "naïve café 東京", "1234567", "'s", "x" * 30, "\u0301é\r\n"]
     return [
@@ -101,10 +104,14 @@ PATTERNS = ("llama3", "qwen2", "gpt2", "o200k", "pellucid")
 def written(target: Path, pattern: str, model_type: str) -> tuple[Tokenizer, Path]:
     """A checkpoint of a model of this type, with a tokenizer of this pattern."""
     trained, trainer = kinds.untrained_bpe(500, pattern, 16)
-    trained.train_from_iterator([prose(number, 60) + "it's 1234 ABc\n\n  x" for number in range(20)], trainer)
+    trained.train_from_iterator(
+        [prose(number, 60) + "it's 1234 ABc\n\n  x" for number in range(20)], trainer
+    )
     ours = Tokenizer(kinds.bpe_file(kinds.merges_of(trained), pattern, 16), target)
     (target / "weights").write_bytes(b"")
-    described = huggingface.architecture(Llama(), ours.vocabulary, ours.document_token) | {"model_type": model_type}
+    described = huggingface.architecture(Llama(), ours.vocabulary, ours.document_token) | {
+        "model_type": model_type
+    }
     huggingface.write_checkpoint(target / "step", target / "weights", ours, described, {})
     return ours, target / "step"
 
@@ -149,7 +156,9 @@ def test_transformers_replaces_no_other_pattern(tmp_path: Path) -> None:
     assert replaced == huggingface.SPLIT_BY_TRANSFORMERS
 
 
-def test_export_refuses_a_model_whose_pattern_would_be_replaced(finished: Path, tmp_path: Path) -> None:
+def test_export_refuses_a_model_whose_pattern_would_be_replaced(
+    finished: Path, tmp_path: Path
+) -> None:
     inputs = replay_inputs.load(finished, load(finished))
     inputs.identity.config["model_type"] = "qwen2"
     with pytest.raises(PatternReplaced, match="of type qwen2"):
@@ -172,7 +181,10 @@ def changed(key: str, value: Any) -> Callable[[Tokenizer], bytes]:
     ],
 )
 def test_export_refuses_a_tokenizer_that_would_give_other_ids(
-    exported: Callable[[Tokenizer], bytes], finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    exported: Callable[[Tokenizer], bytes],
+    finished: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inputs = replay_inputs.load(finished, load(finished))
     monkeypatch.setattr(Tokenizer, "exported", property(exported))

@@ -47,6 +47,7 @@ ROOMS = [
     "plan",
     "demo",
     "terminal",
+    "answers",
     "sql",
     "opened",
     "cli",
@@ -69,7 +70,8 @@ MAX_LINES = 500
 
 def modules() -> dict[str, Path]:
     paths = {
-        path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path for path in PACKAGE.rglob("*.py")
+        path.relative_to(PACKAGE).with_suffix("").as_posix().replace("/", "."): path
+        for path in PACKAGE.rglob("*.py")
     }
     return {name.removesuffix(".__init__"): path for name, path in paths.items()}
 
@@ -110,7 +112,9 @@ def resolve(name: str, known: set[str]) -> str | None:
 
 def graph() -> dict[str, set[str]]:
     known = modules()
-    found = {name: {resolve(one, set(known)) for one in imports(path)} for name, path in known.items()}
+    found = {
+        name: {resolve(one, set(known)) for one in imports(path)} for name, path in known.items()
+    }
     return {
         name: {one for one in others if one}
         for name, others in found.items()
@@ -165,7 +169,9 @@ def test_no_torch_in_what_reads_and_verifies(name: str) -> None:
         reached.add(module)
         waiting += [other for other in known.get(module, ()) if other not in reached]
     assert reached
-    assert [module for module in sorted(reached) if imports_torch(modules()[module].read_text())] == []
+    assert [
+        module for module in sorted(reached) if imports_torch(modules()[module].read_text())
+    ] == []
 
 
 def imports_torch(source: str) -> bool:
@@ -173,11 +179,17 @@ def imports_torch(source: str) -> bool:
     waiting: list[ast.AST] = [ast.parse(source)]
     while waiting:
         node = waiting.pop()
-        if isinstance(node, ast.Import) and any(one.name.split(".")[0] == "torch" for one in node.names):
+        if isinstance(node, ast.Import) and any(
+            one.name.split(".")[0] == "torch" for one in node.names
+        ):
             return True
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "torch":
             return True
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
+        if (
+            isinstance(node, ast.If)
+            and isinstance(node.test, ast.Name)
+            and node.test.id == "TYPE_CHECKING"
+        ):
             waiting += node.orelse
         else:
             waiting += ast.iter_child_nodes(node)
@@ -185,8 +197,12 @@ def imports_torch(source: str) -> bool:
 
 
 def test_an_import_of_torch_is_found_wherever_it_stands() -> None:
-    assert imports_torch("def f():\n    import torch.nn\n") and imports_torch("if x:\n    from torch import nn\n")
-    assert not imports_torch("if TYPE_CHECKING:\n    from torch import Tensor\n") and not imports_torch("import torchy")
+    assert imports_torch("def f():\n    import torch.nn\n") and imports_torch(
+        "if x:\n    from torch import nn\n"
+    )
+    assert not imports_torch(
+        "if TYPE_CHECKING:\n    from torch import Tensor\n"
+    ) and not imports_torch("import torchy")
 
 
 def test_no_file_is_long() -> None:
@@ -215,29 +231,75 @@ main()
 
 @pytest.mark.parametrize(
     "words",
-    [["verify"], ["status"], ["show", "step", "7"], ["where", "a"], ["sql", "SELECT count(*) FROM steps"], ["publish"]],
+    [
+        ["verify"],
+        ["status"],
+        ["show", "step", "7"],
+        ["where", "a"],
+        ["sql", "SELECT count(*) FROM steps"],
+        ["publish"],
+    ],
     ids=lambda words: words[0],
 )
 def test_what_computes_nothing_needs_only_what_is_listed(release: Path, words: list[str]) -> None:
     verb, *others = words
-    command = [sys.executable, "-c", ONLY_LISTED, str(REQUIREMENTS / "verify.txt"), verb, ".", *others]
+    command = [
+        sys.executable,
+        "-c",
+        ONLY_LISTED,
+        str(REQUIREMENTS / "verify.txt"),
+        verb,
+        ".",
+        *others,
+    ]
     done = subprocess.run(command, cwd=release, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 
 def test_what_is_listed_is_what_is_locked() -> None:
-    listed, locked = ((REQUIREMENTS / name).read_text().splitlines() for name in ("verify.txt", "lock.txt"))
+    listed, locked = (
+        (REQUIREMENTS / name).read_text().splitlines() for name in ("verify.txt", "lock.txt")
+    )
     lines = {line for line in listed if "==" in line}
     assert len(lines) > 20 and lines <= set(locked)
 
 
 # ---- what opens files ----
 
-# Calls that open a file by its name. Our own functions of such names belong to modules (files.read_bytes) and classes.
+# Calls that open a file by its name. Our own functions of such names belong to modules
+# (files.read_bytes) and classes.
 OPENING = {
-    *("open", "fdopen", "read_bytes", "read_text", "memmap", "fromfile", "genfromtxt", "loadtxt", "memory_map"),
-    *("OSFile", "input_stream", "ParquetFile", "ParquetDataset", "read_table", "read_schema", "read_metadata"),
-    *("dataset", "safe_open", "load_file", "from_file", "from_pretrained", "scandir", "copyfile", "copy2", "copytree"),
+    *(
+        "open",
+        "fdopen",
+        "read_bytes",
+        "read_text",
+        "memmap",
+        "fromfile",
+        "genfromtxt",
+        "loadtxt",
+        "memory_map",
+    ),
+    *(
+        "OSFile",
+        "input_stream",
+        "ParquetFile",
+        "ParquetDataset",
+        "read_table",
+        "read_schema",
+        "read_metadata",
+    ),
+    *(
+        "dataset",
+        "safe_open",
+        "load_file",
+        "from_file",
+        "from_pretrained",
+        "scandir",
+        "copyfile",
+        "copy2",
+        "copytree",
+    ),
 }
 OURS = {"files", "Shards", "Documents", "pieces", "home"}
 # Everything that opens by name: what is opened there, and why it need not be a plain file of a run.
@@ -310,5 +372,10 @@ def test_the_rule_finds(line: str) -> None:
 
 
 def test_the_rule_lets_pass() -> None:
-    for line in ("files.open_file(path)", "files.read_bytes(path, 9)", "Shards.open(folder)", "path.open('xb')"):
+    for line in (
+        "files.open_file(path)",
+        "files.read_bytes(path, 9)",
+        "Shards.open(folder)",
+        "path.open('xb')",
+    ):
         assert not list(opened(ast.parse(line)))

@@ -23,8 +23,14 @@ LIMITS = {
     "of a folder above": ({"cpu.max": "300000 100000", "job/cpu.max": "max 100000"}, 3),
     "the least of both": ({"cpu.max": "300000 100000", "job/cpu.max": "250000 100000"}, 3),
     "version 1": ({"cpu/job/cpu.cfs_quota_us": "150000", "cpu/job/cpu.cfs_period_us": "100000"}, 2),
-    "version 1, none": ({"cpu/job/cpu.cfs_quota_us": "-1", "cpu/job/cpu.cfs_period_us": "100000"}, 8),
-    "version 1, a container's root": ({"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"}, 4),
+    "version 1, none": (
+        {"cpu/job/cpu.cfs_quota_us": "-1", "cpu/job/cpu.cfs_period_us": "100000"},
+        8,
+    ),
+    "version 1, a container's root": (
+        {"cpu/cpu.cfs_quota_us": "400000", "cpu/cpu.cfs_period_us": "100000"},
+        4,
+    ),
     "nonsense": ({"cpu.max": "0 0", "job/cpu.max": "what"}, 8),
     "nothing mounted": ({}, 8),
 }
@@ -53,7 +59,9 @@ def test_threads_are_no_more_than_a_cgroup_gives_time_for(cgroups: Path, name: s
     assert machine.cores() == cores
 
 
-@pytest.mark.parametrize("place", ["memory.max", "job/memory.max", "memory/job/memory.limit_in_bytes"])
+@pytest.mark.parametrize(
+    "place", ["memory.max", "job/memory.max", "memory/job/memory.limit_in_bytes"]
+)
 def test_memory_is_no_more_than_a_cgroup_gives(cgroups: Path, place: str) -> None:
     write(cgroups, {"memory.max": "max", place: "12345"})
     assert machine.memory() == 12345
@@ -61,29 +69,45 @@ def test_memory_is_no_more_than_a_cgroup_gives(cgroups: Path, place: str) -> Non
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys these limits")
 @pytest.mark.parametrize(("limit", "said"), [("-v 260000", "(ulimit -v)"), ("-n 7", "(ulimit -n)")])
-def test_a_limit_of_the_shell_is_not_the_releases_fault(finished: Path, limit: str, said: str) -> None:
+def test_a_limit_of_the_shell_is_not_the_releases_fault(
+    finished: Path, limit: str, said: str
+) -> None:
     command = f"ulimit {limit}; exec {sys.executable} -m pellucid verify {finished}"
     environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "ARROW_DEFAULT_MEMORY_POOL": "system"}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
-    assert done.returncode == 3 and "LimitReached" in done.stderr and said in done.stderr, done.stdout + done.stderr
+    assert done.returncode == 3 and "LimitReached" in done.stderr and said in done.stderr, (
+        done.stdout + done.stderr
+    )
     assert "trust" not in done.stderr and "problem" not in done.stdout
 
 
-def test_our_own_bound_is_the_releases_fault_and_no_bound_is_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_our_own_bound_is_the_releases_fault_and_no_bound_is_the_machines(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     limits = dict.fromkeys((resource.RLIMIT_AS, resource.RLIMIT_DATA), (resource.RLIM_INFINITY, -1))
     monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
     assert "the machine's" in str(machine.limit_reached(MemoryError()))
     limits[resource.RLIMIT_DATA] = (machine.MEMORY, -1)
     assert machine.limit_reached(MemoryError()) is None
     limits[resource.RLIMIT_AS] = (1 << 30, -1)
-    assert "1.1 GB (ulimit -v)" in str(machine.limit_reached(RuntimeError("can't start new thread")))
-    assert machine.limit_reached(RuntimeError("another")) is None and machine.limit_reached(OSError(5, "x")) is None
+    assert "1.1 GB (ulimit -v)" in str(
+        machine.limit_reached(RuntimeError("can't start new thread"))
+    )
+    assert (
+        machine.limit_reached(RuntimeError("another")) is None
+        and machine.limit_reached(OSError(5, "x")) is None
+    )
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys these limits")
-@pytest.mark.parametrize(("limit", "code", "said"), [("4000000", 3, "(ulimit -v)"), ("unlimited", 1, "Traceback")])
-def test_a_library_that_does_not_fit_is_a_limit(tmp_path: Path, limit: str, code: int, said: str) -> None:
-    """NumPy's own words where the dynamic linker finds no room; without a limit they mean another thing."""
+@pytest.mark.parametrize(
+    ("limit", "code", "said"), [("4000000", 3, "(ulimit -v)"), ("unlimited", 1, "Traceback")]
+)
+def test_a_library_that_does_not_fit_is_a_limit(
+    tmp_path: Path, limit: str, code: int, said: str
+) -> None:
+    """NumPy's own words where the dynamic linker finds no room; without a
+    limit they mean another thing."""
     (tmp_path / "numpy.py").write_text(
         "try:\n    raise ImportError('libx.so: failed to map segment from shared object')\n"
         "except ImportError as error:\n    raise ImportError(f'Importing failed: {error}') from error\n"
@@ -113,7 +137,9 @@ assert seen() == before
 
 
 @pytest.mark.parametrize("ours", [False, True])
-def test_only_a_process_of_ours_keeps_freed_memory(monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
+def test_only_a_process_of_ours_keeps_freed_memory(
+    monkeypatch: pytest.MonkeyPatch, ours: bool
+) -> None:
     kept: list[bool] = []
     monkeypatch.setattr(library, "keep_memory", lambda: kept.append(True))
     for name in ("GOMP_SPINCOUNT", "_PELLUCID_PROCESS"):
@@ -126,7 +152,9 @@ def test_only_a_process_of_ours_keeps_freed_memory(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys these limits")
-def test_memory_is_bounded_while_a_table_is_read_and_not_behind_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_is_bounded_while_a_table_is_read_and_not_behind_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     before = resource.getrlimit(resource.RLIMIT_DATA)
     monkeypatch.setattr(machine, "MEMORY", 64 << 20)
     found = Difference("a", "b")

@@ -50,7 +50,9 @@ def chats(folder: Path) -> Path:
         [{"role": "user", "content": prose(n, 20)}, {"role": "assistant", "content": prose(-n, 60)}]
         for n in range(1, 60)
     ]
-    path.write_text("".join(json.dumps({"id": str(n), "messages": one}) + "\n" for n, one in enumerate(said)))
+    path.write_text(
+        "".join(json.dumps({"id": str(n), "messages": one}) + "\n" for n, one in enumerate(said))
+    )
     return path
 
 
@@ -101,11 +103,19 @@ def test_a_mixed_folder_is_two_sources_and_keeps_every_text(tmp_path: Path) -> N
 
 def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> None:
     place = fifty(tmp_path)
-    for name, content in (("a.csv", CSV), ("b.json", b'[{"text": "words"}]'), ("c.fastq", FASTQ), ("d.pq", parquet())):
+    for name, content in (
+        ("a.csv", CSV),
+        ("b.json", b'[{"text": "words"}]'),
+        ("c.fastq", FASTQ),
+        ("d.pq", parquet()),
+    ):
         (place / name).write_bytes(content)
     (place / "plain.json").write_text('{"name": 1}')
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
-    assert any(re.match(r"4 files, such as a.csv \(CSV\), are left out: .*--data csv:", one) for one in notes)
+    assert any(
+        re.match(r"4 files, such as a.csv \(CSV\), are left out: .*--data csv:", one)
+        for one in notes
+    )
     finish(tmp_path / "run", "documents")
     (found,) = Documents.open(tmp_path / "run").manifest["sources"]
     assert (found["documents"], found["dropped"]) == (51, {"csv": 1, "json_array": 1, "foreign": 2})
@@ -116,7 +126,10 @@ def test_fasta_under_another_ending_is_not_read_as_text(tmp_path: Path) -> None:
     genes(tmp_path).rename(place / "genes.txt")
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
     named = f"fasta:{place / 'genes.txt'}"
-    assert any("genes.txt (FASTA), is left out" in one and one.endswith(f"--data {named})") for one in notes), notes
+    assert any(
+        "genes.txt (FASTA), is left out" in one and one.endswith(f"--data {named})")
+        for one in notes
+    ), notes
     finish(tmp_path / "run", "documents")
     (found,) = Documents.open(tmp_path / "run").manifest["sources"]
     assert (found["documents"], found["dropped"]) == (50, {"fasta": 1})
@@ -135,7 +148,9 @@ def test_files_without_the_key_of_the_texts_are_said(tmp_path: Path) -> None:
     (place / "qa.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
     (said,) = (one for one in notes if "such records are left out" in one)
-    assert said.startswith('1 file, qa.jsonl, has no text under "messages"') and said.endswith(f"{place / 'qa.jsonl'}")
+    assert said.startswith('1 file, qa.jsonl, has no text under "messages"') and said.endswith(
+        f"{place / 'qa.jsonl'}"
+    )
     finish(tmp_path / "run", "documents")
     assert Documents.open(tmp_path / "run").manifest["sources"][0]["dropped"] == {"no_text": 19}
 
@@ -154,10 +169,15 @@ def test_tables_without_the_column_of_the_texts_are_said(tmp_path: Path) -> None
 
 def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:
     notes = new(tmp_path / "run", [str(chats(tmp_path))], "1M", [*SMALL, "train.steps=20"])
-    assert 'the texts of export are what stands under "messages" (text_key); other fields stay out' in notes
+    assert (
+        'the texts of export are what stands under "messages" (text_key); other fields stay out'
+        in notes
+    )
 
 
-def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(tmp_path: Path) -> None:
+def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(
+    tmp_path: Path,
+) -> None:
     place, folder = chats(tmp_path), tmp_path / "run"
     with pytest.raises(errors.TextKeyMissing, match=r"messages \(59\)"):
         new(folder, [str(place)], "1M", [*SMALL, "data.sources.export.text_key=body"])
@@ -175,7 +195,9 @@ def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(t
         assert (folder / "recipe.toml").read_bytes() == before
     change_recipe(folder, ["data.sources.export.text_key=id"])
     place.unlink()
-    change_recipe(folder, ["data.sources.export.licence=MIT"])  # The texts are not looked for: they are read as before.
+    change_recipe(
+        folder, ["data.sources.export.licence=MIT"]
+    )  # The texts are not looked for: they are read as before.
 
 
 def test_new_given_again_after_a_kill_goes_on(tmp_path: Path) -> None:
@@ -185,7 +207,9 @@ def test_new_given_again_after_a_kill_goes_on(tmp_path: Path) -> None:
     (folder / ".partial-recipe.toml").write_bytes(made[:99])  # As a kill leaves it …
     assert new(folder, [str(place)], "1M", SMALL) == first
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == {"recipe.toml": made}
-    (folder / "recipe.toml").rename(folder / ".partial-recipe.toml")  # … before the recipe was there.
+    (folder / "recipe.toml").rename(
+        folder / ".partial-recipe.toml"
+    )  # … before the recipe was there.
     new(folder, [str(place)], "1M", SMALL)
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == {"recipe.toml": made}
     with pytest.raises(errors.FolderTaken, match=r"a run.*continue that run with"):
@@ -199,7 +223,12 @@ def test_new_given_again_after_a_kill_goes_on(tmp_path: Path) -> None:
 def test_a_pattern_takes_tables_as_texts(tmp_path: Path) -> None:
     place = fifty(tmp_path)
     (place / "a.csv").write_bytes(CSV)
-    new(tmp_path / "run", [str(place)], "1M", [*SMALL, 'data.sources.texts.include=["*.csv", "*.txt"]'])
+    new(
+        tmp_path / "run",
+        [str(place)],
+        "1M",
+        [*SMALL, 'data.sources.texts.include=["*.csv", "*.txt"]'],
+    )
     finish(tmp_path / "run", "documents")
     assert Documents.open(tmp_path / "run").manifest["documents"] == 51
 
@@ -215,7 +244,7 @@ def test_what_was_left_out_is_printed_and_in_json(tmp_path: Path) -> None:
     assert "left_out" not in json.loads(again.stdout)
 
 
-# ---- validation ----------------------------------------------------------------------------------
+# ---- validation --------------------------------------------------------------------------------
 
 
 def held(folder: Path) -> float:
@@ -238,15 +267,29 @@ def letters(folder: Path, draw: random.Random, lengths: list[int]) -> Path:
 
 @pytest.mark.parametrize(
     "lengths",
-    [[1_066_032], [1_200_000], [2_100_000], [999_000], [100_000] * 8, [10_000], [10_000] * 60, [1_500_000, 10_000]]
-    + [[random.Random(seed).randrange(10_000, 300_000)] * random.Random(-seed).randrange(1, 9) for seed in range(6)],
+    [
+        [1_066_032],
+        [1_200_000],
+        [2_100_000],
+        [999_000],
+        [100_000] * 8,
+        [10_000],
+        [10_000] * 60,
+        [1_500_000, 10_000],
+    ]
+    + [
+        [random.Random(seed).randrange(10_000, 300_000)] * random.Random(-seed).randrange(1, 9)
+        for seed in range(6)
+    ],
 )
 def test_validation_is_a_small_share_of_the_bytes(lengths: list[int], tmp_path: Path) -> None:
     place = letters(tmp_path, random.Random(sum(lengths)), lengths)
     notes = new(tmp_path / "run", [str(place)], "1M", SMALL)
     share = held(tmp_path / "run")
     assert 0.005 <= share <= 0.05
-    assert any(note.startswith(f"{100 * share:.2g}% of the text is kept for validation") for note in notes)
+    assert any(
+        note.startswith(f"{100 * share:.2g}% of the text is kept for validation") for note in notes
+    )
 
 
 @pytest.mark.slow
@@ -258,14 +301,17 @@ def test_validation_is_a_small_share_of_any_texts(seed: int, tmp_path: Path) -> 
     assert 0 < held(tmp_path / "run") < 0.2
 
 
-# ---- settings -----------------------------------------------------------------------------------
+# ---- settings ----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("asked", "expected"),
     [
         ({}, {"steps": 600, "warmup": 60, "validation_every": 150, "anchors_every": 75}),
-        ({"train.steps": 20}, {"steps": 20, "warmup": 2, "validation_every": 5, "anchors_every": 2}),
+        (
+            {"train.steps": 20},
+            {"steps": 20, "warmup": 2, "validation_every": 5, "anchors_every": 2},
+        ),
         ({"train.steps": 1}, {"steps": 1, "warmup": 0, "validation_every": 1, "anchors_every": 1}),
         ({"train.steps": 10, "train.decay": 10}, {"steps": 10, "warmup": 0}),
         ({"train.batch": 12}, {"batch": 12, "microbatch": 12}),
@@ -280,10 +326,20 @@ def test_the_rest_follows_what_was_asked(asked: dict, expected: dict) -> None:
 
 
 def test_settings_stay_as_they_are_given(tmp_path: Path) -> None:
-    settings = [*SMALL, "train.warmup=7", "train.steps=20", "data.validation_per_10000=700", "model.context=64"]
+    settings = [
+        *SMALL,
+        "train.warmup=7",
+        "train.steps=20",
+        "data.validation_per_10000=700",
+        "model.context=64",
+    ]
     new(tmp_path / "run", [str(book(tmp_path))], "3M", settings)
     recipe = load(tmp_path / "run")
-    assert (recipe.train.warmup, recipe.data.validation_per_10000, recipe.model.context) == (7, 700, 64)
+    assert (recipe.train.warmup, recipe.data.validation_per_10000, recipe.model.context) == (
+        7,
+        700,
+        64,
+    )
 
 
 def test_a_preset_too_large_for_the_data_is_fitted_and_said(tmp_path: Path) -> None:
@@ -291,7 +347,11 @@ def test_a_preset_too_large_for_the_data_is_fitted_and_said(tmp_path: Path) -> N
     assert any("train.batch = " in note for note in notes)
     recipe = load(tmp_path / "run")
     assert recipe.model.context < 1024 and recipe.train.batch < 128
-    assert not [note for note in new(tmp_path / "two", [str(book(tmp_path))], "1M", SMALL) if "train.batch" in note]
+    assert not [
+        note
+        for note in new(tmp_path / "two", [str(book(tmp_path))], "1M", SMALL)
+        if "train.batch" in note
+    ]
 
 
 def test_run_names_a_warmup_that_fits(tmp_path: Path) -> None:
@@ -300,7 +360,7 @@ def test_run_names_a_warmup_that_fits(tmp_path: Path) -> None:
     assert "--set train.warmup=2" in said
 
 
-# ---- what cannot work is said at once ------------------------------------------------------------
+# ---- what cannot work is said at once ----------------------------------------------------------
 
 
 def test_a_path_that_is_missing_is_said_by_new(tmp_path: Path) -> None:
@@ -317,7 +377,9 @@ def test_a_path_that_is_none_is_said_by_new(tmp_path: Path, word: str) -> None:
         new(tmp_path / "run", [word], "1M", [])
 
 
-def test_what_the_system_does_not_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_system_does_not_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EINVAL, "Invalid argument")
 
@@ -345,4 +407,6 @@ def test_data_in_a_folder_that_the_run_writes_is_refused(tmp_path: Path) -> None
         path.write_text(path.read_text().replace(str(tmp_path / "texts"), own))
         with pytest.raises(errors.RunInsideData):
             finish(tmp_path / "run")
-        path.write_text(path.read_text().replace(f'path = "{own}"', f'path = "{tmp_path / "texts"}"'))
+        path.write_text(
+            path.read_text().replace(f'path = "{own}"', f'path = "{tmp_path / "texts"}"')
+        )

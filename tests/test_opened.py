@@ -1,4 +1,5 @@
-"""A run in Python: what it gives agrees with the ledger, the order and the other readers; the docs' code runs."""
+"""A run in Python: what it gives agrees with the ledger, the order and the other
+readers; the docs' code runs."""
 
 from __future__ import annotations
 
@@ -39,7 +40,9 @@ def run(finished: Path) -> opened.Run:
     return pellucid.open(finished)
 
 
-def test_the_code_of_the_docs_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_code_of_the_docs_runs(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "mymodel").symlink_to(finished)
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
@@ -47,7 +50,9 @@ def test_the_code_of_the_docs_runs(finished: Path, tmp_path: Path, monkeypatch: 
     for block in blocks:
         exec(compile(block, str(DOCS), "exec"), names)  # noqa: S102 - these are our own docs.
     assert len(blocks) == 7 and names["state"].step == 7 and len(names["train"]) > 20
-    assert names["table"].schema.names == ["source", "epoch", "loss"] and {"count", "hits"} <= set(names["found"])
+    assert names["table"].schema.names == ["source", "epoch", "loss"] and {"count", "hits"} <= set(
+        names["found"]
+    )
 
 
 def test_opening_and_importing_load_next_to_nothing(finished: Path) -> None:
@@ -65,7 +70,9 @@ assert "torch" not in sys.modules
 def test_nothing_is_read_until_asked(release: Path) -> None:
     run = pellucid.open(release)
     shutil.rmtree(release / "data")
-    assert run.step(7).loss > 0 and run.sql("SELECT count(*) AS n FROM steps").to_pylist() == [{"n": 13}]
+    assert run.step(7).loss > 0 and run.sql("SELECT count(*) AS n FROM steps").to_pylist() == [
+        {"n": 13}
+    ]
     with pytest.raises(StageNotReady):
         run.step(7).batch()
 
@@ -76,7 +83,10 @@ def test_a_release_behind_a_url_is_asked_alike(run: opened.Run, finished: Path) 
         assert there.head == run.head and there.step(7).entry == run.step(7).entry
         assert np.array_equal(there.step(7).batch(), run.step(7).batch())
         assert there.step(7).segments().equals(run.step(7).segments())
-        assert there.document(3).text == run.document(3).text and there.document(3).steps() == run.document(3).steps()
+        assert (
+            there.document(3).text == run.document(3).text
+            and there.document(3).steps() == run.document(3).steps()
+        )
         assert there.step(7).state().roots().state == run.step(7).state().roots().state
         assert there._repr_html_() == run._repr_html_() and server.url in repr(there)
         with pytest.raises(FolderNeeded):
@@ -133,7 +143,12 @@ def test_the_batch_is_what_show_shows(run: opened.Run, finished: Path) -> None:
         assert [one.number for one in step.blocks()] == [one["block"] for one in expected]
         named = [piece["document"] for one in expected for piece in one["segments"]]
         assert [one.id for one in step.documents()] == list(dict.fromkeys(named))
-        losses = [piece["loss"] for one in expected for piece in one["segments"] if piece["loss"] is not None]
+        losses = [
+            piece["loss"]
+            for one in expected
+            for piece in one["segments"]
+            if piece["loss"] is not None
+        ]
         assert step.segments().column("loss").to_pylist() == losses
 
 
@@ -141,7 +156,13 @@ def test_a_step_after_a_rollback_has_the_batch_it_was_trained_on(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loss = "guards.loss={action = 'rollback', deviations = 8.0, least = 0.1, width = 2}"
-    settings = ["train.steps=14", "placement.anchors.every=4", loss, "guards.window=8", "guards.back=3"]
+    settings = [
+        "train.steps=14",
+        "placement.anchors.every=4",
+        loss,
+        "guards.window=8",
+        "guards.back=3",
+    ]
     folder = make_run(tmp_path / "run", corpus, settings)
     monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 11, 12))
     run = pellucid.open(finish(folder))
@@ -158,14 +179,22 @@ def test_the_state_is_the_recorded_one(run: opened.Run) -> None:
 
 
 def test_checkpoints_are_folders(run: opened.Run, finished: Path) -> None:
-    assert run.step(6).checkpoint() == finished / "checkpoints/step6" and run.step(7).checkpoint() is None
+    assert (
+        run.step(6).checkpoint() == finished / "checkpoints/step6"
+        and run.step(7).checkpoint() is None
+    )
 
 
 def test_documents_and_blocks_name_each_other(run: opened.Run, finished: Path) -> None:
     document = run.step(7).documents()[0]
-    assert run.document(document.id).index == document.index and run.document(document.index).id == document.id
+    assert (
+        run.document(document.id).index == document.index
+        and run.document(document.index).id == document.id
+    )
     assert 7 in [one["step"] for one in document.steps()]
-    assert [one["step"] for one in document.steps()] == sorted(one["step"] for one in document.steps())
+    assert [one["step"] for one in document.steps()] == sorted(
+        one["step"] for one in document.steps()
+    )
     assert {one["block"] for one in document.steps()} <= {one.number for one in document.blocks()}
     block = run.block(document.steps()[0]["block"])
     assert document.id in [one["document"] for one in block.segments()]
@@ -173,7 +202,9 @@ def test_documents_and_blocks_name_each_other(run: opened.Run, finished: Path) -
     assert block.steps() == Shown(finished).block(block.number)["steps"]
     assert document.tokens == Shown(finished).document(document.id)["tokens"]
     everything = list(run.documents())
-    assert [one.index for one in everything] == list(range(40)) and everything[3].text == run.document(3).text
+    assert [one.index for one in everything] == list(range(40)) and everything[
+        3
+    ].text == run.document(3).text
     held_back = next(one for one in everything if one.split == "validation")
     assert held_back.steps() == [] and held_back.blocks() == []
 
@@ -202,7 +233,10 @@ def test_where_and_trace_ask_the_index(run: opened.Run, finished: Path) -> None:
     assert found == Traced(finished).where(text, limit=2) and found["count"] >= 1
     assert run.where(text.upper(), ignore_case=True)["count"] >= 1
     spans = run.trace("never seen, " + text, before=13, least=20)
-    assert spans == Traced(finished).trace("never seen, " + text, before=13, least=20) and spans["spans"]
+    assert (
+        spans == Traced(finished).trace("never seen, " + text, before=13, least=20)
+        and spans["spans"]
+    )
 
 
 def test_reprs_tell_how_to_get_the_same_again(run: opened.Run, finished: Path) -> None:

@@ -1,4 +1,5 @@
-"""Proofs made of a run: of every kind, checked from the head alone, over a fork too, and on the command line."""
+"""Proofs made of a run: of every kind, checked from the head alone, over a fork
+too, and on the command line."""
 
 from __future__ import annotations
 
@@ -38,7 +39,9 @@ def test_every_document_is_proven_by_what_it_is(finished: Path) -> None:
         row = documents.get(index)
         content = prove.document(finished, row["id"])
         proven = proofs.check(content, head)
-        assert {key: proven.thing[key] for key in ("id", "licence", "origin")}.items() <= row.items()
+        assert {
+            key: proven.thing[key] for key in ("id", "licence", "origin")
+        }.items() <= row.items()
         assert proven.thing["sha256"] == hashlib.sha256(row["text"].encode()).hexdigest()
         assert row["text"][:20].encode() not in content, "no text leaves the run by a proof"
     with pytest.raises(DocumentUnknown):
@@ -51,7 +54,10 @@ def test_blocks_are_proven(finished: Path) -> None:
     for number in {0, shards.blocks - 1, *drawn}:
         proven = proofs.check(prove.block(finished, number), head)
         assert proven.thing["number"] == number and proven.thing["ids"] == len(shards.ids(number))
-        assert (proven.thing["source"], proven.thing["split"]) == (shards.source_of(number), "train")
+        assert (proven.thing["source"], proven.thing["split"]) == (
+            shards.source_of(number),
+            "train",
+        )
     with pytest.raises(StepUnknown):
         prove.block(finished, shards.blocks)
 
@@ -63,7 +69,11 @@ def test_tensors_of_every_group_are_proven_where_the_state_is_stored(finished: P
             for name, array in arrays.items():
                 asked = name if group == "weights" else f"{group}/{name}"
                 proven = proofs.check(prove.tensor(finished, asked, step), ledger.head)
-                assert (proven.thing["group"], proven.thing["name"], proven.step) == (group, name, step)
+                assert (proven.thing["group"], proven.thing["name"], proven.step) == (
+                    group,
+                    name,
+                    step,
+                )
                 assert proven.thing["shape"] == list(array.shape)
     with pytest.raises(TensorUnknown, match=r"no\.such .* model\.embed_tokens"):
         prove.tensor(finished, "no.such", ledger.steps_done)
@@ -71,7 +81,9 @@ def test_tensors_of_every_group_are_proven_where_the_state_is_stored(finished: P
 
 def test_a_tensor_of_any_step_is_proven_by_replay(finished: Path) -> None:
     step = next(n for n in range(1, 13) if n not in layout.steps_in(finished / layout.ANCHORS))
-    proven = proofs.check(prove.tensor(finished, "model.norm.weight", step), LedgerFile(finished).head)
+    proven = proofs.check(
+        prove.tensor(finished, "model.norm.weight", step), LedgerFile(finished).head
+    )
     assert proven.step == step
 
 
@@ -93,7 +105,8 @@ def test_every_changed_byte_of_a_real_proof_is_refused(finished: Path) -> None:
 
 
 def test_a_proof_goes_on_into_a_forks_parent(finished: Path, tmp_path: Path) -> None:
-    """From the fork's head alone: its genesis names the parent's, which proves the parent's steps."""
+    """From the fork's head alone: its genesis names the parent's,
+    which proves the parent's steps."""
     folder = finish(forked(finished, tmp_path / "fork"))
     begun = proofs.check(prove.step(folder, 7), LedgerFile(folder).head)
     assert begun.entry["kind"] == "genesis" and begun.parent == LedgerFile(finished).head
@@ -151,8 +164,17 @@ def test_on_the_command_line(finished: Path, tmp_path: Path) -> None:
     assert pellucid("prove", finished, "step", "5").stdout.encode() == file.read_bytes()
     refused = pellucid("check-proof", file, "--head", "0" * 64, check=5)
     assert "ProofInvalid" in refused.stderr
-    assert "none.json" in pellucid("check-proof", tmp_path / "none.json", "--head", head, check=2).stderr
+    assert (
+        "none.json"
+        in pellucid("check-proof", tmp_path / "none.json", "--head", head, check=2).stderr
+    )
     pellucid("prove", finished, "tensor", "model.norm.weight", "--step", "12", "--output", file)
     assert "after step 12" in pellucid("check-proof", file, "--head", head).stdout
-    for words in (["step"], ["thing", "5"], ["step", "5", "6"], ["step", "5", "--step", "3"], ["step", "x"]):
+    for words in (
+        ["step"],
+        ["thing", "5"],
+        ["step", "5", "6"],
+        ["step", "5", "--step", "3"],
+        ["step", "x"],
+    ):
         assert "CommandInvalid" in pellucid("prove", finished, *words, check=2).stderr

@@ -74,7 +74,9 @@ def test_a_recipe_without_a_version_is_of_version_4() -> None:
 
 @pytest.mark.parametrize("version", [0, 1, 2, 3, -1])
 def test_an_earlier_version_is_refused_with_what_to_do(version: int) -> None:
-    with pytest.raises(RecipeTooOld, match=rf"version {version}\. .*make the run again with version = 4"):
+    with pytest.raises(
+        RecipeTooOld, match=rf"version {version}\. .*make the run again with version = 4"
+    ):
         parsed(BASE.replace(b"version = 4", b"version = %d\nold_key = 1" % version))
 
 
@@ -99,7 +101,10 @@ def test_portable_is_refused_where_it_does_not_exist(setting: str) -> None:
 
 
 def test_a_default_written_out_is_the_same_recipe() -> None:
-    assert changed("optimizer.beta1=0.9", "model.context=256", "seed=1").digest() == parsed(BASE).digest()
+    assert (
+        changed("optimizer.beta1=0.9", "model.context=256", "seed=1").digest()
+        == parsed(BASE).digest()
+    )
 
 
 def test_settings_keep_comments_and_take_words_without_quotes() -> None:
@@ -110,7 +115,9 @@ def test_settings_keep_comments_and_take_words_without_quotes() -> None:
 def test_one_string_is_a_list_of_one_where_a_list_is_meant() -> None:
     for given in ("*.txt", '"*.txt"', '["*.txt"]'):
         assert changed(f"data.sources.s.include={given}").source("s").include == ("*.txt",)
-    with pytest.raises(RecipeInvalid, match=r'include: should be a list, as in \["…"\] \(it is 3\)'):
+    with pytest.raises(
+        RecipeInvalid, match=r'include: should be a list, as in \["…"\] \(it is 3\)'
+    ):
         changed("data.sources.s.include=3")
 
 
@@ -118,9 +125,13 @@ def test_errors_of_settings_name_the_command_line_and_those_of_the_file_the_file
     for setting in ("train.lr=x", "train.steps=0", "data.sources.other.weight=1", "data.sources=1"):
         with pytest.raises(RecipeInvalid, match=r"^the command line: .*Correct it there\.$"):
             changed(setting)
-    with pytest.raises(RecipeInvalid, match=r"^the command line: .*, or with --set train.decay=40\.$"):
+    with pytest.raises(
+        RecipeInvalid, match=r"^the command line: .*, or with --set train.decay=40\.$"
+    ):
         changed("train.decay=500")
-    with pytest.raises(RecipeInvalid, match=r"^r\.toml: seed: .*there, or with --set seed=VALUE\.$"):
+    with pytest.raises(
+        RecipeInvalid, match=r"^r\.toml: seed: .*there, or with --set seed=VALUE\.$"
+    ):
         with_settings(b'seed = "x"\n' + BASE, ["train.lr=1"], "r.toml")
 
 
@@ -136,7 +147,11 @@ def test_errors_of_settings_name_the_command_line_and_those_of_the_file_the_file
     ],
 )
 def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> None:
-    content = b'name = "a"\n' + (line.encode() if "[" not in line else b"") + b'\ndata.sources = [{name = "s"}]\n'
+    content = (
+        b'name = "a"\n'
+        + (line.encode() if "[" not in line else b"")
+        + b'\ndata.sources = [{name = "s"}]\n'
+    )
     with pytest.raises(RecipeUnknownKey) as caught:
         parsed(content + (line.encode() if "[" in line else b""))
     assert f"did you mean {hint}" in str(caught.value) or not hint
@@ -149,11 +164,17 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("train.lr=nan", "finite"),
         ("train.lr=fast", "number"),
         ("train.steps=2.5", "integer"),
-        ("train.batch=10", r"train\.microbatch: .* batch = 10 is no multiple of it\. .* --set train\.microbatch=2\."),
+        (
+            "train.batch=10",
+            r"train\.microbatch: .* batch = 10 is no multiple of it\. .* --set train\.microbatch=2\.",
+        ),
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),
         ("train.precision=bf16", "native"),
-        ("train.warmup=500", r"train\.warmup: .* longer than steps = 200\. .* --set train\.warmup=20\."),
+        (
+            "train.warmup=500",
+            r"train\.warmup: .* longer than steps = 200\. .* --set train\.warmup=20\.",
+        ),
         ("train.steps=5", r"--set train\.warmup=0\."),
         ("data.pipeline=1", "should be 2 .it is 1"),
         ("data.pipeline=2.0", "integer"),
@@ -205,7 +226,9 @@ def test_every_preset_is_a_valid_recipe_of_about_its_size(preset: str, tmp_path:
 def test_texts_are_not_longer_than_a_published_pattern_reads() -> None:
     longest = recipe.LONGEST_MATCHED
     assert changed(f"data.max_document_characters={longest}").tokenizer.pattern == "llama3"
-    with pytest.raises(RecipeInvalid, match=r"llama3.*data\.max_document_characters=4000000|4000000"):
+    with pytest.raises(
+        RecipeInvalid, match=r"llama3.*data\.max_document_characters=4000000|4000000"
+    ):
         changed(f"data.max_document_characters={longest + 1}")
     for other in ("tokenizer.pattern=pellucid", "tokenizer.kind=bytes"):
         changed(other, f"data.max_document_characters={longest + 1}")

@@ -25,7 +25,12 @@ IDENTITY = Identity(
     "bb" * 32,
     "foreign 1",
     None,
-    {"architectures": ["Other"], "bos_token_id": 0, "eos_token_id": 0, "max_position_embeddings": T},
+    {
+        "architectures": ["Other"],
+        "bos_token_id": 0,
+        "eos_token_id": 0,
+        "max_position_embeddings": T,
+    },
 )
 
 
@@ -63,13 +68,17 @@ class Foreign:
             documents,
         )
         losses = np.full((B, T), 1.0 / self.done, np.float32)
-        return Stepped(batch, losses, [Microbatch(losses.size, float(losses.sum()))], 0.1, 1.0, 2.0, 0.01)
+        return Stepped(
+            batch, losses, [Microbatch(losses.size, float(losses.sum()))], 0.1, 1.0, 2.0, 0.01
+        )
 
     def groups(self) -> Groups:
         return {"weights": {"w": self.weight}}
 
 
-def train(folder: Path, recipe: Recipe, after: int | None = None, trainer: Foreign | None = None) -> LedgerFile:
+def train(
+    folder: Path, recipe: Recipe, after: int | None = None, trainer: Foreign | None = None
+) -> LedgerFile:
     trainer = trainer or Foreign(after or 0)
     with Recorder(folder, recipe, IDENTITY, after) as record:
         if after is None:
@@ -78,7 +87,9 @@ def train(folder: Path, recipe: Recipe, after: int | None = None, trainer: Forei
         while trainer.done < recipe.train.steps:
             record.step(trainer.step(), trainer.groups())
             if trainer.done == 5:
-                record.validation(Validated(5, [{"source": "a", "loss_sum": 3.0, "tokens": 2, "bytes": 7}]))
+                record.validation(
+                    Validated(5, [{"source": "a", "loss_sum": 3.0, "tokens": 2, "bytes": 7}])
+                )
             record.keep(trainer.groups())
         record.end()
     return LedgerFile(folder)
@@ -111,7 +122,10 @@ def test_the_metrics_are_whole_when_a_finished_run_is_taken_again(
     after: int | None, folder: Path, recipe: Recipe
 ) -> None:
     def read() -> dict[str, list[dict]]:
-        tables = {name: [row for b in metrics.rows(folder, name) for row in b.to_pylist()] for name in metrics.TABLES}
+        tables = {
+            name: [row for b in metrics.rows(folder, name) for row in b.to_pylist()]
+            for name in metrics.TABLES
+        }
         return {name: [{**row, "memory_bytes": 0} for row in rows] for name, rows in tables.items()}
 
     train(folder, recipe)
@@ -120,8 +134,11 @@ def test_the_metrics_are_whole_when_a_finished_run_is_taken_again(
     assert read() == before and len(before["steps"]) == 13
 
 
-def test_rows_do_not_wait_for_an_anchor(folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory holds so many and a step's; what is taken again from an anchor within a part is there once."""
+def test_rows_do_not_wait_for_an_anchor(
+    folder: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory holds so many and a step's; what is taken again from an anchor
+    within a part is there once."""
     monkeypatch.setattr(metrics, "HELD", 60)
     monkeypatch.setattr(Recipe, "anchored", lambda self, step: step in (0, 13))
     held: list[int] = []
@@ -146,21 +163,30 @@ def test_rows_do_not_wait_for_an_anchor(folder: Path, recipe: Recipe, monkeypatc
     assert [step for step in parts if step % 6], parts  # Of steps without anchor or checkpoint.
     train(folder, recipe, 0)
     for table in ("steps", "segments", "sequences", "sources", "microbatches", "validation"):
-        found = [tuple(row.values()) for batch in metrics.rows(folder, table) for row in batch.to_pylist()]
+        found = [
+            tuple(row.values())
+            for batch in metrics.rows(folder, table)
+            for row in batch.to_pylist()
+        ]
         keys = [row[:3] for row in found] if table != "steps" else [row[0] for row in found]
         assert len(set(keys)) == len(keys) and keys == sorted(keys), table
-    assert [row["step"] for batch in metrics.rows(folder, "steps") for row in batch.to_pylist()] == list(range(1, 14))
+    assert [
+        row["step"] for batch in metrics.rows(folder, "steps") for row in batch.to_pylist()
+    ] == list(range(1, 14))
 
 
 @pytest.mark.parametrize("after", [None, 5])
-def test_a_step_that_comes_out_otherwise_is_named(folder: Path, recipe: Recipe, after: int | None) -> None:
+def test_a_step_that_comes_out_otherwise_is_named(
+    folder: Path, recipe: Recipe, after: int | None
+) -> None:
     train(folder, recipe)
     trainer = Foreign(after or 0)
     trainer.weight = trainer.weight.copy() if after is None else trainer.weight + np.float32(0.5)
     if after is None:
         trainer.weight[0] = 1
     with pytest.raises(
-        LedgerDiffers, match="genesis: recomputed weights" if after is None else "step 6: recomputed weights"
+        LedgerDiffers,
+        match="genesis: recomputed weights" if after is None else "step 6: recomputed weights",
     ):
         train(folder, recipe, after, trainer)
 
@@ -202,7 +228,9 @@ def test_segments_are_counted_by_targets_and_sum_exactly() -> None:
     documents = np.array([[7, 7, 8, 8, 9], [9, 9, 9, 9, 9]])
     losses = np.array([[1e8, 1, 1, -1e8], [0.1, 0.2, 0.3, 0.4]], np.float32)
     none = np.zeros(2, np.int64)
-    batch = Batch(1, np.arange(2), none, none, ["a", "a"], none, np.zeros((2, 5), np.uint32), documents)
+    batch = Batch(
+        1, np.arange(2), none, none, ["a", "a"], none, np.zeros((2, 5), np.uint32), documents
+    )
     found = [(s.row, s.document, s.start, s.tokens, s.loss_sum) for s in segments_of(batch, losses)]
     last = math.fsum(losses[1].tolist())
     assert found == [(0, 7, 0, 1, 1e8), (0, 8, 1, 2, 2.0), (0, 9, 3, 1, -1e8), (1, 9, 0, 4, last)]
@@ -210,7 +238,8 @@ def test_segments_are_counted_by_targets_and_sum_exactly() -> None:
 
 
 def test_the_identity_of_a_state_is_one_everywhere(folder: Path, recipe: Recipe) -> None:
-    """Step, tokens, ledger entry and digest: the same in the anchor, the checkpoint and the weights file."""
+    """Step, tokens, ledger entry and digest: the same in the anchor, the
+    checkpoint and the weights file."""
     from pellucid.store.tensors import Tensors
 
     ledger = train(folder, recipe)
@@ -219,9 +248,16 @@ def test_the_identity_of_a_state_is_one_everywhere(folder: Path, recipe: Recipe)
     metadata = Tensors(folder / "checkpoints/step13/model.safetensors").metadata
     for name in ("step", "tokens", "ledger_entry", "ledger_digest", "weights"):
         assert str(anchor[name]) == str(checkpoint[name]) == metadata[name]
-    assert ledger.step(13)["n"] == anchor["ledger_entry"] and ledger.step(13)["state"] == anchor["state"]
-    assert (folder / "anchors/step13/model.safetensors").samefile(folder / "checkpoints/step13/model.safetensors")
+    assert (
+        ledger.step(13)["n"] == anchor["ledger_entry"]
+        and ledger.step(13)["state"] == anchor["state"]
+    )
+    assert (folder / "anchors/step13/model.safetensors").samefile(
+        folder / "checkpoints/step13/model.safetensors"
+    )
 
 
 def test_settings_of_the_fixture_are_what_these_tests_count_on() -> None:
-    assert {"train.steps=13", "checkpoints.every=6", "train.batch=4", "model.context=32"} <= set(SETTINGS)
+    assert {"train.steps=13", "checkpoints.every=6", "train.batch=4", "model.context=32"} <= set(
+        SETTINGS
+    )

@@ -1,4 +1,5 @@
-"""A ledger or a journal that a power cut damaged: what the last anchor proves stays, and the run goes on."""
+"""A ledger or a journal that a power cut damaged: what the last anchor proves
+stays, and the run goes on."""
 
 from __future__ import annotations
 
@@ -61,7 +62,11 @@ def validation(lines: list[bytes], after: int) -> list[bytes]:
 DAMAGES = {
     "zeros at the end": lambda lines, n: [*lines[:-1], bytes(len(lines[-1])), b"\n"],
     "zeros longer than any line": lambda lines, n: [*lines[:-1], bytes(2 << 20)],
-    "a line cut and others behind it": lambda lines, n: [*lines[:-2], lines[-2][:40] + b"\n", lines[-1]],
+    "a line cut and others behind it": lambda lines, n: [
+        *lines[:-2],
+        lines[-2][:40] + b"\n",
+        lines[-1],
+    ],
     "a number of step 11": lambda lines, n: [*lines[:-2], flipped(lines[-2]), lines[-1]],
     "the validation of step 10": lambda lines, n: validation(lines, n + 1),
 }
@@ -81,8 +86,12 @@ def test_damage_behind_the_last_anchor_is_cut_off(name: str, damaged: Path, fini
 @pytest.mark.parametrize("seed", range(20))
 def test_what_an_anchor_proves_is_never_cut(seed: int, damaged: Path) -> None:
     draw, lines, n = random.Random(seed), lines_of(damaged), number_of(damaged, 10)
-    place = draw.randrange(len(lines) - 1)  # What the last entry says, nothing but its computation proves.
-    changed = draw.choice([bytes(len(lines[place])), lines[place][:-9] + b"\n", flipped(lines[place]), b"{}\n", b""])
+    place = draw.randrange(
+        len(lines) - 1
+    )  # What the last entry says, nothing but its computation proves.
+    changed = draw.choice(
+        [bytes(len(lines[place])), lines[place][:-9] + b"\n", flipped(lines[place]), b"{}\n", b""]
+    )
     content = b"".join([*lines[:place], changed, *lines[place + 1 :]])
     (damaged / layout.LEDGER).write_bytes(content)
     if changed == lines[place]:
@@ -98,11 +107,12 @@ def test_what_an_anchor_proves_is_never_cut(seed: int, damaged: Path) -> None:
         assert (damaged / layout.LEDGER).read_bytes() == content
 
 
-# ---- a rollback in the tail ----------------------------------------------------------------------
+# ---- a rollback in the tail --------------------------------------------------------------------
 
 
 class StopBehindRollback(Terminal):
-    """Killed at step 10 of the branch that the incident began: no anchor of that branch is stored yet."""
+    """Killed at step 10 of the branch that the incident began: no anchor
+    of that branch is stored yet."""
 
     gone_back = False
 
@@ -121,7 +131,8 @@ def spiked(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def rolled_back(spiked: None, corpus: Path, tmp_path: Path) -> Path:
-    """Went from step 11 back to step 8. Of the anchors 0, 5 and 10 the last one lies in what was abandoned."""
+    """Went from step 11 back to step 8. Of the anchors 0, 5 and 10 the last one
+    lies in what was abandoned."""
     settings = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
     anchored = "placement.anchors={every = 5, powers_of_two = false}"
     folder = make_run(tmp_path / "run", corpus, [*settings, anchored])
@@ -138,14 +149,18 @@ def with_zeros(folder: Path, kind: str, step: int, branch: int = 0) -> bytes:
     lines = lines_of(folder)
     bodies = [json.loads(line) for line in lines]
     (n,) = (
-        body["n"] for body in bodies if (body["kind"], body.get("step"), body.get("branch", 0)) == (kind, step, branch)
+        body["n"]
+        for body in bodies
+        if (body["kind"], body.get("step"), body.get("branch", 0)) == (kind, step, branch)
     )
     content = b"".join([*lines[:n], bytes(len(lines[n]) - 1) + b"\n", *lines[n + 1 :]])
     (folder / layout.LEDGER).write_bytes(content)
     return content
 
 
-@pytest.mark.parametrize("entry", [("step", 11, 0), ("incident", 11, 1), ("step", 9, 1), ("step", 10, 1)], ids=str)
+@pytest.mark.parametrize(
+    "entry", [("step", 11, 0), ("incident", 11, 1), ("step", 9, 1), ("step", 10, 1)], ids=str
+)
 def test_a_rollback_that_is_cut_off_is_decided_again(
     entry: tuple[str, int, int], rolled_back: Path, tmp_path: Path
 ) -> None:
@@ -154,7 +169,10 @@ def test_a_rollback_that_is_cut_off_is_decided_again(
     finish(rolled_back)
     assert (rolled_back / layout.LEDGER).read_bytes() == (whole / layout.LEDGER).read_bytes()
     assert verify(rolled_back, lambda _: None).problems == []
-    names = [{path.relative_to(one) for path in one.rglob("*") if path.is_file()} for one in (rolled_back, whole)]
+    names = [
+        {path.relative_to(one) for path in one.rglob("*") if path.is_file()}
+        for one in (rolled_back, whole)
+    ]
     assert names[0] == names[1]
 
 

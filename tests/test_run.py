@@ -46,10 +46,14 @@ def identity(folder: Path) -> tuple[str, str]:
 def start(folder: Path) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "pellucid", "run", str(folder)]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    return subprocess.Popen(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bits(finished: Path, corpus: Path, tmp_path: Path) -> None:
+def test_killed_at_random_moments_it_ends_with_the_same_bits(
+    finished: Path, corpus: Path, tmp_path: Path
+) -> None:
     began = time.monotonic()
     finish(make_run(tmp_path / "undisturbed", corpus))
     whole = time.monotonic() - began
@@ -68,7 +72,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bits(finished: Path, cor
 
 
 @pytest.mark.parametrize("step", [1, 6, 13])
-def test_stopped_in_the_middle_of_a_step_it_goes_on(step: int, finished: Path, corpus: Path, tmp_path: Path) -> None:
+def test_stopped_in_the_middle_of_a_step_it_goes_on(
+    step: int, finished: Path, corpus: Path, tmp_path: Path
+) -> None:
     folder = make_run(tmp_path / "small", corpus)
     with pytest.raises(KeyError):
         run(folder, Interrupt(step, KeyError()))
@@ -91,20 +97,26 @@ def test_sigterm_keeps_the_state_of_its_step(finished: Path, corpus: Path, tmp_p
     assert 7 not in layout.steps_in(folder / "anchors")
     assert identity(folder) == identity(finished)
     kinds = [entry.body["kind"] for entry in log.read(folder / layout.JOURNAL)]
-    assert kinds.count("start") == 2 and "stop" in kinds and "resume" in kinds and kinds[-1] == "stage"
+    assert (
+        kinds.count("start") == 2 and "stop" in kinds and "resume" in kinds and kinds[-1] == "stage"
+    )
 
 
 @pytest.mark.parametrize(
-    ("method", "name"), [("step", "SIGINT"), ("keep", "SIGTERM"), ("_write", "SIGHUP"), ("flush", "SIGHUP")]
+    ("method", "name"),
+    [("step", "SIGINT"), ("keep", "SIGTERM"), ("_write", "SIGHUP"), ("flush", "SIGHUP")],
 )
 def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
     method: str, name: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whenever the signal comes: before the step, while its state is kept, while its anchor is written."""
+    """Whenever the signal comes: before the step, while its state is kept,
+    while its anchor is written."""
     from pellucid.recorder import Recorder
 
     folder, real, sent = make_run(tmp_path / "small", corpus), getattr(Recorder, method), []
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:  # As whatever a shell starts in the background has it.
+    if (
+        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
+    ):  # As whatever a shell starts in the background has it.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def signalled(self: Recorder, *arguments: Any, **named: Any) -> Any:
@@ -115,7 +127,9 @@ def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
 
     class Asked(Terminal):
         def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
-            if method == "flush" and number == 7:  # So that there is a flush: the second signal comes in it.
+            if (
+                method == "flush" and number == 7
+            ):  # So that there is a flush: the second signal comes in it.
                 os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Recorder, method, signalled)
@@ -124,7 +138,11 @@ def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
     assert stopped.value.fields["step"] in layout.steps_in(folder / "anchors")
     heard = "SIGTERM" if method == "flush" else name
     assert stopped.value.fields["signal"] == heard
-    assert stopped.value.exit_code == pickle.loads(pickle.dumps(stopped.value)).exit_code == 128 + signal.Signals[heard]
+    assert (
+        stopped.value.exit_code
+        == pickle.loads(pickle.dumps(stopped.value)).exit_code
+        == 128 + signal.Signals[heard]
+    )
 
 
 def test_a_signal_that_is_ignored_stays_so(corpus: Path, tmp_path: Path) -> None:
@@ -145,7 +163,8 @@ def test_a_signal_that_is_ignored_stays_so(corpus: Path, tmp_path: Path) -> None
 
 @pytest.mark.slow
 def test_a_terminal_that_is_closed_leaves_the_state_stored(corpus: Path, tmp_path: Path) -> None:
-    """As when a connection breaks: the process gets SIGHUP, and what it writes from then on gets EIO."""
+    """As when a connection breaks: the process gets SIGHUP, and what it
+    writes from then on gets EIO."""
     import pty
 
     folder = make_run(tmp_path / "small", corpus, ["train.steps=100000", "train.warmup=10"])
@@ -153,18 +172,27 @@ def test_a_terminal_that_is_closed_leaves_the_state_stored(corpus: Path, tmp_pat
     if not child:
         os.environ["OMP_NUM_THREADS"] = "1"
         os.execv(sys.executable, [sys.executable, "-m", "pellucid", "run", str(folder)])
-    while not (folder / layout.LEDGER).is_file() or (folder / layout.LEDGER).stat().st_size < 20_000:
+    while (
+        not (folder / layout.LEDGER).is_file() or (folder / layout.LEDGER).stat().st_size < 20_000
+    ):
         os.read(terminal, 1 << 16)
     os.close(terminal)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 128 + signal.SIGHUP
     entries = [entry.body for entry in log.read(folder / layout.JOURNAL)]
     assert entries[-1]["kind"] == "stop" and entries[-1]["error"] == "Stopped"
     done = LedgerFile(folder).steps_done
-    assert layout.steps_in(folder / "anchors")[-1] == done and f"SIGHUP at step {done}" in entries[-1]["detail"]
+    assert (
+        layout.steps_in(folder / "anchors")[-1] == done
+        and f"SIGHUP at step {done}" in entries[-1]["detail"]
+    )
 
 
-def test_thinning_anchors_and_threads_of_placement_leave_the_head(finished: Path, corpus: Path, tmp_path: Path) -> None:
-    folder = make_run(tmp_path / "small", corpus, ["placement.anchors={every = 13, powers_of_two = false}"])
+def test_thinning_anchors_and_threads_of_placement_leave_the_head(
+    finished: Path, corpus: Path, tmp_path: Path
+) -> None:
+    folder = make_run(
+        tmp_path / "small", corpus, ["placement.anchors={every = 13, powers_of_two = false}"]
+    )
     assert identity(finish(folder)) == identity(finished)
     assert layout.steps_in(folder / "anchors") == [0, 13]
 
@@ -177,8 +205,11 @@ def test_a_finished_run_is_not_redone(finished: Path) -> None:
     assert {path: (finished / path).stat().st_mtime_ns for path in files.walk(finished)} == before
 
 
-def test_every_batch_is_rebuilt_from_the_release(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What reached the training step, recorded there, against what the release gives, token for token."""
+def test_every_batch_is_rebuilt_from_the_release(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What reached the training step, recorded there, against what the
+    release gives, token for token."""
     from pellucid.look.show import Shown
     from pellucid.release.publish import publish
     from pellucid.train import loop
@@ -233,13 +264,20 @@ def test_a_source_without_validation_documents_is_passed_over(tmp_path: Path) ->
     first, second = write_corpus(tmp_path / "one", 30), write_corpus(tmp_path / "two", 31, 45)
     for number in range(1, 31):
         (second / f"{number:03}.txt").unlink()
-    new(tmp_path / "run", [str(first), str(second)], "1M", [*SETTINGS, "data.validation_per_10000=900"])
+    new(
+        tmp_path / "run",
+        [str(first), str(second)],
+        "1M",
+        [*SETTINGS, "data.validation_per_10000=900"],
+    )
     folder = finish(tmp_path / "run")
     assert [one["source"] for one in status(folder)["validation"][-1]["sources"]] == ["one"]
     assert verify(folder, lambda what: None).ok
 
 
-def test_a_value_that_is_not_finite_stops_the_run(finished: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_value_that_is_not_finite_stops_the_run(
+    finished: Path, corpus: Path, tmp_path: Path
+) -> None:
     folder = make_run(tmp_path / "small", corpus, ["train.lr=1e30", "train.warmup=0"])
     with pytest.raises(errors.NotFinite, match="everything recorded before it is intact"):
         finish(folder)
@@ -248,7 +286,9 @@ def test_a_value_that_is_not_finite_stops_the_run(finished: Path, corpus: Path, 
     assert all(entry.problem is None for entry in log.read(folder / layout.LEDGER))
 
 
-def test_a_step_takes_the_state_once(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_takes_the_state_once(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On a GPU every call copies all of it."""
     from pellucid.store import tensors
     from pellucid.train.state import State
@@ -270,7 +310,7 @@ def test_a_step_takes_the_state_once(corpus: Path, tmp_path: Path, monkeypatch: 
     assert calls == {"groups": 7, "roots": 7}
 
 
-# ---- bad input ----------------------------------------------------------------------------------
+# ---- bad input ---------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("gone", ["model.safetensors", "record/ledger.jsonl"])
@@ -303,7 +343,10 @@ def test_a_changed_recipe_is_refused_once_begun(finished: Path, tmp_path: Path) 
 def test_a_wrong_path_is_refused_before_it_is_written(corpus: Path, tmp_path: Path) -> None:
     folder = finish(make_run(tmp_path / "small", corpus), "documents")
     before = {path: (folder / path).read_bytes() for path in files.walk(folder)}
-    for setting in ("data.sources.stones.path=/nonexistent", f"data.sources.stones.path={tmp_path / 'none'}"):
+    for setting in (
+        "data.sources.stones.path=/nonexistent",
+        f"data.sources.stones.path={tmp_path / 'none'}",
+    ):
         with pytest.raises(errors.SourceMissing, match="does not exist"):
             change_recipe(folder, [setting])
     assert {path: (folder / path).read_bytes() for path in files.walk(folder)} == before
@@ -318,19 +361,27 @@ def test_a_run_that_has_begun_needs_its_sources_no_more(corpus: Path, tmp_path: 
     shutil.rmtree(texts)
     recipe = (folder / "recipe.toml").read_bytes()
     before = {path: (folder / "data" / path).read_bytes() for path in files.walk(folder / "data")}
-    (folder / "recipe.toml").write_bytes(recipe.replace(b"= 1500", b"= 1400").replace(b"warmup = 2", b"warmup = 3"))
+    (folder / "recipe.toml").write_bytes(
+        recipe.replace(b"= 1500", b"= 1400").replace(b"warmup = 2", b"warmup = 3")
+    )
     with pytest.raises(errors.RecipeChanged):
         finish(folder)
-    assert {path: (folder / "data" / path).read_bytes() for path in files.walk(folder / "data")} == before
+    assert {
+        path: (folder / "data" / path).read_bytes() for path in files.walk(folder / "data")
+    } == before
     (folder / "recipe.toml").write_bytes(recipe)
     assert status(finish(folder))["finished"]
 
 
 def test_another_stack_is_named_on_native_arithmetic(corpus: Path, tmp_path: Path) -> None:
-    folder = finish(make_run(tmp_path / "run", corpus, ["train.arithmetic=native", "train.steps=3"]))
+    folder = finish(
+        make_run(tmp_path / "run", corpus, ["train.arithmetic=native", "train.steps=3"])
+    )
     lines = (folder / layout.LEDGER).read_bytes().splitlines(keepends=True)
     assert b'"arithmetic":"native 1"' in lines[0]
-    (folder / layout.LEDGER).write_bytes(lines[0].replace(b'"torch":"2.', b'"torch":"1.') + b"".join(lines[1:]))
+    (folder / layout.LEDGER).write_bytes(
+        lines[0].replace(b'"torch":"2.', b'"torch":"1.') + b"".join(lines[1:])
+    )
     done = pellucid("audit", folder, "--step", 3, check=3)
     assert "StackDiffers" in done.stderr and "torch: 1." in done.stderr
 
@@ -349,13 +400,17 @@ def test_no_run_and_busy_and_unknown_stage(corpus: Path, tmp_path: Path) -> None
 
 def test_a_corpus_too_small_fails_before_training(tmp_path: Path) -> None:
     corpus = write_corpus(tmp_path / "corpus", 30, 4)
-    folder = make_run(tmp_path / "run", corpus, ["model.context=512", "train.batch=64", "train.microbatch=64"])
+    folder = make_run(
+        tmp_path / "run", corpus, ["model.context=512", "train.batch=64", "train.microbatch=64"]
+    )
     with pytest.raises(errors.CorpusTooSmall):
         finish(folder)
     assert not (folder / layout.LEDGER).exists()
 
 
-def test_a_folder_that_holds_something_is_not_taken(finished: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_is_not_taken(
+    finished: Path, corpus: Path, tmp_path: Path
+) -> None:
     from pellucid.new import new
 
     (tmp_path / "x").mkdir()
@@ -388,5 +443,9 @@ def test_the_head_is_compared_where_recipe_and_texts_are_the_readmes(
 
 
 def test_the_head_of_a_small_run_is_golden(finished: Path) -> None:
-    """From texts to the last weights, on portable arithmetic. Another head is another arithmetic or format."""
-    assert LedgerFile(finished).head == "f3fdf845f53d893ba47e92e81e99ce2150a91cf3e739e3053fe198e3db47ed96"
+    """From texts to the last weights, on portable arithmetic. Another head is
+    another arithmetic or format."""
+    assert (
+        LedgerFile(finished).head
+        == "f3fdf845f53d893ba47e92e81e99ce2150a91cf3e739e3053fe198e3db47ed96"
+    )

@@ -1,4 +1,5 @@
-"""The schedule: every row is somebody's, every target is covered as often as phases and mixtures say, and in order."""
+"""The schedule: every row is somebody's, every target is covered as often as phases and
+mixtures say, and in order."""
 
 from __future__ import annotations
 
@@ -14,12 +15,22 @@ from hypothesis import strategies as st
 
 from pellucid.record.digests import float_bits
 from pellucid.record.history import History
-from pellucid.schedule import MOST_RATE, Mixture, Phase, Route, Schedule, Start, cos_pi, learning_rate, stretch_of
+from pellucid.schedule import (
+    MOST_RATE,
+    Mixture,
+    Phase,
+    Route,
+    Schedule,
+    Start,
+    cos_pi,
+    learning_rate,
+    stretch_of,
+)
 
 PLAIN = Phase("plain", 100, 4, 4, 8, 1e4, 1.0, "wsd", 0, 0, 0.1, weights=(1,))
 
 
-# ---- the learning rate -------------------------------------------------------------------------------------
+# ---- the learning rate -------------------------------------------------------------------------
 
 
 @given(st.floats(0, 1))
@@ -62,7 +73,7 @@ def test_every_rate_is_finite_and_bounded(schedule: str, steps: int, data: st.Da
     assert all(0 < learning_rate(phase, step) <= 0.5 for step in range(1, steps + 1))
 
 
-# ---- steps and tokens --------------------------------------------------------------------------------------
+# ---- steps and tokens --------------------------------------------------------------------------
 
 phases = st.lists(
     st.builds(
@@ -89,13 +100,18 @@ phases = st.lists(
 
 
 @given(phases, st.integers(0, 5), st.integers(0, 10**6))
-def test_tokens_are_the_targets_so_far_and_rates_those_of_the_phase(made: list[Phase], first: int, tokens: int) -> None:
+def test_tokens_are_the_targets_so_far_and_rates_those_of_the_phase(
+    made: list[Phase], first: int, tokens: int
+) -> None:
     schedule = Schedule(made, first, tokens)
     by_step = [(phase, k) for phase in made for k in range(1, phase.steps + 1)]
     assert schedule.steps == len(by_step)
     first = min(first, schedule.steps - 1)
     schedule = Schedule(made, first, tokens)
-    so_far = [tokens + sum(phase.tokens for phase, _ in by_step[first:k]) for k in range(first, len(by_step) + 1)]
+    so_far = [
+        tokens + sum(phase.tokens for phase, _ in by_step[first:k])
+        for k in range(first, len(by_step) + 1)
+    ]
     assert [schedule.tokens(step) for step in range(first, schedule.steps + 1)] == so_far
     assert schedule.tokens_of(first + 1, schedule.steps).tolist() == so_far[1:]
     for step, (phase, within) in enumerate(by_step, 1):
@@ -103,12 +119,16 @@ def test_tokens_are_the_targets_so_far_and_rates_those_of_the_phase(made: list[P
         assert schedule.learning_rate(step) == learning_rate(phase, within)
 
 
-# ---- mixtures ----------------------------------------------------------------------------------------------
+# ---- mixtures ----------------------------------------------------------------------------------
 
 
 def slow_period(rates: list[int]) -> list[int]:
     """The module's text: the sources of one period, row by row."""
-    keyed = [((2 * j + 1) * 2**32 // rate, place) for place, rate in enumerate(rates) for j in range(rate)]
+    keyed = [
+        ((2 * j + 1) * 2**32 // rate, place)
+        for place, rate in enumerate(rates)
+        for j in range(rate)
+    ]
     return [place for _, place in sorted(keyed)]
 
 
@@ -116,7 +136,9 @@ rates = st.lists(st.integers(0, 40), min_size=1, max_size=5).filter(any)
 
 
 @given(rates, st.integers(0, 500))
-def test_rows_are_those_of_the_definition_and_the_inverse_finds_them(given_rates: list[int], first: int) -> None:
+def test_rows_are_those_of_the_definition_and_the_inverse_finds_them(
+    given_rates: list[int], first: int
+) -> None:
     divisor = math.gcd(*given_rates)
     mixture = Mixture(given_rates)
     period = slow_period([rate // divisor for rate in given_rates])
@@ -133,7 +155,9 @@ def test_rows_are_those_of_the_definition_and_the_inverse_finds_them(given_rates
 
 
 @given(rates)
-def test_any_stretch_has_nearly_as_many_rows_of_each_source_as_the_rates_say(given_rates: list[int]) -> None:
+def test_any_stretch_has_nearly_as_many_rows_of_each_source_as_the_rates_say(
+    given_rates: list[int],
+) -> None:
     mixture, total = Mixture(given_rates), sum(given_rates)
     for rows in range(mixture.period + 1):
         for count, rate in zip(mixture.counts(rows), given_rates, strict=True):
@@ -141,12 +165,16 @@ def test_any_stretch_has_nearly_as_many_rows_of_each_source_as_the_rates_say(giv
 
 
 @given(st.lists(st.integers(0, MOST_RATE), min_size=2, max_size=6).filter(any), st.data())
-def test_the_largest_rates_and_far_rows_have_an_exact_inverse(given_rates: list[int], data: st.DataObject) -> None:
+def test_the_largest_rates_and_far_rows_have_an_exact_inverse(
+    given_rates: list[int], data: st.DataObject
+) -> None:
     mixture = Mixture(given_rates)
     rows = np.array(data.draw(st.lists(st.integers(0, 2**61), min_size=1, max_size=20)))
     sources, numbers = mixture.of(rows)
     for row, source, number in zip(rows.tolist(), sources.tolist(), numbers.tolist(), strict=True):
-        assert mixture.counts(row)[source] == number and mixture.counts(row + 1)[source] == number + 1
+        assert (
+            mixture.counts(row)[source] == number and mixture.counts(row + 1)[source] == number + 1
+        )
         assert sum(mixture.counts(row)) == row
         assert mixture.rows(source, np.array([number])).tolist() == [row]
 
@@ -154,12 +182,14 @@ def test_the_largest_rates_and_far_rows_have_an_exact_inverse(given_rates: list[
 def test_a_mixture_needs_rows_and_rates_that_keys_can_tell_apart() -> None:
     with pytest.raises(ValueError, match="no source has a row"):
         Mixture([0, 0])
-    with pytest.raises(ValueError, match="1,073,741,824 rows of one source, more than 1,073,741,823"):
+    with pytest.raises(
+        ValueError, match="1,073,741,824 rows of one source, more than 1,073,741,823"
+    ):
         Mixture([1 << 30, 1])
     assert Mixture([1 << 40, 1 << 39]).rates == (2, 1), "rates without what all of them share"
 
 
-# ---- stretches ---------------------------------------------------------------------------------------------
+# ---- stretches ---------------------------------------------------------------------------------
 
 BLOCK, BLOCKS = 12, (3, 5, 2)
 
@@ -169,7 +199,9 @@ def covered(route: Route, stretches, last: int) -> list[tuple[int, int, int]]:
     found = []
     for step in range(route.schedule.first + 1, last + 1):
         stretch = stretch_of(stretches, step)
-        for source, cursor in zip(*(one.tolist() for one in stretch.targets(step, step)), strict=True):
+        for source, cursor in zip(
+            *(one.tolist() for one in stretch.targets(step, step)), strict=True
+        ):
             found += [(step, source, cursor + at) for at in range(stretch.phase.context)]
     return found
 
@@ -180,7 +212,9 @@ def usable(made: list[Phase]) -> list[Phase]:
 
 
 @given(phases.filter(usable))
-def test_every_target_is_covered_once_and_in_order_but_for_what_a_phase_rounds_up(made: list[Phase]) -> None:
+def test_every_target_is_covered_once_and_in_order_but_for_what_a_phase_rounds_up(
+    made: list[Phase],
+) -> None:
     made = usable(made)
     route = Route(Schedule(made), BLOCK, BLOCKS)
     stretches = route.begun()
@@ -192,10 +226,17 @@ def test_every_target_is_covered_once_and_in_order_but_for_what_a_phase_rounds_u
         for source, blocks in enumerate(BLOCKS):
             begin = stretch.cursors[source]
             if stretch.phase.again[source] and stretch.after:
-                assert begin % (blocks * BLOCK) == 0 and 0 <= begin - cursors[source] < blocks * BLOCK
+                assert (
+                    begin % (blocks * BLOCK) == 0 and 0 <= begin - cursors[source] < blocks * BLOCK
+                )
             else:
-                assert begin % stretch.phase.context == 0 and 0 <= begin - cursors[source] < stretch.phase.context
-            own = [c for step, s, c in found if s == source and stretch.after < step <= stretch.last]
+                assert (
+                    begin % stretch.phase.context == 0
+                    and 0 <= begin - cursors[source] < stretch.phase.context
+                )
+            own = [
+                c for step, s, c in found if s == source and stretch.after < step <= stretch.last
+            ]
             assert own == list(range(begin, begin + len(own)))
             cursors[source] = begin + len(own)
             assert stretch.cursors_after(stretch.last)[source] == cursors[source]
@@ -206,12 +247,16 @@ def test_every_target_is_covered_once_and_in_order_but_for_what_a_phase_rounds_u
 
 
 @given(phases.filter(usable), st.data())
-def test_a_rollback_passes_over_what_was_seen_and_nothing_else(made: list[Phase], data: st.DataObject) -> None:
+def test_a_rollback_passes_over_what_was_seen_and_nothing_else(
+    made: list[Phase], data: st.DataObject
+) -> None:
     route = Route(Schedule(usable(made)), BLOCK, BLOCKS)
     history, stretches, last = History.begun(), route.begun(), 0
     for branch in range(1, data.draw(st.integers(1, 4)) + 1):
         offending = (
-            data.draw(st.integers(last + 1, route.schedule.steps + 1)) if last < route.schedule.steps else last + 1
+            data.draw(st.integers(last + 1, route.schedule.steps + 1))
+            if last < route.schedule.steps
+            else last + 1
         )
         to = data.draw(st.integers(0, offending - 1))
         before = stretch_of(stretches, offending).cursors_after(offending)
@@ -219,7 +264,9 @@ def test_a_rollback_passes_over_what_was_seen_and_nothing_else(made: list[Phase]
         history = history.rolled_back({"to": to, "passed_over": passed_over, "branch": branch})
         assert history.rollbacks[-1] == (offending, to)
         old, stretches = stretches, route.along(history.rollbacks)
-        assert covered(route, stretches, to) == covered(route, old, to), "what is kept stays as it was"
+        assert covered(route, stretches, to) == covered(route, old, to), (
+            "what is kept stays as it was"
+        )
         if to < route.schedule.steps:
             begun = stretch_of(stretches, to + 1)
             T = begun.phase.context
@@ -238,14 +285,21 @@ def test_a_fork_with_its_parents_cursors_takes_the_very_rows_its_parent_would(
     stretch = stretch_of(parent.begun(), step + 1)
     start = Start(stretch.cursors, stretch.row(step + 1))
     child = Route(Schedule(made, step, parent.schedule.tokens(step)), BLOCK, BLOCKS, start)
-    wanted = [one for one in covered(parent, parent.begun(), parent.schedule.steps) if one[0] > step]
+    wanted = [
+        one for one in covered(parent, parent.begun(), parent.schedule.steps) if one[0] > step
+    ]
     assert covered(child, child.begun(), child.schedule.steps) == wanted
     # With another batch it takes the same targets in other steps.
     index = parent.schedule.index(step + 1)
-    other = [replace(one, batch=1, steps=one.steps * 9) if i == index else one for i, one in enumerate(made)]
+    other = [
+        replace(one, batch=1, steps=one.steps * 9) if i == index else one
+        for i, one in enumerate(made)
+    ]
     child = Route(Schedule(other, step, 0), BLOCK, BLOCKS, start)
     last = step + 1
-    mine = [one[1:] for one in covered(child, child.begun(), min(last + 5, child.schedule.ends[index]))]
+    mine = [
+        one[1:] for one in covered(child, child.begun(), min(last + 5, child.schedule.ends[index]))
+    ]
     theirs = [one[1:] for one in wanted if one[0] <= parent.schedule.ends[index]]
     assert mine[: len(theirs)] == theirs[: len(mine)]
 

@@ -9,7 +9,17 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, PLACES, SHOWN, Json, finite, most, print_json, step_number, teaches
+from pellucid.cli.common import (
+    HERE,
+    PLACES,
+    SHOWN,
+    Json,
+    finite,
+    most,
+    print_json,
+    step_number,
+    teaches,
+)
 from pellucid.errors import CommandInvalid, QueryEmpty, TextInvalid
 from pellucid.store import files
 from pellucid.store.home import home
@@ -19,18 +29,28 @@ _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
 
 
 Before = Annotated[
-    str, typer.Option("--before", metavar="K", help="Only what steps before K trained on.", show_default="all")
+    str,
+    typer.Option(
+        "--before", metavar="K", help="Only what steps before K trained on.", show_default="all"
+    ),
 ]
 Limit = Annotated[
     int | None,
-    typer.Option(min=0, help="How many places to tell; 0: all.", show_default="10; with --json all"),
+    typer.Option(
+        min=0, help="How many places to tell; 0: all.", show_default="10; with --json all"
+    ),
 ]
 File = Annotated[
-    Path | None, typer.Option("--file", metavar="PATH", help="Take the text from a file.", show_default=False)
+    Path | None,
+    typer.Option("--file", metavar="PATH", help="Take the text from a file.", show_default=False),
 ]
 Texts = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[RUN] TEXT", help="A run folder, a release or its URL; and a text.", show_default=False),
+    typer.Argument(
+        metavar="[RUN] TEXT",
+        help="A run folder, a release or its URL; and a text.",
+        show_default=False,
+    ),
 ]
 
 
@@ -55,8 +75,10 @@ def where(
     from pellucid.trace.where import Traced
 
     folder, text = _text(words or [], file, "where")
-    about = Traced(folder).where(text, _step(before), most(limit, as_json, PLACES), ignore_case, fold_space)
-    print_json(about) if as_json else _terminal().print_where(about)
+    about = Traced(folder).where(
+        text, _step(before), most(limit, as_json, PLACES), ignore_case, fold_space
+    )
+    print_json(about) if as_json else _answers().print_where(about)
 
 
 @teaches(
@@ -78,16 +100,19 @@ def trace(
 
     folder, text = _text(words or [], file, "trace")
     about = Traced(folder).trace(text, _step(before), least, most(limit, as_json, PLACES))
-    print_json(about) if as_json else _terminal().print_trace(about)
+    print_json(about) if as_json else _answers().print_trace(about)
 
 
 def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
-    """The run and the text, from [RUN] TEXT, or from [RUN] and a file, without the line break that ends it."""
+    """The run and the text, from [RUN] TEXT, or from [RUN] and a file, without
+    the line break that ends it."""
     from pellucid.recipe import FILE
 
     if file is not None:
         if not file.is_file():
-            raise CommandInvalid(verb=verb, word=str(file), detail="is no file; --file takes the path of a text")
+            raise CommandInvalid(
+                verb=verb, word=str(file), detail="is no file; --file takes the path of a text"
+            )
         words = [*words, _text_of(file).removesuffix("\n").removesuffix("\r")]
     if not 1 <= len(words) <= 2:
         detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
@@ -101,8 +126,9 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
 
 
 def _text_of(file: Path) -> str:
-    """A file's text, without a mark; UTF-16 and UTF-32 are told by theirs, as of sources. Raises TextInvalid where it
-    is anything else, also what a source would guess: a text that is read wrongly stands nowhere."""
+    """A file's text, without a mark; UTF-16 and UTF-32 are told by theirs, as of sources.
+    Raises TextInvalid where it is anything else, also what a source would guess: a text that is
+    read wrongly stands nowhere."""
     from pellucid.data import formats
     from pellucid.recipe import Source
 
@@ -128,14 +154,23 @@ def sql(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="[RUN] [QUERY]", help="A run folder, a release or its URL; and a SELECT.", show_default=False
+            metavar="[RUN] [QUERY]",
+            help="A run folder, a release or its URL; and a SELECT.",
+            show_default=False,
         ),
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=0, max=_MOST, help="How many rows to print; 0: all.", show_default="40; with --json all"),
+        typer.Option(
+            min=0,
+            max=_MOST,
+            help="How many rows to print; 0: all.",
+            show_default="40; with --json all",
+        ),
     ] = None,
-    seconds: Annotated[float, typer.Option(min=0.001, max=1e7, callback=finite, help="How long it may take.")] = 300.0,
+    seconds: Annotated[
+        float, typer.Option(min=0.001, max=1e7, callback=finite, help="How long it may take.")
+    ] = 300.0,
     as_json: Json = False,
 ) -> None:
     from pellucid import sql
@@ -143,28 +178,30 @@ def sql(
     folder, query = _asked(words or [])
     if query is None:
         about = sql.schema(folder)
-        print_json(about) if as_json else _terminal().print_views(about)
+        print_json(about) if as_json else _answers().print_views(about)
         return
     answer = sql.ask(folder, query, most(limit, as_json, SHOWN), seconds)
     rows = list(sql.plain_rows(answer.table))
     if as_json:
         _print_rows(rows)
     else:
-        _terminal().print_answer(answer.table.schema.names, rows)
+        _answers().print_answer(answer.table.schema.names, rows)
     if answer.rows > len(rows):
         print(f"{len(rows):,} of {answer.rows:,} rows; --limit 0 prints all", file=sys.stderr)
 
 
-def _terminal() -> Any:
-    from pellucid import terminal
+def _answers() -> Any:
+    from pellucid import answers
 
-    return terminal
+    return answers
 
 
 def _asked(words: list[str]) -> tuple[Path, str | None]:
     """The run and the query: one word is a query where it is no folder and has a space in it."""
     if len(words) > 2:
-        raise CommandInvalid(verb="sql", word=words[2], detail="write the query as one word, in quotes")
+        raise CommandInvalid(
+            verb="sql", word=words[2], detail="write the query as one word, in quotes"
+        )
     if len(words) == 1 and not Path(words[0]).is_dir() and " " in words[0]:
         words = [str(HERE), words[0]]
     return home(words[0] if words else HERE), words[1] if len(words) == 2 else None

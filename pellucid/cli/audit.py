@@ -9,7 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, step_number, teaches
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    Run,
+    inputs_of,
+    on_terminal,
+    print_json,
+    step_number,
+    teaches,
+)
 from pellucid.errors import AuditFailed, CommandInvalid, PellucidError
 
 _SHOWN = 20  # Findings printed one by one; of more only those that are not as recorded.
@@ -33,28 +42,51 @@ def audit(
     folder: Run = HERE,
     step: Annotated[
         list[str],
-        typer.Option("--step", metavar="K", help="A step to audit; may be repeated.", show_default="one by the seed"),
+        typer.Option(
+            "--step",
+            metavar="K",
+            help="A step to audit; may be repeated.",
+            show_default="one by the seed",
+        ),
     ] = [],  # noqa: B006
     steps: Annotated[
-        int | None, typer.Option("--steps", metavar="N", min=1, help="So many steps, chosen by the seed.")
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, help="So many steps, chosen by the seed."),
     ] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, help="Decides which; draw it yourself.", show_default="a fresh one, printed")
+        int | None,
+        typer.Option(
+            min=0, help="Decides which; draw it yourself.", show_default="a fresh one, printed"
+        ),
     ] = None,
     budget: Annotated[
-        str, typer.Option(metavar="TIME", help="As many steps as fit into 60s, 5m or 2h.", show_default="none")
+        str,
+        typer.Option(
+            metavar="TIME", help="As many steps as fit into 60s, 5m or 2h.", show_default="none"
+        ),
     ] = "",
     every: Annotated[bool, typer.Option("--all", help="Every step, on all cores.")] = False,
     microbatch: Annotated[
-        str, typer.Option(metavar="I", help="Only this microbatch of the step, or random.", show_default="all")
+        str,
+        typer.Option(
+            metavar="I", help="Only this microbatch of the step, or random.", show_default="all"
+        ),
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what it needs here, and what fits.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what it needs here, and what fits.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     from pellucid.replay.request import Request
 
     request = Request.of(
-        inputs_of(folder), [step_number(text) for text in step], steps, seed, _seconds(budget), every, microbatch
+        inputs_of(folder),
+        [step_number(text) for text in step],
+        steps,
+        seed,
+        _seconds(budget),
+        every,
+        microbatch,
     )
     if dry_run:
         _dry_run(request, as_json)
@@ -81,7 +113,8 @@ def audit_random_step(folder: Path) -> None:
 
 
 def audit_run(request: Any, as_json: bool) -> None:
-    from pellucid.terminal import plain, print_difference
+    from pellucid.answers import print_difference
+    from pellucid.terminal import plain
 
     with on_terminal(quiet=as_json) as terminal:
         report = request.run(terminal.watch("audit"))
@@ -113,7 +146,8 @@ def _print_report(report: Any) -> None:
 
 
 def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
-    """What diff says of the first step that failed; nothing where its bits are as recorded, and not its texts.
+    """What diff says of the first step that failed; nothing where its bits are
+    as recorded, and not its texts.
 
     Raises nothing: whatever a release holds that explaining it stumbles over, the finding stands.
     """
@@ -133,9 +167,15 @@ def _print_finding(finding: Any) -> None:
 
     for problem in finding.problems:
         print(f"  {plain(problem)}")
-    others = "NOT the recorded bits" if finding.actual != finding.expected else "bit-equal, but NOT as published"
+    others = (
+        "NOT the recorded bits"
+        if finding.actual != finding.expected
+        else "bit-equal, but NOT as published"
+    )
     verdict = "bit-equal" if finding.ok else others
-    print(f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s")
+    print(
+        f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s"
+    )
     if finding.ok:
         print(f"       state {finding.actual}")
 
@@ -151,13 +191,20 @@ def _microbatch(request: Any, as_json: bool) -> None:
         for problem in proof.problems:
             print(f"  {plain(problem)}")
         verdict = "bit-equal" if proof.ok else "NOT the recorded bits"
-        print(f"audit: step {proof.step}, microbatch {proof.microbatch} of {proof.of} {verdict}: ", end="")
-        print(f"{proof.seconds:.2f} s, and {proof.materialise_seconds:.1f} s for the state before the step")
+        print(
+            f"audit: step {proof.step}, microbatch {proof.microbatch} of {proof.of} {verdict}: ",
+            end="",
+        )
+        print(
+            f"{proof.seconds:.2f} s, and {proof.materialise_seconds:.1f} s for the state before the step"
+        )
         print(f"       leaf {proof.actual}{request.chosen_by()}")
         if proof.ok:
             print(_PROVEN.format(step=proof.step, others=proof.of - 1))
     if not proof.ok:
-        raise AuditFailed(path=request.inputs.folder, steps=f"step {proof.step}, microbatch {proof.microbatch}")
+        raise AuditFailed(
+            path=request.inputs.folder, steps=f"step {proof.step}, microbatch {proof.microbatch}"
+        )
 
 
 _PROVEN = """\

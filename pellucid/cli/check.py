@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 _SHOWN = 10  # Names of what is no part of a run; --json has all.
 
 
-@teaches("""Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch.""")
+@teaches(
+    """Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch."""
+)
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
     from pellucid.release.verify import verify
     from pellucid.terminal import plain
@@ -35,7 +37,11 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
         if report.unlisted:
             more = len(report.unlisted) - _SHOWN
             names = ", ".join(report.unlisted[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-            print(plain(f"{len(report.unlisted)} not part of the run, and checked by nothing: {names}"))
+            print(
+                plain(
+                    f"{len(report.unlisted)} not part of the run, and checked by nothing: {names}"
+                )
+            )
     if not report.ok:
         raise VerifyFailed(path=folder, count=len(report.problems), advice=_advice(folder, report))
 
@@ -65,11 +71,13 @@ _KINDS = ("document", "block", "step", "tensor")
 )
 def prove(
     words: Annotated[
-        list[str], typer.Argument(metavar="[RUN] WHAT", help="document ID, block N, step K, or tensor NAME.")
+        list[str],
+        typer.Argument(metavar="[RUN] WHAT", help="document ID, block N, step K, or tensor NAME."),
     ],
     step: Step = "",
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output")
+        Path | None,
+        typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output"),
     ] = None,
 ) -> None:
     from pellucid import prove as make
@@ -79,11 +87,15 @@ def prove(
     kind, *names = words or [""]
     if kind not in _KINDS or len(names) != 1:
         raise CommandInvalid(
-            verb="prove", word=kind or "WHAT", detail="write document ID, block N, step K or tensor NAME"
+            verb="prove",
+            word=kind or "WHAT",
+            detail="write document ID, block N, step K or tensor NAME",
         )
     if step and kind != "tensor":
         raise CommandInvalid(
-            verb="prove", word="--step", detail="only a tensor is of a step that is not named otherwise"
+            verb="prove",
+            word="--step",
+            detail="only a tensor is of a step that is not named otherwise",
         )
     if kind == "tensor":
         proof = make.tensor(folder, names[0], step_number(step) if step else None)

@@ -1,4 +1,5 @@
-"""The command line: what every verb needs. Each verb calls one public function; what is heavy is imported there."""
+"""The command line: what every verb needs. Each verb calls one public function; what
+is heavy is imported there."""
 
 from __future__ import annotations
 
@@ -70,16 +71,30 @@ def folder_only(text: str | Path) -> Path:
 
 Run = Annotated[
     Path,
-    typer.Argument(parser=folder_only, metavar="RUN", help="A run folder or a release.", show_default="this folder"),
+    typer.Argument(
+        parser=folder_only,
+        metavar="RUN",
+        help="A run folder or a release.",
+        show_default="this folder",
+    ),
 ]
 RunOrUrl = Annotated[  # As it was written: home() turns it into a path, which asks the server.
-    str, typer.Argument(metavar="RUN", help="A run folder, a release, or its URL.", show_default="this folder")
+    str,
+    typer.Argument(
+        metavar="RUN", help="A run folder, a release, or its URL.", show_default="this folder"
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Set = Annotated[
-    list[str], typer.Option("--set", metavar="KEY=VALUE", help="Override a field of the recipe; may be repeated.")
+    list[str],
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a field of the recipe; may be repeated."
+    ),
 ]
-Step = Annotated[str, typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last")]
+Step = Annotated[
+    str,
+    typer.Option("--step", metavar="K", help="A step: 120 or step120.", show_default="the last"),
+]
 HERE = Path()
 INTERRUPTED = 130  # 128 and the number of SIGINT.
 PLACES = 10  # Of a text that are printed without --limit.
@@ -104,7 +119,10 @@ def main() -> None:
         if error.name != "torch":
             raise
         _report(TorchMissing(), as_json)
-    except (ImportError, OSError) as error:  # A library that does not fit, or no file that can be opened.
+    except (
+        ImportError,
+        OSError,
+    ) as error:  # A library that does not fit, or no file that can be opened.
         if not (reached := machine.limit_reached(error)):
             raise
         _report(reached, as_json)
@@ -117,18 +135,27 @@ def main() -> None:
 
 def _tell_interrupted() -> None:
     with contextlib.suppress(OSError):
-        print("pellucid: interrupted; what is complete is kept, and the same command goes on", file=sys.stderr)
+        print(
+            "pellucid: interrupted; what is complete is kept, and the same command goes on",
+            file=sys.stderr,
+        )
 
 
 def _with_verb(error: PellucidError) -> PellucidError:
     """The error, with the verb that was given where it misses a run and none was named."""
-    if isinstance(error, RunMissing) and str(error.fields["path"]) == str(HERE) and len(sys.argv) > 1:
+    if (
+        isinstance(error, RunMissing)
+        and str(error.fields["path"]) == str(HERE)
+        and len(sys.argv) > 1
+    ):
         return RunMissing(HERE, verb=sys.argv[1])
     return error
 
 
 def _report(error: PellucidError, as_json: bool) -> None:
-    if as_json and not isinstance(error, VerifyFailed | AuditFailed | RunsDiffer):  # Those have printed their report.
+    if as_json and not isinstance(
+        error, VerifyFailed | AuditFailed | RunsDiffer
+    ):  # Those have printed their report.
         print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
     from pellucid.terminal import plain
 
@@ -150,7 +177,8 @@ def on_terminal(quiet: bool = False) -> Iterator[Any]:
 
 
 def most(limit: int | None, as_json: bool, shown: int) -> int | None:
-    """How many places or rows are told, None standing for all: a person is shown so many, a script gets all."""
+    """How many places or rows are told, None standing for all: a person is shown
+    so many, a script gets all."""
     if limit is None:
         return None if as_json else shown
     return limit or None
@@ -193,16 +221,20 @@ def _welcome() -> None:
     from pellucid.recipe import FILE
 
     if (HERE / FILE).is_file():
+        from pellucid.answers import print_status
         from pellucid.look.status import status
-        from pellucid.terminal import print_status
 
         about = status(HERE)
         print_status(about)
         print("\nNext:\n  " + "\n  ".join(_next_commands(about)))
         return
     print("Pellucid trains language models in the open. Begin with:\n")
-    print("  pellucid demo                         the whole job on a small corpus, in a few minutes")
-    print("  pellucid new mymodel --data PATH      a recipe for your own texts; then: pellucid run mymodel")
+    print(
+        "  pellucid demo                         the whole job on a small corpus, in a few minutes"
+    )
+    print(
+        "  pellucid new mymodel --data PATH      a recipe for your own texts; then: pellucid run mymodel"
+    )
     print("  pellucid verify RELEASE               check somebody else's")
 
 

@@ -48,22 +48,35 @@ from pellucid.store.home import home
 def show(
     words: Annotated[
         list[str],
-        typer.Argument(metavar="[RUN] WHAT", help="step K, block N, document ID, documents [TEXT], or text TEXT."),
+        typer.Argument(
+            metavar="[RUN] WHAT",
+            help="step K, block N, document ID, documents [TEXT], or text TEXT.",
+        ),
     ],
     limit: Annotated[
         int | None,
-        typer.Option(min=0, help="How many documents to list; 0: all.", show_default="40; with --json all"),
+        typer.Option(
+            min=0, help="How many documents to list; 0: all.", show_default="40; with --json all"
+        ),
     ] = None,
     at: Annotated[
-        str, typer.Option(metavar="STEPS", help="Its loss at these steps too: 150,600 or every=50.", show_default=False)
+        str,
+        typer.Option(
+            metavar="STEPS",
+            help="Its loss at these steps too: 150,600 or every=50.",
+            show_default=False,
+        ),
     ] = "",
     plot: Annotated[
-        str, typer.Option(metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default=False)
+        str,
+        typer.Option(
+            metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default=False
+        ),
     ] = "",
     characters: Annotated[int, typer.Option(min=0, help="How much of each text to print.")] = 200,
     as_json: Json = False,
 ) -> None:
-    from pellucid import terminal
+    from pellucid import answers
     from pellucid.look.show import Shown, list_documents
 
     folder, what, which = _what(words)
@@ -77,11 +90,11 @@ def show(
     name = which if what in ("document", "text") else step_number(which)
     about: dict[str, Any] = {"text": which} if what == "text" else getattr(shown, what)(name)
     if not as_json and what != "text":
-        getattr(terminal, f"print_{what}")(about, characters)
+        getattr(answers, f"print_{what}")(about, characters)
     if at:
         about["life"] = _life(folder, what, name, at, as_json)
     if at and not as_json:
-        terminal.print_life(about["life"])
+        answers.print_life(about["life"])
     if as_json:
         print_json(about)
     if plot:
@@ -89,23 +102,33 @@ def show(
 
 
 def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool) -> None:
-    from pellucid.terminal import licence, plain
+    from pellucid.answers import licence
+    from pellucid.terminal import plain
 
     shown = list(itertools.islice(documents, limit))
     if as_json:
         print_json(shown)
     else:
         for one in shown:
-            print(plain(f"{one['id']}  {one['split']}  {one['characters']:,} characters  {licence(one)}"))
+            print(
+                plain(
+                    f"{one['id']}  {one['split']}  {one['characters']:,} characters  {licence(one)}"
+                )
+            )
     more = sum(1 for _ in documents)
     if more or not shown:
-        print(f"{len(shown):,} of {len(shown) + more:,} documents; --limit 0 lists all", file=sys.stderr)
+        print(
+            f"{len(shown):,} of {len(shown) + more:,} documents; --limit 0 lists all",
+            file=sys.stderr,
+        )
 
 
 def _check_drawing(what: str, at: str, plot: str) -> None:
     """Raises CommandInvalid where the options do not fit what is asked about, and PlotMissing."""
     if what == "documents" and (at or plot):
-        raise CommandInvalid(verb="show", word="--at" if at else "--plot", detail="of one document, not of all")
+        raise CommandInvalid(
+            verb="show", word="--at" if at else "--plot", detail="of one document, not of all"
+        )
     if what in ("text", "step") and not at and (plot or what == "text"):
         detail = "say with --at at which steps to compute its loss, as in --at every=50"
         raise CommandInvalid(verb="show", word="--plot" if plot else what, detail=detail)
@@ -125,11 +148,14 @@ def _life(folder: Path, what: str, name: Any, at: str, quiet: bool) -> dict[str,
     ledger = inputs.recorded()
     steps = _steps(at, ledger.first, ledger.steps_done)
     with on_terminal(quiet) as terminal:
-        return getattr(life, f"life_of_{what}")(inputs, name, steps, terminal.watch("replay")).as_json()
+        return getattr(life, f"life_of_{what}")(
+            inputs, name, steps, terminal.watch("replay")
+        ).as_json()
 
 
 def _steps(at: str, first: int, last: int) -> list[int]:
-    """The steps that --at names: numbers, and every=N, which takes the first and the last state too."""
+    """The steps that --at names: numbers, and every=N, which takes the
+    first and the last state too."""
     from pellucid.store import layout
 
     found: set[int] = set()
@@ -148,10 +174,14 @@ def _steps(at: str, first: int, last: int) -> list[int]:
 
 
 def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) -> None:
+    from pellucid.answers import print_chart
     from pellucid.look.seen import recorded
-    from pellucid.terminal import plain, print_chart
+    from pellucid.terminal import plain
 
-    life = about.get("life") or {"at": [], "seen": recorded(about.get("rows", about.get("blocks", [about])))}
+    life = about.get("life") or {
+        "at": [],
+        "seen": recorded(about.get("rows", about.get("blocks", [about]))),
+    }
     curve = [(one["step"], one["loss"]) for one in life["at"]]
     # A step records the losses of the state before it.
     marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
@@ -204,7 +234,8 @@ def sample(
     top_k: Annotated[int, typer.Option(min=0, help="Choose among so many tokens; 0: all.")] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 1,
     traced: Annotated[
-        bool, typer.Option("--trace", help="Tell which parts of it the model has seen word for word.")
+        bool,
+        typer.Option("--trace", help="Tell which parts of it the model has seen word for word."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -220,7 +251,9 @@ def sample(
     with on_terminal() as terminal:
         state = materialise(inputs, number, terminal.watch("replay"))
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
-    pieces = sample(state, tokenizer, prompt, tokens=tokens, temperature=temperature, top_k=top_k, seed=seed)
+    pieces = sample(
+        state, tokenizer, prompt, tokens=tokens, temperature=temperature, top_k=top_k, seed=seed
+    )
     if traced:
         _print_traced(folder, number, prompt, "".join(pieces), as_json)
         return
@@ -235,7 +268,8 @@ def sample(
 
 def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool) -> None:
     """What the model of a step wrote behind a prompt, and what it had seen of it."""
-    from pellucid.terminal import print_trace, printable
+    from pellucid.answers import print_trace
+    from pellucid.terminal import printable
     from pellucid.trace.where import Traced
 
     about = Traced(folder).trace(text, before=step + 1, limit=most(None, as_json, PLACES))
@@ -257,18 +291,26 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
 def diff(
     a: Annotated[
         Path,
-        typer.Argument(parser=folder_only, metavar="A", help="A run folder or a release.", show_default="this folder"),
+        typer.Argument(
+            parser=folder_only,
+            metavar="A",
+            help="A run folder or a release.",
+            show_default="this folder",
+        ),
     ] = HERE,
     b: Annotated[
         Path | None,
         typer.Argument(
-            parser=folder_only, metavar="B", help="Another one.", show_default="what A's recipe and data give here"
+            parser=folder_only,
+            metavar="B",
+            help="Another one.",
+            show_default="what A's recipe and data give here",
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
+    from pellucid.answers import print_difference
     from pellucid.replay.diff import diff, diff_here
-    from pellucid.terminal import print_difference
 
     with on_terminal(quiet=as_json) as terminal:
         watch = terminal.watch("replay")

@@ -34,10 +34,13 @@ _SHOWN = 10  # Names of what was left out.
 )
 def export(
     run: RunOrUrl = ".",
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")] = ...,  # type: ignore[assignment]
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")
+    ] = ...,  # type: ignore[assignment]
     step: Step = "",
     kind: Annotated[
-        str, typer.Option("--as", metavar="hf|state", help="A Hugging Face folder, or the full state.")
+        str,
+        typer.Option("--as", metavar="hf|state", help="A Hugging Face folder, or the full state."),
     ] = "hf",
     as_json: Json = False,
 ) -> None:
@@ -65,7 +68,8 @@ def export(
 def publish(
     folder: Run = HERE,
     to: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="Also make a copy there, hard-linked where it can be.")
+        Path | None,
+        typer.Option(metavar="DIR", help="Also make a copy there, hard-linked where it can be."),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +79,9 @@ def publish(
     if as_json:
         print_json(sealed)
     else:
-        print(f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}")
+        print(
+            f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}"
+        )
         print(f"head   {sealed['head']}")
         for key, path in sealed["paths"].items():
             print(plain(f"Taken out of recipe.toml, which others will read: {key} = {path}"))
@@ -87,7 +93,9 @@ def publish(
 def _tell_unlicensed(names: list[str]) -> None:
     whose = "its" if len(names) == 1 else "their"
     print(
-        plain(f"The licence of {', '.join(names)} is unknown, and all {whose} texts are in the release. It stands in")
+        plain(
+            f"The licence of {', '.join(names)} is unknown, and all {whose} texts are in the release. It stands in"
+        )
     )
     print("every document and so in the head: a new run states it, before it is trained, with")
     print(plain(f"  --set data.sources.{names[0]}.licence=CC-BY-4.0"))
@@ -102,5 +110,7 @@ def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:
     if len(names) > _SHOWN:
         print(f"  … and {len(names) - _SHOWN:,} more")
     if in_place:
-        print("They still lie in the sealed folder, and verify names each (FileAdded). Move them away, or give others")
+        print(
+            "They still lie in the sealed folder, and verify names each (FileAdded). Move them away, or give others"
+        )
         print(f"a copy without them: pellucid publish {folder} --to DIR")

@@ -32,7 +32,9 @@ def new(
             "may be repeated.",
         ),
     ],
-    preset: Annotated[str, typer.Option(help="The model's size: 1M, 3M, 10M, 30M, 100M, 300M or 1B.")] = "3M",
+    preset: Annotated[
+        str, typer.Option(help="The model's size: 1M, 3M, 10M, 30M, 100M, 300M or 1B.")
+    ] = "3M",
     settings: Set = [],  # noqa: B006 - typer reads the default and never changes it.
     as_json: Json = False,
 ) -> None:
@@ -48,11 +50,16 @@ def new(
         print(f"{folder / FILE} is written: look through it, then run: pellucid run {folder}")
 
 
-@teaches("""The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes.""")
+@teaches(
+    """The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes."""
+)
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it.")] = Path("demo"),
     data: Annotated[
-        list[str], typer.Option("--data", metavar="PATH", help="Another corpus.", show_default="the sources of SymPy")
+        list[str],
+        typer.Option(
+            "--data", metavar="PATH", help="Another corpus.", show_default="the sources of SymPy"
+        ),
     ] = [],  # noqa: B006
     settings: Set = [],  # noqa: B006
 ) -> None:

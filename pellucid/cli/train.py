@@ -38,24 +38,39 @@ def plan(
     path: Annotated[
         Path,
         typer.Argument(
-            parser=folder_only, metavar="RUN", help="A run folder or a recipe file.", show_default="this folder"
+            parser=folder_only,
+            metavar="RUN",
+            help="A run folder or a recipe file.",
+            show_default="this folder",
         ),
     ] = HERE,
     no_calibration: Annotated[
-        bool, typer.Option("--no-calibration", help="Compute nothing: the plan then knows no speed.")
+        bool,
+        typer.Option("--no-calibration", help="Compute nothing: the plan then knows no speed."),
     ] = False,
     speed: Annotated[
         float | None,
         typer.Option(
-            min=1e-6, callback=finite, metavar="TFLOPS", help="Of another machine, instead of calibrating this one."
+            min=1e-6,
+            callback=finite,
+            metavar="TFLOPS",
+            help="Of another machine, instead of calibrating this one.",
         ),
     ] = None,
     tflops: Annotated[
-        float, typer.Option(min=1e-6, callback=finite, help="What a GPU of the comparison computes, in TFLOP/s.")
+        float,
+        typer.Option(
+            min=1e-6, callback=finite, help="What a GPU of the comparison computes, in TFLOP/s."
+        ),
     ] = 400.0,
-    price: Annotated[float, typer.Option(min=0, callback=finite, help="What an hour of it costs, in dollars.")] = 2.0,
+    price: Annotated[
+        float, typer.Option(min=0, callback=finite, help="What an hour of it costs, in dollars.")
+    ] = 2.0,
     measured: Annotated[
-        bool, typer.Option("--measure", help="Take real steps and tell which ways of running keep the bits.")
+        bool,
+        typer.Option(
+            "--measure", help="Take real steps and tell which ways of running keep the bits."
+        ),
     ] = False,
     steps: Annotated[int, typer.Option(min=1, help="With --measure: steps each way.")] = 3,
     skip: Annotated[
@@ -85,7 +100,9 @@ def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
 
     with on_terminal(quiet=as_json) as terminal:
         if "compile" not in skip:
-            terminal.note("the last way compiles the model first, which can take minutes; --skip compile leaves it out")
+            terminal.note(
+                "the last way compiles the model first, which can take minutes; --skip compile leaves it out"
+            )
         found = measure(path, steps, skip, terminal.progress)
     print_json(found) if as_json else print_measured(found)
     if differing := broken(found):
@@ -110,16 +127,24 @@ def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
 def run(
     folder: Run = HERE,
     only: Annotated[
-        str | None, typer.Option(metavar="STAGE", help="One stage: documents, tokenizer, shards, index or train.")
+        str | None,
+        typer.Option(
+            metavar="STAGE", help="One stage: documents, tokenizer, shards, index or train."
+        ),
     ] = None,
     settings: Set = [],  # noqa: B006
     anchors: Annotated[
-        str, typer.Option(metavar="PLACEMENT", help="Other anchors, of the steps done too: every=500.", show_default="")
+        str,
+        typer.Option(
+            metavar="PLACEMENT",
+            help="Other anchors, of the steps done too: every=500.",
+            show_default="",
+        ),
     ] = "",
     as_json: Json = False,
 ) -> None:
+    from pellucid.answers import print_status
     from pellucid.look.status import status
-    from pellucid.terminal import print_status
     from pellucid.train import processes
 
     processes.follow_launcher()
@@ -159,7 +184,8 @@ def _place(folder: Path, anchors: str, terminal: Any) -> None:
 def run_stages(
     folder: Path, only: str | None = None, settings: Sequence[str] = (), anchors: str = ""
 ) -> list[dict[str, Any]]:
-    """Every stage, or one; returns what was left out of the sources, where this call has read them."""
+    """Every stage, or one; returns what was left out of the sources,
+    where this call has read them."""
     from pellucid.run import run
 
     with on_terminal() as terminal:
@@ -183,11 +209,16 @@ def run_stages(
 def fork(
     folder: Run = HERE,
     step: Step = "",
-    to: Annotated[Path, typer.Option(metavar="DIR", help="Where to make it: a new or empty folder.")] = ...,  # type: ignore[assignment]
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="Where to make it: a new or empty folder.")
+    ] = ...,  # type: ignore[assignment]
     settings: Set = [],  # noqa: B006
     without: Annotated[
         list[str],
-        typer.Option(metavar="SOURCE|DOCUMENT", help="Other blocks take the places of its own; may be repeated."),
+        typer.Option(
+            metavar="SOURCE|DOCUMENT",
+            help="Other blocks take the places of its own; may be repeated.",
+        ),
     ] = [],  # noqa: B006
     as_json: Json = False,
 ) -> None:
@@ -202,13 +233,15 @@ def fork(
     else:
         print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
         if not settings and not without:
-            print("Nothing in it is changed: it will take the same steps. Change it with --set or --without.")
+            print(
+                "Nothing in it is changed: it will take the same steps. Change it with --set or --without."
+            )
 
 
 @teaches("""Where a run stands: steps, head, digest of the weights, validation.""")
 def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
+    from pellucid.answers import print_status
     from pellucid.look.status import status
-    from pellucid.terminal import print_status
 
     about = status(home(run))
     print_json(about) if as_json else print_status(about)

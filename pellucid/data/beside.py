@@ -1,10 +1,10 @@
 """Where a stage of the data room works: in the run's own data/, or beside it.
 
-What is prepared stays until what replaces it is complete. A stage that finds data made from other fields of the recipe
-works in next/data/, where the stages before it are hard links. Once that is whole it takes the place of data/, all at
-once: of sealed data when it is sealed itself, of what was never sealed as soon as a stage is done. So a mistake in a
-recipe, or in a path, costs nothing that was made before, and the old recipe finds its data.
-"""
+What is prepared stays until what replaces it is complete. A stage that finds data made from other
+fields of the recipe works in next/data/, where the stages before it are hard links. Once that is
+whole it takes the place of data/, all at once: of sealed data when it is sealed itself, of what was
+never sealed as soon as a stage is done. So a mistake in a recipe, or in a path, costs nothing that
+was made before, and the old recipe finds its data."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from pellucid.sections import bits
 from pellucid.store import files, layout
 from pellucid.store.layout import NEXT
 
-_TRAINED = ("vocabulary", "pattern", "max_pretoken", "sample_characters")  # Of the tokenizer: for bpe alone.
+_TRAINED = (
+    "vocabulary",
+    "pattern",
+    "max_pretoken",
+    "sample_characters",
+)  # Of the tokenizer: for bpe alone.
 _KINDS = {stage.DOCUMENTS: "documents", stage.TOKENIZER: "tokenizer", stage.SHARDS: "shards"}
 _ORDER = (stage.DOCUMENTS, stage.TOKENIZER, stage.SHARDS)
 
@@ -31,7 +36,8 @@ class Place(NamedTuple):
     root: Path
     stage: str
     made_from: str
-    free: bool  # Whether the stage can work there as it is; else what was begun beside the data has to go.
+    # Whether the stage can work there as it is; else what was begun beside the data has to go.
+    free: bool
 
     @property
     def path(self) -> Path:
@@ -42,7 +48,8 @@ class Place(NamedTuple):
         return stage.done(self.path, _KINDS[self.stage], self.made_from)
 
     def begin(self) -> dict[str, Any] | None:
-        """Make room for the stage's work; returns what a stopped process wrote down about it. Raises DiskFull."""
+        """Make room for the stage's work; returns what a stopped process wrote
+        down about it. Raises DiskFull."""
         with files.named_errors(self.path):
             if not self.free:
                 files.remove_folder(self.root)
@@ -54,19 +61,28 @@ class Place(NamedTuple):
 
 
 def find(folder: Path, recipe: Recipe, name: str) -> Place:
-    """The place of a stage, stage.DOCUMENTS or a later one. Raises StageNotReady where an earlier one is not done."""
+    """The place of a stage, stage.DOCUMENTS or a later one. Raises StageNotReady where
+    an earlier one is not done."""
     _settle_at_last(folder)
     roots = [folder, folder / NEXT]
     for before in _ORDER[: _ORDER.index(name)]:
-        roots = [root for root in roots if _is_done(root, before, made_from(recipe, folder, root, before))]
+        roots = [
+            root
+            for root in roots
+            if _is_done(root, before, made_from(recipe, folder, root, before))
+        ]
         if not roots:
             raise StageNotReady(stage=_KINDS[name], needs=_KINDS[before], path=folder)
-    places = [Place(folder, root, name, made_from(recipe, folder, root, name), True) for root in roots]
+    places = [
+        Place(folder, root, name, made_from(recipe, folder, root, name), True) for root in roots
+    ]
     for fits in (_is_done, _is_begun, _is_free):
         for place in places:
             if fits(place.root, name, place.made_from):
                 return place
-    if roots == [folder / NEXT]:  # Another recipe's work on this stage, which nobody can have finished.
+    if roots == [
+        folder / NEXT
+    ]:  # Another recipe's work on this stage, which nobody can have finished.
         for later in _ORDER[_ORDER.index(name) :]:
             files.remove_folder(folder / NEXT / later)
         return places[0]
@@ -74,7 +90,8 @@ def find(folder: Path, recipe: Recipe, name: str) -> Place:
 
 
 def settle(place: Place) -> None:
-    """What a stage made beside the data takes their place: where these are sealed, not before it is sealed too."""
+    """What a stage made beside the data takes their place: where these are sealed,
+    not before it is sealed too."""
     sealed = (place.folder / stage.DATA).is_file()
     if place.root != place.folder:
         if sealed and not (place.root / stage.DATA).is_file():
@@ -104,12 +121,13 @@ def _is_free(root: Path, name: str, _: str) -> bool:
     return not any((root / name / one).exists() for one in (stage.MANIFEST, stage.UNFINISHED))
 
 
-# ---- what the stages are made from --------------------------------------------------------------
+# ---- what the stages are made from -------------------------------------------------------------
 
 
 def made_from(recipe: Recipe, folder: Path, root: Path, name: str) -> str:
-    """A digest of all that a stage's output follows from: of the recipe the fields that are no placement, and the
-    stages before it. A source that moves, or a tokenizer.json, is what it was."""
+    """A digest of all that a stage's output follows from: of the recipe the fields that
+    are no placement, and the stages before it. A source that moves, or a
+    tokenizer.json, is what it was."""
     fields = {stage.DOCUMENTS: _documents, stage.TOKENIZER: _tokenizer, stage.SHARDS: _shards}[name]
     return digests.of_value(f"{_KINDS[name]} stage", fields(recipe, folder, root)).hex()
 
@@ -117,7 +135,9 @@ def made_from(recipe: Recipe, folder: Path, root: Path, name: str) -> str:
 def _documents(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
     """A source's weight only says how often it is seen, and a block is cut from shards."""
     data: dict[str, Any] = bits(recipe.data)
-    sources = [{key: value for key, value in one.items() if key != "weight"} for one in data["sources"]]
+    sources = [
+        {key: value for key, value in one.items() if key != "weight"} for one in data["sources"]
+    ]
     return {**data, "seed": recipe.seed, "sources": sources, "token_type": "", "block": 0}
 
 

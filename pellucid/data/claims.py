@@ -1,9 +1,8 @@
 """What a recipe says of a source, held against the ids and origins of its documents.
 
-A document is called by the path of its file in the source and, of the formats whose files hold several, by its record;
-its origin is that name, of a package behind the package's URL. So the recipe's format and patterns show in them, and
-of a package its name and version.
-"""
+A document is called by the path of its file in the source and, of the formats whose files hold
+several, by its record; its origin is that name, of a package behind the package's URL. So the
+recipe's format and patterns show in them, and of a package its name and version."""
 
 from __future__ import annotations
 
@@ -25,7 +24,9 @@ class Claims:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._patterns = Patterns(source, [])  # Files without endings may be the source's: _mixed().
+        self._patterns = Patterns(
+            source, []
+        )  # Files without endings may be the source's: _mixed().
         self._url, self._paths, self._several = "", [""], False
         self._refused = ""  # Why the one path so far is not taken.
         self._ended: set[bool] = set()  # Whether files have one of the format's endings.
@@ -50,7 +51,8 @@ class Claims:
         return "" if paths == self._paths else self._next(paths)
 
     def _meant(self, name: str) -> Iterator[str]:
-        """The paths that may be meant: several only of FASTA, whose records are called by any word."""
+        """The paths that may be meant: several only of FASTA, whose
+        records are called by any word."""
         given = [name]
         if self._source.format == "lines" or self._source.format in VALUES:
             found = _LINE.fullmatch(name)
@@ -61,7 +63,8 @@ class Claims:
         return (path for one in given if one and (path := path_of(one)))
 
     def _next(self, paths: list[str]) -> str:
-        """What is wrong with a path. A file named by itself, the only one of its source, is always taken."""
+        """What is wrong with a path. A file named by itself, the only one of
+        its source, is always taken."""
         self._several = self._several or self._paths[0] not in ("", paths[0])
         self._paths = paths
         reasons = [self._patterns.refused(path) for path in paths]

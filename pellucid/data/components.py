@@ -1,9 +1,10 @@
-"""What a tokenizer.json may hold: a closed list, so that no file of somebody else makes its reader stop or grow.
+"""What a tokenizer.json may hold: a closed list, so that no file of somebody else
+makes its reader stop or grow.
 
-The tokenizers library runs whatever a file asks for: regular expressions that take the time of the universe, and
-replacements that double a text dozens of times. So parts, parameters and patterns are listed here, sizes are bounded,
-and a file with anything else is refused before the library sees it. Two files of one digest give the same ids.
-"""
+The tokenizers library runs whatever a file asks for: regular expressions that take the time of the
+universe, and replacements that double a text dozens of times. So parts, parameters and patterns are
+listed here, sizes are bounded, and a file with anything else is refused before the library sees it.
+Two files of one digest give the same ids."""
 
 from __future__ import annotations
 
@@ -15,7 +16,10 @@ from pellucid.data.patterns import PATTERNS, pretoken_pattern
 from pellucid.store import files
 
 LONGEST = 1024  # Characters of a token: what a text decodes to stays within bounds.
-_ADDED = (1 << 16, 1 << 20)  # Added tokens, and characters of them all: a search automaton is made of them.
+_ADDED = (
+    1 << 16,
+    1 << 20,
+)  # Added tokens, and characters of them all: a search automaton is made of them.
 _HOLES = 1 << 16  # Ids that no token has.
 _PARTS = 32  # Of one pipeline, all levels together.
 _GROWTH = 16  # How many times longer replacements may make a text.
@@ -64,9 +68,20 @@ def _ours() -> frozenset[str]:
 
 
 _BYTES = {"add_prefix_space": _flag, "trim_offsets": _flag, "use_regex": _flag}
-_META = {"replacement": _short, "add_prefix_space": _flag, "prepend_scheme": _short, "split": _flag, "str_rep": _short}
+_META = {
+    "replacement": _short,
+    "add_prefix_space": _flag,
+    "prepend_scheme": _short,
+    "split": _flag,
+    "str_rep": _short,
+}
 _REPLACE = {"pattern": _pattern, "content": _short}
-_AROUND = {"sep": lambda value: True, "cls": lambda value: True, "trim_offsets": _flag, "add_prefix_space": _flag}
+_AROUND = {
+    "sep": lambda value: True,
+    "cls": lambda value: True,
+    "trim_offsets": _flag,
+    "add_prefix_space": _flag,
+}
 
 # By the file's key: the name of a sequence's list, and each part with its parameters.
 PARTS: dict[str, tuple[str, dict[str, dict[str, Check]]]] = {
@@ -115,7 +130,9 @@ PARTS: dict[str, tuple[str, dict[str, dict[str, Check]]]] = {
             "BertProcessing": _AROUND,
             "ByteLevel": _BYTES,
             "RobertaProcessing": _AROUND,
-            "TemplateProcessing": {name: lambda value: True for name in ("single", "pair", "special_tokens")},
+            "TemplateProcessing": {
+                name: lambda value: True for name in ("single", "pair", "special_tokens")
+            },
         },
     ),
     "decoder": (
@@ -157,22 +174,37 @@ MODELS: dict[str, dict[str, Check]] = {
         "vocab": lambda value: isinstance(value, dict),
     },
 }
-_TOP = {"version", "truncation", "padding", "added_tokens", "normalizer", "pre_tokenizer", "post_processor", "decoder"}
+_TOP = {
+    "version",
+    "truncation",
+    "padding",
+    "added_tokens",
+    "normalizer",
+    "pre_tokenizer",
+    "post_processor",
+    "decoder",
+}
 _MARKS = ("single_word", "lstrip", "rstrip", "normalized", "special")
 
 
 def _merge(value: Any) -> bool:
-    """A pair, or both parts with one space between. The library takes a line that begins with #version for a header:
-    two files of one digest would have other merges."""
+    """A pair, or both parts with one space between. The library takes a line that begins with
+    #version for a header: two files of one digest would have other merges."""
     if isinstance(value, str):
         return value.count(" ") == 1 and not value.startswith("#version")
-    return isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    return (
+        isinstance(value, list) and len(value) == 2 and all(isinstance(part, str) for part in value)
+    )
 
 
 def _scored(value: Any) -> bool:
     if not isinstance(value, list) or len(value) != 2 or not isinstance(value[0], str):
         return False
-    return isinstance(value[1], float | int) and not isinstance(value[1], bool) and abs(value[1]) <= 1e6
+    return (
+        isinstance(value[1], float | int)
+        and not isinstance(value[1], bool)
+        and abs(value[1]) <= 1e6
+    )
 
 
 def parse(content: bytes) -> dict[str, Any]:
@@ -190,7 +222,8 @@ def parse(content: bytes) -> dict[str, Any]:
 
 
 def parts_of(parsed: dict[str, Any], key: str) -> list[dict[str, Any]]:
-    """The parts of a pipeline in the order in which they work; a sequence's own parts in its place."""
+    """The parts of a pipeline in the order in which they work; a
+    sequence's own parts in its place."""
     return list(_flat(parsed.get(key), key))
 
 
@@ -225,13 +258,17 @@ def _check_pipeline(part: Any, key: str) -> None:
 def _check_fields(part: dict[str, Any], known: dict[str, dict[str, Check]], key: str) -> None:
     name = part.get("type")
     if not isinstance(name, str) or name not in known:
-        raise NotAllowed(f"its {key} is of type {str(name)[:40]!r}, which is not one of {', '.join(known)}")
+        raise NotAllowed(
+            f"its {key} is of type {str(name)[:40]!r}, which is not one of {', '.join(known)}"
+        )
     for field, value in part.items():
         if field == "type":
             continue
         check = known[name].get(field)
         if check is None or not check(value):
-            raise NotAllowed(f"its {key} {name} has {field[:40]} = {str(value)[:200]}, which is not on the list")
+            raise NotAllowed(
+                f"its {key} {name} has {field[:40]} = {str(value)[:200]}, which is not on the list"
+            )
 
 
 def _check_model(model: Any) -> None:

@@ -1,7 +1,7 @@
 """Long texts in parts: where they are cut, what the parts are called, and what they add up to.
 
-Nothing here asks for Unicode's tables, which differ between releases of Python: the characters that count are listed.
-"""
+Nothing here asks for Unicode's tables, which differ between releases of Python: the
+characters that count are listed."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _ENDS_AS_PART = re.compile(r"#[0-9]+\Z")
 
 
 def cut(name: str, text: str, longest: int) -> Iterator[tuple[int, str, str]]:
-    """(part, suffix of the id, text) of a document: whole as part 0, or in parts 1, 2, … of at most so many
-    characters. A name that already ends like a part's is numbered too, so that ids stay unique.
-    """
+    """(part, suffix of the id, text) of a document: whole as part 0, or in parts 1, 2, …
+    of at most so many characters. A name that already ends like a part's is numbered
+    too, so that ids stay unique."""
     if len(text) <= longest and not ends_as_part(name):
         yield 0, "", text
         return
@@ -42,10 +42,10 @@ def ends_as_part(name: str) -> bool:
 
 
 def length(text: str, longest: int) -> int:
-    """How much of a text is its first part: of one that goes on behind `longest` characters, of which
-    this is the beginning and the character behind them, as much as ends with a line, else with a sentence, else with
-    white space, if one ends in the last quarter; else all, but no character is parted from its marks.
-    """
+    """How much of a text is its first part: of one that goes on behind `longest` characters, of
+    which this is the beginning and the character behind them, as much as ends with a line, else
+    with a sentence, else with white space, if one ends in the last quarter; else all, but no
+    character is parted from its marks."""
     if len(text) <= longest:
         return len(text)
     low = longest - longest // _WINDOW
@@ -66,7 +66,8 @@ def _within(text: str, place: int) -> bool:
 
 
 def text_of(document_id: str) -> tuple[str, int]:
-    """The id of the text that a document is a part of, and which: its own, and 0, where it is whole."""
+    """The id of the text that a document is a part of, and which: its
+    own, and 0, where it is whole."""
     found = _NUMBERED.fullmatch(document_id)
     return (found[1], int(found[2])) if found else (document_id, 0)
 
@@ -78,7 +79,8 @@ class Texts:
         self._id, self._part, self._hash = "", 0, hashlib.sha256()
 
     def take(self, document_id: str, content: bytes) -> bytes | None:
-        """The next document: returns the SHA-256 of the text before it, where it is not of the same one."""
+        """The next document: returns the SHA-256 of the text before it,
+        where it is not of the same one."""
         name, part = text_of(document_id)
         ended = None
         if part <= 1 or (name, part) != (self._id, self._part + 1):

@@ -1,9 +1,8 @@
 """The stage "documents": sources become numbered, deduplicated, split documents in Parquet parts.
 
 Document i is the i-th that is kept, over all sources in the recipe's order. Of equal texts the
-first is kept, with all its parts. The split follows from a hash alone: that of the text a document is
-of, or with data.split = "parts" its own.
-"""
+first is kept, with all its parts. The split follows from a hash alone: that of the text a document
+is of, or with data.split = "parts" its own."""
 
 from __future__ import annotations
 
@@ -40,9 +39,9 @@ def prepare(
     progress: stage.Progress = stage.silent,
     tell: Callable[[Report], None] = lambda report: None,
 ) -> bool:
-    """Write data/documents; continues after a kill, and returns at once where it is done. What was left out is told
-    once all sources are read, or one of them cannot be. What a stopped process had finished is kept as far as the
-    sources still give it.
+    """Write data/documents; continues after a kill, and returns at once where it is done. What was
+    left out is told once all sources are read, or one of them cannot be. What a stopped process had
+    finished is kept as far as the sources still give it.
 
     Raises what sources.check raises, and SourceUnreadable, NoValidation, CorpusTooSmall, DiskFull.
     """
@@ -61,7 +60,11 @@ def prepare(
 
 def split_of(sha256: bytes, validation_per_10000: int) -> str:
     """The split of a text, or of a part of one, from the SHA-256 of its UTF-8."""
-    return "validation" if int.from_bytes(sha256[:8], "big") % 10000 < validation_per_10000 else "train"
+    return (
+        "validation"
+        if int.from_bytes(sha256[:8], "big") % 10000 < validation_per_10000
+        else "train"
+    )
 
 
 def root_of(part_roots: list[str]) -> bytes:
@@ -84,9 +87,21 @@ class _Stage:
     ) -> None:
         """read: the fingerprint of the sources."""
         self._tell = tell
-        self._recipe, self._place, self._made_from, self._read = recipe, place.path, place.made_from, read
+        self._recipe, self._place, self._made_from, self._read = (
+            recipe,
+            place.path,
+            place.made_from,
+            read,
+        )
         self._readers = sources.readers(recipe, folder)
-        state = state or {"parts": [], "sources": [], "cursor": None, "left": None, "reports": [], "last": ""}
+        state = state or {
+            "parts": [],
+            "sources": [],
+            "cursor": None,
+            "left": None,
+            "reports": [],
+            "last": "",
+        }
         self._parts: list[dict[str, Any]] = state["parts"]
         self._sources: list[dict[str, Any]] = state["sources"]  # The finished ones.
         self._cursor = sources.Cursor(*state["cursor"]) if state["cursor"] else None
@@ -95,15 +110,20 @@ class _Stage:
         self._last: str = state["last"]  # The digest of the text that the last document is of.
         self._passing = False  # Whether the text at hand is a duplicate.
         self._count = sum(part["train"] + part["validation"] for part in self._parts)
-        self._meter = stage.Meter(progress, "documents", "bytes", sum(part["bytes"] for part in self._parts))
+        self._meter = stage.Meter(
+            progress, "documents", "bytes", sum(part["bytes"] for part in self._parts)
+        )
 
     def still(self, state: dict[str, Any]) -> dict[str, Any]:
-        """Of what was finished, that which reading the sources again gives: they were moved, or corrected."""
+        """Of what was finished, that which reading the sources again gives:
+        they were moved, or corrected."""
         kept = self._state()
         with contextlib.closing(Seen()) as self._seen:
             for number, reader in enumerate(self._readers):
                 rows = self._rows(reader)
-                for part in (part for part in state["parts"] if part["source"] == reader.source.name):
+                for part in (
+                    part for part in state["parts"] if part["source"] == reader.source.name
+                ):
                     if not self._gives(rows, part):
                         return kept
                     self._parts.append(part)
@@ -125,7 +145,9 @@ class _Stage:
     def _stored(self, entry: dict[str, Any], columns: list[str]) -> Iterator[tuple[str, ...]]:
         """Columns of a finished part, row by row."""
         rows = entry["train"] + entry["validation"]
-        part = parquet.Part(self._place / entry["file"], entry["source"], entry["first_index"], rows)
+        part = parquet.Part(
+            self._place / entry["file"], entry["source"], entry["first_index"], rows
+        )
         for group in range(part.groups):
             batch = part.read(group, columns)
             yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
@@ -161,7 +183,9 @@ class _Stage:
             name = f"{len(self._parts):05d}.parquet"
             with files.whole_file(self._place / name) as partial:
                 # chain, for a generator that delegates to rows would close it at the part's end.
-                totals = parquet.write_part(partial, itertools.chain([first], rows), self._recipe.seed)
+                totals = parquet.write_part(
+                    partial, itertools.chain([first], rows), self._recipe.seed
+                )
             self._parts.append({"file": name, "source": reader.source.name, **totals})
             self._note()
             self._meter.tell()
@@ -185,7 +209,9 @@ class _Stage:
                 continue
             self._meter.add(len(content))
             self._cursor, self._left, self._last = cursor, reader.left.state(), document.whole.hex()
-            split = split_of(document.whole if data.split == "texts" else digest, data.validation_per_10000)
+            split = split_of(
+                document.whole if data.split == "texts" else digest, data.validation_per_10000
+            )
             yield parquet.Row(
                 self._count, document.id, document.source, document.licence, document.origin,
                 split, len(document.text), len(content), digest.hex(), document.text,
@@ -204,11 +230,17 @@ class _Stage:
         """What a later process needs to go on from here."""
         cursor = list(self._cursor) if self._cursor else None
         done = {"parts": [*self._parts], "sources": [*self._sources], "reports": [*self._reports]}
-        return {"read": self._read, **done, "cursor": cursor, "left": self._left, "last": self._last}
+        return {
+            "read": self._read,
+            **done,
+            "cursor": cursor,
+            "left": self._left,
+            "last": self._last,
+        }
 
     def _check_enough(self) -> None:
-        """No tokenizer made here gives more than a token per byte, and one per document: so a corpus
-        that is too small by that measure is known before a tokenizer is trained."""
+        """No tokenizer made here gives more than a token per byte, and one per document: so a
+        corpus that is too small by that measure is known before a tokenizer is trained."""
         recipe, trained, blocks = self._recipe, self._recipe.trained, dict[str, int]()
         for source, entry in zip(recipe.data.sources, self._sources, strict=True):
             tokens = int(entry["bytes"]) + entry["documents"]
@@ -236,7 +268,10 @@ class _Stage:
         if not parts:
             self._tell(self._reports)
             raise sources.empty(reader)
-        total = {key: sum(part[key] for part in parts) for key in ("train", "validation", "bytes", "characters")}
+        total = {
+            key: sum(part[key] for part in parts)
+            for key in ("train", "validation", "bytes", "characters")
+        }
         return {
             "name": source.name,
             "licence": reader.licence,

@@ -44,17 +44,23 @@ def decoded(content: bytes, policy: str) -> Text:
             return Text(content.decode("cp1252"), changed="latin1_guessed")
         text = content.decode("utf-8", "replace")
         put_in = text.count("\ufffd") - content.count(b"\xef\xbf\xbd")
-        return Text(text, "", "invalid_utf8_replaced", len(content) - (len(text.encode()) - 3 * put_in))
+        return Text(
+            text, "", "invalid_utf8_replaced", len(content) - (len(text.encode()) - 3 * put_in)
+        )
     return Text(text, "" if text else "empty")
 
 
 def is_latin1(content: bytes) -> bool:
-    """The guess, a function of the bytes alone: not UTF-8, nothing that Latin-1 has not, and few letters beyond
-    ASCII: in Greek, Russian or Chinese most bytes are."""
+    """The guess, a function of the bytes alone: not UTF-8, nothing that Latin-1 has not, and few
+    letters beyond ASCII: in Greek, Russian or Chinese most bytes are."""
     high = len(_HIGH.findall(content))
     well_formed = _WELL_FORMED.findall(content)
     outside = high - sum(map(len, well_formed))
-    return 10 * len(well_formed) < outside and 4 * high <= len(content) and not _NOT_LATIN.search(content)
+    return (
+        10 * len(well_formed) < outside
+        and 4 * high <= len(content)
+        and not _NOT_LATIN.search(content)
+    )
 
 
 def is_wide(head: bytes) -> bool:
@@ -65,8 +71,8 @@ def is_wide(head: bytes) -> bool:
 def unmarked(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks without a byte order mark; UTF-16 and UTF-32, told by theirs, as UTF-8.
 
-    What is no character there becomes the byte FF, which is none in UTF-8 and no Latin-1 guess takes.
-    """
+    What is no character there becomes the byte FF, which is none in UTF-8
+    and no Latin-1 guess takes."""
     first = b""
     for chunk in chunks:
         first += chunk

@@ -27,7 +27,8 @@ _PACKAGE = tuple(f".{word}" for word in WORDS["package"].split())
 
 
 def of(name: str) -> str:
-    """A name's last ending in lower case, a packing's passed over: "Notes.TXT.gz" -> "txt"; "" where it has none."""
+    """A name's last ending in lower case, a packing's passed over: "Notes.TXT.gz" ->
+    "txt"; "" where it has none."""
     parts = name.rsplit("/", 1)[-1].lower().lstrip(".").split(".")
     if len(parts) > 1 and parts[-1] in PACKINGS:
         parts.pop()

@@ -1,8 +1,8 @@
 """The formats of single files: from a file's bytes to records of text.
 
-Bytes are read as they are and decoded explicitly (data/encodings.py); no newline is translated, and a byte
-order mark at the start of a file is removed. Memory holds one text file, or one record of the other formats.
-"""
+Bytes are read as they are and decoded explicitly (data/encodings.py); no newline is translated,
+and a byte order mark at the start of a file is removed. Memory holds one text file, or one
+record of the other formats."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from pellucid.errors import DiskFull, NoPermission, SetUnusable, SourceUnreadabl
 from pellucid.recipe import Source
 from pellucid.store import files
 
-# Bytes of one record, unpacked: what is held in memory, and of JSON the many times more that it is as values.
+# Bytes of one record, unpacked: what is held in memory, and of JSON the many
+# times more that it is as values.
 LIMITS = {
     "text": 1 << 30,
     "lines": 256 << 20,
@@ -163,7 +164,9 @@ def _residues(line: bytes) -> bytes:
     return b"" if line.startswith(b";") else line.translate(None, _BLANKS)
 
 
-def _sequence(start: int, name: str | None, pieces: list[bytes], how: How, after: int) -> Iterator[Record]:
+def _sequence(
+    start: int, name: str | None, pieces: list[bytes], how: How, after: int
+) -> Iterator[Record]:
     if start < after:
         return
     content = b"".join(pieces)
@@ -175,7 +178,9 @@ def _sequence(start: int, name: str | None, pieces: list[bytes], how: How, after
 
 def _unused(header: bytes, number: int, names: Seen) -> str:
     words = header[1:].split(None, 1)
-    name = words[0].decode("utf-8", "replace") if words and not header[1:2].isspace() else str(number)
+    name = (
+        words[0].decode("utf-8", "replace") if words and not header[1:2].isspace() else str(number)
+    )
     while not names.add(name.encode()):
         name += f":{number}"
     return name

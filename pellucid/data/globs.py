@@ -1,4 +1,5 @@
-"""Patterns on '/'-paths, matched in the length of the path: a hostile pattern costs what its length does, no power."""
+"""Patterns on '/'-paths, matched in the length of the path: a hostile pattern costs
+what its length does, no power."""
 
 from __future__ import annotations
 
@@ -12,12 +13,11 @@ _KEPT = 4096  # Moves, and characters, that are remembered.
 
 
 class Glob:
-    """`*`, `?` and `[…]` stay within one name, `**` crosses folders; a pattern without "/" is compared with the last
-    name of a path alone. Upper and lower case differ.
+    """`*`, `?` and `[…]` stay within one name, `**` crosses folders; a pattern without "/" is
+    compared with the last name of a path alone. Upper and lower case differ.
 
-    Bit i of a state says that the tokens before the i-th match what was read; `**/` is two tokens, of which the
-    first, "", may be left out together with the second, "/": any folders.
-    """
+    Bit i of a state says that the tokens before the i-th match what was read; `**/` is two tokens,
+    of which the first, "", may be left out together with the second, "/": any folders."""
 
     def __init__(self, pattern: str) -> None:
         self._tokens = list(_tokens(pattern if "/" in pattern else f"**/{pattern}"))
@@ -29,8 +29,16 @@ class Glob:
 
     @property
     def empty(self) -> str:
-        """The first brackets that take nothing, like [z-a], so that the pattern takes no path; "" where none are."""
-        return next((one for one in self._tokens if len(one) > 1 and one[0] == "[" and _class(one) is _NOTHING), "")
+        """The first brackets that take nothing, like [z-a], so that the pattern takes
+        no path; "" where none are."""
+        return next(
+            (
+                one
+                for one in self._tokens
+                if len(one) > 1 and one[0] == "[" and _class(one) is _NOTHING
+            ),
+            "",
+        )
 
     def matches(self, path: str) -> bool:
         state = self._closed(1)
@@ -49,7 +57,8 @@ class Glob:
         return int("0" + "".join("01"[one in tokens] for one in reversed(self._tokens)), 2)
 
     def _closed(self, state: int) -> int:
-        """With all that matches without another character: neighbours of one kind are one, so these are few steps."""
+        """With all that matches without another character: neighbours of one kind are
+        one, so these are few steps."""
         while True:
             optional = state & self._optional
             more = state | (state & self._stars) << 1 | optional << 1 | optional << 2
@@ -61,7 +70,9 @@ class Glob:
         if character not in self._accepting:
             if len(self._accepting) >= _KEPT:
                 self._accepting.clear()
-            self._accepting[character] = self._bits({one for one in self._distinct if _takes(one, character)})
+            self._accepting[character] = self._bits(
+                {one for one in self._distinct if _takes(one, character)}
+            )
         stay = state & self._stay[character == "/"]
         return self._closed(stay | (state & self._accepting[character]) << 1)
 
@@ -83,7 +94,11 @@ def _takes(token: str, character: str) -> bool:
         return character == "/"
     if token == "?":
         return character != "/"
-    return token == character if len(token) == 1 and token != "*" else bool(_class(token).match(character))
+    return (
+        token == character
+        if len(token) == 1 and token != "*"
+        else bool(_class(token).match(character))
+    )
 
 
 @cache
@@ -93,6 +108,8 @@ def _class(token: str) -> re.Pattern[str]:
         return _NOTHING
     inner = token[1:-1].replace("\\", "\\\\").replace("[", "\\[")
     try:
-        return re.compile(f"(?!/)[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]", re.DOTALL)
+        return re.compile(
+            f"(?!/)[^{inner[1:]}]" if inner.startswith("!") else f"[{inner}]", re.DOTALL
+        )
     except re.error:
         return _NOTHING

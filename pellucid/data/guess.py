@@ -1,4 +1,5 @@
-"""Sources from the command line's words: name, format and path, by endings and by what is in the files."""
+"""Sources from the command line's words: name, format and path, by endings
+and by what is in the files."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from pellucid.data.tables import VALUES
 from pellucid.errors import CommandInvalid, FormatForeign
 from pellucid.recipe import Source
 
-_LOOKED_AT = 200  # Files of a folder whose content is looked at, where their endings leave their format open.
+# Files of a folder whose content is looked at, where their endings leave their format open.
+_LOOKED_AT = 200
 _OPEN = ("json", "txt", "")  # Endings of several formats.
 _LEAST_SHARE, _LEAST_BYTES = 0.01, 16 << 10  # Of a folder that a format must have to be a source.
 _BY_ENDING = {
@@ -27,7 +29,8 @@ _UNPACK, _CONVERT = "Unpack it, and give the folder.", "Convert it to text, and 
 _CLOSED = {  # Endings of files that hold texts in a way that no reader takes, or none.
     **dict.fromkeys(("zip", "tar", "tgz", "7z", "rar"), ("an archive", _UNPACK)),
     **dict.fromkeys(
-        ("pdf", "doc", "docx", "odt", "epub", "rtf", "pptx", "xlsx"), ("a document with a layout", _CONVERT)
+        ("pdf", "doc", "docx", "odt", "epub", "rtf", "pptx", "xlsx"),
+        ("a document with a layout", _CONVERT),
     ),
     **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "tiff"), ("a picture", _CONVERT)),
 }
@@ -41,12 +44,11 @@ class Guess(NamedTuple):
 
 
 def guess(word: str) -> list[Guess]:
-    """The sources that a word means: "package:NAME[==VERSION]", "FORMAT:PATH", or a path. A folder with files of
-    several formats is one source for each.
+    """The sources that a word means: "package:NAME[==VERSION]", "FORMAT:PATH", or a path. A folder
+    with files of several formats is one source for each.
 
-    Raises CommandInvalid, RecipeInvalid, SourceUnreadable, NoPermission, and FormatForeign where nothing but files of
-    formats that no reader takes is there.
-    """
+    Raises CommandInvalid, RecipeInvalid, SourceUnreadable, NoPermission, and FormatForeign where
+    nothing but files of formats that no reader takes is there."""
     if word.startswith(packages.PREFIX):
         name, _ = packages.spelling(word, word)
         return [Guess(clean(name), "package", word)]
@@ -58,7 +60,9 @@ def guess(word: str) -> list[Guess]:
         is_prefix = colon and path == Path(word) and re.fullmatch("[A-Za-z_]{2,12}", prefix)
         if is_prefix and not path.exists() and Path(rest).exists():
             known = ", ".join(READERS)
-            raise CommandInvalid(verb="new", word=word, detail=f"{prefix} is no format that is read: {known}")
+            raise CommandInvalid(
+                verb="new", word=word, detail=f"{prefix} is no format that is read: {known}"
+            )
         path.is_dir()
     if path != Path(word):
         return [_with_key(Guess(name, prefix, str(rest)), path)]
@@ -71,7 +75,8 @@ def guess(word: str) -> list[Guess]:
 
 
 def _format_of_file(path: Path, name: str) -> str:
-    """By what is in it, else by its ending; text in doubt. Raises FormatForeign, SourceUnreadable."""
+    """By what is in it, else by its ending; text in doubt. Raises
+    FormatForeign, SourceUnreadable."""
     if path.is_file() and (ending := endings.of(path.name)) in _CLOSED:
         what, fix = _CLOSED[ending]
         raise FormatForeign(source=name, path=path, what=what, fix=fix)
@@ -101,8 +106,8 @@ def _formats_of_folder(path: Path, name: str) -> list[str]:
 
 
 def look(path: Path, name: str) -> tuple[Counter[str], list[tuple[str, Path]]]:
-    """A folder's bytes by format, and the kinds and places of what no reader takes, or the one of its ending does not.
-    Raises SourceUnreadable."""
+    """A folder's bytes by format, and the kinds and places of what no reader takes, or the one of
+    its ending does not. Raises SourceUnreadable."""
     sizes, looked = Counter[str](), 0
     foreign: list[tuple[str, Path]] = []
     for inner in sources.walk(path, LeftOut(), name):
@@ -136,6 +141,7 @@ def _with_key(one: Guess, path: Path) -> Guess:
 
 
 def clean(name: str) -> str:
-    """The nearest name that a recipe takes: its first letters up to a dot, without odd characters."""
+    """The nearest name that a recipe takes: its first letters up to a
+    dot, without odd characters."""
     stem = name.split(".", 1)[0] or name
     return re.sub(r"[^A-Za-z0-9_-]+", "-", stem).strip("-_")[:64] or "source"

@@ -18,8 +18,8 @@ _DEEPEST = 500
 
 
 def shape(text: str, cut: bool) -> str:
-    """One of "array", "object", "records" (an object with a list of objects or lists), or "" for no JSON.
-    A text that is not cut has to be one whole value."""
+    """One of "array", "object", "records" (an object with a list of objects or lists), or "" for no
+    JSON. A text that is not cut has to be one whole value."""
     first, records = "", False
     before: list[str] = []
     open_ones: list[str] = []
@@ -31,9 +31,19 @@ def shape(text: str, cut: bool) -> str:
             first = {"[": "array", "{": "object"}.get(token, "")
             if not first:
                 return ""
-        if len(open_ones) == 1 and first == "object" and token[0] == '"' and before[-1:] in (["{"], [","]):
+        if (
+            len(open_ones) == 1
+            and first == "object"
+            and token[0] == '"'
+            and before[-1:] in (["{"], [","])
+        ):
             key = token[1:-1]
-        if open_ones == ["{", "["] and before[-1:] == ["["] and token in ("{", "[") and key not in _CHATS:
+        if (
+            open_ones == ["{", "["]
+            and before[-1:] == ["["]
+            and token in ("{", "[")
+            and key not in _CHATS
+        ):
             records = True
         before.append(token)
         if token in _CLOSES:
@@ -65,14 +75,18 @@ def _tokens(text: str, cut: bool) -> Iterator[str]:
 
 
 def _after(token: str, allowed: str, open_ones: list[str]) -> str:
-    """What may follow a token: one of value, first, key, names, colon, more, end; "" where it may not stand here."""
+    """What may follow a token: one of value, first, key, names, colon, more, end; ""
+    where it may not stand here."""
     if token in _CLOSES:
         if allowed not in ("value", "first"):
             return ""
         open_ones.append(token)
         return "first" if token == "[" else "names"
     if token in ("}", "]"):
-        if allowed not in ("more", "first" if token == "]" else "names") or _CLOSES[open_ones.pop()] != token:
+        if (
+            allowed not in ("more", "first" if token == "]" else "names")
+            or _CLOSES[open_ones.pop()] != token
+        ):
             return ""
         return "more" if open_ones else "end"
     if token == ",":

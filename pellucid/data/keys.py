@@ -1,4 +1,5 @@
-"""Where the texts of records stand: the keys that are there, and how many of the first records have each."""
+"""Where the texts of records stand: the keys that are there, and how many of
+the first records have each."""
 
 from __future__ import annotations
 
@@ -16,7 +17,17 @@ from pellucid.data import formats, recognise, tables
 from pellucid.errors import TextKeyMissing
 from pellucid.recipe import Source
 
-USUAL = ("text", "content", "body", "story", "article", "document", "messages", "conversations", "conversation")
+USUAL = (
+    "text",
+    "content",
+    "body",
+    "story",
+    "article",
+    "document",
+    "messages",
+    "conversations",
+    "conversation",
+)
 _DEFAULT = "text"  # The key of a source that names none: nobody's slip.
 _RECORDS = 1000  # Looked at.
 _BYTES = 16 << 20
@@ -29,7 +40,9 @@ _TOLD = 8
 
 class Keys(NamedTuple):
     records: int  # Of the first, those that have fields.
-    counts: Counter[str]  # By key, "data.text" for a nested one: the records with a text or a chat there.
+    counts: Counter[
+        str
+    ]  # By key, "data.text" for a nested one: the records with a text or a chat there.
     blank: frozenset[str]  # Keys that have an empty one somewhere, which `counts` leaves out.
 
 
@@ -79,13 +92,18 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
 
 
 def _together(there: Keys) -> list[str]:
-    """The keys of a question and its answer, in that order, that most records have; none without both."""
-    asked, answered = ([key for key in names if 2 * there.counts[key] > there.records] for names in (_ASKED, _ANSWERED))
+    """The keys of a question and its answer, in that order, that most
+    records have; none without both."""
+    asked, answered = (
+        [key for key in names if 2 * there.counts[key] > there.records]
+        for names in (_ASKED, _ANSWERED)
+    )
     return asked + answered if asked and answered else []
 
 
 def _joining(path: Path, format: str, together: list[str]) -> str:
-    """The end of a message with the line for a shell that calls `join`; "" where there is nothing to join."""
+    """The end of a message with the line for a shell that calls `join`; ""
+    where there is nothing to join."""
     if not together:
         return ""
     code = f"from pellucid.data.keys import join; join({str(path)!r}, {format!r}, {together!r})"

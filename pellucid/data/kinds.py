@@ -1,8 +1,9 @@
-"""The tokenizers made here: bpe, bytes, characters. Each file follows from a few values and has one spelling.
+"""The tokenizers made here: bpe, bytes, characters. Each file follows from a
+few values and has one spelling.
 
-So a reader makes the file again from its own vocabulary or merges and compares bytes: nothing else can hide in it, and
-what is written does not depend on the installed release of the tokenizers library.
-"""
+So a reader makes the file again from its own vocabulary or merges and compares bytes:
+nothing else can hide in it, and what is written does not depend on the installed release
+of the tokenizers library."""
 
 from __future__ import annotations
 
@@ -32,14 +33,22 @@ def byte_letters() -> dict[int, str]:
     """The printable letter that stands for each byte in byte-level vocabularies."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
     others = [byte for byte in range(256) if byte not in printable]
-    return {byte: chr(byte) for byte in printable} | {byte: chr(256 + i) for i, byte in enumerate(others)}
+    return {byte: chr(byte) for byte in printable} | {
+        byte: chr(256 + i) for i, byte in enumerate(others)
+    }
 
 
-# ---- files ----------------------------------------------------------------------------------------
+# ---- files -------------------------------------------------------------------------------------
 
 
 def _file(special: Sequence[str], pre_tokenizer: Any, decoder: Any, model: dict[str, Any]) -> bytes:
-    marks = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    marks = {
+        "single_word": False,
+        "lstrip": False,
+        "rstrip": False,
+        "normalized": False,
+        "special": True,
+    }
     added = [{"id": number, "content": content, **marks} for number, content in enumerate(special)]
     return spelled(
         {
@@ -61,10 +70,17 @@ def _split(pattern: str) -> dict[str, Any]:
 
 
 def _byte_level(prefix: bool, use_regex: bool) -> dict[str, Any]:
-    return {"type": "ByteLevel", "add_prefix_space": prefix, "trim_offsets": True, "use_regex": use_regex}
+    return {
+        "type": "ByteLevel",
+        "add_prefix_space": prefix,
+        "trim_offsets": True,
+        "use_regex": use_regex,
+    }
 
 
-def _byte_pairs(vocabulary: list[str], merges: Sequence[Sequence[str]], pre_tokenizer: Any) -> bytes:
+def _byte_pairs(
+    vocabulary: list[str], merges: Sequence[Sequence[str]], pre_tokenizer: Any
+) -> bytes:
     model = {
         "type": "BPE",
         "dropout": None,
@@ -82,7 +98,9 @@ def _byte_pairs(vocabulary: list[str], merges: Sequence[Sequence[str]], pre_toke
 
 def bpe_file(merges: Sequence[Sequence[str]], pattern: str, max_pretoken: int) -> bytes:
     """The document token, the bytes by their letters, and what each merge makes, in order."""
-    tokens = dict.fromkeys([DOCUMENT, *sorted(byte_letters().values()), *("".join(pair) for pair in merges)])
+    tokens = dict.fromkeys(
+        [DOCUMENT, *sorted(byte_letters().values()), *("".join(pair) for pair in merges)]
+    )
     return _byte_pairs(list(tokens), merges, _cutting(pattern, max_pretoken))
 
 
@@ -91,7 +109,10 @@ def _cutting(pattern: str, max_pretoken: int) -> dict[str, Any]:
     if pattern == "gpt2":
         return _byte_level(prefix=False, use_regex=True)
     split = _split(split_pattern(pattern, max_pretoken))
-    return {"type": "Sequence", "pretokenizers": [split, _byte_level(prefix=False, use_regex=False)]}
+    return {
+        "type": "Sequence",
+        "pretokenizers": [split, _byte_level(prefix=False, use_regex=False)],
+    }
 
 
 def bytes_file() -> bytes:
@@ -113,9 +134,13 @@ def characters_file(characters: Iterable[str]) -> bytes:
 
 
 def wrong_in(
-    content: bytes, parsed: dict[str, Any], fields: recipe.Tokenizer, characters: set[str] | None = None
+    content: bytes,
+    parsed: dict[str, Any],
+    fields: recipe.Tokenizer,
+    characters: set[str] | None = None,
 ) -> str:
-    """What is wrong with the file of a kind made here, parsed and of allowed parts; empty where nothing is.
+    """What is wrong with the file of a kind made here, parsed and of allowed
+    parts; empty where nothing is.
 
     characters: those of the documents, where they are known.
     """
@@ -126,9 +151,13 @@ def wrong_in(
         own = {token for token in model["vocab"] if len(token) == 1}
         if characters is not None and (other := sorted(own ^ characters)):
             where = (
-                "in the vocabulary and in no document" if other[0] in own else "in a document and not in the vocabulary"
+                "in the vocabulary and in no document"
+                if other[0] in own
+                else "in a document and not in the vocabulary"
             )
-            return f"{len(other)} characters are not those of the documents: {other[0]!a} is {where}"
+            return (
+                f"{len(other)} characters are not those of the documents: {other[0]!a} is {where}"
+            )
         again = characters_file(own)
     else:
         merges = model.get("merges", [])
@@ -137,20 +166,24 @@ def wrong_in(
         if not all(isinstance(pair, list) for pair in merges):
             return "has merges that are not pairs"
         if long := [pair for pair in merges if _characters("".join(pair)) > fields.max_pretoken]:
-            return (
-                f"has the token {''.join(long[0])[:40]!a}, of more than max_pretoken = {fields.max_pretoken} characters"
-            )
+            token = "".join(long[0])[:40]
+            return f"has the token {token!a}, of more than max_pretoken = {fields.max_pretoken} characters"
         again = bpe_file(merges, fields.pattern, fields.max_pretoken)
-    return "" if content == again else f'is not the file that kind = "{fields.kind}" gives for its vocabulary'
+    return (
+        ""
+        if content == again
+        else f'is not the file that kind = "{fields.kind}" gives for its vocabulary'
+    )
 
 
 def _characters(token: str) -> int:
-    """Characters whose bytes the letters of a token stand for: one that begins within a character has it too."""
+    """Characters whose bytes the letters of a token stand for: one that begins
+    within a character has it too."""
     within = {letter for byte, letter in byte_letters().items() if 0x80 <= byte < 0xC0}
     return sum(letter not in within for letter in token) + (token[:1] in within)
 
 
-# ---- training -------------------------------------------------------------------------------------
+# ---- training ----------------------------------------------------------------------------------
 
 
 def made(fields: recipe.Tokenizer, documents: Documents, meter: stage.Meter) -> bytes:
@@ -170,12 +203,13 @@ def merges_of(trained: tokenizers.Tokenizer) -> list[list[str]]:
     return [merge.split(" ") if isinstance(merge, str) else merge for merge in merges]
 
 
-def untrained_bpe(vocabulary: int, pattern: str, max_pretoken: int) -> tuple[tokenizers.Tokenizer, trainers.BpeTrainer]:
+def untrained_bpe(
+    vocabulary: int, pattern: str, max_pretoken: int
+) -> tuple[tokenizers.Tokenizer, trainers.BpeTrainer]:
     """A byte-level BPE tokenizer without merges, and its trainer.
 
-    Training takes time in the square of a piece's length, so pieces are cut once more: here alone, for the file of a
-    published pattern has no such cut, and encoding needs none.
-    """
+    Training takes time in the square of a piece's length, so pieces are cut once more: here alone,
+    for the file of a published pattern has no such cut, and encoding needs none."""
     untrained = tokenizers.Tokenizer(models.BPE())
     split = pre_tokenizers.Split(Regex(split_pattern(pattern, max_pretoken)), "isolated")
     cut = pre_tokenizers.Split(Regex(RUN % max_pretoken), "isolated")

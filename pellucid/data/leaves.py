@@ -1,4 +1,5 @@
-"""The leaves of what documents fill: of blocks of the data and of rows of a step (pellucid/record/rows.py)."""
+"""The leaves of what documents fill: of blocks of the data and of rows of a
+step (pellucid/record/rows.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ _AT_ONCE = 1 << 20  # Tokens read at once, about.
 
 
 def part_leaves(seed: int, ids_S: np.ndarray, documents_S: np.ndarray, first: int) -> list[bytes]:
-    """The leaves of the parts that these ids have; first: which of its document's tokens the first of them is."""
+    """The leaves of the parts that these ids have; first: which of its document's
+    tokens the first of them is."""
     cuts = [0, *(np.flatnonzero(np.diff(documents_S)) + 1).tolist(), len(ids_S)]
     leaves = []
     for begin, end in pairwise(cuts):
@@ -37,21 +39,29 @@ def block_leaves(stream: Stream, block: int, seed: int) -> Iterator[bytes]:
 
 
 def leaf_of_tail(stream: Stream, block: int, seed: int, number: int) -> bytes:
-    """The leaf, under a number of its own, of the tokens behind a stream's last block, and of that block's last id."""
+    """The leaf, under a number of its own, of the tokens behind a stream's last block,
+    and of that block's last id."""
     begin = stream.blocks * block
     ids = stream.read(begin, stream.tokens, mapped=False)
     return _leaf_of(stream, ids, begin, seed)(number, begin, stream.tokens)
 
 
-def _leaf_of(stream: Stream, ids: np.ndarray, offset: int, seed: int) -> Callable[[int, int, int], bytes]:
-    """The leaf of a stream's tokens [start, stop) under a number; ids are those from the stream's offset-th on."""
+def _leaf_of(
+    stream: Stream, ids: np.ndarray, offset: int, seed: int
+) -> Callable[[int, int, int], bytes]:
+    """The leaf of a stream's tokens [start, stop) under a number; ids are those
+    from the stream's offset-th on."""
     documents, before = stream.documents_and_first(offset, offset + len(ids))
-    begins = np.flatnonzero(np.diff(documents, prepend=-1))  # Where documents begin, or go on from before.
+    begins = np.flatnonzero(
+        np.diff(documents, prepend=-1)
+    )  # Where documents begin, or go on from before.
 
     def leaf(number: int, start: int, stop: int) -> bytes:
         here = slice(start - offset, stop - offset)
         begun = int(begins[np.searchsorted(begins, here.start, side="right") - 1])
         first = here.start - begun + (before if begun == 0 else 0)
-        return rows.block_leaf(number, stop - start, part_leaves(seed, ids[here], documents[here], first))
+        return rows.block_leaf(
+            number, stop - start, part_leaves(seed, ids[here], documents[here], first)
+        )
 
     return leaf

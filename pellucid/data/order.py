@@ -1,18 +1,20 @@
-"""The order: which targets of which block the rows of any step hold, as a pure function of recipe and counts.
+"""The order: which targets of which block the rows of any step hold, as a pure
+function of recipe and counts.
 
-The schedule says which targets of a source a row covers, as a cursor c into the passes over that source
-(pellucid/schedule.py). A pass holds each of the source's blocks once, in an order of its own: with P = blocks * T_B
-targets a pass, the cursor c lies in pass e = c // P, in the block permutation(e, c % P // T_B), which the row begins at
-c % T_B.
+The schedule says which targets of a source a row covers, as a cursor c into the passes over that
+source (pellucid/schedule.py). A pass holds each of the source's blocks once, in an order of its
+own: with P = blocks * T_B targets a pass, the cursor c lies in pass e = c // P, in the block
+permutation(e, c % P // T_B), which the row begins at c % T_B.
 
-The permutation is a Feistel network over an even number of bits, as few as hold the number of blocks (at least
-two), walked until the value lies below it. In a fork that goes without some blocks the walk goes on until it is none
-of these, so that others of the same pass take their places, and no other place changes. Where it comes back to the
-place it began at, all on its way being left out, the next block after that place is taken that is not.
+The permutation is a Feistel network over an even number of bits, as few as hold the number of
+blocks (at least two), walked until the value lies below it. In a fork that goes without some blocks
+the walk goes on until it is none of these, so that others of the same pass take their places, and
+no other place changes. Where it comes back to the place it began at, all on its way being left out,
+the next block after that place is taken that is not.
 
-Round r replaces (L, R) by (R, L xor F(r, R)); F is the first word of Philox under key_of(seed, "order SOURCE") at the
-counter (R, r, e mod 2^32, e >> 32), cut to half of the bits. Integers alone, so the same everywhere.
-"""
+Round r replaces (L, R) by (R, L xor F(r, R)); F is the first word of Philox under key_of(seed,
+"order SOURCE") at the counter (R, r, e mod 2^32, e >> 32), cut to half of the bits. Integers
+alone, so the same everywhere."""
 
 from __future__ import annotations
 
@@ -27,7 +29,13 @@ import numpy as np
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards, Stream
-from pellucid.errors import CorpusTooSmall, DocumentUnknown, FormatInvalid, RecipeInvalid, StepUnknown
+from pellucid.errors import (
+    CorpusTooSmall,
+    DocumentUnknown,
+    FormatInvalid,
+    RecipeInvalid,
+    StepUnknown,
+)
 from pellucid.philox import key_of, philox
 from pellucid.recipe import FILE, Recipe
 from pellucid.schedule import Phase, Route, Schedule, Start, Stretch, stretch_of
@@ -82,7 +90,8 @@ class Permutation:
         return blocks
 
     def places(self, epoch: int, blocks: np.ndarray) -> np.ndarray:
-        """Every place of a pass at which some blocks stand that are not left out, as `blocks` gives them."""
+        """Every place of a pass at which some blocks stand that are not left
+        out, as `blocks` gives them."""
         if self._count == 1:
             return np.zeros_like(blocks)
         found = [places := self._walk(blocks, self._backward, self._rounds(epoch))]
@@ -98,16 +107,26 @@ class Permutation:
     def left_out(self, blocks: np.ndarray) -> np.ndarray:
         if not self._left.size:
             return np.zeros(blocks.shape, bool)
-        return self._left[np.minimum(np.searchsorted(self._left, blocks), self._left.size - 1)] == blocks
+        return (
+            self._left[np.minimum(np.searchsorted(self._left, blocks), self._left.size - 1)]
+            == blocks
+        )
 
     def _next_kept(self, blocks: np.ndarray) -> np.ndarray:
         """The first block after each left out one that is not."""
-        ends = self._left[np.append(np.diff(self._left) != 1, True)]  # Of the runs of left out blocks.
+        ends = self._left[
+            np.append(np.diff(self._left) != 1, True)
+        ]  # Of the runs of left out blocks.
         after = ends[np.searchsorted(ends, blocks)] + 1
         wrapped = np.where(after == self._count, 0, after)  # After the last block comes the first.
         return np.where(self.left_out(wrapped), ends[0] + 1, wrapped)
 
-    def _walk(self, values: np.ndarray, pass_once: Callable[[np.ndarray, _Round], np.ndarray], function: _Round):
+    def _walk(
+        self,
+        values: np.ndarray,
+        pass_once: Callable[[np.ndarray, _Round], np.ndarray],
+        function: _Round,
+    ):
         out = pass_once(values.astype(np.uint64), function)
         while (outside := np.flatnonzero(out >= self._count)).size:
             out[outside] = pass_once(out[outside], function)
@@ -160,10 +179,11 @@ class Order:
         without: np.ndarray | Sequence[int] = (),
         start: Start | None = None,
     ) -> None:
-        """sources: name and train blocks of each; block: targets of one; without: blocks whose places others take.
+        """sources: name and train blocks of each; block: targets of one; without:
+        blocks whose places others take.
 
-        Raises ValueError where a phase has no rows or rates too high, CorpusTooSmall where nothing is left.
-        """
+        Raises ValueError where a phase has no rows or rates too high,
+        CorpusTooSmall where nothing is left."""
         self.block, counts = block, [count for _, count in sources]
         self._first = np.array([sum(counts[:place]) for place in range(len(counts))], np.int64)
         self._counts = np.array(counts, np.int64)
@@ -176,17 +196,21 @@ class Order:
         ]
         trained = [n if len(part) < n else 0 for n, part in zip(counts, parts, strict=True)]
         if left.size and not any(trained):
-            raise CorpusTooSmall(found=0, what="blocks", needed=1, fix="a fork cannot go without all of them.")
+            raise CorpusTooSmall(
+                found=0, what="blocks", needed=1, fix="a fork cannot go without all of them."
+            )
         self._permutations = [
-            Permutation(key_of(seed, f"order {name}"), n, part) for (name, n), part in zip(sources, parts, strict=True)
+            Permutation(key_of(seed, f"order {name}"), n, part)
+            for (name, n), part in zip(sources, parts, strict=True)
         ]
         self.route = Route(schedule, block, trained, start)
         self.stretches: tuple[Stretch, ...] = self.route.begun()
 
     @classmethod
     def of(cls, folder: Path, recipe: Recipe, shards: Shards) -> Order:
-        """The order of a run, as if it never rolled back. Raises DocumentUnknown where a fork goes without what the
-        data does not have, FormatInvalid where the shards are not the recipe's, and RecipeInvalid."""
+        """The order of a run, as if it never rolled back. Raises DocumentUnknown where a fork
+        goes without what the data does not have, FormatInvalid where the shards are not the
+        recipe's, and RecipeInvalid."""
         names = [source.name for source in recipe.data.sources]
         sources = [(stream.source, stream.blocks) for stream in shards.train]
         if [name for name, _ in sources] != names or shards.block != recipe.block:
@@ -199,12 +223,22 @@ class Order:
         cursors = tuple(recipe.fork.cursors.get(name, 0) for name in names)
         start = Start(cursors, recipe.fork.rows) if recipe.fork.parent else None
         try:
-            return cls(recipe.seed, sources, shards.block, recipe.schedule, blocks_of(folder, recipe, shards), start)
+            return cls(
+                recipe.seed,
+                sources,
+                shards.block,
+                recipe.schedule,
+                blocks_of(folder, recipe, shards),
+                start,
+            )
         except ValueError as error:
-            raise RecipeInvalid(path=folder / FILE, key="data.sources", detail=str(error)) from error
+            raise RecipeInvalid(
+                path=folder / FILE, key="data.sources", detail=str(error)
+            ) from error
 
     def along(self, rollbacks: Sequence[tuple[int, int]]) -> Order:
-        """The same order for a run that rolled back, each time from an offending step to an earlier one."""
+        """The same order for a run that rolled back, each time from an
+        offending step to an earlier one."""
         other = copy.copy(self)
         other.stretches = self.route.along(rollbacks)
         return other
@@ -223,7 +257,9 @@ class Order:
     def each(self, first: int, last: int) -> Iterator[Rows]:
         """What the rows of the steps first … last hold, step by step. Raises StepUnknown."""
         if first <= self.schedule.first:
-            raise StepUnknown(what=f"Step {first}", detail=f"steps begin at {self.schedule.first + 1}")
+            raise StepUnknown(
+                what=f"Step {first}", detail=f"steps begin at {self.schedule.first + 1}"
+            )
         while first <= last:
             stretch = stretch_of(self.stretches, first)
             batch = stretch.phase.batch
@@ -237,7 +273,8 @@ class Order:
             first = end + 1
 
     def times(self, block: int, last: int) -> list[Time]:
-        """Every row of the steps up to `last` that held targets of a block, in order. Raises StepUnknown."""
+        """Every row of the steps up to `last` that held targets of a block,
+        in order. Raises StepUnknown."""
         source, within = self._place(block)
         if self._permutations[source].left_out(np.array([within])).any():
             return []
@@ -247,14 +284,19 @@ class Order:
             for epoch in range(begin // size, -(-end // size)):
                 for place in self._permutations[source].places(epoch, np.array([within])).tolist():
                     base = epoch * size + place * self.block
-                    targets = np.arange(max(base, begin), min(base + self.block, end), T, dtype=np.int64)
+                    targets = np.arange(
+                        max(base, begin), min(base + self.block, end), T, dtype=np.int64
+                    )
                     steps, rows = stretch.steps(source, targets)
                     starts = targets - base
-                    found += map(Time, steps.tolist(), rows.tolist(), [epoch] * len(targets), starts.tolist())
+                    found += map(
+                        Time, steps.tolist(), rows.tolist(), [epoch] * len(targets), starts.tolist()
+                    )
         return sorted(found)
 
     def seen(self, blocks_N: np.ndarray, targets_N: np.ndarray, last: int) -> np.ndarray:
-        """Whether targets, each its block and its place there, were trained on up to a step, shape (N,) bool."""
+        """Whether targets, each its block and its place there, were trained on up
+        to a step, shape (N,) bool."""
         found_N = np.zeros(len(blocks_N), bool)
         sources_N = np.searchsorted(self._first, blocks_N, side="right") - 1
         for source in np.unique(sources_N).tolist():
@@ -262,10 +304,14 @@ class Order:
             mine = mine[~self._permutations[source].left_out(blocks_N[mine] - self._first[source])]
             for span in self._spans(source, last):
                 mine = mine[~found_N[mine]]
-                found_N[mine] = self._seen(source, blocks_N[mine] - self._first[source], targets_N[mine], *span[1:])
+                found_N[mine] = self._seen(
+                    source, blocks_N[mine] - self._first[source], targets_N[mine], *span[1:]
+                )
         return found_N
 
-    def _seen(self, source: int, blocks_N: np.ndarray, targets_N: np.ndarray, begin: int, end: int) -> np.ndarray:
+    def _seen(
+        self, source: int, blocks_N: np.ndarray, targets_N: np.ndarray, begin: int, end: int
+    ) -> np.ndarray:
         """Whether targets of a source lie between two cursors."""
         size = self._pass(source)
         found_N = np.zeros(len(blocks_N), bool)
@@ -276,7 +322,9 @@ class Order:
             there = self._permutations[source].blocks(epoch, places)
             order = np.argsort(there, kind="stable")
             there, places = there[order], places[order]
-            low_N, high_N = (np.searchsorted(there, blocks_N, side=side) for side in ("left", "right"))
+            low_N, high_N = (
+                np.searchsorted(there, blocks_N, side=side) for side in ("left", "right")
+            )
             for more in range(int((high_N - low_N).max())):
                 at_N = np.minimum(low_N + more, high_N - 1)
                 cursors_N = epoch * size + places[at_N] * self.block + targets_N
@@ -284,7 +332,8 @@ class Order:
         return found_N
 
     def _spans(self, source: int, last: int) -> Iterator[tuple[Stretch, int, int]]:
-        """The stretches up to a step, each with the cursors of a source before and after it, where they differ."""
+        """The stretches up to a step, each with the cursors of a source before and
+        after it, where they differ."""
         for stretch in self.stretches:
             if stretch.after < last and stretch.mixture.rates[source]:
                 # Behind the last step the last phase would go on so.
@@ -311,11 +360,15 @@ class Order:
         places_N, starts_N = np.divmod(within_N, np.int64(self.block))
         blocks_N = np.empty_like(places_N)
         for source in np.unique(sources_N).tolist():
-            mine = np.flatnonzero(sources_N == source)  # In the order of the cursor, so that passes ascend.
+            mine = np.flatnonzero(
+                sources_N == source
+            )  # In the order of the cursor, so that passes ascend.
             epochs = epochs_N[mine]
             for epoch in np.unique(epochs).tolist():
                 here = mine[slice(*np.searchsorted(epochs, [epoch, epoch + 1]))]
-                blocks_N[here] = self._permutations[source].blocks(epoch, places_N[here]) + self._first[source]
+                blocks_N[here] = (
+                    self._permutations[source].blocks(epoch, places_N[here]) + self._first[source]
+                )
         return Rows(sources_N, epochs_N, blocks_N, starts_N)
 
 
@@ -334,7 +387,8 @@ def blocks_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
 
 
 def _held(stream: Stream, document: int, block: int) -> range:
-    """The blocks of a train stream that hold, or have as a target, a token of a document; none of another's."""
+    """The blocks of a train stream that hold, or have as a target, a token of a
+    document; none of another's."""
     try:
         first, length = stream.token_of(document), stream.length_of(document)
     except DocumentUnknown:  # It is for validation.

@@ -1,4 +1,5 @@
-"""The source files of an installed Python distribution, checked against the hashes in its RECORD."""
+"""The source files of an installed Python distribution, checked
+against the hashes in its RECORD."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ class Entry(NamedTuple):
 
 
 class Package:
-    """An installed distribution. Raises PackageMissing; PackageDiffers where its version is another."""
+    """An installed distribution. Raises PackageMissing; PackageDiffers
+    where its version is another."""
 
     def __init__(self, source: Source) -> None:
         self.source = source
@@ -38,7 +40,9 @@ class Package:
         try:
             self._distribution = importlib.metadata.distribution(self.name)
         except importlib.metadata.PackageNotFoundError as error:
-            raise PackageMissing(source=source.name, package=source.path.removeprefix(PREFIX)) from error
+            raise PackageMissing(
+                source=source.name, package=source.path.removeprefix(PREFIX)
+            ) from error
         self.version = self._distribution.version
         if self.asked and self.asked != self.version:
             raise self.differs("the version", f"is {self.version}, not {self.asked}")
@@ -56,15 +60,17 @@ class Package:
             value = (metadata.get_all(key) or [""])[0].strip()
             if value and value.upper() != "UNKNOWN" and "\n" not in value and len(value) <= 200:
                 return value
-        named = [line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")]
+        named = [
+            line for line in metadata.get_all("Classifier") or [] if line.startswith("License ::")
+        ]
         return named[0].rsplit("::", 1)[1].strip() if named else "unknown"
 
     def entries(self) -> Iterator[Entry]:
         """The files of RECORD that lie in the package's own folders, sorted by their UTF-8 bytes.
 
-        Left out: scripts and manuals outside the import folders, and the .dist-info folder, which the
-        installer writes to. RECORD is parsed here because importlib.metadata hides missing files.
-        """
+        Left out: scripts and manuals outside the import folders, and the .dist-info
+        folder, which the installer writes to. RECORD is parsed here because
+        importlib.metadata hides missing files."""
         record = self._distribution.read_text("RECORD")
         if record is None:
             raise self.differs("RECORD", "is missing")
@@ -72,7 +78,11 @@ class Package:
         for row in sorted(rows, key=lambda row: row[0].replace("\\", "/").encode()):
             path = row[0].replace("\\", "/")
             first, _, rest = path.partition("/")
-            if path.startswith("/") or ".." in path.split("/") or (rest and first.endswith((".dist-info", ".data"))):
+            if (
+                path.startswith("/")
+                or ".." in path.split("/")
+                or (rest and first.endswith((".dist-info", ".data")))
+            ):
                 continue
             place = Path(str(self._distribution.locate_file(path)))
             yield Entry(path, _hex(row[1] if len(row) > 1 else ""), place)
@@ -105,8 +115,8 @@ def spelling(path: str, source: str) -> tuple[str, str]:
 
 
 def is_of(origin: str, path: str) -> bool:
-    """Whether a document's origin is of the package, and the version if it has one, that a source's path spells; of
-    any where the path is empty, which says nothing."""
+    """Whether a document's origin is of the package, and the version if it has one, that a source's
+    path spells; of any where the path is empty, which says nothing."""
     found = _SPELLING.fullmatch(path.removeprefix(PREFIX))
     if not path or not found or not path.startswith(PREFIX):
         return not path

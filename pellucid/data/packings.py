@@ -41,17 +41,21 @@ _PACKINGS = (
 
 @contextlib.contextmanager
 def named_refusals(path: Path, source: str) -> Iterator[None]:
-    """What the system refuses of a source, as NoPermission, or SourceUnreadable: a name too long, say, or a device."""
+    """What the system refuses of a source, as NoPermission, or SourceUnreadable: a name
+    too long, say, or a device."""
     try:
         with files.named_errors(path, "read"):
             yield
     except OSError as error:
         shown = path if len(str(path)) < 400 else f"{str(path)[:400]}…"
-        raise SourceUnreadable(source=source, path=shown, detail=error.strerror or _short(error)) from error
+        raise SourceUnreadable(
+            source=source, path=shown, detail=error.strerror or _short(error)
+        ) from error
 
 
 def chunks(path: Path, source: str) -> Iterator[bytes]:
-    """The file's bytes, unpacked by its name's ending or by what its first bytes say. Raises SourceUnreadable."""
+    """The file's bytes, unpacked by its name's ending or by what its first bytes
+    say. Raises SourceUnreadable."""
     with named_refusals(path, source):
         packing = _packing(path)
         try:

@@ -1,4 +1,5 @@
-"""Documents on disk: Parquet parts, written in row groups of even size and read a group at a time."""
+"""Documents on disk: Parquet parts, written in row groups of even size
+and read a group at a time."""
 
 from __future__ import annotations
 
@@ -22,7 +23,10 @@ from pellucid.store import files, parquet
 SCHEMA = pa.schema(
     [
         pa.field("index", pa.int64(), nullable=False),
-        *(pa.field(name, pa.string(), nullable=False) for name in ("id", "source", "licence", "origin", "split")),
+        *(
+            pa.field(name, pa.string(), nullable=False)
+            for name in ("id", "source", "licence", "origin", "split")
+        ),
         pa.field("characters", pa.int64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
         pa.field("sha256", pa.string(), nullable=False),
@@ -71,7 +75,9 @@ def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
             first = row.number if first is None else first
             group.append(row)
             group_bytes += row.bytes
-            tree.add(digests.document_leaf(seed, row.number, row.id, row.licence, row.origin, row.text))
+            tree.add(
+                digests.document_leaf(seed, row.number, row.id, row.licence, row.origin, row.text)
+            )
             totals[row.split] += 1
             totals["bytes"] += row.bytes
             totals["characters"] += row.characters
@@ -95,7 +101,12 @@ class Part:
     """One Parquet file of documents, opened when it is first read."""
 
     def __init__(self, path: Path, source: str, first_index: int, documents: int) -> None:
-        self.path, self.source, self.first_index, self.documents = path, source, first_index, documents
+        self.path, self.source, self.first_index, self.documents = (
+            path,
+            source,
+            first_index,
+            documents,
+        )
         self._file: pq.ParquetFile | None = None
         self._starts: list[int] = []  # First row of each row group.
 
@@ -108,9 +119,14 @@ class Part:
                 raise FormatInvalid(path=self.path, detail=_short(error)) from error
             if file.metadata.num_rows != self.documents:
                 raise FormatInvalid(path=self.path, detail="has other rows than its manifest says")
-            sizes = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+            sizes = [
+                file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)
+            ]
             if not all(0 < size <= GROUP_ROWS for size in sizes):
-                raise FormatInvalid(path=self.path, detail=f"has a row group of none or of more than {GROUP_ROWS} rows")
+                raise FormatInvalid(
+                    path=self.path,
+                    detail=f"has a row group of none or of more than {GROUP_ROWS} rows",
+                )
             self._starts = [0, *itertools.accumulate(sizes)][:-1]
             self._file = file
         return self._file
@@ -134,7 +150,9 @@ class Part:
         except (pa.ArrowException, OSError, ValueError) as error:
             raise FormatInvalid(path=self.path, detail=_short(error)) from error
         if table.num_rows != self._file_rows(group):
-            raise FormatInvalid(path=self.path, detail=f"has other rows in its row group {group} than it says")
+            raise FormatInvalid(
+                path=self.path, detail=f"has other rows in its row group {group} than it says"
+            )
         return table.combine_chunks().to_batches()[0]
 
     def _file_rows(self, group: int) -> int:
@@ -142,16 +160,21 @@ class Part:
 
 
 def check_sizes(part: Part, said: int, longest: int) -> None:
-    """That the texts of a part have no more bytes than its manifest says, and none more than the longest text; by the
-    headers of its pages, before anything is unpacked: a few bytes can unpack to any text.
+    """That the texts of a part have no more bytes than its manifest says, and none more
+    than the longest text; by the headers of its pages, before anything is unpacked: a
+    few bytes can unpack to any text.
 
-    longest: characters of a text; said: bytes of all of the part's. Raises FileMissing, FormatInvalid.
-    """
+    longest: characters of a text; said: bytes of all of the part's. Raises
+    FileMissing, FormatInvalid."""
     total, groups = 0, parquet.check_pages(part.path, SCHEMA)
     for number, group in enumerate(groups):
         columns = dict(zip(SCHEMA.names, group, strict=True))
-        if others := [name for name in SCHEMA.names if columns[name].dictionary and name not in DICTIONARIES]:
-            raise FormatInvalid(path=part.path, detail=f"row group {number}: {others[0]} has a dictionary")
+        if others := [
+            name for name in SCHEMA.names if columns[name].dictionary and name not in DICTIONARIES
+        ]:
+            raise FormatInvalid(
+                path=part.path, detail=f"row group {number}: {others[0]} has a dictionary"
+            )
         texts = columns["text"]
         size = texts.unpacked - _LENGTH * texts.values
         total += size
@@ -160,7 +183,9 @@ def check_sizes(part: Part, said: int, longest: int) -> None:
             raise FormatInvalid(path=part.path, detail=detail)
         for name in ("id", "source", "licence", "origin", "split", "sha256"):
             if columns[name].unpacked > _LONGEST_NAME * columns[name].values:
-                raise FormatInvalid(path=part.path, detail=f"row group {number}: {name} is too long")
+                raise FormatInvalid(
+                    path=part.path, detail=f"row group {number}: {name} is too long"
+                )
     parquet.check_dictionaries(part.path, SCHEMA, groups)
 
 
@@ -172,7 +197,9 @@ class Documents:
         self.count = sum(part.documents for part in parts)
         self._first = [part.first_index for part in parts]
         self._group: tuple[tuple[int, int], pa.RecordBatch] | None = None  # The one read last.
-        self._about = functools.lru_cache(maxsize=32)(lambda number, group: self.parts[number].read(group, _ABOUT))
+        self._about = functools.lru_cache(maxsize=32)(
+            lambda number, group: self.parts[number].read(group, _ABOUT)
+        )
 
     @classmethod
     def open(cls, folder: Path) -> Documents:
@@ -184,7 +211,9 @@ class Documents:
             rows = stage.count_in(entry, "documents", path)
             file = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
             if stage.count_in(entry, "first_index", path) != first or rows == 0:
-                raise FormatInvalid(path=path, detail=f"{entry['file']} does not follow the part before it")
+                raise FormatInvalid(
+                    path=path, detail=f"{entry['file']} does not follow the part before it"
+                )
             stage.count_in(entry, "bytes", path)
             parts.append(Part(file, stage.text_in(entry, "source", path), first, rows))
             first += rows
@@ -200,7 +229,8 @@ class Documents:
         return self._group[1].slice(row, 1).to_pylist()[0]
 
     def about(self, index: int) -> dict[str, Any]:
-        """A document's id, licence and origin, without unpacking any text. Raises DocumentUnknown."""
+        """A document's id, licence and origin, without unpacking any
+        text. Raises DocumentUnknown."""
         number, group, row = self._place(index)
         return self._about(number, group).slice(row, 1).to_pylist()[0]
 
@@ -225,15 +255,17 @@ class Documents:
         return self.found([document_id], parts=False)[document_id][0]
 
     def found(self, names: Iterable[str], parts: bool = True) -> dict[str, list[int]]:
-        """The indices of the documents with these ids, found in one pass; where there is none of an id, those of its
-        parts, if it is that of a text which was cut. Raises DocumentUnknown."""
+        """The indices of the documents with these ids, found in one pass; where there is none of an
+        id, those of its parts, if it is that of a text which was cut. Raises DocumentUnknown."""
         wanted = set(names)
         sources = {name.partition("/")[0] for name in wanted}
         own, cut = dict[str, list[int]](), dict[str, list[int]]()
         for part in (part for part in self.parts if part.source in sources):
             for group in range(part.groups):
                 batch = part.read(group, ["index", "id"])
-                for index, name in zip(*(column.to_pylist() for column in batch.columns), strict=True):
+                for index, name in zip(
+                    *(column.to_pylist() for column in batch.columns), strict=True
+                ):
                     if name in wanted:
                         own.setdefault(name, [index])
                     elif "#" in name and (text := cutting.text_of(name)[0]) in wanted:
@@ -247,8 +279,8 @@ class Documents:
         return found
 
     def _near(self, document_id: str) -> str:
-        """The ids that somebody may have meant, as advice: those that end so, or are spelled much like it. A text that
-        was cut is one."""
+        """The ids that somebody may have meant, as advice: those that end so, or are spelled much
+        like it. A text that was cut is one."""
         every = (one for batch in self.rows(["id"]) for one in batch.column("id").to_pylist())
         texts = (cutting.text_of(one)[0] for one in itertools.islice(every, _COMPARED))
         ids = list(dict.fromkeys(texts))
@@ -263,7 +295,8 @@ class Documents:
 
 
 def _check_totals(entry: Any, path: Path, named: bool) -> None:
-    """What a manifest says of a source or of all of them has the form it should. Raises FormatInvalid."""
+    """What a manifest says of a source or of all of them has the form it
+    should. Raises FormatInvalid."""
     for key in ("documents", "bytes", "characters"):
         stage.count_in(entry, key, path)
     if named:
@@ -275,7 +308,9 @@ def _check_totals(entry: Any, path: Path, named: bool) -> None:
         for reason, count in dropped.items():
             if reason not in REASONS or type(count) is not int or count < 1:
                 said = f"{reason[:40]!r}: {str(count)[:40]!r}"
-                raise FormatInvalid(path=path, detail=f"dropped has {said}, not a reason and its count")
+                raise FormatInvalid(
+                    path=path, detail=f"dropped has {said}, not a reason and its count"
+                )
 
 
 def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
@@ -285,7 +320,9 @@ def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterato
             yield part.read(group, columns)
             continue
         batch = part.read(group, list(dict.fromkeys([*columns, "split"])))
-        chosen = pa.array([value == split for value in batch.column("split").to_pylist()], pa.bool_())
+        chosen = pa.array(
+            [value == split for value in batch.column("split").to_pylist()], pa.bool_()
+        )
         yield batch.filter(chosen).select(columns)
 
 

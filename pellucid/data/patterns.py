@@ -1,14 +1,14 @@
 """The patterns that split texts: ours, and those of tokenizers in use.
 
-A regular expression can take time in a power of a text's length, or more. Those here take time in its length: each
-was read for that. A new one is one more line.
-"""
+A regular expression can take time in a power of a text's length, or more. Those here take time in
+its length: each was read for that. A new one is one more line."""
 
 from __future__ import annotations
 
 
 def pretoken_pattern(longest: int) -> str:
-    """The pattern that cuts text before merging: words, numbers of up to three digits, signs, spaces.
+    """The pattern that cuts text before merging: words, numbers of up
+    to three digits, signs, spaces.
 
     A word, or a run of signs, takes one space before it along. Every character is matched, and no
     match is longer than `longest` characters, which keeps training linear on unbroken runs.
@@ -43,8 +43,9 @@ def _cl100k(digits: str) -> str:
     return rf"(?i:{_ENDINGS})|{_BEFORE}\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*{_LINES}"
 
 
-# What runtimes know by name, as the tokenizer.json published under it has it: of Llama 3 and Qwen2 (their Split), of
-# gpt-oss and GPT-4o (o200k_base in tiktoken), of GPT-2 (ByteLevel's own, its encoder.py).
+# What runtimes know by name, as the tokenizer.json published under it has it: of Llama 3
+# and Qwen2 (their Split), of gpt-oss and GPT-4o (o200k_base in tiktoken), of GPT-2
+# (ByteLevel's own, its encoder.py).
 NAMED = {
     "llama3": _cl100k(r"\p{N}{1,3}"),
     "qwen2": _cl100k(r"\p{N}"),
@@ -88,5 +89,6 @@ PATTERNS = frozenset(
 
 
 def split_pattern(name: str, longest: int) -> str:
-    """The pattern of this name; only ours, "pellucid", depends on the most characters of a piece."""
+    """The pattern of this name; only ours, "pellucid", depends on the
+    most characters of a piece."""
     return pretoken_pattern(longest) if name == "pellucid" else NAMED[name]

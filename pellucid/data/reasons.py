@@ -1,4 +1,5 @@
-"""Why something of a source is left out, or kept and changed: one table, and the counts with examples."""
+"""Why something of a source is left out, or kept and changed: one table,
+and the counts with examples."""
 
 from __future__ import annotations
 
@@ -12,7 +13,9 @@ EXAMPLES = 3  # Names kept of each reason.
 
 class Reason(NamedTuple):
     words: str
-    of_content: bool = True  # It follows from the bytes, and enters the data root; others tell of a folder.
+    of_content: bool = (
+        True  # It follows from the bytes, and enters the data root; others tell of a folder.
+    )
     kept: bool = False  # The document is there, with changes.
     quiet: bool = False  # As somebody asked for, or as everywhere: no warning.
 
@@ -22,7 +25,9 @@ REASONS = {
     "link": Reason("a symbolic link", of_content=False),
     "not_a_file": Reason("no plain file", of_content=False),
     "not_included": Reason("another ending or pattern", of_content=False),
-    "foreign": Reason("in another format: give it as a source of its own, or convert it", of_content=False),
+    "foreign": Reason(
+        "in another format: give it as a source of its own, or convert it", of_content=False
+    ),
     "elsewhere": Reason("another source of the run takes it", of_content=False, quiet=True),
     "excluded": Reason("excluded by a pattern", of_content=False, quiet=True),
     "binary": Reason("binary"),
@@ -106,4 +111,6 @@ class LeftOut:
 
 def describe(counts: dict[str, int]) -> str:
     """The drops for a reader: "binary: 2, empty: 1"."""
-    return ", ".join(f"{reason}: {counts[reason]}" for reason in sorted(counts)) or "nothing was found"
+    return (
+        ", ".join(f"{reason}: {counts[reason]}" for reason in sorted(counts)) or "nothing was found"
+    )

@@ -1,8 +1,9 @@
-"""The manifests of a run's data, rebuilt from the rows, the tokens and the recipe: what they have to say, every field.
+"""The manifests of a run's data, rebuilt from the rows, the tokens and the recipe: what
+they have to say, every field.
 
-What nothing binds is taken from the manifest itself where it has its form: the digest of what a stage was made from,
-the versions it was made with, and how many records each source left out, by reason.
-"""
+What nothing binds is taken from the manifest itself where it has its form: the digest of
+what a stage was made from, the versions it was made with, and how many records each
+source left out, by reason."""
 
 from __future__ import annotations
 
@@ -31,13 +32,16 @@ class Part(NamedTuple):
 
 
 def licence_of(source: Source, found: str) -> str:
-    """The licence of a source's documents: the recipe's, or where it leaves that to a package the one found."""
+    """The licence of a source's documents: the recipe's, or where it leaves that
+    to a package the one found."""
     return found if source.format == "package" and source.licence == "unknown" else source.licence
 
 
-def documents(said: Mapping[str, Any], parts: list[Part], root: str, recipe: Recipe) -> dict[str, Any]:
-    """data/documents/manifest.json; said: what it says, opened, so that the counts of what was dropped have their
-    form."""
+def documents(
+    said: Mapping[str, Any], parts: list[Part], root: str, recipe: Recipe
+) -> dict[str, Any]:
+    """data/documents/manifest.json; said: what it says, opened, so that the counts of what
+    was dropped have their form."""
     total = _total(parts)
     dropped = {one["name"]: one["dropped"] for one in said["sources"]}
     return {
@@ -47,7 +51,9 @@ def documents(said: Mapping[str, Any], parts: list[Part], root: str, recipe: Rec
         **{name: total[name] for name in ("documents", "bytes", "characters")},
         "root": root,
         "parts": [_part(number, part) for number, part in enumerate(parts)],
-        "sources": [_source(source, parts, dropped.get(source.name)) for source in recipe.data.sources],
+        "sources": [
+            _source(source, parts, dropped.get(source.name)) for source in recipe.data.sources
+        ],
         "made_with": fields.said(
             said.get("made_with"), dict.fromkeys(("python", "pyarrow", "unicode"), fields.VERSION)
         ),
@@ -82,7 +88,10 @@ def _source(source: Source, parts: list[Part], dropped: Mapping[str, int] | None
         "name": source.name,
         "licence": licence_of(source, own[0].licence if own else ""),
         "format": source.format,
-        **{name: total[name] for name in ("documents", "bytes", "characters", "validation_documents")},
+        **{
+            name: total[name]
+            for name in ("documents", "bytes", "characters", "validation_documents")
+        },
         "dropped": dict(sorted(dropped.items())) if dropped else {},
     }
 
@@ -90,11 +99,21 @@ def _source(source: Source, parts: list[Part], dropped: Mapping[str, int] | None
 def tokenizer(said: Mapping[str, Any], found: Mapping[str, Any]) -> dict[str, Any]:
     """data/tokenizer/manifest.json; found: what its file gives."""
     made_with = fields.said(said.get("made_with"), {"tokenizers": fields.VERSION})
-    return {"format": stage.FORMAT, "kind": "tokenizer", **_made_from(said), **found, "made_with": made_with}
+    return {
+        "format": stage.FORMAT,
+        "kind": "tokenizer",
+        **_made_from(said),
+        **found,
+        "made_with": made_with,
+    }
 
 
 def shards(
-    said: Mapping[str, Any], parts: list[Part], streams: list[Stream], entries: list[dict[str, Any]], recipe: Recipe
+    said: Mapping[str, Any],
+    parts: list[Part],
+    streams: list[Stream],
+    entries: list[dict[str, Any]],
+    recipe: Recipe,
 ) -> dict[str, Any]:
     """data/shards/manifest.json."""
     return {
@@ -111,7 +130,10 @@ def shards(
 def _shards(parts: list[Part], streams: list[Stream]) -> Iterator[dict[str, Any]]:
     following = {(stream.source, stream.split): iter(stream.shards) for stream in streams}
     for number, part in enumerate(parts):
-        counts = {"train": part.documents - part.validation_documents, "validation": part.validation_documents}
+        counts = {
+            "train": part.documents - part.validation_documents,
+            "validation": part.validation_documents,
+        }
         for split, count in counts.items():
             shard = next(following.get((part.source, split), iter(())), None) if count else None
             if shard is not None:

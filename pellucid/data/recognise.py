@@ -1,4 +1,5 @@
-"""What a file is by its first bytes, whatever its name, and the command that converts what no reader takes."""
+"""What a file is by its first bytes, whatever its name, and the command that
+converts what no reader takes."""
 
 from __future__ import annotations
 
@@ -52,12 +53,14 @@ KINDS = {
     "fasta": Kind("FASTA"),
     "json_lines": Kind("JSON lines"),
 }
-# The kinds that are formats of ours. A folder's tables are read only where somebody asks for it: which column
-# holds texts, and whether any does, is nothing to guess for files that lie among others.
+# The kinds that are formats of ours. A folder's tables are read only where somebody
+# asks for it: which column holds texts, and whether any does, is nothing to guess for
+# files that lie among others.
 TABLES = {"parquet": "parquet", "csv": "csv", "tsv": "csv", "json_array": "json"}
 READ_AS = {"fasta": "fasta", "json_lines": "jsonl", **TABLES}
 _NO_PROSE = ("csv", "tsv", "json_array", "json_records")  # Not to be trained on as they are.
-# What a file of a folder must not be for its format's reader. One that is named by itself may be read as plain text.
+# What a file of a folder must not be for its format's reader. One that is named by
+# itself may be read as plain text.
 _STRANGE = {
     "text": ("parquet", "warc", "genbank", "fastq", "fasta", "json_lines", *_NO_PROSE),
     "lines": ("parquet", "warc", "genbank", "fastq", "fasta"),
@@ -75,14 +78,16 @@ def kind_of(path: Path, source: str) -> str:
 
 
 def strange(kind: str, format: str, alone: bool, asked: bool = False) -> bool:
-    """Whether a reader of this format can make nothing of a file of this kind; asked: a pattern takes such files."""
+    """Whether a reader of this format can make nothing of a file of this kind; asked:
+    a pattern takes such files."""
     if alone and format in ("text", "lines"):
         return kind == "parquet"
     return kind in _STRANGE[format] and not (asked and kind in _NO_PROSE and format == "text")
 
 
 def is_foreign(path: Path, source: str) -> bool:
-    """Whether the file could be read by another source, or converted; not what cannot be read at all."""
+    """Whether the file could be read by another source, or converted; not
+    what cannot be read at all."""
     try:
         return could_be_read(kind_of(path, source))
     except PellucidError:
@@ -112,7 +117,9 @@ def recognised(head: bytes, ending: str = "") -> str:
     found = _json(whole, head, ending) or (_biological(whole) if whole else "")
     if not found and ending in ("csv", "tsv"):
         return ending
-    others = ending != "txt" and endings.fits(f"x.{ending}", "text")  # Code and prose may look like a table.
+    others = ending != "txt" and endings.fits(
+        f"x.{ending}", "text"
+    )  # Code and prose may look like a table.
     return found or ("" if others else _table(lines, cut=len(head) >= HEAD))
 
 
@@ -141,7 +148,9 @@ def _object(line: bytes) -> bool:
 
 def _biological(lines: list[bytes]) -> str:
     if lines[0].startswith(b"@") and len(lines) >= 4:
-        is_read = lines[2].startswith(b"+") and len(lines[1]) == len(lines[3]) and _residues(lines[1])
+        is_read = (
+            lines[2].startswith(b"+") and len(lines[1]) == len(lines[3]) and _residues(lines[1])
+        )
         return "fastq" if is_read else ""
     noted = [line for line in lines if not line.startswith(b";")]
     if len(noted) < 2 or not noted[0].startswith(b">"):
@@ -154,14 +163,17 @@ _residues = re.compile(rb"(?:[A-Z*.-]+|[acgtun-]+)(?: (?:[A-Z*.-]+|[acgtun-]+))*
 
 
 def _table(lines: list[bytes], cut: bool) -> str:
-    """Rows of equally many fields under a line of short names, at least four of them: "csv", "tsv" or ""."""
+    """Rows of equally many fields under a line of short names, at least four
+    of them: "csv", "tsv" or ""."""
     text = [line.decode("utf-8", "replace") + "\n" for line in lines]
     for delimiter in ",\t;":
         rows = [row for row in _rows(text, delimiter, cut) if row]
         widths = {len(row) for row in rows}
         if len(widths) == 1 and widths.pop() > 1 and len(rows) >= 5:
             names = rows[0]
-            short = all(re.fullmatch(r"\s*[\w.()/%#-]+(?: [\w.()/%#-]+){0,2}\s*", name) for name in names)
+            short = all(
+                re.fullmatch(r"\s*[\w.()/%#-]+(?: [\w.()/%#-]+){0,2}\s*", name) for name in names
+            )
             if short and len(set(names)) == len(names):
                 return "tsv" if delimiter == "\t" else "csv"
     return ""
@@ -188,7 +200,8 @@ def advice(kind: str, path: Path) -> str:
 
 
 def command(kind: str, path: Path) -> str:
-    """The line for a shell that converts the file, beside it, to a format that is read; no file is written over."""
+    """The line for a shell that converts the file, beside it, to a format that is
+    read; no file is written over."""
     about = KINDS[kind]
     if kind == "warc":  # Its reader unpacks by itself.
         place, target = shlex.quote(str(path)), shlex.quote(str(made(path, about.target)))
@@ -198,14 +211,24 @@ def command(kind: str, path: Path) -> str:
 
 
 def python(code: str) -> str:
-    """The line for a shell that runs the code here: another Python on the path may lack our libraries."""
+    """The line for a shell that runs the code here: another Python on the
+    path may lack our libraries."""
     return f"{_PYTHON} -c {shlex.quote(code)}"
 
 
 def through(program: str, path: Path, ending: str) -> str:
-    """The line for a shell that sends the file, unpacked, through a program to a new file beside it."""
-    unpacked, place, target = packings.shell(path), shlex.quote(str(path)), shlex.quote(str(made(path, ending)))
-    return f"{unpacked} {place} | {program} > {target}" if unpacked else f"{program} < {place} > {target}"
+    """The line for a shell that sends the file, unpacked, through a
+    program to a new file beside it."""
+    unpacked, place, target = (
+        packings.shell(path),
+        shlex.quote(str(path)),
+        shlex.quote(str(made(path, ending))),
+    )
+    return (
+        f"{unpacked} {place} | {program} > {target}"
+        if unpacked
+        else f"{program} < {place} > {target}"
+    )
 
 
 def _unpacked_name(path: Path) -> str:
@@ -223,5 +246,7 @@ def made(path: Path, ending: str) -> Path:
 
 def _free(path: Path) -> Path:
     """The path, or the next one with a number that nothing lies at."""
-    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2))
+    numbered = (
+        path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2)
+    )
     return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))

@@ -1,11 +1,11 @@
 """The roots over a run's data, and their recomputation from the texts and tokens themselves.
 
-A part of the documents has the Merkle root over digests.document_leaf of its rows. A stream has the
-root over the leaves of its blocks (record/rows.py); where tokens lie behind the last block, one more leaf covers
-[blocks * T_B, tokens), under the number 2^63 + the stream's place in the manifest, so that every token is in a
-leaf. The data root is over all of these and the tokenizer's digest; sources and streams enter by roots of their own,
-so that a proof of one of them is as short with a thousand others.
-"""
+A part of the documents has the Merkle root over digests.document_leaf of its rows. A stream has
+the root over the leaves of its blocks (record/rows.py); where tokens lie behind the last block,
+one more leaf covers [blocks * T_B, tokens), under the number 2^63 + the stream's place in the
+manifest, so that every token is in a leaf. The data root is over all of these and the tokenizer's
+digest; sources and streams enter by roots of their own, so that a proof of one of them is as
+short with a thousand others."""
 
 from __future__ import annotations
 
@@ -52,22 +52,37 @@ def stream_leaves(stream: Stream, block: int, seed: int, place: int) -> Iterator
 
 
 def data_root(
-    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int
+    documents_root: str,
+    sources: list[dict[str, Any]],
+    tokenizer: str,
+    streams: list[dict[str, Any]],
+    pipeline: int,
 ) -> str:
-    """The root of a run's data, in hex, from the parts' roots, what was left out of each source, and the streams."""
-    return digests.of_value("data", data_value(documents_root, sources, tokenizer, streams, pipeline)).hex()
+    """The root of a run's data, in hex, from the parts' roots, what was left out of
+    each source, and the streams."""
+    return digests.of_value(
+        "data", data_value(documents_root, sources, tokenizer, streams, pipeline)
+    ).hex()
 
 
 def data_value(
-    documents_root: str, sources: list[dict[str, Any]], tokenizer: str, streams: list[dict[str, Any]], pipeline: int
+    documents_root: str,
+    sources: list[dict[str, Any]],
+    tokenizer: str,
+    streams: list[dict[str, Any]],
+    pipeline: int,
 ) -> dict[str, Any]:
     """What the data root is the digest of."""
     return {
         "pipeline": pipeline,
         "documents": documents_root,
-        "sources": merkle.root(digests.value_leaf("source", source_value(one)) for one in sources).hex(),
+        "sources": merkle.root(
+            digests.value_leaf("source", source_value(one)) for one in sources
+        ).hex(),
         "tokenizer": tokenizer,
-        "streams": merkle.root(digests.value_leaf("stream", stream_value(one)) for one in streams).hex(),
+        "streams": merkle.root(
+            digests.value_leaf("stream", stream_value(one)) for one in streams
+        ).hex(),
     }
 
 
@@ -100,11 +115,18 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
         _check_recipe(shards, recipe, problems)
         _check_tokenizer(folder, made, recipe, characters, problems)
         streams = _streams(shards, tables, made, recipe, problems)
-        documents_root, pipeline = root_of([part.root for part in parts]).hex(), recipe.data.pipeline
-        root = data_root(documents_root, documents.manifest["sources"], tokenizer, streams, pipeline)
+        documents_root, pipeline = (
+            root_of([part.root for part in parts]).hex(),
+            recipe.data.pipeline,
+        )
+        root = data_root(
+            documents_root, documents.manifest["sources"], tokenizer, streams, pipeline
+        )
         about = described(made, recipe)._asdict()
         manifests = {
-            f"{stage.DOCUMENTS}/{stage.MANIFEST}": rebuilt.documents(documents.manifest, parts, documents_root, recipe),
+            f"{stage.DOCUMENTS}/{stage.MANIFEST}": rebuilt.documents(
+                documents.manifest, parts, documents_root, recipe
+            ),
             f"{stage.TOKENIZER}/{stage.MANIFEST}": rebuilt.tokenizer(
                 stage.read_manifest(folder / stage.TOKENIZER / stage.MANIFEST, "tokenizer"), about
             ),
@@ -128,20 +150,29 @@ _Tables = dict[tuple[str, str], list[np.ndarray]]
 def _documents(
     documents: Documents, recipe: Recipe, characters: set[str], problems: list[tuple[str, str]]
 ) -> tuple[list[rebuilt.Part], _Tables]:
-    """What the rows give, part by part, and their characters where the tokenizer is made of these."""
+    """What the rows give, part by part, and their characters where the
+    tokenizer is made of these."""
     parts, tables = [], _Tables()
     whole, ids = _Whole(recipe), bytearray()  # A digest of each id, to find one that stands twice.
     said = {source.name: Claims(source) for source in recipe.data.sources}
     for part, entry in zip(documents.parts, documents.manifest["parts"], strict=True):
-        parquet.check_sizes(part, stage.count_in(entry, "bytes", part.path), recipe.data.max_document_characters)
-        counted, found = _part(part, recipe, whole, said.get(part.source), ids, characters, problems)
+        parquet.check_sizes(
+            part, stage.count_in(entry, "bytes", part.path), recipe.data.max_document_characters
+        )
+        counted, found = _part(
+            part, recipe, whole, said.get(part.source), ids, characters, problems
+        )
         parts.append(counted)
         for split, rows in found.items():
             if rows:
                 tables.setdefault((part.source, split), []).append(np.array(rows, dtype=np.int64))
     problems += [(stage.DOCUMENTS, detail) for detail in whole.end()]
-    for what, index in [("id", index) for index in _twice(ids)] + [("text", index) for index in whole.twice()]:
-        problems.append((stage.DOCUMENTS, f"document {index}: its {what} is that of another document, too"))
+    for what, index in [("id", index) for index in _twice(ids)] + [
+        ("text", index) for index in whole.twice()
+    ]:
+        problems.append(
+            (stage.DOCUMENTS, f"document {index}: its {what} is that of another document, too")
+        )
     return parts, tables
 
 
@@ -165,16 +196,26 @@ def _part(
         digest = hashlib.sha256(content)
         if recipe.tokenizer.kind == "characters":
             seen.update(row.text)
-        problems += [(str(part.path), detail) for detail in whole.take(row._replace(number=index), content)]
-        split = row.split if whole.decides else split_of(digest.digest(), recipe.data.validation_per_10000)
+        problems += [
+            (str(part.path), detail) for detail in whole.take(row._replace(number=index), content)
+        ]
+        split = (
+            row.split
+            if whole.decides
+            else split_of(digest.digest(), recipe.data.validation_per_10000)
+        )
         known = parquet.Row(
             index, row.id, part.source, licence, row.origin, split,
             len(row.text), len(content), digest.hexdigest(), row.text,
         )  # fmt: skip
-        tree.add(digests.document_leaf(recipe.seed, index, row.id, row.licence, row.origin, row.text))
+        tree.add(
+            digests.document_leaf(recipe.seed, index, row.id, row.licence, row.origin, row.text)
+        )
         if row != known:
             names = [name for name in row._fields if getattr(row, name) != getattr(known, name)]
-            problems.append((str(part.path), f"document {index}: its text gives another {', '.join(names)}"))
+            problems.append(
+                (str(part.path), f"document {index}: its text gives another {', '.join(names)}")
+            )
         if wrong := _unfit(row, part.source, recipe):
             problems.append((str(part.path), f"document {index}: {wrong}"))
         if said and (wrong := said.wrong(row)):
@@ -194,7 +235,11 @@ def _unfit(row: parquet.Row, source: str, recipe: Recipe) -> str:
         return f"its id is {row.id[:60]!r}, which is none of the source {source}"
     if not row.text:
         return "has no text"
-    return "is longer than max_document_characters" if len(row.text) > recipe.data.max_document_characters else ""
+    return (
+        "is longer than max_document_characters"
+        if len(row.text) > recipe.data.max_document_characters
+        else ""
+    )
 
 
 def _twice(seen: bytearray) -> list[int]:
@@ -205,22 +250,31 @@ def _twice(seen: bytearray) -> list[int]:
 
 
 class _Whole:
-    """Checks what the parts of long texts add up to: their numbers, where they are cut, their split, and that none
-    stands twice.
-    """
+    """Checks what the parts of long texts add up to: their numbers, where they are cut, their
+    split, and that none stands twice."""
 
     def __init__(self, recipe: Recipe) -> None:
         self._data = recipe.data
-        self.decides = recipe.data.split == "texts"  # Whether the split is the text's, not the part's.
+        self.decides = (
+            recipe.data.split == "texts"
+        )  # Whether the split is the text's, not the part's.
         self._texts = cutting.Texts()
         self._last: parquet.Row | None = None
-        self._digests, self._indices = bytearray(), array.array("q")  # Of each text, and of its last document.
+        self._digests, self._indices = (
+            bytearray(),
+            array.array("q"),
+        )  # Of each text, and of its last document.
 
     def take(self, row: parquet.Row, content: bytes) -> Iterator[str]:
         """What is wrong with the document before this one, or with this as the next one."""
         (name, part), last = cutting.text_of(row.id), self._last
         before = cutting.text_of(last.id) if last else ("", 0)
-        follows = last is not None and part > 1 and (name, part - 1) == before and last.source == row.source
+        follows = (
+            last is not None
+            and part > 1
+            and (name, part - 1) == before
+            and last.source == row.source
+        )
         if part > 1 and not follows:
             yield f"document {row.number}: {row.id} does not follow the part before it"
         if last is not None and follows:
@@ -249,7 +303,8 @@ class _Whole:
             yield f"document {row.number}: the part before it has another {', '.join(differing)}"
 
     def _ended(self, last: parquet.Row, digest: bytes) -> Iterator[str]:
-        """The text that ends with this document, and so each part of it, has the split of its hash."""
+        """The text that ends with this document, and so each part of
+        it, has the split of its hash."""
         self._keep(digest, last)
         yield from self._number(last)
         if self.decides and last.split != split_of(digest, self._data.validation_per_10000):
@@ -278,23 +333,39 @@ def _check_recipe(shards: Shards, recipe: Recipe, problems: list[tuple[str, str]
     names = [source.name for source in recipe.data.sources]
     streams = [(stream.source, stream.split) for stream in [*shards.train, *shards.validation]]
     if streams != [(name, split) for split in ("train", "validation") for name in names]:
-        problems.append((stage.SHARDS, f"the streams are {streams}, which are not those of the recipe's sources"))
+        problems.append(
+            (
+                stage.SHARDS,
+                f"the streams are {streams}, which are not those of the recipe's sources",
+            )
+        )
 
 
 def _check_tokenizer(
-    folder: Path, made: Tokenizer, recipe: Recipe, characters: set[str], problems: list[tuple[str, str]]
+    folder: Path,
+    made: Tokenizer,
+    recipe: Recipe,
+    characters: set[str],
+    problems: list[tuple[str, str]],
 ) -> None:
-    """The tokenizer is of the kind that the recipe asks for, and its manifest says what its file is."""
+    """The tokenizer is of the kind that the recipe asks for, and its
+    manifest says what its file is."""
     if wrong := wrong_in(made, recipe, characters):
         problems.append((f"{stage.TOKENIZER}/{FILE}", wrong))
     found, said = described(made, recipe), recorded(folder)
     if found != said:
-        detail = f"{', '.join(found._fields)} are {tuple(said)}, and tokenizer.json gives {tuple(found)}"
+        detail = (
+            f"{', '.join(found._fields)} are {tuple(said)}, and tokenizer.json gives {tuple(found)}"
+        )
         problems.append((f"{stage.TOKENIZER}/{stage.MANIFEST}", detail))
 
 
 def _streams(
-    shards: Shards, tables: _Tables, made: Tokenizer, recipe: Recipe, problems: list[tuple[str, str]]
+    shards: Shards,
+    tables: _Tables,
+    made: Tokenizer,
+    recipe: Recipe,
+    problems: list[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """The streams' entries, recomputed, in the manifest's order."""
     out = []
@@ -305,7 +376,9 @@ def _streams(
             problems.append((stage.SHARDS, detail))
         for shard, rows in zip(stream.shards, expected, strict=False):
             if not _fits(shard, rows, made.document_token):
-                problems.append((str(shard.table_path), "its rows are not those of the documents and tokens"))
+                problems.append(
+                    (str(shard.table_path), "its rows are not those of the documents and tokens")
+                )
             if (largest := int(shard.ids.max())) >= made.vocabulary:
                 detail = f"has the token {largest}, and the vocabulary is {made.vocabulary}"
                 problems.append((str(shard.tokens_path), detail))

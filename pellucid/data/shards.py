@@ -2,9 +2,8 @@
 
 Part k of the documents gives data/shards/{k}.train.bin and {k}.validation.bin, little-endian ids of
 data.token_type, each beside its document table {k}.{split}.documents.bin: rows of three uint64, the
-document's index, its first token's position in the shard, its text's UTF-8 bytes. What would be empty
-is not written. The stage ends with data/manifest.json, which holds the data root.
-"""
+document's index, its first token's position in the shard, its text's UTF-8 bytes. What would be
+empty is not written. The stage ends with data/manifest.json, which holds the data root."""
 
 from __future__ import annotations
 
@@ -58,7 +57,9 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 def _check_fits(tokenizer: Tokenizer, recipe: Recipe) -> None:
     kind = recipe.data.token_type
     if tokenizer.vocabulary > LIMITS[kind]:
-        raise VocabularyTooLarge(vocabulary=tokenizer.vocabulary, token_type=kind, limit=LIMITS[kind])
+        raise VocabularyTooLarge(
+            vocabulary=tokenizer.vocabulary, token_type=kind, limit=LIMITS[kind]
+        )
 
 
 def _make(
@@ -92,12 +93,16 @@ def _make(
     stage.finish(place, manifest | {"streams": streams})
 
 
-def _check_texts(indices: list[int], encoded: list[np.ndarray], tokenizer: Tokenizer, path: Path) -> None:
+def _check_texts(
+    indices: list[int], encoded: list[np.ndarray], tokenizer: Tokenizer, path: Path
+) -> None:
     """Raises TokenizerInvalid: of some models a text can spell any token."""
     for index, ids in zip(indices, encoded, strict=True):
         if (ids == tokenizer.document_token).any():
             detail = f"the text of document {index} holds {tokenizer.document}, with which documents begin: "
-            raise TokenizerInvalid(path=path, detail=detail + "tokenizer.document_token may name another token")
+            raise TokenizerInvalid(
+                path=path, detail=detail + "tokenizer.document_token may name another token"
+            )
 
 
 class _Split:
@@ -107,7 +112,9 @@ class _Split:
         self._ids, self._table, self._kind = ids, table, kind
         self.tokens = self.documents = 0
 
-    def add(self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]) -> None:
+    def add(
+        self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]
+    ) -> None:
         """Append documents: their indices, their texts' bytes, their token ids."""
         lengths = np.array([len(ids) + 1 for ids in encoded], dtype=np.int64)
         begins = self.tokens + np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -120,7 +127,12 @@ class _Split:
 
 
 def _part(
-    place: Path, number: int, part: parquet.Part, tokenizer: Tokenizer, kind: np.dtype, meter: stage.Meter
+    place: Path,
+    number: int,
+    part: parquet.Part,
+    tokenizer: Tokenizer,
+    kind: np.dtype,
+    meter: stage.Meter,
 ) -> list[dict[str, Any]]:
     """Write the shards of one part of the documents; returns their entries in the manifest."""
     entries = []
@@ -164,7 +176,11 @@ def batches(part: parquet.Part, split: str) -> Iterator[tuple[list[int], list[in
             total += size
             if total >= _BATCH_BYTES or stop == len(sizes):
                 chosen = rows.slice(start, stop - start)
-                yield chosen.column("index").to_pylist(), sizes[start:stop], chosen.column("text").to_pylist()
+                yield (
+                    chosen.column("index").to_pylist(),
+                    sizes[start:stop],
+                    chosen.column("text").to_pylist(),
+                )
                 start, total = stop, 0
 
 
@@ -175,13 +191,19 @@ def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict
     made, first = [], 0
     for split in SPLITS:
         for source in recipe.data.sources:
-            mine = [entry for entry in parts if (entry["source"], entry["split"]) == (source.name, split)]
+            mine = [
+                entry
+                for entry in parts
+                if (entry["source"], entry["split"]) == (source.name, split)
+            ]
             shards = [open_shard(entry, place / stage.MANIFEST, kind) for entry in mine]
             made.append(Stream(source.name, split, recipe.block, first, shards))
             first += made[-1].blocks
     _check_enough(recipe, made)
     return [
-        roots.summary(stream, recipe.block, roots.stream_root(stream, recipe.block, recipe.seed, i).hex())
+        roots.summary(
+            stream, recipe.block, roots.stream_root(stream, recipe.block, recipe.seed, i).hex()
+        )
         for i, stream in enumerate(made)
     ]
 
@@ -191,7 +213,11 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
     used = [stream for stream in streams if stream.split == "train" and stream.source in trained]
     for stream in used:
         if not stream.blocks:
-            kept = sum(one.documents for one in streams if (one.source, one.split) == (stream.source, "validation"))
+            kept = sum(
+                one.documents
+                for one in streams
+                if (one.source, one.split) == (stream.source, "validation")
+            )
             fix = "a block is longer than the corpus; add text, or lower data.block and model.context."
             if kept:
                 fix = (
@@ -239,16 +265,15 @@ def _begun_with(folder: Path) -> str:
         return ""
 
 
-# ---- token positions and characters -------------------------------------------------------------
+# ---- token positions and characters ------------------------------------------------------------
 
 
 def characters(
     shards: Shards, documents: Documents, tokenizer: Tokenizer, stream: Stream, position: int
 ) -> tuple[int, int, int]:
-    """(document index, start, end): the characters of the document's text that the token at a stream
-    position stands for; (index, 0, 0) for a document token. Raises FormatInvalid where the shard does
-    not hold the text's tokens.
-    """
+    """(document index, start, end): the characters of the document's text that the token at a
+    stream position stands for; (index, 0, 0) for a document token. Raises FormatInvalid where the
+    shard does not hold the text's tokens."""
     document, token = stream.document_of(position)
     if token == 0:
         return document, 0, 0
@@ -259,7 +284,8 @@ def characters(
 def position_of(
     shards: Shards, documents: Documents, tokenizer: Tokenizer, document: int, character: int
 ) -> tuple[Stream, int]:
-    """The stream, and the position in it, of the first token that stands for a document's character.
+    """The stream, and the position in it, of the first token that
+    stands for a document's character.
 
     Raises DocumentUnknown, FormatInvalid, and IndexError where no token stands for the character.
     """
@@ -274,13 +300,19 @@ def position_of(
     raise IndexError(f"no token of document {document} stands for character {character}")
 
 
-def _spans(documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int) -> list[tuple[int, int]]:
+def _spans(
+    documents: Documents, tokenizer: Tokenizer, stream: Stream, document: int
+) -> list[tuple[int, int]]:
     """The character spans of a document's tokens, after its document token."""
     text = documents.get(document)["text"]
     ids, spans = tokenizer.encode_with_offsets(text)
     begin = stream.token_of(document)
     stored = stream.read(begin, begin + stream.length_of(document))
-    if stored[0] != tokenizer.document_token or not np.array_equal(stored[1:], np.array(ids, dtype=np.uint32)):
+    if stored[0] != tokenizer.document_token or not np.array_equal(
+        stored[1:], np.array(ids, dtype=np.uint32)
+    ):
         path = f"{stream.source} {stream.split}"
-        raise FormatInvalid(path=path, detail=f"its tokens of document {document} are not those of the text")
+        raise FormatInvalid(
+            path=path, detail=f"its tokens of document {document} are not those of the text"
+        )
     return spans

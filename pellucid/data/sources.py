@@ -1,7 +1,7 @@
 """Sources: folders, files and packages, read as documents in one fixed order, from any place on.
 
-Every stream yields (document, cursor); reading again from a cursor gives the documents that follow it.
-"""
+Every stream yields (document, cursor); reading again from a cursor gives
+the documents that follow it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,14 @@ from pellucid.store import layout
 
 _OWN = frozenset(
     PurePath(path).parts[0]
-    for path in (layout.DATA_MANIFEST, layout.LEDGER, layout.ANCHORS, layout.CHECKPOINTS, layout.METRICS, layout.TRACE)
+    for path in (
+        layout.DATA_MANIFEST,
+        layout.LEDGER,
+        layout.ANCHORS,
+        layout.CHECKPOINTS,
+        layout.METRICS,
+        layout.TRACE,
+    )
 )  # Folders of a run that hold what it makes.
 _ESCAPED = re.compile(rb"\\(?:\\|x([0-9a-f]{2}))")
 _LOOKED_AT = 20  # Files of a source whose content is looked at before any work.
@@ -58,7 +65,8 @@ class Document:
 
 
 class Cursor(NamedTuple):
-    """The place right behind one document: its file, its record's line, its part (0 where uncut)."""
+    """The place right behind one document: its file, its record's
+    line, its part (0 where uncut)."""
 
     file: str
     record: int
@@ -125,7 +133,9 @@ class Reader:
         """Whether the source is one file, named by itself."""
         return self._package is None and not self.root.is_dir()
 
-    def _parts(self, path: str, record: formats.Record, within: Cursor | None) -> Iterator[tuple[Document, Cursor]]:
+    def _parts(
+        self, path: str, record: formats.Record, within: Cursor | None
+    ) -> Iterator[tuple[Document, Cursor]]:
         begun = within is not None and record.number == within.record
         name = readable(path) + record.name
         if record.dropped:
@@ -140,10 +150,14 @@ class Reader:
         origin = f"{self._package.url}#{name}" if self._package else name
         for part, suffix, text in cutting.cut(name, record.text, self._longest):
             if part > done:
-                document = Document(f"{source}/{name}{suffix}", source, self.licence, origin, text, part, whole)
+                document = Document(
+                    f"{source}/{name}{suffix}", source, self.licence, origin, text, part, whole
+                )
                 yield document, Cursor(path, record.number, part)
 
-    def _records(self, path: str, place: Path | packages.Entry, after: int) -> Iterator[formats.Record]:
+    def _records(
+        self, path: str, place: Path | packages.Entry, after: int
+    ) -> Iterator[formats.Record]:
         if isinstance(place, packages.Entry):
             assert self._package is not None
             records = self._package.read(place, self.how)
@@ -159,7 +173,8 @@ class Reader:
         return kind if recognise.strange(kind, self.source.format, self.alone, asked) else ""
 
     def _is_foreign(self, place: Path | packages.Entry) -> bool:
-        """Whether a file that no source takes is of a kind that no reader takes: of the first ones alone."""
+        """Whether a file that no source takes is of a kind that no reader
+        takes: of the first ones alone."""
         if not isinstance(place, Path):
             return False
         if place not in self._foreign and len(self._foreign) < _LOOKED_AT_BESIDE:
@@ -167,7 +182,8 @@ class Reader:
         return self._foreign.get(place, False)
 
     def files(self, after: Cursor | None = None) -> Iterator[tuple[str, Path | packages.Entry]]:
-        """The files that are read, in the order of their paths as UTF-8 bytes, from the cursor's on.
+        """The files that are read, in the order of their paths as
+        UTF-8 bytes, from the cursor's on.
 
         What the walk leaves out counts as lying before the first file.
         """
@@ -178,7 +194,9 @@ class Reader:
             return
         else:
             left_out = self.left if after is None else LeftOut()
-            entries = [(path, self.root / path) for path in walk(self.root, left_out, self.source.name)]
+            entries = [
+                (path, self.root / path) for path in walk(self.root, left_out, self.source.name)
+            ]
         begin = os.fsencode(after.file) if after else b""
         paths = [path for path, _ in entries]
         patterns = Patterns(self.source, paths)
@@ -192,7 +210,9 @@ class Reader:
             elif reason == "not_included" and self._is_foreign(place):
                 reason = "foreign"
             if reason:
-                self.left.add(reason, readable(path), place.stat().st_size if isinstance(place, Path) else 0)
+                self.left.add(
+                    reason, readable(path), place.stat().st_size if isinstance(place, Path) else 0
+                )
             else:
                 yield path, place
 
@@ -212,7 +232,9 @@ def walk(root: Path, left_out: LeftOut, source: str) -> list[str]:
     return sorted(found, key=os.fsencode)
 
 
-def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: LeftOut) -> None:
+def _sort_in(
+    entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: LeftOut
+) -> None:
     if entry.name.startswith("."):
         left_out.add("hidden", readable(path))
     elif entry.is_symlink():
@@ -226,7 +248,8 @@ def _sort_in(entry: os.DirEntry[str], path: str, found: list[str], folders: list
 
 
 def readable(path: str) -> str:
-    """The path as valid Unicode, one to one: bytes that are not UTF-8 as \\xff, a backslash doubled."""
+    """The path as valid Unicode, one to one: bytes that are not UTF-8 as
+    \\xff, a backslash doubled."""
     return os.fsencode(path.replace("\\", "\\\\")).decode("utf-8", "backslashreplace")
 
 
@@ -234,7 +257,9 @@ def path_of(name: str) -> str | None:
     """The path that reads so; None where none does."""
     if "\\" not in name:
         return name
-    content = _ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", name.encode("utf-8"))
+    content = _ESCAPED.sub(
+        lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", name.encode("utf-8")
+    )
     path = content.decode("utf-8", "surrogateescape")
     return path if readable(path) == name else None
 
@@ -254,7 +279,8 @@ def _beside(source: Source, data: Data) -> list[Source]:
 
 
 def fingerprint(recipe: Recipe, folder: Path) -> str:
-    """What changes, most likely, when a source does: the names, sizes and times of its files, not where they lie."""
+    """What changes, most likely, when a source does: the names, sizes and times of
+    its files, not where they lie."""
     hashed = hashlib.sha256()
     for reader in readers(recipe, folder):
         hashed.update(f"{reader.source.name}\0".encode())
@@ -269,20 +295,20 @@ def fingerprint(recipe: Recipe, folder: Path) -> str:
 
 
 def check(recipe: Recipe, folder: Path, named: str = FILE) -> None:
-    """Everything about the data that can be known before long work; named: where the fields of sources stand.
+    """Everything about the data that can be known before long work; named:
+    where the fields of sources stand.
 
-    Raises SourceMissing, SourceEmpty, FormatForeign, TextKeyMissing, SourceUnreadable, NoPermission, PackageMissing,
-    PackageDiffers, RunInsideData, RecipeInvalid for a pattern that can take nothing, and for an existing tokenizer
-    TokenizerInvalid and VocabularyTooLarge.
-    """
+    Raises SourceMissing, SourceEmpty, FormatForeign, TextKeyMissing, SourceUnreadable,
+    NoPermission, PackageMissing, PackageDiffers, RunInsideData, RecipeInvalid for a pattern that
+    can take nothing, and for an existing tokenizer TokenizerInvalid and VocabularyTooLarge."""
     tokenizer.check(recipe, folder)
     for reader in readers(recipe, folder):
         _check_source(reader, folder, named)
 
 
 def check_changed(before: Recipe, after: Recipe, folder: Path) -> None:
-    """As `check`, of the sources alone that settings let one recipe read otherwise than the other; the path "" looks
-    nowhere."""
+    """As `check`, of the sources alone that settings let one recipe read otherwise than the
+    other; the path "" looks nowhere."""
     known = [_reading(source) for source in before.data.sources]
     for reader in readers(after, folder):
         if reader.source.path and _reading(reader.source) not in known:
@@ -310,11 +336,14 @@ def _check_patterns(source: Source, named: Path | str) -> None:
         for pattern in getattr(source, field):
             if empty := Glob(pattern).empty:
                 detail = f"{pattern} can take no path, for {empty} takes no character; a range begins at its lower end"
-                raise RecipeInvalid(path=named, key=f"data.sources.{source.name}.{field}", detail=detail)
+                raise RecipeInvalid(
+                    path=named, key=f"data.sources.{source.name}.{field}", detail=detail
+                )
 
 
 def _check_content(reader: Reader) -> None:
-    """What the first files are. Raises FormatForeign where all of them are what the format's reader does not take."""
+    """What the first files are. Raises FormatForeign where all of them are what the
+    format's reader does not take."""
     places = list(itertools.islice(reader.places(), _LOOKED_AT))
     kinds = [reader.strange(place) for place in places]
     if all(kinds):
@@ -326,7 +355,12 @@ def _check_content(reader: Reader) -> None:
 
 
 def foreign(kind: str, place: Path, source: str) -> FormatForeign:
-    return FormatForeign(source=source, path=place, what=recognise.KINDS[kind].words, fix=recognise.advice(kind, place))
+    return FormatForeign(
+        source=source,
+        path=place,
+        what=recognise.KINDS[kind].words,
+        fix=recognise.advice(kind, place),
+    )
 
 
 def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
@@ -337,30 +371,47 @@ def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
             if found := keys.missing(place, reader.how):
                 return found
     dropped, there = describe(reader.left.counts), _other_endings(reader)
-    return SourceEmpty(source=source.name, path=source.path, dropped=dropped, format=source.format, there=there)
+    return SourceEmpty(
+        source=source.name, path=source.path, dropped=dropped, format=source.format, there=there
+    )
 
 
 def _other_endings(reader: Reader) -> str:
-    """The setting that takes the files of a folder whose endings the source does not, as the end of a message."""
+    """The setting that takes the files of a folder whose endings the source does
+    not, as the end of a message."""
     source = reader.source
-    if source.include or source.format == "package" or reader.alone or not reader.left.counts["not_included"]:
+    if (
+        source.include
+        or source.format == "package"
+        or reader.alone
+        or not reader.left.counts["not_included"]
+    ):
         return ""
     names = (PurePath(path).name for path in walk(reader.root, LeftOut(), source.name))
     found = Counter("".join(PurePath(name).suffixes[-1:]) for name in names)
-    patterns = [f"*{ending}" for ending, _ in found.most_common(_TOLD) if ending and not set(ending) & set("*?[")]
+    patterns = [
+        f"*{ending}"
+        for ending, _ in found.most_common(_TOLD)
+        if ending and not set(ending) & set("*?[")
+    ]
     if not patterns:
         return ""
-    setting = shlex.quote(f"data.sources.{source.name}.include={json.dumps(patterns, ensure_ascii=False)}")
+    setting = shlex.quote(
+        f"data.sources.{source.name}.include={json.dumps(patterns, ensure_ascii=False)}"
+    )
     return f" To take the files that are there, whatever their endings: --set {setting}"
 
 
 def check_path(source: Source, folder: Path) -> None:
-    """Raises SourceMissing, NoPermission, and RunInsideData where the run would read what it writes."""
+    """Raises SourceMissing, NoPermission, and RunInsideData where the
+    run would read what it writes."""
     path = folder / source.path
     with packings.named_refusals(path, source.name):
         exists = bool(source.path) and path.exists()
     if not exists:
-        raise SourceMissing(source=source.name, path=path if source.path else '"" (no path is given)')
+        raise SourceMissing(
+            source=source.name, path=path if source.path else '"" (no path is given)'
+        )
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         raise NoPermission(action="read", path=path)
     place, run = path.resolve(), folder.resolve()

@@ -1,8 +1,9 @@
-"""What the stages of the data room share: progress, manifests, and how a stage continues after a kill.
+"""What the stages of the data room share: progress, manifests, and how
+a stage continues after a kill.
 
-A stage is done when its manifest exists; the manifest is written last and appears whole. While a stage
-works, `unfinished.json` beside its parts lists the parts that are complete and where to continue.
-"""
+A stage is done when its manifest exists; the manifest is written last and appears
+whole. While a stage works, `unfinished.json` beside its parts lists the parts that are
+complete and where to continue."""
 
 from __future__ import annotations
 
@@ -43,7 +44,9 @@ def silent(stage: str, done: int, total: int | None, unit: str) -> None:
 class Meter:
     """Counts a stage's work and passes it on at most once in PAUSE seconds."""
 
-    def __init__(self, progress: Progress, stage: str, unit: str, done: int = 0, total: int | None = None) -> None:
+    def __init__(
+        self, progress: Progress, stage: str, unit: str, done: int = 0, total: int | None = None
+    ) -> None:
         self.done = done
         self._progress, self._stage, self._unit, self._total = progress, stage, unit, total
         self._next = 0.0
@@ -86,7 +89,8 @@ def read_manifest(path: Path, kind: str) -> dict[str, Any]:
 
 
 def done(place: Path, kind: str, made_from: str) -> bool:
-    """Whether the stage in this folder is finished, and made from these recipe fields and inputs."""
+    """Whether the stage in this folder is finished, and made from
+    these recipe fields and inputs."""
     manifest = place / MANIFEST
     if not manifest.is_file() or read_manifest(manifest, kind).get("recipe") != made_from:
         return False
@@ -123,7 +127,8 @@ def keep_only(place: Path, names: list[str]) -> None:
 
 
 def count_in(entry: Any, key: str, path: Path, most: int = 2**62) -> int:
-    """An integer field of a manifest, also where it is written as a string. Raises FormatInvalid."""
+    """An integer field of a manifest, also where it is written as a
+    string. Raises FormatInvalid."""
     value = entry.get(key) if isinstance(entry, dict) else None
     if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 20:
         value = int(value)

@@ -1,11 +1,11 @@
 """Reading the finished shards: streams of tokens, their blocks, and the documents in them.
 
-A stream is the concatenation of one source's shards of one split, in the order of the parts. With T_B
-targets a block, block i of a stream holds its tokens [i*T_B, i*T_B + T_B], T_B + 1 ids: neighbours overlap by
-one, so that every token but the stream's first is a target exactly once. The tokens behind the last block
-are unused. Blocks are numbered through all streams, the train streams first, in the recipe's order of sources.
-A row, what a step trains on, is T + 1 neighbouring ids of one block.
-"""
+A stream is the concatenation of one source's shards of one split, in the order of the parts. With
+T_B targets a block, block i of a stream holds its tokens [i*T_B, i*T_B + T_B], T_B + 1 ids:
+neighbours overlap by one, so that every token but the stream's first is a target exactly once.
+The tokens behind the last block are unused. Blocks are numbered through all streams, the train
+streams first, in the recipe's order of sources. A row, what a step trains on, is T + 1
+neighbouring ids of one block."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from pellucid.errors import DocumentUnknown, FormatInvalid, ShardDamaged, StepUn
 from pellucid.store import arrays, files
 
 TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-ROW = np.dtype("<u8")  # A document table has rows of three: document index, first token, UTF-8 bytes.
+ROW = np.dtype(
+    "<u8"
+)  # A document table has rows of three: document index, first token, UTF-8 bytes.
 COLUMNS = 3
 
 
@@ -40,9 +42,12 @@ class Piece(NamedTuple):
 
 
 class Shard:
-    """One pair of files: token ids, and the table of the documents in them. Mapped when first read."""
+    """One pair of files: token ids, and the table of the documents in
+    them. Mapped when first read."""
 
-    def __init__(self, tokens_path: Path, table_path: Path, kind: np.dtype, tokens: int, documents: int) -> None:
+    def __init__(
+        self, tokens_path: Path, table_path: Path, kind: np.dtype, tokens: int, documents: int
+    ) -> None:
         self.tokens_path, self.table_path = tokens_path, table_path
         self.tokens, self.documents = tokens, documents
         self._kind = kind
@@ -74,23 +79,35 @@ class Shard:
         return self._table
 
     def between(self, start: int, stop: int) -> np.ndarray:
-        """The rows (document index, first token) of the documents that overlap the shard's [start, stop), int64."""
+        """The rows (document index, first token) of the documents that overlap the
+        shard's [start, stop), int64."""
         begins = self.table[:, 1]
-        low, high = begins.searchsorted(np.array([start, min(stop, self.tokens) - 1], dtype=ROW), side="right")
+        low, high = begins.searchsorted(
+            np.array([start, min(stop, self.tokens) - 1], dtype=ROW), side="right"
+        )
         rows = self.table[max(low - 1, 0) : high, :2].astype(np.int64)
         sound = len(rows) and 0 <= rows[0, 1] <= start and rows[-1, 1] < min(stop, self.tokens)
-        if not sound or rows[:, 0].min() < 0 or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any():
-            raise FormatInvalid(path=self.table_path, detail="does not ascend from the first token to the last")
+        if (
+            not sound
+            or rows[:, 0].min() < 0
+            or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any()
+        ):
+            raise FormatInvalid(
+                path=self.table_path, detail="does not ascend from the first token to the last"
+            )
         return rows
 
     def begin(self, row: int) -> int:
-        """Where the document of a row of the table begins; where the tokens end for the row behind the last.
+        """Where the document of a row of the table begins; where the tokens
+        end for the row behind the last.
 
         Raises FormatInvalid where it begins behind the shard's tokens.
         """
         found = int(self.table[row, 1]) if row < self.documents else self.tokens
         if found >= self.tokens + (row >= self.documents):
-            raise FormatInvalid(path=self.table_path, detail=f"lets its row {row} begin behind the last token")
+            raise FormatInvalid(
+                path=self.table_path, detail=f"lets its row {row} begin behind the last token"
+            )
         return found
 
 
@@ -104,7 +121,9 @@ def _check_size(path: Path, expected: int) -> None:
 class Stream:
     """One source's tokens of one split."""
 
-    def __init__(self, source: str, split: str, block: int, first_block: int, shards: list[Shard]) -> None:
+    def __init__(
+        self, source: str, split: str, block: int, first_block: int, shards: list[Shard]
+    ) -> None:
         self.source, self.split, self.shards = source, split, shards
         self.first_block = first_block  # The number of its block 0 among those of all streams.
         self.tokens = sum(shard.tokens for shard in shards)
@@ -123,7 +142,9 @@ class Stream:
         A walk over a whole stream passes mapped=False, so that the pages it has read are not kept.
         """
         if not 0 <= start <= stop <= self.tokens:
-            raise StepUnknown(what=f"Token {stop} of {self.source}", detail=f"{self.split} has {self.tokens}")
+            raise StepUnknown(
+                what=f"Token {stop} of {self.source}", detail=f"{self.split} has {self.tokens}"
+            )
         parts = []
         for shard, offset in self._shards_between(start, stop):
             here = slice(max(start - offset, 0), min(stop - offset, shard.tokens))
@@ -144,7 +165,9 @@ class Stream:
         """
         parts = []
         for shard, offset in self._shards_between(start, stop):
-            parts.append(shard.between(max(start - offset, 0), stop - offset) + np.array((0, offset)))
+            parts.append(
+                shard.between(max(start - offset, 0), stop - offset) + np.array((0, offset))
+            )
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         return rows[:, 0], rows[:, 1]
 
@@ -168,12 +191,14 @@ class Stream:
         return int(indices[0]), position - int(firsts[0])
 
     def token_of(self, document: int) -> int:
-        """The stream position of a document's first token, its document token. Raises DocumentUnknown."""
+        """The stream position of a document's first token, its document
+        token. Raises DocumentUnknown."""
         shard, row, offset = self._row_of(document)
         return offset + shard.begin(row)
 
     def length_of(self, document: int) -> int:
-        """The number of a document's tokens, its document token included. Raises DocumentUnknown."""
+        """The number of a document's tokens, its document token
+        included. Raises DocumentUnknown."""
         shard, row, _ = self._row_of(document)
         return shard.begin(row + 1) - shard.begin(row)
 
@@ -186,14 +211,20 @@ class Stream:
                 covered += shard.tokens
                 size += int(shard.table[:, 2].sum())
                 continue
-            row = int(shard.table[:, 1].searchsorted(np.array([tokens - covered], dtype=ROW)[0], side="left"))
+            row = int(
+                shard.table[:, 1].searchsorted(
+                    np.array([tokens - covered], dtype=ROW)[0], side="left"
+                )
+            )
             return covered + shard.begin(row), size + int(shard.table[:row, 2].sum())
         return covered, size
 
     def _row_of(self, document: int) -> tuple[Shard, int, int]:
         for shard, offset in zip(self.shards, self._starts, strict=True):
             if document <= int(shard.table[-1, 0]):
-                row = int(shard.table[:, 0].searchsorted(np.array([max(document, 0)], dtype=ROW)[0]))
+                row = int(
+                    shard.table[:, 0].searchsorted(np.array([max(document, 0)], dtype=ROW)[0])
+                )
                 if int(shard.table[row, 0]) == document:
                     return shard, row, offset
                 break
@@ -208,7 +239,9 @@ def blocks_in(tokens: int, block: int) -> int:
 class Shards:
     """The finished shards of a run. Make one with Shards.open."""
 
-    def __init__(self, manifest: dict[str, Any], block: int, train: list[Stream], validation: list[Stream]) -> None:
+    def __init__(
+        self, manifest: dict[str, Any], block: int, train: list[Stream], validation: list[Stream]
+    ) -> None:
         self.manifest, self.train, self.validation = manifest, train, validation
         self.block = block  # Targets of a block.
         self.blocks = sum(stream.blocks for stream in train)  # Of the train split.
@@ -216,7 +249,8 @@ class Shards:
 
     @classmethod
     def open(cls, folder: Path) -> Shards:
-        """The shards of a run folder. Raises ShardDamaged, FormatInvalid, FormatTooNew, PathUnsafe."""
+        """The shards of a run folder. Raises ShardDamaged,
+        FormatInvalid, FormatTooNew, PathUnsafe."""
         path = folder / stage.SHARDS / stage.MANIFEST
         manifest = stage.read_manifest(path, "shards")
         kind = TYPES.get(stage.text_in(manifest, "token_type", path))
@@ -229,10 +263,13 @@ class Shards:
             found.setdefault(key, []).append(open_shard(entry, path, kind))
         streams = _streams(stage.list_in(manifest, "streams", path), path, block, found)
         train = [stream for stream in streams if stream.split == "train"]
-        return cls(manifest, block, train, [stream for stream in streams if stream.split == "validation"])
+        return cls(
+            manifest, block, train, [stream for stream in streams if stream.split == "validation"]
+        )
 
     def ids(self, block: int, start: int = 0, targets: int = 0) -> np.ndarray:
-        """The token ids of a train block, or of a row of so many targets that begins at its start-th id, uint32."""
+        """The token ids of a train block, or of a row of so many targets that begins
+        at its start-th id, uint32."""
         stream, begin = self.place(block)
         return stream.read(begin + start, begin + start + (targets or self.block) + 1)
 
@@ -255,14 +292,20 @@ class Shards:
             out_BS[row] = self.ids(*place, targets)
         return out_BS
 
-    def documents_of(self, blocks_B: np.ndarray, starts_B: np.ndarray, targets: int) -> tuple[np.ndarray, np.ndarray]:
-        """Of several rows of T = targets: the document index of every position, shape (B, T+1) int64, and which of its
-        document's tokens each row begins with, shape (B,) int64."""
+    def documents_of(
+        self, blocks_B: np.ndarray, starts_B: np.ndarray, targets: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of several rows of T = targets: the document index of every position, shape (B, T+1)
+        int64, and which of its document's tokens each row begins with, shape (B,) int64."""
         out_BS = np.empty((len(blocks_B), targets + 1), dtype=np.int64)
         firsts_B = np.empty(len(blocks_B), dtype=np.int64)
-        for row, (block, start) in enumerate(zip(blocks_B.tolist(), starts_B.tolist(), strict=True)):
+        for row, (block, start) in enumerate(
+            zip(blocks_B.tolist(), starts_B.tolist(), strict=True)
+        ):
             stream, begin = self.place(block)
-            out_BS[row], firsts_B[row] = stream.documents_and_first(begin + start, begin + start + targets + 1)
+            out_BS[row], firsts_B[row] = stream.documents_and_first(
+                begin + start, begin + start + targets + 1
+            )
         return out_BS, firsts_B
 
     def source_of(self, block: int) -> str:
@@ -281,20 +324,32 @@ def open_shard(entry: dict[str, Any], path: Path, kind: np.dtype) -> Shard:
     """The shard of a manifest's entry; path is the manifest's."""
     tokens = files.inside(path.parent, stage.text_in(entry, "file", path), str(path))
     table = files.inside(path.parent, stage.text_in(entry, "documents_file", path), str(path))
-    return Shard(tokens, table, kind, stage.count_in(entry, "tokens", path), stage.count_in(entry, "documents", path))
+    return Shard(
+        tokens,
+        table,
+        kind,
+        stage.count_in(entry, "tokens", path),
+        stage.count_in(entry, "documents", path),
+    )
 
 
-def _streams(entries: list[Any], path: Path, block: int, found: dict[tuple[str, str], list[Shard]]) -> list[Stream]:
+def _streams(
+    entries: list[Any], path: Path, block: int, found: dict[tuple[str, str], list[Shard]]
+) -> list[Stream]:
     streams, first = [], 0
     for entry in entries:
         key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
         stream = Stream(*key, block, first, found.pop(key, []))
         if stream.tokens != stage.count_in(entry, "tokens", path):
-            raise FormatInvalid(path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens")
+            raise FormatInvalid(
+                path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens"
+            )
         if stream.blocks != stage.count_in(entry, "blocks", path):
             raise FormatInvalid(path=path, detail=f"{key[0]} {key[1]} has {stream.blocks} blocks")
         streams.append(stream)
         first += stream.blocks
     if found:
-        raise FormatInvalid(path=path, detail=f"a part belongs to {next(iter(found))}, which is no stream")
+        raise FormatInvalid(
+            path=path, detail=f"a part belongs to {next(iter(found))}, which is no stream"
+        )
     return streams

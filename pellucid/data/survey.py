@@ -18,10 +18,13 @@ class Surveyed(NamedTuple):
     """The first documents of a source, without duplicates."""
 
     name: str
-    documents: tuple[tuple[bytes, int], ...]  # The digest that each one's split follows from, and its bytes.
+    documents: tuple[
+        tuple[bytes, int], ...
+    ]  # The digest that each one's split follows from, and its bytes.
     characters: int
     whole: bool  # Nothing lies behind them.
-    largest: float  # The part of the source's bytes that its longest text is, as far as the sizes of files tell.
+    # The part of the source's bytes that its longest text is, as far as the sizes of files tell.
+    largest: float
 
     @property
     def bytes(self) -> int:
@@ -29,7 +32,9 @@ class Surveyed(NamedTuple):
 
     def split(self, share: int) -> tuple[int, int]:
         """The bytes for training and for validation."""
-        held = sum(size for digest, size in self.documents if split_of(digest, share) == "validation")
+        held = sum(
+            size for digest, size in self.documents if split_of(digest, share) == "validation"
+        )
         return self.bytes - held, held
 
 
@@ -48,11 +53,17 @@ def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
             if not passing:
                 content = document.text.encode("utf-8")
                 texts = recipe.data.split == "texts"
-                documents.append((document.whole if texts else hashlib.sha256(content).digest(), len(content)))
+                documents.append(
+                    (document.whole if texts else hashlib.sha256(content).digest(), len(content))
+                )
                 size, characters = size + len(content), characters + len(document.text)
         if not documents:
             raise sources.empty(reader)
-        sizes = [size] if whole or reader.alone else [place.stat().st_size for place in reader.places()]
-        largest = max(sizes, default=0) / max(1, sum(sizes)) if reader.source.format == "text" else 0.0
+        sizes = (
+            [size] if whole or reader.alone else [place.stat().st_size for place in reader.places()]
+        )
+        largest = (
+            max(sizes, default=0) / max(1, sum(sizes)) if reader.source.format == "text" else 0.0
+        )
         found.append(Surveyed(reader.source.name, tuple(documents), characters, whole, largest))
     return found

@@ -83,7 +83,8 @@ def text_of(value: Any, key: str) -> str | None:
 
 
 def chat(messages: Any) -> str | None:
-    """A list of {role, content} or {from, value} as lines "role: content"; None where it is none."""
+    """A list of {role, content} or {from, value} as lines "role:
+    content"; None where it is none."""
     if not isinstance(messages, list) or not messages:
         return None
     turns = []
@@ -120,8 +121,8 @@ def json_lines(path: Path, how: How) -> Iterator[Value]:
 
 
 def json_array(path: Path, how: How) -> Iterator[Value]:
-    """The elements of the array that the file is; what goes on otherwise is, to the end of the file, one malformed
-    record."""
+    """The elements of the array that the file is; what goes on otherwise is, to the end of the
+    file, one malformed record."""
     reader, number = _Characters(path, how), 0
     if not reader.passed("["):
         yield Value(1, reader.rest(), None, "malformed")
@@ -161,7 +162,8 @@ class _Characters:
                 return self._text[self._at : self._at + 1]
 
     def value(self, number: int) -> str:
-        """The text of the JSON value that comes next; "" where none does, or the file ends in it."""
+        """The text of the JSON value that comes next; "" where none
+        does, or the file ends in it."""
         self.next()
         while True:
             held = len(self._text) - self._at
@@ -211,7 +213,9 @@ def csv_rows(path: Path, how: How) -> Iterator[Value]:
     delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
     names = next(csv.reader([header], delimiter=delimiter), [])
     # The csv module wants lines with their ends, which belong to the fields that go over them.
-    rows = csv.reader((line.decode("utf-8", _ESCAPED) + "\n" for _, line in numbered), delimiter=delimiter)
+    rows = csv.reader(
+        (line.decode("utf-8", _ESCAPED) + "\n" for _, line in numbered), delimiter=delimiter
+    )
     with _field_limit(path, how):
         while True:
             number = rows.line_num + 2
@@ -249,9 +253,14 @@ def _field_limit(path: Path, how: How) -> Iterator[None]:
 
 
 def parquet_rows(path: Path, how: How) -> Iterator[Value]:
-    """The rows of a Parquet file, of which nothing but the text's column is read where the source names one."""
+    """The rows of a Parquet file, of which nothing but the text's column is read
+    where the source names one."""
     key, number = how.source.text_key, 0
-    with packings.named_refusals(path, how.source.name), _arrow_errors(path, how), path.open("rb") as stream:
+    with (
+        packings.named_refusals(path, how.source.name),
+        _arrow_errors(path, how),
+        path.open("rb") as stream,
+    ):
         file = pq.ParquetFile(stream)
         metadata = file.metadata
         groups = (metadata.row_group(index) for index in range(metadata.num_row_groups))
@@ -260,7 +269,9 @@ def parquet_rows(path: Path, how: How) -> Iterator[Value]:
             rows = range(1, metadata.num_rows + 1)
             yield from (Value(row, size, None, "no_text") for row in rows)
             return
-        for batch in file.iter_batches(batch_size=_ROWS, columns=[key] if key else None, use_threads=False):
+        for batch in file.iter_batches(
+            batch_size=_ROWS, columns=[key] if key else None, use_threads=False
+        ):
             for fields in batch.to_pylist():
                 number += 1
                 yield Value(number, size, fields)

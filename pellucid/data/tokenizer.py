@@ -1,10 +1,10 @@
 """The stage "tokenizer", and the tokenizer that every other room uses.
 
-A tokenizer is made once and is data from then on. Those made here (data/kinds.py) are lossless: decode(encode(text))
-is the text. Somebody else's file is taken as it is, if it holds nothing but what data/components.py lists. Its digest
-is over the parsed content of tokenizer.json: key order, white space, keys whose value is null, and the two spellings
-of a merge ("a b" and ["a", "b"]) do not count.
-"""
+A tokenizer is made once and is data from then on. Those made here (data/kinds.py) are
+lossless: decode(encode(text)) is the text. Somebody else's file is taken as it is, if it holds
+nothing but what data/components.py lists. Its digest is over the parsed content of
+tokenizer.json: key order, white space, keys whose value is null, and the two spellings of a
+merge ("a b" and ["a", "b"]) do not count."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ class Recorded(NamedTuple):
     digest: str
     vocabulary: int
     document_token: int
-    lossless: bool  # Whether it gives every text of the run back; else bits per byte are of another text.
+    lossless: (
+        bool  # Whether it gives every text of the run back; else bits per byte are of another text.
+    )
 
 
 def described(made: Tokenizer, recipe: Recipe) -> Recorded:
@@ -81,7 +83,8 @@ def described(made: Tokenizer, recipe: Recipe) -> Recorded:
 
 
 def recorded(folder: Path) -> Recorded:
-    """What a run's tokenizer is, as its manifest says. Raises FormatInvalid, FormatTooNew, FileMissing."""
+    """What a run's tokenizer is, as its manifest says. Raises
+    FormatInvalid, FormatTooNew, FileMissing."""
     return _recorded(folder / stage.TOKENIZER / stage.MANIFEST)
 
 
@@ -90,7 +93,9 @@ def _recorded(path: Path) -> Recorded:
     vocabulary = stage.count_in(about, "vocabulary", path, most=LIMITS["uint32"])
     document = stage.count_in(about, "document_token", path)
     if document >= vocabulary:
-        raise FormatInvalid(path=path, detail=f"document_token is {document}, and the vocabulary {vocabulary}")
+        raise FormatInvalid(
+            path=path, detail=f"document_token is {document}, and the vocabulary {vocabulary}"
+        )
     lossless = about.get("lossless")
     if not isinstance(lossless, bool):
         raise FormatInvalid(path=path, detail="lossless is neither true nor false")
@@ -110,8 +115,8 @@ def check(recipe: Recipe, folder: Path) -> None:
 
 
 def wrong_in(made: Tokenizer, recipe: Recipe, characters: set[str]) -> str:
-    """Where the kind is one made here: whether the file is the one that it gives, and for "characters" these of the
-    documents; empty where nothing is wrong."""
+    """Where the kind is one made here: whether the file is the one that it gives, and for
+    "characters" these of the documents; empty where nothing is wrong."""
     if recipe.tokenizer.kind == "file":
         return ""
     return kinds.wrong_in(made.content, made.parsed, recipe.tokenizer, characters)
@@ -123,12 +128,14 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
         return existing(folder / fields.path, follow=True)
     total = int(documents.manifest["characters"])
     total = min(total, fields.sample_characters) if fields.kind == "bpe" else total
-    return kinds.made(fields, documents, stage.Meter(progress, "tokenizer", "characters", total=total))
+    return kinds.made(
+        fields, documents, stage.Meter(progress, "tokenizer", "characters", total=total)
+    )
 
 
 def existing(path: Path, follow: bool = False) -> bytes:
-    """The bytes of a tokenizer.json; follow: of the user's own, which may be reached by a link. Raises
-    TokenizerInvalid."""
+    """The bytes of a tokenizer.json; follow: of the user's own, which may be reached by a
+    link. Raises TokenizerInvalid."""
     if not path.is_file():
         raise TokenizerInvalid(path=path, detail="there is no such file")
     return files.read_bytes(path, _LIMIT, follow)
@@ -140,22 +147,25 @@ def _check_fits(made: Tokenizer, recipe: Recipe) -> None:
         raise VocabularyTooLarge(vocabulary=made.vocabulary, token_type=kind, limit=LIMITS[kind])
 
 
-# ---- what begins a document -----------------------------------------------------------------------
+# ---- what begins a document --------------------------------------------------------------------
 
 
 def _document_token(parsed: dict[str, Any], spelling: str, path: Path) -> str:
     """The token that begins a document: the recipe's, or what the file itself says by what it does.
 
-    That is the token that its post-processor puts before a text, else the one that it puts behind one, else its only
-    special token. Raises TokenizerInvalid, DocumentTokenUnclear.
-    """
+    That is the token that its post-processor puts before a text, else the one that it puts behind
+    one, else its only special token. Raises TokenizerInvalid, DocumentTokenUnclear."""
     if spelling:
         if spelling not in components.ids_of(parsed):
-            raise TokenizerInvalid(path=path, detail=f"it has no token {spelling!r}, as tokenizer.document_token says")
+            raise TokenizerInvalid(
+                path=path, detail=f"it has no token {spelling!r}, as tokenizer.document_token says"
+            )
         return spelling
     added = parsed.get("added_tokens", [])
     other = (_unknown(parsed["model"]), (parsed.get("padding") or {}).get("pad_token"))
-    special = [one["content"] for one in added if one.get("special") and one["content"] not in other]
+    special = [
+        one["content"] for one in added if one.get("special") and one["content"] not in other
+    ]
     for found in (*_around(parsed), special):
         if len(found) == 1 and found[0] in special:
             return found[0]
@@ -163,7 +173,9 @@ def _document_token(parsed: dict[str, Any], spelling: str, path: Path) -> str:
             break
     candidates = special or [one["content"] for one in added]
     if not candidates:
-        raise TokenizerInvalid(path=path, detail="it has no special token, and a document must begin with one")
+        raise TokenizerInvalid(
+            path=path, detail="it has no special token, and a document must begin with one"
+        )
     shown = ", ".join(candidates[:_SHOWN]) + (", …" if len(candidates) > _SHOWN else "")
     raise DocumentTokenUnclear(path=path, candidates=shown, first=candidates[0])
 
@@ -193,17 +205,22 @@ def _around(parsed: dict[str, Any]) -> tuple[list[str], list[str]]:
 
 
 def _as_used(parsed: dict[str, Any], document: str, number: int) -> dict[str, Any]:
-    """The content as this run uses it: nothing is cut, filled up or added, and the document token is marked special, so
-    that no text becomes it (see Tokenizer)."""
+    """The content as this run uses it: nothing is cut, filled up or added, and the document token
+    is marked special, so that no text becomes it (see Tokenizer)."""
     added = parsed.get("added_tokens", [])
     marked = [one | {"special": True} if one["content"] == document else one for one in added]
     if all(one["content"] != document for one in added):
         plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         marked.append({"id": number, "content": document, **plain, "special": True})
-    return parsed | {"truncation": None, "padding": None, "post_processor": None, "added_tokens": marked}
+    return parsed | {
+        "truncation": None,
+        "padding": None,
+        "post_processor": None,
+        "added_tokens": marked,
+    }
 
 
-# ---- identity and use ---------------------------------------------------------------------------
+# ---- identity and use --------------------------------------------------------------------------
 
 
 def digest_of(content: dict[str, Any]) -> bytes:
@@ -224,7 +241,8 @@ def _without_null(value: Any) -> Any:
 
 @contextlib.contextmanager
 def _named(path: Path, what: str) -> Iterator[None]:
-    """What the library raises, as TokenizerInvalid: plain Exception, or of a panic of its Rust no Exception at all."""
+    """What the library raises, as TokenizerInvalid: plain Exception, or of a panic of
+    its Rust no Exception at all."""
     try:
         yield
     except (KeyboardInterrupt, SystemExit, MemoryError, PellucidError):
@@ -237,8 +255,9 @@ class Tokenizer:
     """Text to token ids and back. Adds no special token, and text never becomes one."""
 
     def __init__(self, content: bytes, path: Path, document: str | int = "") -> None:
-        """From the bytes of a tokenizer.json; path names it in errors. document is the token that begins a document, by
-        its spelling or its id; where it is empty the file decides. Raises TokenizerInvalid, DocumentTokenUnclear."""
+        """From the bytes of a tokenizer.json; path names it in errors. document is the token that
+        begins a document, by its spelling or its id; where it is empty the file decides. Raises
+        TokenizerInvalid, DocumentTokenUnclear."""
         with _named(path, "it cannot be read"):
             parsed = components.parse(content)
             ids = components.ids_of(parsed)
@@ -257,9 +276,12 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: Path) -> Tokenizer:
-        """A run's, or that of its stage's folder. Raises TokenizerInvalid, FormatInvalid, FileMissing."""
+        """A run's, or that of its stage's folder. Raises TokenizerInvalid,
+        FormatInvalid, FileMissing."""
         place = folder / stage.TOKENIZER if (folder / stage.TOKENIZER).is_dir() else folder
-        return cls(existing(place / FILE), place / FILE, _recorded(place / stage.MANIFEST).document_token)
+        return cls(
+            existing(place / FILE), place / FILE, _recorded(place / stage.MANIFEST).document_token
+        )
 
     @property
     def digest(self) -> bytes:
@@ -267,7 +289,8 @@ class Tokenizer:
 
     @cached_property
     def exported(self) -> bytes:
-        """The tokenizer.json of a checkpoint: the file without what would give its readers other ids than the run's."""
+        """The tokenizer.json of a checkpoint: the file without what would give its
+        readers other ids than the run's."""
         return self.content if self._used == self.parsed else kinds.spelled(self._used)
 
     @property
@@ -282,7 +305,8 @@ class Tokenizer:
 
     @cached_property
     def lossless(self) -> bool:
-        """Whether its parts show that it gives every text back. False also of some that give back nearly every one."""
+        """Whether its parts show that it gives every text back. False also of some that
+        give back nearly every one."""
         return _lossless(self._used)
 
     def encode(self, text: str) -> list[int]:
@@ -307,7 +331,9 @@ class Tokenizer:
         """Both, from one pass."""
         try:
             text.encode("utf-8")
-        except UnicodeEncodeError as error:  # Lone surrogates stand for bytes that a command line could not decode.
+        except (
+            UnicodeEncodeError
+        ) as error:  # Lone surrogates stand for bytes that a command line could not decode.
             raise TextInvalid(detail=error) from error
         with _named(self._path, "it cannot encode"):
             encoding = self._made.encode(text, add_special_tokens=False)
@@ -319,12 +345,15 @@ def _spelling(ids: dict[str, int], document: str | int) -> str:
         return document
     spelled = [token for token, number in ids.items() if number == document]
     if not spelled:
-        raise components.NotAllowed(f"no token of it has the id {document}, and documents are said to begin with it")
+        raise components.NotAllowed(
+            f"no token of it has the id {document}, and documents are said to begin with it"
+        )
     return spelled[0]
 
 
 def _lossless(parsed: dict[str, Any]) -> bool:
-    """Byte pairs over all bytes, nothing changed or left out on the way there, and the bytes put together again."""
+    """Byte pairs over all bytes, nothing changed or left out on the way there, and
+    the bytes put together again."""
     model, before = parsed["model"], components.parts_of(parsed, "pre_tokenizer")
     letters = {letter: byte for byte, letter in kinds.byte_letters().items()}
     kept = {"ByteLevel", "Digits", "Split", "Punctuation"}
@@ -337,12 +366,20 @@ def _lossless(parsed: dict[str, Any]) -> bool:
         and all(part["type"] in kept and part.get("behavior") != "Removed" for part in before)
         and not any(part.get("add_prefix_space") for part in before)
         and [part["type"] for part in components.parts_of(parsed, "decoder")] == ["ByteLevel"]
-        and all(one["special"] or _stands_for_itself(one, letters) for one in parsed["added_tokens"])
+        and all(
+            one["special"] or _stands_for_itself(one, letters) for one in parsed["added_tokens"]
+        )
     )
 
 
 def _stands_for_itself(added: dict[str, Any], letters: dict[str, int]) -> bool:
     """Whether a text's piece that became this plain token is decoded to the same piece."""
     content = added["content"]
-    spelled = bytes(letters[letter] for letter in content) if set(content) <= letters.keys() else content.encode()
-    return spelled == content.encode() and not any(added.get(mark) for mark in ("lstrip", "rstrip", "normalized"))
+    spelled = (
+        bytes(letters[letter] for letter in content)
+        if set(content) <= letters.keys()
+        else content.encode()
+    )
+    return spelled == content.encode() and not any(
+        added.get(mark) for mark in ("lstrip", "rstrip", "normalized")
+    )

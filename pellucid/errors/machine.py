@@ -1,4 +1,5 @@
-"""What the machine does not give: disk, permission, memory, network, another process. Exit code 3."""
+"""What the machine does not give: disk, permission, memory, network,
+another process. Exit code 3."""
 
 from __future__ import annotations
 

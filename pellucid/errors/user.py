@@ -58,7 +58,9 @@ class RunMissing(UserError):
 
 def _first_command(path: Path | str, verb: str) -> str:
     if any((Path(path) / name).is_file() for name in ("pellucid.json", "anchor.json")):
-        return "It is an exported model, not a run: name the run that it is of, or that run's release."
+        return (
+            "It is an exported model, not a run: name the run that it is of, or that run's release."
+        )
     if verb:
         return f"Name the run: pellucid {verb} RUN"
     if Path(path).exists() and Path(path) != Path():

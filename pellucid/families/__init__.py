@@ -1,8 +1,8 @@
 """What a model is. A family is one file here and its name in the union below.
 
-A recipe's section `[model]` is the model itself: `family` chooses the class, the other fields are its shape. Nothing
-here imports torch: a plan, a verifier and a recipe know every weight by its name and shape.
-"""
+A recipe's section `[model]` is the model itself: `family` chooses the class, the other
+fields are its shape. Nothing here imports torch: a plan, a verifier and a recipe know every
+weight by its name and shape."""
 
 from __future__ import annotations
 
@@ -20,4 +20,6 @@ def _with_family(value: Any) -> Any:
     return {"family": "llama", **value} if isinstance(value, dict) else value
 
 
-Family = Annotated[Llama | Mistral | Qwen2 | Qwen3, Field(discriminator="family"), BeforeValidator(_with_family)]
+Family = Annotated[
+    Llama | Mistral | Qwen2 | Qwen3, Field(discriminator="family"), BeforeValidator(_with_family)
+]

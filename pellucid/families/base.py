@@ -1,12 +1,12 @@
-"""What a family is to the rest of the code: its fields, its weights, a layer's arithmetic, and what that costs.
+"""What a family is to the rest of the code: its fields, its weights, a layer's
+arithmetic, and what that costs.
 
-Written here is the decoder that families agree on, and each overrides where it differs: RMSNorm before a branch
-(arXiv:1910.07467), rotary embedding (arXiv:2104.09864), SwiGLU (arXiv:2002.05202), grouped-query attention
-(arXiv:2305.13245).
+Written here is the decoder that families agree on, and each overrides where it differs: RMSNorm
+before a branch (arXiv:1910.07467), rotary embedding (arXiv:2104.09864), SwiGLU (arXiv:2002.05202),
+grouped-query attention (arXiv:2305.13245).
 
-Shapes: B sequences, T positions, D width, H heads, K key-value heads, C width of a head, F width of the MLP,
-V vocabulary.
-"""
+Shapes: B sequences, T positions, D width, H heads, K key-value heads, C width of a head, F
+width of the MLP, V vocabulary."""
 
 from __future__ import annotations
 
@@ -23,18 +23,23 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FLOAT = 4  # Bytes of a float32.
-Shapes = dict[str, tuple[int, ...]]  # Of weights, by their names: (outputs, inputs) of a linear, (width,) of a norm.
+Shapes = dict[
+    str, tuple[int, ...]
+]  # Of weights, by their names: (outputs, inputs) of a linear, (width,) of a norm.
 
 
 class Seen(NamedTuple):
     """Where a layer's attention looks."""
 
     rotary: tuple[Tensor, Tensor]  # Of every position's angles, as the operations want them.
-    first_BT: Tensor | None  # The first position that each may attend to, int32; None: all before it.
+    first_BT: (
+        Tensor | None
+    )  # The first position that each may attend to, int32; None: all before it.
 
 
 class Reached(NamedTuple):
-    """Weights of a layer whose gradients backward makes side by side, by their names within the layer."""
+    """Weights of a layer whose gradients backward makes side by side, by
+    their names within the layer."""
 
     names: tuple[str, ...]
     between: str  # The operations after the weights that are reached before them; {} is the layer.
@@ -43,7 +48,9 @@ class Reached(NamedTuple):
 class Model(Section, ABC):
     """A section of the recipe that says what is trained."""
 
-    layers: Annotated[int, Field(ge=1, le=2**12)] = 4  # More tensors than a safetensors file of ours may name.
+    layers: Annotated[int, Field(ge=1, le=2**12)] = (
+        4  # More tensors than a safetensors file of ours may name.
+    )
     width: Count = 128
     heads: Count = 4
     kv_heads: Count = 4
@@ -77,7 +84,7 @@ class Model(Section, ABC):
         """How many positions a query may attend to at most, its own included."""
         return self.context
 
-    # ---- weights -----------------------------------------------------------------------------------
+    # ---- weights --------------------------------------------------------------------------------
 
     def tensors(self, vocabulary: int) -> Shapes:
         """Every weight by Hugging Face's name."""
@@ -105,13 +112,19 @@ class Model(Section, ABC):
     def backward(self) -> list[Reached]:
         """The weights of a layer in the order in which backward reaches their gradients."""
         return [
-            Reached(("mlp.down_proj.weight",), "norm_backward, the one before {}.mlp.down_proj is reached"),
+            Reached(
+                ("mlp.down_proj.weight",),
+                "norm_backward, the one before {}.mlp.down_proj is reached",
+            ),
             Reached(
                 ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
                 "product (gradient of its input) of {}.mlp.down_proj, or swiglu_backward there",
             ),
             _norm("post_attention_layernorm"),
-            Reached(("self_attn.o_proj.weight",), "norm_backward, the one before {}.self_attn.o_proj is reached"),
+            Reached(
+                ("self_attn.o_proj.weight",),
+                "norm_backward, the one before {}.self_attn.o_proj is reached",
+            ),
             *self.backward_to_heads(),
             _norm("input_layernorm"),
         ]
@@ -121,10 +134,13 @@ class Model(Section, ABC):
         names = tuple(f"self_attn.{one}_proj.weight" for one in "qkv")
         return [Reached(names, ATTENTION)]
 
-    # ---- the arithmetic of a layer -----------------------------------------------------------------
+    # ---- the arithmetic of a layer --------------------------------------------------------------
 
-    def forward(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor, seen: Seen) -> Tensor:
-        """A layer with the weights w, by their names within it, on the operations of an arithmetic."""
+    def forward(
+        self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor, seen: Seen
+    ) -> Tensor:
+        """A layer with the weights w, by their names within it, on the
+        operations of an arithmetic."""
         past_BTD, y_BTD = ops.norm(x_BTD, w["input_layernorm.weight"], self.norm_epsilon)
         out_BTD = ops.attention(*self.read(ops, w, y_BTD), *seen).flatten(2)
         x_BTD = ops.linear_add(out_BTD, w["self_attn.o_proj.weight"], past_BTD)
@@ -132,7 +148,9 @@ class Model(Section, ABC):
         gate_BTF, up_BTF = ops.linears(y_BTD, w["mlp.gate_proj.weight"], w["mlp.up_proj.weight"])
         return ops.linear_add(ops.swiglu(gate_BTF, up_BTF), w["mlp.down_proj.weight"], past_BTD)
 
-    def read(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(
+        self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, T, H, C), keys and values (B, T, K, C), before they are rotated."""
         q, k, v = ops.linears(x_BTD, *(w[f"self_attn.{one}_proj.weight"] for one in "qkv"))
         return self.heads_of(q), self.heads_of(k), self.heads_of(v)
@@ -140,21 +158,21 @@ class Model(Section, ABC):
     def heads_of(self, x_BTN: Tensor) -> Tensor:
         return x_BTN.unflatten(-1, (-1, self.head_width))
 
-    # ---- what it costs -----------------------------------------------------------------------------
+    # ---- what it costs --------------------------------------------------------------------------
 
     def pairs(self, context: int) -> int:
-        """Pairs of a query and a key in a sequence of so many positions, where documents fill it."""
+        """Pairs of a query and a key in a sequence of so many
+        positions, where documents fill it."""
         near = min(self.sees, context)
         return near * (near + 1) // 2 + (context - near) * near
 
     def saved(self, sequences: int, arithmetic: str, wide: int) -> int:
-        """Bytes that one layer keeps for backward, by what its operations save (operations/portable.py, native.py);
-        wide are those of an activation on native arithmetic.
+        """Bytes that one layer keeps for backward, by what its operations save
+        (operations/portable.py, native.py); wide are those of an activation on native arithmetic.
 
-        portable: x and r of both norms, what both feed, q, k, v, o, a maximum and a factor a query, the first key
-        each sees; gate, up and their product. native: the normalised x of both norms and silu(gate) besides, one number
-        a query.
-        """
+        portable: x and r of both norms, what both feed, q, k, v, o, a maximum and a factor a query,
+        the first key each sees; gate, up and their product. native: the normalised x of both norms
+        and silu(gate) besides, one number a query."""
         T, D, F, H, kv = self.context, self.width, self.mlp_width, self.heads, self.kv_width
         rows = sequences * T
         if arithmetic == "portable":
@@ -163,17 +181,19 @@ class Model(Section, ABC):
         mask = sequences * T * T * FLOAT if masked else 0
         return rows * (wide * (8 * D + 2 * kv + 4 * F) + FLOAT * (H + 2)) + mask
 
-    # ---- Hugging Face ------------------------------------------------------------------------------
+    # ---- Hugging Face ---------------------------------------------------------------------------
 
     @abstractmethod
     def described(self) -> dict[str, Any]:
-        """Which of Hugging Face's classes it is, and the keys of config.json that only this family has:
-        `architectures`, `model_type` …"""
+        """Which of Hugging Face's classes it is, and the keys of config.json that only this family
+        has: `architectures`, `model_type` …"""
 
 
 ATTENTION = "product (gradient of its input) of {}.self_attn.o_proj, or attention_backward there"
 
 
 def _norm(name: str) -> Reached:
-    words = f"product (gradient of its input) of the weights after {{}}.{name}, or norm_backward there"
+    words = (
+        f"product (gradient of its input) of the weights after {{}}.{name}, or norm_backward there"
+    )
     return Reached((f"{name}.weight",), words)

@@ -1,4 +1,5 @@
-"""Mistral (arXiv:2310.06825): a position attends to its own and to those just before it, so many in all."""
+"""Mistral (arXiv:2310.06825): a position attends to its own and to those
+just before it, so many in all."""
 
 from __future__ import annotations
 

@@ -24,11 +24,20 @@ class Qwen2(Model):
 
     def backward_to_heads(self) -> list[Reached]:
         return [
-            Reached(tuple(f"self_attn.{one}_proj.{part}" for one in "qkv" for part in ("weight", "bias")), ATTENTION)
+            Reached(
+                tuple(
+                    f"self_attn.{one}_proj.{part}" for one in "qkv" for part in ("weight", "bias")
+                ),
+                ATTENTION,
+            )
         ]
 
-    def read(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        parts = ((w[f"self_attn.{one}_proj.weight"], w[f"self_attn.{one}_proj.bias"]) for one in "qkv")
+    def read(
+        self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        parts = (
+            (w[f"self_attn.{one}_proj.weight"], w[f"self_attn.{one}_proj.bias"]) for one in "qkv"
+        )
         q, k, v = ops.biased_linears(x_BTD, *parts)
         return self.heads_of(q), self.heads_of(k), self.heads_of(v)
 

@@ -1,4 +1,5 @@
-"""Qwen3 (arXiv:2505.09388): each head's query and key go through an RMSNorm of their own before they are rotated."""
+"""Qwen3 (arXiv:2505.09388): each head's query and key go through an RMSNorm of their
+own before they are rotated."""
 
 from __future__ import annotations
 
@@ -27,19 +28,31 @@ class Qwen3(Model):
             Reached(projections, between),
         ]
 
-    def read(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def read(
+        self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
         q_BTHC, k_BTKC, v_BTKC = super().read(ops, w, x_BTD)
         q_BTHC = self._normed(ops, q_BTHC, w["self_attn.q_norm.weight"])
         return q_BTHC, self._normed(ops, k_BTKC, w["self_attn.k_norm.weight"]), v_BTKC
 
     def _normed(self, ops: ModuleType, x_BTHC: Tensor, w_C: Tensor) -> Tensor:
-        """Every head of every position by itself: rows of the norm in the order of position, head."""
+        """Every head of every position by itself: rows of the norm in
+        the order of position, head."""
         return ops.norm(x_BTHC.flatten(1, 2), w_C, self.norm_epsilon)[1].view_as(x_BTHC)
 
     def saved(self, sequences: int, arithmetic: str, wide: int) -> int:
-        """More: q and k before their norms, and r of each head; on native arithmetic also q and k normalised."""
-        rows, heads, widths = sequences * self.context, self.heads + self.kv_heads, self.width + self.kv_width
-        more = FLOAT * (widths + heads) if arithmetic == "portable" else wide * 2 * widths + FLOAT * heads
+        """More: q and k before their norms, and r of each head; on native
+        arithmetic also q and k normalised."""
+        rows, heads, widths = (
+            sequences * self.context,
+            self.heads + self.kv_heads,
+            self.width + self.kv_width,
+        )
+        more = (
+            FLOAT * (widths + heads)
+            if arithmetic == "portable"
+            else wide * 2 * widths + FLOAT * heads
+        )
         return super().saved(sequences, arithmetic, wide) + rows * more
 
     def described(self) -> dict[str, Any]:

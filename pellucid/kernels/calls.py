@@ -1,8 +1,9 @@
-"""One function for each kernel: tensors are checked, results allocated, and C called. Nothing is computed here.
+"""One function for each kernel: tensors are checked, results allocated, and C
+called. Nothing is computed here.
 
-Tensors are float32 on the CPU without gaps, unless said otherwise; what is not raises TensorUnfit. Memory that
-runs out raises MemoryError. The orders of all sums are in docs/arithmetic.md, section 2.
-"""
+Tensors are float32 on the CPU without gaps, unless said otherwise; what is not raises
+TensorUnfit. Memory that runs out raises MemoryError. The orders of all sums are in
+docs/arithmetic.md, section 2."""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ from pellucid.kernels import library
 _INT64, _INT32, _FLOAT32 = torch.int64, torch.int32, torch.float32
 
 
-def _check(operation: str, dtype: torch.dtype = _FLOAT32, **tensors: tuple[Tensor, tuple[int, ...]]) -> None:
+def _check(
+    operation: str, dtype: torch.dtype = _FLOAT32, **tensors: tuple[Tensor, tuple[int, ...]]
+) -> None:
     """Each tensor has the shape wanted, the dtype, no gaps, and lies in the CPU's memory."""
     for name, (tensor, shape) in tensors.items():
         plain = tensor.layout == torch.strided and tensor.is_cpu and tensor.dtype == dtype
@@ -32,7 +35,9 @@ def _sizes(operation: str, name: str, tensor: Tensor, count: int) -> tuple[int, 
     """The shape of a tensor that sets the shapes of others: of so many dimensions."""
     if tensor.dim() != count:
         wanted = f"of {count} dimension{'s' * (count > 1)}"
-        raise TensorUnfit(operation=operation, name=name, found=f"of shape {tuple(tensor.shape)}", wanted=wanted)
+        raise TensorUnfit(
+            operation=operation, name=name, found=f"of shape {tuple(tensor.shape)}", wanted=wanted
+        )
     return tuple(tensor.shape)
 
 
@@ -64,7 +69,9 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
     _matrix("b", b_KN)
     (M, K), (K2, N) = a_MK.shape, b_KN.shape
     if K != K2:
-        raise TensorUnfit(operation="product", name="b", found=f"of {K2} rows", wanted=f"of {K} rows")
+        raise TensorUnfit(
+            operation="product", name="b", found=f"of {K2} rows", wanted=f"of {K} rows"
+        )
     if start_MN is not None:
         _check("product", start=(start_MN, (M, N)))
     out_MN = _empty(M, N)
@@ -89,7 +96,14 @@ def norm_backward(
     """dx, with the gradient added that came past the norm, and dw."""
     M, D = _sizes("norm_backward", "x", x_MD, 2)
     past = dy_MD if past_MD is None else past_MD
-    _check("norm_backward", x=(x_MD, (M, D)), w=(w_D, (D,)), r=(r_M, (M,)), dy=(dy_MD, (M, D)), past=(past, (M, D)))
+    _check(
+        "norm_backward",
+        x=(x_MD, (M, D)),
+        w=(w_D, (D,)),
+        r=(r_M, (M,)),
+        dy=(dy_MD, (M, D)),
+        past=(past, (M, D)),
+    )
     dx_MD, dw_D = _empty(M, D), _empty(D)
     pointers = [tensor.data_ptr() for tensor in (x_MD, w_D, r_M, dy_MD)]
     _run(
@@ -122,14 +136,17 @@ def swiglu_backward(a_MF: Tensor, u_MF: Tensor, dh_MF: Tensor) -> tuple[Tensor, 
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where attention looks: cosines and sines of every position's angles, and the first key each query sees."""
+    """Where attention looks: cosines and sines of every position's angles, and
+    the first key each query sees."""
 
     cos_TH: Tensor  # H = half the width of a head.
     sin_TH: Tensor
     first_BT: Tensor  # int32: not descending within a sequence, and never after the query itself.
 
 
-def _attention_shape(operation: str, q: Tensor, k: Tensor, v: Tensor, places: Places) -> tuple[int, ...]:
+def _attention_shape(
+    operation: str, q: Tensor, k: Tensor, v: Tensor, places: Places
+) -> tuple[int, ...]:
     B, T, H, C = _sizes(operation, "q", q, 4)
     K = _sizes(operation, "k", k, 4)[2]
     _check(operation, q=(q, (B, T, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
@@ -140,44 +157,86 @@ def _attention_shape(operation: str, q: Tensor, k: Tensor, v: Tensor, places: Pl
         wanted = "heads a multiple of the key-value heads, and of even width"
         raise TensorUnfit(operation=operation, name="q", found=found, wanted=wanted)
     first_BT = places.first_BT.numpy()
-    if (first_BT[:, 1:] < first_BT[:, :-1]).any() or (first_BT > range(T)).any() or (first_BT < 0).any():
+    if (
+        (first_BT[:, 1:] < first_BT[:, :-1]).any()
+        or (first_BT > range(T)).any()
+        or (first_BT < 0).any()
+    ):
         wanted = "positions that do not descend and do not lie after the query"
         raise TensorUnfit(operation=operation, name="first", found="otherwise", wanted=wanted)
     return B, T, H, K, C
 
 
-def attention(q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places) -> tuple[Tensor, Tensor, Tensor]:
-    """Causal attention over rotated queries and keys: the result, and each query's maximum and 1 / sum, (B, H, T)."""
+def attention(
+    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Causal attention over rotated queries and keys: the result, and each query's
+    maximum and 1 / sum, (B, H, T)."""
     B, T, H, _, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
     o_BTHC, m_BHT, g_BHT = _empty(B, T, H, C), _empty(B, H, T), _empty(B, H, T)
-    tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, o_BTHC, m_BHT, g_BHT)
+    tensors = (
+        q_BTHC,
+        k_BTKC,
+        v_BTKC,
+        places.cos_TH,
+        places.sin_TH,
+        places.first_BT,
+        o_BTHC,
+        m_BHT,
+        g_BHT,
+    )
     _run("attention", *shape, *(tensor.data_ptr() for tensor in tensors))
     return o_BTHC, m_BHT, g_BHT
 
 
 def attention_backward(
-    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places, forward: tuple[Tensor, ...], do_BTHC: Tensor
+    q_BTHC: Tensor,
+    k_BTKC: Tensor,
+    v_BTKC: Tensor,
+    places: Places,
+    forward: tuple[Tensor, ...],
+    do_BTHC: Tensor,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dq, dk, dv; forward is what attention returned."""
     B, T, H, K, C = shape = _attention_shape("attention_backward", q_BTHC, k_BTKC, v_BTKC, places)
     if len(forward) != 3:
         found = f"{len(forward)} tensors"
-        raise TensorUnfit(operation="attention_backward", name="forward", found=found, wanted="what attention returned")
+        raise TensorUnfit(
+            operation="attention_backward",
+            name="forward",
+            found=found,
+            wanted="what attention returned",
+        )
     o_BTHC, m_BHT, g_BHT = forward
     _check("attention_backward", o=(o_BTHC, (B, T, H, C)), do=(do_BTHC, (B, T, H, C)))
     _check("attention_backward", m=(m_BHT, (B, H, T)), g=(g_BHT, (B, H, T)))
     dq_BTHC, dk_BTKC, dv_BTKC = _empty(B, T, H, C), _empty(B, T, K, C), _empty(B, T, K, C)
-    tensors = (q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT, *forward, do_BTHC)
+    tensors = (
+        q_BTHC,
+        k_BTKC,
+        v_BTKC,
+        places.cos_TH,
+        places.sin_TH,
+        places.first_BT,
+        *forward,
+        do_BTHC,
+    )
     pointers = [tensor.data_ptr() for tensor in (*tensors, dq_BTHC, dk_BTKC, dv_BTKC)]
     _run("attention_backward", *shape, *pointers)
     return dq_BTHC, dk_BTKC, dv_BTKC
 
 
 def rotary_table(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of the rotary embedding (arXiv:2104.09864), each of shape (positions, width / 2)."""
+    """Cosines and sines of the rotary embedding (arXiv:2104.09864), each of
+    shape (positions, width / 2)."""
     if not (1 <= positions <= 2**20 and width >= 2 and width % 2 == 0 and 0 < theta < math.inf):
-        found, wanted = f"{positions}, {width}, {theta}", "1 to 2^20, an even number and a finite one above 0"
-        raise TensorUnfit(operation="rotary_table", name="positions, width, theta", found=found, wanted=wanted)
+        found, wanted = (
+            f"{positions}, {width}, {theta}",
+            "1 to 2^20, an even number and a finite one above 0",
+        )
+        raise TensorUnfit(
+            operation="rotary_table", name="positions, width, theta", found=found, wanted=wanted
+        )
     cos_TH, sin_TH = _empty(positions, width // 2), _empty(positions, width // 2)
     _run("rotary_table", positions, width, theta, cos_TH.data_ptr(), sin_TH.data_ptr())
     return cos_TH, sin_TH
@@ -194,7 +253,8 @@ def _check_ids(operation: str, name: str, ids_M: Tensor, count: int, vocabulary:
 def loss(
     x_MD: Tensor, w_VD: Tensor, targets_M: Tensor, weight: float, gradients: bool
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Cross-entropy of every row in nats, (M,); dx and dw of their sum times weight. Logits are never held whole."""
+    """Cross-entropy of every row in nats, (M,); dx and dw of their sum times weight.
+    Logits are never held whole."""
     (M, D), V = _sizes("loss", "x", x_MD, 2), _sizes("loss", "w", w_VD, 2)[0]
     _check("loss", x=(x_MD, (M, D)), w=(w_VD, (V, D)))
     _check_ids("loss", "targets", targets_M, M, V)
@@ -220,7 +280,9 @@ def embed_backward(tokens_M: Tensor, dx_MD: Tensor, vocabulary: int) -> Tensor:
     _check("embed_backward", dx=(dx_MD, (M, D)))
     _check_ids("embed_backward", "tokens", tokens_M, M, vocabulary)
     de_VD = _empty(vocabulary, D)
-    _run("embed_backward", M, vocabulary, D, tokens_M.data_ptr(), dx_MD.data_ptr(), de_VD.data_ptr())
+    _run(
+        "embed_backward", M, vocabulary, D, tokens_M.data_ptr(), dx_MD.data_ptr(), de_VD.data_ptr()
+    )
     return de_VD
 
 
@@ -241,7 +303,9 @@ def axpby_into(x: Tensor, a: float, b: float = 0.0, y: Tensor | None = None) -> 
 def _sums(operation: str, count: int) -> Tensor:
     """A float64 for each tensor's sum of squares."""
     if not count:
-        raise TensorUnfit(operation=operation, name="tensors", found="empty", wanted="one tensor at least")
+        raise TensorUnfit(
+            operation=operation, name="tensors", found="empty", wanted="one tensor at least"
+        )
     return _empty(count, dtype=torch.float64)
 
 
@@ -271,7 +335,8 @@ ADAMW = ("weights", "gradient", "exp_avg", "exp_avg_sq")  # What adamw takes of 
 
 
 def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> float:
-    """Move weights, exp_avg and exp_avg_sq of each row (ADAMW) in place; returns the new weights' norm."""
+    """Move weights, exp_avg and exp_avg_sq of each row (ADAMW) in place;
+    returns the new weights' norm."""
     sums = _sums("adamw", len(tensors))
     if how.step < 1:
         raise TensorUnfit(operation="adamw", name="step", found=how.step, wanted="1 at least")
@@ -285,7 +350,8 @@ def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> f
 
 
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
-    """Uniform values with the standard deviation std / sqrt(divisor_squared), draw by draw under a Philox key."""
+    """Uniform values with the standard deviation std / sqrt(divisor_squared), draw
+    by draw under a Philox key."""
     out = _empty(*shape)
     _run("initial_values", key, 0, out.numel(), std, divisor_squared, out.data_ptr())
     return out

@@ -61,7 +61,10 @@ def _declare(library: ctypes.CDLL) -> None:
         function.argtypes, function.restype = [_LETTERS[letter] for letter in letters], _INT
     library.pellucid_best.restype = ctypes.c_char_p
     library.pellucid_start.argtypes = [ctypes.c_char_p, _INT]
-    library.pellucid_self_test.argtypes, library.pellucid_self_test.restype = [_INT], ctypes.c_char_p
+    library.pellucid_self_test.argtypes, library.pellucid_self_test.restype = (
+        [_INT],
+        ctypes.c_char_p,
+    )
     library.pellucid_norm_of.argtypes, library.pellucid_norm_of.restype = [_LONG, _POINTER], _DOUBLE
     library.pellucid_function.argtypes = [_INT, _DOUBLE, _DOUBLE]
     library.pellucid_function.restype = _DOUBLE
@@ -82,7 +85,8 @@ def _missing() -> KernelsMissing:
 
 @functools.cache
 def kernels() -> ctypes.CDLL:
-    """The library, started with one thread and tested. Raises KernelsMissing, MachineLacks, KernelsWrong."""
+    """The library, started with one thread and tested. Raises KernelsMissing,
+    MachineLacks, KernelsWrong."""
     library = load()
     start(library, isa(library), 1)
     wrong = library.pellucid_self_test(0)
@@ -97,10 +101,16 @@ def isa(library: ctypes.CDLL) -> str:
 
 
 def start(library: ctypes.CDLL, name: str, threads: int) -> int:
-    """Take an instruction set and so many threads; returns how many there are. Raises MachineLacks."""
+    """Take an instruction set and so many threads; returns how many
+    there are. Raises MachineLacks."""
     got = library.pellucid_start(name.encode(), threads)
     if not got:
-        raise MachineLacks(variable=VARIABLE, name=name, known=", ".join(KNOWN), best=library.pellucid_best().decode())
+        raise MachineLacks(
+            variable=VARIABLE,
+            name=name,
+            known=", ".join(KNOWN),
+            best=library.pellucid_best().decode(),
+        )
     return got
 
 
@@ -111,5 +121,6 @@ def set_threads(threads: int) -> None:
 
 
 def keep_memory() -> None:
-    """Freed memory stays with this process: training wants the same again at every step (docs/log.md, 2026-11-24)."""
+    """Freed memory stays with this process: training wants the same again at every
+    step (docs/log.md, 2026-11-24)."""
     kernels().pellucid_keep_memory()

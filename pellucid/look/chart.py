@@ -1,4 +1,5 @@
-"""A curve of characters, for terminals: four dots high and two wide in every cell, by Unicode's braille patterns."""
+"""A curve of characters, for terminals: four dots high and two wide in every cell, by
+Unicode's braille patterns."""
 
 from __future__ import annotations
 
@@ -11,8 +12,11 @@ _DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))  # By row and c
 _MARK = "×"
 
 
-def chart(curve: Sequence[Point], marks: Sequence[Point], width: int = 64, height: int = 12) -> list[str]:
-    """The curve joined by lines and the marks as crosses above it, on one scale, with both axes; at least one point.
+def chart(
+    curve: Sequence[Point], marks: Sequence[Point], width: int = 64, height: int = 12
+) -> list[str]:
+    """The curve joined by lines and the marks as crosses above it, on one scale, with
+    both axes; at least one point.
 
     width and height count the characters of the field within the axes.
     """
@@ -34,12 +38,18 @@ def chart(curve: Sequence[Point], marks: Sequence[Point], width: int = 64, heigh
     for point in marks:
         x, y = place(point, width, height)
         field[y][x] = _MARK
-    names = {0: f"{high:.4g}", height - 1: f"{low:.4g}"} if high > low else {height // 2: f"{low:.4g}"}
+    names = (
+        {0: f"{high:.4g}", height - 1: f"{low:.4g}"} if high > low else {height // 2: f"{low:.4g}"}
+    )
     edge = max(map(len, names.values()))
     lines = [f"{names.get(y, ''):>{edge}} │" + "".join(row) for y, row in enumerate(field)]
     begin, end = f"{left:,.0f}", f"{right:,.0f}"
     under = begin + f"{end:>{width - len(begin)}}" if right > left else f"{begin:^{width}}".rstrip()
-    return [*(line.rstrip() for line in lines), " " * edge + " └" + "─" * width, " " * (edge + 2) + under]
+    return [
+        *(line.rstrip() for line in lines),
+        " " * edge + " └" + "─" * width,
+        " " * (edge + 2) + under,
+    ]
 
 
 def _line(a: tuple[int, int], b: tuple[int, int]) -> list[tuple[int, int]]:
@@ -48,5 +58,6 @@ def _line(a: tuple[int, int], b: tuple[int, int]) -> list[tuple[int, int]]:
     if not length:
         return [a]
     return [
-        (round(a[0] + (b[0] - a[0]) * i / length), round(a[1] + (b[1] - a[1]) * i / length)) for i in range(length + 1)
+        (round(a[0] + (b[0] - a[0]) * i / length), round(a[1] + (b[1] - a[1]) * i / length))
+        for i in range(length + 1)
     ]

@@ -1,10 +1,10 @@
 """The life of a text: its loss at any step, beside the losses recorded when it was trained on.
 
-A text is cut into windows of the shortest context that the run trains with, T targets each and the last one shorter, in
-which every token but the first is a target once. Windows of a document or a block are rows as a step with that context
-has them, and those of a step are its own rows, so that the loss computed at a step is, bit for bit, the one that the
-next step would record. Any other text begins as a document does, with the document token.
-"""
+A text is cut into windows of the shortest context that the run trains with, T targets each and the
+last one shorter, in which every token but the first is a target once. Windows of a document or a
+block are rows as a step with that context has them, and those of a step are its own rows, so that
+the loss computed at a step is, bit for bit, the one that the next step would record. Any other text
+begins as a document does, with the document token."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ from pellucid.train.state import State
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """A stretch of tokens that the model sees at once, and those of its targets that belong to the text."""
+    """A stretch of tokens that the model sees at once, and those of its
+    targets that belong to the text."""
 
     tokens_S: np.ndarray  # uint32, S = T + 1 or less.
     documents_S: np.ndarray  # int64: the document each token is of.
@@ -60,17 +61,23 @@ class Life:
         return sum(int(one.counted_T.sum()) for one in self.windows)
 
     def as_json(self) -> dict[str, Any]:
-        """windows: block, start, tokens of each; seen; at: step, tokens, loss_sum and loss (nats), sums by window."""
+        """windows: block, start, tokens of each; seen; at: step, tokens, loss_sum and
+        loss (nats), sums by window."""
         tokens = [int(one.counted_T.sum()) for one in self.windows]
         windows = [
-            {"block": one.block, "start": one.start, "tokens": n} for one, n in zip(self.windows, tokens, strict=True)
+            {"block": one.block, "start": one.start, "tokens": n}
+            for one, n in zip(self.windows, tokens, strict=True)
         ]
-        at = [{"step": one.step, **total(zip(tokens, one.sums, strict=True)), "sums": one.sums} for one in self.moments]
+        at = [
+            {"step": one.step, **total(zip(tokens, one.sums, strict=True)), "sums": one.sums}
+            for one in self.moments
+        ]
         return {"tokens": sum(tokens), "windows": windows, "seen": self.seen, "at": at}
 
 
 def life_of_document(inputs: Inputs, name: str, steps: Sequence[int], watch: Watch) -> Life:
-    """A document's life: the windows are rows that hold it, or for validation their like; its own targets count.
+    """A document's life: the windows are rows that hold it, or for validation
+    their like; its own targets count.
 
     Raises DocumentUnknown, TextEmpty, and as life_of_text.
     """
@@ -97,7 +104,8 @@ def life_of_block(inputs: Inputs, number: int, steps: Sequence[int], watch: Watc
 
 
 def life_of_step(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch) -> Life:
-    """The life of the rows that a step trained on, together, with what that step recorded. Raises as life_of_text."""
+    """The life of the rows that a step trained on, together, with what that step
+    recorded. Raises as life_of_text."""
     require_step(inputs, number, taken=True)
     rows = Shown(inputs.folder).step(number)["rows"]
     T = inputs.order.phase(number).context
@@ -107,7 +115,9 @@ def life_of_step(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch
         for one in rows
         if "loss" in one
     ]
-    return _life(inputs, [_of_row(inputs, one["block"], one["start"], T) for one in rows], seen, steps, watch)
+    return _life(
+        inputs, [_of_row(inputs, one["block"], one["start"], T) for one in rows], seen, steps, watch
+    )
 
 
 def _context(inputs: Inputs) -> int:
@@ -128,21 +138,30 @@ def life_of_text(inputs: Inputs, text: str, steps: Sequence[int], watch: Watch) 
         raise TextEmpty(what="the text")
     T = _context(inputs)
     cuts = [ids[start : start + T + 1] for start in range(0, len(ids) - 1, T)]
-    windows = [Window(cut, np.zeros(len(cut), np.int64), np.ones(len(cut) - 1, bool), None) for cut in cuts]
+    windows = [
+        Window(cut, np.zeros(len(cut), np.int64), np.ones(len(cut) - 1, bool), None) for cut in cuts
+    ]
     return _life(inputs, windows, [], steps, watch)
 
 
 def _life(
-    inputs: Inputs, windows: list[Window], seen: list[dict[str, Any]], steps: Sequence[int], watch: Watch
+    inputs: Inputs,
+    windows: list[Window],
+    seen: list[dict[str, Any]],
+    steps: Sequence[int],
+    watch: Watch,
 ) -> Life:
     wanted = sorted(set(steps))
-    moments = [Moment(state.step, _sums(inputs, state, windows)) for state in walk(inputs, wanted, watch, keep=True)]
+    moments = [
+        Moment(state.step, _sums(inputs, state, windows))
+        for state in walk(inputs, wanted, watch, keep=True)
+    ]
     return Life(windows, seen, moments)
 
 
 def _sums(inputs: Inputs, state: State, windows: list[Window]) -> list[float]:
-    """What each window's counted targets lose at a state, added as a step's record adds them. Windows of one width go
-    through the model together."""
+    """What each window's counted targets lose at a state, added as a step's record adds them.
+    Windows of one width go through the model together."""
     sums = [0.0] * len(windows)
     for width in {len(one.tokens_S) for one in windows}:
         own = [index for index, one in enumerate(windows) if len(one.tokens_S) == width]
@@ -158,8 +177,8 @@ def _sums(inputs: Inputs, state: State, windows: list[Window]) -> list[float]:
 def _of_document(stream: Stream, document: int, T: int, block: int) -> list[Window]:
     """The windows of a stream in which a document's tokens are targets.
 
-    The stream's first token is nobody's target, and its last window may be short: then no step trains on it.
-    """
+    The stream's first token is nobody's target, and its last window may be short:
+    then no step trains on it."""
     first, length = stream.token_of(document), stream.length_of(document)
     windows = []
     for begin in range(max(first - 1, 0) // T * T, first + length - 1, T):
@@ -169,10 +188,14 @@ def _of_document(stream: Stream, document: int, T: int, block: int) -> list[Wind
             number, start = divmod(begin, block)
             trained = stream.split == "train" and number < stream.blocks
             place = (stream.first_block + number, start) if trained else (None, 0)
-            windows.append(Window(stream.read(begin, stop), documents_S, documents_S[1:] == document, *place))
+            windows.append(
+                Window(stream.read(begin, stop), documents_S, documents_S[1:] == document, *place)
+            )
     return [one for one in windows if one.counted_T.any()]
 
 
 def _of_row(inputs: Inputs, block: int, start: int, T: int) -> Window:
     documents_BS, _ = inputs.shards.documents_of(np.array([block]), np.array([start]), T)
-    return Window(inputs.shards.ids(block, start, T), documents_BS[0], np.ones(T, bool), block, start)
+    return Window(
+        inputs.shards.ids(block, start, T), documents_BS[0], np.ones(T, bool), block, start
+    )

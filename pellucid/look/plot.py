@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 
 
 def plot(path: Path, title: str, curve: Sequence[Point], marks: Sequence[Point]) -> None:
-    """Write a PNG: the curve computed, and as crosses what was recorded. Raises PlotMissing, NoPermission, DiskFull."""
+    """Write a PNG: the curve computed, and as crosses what was recorded. Raises
+    PlotMissing, NoPermission, DiskFull."""
     drawn = figure()
     axes = drawn.add_subplot()
     if curve:
-        axes.plot(*zip(*sorted(curve), strict=True), ".-", color="tab:blue", label="computed at the step")
+        axes.plot(
+            *zip(*sorted(curve), strict=True), ".-", color="tab:blue", label="computed at the step"
+        )
     if marks:
-        axes.plot(*zip(*marks, strict=True), "x", color="tab:red", label="recorded when it was trained on")
-    axes.set_title(title, parse_math=False, fontsize="medium")  # A document's name may hold dollar signs.
+        axes.plot(
+            *zip(*marks, strict=True), "x", color="tab:red", label="recorded when it was trained on"
+        )
+    axes.set_title(
+        title, parse_math=False, fontsize="medium"
+    )  # A document's name may hold dollar signs.
     axes.set_xlabel("step")
     axes.set_ylabel("loss, nats per token")
     axes.grid(alpha=0.3)
     axes.legend()
     with files.whole_file(path) as partial, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # Boxes then stand in the title.
+        warnings.filterwarnings(
+            "ignore", message="Glyph .* missing from font"
+        )  # Boxes then stand in the title.
         drawn.savefig(partial, format="png")
 
 

@@ -12,9 +12,17 @@ from pellucid.train.state import State
 
 
 def sample(
-    state: State, tokenizer: Tokenizer, prompt: str, *, tokens: int, temperature: float, top_k: int, seed: int
+    state: State,
+    tokenizer: Tokenizer,
+    prompt: str,
+    *,
+    tokens: int,
+    temperature: float,
+    top_k: int,
+    seed: int,
 ) -> Iterator[str]:
-    """The continuation of a prompt, piece by piece, until it ends a document or has `tokens` tokens.
+    """The continuation of a prompt, piece by piece, until it ends a
+    document or has `tokens` tokens.
 
     Draw i of the seed decides token i; temperature 0 takes the likeliest.
     """
@@ -22,7 +30,9 @@ def sample(
     ids = [tokenizer.document_token, *tokenizer.encode(prompt)]
     shown = tokenizer.decode(ids[1:])
     for index in range(tokens):
-        ids.append(_next(state, ids, temperature, top_k, float(philox.uniform_signed(key, index, 1)[0])))
+        ids.append(
+            _next(state, ids, temperature, top_k, float(philox.uniform_signed(key, index, 1)[0]))
+        )
         if ids[-1] == tokenizer.document_token:
             return
         # Decoded whole each time: one character may be several tokens.

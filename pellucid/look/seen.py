@@ -1,4 +1,5 @@
-"""When a block was trained on and the loss it had there: from the order, the ledger and the metrics.
+"""When a block was trained on and the loss it had there: from the
+order, the ledger and the metrics.
 
 Nothing is computed. The loss of a step is that of the state before it, on its way into the update.
 """
@@ -32,7 +33,9 @@ class Branch(NamedTuple):
     history: History
     after: int
     last: int
-    number: int | None  # Of the branch for which a rollback abandoned them; None: they are the run's.
+    number: (
+        int | None
+    )  # Of the branch for which a rollback abandoned them; None: they are the run's.
 
 
 def branches(folder: Path, ledger: LedgerFile | None) -> list[Branch]:
@@ -41,15 +44,24 @@ def branches(folder: Path, ledger: LedgerFile | None) -> list[Branch]:
         return []
     own = Branch(folder, ledger.history, ledger.first, ledger.steps_done, None)
     left = [
-        Branch(layout.abandoned(folder, one["branch"]), ledger.before(one), one["to"], one["step"], one["branch"])
+        Branch(
+            layout.abandoned(folder, one["branch"]),
+            ledger.before(one),
+            one["to"],
+            one["step"],
+            one["branch"],
+        )
         for one in ledger.rollbacks
     ]
     return [own, *left]
 
 
-def times(order: Order, branch: Branch, block: int, targets: tuple[int, int] | None = None) -> list[dict[str, Any]]:
-    """Every row of a branch's steps that trained on a block, or on some of its targets from one up to another, by step:
-    step, row, epoch, start (the row's first target in the block) and context (how many it has)."""
+def times(
+    order: Order, branch: Branch, block: int, targets: tuple[int, int] | None = None
+) -> list[dict[str, Any]]:
+    """Every row of a branch's steps that trained on a block, or on some of its targets from
+    one up to another, by step: step, row, epoch, start (the row's first target in the block)
+    and context (how many it has)."""
     first, end = targets or (0, order.block)
     found = []
     for one in order.along(branch.history.rollbacks).times(block, branch.last):
@@ -62,7 +74,8 @@ def times(order: Order, branch: Branch, block: int, targets: tuple[int, int] | N
 def segments(
     folder: Path, places: Iterable[tuple[int, int]], schedule: Schedule
 ) -> dict[tuple[int, int], list[Segment]]:
-    """The recorded segments of rows of steps, by (step, row); nothing of steps whose rows are not written yet.
+    """The recorded segments of rows of steps, by (step, row); nothing of steps
+    whose rows are not written yet.
 
     Raises FormatInvalid, also where a row has more segments than targets.
     """
@@ -100,16 +113,22 @@ def _spans(steps: list[int]) -> Iterator[tuple[int, int]]:
 
 
 def with_losses(
-    seen: list[dict[str, Any]], recorded: dict[tuple[int, int], list[Segment]], documents: Collection[int] | None = None
+    seen: list[dict[str, Any]],
+    recorded: dict[tuple[int, int], list[Segment]],
+    documents: Collection[int] | None = None,
 ) -> list[dict[str, Any]]:
-    """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats. Of
-    documents, that of their own targets alone."""
+    """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats.
+    Of documents, that of their own targets alone."""
     told = []
     for one in seen:
         own = recorded.get((one["step"], one["row"]), [])
         told.append(
             one
-            | total((piece.tokens, piece.loss_sum) for piece in own if documents is None or piece.document in documents)
+            | total(
+                (piece.tokens, piece.loss_sum)
+                for piece in own
+                if documents is None or piece.document in documents
+            )
         )
     return told
 
@@ -122,7 +141,8 @@ def total(parts: Iterable[tuple[int, float]]) -> dict[str, Any]:
 
 
 def epochs(seen: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What was recorded in each epoch: how many times, between which steps, tokens, loss_sum, loss."""
+    """What was recorded in each epoch: how many times, between which
+    steps, tokens, loss_sum, loss."""
     by_epoch: dict[int, list[dict[str, Any]]] = {}
     for one in seen:
         if "loss" in one:
@@ -136,7 +156,9 @@ def epochs(seen: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def recorded(blocks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every time that blocks were trained on and that has a recorded loss, by step: block, step, row, epoch, start,
-    context, tokens, loss_sum, loss. blocks as look/show.py tells them."""
-    seen = [{"block": one["block"], **time} for one in blocks for time in one["steps"] if "loss" in time]
+    """Every time that blocks were trained on and that has a recorded loss, by step: block, step,
+    row, epoch, start, context, tokens, loss_sum, loss. blocks as look/show.py tells them."""
+    seen = [
+        {"block": one["block"], **time} for one in blocks for time in one["steps"] if "loss" in time
+    ]
     return sorted(seen, key=lambda one: (one["step"], one["row"]))

@@ -25,7 +25,8 @@ _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 
 
 class Shown:
-    """A run opened for looking. Raises RunMissing, and StageNotReady before its data is prepared."""
+    """A run opened for looking. Raises RunMissing, and StageNotReady
+    before its data is prepared."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -40,14 +41,26 @@ class Shown:
         """A step's entry in numbers, and every row of its batch. Raises StepUnknown."""
         ledger = LedgerFile(self.folder)
         entry = ledger.step(number)
-        about = {key: value for key, value in entry.items() if key not in (*chain.PLACE, "kind", *_FLOATS)}
+        about = {
+            key: value
+            for key, value in entry.items()
+            if key not in (*chain.PLACE, "kind", *_FLOATS)
+        }
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
         if number == ledger.first:
             return about | {"rows": []}
-        phase, taken = self.order.phase(number), self.order.along(ledger.history.rollbacks).rows(number)
-        losses = {one["row"]: one for one in metrics.of_step(self.folder, "sequences", number, phase.batch)}
-        recorded = seen.segments(self.folder, [(number, row) for row in range(phase.batch)], self.order.schedule)
+        phase, taken = (
+            self.order.phase(number),
+            self.order.along(ledger.history.rollbacks).rows(number),
+        )
+        losses = {
+            one["row"]: one
+            for one in metrics.of_step(self.folder, "sequences", number, phase.batch)
+        }
+        recorded = seen.segments(
+            self.folder, [(number, row) for row in range(phase.batch)], self.order.schedule
+        )
         rows, columns = [], (one.tolist() for one in (taken.epochs, taken.blocks, taken.starts))
         for row, (epoch, block, start) in enumerate(zip(*columns, strict=True)):
             found = {"row": row, "epoch": epoch, **self._ids(block, start, phase.context)}
@@ -60,20 +73,22 @@ class Shown:
         return about | {"phase": phase.name, "context": phase.context, "rows": rows}
 
     def block(self, number: int) -> dict[str, Any]:
-        """A block: its text, the documents in it, every time it was trained on, with the losses recorded there.
-        Raises StepUnknown, FormatInvalid."""
+        """A block: its text, the documents in it, every time it was trained on, with the losses
+        recorded there. Raises StepUnknown, FormatInvalid."""
         return {**self._ids(number, 0, self.order.block), **self._seen({number: None})[number]}
 
     def document(self, name: str) -> dict[str, Any]:
-        """A document, or a text whose parts are documents: what it is, its text, the blocks that hold it, every time
-        they were trained on, and the losses that its own targets had there; of a text that was cut also the ids of its
-        `parts`. Raises DocumentUnknown, FormatInvalid."""
+        """A document, or a text whose parts are documents: what it is, its text, the blocks that
+        hold it, every time they were trained on, and the losses that its own targets had there; of
+        a text that was cut also the ids of its `parts`. Raises DocumentUnknown, FormatInvalid."""
         indices = self.documents.found([name])[name]
         rows = [dict(self.documents.get(index)) for index in indices]
         about = rows[0] if rows[0]["id"] == name else _joined(name, rows)
         trained = [row["index"] for row in rows if row["split"] == "train"]
         streams = {row["index"]: self.stream(row["source"], row["split"]) for row in rows}
-        about["tokens"] = sum(stream.length_of(index) for index, stream in streams.items() if stream is not None)
+        about["tokens"] = sum(
+            stream.length_of(index) for index, stream in streams.items() if stream is not None
+        )
         held: dict[int, tuple[int, int] | None] = {}
         if about["source"] in self.recipe.trained:
             for index in trained:
@@ -86,8 +101,8 @@ class Shown:
         return about | {"indices": indices, "blocks": blocks, "epochs": seen.epochs(times)}
 
     def _holding(self, stream: Stream | None, index: int) -> Iterator[tuple[int, tuple[int, int]]]:
-        """The train blocks that have tokens of a document as targets, and which; the stream's first token is
-        nobody's."""
+        """The train blocks that have tokens of a document as targets, and which; the
+        stream's first token is nobody's."""
         if stream is None:
             return
         size, first = self.order.block, stream.token_of(index)
@@ -117,16 +132,27 @@ class Shown:
                 }
             )
         source = self.shards.source_of(block)
-        return {"block": block, "start": start, "source": source, "tokens": tokens, "segments": segments}
+        return {
+            "block": block,
+            "start": start,
+            "source": source,
+            "tokens": tokens,
+            "segments": segments,
+        }
 
     def _seen(
         self, blocks: Mapping[int, tuple[int, int] | None], documents: Collection[int] | None = None
     ) -> dict[int, dict[str, Any]]:
-        """Of each block, or of some of its targets, the times it was trained on: the run's own steps, and those that
-        rollbacks abandoned."""
-        found: dict[int, dict[str, Any]] = {number: {"steps": [], "abandoned": []} for number in blocks}
+        """Of each block, or of some of its targets, the times it was trained on: the run's own
+        steps, and those that rollbacks abandoned."""
+        found: dict[int, dict[str, Any]] = {
+            number: {"steps": [], "abandoned": []} for number in blocks
+        }
         for branch in seen.branches(self.folder, self.ledger()):
-            times = {number: seen.times(self.order, branch, number, own) for number, own in blocks.items()}
+            times = {
+                number: seen.times(self.order, branch, number, own)
+                for number, own in blocks.items()
+            }
             places = [(one["step"], one["row"]) for own in times.values() for one in own]
             recorded = seen.segments(branch.folder, places, self.order.schedule)
             for number, own in times.items():
@@ -151,8 +177,8 @@ class Shown:
 
 
 def list_documents(folder: Path, within: str = "") -> Iterator[dict[str, Any]]:
-    """The documents that have `within` in their ids, each without its text. Raises RunMissing, and StageNotReady before
-    the stage "documents" is done."""
+    """The documents that have `within` in their ids, each without its text. Raises RunMissing, and
+    StageNotReady before the stage "documents" is done."""
     load_recipe(folder)
     if not (folder / stage.DOCUMENTS / stage.MANIFEST).is_file():
         raise StageNotReady(stage="what was asked for", needs="documents", path=folder)

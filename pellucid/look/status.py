@@ -51,7 +51,9 @@ def status(folder: Path) -> dict[str, Any]:
         "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
     }
     if about["stages"]["shards"]:
-        about["data"] = stage.digest_in(files.read_json(path := folder / layout.DATA_MANIFEST), "root", path)
+        about["data"] = stage.digest_in(
+            files.read_json(path := folder / layout.DATA_MANIFEST), "root", path
+        )
     try:
         ledger = LedgerFile(folder)
     except NotTrained:
@@ -67,17 +69,27 @@ def status(folder: Path) -> dict[str, Any]:
         "head": ledger.head,
         "weights": entry["weights"],
         "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
-        "validation": [validation(body) for body in rare["validation"] if body["sources"] and ledger.kept(body)],
+        "validation": [
+            validation(body) for body in rare["validation"] if body["sources"] and ledger.kept(body)
+        ],
         "incidents": [
-            {"step": body["step"], "rule": body["rule"], "action": body["action"], "why": in_words(body)}
+            {
+                "step": body["step"],
+                "rule": body["rule"],
+                "action": body["action"],
+                "why": in_words(body),
+            }
             for body in rare["incident"]
         ],
     }
 
 
 def lossless(folder: Path, recipe: Recipe) -> bool:
-    """Whether the run's tokenizer gives its texts back; else LOSSY belongs beside its bits per byte."""
-    prepared = recipe.tokenizer.kind == "file" and (folder / layout.TOKENIZER / stage.MANIFEST).is_file()
+    """Whether the run's tokenizer gives its texts back; else LOSSY
+    belongs beside its bits per byte."""
+    prepared = (
+        recipe.tokenizer.kind == "file" and (folder / layout.TOKENIZER / stage.MANIFEST).is_file()
+    )
     return recorded(folder).lossless if prepared else True
 
 
@@ -90,7 +102,9 @@ def validation(body: dict[str, Any]) -> dict[str, Any]:
         "step": body["step"],
         "loss": nats / tokens,
         "bits_per_byte": nats / LN2 / size,
-        "sources": [{key: value for key, value in one.items() if key != "loss_sum"} for one in sources],
+        "sources": [
+            {key: value for key, value in one.items() if key != "loss_sum"} for one in sources
+        ],
     }
 
 

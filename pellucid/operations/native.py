@@ -1,4 +1,5 @@
-"""The operations on PyTorch's own arithmetic: any device, bf16 under autocast; equal bits on an equal stack."""
+"""The operations on PyTorch's own arithmetic: any device, bf16 under autocast;
+equal bits on an equal stack."""
 
 from __future__ import annotations
 
@@ -31,9 +32,18 @@ def configure(device: str, threads: int) -> None:
 def stack(device: str, threads: int) -> dict[str, str]:
     """What bits depend on besides the recipe and the data."""
     if device == "cuda":
-        return {"torch": torch.__version__, "device": torch.cuda.get_device_name(), "cuda": str(torch.version.cuda)}
+        return {
+            "torch": torch.__version__,
+            "device": torch.cuda.get_device_name(),
+            "cuda": str(torch.version.cuda),
+        }
     capability = torch.backends.cpu.get_cpu_capability()
-    return {"torch": torch.__version__, "device": "cpu", "cpu_capability": capability, "threads": str(threads)}
+    return {
+        "torch": torch.__version__,
+        "device": "cpu",
+        "cpu_capability": capability,
+        "threads": str(threads),
+    }
 
 
 def share(w: Tensor) -> tuple[Tensor, Tensor]:
@@ -74,15 +84,24 @@ def _rotate(x_BHTC: Tensor, rotary: tuple[Tensor, Tensor]) -> Tensor:
 
 
 def attention(
-    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
+    q_BTHC: Tensor,
+    k_BTKC: Tensor,
+    v_BTKC: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    first_BT: Tensor | None,
 ) -> Tensor:
     T = q_BTHC.shape[1]
     places = (rotary[0][:T], rotary[1][:T])
-    q_BHTC, k_BKTC = _rotate(q_BTHC.transpose(1, 2), places), _rotate(k_BTKC.transpose(1, 2), places)
+    q_BHTC, k_BKTC = (
+        _rotate(q_BTHC.transpose(1, 2), places),
+        _rotate(k_BTKC.transpose(1, 2), places),
+    )
     mask_B1TT = None
     if first_BT is not None:
         position_T = torch.arange(T, device=first_BT.device)
-        seen_BTT = (position_T[None, None, :] >= first_BT[:, :, None]) & (position_T[None, :] <= position_T[:, None])
+        seen_BTT = (position_T[None, None, :] >= first_BT[:, :, None]) & (
+            position_T[None, :] <= position_T[:, None]
+        )
         mask_B1TT = seen_BTT[:, None]
     out_BHTC = F.scaled_dot_product_attention(
         q_BHTC,
@@ -101,7 +120,9 @@ def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
 
 def loss(x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
     logits_MV = F.linear(x_BTD, w_VD).flatten(0, 1).float()
-    losses_BT = F.cross_entropy(logits_MV, targets_BT.flatten(), reduction="none").view_as(targets_BT)
+    losses_BT = F.cross_entropy(logits_MV, targets_BT.flatten(), reduction="none").view_as(
+        targets_BT
+    )
     return losses_BT.detach(), losses_BT.sum() * weight
 
 

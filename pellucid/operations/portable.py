@@ -1,8 +1,8 @@
-"""The operations on our kernels. Torch holds the tensors and remembers what to do backward; it computes nothing.
+"""The operations on our kernels. Torch holds the tensors and remembers what to do
+backward; it computes nothing.
 
-No tensor has two uses whose gradients the engine would have to add: where one is used twice, the operation
-itself returns it again (norm) or says in which order the gradients are added (share).
-"""
+No tensor has two uses whose gradients the engine would have to add: where one is used twice, the
+operation itself returns it again (norm) or says in which order the gradients are added (share)."""
 
 # Torch passes backward its gradients one by one; its stub knows them only as one tuple.
 # pyright: reportIncompatibleMethodOverride=false
@@ -37,7 +37,8 @@ def stack(device: str, threads: int) -> None:
 
 
 class _Operation(torch.autograd.Function):
-    """One operation: forward and backward are calls of kernels. Gradients that nobody asks for stay None."""
+    """One operation: forward and backward are calls of kernels. Gradients
+    that nobody asks for stay None."""
 
 
 class _Share(_Operation):
@@ -85,7 +86,9 @@ class _Norm(_Operation):
     def backward(ctx: Any, d_past: Tensor | None, dy_BTD: Tensor) -> tuple[Tensor, Tensor, None]:
         x_BTD, w_D, r_M = ctx.saved_tensors
         past_MD = None if d_past is None else d_past.flatten(0, 1)
-        dx_MD, dw_D = calls.norm_backward(x_BTD.flatten(0, 1), w_D, r_M, dy_BTD.flatten(0, 1), past_MD)
+        dx_MD, dw_D = calls.norm_backward(
+            x_BTD.flatten(0, 1), w_D, r_M, dy_BTD.flatten(0, 1), past_MD
+        )
         return dx_MD.view_as(x_BTD), dw_D, None
 
 
@@ -135,7 +138,9 @@ class _BiasedLinears(_Operation):
         x_MD = x_BTD.flatten(0, 1)
         results = []
         for w_ND, b_N in zip(weights, biases, strict=True):
-            start_MN = torch.empty((len(x_MD), len(b_N)), dtype=torch.float32, device="cpu").copy_(b_N)
+            start_MN = torch.empty((len(x_MD), len(b_N)), dtype=torch.float32, device="cpu").copy_(
+                b_N
+            )
             results.append(calls.product(x_MD, w_ND.t(), start_MN).view(*x_BTD.shape[:-1], -1))
         return tuple(results)
 
@@ -144,7 +149,9 @@ class _BiasedLinears(_Operation):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x_BTD, *weights = ctx.saved_tensors
         dx_BTD, dws = _linears_backward(x_BTD, weights, gradients)
-        ones_1M = torch.ones((1, x_BTD.shape[0] * x_BTD.shape[1]), dtype=torch.float32, device="cpu")
+        ones_1M = torch.ones(
+            (1, x_BTD.shape[0] * x_BTD.shape[1]), dtype=torch.float32, device="cpu"
+        )
         dbs = [calls.product(ones_1M, dy_BTN.flatten(0, 1)).view(-1) for dy_BTN in gradients]
         return dx_BTD, None, *dws, *dbs
 
@@ -159,7 +166,9 @@ class _LinearAdd(_Operation):
     @staticmethod
     def forward(ctx: Any, x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
         ctx.save_for_backward(x_BTN, w_DN)
-        return calls.product(x_BTN.flatten(0, 1), w_DN.t(), past_BTD.flatten(0, 1)).view_as(past_BTD)
+        return calls.product(x_BTN.flatten(0, 1), w_DN.t(), past_BTD.flatten(0, 1)).view_as(
+            past_BTD
+        )
 
     @staticmethod
     @once_differentiable
@@ -182,7 +191,9 @@ def rotary(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
 
 class _Attention(_Operation):
     @staticmethod
-    def forward(ctx: Any, q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: calls.Places) -> Tensor:
+    def forward(
+        ctx: Any, q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: calls.Places
+    ) -> Tensor:
         o_BTHC, m_BHT, g_BHT = calls.attention(q_BTHC, k_BTKC, v_BTKC, places)
         ctx.places = places
         ctx.save_for_backward(q_BTHC, k_BTKC, v_BTKC, o_BTHC, m_BHT, g_BHT)
@@ -192,13 +203,20 @@ class _Attention(_Operation):
     @once_differentiable
     def backward(ctx: Any, do_BTHC: Tensor) -> tuple[Tensor | None, ...]:
         q_BTHC, k_BTKC, v_BTKC, *forward = ctx.saved_tensors
-        return *calls.attention_backward(q_BTHC, k_BTKC, v_BTKC, ctx.places, tuple(forward), do_BTHC), None
+        return *calls.attention_backward(
+            q_BTHC, k_BTKC, v_BTKC, ctx.places, tuple(forward), do_BTHC
+        ), None
 
 
 def attention(
-    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, rotary: tuple[Tensor, Tensor], first_BT: Tensor | None
+    q_BTHC: Tensor,
+    k_BTKC: Tensor,
+    v_BTKC: Tensor,
+    rotary: tuple[Tensor, Tensor],
+    first_BT: Tensor | None,
 ) -> Tensor:
-    """Causal attention of rotated queries and keys; a query sees the keys from first on, or all before it."""
+    """Causal attention of rotated queries and keys; a query sees the keys from
+    first on, or all before it."""
     B, T = q_BTHC.shape[:2]
     if first_BT is None:
         first_BT = torch.zeros((B, T), dtype=torch.int32)
@@ -225,7 +243,9 @@ def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
 
 class _Loss(_Operation):
     @staticmethod
-    def forward(ctx: Any, x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float
+    ) -> tuple[Tensor, Tensor]:
         wanted = any(ctx.needs_input_grad)
         x_MD = x_BTD.flatten(0, 1)
         losses_M, dx_MD, ctx.dw_VD = calls.loss(x_MD, w_VD, targets_BT.flatten(), weight, wanted)
@@ -238,19 +258,24 @@ class _Loss(_Operation):
     @once_differentiable
     def backward(ctx: Any, _: Tensor, d_objective: Tensor) -> tuple[Tensor | None, ...]:
         if d_objective.item() != 1.0:
-            # The gradients were made with the logits, which are gone; scaling them here would be one rounding more.
+            # The gradients were made with the logits, which are gone; scaling them
+            # here would be one rounding more.
             wanted = "1: the objective is where backward begins"
-            raise TensorUnfit(operation="loss", name="its gradient", found=d_objective.item(), wanted=wanted)
+            raise TensorUnfit(
+                operation="loss", name="its gradient", found=d_objective.item(), wanted=wanted
+            )
         return ctx.dx_BTD, ctx.dw_VD, None, None
 
 
 def loss(x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """The cross-entropy of every target in nats, and their sum times weight, from which backward begins."""
+    """The cross-entropy of every target in nats, and their sum times weight,
+    from which backward begins."""
     return _Loss.apply(x_BTD, w_VD, targets_BT.contiguous(), weight)
 
 
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
-    """Uniform values with the standard deviation std / sqrt(divisor_squared); element i is draw i of a Philox key."""
+    """Uniform values with the standard deviation std / sqrt(divisor_squared); element
+    i is draw i of a Philox key."""
     return calls.initial_values(key, shape, std, divisor_squared)
 
 

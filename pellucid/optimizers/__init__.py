@@ -1,8 +1,9 @@
-"""What makes new weights of gradients. An optimizer is one file here and its name in the union below.
+"""What makes new weights of gradients. An optimizer is one file here
+and its name in the union below.
 
-A recipe's section `[optimizer]` is the optimizer itself: `kind` chooses the class, the other fields are its constants.
-Nothing here imports torch: a plan, a verifier and a recipe know every optimizer's state by its names and shapes.
-"""
+A recipe's section `[optimizer]` is the optimizer itself: `kind` chooses the class, the other fields
+are its constants. Nothing here imports torch: a plan, a verifier and a recipe know every
+optimizer's state by its names and shapes."""
 
 from __future__ import annotations
 

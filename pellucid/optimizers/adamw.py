@@ -1,4 +1,5 @@
-"""AdamW (arXiv:1711.05101): running means of gradients and of their squares, weight decay beside them."""
+"""AdamW (arXiv:1711.05101): running means of gradients and of their
+squares, weight decay beside them."""
 
 from __future__ import annotations
 
@@ -13,16 +14,22 @@ from pellucid.sections import Fraction, Positive
 
 
 class Moments(Optimizer):
-    """AdamW's constants and its update: an optimizer may leave to it what it does not move itself."""
+    """AdamW's constants and its update: an optimizer may leave to it
+    what it does not move itself."""
 
     beta1: Fraction = 0.9
     beta2: Fraction = 0.95
     epsilon: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1  # Not of tensors of one dimension.
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
+        0.1  # Not of tensors of one dimension.
+    )
 
     def moments(self, weights: Shapes) -> dict[str, dict[str, Kept]]:
         """The two means of weights, in the weights' shapes."""
-        return {group: {n: Kept("F32", shape) for n, shape in weights.items()} for group in ("exp_avg", "exp_avg_sq")}
+        return {
+            group: {n: Kept("F32", shape) for n, shape in weights.items()}
+            for group in ("exp_avg", "exp_avg_sq")
+        }
 
     def move(self, ops: ModuleType, update: Update, names: Iterable[str]) -> float:
         """AdamW's step for these weights; returns their norm alone."""
@@ -35,7 +42,12 @@ class Moments(Optimizer):
             step=update.step,
             clip=update.clip,
         )
-        tensors = (update.weights, update.gradients, update.state["exp_avg"], update.state["exp_avg_sq"])
+        tensors = (
+            update.weights,
+            update.gradients,
+            update.state["exp_avg"],
+            update.state["exp_avg_sq"],
+        )
         return ops.adamw(how, [tuple(of[name] for of in tensors) for name in names])
 
 

@@ -1,4 +1,5 @@
-"""What an optimizer is to the rest of the code: the tensors that it keeps, its update, and what that costs."""
+"""What an optimizer is to the rest of the code: the tensors that it keeps, its
+update, and what that costs."""
 
 from __future__ import annotations
 
@@ -25,30 +26,35 @@ class Kept(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """What a step hands to its optimizer. Weights and gradients are sorted by their names as UTF-8 bytes."""
+    """What a step hands to its optimizer. Weights and gradients are sorted by
+    their names as UTF-8 bytes."""
 
     step: int  # From 1.
     lr: float
     clip: float  # The factor on all gradients: 1, or train.clip / norm.
-    weights: Mapping[str, Tensor]  # All of the model's; those that have a gradient are moved in place.
+    weights: Mapping[
+        str, Tensor
+    ]  # All of the model's; those that have a gradient are moved in place.
     gradients: Mapping[str, Tensor]  # Not clipped yet; an optimizer may use their memory.
     state: Mapping[str, Mapping[str, Tensor]]  # Group -> name -> tensor, moved in place.
 
 
 class Optimizer(Section, ABC):
-    """A section of the recipe that moves weights. The first state of everything that it keeps is zero."""
+    """A section of the recipe that moves weights. The first state of
+    everything that it keeps is zero."""
 
     @abstractmethod
     def groups(self, weights: Shapes) -> dict[str, dict[str, Kept]]:
-        """What it keeps beside weights of these names and shapes, of those that learn: group -> name -> tensor.
+        """What it keeps beside weights of these names and shapes, of those that
+        learn: group -> name -> tensor.
 
-        Groups have the field's names (`exp_avg`), none is `weights` or `gradients`, and none holds a slash.
-        """
+        Groups have the field's names (`exp_avg`), none is `weights` or
+        `gradients`, and none holds a slash."""
 
     @abstractmethod
     def update(self, ops: ModuleType, update: Update) -> float:
-        """Move weights and state in place with the operations of an arithmetic (pellucid/operations); returns the norm
-        of all weights after that, float64."""
+        """Move weights and state in place with the operations of an arithmetic
+        (pellucid/operations); returns the norm of all weights after that, float64."""
 
     def flops(self, weights: Shapes) -> int:
         """Floating-point operations of its matrix products in one update."""

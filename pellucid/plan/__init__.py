@@ -1,1 +1,2 @@
-"""Before a run starts: what it will take, counted from its recipe; and what keeps its bits, measured."""
+"""Before a run starts: what it will take, counted from its recipe; and
+what keeps its bits, measured."""

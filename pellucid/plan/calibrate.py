@@ -1,9 +1,9 @@
-"""How fast this machine computes a recipe's shapes: a few microbatches, of fewer layers where the model is large.
+"""How fast this machine computes a recipe's shapes: a few microbatches, of fewer
+layers where the model is large.
 
-A layer costs the same wherever it stands, so the seconds of a microbatch are a line in the number of layers: two cuts
-give the whole. What goes over the parameters once a step (adding gradients, norms, the update, hashing the state)
-is timed on the smaller cut and scaled by the parameters.
-"""
+A layer costs the same wherever it stands, so the seconds of a microbatch are a line in the number
+of layers: two cuts give the whole. What goes over the parameters once a step (adding gradients,
+norms, the update, hashing the state) is timed on the smaller cut and scaled by the parameters."""
 
 from __future__ import annotations
 
@@ -63,13 +63,18 @@ def calibrate(recipe: Recipe, vocabulary: int) -> Speed | None:
         return None
     timed = [_timed(_resized(recipe, number, context, sequences), vocabulary) for number in layers]
     whole, cut = (counts.parameters(r.model, vocabulary).total for r in (recipe, smallest))
-    # Microbatches are larger than the cut by sequences and tokens, and by the attention of longer sequences.
+    # Microbatches are larger than the cut by sequences and tokens, and by the
+    # attention of longer sequences.
     own = counts.flops(recipe.model, vocabulary, recipe.train.microbatch).step
     larger = own / counts.flops(recipe.model, vocabulary, sequences, context).step
-    microbatch, forward = (_line(layers, [one[part] for one in timed], recipe.model.layers) * larger for part in (0, 1))
+    microbatch, forward = (
+        _line(layers, [one[part] for one in timed], recipe.model.layers) * larger for part in (0, 1)
+    )
     adding, updating = (timed[0][part] * whole / cut for part in (2, 3))
     took = time.perf_counter() - started
-    return Speed(microbatch, forward, adding, updating, layers, sequences, context, threads, libraries, took)
+    return Speed(
+        microbatch, forward, adding, updating, layers, sequences, context, threads, libraries, took
+    )
 
 
 def _line(places: tuple[int, ...], values: list[float], at: int) -> float:
@@ -81,8 +86,9 @@ def _line(places: tuple[int, ...], values: list[float], at: int) -> float:
 
 
 def _cut(recipe: Recipe, vocabulary: int) -> tuple[int, int, tuple[int, ...]]:
-    """Sequences, tokens of each, and layers of the microbatches to time: the recipe's own, or as many as take no longer
-    than _WORK; layers first, for they change nothing else, then sequences, then tokens."""
+    """Sequences, tokens of each, and layers of the microbatches to time: the recipe's own,
+    or as many as take no longer than _WORK; layers first, for they change nothing else,
+    then sequences, then tokens."""
     shape, sequences, context = recipe.model, recipe.train.microbatch, recipe.model.context
     small = counts.flops(shape, vocabulary, sequences).step <= _WORK and shape.layers <= _LAYERS
     if small or shape.layers < 3:
@@ -90,7 +96,10 @@ def _cut(recipe: Recipe, vocabulary: int) -> tuple[int, int, tuple[int, ...]]:
     else:
         layers = (1, 2)
     small = shape.model_copy(update={"layers": layers[-1]})
-    while counts.flops(small, vocabulary, sequences, context).step > _WORK and sequences * context > 256:
+    while (
+        counts.flops(small, vocabulary, sequences, context).step > _WORK
+        and sequences * context > 256
+    ):
         if sequences > 1:
             sequences = max(1, sequences // 2)
         else:
@@ -105,20 +114,24 @@ def _resized(recipe: Recipe, layers: int, context: int, sequences: int) -> Recip
 
 
 def generated(recipe: Recipe, vocabulary: int, steps: int) -> Iterator[Batch]:
-    """Batches of the recipe's shapes, of tokens drawn from its seed; each row is of one document."""
+    """Batches of the recipe's shapes, of tokens drawn from its seed;
+    each row is of one document."""
     schedule = recipe.schedule
     for step in range(1, steps + 1):
         rows, T = schedule.at(step).batch, schedule.at(step).context
         numbers = np.arange(rows)
         draws = philox.draws(philox.key_of(recipe.seed, f"plan {step}"), 0, rows * (T + 1))
-        tokens_BS = (draws.astype(np.uint64) % np.uint64(vocabulary)).astype(np.uint32).reshape(rows, T + 1)
+        tokens_BS = (
+            (draws.astype(np.uint64) % np.uint64(vocabulary)).astype(np.uint32).reshape(rows, T + 1)
+        )
         documents_BS = np.repeat(numbers[:, None], T + 1, axis=1)
         zeros = np.zeros_like(numbers)
         yield Batch(step, numbers, zeros, zeros, ["plan"] * rows, zeros, tokens_BS, documents_BS)
 
 
 def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
-    """Medians of seconds: a microbatch, its forward, adding gradients, updating. The first round is not counted."""
+    """Medians of seconds: a microbatch, its forward, adding gradients, updating. The
+    first round is not counted."""
     state, rounds = initial(recipe, vocabulary), []
     for batch in generated(recipe, vocabulary, 1 + _REPEAT):
         rounds.append(_round(state, batch, recipe))
@@ -141,7 +154,9 @@ def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     state.step += 1
     with torch.no_grad():
         lr = learning_rate(phase, state.step)
-        recipe.optimizer.update(model.ops, Update(state.step, lr, 1e-3, weights, gradients, state.optimizer))
+        recipe.optimizer.update(
+            model.ops, Update(state.step, lr, 1e-3, weights, gradients, state.optimizer)
+        )
     state.roots()
     updating = clock.lap()
     model.zero_grad(set_to_none=True)

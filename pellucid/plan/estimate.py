@@ -1,4 +1,5 @@
-"""The plan of a run: memory, time, storage and cost from a recipe, before anything is started or written."""
+"""The plan of a run: memory, time, storage and cost from a recipe, before
+anything is started or written."""
 
 from __future__ import annotations
 
@@ -19,14 +20,16 @@ from pellucid.store import files
 if TYPE_CHECKING:  # It brings torch, which a plan without calibration does without.
     from pellucid.plan.calibrate import Speed
 
-TFLOPS = 400.0  # A GPU in bf16: 989 at its peak (H100 SXM) of which large runs reach 38 to 43% (arXiv:2407.21783).
+# A GPU in bf16: 989 at its peak (H100 SXM) of which large runs reach 38 to 43% (arXiv:2407.21783).
+TFLOPS = 400.0
 PRICE = 2.0  # Dollars an hour of such a GPU: a round number of 2025; yours is --price.
 SPACINGS = (10, 50, 100, 500, 1000)
 _SMALLEST_CONTEXT = 64
 
 
 def read(path: Path) -> tuple[Path, Recipe]:
-    """The folder and the recipe of a run, or of a recipe file by itself. Raises RunMissing and the Recipe… errors."""
+    """The folder and the recipe of a run, or of a recipe file by itself. Raises
+    RunMissing and the Recipe… errors."""
     if path.is_dir() and (path / FILE).is_file():
         return path, load(path)
     if not path.is_file():
@@ -48,7 +51,9 @@ def plan(
     """
     for name, value in (("--speed", speed), ("--tflops", tflops), ("--price", price)):
         if value is not None and not 0 < value < float("inf"):
-            raise CommandInvalid(verb="plan", word=f"{name} {value}", detail="has to be a number above 0")
+            raise CommandInvalid(
+                verb="plan", word=f"{name} {value}", detail="has to be a number above 0"
+            )
     folder, recipe = read(path)
     known = facts(folder, recipe)
     measured = None
@@ -60,7 +65,9 @@ def plan(
     shape, storage = recipe.model, Storage(recipe, known)
     largest, count = _largest(recipe, known.vocabulary), counts.parameters(shape, known.vocabulary)
     flops = _flops(recipe, largest, known.vocabulary)
-    total = sum(phase.steps * _flops(recipe, phase, known.vocabulary).step for phase in recipe.phases)
+    total = sum(
+        phase.steps * _flops(recipe, phase, known.vocabulary).step for phase in recipe.phases
+    )
     time = _time(recipe, storage, measured, speed)
     return {
         "name": recipe.name,
@@ -89,7 +96,10 @@ def plan(
         "reference": _reference(total, tflops, price),
         "storage": _storage(folder, storage),
         "anchors": _anchors(recipe, storage, time["step"] if time else None),
-        "sizes": [_size(one, time["flops_per_second"] if time else None, tflops, price) for one in sizes.sizes()],
+        "sizes": [
+            _size(one, time["flops_per_second"] if time else None, tflops, price)
+            for one in sizes.sizes()
+        ],
     }
 
 
@@ -120,7 +130,11 @@ def _memory(recipe: Recipe, known: Facts, measured: Speed | None) -> dict[str, A
     needed = counts.memory(recipe, known.vocabulary, threads, libraries)
     parts = needed._asdict() | {"peak": needed.peak}
     if recipe.placement.device == "cuda":
-        return parts | {"machine": None, "fits": None, "advice": []}  # The GPU's, which may be another machine's.
+        return parts | {
+            "machine": None,
+            "fits": None,
+            "advice": [],
+        }  # The GPU's, which may be another machine's.
     room = machine.memory()
     fits = needed.peak <= room
     advice = [] if fits else _advice(recipe, known.vocabulary, threads, room)
@@ -137,7 +151,10 @@ def _advice(recipe: Recipe, vocabulary: int, threads: int, room: int) -> list[st
     alone, of = recipe.alone(phase), f"phase.{phase.name}." if recipe.phase else ""
 
     def peak(model: dict[str, int], train: dict[str, int]) -> int:
-        changes = {"model": alone.model.model_copy(update=model), "train": alone.train.model_copy(update=train)}
+        changes = {
+            "model": alone.model.model_copy(update=model),
+            "train": alone.train.model_copy(update=train),
+        }
         return taken(alone.model_copy(update=changes))
 
     found = []
@@ -163,12 +180,17 @@ def _halves(value: int, least: int) -> list[int]:
     return found
 
 
-def _time(recipe: Recipe, storage: Storage, measured: Speed | None, speed: float | None) -> dict[str, Any] | None:
-    """Seconds of a step of the largest phase, of all steps and of all validations; None where no speed is known. Steps
-    of other phases take as their operations."""
+def _time(
+    recipe: Recipe, storage: Storage, measured: Speed | None, speed: float | None
+) -> dict[str, Any] | None:
+    """Seconds of a step of the largest phase, of all steps and of all validations; None where no
+    speed is known. Steps of other phases take as their operations."""
     vocabulary = storage.facts.vocabulary
     largest = _largest(recipe, vocabulary)
-    flops, microbatches = _flops(recipe, largest, vocabulary).step, largest.batch // largest.microbatch
+    flops, microbatches = (
+        _flops(recipe, largest, vocabulary).step,
+        largest.batch // largest.microbatch,
+    )
     total = sum(phase.steps * _flops(recipe, phase, vocabulary).step for phase in recipe.phases)
     if measured is not None:
         step, forward = measured.step(microbatches), measured.forward
@@ -226,8 +248,17 @@ def _anchors(recipe: Recipe, storage: Storage, step: float | None) -> list[dict[
     rows = []
     for every in sorted({own, *(one for one in SPACINGS if one < recipe.train.steps)}):
         one = spacing(storage, every)
-        seconds = {} if step is None else {"expected_seconds": one.expected * step, "worst_seconds": one.worst * step}
-        steps = {"every": every, "anchors": one.anchors, "bytes": one.bytes, "expected": one.expected}
+        seconds = (
+            {}
+            if step is None
+            else {"expected_seconds": one.expected * step, "worst_seconds": one.worst * step}
+        )
+        steps = {
+            "every": every,
+            "anchors": one.anchors,
+            "bytes": one.bytes,
+            "expected": one.expected,
+        }
         rows.append({**steps, "worst": one.worst, **seconds, "own": every == own})
     return rows
 

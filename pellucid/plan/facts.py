@@ -1,4 +1,5 @@
-"""What the arithmetic of a plan needs to know of the data: as prepared, or assumed where nothing is prepared yet."""
+"""What the arithmetic of a plan needs to know of the data: as prepared, or assumed
+where nothing is prepared yet."""
 
 from __future__ import annotations
 
@@ -21,20 +22,26 @@ class Facts:
     document_token: int
     document: str  # How that token is written.
     tokenizer_bytes: int
-    validation: tuple[tuple[str, int, int], ...]  # Of every source that is validated on: its name, tokens, UTF-8 bytes.
+    validation: tuple[
+        tuple[str, int, int], ...
+    ]  # Of every source that is validated on: its name, tokens, UTF-8 bytes.
     segments: float  # Parts of documents in a row, on average.
     data: dict[str, int]  # Bytes of the documents, the shards and the index.
     assumed: tuple[str, ...]  # What of all this is not known yet, in words.
 
 
 def facts(folder: Path, recipe: Recipe) -> Facts:
-    """Of a run folder, or of the folder that an unprepared recipe lies in. Raises TokenizerInvalid and what the readers
-    of the data raise."""
+    """Of a run folder, or of the folder that an unprepared recipe lies in. Raises TokenizerInvalid
+    and what the readers of the data raise."""
     assumed: list[str] = []
     vocabulary, token, document, size = _tokenizer(folder, recipe, assumed)
     if (folder / stage.DATA).is_file():
         shards = Shards.open(folder)
-        known = [(one.source, *one.until(recipe.validation.tokens)) for one in shards.validation if one.tokens >= 2]
+        known = [
+            (one.source, *one.until(recipe.validation.tokens))
+            for one in shards.validation
+            if one.tokens >= 2
+        ]
         documents = sum(shard.documents for stream in shards.train for shard in stream.shards)
         mean = sum(phase.context for phase in recipe.phases) / len(recipe.phases)
         segments = 1 + documents * mean / max(1, shards.blocks * shards.block)
@@ -52,7 +59,8 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
     assumed.append("shards hold every token of the run once; documents are not counted")
     assumed.append("a row holds parts of 2 documents")
     validation = tuple(
-        (one.name, recipe.validation.tokens, 4 * recipe.validation.tokens) for one in recipe.data.sources
+        (one.name, recipe.validation.tokens, 4 * recipe.validation.tokens)
+        for one in recipe.data.sources
     )
     data = {"shards": tokens * width}
     if recipe.placement.trace:
@@ -61,7 +69,8 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
 
 
 def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, int, str, int]:
-    """The vocabulary, the token that begins a document and how it is written, and the bytes of tokenizer.json."""
+    """The vocabulary, the token that begins a document and how it is written, and
+    the bytes of tokenizer.json."""
     wanted, path = recipe.tokenizer, folder / stage.TOKENIZER / FILE
     if not path.is_file() and wanted.kind == "file":
         path = folder / wanted.path
@@ -76,8 +85,8 @@ def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, i
 
 
 def _index(tokens: int, vocabulary: int) -> int:
-    """Bytes of the index, about: a position a token, 32 bytes of every 4,096th, counts of the vocabulary for some ten
-    million tokens."""
+    """Bytes of the index, about: a position a token, 32 bytes of every 4,096th, counts of the
+    vocabulary for some ten million tokens."""
     return tokens * 4 + tokens // EVERY * KEY + -(-tokens // 10_000_000) * vocabulary * 4
 
 

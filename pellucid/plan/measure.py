@@ -1,5 +1,5 @@
-"""Which ways to take the same steps give the same bits, and what each costs: some real steps under each, in processes
-of their own, compared by the digest of the whole state after every step."""
+"""Which ways to take the same steps give the same bits, and what each costs: some real steps under
+each, in processes of their own, compared by the digest of the whole state after every step."""
 
 from __future__ import annotations
 
@@ -59,20 +59,37 @@ def axes(recipe: Recipe) -> list[Axis]:
         Axis(f"{own}, {_threads(threads)}", "", own, threads),
         *(Axis(_threads(number), "threads", own, number, keeps=portable) for number in counted),
         *(Axis(f"instruction set {name}", "isa", own, threads, isa=name) for name in sets),
-        # Gradients are added in one tree, so bits keep on either arithmetic; native's follow the threads.
-        Axis("2 processes", "processes", own, max(1, threads // 2), processes=2, keeps=portable or threads == 1),
+        # Gradients are added in one tree, so bits keep on either arithmetic;
+        # native's follow the threads.
+        Axis(
+            "2 processes",
+            "processes",
+            own,
+            max(1, threads // 2),
+            processes=2,
+            keeps=portable or threads == 1,
+        ),
         Axis("killed and resumed", "resume", own, threads, killed=True),
-        *([Axis("portable", "portable", "portable", threads, keeps=False)] if not portable and fits_portable else []),
+        *(
+            [Axis("portable", "portable", "portable", threads, keeps=False)]
+            if not portable and fits_portable
+            else []
+        ),
         *([Axis("native, eager", "native", "native", threads, keeps=False)] if portable else []),
         Axis("native, compiled", "compile", "native", threads, compiled=True, keeps=False),
     ]
 
 
 def instruction_sets() -> list[str]:
-    """Those whose kernels run here, the one that is taken first; without "software", which exists for tests."""
+    """Those whose kernels run here, the one that is taken first; without
+    "software", which exists for tests."""
     loaded = library.load()
     taken = library.isa(loaded)
-    known = [name for name in library.KNOWN if name != "software" and loaded.pellucid_start(name.encode(), 1)]
+    known = [
+        name
+        for name in library.KNOWN
+        if name != "software" and loaded.pellucid_start(name.encode(), 1)
+    ]
     library.start(loaded, taken, 1)  # Asking took each of them.
     return [taken, *(name for name in known if name != taken)]
 
@@ -82,7 +99,8 @@ def _threads(number: int) -> str:
 
 
 def measure(path: Path, steps: int, skip: list[str], told: Told) -> dict[str, Any]:
-    """Take the first steps of a run, or of a recipe file, under every axis; into the journal of a run that has one.
+    """Take the first steps of a run, or of a recipe file, under every axis; into the
+    journal of a run that has one.
 
     Raises CommandInvalid, MemoryTooSmall, RunBusy, and what reading the recipe and its data raises.
     """
@@ -90,14 +108,22 @@ def measure(path: Path, steps: int, skip: list[str], told: Told) -> dict[str, An
         if name not in KINDS:
             raise CommandInvalid(verb="plan", word=name, detail=f"--skip takes {', '.join(KINDS)}")
     if steps < 2:
-        raise CommandInvalid(verb="plan", word=f"--steps {steps}", detail="a run can be resumed in 2 steps at least")
+        raise CommandInvalid(
+            verb="plan", word=f"--steps {steps}", detail="a run can be resumed in 2 steps at least"
+        )
     folder, recipe = read(path)
     known = facts(folder, recipe)
     needed = counts.memory(recipe, known.vocabulary, recipe.placement.threads or cores()).peak
     if recipe.placement.device == "cpu" and needed > machine.memory():
         gigabytes = (f"{value / 1e9:,.1f}" for value in (needed, machine.memory()))
-        raise MemoryTooSmall(what=f"A step of {path}", needed=next(gigabytes), found=next(gigabytes))
-    noted = path.is_dir() and (folder / layout.JOURNAL).is_file() and not (folder / layout.MANIFEST).is_file()
+        raise MemoryTooSmall(
+            what=f"A step of {path}", needed=next(gigabytes), found=next(gigabytes)
+        )
+    noted = (
+        path.is_dir()
+        and (folder / layout.JOURNAL).is_file()
+        and not (folder / layout.MANIFEST).is_file()
+    )
     with layout.writing(folder) if noted else contextlib.nullcontext():
         chosen = [axis for axis in axes(recipe) if axis.kind not in skip]
         rows = [_row(path, known.vocabulary, axis, steps, told) for axis in chosen]
@@ -116,13 +142,20 @@ def _row(path: Path, vocabulary: int, axis: Axis, steps: int, told: Told) -> dic
     try:
         with tempfile.TemporaryDirectory() as place:
             for part in _parts(axis, steps):
-                job = {"path": str(path), "vocabulary": vocabulary, "arithmetic": axis.arithmetic, "place": place}
+                job = {
+                    "path": str(path),
+                    "vocabulary": vocabulary,
+                    "arithmetic": axis.arithmetic,
+                    "place": place,
+                }
                 job |= {
                     "threads": axis.threads,
                     "compiled": axis.compiled,
                     "state": taken[-1]["state"] if taken else "",
                 }
-                taken += _process(job | part, axis, lambda done: told(axis.name, done, steps, "steps"))
+                taken += _process(
+                    job | part, axis, lambda done: told(axis.name, done, steps, "steps")
+                )
     except MeasuringFailed as error:
         return row | {"failed": str(error.fields["detail"])}
     later = [one["seconds"] for one in taken[1 : steps - axis.killed]] or [taken[0]["seconds"]]
@@ -137,19 +170,30 @@ def _row(path: Path, vocabulary: int, axis: Axis, steps: int, told: Told) -> dic
 def _parts(axis: Axis, steps: int) -> list[dict[str, Any]]:
     """What one process takes, or two: the first of those is killed before the last step."""
     if axis.killed:
-        return [{"first": 0, "last": steps - 1, "die": True}, {"first": steps - 1, "last": steps, "die": False}]
+        return [
+            {"first": 0, "last": steps - 1, "die": True},
+            {"first": steps - 1, "last": steps, "die": False},
+        ]
     return [{"first": 0, "last": steps, "die": False}]
 
 
 def _process(job: dict[str, Any], axis: Axis, told: Callable[[int], None]) -> list[dict[str, Any]]:
     """The lines of one worker. Raises MeasuringFailed where it does not end as it should."""
     environment = dict(os.environ) | ({library.VARIABLE: axis.isa} if axis.isa else {})
-    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(axis.processes)]
+    torchrun = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        str(axis.processes),
+    ]
     launch = torchrun if axis.processes > 1 else []
     command = [sys.executable, *launch, "-m", "pellucid.plan.worker", json.dumps(job)]
     with tempfile.TemporaryFile() as complaints:
         pipes = {"stdout": subprocess.PIPE, "stderr": complaints}
-        with subprocess.Popen(command, env=environment, text=True, encoding="utf-8", **pipes) as process:  # type: ignore[call-overload]
+        with subprocess.Popen(
+            command, env=environment, text=True, encoding="utf-8", **pipes
+        ) as process:  # type: ignore[call-overload]
             try:
                 found = _lines(process, job["first"], told)
             except BaseException:
@@ -163,7 +207,9 @@ def _process(job: dict[str, Any], axis: Axis, told: Callable[[int], None]) -> li
     return found
 
 
-def _lines(process: subprocess.Popen[str], first: int, told: Callable[[int], None]) -> list[dict[str, Any]]:
+def _lines(
+    process: subprocess.Popen[str], first: int, told: Callable[[int], None]
+) -> list[dict[str, Any]]:
     assert process.stdout is not None
     told(first)
     found = []
@@ -174,16 +220,22 @@ def _lines(process: subprocess.Popen[str], first: int, told: Callable[[int], Non
 
 
 def _compare(row: dict[str, Any], first: dict[str, Any]) -> None:
-    """Put in what is said against the first: the step at which the bits part, 0 for none; how much longer it takes."""
+    """Put in what is said against the first: the step at which the bits part, 0 for
+    none; how much longer it takes."""
     if row["failed"] or first["failed"]:
         return
     pairs = zip(row["states"], first["states"], strict=True)
-    row["differs_at"] = next((step for step, (ours, theirs) in enumerate(pairs, 1) if ours != theirs), 0)
+    row["differs_at"] = next(
+        (step for step, (ours, theirs) in enumerate(pairs, 1) if ours != theirs), 0
+    )
     row["ratio"] = row["seconds"] / first["seconds"]
 
 
 def _note(folder: Path, found: dict[str, Any]) -> None:
-    said = {row["name"]: {"failed": row["failed"]} if row["failed"] else _said(row) for row in found["axes"]}
+    said = {
+        row["name"]: {"failed": row["failed"]} if row["failed"] else _said(row)
+        for row in found["axes"]
+    }
     with Journal(folder) as journal:
         journal.note("measure", steps=found["steps"], data=found["data"], **said)
 

@@ -1,8 +1,9 @@
-"""What training takes from 10 million to 70 billion parameters, by our own counts for the shapes people train.
+"""What training takes from 10 million to 70 billion parameters, by our own
+counts for the shapes people train.
 
-The presets with 20 tokens a parameter, about what a budget of FLOPs is best spent on (arXiv:2203.15556); above them
-open models of the Llama family with the tokens they were trained on.
-"""
+The presets with 20 tokens a parameter, about what a budget of FLOPs is best
+spent on (arXiv:2203.15556); above them open models of the Llama family with the
+tokens they were trained on."""
 
 from __future__ import annotations
 
@@ -14,7 +15,9 @@ from pellucid.families.base import Model
 from pellucid.new import PRESETS, Preset
 
 TOKENS_A_PARAMETER = 20
-STATE = 3 * counts.FLOAT  # Bytes a parameter: the weight and the two means of AdamW, with which people train them.
+STATE = (
+    3 * counts.FLOAT
+)  # Bytes a parameter: the weight and the two means of AdamW, with which people train them.
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,9 @@ class Size:
     @property
     def flops(self) -> float:
         """Of the whole training: those of a sequence, for every sequence."""
-        return counts.flops(self.shape, self.vocabulary, 1).step * (self.tokens / self.shape.context)
+        return counts.flops(self.shape, self.vocabulary, 1).step * (
+            self.tokens / self.shape.context
+        )
 
 
 def sizes() -> list[Size]:
@@ -45,21 +50,43 @@ def shape_of(preset: Preset) -> Llama:
 
 def _of_preset(name: str) -> Size:
     p, shape = PRESETS[name], shape_of(PRESETS[name])
-    return Size(name, shape, p.vocabulary, TOKENS_A_PARAMETER * counts.parameters(shape, p.vocabulary).total)
+    return Size(
+        name, shape, p.vocabulary, TOKENS_A_PARAMETER * counts.parameters(shape, p.vocabulary).total
+    )
 
 
 def _shape(
-    layers: int, width: int, heads: int, kv_heads: int, mlp_width: int, context: int, tied: bool = False
+    layers: int,
+    width: int,
+    heads: int,
+    kv_heads: int,
+    mlp_width: int,
+    context: int,
+    tied: bool = False,
 ) -> Llama:
     return Llama(
-        layers=layers, width=width, heads=heads, kv_heads=kv_heads, mlp_width=mlp_width, context=context, tied=tied
+        layers=layers,
+        width=width,
+        heads=heads,
+        kv_heads=kv_heads,
+        mlp_width=mlp_width,
+        context=context,
+        tied=tied,
     )
 
 
 _OPEN = (
-    Size("TinyLlama 1.1B", _shape(22, 2048, 32, 4, 5632, 2048), 32000, 3 * 10**12),  # arXiv:2401.02385
-    Size("Amber 7B", _shape(32, 4096, 32, 32, 11008, 2048), 32000, 1_259 * 10**9),  # arXiv:2312.06550
-    Size("Llama 2 13B", _shape(40, 5120, 40, 40, 13824, 4096), 32000, 2 * 10**12),  # arXiv:2307.09288
+    Size(
+        "TinyLlama 1.1B", _shape(22, 2048, 32, 4, 5632, 2048), 32000, 3 * 10**12
+    ),  # arXiv:2401.02385
+    Size(
+        "Amber 7B", _shape(32, 4096, 32, 32, 11008, 2048), 32000, 1_259 * 10**9
+    ),  # arXiv:2312.06550
+    Size(
+        "Llama 2 13B", _shape(40, 5120, 40, 40, 13824, 4096), 32000, 2 * 10**12
+    ),  # arXiv:2307.09288
     Size("K2 65B", _shape(80, 8192, 64, 64, 22016, 2048), 32032, 1_400 * 10**9),  # arXiv:2501.07124
-    Size("Llama 2 70B", _shape(80, 8192, 64, 8, 28672, 4096), 32000, 2 * 10**12),  # arXiv:2307.09288
+    Size(
+        "Llama 2 70B", _shape(80, 8192, 64, 8, 28672, 4096), 32000, 2 * 10**12
+    ),  # arXiv:2307.09288
 )

@@ -1,8 +1,9 @@
-"""The bytes of a release, before it exists: what each file will hold, with zeros for what nobody knows yet.
+"""The bytes of a release, before it exists: what each file will hold, with
+zeros for what nobody knows yet.
 
-Hashes and floats have one length whatever they say, so the ledger's and the anchors' bytes are exact where the data is
-prepared. Numbers get longer as a run goes on; the steps are counted in spans within which none does.
-"""
+Hashes and floats have one length whatever they say, so the ledger's and the anchors' bytes are
+exact where the data is prepared. Numbers get longer as a run goes on; the steps are counted in
+spans within which none does."""
 
 from __future__ import annotations
 
@@ -25,8 +26,16 @@ from pellucid.schedule import Schedule
 from pellucid.store import anchors, metrics, tensors
 
 ZEROS = "0" * 64
-# Of Parquet, as in the demo: bytes a row, and what each column of each row group takes besides. Within about a third.
-_ROW = {"steps": 55.0, "sequences": 11.3, "segments": 10.7, "sources": 10.0, "validation": 56.0, "microbatches": 14.0}
+# Of Parquet, as in the demo: bytes a row, and what each column of each row group takes
+# besides. Within about a third.
+_ROW = {
+    "steps": 55.0,
+    "sequences": 11.3,
+    "segments": 10.7,
+    "sources": 10.0,
+    "validation": 56.0,
+    "microbatches": 14.0,
+}
 _COLUMN = 115
 _NO_TENSORS = entries.StateRoots(0, {"weights": {}})
 _ROOT = 36  # Bytes of a gradient root: 64 hex digits, compressed.
@@ -43,7 +52,7 @@ class Storage:
     def _schedule(self) -> Schedule:
         return self.recipe.schedule
 
-    # ---- which steps -------------------------------------------------------------------------------
+    # ---- which steps ----------------------------------------------------------------------------
 
     def entry(self, step: int) -> int:
         """The number of a step's entry in the ledger; the genesis is step 0's."""
@@ -51,7 +60,8 @@ class Storage:
         return step + sum((step - 1) // every + 1 for every in before)
 
     def _spans(self) -> Iterator[tuple[int, int]]:
-        """All steps, in spans (first, last) within which no number that is written gets another digit."""
+        """All steps, in spans (first, last) within which no number that is
+        written gets another digit."""
         steps = self.recipe.train.steps
         validated = lambda k: self.recipe.scheduled(self.recipe.validation.every, k)  # noqa: E731
         numbers: list[Callable[[int], int]] = [
@@ -69,7 +79,8 @@ class Storage:
             yield first, past - 1
 
     def _count(self, span: tuple[int, int], every: int, due: Callable[[int], bool]) -> int:
-        """How many steps of a span are multiples of `every`, or the last step or a power of two and due."""
+        """How many steps of a span are multiples of `every`, or the last
+        step or a power of two and due."""
         first, last = span
         steps = self.recipe.train.steps
         special = {steps, *(1 << bit for bit in range(steps.bit_length()))}
@@ -91,13 +102,18 @@ class Storage:
         """Steps that have an anchor and a checkpoint: their weights are on disk once."""
         recipe = self.recipe
         every = math.lcm(recipe.checkpoints.every, recipe.placement.anchors.every)
-        return self._count(span, every, lambda k: recipe.anchored(k) and recipe.scheduled(recipe.checkpoints.every, k))
+        return self._count(
+            span,
+            every,
+            lambda k: recipe.anchored(k) and recipe.scheduled(recipe.checkpoints.every, k),
+        )
 
-    # ---- one file ----------------------------------------------------------------------------------
+    # ---- one file -------------------------------------------------------------------------------
 
     @cached_property
     def _frame(self) -> _Frame:
-        """Once for a model, not at every step that is asked about: it may have thousands of layers."""
+        """Once for a model, not at every step that is asked about: it
+        may have thousands of layers."""
         return _frame(self.recipe, self.facts.vocabulary)
 
     def placed(self, policy: Anchors) -> Storage:
@@ -109,7 +125,9 @@ class Storage:
 
     @cached_property
     def _config(self) -> dict[str, Any]:
-        return huggingface.architecture(self.recipe.model, self.facts.vocabulary, self.facts.document_token)
+        return huggingface.architecture(
+            self.recipe.model, self.facts.vocabulary, self.facts.document_token
+        )
 
     def _about(self, step: int) -> dict[str, Any]:
         """What an anchor says of itself, its tensors left out."""
@@ -152,22 +170,28 @@ class Storage:
         )
         return len(_line(self.entry(step), body))
 
-    # ---- all of them -------------------------------------------------------------------------------
+    # ---- all of them ----------------------------------------------------------------------------
 
     def ledger(self) -> int:
-        """record/ledger.jsonl. On native arithmetic the genesis names the stack besides, about 120 bytes."""
+        """record/ledger.jsonl. On native arithmetic the genesis names the
+        stack besides, about 120 bytes."""
         recipe, total = self.recipe, 0
-        sources = [{"source": s, "loss_sum": 0.0, "tokens": t, "bytes": b} for s, t, b in self.facts.validation]
+        sources = [
+            {"source": s, "loss_sum": 0.0, "tokens": t, "bytes": b}
+            for s, t, b in self.facts.validation
+        ]
         for first, last in self._spans():
             steps, entry = last - first + 1 - (first == 0), self.entry(first)
             validation = _line(entry + 1, entries.validation(first, sources))
             place = entry + 1 + recipe.scheduled(recipe.validation.every, first)
             checkpoint = _line(place, entries.checkpoint(first, "", "", {}))
             total += steps * self.step_line(first)
-            total += self.validations((first, last)) * len(validation) + self.checkpoints((first, last)) * len(
-                checkpoint
-            )
-        place = self.entry(recipe.train.steps) + 3  # Behind the last step's validation and checkpoint.
+            total += self.validations((first, last)) * len(validation) + self.checkpoints(
+                (first, last)
+            ) * len(checkpoint)
+        place = (
+            self.entry(recipe.train.steps) + 3
+        )  # Behind the last step's validation and checkpoint.
         return total + self._genesis() + len(_line(place, entries.end(recipe.train.steps)))
 
     def _genesis(self) -> int:
@@ -201,21 +225,31 @@ class Storage:
     def metrics(self) -> int:
         """The tables: estimated."""
         recipe, everything = self.recipe, (0, self.recipe.train.steps)
-        sequences, sources = sum(one.steps * one.batch for one in recipe.phases), len(self.facts.validation)
+        sequences, sources = (
+            sum(one.steps * one.batch for one in recipe.phases),
+            len(self.facts.validation),
+        )
         rows = {
             "steps": recipe.train.steps,
             "sequences": sequences,
             "segments": sequences * self.facts.segments,
-            "sources": sum(one.steps * min(one.batch, len(recipe.data.sources)) for one in recipe.phases),
+            "sources": sum(
+                one.steps * min(one.batch, len(recipe.data.sources)) for one in recipe.phases
+            ),
             "validation": self.validations(everything) * sources,
             "microbatches": sum(one.steps * (one.batch // one.microbatch) for one in recipe.phases),
         }
-        groups = sum(len(metrics.TABLES[name]) * -(-number // metrics.GROUP) for name, number in rows.items())
+        groups = sum(
+            len(metrics.TABLES[name]) * -(-number // metrics.GROUP) for name, number in rows.items()
+        )
         roots = rows["microbatches"] * _ROOT * (recipe.record.commitment == "microbatches")
-        return int(sum(_ROW[name] * number for name, number in rows.items()) + roots + groups * _COLUMN)
+        return int(
+            sum(_ROW[name] * number for name, number in rows.items()) + roots + groups * _COLUMN
+        )
 
     def total(self) -> dict[str, int]:
-        """Bytes on disk by what they are; the code archive and README, under a megabyte, are not counted."""
+        """Bytes on disk by what they are; the code archive and README, under
+        a megabyte, are not counted."""
         return {
             "ledger": self.ledger(),
             "anchors": self.all_anchors(),
@@ -249,21 +283,29 @@ class _Frame(NamedTuple):
 def _frame(recipe: Recipe, vocabulary: int) -> _Frame:
     state = counts.state(recipe, vocabulary)
     entry = {"tokens": "0", "n": 0, "weights": ZEROS, "state": ZEROS}
-    empty = {group: {n: entries.Content(*one, ()) for n, one in kept.items()} for group, kept in state.items()}
+    empty = {
+        group: {n: entries.Content(*one, ()) for n, one in kept.items()}
+        for group, kept in state.items()
+    }
     named = anchors.about(entry, entries.StateRoots(0, empty))
     listed = sum(_listed(math.prod(one.shape)) for kept in state.values() for one in kept.values())
     weights, optimizer = _file(state["weights"]), _file(anchors.flat(state))
-    return _Frame(weights, optimizer, _json(named) - _json(anchors.about(entry, _NO_TENSORS)) + listed)
+    return _Frame(
+        weights, optimizer, _json(named) - _json(anchors.about(entry, _NO_TENSORS)) + listed
+    )
 
 
 def _file(kept: Mapping[str, Kept]) -> _File:
     described = {name: (one.dtype, one.shape, counts.size(one)) for name, one in kept.items()}
-    return _File(len(tensors.description(described, {})), sum(size for *_, size in described.values()))
+    return _File(
+        len(tensors.description(described, {})), sum(size for *_, size in described.values())
+    )
 
 
 def _listed(elements: int) -> int:
-    """Bytes that a tensor's chunks take in anchor.json, beyond those of an empty list: a digest a line, eight blanks
-    before it; the list's end behind six. Counted, for a plan may be of a model with millions of chunks."""
+    """Bytes that a tensor's chunks take in anchor.json, beyond those of an empty list: a digest
+    a line, eight blanks before it; the list's end behind six. Counted, for a plan may be of a
+    model with millions of chunks."""
     chunks = -(-elements // entries.CHUNK)
     return chunks * len(f'\n        "{ZEROS}",') - len(",") + len("\n      ")
 
@@ -285,7 +327,8 @@ class Spacing:
     every: int
     anchors: int
     bytes: int
-    expected: float  # Steps to take again to audit a step, over all steps alike; to materialise it, one fewer.
+    # Steps to take again to audit a step, over all steps alike; to materialise it, one fewer.
+    expected: float
     worst: int
 
 
@@ -297,11 +340,18 @@ def spacing(storage: Storage, every: int) -> Spacing:
     found = gaps(recipe.train.steps, policy)
     replayed = sum(number * gap * (gap + 1) // 2 for gap, number in found.items())
     everything = (0, recipe.train.steps)
-    return Spacing(every, other.anchors(everything), other.all_anchors(), replayed / recipe.train.steps, max(found))
+    return Spacing(
+        every,
+        other.anchors(everything),
+        other.all_anchors(),
+        replayed / recipe.train.steps,
+        max(found),
+    )
 
 
 def gaps(steps: int, policy: Anchors) -> Counter[int]:
-    """Distances from an anchor to the next, and how often each occurs: whole periods, some cut by powers of two."""
+    """Distances from an anchor to the next, and how often each occurs: whole
+    periods, some cut by powers of two."""
     every = policy.every
     found = Counter({every: steps // every})
     if steps % every:

@@ -8,9 +8,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-_PREFIXES = ((1e24, "Y"), (1e21, "Z"), (1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
-_NUMBERS = ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "K"))  # Of parameters and tokens, as people say them.
-_TIMES = ((31_557_600.0, "years"), (86400.0, "days"), (3600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
+_PREFIXES = (
+    (1e24, "Y"),
+    (1e21, "Z"),
+    (1e18, "E"),
+    (1e15, "P"),
+    (1e12, "T"),
+    (1e9, "G"),
+    (1e6, "M"),
+    (1e3, "k"),
+)
+_NUMBERS = (
+    (1e12, "T"),
+    (1e9, "B"),
+    (1e6, "M"),
+    (1e3, "K"),
+)  # Of parameters and tokens, as people say them.
+_TIMES = (
+    (31_557_600.0, "years"),
+    (86400.0, "days"),
+    (3600.0, "h"),
+    (60.0, "min"),
+    (1.0, "s"),
+    (1e-3, "ms"),
+)
 _PARTS = {
     "weights": "weights",
     "optimizer": "what the optimizer keeps",
@@ -86,8 +107,12 @@ def _print_model(console: Console, about: dict[str, Any]) -> None:
         f"step    {step['tokens']:,} tokens in {_of(step['microbatches'], 'microbatch', 'microbatches')}: "
         f"{scaled(step['flops'], 'FLOP')}, {step['attention'] / step['flops']:.0%} of it attention"
     )
-    console.print(f"        (the rule of thumb, 6 x parameters x tokens, would say {scaled(step['six_n_d'], 'FLOP')})")
-    console.print(f"run     {run['steps']:,} steps, {run['tokens']:,} tokens: {scaled(run['flops'], 'FLOP')}")
+    console.print(
+        f"        (the rule of thumb, 6 x parameters x tokens, would say {scaled(step['six_n_d'], 'FLOP')})"
+    )
+    console.print(
+        f"run     {run['steps']:,} steps, {run['tokens']:,} tokens: {scaled(run['flops'], 'FLOP')}"
+    )
 
 
 def _of(number: int, one: str, more: str) -> str:
@@ -105,10 +130,16 @@ def _print_memory(console: Console, memory: dict[str, Any]) -> None:
     if memory["fits"]:
         console.print(f"  fits: this machine has {scaled(memory['machine'], 'B')}")
     elif memory["fits"] is None:
-        console.print("  of the GPU, but for the libraries and the copy; not compared with a GPU's memory")
+        console.print(
+            "  of the GPU, but for the libraries and the copy; not compared with a GPU's memory"
+        )
     else:
-        console.print(f"  [bold]DOES NOT FIT[/bold]: this machine has {scaled(memory['machine'], 'B')}. What would:")
-        for one in memory["advice"] or ["a smaller model (model.width, model.layers) or a machine with more memory"]:
+        console.print(
+            f"  [bold]DOES NOT FIT[/bold]: this machine has {scaled(memory['machine'], 'B')}. What would:"
+        )
+        for one in memory["advice"] or [
+            "a smaller model (model.width, model.layers) or a machine with more memory"
+        ]:
             console.print(f"    {one}")
 
 
@@ -116,7 +147,9 @@ def _print_time(console: Console, about: dict[str, Any]) -> None:
     time, reference = about["time"], about["reference"]
     console.print("\n[dim]time and cost[/dim]")
     if time is None:
-        console.print("  here: no speed is known; leave out --no-calibration, or give --speed TFLOPS")
+        console.print(
+            "  here: no speed is known; leave out --no-calibration, or give --speed TFLOPS"
+        )
     else:
         console.print(
             f"  here: {lasting(time['step'])} a step ({time['tokens_per_second']:,.0f} tokens/s, "
@@ -146,7 +179,9 @@ def _hours(value: float) -> str:
 
 
 def _dollars(value: float) -> str:
-    return f"${value:,.0f}" if value >= 100 else f"${value:.2f}" if value >= 0.01 else "under a cent"
+    return (
+        f"${value:,.0f}" if value >= 100 else f"${value:.2f}" if value >= 0.01 else "under a cent"
+    )
 
 
 def _print_storage(console: Console, about: dict[str, Any]) -> None:
@@ -159,7 +194,16 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
         "ledger": f"{storage['ledger_step']:,} bytes a step",
         "metrics": "losses of every sequence and segment (estimated)",
     }
-    for name in ("anchors", "checkpoints", "ledger", "metrics", "tokenizer", "documents", "shards", "index"):
+    for name in (
+        "anchors",
+        "checkpoints",
+        "ledger",
+        "metrics",
+        "tokenizer",
+        "documents",
+        "shards",
+        "index",
+    ):
         if name in storage:
             table.add_row(f"  {name}", scaled(storage[name], "B"), of.get(name, ""))
     table.add_row("  [bold]together[/bold]", f"[bold]{scaled(storage['total'], 'B')}[/bold]", "")
@@ -175,7 +219,9 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
 
 
 def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
-    console.print("\n[dim]what the spacing of anchors costs: disk, and steps taken again to audit one[/dim]")
+    console.print(
+        "\n[dim]what the spacing of anchors costs: disk, and steps taken again to audit one[/dim]"
+    )
     table = _table("  placement.anchors.every", "anchors", "on disk", "on average", "at worst")
     for row in rows:
         average, worst = f"{row['expected']:,.1f} steps", f"{row['worst']:,} steps"
@@ -183,7 +229,9 @@ def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
             average += f", {lasting(row['expected_seconds'])}"
             worst += f", {lasting(row['worst_seconds'])}"
         every = f"{row['every']:,}" + (" (this recipe)" if row["own"] else "")
-        table.add_row(f"  {every}", f"{row['anchors']:,}", scaled(row["bytes"], "B"), average, worst)
+        table.add_row(
+            f"  {every}", f"{row['anchors']:,}", scaled(row["bytes"], "B"), average, worst
+        )
     console.print(table)
     console.print("  to have a step's state (export, sample) takes one step fewer than to audit it")
 
@@ -194,7 +242,9 @@ def _print_sizes(console: Console, about: dict[str, Any]) -> None:
         f"\n[dim]other sizes: here at the speed above; GPUs at {reference['tflops']:,.0f} TFLOP/s and "
         f"${reference['price']:,.2f} an hour[/dim]"
     )
-    table = _table("  model", "params", "tokens", "FLOP", "state+grad", "anchor", "here", "GPU-hours", "cost")
+    table = _table(
+        "  model", "params", "tokens", "FLOP", "state+grad", "anchor", "here", "GPU-hours", "cost"
+    )
     for row in about["sizes"]:
         here = "-" if row["here_hours"] is None else lasting(row["here_hours"] * 3600)
         table.add_row(

@@ -1,5 +1,5 @@
-"""Some steps of a recipe in a process of its own, or in several that torchrun started, for measure.py: a job comes in
-as JSON, a line a step goes out."""
+"""Some steps of a recipe in a process of its own, or in several that torchrun started, for
+measure.py: a job comes in as JSON, a line a step goes out."""
 
 from __future__ import annotations
 
@@ -46,24 +46,40 @@ class Job:
 
 
 def work(job: Job, tell: Any) -> None:
-    """Take the steps; tell hears of each its number, state, seconds, and the process's peak of memory."""
+    """Take the steps; tell hears of each its number, state, seconds, and
+    the process's peak of memory."""
     folder, recipe = read(Path(job.path))
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": job.arithmetic})})
+    recipe = recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"arithmetic": job.arithmetic})}
+    )
     ops = operations.of(job.arithmetic)
     ops.configure(recipe.placement.device, job.threads)
     state = _state(recipe, job)
     if job.compiled:
         state.model.losses = torch.compile(state.model.losses)  # type: ignore[method-assign]
     several = processes.count() > 1
-    with joined(folder, recipe.placement.device) if several else contextlib.nullcontext(processes.ALONE) as together:
+    with (
+        joined(folder, recipe.placement.device)
+        if several
+        else contextlib.nullcontext(processes.ALONE) as together
+    ):
         for batch in batches(folder, recipe, job.vocabulary, job.first, job.last):
             stepped = training_step(state, batch, recipe, together)
             root = state.roots()
-            tell({"step": state.step, "state": root.state.hex(), "seconds": stepped.seconds, "peak": machine.peak()})
+            tell(
+                {
+                    "step": state.step,
+                    "state": root.state.hex(),
+                    "seconds": stepped.seconds,
+                    "peak": machine.peak(),
+                }
+            )
         if together.rank:
             together.told()  # That this is the end.
     if job.die:
-        about = anchors.about({"step": state.step, "n": 0, "weights": "", "state": ""}, state.roots())
+        about = anchors.about(
+            {"step": state.step, "n": 0, "weights": "", "state": ""}, state.roots()
+        )
         anchors.write(layout.anchor(Path(job.place), state.step), state.groups(), about, None)
         os.kill(os.getpid(), signal.SIGKILL)
 
@@ -75,7 +91,9 @@ def _state(recipe: Recipe, job: Job) -> State:
     return restored(recipe, job.vocabulary, job.first, groups)
 
 
-def batches(folder: Path, recipe: Recipe, vocabulary: int, first: int, last: int) -> Iterator[Batch]:
+def batches(
+    folder: Path, recipe: Recipe, vocabulary: int, first: int, last: int
+) -> Iterator[Batch]:
     """Those of the steps after first: the run's own where its data is prepared, else generated."""
     if (folder / stage.DATA).is_file():
         shards = Shards.open(folder)
@@ -89,7 +107,10 @@ def main() -> None:
     processes.follow_launcher()
     machine.settle()
     speaks = processes.rank() == 0
-    work(Job(**json.loads(sys.argv[1])), lambda about: print(json.dumps(about), flush=True) if speaks else None)
+    work(
+        Job(**json.loads(sys.argv[1])),
+        lambda about: print(json.dumps(about), flush=True) if speaks else None,
+    )
 
 
 if __name__ == "__main__":

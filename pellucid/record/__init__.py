@@ -1,1 +1,2 @@
-"""The format: entries, chains, roots and verdicts. Pure functions over bytes; no file is opened here."""
+"""The format: entries, chains, roots and verdicts. Pure functions over
+bytes; no file is opened here."""

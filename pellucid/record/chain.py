@@ -2,9 +2,8 @@
 
 The ledger and the journal are both chains. An entry is hashed as the bytes stored, without its line
 break; the hash of the last entry is the chain's head. The first two keys are always `prev` and `n`.
-A ledger's entry names third, as `log`, the Merkle root over all lines before it, so that the last one
-proves every other by a short path (record/proofs.py).
-"""
+A ledger's entry names third, as `log`, the Merkle root over all lines before it, so that the last
+one proves every other by a short path (record/proofs.py)."""
 
 from __future__ import annotations
 
@@ -29,7 +28,8 @@ _encode = json.JSONEncoder(ensure_ascii=True, separators=(",", ":"), allow_nan=F
 
 
 class Entry(NamedTuple):
-    """One entry as read: its place, the hash of its bytes, what it says, and what is wrong with it."""
+    """One entry as read: its place, the hash of its bytes, what it
+    says, and what is wrong with it."""
 
     n: int
     digest: str
@@ -66,7 +66,8 @@ class Tip:
 
 
 class LedgerTip(Tip):
-    """A ledger's: with the tree over its lines. Where an entry was wrong nothing is known of `log` from there on."""
+    """A ledger's: with the tree over its lines. Where an entry was wrong nothing is
+    known of `log` from there on."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -90,7 +91,11 @@ class LedgerTip(Tip):
     def wrong(self, line: bytes) -> str | None:
         if (detail := super().wrong(line)) or self.lost:
             return detail
-        start = b'{"prev":"%b","n":%d,"log":"%b"' % (self.digest.encode(), self.n, self.tree.root().hex().encode())
+        start = b'{"prev":"%b","n":%d,"log":"%b"' % (
+            self.digest.encode(),
+            self.n,
+            self.tree.root().hex().encode(),
+        )
         if line.startswith((start + b",", start + b"}")):
             return None
         return "has a log that is not the root over the entries before it"
@@ -128,10 +133,11 @@ Known = Callable[[bytes], dict[str, Any] | None]
 
 
 def read(lines: Iterable[bytes], tip: Tip, known: Known = lambda line: None) -> Iterator[Entry]:
-    """Every entry of a chain, in order, from its tip on, which goes along. Nothing is raised: a wrong entry carries its
-    problem.
+    """Every entry of a chain, in order, from its tip on, which goes along. Nothing is raised: a
+    wrong entry carries its problem.
 
-    known tells an entry from its line, where that has the one spelling and every field is sound; None where it cannot.
+    known tells an entry from its line, where that has the one spelling and every field
+    is sound; None where it cannot.
 
     An entry whose `prev` is not the hash of the line before it blames both, for either may have
     been changed; reading goes on from its own bytes.

@@ -1,10 +1,11 @@
-"""Step entries that follow one another, read together as columns: a million of them are checked in seconds.
+"""Step entries that follow one another, read together as columns: a million
+of them are checked in seconds.
 
-Nearly all lines of a ledger are steps, and neighbours have the same length, so that each field of theirs stands in the
-same bytes. A stretch of such lines is a table of bytes, and what `chain.read` asks of each line (its spelling, its
-fields, its number, the hash of the line before it, the root over all before it) is asked of whole columns. Only what is
-right goes in here; whatever is not, and every other line, is read by `chain.read`, which says what is wrong.
-"""
+Nearly all lines of a ledger are steps, and neighbours have the same length, so that each field of
+theirs stands in the same bytes. A stretch of such lines is a table of bytes, and what `chain.read`
+asks of each line (its spelling, its fields, its number, the hash of the line before it, the root
+over all before it) is asked of whole columns. Only what is right goes in here; whatever is not, and
+every other line, is read by `chain.read`, which says what is wrong."""
 
 from __future__ import annotations
 
@@ -23,10 +24,11 @@ _HEX[[*b"0123456789abcdef"]] = range(16)
 
 
 class Steps:
-    """Consecutive entries of consecutive steps of one branch, sound in themselves and chained to each other.
+    """Consecutive entries of consecutive steps of one branch, sound in
+    themselves and chained to each other.
 
-    first: the first's step. Columns have the shape (N,): tokens is uint64; floats(field) are float64.
-    """
+    first: the first's step. Columns have the shape (N,): tokens is uint64;
+    floats(field) are float64."""
 
     def __init__(self, rows_NL: np.ndarray, digests: list[str]) -> None:
         head = entries.step_fields(rows_NL[0].tobytes())
@@ -45,7 +47,11 @@ class Steps:
 
     def floats(self, field: str) -> np.ndarray:
         nibbles = _HEX[self._rows_NL[:, slice(*self._spans[field])]]
-        return np.ascontiguousarray(nibbles[:, ::2] << 4 | nibbles[:, 1::2]).view(">f8")[:, 0].astype(np.float64)
+        return (
+            np.ascontiguousarray(nibbles[:, ::2] << 4 | nibbles[:, 1::2])
+            .view(">f8")[:, 0]
+            .astype(np.float64)
+        )
 
     def entries(self, start: int) -> Iterator[Entry]:
         """Those from the start-th on, one by one."""
@@ -56,18 +62,21 @@ class Steps:
 
 
 def read(blocks: Iterable[bytes], tip: LedgerTip) -> Iterator[Entry | Steps]:
-    """As chain.read, of blocks of whole lines of a ledger, with step entries taken together where they can be."""
+    """As chain.read, of blocks of whole lines of a ledger, with step entries taken
+    together where they can be."""
     for block in blocks:
         for lines in _of_one_length(block):
             if len(lines) >= _LEAST and (steps := _steps(lines, tip)):
                 lines = lines[len(steps) :]
                 yield steps
-            # Where one is not sound all after it are read alone: trying again after each would take the square of time.
+            # Where one is not sound all after it are read alone: trying again after each
+            # would take the square of time.
             yield from chain.read((line.tobytes() for line in lines), tip, entries.step_of)
 
 
 def _of_one_length(block: bytes) -> Iterator[np.ndarray]:
-    """Neighbouring lines of one length, shape (N, L) with their line breaks, in order; a rest without a break alone."""
+    """Neighbouring lines of one length, shape (N, L) with their line breaks, in order; a
+    rest without a break alone."""
     content = np.frombuffer(block, np.uint8)
     ends = np.flatnonzero(content == 10) + 1
     if not len(ends) or ends[-1] < len(content):
@@ -80,7 +89,8 @@ def _of_one_length(block: bytes) -> Iterator[np.ndarray]:
 
 
 def _steps(rows_NL: np.ndarray, tip: LedgerTip) -> Steps | None:
-    """The first rows, as many as are sound and go on from a tip, which goes along; None where the first does not."""
+    """The first rows, as many as are sound and go on from a tip, which goes along;
+    None where the first does not."""
     first = rows_NL[0].tobytes()
     head = entries.step_fields(first)
     if head is None or tip.wrong(first):
@@ -96,7 +106,9 @@ def _steps(rows_NL: np.ndarray, tip: LedgerTip) -> Steps | None:
     tree = tip.tree.copy()
     if not tip.lost:
         leaves = [merkle.leaf(line) for line in lines[:count]]
-        if (logged := _leading(_says(rows_NL[:count], head.span("log"), tree.roots(leaves)))) < count:
+        if (
+            logged := _leading(_says(rows_NL[:count], head.span("log"), tree.roots(leaves)))
+        ) < count:
             count, tree = logged, tip.tree.copy()
             tree.extend(leaves[:count])
     told = [digest.hex() for digest in digests[:count]]
@@ -111,7 +123,8 @@ def _says(rows_NL: np.ndarray, span: tuple[int, int], digests: list[bytes]) -> n
 
 
 def _alike(rows_NL: np.ndarray, spans: dict[str, tuple[int, int]]) -> np.ndarray:
-    """Which rows are spelled as the first, which is a step's, but for the values of their fields, shape (N,) bool."""
+    """Which rows are spelled as the first, which is a step's, but for the values of
+    their fields, shape (N,) bool."""
     fixed_L = np.ones(rows_NL.shape[1], bool)
     for name in ("prev", "n", "log", "step", *entries.STEP):
         fixed_L[slice(*spans[name])] = False
@@ -124,12 +137,15 @@ def _alike(rows_NL: np.ndarray, spans: dict[str, tuple[int, int]]) -> np.ndarray
             digits_N = _HEX[value_N]
             sound_N &= (digits_N < 16).all(axis=1)
             if written == entries.FLOAT:  # An exponent of all ones would be an infinity or a NaN.
-                sound_N &= ((digits_N[:, 0] & 7) != 7) | (digits_N[:, 1] != 15) | (digits_N[:, 2] != 15)
+                sound_N &= (
+                    ((digits_N[:, 0] & 7) != 7) | (digits_N[:, 1] != 15) | (digits_N[:, 2] != 15)
+                )
     return sound_N
 
 
 def _decimal(digits_ND: np.ndarray) -> np.ndarray:
-    """The numbers that ASCII digits write, at most 19 each, as uint64; any bytes give some number."""
+    """The numbers that ASCII digits write, at most 19 each, as uint64;
+    any bytes give some number."""
     powers_D = 10 ** np.arange(digits_ND.shape[1] - 1, -1, -1, dtype=np.uint64)
     return ((digits_ND - np.uint8(48)).astype(np.uint64) * powers_D).sum(axis=1, dtype=np.uint64)
 

@@ -58,15 +58,19 @@ def salt(seed: int, kind: str, *numbers: int) -> bytes:
     ).digest()
 
 
-def document_leaf(seed: int, index: int, document_id: str, licence: str, origin: str, text: str) -> bytes:
+def document_leaf(
+    seed: int, index: int, document_id: str, licence: str, origin: str, text: str
+) -> bytes:
     """The leaf of one document: its salt, its id, licence and origin, and its text."""
     sha256 = hashlib.sha256(text.encode()).digest()
     return document_leaf_of(salt(seed, "document", index), document_id, licence, origin, sha256)
 
 
-def document_leaf_of(salt: bytes, document_id: str, licence: str, origin: str, sha256: bytes) -> bytes:
-    """As document_leaf, given the salt and the SHA-256 of the text's UTF-8: a proof shows what a document is, and not
-    its text."""
+def document_leaf_of(
+    salt: bytes, document_id: str, licence: str, origin: str, sha256: bytes
+) -> bytes:
+    """As document_leaf, given the salt and the SHA-256 of the text's UTF-8: a proof shows what a
+    document is, and not its text."""
     parts = [b"pellucid document 1\0", salt]
     for label in (document_id, licence, origin):
         encoded = label.encode()
@@ -123,13 +127,16 @@ def group_root(leaves: Mapping[str, bytes]) -> bytes:
 
 
 def state_root(step: int, groups: Mapping[str, bytes]) -> bytes:
-    """The root of a full state from its groups' roots ("weights", the optimizer's), sorted by name."""
+    """The root of a full state from its groups' roots ("weights", the
+    optimizer's), sorted by name."""
     return merkle.root(group_leaf(step, name, groups[name]) for name in sorted(groups))
 
 
 def group_leaf(step: int, name: str, root: bytes) -> bytes:
     """The leaf of one group of a state, from its root."""
-    return merkle.leaf(b"pellucid state 1\0" + struct.pack("<Q", step) + name.encode() + b"\0" + root)
+    return merkle.leaf(
+        b"pellucid state 1\0" + struct.pack("<Q", step) + name.encode() + b"\0" + root
+    )
 
 
 def content_digest(buffer: memoryview | bytes) -> bytes:

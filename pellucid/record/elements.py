@@ -22,7 +22,8 @@ _NAMES = {numpy: name for name, numpy in DTYPES.items()}
 
 
 def dtype_of(array: np.ndarray) -> str:
-    """The name of an array's type, whatever the order of its bytes in memory; float32 is F32, as in safetensors."""
+    """The name of an array's type, whatever the order of its bytes in memory;
+    float32 is F32, as in safetensors."""
     return _NAMES[array.dtype.newbyteorder("<")]
 
 

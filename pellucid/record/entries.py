@@ -17,7 +17,8 @@ FORMAT = 1
 CHUNK = 1 << 16  # Elements of a tensor that one digest covers; its last chunk is shorter.
 # What `roots` may name: objects that a recipe makes a run commit to.
 ROOTS = ("base", "evaluation", "objective", "reference", "rollouts")
-# What each field of a step's entry is written as, in order. An exponent of all ones would be an infinity or a NaN.
+# What each field of a step's entry is written as, in order. An exponent of all ones
+# would be an infinity or a NaN.
 DIGEST, FLOAT, DECIMAL = "[0-9a-f]{64}", "(?![7f]ff)[0-9a-f]{16}", "[1-9][0-9]{0,18}"
 STEP = {
     "tokens": DECIMAL,
@@ -63,12 +64,16 @@ class Content:
     chunks: tuple[bytes, ...]  # The BLAKE3 digest of each CHUNK of elements.
 
     def leaf(self, group: str, name: str) -> bytes:
-        return digests.tensor_leaf(group, name, self.dtype, self.shape, digests.content_root(self.chunks))
+        return digests.tensor_leaf(
+            group, name, self.dtype, self.shape, digests.content_root(self.chunks)
+        )
 
 
 def group_root(group: str, tensors: Mapping[str, Content]) -> bytes:
     """The root over the tensors of a group, by their names."""
-    return digests.group_root({name: content.leaf(group, name) for name, content in tensors.items()})
+    return digests.group_root(
+        {name: content.leaf(group, name) for name, content in tensors.items()}
+    )
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,8 @@ def step(
     after: StateRoots,
     roots: Mapping[str, bytes] | None = None,
 ) -> dict[str, Any]:
-    """One training step: what went in, what was lost, and the state it left. roots: as of genesis."""
+    """One training step: what went in, what was lost, and the state it
+    left. roots: as of genesis."""
     body = {
         "kind": "step",
         "step": number,
@@ -165,17 +171,17 @@ def _roots(roots: Mapping[str, bytes] | None) -> dict[str, Any]:
 
 
 def step_fields(line: bytes) -> re.Match[str] | None:
-    """The fields of a step's entry, and where each stands in its line, which is given with its line break and is
-    written as `step` writes them, with every field sound; else None."""
+    """The fields of a step's entry, and where each stands in its line, which is given with its line
+    break and is written as `step` writes them, with every field sound; else None."""
     return _STEP_LINE(line.decode("latin-1"))  # Which takes any bytes; none but ASCII is matched.
 
 
 def step_of(line: bytes) -> dict[str, Any] | None:
-    """A step's entry from its line with its line break, where that is written as `step` writes them and every field is
-    sound; else None.
+    """A step's entry from its line with its line break, where that is written as `step` writes them
+    and every field is sound; else None.
 
-    Many lines ask for it: decoding JSON, asking for its spelling and looking at each field takes longer.
-    """
+    Many lines ask for it: decoding JSON, asking for its spelling and looking
+    at each field takes longer."""
     found = step_fields(line)
     if found is None:
         return None
@@ -192,7 +198,9 @@ def segments_root(segments: list[Segment], rows: int) -> bytes:
     """The root over the rows of a batch, a leaf each."""
     by_row: list[list[tuple[int, int, int, float]]] = [[] for _ in range(rows)]
     for segment in segments:
-        by_row[segment.row].append((segment.document, segment.start, segment.tokens, segment.loss_sum))
+        by_row[segment.row].append(
+            (segment.document, segment.start, segment.tokens, segment.loss_sum)
+        )
     return merkle.root(digests.segments_leaf(row) for row in by_row)
 
 
@@ -220,7 +228,9 @@ def validation(number: int, sources: list[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def checkpoint(number: int, weights: str, tokenizer: str, architecture: Mapping[str, Any]) -> dict[str, Any]:
+def checkpoint(
+    number: int, weights: str, tokenizer: str, architecture: Mapping[str, Any]
+) -> dict[str, Any]:
     """A published checkpoint: the root over its weights, its tokenizer and its architecture."""
     return {
         "kind": "checkpoint",
@@ -230,7 +240,11 @@ def checkpoint(number: int, weights: str, tokenizer: str, architecture: Mapping[
 
 
 def checkpoint_root(weights: str, tokenizer: str, architecture: Mapping[str, Any]) -> bytes:
-    parts = (bytes.fromhex(weights), bytes.fromhex(tokenizer), digests.of_value("architecture", architecture))
+    parts = (
+        bytes.fromhex(weights),
+        bytes.fromhex(tokenizer),
+        digests.of_value("architecture", architecture),
+    )
     return merkle.root(merkle.leaf(b"pellucid checkpoint 1\0" + part) for part in parts)
 
 
@@ -239,9 +253,11 @@ def stack(number: int, stack: Mapping[str, str]) -> dict[str, Any]:
     return {"kind": "stack", "step": number, "stack": dict(stack)}
 
 
-def merge(number: int, parents: Iterable[tuple[str, int, str]], weights: str, state: str) -> dict[str, Any]:
-    """That the states of other runs were joined after a step; parents: the head, the step and the weights root of
-    each."""
+def merge(
+    number: int, parents: Iterable[tuple[str, int, str]], weights: str, state: str
+) -> dict[str, Any]:
+    """That the states of other runs were joined after a step; parents: the head, the step
+    and the weights root of each."""
     joined = [{"head": head, "step": step, "weights": root} for head, step, root in parents]
     return {"kind": "merge", "step": number, "parents": joined, "weights": weights, "state": state}
 

@@ -1,10 +1,11 @@
 """What a step's recorded numbers say against it, by the recipe's rules and by nothing else.
 
-A value is high if it lies above the median of the `window` values before it by more than `deviations` robust
-standard deviations (1.4826 times the median absolute deviation; Hampel 1974, doi:10.1080/01621459.1974.10482962)
-and by more than the fraction `least` of the median. Both medians do not move when single values do, so a spike does
-not hide itself. A spike is as many high values one after the other as the rule's `width`: 1 for a step's bad batch,
-more where only lasting trouble counts.
+A value is high if it lies above the median of the `window` values before it by more than
+`deviations` robust standard deviations (1.4826 times the median absolute deviation; Hampel
+1974, doi:10.1080/01621459.1974.10482962) and by more than the fraction `least` of the median.
+Both medians do not move when single values do, so a spike does not hide itself. A spike is as
+many high values one after the other as the rule's `width`: 1 for a step's bad batch, more
+where only lasting trouble counts.
 
 Medians and differences of recorded float64 values: the same on every machine.
 """
@@ -20,7 +21,9 @@ from typing import Any
 from pellucid.record import digests, entries
 from pellucid.record.history import History
 
-TO_DEVIATION = 1.4826  # Of a normal distribution: its standard deviation over its median absolute deviation.
+TO_DEVIATION = (
+    1.4826  # Of a normal distribution: its standard deviation over its median absolute deviation.
+)
 QUANTITIES = ("grad_norm", "weight_norm", "validation")  # What may come out as no finite number.
 
 
@@ -51,7 +54,10 @@ class Spikes:
 
     def __init__(self, rule: Rule, window: int) -> None:
         self.rule, self.limit, self.width = rule, 0.0, 0
-        self._window, self._middle = window, (window - 1) // 2  # The lower middle: a value that was recorded.
+        self._window, self._middle = (
+            window,
+            (window - 1) // 2,
+        )  # The lower middle: a value that was recorded.
         self._values: deque[float] = deque()
         self._ordered: list[float] = []  # The same values, sorted.
 
@@ -69,7 +75,9 @@ class Spikes:
             return False
         middle = self._ordered[self._middle]
         least = self.rule.least * middle
-        if value <= middle + least:  # Of a million steps nearly all end here, whatever the deviation.
+        if (
+            value <= middle + least
+        ):  # Of a million steps nearly all end here, whatever the deviation.
             return False
         deviation = TO_DEVIATION * sorted(abs(one - middle) for one in self._ordered)[self._middle]
         self.limit = middle + max(self.rule.deviations * deviation, least)
@@ -77,10 +85,14 @@ class Spikes:
 
 
 class Guards:
-    """The guards of a run as it goes on: told every step's entry in order, they answer with incidents."""
+    """The guards of a run as it goes on: told every step's entry in order,
+    they answer with incidents."""
 
-    def __init__(self, rules: Rules, history: History, before: Iterable[Mapping[str, Any]] = ()) -> None:
-        """before: the entries of the steps that the history holds so far, the last `needed(rules)` of them at least."""
+    def __init__(
+        self, rules: Rules, history: History, before: Iterable[Mapping[str, Any]] = ()
+    ) -> None:
+        """before: the entries of the steps that the history holds so far, the last
+        `needed(rules)` of them at least."""
         self.rules, self.history = rules, history
         # To begin again from an earlier step, as often as the rules allow.
         self._kept: deque[tuple[int, Sequence[float]]] = deque(maxlen=needed(rules))
@@ -103,7 +115,8 @@ class Guards:
         return [digests.bits_float(body[quantity]) for quantity in self.quantities]
 
     def step(self, body: dict[str, Any]) -> list[dict[str, Any]]:
-        """The incidents that follow a step's entry: at most one a rule, all but the last only noted."""
+        """The incidents that follow a step's entry: at most one a rule,
+        all but the last only noted."""
         return self.values(body["step"], self._values(body))
 
     def values(self, step: int, values: Sequence[float]) -> list[dict[str, Any]]:
@@ -113,7 +126,11 @@ class Guards:
         for spikes, value in zip(self._spikes, values, strict=True):
             if not spikes.judge(value):
                 continue
-            bits, limit, rule = digests.float_bits(value), digests.float_bits(spikes.limit), spikes.rule
+            bits, limit, rule = (
+                digests.float_bits(value),
+                digests.float_bits(spikes.limit),
+                spikes.rule,
+            )
             about = {"rule": rule.quantity, "value": bits, "limit": limit, "width": rule.width}
             found.append(self._incident(step, step, about, rule.action))
             if found[-1]["action"] != "note":
@@ -121,15 +138,20 @@ class Guards:
         return found
 
     def not_finite(self, step: int, quantity: str, value: str) -> dict[str, Any]:
-        """The incident of a step that could not be taken: `step` is the one before it, value inf, -inf or nan."""
+        """The incident of a step that could not be taken: `step` is the one before
+        it, value inf, -inf or nan."""
         about = {"rule": "not_finite", "quantity": quantity, "value": value}
         return self._incident(step, step + 1, about, self.rules.not_finite)
 
-    def _incident(self, step: int, offending: int, about: dict[str, Any], action: str) -> dict[str, Any]:
+    def _incident(
+        self, step: int, offending: int, about: dict[str, Any], action: str
+    ) -> dict[str, Any]:
         rules, history = self.rules, self.history
         # Every branch but the first began with a rollback.
         if action != "rollback" or history.branch == rules.rollbacks:
-            return entries.incident(step, {**about, "action": "note" if action == "note" else "stop"})
+            return entries.incident(
+                step, {**about, "action": "note" if action == "note" else "stop"}
+            )
         to = max(history.spans[0].after, offending - rules.back)
         passed_over = history.at(offending).passed_over + offending - to
         place = {"to": to, "passed_over": passed_over, "branch": history.branch + 1}
@@ -147,4 +169,9 @@ def needed(rules: Rules) -> int:
     """How many of the last steps' entries decide about the next, however often it rolls back."""
     if not rules.spikes:
         return 0
-    return rules.window + max(rule.width for rule in rules.spikes) + 1 + rules.back * (rules.rollbacks + 1)
+    return (
+        rules.window
+        + max(rule.width for rule in rules.spikes)
+        + 1
+        + rules.back * (rules.rollbacks + 1)
+    )

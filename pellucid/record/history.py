@@ -1,9 +1,9 @@
 """Which branch of a run each of its steps lies in.
 
-A rollback abandons the steps after an earlier one and passes over their rows. What is trained from there on is a
-new branch; what it goes on from stays. So the steps of a run are those of a few branches, one after the other, and
-each branch takes its rows from further on in the order (schedule.py).
-"""
+A rollback abandons the steps after an earlier one and passes over their rows. What is
+trained from there on is a new branch; what it goes on from stays. So the steps of a run are
+those of a few branches, one after the other, and each branch takes its rows from further on
+in the order (schedule.py)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ class Rollback(NamedTuple):
 
 
 class Span(NamedTuple):
-    """The steps of one branch that have not been abandoned: those after `after`, up to the next span's."""
+    """The steps of one branch that have not been abandoned: those after
+    `after`, up to the next span's."""
 
     branch: int
     after: int
@@ -58,7 +59,9 @@ class History:
         to, passed_over = incident["to"], incident["passed_over"]
         kept = [span for span in later if span.after < to]
         rollback = Rollback(passed_over - self.spans[-1].passed_over + to, to)
-        return History((first, *kept, Span(incident["branch"], to, passed_over)), (*self.rollbacks, rollback))
+        return History(
+            (first, *kept, Span(incident["branch"], to, passed_over)), (*self.rollbacks, rollback)
+        )
 
 
 def rolls_back(body: Mapping[str, Any]) -> bool:
@@ -67,5 +70,6 @@ def rolls_back(body: Mapping[str, Any]) -> bool:
 
 
 def with_branch(body: dict[str, Any], branch: int) -> dict[str, Any]:
-    """An entry as a branch's: all but the first branch's say so, and an incident that rolls back names the next."""
+    """An entry as a branch's: all but the first branch's say so, and an incident
+    that rolls back names the next."""
     return {**body, "branch": branch} if branch and "branch" not in body else body

@@ -38,9 +38,9 @@ class Tree:
     def roots(self, leaf_hashes: Iterable[bytes]) -> list[bytes]:
         """Add leaf hashes; of each the root over all leaves before it.
 
-        A million roots are ten million hashes, and none of them can be spared: the root over n leaves takes a node for
-        each one bit of n but the lowest. So they are made in one loop, whose nodes share the joined prefix of a peak.
-        """
+        A million roots are ten million hashes, and none of them can be spared: the root over n
+        leaves takes a node for each one bit of n but the lowest. So they are made in one loop,
+        whose nodes share the joined prefix of a peak."""
         sha256, count, roots = hashlib.sha256, self.count, list[bytes]()
         peaks = [b"\1" + peak for peak in self._peaks]
         for leaf_hash in leaf_hashes:
@@ -90,12 +90,14 @@ def path_length(index: int, count: int) -> int:
 def root_of_path(leaf_hash: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes:
     """The root over `count` leaves that a leaf's audit path gives (RFC 9162, section 2.1.3.2).
 
-    Raises ValueError where there is no such leaf, or the path has another length than its place asks for.
-    """
+    Raises ValueError where there is no such leaf, or the path has another
+    length than its place asks for."""
     if not 0 <= index < count:
         raise ValueError(f"a tree of {count} leaves has no leaf {index}")
     if len(path) != path_length(index, count):
-        raise ValueError(f"the path of leaf {index} of {count} has {path_length(index, count)} hashes")
+        raise ValueError(
+            f"the path of leaf {index} of {count} has {path_length(index, count)} hashes"
+        )
     siblings = iter(path)
     while count > 1:
         if index ^ 1 < count:
@@ -110,16 +112,20 @@ def above(one: bytes, sibling: bytes, left: bool) -> bytes:
 
 
 class Levels:
-    """All hashes of a tree: the root with a few other leaves, and the path of any leaf, cost O(log n)."""
+    """All hashes of a tree: the root with a few other leaves, and the path
+    of any leaf, cost O(log n)."""
 
     def __init__(self, leaf_hashes: Iterable[bytes]) -> None:
         self._levels = [list(leaf_hashes)]
         while len(below := self._levels[-1]) > 1:
             pairs = (b"".join(below[place : place + 2]) for place in range(0, len(below), 2))
-            self._levels.append([one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs])
+            self._levels.append(
+                [one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs]
+            )
 
     def path(self, index: int) -> list[tuple[bool, bytes]]:
-        """The audit path of a leaf (RFC 9162, section 2.1.3.1), from below: of each sibling whether it stands left."""
+        """The audit path of a leaf (RFC 9162, section 2.1.3.1), from below: of each
+        sibling whether it stands left."""
         if not 0 <= index < len(self._levels[0]):
             raise IndexError(index)
         path = []
@@ -134,7 +140,15 @@ class Levels:
         for level in self._levels[:-1]:
             above = {}
             for place in {place >> 1 for place in changes}:
-                pair = [changes.get(one, level[one]) for one in (2 * place, 2 * place + 1) if one < len(level)]
-                above[place] = pair[0] if len(pair) == 1 else hashlib.sha256(b"\1" + pair[0] + pair[1]).digest()
+                pair = [
+                    changes.get(one, level[one])
+                    for one in (2 * place, 2 * place + 1)
+                    if one < len(level)
+                ]
+                above[place] = (
+                    pair[0]
+                    if len(pair) == 1
+                    else hashlib.sha256(b"\1" + pair[0] + pair[1]).digest()
+                )
             changes = above
         return changes.get(0) or (self._levels[-1] or [EMPTY])[0]

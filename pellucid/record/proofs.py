@@ -1,12 +1,14 @@
-"""Proofs that a run holds a step, a document, a block or a tensor: one small file, checked from the head alone.
+"""Proofs that a run holds a step, a document, a block or a tensor: one small
+file, checked from the head alone.
 
-A proof holds the last line of a ledger, whose SHA-256 is the head; the line of one entry, with its audit path in the
-tree of the last line's `log`; and the path from the thing to a digest in that entry. It holds digests, salts and names,
-and no texts, ids or values. What is checked is pure: no file but the proof, and no library for arrays.
+A proof holds the last line of a ledger, whose SHA-256 is the head; the line of one entry, with its
+audit path in the tree of the last line's `log`; and the path from the thing to a digest in that
+entry. It holds digests, salts and names, and no texts, ids or values. What is checked is pure: no
+file but the proof, and no library for arrays.
 
-Two kinds of paths: in the tree of entries a leaf's place is proven too (RFC 9162, section 2.1.3.2), and so a path is a
-list of hashes. Elsewhere only membership is: each sibling says on which side it stands, L or R.
-"""
+Two kinds of paths: in the tree of entries a leaf's place is proven too (RFC 9162, section
+2.1.3.2), and so a path is a list of hashes. Elsewhere only membership is: each sibling says on
+which side it stands, L or R."""
 
 from __future__ import annotations
 
@@ -46,7 +48,8 @@ class Proven:
 
     @property
     def parent(self) -> str:
-        """Of a fork's genesis the parent's head, from which the proof of an earlier step goes on; else nothing."""
+        """Of a fork's genesis the parent's head, from which the proof of an earlier
+        step goes on; else nothing."""
         return str(self.entry.get("parent", ""))
 
     def as_json(self) -> dict[str, Any]:
@@ -83,11 +86,17 @@ def sided(path: Iterable[tuple[bool, bytes]]) -> list[str]:
 def _check(content: bytes, head: str) -> Proven:
     proof = _parsed(content)
     _require(_is_digest(head), "the head is not 64 hex digits")
-    _require(proof.get("pellucid") == VERSION and type(proof["pellucid"]) is int, "is not a proof of version 1")
+    _require(
+        proof.get("pellucid") == VERSION and type(proof["pellucid"]) is int,
+        "is not a proof of version 1",
+    )
     kind = proof.get("kind")
     _require(isinstance(kind, str) and kind in _KINDS, "is of no known kind")
     fields, prove = _KINDS[str(kind)]
-    _require(set(proof) == {"pellucid", "kind", "last", "entry", "log", *fields}, f"has other fields than a {kind}'s")
+    _require(
+        set(proof) == {"pellucid", "kind", "last", "entry", "log", *fields},
+        f"has other fields than a {kind}'s",
+    )
     entry = _entry(proof, head)
     return Proven(str(kind), head, entry, prove(proof, entry))
 
@@ -103,10 +112,16 @@ def _parsed(content: bytes) -> dict[str, Any]:
 def _entry(proof: Body, head: str) -> Body:
     """The entry, which the ledger with this head has."""
     last, entry = _line(proof, "last"), _line(proof, "entry")
-    _require(chain.digest_of(_bytes(proof, "last")) == head, f"its last entry is not that of the head {head}")
+    _require(
+        chain.digest_of(_bytes(proof, "last")) == head,
+        f"its last entry is not that of the head {head}",
+    )
     path = [bytes.fromhex(one) for one in _list(proof["log"], _DIGEST, "log")]
     if entry["n"] == last["n"]:
-        _require(proof["entry"] == proof["last"] and not path, "its entry is not the last one, and has its number")
+        _require(
+            proof["entry"] == proof["last"] and not path,
+            "its entry is not the last one, and has its number",
+        )
         return entry
     root = merkle.root_of_path(chain.leaf_of(_bytes(proof, "entry")), entry["n"], last["n"], path)
     _require(root.hex() == last.get("log"), "its entry is not in the log of the last one")
@@ -122,7 +137,10 @@ def _line(proof: Body, name: str) -> Body:
     _require(isinstance(proof[name], str), f"{name} is not a line")
     body, problem = chain.parse(_bytes(proof, name))
     _require(problem is None, f"its {name} entry {problem}")
-    _require(_is_count(body.get("n")) and _is_count(body.get("step", 0)), f"its {name} entry has no number")
+    _require(
+        _is_count(body.get("n")) and _is_count(body.get("step", 0)),
+        f"its {name} entry has no number",
+    )
     return body
 
 
@@ -133,9 +151,19 @@ def _step(proof: Body, entry: Body) -> Body:
 
 def _document(proof: Body, entry: Body) -> Body:
     document, data = proof["document"], _data(proof, entry)
-    _object(document, "document", id=_is_text, licence=_is_text, origin=_is_text, salt=_is_digest, sha256=_is_digest)
+    _object(
+        document,
+        "document",
+        id=_is_text,
+        licence=_is_text,
+        origin=_is_text,
+        salt=_is_digest,
+        sha256=_is_digest,
+    )
     salt, sha256 = bytes.fromhex(document["salt"]), bytes.fromhex(document["sha256"])
-    leaf = digests.document_leaf_of(salt, document["id"], document["licence"], document["origin"], sha256)
+    leaf = digests.document_leaf_of(
+        salt, document["id"], document["licence"], document["origin"], sha256
+    )
     in_part, in_all = _paths(proof, 2)
     root = _climbed(digests.part_leaf(_climbed(leaf, in_part)), in_all)
     _require(root.hex() == data["documents"], "its document is not in the documents of the data")
@@ -146,7 +174,15 @@ def _block(proof: Body, entry: Body) -> Body:
     block, stream, data = proof["block"], proof["stream"], _data(proof, entry)
     _object(block, "block", number=_is_count, ids=_is_count)
     counts = dict.fromkeys(("documents", "blocks"), _is_count)
-    _object(stream, "stream", source=_is_text, split=_is_text, root=_is_digest, tokens=_is_text, **counts)
+    _object(
+        stream,
+        "stream",
+        source=_is_text,
+        split=_is_text,
+        root=_is_digest,
+        tokens=_is_text,
+        **counts,
+    )
     _require(block["ids"] < 1 << 32, "its block has too many ids")
     in_stream, in_all = _paths(proof, 2)
     root = _climbed(rows.block_head(block["number"], block["ids"]), in_stream)
@@ -162,7 +198,10 @@ def _data(proof: Body, entry: Body) -> Body:
     roots = dict.fromkeys(("documents", "sources", "streams", "tokenizer"), _is_digest)
     _object(data, "data", pipeline=_is_count, **roots)
     _require(entry.get("kind") == "genesis", "its entry is not a genesis")
-    _require(digests.of_value("data", data).hex() == entry.get("data"), "its data are not those of the genesis")
+    _require(
+        digests.of_value("data", data).hex() == entry.get("data"),
+        "its data are not those of the genesis",
+    )
     return data
 
 
@@ -172,11 +211,16 @@ def _tensor(proof: Body, entry: Body) -> Body:
     _object(tensor, "tensor", dtype=_is_dtype, shape=_is_shape, content=_is_digest, **texts)
     _step(proof, entry)
     content = bytes.fromhex(tensor["content"])
-    leaf = digests.tensor_leaf(tensor["group"], tensor["name"], tensor["dtype"], tuple(tensor["shape"]), content)
+    leaf = digests.tensor_leaf(
+        tensor["group"], tensor["name"], tensor["dtype"], tuple(tensor["shape"]), content
+    )
     in_group, *in_state = _paths(proof, 1 if tensor["group"] == "weights" else 2)
     root, field = _climbed(leaf, in_group), "weights"
     if in_state:
-        root, field = _climbed(digests.group_leaf(entry.get("step", 0), tensor["group"], root), in_state[0]), "state"
+        root, field = (
+            _climbed(digests.group_leaf(entry.get("step", 0), tensor["group"], root), in_state[0]),
+            "state",
+        )
     _require(root.hex() == entry.get(field), f"its tensor is not in the {field} of its entry")
     return tensor
 
@@ -237,7 +281,9 @@ def _list(found: object, form: Callable[[str], object], name: str) -> list[str]:
     sound = isinstance(found, list) and len(found) <= _MAX_PATH
     _require(sound, f"{name} is not a list of at most {_MAX_PATH} hashes")
     assert isinstance(found, list)
-    _require(all(isinstance(one, str) and form(one) for one in found), f"{name} holds what is not a hash")
+    _require(
+        all(isinstance(one, str) and form(one) for one in found), f"{name} holds what is not a hash"
+    )
     return found
 
 
@@ -277,4 +323,8 @@ def _is_count(value: object) -> bool:
 
 
 def _is_shape(value: object) -> bool:
-    return isinstance(value, list) and len(value) <= _MAX_DIMENSIONS and all(_is_count(one) for one in value)
+    return (
+        isinstance(value, list)
+        and len(value) <= _MAX_DIMENSIONS
+        and all(_is_count(one) for one in value)
+    )

@@ -39,13 +39,16 @@ class Use(NamedTuple):
 
     @classmethod
     def whole(cls, targets: int) -> Use:
-        """Every target with weight 1, every token before it in sight: pre-training across documents."""
+        """Every target with weight 1, every token before it in sight:
+        pre-training across documents."""
         return cls(((targets, 1),), (targets,), ((targets, 0),))
 
 
 def part_salt(document_salt: bytes, first: int, count: int) -> bytes:
     """The salt of `count` of a document's ids from its first-th on, from the document's."""
-    return hashlib.sha256(b"pellucid part salt 1\0" + document_salt + struct.pack("<QQ", first, count)).digest()
+    return hashlib.sha256(
+        b"pellucid part salt 1\0" + document_salt + struct.pack("<QQ", first, count)
+    ).digest()
 
 
 def part_leaf(document_salt: bytes, part: Part) -> bytes:
@@ -57,7 +60,8 @@ def part_leaf(document_salt: bytes, part: Part) -> bytes:
 
 
 def block_leaf(number: int, ids: int, parts: Iterable[bytes]) -> bytes:
-    """The leaf of a block of so many ids: the root over its head and its parts' leaves, in order."""
+    """The leaf of a block of so many ids: the root over its head and
+    its parts' leaves, in order."""
     return merkle.root([block_head(number, ids), *parts])
 
 
@@ -67,8 +71,8 @@ def block_head(number: int, ids: int) -> bytes:
 
 
 def row_leaf(block: int, start: int, ids: int, use: Use, parts: Iterable[bytes]) -> bytes:
-    """The leaf of a row of so many ids, from the start-th of a block on: the root over its head, which says how it is
-    trained on, and its parts' leaves, in order."""
+    """The leaf of a row of so many ids, from the start-th of a block on: the root over its head,
+    which says how it is trained on, and its parts' leaves, in order."""
     return merkle.root([merkle.leaf(b"pellucid row 1\0" + _head(block, start, ids, use)), *parts])
 
 

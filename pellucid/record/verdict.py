@@ -1,8 +1,8 @@
-"""Is this ledger the complete record of a run of this recipe? A verdict over its entries, without IO."""
+"""Is this ledger the complete record of a run of this recipe? A verdict
+over its entries, without IO."""
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -23,7 +23,8 @@ _DIGESTS = {
     "checkpoint": ("root",),
     "merge": ("weights", "state"),
 }
-# Every field that an entry may have, in order; in brackets those that it may lack. Incidents say what the rules give.
+# Every field that an entry may have, in order; in brackets those that it may lack.
+# Incidents say what the rules give.
 _FIELDS = {
     "genesis": "kind format arithmetic pipeline recipe_version recipe data tokenizer weights state"
     " (stack) (step) (tokens) (parent) (roots)",
@@ -36,28 +37,25 @@ _FIELDS = {
     "merge": "kind step parents weights state",
 }
 _PARENT = ["head", "step", "weights"]
-_STACK_CPU, _STACK_CUDA = ("torch", "device", "cpu_capability", "threads"), ("torch", "device", "cuda")
+_STACK_CPU, _STACK_CUDA = (
+    ("torch", "device", "cpu_capability", "threads"),
+    ("torch", "device", "cuda"),
+)
 _SOURCE = ["source", "loss_sum", "tokens", "bytes"]
-_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z").fullmatch
-_JOURNAL = {
-    "start": "pellucid code environment python platform processor cores processes",
-    "repair": "removed",
-    "stage": "stage seconds",
-    "resume": "step",
-    "stop": "error detail",
-    "rollback": "step to rule",
-    "finish": "step",
-    "anchors": "placement made removed",
-    "measure": "steps data",  # And an object for each way of running.
-}
-_TEXTS = frozenset(" ".join(_JOURNAL.values()).split()) - {"code", "environment"}
-_OPTIONAL = ("format", "pipeline", "recipe_version", "step", "branch")  # Counts, where an entry has them.
+_OPTIONAL = (
+    "format",
+    "pipeline",
+    "recipe_version",
+    "step",
+    "branch",
+)  # Counts, where an entry has them.
 _ROLLBACK = ("to", "passed_over", "branch")
 _COUNTS = 10**18  # Every count is lower.
 _MOST_NATS = 1e300  # Of all sources: a float64 must hold the sum.
 _FLOATS = tuple(name for name, written in entries.STEP.items() if written == entries.FLOAT)
 _DECIMAL, _DIGEST, _FINITE, _THREADS = (
-    re.compile(one).fullmatch for one in (entries.DECIMAL, entries.DIGEST, entries.FLOAT, "[1-9][0-9]{0,3}")
+    re.compile(one).fullmatch
+    for one in (entries.DECIMAL, entries.DIGEST, entries.FLOAT, "[1-9][0-9]{0,3}")
 )
 
 
@@ -101,7 +99,7 @@ def judge(path: str, found: Iterable[Entry | Steps], plan: Plan) -> Iterator[Pro
         body = entry.body
         elsewhere = body.get("kind") != due[0] or body.get("step", 0) != due[1]
         if elsewhere and not course.interrupted(body):
-            detail = f"is a {_said(body.get('kind'))} of step {_said(body.get('step', 0))}"
+            detail = f"is a {said(body.get('kind'))} of step {said(body.get('step', 0))}"
             yield Problem("LedgerIncomplete", _where(path, entry, due), detail)
             return
         wrong = [*_wrong(body, plan, entry.known), *course.wrong(body)]
@@ -110,7 +108,11 @@ def judge(path: str, found: Iterable[Entry | Steps], plan: Plan) -> Iterator[Pro
         course.took(body, sound=not wrong)
     if course.due is not None:
         kind, step = course.due[:2]
-        yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", f"the {kind} of step {step} is missing")
+        yield Problem(
+            "LedgerIncomplete",
+            f"{path}: after step {course.step}",
+            f"the {kind} of step {step} is missing",
+        )
     elif course.stopped:
         detail = f"the run stopped there by its own rule on {course.stopped}"
         yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", detail)
@@ -125,7 +127,7 @@ def _one_by_one(found: Iterable[Entry | Steps], course: Course) -> Iterator[Entr
             yield from read.entries(course.accept(read))
 
 
-def _said(value: object) -> str:
+def said(value: object) -> str:
     """What a release says, short and without control characters."""
     return repr(value)[:100]
 
@@ -133,7 +135,11 @@ def _said(value: object) -> str:
 def _where(path: str, entry: Entry, due: tuple[Any, ...] | None) -> str:
     if due is None:
         return f"{path}: entry {entry.n}"
-    return f"{path}: entry {entry.n}, " + ("" if due[0] == "step" else f"{due[0]} of ") + f"step {due[1]}"
+    return (
+        f"{path}: entry {entry.n}, "
+        + ("" if due[0] == "step" else f"{due[0]} of ")
+        + f"step {due[1]}"
+    )
 
 
 class Course:
@@ -154,9 +160,15 @@ class Course:
         if body.get("kind") != "incident" or self._due[0][0] not in ("step", "validation"):
             return False
         quantity, value = str(body.get("quantity")), str(body.get("value"))
-        if body.get("rule") != "not_finite" or quantity not in QUANTITIES or value not in ("nan", "inf", "-inf"):
+        if (
+            body.get("rule") != "not_finite"
+            or quantity not in QUANTITIES
+            or value not in ("nan", "inf", "-inf")
+        ):
             return False
-        self._due = deque([("incident", self.step, self._guards.not_finite(self.step, quantity, value))])
+        self._due = deque(
+            [("incident", self.step, self._guards.not_finite(self.step, quantity, value))]
+        )
         return True
 
     def wrong(self, body: dict[str, Any]) -> list[str]:
@@ -167,12 +179,12 @@ class Course:
             expected = with_branch(exact, branch)
             names = [name for name in {**expected, **body} if name not in chain.PLACE]
             return [
-                f"{_said(name)[1:-1]} is {_said(body.get(name))}, and the recipe's rules give {expected.get(name)!r}"
+                f"{said(name)[1:-1]} is {said(body.get(name))}, and the recipe's rules give {expected.get(name)!r}"
                 for name in names
                 if body.get(name) != expected.get(name)
             ]
         if body.get("branch", 0) != branch:
-            return [f"branch is {_said(body.get('branch', 0))}, not {branch}"]
+            return [f"branch is {said(body.get('branch', 0))}, not {branch}"]
         return []
 
     def took(self, body: dict[str, Any], sound: bool) -> None:
@@ -188,16 +200,23 @@ class Course:
             self.stopped = exact["rule"]
 
     def accept(self, steps: Steps) -> int:
-        """Take as many of these entries as are due and wholly as the recipe gives them; returns how many."""
+        """Take as many of these entries as are due and wholly as the recipe
+        gives them; returns how many."""
         plan, first = self._plan, steps.first
-        if self.due is None or self._due[0][:2] != ("step", first) or steps.branch != self._guards.history.branch:
+        if (
+            self.due is None
+            or self._due[0][:2] != ("step", first)
+            or steps.branch != self._guards.history.branch
+        ):
             return 0
         last = min(first + len(steps) - 1, plan.steps)
         numbers = range(first, last + 1)
         rates = np.array([plan.learning_rate(step) for step in numbers])
         tokens = plan.tokens_of(first, last)
         count = len(numbers)
-        sound = (steps.tokens[:count] == tokens) & (steps.floats("lr")[:count].view("i8") == rates.view("i8"))
+        sound = (steps.tokens[:count] == tokens) & (
+            steps.floats("lr")[:count].view("i8") == rates.view("i8")
+        )
         if not sound.all():
             count = int(sound.argmin())
         values_NQ = np.empty((count, len(self._guards.quantities)))
@@ -206,7 +225,9 @@ class Course:
         for step, own in zip(numbers[:count], values_NQ.tolist(), strict=True):
             self._due.popleft()
             self._step(step, self._guards.values(step, own))
-            if self._due[0][0] != "step":  # Another entry stands between this step's and the next, or should.
+            if (
+                self._due[0][0] != "step"
+            ):  # Another entry stands between this step's and the next, or should.
                 return step - first + 1
         return count
 
@@ -235,7 +256,8 @@ class Course:
 
 
 def malformed(body: dict[str, Any]) -> list[str]:
-    """What an entry's fields are not, whatever the recipe: counts, digests, bits of finite floats, decimal numbers."""
+    """What an entry's fields are not, whatever the recipe: counts, digests, bits of
+    finite floats, decimal numbers."""
     kind, wrong = body["kind"], _wrong_fields(body)
     if wrong:
         return wrong[:1]
@@ -255,7 +277,9 @@ def malformed(body: dict[str, Any]) -> list[str]:
         wrong += _wrong_parents(body["parents"])
     if kind == "step":
         wrong += [
-            f"{field} is not the bits of a finite float64" for field in _FLOATS if not _is_finite(body.get(field))
+            f"{field} is not the bits of a finite float64"
+            for field in _FLOATS
+            if not _is_finite(body.get(field))
         ]
         if not isinstance(body.get("tokens"), str) or not _DECIMAL(body["tokens"]):
             wrong.append("tokens is not a decimal number")
@@ -271,7 +295,11 @@ def _wrong_fields(body: dict[str, Any]) -> list[str]:
     listed = f"prev n log {_FIELDS.get(body['kind'], 'kind')} (branch)".split()
     needed = [name for name in listed if name[0] != "("]
     known = [name.strip("()") for name in listed]
-    wrong = [f"has the field {_said(name)}, which is none of a {body['kind']}" for name in body if name not in known]
+    wrong = [
+        f"has the field {said(name)}, which is none of a {body['kind']}"
+        for name in body
+        if name not in known
+    ]
     wrong += [f"{name} is not there" for name in needed if name not in body]
     if body.get("branch") == 0 and not isinstance(body["branch"], bool):
         wrong.append("says branch 0, which no entry says")
@@ -299,27 +327,49 @@ def _counts(body: dict[str, Any]) -> list[str]:
 
 
 def _wrong_stack(stack: object) -> list[str]:
-    if not isinstance(stack, dict) or not all(isinstance(one, str) and len(one) < 200 for one in stack.values()):
+    if not isinstance(stack, dict) or not all(
+        isinstance(one, str) and len(one) < 200 for one in stack.values()
+    ):
         return ["stack is not an object of words"]
     if tuple(stack) != (_STACK_CPU if stack.get("device") == "cpu" else _STACK_CUDA):
-        return [f"stack has other keys than {' '.join(_STACK_CPU)}, or on CUDA {' '.join(_STACK_CUDA)}"]
+        return [
+            f"stack has other keys than {' '.join(_STACK_CPU)}, or on CUDA {' '.join(_STACK_CUDA)}"
+        ]
     # A reader takes as many.
-    return [] if _THREADS(stack.get("threads", "1")) else ["stack's threads is no number of at most four digits"]
+    return (
+        []
+        if _THREADS(stack.get("threads", "1"))
+        else ["stack's threads is no number of at most four digits"]
+    )
 
 
 def _wrong_roots(roots: object) -> list[str]:
-    if not isinstance(roots, dict) or not roots or list(roots) != [name for name in entries.ROOTS if name in roots]:
-        return [f"roots is not an object of {', '.join(entries.ROOTS)}, in this order, with one of them at least"]
-    return [] if all(_is_digest(root) for root in roots.values()) else ["roots holds what is not a digest"]
+    if (
+        not isinstance(roots, dict)
+        or not roots
+        or list(roots) != [name for name in entries.ROOTS if name in roots]
+    ):
+        return [
+            f"roots is not an object of {', '.join(entries.ROOTS)}, in this order, with one of them at least"
+        ]
+    return (
+        []
+        if all(_is_digest(root) for root in roots.values())
+        else ["roots holds what is not a digest"]
+    )
 
 
 def _wrong_parents(parents: object) -> list[str]:
-    if not isinstance(parents, list) or not parents or not all(isinstance(one, dict) for one in parents):
+    if (
+        not isinstance(parents, list)
+        or not parents
+        or not all(isinstance(one, dict) for one in parents)
+    ):
         return ["parents is not a list of objects, or has none"]
     for one in parents:
         sound = list(one) == _PARENT and _is_digest(one["head"]) and _is_digest(one["weights"])
         if not sound or type(one["step"]) is not int or not 0 <= one["step"] < _COUNTS:
-            return [f"a parent is not written as {', '.join(_PARENT)}: {_said(one)}"]
+            return [f"a parent is not written as {', '.join(_PARENT)}: {said(one)}"]
     return []
 
 
@@ -329,12 +379,16 @@ def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
         wrong.append("roots is there, and no recipe of this version makes one due")
     if kind == "genesis":
         if body.get("recipe") != plan.recipe:
-            wrong.append(f"recipe is {_said(body.get('recipe'))}, and recipe.toml has the digest {plan.recipe}")
+            wrong.append(
+                f"recipe is {said(body.get('recipe'))}, and recipe.toml has the digest {plan.recipe}"
+            )
         if body.get("format") != entries.FORMAT:
-            wrong.append(f"format is {_said(body.get('format'))}, and this pellucid reads {entries.FORMAT}")
+            wrong.append(
+                f"format is {said(body.get('format'))}, and this pellucid reads {entries.FORMAT}"
+            )
         for field, value in plan.genesis.items():
             if body.get(field) != value:
-                wrong.append(f"{field} is {_said(body.get(field))}, not {value!r}")
+                wrong.append(f"{field} is {said(body.get(field))}, not {value!r}")
         if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
             wrong.append("stack stands in a genesis of native arithmetic, and in no other")
     if kind == "step":
@@ -358,12 +412,14 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
     for one in sources:
         texts = [one.get(key) for key in _SOURCE]
         if list(one) != _SOURCE:
-            wrong.append(f"{_said(texts[0])} has other fields than {', '.join(_SOURCE)}")
+            wrong.append(f"{said(texts[0])} has other fields than {', '.join(_SOURCE)}")
             continue
         if not all(isinstance(text, str) for text in texts) or not _is_finite(texts[1]):
-            wrong.append(f"{_said(texts[0])} does not have a finite loss_sum, tokens and bytes")
+            wrong.append(f"{said(texts[0])} does not have a finite loss_sum, tokens and bytes")
         elif not all(_DECIMAL(text) for text in texts[2:]):
-            wrong.append(f"{_said(texts[0])} has tokens or bytes that are no decimal numbers above 0")
+            wrong.append(
+                f"{said(texts[0])} has tokens or bytes that are no decimal numbers above 0"
+            )
     if not wrong and sum(abs(digests.bits_float(one["loss_sum"])) for one in sources) > _MOST_NATS:
         wrong.append(f"sources have more than {_MOST_NATS} nats")
     return wrong
@@ -372,48 +428,7 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
 def _wrong_step(body: dict[str, Any], plan: Plan) -> list[str]:
     wrong = []
     if body.get("tokens") != str(plan.tokens(body["step"])):
-        wrong.append(f"tokens is {_said(body.get('tokens'))}, not {plan.tokens(body['step'])}")
+        wrong.append(f"tokens is {said(body.get('tokens'))}, not {plan.tokens(body['step'])}")
     if body.get("lr") != digests.float_bits(plan.learning_rate(body["step"])):
-        wrong.append(f"lr is {_said(body.get('lr'))}, which is not what the recipe's schedule gives")
+        wrong.append(f"lr is {said(body.get('lr'))}, which is not what the recipe's schedule gives")
     return wrong
-
-
-def journal(path: str, found: Iterable[Entry]) -> Iterator[Problem]:
-    """Every problem of a journal: only its chain binds it, and what its entries may say is listed."""
-    for entry in found:
-        if detail := entry.problem or _wrong_note(entry.body):
-            yield Problem("JournalBroken", f"{path}: entry {entry.n}", detail)
-
-
-def _wrong_note(body: dict[str, Any]) -> str:
-    kind = body.get("kind")
-    listed = _JOURNAL.get(kind) if isinstance(kind, str) else None
-    if listed is None:
-        return f"is of the kind {_said(kind)}, which no journal has"
-    expected = ["prev", "n", "kind", "time", *listed.split()]
-    if list(body)[: len(expected)] != expected or (kind != "measure" and len(body) > len(expected)):
-        return f"does not have the fields of a {kind}: {listed}"
-    if not all(_is_said(name, body[name]) for name in body if name not in ("prev", "n")):
-        return "has a time or another value that is not written as a journal's"
-    return ""
-
-
-def _is_said(name: str, value: object) -> bool:
-    """Whether a journal writes the value of a field so: a text, a time, a kept file, a way of running's figures."""
-    if name == "time":
-        return isinstance(value, str) and _is_time(value)
-    if name in ("code", "environment"):
-        return isinstance(value, dict) and list(value) == ["file", "sha256"] and _all_texts(value.values())
-    return isinstance(value, str) or (isinstance(value, dict) and name not in _TEXTS and _all_texts(value.values()))
-
-
-def _is_time(text: str) -> bool:
-    """Whether a text is a second that there was or will be, as a journal spells it."""
-    try:
-        return _TIME(text) is not None and bool(datetime.datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ"))
-    except ValueError:
-        return False
-
-
-def _all_texts(values: Iterable[object]) -> bool:
-    return all(isinstance(value, str) for value in values)

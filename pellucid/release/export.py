@@ -22,9 +22,9 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
 
     To a folder that holds just that it can be written again.
 
-    Raises FolderTaken, FolderUnfit, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also PatternReplaced and
-    TokenizerInvalid where the folder's tokenizer would not give the ids that the run was trained on.
-    """
+    Raises FolderTaken, FolderUnfit, StepUnknown, StateDiffers, LedgerDiffers; of "hf" also
+    PatternReplaced and TokenizerInvalid where the folder's tokenizer would not give the ids
+    that the run was trained on."""
     model_type = inputs.identity.config.get("model_type")
     if kind == "hf" and model_type in huggingface.SPLIT_BY_TRANSFORMERS:
         raise PatternReplaced(path=target, model_type=model_type)
@@ -37,7 +37,9 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
         if kind == "state":
             anchors.write(partial, groups, described, None)
             return
-        config = huggingface.with_theta(inputs.identity.config, inputs.recipe.schedule.at(step).rope_theta)
+        config = huggingface.with_theta(
+            inputs.identity.config, inputs.recipe.schedule.at(step).rope_theta
+        )
         write_checkpoint(inputs.folder, partial, groups, described, config)
         if differing := _other_ids(inputs, partial):
             detail = f"AutoTokenizer would give other ids than this run's for {differing}, and nothing was exported"
@@ -45,7 +47,8 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
 
 
 def _other_ids(inputs: Inputs, target: Path) -> str:
-    """The first text for which an exported folder gives other ids than those of the run's shards; empty for none."""
+    """The first text for which an exported folder gives other ids than those of the
+    run's shards; empty for none."""
     ids_of, characters, own = huggingface.reader(target), 0, Tokenizer.load(inputs.folder)
     for spelled in own.added:
         for text in ("", "A", spelled, f"the {spelled} of {spelled}"):
@@ -55,7 +58,10 @@ def _other_ids(inputs: Inputs, target: Path) -> str:
     for row in itertools.islice((row for batch in rows for row in batch.to_pylist()), _TEXTS):
         stream = next(one for one in inputs.shards.train if one.source == row["source"])
         first = stream.token_of(row["index"])
-        if ids_of(row["text"]) != stream.read(first + 1, first + stream.length_of(row["index"])).tolist():
+        if (
+            ids_of(row["text"])
+            != stream.read(first + 1, first + stream.length_of(row["index"])).tolist()
+        ):
             return f"document {row['index']}"
         characters += len(row["text"])
         if characters > _CHARACTERS:

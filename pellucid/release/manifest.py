@@ -1,8 +1,8 @@
 """The manifest: the path, size and SHA-256 of every file of a release, written when it is sealed.
 
-One JSON object a line. The first names the format, the run and its head, the last the SHA-256 of all
-lines before it; between them the files, sorted by path: those that store/layout.py names, and a check passes no other.
-"""
+One JSON object a line. The first names the format, the run and its head, the last the SHA-256 of
+all lines before it; between them the files, sorted by path: those that store/layout.py names,
+and a check passes no other."""
 
 from __future__ import annotations
 
@@ -20,14 +20,23 @@ from pellucid.store import files, layout, sealed
 
 
 def write(folder: Path, name: str, head: str) -> int:
-    """Write the manifest of what folder holds of a release; returns the number of files. Same files, same bytes."""
+    """Write the manifest of what folder holds of a release; returns the number of
+    files. Same files, same bytes."""
     paths, _ = listed(folder)
     with ThreadPoolExecutor(2) as pool:
         hashes = list(pool.map(lambda path: files.sha256_file(folder / path), paths))
-    first = {"pellucid": sealed.FORMAT, "run": name, "head": head, "files": len(paths), "readme": readme.VERSION}
+    first = {
+        "pellucid": sealed.FORMAT,
+        "run": name,
+        "head": head,
+        "files": len(paths),
+        "readme": readme.VERSION,
+    }
     lines = [sealed.line_of(first)]
     for path, sha256 in zip(paths, hashes, strict=True):
-        lines.append(sealed.line_of({"path": path, "size": (folder / path).stat().st_size, "sha256": sha256}))
+        lines.append(
+            sealed.line_of({"path": path, "size": (folder / path).stat().st_size, "sha256": sha256})
+        )
     content = b"".join(lines)
     last = sealed.line_of({"sha256": hashlib.sha256(content).hexdigest()})
     files.write_bytes(folder / layout.MANIFEST, content + last)
@@ -35,15 +44,18 @@ def write(folder: Path, name: str, head: str) -> int:
 
 
 def listed(folder: Path) -> tuple[list[str], list[str]]:
-    """The files that a manifest names, and what else lies there, strays and empty folders too, a folder of nothing else
-    as one. Raises PathUnsafe for a link among the former."""
+    """The files that a manifest names, and what else lies there, strays and empty folders too, a
+    folder of nothing else as one. Raises PathUnsafe for a link among the former."""
     found = [path for path in files.walk(folder) if path != layout.MANIFEST]
     own = [path for path in found if layout.room_of(path)]
     own = sorted({*own} - parts.strays(folder, own), key=os.fsencode)
     for path in own:
         files.inside(folder, path, str(folder))
     used = {parent for path in own for parent in _parents(path)}
-    foreign = {next((f"{one}/" for one in _parents(path) if one not in used), path) for path in {*found} - {*own}}
+    foreign = {
+        next((f"{one}/" for one in _parents(path) if one not in used), path)
+        for path in {*found} - {*own}
+    }
     within = tuple(path for path in foreign if path.endswith("/"))
     foreign |= {f"{path}/" for path in files.empty_folders(folder) if not path.startswith(within)}
     return own, sorted(foreign, key=os.fsencode)
@@ -67,14 +79,23 @@ def check(folder: Path) -> Iterator[Problem]:
             yield Problem("FileAdded", path, "is not in the manifest")
     for path in files.empty_folders(folder):
         yield Problem("FileAdded", path, "is a folder in which no file lies")
-    foreign = {one for one in named if layout.room_of(one, manifest.version) is None or one == layout.MANIFEST}
+    foreign = {
+        one
+        for one in named
+        if layout.room_of(one, manifest.version) is None or one == layout.MANIFEST
+    }
     strays = parts.strays(folder, named - foreign)
     for path in sorted(foreign | strays, key=str.encode):
-        why = "no manifest of its folder names it" if path in strays else "a release has no file of that name"
+        why = (
+            "no manifest of its folder names it"
+            if path in strays
+            else "a release has no file of that name"
+        )
         yield Problem("FileAdded", path, f"is in the manifest, and {why}")
     # Nothing is hashed that a release does not have.
     wanted = [one for one in manifest.files if one.path not in foreign | strays]
-    # Nothing is hashed that has another size; and a file that is linked in several places is read once.
+    # Nothing is hashed that has another size; and a file that is linked in
+    # several places is read once.
     sound: dict[_Place, list[sealed.File]] = {}
     for one in wanted:
         try:
@@ -85,7 +106,11 @@ def check(folder: Path) -> Iterator[Problem]:
             yield Problem(error.name, one.path, str(error.fields["detail"]))
         else:
             if place.size != one.size:
-                yield Problem("FileDiffers", one.path, f"is {place.size} bytes long, and was {one.size} when sealed")
+                yield Problem(
+                    "FileDiffers",
+                    one.path,
+                    f"is {place.size} bytes long, and was {one.size} when sealed",
+                )
             else:
                 sound.setdefault(place, []).append(one)
     with ThreadPoolExecutor(2) as pool:
@@ -93,7 +118,9 @@ def check(folder: Path) -> Iterator[Problem]:
         for named, sha256 in zip(sound.values(), hashed, strict=True):
             for one in named:
                 if sha256 != one.sha256:
-                    yield Problem("FileDiffers", one.path, f"has the SHA-256 {sha256}, not {one.sha256}")
+                    yield Problem(
+                        "FileDiffers", one.path, f"has the SHA-256 {sha256}, not {one.sha256}"
+                    )
 
 
 class _Place(NamedTuple):

@@ -1,7 +1,8 @@
-"""The numbered files of a release, whose names are on the list by their form alone: which of them there should be.
+"""The numbered files of a release, whose names are on the list by their form alone:
+which of them there should be.
 
-A reader that takes all of a folder, as pyarrow.dataset does, would take a stray one for a part of the run.
-"""
+A reader that takes all of a folder, as pyarrow.dataset does, would take a stray
+one for a part of the run."""
 
 from __future__ import annotations
 
@@ -18,9 +19,8 @@ from pellucid.trace import build
 def strays(folder: Path, paths: Iterable[str]) -> set[str]:
     """Those of a release's files that lie in a folder of parts and that its manifest does not name.
 
-    A folder without a manifest holds nothing but strays. Of one whose manifest cannot be read nothing is said: the
-    check that reads it names it.
-    """
+    A folder without a manifest holds nothing but strays. Of one whose manifest cannot be read
+    nothing is said: the check that reads it names it."""
     every, found = list(paths), set[str]()
     for place, manifest in _MANIFESTS.items():
         inside = {path for path in every if path.startswith(f"{place}/")}
@@ -34,7 +34,8 @@ def strays(folder: Path, paths: Iterable[str]) -> set[str]:
 
 
 class _Manifest(NamedTuple):
-    """The kind of a folder's manifest, the key of its list of parts, and the files that one of these names."""
+    """The kind of a folder's manifest, the key of its list of parts, and the
+    files that one of these names."""
 
     kind: str
     key: str
@@ -44,7 +45,9 @@ class _Manifest(NamedTuple):
 def _named(folder: Path, place: str, about: _Manifest) -> set[str]:
     path = folder / place / stage.MANIFEST
     entries = stage.list_in(stage.read_manifest(path, about.kind), about.key, path)
-    return {f"{place}/{name}" for entry in entries for name in about.files_of(entry, path)} | {f"{place}/{path.name}"}
+    return {f"{place}/{name}" for entry in entries for name in about.files_of(entry, path)} | {
+        f"{place}/{path.name}"
+    }
 
 
 def _documents(entry: Any, path: Path) -> Iterator[str]:

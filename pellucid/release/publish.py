@@ -22,13 +22,14 @@ _SEAL = 256 << 20  # Bytes of a manifest: a million files.
 def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
     """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
 
-    recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in the folder and was
-    left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
-    FileMissing, RunBusy, FolderTaken, FolderUnfit, DiskFull.
-    """
+    recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
+    the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
+    FileMissing, RunBusy, FolderTaken, FolderUnfit, DiskFull."""
     recipe = load_recipe(folder)
     seal = folder / layout.MANIFEST
-    if to is not None and not (seal.is_file() and files.holds(to / layout.MANIFEST, files.read_bytes(seal, _SEAL))):
+    if to is not None and not (
+        seal.is_file() and files.holds(to / layout.MANIFEST, files.read_bytes(seal, _SEAL))
+    ):
         files.require_free(to)
     with layout.writing(folder):
         ledger = LedgerFile(folder)
@@ -36,9 +37,13 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
             raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
         files.remove_partial(folder, layout.belongs)
         files.require_file(folder / layout.DATA_MANIFEST)
-        _, foreign = manifest.listed(folder)  # What cannot be sealed is refused before anything is written.
+        _, foreign = manifest.listed(
+            folder
+        )  # What cannot be sealed is refused before anything is written.
         if not (folder / "LICENSE").exists():
-            files.write_bytes(folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes())
+            files.write_bytes(
+                folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes()
+            )
         content, paths = without_paths(files.read_bytes(folder / FILE, MAX_BYTES), folder / FILE)
         if paths:
             files.write_bytes(folder / FILE, content)
@@ -46,7 +51,11 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
             with files.new_folder(to) as partial:
-                layout.carry(folder, partial, only={layout.MANIFEST, *(one.path for one in sealed.read(folder).files)})
+                layout.carry(
+                    folder,
+                    partial,
+                    only={layout.MANIFEST, *(one.path for one in sealed.read(folder).files)},
+                )
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
     made = Documents.open(folder).manifest["sources"]
@@ -64,8 +73,8 @@ def _size(folder: Path) -> int:
 
 
 def without_paths(content: bytes, path: Path | str) -> tuple[bytes, dict[str, str]]:
-    """The TOML as a release holds it, and what was taken out, by its key: paths that lead out of the run folder tell of
-    the maker's machine and user. Comments and the digest stay."""
+    """The TOML as a release holds it, and what was taken out, by its key: paths that lead out of
+    the run folder tell of the maker's machine and user. Comments and the digest stay."""
     document, taken = tomlkit.parse(content.decode("utf-8")), {}
     for source in document["data"]["sources"]:  # type: ignore[index, union-attr]
         if source.get("format") != "package":

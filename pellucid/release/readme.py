@@ -1,8 +1,9 @@
-"""The README of a release: a part between two marks, from the record alone, and around it whatever its maker writes.
+"""The README of a release: a part between two marks, from the record alone, and
+around it whatever its maker writes.
 
-Part and manifest name the version of the template: what was sealed by an earlier one is checked by that one. So a
-template that released versions wrote stays as it is, and a change of it is a new one.
-"""
+Part and manifest name the version of the template: what was sealed by an earlier one is
+checked by that one. So a template that released versions wrote stays as it is, and a
+change of it is a new one."""
 
 from __future__ import annotations
 
@@ -22,9 +23,16 @@ from pellucid.store import files, layout, tensors
 
 VERSION = 1
 FILE = "README.md"
-_BEGIN, _END = b"<!-- pellucid: what follows is made from the record -->", b"<!-- pellucid: end of the record -->"
-_MARKED = re.compile(rb"((?:.*\n)?)(%b\n.*\n%b)((?:\n.*)?)" % (re.escape(_BEGIN), re.escape(_END)), re.DOTALL)
-_NO_PART = "does not have, once, the two marks between which the record speaks, each on a line of its own"
+_BEGIN, _END = (
+    b"<!-- pellucid: what follows is made from the record -->",
+    b"<!-- pellucid: end of the record -->",
+)
+_MARKED = re.compile(
+    rb"((?:.*\n)?)(%b\n.*\n%b)((?:\n.*)?)" % (re.escape(_BEGIN), re.escape(_END)), re.DOTALL
+)
+_NO_PART = (
+    "does not have, once, the two marks between which the record speaks, each on a line of its own"
+)
 _CARD = """---
 library_name: transformers
 pipeline_tag: text-generation
@@ -34,7 +42,8 @@ tags: [pellucid, {family}]
 
 
 def write(folder: Path) -> None:
-    """Write the part of README.md that is ours; what its maker wrote around it stays, byte for byte.
+    """Write the part of README.md that is ours; what its maker wrote
+    around it stays, byte for byte.
 
     Raises FormatInvalid, where there are marks and not the two that there should be, too.
     """
@@ -44,14 +53,17 @@ def write(folder: Path) -> None:
         content = files.read_bytes(path, files.JSON_BYTES)
         before, part, after = _parts(content)
         if part is None and (_BEGIN in content or _END in content):
-            raise FormatInvalid(path=path, detail=f"{_NO_PART}: take all marks out, and they are written anew")
+            raise FormatInvalid(
+                path=path, detail=f"{_NO_PART}: take all marks out, and they are written anew"
+            )
         if part is None:
             before, after = content.rstrip(b"\n") + b"\n\n", b""
     files.write_bytes(path, before + _marked(folder, VERSION) + after)
 
 
 def check(folder: Path, version: int) -> str:
-    """What is wrong with our part of README.md, made by a version of the template; empty where nothing is.
+    """What is wrong with our part of README.md, made by a version of the
+    template; empty where nothing is.
 
     Raises FormatTooNew, FormatInvalid, FileMissing.
     """
@@ -74,11 +86,16 @@ def _said(line: bytes) -> str:
 
 
 def _parts(content: bytes) -> tuple[bytes, bytes | None, bytes]:
-    """What stands before our part, the part with its marks, and what stands behind it; None where there is none.
+    """What stands before our part, the part with its marks, and what stands
+    behind it; None where there is none.
 
     A mark is a line, and nothing else stands in it.
     """
-    found = _MARKED.fullmatch(content) if (content.count(_BEGIN), content.count(_END)) == (1, 1) else None
+    found = (
+        _MARKED.fullmatch(content)
+        if (content.count(_BEGIN), content.count(_END)) == (1, 1)
+        else None
+    )
     return (found[1], found[2], found[3]) if found else (content, None, b"")
 
 
@@ -104,8 +121,9 @@ def _first(folder: Path) -> str:
 _TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first}
 
 
-# Controls, what joins, hides or turns text, breaks of lines and paragraphs, halves of surrogates, private use:
-# Unicode's Cc, Cf, Cs, Co, Zl, Zp, and what is free among them. Written down: every Python has other tables.
+# Controls, what joins, hides or turns text, breaks of lines and paragraphs, halves of
+# surrogates, private use: Unicode's Cc, Cf, Cs, Co, Zl, Zp, and what is free among them. Written
+# down: every Python has other tables.
 _UNSEEN = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u089f\u08e2\u180e\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bcaf"
@@ -116,15 +134,18 @@ _LINKED = re.compile(r"[:@]|\.[^\W\d]|www\.", re.IGNORECASE)
 
 
 def escape(text: object) -> str:
-    """Text that cannot become Markdown, HTML or a link, in a line or a cell of a table: a source's name or licence is
-    somebody else's string. What might be linked is shown as code, in which nothing is."""
+    """Text that cannot become Markdown, HTML or a link, in a line or a cell of a table:
+    a source's name or licence is somebody else's string. What might be linked is shown
+    as code, in which nothing is."""
     plain = _UNSEEN.sub(" ", str(text))
     if _LINKED.search(plain):
         return f"`{plain.translate(_IN_CODE)}`"
     return re.sub(r"([\\`*_{}\[\]<>()#!|&~$])", lambda match: f"&#{ord(match.group())};", plain)
 
 
-_IN_CODE = str.maketrans("`|\\<>", "'//()")  # What would end the code or its cell; and no tag, whoever reads it how.
+_IN_CODE = str.maketrans(
+    "`|\\<>", "'//()"
+)  # What would end the code or its cell; and no tag, whoever reads it how.
 
 
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
@@ -195,7 +216,10 @@ def _sources(folder: Path) -> str:
         "|---|---|---|---|---|---|",
     ]
     for one in documents["sources"]:
-        dropped = ", ".join(f"{escape(reason)} {count:,}" for reason, count in one["dropped"].items()) or "nothing"
+        dropped = (
+            ", ".join(f"{escape(reason)} {count:,}" for reason, count in one["dropped"].items())
+            or "nothing"
+        )
         counts = _counts(one, ("documents", "bytes", "characters"), path)
         lines.append(f"| {escape(one['name'])} | {escape(one['licence'])} | {counts} | {dropped} |")
     total = _counts(documents, ("documents",), path)
@@ -207,11 +231,16 @@ def _sources(folder: Path) -> str:
 
 
 def _streams(folder: Path) -> str:
-    lines = ["| source | split | tokens | blocks | unused tokens at the end |", "|---|---|---|---|---|"]
+    lines = [
+        "| source | split | tokens | blocks | unused tokens at the end |",
+        "|---|---|---|---|---|",
+    ]
     path = folder / layout.DATA_MANIFEST
     for one in stage.list_in(stage.read_manifest(path, "data"), "streams", path):
         source, split = (escape(stage.text_in(one, key, path)) for key in ("source", "split"))
-        lines.append(f"| {source} | {split} | {_counts(one, ('tokens', 'blocks', 'unused_tokens'), path)} |")
+        lines.append(
+            f"| {source} | {split} | {_counts(one, ('tokens', 'blocks', 'unused_tokens'), path)} |"
+        )
     return "\n".join(lines) + "\n"
 
 
@@ -229,7 +258,10 @@ def _results(about: dict[str, Any]) -> str:
         "| step | nats per token | bits per byte |",
         "|---|---|---|",
     ]
-    lines += [f"| {one['step']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |" for one in about["validation"]]
+    lines += [
+        f"| {one['step']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |"
+        for one in about["validation"]
+    ]
     if not about["lossless"]:
         lines += ["", LOSSY]
     return "\n".join(lines) + "\n"

@@ -26,18 +26,25 @@ class States:
         recipe = self._recipe = load_recipe(folder)
         about = tokenizer.recorded(folder)
         self._digest = about.digest
-        self._config = huggingface.architecture(recipe.model, about.vocabulary, about.document_token)
+        self._config = huggingface.architecture(
+            recipe.model, about.vocabulary, about.document_token
+        )
         self._tokenizer = tokenizer.Tokenizer.load(folder)
         self._tensors = counts.state(recipe, about.vocabulary)
-        self._hashed: dict[tuple[int, int], bytes] = {}  # A file linked in several places is hashed once.
+        self._hashed: dict[
+            tuple[int, int], bytes
+        ] = {}  # A file linked in several places is hashed once.
 
     def check(self) -> Iterator[Problem]:
-        """Every state, weights file, checkpoint or description of one that is not what the ledger gives."""
+        """Every state, weights file, checkpoint or description of one that
+        is not what the ledger gives."""
         recorded = {body["step"]: body["root"] for body in self._ledger.of_kind("checkpoint")}
         yield from self._branch("", self._ledger.step, recorded)
         last = self._ledger.steps_done
         if self._ledger.ended and last in recorded:
-            yield from self._tried(lambda: self._checkpoint(self._ledger.step(last), "", recorded[last]), "")
+            yield from self._tried(
+                lambda: self._checkpoint(self._ledger.step(last), "", recorded[last]), ""
+            )
         for rollback in self._ledger.rollbacks:
             yield from self._abandoned(rollback)
         if self._recipe.fork.parent:
@@ -47,24 +54,37 @@ class States:
     def _branch(
         self, below: str, entry_of: Callable[[int], dict[str, Any]], recorded: dict[int, str]
     ) -> Iterator[Problem]:
-        """The anchors and checkpoints below a folder, given each step's entry and the checkpoints' roots."""
+        """The anchors and checkpoints below a folder, given each step's entry
+        and the checkpoints' roots."""
         for step in layout.steps_in(self._folder / below / layout.ANCHORS):
             where = f"{below}{layout.ANCHORS}/{layout.step_name(step)}"
-            yield from self._tried(lambda step=step, where=where: self._anchor(entry_of(step), where), where)
+            yield from self._tried(
+                lambda step=step, where=where: self._anchor(entry_of(step), where), where
+            )
         stored = layout.steps_in(self._folder / below / layout.CHECKPOINTS)
         for step in sorted({*stored, *recorded}):
             where = f"{below}{layout.CHECKPOINTS}/{layout.step_name(step)}"
             if step not in recorded:
-                yield Problem("CheckpointDiffers", where, "is a checkpoint that the ledger does not record")
+                yield Problem(
+                    "CheckpointDiffers", where, "is a checkpoint that the ledger does not record"
+                )
             elif step in stored:
                 check = self._checkpoint
-                yield from self._tried(lambda s=step, w=where, c=check: c(entry_of(s), w, recorded[s]), where)
+                yield from self._tried(
+                    lambda s=step, w=where, c=check: c(entry_of(s), w, recorded[s]), where
+                )
             elif self._ledger.ended:
-                yield Problem("FileMissing", where, "is a checkpoint of the ledger and not in the folder")
+                yield Problem(
+                    "FileMissing", where, "is a checkpoint of the ledger and not in the folder"
+                )
 
     def _abandoned(self, rollback: dict[str, Any]) -> Iterator[Problem]:
         below = layout.abandoned(self._folder, rollback["branch"])
-        stored = {step for name in (layout.ANCHORS, layout.CHECKPOINTS) for step in layout.steps_in(below / name)}
+        stored = {
+            step
+            for name in (layout.ANCHORS, layout.CHECKPOINTS)
+            for step in layout.steps_in(below / name)
+        }
         found: dict[int, dict[str, Any]] = {}
         recorded: dict[int, str] = {}
         for body in self._ledger.abandoned(rollback):
@@ -78,22 +98,31 @@ class States:
                 raise self._ledger.unknown(step)
             return found[step]
 
-        yield from self._branch(f"{below.relative_to(self._folder).as_posix()}/", entry_of, recorded)
+        yield from self._branch(
+            f"{below.relative_to(self._folder).as_posix()}/", entry_of, recorded
+        )
 
     def _parent(self) -> Iterator[Problem]:
-        """The state that a fork begins with: its parent's, of which this ledger knows the root alone."""
+        """The state that a fork begins with: its parent's, of which this
+        ledger knows the root alone."""
         place, fork = self._folder / layout.PARENT, self._recipe.fork
         _, roots = anchors.check(place, fork.step, fork.state)
         said = files.read_json(place / anchors.ABOUT)
-        # Which entry of its parent's it was, and how many tokens that had seen, only the parent's ledger tells.
+        # Which entry of its parent's it was, and how many tokens that had seen,
+        # only the parent's ledger tells.
         number = said.get("ledger_entry")
-        entry = {"format": 1, "step": fork.step, "ledger_entry": number if type(number) is int else 0}
+        entry = {
+            "format": 1,
+            "step": fork.step,
+            "ledger_entry": number if type(number) is int else 0,
+        }
         entry |= fields.said(said, {"tokens": fields.COUNT, "ledger_digest": fields.DIGEST})
         about = anchors.described(entry, roots)
         yield from self._state(layout.PARENT, about)
 
     def _tried(self, check: Callable[[], Iterator[Problem]], where: str) -> Iterator[Problem]:
-        """A check's problems; one that cannot be finished is a problem and does not end the others."""
+        """A check's problems; one that cannot be finished is a problem
+        and does not end the others."""
         try:
             yield from check()
         except PellucidError as error:
@@ -103,7 +132,10 @@ class States:
 
     def _strangers(self) -> Iterator[Problem]:
         """What lies among the anchors, checkpoints and branches and is none."""
-        branches = [layout.abandoned(self._folder, rollback["branch"]) for rollback in self._ledger.rollbacks]
+        branches = [
+            layout.abandoned(self._folder, rollback["branch"])
+            for rollback in self._ledger.rollbacks
+        ]
         for place in (self._folder, *branches):
             for name in (layout.ANCHORS, layout.CHECKPOINTS):
                 known = {layout.step_name(step) for step in layout.steps_in(place / name)}
@@ -113,7 +145,11 @@ class States:
                         yield Problem("FileAdded", where, "is not the folder of a step")
         for path in sorted((self._folder / layout.ABANDONED).glob("*")):
             if path not in branches:
-                yield Problem("FileAdded", f"{layout.ABANDONED}/{path.name}", "is no branch that the ledger abandoned")
+                yield Problem(
+                    "FileAdded",
+                    f"{layout.ABANDONED}/{path.name}",
+                    "is no branch that the ledger abandoned",
+                )
         if (self._folder / layout.PARENT).exists() and not self._recipe.fork.parent:
             yield Problem("FileAdded", layout.PARENT, "stands in a run that is no fork")
 
@@ -145,26 +181,45 @@ class States:
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, detail)
         identity = anchors.identity(entry)
         yield from _wrong(
-            read, self._tensors["weights"], anchors.weights_metadata(identity), inside + huggingface.WEIGHTS
+            read,
+            self._tensors["weights"],
+            anchors.weights_metadata(identity),
+            inside + huggingface.WEIGHTS,
         )
         config = huggingface.with_theta(self._config, self._recipe.schedule.at(step).rope_theta)
         if entries.checkpoint_root(root.hex(), self._digest, config).hex() != recorded:
-            yield Problem("CheckpointDiffers", where or ".", f"not the checkpoint the ledger records for step {step}")
-        for name, value in huggingface.descriptions(config, self._tokenizer.document, identity).items():
+            yield Problem(
+                "CheckpointDiffers",
+                where or ".",
+                f"not the checkpoint the ledger records for step {step}",
+            )
+        for name, value in huggingface.descriptions(
+            config, self._tokenizer.document, identity
+        ).items():
             if detail := fields.difference(place / name, value):
-                yield Problem("CheckpointDiffers", inside + name, f"not that of step {step}: {detail}")
-        if files.sha256_file(place / tokenizer.FILE) != hashlib.sha256(self._tokenizer.exported).hexdigest():
-            yield Problem("CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run")
+                yield Problem(
+                    "CheckpointDiffers", inside + name, f"not that of step {step}: {detail}"
+                )
+        if (
+            files.sha256_file(place / tokenizer.FILE)
+            != hashlib.sha256(self._tokenizer.exported).hexdigest()
+        ):
+            yield Problem(
+                "CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run"
+            )
 
 
 def _wrong(
     read: tensors.Tensors, kept: Mapping[str, Kept], metadata: Mapping[str, str], where: str
 ) -> Iterator[Problem]:
-    """Other tensors than the recipe's state has, which a reader might load; and what the header says otherwise."""
+    """Other tensors than the recipe's state has, which a reader might load; and
+    what the header says otherwise."""
     found = {name: Kept(dtype, shape) for name, (dtype, shape, _, _) in read.entries.items()}
     other = [name for name in sorted({*found, *kept}) if found.get(name) != kept.get(name)]
     if other and other[0] in found:
-        yield Problem("StateDiffers", where, f"its tensor {other[0][:100]!r} is not one of the recipe's state")
+        yield Problem(
+            "StateDiffers", where, f"its tensor {other[0][:100]!r} is not one of the recipe's state"
+        )
     elif other:
         yield Problem("StateDiffers", where, f"lacks the tensor {other[0]!r} of the recipe's state")
     if read.metadata != metadata:

@@ -1,4 +1,5 @@
-"""What a release says of each step, against what follows from its data, its order and its ledger."""
+"""What a release says of each step, against what follows from its
+data, its order and its ledger."""
 
 from __future__ import annotations
 
@@ -13,13 +14,24 @@ from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries, merkle
 from pellucid.record.history import History
 from pellucid.record.verdict import Problem
-from pellucid.recorder import bounds_of, loss_of, microbatches_in, row_leaves, rows_of, validation_rows
+from pellucid.recorder import (
+    bounds_of,
+    loss_of,
+    microbatches_in,
+    row_leaves,
+    rows_of,
+    validation_rows,
+)
 from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
 
 _CHUNK = 256  # Steps whose order is computed at once.
-_HAPPENED = ("seconds", "tokens_per_second", "memory_bytes")  # Nothing binds these: measurements, finite, from 0 on.
+_HAPPENED = (
+    "seconds",
+    "tokens_per_second",
+    "memory_bytes",
+)  # Nothing binds these: measurements, finite, from 0 on.
 
 
 class Steps:
@@ -27,21 +39,39 @@ class Steps:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._recipe, self._ledger, self._shards = load_recipe(folder), LedgerFile(folder), Shards.open(folder)
-        self._whole, self._schedule = Order.of(folder, self._recipe, self._shards), self._recipe.schedule
-        self._coming: tuple[int, Iterator[Rows]] = (0, iter(()))  # The rows of the steps from one on.
+        self._recipe, self._ledger, self._shards = (
+            load_recipe(folder),
+            LedgerFile(folder),
+            Shards.open(folder),
+        )
+        self._whole, self._schedule = (
+            Order.of(folder, self._recipe, self._shards),
+            self._recipe.schedule,
+        )
+        self._coming: tuple[int, Iterator[Rows]] = (
+            0,
+            iter(()),
+        )  # The rows of the steps from one on.
 
     def check(self) -> Iterator[Problem]:
-        """Every batch, segment, loss and published number that is not what follows, on every branch."""
+        """Every batch, segment, loss and published number that is not
+        what follows, on every branch."""
         kept = self._ledger.between(self._ledger.first, self._ledger.steps_done)
         yield from self._check(self._folder, kept, self._ledger.history)
         for rollback in self._ledger.rollbacks:
             place = layout.abandoned(self._folder, rollback["branch"])
-            yield from self._check(place, self._ledger.abandoned(rollback), self._ledger.before(rollback))
+            yield from self._check(
+                place, self._ledger.abandoned(rollback), self._ledger.before(rollback)
+            )
 
-    def _check(self, place: Path, bodies: Iterator[dict[str, Any]], history: History) -> Iterator[Problem]:
+    def _check(
+        self, place: Path, bodies: Iterator[dict[str, Any]], history: History
+    ) -> Iterator[Problem]:
         """The entries given against the tables below place."""
-        self._place, self._tables = place, {name: metrics.Cursor(place, name) for name in metrics.TABLES}
+        self._place, self._tables = (
+            place,
+            {name: metrics.Cursor(place, name) for name in metrics.TABLES},
+        )
         self._order, self._coming = self._whole.along(history.rollbacks), (0, iter(()))
         for body in bodies:
             if body["kind"] == "step":
@@ -53,10 +83,13 @@ class Steps:
         for name, cursor in self._tables.items():
             if self._ledger.ended and (place / layout.METRICS / name).exists():
                 yield self._differs(
-                    name, f"a folder {layout.METRICS}/{name} stands beside the table of a run that has ended"
+                    name,
+                    f"a folder {layout.METRICS}/{name} stands beside the table of a run that has ended",
                 )
             if cursor.left:
-                yield self._differs(name, "has rows that belong to no step of the ledger, or not in order")
+                yield self._differs(
+                    name, "has rows that belong to no step of the ledger, or not in order"
+                )
 
     def _batch_of(self, step: int) -> Batch:
         """What a step has to train on, by the order and the shards."""
@@ -75,15 +108,23 @@ class Steps:
     def _numbers(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
         step = batch.step
         most = max(batch.documents_BS[:, 1:].size, 1)
-        rows = {name: cursor.take(step, most) for name, cursor in self._tables.items() if name != "validation"}
+        rows = {
+            name: cursor.take(step, most)
+            for name, cursor in self._tables.items()
+            if name != "validation"
+        }
         if not any(rows.values()) and not self._ledger.ended:
             return  # A run that goes on writes its rows at every anchor.
         segments = [entries.Segment(*row[1:]) for row in rows["segments"]]
-        if [(one.row, one.document, one.start, one.tokens) for one in segments] != bounds_of(batch.documents_BS):
+        if [(one.row, one.document, one.start, one.tokens) for one in segments] != bounds_of(
+            batch.documents_BS
+        ):
             yield self._differs("segments", f"step {step}: not the segments that its batch has")
             return
         if entries.segments_root(segments, len(batch.sources_B)).hex() != body["segments"]:
-            yield self._differs("segments", f"step {step}: not the losses that the ledger commits to")
+            yield self._differs(
+                "segments", f"step {step}: not the losses that the ledger commits to"
+            )
             return
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
             detail = f"its segments give the loss {loss}, and the ledger records {digests.bits_float(body['loss'])}"
@@ -100,22 +141,41 @@ class Steps:
         size = 64 if self._recipe.record.commitment == "microbatches" else 0
         count = phase.batch // phase.microbatch
         expected = [(index, phase.microbatch * phase.context) for index in range(count)]
-        if [row[1:3] for row in rows] != expected or not all(_is_root(row[4], size) for row in rows):
-            yield self._differs("microbatches", f"step {body['step']}: not the microbatches that its batch has")
+        if [row[1:3] for row in rows] != expected or not all(
+            _is_root(row[4], size) for row in rows
+        ):
+            yield self._differs(
+                "microbatches", f"step {body['step']}: not the microbatches that its batch has"
+            )
         elif entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
-            yield self._differs("microbatches", f"step {body['step']}: not what the ledger commits to")
+            yield self._differs(
+                "microbatches", f"step {body['step']}: not what the ledger commits to"
+            )
 
-    def _step_row(self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
-        expected = {"step": batch.step, "phase": self._schedule.at(batch.step).name, "tokens": int(body["tokens"])}
-        expected |= {name: digests.bits_float(body[name]) for name in ("loss", "lr", "grad_norm", "weight_norm")}
+    def _step_row(
+        self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]
+    ) -> Iterator[Problem]:
+        expected = {
+            "step": batch.step,
+            "phase": self._schedule.at(batch.step).name,
+            "tokens": int(body["tokens"]),
+        }
+        expected |= {
+            name: digests.bits_float(body[name])
+            for name in ("loss", "lr", "grad_norm", "weight_norm")
+        }
         names = metrics.TABLES["steps"].names
         found = dict(zip(names, rows[0], strict=True)) if len(rows) == 1 else {}
-        wrong = [name for name in names if name not in _HAPPENED and found.get(name) != expected[name]]
+        wrong = [
+            name for name in names if name not in _HAPPENED and found.get(name) != expected[name]
+        ]
         if measured := [name for name in _HAPPENED if found and not 0 <= found[name] < math.inf]:
             detail = f"{measured[0]} is {found[measured[0]]}, which nobody can have measured"
             yield self._differs("steps", f"step {batch.step}: {detail}")
         if wrong:
-            detail = f"{wrong[0]} is {found.get(wrong[0])}, and the ledger gives {expected[wrong[0]]}"
+            detail = (
+                f"{wrong[0]} is {found.get(wrong[0])}, and the ledger gives {expected[wrong[0]]}"
+            )
             yield self._differs("steps", f"step {batch.step}: {detail}")
 
     def _validation(self, body: dict[str, Any]) -> Iterator[Problem]:
@@ -128,7 +188,11 @@ class Steps:
             }
             for one in body["sources"]
         ]
-        wanted = [(s.source, *s.until(self._recipe.validation.tokens)) for s in self._shards.validation if s.tokens > 1]
+        wanted = [
+            (s.source, *s.until(self._recipe.validation.tokens))
+            for s in self._shards.validation
+            if s.tokens > 1
+        ]
         if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
             detail = "its sources, tokens and bytes are not those of the validation streams"
             yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)

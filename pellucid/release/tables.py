@@ -1,4 +1,5 @@
-"""Every Parquet file of a release, page by page: that it holds the values it says, and nothing else."""
+"""Every Parquet file of a release, page by page: that it holds the
+values it says, and nothing else."""
 
 from __future__ import annotations
 
@@ -14,17 +15,22 @@ from pellucid.errors import PellucidError
 from pellucid.record.verdict import Problem
 from pellucid.store import files, layout, metrics, parquet
 
-_METRICS = re.compile(rf"(?:{layout.ABANDONED}/[^/]+/)?{layout.METRICS}/([a-z]+)(?:/[0-9]+)?\.parquet")
+_METRICS = re.compile(
+    rf"(?:{layout.ABANDONED}/[^/]+/)?{layout.METRICS}/([a-z]+)(?:/[0-9]+)?\.parquet"
+)
 
 
 def check(folder: Path) -> Iterator[Problem]:
-    """Every file whose footer or pages say what is not so, or what nothing proves. What it holds others check."""
+    """Every file whose footer or pages say what is not so, or what nothing proves.
+    What it holds others check."""
     for path in files.walk(folder):
         schema = _schema(path)
         if schema is None:
             continue
         try:
-            parquet.check_dictionaries(folder / path, schema, parquet.check_pages(folder / path, schema))
+            parquet.check_dictionaries(
+                folder / path, schema, parquet.check_pages(folder / path, schema)
+            )
         except PellucidError as error:
             yield Problem(error.name, path, str(error))
 

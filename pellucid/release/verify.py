@@ -1,8 +1,8 @@
-"""Verify: everything a release claims that can be checked without computing a step, and without torch.
+"""Verify: everything a release claims that can be checked without
+computing a step, and without torch.
 
-Files against the manifest; the chains; the recipe, the data, every step's batch, the published numbers
-and every stored state against the ledger.
-"""
+Files against the manifest; the chains; the recipe, the data, every step's batch, the published
+numbers and every stored state against the ledger."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from pellucid.data.roots import recompute_root
 from pellucid.errors import FormatInvalid, FormatTooNew, LinkInside, PellucidError, RunMissing
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
-from pellucid.record import verdict
-from pellucid.record.verdict import Plan, Problem
+from pellucid.record import notes
+from pellucid.record.verdict import Plan, Problem, judge
 from pellucid.release import manifest, readme, tables
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
@@ -38,7 +38,9 @@ class Report:
     sealed: bool
     seconds: float = 0.0
     checked: list[str] = field(default_factory=list)
-    unlisted: list[str] = field(default_factory=list)  # In a run that is not sealed: what is no part of one.
+    unlisted: list[str] = field(
+        default_factory=list
+    )  # In a run that is not sealed: what is no part of one.
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -68,7 +70,9 @@ def verify(folder: Path, watch: Watch) -> Report:
     try:
         layout.refuse_links(folder)
     except LinkInside as error:  # Nothing is read that lies at its other end.
-        report.problems.append(_relative(folder, Problem(error.name, str(error.fields["path"]), str(error))))
+        report.problems.append(
+            _relative(folder, Problem(error.name, str(error.fields["path"]), str(error)))
+        )
         return report
     if not report.sealed:
         _require_begun(folder)
@@ -94,16 +98,24 @@ def verify(folder: Path, watch: Watch) -> Report:
 
 
 def _require_begun(folder: Path) -> None:
-    """Raises NotTrained where a run has no ledger yet, and nothing either that only training leaves."""
-    left = [*layout.steps_in(folder / layout.ANCHORS), *layout.steps_in(folder / layout.CHECKPOINTS)]
-    if not left and not any((folder / name).exists() for name in (huggingface.WEIGHTS, readme.FILE)):
-        with contextlib.suppress(FormatInvalid, FormatTooNew):  # Those are problems, for the report.
+    """Raises NotTrained where a run has no ledger yet, and nothing
+    either that only training leaves."""
+    left = [
+        *layout.steps_in(folder / layout.ANCHORS),
+        *layout.steps_in(folder / layout.CHECKPOINTS),
+    ]
+    if not left and not any(
+        (folder / name).exists() for name in (huggingface.WEIGHTS, readme.FILE)
+    ):
+        with contextlib.suppress(
+            FormatInvalid, FormatTooNew
+        ):  # Those are problems, for the report.
             LedgerFile(folder)
 
 
 def _unlisted(folder: Path) -> list[str]:
-    """What lies in a finished run and is no part of it, first what may change what people load; a run that goes on has
-    unfinished work there."""
+    """What lies in a finished run and is no part of it, first what may change what people load; a
+    run that goes on has unfinished work there."""
     with contextlib.suppress(PellucidError):
         if LedgerFile(folder).ended:
             return sorted(manifest.listed(folder)[1], key=lambda path: not layout.is_loaded(path))
@@ -135,7 +147,9 @@ def _problem(name: str, error: Exception) -> Problem:
     if isinstance(error, PellucidError):
         return Problem(error.name, str(error.fields.get("path", name)), str(error))
     if isinstance(error, FileNotFoundError):
-        return Problem("FileMissing", str(error.filename), "is needed for this check and is not there")
+        return Problem(
+            "FileMissing", str(error.filename), "is needed for this check and is not there"
+        )
     if isinstance(error, MemoryError):
         return Problem("FormatInvalid", name, "takes more memory than this process may have")
     return Problem("FormatInvalid", name, f"{type(error).__name__}: {error}")
@@ -172,11 +186,15 @@ def _files(folder: Path, sealed: bool) -> Iterator[Problem]:
     if sealed:
         yield from manifest.check(folder)
     elif (folder / "README.md").exists() and LedgerFile(folder).ended:
-        yield Problem("FileMissing", layout.MANIFEST, "is not there, and the README of a sealed release is")
+        yield Problem(
+            "FileMissing", layout.MANIFEST, "is not there, and the README of a sealed release is"
+        )
 
 
 def _ledger(folder: Path) -> Iterator[Problem]:
-    yield from verdict.judge(layout.LEDGER, log.read_together(folder / layout.LEDGER), plan_of(load_recipe(folder)))
+    yield from judge(
+        layout.LEDGER, log.read_together(folder / layout.LEDGER), plan_of(load_recipe(folder))
+    )
     if (folder / layout.MANIFEST).is_file():
         head, promised = LedgerFile(folder).head, sealed.read(folder).head
         if head != promised:
@@ -185,11 +203,14 @@ def _ledger(folder: Path) -> Iterator[Problem]:
 
 
 def _journal(folder: Path) -> Iterator[Problem]:
-    """The journal, and the code and versions kept beside it: what its starts name, and nothing else."""
-    yield from verdict.journal(layout.JOURNAL, log.read(folder / layout.JOURNAL))
+    """The journal, and the code and versions kept beside it: what its
+    starts name, and nothing else."""
+    yield from notes.problems(layout.JOURNAL, log.read(folder / layout.JOURNAL))
     named: dict[str, set[str]] = {}
     for entry in log.read(folder / layout.JOURNAL):
-        for one in (entry.body.get("code"), entry.body.get("environment")) if not entry.problem else ():
+        for one in (
+            (entry.body.get("code"), entry.body.get("environment")) if not entry.problem else ()
+        ):
             if isinstance(one, dict):
                 named.setdefault(str(one.get("file")), set()).add(str(one.get("sha256")))
     kept = {f"record/{path.name}" for path in (folder / layout.JOURNAL).parent.iterdir()} - {
@@ -200,14 +221,20 @@ def _journal(folder: Path) -> Iterator[Problem]:
         if name not in named:
             yield Problem("JournalBroken", name, "is named by no start in the journal")
         elif {files.sha256_file(folder / name)} != named[name]:
-            yield Problem("JournalBroken", name, f"has not the SHA-256 that the journal names: {min(named[name])[:64]}")
+            yield Problem(
+                "JournalBroken",
+                name,
+                f"has not the SHA-256 that the journal names: {min(named[name])[:64]}",
+            )
         elif name.endswith(".tar"):
             try:
                 journal.code_in(folder / name)
             except FormatInvalid as error:
                 yield Problem("JournalBroken", name, str(error.fields["detail"]))
     for name in sorted(one for one in named if not layout.room_of(one)):
-        yield Problem("JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which no release holds")
+        yield Problem(
+            "JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which no release holds"
+        )
 
 
 def _record(folder: Path, is_sealed: bool) -> Iterator[Problem]:
@@ -215,7 +242,11 @@ def _record(folder: Path, is_sealed: bool) -> Iterator[Problem]:
     if is_sealed:
         named, run = sealed.read(folder), load_recipe(folder).name
         if named.run != run:
-            yield Problem("FormatInvalid", layout.MANIFEST, f"names the run {named.run[:64]!r}, and the recipe {run!r}")
+            yield Problem(
+                "FormatInvalid",
+                layout.MANIFEST,
+                f"names the run {named.run[:64]!r}, and the recipe {run!r}",
+            )
         if detail := readme.check(folder, named.readme):
             yield Problem("FileDiffers", readme.FILE, detail)
 
@@ -225,12 +256,22 @@ def _data(folder: Path) -> Iterator[Problem]:
     genesis = LedgerFile(folder).genesis
     digest = tokenizer.recorded(folder).digest
     if digest != genesis["tokenizer"]:
-        yield Problem("DataDiffers", layout.TOKENIZER, f"has the digest {digest}, not {genesis['tokenizer']}")
+        yield Problem(
+            "DataDiffers", layout.TOKENIZER, f"has the digest {digest}, not {genesis['tokenizer']}"
+        )
     root, problems = recompute_root(folder, load_recipe(folder))
     for where, detail in problems:
         yield Problem("DataDiffers", where, detail)
     pinned = load_recipe(folder).data.root
     if pinned not in ("", genesis["data"]):
-        yield Problem("DataDiffers", FILE, f"data.root pins {pinned[:64]}, and the data has the root {genesis['data']}")
+        yield Problem(
+            "DataDiffers",
+            FILE,
+            f"data.root pins {pinned[:64]}, and the data has the root {genesis['data']}",
+        )
     if root != genesis["data"]:
-        yield Problem("DataDiffers", "data", f"the documents and tokens give the root {root}, not {genesis['data']}")
+        yield Problem(
+            "DataDiffers",
+            "data",
+            f"the documents and tokens give the root {root}, not {genesis['data']}",
+        )

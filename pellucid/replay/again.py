@@ -89,18 +89,23 @@ class Again:
         return Taken(self.inputs.branched(entry), state.groups(), segments, stepped.microbatches)
 
     def gradients(self) -> tuple[Gradients, list[Gradients]]:
-        """The gradients summed over microbatches, before clipping, and those of every microbatch."""
+        """The gradients summed over microbatches, before clipping,
+        and those of every microbatch."""
         total: Gradients = {}
         each: list[Gradients] = []
         ops, names = self.operations(), []
         norm_of = ops.norm_of
 
         def note(tensors: list[torch.Tensor]) -> float:
-            total.update({name: tensor.numpy().copy() for name, tensor in zip(names, tensors, strict=True)})
+            total.update(
+                {name: tensor.numpy().copy() for name, tensor in zip(names, tensors, strict=True)}
+            )
             return norm_of(tensors)
 
         def watch(model: Decoder) -> None:
-            learning = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+            learning = {
+                name: weight for name, weight in model.named_parameters() if weight.requires_grad
+            }
             names.extend(sorted(learning, key=str.encode))
             for name, weight in learning.items():
                 weight.register_post_accumulate_grad_hook(_keep(each, name))
@@ -130,7 +135,8 @@ def _first_only(first: Callable[..., Any], then: Callable[..., Any]) -> Callable
 
 
 def with_gradient(ops: ModuleType, place: int, index: int, value: float) -> ModuleType:
-    """Operations under which one element of the summed gradients has another value; place counts tensors by name."""
+    """Operations under which one element of the summed gradients has another value;
+    place counts tensors by name."""
     norm_of = ops.norm_of
 
     def changed(tensors: list[torch.Tensor]) -> float:
@@ -142,7 +148,8 @@ def with_gradient(ops: ModuleType, place: int, index: int, value: float) -> Modu
 
 
 class _Told:
-    """An optimizer that is told another step, learning rate or clipping than the training step says."""
+    """An optimizer that is told another step, learning rate or clipping
+    than the training step says."""
 
     def __init__(self, optimizer: Optimizer, told: dict[str, float]) -> None:
         self._optimizer, self._told = optimizer, told
@@ -155,15 +162,21 @@ class _Told:
 
 
 def with_update(recipe: Recipe, **told: float) -> Recipe:
-    """The recipe, whose optimizer is told something else (step, lr, clip: the factor on gradients)."""
+    """The recipe, whose optimizer is told something else (step, lr,
+    clip: the factor on gradients)."""
     return recipe.model_copy(update={"optimizer": _Told(recipe.optimizer, told)})
 
 
 def with_constant(recipe: Recipe, name: str, value: float) -> Recipe:
     """The recipe, with another constant of its optimizer."""
-    return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update={name: value})})
+    return recipe.model_copy(
+        update={"optimizer": recipe.optimizer.model_copy(update={name: value})}
+    )
 
 
 def copied(groups: Groups) -> Groups:
     """The arrays themselves, for a state that will move on."""
-    return {group: {name: array.copy() for name, array in arrays.items()} for group, arrays in groups.items()}
+    return {
+        group: {name: array.copy() for name, array in arrays.items()}
+        for group, arrays in groups.items()
+    }

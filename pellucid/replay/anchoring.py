@@ -19,7 +19,8 @@ def missing(inputs: Inputs) -> list[int]:
 
 
 def surplus(inputs: Inputs) -> list[int]:
-    """The anchors that the placement does not ask for; the last one of a run that goes on is what it goes on from."""
+    """The anchors that the placement does not ask for; the last one of a run that goes
+    on is what it goes on from."""
     held = layout.steps_in(inputs.folder / layout.ANCHORS)
     needed = [] if inputs.recorded().ended else held[-1:]
     return [step for step in held if not _wanted(inputs, step) and step not in needed]
@@ -30,10 +31,11 @@ def _wanted(inputs: Inputs, step: int) -> bool:
 
 
 def make(inputs: Inputs, steps: list[int], watch: Watch) -> None:
-    """Write the anchors of these steps, ascending, by one replay forward, every step of which is compared.
+    """Write the anchors of these steps, ascending, by one replay forward,
+    every step of which is compared.
 
-    Raises StateDiffers, LedgerDiffers, DiskFull. Every anchor appears whole, so a kill loses only the one being made.
-    """
+    Raises StateDiffers, LedgerDiffers, DiskFull. Every anchor appears whole, so a kill
+    loses only the one being made."""
     for state in walk(inputs, steps, watch):
         described = about(inputs, state)
         place = layout.anchor(inputs.folder, state.step)
@@ -41,13 +43,16 @@ def make(inputs: Inputs, steps: list[int], watch: Watch) -> None:
 
 
 def _weights(folder: Path, described: dict[str, Any]) -> Path | None:
-    """The weights file of the step's checkpoint, where it has one and it is sound: weights lie on disk once."""
+    """The weights file of the step's checkpoint, where it has one and it is
+    sound: weights lie on disk once."""
     path = layout.checkpoint(folder, described["step"]) / anchors.WEIGHTS
     if not path.is_file():
         return None
     read = tensors.Tensors(path)
     if read.root("weights").hex() != described["weights"]:
-        raise FormatInvalid(path=path, detail=f"does not hold the weights of step {described['step']}")
+        raise FormatInvalid(
+            path=path, detail=f"does not hold the weights of step {described['step']}"
+        )
     return path if read.metadata == anchors.weights_metadata(described) else None
 
 

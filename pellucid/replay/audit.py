@@ -1,4 +1,5 @@
-"""Audit: take steps again from the nearest state stored before them and compare bits with the ledger."""
+"""Audit: take steps again from the nearest state stored before them and
+compare bits with the ledger."""
 
 from __future__ import annotations
 
@@ -13,7 +14,15 @@ from pellucid.errors import DataError, FormatInvalid, NotFinite, StateDiffers
 from pellucid.replay import validation
 from pellucid.replay.checked import Checked
 from pellucid.replay.inputs import Inputs
-from pellucid.replay.materialise import Replayed, Watch, anchored_state, begin, replay, require_step, stored
+from pellucid.replay.materialise import (
+    Replayed,
+    Watch,
+    anchored_state,
+    begin,
+    replay,
+    require_step,
+    stored,
+)
 from pellucid.replay.texts import Texts
 from pellucid.store import anchors, layout
 from pellucid.train.state import State
@@ -27,7 +36,9 @@ class Finding(Checked):
     expected: str  # The state's root as recorded …
     actual: str  # … and as replayed; empty where the replay did not come so far.
     seconds: float
-    replayed: int  # Steps taken again to get there, from a stored state or the step audited before it.
+    replayed: (
+        int  # Steps taken again to get there, from a stored state or the step audited before it.
+    )
 
 
 class Pass(NamedTuple):
@@ -48,11 +59,14 @@ class Pass(NamedTuple):
 
 
 def passes(inputs: Inputs, steps: Iterable[int]) -> list[Pass]:
-    """Steps that begin from the same stored state share a replay. In the order in which the steps first ask for one."""
+    """Steps that begin from the same stored state share a replay. In the order in which
+    the steps first ask for one."""
     at, grouped = stored(inputs), dict[int | None, list[int]]()
     for step in steps:
         grouped.setdefault(start_of(at, step), []).append(step)
-    return [Pass(start, tuple(sorted(group)), inputs.recipe.first) for start, group in grouped.items()]
+    return [
+        Pass(start, tuple(sorted(group)), inputs.recipe.first) for start, group in grouped.items()
+    ]
 
 
 def start_of(stored: Sequence[int], step: int) -> int | None:
@@ -62,7 +76,8 @@ def start_of(stored: Sequence[int], step: int) -> int | None:
 
 
 def audit_steps(inputs: Inputs, steps: Sequence[int], watch: Watch) -> list[Finding]:
-    """Audit steps, in ascending order. Raises StepUnknown; what is wrong with the run is in the findings."""
+    """Audit steps, in ascending order. Raises StepUnknown; what is wrong with
+    the run is in the findings."""
     for step in steps:
         require_step(inputs, step)
     planned = sorted(passes(inputs, dict.fromkeys(steps)), key=lambda one: one.steps)
@@ -79,8 +94,8 @@ def audit_step(inputs: Inputs, step: int, watch: Watch) -> Finding:
 
 
 def audit_first(inputs: Inputs) -> list[Finding]:
-    """What is wrong with the run's first state, made again: training before it would show here. Nothing where it is
-    as recorded."""
+    """What is wrong with the run's first state, made again: training before it would show here.
+    Nothing where it is as recorded."""
     started, first = time.perf_counter(), inputs.recipe.first
     try:
         anchored_state(inputs, None)
@@ -91,7 +106,8 @@ def audit_first(inputs: Inputs) -> list[Finding]:
 
 
 def run_pass(inputs: Inputs, one: Pass, watch: Watch) -> list[Finding]:
-    """Replay a pass and compare every step of it; each finding holds what was wrong since the one before."""
+    """Replay a pass and compare every step of it; each finding holds what was
+    wrong since the one before."""
     log = _Log(inputs, one)
     try:
         state = begin(inputs, one.start) if one.start is not None else anchored_state(inputs, None)
@@ -132,29 +148,37 @@ class _Log:
         self.reach(state, replayed.found["state"])
 
     def reach(self, state: State, root: str) -> None:
-        """The replay stands at a step; where that is to be audited, what else is claimed of it is checked."""
+        """The replay stands at a step; where that is to be audited, what else
+        is claimed of it is checked."""
         if state.step == self.one.steps[len(self.findings)]:
             if not self.problems:
                 self.problems += _check_here(self.inputs, state, root, self.texts)
             self._add(state.step, root)
 
     def unreached(self) -> list[Finding]:
-        """All findings; the steps that the replay did not come to have the problem that ended it."""
+        """All findings; the steps that the replay did not come to
+        have the problem that ended it."""
         for step in self.one.steps[len(self.findings) :]:
             if not self.problems:
                 ended = next(one.problems[-1] for one in reversed(self.findings) if one.problems)
-                self.problems.append(f"step {step}: not reached, for the replay ended before it: {ended}")
+                self.problems.append(
+                    f"step {step}: not reached, for the replay ended before it: {ended}"
+                )
             self._add(step, "")
         return self.findings
 
     def _add(self, step: int, actual: str) -> None:
         now, expected = time.perf_counter(), self.inputs.recorded().step(step)["state"]
         problems = tuple(self.problems)
-        self.findings.append(Finding(step, expected, actual, now - self.since, self.replayed, problems=problems))
+        self.findings.append(
+            Finding(step, expected, actual, now - self.since, self.replayed, problems=problems)
+        )
         self.problems, self.replayed, self.since = [], 0, now
 
 
-def _difference(step: int, wrong: list[str], found: dict[str, Any], recorded: dict[str, Any]) -> str:
+def _difference(
+    step: int, wrong: list[str], found: dict[str, Any], recorded: dict[str, Any]
+) -> str:
     shown = ", ".join(f"{key} is {found[key]}, recorded {recorded.get(key)}" for key in wrong[:2])
     more = f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""
     return f"step {step}: {shown}{more}"

@@ -40,7 +40,11 @@ class Tensor:
             bit = "" if self.bit is None else f", bit {self.bit}"
             return f"{of}: one element, row {self.rows[0]}, column {self.columns[0]}{bit}"
         place = f"rows {_span(self.rows)}, columns {_span(self.columns)}"
-        shape = f"a tile, {place}" if self.tile else f"{self.elements:,} of {self.of:,} elements, in {place}"
+        shape = (
+            f"a tile, {place}"
+            if self.tile
+            else f"{self.elements:,} of {self.of:,} elements, in {place}"
+        )
         return f"{of}: {shape}"
 
 
@@ -85,7 +89,8 @@ def compare(group: str, name: str, a: np.ndarray, b: np.ndarray) -> Tensor:
 
 
 def stored(folder: Path, step: int, recorded: Mapping[str, Any]) -> tuple[Groups | None, str]:
-    """The state that a run keeps of a step, and in words what that is: its anchor, or the weights of its checkpoint.
+    """The state that a run keeps of a step, and in words what that is: its anchor, or
+    the weights of its checkpoint.
 
     None where nothing is kept there, or where what is kept is not what its own ledger records.
     """
@@ -97,14 +102,17 @@ def stored(folder: Path, step: int, recorded: Mapping[str, Any]) -> tuple[Groups
         return groups, f"the anchor of step {step}"
     path = layout.checkpoint(folder, step) / anchors.WEIGHTS
     if path.is_file():
-        return {"weights": tensors.Tensors(path).arrays()}, f"the weights of the checkpoint of step {step}"
+        return {
+            "weights": tensors.Tensors(path).arrays()
+        }, f"the weights of the checkpoint of step {step}"
     later = [one for one in layout.steps_in(folder / layout.ANCHORS) if one > step]
     following = f" (the next anchor is that of step {later[0]})" if later else ""
     return None, f"no tensor of step {step}{following}"
 
 
 def backward_order(shape: Model) -> list[Reached]:
-    """Every weight by the order in which backward reaches its gradient; those that are made side by side together."""
+    """Every weight by the order in which backward reaches its gradient; those that are
+    made side by side together."""
     order = [] if shape.tied else [Reached(("lm_head.weight",), "loss")]
     order.append(Reached(("model.norm.weight",), "loss or norm_backward, model.norm"))
     for number in reversed(range(shape.layers)):

@@ -1,6 +1,5 @@
-"""Known causes, each tried as an experiment: the step is taken again with one thing changed, and where that makes the
-other side's entry bit for bit, the cause is proven.
-"""
+"""Known causes, each tried as an experiment: the step is taken again with one thing changed, and
+where that makes the other side's entry bit for bit, the cause is proven."""
 
 from __future__ import annotations
 
@@ -30,13 +29,16 @@ from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch, Groups
 
 PHASES = ("order", "forward", "backward", "schedule", "optimizer", "record")
-_TRIED = 1 << 16  # Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
+_TRIED = (
+    1 << 16
+)  # Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
 PROVEN, FITS, UNKNOWN = "proven", "fits", "unknown"
 
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What explains a difference, and how sure that is: proven (its bits were made again), fits, or unknown."""
+    """What explains a difference, and how sure that is: proven (its bits were
+    made again), fits, or unknown."""
 
     name: str
     certainty: str
@@ -58,7 +60,9 @@ class Question:
     found: dict[str, Any]
     target: dict[str, Any]
     stored: Groups | None  # The other side's state after the step, or its weights.
-    fields: list[dict[str, Any]]  # Of the two recipes that differ, with the other side's value under "b".
+    fields: list[
+        dict[str, Any]
+    ]  # Of the two recipes that differ, with the other side's value under "b".
     other: Recipe | None  # The recipe that made the entry, where it is another.
     states: list[tuple[str, Groups]]  # Earlier states, in words and arrays.
 
@@ -82,7 +86,8 @@ class Hypothesis:
 
 
 def phase_of(fields: list[str]) -> str:
-    """The part of a step at which entries begin to differ; "record" where what it computed is the same."""
+    """The part of a step at which entries begin to differ; "record" where
+    what it computed is the same."""
     if "batch" in fields:
         return "order"
     if "state" not in fields:
@@ -95,13 +100,16 @@ def phase_of(fields: list[str]) -> str:
 
 
 def proven(question: Question, hypotheses: Iterator[Hypothesis], tried: list[str]) -> Cause | None:
-    """The first hypothesis that makes the other side's bits; `tried` gets the names of all that were tried."""
+    """The first hypothesis that makes the other side's bits; `tried` gets the
+    names of all that were tried."""
     for one in hypotheses:
         _note(tried, one)
         entry = experiment(question, one)
         if entry and not set(differing(entry, question.target)) - set(one.passing):
             operation = one.operation or operation_of(question, one)
-            microbatch = one.microbatch if operation is None else operation.get("microbatch", one.microbatch)
+            microbatch = (
+                one.microbatch if operation is None else operation.get("microbatch", one.microbatch)
+            )
             batch = one.changed(tracing.plain).get("batch")
             return Cause(one.name, PROVEN, one.words, operation, microbatch, batch, one.tensor)
     return None
@@ -125,7 +133,11 @@ def operation_of(question: Question, hypothesis: Hypothesis) -> dict[str, Any] |
     """The first operation at which the step and the step under the hypothesis part."""
     recipe = hypothesis.changed(tracing.plain).get("recipe", question.again.recipe)
     if recipe.train.arithmetic != question.again.recipe.train.arithmetic:
-        return {"name": "every operation: another arithmetic", "phase": question.phase, "microbatch": None}
+        return {
+            "name": "every operation: another arithmetic",
+            "phase": question.phase,
+            "microbatch": None,
+        }
     plain, other = tracing.Trace(), tracing.Trace()
     question.again.take(ops=question.again.operations(plain), watch=plain.watch)
     with hypothesis.under():
@@ -153,7 +165,7 @@ def hypotheses(question: Question) -> Iterator[Hypothesis]:
         yield from _torch(question)
 
 
-# ---- the recipe ----------------------------------------------------------------------------------
+# ---- the recipe --------------------------------------------------------------------------------
 
 
 def recipes(question: Question) -> Iterator[Hypothesis]:
@@ -165,7 +177,10 @@ def recipes(question: Question) -> Iterator[Hypothesis]:
             yield _under(recipe, words)
     if question.other is not None and _same_state(question, question.other):
         names = ", ".join(one["field"] for one in question.fields)
-        yield _under(question.other, f"the recipes differ in {names}, and no single one of these does it alone")
+        yield _under(
+            question.other,
+            f"the recipes differ in {names}, and no single one of these does it alone",
+        )
 
 
 def _same_state(question: Question, recipe: Recipe) -> bool:
@@ -179,7 +194,8 @@ def _under(recipe: Recipe, words: str) -> Hypothesis:
 
 
 def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
-    """The recipe with one field changed that is of training or of a function of the model; None for other fields."""
+    """The recipe with one field changed that is of training or of a function of the
+    model; None for other fields."""
     section, _, key = name.partition(".")
     if name in ("train.frozen", "optimizer.kind"):
         return None  # It would need another state.
@@ -190,11 +206,12 @@ def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
     return recipe.model_copy(update={"seed": value}) if name == "seed" else None
 
 
-# ---- the batch -----------------------------------------------------------------------------------
+# ---- the batch ---------------------------------------------------------------------------------
 
 
 def _batches(question: Question) -> Iterator[Hypothesis]:
-    """Rows of the batch in another place, or rows of a step near it, that have the recorded root."""
+    """Rows of the batch in another place, or rows of a step near it,
+    that have the recorded root."""
     again, wanted = question.again, bytes.fromhex(question.target["batch"])
     recipe, batch = again.recipe, again.batch
     leaves = row_leaves(batch, recipe)
@@ -203,7 +220,9 @@ def _batches(question: Question) -> Iterator[Hypothesis]:
         if tree.root_with({one: leaves[other], other: leaves[one]}) == wanted:
             order = list(rows)
             order[one], order[other] = other, one
-            words = f"rows {one} and {other} of the batch were swapped: {_sequences(batch, one, other)}"
+            words = (
+                f"rows {one} and {other} of the batch were swapped: {_sequences(batch, one, other)}"
+            )
             yield _batch("swapped", words, _taken(batch, batch, order), again, one)
     for step in range(max(again.recipe.first + 1, again.number - 2), again.number + 3):
         if step == again.number or recipe.schedule.at(step) != recipe.schedule.at(again.number):
@@ -212,9 +231,17 @@ def _batches(question: Question) -> Iterator[Hypothesis]:
         theirs = row_leaves(near, recipe)
         if merkle.root(theirs) == wanted:
             words = f"the batch is that of step {step}"
-            yield _batch("batch of another step", words, _taken(near, near, list(rows), again.number), again, 0)
+            yield _batch(
+                "batch of another step",
+                words,
+                _taken(near, near, list(rows), again.number),
+                again,
+                0,
+            )
         every = ((row, row) for row in rows)
-        crossed = (pair for one, other in _pairs(len(leaves)) for pair in ((one, other), (other, one)))
+        crossed = (
+            pair for one, other in _pairs(len(leaves)) for pair in ((one, other), (other, one))
+        )
         for row, other in itertools.islice(itertools.chain(every, crossed), _TRIED):
             if tree.root_with({row: theirs[other]}) == wanted:
                 mixed = _taken(batch, near, [other if row == r else None for r in rows])
@@ -228,14 +255,18 @@ def _pairs(count: int) -> Iterator[tuple[int, int]]:
 
 
 def _batch(name: str, words: str, batch: Batch, again: Again, row: int) -> Hypothesis:
-    return Hypothesis(name, words, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch)
+    return Hypothesis(
+        name, words, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch
+    )
 
 
 def _sequences(batch: Batch, *rows: int) -> str:
     return ", ".join(f"{batch.named(row)} belongs in row {row}" for row in rows)
 
 
-def _taken(batch: Batch, other: Batch, order: list[int] | list[int | None], step: int | None = None) -> Batch:
+def _taken(
+    batch: Batch, other: Batch, order: list[int] | list[int | None], step: int | None = None
+) -> Batch:
     """A batch of rows: row r is row order[r] of another batch, or, for None, as it was."""
     pick = [(batch, row) if place is None else (other, place) for row, place in enumerate(order)]
     return dataclasses.replace(
@@ -251,43 +282,58 @@ def _taken(batch: Batch, other: Batch, order: list[int] | list[int | None], step
     )
 
 
-# ---- the state before ----------------------------------------------------------------------------
+# ---- the state before --------------------------------------------------------------------------
 
 
 def _stale(question: Question, parts: tuple[str, ...]) -> Iterator[Hypothesis]:
-    """The state before the step, or its weights or what the optimizer keeps alone, were those of another step, or what
-    it keeps was zero."""
+    """The state before the step, or its weights or what the optimizer keeps alone, were those of
+    another step, or what it keeps was zero."""
     before = question.again.before
     weights = {"weights": before["weights"]}
     kept = {group: arrays for group, arrays in before.items() if group != "weights"}
     if "optimizer's state" in parts:
-        zero = {group: {name: np.zeros_like(a) for name, a in arrays.items()} for group, arrays in kept.items()}
+        zero = {
+            group: {name: np.zeros_like(a) for name, a in arrays.items()}
+            for group, arrays in kept.items()
+        }
         told = "the optimizer's state before the step was zero: it was not restored"
-        yield Hypothesis("optimizer's state lost", told, lambda around: {"before": {**zero, **weights}})
+        yield Hypothesis(
+            "optimizer's state lost", told, lambda around: {"before": {**zero, **weights}}
+        )
     for words, old in question.states:
         for part in parts:
             mixed = {**old, **{"optimizer's state": weights, "weights": kept, "": {}}[part]}
-            told = f"the {part or 'state'} before the step: {words}, not what the step before it left"
+            told = (
+                f"the {part or 'state'} before the step: {words}, not what the step before it left"
+            )
             yield Hypothesis("stale state", told, lambda around, mixed=mixed: {"before": mixed})
 
 
-# ---- schedule and optimizer ----------------------------------------------------------------------
+# ---- schedule and optimizer --------------------------------------------------------------------
 
 
 def _told(question: Question, name: str, words: str, **told: float) -> Hypothesis:
     """The optimizer was told something else than the step says."""
     recipe = with_update(question.again.recipe, **told)
-    return Hypothesis(name, words, lambda around: {"recipe": recipe}, passing=("lr",) if "lr" in told else ())
+    return Hypothesis(
+        name, words, lambda around: {"recipe": recipe}, passing=("lr",) if "lr" in told else ()
+    )
 
 
 def _rates(question: Question) -> Iterator[Hypothesis]:
     """The recorded learning rate itself; in words, what it would be the rate of."""
-    schedule, step, wanted = question.again.recipe.schedule, question.again.number, question.target["lr"]
+    schedule, step, wanted = (
+        question.again.recipe.schedule,
+        question.again.number,
+        question.target["lr"],
+    )
     lr, own = digests.bits_float(wanted), digests.bits_float(question.found["lr"])
     words = f"the learning rate was {lr!r}, and the recipe's schedule gives {own!r}"
     for other in range(max(0, step - 3), min(step + 3, schedule.steps) + 1):
         if other != step and digests.float_bits(schedule.learning_rate(other)) == wanted:
-            words += f": it is that of step {other}, so the schedule was {abs(step - other)} step(s) off"
+            words += (
+                f": it is that of step {other}, so the schedule was {abs(step - other)} step(s) off"
+            )
     for kind in ("cosine", "linear", "wsd"):
         if kind != schedule.at(step).schedule:
             with_kind = dataclasses.replace(schedule.at(step), schedule=kind)
@@ -307,7 +353,8 @@ _USUAL = {
 
 
 def _constants(question: Question) -> Iterator[Hypothesis]:
-    """The optimizer with another constant that is in use elsewhere, another count of steps, another clipping."""
+    """The optimizer with another constant that is in use elsewhere, another count
+    of steps, another clipping."""
     recipe, step = question.again.recipe, question.again.number
     train, own = recipe.train, recipe.optimizer.model_dump()
     for name in (name for name in _USUAL if name in own):
@@ -317,15 +364,22 @@ def _constants(question: Question) -> Iterator[Hypothesis]:
             yield Hypothesis(name, words, lambda around, changed=changed: {"recipe": changed})
     for other in (step - 1, step + 1):
         if other:
-            yield _told(question, "bias correction", f"the optimizer counted step {step} as {other}", step=other)
+            yield _told(
+                question,
+                "bias correction",
+                f"the optimizer counted step {step} as {other}",
+                step=other,
+            )
     norm = digests.bits_float(question.target["grad_norm"])
     if norm > train.clip:
         yield _told(question, "clipping", "the gradients were not clipped", clip=1.0)
-        words = "the gradients were clipped by clip / (norm + 1e-6), as torch's clip_grad_norm_ does"
+        words = (
+            "the gradients were clipped by clip / (norm + 1e-6), as torch's clip_grad_norm_ does"
+        )
         yield _told(question, "clipping", words, clip=train.clip / (norm + 1e-6))
 
 
-# ---- the arithmetic ------------------------------------------------------------------------------
+# ---- the arithmetic ----------------------------------------------------------------------------
 
 
 @contextlib.contextmanager
@@ -341,13 +395,22 @@ def _denormals(question: Question) -> Iterator[Hypothesis]:
     """Results flushed to zero where they are denormal; only if there are any."""
     again = question.again
     if again.native:
-        yield Hypothesis("denormals", "denormal numbers were flushed to zero", lambda around: {}, _flushing)
+        yield Hypothesis(
+            "denormals", "denormal numbers were flushed to zero", lambda around: {}, _flushing
+        )
         return
     census = tracing.Denormals()
     again.take(ops=again.operations(census))
-    operations = [*((name, tracing.only(name, tracing.flushed)) for name in census.found), ("", tracing.flushed)]
+    operations = [
+        *((name, tracing.only(name, tracing.flushed)) for name in census.found),
+        ("", tracing.flushed),
+    ]
     for name, around in operations if census.found else ():
-        of = f"the denormal results of {name} ({census.found[name]:,} in this step)" if name else "all denormal results"
+        of = (
+            f"the denormal results of {name} ({census.found[name]:,} in this step)"
+            if name
+            else "all denormal results"
+        )
         yield Hypothesis("denormals", f"{of} were flushed to zero", _through(again, around))
 
 
@@ -355,7 +418,11 @@ def _through(again: Again, inner: Around) -> Callable[[Around], dict[str, Any]]:
     """Every operation through `inner`, with the tracer, if any, outside of it."""
 
     def changed(outer: Around) -> dict[str, Any]:
-        return {"ops": again.operations(lambda name, f, args: outer(name, tracing.wrapped(inner, name, f), args))}
+        return {
+            "ops": again.operations(
+                lambda name, f, args: outer(name, tracing.wrapped(inner, name, f), args)
+            )
+        }
 
     return changed
 
@@ -369,9 +436,8 @@ def _torch(question: Question) -> Iterator[Hypothesis]:
     for chosen in [*((name,) for name in names), names]:
         what = f"the operation {chosen[0]}" if len(chosen) == 1 else "the whole model"
         exp = ", whose exp is another polynomial" if set(chosen) & set(_EXPONENTIALS) else ""
-        words = (
-            f"{what} was computed by PyTorch's own arithmetic{exp} (torch {torch.__version__} makes these bits here)"
-        )
+        makes = f"torch {torch.__version__} makes these bits here"
+        words = f"{what} was computed by PyTorch's own arithmetic{exp} ({makes})"
         yield Hypothesis("another arithmetic", words, _with_torch(question.again, chosen))
     words = "exp was another polynomial: swiglu, attention and loss are bit for bit PyTorch's"
     yield Hypothesis("another arithmetic", words, _with_torch(question.again, _EXPONENTIALS))
@@ -394,11 +460,12 @@ def _torch_attention(q: Any, k: Any, v: Any, rotary: Any, first: Any) -> Any:
     return native.attention(q, k, v, (cos, sin), first).contiguous()
 
 
-# ---- this machine --------------------------------------------------------------------------------
+# ---- this machine ------------------------------------------------------------------------------
 
 
 def machine(question: Question, tried: list[str]) -> Cause | None:
-    """Whether this machine gives the same bits by independent code: each other instruction set, with one thread."""
+    """Whether this machine gives the same bits by independent code: each other
+    instruction set, with one thread."""
     for one in _paths(question.again):
         _note(tried, one)
         entry = experiment(question, one)

@@ -1,8 +1,7 @@
 """Which steps an audit takes, by the auditor's seed, and how likely a forger is caught by that.
 
-The choice follows from the seed and the run's head alone: the same on every machine, and unknown to a trainer who
-finished the run before the seed was drawn.
-"""
+The choice follows from the seed and the run's head alone: the same on every machine, and unknown to
+a trainer who finished the run before the seed was drawn."""
 
 from __future__ import annotations
 
@@ -20,11 +19,13 @@ _CHUNK = 1024  # Numbers drawn at once.
 def chosen(seed: int, head: str, steps: int) -> Iterator[int]:
     """Every step 1 … steps, in the order in which this auditor takes them.
 
-    The shuffle of Fisher and Yates (Knuth, The Art of Computer Programming, vol. 2, algorithm P), from the front: any
-    prefix is a uniform sample without replacement. Memory of O(steps taken).
-    """
+    The shuffle of Fisher and Yates (Knuth, The Art of Computer Programming, vol. 2,
+    algorithm P), from the front: any prefix is a uniform sample without
+    replacement. Memory of O(steps taken)."""
     moved: dict[int, int] = {}
-    for place, number in zip(range(steps), _numbers(key_of(seed, f"audit steps {head}")), strict=False):
+    for place, number in zip(
+        range(steps), _numbers(key_of(seed, f"audit steps {head}")), strict=False
+    ):
         other = place + (number * (steps - place) >> 64)
         taken = moved.pop(other, other)
         if other != place:
@@ -48,11 +49,12 @@ def _numbers(key: int) -> Iterator[int]:
 
 
 def caught(steps: int, forged: int, compared: int) -> float:
-    """The probability that a uniform sample of `compared` of the steps, without replacement, holds a forged one.
+    """The probability that a uniform sample of `compared` of the steps, without
+    replacement, holds a forged one.
 
-    1 - C(steps - forged, compared) / C(steps, compared), the hypergeometric distribution (Feller, An Introduction to
-    Probability Theory and Its Applications, vol. 1, II.6), from exact integers and rounded once before 1 is taken.
-    """
+    1 - C(steps - forged, compared) / C(steps, compared), the hypergeometric distribution (Feller,
+    An Introduction to Probability Theory and Its Applications, vol. 1, II.6), from exact integers
+    and rounded once before 1 is taken."""
     fewer, more = sorted((forged, compared))  # The two are exchangeable; the smaller is quicker.
     return 1.0 - math.comb(steps - more, fewer) / math.comb(steps, fewer)
 
@@ -61,9 +63,9 @@ def caught(steps: int, forged: int, compared: int) -> float:
 class Odds:
     """What an audit is worth against a run of which `forged` steps are forged.
 
-    A forged step is one whose recorded entry does not follow from the state recorded before it. A replay that finds no
-    difference has proven every step that it compared; the others may be forged.
-    """
+    A forged step is one whose recorded entry does not follow from the state recorded
+    before it. A replay that finds no difference has proven every step that it
+    compared; the others may be forged."""
 
     steps: int
     sampled: int  # The steps that the seed chose; 0 where somebody named them.
@@ -75,10 +77,11 @@ class Odds:
 
     @property
     def wherever(self) -> float:
-        """The forger may put the forged steps where a replay passes by least, and does not know the seed.
+        """The forger may put the forged steps where a replay passes by
+        least, and does not know the seed.
 
-        Steps on the way to a chosen one do not count: the last step before an anchor is never on the way.
-        """
+        Steps on the way to a chosen one do not count: the last step before an
+        anchor is never on the way."""
         return caught(self.steps, self.forged, self.sampled)
 
     @property
@@ -88,7 +91,10 @@ class Odds:
 
     def as_json(self) -> dict[str, Any]:
         numbers = {name: getattr(self, name) for name in ("steps", "forged", "sampled", "compared")}
-        return numbers | {"caught_wherever_they_lie": self.wherever, "caught_if_spread": self.spread}
+        return numbers | {
+            "caught_wherever_they_lie": self.wherever,
+            "caught_if_spread": self.spread,
+        }
 
     def __str__(self) -> str:
         done = f"{self.compared:,} of {self.steps:,} steps replayed"

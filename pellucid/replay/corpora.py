@@ -16,11 +16,20 @@ _COLUMNS = ("id", "sha256", "licence", "origin", "split")
 
 
 def first_document(a: Path, b: Path) -> dict[str, Any] | None:
-    """The first document that differs between two runs: its index, and what of it does with both values."""
-    for index, (one, other) in enumerate(itertools.zip_longest(_documents(a), _documents(b), fillvalue={})):
+    """The first document that differs between two runs: its index, and what
+    of it does with both values."""
+    for index, (one, other) in enumerate(
+        itertools.zip_longest(_documents(a), _documents(b), fillvalue={})
+    ):
         if one != other:
             names = [name for name in _COLUMNS if one.get(name) != other.get(name)]
-            return {"index": index, "id": one.get("id", other.get("id")), "fields": names, "a": one, "b": other}
+            return {
+                "index": index,
+                "id": one.get("id", other.get("id")),
+                "fields": names,
+                "a": one,
+                "b": other,
+            }
     return None
 
 
@@ -30,11 +39,15 @@ def _documents(folder: Path) -> Iterator[dict[str, Any]]:
 
 
 def differing_rows(a: Batch, b: Batch) -> list[dict[str, Any]]:
-    """Every row in which two batches differ: their blocks, and the first token that does, with its document."""
+    """Every row in which two batches differ: their blocks, and the first token
+    that does, with its document."""
     found = []
     for row in range(min(len(a.tokens_BS), len(b.tokens_BS))):
         mine, theirs = a.tokens_BS[row], b.tokens_BS[row]
-        places = {side: (int(one.blocks_B[row]), int(one.starts_B[row])) for side, one in (("a", a), ("b", b))}
+        places = {
+            side: (int(one.blocks_B[row]), int(one.starts_B[row]))
+            for side, one in (("a", a), ("b", b))
+        }
         if len(mine) == len(theirs) and not (mine != theirs).any() and places["a"] == places["b"]:
             continue
         about: dict[str, Any] = {"row": row}
@@ -47,7 +60,10 @@ def differing_rows(a: Batch, b: Batch) -> list[dict[str, Any]]:
             about |= {
                 "position": place,
                 "token": {"a": int(mine[place]), "b": int(theirs[place])},
-                "document": {"a": int(a.documents_BS[row, place]), "b": int(b.documents_BS[row, place])},
+                "document": {
+                    "a": int(a.documents_BS[row, place]),
+                    "b": int(b.documents_BS[row, place]),
+                },
             }
         found.append(about)
     return found
@@ -59,6 +75,8 @@ def words(row: dict[str, Any]) -> str:
     said = f"row {row['row']}: " + (f"{a} in both" if a == b else f"{a} in A and {b} in B")
     if "position" in row:
         token = row["token"]
-        said += f"; from position {row['position']} on other tokens ({token['a']} and {token['b']}), "
+        said += (
+            f"; from position {row['position']} on other tokens ({token['a']} and {token['b']}), "
+        )
         said += f"in document {row['document']['a']} of A"
     return said

@@ -1,8 +1,9 @@
-"""Two runs, or a run and this machine: the first step at which they part, and as far as it can be told, why.
+"""Two runs, or a run and this machine: the first step at which they part, and
+as far as it can be told, why.
 
-The ledgers say where (replay/ledgers.py); the step, taken again here, says who computed otherwise and, by the
-experiments of replay/explain.py, why. docs/diff.md tells what can be named and what cannot.
-"""
+The ledgers say where (replay/ledgers.py); the step, taken again here, says who
+computed otherwise and, by the experiments of replay/explain.py, why. docs/diff.md
+tells what can be named and what cannot."""
 
 from __future__ import annotations
 
@@ -55,7 +56,8 @@ class Before:
 
 
 def diff(a: Path, b: Path, watch: Watch) -> Difference:
-    """Two runs. Raises what reading recipe and ledger raises; what else is missing is said in the explanation."""
+    """Two runs. Raises what reading recipe and ledger raises; what else is missing
+    is said in the explanation."""
     result = Difference(str(a), str(b))
     one, other = _side("A", a, result), _side("B", b, result)
     _environments(result, lambda: surroundings.of_run(a), lambda: surroundings.of_run(b))
@@ -69,12 +71,16 @@ def diff(a: Path, b: Path, watch: Watch) -> Difference:
     result.equal = parting is None and not begins
     if parting is None:
         if begins:
-            result.say("The beginnings differ, and nothing that follows: every step has the same entry.")
+            result.say(
+                "The beginnings differ, and nothing that follows: every step has the same entry."
+            )
         return result
     result.parts(parting)
     if not parting.a or not parting.b:
         behind, ahead = ("A", "B") if not parting.a else ("B", "A")
-        result.cause = Cause("not as far", causes.PROVEN, f"{behind} ends before {ahead}; up to there they are equal")
+        result.cause = Cause(
+            "not as far", causes.PROVEN, f"{behind} ends before {ahead}; up to there they are equal"
+        )
     elif parting.kind != "step":
         words = "the states are equal, and what is recorded besides differs: the data of validation, or the record"
         result.cause = Cause("besides the states", causes.FITS, words)
@@ -85,7 +91,8 @@ def diff(a: Path, b: Path, watch: Watch) -> Difference:
 
 
 def diff_here(folder: Path, watch: Watch) -> Difference:
-    """A run and what its recipe and data give here, from the seed on. Raises as replay/inputs.py does."""
+    """A run and what its recipe and data give here, from the seed on.
+    Raises as replay/inputs.py does."""
     inputs = replay_inputs.load(folder, load_recipe(folder))
     return diff_steps(inputs, None, inputs.recorded().steps_done, watch)
 
@@ -96,7 +103,8 @@ def explain_audit(inputs: Inputs, step: int, watch: Watch) -> Difference:
 
 
 def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> Difference:
-    """A run and this machine, from an anchor (None: the seed) to the step `last` or the first that differs."""
+    """A run and this machine, from an anchor (None: the seed) to the step
+    `last` or the first that differs."""
     result = Difference(str(inputs.folder), "here")
     _environments(result, lambda: surroundings.of_run(inputs.folder), surroundings.of_here)
     try:
@@ -117,15 +125,19 @@ def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> D
 
 @contextlib.contextmanager
 def _standing(result: Difference) -> Iterator[None]:
-    """Where explaining stumbles over what a run holds, the difference of the ledgers stands, and that is said."""
+    """Where explaining stumbles over what a run holds, the difference of the
+    ledgers stands, and that is said."""
     try:
         yield
     except PellucidError as error:
         result.say(f"Not explained further: {error.name}: {error}")
 
 
-def _environments(result: Difference, a: Callable[[], dict[str, str]], b: Callable[[], dict[str, str]]) -> None:
-    """What two sides were computed with. No verdict stands on it, so what cannot be read is said and no error."""
+def _environments(
+    result: Difference, a: Callable[[], dict[str, str]], b: Callable[[], dict[str, str]]
+) -> None:
+    """What two sides were computed with. No verdict stands on it, so what cannot
+    be read is said and no error."""
     try:
         result.environments = surroundings.differences(a(), b())
     except PellucidError as error:
@@ -142,7 +154,7 @@ def _side(name: str, folder: Path, result: Difference) -> Side:
     return Side(name, folder, recipe, ledger, inputs)
 
 
-# ---- the beginning -------------------------------------------------------------------------------
+# ---- the beginning -----------------------------------------------------------------------------
 
 
 def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
@@ -150,42 +162,67 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     result.recipe = ledgers.recipe_differences(one.recipe, other.recipe)
     fork = _fork(one, other)
     if fork:  # Where a fork begins is said once, and is no difference of what it computes.
-        result.recipe = [each for each in result.recipe if not each["field"].startswith(_PLACE_OF_FORK)]
-        result.say(f"{fork.name} is a fork of the other: it begins after its step {fork.ledger.first}.")
+        result.recipe = [
+            each for each in result.recipe if not each["field"].startswith(_PLACE_OF_FORK)
+        ]
+        result.say(
+            f"{fork.name} is a fork of the other: it begins after its step {fork.ledger.first}."
+        )
     for each in result.recipe:
-        result.say(f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B.")
+        result.say(
+            f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B."
+        )
     mine, theirs = one.ledger.genesis, other.ledger.genesis
     begins = ledgers.differing(mine, theirs)
     if one.ledger.first != other.ledger.first:
         begins = _later_beginnings(one, other, begins, result)
     if fork:
-        begins = [name for name in begins if name not in _GENESIS_OF_FORK and (name != "recipe" or result.recipe)]
+        begins = [
+            name
+            for name in begins
+            if name not in _GENESIS_OF_FORK and (name != "recipe" or result.recipe)
+        ]
         if not begins:
             result.say("Nothing in it is changed, so it can only take the other's steps again.")
     for name in begins:
         if name not in ("recipe", "weights", "state", "step", "tokens", "parent"):
             shown = [ledgers.shown(name, genesis.get(name)) for genesis in (mine, theirs)]
             result.say(f"The beginnings differ: {name} is {shown[0]} in A and {shown[1]} in B.")
-    if "data" in begins and all((side.folder / layout.DATA_MANIFEST).is_file() for side in (one, other)):
-        result.document = published(result, lambda: corpora.first_document(one.folder, other.folder))
+    if "data" in begins and all(
+        (side.folder / layout.DATA_MANIFEST).is_file() for side in (one, other)
+    ):
+        result.document = published(
+            result, lambda: corpora.first_document(one.folder, other.folder)
+        )
         if result.document:
             what = ", ".join(result.document["fields"])
             result.say(f"The first document that differs is {result.document['id']} (in {what}).")
     return begins
 
 
-_PLACE_OF_FORK = ("fork.parent", "fork.step", "fork.state", "fork.tokens", "fork.cursors", "fork.rows")
+_PLACE_OF_FORK = (
+    "fork.parent",
+    "fork.step",
+    "fork.state",
+    "fork.tokens",
+    "fork.cursors",
+    "fork.rows",
+)
 _GENESIS_OF_FORK = ("recipe_version", "step", "tokens", "parent")
 
 
 def _fork(one: Side, other: Side) -> Side | None:
     """The one of two runs that is a fork of the other."""
     pairs = ((one, other), (other, one))
-    return next((side for side, parent in pairs if side.ledger.genesis.get("parent") == parent.ledger.head), None)
+    return next(
+        (side for side, parent in pairs if side.ledger.genesis.get("parent") == parent.ledger.head),
+        None,
+    )
 
 
 def _later_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:
-    """What differs at the first state that two runs both have, where one begins after a later step."""
+    """What differs at the first state that two runs both have, where
+    one begins after a later step."""
     earlier, later = sorted((one, other), key=lambda side: side.ledger.first)
     first = later.ledger.first
     if not _fork(one, other):
@@ -197,7 +234,8 @@ def _later_beginnings(one: Side, other: Side, begins: list[str], result: Differe
 
 
 def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> None:
-    """The states before the first step differ: the recipes say why, and the initial values which tensors."""
+    """The states before the first step differ: the recipes say why, and the
+    initial values which tensors."""
     genesis = [{name: side.ledger.genesis.get(name) for name in begins} for side in (one, other)]
     result.parts(Parting(max(one.ledger.first, other.ledger.first), "genesis", *genesis))
     if one.inputs is None or other.inputs is None or one.ledger.first != other.ledger.first:
@@ -209,15 +247,25 @@ def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> N
     ]
     result.agreement(*made)
     result.tensors = blame.differing(states[0].groups(), states[1].groups())
-    result.operation = {"name": "initial_values", "phase": "before the first step", "microbatch": None}
-    names = [each["field"] for each in result.recipe if each["field"].partition(".")[0] in ("seed", "model")]
-    names += ["the size of the vocabulary"] if one.inputs.vocabulary != other.inputs.vocabulary else []
+    result.operation = {
+        "name": "initial_values",
+        "phase": "before the first step",
+        "microbatch": None,
+    }
+    names = [
+        each["field"]
+        for each in result.recipe
+        if each["field"].partition(".")[0] in ("seed", "model")
+    ]
+    names += (
+        ["the size of the vocabulary"] if one.inputs.vocabulary != other.inputs.vocabulary else []
+    )
     if all(made) and names:
         words = f"the initial state follows from the recipe, and these differ: {', '.join(names)}"
         result.cause = Cause("recipe", causes.PROVEN, words)
 
 
-# ---- a step --------------------------------------------------------------------------------------
+# ---- a step ------------------------------------------------------------------------------------
 
 
 def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: Watch) -> None:
@@ -226,7 +274,9 @@ def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: W
     before = _before(sides, parting.step, result, watch)
     if before is None:
         return
-    steps = {side.name: Again(side.inputs, parting.step, before.groups) for side in sides if side.inputs}
+    steps = {
+        side.name: Again(side.inputs, parting.step, before.groups) for side in sides if side.inputs
+    }
     said = {"A": parting.a, "B": parting.b}
     found = {name: again.take() for name, again in steps.items()}
     wrong = [name for name in steps if ledgers.differing(found[name].entry, said[name])]
@@ -239,13 +289,19 @@ def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: W
         _by_recipes(one, other, steps, parting, result)
     for side in (side for side in sides if side.name in wrong):
         states = _states(sides, before, parting.step, result)
-        explain(result, steps[side.name], found[side.name], _recorded(side, said[side.name]), states)
+        explain(
+            result, steps[side.name], found[side.name], _recorded(side, said[side.name]), states
+        )
 
 
-def _by_recipes(one: Side, other: Side, steps: dict[str, Again], parting: Parting, result: Difference) -> None:
+def _by_recipes(
+    one: Side, other: Side, steps: dict[str, Again], parting: Parting, result: Difference
+) -> None:
     """Each run is what its own recipe and data give: they are the cause."""
     if "batch" not in parting.fields:
-        explain(result, steps["A"], steps["A"].take(), _recorded(other, parting.b), [], other.recipe)
+        explain(
+            result, steps["A"], steps["A"].take(), _recorded(other, parting.b), [], other.recipe
+        )
         return
     rows = ", ".join(str(row["row"]) for row in result.rows)
     words = f"each run's batch follows from its own recipe and data, and the batches differ in rows {rows}"
@@ -272,23 +328,34 @@ def _before(sides: list[Side], step: int, result: Difference, watch: Watch) -> B
             continue
         return _walk(side.inputs, state, step - 1, result, watch)
     if sides:
-        result.say("This machine does not even give the state before the first step: nothing can be replayed.")
+        result.say(
+            "This machine does not even give the state before the first step: nothing can be replayed."
+        )
     return None
 
 
 def _anchors(sides: list[Side], last: int) -> list[tuple[int | None, Side]]:
     """Every anchor up to a step, the latest first, and the seed at the end."""
     stored = [
-        (anchor, side) for side in sides for anchor in layout.steps_in(side.folder / layout.ANCHORS) if anchor <= last
+        (anchor, side)
+        for side in sides
+        for anchor in layout.steps_in(side.folder / layout.ANCHORS)
+        if anchor <= last
     ]
     latest = sorted(stored, key=lambda pair: -pair[0])
     return [*latest, *((None, side) for side in sides[:1])]
 
 
 def _walk(
-    inputs: Inputs, state: State, last: int, result: Difference, watch: Watch, validating: bool = False
+    inputs: Inputs,
+    state: State,
+    last: int,
+    result: Difference,
+    watch: Watch,
+    validating: bool = False,
 ) -> Before | None:
-    """Take steps up to `last`; where one differs from what is recorded, explain that instead and return None."""
+    """Take steps up to `last`; where one differs from what is recorded, explain
+    that instead and return None."""
     first, before, previous = state.step, copied(state.groups()), None
     for replayed in replay(inputs, state, last):
         watch(state.step - first, last - first)
@@ -309,10 +376,16 @@ def _walk(
 
 def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
     """Whether the validation of a step, if one is recorded, is not what it is here."""
-    recorded = [body for body in inputs.recorded().between(state.step, state.step) if body["kind"] == "validation"]
+    recorded = [
+        body
+        for body in inputs.recorded().between(state.step, state.step)
+        if body["kind"] == "validation"
+    ]
     if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
         return False
-    found = inputs.branched(entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources))
+    found = inputs.branched(
+        entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources)
+    )
     if not ledgers.differing(recorded[0], found):
         return False
     result.parts(Parting(state.step, "validation", recorded[0], found))
@@ -332,10 +405,14 @@ def _states(sides: list[Side], before: Before, step: int, result: Difference) ->
     for anchor, side in itertools.islice(_anchors(sides, step - 2), _STATES):
         if anchor is not None and anchor not in seen:
             seen.add(anchor)
-            found.append((f"step {anchor}'s, as the anchor holds it", _reader(side, anchor, result)))
+            found.append(
+                (f"step {anchor}'s, as the anchor holds it", _reader(side, anchor, result))
+            )
     first = before.inputs.recipe.first
     if step > first + 1 and first not in seen:
-        found.append((f"step {first}'s, the first one", lambda: first_state(before.inputs).groups()))
+        found.append(
+            (f"step {first}'s, the first one", lambda: first_state(before.inputs).groups())
+        )
     return found
 
 
@@ -351,10 +428,12 @@ def _reader(side: Side, anchor: int, result: Difference) -> Callable[[], Groups 
     return read
 
 
-# ---- an anchor -----------------------------------------------------------------------------------
+# ---- an anchor ---------------------------------------------------------------------------------
 
 
-def _anchor(inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, watch: Watch) -> None:
+def _anchor(
+    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, watch: Watch
+) -> None:
     """What is wrong with a stored state: another step's, or which tensors and bits of it."""
     recorded = inputs.recorded().step(anchor)["state"]
     groups = anchors.read(layout.anchor(inputs.folder, anchor))
@@ -364,7 +443,10 @@ def _anchor(inputs: Inputs, anchor: int, computed: Groups | None, result: Differ
     result.parts(Parting(anchor, "anchor", {"state": recorded}, {"state": roots.state.hex()}))
     for body in inputs.recorded().between(inputs.recipe.first, inputs.recorded().steps_done):
         step = body.get("step", 0)
-        if body["kind"] in ("genesis", "step") and digests.state_root(step, roots.groups).hex() == body["state"]:
+        if (
+            body["kind"] in ("genesis", "step")
+            and digests.state_root(step, roots.groups).hex() == body["state"]
+        ):
             words = f"{layout.anchor(inputs.folder, anchor)} holds the state of step {step}"
             result.cause = Cause("stale anchor", causes.PROVEN, words)
             return

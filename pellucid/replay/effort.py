@@ -1,4 +1,5 @@
-"""What an audit costs on this machine, and which audit fits: a budget of seconds, the memory, the disk."""
+"""What an audit costs on this machine, and which audit fits: a budget of
+seconds, the memory, the disk."""
 
 from __future__ import annotations
 
@@ -12,7 +13,15 @@ from typing import Any
 
 from pellucid import counts, machine
 from pellucid.errors import BudgetTooSmall, StateDiffers
-from pellucid.replay.audit import Finding, Pass, audit_first, audit_steps, passes, run_pass, start_of
+from pellucid.replay.audit import (
+    Finding,
+    Pass,
+    audit_first,
+    audit_steps,
+    passes,
+    run_pass,
+    start_of,
+)
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, begin, replay, stored
 from pellucid.replay.microbatch import count_of
@@ -42,7 +51,8 @@ class Speed:
 
 
 def measure(inputs: Inputs, step: int) -> Speed:
-    """From a few steps really replayed, towards one that was taken. Raises StateDiffers, FormatInvalid, NotFinite."""
+    """From a few steps really replayed, towards one that was taken. Raises
+    StateDiffers, FormatInvalid, NotFinite."""
     started = time.perf_counter()
     state = begin(inputs, step - 1)
     load, taken = time.perf_counter() - started, []
@@ -57,7 +67,8 @@ def measure(inputs: Inputs, step: int) -> Speed:
 
 
 def _validation_share(inputs: Inputs) -> float:
-    """What a validation computes, as a fraction of a step: forward passes, a third of forward and backward."""
+    """What a validation computes, as a fraction of a step: forward passes, a
+    third of forward and backward."""
     most, phases = inputs.recipe.validation.tokens, inputs.recipe.phases
     tokens = sum(stream.until(most)[0] for stream in inputs.shards.validation)
     return tokens / (3 * min(phase.tokens for phase in phases))
@@ -71,7 +82,9 @@ def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) 
     for step in order:
         start = start_of(at, step)
         left -= 0 if start in reached else speed.load
-        left -= max(0, step - reached.get(start, recipe.first if start is None else start)) * speed.step
+        left -= (
+            max(0, step - reached.get(start, recipe.first if start is None else start)) * speed.step
+        )
         left -= recipe.scheduled(recipe.validation.every, step) * speed.validation
         if left < 0:
             break
@@ -83,9 +96,9 @@ def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) 
 def surely(inputs: Inputs, speed: Speed, seconds: float) -> int:
     """How many steps fit into so many seconds wherever they lie.
 
-    Only these count as chosen by the seed alone. How far a budget reaches beyond them depends on where the chosen
-    steps lie, and a forger can see to it that forged ones are far from every anchor.
-    """
+    Only these count as chosen by the seed alone. How far a budget reaches beyond them
+    depends on where the chosen steps lie, and a forger can see to it that forged ones
+    are far from every anchor."""
     at, last = [inputs.recipe.first, *stored(inputs)], inputs.recorded().steps_done
     longest = max(b - a for a, b in zip(at, [*at[1:], last], strict=True))
     return int(seconds / (speed.load + longest * speed.step + speed.validation))
@@ -94,11 +107,11 @@ def surely(inputs: Inputs, speed: Speed, seconds: float) -> int:
 def audit_within(
     inputs: Inputs, order: Iterator[int], seconds: float, watch: Watch, spent: float = 0.0
 ) -> tuple[list[Finding], int]:
-    """As many steps as fit into so many seconds, of which some are spent already, in the order given; and how many of
-    them the seed alone chose.
+    """As many steps as fit into so many seconds, of which some are spent already, in the order
+    given; and how many of them the seed alone chose.
 
-    Raises BudgetTooSmall. Stops before a replay that would not fit by the speed measured on the way.
-    """
+    Raises BudgetTooSmall. Stops before a replay that would not fit by the
+    speed measured on the way."""
     deadline = time.perf_counter() + seconds - spent
     wrong, first = audit_first(inputs), next(order)
     try:
@@ -121,7 +134,9 @@ def _with(first: int, rest: Iterator[int]) -> Iterator[int]:
     yield from rest
 
 
-def _until(inputs: Inputs, steps: list[int], speed: Speed, deadline: float, watch: Watch) -> list[Finding]:
+def _until(
+    inputs: Inputs, steps: list[int], speed: Speed, deadline: float, watch: Watch
+) -> list[Finding]:
     planned = passes(inputs, steps)
     total, done, findings = sum(one.length for one in planned), 0, []
     for one in planned:
@@ -148,7 +163,9 @@ class Effort:
     disk_free_bytes: int
     load_seconds: float | None
     step_seconds: float | None
-    validation_seconds: float | None  # For the last validation, where no step asked for is its own; in seconds too.
+    validation_seconds: (
+        float | None
+    )  # For the last validation, where no step asked for is its own; in seconds too.
     seconds: float | None
 
     @property
@@ -163,8 +180,11 @@ class Effort:
         return asdict(self) | {"fits_memory": self.fits_memory, "fits_disk": self.fits_disk}
 
 
-def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool = False) -> tuple[Effort, Speed | None]:
-    """What the audit of these steps needs (or of one microbatch of a step), from a calibration where the state fits."""
+def effort(
+    inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool = False
+) -> tuple[Effort, Speed | None]:
+    """What the audit of these steps needs (or of one microbatch of a step), from a
+    calibration where the state fits."""
     planned, alone = passes(inputs, steps), not microbatch and last_due(inputs) not in steps
     replayed = sum(one.length for one in planned) - microbatch * len(planned)
     replayed += steps_to(inputs, last_due(inputs))[1] * alone
@@ -178,7 +198,9 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
     seconds = validating = None
     if speed:
         validating = speed.of_last_validation(inputs) * alone
-        seconds = validating + sum(speed.of(inputs, one) for one in planned) / min(workers, len(planned))
+        seconds = validating + sum(speed.of(inputs, one) for one in planned) / min(
+            workers, len(planned)
+        )
         seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs, steps[0]))
     needs = Effort(
         steps=len(steps),
@@ -199,7 +221,12 @@ def effort(inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool 
 def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) -> list[Path]:
     """The files of the release that an audit reads. Whoever has only these can do it."""
     folder = inputs.folder
-    named = ["recipe.toml", layout.LEDGER, layout.DATA_MANIFEST, f"{layout.TOKENIZER}/manifest.json"]
+    named = [
+        "recipe.toml",
+        layout.LEDGER,
+        layout.DATA_MANIFEST,
+        f"{layout.TOKENIZER}/manifest.json",
+    ]
     found = [folder / name for name in named]
     texts = [] if microbatch else [f"{layout.TOKENIZER}/tokenizer.json", "data/documents"]
     for name in ("data/shards", *texts):
@@ -209,15 +236,20 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     if not microbatch and not any(last_due(inputs) in one.steps for one in planned):
         starts.add(steps_to(inputs, last_due(inputs))[0])
     for step in (step for step in held if step in starts):
-        found += [layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.OPTIMIZER)]
+        found += [
+            layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.OPTIMIZER)
+        ]
     if microbatch:
         found += sorted((folder / layout.METRICS).glob("microbatches*"))
     return [path for path in found if path.is_file()]
 
 
 def least_memory(inputs: Inputs, microbatch: bool = False) -> int:
-    """Bytes of a state and of the gradients held at once (GradientTree), float32; activations come on top."""
+    """Bytes of a state and of the gradients held at once (GradientTree),
+    float32; activations come on top."""
     most = max(phase.batch // phase.microbatch for phase in inputs.recipe.phases)
     gradients = 1 if microbatch else counts.gradient_sets(most)
     parameters = counts.parameters(inputs.recipe.model, inputs.vocabulary).total
-    return counts.state_bytes(inputs.recipe, inputs.vocabulary) + counts.FLOAT * gradients * parameters
+    return (
+        counts.state_bytes(inputs.recipe, inputs.vocabulary) + counts.FLOAT * gradients * parameters
+    )

@@ -1,4 +1,5 @@
-"""Why a recorded step is not what it gives here: phase, microbatch, tensors, operation, cause, in plain words."""
+"""Why a recorded step is not what it gives here: phase, microbatch, tensors,
+operation, cause, in plain words."""
 
 from __future__ import annotations
 
@@ -37,9 +38,13 @@ class Difference:
     tensors: list[blame.Tensor] = field(default_factory=list)
     operation: dict[str, Any] | None = None
     cause: Cause | None = None
-    agrees: str | None = None  # This machine, with "A", "B", "both", "neither"; None where nothing was replayed.
+    agrees: str | None = (
+        None  # This machine, with "A", "B", "both", "neither"; None where nothing was replayed.
+    )
     tried: list[str] = field(default_factory=list)  # Known causes that were tried.
-    validation: list[dict[str, Any]] = field(default_factory=list)  # Nats per token of both, where both validated.
+    validation: list[dict[str, Any]] = field(
+        default_factory=list
+    )  # Nats per token of both, where both validated.
     environments: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -50,10 +55,15 @@ class Difference:
         """The runs part here."""
         self.equal, self.step, self.kind = False, parting.step, parting.kind
         self.phase = causes.phase_of(parting.fields) if parting.kind == "step" else ""
-        self.fields = [{"field": name, "a": parting.a.get(name), "b": parting.b.get(name)} for name in parting.fields]
+        self.fields = [
+            {"field": name, "a": parting.a.get(name), "b": parting.b.get(name)}
+            for name in parting.fields
+        ]
 
     def agreement(self, a: bool, b: bool) -> None:
-        self.agrees = {(True, True): "both", (True, False): "A", (False, True): "B"}.get((a, b), "neither")
+        self.agrees = {(True, True): "both", (True, False): "A", (False, True): "B"}.get(
+            (a, b), "neither"
+        )
 
     def as_json(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
@@ -75,7 +85,8 @@ Read = TypeVar("Read")
 
 
 def published(result: Difference, read: Callable[[], Read]) -> Read | None:
-    """What a run's tables tell, in bounded memory; None where they cannot be read, which is said: they only explain."""
+    """What a run's tables tell, in bounded memory; None where they cannot be read, which
+    is said: they only explain."""
     try:
         with machine.bounded_memory():
             return read()
@@ -92,13 +103,16 @@ def explain(
     states: States,
     other: Recipe | None = None,
 ) -> None:
-    """Why a recorded step is not what `again` gives; other is the recipe by which it does, where that is another.
+    """Why a recorded step is not what `again` gives; other is the recipe by which
+    it does, where that is another.
 
     Fills the result where nothing stands there yet.
     """
     if ledgers.differing(again.take().entry, taken.entry):
         result.cause = Cause(
-            "this machine", causes.PROVEN, "taken twice here, the step gave two results: this machine errs"
+            "this machine",
+            causes.PROVEN,
+            "taken twice here, the step gave two results: this machine errs",
         )
         return
     stored, what = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
@@ -116,7 +130,9 @@ def explain(
     if cause.batch is not None and not result.rows:
         result.rows = corpora.differing_rows(again.batch, cause.batch)
     result.cause = result.cause or cause
-    result.operation = result.operation or cause.operation or _operation(question, result.microbatch)
+    result.operation = (
+        result.operation or cause.operation or _operation(question, result.microbatch)
+    )
     if cause.microbatch is not None:
         result.microbatch = cause.microbatch
     if result.microbatch is None and question.phase == "backward":
@@ -124,14 +140,17 @@ def explain(
 
 
 def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
-    if question.other is not None and (found := causes.proven(question, causes.recipes(question), tried)):
+    if question.other is not None and (
+        found := causes.proven(question, causes.recipes(question), tried)
+    ):
         return found
     if question.phase == "record":
         said = ", ".join(ledgers.differing(question.found, question.target))
-        words = (
-            f"the state that followed is the one computed here; only what the entry says of {said} is not: the record"
+        same = "the state that followed is the one computed here"
+        words = f"{same}; only what the entry says of {said} is not: the record"
+        return Cause(
+            "record", causes.PROVEN, f"{words} was written otherwise or edited, not the computation"
         )
-        return Cause("record", causes.PROVEN, f"{words} was written otherwise or edited, not the computation")
     cause = causes.proven(question, causes.hypotheses(question), tried)
     if cause is None and question.phase in ("backward", "optimizer"):
         cause = causes.proven(question, flips.flipped(question, gradients), tried)
@@ -143,7 +162,9 @@ def _microbatch(result: Difference, question: Question, taken: Taken, recorded: 
     """The first microbatch whose losses or gradients differ, where what is published tells it."""
     size = question.again.phase.microbatch
     count = question.again.phase.batch // size
-    segments = published(result, lambda: ledgers.published_segments(recorded.folder, recorded.entry))
+    segments = published(
+        result, lambda: ledgers.published_segments(recorded.folder, recorded.entry)
+    )
     rows = sorted({one.row for one in set(segments) ^ set(taken.segments)}) if segments else []
     if rows and question.phase == "forward":
         result.microbatch = rows[0] // size
@@ -151,7 +172,9 @@ def _microbatch(result: Difference, question: Question, taken: Taken, recorded: 
     elif count == 1:
         result.microbatch = 0 if question.phase in ("forward", "backward") else None
     elif question.phase == "backward":
-        theirs = published(result, lambda: ledgers.gradient_roots(recorded.folder, recorded.entry)) or []
+        theirs = (
+            published(result, lambda: ledgers.gradient_roots(recorded.folder, recorded.entry)) or []
+        )
         pairs = zip(theirs, taken.microbatches, strict=False)
         wrong = [index for index, (one, own) in enumerate(pairs) if one != own]
         result.microbatch = wrong[0] if wrong else None
@@ -183,14 +206,17 @@ def _operation(question: Question, microbatch: int | None) -> dict[str, Any]:
     return {"name": _OPERATIONS[question.phase], "phase": question.phase, "microbatch": microbatch}
 
 
-# ---- in words ------------------------------------------------------------------------------------
+# ---- in words ----------------------------------------------------------------------------------
 
 
 def words(found: Difference) -> list[str]:
     """The whole finding, a sentence or two a line."""
     other = "here" if found.b == "here" else "B"
     if found.equal:
-        return [*found.notes, f"A and {other} are the same run: every entry of the ledger is equal."]
+        return [
+            *found.notes,
+            f"A and {other} are the same run: every entry of the ledger is equal.",
+        ]
     lines = list(found.notes)
     if found.step is not None:
         lines.insert(0, f"The first difference is at step {found.step} ({found.kind}).")
@@ -261,7 +287,11 @@ def _operation_words(operation: dict[str, Any]) -> str:
 
 def _environment_words(found: Difference) -> list[str]:
     other = "here" if found.b == "here" else "in B"
-    code = [one["what"].removeprefix("code ") for one in found.environments if one["what"].startswith("code ")]
+    code = [
+        one["what"].removeprefix("code ")
+        for one in found.environments
+        if one["what"].startswith("code ")
+    ]
     lines = [
         f"  {one['what']}: {one['a']} in A, {one['b']} {other}"
         for one in found.environments
@@ -270,5 +300,7 @@ def _environment_words(found: Difference) -> list[str]:
     if code:
         lines.append(f"  code that differs: {', '.join(code[:6])}{', …' if len(code) > 6 else ''}")
     return (
-        ["The environments differ:", *lines] if lines else ["The environments, as the journals tell them, are equal."]
+        ["The environments differ:", *lines]
+        if lines
+        else ["The environments, as the journals tell them, are equal."]
     )

@@ -1,9 +1,9 @@
-"""Faults of a gradient: one flipped bit, found and proven; a wrong tile, found where the state after
-the step is stored.
+"""Faults of a gradient: one flipped bit, found and proven; a wrong tile, found where the
+state after the step is stored.
 
-One bit of one gradient changes one element's update and, by the norm, the clipping of all the others. The recorded
-norm tells how much the sum of squares changed, and few bits of few elements change it by just that.
-"""
+One bit of one gradient changes one element's update and, by the norm, the clipping of all the
+others. The recorded norm tells how much the sum of squares changed, and few bits of few
+elements change it by just that."""
 
 from __future__ import annotations
 
@@ -28,19 +28,24 @@ _MOST = 4096  # Candidates whose norm is computed.
 
 
 def isolated(question: Question) -> list[blame.Tensor]:
-    """Where the other side's gradients differ, by what its optimizer keeps. Ours are clipped by its recorded norm.
+    """Where the other side's gradients differ, by what its optimizer keeps. Ours
+    are clipped by its recorded norm.
 
     Without that stored, by its weights. Empty where nothing is stored.
     """
     if question.stored is None:
         return []
     ours = _with_recorded_norm(question)
-    # Each tensor by the first of the optimizer's groups that has it: there a gradient goes in unmixed.
+    # Each tensor by the first of the optimizer's groups that has it:
+    # there a gradient goes in unmixed.
     first: dict[str, str] = {}
     for group in [*(group for group in ours if group != "weights"), "weights"]:
         if group in question.stored:
             first = dict.fromkeys(ours[group], group) | first
-    chosen = {group: {n: array for n, array in of.items() if first.get(n) == group} for group, of in ours.items()}
+    chosen = {
+        group: {n: array for n, array in of.items() if first.get(n) == group}
+        for group, of in ours.items()
+    }
     return blame.differing(chosen, question.stored)
 
 
@@ -63,8 +68,15 @@ def fitting(question: Question, tensors: list[blame.Tensor]) -> Cause | None:
         return Cause("wrong tile", FITS, words, operation)
     if len(tensors) == 1:
         where = f"{tensors[0].elements:,} of {tensors[0].of:,} elements"
-        return Cause("wrong gradient", FITS, f"only the gradient of {names[0]} differs, in {where}", operation)
-    words = f"the gradients of {len(names)} tensors differ, of {len(question.again.before['weights'])}"
+        return Cause(
+            "wrong gradient",
+            FITS,
+            f"only the gradient of {names[0]} differs, in {where}",
+            operation,
+        )
+    words = (
+        f"the gradients of {len(names)} tensors differ, of {len(question.again.before['weights'])}"
+    )
     return Cause("wrong gradients", FITS, words, operation)
 
 
@@ -73,7 +85,8 @@ def _span(bounds: tuple[int, int]) -> str:
 
 
 def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothesis]:
-    """Every bit of a gradient, summed or of one microbatch, that fits what is stored, or else the recorded norm."""
+    """Every bit of a gradient, summed or of one microbatch, that fits what is
+    stored, or else the recorded norm."""
     if tensors and (len(tensors) > 1 or tensors[0].elements > 1):
         return
     total, each = question.again.gradients()
@@ -82,8 +95,11 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
         sources += list(enumerate(each))
     search = _Search(question, total, each)
     for name in [tensors[0].name] if tensors else sorted(total, key=str.encode):
-        place = tensors[0].rows[0] * total[name].shape[-1] + tensors[0].columns[0] if tensors else None
-        # Flips of one element that give one value give one state: no experiment can tell them apart.
+        place = (
+            tensors[0].rows[0] * total[name].shape[-1] + tensors[0].columns[0] if tensors else None
+        )
+        # Flips of one element that give one value give one state: no
+        # experiment can tell them apart.
         ways: dict[tuple[int, float], list[tuple[int, int | None]]] = {}
         for microbatch, gradients in sources:
             for index, bit, value in search.candidates(name, microbatch, gradients[name], place):
@@ -108,7 +124,8 @@ class _Search:
     def candidates(
         self, name: str, microbatch: int | None, gradient: np.ndarray, place: int | None
     ) -> Iterator[tuple[int, int, float]]:
-        """(element, bit, value of the sum) of each flip in a tensor's gradient, or in one element of it."""
+        """(element, bit, value of the sum) of each flip in a tensor's
+        gradient, or in one element of it."""
         if place is None and abs(self._change) <= self._tolerance:
             return  # The norm tells nothing: a changed sign, or a change too small for it.
         chosen = slice(None) if place is None else slice(place, place + 1)
@@ -117,14 +134,19 @@ class _Search:
         for bit in range(32):
             flipped = (bits ^ np.uint32(1 << bit)).view(np.float32)
             with np.errstate(over="ignore", invalid="ignore"):
-                new = flipped if microbatch is None else self._summed(name, microbatch, flipped, chosen)
+                new = (
+                    flipped
+                    if microbatch is None
+                    else self._summed(name, microbatch, flipped, chosen)
+                )
                 change = new.astype(np.float64) ** 2 - old.astype(np.float64) ** 2
                 fits = np.abs(change - self._change) <= self._tolerance + 2.0**-50 * np.abs(change)
             for index in np.flatnonzero(fits & np.isfinite(new)).tolist():
                 yield index + (place or 0), bit, float(new[index])
 
     def _summed(self, name: str, microbatch: int, flipped: np.ndarray, chosen: slice) -> np.ndarray:
-        """The sum over microbatches where one of them has these values; one rounding an addition, as the kernels do."""
+        """The sum over microbatches where one of them has these values; one rounding an
+        addition, as the kernels do."""
         tree: Any = GradientTree(SimpleNamespace(add_into=np.add))  # type: ignore[arg-type]
         for index, gradients in enumerate(self._each):
             tree.add([flipped if index == microbatch else gradients[name].reshape(-1)[chosen]])
@@ -142,9 +164,13 @@ class _Search:
         return digests.float_bits(norm) == self._wanted
 
 
-def _flip(question: Question, name: str, index: int, value: float, ways: list[tuple[int, int | None]]) -> Hypothesis:
+def _flip(
+    question: Question, name: str, index: int, value: float, ways: list[tuple[int, int | None]]
+) -> Hypothesis:
     again = question.again
-    place = sorted(counts.learning(again.recipe, again.inputs.vocabulary), key=str.encode).index(name)
+    place = sorted(counts.learning(again.recipe, again.inputs.vocabulary), key=str.encode).index(
+        name
+    )
     size = again.before["weights"][name].size
     row, column = divmod(index, again.before["weights"][name].shape[-1])
     flips = " or ".join(f"bit {bit} of {_which(microbatch)}" for bit, microbatch in ways)

@@ -1,4 +1,5 @@
-"""Everything the training of a run follows from, read from its folder and held against its ledger."""
+"""Everything the training of a run follows from, read from its folder
+and held against its ledger."""
 
 from __future__ import annotations
 
@@ -51,8 +52,8 @@ class Inputs:
 
 
 def load(folder: Path, recipe: Recipe) -> Inputs:
-    """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged, and
-    what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
+    """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged,
+    and what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
     if not isinstance(folder, RemotePath):
         layout.refuse_links(folder)
     if not (folder / layout.DATA_MANIFEST).is_file():
@@ -101,7 +102,9 @@ def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile)
     recorded, found = genesis.get("stack", {}), identity.stack or {}
     if recorded != found:
         names = [key for key in sorted({*recorded, *found}) if recorded.get(key) != found.get(key)]
-        detail = ", ".join(f"{key}: {recorded.get(key)} there, {found.get(key)} here" for key in names)
+        detail = ", ".join(
+            f"{key}: {recorded.get(key)} there, {found.get(key)} here" for key in names
+        )
         raise StackDiffers(recorded=_words(recorded), found=_words(found), detail=detail)
 
 

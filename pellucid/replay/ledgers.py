@@ -1,4 +1,5 @@
-"""Two ledgers side by side: the first entry at which they part, and what of it differs. Nothing is computed."""
+"""Two ledgers side by side: the first entry at which they part, and what of it
+differs. Nothing is computed."""
 
 from __future__ import annotations
 
@@ -37,30 +38,39 @@ class Parting:
 
 def differing(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
     """The fields in which two entries differ, in the order in which a step makes them."""
-    return [key for key in dict.fromkeys([*a, *b]) if key not in chain.PLACE and a.get(key) != b.get(key)]
+    return [
+        key
+        for key in dict.fromkeys([*a, *b])
+        if key not in chain.PLACE and a.get(key) != b.get(key)
+    ]
 
 
 def first_difference(a: LedgerFile, b: LedgerFile) -> Parting | None:
     """The first entries that differ, the genesis excepted; None where the ledgers say the same.
 
-    Of one genesis, every entry's `prev` commits to all before it, and so bisection finds the first that differs. Of
-    two, `prev` differs from the start; states, each made from the one before, take its place.
-    """
+    Of one genesis, every entry's `prev` commits to all before it, and so bisection finds
+    the first that differs. Of two, `prev` differs from the start; states, each made from
+    the one before, take its place."""
     same = not differing(a.genesis, b.genesis)
     key, common = "prev" if same else "state", max(a.first, b.first)
-    step = _first(lambda k: a.step(k).get(key) != b.step(k).get(key), common, min(a.steps_done, b.steps_done))
+    step = _first(
+        lambda k: a.step(k).get(key) != b.step(k).get(key), common, min(a.steps_done, b.steps_done)
+    )
     if same:
         # Where `prev` differs, the entry before is the one: a step's, or a validation's behind it.
         parting = _scan(a, b, max(step - 1, common))
         # Equal heads of unequal bytes: one of the chains is broken before its end.
-        return parting or (None if filecmp.cmp(a.path, b.path, shallow=False) else _scan(a, b, common))
+        return parting or (
+            None if filecmp.cmp(a.path, b.path, shallow=False) else _scan(a, b, common)
+        )
     states_differ = step > common and a.step(step)["state"] != b.step(step)["state"]
     # Of a fork and its parent the entries of the state they have in common are of other kinds.
     return _scan(a, b, step if states_differ else common + (a.first != b.first))
 
 
 def _first(differs: Callable[[int], bool], common: int, last: int) -> int:
-    """The first step after `common` at which something differs that differs from there on; last where nothing does."""
+    """The first step after `common` at which something differs that differs from there
+    on; last where nothing does."""
     first = min(common + 1, last)
     while first < last:
         middle = (first + last) // 2
@@ -70,7 +80,9 @@ def _first(differs: Callable[[int], bool], common: int, last: int) -> int:
 
 def _scan(a: LedgerFile, b: LedgerFile, step: int) -> Parting | None:
     end = max(a.steps_done, b.steps_done)
-    for one, other in itertools.zip_longest(a.between(step, end), b.between(step, end), fillvalue={}):
+    for one, other in itertools.zip_longest(
+        a.between(step, end), b.between(step, end), fillvalue={}
+    ):
         found = one or other
         if found["kind"] != "genesis" and differing(one, other):
             return Parting(found.get("step", 0), found["kind"], one, other)
@@ -78,10 +90,19 @@ def _scan(a: LedgerFile, b: LedgerFile, step: int) -> Parting | None:
 
 
 def validations(a: LedgerFile, b: LedgerFile) -> list[dict[str, Any]]:
-    """Nats per token at every step after the first common state that both runs validated: what a change came to."""
-    found = [{one["step"]: one for one in ledger.of_kind("validation") if one["sources"]} for ledger in (a, b)]
-    common = [step for step in sorted(found[0].keys() & found[1].keys()) if step >= max(a.first, b.first)]
-    return [{"step": step, **{n: _nats(one[step]) for n, one in zip("ab", found, strict=True)}} for step in common]
+    """Nats per token at every step after the first common state that both runs
+    validated: what a change came to."""
+    found = [
+        {one["step"]: one for one in ledger.of_kind("validation") if one["sources"]}
+        for ledger in (a, b)
+    ]
+    common = [
+        step for step in sorted(found[0].keys() & found[1].keys()) if step >= max(a.first, b.first)
+    ]
+    return [
+        {"step": step, **{n: _nats(one[step]) for n, one in zip("ab", found, strict=True)}}
+        for step in common
+    ]
 
 
 def _nats(body: dict[str, Any]) -> float:
@@ -90,7 +111,8 @@ def _nats(body: dict[str, Any]) -> float:
 
 
 def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
-    """Every field of two recipes that can change bits and differs, with both values; None where one lacks it."""
+    """Every field of two recipes that can change bits and differs, with both
+    values; None where one lacks it."""
     ours, theirs = a.fields(), b.fields()
     names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
     # Of a source that only one has, its name says enough.
@@ -103,12 +125,21 @@ def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segme
     columns = ("row", "document", "start", "tokens", "loss_sum")
     found = metrics.of_step(folder, "segments", body["step"]) if body else []
     rows = [tuple(row[name] for name in columns) for row in found]
-    if not all(0 <= row < len(rows) and document >= 0 and _is_span(*span) for row, document, *span, _ in rows):
+    if not all(
+        0 <= row < len(rows) and document >= 0 and _is_span(*span)
+        for row, document, *span, _ in rows
+    ):
         path = folder / layout.METRICS / "segments"
-        raise FormatInvalid(path=path, detail=f"has rows of step {body['step']} that are no segments")
+        raise FormatInvalid(
+            path=path, detail=f"has rows of step {body['step']} that are no segments"
+        )
     segments = [entries.Segment(*row) for row in rows]
     count = max((one.row for one in segments), default=-1) + 1
-    return segments if count and entries.segments_root(segments, count).hex() == body["segments"] else []
+    return (
+        segments
+        if count and entries.segments_root(segments, count).hex() == body["segments"]
+        else []
+    )
 
 
 def _is_span(start: int, tokens: int) -> bool:
@@ -116,7 +147,8 @@ def _is_span(start: int, tokens: int) -> bool:
 
 
 def gradient_roots(folder: Path, body: dict[str, Any]) -> list[entries.Microbatch]:
-    """The microbatches of a step in the run's metrics, if they are those of its entry and have gradient roots."""
+    """The microbatches of a step in the run's metrics, if they are those of its
+    entry and have gradient roots."""
     found = microbatch.published(folder, body["step"]) if body else []
     whole = found and all(one.gradient_root for one in found)
     return found if whole and entries.microbatches_root(found).hex() == body["microbatches"] else []

@@ -1,7 +1,7 @@
 """The state of any step: the nearest state stored before it, and the steps from there taken again.
 
-Stored are the run's anchors, and what earlier replays left in this machine's cache. The run folder is never written.
-"""
+Stored are the run's anchors, and what earlier replays left in this machine's cache. The
+run folder is never written."""
 
 from __future__ import annotations
 
@@ -35,12 +35,15 @@ class Replayed:
 
 def nearest(inputs: Inputs, step: int) -> int | None:
     """The last anchor at or before a step; None where there is none and the first state must do."""
-    stored = [anchor for anchor in layout.steps_in(inputs.folder / layout.ANCHORS) if anchor <= step]
+    stored = [
+        anchor for anchor in layout.steps_in(inputs.folder / layout.ANCHORS) if anchor <= step
+    ]
     return stored[-1] if stored else None
 
 
 def first_state(inputs: Inputs) -> State:
-    """The state that the run begins with: from the seed, or a fork's from its parent. Raises StateDiffers."""
+    """The state that the run begins with: from the seed, or a fork's from its
+    parent. Raises StateDiffers."""
     recipe = inputs.recipe
     if not recipe.fork.parent:
         return initial(recipe, inputs.vocabulary)
@@ -49,7 +52,8 @@ def first_state(inputs: Inputs) -> State:
 
 
 def anchored_state(inputs: Inputs, anchor: int | None) -> State:
-    """The state of an anchor, checked against the ledger; for None the one that the run begins with.
+    """The state of an anchor, checked against the ledger; for None
+    the one that the run begins with.
 
     Raises StateDiffers, FormatInvalid.
     """
@@ -61,34 +65,45 @@ def anchored_state(inputs: Inputs, anchor: int | None) -> State:
     state = first_state(inputs)
     found = state.roots().state.hex()
     if found != recorded:
-        raise StateDiffers(path="the initial state", found=found, recorded=recorded, step=first, blame="")
+        raise StateDiffers(
+            path="the initial state", found=found, recorded=recorded, step=first, blame=""
+        )
     return state
 
 
 def cached(inputs: Inputs) -> list[tuple[int, str]]:
     """Step and state root of this run's cached states, the latest first."""
     ledger = inputs.recorded()
-    near = [(step, root) for step, root in cache.held() if ledger.first <= step <= ledger.steps_done]
+    near = [
+        (step, root) for step, root in cache.held() if ledger.first <= step <= ledger.steps_done
+    ]
     return [(step, root) for step, root in near if ledger.step(step)["state"] == root]
 
 
 def stored(inputs: Inputs) -> list[int]:
     """The steps that a replay can begin with besides the first state, ascending."""
-    return sorted({step for step, _ in cached(inputs)}.union(layout.steps_in(inputs.folder / layout.ANCHORS)))
+    return sorted(
+        {step for step, _ in cached(inputs)}.union(layout.steps_in(inputs.folder / layout.ANCHORS))
+    )
 
 
 def begin(inputs: Inputs, step: int) -> State:
-    """The last state stored at or before a step, checked against the ledger. Raises StateDiffers, FormatInvalid."""
+    """The last state stored at or before a step, checked against the ledger. Raises
+    StateDiffers, FormatInvalid."""
     anchor = nearest(inputs, step)
     for at, root in cached(inputs):
-        if (inputs.recipe.first if anchor is None else anchor) < at <= step and (groups := cache.read(at, root)):
+        if (inputs.recipe.first if anchor is None else anchor) < at <= step and (
+            groups := cache.read(at, root)
+        ):
             return restored(inputs.recipe, inputs.vocabulary, at, groups)
     return anchored_state(inputs, anchor)
 
 
 def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
     """Take the steps after state's up to `last` again, each beside what the ledger records."""
-    recorded = (body for body in inputs.recorded().between(state.step + 1, last) if body["kind"] == "step")
+    recorded = (
+        body for body in inputs.recorded().between(state.step + 1, last) if body["kind"] == "step"
+    )
     for stepped in loop.steps(state, inputs.recipe, inputs.batch, last):
         roots = state.roots()
         segments = segments_of(stepped.batch, stepped.losses_BT)
@@ -97,7 +112,8 @@ def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
 
 
 def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
-    """The state of a step, equal to the recorded one; kept in the cache where it had to be replayed.
+    """The state of a step, equal to the recorded one; kept in the
+    cache where it had to be replayed.
 
     Raises StepUnknown, StateDiffers, LedgerDiffers.
     """
@@ -105,11 +121,13 @@ def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
 
 
 def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False) -> Iterator[State]:
-    """The states of several steps, ascending, in one pass forward, every replayed step of which is compared.
+    """The states of several steps, ascending, in one pass forward, every
+    replayed step of which is compared.
 
-    Each begins from the state before it or from one stored in between, whichever is nearer. A state yielded moves on
-    when the next is asked for. keep puts those that had to be replayed into the cache: the last one, and of those
-    before it as many as a quarter of the cache holds, for a walk over many would drive out whatever else is kept.
+    Each begins from the state before it or from one stored in between, whichever is nearer. A state
+    yielded moves on when the next is asked for. keep puts those that had to be replayed into the
+    cache: the last one, and of those before it as many as a quarter of the cache holds, for a walk
+    over many would drive out whatever else is kept.
 
     Raises StepUnknown, StateDiffers, LedgerDiffers.
     """
@@ -118,20 +136,28 @@ def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False)
     state: State | None = None
     total, done = _length(inputs, steps), 0
     for left, step in zip(range(len(steps), 0, -1), steps, strict=True):
-        if state is None or max((at for at in stored(inputs) if at <= step), default=state.step) > state.step:
+        if (
+            state is None
+            or max((at for at in stored(inputs) if at <= step), default=state.step) > state.step
+        ):
             state = begin(inputs, step)
         start = state.step
         for replayed in replay(inputs, state, step):
             compare(replayed.recorded, replayed.found)
             done += 1
             watch(done, total)
-        if keep and step > start and (left == 1 or left * anchors.size_of(state.groups()) <= cache.limit() // _SHARE):
+        if (
+            keep
+            and step > start
+            and (left == 1 or left * anchors.size_of(state.groups()) <= cache.limit() // _SHARE)
+        ):
             _keep(inputs, state)
         yield state
 
 
 def _length(inputs: Inputs, steps: Sequence[int]) -> int:
-    """How many steps have to be taken again for these, each from what is stored or was made before it."""
+    """How many steps have to be taken again for these, each from what is
+    stored or was made before it."""
     at = {inputs.recipe.first, *stored(inputs)}
     total = 0
     for step in steps:
@@ -141,8 +167,8 @@ def _length(inputs: Inputs, steps: Sequence[int]) -> int:
 
 
 def require_step(inputs: Inputs, step: int, taken: bool = False) -> None:
-    """Raises StepUnknown for a step that the ledger does not have; where it must have been taken, for the first state
-    too."""
+    """Raises StepUnknown for a step that the ledger does not have; where it must have been
+    taken, for the first state too."""
     ledger = inputs.recorded()
     if not ledger.first + taken <= step <= ledger.steps_done:
         raise ledger.unknown(step)

@@ -1,8 +1,8 @@
-"""The audit of one microbatch: the state before its step, forward and backward, and its leaf under the ledger's root.
+"""The audit of one microbatch: the state before its step, forward and backward, and
+its leaf under the ledger's root.
 
-It proves the tokens, the loss and the gradient of that microbatch. What the step made of the gradients (their sum, the
-clipping, the update) only the whole step proves.
-"""
+It proves the tokens, the loss and the gradient of that microbatch. What the step made of the
+gradients (their sum, the clipping, the update) only the whole step proves."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def count_of(inputs: Inputs, step: int) -> int:
 def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Proof:
     """Audit one microbatch of a step.
 
-    Raises StepUnknown, MicrobatchUncommitted, MicrobatchUnknown, and what materialising the state before it raises.
-    """
+    Raises StepUnknown, MicrobatchUncommitted, MicrobatchUnknown, and what materialising
+    the state before it raises."""
     require_step(inputs, step, taken=True)
     require_committed(inputs, step)
     if not 0 <= index < count_of(inputs, step):
@@ -67,7 +67,9 @@ def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Pro
     state = materialise(inputs, step - 1, watch)
     ready = time.perf_counter()
     found = taken_again(inputs, state, index)
-    return _compare(inputs, step, index, said, found, (time.perf_counter() - ready, ready - started))
+    return _compare(
+        inputs, step, index, said, found, (time.perf_counter() - ready, ready - started)
+    )
 
 
 def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
@@ -79,7 +81,8 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
 
 
 def published(folder: Path, step: int) -> list[Microbatch]:
-    """What the metrics say of a step's microbatches; nothing before the rows are written. Raises FormatInvalid."""
+    """What the metrics say of a step's microbatches; nothing before the rows are
+    written. Raises FormatInvalid."""
     rows = [tuple(row.values()) for row in metrics.of_step(folder, "microbatches", step)]
     if not all(_sound(*row) for row in rows):
         path = folder / layout.METRICS / "microbatches"
@@ -94,20 +97,38 @@ def _sound(_: int, index: int, tokens: int, loss_sum: float, root: str) -> bool:
 
 
 def _compare(
-    inputs: Inputs, step: int, index: int, published: list[Microbatch], found: Microbatch, seconds: tuple[float, float]
+    inputs: Inputs,
+    step: int,
+    index: int,
+    published: list[Microbatch],
+    found: Microbatch,
+    seconds: tuple[float, float],
 ) -> Proof:
     root, problems = inputs.recorded().step(step)["microbatches"], []
     given = entries.microbatches_root(published).hex()
     if given != root:
         where = f"{layout.METRICS}/microbatches"
-        problems.append(f"step {step}: {where} gives the root {given}, and the ledger records {root}")
+        problems.append(
+            f"step {step}: {where} gives the root {given}, and the ledger records {root}"
+        )
     expected = _leaf(index, published[index]) if index < len(published) else ""
     for field in ("tokens", "loss_sum", "gradient_root") if expected else ():
         shown = [_shown(getattr(one, field)) for one in (found, published[index])]
         if shown[0] != shown[1]:
-            problems.append(f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}")
+            problems.append(
+                f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}"
+            )
     actual = _leaf(index, found)
-    return Proof(step, index, count_of(inputs, step), root, expected, actual, *seconds, problems=tuple(problems))
+    return Proof(
+        step,
+        index,
+        count_of(inputs, step),
+        root,
+        expected,
+        actual,
+        *seconds,
+        problems=tuple(problems),
+    )
 
 
 def _leaf(index: int, one: Microbatch) -> str:

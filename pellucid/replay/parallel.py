@@ -1,4 +1,5 @@
-"""Every step of a run: the segments between anchors need nothing of each other, so processes share them.
+"""Every step of a run: the segments between anchors need nothing of each
+other, so processes share them.
 
 Processes, since the threads of our kernels and of torch are one pool for each.
 """
@@ -23,20 +24,30 @@ from pellucid.store import layout
 
 
 def segments(inputs: Inputs) -> list[Pass]:
-    """Every step of the run, cut at its anchors. The first segment begins with the first state, whatever is stored of
-    it."""
+    """Every step of the run, cut at its anchors. The first segment begins with the first
+    state, whatever is stored of it."""
     first, last = inputs.recipe.first, inputs.recorded().steps_done
-    inner = [step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if first < step < last]
+    inner = [
+        step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if first < step < last
+    ]
     bounds = zip([None, *inner], [*inner, last], strict=True)
-    return [Pass(start, tuple(range(first if start is None else start + 1, end + 1)), first) for start, end in bounds]
+    return [
+        Pass(start, tuple(range(first if start is None else start + 1, end + 1)), first)
+        for start, end in bounds
+    ]
 
 
 def workers(inputs: Inputs) -> int:
-    """How many processes this machine has cores and memory for; native bits depend on the threads of each."""
+    """How many processes this machine has cores and memory for; native bits
+    depend on the threads of each."""
     threads = int((inputs.identity.stack or {}).get("threads", 1))
     if inputs.recipe.placement.device != "cpu":
         return 1
-    most = min(replay_inputs.cores() // threads, machine.available() // least_memory(inputs), len(segments(inputs)))
+    most = min(
+        replay_inputs.cores() // threads,
+        machine.available() // least_memory(inputs),
+        len(segments(inputs)),
+    )
     return max(1, most)
 
 
@@ -57,12 +68,18 @@ def audit_all(inputs: Inputs, watch: Watch) -> list[Finding]:
     return sorted(found, key=lambda finding: finding.step)
 
 
-def _shared(folder: Path, parts: list[Pass], processes: int) -> Iterator[tuple[Pass, list[Finding]]]:
+def _shared(
+    folder: Path, parts: list[Pass], processes: int
+) -> Iterator[tuple[Pass, list[Finding]]]:
     threads = max(1, replay_inputs.cores() // processes)
-    context = multiprocessing.get_context("spawn")  # A fork would copy locks of threads that it does not copy.
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # A fork would copy locks of threads that it does not copy.
     try:
         with ProcessPoolExecutor(processes, context, _open, (folder, threads)) as pool:
-            waiting = {pool.submit(_audit, one): one for one in sorted(parts, key=lambda one: -one.length)}
+            waiting = {
+                pool.submit(_audit, one): one for one in sorted(parts, key=lambda one: -one.length)
+            }
             for ready in as_completed(waiting):
                 yield waiting[ready], ready.result()
     except BrokenProcessPool as error:

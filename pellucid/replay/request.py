@@ -1,4 +1,5 @@
-"""What an auditor asks for, in one place: which steps, by whose choice, within what; and what came of it."""
+"""What an auditor asks for, in one place: which steps, by whose choice,
+within what; and what came of it."""
 
 from __future__ import annotations
 
@@ -13,7 +14,15 @@ from pellucid import machine
 from pellucid.errors import CommandInvalid
 from pellucid.replay.audit import Finding, audit_first, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
-from pellucid.replay.effort import Effort, Speed, audit_within, effort, fitting, least_memory, measure
+from pellucid.replay.effort import (
+    Effort,
+    Speed,
+    audit_within,
+    effort,
+    fitting,
+    least_memory,
+    measure,
+)
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, require_step, stored
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
@@ -28,7 +37,9 @@ class Report:
     findings: list[Finding]
     odds: Odds
     validation: Validation | None  # The last one; None where a finding is that of its step.
-    validated: tuple[list[int], list[int]]  # The steps whose recorded validation was computed again, and the others.
+    validated: tuple[
+        list[int], list[int]
+    ]  # The steps whose recorded validation was computed again, and the others.
     seed: int | None  # None where steps were named, or all were taken.
     head: str
     seconds: float
@@ -64,9 +75,15 @@ class Report:
 
     def __str__(self) -> str:
         by = "" if self.seed is None else f", chosen by seed {self.seed}"
-        verdict = f"{len(self.failed)} of them NOT as recorded and published" if self.failed else "bit-equal"
+        verdict = (
+            f"{len(self.failed)} of them NOT as recorded and published"
+            if self.failed
+            else "bit-equal"
+        )
         audited = f"{len(self.findings):,} step(s) audited in {self.seconds:.1f} s{by}: {verdict}"
-        return f"{audited}\n       {self.odds}\n       {self._validations()}" if self.ok else audited
+        return (
+            f"{audited}\n       {self.odds}\n       {self._validations()}" if self.ok else audited
+        )
 
     def _validations(self) -> str:
         again, others = self.validated
@@ -75,7 +92,11 @@ class Report:
 
 
 def _steps(steps: list[int]) -> str:
-    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps):,} steps ({steps[0]} to {steps[-1]})"
+    return (
+        f"step {steps[0]}"
+        if len(steps) == 1
+        else f"{len(steps):,} steps ({steps[0]} to {steps[-1]})"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,15 +122,22 @@ class Request:
         every: bool,
         microbatch: str,
     ) -> Request:
-        """Raises CommandInvalid for what cannot be asked for together, StepUnknown, MicrobatchUncommitted."""
+        """Raises CommandInvalid for what cannot be asked for together,
+        StepUnknown, MicrobatchUncommitted."""
         for step in named:
             require_step(inputs, step, taken=bool(microbatch))
         require_step(inputs, inputs.recipe.first + 1)
         if bool(named) + (count is not None) + every > 1:
             raise _invalid("--step", "take one of --step, --steps and --all")
         if microbatch and (count is not None or every or budget is not None or len(named) > 1):
-            raise _invalid("--microbatch", "goes with one --step, or none: then the seed chooses it")
-        if microbatch and microbatch != "random" and not (microbatch.isascii() and microbatch.isdecimal()):
+            raise _invalid(
+                "--microbatch", "goes with one --step, or none: then the seed chooses it"
+            )
+        if (
+            microbatch
+            and microbatch != "random"
+            and not (microbatch.isascii() and microbatch.isdecimal())
+        ):
             raise _invalid(microbatch, "--microbatch takes a number from 0, or random")
         if not named and not every and budget is None and count is None:
             count = 1
@@ -140,7 +168,9 @@ class Request:
 
     def chosen_by(self) -> str:
         """For a line of text: whose choice a microbatch was."""
-        return f", chosen by seed {self.seed}" if self.by_seed or self.microbatch == "random" else ""
+        return (
+            f", chosen by seed {self.seed}" if self.by_seed or self.microbatch == "random" else ""
+        )
 
     def order(self) -> Iterator[int]:
         """The steps asked for, in the seed's order where it decides."""
@@ -149,10 +179,13 @@ class Request:
         return self._shuffled()
 
     def run(self, watch: Watch) -> Report:
-        """Do it. Raises CommandInvalid, BudgetTooSmall, AuditLost; what is wrong with the run is in the findings."""
+        """Do it. Raises CommandInvalid, BudgetTooSmall, AuditLost; what is wrong with
+        the run is in the findings."""
         started = time.perf_counter()
         if self.budget is not None and not self.by_seed:
-            raise _invalid("--budget", "chooses by the seed; with --step or --all only a --dry-run takes it")
+            raise _invalid(
+                "--budget", "chooses by the seed; with --step or --all only a --dry-run takes it"
+            )
         steps = [] if self.every or self.budget is not None else list(self.order())
         validation, sampled = None, len(steps) if self.by_seed else 0
         if not self.every and last_due(self.inputs) not in steps:
@@ -167,13 +200,26 @@ class Request:
             findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
         odds = Odds(self.done - self.first, sampled, compared(findings))
         seconds, seed = time.perf_counter() - started, self.seed if self.by_seed else None
-        return Report(findings, odds, validation, self._validated(findings, validation), seed, self.head, seconds)
+        return Report(
+            findings,
+            odds,
+            validation,
+            self._validated(findings, validation),
+            seed,
+            self.head,
+            seconds,
+        )
 
-    def _validated(self, findings: list[Finding], last: Validation | None) -> tuple[list[int], list[int]]:
-        """The steps with a recorded validation: those of which it was computed again, and the others."""
+    def _validated(
+        self, findings: list[Finding], last: Validation | None
+    ) -> tuple[list[int], list[int]]:
+        """The steps with a recorded validation: those of which it was
+        computed again, and the others."""
         again = {finding.step for finding in findings} | ({last.step} if last else set())
         recorded = [body["step"] for body in self.inputs.recorded().of_kind("validation")]
-        return [step for step in recorded if step in again], [step for step in recorded if step not in again]
+        return [step for step in recorded if step in again], [
+            step for step in recorded if step not in again
+        ]
 
     def run_microbatch(self, watch: Watch) -> Proof:
         """The audit of one microbatch. Raises what audit_microbatch does."""
@@ -210,10 +256,16 @@ class Request:
         return list(self.order())
 
     def _smaller(self, found: Effort, speed: Speed | None) -> str:
-        """The options of an audit that fits here; empty where this one does, or where none is known."""
+        """The options of an audit that fits here; empty where this one
+        does, or where none is known."""
         if not found.fits_memory:
             return self._without_memory()
-        if self.budget is None or speed is None or found.seconds is None or found.seconds <= self.budget:
+        if (
+            self.budget is None
+            or speed is None
+            or found.seconds is None
+            or found.seconds <= self.budget
+        ):
             return ""
         left = self.budget - speed.of_last_validation(self.inputs)
         steps = fitting(self.inputs, self._shuffled(), speed, left)
@@ -255,9 +307,15 @@ class Needs:
         return self.effort.fits_memory and self.effort.fits_disk and self.fits_budget
 
     def as_json(self) -> dict[str, Any]:
-        about = {"fits": self.fits, "fits_budget": self.fits_budget, "budget_seconds": self.request.budget}
+        about = {
+            "fits": self.fits,
+            "fits_budget": self.fits_budget,
+            "budget_seconds": self.request.budget,
+        }
         about |= {"workers": self.workers, "smaller": self.smaller or None}
-        return {"head": self.request.head, "seed": self.request.seed} | self.effort.as_json() | about
+        return (
+            {"head": self.request.head, "seed": self.request.seed} | self.effort.as_json() | about
+        )
 
     def lines(self) -> list[str]:
         one = self.effort
@@ -276,13 +334,19 @@ class Needs:
             lines.append(f"  time      {took} ({each})")
         if one.validation_seconds:
             step = last_due(self.request.inputs)
-            lines.append(f"            of these {one.validation_seconds:.3g} s for the last validation, of step {step}")
+            lines.append(
+                f"            of these {one.validation_seconds:.3g} s for the last validation, of step {step}"
+            )
         return lines
 
     def verdict(self) -> str:
         if self.fits:
             return "It fits."
-        lacks = {"memory": self.effort.fits_memory, "disk": self.effort.fits_disk, "time": self.fits_budget}
+        lacks = {
+            "memory": self.effort.fits_memory,
+            "disk": self.effort.fits_disk,
+            "time": self.fits_budget,
+        }
         lacking = ", ".join(name for name, fits in lacks.items() if not fits)
         folder = self.request.inputs.folder
         fix = f"pellucid verify {folder} replays nothing."

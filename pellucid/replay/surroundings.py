@@ -1,4 +1,5 @@
-"""What two runs were computed with: the journals' starts, the versions, the code. Nothing binds it but the journal."""
+"""What two runs were computed with: the journals' starts, the versions, the code.
+Nothing binds it but the journal."""
 
 from __future__ import annotations
 
@@ -35,7 +36,12 @@ def of_here() -> dict[str, str]:
     from pellucid import __version__
 
     code = _code(ustar.read(journal.code_archive()))
-    return {"pellucid": __version__, **journal.machine(), **_packages(journal.environment_lock()), **code}
+    return {
+        "pellucid": __version__,
+        **journal.machine(),
+        **_packages(journal.environment_lock()),
+        **code,
+    }
 
 
 def differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -51,7 +57,11 @@ def _kept(folder: Path, start: Mapping[str, Any], name: str) -> Path:
     """The file that a start names, or the first of its kind."""
     told = start.get(name)
     said = told.get("file") if isinstance(told, dict) else None
-    return files.inside(folder, said, str(folder / layout.JOURNAL)) if isinstance(said, str) else folder / _PATHS[name]
+    return (
+        files.inside(folder, said, str(folder / layout.JOURNAL))
+        if isinstance(said, str)
+        else folder / _PATHS[name]
+    )
 
 
 def _packages(lock: bytes) -> dict[str, str]:
@@ -61,4 +71,6 @@ def _packages(lock: bytes) -> dict[str, str]:
 
 def _code(contents: Mapping[str, bytes]) -> dict[str, str]:
     """The SHA-256 of every file of a code archive, by its name."""
-    return {f"code {name}": hashlib.sha256(content).hexdigest() for name, content in contents.items()}
+    return {
+        f"code {name}": hashlib.sha256(content).hexdigest() for name, content in contents.items()
+    }

@@ -1,8 +1,8 @@
 """Whether a run's tokens are the tokenizer's of its texts.
 
-The data root binds both, and nothing binds the one to the other: a trainer could publish harmless texts beside the
-tokens of others. Encoding a whole corpus takes long, so an audit does it for the documents that its steps touch.
-"""
+The data root binds both, and nothing binds the one to the other: a trainer could publish harmless
+texts beside the tokens of others. Encoding a whole corpus takes long, so an audit does it for the
+documents that its steps touch."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ class Texts:
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
-        self._known: dict[int, str] = {}  # Documents that have been encoded, and what is wrong with each.
+        self._known: dict[
+            int, str
+        ] = {}  # Documents that have been encoded, and what is wrong with each.
         self._documents = Documents.open(inputs.folder)
         self._tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
 
@@ -53,9 +55,15 @@ class Texts:
             stored = stream.read(first, first + stream.length_of(document))
         except (DataError, StopIteration) as error:
             return f"document {document} has no text beside its tokens: {error}"
-        encoded = np.array([self._tokenizer.document_token, *self._tokenizer.encode(about["text"])], np.uint32)
+        encoded = np.array(
+            [self._tokenizer.document_token, *self._tokenizer.encode(about["text"])], np.uint32
+        )
         same = np.array_equal(stored, encoded)
-        return "" if same else f"the tokens of document {about['id']!r} are not the tokenizer's of its text"
+        return (
+            ""
+            if same
+            else f"the tokens of document {about['id']!r} are not the tokenizer's of its text"
+        )
 
     def _stream(self, source: str, split: str) -> Stream:
         streams = self._inputs.shards.train if split == "train" else self._inputs.shards.validation

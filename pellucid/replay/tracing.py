@@ -1,8 +1,9 @@
-"""What a step does, operation by operation: every call of a kernel with the digests of what goes in and comes out.
+"""What a step does, operation by operation: every call of a kernel with the digests
+of what goes in and comes out.
 
-A trace works on a copy of the operations, made for it alone: nothing that others compute with is touched. Two traces
-of one step tell the operation at which two computations part. Intermediate values are not kept, only their digests.
-"""
+A trace works on a copy of the operations, made for it alone: nothing that others compute with is
+touched. Two traces of one step tell the operation at which two computations part. Intermediate
+values are not kept, only their digests."""
 
 from __future__ import annotations
 
@@ -24,7 +25,13 @@ from pellucid.record import digests, elements
 
 # (name of the operation, the operation, its arguments) -> its result.
 Around = Callable[[str, Callable[..., Any], tuple[Any, ...]], Any]
-_STEP = ("add_into", "norm_of", "adamw", "axpby_into", "product")  # What the training step and optimizers call.
+_STEP = (
+    "add_into",
+    "norm_of",
+    "adamw",
+    "axpby_into",
+    "product",
+)  # What the training step and optimizers call.
 _MODEL = ("embed", "norm", "linears", "biased_linears", "linear_add", "attention", "swiglu", "loss")
 _KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "swiglu", "swiglu_backward")
 _KERNELS += ("attention", "attention_backward", "loss")
@@ -40,9 +47,8 @@ def plain(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -
 def operations(arithmetic: str, around: Around = plain) -> ModuleType:
     """A copy of the operations of "portable" or "native" whose every call goes through around.
 
-    Of portable these are the kernels, forward and backward; of native the operations forward and those of the
-    optimizer: what torch does backward is not seen.
-    """
+    Of portable these are the kernels, forward and backward; of native the operations forward and
+    those of the optimizer: what torch does backward is not seen."""
     spec = importlib.util.find_spec(f"pellucid.operations.{arithmetic}")
     assert spec is not None and spec.loader is not None, "the recipe knows two arithmetics"
     copy = importlib.util.module_from_spec(spec)
@@ -50,7 +56,9 @@ def operations(arithmetic: str, around: Around = plain) -> ModuleType:
     if arithmetic == "portable":
         vars(copy)["calls"] = _Kernels(around)
     for name in _STEP if arithmetic == "portable" else (*_MODEL, *_STEP):
-        setattr(copy, name, wrapped(around, SUM if name == "add_into" else name, getattr(copy, name)))
+        setattr(
+            copy, name, wrapped(around, SUM if name == "add_into" else name, getattr(copy, name))
+        )
     return copy
 
 
@@ -71,7 +79,8 @@ class _Kernels:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operation: which, in which phase, at which weight or layer, and digests by the names of its arguments."""
+    """One operation: which, in which phase, at which weight or layer, and digests by
+    the names of its arguments."""
 
     name: str
     phase: str  # "forward of microbatch 0", "the optimizer" …
@@ -93,7 +102,9 @@ class Trace:
 
     def watch(self, model: Decoder) -> None:
         """Names for the weights of the model that will be traced."""
-        self._weights = {p.data_ptr(): name.removesuffix(".weight") for name, p in model.named_parameters()}
+        self._weights = {
+            p.data_ptr(): name.removesuffix(".weight") for name, p in model.named_parameters()
+        }
         learning = (name for name, weight in model.named_parameters() if weight.requires_grad)
         self._learning = sorted(learning, key=str.encode)
 
@@ -108,7 +119,9 @@ class Trace:
         phase = self._phase(name)
         whole = name in (SUM, "norm_of", "adamw")  # Of all weights.
         microbatch = None if whole or self._updating else self._microbatch
-        self.calls.append(Call(name, phase, microbatch, "" if whole else self._about, inputs, outputs))
+        self.calls.append(
+            Call(name, phase, microbatch, "" if whole else self._about, inputs, outputs)
+        )
         self._updating |= name == "norm_of"
         return result
 
@@ -131,7 +144,9 @@ class Trace:
             self._microbatch, self._backward = self._microbatch + 1, False
         if name == "norm_of" and not self._updating:
             gradients = zip(self._learning, arguments[0], strict=True)
-            self._weights |= {gradient.data_ptr(): one.removesuffix(".weight") for one, gradient in gradients}
+            self._weights |= {
+                gradient.data_ptr(): one.removesuffix(".weight") for one, gradient in gradients
+            }
         for tensor in arguments:
             if isinstance(tensor, Tensor) and tensor.data_ptr() in self._weights:
                 self._about = self._weights[tensor.data_ptr()]
@@ -157,10 +172,15 @@ def _digests(labels: list[str], values: Any) -> Iterator[tuple[str, str]]:
     for index, value in enumerate(values):
         label = labels[index] if index < len(labels) else f"argument {index}"
         if isinstance(value, Tensor):
-            yield label, digests.content_digest(elements.content_of(value.detach().cpu().numpy())).hex()
+            yield (
+                label,
+                digests.content_digest(elements.content_of(value.detach().cpu().numpy())).hex(),
+            )
         elif is_dataclass(value):
             names = [field.name for field in fields(value)]
-            yield from _digests([f"{label}.{name}" for name in names], [getattr(value, name) for name in names])
+            yield from _digests(
+                [f"{label}.{name}" for name in names], [getattr(value, name) for name in names]
+            )
         elif isinstance(value, list | tuple):
             yield from _digests([f"{label}[{i}]" for i in range(len(value))], value)
         elif value is not None:
@@ -169,7 +189,8 @@ def _digests(labels: list[str], values: Any) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """The first operation at which two traces part: by what goes in, or, of equal inputs, by what comes out."""
+    """The first operation at which two traces part: by what goes in, or, of
+    equal inputs, by what comes out."""
 
     call: Call
     by: str  # "inputs", "outputs", "operations"
@@ -177,7 +198,12 @@ class Fork:
 
     def as_json(self) -> dict[str, Any]:
         call = self.call
-        named = {"name": call.name, "about": call.about, "phase": call.phase, "microbatch": call.microbatch}
+        named = {
+            "name": call.name,
+            "about": call.about,
+            "phase": call.phase,
+            "microbatch": call.microbatch,
+        }
         return named | {"by": self.by, "differing": self.names}
 
 
@@ -196,18 +222,22 @@ def parting(one: Trace, other: Trace) -> Fork | None:
 
 
 def _pairs(a: Mapping[str, str], b: Mapping[str, str]) -> list[str]:
-    """Where two sets of digests differ; an argument that only one of two arithmetics takes is passed over."""
+    """Where two sets of digests differ; an argument that only one of two
+    arithmetics takes is passed over."""
     names = [name for name in a if name in b and a[name] != b[name]]
     return [name if len(a[name]) == 64 else f"{name}: {a[name]} and {b[name]}" for name in names]
 
 
-# ---- computations that differ in one known way ---------------------------------------------------
+# ---- computations that differ in one known way -------------------------------------------------
 
 
 def flushed(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:
     """An Around whose results hold no denormal numbers: each becomes a zero of its sign."""
     result = function(*arguments)
-    for tensor in (*_tensors(result), *(_tensors(arguments[1]) if name == "adamw" else ())):  # It works in place.
+    for tensor in (
+        *_tensors(result),
+        *(_tensors(arguments[1]) if name == "adamw" else ()),
+    ):  # It works in place.
         with torch.no_grad():
             tensor[tensor.abs() < SMALLEST_NORMAL] *= 0.0
     return result
@@ -215,7 +245,9 @@ def flushed(name: str, function: Callable[..., Any], arguments: tuple[Any, ...])
 
 def only(chosen: str, around: Around) -> Around:
     """An Around for one operation; the others are left alone."""
-    return lambda name, function, arguments: (around if name == chosen else plain)(name, function, arguments)
+    return lambda name, function, arguments: (around if name == chosen else plain)(
+        name, function, arguments
+    )
 
 
 class Denormals:
@@ -243,7 +275,8 @@ def _tensors(value: Any) -> Iterator[Tensor]:
 
 @contextlib.contextmanager
 def instruction_set(name: str, threads: int) -> Iterator[None]:
-    """Our kernels on another instruction set with one thread; threads is how many there are otherwise.
+    """Our kernels on another instruction set with one thread; threads
+    is how many there are otherwise.
 
     Raises MachineLacks.
     """

@@ -1,4 +1,5 @@
-"""The last validation, computed again by every audit: a run is quoted with it, and no sample of steps tells of it."""
+"""The last validation, computed again by every audit: a run is quoted with it, and no
+sample of steps tells of it."""
 
 from __future__ import annotations
 
@@ -42,11 +43,16 @@ def owed(inputs: Inputs, step: int) -> bool:
 
 def _recorded(inputs: Inputs, step: int) -> list[Any]:
     """The sources of the validation recorded of a step, of each that there is."""
-    return [body["sources"] for body in inputs.recorded().between(step, step) if body["kind"] == "validation"]
+    return [
+        body["sources"]
+        for body in inputs.recorded().between(step, step)
+        if body["kind"] == "validation"
+    ]
 
 
 def steps_to(inputs: Inputs, step: int) -> tuple[int | None, int]:
-    """The last state stored at or before a step (None: the first is made again), and the steps to take from there."""
+    """The last state stored at or before a step (None: the first is made again), and
+    the steps to take from there."""
     at = stored(inputs)
     place = bisect_right(at, step)
     start = at[place - 1] if place else None
@@ -54,7 +60,8 @@ def steps_to(inputs: Inputs, step: int) -> tuple[int | None, int]:
 
 
 def audit_validation(inputs: Inputs, watch: Watch) -> Validation:
-    """Compute the last validation again, from its recorded state, stored or replayed; the answer says what is wrong."""
+    """Compute the last validation again, from its recorded state, stored or replayed;
+    the answer says what is wrong."""
     started, step = time.perf_counter(), last_due(inputs)
     _, replayed = steps_to(inputs, step)
     try:
@@ -65,10 +72,13 @@ def audit_validation(inputs: Inputs, watch: Watch) -> Validation:
 
 
 def differences(inputs: Inputs, state: State, texts: Texts) -> list[str]:
-    """What is wrong with the validation recorded of a state: its texts, and its numbers, computed again."""
+    """What is wrong with the validation recorded of a state: its texts, and
+    its numbers, computed again."""
     step, problems = state.step, list(texts.of_validation())
     recorded = _recorded(inputs, step)
-    found = entries.validation(step, loop.validate(state, inputs.recipe, inputs.shards).sources)["sources"]
+    found = entries.validation(step, loop.validate(state, inputs.recipe, inputs.shards).sources)[
+        "sources"
+    ]
     if not recorded:
         problems.append("validation is due, and none is recorded")
     problems += [f"validation is {found}, recorded {one}" for one in recorded if one != found]

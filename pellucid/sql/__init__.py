@@ -1,8 +1,8 @@
 """Questions to a run in SQL: DuckDB over views of its tables, and of what its ledger says.
 
-The views hold the steps that were kept. What a rollback abandoned lies below abandoned/branchN in the same layout, and
-is in none of them but `incidents`, which tells of it. What is read is what the run's tables say; `pellucid verify`
-holds them against the ledger.
+The views hold the steps that were kept. What a rollback abandoned lies below abandoned/branchN in
+the same layout, and is in none of them but `incidents`, which tells of it. What is read is what the
+run's tables say; `pellucid verify` holds them against the ledger.
 
 A query can read these views and nothing else, and writes nothing:
 

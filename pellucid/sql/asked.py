@@ -1,4 +1,5 @@
-"""Asking: a process answers, and whoever asked takes its rows, serves it what lies behind a URL, and ends it."""
+"""Asking: a process answers, and whoever asked takes its rows, serves it what
+lies behind a URL, and ends it."""
 
 from __future__ import annotations
 
@@ -37,11 +38,11 @@ class Answer(NamedTuple):
 
 
 def sql(folder: Path, query: str, seconds: float | None = None) -> pa.Table:
-    """The whole answer to a SELECT over the run's views, as an Arrow table. A sum of BIGINTs is decimal128(38, 0).
+    """The whole answer to a SELECT over the run's views, as an Arrow table. A sum
+    of BIGINTs is decimal128(38, 0).
 
-    Raises RunMissing, QueryInvalid, QueryStopped after so many seconds, QueryTooLarge, QueryLost, and FormatInvalid
-    for a damaged table.
-    """
+    Raises RunMissing, QueryInvalid, QueryStopped after so many seconds, QueryTooLarge, QueryLost,
+    and FormatInvalid for a damaged table."""
     return ask(folder, query, seconds=seconds).table
 
 
@@ -55,7 +56,10 @@ def schema(folder: Path) -> dict[str, Any]:
                 "view": name,
                 "meaning": view.meaning,
                 "rows": rows[name],
-                "columns": [{"name": one.name, "type": one.type, "meaning": one.meaning} for one in view.columns],
+                "columns": [
+                    {"name": one.name, "type": one.type, "meaning": one.meaning}
+                    for one in view.columns
+                ],
             }
             for name, view in VIEWS.items()
         ]
@@ -63,7 +67,8 @@ def schema(folder: Path) -> dict[str, Any]:
 
 
 def ask(folder: Path, query: str, limit: int | None = None, seconds: float | None = None) -> Answer:
-    """As sql, but of the answer's rows only the first `limit` are kept, and the rest counted. Ctrl-C ends it."""
+    """As sql, but of the answer's rows only the first `limit` are kept, and the
+    rest counted. Ctrl-C ends it."""
     served = isinstance(folder, RemotePath)
     run = str(folder if served else folder.absolute())
     job = {"run": run, "served": served, "query": query, "limit": limit, "memory": MEMORY}
@@ -76,10 +81,17 @@ def ask(folder: Path, query: str, limit: int | None = None, seconds: float | Non
 
 @contextlib.contextmanager
 def _process() -> Iterator[subprocess.Popen[bytes]]:
-    # Not a fork, which would copy locks of threads that it does not copy; nor -m, which looks into this folder first.
+    # Not a fork, which would copy locks of threads that it does not copy; nor -m, which
+    # looks into this folder first.
     path = [str(Path(one).absolute()) for one in sys.path]
-    environment = dict(os.environ) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}  # It asks for no more than it uses.
-    command, pipe, nowhere = [sys.executable, "-P", "-c", _CHILD.format(path=path)], subprocess.PIPE, subprocess.DEVNULL
+    environment = dict(os.environ) | {
+        "ARROW_DEFAULT_MEMORY_POOL": "system"
+    }  # It asks for no more than it uses.
+    command, pipe, nowhere = (
+        [sys.executable, "-P", "-c", _CHILD.format(path=path)],
+        subprocess.PIPE,
+        subprocess.DEVNULL,
+    )
     process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=nowhere, env=environment)
     try:
         yield process
@@ -98,7 +110,8 @@ def _line(process: subprocess.Popen[bytes]) -> Line:
 
 
 def _within(seconds: float | None, work: Callable[[], Answer]) -> Answer:
-    """What the work returns or raises. It may be left behind at any moment, for the process that it hears will end."""
+    """What the work returns or raises. It may be left behind at any moment, for the
+    process that it hears will end."""
     outcome = queue.SimpleQueue[tuple[Answer | None, BaseException | None]]()
 
     def run() -> None:

@@ -1,4 +1,5 @@
-"""What a question's process and whoever asked it say to each other: frames of a kind and bytes, over two pipes."""
+"""What a question's process and whoever asked it say to each other: frames of a
+kind and bytes, over two pipes."""
 
 from __future__ import annotations
 
@@ -10,7 +11,9 @@ from pellucid import errors
 from pellucid.errors import PellucidError, QueryLost
 
 JOB = b"J"  # The question, as JSON.
-ASKED = b"R"  # Bytes of a release behind a URL, which the process itself cannot reach: a path and spans, as JSON …
+# Bytes of a release behind a URL, which the process itself cannot
+# reach: a path and spans, as JSON …
+ASKED = b"R"
 SERVED = b"C"  # … and those bytes, one span behind the other.
 SCHEMA = b"S"  # The answer's columns.
 ROWS = b"B"  # Some of its rows, as an Arrow stream.
@@ -50,7 +53,8 @@ class Line:
 def told(error: PellucidError) -> dict[str, object]:
     """A named error as JSON has it."""
     fields = {
-        name: value if isinstance(value, int | float | str) else str(value) for name, value in error.fields.items()
+        name: value if isinstance(value, int | float | str) else str(value)
+        for name, value in error.fields.items()
     }
     return {"error": error.name, "fields": fields}
 

@@ -1,7 +1,7 @@
 """What the views are over: a run's tables, opened here and given to DuckDB as Arrow data.
 
-DuckDB itself gets no path and may open nothing: there is nothing that a query could read or write beside the views.
-"""
+DuckDB itself gets no path and may open nothing: there is nothing that a query could read
+or write beside the views."""
 
 from __future__ import annotations
 
@@ -28,12 +28,22 @@ from pellucid.store.ledger import LedgerFile
 THREADS = 4
 _PART = re.compile(r"[0-9]{12}\.parquet")
 _FROM_LEDGER = ("incidents", "checkpoints")
-_ARROW = {"BIGINT": pa.int64(), "DOUBLE": pa.float64(), "VARCHAR": pa.string(), "BOOLEAN": pa.bool_()}
+_ARROW = {
+    "BIGINT": pa.int64(),
+    "DOUBLE": pa.float64(),
+    "VARCHAR": pa.string(),
+    "BOOLEAN": pa.bool_(),
+}
 
 
 def engine(memory: int) -> duckdb.DuckDBPyConnection:
-    """A connection that can reach nothing outside of this process, and no Python variable in it; nor ever will."""
-    off = ("autoinstall_known_extensions", "autoload_known_extensions", "allow_community_extensions")
+    """A connection that can reach nothing outside of this process, and no Python
+    variable in it; nor ever will."""
+    off = (
+        "autoinstall_known_extensions",
+        "autoload_known_extensions",
+        "allow_community_extensions",
+    )
     settings: dict[str, Any] = {
         **dict.fromkeys((*off, "allow_persistent_secrets", "python_enable_replacements"), "false"),
         "enable_external_access": "false",
@@ -45,7 +55,9 @@ def engine(memory: int) -> duckdb.DuckDBPyConnection:
     return duckdb.connect(":memory:", config=settings)
 
 
-def add(connection: duckdb.DuckDBPyConnection, folder: Path, views: Iterable[str] = tuple(VIEWS)) -> None:
+def add(
+    connection: duckdb.DuckDBPyConnection, folder: Path, views: Iterable[str] = tuple(VIEWS)
+) -> None:
     """Give a connection these views of a run. Raises RunMissing, FormatInvalid, FileMissing."""
     if not (folder / FILE).is_file():
         raise RunMissing(path=folder)
@@ -78,11 +90,14 @@ def _text(text: str) -> str:
 
 
 def _opened(folder: Path, name: str) -> pa.Table | ds.Dataset:
-    """The rows of a view: files, of which only the columns and row groups are read that a query needs, or a table."""
+    """The rows of a view: files, of which only the columns and row groups are read
+    that a query needs, or a table."""
     if name in _FROM_LEDGER:
         return _from_ledger(folder, name)
     schema = SCHEMA if name == "documents" else metrics.TABLES[name]
-    kind = ds.ParquetFileFormat(default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True))
+    kind = ds.ParquetFileFormat(
+        default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
+    )
     fragments = [kind.make_fragment(parquet.source(path)) for path in _paths(folder, name)]
     return ds.FileSystemDataset(fragments, schema, kind) if fragments else schema.empty_table()
 
@@ -95,7 +110,9 @@ def _paths(folder: Path, name: str) -> list[Path]:
         parts = Documents.open(folder).parts
         return [part.path for part in parts if part.opened()]
     whole, parts = folder / layout.METRICS / f"{name}.parquet", folder / layout.METRICS / name
-    found = [path for path in parts.iterdir() if _PART.fullmatch(path.name)] if parts.is_dir() else []
+    found = (
+        [path for path in parts.iterdir() if _PART.fullmatch(path.name)] if parts.is_dir() else []
+    )
     paths = sorted(found) or [whole] * whole.exists()
     for path in paths:
         try:
@@ -132,7 +149,10 @@ def _incidents(ledger: LedgerFile) -> Iterator[dict[str, Any]]:
 
 def _checkpoints(folder: Path, ledger: LedgerFile) -> Iterator[dict[str, Any]]:
     for body in ledger.of_kind("checkpoint"):
-        entry, path = ledger.step(body["step"]), f"{layout.CHECKPOINTS}/{layout.step_name(body['step'])}"
+        entry, path = (
+            ledger.step(body["step"]),
+            f"{layout.CHECKPOINTS}/{layout.step_name(body['step'])}",
+        )
         yield {
             "step": body["step"],
             "tokens": int(entry.get("tokens", "0")),

@@ -12,8 +12,8 @@ if TYPE_CHECKING:
 
 
 def plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
-    """Rows of values that JSON has. What it has not: an integer beyond 2^53 is a string, and so are inf, -inf and nan,
-    dates and times; bytes are hex."""
+    """Rows of values that JSON has. What it has not: an integer beyond 2^53 is a string, and so are
+    inf, -inf and nan, dates and times; bytes are hex."""
     for batch in table.to_batches():
         for row in batch.to_pylist():
             yield {name: _plain(value) for name, value in row.items()}
@@ -21,12 +21,22 @@ def plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
 
 def _plain(value: Any) -> Any:
     if isinstance(value, Decimal):
-        value = int(value) if value == value.to_integral_value() and value.as_tuple().exponent == 0 else float(value)
+        value = (
+            int(value)
+            if value == value.to_integral_value() and value.as_tuple().exponent == 0
+            else float(value)
+        )
     if isinstance(value, dict):
         return {str(key): _plain(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(inner) for inner in value]
     if isinstance(value, bytes):
         return value.hex()
-    unsafe = (isinstance(value, float) and not math.isfinite(value)) or (type(value) is int and abs(value) > 1 << 53)
-    return value if value is None or (isinstance(value, bool | int | float | str) and not unsafe) else str(value)
+    unsafe = (isinstance(value, float) and not math.isfinite(value)) or (
+        type(value) is int and abs(value) > 1 << 53
+    )
+    return (
+        value
+        if value is None or (isinstance(value, bool | int | float | str) and not unsafe)
+        else str(value)
+    )

@@ -29,7 +29,9 @@ _STEP = Column("step", "BIGINT", "the step, from 1")
 _ROW = Column("row", "BIGINT", "the row of its batch, from 0")
 _SOURCE = Column("source", "VARCHAR", "the source's name")
 _TOKENS = Column("tokens", "BIGINT", "targets, in tokens")
-_LOSS_SUM = Column("loss_sum", "DOUBLE", "the sum of the targets' losses before the step's update, in nats")
+_LOSS_SUM = Column(
+    "loss_sum", "DOUBLE", "the sum of the targets' losses before the step's update, in nats"
+)
 _LOSS = Column("loss", "DOUBLE", "their mean, in nats per token", "loss_sum / nullif(tokens, 0)")
 _LOSSES = (_TOKENS, _LOSS_SUM, _LOSS)
 
@@ -89,7 +91,11 @@ VIEWS = {
             _STEP,
             Column("microbatch", "BIGINT", "its place in the step, from 0", '"index"'),
             *_LOSSES,
-            Column("gradient_root", "VARCHAR", "the digest of its gradient; empty where the recipe commits to none"),
+            Column(
+                "gradient_root",
+                "VARCHAR",
+                "the digest of its gradient; empty where the recipe commits to none",
+            ),
         ),
     ),
     "validation": View(
@@ -108,9 +114,17 @@ VIEWS = {
         "a document of the corpus, trained on or not",
         (
             Column("document", "BIGINT", "its index, from 0", '"index"'),
-            *_columns("VARCHAR", id="source/name", source="the source's name", licence="its licence"),
-            *_columns("VARCHAR", origin="the file it is from, or a package URL", split="train or validation"),
-            *_columns("BIGINT", characters="code points of its text", bytes="UTF-8 bytes of its text"),
+            *_columns(
+                "VARCHAR", id="source/name", source="the source's name", licence="its licence"
+            ),
+            *_columns(
+                "VARCHAR",
+                origin="the file it is from, or a package URL",
+                split="train or validation",
+            ),
+            *_columns(
+                "BIGINT", characters="code points of its text", bytes="UTF-8 bytes of its text"
+            ),
             *_columns("VARCHAR", sha256="of its text's UTF-8, in hex", text="the text itself"),
         ),
     ),
@@ -118,8 +132,14 @@ VIEWS = {
         "an incident that the recipe's guards decided, of abandoned branches too",
         (
             Column("step", "BIGINT", "the last step recorded by then"),
-            *_columns("VARCHAR", rule="loss, grad_norm or not_finite", action="note, stop or rollback"),
-            *_columns("DOUBLE", value="what was found; may be inf or nan", threshold="what it was over (`limit`)"),
+            *_columns(
+                "VARCHAR", rule="loss, grad_norm or not_finite", action="note, stop or rollback"
+            ),
+            *_columns(
+                "DOUBLE",
+                value="what was found; may be inf or nan",
+                threshold="what it was over (`limit`)",
+            ),
             Column("width", "BIGINT", "how many steps in a row had to be high"),
             Column("quantity", "VARCHAR", "not_finite: what was not finite"),
             Column("back_to", "BIGINT", "rollback: the step it goes back to (`to`)"),
@@ -134,8 +154,12 @@ VIEWS = {
         (
             Column("step", "BIGINT", "the step whose weights it holds"),
             Column("tokens", "BIGINT", "targets trained on by then"),
-            *_columns("VARCHAR", root="what the ledger commits to: weights, tokenizer, architecture"),
-            *_columns("VARCHAR", weights="the digest of the weights", state="the digest of the full state"),
+            *_columns(
+                "VARCHAR", root="what the ledger commits to: weights, tokenizer, architecture"
+            ),
+            *_columns(
+                "VARCHAR", weights="the digest of the weights", state="the digest of the full state"
+            ),
             Column("path", "VARCHAR", "its folder in the run; NULL where it is not there"),
         ),
     ),

@@ -1,5 +1,5 @@
-"""The process that answers one question: it opens the tables, gives up the right to open or write anything more, and
-only then looks at what the question asks for."""
+"""The process that answers one question: it opens the tables, gives up the right to open or write
+anything more, and only then looks at what the question asks for."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ _FILES = 1 << 16  # Files that may be open: a run that goes on has one for each 
 
 
 class Inbox:
-    """What the other end sends, read by a thread of its own: when the other end is gone, so is this process."""
+    """What the other end sends, read by a thread of its own: when the other end
+    is gone, so is this process."""
 
     def __init__(self, way: Line) -> None:
         self._way, self._frames = way, queue.SimpleQueue[tuple[bytes, bytes]]()
@@ -70,14 +71,18 @@ class Through:
 
 def main() -> None:
     """Answer the question that comes in at standard input, at standard output."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for whoever asked, who then ends this process.
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl-C is for whoever asked, who then ends this process.
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # Whatever a library prints goes elsewhere.
     way = Line(os.fdopen(0, "rb"), outgoing)
     inbox = Inbox(way)
     job = json.loads(inbox.next()[1])
     served = job.pop("served")
-    folder = RemotePath(Served(job.pop("run"), Through(way, inbox))) if served else Path(job.pop("run"))
+    folder = (
+        RemotePath(Served(job.pop("run"), Through(way, inbox))) if served else Path(job.pop("run"))
+    )
     try:
         with named_errors(folder):
             rows = answer(folder, job["query"], job["limit"], job["memory"], way)
@@ -95,7 +100,9 @@ def answer(folder: Path, query: str, limit: int | None, memory: int, way: Line) 
         statements.check(connection, query)
         _allow_many_files()
         tables.add(connection, folder, statements.views_in(query))
-        connection.sql("SELECT 1 AS a").to_arrow_reader(1).read_all()  # What is imported for that is imported now.
+        connection.sql("SELECT 1 AS a").to_arrow_reader(
+            1
+        ).read_all()  # What is imported for that is imported now.
         confine(memory)
         return _send(connection, query, limit, way)
 
@@ -108,11 +115,14 @@ def _allow_many_files() -> None:
 
 
 def confine(memory: int) -> None:
-    """From now on this process opens no file, writes none, and takes at most twice that memory more.
+    """From now on this process opens no file, writes none, and takes
+    at most twice that memory more.
 
-    Twice: what DuckDB counts is kept to it by DuckDB; what it and Arrow do not count has as much again.
-    """
-    with contextlib.suppress(ValueError, OSError):  # Where there is no such file or limit, DuckDB's own has to do.
+    Twice: what DuckDB counts is kept to it by DuckDB; what it and Arrow do
+    not count has as much again."""
+    with contextlib.suppress(
+        ValueError, OSError
+    ):  # Where there is no such file or limit, DuckDB's own has to do.
         most = _taken() + 2 * memory
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))
@@ -128,7 +138,9 @@ def _taken() -> int:
 def _send(connection: duckdb.DuckDBPyConnection, query: str, limit: int | None, way: Line) -> int:
     reader = connection.sql(query).to_arrow_reader(_BATCH)
     if twice := [name for name in reader.schema.names if reader.schema.names.count(name) > 1]:
-        raise QueryInvalid(detail=f"two columns are called {twice[0]}: give one of them another name with AS")
+        raise QueryInvalid(
+            detail=f"two columns are called {twice[0]}: give one of them another name with AS"
+        )
     way.send(line.SCHEMA, memoryview(reader.schema.serialize()))
     rows = 0
     for batch in reader:
@@ -144,8 +156,8 @@ def _send(connection: duckdb.DuckDBPyConnection, query: str, limit: int | None, 
 
 @contextlib.contextmanager
 def named_errors(folder: Path) -> Iterator[None]:
-    """What DuckDB says is wrong with a query, and what runs out of memory, as QueryInvalid; what Arrow says is wrong
-    with a file as FormatInvalid."""
+    """What DuckDB says is wrong with a query, and what runs out of memory, as QueryInvalid; what
+    Arrow says is wrong with a file as FormatInvalid."""
     try:
         yield
     except UnicodeEncodeError as error:
@@ -153,8 +165,11 @@ def named_errors(folder: Path) -> Iterator[None]:
     except MemoryError as error:
         raise QueryInvalid(detail="it takes more memory than it may have") from error
     except (pa.ArrowException, OSError) as error:
-        raise FormatInvalid(path=folder, detail=str(error).partition("\n")[0].rstrip(".")) from error
+        raise FormatInvalid(
+            path=folder, detail=str(error).partition("\n")[0].rstrip(".")
+        ) from error
     except duckdb.Error as error:
-        # What follows the first paragraph repeats the query, or advises settings that are locked here.
+        # What follows the first paragraph repeats the query, or advises
+        # settings that are locked here.
         detail = " ".join(str(error).partition("\n\n")[0].split())
         raise QueryInvalid(detail=detail.rstrip(".")) from error

@@ -1,4 +1,5 @@
-"""Anchors: full training states on disk, each a folder with its weights, what its optimizer keeps, and what they are.
+"""Anchors: full training states on disk, each a folder with its weights, what its
+optimizer keeps, and what they are.
 
 The weights file is the very one of that step's checkpoint, where there is one.
 """
@@ -36,11 +37,17 @@ def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path 
 
 def flat(groups: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     """The tensors of the optimizer's file, by the names that they have there."""
-    return {f"{group}/{name}": one for group, of in groups.items() if group != "weights" for name, one in of.items()}
+    return {
+        f"{group}/{name}": one
+        for group, of in groups.items()
+        if group != "weights"
+        for name, one in of.items()
+    }
 
 
 def identity(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """What a checkpoint says of itself, from the entry of its step or the genesis: one identity everywhere."""
+    """What a checkpoint says of itself, from the entry of its step or the
+    genesis: one identity everywhere."""
     return {
         "format": 1,
         "step": entry.get("step", 0),
@@ -58,7 +65,8 @@ def about(entry: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
 
 
 def described(identity: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
-    """A state's identity, and the digest of every chunk of every tensor, to name the one that differs."""
+    """A state's identity, and the digest of every chunk of every tensor,
+    to name the one that differs."""
     chunks = {group: _chunks(of) for group, of in sorted(roots.tensors.items())}
     order = ("format", "step", "tokens", "ledger_entry", "ledger_digest")
     known = {name: identity[name] for name in order}
@@ -66,7 +74,9 @@ def described(identity: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
 
 
 def _chunks(tensors: Mapping[str, Content]) -> dict[str, list[str]]:
-    return {name: [one.hex() for one in content.chunks] for name, content in sorted(tensors.items())}
+    return {
+        name: [one.hex() for one in content.chunks] for name, content in sorted(tensors.items())
+    }
 
 
 def tells_of(path: Path, entry: Mapping[str, Any]) -> bool:
@@ -90,27 +100,37 @@ def optimizer_metadata(about: Mapping[str, Any]) -> dict[str, str]:
 
 def read(place: Path) -> dict[str, dict[str, np.ndarray]]:
     """The arrays of an anchor's folder, mapped from disk, unchecked. Raises FormatInvalid."""
-    groups: dict[str, dict[str, np.ndarray]] = {"weights": tensors.Tensors(place / WEIGHTS).arrays()}
+    groups: dict[str, dict[str, np.ndarray]] = {
+        "weights": tensors.Tensors(place / WEIGHTS).arrays()
+    }
     for key, array in tensors.Tensors(place / OPTIMIZER).arrays().items():
         group, _, name = key.partition("/")
         if group == "weights" or not name:
-            raise FormatInvalid(path=place / OPTIMIZER, detail=f"holds {key!r}, which is no tensor of an optimizer")
+            raise FormatInvalid(
+                path=place / OPTIMIZER, detail=f"holds {key!r}, which is no tensor of an optimizer"
+            )
         groups.setdefault(group, {})[name] = array
     return groups
 
 
-def check(place: Path, step: int, recorded: str) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
-    """The arrays of an anchor, with their roots, where that is the one recorded for its step. Raises StateDiffers."""
+def check(
+    place: Path, step: int, recorded: str
+) -> tuple[dict[str, dict[str, np.ndarray]], StateRoots]:
+    """The arrays of an anchor, with their roots, where that is the one recorded for
+    its step. Raises StateDiffers."""
     groups = read(place)
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
         blame = _blame(place, roots)
-        raise StateDiffers(path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=blame)
+        raise StateDiffers(
+            path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=blame
+        )
     return groups, roots
 
 
 def _blame(place: Path, roots: StateRoots) -> str:
-    """Which chunks differ from what anchor.json says of them, and which tensors are too few or too many."""
+    """Which chunks differ from what anchor.json says of them, and which
+    tensors are too few or too many."""
     try:
         said = files.read_json(place / ABOUT)["tensors"]
         found = [
@@ -124,7 +144,10 @@ def _blame(place: Path, roots: StateRoots) -> str:
         for group in sorted(said):
             of = roots.tensors[group]
             found += [f"{group} {name}, absent" for name in sorted(set(said[group]) - set(of))]
-            found += [f"{group} {name}, not one of the state's" for name in sorted(set(of) - set(said[group]))]
+            found += [
+                f"{group} {name}, not one of the state's"
+                for name in sorted(set(of) - set(said[group]))
+            ]
     except (FormatInvalid, LookupError, TypeError, OSError):
         return ""
     return f" (differing: {'; '.join(found[:3])}{'; …' if len(found) > 3 else ''})" if found else ""

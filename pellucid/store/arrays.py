@@ -19,16 +19,16 @@ from pellucid.store.served import PAGE
 def mapped(path: Path, dtype: np.dtype | str, columns: int | None = None) -> np.ndarray:
     """A file of little-endian numbers, read-only: shape (N,), or (N / columns, columns).
 
-    Behind a URL a Paged, which has what readers use of an array and fetches what they touch. Raises FileMissing,
-    FormatInvalid where the size is no multiple of a row's, NoPermission.
-    """
+    Behind a URL a Paged, which has what readers use of an array and fetches what they touch. Raises
+    FileMissing, FormatInvalid where the size is no multiple of a row's, NoPermission."""
     files.require_file(path)
     kind = np.dtype(dtype)
     shape = _shape(path, kind, columns)
     if isinstance(path, RemotePath):
         return Paged(path, kind, shape)  # type: ignore[return-value]
     with files.open_file(path) as file:
-        # A plain view: memmap objects pay for their bookkeeping at every slice. An empty file cannot be mapped.
+        # A plain view: memmap objects pay for their bookkeeping at every slice. An
+        # empty file cannot be mapped.
         flat = np.memmap(file, kind, "r").view(np.ndarray) if shape[0] else np.zeros(0, kind)
     return flat.reshape(shape)
 
@@ -48,7 +48,8 @@ def loaded(path: Path, dtype: np.dtype | str, start: int, stop: int) -> np.ndarr
 
 
 def content(path: Path) -> mmap.mmap:
-    """All bytes of a file that is not empty, mapped from disk; from a URL by way of a nameless file.
+    """All bytes of a file that is not empty, mapped from disk; from a
+    URL by way of a nameless file.
 
     Raises FileMissing, RemoteDiffers, DiskFull.
     """
@@ -67,16 +68,23 @@ def content(path: Path) -> mmap.mmap:
 def _shape(path: Path, kind: np.dtype, columns: int | None) -> tuple[int, ...]:
     size, row = path.stat().st_size, kind.itemsize * (columns or 1)
     if size % row:
-        raise FormatInvalid(path=path, detail=f"is {size} bytes long, which is no multiple of {row}")
+        raise FormatInvalid(
+            path=path, detail=f"is {size} bytes long, which is no multiple of {row}"
+        )
     return (size // row,) if columns is None else (size // row, columns)
 
 
 class Paged:
-    """An array that lies behind a URL. Every index gives an array in memory, but for one whole column of a table,
-    which stays there; searchsorted asks for few pages."""
+    """An array that lies behind a URL. Every index gives an array in memory, but for one whole
+    column of a table, which stays there; searchsorted asks for few pages."""
 
     def __init__(
-        self, path: RemotePath, dtype: np.dtype, shape: tuple[int, ...], column: int | None = None, first: int = 0
+        self,
+        path: RemotePath,
+        dtype: np.dtype,
+        shape: tuple[int, ...],
+        column: int | None = None,
+        first: int = 0,
     ) -> None:
         """first: the file's row that is row 0 here."""
         self._path, self._column, self._stored, self._first = path, column, shape, first
@@ -110,9 +118,15 @@ class Paged:
         rows, *rest = key if isinstance(key, tuple) else (key,)
         if isinstance(rows, slice):
             if rest and rows == slice(None) and isinstance(rest[0], int | np.integer):
-                return Paged(self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]], self._first)
+                return Paged(
+                    self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]], self._first
+                )
             low, high, step = rows.indices(len(self))
-            found = self._rows(low, high)[::step] if step > 0 else self._scattered(np.arange(low, high, step))
+            found = (
+                self._rows(low, high)[::step]
+                if step > 0
+                else self._scattered(np.arange(low, high, step))
+            )
             return found[(slice(None), *rest)] if rest else found
         if isinstance(rows, np.ndarray | list):
             rows = np.asarray(rows)
@@ -121,7 +135,9 @@ class Paged:
             # A second index of numbers is paired with the first, as numpy does it.
             own = np.arange(rows.size).reshape(rows.shape)
             return found.reshape(rows.size, *self.shape[1:])[(own, *rest)] if rest else found
-        row = range(len(self))[rows]  # Counts from the end below 0, and knows what is out of bounds.
+        row = range(len(self))[
+            rows
+        ]  # Counts from the end below 0, and knows what is out of bounds.
         found = self._rows(row, row + 1)[0]
         return found[tuple(rest)] if rest else found
 
@@ -129,18 +145,28 @@ class Paged:
         return np.asarray(self).sum()
 
     def searchsorted(self, values: Any, side: str = "left") -> Any:
-        """As numpy's, of a column or flat array. Places are guessed from the values around (interpolation search),
-        every second time halved: numbers that grow evenly take few pages, and any others not many."""
+        """As numpy's, of a column or flat array. Places are guessed from the values around
+        (interpolation search), every second time halved: numbers that grow evenly take few
+        pages, and any others not many."""
         flat = np.atleast_1d(np.asarray(values, self.dtype))
         found = np.array([self._place(value, side) for value in flat], np.intp)
         return found if np.ndim(values) else found[0]
 
     def _place(self, value: Any, side: str) -> int:
         low, high, halve = 0, len(self), False
-        below, above = self[0] if high else 0, self[-1] if high else 0  # What stands around [low, high), about.
+        below, above = (
+            self[0] if high else 0,
+            self[-1] if high else 0,
+        )  # What stands around [low, high), about.
         while (high - low) * self._row > PAGE:
-            share = 0.5 if halve or above <= below else (int(value) - int(below)) / (int(above) - int(below))
-            rows = self._around(low + min(max(int(share * (high - low)), 0), high - low - 1), low, high)
+            share = (
+                0.5
+                if halve or above <= below
+                else (int(value) - int(below)) / (int(above) - int(below))
+            )
+            rows = self._around(
+                low + min(max(int(share * (high - low)), 0), high - low - 1), low, high
+            )
             block = self._rows(rows.start, rows.stop)
             place = int(block.searchsorted(value, side))  # type: ignore[call-overload]
             if 0 < place < len(block):
@@ -155,7 +181,10 @@ class Paged:
     def _around(self, row: int, low: int, high: int) -> range:
         """The rows that lie in the page in which this one begins, it among them."""
         page = (self._first + row) * self._row // PAGE
-        first, stop = (place - self._first for place in (-(-page * PAGE // self._row), (page + 1) * PAGE // self._row))
+        first, stop = (
+            place - self._first
+            for place in (-(-page * PAGE // self._row), (page + 1) * PAGE // self._row)
+        )
         return range(max(first, low), min(max(stop, row + 1), high))
 
     def _rows(self, low: int, high: int) -> np.ndarray:

@@ -12,7 +12,8 @@ _ABOUT = {layout.ANCHORS: anchors.ABOUT, layout.CHECKPOINTS: "pellucid.json"}
 
 
 def set_aside(folder: Path, rollback: Mapping[str, Any]) -> None:
-    """Move the anchors, checkpoints and rows of the steps that an incident abandoned into abandoned/branchN.
+    """Move the anchors, checkpoints and rows of the steps that an incident
+    abandoned into abandoned/branchN.
 
     They appear there whole, or not at all; doing it again does what is left to do.
     """

@@ -1,7 +1,9 @@
-"""Replayed states kept on this machine, so that the next question about a step need not replay again.
+"""Replayed states kept on this machine, so that the next question
+about a step need not replay again.
 
-An entry is an anchor's folder, `step512-STATEROOT`, below the user's cache folder. A reader trusts none: what it reads
-has the root it asked for, or the entry goes. Writers take turns, and an entry appears whole.
+An entry is an anchor's folder, `step512-STATEROOT`, below the user's cache folder. A
+reader trusts none: what it reads has the root it asked for, or the entry goes. Writers
+take turns, and an entry appears whole.
 
 PELLUCID_CACHE       where (default: pellucid in XDG_CACHE_HOME or ~/.cache)
 PELLUCID_CACHE_BYTES how much at most (default 2 GB; 0 keeps nothing); the entries used longest ago go first
@@ -35,7 +37,9 @@ def limit() -> int:
     """How many bytes the entries may take. Raises VariableInvalid."""
     text = os.environ.get("PELLUCID_CACHE_BYTES", str(BYTES))
     if not re.fullmatch("[0-9]{1,18}", text):
-        raise VariableInvalid(variable="PELLUCID_CACHE_BYTES", found=text, wanted="a number of bytes", default=BYTES)
+        raise VariableInvalid(
+            variable="PELLUCID_CACHE_BYTES", found=text, wanted="a number of bytes", default=BYTES
+        )
     return int(text)
 
 
@@ -44,15 +48,24 @@ def held() -> list[tuple[int, str]]:
     if not limit() or not folder().is_dir():
         return []
     matches = (_ENTRY.fullmatch(path.name) for path in folder().iterdir())
-    return sorted(((int(match.group(1)), match.group(2)) for match in matches if match), reverse=True)
+    return sorted(
+        ((int(match.group(1)), match.group(2)) for match in matches if match), reverse=True
+    )
 
 
 def read(step: int, root: str) -> dict[str, dict[str, np.ndarray]] | None:
-    """The state with this root, mapped from disk and hashed; None where it is damaged, and then it is removed."""
+    """The state with this root, mapped from disk and hashed; None where it is
+    damaged, and then it is removed."""
     place = _place(step, root)
     try:
         groups, _ = anchors.check(place, step, root)
-    except (FormatInvalid, StateDiffers, NoPermission, OSError, ValueError):  # Whatever it has become: gone.
+    except (
+        FormatInvalid,
+        StateDiffers,
+        NoPermission,
+        OSError,
+        ValueError,
+    ):  # Whatever it has become: gone.
         with _turn(), files.named_errors(place, "remove"):
             files.remove_folder(place)
         return None
@@ -68,7 +81,9 @@ def keep(groups: anchors.Groups, about: Mapping[str, Any]) -> None:
     if size > limit():
         return
     with _turn():
-        files.remove_partial(folder())  # Of killed processes: whoever has the turn is the only writer.
+        files.remove_partial(
+            folder()
+        )  # Of killed processes: whoever has the turn is the only writer.
         if place.exists():
             return
         _trim(limit() - size)

@@ -7,7 +7,14 @@ from typing import Any
 
 import fsspec
 
-from pellucid.errors import DriverMissing, FileMissing, FormatInvalid, RemoteChanged, Unreachable, UrlInvalid
+from pellucid.errors import (
+    DriverMissing,
+    FileMissing,
+    FormatInvalid,
+    RemoteChanged,
+    Unreachable,
+    UrlInvalid,
+)
 from pellucid.store.transport import exactly, scheme
 
 
@@ -33,9 +40,13 @@ class Driver:
         return [self._range(path, span) for span in spans]
 
     def _range(self, path: str, span: tuple[int, int]) -> bytes:
-        content = self._asked(path, lambda place: self._system.cat_file(place, start=span[0], end=span[1]))
+        content = self._asked(
+            path, lambda place: self._system.cat_file(place, start=span[0], end=span[1])
+        )
         if len(content) < span[1] - span[0]:
-            raise RemoteChanged(url=f"{self._url}/{path}", detail=f"it has no bytes {span[0]} to {span[1]}")
+            raise RemoteChanged(
+                url=f"{self._url}/{path}", detail=f"it has no bytes {span[0]} to {span[1]}"
+            )
         return exactly(content, span, f"{self._url}/{path}")
 
     def _asked(self, path: str, question: Callable[[str], Any]) -> Any:
@@ -45,4 +56,6 @@ class Driver:
         except FileNotFoundError as error:
             raise FileMissing(path=where) from error
         except Exception as error:  # Every driver has its own: none of them is known here.
-            raise Unreachable(url=where, detail=str(error).partition("\n")[0][:200] or type(error).__name__) from error
+            raise Unreachable(
+                url=where, detail=str(error).partition("\n")[0][:200] or type(error).__name__
+            ) from error

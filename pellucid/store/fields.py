@@ -1,4 +1,5 @@
-"""JSON files in their one spelling: rebuilt from what they should say, and held against it field by field."""
+"""JSON files in their one spelling: rebuilt from what they should say, and
+held against it field by field."""
 
 from __future__ import annotations
 
@@ -12,12 +13,14 @@ from pellucid.store import files
 
 # What nothing binds still has a form.
 DIGEST, VERSION, COUNT = (
-    re.compile(one).fullmatch for one in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}", "0|[1-9][0-9]{0,17}")
+    re.compile(one).fullmatch
+    for one in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}", "0|[1-9][0-9]{0,17}")
 )
 
 
 def difference(path: Path, expected: Mapping[str, Any]) -> str:
-    """What a JSON file of ours does not say as it should, by field or by spelling; empty where it does.
+    """What a JSON file of ours does not say as it should, by field or by
+    spelling; empty where it does.
 
     Raises FormatInvalid, FileMissing.
     """
@@ -28,9 +31,12 @@ def difference(path: Path, expected: Mapping[str, Any]) -> str:
 
 
 def said(value: Any, forms: Mapping[str, Any]) -> dict[str, str]:
-    """An object of texts that nothing binds: its fields, each empty, and so another, where it has not its form."""
+    """An object of texts that nothing binds: its fields, each empty, and so
+    another, where it has not its form."""
     found = value if isinstance(value, dict) else {}
-    return {name: found[name] if _has(found.get(name), form) else "" for name, form in forms.items()}
+    return {
+        name: found[name] if _has(found.get(name), form) else "" for name, form in forms.items()
+    }
 
 
 def _has(value: Any, form: Any) -> bool:
@@ -45,10 +51,23 @@ def _first(found: Any, expected: Any, name: str) -> str:
                 return f"lacks {_inside(name, key)}"
             if differing := _first(found[key], expected[key], _inside(name, key)):
                 return differing
-        return next((f"has {_inside(name, key)}, which is no field of it" for key in found if key not in expected), "")
-    if isinstance(expected, list | tuple) and isinstance(found, list) and len(found) == len(expected):
+        return next(
+            (
+                f"has {_inside(name, key)}, which is no field of it"
+                for key in found
+                if key not in expected
+            ),
+            "",
+        )
+    if (
+        isinstance(expected, list | tuple)
+        and isinstance(found, list)
+        and len(found) == len(expected)
+    ):
         pairs = enumerate(zip(found, expected, strict=True))
-        return next((one for n, (a, b) in pairs if (one := _first(a, b, _inside(name, str(n))))), "")
+        return next(
+            (one for n, (a, b) in pairs if (one := _first(a, b, _inside(name, str(n))))), ""
+        )
     # Python takes 128.0 for 128 and 1 for True.
     same = type(found) is type(expected) and found == expected
     return "" if same else f"{name} is {_short(found)}, and should be {_short(expected)}"

@@ -33,11 +33,12 @@ _DENIED = {errno.EACCES, errno.EPERM, errno.EROFS}
 # Of links (O_NOFOLLOW), of sockets and devices without a driver, of folders.
 _FLAGS = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_FILE = {errno.ELOOP, errno.ENXIO, errno.ENODEV, errno.EISDIR}
-# Bytes of one file that take no room: a file system that packs zeros has honest ones (the moments of the first state),
-# and this many are hashed within minutes.
+# Bytes of one file that take no room: a file system that packs zeros has honest ones (the moments
+# of the first state), and this many are hashed within minutes.
 HOLES = 1 << 38
 JSON_BYTES = 16 << 20  # Of a JSON file, at most.
-_DEEPEST = 64  # Levels of a JSON file: no honest one has a tenth of them, and our own walks over it recurse.
+# Levels of a JSON file: no honest one has a tenth of them, and our own walks over it recurse.
+_DEEPEST = 64
 
 
 @contextlib.contextmanager
@@ -88,8 +89,8 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """As whole_folder, for a folder that is new or empty, or holds just this already: so a command that was killed when
-    its work was done can be given again. Raises FolderTaken."""
+    """As whole_folder, for a folder that is new or empty, or holds just this already: so a command
+    that was killed when its work was done can be given again. Raises FolderTaken."""
     if path.name == "..":
         raise FolderTaken(path=path, found="what lies above it", advice="")
     if path.is_symlink():  # Else the link would be replaced.
@@ -116,8 +117,8 @@ def _made_anew(partial: Path) -> None:
 
 
 def make_folder(path: Path, named: Path | None = None) -> None:
-    """A new folder, and those above it that are not there. Raises NoPermission, DiskFull and FolderUnfit, of the
-    folder that it is for, where that is `named`."""
+    """A new folder, and those above it that are not there. Raises NoPermission, DiskFull and
+    FolderUnfit, of the folder that it is for, where that is `named`."""
     named = named or path
     with named_errors(named):
         try:
@@ -161,7 +162,8 @@ def replace_folder(new: Path, old: Path) -> None:
 
 
 def remove_folder(path: Path) -> None:
-    """Remove a folder at once: it is renamed before its files go, so that half of it is never seen."""
+    """Remove a folder at once: it is renamed before its files go, so
+    that half of it is never seen."""
     if gone := _renamed(path):
         shutil.rmtree(gone)
 
@@ -216,7 +218,8 @@ def read_json(path: Path, limit: int = JSON_BYTES) -> dict:
 
 
 def parse_json(content: bytes) -> Any:
-    """A JSON value of few levels, in which no key stands twice: readers differ in which of the two they take.
+    """A JSON value of few levels, in which no key stands twice: readers differ
+    in which of the two they take.
 
     Raises ValueError, RecursionError.
     """
@@ -253,7 +256,11 @@ def read_bytes(path: Path, limit: int, follow: bool = False) -> bytes:
 
 def holds(path: Path, content: bytes) -> bool:
     """Whether a file is there and has this content."""
-    return is_file(path) and path.stat().st_size == len(content) and read_bytes(path, len(content)) == content
+    return (
+        is_file(path)
+        and path.stat().st_size == len(content)
+        and read_bytes(path, len(content)) == content
+    )
 
 
 def is_file(path: Path) -> bool:
@@ -264,15 +271,15 @@ def is_file(path: Path) -> bool:
 def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
     """The one way to open what lies in a run, for reading: a plain file and nothing else.
 
-    No link is followed, but where the user named the file (follow); a pipe or a device keeps nobody waiting, and a file
-    that claims far more than it takes on disk is refused before a byte is read. Raises FileMissing, FormatInvalid,
-    NoPermission.
-    """
+    No link is followed, but where the user named the file (follow); a pipe or a device keeps nobody
+    waiting, and a file that claims far more than it takes on disk is refused before a byte is read.
+    Raises FileMissing, FormatInvalid, NoPermission."""
     if not _on_disk(path):
         return path.open("rb")  # type: ignore[return-value]
     with named_errors(path, "read"):
         try:
-            # What is found is asked of the descriptor: a name can be given to something else meanwhile.
+            # What is found is asked of the descriptor: a name can be given
+            # to something else meanwhile.
             descriptor = os.open(path, _FLAGS if follow else _FLAGS | os.O_NOFOLLOW)
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileMissing(path=path) from error
@@ -289,7 +296,8 @@ def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
 
 
 def require_file(path: Path) -> None:
-    """Raises FileMissing, and FormatInvalid where what has that name is nothing that open_file would open."""
+    """Raises FileMissing, and FormatInvalid where what has that name is
+    nothing that open_file would open."""
     with named_errors(path, "read"):
         try:
             found = path.lstat() if _on_disk(path) else path.stat()
@@ -311,7 +319,10 @@ def _require_plain(path: Path, about: os.stat_result) -> None:
         raise FormatInvalid(path=path, detail="is not a file")
     blocks = getattr(about, "st_blocks", None)  # Of 512 bytes; not told of everything everywhere.
     if blocks is not None and about.st_size - 512 * blocks > HOLES:
-        raise FormatInvalid(path=path, detail=f"claims {about.st_size} bytes and takes up hardly any of them on disk")
+        raise FormatInvalid(
+            path=path,
+            detail=f"claims {about.st_size} bytes and takes up hardly any of them on disk",
+        )
 
 
 def link_or_copy(source: Path, target: Path) -> None:
@@ -327,14 +338,15 @@ def link_or_copy(source: Path, target: Path) -> None:
 
 
 def copy(source: Path, target: Path) -> None:
-    """The content of a plain file in a new file of its own. Raises what open_file raises, and DiskFull."""
+    """The content of a plain file in a new file of its own. Raises what
+    open_file raises, and DiskFull."""
     with open_file(source) as file, named_errors(target), target.open("xb") as copied:
         shutil.copyfileobj(file, copied, 1 << 20)
 
 
 def remove_partial(folder: Path, own: Callable[[str], bool] = lambda path: True) -> list[str]:
-    """Remove what a killed process left unfinished anywhere below folder, of the '/'-paths that are own; returns the
-    names of what was removed."""
+    """Remove what a killed process left unfinished anywhere below folder, of the '/'-paths that are
+    own; returns the names of what was removed."""
     removed = []
     for parent, folders, names in os.walk(folder):
         above = Path(parent).relative_to(folder)
@@ -361,16 +373,25 @@ def inside(folder: Path, entry: str, where: str) -> Path:
         try:
             link = path.is_symlink()
         except OSError as error:
-            raise PathUnsafe(path=where, entry=entry, detail=f"no name here ({error.strerror})") from error
+            raise PathUnsafe(
+                path=where, entry=entry, detail=f"no name here ({error.strerror})"
+            ) from error
         if link:
             raise PathUnsafe(path=where, entry=entry, detail="a symbolic link")
     return path
 
 
 def parts_of(entry: str, where: str) -> tuple[str, ...]:
-    """The parts of a plain relative '/'-path in normal form. Raises PathUnsafe for anything else."""
+    """The parts of a plain relative '/'-path in normal form. Raises
+    PathUnsafe for anything else."""
     parts = PurePosixPath(entry).parts
-    if not entry or entry.startswith("/") or "\\" in entry or "\0" in entry or ":" in (parts or ("",))[0]:
+    if (
+        not entry
+        or entry.startswith("/")
+        or "\\" in entry
+        or "\0" in entry
+        or ":" in (parts or ("",))[0]
+    ):
         raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
     if not parts or ".." in parts or str(PurePosixPath(*parts)) != entry:
         raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
@@ -396,15 +417,18 @@ def _encodable(text: str) -> bool:
 
 
 def require_free(folder: Path, found: str = "something", advice: str = "") -> None:
-    """Raises FolderTaken unless the folder is new or empty; advice says what else can be done with what it holds. Where
-    it cannot be made, FolderUnfit, NoPermission or DiskFull, before any long work."""
+    """Raises FolderTaken unless the folder is new or empty; advice says what else can be
+    done with what it holds. Where it cannot be made, FolderUnfit, NoPermission or
+    DiskFull, before any long work."""
     if detail := _in_the_way(folder):
         raise FolderUnfit(path=folder, detail=detail)
     if not _is_free(folder):
         raise FolderTaken(path=folder, found=found, advice=advice)
     if folder.name in ("", ".."):
         raise FolderUnfit(path=folder, detail="it has no name of its own")
-    first = next((one for one in (*reversed(folder.parents), folder) if not os.path.lexists(one)), folder)
+    first = next(
+        (one for one in (*reversed(folder.parents), folder) if not os.path.lexists(one)), folder
+    )
     probe = first.with_name(TEMPORARY + first.name)
     if not os.path.lexists(probe):  # Only trying tells of every kind of folder.
         make_folder(probe, folder)
@@ -422,8 +446,8 @@ def walk(folder: Path) -> list[str]:
 
 
 def empty_folders(folder: Path) -> list[str]:
-    """The folders below folder in which no file lies, however deep, as '/'-paths: of those in each other the outermost,
-    sorted."""
+    """The folders below folder in which no file lies, however deep, as '/'-paths: of those in each
+    other the outermost, sorted."""
     empty, filled = list[Path](), set[Path]()
     for parent, folders, names in os.walk(folder, topdown=False):
         here = Path(parent)
@@ -431,13 +455,15 @@ def empty_folders(folder: Path) -> list[str]:
             filled.add(here)
         else:
             empty.append(here)
-    outermost = [one for one in empty if one != folder and (one.parent == folder or one.parent in filled)]
+    outermost = [
+        one for one in empty if one != folder and (one.parent == folder or one.parent in filled)
+    ]
     return sorted((one.relative_to(folder).as_posix() for one in outermost), key=os.fsencode)
 
 
 def links(folder: Path, own: Callable[[str], bool]) -> Iterator[str]:
-    """Every symbolic link below folder among the '/'-paths that are own. What cannot be listed is passed over: nobody
-    gets further there."""
+    """Every symbolic link below folder among the '/'-paths that are own. What cannot be listed is
+    passed over: nobody gets further there."""
     below = [""]
     while below:
         above = below.pop()
@@ -458,7 +484,8 @@ def sha256_file(path: Path) -> str:
 
 @contextlib.contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the folder for this process alone. Raises RunBusy, or waits; the lock dies with the process."""
+    """Hold the folder for this process alone. Raises RunBusy, or waits; the
+    lock dies with the process."""
     with named_errors(folder):
         descriptor = os.open(folder, os.O_RDONLY)
     try:

@@ -18,9 +18,8 @@ def is_url(run: str | Path) -> bool:
 def home(run: str | Path) -> Path:
     """The folder of a run or release, or a path into the sealed release behind a URL.
 
-    Raises LinkInside; and ReleaseMissing where an address has none, UrlInvalid, DriverMissing, Unreachable,
-    FormatInvalid.
-    """
+    Raises LinkInside; and ReleaseMissing where an address has none, UrlInvalid, DriverMissing,
+    Unreachable, FormatInvalid."""
     if isinstance(run, str) and is_url(run):
         return RemotePath(Served(run, _way_to(run)))
     layout.refuse_links(Path(run))
@@ -31,7 +30,9 @@ def _way_to(url: str) -> Transport:
     if "?" in url or "#" in url:
         raise UrlInvalid(url=url, detail="a folder's address has no ? and no #")
     if "@" in url.split("/")[2]:
-        raise UrlInvalid(url=url.partition("://")[0], detail="names and passwords have no place in it")
+        raise UrlInvalid(
+            url=url.partition("://")[0], detail="names and passwords have no place in it"
+        )
     if scheme(url) in ("http", "https"):
         from pellucid.store.http import Http  # What asks over the network is slow to import.
 

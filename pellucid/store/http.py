@@ -1,8 +1,7 @@
 """Byte ranges over HTTP, each answer held against what was asked. RFC 9110, section 14.
 
-One session a folder, on fsspec's event loop: its thread serves a notebook as well as a script. Nothing is read beyond
-what was asked for, whatever the server sends.
-"""
+One session a folder, on fsspec's event loop: its thread serves a notebook as well as a script.
+Nothing is read beyond what was asked for, whatever the server sends."""
 
 from __future__ import annotations
 
@@ -18,7 +17,14 @@ from urllib.parse import quote
 import aiohttp
 from fsspec import asyn
 
-from pellucid.errors import AnswerInvalid, FileMissing, FormatInvalid, RangesMissing, RemoteChanged, Unreachable
+from pellucid.errors import (
+    AnswerInvalid,
+    FileMissing,
+    FormatInvalid,
+    RangesMissing,
+    RemoteChanged,
+    Unreachable,
+)
 from pellucid.store.transport import exactly
 
 ATTEMPTS = 4
@@ -26,7 +32,8 @@ PAUSE = 0.25  # Seconds before the second attempt; doubled for each further one.
 CONNECT = 10.0  # Seconds.
 SILENT = 20.0  # Seconds without a byte.
 ANSWER = 30.0  # Seconds for an answer to begin; and then to be at most this much behind …
-SLOWEST = 8192.0  # … so many bytes a second, however it is spread: a server that drips ends nobody's patience.
+# … so many bytes a second, however it is spread: a server that drips ends nobody's patience.
+SLOWEST = 8192.0
 AT_ONCE = 8  # Requests on their way.
 REDIRECTS = 5
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # Statuses worth another attempt.
@@ -44,7 +51,9 @@ class Http:
         self._url = url.rstrip("/")
         self._validators: dict[str, str | None] = {}  # Of each file, as first answered.
         self._session = _awaited(_session)
-        self._at_once = asyncio.Semaphore(AT_ONCE)  # Not the session's own: whoever waits here asks nothing yet.
+        self._at_once = asyncio.Semaphore(
+            AT_ONCE
+        )  # Not the session's own: whoever waits here asks nothing yet.
         weakref.finalize(self, _close, self._session)
 
     def first(self, path: str, limit: int) -> bytes:
@@ -62,15 +71,25 @@ class Http:
                 task.cancel()
 
     async def _tried(self, path: str, span: tuple[int, int] | None, size: int) -> bytes:
-        """One answer, asked for several times where that may help. Without a span size is the most to take."""
+        """One answer, asked for several times where that may help. Without a
+        span size is the most to take."""
         url = f"{self._url}/{quote(path)}"
         for attempt in itertools.count(1):
             try:
                 return await self._asked(path, url, span, size)
-            except (_Passing, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError, TimeoutError) as error:
+            except (
+                _Passing,
+                aiohttp.ClientConnectionError,
+                aiohttp.ClientPayloadError,
+                TimeoutError,
+            ) as error:
                 if attempt == ATTEMPTS:
-                    raise Unreachable(url=url, detail=f"{_words(error)}, {ATTEMPTS} times") from error
-            except aiohttp.ClientError as error:  # Redirects without end, an address or answer that is none.
+                    raise Unreachable(
+                        url=url, detail=f"{_words(error)}, {ATTEMPTS} times"
+                    ) from error
+            except (
+                aiohttp.ClientError
+            ) as error:  # Redirects without end, an address or answer that is none.
                 raise Unreachable(url=url, detail=_words(error)) from error
             await asyncio.sleep(PAUSE * 2 ** (attempt - 1))
         raise AssertionError  # The last attempt returns or raises.
@@ -84,7 +103,9 @@ class Http:
             except TimeoutError as error:
                 if not clock.expired():
                     raise  # Silent for a while: it may be the network.
-                raise Unreachable(url=url, detail=f"it sends less than {SLOWEST / 1024:g} KiB a second") from error
+                raise Unreachable(
+                    url=url, detail=f"it sends less than {SLOWEST / 1024:g} KiB a second"
+                ) from error
 
     async def _answered(
         self, path: str, url: str, span: tuple[int, int] | None, size: int, clock: asyncio.Timeout
@@ -94,7 +115,9 @@ class Http:
             if answer.status in _PASSING:
                 raise _Passing(f"it answers {answer.status}")
             if url.startswith("https:") and answer.url.scheme != "https":
-                raise AnswerInvalid(url=url, detail="sends its readers to a place without encryption")
+                raise AnswerInvalid(
+                    url=url, detail="sends its readers to a place without encryption"
+                )
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise AnswerInvalid(url=url, detail="answers in an encoding that nobody asked for")
             if span is None:
@@ -102,14 +125,18 @@ class Http:
             self._check(path, url, span, size, answer)
             return exactly(await _taken(answer, span[1] - span[0], clock), span, url)
 
-    async def _whole(self, url: str, answer: aiohttp.ClientResponse, limit: int, clock: asyncio.Timeout) -> bytes:
+    async def _whole(
+        self, url: str, answer: aiohttp.ClientResponse, limit: int, clock: asyncio.Timeout
+    ) -> bytes:
         _check_status(url, answer, 200)
         content = await _taken(answer, limit, clock)
         if len(content) > limit:
             raise FormatInvalid(path=url, detail=f"is larger than {limit} bytes")
         return content
 
-    def _check(self, path: str, url: str, span: tuple[int, int], size: int, answer: aiohttp.ClientResponse) -> None:
+    def _check(
+        self, path: str, url: str, span: tuple[int, int], size: int, answer: aiohttp.ClientResponse
+    ) -> None:
         """Whether an answer is the range that was asked for, of the file that was asked before."""
         if answer.status == 416:
             raise RemoteChanged(url=url, detail=f"it has no bytes {span[0]} to {span[1]}")
@@ -119,7 +146,9 @@ class Http:
         if answer.status == 206:
             match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if not match or (int(match[1]), int(match[2]) + 1) != span:
-                raise AnswerInvalid(url=url, detail="answers with another range than it was asked for")
+                raise AnswerInvalid(
+                    url=url, detail="answers with another range than it was asked for"
+                )
             if match[3] not in ("*", str(size)):
                 detail = f"it is {match[3]} bytes long, and {size} in the manifest"
                 raise RemoteChanged(url=url, detail=detail)

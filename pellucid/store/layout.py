@@ -1,7 +1,7 @@
 """Where everything lies in a run folder, and so in a release: a closed list of names.
 
-What seals, copies and checks a release asks `room_of`; a file that the list does not name is no part of one.
-"""
+What seals, copies and checks a release asks `room_of`; a file that the list does
+not name is no part of one."""
 
 from __future__ import annotations
 
@@ -33,7 +33,8 @@ ABANDONED = "abandoned"  # What rollbacks left behind, by the branch that began 
 
 _NUMBER = "(?:0|[1-9][0-9]{0,15})"
 _STEP = re.compile(f"step({_NUMBER})")
-# What Transformers, PEFT, sentence-transformers and their like look for in a folder; none begins with a dot.
+# What Transformers, PEFT, sentence-transformers and their like look for in a
+# folder; none begins with a dot.
 _LOADED = re.compile(
     r"(?:[^/]+/)*(?!\.)(?:[^/]+\.(?:json|jinja|py|model|safetensors|bin|gguf|pt|pth|h5|msgpack|onnx)|vocab\.txt"
     r"|merges\.txt)|additional_chat_templates/"
@@ -41,11 +42,13 @@ _LOADED = re.compile(
 
 
 class Room(NamedTuple):
-    """The files that a folder of a release may hold. A number stands for {n}, five or more digits for {part}."""
+    """The files that a folder of a release may hold. A number stands for {n},
+    five or more digits for {part}."""
 
     folder: str
     names: tuple[str, ...]
-    linked: bool = True  # False: we or people write to it in place, and a hard link of it would change with it.
+    # False: we or people write to it in place, and a hard link of it would change with it.
+    linked: bool = True
 
 
 _STATE = ("anchor.json", "model.safetensors", "optimizer.safetensors")
@@ -75,7 +78,12 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("data/documents", ("manifest.json", "{part}.parquet")),
         Room("data/tokenizer", ("manifest.json", "tokenizer.json")),
         Room("data/shards", ("manifest.json",)),
-        Room("data/shards", tuple(f"{{part}}.{split}{end}" for split in _SPLITS for end in (".bin", ".documents.bin"))),
+        Room(
+            "data/shards",
+            tuple(
+                f"{{part}}.{split}{end}" for split in _SPLITS for end in (".bin", ".documents.bin")
+            ),
+        ),
         Room("metrics", tuple(f"{table}.parquet" for table in _TABLES)),
         Room("trace", ("manifest.json", *(f"{{part}}.{kind}" for kind in _INDEX))),
         Room("abandoned/branch{n}/checkpoints/step{n}", _CHECKPOINT),
@@ -93,19 +101,29 @@ def room_of(path: str, version: int = VERSION) -> Room | None:
 
 
 def is_loaded(path: str) -> bool:
-    """Whether who loads a model or a tokenizer by its folder may take a file of this name, by the ending."""
+    """Whether who loads a model or a tokenizer by its folder may take a file
+    of this name, by the ending."""
     return _LOADED.fullmatch(path) is not None
 
 
 def belongs(path: str) -> bool:
-    """Whether a '/'-path is one of a run's own files or lies in one of its folders, named by the list or not."""
+    """Whether a '/'-path is one of a run's own files or lies in one of its
+    folders, named by the list or not."""
     top = path.partition("/")[0]
     return top in _tops() or top.startswith(files.TEMPORARY) or room_of(path) is not None
 
 
 @functools.cache
 def _tops() -> set[str]:
-    return {NEXT, *(room.folder.partition("/")[0] for rooms in ROOMS.values() for room in rooms if room.folder)}
+    return {
+        NEXT,
+        *(
+            room.folder.partition("/")[0]
+            for rooms in ROOMS.values()
+            for room in rooms
+            if room.folder
+        ),
+    }
 
 
 @functools.cache
@@ -148,22 +166,21 @@ def writing(folder: Path) -> Iterator[None]:
 
 
 def refuse_links(folder: Path) -> None:
-    """Raises LinkInside where something of a run is a symbolic link: a write or a removal would follow it.
+    """Raises LinkInside where something of a run is a symbolic link: a
+    write or a removal would follow it.
 
-    The folder itself may be reached by one. A link that appears while the folder is locked is not looked for: whoever
-    can make one there can write there.
-    """
+    The folder itself may be reached by one. A link that appears while the folder is locked is not
+    looked for: whoever can make one there can write there."""
     for path in files.links(folder, belongs):
         raise LinkInside(path=folder / path, target=(folder / path).readlink())
 
 
 def carry(folder: Path, target: Path, below: str = "", only: Container[str] | None = None) -> None:
-    """Bring a run's files, or those below one of its folders, into another folder: what the list names and no more,
-    and of that only what is asked for.
+    """Bring a run's files, or those below one of its folders, into another folder: what the list
+    names and no more, and of that only what is asked for.
 
-    They are hard links where the file system allows it, but for what is written in place: a copy must not change with
-    it.
-    """
+    They are hard links where the file system allows it, but for what is written in place: a
+    copy must not change with it."""
     for inner in files.walk(folder / below):
         path = f"{below}/{inner}" if below else inner
         if (room := room_of(path)) and (only is None or path in only):

@@ -1,8 +1,7 @@
 """Asking a ledger on disk about a step without reading all of it.
 
-Steps ascend in the file within a branch, and branches do, so a step is found by bisection over byte offsets. What is
-read here is not checked against the chain: `pellucid verify` does that.
-"""
+Steps ascend in the file within a branch, and branches do, so a step is found by bisection over byte
+offsets. What is read here is not checked against the chain: `pellucid verify` does that."""
 
 from __future__ import annotations
 
@@ -20,7 +19,8 @@ _MOST_ROLLBACKS = 1000  # No recipe allows more.
 
 
 class LedgerFile:
-    """A ledger opened for questions. Raises NotTrained where there is none yet, FormatInvalid, FormatTooNew."""
+    """A ledger opened for questions. Raises NotTrained where there is none yet,
+    FormatInvalid, FormatTooNew."""
 
     def __init__(self, folder: Path) -> None:
         self.path = folder / layout.LEDGER
@@ -34,7 +34,9 @@ class LedgerFile:
         if self.genesis.get("kind") != "genesis":
             raise FormatInvalid(path=self.path, detail="does not begin with a genesis")
         if self.genesis.get("format") != entries.FORMAT:
-            raise FormatTooNew(path=self.path, found=self.genesis.get("format"), known=entries.FORMAT)
+            raise FormatTooNew(
+                path=self.path, found=self.genesis.get("format"), known=entries.FORMAT
+            )
         self._sound(self.genesis)
         last = self._line_before(self._end)
         self.head = chain.digest_of(last)
@@ -43,9 +45,13 @@ class LedgerFile:
         self.first = int(self.genesis.get("step", 0))  # The step whose state the run begins with.
         self.rollbacks = self._rollbacks()  # The incidents that begin branches 1, 2, …
         self.history = self._history(len(self.rollbacks))
-        self.steps_done = int(self.last["to"] if rolls_back(self.last) else self.last.get("step", 0))
+        self.steps_done = int(
+            self.last["to"] if rolls_back(self.last) else self.last.get("step", 0)
+        )
         if not 0 <= self.steps_done - self.first <= self._end // _SMALLEST:
-            raise FormatInvalid(path=self.path, detail=f"ends at step {self.steps_done}, and is too short for that")
+            raise FormatInvalid(
+                path=self.path, detail=f"ends at step {self.steps_done}, and is too short for that"
+            )
 
     def step(self, number: int) -> dict[str, Any]:
         """The entry of a step; the genesis for the very first state. Raises StepUnknown."""
@@ -62,10 +68,12 @@ class LedgerFile:
         return StepUnknown(what=f"Step {number}", detail=detail)
 
     def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """Every entry of the steps first..last, in order, that no rollback abandoned. The genesis is of the first
-        state."""
+        """Every entry of the steps first..last, in order, that no rollback abandoned. The
+        genesis is of the first state."""
         for span, end in self.history.ends(self.steps_done):
-            yield from self._of_branch(span.branch, max(first, span.after + (span.branch > 0)), min(last, end))
+            yield from self._of_branch(
+                span.branch, max(first, span.after + (span.branch > 0)), min(last, end)
+            )
 
     def abandoned(self, rollback: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Every entry that an incident abandoned, in order, the incident itself left out."""
@@ -73,7 +81,8 @@ class LedgerFile:
             yield from self._of_branch(span.branch, max(rollback["to"], span.after) + 1, end)
 
     def of_kind(self, kind: str) -> list[dict[str, Any]]:
-        """Every entry of a kind that is rare (validation, checkpoint) and that no rollback abandoned, in one pass."""
+        """Every entry of a kind that is rare (validation, checkpoint) and that no
+        rollback abandoned, in one pass."""
         return [body for body in self.every(kind) if self.kept(body)]
 
     def every(self, *kinds: str) -> Iterator[dict[str, Any]]:
@@ -93,13 +102,14 @@ class LedgerFile:
         for branch in range(1, int(self.last.get("branch", 0)) + 1):
             incident = next(self._from((branch, -1)), {})
             if not rolls_back(incident) or incident["branch"] != branch or branch > _MOST_ROLLBACKS:
-                raise FormatInvalid(path=self.path, detail=f"has no incident that begins branch {branch}")
+                raise FormatInvalid(
+                    path=self.path, detail=f"has no incident that begins branch {branch}"
+                )
             sound = self.first <= incident["to"] <= incident["step"]
             if not sound or incident["passed_over"] > self._end // _SMALLEST:
                 said = f"to step {incident['to']}, {incident['passed_over']} batches passed over"
-                detail = (
-                    f"begins branch {branch} with a rollback after step {incident['step']} that none can be ({said})"
-                )
+                where = f"begins branch {branch} with a rollback after step {incident['step']}"
+                detail = f"{where} that none can be ({said})"
                 raise FormatInvalid(path=self.path, detail=detail)
             found.append(incident)
         return found
@@ -116,7 +126,8 @@ class LedgerFile:
         return history
 
     def _of_branch(self, branch: int, first: int, last: int) -> Iterator[dict[str, Any]]:
-        """The entries of a branch's steps first..last, in order, without the incident that begins it."""
+        """The entries of a branch's steps first..last, in order, without
+        the incident that begins it."""
         for body in self._from((branch, first)):
             if _place(body) > (branch, last):
                 return
@@ -169,8 +180,12 @@ class LedgerFile:
 
     def _sound(self, body: dict[str, Any]) -> dict[str, Any]:
         if wrong := verdict.malformed(body):
-            where = f"{body['kind'][:40]} of step {body.get('step', 0)}, n {str(body.get('n'))[:20]}"
-            raise FormatInvalid(path=self.path, detail=f"has an entry, {where}, that is malformed: {wrong[0]}")
+            where = (
+                f"{body['kind'][:40]} of step {body.get('step', 0)}, n {str(body.get('n'))[:20]}"
+            )
+            raise FormatInvalid(
+                path=self.path, detail=f"has an entry, {where}, that is malformed: {wrong[0]}"
+            )
         return body
 
     def _body(self, line: bytes) -> dict[str, Any]:
@@ -188,5 +203,6 @@ class LedgerFile:
 
 
 def _place(body: dict[str, Any]) -> tuple[int, int]:
-    """Branch and step: they ascend through the file. The incident that begins a branch is its first entry."""
+    """Branch and step: they ascend through the file. The incident that begins
+    a branch is its first entry."""
     return body.get("branch", 0), -1 if rolls_back(body) else body.get("step", 0)

@@ -31,7 +31,9 @@ class Log:
             flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK
             self._file = os.open(path, flags, 0o644)
         self._cut_torn_line()
-        for entry in read_together(path, tip) if isinstance(tip, chain.LedgerTip) else read(path, tip):
+        for entry in (
+            read_together(path, tip) if isinstance(tip, chain.LedgerTip) else read(path, tip)
+        ):
             if isinstance(entry, chain.Entry) and entry.problem:
                 os.close(self._file)
                 raise LedgerBroken(path=path, where=f"entry {entry.n}", detail=entry.problem)
@@ -44,7 +46,8 @@ class Log:
             os.ftruncate(self._file, size - self.torn)
 
     def append(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Add an entry in one write; returns all of it. A write that fails leaves the file as it was."""
+        """Add an entry in one write; returns all of it. A write that
+        fails leaves the file as it was."""
         entry = {**self.tip.place(), **body}
         line = chain.line_of(entry)
         size = os.fstat(self._file).st_size
@@ -67,19 +70,24 @@ class Log:
 
 
 def read(path: Path, tip: chain.Tip | None = None) -> Iterator[chain.Entry]:
-    """The entries of a chain on disk, one line in memory at a time; a journal's where no tip is given."""
+    """The entries of a chain on disk, one line in memory at a time; a
+    journal's where no tip is given."""
     with files.open_file(path) as file:
         yield from chain.read(_lines(file), tip or chain.Tip(), entries.step_of)
 
 
-def read_together(path: Path, tip: chain.LedgerTip | None = None) -> Iterator[chain.Entry | columns.Steps]:
-    """The entries of a ledger on disk, a block of them in memory at a time, steps together where they can be."""
+def read_together(
+    path: Path, tip: chain.LedgerTip | None = None
+) -> Iterator[chain.Entry | columns.Steps]:
+    """The entries of a ledger on disk, a block of them in memory at a time, steps
+    together where they can be."""
     with files.open_file(path) as file:
         yield from columns.read(_blocks(file), tip or chain.LedgerTip())
 
 
 def _blocks(file: Any) -> Iterator[bytes]:
-    """Whole lines, but for one that is longer than any entry: it is cut, and so told as a problem."""
+    """Whole lines, but for one that is longer than any entry: it is
+    cut, and so told as a problem."""
     rest = b""
     while block := file.read(_BLOCK):
         block = rest + block

@@ -1,7 +1,8 @@
-"""The published numbers: Parquet tables, written in parts while a run goes on and joined at its end.
+"""The published numbers: Parquet tables, written in parts while a run
+goes on and joined at its end.
 
-Memory holds at most HELD rows and those of one step, however far apart the anchors are and however long the run.
-"""
+Memory holds at most HELD rows and those of one step, however far apart the anchors
+are and however long the run."""
 
 from __future__ import annotations
 
@@ -47,18 +48,34 @@ TABLES: dict[str, pa.Schema] = {
             "loss_sum": F64,
         }
     ),
-    "segments": pa.schema({"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}),
+    "segments": pa.schema(
+        {"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}
+    ),
     "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),
-    # What the leaves of each step's microbatches hold; gradient_root is empty where the recipe does not commit to it.
-    "microbatches": pa.schema({"step": I64, "index": I64, "tokens": I64, "loss_sum": F64, "gradient_root": TEXT}),
+    # What the leaves of each step's microbatches hold; gradient_root is empty where the
+    # recipe does not commit to it.
+    "microbatches": pa.schema(
+        {"step": I64, "index": I64, "tokens": I64, "loss_sum": F64, "gradient_root": TEXT}
+    ),
     "validation": pa.schema(
-        {"step": I64, "source": TEXT, "tokens": I64, "bytes": I64, "loss_sum": F64, "loss": F64, "bits_per_byte": F64}
+        {
+            "step": I64,
+            "source": TEXT,
+            "tokens": I64,
+            "bytes": I64,
+            "loss_sum": F64,
+            "loss": F64,
+            "bits_per_byte": F64,
+        }
     ),
 }
 MOST = 1 << 20  # Rows of one step; who knows the batch says how many it can have.
-GROUP = 1 << 13  # Rows in a row group of a joined table: who asks about one step reads this many, and the footer.
+GROUP = (
+    1 << 13
+)  # Rows in a row group of a joined table: who asks about one step reads this many, and the footer.
 HELD = 1 << 16  # Rows kept in memory before they become a part.
-ROW_BYTES = 440  # What a row takes there at most: its tuple, its columns, and a part that waits to be written.
+# What a row takes there at most: its tuple, its columns, and a part that waits to be written.
+ROW_BYTES = 440
 _PART = re.compile(r"([0-9]{12})\.parquet")
 
 
@@ -83,7 +100,9 @@ class Metrics:
         for name, schema in TABLES.items():
             rows, self._rows[name] = self._rows[name], []
             columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-            taken[name] = pa.table([pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema)
+            taken[name] = pa.table(
+                [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+            )
         return taken
 
     def write_part(self, step: int, tables: dict[str, pa.Table]) -> None:
@@ -92,8 +111,8 @@ class Metrics:
                 _write(_part(self.folder / name, step), name, table.to_batches())
 
     def forget_after(self, step: int) -> None:
-        """Remove the rows of later steps: they will be made again. A joined table becomes a part again, and a part
-        that holds steps on both sides another that ends with this one."""
+        """Remove the rows of later steps: they will be made again. A joined table becomes a part
+        again, and a part that holds steps on both sides another that ends with this one."""
         for name in TABLES:
             whole, place = self.folder / f"{name}.parquet", self.folder / name
             if whole.exists():
@@ -155,15 +174,17 @@ def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _parts(folder: Path) -> list[tuple[Path, int]]:
-    matches = [(path, _PART.fullmatch(path.name)) for path in folder.iterdir()] if folder.is_dir() else []
+    matches = (
+        [(path, _PART.fullmatch(path.name)) for path in folder.iterdir()] if folder.is_dir() else []
+    )
     return sorted((path, int(match.group(1))) for path, match in matches if match)
 
 
 def rows(
     folder: Path, table: str, columns: list[str] | None = None, steps: tuple[int, int] | None = None
 ) -> Iterator[pa.RecordBatch]:
-    """The rows of a table in order, each once, whether joined or still in parts; with steps those of first..last, no
-    others, and "step" must be among the columns.
+    """The rows of a table in order, each once, whether joined or still in parts; with steps those
+    of first..last, no others, and "step" must be among the columns.
 
     Raises FormatInvalid.
     """
@@ -177,7 +198,9 @@ def read(
     """The rows of one file, as `rows` gives them. Raises FormatInvalid."""
     try:
         with parquet.opened(path, TABLES[table]) as file:
-            for batch in file.iter_batches(65536, row_groups=_row_groups(file, steps), columns=columns):
+            for batch in file.iter_batches(
+                65536, row_groups=_row_groups(file, steps), columns=columns
+            ):
                 batch.validate(full=True)  # Also that texts are Unicode.
                 if any(column.null_count for column in batch.columns):
                     raise FormatInvalid(path=path, detail="has a row without one of its values")
@@ -187,11 +210,16 @@ def read(
 
 
 def _paths(place: Path, table: str, steps: tuple[int, int] | None) -> list[Path]:
-    """The files of a table that can hold some steps. A part holds the steps behind the part before it."""
+    """The files of a table that can hold some steps. A part holds the
+    steps behind the part before it."""
     whole, parts = place / f"{table}.parquet", _parts(place / table)
     if not parts:
         return [whole] * whole.exists()
-    first, end = (0, len(parts)) if steps is None else (bisect.bisect_left(parts, one, key=_last) for one in steps)
+    first, end = (
+        (0, len(parts))
+        if steps is None
+        else (bisect.bisect_left(parts, one, key=_last) for one in steps)
+    )
     return [path for path, _ in parts[first : end + 1]]
 
 
@@ -200,7 +228,8 @@ def _last(part: tuple[Path, int]) -> int:
 
 
 def _within(batch: pa.RecordBatch, first: int, last: int) -> pa.RecordBatch:
-    """The rows of the steps first..last: a row group also holds those of the steps around. Raises ValueError."""
+    """The rows of the steps first..last: a row group also holds those of the
+    steps around. Raises ValueError."""
     steps = batch.column("step").to_numpy()
     if (steps[1:] < steps[:-1]).any():
         raise ValueError("has steps that do not ascend")
@@ -209,9 +238,8 @@ def _within(batch: pa.RecordBatch, first: int, last: int) -> pa.RecordBatch:
 
 
 def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int]:
-    """The row groups that can hold some steps, which ascend through the table: bisected by reading the first step of
-    each, for no statistics tell. Raises ValueError.
-    """
+    """The row groups that can hold some steps, which ascend through the table: bisected by reading
+    the first step of each, for no statistics tell. Raises ValueError."""
     groups = list(range(file.num_row_groups))
     if steps is None:
         return groups
@@ -241,7 +269,11 @@ def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[
 def copy(folder: Path, target: Path, first: int, last: int) -> None:
     """The rows of the steps first..last as tables of their own, below another folder."""
     for name in TABLES:
-        _write(target / layout.METRICS / f"{name}.parquet", name, rows(folder, name, steps=(first, last)))
+        _write(
+            target / layout.METRICS / f"{name}.parquet",
+            name,
+            rows(folder, name, steps=(first, last)),
+        )
 
 
 class Cursor:
@@ -251,7 +283,9 @@ class Cursor:
         self._rows = (
             row
             for batch in rows(folder, table)
-            for row in zip(*(batch.column(name).to_pylist() for name in TABLES[table].names), strict=True)
+            for row in zip(
+                *(batch.column(name).to_pylist() for name in TABLES[table].names), strict=True
+            )
         )
         self._next = next(self._rows, None)
 

@@ -1,9 +1,9 @@
-"""Parquet files, written and read in one spelling: what other readers believe is proved here or is not there.
+"""Parquet files, written and read in one spelling: what other readers believe
+is proved here or is not there.
 
-A footer has the fields of the tables below and no others: no statistics, indexes, filters, metadata or names of other
-files. Its row groups and their columns fill the file without a gap, and have the rows that it says. A dictionary holds
-values of its rows and no others.
-"""
+A footer has the fields of the tables below and no others: no statistics, indexes, filters, metadata
+or names of other files. Its row groups and their columns fill the file without a gap, and have the
+rows that it says. A dictionary holds values of its rows and no others."""
 
 from __future__ import annotations
 
@@ -98,7 +98,12 @@ _FOOTER = struct_of(
         3: Field("rows", I64),
         4: Field("groups", list_of(_GROUP)),
     },
-    refused={5: "key-value metadata", 6: "the name of what wrote it", 7: "orders of its columns", 8: "encryption"},
+    refused={
+        5: "key-value metadata",
+        6: "the name of what wrote it",
+        7: "orders of its columns",
+        8: "encryption",
+    },
 )
 _PAGE = struct_of(
     "PageHeader",
@@ -115,7 +120,9 @@ _PAGE = struct_of(
                     2: Field("encoding", I32),
                     3: Field("definitions", I32),
                     4: Field("repetitions", I32),
-                    5: Field("statistics", struct_of("Statistics", {}), optional=True),  # Written without a field.
+                    5: Field(
+                        "statistics", struct_of("Statistics", {}), optional=True
+                    ),  # Written without a field.
                 },
             ),
             optional=True,
@@ -124,7 +131,11 @@ _PAGE = struct_of(
             "dictionary",
             struct_of(
                 "DictionaryPageHeader",
-                {1: Field("values", I32), 2: Field("encoding", I32), 3: Field("sorted", FALSE, optional=True)},
+                {
+                    1: Field("values", I32),
+                    2: Field("encoding", I32),
+                    3: Field("sorted", FALSE, optional=True),
+                },
             ),
             optional=True,
         ),
@@ -132,21 +143,30 @@ _PAGE = struct_of(
 )
 
 
-# ---- writing ------------------------------------------------------------------------------------
+# ---- writing -----------------------------------------------------------------------------------
 
 
 @contextmanager
-def writer(path: Path, schema: pa.Schema, dictionaries: list[str] | None = None) -> Iterator[pq.ParquetWriter]:
+def writer(
+    path: Path, schema: pa.Schema, dictionaries: list[str] | None = None
+) -> Iterator[pq.ParquetWriter]:
     """A file to write row groups to; dictionaries: the columns of few values, None for all."""
     made: list[pq.FileMetaData] = []
     options: dict[str, Any] = {"use_dictionary": True if dictionaries is None else dictionaries}
-    options |= {"compression": "zstd", "compression_level": 3, "write_statistics": False, "store_schema": False}
+    options |= {
+        "compression": "zstd",
+        "compression_level": 3,
+        "write_statistics": False,
+        "store_schema": False,
+    }
     with pq.ParquetWriter(path, schema, metadata_collector=made, **options) as opened:
         yield opened
     _replace_footer(path, schema, made[0])
 
 
-def write(path: Path, table: pa.Table, group: int = 1 << 20, dictionaries: list[str] | None = None) -> None:
+def write(
+    path: Path, table: pa.Table, group: int = 1 << 20, dictionaries: list[str] | None = None
+) -> None:
     """A table as a file, in row groups of so many rows; dictionaries as of writer."""
     with writer(path, table.schema, dictionaries) as opened:
         if table.num_rows:
@@ -154,7 +174,8 @@ def write(path: Path, table: pa.Table, group: int = 1 << 20, dictionaries: list[
 
 
 def _replace_footer(path: Path, schema: pa.Schema, made: pq.FileMetaData) -> None:
-    """pyarrow cannot be told to leave out statistics of sizes, and names itself: our footer in the place of its own."""
+    """pyarrow cannot be told to leave out statistics of sizes, and names itself: our
+    footer in the place of its own."""
     footer = _FOOTER.write(
         {
             "version": 2,
@@ -195,12 +216,19 @@ def _elements(schema: pa.Schema) -> list[dict[str, Any]]:
     """The schema as a footer spells it."""
     elements: list[dict[str, Any]] = [{"repetition": 0, "name": b"schema", "children": len(schema)}]
     for field in schema:
-        kind = {"type": _TYPES[field.type], "repetition": int(field.nullable), "name": field.name.encode()}
-        elements.append(kind | ({"converted": 0, "logical": {"string": {}}} if field.type == pa.string() else {}))
+        kind = {
+            "type": _TYPES[field.type],
+            "repetition": int(field.nullable),
+            "name": field.name.encode(),
+        }
+        elements.append(
+            kind
+            | ({"converted": 0, "logical": {"string": {}}} if field.type == pa.string() else {})
+        )
     return elements
 
 
-# ---- reading ------------------------------------------------------------------------------------
+# ---- reading -----------------------------------------------------------------------------------
 
 
 class Chunk(NamedTuple):
@@ -215,10 +243,13 @@ class Chunk(NamedTuple):
 
 
 def opened(path: Path, schema: pa.Schema) -> pq.ParquetFile:
-    """The file, its footer read and proved. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
+    """The file, its footer read and proved. Raises FileMissing,
+    FormatInvalid, and what pyarrow raises."""
     footer, place = _footer(path)
     _chunks_of(path, footer, place, schema)
-    about = pq.read_metadata(io.BytesIO(_MAGIC + footer + len(footer).to_bytes(4, "little") + _MAGIC))
+    about = pq.read_metadata(
+        io.BytesIO(_MAGIC + footer + len(footer).to_bytes(4, "little") + _MAGIC)
+    )
     if isinstance(path, RemotePath):
         return pq.ParquetFile(path.ranges(), metadata=about, pre_buffer=True)
     # By its descriptor: by its name pyarrow could meet something else.
@@ -227,9 +258,12 @@ def opened(path: Path, schema: pa.Schema) -> pq.ParquetFile:
 
 
 def source(path: Path) -> pa.NativeFile:
-    """The file opened to be read, for pyarrow. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
+    """The file opened to be read, for pyarrow. Raises FileMissing,
+    FormatInvalid, and what pyarrow raises."""
     files.require_file(path)
-    return pa.PythonFile(path.ranges(), "r") if isinstance(path, RemotePath) else pa.OSFile(str(path))
+    return (
+        pa.PythonFile(path.ranges(), "r") if isinstance(path, RemotePath) else pa.OSFile(str(path))
+    )
 
 
 class Column(NamedTuple):
@@ -250,7 +284,8 @@ class Dictionary(NamedTuple):
 
 
 def check_pages(path: Path, schema: pa.Schema) -> list[list[Column]]:
-    """That the headers of all pages fill the file and say what the footer does; what they say, by row group.
+    """That the headers of all pages fill the file and say what the footer
+    does; what they say, by row group.
 
     Nothing is unpacked. Raises FileMissing, FormatInvalid.
     """
@@ -273,8 +308,9 @@ def check_pages(path: Path, schema: pa.Schema) -> list[list[Column]]:
 
 
 def check_dictionaries(path: Path, schema: pa.Schema, groups: list[list[Column]]) -> None:
-    """That every value of a dictionary is one of its rows, and stands there once: readers list them without the rows.
-    groups are what check_pages gives. Raises FileMissing, FormatInvalid, and what pyarrow raises."""
+    """That every value of a dictionary is one of its rows, and stands there once: readers list
+    them without the rows. groups are what check_pages gives. Raises FileMissing,
+    FormatInvalid, and what pyarrow raises."""
     unpack, reader = pa.Codec("zstd").decompress, opened(path, schema)
     with files.open_file(path) as file:
         for number, group in enumerate(groups):
@@ -283,10 +319,16 @@ def check_dictionaries(path: Path, schema: pa.Schema, groups: list[list[Column]]
                     continue
                 try:
                     file.seek(column.dictionary.start)
-                    page = unpack(file.read(column.dictionary.packed), column.dictionary.unpacked, asbytes=True)
+                    page = unpack(
+                        file.read(column.dictionary.packed),
+                        column.dictionary.unpacked,
+                        asbytes=True,
+                    )
                     values = _entries(page, column.dictionary.values, field.type)
                     _check_longest(values, column.values)
-                    rows = reader.read_row_group(number, columns=[field.name], use_threads=False).column(0)
+                    rows = reader.read_row_group(
+                        number, columns=[field.name], use_threads=False
+                    ).column(0)
                     _check_entries(values, rows)
                 except (ValueError, OSError) as error:
                     detail = f"row group {number}, {field.name}: {error}"
@@ -294,8 +336,8 @@ def check_dictionaries(path: Path, schema: pa.Schema, groups: list[list[Column]]
 
 
 def _entries(page: bytes, count: int, kind: pa.DataType) -> list[bytes]:
-    """The values of a dictionary's page, as they are spelled there: numbers of 8 bytes, or texts behind their lengths.
-    Raises ValueError."""
+    """The values of a dictionary's page, as they are spelled there: numbers of 8 bytes, or texts
+    behind their lengths. Raises ValueError."""
     found, place = list[bytes](), 0
     while place < len(page) and len(found) < count:
         start = place + 4 * (kind == pa.string())
@@ -363,7 +405,9 @@ def _chunks_of(path: Path, footer: bytes, place: int, schema: pa.Schema) -> list
         for number, group in enumerate(said["groups"]):
             found = _chunks(group, schema, start)
             if not found:
-                raise ValueError(f"the row group {number} does not have the rows or columns that it says")
+                raise ValueError(
+                    f"the row group {number} does not have the rows or columns that it says"
+                )
             chunks += found
             start = found[-1].end
         if start != place or sum(group["rows"] for group in said["groups"]) != said["rows"]:
@@ -382,7 +426,9 @@ def _chunks(group: dict[str, Any], schema: pa.Schema, start: int) -> list[Chunk]
         said = column["about"]
         known = (column["offset"], said["type"], said["path"], said["codec"], said["values"])
         first = said.get("dictionary", said["data"])
-        chunk = Chunk(start, said["data"], start + said["packed"], rows, said["unpacked"], said["encodings"])
+        chunk = Chunk(
+            start, said["data"], start + said["packed"], rows, said["unpacked"], said["encodings"]
+        )
         if known != (0, _TYPES[field.type], [field.name.encode()], _ZSTD, rows) or first != start:
             return []
         if not start + ("dictionary" in said) <= chunk.data < chunk.end:
@@ -394,13 +440,22 @@ def _chunks(group: dict[str, Any], schema: pa.Schema, start: int) -> list[Chunk]
 
 def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> Column:
     """That a column's pages are what the footer says of them. Raises ValueError."""
-    place, values, unpacked, encodings = chunk.start, 0, 0, {_ENCODINGS["RLE"]}  # The levels are always of that.
+    place, values, unpacked, encodings = (
+        chunk.start,
+        0,
+        0,
+        {_ENCODINGS["RLE"]},
+    )  # The levels are always of that.
     content, dictionary = 0, None
     while place < chunk.end:
         header, length = decode(read(place), _PAGE)
         kind = "dictionary" if place < chunk.data else "data"
         about = header.get(kind)
-        if header["kind"] != (_DICTIONARY if place < chunk.data else _DATA) or about is None or len(header) != 4:
+        if (
+            header["kind"] != (_DICTIONARY if place < chunk.data else _DATA)
+            or about is None
+            or len(header) != 4
+        ):
             raise ValueError("a page of another kind")
         if kind == "data":
             values += about["values"]
@@ -413,7 +468,9 @@ def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> Column:
         if kind == "dictionary" and place + length + header["packed"] != chunk.data:
             raise ValueError("a dictionary that does not end where the values begin")
         if kind == "dictionary":
-            dictionary = Dictionary(place + length, header["packed"], header["unpacked"], about["values"])
+            dictionary = Dictionary(
+                place + length, header["packed"], header["unpacked"], about["values"]
+            )
             if header["unpacked"] > _MOST_ENTRIES:
                 raise ValueError(f"a dictionary of more than {_MOST_ENTRIES} bytes")
         else:

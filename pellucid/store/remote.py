@@ -35,7 +35,9 @@ class RemotePath(PosixPath):
 
     def __truediv__(self, key: Any) -> RemotePath:
         added = str(key)
-        return RemotePath(self.served, "/".join(part for part in (self.inner, added) if part not in ("", ".")))
+        return RemotePath(
+            self.served, "/".join(part for part in (self.inner, added) if part not in ("", "."))
+        )
 
     def joinpath(self, *segments: Any) -> RemotePath:
         path = self
@@ -101,7 +103,8 @@ class RemotePath(PosixPath):
 
 
 class Ranges(io.RawIOBase):
-    """A file of a release as a stream of bytes. Where it is read on and on, ever more is fetched at once."""
+    """A file of a release as a stream of bytes. Where it is read on and on,
+    ever more is fetched at once."""
 
     def __init__(self, served: Served, path: str) -> None:
         self._served, self._path = served, path
@@ -145,7 +148,8 @@ class Ranges(io.RawIOBase):
         return len(content)
 
     def _look_ahead(self) -> None:
-        """Fetch the pages that come next, twice as many each time that reading came to the end of those before."""
+        """Fetch the pages that come next, twice as many each time that reading came
+        to the end of those before."""
         if self._at != self._next:
             self._ahead, self._fetched = PAGE, self._at + PAGE
         elif self._at >= self._fetched:

@@ -1,4 +1,5 @@
-"""What a power cut damaged at the end of a chain is cut off; what is proven, or might be evidence, is never touched."""
+"""What a power cut damaged at the end of a chain is cut off; what is proven, or might be
+evidence, is never touched."""
 
 from __future__ import annotations
 
@@ -23,18 +24,21 @@ class Damage(NamedTuple):
 
 
 def ledger(folder: Path) -> str:
-    """Cut a ledger back where it is damaged behind the last anchor; returns what was removed, in words, "" for nothing.
+    """Cut a ledger back where it is damaged behind the last anchor; returns what was
+    removed, in words, "" for nothing.
 
-    An anchor, also one that a rollback abandoned, names the digest of its step's entry, and so proves all entries
-    before it. What comes later is computed again: the entries that are kept are compared, those that were cut come out
-    the same. Raises LedgerBroken where the damage lies at or before that entry.
-    """
+    An anchor, also one that a rollback abandoned, names the digest of its step's entry, and so
+    proves all entries before it. What comes later is computed again: the entries that are kept
+    are compared, those that were cut come out the same. Raises LedgerBroken where the damage
+    lies at or before that entry."""
     path = folder / layout.LEDGER
     if not path.is_file() or (damage := _damage(path, chain.LedgerTip())) is None:
         return ""
     proven = _proven(folder)
     cut, offset = damage.n, damage.offset
-    if damage.body and damage.n - 1 not in proven:  # It was changed, or the one before it was: nothing tells which.
+    if (
+        damage.body and damage.n - 1 not in proven
+    ):  # It was changed, or the one before it was: nothing tells which.
         cut, offset = damage.n - 1, damage.before
     stored = any(layout.steps_in(folder / name) for name in (layout.ANCHORS, layout.CHECKPOINTS))
     if cut <= max(proven, default=-1) or (stored and not proven) or not _holds(path, proven, cut):
@@ -44,7 +48,8 @@ def ledger(folder: Path) -> str:
 
 
 def journal(folder: Path) -> str:
-    """As `ledger`, of the journal, where nothing that can be read follows the damage. Else a person has to look."""
+    """As `ledger`, of the journal, where nothing that can be read follows the
+    damage. Else a person has to look."""
     path = folder / layout.JOURNAL
     if not path.is_file() or (damage := _damage(path, chain.Tip())) is None or damage.body:
         return ""
@@ -52,13 +57,13 @@ def journal(folder: Path) -> str:
         file.seek(damage.offset)
         if any(not chain.parse(line)[1] for line in _lines(file)):
             return ""
-    return (
-        f"{_cut(path, damage.offset)} bytes of the journal, from entry {damage.n} on: entry {damage.n} {damage.detail}"
-    )
+    removed = f"{_cut(path, damage.offset)} bytes of the journal, from entry {damage.n} on"
+    return f"{removed}: entry {damage.n} {damage.detail}"
 
 
 def _damage(path: Path, tip: chain.Tip) -> Damage | None:
-    """What is wrong first. A last line that was cut short is no damage: whoever opens a chain removes it."""
+    """What is wrong first. A last line that was cut short is no damage:
+    whoever opens a chain removes it."""
     starts = [0, 0]
     with files.open_file(path) as file:
         size = os.fstat(file.fileno()).st_size
@@ -83,10 +88,15 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 
 
 def _proven(folder: Path) -> dict[int, str]:
-    """By their numbers, the digests of the entries that anchors name, those of abandoned branches too."""
+    """By their numbers, the digests of the entries that anchors name,
+    those of abandoned branches too."""
     found = {}
     branches = [folder, *sorted((folder / layout.ABANDONED).glob("*"))]
-    places = [layout.anchor(one, step) for one in branches for step in layout.steps_in(one / layout.ANCHORS)]
+    places = [
+        layout.anchor(one, step)
+        for one in branches
+        for step in layout.steps_in(one / layout.ANCHORS)
+    ]
     for place in places:
         try:
             about = files.read_json(place / anchors.ABOUT)

@@ -47,7 +47,8 @@ def read(folder: Path) -> Manifest:
 
 
 def parse(file: BinaryIO, path: Path | str) -> Manifest:
-    """A manifest from its lines; path names it in errors. Raises FormatInvalid, FormatTooNew, PathUnsafe."""
+    """A manifest from its lines; path names it in errors. Raises
+    FormatInvalid, FormatTooNew, PathUnsafe."""
     running, named, first = hashlib.sha256(), [], None
     line = file.readline(MAX_LINE)
     while following := file.readline(MAX_LINE):
@@ -63,7 +64,9 @@ def parse(file: BinaryIO, path: Path | str) -> Manifest:
     if [one.path for one in named] != sorted({one.path for one in named}, key=str.encode):
         raise FormatInvalid(path=path, detail="names a file twice, or out of order")
     if len(named) != first["files"]:
-        raise FormatInvalid(path=path, detail=f"announces {first['files']} files and names {len(named)}")
+        raise FormatInvalid(
+            path=path, detail=f"announces {first['files']} files and names {len(named)}"
+        )
     return Manifest(first["pellucid"], first["run"], first["head"], first["readme"], named)
 
 
@@ -73,7 +76,9 @@ def _value(path: Path | str, line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         value = None
     if not isinstance(value, dict) or line_of(value) != line:  # Nor does a key stand twice.
-        raise FormatInvalid(path=path, detail="has a line that is not a JSON object as a manifest spells it")
+        raise FormatInvalid(
+            path=path, detail="has a line that is not a JSON object as a manifest spells it"
+        )
     return value
 
 
@@ -92,7 +97,14 @@ def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
 def _file(path: Path | str, value: dict[str, Any]) -> File:
     name, size, sha256 = value.get("path"), value.get("size"), value.get("sha256")
     sound = list(value) == ["path", "size", "sha256"]
-    if not sound or not isinstance(name, str) or type(size) is not int or not isinstance(sha256, str):
-        raise FormatInvalid(path=path, detail="has a line that has not path, size and sha256, and nothing else")
+    if (
+        not sound
+        or not isinstance(name, str)
+        or type(size) is not int
+        or not isinstance(sha256, str)
+    ):
+        raise FormatInvalid(
+            path=path, detail="has a line that has not path, size and sha256, and nothing else"
+        )
     files.parts_of(name, str(path))
     return File(name, size, sha256)

@@ -1,8 +1,9 @@
-"""A sealed release behind a URL: which files there are, as its manifest says, and their bytes, page by page.
+"""A sealed release behind a URL: which files there are, as its manifest says,
+and their bytes, page by page.
 
-A file of at most SMALL bytes, and one that is asked for as a whole, is held against the manifest's SHA-256. What is
-read by ranges is not: it has the size that the manifest says, and whatever the ledger or a root binds.
-"""
+A file of at most SMALL bytes, and one that is asked for as a whole, is held against the
+manifest's SHA-256. What is read by ranges is not: it has the size that the manifest says, and
+whatever the ledger or a root binds."""
 
 from __future__ import annotations
 
@@ -26,8 +27,8 @@ LARGEST = 1 << 44  # Bytes of a file that anybody would believe.
 
 
 class Served:
-    """Made with the release's address, to name it in errors, and the way to it. Raises ReleaseMissing, and what the
-    transport and the manifest raise."""
+    """Made with the release's address, to name it in errors, and the way to it. Raises
+    ReleaseMissing, and what the transport and the manifest raise."""
 
     def __init__(self, url: str, transport: Transport) -> None:
         self.url = url.rstrip("/")
@@ -50,7 +51,10 @@ class Served:
 
     def _add(self, file: sealed.File) -> None:
         if not 0 <= file.size <= LARGEST:
-            raise FormatInvalid(path=self.where(layout.MANIFEST), detail=f"says that {file.path} has {file.size} bytes")
+            raise FormatInvalid(
+                path=self.where(layout.MANIFEST),
+                detail=f"says that {file.path} has {file.size} bytes",
+            )
         self.files[file.path] = file
         inner = file.path
         while inner:
@@ -73,8 +77,8 @@ class Served:
         return self.files[path].size
 
     def read(self, path: str, start: int, stop: int) -> bytes:
-        """The bytes [start, stop) of a file, as many of them as it has. Raises RemoteDiffers, and what the transport
-        raises."""
+        """The bytes [start, stop) of a file, as many of them as it has. Raises RemoteDiffers,
+        and what the transport raises."""
         size = self.size(path)
         start, stop = min(max(start, 0), size), min(stop, size)
         if stop <= start:
@@ -90,7 +94,14 @@ class Served:
     def spans(self, path: str, spans: Sequence[tuple[int, int]]) -> list[bytes]:
         """Several of read's answers, what is missing asked for together."""
         short = [(start, stop) for start, stop in spans if stop - start <= DIRECT]
-        self.fetch(path, [number for start, stop in short for number in range(start // PAGE, (stop - 1) // PAGE + 1)])
+        self.fetch(
+            path,
+            [
+                number
+                for start, stop in short
+                for number in range(start // PAGE, (stop - 1) // PAGE + 1)
+            ],
+        )
         return [self.read(path, start, stop) for start, stop in spans]
 
     def fetch(self, path: str, numbers: Iterable[int]) -> None:
@@ -103,10 +114,16 @@ class Served:
         size = self.size(path)
         with self._lock:
             wanted = list(numbers)
-            found = {number: self._pages[path, number] for number in wanted if (path, number) in self._pages}
+            found = {
+                number: self._pages[path, number]
+                for number in wanted
+                if (path, number) in self._pages
+            }
             runs = list(_runs(sorted({*wanted} - found.keys())))
             spans = [(first * PAGE, min((last + 1) * PAGE, size)) for first, last in runs]
-            for (first, _), content in zip(runs, self._transport.ranges(path, spans, size), strict=True):
+            for (first, _), content in zip(
+                runs, self._transport.ranges(path, spans, size), strict=True
+            ):
                 for offset in range(0, len(content), PAGE):
                     number = first + offset // PAGE
                     found[number] = content[offset : offset + PAGE]
@@ -124,7 +141,9 @@ class Served:
             running.update(content)
             yield content
         if running.hexdigest() != self.files[path].sha256:
-            raise RemoteDiffers(url=self.where(path), found=running.hexdigest(), expected=self.files[path].sha256)
+            raise RemoteDiffers(
+                url=self.where(path), found=running.hexdigest(), expected=self.files[path].sha256
+            )
 
     def _whole(self, path: str) -> bytes:
         with self._lock:
@@ -153,6 +172,10 @@ def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:
     longest, first = DIRECT // PAGE, None
     for place, number in enumerate(numbers):
         first = number if first is None else first
-        if place + 1 == len(numbers) or numbers[place + 1] != number + 1 or number + 1 - first == longest:
+        if (
+            place + 1 == len(numbers)
+            or numbers[place + 1] != number + 1
+            or number + 1 - first == longest
+        ):
             yield first, number
             first = None

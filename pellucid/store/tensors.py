@@ -1,9 +1,9 @@
-"""safetensors files: written in one fixed order, read with every bound checked, hashed where they lie.
+"""safetensors files: written in one fixed order, read with every bound
+checked, hashed where they lie.
 
-The library's writer orders several metadata keys anew each time, so the same weights would give other
-bytes; ours sorts them. Reading maps the file and never trusts the header.
-Format: github.com/huggingface/safetensors, README, "Format".
-"""
+The library's writer orders several metadata keys anew each time, so the same weights would give
+other bytes; ours sorts them. Reading maps the file and never trusts the header. Format:
+github.com/huggingface/safetensors, README, "Format"."""
 
 from __future__ import annotations
 
@@ -28,26 +28,35 @@ MAX_DIMENSIONS = 8
 MAX_SPAN = 1 << 60  # Elements, were no dimension zero.
 
 
-def header(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+def header(
+    described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]
+) -> bytes:
     """What stands before the content of a file."""
     encoded = description(described, metadata)
     encoded += b" " * (-len(encoded) % 8)
     return struct.pack("<Q", len(encoded)) + encoded
 
 
-def description(described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]) -> bytes:
+def description(
+    described: Mapping[str, tuple[str, tuple[int, ...], int]], metadata: Mapping[str, str]
+) -> bytes:
     """JSON: of each tensor its type, its shape and where its bytes lie, sorted by name."""
     about: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))}
     offset = 0
     for name in sorted(described, key=str.encode):
         dtype, shape, size = described[name]
-        about[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [offset, offset + size]}
+        about[name] = {
+            "dtype": dtype,
+            "shape": list(shape),
+            "data_offsets": [offset, offset + size],
+        }
         offset += size
     return json.dumps(about, separators=(",", ":"), ensure_ascii=True).encode()
 
 
 def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, str]) -> None:
-    """Write contiguous little-endian arrays, sorted by name, to a file of its own: links of an older one stay."""
+    """Write contiguous little-endian arrays, sorted by name, to a file of its own:
+    links of an older one stay."""
     described = {name: (elements.dtype_of(a), a.shape, a.nbytes) for name, a in tensors.items()}
     with files.named_errors(path):
         path.unlink(missing_ok=True)
@@ -94,19 +103,32 @@ class Tensors:
         end = 0
         for name, info in header.items():
             try:
-                dtype, shape, (start, stop) = info["dtype"], tuple(info["shape"]), info["data_offsets"]
+                dtype, shape, (start, stop) = (
+                    info["dtype"],
+                    tuple(info["shape"]),
+                    info["data_offsets"],
+                )
                 # A zero byte ends a name in what is hashed: one inside it could say two things.
                 self._require("\0" not in name, "names a tensor with a zero byte")
                 self._require(len(shape) <= MAX_DIMENSIONS, f"gives {name} a bad shape")
                 count = span = 1
                 for dim in shape:
-                    self._require(type(dim) is int and 0 <= dim <= MAX_SPAN, f"gives {name} a bad shape")
+                    self._require(
+                        type(dim) is int and 0 <= dim <= MAX_SPAN, f"gives {name} a bad shape"
+                    )
                     count, span = count * dim, span * max(dim, 1)
                 self._require(span <= MAX_SPAN, f"gives {name} a bad shape")
                 width = elements.DTYPES[dtype].itemsize
-                sound = type(start) is int and type(stop) is int and start == end and stop - start == count * width
+                sound = (
+                    type(start) is int
+                    and type(stop) is int
+                    and start == end
+                    and stop - start == count * width
+                )
             except (KeyError, TypeError, ValueError) as error:
-                raise FormatInvalid(path=self.path, detail=f"describes the tensor {name} wrongly") from error
+                raise FormatInvalid(
+                    path=self.path, detail=f"describes the tensor {name} wrongly"
+                ) from error
             self._require(sound, f"places the tensor {name} wrongly")
             self.entries[name] = (dtype, shape, start, stop)
             end = stop
@@ -116,12 +138,17 @@ class Tensors:
         """A view of one tensor, read-only."""
         dtype, shape, start, _ = self.entries[name]
         count = int(np.prod(shape, dtype=np.int64))
-        return np.frombuffer(self._map, elements.DTYPES[dtype], count, self._start + start).reshape(shape)
+        return np.frombuffer(self._map, elements.DTYPES[dtype], count, self._start + start).reshape(
+            shape
+        )
 
     @property
     def in_order(self) -> bool:
         """Whether the header is the one that is written here: sorted by name, in one spelling."""
-        described = {name: (dtype, shape, end - start) for name, (dtype, shape, start, end) in self.entries.items()}
+        described = {
+            name: (dtype, shape, end - start)
+            for name, (dtype, shape, start, end) in self.entries.items()
+        }
         return self._map[: self._start] == header(described, self.metadata)
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -142,23 +169,40 @@ def state_roots(step: int, groups: Mapping[str, Mapping[str, np.ndarray]]) -> en
     return entries.StateRoots(step, contents(groups))
 
 
-def contents(groups: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, dict[str, entries.Content]]:
+def contents(
+    groups: Mapping[str, Mapping[str, np.ndarray]],
+) -> dict[str, dict[str, entries.Content]]:
     """What is hashed of every array: its type, its shape and the digests of its chunks."""
-    chunks = {group: {name: elements.chunks_of(a) for name, a in arrays.items()} for group, arrays in groups.items()}
-    hashed = iter(_hashed([chunk for named in chunks.values() for own in named.values() for chunk in own]))
+    chunks = {
+        group: {name: elements.chunks_of(a) for name, a in arrays.items()}
+        for group, arrays in groups.items()
+    }
+    hashed = iter(
+        _hashed([chunk for named in chunks.values() for own in named.values() for chunk in own])
+    )
 
     def content(array: np.ndarray, own: list[memoryview]) -> entries.Content:
-        return entries.Content(elements.dtype_of(array), array.shape, tuple(itertools.islice(hashed, len(own))))
+        return entries.Content(
+            elements.dtype_of(array), array.shape, tuple(itertools.islice(hashed, len(own)))
+        )
 
-    return {g: {name: content(groups[g][name], own) for name, own in named.items()} for g, named in chunks.items()}
+    return {
+        g: {name: content(groups[g][name], own) for name, own in named.items()}
+        for g, named in chunks.items()
+    }
 
 
 def _hashed(chunks: list[memoryview]) -> list[bytes]:
     """The digest of every chunk, in their order."""
-    # Each thread takes chunks that follow one another, of about as many bytes as every other's: one large tensor
-    # is divided like many small ones, and handing over chunks one by one costs more than it gains.
+    # Each thread takes chunks that follow one another, of about as many bytes as every
+    # other's: one large tensor is divided like many small ones, and handing over chunks one by
+    # one costs more than it gains.
     ends = list(itertools.accumulate(chunk.nbytes for chunk in chunks))
-    cuts = [bisect.bisect_left(ends, ends[-1] * part // _THREADS) for part in range(1, _THREADS)] if ends else []
+    cuts = (
+        [bisect.bisect_left(ends, ends[-1] * part // _THREADS) for part in range(1, _THREADS)]
+        if ends
+        else []
+    )
     spans = [chunks[first:last] for first, last in itertools.pairwise([0, *cuts, len(chunks)])]
     return [digest for span in _POOL.map(_digests, spans) for digest in span]
 

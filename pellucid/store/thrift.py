@@ -1,8 +1,9 @@
-"""Thrift's compact protocol, as much of it as Parquet's footers and page headers need, by tables that list every field.
+"""Thrift's compact protocol, as much of it as Parquet's footers and page headers need,
+by tables that list every field.
 
-Bytes that hold another field, another type or another spelling than the table's are refused: no two readers may find
-two meanings in them. Decoding takes as long as there are bytes, and is as deep as the tables.
-"""
+Bytes that hold another field, another type or another spelling than the table's are
+refused: no two readers may find two meanings in them. Decoding takes as long as there are
+bytes, and is as deep as the tables."""
 
 from __future__ import annotations
 
@@ -11,7 +12,8 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """A type: its number on the wire, and how to read it (from a place; gives what stands behind it) and write it."""
+    """A type: its number on the wire, and how to read it (from a place; gives what
+    stands behind it) and write it."""
 
     wire: int
     read: Callable[[bytes, int], tuple[Any, int]]
@@ -25,16 +27,22 @@ class Field(NamedTuple):
 
 
 def decode(content: bytes, struct: Kind, start: int = 0) -> tuple[dict[str, Any], int]:
-    """The fields by name of the struct that begins at start, and where it ends. Raises ValueError."""
+    """The fields by name of the struct that begins at start, and where
+    it ends. Raises ValueError."""
     try:
         return struct.read(content, start)
     except IndexError as error:
         raise ValueError("is cut short") from error
 
 
-def struct_of(name: str, fields: Mapping[int, Field], refused: Mapping[int, str] | None = None) -> Kind:
+def struct_of(
+    name: str, fields: Mapping[int, Field], refused: Mapping[int, str] | None = None
+) -> Kind:
     """A struct by its fields' numbers; refused says what some of those are that it may not have."""
-    known = {number << 4 | field.kind.wire: (field.name, field.kind.read) for number, field in fields.items()}
+    known = {
+        number << 4 | field.kind.wire: (field.name, field.kind.read)
+        for number, field in fields.items()
+    }
     needed = {field.name for field in fields.values() if not field.optional}
 
     def read(content: bytes, place: int) -> tuple[dict[str, Any], int]:
@@ -81,14 +89,19 @@ def list_of(item: Kind) -> Kind:
 
     def write(value: list[Any]) -> bytes:
         count = len(value)
-        head = bytes([count << 4 | item.wire]) if count < 15 else bytes([0xF0 | item.wire]) + _spelled(count)
+        head = (
+            bytes([count << 4 | item.wire])
+            if count < 15
+            else bytes([0xF0 | item.wire]) + _spelled(count)
+        )
         return head + b"".join(map(item.write, value))
 
     return Kind(9, read, write)
 
 
 def _number(content: bytes, place: int) -> tuple[int, int]:
-    """Seven bits a byte, the lowest first; without zeros behind them, as those would be another spelling."""
+    """Seven bits a byte, the lowest first; without zeros behind them, as
+    those would be another spelling."""
     number, shift = 0, 0
     while (byte := content[place]) > 127:
         number |= (byte & 127) << shift
@@ -131,4 +144,6 @@ def _read_text(content: bytes, place: int) -> tuple[bytes, int]:
 I32 = Kind(5, _read_integer, _write_integer)
 I64 = Kind(6, _read_integer, _write_integer)
 TEXT = Kind(8, _read_text, lambda value: _spelled(len(value)) + value)
-FALSE = Kind(2, lambda content, place: (False, place), lambda value: b"")  # Its number on the wire is its value.
+FALSE = Kind(
+    2, lambda content, place: (False, place), lambda value: b""
+)  # Its number on the wire is its value.

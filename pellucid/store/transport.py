@@ -12,14 +12,17 @@ _URL = re.compile(r"([a-z][a-z0-9+.-]*)://[^/\s]+.*", re.DOTALL)
 
 
 class Transport(Protocol):
-    """A remote folder. Paths are relative, with '/'. What it answers is not trusted by those who ask."""
+    """A remote folder. Paths are relative, with '/'. What it answers is
+    not trusted by those who ask."""
 
     def first(self, path: str, limit: int) -> bytes:
-        """A whole file whose size nobody knows yet. Raises FileMissing, FormatInvalid over limit, Unreachable."""
+        """A whole file whose size nobody knows yet. Raises FileMissing,
+        FormatInvalid over limit, Unreachable."""
         ...
 
     def ranges(self, path: str, spans: Sequence[tuple[int, int]], size: int) -> list[bytes]:
-        """The bytes [start, stop) of a file of `size` bytes, for each span exactly as many as it is long.
+        """The bytes [start, stop) of a file of `size` bytes, for each span
+        exactly as many as it is long.
 
         Raises FileMissing, RangesMissing, RemoteChanged, AnswerInvalid, Unreachable.
         """

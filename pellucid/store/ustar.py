@@ -1,9 +1,9 @@
 """A USTAR archive in one spelling, which is what record/code.tar is (docs/format.md, section 13).
 
-Plain files sorted by the bytes of their names, of mode 644, with owners and times zero; two empty blocks behind them,
-and zeros up to a multiple of 10,240 bytes (POSIX.1-2017, pax, "ustar Interchange Format"). tar knows much more: links,
-holes, comments that change the sizes of what follows. None of it is read here.
-"""
+Plain files sorted by the bytes of their names, of mode 644, with owners and times zero; two empty
+blocks behind them, and zeros up to a multiple of 10,240 bytes (POSIX.1-2017, pax, "ustar
+Interchange Format"). tar knows much more: links, holes, comments that change the sizes of what
+follows. None of it is read here."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ MOST = 1 << 12  # Files of an archive.
 
 
 def write(contents: Mapping[str, bytes]) -> bytes:
-    """The archive of some files by their names. Raises ValueError for a name that no header has room for."""
+    """The archive of some files by their names. Raises ValueError for a name
+    that no header has room for."""
     out = bytearray()
     for name, content in sorted((name.encode(), content) for name, content in contents.items()):
         out += _header(name, len(content)) + content + bytes(-len(content) % _BLOCK)
@@ -24,22 +25,29 @@ def write(contents: Mapping[str, bytes]) -> bytes:
 
 
 def read(archive: bytes) -> dict[str, bytes]:
-    """The files of an archive, by their names. Raises ValueError for one that `write` does not write."""
+    """The files of an archive, by their names. Raises ValueError for one
+    that `write` does not write."""
     found: dict[str, bytes] = {}
     place = 0
     while archive[place : place + 1].strip(b"\0"):  # A header begins with a name.
         header = archive[place : place + _BLOCK]
-        name = b"/".join(one for one in (header[345:500].rstrip(b"\0"), header[:_LONGEST].rstrip(b"\0")) if one)
+        name = b"/".join(
+            one for one in (header[345:500].rstrip(b"\0"), header[:_LONGEST].rstrip(b"\0")) if one
+        )
         digits = header[124:135]
         if not digits.isdigit() or header != _header(name, int(digits, 8)):
             raise ValueError(f"the header at byte {place} is not that of a plain file")
         if len(found) == MOST or b"\0" in name or {b"", b".", b".."} & {*name.split(b"/")}:
-            raise ValueError(f"has more than {MOST} files, or a name that leads elsewhere, at byte {place}")
+            raise ValueError(
+                f"has more than {MOST} files, or a name that leads elsewhere, at byte {place}"
+            )
         place += _BLOCK
         found[name.decode()] = archive[place : place + int(digits, 8)]
         place += -(-int(digits, 8) // _BLOCK) * _BLOCK
     if write(found) != archive:
-        raise ValueError("its files are cut short, out of order or twice there, or something stands around them")
+        raise ValueError(
+            "its files are cut short, out of order or twice there, or something stands around them"
+        )
     return found
 
 

@@ -1,10 +1,9 @@
 """One piece of the index: whole documents of one shard, their suffixes in the order of their bytes.
 
-The piece's text is its documents' bytes in the shard's order, each behind one byte 0xFF for its document token. Where
-tokens have bytes of their own, and a document's add up to its text, what is kept is the order of the suffixes that
-begin at a token, as numbers of tokens. Else it is the order of all suffixes, as places in the text; and the text, and
-where each token begins in it.
-"""
+The piece's text is its documents' bytes in the shard's order, each behind one byte 0xFF for its
+document token. Where tokens have bytes of their own, and a document's add up to its text, what is
+kept is the order of the suffixes that begin at a token, as numbers of tokens. Else it is the order
+of all suffixes, as places in the text; and the text, and where each token begins in it."""
 
 from __future__ import annotations
 
@@ -23,13 +22,17 @@ from pellucid.trace.words import SEPARATOR, Words
 
 UINT32 = np.dtype("<u4")
 EVERY = 4096  # Of so many suffixes one stands in the top table.
-FILES = {"tokens": ("positions", "top", "counts"), "text": ("positions", "top", "text", "starts")}  # Of a piece.
+FILES = {
+    "tokens": ("positions", "top", "counts"),
+    "text": ("positions", "top", "text", "starts"),
+}  # Of a piece.
 KEY = 32  # With so many of its first bytes, zeros behind the end of the text.
 _AT_ONCE = 1 << 16  # Suffixes that are looked at together.
 
 
 class Piece(NamedTuple):
-    """Which documents a piece holds: rows [first, last) of the shard's table, in its tokens [start, stop).
+    """Which documents a piece holds: rows [first, last) of the shard's
+    table, in its tokens [start, stop).
 
     shard: its place in the shards' manifest; text: the bytes of the piece's text.
     """
@@ -52,10 +55,20 @@ class Builder:
     """Builds pieces, one after the other. parent: the process that this one must not outlive."""
 
     def __init__(
-        self, place: Path, documents: Documents, tokenizer: Tokenizer, lossless: bool = False, parent: int | None = None
+        self,
+        place: Path,
+        documents: Documents,
+        tokenizer: Tokenizer,
+        lossless: bool = False,
+        parent: int | None = None,
     ) -> None:
         """lossless: the tokenizer is one of those made here, which give every text back."""
-        self._place, self._documents, self._tokenizer, self._parent = place, documents, tokenizer, parent
+        self._place, self._documents, self._tokenizer, self._parent = (
+            place,
+            documents,
+            tokenizer,
+            parent,
+        )
         self._words, self._lossless = Words.of(tokenizer), lossless
 
     def build(self, piece: Piece, shard: Shard) -> str:
@@ -63,7 +76,9 @@ class Builder:
 
         Raises FormatInvalid where the shard does not hold the documents' tokens.
         """
-        from pydivsufsort import divsufsort  # Whoever only reads an index, or proves it, need not have it.
+        from pydivsufsort import (
+            divsufsort,
+        )  # Whoever only reads an index, or proves it, need not have it.
 
         ids = shard.load(slice(piece.start, piece.stop))
         rows = shard.table[piece.first : piece.last].astype(np.int64)
@@ -72,17 +87,24 @@ class Builder:
         starts = self._starts(text, ids, begins, rows[:, 2])
         written: dict[str, np.ndarray] = {}
         if starts is None:
-            written |= {"text": text, "starts": self._stored_starts(text, ids, begins, rows[:, 2], shard)}
+            written |= {
+                "text": text,
+                "starts": self._stored_starts(text, ids, begins, rows[:, 2], shard),
+            }
         order = divsufsort(text)
         if starts is not None:
-            order, written["counts"] = _at_tokens(order, starts), np.bincount(ids, minlength=self._tokenizer.vocabulary)
+            order, written["counts"] = (
+                _at_tokens(order, starts),
+                np.bincount(ids, minlength=self._tokenizer.vocabulary),
+            )
         written["top"] = _top(text, order[::EVERY] if starts is None else starts[order[::EVERY]])
         written["positions"] = order
         self._write(piece.number, written)
         return "text" if starts is None else "tokens"
 
     def text(self, piece: Piece, shard: Shard) -> np.ndarray:
-        """A piece's text, shape (bytes,) uint8. Raises FormatInvalid where the shard has other documents."""
+        """A piece's text, shape (bytes,) uint8. Raises FormatInvalid where
+        the shard has other documents."""
         rows = shard.table[piece.first : piece.last].astype(np.int64)
         separator, found = np.frombuffer(SEPARATOR, np.uint8), []
         wanted = iter(rows[:, 0].tolist())
@@ -90,18 +112,23 @@ class Builder:
         file = self._documents.part_of(next_index)
         for group in range(file.group_of(next_index)[0], file.groups):
             batch = file.read(group, ["index", "text"])
-            for index, text in zip(batch.column("index").to_pylist(), batch.column("text"), strict=True):
+            for index, text in zip(
+                batch.column("index").to_pylist(), batch.column("text"), strict=True
+            ):
                 if index == next_index:
                     found += [separator, np.frombuffer(text.as_buffer(), np.uint8)]
                     next_index = next(wanted, None)
             if next_index is None:
                 break
-        if next_index is not None or not np.array_equal([len(one) for one in found[1::2]], rows[:, 2]):
+        if next_index is not None or not np.array_equal(
+            [len(one) for one in found[1::2]], rows[:, 2]
+        ):
             raise FormatInvalid(path=file.path, detail="does not hold the documents of its shard")
         return np.concatenate(found)
 
     def starts(self, piece: Piece, shard: Shard, text: np.ndarray) -> np.ndarray:
-        """Where each token of a piece begins in its text, shape (tokens,), from the texts encoded again.
+        """Where each token of a piece begins in its text, shape
+        (tokens,), from the texts encoded again.
 
         Raises FormatInvalid where the shard does not hold the documents' tokens.
         """
@@ -109,9 +136,11 @@ class Builder:
         ids = shard.load(slice(piece.start, piece.stop))
         return self._stored_starts(text, ids, rows[:, 1] - piece.start, rows[:, 2], shard)
 
-    def _starts(self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray) -> np.ndarray | None:
-        """Where each token begins in the text, shape (tokens,), from the tokens' own bytes; None where these are
-        not the documents' texts."""
+    def _starts(
+        self, text: np.ndarray, ids: np.ndarray, begins: np.ndarray, sizes: np.ndarray
+    ) -> np.ndarray | None:
+        """Where each token begins in the text, shape (tokens,), from the tokens' own bytes; None
+        where these are not the documents' texts."""
         if self._words is None:
             return None
         lengths = self._words.lengths.astype(np.int32)[ids]
@@ -131,10 +160,19 @@ class Builder:
             content = text[at + 1 : at + 1 + size]
             found, spans = self._tokenizer.encode_with_offsets(content.tobytes().decode("utf-8"))
             if not np.array_equal(ids[first + 1 : last], np.array(found, ids.dtype)):
-                raise FormatInvalid(path=shard.tokens_path, detail="does not hold the tokens of its documents' texts")
-            places = np.append(np.flatnonzero((content & 0xC0) != 0x80), size)  # Where each character begins.
+                raise FormatInvalid(
+                    path=shard.tokens_path,
+                    detail="does not hold the tokens of its documents' texts",
+                )
+            places = np.append(
+                np.flatnonzero((content & 0xC0) != 0x80), size
+            )  # Where each character begins.
             inner = places[np.array([start for start, _ in spans], np.int64)]
-            inner[:1] = 0  # What no token stands for belongs to the one before it; at the beginning to the first.
+            inner[:1] = (
+                # What no token stands for belongs to the one before it;
+                # at the beginning to the first.
+                0
+            )
             starts[first] = at
             starts[first + 1 : last] = at + 1 + np.maximum.accumulate(inner)
             at += 1 + size
@@ -150,12 +188,15 @@ class Builder:
 
 
 def _at_tokens(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
-    """Of the order of all suffixes, shape (bytes,), those that begin at a token, as token numbers: shape (tokens,)."""
+    """Of the order of all suffixes, shape (bytes,), those that begin at a token, as
+    token numbers: shape (tokens,)."""
     token = np.full(len(order), -1, np.int32)
     token[starts] = np.arange(len(starts), dtype=np.int32)
     out, at = np.empty(len(starts), UINT32), 0
     for begin in range(0, len(order), _AT_ONCE):
-        found = token.take(order[begin : begin + _AT_ONCE], mode="clip")  # Checks no bounds: they are in order.
+        found = token.take(
+            order[begin : begin + _AT_ONCE], mode="clip"
+        )  # Checks no bounds: they are in order.
         found = found[found >= 0]
         out[at : at + len(found)] = found
         at += len(found)

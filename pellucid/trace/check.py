@@ -1,10 +1,11 @@
-"""Checking an index: that it leaves out nothing and finds everything, given the tokens and the vocabulary.
+"""Checking an index: that it leaves out nothing and finds everything, given
+the tokens and the vocabulary.
 
-An order of suffixes is right when of each two neighbours the first comes first: where they begin alike with the same
-token, when what follows that token in the one comes before what follows it in the other, which the order itself tells;
-where they begin with different tokens, when their bytes say so, up to the first place at which a token ends in both.
-What is told of a shorter text is right before that of a longer one, so all of it is.
-"""
+An order of suffixes is right when of each two neighbours the first comes first: where they begin
+alike with the same token, when what follows that token in the one comes before what follows it in
+the other, which the order itself tells; where they begin with different tokens, when their bytes
+say so, up to the first place at which a token ends in both. What is told of a shorter text is right
+before that of a longer one, so all of it is."""
 
 from __future__ import annotations
 
@@ -33,18 +34,26 @@ def check(folder: Path) -> Iterator[Problem]:
     """
     manifest = folder / layout.TRACE / stage.MANIFEST
     if not manifest.exists():
-        yield Problem("FileMissing", f"{layout.TRACE}/{stage.MANIFEST}", "is not there, and files of an index are")
+        yield Problem(
+            "FileMissing",
+            f"{layout.TRACE}/{stage.MANIFEST}",
+            "is not there, and files of an index are",
+        )
         return
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
     opened = pieces.opened(folder, Shards.open(folder), tokenizer)
-    kinds = ["text" if isinstance(one.suffixes, TextSuffixes) else "tokens" for one in opened.pieces]
+    kinds = [
+        "text" if isinstance(one.suffixes, TextSuffixes) else "tokens" for one in opened.pieces
+    ]
     if detail := fields.difference(manifest, index.manifest(folder, kinds)):
         yield Problem("DataDiffers", f"{layout.TRACE}/{stage.MANIFEST}", detail)
     builder = Builder(folder / layout.TRACE, Documents.open(folder), tokenizer)
     for placed in opened.pieces:
         suffixes = placed.suffixes
         for kind, detail in _piece(suffixes, builder):
-            yield Problem("DataDiffers", str(path(folder / layout.TRACE, suffixes.piece.number, kind)), detail)
+            yield Problem(
+                "DataDiffers", str(path(folder / layout.TRACE, suffixes.piece.number, kind)), detail
+            )
 
 
 def _piece(suffixes: Suffixes, builder: Builder) -> Iterator[tuple[str, str]]:
@@ -75,8 +84,8 @@ def _piece(suffixes: Suffixes, builder: Builder) -> Iterator[tuple[str, str]]:
 
 
 def _ranks(suffixes: Suffixes) -> np.ndarray | None:
-    """For each position the place of its suffix in the order, and -1 for the end, which comes before all; None where a
-    position is missing."""
+    """For each position the place of its suffix in the order, and -1 for the end, which comes
+    before all; None where a position is missing."""
     rank = np.full(suffixes.size + 1, -1, np.int64)
     for low in range(0, suffixes.size, _AT_ONCE):
         found = np.asarray(suffixes.positions[low : low + _AT_ONCE])

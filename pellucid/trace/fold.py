@@ -1,8 +1,7 @@
 """The spellings of a text that occur, where case or white space do not count.
 
-Two characters are one but for their case where they are equal in lower case. Spellings are built from the left, a
-character at a time, and only those are followed that occur so far.
-"""
+Two characters are one but for their case where they are equal in lower case. Spellings are built
+from the left, a character at a time, and only those are followed that occur so far."""
 
 from __future__ import annotations
 
@@ -16,9 +15,12 @@ from pellucid.errors import QueryEmpty
 _SPACE = re.compile(r"(\s+)")
 
 
-def variants(content: bytes, exists: Callable[[str], bool], ignore_case: bool, fold_space: bool) -> list[str]:
-    """The spellings of a text for which `exists` holds. fold_space: a run of white space stands for any other run, and
-    none at the ends counts. Nothing of what is no UTF-8. Raises QueryEmpty where nothing is left."""
+def variants(
+    content: bytes, exists: Callable[[str], bool], ignore_case: bool, fold_space: bool
+) -> list[str]:
+    """The spellings of a text for which `exists` holds. fold_space: a run of white space stands
+    for any other run, and none at the ends counts. Nothing of what is no UTF-8. Raises
+    QueryEmpty where nothing is left."""
     try:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
@@ -32,12 +34,20 @@ def variants(content: bytes, exists: Callable[[str], bool], ignore_case: bool, f
             found = _with_space(found, exists)
             continue
         for character in run:
-            found = _longer(found, _cases().get(character.lower(), character) if ignore_case else character, exists)
+            found = _longer(
+                found,
+                _cases().get(character.lower(), character) if ignore_case else character,
+                exists,
+            )
     return found
 
 
-def _longer(found: list[str], characters: Iterable[str], exists: Callable[[str], bool]) -> list[str]:
-    return [longer for one in found for character in characters if exists(longer := one + character)]
+def _longer(
+    found: list[str], characters: Iterable[str], exists: Callable[[str], bool]
+) -> list[str]:
+    return [
+        longer for one in found for character in characters if exists(longer := one + character)
+    ]
 
 
 def _with_space(found: list[str], exists: Callable[[str], bool]) -> list[str]:

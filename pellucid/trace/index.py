@@ -1,9 +1,9 @@
-"""The stage "index": for every piece of every shard its suffixes in order, so that any text is found in a few reads.
+"""The stage "index": for every piece of every shard its suffixes in order, so that
+any text is found in a few reads.
 
-A piece is at most about 32 MiB of text: whole documents of one shard. Pieces need nothing of each other, so processes
-share them; each takes up to twenty-one times its piece's bytes in memory. The bytes written follow from the shards
-alone.
-"""
+A piece is at most about 32 MiB of text: whole documents of one shard. Pieces need nothing of each
+other, so processes share them; each takes up to twenty-one times its piece's bytes in memory. The
+bytes written follow from the shards alone."""
 
 from __future__ import annotations
 
@@ -30,9 +30,13 @@ from pellucid.store import files, layout
 from pellucid.trace.build import EVERY, KEY, Builder, Piece
 
 FORMAT = 1
-PIECE_BYTES = 32 << 20  # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
+PIECE_BYTES = (
+    32 << 20
+)  # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
 WORTH = 8 << 20  # Text for which one more process is worth its start.
-MEMORY = 21  # Bytes that building takes for one of text, at most: where every token is one byte. Of three: twelve.
+# Bytes that building takes for one of text, at most: where every token
+# is one byte. Of three: twelve.
+MEMORY = 21
 
 
 def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silent) -> bool:
@@ -55,7 +59,9 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
     planned, kinds = pieces(folder), state["kinds"]
     missing = [piece for piece in planned if str(piece.number) not in kinds]
     total = sum(piece.text for piece in planned)
-    meter = stage.Meter(progress, "index", "bytes", total - sum(piece.text for piece in missing), total)
+    meter = stage.Meter(
+        progress, "index", "bytes", total - sum(piece.text for piece in missing), total
+    )
     meter.tell()
     for piece, kind in _built(folder, missing, lossless=recipe.tokenizer.kind != "file"):
         kinds[str(piece.number)] = kind
@@ -67,19 +73,29 @@ def prepare(recipe: Recipe, folder: Path, progress: stage.Progress = stage.silen
 
 
 def manifest(folder: Path, kinds: list[str]) -> dict[str, Any]:
-    """What the index's manifest says, given what the positions of each piece count; of other kinds than there are
-    pieces, that of the pieces that there should be."""
+    """What the index's manifest says, given what the positions of each piece count; of other kinds
+    than there are pieces, that of the pieces that there should be."""
     entries = [
-        {"kind": kind, **piece._asdict()} for kind, piece in itertools.zip_longest(kinds, pieces(folder)) if piece
+        {"kind": kind, **piece._asdict()}
+        for kind, piece in itertools.zip_longest(kinds, pieces(folder))
+        if piece
     ]
-    about = {"format": stage.FORMAT, "kind": "index", "recipe": _made_from(folder), "every": EVERY, "key": KEY}
+    about = {
+        "format": stage.FORMAT,
+        "kind": "index",
+        "recipe": _made_from(folder),
+        "every": EVERY,
+        "key": KEY,
+    }
     return about | {"pieces": entries}
 
 
 def done(folder: Path) -> bool:
     """Whether a run has its whole index, made from the shards that are there."""
     manifest = folder / layout.TRACE / stage.MANIFEST
-    return manifest.is_file() and stage.read_manifest(manifest, "index").get("recipe") == _made_from(folder)
+    return manifest.is_file() and stage.read_manifest(manifest, "index").get(
+        "recipe"
+    ) == _made_from(folder)
 
 
 def _made_from(folder: Path) -> str:
@@ -91,7 +107,8 @@ def _made_from(folder: Path) -> str:
 
 
 def pieces(folder: Path) -> list[Piece]:
-    """How the shards' documents are shared among pieces, each shard in as few as PIECE_BYTES allow, of even size."""
+    """How the shards' documents are shared among pieces, each shard in as few as
+    PIECE_BYTES allow, of even size."""
     manifest, place = _shards(folder)
     kind = TYPES[manifest["token_type"]]
     planned: list[Piece] = []
@@ -100,10 +117,14 @@ def pieces(folder: Path) -> list[Piece]:
         ends = np.cumsum(shard.table[:, 2].astype(np.int64) + 1)  # Of each document's text.
         parts = -(-int(ends[-1]) // PIECE_BYTES)
         bounds = np.searchsorted(ends, ends[-1] * np.arange(1, parts) // parts, side="right")
-        for first, last in itertools.pairwise(np.unique([0, *bounds.tolist(), shard.documents]).tolist()):
+        for first, last in itertools.pairwise(
+            np.unique([0, *bounds.tolist(), shard.documents]).tolist()
+        ):
             stop = int(shard.table[last, 1]) if last < shard.documents else shard.tokens
             text = int(ends[last - 1] - (ends[first - 1] if first else 0))
-            planned.append(Piece(len(planned), number, first, last, int(shard.table[first, 1]), stop, text))
+            planned.append(
+                Piece(len(planned), number, first, last, int(shard.table[first, 1]), stop, text)
+            )
     return planned
 
 
@@ -114,17 +135,27 @@ def _shards(folder: Path) -> tuple[dict[str, Any], Path]:
 
 def _built(folder: Path, planned: list[Piece], lossless: bool) -> Iterator[tuple[Piece, str]]:
     """Every piece and what its positions count, as they get ready. Raises IndexLost."""
-    longest, total = max((piece.text for piece in planned), default=0), sum(piece.text for piece in planned)
-    workers = min(len(planned), machine.cores(), machine.available() // (MEMORY * longest + 1), total // WORTH)
+    longest, total = (
+        max((piece.text for piece in planned), default=0),
+        sum(piece.text for piece in planned),
+    )
+    workers = min(
+        len(planned), machine.cores(), machine.available() // (MEMORY * longest + 1), total // WORTH
+    )
     if workers < 2:
         _open(folder, lossless)
         for piece in planned:
             yield piece, _build(piece)
         return
-    context = multiprocessing.get_context("spawn")  # A fork would copy locks of threads that it does not copy.
+    context = multiprocessing.get_context(
+        "spawn"
+    )  # A fork would copy locks of threads that it does not copy.
     try:
         with ProcessPoolExecutor(workers, context, _open, (folder, lossless, os.getpid())) as pool:
-            waiting = {pool.submit(_build, piece): piece for piece in sorted(planned, key=lambda one: -one.text)}
+            waiting = {
+                pool.submit(_build, piece): piece
+                for piece in sorted(planned, key=lambda one: -one.text)
+            }
             for ready in as_completed(waiting):
                 yield waiting[ready], ready.result()
     except BrokenProcessPool as error:

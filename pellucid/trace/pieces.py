@@ -1,4 +1,5 @@
-"""The index of a run, opened: its pieces, each with the place of its shard in a stream of tokens."""
+"""The index of a run, opened: its pieces, each with the place of its
+shard in a stream of tokens."""
 
 from __future__ import annotations
 
@@ -51,14 +52,18 @@ def opened(folder: Path, shards: Shards, tokenizer: Tokenizer) -> Index:
         elif words is not None:
             suffixes = TokenSuffixes(path.parent, piece, shard, words)
         else:
-            raise FormatInvalid(path=path, detail="counts tokens, and the tokenizer's have no bytes of their own")
+            raise FormatInvalid(
+                path=path, detail="counts tokens, and the tokenizer's have no bytes of their own"
+            )
         pieces.append(Placed(suffixes, stream, offset))
     return Index(pieces, words)
 
 
 def _shards(shards: Shards) -> list[tuple[Stream, int, int]]:
     """For every shard of the manifest its stream, its number there, and where it begins in it."""
-    streams = {(stream.source, stream.split): stream for stream in (*shards.train, *shards.validation)}
+    streams = {
+        (stream.source, stream.split): stream for stream in (*shards.train, *shards.validation)
+    }
     seen: dict[tuple[str, str], tuple[int, int]] = dict.fromkeys(streams, (0, 0))
     placed = []
     for entry in shards.manifest["parts"]:
@@ -76,7 +81,9 @@ def _piece(entry: Any, path: Path) -> tuple[str, Piece]:
     return kind, Piece(*(stage.count_in(entry, name, path) for name in Piece._fields))
 
 
-def _check(entries: list[tuple[str, Piece]], placed: list[tuple[Stream, int, int]], path: Path) -> None:
+def _check(
+    entries: list[tuple[str, Piece]], placed: list[tuple[Stream, int, int]], path: Path
+) -> None:
     """Raises FormatInvalid unless the pieces are all of the shards, one behind the other."""
     at = (0, 0, 0)  # The shard, its next row, its next token.
     for number, (_, piece) in enumerate(entries):
@@ -85,8 +92,14 @@ def _check(entries: list[tuple[str, Piece]], placed: list[tuple[Stream, int, int
         stream, inner, _ = placed[at[0]]
         shard = stream.shards[inner]
         follows = (piece.number, piece.shard, piece.first, piece.start) == (number, *at)
-        if not follows or not at[1] < piece.last <= shard.documents or not at[2] < piece.stop <= shard.tokens:
-            raise FormatInvalid(path=path, detail=f"its piece {number} does not follow the one before it")
+        if (
+            not follows
+            or not at[1] < piece.last <= shard.documents
+            or not at[2] < piece.stop <= shard.tokens
+        ):
+            raise FormatInvalid(
+                path=path, detail=f"its piece {number} does not follow the one before it"
+            )
         ends = piece.last == shard.documents
         if ends != (piece.stop == shard.tokens):
             raise FormatInvalid(path=path, detail=f"its piece {number} ends inside a document")

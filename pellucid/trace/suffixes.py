@@ -1,10 +1,11 @@
-"""Searching one piece of the index: which of its suffixes begin with some bytes, and so where a text stands in it.
+"""Searching one piece of the index: which of its suffixes begin with some bytes,
+and so where a text stands in it.
 
-Positions are kept only where a token begins. Bytes of a text that begin inside a token are found in two ways: those
-that end in the same token from the vocabulary alone; those that do not from what of them follows the token's end, which
-begins at a token, asked once for each way to cut the text there. Bytes are compared throughout, so how a query itself
-would be cut into tokens does not matter.
-"""
+Positions are kept only where a token begins. Bytes of a text that begin inside a token are
+found in two ways: those that end in the same token from the vocabulary alone; those that do
+not from what of them follows the token's end, which begins at a token, asked once for each
+way to cut the text there. Bytes are compared throughout, so how a query itself would be cut
+into tokens does not matter."""
 
 from __future__ import annotations
 
@@ -32,15 +33,24 @@ _FEW = 32  # So many tokens are looked up one by one; of more, all tokens of the
 
 
 class Query:
-    """A text asked for, with what the vocabulary alone tells of it. words: None where the index keeps the text."""
+    """A text asked for, with what the vocabulary alone tells of it. words: None
+    where the index keeps the text."""
 
     def __init__(self, content: bytes, words: Words | None) -> None:
         self.content = content
-        self.ranges: dict[tuple[int, bytes], tuple[int, int]] = {}  # What pieces, by their number, have said.
+        self.ranges: dict[
+            tuple[int, bytes], tuple[int, int]
+        ] = {}  # What pieces, by their number, have said.
         self.crossing: dict[int, list[tuple[np.ndarray, int]]] = {}
-        self.cuts: list[tuple[bytes, np.ndarray]] = []  # What follows a token's end, and the tokens it can follow.
-        self.over: dict[str, list[Any]] = {}  # What seams of texts that were cut have said (trace/seams.py), by split.
-        self.inside = np.zeros((2, 0), np.int64)  # Tokens that hold it behind their first byte, and where.
+        self.cuts: list[
+            tuple[bytes, np.ndarray]
+        ] = []  # What follows a token's end, and the tokens it can follow.
+        self.over: dict[
+            str, list[Any]
+        ] = {}  # What seams of texts that were cut have said (trace/seams.py), by split.
+        self.inside = np.zeros(
+            (2, 0), np.int64
+        )  # Tokens that hold it behind their first byte, and where.
         if words is not None and SEPARATOR not in content:
             longest = int(words.lengths.max(initial=0))
             for cut in range(1, min(len(content), longest)):
@@ -51,7 +61,8 @@ class Query:
 
 
 class Found(NamedTuple):
-    """Occurrences in a piece: the token of the shard in which each begins, and at which of its bytes; shape (N,)."""
+    """Occurrences in a piece: the token of the shard in which each begins, and at
+    which of its bytes; shape (N,)."""
 
     tokens: np.ndarray
     offsets: np.ndarray
@@ -115,7 +126,8 @@ class Suffixes(ABC):
         return [content[at : at + KEY] for at in range(0, len(content), KEY)]
 
     def between(self, prefix: bytes) -> tuple[int, int]:
-        """The suffixes [low, high) that begin with `prefix`; none of them, where it goes beyond a document."""
+        """The suffixes [low, high) that begin with `prefix`; none of them,
+        where it goes beyond a document."""
         if SEPARATOR in prefix:
             return 0, 0
         key = prefix[:KEY]
@@ -125,7 +137,9 @@ class Suffixes(ABC):
             low = bisect.bisect_left(range(high), 0, low, key=lambda at: self._compare(at, prefix))
             if low == high or self._compare(low, prefix):
                 return low, low
-            return low, bisect.bisect_left(range(high), 1, low, key=lambda at: self._compare(at, prefix))
+            return low, bisect.bisect_left(
+                range(high), 1, low, key=lambda at: self._compare(at, prefix)
+            )
 
     def asked(self, query: Query, part: bytes) -> tuple[int, int]:
         """As between, for a query that may have asked the same before."""
@@ -153,8 +167,8 @@ class Suffixes(ABC):
 
     @abstractmethod
     def parts(self, query: Query, most: int | None = None) -> Iterator[Found]:
-        """Where the text occurs, in parts and in no order, each place once; at least the first `most` in the text's
-        order."""
+        """Where the text occurs, in parts and in no order, each place once; at least the first
+        `most` in the text's order."""
 
     @abstractmethod
     def last(self, found: Found, size: int) -> np.ndarray:
@@ -162,11 +176,15 @@ class Suffixes(ABC):
 
     @abstractmethod
     def character(self, begin: int, token: int, offset: int) -> int:
-        """Which character of its document a byte of a token belongs to; begin: the document's first token."""
+        """Which character of its document a byte of a token belongs to; begin:
+        the document's first token."""
 
     @abstractmethod
-    def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
-        """Up to `width` bytes of the document, which is the tokens [begin, end), before and behind `size` bytes."""
+    def around(
+        self, begin: int, end: int, token: int, offset: int, size: int, width: int
+    ) -> tuple[bytes, bytes]:
+        """Up to `width` bytes of the document, which is the tokens [begin, end),
+        before and behind `size` bytes."""
 
     @abstractmethod
     def spelled(self, first: int, last: int) -> bytes:
@@ -174,7 +192,8 @@ class Suffixes(ABC):
 
     @abstractmethod
     def back(self, end: int, size: int) -> tuple[int, int]:
-        """The token, and which of its bytes, that the last `size` bytes before a token begin with."""
+        """The token, and which of its bytes, that the last `size`
+        bytes before a token begin with."""
 
     @abstractmethod
     def ahead(self, begin: int, size: int) -> int:
@@ -185,7 +204,9 @@ class Suffixes(ABC):
         for begin, end in _chunks(low, high):
             found = self.positions[begin:end]
             if found.max() >= self.size:
-                raise FormatInvalid(path=self._positions_path, detail="has a position behind the end of its text")
+                raise FormatInvalid(
+                    path=self._positions_path, detail="has a position behind the end of its text"
+                )
             yield found
 
 
@@ -241,7 +262,10 @@ class TokenSuffixes(Suffixes):
 
     def _early(self, query: Query, most: int) -> Iterator[Found]:
         """The first places of a text that is found everywhere: by reading from the beginning."""
-        total, ahead = 0, len(query.content)  # Tokens that an occurrence may reach behind the part it begins in.
+        total, ahead = (
+            0,
+            len(query.content),
+        )  # Tokens that an occurrence may reach behind the part it begins in.
         for begin, end in _chunks(0, self.size):
             with _named(self.shard.tokens_path):
                 lengths = self.words.lengths[self._ids[begin : end + ahead]]
@@ -259,7 +283,8 @@ class TokenSuffixes(Suffixes):
                 return
 
     def _cut(self, query: Query) -> list[tuple[np.ndarray, int]]:
-        """The tokens in which occurrences begin that go on behind the token's end, and how many bytes lie in it."""
+        """The tokens in which occurrences begin that go on behind the token's end,
+        and how many bytes lie in it."""
         number = self.piece.number
         if number not in query.crossing:
             query.crossing[number] = list(self._crossing(query))
@@ -269,8 +294,13 @@ class TokenSuffixes(Suffixes):
         for tail, before in query.cuts:
             for positions in self.positions_in(*self.asked(query, tail)):
                 with _named(self.shard.tokens_path):
-                    ahead = positions - 1  # No text begins with the piece: its first token is a document's.
-                    yield ahead[before[self._ids[ahead]]].astype(np.int64), len(query.content) - len(tail)
+                    ahead = (
+                        positions - 1
+                    )  # No text begins with the piece: its first token is a document's.
+                    yield (
+                        ahead[before[self._ids[ahead]]].astype(np.int64),
+                        len(query.content) - len(tail),
+                    )
 
     def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens that hold the text behind their first byte, once for each place in them."""
@@ -279,7 +309,9 @@ class TokenSuffixes(Suffixes):
         tokens, offsets = tokens[here], offsets[here]
         for places in self._places(np.unique(tokens)):
             ids = self._ids[places]
-            first = tokens.searchsorted(ids, side="left")  # Of a token's places on the list, which is sorted.
+            first = tokens.searchsorted(
+                ids, side="left"
+            )  # Of a token's places on the list, which is sorted.
             times = tokens.searchsorted(ids, side="right") - first
             which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
             yield np.repeat(places, times), offsets[which]
@@ -287,7 +319,11 @@ class TokenSuffixes(Suffixes):
     def _places(self, tokens: np.ndarray) -> Iterator[np.ndarray]:
         """Where some tokens stand in the piece, in parts."""
         if 0 < len(tokens) <= _FEW:
-            here = [part for one in tokens.tolist() for part in self.positions_in(*self.between(self.words.words[one]))]
+            here = [
+                part
+                for one in tokens.tolist()
+                for part in self.positions_in(*self.between(self.words.words[one]))
+            ]
             places = np.concatenate([np.zeros(0, UINT32), *here]).astype(np.int64)
             # One token may begin with another, and its places are then met twice.
             yield np.unique(places[np.isin(self._ids[places], tokens)])
@@ -313,11 +349,17 @@ class TokenSuffixes(Suffixes):
             before = int(self.words.characters[ids[:-1]].sum())
             return before + _characters(self.words.words[int(ids[-1])][: offset + 1]) - 1
 
-    def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
+    def around(
+        self, begin: int, end: int, token: int, offset: int, size: int, width: int
+    ) -> tuple[bytes, bytes]:
         words, ids = self.words.words, self.shard.ids
         with _named(self.shard.tokens_path):
-            before = b"".join([words[i] for i in ids[max(begin + 1, token - width) : token].tolist()])
-            here = b"".join([words[i] for i in ids[token : min(token + size + width + 1, end)].tolist()])
+            before = b"".join(
+                [words[i] for i in ids[max(begin + 1, token - width) : token].tolist()]
+            )
+            here = b"".join(
+                [words[i] for i in ids[token : min(token + size + width + 1, end)].tolist()]
+            )
         return (before + here[:offset])[-width:], here[offset + size : offset + size + width]
 
     def spelled(self, first: int, last: int) -> bytes:
@@ -342,7 +384,9 @@ class TextSuffixes(Suffixes):
 
     def __init__(self, folder: Path, piece: Piece, shard: Shard) -> None:
         super().__init__(folder, piece, shard, piece.text)
-        self._text_path, self._starts_path = (path(folder, piece.number, kind) for kind in ("text", "starts"))
+        self._text_path, self._starts_path = (
+            path(folder, piece.number, kind) for kind in ("text", "starts")
+        )
         _check_size(self._text_path, piece.text)
         _check_size(self._starts_path, (piece.stop - piece.start) * UINT32.itemsize)
 
@@ -381,22 +425,32 @@ class TextSuffixes(Suffixes):
     def _token(self, places: np.ndarray) -> np.ndarray:
         tokens = self.starts.searchsorted(places.astype(UINT32), side="right").astype(np.int64) - 1
         if len(tokens) and tokens.min() < 0:
-            raise FormatInvalid(path=self._starts_path, detail="does not begin with the first token")
+            raise FormatInvalid(
+                path=self._starts_path, detail="does not begin with the first token"
+            )
         return tokens
 
     def character(self, begin: int, token: int, offset: int) -> int:
         first, place = (int(self.starts[one - self.piece.start]) for one in (begin, token))
         return _characters(self.text[first + 1 : place + offset + 1].tobytes()) - 1
 
-    def around(self, begin: int, end: int, token: int, offset: int, size: int, width: int) -> tuple[bytes, bytes]:
+    def around(
+        self, begin: int, end: int, token: int, offset: int, size: int, width: int
+    ) -> tuple[bytes, bytes]:
         place = int(self.starts[token - self.piece.start]) + offset
         first = int(self.starts[begin - self.piece.start]) + 1
-        final = self.piece.text if end == self.piece.stop else int(self.starts[end - self.piece.start])
+        final = (
+            self.piece.text if end == self.piece.stop else int(self.starts[end - self.piece.start])
+        )
         before = self.text[max(first, place - width) : place].tobytes()
         return before, self.text[place + size : min(place + size + width, final)].tobytes()
 
     def _place(self, token: int) -> int:
-        return self.piece.text if token == self.piece.stop else int(self.starts[token - self.piece.start])
+        return (
+            self.piece.text
+            if token == self.piece.stop
+            else int(self.starts[token - self.piece.start])
+        )
 
     def spelled(self, first: int, last: int) -> bytes:
         return self.text[self._place(first) : self._place(last)].tobytes()
@@ -404,7 +458,9 @@ class TextSuffixes(Suffixes):
     def back(self, end: int, size: int) -> tuple[int, int]:
         place = self._place(end) - size
         begun = self.starts[self._token(np.array([place]))]
-        return int(self.starts.searchsorted(begun, side="left")[0]) + self.piece.start, place - int(begun[0])
+        return int(self.starts.searchsorted(begun, side="left")[0]) + self.piece.start, place - int(
+            begun[0]
+        )
 
     def ahead(self, begin: int, size: int) -> int:
         return int(self._token(np.array([self._place(begin) + size - 1]))[0]) + self.piece.start
@@ -436,4 +492,6 @@ def _named(place: Path) -> Iterator[None]:
     try:
         yield
     except IndexError as error:
-        raise FormatInvalid(path=place, detail="does not hold the tokens that the index was made from") from error
+        raise FormatInvalid(
+            path=place, detail="does not hold the tokens that the index was made from"
+        ) from error

@@ -1,9 +1,8 @@
 """Where a text stands in the training data, and when the model saw it.
 
-An occurrence lies in the block that holds it whole; where none does, it begins in one and goes on in the next. It has
-been seen when each of its tokens but the first has been a target; of a single token, when that has. Texts of the
-validation split are counted apart: no step trains on them.
-"""
+An occurrence lies in the block that holds it whole; where none does, it begins in one and goes on
+in the next. It has been seen when each of its tokens but the first has been a target; of a single
+token, when that has. Texts of the validation split are counted apart: no step trains on them."""
 
 from __future__ import annotations
 
@@ -34,19 +33,23 @@ _WIDTH = 160  # Bytes of context on either side.
 
 
 class Hit(NamedTuple):
-    """One occurrence: its piece, the token of the shard it begins in and at which byte, the token it ends in."""
+    """One occurrence: its piece, the token of the shard it begins in and at which
+    byte, the token it ends in."""
 
     placed: Placed
     token: int
     offset: int
     last: int
     content: bytes
-    documents: tuple[int, ...] = ()  # The parts of a text that it goes over; empty where it lies in one document.
+    documents: tuple[
+        int, ...
+    ] = ()  # The parts of a text that it goes over; empty where it lies in one document.
     behind: bytes = b""  # What follows it then.
 
 
 class Traced:
-    """A run opened for asking where texts stand in it. Raises StageNotReady, IndexMissing, FormatInvalid.
+    """A run opened for asking where texts stand in it. Raises
+    StageNotReady, IndexMissing, FormatInvalid.
 
     planned: tell of all steps of the recipe, also those that are not trained yet.
     """
@@ -59,7 +62,11 @@ class Traced:
         self._train = [one for one in index.pieces if one.stream.split == "train"]
         self._validation = [one for one in index.pieces if one.stream.split != "train"]
         # The run's own steps so far: of what a rollback abandoned the model has nothing left.
-        own = [_planned(folder, self.shown)] if planned else seen.branches(folder, self.shown.ledger())
+        own = (
+            [_planned(folder, self.shown)]
+            if planned
+            else seen.branches(folder, self.shown.ledger())
+        )
         self._branch = own[0] if own else None
 
     def where(
@@ -70,12 +77,12 @@ class Traced:
         ignore_case: bool = False,
         fold_space: bool = False,
     ) -> dict[str, Any]:
-        """How often a text occurs (`count`), and the places (`hits`), all or the first `limit`, with the steps that
-        trained there.
+        """How often a text occurs (`count`), and the places (`hits`), all or the first `limit`,
+        with the steps that trained there.
 
-        before: only what steps before this one trained on. fold_space: any white space matches any other, and none at
-        the text's ends is asked for. Places may overlap. Raises QueryEmpty, FormatInvalid.
-        """
+        before: only what steps before this one trained on. fold_space: any white space matches
+        any other, and none at the text's ends is asked for. Places may overlap. Raises
+        QueryEmpty, FormatInvalid."""
         queries = self._queries(text, ignore_case, fold_space)
         count = sum(self.count(query, before) for query in queries)
         hits = self._hits(queries, before, limit) if count and limit != 0 else []
@@ -87,9 +94,10 @@ class Traced:
     def trace(
         self, text: str, before: int | None = None, least: int = LEAST, limit: int | None = None
     ) -> dict[str, Any]:
-        """The maximal spans of at least `least` characters that stand in the training data word for word, or in what
-        steps before `before` trained on: start and end (characters of the text), text, count, and of all
-        places, or the first `limit`, the documents and the steps that trained there. Rarest first.
+        """The maximal spans of at least `least` characters that stand in the training data word
+        for word, or in what steps before `before` trained on: start and end (characters of the
+        text), text, count, and of all places, or the first `limit`, the documents and the steps
+        that trained there. Rarest first.
 
         Raises FormatInvalid.
         """
@@ -98,7 +106,9 @@ class Traced:
         spans.sort(key=lambda span: (span["count"], span["start"] - span["end"], span["start"]))
         return {"text": text, "before": before, "least": least, "spans": spans}
 
-    def _span(self, text: str, start: int, end: int, before: int | None, limit: int | None) -> dict[str, Any]:
+    def _span(
+        self, text: str, start: int, end: int, before: int | None, limit: int | None
+    ) -> dict[str, Any]:
         found = self.where(text[start:end], before, limit)
         return {
             "start": start,
@@ -121,36 +131,47 @@ class Traced:
         over = len(self._over(query, "train", before))
         if before is None:
             return over + sum(one.suffixes.count(query) for one in self._train)
-        return over + sum(int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query))
+        return over + sum(
+            int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query)
+        )
 
     def occurs(self, query: Query, before: int | None = None) -> bool:
         """Whether it occurs at all, or in what was seen before a step."""
         if before is None:
             found = any(one.suffixes.count(query) for one in self._train)
         else:
-            found = any(self.seen(one, found, query, before).any() for one, found in self._parts(query))
+            found = any(
+                self.seen(one, found, query, before).any() for one, found in self._parts(query)
+            )
         return found or bool(self._over(query, "train", before))
 
     def _over(self, query: Query, split: str, before: int | None = None) -> list[Crossing]:
-        """Where it goes over the seams of texts that were cut, or where steps before one saw it do so."""
+        """Where it goes over the seams of texts that were cut, or where
+        steps before one saw it do so."""
         if split not in query.over:
             query.over[split] = list(self._seams[split].find(query.content))
         found = query.over[split]
         if before is None or not found:
             return found
-        return [one for one in found if self._seen_between(one.placed.stream, *_ends(one), before)[0]]
+        return [
+            one for one in found if self._seen_between(one.placed.stream, *_ends(one), before)[0]
+        ]
 
     @cached_property
     def _seams(self) -> dict[str, Seams]:
         longest = self.shown.recipe.data.max_document_characters
         splits = {"train": self._train, "validation": self._validation}
-        return {split: Seams(self.shown.documents, placed, longest) for split, placed in splits.items()}
+        return {
+            split: Seams(self.shown.documents, placed, longest) for split, placed in splits.items()
+        }
 
     def _queries(self, text: str | bytes, ignore_case: bool, fold_space: bool) -> list[Query]:
         query = self.query(text)
         if not ignore_case and not fold_space:
             return [query]
-        found = variants(query.content, lambda one: self.occurs(self.query(one)), ignore_case, fold_space)
+        found = variants(
+            query.content, lambda one: self.occurs(self.query(one)), ignore_case, fold_space
+        )
         return [self.query(one) for one in found]
 
     def _parts(self, query: Query) -> Iterator[tuple[Placed, Found]]:
@@ -164,7 +185,15 @@ class Traced:
         for one in self._train:
             here = [hit for query in queries for hit in self._hits_in(one, query, before, limit)]
             here += [
-                Hit(one, over.token, over.offset, over.last - one.offset, query.content, over.documents, over.behind)
+                Hit(
+                    one,
+                    over.token,
+                    over.offset,
+                    over.last - one.offset,
+                    query.content,
+                    over.documents,
+                    over.behind,
+                )
                 for query in queries
                 for over in self._over(query, "train", before)
                 if over.placed is one
@@ -174,7 +203,9 @@ class Traced:
                 break
         return hits[:limit]
 
-    def _hits_in(self, placed: Placed, query: Query, before: int | None, limit: int | None) -> list[Hit]:
+    def _hits_in(
+        self, placed: Placed, query: Query, before: int | None, limit: int | None
+    ) -> list[Hit]:
         parts = placed.suffixes.parts(query, limit if before is None else None)
         if before is not None:
             parts = (found.where(self.seen(placed, found, query, before)) for found in parts)
@@ -188,15 +219,19 @@ class Traced:
         last = placed.suffixes.last(found, len(query.content)) + placed.offset
         return self._seen_between(placed.stream, found.tokens + placed.offset, last, before)
 
-    def _seen_between(self, stream: Stream, first: np.ndarray, last: np.ndarray, before: int) -> np.ndarray:
-        """Of which stretches of a stream, its tokens from first to last, steps before `before` trained on every token
-        but the first."""
+    def _seen_between(
+        self, stream: Stream, first: np.ndarray, last: np.ndarray, before: int
+    ) -> np.ndarray:
+        """Of which stretches of a stream, its tokens from first to last, steps before `before`
+        trained on every token but the first."""
         if self._branch is None:
             return np.zeros(len(first), bool)
         unit = self._unit
         low, high = np.minimum(first // unit, (last - 1) // unit), (last - 1) // unit
         low = np.maximum(low, 0)  # The stream's very first token is nobody's target.
-        inside = high < stream.blocks * (self.block // unit)  # The tokens behind the last block are no step's.
+        inside = high < stream.blocks * (
+            self.block // unit
+        )  # The tokens behind the last block are no step's.
         seen = inside & (high >= 0)
         for more in range(int((high - low).max(initial=-1)) + 1):
             on = np.flatnonzero(seen & (low + more <= high))
@@ -217,8 +252,12 @@ class Traced:
         return math.gcd(*(phase.context for phase in self.shown.recipe.phases))
 
     def _blocks(self, first: np.ndarray, last: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The stream's blocks, from first to last, that hold occurrences on the stream's tokens [first, last]."""
-        low, high = (first - 1) // self.block, (last - 1) // self.block  # Those that have its tokens as targets.
+        """The stream's blocks, from first to last, that hold occurrences on the
+        stream's tokens [first, last]."""
+        low, high = (
+            (first - 1) // self.block,
+            (last - 1) // self.block,
+        )  # Those that have its tokens as targets.
         # An occurrence that begins with a block's first id lies in it whole, if it ends in it.
         whole = (first % self.block == 0) & (high == first // self.block)
         return np.where(whole, first // self.block, low), high
@@ -234,7 +273,9 @@ class Traced:
         end = end if before is None else min(before - 1, end)
         times = {one: [time for time in self._times(*one) if time["step"] <= end] for one in held}
         asked = {(time["step"], time["row"]) for some in times.values() for time in some}
-        recorded = seen.segments(self.shown.folder, asked, self.shown.order.schedule) if asked else {}
+        recorded = (
+            seen.segments(self.shown.folder, asked, self.shown.order.schedule) if asked else {}
+        )
         told = []
         for place in placed:
             documents = place.pop("documents")
@@ -247,8 +288,8 @@ class Traced:
         return told
 
     def _place(self, hit: Hit, index: int, begin: int) -> dict[str, Any]:
-        """The document of a hit, the character it begins at, and the blocks that hold it, the main one first, each with
-        the targets that the hit has there."""
+        """The document of a hit, the character it begins at, and the blocks that hold it, the main
+        one first, each with the targets that the hit has there."""
         placed, stream = hit.placed, hit.placed.stream
         about = self.shown.documents.about(index)
         position, last = hit.token + placed.offset, hit.last + placed.offset
@@ -264,13 +305,15 @@ class Traced:
             "whole": main == end < stream.blocks,
             "documents": hit.documents or (index,),
             "blocks": {
-                stream.first_block + one: self._targets(one, position, last) for one in held if 0 <= one < stream.blocks
+                stream.first_block + one: self._targets(one, position, last)
+                for one in held
+                if 0 <= one < stream.blocks
             },
         }
 
     def _targets(self, block: int, first: int, last: int) -> tuple[int, int]:
-        """The targets, from one up to another, that the stream's tokens [first, last] have in one of its blocks; of one
-        that only begins with them those behind."""
+        """The targets, from one up to another, that the stream's tokens [first, last] have in one
+        of its blocks; of one that only begins with them those behind."""
         begin, end = first - 1 - block * self.block, last - block * self.block
         return max(begin, 0), min(max(end, 1), self.block)
 
@@ -282,7 +325,9 @@ class Traced:
     def _context(self, hit: Hit, index: int, begin: int) -> list[str]:
         """What stands before the hit, the hit, and what stands behind it, in its document."""
         end = begin + hit.placed.stream.length_of(index)
-        around = hit.placed.suffixes.around(begin, end, hit.token, hit.offset, len(hit.content), _WIDTH)
+        around = hit.placed.suffixes.around(
+            begin, end, hit.token, hit.offset, len(hit.content), _WIDTH
+        )
         # Characters cut at the edges are left out.
         around = (around[0], hit.behind[:_WIDTH]) if hit.documents else around
         before, after = (one.decode("utf-8", "ignore") for one in around)
@@ -295,7 +340,8 @@ def _ends(over: Crossing) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _together(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Every step and row of some hits once, with what is recorded there of all their documents together."""
+    """Every step and row of some hits once, with what is recorded there of
+    all their documents together."""
     found: dict[tuple[int, int], dict[str, dict[str, Any]]] = {}
     for hit in hits:
         for place in (hit, *hit["continues"]):

@@ -1,8 +1,8 @@
 """The bytes that each token stands for, and what a search asks of a vocabulary.
 
-Of a byte-level vocabulary a token's letters are its bytes; of a vocabulary of characters a token is its own text. Where
-joined tokens do not give the text back, nothing here is used: the index then keeps the text (trace/build.py).
-"""
+Of a byte-level vocabulary a token's letters are its bytes; of a vocabulary of characters a token is
+its own text. Where joined tokens do not give the text back, nothing here is used: the index then
+keeps the text (trace/build.py)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ import numpy as np
 from pellucid.data.kinds import byte_letters
 from pellucid.data.tokenizer import Tokenizer
 
-SEPARATOR = b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
+SEPARATOR = (
+    b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
+)
 _AT_ONCE = 1 << 16  # Tokens that are spelled together.
 
 
@@ -42,7 +44,9 @@ class Words:
         for token, number in tokens.items():
             plain = not tokenizer.byte_level or token in added
             try:
-                words[number] = token.encode("utf-8") if plain else bytes(letters[letter] for letter in token)
+                words[number] = (
+                    token.encode("utf-8") if plain else bytes(letters[letter] for letter in token)
+                )
             except (KeyError, UnicodeEncodeError):
                 return None
         words[tokenizer.document_token] = SEPARATOR
@@ -57,7 +61,8 @@ class Words:
         return self._joined[places]
 
     def spell(self, ids: np.ndarray, text: np.ndarray) -> bool:
-        """Whether the bytes of these tokens, shape (N,), one after the other, are the text, shape (bytes,) uint8."""
+        """Whether the bytes of these tokens, shape (N,), one after the other, are the
+        text, shape (bytes,) uint8."""
         at = 0
         for begin in range(0, len(ids), _AT_ONCE):
             content = b"".join([self.words[i] for i in ids[begin : begin + _AT_ONCE].tolist()])
@@ -68,19 +73,22 @@ class Words:
 
     @cached_property
     def characters(self) -> np.ndarray:
-        """How many characters begin in each token, shape (vocabulary,) int64: bytes that do not continue one."""
+        """How many characters begin in each token, shape (vocabulary,) int64:
+        bytes that do not continue one."""
         begun = np.concatenate([[0], np.cumsum((self._joined & 0xC0) != 0x80)])
         return begun[self._starts + self.lengths] - begun[self._starts]
 
     @cached_property
     def _backwards(self) -> tuple[list[bytes], np.ndarray]:
-        """The words spelled backwards, sorted, and the token of each: those of one ending stand together."""
+        """The words spelled backwards, sorted, and the token of each: those
+        of one ending stand together."""
         turned = [word[::-1] for word in self.words]
         order = sorted(range(len(turned)), key=turned.__getitem__)
         return [turned[number] for number in order], np.array(order, np.int64)
 
     def ending_with(self, ending: bytes) -> np.ndarray | None:
-        """Which tokens end with these bytes and are longer, shape (vocabulary,) bool; None where none does."""
+        """Which tokens end with these bytes and are longer, shape (vocabulary,)
+        bool; None where none does."""
         turned, tokens = self._backwards
         key = ending[::-1]
         low = bisect.bisect_right(turned, key)
@@ -98,7 +106,8 @@ class Words:
         return SEPARATOR.join(self.words), begins
 
     def holding(self, query: bytes) -> tuple[np.ndarray, np.ndarray]:
-        """Every place of the query inside a token, behind its first byte: tokens and byte offsets, int64."""
+        """Every place of the query inside a token, behind its first byte:
+        tokens and byte offsets, int64."""
         sheet, begins = self._sheet
         places, at = [], sheet.find(query)
         while at >= 0:

@@ -1,1 +1,2 @@
-"""Training: the step, the optimizer, the schedule, the state. Knows nothing of records or releases."""
+"""Training: the step, the optimizer, the schedule, the state. Knows
+nothing of records or releases."""

@@ -1,4 +1,5 @@
-"""What training tells: plain values, of NumPy and nothing more, so that any trainer can make them."""
+"""What training tells: plain values, of NumPy and nothing more, so
+that any trainer can make them."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ class Batch:
         sources = [shards.train[source].source for source in rows.sources.tolist()]
         tokens_BS = shards.rows(rows.blocks, rows.starts, targets)
         documents_BS, firsts_B = shards.documents_of(rows.blocks, rows.starts, targets)
-        return cls(step, rows.blocks, rows.starts, rows.epochs, sources, firsts_B, tokens_BS, documents_BS)
+        return cls(
+            step, rows.blocks, rows.starts, rows.epochs, sources, firsts_B, tokens_BS, documents_BS
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,10 @@ import torch
 class GradientTree:
     """The sum of microbatch gradients in a fixed binary tree over the microbatch index.
 
-    The sum over start … stop - 1 is that over start … middle - 1 plus that over middle … stop - 1, so whoever
-    computes which microbatch, the additions and their order are the same. Here are those of one process,
-    joined as soon as both sides exist: at most 2 log2(n) + 1 sets of gradients; log2(n) + 1 where it has all.
-    """
+    The sum over start … stop - 1 is that over start … middle - 1 plus that over middle … stop - 1,
+    so whoever computes which microbatch, the additions and their order are the same. Here are those
+    of one process, joined as soon as both sides exist: at most 2 log2(n) + 1 sets of gradients;
+    log2(n) + 1 where it has all."""
 
     def __init__(self, ops: ModuleType, first: int = 0) -> None:
         self._ops, self._next = ops, first
@@ -31,7 +31,8 @@ class GradientTree:
 
     @staticmethod
     def middle(start: int, stop: int) -> int:
-        """Where the sum over start … stop - 1 is divided: the left part is the largest power of two below the whole."""
+        """Where the sum over start … stop - 1 is divided: the left part is the largest
+        power of two below the whole."""
         return start + (1 << ((stop - start - 1).bit_length() - 1))
 
     def join(self, left: list[torch.Tensor], right: Iterable[torch.Tensor]) -> list[torch.Tensor]:

@@ -26,17 +26,25 @@ def batch_of(order: Order, shards: Shards, step: int) -> Batch:
 
 
 def steps(
-    state: State, recipe: Recipe, batch: Callable[[int], Batch], last: int, processes: Processes = ALONE
+    state: State,
+    recipe: Recipe,
+    batch: Callable[[int], Batch],
+    last: int,
+    processes: Processes = ALONE,
 ) -> Iterator[Stepped]:
-    """Take the steps after state's, up to and with `last`; state is that step's when it is yielded."""
+    """Take the steps after state's, up to and with `last`; state is
+    that step's when it is yielded."""
     while state.step < last:
         next_batch = batch(state.step + 1)
         processes.tell(Word.STEP, next_batch.step)
         yield training_step(state, next_batch, recipe, processes)
 
 
-def follow(state: State, recipe: Recipe, order: Order, shards: Shards, processes: Processes) -> None:
-    """What every process but the first does: its part of each step that the first one takes, until that one ends."""
+def follow(
+    state: State, recipe: Recipe, order: Order, shards: Shards, processes: Processes
+) -> None:
+    """What every process but the first does: its part of each step that the first one
+    takes, until that one ends."""
     while (told := processes.told())[0] != Word.END:
         word, step, count = told
         if word == Word.STATE:
@@ -49,7 +57,8 @@ def follow(state: State, recipe: Recipe, order: Order, shards: Shards, processes
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
-    """The loss on the first whole documents of every validation stream that has any. Raises NotFinite."""
+    """The loss on the first whole documents of every validation stream
+    that has any. Raises NotFinite."""
     sources = []
     state.model.eval()
     with torch.no_grad():
@@ -61,14 +70,16 @@ def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
             if not math.isfinite(loss_sum):
                 words = f"the validation loss of {stream.source}"
                 raise NotFinite(step=state.step, quantity="validation", words=words, value=loss_sum)
-            sources.append({"source": stream.source, "loss_sum": loss_sum, "tokens": tokens - 1, "bytes": size})
+            sources.append(
+                {"source": stream.source, "loss_sum": loss_sum, "tokens": tokens - 1, "bytes": size}
+            )
     state.model.train()
     return Validated(state.step, sources)
 
 
 def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterator[float]:
-    """The loss of every token of the stream's first `count` but the very first, in windows of the context that the
-    state was trained with."""
+    """The loss of every token of the stream's first `count` but the very first, in windows of the
+    context that the state was trained with."""
     phase = recipe.schedule.at(state.step)
     T, rows = phase.context, phase.microbatch
     for start in range(0, count - 1, T * rows):
@@ -79,19 +90,24 @@ def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterato
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
                 tokens = np.stack([stream.read(*span) for span in spans])
                 documents = np.stack([stream.documents_at(*span) for span in spans])
-                yield from losses_in_windows(state, recipe, phase, tokens, documents).ravel().tolist()
+                yield from (
+                    losses_in_windows(state, recipe, phase, tokens, documents).ravel().tolist()
+                )
 
 
 def losses_in_windows(
     state: State, recipe: Recipe, phase: Phase, tokens_NS: np.ndarray, documents_NS: np.ndarray
 ) -> np.ndarray:
-    """The loss of every target of N windows of S <= T + 1 tokens, (N, S - 1), float32, nats, a microbatch's rows at a
-    time: of a row, bit for bit what a step of the phase after this state records of it."""
+    """The loss of every target of N windows of S <= T + 1 tokens, (N, S - 1), float32,
+    nats, a microbatch's rows at a time: of a row, bit for bit what a step of the phase
+    after this state records of it."""
     rows = phase.microbatch
     parts = []
     with torch.no_grad():
         for first in range(0, len(tokens_NS), rows):
             here = slice(first, first + rows)
-            losses_bT, _ = token_losses(state.model, tokens_NS[here], documents_NS[here], recipe, phase, weight=1.0)
+            losses_bT, _ = token_losses(
+                state.model, tokens_NS[here], documents_NS[here], recipe, phase, weight=1.0
+            )
             parts.append(losses_bT.numpy(force=True))
     return np.concatenate(parts)

@@ -1,8 +1,7 @@
 """Messages between processes by torch.distributed: gloo between CPUs, NCCL between GPUs.
 
-Tensors whose shape and type the receiver knows, point to point or from one to all. Nothing is pickled, and
-nothing is added on the way: an all-reduce adds in an order that is nobody's.
-"""
+Tensors whose shape and type the receiver knows, point to point or from one to all. Nothing is
+pickled, and nothing is added on the way: an all-reduce adds in an order that is nobody's."""
 
 from __future__ import annotations
 
@@ -21,15 +20,18 @@ import torch.distributed as dist
 from pellucid.errors import ProcessLost
 from pellucid.train.processes import Processes, Word, count, rank
 
-# A process that dies closes its connections, and its partners see that at once. Only a machine that vanishes
-# without a word is noticed by this. Longer than any wait inside a step.
+# A process that dies closes its connections, and its partners see that at once. Only a machine that
+# vanishes without a word is noticed by this. Longer than any wait inside a step.
 _SILENCE = datetime.timedelta(minutes=30)
-_EVER = datetime.timedelta(days=3650)  # The first process may prepare data for days before it tells the others.
+_EVER = datetime.timedelta(
+    days=3650
+)  # The first process may prepare data for days before it tells the others.
 
 
 @contextlib.contextmanager
 def joined(folder: Path, device: str) -> Iterator[Processes]:
-    """All processes that torchrun started, once all are there, each to compute on a device. Raises ProcessLost."""
+    """All processes that torchrun started, once all are there, each to compute on a
+    device. Raises ProcessLost."""
     messages = _Messages(folder)
     backend = "gloo"
     if device == "cuda":  # Never run on a GPU yet: there was none.
@@ -41,7 +43,9 @@ def joined(folder: Path, device: str) -> Iterator[Processes]:
     try:
         yield processes
     except BaseException:
-        with contextlib.suppress(ProcessLost):  # The error that ends this process is the one to tell.
+        with contextlib.suppress(
+            ProcessLost
+        ):  # The error that ends this process is the one to tell.
             processes.end()
         raise
     else:
@@ -56,17 +60,22 @@ class _Messages:
 
     @contextlib.contextmanager
     def reaching(self, process: int | None) -> Iterator[None]:
-        """What torch raises where a process cannot be reached, as ProcessLost; None: it does not tell which."""
+        """What torch raises where a process cannot be reached, as ProcessLost;
+        None: it does not tell which."""
         try:
             yield
         except RuntimeError as error:
             # torchrun now ends who is left with SIGTERM, and they still have to say why.
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             lost = "another process" if process is None else f"process {process}"
-            # Without advice, and without the places in brackets: lines of torch's, and addresses that the journal
-            # would publish.
-            detail = re.sub(r" ?\[.*?\](:\d+)? ?", "", str(error).partition(" This is typically")[0])
-            raise ProcessLost(process=rank(), lost=lost, detail=detail, path=self._folder) from error
+            # Without advice, and without the places in brackets: lines of torch's, and addresses
+            # that the journal would publish.
+            detail = re.sub(
+                r" ?\[.*?\](:\d+)? ?", "", str(error).partition(" This is typically")[0]
+            )
+            raise ProcessLost(
+                process=rank(), lost=lost, detail=detail, path=self._folder
+            ) from error
 
     def send(self, tensor: torch.Tensor, to: int) -> None:
         with self.reaching(to):

@@ -1,9 +1,9 @@
 """Several processes that take one step together, started by torchrun (docs/adr/0018-processes.md).
 
-Every process holds the whole state. Each computes the gradients of its own microbatches, the sum of all is
-made in the one fixed tree and sent to every process, and all of them take the same update on the same bits.
-So no bit depends on their number. The first process alone keeps the run: ledger, journal, metrics, anchors.
-"""
+Every process holds the whole state. Each computes the gradients of its own microbatches, the sum of
+all is made in the one fixed tree and sent to every process, and all of them take the same update on
+the same bits. So no bit depends on their number. The first process alone keeps the run: ledger,
+journal, metrics, anchors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,9 @@ import numpy as np
 from pellucid.errors import ProcessDiffers
 from pellucid.train.events import Batch
 
-if TYPE_CHECKING:  # `pellucid run` asks for its rank before it knows whether torch is needed at all.
+if (
+    TYPE_CHECKING
+):  # `pellucid run` asks for its rank before it knows whether torch is needed at all.
     from torch import Tensor, nn
 
     from pellucid.train.gradients import GradientTree
@@ -44,8 +46,8 @@ def count() -> int:
 
 
 def follow_launcher() -> None:
-    """Let this process be asked to stop (SIGTERM) when torchrun dies: nobody else would, above all where it waits
-    for others that were never started. Linux alone does."""
+    """Let this process be asked to stop (SIGTERM) when torchrun dies: nobody else would, above all
+    where it waits for others that were never started. Linux alone does."""
     if count() > 1 and sys.platform == "linux":
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM))
 
@@ -95,29 +97,34 @@ class Processes:
     def own(self, microbatches: int) -> range:
         """The microbatches that this process computes.
 
-        All have equally many, but the last ones fewer or none: any other division takes as long, for the
-        longest share decides, and this one cuts the fewest subtrees.
-        """
+        All have equally many, but the last ones fewer or none: any other division takes as long,
+        for the longest share decides, and this one cuts the fewest subtrees."""
         share = self._share(microbatches)
         return range(microbatches)[self.rank * share : (self.rank + 1) * share]
 
     def _share(self, microbatches: int) -> int:
         return -(-microbatches // self.count)
 
-    def total(self, tree: GradientTree, microbatches: int, parameters: list[nn.Parameter]) -> list[Tensor]:
-        """The sum of the gradients of all microbatches, on every process. tree holds those of this one."""
+    def total(
+        self, tree: GradientTree, microbatches: int, parameters: list[nn.Parameter]
+    ) -> list[Tensor]:
+        """The sum of the gradients of all microbatches, on every process.
+        tree holds those of this one."""
         total = self._sum(tree, 0, microbatches, self._share(microbatches))
         if self.messages:
-            total = total or [parameter.detach().new_empty(parameter.shape) for parameter in parameters]
+            total = total or [
+                parameter.detach().new_empty(parameter.shape) for parameter in parameters
+            ]
             self.messages.broadcast(total)
         assert total is not None
         return total
 
     def _sum(self, tree: GradientTree, start: int, stop: int, share: int) -> list[Tensor] | None:
-        """The sum over the microbatches start … stop - 1, on the process that computes `start`; None on the others.
+        """The sum over the microbatches start … stop - 1, on the process that
+        computes `start`; None on the others.
 
-        Every process walks through the tree in the same order, so no two of them wait for each other.
-        """
+        Every process walks through the tree in the same order, so no two
+        of them wait for each other."""
         if stop <= self.rank * share or (self.rank + 1) * share <= start:
             return None
         if (start, stop) in tree.blocks:
@@ -142,7 +149,8 @@ class Processes:
             yield self.messages.receive(tensor, source)
 
     def completed(self, records: np.ndarray) -> np.ndarray:
-        """One record for each microbatch, of which this process has filled its own: with everybody's."""
+        """One record for each microbatch, of which this process has
+        filled its own: with everybody's."""
         if not self.messages:
             return records
         own = self.own(len(records))
@@ -151,8 +159,9 @@ class Processes:
         return np.concatenate(self.messages.gather(padded))[: len(records)]
 
     def agree(self, batch: Batch, grad_norm: float, weight_norm: float) -> None:
-        """Raises ProcessDiffers where another process trained on another batch, or came to other gradients or weights:
-        also where only some of them are not finite. So all of them see alike what follows from a step."""
+        """Raises ProcessDiffers where another process trained on another batch, or came to other
+        gradients or weights: also where only some of them are not finite. So all of them see
+        alike what follows from a step."""
         if self.messages:
             tokens = hashlib.sha256(batch.tokens_BS.tobytes() + batch.documents_BS.tobytes())
             step = f"step {batch.step}"
@@ -173,12 +182,14 @@ class Processes:
             self.messages.tell(word, first, second)
 
     def told(self) -> tuple[Word, int, int]:
-        """What the first process tells next, however long that takes: the word, and the numbers that go with it."""
+        """What the first process tells next, however long that takes: the word, and
+        the numbers that go with it."""
         assert self.messages
         return self.messages.told()
 
     def compare(self, digests: Mapping[str, bytes]) -> None:
-        """Raises ProcessDiffers where another process has another digest (32 bytes) than the first one.
+        """Raises ProcessDiffers where another process has another digest
+        (32 bytes) than the first one.
 
         Tells at the same time whether any of them has been asked to stop, and ends what was told.
         """
@@ -196,8 +207,8 @@ class Processes:
         self._listening = True
 
     def share(self, state: State, rollbacks: Sequence[tuple[int, int]] = ()) -> None:
-        """Give every process the first one's state, and the rollbacks that led there. Raises ProcessDiffers where it
-        arrives as another."""
+        """Give every process the first one's state, and the rollbacks that led there. Raises
+        ProcessDiffers where it arrives as another."""
         if self.messages:
             self.tell(Word.STATE, state.step, len(rollbacks))
             for rollback in rollbacks:
@@ -206,7 +217,8 @@ class Processes:
             self.compare({"state": state.roots().state})
 
     def end(self) -> None:
-        """Send the others home, where they wait for a word. Those in the middle of a step see that this one left."""
+        """Send the others home, where they wait for a word. Those in the middle of a
+        step see that this one left."""
         if self._listening:
             self.tell(Word.END)
 

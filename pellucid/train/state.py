@@ -23,7 +23,8 @@ from pellucid.record.entries import StateRoots
 from pellucid.store import tensors
 from pellucid.train.events import Groups
 
-# By safetensors' name: torch's type, and the integers that its bits are read as where NumPy does not know it.
+# By safetensors' name: torch's type, and the integers that its bits are read as
+# where NumPy does not know it.
 _TYPES: dict[str, tuple[torch.dtype, torch.dtype]] = {
     "F32": (torch.float32, torch.float32),
     "F64": (torch.float64, torch.float64),
@@ -44,7 +45,9 @@ class State:
 
     step: int
     model: Decoder
-    optimizer: dict[str, dict[str, torch.Tensor]]  # Group -> tensor name -> tensor, as the recipe's optimizer says.
+    optimizer: dict[
+        str, dict[str, torch.Tensor]
+    ]  # Group -> tensor name -> tensor, as the recipe's optimizer says.
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Every weight, sorted by name as UTF-8 bytes: the order of both norms."""
@@ -55,9 +58,13 @@ class State:
         return {name: weight for name, weight in self.weights().items() if weight.requires_grad}
 
     def groups(self) -> Groups:
-        """Views, not copies, of every tensor: {"weights" or a group of the optimizer: {name: array}}."""
+        """Views, not copies, of every tensor: {"weights" or a group of
+        the optimizer: {name: array}}."""
         groups = {"weights": dict(self.model.named_parameters()), **self.optimizer}
-        return {group: {name: array_of(tensor) for name, tensor in of.items()} for group, of in groups.items()}
+        return {
+            group: {name: array_of(tensor) for name, tensor in of.items()}
+            for group, of in groups.items()
+        }
 
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor itself, in the same order in every process."""
@@ -70,7 +77,8 @@ class State:
 
 
 def array_of(tensor: torch.Tensor) -> np.ndarray:
-    """A tensor's array, a view of it on the CPU; of a type that NumPy does not know its bits, under its name."""
+    """A tensor's array, a view of it on the CPU; of a type that NumPy does not
+    know its bits, under its name."""
     name = _NAMES[tensor.dtype]
     _, bits = _TYPES[name]
     return tensor.detach().view(bits).numpy(force=True).view(elements.DTYPES[name])
@@ -94,13 +102,17 @@ def initial(recipe: Recipe, vocabulary: int) -> State:
 
 
 def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> State:
-    """The state after `step` steps, from stored arrays. Raises FormatInvalid where they are another recipe's."""
+    """The state after `step` steps, from stored arrays. Raises FormatInvalid
+    where they are another recipe's."""
     _require_groups(recipe, vocabulary, step, groups)
     state = empty(recipe, vocabulary)
     state.step = step
     state.model.turn(recipe.schedule.at(step).rope_theta)
     with torch.no_grad():
-        for group, own in {"weights": dict(state.model.named_parameters()), **state.optimizer}.items():
+        for group, own in {
+            "weights": dict(state.model.named_parameters()),
+            **state.optimizer,
+        }.items():
             for name, tensor in own.items():
                 tensor.copy_(tensor_of(groups[group][name]))
     return state
@@ -109,11 +121,19 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
 def _require_groups(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> None:
     """Raises FormatInvalid for the first tensor that the recipe's state lacks, or has otherwise."""
     wanted = _flat(counts.state(recipe, vocabulary))
-    found = _flat({g: {n: Kept(elements.dtype_of(a), a.shape) for n, a in of.items()} for g, of in groups.items()})
+    found = _flat(
+        {
+            g: {n: Kept(elements.dtype_of(a), a.shape) for n, a in of.items()}
+            for g, of in groups.items()
+        }
+    )
     for key in sorted({*wanted, *found}):
         if found.get(key) != wanted.get(key):
             group, name = key
-            held, due = (f"{one[0]} {one[1]}" if one else "absent" for one in (found.get(key), wanted.get(key)))
+            held, due = (
+                f"{one[0]} {one[1]}" if one else "absent"
+                for one in (found.get(key), wanted.get(key))
+            )
             detail = f"its {group} {name} is {held}, and the recipe's state has it {due}"
             raise FormatInvalid(path=f"anchors/step{step}", detail=detail)
 
@@ -129,12 +149,18 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
     """
     if recipe.placement.device == "cpu":
         _require_memory(recipe, vocabulary)
-    model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(recipe.placement.device)
+    model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(
+        recipe.placement.device
+    )
     for name, weight in model.named_parameters():
         weight.requires_grad_(not recipe.train.freezes(name))
     kept = counts.state(recipe, vocabulary)
     kept.pop("weights")
-    return State(0, model, {g: {n: _zeros(one, model.device) for n, one in of.items()} for g, of in kept.items()})
+    return State(
+        0,
+        model,
+        {g: {n: _zeros(one, model.device) for n, one in of.items()} for g, of in kept.items()},
+    )
 
 
 def _zeros(kept: Kept, device: torch.device) -> torch.Tensor:
@@ -150,15 +176,19 @@ def _require_memory(recipe: Recipe, vocabulary: int) -> None:
         raise MemoryTooSmall(what=what, needed=f"{needed / 1e9:,.1f}", found=f"{found / 1e9:,.1f}")
 
 
-def initial_values(ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]) -> torch.Tensor:
+def initial_values(
+    ops: ModuleType, recipe: Recipe, name: str, shape: tuple[int, ...]
+) -> torch.Tensor:
     """The initial values of one tensor, keyed by its name; element i is draw i.
 
-    Norm weights are one, biases zero. Matrices are uniform with standard deviation initial_std, those that write
-    into the residual stream divided by sqrt(2 * layers). Uniform, because a uniform value takes one
-    exact draw and one rounding, where a normal one would need somebody's logarithm.
-    """
+    Norm weights are one, biases zero. Matrices are uniform with standard deviation
+    initial_std, those that write into the residual stream divided by sqrt(2 * layers).
+    Uniform, because a uniform value takes one exact draw and one rounding, where a normal one
+    would need somebody's logarithm."""
     if len(shape) == 1:
         return torch.zeros(shape) if name.endswith(".bias") else torch.ones(shape)
     into_stream = name.endswith(("o_proj.weight", "down_proj.weight"))
     key = philox.key_of(recipe.seed, f"initial {name}")
-    return ops.initial_values(key, shape, recipe.model.initial_std, 2.0 * recipe.model.layers if into_stream else 0.0)
+    return ops.initial_values(
+        key, shape, recipe.model.initial_std, 2.0 * recipe.model.layers if into_stream else 0.0
+    )

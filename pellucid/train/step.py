@@ -21,19 +21,22 @@ from pellucid.train.processes import ALONE, Processes
 from pellucid.train.state import State
 
 
-def training_step(state: State, batch: Batch, recipe: Recipe, processes: Processes = ALONE) -> Stepped:
-    """Take one step: changes state in place. Raises NotFinite, and then the step is not to be recorded.
+def training_step(
+    state: State, batch: Batch, recipe: Recipe, processes: Processes = ALONE
+) -> Stepped:
+    """Take one step: changes state in place. Raises NotFinite, and then
+    the step is not to be recorded.
 
-    Of several processes each takes it, and each has all of what it did. Raises ProcessLost, ProcessDiffers.
-    """
+    Of several processes each takes it, and each has all of what it did. Raises
+    ProcessLost, ProcessDiffers."""
     started = time.perf_counter()
     model, schedule = state.model, recipe.schedule
     phase, lr = schedule.at(state.step + 1), schedule.learning_rate(state.step + 1)
     weights, learning = state.weights(), state.learning()
     records = _empty_records(batch, phase)
 
-    # Not at the end of the step before: freed there, their memory goes back to the system and is fetched
-    # anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
+    # Not at the end of the step before: freed there, their memory goes back to the system and is
+    # fetched anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
     model.zero_grad(set_to_none=True)
     own = processes.own(len(records))
     tree = GradientTree(model.ops, own.start)
@@ -42,7 +45,9 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
         tree.add([weight.grad for weight in learning.values() if weight.grad is not None])
         model.zero_grad(set_to_none=True)
 
-    gradients = dict(zip(learning, processes.total(tree, len(records), [*learning.values()]), strict=True))
+    gradients = dict(
+        zip(learning, processes.total(tree, len(records), [*learning.values()]), strict=True)
+    )
     for name, gradient in gradients.items():
         learning[name].grad = gradient
     grad_norm = model.ops.norm_of([*gradients.values()])
@@ -62,31 +67,50 @@ def training_step(state: State, batch: Batch, recipe: Recipe, processes: Process
     if not_finite is not None:
         raise not_finite
     committed = recipe.record.commitment == "microbatches"
-    microbatches = [microbatch_of(losses_bT, root.tobytes() if committed else b"") for losses_bT, root in records]
+    microbatches = [
+        microbatch_of(losses_bT, root.tobytes() if committed else b"")
+        for losses_bT, root in records
+    ]
     losses_BT = np.concatenate(records["losses_bT"])
     seconds = time.perf_counter() - started
     return Stepped(batch, losses_BT, microbatches, lr, grad_norm, weight_norm, seconds)
 
 
-def microbatch_step(model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase) -> tuple[np.ndarray, bytes]:
-    """Forward and backward of one microbatch: its losses (b, T), and the root of its gradients where the recipe commits
-    to it, else nothing. The gradients are left in the model."""
+def microbatch_step(
+    model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase
+) -> tuple[np.ndarray, bytes]:
+    """Forward and backward of one microbatch: its losses (b, T), and the root of its gradients
+    where the recipe commits to it, else nothing. The gradients are left in the model."""
     rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
-    weight = 1.0 / batch.tokens_BS[:, 1:].size  # Of each target's loss in what is minimised: their mean.
-    losses_bT, objective = token_losses(model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, weight)
+    weight = (
+        1.0 / batch.tokens_BS[:, 1:].size
+    )  # Of each target's loss in what is minimised: their mean.
+    losses_bT, objective = token_losses(
+        model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, weight
+    )
     objective.backward()
     return losses_bT.cpu().numpy(), _gradient_root(model, recipe)
 
 
 def token_losses(
-    model: Decoder, tokens_BS: np.ndarray, documents_BS: np.ndarray, recipe: Recipe, phase: Phase, weight: float
+    model: Decoder,
+    tokens_BS: np.ndarray,
+    documents_BS: np.ndarray,
+    recipe: Recipe,
+    phase: Phase,
+    weight: float,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of every target, (B, T), float32, at the recipe's precision; and their sum times weight."""
+    """The loss of every target, (B, T), float32, at the recipe's precision;
+    and their sum times weight."""
     model.turn(phase.rope_theta)
     tokens = torch.from_numpy(tokens_BS.astype(np.int64)).to(model.device)
     within = recipe.model.attention == "within"
-    first_BT = torch.from_numpy(first_seen(documents_BS[:, :-1])).to(model.device) if within else None
-    with torch.autocast(model.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"):
+    first_BT = (
+        torch.from_numpy(first_seen(documents_BS[:, :-1])).to(model.device) if within else None
+    )
+    with torch.autocast(
+        model.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"
+    ):
         return model.losses(tokens[:, :-1], tokens[:, 1:], weight, first_BT)
 
 
@@ -94,7 +118,9 @@ def first_seen(documents_BT: np.ndarray) -> np.ndarray:
     """The first position of the document that each position lies in, shape (B, T), int32."""
     begins_BT = np.ones(documents_BT.shape, bool)
     begins_BT[:, 1:] = documents_BT[:, 1:] != documents_BT[:, :-1]
-    positions_BT = np.where(begins_BT, np.arange(documents_BT.shape[1], dtype=np.int32), np.int32(0))
+    positions_BT = np.where(
+        begins_BT, np.arange(documents_BT.shape[1], dtype=np.int32), np.int32(0)
+    )
     return np.maximum.accumulate(positions_BT, axis=1)
 
 
@@ -109,7 +135,9 @@ def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
     """Empty unless the recipe commits to the gradients of microbatches."""
     if recipe.record.commitment != "microbatches":
         return b""
-    arrays = {name: p.grad.numpy(force=True) for name, p in model.named_parameters() if p.grad is not None}
+    arrays = {
+        name: p.grad.numpy(force=True) for name, p in model.named_parameters() if p.grad is not None
+    }
     return tensors.group_root("gradients", arrays)
 
 
@@ -120,4 +148,8 @@ def microbatch_of(losses_bT: np.ndarray, gradient_root: bytes) -> Microbatch:
 
 def _not_finite(step: int, quantity: str, words: str, value: float) -> NotFinite | None:
     # A loss that is not finite makes the gradient norm so, and a weight the norm of the weights.
-    return None if math.isfinite(value) else NotFinite(step=step, quantity=quantity, words=words, value=value)
+    return (
+        None
+        if math.isfinite(value)
+        else NotFinite(step=step, quantity=quantity, words=words, value=value)
+    )

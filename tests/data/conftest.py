@@ -12,7 +12,25 @@ from pellucid.data import documents, parquet, shards, stage, tokenizer
 from pellucid.recipe import Recipe
 from pellucid.store import files
 
-WORDS = ["the", "of", "and", "to", "in", "is", "that", "for", "it", "as", "was", "with", "be", "by", "on", "not", "he"]
+WORDS = [
+    "the",
+    "of",
+    "and",
+    "to",
+    "in",
+    "is",
+    "that",
+    "for",
+    "it",
+    "as",
+    "was",
+    "with",
+    "be",
+    "by",
+    "on",
+    "not",
+    "he",
+]
 
 
 def text_of(number: int, words: int = 60) -> str:
@@ -39,7 +57,8 @@ def interrupted(words: int) -> stage.Progress:
 
 @pytest.fixture
 def recipe_of() -> Callable[..., Recipe]:
-    """recipe_of({"name": …}, …, data={…}, model={…}): a valid recipe with a small model and a quick tokenizer."""
+    """recipe_of({"name": …}, …, data={…}, model={…}): a valid recipe with a small
+    model and a quick tokenizer."""
 
     def make(*sources: dict, data: dict | None = None, **sections) -> Recipe:
         values = {
@@ -57,7 +76,8 @@ def recipe_of() -> Callable[..., Recipe]:
 
 @pytest.fixture
 def corpus(tmp_path: Path) -> Path:
-    """A folder of 60 short texts, with a duplicate, an empty file and one that is cut, in two folders."""
+    """A folder of 60 short texts, with a duplicate, an empty file and one
+    that is cut, in two folders."""
     folder = tmp_path / "corpus"
     for number in range(60):
         path = folder / ("a" if number % 3 else "b/c") / f"{number}.txt"
@@ -99,7 +119,9 @@ def content_of() -> Callable[[Path], dict[str, bytes]]:
 @pytest.fixture
 def two_sources(corpus, recipe_of):
     """Two sources with several parts each, under small_parts."""
-    return recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "rest", "path": str(corpus), "weight": 2})
+    return recipe_of(
+        {"name": "a", "path": str(corpus / "a")}, {"name": "rest", "path": str(corpus), "weight": 2}
+    )
 
 
 @pytest.fixture
@@ -108,8 +130,11 @@ def run(tmp_path, two_sources, prepare, small_parts):
 
 
 @pytest.fixture
-def streams_of() -> Callable[[Path], dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]]:
-    """Per source and split of a run the token ids, and (document, first position), by the plainest way."""
+def streams_of() -> Callable[
+    [Path], dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]
+]:
+    """Per source and split of a run the token ids, and (document, first
+    position), by the plainest way."""
 
     def read(run: Path) -> dict[tuple[str, str], tuple[list[int], list[tuple[int, int]]]]:
         out: dict = {}

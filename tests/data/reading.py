@@ -13,12 +13,21 @@ from pellucid.data import formats
 from pellucid.data.readers import READERS
 from pellucid.recipe import Source
 
-CHAT = [{"role": "user", "content": "Hi."}, {"role": "assistant", "content": [{"type": "text", "text": "Yes?"}, {}]}]
+CHAT = [
+    {"role": "user", "content": "Hi."},
+    {"role": "assistant", "content": [{"type": "text", "text": "Yes?"}, {}]},
+]
 
 
 def pack(content: bytes, ending: str) -> bytes:
     """The content as a file of this ending holds it; as it is where the ending names no packing."""
-    packings = {".gz": gzip.compress, ".zst": _zstd, ".zstd": _zstd, ".xz": lzma.compress, ".bz2": bz2.compress}
+    packings = {
+        ".gz": gzip.compress,
+        ".zst": _zstd,
+        ".zstd": _zstd,
+        ".xz": lzma.compress,
+        ".bz2": bz2.compress,
+    }
     return packings[ending](content) if ending in packings else content
 
 

@@ -9,9 +9,16 @@ from typing import Any
 from pellucid.data import kinds
 from pellucid.data.patterns import PATTERNS
 
-TEXTS = ["the cat sat on the mat", "The MAT, the cat's mat: 1234 <|endoftext|> é 東京\n\n\tif x:"] * 9
+TEXTS = [
+    "the cat sat on the mat",
+    "The MAT, the cat's mat: 1234 <|endoftext|> é 東京\n\n\tif x:",
+] * 9
 _LLAMA = next(one for one in PATTERNS if one.startswith("(?i:'s") and "{1,3}" in one)
-_DEEPSEEK = [r"\p{N}{1,3}", r"[一-龥぀-ゟ゠-ヿ]+", next(one for one in PATTERNS if one.startswith("[!"))]
+_DEEPSEEK = [
+    r"\p{N}{1,3}",
+    r"[一-龥぀-ゟ゠-ヿ]+",
+    next(one for one in PATTERNS if one.startswith("[!")),
+]
 Content = dict[str, Any]
 
 
@@ -26,7 +33,9 @@ def split(pattern: str) -> Content:
 
 def template(*pieces: str) -> Content:
     """[CLS] $A [SEP] as a post-processor; ids are not looked at."""
-    single = [{"Sequence" if one == "A" else "SpecialToken": {"id": one, "type_id": 0}} for one in pieces]
+    single = [
+        {"Sequence" if one == "A" else "SpecialToken": {"id": one, "type_id": 0}} for one in pieces
+    ]
     known = {one: {"id": one, "ids": [0], "tokens": [one]} for one in pieces if one != "A"}
     pair = [*single, {"Sequence": {"id": "B", "type_id": 1}}]
     return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": known}
@@ -48,7 +57,9 @@ def byte_pairs(*specials: str, **parts: Any) -> Content:
     vocabulary = content["model"]["vocab"]
     del vocabulary[kinds.DOCUMENT]
     content["model"]["vocab"] = {token: number for number, token in enumerate(vocabulary)}
-    content["added_tokens"] = [added(one, len(vocabulary) + number) for number, one in enumerate(specials)]
+    content["added_tokens"] = [
+        added(one, len(vocabulary) + number) for number, one in enumerate(specials)
+    ]
     return content | parts
 
 
@@ -72,8 +83,12 @@ def llama3() -> Content:
 def qwen() -> Content:
     splits = {"type": "Sequence", "pretokenizers": [split(_LLAMA.replace("{1,3}", "")), LETTERS]}
     names = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
-    made = byte_pairs(*names, normalizer={"type": "NFC"}, pre_tokenizer=splits, post_processor=LETTERS)
-    made["added_tokens"].append(added("<tool_call>", made["added_tokens"][-1]["id"] + 1, special=False))
+    made = byte_pairs(
+        *names, normalizer={"type": "NFC"}, pre_tokenizer=splits, post_processor=LETTERS
+    )
+    made["added_tokens"].append(
+        added("<tool_call>", made["added_tokens"][-1]["id"] + 1, special=False)
+    )
     return made
 
 
@@ -81,21 +96,34 @@ def deepseek() -> Content:
     splits = {"type": "Sequence", "pretokenizers": [*map(split, _DEEPSEEK), LETTERS]}
     names = ("<｜begin▁of▁sentence｜>", "<｜end▁of▁sentence｜>", "<｜▁pad▁｜>")
     return byte_pairs(
-        *names, normalizer={"type": "Sequence", "normalizers": []}, pre_tokenizer=splits, post_processor=LETTERS
+        *names,
+        normalizer={"type": "Sequence", "normalizers": []},
+        pre_tokenizer=splits,
+        post_processor=LETTERS,
     )
 
 
 def claude() -> Content:
     names = ("<EOT>", "<META>", "<META_START>", "<META_END>", "<SOS>")
     regex = LETTERS | {"use_regex": True}
-    return byte_pairs(*names, normalizer={"type": "NFKC"}, pre_tokenizer=regex, post_processor=LETTERS)
+    return byte_pairs(
+        *names, normalizer={"type": "NFKC"}, pre_tokenizer=regex, post_processor=LETTERS
+    )
 
 
 def gemma() -> Content:
-    """Spaces as letters of their own, bytes where a letter is missing, tags of HTML as plain added tokens."""
+    """Spaces as letters of their own, bytes where a letter is missing, tags of
+    HTML as plain added tokens."""
     names = ["<pad>", "<eos>", "<bos>", "<unk>", "<mask>", "<h1>", "</s>"]
     letters = ["▁", *sorted(set("".join(TEXTS).replace(" ", "")) - {"東"})]
-    vocabulary = [*names, *(f"<0x{byte:02X}>" for byte in range(256)), *letters, "th", "the", "▁the"]
+    vocabulary = [
+        *names,
+        *(f"<0x{byte:02X}>" for byte in range(256)),
+        *letters,
+        "th",
+        "the",
+        "▁the",
+    ]
     model = {
         "type": "BPE",
         "dropout": None,
@@ -108,13 +136,24 @@ def gemma() -> Content:
         "vocab": {token: number for number, token in enumerate(vocabulary)},
         "merges": [["t", "h"], ["th", "e"], ["▁", "the"]],
     }
-    back = [{"type": "Replace", "pattern": {"String": "▁"}, "content": " "}, {"type": "ByteFallback"}, {"type": "Fuse"}]
-    between = {"type": "Split", "pattern": {"String": " "}, "behavior": "MergedWithPrevious", "invert": False}
+    back = [
+        {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+    ]
+    between = {
+        "type": "Split",
+        "pattern": {"String": " "},
+        "behavior": "MergedWithPrevious",
+        "invert": False,
+    }
     return {
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [added(one, number, special=number < 4) for number, one in enumerate(names)],
+        "added_tokens": [
+            added(one, number, special=number < 4) for number, one in enumerate(names)
+        ],
         "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
         "pre_tokenizer": between,
         "post_processor": template("<bos>", "A"),
@@ -146,10 +185,25 @@ def esm() -> Content:
 
 def bert() -> Content:
     names = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
-    words = ["the", "cat", "sat", "on", "mat", "##s", "[", "]", *"abcdefghijklmnopqrstuvwxyz,.:'1234"]
+    words = [
+        "the",
+        "cat",
+        "sat",
+        "on",
+        "mat",
+        "##s",
+        "[",
+        "]",
+        *"abcdefghijklmnopqrstuvwxyz,.:'1234",
+    ]
     return {
         "version": "1.0",
-        "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+        "truncation": {
+            "direction": "Right",
+            "max_length": 4,
+            "strategy": "LongestFirst",
+            "stride": 0,
+        },
         "padding": {
             "strategy": {"Fixed": 9},
             "direction": "Right",

@@ -1,4 +1,5 @@
-"""What is prepared stays until what replaces it is complete, and where the texts lie decides nothing."""
+"""What is prepared stays until what replaces it is complete, and where
+the texts lie decides nothing."""
 
 from __future__ import annotations
 
@@ -24,7 +25,9 @@ from tests.data.conftest import text_of
 
 @pytest.fixture
 def recipe(corpus, recipe_of):
-    return recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": "bpe", "vocabulary": 300})
+    return recipe_of(
+        {"name": "all", "path": str(corpus)}, tokenizer={"kind": "bpe", "vocabulary": 300}
+    )
 
 
 @pytest.fixture
@@ -33,7 +36,8 @@ def moved(recipe, recipe_of):
 
     def make(path, **sections):
         return recipe_of(
-            {"name": "all", "path": str(path)}, **({"tokenizer": {"kind": "bpe", "vocabulary": 300}} | sections)
+            {"name": "all", "path": str(path)},
+            **({"tokenizer": {"kind": "bpe", "vocabulary": 300}} | sections),
         )
 
     return make
@@ -80,9 +84,21 @@ def spoilt(tmp_path, corpus):
     ("kind", "sections", "error"),
     [
         ("truncated", {}, SourceUnreadable),
-        ("unvalidated", {"data": {"validation_per_10000": 1, "max_document_characters": 400}}, NoValidation),
-        ("early", {"model": {"context": 60_000}, "data": {"max_document_characters": 400}}, CorpusTooSmall),
-        ("late", {"model": {"context": 9_000}, "train": {"batch": 1, "microbatch": 1}}, CorpusTooSmall),
+        (
+            "unvalidated",
+            {"data": {"validation_per_10000": 1, "max_document_characters": 400}},
+            NoValidation,
+        ),
+        (
+            "early",
+            {"model": {"context": 60_000}, "data": {"max_document_characters": 400}},
+            CorpusTooSmall,
+        ),
+        (
+            "late",
+            {"model": {"context": 9_000}, "train": {"batch": 1, "microbatch": 1}},
+            CorpusTooSmall,
+        ),
         ("unreadable", {"tokenizer": {"kind": "file", "path": "none.json"}}, TokenizerInvalid),
     ],
 )
@@ -95,18 +111,24 @@ def test_an_error_late_in_the_work_leaves_what_was_there(
     for _ in range(2):
         with pytest.raises(error):
             prepare(other, prepared)
-        assert {name: time for name, time in times(prepared).items() if not name.startswith(beside.NEXT)} == before
+        assert {
+            name: time for name, time in times(prepared).items() if not name.startswith(beside.NEXT)
+        } == before
     prepare(recipe, prepared)
     assert times(prepared) == before  # What was begun beside it is gone, too.
 
 
-def test_finished_parts_stay_where_the_last_file_was_truncated(tmp_path, recipe_of, prepare, content_of, small_parts):
+def test_finished_parts_stay_where_the_last_file_was_truncated(
+    tmp_path, recipe_of, prepare, content_of, small_parts
+):
     folder, source = tmp_path / "run", tmp_path / "in"
     source.mkdir()
     packed = gzip.compress(b"".join((text_of(n) + "\n").encode() for n in range(30)))
     (source / "b.txt.gz").write_bytes(packed)
     for first in range(100, 160, 3):  # As many files as are looked at before any is read.
-        (source / f"a{first}.txt").write_text("".join(text_of(n) + "\n" for n in range(first, first + 3)))
+        (source / f"a{first}.txt").write_text(
+            "".join(text_of(n) + "\n" for n in range(first, first + 3))
+        )
     recipe = recipe_of({"name": "in", "path": str(source), "format": "lines"})
     undisturbed = content_of(prepare(recipe, tmp_path / "undisturbed"))
     (source / "b.txt.gz").write_bytes(packed[:-200])
@@ -121,7 +143,8 @@ def test_finished_parts_stay_where_the_last_file_was_truncated(tmp_path, recipe_
 
 @pytest.fixture
 def stopped(tmp_path, recipe, small_parts, monkeypatch):
-    """A run stopped after some parts of its documents; and how to go on, counting the parts that are written."""
+    """A run stopped after some parts of its documents; and how to go on, counting
+    the parts that are written."""
     monkeypatch.setattr(stage, "PAUSE", 0.0)
     folder = tmp_path / "stopped"
 
@@ -133,7 +156,9 @@ def stopped(tmp_path, recipe, small_parts, monkeypatch):
         documents.prepare(recipe, folder, progress)
     written = []
     real = parquet.write_part
-    monkeypatch.setattr(parquet, "write_part", lambda path, *rest: written.append(path.name) or real(path, *rest))
+    monkeypatch.setattr(
+        parquet, "write_part", lambda path, *rest: written.append(path.name) or real(path, *rest)
+    )
     return folder, written
 
 
@@ -165,7 +190,9 @@ def test_what_was_finished_is_kept_as_far_as_the_texts_are_the_same(
     assert total - again == kept[change] if change in kept else 0 < total - again < 6
 
 
-def test_sources_that_lie_elsewhere_after_too_small_a_corpus(tmp_path, recipe_of, prepare, content_of, small_parts):
+def test_sources_that_lie_elsewhere_after_too_small_a_corpus(
+    tmp_path, recipe_of, prepare, content_of, small_parts
+):
     """More text is what the error asks for."""
     place = tmp_path / "in"
     place.mkdir()
@@ -175,10 +202,14 @@ def test_sources_that_lie_elsewhere_after_too_small_a_corpus(tmp_path, recipe_of
         prepare(recipe, tmp_path / "run")
     for number in range(60):
         (place / f"{'a' if number % 2 else 'c'}{number}.txt").write_text(text_of(number + 2))
-    assert content_of(prepare(recipe, tmp_path / "run")) == content_of(prepare(recipe, tmp_path / "anew"))
+    assert content_of(prepare(recipe, tmp_path / "run")) == content_of(
+        prepare(recipe, tmp_path / "anew")
+    )
 
 
-@pytest.mark.parametrize("sections", [{"data": {"max_document_characters": 300}}, {"model": {"context": 40}}])
+@pytest.mark.parametrize(
+    "sections", [{"data": {"max_document_characters": 300}}, {"model": {"context": 40}}]
+)
 def test_stopped_at_any_rename_the_old_data_are_whole_or_the_new(
     tmp_path, corpus, prepared, moved, prepare, content_of, monkeypatch, sections
 ):
@@ -199,16 +230,25 @@ def test_stopped_at_any_rename_the_old_data_are_whole_or_the_new(
                 raise KeyboardInterrupt
 
         for name in real:
-            monkeypatch.setattr(os, name, lambda source, target, name=name: stopping(source, target, name))
+            monkeypatch.setattr(
+                os, name, lambda source, target, name=name: stopping(source, target, name)
+            )
         try:
             prepare(other, prepared)
             break
         except KeyboardInterrupt:
             files.remove_partial(prepared)
-            found = {name: content for name, content in content_of(prepared).items() if name.startswith("data/")}
+            found = {
+                name: content
+                for name, content in content_of(prepared).items()
+                if name.startswith("data/")
+            }
             assert found in (old, new, {})
             if not found:
-                there = {name.removeprefix("next/"): content for name, content in content_of(prepared).items()}
+                there = {
+                    name.removeprefix("next/"): content
+                    for name, content in content_of(prepared).items()
+                }
                 assert there == new
     assert limit > 4 and content_of(prepared) == new
 
@@ -225,17 +265,26 @@ def test_a_stage_by_itself_uses_what_the_recipe_made(prepared, corpus, moved):
         shards.prepare(other, prepared)
 
 
-def test_a_tokenizer_that_moves_is_kept_and_another_is_taken(tmp_path, corpus, prepared, moved, prepare, content_of):
+def test_a_tokenizer_that_moves_is_kept_and_another_is_taken(
+    tmp_path, corpus, prepared, moved, prepare, content_of
+):
     content = (prepared / "data/tokenizer/tokenizer.json").read_bytes()
     for name in ("one.json", "two.json"):
         (tmp_path / name).write_bytes(content)
-    run = prepare(moved(corpus, tokenizer={"kind": "file", "path": str(tmp_path / "one.json")}), tmp_path / "file")
+    run = prepare(
+        moved(corpus, tokenizer={"kind": "file", "path": str(tmp_path / "one.json")}),
+        tmp_path / "file",
+    )
     before = times(run)
     for path in (tmp_path / "two.json", "/nonexistent/tokenizer.json"):
         prepare(moved(corpus, tokenizer={"kind": "file", "path": str(path)}), run)
         assert times(run) == before
     other = moved(corpus, tokenizer={"kind": "bpe", "vocabulary": 280})
-    (tmp_path / "two.json").write_bytes((prepare(other, tmp_path / "x") / "data/tokenizer/tokenizer.json").read_bytes())
+    (tmp_path / "two.json").write_bytes(
+        (prepare(other, tmp_path / "x") / "data/tokenizer/tokenizer.json").read_bytes()
+    )
     prepare(moved(corpus, tokenizer={"kind": "file", "path": str(tmp_path / "two.json")}), run)
-    assert (run / "data/tokenizer/tokenizer.json").read_bytes() == (tmp_path / "two.json").read_bytes()
+    assert (run / "data/tokenizer/tokenizer.json").read_bytes() == (
+        tmp_path / "two.json"
+    ).read_bytes()
     assert times(run)["data/documents/manifest.json"] == before["data/documents/manifest.json"]

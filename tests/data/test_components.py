@@ -1,5 +1,6 @@
-"""What a tokenizer.json may hold. The tokenizers library runs what a file asks for, and some of it never ends, takes
-all memory, or ends the process: these tests hold that such parts are refused before the library sees them."""
+"""What a tokenizer.json may hold. The tokenizers library runs what a file asks for, and some of it
+never ends, takes all memory, or ends the process: these tests hold that such parts are refused
+before the library sees them."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ REPLACE = {"type": "Replace", "pattern": {"String": "a"}, "content": "aa"}
 
 
 def taken(content: dict[str, Any]) -> Tokenizer:
-    return Tokenizer(json.dumps(content).encode(), Path("have.json"), content["added_tokens"][0]["content"])
+    return Tokenizer(
+        json.dumps(content).encode(), Path("have.json"), content["added_tokens"][0]["content"]
+    )
 
 
 def sequence(key: str, *parts: dict[str, Any]) -> dict[str, Any]:
@@ -31,28 +34,56 @@ def sequence(key: str, *parts: dict[str, Any]) -> dict[str, Any]:
 REFUSED = {
     # A pattern that takes time in a power of the text's length, or more.
     "a pattern": ({"pre_tokenizer": split(r"(x+x+)+y")}, "Split has pattern"),
-    "a pattern of a normalizer": ({"normalizer": REPLACE | {"pattern": {"Regex": "(x*)*"}}}, "Replace has pattern"),
-    "a pattern of a decoder": ({"decoder": REPLACE | {"pattern": {"Regex": "(x*)*"}}}, "Replace has pattern"),
-    "an empty string": ({"normalizer": REPLACE | {"pattern": {"String": ""}}}, "Replace has pattern"),
+    "a pattern of a normalizer": (
+        {"normalizer": REPLACE | {"pattern": {"Regex": "(x*)*"}}},
+        "Replace has pattern",
+    ),
+    "a pattern of a decoder": (
+        {"decoder": REPLACE | {"pattern": {"Regex": "(x*)*"}}},
+        "Replace has pattern",
+    ),
+    "an empty string": (
+        {"normalizer": REPLACE | {"pattern": {"String": ""}}},
+        "Replace has pattern",
+    ),
     # Texts that grow, each replacement twice as long as the one before it.
     "doubling": (sequence("normalizer", *[REPLACE] * 5), "16 times longer"),
     "doubling back": (sequence("decoder", *[REPLACE] * 5), "16 times longer"),
-    "a long text": ({"normalizer": {"type": "Prepend", "prepend": "x" * 65}}, "Prepend has prepend"),
+    "a long text": (
+        {"normalizer": {"type": "Prepend", "prepend": "x" * 65}},
+        "Prepend has prepend",
+    ),
     "many parts": (sequence("pre_tokenizer", *[{"type": "Whitespace"}] * 33), "more than 32 parts"),
     # Tables and programs in a part's parameters, pieces of no length, quadratic words.
-    "a compiled table": ({"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}}, "'Precompiled'"),
-    "pieces of no length": ({"pre_tokenizer": {"type": "FixedLength", "length": 0}}, "FixedLength has length"),
+    "a compiled table": (
+        {"normalizer": {"type": "Precompiled", "precompiled_charsmap": "AAAA"}},
+        "'Precompiled'",
+    ),
+    "pieces of no length": (
+        {"pre_tokenizer": {"type": "FixedLength", "length": 0}},
+        "FixedLength has length",
+    ),
     "another part": ({"decoder": {"type": "CTC"}}, "'CTC'"),
     "no type": ({"normalizer": {}}, "type 'None'"),
     "another key": ({"chat_template": "x"}, "the key 'chat_template'"),
     "another field": ({"normalizer": {"type": "NFC", "more": 1}}, "NFC has more"),
-    "a sequence of more": ({"normalizer": {"type": "Sequence", "normalizers": [], "x": 1}}, "other fields"),
+    "a sequence of more": (
+        {"normalizer": {"type": "Sequence", "normalizers": [], "x": 1}},
+        "other fields",
+    ),
     "a deep sequence": (
-        {"normalizer": sequence("normalizer", sequence("normalizer", sequence("normalizer"))["normalizer"])},
+        {
+            "normalizer": sequence(
+                "normalizer", sequence("normalizer", sequence("normalizer"))["normalizer"]
+            )
+        },
         "type 'None'",
     ),
     # Tokens.
-    "a token twice": ({"added_tokens": [added("<a>", 297), added("<a>", 298)]}, "stands there twice"),
+    "a token twice": (
+        {"added_tokens": [added("<a>", 297), added("<a>", 298)]},
+        "stands there twice",
+    ),
     "one id for two": ({"added_tokens": [added("<a>", 297), added("<b>", 297)]}, "one id"),
     "two ids for one": ({"added_tokens": [added("<a>", 297), added("Ċ", 298)]}, "two ids"),
     "other ids": ({"added_tokens": [added("<a>", 300)]}, "other ids"),
@@ -81,7 +112,12 @@ MODELS = {
     "no vocabulary": {"type": "BPE", "merges": []},
     "no merges": {"type": "BPE", "vocab": {}},
     "chance": {"type": "BPE", "vocab": {"a": 0}, "merges": [], "dropout": 0.5},
-    "long words": {"type": "WordPiece", "vocab": {"a": 0}, "unk_token": "a", "max_input_chars_per_word": 1 << 30},
+    "long words": {
+        "type": "WordPiece",
+        "vocab": {"a": 0},
+        "unk_token": "a",
+        "max_input_chars_per_word": 1 << 30,
+    },
     "a score": {"type": "Unigram", "vocab": [["a", 1e300]], "unk_id": 0},
     "a piece twice": {"type": "Unigram", "vocab": [["a", 0.0], ["a", 0.0]], "unk_id": 0},
     "a header": {"type": "BPE", "vocab": {"a": 0}, "merges": ["#version: 0.2"]},
@@ -105,15 +141,22 @@ def test_what_is_in_use_is_allowed(shape):
 
 
 def test_files_of_one_digest_give_the_same_ids():
-    """Everything that the digest passes over: the two spellings of merges, and keys whose value is null."""
+    """Everything that the digest passes over: the two spellings of merges,
+    and keys whose value is null."""
     chance = random.Random(1)
     for shape, (build, _, _) in SHAPES.items():
         content = build()
         name = content["added_tokens"][0]["content"]
-        other = json.loads(json.dumps(content), object_pairs_hook=lambda pairs: _stirred(pairs, chance))
+        other = json.loads(
+            json.dumps(content), object_pairs_hook=lambda pairs: _stirred(pairs, chance)
+        )
         if "merges" in other["model"]:
-            merges = [one.split(" ") if isinstance(one, str) else one for one in other["model"]["merges"]]
-            other["model"]["merges"] = merges if chance.random() < 0.5 else [" ".join(pair) for pair in merges]
+            merges = [
+                one.split(" ") if isinstance(one, str) else one for one in other["model"]["merges"]
+            ]
+            other["model"]["merges"] = (
+                merges if chance.random() < 0.5 else [" ".join(pair) for pair in merges]
+            )
         first = Tokenizer(json.dumps(content).encode(), Path(shape), name)
         second = Tokenizer(json.dumps(other).encode(), Path(shape), name)
         assert first.digest == second.digest
@@ -128,7 +171,8 @@ def _stirred(pairs: list[tuple[str, Any]], chance: random.Random) -> dict[str, A
 
 
 def test_the_library_takes_no_two_lists_of_merges_for_one_digest():
-    """As strings, merges were once split at the first space, and a line #version is no merge for the library."""
+    """As strings, merges were once split at the first space, and a line #version
+    is no merge for the library."""
     vocabulary = {"#version": 0, "a": 1, "#versiona": 2}
     for merges in (["#version a"], [["#version", "a"]]):
         content = byte_pairs("<|endoftext|>")
@@ -155,8 +199,12 @@ HARD = [
 
 @pytest.mark.slow
 def test_every_pattern_takes_time_in_the_length_of_a_text():
-    """A twentieth of a second each; in the square of the length it would be ten, in a higher power hours."""
-    for pattern in [*patterns.PATTERNS, *(patterns.pretoken_pattern(longest) for longest in (1, 2, 24, 256))]:
+    """A twentieth of a second each; in the square of the length it would be
+    ten, in a higher power hours."""
+    for pattern in [
+        *patterns.PATTERNS,
+        *(patterns.pretoken_pattern(longest) for longest in (1, 2, 24, 256)),
+    ]:
         cut = tokenizers.pre_tokenizers.Split(tokenizers.Regex(pattern), "isolated")
         for text in HARD:
             started = time.process_time()
@@ -164,7 +212,7 @@ def test_every_pattern_takes_time_in_the_length_of_a_text():
             assert time.process_time() - started < 4
 
 
-# ---- the kinds made here --------------------------------------------------------------------------
+# ---- the kinds made here -----------------------------------------------------------------------
 
 
 def test_the_files_made_here_are_what_the_library_writes_of_them():
@@ -185,7 +233,10 @@ EDITS: list[tuple[str, Any]] = [
     ("normalizer", {"type": "Lowercase"}),
     ("post_processor", LETTERS),
     ("pre_tokenizer", None),
-    ("truncation", {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}),
+    (
+        "truncation",
+        {"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0},
+    ),
     ("added_tokens", [added("<|document|>", 0, special=False)]),
     ("added_tokens", [added("<|document|>", 0, lstrip=True)]),
 ]
@@ -193,7 +244,9 @@ EDITS: list[tuple[str, Any]] = [
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
 def test_a_file_of_our_kinds_holds_nothing_but_what_it_is_made_from(kind, recipe_of):
-    fields = recipe_of({"name": "all"}, tokenizer={"kind": kind, "max_pretoken": 9, "vocabulary": 300}).tokenizer
+    fields = recipe_of(
+        {"name": "all"}, tokenizer={"kind": kind, "max_pretoken": 9, "vocabulary": 300}
+    ).tokenizer
     files = {
         "bpe": kinds.bpe_file([["t", "h"], ["th", "e"], ["a", "t"]], "llama3", 9),
         "bytes": kinds.bytes_file(),
@@ -206,7 +259,11 @@ def test_a_file_of_our_kinds_holds_nothing_but_what_it_is_made_from(kind, recipe
     for key, value in (edit for edit in EDITS if honest[edit[0]] != edit[1]):
         content = kinds.spelled(honest | {key: value})
         assert kinds.wrong_in(content, json.loads(content), fields), key
-    for name, value in (("ignore_merges", True), ("unk_token", "t"), ("vocab", honest["model"]["vocab"] | {"zz": 999})):
+    for name, value in (
+        ("ignore_merges", True),
+        ("unk_token", "t"),
+        ("vocab", honest["model"]["vocab"] | {"zz": 999}),
+    ):
         content = kinds.spelled(honest | {"model": honest["model"] | {name: value}})
         assert kinds.wrong_in(content, json.loads(content), fields), name
     spaced = json.dumps(honest).encode()
@@ -214,7 +271,9 @@ def test_a_file_of_our_kinds_holds_nothing_but_what_it_is_made_from(kind, recipe
 
 
 def test_a_vocabulary_is_not_larger_than_the_recipe_asks_for(recipe_of):
-    fields = recipe_of({"name": "all"}, tokenizer={"kind": "bpe", "max_pretoken": 9, "vocabulary": 258}).tokenizer
+    fields = recipe_of(
+        {"name": "all"}, tokenizer={"kind": "bpe", "max_pretoken": 9, "vocabulary": 258}
+    ).tokenizer
     for merges, wrong in (([["t", "h"]], ""), ([["t", "h"], ["a", "t"]], "has 2 merges")):
         content = kinds.bpe_file(merges, "llama3", 9)
         assert kinds.wrong_in(content, json.loads(content), fields).startswith(wrong)

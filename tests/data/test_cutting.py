@@ -29,7 +29,10 @@ def parts(text: str, longest: int) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "first"),
     [
-        ("one two. three 3\nfo. five. six seven", "one two. three 3\n"),  # A line's end before any other.
+        (
+            "one two. three 3\nfo. five. six seven",
+            "one two. three 3\n",
+        ),  # A line's end before any other.
         ("one two three four. five six seven", "one two three four. "),  # Then a sentence's,
         ("東京の水は澄んでいるよ東京の水は。水が澄んでいる", "東京の水は澄んでいるよ東京の水は。"),
         ("one two three five sixteen twenty", "one two three five "),  # then white space.
@@ -51,9 +54,15 @@ def by_the_rules(text: str, longest: int) -> int:
     places = range(longest - longest // 4 + 1, longest + 1)
     rules = [
         lambda p: text[p - 1] == "\n",
-        lambda p: (p > places[0] and text[p - 2] in ".!?" and text[p - 1] == " ") or text[p - 1] == "。",
+        lambda p: (
+            (p > places[0] and text[p - 2] in ".!?" and text[p - 1] == " ") or text[p - 1] == "。"
+        ),
         lambda p: text[p - 1] == " ",
-        lambda p: text[p] not in "\u0301\u200d" and text[p - 1] != "\u200d" and text[p - 1 : p + 1] != "\r\n",
+        lambda p: (
+            text[p] not in "\u0301\u200d"
+            and text[p - 1] != "\u200d"
+            and text[p - 1 : p + 1] != "\r\n"
+        ),
     ]
     found = (max(fits) for rule in rules if (fits := [place for place in places if rule(place)]))
     return next(found, longest)
@@ -75,12 +84,18 @@ def test_parts_add_up_and_are_cut_by_the_rules(seed: int) -> None:
             at += len(part)
         assert len(made[-1]) <= longest
         names = [f"x{suffix}" for _, suffix, _ in cut("x", text, longest)]
-        assert len(made) == 1 or [text_of(name) for name in names] == [("x", n) for n in range(1, len(made) + 1)]
+        assert len(made) == 1 or [text_of(name) for name in names] == [
+            ("x", n) for n in range(1, len(made) + 1)
+        ]
 
 
 def test_a_name_that_ends_like_a_parts_is_numbered() -> None:
     assert list(cut("a#7", "text", 9)) == [(1, "#1", "text")]
-    assert text_of("s/a#7#1") == ("s/a#7", 1) and text_of("s/a") == ("s/a", 0) and text_of("s/a#0") == ("s/a#0", 0)
+    assert (
+        text_of("s/a#7#1") == ("s/a#7", 1)
+        and text_of("s/a") == ("s/a", 0)
+        and text_of("s/a#0") == ("s/a#0", 0)
+    )
 
 
 def test_texts_are_put_together_again() -> None:
@@ -100,7 +115,9 @@ def recipe(tmp_path: Path, recipe_of: Callable[..., Recipe]) -> Recipe:
         text = "\n".join(words_of(number * 10 + line, 30) for line in range(1 + number % 4 * 3))
         (folder / f"{number:02}.txt").write_text(text)
     (folder / "90.txt").write_text((folder / "03.txt").read_text())  # A whole text again,
-    (folder / "91.txt").write_text((folder / "03.txt").read_text() + "\nand on it goes")  # and one that begins so.
+    (folder / "91.txt").write_text(
+        (folder / "03.txt").read_text() + "\nand on it goes"
+    )  # and one that begins so.
     source = {"name": "s", "path": str(folder)}
     return recipe_of(source, data={"max_document_characters": LONGEST})
 
@@ -126,7 +143,9 @@ def test_the_parts_of_a_text_have_one_split_and_none_is_missing(
         text = "".join(row["text"] for row in rows)
         sizes.add(len(rows))
         assert text == (tmp_path / "long" / name.removeprefix("s/")).read_text()
-        assert {row["split"] for row in rows} == {split_of(hashlib.sha256(text.encode()).digest(), 1500)}
+        assert {row["split"] for row in rows} == {
+            split_of(hashlib.sha256(text.encode()).digest(), 1500)
+        }
         assert all(row["text"][-1] in " \n" for row in rows[:-1])
     assert sizes > {1, 3} and {row["split"] for row in rows_of(run)} == {"train", "validation"}
     # Of texts that are the same one is kept; a part that stands in two texts is kept in both.
@@ -145,7 +164,11 @@ def changed(run: Path, change: Callable[[list[dict]], None]) -> None:
 
 
 def first_of_three(rows: list[dict]) -> int:
-    return next(at for at, row in enumerate(rows) if rows[at + 2]["id"].endswith("#3") and row["id"].endswith("#1"))
+    return next(
+        at
+        for at, row in enumerate(rows)
+        if rows[at + 2]["id"].endswith("#3") and row["id"].endswith("#1")
+    )
 
 
 def other_split(rows: list[dict]) -> None:
@@ -175,7 +198,8 @@ def elsewhere(rows: list[dict]) -> None:
 
 
 def longer(rows: list[dict]) -> None:
-    """By what another part lacks: all of them together have no more bytes than the manifest says."""
+    """By what another part lacks: all of them together have no more
+    bytes than the manifest says."""
     first, second = rows[(at := first_of_three(rows)) : at + 2]
     first["text"], second["text"] = first["text"] + second["text"][:-1], second["text"][-1:]
 
@@ -227,14 +251,20 @@ def licence(rows: list[dict]) -> None:
     ],
 )
 def test_what_verify_says_of_parts_that_are_not_a_text(
-    change: Callable[[list[dict]], None], said: str, tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]
+    change: Callable[[list[dict]], None],
+    said: str,
+    tmp_path: Path,
+    recipe: Recipe,
+    prepare: Callable[..., Path],
 ) -> None:
     run = prepare(recipe, tmp_path / "run")
     changed(run, change)
     assert any(said in detail for _, detail in recompute_root(run, recipe)[1])
 
 
-def test_parts_can_have_a_split_each(tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]) -> None:
+def test_parts_can_have_a_split_each(
+    tmp_path: Path, recipe: Recipe, prepare: Callable[..., Path]
+) -> None:
     """One long text, which by texts would be all training or all validation."""
     data = recipe.data.model_copy(update={"split": "parts"})
     other = recipe.model_copy(update={"data": data})

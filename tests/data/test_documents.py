@@ -24,7 +24,9 @@ from pellucid.record import digests, merkle
 
 
 def test_documents_are_numbered_without_duplicates(tmp_path, corpus, recipe_of, small_parts):
-    recipe = recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "all", "path": str(corpus)})
+    recipe = recipe_of(
+        {"name": "a", "path": str(corpus / "a")}, {"name": "all", "path": str(corpus)}
+    )
     documents.prepare(recipe, tmp_path)
     found = Documents.open(tmp_path)
     rows = [found.get(index) for index in range(found.count)]
@@ -61,7 +63,9 @@ def test_roots_are_over_salted_leaves(tmp_path, corpus, recipe_of, small_parts):
         assert {row["source"] for row in rows} == {part.source}
         roots.append(
             merkle.root(
-                digests.document_leaf(5, row["index"], row["id"], row["licence"], row["origin"], row["text"])
+                digests.document_leaf(
+                    5, row["index"], row["id"], row["licence"], row["origin"], row["text"]
+                )
                 for row in rows
             )
         )
@@ -104,7 +108,9 @@ def test_find_and_rows(tmp_path, corpus, recipe_of, small_parts):
     for index in (-1, found.count):
         with pytest.raises(DocumentUnknown):
             found.get(index)
-    every = [i for batch in found.rows(["index", "bytes"]) for i in batch.column("index").to_pylist()]
+    every = [
+        i for batch in found.rows(["index", "bytes"]) for i in batch.column("index").to_pylist()
+    ]
     assert every == list(range(found.count))
     train, validation = (
         [i for batch in found.rows(["index"], split) for i in batch.column(0).to_pylist()]
@@ -115,7 +121,9 @@ def test_find_and_rows(tmp_path, corpus, recipe_of, small_parts):
 
 
 def test_a_source_of_nothing_but_duplicates_is_empty(tmp_path, corpus, recipe_of):
-    recipe = recipe_of({"name": "all", "path": str(corpus)}, {"name": "again", "path": str(corpus / "a")})
+    recipe = recipe_of(
+        {"name": "all", "path": str(corpus)}, {"name": "again", "path": str(corpus / "a")}
+    )
     with pytest.raises(SourceEmpty, match=r"again.*duplicate: 41"):
         documents.prepare(recipe, tmp_path)
     assert not (tmp_path / "data/documents/manifest.json").exists()
@@ -135,7 +143,9 @@ def test_no_validation(tmp_path, recipe_of):
         ({"train": {"batch": 9999, "microbatch": 9999}}, "batch is larger"),
     ],
 )
-def test_a_corpus_too_small_for_any_tokenizer_is_known_early(tmp_path, corpus, recipe_of, sections, message):
+def test_a_corpus_too_small_for_any_tokenizer_is_known_early(
+    tmp_path, corpus, recipe_of, sections, message
+):
     with pytest.raises(CorpusTooSmall, match=message):
         documents.prepare(recipe_of({"name": "all", "path": str(corpus)}, **sections), tmp_path)
     assert not (tmp_path / "data/documents/manifest.json").exists()
@@ -149,7 +159,9 @@ def test_drops_of_every_reason_are_counted(tmp_path, recipe_of):
     (tmp_path / "in/b.jsonl").write_bytes(b"\0" * 10)
     (tmp_path / "in/c.png").write_bytes(b"")
     (tmp_path / "in/.d.jsonl").write_bytes(b"")
-    recipe = recipe_of({"name": "in", "path": "in", "format": "jsonl"}, data={"invalid_utf8": "drop"})
+    recipe = recipe_of(
+        {"name": "in", "path": "in", "format": "jsonl"}, data={"invalid_utf8": "drop"}
+    )
     documents.prepare(recipe, tmp_path)
     source = Documents.open(tmp_path).manifest["sources"][0]
     assert source["documents"] == 60
@@ -165,7 +177,7 @@ def test_drops_of_every_reason_are_counted(tmp_path, recipe_of):
     }
 
 
-# ---- manifests that somebody else wrote -----------------------------------------------------------
+# ---- manifests that somebody else wrote --------------------------------------------------------
 
 
 @pytest.fixture
@@ -183,7 +195,9 @@ def tampered(tmp_path, corpus, recipe_of):
     return change
 
 
-@pytest.mark.parametrize("name", ["../../../etc/passwd", "/etc/passwd", "a/../b", "", "a\\b", "C:/x"])
+@pytest.mark.parametrize(
+    "name", ["../../../etc/passwd", "/etc/passwd", "a/../b", "", "a\\b", "C:/x"]
+)
 def test_paths_out_of_the_folder_are_refused(tampered, name):
     with pytest.raises(PathUnsafe):
         tampered(lambda manifest: manifest["parts"][0].update(file=name))
@@ -243,7 +257,9 @@ def test_a_part_that_does_not_fit_its_manifest(tampered, tmp_path):
     ],
 )
 def test_the_last_part_of_a_name_is_near(name, near, monkeypatch):
-    ids = [f"mixed/argparse.py#{part}" for part in range(1, 10)] + [f"genome/genome.fa:seq{n}" for n in range(5)]
+    ids = [f"mixed/argparse.py#{part}" for part in range(1, 10)] + [
+        f"genome/genome.fa:seq{n}" for n in range(5)
+    ]
     made = Documents({}, [])
     monkeypatch.setattr(made, "rows", lambda columns: [pa.record_batch({"id": ids})])
     with pytest.raises(DocumentUnknown) as caught:

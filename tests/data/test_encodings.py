@@ -38,9 +38,21 @@ def test_half_a_wide_letter_is_counted_or_drops_the_text(tmp_path):
     [
         ("café à la crème".encode("latin-1"), "café à la crème", "latin1_guessed"),
         (b"\x93quoted\x94 \x96 by Windows", "“quoted” – by Windows", "latin1_guessed"),
-        ("RÉSUMÉ» é è".encode("latin-1") + b" \xe9s and" * 9, "RÉSUMÉ» é è" + " és and" * 9, "latin1_guessed"),
-        ("naïve 東京 é ü".encode() + b" \xe9 end", "naïve 東京 é ü \ufffd end", "invalid_utf8_replaced"),
-        ("Привет, мир".encode("cp1251"), "\ufffd" * 6 + ", " + "\ufffd" * 3, "invalid_utf8_replaced"),
+        (
+            "RÉSUMÉ» é è".encode("latin-1") + b" \xe9s and" * 9,
+            "RÉSUMÉ» é è" + " és and" * 9,
+            "latin1_guessed",
+        ),
+        (
+            "naïve 東京 é ü".encode() + b" \xe9 end",
+            "naïve 東京 é ü \ufffd end",
+            "invalid_utf8_replaced",
+        ),
+        (
+            "Привет, мир".encode("cp1251"),
+            "\ufffd" * 6 + ", " + "\ufffd" * 3,
+            "invalid_utf8_replaced",
+        ),
         (b"plain and \xff", "plain and \ufffd", "invalid_utf8_replaced"),
         (b"control \x01 \xe9 letters", "control \x01 \ufffd letters", "invalid_utf8_replaced"),
         ("é".encode(), "é", ""),
@@ -55,7 +67,9 @@ def test_latin_1_is_guessed_from_the_bytes_alone(content, text, changed):
 def test_replaced_bytes_are_those_that_are_not_in_the_text():
     draw = random.Random(4)
     for _ in range(300):
-        content = bytes(draw.choice([*b"abc", 0xE2, 0x82, 0xAC, 0xFF, 0xEF, 0xBF, 0xBD]) for _ in range(30))
+        content = bytes(
+            draw.choice([*b"abc", 0xE2, 0x82, 0xAC, 0xFF, 0xEF, 0xBF, 0xBD]) for _ in range(30)
+        )
         found = encodings.decoded(content, "replace")
         kept = content.decode("utf-8", "ignore")
         assert found.replaced == len(content) - len(kept.encode())

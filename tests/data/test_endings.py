@@ -13,14 +13,25 @@ from pellucid.recipe import Source
 
 @pytest.mark.parametrize(
     ("name", "ending"),
-    [("a.TXT", "txt"), ("b/Notes.Md.GZ", "md"), ("x.gz", ""), ("Makefile", ""), (".txt", ""), ("a.tar.xz", "tar")],
+    [
+        ("a.TXT", "txt"),
+        ("b/Notes.Md.GZ", "md"),
+        ("x.gz", ""),
+        ("Makefile", ""),
+        (".txt", ""),
+        ("a.tar.xz", "tar"),
+    ],
 )
 def test_endings(name, ending):
     assert endings.of(name) == ending
 
 
 def test_a_folder_gives_files_of_any_case_and_packing(tmp_path):
-    for name, content in {"a.TXT": b"a", "b.txt.gz": gzip.compress(b"b"), "c.md.xz": lzma.compress(b"c")}.items():
+    for name, content in {
+        "a.TXT": b"a",
+        "b.txt.gz": gzip.compress(b"b"),
+        "c.md.xz": lzma.compress(b"c"),
+    }.items():
         (tmp_path / name).write_bytes(content)
     (tmp_path / "README").write_bytes(b"not taken beside others")
     (tmp_path / "d.png").write_bytes(b"d")

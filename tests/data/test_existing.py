@@ -1,4 +1,5 @@
-"""Somebody else's tokenizers: taken as they are, their document token from what they do, and never fooled by a text."""
+"""Somebody else's tokenizers: taken as they are, their document token from what they do,
+and never fooled by a text."""
 
 from __future__ import annotations
 
@@ -19,7 +20,9 @@ from tests.data.shapes import SHAPES, TEXTS, added, byte_pairs
 def take(tmp_path, corpus, recipe_of):
     """The stages documents and tokenizer with this content as an existing tokenizer.json."""
 
-    def taken(content: dict[str, Any] | str, document_token: str = "", data: dict | None = None) -> Tokenizer:
+    def taken(
+        content: dict[str, Any] | str, document_token: str = "", data: dict | None = None
+    ) -> Tokenizer:
         text = content if isinstance(content, str) else json.dumps(content)
         (tmp_path / "have.json").write_text(text, encoding="utf-8")
         fields = {"kind": "file", "path": "have.json", "document_token": document_token}
@@ -34,7 +37,9 @@ def take(tmp_path, corpus, recipe_of):
 def made(shape: str) -> Tokenizer:
     build, document, _ = SHAPES[shape]
     content = build()
-    return Tokenizer(json.dumps(content).encode(), Path(shape), document or content["added_tokens"][0]["content"])
+    return Tokenizer(
+        json.dumps(content).encode(), Path(shape), document or content["added_tokens"][0]["content"]
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -42,13 +47,20 @@ def test_the_document_token_is_the_one_that_the_file_shows(take, tmp_path, shape
     build, document, lossless = SHAPES[shape]
     content = build()
     if not document:
-        with pytest.raises(DocumentTokenUnclear, match=content["added_tokens"][1]["content"]) as raised:
+        with pytest.raises(
+            DocumentTokenUnclear, match=content["added_tokens"][1]["content"]
+        ) as raised:
             take(content)
         assert "<tool_call>" not in str(raised.value)  # A plain added token.
         document = content["added_tokens"][0]["content"]
     found = take(content, document if not SHAPES[shape][1] else "")
-    assert (found.document, found.document_token) == (document, tokenizer.components.ids_of(content)[document])
-    assert (tmp_path / "data/tokenizer/tokenizer.json").read_text(encoding="utf-8") == json.dumps(content)
+    assert (found.document, found.document_token) == (
+        document,
+        tokenizer.components.ids_of(content)[document],
+    )
+    assert (tmp_path / "data/tokenizer/tokenizer.json").read_text(encoding="utf-8") == json.dumps(
+        content
+    )
     assert tokenizer.recorded(tmp_path).lossless == lossless == found.lossless
 
 
@@ -59,14 +71,18 @@ def test_a_text_never_becomes_a_special_token(shape):
     unknown = found.parsed["model"].get("unk_token")
     for text in (*TEXTS, *special, "".join(special), *(f"the {one} cat {one}" for one in special)):
         ids = found.encode(text)
-        assert not set(ids) & {number for token, number in special.items() if token != unknown}, text
+        assert not set(ids) & {number for token, number in special.items() if token != unknown}, (
+            text
+        )
         assert found.encode_batch([text])[0].tolist() == ids
         assert not found.lossless or found.decode(ids) == text
 
 
 def test_tags_of_html_do_not_begin_documents(take):
     content = shapes.gemma()
-    content["post_processor"] = None  # What is left are <pad>, <eos> and <bos>; </s> is a tag there.
+    content["post_processor"] = (
+        None  # What is left are <pad>, <eos> and <bos>; </s> is a tag there.
+    )
     with pytest.raises(DocumentTokenUnclear, match="<pad>, <eos>, <bos>:") as raised:
         take(content)
     assert "</s>" not in str(raised.value)
@@ -101,7 +117,9 @@ def test_a_document_token_is_a_recipes_only_where_the_tokenizer_is_a_file(recipe
     plain = recipe_of({"name": "all"}, tokenizer={"kind": "file"})
     chosen = recipe_of({"name": "all"}, tokenizer={"kind": "file", "document_token": "<s>"})
     assert plain.fields()["tokenizer.document_token"] == ""
-    assert chosen.fields()["tokenizer.document_token"] == "<s>" and chosen.digest() != plain.digest()
+    assert (
+        chosen.fields()["tokenizer.document_token"] == "<s>" and chosen.digest() != plain.digest()
+    )
 
 
 def test_what_cuts_fills_up_or_adds_is_not_used_and_not_exported(take):
@@ -157,7 +175,10 @@ def test_what_gives_its_text_back_is_told_from_what_does_not():
         assert found.decode(found.encode(text)) != text, change
     fewer = json.loads(json.dumps(plain))
     letters = [token for token in plain["model"]["vocab"] if "Ċ" not in token]
-    fewer["model"] |= {"vocab": {token: number for number, token in enumerate(letters)}, "merges": []}
+    fewer["model"] |= {
+        "vocab": {token: number for number, token in enumerate(letters)},
+        "merges": [],
+    }
     fewer["added_tokens"][0]["id"] = len(letters)
     found = taken(fewer)
     assert not found.lossless and found.decode(found.encode("a\nb")) == "ab"

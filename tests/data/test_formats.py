@@ -59,7 +59,12 @@ def test_lines(tmp_path, ending):
 def test_lines_do_not_depend_on_where_chunks_end(tmp_path, monkeypatch, chunk):
     monkeypatch.setattr(packings, "CHUNK", chunk)
     found = read(tmp_path, "lines", b"one\n\ntwo\n" + b"x" * 50 + b"\n")
-    assert [(record[0], record[2]) for record in found] == [(1, "one"), (2, ""), (3, "two"), (4, "x" * 50)]
+    assert [(record[0], record[2]) for record in found] == [
+        (1, "one"),
+        (2, ""),
+        (3, "two"),
+        (4, "x" * 50),
+    ]
 
 
 def test_a_record_over_the_limit_is_refused_by_its_line(tmp_path, monkeypatch):
@@ -112,13 +117,17 @@ def test_jsonl(tmp_path, ending):
 
 
 def test_lone_surrogates_are_dropped_where_the_recipe_says_so(tmp_path):
-    found = read(tmp_path, "jsonl", b'{"text": "a\\udc00"}\n{"text": "\\ud83d\\ude00"}', policy="drop")
+    found = read(
+        tmp_path, "jsonl", b'{"text": "a\\udc00"}\n{"text": "\\ud83d\\ude00"}', policy="drop"
+    )
     assert [record[2:4] for record in found] == [("", "invalid_utf8"), ("😀", "")]
 
 
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 def test_fasta(tmp_path, ending):
-    content = b"junk\n>NC_1 phage\r\nACgt\r\nNN\r\n>same x\nAA\n>same y\nCC\n>\nGG\n>empty\n>same:6\nTT\n"
+    content = (
+        b"junk\n>NC_1 phage\r\nACgt\r\nNN\r\n>same x\nAA\n>same y\nCC\n>\nGG\n>empty\n>same:6\nTT\n"
+    )
     found = read(tmp_path, "fasta", content, ending)
     assert [record[1:4] for record in found] == [
         ("", "", "malformed"),
@@ -148,7 +157,9 @@ def test_comments_and_blanks_of_fasta_are_no_sequence(tmp_path):
 @pytest.mark.parametrize("format", ["lines", "jsonl", "fasta"])
 @pytest.mark.parametrize("ending", ["", ".gz", ".zst"])
 def test_binary_files_are_one_drop(tmp_path, format, ending):
-    assert [record[2:4] for record in read(tmp_path, format, b"PK\0\1\n" * 9, ending)] == [("", "binary")]
+    assert [record[2:4] for record in read(tmp_path, format, b"PK\0\1\n" * 9, ending)] == [
+        ("", "binary")
+    ]
 
 
 @pytest.mark.parametrize("format", ["lines", "jsonl", "fasta"])

@@ -54,13 +54,15 @@ def test_a_file_by_what_is_in_it(tmp_path, name, content, format):
 def test_a_format_that_is_none_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(
-        CommandInvalid, match="xml is no format that is read: text, lines, fasta, jsonl, json, csv, parquet"
+        CommandInvalid,
+        match="xml is no format that is read: text, lines, fasta, jsonl, json, csv, parquet",
     ):
         guess(f"xml:{tmp_path / 'a.txt'}")
 
 
 @pytest.mark.parametrize(
-    ("name", "fix"), [("a.zip", "Unpack"), ("a.tar.gz", "Unpack"), ("a.PDF", "Convert"), ("a.png", "Convert")]
+    ("name", "fix"),
+    [("a.zip", "Unpack"), ("a.tar.gz", "Unpack"), ("a.PDF", "Convert"), ("a.png", "Convert")],
 )
 def test_what_holds_texts_otherwise_is_told_what_to_do(tmp_path, name, fix):
     (tmp_path / name).write_bytes(b"\0")

@@ -1,4 +1,5 @@
-"""Killed anywhere and started again, the data room ends with the same bytes; nothing half-written stays."""
+"""Killed anywhere and started again, the data room ends with the same bytes;
+nothing half-written stays."""
 
 from __future__ import annotations
 
@@ -32,12 +33,16 @@ def recipe(corpus, recipe_of):
 
 
 @pytest.fixture
-def undisturbed(tmp_path, recipe, prepare, content_of, small_parts, monkeypatch) -> dict[str, bytes]:
+def undisturbed(
+    tmp_path, recipe, prepare, content_of, small_parts, monkeypatch
+) -> dict[str, bytes]:
     monkeypatch.setattr(stage, "PAUSE", 0.0)  # Progress is told of every document.
     return content_of(prepare(recipe, tmp_path / "undisturbed"))
 
 
-def test_interrupted_at_every_word_of_progress(tmp_path, recipe, prepare, content_of, undisturbed, monkeypatch):
+def test_interrupted_at_every_word_of_progress(
+    tmp_path, recipe, prepare, content_of, undisturbed, monkeypatch
+):
     folder = tmp_path / "run"
     interruptions = 0
     for limit in range(1, 10_000, 3):
@@ -52,7 +57,9 @@ def test_interrupted_at_every_word_of_progress(tmp_path, recipe, prepare, conten
     assert content_of(folder) == undisturbed
 
 
-def test_interrupted_whenever_something_is_written(tmp_path, recipe, prepare, content_of, undisturbed, monkeypatch):
+def test_interrupted_whenever_something_is_written(
+    tmp_path, recipe, prepare, content_of, undisturbed, monkeypatch
+):
     """Before and after each rename, which is where a kill leaves its traces."""
     replace, folder = os.replace, tmp_path / "run"
     for limit in range(1, 1000):
@@ -92,11 +99,15 @@ def test_a_finished_part_is_not_redone(tmp_path, recipe, prepare, undisturbed):
     state = json.loads((folder / "data/documents/unfinished.json").read_text())
     assert [part["file"] for part in state["parts"]][:4] == [name for name, _ in parts]
     prepare(recipe, folder)
-    assert [(name, (folder / "data/documents" / name).stat().st_mtime_ns) for name, _ in parts] == parts
+    assert [
+        (name, (folder / "data/documents" / name).stat().st_mtime_ns) for name, _ in parts
+    ] == parts
     assert not (folder / "data/documents/unfinished.json").exists()
 
 
-def test_parts_of_another_recipe_are_not_kept(tmp_path, recipe, corpus, recipe_of, prepare, content_of, undisturbed):
+def test_parts_of_another_recipe_are_not_kept(
+    tmp_path, recipe, corpus, recipe_of, prepare, content_of, undisturbed
+):
     other = recipe_of({"name": "rest", "path": str(corpus)}, data={"max_document_characters": 300})
 
     def progress(name, done, total, unit):
@@ -160,7 +171,9 @@ def _toml(values: dict) -> str:
     return tomlkit.dumps(values)
 
 
-def test_a_full_disk_leaves_nothing_half_written(tmp_path, recipe, content_of, prepare, undisturbed):
+def test_a_full_disk_leaves_nothing_half_written(
+    tmp_path, recipe, content_of, prepare, undisturbed
+):
     """A limit on the size of a file stands in for a full disk: both are refused by the system."""
     folder = tmp_path / "run"
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -180,7 +193,9 @@ def test_what_sqlite_refuses_is_named_for_what_it_is(tmp_path, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:
-        with pytest.raises(DiskFull, match="seen"):  # To SQLite it is an I/O error, as that of a broken disk is.
+        with pytest.raises(
+            DiskFull, match="seen"
+        ):  # To SQLite it is an I/O error, as that of a broken disk is.
             for number in range(10**7):
                 seen.add(number.to_bytes(32, "big"))
     finally:
@@ -200,4 +215,8 @@ def test_what_sqlite_refuses_is_named_for_what_it_is(tmp_path, monkeypatch):
 
 def test_part_sizes_are_those_of_the_pipeline():
     """The documents' root depends on them."""
-    assert (parquet.PART_BYTES, parquet.GROUP_BYTES, parquet.GROUP_ROWS) == (128 << 20, 8 << 20, 1 << 16)
+    assert (parquet.PART_BYTES, parquet.GROUP_BYTES, parquet.GROUP_ROWS) == (
+        128 << 20,
+        8 << 20,
+        1 << 16,
+    )

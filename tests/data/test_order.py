@@ -35,20 +35,27 @@ def slow_permutation(key: int, count: int, epoch: int, value: int) -> int:
             return value
 
 
-def slow_rows(order: Order, seed: int, counts: list[int], step: int) -> list[tuple[int, int, int, int]]:
+def slow_rows(
+    order: Order, seed: int, counts: list[int], step: int
+) -> list[tuple[int, int, int, int]]:
     """(source, epoch, block, start) of every row of a step, from its targets alone."""
     found = []
     stretch = next(one for one in order.stretches if one.after < step <= one.last)
     for source, cursor in zip(*(one.tolist() for one in stretch.targets(step, step)), strict=True):
         epoch, within = divmod(cursor, counts[source] * order.block)
         place, start = divmod(within, order.block)
-        block = slow_permutation(key_of(seed, f"order {NAMES[source]}"), counts[source], epoch, place)
+        block = slow_permutation(
+            key_of(seed, f"order {NAMES[source]}"), counts[source], epoch, place
+        )
         found.append((source, epoch, sum(counts[:source]) + block, start))
     return found
 
 
 def table(order: Order, first: int, last: int) -> list[list[tuple[int, int, int, int]]]:
-    return [list(zip(*(column.tolist() for column in rows), strict=True)) for rows in order.each(first, last)]
+    return [
+        list(zip(*(column.tolist() for column in rows), strict=True))
+        for rows in order.each(first, last)
+    ]
 
 
 @st.composite
@@ -85,7 +92,9 @@ def test_rows_are_those_of_the_definition(given_order) -> None:
     seed, counts, block, phases = given_order
     order = Order(seed, named(counts), block, Schedule(phases))
     steps = order.schedule.steps
-    assert table(order, 1, steps) == [slow_rows(order, seed, counts, step) for step in range(1, steps + 1)]
+    assert table(order, 1, steps) == [
+        slow_rows(order, seed, counts, step) for step in range(1, steps + 1)
+    ]
     for step in (1, steps // 2 + 1, steps):
         assert table(order, step, step) == table(order, 1, steps)[step - 1 : step]
 
@@ -123,7 +132,8 @@ def test_the_times_of_a_block_are_all_rows_that_hold_it(given_order, data: st.Da
 @settings(max_examples=60)
 @given(orders(6))
 def test_every_target_is_seen_as_often_as_the_schedule_says(given_order) -> None:
-    """Of each source a phase covers neighbouring targets, pass by pass, each pass every block once."""
+    """Of each source a phase covers neighbouring targets, pass by pass,
+    each pass every block once."""
     seed, counts, block, phases = given_order
     order = Order(seed, named(counts), block, Schedule(phases))
     for stretch in order.stretches:
@@ -134,7 +144,9 @@ def test_every_target_is_seen_as_often_as_the_schedule_says(given_order) -> None
             for at in range(stretch.phase.context)
         )
         assert set(found.values()) <= {1}, "no target twice in one pass"
-        for source, (begin, end) in enumerate(zip(stretch.cursors, stretch.cursors_after(stretch.last), strict=True)):
+        for source, (begin, end) in enumerate(
+            zip(stretch.cursors, stretch.cursors_after(stretch.last), strict=True)
+        ):
             whole = counts[source] * block
             own = Counter(epoch for (one, epoch, _, _) in found if one == source)
             for epoch in range(begin // whole if whole else 0, -(-end // whole) if whole else 0):
@@ -164,7 +176,9 @@ def test_a_pass_is_a_permutation(count: int) -> None:
 
 @pytest.mark.parametrize("count", [2**33 + 7, 2**40])
 def test_huge_passes(count: int) -> None:
-    order = Order(1, [("a", count)], 1, Schedule([replace(PLAIN, steps=count // 8, batch=8, weights=(1,))]))
+    order = Order(
+        1, [("a", count)], 1, Schedule([replace(PLAIN, steps=count // 8, batch=8, weights=(1,))])
+    )
     for step in (1, 2, count // 8 - 1):
         blocks = order.rows(step).blocks
         assert ((blocks >= 0) & (blocks < count)).all()
@@ -191,11 +205,16 @@ def chi_square(counts: list[int], expected: float) -> float:
 @pytest.mark.parametrize("count", [2, 3, 4, 5])
 def test_small_passes_take_every_permutation_equally_often(count: int) -> None:
     permutation, epochs = Permutation(key_of(11, "order a"), count, NOBODY), 2400
-    found = Counter(tuple(permutation.blocks(epoch, np.arange(count)).tolist()) for epoch in range(epochs))
+    found = Counter(
+        tuple(permutation.blocks(epoch, np.arange(count)).tolist()) for epoch in range(epochs)
+    )
     kinds = list(permutations(range(count)))
     free = len(kinds) - 1
     # Five standard deviations above the mean of the chi-square distribution.
-    assert chi_square([found[kind] for kind in kinds], epochs / len(kinds)) < free + 5 * (2 * free) ** 0.5
+    assert (
+        chi_square([found[kind] for kind in kinds], epochs / len(kinds))
+        < free + 5 * (2 * free) ** 0.5
+    )
 
 
 @pytest.mark.parametrize("count", [37, 1000])
@@ -205,8 +224,12 @@ def test_positions_and_neighbours_are_spread(count: int) -> None:
     passes = np.stack([permutation.blocks(epoch, np.arange(count)) for epoch in range(epochs)])
     bins = 10
     at_first = np.bincount(passes[:, 0] * bins // count, minlength=bins).tolist()
-    steps = np.bincount(((np.diff(passes, axis=1) % count) * bins // count).reshape(-1), minlength=bins)
-    share = np.array([np.sum(np.arange(1, count) * bins // count == b) for b in range(bins)]) / (count - 1)
+    steps = np.bincount(
+        ((np.diff(passes, axis=1) % count) * bins // count).reshape(-1), minlength=bins
+    )
+    share = np.array([np.sum(np.arange(1, count) * bins // count == b) for b in range(bins)]) / (
+        count - 1
+    )
     assert chi_square(at_first, epochs / bins) < 9 + 5 * 18**0.5 + 9
     assert (np.abs(steps / steps.sum() - share) < 0.02).all()
     fixed = (passes == np.arange(count)).sum()
@@ -215,14 +238,23 @@ def test_positions_and_neighbours_are_spread(count: int) -> None:
 
 def test_seeds_sources_and_passes_differ() -> None:
     keys = [key_of(seed, f"order {name}") for seed in (1, 2) for name in ("a", "b")]
-    passes = np.stack([Permutation(key, 1000, NOBODY).blocks(e, np.arange(1000)) for key in keys for e in range(3)])
+    passes = np.stack(
+        [
+            Permutation(key, 1000, NOBODY).blocks(e, np.arange(1000))
+            for key in keys
+            for e in range(3)
+        ]
+    )
     same = (passes[:, None, :] == passes[None, :, :]).sum(axis=2)
     assert (same[~np.eye(len(passes), dtype=bool)] < 12).all()
 
 
 def test_the_order_is_pinned() -> None:
     schedule = Schedule(
-        [replace(PLAIN, steps=9, batch=6, context=4, weights=(1, 2, 0)), replace(PLAIN, context=8, shares=(1, 3, 1))]
+        [
+            replace(PLAIN, steps=9, batch=6, context=4, weights=(1, 2, 0)),
+            replace(PLAIN, context=8, shares=(1, 3, 1)),
+        ]
     )
     order = Order(1, named([1000, 77, 5]), 8, schedule)
     assert table(order, 1, 1)[0] == GOLDEN[0]
@@ -230,7 +262,14 @@ def test_the_order_is_pinned() -> None:
 
 
 GOLDEN = [
-    [(0, 0, 290, 0), (0, 0, 290, 4), (0, 0, 424, 0), (1, 0, 1029, 0), (0, 0, 424, 4), (0, 0, 401, 0)],
+    [
+        (0, 0, 290, 0),
+        (0, 0, 290, 4),
+        (0, 0, 424, 0),
+        (1, 0, 1029, 0),
+        (0, 0, 424, 4),
+        (0, 0, 401, 0),
+    ],
     [(1037, 0), (624, 0), (1001, 0), (1080, 0)],
 ]
 
@@ -264,7 +303,12 @@ def test_without_some_blocks_others_take_their_places_and_no_other_place_changes
     for one, other in zip(chain.from_iterable(before), chain.from_iterable(after), strict=True):
         assert other[2] not in without and (one[2] in without or one == other)
     for number in range(sum(counts)):
-        where = [(k, row) for k, rows in enumerate(after, 1) for row, one in enumerate(rows) if one[2] == number]
+        where = [
+            (k, row)
+            for k, rows in enumerate(after, 1)
+            for row, one in enumerate(rows)
+            if one[2] == number
+        ]
         assert [one[:2] for one in order.times(number, steps)] == where
     asked = np.array([(number, at) for number in range(sum(counts)) for at in range(block)])
     targets = {

@@ -1,4 +1,5 @@
-"""Files packed by gzip, zstd, xz or bzip2: read whatever their names say, and named where they are damaged."""
+"""Files packed by gzip, zstd, xz or bzip2: read whatever their names say, and
+named where they are damaged."""
 
 from __future__ import annotations
 
@@ -27,7 +28,10 @@ def test_every_packing_is_read_under_its_ending_and_without(tmp_path, ending, fo
 def test_joined_compressed_files_are_read_to_the_end(tmp_path, ending):
     path = tmp_path / f"x{ending}"
     path.write_bytes(pack(b"one\n", ending) + pack(b"two\n", ending))
-    assert [record.text for record in formats.read_lines(path, formats.How(Source(name="s", format="lines")))] == [
+    assert [
+        record.text
+        for record in formats.read_lines(path, formats.How(Source(name="s", format="lines")))
+    ] == [
         "one",
         "two",
     ]

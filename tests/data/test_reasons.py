@@ -20,7 +20,9 @@ from tests.data.conftest import Interrupted, interrupted
 def littered(tmp_path, corpus):
     """A corpus with something of most reasons in it."""
     (corpus / "x.png").write_bytes(b"png!")
-    (corpus / "latin.txt").write_bytes("très bien, déjà vu; this text is Latin-1 ".encode("latin-1") * 3)
+    (corpus / "latin.txt").write_bytes(
+        "très bien, déjà vu; this text is Latin-1 ".encode("latin-1") * 3
+    )
     (corpus / "cyrillic.txt").write_bytes("Привет, мир".encode("cp1251"))
     (corpus / "nul.txt").write_bytes(b"\0" * 7)
     (corpus / "records.json").write_text('{"text": "a"}\n{"text": "b"}\n')
@@ -33,7 +35,11 @@ def test_the_report_counts_and_names_what_was_left_out(tmp_path, littered, recip
     documents.prepare(recipe, tmp_path / "run", tell=told.append)
     (report,) = told[0]
     left = {one["reason"]: one for one in report["left_out"]}
-    assert {reason: (one["documents"], one["bytes"]) for reason, one in left.items() if reason != "duplicate"} == {
+    assert {
+        reason: (one["documents"], one["bytes"])
+        for reason, one in left.items()
+        if reason != "duplicate"
+    } == {
         "not_included": (1, 4),
         "binary": (1, 7),
         "empty": (1, 0),
@@ -47,7 +53,9 @@ def test_the_report_counts_and_names_what_was_left_out(tmp_path, littered, recip
 
 def test_examples_survive_an_interruption(tmp_path, littered, recipe_of, small_parts, monkeypatch):
     monkeypatch.setattr(stage, "PAUSE", 0.0)
-    recipe = recipe_of({"name": "a", "path": str(littered / "a")}, {"name": "all", "path": str(littered)})
+    recipe = recipe_of(
+        {"name": "a", "path": str(littered / "a")}, {"name": "all", "path": str(littered)}
+    )
     told, again = [], []
     documents.prepare(recipe, tmp_path / "whole", tell=told.append)
     for limit in range(1, 200, 7):
@@ -76,13 +84,20 @@ def test_what_another_source_of_the_folder_takes_is_not_left_out(tmp_path, recip
     told = []
     recipe = recipe_of({"name": "t", "path": "in"}, {"name": "f", "path": "in", "format": "fasta"})
     documents.prepare(recipe, tmp_path, tell=told.append)
-    assert [[(one["reason"], one["quiet"]) for one in source["left_out"]] for source in told[0]] == [
-        [("elsewhere", True)]
-    ] * 2
+    assert [
+        [(one["reason"], one["quiet"]) for one in source["left_out"]] for source in told[0]
+    ] == [[("elsewhere", True)]] * 2
 
 
 def test_the_table_and_its_warning():
-    left = {"reason": "empty", "words": "empty", "kept": False, "quiet": False, "documents": 4, "bytes": 5}
+    left = {
+        "reason": "empty",
+        "words": "empty",
+        "kept": False,
+        "quiet": False,
+        "documents": 4,
+        "bytes": 5,
+    }
     one = {"source": "s", "documents": 96, "bytes": 95, "replaced_bytes": 1}
     one["left_out"] = [left | {"examples": ["a", "b\x1b[2J", "c"]}]
     out = io.StringIO()
@@ -106,5 +121,8 @@ def test_what_every_package_has_is_no_warning():
 
 def test_the_page_lists_every_reason_in_its_words():
     page = (Path(__file__).parents[2] / "docs/data.md").read_text(encoding="utf-8")
-    rows = [f"| `{name}` | {one.words}{'; the document is kept' * one.kept} |" for name, one in REASONS.items()]
+    rows = [
+        f"| `{name}` | {one.words}{'; the document is kept' * one.kept} |"
+        for name, one in REASONS.items()
+    ]
     assert page.rstrip().endswith("\n".join(rows))

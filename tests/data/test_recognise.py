@@ -24,7 +24,9 @@ CSV = b'id,text\n1,"one, two"\n2,"three\nfour"\n'
 
 def parquet(rows: int = 2) -> bytes:
     sink = pa.BufferOutputStream()
-    pq.write_table(pa.table({"id": list(range(rows)), "text": [f"text {n}" for n in range(rows)]}), sink)
+    pq.write_table(
+        pa.table({"id": list(range(rows)), "text": [f"text {n}" for n in range(rows)]}), sink
+    )
     return sink.getvalue().to_pybytes()
 
 
@@ -73,7 +75,11 @@ def test_json_on_one_line_is_told_from_its_beginning(value, kind):
 
 
 def test_json_is_told_wherever_it_is_cut():
-    value = [{"a": 'x\\ "y" \u00e9\ud83d\ude00', "b": [1, -2.5e-7, True, None, {}], "": []}, "z", [[]]]
+    value = [
+        {"a": 'x\\ "y" \u00e9\ud83d\ude00', "b": [1, -2.5e-7, True, None, {}], "": []},
+        "z",
+        [[]],
+    ]
     for text in (json.dumps(value), json.dumps(value, indent=1, ensure_ascii=False)):
         assert json_heads.shape(text, cut=False) == "array"
         assert all(json_heads.shape(text[:end], cut=True) == "array" for end in range(1, len(text)))
@@ -81,7 +87,8 @@ def test_json_is_told_wherever_it_is_cut():
 
 
 @pytest.mark.parametrize(
-    "text", ["[1] a list", "[a]", "[1 2]", '{"a" 1}', "[,", "{1:2}", "[1,,2]", '[":"}', "]", "[" * 600]
+    "text",
+    ["[1] a list", "[a]", "[1 2]", '{"a" 1}', "[,", "{1:2}", "[1,,2]", '[":"}', "]", "[" * 600],
 )
 def test_what_is_no_json(text):
     assert json_heads.shape(text, cut=True) == ""
@@ -120,14 +127,22 @@ def test_a_kind_is_told_of_any_bytes():
 
     draw = random.Random(2)
     for _ in range(400):
-        head = bytes(draw.choice(b'>;@+{}[]",\n\r\tACGT01\xff\0 ') for _ in range(draw.randrange(80)))
+        head = bytes(
+            draw.choice(b'>;@+{}[]",\n\r\tACGT01\xff\0 ') for _ in range(draw.randrange(80))
+        )
         assert recognise.recognised(head) in ("", *recognise.KINDS)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "packing", "made", "expected"),
     [
-        ("it's t.json", b'{"n": 2, "data": [["x"], "y"]}', ".gz", "it's t.jsonl", b'{"text": ["x"]}\n{"text": "y"}\n'),
+        (
+            "it's t.json",
+            b'{"n": 2, "data": [["x"], "y"]}',
+            ".gz",
+            "it's t.jsonl",
+            b'{"text": ["x"]}\n{"text": "y"}\n',
+        ),
         ("t.gb", GENBANK, "", "t.fasta", b">X1\nGATCCTCC\nCCGA\n>X2\nAA\n"),
         ("t.fastq", FASTQ, "", "t.fasta", b">r1\nACGTAC\n>r2\nAC\n"),
         ("t.fastq", FASTQ, ".xz", "t.fasta", b">r1\nACGTAC\n>r2\nAC\n"),
@@ -158,7 +173,10 @@ def test_parquet_is_refused_as_text_too(tmp_path, recipe_of):
 
 
 def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
-    lines = [{"id": str(n), "data": {"body": "long text"}, "messages": CHAT if n % 2 else None} for n in range(10)]
+    lines = [
+        {"id": str(n), "data": {"body": "long text"}, "messages": CHAT if n % 2 else None}
+        for n in range(10)
+    ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     recipe = recipe_of({"name": "a", "path": "a.jsonl", "format": "jsonl"})
     with pytest.raises(TextKeyMissing) as caught:
@@ -170,14 +188,19 @@ def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
 
 
 def test_a_near_key_is_meant_and_an_empty_one_is_not(tmp_path, recipe_of):
-    lines = [{"content": " ", "promt_id": "", "prompt": "words", "title": "words"} for _ in range(3)]
+    lines = [
+        {"content": " ", "promt_id": "", "prompt": "words", "title": "words"} for _ in range(3)
+    ]
     (tmp_path / "a.jsonl").write_text("\n".join(map(json.dumps, lines)))
     for key, near in (("promt", " (did you mean prompt?)"), ("text", "")):
         source = {"name": "a", "path": "a.jsonl", "format": "jsonl", "text_key": key}
         with pytest.raises(TextKeyMissing) as caught:
             sources.check(recipe_of(source), tmp_path)
         assert f'a text under "{key}"{near}. ' in str(caught.value)
-        assert "records: prompt (3), title (3). Name one: --set data.sources.a.text_key=prompt" in str(caught.value)
+        assert (
+            "records: prompt (3), title (3). Name one: --set data.sources.a.text_key=prompt"
+            in str(caught.value)
+        )
     # Records whose text is empty may have one further on.
     sources.check(recipe_of({**source, "text_key": "content"}), tmp_path)
 
@@ -206,12 +229,16 @@ def written(path, format, rows):
         ("a b.parquet", "parquet", "a b.jsonl"),
     ],
 )
-@pytest.mark.parametrize("together", ["prompt completion", "instruction input output", "question answer"])
+@pytest.mark.parametrize(
+    "together", ["prompt completion", "instruction input output", "question answer"]
+)
 def test_questions_and_answers_are_told_with_the_line_that_joins_them(
     tmp_path, recipe_of, together, name, format, made
 ):
     names = together.split()
-    rows = [{"id": n, **{key: f"it's {key} {n}\u00e9" for key in reversed(names)}} for n in range(3)]
+    rows = [
+        {"id": n, **{key: f"it's {key} {n}\u00e9" for key in reversed(names)}} for n in range(3)
+    ]
     written(tmp_path / name, format, rows)
     recipe = recipe_of({"name": "a", "path": name, "format": format})
     with pytest.raises(TextKeyMissing, match=f"make one text of {', '.join(names)}, ") as caught:
@@ -225,7 +252,9 @@ def test_questions_and_answers_are_told_with_the_line_that_joins_them(
 
 
 def test_joining_names_what_it_leaves_out(tmp_path, capsys):
-    (tmp_path / "a.jsonl").write_text('{"question": "a", "answer": "b"}\n{"question"\n{"answer": "c"}\n')
+    (tmp_path / "a.jsonl").write_text(
+        '{"question": "a", "answer": "b"}\n{"question"\n{"answer": "c"}\n'
+    )
     keys.join(str(tmp_path / "a.jsonl"), "jsonl", ["question", "answer"])
     said = capsys.readouterr()
     assert said.out.splitlines() == ['{"text": "a\\n\\nb"}', '{"text": "c"}']
@@ -234,7 +263,9 @@ def test_joining_names_what_it_leaves_out(tmp_path, capsys):
 
 def test_the_usual_key_is_one_that_most_records_have(tmp_path):
     path = tmp_path / "a.jsonl"
-    path.write_text('{"text": "x", "data": {"content": "y"}}\n' + '{"data": {"content": "y"}}\n' * 3)
+    path.write_text(
+        '{"text": "x", "data": {"content": "y"}}\n' + '{"data": {"content": "y"}}\n' * 3
+    )
     assert keys.usual_of(keys.found(path, How(Source(name="s", format="jsonl")))) == "data.content"
 
 

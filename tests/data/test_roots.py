@@ -20,12 +20,21 @@ def root_over(kind, values):
     return merkle.root([merkle.leaf(digests.of_value(kind, value)) for value in values]).hex()
 
 
-def parts_of(seed: int, ids: list[int], begins: list[tuple[int, int]], start: int, stop: int) -> list[bytes]:
+def parts_of(
+    seed: int, ids: list[int], begins: list[tuple[int, int]], start: int, stop: int
+) -> list[bytes]:
     """The leaves of the parts of a stream's tokens [start, stop), one token at a time."""
-    owners = [max((pair for pair in begins if pair[1] <= at), key=lambda pair: pair[1]) for at in range(start, stop)]
+    owners = [
+        max((pair for pair in begins if pair[1] <= at), key=lambda pair: pair[1])
+        for at in range(start, stop)
+    ]
     leaves = []
     for document, begin in dict.fromkeys(owners):
-        mine = [at for at, owner in zip(range(start, stop), owners, strict=True) if owner == (document, begin)]
+        mine = [
+            at
+            for at, owner in zip(range(start, stop), owners, strict=True)
+            if owner == (document, begin)
+        ]
         part = rows.Part(document, mine[0] - begin, np.array([ids[at] for at in mine], np.uint32))
         leaves.append(rows.part_leaf(digests.salt(seed, "document", document), part))
     return leaves
@@ -42,7 +51,9 @@ def test_stream_roots_are_over_every_token(run, streams_of, two_sources):
         if len(ids) > count * CONTEXT + 1:
             cuts.append((2**63 + place, count * CONTEXT, len(ids)))
         leaves = [
-            rows.block_leaf(number, stop - start, parts_of(two_sources.seed, ids, begins, start, stop))
+            rows.block_leaf(
+                number, stop - start, parts_of(two_sources.seed, ids, begins, start, stop)
+            )
             for number, start, stop in cuts
         ]
         assert entry["root"] == merkle.root(leaves).hex()
@@ -62,7 +73,11 @@ def test_stream_roots_are_over_every_token(run, streams_of, two_sources):
                 {
                     "name": one["name"],
                     "documents": one["documents"],
-                    "dropped": {k: n for k, n in one["dropped"].items() if k in ("duplicate", "empty", "binary")},
+                    "dropped": {
+                        k: n
+                        for k, n in one["dropped"].items()
+                        if k in ("duplicate", "empty", "binary")
+                    },
                 }
                 for one in sources
             ],
@@ -97,7 +112,9 @@ def test_one_changed_byte_is_found(run, two_sources, name):
     if name.endswith((".bin", ".parquet")):
         content[len(content) // 2] ^= 1
     else:
-        spot = content.rindex(b'root": "') + 10 if b'root": "' in content else content.rindex(b'": 2')
+        spot = (
+            content.rindex(b'root": "') + 10 if b'root": "' in content else content.rindex(b'": 2')
+        )
         content[spot] = ord("1") if content[spot] == ord("0") else ord("0")
     path.write_bytes(content)
     root, problems = roots.recompute_root(run, two_sources)
@@ -145,7 +162,9 @@ def test_the_data_root_is_pinned(tmp_path, recipe_of, prepare):
     folder = tmp_path / "fixed"
     folder.mkdir()
     for number in range(40):
-        (folder / f"{number}.txt").write_text(f"Document {number} says é 😀 and {number * number}.\n" * 5)
+        (folder / f"{number}.txt").write_text(
+            f"Document {number} says é 😀 and {number * number}.\n" * 5
+        )
     recipe = recipe_of({"name": "fixed", "path": str(folder), "licence": "CC0-1.0"}, seed=7)
     run = prepare(recipe, tmp_path / "run")
     manifest = json.loads((run / "data/manifest.json").read_text())
@@ -169,11 +188,14 @@ def test_another_pipeline_than_the_recipe_says_is_found(run, two_sources):
     assert [detail for _, detail in problems] == ["pipeline is 1, and should be 2"]
 
 
-@pytest.mark.parametrize("change", [lambda seen: seen & set("e ."), lambda seen: seen | {"\U0001f680"}])
+@pytest.mark.parametrize(
+    "change", [lambda seen: seen & set("e ."), lambda seen: seen | {"\U0001f680"}]
+)
 def test_a_vocabulary_of_other_characters_than_the_documents_have(
     change, tmp_path, corpus, recipe_of, prepare, monkeypatch
 ):
-    """Made so, and all else with it: the unknown token would hide what the texts hold, or what they do not."""
+    """Made so, and all else with it: the unknown token would hide what the
+    texts hold, or what they do not."""
     recipe = recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": "characters"})
     honest = kinds._seen
     monkeypatch.setattr(kinds, "_seen", lambda documents, meter: change(honest(documents, meter)))

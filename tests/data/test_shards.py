@@ -44,9 +44,13 @@ def test_streams_hold_every_document_in_order(run, streams_of):
         assert stream.first_block == first
         first += stream.blocks
         for position in range(stream.tokens):
-            document, begin = max((pair for pair in begins if pair[1] <= position), key=lambda pair: pair[1])
+            document, begin = max(
+                (pair for pair in begins if pair[1] <= position), key=lambda pair: pair[1]
+            )
             assert stream.document_of(position) == (document, position - begin)
-        for (document, begin), end in zip(begins, [*(pair[1] for pair in begins[1:]), len(ids)], strict=True):
+        for (document, begin), end in zip(
+            begins, [*(pair[1] for pair in begins[1:]), len(ids)], strict=True
+        ):
             assert stream.token_of(document) == begin
             assert stream.length_of(document) == end - begin
     assert opened.blocks == sum(stream.blocks for stream in opened.train)
@@ -61,7 +65,9 @@ def test_blocks_and_their_pieces(run, streams_of):
     assert tokens.shape == owners.shape == (len(numbers), CONTEXT + 1)
     for stream in opened.train:
         flat, begins = expected[stream.source, "train"]
-        owner = np.repeat([pair[0] for pair in begins], np.diff([*(pair[1] for pair in begins), len(flat)]))
+        owner = np.repeat(
+            [pair[0] for pair in begins], np.diff([*(pair[1] for pair in begins), len(flat)])
+        )
         for number in range(stream.blocks):
             block, start = stream.first_block + number, number * CONTEXT
             assert tokens[block].tolist() == flat[start : start + CONTEXT + 1]
@@ -81,7 +87,10 @@ def test_rows_are_parts_of_blocks(run):
     opened, T = Shards.open(run), 8
     numbers = np.repeat(np.arange(opened.blocks), CONTEXT // T)
     starts = np.tile(np.arange(0, CONTEXT, T), opened.blocks)
-    tokens, (owners, firsts) = opened.rows(numbers, starts, T), opened.documents_of(numbers, starts, T)
+    tokens, (owners, firsts) = (
+        opened.rows(numbers, starts, T),
+        opened.documents_of(numbers, starts, T),
+    )
     for row, (block, start) in enumerate(zip(numbers.tolist(), starts.tolist(), strict=True)):
         stream, begin = opened.place(block)
         here = begin + start
@@ -126,9 +135,13 @@ def test_until_gives_whole_documents(run, streams_of):
 
 
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
-def test_characters_and_positions_both_ways(tmp_path, corpus, recipe_of, prepare, small_parts, kind):
+def test_characters_and_positions_both_ways(
+    tmp_path, corpus, recipe_of, prepare, small_parts, kind
+):
     (corpus / "a" / "x.txt").write_text("aé 😀<|document|>\u0301\n" * 9)
-    recipe = recipe_of({"name": "all", "path": str(corpus)}, tokenizer={"kind": kind, "vocabulary": 300})
+    recipe = recipe_of(
+        {"name": "all", "path": str(corpus)}, tokenizer={"kind": kind, "vocabulary": 300}
+    )
     run = prepare(recipe, tmp_path / "run")
     parts = Shards.open(run), Documents.open(run), Tokenizer.load(run)
     opened, found, made = parts
@@ -170,23 +183,32 @@ def test_shards_that_do_not_hold_the_text_are_noticed(run):
 
 @pytest.mark.parametrize("kind", ["uint16", "uint32"])
 def test_files_are_flat_and_little_endian(tmp_path, corpus, recipe_of, prepare, kind):
-    run = prepare(recipe_of({"name": "all", "path": str(corpus)}, data={"token_type": kind}), tmp_path / "run")
+    run = prepare(
+        recipe_of({"name": "all", "path": str(corpus)}, data={"token_type": kind}), tmp_path / "run"
+    )
     stream = Shards.open(run).train[0]
-    flat = np.fromfile(run / "data/shards/00000.train.bin", {"uint16": "<u2", "uint32": "<u4"}[kind])
+    flat = np.fromfile(
+        run / "data/shards/00000.train.bin", {"uint16": "<u2", "uint32": "<u4"}[kind]
+    )
     assert np.array_equal(flat, stream.read(0, stream.tokens))
     table = np.fromfile(run / "data/shards/00000.train.documents.bin", "<u8").reshape(-1, 3)
     assert table[:, 1].tolist() == [stream.token_of(document) for document in table[:, 0].tolist()]
-    assert table[:, 2].tolist() == [Documents.open(run).get(document)["bytes"] for document in table[:, 0].tolist()]
+    assert table[:, 2].tolist() == [
+        Documents.open(run).get(document)["bytes"] for document in table[:, 0].tolist()
+    ]
 
 
-# ---- errors ---------------------------------------------------------------------------------------
+# ---- errors ------------------------------------------------------------------------------------
 
 
 def test_too_few_sequences(tmp_path, corpus, recipe_of, prepare):
     source = {"name": "all", "path": str(corpus)}
     merging = {"kind": "bpe", "vocabulary": 600}
     for sections, message in (
-        ({"model": {"context": 10_000}, "train": {"batch": 1, "microbatch": 1}}, "kept for validation, by their hash"),
+        (
+            {"model": {"context": 10_000}, "train": {"batch": 1, "microbatch": 1}},
+            "kept for validation, by their hash",
+        ),
         ({"train": {"batch": 500, "microbatch": 500}}, "batch is larger"),
     ):
         with pytest.raises(CorpusTooSmall, match=message):
@@ -195,7 +217,9 @@ def test_too_few_sequences(tmp_path, corpus, recipe_of, prepare):
 
 
 def test_a_batch_that_grew_is_noticed_without_redoing_anything(run, two_sources, prepare):
-    larger = two_sources.model_copy(update={"train": two_sources.train.model_copy(update={"batch": 10**6})})
+    larger = two_sources.model_copy(
+        update={"train": two_sources.train.model_copy(update={"batch": 10**6})}
+    )
     with pytest.raises(CorpusTooSmall):
         prepare(larger, run)
     assert Shards.open(run)
@@ -245,7 +269,9 @@ def test_hostile_manifests(run, changes, error):
         Shards.open(run)
 
 
-@pytest.mark.parametrize("changes", [{"block": 0}, {"token_type": "int8"}, {"streams": None}, {"parts": [3]}])
+@pytest.mark.parametrize(
+    "changes", [{"block": 0}, {"token_type": "int8"}, {"streams": None}, {"parts": [3]}]
+)
 def test_hostile_manifests_as_a_whole(run, changes):
     path = run / "data/shards/manifest.json"
     manifest = json.loads(path.read_text()) | changes
@@ -254,7 +280,7 @@ def test_hostile_manifests_as_a_whole(run, changes):
         Shards.open(run)
 
 
-# ---- together -------------------------------------------------------------------------------------
+# ---- together ----------------------------------------------------------------------------------
 
 
 def test_the_order_of_a_run(run, two_sources):
@@ -267,7 +293,9 @@ def test_the_order_of_a_run(run, two_sources):
 
 
 def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe_of, prepare):
-    recipe = recipe_of({"name": "a", "path": str(corpus / "a")}, {"name": "b", "path": str(corpus), "weight": 0})
+    recipe = recipe_of(
+        {"name": "a", "path": str(corpus / "a")}, {"name": "b", "path": str(corpus), "weight": 0}
+    )
     run = prepare(recipe, tmp_path / "run")
     opened = Shards.open(run)
     assert opened.train[1].blocks > 0
@@ -278,7 +306,9 @@ def test_a_source_of_weight_zero_is_for_validation_only(tmp_path, corpus, recipe
 def test_stages_follow_what_they_depend_on(run, two_sources):
     upstream = [run / "data/tokenizer/tokenizer.json", run / "data/documents/manifest.json"]
     before = [path.stat().st_mtime_ns for path in upstream]
-    longer = two_sources.model_copy(update={"model": two_sources.model.model_copy(update={"context": 40})})
+    longer = two_sources.model_copy(
+        update={"model": two_sources.model.model_copy(update={"context": 40})}
+    )
     for room in (documents, tokenizer, shards):
         room.prepare(longer, run)
     assert Shards.open(run).block == 40

@@ -41,7 +41,17 @@ def put(folder, **contents: str) -> None:
 
 
 def test_files_are_read_in_the_order_of_their_paths_as_bytes(tmp_path):
-    expected = ["B.txt", "a-b.txt", "a.txt", "a/b/c.md", "a/z.txt", "b.txt", "é.txt", "\uffee.txt", "\U00010000.txt"]
+    expected = [
+        "B.txt",
+        "a-b.txt",
+        "a.txt",
+        "a/b/c.md",
+        "a/z.txt",
+        "b.txt",
+        "é.txt",
+        "\uffee.txt",
+        "\U00010000.txt",
+    ]
     for name in reversed(expected):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
@@ -114,7 +124,10 @@ def test_names_that_are_not_utf8_get_readable_unique_ids(tmp_path):
 @pytest.mark.parametrize("format", ["text", "lines", "fasta"])
 def test_reading_goes_on_behind_any_cursor(tmp_path, format):
     for number in range(3):
-        records = "\n".join(f">r\n{number}{i}abcdef" if format == "fasta" else f"{number}{i}abcdef\n" for i in range(4))
+        records = "\n".join(
+            f">r\n{number}{i}abcdef" if format == "fasta" else f"{number}{i}abcdef\n"
+            for i in range(4)
+        )
         (tmp_path / f"{number}.txt").write_text(records)
     (tmp_path / "bad.txt").write_bytes(b"\0")
     options = {"longest": 5, "format": format, "include": ("*",)}
@@ -142,7 +155,7 @@ def test_counts_do_not_grow_by_reading_again(tmp_path):
     assert again.left.counts == whole.left.counts == {"invalid_utf8_replaced": 1, "not_included": 1}
 
 
-# ---- check --------------------------------------------------------------------------------------
+# ---- check -------------------------------------------------------------------------------------
 
 
 def test_missing_sources_are_named(tmp_path, recipe_of):
@@ -200,17 +213,20 @@ def test_no_permission_as_the_system_reports_it(tmp_path, monkeypatch):
 
 def test_an_unusable_tokenizer_is_found_before_any_work(tmp_path, recipe_of):
     put(tmp_path, texts__a_txt="x", tokenizer_json="{}")
-    recipe = recipe_of({"name": "books", "path": "texts"}, tokenizer={"kind": "file", "path": "tokenizer.json"})
+    recipe = recipe_of(
+        {"name": "books", "path": "texts"}, tokenizer={"kind": "file", "path": "tokenizer.json"}
+    )
     with pytest.raises(TokenizerInvalid):
         sources.check(recipe, tmp_path)
 
 
-# ---- packages -----------------------------------------------------------------------------------
+# ---- packages ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def installed(tmp_path, monkeypatch):
-    """A small distribution "Some.Pkg" 1.2 on the path; returns a function that writes its RECORD."""
+    """A small distribution "Some.Pkg" 1.2 on the path; returns a
+    function that writes its RECORD."""
     site = tmp_path / "site"
     contents = {
         "some/b.py": "b = 1\n",
@@ -227,13 +243,17 @@ def installed(tmp_path, monkeypatch):
         path = site / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(text.encode())
-        digest = base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        digest = (
+            base64.urlsafe_b64encode(hashlib.sha256(text.encode()).digest()).rstrip(b"=").decode()
+        )
         rows[name] = f"{name},sha256={digest},{len(text)}"
     rows["../../bin/some.py"] = "../../bin/some.py,sha256=AAAA,3"
     monkeypatch.syspath_prepend(str(site))
 
     def record(**changes: str):
-        lines = [changes.get(name.rsplit("/")[-1].replace(".", "_"), row) for name, row in rows.items()]
+        lines = [
+            changes.get(name.rsplit("/")[-1].replace(".", "_"), row) for name, row in rows.items()
+        ]
         (site / "Some.Pkg-1.2.dist-info/RECORD").write_text("\n".join(lines) + "\n")
         return site
 
@@ -242,12 +262,16 @@ def installed(tmp_path, monkeypatch):
 
 
 def package(path: str, **fields) -> sources.Reader:
-    return sources.Reader(Source(name="s", path=path, format="package", **fields), "replace", 10**6, Path())
+    return sources.Reader(
+        Source(name="s", path=path, format="package", **fields), "replace", 10**6, Path()
+    )
 
 
 def test_a_package_gives_its_own_source_files(installed):
     found = package("package:some.pkg==1.2")
-    assert [(document.id, document.origin, document.licence) for document, _ in found.documents()] == [
+    assert [
+        (document.id, document.origin, document.licence) for document, _ in found.documents()
+    ] == [
         ("s/some/a.py", "pkg:pypi/some-pkg@1.2#some/a.py", "MIT"),
         ("s/some/b.py", "pkg:pypi/some-pkg@1.2#some/b.py", "MIT"),
         ("s/some/notes.md", "pkg:pypi/some-pkg@1.2#some/notes.md", "MIT"),

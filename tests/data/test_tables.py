@@ -21,7 +21,8 @@ from pellucid.errors import SourceUnreadable, TextKeyMissing
 from pellucid.recipe import Source
 from tests.data.reading import CHAT
 
-# Whatever a field may hold: quotes, delimiters, line ends, other planes; no half of a surrogate pair.
+# Whatever a field may hold: quotes, delimiters, line ends, other planes;
+# no half of a surrogate pair.
 TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 FROM = [{"from": "human", "value": "Hi."}, {"from": "gpt", "value": None}]
 
@@ -61,7 +62,9 @@ def test_texts_stand_under_a_key_or_in_an_object_or_are_chats(
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(TEXTS, min_size=1, max_size=6), st.sampled_from(tables.DELIMITERS))
-def test_csv_gives_back_what_the_csv_module_wrote(tmp_path_factory: Any, rows: list[str], delimiter: str) -> None:
+def test_csv_gives_back_what_the_csv_module_wrote(
+    tmp_path_factory: Any, rows: list[str], delimiter: str
+) -> None:
     path = tmp_path_factory.mktemp("csv") / "t.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, delimiter=delimiter)
@@ -76,9 +79,15 @@ def test_csv_gives_back_what_the_csv_module_wrote(tmp_path_factory: Any, rows: l
     st.sampled_from([None, 1]),
     st.sampled_from([1, 3, 1 << 20]),
 )
-def test_an_array_gives_back_what_json_wrote(tmp_path_factory: Any, rows: list[Any], indent: Any, chunk: int) -> None:
+def test_an_array_gives_back_what_json_wrote(
+    tmp_path_factory: Any, rows: list[Any], indent: Any, chunk: int
+) -> None:
     path = tmp_path_factory.mktemp("json") / "t.json"
-    path.write_text(json.dumps([{"n": 1.5e3, "text": row} for row in rows], indent=indent, ensure_ascii=chunk == 3))
+    path.write_text(
+        json.dumps(
+            [{"n": 1.5e3, "text": row} for row in rows], indent=indent, ensure_ascii=chunk == 3
+        )
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(packings, "CHUNK", chunk)
         found = read(path, "json")
@@ -89,14 +98,18 @@ def test_an_array_gives_back_what_json_wrote(tmp_path_factory: Any, rows: list[A
 
 @settings(max_examples=40, deadline=None)
 @given(st.lists(st.one_of(TEXTS, st.none()), min_size=1, max_size=6), st.integers(1, 3))
-def test_parquet_gives_back_what_arrow_wrote(tmp_path_factory: Any, rows: list[Any], group: int) -> None:
+def test_parquet_gives_back_what_arrow_wrote(
+    tmp_path_factory: Any, rows: list[Any], group: int
+) -> None:
     path = tmp_path_factory.mktemp("parquet") / "t.parquet"
     column = pa.array([{"text": row, "other": 1} for row in rows])
     pq.write_table(pa.table({"n": range(len(rows)), "data": column}), path, row_group_size=group)
     expected = ["no_text" if row is None else row or "empty" for row in rows]
     assert texts(path, "parquet", "data.text") == expected
     assert texts(path, "parquet", "text") == ["no_text"] * len(rows)
-    assert [record.number for record in read(path, "parquet", "data.text", after=2)] == list(range(2, len(rows) + 1))
+    assert [record.number for record in read(path, "parquet", "data.text", after=2)] == list(
+        range(2, len(rows) + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -116,7 +129,9 @@ def test_parquet_gives_back_what_arrow_wrote(tmp_path_factory: Any, rows: list[A
         ('[{"text": "\u00e4"}]'.encode("utf-16"), ["\u00e4"]),
     ],
 )
-def test_arrays_that_are_not_as_they_should_be(tmp_path: Path, content: bytes, expected: list[str]) -> None:
+def test_arrays_that_are_not_as_they_should_be(
+    tmp_path: Path, content: bytes, expected: list[str]
+) -> None:
     (tmp_path / "t.json").write_bytes(content)
     assert texts(tmp_path / "t.json", "json") == expected
 
@@ -150,8 +165,12 @@ def test_a_row_of_parquet_counts_as_the_mean_of_all(tmp_path: Path) -> None:
 
 
 def test_rows_of_a_table_are_called_by_the_line_they_begin_at(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_bytes(b'id;text;n\r\n1;"a;b\r\n""q""";3\r\n\r\n2;z\r\n3;caf\xe9;4\r\n')
-    found = [(one.name, one.text, one.dropped, one.changed) for one in read(tmp_path / "t.csv", "csv")]
+    (tmp_path / "t.csv").write_bytes(
+        b'id;text;n\r\n1;"a;b\r\n""q""";3\r\n\r\n2;z\r\n3;caf\xe9;4\r\n'
+    )
+    found = [
+        (one.name, one.text, one.dropped, one.changed) for one in read(tmp_path / "t.csv", "csv")
+    ]
     assert found == [
         (":2", 'a;b\r\n"q"', "", ""),
         (":5", "", "malformed", ""),
@@ -161,7 +180,9 @@ def test_rows_of_a_table_are_called_by_the_line_they_begin_at(tmp_path: Path) ->
     assert read(tmp_path / "t.csv", "csv", policy="drop")[-1].dropped == "invalid_utf8"
 
 
-def test_what_no_reader_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_no_reader_can_hold_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for format in ("json", "csv", "parquet"):
         monkeypatch.setitem(formats.LIMITS, format, 100)
     monkeypatch.setattr(packings, "CHUNK", 16)
@@ -181,17 +202,23 @@ def test_what_no_reader_can_hold_is_refused(tmp_path: Path, monkeypatch: pytest.
         read(tmp_path / "t.parquet", "parquet")
 
 
-def test_a_long_array_takes_time_in_proportion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_array_takes_time_in_proportion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(packings, "CHUNK", 1000)
     (tmp_path / "t.json").write_text(json.dumps([{"text": "x" * 200_000}]))
     tried, decode = [], tables._decode
-    monkeypatch.setattr(tables, "_decode", lambda text, at: tried.append(len(text)) or decode(text, at))
+    monkeypatch.setattr(
+        tables, "_decode", lambda text, at: tried.append(len(text)) or decode(text, at)
+    )
     assert len(texts(tmp_path / "t.json", "json")[0]) == 200_000
     assert sum(tried) < 5 * 200_000
 
 
 @pytest.mark.parametrize("format", ["csv", "json", "parquet"])
-def test_columns_are_named_where_the_text_stands_elsewhere(tmp_path: Path, recipe_of: Any, format: str) -> None:
+def test_columns_are_named_where_the_text_stands_elsewhere(
+    tmp_path: Path, recipe_of: Any, format: str
+) -> None:
     path = tmp_path / f"t.{format}"
     rows = [{"title": "t", "body": f"some words {n}"} for n in range(9)]
     if format == "csv":
@@ -207,7 +234,9 @@ def test_columns_are_named_where_the_text_stands_elsewhere(tmp_path: Path, recip
     assert texts(path, format, "body")[8] == "some words 8"
 
 
-def test_reading_a_table_needs_no_more_than_arrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reading_a_table_needs_no_more_than_arrow(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Refused:
         def find_spec(self, name: str, *_: Any) -> None:
             assert name.partition(".")[0] != "pandas"

@@ -21,7 +21,14 @@ from pellucid.data.tokenizer import Tokenizer
 from pellucid.philox import draws
 from tests.conftest import prose
 
-TEXTS = ["", " ", "a", "The quick  brown fox\n\n\tjumps.", "é 😀 \u0301\u200d\ufeff\u2028\r\n", "\0\x01"]
+TEXTS = [
+    "",
+    " ",
+    "a",
+    "The quick  brown fox\n\n\tjumps.",
+    "é 😀 \u0301\u200d\ufeff\u2028\r\n",
+    "\0\x01",
+]
 TEXTS += ["x" * 1000, "  \n" * 99]
 LETTERS = st.characters(exclude_categories=["Cs"])
 
@@ -44,8 +51,12 @@ PATTERNS = ("llama3", "qwen2", "gpt2", "o200k", "pellucid")
 
 @functools.cache
 def trained_with(pattern: str) -> Tokenizer:
-    """On letters of both cases, numbers, marks, endings and blanks, so that merges meet what the patterns part."""
-    texts = [prose(number, 40) + "The CatSat's 12345 é é\n\n  if x_1 == 1024:\r\n\tit's\n" for number in range(9)]
+    """On letters of both cases, numbers, marks, endings and blanks, so that merges
+    meet what the patterns part."""
+    texts = [
+        prose(number, 40) + "The CatSat's 12345 é é\n\n  if x_1 == 1024:\r\n\tit's\n"
+        for number in range(9)
+    ]
     trained, trainer = kinds.untrained_bpe(600, pattern, 8)
     trained.train_from_iterator(texts, trainer)
     return Tokenizer(kinds.bpe_file(kinds.merges_of(trained), pattern, 8), Path("memory"))
@@ -53,11 +64,16 @@ def trained_with(pattern: str) -> Tokenizer:
 
 @pytest.fixture(scope="module", params=["bytes", *PATTERNS])
 def lossless(request) -> Tokenizer:
-    return Tokenizer(kinds.bytes_file(), Path("memory")) if request.param == "bytes" else trained_with(request.param)
+    return (
+        Tokenizer(kinds.bytes_file(), Path("memory"))
+        if request.param == "bytes"
+        else trained_with(request.param)
+    )
 
 
 ODD = st.text(st.one_of(st.sampled_from("aAé's \n\r\t0!_/\u00a0\u0301東ªǅ"), LETTERS), max_size=80)
-# Written here once more, as tiktoken, Hugging Face and llama.cpp have them; GPT-2's comes from the library itself.
+# Written here once more, as tiktoken, Hugging Face and llama.cpp have them; GPT-2's
+# comes from the library itself.
 PUBLISHED = {
     "llama3": r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -71,7 +87,10 @@ PUBLISHED = {
 
 
 def test_the_recipe_names_the_patterns_that_there_are():
-    assert set(get_args(recipe.Tokenizer.model_fields["pattern"].annotation)) == {*patterns.NAMED, "pellucid"}
+    assert set(get_args(recipe.Tokenizer.model_fields["pattern"].annotation)) == {
+        *patterns.NAMED,
+        "pellucid",
+    }
     assert patterns.NAMED == PUBLISHED
     assert set(PUBLISHED.values()) <= patterns.PATTERNS
 
@@ -81,7 +100,9 @@ def published(pattern: str) -> tokenizers.Tokenizer:
     """The same merges, put together by the library's own parts."""
     model = json.loads(trained_with(pattern).content)["model"]
     made = tokenizers.Tokenizer(
-        tokenizers.models.BPE(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+        tokenizers.models.BPE(
+            vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]]
+        )
     )
     if pattern == "gpt2":
         made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -104,28 +125,47 @@ def test_ids_are_those_of_tiktoken_from_our_file(text, pattern):
     tiktoken = pytest.importorskip("tiktoken")
     made = trained_with(pattern)
     byte_of = {letter: byte for byte, letter in kinds.byte_letters().items()}
-    ranks = {bytes(byte_of[one] for one in token): number for token, number in made.tokens.items() if number}
+    ranks = {
+        bytes(byte_of[one] for one in token): number
+        for token, number in made.tokens.items()
+        if number
+    }
     theirs = tiktoken.Encoding(
-        "made", pat_str=patterns.split_pattern(pattern, 8), mergeable_ranks=ranks, special_tokens={DOCUMENT: 0}
+        "made",
+        pat_str=patterns.split_pattern(pattern, 8),
+        mergeable_ranks=ranks,
+        special_tokens={DOCUMENT: 0},
     )
     assert made.encode(text) == theirs.encode_ordinary(text)
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_every_token_stands_for_itself(pattern):
-    """So ids are the same in runtimes that look a whole piece up before they merge: tiktoken, llama.cpp."""
+    """So ids are the same in runtimes that look a whole piece up before they
+    merge: tiktoken, llama.cpp."""
     model = json.loads(trained_with(pattern).content)["model"]
     assert len(model["vocab"]) > 300
     made = tokenizers.Tokenizer(
-        tokenizers.models.BPE(vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]])
+        tokenizers.models.BPE(
+            vocab=model["vocab"], merges=[tuple(pair) for pair in model["merges"]]
+        )
     )
-    assert all(made.encode(token).ids == [number] for token, number in model["vocab"].items() if number)
+    assert all(
+        made.encode(token).ids == [number] for token, number in model["vocab"].items() if number
+    )
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
 def test_a_run_of_400000_letters_is_encoded_at_once(pattern):
     """About 0.2 s each; a merge that looked at all pairs again would take hours."""
-    for text in ("x" * 400_000, " " * 400_000 + "x", "A" * 400_000, "東京" * 200_000, "\n \n" * 133_000, "!" * 400_000):
+    for text in (
+        "x" * 400_000,
+        " " * 400_000 + "x",
+        "A" * 400_000,
+        "東京" * 200_000,
+        "\n \n" * 133_000,
+        "!" * 400_000,
+    ):
         started = time.process_time()
         ids = trained_with(pattern).encode(text)
         assert time.process_time() - started < 20
@@ -151,7 +191,9 @@ def test_a_file_of_another_pattern_is_not_the_recipes(pattern):
     merges = kinds.merges_of(tokenizers.Tokenizer.from_str(trained_with(pattern).content.decode()))
     for other in PATTERNS:
         content = kinds.bpe_file(merges, other, 8)
-        wrong = kinds.wrong_in(content, json.loads(content), recipe.Tokenizer(pattern=pattern, max_pretoken=8))
+        wrong = kinds.wrong_in(
+            content, json.loads(content), recipe.Tokenizer(pattern=pattern, max_pretoken=8)
+        )
         assert bool(wrong) == (other != pattern)
 
 
@@ -172,7 +214,8 @@ def test_any_text_comes_back(lossless, text):
 @settings(max_examples=200, deadline=None)
 @given(
     text=st.text(
-        st.one_of(st.sampled_from("aé \n0_\u00a0\u0301"), st.characters(exclude_categories=["Cs"])), max_size=80
+        st.one_of(st.sampled_from("aé \n0_\u00a0\u0301"), st.characters(exclude_categories=["Cs"])),
+        max_size=80,
     ),
     longest=st.integers(1, 9),
 )
@@ -187,7 +230,9 @@ def test_pretokens_cover_every_character_and_are_bounded(text, longest):
 
 @pytest.mark.parametrize("pattern", ["llama3", "pellucid"])
 def test_a_long_unbroken_run_is_cut(made, corpus, pattern):
-    (corpus / "dna.txt").write_text("".join("ACGT"[draw & 3] for draw in draws(1, 0, 400_000).tolist()))
+    (corpus / "dna.txt").write_text(
+        "".join("ACGT"[draw & 3] for draw in draws(1, 0, 400_000).tolist())
+    )
     vocabulary = made(
         kind="bpe", vocabulary=1000, pattern=pattern, max_pretoken=8
     ).vocabulary  # Unbounded, close to a minute.
@@ -220,7 +265,9 @@ def test_characters_are_characters(made, corpus):
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
 def test_special_tokens_in_a_text_are_text(made, corpus, kind):
     for number in range(30):
-        (corpus / f"trap{number}.txt").write_text(f"{number} <|document|> <|unknown|> <|document|><|document|>")
+        (corpus / f"trap{number}.txt").write_text(
+            f"{number} <|document|> <|unknown|> <|document|><|document|>"
+        )
     found = made(kind=kind, vocabulary=400)
     for text in ("<|document|>", "a<|document|>b", "<|unknown|>"):
         ids = found.encode(text)
@@ -255,8 +302,18 @@ def test_the_same_corpus_gives_the_same_tokenizer(made, tmp_path):
 
 
 def test_the_digest_is_over_content_alone():
-    content = {"model": {"type": "BPE", "merges": ["a b", "ab c"], "vocab": {"a": 0, "b": 1}, "dropout": None}}
-    other = {"model": {"vocab": {"b": 1, "a": 0}, "type": "BPE", "merges": [["a", "b"], ["ab", "c"]]}, "padding": None}
+    content = {
+        "model": {
+            "type": "BPE",
+            "merges": ["a b", "ab c"],
+            "vocab": {"a": 0, "b": 1},
+            "dropout": None,
+        }
+    }
+    other = {
+        "model": {"vocab": {"b": 1, "a": 0}, "type": "BPE", "merges": [["a", "b"], ["ab", "c"]]},
+        "padding": None,
+    }
     digest = tokenizer.digest_of(content)
     assert tokenizer.digest_of(other) == digest
     other["model"]["merges"].reverse()

@@ -1,4 +1,5 @@
-"""A decoder in float64 as anybody would write it: dense masks, autograd, nothing of ours but the shape's numbers."""
+"""A decoder in float64 as anybody would write it: dense masks, autograd, nothing of
+ours but the shape's numbers."""
 
 from __future__ import annotations
 
@@ -12,8 +13,11 @@ from torch import Tensor
 from pellucid.families import Family
 
 
-def logits(shape: Family, w: Mapping[str, Tensor], tokens_BT: Tensor, within: Tensor | None = None) -> Tensor:
-    """(B, T, V); within is the document that each position is of, where attention is kept within documents."""
+def logits(
+    shape: Family, w: Mapping[str, Tensor], tokens_BT: Tensor, within: Tensor | None = None
+) -> Tensor:
+    """(B, T, V); within is the document that each position is of, where
+    attention is kept within documents."""
     x = w["model.embed_tokens.weight"][tokens_BT]
     for number in range(shape.layers):
         x = _layer(shape, lambda name, n=number: w.get(f"model.layers.{n}.{name}"), x, within)
@@ -27,7 +31,9 @@ def _layer(shape: Family, w, x: Tensor, within: Tensor | None) -> Tensor:  # typ
     y = _attention(shape, w, y, within)
     x = x + (_norm(shape, y, w("post_attention_layernorm.weight")) if after else y)
     y = x if after else _norm(shape, x, w("post_attention_layernorm.weight"))
-    y = (F.silu(y @ w("mlp.gate_proj.weight").T) * (y @ w("mlp.up_proj.weight").T)) @ w("mlp.down_proj.weight").T
+    y = (F.silu(y @ w("mlp.gate_proj.weight").T) * (y @ w("mlp.up_proj.weight").T)) @ w(
+        "mlp.down_proj.weight"
+    ).T
     return x + (_norm(shape, y, w("post_feedforward_layernorm.weight")) if after else y)
 
 
@@ -63,6 +69,8 @@ def _norm(shape: Family, x: Tensor, weight: Tensor) -> Tensor:
 
 def _rotated(shape: Family, x_BHTC: Tensor) -> Tensor:
     T, C = x_BHTC.shape[2:]
-    angles = torch.outer(torch.arange(T).double(), shape.rope_theta ** (-torch.arange(0, C, 2).double() / C))
+    angles = torch.outer(
+        torch.arange(T).double(), shape.rope_theta ** (-torch.arange(0, C, 2).double() / C)
+    )
     a, b = x_BHTC.chunk(2, -1)
     return torch.cat((a * angles.cos() - b * angles.sin(), b * angles.cos() + a * angles.sin()), -1)

@@ -1,4 +1,5 @@
-"""Every family: its arithmetic against float64 and transformers, and a small run of it from end to end."""
+"""Every family: its arithmetic against float64 and transformers, and a
+small run of it from end to end."""
 
 from __future__ import annotations
 
@@ -33,41 +34,59 @@ from pellucid.train.step import token_losses, training_step
 from tests.conftest import finish, make_run, prose
 from tests.families import reference
 
-FAMILIES: dict[str, dict[str, Any]] = {"llama": {}, "mistral": {"window": 5}, "qwen2": {}, "qwen3": {}}
+FAMILIES: dict[str, dict[str, Any]] = {
+    "llama": {},
+    "mistral": {"window": 5},
+    "qwen2": {},
+    "qwen3": {},
+}
 VOCABULARY = 300
 Arrays = dict[str, np.ndarray]
 SMALL = {"layers": 2, "width": 32, "heads": 4, "kv_heads": 2, "mlp_width": 64, "context": 32}
 
 
 def shape_of(family: str, **changes: Any) -> Family:
-    return TypeAdapter(Family).validate_python({"family": family, **SMALL, **FAMILIES[family], **changes})
+    return TypeAdapter(Family).validate_python(
+        {"family": family, **SMALL, **FAMILIES[family], **changes}
+    )
 
 
 def recipe_of(shape: Family, arithmetic: str) -> Recipe:
-    train = Train.model_validate({"arithmetic": arithmetic, "batch": 2, "microbatch": 2, "steps": 50, "warmup": 0})
-    return Recipe(name="small", data=Data(sources=(Source(name="generated"),)), model=shape, train=train)
+    train = Train.model_validate(
+        {"arithmetic": arithmetic, "batch": 2, "microbatch": 2, "steps": 50, "warmup": 0}
+    )
+    return Recipe(
+        name="small", data=Data(sources=(Source(name="generated"),)), model=shape, train=train
+    )
 
 
 def scattered(model: Decoder) -> dict[str, torch.Tensor]:
-    """Give every weight values that are not its first ones, which hide what multiplies by one or adds zero."""
+    """Give every weight values that are not its first ones, which hide what
+    multiplies by one or adds zero."""
     generator = torch.Generator().manual_seed(7)
     with torch.no_grad():
         for weight in model.parameters():
             weight += 0.4 * torch.rand(weight.shape, generator=generator) - 0.2
-    return {name: weight.detach().double().requires_grad_() for name, weight in model.named_parameters()}
+    return {
+        name: weight.detach().double().requires_grad_() for name, weight in model.named_parameters()
+    }
 
 
 @pytest.mark.parametrize("attention", ["across", "within"])
 @pytest.mark.parametrize("tied", [True, False])
 @pytest.mark.parametrize("arithmetic", ["portable", "native"])
 @pytest.mark.parametrize("family", FAMILIES)
-def test_loss_and_gradients_are_those_of_float64(family: str, arithmetic: str, tied: bool, attention: str) -> None:
+def test_loss_and_gradients_are_those_of_float64(
+    family: str, arithmetic: str, tied: bool, attention: str
+) -> None:
     recipe = recipe_of(shape_of(family, tied=tied, attention=attention), arithmetic)
     operations.of(arithmetic).configure("cpu", 1)
     model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
     documents_BS = np.cumsum(np.random.default_rng(3).random(batch.tokens_BS.shape) < 0.1, axis=1)
     wanted = scattered(model)
-    losses_BT, objective = token_losses(model, batch.tokens_BS, documents_BS, recipe, recipe.phases[0], 1 / 64)
+    losses_BT, objective = token_losses(
+        model, batch.tokens_BS, documents_BS, recipe, recipe.phases[0], 1 / 64
+    )
     objective.backward()
 
     tokens = torch.from_numpy(batch.tokens_BS.astype(np.int64))
@@ -87,7 +106,9 @@ def test_loss_and_gradients_are_those_of_float64(family: str, arithmetic: str, t
 def test_weights_are_those_that_the_family_names(family: str) -> None:
     shape = shape_of(family, tied=False)
     state = initial(recipe_of(shape, "portable"), VOCABULARY)
-    assert {name: tuple(w.shape) for name, w in state.model.named_parameters()} == shape.tensors(VOCABULARY)
+    assert {name: tuple(w.shape) for name, w in state.model.named_parameters()} == shape.tensors(
+        VOCABULARY
+    )
     reached = [name for one in blame.backward_order(shape) for name in one.names]
     assert sorted(reached) == sorted(shape.tensors(VOCABULARY))
     for name, weight in state.model.named_parameters():
@@ -114,10 +135,17 @@ def test_a_state_with_another_weight_or_one_less_is_refused_by_its_name(family: 
     missing = {group: dict(arrays) for group, arrays in groups.items()}
     last = list(recipe.model.layer())[-1]
     del missing["weights"][f"model.layers.1.{last}"]
-    with pytest.raises(FormatInvalid, match=rf"weights model\.layers\.1\.{re.escape(last)} is absent"):
+    with pytest.raises(
+        FormatInvalid, match=rf"weights model\.layers\.1\.{re.escape(last)} is absent"
+    ):
         restored(recipe, VOCABULARY, 0, missing)
-    missing["weights"] = {**groups["weights"], "model.layers.1.self_attn.x_norm.weight": np.ones(8, np.float32)}
-    with pytest.raises(FormatInvalid, match=r"self_attn\.x_norm\.weight is F32 \(8,\), and .* absent"):
+    missing["weights"] = {
+        **groups["weights"],
+        "model.layers.1.self_attn.x_norm.weight": np.ones(8, np.float32),
+    }
+    with pytest.raises(
+        FormatInvalid, match=r"self_attn\.x_norm\.weight is F32 \(8,\), and .* absent"
+    ):
         restored(recipe, VOCABULARY, 0, missing)
 
 
@@ -125,7 +153,11 @@ def test_the_family_is_in_the_digest_and_unknown_ones_are_refused() -> None:
     digests = {recipe_of(shape_of(family), "portable").digest() for family in FAMILIES}
     assert len(digests) == len(FAMILIES)
     base = 'version = 4\nname = "a"\n[[data.sources]]\nname = "s"\n[model]\n'
-    assert parse(base.encode(), "r").model == Llama() == parse(f'{base}family = "llama"'.encode(), "r").model
+    assert (
+        parse(base.encode(), "r").model
+        == Llama()
+        == parse(f'{base}family = "llama"'.encode(), "r").model
+    )
     with pytest.raises(RecipeInvalid, match="'llama', 'mistral', 'qwen2', 'qwen3'"):
         parse(f'{base}family = "gpt"'.encode(), "r")
     with pytest.raises(RecipeUnknownKey, match=r"model\.head.*did you mean model\.heads"):
@@ -153,7 +185,8 @@ def test_a_step_has_the_same_bits_with_more_threads(family: str, threads: int) -
 @pytest.mark.parametrize("arithmetic", ["portable", "native"])
 @pytest.mark.parametrize("within", [False, True])
 def test_a_window_shows_so_many_positions_and_no_more(arithmetic: str, within: bool) -> None:
-    """Of one layer, so that nothing comes round by another; with 5 of 32, and with documents of 3 inside of it."""
+    """Of one layer, so that nothing comes round by another; with 5 of 32, and with
+    documents of 3 inside of it."""
     operations.of(arithmetic).configure("cpu", 1)
     model = initial(recipe_of(shape_of("mistral", layers=1), arithmetic), VOCABULARY).model
     scattered(model)
@@ -170,9 +203,17 @@ def test_a_window_shows_so_many_positions_and_no_more(arithmetic: str, within: b
 
 def test_a_window_as_long_as_the_context_is_llama() -> None:
     roots = set()
-    for shape in (shape_of("llama"), shape_of("mistral", window=32), shape_of("mistral", window=99)):
+    for shape in (
+        shape_of("llama"),
+        shape_of("mistral", window=32),
+        shape_of("mistral", window=99),
+    ):
         state = initial(recipe_of(shape, "portable"), VOCABULARY)
-        training_step(state, next(generated(recipe_of(shape, "portable"), VOCABULARY, 1)), recipe_of(shape, "portable"))
+        training_step(
+            state,
+            next(generated(recipe_of(shape, "portable"), VOCABULARY, 1)),
+            recipe_of(shape, "portable"),
+        )
         roots.add(state.roots().state)
     assert len(roots) == 1
 
@@ -185,11 +226,15 @@ def quiet(*_: object) -> None:
 
 
 @pytest.fixture(scope="module", params=[family for family in FAMILIES if family != "llama"])
-def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+def run(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, corpus: Path
+) -> Path:
     """A sealed run of a family. Only to be read."""
     own = {"family": f'"{request.param}"', **FAMILIES[request.param], "tied": "false"}
     settings = [f"model.{name}={value}" for name, value in own.items()]
-    folder = make_run(tmp_path_factory.mktemp(request.param) / "run", corpus, [*settings, "train.steps=6"])
+    folder = make_run(
+        tmp_path_factory.mktemp(request.param) / "run", corpus, [*settings, "train.steps=6"]
+    )
     publish(finish(folder))
     return folder
 
@@ -205,8 +250,12 @@ def without(name: str) -> Callable[[Arrays], Arrays]:
     return lambda arrays: {one: array for one, array in arrays.items() if one != name}
 
 
-@pytest.mark.parametrize("file", ["checkpoints/step6/model.safetensors", "anchors/step5/model.safetensors"])
-def test_a_weight_that_is_missing_or_another_family_s_is_named(run: Path, tmp_path: Path, file: str) -> None:
+@pytest.mark.parametrize(
+    "file", ["checkpoints/step6/model.safetensors", "anchors/step5/model.safetensors"]
+)
+def test_a_weight_that_is_missing_or_another_family_s_is_named(
+    run: Path, tmp_path: Path, file: str
+) -> None:
     shape = load(run).model
     own = sorted(set(shape.layer()) - set(Llama().layer())) or ["self_attn.q_proj.weight"]
     first = f"model.layers.0.{own[0]}"
@@ -223,7 +272,9 @@ def test_a_weight_that_is_missing_or_another_family_s_is_named(run: Path, tmp_pa
         (folder / file).unlink()
         tensors.write(folder / file, arrays, read.metadata)
         problems = [str(problem) for problem in verify(folder, quiet).problems]
-        assert any(name in problem and file.rpartition("/")[0] in problem for problem in problems), problems
+        assert any(
+            name in problem and file.rpartition("/")[0] in problem for problem in problems
+        ), problems
 
 
 @pytest.mark.parametrize("place", ["checkpoints/step0", "."])
@@ -242,7 +293,16 @@ def test_transformers_gives_our_logits_and_tokens(run: Path, place: str) -> None
     assert (ours - other).abs().max() < 1e-5
     # Some of its classes bring a tokenizer of the family's own instead of the file's.
     theirs, ours = transformers.AutoTokenizer.from_pretrained(run / place), Tokenizer.load(run)
-    spelled = ("", "naïve café 東京 ", "1234567", "'s  ", "x\n\n\ty", "<|document|>", "<|endoftext|>", "\u0301é\r\n")
+    spelled = (
+        "",
+        "naïve café 東京 ",
+        "1234567",
+        "'s  ",
+        "x\n\n\ty",
+        "<|document|>",
+        "<|endoftext|>",
+        "\u0301é\r\n",
+    )
     for number in range(200):
         text = spelled[number % 8] + prose(number, 9) + spelled[number % 7] + spelled[number % 5]
         assert theirs(text)["input_ids"] == ours.encode(text), text
@@ -252,9 +312,13 @@ def test_the_shape_of_a_checkpoint_is_the_recipe_s(run: Path) -> None:
     transformers = pytest.importorskip("transformers")
     shape, config = load(run).model, transformers.AutoConfig.from_pretrained(run)
     assert config.model_type == shape.family
-    assert config.num_hidden_layers == shape.layers and config.max_position_embeddings == shape.context
+    assert (
+        config.num_hidden_layers == shape.layers and config.max_position_embeddings == shape.context
+    )
     assert config.rms_norm_eps == shape.norm_epsilon and config.tie_word_embeddings == shape.tied
-    assert (config.sliding_window if shape.family == "mistral" else None) == getattr(shape, "window", None)
+    assert (config.sliding_window if shape.family == "mistral" else None) == getattr(
+        shape, "window", None
+    )
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -263,7 +327,9 @@ def test_transformers_gives_our_logits_whatever_the_weights_are(family: str) -> 
     transformers = pytest.importorskip("transformers")
     shape = shape_of(family, tied=False)
     config = huggingface.config_of(huggingface.architecture(shape, VOCABULARY, 0))
-    theirs = transformers.AutoModelForCausalLM.from_config(transformers.AutoConfig.for_model(**config))
+    theirs = transformers.AutoModelForCausalLM.from_config(
+        transformers.AutoConfig.for_model(**config)
+    )
     model = initial(recipe_of(shape, "portable"), VOCABULARY).model
     scattered(model)
     theirs.load_state_dict(model.state_dict(), strict=True)

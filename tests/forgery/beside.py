@@ -1,4 +1,5 @@
-"""Forgeries of what stands beside the steps: texts, tokenizers, incidents, a fork's parent; all roots made again."""
+"""Forgeries of what stands beside the steps: texts, tokenizers, incidents, a fork's
+parent; all roots made again."""
 
 from __future__ import annotations
 
@@ -24,23 +25,42 @@ from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from tests.conftest import finish, spiking
-from tests.forgery.forge import Body, architecture_of, copied, edit_ledger, edit_table, fit, opened, quiet, untrained
+from tests.forgery.forge import (
+    Body,
+    architecture_of,
+    copied,
+    edit_ledger,
+    edit_table,
+    fit,
+    opened,
+    quiet,
+    untrained,
+)
 
 PART = "data/documents/00000.parquet"
 
 
 def other_text(honest: Path, folder: Path) -> None:
-    """A harmless text beside the tokens of another: of the same length and split, for those are checked."""
+    """A harmless text beside the tokens of another: of the same length and
+    split, for those are checked."""
     shutil.copytree(honest, folder)
     document = _first_document(folder, 7)
     share = load(folder).data.validation_per_10000
 
     def text(row: Body) -> str:
         turned = (row["text"][shift:] + row["text"][:shift] for shift in range(1, len(row["text"])))
-        return next(one for one in turned if split_of(hashlib.sha256(one.encode()).digest(), share) == row["split"])
+        return next(
+            one
+            for one in turned
+            if split_of(hashlib.sha256(one.encode()).digest(), share) == row["split"]
+        )
 
-    edit_table(folder / PART, "text", lambda row: text(row) if row["index"] == document else row["text"])
-    edit_table(folder / PART, "sha256", lambda row: hashlib.sha256(row["text"].encode()).hexdigest())
+    edit_table(
+        folder / PART, "text", lambda row: text(row) if row["index"] == document else row["text"]
+    )
+    edit_table(
+        folder / PART, "sha256", lambda row: hashlib.sha256(row["text"].encode()).hexdigest()
+    )
     fit_data(folder)
 
 
@@ -54,14 +74,20 @@ def _first_document(folder: Path, step: int) -> int:
 
 
 def other_origin(folder: Path) -> None:
-    edit_table(folder / PART, "origin", lambda row: "elsewhere.txt" if row["index"] == 3 else row["origin"])
-    edit_table(folder / PART, "id", lambda row: f"{row['source']}/elsewhere.txt" if row["index"] == 3 else row["id"])
+    edit_table(
+        folder / PART, "origin", lambda row: "elsewhere.txt" if row["index"] == 3 else row["origin"]
+    )
+    edit_table(
+        folder / PART,
+        "id",
+        lambda row: f"{row['source']}/elsewhere.txt" if row["index"] == 3 else row["id"],
+    )
     fit_data(folder)
 
 
 def other_tokenizer(honest: Path, folder: Path) -> None:
-    """Neighbouring merges in each other's place, so that their tokens change ids: a file as another corpus would give
-    it."""
+    """Neighbouring merges in each other's place, so that their tokens change ids: a file as
+    another corpus would give it."""
     shutil.copytree(honest, folder)
     path, fields = folder / "data/tokenizer/tokenizer.json", load(folder).tokenizer
     merges = files.read_json(path)["model"]["merges"]
@@ -73,7 +99,8 @@ def other_tokenizer(honest: Path, folder: Path) -> None:
 
 
 def tokenizer_of_no_kind(honest: Path, folder: Path) -> None:
-    """Few merges for the tokens that it has, so that texts would fall apart into letters: no bpe gives such a file."""
+    """Few merges for the tokens that it has, so that texts would fall apart into
+    letters: no bpe gives such a file."""
     shutil.copytree(honest, folder)
     path = folder / "data/tokenizer/tokenizer.json"
     value = files.read_json(path)
@@ -83,13 +110,18 @@ def tokenizer_of_no_kind(honest: Path, folder: Path) -> None:
 
 
 def fit_data(folder: Path) -> None:
-    """Documents, tokenizer, data root, genesis and checkpoints made to fit the texts and the tokenizer there; and no
-    index, for that would tell (tests/trace/test_check.py)."""
+    """Documents, tokenizer, data root, genesis and checkpoints made to fit the texts and the
+    tokenizer there; and no index, for that would tell (tests/trace/test_check.py)."""
     shutil.rmtree(folder / layout.TRACE)
     rows = pq.read_table(folder / PART).to_pylist()
     named = ("index", "id", "licence", "origin", "text")
-    leaves = [digests.document_leaf(load(folder).seed, *(row[name] for name in named)) for row in rows]
-    part, tokenizer = merkle.root(leaves).hex(), Tokenizer.load(folder / layout.TOKENIZER).digest.hex()
+    leaves = [
+        digests.document_leaf(load(folder).seed, *(row[name] for name in named)) for row in rows
+    ]
+    part, tokenizer = (
+        merkle.root(leaves).hex(),
+        Tokenizer.load(folder / layout.TOKENIZER).digest.hex(),
+    )
     manifest = files.read_json(folder / "data/documents/manifest.json")
     manifest["parts"][0]["root"] = part
     manifest["root"] = roots.root_of([part]).hex()
@@ -98,14 +130,21 @@ def fit_data(folder: Path) -> None:
     files.write_json(path, files.read_json(path) | {"digest": tokenizer})
     data = files.read_json(folder / layout.DATA_MANIFEST)
     data |= {"documents_root": manifest["root"], "tokenizer": tokenizer}
-    data["root"] = roots.data_root(manifest["root"], manifest["sources"], tokenizer, data["streams"], data["pipeline"])
+    data["root"] = roots.data_root(
+        manifest["root"], manifest["sources"], tokenizer, data["streams"], data["pipeline"]
+    )
     files.write_json(folder / layout.DATA_MANIFEST, data)
     genesis, config = {"data": data["root"], "tokenizer": tokenizer}, architecture_of(folder)
-    weights = {step: LedgerFile(folder).step(step)["weights"] for step in layout.steps_in(folder / layout.CHECKPOINTS)}
+    weights = {
+        step: LedgerFile(folder).step(step)["weights"]
+        for step in layout.steps_in(folder / layout.CHECKPOINTS)
+    }
 
     def change(body: Body) -> Body:
         if body["kind"] == "checkpoint":
-            return body | {"root": entries.checkpoint_root(weights[body["step"]], tokenizer, config).hex()}
+            return body | {
+                "root": entries.checkpoint_root(weights[body["step"]], tokenizer, config).hex()
+            }
         return body | genesis if body["kind"] == "genesis" else body
 
     edit_ledger(folder, change)
@@ -124,7 +163,8 @@ def hidden_incident(honest: Path, folder: Path) -> None:
 
 
 def other_parent(fitted: bool) -> Callable[[Path, Path], None]:
-    """A fork of weights that its parent never had; fitted: its recipe names them as the parent's."""
+    """A fork of weights that its parent never had; fitted: its recipe
+    names them as the parent's."""
 
     def make(honest: Path, folder: Path) -> None:
         fork(opened(honest), 8, folder, [], [], quiet)

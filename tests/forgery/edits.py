@@ -101,14 +101,17 @@ def truncated(folder: Path) -> None:
 
 
 def truncated_with_recipe(folder: Path) -> None:
-    """The recipe asks for no more than 12 steps: but the learning rates of all follow from how many there are."""
+    """The recipe asks for no more than 12 steps: but the learning rates of all
+    follow from how many there are."""
     truncated(folder)
     recipe("\nsteps = 13", "\nsteps = 12")(folder)
 
 
 def left_out(folder: Path) -> None:
     """A step that went wrong, left out of the ledger."""
-    edit_ledger(folder, lambda body: None if (body["kind"], body.get("step")) == ("step", STEP) else body)
+    edit_ledger(
+        folder, lambda body: None if (body["kind"], body.get("step")) == ("step", STEP) else body
+    )
 
 
 def fine_tuned(folder: Path) -> None:
@@ -129,15 +132,26 @@ def fine_tuned_throughout(folder: Path) -> None:
     about = anchors.about(ledger.step(13), roots)
     anchors.write(place, groups, about, None)
     shutil.copyfile(place / anchors.WEIGHTS, layout.checkpoint(folder, 13) / anchors.WEIGHTS)
-    root = entries.checkpoint_root(roots.weights.hex(), ledger.genesis["tokenizer"], architecture_of(folder))
-    fields = {"step": {"weights": roots.weights.hex(), "state": roots.state.hex()}, "checkpoint": {"root": root.hex()}}
-    edit_ledger(folder, lambda body: body | fields.get(body["kind"], {}) if body.get("step") == 13 else body)
+    root = entries.checkpoint_root(
+        roots.weights.hex(), ledger.genesis["tokenizer"], architecture_of(folder)
+    )
+    fields = {
+        "step": {"weights": roots.weights.hex(), "state": roots.state.hex()},
+        "checkpoint": {"root": root.hex()},
+    }
+    edit_ledger(
+        folder, lambda body: body | fields.get(body["kind"], {}) if body.get("step") == 13 else body
+    )
     fit(folder)
 
 
 def late_as_early(folder: Path) -> None:
-    """The weights of step 12 under the name of step 6 (EleutherAI/pythia, issue 205, found by hashing them)."""
-    shutil.copyfile(layout.checkpoint(folder, 12) / anchors.WEIGHTS, layout.checkpoint(folder, 6) / anchors.WEIGHTS)
+    """The weights of step 12 under the name of step 6 (EleutherAI/pythia, issue
+    205, found by hashing them)."""
+    shutil.copyfile(
+        layout.checkpoint(folder, 12) / anchors.WEIGHTS,
+        layout.checkpoint(folder, 6) / anchors.WEIGHTS,
+    )
     fit(folder)
 
 
@@ -173,7 +187,9 @@ def recipe(setting: str, other: str) -> Callable[[Path], None]:
         assert text.count(setting) == 1
         path.write_text(text.replace(setting, other))
         digest = load(folder).digest().hex()
-        edit_ledger(folder, lambda body: body | {"recipe": digest} if body["kind"] == "genesis" else body)
+        edit_ledger(
+            folder, lambda body: body | {"recipe": digest} if body["kind"] == "genesis" else body
+        )
         fit(folder)
 
     return change

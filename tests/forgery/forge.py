@@ -1,4 +1,5 @@
-"""What a dishonest trainer has: our own recorder for steps taken otherwise, and the means to fit a release to a lie."""
+"""What a dishonest trainer has: our own recorder for steps taken otherwise, and the
+means to fit a release to a lie."""
 
 from __future__ import annotations
 
@@ -41,12 +42,14 @@ def quiet(*_: object) -> None:
     pass
 
 
-# ---- steps taken otherwise ------------------------------------------------------------------------
+# ---- steps taken otherwise ---------------------------------------------------------------------
 
 
 def at(step: int, cheat: Cheat) -> Cheat:
     """Honest but for one step."""
-    return lambda real, state, batch, recipe: (cheat if batch.step == step else honestly)(real, state, batch, recipe)
+    return lambda real, state, batch, recipe: (cheat if batch.step == step else honestly)(
+        real, state, batch, recipe
+    )
 
 
 def honestly(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
@@ -71,7 +74,9 @@ def train(honest: Path, folder: Path, cheat: Cheat = honestly) -> None:
         finish(folder)
 
 
-def change_state(state: State, change: Callable[[str, str, np.ndarray], np.ndarray | float]) -> None:
+def change_state(
+    state: State, change: Callable[[str, str, np.ndarray], np.ndarray | float]
+) -> None:
     """Every tensor (group, name, values) replaced."""
     for group, arrays in state.groups().items():
         for name, array in arrays.items():
@@ -86,12 +91,14 @@ def with_optimizer(recipe: Recipe, **changes: Any) -> Recipe:
     return recipe.model_copy(update={"optimizer": recipe.optimizer.model_copy(update=changes)})
 
 
-# ---- a release fitted to a lie --------------------------------------------------------------------
+# ---- a release fitted to a lie -----------------------------------------------------------------
 
 
 def edit_ledger(folder: Path, change: Callable[[Body], Body | None]) -> None:
     """Every entry changed, or left out for None, and chained anew to the end."""
-    chain_anew(folder, [changed for body in bodies(folder) if (changed := change(body)) is not None])
+    chain_anew(
+        folder, [changed for body in bodies(folder) if (changed := change(body)) is not None]
+    )
 
 
 def bodies(folder: Path) -> list[Body]:
@@ -105,7 +112,10 @@ def chain_anew(folder: Path, found: list[Body]) -> None:
 
 
 def edit_step(folder: Path, step: int, **fields: Any) -> None:
-    edit_ledger(folder, lambda body: body | fields if (body["kind"], body.get("step")) == ("step", step) else body)
+    edit_ledger(
+        folder,
+        lambda body: body | fields if (body["kind"], body.get("step")) == ("step", step) else body,
+    )
 
 
 def edit_table(path: Path, column: str, change: Callable[[Body], Any]) -> None:
@@ -143,7 +153,9 @@ def fit(folder: Path) -> None:
 def architecture_of(folder: Path) -> Body:
     """What the roots of a run's checkpoints cover beside weights and tokenizer."""
     about = files.read_json(folder / layout.TOKENIZER / "manifest.json")
-    return huggingface.architecture(load(folder).model, about["vocabulary"], about["document_token"])
+    return huggingface.architecture(
+        load(folder).model, about["vocabulary"], about["document_token"]
+    )
 
 
 def described(ledger: LedgerFile, step: int, groups: anchors.Groups) -> Body:
@@ -151,7 +163,10 @@ def described(ledger: LedgerFile, step: int, groups: anchors.Groups) -> Body:
 
 
 def copied(groups: anchors.Groups) -> dict[str, dict[str, np.ndarray]]:
-    return {group: {name: array.copy() for name, array in arrays.items()} for group, arrays in groups.items()}
+    return {
+        group: {name: array.copy() for name, array in arrays.items()}
+        for group, arrays in groups.items()
+    }
 
 
 def rewritten(folder: Path, kind: str, **changed: object) -> Path:

@@ -1,4 +1,5 @@
-"""Steps taken otherwise than the recipe says, and everything recorded fitting them: only a replay tells."""
+"""Steps taken otherwise than the recipe says, and everything recorded
+fitting them: only a replay tells."""
 
 from __future__ import annotations
 
@@ -37,7 +38,9 @@ from tests.forgery.forge import (
 
 def replaced(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
     stepped = real(state, batch, recipe)
-    change_state(state, lambda group, _, array: array * np.float32(1.01) if group == "weights" else array)
+    change_state(
+        state, lambda group, _, array: array * np.float32(1.01) if group == "weights" else array
+    )
     return stepped
 
 
@@ -70,12 +73,16 @@ def moments_zeroed(real: Step, state: State, batch: Batch, recipe: Recipe) -> St
 
 def labels_shifted(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
     losses = Decoder.losses
-    with mock.patch.object(Decoder, "losses", lambda self, x, y, *rest: losses(self, x, y.roll(1, 1), *rest)):
+    with mock.patch.object(
+        Decoder, "losses", lambda self, x, y, *rest: losses(self, x, y.roll(1, 1), *rest)
+    ):
         return real(state, batch, recipe)
 
 
 def other_tokens(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
-    return replace(real(state, replace(batch, tokens_BS=batch.tokens_BS[:, ::-1].copy()), recipe), batch=batch)
+    return replace(
+        real(state, replace(batch, tokens_BS=batch.tokens_BS[:, ::-1].copy()), recipe), batch=batch
+    )
 
 
 def rows_repeated(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
@@ -126,7 +133,8 @@ def swapped(honest: Path, folder: Path) -> None:
 
 
 def spliced(honest: Path, folder: Path) -> None:
-    """The steps from 8 on are another run's, whole: trained by another beta2 from the same seed on."""
+    """The steps from 8 on are another run's, whole: trained by another
+    beta2 from the same seed on."""
     inputs = opened(honest)
     own = initial(inputs.recipe, inputs.vocabulary)
 
@@ -167,13 +175,22 @@ def validated_on(honest: Path, folder: Path) -> None:
 
 
 def invented(honest: Path, folder: Path) -> None:
-    """Somebody else's last state, and on a straight line to it all states between: no step is like any."""
-    last, first = copied(anchors.read(layout.anchor(honest, 13))), copied(anchors.read(layout.anchor(honest, 0)))
-    last["weights"] = {name: array * np.float32(1.01) for name, array in last["weights"].items()}  # Not ours.
+    """Somebody else's last state, and on a straight line to it all states
+    between: no step is like any."""
+    last, first = (
+        copied(anchors.read(layout.anchor(honest, 13))),
+        copied(anchors.read(layout.anchor(honest, 0))),
+    )
+    last["weights"] = {
+        name: array * np.float32(1.01) for name, array in last["weights"].items()
+    }  # Not ours.
 
     def cheat(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
         stepped, share = real(state, batch, recipe), np.float32(batch.step / recipe.train.steps)
-        change_state(state, lambda group, name, _: (1 - share) * first[group][name] + share * last[group][name])
+        change_state(
+            state,
+            lambda group, name, _: (1 - share) * first[group][name] + share * last[group][name],
+        )
         return stepped
 
     train(honest, folder, cheat)
@@ -183,7 +200,9 @@ def trained_before(honest: Path, folder: Path) -> None:
     """Training before the first step, told to nobody."""
     inputs = opened(honest)
     groups = anchors.read(layout.anchor(honest, 13))
-    with mock.patch.object(materialise, "first_state", lambda _: restored(inputs.recipe, inputs.vocabulary, 0, groups)):
+    with mock.patch.object(
+        materialise, "first_state", lambda _: restored(inputs.recipe, inputs.vocabulary, 0, groups)
+    ):
         train(honest, folder)
 
 
@@ -194,7 +213,12 @@ def invented_rollback(honest: Path, folder: Path) -> None:
     def step(self: Guards, body: dict[str, Any]) -> list[dict[str, Any]]:
         if body["step"] != 9 or self.history.branch:
             return real(self, body)
-        about = {"rule": "loss", "value": body["loss"], "limit": digests.float_bits(0.1), "width": 1}
+        about = {
+            "rule": "loss",
+            "value": body["loss"],
+            "limit": digests.float_bits(0.1),
+            "width": 1,
+        }
         place = {"to": 6, "passed_over": 3, "branch": 1}
         return [entries.incident(9, {**about, "action": "rollback", **place})]
 

@@ -1,8 +1,7 @@
 """The forgeries: how each is made, what catches it, and what is named.
 
-They are made of the small run of tests/conftest.py: 13 steps, anchors after 0, 1, 2, 4, 5, 8, 10 and 13, checkpoints of
-steps 0, 6, 12 and 13, validation at 0, 5, 10 and 13.
-"""
+They are made of the small run of tests/conftest.py: 13 steps, anchors after 0, 1, 2, 4, 5, 8, 10
+and 13, checkpoints of steps 0, 6, 12 and 13, validation at 0, 5, 10 and 13."""
 
 from __future__ import annotations
 
@@ -25,7 +24,9 @@ class Forgery(NamedTuple):
     """What is made of an honest release, and what of it is found."""
 
     name: str
-    make: Callable[[Path, Path], None]  # From the honest release, in a folder that is not there yet.
+    make: Callable[
+        [Path, Path], None
+    ]  # From the honest release, in a folder that is not there yet.
     by: str  # What catches it: "verify", "audit", or for a fork "diff" with its parent.
     error: str  # The error that verify names, the field that an audit does.
     where: str  # What else is named: a file, an entry, a step.
@@ -43,7 +44,8 @@ class Caught(NamedTuple):
     seconds: float  # Of verify where that is what catches it, else of the audit.
 
     def by(self, forgery: Forgery) -> str:
-        """The finding that names what it should, by what it should be found; empty where there is none."""
+        """The finding that names what it should, by what it should be
+        found; empty where there is none."""
         found = {"verify": self.verified, "audit": self.audited, "diff": self.compared}[forgery.by]
         return next((one for one in found if forgery.error in one and forgery.where in one), "")
 
@@ -65,16 +67,44 @@ def look(forgery: Forgery, honest: Path, folder: Path) -> Caught:
 LEDGER = "record/ledger.jsonl: "
 FORGERIES = [
     # Only a replay tells these: every number and every root fits every other.
-    Forgery("weights replaced", steps.trained(steps.replaced), "audit", "weights", "step 7", elsewhere=9),
-    Forgery("one bit of the weights", steps.trained(steps.one_bit), "audit", "weights", "step 7", elsewhere=9),
-    Forgery("a step skipped", steps.trained(steps.skipped), "audit", "weights", "step 7", elsewhere=9),
     Forgery(
-        "a state between two true ones", steps.trained(steps.interpolated), "audit", "weights", "step 7", elsewhere=9
+        "weights replaced", steps.trained(steps.replaced), "audit", "weights", "step 7", elsewhere=9
     ),
     Forgery(
-        "moments zeroed, weights right", steps.trained(steps.moments_zeroed), "audit", "state", "step 7", elsewhere=9
+        "one bit of the weights",
+        steps.trained(steps.one_bit),
+        "audit",
+        "weights",
+        "step 7",
+        elsewhere=9,
     ),
-    Forgery("labels shifted", steps.trained(steps.labels_shifted), "audit", "microbatches", "step 7", elsewhere=9),
+    Forgery(
+        "a step skipped", steps.trained(steps.skipped), "audit", "weights", "step 7", elsewhere=9
+    ),
+    Forgery(
+        "a state between two true ones",
+        steps.trained(steps.interpolated),
+        "audit",
+        "weights",
+        "step 7",
+        elsewhere=9,
+    ),
+    Forgery(
+        "moments zeroed, weights right",
+        steps.trained(steps.moments_zeroed),
+        "audit",
+        "state",
+        "step 7",
+        elsewhere=9,
+    ),
+    Forgery(
+        "labels shifted",
+        steps.trained(steps.labels_shifted),
+        "audit",
+        "microbatches",
+        "step 7",
+        elsewhere=9,
+    ),
     Forgery(
         "other tokens than the batch's",
         steps.trained(steps.other_tokens),
@@ -84,11 +114,24 @@ FORGERIES = [
         elsewhere=9,
     ),
     Forgery(
-        "half of the batch twice", steps.trained(steps.rows_repeated), "audit", "microbatches", "step 7", elsewhere=9
+        "half of the batch twice",
+        steps.trained(steps.rows_repeated),
+        "audit",
+        "microbatches",
+        "step 7",
+        elsewhere=9,
     ),
-    Forgery("two steps' data swapped", steps.swapped, "audit", "microbatches", "step 6", 6, elsewhere=9),
     Forgery(
-        "clipped at another norm", steps.trained(steps.other_recipe(clip=1e-3)), "audit", "weight_norm", "step 7", 7, 9
+        "two steps' data swapped", steps.swapped, "audit", "microbatches", "step 6", 6, elsewhere=9
+    ),
+    Forgery(
+        "clipped at another norm",
+        steps.trained(steps.other_recipe(clip=1e-3)),
+        "audit",
+        "weight_norm",
+        "step 7",
+        7,
+        9,
     ),
     Forgery(
         "another beta2 for one step",
@@ -100,21 +143,67 @@ FORGERIES = [
         9,
     ),
     Forgery(
-        "a step by another arithmetic", steps.trained(steps.by_torch), "audit", "microbatches", "step 7", elsewhere=9
+        "a step by another arithmetic",
+        steps.trained(steps.by_torch),
+        "audit",
+        "microbatches",
+        "step 7",
+        elsewhere=9,
     ),
-    Forgery("validation data trained on", steps.validated_on, "audit", "microbatches", "step 7", elsewhere=9),
-    Forgery("states invented on a line", steps.invented, "audit", "weights", "step 1", 1, elsewhere=0),
     Forgery(
-        "twice the learning rate, unsaid", steps.trained(steps.faster), "audit", "weight_norm", "step 7", elsewhere=9
+        "validation data trained on",
+        steps.validated_on,
+        "audit",
+        "microbatches",
+        "step 7",
+        elsewhere=9,
     ),
     Forgery(
-        "a better loss, all sums fitted", steps.trained(steps.flattering), "audit", "segments", "step 7", elsewhere=9
+        "states invented on a line", steps.invented, "audit", "weights", "step 1", 1, elsewhere=0
     ),
-    Forgery("another run's steps from 8 on", steps.spliced, "audit", "microbatches", "step 8", 8, elsewhere=5),
     Forgery(
-        "validation better than computed", steps.validated_better, "audit", "validation", "step 10", 10, elsewhere=7
+        "twice the learning rate, unsaid",
+        steps.trained(steps.faster),
+        "audit",
+        "weight_norm",
+        "step 7",
+        elsewhere=9,
     ),
-    Forgery("trained before the first step", steps.trained_before, "audit", "initial state", "step 0", 0, elsewhere=7),
+    Forgery(
+        "a better loss, all sums fitted",
+        steps.trained(steps.flattering),
+        "audit",
+        "segments",
+        "step 7",
+        elsewhere=9,
+    ),
+    Forgery(
+        "another run's steps from 8 on",
+        steps.spliced,
+        "audit",
+        "microbatches",
+        "step 8",
+        8,
+        elsewhere=5,
+    ),
+    Forgery(
+        "validation better than computed",
+        steps.validated_better,
+        "audit",
+        "validation",
+        "step 10",
+        10,
+        elsewhere=7,
+    ),
+    Forgery(
+        "trained before the first step",
+        steps.trained_before,
+        "audit",
+        "initial state",
+        "step 0",
+        0,
+        elsewhere=7,
+    ),
     Forgery(
         "a weight norm edited",
         edits.edited(lambda f: edits.lower(f, "weight_norm")),
@@ -141,14 +230,42 @@ FORGERIES = [
         "step 6",
     ),
     Forgery(
-        "an old anchor, recorded", edits.edited(edits.old_anchor_recorded), "audit", "weights", "step 8", 8, elsewhere=7
+        "an old anchor, recorded",
+        edits.edited(edits.old_anchor_recorded),
+        "audit",
+        "weights",
+        "step 8",
+        8,
+        elsewhere=7,
     ),
-    Forgery("another text beside the tokens", beside.other_text, "audit", "tokenizer's of its text", "step 7"),
-    Forgery("another tokenizer beside them", beside.other_tokenizer, "audit", "tokenizer's of its text", "step 7"),
-    Forgery("a tokenizer of no kind", beside.tokenizer_of_no_kind, "verify", "DataDiffers", 'kind = "bpe" gives'),
+    Forgery(
+        "another text beside the tokens",
+        beside.other_text,
+        "audit",
+        "tokenizer's of its text",
+        "step 7",
+    ),
+    Forgery(
+        "another tokenizer beside them",
+        beside.other_tokenizer,
+        "audit",
+        "tokenizer's of its text",
+        "step 7",
+    ),
+    Forgery(
+        "a tokenizer of no kind",
+        beside.tokenizer_of_no_kind,
+        "verify",
+        "DataDiffers",
+        'kind = "bpe" gives',
+    ),
     # What is recorded contradicts itself.
     Forgery(
-        "a loss edited", edits.edited(lambda f: edits.lower(f, "loss")), "verify", "LossDiffers", LEDGER + "step 7"
+        "a loss edited",
+        edits.edited(lambda f: edits.lower(f, "loss")),
+        "verify",
+        "LossDiffers",
+        LEDGER + "step 7",
     ),
     Forgery(
         "a segment's loss edited",
@@ -158,30 +275,80 @@ FORGERIES = [
         "segments.parquet: step 7",
     ),
     Forgery(
-        "segments' losses and their root", edits.edited(edits.segment_root), "verify", "LossDiffers", LEDGER + "step 7"
+        "segments' losses and their root",
+        edits.edited(edits.segment_root),
+        "verify",
+        "LossDiffers",
+        LEDGER + "step 7",
     ),
     Forgery(
-        "a learning rate edited", edits.edited(lambda f: edits.lower(f, "lr")), "verify", "LedgerBroken", "step 7: lr"
-    ),
-    Forgery("another batch recorded", edits.edited(edits.batch_root), "verify", "BatchDiffers", LEDGER + "step 7"),
-    Forgery("an entry edited, chain left", edits.edited(edits.broken_chain), "verify", "LedgerBroken", "step 8"),
-    Forgery("a step left out", edits.edited(edits.left_out), "verify", "LedgerIncomplete", "step 7"),
-    Forgery("the tail cut off", edits.edited(edits.truncated), "verify", "LedgerIncomplete", "step 13"),
-    Forgery(
-        "the tail and its recipe", edits.edited(edits.truncated_with_recipe), "verify", "LedgerBroken", "step 3: lr"
+        "a learning rate edited",
+        edits.edited(lambda f: edits.lower(f, "lr")),
+        "verify",
+        "LedgerBroken",
+        "step 7: lr",
     ),
     Forgery(
-        "an old anchor under a new name", edits.edited(edits.old_anchor), "verify", "StateDiffers", "anchors/step8"
-    ),
-    Forgery("an anchor's moments zeroed", edits.edited(edits.wrong_moments), "verify", "StateDiffers", "anchors/step8"),
-    Forgery(
-        "step 12 published as step 6", edits.edited(edits.late_as_early), "verify", "StateDiffers", "checkpoints/step6"
-    ),
-    Forgery(
-        "the final model fine-tuned", edits.edited(edits.fine_tuned), "verify", "StateDiffers", "model.safetensors"
+        "another batch recorded",
+        edits.edited(edits.batch_root),
+        "verify",
+        "BatchDiffers",
+        LEDGER + "step 7",
     ),
     Forgery(
-        "another text", edits.edited(edits.document("text", str.upper)), "verify", "DataDiffers", "data/documents/00000"
+        "an entry edited, chain left",
+        edits.edited(edits.broken_chain),
+        "verify",
+        "LedgerBroken",
+        "step 8",
+    ),
+    Forgery(
+        "a step left out", edits.edited(edits.left_out), "verify", "LedgerIncomplete", "step 7"
+    ),
+    Forgery(
+        "the tail cut off", edits.edited(edits.truncated), "verify", "LedgerIncomplete", "step 13"
+    ),
+    Forgery(
+        "the tail and its recipe",
+        edits.edited(edits.truncated_with_recipe),
+        "verify",
+        "LedgerBroken",
+        "step 3: lr",
+    ),
+    Forgery(
+        "an old anchor under a new name",
+        edits.edited(edits.old_anchor),
+        "verify",
+        "StateDiffers",
+        "anchors/step8",
+    ),
+    Forgery(
+        "an anchor's moments zeroed",
+        edits.edited(edits.wrong_moments),
+        "verify",
+        "StateDiffers",
+        "anchors/step8",
+    ),
+    Forgery(
+        "step 12 published as step 6",
+        edits.edited(edits.late_as_early),
+        "verify",
+        "StateDiffers",
+        "checkpoints/step6",
+    ),
+    Forgery(
+        "the final model fine-tuned",
+        edits.edited(edits.fine_tuned),
+        "verify",
+        "StateDiffers",
+        "model.safetensors",
+    ),
+    Forgery(
+        "another text",
+        edits.edited(edits.document("text", str.upper)),
+        "verify",
+        "DataDiffers",
+        "data/documents/00000",
     ),
     Forgery(
         "another licence",
@@ -197,7 +364,13 @@ FORGERIES = [
         "DataDiffers",
         "data/shards/manifest.json: streams.0.root",
     ),
-    Forgery("another tokenizer", edits.edited(edits.tokenizer), "verify", "DataDiffers", "data/manifest.json: root"),
+    Forgery(
+        "another tokenizer",
+        edits.edited(edits.tokenizer),
+        "verify",
+        "DataDiffers",
+        "data/manifest.json: root",
+    ),
     Forgery(
         "another lr in the recipe",
         edits.edited(edits.recipe("\nlr = 0.004", "\nlr = 0.005")),
@@ -205,9 +378,28 @@ FORGERIES = [
         "LedgerBroken",
         "step 1: lr",
     ),
-    Forgery("an incident hidden", beside.hidden_incident, "verify", "LedgerIncomplete", "incident of step 11"),
+    Forgery(
+        "an incident hidden",
+        beside.hidden_incident,
+        "verify",
+        "LedgerIncomplete",
+        "incident of step 11",
+    ),
     Forgery("a rollback invented", steps.invented_rollback, "verify", "LedgerIncomplete", "step 9"),
-    Forgery("a fork's first state replaced", beside.other_parent(False), "verify", "StateDiffers", "parent"),
+    Forgery(
+        "a fork's first state replaced",
+        beside.other_parent(False),
+        "verify",
+        "StateDiffers",
+        "parent",
+    ),
     # Nothing in the release tells: the parent's ledger does.
-    Forgery("a fork of what its parent never was", beside.other_parent(True), "diff", "state", "step 8", 9),
+    Forgery(
+        "a fork of what its parent never was",
+        beside.other_parent(True),
+        "diff",
+        "state",
+        "step 8",
+        9,
+    ),
 ]

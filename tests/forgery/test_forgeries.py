@@ -1,4 +1,5 @@
-"""Every forgery of the table is caught where it says, by name; and where only a replay tells, verify is content."""
+"""Every forgery of the table is caught where it says, by name; and where only a
+replay tells, verify is content."""
 
 from __future__ import annotations
 
@@ -37,14 +38,20 @@ def test_forgery(forgery: Forgery, finished: Path, tmp_path: Path) -> None:
 def test_an_audit_of_all_names_the_forged_step_and_no_other(
     finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After step 7 the run is honest again, from the anchor of step 8 on: it is found where it lies."""
+    """After step 7 the run is honest again, from the anchor of step 8
+    on: it is found where it lies."""
     folder = tmp_path / "forged"
     train(finished, folder, at(7, one_bit))
     seal(folder)
     monkeypatch.setattr(parallel, "workers", lambda _: 1)
     report = Request.of(opened(folder), [], None, None, None, True, "").run(quiet)
-    assert [one.step for one in report.failed] == [7, 8], "step 8 cannot be reached, only begun with"
-    assert "step 7: weights" in report.failed[0].problems[0] and "not reached" in report.failed[1].problems[0]
+    assert [one.step for one in report.failed] == [7, 8], (
+        "step 8 cannot be reached, only begun with"
+    )
+    assert (
+        "step 7: weights" in report.failed[0].problems[0]
+        and "not reached" in report.failed[1].problems[0]
+    )
     assert report.odds.compared == 12
 
 

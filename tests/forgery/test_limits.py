@@ -1,4 +1,5 @@
-"""What verify and audit do not tell, as docs/threats.md admits. A test that fails here says that a limit has gone."""
+"""What verify and audit do not tell, as docs/threats.md admits. A test that fails here
+says that a limit has gone."""
 
 from __future__ import annotations
 
@@ -21,7 +22,9 @@ from tests.test_guards import GUARDS, spike_at
 
 def passes(folder: Path, *steps: int) -> bool:
     """Whether verify and the audits of these steps find nothing."""
-    return not verify(folder, quiet).problems and all(one.ok for one in audit_steps(opened(folder), steps, quiet))
+    return not verify(folder, quiet).problems and all(
+        one.ok for one in audit_steps(opened(folder), steps, quiet)
+    )
 
 
 def test_every_audit_makes_the_first_state_again(finished: Path, tmp_path: Path) -> None:
@@ -60,12 +63,16 @@ def test_measurements_and_the_journal_are_only_said(release: Path) -> None:
     """A step faster than it was, and a journal with another past."""
     edit_numbers(release, "steps", "seconds", 7, 1e-6)
     edit_numbers(release, "steps", "memory_bytes", 7, 1)
-    (release / layout.JOURNAL).write_bytes((release / layout.JOURNAL).read_bytes().splitlines(keepends=True)[0])
+    (release / layout.JOURNAL).write_bytes(
+        (release / layout.JOURNAL).read_bytes().splitlines(keepends=True)[0]
+    )
     seal(release)
     assert passes(release, 7)
 
 
-def test_a_release_cannot_tell_of_one_that_was_withheld(finished: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_release_cannot_tell_of_one_that_was_withheld(
+    finished: Path, corpus: Path, tmp_path: Path
+) -> None:
     """Of two runs by two seeds the one that suits is published, and is a true run."""
     other = finish(make_run(tmp_path / "small", corpus, ["seed=2"]))
     publish(other)

@@ -39,7 +39,14 @@ from tests.forgery.forge import edit_table, rewritten
 
 
 @pytest.mark.parametrize(
-    "path", ["recipe.toml", layout.LEDGER, "data/manifest.json", "model.safetensors", "metrics/steps.parquet"]
+    "path",
+    [
+        "recipe.toml",
+        layout.LEDGER,
+        "data/manifest.json",
+        "model.safetensors",
+        "metrics/steps.parquet",
+    ],
 )
 def test_a_pipe_keeps_nobody_waiting(path: str, release: Path) -> None:
     (release / path).unlink()
@@ -60,7 +67,9 @@ def test_a_missing_file_has_its_name(release: Path) -> None:
         replay_inputs.load(release, load(release))
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 900 + b"1" + b"}" * 900, b'{"a":' + b"9" * 5000 + b"}"])
+@pytest.mark.parametrize(
+    "content", [b"[" * 100_000, b'{"a":' * 900 + b"1" + b"}" * 900, b'{"a":' + b"9" * 5000 + b"}"]
+)
 def test_json_too_deep_or_with_a_number_too_long(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "x.json").write_bytes(content)
     with pytest.raises(FormatInvalid):
@@ -79,7 +88,7 @@ def test_a_name_longer_than_any_file_has(tmp_path: Path) -> None:
         files.inside(tmp_path, "x" * 5000, "manifest")
 
 
-# ---- the recipe ---------------------------------------------------------------------------------
+# ---- the recipe --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -100,7 +109,7 @@ def test_points_in_a_text_are_no_key(release: Path) -> None:
     assert parse(content.encode(), "x").digest() == load(release).digest()
 
 
-# ---- shards and order ---------------------------------------------------------------------------
+# ---- shards and order --------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [2**63, 2**64 - 1, 0, 4000])
@@ -178,7 +187,7 @@ def test_an_order_of_other_shards(release: Path) -> None:
             Order.of(release, recipe.model_copy(update=changed), shards)
 
 
-# ---- tensors, states, tokenizers ----------------------------------------------------------------
+# ---- tensors, states, tokenizers ---------------------------------------------------------------
 
 
 @pytest.mark.parametrize("shape", [[9] * 50_000, [0, 2**61], [0, 2**40, 2**40], [True]])
@@ -213,13 +222,19 @@ def test_a_tokenizers_manifest_of_another_kind(changed: dict[str, Any], release:
     files.write_json(path, files.read_json(path) | changed)
     with pytest.raises(FormatInvalid, match="tokenizer"):
         replay_inputs.load(release, load(release))
-    assert any("tokenizer" in problem.where for problem in verify(release, lambda what: None).problems)
+    assert any(
+        "tokenizer" in problem.where for problem in verify(release, lambda what: None).problems
+    )
 
 
 def test_a_vocabulary_that_the_tokenizer_does_not_have(release: Path) -> None:
     path = release / "data/tokenizer/manifest.json"
     files.write_json(path, files.read_json(path) | {"vocabulary": 301})
-    found = [problem for problem in verify(release, lambda what: None).problems if problem.error == "DataDiffers"]
+    found = [
+        problem
+        for problem in verify(release, lambda what: None).problems
+        if problem.error == "DataDiffers"
+    ]
     assert any("data/tokenizer/manifest.json" in problem.where for problem in found)
 
 
@@ -236,7 +251,7 @@ def test_a_tokenizer_that_is_deep_or_none(release: Path) -> None:
             Tokenizer.load(release)
 
 
-# ---- what is shown ------------------------------------------------------------------------------
+# ---- what is shown -----------------------------------------------------------------------------
 
 
 def test_nothing_shown_holds_control_characters(release: Path) -> None:

@@ -33,12 +33,19 @@ from tests.forgery.forge import bodies, chain_anew, edit_ledger, rewritten
         ("genesis", {"stack": {"threads": 5}}),
         ("validation", {"sources": 3}),
         ("validation", {"sources": [{}]}),
-        ("validation", {"sources": [{"source": "x", "loss_sum": "0" * 16, "tokens": "0", "bytes": "0"}]}),
+        (
+            "validation",
+            {"sources": [{"source": "x", "loss_sum": "0" * 16, "tokens": "0", "bytes": "0"}]},
+        ),
     ],
 )
-def test_a_malformed_entry_has_a_name_for_every_reader(kind: str, changed: dict[str, Any], release: Path) -> None:
+def test_a_malformed_entry_has_a_name_for_every_reader(
+    kind: str, changed: dict[str, Any], release: Path
+) -> None:
     rewritten(release, kind, **changed)
-    assert any(problem.error == "LedgerBroken" for problem in verify(release, lambda what: None).problems)
+    assert any(
+        problem.error == "LedgerBroken" for problem in verify(release, lambda what: None).problems
+    )
     with pytest.raises(FormatInvalid, match="malformed"):
         ledger = LedgerFile(release)
         list(ledger.between(0, 13))
@@ -46,19 +53,36 @@ def test_a_malformed_entry_has_a_name_for_every_reader(kind: str, changed: dict[
 
 def test_an_incident_with_other_values(release: Path) -> None:
     found = bodies(release)
-    found.insert(-1, {"kind": "incident", "step": 13, "rule": "loss", "value": 5, "limit": [], "action": "note"})
+    found.insert(
+        -1,
+        {"kind": "incident", "step": 13, "rule": "loss", "value": 5, "limit": [], "action": "note"},
+    )
     chain_anew(release, found)
     with pytest.raises(FormatInvalid, match="value is not the bits"):
         status(release)
 
 
-ROLLBACK = {"rule": "loss", "value": "40" + "0" * 14, "limit": "3f" + "f" * 14, "width": 1, "action": "rollback"}
+ROLLBACK = {
+    "rule": "loss",
+    "value": "40" + "0" * 14,
+    "limit": "3f" + "f" * 14,
+    "width": 1,
+    "action": "rollback",
+}
 
 
 def rolled_back(release: Path, end: bool, **changed: object) -> Path:
-    """The ledger with a rollback at its end, or followed by an end on the branch that it begins; None takes a field."""
+    """The ledger with a rollback at its end, or followed by an end on the branch that it
+    begins; None takes a field."""
     found = [body for body in bodies(release) if body["kind"] not in ("incident", "end")]
-    fields = {"kind": "incident", "step": 13, **ROLLBACK, "to": 11, "passed_over": 2, "branch": 1} | changed
+    fields = {
+        "kind": "incident",
+        "step": 13,
+        **ROLLBACK,
+        "to": 11,
+        "passed_over": 2,
+        "branch": 1,
+    } | changed
     found.append({name: value for name, value in fields.items() if value is not None})
     chain_anew(release, [*found, {"kind": "end", "step": 11, "branch": 1}] if end else found)
     return release
@@ -66,7 +90,9 @@ def rolled_back(release: Path, end: bool, **changed: object) -> Path:
 
 @pytest.mark.parametrize("end", [False, True], ids=["last", "followed"])
 @pytest.mark.parametrize("field", ["to", "passed_over", "branch"])
-def test_a_rollback_without_its_fields_has_a_name_for_every_reader(field: str, end: bool, release: Path) -> None:
+def test_a_rollback_without_its_fields_has_a_name_for_every_reader(
+    field: str, end: bool, release: Path
+) -> None:
     assert len(LedgerFile(rolled_back(release, end)).rollbacks) == 1
     for value in (None, True, -1, "1", 10**17, 10**30):
         rolled_back(release, end, **{field: value})
@@ -89,7 +115,9 @@ def test_true_is_no_branch_one(release: Path) -> None:
         LedgerFile(release)
     end = {"prev": "0" * 64, "n": 1, "log": "0" * 64, "kind": "end", "step": 1, "branch": True}
     assert "branch is not an integer" in str(verdict.malformed(end))
-    assert "says branch 0" in str(verdict.malformed(end | {"branch": 0})), "one run would have two heads"
+    assert "says branch 0" in str(verdict.malformed(end | {"branch": 0})), (
+        "one run would have two heads"
+    )
 
 
 @pytest.mark.parametrize("text", ['"x":1.5', '"x":NaN', '"x":"\\u0041"', '"x": 1', '"step":7'])
@@ -109,7 +137,9 @@ def test_an_entry_without_its_number(n: object, release: Path) -> None:
     path = release / layout.LEDGER
     lines = [json.loads(line) for line in path.read_bytes().splitlines()]
     changed = [line | {"n": n} if line.get("step") == 7 else line for line in lines]
-    path.write_bytes(b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in changed))
+    path.write_bytes(
+        b"".join(json.dumps(line, separators=(",", ":")).encode() + b"\n" for line in changed)
+    )
     with pytest.raises(FormatInvalid, match="n is not an integer"):
         Shown(release).step(7)
 
@@ -131,7 +161,9 @@ def test_another_recipe_and_a_genesis_that_does_not_say_its_version(release: Pat
     rewritten(release, "genesis", recipe="0" * 64)
     with pytest.raises(RecipeChanged):
         replay_inputs.load(release, load(release))
-    edit_ledger(release, lambda body: {name: body[name] for name in body if name != "recipe_version"})
+    edit_ledger(
+        release, lambda body: {name: body[name] for name in body if name != "recipe_version"}
+    )
     with pytest.raises(FormatInvalid, match="recipe_version is not there"):
         replay_inputs.load(release, load(release))
 
@@ -164,5 +196,9 @@ def test_a_validation_without_sources_is_no_division_by_zero(release: Path) -> N
 
 def test_a_line_nested_to_the_readers_limit() -> None:
     for depth in range(900, 1000, 7):
-        line = b'{"prev":"%b","n":0,"kind":%b%b}\n' % (chain.START.encode(), b"[" * depth, b"]" * depth)
+        line = b'{"prev":"%b","n":0,"kind":%b%b}\n' % (
+            chain.START.encode(),
+            b"[" * depth,
+            b"]" * depth,
+        )
         assert len(list(chain.read([line], chain.Tip()))) == 1

@@ -35,7 +35,9 @@ from tests.store.compact import I64, STRUCT, TEXT, footer_of, with_footer
 def not_unicode(table: pa.Table, name: str) -> pa.Table:
     raw = pa.array([b"\xff\xfe"] * table.num_rows, pa.binary())
     at = table.schema.get_field_index(name)
-    return table.set_column(at, table.schema.field(at), pa.Array.from_buffers(pa.string(), len(raw), raw.buffers()))
+    return table.set_column(
+        at, table.schema.field(at), pa.Array.from_buffers(pa.string(), len(raw), raw.buffers())
+    )
 
 
 def change(path: Path, how: Callable[[pa.Table], pa.Table]) -> None:
@@ -63,21 +65,32 @@ def test_a_table_without_values(release: Path) -> None:
 
 @pytest.mark.parametrize("width", [8, 7, 0])
 def test_statistics_are_refused(width: int, release: Path) -> None:
-    """Those of eight bytes are believed by other readers; of seven, pyarrow does not catch what its library throws."""
+    """Those of eight bytes are believed by other readers; of seven, pyarrow does not
+    catch what its library throws."""
     path = release / "metrics/steps.parquet"
     footer = footer_of(path)
-    footer[4][1][1][0][1][1][1][0][3][1][12] = STRUCT, {5: (TEXT, bytes(width)), 6: (TEXT, bytes(width))}
+    footer[4][1][1][0][1][1][1][0][3][1][12] = (
+        STRUCT,
+        {5: (TEXT, bytes(width)), 6: (TEXT, bytes(width))},
+    )
     with_footer(path, footer)
-    for read in (lambda: metrics.of_step(release, "steps", 7), lambda: sql(release, "SELECT max(step) FROM steps")):
+    for read in (
+        lambda: metrics.of_step(release, "steps", 7),
+        lambda: sql(release, "SELECT max(step) FROM steps"),
+    ):
         with pytest.raises(FormatInvalid, match=r"steps\.parquet: ColumnMetaData has statistics"):
             read()
     (release / "manifest.jsonl").unlink()
     publish(release)
-    found = [(problem.error, problem.where) for problem in verify(release, lambda what: None).problems]
+    found = [
+        (problem.error, problem.where) for problem in verify(release, lambda what: None).problems
+    ]
     assert ("FormatInvalid", "metrics/steps.parquet") in found
 
 
-@pytest.mark.parametrize("name", ["data/documents/00000", "metrics/segments", "abandoned/branch1/metrics/steps"])
+@pytest.mark.parametrize(
+    "name", ["data/documents/00000", "metrics/segments", "abandoned/branch1/metrics/steps"]
+)
 def test_pages_that_do_not_hold_what_the_footer_says(name: str, release: Path) -> None:
     """A reader that goes by the footer finds a row less than one that goes by the pages."""
     path = release / f"{name}.parquet"
@@ -91,7 +104,9 @@ def test_pages_that_do_not_hold_what_the_footer_says(name: str, release: Path) -
     for chunk in group[1][1][1]:
         chunk[3][1][5] = footer[3]
     with_footer(path, footer)
-    found = [problem for problem in tables.check(release) if "do not have its values" in problem.detail]
+    found = [
+        problem for problem in tables.check(release) if "do not have its values" in problem.detail
+    ]
     assert [problem.where for problem in found] == [f"{name}.parquet"]
 
 
@@ -107,7 +122,9 @@ def test_a_step_is_found_in_many_row_groups(release: Path) -> None:
     assert metrics.of_step(release, "segments", 7) == []
 
 
-@pytest.mark.parametrize("changed", [{"row": 2**60}, {"row": -1}, {"start": -1}, {"tokens": 2**40}, {"document": -1}])
+@pytest.mark.parametrize(
+    "changed", [{"row": 2**60}, {"row": -1}, {"start": -1}, {"tokens": 2**40}, {"document": -1}]
+)
 def test_segments_that_none_can_be(changed: dict[str, int], release: Path) -> None:
     column, value = changed.popitem()
     edit_table(release / "metrics/segments.parquet", column, lambda row: value)
@@ -116,10 +133,15 @@ def test_segments_that_none_can_be(changed: dict[str, int], release: Path) -> No
 
 
 def test_more_rows_than_a_step_can_have(release: Path) -> None:
-    change(release / "metrics/sequences.parquet", lambda table: pa.concat_tables([table.slice(24, 1)] * 5000))
+    change(
+        release / "metrics/sequences.parquet",
+        lambda table: pa.concat_tables([table.slice(24, 1)] * 5000),
+    )
     with pytest.raises(FormatInvalid, match="more than the 4 rows"):
         Shown(release).step(7)
-    assert any(problem.error == "NumbersDiffer" for problem in verify(release, lambda what: None).problems)
+    assert any(
+        problem.error == "NumbersDiffer" for problem in verify(release, lambda what: None).problems
+    )
 
 
 def test_a_row_group_of_no_size(release: Path) -> None:
@@ -151,7 +173,10 @@ def test_a_segment_that_stands_twice_is_not_counted_twice(release: Path) -> None
 
 
 def test_steps_that_do_not_ascend_are_refused(release: Path) -> None:
-    change(release / "metrics/segments.parquet", lambda table: table.take([0, *reversed(range(1, table.num_rows))]))
+    change(
+        release / "metrics/segments.parquet",
+        lambda table: table.take([0, *reversed(range(1, table.num_rows))]),
+    )
     with pytest.raises(FormatInvalid, match="do not ascend"):
         Shown(release).step(7)
 
@@ -164,13 +189,18 @@ def bomb(release: Path, rows: int, length: int) -> None:
         pa.array([first.column(name)[0].as_py()] * rows, kind)
         for name, kind in zip(first.column_names, first.schema.types, strict=True)
     ]
-    columns[1] = pa.DictionaryArray.from_arrays(pa.array([0] * rows, pa.int32()), pa.array(["x" * length]))
-    pq.write_table(pa.table(columns, names=first.column_names), path, compression="zstd", compression_level=3)
+    columns[1] = pa.DictionaryArray.from_arrays(
+        pa.array([0] * rows, pa.int32()), pa.array(["x" * length])
+    )
+    pq.write_table(
+        pa.table(columns, names=first.column_names), path, compression="zstd", compression_level=3
+    )
     parquet._replace_footer(path, metrics.TABLES["validation"], pq.read_metadata(path))
 
 
 def longer(release: Path, column: str, value: str, **options: Any) -> None:
-    """Documents of which one column holds much more than its file's size, as texts of one letter do."""
+    """Documents of which one column holds much more than its file's
+    size, as texts of one letter do."""
     path = release / "data/documents/00000.parquet"
     table = pq.read_table(path).slice(0, 1)
     at = table.schema.get_field_index(column)
@@ -185,7 +215,13 @@ def longer(release: Path, column: str, value: str, **options: Any) -> None:
     ("column", "length", "longest", "dictionaries", "named"),
     [
         ("text", 5_000_000, 1_000_000, DICTIONARIES, "its texts are longer"),
-        ("text", 900_000, 1_000_000, DICTIONARIES, "its texts are longer"),  # Than the manifest says of all.
+        (
+            "text",
+            900_000,
+            1_000_000,
+            DICTIONARIES,
+            "its texts are longer",
+        ),  # Than the manifest says of all.
         ("text", 500, 100, DICTIONARIES, "its texts are longer"),
         ("id", 70_000, 1_000_000, DICTIONARIES, "id is too long"),
         ("licence", 70_000, 1_000_000, ["source"], "licence is too long"),
@@ -206,10 +242,14 @@ def test_what_a_part_unpacks_to_is_told_before_it_is_unpacked(
 
     longer(release, column, "x" * length, dictionaries=dictionaries)
     recipe = load(release)
-    recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"max_document_characters": longest})})
+    recipe = recipe.model_copy(
+        update={"data": recipe.data.model_copy(update={"max_document_characters": longest})}
+    )
     monkeypatch.setattr(Part, "read", unpacked)
     root, problems = recompute_root(release, recipe)
-    assert root == "" and any("00000.parquet" in where and named in detail for where, detail in problems), problems
+    assert root == "" and any(
+        "00000.parquet" in where and named in detail for where, detail in problems
+    ), problems
 
 
 def test_a_dictionary_of_values_that_no_row_has(release: Path) -> None:
@@ -217,10 +257,15 @@ def test_a_dictionary_of_values_that_no_row_has(release: Path) -> None:
     path = release / "metrics/sources.parquet"
     table = pq.read_table(path)
     names = pa.DictionaryArray.from_arrays(
-        pa.array([0] * table.num_rows, pa.int32()), pa.array([table["source"][0].as_py(), "wikipedia"])
+        pa.array([0] * table.num_rows, pa.int32()),
+        pa.array([table["source"][0].as_py(), "wikipedia"]),
     )
     at = table.schema.get_field_index("source")
-    options: dict[str, Any] = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "write_statistics": False,
+        "store_schema": False,
+    }
     pq.write_table(table.set_column(at, "source", names), path, **options)
     parquet._replace_footer(path, metrics.TABLES["sources"], pq.read_metadata(path))
     (problem,) = tables.check(release)
@@ -240,7 +285,11 @@ common.main()
 def test_parquet_that_unpacks_to_more_than_verify_may_have(release: Path) -> None:
     bomb(release, 60_000, 1 << 18)
     publish(release)
-    done = subprocess.run([sys.executable, "-c", LIMITED, str(release)], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-c", LIMITED, str(release)], capture_output=True, text=True
+    )
     assert done.returncode == 5, done.stderr
     problems = json.loads(done.stdout)["problems"]
-    assert any(one["error"] == "FormatInvalid" and "metrics/validation" in one["where"] for one in problems), problems
+    assert any(
+        one["error"] == "FormatInvalid" and "metrics/validation" in one["where"] for one in problems
+    ), problems

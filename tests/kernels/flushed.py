@@ -1,4 +1,5 @@
-"""Kernels where denormals are flushed: run by test_environment.py in a process of its own, which this changes.
+"""Kernels where denormals are flushed: run by test_environment.py in a process
+of its own, which this changes.
 
 The argument is a library that switches flushing on when it is loaded. Exits 77 where it does not.
 """

@@ -37,7 +37,9 @@ def _runs(name: str) -> bool:
     return True
 
 
-def assert_everywhere(call: Callable[[], object], wanted: tuple, threads: tuple[int, ...] = (1,)) -> None:
+def assert_everywhere(
+    call: Callable[[], object], wanted: tuple, threads: tuple[int, ...] = (1,)
+) -> None:
     """Every instruction set gives what is wanted, with every number of threads."""
     for isa in isas():
         for count in threads:
@@ -49,7 +51,8 @@ def assert_everywhere(call: Callable[[], object], wanted: tuple, threads: tuple[
 
 
 def compiler(name: str = "gcc", packages: str = "gcc") -> str:
-    """Where it is missing the test says what to install: it fails in CI, which has it, and elsewhere is skipped."""
+    """Where it is missing the test says what to install: it fails in CI, which has
+    it, and elsewhere is skipped."""
     if not shutil.which(name):
         lacks(f"needs {name}; Debian: apt install {packages}")
     return name
@@ -65,14 +68,33 @@ def tool(name: str, packages: str) -> str:
 @functools.cache
 def build_flags() -> tuple[str, ...]:
     """Those of setup.py but for the optimisation, which every test chooses for itself."""
-    assignments = [node for node in ast.parse((ROOT / "setup.py").read_text()).body if isinstance(node, ast.Assign)]
-    flags = {node.targets[0].id: node.value for node in assignments if isinstance(node.targets[0], ast.Name)}["FLAGS"]
+    assignments = [
+        node
+        for node in ast.parse((ROOT / "setup.py").read_text()).body
+        if isinstance(node, ast.Assign)
+    ]
+    flags = {
+        node.targets[0].id: node.value
+        for node in assignments
+        if isinstance(node.targets[0], ast.Name)
+    }["FLAGS"]
     return tuple(flag for flag in ast.literal_eval(flags) if not flag.startswith("-O"))
 
 
-def compile_c(out: Path, *arguments: str | Path, with_compiler: str = "gcc", sources: Path = SOURCES) -> Path:
+def compile_c(
+    out: Path, *arguments: str | Path, with_compiler: str = "gcc", sources: Path = SOURCES
+) -> Path:
     """The flags of setup.py, then the arguments."""
-    command = [with_compiler, *build_flags(), "-pthread", f"-I{sources}", *map(str, arguments), "-o", str(out), "-lm"]
+    command = [
+        with_compiler,
+        *build_flags(),
+        "-pthread",
+        f"-I{sources}",
+        *map(str, arguments),
+        "-o",
+        str(out),
+        "-lm",
+    ]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     return out
@@ -80,13 +102,15 @@ def compile_c(out: Path, *arguments: str | Path, with_compiler: str = "gcc", sou
 
 def run_program(*words: str | Path, check: int = 0) -> str:
     """Its output; check is the exit code expected."""
-    done = subprocess.run([str(word) for word in words], capture_output=True, text=True, timeout=900)
+    done = subprocess.run(
+        [str(word) for word in words], capture_output=True, text=True, timeout=900
+    )
     assert done.returncode == check, done.stdout + done.stderr
     return done.stdout
 
 
-# What the library may take of libm, which is linked for fenv.h: nothing that computes. A function of it would be found
-# without a word, and give other bits on another machine.
+# What the library may take of libm, which is linked for fenv.h: nothing that computes. A function
+# of it would be found without a word, and give other bits on another machine.
 ENVIRONMENT = {"fegetenv", "fesetenv", "__fe_dfl_env"}
 
 

@@ -1,12 +1,13 @@
-"""Section 2 of docs/arithmetic.md (`portable 1`) again: slow and obvious, in NumPy, from that page alone.
+"""Section 2 of docs/arithmetic.md (`portable 1`) again: slow and obvious,
+in NumPy, from that page alone.
 
-The kernels are compared with it bit for bit, so nothing here is shared with them. Only elementwise +, -, *, / and sqrt
-are used: they are IEEE-754's. Whatever has an order is a loop over the index that is summed; everything else is
-vectorised.
+The kernels are compared with it bit for bit, so nothing here is shared with them. Only elementwise
++, -, *, / and sqrt are used: they are IEEE-754's. Whatever has an order is a loop over the index
+that is summed; everything else is vectorised.
 
-Letters of shapes: B sequences, T positions, M rows, D width, H heads, K key-value heads, C width of a head, F = C / 2,
-V vocabulary. In a product, M by K times K by N. Arrays are float32 unless f64 is written.
-"""
+Letters of shapes: B sequences, T positions, M rows, D width, H heads, K key-value heads, C
+width of a head, F = C / 2, V vocabulary. In a product, M by K times K by N. Arrays are
+float32 unless f64 is written."""
 
 from __future__ import annotations
 
@@ -47,14 +48,17 @@ def fma32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """a·b + c rounded once, element by element."""
     a, b, c = np.asarray(a), np.asarray(b), np.asarray(c)
     assert a.dtype == b.dtype == c.dtype == np.float32
-    product = a.astype(np.float64) * b.astype(np.float64)  # Exact: 48 bits, and no exponent of f64 is too small.
+    product = a.astype(np.float64) * b.astype(
+        np.float64
+    )  # Exact: 48 bits, and no exponent of f64 is too small.
     addend = c.astype(np.float64)
     total = np.asarray(product + addend)
     # TwoSum: total + error is the exact sum.
     part = total - product
     error = (product - (total - part)) + (addend - part)
-    # Round to odd: of the two f64 around the exact sum the one whose last bit is 1. It is on the right side of every
-    # midpoint between two f32, so the second rounding gives what one rounding would have given.
+    # Round to odd: of the two f64 around the exact sum the one whose last bit is 1. It is
+    # on the right side of every midpoint between two f32, so the second rounding gives what
+    # one rounding would have given.
     bits = total.view(np.int64)
     inexact = np.isfinite(total) & (error != 0)
     away_from_zero = (error > 0) == (total > 0)
@@ -102,7 +106,8 @@ def product_sum(
     total: np.ndarray | None = None,
     length: int = BLOCK,
 ) -> np.ndarray:
-    """a_..N, b_..N, present_..N of bool -> sum_.., accumulated into total_.. where that is given."""
+    """a_..N, b_..N, present_..N of bool -> sum_.., accumulated into
+    total_.. where that is given."""
     a_N, b_N = np.broadcast_arrays(a_N, b_N)
     *shape, N = a_N.shape
     present = _everywhere(present, a_N.shape)
@@ -127,10 +132,13 @@ def matmul(
     present_MK: np.ndarray | None = None,
     length: int = BLOCK,
 ) -> np.ndarray:
-    """a_..MK, b_..KN -> c_..MN; accumulated into c where that is given. Only the k of present_..MK take part."""
+    """a_..MK, b_..KN -> c_..MN; accumulated into c where that is given. Only the
+    k of present_..MK take part."""
     if present_MK is not None:
         present_MK = present_MK[..., :, None, :]
-    return product_sum(a_MK[..., :, None, :], b_KN.swapaxes(-1, -2)[..., None, :, :], present_MK, c_MN, length)
+    return product_sum(
+        a_MK[..., :, None, :], b_KN.swapaxes(-1, -2)[..., None, :, :], present_MK, c_MN, length
+    )
 
 
 def maximum(x_N: np.ndarray, present: np.ndarray | None = None) -> np.ndarray:
@@ -154,7 +162,14 @@ def exp(x: np.ndarray) -> np.ndarray:
     r = fma32(n, f32("-0x1.62e43p-1"), x)
     r = fma32(n, f32("0x1.05c61p-29"), r)
     p = f32("0x1.6a241ap-10")
-    for c in ("0x1.1239f2p-7", "0x1.5558f2p-5", "0x1.555492p-3", "0x1.fffffcp-2", "0x1p+0", "0x1p+0"):
+    for c in (
+        "0x1.1239f2p-7",
+        "0x1.5558f2p-5",
+        "0x1.555492p-3",
+        "0x1.fffffcp-2",
+        "0x1p+0",
+        "0x1p+0",
+    ):
         p = fma32(p, r, f32(c))
     exponent = np.asarray(np.where(np.isnan(n), ZERO, n)).astype(np.int32)
     power_of_two = ((exponent + 127) << 23).view(np.float32)
@@ -199,7 +214,9 @@ def sincos(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """f64; 0 <= a < 2^20. The sine and the cosine."""
     a = np.asarray(a, np.float64)
     n = np.asarray(np.floor(a * f64("0x1.45f306dc9c883p-1") + 0.5))
-    r = ((a - n * f64("0x1.921fb544p+0")) - n * f64("0x1.0b4611a6p-34")) - n * f64("0x1.3198a2e037073p-69")
+    r = ((a - n * f64("0x1.921fb544p+0")) - n * f64("0x1.0b4611a6p-34")) - n * f64(
+        "0x1.3198a2e037073p-69"
+    )
     z = r * r
     q = np.zeros_like(z)
     for k in range(17, 2, -2):
@@ -290,7 +307,9 @@ def rotate(x_TC: np.ndarray, cos_TF: np.ndarray, sin_TF: np.ndarray) -> np.ndarr
 def rotate_backward(dx_TC: np.ndarray, cos_TF: np.ndarray, sin_TF: np.ndarray) -> np.ndarray:
     """dx'_..TC -> dx_..TC"""
     da, db = np.split(dx_TC, 2, axis=-1)
-    return np.concatenate([fma32(db, sin_TF, da * cos_TF), fma32(-da, sin_TF, db * cos_TF)], axis=-1)
+    return np.concatenate(
+        [fma32(db, sin_TF, da * cos_TF), fma32(-da, sin_TF, db * cos_TF)], axis=-1
+    )
 
 
 def _attention_scale(C: int) -> np.float32:
@@ -305,7 +324,8 @@ def _per_head(x_BTKC: np.ndarray, heads: int) -> np.ndarray:
 def _probabilities(
     q_BHTC: np.ndarray, k_BHTC: np.ndarray, first_BT: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Rotated q, scaled, and rotated k -> seen_B1TT, m_BHT, p_BHTT, g_BHT; the last T of TT are the keys."""
+    """Rotated q, scaled, and rotated k -> seen_B1TT, m_BHT, p_BHTT, g_BHT;
+    the last T of TT are the keys."""
     j = np.arange(first_BT.shape[1])
     seen_B1TT = ((first_BT[:, :, None] <= j) & (j <= j[:, None]))[:, None]
     s_BHTT = matmul(q_BHTC, k_BHTC.swapaxes(-1, -2))
@@ -361,7 +381,10 @@ def attention_backward(
     by_key = seen_B1TT.swapaxes(-1, -2)
     dk_BKTC = dv_BKTC = None
     for head in range(group):  # The head-th of each group, for all key-value heads at once.
-        S_BKTT, P_BKTT = S_BHTT[:, head::group].swapaxes(-1, -2), P_BHTT[:, head::group].swapaxes(-1, -2)
+        S_BKTT, P_BKTT = (
+            S_BHTT[:, head::group].swapaxes(-1, -2),
+            P_BHTT[:, head::group].swapaxes(-1, -2),
+        )
         dk_BKTC = matmul(S_BKTT, q_BHTC[:, head::group], dk_BKTC, by_key, SHORT_BLOCK)
         dv_BKTC = matmul(P_BKTT, do_BHTC[:, head::group], dv_BKTC, by_key, SHORT_BLOCK)
     dq_BHTC = rotate_backward(dq_BHTC * scale, cos_TF, sin_TF)
@@ -426,7 +449,9 @@ def norm(tensors: Sequence[np.ndarray]) -> float:
     """f64. The tensors in the order of their names."""
     total = None
     for tensor in tensors:
-        squares = tensor.reshape(-1).astype(np.float64) * tensor.reshape(-1).astype(np.float64)  # Exact.
+        squares = tensor.reshape(-1).astype(np.float64) * tensor.reshape(-1).astype(
+            np.float64
+        )  # Exact.
         whole = squares.size // CHUNK * CHUNK
         chunks = list(lane_sum(squares[:whole].reshape(-1, CHUNK)))
         if whole < squares.size:
@@ -450,7 +475,8 @@ def adamw(
     weight_decay: float,
     clip_factor: np.float32,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Weights, gradient, moments of one tensor in its own shape (no decay where it has one dimension) -> p, m, v."""
+    """Weights, gradient, moments of one tensor in its own shape (no decay where it
+    has one dimension) -> p, m, v."""
     a = f32(lr / (1.0 - power(beta1, step)))
     z = f32(1.0 / np.sqrt(np.float64(1.0 - power(beta2, step))))
     b1, n1 = f32(beta1), f32(1.0 - beta1)

@@ -24,7 +24,9 @@ def axpby(a: float, x: np.ndarray, b: float = 0.0, y: np.ndarray | None = None) 
     return np.float32(a) * x if y is None else _fma(np.float32(a), x, np.float32(b) * y)
 
 
-def case(seed: int, n: int, alone: bool, finite: bool = False) -> tuple[Callable[[], object], tuple[np.ndarray]]:
+def case(
+    seed: int, n: int, alone: bool, finite: bool = False
+) -> tuple[Callable[[], object], tuple[np.ndarray]]:
     x, y = values(seed, n, finite=finite), values(seed + 1, n, finite=finite)
     a, b = 0.95, -1 / 3
 

@@ -1,4 +1,5 @@
-"""Every kernel gives the reference's bits, for any shape and value, on every instruction set and number of threads."""
+"""Every kernel gives the reference's bits, for any shape and value, on every
+instruction set and number of threads."""
 
 from __future__ import annotations
 
@@ -46,7 +47,15 @@ def laid_out(array: np.ndarray, form: str) -> torch.Tensor:
     return tensor(array)
 
 
-def product(seed: int, M: int, N: int, K: int, a_form: str = "rows", b_form: str = "rows", onto: bool = False) -> Case:
+def product(
+    seed: int,
+    M: int,
+    N: int,
+    K: int,
+    a_form: str = "rows",
+    b_form: str = "rows",
+    onto: bool = False,
+) -> Case:
     new = seeds(seed)
     a, b = values(next(new), M, K), values(next(new), K, N)
     start = values(next(new), M, N) if onto else None
@@ -68,8 +77,11 @@ LARGE = [(280, 720, 260), (20, 1030, 60), (30, 70, 2100), (70, 3, 1100)]
 @pytest.mark.parametrize("b_form", ["rows", "columns"])
 @pytest.mark.parametrize("a_form", ["rows", "columns"])
 @pytest.mark.parametrize("shape", LARGE, ids=str)
-def test_a_product_of_many_parts(everywhere: Everywhere, shape: tuple[int, int, int], a_form: str, b_form: str) -> None:
-    """More rows, columns and terms than one task, one packing or one cache takes: an element is what it is alone."""
+def test_a_product_of_many_parts(
+    everywhere: Everywhere, shape: tuple[int, int, int], a_form: str, b_form: str
+) -> None:
+    """More rows, columns and terms than one task, one packing or one cache takes: an
+    element is what it is alone."""
     M, N, K = shape
     a, b, chosen = values(1, M, K), values(2, K, N), np.random.default_rng(3)
     rows = np.unique([0, M - 1, *chosen.integers(M, size=6)])
@@ -96,7 +108,9 @@ def norm_backward(seed: int, M: int, D: int, epsilon: float, has_past: bool) -> 
 
     def call() -> tuple[torch.Tensor, ...]:
         r = calls.norm(tensor(x), tensor(w), epsilon)[1]
-        return calls.norm_backward(tensor(x), tensor(w), r, tensor(dy), None if past is None else tensor(past))
+        return calls.norm_backward(
+            tensor(x), tensor(w), r, tensor(dy), None if past is None else tensor(past)
+        )
 
     return call, reference.rms_norm_backward(x, w, epsilon, dy, past)
 
@@ -112,7 +126,9 @@ def test_norm(everywhere: Everywhere, seed: int, M: int, D: int, epsilon: float)
 
 @some
 @given(SEEDS, SUMMED, SIZES, EPSILONS, st.booleans())
-def test_norm_backward(everywhere: Everywhere, seed: int, M: int, D: int, epsilon: float, has_past: bool) -> None:
+def test_norm_backward(
+    everywhere: Everywhere, seed: int, M: int, D: int, epsilon: float, has_past: bool
+) -> None:
     everywhere(*norm_backward(seed, M, D, epsilon, has_past))
 
 
@@ -121,7 +137,9 @@ def swiglu(a: np.ndarray, u: np.ndarray) -> Case:
 
 
 def swiglu_backward(a: np.ndarray, u: np.ndarray, dh: np.ndarray) -> Case:
-    return lambda: calls.swiglu_backward(tensor(a), tensor(u), tensor(dh)), reference.swiglu_backward(a, u, dh)
+    return lambda: calls.swiglu_backward(
+        tensor(a), tensor(u), tensor(dh)
+    ), reference.swiglu_backward(a, u, dh)
 
 
 @some
@@ -138,7 +156,9 @@ def test_swiglu(everywhere: Everywhere, seed: int, M: int, F: int, scale: int) -
 def test_the_exponential_inside_swiglu_for_a_hundred_thousand_gates(everywhere: Everywhere) -> None:
     edge = np.float32(87.3) + np.arange(-50, 50, dtype=np.float32) * np.float32(2**-17)
     powers = np.ldexp(np.float32(1), np.arange(-149, 128)).astype(np.float32)
-    a = np.concatenate([np.linspace(0, 110, 50_000).astype(np.float32), edge, powers, [np.float32(np.inf)]])
+    a = np.concatenate(
+        [np.linspace(0, 110, 50_000).astype(np.float32), edge, powers, [np.float32(np.inf)]]
+    )
     a = np.concatenate([a, -a])
     everywhere(*swiglu(a, np.ones_like(a)))
     everywhere(*swiglu_backward(a, np.ones_like(a), np.ones_like(a)))
@@ -148,7 +168,8 @@ def test_the_exponential_inside_swiglu_for_a_hundred_thousand_gates(everywhere: 
 
 
 def documents(seed: int, B: int, T: int) -> np.ndarray:
-    """lo(i): the first position of i's document; or anything that does not descend and is not after i."""
+    """lo(i): the first position of i's document; or anything that does not
+    descend and is not after i."""
     generator = np.random.default_rng(seed)
     rows = []
     for _ in range(B):
@@ -181,11 +202,14 @@ def attention(seed: int, B: int, T: int, H: int, K: int, C: int, finite: bool = 
 
 
 def compared(m: np.ndarray, g: np.ndarray) -> np.ndarray:
-    """Maxima serve only to be subtracted before exp: the sign of a zero and a row with a NaN do not matter in them."""
+    """Maxima serve only to be subtracted before exp: the sign of a zero and a row with
+    a NaN do not matter in them."""
     return np.where(np.isnan(g), g, m + np.float32(0))
 
 
-def attention_backward(seed: int, B: int, T: int, H: int, K: int, C: int, finite: bool = False) -> Case:
+def attention_backward(
+    seed: int, B: int, T: int, H: int, K: int, C: int, finite: bool = False
+) -> Case:
     qkv, places, do = attention_inputs(seed, B, T, H, K, C, finite)
 
     def call() -> tuple[torch.Tensor, ...]:
@@ -196,7 +220,9 @@ def attention_backward(seed: int, B: int, T: int, H: int, K: int, C: int, finite
     return call, reference.attention_backward(*qkv, o, do, *places)
 
 
-HEADS = st.tuples(st.integers(1, 2), st.integers(1, 3)).map(lambda pair: (pair[0] * pair[1], pair[0]))
+HEADS = st.tuples(st.integers(1, 2), st.integers(1, 3)).map(
+    lambda pair: (pair[0] * pair[1], pair[0])
+)
 WIDTHS = st.integers(1, 20).map(lambda half: 2 * half)
 LENGTHS = st.integers(1, 70)
 
@@ -212,14 +238,20 @@ def test_attention(
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize(("T", "H", "K", "C"), [(300, 2, 1, 6), (520, 1, 1, 2), (21, 2, 2, 260)])
-def test_attention_over_several_blocks(everywhere: Everywhere, seed: int, T: int, H: int, K: int, C: int) -> None:
+def test_attention_over_several_blocks(
+    everywhere: Everywhere, seed: int, T: int, H: int, K: int, C: int
+) -> None:
     everywhere(*attention(seed, 1, T, H, K, C, finite=True))
     everywhere(*attention_backward(seed, 1, T, H, K, C, finite=True))
 
 
-@pytest.mark.parametrize(("T", "C", "theta"), [(1, 2, 10_000.0), (300, 64, 10_000.0), (70, 6, 2.5), (4000, 10, 5e5)])
+@pytest.mark.parametrize(
+    ("T", "C", "theta"), [(1, 2, 10_000.0), (300, 64, 10_000.0), (70, 6, 2.5), (4000, 10, 5e5)]
+)
 def test_rotary_table(T: int, C: int, theta: float) -> None:
-    for got, wanted in zip(calls.rotary_table(T, C, theta), reference.rotary_table(T, C, theta), strict=True):
+    for got, wanted in zip(
+        calls.rotary_table(T, C, theta), reference.rotary_table(T, C, theta), strict=True
+    ):
         assert_same(got, wanted)
 
 
@@ -242,7 +274,9 @@ def loss(seed: int, M: int, V: int, D: int) -> Case:
 
 
 @some
-@given(SEEDS, SIZES | st.sampled_from([257, 513]), SIZES | st.sampled_from([255, 256, 257, 300]), SIZES)
+@given(
+    SEEDS, SIZES | st.sampled_from([257, 513]), SIZES | st.sampled_from([255, 256, 257, 300]), SIZES
+)
 def test_loss(everywhere: Everywhere, seed: int, M: int, V: int, D: int) -> None:
     everywhere(*loss(seed, M, V, D))
 
@@ -290,7 +324,11 @@ def test_addition_is_in_place() -> None:
     assert calls.add_into(a, torch.ones(3)) is a and a.tolist() == [2, 2, 2]
 
 
-SHAPES = st.tuples(SIZES) | st.tuples(SIZES, SIZES) | st.sampled_from([(4095,), (64, 64), (4097,), (37, 1111)])
+SHAPES = (
+    st.tuples(SIZES)
+    | st.tuples(SIZES, SIZES)
+    | st.sampled_from([(4095,), (64, 64), (4097,), (37, 1111)])
+)
 
 
 def norm_of(seed: int, shapes: list[tuple[int, ...]], finite: bool = False) -> Case:
@@ -300,24 +338,39 @@ def norm_of(seed: int, shapes: list[tuple[int, ...]], finite: bool = False) -> C
 
 @some
 @given(SEEDS, st.lists(SHAPES, min_size=1, max_size=4))
-def test_norm_of_everything(everywhere: Everywhere, seed: int, shapes: list[tuple[int, ...]]) -> None:
+def test_norm_of_everything(
+    everywhere: Everywhere, seed: int, shapes: list[tuple[int, ...]]
+) -> None:
     everywhere(*norm_of(seed, shapes))
 
 
 def test_chunks_are_joined_by_the_tree() -> None:
-    """Next to a square of 2^54 a 2 is lost and a 4 is not, so that every order shows. The root would hide it."""
+    """Next to a square of 2^54 a 2 is lost and a 4 is not, so that every order
+    shows. The root would hide it."""
     found = torch.empty(1, dtype=torch.float64)
     for chunks in range(1, 20):
         for big in range(chunks):
             x = np.zeros((chunks, 4096), np.float32)
             x[:, :2], x[big] = 1, 0
             x[big, 0] = 2**27
-            assert library.kernels().pellucid_sum_of_squares(x.size, x.ctypes.data, found.data_ptr()) == 0
-            squares = [np.float64(2**54) if chunk == big else np.float64(2) for chunk in range(chunks)]
+            assert (
+                library.kernels().pellucid_sum_of_squares(x.size, x.ctypes.data, found.data_ptr())
+                == 0
+            )
+            squares = [
+                np.float64(2**54) if chunk == big else np.float64(2) for chunk in range(chunks)
+            ]
             assert found.item() == reference.tree_sum(squares)
 
 
-def adamw(seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: float, finite: bool = False) -> Case:
+def adamw(
+    seed: int,
+    shapes: list[tuple[int, ...]],
+    step: int,
+    lr: float,
+    clip: float,
+    finite: bool = False,
+) -> Case:
     new = seeds(seed)
     rows = [[values(next(new), *shape, finite=finite) for _ in range(4)] for shape in shapes]
     for row in rows:
@@ -332,7 +385,9 @@ def adamw(seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: 
         return *itertools.chain.from_iterable((p, m, v) for p, _, m, v in moved), norm
 
     options = {"lr": lr, "beta1": 0.9, "beta2": 0.95, "epsilon": 1e-8, "weight_decay": 0.1}
-    wanted = [reference.adamw(*row, step=step, clip_factor=np.float32(clip), **options) for row in rows]
+    wanted = [
+        reference.adamw(*row, step=step, clip_factor=np.float32(clip), **options) for row in rows
+    ]
     return call, (*itertools.chain.from_iterable(wanted), reference.norm([p for p, _, _ in wanted]))
 
 
@@ -345,12 +400,19 @@ def adamw(seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: 
     st.sampled_from([1.0, 1 / 3]),
 )
 def test_adamw(
-    everywhere: Everywhere, seed: int, shapes: list[tuple[int, ...]], step: int, lr: float, clip: float
+    everywhere: Everywhere,
+    seed: int,
+    shapes: list[tuple[int, ...]],
+    step: int,
+    lr: float,
+    clip: float,
 ) -> None:
     everywhere(*adamw(seed, shapes, step, lr, clip))
 
 
-@pytest.mark.parametrize(("std", "divisor_squared"), [(0.02, 0.0), (0.02, 8.0), (1.0, 24.0), (1e-30, 0.0)])
+@pytest.mark.parametrize(
+    ("std", "divisor_squared"), [(0.02, 0.0), (0.02, 8.0), (1.0, 24.0), (1e-30, 0.0)]
+)
 def test_initial_values_are_those_of_philox(std: float, divisor_squared: float) -> None:
     s = std / math.sqrt(divisor_squared) if divisor_squared else std
     for key, shape in [(0, (1,)), (philox.key_of(1, "initial x"), (37, 11)), (2**64 - 1, (4099,))]:
@@ -363,7 +425,9 @@ def test_any_draw_can_be_asked_for_by_itself() -> None:
     key = philox.key_of(7, "initial x")
     whole, part = calls.initial_values(key, (64,), 1.0, 0.0), torch.empty(9)
     for start in range(0, 55, 3):
-        assert library.kernels().pellucid_initial_values(key, start, 9, 1.0, 0.0, part.data_ptr()) == 0
+        assert (
+            library.kernels().pellucid_initial_values(key, start, 9, 1.0, 0.0, part.data_ptr()) == 0
+        )
         assert_same(part, whole[start : start + 9].numpy())
 
 
@@ -376,12 +440,24 @@ def function(which: int, xs: np.ndarray, y: float = 0.0) -> np.ndarray:
 
 def test_functions_of_f64() -> None:
     generator = np.random.default_rng(1)
-    x = np.concatenate([2.0 ** generator.uniform(-1022, 1024, 3000), generator.uniform(0.3, 3, 5000), [1, 2**-0.5, 2]])
+    x = np.concatenate(
+        [
+            2.0 ** generator.uniform(-1022, 1024, 3000),
+            generator.uniform(0.3, 3, 5000),
+            [1, 2**-0.5, 2],
+        ]
+    )
     assert_same(function(0, x), reference.ln(x))
-    x = np.concatenate([generator.uniform(-700, 700, 4000), generator.uniform(-2, 2, 4000), [-700, -0.0, 0, 700]])
+    x = np.concatenate(
+        [generator.uniform(-700, 700, 4000), generator.uniform(-2, 2, 4000), [-700, -0.0, 0, 700]]
+    )
     assert_same(function(1, x), reference.exp64(x))
     a = np.concatenate(
-        [generator.uniform(0, 2**20, 4000), generator.uniform(0, 9, 4000), [0, np.pi / 2, np.pi, 1e-300]]
+        [
+            generator.uniform(0, 2**20, 4000),
+            generator.uniform(0, 9, 4000),
+            [0, np.pi / 2, np.pi, 1e-300],
+        ]
     )
     sine, cosine = reference.sincos(a)
     assert_same(function(2, a), sine)
@@ -391,18 +467,25 @@ def test_functions_of_f64() -> None:
 def test_power() -> None:
     bases = np.array([0.9, 0.95, 0.999, 1 - 2**-40, 0.0])
     for exponent in [*range(70), 1000, 65_535, 65_536, 10**6]:
-        assert_same(function(4, bases, exponent), np.array([reference.power(b, exponent) for b in bases.tolist()]))
+        assert_same(
+            function(4, bases, exponent),
+            np.array([reference.power(b, exponent) for b in bases.tolist()]),
+        )
 
 
 # No bit depends on what computes beside it
 
 BIG: dict[str, Callable[[], Case]] = {
     "product": lambda: product(1, 130, 70, 513),
-    "product of a transposed onto": lambda: product(2, 129, 200, 260, "columns", "columns", onto=True),
+    "product of a transposed onto": lambda: product(
+        2, 129, 200, 260, "columns", "columns", onto=True
+    ),
     "norm": lambda: norm(3, 131, 200, 1e-5),
     "norm backward": lambda: norm_backward(4, 600, 70, 1e-5, has_past=True),
     "swiglu": lambda: swiglu(20 * values(5, 50_001, finite=True), values(6, 50_001)),
-    "swiglu backward": lambda: swiglu_backward(values(7, 50_001), values(8, 50_001), values(9, 50_001)),
+    "swiglu backward": lambda: swiglu_backward(
+        values(7, 50_001), values(8, 50_001), values(9, 50_001)
+    ),
     "attention": lambda: attention(10, 3, 90, 6, 3, 10, finite=True),
     "attention backward": lambda: attention_backward(11, 3, 90, 6, 3, 10, finite=True),
     "loss": lambda: loss(12, 300, 130, 40),
@@ -420,16 +503,24 @@ def test_no_bit_depends_on_the_number_of_threads(everywhere: Everywhere, name: s
 
 
 def test_a_row_is_the_same_alone(everywhere: Everywhere) -> None:
-    a, b, w = tensor(values(1, 61, 513, finite=True)), tensor(values(2, 513, 40)), tensor(values(3, 40, 513))
+    a, b, w = (
+        tensor(values(1, 61, 513, finite=True)),
+        tensor(values(2, 513, 40)),
+        tensor(values(3, 40, 513)),
+    )
     targets = torch.arange(61) % 40
     products, norms = calls.product(a, b), calls.norm(a, w[0], 1e-5)
     losses, dx, _ = calls.loss(a, w, targets, 0.5, gradients=True)
     for rows in [slice(0, 1), slice(17, 18), slice(60, 61), slice(5, 29)]:
         few = a[rows]
         everywhere(lambda few=few: calls.product(few, b), (products[rows].numpy(),))
-        everywhere(lambda few=few: calls.norm(few, w[0], 1e-5), tuple(one[rows].numpy() for one in norms))
+        everywhere(
+            lambda few=few: calls.norm(few, w[0], 1e-5), tuple(one[rows].numpy() for one in norms)
+        )
         wanted = losses[rows].numpy(), dx[rows].numpy()
-        everywhere(lambda few=few, y=targets[rows]: calls.loss(few, w, y, 0.5, gradients=True)[:2], wanted)
+        everywhere(
+            lambda few=few, y=targets[rows]: calls.loss(few, w, y, 0.5, gradients=True)[:2], wanted
+        )
 
 
 def test_a_sequence_is_the_same_alone(everywhere: Everywhere) -> None:

@@ -21,9 +21,21 @@ def flushing_library(folder: Path) -> Path:
     """One that was built with -ffast-math: loading it switches the flushing of denormals on."""
     gcc, out = compiler(), folder / "fast.so"
     (folder / "fast.c").write_text("int nothing;\n")
-    command = [gcc, "-Ofast", "-ffast-math", "-shared", "-fPIC", str(folder / "fast.c"), "-o", str(out)]
-    # GCC 13 and later leave the object that does it out of shared libraries, and those before complain of two.
-    found = subprocess.run([gcc, "-print-file-name=crtfastmath.o"], capture_output=True, text=True).stdout.strip()
+    command = [
+        gcc,
+        "-Ofast",
+        "-ffast-math",
+        "-shared",
+        "-fPIC",
+        str(folder / "fast.c"),
+        "-o",
+        str(out),
+    ]
+    # GCC 13 and later leave the object that does it out of shared libraries, and
+    # those before complain of two.
+    found = subprocess.run(
+        [gcc, "-print-file-name=crtfastmath.o"], capture_output=True, text=True
+    ).stdout.strip()
     if subprocess.run([*command, found], capture_output=True).returncode:
         subprocess.run(command, check=True)
     return out
@@ -32,7 +44,9 @@ def flushing_library(folder: Path) -> Path:
 def test_a_library_that_flushes_denormals_changes_no_bit(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.kernels.flushed", str(flushing_library(tmp_path))]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    if done.returncode == 77 and platform.machine() != "x86_64":  # There GCC's object does it, always.
+    if (
+        done.returncode == 77 and platform.machine() != "x86_64"
+    ):  # There GCC's object does it, always.
         pytest.skip("no library built with -ffast-math flushes denormals here")
     assert done.returncode == 0, done.stderr
 

@@ -53,14 +53,19 @@ def test_the_library_that_is_installed(tmp_path: Path) -> None:
 def test_another_processor_gives_the_same_digests(tmp_path: Path) -> None:
     """64-bit ARM, emulated where it is not what this machine is."""
     packages = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
-    gcc, qemu = compiler("aarch64-linux-gnu-gcc", packages), compiler("qemu-aarch64-static", packages)
+    gcc, qemu = (
+        compiler("aarch64-linux-gnu-gcc", packages),
+        compiler("qemu-aarch64-static", packages),
+    )
     program = compile_c(tmp_path / "golden", "-O2", "-static", *C_FILES, PROGRAM, with_compiler=gcc)
     assert_golden(qemu, program, isa="neon", threads=2)
     assert_golden(qemu, program, isa="scalar", threads=2)
 
 
 @pytest.mark.parametrize("words", [(), ("quick",)])
-def test_a_digest_that_was_changed_or_removed_is_noticed(tmp_path: Path, words: tuple[str, ...]) -> None:
+def test_a_digest_that_was_changed_or_removed_is_noticed(
+    tmp_path: Path, words: tuple[str, ...]
+) -> None:
     """By another selftest.c before the library's own."""
     for name in ("kernels.h", "selftest.c"):
         shutil.copy(SOURCES / name, tmp_path)
@@ -69,7 +74,11 @@ def test_a_digest_that_was_changed_or_removed_is_noticed(tmp_path: Path, words: 
     line = f'    {{"{name}", {digest}}},\n'
     assert line in text
     changed = line.replace(digest, f"0x{int(digest, 16) ^ 1:016x}")
-    for wrong in (text.replace(line, changed), text.replace(line, ""), text.replace(line, line + line)):
+    for wrong in (
+        text.replace(line, changed),
+        text.replace(line, ""),
+        text.replace(line, line + line),
+    ):
         (tmp_path / "golden.h").write_text(wrong)
         files = tmp_path / "selftest.c", PROGRAM, *installed()
         program = compile_c(tmp_path / "golden", *files, with_compiler=compiler(), sources=tmp_path)

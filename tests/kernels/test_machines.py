@@ -1,4 +1,5 @@
-"""The golden digests on other processors, under emulation, and of other compilers and flags: make test-all."""
+"""The golden digests on other processors, under emulation, and of other
+compilers and flags: make test-all."""
 
 from __future__ import annotations
 
@@ -25,11 +26,22 @@ class Machine:
 
 
 MACHINES = {
-    "riscv64": Machine("riscv64-linux-gnu", "riscv64", "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross"),
-    "ppc64le": Machine("powerpc64le-linux-gnu", "ppc64le", "gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross"),
+    "riscv64": Machine(
+        "riscv64-linux-gnu", "riscv64", "gcc-riscv64-linux-gnu libc6-dev-riscv64-cross"
+    ),
+    "ppc64le": Machine(
+        "powerpc64le-linux-gnu", "ppc64le", "gcc-powerpc64le-linux-gnu libc6-dev-ppc64el-cross"
+    ),
     "armhf": Machine("arm-linux-gnueabihf", "arm", "gcc-arm-linux-gnueabihf libc6-dev-armhf-cross"),
-    "i686": Machine("i686-linux-gnu", "i386", "gcc-i686-linux-gnu libc6-dev-i386-cross", ("-msse2", "-mfpmath=sse")),
-    "s390x, big-endian": Machine("s390x-linux-gnu", "s390x", "gcc-s390x-linux-gnu libc6-dev-s390x-cross"),
+    "i686": Machine(
+        "i686-linux-gnu",
+        "i386",
+        "gcc-i686-linux-gnu libc6-dev-i386-cross",
+        ("-msse2", "-mfpmath=sse"),
+    ),
+    "s390x, big-endian": Machine(
+        "s390x-linux-gnu", "s390x", "gcc-s390x-linux-gnu libc6-dev-s390x-cross"
+    ),
     "ARM with FP16": Machine(
         "aarch64-linux-gnu",
         "aarch64",
@@ -45,7 +57,9 @@ def test_an_emulated_machine(tmp_path: Path, name: str) -> None:
     machine = MACHINES[name]
     gcc = tool(f"{machine.gcc}-gcc", machine.packages)
     qemu = tool(f"qemu-{machine.qemu}-static", "qemu-user-static")
-    program = compile_c(tmp_path / "golden", "-O2", "-static", *machine.flags, *C_FILES, PROGRAM, with_compiler=gcc)
+    program = compile_c(
+        tmp_path / "golden", "-O2", "-static", *machine.flags, *C_FILES, PROGRAM, with_compiler=gcc
+    )
     assert_golden(qemu, program, isa=machine.isa, threads=2)
 
 
@@ -67,7 +81,9 @@ def test_nothing_of_libm_computes(tmp_path: Path, name: str) -> None:
         ("gcc", ("-O3", "-march=native")),
     ],
 )
-def test_another_compiler_or_its_flags(tmp_path: Path, compiler: str, flags: tuple[str, ...]) -> None:
+def test_another_compiler_or_its_flags(
+    tmp_path: Path, compiler: str, flags: tuple[str, ...]
+) -> None:
     tool(compiler, compiler)
     program = compile_c(tmp_path / "golden", *flags, *C_FILES, PROGRAM, with_compiler=compiler)
     for isa in isas():

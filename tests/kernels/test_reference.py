@@ -73,11 +73,14 @@ def assert_exact(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     got = fma32(a, b, c)
     wanted = [exact_fma(*values) for values in zip(a.tolist(), b.tolist(), c.tolist(), strict=True)]
     wrong = np.flatnonzero(got.view(np.uint32) != np.array(wanted, np.float32).view(np.uint32))
-    assert not wrong.size, [(a[i].hex(), b[i].hex(), c[i].hex(), got[i], wanted[i]) for i in wrong[:3].tolist()]
+    assert not wrong.size, [
+        (a[i].hex(), b[i].hex(), c[i].hex(), got[i], wanted[i]) for i in wrong[:3].tolist()
+    ]
 
 
 def singles(generator: np.random.Generator, count: int, low: int, high: int) -> np.ndarray:
-    """Random significands, often nearly all zeros or ones; exponent fields from low up to high, 0 for denormals."""
+    """Random significands, often nearly all zeros or ones; exponent fields from low
+    up to high, 0 for denormals."""
     significand = generator.integers(0, 2**23, count)
     small = generator.integers(-3, 4, count) % 2**23
     significand = np.where(generator.random(count) < 0.4, small, significand)
@@ -100,7 +103,9 @@ def singles(generator: np.random.Generator, count: int, low: int, high: int) -> 
 )
 def test_fma_is_exact_arithmetic_rounded_once(ab: tuple[int, int], c: tuple[int, int]) -> None:
     generator = np.random.default_rng(1)
-    assert_exact(singles(generator, 2000, *ab), singles(generator, 2000, *ab), singles(generator, 2000, *c))
+    assert_exact(
+        singles(generator, 2000, *ab), singles(generator, 2000, *ab), singles(generator, 2000, *c)
+    )
 
 
 def test_fma_where_the_product_cancels() -> None:
@@ -112,15 +117,28 @@ def test_fma_where_the_product_cancels() -> None:
 
 
 def test_fma_next_to_midpoints() -> None:
-    """What rounding to f64 first would get wrong: half a unit of c's last place, and 2^-46 of that more or less."""
+    """What rounding to f64 first would get wrong: half a unit of c's last place, and
+    2^-46 of that more or less."""
     up, down = np.float32(1 + 2**-23), np.float32(1 - 2**-23)
-    factors = [(up, up), (up, down), (down, down), (np.float32(1), np.float32(1)), (-up, up), (-up, down)]
+    factors = [
+        (up, up),
+        (up, down),
+        (down, down),
+        (np.float32(1), np.float32(1)),
+        (-up, up),
+        (-up, down),
+    ]
     cases = [
-        (x * np.float32(2.0**-shift), y * np.float32(2.0 ** (shift - 24 + exponent)), sign * significand)
+        (
+            x * np.float32(2.0**-shift),
+            y * np.float32(2.0 ** (shift - 24 + exponent)),
+            sign * significand,
+        )
         for x, y in factors
         for shift, exponent in itertools.product((12, 30), (0, -60, 60, -120))
         for sign in (-1, 1)
-        for significand in np.float32(2.0**exponent) * np.array([1, up, 2 - 2**-23, 1.5], np.float32)
+        for significand in np.float32(2.0**exponent)
+        * np.array([1, up, 2 - 2**-23, 1.5], np.float32)
     ]
     a, b, c = np.array(cases, np.float32).T.copy()
     assert_exact(a, b, c)
@@ -143,7 +161,14 @@ def test_fma_of_anything(a: float, b: float, c: float) -> None:
 
 def test_fma_of_infinities_and_nan() -> None:
     inf, nan, one = math.inf, math.nan, 1.0
-    cases = [(inf, one, one), (inf, 0.0, one), (-inf, one, inf), (one, one, -inf), (inf, inf, one), (one, nan, one)]
+    cases = [
+        (inf, one, one),
+        (inf, 0.0, one),
+        (-inf, one, inf),
+        (one, one, -inf),
+        (inf, inf, one),
+        (one, nan, one),
+    ]
     big = 3e38
     a, b, c = np.array([*cases, (big, big, -inf), (big, big, -big), (-big, big, big)], np.float32).T
     wanted = [inf, nan, nan, -inf, inf, nan, -inf, inf, -inf]
@@ -157,7 +182,8 @@ def test_the_tree_of_lanes() -> None:
     for first, second in itertools.combinations(range(1, 32), 2):
         x = np.zeros(32, np.float32)
         x[0], x[first], x[second] = BIG, 1, 1
-        # Two ones survive where they meet before they meet BIG: where both lanes reach lane 0 in the same addition.
+        # Two ones survive where they meet before they meet BIG: where both lanes reach
+        # lane 0 in the same addition.
         i, j = first % 16, second % 16
         assert reference.lane_sum(x) == BIG + 2 * (i & -i == j & -j and i != 0)
         assert reference.lane_dot(x, np.ones_like(x)) == reference.lane_sum(x)
@@ -205,7 +231,9 @@ def test_the_tree_of_microbatches() -> None:
 
 
 def test_exp() -> None:
-    x = np.concatenate([-np.geomspace(1e-30, 87.3, 50_000), np.linspace(-87.3, 0, 50_000)]).astype(np.float32)
+    x = np.concatenate([-np.geomspace(1e-30, 87.3, 50_000), np.linspace(-87.3, 0, 50_000)]).astype(
+        np.float32
+    )
     x = x[x >= np.float32(-87.3)]
     wanted = np.exp(x.astype(np.float64))
     assert (np.abs(reference.exp(x) - wanted) / np.spacing(wanted.astype(np.float32))).max() < 1
@@ -221,8 +249,11 @@ def test_sigmoid() -> None:
     assert reference.sigmoid(np.array([-np.inf, -0.0, np.inf], np.float32)).tolist() == [0, 0.5, 1]
 
 
-def units(got: np.ndarray, exact: Callable[[mpmath.mpf], mpmath.mpf], x: np.ndarray, floor: float = 0.0) -> float:
-    """The largest error in units of the last place of the result, or of `floor` where the result is smaller."""
+def units(
+    got: np.ndarray, exact: Callable[[mpmath.mpf], mpmath.mpf], x: np.ndarray, floor: float = 0.0
+) -> float:
+    """The largest error in units of the last place of the result, or of `floor`
+    where the result is smaller."""
     assert got.dtype == np.float64
     with mpmath.workdps(40):
         wanted = [exact(mpmath.mpf(value)) for value in x.tolist()]
@@ -234,13 +265,20 @@ def units(got: np.ndarray, exact: Callable[[mpmath.mpf], mpmath.mpf], x: np.ndar
 
 def test_functions_of_f64() -> None:
     generator = np.random.default_rng(3)
-    x = np.concatenate([2.0 ** generator.uniform(-1000, 1000, 300), generator.uniform(0.5, 2, 500), [1, 1.5, 1e4]])
+    x = np.concatenate(
+        [2.0 ** generator.uniform(-1000, 1000, 300), generator.uniform(0.5, 2, 500), [1, 1.5, 1e4]]
+    )
     assert units(reference.ln(x), mpmath.log, x) < 2
-    x = np.concatenate([generator.uniform(-700, 700, 300), generator.uniform(-20, 0, 300), [-700, -0.0, 0, 700]])
+    x = np.concatenate(
+        [generator.uniform(-700, 700, 300), generator.uniform(-20, 0, 300), [-700, -0.0, 0, 700]]
+    )
     assert units(reference.exp64(x), mpmath.exp, x) < 2
-    a = np.concatenate([generator.uniform(0, 2**20, 300), generator.uniform(0, 10, 300), [0, np.pi / 2, np.pi]])
+    a = np.concatenate(
+        [generator.uniform(0, 2**20, 300), generator.uniform(0, 10, 300), [0, np.pi / 2, np.pi]]
+    )
     sine, cosine = reference.sincos(a)
-    # The reduction of the angle is good to 2^-69 or so of n, not to the last place of a result near 0.
+    # The reduction of the angle is good to 2^-69 or so of n, not to the
+    # last place of a result near 0.
     assert units(sine, mpmath.sin, a, floor=2.0**-3) < 2
     assert units(cosine, mpmath.cos, a, floor=2.0**-3) < 2
 
@@ -290,9 +328,13 @@ def test_rms_norm() -> None:
 def rotated64(x: torch.Tensor, theta: float, start: int = 0) -> torch.Tensor:
     """x_..TC by complex numbers: another way than the reference's."""
     T, C = x.shape[-2:]
-    frequencies = torch.tensor(theta, dtype=torch.float64) ** (-torch.arange(0, C, 2, dtype=torch.float64) / C)
+    frequencies = torch.tensor(theta, dtype=torch.float64) ** (
+        -torch.arange(0, C, 2, dtype=torch.float64) / C
+    )
     angles = torch.arange(start, start + T, dtype=torch.float64)[:, None] * frequencies
-    turned = torch.complex(x[..., : C // 2], x[..., C // 2 :]) * torch.polar(torch.ones_like(angles), angles)
+    turned = torch.complex(x[..., : C // 2], x[..., C // 2 :]) * torch.polar(
+        torch.ones_like(angles), angles
+    )
     return torch.cat([turned.real, turned.imag], -1)
 
 
@@ -305,14 +347,21 @@ def test_rotary_embedding() -> None:
     (x64,) = doubles(x)
     y64 = rotated64(x64, 10_000.0)
     y64.backward(torch.from_numpy(dx.astype(np.float64)))
-    close(reference.rotate(x, cos, sin), y64, 16)  # An angle is an f32: up to 29, half a unit of 2^-19.
+    close(
+        reference.rotate(x, cos, sin), y64, 16
+    )  # An angle is an f32: up to 29, half a unit of 2^-19.
     close(reference.rotate_backward(dx, cos, sin), x64.grad, 16)
 
 
 @pytest.mark.parametrize("within", [False, True])
 def test_attention(within: bool) -> None:
     B, T, H, K, C = 2, 37, 4, 2, 8
-    q, k, v, do = normal(1, B, T, H, C), normal(2, B, T, K, C), normal(3, B, T, K, C), normal(4, B, T, H, C)
+    q, k, v, do = (
+        normal(1, B, T, H, C),
+        normal(2, B, T, K, C),
+        normal(3, B, T, K, C),
+        normal(4, B, T, H, C),
+    )
     first = np.zeros((B, T), int)
     if within:
         first[0, 5:] = 5
@@ -341,7 +390,12 @@ def test_attention(within: bool) -> None:
 def test_a_document_at_a_multiple_of_256_is_as_if_alone() -> None:
     """Lanes and blocks go by the position; those before the document are absent, not zeros."""
     B, T, H, K, C = 1, 270, 2, 1, 2
-    q, k, v, do = normal(1, B, T, H, C), normal(2, B, T, K, C), normal(3, B, T, K, C), normal(4, B, T, H, C)
+    q, k, v, do = (
+        normal(1, B, T, H, C),
+        normal(2, B, T, K, C),
+        normal(3, B, T, K, C),
+        normal(4, B, T, H, C),
+    )
     first = np.where(np.arange(T) < 256, 0, 256)[None]
     cos, sin = reference.rotary_table(T, C, 500.0)
     o, m, g = reference.attention(q, k, v, cos, sin, first)
@@ -349,7 +403,9 @@ def test_a_document_at_a_multiple_of_256_is_as_if_alone() -> None:
     q, k, v, do, cos, sin = q[:, 256:], k[:, 256:], v[:, 256:], do[:, 256:], cos[256:], sin[256:]
     alone, m_alone, g_alone = reference.attention(q, k, v, cos, sin, first[:, 256:] - 256)
     assert same(alone, o[:, 256:]) and same(m_alone, m[..., 256:]) and same(g_alone, g[..., 256:])
-    gradients_alone = reference.attention_backward(q, k, v, alone, do, cos, sin, first[:, 256:] - 256)
+    gradients_alone = reference.attention_backward(
+        q, k, v, alone, do, cos, sin, first[:, 256:] - 256
+    )
     assert all(same(b, a[:, 256:]) for a, b in zip(gradients, gradients_alone, strict=True))
 
 
@@ -368,7 +424,9 @@ def test_loss() -> None:
     x, W, targets = normal(1, 12, 20), normal(2, 300, 20), np.arange(12) * 27
     weight = np.float32(1 / 12)
     x64, W64 = doubles(x, W)
-    losses64 = torch.nn.functional.cross_entropy(x64 @ W64.T, torch.from_numpy(targets), reduction="none")
+    losses64 = torch.nn.functional.cross_entropy(
+        x64 @ W64.T, torch.from_numpy(targets), reduction="none"
+    )
     (losses64.sum() * float(weight)).backward()
     losses, dx, dW = reference.loss(x, W, targets, weight)
     close(losses, losses64, 8)
@@ -376,14 +434,18 @@ def test_loss() -> None:
     close(dW, W64.grad, 12)
     x[3, 0] = np.nan
     losses, dx, _ = reference.loss(x, W, targets, weight)
-    assert np.isnan(losses).tolist() == np.isnan(dx).all(1).tolist() == [row == 3 for row in range(12)]
+    assert (
+        np.isnan(losses).tolist() == np.isnan(dx).all(1).tolist() == [row == 3 for row in range(12)]
+    )
 
 
 # The optimizer
 
 
 def test_norm() -> None:
-    tensors = [normal(seed, *shape) for seed, shape in enumerate([(100, 130), (64, 64), (7,), (4097,)])]
+    tensors = [
+        normal(seed, *shape) for seed, shape in enumerate([(100, 130), (64, 64), (7,), (4097,)])
+    ]
     wanted = math.sqrt(math.fsum(float(x) ** 2 for tensor in tensors for x in tensor.ravel()))
     assert abs(reference.norm(tensors) / wanted - 1) < 1e-15
     assert reference.norm([np.array([3], np.float32), np.array([-4], np.float32)]) == 5
@@ -412,6 +474,8 @@ def test_tiny_moments_become_zero() -> None:
     p, g = np.ones((1, 3), np.float32), np.zeros((1, 3), np.float32)
     moments = np.array([[2.0**-100, -(2.0**-100), -(2.0**-99)]], np.float32)
     options = {"lr": 0.0, "beta1": 0.9, "beta2": 0.9, "epsilon": 1e-8, "weight_decay": 0.0}
-    _, m, v = reference.adamw(p, g, moments, np.abs(moments), step=1, clip_factor=np.float32(1), **options)
+    _, m, v = reference.adamw(
+        p, g, moments, np.abs(moments), step=1, clip_factor=np.float32(1), **options
+    )
     assert bits(m)[:2] == bits(v)[:2] == [0, 0]
     assert m[0, 2] < 0 < v[0, 2]

@@ -142,7 +142,8 @@ FREE = {
 
 @pytest.mark.parametrize(("operation", "name"), [pair for pair in EACH if pair[0] != "norm_of"])
 def test_another_shape_is_refused(operation: str, name: str) -> None:
-    """One more along a dimension, a dimension more, a dimension less. What sets the shape of others may blame them."""
+    """One more along a dimension, a dimension more, a dimension less. What sets the
+    shape of others may blame them."""
     tensors = FITS[operation][1]
     tensor = tensors[name]
     fixed = set(range(tensor.dim())) - FREE.get((operation, name), set())
@@ -162,13 +163,17 @@ def test_ids_out_of_range_are_refused(operation: str, name: str, wrong: int) -> 
 
 
 @pytest.mark.parametrize("operation", ["attention", "attention_backward"])
-@pytest.mark.parametrize("first", [[0, 1, 0, 0, 0], [0, 0, 3, 3, 3], [0, 0, 0, 0, 5], [-1, 0, 0, 0, 0]])
+@pytest.mark.parametrize(
+    "first", [[0, 1, 0, 0, 0], [0, 0, 3, 3, 3], [0, 0, 0, 0, 5], [-1, 0, 0, 0, 0]]
+)
 def test_places_where_attention_cannot_look_are_refused(operation: str, first: list[int]) -> None:
     refused(operation, "first", torch.tensor([[0] * T, first], dtype=torch.int32))
 
 
 @pytest.mark.parametrize("operation", ["attention", "attention_backward"])
-@pytest.mark.parametrize(("heads", "kv_heads", "width"), [(4, 3, 6), (4, 2, 5), (2, 4, 6), (2, 0, 6), (2, 2, 0)])
+@pytest.mark.parametrize(
+    ("heads", "kv_heads", "width"), [(4, 3, 6), (4, 2, 5), (2, 4, 6), (2, 0, 6), (2, 2, 0)]
+)
 def test_heads_that_cannot_be_grouped_or_paired_are_refused(
     operation: str, heads: int, kv_heads: int, width: int
 ) -> None:
@@ -176,15 +181,21 @@ def test_heads_that_cannot_be_grouped_or_paired_are_refused(
     own, shared, half = (B, T, heads, width), (B, T, kv_heads, width), (T, width // 2)
     shapes = {"q": own, "k": shared, "v": shared, "cos": half, "sin": half, "o": own, "do": own}
     shapes |= {"m": (B, heads, T), "g": (B, heads, T)}
-    given = {name: ones(shapes[name]) if name in shapes else tensor for name, tensor in tensors.items()}
+    given = {
+        name: ones(shapes[name]) if name in shapes else tensor for name, tensor in tensors.items()
+    }
     assert_unfit(operation, {"q", "k", "v"}, lambda: call(**given))
 
 
 NOTHING: dict[str, Callable[[], object]] = {
     "product": lambda: calls.product(ones(M, 0), ones(0, V)),
     "norm_backward": lambda: calls.norm_backward(ones(0, D), ones(D), ones(0), ones(0, D), None),
-    "loss of no target": lambda: calls.loss(ones(0, D), ones(V, D), zeros(0, dtype=torch.int64), 1.0, True),
-    "loss of no token": lambda: calls.loss(ones(0, D), ones(0, D), zeros(0, dtype=torch.int64), 1.0, True),
+    "loss of no target": lambda: calls.loss(
+        ones(0, D), ones(V, D), zeros(0, dtype=torch.int64), 1.0, True
+    ),
+    "loss of no token": lambda: calls.loss(
+        ones(0, D), ones(0, D), zeros(0, dtype=torch.int64), 1.0, True
+    ),
     "norm_of": lambda: calls.norm_of([]),
     "norm_of an empty one": lambda: calls.norm_of([ones(0)]),
     "adamw": lambda: calls.adamw(HOW, []),
@@ -199,7 +210,8 @@ def test_sums_of_nothing_are_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("positions", "width", "theta"), [(4, 5, 1e4), (4, 0, 1e4), (0, 4, 1e4), (4, 4, 0.0), (4, 4, float("inf"))]
+    ("positions", "width", "theta"),
+    [(4, 5, 1e4), (4, 0, 1e4), (0, 4, 1e4), (4, 4, 0.0), (4, 4, float("inf"))],
 )
 def test_a_rotary_table_that_cannot_be_is_refused(positions: int, width: int, theta: float) -> None:
     with pytest.raises(TensorUnfit, match=r"^rotary_table: "):
@@ -253,7 +265,10 @@ def test_an_instruction_set_that_is_not_here_is_refused() -> None:
 def test_the_command_line_refuses_an_unknown_instruction_set(corpus: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run", corpus)
     done = pellucid("run", folder, check=3, env={library.VARIABLE: "z80"})
-    assert "MachineLacks: PELLUCID_ISA asks for 'z80'" in done.stderr and "Known are avx512, avx2" in done.stderr
+    assert (
+        "MachineLacks: PELLUCID_ISA asks for 'z80'" in done.stderr
+        and "Known are avx512, avx2" in done.stderr
+    )
     assert not (folder / "record" / "ledger.jsonl").exists()
 
 
@@ -268,7 +283,9 @@ def test_no_library_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.Monk
         library.load()
 
 
-def test_kernels_that_give_other_bits_are_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_kernels_that_give_other_bits_are_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One coefficient of exp is cut short."""
     compiler()
     for path in SOURCES.iterdir():
@@ -284,6 +301,8 @@ def test_kernels_that_give_other_bits_are_not_used(tmp_path: Path, monkeypatch: 
 
 def test_fast_math_after_our_flags_does_not_compile() -> None:
     gcc, check = compiler(), ["-fsyntax-only", str(SOURCES / "functions.c")]
-    done = subprocess.run([gcc, *build_flags(), "-ffast-math", *check], capture_output=True, text=True)
+    done = subprocess.run(
+        [gcc, *build_flags(), "-ffast-math", *check], capture_output=True, text=True
+    )
     assert done.returncode != 0 and "cannot be built with -ffast-math" in done.stderr
     assert subprocess.run([gcc, "-Ofast", "-ffast-math", *build_flags(), *check]).returncode == 0

@@ -11,7 +11,8 @@ NORMAL = 2.0**-126  # The smallest float32 that is not denormal.
 
 
 def values(seed: int, *shape: int, finite: bool = False) -> np.ndarray:
-    """Uniform values; mostly with others among them: denormal, huge, zeros of both signs, repeated ones, zero rows."""
+    """Uniform values; mostly with others among them: denormal, huge, zeros of both
+    signs, repeated ones, zero rows."""
     generator = np.random.default_rng(seed)
     count = math.prod(shape)
     uniform = generator.uniform(-1, 1, count)
@@ -38,7 +39,9 @@ def tensor(array: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(array.copy())
 
 
-def assert_same(got: torch.Tensor | np.ndarray | float, wanted: np.ndarray | float, where: str = "") -> None:
+def assert_same(
+    got: torch.Tensor | np.ndarray | float, wanted: np.ndarray | float, where: str = ""
+) -> None:
     """Equal bits; NaN for NaN, whose bits are nobody's."""
     got, wanted = np.asarray(got), np.asarray(wanted)
     assert got.dtype == wanted.dtype and got.shape == wanted.shape, where

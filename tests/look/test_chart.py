@@ -8,7 +8,12 @@ from pellucid.look.chart import chart
 def test_a_falling_line_goes_from_corner_to_corner() -> None:
     lines = chart([(0, 3.0), (100, 1.0)], [], width=4, height=4)
     field = [line.split("│")[1] for line in lines[:4]]
-    assert field[0][0] != " " and field[3][3] != " " and field[0][1:].strip() == "" and field[3][:3].strip() == ""
+    assert (
+        field[0][0] != " "
+        and field[3][3] != " "
+        and field[0][1:].strip() == ""
+        and field[3][:3].strip() == ""
+    )
     assert lines[0].startswith("3 │") and lines[3].startswith("1 │") and lines[4] == "  └────"
     assert lines[5] == "   0100"
 

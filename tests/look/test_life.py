@@ -65,10 +65,12 @@ def sums(life: Life, window: int) -> dict[int, float]:
     return {one.step: one.sums[window] for one in life.moments}
 
 
-# ---- what is recorded is what is computed -------------------------------------------------------
+# ---- what is recorded is what is computed ------------------------------------------------------
 
 
-def test_what_each_epoch_recorded_is_the_loss_of_the_state_before_bit_for_bit(inputs: Inputs) -> None:
+def test_what_each_epoch_recorded_is_the_loss_of_the_state_before_bit_for_bit(
+    inputs: Inputs,
+) -> None:
     name = documents(inputs.folder, "train")[3]["id"]
     life = life_of_document(inputs, name, range(13), silent)
     place = {one.block: index for index, one in enumerate(life.windows)}
@@ -83,7 +85,9 @@ def test_a_block_and_a_whole_batch_too(inputs: Inputs) -> None:
     assert [one["loss_sum"] for one in life.seen] == life.moments[0].sums
     assert life.tokens == 16 * 32 and sum(life.moments[1].sums) < sum(life.moments[0].sums)
     mean = life.as_json()["at"][0]["loss"]
-    assert mean == pytest.approx(digests.bits_float(LedgerFile(inputs.folder).step(7)["loss"]), rel=1e-12)
+    assert mean == pytest.approx(
+        digests.bits_float(LedgerFile(inputs.folder).step(7)["loss"]), rel=1e-12
+    )
     for row in (0, 15):
         seen = life.seen[row]
         alone = life_of_block(inputs, seen["block"], [6], silent)
@@ -98,12 +102,17 @@ def test_a_document_s_epochs_are_the_sum_of_its_segments(twice: Path) -> None:
         own = [one for one in times if one["epoch"] == epoch["epoch"]]
         assert epoch["times"] == len(own) and epoch["tokens"] == sum(one["tokens"] for one in own)
         assert epoch["loss"] == math.fsum(one["loss_sum"] for one in own) / epoch["tokens"]
-        assert (epoch["first"], epoch["last"]) == (min(o["step"] for o in own), max(o["step"] for o in own))
+        assert (epoch["first"], epoch["last"]) == (
+            min(o["step"] for o in own),
+            max(o["step"] for o in own),
+        )
 
 
 def test_every_target_of_a_document_counts_once(inputs: Inputs) -> None:
     """The documents that validation covers lose together what the ledger records of it."""
-    (recorded,) = [one for one in LedgerFile(inputs.folder).of_kind("validation") if one["step"] == 5]
+    (recorded,) = [
+        one for one in LedgerFile(inputs.folder).of_kind("validation") if one["step"] == 5
+    ]
     (source,) = recorded["sources"]
     loss_sum, tokens = 0.0, 0
     for row in documents(inputs.folder, "validation"):
@@ -123,7 +132,7 @@ def test_the_last_document_has_a_window_that_no_step_trained_on(inputs: Inputs) 
     assert life.tokens == stream.length_of(about["index"])
 
 
-# ---- any text -----------------------------------------------------------------------------------
+# ---- any text ----------------------------------------------------------------------------------
 
 
 def expected(inputs: Inputs, ids: list[int], step: int) -> float:
@@ -131,7 +140,9 @@ def expected(inputs: Inputs, ids: list[int], step: int) -> float:
     model = materialise(inputs, step, silent).model
     with torch.no_grad():
         logits_TV = model(torch.tensor([ids[:-1]]))[0].double()
-    return float(torch.nn.functional.cross_entropy(logits_TV, torch.tensor(ids[1:]), reduction="sum"))
+    return float(
+        torch.nn.functional.cross_entropy(logits_TV, torch.tensor(ids[1:]), reduction="sum")
+    )
 
 
 def test_a_text_shorter_than_a_context(inputs: Inputs) -> None:
@@ -144,7 +155,10 @@ def test_a_text_shorter_than_a_context(inputs: Inputs) -> None:
 
 
 def test_a_longer_text_is_cut_into_windows_that_share_one_token(inputs: Inputs) -> None:
-    tokenizer, text = Tokenizer.load(inputs.folder / layout.TOKENIZER), "the river bends where it shows " * 12
+    tokenizer, text = (
+        Tokenizer.load(inputs.folder / layout.TOKENIZER),
+        "the river bends where it shows " * 12,
+    )
     ids = [tokenizer.document_token, *tokenizer.encode(text)]
     life = life_of_text(inputs, text, [9], silent)
     assert len(ids) > 70 and life.tokens == len(ids) - 1
@@ -194,11 +208,18 @@ def test_a_walk_over_many_steps_takes_a_quarter_of_the_cache(
     assert 7 in [step for step, _ in cache.held()]  # The last one is kept in any case.
 
 
-# ---- what a run may hold ------------------------------------------------------------------------
+# ---- what a run may hold -----------------------------------------------------------------------
 
 
-def test_times_before_a_rollback_are_told_apart(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings = ["guards.window=8", "guards.back=3", "train.steps=14", 'guards.loss.action="rollback"']
+def test_times_before_a_rollback_are_told_apart(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [
+        "guards.window=8",
+        "guards.back=3",
+        "train.steps=14",
+        'guards.loss.action="rollback"',
+    ]
     folder = make_run(tmp_path / "guarded", corpus, settings)
     monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 12))
     finish(folder)
@@ -207,7 +228,9 @@ def test_times_before_a_rollback_are_told_apart(corpus: Path, tmp_path: Path, mo
     about = shown.block(number)
     assert about["steps"] == []
     (time,) = about["abandoned"]
-    assert (time["step"], time["row"], time["epoch"], time["branch"]) == (12, 1, 0, 1) and time["loss"] > 100
+    assert (time["step"], time["row"], time["epoch"], time["branch"]) == (12, 1, 0, 1) and time[
+        "loss"
+    ] > 100
     life = life_of_block(inputs, number, [9, 13], silent)
     assert life.seen == [] and 0 < life.moments[1].sums[0] / 32 < 10
     later = shown.step(13)["rows"][0]["block"]
@@ -215,12 +238,23 @@ def test_times_before_a_rollback_are_told_apart(corpus: Path, tmp_path: Path, mo
     assert seen["step"] == 13
     assert life_of_block(inputs, later, [12], silent).moments[0].sums == [seen["loss_sum"]]
     out = pellucid("show", folder, "block", number).stdout
-    assert "not reached by this run" in out and "abandoned by a rollback: step 12 row 1, before branch 1" in out
+    assert (
+        "not reached by this run" in out
+        and "abandoned by a rollback: step 12 row 1, before branch 1" in out
+    )
 
 
-@pytest.mark.parametrize(("column", "value"), [("loss_sum", math.nan), ("loss_sum", 1e308), ("tokens", 0)])
-def test_recorded_losses_that_are_none_are_refused(release: Path, column: str, value: float) -> None:
-    (name, *_) = [row["id"] for row in documents(release, "train") if Shown(release).document(row["id"])["epochs"]]
+@pytest.mark.parametrize(
+    ("column", "value"), [("loss_sum", math.nan), ("loss_sum", 1e308), ("tokens", 0)]
+)
+def test_recorded_losses_that_are_none_are_refused(
+    release: Path, column: str, value: float
+) -> None:
+    (name, *_) = [
+        row["id"]
+        for row in documents(release, "train")
+        if Shown(release).document(row["id"])["epochs"]
+    ]
     edit_table(release / "metrics/segments.parquet", column, lambda _: value)
     with pytest.raises(FormatInvalid, match="are no segments of 32 targets"):
         Shown(release).document(name)
@@ -233,7 +267,7 @@ def test_a_run_that_is_not_trained_has_no_times(corpus: Path, tmp_path: Path) ->
     assert Shown(folder).block(3)["steps"] == []
 
 
-# ---- the verb -----------------------------------------------------------------------------------
+# ---- the verb ----------------------------------------------------------------------------------
 
 
 def test_show_draws_and_tells(twice: Path, tmp_path: Path) -> None:
@@ -248,7 +282,9 @@ def test_show_draws_and_tells(twice: Path, tmp_path: Path) -> None:
     assert len(re.findall("[\u2801-\u28ff]", out)) >= 64
     picture = tmp_path / "life.png"
     pellucid("show", twice, "block", 5, "--at", "3,8", "--plot", picture)
-    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") and picture.read_bytes().endswith(b"IEND\xaeB`\x82")
+    assert picture.read_bytes().startswith(b"\x89PNG\r\n\x1a\n") and picture.read_bytes().endswith(
+        b"IEND\xaeB`\x82"
+    )
     assert list(tmp_path.glob("*.png")) == [picture]
 
 
@@ -287,18 +323,24 @@ except SystemExit as ended:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux obeys RLIMIT_DATA")
 @pytest.mark.parametrize(("words", "bound"), [((), True), (("--at", "13"), False)])
-def test_memory_is_bound_where_nothing_is_computed(words: tuple[str, ...], bound: bool, finished: Path) -> None:
+def test_memory_is_bound_where_nothing_is_computed(
+    words: tuple[str, ...], bound: bool, finished: Path
+) -> None:
     command = [sys.executable, "-c", LIMIT, "show", str(finished), "block", "3", *words]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] in (f"None {bound}", f"0 {bound}"), done.stderr
 
 
-def test_a_picture_without_matplotlib(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_picture_without_matplotlib(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(PlotMissing, match=re.escape('pip install "pellucid[plot]"')):
         plot(tmp_path / "life.png", "x", [(0, 1.0)], [])
     assert list(tmp_path.glob("*.png")) == []
-    monkeypatch.setattr("pellucid.look.life.life_of_text", None)  # It is told before anything is computed.
+    monkeypatch.setattr(
+        "pellucid.look.life.life_of_text", None
+    )  # It is told before anything is computed.
     with pytest.raises(PlotMissing):
         show([str(finished), "text", "x"], at="3", plot=str(tmp_path / "life.png"))
 
@@ -308,12 +350,21 @@ def test_a_picture_of_a_name_that_looks_like_mathematics(tmp_path: Path) -> None
     assert (tmp_path / "life.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_the_example_of_the_page_runs(finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs/life.md").read_text(encoding="utf-8"), re.DOTALL)
+def test_the_example_of_the_page_runs(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (example,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/life.md").read_text(encoding="utf-8"), re.DOTALL
+    )
     (tmp_path / "demo").symlink_to(finished)
     monkeypatch.chdir(tmp_path)
-    for old, new in (("sympy/sympy/core/add.py", documents(finished, "train")[3]["id"]), ("600", "13")):
+    for old, new in (
+        ("sympy/sympy/core/add.py", documents(finished, "train")[3]["id"]),
+        ("600", "13"),
+    ):
         assert old in example
         example = example.replace(old, new)
     done = subprocess.run([sys.executable, "-c", example], capture_output=True, text=True)
-    assert done.returncode == 0 and re.search(r"^13 \d\.\d+$", done.stdout, re.MULTILINE), done.stderr
+    assert done.returncode == 0 and re.search(r"^13 \d\.\d+$", done.stdout, re.MULTILINE), (
+        done.stderr
+    )

@@ -1,4 +1,5 @@
-"""A third optimizer is one file and nothing else: tests/optimizers/lion.py, which no other file knows."""
+"""A third optimizer is one file and nothing else:
+tests/optimizers/lion.py, which no other file knows."""
 
 from __future__ import annotations
 
@@ -25,7 +26,9 @@ class WithLion(Recipe):
 def test_one_file_is_enough(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = make_run(tmp_path / "run", corpus)
     text = (folder / "recipe.toml").read_text()
-    (folder / "recipe.toml").write_text(text.replace('kind = "adamw"', 'kind = "lion"').replace("beta2 = 0.95", ""))
+    (folder / "recipe.toml").write_text(
+        text.replace('kind = "adamw"', 'kind = "lion"').replace("beta2 = 0.95", "")
+    )
     monkeypatch.setattr(recipes, "Recipe", WithLion)
     finish(folder)
     publish(folder)

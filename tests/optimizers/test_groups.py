@@ -1,4 +1,5 @@
-"""States of any groups, names, shapes and types: as bytes on disk, as roots, and in training with frozen weights."""
+"""States of any groups, names, shapes and types: as bytes on disk, as roots, and in
+training with frozen weights."""
 
 from __future__ import annotations
 
@@ -50,11 +51,22 @@ def state_root(step: int, groups: dict[str, dict[str, np.ndarray]]) -> bytes:
             array = groups[group][name]
             dtype = {"<f4": "F32", "<i8": "I64"}.get(array.dtype.str) or array.dtype.names[0]  # type: ignore[index]
             content, chunk = array.tobytes(), 65536 * array.itemsize
-            chunks = [sha(b"\0" + blake3(content[at : at + chunk]).digest()) for at in range(0, len(content), chunk)]
+            chunks = [
+                sha(b"\0" + blake3(content[at : at + chunk]).digest())
+                for at in range(0, len(content), chunk)
+            ]
             head = f"pellucid tensor 1\0{group}\0{name}\0{dtype}\0".encode()
             dims = struct.pack(f"<I{array.ndim}Q", array.ndim, *array.shape)
             leaves.append(sha(b"\0" + head + dims + root(chunks)))
-        found.append(sha(b"\0pellucid state 1\0" + struct.pack("<Q", step) + group.encode() + b"\0" + root(leaves)))
+        found.append(
+            sha(
+                b"\0pellucid state 1\0"
+                + struct.pack("<Q", step)
+                + group.encode()
+                + b"\0"
+                + root(leaves)
+            )
+        )
     return root(found)
 
 
@@ -67,14 +79,23 @@ def lora() -> dict[str, dict[str, np.ndarray]]:
     base = {f"model.layers.0.self_attn.{one}_proj.weight": numbers(300, 400) for one in "qkvo"}
     adapter = {"lora_A": numbers(8, 400), "lora_B": np.zeros((300, 8), np.float32)}
     kept = {name: np.ones_like(array) for name, array in adapter.items()}
-    return {"weights": {**base, **adapter}, "exp_avg": kept, "exp_avg_sq": {n: 2 * a for n, a in kept.items()}}
+    return {
+        "weights": {**base, **adapter},
+        "exp_avg": kept,
+        "exp_avg_sq": {n: 2 * a for n, a in kept.items()},
+    }
 
 
 def soap() -> dict[str, dict[str, np.ndarray]]:
     """Matrices of other shapes and names than the weight's, of 16 bits, and a count of steps."""
     bits = np.arange(36, dtype=np.uint16).reshape(6, 6).view(elements.DTYPES["BF16"])
     basis = {"w/left": bits, "w/right": bits[:4, :4].copy()}
-    return {"weights": {"w": numbers(6, 4)}, "exp_avg": {"w": numbers(6, 4)}, "Q": basis, "step": {"w": np.array(7)}}
+    return {
+        "weights": {"w": numbers(6, 4)},
+        "exp_avg": {"w": numbers(6, 4)},
+        "Q": basis,
+        "step": {"w": np.array(7)},
+    }
 
 
 @pytest.fixture(params=[lora, soap], ids=["lora", "soap"])
@@ -95,14 +116,18 @@ def test_any_groups_come_back_and_have_the_root_of_the_format(
     recorded = written(tmp_path / "step3", groups)
     assert recorded == state_root(3, groups).hex()
     read, _ = anchors.check(tmp_path / "step3", 3, recorded)
-    assert {g: {n: (a.dtype, a.shape, a.tobytes()) for n, a in of.items()} for g, of in read.items()} == {
+    assert {
+        g: {n: (a.dtype, a.shape, a.tobytes()) for n, a in of.items()} for g, of in read.items()
+    } == {
         g: {n: (a.dtype, a.shape, a.tobytes()) for n, a in of.items()} for g, of in groups.items()
     }
     said = json.loads((tmp_path / "step3/anchor.json").read_bytes())["tensors"]
     assert {g: set(of) for g, of in said.items()} == {g: set(of) for g, of in groups.items()}
 
 
-@pytest.mark.parametrize("change", ["another group", "another name", "gone", "added", "another type", "moved"])
+@pytest.mark.parametrize(
+    "change", ["another group", "another name", "gone", "added", "another type", "moved"]
+)
 def test_every_part_of_a_group_is_in_the_root(change: str, tmp_path: Path) -> None:
     groups = lora()
     recorded = written(tmp_path / "step3", groups)
@@ -132,16 +157,20 @@ def test_a_name_that_is_of_no_group_is_refused(name: str, tmp_path: Path) -> Non
         anchors.read(tmp_path / "step3")
 
 
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float16, torch.int64])
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float8_e4m3fn, torch.float16, torch.int64]
+)
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 3)])
-def test_torch_s_tensors_and_arrays_are_the_same_bits(dtype: torch.dtype, shape: tuple[int, ...]) -> None:
+def test_torch_s_tensors_and_arrays_are_the_same_bits(
+    dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
     tensor = (torch.rand(shape) * 100).to(dtype)
     again = tensor_of(array_of(tensor))
     assert (again.dtype, again.shape) == (dtype, shape)
     assert torch.equal(again.reshape(-1).view(torch.uint8), tensor.reshape(-1).view(torch.uint8))
 
 
-# ---- frozen weights ------------------------------------------------------------------------------
+# ---- frozen weights ----------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -159,20 +188,34 @@ def frozen(recipe: Recipe, *patterns: str) -> Recipe:
 
 
 @pytest.mark.parametrize("arithmetic", ["portable", "native"])
-def test_a_frozen_weight_has_no_gradient_and_no_state_and_stays(recipe: Recipe, batch: Batch, arithmetic: str) -> None:
-    recipe = recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})})
+def test_a_frozen_weight_has_no_gradient_and_no_state_and_stays(
+    recipe: Recipe, batch: Batch, arithmetic: str
+) -> None:
+    recipe = recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})}
+    )
     recipe = frozen(recipe, *FROZEN)
     state = initial(recipe, 300)
     before = {name: array.copy() for name, array in state.groups()["weights"].items()}
     stepped = training_step(state, batch, recipe)
-    moved = {name for name, array in state.groups()["weights"].items() if (array != before[name]).any()}
-    learning = {name for name in before if name.startswith("model.layers.1.") and "norm" not in name}
+    moved = {
+        name for name, array in state.groups()["weights"].items() if (array != before[name]).any()
+    }
+    learning = {
+        name for name in before if name.startswith("model.layers.1.") and "norm" not in name
+    }
     assert moved == set(state.groups()["exp_avg"]) == set(state.groups()["exp_avg_sq"]) == learning
-    assert {name for name, weight in state.model.named_parameters() if weight.grad is not None} == learning
-    assert stepped.weight_norm == state.model.ops.norm_of([w.detach() for w in state.weights().values()])
+    assert {
+        name for name, weight in state.model.named_parameters() if weight.grad is not None
+    } == learning
+    assert stepped.weight_norm == state.model.ops.norm_of(
+        [w.detach() for w in state.weights().values()]
+    )
 
 
-def test_what_learns_has_the_gradients_it_has_without_frozen_weights(recipe: Recipe, batch: Batch) -> None:
+def test_what_learns_has_the_gradients_it_has_without_frozen_weights(
+    recipe: Recipe, batch: Batch
+) -> None:
     free, some = initial(recipe, 300), initial(frozen(recipe, *FROZEN), 300)
     training_step(free, batch, recipe)
     training_step(some, batch, frozen(recipe, *FROZEN).model_copy())
@@ -182,7 +225,9 @@ def test_what_learns_has_the_gradients_it_has_without_frozen_weights(recipe: Rec
 
 
 def test_patterns_that_fit_no_weight_or_all_are_refused(recipe: Recipe) -> None:
-    with pytest.raises(RecipeInvalid, match=r"train.frozen: no weight of the model has a name like 'lm_head\.\*'"):
+    with pytest.raises(
+        RecipeInvalid, match=r"train.frozen: no weight of the model has a name like 'lm_head\.\*'"
+    ):
         initial(frozen(recipe, "lm_head.*"), 300)
     with pytest.raises(RecipeInvalid, match=r"train\.frozen: no weight is left to learn"):
         counts.state(frozen(recipe, "*"), 300)
@@ -191,11 +236,17 @@ def test_patterns_that_fit_no_weight_or_all_are_refused(recipe: Recipe) -> None:
 @pytest.mark.parametrize(
     ("group", "name", "detail"),
     [
-        ("exp_avg", "model.norm.weight", "its exp_avg model.norm.weight is absent, and the recipe's state has it F32"),
+        (
+            "exp_avg",
+            "model.norm.weight",
+            "its exp_avg model.norm.weight is absent, and the recipe's state has it F32",
+        ),
         ("weights", "model.norm.weight", "its weights model.norm.weight is absent"),
     ],
 )
-def test_a_missing_or_an_unknown_tensor_is_named(recipe: Recipe, group: str, name: str, detail: str) -> None:
+def test_a_missing_or_an_unknown_tensor_is_named(
+    recipe: Recipe, group: str, name: str, detail: str
+) -> None:
     groups = initial(recipe, 300).groups()
     taken = groups[group].pop(name)
     with pytest.raises(FormatInvalid, match=detail):
@@ -218,12 +269,14 @@ def test_a_run_with_frozen_weights_is_verified_and_audited(corpus: Path, tmp_pat
     assert held and not [name for name in held if "layers.0" in name or "norm" in name]
 
 
-# ---- the recipe ----------------------------------------------------------------------------------
+# ---- the recipe --------------------------------------------------------------------------------
 
 BASE = 'version = 4\nname = "x"\n[[data.sources]]\nname = "a"\n'
 
 
-@pytest.mark.parametrize("section", ["", "[optimizer]", '[optimizer]\nkind = "adamw"', "[optimizer]\nbeta1 = 0.9"])
+@pytest.mark.parametrize(
+    "section", ["", "[optimizer]", '[optimizer]\nkind = "adamw"', "[optimizer]\nbeta1 = 0.9"]
+)
 def test_adamw_is_the_optimizer_where_none_is_named(section: str) -> None:
     assert parse((BASE + section).encode(), "x").digest() == parse(BASE.encode(), "x").digest()
 
@@ -234,7 +287,10 @@ def test_adamw_is_the_optimizer_where_none_is_named(section: str) -> None:
         ('[optimizer]\nkind = "sgd"', r"x: optimizer: .*'adamw'"),
         ("[optimizer]\nbeta1 = 1.0", r"x: optimizer\.beta1: .*--set optimizer\.beta1=VALUE"),
         ("[optimizer]\nbeta3 = 0.5", r"optimizer\.beta3.*did you mean optimizer\.beta[12]\?"),
-        ("[train]\nweight_decay = 0.5", r"train\.weight_decay.*did you mean optimizer\.weight_decay\?"),
+        (
+            "[train]\nweight_decay = 0.5",
+            r"train\.weight_decay.*did you mean optimizer\.weight_decay\?",
+        ),
     ],
 )
 def test_what_is_wrong_in_the_section_is_named_by_its_key(section: str, error: str) -> None:

@@ -1,4 +1,5 @@
-"""Muon against float64, and bit for bit over threads, instruction sets, processes, replays and resumes."""
+"""Muon against float64, and bit for bit over threads, instruction sets,
+processes, replays and resumes."""
 
 from __future__ import annotations
 
@@ -58,7 +59,7 @@ def random(seed: int, *shape: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).standard_normal(shape).astype(np.float32))
 
 
-# ---- what is computed ----------------------------------------------------------------------------
+# ---- what is computed --------------------------------------------------------------------------
 
 
 def newton_schulz(x: np.ndarray) -> np.ndarray:
@@ -125,19 +126,27 @@ def test_matrices_of_layers_have_a_buffer_and_all_else_adamw_s_means(trained: Pa
     assert set(groups["momentum_buffer"]) == matrices and len(matrices) == 14
     assert set(groups["exp_avg"]) == set(groups["exp_avg_sq"]) == set(groups["weights"]) - matrices
     stored = tensors.Tensors(trained / "anchors/step5/optimizer.safetensors")
-    assert {name.partition("/")[0] for name in stored.entries} == {"exp_avg", "exp_avg_sq", "momentum_buffer"}
+    assert {name.partition("/")[0] for name in stored.entries} == {
+        "exp_avg",
+        "exp_avg_sq",
+        "momentum_buffer",
+    }
 
 
 def test_a_step_of_native_arithmetic_is_the_same_within_float32(trained: Path) -> None:
     recipe, states = load(trained), {}
     batch = replay_inputs.load(trained, recipe).batch(1)
     for arithmetic in ("portable", "native"):
-        own = recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})})
+        own = recipe.model_copy(
+            update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})}
+        )
         states[arithmetic] = initial(own, 300)
         training_step(states[arithmetic], batch, own)
     ours, theirs = (states[name].groups() for name in ("portable", "native"))
     for name in ours["momentum_buffer"]:
-        np.testing.assert_allclose(ours["momentum_buffer"][name], theirs["momentum_buffer"][name], atol=1e-6)
+        np.testing.assert_allclose(
+            ours["momentum_buffer"][name], theirs["momentum_buffer"][name], atol=1e-6
+        )
         np.testing.assert_allclose(ours["weights"][name], theirs["weights"][name], atol=2e-4)
 
 
@@ -147,8 +156,16 @@ def test_a_trace_names_the_matrix_that_an_operation_moves(trained: Path) -> None
     again.take(ops=again.operations(trace), watch=trace.watch)
     made = [call for call in trace.calls if call.phase == "the optimizer"]
     assert [call.name for call in made[:4]] == ["axpby_into", "axpby_into", "norm_of", "axpby_into"]
-    assert [call.name for call in made[4:9]] == ["product", "product", "axpby_into", "product", "axpby_into"]
-    assert made[0].about == "model.layers.0.mlp.down_proj" and [call.name for call in made[-2:]] == ["adamw", "norm_of"]
+    assert [call.name for call in made[4:9]] == [
+        "product",
+        "product",
+        "axpby_into",
+        "product",
+        "axpby_into",
+    ]
+    assert made[0].about == "model.layers.0.mlp.down_proj" and [
+        call.name for call in made[-2:]
+    ] == ["adamw", "norm_of"]
     assert len({call.about for call in made if call.name == "product"}) == 14
 
 
@@ -159,11 +176,14 @@ def test_another_momentum_is_found_and_proven(trained: Path) -> None:
     target = again.take(recipe=with_constant(inputs.recipe, "momentum", 0.9)).entry
     question = Question(again, found, target, None, [], None, [])
     cause = proven(question, hypotheses(question), [])
-    assert cause is not None and cause.words == "the optimizer took momentum = 0.9, and the recipe says 0.95"
+    assert (
+        cause is not None
+        and cause.words == "the optimizer took momentum = 0.9, and the recipe says 0.95"
+    )
     assert cause.operation is not None and cause.operation["name"] == "axpby_into"
 
 
-# ---- the same bits -------------------------------------------------------------------------------
+# ---- the same bits -----------------------------------------------------------------------------
 
 
 def steps(recipe: Recipe, batches: list[Batch], processes: Processes | None = None) -> str:
@@ -189,7 +209,9 @@ def recorded(trained: Path, step: int) -> str:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_no_bit_depends_on_threads_or_instruction_sets(trained: Path, recipe: Recipe, batches: list[Batch]) -> None:
+def test_no_bit_depends_on_threads_or_instruction_sets(
+    trained: Path, recipe: Recipe, batches: list[Batch]
+) -> None:
     own = library.isa(library.kernels())
     for isa, threads in itertools.product([one for one in isas() if one != "software"], (1, 3)):
         library.start(library.kernels(), isa, threads)
@@ -201,7 +223,10 @@ def test_no_bit_depends_on_threads_or_instruction_sets(trained: Path, recipe: Re
 def test_no_bit_depends_on_the_number_of_processes(
     count: int, trained: Path, recipe: Recipe, batches: list[Batch]
 ) -> None:
-    assert together(count, lambda processes: steps(recipe, batches, processes)) == [recorded(trained, 3)] * count
+    assert (
+        together(count, lambda processes: steps(recipe, batches, processes))
+        == [recorded(trained, 3)] * count
+    )
 
 
 def test_every_step_is_audited_and_the_release_verified(trained: Path) -> None:
@@ -211,7 +236,9 @@ def test_every_step_is_audited_and_the_release_verified(trained: Path) -> None:
         assert audit_step(inputs, step, lambda done, total: None).ok
 
 
-def test_a_run_that_was_stopped_goes_on_to_the_same_head(trained: Path, corpus: Path, tmp_path: Path) -> None:
+def test_a_run_that_was_stopped_goes_on_to_the_same_head(
+    trained: Path, corpus: Path, tmp_path: Path
+) -> None:
     folder = make_run(tmp_path / "run", corpus, MUON)
     with pytest.raises(KeyError):
         run_module.run(folder, Interrupt(7, KeyError()))
@@ -227,6 +254,13 @@ def test_a_state_without_its_buffers_is_refused(trained: Path) -> None:
 
 
 def test_its_operations_are_counted() -> None:
-    shapes = {"model.layers.0.x": (8, 3), "model.layers.1.x": (3, 8), "model.embed_tokens.weight": (50, 8)}
+    shapes = {
+        "model.layers.0.x": (8, 3),
+        "model.layers.1.x": (3, 8),
+        "model.embed_tokens.weight": (50, 8),
+    }
     each = 5 * (2 * 3 * 3 * 8 + 2 * 3**3 + 2 * 3 * 3 * 8)
-    assert Muon(kind="muon").flops(shapes) == 2 * each and Muon(kind="muon").scratch({"model.norm.weight": (8,)}) == 0
+    assert (
+        Muon(kind="muon").flops(shapes) == 2 * each
+        and Muon(kind="muon").scratch({"model.norm.weight": (8,)}) == 0
+    )

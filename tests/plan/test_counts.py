@@ -36,15 +36,25 @@ VOCABULARY = 300
 
 def recipe_of(shape: Family, arithmetic: str, batch: int = 2, microbatch: int = 2) -> Recipe:
     train = Train.model_validate(
-        {"arithmetic": arithmetic, "batch": batch, "microbatch": microbatch, "steps": 50, "warmup": 0}
+        {
+            "arithmetic": arithmetic,
+            "batch": batch,
+            "microbatch": microbatch,
+            "steps": 50,
+            "warmup": 0,
+        }
     )
-    return Recipe(name="counted", data=Data(sources=(Source(name="generated"),)), model=shape, train=train)
+    return Recipe(
+        name="counted", data=Data(sources=(Source(name="generated"),)), model=shape, train=train
+    )
 
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameters_are_those_of_the_model(shape: Family) -> None:
     model = Decoder(shape, VOCABULARY, native)
-    assert counts.tensors(shape, VOCABULARY) == {name: tuple(p.shape) for name, p in model.named_parameters()}
+    assert counts.tensors(shape, VOCABULARY) == {
+        name: tuple(p.shape) for name, p in model.named_parameters()
+    }
     found = counts.parameters(shape, VOCABULARY)
     assert found.total == sum(p.numel() for p in model.parameters())
     assert found.layer == sum(p.numel() for p in model.get_submodule("model.layers.0").parameters())
@@ -52,19 +62,29 @@ def test_parameters_are_those_of_the_model(shape: Family) -> None:
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> None:
-    """Its counter knows every product with a weight; attention it counts unmasked, so that is counted by hand."""
+    """Its counter knows every product with a weight; attention it counts unmasked,
+    so that is counted by hand."""
     recipe = recipe_of(shape, "native")
     model = initial(recipe, VOCABULARY).model
     batch = next(generated(recipe, VOCABULARY, 1))
     with FlopCounterMode(display=False) as counter:
-        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)[1].backward()
-    by_operation = {str(name): number for name, number in counter.get_flop_counts()["Global"].items()}
+        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)[
+            1
+        ].backward()
+    by_operation = {
+        str(name): number for name, number in counter.get_flop_counts()["Global"].items()
+    }
     products = sum(number for name, number in by_operation.items() if "mm" in name)
     found = counts.flops(shape, VOCABULARY, 2)
     assert products == 3 * found.linear
 
     window = getattr(shape, "window", shape.context)
-    pairs = sum(1 for query in range(shape.context) for key in range(shape.context) if key <= query < key + window)
+    pairs = sum(
+        1
+        for query in range(shape.context)
+        for key in range(shape.context)
+        if key <= query < key + window
+    )
     attention = shape.layers * 2 * shape.heads * pairs * (shape.width // shape.heads) * 2
     assert found.attention == 2 * attention and found.step == 3 * found.linear + 7 * attention
 
@@ -85,20 +105,33 @@ def test_flops_are_those_of_the_benches() -> None:
 @pytest.mark.parametrize("one", [SHAPES[0], *SHAPES[2:]], ids=lambda shape: shape.family)
 @pytest.mark.parametrize("attention", ["across", "within"])
 @pytest.mark.parametrize("arithmetic", ["portable", "native"])
-def test_saved_activations_are_those_that_autograd_keeps(arithmetic: str, attention: str, one: Family) -> None:
-    """What two layers keep more than one does, but for the first keys, which the portable operation holds by itself."""
+def test_saved_activations_are_those_that_autograd_keeps(
+    arithmetic: str, attention: str, one: Family
+) -> None:
+    """What two layers keep more than one does, but for the first keys, which the
+    portable operation holds by itself."""
     held = []
     for layers in (1, 2):
         shape = one.model_copy(update={"layers": layers, "attention": attention})
         recipe = recipe_of(shape, arithmetic)
         operations.of(arithmetic).configure("cpu", 1)
         model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
-        known = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+        known = {
+            tensor.untyped_storage().data_ptr()
+            for tensor in [*model.parameters(), *model.buffers()]
+        }
         kept: dict[int, torch.Tensor] = {}
-        pack = lambda tensor, kept=kept: kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)  # noqa: E731
-        with torch.autograd.graph.saved_tensors_hooks(lambda t, pack=pack: (pack(t), t)[1], lambda t: t):
+
+        def pack(tensor, kept=kept):
+            return kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+
+        with torch.autograd.graph.saved_tensors_hooks(
+            lambda t, pack=pack: (pack(t), t)[1], lambda t: t
+        ):
             token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)
-        held.append(sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in known))
+        held.append(
+            sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in known)
+        )
     first_keys = 2 * one.context * 4 if arithmetic == "portable" else 0
     shape = one.model_copy(update={"attention": attention})
     assert held[1] - held[0] + first_keys == shape.saved(2, arithmetic, counts.FLOAT)
@@ -132,7 +165,9 @@ print(libraries, machine.peak())
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="shares of the allocator's gaps are measured on Linux")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="shares of the allocator's gaps are measured on Linux"
+)
 @pytest.mark.parametrize("microbatch", [8, 2])
 def test_memory_of_a_step_is_within_15_percent(microbatch: int, tmp_path: Path) -> None:
     path = tmp_path / "recipe.toml"
@@ -144,7 +179,11 @@ def test_memory_of_a_step_is_within_15_percent(microbatch: int, tmp_path: Path) 
     from pellucid.recipe import parse
 
     done = subprocess.run(
-        [sys.executable, "-c", _STEPS, str(path)], check=True, capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", _STEPS, str(path)],
+        check=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     libraries, peak = map(int, done.stdout.split())
     found = counts.memory(parse(path.read_bytes(), path), 2048, 1, libraries)
@@ -159,7 +198,11 @@ def test_rows_of_metrics_are_counted_and_bounded(tmp_path: Path) -> None:
     from pellucid.store import metrics
 
     def rows(steps: int, batch: int) -> int:
-        values = {"name": "m", "data": {"sources": ({"name": "s"},)}, "train": {"steps": steps, "batch": batch}}
+        values = {
+            "name": "m",
+            "data": {"sources": ({"name": "s"},)},
+            "train": {"steps": steps, "batch": batch},
+        }
         return counts.memory(Recipe.model_validate(values), 2048, 1).rows
 
     assert rows(200, 16) < rows(400, 16) < metrics.ROW_BYTES * metrics.HELD
@@ -168,7 +211,13 @@ def test_rows_of_metrics_are_counted_and_bounded(tmp_path: Path) -> None:
 
 
 def test_open_models_have_the_parameters_they_are_named_for() -> None:
-    told = {"TinyLlama 1.1B": 1.1, "Amber 7B": 6.74, "Llama 2 13B": 13.0, "K2 65B": 65.3, "Llama 2 70B": 69.0}
+    told = {
+        "TinyLlama 1.1B": 1.1,
+        "Amber 7B": 6.74,
+        "Llama 2 13B": 13.0,
+        "K2 65B": 65.3,
+        "Llama 2 70B": 69.0,
+    }
     found = {size.name: size.parameters / 1e9 for size in sizes()}
     for name, billions in told.items():
         assert abs(found[name] / billions - 1) < 0.005, name

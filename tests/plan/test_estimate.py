@@ -71,10 +71,14 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, corpus: Path) -> None:
         plan(tmp_path / "nothing.toml")
     assert "RunMissing" in pellucid("plan", tmp_path, check=2).stderr
     broken = tmp_path / "recipe.toml"
-    broken.write_text('name = "x"\n[[data.sources]]\nname = "s"\n[train]\nbatch = 3\nmicrobatch = 2\n')
+    broken.write_text(
+        'name = "x"\n[[data.sources]]\nname = "s"\n[train]\nbatch = 3\nmicrobatch = 2\n'
+    )
     with pytest.raises(RecipeInvalid):
         plan(tmp_path)
-    broken.write_text('name = "x"\n[[data.sources]]\nname = "s"\n[tokenizer]\nkind = "file"\npath = "none.json"\n')
+    broken.write_text(
+        'name = "x"\n[[data.sources]]\nname = "s"\n[tokenizer]\nkind = "file"\npath = "none.json"\n'
+    )
     with pytest.raises(TokenizerInvalid):
         plan(tmp_path, calibrated=False)
 
@@ -82,7 +86,13 @@ def test_what_is_no_recipe_is_refused(tmp_path: Path, corpus: Path) -> None:
 def larger(corpus: Path, folder: Path) -> Path:
     make_run(folder, corpus)
     path = folder / "recipe.toml"
-    words = ["model.width=256", "model.context=1024", "model.layers=8", "train.batch=64", "train.microbatch=64"]
+    words = [
+        "model.width=256",
+        "model.context=1024",
+        "model.layers=8",
+        "train.batch=64",
+        "train.microbatch=64",
+    ]
     path.write_bytes(with_settings(path.read_bytes(), words, path))
     return folder
 
@@ -98,7 +108,9 @@ def test_a_recipe_too_large_is_said_to_be_so_with_what_would_fit(
     assert found["train.microbatch"] < 64
     recipe = load(folder)
     for size, fits in ((found["train.microbatch"], True), (2 * found["train.microbatch"], False)):
-        changed = recipe.model_copy(update={"train": recipe.train.model_copy(update={"microbatch": size})})
+        changed = recipe.model_copy(
+            update={"train": recipe.train.model_copy(update={"microbatch": size})}
+        )
         assert (counts.memory(changed, 300, 1).peak <= 1 << 30) == fits
 
     monkeypatch.setattr(machine, "memory", lambda: 1 << 20)
@@ -107,7 +119,10 @@ def test_a_recipe_too_large_is_said_to_be_so_with_what_would_fit(
 
 
 def test_the_statement_is_on_the_terminal(
-    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from pellucid.plan.tables import print_plan
 
@@ -115,13 +130,19 @@ def test_the_statement_is_on_the_terminal(
     monkeypatch.setattr(machine, "free", lambda folder: 1000)
     print_plan(plan(larger(corpus, tmp_path / "large"), calibrated=False))
     out = capsys.readouterr().out
-    assert out.count("DOES NOT FIT") == 2 and "train.microbatch = " in out and "placement.anchors.every" in out
+    assert (
+        out.count("DOES NOT FIT") == 2
+        and "train.microbatch = " in out
+        and "placement.anchors.every" in out
+    )
 
 
 @pytest.fixture
 def wide(finished: Path) -> Recipe:
     recipe = load(finished)
-    model = recipe.model.model_copy(update={"layers": 40, "width": 1024, "mlp_width": 4096, "context": 2048})
+    model = recipe.model.model_copy(
+        update={"layers": 40, "width": 1024, "mlp_width": 4096, "context": 2048}
+    )
     return recipe.model_copy(update={"model": model})
 
 
@@ -133,7 +154,9 @@ def test_a_large_model_is_calibrated_on_less_of_it(wide: Recipe) -> None:
     assert _line((1, 2), [3.0, 5.0], 40) == 81.0 and _line((4,), [3.0], 4) == 3.0
 
 
-def test_calibration_scales_from_cuts_to_the_whole(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_calibration_scales_from_cuts_to_the_whole(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """On seconds made up from the cut's own counts, the whole's come out by the same rule."""
     from pellucid.plan import calibrate as room
 
@@ -159,7 +182,11 @@ def test_calibration_scales_from_cuts_to_the_whole(finished: Path, monkeypatch: 
 
 
 def test_numbers_for_people() -> None:
-    assert [scaled(12_820_219, "B"), scaled(629, "B"), scaled(2.99e10, "FLOP")] == ["12.8 MB", "629 B", "29.9 GFLOP"]
+    assert [scaled(12_820_219, "B"), scaled(629, "B"), scaled(2.99e10, "FLOP")] == [
+        "12.8 MB",
+        "629 B",
+        "29.9 GFLOP",
+    ]
     assert [lasting(0.214), lasting(1.12), lasting(7200), lasting(4e9), lasting(7e11)] == [
         *("214 ms", "1.12 s", "2.00 h", "127 years", "22.2K years")
     ]
@@ -171,10 +198,17 @@ def test_numbers_for_people() -> None:
     [
         ["train.steps=64", f"train.batch={2**49}", f"train.microbatch={2**49}", "train.warmup=0"],
         ["model.layers=4096", f"train.steps={2**54}", "checkpoints.every=3"],
-        [f"model.width={2**62}", f"model.mlp_width={2**63 - 1}", "model.context=1048576", "tokenizer.vocabulary=65536"],
+        [
+            f"model.width={2**62}",
+            f"model.mlp_width={2**63 - 1}",
+            "model.context=1048576",
+            "tokenizer.vocabulary=65536",
+        ],
     ],
 )
-def test_absurd_sizes_are_planned_in_seconds(corpus: Path, tmp_path: Path, settings: list[str]) -> None:
+def test_absurd_sizes_are_planned_in_seconds(
+    corpus: Path, tmp_path: Path, settings: list[str]
+) -> None:
     """Nothing is counted one by one that a recipe may make as many as it likes."""
     folder = make_run(tmp_path / "run", corpus, settings)
     before = time.process_time()

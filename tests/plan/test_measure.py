@@ -24,9 +24,15 @@ def silent(what: str, done: int, total: int, unit: str) -> None: ...
 
 def test_a_sealed_release_is_measured_and_left_as_it_is(finished: Path) -> None:
     before = (finished / layout.JOURNAL).read_bytes()
-    found = json.loads(pellucid("plan", finished, "--measure", "--skip", "compile", "--json").stdout)
+    found = json.loads(
+        pellucid("plan", finished, "--measure", "--skip", "compile", "--json").stdout
+    )
     rows = {row["name"]: row for row in found["axes"]}
-    assert found["data"] == "own" and not found["noted"] and (finished / layout.JOURNAL).read_bytes() == before
+    assert (
+        found["data"] == "own"
+        and not found["noted"]
+        and (finished / layout.JOURNAL).read_bytes() == before
+    )
     ledger = LedgerFile(finished)
     recorded = [ledger.step(step)["state"] for step in (1, 2, 3)]
     assert {"killed and resumed", "native, eager", "instruction set scalar"} <= set(rows)
@@ -38,7 +44,9 @@ def test_a_sealed_release_is_measured_and_left_as_it_is(finished: Path) -> None:
 
 def test_an_unsealed_run_notes_it_in_its_journal(corpus: Path, tmp_path: Path) -> None:
     folder = finish(make_run(tmp_path / "small", corpus), "documents")
-    out = pellucid("plan", folder, "--measure", "--steps", 2, *(w for s in SKIPPED for w in ("--skip", s))).stdout
+    out = pellucid(
+        "plan", folder, "--measure", "--steps", 2, *(w for s in SKIPPED for w in ("--skip", s))
+    ).stdout
     assert "generated tokens" in out and "the same" in out and "others from step 1 on" in out
     assert max(map(len, out.splitlines())) <= 100
     entry = list(log.read(folder / layout.JOURNAL))[-1]
@@ -72,7 +80,9 @@ def test_an_axis_that_dies_is_named_and_the_others_are_measured(
     from pellucid.cli.train import plan
     from pellucid.errors import MeasuringFailed
 
-    monkeypatch.setattr(measure, "axes", lambda recipe: [one(""), one("isa", isa="vax"), one("resume", killed=True)])
+    monkeypatch.setattr(
+        measure, "axes", lambda recipe: [one(""), one("isa", isa="vax"), one("resume", killed=True)]
+    )
     found = measure.measure(finished, 2, [], silent)
     assert [bool(row["failed"]) for row in found["axes"]] == [False, True, False]
     assert "MachineLacks" in found["axes"][1]["failed"] and found["axes"][2]["differs_at"] == 0
@@ -82,16 +92,23 @@ def test_an_axis_that_dies_is_named_and_the_others_are_measured(
     assert "not measured" in capsys.readouterr().out
 
 
-def test_a_stored_state_that_is_not_the_killed_ones_is_refused(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_stored_state_that_is_not_the_killed_ones_is_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The second process holds what it restores against the root that the first one told."""
     parts = measure._parts
-    changed = lambda axis, steps: [p | ({} if p["die"] else {"state": "0" * 64}) for p in parts(axis, steps)]  # noqa: E731
+
+    def changed(axis, steps):
+        return [p | ({} if p["die"] else {"state": "0" * 64}) for p in parts(axis, steps)]
+
     monkeypatch.setattr(measure, "_parts", changed)
     monkeypatch.setattr(measure, "axes", lambda recipe: [one("resume", killed=True)])
     assert "StateDiffers" in measure.measure(finished, 2, [], silent)["axes"][0]["failed"]
 
 
-def test_what_cannot_be_measured_is_refused(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_cannot_be_measured_is_refused(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(CommandInvalid, match="--skip takes threads, isa"):
         measure.measure(finished, 3, ["speed"], silent)
     with pytest.raises(CommandInvalid, match="--steps 1"):
@@ -104,9 +121,19 @@ def test_what_cannot_be_measured_is_refused(finished: Path, monkeypatch: pytest.
 def test_axes_follow_the_recipe(finished: Path) -> None:
     recipe = load(finished)
     portable = axes(recipe)
-    assert portable[0].threads == 1 and all(axis.keeps == (axis.arithmetic == "portable") for axis in portable)
-    assert {axis.isa for axis in portable if axis.kind == "isa"} == set(measure.instruction_sets()[1:])
-    native = axes(recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": "native"})}))
+    assert portable[0].threads == 1 and all(
+        axis.keeps == (axis.arithmetic == "portable") for axis in portable
+    )
+    assert {axis.isa for axis in portable if axis.kind == "isa"} == set(
+        measure.instruction_sets()[1:]
+    )
+    native = axes(
+        recipe.model_copy(
+            update={"train": recipe.train.model_copy(update={"arithmetic": "native"})}
+        )
+    )
     assert [axis.kind for axis in native if axis.keeps] == ["", "processes", "resume"]
-    assert "portable" in [axis.kind for axis in native] and "isa" not in [axis.kind for axis in native]
+    assert "portable" in [axis.kind for axis in native] and "isa" not in [
+        axis.kind for axis in native
+    ]
     assert {axis.kind for axis in [*portable, *native]} - {""} == set(measure.KINDS)

@@ -31,7 +31,9 @@ def size(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_every_anchor_and_checkpoint_has_the_bytes_predicted(finished: Path, storage: Storage) -> None:
+def test_every_anchor_and_checkpoint_has_the_bytes_predicted(
+    finished: Path, storage: Storage
+) -> None:
     anchored = layout.steps_in(finished / layout.ANCHORS)
     kept = layout.steps_in(finished / layout.CHECKPOINTS)
     assert anchored == [0, 1, 2, 4, 5, 8, 10, 13] and kept == [0, 6, 12, 13]
@@ -40,7 +42,9 @@ def test_every_anchor_and_checkpoint_has_the_bytes_predicted(finished: Path, sto
     for step in kept:
         assert storage.checkpoint(step) == size(layout.checkpoint(finished, step))
     everything = (0, 13)
-    assert storage.anchors(everything) == len(anchored) and storage.checkpoints(everything) == len(kept)
+    assert storage.anchors(everything) == len(anchored) and storage.checkpoints(everything) == len(
+        kept
+    )
     assert storage.both(everything) == len({*anchored} & {*kept})
 
 
@@ -58,7 +62,13 @@ def test_the_release_has_the_bytes_predicted(finished: Path, storage: Storage) -
         for path in (finished / place).rglob("*"):
             if path.is_file():
                 linked[path.stat().st_ino] = path.stat().st_size
-    final = ["config.json", "generation_config.json", "tokenizer_config.json", "pellucid.json", "tokenizer.json"]
+    final = [
+        "config.json",
+        "generation_config.json",
+        "tokenizer_config.json",
+        "pellucid.json",
+        "tokenizer.json",
+    ]
     of_final = sum((finished / name).stat().st_size for name in final)
     assert found["anchors"] + found["checkpoints"] == sum(linked.values()) + of_final
     assert found["documents"] == size(finished / "data/documents")
@@ -89,12 +99,18 @@ def test_the_index_is_foretold_before_it_is_made(finished: Path, tmp_path: Path)
     tokens = sum(stream.tokens for stream in (*shards.train, *shards.validation))
     expected = size(finished / "trace") - (finished / "trace/manifest.json").stat().st_size
     second = 4 * 300 + 32  # Counts and a key of the second piece, which holds the validation split.
-    assert abs(facts(folder, recipe).data["index"] - expected) <= second + 32 and expected > 4 * tokens
-    without = recipe.model_copy(update={"placement": recipe.placement.model_copy(update={"trace": False})})
+    assert (
+        abs(facts(folder, recipe).data["index"] - expected) <= second + 32 and expected > 4 * tokens
+    )
+    without = recipe.model_copy(
+        update={"placement": recipe.placement.model_copy(update={"trace": False})}
+    )
     assert "index" not in facts(folder, without).data
 
 
-def variant(recipe: Recipe, steps: int, validation: int, checkpoints: int, anchors: int, powers: bool) -> Recipe:
+def variant(
+    recipe: Recipe, steps: int, validation: int, checkpoints: int, anchors: int, powers: bool
+) -> Recipe:
     policy = Anchors(every=anchors, powers_of_two=powers)
     return recipe.model_copy(
         update={
@@ -112,13 +128,21 @@ periods = st.integers(1, 150)
 @settings(deadline=None, max_examples=60)
 @given(st.integers(1, 400), periods, periods, periods, st.booleans())
 def test_spans_and_gaps_are_those_of_counting_every_step(
-    finished_facts: Facts, recipe: Recipe, steps: int, validation: int, checkpoints: int, anchors: int, powers: bool
+    finished_facts: Facts,
+    recipe: Recipe,
+    steps: int,
+    validation: int,
+    checkpoints: int,
+    anchors: int,
+    powers: bool,
 ) -> None:
     recipe = variant(recipe, steps, validation, checkpoints, anchors, powers)
     storage, everything = Storage(recipe, finished_facts), range(steps + 1)
     anchored = [step for step in everything if recipe.anchored(step)]
     kept = [step for step in everything if recipe.scheduled(checkpoints, step)]
-    assert storage.anchors((0, steps)) == len(anchored) and storage.checkpoints((0, steps)) == len(kept)
+    assert storage.anchors((0, steps)) == len(anchored) and storage.checkpoints((0, steps)) == len(
+        kept
+    )
     shared = sum(storage.weights(step) for step in anchored if step in kept)
     assert storage.all_anchors() == sum(map(storage.anchor, anchored)) - shared
     assert storage.all_checkpoints() == sum(map(storage.checkpoint, kept))
@@ -146,7 +170,9 @@ def test_the_steps_to_replay_are_those_an_audit_takes(finished: Path, storage: S
     assert (found.expected, found.worst) == (sum(taken) / 13, max(taken))
 
 
-def test_a_run_of_a_quintillion_steps_is_counted_at_once(recipe: Recipe, finished_facts: Facts) -> None:
+def test_a_run_of_a_quintillion_steps_is_counted_at_once(
+    recipe: Recipe, finished_facts: Facts
+) -> None:
     long = variant(recipe, 2**63 - 1, 10**6, 10**6, 10**6, powers=True)
     storage = Storage(long, finished_facts)
     assert storage.ledger() > 600 * (2**63 - 1)

@@ -14,7 +14,9 @@ def written(bodies: list[dict[str, object]]) -> list[bytes]:
     return list(chain.lines_of(bodies, chain.Tip()))
 
 
-LINES = written([{"kind": "step", "step": number, "loss": f"{number:016x}"} for number in range(20)])
+LINES = written(
+    [{"kind": "step", "step": number, "loss": f"{number:016x}"} for number in range(20)]
+)
 
 
 def problems(lines: list[bytes]) -> list[int]:
@@ -23,21 +25,27 @@ def problems(lines: list[bytes]) -> list[int]:
 
 @given(
     st.lists(
-        st.dictionaries(st.text(max_size=5).filter(lambda key: key not in ("prev", "n")), st.text(max_size=9)),
+        st.dictionaries(
+            st.text(max_size=5).filter(lambda key: key not in ("prev", "n")), st.text(max_size=9)
+        ),
         max_size=8,
     )
 )
 def test_what_is_written_reads_back(bodies: list[dict[str, object]]) -> None:
     read = list(chain.read(written(bodies), chain.Tip()))
     assert [entry.problem for entry in read] == [None] * len(bodies)
-    assert [{k: v for k, v in entry.body.items() if k not in ("prev", "n")} for entry in read] == bodies
+    assert [
+        {k: v for k, v in entry.body.items() if k not in ("prev", "n")} for entry in read
+    ] == bodies
 
 
 def test_every_single_bit_flip_is_found_at_its_entry_or_the_next() -> None:
     random.seed(1)
     for _ in range(300):
         n = random.randrange(len(LINES) - 1)
-        bit = random.randrange(8 * (len(LINES[n]) - 1))  # Flipping the line break joins two lines: below.
+        bit = random.randrange(
+            8 * (len(LINES[n]) - 1)
+        )  # Flipping the line break joins two lines: below.
         line = bytearray(LINES[n])
         line[bit // 8] ^= 1 << bit % 8
         found = problems([*LINES[:n], bytes(line), *LINES[n + 1 :]])
@@ -46,7 +54,10 @@ def test_every_single_bit_flip_is_found_at_its_entry_or_the_next() -> None:
 
 def test_a_changed_last_entry_moves_the_head() -> None:
     changed = [*LINES[:-1], LINES[-1].replace(b"step", b"stop", 1)]
-    assert list(chain.read(changed, chain.Tip()))[-1].digest != list(chain.read(LINES, chain.Tip()))[-1].digest
+    assert (
+        list(chain.read(changed, chain.Tip()))[-1].digest
+        != list(chain.read(LINES, chain.Tip()))[-1].digest
+    )
 
 
 def test_removed_swapped_repeated_and_joined_entries_are_found() -> None:
@@ -78,7 +89,10 @@ def test_every_other_spelling_is_a_problem() -> None:
         assert other != line and next(chain.read([other], chain.Tip())).problem, other
     # What is escaped, signed or nested in our own spelling is none.
     for body in ({"a": "x\n\u00e9\\"}, {"a": -5}, {"a": {"b": [1, {"c": ""}]}}, {"a:b": "c d"}):
-        assert next(chain.read([chain.line_of({**chain.Tip().place(), **body})], chain.Tip())).problem is None
+        assert (
+            next(chain.read([chain.line_of({**chain.Tip().place(), **body})], chain.Tip())).problem
+            is None
+        )
 
 
 def test_other_ways_to_write_an_entry_are_problems() -> None:
@@ -87,7 +101,9 @@ def test_other_ways_to_write_an_entry_are_problems() -> None:
         assert "with a point" in str(next(chain.read([line], chain.Tip())).problem)
     for n in (b"false", b"0.0", b"-0", b'"0"'):
         assert next(chain.read([LINES[0].replace(b'"n":0', b'"n":' + n)], chain.Tip())).problem
-    swapped = LINES[0].replace(b'"prev":"' + b"0" * 64 + b'","n":0', b'"n":0,"prev":"' + b"0" * 64 + b'"')
+    swapped = LINES[0].replace(
+        b'"prev":"' + b"0" * 64 + b'","n":0', b'"n":0,"prev":"' + b"0" * 64 + b'"'
+    )
     assert next(chain.read([swapped], chain.Tip())).problem is not None
 
 
@@ -120,7 +136,9 @@ def test_another_log_is_a_problem_of_its_entry_and_of_no_other() -> None:
     own: list[dict[str, object]] = [{"kind": "step", "step": number} for number in range(40)]
     for n in range(40):
         found = [entry for entry in chain.read(logged(own, n), chain.LedgerTip()) if entry.problem]
-        assert [entry.n for entry in found] == [n] and "root over the entries before" in str(found[0].problem)
+        assert [entry.n for entry in found] == [n] and "root over the entries before" in str(
+            found[0].problem
+        )
 
 
 def test_a_log_that_is_missing_or_elsewhere_is_a_problem() -> None:

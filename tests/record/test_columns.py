@@ -17,7 +17,9 @@ from pellucid.record.history import History, with_branch
 from pellucid.store import log
 
 STEPS = 130
-RULES = Rules((Rule("loss", "rollback", 4.0, 0.1, 1), Rule("grad_norm", "note", 4.0, 0.1, 2)), 8, "stop", 5, 3)
+RULES = Rules(
+    (Rule("loss", "rollback", 4.0, 0.1, 1), Rule("grad_norm", "note", 4.0, 0.1, 2)), 8, "stop", 5, 3
+)
 TOKENS = lambda s: 100 * s  # noqa: E731
 TOKENS_OF = lambda first, last: 100 * np.arange(first, last + 1, dtype=np.uint64)  # noqa: E731
 PLAN = verdict.Plan(
@@ -37,7 +39,12 @@ OF_STEP = ("batch", "microbatches", "segments", "weights", "state")
 
 def step_body(step: int, rates: random.Random) -> dict[str, Any]:
     spike = 9.0 if rates.random() < 0.02 else 1.0
-    floats = {"loss": spike + rates.random() / 99, "lr": step / 8, "grad_norm": spike, "weight_norm": 3.5}
+    floats = {
+        "loss": spike + rates.random() / 99,
+        "lr": step / 8,
+        "grad_norm": spike,
+        "weight_norm": 3.5,
+    }
     values = {"tokens": str(step * 100), **dict.fromkeys(OF_STEP, DIGEST)}
     values |= {name: digests.float_bits(value) for name, value in floats.items()}
     return {"kind": "step", "step": step, **{name: values[name] for name in entries.STEP}}
@@ -63,8 +70,14 @@ def bodies(seed: int) -> list[dict[str, Any]]:
         elif found and found[-1]["action"] == "stop":
             return out
         elif PLAN.validates(step):
-            out.append(with_branch({"kind": "validation", "step": step, "sources": []}, guards.history.branch))
-    out.append(with_branch({"kind": "checkpoint", "step": STEPS, "root": DIGEST}, guards.history.branch))
+            out.append(
+                with_branch(
+                    {"kind": "validation", "step": step, "sources": []}, guards.history.branch
+                )
+            )
+    out.append(
+        with_branch({"kind": "checkpoint", "step": STEPS, "root": DIGEST}, guards.history.branch)
+    )
     return [*out, with_branch({"kind": "end", "step": STEPS}, guards.history.branch)]
 
 
@@ -81,8 +94,15 @@ def blocks_of(lines: list[bytes], draws: random.Random) -> Iterator[bytes]:
 
 def agree(lines: list[bytes], draws: random.Random) -> list[verdict.Problem]:
     """The problems, which are the same whichever way the lines are read."""
-    alone = list(verdict.judge("ledger", chain.read(lines, chain.LedgerTip(), entries.step_of), PLAN))
-    assert list(verdict.judge("ledger", columns.read(blocks_of(lines, draws), chain.LedgerTip()), PLAN)) == alone
+    alone = list(
+        verdict.judge("ledger", chain.read(lines, chain.LedgerTip(), entries.step_of), PLAN)
+    )
+    assert (
+        list(
+            verdict.judge("ledger", columns.read(blocks_of(lines, draws), chain.LedgerTip()), PLAN)
+        )
+        == alone
+    )
     return alone
 
 
@@ -165,7 +185,9 @@ def test_wrong_ledgers_have_the_same_problems(seed: int) -> None:
     assert agree(lines, draws) != []
 
 
-def test_a_ledger_on_disk_is_read_in_blocks_of_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_ledger_on_disk_is_read_in_blocks_of_whole_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "ledger.jsonl"
     lines = lines_of(bodies(1))
     path.write_bytes(b"".join(lines))
@@ -173,4 +195,6 @@ def test_a_ledger_on_disk_is_read_in_blocks_of_whole_lines(tmp_path: Path, monke
     assert list(verdict.judge("ledger", log.read_together(path), PLAN)) == []
     path.write_bytes(b"".join(lines[:-1]) + b"x" * (chain.MAX_LINE + 5000))
     problems = list(verdict.judge("ledger", log.read_together(path), PLAN))
-    assert [one.error for one in problems][:1] == ["LedgerBroken"] and "longer than" in problems[0].detail
+    assert [one.error for one in problems][:1] == ["LedgerBroken"] and "longer than" in problems[
+        0
+    ].detail

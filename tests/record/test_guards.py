@@ -1,4 +1,5 @@
-"""The rules for spikes: against their definition written out, and whatever a run remembers of its past."""
+"""The rules for spikes: against their definition written out, and whatever
+a run remembers of its past."""
 
 from __future__ import annotations
 
@@ -44,11 +45,18 @@ def test_spikes_are_those_of_the_definition(
 
 
 def body(step: int, value: float) -> dict[str, Any]:
-    return {"kind": "step", "step": step, "loss": digests.float_bits(value), "grad_norm": digests.float_bits(1.0)}
+    return {
+        "kind": "step",
+        "step": step,
+        "loss": digests.float_bits(value),
+        "grad_norm": digests.float_bits(1.0),
+    }
 
 
 @given(st.lists(VALUES, min_size=40, max_size=90), st.integers(1, 2), st.integers(10, 39))
-def test_a_run_that_is_resumed_decides_as_one_that_is_not(values: list[float], width: int, after: int) -> None:
+def test_a_run_that_is_resumed_decides_as_one_that_is_not(
+    values: list[float], width: int, after: int
+) -> None:
     rules = Rules((Rule("loss", "note", 3.0, 0.1, width),), 8, "stop", 3, 1)
     entries = [body(step, value) for step, value in enumerate(values, 1)]
     whole, found = Guards(rules, History.begun()), []
@@ -59,7 +67,9 @@ def test_a_run_that_is_resumed_decides_as_one_that_is_not(values: list[float], w
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(0, 20))
-def test_a_history_knows_every_rollback_and_how_many_steps_were_passed_over(ahead: list[int], first: int) -> None:
+def test_a_history_knows_every_rollback_and_how_many_steps_were_passed_over(
+    ahead: list[int], first: int
+) -> None:
     """Rollbacks after so many steps each; the rule goes five back."""
     rules = Rules((), 8, "rollback", 5, 100)
     guards, step = Guards(rules, History.begun(first)), first

@@ -30,8 +30,12 @@ def test_root_is_that_of_rfc_9162(count: int) -> None:
 
 def test_known_vector() -> None:
     # From certificate-transparency's reference tests: the empty leaf, and the empty tree.
-    assert merkle.leaf(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
-    assert merkle.root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    assert (
+        merkle.leaf(b"").hex() == "6e340b9cffb37a989ca544e6bb780a2c78901d3fb33738768511a30617afa01d"
+    )
+    assert (
+        merkle.root([]).hex() == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    )
 
 
 @given(st.lists(st.binary(max_size=8), min_size=2, max_size=20, unique=True), st.data())
@@ -52,10 +56,17 @@ def test_the_root_with_other_leaves_is_that_of_the_changed_list(count: int) -> N
     drawn = random.Random(count)
     leaves = [drawn.randbytes(32) for _ in range(count)]
     tree = merkle.Levels(leaves)
-    assert tree.root_with({}) == merkle.root(leaves) and merkle.Levels([]).root_with({}) == merkle.EMPTY
+    assert (
+        tree.root_with({}) == merkle.root(leaves)
+        and merkle.Levels([]).root_with({}) == merkle.EMPTY
+    )
     for _ in range(20):
-        changes = {drawn.randrange(count): drawn.randbytes(32) for _ in range(drawn.randrange(1, 4))}
-        assert tree.root_with(changes) == merkle.root(changes.get(i, one) for i, one in enumerate(leaves))
+        changes = {
+            drawn.randrange(count): drawn.randbytes(32) for _ in range(drawn.randrange(1, 4))
+        }
+        assert tree.root_with(changes) == merkle.root(
+            changes.get(i, one) for i, one in enumerate(leaves)
+        )
 
 
 def audit_path(index: int, leaves: list[bytes]) -> list[bytes]:
@@ -85,7 +96,9 @@ def test_paths_are_those_of_rfc_9162_and_lead_to_the_root(count: int, data: st.D
 
 
 @given(st.integers(1, 40), st.integers(-2, 42), st.integers(0, 8))
-def test_a_path_of_another_length_and_a_leaf_that_is_not_there_are_refused(count: int, index: int, length: int) -> None:
+def test_a_path_of_another_length_and_a_leaf_that_is_not_there_are_refused(
+    count: int, index: int, length: int
+) -> None:
     leaves = [merkle.leaf(bytes([number])) for number in range(count)]
     right = 0 <= index < count and length == len(audit_path(index, leaves))
     path = [merkle.leaf(b"other")] * length
@@ -115,7 +128,9 @@ def test_the_roots_over_what_came_before_each_leaf(before: int, more: int) -> No
     tree = merkle.Tree()
     tree.extend(leaves[:before])
     kept = tree.copy()
-    assert tree.roots(leaves[before:]) == [recursive(leaves[:n]) for n in range(before, before + more)]
+    assert tree.roots(leaves[before:]) == [
+        recursive(leaves[:n]) for n in range(before, before + more)
+    ]
     assert tree.root() == recursive(leaves) and tree.count == before + more
     assert kept.root() == recursive(leaves[:before])
     kept.extend(leaves[before:])

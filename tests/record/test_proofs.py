@@ -1,4 +1,5 @@
-"""Proofs are checked from the head alone: every changed bit is refused, and so is whatever a hostile file can hold."""
+"""Proofs are checked from the head alone: every changed bit is refused, and so is
+whatever a hostile file can hold."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ SOURCES, STREAMS, DOCUMENTS, BLOCKS, TENSORS = 40, 80, 65_536, 1 << 20, 3_000
 
 
 class Made:
-    """Proofs over made-up trees, as of a run of so many steps; each leaf beside the proven one is a drawn digest."""
+    """Proofs over made-up trees, as of a run of so many steps; each leaf beside the
+    proven one is a drawn digest."""
 
     def __init__(self, steps: int, seed: int) -> None:
         self._draws = random.Random(seed)
@@ -60,15 +62,28 @@ class Made:
         self.document_paths = [in_part, in_documents]
         block = merkle.root([rows.block_head(**self.block), bytes(32)])
         stream, in_stream = self._tree(block, BLOCKS // 16)
-        self.stream: dict[str, Any] = {"source": "web", "split": "train", "documents": 9, "blocks": BLOCKS}
+        self.stream: dict[str, Any] = {
+            "source": "web",
+            "split": "train",
+            "documents": 9,
+            "blocks": BLOCKS,
+        }
         self.stream |= {"root": stream.hex(), "tokens": "7"}
         streams, in_streams = self._tree(digests.value_leaf("stream", self.stream), STREAMS)
         self.block_paths = [["R" + "00" * 32, *in_stream], in_streams]
-        self.data: dict[str, Any] = {"pipeline": 2, "documents": documents.hex(), "streams": streams.hex()}
+        self.data: dict[str, Any] = {
+            "pipeline": 2,
+            "documents": documents.hex(),
+            "streams": streams.hex(),
+        }
         self.data |= {"sources": self._hex(), "tokenizer": self._hex()}
         one = self.tensor
         leaf = digests.tensor_leaf(
-            one["group"], one["name"], one["dtype"], tuple(one["shape"]), bytes.fromhex(one["content"])
+            one["group"],
+            one["name"],
+            one["dtype"],
+            tuple(one["shape"]),
+            bytes.fromhex(one["content"]),
         )
         group, in_group = self._tree(leaf, TENSORS)
         state, in_state = self._tree(digests.group_leaf(self.number, "exp_avg", group), 3)
@@ -76,12 +91,30 @@ class Made:
 
     def _record(self, steps: int) -> None:
         """A ledger whose entries are drawn digests in its tree, but for those that are proven."""
-        genesis = {"kind": "genesis", "format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
-        genesis |= {"recipe": DIGEST, "data": digests.of_value("data", self.data).hex(), "tokenizer": DIGEST}
+        genesis = {
+            "kind": "genesis",
+            "format": 1,
+            "arithmetic": "portable 1",
+            "pipeline": 2,
+            "recipe_version": 4,
+        }
+        genesis |= {
+            "recipe": DIGEST,
+            "data": digests.of_value("data", self.data).hex(),
+            "tokenizer": DIGEST,
+        }
         fields = dict.fromkeys(("batch", "microbatches", "segments"), DIGEST)
         fields |= dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), "3ff0000000000000")
-        step = {"kind": "step", "step": self.number, "tokens": str(self.number * 4_000_000), **fields}
-        bodies = {0: {**genesis, "state": DIGEST}, self.number: {**step, "weights": DIGEST, "state": self.state}}
+        step = {
+            "kind": "step",
+            "step": self.number,
+            "tokens": str(self.number * 4_000_000),
+            **fields,
+        }
+        bodies = {
+            0: {**genesis, "state": DIGEST},
+            self.number: {**step, "weights": DIGEST, "state": self.state},
+        }
         leaves = [self._draws.randbytes(32) for _ in range(steps + 1)]
         self.lines: dict[int, bytes] = {}
         for n, body in bodies.items():
@@ -89,15 +122,22 @@ class Made:
             leaves[n] = chain.leaf_of(self.lines[n])
         self.levels = merkle.Levels(leaves)
         root = merkle.root(leaves).hex()
-        self.last = chain.line_of({"prev": DIGEST, "n": steps + 1, "log": root, "kind": "end", "step": steps})
+        self.last = chain.line_of(
+            {"prev": DIGEST, "n": steps + 1, "log": root, "kind": "end", "step": steps}
+        )
         self.head = chain.digest_of(self.last)
 
     def proof(self, kind: str) -> dict[str, Any]:
         n = 0 if kind in ("document", "block") else self.number
         named: dict[str, Any] = {
             "step": {},
-            "document": {"document": self.document, "data": self.data, "paths": self.document_paths},
-            "block": {"block": self.block, "stream": self.stream, "data": self.data} | {"paths": self.block_paths},
+            "document": {
+                "document": self.document,
+                "data": self.data,
+                "paths": self.document_paths,
+            },
+            "block": {"block": self.block, "stream": self.stream, "data": self.data}
+            | {"paths": self.block_paths},
             "tensor": {"tensor": self.tensor, "paths": self.tensor_paths},
         }[kind]
         said = {"last": self.last[:-1].decode(), "entry": self.lines[n][:-1].decode()}
@@ -152,15 +192,33 @@ def test_what_a_proof_lacks_or_has_besides_is_refused(kind: str, small: Made) ->
     proof = small.proof(kind)
     for name in proof:
         with pytest.raises(ProofInvalid):
-            proofs.check(proofs.written({key: value for key, value in proof.items() if key != name}), small.head)
+            proofs.check(
+                proofs.written({key: value for key, value in proof.items() if key != name}),
+                small.head,
+            )
         for other in (None, 7, True, "x", [], {}, [[]], {"x": 1}):
             with pytest.raises(ProofInvalid):
                 proofs.check(proofs.written({**proof, name: other}), small.head)
         if isinstance(proof[name], dict):
             for inner in [*proof[name], "more"]:
-                for other in (None, -1, True, 2**70, [], {}, "\ud800", "a\0b", [10**18], ["7"], 1 << 63):
+                for other in (
+                    None,
+                    -1,
+                    True,
+                    2**70,
+                    [],
+                    {},
+                    "\ud800",
+                    "a\0b",
+                    [10**18],
+                    ["7"],
+                    1 << 63,
+                ):
                     with pytest.raises(ProofInvalid):
-                        proofs.check(proofs.written({**proof, name: {**proof[name], inner: other}}), small.head)
+                        proofs.check(
+                            proofs.written({**proof, name: {**proof[name], inner: other}}),
+                            small.head,
+                        )
     with pytest.raises(ProofInvalid, match="other fields"):
         proofs.check(proofs.written({**proof, "more": 1}), small.head)
     with pytest.raises(ProofInvalid):
@@ -193,7 +251,9 @@ OTHERS: dict[str, Callable[[bytes], bytes]] = {
     "a space": lambda content: content.replace(b'"kind":', b'"kind": '),
     "an escape": lambda content: content.replace(b'"step"', b'"st\\u0065p"', 1),
     "a key twice": lambda content: content.replace(b'{"entry"', b'{"entry":"","entry"', 1),
-    "another order": lambda content: json.dumps(dict(reversed(json.loads(content).items()))).encode() + b"\n",
+    "another order": lambda content: (
+        json.dumps(dict(reversed(json.loads(content).items()))).encode() + b"\n"
+    ),
 }
 
 
@@ -206,11 +266,17 @@ def test_a_proof_has_one_spelling(name: str, small: Made) -> None:
 
 
 def test_the_last_entry_proves_itself_without_a_path(small: Made) -> None:
-    lines = list(chain.lines_of([{"kind": "genesis"}, {"kind": "step", "step": 1}], chain.LedgerTip()))
+    lines = list(
+        chain.lines_of([{"kind": "genesis"}, {"kind": "step", "step": 1}], chain.LedgerTip())
+    )
     last = lines[-1][:-1].decode()
     proof = {"pellucid": 1, "kind": "step", "last": last, "entry": last, "log": []}
     assert proofs.check(proofs.written(proof), chain.digest_of(lines[-1])).step == 1
-    for other in ({"log": [DIGEST]}, {"entry": last.replace('"n":1', '"n":2')}, {"entry": last[:-1] + ',"x":1}'}):
+    for other in (
+        {"log": [DIGEST]},
+        {"entry": last.replace('"n":1', '"n":2')},
+        {"entry": last[:-1] + ',"x":1}'},
+    ):
         with pytest.raises(ProofInvalid):
             proofs.check(proofs.written({**proof, **other}), chain.digest_of(lines[-1]))
 
@@ -235,5 +301,7 @@ def test_a_node_passes_for_no_leaf(small: Made) -> None:
 def test_checking_imports_nothing_for_arrays() -> None:
     script = "import sys, pellucid.cli, pellucid.record.proofs; print([m for m in sys.argv[1:] if m in sys.modules])"
     names = ("numpy", "torch", "pyarrow", "safetensors", "tokenizers")
-    found = subprocess.run([sys.executable, "-c", script, *names], capture_output=True, text=True, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", script, *names], capture_output=True, text=True, check=True
+    )
     assert found.stdout == "[]\n"

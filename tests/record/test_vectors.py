@@ -1,8 +1,7 @@
 """docs/vectors.json against our functions: it fails when an algorithm of the format changes.
 
-Each vector has a name, an input and an output. docs/format.md and docs/arithmetic.md say what each name
-means; another implementation can be held against the same file.
-"""
+Each vector has a name, an input and an output. docs/format.md and docs/arithmetic.md say what each
+name means; another implementation can be held against the same file."""
 
 from __future__ import annotations
 
@@ -34,12 +33,16 @@ def _recipe(given: dict[str, Any]) -> recipe.Recipe:
 
 
 def _segments(given: list[dict[str, Any]]) -> list[entries.Segment]:
-    summed: list[dict[str, Any]] = [one | {"loss_sum": digests.bits_float(one["loss_sum"])} for one in given]
+    summed: list[dict[str, Any]] = [
+        one | {"loss_sum": digests.bits_float(one["loss_sum"])} for one in given
+    ]
     return [entries.Segment(**one) for one in summed]
 
 
 def _segments_leaf(given: list[dict[str, Any]]) -> str:
-    return digests.segments_leaf((s.document, s.start, s.tokens, s.loss_sum) for s in _segments(given)).hex()
+    return digests.segments_leaf(
+        (s.document, s.start, s.tokens, s.loss_sum) for s in _segments(given)
+    ).hex()
 
 
 def _chain(bodies: list[dict[str, Any]]) -> dict[str, Any]:
@@ -71,7 +74,10 @@ def _roots(given: dict[str, str]) -> str:
 
 
 def _microbatch_leaf(given: dict[str, Any]) -> str:
-    loss_sum, gradient_root = digests.bits_float(given["loss_sum"]), bytes.fromhex(given["gradient_root"])
+    loss_sum, gradient_root = (
+        digests.bits_float(given["loss_sum"]),
+        bytes.fromhex(given["gradient_root"]),
+    )
     return digests.microbatch_leaf(given["index"], given["tokens"], loss_sum, gradient_root).hex()
 
 
@@ -79,9 +85,15 @@ def _tensor_leaf(given: dict[str, Any]) -> dict[str, Any]:
     content = bytes.fromhex(given["content"]) * given["repeated"]
     array = np.frombuffer(content, elements.DTYPES[given["dtype"]]).reshape(given["shape"])
     chunks = tuple(digests.content_digest(chunk) for chunk in elements.chunks_of(array))
-    leaf = entries.Content(elements.dtype_of(array), array.shape, chunks).leaf(given["group"], given["name"])
+    leaf = entries.Content(elements.dtype_of(array), array.shape, chunks).leaf(
+        given["group"], given["name"]
+    )
     root = digests.content_root(chunks)
-    return {"blake3": [chunk.hex() for chunk in chunks], "content_root": root.hex(), "leaf": leaf.hex()}
+    return {
+        "blake3": [chunk.hex() for chunk in chunks],
+        "content_root": root.hex(),
+        "leaf": leaf.hex(),
+    }
 
 
 def _parts(given: list[dict[str, Any]]) -> list[bytes]:
@@ -97,7 +109,9 @@ def _parts(given: list[dict[str, Any]]) -> list[bytes]:
 def _row_leaf(given: dict[str, Any]) -> str:
     weights, positions = (tuple(map(tuple, given[name])) for name in ("weights", "positions"))
     use = rows.Use(weights, tuple(given["attention"]), positions, int(given["group"]))
-    return rows.row_leaf(given["block"], given["start"], given["ids"], use, _parts(given["parts"])).hex()
+    return rows.row_leaf(
+        given["block"], given["start"], given["ids"], use, _parts(given["parts"])
+    ).hex()
 
 
 def _block_leaf(given: dict[str, Any]) -> str:
@@ -114,7 +128,10 @@ def _order(given: dict[str, Any]) -> dict[str, Any]:
         "decay": 0,
         "final_lr": 0,
     }
-    values = [{key: tuple(one) if isinstance(one, list) else one for key, one in p.items()} for p in given["phases"]]
+    values = [
+        {key: tuple(one) if isinstance(one, list) else one for key, one in p.items()}
+        for p in given["phases"]
+    ]
     phases = schedule.Schedule([schedule.Phase(**plain, **one) for one in values])
     order = Order(given["seed"], given["sources"], given["block"], phases, given["without"])
     rows = order.along(given["rollbacks"]).rows(given["step"])
@@ -148,24 +165,38 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "roots": _roots,
     "recipe_digest": lambda given: _recipe(given).digest().hex(),
     "tokenizer_digest": lambda given: tokenizer.digest_of(given).hex(),
-    "salt": lambda given: digests.salt(given["seed"], given["kind"], *map(int, given["numbers"])).hex(),
+    "salt": lambda given: digests.salt(
+        given["seed"], given["kind"], *map(int, given["numbers"])
+    ).hex(),
     "document_leaf": lambda given: digests.document_leaf(
         given["seed"], given["index"], given["id"], given["licence"], given["origin"], given["text"]
     ).hex(),
-    "split": lambda given: documents.split_of(bytes.fromhex(given["sha256"]), given["validation_per_10000"]),
+    "split": lambda given: documents.split_of(
+        bytes.fromhex(given["sha256"]), given["validation_per_10000"]
+    ),
     "documents_root": lambda given: documents.root_of(given).hex(),
     "part_leaf": lambda given: _parts([given])[0].hex(),
     "block_leaf": _block_leaf,
     "row_leaf": _row_leaf,
     "data_root": lambda given: roots.data_root(
-        given["documents"], given["sources"], given["tokenizer"], given["streams"], given["pipeline"]
+        given["documents"],
+        given["sources"],
+        given["tokenizer"],
+        given["streams"],
+        given["pipeline"],
     ),
-    "exact_sum": lambda given: digests.float_bits(math.fsum(digests.bits_float(bits) for bits in given)),
+    "exact_sum": lambda given: digests.float_bits(
+        math.fsum(digests.bits_float(bits) for bits in given)
+    ),
     "segments_leaf": _segments_leaf,
-    "segments_root": lambda given: entries.segments_root(_segments(given["segments"]), given["rows"]).hex(),
+    "segments_root": lambda given: entries.segments_root(
+        _segments(given["segments"]), given["rows"]
+    ).hex(),
     "microbatch_leaf": _microbatch_leaf,
     "tensor_leaf": _tensor_leaf,
-    "group_root": lambda given: digests.group_root({name: bytes.fromhex(leaf) for name, leaf in given.items()}).hex(),
+    "group_root": lambda given: digests.group_root(
+        {name: bytes.fromhex(leaf) for name, leaf in given.items()}
+    ).hex(),
     "state_root": lambda given: digests.state_root(
         given["step"], {name: bytes.fromhex(root) for name, root in given["groups"].items()}
     ).hex(),
@@ -174,10 +205,14 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     ).hex(),
     "philox_key": lambda given: str(philox.key_of(given["seed"], given["purpose"])),
     "philox": _philox,
-    "draws": lambda given: philox.draws(int(given["key"]), int(given["start"]), given["count"]).tolist(),
+    "draws": lambda given: philox.draws(
+        int(given["key"]), int(given["start"]), given["count"]
+    ).tolist(),
     "uniform_signed": lambda given: [
         digests.float_bits(value)
-        for value in philox.uniform_signed(int(given["key"]), int(given["start"]), given["count"]).tolist()
+        for value in philox.uniform_signed(
+            int(given["key"]), int(given["start"]), given["count"]
+        ).tolist()
     ],
     "initial_values": _initial_values,
     "order": _order,
@@ -186,7 +221,9 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
-@pytest.mark.parametrize("vector", VECTORS, ids=[f"{i}-{vector['name']}" for i, vector in enumerate(VECTORS)])
+@pytest.mark.parametrize(
+    "vector", VECTORS, ids=[f"{i}-{vector['name']}" for i, vector in enumerate(VECTORS)]
+)
 def test_vector(vector: dict[str, Any]) -> None:
     assert FUNCTIONS[vector["name"]](vector["input"]) == vector["output"]
 

@@ -39,8 +39,12 @@ def bodies() -> list[dict[str, Any]]:
             out.append({"kind": "genesis", **about, "recipe": PLAN.recipe, **named})
         else:
             body = {"kind": "step", "step": step, **dict.fromkeys(entries.STEP, digest)}
-            floats = {name: digests.float_bits(1.5) for name in ("loss", "grad_norm", "weight_norm")}
-            out.append(body | {"tokens": str(step * 100), "lr": digests.float_bits(step / 8), **floats})
+            floats = {
+                name: digests.float_bits(1.5) for name in ("loss", "grad_norm", "weight_norm")
+            }
+            out.append(
+                body | {"tokens": str(step * 100), "lr": digests.float_bits(step / 8), **floats}
+            )
         if PLAN.validates(step):
             out.append({"kind": "validation", "step": step, "sources": []})
         if PLAN.checkpoints(step):
@@ -77,7 +81,10 @@ def test_each_way_of_being_incomplete_is_named() -> None:
 
 
 def test_what_follows_the_end_is_named() -> None:
-    assert "follows the end" in with_change(lambda entries: entries.append({"kind": "step", "step": 7}))[0].detail
+    assert (
+        "follows the end"
+        in with_change(lambda entries: entries.append({"kind": "step", "step": 7}))[0].detail
+    )
 
 
 def test_wrong_fields_name_their_step() -> None:
@@ -112,7 +119,9 @@ def test_a_validation_that_is_none_is_named(changed: dict[str, Any]) -> None:
     good = {"source": "a", "loss_sum": "3ff0000000000000", "tokens": "5", "bytes": "9"}
 
     def put(one: Any) -> list[verdict.Problem]:
-        return with_change(lambda e: next(b for b in e if b["kind"] == "validation").update(sources=[one]))
+        return with_change(
+            lambda e: next(b for b in e if b["kind"] == "validation").update(sources=[one])
+        )
 
     assert put(good) == []
     assert "'a'" in put(good | changed)[0].detail or changed.get("source", "") is None
@@ -121,7 +130,9 @@ def test_a_validation_that_is_none_is_named(changed: dict[str, Any]) -> None:
 
 def test_a_stack_stands_where_bits_depend_on_it() -> None:
     assert "stack" in with_change(lambda entries: entries[0].update(stack={}))[0].detail
-    assert "stack" in with_change(lambda entries: entries[0].update(arithmetic="native 1"))[0].detail
+    assert (
+        "stack" in with_change(lambda entries: entries[0].update(arithmetic="native 1"))[0].detail
+    )
 
 
 CPU = {"torch": "2.13", "device": "cpu", "cpu_capability": "AVX512", "threads": "2"}
@@ -131,11 +142,18 @@ CUDA = {"torch": "2.13", "device": "NVIDIA H200", "cuda": "13.0"}
 @pytest.mark.parametrize("good", [CPU, CUDA])
 def test_a_stack_has_the_keys_of_its_device_and_no_others(good: dict[str, str]) -> None:
     def put(stack: object) -> list[str]:
-        problems = with_change(lambda entries: entries[0].update(arithmetic="native 1", stack=stack))
+        problems = with_change(
+            lambda entries: entries[0].update(arithmetic="native 1", stack=stack)
+        )
         return [problem.detail for problem in problems]
 
     assert put(good) == []
-    others = [{}, good | {"accelerators": "1024"}, dict(reversed(good.items())), CUDA | {"device": "cpu"}]
+    others = [
+        {},
+        good | {"accelerators": "1024"},
+        dict(reversed(good.items())),
+        CUDA | {"device": "cpu"},
+    ]
     others += [{key: good[key] for key in good if key != left} for left in good]
     for other in others:
         assert put(other), other
@@ -143,16 +161,26 @@ def test_a_stack_has_the_keys_of_its_device_and_no_others(good: dict[str, str]) 
 
 
 def test_another_recipe_is_named() -> None:
-    assert "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
+    assert (
+        "recipe.toml" in with_change(lambda entries: entries[0].update(recipe="00" * 32))[0].detail
+    )
     assert "pipeline is 1" in with_change(lambda entries: entries[0].update(pipeline=1))[0].detail
     assert "format" in with_change(lambda entries: entries[0].update(format=2))[0].detail
 
 
 @given(st.integers(1, 10**17), st.data())
-def test_a_step_told_from_its_line_is_what_json_gives_and_sound(step: int, data: st.DataObject) -> None:
+def test_a_step_told_from_its_line_is_what_json_gives_and_sound(
+    step: int, data: st.DataObject
+) -> None:
     """Whatever one character is changed to: taken for a step it is spelled and formed as one."""
-    roots = {name: f"{step:064x}" for name, written in entries.STEP.items() if written == entries.DIGEST}
-    floats = {name: digests.float_bits(1 / step) for name, written in entries.STEP.items() if written == entries.FLOAT}
+    roots = {
+        name: f"{step:064x}" for name, written in entries.STEP.items() if written == entries.DIGEST
+    }
+    floats = {
+        name: digests.float_bits(1 / step)
+        for name, written in entries.STEP.items()
+        if written == entries.FLOAT
+    }
     fields = {"tokens": str(step), **roots, **floats}
     branch = data.draw(st.sampled_from([{}, {"branch": 3}]))
     body = {"kind": "step", "step": step, **{name: fields[name] for name in entries.STEP}, **branch}
@@ -177,15 +205,31 @@ def test_roots_stand_before_the_branch_and_are_refused_where_none_is_due() -> No
     for kind in ("genesis", "step"):
         body = next(one for one in bodies() if one["kind"] == kind)
         assert not verdict.malformed({**PLACE, **body, "roots": roots, "branch": 1})
-        assert "another order" in verdict.malformed({**PLACE, **body, "branch": 1, "roots": roots})[0]
-        problems = with_change(lambda own, kind=kind: next(o for o in own if o["kind"] == kind).update(roots=roots))
-        assert [(one.error, "makes one due" in one.detail) for one in problems] == [("LedgerBroken", True)]
+        assert (
+            "another order" in verdict.malformed({**PLACE, **body, "branch": 1, "roots": roots})[0]
+        )
+        problems = with_change(
+            lambda own, kind=kind: next(o for o in own if o["kind"] == kind).update(roots=roots)
+        )
+        assert [(one.error, "makes one due" in one.detail) for one in problems] == [
+            ("LedgerBroken", True)
+        ]
     problems = with_change(lambda own: own[-1].update(roots=roots))
     assert "none of a end" in problems[0].detail
 
 
 @pytest.mark.parametrize(
-    "roots", [{}, [], None, "x", {"base": ROOT[1:]}, {"base": 1}, {"other": ROOT}, {"rollouts": ROOT, "base": ROOT}]
+    "roots",
+    [
+        {},
+        [],
+        None,
+        "x",
+        {"base": ROOT[1:]},
+        {"base": 1},
+        {"other": ROOT},
+        {"rollouts": ROOT, "base": ROOT},
+    ],
 )
 def test_other_roots_are_malformed(roots: Any) -> None:
     body = {**PLACE, **bodies()[0], "roots": roots}
@@ -196,9 +240,14 @@ def test_a_stack_and_a_merge_are_known_and_never_due() -> None:
     stack = entries.stack(2, CPU)
     merge = entries.merge(2, [(ROOT, 7, ROOT), (ROOT, 0, ROOT)], ROOT, ROOT)
     for body in (stack, merge):
-        assert not verdict.malformed({**PLACE, **body}) and not verdict.malformed({**PLACE, **body, "branch": 1})
+        assert not verdict.malformed({**PLACE, **body}) and not verdict.malformed(
+            {**PLACE, **body, "branch": 1}
+        )
         problems = with_change(lambda own, body=body: own.insert(own.index(at(own, 2)) + 1, body))
-        assert problems[0].error == "LedgerIncomplete" and f"is a '{body['kind']}' of step 2" in problems[0].detail
+        assert (
+            problems[0].error == "LedgerIncomplete"
+            and f"is a '{body['kind']}' of step 2" in problems[0].detail
+        )
 
 
 @pytest.mark.parametrize(
@@ -223,20 +272,32 @@ def test_other_merges_are_malformed(change: dict[str, Any]) -> None:
     assert verdict.malformed({**PLACE, **merge, **change})
 
 
-@pytest.mark.parametrize("stack", [[], "cpu", {"threads": 2}, {"threads": "12345"}, {"device": "x" * 200}])
+@pytest.mark.parametrize(
+    "stack", [[], "cpu", {"threads": 2}, {"threads": "12345"}, {"device": "x" * 200}]
+)
 def test_other_stacks_are_malformed(stack: Any) -> None:
     assert "stack" in verdict.malformed({**PLACE, "kind": "stack", "step": 2, "stack": stack})[0]
 
 
 def test_every_maker_writes_what_is_not_malformed() -> None:
     after = entries.StateRoots(4, {"weights": {}})
-    about = {"recipe": bytes(32), "recipe_version": 1, "arithmetic": "native 1", "pipeline": 1, "data": ROOT}
+    about = {
+        "recipe": bytes(32),
+        "recipe_version": 1,
+        "arithmetic": "native 1",
+        "pipeline": 1,
+        "data": ROOT,
+    }
     roots = {"rollouts": bytes(32), "base": bytes(32)}
-    genesis = entries.genesis(**about, tokenizer=ROOT, initial=after, stack=CUDA, parent=(4, 400, ROOT), roots=roots)
+    genesis = entries.genesis(
+        **about, tokenizer=ROOT, initial=after, stack=CUDA, parent=(4, 400, ROOT), roots=roots
+    )
     nothing: dict[str, list[Any]] = {"row_leaves": [], "microbatches": [], "segments": []}
     floats = dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 1.5)
     step = entries.step(number=4, tokens_so_far=400, **nothing, **floats, after=after, roots=roots)
     for body in (genesis, step):
         assert list(body)[-1] == "roots" and list(body["roots"]) == ["base", "rollouts"]
         assert not verdict.malformed({**PLACE, **body})
-    assert "roots" not in entries.step(number=4, tokens_so_far=400, **nothing, **floats, after=after)
+    assert "roots" not in entries.step(
+        number=4, tokens_so_far=400, **nothing, **floats, after=after
+    )

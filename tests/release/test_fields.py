@@ -1,4 +1,5 @@
-"""Every field of a release is bound by something, or is said to be a measurement; whatever else fits is fitted."""
+"""Every field of a release is bound by something, or is said to be a measurement;
+whatever else fits is fitted."""
 
 from __future__ import annotations
 
@@ -33,7 +34,10 @@ def found(folder: Path) -> list[str]:
     """Sealed again as a forger would, and checked."""
     head = chain.digest_of((folder / layout.LEDGER).read_bytes().splitlines()[-1])
     manifest.write(folder, load(folder).name, head)
-    return [f"{one.error} {one.where}: {one.detail}" for one in verify(folder, lambda what: None).problems]
+    return [
+        f"{one.error} {one.where}: {one.detail}"
+        for one in verify(folder, lambda what: None).problems
+    ]
 
 
 def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
@@ -48,7 +52,7 @@ def spelled(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-# ---- JSON files, field by field -------------------------------------------------------------------
+# ---- JSON files, field by field ----------------------------------------------------------------
 
 JSONS = [
     "config.json",
@@ -62,15 +66,24 @@ JSONS = [
     "data/manifest.json",
     "trace/manifest.json",
 ]
-# What nothing binds: the digest of what a stage was made from, and the versions it was made with. They have a form.
+# What nothing binds: the digest of what a stage was made from, and the versions it was
+# made with. They have a form.
 SAID = {f"data/{one}/manifest.json: recipe" for one in ("documents", "tokenizer", "shards")}
-SAID |= {f"data/documents/manifest.json: made_with.{one}" for one in ("python", "pyarrow", "unicode")}
+SAID |= {
+    f"data/documents/manifest.json: made_with.{one}" for one in ("python", "pyarrow", "unicode")
+}
 SAID |= {"data/tokenizer/manifest.json: made_with.tokenizers"}
 
 
 def fields(value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
     """(dotted name, what holds it, its key) of every field; of a list its last item."""
-    inner = value.items() if isinstance(value, dict) else list(enumerate(value))[-1:] if isinstance(value, list) else ()
+    inner = (
+        value.items()
+        if isinstance(value, dict)
+        else list(enumerate(value))[-1:]
+        if isinstance(value, list)
+        else ()
+    )
     for key, one in inner:
         dotted = f"{name}.{key}" if name else str(key)
         yield dotted, value, key
@@ -85,11 +98,14 @@ def other(value: Any) -> Any:
         return value + 1
     if isinstance(value, str) and value:
         return ("1" if value[0] != "1" else "2") + value[1:]
-    return {"more": 1} if isinstance(value, dict) else ["more"] if isinstance(value, list) else "more"
+    return (
+        {"more": 1} if isinstance(value, dict) else ["more"] if isinstance(value, list) else "more"
+    )
 
 
 def problems_of(folder: Path, name: str) -> list[str]:
-    """What the one check says that reads a file: the whole of verify would take minutes for all fields."""
+    """What the one check says that reads a file: the whole of verify would
+    take minutes for all fields."""
     if name.startswith("data/"):
         return [f"{where}: {detail}" for where, detail in recompute_root(folder, load(folder))[1]]
     states, ledger, place = States(folder), LedgerFile(folder), name.rpartition("/")[0]
@@ -126,7 +142,9 @@ def test_a_key_twice_another_key_and_another_spelling_are_found(name: str, relea
     value = json.loads(content)
     key = next(iter(value))
     changed = {
-        "twice": content.replace(b"{\n", b"{\n" + f'  "{key}": {json.dumps(other(value[key]))},\n'.encode(), 1),
+        "twice": content.replace(
+            b"{\n", b"{\n" + f'  "{key}": {json.dumps(other(value[key]))},\n'.encode(), 1
+        ),
         "more": files.json_bytes({**value, "more": 1}),
         "order": files.json_bytes(dict(reversed(value.items()))),
         "spaces": json.dumps(value).encode(),
@@ -134,10 +152,12 @@ def test_a_key_twice_another_key_and_another_spelling_are_found(name: str, relea
     }
     for one, new in changed.items():
         spelled(release / name, new)
-        assert any(name in problem or name.rpartition("/")[0] in problem for problem in found(release)), one
+        assert any(
+            name in problem or name.rpartition("/")[0] in problem for problem in found(release)
+        ), one
 
 
-# ---- what each field of the rest is bound by ------------------------------------------------------
+# ---- what each field of the rest is bound by ---------------------------------------------------
 
 
 def in_documents(column: str, change: Callable[[dict[str, Any]], Any]) -> Change:
@@ -165,7 +185,9 @@ def beyond(folder: Path) -> None:
 
 
 def in_entries(kind: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
-    return lambda folder: edit_ledger(folder, lambda body: change(body) if body["kind"] == kind else body)
+    return lambda folder: edit_ledger(
+        folder, lambda body: change(body) if body["kind"] == kind else body
+    )
 
 
 def in_journal(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
@@ -173,7 +195,10 @@ def in_journal(change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
 
     def done(folder: Path) -> None:
         lines = map(json.loads, (folder / layout.JOURNAL).read_bytes().splitlines())
-        bodies = [change({key: value for key, value in line.items() if key not in chain.PLACE}) for line in lines]
+        bodies = [
+            change({key: value for key, value in line.items() if key not in chain.PLACE})
+            for line in lines
+        ]
         spelled(folder / layout.JOURNAL, b"".join(chain.lines_of(bodies, chain.Tip())))
 
     return done
@@ -209,7 +234,9 @@ def with_header(change: Callable[[bytes], bytes]) -> Change:
 
 
 def page(change: Callable[[str], str]) -> Change:
-    return lambda folder: files.write_text(folder / "README.md", change((folder / "README.md").read_text()))
+    return lambda folder: files.write_text(
+        folder / "README.md", change((folder / "README.md").read_text())
+    )
 
 
 def in_readme(before: str, after: str) -> Change:
@@ -246,23 +273,41 @@ def code(folder: Path) -> None:
 
 MARK = "<!-- pellucid: end of the record -->"
 FORGED: dict[str, tuple[Change, str]] = {
-    "an id twice": (in_documents("id", at(3, "id", "stones/004.txt")), "document 3: its id is that of another"),
+    "an id twice": (
+        in_documents("id", at(3, "id", "stones/004.txt")),
+        "document 3: its id is that of another",
+    ),
     "an empty id": (in_documents("id", at(3, "id", "")), "document 3: its id is ''"),
-    "an id that is the source": (in_documents("id", at(3, "id", "stones/")), "document 3: its id is 'stones/'"),
-    "an id of another source": (in_documents("id", at(3, "id", "rivers/3")), "none of the source stones"),
-    "another source": (in_documents("source", at(3, "source", "rivers")), "document 3: its text gives another source"),
+    "an id that is the source": (
+        in_documents("id", at(3, "id", "stones/")),
+        "document 3: its id is 'stones/'",
+    ),
+    "an id of another source": (
+        in_documents("id", at(3, "id", "rivers/3")),
+        "none of the source stones",
+    ),
+    "another source": (
+        in_documents("source", at(3, "source", "rivers")),
+        "document 3: its text gives another source",
+    ),
     "a text twice": (
         in_documents("text", lambda row: row["text"] if row["index"] else "x"),
         "document 0: its text gives another",
     ),
     "no text": (in_documents("text", at(3, "text", "")), "document 3: has no text"),
-    "another licence": (in_documents("licence", at(3, "licence", "CC0-1.0")), "gives another licence"),
+    "another licence": (
+        in_documents("licence", at(3, "licence", "CC0-1.0")),
+        "gives another licence",
+    ),
     "longer than the recipe's longest": (
         in_recipe("max_document_characters = 1000000", "max_document_characters = 300"),
         "is longer than max_document_characters",
     ),
     "a token beyond the vocabulary": (beyond, "data/shards/00000.train.bin: has the token 60000"),
-    "another origin": (in_documents("origin", at(3, "origin", "x.txt")), "document 3: its origin is 'x.txt'"),
+    "another origin": (
+        in_documents("origin", at(3, "origin", "x.txt")),
+        "document 3: its origin is 'x.txt'",
+    ),
     "another format": (
         in_recipe('format = "text" ', 'format = "lines"'),
         "is no name that the format lines gives",
@@ -275,8 +320,14 @@ FORGED: dict[str, tuple[Change, str]] = {
         lambda folder: in_recipe('name = "small"', 'name = "large"')(folder),
         "FileDiffers README.md",
     ),
-    "a field more in a step": (in_entries("step", lambda body: body | {"speed": "1"}), "has the field 'speed'"),
-    "a field more in the genesis": (in_entries("genesis", lambda body: body | {"by": "me"}), "has the field 'by'"),
+    "a field more in a step": (
+        in_entries("step", lambda body: body | {"speed": "1"}),
+        "has the field 'speed'",
+    ),
+    "a field more in the genesis": (
+        in_entries("genesis", lambda body: body | {"by": "me"}),
+        "has the field 'by'",
+    ),
     "tokens in the genesis of no fork": (
         in_entries("genesis", lambda body: body | {"step": 0, "tokens": "7"}),
         "tokens is '7', not None",
@@ -286,7 +337,10 @@ FORGED: dict[str, tuple[Change, str]] = {
         "sources is not there",
     ),
     "a field more in a validation's source": (
-        in_entries("validation", lambda body: body | {"sources": [{**one, "x": "1"} for one in body["sources"]]}),
+        in_entries(
+            "validation",
+            lambda body: body | {"sources": [{**one, "x": "1"} for one in body["sources"]]},
+        ),
         "has other fields than source",
     ),
     "fields in another order": (
@@ -324,9 +378,18 @@ FORGED: dict[str, tuple[Change, str]] = {
         for value in values
     },
     "a number in the journal": (of_start(cores=2), "is not written as a journal's"),
-    "an object for a time in the journal": (of_start(time={"at": "noon"}), "is not written as a journal's"),
-    "an object for a text in the journal": (of_start(cores={"all": "2"}), "is not written as a journal's"),
-    "more of a kept file in the journal": (of_start(code={"file": "x"}), "is not written as a journal's"),
+    "an object for a time in the journal": (
+        of_start(time={"at": "noon"}),
+        "is not written as a journal's",
+    ),
+    "an object for a text in the journal": (
+        of_start(cores={"all": "2"}),
+        "is not written as a journal's",
+    ),
+    "more of a kept file in the journal": (
+        of_start(code={"file": "x"}),
+        "is not written as a journal's",
+    ),
     "other code": (code, "JournalBroken record/code.tar: has not the SHA-256"),
     "code that is no archive of ours": (
         archive(b"garbage"),
@@ -344,7 +407,10 @@ FORGED: dict[str, tuple[Change, str]] = {
         of_start(code={"file": "README.md", "sha256": "0" * 64}),
         "JournalBroken README.md: has not the SHA-256",
     ),
-    "code outside": (of_start(code={"file": "../x", "sha256": "0" * 64}), "names '../x', which no release holds"),
+    "code outside": (
+        of_start(code={"file": "../x", "sha256": "0" * 64}),
+        "names '../x', which no release holds",
+    ),
     "a head beside a tied one": (
         with_tensor("model.safetensors"),
         "StateDiffers model.safetensors: its tensor 'lm_head.weight' is not one of",
@@ -353,9 +419,14 @@ FORGED: dict[str, tuple[Change, str]] = {
         with_tensor("anchors/step5/model.safetensors"),
         "anchors/step5: ",
     ),
-    "a header with spaces": (with_header(lambda header: b" " + header + bytes([32] * 7)), "its header is not spelled"),
+    "a header with spaces": (
+        with_header(lambda header: b" " + header + bytes([32] * 7)),
+        "its header is not spelled",
+    ),
     "a header with a key twice": (
-        with_header(lambda header: header.rstrip().replace(b"{", b'{"__metadata__":{"format":"pt"},', 1)),
+        with_header(
+            lambda header: header.rstrip().replace(b"{", b'{"__metadata__":{"format":"pt"},', 1)
+        ),
         "FormatInvalid checkpoints/step6",
     ),
     "another number in the README": (
@@ -364,23 +435,31 @@ FORGED: dict[str, tuple[Change, str]] = {
     ),
     **{
         f"a README with {break_!r} for a line break": (
-            lambda folder, b=break_: in_readme("| tokens trained on", f"| trained for{b}| tokens trained on")(folder),
+            lambda folder, b=break_: in_readme(
+                "| tokens trained on", f"| trained for{b}| tokens trained on"
+            )(folder),
             "README.md: says",
         )
         for break_ in ("\u2028", "\u2029", "\x85", "\f", "\v", "\r", "\x1c", "\x1d", "\x1e")
     },
     "a README with \\r\\n": (
-        lambda folder: spelled(folder / "README.md", (folder / "README.md").read_bytes().replace(b"\n", b"\r\n")),
+        lambda folder: spelled(
+            folder / "README.md", (folder / "README.md").read_bytes().replace(b"\n", b"\r\n")
+        ),
         "README.md: does not have, once",
     ),
     "a README with bytes that are no text": (
         lambda folder: spelled(
-            folder / "README.md", (folder / "README.md").read_bytes().replace(b"\n| steps", b"\xff\n| steps")
+            folder / "README.md",
+            (folder / "README.md").read_bytes().replace(b"\n| steps", b"\xff\n| steps"),
         ),
         "README.md: says",
     ),
     **{
-        f"a README with {after!r} for a mark": (in_readme(before, after), "README.md: does not have, once")
+        f"a README with {after!r} for a mark": (
+            in_readme(before, after),
+            "README.md: does not have, once",
+        )
         for before, after in (
             ("<!-- pellucid: what", "x <!-- pellucid: what"),
             ("the record -->\n#", "the record --> more\n#"),
@@ -389,7 +468,10 @@ FORGED: dict[str, tuple[Change, str]] = {
             (MARK, f"{MARK}\r"),
         )
     },
-    "a README without marks": (page(lambda text: text.replace(MARK, "")), "README.md: does not have, once"),
+    "a README without marks": (
+        page(lambda text: text.replace(MARK, "")),
+        "README.md: does not have, once",
+    ),
     "a README with two parts": (page(lambda text: text + text), "README.md: does not have, once"),
     "no README": (lambda folder: (folder / "README.md").unlink(), "README.md"),
 }
@@ -404,29 +486,51 @@ def test_a_claim_that_nothing_bears_out_is_named(what: str, release: Path) -> No
 
 
 @pytest.mark.parametrize(
-    "said", [{"personal_data_removed": 1_000_000}, ["empty"], {"empty": "5"}, {"empty": 0}, {"empty": True}, {"": 1}, 5]
+    "said",
+    [
+        {"personal_data_removed": 1_000_000},
+        ["empty"],
+        {"empty": "5"},
+        {"empty": 0},
+        {"empty": True},
+        {"": 1},
+        5,
+    ],
 )
 def test_what_was_dropped_has_a_known_reason_and_a_count(said: Any, release: Path) -> None:
     """Else any word would stand in the README, as if the record gave it."""
-    edit_json(release / "data/documents/manifest.json", lambda value: value["sources"][0].update(dropped=said))
+    edit_json(
+        release / "data/documents/manifest.json",
+        lambda value: value["sources"][0].update(dropped=said),
+    )
     named = "FormatInvalid data/documents/manifest.json: "
     assert any(one.startswith(named) and "dropped" in one for one in found(release))
     with pytest.raises(FormatInvalid, match="dropped"):
         publish(release)
 
 
-@pytest.mark.parametrize(("key", "value"), [("blocks", ["1"]), ("tokens", {}), ("source", 5), ("split", None)])
-def test_a_stream_of_another_form_is_named_by_what_makes_the_readme(key: str, value: Any, release: Path) -> None:
-    edit_json(release / "data/manifest.json", lambda manifest: manifest["streams"][0].update({key: value}))
+@pytest.mark.parametrize(
+    ("key", "value"), [("blocks", ["1"]), ("tokens", {}), ("source", 5), ("split", None)]
+)
+def test_a_stream_of_another_form_is_named_by_what_makes_the_readme(
+    key: str, value: Any, release: Path
+) -> None:
+    edit_json(
+        release / "data/manifest.json", lambda manifest: manifest["streams"][0].update({key: value})
+    )
     with pytest.raises(FormatInvalid, match=key):
         readme.write(release)
 
 
-# ---- README and manifest --------------------------------------------------------------------------
+# ---- README and manifest -----------------------------------------------------------------------
 
 
 def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
-    page(lambda text: f"---\nlicense: mit\n---\n# Mine\n\n{text[text.index('<!--') :]}\n\nMore of it.\n")(release)
+    page(
+        lambda text: (
+            f"---\nlicense: mit\n---\n# Mine\n\n{text[text.index('<!--') :]}\n\nMore of it.\n"
+        )
+    )(release)
     written = (release / "README.md").read_bytes()
     assert found(release) == []
     publish(release)
@@ -456,7 +560,9 @@ def test_a_page_of_ones_own_gets_our_part_behind_it(release: Path) -> None:
     assert verify(release, lambda what: None).ok
 
 
-def test_the_template_is_the_one_that_the_manifest_names(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_template_is_the_one_that_the_manifest_names(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A later version writes another page, and still checks an earlier one by its own template."""
     monkeypatch.setattr(readme, "VERSION", 2)
     monkeypatch.setitem(readme._TEMPLATES, 2, lambda folder: "# Otherwise\n")
@@ -481,10 +587,17 @@ def test_the_template_is_the_one_that_the_manifest_names(release: Path, monkeypa
         (b',"readme":1', b""),
     ],
 )
-def test_another_spelling_of_the_manifest_is_found(before: bytes, after: bytes, release: Path) -> None:
+def test_another_spelling_of_the_manifest_is_found(
+    before: bytes, after: bytes, release: Path
+) -> None:
     import hashlib
 
-    lines = (release / layout.MANIFEST).read_bytes().replace(before, after).splitlines(keepends=True)[:-1]
+    lines = (
+        (release / layout.MANIFEST)
+        .read_bytes()
+        .replace(before, after)
+        .splitlines(keepends=True)[:-1]
+    )
     last = sealed.line_of({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()})
     (release / layout.MANIFEST).write_bytes(b"".join(lines) + last)
     problems = verify(release, lambda what: None).problems

@@ -28,11 +28,26 @@ format = "{format}"
 
 
 def text(path: str, kind: str = "text") -> bytes:
-    return SOURCES.format(name="a.b", path=path, format=kind).replace("[data.root_is_not_here]\n", "").encode()
+    return (
+        SOURCES.format(name="a.b", path=path, format=kind)
+        .replace("[data.root_is_not_here]\n", "")
+        .encode()
+    )
 
 
 @pytest.mark.parametrize(
-    "path", ["/home/alice/x", "../alice/x", "~/x", "~alice/x", "C:\\Users\\alice", "./x", "x//y", "/", "a/../../alice"]
+    "path",
+    [
+        "/home/alice/x",
+        "../alice/x",
+        "~/x",
+        "~alice/x",
+        "C:\\Users\\alice",
+        "./x",
+        "x//y",
+        "/",
+        "a/../../alice",
+    ],
 )
 def test_a_path_that_leads_out_of_the_folder_is_not_sealed(path: str) -> None:
     content, taken = without_paths(text(path), "recipe.toml")
@@ -43,7 +58,9 @@ def test_a_path_that_leads_out_of_the_folder_is_not_sealed(path: str) -> None:
     assert without_paths(content, "recipe.toml") == (content, {})
 
 
-@pytest.mark.parametrize(("path", "kind"), [("texts/a", "text"), ("", "jsonl"), ("package:numpy==2.0", "package")])
+@pytest.mark.parametrize(
+    ("path", "kind"), [("texts/a", "text"), ("", "jsonl"), ("package:numpy==2.0", "package")]
+)
 def test_a_path_within_the_folder_and_a_package_stay(path: str, kind: str) -> None:
     assert without_paths(text(path, kind), "recipe.toml") == (text(path, kind), {})
 
@@ -55,10 +72,14 @@ def test_a_tokenizers_path_is_taken_out_too() -> None:
 
 
 def test_no_file_of_a_release_names_a_folder_of_its_maker(finished: Path, corpus: Path) -> None:
-    """The corpus and the run lie in folders of this process; texts aside, nothing in a release may name them."""
+    """The corpus and the run lie in folders of this process; texts aside, nothing
+    in a release may name them."""
     for path in files.walk(finished):
         content = (finished / path).read_bytes()
-        assert str(finished.parent).encode() not in content and str(corpus.parent).encode() not in content, path
+        assert (
+            str(finished.parent).encode() not in content
+            and str(corpus.parent).encode() not in content
+        ), path
 
 
 @pytest.mark.parametrize(
@@ -83,7 +104,9 @@ def test_a_stop_is_noted_without_the_folders(release: Path) -> None:
     assert str(release.parent) not in line and re.search(r"run \.\.\./release", line)
 
 
-def test_a_release_is_forked_trained_and_sealed_without_the_paths(release: Path, tmp_path: Path) -> None:
+def test_a_release_is_forked_trained_and_sealed_without_the_paths(
+    release: Path, tmp_path: Path
+) -> None:
     pytest.importorskip("torch")
     from pellucid.replay import inputs
 
@@ -107,4 +130,7 @@ def test_publish_says_what_it_took_out(release: Path, corpus: Path, tmp_path: Pa
     told = pellucid("publish", release, "--to", tmp_path / "copy").stdout
     assert f"data.sources.{name}.path = {texts}" in told
     for folder in (release, tmp_path / "copy"):
-        assert b"alice" not in (folder / "recipe.toml").read_bytes() and verify(folder, lambda what: None).ok
+        assert (
+            b"alice" not in (folder / "recipe.toml").read_bytes()
+            and verify(folder, lambda what: None).ok
+        )

@@ -47,7 +47,9 @@ def test_every_single_bit_flip_is_found_and_named(release: Path) -> None:
         # Half of them by size, half of them by file, so that small files are met as well.
         path = random.choices(paths, sizes)[0] if random.random() < 0.5 else random.choice(paths)
         target = release / path
-        target.write_bytes(original := target.read_bytes())  # Breaks no link: copies are their own files.
+        target.write_bytes(
+            original := target.read_bytes()
+        )  # Breaks no link: copies are their own files.
         bit = random.randrange(8 * len(original))
         damaged = bytearray(original)
         damaged[bit // 8] ^= 1 << bit % 8
@@ -56,9 +58,15 @@ def test_every_single_bit_flip_is_found_and_named(release: Path) -> None:
         assert any(path in problem.where for problem in problems), (path, bit, problems)
         if path == layout.LEDGER:
             entry = original[: bit // 8].count(b"\n")
-            found = [problem.where for problem in problems if "entry" in problem.where or "step" in problem.where]
+            found = [
+                problem.where
+                for problem in problems
+                if "entry" in problem.where or "step" in problem.where
+            ]
             assert any(
-                f"entry {n}," in where or "last entry" in where for where in found for n in (entry, entry + 1)
+                f"entry {n}," in where or "last entry" in where
+                for where in found
+                for n in (entry, entry + 1)
             ), found
         target.write_bytes(original)
     assert checked(release).ok
@@ -70,14 +78,18 @@ def test_removed_added_renamed_and_truncated_files_are_found(release: Path) -> N
         content = target.read_bytes()
         target.unlink()
         if path != layout.MANIFEST:  # Without it the run counts as not sealed: below.
-            assert any(p.error == "FileMissing" and p.where == path for p in checked(release).problems), path
+            assert any(
+                p.error == "FileMissing" and p.where == path for p in checked(release).problems
+            ), path
             target.with_name("renamed").write_bytes(content)
             found = {(p.error, p.where) for p in checked(release).problems}
             renamed = target.with_name("renamed").relative_to(release).as_posix()
             assert {("FileMissing", path), ("FileAdded", renamed)} <= found
             target.with_name("renamed").unlink()
             target.write_bytes(content[:-1])
-            assert any(p.error == "FileDiffers" and p.where == path for p in checked(release).problems), path
+            assert any(
+                p.error == "FileDiffers" and p.where == path for p in checked(release).problems
+            ), path
         target.write_bytes(content)
     (release / layout.MANIFEST).rename(release / "elsewhere")
     assert not checked(release).sealed
@@ -85,7 +97,9 @@ def test_removed_added_renamed_and_truncated_files_are_found(release: Path) -> N
 
 def test_an_unsealed_run_is_checked_without_its_manifest(release: Path) -> None:
     (release / layout.MANIFEST).unlink()
-    assert [(p.error, p.where) for p in checked(release).problems] == [("FileMissing", "manifest.jsonl")]
+    assert [(p.error, p.where) for p in checked(release).problems] == [
+        ("FileMissing", "manifest.jsonl")
+    ]
     (release / "README.md").unlink()
     report = checked(release)
     assert report.ok and not report.sealed
@@ -112,7 +126,10 @@ def change_table(release: Path, table: str, column: str, row: int, value: float 
     read = pq.read_table(path)
     values = read[column].to_pylist()
     values[row] = value
-    parquet.write(path, read.set_column(read.schema.get_field_index(column), read.schema.field(column), [values]))
+    parquet.write(
+        path,
+        read.set_column(read.schema.get_field_index(column), read.schema.field(column), [values]),
+    )
 
 
 @pytest.mark.parametrize(
@@ -125,7 +142,9 @@ def change_table(release: Path, table: str, column: str, row: int, value: float 
         ("microbatches", "loss_sum"),
     ],
 )
-def test_a_published_number_that_the_ledger_does_not_record_is_found(table: str, column: str, release: Path) -> None:
+def test_a_published_number_that_the_ledger_does_not_record_is_found(
+    table: str, column: str, release: Path
+) -> None:
     change_table(release, table, column, 2, 1.25)
     reseal(release)
     found = [problem for problem in checked(release).problems if problem.error == "NumbersDiffer"]
@@ -154,7 +173,9 @@ def test_a_published_number_that_the_ledger_does_not_record_is_found(table: str,
         ("microbatches", "step", 99),
     ],
 )
-def test_every_derived_number_is_checked(table: str, column: str, value: float | str, release: Path) -> None:
+def test_every_derived_number_is_checked(
+    table: str, column: str, value: float | str, release: Path
+) -> None:
     change_table(release, table, column, -1, value)
     reseal(release)
     assert [p.where for p in checked(release).problems if p.error == "NumbersDiffer"][:1] == [
@@ -178,15 +199,24 @@ def test_another_spelling_of_an_entry_is_found(change: Any, release: Path) -> No
         tip.take(lines[-1])
     (release / layout.LEDGER).write_bytes(b"".join(lines))
     reseal(release)
-    assert any("spelled" in problem.detail and "entry 5" in problem.where for problem in checked(release).problems)
+    assert any(
+        "spelled" in problem.detail and "entry 5" in problem.where
+        for problem in checked(release).problems
+    )
 
 
-@pytest.mark.parametrize("field", ["tokenizer", "pipeline", "arithmetic", "recipe_version", "data", "recipe"])
+@pytest.mark.parametrize(
+    "field", ["tokenizer", "pipeline", "arithmetic", "recipe_version", "data", "recipe"]
+)
 def test_another_genesis_is_found(field: str, release: Path) -> None:
     old = LedgerFile(release).genesis[field]
     rewrite(
         release,
-        lambda body: body.update({field: "00" * 32 if isinstance(old, str) else 9}) if "format" in body else None,
+        lambda body: (
+            body.update({field: "00" * 32 if isinstance(old, str) else 9})
+            if "format" in body
+            else None
+        ),
     )
     assert {"LedgerBroken", "DataDiffers"} & errors_of(release)
 
@@ -225,7 +255,9 @@ def test_weights_hidden_in_the_optimizers_file_do_not_stand_for_the_anchors(rele
 
 def test_parts_beside_a_joined_table_are_found(release: Path) -> None:
     (release / "metrics/sources").mkdir()
-    shutil.copy(release / "metrics/sources.parquet", release / "metrics/sources/000000000013.parquet")
+    shutil.copy(
+        release / "metrics/sources.parquet", release / "metrics/sources/000000000013.parquet"
+    )
     change_table(release, "sources", "loss_sum", 0, 0.0)
     assert "NumbersDiffer" in errors_of(release)
 
@@ -272,7 +304,11 @@ def test_one_broken_checkpoint_does_not_hide_another(release: Path) -> None:
 def test_a_checkpoint_of_no_step_of_the_ledger_is_found(release: Path) -> None:
     shutil.copytree(release / "checkpoints/step6", release / "checkpoints/step7")
     reseal(release)
-    found = [problem.where for problem in checked(release).problems if problem.error == "CheckpointDiffers"]
+    found = [
+        problem.where
+        for problem in checked(release).problems
+        if problem.error == "CheckpointDiffers"
+    ]
     assert found == ["checkpoints/step7"]
 
 
@@ -303,10 +339,17 @@ def test_a_link_is_not_sealed(release: Path) -> None:
 
 def test_another_batch_is_found(release: Path) -> None:
     rewrite(
-        release, lambda body: body.update(batch="00" * 32) if body.get("step") == 9 and body["kind"] == "step" else None
+        release,
+        lambda body: (
+            body.update(batch="00" * 32)
+            if body.get("step") == 9 and body["kind"] == "step"
+            else None
+        ),
     )
     reseal(release)
-    assert [p.where for p in checked(release).problems if p.error == "BatchDiffers"] == ["record/ledger.jsonl: step 9"]
+    assert [p.where for p in checked(release).problems if p.error == "BatchDiffers"] == [
+        "record/ledger.jsonl: step 9"
+    ]
 
 
 def test_another_token_and_another_text_are_found(release: Path) -> None:
@@ -319,14 +362,20 @@ def test_another_token_and_another_text_are_found(release: Path) -> None:
 
 def test_weights_of_another_step_are_found(release: Path) -> None:
     """Late weights under an early name, the checkpoint's own metadata and manifest fitted."""
-    shutil.copy(release / "checkpoints/step12/model.safetensors", release / "checkpoints/step6/model.safetensors")
+    shutil.copy(
+        release / "checkpoints/step12/model.safetensors",
+        release / "checkpoints/step6/model.safetensors",
+    )
     reseal(release)
     found = [problem for problem in checked(release).problems if problem.error == "StateDiffers"]
     assert {problem.where for problem in found} == {"checkpoints/step6/model.safetensors"}
 
 
 def test_a_fine_tuned_final_model_is_found(release: Path) -> None:
-    weights = {name: array.copy() for name, array in tensors.Tensors(release / "model.safetensors").arrays().items()}
+    weights = {
+        name: array.copy()
+        for name, array in tensors.Tensors(release / "model.safetensors").arrays().items()
+    }
     weights["model.norm.weight"][0] += 1
     (release / "model.safetensors").unlink()
     tensors.write(release / "model.safetensors", weights, {"format": "pt"})
@@ -383,7 +432,9 @@ def test_a_changed_journal_is_found(release: Path) -> None:
 @pytest.mark.parametrize("entry", ["../outside", "/etc/passwd", "a/../../x"])
 def test_a_manifest_that_leaves_the_folder_is_refused(entry: str, release: Path) -> None:
     lines = (release / layout.MANIFEST).read_bytes().splitlines(keepends=True)[:-1]
-    lines[0] = lines[0].replace(b'"files":' + str(len(lines) - 1).encode(), b'"files":' + str(len(lines)).encode())
+    lines[0] = lines[0].replace(
+        b'"files":' + str(len(lines) - 1).encode(), b'"files":' + str(len(lines)).encode()
+    )
     lines.insert(1, sealed.line_of({"path": entry, "size": 0, "sha256": "00"}))
     seal_lines(release, lines)
     assert checked(release).problems[0].error == "PathUnsafe"
@@ -407,7 +458,8 @@ def test_a_link_in_a_release_is_refused(release: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"\n", b"{}\n", b"x" * 100_000, b'{"pellucid":9,"head":"x","files":1}\n{}\n{}\n']
+    "content",
+    [b"", b"\n", b"{}\n", b"x" * 100_000, b'{"pellucid":9,"head":"x","files":1}\n{}\n{}\n'],
 )
 def test_a_manifest_that_is_none_is_a_problem(content: bytes, release: Path) -> None:
     (release / layout.MANIFEST).write_bytes(content)
@@ -433,11 +485,15 @@ def test_verify_exits_with_5_and_names_the_problem(release: Path) -> None:
     assert read["ok"] is False and {"error", "where", "detail"} == set(read["problems"][0])
 
 
-def test_sealing_twice_gives_the_same_bytes_and_copies_are_linked(release: Path, tmp_path: Path) -> None:
+def test_sealing_twice_gives_the_same_bytes_and_copies_are_linked(
+    release: Path, tmp_path: Path
+) -> None:
     before = {path: (release / path).read_bytes() for path in files.walk(release)}
     publish(release, tmp_path / "copy")
     assert {path: (release / path).read_bytes() for path in files.walk(release)} == before
-    assert {path: (tmp_path / "copy" / path).read_bytes() for path in files.walk(tmp_path / "copy")} == before
+    assert {
+        path: (tmp_path / "copy" / path).read_bytes() for path in files.walk(tmp_path / "copy")
+    } == before
     assert (tmp_path / "copy/model.safetensors").samefile(release / "model.safetensors")
     assert checked(tmp_path / "copy").ok
 
@@ -479,7 +535,9 @@ def test_a_string_in_the_readme_has_no_character_that_is_not_seen() -> None:
 
     from pellucid.release.readme import escape
 
-    unseen = [one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(one) in _UNSEEN]
+    unseen = [
+        one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(one) in _UNSEEN
+    ]
     assert len(unseen) > 137_000 and not escape("".join(unseen)).strip(" ")
     kept = "Größe 東京 नमस्ते 𝒳 é £ € 😀 � A"
     assert escape(kept) == kept

@@ -23,7 +23,11 @@ from tests.replay.faults import (
 @pytest.fixture(scope="session")
 def committed(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     """Four microbatches a step, anchors at 0 and 5 and 10 and 13. Only to be read."""
-    settings = ["record.commitment=microbatches", "train.batch=8", "placement.anchors.powers_of_two=false"]
+    settings = [
+        "record.commitment=microbatches",
+        "train.batch=8",
+        "placement.anchors.powers_of_two=false",
+    ]
     return finish(make_run(tmp_path_factory.mktemp("runs") / "committed", corpus, settings))
 
 
@@ -36,11 +40,18 @@ def committed_copy(committed: Path, tmp_path: Path) -> Path:
 def against(finished: Path, corpus: Path, tmp_path: Path) -> Callable[..., Difference]:
     """The diff of the finished run and one of which a step was taken under a fault."""
 
-    def found(plant: Plant, kept: str, *settings: str, a: Path = finished, step: int = STEP) -> Difference:
+    def found(
+        plant: Plant, kept: str, *settings: str, a: Path = finished, step: int = STEP
+    ) -> Difference:
         b = trained(tmp_path / "faulty", corpus, plant, [*settings, kept])
         result = diff(a, b, quiet)
         json.dumps(result.as_json())
-        assert not result.equal and result.kind == "step" and result.step == step and result.agrees == "A"
+        assert (
+            not result.equal
+            and result.kind == "step"
+            and result.step == step
+            and result.agrees == "A"
+        )
         return result
 
     return found

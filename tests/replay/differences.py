@@ -15,7 +15,9 @@ from tests.replay.faults import (
 )
 
 Q_PROJ, UP_PROJ = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.up_proj.weight"
-BOTH = pytest.mark.parametrize("kept", [DENSE, SPARSE], ids=["every step stored", "few steps stored"])
+BOTH = pytest.mark.parametrize(
+    "kept", [DENSE, SPARSE], ids=["every step stored", "few steps stored"]
+)
 
 
 def quiet(done: int, total: int) -> None:

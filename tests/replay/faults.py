@@ -23,8 +23,13 @@ from tests.conftest import finish, make_run
 
 STEP = 7
 CLIPPED = 3  # A step whose gradients are longer than train.clip.
-DENSE, SPARSE = "placement.anchors={every = 1}", "placement.anchors={every = 5, powers_of_two = true}"
-Fault = Callable[[State], AbstractContextManager[None]]  # In force while a step is taken from a state.
+DENSE, SPARSE = (
+    "placement.anchors={every = 1}",
+    "placement.anchors={every = 5, powers_of_two = true}",
+)
+Fault = Callable[
+    [State], AbstractContextManager[None]
+]  # In force while a step is taken from a state.
 Plant = Callable[[pytest.MonkeyPatch], None]  # In force during a whole training.
 
 
@@ -53,7 +58,11 @@ def other_rows(change: Callable[[list[int]], list[int]]) -> Plant:
     def batch(order: Any, shards: Any, step: int) -> Any:
         def rows(number: int) -> Any:
             found = order.rows(number)
-            return found._replace(blocks=np.array(change(found.blocks.tolist()))) if number == STEP else found
+            return (
+                found._replace(blocks=np.array(change(found.blocks.tolist())))
+                if number == STEP
+                else found
+            )
 
         return batch_of(SimpleNamespace(rows=rows, phase=order.phase), shards, step)  # type: ignore[arg-type]
 
@@ -93,24 +102,38 @@ def flipped_bit(weight: str, index: int, bit: int, microbatch: int) -> Fault:
 
 
 def wrong_tile(weight: str, rows: slice, columns: slice, microbatch: int | None = None) -> Fault:
-    """A tile of the gradient of one weight is one part in a thousand too large, in one microbatch or in all."""
+    """A tile of the gradient of one weight is one part in a thousand too large,
+    in one microbatch or in all."""
 
     def fault(state: State) -> AbstractContextManager[None]:
-        return patched(calls, "product", _Tile(state.model, weight, (rows, columns), microbatch))(state)
+        return patched(calls, "product", _Tile(state.model, weight, (rows, columns), microbatch))(
+            state
+        )
 
     return fault
 
 
 class _Tile:
-    """calls.product, with a tile of dW too large. Backward, dx = dy W comes right before dW = dyᵀ x."""
+    """calls.product, with a tile of dW too large. Backward, dx = dy W
+    comes right before dW = dyᵀ x."""
 
-    def __init__(self, model: Decoder, weight: str, tile: tuple[slice, slice], microbatch: int | None) -> None:
+    def __init__(
+        self, model: Decoder, weight: str, tile: tuple[slice, slice], microbatch: int | None
+    ) -> None:
         self._product, self._tile, self._microbatch = calls.product, tile, microbatch
-        self._wanted, self._last, self._seen = dict(model.named_parameters())[weight].data_ptr(), 0, 0
+        self._wanted, self._last, self._seen = (
+            dict(model.named_parameters())[weight].data_ptr(),
+            0,
+            0,
+        )
 
-    def __call__(self, a: torch.Tensor, b: torch.Tensor, start: torch.Tensor | None = None) -> torch.Tensor:
+    def __call__(
+        self, a: torch.Tensor, b: torch.Tensor, start: torch.Tensor | None = None
+    ) -> torch.Tensor:
         out = self._product(a, b, start)
-        if self._last == self._wanted and not a.is_contiguous():  # Only there the first factor is turned.
+        if (
+            self._last == self._wanted and not a.is_contiguous()
+        ):  # Only there the first factor is turned.
             if self._microbatch in (None, self._seen):
                 out[self._tile] *= 1.001
             self._seen += 1
@@ -119,7 +142,11 @@ class _Tile:
 
 
 def constant(**constants: float) -> Fault:
-    return patched(portable, "adamw", lambda how, rows: calls.adamw(dataclasses.replace(how, **constants), rows))
+    return patched(
+        portable,
+        "adamw",
+        lambda how, rows: calls.adamw(dataclasses.replace(how, **constants), rows),
+    )
 
 
 def denormals_flushed(state: State) -> AbstractContextManager[None]:

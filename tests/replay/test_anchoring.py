@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import CommandInvalid, LedgerDiffers, RecipeInvalid, RecipeUnknownKey, ReleaseSealed
+from pellucid.errors import (
+    CommandInvalid,
+    LedgerDiffers,
+    RecipeInvalid,
+    RecipeUnknownKey,
+    ReleaseSealed,
+)
 from pellucid.recipe import load
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
@@ -37,12 +43,31 @@ def test_anchors_are_added_thinned_and_the_ledger_stays(unsealed: Path) -> None:
     ledger = (unsealed / layout.LEDGER).read_bytes()
     assert held(unsealed) == [0, 1, 2, 4, 5, 8, 10, 13]
     seen: list[tuple[int, int]] = []
-    made, removed = place_anchors(unsealed, "every=3", lambda done, total: seen.append((done, total)))
-    assert (made, removed) == ([3, 6, 9, 12], [5, 10]) and held(unsealed) == [0, 1, 2, 3, 4, 6, 8, 9, 12, 13]
+    made, removed = place_anchors(
+        unsealed, "every=3", lambda done, total: seen.append((done, total))
+    )
+    assert (made, removed) == ([3, 6, 9, 12], [5, 10]) and held(unsealed) == [
+        0,
+        1,
+        2,
+        3,
+        4,
+        6,
+        8,
+        9,
+        12,
+        13,
+    ]
     assert seen == [(1, 5), (2, 5), (3, 5), (4, 5), (5, 5)]  # 2 to 3, 5 to 6, 8 to 9, 10 to 12.
-    assert place_anchors(unsealed, "every=13, powers_of_two=false", quiet) == ([], [1, 2, 3, 4, 6, 8, 9, 12])
+    assert place_anchors(unsealed, "every=13, powers_of_two=false", quiet) == (
+        [],
+        [1, 2, 3, 4, 6, 8, 9, 12],
+    )
     assert held(unsealed) == [0, 13]
-    assert load(unsealed).placement.anchors.every == 13 and not load(unsealed).placement.anchors.powers_of_two
+    assert (
+        load(unsealed).placement.anchors.every == 13
+        and not load(unsealed).placement.anchors.powers_of_two
+    )
     place_anchors(unsealed, "every=5,powers_of_two=true", quiet)
     assert held(unsealed) == [0, 1, 2, 4, 5, 8, 10, 13]
     assert (unsealed / layout.LEDGER).read_bytes() == ledger
@@ -55,7 +80,9 @@ def test_what_is_made_is_what_training_would_have_written(unsealed: Path, finish
     place_anchors(unsealed, "every=13,powers_of_two=false", quiet)
     place_anchors(unsealed, "every=5,powers_of_two=true", quiet)
     for path in files.walk(finished / layout.ANCHORS):
-        assert (unsealed / layout.ANCHORS / path).read_bytes() == (finished / layout.ANCHORS / path).read_bytes()
+        assert (unsealed / layout.ANCHORS / path).read_bytes() == (
+            finished / layout.ANCHORS / path
+        ).read_bytes()
 
 
 def test_weights_of_a_checkpoint_lie_on_disk_once(unsealed: Path) -> None:
@@ -69,7 +96,10 @@ def test_the_same_placement_again_does_nothing(unsealed: Path) -> None:
     assert place_anchors(unsealed, "every=5", quiet) == ([], [])
     assert (unsealed / layout.JOURNAL).read_bytes() == journal
     place_anchors(unsealed, "every=4", quiet)
-    assert [entry.body["kind"] for entry in log.read(unsealed / layout.JOURNAL)][-2:] == ["start", "anchors"]
+    assert [entry.body["kind"] for entry in log.read(unsealed / layout.JOURNAL)][-2:] == [
+        "start",
+        "anchors",
+    ]
 
 
 def test_a_kill_in_between_loses_nothing(unsealed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,7 +120,9 @@ def test_a_kill_in_between_loses_nothing(unsealed: Path, monkeypatch: pytest.Mon
     assert held(unsealed) == [0, 3, 6, 9, 12, 13] and verify(unsealed, lambda what: None).ok
 
 
-def test_a_run_that_goes_on_keeps_what_it_goes_on_from(corpus: Path, finished: Path, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_keeps_what_it_goes_on_from(
+    corpus: Path, finished: Path, tmp_path: Path
+) -> None:
     from pellucid.run import run
     from tests.test_run import identity
 
@@ -120,9 +152,16 @@ def test_a_sealed_release_refuses(finished: Path) -> None:
 
 @pytest.mark.parametrize(
     ("placement", "error"),
-    [("evry=3", RecipeUnknownKey), ("every=0", RecipeInvalid), ("every", CommandInvalid), ("every=x", RecipeInvalid)],
+    [
+        ("evry=3", RecipeUnknownKey),
+        ("every=0", RecipeInvalid),
+        ("every", CommandInvalid),
+        ("every=x", RecipeInvalid),
+    ],
 )
-def test_a_placement_that_is_none_is_named(placement: str, error: type[Exception], unsealed: Path) -> None:
+def test_a_placement_that_is_none_is_named(
+    placement: str, error: type[Exception], unsealed: Path
+) -> None:
     with pytest.raises(error):
         place_anchors(unsealed, placement, quiet)
     assert held(unsealed) == [0, 1, 2, 4, 5, 8, 10, 13]

@@ -54,7 +54,18 @@ def test_without_any_anchor_the_seed_is_enough(release: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "field", ["loss", "grad_norm", "weight_norm", "lr", "segments", "microbatches", "batch", "weights", "tokens"]
+    "field",
+    [
+        "loss",
+        "grad_norm",
+        "weight_norm",
+        "lr",
+        "segments",
+        "microbatches",
+        "batch",
+        "weights",
+        "tokens",
+    ],
 )
 def test_one_changed_field_under_a_recomputed_chain_is_caught(field: str, release: Path) -> None:
     def change(body: dict[str, Any]) -> None:
@@ -63,7 +74,11 @@ def test_one_changed_field_under_a_recomputed_chain_is_caught(field: str, releas
             if field == "tokens":
                 body[field] = "1"
             else:
-                body[field] = digests.float_bits(digests.bits_float(old) * 0.9) if len(old) == 16 else "00" * 32
+                body[field] = (
+                    digests.float_bits(digests.bits_float(old) * 0.9)
+                    if len(old) == 16
+                    else "00" * 32
+                )
 
     rewrite(release, change)
     finding = audit_step(opened(release), 7, quiet)
@@ -84,7 +99,10 @@ def test_validation_is_computed_again(release: Path) -> None:
 
 def forge_anchor(release: Path, step: int, group: str) -> None:
     """Another number in a stored state."""
-    groups = {g: {n: a.copy() for n, a in t.items()} for g, t in anchors.read(layout.anchor(release, step)).items()}
+    groups = {
+        g: {n: a.copy() for n, a in t.items()}
+        for g, t in anchors.read(layout.anchor(release, step)).items()
+    }
     name = sorted(groups[group])[0]
     groups[group][name].reshape(-1)[0] += np.float32(1e-3)
     about = json.loads((release / f"anchors/step{step}/anchor.json").read_bytes())
@@ -96,7 +114,10 @@ def forge_anchor(release: Path, step: int, group: str) -> None:
 def test_a_changed_anchor_is_named_with_its_tensor(group: str, release: Path) -> None:
     forge_anchor(release, 5, group)
     finding = audit_step(opened(release), 7, quiet)
-    assert not finding.ok and f"differing: {group} model.embed_tokens.weight, elements 0 to" in finding.problems[0]
+    assert (
+        not finding.ok
+        and f"differing: {group} model.embed_tokens.weight, elements 0 to" in finding.problems[0]
+    )
     with pytest.raises(StateDiffers, match="step5"):
         materialise(opened(release), 7, quiet)
 
@@ -124,7 +145,11 @@ def test_a_forged_state_with_its_ledger_is_caught_by_the_step_that_made_it(relea
 def test_materialise_refuses_what_the_ledger_does_not_record(release: Path) -> None:
     rewrite(
         release,
-        lambda body: body.update(loss="3ff0000000000000") if body.get("step") == 7 and body["kind"] == "step" else None,
+        lambda body: (
+            body.update(loss="3ff0000000000000")
+            if body.get("step") == 7 and body["kind"] == "step"
+            else None
+        ),
     )
     with pytest.raises(LedgerDiffers, match="step 7: recomputed loss"):
         materialise(opened(release), 7, quiet)

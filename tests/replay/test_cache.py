@@ -53,7 +53,9 @@ def test_an_anchor_is_never_cached_and_a_nearer_one_is_taken(finished: Path) -> 
 
 @pytest.mark.parametrize("name", [anchors.WEIGHTS, anchors.OPTIMIZER])
 @pytest.mark.parametrize("damage", ["bit", "cut", "empty", "gone", "folder"])
-def test_a_damaged_entry_is_dropped_and_replayed(name: str, damage: str, finished: Path, own_cache: Path) -> None:
+def test_a_damaged_entry_is_dropped_and_replayed(
+    name: str, damage: str, finished: Path, own_cache: Path
+) -> None:
     assert replayed(finished, 7) == 2
     path = next(own_cache.iterdir()) / name
     content = bytearray(path.read_bytes())
@@ -83,13 +85,20 @@ def test_the_state_of_another_run_is_not_taken(finished: Path, own_cache: Path) 
 
 
 def state(step: int, size: int = 1000) -> tuple[anchors.Groups, dict]:
-    groups = {"weights": {"w": np.full(size, step, np.float32)}, "exp_avg": {"w": np.zeros(1, np.float32)}}
+    groups = {
+        "weights": {"w": np.full(size, step, np.float32)},
+        "exp_avg": {"w": np.zeros(1, np.float32)},
+    }
     from pellucid.store import tensors
 
-    return groups, anchors.about({"step": step, "n": 0, "weights": "", "state": ""}, tensors.state_roots(step, groups))
+    return groups, anchors.about(
+        {"step": step, "n": 0, "weights": "", "state": ""}, tensors.state_roots(step, groups)
+    )
 
 
-def test_the_entries_used_longest_ago_go_first(own_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_entries_used_longest_ago_go_first(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     cache.keep(*state(1))
     size = sum((own_cache / path).stat().st_size for path in files.walk(own_cache))
     monkeypatch.setenv("PELLUCID_CACHE_BYTES", str(3 * size + size // 2))
@@ -111,7 +120,9 @@ def test_no_cache_at_all(finished: Path, own_cache: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("text", ["2GB", "-1", "", "1e9"])
-def test_a_size_that_is_none_is_named(text: str, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_size_that_is_none_is_named(
+    text: str, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PELLUCID_CACHE_BYTES", text)
     with pytest.raises(VariableInvalid, match="PELLUCID_CACHE_BYTES"):
         replayed(finished, 7)
@@ -135,11 +146,20 @@ def test_a_full_disk_costs_no_state(finished: Path, monkeypatch: pytest.MonkeyPa
 def test_processes_share_it(finished: Path, own_cache: Path) -> None:
     """Four at once write, read and push out each other's entries."""
     one = "from pathlib import Path; from tests.replay.test_cache import replayed\n"
-    work = one + f"print([replayed(Path({str(finished)!r}), step) for step in (7, 11, 9, 7, 12, 11, 3, 6)])"
+    work = (
+        one
+        + f"print([replayed(Path({str(finished)!r}), step) for step in (7, 11, 9, 7, 12, 11, 3, 6)])"
+    )
     size = sum(path.stat().st_size for path in layout.anchor(finished, 5).iterdir())
-    environment = {**os.environ, "PELLUCID_CACHE_BYTES": str(2 * size + size // 2), "OMP_NUM_THREADS": "1"}
+    environment = {
+        **os.environ,
+        "PELLUCID_CACHE_BYTES": str(2 * size + size // 2),
+        "OMP_NUM_THREADS": "1",
+    }
     command = [sys.executable, "-c", work]
-    processes = [subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(4)]
+    processes = [
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) for _ in range(4)
+    ]
     for process in processes:
         out, _ = process.communicate()
         assert process.returncode == 0 and len(json.loads(out)) == 8

@@ -55,7 +55,11 @@ def test_the_probability_of_the_issue() -> None:
 
 def compared_steps(steps: list[int], every: int) -> set[int]:
     """What a replay from anchors at every so many steps passes on its way to the steps."""
-    return {on_the_way for step in steps for on_the_way in range((step - 1) // every * every + 1, step + 1)}
+    return {
+        on_the_way
+        for step in steps
+        for on_the_way in range((step - 1) // every * every + 1, step + 1)
+    }
 
 
 def within_chance(hits: int, probability: float) -> bool:
@@ -64,8 +68,11 @@ def within_chance(hits: int, probability: float) -> bool:
 
 
 @pytest.mark.parametrize(("steps", "count", "every"), [(400, 13, 50), (120, 8, 7)])
-def test_the_rate_stated_holds_for_ten_thousand_forged_runs(steps: int, count: int, every: int) -> None:
-    """Half of the forgers know the anchors and hide at the ends of segments; half forge anywhere."""
+def test_the_rate_stated_holds_for_ten_thousand_forged_runs(
+    steps: int, count: int, every: int
+) -> None:
+    """Half of the forgers know the anchors and hide at the ends of
+    segments; half forge anywhere."""
     chance = random.Random(1)
     hidden, spread, expected = 0, 0, 0.0
     forged = Odds(steps, count, count).forged
@@ -95,7 +102,14 @@ def test_odds_say_what_they_count() -> None:
     assert "60 of 400 steps replayed" in on_the_way and "96% if they are spread" in on_the_way
     assert "49% wherever" in on_the_way
     assert "not for sure at all" in str(Odds(400, 0, 60))
-    assert "100%" in str(Odds(400, 400, 400)) and "99%" in str(Odds(400, 300, 300))  # Never rounded to certainty.
+    assert "100%" in str(Odds(400, 400, 400)) and "99%" in str(
+        Odds(400, 300, 300)
+    )  # Never rounded to certainty.
     found = Odds(400, 13, 60).as_json()
-    assert (found["steps"], found["forged"], found["sampled"], found["compared"]) == (400, 20, 13, 60)
+    assert (found["steps"], found["forged"], found["sampled"], found["compared"]) == (
+        400,
+        20,
+        13,
+        60,
+    )
     assert found["caught_wherever_they_lie"] < found["caught_if_spread"]

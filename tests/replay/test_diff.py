@@ -1,4 +1,5 @@
-"""Where two runs part: recipes, records, machines, anchors; and that explaining it replaces no verdict."""
+"""Where two runs part: recipes, records, machines, anchors; and that
+explaining it replaces no verdict."""
 
 from __future__ import annotations
 
@@ -31,7 +32,7 @@ from tests.replay.faults import (
 )
 from tests.replay.test_audit import rewrite
 
-# ---- recipes -------------------------------------------------------------------------------------
+# ---- recipes ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -43,15 +44,41 @@ from tests.replay.test_audit import rewrite
             "optimizer.beta2 is 0.95 in one recipe and 0.99 in the other, and that alone",
             "adamw",
         ),
-        (["train.steps=12"], 3, "train.steps is 13 in one recipe and 12 in the other, and that alone", "adamw"),
+        (
+            ["train.steps=12"],
+            3,
+            "train.steps is 13 in one recipe and 12 in the other, and that alone",
+            "adamw",
+        ),
         (["model.rope_theta=2e4"], 1, "model.rope_theta is 10000.0", "attention"),
-        (["record.commitment=microbatches"], 1, "record.commitment is steps", "none: the record alone differs"),
-        (["train.arithmetic=native"], 1, "train.arithmetic is portable", "every operation: another arithmetic"),
-        (["train.clip=0.5", "optimizer.epsilon=1e-7"], 1, "no single one of these does it alone", "adamw"),
+        (
+            ["record.commitment=microbatches"],
+            1,
+            "record.commitment is steps",
+            "none: the record alone differs",
+        ),
+        (
+            ["train.arithmetic=native"],
+            1,
+            "train.arithmetic is portable",
+            "every operation: another arithmetic",
+        ),
+        (
+            ["train.clip=0.5", "optimizer.epsilon=1e-7"],
+            1,
+            "no single one of these does it alone",
+            "adamw",
+        ),
     ],
 )
 def test_a_field_of_the_recipe(
-    settings: list[str], step: int, words_: str, operation: str, finished: Path, corpus: Path, tmp_path: Path
+    settings: list[str],
+    step: int,
+    words_: str,
+    operation: str,
+    finished: Path,
+    corpus: Path,
+    tmp_path: Path,
 ) -> None:
     found = diff(finished, finish(make_run(tmp_path / "b", corpus, settings)), quiet)
     assert (found.step, found.agrees) == (step, "both") and named(found) == ("recipe", "proven")
@@ -62,13 +89,16 @@ def test_a_field_of_the_recipe(
 
 def test_another_seed(finished: Path, corpus: Path, tmp_path: Path) -> None:
     found = diff(finished, finish(make_run(tmp_path / "b", corpus, ["seed=2"])), quiet)
-    assert (found.step, found.kind, found.agrees) == (0, "genesis", "both") and named(found) == ("recipe", "proven")
+    assert (found.step, found.kind, found.agrees) == (0, "genesis", "both") and named(found) == (
+        "recipe",
+        "proven",
+    )
     assert found.recipe == [{"field": "seed", "a": 1, "b": 2}]
     assert {one.group for one in found.tensors} == {"weights"}
     assert found.operation is not None and found.operation["name"] == "initial_values"
 
 
-# ---- the record ----------------------------------------------------------------------------------
+# ---- the record --------------------------------------------------------------------------------
 
 
 def edited(release: Path) -> Path:
@@ -85,7 +115,10 @@ def edited(release: Path) -> Path:
 def test_an_edited_loss(finished: Path, release: Path) -> None:
     found = diff(finished, edited(release), quiet)
     assert (found.step, found.phase, found.agrees) == (STEP, "record", "A")
-    assert [one["field"] for one in found.fields] == ["loss"] and named(found) == ("record", "proven")
+    assert [one["field"] for one in found.fields] == ["loss"] and named(found) == (
+        "record",
+        "proven",
+    )
     assert found.operation is not None and found.operation["name"].startswith("none")
 
 
@@ -104,7 +137,9 @@ def test_a_line_that_was_changed_under_the_old_chain(finished: Path, release: Pa
 def test_a_run_that_ends_earlier(finished: Path, release: Path) -> None:
     path = release / layout.LEDGER
     lines = path.read_bytes().splitlines(keepends=True)
-    path.write_bytes(b"".join(lines[: next(n for n, line in enumerate(lines) if b'"step":9,' in line)]))
+    path.write_bytes(
+        b"".join(lines[: next(n for n, line in enumerate(lines) if b'"step":9,' in line)])
+    )
     found = diff(finished, release, quiet)
     assert (found.step, found.equal) == (9, False) and "B ends before A" in explained(found)
 
@@ -115,9 +150,15 @@ def test_another_validation(finished: Path, release: Path) -> None:
             body["sources"][0]["loss_sum"] = digests.float_bits(1.0)
 
     rewrite(release, change)
-    assert (diff(finished, release, quiet).step, diff(finished, release, quiet).kind) == (10, "validation")
+    assert (diff(finished, release, quiet).step, diff(finished, release, quiet).kind) == (
+        10,
+        "validation",
+    )
     alone = diff_here(release, quiet)
-    assert (alone.step, alone.kind) == (10, "validation") and named(alone) == ("validation", "proven")
+    assert (alone.step, alone.kind) == (10, "validation") and named(alone) == (
+        "validation",
+        "proven",
+    )
 
 
 def test_equal_runs_are_equal(finished: Path, release: Path) -> None:
@@ -128,10 +169,14 @@ def test_ledgers_alone_tell_what_they_can(finished: Path, release: Path) -> None
     edited(release)
     shutil.rmtree(release / "data")
     found = diff(finished, release, quiet)
-    assert found.step == STEP and found.agrees == "A" and "B cannot be computed here: StageNotReady" in explained(found)
+    assert (
+        found.step == STEP
+        and found.agrees == "A"
+        and "B cannot be computed here: StageNotReady" in explained(found)
+    )
 
 
-# ---- this machine --------------------------------------------------------------------------------
+# ---- this machine ------------------------------------------------------------------------------
 
 
 def faulty_swiglu(patch: pytest.MonkeyPatch) -> None:
@@ -152,13 +197,19 @@ def faulty_swiglu(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(calls, "swiglu", erring)
 
 
-@pytest.mark.skipif(library.isa(library.kernels()) == "scalar", reason="there is no other instruction set here")
+@pytest.mark.skipif(
+    library.isa(library.kernels()) == "scalar", reason="there is no other instruction set here"
+)
 def test_this_machine_errs(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The record is right, and the operation is named by a second path through independent code."""
     inputs = inputs_of(finished)
     faulty_swiglu(monkeypatch)
     found = explain_audit(inputs, 9, quiet)
-    assert found.step == 9 and named(found) == ("this machine", "proven") and "the record is right" in explained(found)
+    assert (
+        found.step == 9
+        and named(found) == ("this machine", "proven")
+        and "the record is right" in explained(found)
+    )
     assert found.operation is not None
     assert (found.operation["name"], found.operation["by"]) == ("swiglu", "outputs")
     assert found.operation["about"].startswith("model.layers.0.mlp")
@@ -179,7 +230,7 @@ def test_a_machine_that_gives_two_results(finished: Path, monkeypatch: pytest.Mo
     assert named(found) == ("this machine", "proven") and "gave two results" in explained(found)
 
 
-# ---- audits and anchors --------------------------------------------------------------------------
+# ---- audits and anchors ------------------------------------------------------------------------
 
 
 def test_a_failed_audit_ends_with_the_cause(corpus: Path, tmp_path: Path) -> None:
@@ -196,7 +247,10 @@ def test_a_stale_anchor(release: Path) -> None:
     shutil.copytree(release / "anchors/step4", release / "anchors/step5")
     for step in (5, 6):
         found = explain_audit(inputs_of(release), step, quiet)
-        assert (found.step, found.kind) == (5, "anchor") and named(found) == ("stale anchor", "proven")
+        assert (found.step, found.kind) == (5, "anchor") and named(found) == (
+            "stale anchor",
+            "proven",
+        )
         assert "holds the state of step 4" in explained(found)
 
 
@@ -209,10 +263,13 @@ def test_a_bit_of_a_stored_state(release: Path) -> None:
     for step in (5, 6):
         found = explain_audit(inputs_of(release), step, quiet)
         (tensor,) = found.tensors
-        assert named(found) == ("damaged anchor", "proven") and (tensor.group, tensor.bit) == ("exp_avg_sq", 3)
+        assert named(found) == ("damaged anchor", "proven") and (tensor.group, tensor.bit) == (
+            "exp_avg_sq",
+            3,
+        )
 
 
-# ---- microbatches, environments, the command line ------------------------------------------------
+# ---- microbatches, environments, the command line ----------------------------------------------
 
 
 def test_the_microbatch_is_named_by_its_published_root(corpus: Path, tmp_path: Path) -> None:
@@ -235,24 +292,41 @@ def test_the_environments_differences_are_listed(finished: Path, release: Path) 
 
 
 @pytest.mark.parametrize("verb", [("diff",), ("audit", "--step", STEP)], ids=["diff", "audit"])
-@pytest.mark.parametrize("name", [layout.CODE, layout.ENVIRONMENT, layout.JOURNAL, "metrics/segments.parquet"])
+@pytest.mark.parametrize(
+    "name", [layout.CODE, layout.ENVIRONMENT, layout.JOURNAL, "metrics/segments.parquet"]
+)
 def test_what_only_explains_replaces_no_verdict(
     verb: tuple[Any, ...], name: str, finished: Path, release: Path
 ) -> None:
-    """The loss that is not what the step gives is told, whatever the maker put beside the ledger."""
+    """The loss that is not what the step gives is told, whatever the
+    maker put beside the ledger."""
     edited(release)
     (release / name).unlink()
     (release / name).write_bytes(b"x" * (2 << 20))
-    about = json.loads(pellucid(*verb, *([finished] * (verb[0] == "diff")), release, "--json", check=5).stdout)
+    about = json.loads(
+        pellucid(*verb, *([finished] * (verb[0] == "diff")), release, "--json", check=5).stdout
+    )
     told = about if verb[0] == "diff" else about["difference"]
-    assert (told["step"], told["equal"], about.get("ok")) == (STEP, False, False if verb[0] == "audit" else None)
-    assert name == layout.JOURNAL or any(name.rpartition("/")[2].partition(".")[0] in one for one in told["notes"])
+    assert (told["step"], told["equal"], about.get("ok")) == (
+        STEP,
+        False,
+        False if verb[0] == "audit" else None,
+    )
+    assert name == layout.JOURNAL or any(
+        name.rpartition("/")[2].partition(".")[0] in one for one in told["notes"]
+    )
 
 
-@pytest.mark.parametrize("raised", [FormatInvalid(path="x", detail="y"), RecursionError("deep"), MemoryError()])
+@pytest.mark.parametrize(
+    "raised", [FormatInvalid(path="x", detail="y"), RecursionError("deep"), MemoryError()]
+)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_audit_is_told_whatever_explaining_it_does(
-    raised: Exception, as_json: bool, release: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    raised: Exception,
+    as_json: bool,
+    release: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def explain(*_: object) -> None:
         raise raised
@@ -264,21 +338,34 @@ def test_an_audit_is_told_whatever_explaining_it_does(
         audit_run(request, as_json)
     out = capsys.readouterr().out
     assert type(raised).__name__ in (json.loads(out)["unexplained"] if as_json else out)
-    assert not json.loads(out)["ok"] if as_json else f"audit: step {STEP} bit-equal, but NOT as published" in out
+    assert (
+        not json.loads(out)["ok"]
+        if as_json
+        else f"audit: step {STEP} bit-equal, but NOT as published" in out
+    )
 
 
 @pytest.mark.parametrize("as_json", [False, True])
 def test_an_audit_is_told_where_somebody_stops_the_explaining(
-    as_json: bool, release: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    as_json: bool,
+    release: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     def explain(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pellucid.replay.diff.explain_audit", explain)
     with pytest.raises(KeyboardInterrupt):
-        audit_run(Request.of(inputs_of(edited(release)), [STEP], None, None, None, False, ""), as_json)
+        audit_run(
+            Request.of(inputs_of(edited(release)), [STEP], None, None, None, False, ""), as_json
+        )
     out = capsys.readouterr().out
-    assert not json.loads(out)["ok"] if as_json else f"audit: step {STEP} bit-equal, but NOT as published" in out
+    assert (
+        not json.loads(out)["ok"]
+        if as_json
+        else f"audit: step {STEP} bit-equal, but NOT as published" in out
+    )
 
 
 def test_the_command_line(finished: Path, release: Path) -> None:
@@ -292,7 +379,9 @@ def test_the_command_line(finished: Path, release: Path) -> None:
     assert about["cause"] == {**about["cause"], "name": "record", "certainty": "proven"}
 
 
-def test_what_a_release_says_of_itself_cannot_command_a_terminal(finished: Path, release: Path) -> None:
+def test_what_a_release_says_of_itself_cannot_command_a_terminal(
+    finished: Path, release: Path
+) -> None:
     edited(release)
     path = release / layout.ENVIRONMENT
     path.write_text(path.read_text() + "evil==\x1b[2J\n")

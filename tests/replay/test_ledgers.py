@@ -23,11 +23,20 @@ STEPS = 30
 def step_body(step: int) -> dict[str, Any]:
     digest, bits = f"{step:064x}", digests.float_bits(float(step))
     values = {entries.DIGEST: digest, entries.FLOAT: bits, entries.DECIMAL: str(step)}
-    return {"kind": "step", "step": step, **{name: values[written] for name, written in entries.STEP.items()}}
+    return {
+        "kind": "step",
+        "step": step,
+        **{name: values[written] for name, written in entries.STEP.items()},
+    }
 
 
 def validation_body(step: int) -> dict[str, Any]:
-    source = {"source": "s", "loss_sum": digests.float_bits(float(step)), "tokens": "1", "bytes": "1"}
+    source = {
+        "source": "s",
+        "loss_sum": digests.float_bits(float(step)),
+        "tokens": "1",
+        "bytes": "1",
+    }
     return {"kind": "validation", "step": step, "sources": [source]}
 
 
@@ -37,8 +46,11 @@ def changed(body: dict[str, Any], field: str) -> dict[str, Any]:
     return body | {field: digests.float_bits(0.5) if field == "loss" else "f" + body[field][1:]}
 
 
-def bodies(first: int | None = None, field: str = "state", kind: str = "step") -> list[dict[str, Any]]:
-    """A ledger's entries; from step `first` on, the states differ, or in that step alone another field."""
+def bodies(
+    first: int | None = None, field: str = "state", kind: str = "step"
+) -> list[dict[str, Any]]:
+    """A ledger's entries; from step `first` on, the states differ, or in
+    that step alone another field."""
     named = dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), f"{0:064x}")
     about = {"format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
     made: list[dict[str, Any]] = [{"kind": "genesis", **about, **named}]
@@ -60,15 +72,23 @@ def ledger(folder: Path, made: list[dict[str, Any]], seed: str = "") -> LedgerFi
     return LedgerFile(folder)
 
 
-def parted(a: list[dict[str, Any]], b: list[dict[str, Any]], seed: str = "") -> ledgers.Parting | None:
+def parted(
+    a: list[dict[str, Any]], b: list[dict[str, Any]], seed: str = ""
+) -> ledgers.Parting | None:
     with tempfile.TemporaryDirectory() as folder:
         for name in ("a", "b"):
             (Path(folder) / name / "record").mkdir(parents=True)
-        return ledgers.first_difference(ledger(Path(folder) / "a", a), ledger(Path(folder) / "b", b, seed))
+        return ledgers.first_difference(
+            ledger(Path(folder) / "a", a), ledger(Path(folder) / "b", b, seed)
+        )
 
 
 @settings(deadline=None)
-@given(first=st.integers(1, STEPS), field=st.sampled_from(["loss", "state"]), seed=st.sampled_from(["", "2"]))
+@given(
+    first=st.integers(1, STEPS),
+    field=st.sampled_from(["loss", "state"]),
+    seed=st.sampled_from(["", "2"]),
+)
 def test_the_first_step_that_differs_is_found(first: int, field: str, seed: str) -> None:
     found = parted(bodies(), bodies(first, field), seed)
     assert found is not None and (found.step, found.kind, found.fields) == (first, "step", [field])
@@ -99,7 +119,12 @@ def test_one_changed_bit_is_placed(shape: tuple[int, int], row: int, column: int
     other = array.copy()
     other.view(np.uint32)[row, column] ^= np.uint32(1 << bit)
     (found,) = blame.differing({"weights": {"w": array}}, {"weights": {"w": other}})
-    assert (found.elements, found.rows, found.columns, found.bit) == (1, (row, row), (column, column), bit)
+    assert (found.elements, found.rows, found.columns, found.bit) == (
+        1,
+        (row, row),
+        (column, column),
+        bit,
+    )
     assert not found.tile
 
 
@@ -108,7 +133,11 @@ def test_a_tile_is_told_from_scattered_elements_and_from_a_whole_tensor() -> Non
     tile, scattered, whole = array.copy(), array.copy(), array + 1
     tile[2:6, 3:7] = 1
     scattered[[0, 4, 11], [3, 11, 0]] = 1
-    assert [blame.compare("weights", "w", array, one).tile for one in (tile, scattered, whole)] == [True, False, False]
+    assert [blame.compare("weights", "w", array, one).tile for one in (tile, scattered, whole)] == [
+        True,
+        False,
+        False,
+    ]
     other = blame.compare("weights", "w", array, array.astype(np.float64))
     assert other.elements == other.of == 144
 
@@ -133,7 +162,9 @@ SHAPE = Llama(layers=11)
         ("model.norm.weight", "loss or norm_backward"),
     ],
 )
-def test_gradients_wrong_from_one_weight_on_point_to_what_is_before_it(first: str, operation: str) -> None:
+def test_gradients_wrong_from_one_weight_on_point_to_what_is_before_it(
+    first: str, operation: str
+) -> None:
     order = [reached.names for reached in blame.backward_order(SHAPE)]
     assert sorted(name for group in order for name in group) == sorted(SHAPE.tensors(300))
     start = next(index for index, group in enumerate(order) if first in group)

@@ -9,7 +9,13 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from pellucid.errors import FormatInvalid, LedgerDiffers, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
+from pellucid.errors import (
+    FormatInvalid,
+    LedgerDiffers,
+    MicrobatchUncommitted,
+    MicrobatchUnknown,
+    StepUnknown,
+)
 from pellucid.record import digests
 from pellucid.replay.microbatch import audit_microbatch
 from pellucid.replay.request import Request
@@ -30,7 +36,9 @@ def test_every_microbatch_is_proven(committed: Path) -> None:
 
 def test_the_table_holds_what_the_leaves_hash(committed: Path) -> None:
     rows = metrics.of_step(committed, "microbatches", 6)
-    assert [row["index"] for row in rows] == [0, 1, 2, 3] and {row["tokens"] for row in rows} == {2 * 32}
+    assert [row["index"] for row in rows] == [0, 1, 2, 3] and {row["tokens"] for row in rows} == {
+        2 * 32
+    }
     assert len({row["gradient_root"] for row in rows}) == 4
 
 
@@ -39,13 +47,22 @@ def changed(folder: Path, column: str, value: Any) -> None:
     change_table(folder, "microbatches", column, 22, value)
 
 
-@pytest.mark.parametrize(("column", "value"), [("gradient_root", "ab" * 32), ("loss_sum", 1.0), ("tokens", 9)])
-def test_a_leaf_that_the_ledger_does_not_hold_is_found(column: str, value: Any, committed_copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"), [("gradient_root", "ab" * 32), ("loss_sum", 1.0), ("tokens", 9)]
+)
+def test_a_leaf_that_the_ledger_does_not_hold_is_found(
+    column: str, value: Any, committed_copy: Path
+) -> None:
     changed(committed_copy, column, value)
     proof = audit_microbatch(opened(committed_copy), 6, 2, quiet)
-    assert "and the ledger records" in proof.problems[0] and f"microbatch 2: {column} is" in proof.problems[1]
+    assert (
+        "and the ledger records" in proof.problems[0]
+        and f"microbatch 2: {column} is" in proof.problems[1]
+    )
     other = audit_microbatch(opened(committed_copy), 6, 1, quiet)
-    assert not other.ok and other.actual == other.expected  # Its leaf is not under the ledger's root either.
+    assert (
+        not other.ok and other.actual == other.expected
+    )  # Its leaf is not under the ledger's root either.
     assert audit_microbatch(opened(committed_copy), 7, 2, quiet).ok
 
 
@@ -53,7 +70,9 @@ def test_a_forged_leaf_with_its_ledger_is_found_by_its_field(committed_copy: Pat
     """The forger publishes another gradient and fits the root in the ledger to it."""
     changed(committed_copy, "gradient_root", "ab" * 32)
     leaves = [
-        digests.microbatch_leaf(row["index"], row["tokens"], row["loss_sum"], bytes.fromhex(row["gradient_root"]))
+        digests.microbatch_leaf(
+            row["index"], row["tokens"], row["loss_sum"], bytes.fromhex(row["gradient_root"])
+        )
         for row in metrics.of_step(committed_copy, "microbatches", 6)
     ]
     from pellucid.record import merkle
@@ -64,14 +83,22 @@ def test_a_forged_leaf_with_its_ledger_is_found_by_its_field(committed_copy: Pat
 
     rewrite(committed_copy, change)
     proof = audit_microbatch(opened(committed_copy), 6, 2, quiet)
-    assert len(proof.problems) == 1 and "step 6, microbatch 2: gradient_root is" in proof.problems[0]
+    assert (
+        len(proof.problems) == 1 and "step 6, microbatch 2: gradient_root is" in proof.problems[0]
+    )
     assert audit_microbatch(opened(committed_copy), 6, 1, quiet).ok
     with pytest.raises(LedgerDiffers, match="step 6: recomputed microbatches"):
-        audit_microbatch(opened(committed_copy), 8, 2, quiet)  # The way to step 7 leads through step 6.
+        audit_microbatch(
+            opened(committed_copy), 8, 2, quiet
+        )  # The way to step 7 leads through step 6.
 
 
-@pytest.mark.parametrize(("column", "value"), [("gradient_root", "xy"), ("loss_sum", None), ("tokens", -1)])
-def test_rows_that_are_no_microbatches_are_named(column: str, value: Any, committed_copy: Path) -> None:
+@pytest.mark.parametrize(
+    ("column", "value"), [("gradient_root", "xy"), ("loss_sum", None), ("tokens", -1)]
+)
+def test_rows_that_are_no_microbatches_are_named(
+    column: str, value: Any, committed_copy: Path
+) -> None:
     changed(committed_copy, column, value)
     with pytest.raises(FormatInvalid, match="metrics/microbatches"):
         audit_microbatch(opened(committed_copy), 6, 2, quiet)
@@ -101,14 +128,24 @@ def test_the_command_says_what_it_proves_and_what_not(committed: Path) -> None:
     out = pellucid("audit", committed, "--step", 6, "--microbatch", "random", "--seed", 5).stdout
     (line,) = [line for line in out.splitlines() if "not checked" in line]
     assert "update" in line and "any validation" in line and "the first state" in line
-    assert "of 4 bit-equal" in out and "not checked: the other 3 microbatches" in out and "seed 5" in out
-    found = json.loads(pellucid("audit", committed, "--microbatch", 1, "--seed", 5, "--json").stdout)
-    again = json.loads(pellucid("audit", committed, "--microbatch", 1, "--seed", 5, "--json").stdout)
+    assert (
+        "of 4 bit-equal" in out
+        and "not checked: the other 3 microbatches" in out
+        and "seed 5" in out
+    )
+    found = json.loads(
+        pellucid("audit", committed, "--microbatch", 1, "--seed", 5, "--json").stdout
+    )
+    again = json.loads(
+        pellucid("audit", committed, "--microbatch", 1, "--seed", 5, "--json").stdout
+    )
     assert found["ok"] and found["expected"] == found["actual"]
     assert (found["step"], found["microbatch"]) == (again["step"], 1)
 
 
-def test_a_forged_validation_is_found_by_the_step_and_not_by_a_microbatch(committed_copy: Path) -> None:
+def test_a_forged_validation_is_found_by_the_step_and_not_by_a_microbatch(
+    committed_copy: Path,
+) -> None:
     def change(body: dict[str, Any]) -> None:
         if body["kind"] == "validation" and body["step"] == 13:
             body["sources"][0]["loss_sum"] = digests.float_bits(1.0)
@@ -122,4 +159,8 @@ def test_a_forged_validation_is_found_by_the_step_and_not_by_a_microbatch(commit
 def test_a_forged_one_fails_the_command(committed_copy: Path) -> None:
     changed(committed_copy, "loss_sum", 1.0)
     done = pellucid("audit", committed_copy, "--step", 6, "--microbatch", 2, check=5)
-    assert "AuditFailed" in done.stderr and "NOT the recorded bits" in done.stdout and "loss_sum" in done.stdout
+    assert (
+        "AuditFailed" in done.stderr
+        and "NOT the recorded bits" in done.stdout
+        and "loss_sum" in done.stdout
+    )

@@ -27,7 +27,14 @@ from tests.replay.test_audit import forge_anchor, opened, quiet, rewrite
 
 
 def asked(folder: Path, **words: Any) -> Request:
-    given = {"named": [], "count": None, "seed": 7, "budget": None, "every": False, "microbatch": ""} | words
+    given = {
+        "named": [],
+        "count": None,
+        "seed": 7,
+        "budget": None,
+        "every": False,
+        "microbatch": "",
+    } | words
     return Request.of(opened(folder), **given)
 
 
@@ -45,7 +52,7 @@ def keep_anchors(release: Path, *steps: int) -> None:
             shutil.rmtree(place)
 
 
-# ---- sharing a replay -----------------------------------------------------------------------------
+# ---- sharing a replay --------------------------------------------------------------------------
 
 
 def test_steps_behind_one_anchor_share_a_replay(release: Path) -> None:
@@ -89,7 +96,10 @@ def test_a_recorded_state_that_is_not_finite_is_a_finding(release: Path) -> None
     from pellucid.store import tensors
 
     keep_anchors(release, 5)
-    groups = {g: {n: a.copy() for n, a in t.items()} for g, t in anchors.read(layout.anchor(release, 5)).items()}
+    groups = {
+        g: {n: a.copy() for n, a in t.items()}
+        for g, t in anchors.read(layout.anchor(release, 5)).items()
+    }
     groups["weights"]["model.norm.weight"][:] = np.float32(3e38)
     roots = tensors.state_roots(5, groups)
     about = json.loads((release / "anchors/step5/anchor.json").read_bytes())
@@ -107,14 +117,18 @@ def test_a_recorded_state_that_is_not_finite_is_a_finding(release: Path) -> None
     assert "norm of the gradients" in findings[0].problems[0] and not findings[1].ok
 
 
-# ---- by seed --------------------------------------------------------------------------------------
+# ---- by seed -----------------------------------------------------------------------------------
 
 
 def test_the_seed_decides_which_and_all_compared_steps_count(finished: Path) -> None:
     report = asked(finished, count=4).run(quiet)
     head = opened(finished).recorded().head
     assert [one.step for one in report.findings] == sorted(itertools.islice(chosen(7, head, 13), 4))
-    assert report.ok and report.odds.sampled == 4 and report.odds.compared == compared(report.findings) >= 4
+    assert (
+        report.ok
+        and report.odds.sampled == 4
+        and report.odds.compared == compared(report.findings) >= 4
+    )
     assert report.as_json()["head"] == head and report.as_json()["seed"] == 7
 
 
@@ -156,14 +170,17 @@ def test_a_run_without_a_step_has_nothing_to_audit(release: Path) -> None:
         asked(release)
 
 
-# ---- the last validation --------------------------------------------------------------------------
+# ---- the last validation -----------------------------------------------------------------------
 
 
 def test_a_report_says_which_validations_were_computed_again(finished: Path) -> None:
     about = asked(finished, named=[7]).run(quiet)
     assert about.validation and about.validation.ok and about.validation.replayed == 0
     assert about.validated == ([13], [0, 5, 10])
-    assert "validation of step 13 computed again: bit-equal; that of 3 steps (0 to 10) was not" in str(about)
+    assert (
+        "validation of step 13 computed again: bit-equal; that of 3 steps (0 to 10) was not"
+        in str(about)
+    )
     about = asked(finished, named=[13, 5]).run(quiet)
     assert about.validation is None and about.validated == ([5, 13], [0, 10])
     about = asked(finished, named=[0, 5, 10]).run(quiet)
@@ -174,9 +191,14 @@ def test_a_report_says_which_validations_were_computed_again(finished: Path) -> 
 
 
 def test_a_validation_that_is_due_and_not_recorded_is_a_finding(release: Path) -> None:
-    edit_ledger(release, lambda body: None if body["kind"] == "validation" and body["step"] == 13 else body)
+    edit_ledger(
+        release, lambda body: None if body["kind"] == "validation" and body["step"] == 13 else body
+    )
     report = asked(release, named=[7]).run(quiet)
-    assert not report.ok and "step 13: validation is due, and none is recorded" in report.validation.problems  # type: ignore[union-attr]
+    assert (
+        not report.ok
+        and "step 13: validation is due, and none is recorded" in report.validation.problems
+    )  # type: ignore[union-attr]
 
 
 def test_a_run_that_goes_on_may_owe_its_validation(release: Path) -> None:
@@ -191,7 +213,7 @@ def test_a_run_that_goes_on_may_owe_its_validation(release: Path) -> None:
     assert asked(release, named=[10]).run(quiet).ok
 
 
-# ---- within a budget ------------------------------------------------------------------------------
+# ---- within a budget ---------------------------------------------------------------------------
 
 SECOND = Speed(load=0.0, step=1.0, validation=0.0)
 
@@ -205,12 +227,16 @@ def test_what_fits_is_the_longest_beginning_of_the_order(release: Path) -> None:
     loading = Speed(load=2.0, step=1.0, validation=0.0)
     assert fitting(inputs, order, loading, 11) == order[:3]  # 2 + 3, 2 + 4, and nothing for 7.
     validating = Speed(load=0.0, step=1.0, validation=5.0)
-    assert fitting(inputs, [5, 10], validating, 10) == [5] and fitting(inputs, [4, 9], validating, 10) == [4, 9]
+    assert fitting(inputs, [5, 10], validating, 10) == [5] and fitting(
+        inputs, [4, 9], validating, 10
+    ) == [4, 9]
 
 
 def test_only_what_fits_wherever_it_lies_counts_as_chosen(release: Path) -> None:
     keep_anchors(release, 5)
-    assert surely(opened(release), SECOND, 23.9) == 2  # Eight steps from the anchor of step 5 to step 13.
+    assert (
+        surely(opened(release), SECOND, 23.9) == 2
+    )  # Eight steps from the anchor of step 5 to step 13.
     assert surely(opened(release), SECOND, 7.9) == 0
 
 
@@ -235,18 +261,22 @@ def test_a_broken_anchor_ends_a_budget_with_a_finding(release: Path) -> None:
     assert [one.step for one in findings] == [8] and "step5" in findings[0].problems[0]
 
 
-# ---- all ------------------------------------------------------------------------------------------
+# ---- all ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("processes", [1, 2])
-def test_all_takes_every_step_once(processes: int, release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_takes_every_step_once(
+    processes: int, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep_anchors(release, 0, 4, 10)
     forge_loss(release, 6)
     monkeypatch.setattr(parallel, "workers", lambda inputs: processes)
     seen: list[tuple[int, int]] = []
     findings = audit_all(opened(release), lambda done, total: seen.append((done, total)))
     assert [one.step for one in findings] == list(range(14)) and compared(findings) == 13
-    assert [one.step for one in findings if not one.ok] == [6] and "step 6: loss" in findings[6].problems[0]
+    assert [one.step for one in findings if not one.ok] == [6] and "step 6: loss" in findings[
+        6
+    ].problems[0]
     assert seen[-1] == (13, 13)
 
 
@@ -283,7 +313,7 @@ def killed(_: object) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-# ---- what it needs --------------------------------------------------------------------------------
+# ---- what it needs -----------------------------------------------------------------------------
 
 
 def test_a_dry_run_replays_nothing_to_the_end_and_says_what_is_needed(finished: Path) -> None:
@@ -294,18 +324,29 @@ def test_a_dry_run_replays_nothing_to_the_end_and_says_what_is_needed(finished: 
     assert "It fits." in out and "for the last validation, of step 13" in out
 
 
-def test_what_is_needed_counts_the_last_validation(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_needed_counts_the_last_validation(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     keep_anchors(release, 5)
-    monkeypatch.setattr(effort, "measure", lambda inputs, step: Speed(load=10.0, step=1.0, validation=100.0))
+    monkeypatch.setattr(
+        effort, "measure", lambda inputs, step: Speed(load=10.0, step=1.0, validation=100.0)
+    )
     needs = asked(release, named=[6]).needs().effort
-    assert needs.replayed == 1 + 8 and needs.validation_seconds == 118.0 and needs.seconds == 11.0 + 118.0
+    assert (
+        needs.replayed == 1 + 8
+        and needs.validation_seconds == 118.0
+        and needs.seconds == 11.0 + 118.0
+    )
     needs = asked(release, named=[13]).needs().effort
     assert needs.replayed == 8 and needs.validation_seconds == 0 and needs.seconds == 118.0
 
 
 def test_the_files_named_are_enough(finished: Path, committed: Path, tmp_path: Path) -> None:
     """Whoever downloads only these can do the audit."""
-    for folder, words in ((finished, {"named": [7, 9, 13]}), (committed, {"named": [9], "microbatch": "1"})):
+    for folder, words in (
+        (finished, {"named": [7, 9, 13]}),
+        (committed, {"named": [9], "microbatch": "1"}),
+    ):
         one = asked(folder, **words)
         target = tmp_path / folder.name
         for path in files_read(one.inputs, passes(one.inputs, one.named), bool(one.microbatch)):
@@ -316,18 +357,26 @@ def test_the_files_named_are_enough(finished: Path, committed: Path, tmp_path: P
         assert len(list(target.rglob("*"))) < len(list(folder.rglob("*"))) / 2
 
 
-def test_what_does_not_fit_names_what_does(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_does_not_fit_names_what_does(
+    committed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     inputs = opened(committed)
     least = effort.least_memory(inputs, microbatch=True)
     monkeypatch.setattr(machine, "available", lambda: least)
     needs = asked(committed, count=3).needs()
-    assert not needs.fits and needs.effort.seconds is None and needs.smaller == "--step 11 --microbatch random"
+    assert (
+        not needs.fits
+        and needs.effort.seconds is None
+        and needs.smaller == "--step 11 --microbatch random"
+    )
     assert "does not fit (memory)" in needs.verdict()
     monkeypatch.setattr(machine, "available", lambda: least - 1)
     assert asked(committed, count=3).needs().smaller == ""
 
 
-def test_what_takes_too_long_names_how_many_fit(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_takes_too_long_names_how_many_fit(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(effort, "measure", lambda inputs, step: SECOND)
     needs = asked(finished, count=13, budget=4.0).needs()
     count = len(fitting(opened(finished), chosen(7, needs.request.head, 13), SECOND, 4.0))

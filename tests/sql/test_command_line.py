@@ -31,7 +31,10 @@ def test_the_run_may_be_this_folder(finished: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_table_says_how_many_rows_there_were(finished: Path) -> None:
     done = pellucid("sql", finished, "FROM sequences ORDER BY step, row")
-    assert len(done.stdout.splitlines()) == 41 and done.stderr == "40 of 52 rows; --limit 0 prints all\n"
+    assert (
+        len(done.stdout.splitlines()) == 41
+        and done.stderr == "40 of 52 rows; --limit 0 prints all\n"
+    )
     done = pellucid("sql", finished, "FROM sequences", "--limit", 3)
     assert len(done.stdout.splitlines()) == 4 and done.stderr.startswith("3 of 52 rows")
     done = pellucid("sql", finished, "FROM sequences", "--limit", 0)
@@ -39,7 +42,11 @@ def test_a_table_says_how_many_rows_there_were(finished: Path) -> None:
 
 
 def test_json_is_a_list_of_all_rows(finished: Path) -> None:
-    found = json.loads(pellucid("sql", finished, "SELECT * FROM segments ORDER BY step, row, start", "--json").stdout)
+    found = json.loads(
+        pellucid(
+            "sql", finished, "SELECT * FROM segments ORDER BY step, row, start", "--json"
+        ).stdout
+    )
     assert found == rows(finished, "SELECT * FROM segments ORDER BY step, row, start")
     assert json.loads(pellucid("sql", finished, "SELECT 1 AS a WHERE false", "--json").stdout) == []
     done = pellucid("sql", finished, "FROM steps", "--json", "--limit", 2)
@@ -83,7 +90,12 @@ def test_a_table_shows_no_control_characters_and_no_markup(finished: Path) -> No
         'two' || chr(10) || 'lines' AS e, 1.0 / 3 AS f"""
     out = pellucid("sql", finished, query).stdout
     assert "\x1b" not in out and "[31mred" in out and "[blink]x[/blink]" in out and "a[bold]" in out
-    assert "long" * 15 + " …" in out and "long" * 16 not in out and "two lines" in out and "0.333333" in out
+    assert (
+        "long" * 15 + " …" in out
+        and "long" * 16 not in out
+        and "two lines" in out
+        and "0.333333" in out
+    )
     assert len(out.splitlines()) == 2
 
 

@@ -116,7 +116,9 @@ def test_the_engine_itself_reaches_no_file(query: str, finished: Path, tmp_path:
     secret = tmp_path / "secret.csv"
     secret.write_text("key\nsesame\n")
     with connect(finished) as connection, pytest.raises(duckdb.Error) as caught:
-        found = connection.execute(query.format(secret=secret, folder=tmp_path, run=finished)).fetchall()
+        found = connection.execute(
+            query.format(secret=secret, folder=tmp_path, run=finished)
+        ).fetchall()
         assert query == "FROM duckdb_settings()" and found  # Harmless, and refused all the same.
         raise duckdb.Error
     assert "sesame" not in str(caught.value)
@@ -133,7 +135,9 @@ def test_whatever_is_asked_every_file_stays_as_it_is(
     for query in ("COPY steps TO 'steps.csv'", *WRITES[3:6]):
         with pytest.raises(QueryInvalid):
             sql.sql(release, query.format(folder=tmp_path, run=release))
-    with connect(release) as connection:  # Past the list of statements: the engine refuses by itself.
+    with connect(
+        release
+    ) as connection:  # Past the list of statements: the engine refuses by itself.
         for query in WRITES:
             with contextlib.suppress(duckdb.Error):
                 connection.execute(query.format(folder=tmp_path, run=release)).fetchall()

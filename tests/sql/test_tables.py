@@ -25,9 +25,13 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
 
 def test_a_table_with_other_columns_is_named(release: Path) -> None:
     parquet.write(release / "metrics/steps.parquet", pa.table({"step": pa.array([1], pa.int64())}))
-    with pytest.raises(FormatInvalid, match=r"steps\.parquet: does not have the columns that this table has"):
+    with pytest.raises(
+        FormatInvalid, match=r"steps\.parquet: does not have the columns that this table has"
+    ):
         table(release, "FROM steps")
-    assert rows(release, "SELECT count(*) AS n FROM sequences") == [{"n": 52}]  # Another file is not opened.
+    assert rows(release, "SELECT count(*) AS n FROM sequences") == [
+        {"n": 52}
+    ]  # Another file is not opened.
 
 
 def test_a_file_that_is_no_parquet_is_named(release: Path) -> None:

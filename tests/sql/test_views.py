@@ -44,14 +44,20 @@ def test_the_docs_describe_every_view_and_no_other() -> None:
     assert described == list(sql.VIEWS) and len(set(described)) == len(described)
 
 
-def test_before_anything_is_done_the_views_are_there_and_empty(tmp_path: Path, corpus: Path) -> None:
+def test_before_anything_is_done_the_views_are_there_and_empty(
+    tmp_path: Path, corpus: Path
+) -> None:
     folder = make_run(tmp_path / "run", corpus)
     views = sql.schema(folder)["views"]
-    assert [one["view"] for one in views] == list(sql.VIEWS) and {one["rows"] for one in views} == {0}
+    assert [one["view"] for one in views] == list(sql.VIEWS) and {one["rows"] for one in views} == {
+        0
+    }
     with connect(folder) as connection:
         for name, view in sql.VIEWS.items():
             found = connection.sql(f"DESCRIBE {name}").fetchall()
-            assert [(row[0], row[1]) for row in found] == [(one.name, one.type) for one in view.columns]
+            assert [(row[0], row[1]) for row in found] == [
+                (one.name, one.type) for one in view.columns
+            ]
 
 
 @pytest.mark.parametrize("title", questions())
@@ -63,10 +69,17 @@ def test_a_question_of_the_docs_gives_the_columns_shown_there(title: str, finish
 def test_there_are_ten_questions_and_they_find_something(finished: Path) -> None:
     assert len(questions()) == 10
     found = {title: table(finished, query).num_rows for title, (query, _) in questions().items()}
-    assert {title[:2] for title, count in found.items() if count} >= {"1.", "3.", "5.", "7.", "8.", "9."}
+    assert {title[:2] for title, count in found.items() if count} >= {
+        "1.",
+        "3.",
+        "5.",
+        "7.",
+        "8.",
+        "9.",
+    }
 
 
-# ---- what is in the views -----------------------------------------------------------------------
+# ---- what is in the views ----------------------------------------------------------------------
 
 
 def test_steps_are_those_of_the_ledger(finished: Path) -> None:
@@ -81,25 +94,40 @@ def test_steps_are_those_of_the_ledger(finished: Path) -> None:
 def test_losses_of_the_views_add_up(finished: Path) -> None:
     for view in ("sequences", "segments", "sources", "microbatches"):
         found = rows(
-            finished, f"SELECT step, sum(loss_sum) / sum(tokens) AS loss FROM {view} GROUP BY step ORDER BY step"
+            finished,
+            f"SELECT step, sum(loss_sum) / sum(tokens) AS loss FROM {view} GROUP BY step ORDER BY step",
         )
         recorded = rows(finished, "SELECT step, loss FROM steps ORDER BY step")
         assert [one["step"] for one in found] == [one["step"] for one in recorded]
-        assert all(math.isclose(a["loss"], b["loss"], rel_tol=1e-12) for a, b in zip(found, recorded, strict=True))
-        assert rows(finished, f"SELECT count(*) AS n FROM {view} WHERE loss != loss_sum / tokens") == [{"n": 0}]
+        assert all(
+            math.isclose(a["loss"], b["loss"], rel_tol=1e-12)
+            for a, b in zip(found, recorded, strict=True)
+        )
+        assert rows(
+            finished, f"SELECT count(*) AS n FROM {view} WHERE loss != loss_sum / tokens"
+        ) == [{"n": 0}]
 
 
 def test_segments_name_documents_by_their_index(finished: Path) -> None:
     from pellucid.look.show import Shown
 
     shown = Shown(finished).step(7)
-    expected = {(row["row"], one["document"]) for row in shown["rows"] for one in row["segments"] if one["loss"]}
+    expected = {
+        (row["row"], one["document"])
+        for row in shown["rows"]
+        for one in row["segments"]
+        if one["loss"]
+    }
     query = "SELECT row, id FROM segments JOIN documents USING (document) WHERE step = 7"
     assert {(one["row"], one["id"]) for one in rows(finished, query)} == expected
 
 
-def test_sources_have_their_weight_and_checkpoints_their_folder(finished: Path, tmp_path: Path) -> None:
-    assert rows(finished, "SELECT DISTINCT source, weight FROM sources") == [{"source": "stones", "weight": 1}]
+def test_sources_have_their_weight_and_checkpoints_their_folder(
+    finished: Path, tmp_path: Path
+) -> None:
+    assert rows(finished, "SELECT DISTINCT source, weight FROM sources") == [
+        {"source": "stones", "weight": 1}
+    ]
     found, ledger = rows(finished, "FROM checkpoints ORDER BY step"), LedgerFile(finished)
     assert [one["step"] for one in found] == [0, 6, 12, 13]
     assert [one["tokens"] for one in found] == [0, 6 * 128, 12 * 128, 13 * 128]
@@ -115,7 +143,11 @@ def test_sources_have_their_weight_and_checkpoints_their_folder(finished: Path, 
 def test_incidents_are_listed_and_what_a_rollback_abandoned_is_left_out(
     tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    guards = {"loss": "{action = 'rollback', deviations = 8.0, least = 0.1, width = 2}", "window": "8", "back": "3"}
+    guards = {
+        "loss": "{action = 'rollback', deviations = 8.0, least = 0.1, width = 2}",
+        "window": "8",
+        "back": "3",
+    }
     settings = ["train.steps=16", "placement.anchors.every=4"] + [
         f"guards.{key}={value}" for key, value in guards.items()
     ]
@@ -125,12 +157,21 @@ def test_incidents_are_listed_and_what_a_rollback_abandoned_is_left_out(
     incident = next(iter(LedgerFile(folder).every("incident")))
     assert incident["action"] == "rollback"
     (found,) = rows(folder, "FROM incidents")
-    assert (found["step"], found["rule"], found["back_to"]) == (incident["step"], "loss", incident["to"])
-    assert found["threshold"] == digests.bits_float(incident["limit"]) and found["value"] > found["threshold"]
+    assert (found["step"], found["rule"], found["back_to"]) == (
+        incident["step"],
+        "loss",
+        incident["to"],
+    )
+    assert (
+        found["threshold"] == digests.bits_float(incident["limit"])
+        and found["value"] > found["threshold"]
+    )
     assert found["branch"] == 1 and found["abandoned"] is False and "is over" in found["why"]
     assert found["passed_over"] == incident["passed_over"] and found["quantity"] is None
     for view, each in (("steps", 1), ("sequences", 4)):
-        counted = rows(folder, f"SELECT step, count(*) AS n FROM {view} GROUP BY step ORDER BY step")
+        counted = rows(
+            folder, f"SELECT step, count(*) AS n FROM {view} GROUP BY step ORDER BY step"
+        )
         assert counted == [{"step": step, "n": each} for step in range(1, 17)]
     assert rows(folder, "SELECT max(loss) < 20 AS calm FROM steps") == [{"calm": True}]
 
@@ -158,7 +199,9 @@ def test_a_release_behind_a_url_gives_the_same_answers(title: str, finished: Pat
         found = table(home(server.url), query)
     here = table(finished, query)
     assert found.schema == here.schema and found.num_rows == here.num_rows
-    if title.startswith(("2.", "3.", "8.", "10.")):  # The others add floats up, in an order that threads decide.
+    if title.startswith(
+        ("2.", "3.", "8.", "10.")
+    ):  # The others add floats up, in an order that threads decide.
         assert found.equals(here)
 
 
@@ -178,23 +221,36 @@ def test_behind_a_url_only_the_tables_named_are_fetched(finished: Path) -> None:
         assert json.loads(done.stdout) == [{"n": 13}]
 
 
-# ---- sums of floats -----------------------------------------------------------------------------
+# ---- sums of floats ----------------------------------------------------------------------------
 
 
 def plain_sums(text: str) -> list[str]:
     """Sums and means of DOUBLE columns whose bits depend on the order in which threads add."""
-    doubles = {one.name for view in sql.VIEWS.values() for one in view.columns if one.type == "DOUBLE"}
-    return re.findall(rf"\b(?:sum|avg|mean)\((?:\w+\.)?(?:{'|'.join(sorted(doubles))})\b", text, re.I)
+    doubles = {
+        one.name for view in sql.VIEWS.values() for one in view.columns if one.type == "DOUBLE"
+    }
+    return re.findall(
+        rf"\b(?:sum|avg|mean)\((?:\w+\.)?(?:{'|'.join(sorted(doubles))})\b", text, re.I
+    )
 
 
 def test_nothing_of_ours_adds_floats_in_the_order_of_threads() -> None:
     root = DOCS.parents[1]
-    assert plain_sums("SELECT sum(s.loss_sum), AVG(loss), fsum(loss), sum(tokens)") == ["sum(s.loss_sum", "AVG(loss"]
+    assert plain_sums("SELECT sum(s.loss_sum), AVG(loss), fsum(loss), sum(tokens)") == [
+        "sum(s.loss_sum",
+        "AVG(loss",
+    ]
     for path in [root / "README.md", *(root / "docs").glob("*.md")]:
         assert plain_sums(path.read_text()) == [], path
     for path in [*(root / "pellucid").rglob("*.py"), *(root / "bench").rglob("*.py")]:
-        texts = [one.value for one in ast.walk(ast.parse(path.read_bytes())) if isinstance(one, ast.Constant)]
-        assert [plain_sums(text) for text in texts if isinstance(text, str) and plain_sums(text)] == [], path
+        texts = [
+            one.value
+            for one in ast.walk(ast.parse(path.read_bytes()))
+            if isinstance(one, ast.Constant)
+        ]
+        assert [
+            plain_sums(text) for text in texts if isinstance(text, str) and plain_sums(text)
+        ] == [], path
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -202,7 +258,14 @@ def test_the_sum_that_the_docs_advise_has_one_value(seed: int) -> None:
     drawn = np.random.default_rng(seed)
     numbers = drawn.random(300_000) * 10.0 ** drawn.integers(-3, 3, 300_000)
     with tables.engine(asked.MEMORY) as connection:
-        connection.register("numbers", pa.table({"x": numbers, "g": drawn.integers(0, 3, len(numbers))}))
-        found = {connection.execute("SELECT fsum(x), favg(x) FROM numbers").fetchall()[0] for _ in range(6)}
+        connection.register(
+            "numbers", pa.table({"x": numbers, "g": drawn.integers(0, 3, len(numbers))})
+        )
+        found = {
+            connection.execute("SELECT fsum(x), favg(x) FROM numbers").fetchall()[0]
+            for _ in range(6)
+        }
     total = math.fsum(numbers)
-    assert len(found) == 1 and next(iter(found)) == pytest.approx((total, total / len(numbers)), rel=4e-16)
+    assert len(found) == 1 and next(iter(found)) == pytest.approx(
+        (total, total / len(numbers)), rel=4e-16
+    )

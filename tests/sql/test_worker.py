@@ -45,7 +45,9 @@ for attempt in (
 def test_a_confined_process_opens_no_file_and_writes_none(tmp_path: Path) -> None:
     kept, new = tmp_path / "kept", tmp_path / "new"
     kept.write_bytes(b"kept")
-    done = subprocess.run([sys.executable, "-c", CONFINED, kept, new], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", CONFINED, kept, new], capture_output=True, text=True, check=True
+    )
     assert done.stdout.split() == [str(errno.EMFILE), str(errno.EMFILE), str(errno.EFBIG)]
     assert kept.read_bytes() == b"kept" and not new.exists()
 
@@ -54,7 +56,9 @@ def test_memory_is_bounded(finished: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(asked, "MEMORY", 64_000_000)
     with pytest.raises(QueryInvalid, match="Out of Memory"):
         sql.sql(finished, "SELECT range FROM range(100000000) ORDER BY hash(range)")
-    with pytest.raises((QueryInvalid, QueryLost)):  # DuckDB does not count the strings that a function makes.
+    with pytest.raises(
+        (QueryInvalid, QueryLost)
+    ):  # DuckDB does not count the strings that a function makes.
         sql.sql(finished, "SELECT length(repeat('x', 1000000000)) AS n")
 
 
@@ -66,10 +70,15 @@ def test_two_columns_of_one_name_are_named(finished: Path) -> None:
 def test_an_answer_is_kept_no_further_than_asked(finished: Path) -> None:
     answer = sql.ask(finished, "SELECT range AS a FROM range(3000000)", limit=5)
     assert answer.rows == 3_000_000 and answer.table.to_pylist() == [{"a": a} for a in range(5)]
-    assert sql.ask(finished, "SELECT 1 AS a WHERE false", limit=5) == (pa.table({"a": pa.array([], pa.int32())}), 0)
+    assert sql.ask(finished, "SELECT 1 AS a WHERE false", limit=5) == (
+        pa.table({"a": pa.array([], pa.int32())}),
+        0,
+    )
 
 
-def test_an_answer_without_end_is_not_taken(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_answer_without_end_is_not_taken(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(asked, "ANSWER", 1 << 20)
     with pytest.raises(QueryTooLarge, match="1048576 bytes"):
         sql.sql(finished, "SELECT range AS a FROM range(1000000000000)")
@@ -85,7 +94,9 @@ def test_a_query_is_stopped_in_time(query: str, finished: Path) -> None:
 
 def test_control_c_stops_a_query(finished: Path) -> None:
     interrupt = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # Test processes may ignore it.
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # Test processes may ignore it.
     try:
         interrupt.start()
         with pytest.raises(KeyboardInterrupt):
@@ -97,7 +108,13 @@ def test_control_c_stops_a_query(finished: Path) -> None:
 def test_a_process_ends_with_whoever_asked_it(finished: Path) -> None:
     with asked._process() as process:
         assert process.stdin and process.stdout
-        job = {"run": str(finished), "served": False, "query": DEAF, "limit": None, "memory": asked.MEMORY}
+        job = {
+            "run": str(finished),
+            "served": False,
+            "query": DEAF,
+            "limit": None,
+            "memory": asked.MEMORY,
+        }
         asked._line(process).send(line.JOB, json.dumps(job).encode())
         process.stdin.close()
         assert process.wait(timeout=60) == 1
@@ -106,7 +123,9 @@ def test_a_process_ends_with_whoever_asked_it(finished: Path) -> None:
 @pytest.mark.parametrize(
     "sent", [b"", b"B", b"D" + b"\xff" * 8, b"Z" + bytes(8)], ids=["end", "cut", "long", "unknown"]
 )
-def test_a_process_that_ends_or_lies_is_named(sent: bytes, finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ends_or_lies_is_named(
+    sent: bytes, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     child = f"import sys; sys.stdin.buffer.read(9); sys.stdout.buffer.write({sent!r})"
     monkeypatch.setattr(asked, "_CHILD", child.replace("{", "{{").replace("}", "}}"))
     with pytest.raises(QueryLost, match=r"exit code 0"):

@@ -1,4 +1,5 @@
-"""Thrift's compact protocol without tables, a second time: what the tests break footers and headers with."""
+"""Thrift's compact protocol without tables, a second time: what the tests
+break footers and headers with."""
 
 from __future__ import annotations
 
@@ -75,16 +76,24 @@ def spelled(kind: int, value: Any) -> bytes:
         return _spelled(len(value)) + value
     if kind == LIST:
         item, items = value
-        head = bytes([16 * len(items) + item]) if len(items) < 15 else bytes([240 + item]) + _spelled(len(items))
+        head = (
+            bytes([16 * len(items) + item])
+            if len(items) < 15
+            else bytes([240 + item]) + _spelled(len(items))
+        )
         return head + b"".join(spelled(item, one) for one in items)
     out, last = b"", 0
     for number, (inner, one) in sorted(value.items()):
         near = number - last < 16
-        out += bytes([16 * (number - last) + inner]) if near else bytes([inner]) + _spelled(2 * number)
+        out += (
+            bytes([16 * (number - last) + inner]) if near else bytes([inner]) + _spelled(2 * number)
+        )
         out += spelled(inner, one)
         last = number
     return out + b"\0"
 
 
 def _spelled(number: int) -> bytes:
-    return bytes([number]) if number < 128 else bytes([number % 128 + 128]) + _spelled(number // 128)
+    return (
+        bytes([number]) if number < 128 else bytes([number % 128 + 128]) + _spelled(number // 128)
+    )

@@ -13,7 +13,10 @@ SIZE = 3 * 65536 - 7
 
 def written(place: Path) -> tuple[dict[str, dict[str, np.ndarray]], str]:
     """An anchor of step 3 with a tensor of three chunks in each group, and its state root."""
-    groups = {group: {"w": np.arange(SIZE, dtype=np.float32).reshape(1, -1)} for group in ("weights", "exp_avg")}
+    groups = {
+        group: {"w": np.arange(SIZE, dtype=np.float32).reshape(1, -1)}
+        for group in ("weights", "exp_avg")
+    }
     roots = tensors.state_roots(3, groups)
     entry = {"step": 3, "n": 7, "weights": roots.weights.hex(), "state": roots.state.hex()}
     anchors.write(place, groups, anchors.about(entry, roots), None)
@@ -21,12 +24,17 @@ def written(place: Path) -> tuple[dict[str, dict[str, np.ndarray]], str]:
 
 
 @pytest.mark.parametrize(
-    ("file", "group"), [(anchors.WEIGHTS, "weights"), (anchors.OPTIMIZER, "exp_avg")], ids=["weights", "optimizer"]
+    ("file", "group"),
+    [(anchors.WEIGHTS, "weights"), (anchors.OPTIMIZER, "exp_avg")],
+    ids=["weights", "optimizer"],
 )
 @pytest.mark.parametrize(
-    ("element", "named"), [(0, "0 to 65535"), (65536, "65536 to 131071"), (SIZE - 1, f"131072 to {SIZE - 1}")]
+    ("element", "named"),
+    [(0, "0 to 65535"), (65536, "65536 to 131071"), (SIZE - 1, f"131072 to {SIZE - 1}")],
 )
-def test_one_changed_element_names_its_chunk(file: str, group: str, element: int, named: str, tmp_path: Path) -> None:
+def test_one_changed_element_names_its_chunk(
+    file: str, group: str, element: int, named: str, tmp_path: Path
+) -> None:
     _, recorded = written(tmp_path / "step3")
     content = bytearray((tmp_path / "step3" / file).read_bytes())
     content[4 * element - 4 * SIZE + len(content)] ^= 1

@@ -10,7 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.errors import DiskFull, FolderTaken, FolderUnfit, FormatInvalid, NoPermission, PathUnsafe, RunBusy
+from pellucid.errors import (
+    DiskFull,
+    FolderTaken,
+    FolderUnfit,
+    FormatInvalid,
+    NoPermission,
+    PathUnsafe,
+    RunBusy,
+)
 from pellucid.store import files
 
 
@@ -61,12 +69,29 @@ except DiskFull:
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_a_denied_write_is_named(number: int, tmp_path: Path) -> None:
-    with pytest.raises(NoPermission, match="No permission to write"), files.named_errors(tmp_path / "x"):
+    with (
+        pytest.raises(NoPermission, match="No permission to write"),
+        files.named_errors(tmp_path / "x"),
+    ):
         raise OSError(number, os.strerror(number))
 
 
 @pytest.mark.parametrize(
-    "entry", ["", ".", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/.", "a\\b", "C:/x", "a\0b", ".."]
+    "entry",
+    [
+        "",
+        ".",
+        "/etc/passwd",
+        "../x",
+        "a/../../x",
+        "a//b",
+        "./a",
+        "a/.",
+        "a\\b",
+        "C:/x",
+        "a\0b",
+        "..",
+    ],
 )
 def test_paths_that_leave_the_folder_are_refused(entry: str, tmp_path: Path) -> None:
     with pytest.raises(PathUnsafe):
@@ -128,20 +153,33 @@ def test_links_share_and_the_walk_is_sorted(tmp_path: Path) -> None:
     assert (tmp_path / "a").samefile(tmp_path / "b")
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_that_cannot_be_made_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "file").touch()
     (tmp_path / "link").symlink_to("nowhere")
-    for name, detail in (("file/x/y", "file is a file"), ("file", "is a file"), ("link/x", "link is no folder")):
+    for name, detail in (
+        ("file/x/y", "file is a file"),
+        ("file", "is a file"),
+        ("link/x", "link is no folder"),
+    ):
         with pytest.raises(FolderUnfit, match=f"{tmp_path / name} cannot be made: .*{detail}"):
             files.require_free(tmp_path / name)
-        with pytest.raises((FolderUnfit, FolderTaken)), files.new_folder(tmp_path / name) as partial:
+        with (
+            pytest.raises((FolderUnfit, FolderTaken)),
+            files.new_folder(tmp_path / name) as partial,
+        ):
             (partial / "a").touch()
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
     with pytest.raises(FolderUnfit, match="no name"):
         files.require_free(Path())
     files.require_free(tmp_path / "some" / "new")
-    assert sorted(one.name for one in tmp_path.iterdir()) == ["empty", "file", "link"]  # What was tried is gone.
+    assert sorted(one.name for one in tmp_path.iterdir()) == [
+        "empty",
+        "file",
+        "link",
+    ]  # What was tried is gone.
 
 
 def test_a_new_folder_lies_where_a_link_to_an_empty_one_leads(tmp_path: Path) -> None:

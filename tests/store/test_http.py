@@ -16,8 +16,11 @@ from pellucid.store import http
 
 
 @contextlib.contextmanager
-def dripping(pieces: Callable[[], Iterator[bytes]], pause: float) -> Iterator[tuple[str, list[int]]]:
-    """A server that sends some pieces with a pause between them; its address, and an entry for each request."""
+def dripping(
+    pieces: Callable[[], Iterator[bytes]], pause: float
+) -> Iterator[tuple[str, list[int]]]:
+    """A server that sends some pieces with a pause between them; its address,
+    and an entry for each request."""
     asked: list[int] = []
 
     class Handler(socketserver.BaseRequestHandler):
@@ -45,8 +48,15 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
     """Never silent, never done: the whole answer has its time, and is not asked for again."""
     monkeypatch.setattr(http, "ANSWER", 0.4)
-    first = {"headers": b"HTTP/1.1 200 OK\r\nX: ", "body": HEAD, "body, quick at first": HEAD + bytes(4000)}[where]
-    with dripping(lambda: itertools.chain([first], itertools.repeat(b"x", 2000)), 0.02) as (url, asked):
+    first = {
+        "headers": b"HTTP/1.1 200 OK\r\nX: ",
+        "body": HEAD,
+        "body, quick at first": HEAD + bytes(4000),
+    }[where]
+    with dripping(lambda: itertools.chain([first], itertools.repeat(b"x", 2000)), 0.02) as (
+        url,
+        asked,
+    ):
         started = time.monotonic()
         with pytest.raises(Unreachable, match="less than 8 KiB a second"):
             http.Http(url).first("file", 1 << 20)
@@ -55,5 +65,8 @@ def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch, where
 
 def test_a_slow_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "ANSWER", 0.5)
-    with dripping(lambda: itertools.chain([HEAD], itertools.repeat(bytes(5000), 20)), 0.05) as (url, _):
+    with dripping(lambda: itertools.chain([HEAD], itertools.repeat(bytes(5000), 20)), 0.05) as (
+        url,
+        _,
+    ):
         assert len(http.Http(url).first("file", 1 << 20)) == 100000

@@ -1,4 +1,5 @@
-"""A release is a closed list of names: what is not on it is not sealed, not copied, and named by verify."""
+"""A release is a closed list of names: what is not on it is not sealed, not
+copied, and named by verify."""
 
 from __future__ import annotations
 
@@ -55,7 +56,11 @@ NAMES = [
 
 
 def added(folder: Path) -> set[str]:
-    return {problem.where for problem in verify(folder, lambda what: None).problems if problem.error == "FileAdded"}
+    return {
+        problem.where
+        for problem in verify(folder, lambda what: None).problems
+        if problem.error == "FileAdded"
+    }
 
 
 def add(folder: Path, *paths: str) -> None:
@@ -71,8 +76,13 @@ def test_every_file_of_a_release_is_on_the_list(finished: Path) -> None:
 def test_the_list_names_what_the_rooms_write(finished: Path) -> None:
     assert set(layout._TABLES) == set(metrics.TABLES)
     assert set(layout._STATE) == {anchors.WEIGHTS, anchors.OPTIMIZER, anchors.ABOUT}
-    assert set(layout._CHECKPOINT) == {path.name for path in (finished / "checkpoints/step6").iterdir()}
-    assert all(layout.room_of(path) for path in (layout.LEDGER, layout.JOURNAL, layout.CODE, layout.ENVIRONMENT))
+    assert set(layout._CHECKPOINT) == {
+        path.name for path in (finished / "checkpoints/step6").iterdir()
+    }
+    assert all(
+        layout.room_of(path)
+        for path in (layout.LEDGER, layout.JOURNAL, layout.CODE, layout.ENVIRONMENT)
+    )
 
 
 @pytest.mark.parametrize("path", FOREIGN)
@@ -84,7 +94,9 @@ def test_what_is_not_on_the_list_is_added_even_if_a_manifest_names_it(release: P
     add(release, *FOREIGN)
     lines = (release / layout.MANIFEST).read_bytes().splitlines(keepends=True)
     named = [json.loads(line) for line in lines[1:-1]]
-    named += [{"path": path, "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()} for path in FOREIGN]
+    named += [
+        {"path": path, "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()} for path in FOREIGN
+    ]
     named.sort(key=lambda one: one["path"].encode())
     first = json.loads(lines[0]) | {"files": len(named)}
     content = b"".join(sealed.line_of(one) for one in [first, *named])
@@ -93,7 +105,8 @@ def test_what_is_not_on_the_list_is_added_even_if_a_manifest_names_it(release: P
     assert added(release) >= set(FOREIGN)
 
 
-# Names of the list's form, for which a release has no file: a folder's own manifest names the ones there are.
+# Names of the list's form, for which a release has no file: a folder's own
+# manifest names the ones there are.
 STRAYS = [
     "data/documents/00001.parquet",
     "data/shards/00001.train.bin",
@@ -111,7 +124,9 @@ def seal_strays(folder: Path) -> None:
         manifest.write(folder, named.run, named.head)
 
 
-def test_a_part_that_no_manifest_names_is_added_and_not_hashed(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_no_manifest_names_is_added_and_not_hashed(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     add(release, *STRAYS)
     seal_strays(release)
     hashed, hash_file = set[str](), files.sha256_file
@@ -124,7 +139,11 @@ def test_publish_leaves_strays_and_empty_folders_out(release: Path, tmp_path: Pa
     add(release, *STRAYS)
     (release / "adapter").mkdir()
     (release / "data/more/deep").mkdir(parents=True)
-    assert set(publish(release, tmp_path / "copy")["left_out"]) == {*STRAYS, "adapter/", "data/more/"}
+    assert set(publish(release, tmp_path / "copy")["left_out"]) == {
+        *STRAYS,
+        "adapter/",
+        "data/more/",
+    }
     assert verify(tmp_path / "copy", lambda what: None).ok
 
 
@@ -144,12 +163,16 @@ def test_a_folder_in_which_no_file_lies_is_added(release: Path) -> None:
     assert added(release) == set(empty)
 
 
-def test_publish_leaves_out_what_is_not_on_the_list_and_says_so(release: Path, tmp_path: Path) -> None:
+def test_publish_leaves_out_what_is_not_on_the_list_and_says_so(
+    release: Path, tmp_path: Path
+) -> None:
     before = (release / layout.MANIFEST).read_bytes()
     add(release, *FOREIGN)
     said = publish(release, tmp_path / "copy")["left_out"]
     expected = {".git/", "chat_templates/", "abandoned/", "checkpoints/step06/"}
-    assert set(said) == {path for path in FOREIGN if not path.startswith(tuple(expected))} | expected
+    assert (
+        set(said) == {path for path in FOREIGN if not path.startswith(tuple(expected))} | expected
+    )
     assert (release / layout.MANIFEST).read_bytes() == before
     assert verify(tmp_path / "copy", lambda what: None).ok
     assert added(release) >= set(FOREIGN)  # They were not touched, and a stranger is told.
@@ -168,7 +191,9 @@ def test_a_copy_stays_as_it_is_when_the_run_goes_on(release: Path, tmp_path: Pat
             assert verify(other, lambda what: None).ok
             (changed / path).write_bytes(before)
     linked = {path for path in files.walk(copy) if (copy / path).stat().st_nlink > 1}
-    own = {path for path in files.walk(copy) if not path.endswith((".safetensors", ".parquet", ".bin"))}
+    own = {
+        path for path in files.walk(copy) if not path.endswith((".safetensors", ".parquet", ".bin"))
+    }
     assert "model.safetensors" in linked  # Else it takes the disk twice.
     assert {"recipe.toml", "LICENSE", layout.JOURNAL, layout.LEDGER} <= own - linked
 
@@ -176,14 +201,35 @@ def test_a_copy_stays_as_it_is_when_the_run_goes_on(release: Path, tmp_path: Pat
 def test_nothing_that_is_written_in_place_is_linked() -> None:
     rooms = [room for rooms in layout.ROOMS.values() for room in rooms if not room.linked]
     names = {f"{room.folder}/{name}".lstrip("/") for room in rooms for name in room.names}
-    logs = {layout.LEDGER, layout.JOURNAL}  # What store/log.py opens to append; the rest is replaced whole.
-    assert names == {*logs, "recipe.toml", "README.md", "LICENSE", layout.MANIFEST}  # And what people edit.
+    logs = {
+        layout.LEDGER,
+        layout.JOURNAL,
+    }  # What store/log.py opens to append; the rest is replaced whole.
+    assert names == {
+        *logs,
+        "recipe.toml",
+        "README.md",
+        "LICENSE",
+        layout.MANIFEST,
+    }  # And what people edit.
 
 
 @pytest.mark.parametrize(
-    "path", ["data", "anchors", "record", "metrics", "checkpoints/step6", "LICENSE", "data/shards/notes", "abandoned"]
+    "path",
+    [
+        "data",
+        "anchors",
+        "record",
+        "metrics",
+        "checkpoints/step6",
+        "LICENSE",
+        "data/shards/notes",
+        "abandoned",
+    ],
 )
-def test_a_link_in_a_run_is_refused_by_what_writes(path: str, release: Path, tmp_path: Path) -> None:
+def test_a_link_in_a_run_is_refused_by_what_writes(
+    path: str, release: Path, tmp_path: Path
+) -> None:
     if (release / path).exists():
         (release / path).rename(tmp_path / "elsewhere")
     else:
@@ -198,12 +244,19 @@ def test_verify_names_a_link_and_reads_nothing_behind_it(release: Path, tmp_path
     os.mkfifo(tmp_path / "data/pipe")
     (release / "data").symlink_to(tmp_path / "data")
     report = verify(release, lambda what: None)
-    assert [(one.error, one.where) for one in report.problems] == [("LinkInside", "data")] and not report.checked
+    assert [(one.error, one.where) for one in report.problems] == [
+        ("LinkInside", "data")
+    ] and not report.checked
 
 
 @pytest.mark.parametrize(
     "verb",
-    [["run", "--set", "placement.threads=2"], ["status"], ["run", "--anchors", "every=3"], ["audit", "--step", "3"]],
+    [
+        ["run", "--set", "placement.threads=2"],
+        ["status"],
+        ["run", "--anchors", "every=3"],
+        ["audit", "--step", "3"],
+    ],
 )
 def test_no_verb_follows_a_link(verb: list[str], release: Path, tmp_path: Path) -> None:
     (release / layout.MANIFEST).unlink()
@@ -211,7 +264,10 @@ def test_no_verb_follows_a_link(verb: list[str], release: Path, tmp_path: Path) 
     before = files.walk(tmp_path / "anchors")
     (release / "anchors").symlink_to(tmp_path / "anchors")
     told = pellucid(verb[0], release, *verb[1:], check=2)
-    assert "mount --bind" in " ".join(told.stderr.split()) and files.walk(tmp_path / "anchors") == before
+    assert (
+        "mount --bind" in " ".join(told.stderr.split())
+        and files.walk(tmp_path / "anchors") == before
+    )
 
 
 def test_unfinished_work_of_others_is_not_removed(release: Path) -> None:
@@ -228,7 +284,12 @@ def test_verify_names_what_is_no_part_of_a_run_that_is_not_sealed(release: Path)
     add(release, "adapter_config.json", "data/shards/more", "corpus/a.txt")
     (release / "metrics/.partial-x").touch()
     report = verify(release, lambda what: None)
-    assert report.ok and report.unlisted == ["adapter_config.json", "corpus/", "data/shards/more", "metrics/.partial-x"]
+    assert report.ok and report.unlisted == [
+        "adapter_config.json",
+        "corpus/",
+        "data/shards/more",
+        "metrics/.partial-x",
+    ]
     assert (
         "4 not part of the run, and checked by nothing: adapter_config.json, corpus/"
         in pellucid("verify", release).stdout
@@ -238,7 +299,12 @@ def test_verify_names_what_is_no_part_of_a_run_that_is_not_sealed(release: Path)
 def test_what_people_load_is_named_before_all_else_that_is_no_part_of_a_run(release: Path) -> None:
     (release / layout.MANIFEST).unlink()
     (release / "README.md").unlink()
-    loaded = ["additional_chat_templates/a.jinja", "checkpoints/step6/adapter_model.safetensors", "merges.txt", "x.py"]
+    loaded = [
+        "additional_chat_templates/a.jinja",
+        "checkpoints/step6/adapter_model.safetensors",
+        "merges.txt",
+        "x.py",
+    ]
     add(release, *loaded, *(f".DS_{number}" for number in range(12)), "notes.txt", ".x.json")
     said = pellucid("verify", release).stdout
     assert "18 not part of the run" in said and said.strip().endswith("and 8 more")
@@ -248,17 +314,26 @@ def test_what_people_load_is_named_before_all_else_that_is_no_part_of_a_run(rele
     )
 
 
-@given(st.one_of(st.sampled_from(NAMES), st.text("az01./-_{}n\n\u0661", max_size=30), st.text(max_size=8)), st.data())
+@given(
+    st.one_of(
+        st.sampled_from(NAMES), st.text("az01./-_{}n\n\u0661", max_size=30), st.text(max_size=8)
+    ),
+    st.data(),
+)
 def test_a_name_on_the_list_is_a_plain_one(path: str, data: st.DataObject) -> None:
     if path and data.draw(st.booleans()):
         at = data.draw(st.integers(0, len(path) - 1))
         path = path[:at] + data.draw(st.text("a0/._5 \n\u0661", max_size=3)) + path[at + 1 :]
     if layout.room_of(path):
         assert files.parts_of(path, "")[-1].isascii() and layout.belongs(path)
-        assert all(part.strip(".") and part.isprintable() and "\n" not in part for part in path.split("/"))
+        assert all(
+            part.strip(".") and part.isprintable() and "\n" not in part for part in path.split("/")
+        )
 
 
-def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(release: Path, tmp_path: Path) -> None:
+def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(
+    release: Path, tmp_path: Path
+) -> None:
     (release / "notes").symlink_to("LICENSE")
     (tmp_path / "run").symlink_to(release)
     assert publish(tmp_path / "run")["left_out"] == ["notes"]
@@ -278,8 +353,12 @@ def test_a_fork_takes_what_the_list_names_and_no_link(release: Path, tmp_path: P
 
 
 def test_a_format_that_there_never_was_is_no_manifest(release: Path) -> None:
-    content = (release / layout.MANIFEST).read_bytes().replace(b'{"pellucid":1,', b'{"pellucid":0,', 1)
+    content = (
+        (release / layout.MANIFEST).read_bytes().replace(b'{"pellucid":1,', b'{"pellucid":0,', 1)
+    )
     body = content[: content.rstrip(b"\n").rindex(b"\n") + 1]
-    (release / layout.MANIFEST).write_bytes(body + sealed.line_of({"sha256": hashlib.sha256(body).hexdigest()}))
+    (release / layout.MANIFEST).write_bytes(
+        body + sealed.line_of({"sha256": hashlib.sha256(body).hexdigest()})
+    )
     with pytest.raises(sealed.FormatInvalid, match="format 0"):
         sealed.read(release)

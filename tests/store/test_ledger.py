@@ -15,7 +15,13 @@ from pellucid.store.log import Log
 SOURCE = {"source": "x", "loss_sum": "0" * 16, "tokens": "1", "bytes": "1"}
 _WRITTEN = {entries.DIGEST: "0" * 64, entries.FLOAT: "0" * 16, entries.DECIMAL: "1"}
 STEP = {name: _WRITTEN[written] for name, written in entries.STEP.items()}
-GENESIS = {"kind": "genesis", "format": 1, "arithmetic": "portable 1", "pipeline": 2, "recipe_version": 4}
+GENESIS = {
+    "kind": "genesis",
+    "format": 1,
+    "arithmetic": "portable 1",
+    "pipeline": 2,
+    "recipe_version": 4,
+}
 GENESIS |= dict.fromkeys(("recipe", "data", "tokenizer", "weights", "state"), "0" * 64)
 
 
@@ -25,7 +31,13 @@ def write(folder: Path, steps: int, every: int = 3, padding: int = 0) -> None:
     for step in range(1, steps + 1):
         log.append({"kind": "step", "step": step, **STEP})
         if step % every == 0:
-            log.append({"kind": "validation", "step": step, "sources": [SOURCE | {"source": "x" * (1 + padding)}]})
+            log.append(
+                {
+                    "kind": "validation",
+                    "step": step,
+                    "sources": [SOURCE | {"source": "x" * (1 + padding)}],
+                }
+            )
     log.close()
 
 
@@ -44,7 +56,9 @@ def test_every_step_is_found_by_bisection(
             kinds = [body["kind"] for body in ledger.between(step, step)]
             assert kinds == ["step", "validation"][: 1 + (step % every == 0)]
     assert ledger.step(0)["kind"] == "genesis"
-    assert [body["step"] for body in ledger.of_kind("validation")] == list(range(every, steps + 1, every))
+    assert [body["step"] for body in ledger.of_kind("validation")] == list(
+        range(every, steps + 1, every)
+    )
     for outside in (-1, steps + 1):
         with pytest.raises(StepUnknown):
             ledger.step(outside)

@@ -24,7 +24,10 @@ def test_a_log_goes_on_where_it_stood(tmp_path: Path) -> None:
     part = Log(tmp_path / "b", chain.LedgerTip())
     for number in range(5, 8):
         part.append({"kind": "step", "step": number})
-    assert part.tip.place() == whole.tip.place() and (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert (
+        part.tip.place() == whole.tip.place()
+        and (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    )
 
 
 def test_a_torn_line_is_removed_at_any_length(tmp_path: Path) -> None:
@@ -49,7 +52,9 @@ def test_a_damaged_log_is_not_continued(tmp_path: Path) -> None:
         Log(tmp_path / "x", chain.LedgerTip())
 
 
-def test_a_failed_write_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_leaves_the_log_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     log = filled(tmp_path / "x")
     before = (tmp_path / "x").read_bytes()
     real = os.write

@@ -23,7 +23,11 @@ def test_a_joined_table_has_even_row_groups_however_short_its_parts_were(tmp_pat
     about = pq.read_metadata(tmp_path / "metrics/segments.parquet")
     sizes = [about.row_group(group).num_rows for group in range(about.num_row_groups)]
     assert sizes[0] == metrics.GROUP and sum(sizes) == 12_000 and len(sizes) <= 3
-    rows = [tuple(row.values()) for batch in metrics.rows(tmp_path, "segments") for row in batch.to_pylist()]
+    rows = [
+        tuple(row.values())
+        for batch in metrics.rows(tmp_path, "segments")
+        for row in batch.to_pylist()
+    ]
     assert rows == written
     assert [row["row"] for row in metrics.of_step(tmp_path, "segments", 28)] == list(range(300))
 
@@ -32,7 +36,11 @@ ROWS = [(step, row, row, 3, 4, step / 7) for step in range(1, 41) for row in ran
 
 
 def taken(folder: Path) -> list[tuple[object, ...]]:
-    return [tuple(row.values()) for batch in metrics.rows(folder, "segments") for row in batch.to_pylist()]
+    return [
+        tuple(row.values())
+        for batch in metrics.rows(folder, "segments")
+        for row in batch.to_pylist()
+    ]
 
 
 def put(table: metrics.Metrics, first: int, last: int, ends: set[int]) -> None:
@@ -71,7 +79,10 @@ def test_a_row_takes_no_more_memory_than_plan_counts(tmp_path: Path) -> None:
     table.take()
     tracemalloc.start()
     before = pa.total_allocated_bytes()
-    table.add("segments", *((10**6 + n, 10**6 + n, 10**7 + n, 300 + n, 400 + n, n / 7) for n in range(metrics.HELD)))
+    table.add(
+        "segments",
+        *((10**6 + n, 10**6 + n, 10**7 + n, 300 + n, 400 + n, n / 7) for n in range(metrics.HELD)),
+    )
     waiting = table.take(), table.take()
     most = tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() - before
     tracemalloc.stop()

@@ -147,7 +147,10 @@ def test_no_verb_waits_for_a_pipe(words: list[str], release: Path, tmp_path: Pat
 @pytest.mark.parametrize("path", [layout.LEDGER, layout.JOURNAL])
 def test_a_pipe_in_the_place_of_a_log_costs_no_data(path: str, release: Path) -> None:
     (release / path).unlink()
-    for name in ("model.safetensors", layout.MANIFEST):  # Else there is nothing to do, or it is sealed.
+    for name in (
+        "model.safetensors",
+        layout.MANIFEST,
+    ):  # Else there is nothing to do, or it is sealed.
         (release / name).unlink()
     os.mkfifo(release / path)
     before = files.walk(release / "data")

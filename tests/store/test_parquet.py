@@ -19,14 +19,21 @@ from pellucid.store import parquet
 from tests.store.compact import I32, I64, LIST, STRUCT, TEXT, footer_of, with_footer
 
 SCHEMA = pa.schema(
-    [pa.field("step", pa.int64()), pa.field("source", pa.string(), nullable=False), pa.field("loss", pa.float64())]
+    [
+        pa.field("step", pa.int64()),
+        pa.field("source", pa.string(), nullable=False),
+        pa.field("loss", pa.float64()),
+    ]
 )
 Footer = dict[int, tuple[int, Any]]
 
 
 def table(rows: int) -> pa.Table:
     sources = [f"source {row % 3}" for row in range(rows)]
-    return pa.table({"step": range(rows), "source": sources, "loss": [row / 7 for row in range(rows)]}, schema=SCHEMA)
+    return pa.table(
+        {"step": range(rows), "source": sources, "loss": [row / 7 for row in range(rows)]},
+        schema=SCHEMA,
+    )
 
 
 @pytest.fixture
@@ -39,8 +46,12 @@ def path(tmp_path: Path) -> Path:
 def test_other_readers_take_what_is_written(rows: int, group: int, tmp_path: Path) -> None:
     path = tmp_path / "table.parquet"
     parquet.write(path, table(rows), group)
-    assert pq.read_table(path).equals(table(rows)) and parquet.opened(path, SCHEMA).read().equals(table(rows))
-    assert duckdb.sql(f"SELECT count(*), max(step) FROM '{path}'").fetchall() == [(rows, rows - 1 if rows else None)]
+    assert pq.read_table(path).equals(table(rows)) and parquet.opened(path, SCHEMA).read().equals(
+        table(rows)
+    )
+    assert duckdb.sql(f"SELECT count(*), max(step) FROM '{path}'").fetchall() == [
+        (rows, rows - 1 if rows else None)
+    ]
     assert duckdb.sql(f"FROM '{path}'").to_arrow_table().to_pylist() == table(rows).to_pylist()
     parquet.check_pages(path, SCHEMA)
 
@@ -95,7 +106,10 @@ PAIR = (LIST, (STRUCT, [{1: (TEXT, b"ARROW:schema"), 2: (TEXT, b"x")}]))
 FALSE_FOOTERS: dict[str, tuple[str, Callable[[Footer], None]]] = {
     "statistics": ("statistics", in_column(12, STRUCT, {5: (TEXT, bytes(8)), 6: (TEXT, bytes(8))})),
     "statistics of seven bytes": ("statistics", in_column(12, STRUCT, {5: (TEXT, bytes(7))})),
-    "statistics of sizes": ("statistics of sizes", in_column(16, STRUCT, {3: (LIST, (I64, [0, 200]))})),
+    "statistics of sizes": (
+        "statistics of sizes",
+        in_column(16, STRUCT, {3: (LIST, (I64, [0, 200]))}),
+    ),
     "statistics of places": ("statistics of places", in_column(17, STRUCT, {})),
     "bloom filter": ("a bloom filter", in_column(14, I64, 4)),
     "length of a bloom filter": ("a bloom filter", in_column(15, I32, 4)),
@@ -140,7 +154,8 @@ FALSE_FOOTERS: dict[str, tuple[str, Callable[[Footer], None]]] = {
 
 @pytest.mark.parametrize("name", FALSE_FOOTERS)
 def test_a_footer_that_says_what_is_not_so_is_refused(name: str, path: Path) -> None:
-    """Statistics alone can make a query wrong, or end the process that asks for them: their presence is refused."""
+    """Statistics alone can make a query wrong, or end the process that asks for
+    them: their presence is refused."""
     named, change = FALSE_FOOTERS[name]
     footer = footer_of(path)
     change(footer)
@@ -166,7 +181,10 @@ def test_bytes_between_pages_and_footer_are_refused(path: Path) -> None:
     [
         ({"data_page_version": "2.0"}, "the field 8|another kind"),
         ({"write_page_checksum": True}, "the field 4"),
-        ({"use_dictionary": False, "column_encoding": {"step": "DELTA_BINARY_PACKED"}}, "other encodings"),
+        (
+            {"use_dictionary": False, "column_encoding": {"step": "DELTA_BINARY_PACKED"}},
+            "other encodings",
+        ),
         ({"use_dictionary": False, "use_byte_stream_split": ["loss"]}, "other encodings"),
     ],
 )
@@ -177,7 +195,9 @@ def test_pages_of_another_kind_are_refused(
     path, real = tmp_path / "table.parquet", pq.ParquetWriter
     more = {"DELTA_BINARY_PACKED": 5, "BYTE_STREAM_SPLIT": 9}
     with monkeypatch.context() as patched:
-        patched.setattr(pq, "ParquetWriter", lambda *words, **known: real(*words, **{**known, **options}))
+        patched.setattr(
+            pq, "ParquetWriter", lambda *words, **known: real(*words, **{**known, **options})
+        )
         patched.setattr(parquet, "_ENCODINGS", parquet._ENCODINGS | more)
         parquet.write(path, table(50))
     with pytest.raises(FormatInvalid, match=named):
@@ -185,13 +205,16 @@ def test_pages_of_another_kind_are_refused(
 
 
 def test_pages_that_are_changed_are_refused_or_hold_the_same_number_of_values(path: Path) -> None:
-    """Whatever a header says: an error of ours, or nothing that another number of rows can be read from."""
+    """Whatever a header says: an error of ours, or nothing that another
+    number of rows can be read from."""
     content, choices, refused = path.read_bytes(), random.Random(9), 0
     headers = parquet._chunks_of(path, *parquet._footer(path), SCHEMA)
     for _ in range(100):
         changed = bytearray(content)
         chunk = choices.choice(headers)
-        changed[choices.choice([chunk.start, chunk.data]) + choices.randrange(24)] = choices.randrange(256)
+        changed[choices.choice([chunk.start, chunk.data]) + choices.randrange(24)] = (
+            choices.randrange(256)
+        )
         path.write_bytes(changed)
         try:
             parquet.check_pages(path, SCHEMA)
@@ -211,15 +234,20 @@ def test_a_footer_longer_than_its_file_is_not_read(length: int, path: Path) -> N
         parquet.opened(path, SCHEMA)
 
 
-# ---- dictionaries ---------------------------------------------------------------------------------
+# ---- dictionaries ------------------------------------------------------------------------------
 
 
 def with_dictionary(path: Path, entries: list[str], indices: list[int]) -> None:
-    """A table whose texts are written with a dictionary of these entries, whether rows have them or not."""
+    """A table whose texts are written with a dictionary of these entries,
+    whether rows have them or not."""
     sources = pa.DictionaryArray.from_arrays(pa.array(indices, pa.int32()), pa.array(entries))
     rows = table(len(indices))
     rows = rows.set_column(1, pa.field("source", sources.type, nullable=False), sources)
-    options: dict[str, Any] = {"compression": "zstd", "write_statistics": False, "store_schema": False}
+    options: dict[str, Any] = {
+        "compression": "zstd",
+        "write_statistics": False,
+        "store_schema": False,
+    }
     pq.write_table(rows, path, **options)
     parquet._replace_footer(path, SCHEMA, pq.read_metadata(path))
 
@@ -246,22 +274,33 @@ def test_every_value_of_our_dictionaries_is_one_of_a_row(path: Path, tmp_path: P
     ],
     ids=["no row's", "long in many rows", "long"],
 )
-def test_a_dictionary_of_other_values_is_refused(entries: list[str], named: str, tmp_path: Path) -> None:
+def test_a_dictionary_of_other_values_is_refused(
+    entries: list[str], named: str, tmp_path: Path
+) -> None:
     with_dictionary(tmp_path / "x.parquet", entries, [0] * 2000)
     with pytest.raises(FormatInvalid, match=named):
         dictionaries(tmp_path / "x.parquet")
 
 
 def test_numbers_of_a_dictionary_are_told_from_those_of_rows() -> None:
-    """Of numbers pyarrow writes no dictionary but its own: what is read from its page, and from rows."""
+    """Of numbers pyarrow writes no dictionary but its own: what is read
+    from its page, and from rows."""
     page = np.array([7, -1], "<i8").tobytes()
     values = parquet._entries(page, 2, pa.int64())
-    assert {*values} == parquet._values(pa.chunked_array([[7, -1, 7]])) != parquet._values(pa.chunked_array([[7, 7]]))
+    assert (
+        {*values}
+        == parquet._values(pa.chunked_array([[7, -1, 7]]))
+        != parquet._values(pa.chunked_array([[7, 7]]))
+    )
     for rows in ([7, 7], [7, -1, 8]):
         with pytest.raises(ValueError, match="one that no row has"):
-            parquet._check_entries([*values, values[0]] if 8 in rows else values, pa.chunked_array([rows]))
+            parquet._check_entries(
+                [*values, values[0]] if 8 in rows else values, pa.chunked_array([rows])
+            )
     nans = np.array([0.0, -0.0, np.nan])
-    assert {*parquet._entries(nans.tobytes(), 3, pa.float64())} == parquet._values(pa.chunked_array([nans]))
+    assert {*parquet._entries(nans.tobytes(), 3, pa.float64())} == parquet._values(
+        pa.chunked_array([nans])
+    )
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Releases behind a URL: what they give is what the folder gives, few bytes move, and a server is not believed."""
+"""Releases behind a URL: what they give is what the folder gives, few bytes move,
+and a server is not believed."""
 
 from __future__ import annotations
 
@@ -59,7 +60,8 @@ def server(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]
 
 
 def seal(folder: Path, contents: dict[str, bytes]) -> Path:
-    """A folder with these files and their manifest: no run, but all that a reader of files needs."""
+    """A folder with these files and their manifest: no run, but all
+    that a reader of files needs."""
     lines: list[dict[str, Any]] = [
         {"pellucid": 1, "run": "made", "head": "0" * 64, "files": len(contents), "readme": 1}
     ]
@@ -79,7 +81,9 @@ def spelled(lines: list[dict[str, Any]]) -> bytes:
 
 
 @pytest.fixture
-def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., tuple[RemotePath, Serving]]]:
+def made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Callable[..., tuple[RemotePath, Serving]]]:
     """Makes a served release of some files, and gives the path to it and the server."""
     monkeypatch.setattr(http, "PAUSE", 0.001)
     running = []
@@ -102,7 +106,7 @@ def noise(size: int, seed: int = 1) -> bytes:
     return np.random.default_rng(seed).bytes(size)
 
 
-# ---- the same as from the folder ----------------------------------------------------------------
+# ---- the same as from the folder ---------------------------------------------------------------
 
 
 def test_looking_at_an_address_gives_what_the_folder_gives(finished: Path, server: Serving) -> None:
@@ -124,14 +128,20 @@ def test_states_and_tables_are_read_from_an_address(finished: Path, server: Serv
     recorded = LedgerFile(finished).step(10)["state"]
     groups, _ = anchors.check(layout.anchor(far, 10), 10, recorded)
     near = anchors.read(layout.anchor(finished, 10))
-    assert all(np.array_equal(groups["weights"][name], array) for name, array in near["weights"].items())
+    assert all(
+        np.array_equal(groups["weights"][name], array) for name, array in near["weights"].items()
+    )
     for table in metrics.TABLES:
         assert list(metrics.rows(far, table)) == list(metrics.rows(finished, table))
     assert layout.steps_in(far / layout.ANCHORS) == layout.steps_in(finished / layout.ANCHORS)
 
 
-@pytest.mark.parametrize("words", [("sample", "--tokens", "5"), ("status",), ("show", "step", "7"), ("show", "step7")])
-def test_the_command_line_takes_an_address(finished: Path, server: Serving, words: tuple[str, ...]) -> None:
+@pytest.mark.parametrize(
+    "words", [("sample", "--tokens", "5"), ("status",), ("show", "step", "7"), ("show", "step7")]
+)
+def test_the_command_line_takes_an_address(
+    finished: Path, server: Serving, words: tuple[str, ...]
+) -> None:
     verb, *rest = words
     assert pellucid(verb, server.url, *rest).stdout == pellucid(verb, finished, *rest).stdout
 
@@ -141,7 +151,9 @@ def test_export_from_an_address_writes_the_bytes_of_the_checkpoint(
 ) -> None:
     pellucid("export", server.url, "--step", "6", "--to", tmp_path / "six")
     for name in ("model.safetensors", "config.json", "tokenizer.json", "pellucid.json"):
-        assert (tmp_path / "six" / name).read_bytes() == (finished / "checkpoints/step6" / name).read_bytes()
+        assert (tmp_path / "six" / name).read_bytes() == (
+            finished / "checkpoints/step6" / name
+        ).read_bytes()
 
 
 @pytest.mark.parametrize("verb", ["run", "plan", "verify", "audit", "publish", "diff", "fork"])
@@ -166,13 +178,15 @@ def test_a_release_is_read_through_fsspec(finished: Path) -> None:
         home("memory://small")
 
 
-# ---- what moves ---------------------------------------------------------------------------------
+# ---- what moves --------------------------------------------------------------------------------
 
 
 def test_a_step_moves_a_small_part_of_a_release(made: Callable[..., Any]) -> None:
     place, server = made(ids=noise(8 << 20))
     ids = arrays.mapped(place / "ids", "<u2")
-    assert np.array_equal(ids[1_000_000:1_000_129], np.frombuffer(noise(8 << 20), "<u2")[1_000_000:1_000_129])
+    assert np.array_equal(
+        ids[1_000_000:1_000_129], np.frombuffer(noise(8 << 20), "<u2")[1_000_000:1_000_129]
+    )
     assert len(server.requests) == 1 and server.sent <= 2 * served.PAGE
     assert ids[1_000_010] == np.frombuffer(noise(8 << 20), "<u2")[1_000_010]
     assert len(server.requests) == 1
@@ -183,7 +197,10 @@ def test_documents_are_named_without_their_texts(finished: Path, server: Serving
     for index in range(near.count):
         row = near.get(index)
         assert far.about(index) == {name: row[name] for name in ("id", "licence", "origin")}
-    assert {request.path.rpartition("/")[0] for request in server.requests} == {"", "data/documents"}
+    assert {request.path.rpartition("/")[0] for request in server.requests} == {
+        "",
+        "data/documents",
+    }
 
 
 def test_a_long_file_read_on_and_on_takes_few_requests(made: Callable[..., Any]) -> None:
@@ -208,14 +225,24 @@ def test_a_search_in_a_table_takes_few_pages(made: Callable[..., Any]) -> None:
     for value in (0, 1, 7_654_321, int(table[-1, 1]), int(table[-1, 1]) + 1, int(table[5, 1])):
         for side in ("left", "right"):
             values = np.array([value, value + 3], "<u8")
-            assert begins.searchsorted(values, side).tolist() == table[:, 1].searchsorted(values, side).tolist()
+            assert (
+                begins.searchsorted(values, side).tolist()
+                == table[:, 1].searchsorted(values, side).tolist()
+            )
 
 
 @pytest.mark.parametrize("kind", ["equal", "steep", "gaps", "random"])
-def test_a_search_ends_at_the_right_place_in_any_order_of_growth(made: Callable[..., Any], kind: str) -> None:
+def test_a_search_ends_at_the_right_place_in_any_order_of_growth(
+    made: Callable[..., Any], kind: str
+) -> None:
     count = np.arange(20_000, dtype=np.uint64)
     drawn = np.random.default_rng(3).integers(0, 50, 20_000).astype("<u8")
-    values = {"equal": count * 0 + 7, "steep": count**4, "gaps": count // 5000 * 10**12 + count, "random": drawn}[kind]
+    values = {
+        "equal": count * 0 + 7,
+        "steep": count**4,
+        "gaps": count // 5000 * 10**12 + count,
+        "random": drawn,
+    }[kind]
     if kind != "random":
         values = np.sort(values)
     place, _ = made(table=np.column_stack([values, count, count]).astype("<u8").tobytes())
@@ -233,12 +260,35 @@ def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[.
     table = np.frombuffer(noise(3 * 8 * 5000), "<u8").reshape(-1, 3)
     place, server = made(table=table.tobytes(), empty=b"", odd=b"123")
     far = arrays.mapped(place / "table", "<u8", 3)
-    assert (far.shape, far.ndim, far.size, far.nbytes, len(far)) == ((5000, 3), 2, 15000, 120_000, 5000)
+    assert (far.shape, far.ndim, far.size, far.nbytes, len(far)) == (
+        (5000, 3),
+        2,
+        15000,
+        120_000,
+        5000,
+    )
     rows = np.array([4999, 0, 17, 17, -1])
-    for key in (0, -1, (7, 2), slice(10, 900), slice(900, 10, -3), (slice(5, 9), 1), (slice(5, 9), slice(0, 2)), rows):
+    for key in (
+        0,
+        -1,
+        (7, 2),
+        slice(10, 900),
+        slice(900, 10, -3),
+        (slice(5, 9), 1),
+        (slice(5, 9), slice(0, 2)),
+        rows,
+    ):
         assert np.array_equal(far[key], table[key])
     odd, every = np.array([[7, 3], [0, 4998]]), np.arange(5000) % 1000 == 3
-    columns = (1, -1, np.int64(2), slice(0, 2), [2, 0, 1, 1, 2], np.array([2, 0, 1, 1, 2]), [True, False, True])
+    columns = (
+        1,
+        -1,
+        np.int64(2),
+        slice(0, 2),
+        [2, 0, 1, 1, 2],
+        np.array([2, 0, 1, 1, 2]),
+        [True, False, True],
+    )
     for first in (rows, rows.tolist(), odd, every, slice(None), slice(3, 8), 4, np.int64(4)):
         for second in columns:
             try:
@@ -258,7 +308,9 @@ def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[.
         arrays.mapped(place / "odd", "<u2")
 
 
-def test_pages_in_memory_are_bounded(made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pages_in_memory_are_bounded(
+    made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(served, "KEPT", 10 * served.PAGE)
     place, _ = made(big=noise(1 << 20))
     ids = arrays.mapped(place / "big", "u1")
@@ -268,15 +320,19 @@ def test_pages_in_memory_are_bounded(made: Callable[..., Any], monkeypatch: pyte
     assert place.served._held == sum(map(len, place.served._pages.values()))
 
 
-# ---- a server that is not believed --------------------------------------------------------------
+# ---- a server that is not believed -------------------------------------------------------------
 
 
-def lying(answer: Callable[[Request, Answer], Answer], path: str = SHARD) -> Callable[[Request, Answer], Answer]:
+def lying(
+    answer: Callable[[Request, Answer], Answer], path: str = SHARD
+) -> Callable[[Request, Answer], Answer]:
     return lambda request, honest: answer(request, honest) if request.path == path else honest
 
 
 def moved(request: Request, honest: Answer) -> Answer:
-    return honest._replace(headers={**honest.headers, "Content-Range": f"bytes 1-{request.stop}/{1 << 20}"})
+    return honest._replace(
+        headers={**honest.headers, "Content-Range": f"bytes 1-{request.stop}/{1 << 20}"}
+    )
 
 
 FAULTS: dict[str, tuple[type[PellucidError], Callable[[Request, Answer], Answer]]] = {
@@ -286,14 +342,23 @@ FAULTS: dict[str, tuple[type[PellucidError], Callable[[Request, Answer], Answer]
     "a cut line": (Unreachable, lambda r, a: a._replace(cut=7)),
     "another range": (AnswerInvalid, moved),
     "no range named": (AnswerInvalid, lambda r, a: a._replace(headers={})),
-    "another size": (RemoteChanged, lambda r, a: a._replace(headers={"Content-Range": f"bytes 0-{r.stop - 1}/999999"})),
+    "another size": (
+        RemoteChanged,
+        lambda r, a: a._replace(headers={"Content-Range": f"bytes 0-{r.stop - 1}/999999"}),
+    ),
     "shorter than it was": (RemoteChanged, lambda r, a: Answer(416, {}, b"")),
     "gone": (FileMissing, lambda r, a: Answer(404, {}, b"")),
     "forbidden": (Unreachable, lambda r, a: Answer(403, {}, b"")),
     "broken": (Unreachable, lambda r, a: Answer(503, {}, b"")),
-    "compressed": (AnswerInvalid, lambda r, a: a._replace(headers={**a.headers, "Content-Encoding": "gzip"})),
+    "compressed": (
+        AnswerInvalid,
+        lambda r, a: a._replace(headers={**a.headers, "Content-Encoding": "gzip"}),
+    ),
     "round in circles": (Unreachable, lambda r, a: Answer(302, {"Location": f"/{SHARD}"}, b"")),
-    "to a file here": (Unreachable, lambda r, a: Answer(302, {"Location": "file:///etc/passwd"}, b"")),
+    "to a file here": (
+        Unreachable,
+        lambda r, a: Answer(302, {"Location": "file:///etc/passwd"}, b""),
+    ),
 }
 
 
@@ -309,7 +374,9 @@ def test_a_server_without_ranges_is_named(finished: Path, server: Serving) -> No
     server.fault = lambda request, honest: Answer(200, {}, (finished / request.path).read_bytes())
     far = home(server.url)
     assert isinstance(far, RemotePath)
-    assert (far / SHARD).read_bytes() == (finished / SHARD).read_bytes()  # The whole of it is what was asked for.
+    assert (far / SHARD).read_bytes() == (
+        finished / SHARD
+    ).read_bytes()  # The whole of it is what was asked for.
     with pytest.raises(RangesMissing):
         far.served._transport.ranges(SHARD, [(0, 10)], (finished / SHARD).stat().st_size)
 
@@ -332,21 +399,30 @@ def test_parquet_is_read_by_row_group(made: Callable[..., Any], tmp_path: Path) 
     content = (tmp_path / "table.parquet").read_bytes()
     place, server = made(table=content)
     with parquet.opened(place / "table", NUMBERS) as file:
-        assert file.read_row_group(30).equals(pq.read_table(io.BytesIO(content)).slice(30_000, 1000))
+        assert file.read_row_group(30).equals(
+            pq.read_table(io.BytesIO(content)).slice(30_000, 1000)
+        )
     assert server.sent < len(content) / 10
     server.fault = lying(lambda request, honest: Answer(503, {}, b""), "table")
-    with parquet.opened(place / "table", NUMBERS) as file, pytest.raises(Unreachable):  # Its own name, through pyarrow.
+    with (
+        parquet.opened(place / "table", NUMBERS) as file,
+        pytest.raises(Unreachable),
+    ):  # Its own name, through pyarrow.
         file.read_row_group(7)
 
 
-@pytest.mark.parametrize("end", [b"", b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\xff\xff\x0f\x00PAR1", bytes(100_000)])
+@pytest.mark.parametrize(
+    "end", [b"", b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\xff\xff\x0f\x00PAR1", bytes(100_000)]
+)
 def test_a_parquet_file_that_is_none_is_named(made: Callable[..., Any], end: bytes) -> None:
     place, _ = made(table=end)
     with pytest.raises(FormatInvalid):
         parquet.opened(place / "table", NUMBERS)
 
 
-def test_a_state_that_does_not_fit_here_is_not_begun(made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_state_that_does_not_fit_here_is_not_begun(
+    made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     place, server = made(state=noise(100_000))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=99_999))
     with pytest.raises(DiskFull):
@@ -361,7 +437,11 @@ def test_a_fault_that_passes_is_outlived(server: Serving, finished: Path) -> Non
 
     def twice(request: Request, honest: Answer) -> Answer:
         asked.append(request)
-        return [Answer(503, {}, b""), honest._replace(cut=5)][len(asked) - 1] if len(asked) < 3 else honest
+        return (
+            [Answer(503, {}, b""), honest._replace(cut=5)][len(asked) - 1]
+            if len(asked) < 3
+            else honest
+        )
 
     server.fault = lying(twice)
     assert (home(server.url) / SHARD).read_bytes() == (finished / SHARD).read_bytes()
@@ -390,7 +470,9 @@ def manifest_of(path: str, size: Any, sha256: str = "0" * 64) -> bytes:
         ("recipe.toml", "1", FormatInvalid),
     ],
 )
-def test_a_manifest_is_not_believed(server: Serving, path: str, size: Any, error: type[PellucidError]) -> None:
+def test_a_manifest_is_not_believed(
+    server: Serving, path: str, size: Any, error: type[PellucidError]
+) -> None:
     content = manifest_of(path, size)
     server.fault = lying(lambda request, honest: Answer(200, {}, content), layout.MANIFEST)
     with pytest.raises(error):
@@ -405,7 +487,7 @@ def test_a_size_of_terabytes_fills_no_memory(server: Serving) -> None:
     assert server.sent < 1 << 20
 
 
-# ---- addresses and paths ------------------------------------------------------------------------
+# ---- addresses and paths -----------------------------------------------------------------------
 
 
 def test_what_is_no_release_is_named(server: Serving) -> None:
@@ -446,8 +528,13 @@ def test_a_folder_is_told_from_an_address(text: str) -> None:
 
 def test_a_remote_path_does_what_readers_need(finished: Path, server: Serving) -> None:
     far = home(f"{server.url}/")
-    assert str(far) == server.url and str(far / "data" / "manifest.json") == f"{server.url}/data/manifest.json"
-    assert far.is_dir() and not far.is_file() and (far / "data").exists() and not (far / "no").exists()
+    assert (
+        str(far) == server.url
+        and str(far / "data" / "manifest.json") == f"{server.url}/data/manifest.json"
+    )
+    assert (
+        far.is_dir() and not far.is_file() and (far / "data").exists() and not (far / "no").exists()
+    )
     assert (far / SHARD).is_file() and not (far / SHARD).is_symlink()
     assert (far / SHARD).stat().st_size == (finished / SHARD).stat().st_size
     assert {path.name for path in far.iterdir()} == {path.name for path in finished.iterdir()}

@@ -29,7 +29,10 @@ def test_the_library_reads_what_we_write(tmp_path: Path) -> None:
     tensors.write(tmp_path / "x", ARRAYS, {"format": "pt", "step": "3"})
     read = safetensors.numpy.load_file(tmp_path / "x")
     assert read.keys() == ARRAYS.keys()
-    assert all((read[name] == ARRAYS[name]).all() and read[name].shape == ARRAYS[name].shape for name in ARRAYS)
+    assert all(
+        (read[name] == ARRAYS[name]).all() and read[name].shape == ARRAYS[name].shape
+        for name in ARRAYS
+    )
 
 
 def test_we_read_what_the_library_writes(tmp_path: Path) -> None:
@@ -60,7 +63,9 @@ def file_with(header: object, data: bytes = b"\0" * 24, length: int | None = Non
     return struct.pack("<Q", len(encoded) if length is None else length) + encoded + data
 
 
-def info(dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 24)) -> dict[str, object]:
+def info(
+    dtype: object = "F32", shape: object = (2, 3), offsets: object = (0, 24)
+) -> dict[str, object]:
     return {"a": {"dtype": dtype, "shape": shape, "data_offsets": offsets}}
 
 
@@ -111,26 +116,38 @@ def test_a_changed_byte_gives_another_tensor_or_a_named_error(
         tensors.Tensors(path).root("weights")
 
 
-BITS = {name: f"uint{8 * elements.DTYPES[name].itemsize}" for name in ("BF16", "F8_E4M3", "F8_E5M2")}
+BITS = {
+    name: f"uint{8 * elements.DTYPES[name].itemsize}" for name in ("BF16", "F8_E4M3", "F8_E5M2")
+}
 
 
 def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> None:
     torch.manual_seed(1)
     theirs = {"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
-    named = {name: torch.randn(3, 5).to(dtype) for name, dtype in theirs.items()} | {"F16": torch.randn(4).half()}
+    named = {name: torch.randn(3, 5).to(dtype) for name, dtype in theirs.items()} | {
+        "F16": torch.randn(4).half()
+    }
     safetensors.torch.save_file(named, tmp_path / "x")
     read = tensors.Tensors(tmp_path / "x")
-    assert {name: elements.dtype_of(array) for name, array in read.arrays().items()} == {name: name for name in named}
+    assert {name: elements.dtype_of(array) for name, array in read.arrays().items()} == {
+        name: name for name in named
+    }
     for name, bits in BITS.items():
         assert (read.array(name).view(bits) == named[name].view(getattr(torch, bits)).numpy()).all()
     tensors.write(tmp_path / "y", read.arrays(), {})
     again = safetensors.torch.load_file(tmp_path / "y")
-    assert all(torch.equal(again[name].view(torch.uint8), one.view(torch.uint8)) for name, one in named.items())
+    assert all(
+        torch.equal(again[name].view(torch.uint8), one.view(torch.uint8))
+        for name, one in named.items()
+    )
 
 
 def test_a_type_is_part_of_what_is_hashed() -> None:
     bits = np.arange(6, dtype="u2")
-    leaves = {tensors.group_root("g", {"a": bits.view(elements.DTYPES[name])}) for name in ("U16", "F16", "BF16")}
+    leaves = {
+        tensors.group_root("g", {"a": bits.view(elements.DTYPES[name])})
+        for name in ("U16", "F16", "BF16")
+    }
     assert len(leaves) == 3
 
 
@@ -144,6 +161,8 @@ def test_chunks_are_those_of_the_content_whatever_thread_hashes_them(
     found = tensors.contents({"g": arrays})["g"]
     for name, array in arrays.items():
         content = array.tobytes()
-        wanted = [blake3(content[at : at + (4 << 16)]).digest() for at in range(0, len(content), 4 << 16)]
+        wanted = [
+            blake3(content[at : at + (4 << 16)]).digest() for at in range(0, len(content), 4 << 16)
+        ]
         assert list(found[name].chunks) == wanted
     assert tensors.contents({}) == {} and tensors.contents({"g": {}}) == {"g": {}}

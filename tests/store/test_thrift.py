@@ -1,4 +1,5 @@
-"""Thrift's compact protocol by tables: one spelling, and nothing but ValueError for what is none."""
+"""Thrift's compact protocol by tables: one spelling, and nothing but
+ValueError for what is none."""
 
 from __future__ import annotations
 
@@ -13,19 +14,35 @@ from tests.store import compact
 INNER = struct_of("Inner", {1: Field("count", I64), 15: Field("far", I32, optional=True)})
 STRUCT = struct_of(
     "Outer",
-    {1: Field("number", I32), 2: Field("texts", list_of(TEXT)), 4: Field("never", FALSE, optional=True)}
+    {
+        1: Field("number", I32),
+        2: Field("texts", list_of(TEXT)),
+        4: Field("never", FALSE, optional=True),
+    }
     | {9: Field("inner", list_of(INNER))},
     refused={3: "a hat"},
 )
-KINDS = {"number": (1, 5), "texts": (2, 9), "never": (4, 2), "inner": (9, 9), "count": (1, 6), "far": (15, 5)}
+KINDS = {
+    "number": (1, 5),
+    "texts": (2, 9),
+    "never": (4, 2),
+    "inner": (9, 9),
+    "count": (1, 6),
+    "far": (15, 5),
+}
 
 
 def anything(choices: random.Random) -> dict[str, Any]:
     def inner() -> dict[str, Any]:
         found = {"count": choices.randrange(-(2**63), 2**63)}
-        return found | ({"far": choices.randrange(-(2**31), 2**31)} if choices.random() < 0.5 else {})
+        return found | (
+            {"far": choices.randrange(-(2**31), 2**31)} if choices.random() < 0.5 else {}
+        )
 
-    texts = [choices.randbytes(choices.choice([0, 1, 200])) for _ in range(choices.choice([0, 1, 14, 15, 40]))]
+    texts = [
+        choices.randbytes(choices.choice([0, 1, 200]))
+        for _ in range(choices.choice([0, 1, 14, 15, 40]))
+    ]
     value: dict[str, Any] = {"number": choices.randrange(-300, 300), "texts": texts}
     value |= {"inner": [inner() for _ in range(choices.randrange(20))]}
     return value | ({"never": False} if choices.random() < 0.5 else {})
@@ -58,7 +75,11 @@ def test_changed_bytes_have_one_spelling_or_none() -> None:
         written = bytearray(STRUCT.write(anything(choices)))
         for _ in range(choices.randrange(3)):
             written[choices.randrange(len(written))] = choices.randrange(256)
-        content = bytes(written[: choices.randrange(len(written) + 1)]) if choices.random() < 0.2 else bytes(written)
+        content = (
+            bytes(written[: choices.randrange(len(written) + 1)])
+            if choices.random() < 0.2
+            else bytes(written)
+        )
         try:
             value, end = decode(content, STRUCT)
         except ValueError:

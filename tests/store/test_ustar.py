@@ -1,4 +1,5 @@
-"""The archive of code: what tarfile writes and reads of it, and that nothing else is taken for one."""
+"""The archive of code: what tarfile writes and reads of it, and that
+nothing else is taken for one."""
 
 from __future__ import annotations
 
@@ -15,11 +16,18 @@ from pellucid import journal
 from pellucid.errors import FormatInvalid
 from pellucid.store import ustar
 
-CONTENTS = {"pellucid/a.py": b"x" * 512, "pellucid/b/c.h": b"", "pellucid/b/\u00e4.py": b"y" * 700, "z": b"z"}
+CONTENTS = {
+    "pellucid/a.py": b"x" * 512,
+    "pellucid/b/c.h": b"",
+    "pellucid/b/\u00e4.py": b"y" * 700,
+    "z": b"z",
+}
 PARTS = st.text("ab\u00e4.", min_size=1, max_size=90).filter(lambda part: part.strip(".") != "")
 
 
-def by_tarfile(contents: dict[str, bytes], kind: int = tarfile.USTAR_FORMAT, **fields: object) -> bytes:
+def by_tarfile(
+    contents: dict[str, bytes], kind: int = tarfile.USTAR_FORMAT, **fields: object
+) -> bytes:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=kind) as archive:
         for name in sorted(contents, key=str.encode):
@@ -31,7 +39,11 @@ def by_tarfile(contents: dict[str, bytes], kind: int = tarfile.USTAR_FORMAT, **f
     return buffer.getvalue()
 
 
-@given(st.dictionaries(st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.binary(max_size=2000), max_size=4))
+@given(
+    st.dictionaries(
+        st.lists(PARTS, min_size=1, max_size=3).map("/".join), st.binary(max_size=2000), max_size=4
+    )
+)
 def test_tarfile_writes_the_same_bytes(contents: dict[str, bytes]) -> None:
     try:
         written = ustar.write(contents)
@@ -44,7 +56,10 @@ def test_tarfile_writes_the_same_bytes(contents: dict[str, bytes]) -> None:
 
 def test_our_own_code_is_one(tmp_path: Path) -> None:
     (tmp_path / "code.tar").write_bytes(journal.code_archive())
-    assert journal.code_in(tmp_path / "code.tar")["pellucid/journal.py"] == Path(journal.__file__).read_bytes()
+    assert (
+        journal.code_in(tmp_path / "code.tar")["pellucid/journal.py"]
+        == Path(journal.__file__).read_bytes()
+    )
 
 
 def hole(size: int) -> bytes:
@@ -80,7 +95,9 @@ OTHERS: dict[str, Callable[[], bytes]] = {
     "GNU's form": lambda: by_tarfile(CONTENTS, tarfile.GNU_FORMAT),
     "a file twice": lambda: ARCHIVE[:1024] + ARCHIVE,
     "another order": lambda: by_tarfile({"b": b""})[:512] + by_tarfile({"a": b""}),
-    "headers of pax": lambda: by_tarfile({"x": b""}, tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.map": "x,y"}),
+    "headers of pax": lambda: by_tarfile(
+        {"x": b""}, tarfile.PAX_FORMAT, pax_headers={"GNU.sparse.map": "x,y"}
+    ),
     "holes": lambda: b"".join(hole(1 << 26) for _ in range(20)) + bytes(1024),
     "a link": lambda: by_tarfile({"x": b""}, type=tarfile.SYMTYPE, linkname="/etc/passwd"),
     "an owner": lambda: by_tarfile(CONTENTS, uid=1000),
@@ -92,7 +109,9 @@ OTHERS: dict[str, Callable[[], bytes]] = {
     "a size below zero": lambda: again(124, ord("-")),
     "a size with a blank": lambda: again(124, ord(" ")),
     "a digit that is none": lambda: again(134, ord("8")),
-    "too many files": lambda: ustar.write({f"{number:05}": b"" for number in range(ustar.MOST + 1)}),
+    "too many files": lambda: ustar.write(
+        {f"{number:05}": b"" for number in range(ustar.MOST + 1)}
+    ),
 }
 
 

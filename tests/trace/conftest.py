@@ -1,4 +1,5 @@
-"""A run over two epochs, its sources weighted, with texts of many bytes a character; and its texts for a plain scan."""
+"""A run over two epochs, its sources weighted, with texts of many bytes a character; and
+its texts for a plain scan."""
 
 from __future__ import annotations
 
@@ -22,11 +23,16 @@ class Scanned(NamedTuple):
 
     @classmethod
     def of(cls, folder: Path, split: str = "train") -> Scanned:
-        rows = [row for batch in Documents.open(folder).rows(["id", "text"], split) for row in batch.to_pylist()]
+        rows = [
+            row
+            for batch in Documents.open(folder).rows(["id", "text"], split)
+            for row in batch.to_pylist()
+        ]
         return cls([row["id"] for row in rows], [row["text"] for row in rows])
 
     def find(self, query: bytes) -> list[tuple[str, int]]:
-        """Every (document, character) at which the bytes occur; of bytes inside a character, that one."""
+        """Every (document, character) at which the bytes occur; of bytes
+        inside a character, that one."""
         found = []
         for name, text in zip(self.ids, self.texts, strict=True):
             content = text.encode()
@@ -75,8 +81,12 @@ def lossy(sources: list[Path], place: Path) -> list[str]:
     made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
     made.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
     made.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
-    texts = [path.read_text(encoding="utf-8") for folder in sources for path in sorted(folder.iterdir())]
-    made.train_from_iterator(texts, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["[UNK]", "[SEP]"]))
+    texts = [
+        path.read_text(encoding="utf-8") for folder in sources for path in sorted(folder.iterdir())
+    ]
+    made.train_from_iterator(
+        texts, trainers.WordPieceTrainer(vocab_size=300, special_tokens=["[UNK]", "[SEP]"])
+    )
     made.save(str(place / "tokenizer.json"))
     return ["tokenizer.kind=file", f"tokenizer.path={place / 'tokenizer.json'}"]
 
@@ -84,7 +94,12 @@ def lossy(sources: list[Path], place: Path) -> list[str]:
 @pytest.fixture(scope="session")
 def twice(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Trained for more than two epochs; the second source stands twice in each. Only to be read."""
-    settings = ["data.sources.water.weight=2", "train.steps=110", "tokenizer.vocabulary=500", "checkpoints.every=110"]
+    settings = [
+        "data.sources.water.weight=2",
+        "train.steps=110",
+        "tokenizer.vocabulary=500",
+        "checkpoints.every=110",
+    ]
     return finish(make(tmp_path_factory.mktemp("runs") / "twice", sources, settings))
 
 

@@ -1,4 +1,5 @@
-"""verify over the index: each thing that can be wrong with it is told, and an honest one is not blamed."""
+"""verify over the index: each thing that can be wrong with it is told, and
+an honest one is not blamed."""
 
 from __future__ import annotations
 
@@ -60,10 +61,22 @@ def manifest(edit: Callable[[dict], object]) -> Callable[[Path], None]:
 DAMAGE = {
     "two suffixes change places": (change("00000.positions", "<u4", swap), "positions"),
     "two neighbours change places": (change("00000.positions", "<u4", neighbours), "positions"),
-    "a text is hidden": (change("00000.positions", "<u4", lambda v: v.__setitem__(7, v[8])), "positions"),
-    "a position behind the end": (change("00000.positions", "<u4", lambda v: v.__setitem__(7, 1 << 31)), "positions"),
-    "a table that sends elsewhere": (change("00000.top", "u1", lambda v: v.__setitem__(0, 255 - v[0])), "top"),
-    "another count": (change("00000.counts", "<u4", lambda v: v.__setitem__(slice(None), v[::-1].copy())), "counts"),
+    "a text is hidden": (
+        change("00000.positions", "<u4", lambda v: v.__setitem__(7, v[8])),
+        "positions",
+    ),
+    "a position behind the end": (
+        change("00000.positions", "<u4", lambda v: v.__setitem__(7, 1 << 31)),
+        "positions",
+    ),
+    "a table that sends elsewhere": (
+        change("00000.top", "u1", lambda v: v.__setitem__(0, 255 - v[0])),
+        "top",
+    ),
+    "another count": (
+        change("00000.counts", "<u4", lambda v: v.__setitem__(slice(None), v[::-1].copy())),
+        "counts",
+    ),
     "a file cut short": (lambda f: (f / "trace" / "00000.top").write_bytes(b""), "top"),
     "a file gone": (lambda f: (f / "trace" / "00000.positions").unlink(), "positions"),
     "a piece gone": (manifest(lambda m: m["pieces"].pop()), "manifest"),
@@ -75,7 +88,10 @@ DAMAGE = {
     "of other data": (manifest(lambda m: m.update(recipe="0" * 64)), "manifest"),
     "a number that is none": (manifest(lambda m: m["pieces"][0].update(stop="many")), "manifest"),
     "a shard that is not there": (manifest(lambda m: m["pieces"][0].update(shard=99)), "manifest"),
-    "a piece that ends inside a document": (manifest(lambda m: m["pieces"][0].update(stop=5)), "manifest"),
+    "a piece that ends inside a document": (
+        manifest(lambda m: m["pieces"][0].update(stop=5)),
+        "manifest",
+    ),
 }
 
 
@@ -94,7 +110,9 @@ def test_damage_is_told_and_searching_it_gives_no_other_error(what: str, indexed
         pass  # Named: what a search over a damaged index finds is not promised.
 
 
-def test_where_tokens_begin_is_computed_again(indexed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_tokens_begin_is_computed_again(
+    indexed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Of an index that keeps the text, as where tokens have no bytes of their own."""
     monkeypatch.setattr(Words, "of", staticmethod(lambda tokenizer: None))
     (indexed / "trace" / "manifest.json").unlink()
@@ -117,4 +135,6 @@ def test_a_text_beside_the_tokens_of_another_is_told(indexed: Path) -> None:
     edit_table(indexed / "data/documents/00000.parquet", "text", other)
     (indexed / "trace" / "manifest.json").unlink()
     assert index.prepare(load_recipe(indexed), indexed)
-    assert any("its tokens are not those of its documents' texts" in one.detail for one in check(indexed))
+    assert any(
+        "its tokens are not those of its documents' texts" in one.detail for one in check(indexed)
+    )

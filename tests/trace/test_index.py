@@ -77,14 +77,18 @@ def test_interrupted_after_any_piece_it_ends_with_the_same_bytes(
     with pytest.raises(KeyboardInterrupt):
         index.prepare(load_recipe(prepared), prepared)
     assert not index.done(prepared)
-    monkeypatch.setattr(index, "_build", lambda piece: (built.append(piece.number), build(piece))[1])
+    monkeypatch.setattr(
+        index, "_build", lambda piece: (built.append(piece.number), build(piece))[1]
+    )
     assert index.prepare(load_recipe(prepared), prepared)
     assert len(built) == len(set(built)) == len(index.pieces(prepared))  # Nothing was built twice.
     assert contents(prepared) == contents(whole)
     assert not index.prepare(load_recipe(prepared), prepared)
 
 
-def test_killed_at_any_moment_it_ends_with_the_same_bytes(sources: list[Path], tmp_path: Path) -> None:
+def test_killed_at_any_moment_it_ends_with_the_same_bytes(
+    sources: list[Path], tmp_path: Path
+) -> None:
     folder = make(tmp_path / "killed", sources, [])
     for only in ("documents", "tokenizer", "shards"):
         finish(folder, only)
@@ -96,7 +100,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(sources: list[Path], t
         "folder = Path(sys.argv[1]); index.prepare(load(folder), folder)"
     )
     for delay in (0.0, 0.3, 0.8):
-        child = subprocess.Popen([sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, env=os.environ)
+        child = subprocess.Popen(
+            [sys.executable, "-c", code, str(folder)], stdout=subprocess.PIPE, env=os.environ
+        )
         assert child.stdout is not None
         child.stdout.readline()
         time.sleep(delay)
@@ -138,7 +144,10 @@ def test_a_recipe_may_go_without_and_take_it_up_later(corpus: Path, tmp_path: Pa
     head = pellucid("status", folder, "--json").stdout
     finish(folder, "index")
     assert (folder / "trace" / "manifest.json").is_file()
-    assert pellucid("status", folder, "--json").stdout.replace('"index": true', '"index": false') == head
+    assert (
+        pellucid("status", folder, "--json").stdout.replace('"index": true', '"index": false')
+        == head
+    )
 
 
 def test_a_finished_run_gets_its_index_and_keeps_its_ledger(corpus: Path, tmp_path: Path) -> None:
@@ -146,7 +155,9 @@ def test_a_finished_run_gets_its_index_and_keeps_its_ledger(corpus: Path, tmp_pa
     ledger, written = (folder / "record" / "ledger.jsonl").read_bytes(), contents(folder)
     shutil.rmtree(folder / "trace")
     finish(folder)
-    assert contents(folder) == written and (folder / "record" / "ledger.jsonl").read_bytes() == ledger
+    assert (
+        contents(folder) == written and (folder / "record" / "ledger.jsonl").read_bytes() == ledger
+    )
 
 
 def test_a_sealed_release_without_index_is_left_alone(corpus: Path, tmp_path: Path) -> None:

@@ -1,4 +1,5 @@
-"""Every number that is shown of what was recorded is the one that SQL gives over the same tables."""
+"""Every number that is shown of what was recorded is the one that SQL
+gives over the same tables."""
 
 from __future__ import annotations
 
@@ -31,7 +32,8 @@ STEPS = 110  # Of the fixture `twice`.
 
 
 def cut(folder: Path, rows: int, parts: bool) -> None:
-    """The tables again in row groups of so many rows, or as parts of a run that goes on, a few steps each."""
+    """The tables again in row groups of so many rows, or as parts of a run
+    that goes on, a few steps each."""
     for name, schema in metrics.TABLES.items():
         path = folder / f"metrics/{name}.parquet"
         table = pq.read_table(path)
@@ -46,13 +48,17 @@ def cut(folder: Path, rows: int, parts: bool) -> None:
 
 
 @pytest.fixture(params=[(7, 1, False), (23, 3, True), (40, 64, False)], ids=str)
-def folder(request: pytest.FixtureRequest, twice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(
+    request: pytest.FixtureRequest, twice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
     """The run with its tables in several row groups, read in several spans of steps."""
     rows, near, parts = request.param
     monkeypatch.setattr(seen, "_NEAR", near)
     copied = Path(shutil.copytree(twice, tmp_path / "run"))
     cut(copied, rows, parts)
-    (path, *_) = sorted(copied.glob("metrics/segments/*104.parquet" if parts else "metrics/segments.parquet"))
+    (path, *_) = sorted(
+        copied.glob("metrics/segments/*104.parquet" if parts else "metrics/segments.parquet")
+    )
     assert pq.ParquetFile(path).num_row_groups > 1
     return copied
 
@@ -94,8 +100,15 @@ def test_of_documents(folder: Path, ask: Ask) -> None:
     for index in random.Random(1).sample(train, 12):
         expected = of_document(ask, index)
         about = shown.document(shown.documents.get(index)["id"])
-        times = [{**time, "block": one["block"]} for one in about["blocks"] for time in one["steps"]]
-        same(sorted((one for one in times if "loss" in one), key=lambda one: (one["step"], one["row"])), expected)
+        times = [
+            {**time, "block": one["block"]} for one in about["blocks"] for time in one["steps"]
+        ]
+        same(
+            sorted(
+                (one for one in times if "loss" in one), key=lambda one: (one["step"], one["row"])
+            ),
+            expected,
+        )
         steps = run.document(index).steps()
         same([one for one in steps if "loss" in one], expected)
         # A row also holds a document whose one token there is nobody's target.
@@ -136,7 +149,9 @@ def test_of_blocks_and_steps(folder: Path, ask: Ask) -> None:
             f"SELECT row, document, loss_sum / tokens AS loss FROM segments WHERE step = {step} ORDER BY row, start"
         )
         same(told, segments)
-        assert [one.index for one in run.step(step).documents()] == list(dict.fromkeys(one["index"] for one in pieces))
+        assert [one.index for one in run.step(step).documents()] == list(
+            dict.fromkeys(one["index"] for one in pieces)
+        )
 
 
 def test_of_places_and_spans(folder: Path, ask: Ask) -> None:
@@ -146,7 +161,11 @@ def test_of_places_and_spans(folder: Path, ask: Ask) -> None:
         text = documents.get(draw.randrange(documents.count))["text"]
         begin = draw.randrange(len(text) - 60)
         query = text[begin : begin + draw.choice([25, 40, 60])]
-        places = [(hit["document"], one) for hit in traced.where(query)["hits"] for one in (hit, *hit["continues"])]
+        places = [
+            (hit["document"], one)
+            for hit in traced.where(query)["hits"]
+            for one in (hit, *hit["continues"])
+        ]
         rows: dict[tuple[int, int], dict[int, dict[str, Any]]] = {}
         for name, place in places:
             index, block = documents.find(name), place["block"]
@@ -157,7 +176,11 @@ def test_of_places_and_spans(folder: Path, ask: Ask) -> None:
                 rows.setdefault((one["step"], one["row"]), {})[index] = one
         (span, *_) = traced.trace(query, least=len(query))["spans"] or [{"steps": []}]
         expected = [
-            {"step": step, "row": row, **seen.total((one["tokens"], one["loss_sum"]) for one in own.values())}
+            {
+                "step": step,
+                "row": row,
+                **seen.total((one["tokens"], one["loss_sum"]) for one in own.values()),
+            }
             for (step, row), own in sorted(rows.items())
         ]
         same([one for one in span["steps"] if "loss" in one], expected)
@@ -174,13 +197,18 @@ def test_of_a_text_that_was_cut(parted: Path, sources: list[Path]) -> None:
     shown = Shown(parted)
     names = [one["id"] for one in shown.list_documents()]
     for text in sorted({name.partition("#")[0] for name in names if "#" in name})[:8]:
-        about, parts = shown.document(text), [shown.document(name) for name in names if name.startswith(f"{text}#")]
+        about, parts = (
+            shown.document(text),
+            [shown.document(name) for name in names if name.startswith(f"{text}#")],
+        )
         assert about["id"] == text and about["parts"] == [one["id"] for one in parts]
         assert about["text"] == "".join(one["text"] for one in parts)
         assert about["text"] == (sources[0].parent / text).read_text()
         for key in ("tokens", "bytes", "characters"):
             assert about[key] == sum(one[key] for one in parts)
-        expected = seen.total((one["tokens"], one["loss_sum"]) for part in parts for one in part["epochs"])
+        expected = seen.total(
+            (one["tokens"], one["loss_sum"]) for part in parts for one in part["epochs"]
+        )
         found = seen.total((one["tokens"], one["loss_sum"]) for one in about["epochs"])
         assert found.get("tokens") == expected.get("tokens")
         assert math.isclose(found.get("loss_sum", 0), expected.get("loss_sum", 0), rel_tol=1e-12)

@@ -19,10 +19,15 @@ from tests.trace.conftest import Scanned, lossy, make
 
 
 @pytest.fixture(scope="module", params=["bpe", "characters", "lossy"])
-def cut(request: pytest.FixtureRequest, sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Texts in parts of at most thirty characters, together in their split; some queries go over several."""
+def cut(
+    request: pytest.FixtureRequest, sources: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """Texts in parts of at most thirty characters, together in their split;
+    some queries go over several."""
     place = tmp_path_factory.mktemp("runs")
-    kind = lossy(sources, place) if request.param == "lossy" else [f"tokenizer.kind={request.param}"]
+    kind = (
+        lossy(sources, place) if request.param == "lossy" else [f"tokenizer.kind={request.param}"]
+    )
     settings = ["data.max_document_characters=30", "data.split=texts", "train.steps=20", *kind]
     return finish(make(place / "cut", sources, settings))
 
@@ -58,7 +63,10 @@ def test_every_place_is_found_over_any_number_of_seams(cut: Path) -> None:
         begin = draw.randrange(max(1, len(text) - size))
         query = text[begin : begin + size]
         about = traced.where(query)
-        found = [(text_of(hit["document"])[0], before[hit["document"]] + hit["offset"]) for hit in about["hits"]]
+        found = [
+            (text_of(hit["document"])[0], before[hit["document"]] + hit["offset"])
+            for hit in about["hits"]
+        ]
         assert sorted(found) == sorted(places(texts, query)) and about["count"] == len(found)
         assert about["validation"] == len(places(held, query))
         assert traced.where(query, before=steps + 1)["count"] <= about["count"]
@@ -68,9 +76,15 @@ def test_every_place_is_found_over_any_number_of_seams(cut: Path) -> None:
             left, here, right = hit["context"]
             assert here == query and texts[name][:at].endswith(left)
             assert texts[name][at + len(query) :].startswith(right)
-            seams = sum(at < begun < at + len(query) for one, begun in before.items() if text_of(one)[0] == name)
+            seams = sum(
+                at < begun < at + len(query)
+                for one, begun in before.items()
+                if text_of(one)[0] == name
+            )
             over += seams > 0
-            tokens = sum(time["tokens"] for one in (hit, *hit["continues"]) for time in one["steps"][:1])
+            tokens = sum(
+                time["tokens"] for one in (hit, *hit["continues"]) for time in one["steps"][:1]
+            )
             assert tokens > 0 or not hit["steps"]
     assert over > 30
 
@@ -91,7 +105,10 @@ def test_what_steps_before_one_saw_is_what_their_rows_hold(cut: Path) -> None:
                 or (
                     not hit["whole"]
                     and hit["continues"]
-                    and all(any(one["step"] < step for one in part["steps"]) for part in (hit, *hit["continues"]))
+                    and all(
+                        any(one["step"] < step for one in part["steps"])
+                        for part in (hit, *hit["continues"])
+                    )
                 )
             ]
             assert told["count"] == len(told["hits"]) >= len(seen)
@@ -116,11 +133,16 @@ def test_behind_a_url_seams_are_found_as_in_the_folder(cut: Path, tmp_path: Path
             draw = random.Random(seed)
             text = draw.choice([one for one in texts.values() if len(one) > 60])
             begin = draw.randrange(len(text) - 40)
-            query = text[begin : begin + 40]  # Longer than a part: it goes over a seam, wherever it lies.
+            query = text[
+                begin : begin + 40
+            ]  # Longer than a part: it goes over a seam, wherever it lies.
             found = there.where(query)
             assert found == here.where(query) and found["count"] == len(places(texts, query)) > 0
             assert there.where(query, before=9) == here.where(query, before=9)
             assert there.trace(text) == here.trace(text)
         asked = [(one.path, one.start) for one in server.requests]
         assert len(asked) == len(set(asked))
-        assert server.sent < sum(path.stat().st_size for path in sealed.rglob("*") if path.is_file()) // 10
+        assert (
+            server.sent
+            < sum(path.stat().st_size for path in sealed.rglob("*") if path.is_file()) // 10
+        )

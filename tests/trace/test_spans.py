@@ -14,8 +14,17 @@ from tests.trace.conftest import Scanned
 
 def plainly(text: str, least: int, occurs: Callable[[str], bool]) -> list[tuple[int, int]]:
     """The maximal spans by trying all of them."""
-    spans = [(a, b) for a in range(len(text)) for b in range(a + least, len(text) + 1) if occurs(text[a:b])]
-    return [(a, b) for a, b in spans if not any(c <= a and b <= d and (a, b) != (c, d) for c, d in spans)]
+    spans = [
+        (a, b)
+        for a in range(len(text))
+        for b in range(a + least, len(text) + 1)
+        if occurs(text[a:b])
+    ]
+    return [
+        (a, b)
+        for a, b in spans
+        if not any(c <= a and b <= d and (a, b) != (c, d) for c, d in spans)
+    ]
 
 
 @settings(max_examples=300, deadline=None)
@@ -32,7 +41,9 @@ def test_maximal_spans_are_those_of_trying_all(text: str, seen: list[str], least
 NOVEL = ["¤ ZQXJ KVWY never written ¤", "¤ QQZZ nowhere to be read ¤"]
 
 
-def test_three_known_spans_between_two_novel_ones_are_found_and_no_other(traced: Traced, scanned: Scanned) -> None:
+def test_three_known_spans_between_two_novel_ones_are_found_and_no_other(
+    traced: Traced, scanned: Scanned
+) -> None:
     known = [scanned.texts[3][5:60], scanned.texts[11][20:90], scanned.texts[-2][30:80]]
     text = known[0] + NOVEL[0] + known[1] + NOVEL[1] + known[2]
     about = traced.trace(text)
@@ -42,7 +53,9 @@ def test_three_known_spans_between_two_novel_ones_are_found_and_no_other(traced:
         found = scanned.find(span["text"].encode())
         assert span["count"] == len(found)
         assert span["documents"] == list(dict.fromkeys(name for name, _ in found))[:10]
-    assert [span["count"] for span in about["spans"]] == sorted(span["count"] for span in about["spans"])
+    assert [span["count"] for span in about["spans"]] == sorted(
+        span["count"] for span in about["spans"]
+    )
 
 
 def test_before_leaves_what_was_not_seen_by_then(traced: Traced, scanned: Scanned) -> None:

@@ -26,28 +26,43 @@ def test_where_tells_a_person_and_a_script_the_same(finished: Path, scanned: Sca
     about = as_json("where", finished, "the river", "--limit", 2)
     told = pellucid("where", finished, "the river", "--limit", 2).stdout
     assert about["count"] == count > 2 and len(about["hits"]) == 2
-    assert told.startswith(f"{count:,} places in the training texts, the first 2 in the documents' order")
+    assert told.startswith(
+        f"{count:,} places in the training texts, the first 2 in the documents' order"
+    )
     for hit in about["hits"]:
-        assert f"{hit['document']}  character {hit['offset']:,}" in told and f"block {hit['block']}, " in told
+        assert (
+            f"{hit['document']}  character {hit['offset']:,}" in told
+            and f"block {hit['block']}, " in told
+        )
     assert len(as_json("where", finished, "the river", "--limit", 0)["hits"]) == count
 
 
 def test_where_takes_a_file_and_a_step(finished: Path, scanned: Scanned, tmp_path: Path) -> None:
     text = scanned.texts[0][4:30]
     (tmp_path / "text").write_text(text + "\n")
-    assert as_json("where", finished, "--file", tmp_path / "text") == as_json("where", finished, text)
+    assert as_json("where", finished, "--file", tmp_path / "text") == as_json(
+        "where", finished, text
+    )
     assert as_json("where", finished, text, "--before", "step1")["count"] == 0
-    assert as_json("where", finished, text.upper(), "--ignore-case")["count"] == len(scanned.find(text.encode()))
+    assert as_json("where", finished, text.upper(), "--ignore-case")["count"] == len(
+        scanned.find(text.encode())
+    )
     assert as_json("where", finished, text.replace(" ", "\n"), "--fold-space")["count"] > 0
 
 
-def test_a_file_is_read_as_the_texts_were_or_refused(finished: Path, scanned: Scanned, tmp_path: Path) -> None:
+def test_a_file_is_read_as_the_texts_were_or_refused(
+    finished: Path, scanned: Scanned, tmp_path: Path
+) -> None:
     text = scanned.texts[0][4:30]
     path = tmp_path / "text"
     for encoding in ("utf-16", "utf-8-sig", "utf-32"):
         path.write_bytes((text + "\n").encode(encoding))
         assert as_json("where", finished, "--file", path) == as_json("where", finished, text)
-    for content in (text.encode("utf-16-le"), "Привет".encode("koi8-r"), f"{text} café".encode("latin-1")):
+    for content in (
+        text.encode("utf-16-le"),
+        "Привет".encode("koi8-r"),
+        f"{text} café".encode("latin-1"),
+    ):
         path.write_bytes(content)
         told = pellucid("where", finished, "--file", path, check=2).stderr
         assert f"TextInvalid: The text is not Unicode: {path} is not UTF-8" in told
@@ -72,7 +87,9 @@ def test_sample_traces_what_it_writes_to_what_its_model_had_seen(finished: Path)
 
 def test_what_a_text_holds_never_reaches_the_terminal_raw(finished: Path) -> None:
     assert "\x1b" not in pellucid("trace", finished, "a\x1b[31m red \x07 the river " * 3).stdout
-    assert pellucid("where", finished, b"\xff\xfe".decode("utf-8", "surrogateescape")).stdout.startswith("0 places")
+    assert pellucid(
+        "where", finished, b"\xff\xfe".decode("utf-8", "surrogateescape")
+    ).stdout.startswith("0 places")
 
 
 @pytest.mark.parametrize("words", [(), ("a", "b", "c")])

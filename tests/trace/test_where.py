@@ -37,14 +37,18 @@ def same_places(traced: Traced, scanned: Scanned, query: bytes) -> None:
 
 
 @pytest.mark.parametrize("seed", range(0, 300, 20))
-def test_counts_and_places_are_those_of_a_plain_scan(traced: Traced, scanned: Scanned, seed: int) -> None:
+def test_counts_and_places_are_those_of_a_plain_scan(
+    traced: Traced, scanned: Scanned, seed: int
+) -> None:
     for number in range(seed, seed + 20):
         same_places(traced, scanned, drawn(scanned, number))
 
 
 @settings(max_examples=60, deadline=None)
 @given(query=st.text(alphabet="aeé東京🌊 \n\t.lightrv", min_size=1, max_size=6))
-def test_any_text_is_found_as_often_as_it_is_there(traced: Traced, scanned: Scanned, query: str) -> None:
+def test_any_text_is_found_as_often_as_it_is_there(
+    traced: Traced, scanned: Scanned, query: str
+) -> None:
     same_places(traced, scanned, query.encode())
 
 
@@ -56,12 +60,15 @@ def test_places_that_overlap_count_each(traced: Traced, scanned: Scanned, query:
 def test_nothing_is_found_across_documents(traced: Traced, scanned: Scanned) -> None:
     pairs = zip(scanned.texts, scanned.texts[1:], strict=False)
     assert not any(
-        traced.where(a[-4:] + b[:4])["count"] > len(scanned.find((a[-4:] + b[:4]).encode())) for a, b in pairs
+        traced.where(a[-4:] + b[:4])["count"] > len(scanned.find((a[-4:] + b[:4]).encode()))
+        for a, b in pairs
     )
 
 
 @pytest.mark.parametrize("query", [b"\xff", b"a\xff", b"\xc3", b"\xa9\xf0", b"\x00"])
-def test_bytes_that_are_no_text_give_a_count_and_no_error(traced: Traced, scanned: Scanned, query: bytes) -> None:
+def test_bytes_that_are_no_text_give_a_count_and_no_error(
+    traced: Traced, scanned: Scanned, query: bytes
+) -> None:
     assert traced.where(query)["count"] == len(scanned.find(query))
 
 
@@ -86,12 +93,17 @@ def order(twice: Path) -> Order:
     return Order.of(twice, load_recipe(twice), Shards.open(twice))
 
 
-def held(shards: Shards, steps: int, order: Order, first: int, last: int, offset: int) -> list[tuple[int, int]]:
-    """Every (step, row) whose targets hold a token of a stream's [first, last], by going through all of them."""
+def held(
+    shards: Shards, steps: int, order: Order, first: int, last: int, offset: int
+) -> list[tuple[int, int]]:
+    """Every (step, row) whose targets hold a token of a stream's [first, last],
+    by going through all of them."""
     found = []
     for step in range(1, steps + 1):
         rows, T = order.rows(step), order.phase(step).context
-        for row, (block, start) in enumerate(zip(rows.blocks.tolist(), rows.starts.tolist(), strict=True)):
+        for row, (block, start) in enumerate(
+            zip(rows.blocks.tolist(), rows.starts.tolist(), strict=True)
+        ):
             begin = (block - offset) * shards.block + start
             if begin < last and begin + T >= first:
                 found.append((step, row))
@@ -110,12 +122,16 @@ def test_every_step_that_trained_on_a_text_is_told_and_no_other(
         for part in parts:
             for time in part["steps"]:
                 rows = order.rows(time["step"])
-                found = tuple(int(column[time["row"]]) for column in (rows.blocks, rows.epochs, rows.starts))
+                found = tuple(
+                    int(column[time["row"]]) for column in (rows.blocks, rows.epochs, rows.starts)
+                )
                 assert found == (part["block"], time["epoch"], time["start"])
         stream = next(one for one in shards.train if one.source == hit["source"])
         first, last = tokens_of(traced, hit, query)
         expected = held(shards, steps, order, first, last, stream.first_block)
-        whole = first % shards.block == 0  # Begins as the first id of its block: seen there as an input.
+        whole = (
+            first % shards.block == 0
+        )  # Begins as the first id of its block: seen there as an input.
         assert sorted(told) == sorted(expected) or (whole and set(expected) <= set(told))
 
 
@@ -127,7 +143,9 @@ def tokens_of(traced: Traced, hit: dict, query: bytes) -> tuple[int, int]:
     begin = len(row["text"][: hit["offset"]].encode())
     content = row["text"].encode()
     begin = content.find(query, begin)
-    begin = begin if begin >= 0 else content.find(query, len(row["text"][: hit["offset"]].encode()) - 3)
+    begin = (
+        begin if begin >= 0 else content.find(query, len(row["text"][: hit["offset"]].encode()) - 3)
+    )
     at, first, last = 0, None, None
     start = stream.token_of(row["index"]) + 1
     for number, token in enumerate(shown.tokenizer.encode(row["text"])):
@@ -141,7 +159,9 @@ def tokens_of(traced: Traced, hit: dict, query: bytes) -> tuple[int, int]:
     return first, last
 
 
-def test_two_epochs_are_told_with_the_losses_recorded_there(twice: Path, traced: Traced, scanned: Scanned) -> None:
+def test_two_epochs_are_told_with_the_losses_recorded_there(
+    twice: Path, traced: Traced, scanned: Scanned
+) -> None:
     hit = traced.where(scanned.texts[-1][:12], limit=1)["hits"][0]
     assert {time["epoch"] for time in hit["steps"]} >= {0, 1}
     for time in hit["steps"]:
@@ -152,12 +172,19 @@ def test_two_epochs_are_told_with_the_losses_recorded_there(twice: Path, traced:
 
 
 @pytest.mark.parametrize("query", ["the river", "東京", "aaaa aaaa", "e"])
-def test_before_keeps_what_earlier_steps_trained_on(traced: Traced, order: Order, query: str) -> None:
+def test_before_keeps_what_earlier_steps_trained_on(
+    traced: Traced, order: Order, query: str
+) -> None:
     whole, first = traced.where(query, limit=None), first_steps(order)
     for before in (1, 2, 9, 40, 111):
         answer = traced.where(query, before=before, limit=None)
-        kept = [hit for hit in whole["hits"] if seen_before(traced, hit, query.encode(), first, before)]
-        assert (answer["count"], places(answer)) == (len(kept), [(hit["document"], hit["offset"]) for hit in kept])
+        kept = [
+            hit for hit in whole["hits"] if seen_before(traced, hit, query.encode(), first, before)
+        ]
+        assert (answer["count"], places(answer)) == (
+            len(kept),
+            [(hit["document"], hit["offset"]) for hit in kept],
+        )
         assert all(time["step"] < before for hit in answer["hits"] for time in hit["steps"])
 
 
@@ -171,14 +198,17 @@ def first_steps(order: Order) -> dict[tuple[int, int], int]:
     return first
 
 
-def seen_before(traced: Traced, hit: dict, query: bytes, first: dict[tuple[int, int], int], before: int) -> bool:
+def seen_before(
+    traced: Traced, hit: dict, query: bytes, first: dict[tuple[int, int], int], before: int
+) -> bool:
     """Each of its tokens but the first was a target by then; of a single one, that one."""
     stream = next(one for one in traced.shown.shards.train if one.source == hit["source"])
     begin, last = tokens_of(traced, hit, query)
     targets = range(min(begin, last - 1), last)
     places = [divmod(one, traced.block) for one in targets]
     return all(  # The tokens behind a stream's last block are no step's.
-        block < stream.blocks and first.get((stream.first_block + block, at), before) < before for block, at in places
+        block < stream.blocks and first.get((stream.first_block + block, at), before) < before
+        for block, at in places
     )
 
 
@@ -202,7 +232,9 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_every_tokenizer_made_here_is_searched_by_its_tokens(kind: str, sources: list[Path], tmp_path: Path) -> None:
+def test_every_tokenizer_made_here_is_searched_by_its_tokens(
+    kind: str, sources: list[Path], tmp_path: Path
+) -> None:
     folder = make(tmp_path / kind, sources, KINDS[kind])
     for only in ("documents", "tokenizer", "shards", "index"):
         finish(folder, only)

@@ -1,4 +1,5 @@
-"""Several processes give the bits of one: the tree by itself over threads, then whole runs under torchrun."""
+"""Several processes give the bits of one: the tree by itself over threads,
+then whole runs under torchrun."""
 
 from __future__ import annotations
 
@@ -41,7 +42,8 @@ PATIENCE = 20  # Seconds: whoever waits longer for a message of another thread w
 
 
 class Formulas:
-    """Operations on tensors that hold the number of a formula: two sums are equal if they are made the same way."""
+    """Operations on tensors that hold the number of a formula: two sums are equal if
+    they are made the same way."""
 
     def __init__(self) -> None:
         self._numbers: dict[object, int] = {}
@@ -58,7 +60,9 @@ class Formulas:
 class Queues:
     """Messages between threads. As gloo's, a send ends when its receiver has taken it."""
 
-    def __init__(self, rank: int, count: int, lines: dict[tuple[int, int], queue.Queue[Any]]) -> None:
+    def __init__(
+        self, rank: int, count: int, lines: dict[tuple[int, int], queue.Queue[Any]]
+    ) -> None:
         self.rank, self.count, self.lines, self.sent = rank, count, lines, 0
 
     def put(self, value: Any, to: int) -> None:
@@ -116,7 +120,9 @@ def together(count: int, work: Callable[[Processes], Any]) -> list[Any]:
 
     def one(rank: int) -> None:
         try:
-            given[rank] = work(Processes(rank, count, Queues(rank, count, lines) if count > 1 else None))
+            given[rank] = work(
+                Processes(rank, count, Queues(rank, count, lines) if count > 1 else None)
+            )
         except Exception as error:  # noqa: BLE001 - shown by the assertion on what was given.
             given[rank] = error
 
@@ -130,7 +136,8 @@ def together(count: int, work: Callable[[Processes], Any]) -> list[Any]:
 
 
 def counted(terms: list[Any], add: Callable[[Any, Any], Any]) -> Any:
-    """docs/arithmetic.md, section 2.3, as it is written there: a binary counter, then from the smallest up."""
+    """docs/arithmetic.md, section 2.3, as it is written there: a binary
+    counter, then from the smallest up."""
     sums: list[tuple[int, Any]] = []
     for term in terms:
         sums.append((1, term))
@@ -164,13 +171,17 @@ def test_any_number_of_processes_adds_in_the_one_tree(count: int) -> None:
         given = together(count, lambda processes, chosen=chosen: added(processes, formulas, chosen))
         assert [total for total, _ in given] == [[expected, expected]] * count
         if microbatches % count == 0 and (microbatches // count).bit_count() == 1:
-            assert sum(sent for _, sent in given) == count - 1  # Whole subtrees: each other process sends one sum.
+            assert (
+                sum(sent for _, sent in given) == count - 1
+            )  # Whole subtrees: each other process sends one sum.
 
 
 def test_the_order_of_additions_is_noticed() -> None:
     formulas = Formulas()
     from_the_left = formulas.number((formulas.number((0, 1)), 2)), 3
-    assert formulas.number(from_the_left) != counted([0, 1, 2, 3], lambda a, b: formulas.number((a, b)))
+    assert formulas.number(from_the_left) != counted(
+        [0, 1, 2, 3], lambda a, b: formulas.number((a, b))
+    )
 
 
 @pytest.mark.parametrize(("count", "microbatches"), [(1, 5), (2, 5), (4, 8), (4, 5), (9, 4)])
@@ -184,8 +195,12 @@ def test_every_process_has_all_records(count: int, microbatches: int) -> None:
         return processes.completed(records)
 
     for records in together(count, work):
-        assert [one["losses_bT"].tolist() for one in records] == [[[i + 0.5] * 3] * 2 for i in range(microbatches)]
-        assert [one["gradient_root"].tobytes() for one in records] == [bytes([i + 1]) * 32 for i in range(microbatches)]
+        assert [one["losses_bT"].tolist() for one in records] == [
+            [[i + 0.5] * 3] * 2 for i in range(microbatches)
+        ]
+        assert [one["gradient_root"].tobytes() for one in records] == [
+            bytes([i + 1]) * 32 for i in range(microbatches)
+        ]
 
 
 def test_all_refuse_what_one_has_otherwise_and_all_hear_of_a_signal() -> None:
@@ -197,14 +212,20 @@ def test_all_refuse_what_one_has_otherwise_and_all_hear_of_a_signal() -> None:
 
     for given in together(3, work):
         assert isinstance(given, errors.ProcessDiffers)
-        assert str(given).startswith("Process 2 has another data root than the first process: 010101")
+        assert str(given).startswith(
+            "Process 2 has another data root than the first process: 010101"
+        )
 
     def signalled(processes: Processes) -> list[str]:
         processes.signals += ["SIGTERM"] * (processes.rank == 1)
         processes.compare({"recipe": b"r" * 32})
         return processes.signals
 
-    assert together(3, signalled) == [["a signal to process 1"], ["SIGTERM"], ["a signal to process 1"]]
+    assert together(3, signalled) == [
+        ["a signal to process 1"],
+        ["SIGTERM"],
+        ["a signal to process 1"],
+    ]
 
 
 NAN, OTHER_NAN = struct.unpack("<2d", struct.pack("<2Q", 0x7FF8000000000000, 0xFFF8000000000001))
@@ -212,10 +233,17 @@ NAN, OTHER_NAN = struct.unpack("<2d", struct.pack("<2Q", 0x7FF8000000000000, 0xF
 
 @pytest.mark.parametrize(
     ("norms", "agreed"),
-    [((1.0, 1.0, 1.0), True), ((NAN, OTHER_NAN, NAN), True), ((1.0, 1.0, NAN), False), ((math.inf, 1.0, 1.0), False)],
+    [
+        ((1.0, 1.0, 1.0), True),
+        ((NAN, OTHER_NAN, NAN), True),
+        ((1.0, 1.0, NAN), False),
+        ((math.inf, 1.0, 1.0), False),
+    ],
 )
 @pytest.mark.parametrize("place", [0, 1])
-def test_a_norm_that_is_not_finite_is_so_for_all_or_ends_all(norms, agreed: bool, place: int) -> None:
+def test_a_norm_that_is_not_finite_is_so_for_all_or_ends_all(
+    norms, agreed: bool, place: int
+) -> None:
     tokens = np.zeros((1, 2), np.uint32)
     none = np.zeros(1, np.int64)
     batch = Batch(7, none, none, none, ["a"], none, tokens, np.zeros((1, 2), np.int64))
@@ -227,11 +255,16 @@ def test_a_norm_that_is_not_finite_is_so_for_all_or_ends_all(norms, agreed: bool
 
     for given in together(3, work):
         assert (given is None) is agreed
-        assert agreed or ("another norm of the" in str(given) and isinstance(given, errors.ProcessDiffers))
+        assert agreed or (
+            "another norm of the" in str(given) and isinstance(given, errors.ProcessDiffers)
+        )
 
 
-def test_all_take_part_in_a_step_that_one_finds_not_finite(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One process alone computes a norm of gradients that is none: nobody waits for it, and nobody takes the step."""
+def test_all_take_part_in_a_step_that_one_finds_not_finite(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One process alone computes a norm of gradients that is none: nobody waits for
+    it, and nobody takes the step."""
     recipe = load(finished)
     inputs = replay_inputs.load(finished, recipe)
     states, batch = [initial(recipe, inputs.vocabulary) for _ in range(2)], inputs.batch(1)
@@ -247,24 +280,32 @@ def test_all_take_part_in_a_step_that_one_finds_not_finite(finished: Path, monke
 
     monkeypatch.setattr(portable, "norm_of", norm_of)
     for given in together(2, work):
-        assert isinstance(given, errors.ProcessDiffers) and "norm of the gradients at step 1" in str(given)
+        assert isinstance(
+            given, errors.ProcessDiffers
+        ) and "norm of the gradients at step 1" in str(given)
 
 
 @pytest.mark.parametrize("device", ["cpu", "cuda"])
-def test_only_a_run_on_gpus_takes_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str) -> None:
+def test_only_a_run_on_gpus_takes_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, device: str
+) -> None:
     """Each process takes one of its own: of a run on CPUs there may be more than GPUs."""
     asked: list[object] = []
     monkeypatch.setenv("LOCAL_RANK", "3")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "set_device", asked.append)
-    monkeypatch.setattr(messages.dist, "init_process_group", lambda backend, **_: asked.append(backend))
+    monkeypatch.setattr(
+        messages.dist, "init_process_group", lambda backend, **_: asked.append(backend)
+    )
     monkeypatch.setattr(messages.dist, "destroy_process_group", lambda: None)
     with messages.joined(tmp_path, device):
         pass
     assert asked == {"cpu": ["gloo"], "cuda": [3, "cpu:gloo,cuda:nccl"]}[device]
 
 
-def test_processes_meet_before_the_first_replays(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_processes_meet_before_the_first_replays(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     done: list[str] = []
 
     @contextlib.contextmanager
@@ -290,8 +331,16 @@ child.stdout.readline()
 print(child.pid, flush=True)
 child.wait()
 """
-    variables = {**os.environ, "TORCHELASTIC_RUN_ID": "some", "RANK": "1", "WORLD_SIZE": "2", "PYTHONPATH": str(ROOT)}
-    with subprocess.Popen([sys.executable, "-c", launcher], stdout=subprocess.PIPE, env=variables) as parent:
+    variables = {
+        **os.environ,
+        "TORCHELASTIC_RUN_ID": "some",
+        "RANK": "1",
+        "WORLD_SIZE": "2",
+        "PYTHONPATH": str(ROOT),
+    }
+    with subprocess.Popen(
+        [sys.executable, "-c", launcher], stdout=subprocess.PIPE, env=variables
+    ) as parent:
         assert parent.stdout
         pid = int(parent.stdout.readline())
         parent.kill()
@@ -342,7 +391,7 @@ def test_cores_are_shared_and_only_torchrun_is_believed(monkeypatch: pytest.Monk
     assert (rank(), count(), cores()) == (3, 64, max(1, alone // 64))
 
 
-# ---- under torchrun -----------------------------------------------------------------------------
+# ---- under torchrun ----------------------------------------------------------------------------
 
 SETTINGS = ["train.batch=8", "train.microbatch=1", "record.commitment=microbatches"]
 
@@ -353,7 +402,9 @@ def torchrun(count: int, *words: object) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     command = [sys.executable, *map(str, launch)]
     # Where the others did not notice a dead process, they would wait for half an hour.
-    return subprocess.run(command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120)
+    return subprocess.run(
+        command, capture_output=True, text=True, encoding="utf-8", env=environment, timeout=120
+    )
 
 
 def identity(folder: Path) -> tuple[str, str]:
@@ -372,21 +423,31 @@ def alone(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> tuple[str, 
     return identity(finish(make_run(tmp_path_factory.mktemp("alone") / "small", corpus, SETTINGS)))
 
 
-def test_stopped_with_two_processes_it_goes_on_with_one(alone: tuple[str, str], corpus: Path, tmp_path: Path) -> None:
+def test_stopped_with_two_processes_it_goes_on_with_one(
+    alone: tuple[str, str], corpus: Path, tmp_path: Path
+) -> None:
     folder = make_run(tmp_path / "small", corpus, SETTINGS)
     done = torchrun(2, "-m", "tests.train.victim", "torchrun", 1, 7, folder)
-    assert done.returncode and "Stopped by" in done.stderr and "at step 7, whose state is stored" in done.stderr
+    assert (
+        done.returncode
+        and "Stopped by" in done.stderr
+        and "at step 7, whose state is stored" in done.stderr
+    )
     assert 7 in layout.steps_in(folder / "anchors")
     assert [entry["processes"] for entry in journal(folder, "start")] == ["2"]
     assert identity(finish(folder)) == alone
 
 
-def test_four_processes_of_which_one_dies_and_two_go_on(alone: tuple[str, str], corpus: Path, tmp_path: Path) -> None:
+def test_four_processes_of_which_one_dies_and_two_go_on(
+    alone: tuple[str, str], corpus: Path, tmp_path: Path
+) -> None:
     folder = make_run(tmp_path / "small", corpus, SETTINGS)
     done = torchrun(4, "-m", "tests.train.victim", "kill", 2, 7, folder)
     assert done.returncode and "ProcessLost" in done.stderr and "exitcode: -9" in done.stderr
     stop = journal(folder, "stop")[-1]
-    assert stop["error"] == "ProcessLost" and "127.0.0.1" not in stop["detail"]  # A release publishes its journal.
+    assert (
+        stop["error"] == "ProcessLost" and "127.0.0.1" not in stop["detail"]
+    )  # A release publishes its journal.
     assert status(folder)["steps_done"] == 6
     done = torchrun(2, "-m", "pellucid", "run", folder, "--json")
     assert done.returncode == 0, done.stderr
@@ -395,10 +456,14 @@ def test_four_processes_of_which_one_dies_and_two_go_on(alone: tuple[str, str], 
     assert [entry["processes"] for entry in journal(folder, "start")] == ["4", "2"]
 
 
-def test_two_processes_go_back_together(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_two_processes_go_back_together(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     guards = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
     folder = make_run(tmp_path / "small", corpus, [*SETTINGS, *guards])
     done = torchrun(2, "-m", "tests.train.victim", "spike", 0, 11, folder)
     assert done.returncode == 0 and "going back to step 8" in done.stderr, done.stderr
     monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 11))
-    assert identity(folder) == identity(finish(make_run(tmp_path / "alone", corpus, [*SETTINGS, *guards])))
+    assert identity(folder) == identity(
+        finish(make_run(tmp_path / "alone", corpus, [*SETTINGS, *guards]))
+    )

@@ -33,7 +33,9 @@ def batch(finished: Path, recipe: Recipe) -> Batch:
 
 
 def on(recipe: Recipe, arithmetic: str) -> Recipe:
-    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})})
+    return recipe.model_copy(
+        update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})}
+    )
 
 
 def test_initial_values_are_golden_and_have_the_deviation_asked_for(recipe: Recipe) -> None:
@@ -58,7 +60,10 @@ def test_a_step_is_that_of_a_plain_loop(recipe: Recipe, batch: Batch, arithmetic
     loss.backward()
     norm = torch.nn.utils.clip_grad_norm_(plain.model.parameters(), recipe.train.clip)
     groups = [
-        {"params": [p for p in plain.model.parameters() if p.dim() > 1], "weight_decay": recipe.optimizer.weight_decay},
+        {
+            "params": [p for p in plain.model.parameters() if p.dim() > 1],
+            "weight_decay": recipe.optimizer.weight_decay,
+        },
         {"params": [p for p in plain.model.parameters() if p.dim() == 1], "weight_decay": 0.0},
     ]
     adamw = recipe.optimizer
@@ -82,7 +87,10 @@ def test_a_step_again_gives_the_same_bits(recipe: Recipe, batch: Batch) -> None:
 def test_a_restored_state_goes_on_with_the_same_bits(recipe: Recipe, batch: Batch) -> None:
     state = initial(recipe, 300)
     training_step(state, batch, recipe)
-    copies = {group: {name: a.copy() for name, a in arrays.items()} for group, arrays in state.groups().items()}
+    copies = {
+        group: {name: a.copy() for name, a in arrays.items()}
+        for group, arrays in state.groups().items()
+    }
     again = restored(recipe, 300, 1, copies)
     assert again.roots() == state.roots()
     for one in (state, again):
@@ -99,7 +107,10 @@ def test_every_number_of_a_state_is_in_its_root(recipe: Recipe) -> None:
             flat[-1] ^= 1
             after = state.roots()
             changed = [
-                (g, n) for g in after.tensors for n in after.tensors[g] if after.tensors[g][n] != before.tensors[g][n]
+                (g, n)
+                for g in after.tensors
+                for n in after.tensors[g]
+                if after.tensors[g][n] != before.tensors[g][n]
             ]
             assert changed == [(group, name)] and after.state != before.state
             flat[-1] ^= 1
@@ -112,7 +123,9 @@ def poison(state: State) -> None:
         state.model.model.norm.weight[3] = float("nan")
 
 
-def test_a_value_that_is_not_finite_stops_before_the_state_changes(recipe: Recipe, batch: Batch) -> None:
+def test_a_value_that_is_not_finite_stops_before_the_state_changes(
+    recipe: Recipe, batch: Batch
+) -> None:
     state = initial(recipe, 300)
     poison(state)
     before = state.roots()
@@ -138,11 +151,15 @@ def test_microbatches_change_the_sums_order_and_nothing_else(recipe: Recipe, bat
 
 
 def test_gradients_are_committed_where_the_recipe_asks(recipe: Recipe, batch: Batch) -> None:
-    asked = recipe.model_copy(update={"record": recipe.record.model_copy(update={"commitment": "microbatches"})})
+    asked = recipe.model_copy(
+        update={"record": recipe.record.model_copy(update={"commitment": "microbatches"})}
+    )
     plain, committed = (training_step(initial(r, 300), batch, r) for r in (recipe, asked))
     assert all(one.gradient_root == b"" for one in plain.microbatches)
     assert len({one.gradient_root for one in committed.microbatches}) == 2
-    assert [one.loss_sum for one in plain.microbatches] == [one.loss_sum for one in committed.microbatches]
+    assert [one.loss_sum for one in plain.microbatches] == [
+        one.loss_sum for one in committed.microbatches
+    ]
 
 
 def test_attention_within_documents_does_not_see_the_others(recipe: Recipe, batch: Batch) -> None:
@@ -156,7 +173,9 @@ def test_attention_within_documents_does_not_see_the_others(recipe: Recipe, batc
     changed[:, :10] = (changed[:, :10] + 1) % 300
     with torch.no_grad():
         before, after = state.model(tokens, first), state.model(changed, first)
-    assert torch.equal(before[:, 10:], after[:, 10:]) and not torch.equal(before[:, :10], after[:, :10])
+    assert torch.equal(before[:, 10:], after[:, 10:]) and not torch.equal(
+        before[:, :10], after[:, :10]
+    )
     alone = state.model(tokens[:, 10:])
     assert (alone - before[:, 10:]).abs().max() < 1e-5  # Rotary positions are relative.
 

@@ -1,7 +1,8 @@
-"""`pellucid run` in one of several processes, one of which dies or is told to stop in the middle of a step.
+"""`pellucid run` in one of several processes, one of which dies or is told
+to stop in the middle of a step.
 
-python -m torch.distributed.run … -m tests.train.victim kill|stop|torchrun|batch|spike PROCESS STEP RUN
-"""
+python -m torch.distributed.run … -m tests.train.victim
+kill|stop|torchrun|batch|spike PROCESS STEP RUN"""
 
 from __future__ import annotations
 
