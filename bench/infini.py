@@ -96,9 +96,8 @@ def ask(
 def answer(folder: str, asked: dict[str, Any]) -> dict[str, Any]:
     """The peer's side of `ask`."""
     engine_of = importlib.import_module("infini_gram.engine").InfiniGramEngine
-    engine = engine_of(
-        folder, asked["document_token"], asked["vocabulary"]
-    )  # uint16 ids, if not told.
+    # uint16 ids, if not told.
+    engine = engine_of(folder, asked["document_token"], asked["vocabulary"])
     for ids in asked["queries"]:
         engine.count(ids)
     counts, seconds = [], []

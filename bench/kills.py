@@ -113,9 +113,8 @@ def stage_of(folder: Path) -> str:
 
 def attempt(place: Path, trial: Trial) -> tuple[str, str, str]:
     folder, seconds = make(place / f"run{trial.number}"), trial.seconds
-    while not kill(
-        folder, trial, seconds
-    ):  # It was done before: the machine is faster than it was. Begin again.
+    # It was done before: the machine is faster than it was. Begin again.
+    while not kill(folder, trial, seconds):
         shutil.rmtree(folder)
         make(folder)
         seconds *= 0.7

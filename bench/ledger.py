@@ -47,9 +47,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--steps", type=int, default=1_000_000)
     steps = parser.parse_args().steps
-    rules = Rules(
-        (Rule("loss", "note", 8.0, 0.1, 1),), 64, "stop", 50, 3
-    )  # As in a recipe that names none.
+    # As in a recipe that names none.
+    rules = Rules((Rule("loss", "note", 8.0, 0.1, 1),), 64, "stop", 50, 3)
     plan = verdict.Plan(
         recipe=f"{0:064x}",
         steps=steps,

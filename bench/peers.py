@@ -56,9 +56,8 @@ def tokens_of(shape: Shape) -> list[np.ndarray]:
 
 def portable(shape: Shape, threads: int, turn: Turn, optimizer: str = "adamw") -> None:
     """Our training step, with nothing recorded."""
-    importlib.import_module(
-        "pellucid.train"
-    )  # First: what it sets must be set before torch is loaded.
+    # First: what it sets must be set before torch is loaded.
+    importlib.import_module("pellucid.train")
     from pellucid.families import Llama
     from pellucid.operations import portable as ops
     from pellucid.recipe import Data, Recipe, Source, Train

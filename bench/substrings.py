@@ -50,9 +50,8 @@ class Corpus:
         inside = (np.frombuffer(self.text, np.uint8) & 0xC0) == 0x80
         self.inside = np.flatnonzero(inside)  # Bytes in the middle of a character.
         begun = np.add.reduceat(~inside, range(0, len(inside), _BLOCK), dtype=np.int64)
-        self._begun = np.concatenate(
-            [[0], np.cumsum(begun)]
-        )  # Characters before each block, separators included.
+        # Characters before each block, separators included.
+        self._begun = np.concatenate([[0], np.cumsum(begun)])
 
     @property
     def documents(self) -> int:

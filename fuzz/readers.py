@@ -146,9 +146,8 @@ def index(folder: Path) -> None:
 
 
 def asked(folder: Path) -> None:
-    for (
-        view
-    ) in VIEWS:  # In this process, for its coverage; a question of a user has one of its own.
+    # In this process, for its coverage; a question of a user has one of its own.
+    for view in VIEWS:
         with worker.named_errors(folder), sql_tables.engine(LIMIT) as connection:
             sql_tables.add(connection, folder, [view])
             next(iter(connection.sql(f"select * from {view}").to_arrow_reader(5)), None)

@@ -218,12 +218,10 @@ def _backward(recipe: Recipe, vocabulary: int) -> int:
         FLOAT * vocabulary * D,
     )
     count = parameters(shape, vocabulary)
-    ends = rows * (
-        wide * (4 if native else 3) * D + FLOAT * 3
-    )  # What the last norm keeps and gives; the tokens.
-    passing = (
-        rows * wide * (D + 2 * F)
-    )  # Gradients on their way through an MLP, less what it has freed.
+    # What the last norm keeps and gives; the tokens.
+    ends = rows * (wide * (4 if native else 3) * D + FLOAT * 3)
+    # Gradients on their way through an MLP, less what it has freed.
+    passing = rows * wide * (D + 2 * F)
     first_layer = passing + FLOAT * D * F + head
     # native holds logits: their logarithms of softmax, and two gradients on the way.
     top = shape.layers * layer + max(

@@ -109,9 +109,8 @@ def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
     if _kind(own.stretches[0], own, step) == _kind(following, parent, step):
         return Start(following.cursors, following.row(step + 1))
     span = inputs.history.at(step + 1)
-    if (
-        span.branch and span.after == step
-    ):  # A rollback to this very step: what it passed over was seen.
+    # A rollback to this very step: what it passed over was seen.
+    if span.branch and span.after == step:
         return Start(following.cursors)
     cursors = last.cursors_after(step)
     return Start(

@@ -16,9 +16,8 @@ from pathlib import Path
 from pellucid.errors import LimitReached, TooMuchMemory
 from pellucid.store import files
 
-MEMORY = (
-    4 << 30
-)  # Bytes that verbs which only read somebody else's release may have; docs/threats.md states it.
+# Bytes that verbs which only read somebody else's release may have; docs/threats.md states it.
+MEMORY = 4 << 30
 
 _OWN = {MEMORY}  # The limits of data that are our own bounds, as they were set.
 _CGROUPS = Path("/sys/fs/cgroup")  # A container's or a job's limits, where there are any.
@@ -59,9 +58,8 @@ def _cgroups(controller: str) -> list[Path]:
         _, controllers, place = line.split(":", 2)
         if controllers and controller not in controllers.split(","):
             continue
-        root = (
-            _CGROUPS / controller if controllers else _CGROUPS
-        )  # Each has its folder in version 1.
+        # Each has its folder in version 1.
+        root = _CGROUPS / controller if controllers else _CGROUPS
         inner = root / place.lstrip("/")
         found += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
     return found

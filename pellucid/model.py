@@ -19,9 +19,8 @@ class Decoder(nn.Module):
     """The whole model. Its parameters hold whatever memory held:
     train/state.py gives them values."""
 
-    cos: (
-        Tensor  # Of every position's angles, as the operations want them; not part of a checkpoint.
-    )
+    # Of every position's angles, as the operations want them; not part of a checkpoint.
+    cos: Tensor
     sin: Tensor
 
     def __init__(self, shape: Model, vocabulary: int, ops: ModuleType) -> None:

@@ -74,9 +74,8 @@ _MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
 _LOOKED_AT = 200  # Files of a folder of records whose keys are looked at.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
-_BYTES_PER_TOKEN = (
-    5  # More than a tokenizer trained here gives, so that there are as many blocks as counted on.
-)
+# More than a tokenizer trained here gives, so that there are as many blocks as counted on.
+_BYTES_PER_TOKEN = 5
 
 
 def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list[str]:

@@ -24,24 +24,20 @@ class Phase(Section):
     steps: Count
     batch: Count | None = None  # Rows per step.
     microbatch: Count | None = None
-    context: Annotated[int, Field(ge=2, le=2**20)] | None = (
-        None  # Targets of a row; it divides data.block.
-    )
+    # Targets of a row; it divides data.block.
+    context: Annotated[int, Field(ge=2, le=2**20)] | None = None
     rope_theta: Positive | None = None
     lr: Positive | None = None
     schedule: Literal["cosine", "linear", "wsd"] | None = None  # Over the phase's own steps.
     warmup: Natural | None = None  # Steps from the phase's begin.
     decay: Natural | None = None  # The last steps of the phase, for "wsd".
     final_lr: Fraction | None = None
-    weights: dict[Name, Natural] | None = (
-        None  # How often each source is seen; those not named are not.
-    )
-    shares: dict[Name, Natural] | None = (
-        None  # Rows of each source among their sum, in place of weights.
-    )
-    start: dict[Name, Literal["continue", "again"]] = Field(
-        default_factory=dict
-    )  # "again": with a whole pass.
+    # How often each source is seen; those not named are not.
+    weights: dict[Name, Natural] | None = None
+    # Rows of each source among their sum, in place of weights.
+    shares: dict[Name, Natural] | None = None
+    # "again": with a whole pass.
+    start: dict[Name, Literal["continue", "again"]] = Field(default_factory=dict)
 
 
 class Source(Protocol):

@@ -51,9 +51,8 @@ LONGEST_MATCHED = 4_000_000
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
 
-Far = Annotated[
-    int, Field(ge=0, lt=2**62)
-]  # Targets: with those of a run to come they stay below 2^63.
+# Targets: with those of a run to come they stay below 2^63.
+Far = Annotated[int, Field(ge=0, lt=2**62)]
 
 
 class Source(Section):
@@ -63,9 +62,8 @@ class Source(Section):
     path: str = placement("")
     format: Literal["text", "jsonl", "json", "csv", "parquet", "lines", "fasta", "package"] = "text"
     licence: str = "unknown"
-    weight: Natural = (
-        1  # How often it is seen while all of weight 1 are seen once; 0: for validation only.
-    )
+    # How often it is seen while all of weight 1 are seen once; 0: for validation only.
+    weight: Natural = 1
     text_key: str = "text"  # Of records with fields: the one that holds the text.
     include: tuple[str, ...] = ()  # Patterns on '/'-paths; empty takes the format's own endings.
     exclude: tuple[str, ...] = ()
@@ -75,14 +73,12 @@ class Data(Section):
     """How the sources become documents, splits and shards."""
 
     sources: tuple[Source, ...] = Field(min_length=1)
-    pipeline: Annotated[Literal[2], INTEGER] = (
-        2  # How sources become documents: docs/format.md, section 5.
-    )
+    # How sources become documents: docs/format.md, section 5.
+    pipeline: Annotated[Literal[2], INTEGER] = 2
     validation_per_10000: Annotated[int, Field(ge=1, le=5000)] = 100
     max_document_characters: Count = 1_000_000  # Longer documents are cut into parts.
-    split: Literal["texts", "parts"] = (
-        "texts"  # Whether all of a text has one split, or each part its own.
-    )
+    # Whether all of a text has one split, or each part its own.
+    split: Literal["texts", "parts"] = "texts"
     invalid_utf8: Literal["replace", "drop"] = "replace"
     token_type: Literal["uint16", "uint32"] = "uint16"
     block: Annotated[int, Field(ge=0, le=2**20)] = 0  # Targets of a block; 0: model.context.
@@ -98,22 +94,17 @@ class Data(Section):
 
 class Tokenizer(Section):
     kind: Literal["bpe", "bytes", "characters", "file"] = "bpe"
-    vocabulary: Annotated[int, Field(ge=257, le=2**31)] = (
-        4096  # For bpe; the others follow the data.
-    )
-    pattern: Literal["llama3", "qwen2", "gpt2", "o200k", "pellucid"] = (
-        "llama3"  # For bpe: cuts texts before merging.
-    )
-    max_pretoken: Annotated[int, Field(ge=1, le=256)] = (
-        24  # Characters of a token that bpe may learn.
-    )
-    sample_characters: Count = (
-        100_000_000  # For bpe: trained on about so much, chosen by document hash.
-    )
+    # For bpe; the others follow the data.
+    vocabulary: Annotated[int, Field(ge=257, le=2**31)] = 4096
+    # For bpe: cuts texts before merging.
+    pattern: Literal["llama3", "qwen2", "gpt2", "o200k", "pellucid"] = "llama3"
+    # Characters of a token that bpe may learn.
+    max_pretoken: Annotated[int, Field(ge=1, le=256)] = 24
+    # For bpe: trained on about so much, chosen by document hash.
+    sample_characters: Count = 100_000_000
     path: str = placement("")  # For kind = "file": a tokenizer.json …
-    document_token: str = (
-        ""  # … and which of its tokens begins a document; empty: the one that it shows.
-    )
+    # … and which of its tokens begins a document; empty: the one that it shows.
+    document_token: str = ""
 
 
 class Train(Section):
@@ -125,14 +116,12 @@ class Train(Section):
     lr: Positive = 3e-3
     schedule: Literal["cosine", "linear", "wsd"] = "cosine"
     warmup: Natural = 20  # Steps.
-    decay: Natural = (
-        0  # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
-    )
+    # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
+    decay: Natural = 0
     final_lr: Fraction = 0.1  # As a fraction of lr.
     clip: Positive = 1.0  # The largest norm of the gradients.
-    frozen: Annotated[
-        tuple[str, ...], Field(max_length=64)
-    ] = ()  # Weights that stay: patterns of names, *, ?, [abc].
+    # Weights that stay: patterns of names, *, ?, [abc].
+    frozen: Annotated[tuple[str, ...], Field(max_length=64)] = ()
 
     def freezes(self, name: str) -> bool:
         """Whether a weight stays as it is."""
@@ -149,18 +138,16 @@ class Checkpoints(Section):
 
 
 class Record(Section):
-    commitment: Literal["steps", "microbatches"] = (
-        "steps"  # microbatches: each one's gradient is hashed.
-    )
+    # microbatches: each one's gradient is hashed.
+    commitment: Literal["steps", "microbatches"] = "steps"
 
 
 class Spike(Section):
     """When a step's loss or gradient norm is a spike (record/guards.py), and what is done then."""
 
     action: Literal["off", "note", "stop", "rollback"] = "note"
-    deviations: Positive = (
-        8.0  # Above the median of the steps before, in robust standard deviations …
-    )
+    # Above the median of the steps before, in robust standard deviations …
+    deviations: Positive = 8.0
     least: Positive = 0.1  # … and at least as this fraction of the median.
     width: Count = 1  # So many steps of it, one after the other.
 
@@ -172,27 +159,23 @@ class Guards(Section):
     grad_norm: Spike = Spike(action="off")
     window: Annotated[int, Field(ge=8, le=4096)] = 64  # Steps that a step is held against.
     not_finite: Literal["stop", "rollback"] = "stop"
-    back: Annotated[int, Field(ge=1, le=2**20)] = (
-        50  # Steps that a rollback goes back; their rows are passed over.
-    )
+    # Steps that a rollback goes back; their rows are passed over.
+    back: Annotated[int, Field(ge=1, le=2**20)] = 50
     rollbacks: Annotated[int, Field(ge=0, le=1000)] = 3  # So many at most; then the run stops.
 
 
 class Fork(Section):
     """Where a fork begins: after a step of its parent. `pellucid fork` writes it."""
 
-    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = (
-        ""  # The parent's head; empty: no fork.
-    )
+    # The parent's head; empty: no fork.
+    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     step: Natural = 0
-    state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = (
-        ""  # The root of the parent's state after that step.
-    )
+    # The root of the parent's state after that step.
+    state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
     without: tuple[str, ...] = ()  # Sources and documents whose blocks are replaced by others.
     tokens: Far = 0  # Targets that the parent had seen by then.
-    cursors: dict[str, Far] = Field(
-        default_factory=dict
-    )  # Of each source, the targets that the parent had seen …
+    # Of each source, the targets that the parent had seen …
+    cursors: dict[str, Far] = Field(default_factory=dict)
     rows: Far = 0  # … before so many rows of the mixture that the fork goes on with.
 
 

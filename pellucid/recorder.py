@@ -128,9 +128,8 @@ class Recorder:
         self._schedule = recipe.schedule
         self._ledger = Ledger(folder, recipe, after)
         self.torn = self._ledger.torn
-        self.incidents: list[
-            dict[str, Any]
-        ] = []  # That the last step, or what came instead of it, was followed by.
+        # That the last step, or what came instead of it, was followed by.
+        self.incidents: list[dict[str, Any]] = []
         self._metrics = metrics.Metrics(folder)
         self._metrics.forget_after(-1 if after is None else after)
         self._roots: StateRoots | None = None

@@ -127,9 +127,8 @@ def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
         if name == only or (only is None and (name != "index" or recipe.placement.trace))
     ]
     if not _finished(folder, recipe):
-        if (
-            folder / layout.MANIFEST
-        ).exists():  # Sealed, so it was finished: something of it is damaged or gone.
+        # Sealed, so it was finished: something of it is damaged or gone.
+        if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
         return wanted
     if "index" not in wanted or index.done(folder):
@@ -251,9 +250,8 @@ def _stages(
     if ledger := _ledger(folder):
         from pellucid.replay.inputs import check_recipe
 
-        check_recipe(
-            folder, recipe, ledger.genesis
-        )  # Before data are made that the run could not use.
+        # Before data are made that the run could not use.
+        check_recipe(folder, recipe, ledger.genesis)
     if _bound(folder, recipe, ledger):
         names = [name for name in names if name not in _DATA]
     for name in names:
@@ -318,9 +316,8 @@ def _train_on(
                     return ended
                 if recipe.scheduled(recipe.validation.every, state.step):
                     _validate(state, inputs, record, watcher)
-                asked = next(
-                    iter(stop), ""
-                )  # Read once: a signal that comes later is the next step's.
+                # Read once: a signal that comes later is the next step's.
+                asked = next(iter(stop), "")
                 record.keep(groups, force=bool(asked))
                 if asked and state.step < recipe.train.steps:
                     record.flush()
@@ -439,7 +436,6 @@ def _stop_signals() -> Iterator[list[str]]:
         yield received
     finally:
         for number, handler in previous.items():
-            if (
-                signal.getsignal(number) is handle
-            ):  # A lost process may have replaced it (train/messages.py).
+            # A lost process may have replaced it (train/messages.py).
+            if signal.getsignal(number) is handle:
                 signal.signal(number, handler)

@@ -49,9 +49,8 @@ class Phase:
     warmup: int  # Steps.
     decay: int  # Steps of the last decay of "wsd".
     final_lr: float  # As a fraction of lr.
-    weights: tuple[
-        int, ...
-    ] = ()  # How often each source is seen while all of them are seen once at weight 1.
+    # How often each source is seen while all of them are seen once at weight 1.
+    weights: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()  # Rows of each source among sum(shares).
     again: tuple[bool, ...] = ()  # Which sources begin a new pass with the phase.
 

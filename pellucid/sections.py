@@ -25,9 +25,8 @@ def _integer(value: object) -> object:
     return value
 
 
-INTEGER = BeforeValidator(
-    _integer
-)  # For a Literal, which takes 4.0 for 4: two digests of one recipe.
+# For a Literal, which takes 4.0 for 4: two digests of one recipe.
+INTEGER = BeforeValidator(_integer)
 
 
 def placement(default: Any) -> Any:

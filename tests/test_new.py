@@ -195,9 +195,8 @@ def test_a_key_or_a_pattern_that_takes_nothing_is_refused_before_it_is_written(
         assert (folder / "recipe.toml").read_bytes() == before
     change_recipe(folder, ["data.sources.export.text_key=id"])
     place.unlink()
-    change_recipe(
-        folder, ["data.sources.export.licence=MIT"]
-    )  # The texts are not looked for: they are read as before.
+    # The texts are not looked for: they are read as before.
+    change_recipe(folder, ["data.sources.export.licence=MIT"])
 
 
 def test_new_given_again_after_a_kill_goes_on(tmp_path: Path) -> None:
@@ -207,9 +206,8 @@ def test_new_given_again_after_a_kill_goes_on(tmp_path: Path) -> None:
     (folder / ".partial-recipe.toml").write_bytes(made[:99])  # As a kill leaves it …
     assert new(folder, [str(place)], "1M", SMALL) == first
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == {"recipe.toml": made}
-    (folder / "recipe.toml").rename(
-        folder / ".partial-recipe.toml"
-    )  # … before the recipe was there.
+    # … before the recipe was there.
+    (folder / "recipe.toml").rename(folder / ".partial-recipe.toml")
     new(folder, [str(place)], "1M", SMALL)
     assert {one.name: one.read_bytes() for one in folder.iterdir()} == {"recipe.toml": made}
     with pytest.raises(errors.FolderTaken, match=r"a run.*continue that run with"):

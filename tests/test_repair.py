@@ -86,9 +86,8 @@ def test_damage_behind_the_last_anchor_is_cut_off(name: str, damaged: Path, fini
 @pytest.mark.parametrize("seed", range(20))
 def test_what_an_anchor_proves_is_never_cut(seed: int, damaged: Path) -> None:
     draw, lines, n = random.Random(seed), lines_of(damaged), number_of(damaged, 10)
-    place = draw.randrange(
-        len(lines) - 1
-    )  # What the last entry says, nothing but its computation proves.
+    # What the last entry says, nothing but its computation proves.
+    place = draw.randrange(len(lines) - 1)
     changed = draw.choice(
         [bytes(len(lines[place])), lines[place][:-9] + b"\n", flipped(lines[place]), b"{}\n", b""]
     )

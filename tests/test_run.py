@@ -114,9 +114,8 @@ def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
     from pellucid.recorder import Recorder
 
     folder, real, sent = make_run(tmp_path / "small", corpus), getattr(Recorder, method), []
-    if (
-        signal.getsignal(signal.SIGINT) == signal.SIG_IGN
-    ):  # As whatever a shell starts in the background has it.
+    # As whatever a shell starts in the background has it.
+    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def signalled(self: Recorder, *arguments: Any, **named: Any) -> Any:
@@ -127,9 +126,8 @@ def test_the_state_of_the_step_that_a_signal_stops_at_is_stored(
 
     class Asked(Terminal):
         def step(self, number: int, loss: float, tokens_per_second: float, lr: float) -> None:
-            if (
-                method == "flush" and number == 7
-            ):  # So that there is a flush: the second signal comes in it.
+            # So that there is a flush: the second signal comes in it.
+            if method == "flush" and number == 7:
                 os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(Recorder, method, signalled)

@@ -153,9 +153,8 @@ def _with_verb(error: PellucidError) -> PellucidError:
 
 
 def _report(error: PellucidError, as_json: bool) -> None:
-    if as_json and not isinstance(
-        error, VerifyFailed | AuditFailed | RunsDiffer
-    ):  # Those have printed their report.
+    # Those have printed their report.
+    if as_json and not isinstance(error, VerifyFailed | AuditFailed | RunsDiffer):
         print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
     from pellucid.terminal import plain
 

@@ -80,9 +80,8 @@ def find(folder: Path, recipe: Recipe, name: str) -> Place:
         for place in places:
             if fits(place.root, name, place.made_from):
                 return place
-    if roots == [
-        folder / NEXT
-    ]:  # Another recipe's work on this stage, which nobody can have finished.
+    # Another recipe's work on this stage, which nobody can have finished.
+    if roots == [folder / NEXT]:
         for later in _ORDER[_ORDER.index(name) :]:
             files.remove_folder(folder / NEXT / later)
         return places[0]

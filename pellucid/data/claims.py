@@ -24,9 +24,8 @@ class Claims:
 
     def __init__(self, source: Source) -> None:
         self._source = source
-        self._patterns = Patterns(
-            source, []
-        )  # Files without endings may be the source's: _mixed().
+        # Files without endings may be the source's: _mixed().
+        self._patterns = Patterns(source, [])
         self._url, self._paths, self._several = "", [""], False
         self._refused = ""  # Why the one path so far is not taken.
         self._ended: set[bool] = set()  # Whether files have one of the format's endings.

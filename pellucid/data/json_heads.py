@@ -9,9 +9,8 @@ _TOKEN = re.compile(
     r'[ \t\r\n]*+(?:([{}\[\],:])|("(?:[^"\\\x00-\x1f]|\\.)*+")'
     r"|(-?\d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+|true|false|null|NaN|-?Infinity))"
 )
-_CUT = re.compile(
-    r'[ \t\r\n]*+(?:"(?:[^"\\\x00-\x1f]|\\.)*+\\?|[-+.\w]{0,40})', re.DOTALL
-)  # Of a token, its beginning.
+# Of a token, its beginning.
+_CUT = re.compile(r'[ \t\r\n]*+(?:"(?:[^"\\\x00-\x1f]|\\.)*+\\?|[-+.\w]{0,40})', re.DOTALL)
 _CHATS = ("messages", "conversations", "conversation")  # A list under these is one record.
 _CLOSES = {"{": "}", "[": "]"}
 _DEEPEST = 500

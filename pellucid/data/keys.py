@@ -40,9 +40,8 @@ _TOLD = 8
 
 class Keys(NamedTuple):
     records: int  # Of the first, those that have fields.
-    counts: Counter[
-        str
-    ]  # By key, "data.text" for a nested one: the records with a text or a chat there.
+    # By key, "data.text" for a nested one: the records with a text or a chat there.
+    counts: Counter[str]
     blank: frozenset[str]  # Keys that have an empty one somewhere, which `counts` leaves out.
 
 

@@ -52,9 +52,8 @@ def _leaf_of(
     """The leaf of a stream's tokens [start, stop) under a number; ids are those
     from the stream's offset-th on."""
     documents, before = stream.documents_and_first(offset, offset + len(ids))
-    begins = np.flatnonzero(
-        np.diff(documents, prepend=-1)
-    )  # Where documents begin, or go on from before.
+    # Where documents begin, or go on from before.
+    begins = np.flatnonzero(np.diff(documents, prepend=-1))
 
     def leaf(number: int, start: int, stop: int) -> bytes:
         here = slice(start - offset, stop - offset)

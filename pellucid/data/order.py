@@ -114,9 +114,8 @@ class Permutation:
 
     def _next_kept(self, blocks: np.ndarray) -> np.ndarray:
         """The first block after each left out one that is not."""
-        ends = self._left[
-            np.append(np.diff(self._left) != 1, True)
-        ]  # Of the runs of left out blocks.
+        # Of the runs of left out blocks.
+        ends = self._left[np.append(np.diff(self._left) != 1, True)]
         after = ends[np.searchsorted(ends, blocks)] + 1
         wrapped = np.where(after == self._count, 0, after)  # After the last block comes the first.
         return np.where(self.left_out(wrapped), ends[0] + 1, wrapped)
@@ -360,9 +359,8 @@ class Order:
         places_N, starts_N = np.divmod(within_N, np.int64(self.block))
         blocks_N = np.empty_like(places_N)
         for source in np.unique(sources_N).tolist():
-            mine = np.flatnonzero(
-                sources_N == source
-            )  # In the order of the cursor, so that passes ascend.
+            # In the order of the cursor, so that passes ascend.
+            mine = np.flatnonzero(sources_N == source)
             epochs = epochs_N[mine]
             for epoch in np.unique(epochs).tolist():
                 here = mine[slice(*np.searchsorted(epochs, [epoch, epoch + 1]))]

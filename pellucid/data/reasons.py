@@ -13,9 +13,8 @@ EXAMPLES = 3  # Names kept of each reason.
 
 class Reason(NamedTuple):
     words: str
-    of_content: bool = (
-        True  # It follows from the bytes, and enters the data root; others tell of a folder.
-    )
+    # It follows from the bytes, and enters the data root; others tell of a folder.
+    of_content: bool = True
     kept: bool = False  # The document is there, with changes.
     quiet: bool = False  # As somebody asked for, or as everywhere: no warning.
 

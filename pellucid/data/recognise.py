@@ -117,9 +117,8 @@ def recognised(head: bytes, ending: str = "") -> str:
     found = _json(whole, head, ending) or (_biological(whole) if whole else "")
     if not found and ending in ("csv", "tsv"):
         return ending
-    others = ending != "txt" and endings.fits(
-        f"x.{ending}", "text"
-    )  # Code and prose may look like a table.
+    # Code and prose may look like a table.
+    others = ending != "txt" and endings.fits(f"x.{ending}", "text")
     return found or ("" if others else _table(lines, cut=len(head) >= HEAD))
 
 

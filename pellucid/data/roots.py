@@ -255,9 +255,8 @@ class _Whole:
 
     def __init__(self, recipe: Recipe) -> None:
         self._data = recipe.data
-        self.decides = (
-            recipe.data.split == "texts"
-        )  # Whether the split is the text's, not the part's.
+        # Whether the split is the text's, not the part's.
+        self.decides = recipe.data.split == "texts"
         self._texts = cutting.Texts()
         self._last: parquet.Row | None = None
         self._digests, self._indices = (

@@ -22,9 +22,8 @@ from pellucid.errors import DocumentUnknown, FormatInvalid, ShardDamaged, StepUn
 from pellucid.store import arrays, files
 
 TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-ROW = np.dtype(
-    "<u8"
-)  # A document table has rows of three: document index, first token, UTF-8 bytes.
+# A document table has rows of three: document index, first token, UTF-8 bytes.
+ROW = np.dtype("<u8")
 COLUMNS = 3
 
 

@@ -18,9 +18,8 @@ class Surveyed(NamedTuple):
     """The first documents of a source, without duplicates."""
 
     name: str
-    documents: tuple[
-        tuple[bytes, int], ...
-    ]  # The digest that each one's split follows from, and its bytes.
+    # The digest that each one's split follows from, and its bytes.
+    documents: tuple[tuple[bytes, int], ...]
     characters: int
     whole: bool  # Nothing lies behind them.
     # The part of the source's bytes that its longest text is, as far as the sizes of files tell.

@@ -71,9 +71,8 @@ class Recorded(NamedTuple):
     digest: str
     vocabulary: int
     document_token: int
-    lossless: (
-        bool  # Whether it gives every text of the run back; else bits per byte are of another text.
-    )
+    # Whether it gives every text of the run back; else bits per byte are of another text.
+    lossless: bool
 
 
 def described(made: Tokenizer, recipe: Recipe) -> Recorded:
@@ -331,9 +330,8 @@ class Tokenizer:
         """Both, from one pass."""
         try:
             text.encode("utf-8")
-        except (
-            UnicodeEncodeError
-        ) as error:  # Lone surrogates stand for bytes that a command line could not decode.
+        # Lone surrogates stand for bytes that a command line could not decode.
+        except UnicodeEncodeError as error:
             raise TextInvalid(detail=error) from error
         with _named(self._path, "it cannot encode"):
             encoding = self._made.encode(text, add_special_tokens=False)

@@ -23,18 +23,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FLOAT = 4  # Bytes of a float32.
-Shapes = dict[
-    str, tuple[int, ...]
-]  # Of weights, by their names: (outputs, inputs) of a linear, (width,) of a norm.
+# Of weights, by their names: (outputs, inputs) of a linear, (width,) of a norm.
+Shapes = dict[str, tuple[int, ...]]
 
 
 class Seen(NamedTuple):
     """Where a layer's attention looks."""
 
     rotary: tuple[Tensor, Tensor]  # Of every position's angles, as the operations want them.
-    first_BT: (
-        Tensor | None
-    )  # The first position that each may attend to, int32; None: all before it.
+    # The first position that each may attend to, int32; None: all before it.
+    first_BT: Tensor | None
 
 
 class Reached(NamedTuple):
@@ -48,9 +46,8 @@ class Reached(NamedTuple):
 class Model(Section, ABC):
     """A section of the recipe that says what is trained."""
 
-    layers: Annotated[int, Field(ge=1, le=2**12)] = (
-        4  # More tensors than a safetensors file of ours may name.
-    )
+    # More tensors than a safetensors file of ours may name.
+    layers: Annotated[int, Field(ge=1, le=2**12)] = 4
     width: Count = 128
     heads: Count = 4
     kv_heads: Count = 4

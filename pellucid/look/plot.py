@@ -28,17 +28,15 @@ def plot(path: Path, title: str, curve: Sequence[Point], marks: Sequence[Point])
         axes.plot(
             *zip(*marks, strict=True), "x", color="tab:red", label="recorded when it was trained on"
         )
-    axes.set_title(
-        title, parse_math=False, fontsize="medium"
-    )  # A document's name may hold dollar signs.
+    # A document's name may hold dollar signs.
+    axes.set_title(title, parse_math=False, fontsize="medium")
     axes.set_xlabel("step")
     axes.set_ylabel("loss, nats per token")
     axes.grid(alpha=0.3)
     axes.legend()
     with files.whole_file(path) as partial, warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message="Glyph .* missing from font"
-        )  # Boxes then stand in the title.
+        # Boxes then stand in the title.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         drawn.savefig(partial, format="png")
 
 

@@ -33,9 +33,8 @@ class Branch(NamedTuple):
     history: History
     after: int
     last: int
-    number: (
-        int | None
-    )  # Of the branch for which a rollback abandoned them; None: they are the run's.
+    # Of the branch for which a rollback abandoned them; None: they are the run's.
+    number: int | None
 
 
 def branches(folder: Path, ledger: LedgerFile | None) -> list[Branch]:

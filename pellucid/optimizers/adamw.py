@@ -20,9 +20,8 @@ class Moments(Optimizer):
     beta1: Fraction = 0.9
     beta2: Fraction = 0.95
     epsilon: Positive = 1e-8
-    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = (
-        0.1  # Not of tensors of one dimension.
-    )
+    # Not of tensors of one dimension.
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.1
 
     def moments(self, weights: Shapes) -> dict[str, dict[str, Kept]]:
         """The two means of weights, in the weights' shapes."""

@@ -32,9 +32,8 @@ class Update:
     step: int  # From 1.
     lr: float
     clip: float  # The factor on all gradients: 1, or train.clip / norm.
-    weights: Mapping[
-        str, Tensor
-    ]  # All of the model's; those that have a gradient are moved in place.
+    # All of the model's; those that have a gradient are moved in place.
+    weights: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]  # Not clipped yet; an optimizer may use their memory.
     state: Mapping[str, Mapping[str, Tensor]]  # Group -> name -> tensor, moved in place.
 

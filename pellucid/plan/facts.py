@@ -22,9 +22,8 @@ class Facts:
     document_token: int
     document: str  # How that token is written.
     tokenizer_bytes: int
-    validation: tuple[
-        tuple[str, int, int], ...
-    ]  # Of every source that is validated on: its name, tokens, UTF-8 bytes.
+    # Of every source that is validated on: its name, tokens, UTF-8 bytes.
+    validation: tuple[tuple[str, int, int], ...]
     segments: float  # Parts of documents in a row, on average.
     data: dict[str, int]  # Bytes of the documents, the shards and the index.
     assumed: tuple[str, ...]  # What of all this is not known yet, in words.

@@ -15,9 +15,8 @@ from pellucid.families.base import Model
 from pellucid.new import PRESETS, Preset
 
 TOKENS_A_PARAMETER = 20
-STATE = (
-    3 * counts.FLOAT
-)  # Bytes a parameter: the weight and the two means of AdamW, with which people train them.
+# Bytes a parameter: the weight and the two means of AdamW, with which people train them.
+STATE = 3 * counts.FLOAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,17 +75,13 @@ def _shape(
 
 
 _OPEN = (
-    Size(
-        "TinyLlama 1.1B", _shape(22, 2048, 32, 4, 5632, 2048), 32000, 3 * 10**12
-    ),  # arXiv:2401.02385
-    Size(
-        "Amber 7B", _shape(32, 4096, 32, 32, 11008, 2048), 32000, 1_259 * 10**9
-    ),  # arXiv:2312.06550
-    Size(
-        "Llama 2 13B", _shape(40, 5120, 40, 40, 13824, 4096), 32000, 2 * 10**12
-    ),  # arXiv:2307.09288
+    # arXiv:2401.02385
+    Size("TinyLlama 1.1B", _shape(22, 2048, 32, 4, 5632, 2048), 32000, 3 * 10**12),
+    # arXiv:2312.06550
+    Size("Amber 7B", _shape(32, 4096, 32, 32, 11008, 2048), 32000, 1_259 * 10**9),
+    # arXiv:2307.09288
+    Size("Llama 2 13B", _shape(40, 5120, 40, 40, 13824, 4096), 32000, 2 * 10**12),
     Size("K2 65B", _shape(80, 8192, 64, 64, 22016, 2048), 32032, 1_400 * 10**9),  # arXiv:2501.07124
-    Size(
-        "Llama 2 70B", _shape(80, 8192, 64, 8, 28672, 4096), 32000, 2 * 10**12
-    ),  # arXiv:2307.09288
+    # arXiv:2307.09288
+    Size("Llama 2 70B", _shape(80, 8192, 64, 8, 28672, 4096), 32000, 2 * 10**12),
 )

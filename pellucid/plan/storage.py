@@ -189,9 +189,8 @@ class Storage:
             total += self.validations((first, last)) * len(validation) + self.checkpoints(
                 (first, last)
             ) * len(checkpoint)
-        place = (
-            self.entry(recipe.train.steps) + 3
-        )  # Behind the last step's validation and checkpoint.
+        # Behind the last step's validation and checkpoint.
+        place = self.entry(recipe.train.steps) + 3
         return total + self._genesis() + len(_line(place, entries.end(recipe.train.steps)))
 
     def _genesis(self) -> int:

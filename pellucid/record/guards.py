@@ -21,9 +21,8 @@ from typing import Any
 from pellucid.record import digests, entries
 from pellucid.record.history import History
 
-TO_DEVIATION = (
-    1.4826  # Of a normal distribution: its standard deviation over its median absolute deviation.
-)
+# Of a normal distribution: its standard deviation over its median absolute deviation.
+TO_DEVIATION = 1.4826
 QUANTITIES = ("grad_norm", "weight_norm", "validation")  # What may come out as no finite number.
 
 
@@ -75,9 +74,8 @@ class Spikes:
             return False
         middle = self._ordered[self._middle]
         least = self.rule.least * middle
-        if (
-            value <= middle + least
-        ):  # Of a million steps nearly all end here, whatever the deviation.
+        # Of a million steps nearly all end here, whatever the deviation.
+        if value <= middle + least:
             return False
         deviation = TO_DEVIATION * sorted(abs(one - middle) for one in self._ordered)[self._middle]
         self.limit = middle + max(self.rule.deviations * deviation, least)

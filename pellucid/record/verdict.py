@@ -225,9 +225,8 @@ class Course:
         for step, own in zip(numbers[:count], values_NQ.tolist(), strict=True):
             self._due.popleft()
             self._step(step, self._guards.values(step, own))
-            if (
-                self._due[0][0] != "step"
-            ):  # Another entry stands between this step's and the next, or should.
+            # Another entry stands between this step's and the next, or should.
+            if self._due[0][0] != "step":
                 return step - first + 1
         return count
 

@@ -37,9 +37,8 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
             raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
         files.remove_partial(folder, layout.belongs)
         files.require_file(folder / layout.DATA_MANIFEST)
-        _, foreign = manifest.listed(
-            folder
-        )  # What cannot be sealed is refused before anything is written.
+        # What cannot be sealed is refused before anything is written.
+        _, foreign = manifest.listed(folder)
         if not (folder / "LICENSE").exists():
             files.write_bytes(
                 folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes()

@@ -143,9 +143,8 @@ def escape(text: object) -> str:
     return re.sub(r"([\\`*_{}\[\]<>()#!|&~$])", lambda match: f"&#{ord(match.group())};", plain)
 
 
-_IN_CODE = str.maketrans(
-    "`|\\<>", "'//()"
-)  # What would end the code or its cell; and no tag, whoever reads it how.
+# What would end the code or its cell; and no tag, whoever reads it how.
+_IN_CODE = str.maketrans("`|\\<>", "'//()")
 
 
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:

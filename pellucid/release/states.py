@@ -31,9 +31,8 @@ class States:
         )
         self._tokenizer = tokenizer.Tokenizer.load(folder)
         self._tensors = counts.state(recipe, about.vocabulary)
-        self._hashed: dict[
-            tuple[int, int], bytes
-        ] = {}  # A file linked in several places is hashed once.
+        # A file linked in several places is hashed once.
+        self._hashed: dict[tuple[int, int], bytes] = {}
 
     def check(self) -> Iterator[Problem]:
         """Every state, weights file, checkpoint or description of one that

@@ -38,9 +38,8 @@ class Report:
     sealed: bool
     seconds: float = 0.0
     checked: list[str] = field(default_factory=list)
-    unlisted: list[str] = field(
-        default_factory=list
-    )  # In a run that is not sealed: what is no part of one.
+    # In a run that is not sealed: what is no part of one.
+    unlisted: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -107,9 +106,8 @@ def _require_begun(folder: Path) -> None:
     if not left and not any(
         (folder / name).exists() for name in (huggingface.WEIGHTS, readme.FILE)
     ):
-        with contextlib.suppress(
-            FormatInvalid, FormatTooNew
-        ):  # Those are problems, for the report.
+        # Those are problems, for the report.
+        with contextlib.suppress(FormatInvalid, FormatTooNew):
             LedgerFile(folder)
 
 

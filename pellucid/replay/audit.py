@@ -36,9 +36,8 @@ class Finding(Checked):
     expected: str  # The state's root as recorded …
     actual: str  # … and as replayed; empty where the replay did not come so far.
     seconds: float
-    replayed: (
-        int  # Steps taken again to get there, from a stored state or the step audited before it.
-    )
+    # Steps taken again to get there, from a stored state or the step audited before it.
+    replayed: int
 
 
 class Pass(NamedTuple):

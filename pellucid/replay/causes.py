@@ -29,9 +29,8 @@ from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch, Groups
 
 PHASES = ("order", "forward", "backward", "schedule", "optimizer", "record")
-_TRIED = (
-    1 << 16
-)  # Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
+# Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
+_TRIED = 1 << 16
 PROVEN, FITS, UNKNOWN = "proven", "fits", "unknown"
 
 
@@ -60,9 +59,8 @@ class Question:
     found: dict[str, Any]
     target: dict[str, Any]
     stored: Groups | None  # The other side's state after the step, or its weights.
-    fields: list[
-        dict[str, Any]
-    ]  # Of the two recipes that differ, with the other side's value under "b".
+    # Of the two recipes that differ, with the other side's value under "b".
+    fields: list[dict[str, Any]]
     other: Recipe | None  # The recipe that made the entry, where it is another.
     states: list[tuple[str, Groups]]  # Earlier states, in words and arrays.
 

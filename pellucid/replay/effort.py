@@ -163,9 +163,8 @@ class Effort:
     disk_free_bytes: int
     load_seconds: float | None
     step_seconds: float | None
-    validation_seconds: (
-        float | None
-    )  # For the last validation, where no step asked for is its own; in seconds too.
+    # For the last validation, where no step asked for is its own; in seconds too.
+    validation_seconds: float | None
     seconds: float | None
 
     @property

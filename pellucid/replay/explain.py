@@ -38,13 +38,11 @@ class Difference:
     tensors: list[blame.Tensor] = field(default_factory=list)
     operation: dict[str, Any] | None = None
     cause: Cause | None = None
-    agrees: str | None = (
-        None  # This machine, with "A", "B", "both", "neither"; None where nothing was replayed.
-    )
+    # This machine, with "A", "B", "both", "neither"; None where nothing was replayed.
+    agrees: str | None = None
     tried: list[str] = field(default_factory=list)  # Known causes that were tried.
-    validation: list[dict[str, Any]] = field(
-        default_factory=list
-    )  # Nats per token of both, where both validated.
+    # Nats per token of both, where both validated.
+    validation: list[dict[str, Any]] = field(default_factory=list)
     environments: list[dict[str, Any]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 

@@ -72,9 +72,8 @@ def _shared(
     folder: Path, parts: list[Pass], processes: int
 ) -> Iterator[tuple[Pass, list[Finding]]]:
     threads = max(1, replay_inputs.cores() // processes)
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # A fork would copy locks of threads that it does not copy.
+    # A fork would copy locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(processes, context, _open, (folder, threads)) as pool:
             waiting = {

@@ -37,9 +37,8 @@ class Report:
     findings: list[Finding]
     odds: Odds
     validation: Validation | None  # The last one; None where a finding is that of its step.
-    validated: tuple[
-        list[int], list[int]
-    ]  # The steps whose recorded validation was computed again, and the others.
+    # The steps whose recorded validation was computed again, and the others.
+    validated: tuple[list[int], list[int]]
     seed: int | None  # None where steps were named, or all were taken.
     head: str
     seconds: float

@@ -23,9 +23,8 @@ class Texts:
 
     def __init__(self, inputs: Inputs) -> None:
         self._inputs = inputs
-        self._known: dict[
-            int, str
-        ] = {}  # Documents that have been encoded, and what is wrong with each.
+        # Documents that have been encoded, and what is wrong with each.
+        self._known: dict[int, str] = {}
         self._documents = Documents.open(inputs.folder)
         self._tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
 

@@ -84,9 +84,8 @@ def _process() -> Iterator[subprocess.Popen[bytes]]:
     # Not a fork, which would copy locks of threads that it does not copy; nor -m, which
     # looks into this folder first.
     path = [str(Path(one).absolute()) for one in sys.path]
-    environment = dict(os.environ) | {
-        "ARROW_DEFAULT_MEMORY_POOL": "system"
-    }  # It asks for no more than it uses.
+    # It asks for no more than it uses.
+    environment = dict(os.environ) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
     command, pipe, nowhere = (
         [sys.executable, "-P", "-c", _CHILD.format(path=path)],
         subprocess.PIPE,

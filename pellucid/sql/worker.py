@@ -71,9 +71,8 @@ class Through:
 
 def main() -> None:
     """Answer the question that comes in at standard input, at standard output."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for whoever asked, who then ends this process.
+    # Ctrl-C is for whoever asked, who then ends this process.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     outgoing = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # Whatever a library prints goes elsewhere.
     way = Line(os.fdopen(0, "rb"), outgoing)
@@ -100,9 +99,8 @@ def answer(folder: Path, query: str, limit: int | None, memory: int, way: Line) 
         statements.check(connection, query)
         _allow_many_files()
         tables.add(connection, folder, statements.views_in(query))
-        connection.sql("SELECT 1 AS a").to_arrow_reader(
-            1
-        ).read_all()  # What is imported for that is imported now.
+        # What is imported for that is imported now.
+        connection.sql("SELECT 1 AS a").to_arrow_reader(1).read_all()
         confine(memory)
         return _send(connection, query, limit, way)
 
@@ -120,9 +118,8 @@ def confine(memory: int) -> None:
 
     Twice: what DuckDB counts is kept to it by DuckDB; what it and Arrow do
     not count has as much again."""
-    with contextlib.suppress(
-        ValueError, OSError
-    ):  # Where there is no such file or limit, DuckDB's own has to do.
+    # Where there is no such file or limit, DuckDB's own has to do.
+    with contextlib.suppress(ValueError, OSError):
         most = _taken() + 2 * memory
         resource.setrlimit(resource.RLIMIT_DATA, (most, most))
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, 0))

@@ -135,9 +135,8 @@ class Paged:
             # A second index of numbers is paired with the first, as numpy does it.
             own = np.arange(rows.size).reshape(rows.shape)
             return found.reshape(rows.size, *self.shape[1:])[(own, *rest)] if rest else found
-        row = range(len(self))[
-            rows
-        ]  # Counts from the end below 0, and knows what is out of bounds.
+        # Counts from the end below 0, and knows what is out of bounds.
+        row = range(len(self))[rows]
         found = self._rows(row, row + 1)[0]
         return found[tuple(rest)] if rest else found
 

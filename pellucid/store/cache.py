@@ -81,9 +81,8 @@ def keep(groups: anchors.Groups, about: Mapping[str, Any]) -> None:
     if size > limit():
         return
     with _turn():
-        files.remove_partial(
-            folder()
-        )  # Of killed processes: whoever has the turn is the only writer.
+        # Of killed processes: whoever has the turn is the only writer.
+        files.remove_partial(folder())
         if place.exists():
             return
         _trim(limit() - size)

@@ -51,9 +51,8 @@ class Http:
         self._url = url.rstrip("/")
         self._validators: dict[str, str | None] = {}  # Of each file, as first answered.
         self._session = _awaited(_session)
-        self._at_once = asyncio.Semaphore(
-            AT_ONCE
-        )  # Not the session's own: whoever waits here asks nothing yet.
+        # Not the session's own: whoever waits here asks nothing yet.
+        self._at_once = asyncio.Semaphore(AT_ONCE)
         weakref.finalize(self, _close, self._session)
 
     def first(self, path: str, limit: int) -> bytes:
@@ -87,9 +86,8 @@ class Http:
                     raise Unreachable(
                         url=url, detail=f"{_words(error)}, {ATTEMPTS} times"
                     ) from error
-            except (
-                aiohttp.ClientError
-            ) as error:  # Redirects without end, an address or answer that is none.
+            # Redirects without end, an address or answer that is none.
+            except aiohttp.ClientError as error:
                 raise Unreachable(url=url, detail=_words(error)) from error
             await asyncio.sleep(PAUSE * 2 ** (attempt - 1))
         raise AssertionError  # The last attempt returns or raises.

@@ -70,9 +70,8 @@ TABLES: dict[str, pa.Schema] = {
     ),
 }
 MOST = 1 << 20  # Rows of one step; who knows the batch says how many it can have.
-GROUP = (
-    1 << 13
-)  # Rows in a row group of a joined table: who asks about one step reads this many, and the footer.
+# Rows in a row group of a joined table: who asks about one step reads this many, and the footer.
+GROUP = 1 << 13
 HELD = 1 << 16  # Rows kept in memory before they become a part.
 # What a row takes there at most: its tuple, its columns, and a part that waits to be written.
 ROW_BYTES = 440

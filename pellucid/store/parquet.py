@@ -120,9 +120,8 @@ _PAGE = struct_of(
                     2: Field("encoding", I32),
                     3: Field("definitions", I32),
                     4: Field("repetitions", I32),
-                    5: Field(
-                        "statistics", struct_of("Statistics", {}), optional=True
-                    ),  # Written without a field.
+                    # Written without a field.
+                    5: Field("statistics", struct_of("Statistics", {}), optional=True),
                 },
             ),
             optional=True,

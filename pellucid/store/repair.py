@@ -36,9 +36,8 @@ def ledger(folder: Path) -> str:
         return ""
     proven = _proven(folder)
     cut, offset = damage.n, damage.offset
-    if (
-        damage.body and damage.n - 1 not in proven
-    ):  # It was changed, or the one before it was: nothing tells which.
+    # It was changed, or the one before it was: nothing tells which.
+    if damage.body and damage.n - 1 not in proven:
         cut, offset = damage.n - 1, damage.before
     stored = any(layout.steps_in(folder / name) for name in (layout.ANCHORS, layout.CHECKPOINTS))
     if cut <= max(proven, default=-1) or (stored and not proven) or not _holds(path, proven, cut):

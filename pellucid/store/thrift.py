@@ -144,6 +144,5 @@ def _read_text(content: bytes, place: int) -> tuple[bytes, int]:
 I32 = Kind(5, _read_integer, _write_integer)
 I64 = Kind(6, _read_integer, _write_integer)
 TEXT = Kind(8, _read_text, lambda value: _spelled(len(value)) + value)
-FALSE = Kind(
-    2, lambda content, place: (False, place), lambda value: b""
-)  # Its number on the wire is its value.
+# Its number on the wire is its value.
+FALSE = Kind(2, lambda content, place: (False, place), lambda value: b"")

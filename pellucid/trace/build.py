@@ -76,9 +76,8 @@ class Builder:
 
         Raises FormatInvalid where the shard does not hold the documents' tokens.
         """
-        from pydivsufsort import (
-            divsufsort,
-        )  # Whoever only reads an index, or proves it, need not have it.
+        # Whoever only reads an index, or proves it, need not have it.
+        from pydivsufsort import divsufsort
 
         ids = shard.load(slice(piece.start, piece.stop))
         rows = shard.table[piece.first : piece.last].astype(np.int64)
@@ -164,9 +163,8 @@ class Builder:
                     path=shard.tokens_path,
                     detail="does not hold the tokens of its documents' texts",
                 )
-            places = np.append(
-                np.flatnonzero((content & 0xC0) != 0x80), size
-            )  # Where each character begins.
+            # Where each character begins.
+            places = np.append(np.flatnonzero((content & 0xC0) != 0x80), size)
             inner = places[np.array([start for start, _ in spans], np.int64)]
             inner[:1] = (
                 # What no token stands for belongs to the one before it;
@@ -194,9 +192,8 @@ def _at_tokens(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
     token[starts] = np.arange(len(starts), dtype=np.int32)
     out, at = np.empty(len(starts), UINT32), 0
     for begin in range(0, len(order), _AT_ONCE):
-        found = token.take(
-            order[begin : begin + _AT_ONCE], mode="clip"
-        )  # Checks no bounds: they are in order.
+        # Checks no bounds: they are in order.
+        found = token.take(order[begin : begin + _AT_ONCE], mode="clip")
         found = found[found >= 0]
         out[at : at + len(found)] = found
         at += len(found)

@@ -30,9 +30,8 @@ from pellucid.store import files, layout
 from pellucid.trace.build import EVERY, KEY, Builder, Piece
 
 FORMAT = 1
-PIECE_BYTES = (
-    32 << 20
-)  # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
+# Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
+PIECE_BYTES = 32 << 20
 WORTH = 8 << 20  # Text for which one more process is worth its start.
 # Bytes that building takes for one of text, at most: where every token
 # is one byte. Of three: twelve.
@@ -147,9 +146,8 @@ def _built(folder: Path, planned: list[Piece], lossless: bool) -> Iterator[tuple
         for piece in planned:
             yield piece, _build(piece)
         return
-    context = multiprocessing.get_context(
-        "spawn"
-    )  # A fork would copy locks of threads that it does not copy.
+    # A fork would copy locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
     try:
         with ProcessPoolExecutor(workers, context, _open, (folder, lossless, os.getpid())) as pool:
             waiting = {

@@ -38,19 +38,15 @@ class Query:
 
     def __init__(self, content: bytes, words: Words | None) -> None:
         self.content = content
-        self.ranges: dict[
-            tuple[int, bytes], tuple[int, int]
-        ] = {}  # What pieces, by their number, have said.
+        # What pieces, by their number, have said.
+        self.ranges: dict[tuple[int, bytes], tuple[int, int]] = {}
         self.crossing: dict[int, list[tuple[np.ndarray, int]]] = {}
-        self.cuts: list[
-            tuple[bytes, np.ndarray]
-        ] = []  # What follows a token's end, and the tokens it can follow.
-        self.over: dict[
-            str, list[Any]
-        ] = {}  # What seams of texts that were cut have said (trace/seams.py), by split.
-        self.inside = np.zeros(
-            (2, 0), np.int64
-        )  # Tokens that hold it behind their first byte, and where.
+        # What follows a token's end, and the tokens it can follow.
+        self.cuts: list[tuple[bytes, np.ndarray]] = []
+        # What seams of texts that were cut have said (trace/seams.py), by split.
+        self.over: dict[str, list[Any]] = {}
+        # Tokens that hold it behind their first byte, and where.
+        self.inside = np.zeros((2, 0), np.int64)
         if words is not None and SEPARATOR not in content:
             longest = int(words.lengths.max(initial=0))
             for cut in range(1, min(len(content), longest)):
@@ -294,9 +290,8 @@ class TokenSuffixes(Suffixes):
         for tail, before in query.cuts:
             for positions in self.positions_in(*self.asked(query, tail)):
                 with _named(self.shard.tokens_path):
-                    ahead = (
-                        positions - 1
-                    )  # No text begins with the piece: its first token is a document's.
+                    # No text begins with the piece: its first token is a document's.
+                    ahead = positions - 1
                     yield (
                         ahead[before[self._ids[ahead]]].astype(np.int64),
                         len(query.content) - len(tail),
@@ -309,9 +304,8 @@ class TokenSuffixes(Suffixes):
         tokens, offsets = tokens[here], offsets[here]
         for places in self._places(np.unique(tokens)):
             ids = self._ids[places]
-            first = tokens.searchsorted(
-                ids, side="left"
-            )  # Of a token's places on the list, which is sorted.
+            # Of a token's places on the list, which is sorted.
+            first = tokens.searchsorted(ids, side="left")
             times = tokens.searchsorted(ids, side="right") - first
             which = np.repeat(first - np.cumsum(times) + times, times) + np.arange(times.sum())
             yield np.repeat(places, times), offsets[which]

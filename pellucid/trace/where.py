@@ -41,9 +41,8 @@ class Hit(NamedTuple):
     offset: int
     last: int
     content: bytes
-    documents: tuple[
-        int, ...
-    ] = ()  # The parts of a text that it goes over; empty where it lies in one document.
+    # The parts of a text that it goes over; empty where it lies in one document.
+    documents: tuple[int, ...] = ()
     behind: bytes = b""  # What follows it then.
 
 
@@ -229,9 +228,8 @@ class Traced:
         unit = self._unit
         low, high = np.minimum(first // unit, (last - 1) // unit), (last - 1) // unit
         low = np.maximum(low, 0)  # The stream's very first token is nobody's target.
-        inside = high < stream.blocks * (
-            self.block // unit
-        )  # The tokens behind the last block are no step's.
+        # The tokens behind the last block are no step's.
+        inside = high < stream.blocks * (self.block // unit)
         seen = inside & (high >= 0)
         for more in range(int((high - low).max(initial=-1)) + 1):
             on = np.flatnonzero(seen & (low + more <= high))

@@ -14,9 +14,8 @@ import numpy as np
 from pellucid.data.kinds import byte_letters
 from pellucid.data.tokenizer import Tokenizer
 
-SEPARATOR = (
-    b"\xff"  # Stands for the document token: no byte of UTF-8, so that no match crosses documents.
-)
+# Stands for the document token: no byte of UTF-8, so that no match crosses documents.
+SEPARATOR = b"\xff"
 _AT_ONCE = 1 << 16  # Tokens that are spelled together.
 
 

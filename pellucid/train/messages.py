@@ -23,9 +23,8 @@ from pellucid.train.processes import Processes, Word, count, rank
 # A process that dies closes its connections, and its partners see that at once. Only a machine that
 # vanishes without a word is noticed by this. Longer than any wait inside a step.
 _SILENCE = datetime.timedelta(minutes=30)
-_EVER = datetime.timedelta(
-    days=3650
-)  # The first process may prepare data for days before it tells the others.
+# The first process may prepare data for days before it tells the others.
+_EVER = datetime.timedelta(days=3650)
 
 
 @contextlib.contextmanager
@@ -43,9 +42,8 @@ def joined(folder: Path, device: str) -> Iterator[Processes]:
     try:
         yield processes
     except BaseException:
-        with contextlib.suppress(
-            ProcessLost
-        ):  # The error that ends this process is the one to tell.
+        # The error that ends this process is the one to tell.
+        with contextlib.suppress(ProcessLost):
             processes.end()
         raise
     else:

@@ -23,9 +23,8 @@ import numpy as np
 from pellucid.errors import ProcessDiffers
 from pellucid.train.events import Batch
 
-if (
-    TYPE_CHECKING
-):  # `pellucid run` asks for its rank before it knows whether torch is needed at all.
+# `pellucid run` asks for its rank before it knows whether torch is needed at all.
+if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from pellucid.train.gradients import GradientTree

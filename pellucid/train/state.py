@@ -45,9 +45,8 @@ class State:
 
     step: int
     model: Decoder
-    optimizer: dict[
-        str, dict[str, torch.Tensor]
-    ]  # Group -> tensor name -> tensor, as the recipe's optimizer says.
+    # Group -> tensor name -> tensor, as the recipe's optimizer says.
+    optimizer: dict[str, dict[str, torch.Tensor]]
 
     def weights(self) -> dict[str, nn.Parameter]:
         """Every weight, sorted by name as UTF-8 bytes: the order of both norms."""

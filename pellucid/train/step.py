@@ -82,9 +82,8 @@ def microbatch_step(
     """Forward and backward of one microbatch: its losses (b, T), and the root of its gradients
     where the recipe commits to it, else nothing. The gradients are left in the model."""
     rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
-    weight = (
-        1.0 / batch.tokens_BS[:, 1:].size
-    )  # Of each target's loss in what is minimised: their mean.
+    # Of each target's loss in what is minimised: their mean.
+    weight = 1.0 / batch.tokens_BS[:, 1:].size
     losses_bT, objective = token_losses(
         model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, weight
     )

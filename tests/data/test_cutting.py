@@ -115,9 +115,8 @@ def recipe(tmp_path: Path, recipe_of: Callable[..., Recipe]) -> Recipe:
         text = "\n".join(words_of(number * 10 + line, 30) for line in range(1 + number % 4 * 3))
         (folder / f"{number:02}.txt").write_text(text)
     (folder / "90.txt").write_text((folder / "03.txt").read_text())  # A whole text again,
-    (folder / "91.txt").write_text(
-        (folder / "03.txt").read_text() + "\nand on it goes"
-    )  # and one that begins so.
+    # and one that begins so.
+    (folder / "91.txt").write_text((folder / "03.txt").read_text() + "\nand on it goes")
     source = {"name": "s", "path": str(folder)}
     return recipe_of(source, data={"max_document_characters": LONGEST})
 

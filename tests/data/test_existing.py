@@ -80,9 +80,8 @@ def test_a_text_never_becomes_a_special_token(shape):
 
 def test_tags_of_html_do_not_begin_documents(take):
     content = shapes.gemma()
-    content["post_processor"] = (
-        None  # What is left are <pad>, <eos> and <bos>; </s> is a tag there.
-    )
+    # What is left are <pad>, <eos> and <bos>; </s> is a tag there.
+    content["post_processor"] = None
     with pytest.raises(DocumentTokenUnclear, match="<pad>, <eos>, <bos>:") as raised:
         take(content)
     assert "</s>" not in str(raised.value)

@@ -193,9 +193,8 @@ def test_what_sqlite_refuses_is_named_for_what_it_is(tmp_path, monkeypatch):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, limits[1]))
     try:
-        with pytest.raises(
-            DiskFull, match="seen"
-        ):  # To SQLite it is an I/O error, as that of a broken disk is.
+        # To SQLite it is an I/O error, as that of a broken disk is.
+        with pytest.raises(DiskFull, match="seen"):
             for number in range(10**7):
                 seen.add(number.to_bytes(32, "big"))
     finally:

@@ -233,9 +233,8 @@ def test_a_long_unbroken_run_is_cut(made, corpus, pattern):
     (corpus / "dna.txt").write_text(
         "".join("ACGT"[draw & 3] for draw in draws(1, 0, 400_000).tolist())
     )
-    vocabulary = made(
-        kind="bpe", vocabulary=1000, pattern=pattern, max_pretoken=8
-    ).vocabulary  # Unbounded, close to a minute.
+    # Unbounded, close to a minute.
+    vocabulary = made(kind="bpe", vocabulary=1000, pattern=pattern, max_pretoken=8).vocabulary
     assert vocabulary == 1000
 
 

@@ -181,9 +181,8 @@ def invented(honest: Path, folder: Path) -> None:
         copied(anchors.read(layout.anchor(honest, 13))),
         copied(anchors.read(layout.anchor(honest, 0))),
     )
-    last["weights"] = {
-        name: array * np.float32(1.01) for name, array in last["weights"].items()
-    }  # Not ours.
+    # Not ours.
+    last["weights"] = {name: array * np.float32(1.01) for name, array in last["weights"].items()}
 
     def cheat(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
         stepped, share = real(state, batch, recipe), np.float32(batch.step / recipe.train.steps)

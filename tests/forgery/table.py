@@ -24,9 +24,8 @@ class Forgery(NamedTuple):
     """What is made of an honest release, and what of it is found."""
 
     name: str
-    make: Callable[
-        [Path, Path], None
-    ]  # From the honest release, in a folder that is not there yet.
+    # From the honest release, in a folder that is not there yet.
+    make: Callable[[Path, Path], None]
     by: str  # What catches it: "verify", "audit", or for a fork "diff" with its parent.
     error: str  # The error that verify names, the field that an audit does.
     where: str  # What else is named: a file, an entry, a step.

@@ -48,9 +48,8 @@ def fma32(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
     """a·b + c rounded once, element by element."""
     a, b, c = np.asarray(a), np.asarray(b), np.asarray(c)
     assert a.dtype == b.dtype == c.dtype == np.float32
-    product = a.astype(np.float64) * b.astype(
-        np.float64
-    )  # Exact: 48 bits, and no exponent of f64 is too small.
+    # Exact: 48 bits, and no exponent of f64 is too small.
+    product = a.astype(np.float64) * b.astype(np.float64)
     addend = c.astype(np.float64)
     total = np.asarray(product + addend)
     # TwoSum: total + error is the exact sum.
@@ -449,9 +448,8 @@ def norm(tensors: Sequence[np.ndarray]) -> float:
     """f64. The tensors in the order of their names."""
     total = None
     for tensor in tensors:
-        squares = tensor.reshape(-1).astype(np.float64) * tensor.reshape(-1).astype(
-            np.float64
-        )  # Exact.
+        # Exact.
+        squares = tensor.reshape(-1).astype(np.float64) * tensor.reshape(-1).astype(np.float64)
         whole = squares.size // CHUNK * CHUNK
         chunks = list(lane_sum(squares[:whole].reshape(-1, CHUNK)))
         if whole < squares.size:

@@ -44,9 +44,8 @@ def flushing_library(folder: Path) -> Path:
 def test_a_library_that_flushes_denormals_changes_no_bit(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "tests.kernels.flushed", str(flushing_library(tmp_path))]
     done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
-    if (
-        done.returncode == 77 and platform.machine() != "x86_64"
-    ):  # There GCC's object does it, always.
+    # There GCC's object does it, always.
+    if done.returncode == 77 and platform.machine() != "x86_64":
         pytest.skip("no library built with -ffast-math flushes denormals here")
     assert done.returncode == 0, done.stderr
 

@@ -347,9 +347,8 @@ def test_rotary_embedding() -> None:
     (x64,) = doubles(x)
     y64 = rotated64(x64, 10_000.0)
     y64.backward(torch.from_numpy(dx.astype(np.float64)))
-    close(
-        reference.rotate(x, cos, sin), y64, 16
-    )  # An angle is an f32: up to 29, half a unit of 2^-19.
+    # An angle is an f32: up to 29, half a unit of 2^-19.
+    close(reference.rotate(x, cos, sin), y64, 16)
     close(reference.rotate_backward(dx, cos, sin), x64.grad, 16)
 
 

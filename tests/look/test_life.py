@@ -338,9 +338,8 @@ def test_a_picture_without_matplotlib(
     with pytest.raises(PlotMissing, match=re.escape('pip install "pellucid[plot]"')):
         plot(tmp_path / "life.png", "x", [(0, 1.0)], [])
     assert list(tmp_path.glob("*.png")) == []
-    monkeypatch.setattr(
-        "pellucid.look.life.life_of_text", None
-    )  # It is told before anything is computed.
+    # It is told before anything is computed.
+    monkeypatch.setattr("pellucid.look.life.life_of_text", None)
     with pytest.raises(PlotMissing):
         show([str(finished), "text", "x"], at="3", plot=str(tmp_path / "life.png"))
 

@@ -43,9 +43,8 @@ def test_every_single_bit_flip_is_found_at_its_entry_or_the_next() -> None:
     random.seed(1)
     for _ in range(300):
         n = random.randrange(len(LINES) - 1)
-        bit = random.randrange(
-            8 * (len(LINES[n]) - 1)
-        )  # Flipping the line break joins two lines: below.
+        # Flipping the line break joins two lines: below.
+        bit = random.randrange(8 * (len(LINES[n]) - 1))
         line = bytearray(LINES[n])
         line[bit // 8] ^= 1 << bit % 8
         found = problems([*LINES[:n], bytes(line), *LINES[n + 1 :]])

@@ -47,9 +47,8 @@ def test_every_single_bit_flip_is_found_and_named(release: Path) -> None:
         # Half of them by size, half of them by file, so that small files are met as well.
         path = random.choices(paths, sizes)[0] if random.random() < 0.5 else random.choice(paths)
         target = release / path
-        target.write_bytes(
-            original := target.read_bytes()
-        )  # Breaks no link: copies are their own files.
+        # Breaks no link: copies are their own files.
+        target.write_bytes(original := target.read_bytes())
         bit = random.randrange(8 * len(original))
         damaged = bytearray(original)
         damaged[bit // 8] ^= 1 << bit % 8

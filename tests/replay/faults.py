@@ -27,9 +27,8 @@ DENSE, SPARSE = (
     "placement.anchors={every = 1}",
     "placement.anchors={every = 5, powers_of_two = true}",
 )
-Fault = Callable[
-    [State], AbstractContextManager[None]
-]  # In force while a step is taken from a state.
+# In force while a step is taken from a state.
+Fault = Callable[[State], AbstractContextManager[None]]
 Plant = Callable[[pytest.MonkeyPatch], None]  # In force during a whole training.
 
 
@@ -131,9 +130,8 @@ class _Tile:
         self, a: torch.Tensor, b: torch.Tensor, start: torch.Tensor | None = None
     ) -> torch.Tensor:
         out = self._product(a, b, start)
-        if (
-            self._last == self._wanted and not a.is_contiguous()
-        ):  # Only there the first factor is turned.
+        # Only there the first factor is turned.
+        if self._last == self._wanted and not a.is_contiguous():
             if self._microbatch in (None, self._seen):
                 out[self._tile] *= 1.001
             self._seen += 1

@@ -259,9 +259,8 @@ def test_a_search_over_batches_hashes_no_batch_again_for_a_pair(
     ]
     assert searched(64, seed, lambda own, near: own.reverse()) == []
     assert len(whole) <= 3 * 5  # Of each near batch, and of the own one: not of every pair.
-    monkeypatch.setattr(
-        causes, "_TRIED", 70
-    )  # However long a batch is: what is next to each other comes first.
+    # However long a batch is: what is next to each other comes first.
+    monkeypatch.setattr(causes, "_TRIED", 70)
     assert searched(64, seed, lambda own, near: own.__setitem__(2, near[3])) != []
 
 

@@ -60,9 +60,8 @@ def test_a_leaf_that_the_ledger_does_not_hold_is_found(
         and f"microbatch 2: {column} is" in proof.problems[1]
     )
     other = audit_microbatch(opened(committed_copy), 6, 1, quiet)
-    assert (
-        not other.ok and other.actual == other.expected
-    )  # Its leaf is not under the ledger's root either.
+    # Its leaf is not under the ledger's root either.
+    assert not other.ok and other.actual == other.expected
     assert audit_microbatch(opened(committed_copy), 7, 2, quiet).ok
 
 
@@ -88,9 +87,8 @@ def test_a_forged_leaf_with_its_ledger_is_found_by_its_field(committed_copy: Pat
     )
     assert audit_microbatch(opened(committed_copy), 6, 1, quiet).ok
     with pytest.raises(LedgerDiffers, match="step 6: recomputed microbatches"):
-        audit_microbatch(
-            opened(committed_copy), 8, 2, quiet
-        )  # The way to step 7 leads through step 6.
+        # The way to step 7 leads through step 6.
+        audit_microbatch(opened(committed_copy), 8, 2, quiet)
 
 
 @pytest.mark.parametrize(

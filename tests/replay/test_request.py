@@ -234,9 +234,8 @@ def test_what_fits_is_the_longest_beginning_of_the_order(release: Path) -> None:
 
 def test_only_what_fits_wherever_it_lies_counts_as_chosen(release: Path) -> None:
     keep_anchors(release, 5)
-    assert (
-        surely(opened(release), SECOND, 23.9) == 2
-    )  # Eight steps from the anchor of step 5 to step 13.
+    # Eight steps from the anchor of step 5 to step 13.
+    assert surely(opened(release), SECOND, 23.9) == 2
     assert surely(opened(release), SECOND, 7.9) == 0
 
 

@@ -135,9 +135,8 @@ def test_whatever_is_asked_every_file_stays_as_it_is(
     for query in ("COPY steps TO 'steps.csv'", *WRITES[3:6]):
         with pytest.raises(QueryInvalid):
             sql.sql(release, query.format(folder=tmp_path, run=release))
-    with connect(
-        release
-    ) as connection:  # Past the list of statements: the engine refuses by itself.
+    # Past the list of statements: the engine refuses by itself.
+    with connect(release) as connection:
         for query in WRITES:
             with contextlib.suppress(duckdb.Error):
                 connection.execute(query.format(folder=tmp_path, run=release)).fetchall()

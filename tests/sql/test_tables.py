@@ -29,9 +29,8 @@ def test_a_table_with_other_columns_is_named(release: Path) -> None:
         FormatInvalid, match=r"steps\.parquet: does not have the columns that this table has"
     ):
         table(release, "FROM steps")
-    assert rows(release, "SELECT count(*) AS n FROM sequences") == [
-        {"n": 52}
-    ]  # Another file is not opened.
+    # Another file is not opened.
+    assert rows(release, "SELECT count(*) AS n FROM sequences") == [{"n": 52}]
 
 
 def test_a_file_that_is_no_parquet_is_named(release: Path) -> None:

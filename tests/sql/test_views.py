@@ -199,9 +199,8 @@ def test_a_release_behind_a_url_gives_the_same_answers(title: str, finished: Pat
         found = table(home(server.url), query)
     here = table(finished, query)
     assert found.schema == here.schema and found.num_rows == here.num_rows
-    if title.startswith(
-        ("2.", "3.", "8.", "10.")
-    ):  # The others add floats up, in an order that threads decide.
+    # The others add floats up, in an order that threads decide.
+    if title.startswith(("2.", "3.", "8.", "10.")):
         assert found.equals(here)
 
 

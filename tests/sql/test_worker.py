@@ -56,9 +56,8 @@ def test_memory_is_bounded(finished: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(asked, "MEMORY", 64_000_000)
     with pytest.raises(QueryInvalid, match="Out of Memory"):
         sql.sql(finished, "SELECT range FROM range(100000000) ORDER BY hash(range)")
-    with pytest.raises(
-        (QueryInvalid, QueryLost)
-    ):  # DuckDB does not count the strings that a function makes.
+    # DuckDB does not count the strings that a function makes.
+    with pytest.raises((QueryInvalid, QueryLost)):
         sql.sql(finished, "SELECT length(repeat('x', 1000000000)) AS n")
 
 
@@ -94,9 +93,8 @@ def test_a_query_is_stopped_in_time(query: str, finished: Path) -> None:
 
 def test_control_c_stops_a_query(finished: Path) -> None:
     interrupt = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    before = signal.signal(
-        signal.SIGINT, signal.default_int_handler
-    )  # Test processes may ignore it.
+    # Test processes may ignore it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         interrupt.start()
         with pytest.raises(KeyboardInterrupt):

@@ -374,9 +374,8 @@ def test_a_server_without_ranges_is_named(finished: Path, server: Serving) -> No
     server.fault = lambda request, honest: Answer(200, {}, (finished / request.path).read_bytes())
     far = home(server.url)
     assert isinstance(far, RemotePath)
-    assert (far / SHARD).read_bytes() == (
-        finished / SHARD
-    ).read_bytes()  # The whole of it is what was asked for.
+    # The whole of it is what was asked for.
+    assert (far / SHARD).read_bytes() == (finished / SHARD).read_bytes()
     with pytest.raises(RangesMissing):
         far.served._transport.ranges(SHARD, [(0, 10)], (finished / SHARD).stat().st_size)
 

@@ -133,9 +133,8 @@ def test_behind_a_url_seams_are_found_as_in_the_folder(cut: Path, tmp_path: Path
             draw = random.Random(seed)
             text = draw.choice([one for one in texts.values() if len(one) > 60])
             begin = draw.randrange(len(text) - 40)
-            query = text[
-                begin : begin + 40
-            ]  # Longer than a part: it goes over a seam, wherever it lies.
+            # Longer than a part: it goes over a seam, wherever it lies.
+            query = text[begin : begin + 40]
             found = there.where(query)
             assert found == here.where(query) and found["count"] == len(places(texts, query)) > 0
             assert there.where(query, before=9) == here.where(query, before=9)

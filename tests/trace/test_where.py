@@ -129,9 +129,8 @@ def test_every_step_that_trained_on_a_text_is_told_and_no_other(
         stream = next(one for one in shards.train if one.source == hit["source"])
         first, last = tokens_of(traced, hit, query)
         expected = held(shards, steps, order, first, last, stream.first_block)
-        whole = (
-            first % shards.block == 0
-        )  # Begins as the first id of its block: seen there as an input.
+        # Begins as the first id of its block: seen there as an input.
+        whole = first % shards.block == 0
         assert sorted(told) == sorted(expected) or (whole and set(expected) <= set(told))
 
 

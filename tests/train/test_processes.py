@@ -171,9 +171,8 @@ def test_any_number_of_processes_adds_in_the_one_tree(count: int) -> None:
         given = together(count, lambda processes, chosen=chosen: added(processes, formulas, chosen))
         assert [total for total, _ in given] == [[expected, expected]] * count
         if microbatches % count == 0 and (microbatches // count).bit_count() == 1:
-            assert (
-                sum(sent for _, sent in given) == count - 1
-            )  # Whole subtrees: each other process sends one sum.
+            # Whole subtrees: each other process sends one sum.
+            assert sum(sent for _, sent in given) == count - 1
 
 
 def test_the_order_of_additions_is_noticed() -> None:
@@ -445,9 +444,8 @@ def test_four_processes_of_which_one_dies_and_two_go_on(
     done = torchrun(4, "-m", "tests.train.victim", "kill", 2, 7, folder)
     assert done.returncode and "ProcessLost" in done.stderr and "exitcode: -9" in done.stderr
     stop = journal(folder, "stop")[-1]
-    assert (
-        stop["error"] == "ProcessLost" and "127.0.0.1" not in stop["detail"]
-    )  # A release publishes its journal.
+    # A release publishes its journal.
+    assert stop["error"] == "ProcessLost" and "127.0.0.1" not in stop["detail"]
     assert status(folder)["steps_done"] == 6
     done = torchrun(2, "-m", "pellucid", "run", folder, "--json")
     assert done.returncode == 0, done.stderr
