@@ -84,9 +84,9 @@ class LedgerTip(Tip):
     def lose(self) -> None:
         self.lost = True
 
-    def take_all(self, digests: list[str], tree: merkle.Tree) -> None:
+    def take_all(self, digests: list[bytes], tree: merkle.Tree) -> None:
         """Go on behind lines with these hashes, and a tree that has them."""
-        self.digest, self.n, self.tree = digests[-1], self.n + len(digests), tree
+        self.digest, self.n, self.tree = digests[-1].hex(), self.n + len(digests), tree
 
     def wrong(self, line: bytes) -> str | None:
         if (detail := super().wrong(line)) or self.lost:

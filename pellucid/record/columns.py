@@ -30,13 +30,13 @@ class Steps:
     first: the first's step. Columns have the shape (N,): tokens is uint64;
     floats(field) are float64."""
 
-    def __init__(self, rows_NL: np.ndarray, digests: list[str]) -> None:
+    def __init__(self, rows_NL: np.ndarray, digests: list[bytes]) -> None:
         head = entries.step_fields(rows_NL[0].tobytes())
         assert head is not None, "columns are made of step entries"
         self._rows_NL, self._digests = rows_NL, digests
         self._spans = {name: head.span(name) for name in head.groupdict()}
         self.first, self.n = int(head["step"]), int(head["n"])
-        self.branch, self.head = int(head["branch"] or 0), digests[-1]
+        self.branch, self.head = int(head["branch"] or 0), digests[-1].hex()
 
     def __len__(self) -> int:
         return len(self._rows_NL)
@@ -58,7 +58,7 @@ class Steps:
         for index in range(start, len(self)):
             body = entries.step_of(self._rows_NL[index].tobytes())
             assert body is not None, "every row was held against the first"
-            yield Entry(self.n + index, self._digests[index], body, None, known=True)
+            yield Entry(self.n + index, self._digests[index].hex(), body, None, known=True)
 
 
 def read(blocks: Iterable[bytes], tip: LedgerTip) -> Iterator[Entry | Steps]:
@@ -95,25 +95,28 @@ def _steps(rows_NL: np.ndarray, tip: LedgerTip) -> Steps | None:
     head = entries.step_fields(first)
     if head is None or tip.wrong(first):
         return None
-    sound_N = _alike(rows_NL, {name: head.span(name) for name in head.groupdict()})
+    written = {"n": entries.DECIMAL, "step": entries.DECIMAL, **entries.STEP}
+    if tip.lost:  # Else it is held against the root, as `prev` always is against the line before.
+        written["log"] = entries.DIGEST
+    sound_N = _alike(rows_NL, {name: head.span(name) for name in head.groupdict()}, written)
     for name in ("n", "step"):
         counted_N = _decimal(rows_NL[:, slice(*head.span(name))])
         sound_N &= counted_N == int(head[name]) + np.arange(len(rows_NL), dtype=np.uint64)
     rows_NL = rows_NL[: _leading(sound_N)]
-    lines = [row.tobytes() for row in rows_NL[:, :-1]]
-    digests = [hashlib.sha256(line).digest() for line in lines]
+    content, size, sha256 = rows_NL.tobytes(), rows_NL.shape[1], hashlib.sha256
+    lines = [content[start : start + size - 1] for start in range(0, len(content), size)]
+    digests = [sha256(line).digest() for line in lines]
     count = 1 + _leading(_says(rows_NL[1:], head.span("prev"), digests[:-1]))
     tree = tip.tree.copy()
     if not tip.lost:
-        leaves = [merkle.leaf(line) for line in lines[:count]]
+        leaves = merkle.leaves(lines[:count])
         if (
             logged := _leading(_says(rows_NL[:count], head.span("log"), tree.roots(leaves)))
         ) < count:
             count, tree = logged, tip.tree.copy()
             tree.extend(leaves[:count])
-    told = [digest.hex() for digest in digests[:count]]
-    tip.take_all(told, tree)
-    return Steps(rows_NL[:count], told)
+    tip.take_all(digests[:count], tree)
+    return Steps(rows_NL[:count], digests[:count])
 
 
 def _says(rows_NL: np.ndarray, span: tuple[int, int], digests: list[bytes]) -> np.ndarray:
@@ -122,25 +125,27 @@ def _says(rows_NL: np.ndarray, span: tuple[int, int], digests: list[bytes]) -> n
     return (rows_NL[:, slice(*span)] == expected).all(axis=1)
 
 
-def _alike(rows_NL: np.ndarray, spans: dict[str, tuple[int, int]]) -> np.ndarray:
-    """Which rows are spelled as the first, which is a step's, but for the values of
-    their fields, shape (N,) bool."""
-    fixed_L = np.ones(rows_NL.shape[1], bool)
+def _alike(
+    rows_NL: np.ndarray, spans: dict[str, tuple[int, int]], written: dict[str, str]
+) -> np.ndarray:
+    """Which rows are spelled as the first, which is a step's, but for the values of their fields,
+    and have these of them written so, shape (N,) bool."""
+    sound_NL = rows_NL == rows_NL[0]
     for name in ("prev", "n", "log", "step", *entries.STEP):
-        fixed_L[slice(*spans[name])] = False
-    sound_N = (rows_NL[:, fixed_L] == rows_NL[0, fixed_L]).all(axis=1)
-    for name, written in {"prev": entries.DIGEST, "log": entries.DIGEST, **entries.STEP}.items():
-        value_N = rows_NL[:, slice(*spans[name])]
-        if written == entries.DECIMAL:
-            sound_N &= ((value_N >= 48) & (value_N <= 57)).all(axis=1) & (value_N[:, 0] > 48)
+        value_ND, sound_ND = (array[:, slice(*spans[name])] for array in (rows_NL, sound_NL))
+        form = written.get(name)
+        if form is None:
+            sound_ND[:] = True
+            continue
+        np.less(value_ND - np.uint8(ord("0")), 10, out=sound_ND)
+        if form == entries.DECIMAL:
+            sound_ND[:, 0] &= value_ND[:, 0] != ord("0")
         else:
-            digits_N = _HEX[value_N]
-            sound_N &= (digits_N < 16).all(axis=1)
-            if written == entries.FLOAT:  # An exponent of all ones would be an infinity or a NaN.
-                sound_N &= (
-                    ((digits_N[:, 0] & 7) != 7) | (digits_N[:, 1] != 15) | (digits_N[:, 2] != 15)
-                )
-    return sound_N
+            sound_ND |= value_ND - np.uint8(ord("a")) < 6
+        if form == entries.FLOAT:  # An exponent of all ones would be an infinity or a NaN.
+            ones_N = (value_ND[:, 1] == ord("f")) & (value_ND[:, 2] == ord("f"))
+            sound_ND[:, 0] &= ~(ones_N & np.isin(value_ND[:, 0], [ord("7"), ord("f")]))
+    return sound_NL.all(axis=1)
 
 
 def _decimal(digits_ND: np.ndarray) -> np.ndarray:

@@ -62,22 +62,21 @@ class Spikes:
 
     def judge(self, value: float) -> bool:
         """Whether with this value a spike is complete; limit and width then tell of it."""
-        self.width = self.width + 1 if self._high(value) else 0
+        ordered, high = self._ordered, False
+        if len(ordered) == self._window:
+            middle = ordered[self._middle]
+            # Of a million steps nearly all end here, whatever the deviation.
+            high = value > middle + self.rule.least * middle and self._high(value, middle)
+            del ordered[bisect.bisect_left(ordered, self._values.popleft())]
         self._values.append(value)
-        bisect.insort(self._ordered, value)
-        if len(self._values) > self._window:
-            del self._ordered[bisect.bisect_left(self._ordered, self._values.popleft())]
+        bisect.insort(ordered, value)
+        self.width = self.width + 1 if high else 0
         return self.width == self.rule.width
 
-    def _high(self, value: float) -> bool:
-        if len(self._values) < self._window:
-            return False
-        middle = self._ordered[self._middle]
-        least = self.rule.least * middle
-        # Of a million steps nearly all end here, whatever the deviation.
-        if value <= middle + least:
-            return False
+    def _high(self, value: float, middle: float) -> bool:
+        """Whether a value lies above its limit, given the median of the values before it."""
         deviation = TO_DEVIATION * sorted(abs(one - middle) for one in self._ordered)[self._middle]
+        least = self.rule.least * middle
         self.limit = middle + max(self.rule.deviations * deviation, least)
         return value > self.limit
 

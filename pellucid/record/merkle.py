@@ -13,6 +13,12 @@ def leaf(data: bytes) -> bytes:
     return hashlib.sha256(b"\0" + data).digest()
 
 
+def leaves(data: Iterable[bytes]) -> list[bytes]:
+    """The hashes of many leaves."""
+    sha256 = hashlib.sha256
+    return [sha256(b"\0" + one).digest() for one in data]
+
+
 class Tree:
     """The root over leaf hashes that arrive one by one, in memory of O(log n)."""
 
@@ -38,23 +44,32 @@ class Tree:
     def roots(self, leaf_hashes: Iterable[bytes]) -> list[bytes]:
         """Add leaf hashes; of each the root over all leaves before it.
 
-        A million roots are ten million hashes, and none of them can be spared: the root over n
-        leaves takes a node for each one bit of n but the lowest. So they are made in one loop,
-        whose nodes share the joined prefix of a peak."""
+        A million roots are ten million nodes, and none of them can be spared: the root over n
+        leaves takes a node for each one bit of n but the lowest. So they are made in one loop, in
+        which a peak is a hash that has taken its left side already and is copied for each right one.
+        """
         sha256, count, roots = hashlib.sha256, self.count, list[bytes]()
-        peaks = [b"\1" + peak for peak in self._peaks]
+        peaks = [sha256(b"\1" + peak) for peak in self._peaks]
+        last = self._peaks[-1] if self._peaks else EMPTY
+        kept = self._peaks
         for leaf_hash in leaf_hashes:
-            top = peaks[-1][1:] if peaks else EMPTY
+            top = last
             for peak in peaks[-2::-1]:
-                top = sha256(peak + top).digest()
+                node = peak.copy()
+                node.update(top)
+                top = node.digest()
             roots.append(top)
-            carry, bits = leaf_hash, count
+            last, bits = leaf_hash, count
             while bits & 1:
-                carry = sha256(peaks.pop() + carry).digest()
+                node = peaks.pop()
+                kept.pop()
+                node.update(last)
+                last = node.digest()
                 bits >>= 1
-            peaks.append(b"\1" + carry)
+            peaks.append(sha256(b"\1" + last))
+            kept.append(last)
             count += 1
-        self.count, self._peaks = count, [peak[1:] for peak in peaks]
+        self.count = count
         return roots
 
     def extend(self, leaf_hashes: Iterable[bytes]) -> None:

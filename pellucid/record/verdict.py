@@ -223,11 +223,14 @@ class Course:
         for column, name in enumerate(self._guards.quantities):
             values_NQ[:, column] = steps.floats(name)[:count]
         for step, own in zip(numbers[:count], values_NQ.tolist(), strict=True):
-            self._due.popleft()
-            self._step(step, self._guards.values(step, own))
-            # Another entry stands between this step's and the next, or should.
-            if self._due[0][0] != "step":
+            incidents = self._guards.values(step, own)
+            # Where another entry stands between this step's and the next, or should.
+            if incidents or plan.validates(step) or plan.checkpoints(step) or step == plan.steps:
+                self._due.popleft()
+                self._step(step, incidents)
                 return step - first + 1
+        self.step = first + count - 1
+        self._due[0] = self._next(self.step)
         return count
 
     def _step(self, step: int, incidents: list[dict[str, Any]]) -> None:

@@ -172,6 +172,19 @@ def test_another_log_is_found_at_its_entry(seed: int) -> None:
     assert [(one.error, f"entry {other}" in one.where) for one in found] == [("LedgerBroken", True)]
 
 
+@pytest.mark.parametrize("name", ["n", "step"])
+def test_a_number_is_spelled_in_digits(name: str) -> None:
+    """A colon stands ten behind the zero: `10:` would be 110."""
+    tip, lines, other = chain.LedgerTip(), [], f'"{name}":10:,'.encode()
+    for body in bodies(1):
+        line = chain.line_of(tip.place() | body)
+        lines.append(line.replace(f'"{name}":110,'.encode(), other))
+        tip.take(lines[-1])
+    changed = sum(other in line for line in lines)
+    found = [one for one in agree(lines, random.Random(1)) if "is not JSON" in one.detail]
+    assert len(found) == changed > 0
+
+
 @pytest.mark.parametrize("seed", range(60))
 def test_wrong_ledgers_have_the_same_problems(seed: int) -> None:
     draws = random.Random(seed)
