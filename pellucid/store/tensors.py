@@ -177,13 +177,13 @@ def contents(
         group: {name: elements.chunks_of(a) for name, a in arrays.items()}
         for group, arrays in groups.items()
     }
-    hashed = iter(
-        _hashed([chunk for named in chunks.values() for own in named.values() for chunk in own])
+    found = iter(
+        hashed([chunk for named in chunks.values() for own in named.values() for chunk in own])
     )
 
     def content(array: np.ndarray, own: list[memoryview]) -> entries.Content:
         return entries.Content(
-            elements.dtype_of(array), array.shape, tuple(itertools.islice(hashed, len(own)))
+            elements.dtype_of(array), array.shape, tuple(itertools.islice(found, len(own)))
         )
 
     return {
@@ -192,8 +192,8 @@ def contents(
     }
 
 
-def _hashed(chunks: list[memoryview]) -> list[bytes]:
-    """The digest of every chunk, in their order."""
+def hashed(chunks: list[memoryview]) -> list[bytes]:
+    """The BLAKE3 digest of every chunk, in their order."""
     # Each thread takes chunks that follow one another, of about as many bytes as every
     # other's: one large tensor is divided like many small ones, and handing over chunks one by
     # one costs more than it gains.
