@@ -3,11 +3,14 @@ model, a corpus made from a seed."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import resource
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -136,6 +139,32 @@ def lacks(what: str) -> NoReturn:
     """This machine cannot take the test: skipped, but for CI, where that is a failure."""
     (pytest.fail if os.environ.get("CI") else pytest.skip)(what)
     raise AssertionError("both of them raise")
+
+
+@contextlib.contextmanager
+def memory_as_it_was() -> Iterator[None]:
+    """Whatever is done inside, this process may have as much memory behind it as before."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_DATA)
+    try:
+        yield
+    finally:
+        hard = resource.getrlimit(resource.RLIMIT_DATA)[1]  # Which nobody can raise again.
+        resource.setrlimit(resource.RLIMIT_DATA, (soft, hard))
+
+
+@pytest.fixture(autouse=True)
+def own_memory() -> Iterator[None]:
+    """The bound that a verb sets for its process ends with the test that called the verb."""
+    with memory_as_it_was():
+        yield
+
+
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """This process hears SIGINT, which whatever a shell starts in the background ignores."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(autouse=True)

@@ -14,6 +14,7 @@ from pellucid import machine
 from pellucid.kernels import library
 from pellucid.operations import portable
 from pellucid.replay.explain import Difference, published
+from tests.conftest import memory_as_it_was
 
 LIMITS = {
     "none": ({"cpu.max": "max 100000"}, 8),
@@ -50,6 +51,15 @@ def write(folder: Path, limits: dict[str, str]) -> None:
     for name, text in limits.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text + "\n")
+
+
+def test_a_bound_of_memory_ends_with_the_test_that_set_it() -> None:
+    """The fixture own_memory is this for every test."""
+    before = resource.getrlimit(resource.RLIMIT_DATA)
+    with memory_as_it_was():
+        machine.bound_memory()
+        assert resource.getrlimit(resource.RLIMIT_DATA) != before
+    assert resource.getrlimit(resource.RLIMIT_DATA) == before
 
 
 @pytest.mark.parametrize("name", LIMITS)

@@ -309,11 +309,9 @@ def test_what_does_not_fit_is_named(
 
 
 LIMIT = """
-import resource, sys
+import resource
 from pellucid import machine
 from pellucid.cli import common
-most = resource.getrlimit(resource.RLIMIT_DATA)[1]
-resource.setrlimit(resource.RLIMIT_DATA, (most, most))  # Whatever a test before this one left.
 try:
     common.main()
 except SystemExit as ended:

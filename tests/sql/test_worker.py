@@ -91,16 +91,11 @@ def test_a_query_is_stopped_in_time(query: str, finished: Path) -> None:
     assert time.monotonic() - started < 20
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_control_c_stops_a_query(finished: Path) -> None:
-    interrupt = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
-    # Test processes may ignore it.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        interrupt.start()
-        with pytest.raises(KeyboardInterrupt):
-            sql.sql(finished, DEAF, seconds=120)
-    finally:
-        signal.signal(signal.SIGINT, before)
+    threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT)).start()
+    with pytest.raises(KeyboardInterrupt):
+        sql.sql(finished, DEAF, seconds=120)
 
 
 def test_a_process_ends_with_whoever_asked_it(finished: Path) -> None:
