@@ -3,15 +3,16 @@ gives over the same tables."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
-import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
@@ -28,50 +29,60 @@ from pellucid.trace.where import Traced
 from tests.conftest import finish
 from tests.trace.conftest import make
 
-STEPS = 110  # Of the fixture `twice`.
+STEPS = 320
+EVERY = 8  # Steps of a part, where a run that goes on has its tables in parts.
+
+
+@pytest.fixture(scope="module")
+def long(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Several hundred steps, six passes over a source that stands twice in each. Only to be read."""
+    settings = ["data.sources.water.weight=2", f"train.steps={STEPS}", "tokenizer.vocabulary=500"]
+    settings += ["validation.every=160", "checkpoints.every=320", "placement.anchors={every = 160}"]
+    return finish(make(tmp_path_factory.mktemp("runs") / "long", sources, settings))
 
 
 def cut(folder: Path, rows: int, parts: bool) -> None:
-    """The tables again in row groups of so many rows, or as parts of a run
-    that goes on, a few steps each."""
-    for name, schema in metrics.TABLES.items():
+    """The tables again in row groups of so many rows, or as parts of a run that goes on, a few
+    steps each."""
+    for name in metrics.TABLES:
         path = folder / f"metrics/{name}.parquet"
         table = pq.read_table(path)
         parquet.write(path, table, rows)
         if parts:
             path.unlink()
             (folder / "metrics" / name).mkdir()
-            for last in range(0, STEPS + 8, 8):
-                own = [row for row in table.to_pylist() if last - 8 < row["step"] <= last]
+            for last in range(0, STEPS + EVERY, EVERY):
+                inside = (pc.field("step") > last - EVERY) & (pc.field("step") <= last)
                 part = folder / f"metrics/{name}/{last:012}.parquet"
-                parquet.write(part, pa.Table.from_pylist(own, schema), rows)
+                parquet.write(part, table.filter(inside), rows)
 
 
-@pytest.fixture(params=[(7, 1, False), (23, 3, True), (40, 64, False)], ids=str)
+@pytest.fixture(scope="module", params=[(90, 1, False), (23, 3, True), (40, 16, False)], ids=str)
 def folder(
-    request: pytest.FixtureRequest, twice: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Path:
+    request: pytest.FixtureRequest, long: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Path]:
     """The run with its tables in several row groups, read in several spans of steps."""
     rows, near, parts = request.param
-    monkeypatch.setattr(seen, "_NEAR", near)
-    copied = Path(shutil.copytree(twice, tmp_path / "run"))
+    copied = Path(shutil.copytree(long, tmp_path_factory.mktemp("cut") / "run"))
     cut(copied, rows, parts)
     (path, *_) = sorted(
         copied.glob("metrics/segments/*104.parquet" if parts else "metrics/segments.parquet")
     )
     assert pq.ParquetFile(path).num_row_groups > 1
-    return copied
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(seen, "_NEAR", near)
+        yield copied
 
 
 Ask = Callable[[str], list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def ask(twice: Path) -> Ask:
+def ask(long: Path) -> Ask:
     """The answer to a question in SQL to the tables as they were written."""
     connection = duckdb.connect()
     for name in metrics.TABLES:
-        connection.register(name, pq.read_table(twice / f"metrics/{name}.parquet"))
+        connection.register(name, pq.read_table(long / f"metrics/{name}.parquet"))
     return lambda query: connection.sql(query).to_arrow_table().to_pylist()
 
 
@@ -96,9 +107,11 @@ def same(found: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
 def test_of_documents(folder: Path, ask: Ask) -> None:
     shown, run = Shown(folder), pellucid.open(folder)
     train = [row["index"] for row in shown.list_documents() if row["split"] == "train"]
-    counted = 0
+    counted = several = 0
     for index in random.Random(1).sample(train, 12):
         expected = of_document(ask, index)
+        gaps = [two["step"] - one["step"] for one, two in itertools.pairwise(expected)]
+        several += max(gaps) > seen._NEAR
         about = shown.document(shown.documents.get(index)["id"])
         times = [
             {**time, "block": one["block"]} for one in about["blocks"] for time in one["steps"]
@@ -120,7 +133,7 @@ def test_of_documents(folder: Path, ask: Ask) -> None:
         )
         same(about["epochs"], epochs)
         counted += sum(one["tokens"] for one in about["epochs"])
-    assert counted > 2000
+    assert counted > 2000 and several >= 6, "documents lie in several spans of row groups"
 
 
 def test_of_blocks_and_steps(folder: Path, ask: Ask) -> None:
