@@ -1,21 +1,26 @@
-"""Making proofs (record/proofs.py) of what a run or a release holds.
+"""Making proofs (record/proofs.py) of what a run or a release holds, and reading by them.
 
 Each is checked against the ledger's head before it is handed out, so no proof comes of a
 run that is damaged there."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from pellucid.data import leaves, parquet, stage
 from pellucid.data.documents import Documents
 from pellucid.data.roots import data_value, stream_leaves, stream_value
 from pellucid.data.streams import Shards
-from pellucid.errors import FormatInvalid, TensorUnknown
+from pellucid.errors import FormatInvalid, ProofInvalid, RowsUnknown, StateNotKept, TensorUnknown
 from pellucid.recipe import load as load_recipe
-from pellucid.record import chain, digests, proofs, rows
+from pellucid.record import chain, digests, merkle, proofs, rows
+from pellucid.record.elements import DTYPES
+from pellucid.record.entries import CHUNK, Content
 from pellucid.record.merkle import Levels
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
@@ -71,12 +76,16 @@ def block(folder: Path, number: int) -> bytes:
     return _of_data(folder, "block", named, [in_stream, in_all])
 
 
-def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
+def tensor(
+    folder: Path, name: str, number: int | None = None, rows: tuple[int, int] | None = None
+) -> bytes:
     """A proof of the content of a tensor after a step, the last one where none is named: of the
-    weights, or with its group before it (`GROUP/NAME`) of another.
+    weights, or with its group before it (`GROUP/NAME`) of another. With rows (from, behind the
+    last) one of the chunks that these lie in.
 
-    Raises StepUnknown, TensorUnknown; where no state of that step is stored, needs torch, and
-    raises what a replay raises."""
+    Raises StepUnknown, TensorUnknown, RowsUnknown; where no state of that step is stored, needs
+    torch, and raises what a replay raises.
+    """
     ledger = LedgerFile(folder)
     number = ledger.steps_done if number is None else number
     entry, groups = ledger.step(number), _groups(folder, number)
@@ -101,9 +110,77 @@ def tensor(folder: Path, name: str, number: int | None = None) -> bytes:
         "shape": list(content.shape),
         "content": digests.content_root(content.chunks).hex(),
     }
-    return _proof(
-        ledger, entry, "tensor", {"tensor": about, "paths": [proofs.sided(path) for path in paths]}
+    shown: dict[str, Any] = {"tensor": about, "paths": [proofs.sided(path) for path in paths]}
+    if rows is None:
+        return _proof(ledger, entry, "tensor", shown)
+    shown["chunks"] = _some(content, *_chunks_of(own, content.shape, *rows))
+    return _proof(ledger, entry, "chunks", shown)
+
+
+def _some(content: Content, first: int, last: int) -> dict[str, Any]:
+    """What a proof shows of some chunks of a tensor."""
+    path = Levels(merkle.leaf(chunk) for chunk in content.chunks).path(first, last - first)
+    return {
+        "first": first,
+        "digests": [chunk.hex() for chunk in content.chunks[first:last]],
+        "path": [sibling.hex() for _, sibling in path],
+    }
+
+
+def read_rows(folder: Path, proof: bytes, head: str, first: int, last: int) -> np.ndarray:
+    """The rows first .. last - 1 of a tensor of which a proof of chunks is given, shape
+    (last - first, …). No more of the state is read than the chunks that they lie in, behind a URL by
+    ranges, and these are held against the proof, and so the head.
+
+    Raises ProofInvalid, RowsUnknown, StateNotKept, FormatInvalid, ChunkDiffers.
+    """
+    proven = proofs.check(proof, head)
+    if proven.kind != "chunks":
+        raise ProofInvalid(detail=f"it is of a {proven.kind}, and not of rows of a tensor")
+    about = proven.thing
+    dtype, shape = about["dtype"], about["shape"]
+    begin, end = _chunks_of(about["name"], shape, first, last)
+    known = about["first"], about["first"] + len(about["digests"])
+    if not known[0] <= begin < end <= known[1]:
+        shown = proofs.elements_of(proven)
+        detail = f"the proof shows the elements {shown[0]} to {shown[1] - 1} of it alone"
+        raise RowsUnknown(tensor=about["name"], first=first, last=last, detail=detail)
+    file, name = _kept(folder, proven.step, about["group"], about["name"])
+    if file.entries.get(name, ("", ()))[:2] != (dtype, tuple(shape)):
+        detail = f"has not the tensor {name!r} of type {dtype} and shape {shape}"
+        raise FormatInvalid(path=file.path, detail=detail)
+    start = begin * CHUNK
+    content = file.part(name, start, min(end * CHUNK, math.prod(shape)))
+    proofs.check_content(proven, begin, end, content, file.path)
+    row = math.prod(shape[1:])
+    elements_N = np.frombuffer(content, DTYPES[dtype])[first * row - start : last * row - start]
+    return elements_N.reshape(last - first, *shape[1:])
+
+
+def _kept(folder: Path, step: int, group: str, name: str) -> tuple[tensors.Tensors, str]:
+    """The file with a group of the state after a step, and a tensor's name in it."""
+    file, own = (
+        (anchors.WEIGHTS, name) if group == WEIGHTS else (anchors.OPTIMIZER, f"{group}/{name}")
     )
+    for place in (layout.anchor(folder, step), layout.checkpoint(folder, step)):
+        if (place / file).is_file():
+            return tensors.Tensors(place / file), own
+    raise StateNotKept(path=folder, group=group, step=step)
+
+
+def _chunks_of(name: str, shape: Sequence[int], first: int, last: int) -> tuple[int, int]:
+    """The chunks that the rows first .. last - 1 of a tensor lie in: from, behind the last. Raises
+    RowsUnknown."""
+    detail = "" if shape else "it has none"
+    if shape and not 0 <= first < last <= shape[0]:
+        detail = f"it has {shape[0]}"
+    row = math.prod(shape[1:])
+    begin, end = first * row // CHUNK, -(-last * row // CHUNK)
+    if not detail and not begin < end <= begin + proofs.MAX_CHUNKS:
+        detail = f"they lie in {end - begin} chunks, and a proof is of 1 to {proofs.MAX_CHUNKS}"
+    if detail:
+        raise RowsUnknown(tensor=name, first=first, last=last, detail=detail)
+    return begin, end
 
 
 def _path(leaves: Mapping[str, bytes], name: str) -> list[tuple[bool, bytes]]:

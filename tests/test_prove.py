@@ -9,18 +9,31 @@ import random
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pellucid import prove
 from pellucid.data.documents import Documents
 from pellucid.data.streams import Shards
-from pellucid.errors import DocumentUnknown, ProofInvalid, StepUnknown, TensorUnknown
+from pellucid.errors import (
+    ChunkDiffers,
+    DocumentUnknown,
+    FormatInvalid,
+    ProofInvalid,
+    RowsUnknown,
+    StateNotKept,
+    StepUnknown,
+    TensorUnknown,
+)
+from pellucid.opened import open as pellucid_open
 from pellucid.record import proofs
-from pellucid.store import anchors, files, layout
+from pellucid.record.entries import CHUNK
+from pellucid.release.publish import publish
+from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
-from tests.conftest import finish, pellucid
-from tests.serving import serving
+from tests.conftest import finish, make_run, pellucid
+from tests.serving import Answer, Fault, Request, serving
 from tests.test_fork import forked
 
 
@@ -155,6 +168,93 @@ def test_no_proof_comes_of_a_run_that_is_damaged_there(release: Path) -> None:
         prove.document(release, names[0])
 
 
+WIDE = "model.layers.0.mlp.gate_proj.weight"  # 4096 rows of 64: four chunks.
+SHORT = ["model.width=64", "model.mlp_width=4096", "train.steps=2", "checkpoints.every=2"]
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A sealed run with tensors of several chunks. Only to be read."""
+    folder = finish(make_run(tmp_path_factory.mktemp("wide") / "wide", corpus, SHORT))
+    publish(folder)
+    return folder
+
+
+@pytest.mark.parametrize("rows", [(0, 1), (1000, 1050), (1023, 1025), (4095, 4096), (0, 4096)])
+def test_rows_are_read_and_held_against_their_proof(wide: Path, rows: tuple[int, int]) -> None:
+    head = LedgerFile(wide).head
+    for step, group in ((2, "weights"), (0, "weights"), (1, "exp_avg")):
+        name = WIDE if group == "weights" else f"{group}/{WIDE}"
+        proof = prove.tensor(wide, name, step, rows)
+        expected = anchors.read(layout.anchor(wide, step))[group][WIDE]
+        found = pellucid_open(wide).rows(proof, head, *rows)
+        assert found.dtype == np.float32 and found.tobytes() == expected[slice(*rows)].tobytes()
+        assert found.shape == (rows[1] - rows[0], 64) and proofs.check(proof, head).step == step
+        if rows[1] - rows[0] == 1:
+            assert len(proof) < 8192
+
+
+def test_of_a_remote_tensor_the_chunks_of_its_rows_alone_are_read(wide: Path) -> None:
+    proof, head = prove.tensor(wide, WIDE, 2, (1100, 1200)), LedgerFile(wide).head
+    file = "anchors/step2/model.safetensors"
+    with serving(wide) as server:
+        run = pellucid_open(server.url)
+        server.forget()
+        found = run.rows(proof, head, 1100, 1120)
+        read = {request.path for request in server.requests}
+        chunk, size = 4 * CHUNK, (wide / file).stat().st_size
+        assert read == {file} and all(request.ranged for request in server.requests)
+        assert chunk <= server.sent < chunk + 20_000 < size / 10
+    expected = anchors.read(layout.anchor(wide, 2))["weights"][WIDE]
+    assert found.tobytes() == expected[1100:1120].tobytes()
+
+
+def test_a_byte_that_the_server_flips_is_named(wide: Path) -> None:
+    proof, head = prove.tensor(wide, WIDE, 2, (1100, 1120)), LedgerFile(wide).head
+    path = "anchors/step2/model.safetensors"
+    read = tensors.Tensors(wide / path)
+    first = read._start + read.entries[WIDE][2] + 4 * CHUNK  # Of the second chunk, in the file.
+
+    def flipped(at: int) -> Fault:
+        def fault(request: Request, answer: Answer) -> Answer:
+            if request.path != path or not request.start <= at < request.stop:
+                return answer
+            body = bytearray(answer.body)
+            body[at - request.start] ^= 1
+            return answer._replace(body=bytes(body))
+
+        return fault
+
+    for at in (first, first + 4 * CHUNK - 1):
+        with serving(wide) as server:
+            server.fault = flipped(at)
+            with pytest.raises(ChunkDiffers, match=f"{WIDE} that begins at element {CHUNK} has"):
+                pellucid_open(server.url).rows(proof, head, 1100, 1120)
+
+
+def test_rows_that_no_proof_shows_are_refused(wide: Path, tmp_path: Path) -> None:
+    run, head = pellucid_open(wide), LedgerFile(wide).head
+    proof = prove.tensor(wide, WIDE, 2, (1100, 1120))
+    for rows in ((1023, 1025), (0, 1), (2047, 2049), (5, 5), (9, 8), (0, 4097)):
+        with pytest.raises(RowsUnknown):
+            run.rows(proof, head, *rows)
+    for rows in ((5, 5), (9, 8), (4096, 4097), (0, 1 << 50)):
+        with pytest.raises(RowsUnknown, match="it has 4096"):
+            prove.tensor(wide, WIDE, 2, rows)
+    with pytest.raises(ProofInvalid, match="not that of the head"):
+        run.rows(proof, "0" * 64, 1100, 1120)
+    with pytest.raises(ProofInvalid, match="is of a tensor"):
+        run.rows(prove.tensor(wide, WIDE, 2), head, 1100, 1120)
+    folder = Path(shutil.copytree(wide, tmp_path / "run"))
+    tensors.write(folder / "anchors/step2/model.safetensors", {WIDE: np.zeros(3, "<f4")}, {})
+    with pytest.raises(FormatInvalid, match="has not the tensor"):
+        pellucid_open(folder).rows(proof, head, 1100, 1120)
+    for name in ("anchors", "checkpoints"):
+        shutil.rmtree(folder / name)
+    with pytest.raises(StateNotKept, match="keeps no weights after step 2"):
+        pellucid_open(folder).rows(proof, head, 1100, 1120)
+
+
 def test_on_the_command_line(finished: Path, tmp_path: Path) -> None:
     head, file = LedgerFile(finished).head, tmp_path / "proof.json"
     pellucid("prove", finished, "step", "step5", "--output", file)
@@ -170,8 +270,14 @@ def test_on_the_command_line(finished: Path, tmp_path: Path) -> None:
     )
     pellucid("prove", finished, "tensor", "model.norm.weight", "--step", "12", "--output", file)
     assert "after step 12" in pellucid("check-proof", file, "--head", head).stdout
+    words = ["tensor", "model.norm.weight", "--rows", "3:7", "--output", file]
+    pellucid("prove", finished, *words)
+    said = pellucid("check-proof", file, "--head", head).stdout
+    assert "chunks of elements 0 to 31 are shown" in said and "after step 13" in said
     for words in (
         ["step"],
+        ["step", "5", "--rows", "0:1"],
+        ["tensor", "model.norm.weight", "--rows", "3"],
         ["thing", "5"],
         ["step", "5", "6"],
         ["step", "5", "--step", "3"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -65,8 +66,10 @@ _KINDS = ("document", "block", "step", "tensor")
     pellucid prove mymodel document books/alice.txt --output alice.json
     pellucid prove mymodel step 120
     pellucid prove mymodel tensor model.norm.weight --step 120
+    pellucid prove mymodel tensor model.embed_tokens.weight --rows 0:16
 
-    It holds no texts. A tensor of the optimizer is named with its group, as exp_avg/NAME.
+    It holds no texts. A tensor of the optimizer is named with its group, as exp_avg/NAME. Of rows it
+    holds the digests of the chunks that they lie in, against which run.rows (Python) reads them.
     """
 )
 def prove(
@@ -75,6 +78,9 @@ def prove(
         typer.Argument(metavar="[RUN] WHAT", help="document ID, block N, step K, or tensor NAME."),
     ],
     step: Step = "",
+    rows: Annotated[
+        str, typer.Option(metavar="A:B", help="Of a tensor: its rows A to B - 1.", show_default="")
+    ] = "",
     output: Annotated[
         Path | None,
         typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output"),
@@ -91,14 +97,15 @@ def prove(
             word=kind or "WHAT",
             detail="write document ID, block N, step K or tensor NAME",
         )
-    if step and kind != "tensor":
+    if (step or rows) and kind != "tensor":
         raise CommandInvalid(
             verb="prove",
-            word="--step",
-            detail="only a tensor is of a step that is not named otherwise",
+            word="--step" if step else "--rows",
+            detail="only a tensor has rows, and is of a step that is not named otherwise",
         )
     if kind == "tensor":
-        proof = make.tensor(folder, names[0], step_number(step) if step else None)
+        number = step_number(step) if step else None
+        proof = make.tensor(folder, names[0], number, _rows(rows) if rows else None)
     elif kind == "document":
         proof = make.document(folder, names[0])
     else:
@@ -107,6 +114,12 @@ def prove(
         print(proof.decode("ascii"), end="")
     else:
         files.write_bytes(output, proof)
+
+
+def _rows(text: str) -> tuple[int, int]:
+    if not (match := re.fullmatch("([0-9]{1,15}):([0-9]{1,15})", text)):
+        raise CommandInvalid(verb="prove", word=text, detail="rows are written as 0:16")
+    return int(match[1]), int(match[2])
 
 
 @teaches(

@@ -40,6 +40,12 @@ class ProofInvalid(CheckFailed):
     make one with `pellucid prove`, and take the head from whom you trust."""
 
 
+class ChunkDiffers(CheckFailed):
+    message = """{path}: the chunk of {tensor} that begins at element {first} has the BLAKE3 digest
+    {found}, and the proof shows {expected}. The file was damaged or replaced: take it from another
+    copy."""
+
+
 class VerifyFailed(CheckFailed):
     message = """{path}: {count} problem(s) found, listed above. {advice}"""
 

@@ -95,6 +95,16 @@ class TensorUnknown(UserError):
     optimizer is named as GROUP/NAME."""
 
 
+class RowsUnknown(UserError):
+    message = """No rows {first}:{last} of the tensor {tensor}: {detail}. Rows are counted from 0, and
+    the last one is left out, as in --rows 0:16."""
+
+
+class StateNotKept(UserError):
+    message = """{path} keeps no {group} after step {step}. Take a step that has a folder in anchors/
+    or, for the weights, in checkpoints/."""
+
+
 class DocumentUnknown(UserError):
     message = """No document {document} in this run{near}. `pellucid show RUN documents TEXT` lists
     those that have TEXT in their ids."""

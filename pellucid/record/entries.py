@@ -15,6 +15,13 @@ from pellucid.record import digests, merkle
 
 FORMAT = 1
 CHUNK = 1 << 16  # Elements of a tensor that one digest covers; its last chunk is shorter.
+# Bytes of an element, by the name of its type as safetensors has it.
+WIDTHS = {
+    **dict.fromkeys(("F8_E4M3", "F8_E5M2"), 1),
+    **dict.fromkeys(("BF16", "F16", "U16"), 2),
+    **dict.fromkeys(("F32", "U32"), 4),
+    **dict.fromkeys(("F64", "I64"), 8),
+}
 # What `roots` may name: objects that a recipe makes a run commit to.
 ROOTS = ("base", "evaluation", "objective", "reference", "rollouts")
 # What each field of a step's entry is written as, in order. An exponent of all ones

@@ -92,33 +92,46 @@ def root(leaf_hashes: Iterable[bytes]) -> bytes:
     return tree.root()
 
 
-def path_length(index: int, count: int) -> int:
-    """How many hashes the audit path of leaf `index` in a tree of `count` leaves has."""
-    length = 0
+def path_length(index: int, count: int, neighbours: int = 1) -> int:
+    """How many hashes the audit path of leaf `index` in a tree of `count` leaves has, or that of so
+    many neighbours from there on."""
+    length, end = 0, index + neighbours
     while count > 1:
         # A last node without a sibling goes up as it is.
-        length += index ^ 1 < count
-        index, count = index >> 1, (count + 1) >> 1
+        length += (index & 1) + (end & 1 and end < count)
+        index, end, count = index >> 1, (end + 1) >> 1, (count + 1) >> 1
     return length
 
 
-def root_of_path(leaf_hash: bytes, index: int, count: int, path: Sequence[bytes]) -> bytes:
-    """The root over `count` leaves that a leaf's audit path gives (RFC 9162, section 2.1.3.2).
+def root_of_path(
+    leaf_hashes: Sequence[bytes], index: int, count: int, path: Sequence[bytes]
+) -> bytes:
+    """The root over `count` leaves that the audit path of neighbouring leaves gives, the first of
+    them leaf `index`; of one leaf as in RFC 9162, section 2.1.3.2.
 
-    Raises ValueError where there is no such leaf, or the path has another
-    length than its place asks for."""
-    if not 0 <= index < count:
-        raise ValueError(f"a tree of {count} leaves has no leaf {index}")
-    if len(path) != path_length(index, count):
-        raise ValueError(
-            f"the path of leaf {index} of {count} has {path_length(index, count)} hashes"
-        )
+    Raises ValueError where there are no such leaves, or the path has another length than their place
+    asks for.
+    """
+    hashes, end = list(leaf_hashes), index + len(leaf_hashes)
+    if not 0 <= index < end <= count:
+        raise ValueError(f"a tree of {count} leaves has no leaves {index} to {end - 1}")
+    if len(path) != (length := path_length(index, count, len(hashes))):
+        raise ValueError(f"the path of leaves {index} to {end - 1} of {count} has {length} hashes")
     siblings = iter(path)
     while count > 1:
-        if index ^ 1 < count:
-            leaf_hash = above(leaf_hash, next(siblings), left=bool(index & 1))
-        index, count = index >> 1, (count + 1) >> 1
-    return leaf_hash
+        if index & 1:
+            hashes.insert(0, next(siblings))
+        if end & 1 and end < count:
+            hashes.append(next(siblings))
+        hashes = _above(hashes)
+        index, end, count = index >> 1, (end + 1) >> 1, (count + 1) >> 1
+    return hashes[0]
+
+
+def _above(hashes: Sequence[bytes]) -> list[bytes]:
+    """The nodes over neighbours of which the first is a left one; a last one alone goes up as it is."""
+    pairs = (b"".join(hashes[place : place + 2]) for place in range(0, len(hashes), 2))
+    return [one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs]
 
 
 def above(one: bytes, sibling: bytes, left: bool) -> bytes:
@@ -132,22 +145,22 @@ class Levels:
 
     def __init__(self, leaf_hashes: Iterable[bytes]) -> None:
         self._levels = [list(leaf_hashes)]
-        while len(below := self._levels[-1]) > 1:
-            pairs = (b"".join(below[place : place + 2]) for place in range(0, len(below), 2))
-            self._levels.append(
-                [one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs]
-            )
+        while len(self._levels[-1]) > 1:
+            self._levels.append(_above(self._levels[-1]))
 
-    def path(self, index: int) -> list[tuple[bool, bytes]]:
-        """The audit path of a leaf (RFC 9162, section 2.1.3.1), from below: of each
-        sibling whether it stands left."""
-        if not 0 <= index < len(self._levels[0]):
+    def path(self, index: int, neighbours: int = 1) -> list[tuple[bool, bytes]]:
+        """The audit path of a leaf (RFC 9162, section 2.1.3.1), or of so many from there on, from
+        below: of each sibling whether it stands left."""
+        end = index + neighbours
+        if not 0 <= index < end <= len(self._levels[0]):
             raise IndexError(index)
         path = []
         for level in self._levels[:-1]:
-            if (sibling := index ^ 1) < len(level):
-                path.append((sibling < index, level[sibling]))
-            index >>= 1
+            if index & 1:
+                path.append((True, level[index - 1]))
+            if end & 1 and end < len(level):
+                path.append((False, level[end]))
+            index, end = index >> 1, (end + 1) >> 1
         return path
 
     def root_with(self, changes: dict[int, bytes]) -> bytes:

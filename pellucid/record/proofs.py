@@ -1,4 +1,4 @@
-"""Proofs that a run holds a step, a document, a block or a tensor: one small
+"""Proofs that a run holds a step, a document, a block, a tensor or chunks of one: one small
 file, checked from the head alone.
 
 A proof holds the last line of a ledger, whose SHA-256 is the head; the line of one entry, with its
@@ -6,28 +6,31 @@ audit path in the tree of the last line's `log`; and the path from the thing to 
 entry. It holds digests, salts and names, and no texts, ids or values. What is checked is pure: no
 file but the proof, and no library for arrays.
 
-Two kinds of paths: in the tree of entries a leaf's place is proven too (RFC 9162, section
-2.1.3.2), and so a path is a list of hashes. Elsewhere only membership is: each sibling says on
-which side it stands, L or R."""
+Two kinds of paths: in the tree of entries, and in that of a tensor's chunks, a leaf's place is
+proven too (RFC 9162, section 2.1.3.2), and so a path is a list of hashes. Elsewhere only membership
+is: each sibling says on which side it stands, L or R.
+"""
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import ProofInvalid
+from pellucid.errors import ChunkDiffers, ProofInvalid
 from pellucid.record import chain, digests, merkle, rows
+from pellucid.record.entries import CHUNK, WIDTHS
 
 VERSION = 1
 MAX_BYTES = 1 << 16  # No honest proof comes near it.
 _MAX_PATH = 64  # Hashes: a tree with more leaves than 2^64 is none.
+MAX_CHUNKS = 512  # In one proof: 33,554,432 elements.
 _COUNTS = 10**18  # Every count is lower.
 _MAX_DIMENSIONS = 8
 _DIGEST, _SIBLING = re.compile("[0-9a-f]{64}").fullmatch, re.compile("[LR][0-9a-f]{64}").fullmatch
-_DTYPE = re.compile("[A-Z][A-Z0-9_]{0,15}").fullmatch
 
 Body = Mapping[str, Any]
 
@@ -71,6 +74,32 @@ def check(content: bytes, head: str) -> Proven:
         return _check(content, head)
     except (ValueError, RecursionError) as error:  # Also a text that is no Unicode.
         raise ProofInvalid(detail=str(error)) from error
+
+
+def elements_of(proven: Proven) -> tuple[int, int]:
+    """Of which elements, by their places in row order, a proof of chunks holds the digests: from
+    the first to one behind the last."""
+    first, count = proven.thing["first"], len(proven.thing["digests"])
+    return first * CHUNK, min((first + count) * CHUNK, math.prod(proven.thing["shape"]))
+
+
+def check_content(proven: Proven, first: int, last: int, content: bytes, where: object) -> None:
+    """Hold bytes against a proof of chunks: those of its chunks `first` to `last` - 1, by their
+    numbers in the tensor. where names the bytes in errors. Raises ChunkDiffers."""
+    about, size = proven.thing, CHUNK * WIDTHS[proven.thing["dtype"]]
+    for number in range(first, last):
+        start = (number - first) * size
+        # All that is left is the last one's, so that bytes too many are another chunk.
+        end = start + size if number + 1 < last else None
+        found = digests.content_digest(content[start:end]).hex()
+        if found != (expected := about["digests"][number - about["first"]]):
+            raise ChunkDiffers(
+                path=where,
+                first=number * CHUNK,
+                tensor=f"{about['group']} {about['name']}",
+                found=found,
+                expected=expected,
+            )
 
 
 def written(proof: Mapping[str, Any]) -> bytes:
@@ -123,7 +152,7 @@ def _entry(proof: Body, head: str) -> Body:
             "its entry is not the last one, and has its number",
         )
         return entry
-    root = merkle.root_of_path(chain.leaf_of(_bytes(proof, "entry")), entry["n"], last["n"], path)
+    root = merkle.root_of_path([chain.leaf_of(_bytes(proof, "entry"))], entry["n"], last["n"], path)
     _require(root.hex() == last.get("log"), "its entry is not in the log of the last one")
     return entry
 
@@ -225,6 +254,22 @@ def _tensor(proof: Body, entry: Body) -> Body:
     return tensor
 
 
+def _chunks(proof: Body, entry: Body) -> Body:
+    tensor, chunks = _tensor(proof, entry), proof["chunks"]
+    some = dict.fromkeys(("digests", "path"), _is_list)
+    _object(chunks, "chunks", first=_is_count, **some)
+    own = _list(chunks["digests"], _DIGEST, "digests", MAX_CHUNKS)
+    path = _list(chunks["path"], _DIGEST, "path", 2 * _MAX_PATH)
+    root = merkle.root_of_path(
+        [merkle.leaf(bytes.fromhex(one)) for one in own],
+        chunks["first"],
+        -(-math.prod(tensor["shape"]) // CHUNK),
+        [bytes.fromhex(one) for one in path],
+    )
+    _require(root.hex() == tensor["content"], "its chunks are not those of its tensor")
+    return {**tensor, "first": chunks["first"], "digests": own}
+
+
 _Check = Callable[[Body, Body], Body]
 # Of each kind the fields that it has besides those of all, and what checks them against its entry.
 _KINDS: dict[str, tuple[tuple[str, ...], _Check]] = {
@@ -232,6 +277,7 @@ _KINDS: dict[str, tuple[tuple[str, ...], _Check]] = {
     "document": (("data", "document", "paths"), _document),
     "block": (("data", "block", "stream", "paths"), _block),
     "tensor": (("tensor", "paths"), _tensor),
+    "chunks": (("tensor", "chunks", "paths"), _chunks),
 }
 
 
@@ -257,11 +303,19 @@ def _said_tensor(proven: Proven) -> str:
     return f"tensor {one['group']} {one['name']} ({about}) is in the state after step {proven.step}"
 
 
+def _said_chunks(proven: Proven) -> str:
+    first, end = elements_of(proven)
+    return (
+        f"the chunks of elements {first} to {end - 1} are shown, and their {_said_tensor(proven)}"
+    )
+
+
 _SAID: dict[str, Callable[[Proven], str]] = {
     "step": _said_step,
     "document": _said_document,
     "block": _said_block,
     "tensor": _said_tensor,
+    "chunks": _said_chunks,
 }
 
 
@@ -277,9 +331,11 @@ def _paths(proof: Body, count: int) -> list[list[str]]:
     return [_list(path, _SIBLING, "a path") for path in paths]
 
 
-def _list(found: object, form: Callable[[str], object], name: str) -> list[str]:
-    sound = isinstance(found, list) and len(found) <= _MAX_PATH
-    _require(sound, f"{name} is not a list of at most {_MAX_PATH} hashes")
+def _list(
+    found: object, form: Callable[[str], object], name: str, most: int = _MAX_PATH
+) -> list[str]:
+    sound = isinstance(found, list) and len(found) <= most
+    _require(sound, f"{name} is not a list of at most {most} hashes")
     assert isinstance(found, list)
     _require(
         all(isinstance(one, str) and form(one) for one in found), f"{name} holds what is not a hash"
@@ -305,13 +361,17 @@ def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
+def _is_list(value: object) -> bool:
+    return isinstance(value, list)
+
+
 def _is_name(value: object) -> bool:
     """A text without the byte that ends a name in a leaf."""
     return isinstance(value, str) and "\0" not in value
 
 
 def _is_dtype(value: object) -> bool:
-    return isinstance(value, str) and _DTYPE(value) is not None
+    return isinstance(value, str) and value in WIDTHS
 
 
 def _is_digest(value: object) -> bool:

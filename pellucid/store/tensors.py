@@ -10,10 +10,12 @@ from __future__ import annotations
 import bisect
 import itertools
 import json
+import mmap
 import os
 import struct
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -67,17 +69,21 @@ def write(path: Path, tensors: Mapping[str, np.ndarray], metadata: Mapping[str, 
 
 
 class Tensors:
-    """A safetensors file, mapped. Raises FormatInvalid on anything but a well-formed one."""
+    """A safetensors file; its content is mapped, or fetched, when an array is asked for.
+
+    Raises FormatInvalid on anything but a well-formed one.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         files.require_file(path)
         size = path.stat().st_size
         self._require(size >= 8, "is too short for a header")
-        self._map = arrays.content(path)
-        (length,) = struct.unpack("<Q", self._map[:8])
+        self._head = self._bytes(0, 8)
+        (length,) = struct.unpack("<Q", self._head)
         self._require(length <= min(MAX_HEADER, size - 8), "has a header longer than the file")
-        header = self._parse(self._map[8 : 8 + length])
+        self._head += self._bytes(8, length)
+        header = self._parse(self._head[8:])
         self.metadata: dict[str, str] = header.pop("__metadata__", {})
         self._require(isinstance(self.metadata, dict), "has metadata that is not an object")
         self._start = 8 + length
@@ -88,6 +94,20 @@ class Tensors:
     def _require(self, condition: bool, detail: str) -> None:
         if not condition:
             raise FormatInvalid(path=self.path, detail=detail)
+
+    def _bytes(self, start: int, count: int) -> bytes:
+        """Some bytes of the file, and no others: behind a URL a range of it."""
+        with files.open_file(self.path) as file, files.named_errors(self.path, "read"):
+            file.seek(start)
+            found = file.read(count)
+        self._require(len(found) == count, "is shorter than when it was opened")
+        return found
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        found = arrays.content(self.path)
+        self._require(found[: self._start] == self._head, "is another file than when it was opened")
+        return found
 
     def _parse(self, encoded: bytes) -> dict[str, Any]:
         try:
@@ -134,6 +154,13 @@ class Tensors:
             end = stop
         return end
 
+    def part(self, name: str, first: int, last: int) -> bytes:
+        """The little-endian bytes of a tensor's elements first .. last - 1, in row order."""
+        dtype, _, start, stop = self.entries[name]
+        width = elements.DTYPES[dtype].itemsize
+        assert 0 <= first <= last <= (stop - start) // width
+        return self._bytes(self._start + start + first * width, (last - first) * width)
+
     def array(self, name: str) -> np.ndarray:
         """A view of one tensor, read-only."""
         dtype, shape, start, _ = self.entries[name]
@@ -149,7 +176,7 @@ class Tensors:
             name: (dtype, shape, end - start)
             for name, (dtype, shape, start, end) in self.entries.items()
         }
-        return self._map[: self._start] == header(described, self.metadata)
+        return self._head == header(described, self.metadata)
 
     def arrays(self) -> dict[str, np.ndarray]:
         return {name: self.array(name) for name in self.entries}

@@ -88,7 +88,7 @@ def test_paths_are_those_of_rfc_9162_and_lead_to_the_root(count: int, data: st.D
     sided = merkle.Levels(leaves).path(index)
     path = [sibling for _, sibling in sided]
     assert path == audit_path(index, leaves) and len(path) == merkle.path_length(index, count)
-    assert merkle.root_of_path(leaves[index], index, count, path) == merkle.root(leaves)
+    assert merkle.root_of_path([leaves[index]], index, count, path) == merkle.root(leaves)
     one = leaves[index]
     for left, sibling in sided:
         one = merkle.above(one, sibling, left)
@@ -103,10 +103,31 @@ def test_a_path_of_another_length_and_a_leaf_that_is_not_there_are_refused(
     right = 0 <= index < count and length == len(audit_path(index, leaves))
     path = [merkle.leaf(b"other")] * length
     if right and length:
-        assert merkle.root_of_path(leaves[index], index, count, path) != merkle.root(leaves)
+        assert merkle.root_of_path([leaves[index]], index, count, path) != merkle.root(leaves)
     elif not right:
         with pytest.raises(ValueError, match=f"of {count}"):
-            merkle.root_of_path(leaves[0], index, count, path)
+            merkle.root_of_path([leaves[0]], index, count, path)
+
+
+@given(st.integers(1, 40), st.data())
+def test_neighbours_have_one_path_and_lead_to_the_root(count: int, data: st.DataObject) -> None:
+    leaves = [merkle.leaf(bytes([number])) for number in range(count)]
+    first = data.draw(st.integers(0, count - 1))
+    last = data.draw(st.integers(first + 1, count))
+    path = [sibling for _, sibling in merkle.Levels(leaves).path(first, last - first)]
+    some, root = leaves[first:last], merkle.root(leaves)
+    assert merkle.root_of_path(some, first, count, path) == root
+    for place in range(len(path)):
+        changed = [*path[:place], bytes(32), *path[place + 1 :]]
+        assert merkle.root_of_path(some, first, count, changed) != root
+    with pytest.raises(ValueError, match="hashes"):
+        merkle.root_of_path(some, first, count, [*path, bytes(32)])
+    with pytest.raises(ValueError, match="no leaves"):
+        merkle.root_of_path(some, first, last - 1, path)
+    with pytest.raises(ValueError, match="no leaves"):
+        merkle.root_of_path([], first, count, path)
+    if len(some) > 1:
+        assert merkle.root_of_path(some[::-1], first, count, path) != root
 
 
 def test_a_leaf_has_no_path_from_another_place() -> None:
@@ -117,7 +138,7 @@ def test_a_leaf_has_no_path_from_another_place() -> None:
             path = [sibling for _, sibling in levels.path(index)]
             for other in set(range(count)) - {index}:
                 if merkle.path_length(other, count) == len(path):
-                    assert merkle.root_of_path(leaves[index], other, count, path) != root
+                    assert merkle.root_of_path([leaves[index]], other, count, path) != root
     with pytest.raises(IndexError):
         merkle.Levels([merkle.leaf(b"")]).path(1)
 

@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from pellucid.errors import ProofInvalid
-from pellucid.record import chain, digests, merkle, proofs, rows
+from pellucid.errors import ChunkDiffers, ProofInvalid
+from pellucid.record import chain, digests, elements, entries, merkle, proofs, rows
+from pellucid.record.entries import CHUNK
 
 DIGEST = "ab" * 32
 SOURCES, STREAMS, DOCUMENTS, BLOCKS, TENSORS = 40, 80, 65_536, 1 << 20, 3_000
@@ -38,13 +39,25 @@ class Made:
             "name": "model.layers.11.mlp.down_proj.weight",
             "dtype": "F32",
         }
-        self.tensor |= {"shape": [4096, 11008], "content": self._hex()}
+        self.contents = [self._hex() for _ in range(688)]  # Of 4096 · 11008 elements.
+        self.chunks = self._chunks(301, 302)
+        self.tensor |= {"shape": [4096, 11008], "content": self._levels().root_with({}).hex()}
         self.number = steps - 7
         self._grow()
         self._record(steps)
 
     def _hex(self) -> str:
         return self._draws.randbytes(32).hex()
+
+    def _levels(self) -> merkle.Levels:
+        return merkle.Levels(merkle.leaf(bytes.fromhex(one)) for one in self.contents)
+
+    def _chunks(self, first: int, last: int) -> dict[str, Any]:
+        path = [sibling.hex() for _, sibling in self._levels().path(first, last - first)]
+        return {"first": first, "digests": self.contents[first:last], "path": path}
+
+    def with_chunks(self, first: int, last: int) -> dict[str, Any]:
+        return self.proof("chunks") | {"chunks": self._chunks(first, last)}
 
     def _tree(self, leaf: bytes, count: int) -> tuple[bytes, list[str]]:
         """The root over a leaf at a drawn place among others, and its path."""
@@ -138,14 +151,15 @@ class Made:
             },
             "block": {"block": self.block, "stream": self.stream, "data": self.data}
             | {"paths": self.block_paths},
-            "tensor": {"tensor": self.tensor, "paths": self.tensor_paths},
+            "tensor": (of_tensor := {"tensor": self.tensor, "paths": self.tensor_paths}),
+            "chunks": {**of_tensor, "chunks": self.chunks},
         }[kind]
         said = {"last": self.last[:-1].decode(), "entry": self.lines[n][:-1].decode()}
         log = [sibling.hex() for _, sibling in self.levels.path(n)]
         return {"pellucid": 1, "kind": kind, **said, "log": log, **named}
 
 
-KINDS = ("step", "document", "block", "tensor")
+KINDS = ("step", "document", "block", "tensor", "chunks")
 
 
 @pytest.fixture(scope="module")
@@ -223,6 +237,54 @@ def test_what_a_proof_lacks_or_has_besides_is_refused(kind: str, small: Made) ->
         proofs.check(proofs.written({**proof, "more": 1}), small.head)
     with pytest.raises(ProofInvalid):
         proofs.check(proofs.written({**proof, "kind": KINDS[KINDS.index(kind) - 1]}), small.head)
+
+
+@pytest.mark.parametrize("some", [(0, 1), (687, 688), (0, 5), (3, 4), (5, 23), (600, 688)])
+def test_neighbouring_chunks_are_proven_for_their_place_alone(
+    some: tuple[int, int], small: Made
+) -> None:
+    proof = small.with_chunks(*some)
+    proven = proofs.check(proofs.written(proof), small.head)
+    assert proven.thing["digests"] == small.contents[slice(*some)]
+    assert proofs.elements_of(proven) == (some[0] * CHUNK, some[1] * CHUNK)
+    chunks = proof["chunks"]
+    others: list[dict[str, Any]] = [{"first": first} for first in (some[0] + 1, some[0] - 1, 688)]
+    others += [{"digests": []}, {"digests": chunks["digests"][1:]}, {"path": chunks["path"][1:]}]
+    others += [{"digests": [*chunks["digests"], DIGEST]}, {"path": [*chunks["path"], DIGEST]}]
+    for other in others:
+        with pytest.raises(ProofInvalid):
+            proofs.check(proofs.written({**proof, "chunks": chunks | other}), small.head)
+
+
+def test_another_shape_gives_no_place_to_a_chunk(small: Made) -> None:
+    """How many chunks there are follows from the shape, which the tensor's leaf binds."""
+    proof = small.proof("chunks")
+    for shape in ([4096, 11009], [0], [], [1 << 40, 1 << 19]):
+        with pytest.raises(ProofInvalid):
+            other = {**proof, "tensor": small.tensor | {"shape": shape}}
+            proofs.check(proofs.written(other), small.head)
+
+
+def test_bytes_are_held_against_the_chunks_of_a_proof() -> None:
+    made = Made(12, 3)
+    content = random.Random(4).randbytes(4 * CHUNK * 3)
+    pieces = [content[start : start + 4 * CHUNK] for start in range(0, len(content), 4 * CHUNK)]
+    made.contents[7:10] = [digests.content_digest(piece).hex() for piece in pieces]
+    made.tensor["content"] = made._levels().root_with({}).hex()
+    thing = {**made.tensor, "first": 7, "digests": made.contents[7:10]}
+    proven = proofs.Proven("chunks", made.head, {"n": 1, "step": 1}, thing)
+    proofs.check_content(proven, 7, 10, content, "x")
+    proofs.check_content(proven, 8, 9, pieces[1], "x")
+    flipped = pieces[1][:-1] + bytes([pieces[1][-1] ^ 1])
+    for number, wrong in [(8, flipped), (8, pieces[1] + b"x"), (8, pieces[1][:-1]), (9, pieces[1])]:
+        with pytest.raises(ChunkDiffers, match=f"begins at element {number * CHUNK} "):
+            proofs.check_content(proven, number, number + 1, wrong, "x")
+    with pytest.raises(ChunkDiffers, match=f"begins at element {9 * CHUNK} "):
+        proofs.check_content(proven, 7, 10, content[: 8 * CHUNK], "x")
+
+
+def test_the_widths_of_types_are_those_of_arrays() -> None:
+    assert {name: one.itemsize for name, one in elements.DTYPES.items()} == entries.WIDTHS
 
 
 HOSTILE: dict[str, bytes] = {

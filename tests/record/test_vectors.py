@@ -52,7 +52,8 @@ def _chain(bodies: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _merkle_path(given: dict[str, Any]) -> list[str]:
     leaves = [merkle.leaf(one.encode()) for one in given["leaves"]]
-    return [sibling.hex() for _, sibling in merkle.Levels(leaves).path(given["index"])]
+    path = merkle.Levels(leaves).path(given["index"], given.get("neighbours", 1))
+    return [sibling.hex() for _, sibling in path]
 
 
 def _line(body: dict[str, Any]) -> str:
