@@ -26,7 +26,7 @@ from pellucid.errors import FormatForeign, PellucidError
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load as load_recipe
-from pellucid.record import verdict
+from pellucid.record import notes, verdict
 from pellucid.release import manifest
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
@@ -60,7 +60,7 @@ def ledger(folder: Path) -> None:
 
 
 def journal(folder: Path) -> None:
-    exhaust(verdict.journal(layout.JOURNAL, log.read(folder / layout.JOURNAL)))
+    exhaust(notes.problems(layout.JOURNAL, log.read(folder / layout.JOURNAL)))
 
 
 def sealed(folder: Path) -> None:
