@@ -108,21 +108,22 @@ class _Linears(_Operation):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x_BTD, *weights = ctx.saved_tensors
-        dx_BTD, dws = _linears_backward(x_BTD, weights, gradients)
-        return dx_BTD, *dws
+        return tuple(_linears_backward(x_BTD, weights, gradients, ctx.needs_input_grad))
 
 
 def _linears_backward(
-    x_BTD: Tensor, weights: Sequence[Tensor], gradients: Sequence[Tensor]
-) -> tuple[Tensor, list[Tensor]]:
-    """The gradient of x, weight by weight in their order, and those of the weights."""
-    x_MD, dx_MD, dws = x_BTD.flatten(0, 1), None, []
-    for w, dy_BTN in zip(weights, gradients, strict=True):
+    x_BTD: Tensor, weights: Sequence[Tensor], gradients: Sequence[Tensor], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    """The gradient of x, weight by weight in their order, and those of the
+    weights; None for what is not wanted: that of a frozen weight, and of what lies
+    behind no weight that learns."""
+    x_MD, dx_MD = x_BTD.flatten(0, 1), None
+    dws: list[Tensor | None] = []
+    for w, dy_BTN, learns in zip(weights, gradients, wanted[1:], strict=True):
         dy_MN = dy_BTN.flatten(0, 1)
-        dx_MD = calls.product(dy_MN, w, dx_MD)
-        dws.append(calls.product(dy_MN.t(), x_MD))
-    assert dx_MD is not None
-    return dx_MD.view_as(x_BTD), dws
+        dx_MD = calls.product(dy_MN, w, dx_MD) if wanted[0] else None
+        dws.append(calls.product(dy_MN.t(), x_MD) if learns else None)
+    return [None if dx_MD is None else dx_MD.view_as(x_BTD), *dws]
 
 
 def linears(x_BTD: Tensor, *weights: Tensor) -> tuple[Tensor, ...]:
@@ -148,12 +149,22 @@ class _BiasedLinears(_Operation):
     @once_differentiable
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x_BTD, *weights = ctx.saved_tensors
-        dx_BTD, dws = _linears_backward(x_BTD, weights, gradients)
-        ones_1M = torch.ones(
-            (1, x_BTD.shape[0] * x_BTD.shape[1]), dtype=torch.float32, device="cpu"
+        x_wanted, _, *wanted = ctx.needs_input_grad
+        count = len(weights)
+        of_x, *of_weights = _linears_backward(
+            x_BTD, weights, gradients, (x_wanted, *wanted[:count])
         )
-        dbs = [calls.product(ones_1M, dy_BTN.flatten(0, 1)).view(-1) for dy_BTN in gradients]
-        return dx_BTD, None, *dws, *dbs
+        of_biases = [
+            _bias_backward(dy_BTN) if learns else None
+            for dy_BTN, learns in zip(gradients, wanted[count:], strict=True)
+        ]
+        return of_x, None, *of_weights, *of_biases
+
+
+def _bias_backward(dy_BTN: Tensor) -> Tensor:
+    dy_MN = dy_BTN.flatten(0, 1)
+    ones_1M = torch.ones((1, len(dy_MN)), dtype=torch.float32, device="cpu")
+    return calls.product(ones_1M, dy_MN).view(-1)
 
 
 def biased_linears(x_BTD: Tensor, *parts: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
@@ -172,11 +183,9 @@ class _LinearAdd(_Operation):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, dy_BTD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def backward(ctx: Any, dy_BTD: Tensor) -> tuple[Tensor | None, ...]:
         x_BTN, w_DN = ctx.saved_tensors
-        dy_MD = dy_BTD.flatten(0, 1)
-        dx_MN, dw_DN = calls.product(dy_MD, w_DN), calls.product(dy_MD.t(), x_BTN.flatten(0, 1))
-        return dx_MN.view_as(x_BTN), dw_DN, dy_BTD
+        return *_linears_backward(x_BTN, [w_DN], [dy_BTD], ctx.needs_input_grad[:2]), dy_BTD
 
 
 def linear_add(x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:

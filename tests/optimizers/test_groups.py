@@ -15,6 +15,8 @@ from blake3 import blake3
 
 from pellucid import counts
 from pellucid.errors import FormatInvalid, RecipeInvalid, StateDiffers
+from pellucid.kernels import calls
+from pellucid.operations import portable
 from pellucid.recipe import Recipe, load, parse
 from pellucid.record import elements
 from pellucid.release.publish import publish
@@ -222,6 +224,39 @@ def test_what_learns_has_the_gradients_it_has_without_frozen_weights(
     for name, weight in some.learning().items():
         own = free.learning()[name].grad
         assert own is not None and weight.grad is not None and torch.equal(own, weight.grad)
+
+
+@pytest.mark.parametrize(
+    ("patterns", "backward"),
+    [
+        ((), 2 * 2 * 7),  # Of each weight of both layers: its own gradient, and that of its input.
+        (("*norm.weight",), 2 * 2 * 7),
+        (FROZEN, 2 * 7 - 3),  # Nothing that learns lies behind q, k and v of layer 1.
+        ((*FROZEN, "*attn*", "*gate*"), 3),  # up and down, and down's input.
+        ((*FROZEN, "*attn*", "*gate*", "*up*"), 1),
+    ],
+)
+def test_no_product_is_made_that_nobody_asks_for(
+    recipe: Recipe,
+    batch: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    patterns: tuple[str, ...],
+    backward: int,
+) -> None:
+    made: list[None] = []
+    product = calls.product
+    monkeypatch.setattr(calls, "product", lambda *given: made.append(None) or product(*given))
+    recipe = frozen(recipe, *patterns)
+    training_step(initial(recipe, 300), batch, recipe)
+    microbatches = recipe.train.batch // recipe.train.microbatch
+    assert len(made) == microbatches * (2 * 7 + backward)
+
+
+def test_biases_learn_beside_frozen_weights() -> None:
+    x, w, b = (torch.from_numpy(np.ones(shape, np.float32)) for shape in ((1, 2, 3), (4, 3), 4))
+    (y,) = portable.biased_linears(x, (w, b.requires_grad_()))
+    y.backward(torch.ones_like(y))
+    assert b.grad is not None and b.grad.tolist() == [2.0] * 4 and w.grad is None
 
 
 def test_patterns_that_fit_no_weight_or_all_are_refused(recipe: Recipe) -> None:
