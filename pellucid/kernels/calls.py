@@ -55,18 +55,18 @@ def _run(name: str, *arguments: int | float | None) -> None:
         raise MemoryError(f"the kernel {name} could not have its working memory")
 
 
-def _matrix(name: str, x: Tensor) -> None:
+def _matrix(operation: str, name: str, x: Tensor) -> None:
     plain = x.layout == torch.strided and x.dim() == 2 and x.dtype == _FLOAT32 and x.is_cpu
     if not plain or x.numel() == 0 or 1 not in x.stride():
         found = f"{x.dtype} {tuple(x.shape)} on {x.device} with strides {_strides(x)}"
         wanted = "a float32 matrix on the CPU whose rows or whose columns have no gaps"
-        raise TensorUnfit(operation="product", name=name, found=found, wanted=wanted)
+        raise TensorUnfit(operation=operation, name=name, found=found, wanted=wanted)
 
 
 def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tensor:
     """start + A·B, shape (M, N); A and B may be transposed views."""
-    _matrix("a", a_MK)
-    _matrix("b", b_KN)
+    _matrix("product", "a", a_MK)
+    _matrix("product", "b", b_KN)
     (M, K), (K2, N) = a_MK.shape, b_KN.shape
     if K != K2:
         raise TensorUnfit(
@@ -79,6 +79,15 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
     a, b = (a_MK.data_ptr(), *a_MK.stride()), (b_KN.data_ptr(), *b_KN.stride())
     _run("product", M, N, K, *a, *b, start, out_MN.data_ptr())
     return out_MN
+
+
+def gram(a_MK: Tensor) -> Tensor:
+    """A·Aᵀ, shape (M, M), in the bits of product; A may be a transposed view. Half of it is computed."""
+    _matrix("gram", "a", a_MK)
+    M, K = a_MK.shape
+    out_MM = _empty(M, M)
+    _run("gram", M, K, a_MK.data_ptr(), *a_MK.stride(), out_MM.data_ptr())
+    return out_MM
 
 
 def norm(x_MD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:

@@ -19,6 +19,7 @@ _LONG, _DOUBLE, _INT, _POINTER = ctypes.c_long, ctypes.c_double, ctypes.c_int, c
 _LETTERS = {"n": _LONG, "d": _DOUBLE, "p": _POINTER, "u": ctypes.c_uint64}
 _SIGNATURES = {
     "product": "nnnpnnpnnpp",
+    "gram": "nnpnnp",
     "norm": "nnppdpp",
     "norm_backward": "nnppppppp",
     "swiglu": "nppp",

@@ -145,6 +145,10 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
     return a_MK @ b_KN if start_MN is None else torch.addmm(start_MN, a_MK, b_KN)
 
 
+def gram(a_MK: Tensor) -> Tensor:
+    return a_MK @ a_MK.t()
+
+
 def norm_of(tensors: list[Tensor]) -> float:
     return float(get_total_norm(tensors, foreach=True))
 

@@ -291,6 +291,7 @@ def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared
 add_into = calls.add_into
 axpby_into = calls.axpby_into
 product = calls.product
+gram = calls.gram
 norm_of = calls.norm_of
 AdamW = calls.AdamW
 adamw = calls.adamw

@@ -4,10 +4,10 @@ update, and what that costs."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from pellucid.sections import Section
 
@@ -24,6 +24,20 @@ class Kept(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Together(Protocol):
+    """The processes that take a step together (train/processes.py)."""
+
+    def each(
+        self,
+        costs: Mapping[str, int],
+        like: Mapping[str, Tensor],
+        make: Callable[[str], Tensor],
+    ) -> Iterator[tuple[str, Tensor]]:
+        """For each name in the order of costs, a tensor with the shape of the one like it: one
+        process makes it, and all have it."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Update:
     """What a step hands to its optimizer. Weights and gradients are sorted by
@@ -36,6 +50,7 @@ class Update:
     weights: Mapping[str, Tensor]
     gradients: Mapping[str, Tensor]  # Not clipped yet; an optimizer may use their memory.
     state: Mapping[str, Mapping[str, Tensor]]  # Group -> name -> tensor, moved in place.
+    together: Together  # All of them take this update; what takes long each does for a part.
 
 
 class Optimizer(Section, ABC):

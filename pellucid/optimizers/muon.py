@@ -41,29 +41,26 @@ class Muon(Moments):
 
     def update(self, ops: ModuleType, update: Update) -> float:
         buffers = update.state.get("momentum_buffer", {})
-        for name in update.gradients:
-            if name in buffers:
-                self._move_matrix(
-                    ops, update, update.weights[name], update.gradients[name], buffers[name]
-                )
+        matrices = [name for name in update.gradients if name in buffers]
+        for name in matrices:
+            ops.axpby_into(buffers[name], self.momentum, update.clip, update.gradients[name])
+
+        def step(name: str) -> Tensor:
+            u_MN = update.gradients[name]
+            ops.axpby_into(u_MN, update.clip, self.momentum, buffers[name])
+            ops.axpby_into(u_MN, 1.0 / (ops.norm_of([u_MN]) + _EPSILON))
+            return orthogonalised(ops, u_MN)
+
+        costs = {name: _products(tuple(buffers[name].shape)) for name in matrices}
+        for name, o_MN in update.together.each(costs, buffers, step):
+            rate = update.lr * (_SCALE * math.sqrt(max(o_MN.shape)))
+            ops.axpby_into(update.weights[name], 1.0 - update.lr * self.weight_decay, -rate, o_MN)
         if others := [name for name in update.gradients if name not in buffers]:
             self.move(ops, update, others)
         return ops.norm_of([*update.weights.values()])
 
-    def _move_matrix(
-        self, ops: ModuleType, update: Update, w_MN: Tensor, g_MN: Tensor, m_MN: Tensor
-    ) -> None:
-        ops.axpby_into(m_MN, self.momentum, update.clip, g_MN)
-        u_MN = ops.axpby_into(g_MN, update.clip, self.momentum, m_MN)
-        ops.axpby_into(u_MN, 1.0 / (ops.norm_of([u_MN]) + _EPSILON))
-        rate = update.lr * (_SCALE * math.sqrt(max(w_MN.shape)))
-        ops.axpby_into(w_MN, 1.0 - update.lr * self.weight_decay, -rate, orthogonalised(ops, u_MN))
-
     def flops(self, weights: Shapes) -> int:
-        matrices = (sorted(shape) for name, shape in weights.items() if _orthogonal(name, shape))
-        return sum(
-            ITERATIONS * 2 * (2 * short * short * long + short**3) for short, long in matrices
-        )
+        return sum(_products(shape) for name, shape in weights.items() if _orthogonal(name, shape))
 
     def scratch(self, weights: Shapes) -> int:
         """Two squares of the smaller side, and what the matrix becomes beside what it was."""
@@ -79,14 +76,22 @@ def _orthogonal(name: str, shape: tuple[int, ...]) -> bool:
     return name.startswith("model.layers.") and len(shape) == 2
 
 
+def _products(shape: tuple[int, ...]) -> int:
+    """Floating-point operations of the products of one matrix; of what is
+    symmetric those of one half."""
+    short, long = sorted(shape)
+    half = short * (short + 1) // 2
+    return ITERATIONS * 2 * (half * long + half * short + short * short * long)
+
+
 def orthogonalised(ops: ModuleType, x_MN: Tensor) -> Tensor:
     """U Vᵀ of x = U S Vᵀ, about: singular values between 0.7 and 1.2 where x's are not small
     beside its norm, which is at most 1. By Newton and Schulz: x becomes a·x + (b·s + c·s²) x with
     s = x xᵀ, on the smaller side."""
     tall = x_MN.shape[0] > x_MN.shape[1]
     for _ in range(ITERATIONS):
-        s_KK = ops.product(x_MN.t(), x_MN) if tall else ops.product(x_MN, x_MN.t())
-        p_KK = ops.axpby_into(ops.product(s_KK, s_KK), C, B, s_KK)
+        s_KK = ops.gram(x_MN.t() if tall else x_MN)
+        p_KK = ops.axpby_into(ops.gram(s_KK), C, B, s_KK)  # s is its own transpose.
         y_MN = ops.product(x_MN, p_KK) if tall else ops.product(p_KK, x_MN)
         x_MN = ops.axpby_into(y_MN, 1.0, A, x_MN)
     return x_MN

@@ -21,6 +21,7 @@ from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
 from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch
+from pellucid.train.processes import ALONE
 from pellucid.train.state import State, initial
 from pellucid.train.step import token_losses
 
@@ -155,7 +156,7 @@ def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     with torch.no_grad():
         lr = learning_rate(phase, state.step)
         recipe.optimizer.update(
-            model.ops, Update(state.step, lr, 1e-3, weights, gradients, state.optimizer)
+            model.ops, Update(state.step, lr, 1e-3, weights, gradients, state.optimizer, ALONE)
         )
     state.roots()
     updating = clock.lap()

@@ -31,6 +31,7 @@ _STEP = (
     "adamw",
     "axpby_into",
     "product",
+    "gram",
 )  # What the training step and optimizers call.
 _MODEL = ("embed", "norm", "linears", "biased_linears", "linear_add", "attention", "swiglu", "loss")
 _KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "swiglu", "swiglu_backward")

@@ -85,10 +85,10 @@ class _Messages:
             dist.recv(tensor, source)
         return tensor
 
-    def broadcast(self, tensors: list[torch.Tensor]) -> None:
+    def broadcast(self, tensors: list[torch.Tensor], source: int = 0) -> None:
         with self.reaching(None):
             for tensor in tensors:
-                dist.broadcast(tensor, src=0)
+                dist.broadcast(tensor, src=source)
 
     def gather(self, mine: np.ndarray) -> list[np.ndarray]:
         """Every process's array, of the type and shape of this one's, by rank."""

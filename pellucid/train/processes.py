@@ -15,7 +15,7 @@ import os
 import signal
 import struct
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -77,7 +77,7 @@ class Messages(Protocol):
 
     def send(self, tensor: Tensor, to: int) -> None: ...
     def receive(self, like: Tensor, source: int) -> Tensor: ...
-    def broadcast(self, tensors: list[Tensor]) -> None: ...
+    def broadcast(self, tensors: list[Tensor], source: int = 0) -> None: ...
     def gather(self, mine: np.ndarray) -> list[np.ndarray]: ...
     def tell(self, word: Word, first: int, second: int) -> None: ...
     def told(self) -> tuple[Word, int, int]: ...
@@ -146,6 +146,21 @@ class Processes:
         assert self.messages
         for tensor in like:
             yield self.messages.receive(tensor, source)
+
+    def each(
+        self, costs: Mapping[str, int], like: Mapping[str, Tensor], make: Callable[[str], Tensor]
+    ) -> Iterator[tuple[str, Tensor]]:
+        """For each name in the order of costs, a tensor with the shape of the one like it: its
+        owner makes it, and every process has it. Owners have work of about equal costs."""
+        if not self.messages:
+            yield from ((name, make(name)) for name in costs)
+            return
+        owners = _owners(costs, self.count)
+        made = {name: make(name) for name, owner in owners.items() if owner == self.rank}
+        for name in costs:
+            tensor = made.pop(name) if name in made else like[name].new_empty(like[name].shape)
+            self.messages.broadcast([tensor], owners[name])
+            yield name, tensor
 
     def completed(self, records: np.ndarray) -> np.ndarray:
         """One record for each microbatch, of which this process has
@@ -220,6 +235,15 @@ class Processes:
         step see that this one left."""
         if self._listening:
             self.tell(Word.END)
+
+
+def _owners(costs: Mapping[str, int], processes: int) -> dict[str, int]:
+    """Who does what: the costliest first, each by who has least to do; of equals the first."""
+    load, owners = [0] * processes, {}
+    for name in sorted(costs, key=lambda name: (-costs[name], name.encode())):
+        owners[name] = load.index(min(load))
+        load[owners[name]] += costs[name]
+    return owners
 
 
 def _digest(norm: float) -> bytes:

@@ -57,7 +57,7 @@ def training_step(
         state.step += 1
         clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
         with torch.no_grad():
-            moved = Update(state.step, lr, clip, weights, gradients, state.optimizer)
+            moved = Update(state.step, lr, clip, weights, gradients, state.optimizer, processes)
             weight_norm = recipe.optimizer.update(model.ops, moved)
         not_finite = _not_finite(batch.step, "weight_norm", "the norm of the weights", weight_norm)
 

@@ -46,6 +46,7 @@ def wanted() -> dict[str, tuple]:
     p, m, v = reference.adamw(*row, clip_factor=np.float32(1), **HOW)
     return {
         "product": (reference.matmul(a, b),),
+        "gram": (reference.matmul(a, a.T),),
         "norm": (reference.rms_norm(x, w[0], 1e-40),),
         "swiglu": (reference.swiglu(x, x),),
         "loss": reference.loss(x, w, targets, 1e-20),
@@ -61,6 +62,7 @@ def computed() -> dict[str, tuple]:
     norm = calls.adamw(calls.AdamW(clip=1.0, **HOW), [moved])
     return {
         "product": (calls.product(tensor(a), tensor(b)),),
+        "gram": (calls.gram(tensor(a)),),
         "norm": calls.norm(tensor(x), tensor(w[0]), 1e-40)[:1],
         "swiglu": (calls.swiglu(tensor(x), tensor(x)),),
         "loss": calls.loss(tensor(x), tensor(w), torch.from_numpy(targets), 1e-20, True),

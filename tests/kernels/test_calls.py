@@ -71,6 +71,32 @@ def test_product(
     everywhere(*product(seed, M, N, K, a_form, b_form, onto))
 
 
+def gram(seed: int, M: int, K: int, form: str = "rows") -> Case:
+    a = values(seed, M, K)
+    given = laid_out(a, form)
+    return lambda: calls.gram(given), (reference.matmul(a, a.T),)
+
+
+@some
+@given(SEEDS, SIZES, SUMMED, FORMS)
+def test_gram(everywhere: Everywhere, seed: int, M: int, K: int, form: str) -> None:
+    everywhere(*gram(seed, M, K, form))
+
+
+@pytest.mark.parametrize("form", ["rows", "columns"])
+@pytest.mark.parametrize("shape", [(300, 700), (96, 2100), (1030, 40), (721, 300)], ids=str)
+def test_half_of_a_gram_has_the_bits_of_a_product(
+    everywhere: Everywhere, shape: tuple[int, int], form: str
+) -> None:
+    """Of many parts, some wholly above the diagonal, and of what is symmetric already."""
+    a = laid_out(np.random.default_rng(4).standard_normal(shape, np.float32), form)
+    whole = calls.product(a, a.t())
+    everywhere(lambda: calls.gram(a), (whole.numpy(),))
+    assert torch.equal(whole, whole.t())
+    again = calls.product(whole, whole)
+    everywhere(lambda: calls.gram(whole), (again.numpy(),))
+
+
 LARGE = [(280, 720, 260), (20, 1030, 60), (30, 70, 2100), (70, 3, 1100)]
 
 
@@ -477,6 +503,8 @@ def test_power() -> None:
 
 BIG: dict[str, Callable[[], Case]] = {
     "product": lambda: product(1, 130, 70, 513),
+    "gram": lambda: gram(1, 130, 513),
+    "gram of a transposed": lambda: gram(1, 130, 513, "columns"),
     "product of a transposed onto": lambda: product(
         2, 129, 200, 260, "columns", "columns", onto=True
     ),

@@ -37,6 +37,7 @@ FITS: dict[str, tuple[Callable[..., object], dict[str, torch.Tensor]]] = {
         lambda a, b, start: calls.product(a, b, start),
         {"a": ones(M, D), "b": ones(D, V), "start": ones(M, V)},
     ),
+    "gram": (lambda a: calls.gram(a), {"a": ones(M, D)}),
     "norm": (lambda x, w: calls.norm(x, w, 1e-5), {"x": ones(M, D), "w": ones(D)}),
     "norm_backward": (
         lambda x, w, r, dy, past: calls.norm_backward(x, w, r, dy, past),
@@ -132,6 +133,7 @@ def test_another_layout_is_refused(operation: str, name: str) -> None:
 
 # The dimensions that may have any size: no other tensor has them.
 FREE = {
+    ("gram", "a"): {0, 1},
     ("norm", "x"): {0},
     ("loss", "w"): {0},
     ("embed", "tokens"): {0},
@@ -189,6 +191,7 @@ def test_heads_that_cannot_be_grouped_or_paired_are_refused(
 
 NOTHING: dict[str, Callable[[], object]] = {
     "product": lambda: calls.product(ones(M, 0), ones(0, V)),
+    "gram": lambda: calls.gram(ones(M, 0)),
     "norm_backward": lambda: calls.norm_backward(ones(0, D), ones(D), ones(0), ones(0, D), None),
     "loss of no target": lambda: calls.loss(
         ones(0, D), ones(V, D), zeros(0, dtype=torch.int64), 1.0, True

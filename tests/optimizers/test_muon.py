@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +31,7 @@ from pellucid.replay.audit import audit_step
 from pellucid.replay.causes import Question, hypotheses, proven
 from pellucid.store import tensors
 from pellucid.train.events import Batch
-from pellucid.train.processes import Processes
+from pellucid.train.processes import ALONE, Processes
 from pellucid.train.state import initial, restored
 from pellucid.train.step import training_step
 from tests.conftest import finish, make_run
@@ -104,7 +106,8 @@ def test_to_the_rounding_as_docs_arithmetic_writes_it() -> None:
         g = random(6 + step, 9, 5)
         own_g = g.numpy().copy()
         name = "model.layers.0.x"
-        update = Update(step, lr, clip, {name: w}, {name: g}, {"momentum_buffer": {name: m}})
+        kept = {"momentum_buffer": {name: m}}
+        update = Update(step, lr, clip, {name: w}, {name: g}, kept, ALONE)
         norm = muon.update(portable, update)
         own_m = axpby(muon.momentum, own_m, clip, own_g)
         x = axpby(clip, own_g, muon.momentum, own_m)
@@ -155,14 +158,9 @@ def test_a_trace_names_the_matrix_that_an_operation_moves(trained: Path) -> None
     again = Again(inputs, 1, initial(inputs.recipe, 300).groups())
     again.take(ops=again.operations(trace), watch=trace.watch)
     made = [call for call in trace.calls if call.phase == "the optimizer"]
-    assert [call.name for call in made[:4]] == ["axpby_into", "axpby_into", "norm_of", "axpby_into"]
-    assert [call.name for call in made[4:9]] == [
-        "product",
-        "product",
-        "axpby_into",
-        "product",
-        "axpby_into",
-    ]
+    assert [call.name for call in made[:16]] == ["axpby_into"] * 15 + ["norm_of"]  # 14 buffers.
+    iteration = ["gram", "gram", "axpby_into", "product", "axpby_into"]
+    assert [call.name for call in made[17:27]] == 2 * iteration
     assert made[0].about == "model.layers.0.mlp.down_proj" and [
         call.name for call in made[-2:]
     ] == ["adamw", "norm_of"]
@@ -219,7 +217,7 @@ def test_no_bit_depends_on_threads_or_instruction_sets(
     library.start(library.kernels(), own, 1)
 
 
-@pytest.mark.parametrize("count", [1, 2, 4])
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
 def test_no_bit_depends_on_the_number_of_processes(
     count: int, trained: Path, recipe: Recipe, batches: list[Batch]
 ) -> None:
@@ -227,6 +225,24 @@ def test_no_bit_depends_on_the_number_of_processes(
         together(count, lambda processes: steps(recipe, batches, processes))
         == [recorded(trained, 3)] * count
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 20])
+def test_every_matrix_is_orthogonalised_by_one_process(
+    count: int, recipe: Recipe, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[int, tuple[int, ...]]] = []
+    gram = portable.gram
+
+    def noted(a_MK: torch.Tensor) -> torch.Tensor:
+        done.append((threading.get_ident(), tuple(a_MK.shape)))
+        return gram(a_MK)
+
+    monkeypatch.setattr(portable, "gram", noted)
+    together(count, lambda processes: steps(recipe, batches[:1], processes))
+    assert len(done) == 14 * 5 * 2  # Matrices, iterations, and two in each.
+    work = Counter(thread for thread, _ in done)
+    assert len(work) == min(count, 14) and max(work.values()) <= -(-14 // count) * 5 * 2
 
 
 def test_every_step_is_audited_and_the_release_verified(trained: Path) -> None:
@@ -259,7 +275,8 @@ def test_its_operations_are_counted() -> None:
         "model.layers.1.x": (3, 8),
         "model.embed_tokens.weight": (50, 8),
     }
-    each = 5 * (2 * 3 * 3 * 8 + 2 * 3**3 + 2 * 3 * 3 * 8)
+    half = 3 * 4 // 2  # Of what is symmetric.
+    each = 5 * 2 * (half * 8 + half * 3 + 3 * 3 * 8)
     assert (
         Muon(kind="muon").flops(shapes) == 2 * each
         and Muon(kind="muon").scratch({"model.norm.weight": (8,)}) == 0

@@ -17,9 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 import torch
+from hypothesis import strategies as st
 
 from pellucid import errors, run
 from pellucid.look.status import status
@@ -32,7 +34,7 @@ from pellucid.terminal import Terminal
 from pellucid.train import loop, messages
 from pellucid.train.events import Batch
 from pellucid.train.gradients import GradientTree
-from pellucid.train.processes import Processes, Word, count, rank
+from pellucid.train.processes import Processes, Word, _owners, count, rank
 from pellucid.train.state import initial
 from pellucid.train.step import training_step
 from tests.conftest import finish, make_run, spiking
@@ -83,12 +85,13 @@ class Queues:
         assert tensor.shape == like.shape and tensor.dtype == like.dtype
         return tensor
 
-    def broadcast(self, tensors: list[torch.Tensor]) -> None:
+    def broadcast(self, tensors: list[torch.Tensor], source: int = 0) -> None:
         for tensor in tensors:
-            if self.rank:
-                tensor.copy_(self.get(0))
-            else:
-                self.tell_all(tensor.clone())
+            if self.rank != source:
+                tensor.copy_(self.get(source))
+                continue
+            for other in set(range(self.count)) - {source}:
+                self.put(tensor.clone(), other)
 
     def gather(self, mine: np.ndarray) -> list[np.ndarray]:
         found = [mine] * self.count
@@ -181,6 +184,38 @@ def test_the_order_of_additions_is_noticed() -> None:
     assert formulas.number(from_the_left) != counted(
         [0, 1, 2, 3], lambda a, b: formulas.number((a, b))
     )
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+def test_what_one_process_makes_all_have(count: int) -> None:
+    costs = {"b": 5, "a": 5, "c": 1, "d": 3, "e": 2}
+    like = {name: torch.zeros(cost, 2) for name, cost in costs.items()}
+
+    def work(processes: Processes) -> tuple[list[str], list[tuple[str, list[float]]]]:
+        own: list[str] = []
+
+        def make(name: str) -> torch.Tensor:
+            own.append(name)
+            return torch.full((costs[name], 2), float(ord(name)))
+
+        return own, [
+            (name, one.unique().tolist()) for name, one in processes.each(costs, like, make)
+        ]
+
+    given = together(count, work)
+    assert all(had == [(name, [float(ord(name))]) for name in costs] for _, had in given)
+    assert sorted(name for own, _ in given for name in own) == sorted(costs)
+    shares = {1: ["abcde"], 2: ["ad", "bec"], 3: ["ac", "b", "de"], 5: [*"abdec"]}
+    assert [set(own) for own, _ in given] == [set(one) for one in shares[count]]
+
+
+@hypothesis.given(st.lists(st.integers(1, 10**15), max_size=40), st.integers(1, 9))
+def test_owners_have_about_equal_work(costs: list[int], processes: int) -> None:
+    named = {f"w{index}": cost for index, cost in enumerate(costs)}
+    owners = _owners(named, processes)
+    assert owners == _owners(dict(reversed(named.items())), processes)  # Whoever lists them how.
+    load = [sum(named[n] for n, owner in owners.items() if owner == p) for p in range(processes)]
+    assert sum(load) == sum(costs) and max(load) - min(load) <= max(costs, default=0)
 
 
 @pytest.mark.parametrize(("count", "microbatches"), [(1, 5), (2, 5), (4, 8), (4, 5), (9, 4)])

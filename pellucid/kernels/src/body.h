@@ -4,6 +4,7 @@
 #include "simd.h"
 
 #include "product.h"
+#include "gram.h"
 #include "rows.h"
 #include "attention.h"
 #include "update.h"
@@ -11,6 +12,7 @@
 const struct operations TABLE = {
     .name = TABLE_NAME,
     .product = product,
+    .gram = gram,
     .norm = norm,
     .norm_backward = norm_backward,
     .swiglu = swiglu,

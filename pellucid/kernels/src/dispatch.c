@@ -77,6 +77,12 @@ int pellucid_product(long M, long N, long K, const float *a, long a_row, long a_
     return failed;
 }
 
+int pellucid_gram(long M, long K, const float *a, long a_row, long a_col, float *c) {
+    int failed;
+    GUARDED(failed = chosen->gram(M, K, a, a_row, a_col, c))
+    return failed;
+}
+
 int pellucid_norm(long M, long D, const float *x, const float *w, double epsilon, float *y, float *r_M) {
     GUARDED(chosen->norm(M, D, x, w, (float)epsilon, y, r_M)) /* Rounded here, not where the caller's mode rules. */
     return 0;

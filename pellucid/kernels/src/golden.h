@@ -9,6 +9,7 @@ static const struct golden quick_golden[] = {
     {"update", 0x8a8e2e5257c6073d},
     {"functions", 0x9ea6f369c187dc57},
     {"axpby", 0xc57b4fc360653673},
+    {"gram", 0x770d1ee5bb9bce4e},
     {NULL, 0},
 };
 static const struct golden whole_golden[] = {
@@ -25,6 +26,7 @@ static const struct golden whole_golden[] = {
     {"embedding", 0xdfe311833527c640},
     {"update", 0x2abfeb9854091f49},
     {"axpby", 0xfce1b4da0c63f0d6},
+    {"gram", 0xd5b739754f539f69},
     {"product 1 1 1 extreme", 0x1bd072d361fe0a81},
     {"product 13 33 257 extreme", 0x752e9d6df966a136},
     {"product 97 130 513 extreme", 0x1c005424c1e85977},
@@ -38,6 +40,7 @@ static const struct golden whole_golden[] = {
     {"embedding extreme", 0x03c8fd821a71700a},
     {"update extreme", 0xdd3ee4d9a4bd2b52},
     {"axpby extreme", 0x2fc886e080a0fe24},
+    {"gram extreme", 0x005450261283faa1},
     {"functions", 0x9ea6f369c187dc57},
     {NULL, 0},
 };

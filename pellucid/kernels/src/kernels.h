@@ -48,6 +48,7 @@ struct operations {
     const char *name;
     int (*product)(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
                    long b_col, const float *start, float *c);
+    int (*gram)(long M, long K, const float *a, long a_row, long a_col, float *c);
     void (*norm)(long M, long D, const float *x, const float *w, float epsilon, float *y, float *r_M);
     int (*norm_backward)(long M, long D, const float *x, const float *w, const float *r_M, const float *dy,
                          const float *past, float *dx, float *dw);

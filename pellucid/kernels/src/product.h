@@ -231,6 +231,7 @@ static int pack(struct packed *p, long N, long K, const float *b, long b_row, lo
 /* C in parts, a task each: `down` times `along`, of about as many tiles. No bit depends on it. */
 struct grid {
     long M, N, down, along;
+    int half; /* Tiles wholly above the diagonal are left out: C is symmetric (gram.h). */
 };
 
 #define FEW_ROWS 96 /* Parts are made lower until they have these rows, then narrower until they have these columns. */
@@ -239,7 +240,7 @@ struct grid {
 /* Parts of at most so many rows and columns. Where C is large enough, at least so many a thread, since then who is held
    up costs the others little; and as many for every thread. */
 static struct grid divide(long M, long N, long rows, long columns, long a_thread) {
-    struct grid g = {M, N, up(M, rows), up(N, columns)};
+    struct grid g = {M, N, up(M, rows), up(N, columns), 0};
     while (g.down * g.along < a_thread * pool_threads()) {
         long high = up(M, g.down), wide = up(N, g.along);
         if (high > FEW_ROWS || (wide <= FEW_COLUMNS && high > TILE_ROWS)) {
@@ -270,6 +271,11 @@ INLINE struct range range_of(const struct grid *g, long index) {
     long row = index % g->down, column = index / g->down;
     return (struct range){part(row, g->down, g->M, TILE_ROWS), part(row + 1, g->down, g->M, TILE_ROWS),
                           part(column, g->along, g->N, TILE_COLUMNS), part(column + 1, g->along, g->N, TILE_COLUMNS)};
+}
+
+/* The first row of a part, counted from its top, whose tile at a column is wanted: further down the more it lies right. */
+INLINE long first_row(const struct grid *g, struct range own, long column) {
+    return g->half && column > own.top ? (column - own.top) / TILE_ROWS * TILE_ROWS : 0;
 }
 
 struct multiply {
@@ -330,10 +336,12 @@ static void multiply_task(void *arguments, long index, int worker) {
         long n = least(BLOCK, p->b->K - k), row;
         const float *a = a_block(p, own.top, rows, k, n, work, &row);
         for (long column = own.left; column < own.right; column += TILE_COLUMNS) {
+            long begin = first_row(&p->grid, own, column);
+            if (begin >= rows) break;
             const float *b = panel_of(p->b, k / BLOCK, column / TILE_COLUMNS);
             long then = column + TILE_COLUMNS < own.right ? column + TILE_COLUMNS : own.left;
             const float *next = panel_of(p->b, k / BLOCK + (then == own.left), then / TILE_COLUMNS);
-            for (long r = 0; r < rows; r += TILE_ROWS) {
+            for (long r = begin; r < rows; r += TILE_ROWS) {
                 int count = (int)least(TILE_ROWS, rows - r);
                 const float *tile = a + r * row;
                 float *c = p->c + (own.top + r) * p->c_row + column;
@@ -354,8 +362,9 @@ static void multiply_task(void *arguments, long index, int worker) {
 
 /* C = start + A·B, with B packed and the terms of a row of A beside each other. Returns 0, or 1 where memory ran out. */
 static int multiply(long M, const float *a, long a_row, const struct packed *b, const float *start, float *c,
-                    long c_row) {
+                    long c_row, int half) {
     struct multiply p = {divide(M, b->N, ROWS_AT_ONCE, COLUMNS_AT_ONCE, 8), a, a_row, b, start, c, c_row, NULL};
+    p.grid.half = half;
     p.work = buffer_get(BUFFER_WORK, (size_t)pool_threads() * ROWS_AT_ONCE * COPY_ROW * sizeof(float));
     if (!p.work) return 1;
     pool_run(multiply_task, &p, p.grid.down * p.grid.along);
@@ -397,6 +406,7 @@ static void across_task(void *arguments, long index, int worker) {
     struct range own = range_of(&p->grid, index);
     long rows = own.bottom - own.top, columns = own.right - own.left;
     long tiles = up(rows, TILE_ROWS) * up(columns, TILE_COLUMNS);
+    if (first_row(&p->grid, own, own.left) >= rows) return;
     float *panels = p->work + (size_t)worker * ACROSS_WORK, *panel = panels + ACROSS_ROWS * BLOCK;
     float edge[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long k = 0; k < p->K; k += BLOCK) {
@@ -405,13 +415,15 @@ static void across_task(void *arguments, long index, int worker) {
         for (long r = 0; r < rows; r += TILE_ROWS)
             pack_panel(TILE_ROWS, a + r, p->a_col, 1, n, least(TILE_ROWS, rows - r), panels + r * n);
         for (long j = 0; j < columns; j += TILE_COLUMNS) {
+            long begin = first_row(&p->grid, own, own.left + j);
+            if (begin >= rows) break;
             long some = least(TILE_COLUMNS, columns - j), b_step = p->b_row;
             const float *from = b + j * p->b_col;
             if (some < TILE_COLUMNS || p->b_col != 1 || p->b_row >= FAR_APART) {
                 pack_panel(TILE_COLUMNS, from, p->b_row, p->b_col, n, some, panel);
                 from = panel, b_step = TILE_COLUMNS;
             }
-            for (long r = 0; r < rows; r += TILE_ROWS) {
+            for (long r = begin; r < rows; r += TILE_ROWS) {
                 int count = (int)least(TILE_ROWS, rows - r);
                 float *c = p->c + (own.top + r) * p->grid.N + own.left + j;
                 const float *total = k ? c : p->start ? p->start + (c - p->c) : NULL;
@@ -431,8 +443,10 @@ static void across_task(void *arguments, long index, int worker) {
 
 /* C = start + A·B, where A's element (m, k) is a[m + k * a_col]. Returns 0, or 1 where memory ran out. */
 static int multiply_across(long M, long N, long K, const float *a, long a_col, const float *b, long b_row, long b_col,
-                           const float *start, float *c) {
-    struct across p = {divide(M, N, ACROSS_ROWS, ACROSS_COLUMNS, 1), K, a, a_col, b, b_row, b_col, start, c, NULL};
+                           const float *start, float *c, int half) {
+    struct grid grid = divide(M, N, ACROSS_ROWS, ACROSS_COLUMNS, half ? 4 : 1); /* Parts of a half take unlike times. */
+    struct across p = {grid, K, a, a_col, b, b_row, b_col, start, c, NULL};
+    p.grid.half = half;
     p.work = buffer_get(BUFFER_WORK, (size_t)pool_threads() * ACROSS_WORK * sizeof(float));
     if (!p.work) return 1;
     pool_run(across_task, &p, p.grid.down * p.grid.along);
@@ -442,14 +456,19 @@ static int multiply_across(long M, long N, long K, const float *a, long a_col, c
 #define TERMS (8 * BLOCK)
 
 /* B is packed so many terms at a time: it is then read from a near cache, and takes little memory, TERMS · N floats. */
-static int product(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
-                   long b_col, const float *start, float *c) {
-    if (a_col != 1) return multiply_across(M, N, K, a, a_col, b, b_row, b_col, start, c);
+static int product_or_half(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
+                           long b_col, const float *start, float *c, int half) {
+    if (a_col != 1) return multiply_across(M, N, K, a, a_col, b, b_row, b_col, start, c, half);
     struct packed packed;
     for (long k = 0; k < K; k += TERMS) {
         long n = least(TERMS, K - k);
         if (pack(&packed, N, n, b + k * b_row, b_row, b_col, BUFFER_B)) return 1;
-        if (multiply(M, a + k, a_row, &packed, k ? c : start, c, N)) return 1;
+        if (multiply(M, a + k, a_row, &packed, k ? c : start, c, N, half)) return 1;
     }
     return 0;
+}
+
+static int product(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
+                   long b_col, const float *start, float *c) {
+    return product_or_half(M, N, K, a, a_row, a_col, b, b_row, b_col, start, c, 0);
 }

@@ -231,12 +231,12 @@ static int loss(long M, long V, long D, const float *x, const float *w, const in
     for (long first = 0; first < M; first += chunk) {
         long rows = least(chunk, M - first);
         const float *own = x + first * D;
-        if (multiply(rows, own, D, &forward, NULL, logits, V)) return 1;
+        if (multiply(rows, own, D, &forward, NULL, logits, V, 0)) return 1;
         struct loss p = {rows, V, logits, weight, losses_M + first, targets_M + first, dx != NULL};
         pool_run(loss_task, &p, (rows + 3) / 4);
         if (!dx) continue;
-        if (multiply(rows, logits, V, &backward, NULL, dx + first * D, D)) return 1;
-        if (multiply_across(V, D, rows, logits, V, own, D, 1, first ? dw : NULL, dw)) return 1;
+        if (multiply(rows, logits, V, &backward, NULL, dx + first * D, D, 0)) return 1;
+        if (multiply_across(V, D, rows, logits, V, own, D, 1, first ? dw : NULL, dw, 0)) return 1;
     }
     return 0;
 }

@@ -82,6 +82,17 @@ static int products(struct check *p, long M, long N, long K) {
     return failed;
 }
 
+/* By rows, then by columns. */
+static int grams(struct check *p, long M, long K) {
+    const float *a = input(p, M * K, 1.0);
+    float *c = take(p, M * M);
+    int failed = p->ops->gram(M, K, a, K, 1, c);
+    result(p, c, M * M);
+    failed |= p->ops->gram(M, K, a, 1, M, c);
+    result(p, c, M * M);
+    return failed;
+}
+
 static int norms(struct check *p, long M, long D) {
     const float *x = input(p, M * D, 2.0), *w = input(p, D, 1.5), *dy = input(p, M * D, 1.0), *past = input(p, M * D, 1.0);
     float *y = take(p, M * D), *r = take(p, M), *dx = take(p, M * D), *dw = take(p, D);
@@ -185,15 +196,17 @@ static void quick(struct check *p) {
     begin(p), end(p, "update", updates(p, 133));
     begin(p), functions(p), end(p, "functions", 0);
     begin(p), combinations(p, 67), end(p, "axpby", 0);
+    begin(p), end(p, "gram", grams(p, 21, 300));
 }
 
 static void whole(struct check *p) {
-    static const char *const names[2][13] = {
+    static const char *const names[2][14] = {
         {"product 1 1 1", "product 13 33 257", "product 97 130 513", "norm 259 37", "norm 3 512", "swiglu", "attention",
-         "attention within", "attention wide", "loss", "embedding", "update", "axpby"},
+         "attention within", "attention wide", "loss", "embedding", "update", "axpby", "gram"},
         {"product 1 1 1 extreme", "product 13 33 257 extreme", "product 97 130 513 extreme", "norm 259 37 extreme",
          "norm 3 512 extreme", "swiglu extreme", "attention extreme", "attention within extreme",
-         "attention wide extreme", "loss extreme", "embedding extreme", "update extreme", "axpby extreme"}};
+         "attention wide extreme", "loss extreme", "embedding extreme", "update extreme", "axpby extreme",
+         "gram extreme"}};
     for (p->extreme = 0; p->extreme < 2; p->extreme++) {
         const char *const *name = names[p->extreme];
         begin(p), end(p, *name++, products(p, 1, 1, 1));
@@ -209,6 +222,7 @@ static void whole(struct check *p) {
         begin(p), end(p, *name++, embeddings(p, 301, 40, 23));
         begin(p), end(p, *name++, updates(p, 3 * 4096 + 77));
         begin(p), combinations(p, 3 * 4096 + 77), end(p, *name++, 0);
+        begin(p), end(p, *name++, grams(p, 203, 517));
     }
     p->extreme = 0;
     begin(p), functions(p), end(p, "functions", 0);
