@@ -45,6 +45,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/logits.py demo
 	$(BIN)/python bench/verify.py demo
 	$(BIN)/python bench/flips.py demo
+	$(BIN)/python bench/proofs.py demo
 	$(BIN)/python bench/forgeries.py
 	$(BIN)/python bench/kills.py
 	$(BIN)/python bench/trace.py demo

@@ -146,7 +146,7 @@ def test_the_format_names_every_file_of_a_release() -> None:
 
 
 def test_the_format_names_every_field_of_an_entry_and_every_column() -> None:
-    from pellucid.record import notes, verdict
+    from pellucid.record import evaluations, notes, verdict
     from pellucid.store import metrics
 
     for kind, fields in verdict._FIELDS.items():
@@ -161,6 +161,9 @@ def test_the_format_names_every_field_of_an_entry_and_every_column() -> None:
             name for name in (kind, *names.split()) if not re.search(rf"[`\"]{name}[`\"]", text)
         ]
         assert missing == [], kind
+    text = section("Evaluations")
+    names = {*evaluations.GENESIS, *evaluations.FIELDS, *evaluations.EXAMPLE}
+    assert [name for name in names if f"`{name}`" not in text] == []
     text = section("Metrics")
     for table, schema in metrics.TABLES.items():
         assert [name for name in (table, *schema.names) if f"`{name}`" not in text] == []

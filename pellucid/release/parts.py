@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from pellucid.data import stage
 from pellucid.errors import DataError, FileMissing
+from pellucid.release import evaluations
 from pellucid.store import layout
 from pellucid.trace import build
 
@@ -30,7 +31,8 @@ def strays(folder: Path, paths: Iterable[str]) -> set[str]:
             found |= inside
         except DataError:
             continue
-    return found
+    inside = {path for path in every if layout.room_of(path) in _OF_EVALUATIONS}
+    return found | (inside - evaluations.named(folder) if inside else set())
 
 
 class _Manifest(NamedTuple):
@@ -65,6 +67,7 @@ def _index(entry: Any, path: Path) -> Iterator[str]:
         yield build.path(path.parent, number, ending).name
 
 
+_OF_EVALUATIONS = [layout.room_of(path) for path in (layout.EVALUATIONS, layout.examples(1))]
 _MANIFESTS = {
     stage.DOCUMENTS: _Manifest("documents", "parts", _documents),
     stage.SHARDS: _Manifest("shards", "parts", _shards),

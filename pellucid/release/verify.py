@@ -21,7 +21,7 @@ from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import notes
 from pellucid.record.verdict import Plan, Problem, judge
-from pellucid.release import manifest, readme, tables
+from pellucid.release import evaluations, manifest, readme, tables
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
 from pellucid.store import files, layout, log, sealed
@@ -87,6 +87,8 @@ def verify(folder: Path, watch: Watch) -> Report:
     ]
     if (folder / layout.TRACE).exists():
         checks.append(("index", lambda: check_index(folder)))
+    if (folder / layout.EVALUATIONS).parent.exists():
+        checks.append(("evaluations", lambda: evaluations.check(folder)))
     for name, check in checks:
         watch(name)
         report.problems += [_relative(folder, problem) for problem in _collected(name, check)]

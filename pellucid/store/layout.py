@@ -25,6 +25,7 @@ DATA_MANIFEST = "data/manifest.json"
 TOKENIZER = "data/tokenizer"
 METRICS = "metrics"
 TRACE = "trace"
+EVALUATIONS = "evaluations/chain.jsonl"
 ANCHORS = "anchors"
 CHECKPOINTS = "checkpoints"
 PARENT = "parent"  # A fork's first state, as an anchor of its parent.
@@ -86,6 +87,8 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         ),
         Room("metrics", tuple(f"{table}.parquet" for table in _TABLES)),
         Room("trace", ("manifest.json", *(f"{{part}}.{kind}" for kind in _INDEX))),
+        Room("evaluations", ("chain.jsonl",), linked=False),
+        Room("evaluations", ("{part}.jsonl",)),
         Room("abandoned/branch{n}/checkpoints/step{n}", _CHECKPOINT),
         Room("abandoned/branch{n}/anchors/step{n}", _STATE),
         Room("abandoned/branch{n}/metrics", tuple(f"{table}.parquet" for table in _TABLES)),
@@ -151,6 +154,11 @@ def anchor(folder: Path, step: int) -> Path:
 
 def checkpoint(folder: Path, step: int) -> Path:
     return folder / CHECKPOINTS / step_name(step)
+
+
+def examples(number: int) -> str:
+    """The file of an evaluation's examples, by the number of its entry: a '/'-path."""
+    return f"evaluations/{number:05}.jsonl"
 
 
 def abandoned(folder: Path, branch: int) -> Path:

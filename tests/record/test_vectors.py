@@ -21,7 +21,7 @@ from pellucid.data.order import Order
 from pellucid.families import Llama
 from pellucid.operations import portable
 from pellucid.phases import planned
-from pellucid.record import chain, digests, elements, entries, merkle, rows
+from pellucid.record import chain, digests, elements, entries, evaluations, merkle, rows
 from pellucid.train.state import initial_values
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
@@ -54,6 +54,12 @@ def _merkle_path(given: dict[str, Any]) -> list[str]:
     leaves = [merkle.leaf(one.encode()) for one in given["leaves"]]
     path = merkle.Levels(leaves).path(given["index"], given.get("neighbours", 1))
     return [sibling.hex() for _, sibling in path]
+
+
+def _examples(given: list[dict[str, Any]]) -> dict[str, Any]:
+    examples = evaluations.Examples()
+    assert [examples.take(digests.canonical(one) + b"\n") for one in given] == [""] * len(given)
+    return {"results": examples.tree.root().hex(), "numbers": examples.numbers()}
 
 
 def _line(body: dict[str, Any]) -> str:
@@ -163,6 +169,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     "chain": _chain,
     "stack_entry": lambda given: _line(entries.stack(**given)),
     "merge_entry": lambda given: _line(entries.merge(**given)),
+    "examples": _examples,
     "roots": _roots,
     "recipe_digest": lambda given: _recipe(given).digest().hex(),
     "tokenizer_digest": lambda given: tokenizer.digest_of(given).hex(),

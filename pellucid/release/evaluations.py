@@ -1,0 +1,109 @@
+"""The chain of evaluations beside a run, held against the ledger and the examples' files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import PellucidError, StepUnknown
+from pellucid.record import chain, evaluations
+from pellucid.record.verdict import Problem
+from pellucid.store import files, layout, log
+from pellucid.store.ledger import LedgerFile
+
+
+def named(folder: Path) -> set[str]:
+    """The files that a run's evaluations have, by how many entries their chain has: '/'-paths."""
+    if not (folder / layout.EVALUATIONS).is_file():
+        return set()
+    with files.open_file(folder / layout.EVALUATIONS) as file:
+        count = sum(1 for _ in iter(lambda: file.readline(chain.MAX_LINE + 2), b""))
+    return {layout.EVALUATIONS, *(layout.examples(n) for n in range(1, count))}
+
+
+def check(folder: Path) -> Iterator[Problem]:
+    """Every problem of the evaluations of a run or release that has some."""
+    sound = []
+    for entry in log.read(folder / layout.EVALUATIONS):
+        detail = entry.problem or evaluations.wrong(entry.n, entry.body)
+        if detail:
+            yield Problem("EvaluationBroken", _where(entry.n), detail)
+        else:
+            sound.append(entry.body)
+    yield from _of_ledger(folder, sound)
+    for body in sound:
+        if body["n"]:
+            path = layout.examples(body["n"])
+            try:
+                yield from _of_examples(folder, path, body)
+            except PellucidError as error:
+                yield Problem(error.name, path, str(error))
+
+
+def _where(n: int) -> str:
+    return f"{layout.EVALUATIONS}: entry {n}"
+
+
+def _of_ledger(folder: Path, bodies: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Heads that the ledger never had, or in another order, and weights that it had not by then."""
+    heads = _places(folder, {body["head"] for body in bodies})
+    weights = _weights(folder, {body["step"] for body in bodies if body["n"]})
+    latest = 0
+    for body in bodies:
+        place = heads.get(body["head"], -1)
+        if place < latest:
+            detail = "names a head that the ledger never had, or had before that of an entry above"
+            yield Problem("EvaluationDiffers", _where(body["n"]), detail)
+            continue
+        latest = place
+        found = weights.get(body.get("step", -1), [])
+        if body["n"] and not any(n <= place and root == body["weights"] for n, root in found):
+            detail = f"its weights are not those of step {body['step']}, recorded up to its head"
+            yield Problem("EvaluationDiffers", _where(body["n"]), detail)
+
+
+def _places(folder: Path, wanted: set[str]) -> dict[str, int]:
+    """Of digests those that entries of the ledger have, with the entries' numbers."""
+    found = {}
+    with files.open_file(folder / layout.LEDGER) as file:
+        for n, line in enumerate(iter(lambda: file.readline(chain.MAX_LINE + 2), b"")):
+            if (digest := chain.digest_of(line)) in wanted:
+                found[digest] = n
+    return found
+
+
+def _weights(folder: Path, steps: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
+    """The weights after steps, on every branch, with the numbers of their entries."""
+    ledger = LedgerFile(folder)
+    found: dict[int, list[tuple[int, str]]] = {step: [] for step in steps}
+    for step, roots in found.items():
+        try:
+            entry = ledger.step(step)
+        except StepUnknown:
+            continue
+        roots.append((entry["n"], entry["weights"]))
+    for rollback in ledger.rollbacks:
+        for entry in ledger.abandoned(rollback):
+            if entry["kind"] == "step" and entry["step"] in found:
+                found[entry["step"]].append((entry["n"], entry["weights"]))
+    return found
+
+
+def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Problem]:
+    """A file of examples that is not the entry's, or gives other numbers."""
+    if files.sha256_file(folder / path) != body["sha256"]:
+        yield Problem("EvaluationDiffers", path, f"has not the SHA-256 of entry {body['n']}")
+        return
+    examples = evaluations.Examples()
+    with files.open_file(folder / path) as file:
+        for line in iter(lambda: file.readline(chain.MAX_LINE + 2), b""):
+            if detail := examples.take(line):
+                where = f"{path}: line {examples.tree.count + 1}"
+                yield Problem("EvaluationBroken", where, detail)
+                return
+    if examples.tree.root().hex() != body["results"]:
+        yield Problem("EvaluationDiffers", path, f"has not the results of entry {body['n']}")
+    elif examples.numbers() != body["numbers"]:
+        detail = f"its examples give other numbers than entry {body['n']} says"
+        yield Problem("EvaluationDiffers", path, detail)
