@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import tomlkit
 
-from pellucid.data.order import Order, blocks_of
+from pellucid.data.order import Order, blocks_by_name
 from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
 from pellucid.schedule import Start, Stretch, stretch_of
@@ -165,11 +165,9 @@ def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
     """Raises DocumentUnknown, CorpusTooSmall, and ForkUnfit where no step trains
     on what is left out anyway."""
     Order.of(inputs.folder, recipe, inputs.shards)
+    blocks = blocks_by_name(inputs.folder, recipe, inputs.shards) if without else {}
     for name in without:
-        alone = recipe.model_copy(
-            update={"fork": recipe.fork.model_copy(update={"without": (name,)})}
-        )
-        if not blocks_of(inputs.folder, alone, inputs.shards).size:
+        if not blocks[name].size:
             raise ForkUnfit(
                 key="fork.without", detail=f"no step trains on {name}, which is kept for validation"
             )

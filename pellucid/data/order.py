@@ -8,9 +8,8 @@ permutation(e, c % P // T_B), which the row begins at c % T_B.
 
 The permutation is a Feistel network over an even number of bits, as few as hold the number of
 blocks (at least two), walked until the value lies below it. In a fork that goes without some blocks
-the walk goes on until it is none of these, so that others of the same pass take their places, and
-no other place changes. Where it comes back to the place it began at, all on its way being left out,
-the next block after that place is taken that is not.
+others of the same pass take their places, and no other place changes: the next one of the walk, or,
+where that is left out too, the one of those that are kept that its number says, modulo theirs.
 
 Round r replaces (L, R) by (R, L xor F(r, R)); F is the first word of Philox under key_of(seed,
 "order SOURCE") at the counter (R, r, e mod 2^32, e >> 32), cut to half of the bits. Integers
@@ -72,6 +71,8 @@ class Permutation:
     def __init__(self, key: int, count: int, left: np.ndarray) -> None:
         """left: blocks whose places others take, ascending and fewer than all."""
         self._key, self._count, self._left = key, count, left
+        self._kept = count - left.size
+        self._kept_before = left - np.arange(left.size)  # Of each that is left out.
         self._half = max(1, ((count - 1).bit_length() + 1) // 2)
         self._rounds = lru_cache(maxsize=4)(self._make_rounds)
 
@@ -80,29 +81,50 @@ class Permutation:
         if self._count == 1:
             return np.zeros_like(places)
         blocks = self._walk(places, self._forward, self._rounds(epoch))
-        walking = np.flatnonzero(self.left_out(blocks))
-        while walking.size:
-            back = walking[blocks[walking] == places[walking]]
-            blocks[back] = self._next_kept(places[back])
-            walking = walking[self.left_out(blocks[walking])]
-            blocks[walking] = self._walk(blocks[walking], self._forward, self._rounds(epoch))
-            walking = walking[self.left_out(blocks[walking])]
+        taken = np.flatnonzero(self.left_out(blocks))
+        if taken.size:
+            others = self._walk(blocks[taken], self._forward, self._rounds(epoch))
+            gone = self.left_out(others)
+            numbers = (others[gone] + self._shift(epoch)) % self._kept
+            others[gone] = numbers + np.searchsorted(self._kept_before, numbers, side="right")
+            blocks[taken] = others
         return blocks
 
-    def places(self, epoch: int, blocks: np.ndarray) -> np.ndarray:
-        """Every place of a pass at which some blocks stand that are not left
-        out, as `blocks` gives them."""
-        if self._count == 1:
-            return np.zeros_like(blocks)
-        found = [places := self._walk(blocks, self._backward, self._rounds(epoch))]
+    def places(
+        self, epoch: int, blocks: np.ndarray, low: int = 0, high: int | None = None
+    ) -> np.ndarray:
+        """Every place of a pass, from `low` up to `high`, at which some blocks stand that are not
+        left out, as `blocks` gives them; ascending."""
+        high = self._count if high is None else high
+        if self._count == 1 or high - low <= blocks.size * (2 + self._count // self._kept):
+            places = np.arange(low, high)
+            return places[np.isin(self.blocks(epoch, places), blocks)]
+        places = np.unique(self._all_places(epoch, blocks))
+        return places[slice(*np.searchsorted(places, [low, high]))]
+
+    def _all_places(self, epoch: int, blocks: np.ndarray) -> np.ndarray:
+        function = self._rounds(epoch)
+        own = self._walk(blocks, self._backward, function)
         if not self._left.size:
-            return places
-        while (places := places[self.left_out(places)]).size:
-            found.append(places := self._walk(places, self._backward, self._rounds(epoch)))
-        # Places that came back to themselves took the next block that is kept.
-        runs = self._left[np.isin(self._next_kept(self._left), blocks)]
-        places = runs[self.blocks(epoch, runs) == self._next_kept(runs)]
-        return np.unique(np.concatenate([*found, places]))
+            return own
+        # Where the block at a place is left out, it is the next one's place, or the place of one
+        # that is left out too and has one of these in its place.
+        between = self._walk(self._drawing(epoch, blocks), self._backward, function)
+        between = np.concatenate([own, between])
+        between = between[self.left_out(between)]
+        return np.concatenate([own, self._walk(between, self._backward, function)])
+
+    def _shift(self, epoch: int) -> int:
+        """So that what stands for a block is another one in each pass."""
+        return int(self._walk(np.zeros(1, np.int64), self._forward, self._rounds(epoch))[0])
+
+    def _drawing(self, epoch: int, blocks: np.ndarray) -> np.ndarray:
+        """The left out blocks for which, by their number, some blocks stand."""
+        numbers = blocks - np.searchsorted(self._left, blocks) - self._shift(epoch)
+        numbers = np.unique(numbers % self._kept)
+        found = (numbers[:, None] + np.arange(0, self._count, self._kept)).reshape(-1)
+        found = found[found < self._count]
+        return found[self.left_out(found)]
 
     def left_out(self, blocks: np.ndarray) -> np.ndarray:
         if not self._left.size:
@@ -111,14 +133,6 @@ class Permutation:
             self._left[np.minimum(np.searchsorted(self._left, blocks), self._left.size - 1)]
             == blocks
         )
-
-    def _next_kept(self, blocks: np.ndarray) -> np.ndarray:
-        """The first block after each left out one that is not."""
-        # Of the runs of left out blocks.
-        ends = self._left[np.append(np.diff(self._left) != 1, True)]
-        after = ends[np.searchsorted(ends, blocks)] + 1
-        wrapped = np.where(after == self._count, 0, after)  # After the last block comes the first.
-        return np.where(self.left_out(wrapped), ends[0] + 1, wrapped)
 
     def _walk(
         self,
@@ -186,7 +200,8 @@ class Order:
         self.block, counts = block, [count for _, count in sources]
         self._first = np.array([sum(counts[:place]) for place in range(len(counts))], np.int64)
         self._counts = np.array(counts, np.int64)
-        left = np.unique(np.array(without, np.int64))
+        left = np.sort(np.array(without, np.int64), kind="stable")  # np.unique takes ten times it.
+        left = left[np.diff(left, prepend=-1) != 0]
         if left.size > _LEFT_OUT:
             raise ValueError(f"a pass cannot go without {left.size} blocks, {_LEFT_OUT} at most")
         parts = [
@@ -280,9 +295,8 @@ class Order:
         found: list[Time] = []
         for stretch, begin, end in self._spans(source, last):
             size, T = self._pass(source), stretch.phase.context
-            for epoch in range(begin // size, -(-end // size)):
-                for place in self._permutations[source].places(epoch, np.array([within])).tolist():
-                    base = epoch * size + place * self.block
+            for epoch, places in self._places(source, np.array([within]), begin, end):
+                for base in (epoch * size + places * self.block).tolist():
                     targets = np.arange(
                         max(base, begin), min(base + self.block, end), T, dtype=np.int64
                     )
@@ -292,6 +306,17 @@ class Order:
                         Time, steps.tolist(), rows.tolist(), [epoch] * len(targets), starts.tolist()
                     )
         return sorted(found)
+
+    def _places(
+        self, source: int, blocks: np.ndarray, begin: int, end: int
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Of each pass between two cursors of a source, its places at which some blocks stand and
+        that hold a target there, ascending."""
+        size = self._pass(source)
+        for epoch in range(begin // size, -(-end // size)):
+            low = max(begin - epoch * size, 0) // self.block
+            high = -(-min(end - epoch * size, size) // self.block)
+            yield epoch, self._permutations[source].places(epoch, blocks, low, high)
 
     def seen(self, blocks_N: np.ndarray, targets_N: np.ndarray, last: int) -> np.ndarray:
         """Whether targets, each its block and its place there, were trained on up
@@ -316,18 +341,14 @@ class Order:
         found_N = np.zeros(len(blocks_N), bool)
         if (-(-begin // size) + 1) * size <= end or not len(blocks_N):  # A whole pass holds all.
             return ~found_N
-        for epoch in range(begin // size, -(-end // size)):
-            places = np.unique(self._permutations[source].places(epoch, np.unique(blocks_N)))
+        for epoch, places in self._places(source, np.unique(blocks_N), begin, end):
             there = self._permutations[source].blocks(epoch, places)
-            order = np.argsort(there, kind="stable")
-            there, places = there[order], places[order]
-            low_N, high_N = (
-                np.searchsorted(there, blocks_N, side=side) for side in ("left", "right")
-            )
-            for more in range(int((high_N - low_N).max())):
-                at_N = np.minimum(low_N + more, high_N - 1)
-                cursors_N = epoch * size + places[at_N] * self.block + targets_N
-                found_N |= (begin <= cursors_N) & (cursors_N < end)
+            bases = epoch * size + places * self.block
+            whole = (begin <= bases) & (bases + self.block <= end)
+            found_N |= np.isin(blocks_N, there[whole])
+            for base, block in zip(bases[~whole].tolist(), there[~whole].tolist(), strict=True):
+                here_N = (begin <= base + targets_N) & (base + targets_N < end)
+                found_N |= here_N & (blocks_N == block)  # The first place of a span, and its last.
         return found_N
 
     def _spans(self, source: int, last: int) -> Iterator[tuple[Stretch, int, int]]:
@@ -372,16 +393,27 @@ class Order:
 
 def blocks_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
     """The train blocks that hold something of what a fork goes without, int64."""
-    found, named = [], []
-    for name in recipe.fork.without:
-        streams = [stream for stream in shards.train if stream.source == name]
-        found += [np.arange(one.first_block, one.first_block + one.blocks) for one in streams]
-        named += [name] * (not streams)
+    return np.concatenate([np.zeros(0, np.int64), *blocks_by_name(folder, recipe, shards).values()])
+
+
+def blocks_by_name(folder: Path, recipe: Recipe, shards: Shards) -> dict[str, np.ndarray]:
+    """The same of each source and document that it names. Raises DocumentUnknown."""
+    found: dict[str, list[np.ndarray]] = {name: [] for name in recipe.fork.without}
+    for stream in shards.train:
+        if stream.source in found:
+            found[stream.source].append(
+                np.arange(stream.first_block, stream.first_block + stream.blocks)
+            )
+    named = [name for name, blocks in found.items() if not blocks]
     documents = Documents.open(folder).found(named) if named else {}
     for name, indices in documents.items():
         for stream in (one for one in shards.train if one.source == name.partition("/")[0]):
-            found += [np.array(_held(stream, index, shards.block), np.int64) for index in indices]
-    return np.concatenate([np.zeros(0, np.int64), *found])
+            found[name] += [
+                np.array(_held(stream, index, shards.block), np.int64) for index in indices
+            ]
+    return {
+        name: np.concatenate([np.zeros(0, np.int64), *blocks]) for name, blocks in found.items()
+    }
 
 
 def _held(stream: Stream, document: int, block: int) -> range:

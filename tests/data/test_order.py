@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
+from collections.abc import Set
 from dataclasses import replace
 from itertools import chain, permutations
 
@@ -35,8 +37,19 @@ def slow_permutation(key: int, count: int, epoch: int, value: int) -> int:
             return value
 
 
+def slow_block(key: int, count: int, epoch: int, place: int, without: Set[int]) -> int:
+    """The block at a place of a pass, as docs/format.md says it."""
+    block = slow_permutation(key, count, epoch, place)
+    if block in without:
+        block = slow_permutation(key, count, epoch, block)
+    kept = [one for one in range(count) if one not in without]
+    if block in without:
+        block = kept[(block + slow_permutation(key, count, epoch, 0)) % len(kept)]
+    return block
+
+
 def slow_rows(
-    order: Order, seed: int, counts: list[int], step: int
+    order: Order, seed: int, counts: list[int], step: int, without: Set[int] = frozenset()
 ) -> list[tuple[int, int, int, int]]:
     """(source, epoch, block, start) of every row of a step, from its targets alone."""
     found = []
@@ -44,10 +57,10 @@ def slow_rows(
     for source, cursor in zip(*(one.tolist() for one in stretch.targets(step, step)), strict=True):
         epoch, within = divmod(cursor, counts[source] * order.block)
         place, start = divmod(within, order.block)
-        block = slow_permutation(
-            key_of(seed, f"order {NAMES[source]}"), counts[source], epoch, place
-        )
-        found.append((source, epoch, sum(counts[:source]) + block, start))
+        first = sum(counts[:source])
+        key, left = key_of(seed, f"order {NAMES[source]}"), {one - first for one in without}
+        block = slow_block(key, counts[source], epoch, place, left)
+        found.append((source, epoch, first + block, start))
     return found
 
 
@@ -299,6 +312,8 @@ def test_without_some_blocks_others_take_their_places_and_no_other_place_changes
     whole = Order(seed, named(counts), block, Schedule(phases))
     order = Order(seed, named(counts), block, Schedule(phases), sorted(without))
     steps = whole.schedule.steps
+    for step in (1, steps):
+        assert table(order, step, step)[0] == slow_rows(order, seed, counts, step, without)
     before, after = table(whole, 1, steps), table(order, 1, steps)
     for one, other in zip(chain.from_iterable(before), chain.from_iterable(after), strict=True):
         assert other[2] not in without and (one[2] in without or one == other)
@@ -328,3 +343,40 @@ def test_without_a_whole_source_the_others_have_its_rows() -> None:
 def test_a_run_cannot_go_without_everything() -> None:
     with pytest.raises(CorpusTooSmall, match="cannot go without all"):
         Order(1, named([3]), 1, Schedule([replace(PLAIN, weights=(2,))]), [0, 1, 2])
+
+
+@pytest.mark.parametrize("kept", [1, 10, 600])
+def test_the_kept_blocks_are_taken_alike_and_others_in_each_pass(kept: int) -> None:
+    blocks = np.sort(np.random.default_rng(kept).choice(1000, kept, replace=False))
+    left, counts = np.setdiff1d(np.arange(1000), blocks), np.zeros(1000)
+    permutation, passes = Permutation(key_of(3, "order a"), 1000, left), []
+    for epoch in range(40):
+        passes.append(permutation.blocks(epoch, np.arange(1000)))
+        counts += np.bincount(passes[-1], minlength=1000)
+        assert np.isin(blocks, passes[-1]).all()
+        for one in blocks[:3]:
+            places = np.flatnonzero(passes[-1] == one)
+            assert np.array_equal(permutation.places(epoch, np.array([one])), places)
+            inside = places[(places >= 300) & (places < 700)]
+            assert np.array_equal(permutation.places(epoch, np.array([one]), 300, 700), inside)
+    assert not counts[left].any()
+    assert chi_square(counts[blocks].tolist(), 40_000 / kept) < kept + 5 * (2 * kept) ** 0.5
+    extra = [set(np.flatnonzero(np.bincount(one, minlength=1000) > 1).tolist()) for one in passes]
+    assert kept < 600 or len(extra[0] & extra[1]) < 200, "other ones are taken twice in each pass"
+
+
+def test_going_without_almost_all_of_a_large_source_costs_no_walk() -> None:
+    """Of 10,000,000 blocks all but 100: seconds of a processor, where a walk would take hours."""
+    count = 10**7
+    kept = np.sort(np.random.default_rng(1).choice(count, 100, replace=False))
+    left = np.delete(np.arange(count), kept)
+    phases = [replace(PLAIN, batch=256, steps=1000, weights=(1,), context=4)]
+    started = time.process_time()
+    order = Order(1, named([count]), 4, Schedule(phases), left)
+    seen = [rows.blocks for rows in order.each(1, 1000)]
+    times = [len(order.times(int(block), 1000)) for block in kept[:5]]
+    found = order.seen(kept, np.zeros(100, np.int64), 10)
+    assert time.process_time() - started < 15  # About 3.
+    assert np.isin(np.concatenate(seen), kept).all()
+    assert times == [np.count_nonzero(np.concatenate(seen) == block) for block in kept[:5]]
+    assert found.tolist() == np.isin(kept, np.concatenate(seen[:10])).tolist()
