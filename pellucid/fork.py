@@ -10,7 +10,7 @@ import tomlkit
 from pellucid.data.order import Order, blocks_by_name
 from pellucid.errors import ForkUnfit
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
-from pellucid.schedule import Start, Stretch, stretch_of
+from pellucid.schedule import Passed, Start, Stretch, stretch_of
 from pellucid.settings import with_settings
 from pellucid.store import anchors, files, layout
 
@@ -60,9 +60,11 @@ _WHY = {
 
 def fork(
     inputs: Inputs, step: int, target: Path, settings: list[str], without: list[str], watch: Watch
-) -> None:
+) -> list[Passed]:
     """Make the folder of a run that begins after a step of inputs' run;
     `pellucid run` then trains it.
+
+    Returns what it passes over where its phases begin, the first one at its first step.
 
     settings are as for --set, of what MAY_CHANGE; without names sources and documents of the
     parent. Raises ForkUnfit, FolderTaken, LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown,
@@ -83,12 +85,13 @@ def fork(
     if not files.holds(target / FILE, content):
         files.require_free(target)
     recipe = parse(content, target / FILE)
-    _check_without(inputs, recipe, without)
+    order = _order(inputs, recipe, without)
     state = materialise(inputs, step, watch)  # Takes long: after everything that can be refused.
     with files.new_folder(target) as partial:
         layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
+    return order.route.passed(_names(recipe), _seen(inputs, step))
 
 
 def _told(inputs: Inputs, start: Start) -> dict[str, object]:
@@ -105,17 +108,26 @@ def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
     draft is the fork's recipe, but for this.
     """
     own, parent = Order.of(inputs.folder, draft, inputs.shards), inputs.order
-    following, last = (stretch_of(parent.stretches, one) for one in (step + 1, step))
+    following, cursors = stretch_of(parent.stretches, step + 1), _seen(inputs, step)
     if _kind(own.stretches[0], own, step) == _kind(following, parent, step):
         return Start(following.cursors, following.row(step + 1))
+    if _rolled_back_to(inputs, step) or own.schedule.begun(step + 1) != step:
+        return Start(cursors)
+    return Start(own.route.entered(step + 1, cursors))
+
+
+def _seen(inputs: Inputs, step: int) -> tuple[int, ...]:
+    """The targets of each source that the parent saw before a fork after a step begins; behind a
+    rollback to this very step, what the rollback passed over too."""
+    stretches = inputs.order.stretches
+    if _rolled_back_to(inputs, step):
+        return stretch_of(stretches, step + 1).cursors
+    return stretch_of(stretches, step).cursors_after(step)
+
+
+def _rolled_back_to(inputs: Inputs, step: int) -> bool:
     span = inputs.history.at(step + 1)
-    # A rollback to this very step: what it passed over was seen.
-    if span.branch and span.after == step:
-        return Start(following.cursors)
-    cursors = last.cursors_after(step)
-    return Start(
-        own.route.entered(step + 1, cursors) if own.schedule.begun(step + 1) == step else cursors
-    )
+    return span.branch > 0 and span.after == step
 
 
 def _kind(stretch: Stretch, order: Order, step: int) -> tuple[object, ...]:
@@ -161,16 +173,17 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
         raise ForkUnfit(key=key, detail=detail)
 
 
-def _check_without(inputs: Inputs, recipe: Recipe, without: list[str]) -> None:
-    """Raises DocumentUnknown, CorpusTooSmall, and ForkUnfit where no step trains
-    on what is left out anyway."""
-    Order.of(inputs.folder, recipe, inputs.shards)
+def _order(inputs: Inputs, recipe: Recipe, without: list[str]) -> Order:
+    """The order of a fork. Raises DocumentUnknown, CorpusTooSmall, and ForkUnfit where no step
+    trains on what is left out anyway."""
+    order = Order.of(inputs.folder, recipe, inputs.shards)
     blocks = blocks_by_name(inputs.folder, recipe, inputs.shards) if without else {}
     for name in without:
         if not blocks[name].size:
             raise ForkUnfit(
                 key="fork.without", detail=f"no step trains on {name}, which is kept for validation"
             )
+    return order
 
 
 def _names(recipe: Recipe) -> list[str]:

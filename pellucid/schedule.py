@@ -297,6 +297,25 @@ class Start:
     rows: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Targets that a phase passes over where it begins, by source: up to its first whole row, or up
+    to a whole pass."""
+
+    phase: str
+    step: int  # Its first.
+    row: dict[str, int]
+    whole: dict[str, int]
+
+    def __str__(self) -> str:
+        said = [f"{count:,} of {name} (the rest of a row)" for name, count in self.row.items()]
+        said += [f"{count:,} of {name} (the rest of a pass)" for name, count in self.whole.items()]
+        return (
+            f"the phase {self.phase} begins with step {self.step:,} and passes over targets: "
+            + (", ".join(said))
+        )
+
+
 class Route:
     """The stretches of a run, from its schedule and the blocks that its sources have."""
 
@@ -348,6 +367,38 @@ class Route:
         return tuple(
             _up(cursor, whole if new and whole else phase.context)
             for cursor, whole, new in zip(cursors, self.passes, again, strict=True)
+        )
+
+    def passed(self, names: Sequence[str], seen: Sequence[int] | None = None) -> list[Passed]:
+        """What is passed over where phases begin, in a run that never rolls back; phases that pass
+        over nothing are left out. Of a fork `seen` are its parent's cursors before its first step;
+        without them that is told from its own."""
+        stretches = self.begun()
+        first = stretches[0].cursors_after(stretches[0].after)
+        if seen is None:
+            seen = first if self._start.rows else self._start.cursors
+        before = [seen, *(one.cursors_after(one.last) for one in stretches[:-1])]
+        begins = [first, *(one.cursors for one in stretches[1:])]
+        found = [self._passed(names, *of) for of in zip(stretches, before, begins, strict=True)]
+        return [one for one in found if one.row or one.whole]
+
+    def _passed(
+        self, names: Sequence[str], stretch: Stretch, before: Sequence[int], begins: Sequence[int]
+    ) -> Passed:
+        again = stretch.phase.again or (False,) * len(names)
+        if self.schedule.begun(stretch.after + 1) != stretch.after:  # A fork's, within a phase.
+            again = (False,) * len(names)
+        over = [
+            (name, now - then, whole)
+            for name, then, now, whole in zip(names, before, begins, again, strict=True)
+            if now > then
+        ]
+        row = {name: count for name, count, whole in over if not whole}
+        return Passed(
+            stretch.phase.name,
+            stretch.after + 1,
+            row,
+            {name: count for name, count, whole in over if whole},
         )
 
     def _following(self, stretch: Stretch) -> list[Stretch]:

@@ -247,6 +247,35 @@ def test_every_target_is_covered_once_and_in_order_but_for_what_a_phase_rounds_u
 
 
 @given(phases.filter(usable), st.data())
+def test_what_phases_pass_over_is_what_no_step_covers(
+    made: list[Phase], data: st.DataObject
+) -> None:
+    """Of a whole run, and of a fork that begins behind what its parent saw, with other phases."""
+    route, names, step = Route(Schedule(usable(made)), BLOCK, BLOCKS), ["a", "b", "c"], 0
+    seen = [0] * len(BLOCKS)
+    if data.draw(st.booleans()):
+        step = data.draw(st.integers(0, min(route.schedule.steps, usable(made)[0].steps) - 1))
+        seen = [data.draw(st.integers(0, 200)) for _ in BLOCKS]
+        route = Route(Schedule(usable(made), step), BLOCK, BLOCKS, Start(tuple(seen)))
+    stretches, told = route.begun(), route.passed(names)
+    found = covered(route, stretches, route.schedule.steps)
+    for source, name in enumerate(names):
+        end = stretches[-1].cursors_after(route.schedule.steps)[source]
+        missing = set(range(seen[source], end)) - {c for _, s, c in found if s == source}
+        over = set()
+        for one in told:
+            stretch = stretch_of(stretches, one.step)
+            assert (stretch.after + 1, stretch.phase.name) == (one.step, one.phase)
+            count = one.row.get(name, 0) + one.whole.get(name, 0)
+            over |= set(range(stretch.cursors[source] - count, stretch.cursors[source]))
+            begins = stretch.after == route.schedule.begun(one.step)
+            assert name not in one.whole or (stretch.phase.again[source] and begins)
+            assert one.row.get(name, 0) < stretch.phase.context
+        assert over == missing
+    assert all(one.row or one.whole for one in told), "no phase that passes over nothing"
+
+
+@given(phases.filter(usable), st.data())
 def test_a_rollback_passes_over_what_was_seen_and_nothing_else(
     made: list[Phase], data: st.DataObject
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -223,14 +224,18 @@ def fork(
     as_json: Json = False,
 ) -> None:
     from pellucid.fork import fork
+    from pellucid.terminal import plain
 
     inputs = inputs_of(folder)
     number = step_or_last(inputs, step)
     with on_terminal(quiet=as_json) as terminal:
-        fork(inputs, number, to, settings, without, terminal.watch("replay"))
+        passed = fork(inputs, number, to, settings, without, terminal.watch("replay"))
     if as_json:
-        print_json({"parent": inputs.recorded().head, "step": number, "to": str(to)})
+        told = {"parent": inputs.recorded().head, "step": number, "to": str(to)}
+        print_json({**told, "passed_over": [asdict(one) for one in passed]})
     else:
+        for one in passed:
+            print(plain(str(one)))
         print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
         if not settings and not without:
             print(

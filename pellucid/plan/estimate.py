@@ -4,6 +4,7 @@ anything is started or written."""
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -90,6 +91,7 @@ def plan(
             "tokens": sum(phase.steps * phase.tokens for phase in recipe.phases),
             "flops": total,
             "phases": [_phase(recipe, phase, known.vocabulary) for phase in recipe.phases],
+            "passed_over": [asdict(one) for one in known.passed],
         },
         "memory": _memory(recipe, known, measured),
         "time": time,

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.data import stage
+from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import FILE, Tokenizer, existing, named
 from pellucid.recipe import Recipe
+from pellucid.schedule import Passed
 from pellucid.store import files, layout
 from pellucid.trace.build import EVERY, KEY
 
@@ -26,12 +28,13 @@ class Facts:
     validation: tuple[tuple[str, int, int], ...]
     segments: float  # Parts of documents in a row, on average.
     data: dict[str, int]  # Bytes of the documents, the shards and the index.
+    passed: tuple[Passed, ...]  # Targets that phases pass over where they begin.
     assumed: tuple[str, ...]  # What of all this is not known yet, in words.
 
 
 def facts(folder: Path, recipe: Recipe) -> Facts:
     """Of a run folder, or of the folder that an unprepared recipe lies in. Raises TokenizerInvalid
-    and what the readers of the data raise."""
+    and what the readers of the data and of its order raise."""
     assumed: list[str] = []
     vocabulary, token, document, size = _tokenizer(folder, recipe, assumed)
     if (folder / stage.DATA).is_file():
@@ -52,7 +55,17 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
             tokens = sum(stream.tokens for stream in (*shards.train, *shards.validation))
             data["index"] = _bytes_of(folder / layout.TRACE) or _index(tokens, vocabulary)
         validation = tuple((name, tokens - 1, text) for name, tokens, text in known)
-        return Facts(vocabulary, token, document, size, validation, segments, data, tuple(assumed))
+        return Facts(
+            vocabulary,
+            token,
+            document,
+            size,
+            validation,
+            segments,
+            data,
+            _passed(folder, recipe, shards, assumed),
+            tuple(assumed),
+        )
     tokens = sum(phase.steps * phase.tokens for phase in recipe.phases)
     width = 2 if recipe.data.token_type == "uint16" else 4
     assumed.append("shards hold every token of the run once; documents are not counted")
@@ -64,7 +77,20 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
     data = {"shards": tokens * width}
     if recipe.placement.trace:
         data["index"] = _index(tokens, vocabulary)
-    return Facts(vocabulary, token, document, size, validation, 2.0, data, tuple(assumed))
+    passed = _passed(folder, recipe, None, assumed)
+    return Facts(vocabulary, token, document, size, validation, 2.0, data, passed, tuple(assumed))
+
+
+def _passed(
+    folder: Path, recipe: Recipe, shards: Shards | None, assumed: list[str]
+) -> tuple[Passed, ...]:
+    """Empty where the shards are not made yet, or for another recipe: it takes their blocks."""
+    names = [source.name for source in recipe.data.sources]
+    if shards and shards.block == recipe.block and [one.source for one in shards.train] == names:
+        return tuple(Order.of(folder, recipe, shards).route.passed(names))
+    if len(recipe.phases) > 1:
+        assumed.append("no phase passes over a target where it begins")
+    return ()
 
 
 def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, int, str, int]:

@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from pellucid.schedule import Passed
+
 _PREFIXES = (
     (1e24, "Y"),
     (1e21, "Z"),
@@ -113,6 +115,8 @@ def _print_model(console: Console, about: dict[str, Any]) -> None:
     console.print(
         f"run     {run['steps']:,} steps, {run['tokens']:,} tokens: {scaled(run['flops'], 'FLOP')}"
     )
+    for one in run["passed_over"]:
+        console.print(f"        {escape(str(Passed(**one)))}")
 
 
 def _of(number: int, one: str, more: str) -> str:
