@@ -115,7 +115,7 @@ class Model(Section, ABC):
             ),
             Reached(
                 ("mlp.gate_proj.weight", "mlp.up_proj.weight"),
-                "product (gradient of its input) of {}.mlp.down_proj, or swiglu_backward there",
+                MLP,
             ),
             _norm("post_attention_layernorm"),
             Reached(
@@ -128,8 +128,7 @@ class Model(Section, ABC):
 
     def backward_to_heads(self) -> list[Reached]:
         """The part of it from the attention's result to what attention reads."""
-        names = tuple(f"self_attn.{one}_proj.weight" for one in "qkv")
-        return [Reached(names, ATTENTION)]
+        return [Reached(PROJECTIONS, ATTENTION)]
 
     # ---- the arithmetic of a layer --------------------------------------------------------------
 
@@ -139,21 +138,27 @@ class Model(Section, ABC):
         """A layer with the weights w, by their names within it, on the
         operations of an arithmetic."""
         past_BTD, y_BTD = ops.norm(x_BTD, w["input_layernorm.weight"], self.norm_epsilon)
-        out_BTD = ops.attention(*self.read(ops, w, y_BTD), *seen).flatten(2)
+        out_BTD = self.attended(ops, w, y_BTD, seen)
         x_BTD = ops.linear_add(out_BTD, w["self_attn.o_proj.weight"], past_BTD)
         past_BTD, y_BTD = ops.norm(x_BTD, w["post_attention_layernorm.weight"], self.norm_epsilon)
-        gate_BTF, up_BTF = ops.linears(y_BTD, w["mlp.gate_proj.weight"], w["mlp.up_proj.weight"])
-        return ops.linear_add(ops.swiglu(gate_BTF, up_BTF), w["mlp.down_proj.weight"], past_BTD)
+        return ops.linear_add(self.fed(ops, w, y_BTD), w["mlp.down_proj.weight"], past_BTD)
+
+    def attended(
+        self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor, seen: Seen
+    ) -> Tensor:
+        """What attention gives to its output projection, (B, T, D)."""
+        heads = (one.unflatten(-1, (-1, self.head_width)) for one in self.read(ops, w, x_BTD))
+        return ops.attention(*heads, *seen).flatten(2)
 
     def read(
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B, T, H, C), keys and values (B, T, K, C), before they are rotated."""
-        q, k, v = ops.linears(x_BTD, *(w[f"self_attn.{one}_proj.weight"] for one in "qkv"))
-        return self.heads_of(q), self.heads_of(k), self.heads_of(v)
+        """Queries (B, T, D), keys and values (B, T, K·C), before they are rotated."""
+        return ops.linears(x_BTD, *(w[f"self_attn.{one}_proj.weight"] for one in "qkv"))
 
-    def heads_of(self, x_BTN: Tensor) -> Tensor:
-        return x_BTN.unflatten(-1, (-1, self.head_width))
+    def fed(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor) -> Tensor:
+        """What the MLP gives to its output projection, (B, T, F)."""
+        return ops.swiglu(*ops.linears(x_BTD, w["mlp.gate_proj.weight"], w["mlp.up_proj.weight"]))
 
     # ---- what it costs --------------------------------------------------------------------------
 
@@ -186,7 +191,17 @@ class Model(Section, ABC):
         has: `architectures`, `model_type` …"""
 
 
+PROJECTIONS = tuple(f"self_attn.{one}_proj.weight" for one in "qkv")
 ATTENTION = "product (gradient of its input) of {}.self_attn.o_proj, or attention_backward there"
+MLP = "product (gradient of its input) of {}.mlp.down_proj, or swiglu_backward there"
+# Where queries and keys go through norms before attention.
+NORMED_HEADS = [
+    Reached(("self_attn.q_norm.weight", "self_attn.k_norm.weight"), ATTENTION),
+    Reached(
+        PROJECTIONS,
+        "norm_backward of {0}.self_attn.q_norm or k_norm, or attention_backward there",
+    ),
+]
 
 
 def _norm(name: str) -> Reached:

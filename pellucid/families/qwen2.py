@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pellucid.families.base import ATTENTION, Model, Reached, Shapes
+from pellucid.families.base import ATTENTION, PROJECTIONS, Model, Reached, Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,14 +23,8 @@ class Qwen2(Model):
         }
 
     def backward_to_heads(self) -> list[Reached]:
-        return [
-            Reached(
-                tuple(
-                    f"self_attn.{one}_proj.{part}" for one in "qkv" for part in ("weight", "bias")
-                ),
-                ATTENTION,
-            )
-        ]
+        biases = tuple(f"self_attn.{one}_proj.bias" for one in "qkv")
+        return [Reached((*PROJECTIONS, *biases), ATTENTION)]
 
     def read(
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
@@ -38,8 +32,7 @@ class Qwen2(Model):
         parts = (
             (w[f"self_attn.{one}_proj.weight"], w[f"self_attn.{one}_proj.bias"]) for one in "qkv"
         )
-        q, k, v = ops.biased_linears(x_BTD, *parts)
-        return self.heads_of(q), self.heads_of(k), self.heads_of(v)
+        return ops.biased_linears(x_BTD, *parts)
 
     def described(self) -> dict[str, Any]:
         return {

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from pellucid.families.base import ATTENTION, FLOAT, Model, Reached, Shapes
+from pellucid.families.base import FLOAT, NORMED_HEADS, Model, Reached, Shapes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,24 +21,20 @@ class Qwen3(Model):
         return super().layer() | dict.fromkeys(norms, (self.head_width,))
 
     def backward_to_heads(self) -> list[Reached]:
-        projections = tuple(f"self_attn.{one}_proj.weight" for one in "qkv")
-        between = "norm_backward of {0}.self_attn.q_norm or k_norm, or attention_backward there"
-        return [
-            Reached(("self_attn.q_norm.weight", "self_attn.k_norm.weight"), ATTENTION),
-            Reached(projections, between),
-        ]
+        return NORMED_HEADS
 
     def read(
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
-        q_BTHC, k_BTKC, v_BTKC = super().read(ops, w, x_BTD)
-        q_BTHC = self._normed(ops, q_BTHC, w["self_attn.q_norm.weight"])
-        return q_BTHC, self._normed(ops, k_BTKC, w["self_attn.k_norm.weight"]), v_BTKC
+        q_BTD, k_BTN, v_BTN = super().read(ops, w, x_BTD)
+        q_BTD = self._normed(ops, q_BTD, w["self_attn.q_norm.weight"])
+        return q_BTD, self._normed(ops, k_BTN, w["self_attn.k_norm.weight"]), v_BTN
 
-    def _normed(self, ops: ModuleType, x_BTHC: Tensor, w_C: Tensor) -> Tensor:
+    def _normed(self, ops: ModuleType, x_BTN: Tensor, w_C: Tensor) -> Tensor:
         """Every head of every position by itself: rows of the norm in
         the order of position, head."""
-        return ops.norm(x_BTHC.flatten(1, 2), w_C, self.norm_epsilon)[1].view_as(x_BTHC)
+        heads = x_BTN.unflatten(-1, (-1, self.head_width)).flatten(1, 2)
+        return ops.norm(heads, w_C, self.norm_epsilon)[1].view_as(x_BTN)
 
     def saved(self, sequences: int, arithmetic: str, wide: int) -> int:
         """More: q and k before their norms, and r of each head; on native

@@ -122,7 +122,8 @@ def backward_order(shape: Model) -> list[Reached]:
             for names, between in shape.backward()
         ]
     last = ("model.embed_tokens.weight",)
-    return [*order, Reached(last, "norm_backward, the one before model.embed_tokens is reached")]
+    between = "norm_backward or add_into, the last one before model.embed_tokens is reached"
+    return [*order, Reached(last, between)]
 
 
 def makers(wrong: Iterable[str], shape: Model) -> str:

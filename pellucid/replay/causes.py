@@ -431,7 +431,8 @@ _EXPONENTIALS = ("swiglu", "attention", "loss")
 def _torch(question: Question) -> Iterator[Hypothesis]:
     """One operation, or all of the model's, computed by PyTorch: its exp, its order of sums."""
     names = ("swiglu", "attention", "loss", "norm", "linears", "linear_add")
-    for chosen in [*((name,) for name in names), names]:
+    whole = tuple(name for name in tracing.MODEL if name != "embed")  # It copies.
+    for chosen in [*((name,) for name in names), whole]:
         what = f"the operation {chosen[0]}" if len(chosen) == 1 else "the whole model"
         exp = ", whose exp is another polynomial" if set(chosen) & set(_EXPONENTIALS) else ""
         makes = f"torch {torch.__version__} makes these bits here"

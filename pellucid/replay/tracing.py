@@ -33,7 +33,7 @@ _STEP = (
     "product",
     "gram",
 )  # What the training step and optimizers call.
-_MODEL = ("embed", "norm", "linears", "biased_linears", "linear_add", "attention", "swiglu", "loss")
+MODEL = ("embed", "norm", "linears", "biased_linears", "linear_add", "attention", "swiglu", "loss")
 _KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "swiglu", "swiglu_backward")
 _KERNELS += ("attention", "attention_backward", "loss")
 SUM = "sum"  # add_into as the training step calls it: gradients of two microbatches.
@@ -56,7 +56,7 @@ def operations(arithmetic: str, around: Around = plain) -> ModuleType:
     spec.loader.exec_module(copy)
     if arithmetic == "portable":
         vars(copy)["calls"] = _Kernels(around)
-    for name in _STEP if arithmetic == "portable" else (*_MODEL, *_STEP):
+    for name in _STEP if arithmetic == "portable" else (*MODEL, *_STEP):
         setattr(
             copy, name, wrapped(around, SUM if name == "add_into" else name, getattr(copy, name))
         )
