@@ -70,6 +70,10 @@ def linear_add(x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
     return past_BTD + F.linear(x_BTN, w_DN)
 
 
+def norm_add(x_BTD: Tensor, w_D: Tensor, epsilon: float, past_BTD: Tensor) -> Tensor:
+    return past_BTD + F.rms_norm(x_BTD, w_D.shape, w_D, epsilon)
+
+
 def rotary(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
     frequencies = 1.0 / theta ** (torch.arange(0, width, 2, dtype=torch.float32) / width)
     angles_TC = torch.outer(torch.arange(positions, dtype=torch.float32), frequencies).repeat(1, 2)

@@ -193,6 +193,26 @@ def linear_add(x_BTN: Tensor, w_DN: Tensor, past_BTD: Tensor) -> Tensor:
     return _LinearAdd.apply(x_BTN, w_DN, past_BTD)
 
 
+class _NormAdd(_Operation):
+    @staticmethod
+    def forward(ctx: Any, x_BTD: Tensor, w_D: Tensor, epsilon: float, past_BTD: Tensor) -> Tensor:
+        y_MD, r_M = calls.norm(x_BTD.flatten(0, 1), w_D, epsilon)
+        ctx.save_for_backward(x_BTD, w_D, r_M)
+        return calls.add_into(y_MD, past_BTD.flatten(0, 1)).view_as(x_BTD)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, dy_BTD: Tensor) -> tuple[Tensor | None, ...]:
+        x_BTD, w_D, r_M = ctx.saved_tensors
+        dx_MD, dw_D = calls.norm_backward(x_BTD.flatten(0, 1), w_D, r_M, dy_BTD.flatten(0, 1), None)
+        return dx_MD.view_as(x_BTD), dw_D, None, dy_BTD
+
+
+def norm_add(x_BTD: Tensor, w_D: Tensor, epsilon: float, past_BTD: Tensor) -> Tensor:
+    """past + the RMSNorm of x: a branch joins the residual stream behind its norm."""
+    return _NormAdd.apply(x_BTD, w_D, epsilon, past_BTD)
+
+
 def rotary(positions: int, width: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of the angles, (positions, width / 2) each."""
     return calls.rotary_table(positions, width, theta)

@@ -33,7 +33,17 @@ _STEP = (
     "product",
     "gram",
 )  # What the training step and optimizers call.
-MODEL = ("embed", "norm", "linears", "biased_linears", "linear_add", "attention", "swiglu", "loss")
+MODEL = (
+    "embed",
+    "norm",
+    "linears",
+    "biased_linears",
+    "linear_add",
+    "norm_add",
+    "attention",
+    "swiglu",
+    "loss",
+)
 _KERNELS = (*_STEP, "embed", "embed_backward", "norm", "norm_backward", "swiglu", "swiglu_backward")
 _KERNELS += ("attention", "attention_backward", "loss")
 SUM = "sum"  # add_into as the training step calls it: gradients of two microbatches.

@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid import counts, operations
-from pellucid.families import Family, Llama, Mistral, Qwen2, Qwen3
+from pellucid.families import Family, Llama, Mistral, Olmo2, Qwen2, Qwen3
 from pellucid.model import Decoder
 from pellucid.operations import native
 from pellucid.plan.calibrate import generated
@@ -28,6 +28,7 @@ SHAPES = [
     Llama(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
     Llama(layers=3, width=64, heads=4, kv_heads=4, mlp_width=160, context=48, tied=False),
     Mistral(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, window=5),
+    Olmo2(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, tied=False),
     Qwen2(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
     Qwen3(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, tied=False),
 ]
