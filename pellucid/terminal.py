@@ -95,6 +95,11 @@ class Terminal:
                 self._said = line
                 self.console.print(line)
 
+    def search(self, stage: str, done: int, total: int | None, unit: str) -> None:
+        """The same, and nothing where nobody watches: a search is told by what it finds."""
+        if self.console.is_terminal and not self.console.quiet:
+            self.progress(stage, done, total, unit)
+
     def documents(self, report: list[dict[str, Any]]) -> None:
         """What became of the sources, once they are read."""
         if self._progress:

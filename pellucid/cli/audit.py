@@ -155,7 +155,8 @@ def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
 
     try:
         with on_terminal(quiet=as_json) as terminal:
-            found = explain_audit(inputs, step, terminal.watch(f"step {step}"))
+            watch = terminal.watch(f"step {step}")
+            found = explain_audit(inputs, step, watch, terminal.search)
     except Exception as error:  # noqa: BLE001
         name = error.name if isinstance(error, PellucidError) else type(error).__name__
         return {"unexplained": f"{name}: {error}"}

@@ -314,7 +314,8 @@ def diff(
 
     with on_terminal(quiet=as_json) as terminal:
         watch = terminal.watch("replay")
-        found = diff_here(a, watch) if b is None else diff(a, b, watch)
+        told = watch, terminal.search
+        found = diff_here(a, *told) if b is None else diff(a, b, *told)
     print_json(found.as_json()) if as_json else print_difference(found.as_json())
     if not found.equal:
         where = "their beginnings" if found.step is None else f"step {found.step}"

@@ -5,151 +5,41 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import itertools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
 from pellucid import counts
-from pellucid.errors import MachineLacks, NotFinite
+from pellucid.errors import MachineLacks
 from pellucid.kernels import library
 from pellucid.operations import native
 from pellucid.recipe import Recipe
-from pellucid.record import digests, merkle
-from pellucid.recorder import row_leaves
-from pellucid.replay import blame, tracing
+from pellucid.record import digests
+from pellucid.replay import tracing
 from pellucid.replay.again import Again, with_constant, with_update
+from pellucid.replay.batches import batches
+from pellucid.replay.experiments import (
+    PROVEN,
+    Cause,
+    Hypothesis,
+    Question,
+    experiment,
+    note,
+    operation_of,
+)
 from pellucid.replay.inputs import cores
 from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
 from pellucid.schedule import learning_rate
-from pellucid.train.events import Batch, Groups
-
-PHASES = ("order", "forward", "backward", "schedule", "optimizer", "record")
-# Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
-_TRIED = 1 << 16
-PROVEN, FITS, UNKNOWN = "proven", "fits", "unknown"
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What explains a difference, and how sure that is: proven (its bits were
-    made again), fits, or unknown."""
-
-    name: str
-    certainty: str
-    words: str
-    operation: dict[str, Any] | None = None
-    microbatch: int | None = None
-    batch: Batch | None = None  # The one that made the bits, where it is another.
-    tensor: blame.Tensor | None = None  # The gradient that made them.
-
-    def as_json(self) -> dict[str, str]:
-        return {"name": self.name, "certainty": self.certainty, "detail": self.words}
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A step as this machine takes it, and the entry, made elsewhere, that is to be explained."""
-
-    again: Again
-    found: dict[str, Any]
-    target: dict[str, Any]
-    stored: Groups | None  # The other side's state after the step, or its weights.
-    # Of the two recipes that differ, with the other side's value under "b".
-    fields: list[dict[str, Any]]
-    other: Recipe | None  # The recipe that made the entry, where it is another.
-    states: list[tuple[str, Groups]]  # Earlier states, in words and arrays.
-
-    @property
-    def phase(self) -> str:
-        return phase_of(differing(self.found, self.target))
-
-
-@dataclass(frozen=True, slots=True)
-class Hypothesis:
-    """One thing that may have been otherwise; `changed` gives what Again.take is to be told."""
-
-    name: str
-    words: str
-    changed: Callable[[Around], dict[str, Any]]
-    under: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
-    passing: tuple[str, ...] = ()  # Fields of the entry that the experiment says nothing of.
-    operation: dict[str, Any] | None = None  # Known without a trace.
-    microbatch: int | None = None
-    tensor: blame.Tensor | None = None
-
-
-def phase_of(fields: list[str]) -> str:
-    """The part of a step at which entries begin to differ; "record" where
-    what it computed is the same."""
-    if "batch" in fields:
-        return "order"
-    if "state" not in fields:
-        return "record"
-    if {"loss", "segments"} & set(fields):
-        return "forward"
-    if {"grad_norm", "microbatches"} & set(fields):
-        return "backward"
-    return "schedule" if "lr" in fields else "optimizer"
-
-
-def proven(question: Question, hypotheses: Iterator[Hypothesis], tried: list[str]) -> Cause | None:
-    """The first hypothesis that makes the other side's bits; `tried` gets the
-    names of all that were tried."""
-    for one in hypotheses:
-        _note(tried, one)
-        entry = experiment(question, one)
-        if entry and not set(differing(entry, question.target)) - set(one.passing):
-            operation = one.operation or operation_of(question, one)
-            microbatch = (
-                one.microbatch if operation is None else operation.get("microbatch", one.microbatch)
-            )
-            batch = one.changed(tracing.plain).get("batch")
-            return Cause(one.name, PROVEN, one.words, operation, microbatch, batch, one.tensor)
-    return None
-
-
-def _note(tried: list[str], hypothesis: Hypothesis) -> None:
-    if hypothesis.name not in tried:
-        tried.append(hypothesis.name)
-
-
-def experiment(question: Question, hypothesis: Hypothesis) -> dict[str, Any]:
-    """The entry that the step makes under a hypothesis; empty where it is not finite."""
-    try:
-        with hypothesis.under():
-            return question.again.take(**hypothesis.changed(tracing.plain)).entry
-    except NotFinite:
-        return {}
-
-
-def operation_of(question: Question, hypothesis: Hypothesis) -> dict[str, Any] | None:
-    """The first operation at which the step and the step under the hypothesis part."""
-    recipe = hypothesis.changed(tracing.plain).get("recipe", question.again.recipe)
-    if recipe.train.arithmetic != question.again.recipe.train.arithmetic:
-        return {
-            "name": "every operation: another arithmetic",
-            "phase": question.phase,
-            "microbatch": None,
-        }
-    plain, other = tracing.Trace(), tracing.Trace()
-    question.again.take(ops=question.again.operations(plain), watch=plain.watch)
-    with hypothesis.under():
-        changed = {"ops": question.again.operations(other), **hypothesis.changed(other)}
-        question.again.take(watch=other.watch, **changed)
-    fork = tracing.parting(plain, other)
-    return fork.as_json() if fork else None
 
 
 def hypotheses(question: Question) -> Iterator[Hypothesis]:
     """What may be the cause, the likeliest first, by the phase at which the entries part."""
     phase = question.phase
     if phase == "order":
-        yield from _batches(question)
+        yield from batches(question)
     if phase in ("order", "forward"):
         yield from _stale(question, ("", "weights"))
     if phase == "schedule":
@@ -202,82 +92,6 @@ def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
         inner = getattr(recipe, section).model_copy(update={key: value})
         return recipe.model_copy(update={section: inner})
     return recipe.model_copy(update={"seed": value}) if name == "seed" else None
-
-
-# ---- the batch ---------------------------------------------------------------------------------
-
-
-def _batches(question: Question) -> Iterator[Hypothesis]:
-    """Rows of the batch in another place, or rows of a step near it,
-    that have the recorded root."""
-    again, wanted = question.again, bytes.fromhex(question.target["batch"])
-    recipe, batch = again.recipe, again.batch
-    leaves = row_leaves(batch, recipe)
-    rows, tree = range(len(leaves)), merkle.Levels(leaves)
-    for one, other in itertools.islice(_pairs(len(leaves)), _TRIED):
-        if tree.root_with({one: leaves[other], other: leaves[one]}) == wanted:
-            order = list(rows)
-            order[one], order[other] = other, one
-            words = (
-                f"rows {one} and {other} of the batch were swapped: {_sequences(batch, one, other)}"
-            )
-            yield _batch("swapped", words, _taken(batch, batch, order), again, one)
-    for step in range(max(again.recipe.first + 1, again.number - 2), again.number + 3):
-        if step == again.number or recipe.schedule.at(step) != recipe.schedule.at(again.number):
-            continue  # Of another phase it has other rows.
-        near = again.batch_of(step)
-        theirs = row_leaves(near, recipe)
-        if merkle.root(theirs) == wanted:
-            words = f"the batch is that of step {step}"
-            yield _batch(
-                "batch of another step",
-                words,
-                _taken(near, near, list(rows), again.number),
-                again,
-                0,
-            )
-        every = ((row, row) for row in rows)
-        crossed = (
-            pair for one, other in _pairs(len(leaves)) for pair in ((one, other), (other, one))
-        )
-        for row, other in itertools.islice(itertools.chain(every, crossed), _TRIED):
-            if tree.root_with({row: theirs[other]}) == wanted:
-                mixed = _taken(batch, near, [other if row == r else None for r in rows])
-                words = f"row {row} held {near.named(other)}, row {other} of step {step}"
-                yield _batch("another row", words, mixed, again, row)
-
-
-def _pairs(count: int) -> Iterator[tuple[int, int]]:
-    """Every two of so many rows, those next to each other first."""
-    return ((one, one + apart) for apart in range(1, count) for one in range(count - apart))
-
-
-def _batch(name: str, words: str, batch: Batch, again: Again, row: int) -> Hypothesis:
-    return Hypothesis(
-        name, words, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch
-    )
-
-
-def _sequences(batch: Batch, *rows: int) -> str:
-    return ", ".join(f"{batch.named(row)} belongs in row {row}" for row in rows)
-
-
-def _taken(
-    batch: Batch, other: Batch, order: list[int] | list[int | None], step: int | None = None
-) -> Batch:
-    """A batch of rows: row r is row order[r] of another batch, or, for None, as it was."""
-    pick = [(batch, row) if place is None else (other, place) for row, place in enumerate(order)]
-    return dataclasses.replace(
-        batch,
-        step=batch.step if step is None else step,
-        blocks_B=np.array([one.blocks_B[row] for one, row in pick]),
-        starts_B=np.array([one.starts_B[row] for one, row in pick]),
-        firsts_B=np.array([one.firsts_B[row] for one, row in pick]),
-        epochs_B=np.array([one.epochs_B[row] for one, row in pick]),
-        sources_B=[one.sources_B[row] for one, row in pick],
-        tokens_BS=np.stack([one.tokens_BS[row] for one, row in pick]),
-        documents_BS=np.stack([one.documents_BS[row] for one, row in pick]),
-    )
 
 
 # ---- the state before --------------------------------------------------------------------------
@@ -466,7 +280,7 @@ def machine(question: Question, tried: list[str]) -> Cause | None:
     """Whether this machine gives the same bits by independent code: each other
     instruction set, with one thread."""
     for one in _paths(question.again):
-        _note(tried, one)
+        note(tried, one)
         entry = experiment(question, one)
         if differing(entry, question.found):
             right = not differing(entry, question.target)

@@ -12,16 +12,17 @@ import itertools
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from pellucid.data.stage import Progress, silent
 from pellucid.errors import FormatInvalid, PellucidError, StateDiffers
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries
-from pellucid.replay import blame, causes, corpora, ledgers, surroundings
+from pellucid.replay import blame, corpora, experiments, ledgers, surroundings
 from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.again import Again, copied
-from pellucid.replay.causes import Cause
+from pellucid.replay.experiments import Cause
 from pellucid.replay.explain import Difference, Recorded, States, explain, published
 from pellucid.replay.inputs import Inputs
 from pellucid.replay.ledgers import Parting
@@ -46,6 +47,13 @@ class Side:
     inputs: Inputs | None
 
 
+class Told(NamedTuple):
+    """Who hears how far it is: of steps that are replayed, and of a search for a cause."""
+
+    replayed: Watch
+    searched: Progress
+
+
 @dataclass(frozen=True, slots=True)
 class Before:
     """The state before a step, and the one before that; by whose inputs they were made."""
@@ -55,8 +63,10 @@ class Before:
     previous: Groups | None
 
 
-def diff(a: Path, b: Path, watch: Watch) -> Difference:
-    """Two runs. Raises what reading recipe and ledger raises; what else is missing
+def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Difference:
+    """Two runs. `watch` hears of replays, `search` of searches for a cause.
+
+    Raises what reading recipe and ledger raises; what else is missing
     is said in the explanation."""
     result = Difference(str(a), str(b))
     one, other = _side("A", a, result), _side("B", b, result)
@@ -79,30 +89,32 @@ def diff(a: Path, b: Path, watch: Watch) -> Difference:
     if not parting.a or not parting.b:
         behind, ahead = ("A", "B") if not parting.a else ("B", "A")
         result.cause = Cause(
-            "not as far", causes.PROVEN, f"{behind} ends before {ahead}; up to there they are equal"
+            "not as far",
+            experiments.PROVEN,
+            f"{behind} ends before {ahead}; up to there they are equal",
         )
     elif parting.kind != "step":
         words = "the states are equal, and what is recorded besides differs: the data of validation, or the record"
-        result.cause = Cause("besides the states", causes.FITS, words)
+        result.cause = Cause("besides the states", experiments.FITS, words)
     else:
         with _standing(result):
-            _step(one, other, parting, result, watch)
+            _step(one, other, parting, result, Told(watch, search))
     return result
 
 
-def diff_here(folder: Path, watch: Watch) -> Difference:
+def diff_here(folder: Path, watch: Watch, search: Progress = silent) -> Difference:
     """A run and what its recipe and data give here, from the seed on.
     Raises as replay/inputs.py does."""
     inputs = replay_inputs.load(folder, load_recipe(folder))
-    return diff_steps(inputs, None, inputs.recorded().steps_done, watch)
+    return diff_steps(inputs, None, inputs.recorded().steps_done, Told(watch, search))
 
 
-def explain_audit(inputs: Inputs, step: int, watch: Watch) -> Difference:
+def explain_audit(inputs: Inputs, step: int, watch: Watch, search: Progress = silent) -> Difference:
     """Why the audit of a step failed."""
-    return diff_steps(inputs, nearest(inputs, step - 1), step, watch)
+    return diff_steps(inputs, nearest(inputs, step - 1), step, Told(watch, search))
 
 
-def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> Difference:
+def diff_steps(inputs: Inputs, anchor: int | None, last: int, told: Told) -> Difference:
     """A run and this machine, from an anchor (None: the seed) to the step
     `last` or the first that differs."""
     result = Difference(str(inputs.folder), "here")
@@ -113,13 +125,13 @@ def diff_steps(inputs: Inputs, anchor: int | None, last: int, watch: Watch) -> D
         result.say(str(error))
         result.parts(Parting(anchor or 0, "anchor" if anchor is not None else "genesis", {}, {}))
         if anchor is not None:
-            _anchor(inputs, anchor, None, result, watch)
+            _anchor(inputs, anchor, None, result, told)
         return result
     if anchor is None and _validation(inputs, state, result):
         return result
-    before = _walk(inputs, state, last, result, watch, validating=True)
+    before = _walk(inputs, state, last, result, told, validating=True)
     if before is not None and last in layout.steps_in(inputs.folder / layout.ANCHORS):
-        _anchor(inputs, last, before.groups, result, watch)
+        _anchor(inputs, last, before.groups, result, told)
     return result
 
 
@@ -262,16 +274,16 @@ def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> N
     )
     if all(made) and names:
         words = f"the initial state follows from the recipe, and these differ: {', '.join(names)}"
-        result.cause = Cause("recipe", causes.PROVEN, words)
+        result.cause = Cause("recipe", experiments.PROVEN, words)
 
 
 # ---- a step ------------------------------------------------------------------------------------
 
 
-def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: Watch) -> None:
+def _step(one: Side, other: Side, parting: Parting, result: Difference, told: Told) -> None:
     """The first differing step of two runs, taken again by the recipe and data of each."""
     sides = [side for side in (one, other) if side.inputs is not None]
-    before = _before(sides, parting.step, result, watch)
+    before = _before(sides, parting.step, result, told)
     if before is None:
         return
     steps = {
@@ -286,28 +298,31 @@ def _step(one: Side, other: Side, parting: Parting, result: Difference, watch: W
         for row in result.rows[:4]:
             result.say(f"In the batches that orders and shards give: {corpora.words(row)}.")
     if not wrong and len(steps) == 2:
-        _by_recipes(one, other, steps, parting, result)
+        _by_recipes(one, other, steps, parting, result, told.searched)
     for side in (side for side in sides if side.name in wrong):
         states = _states(sides, before, parting.step, result)
-        explain(
-            result, steps[side.name], found[side.name], _recorded(side, said[side.name]), states
-        )
+        recorded = _recorded(side, said[side.name])
+        explain(result, steps[side.name], found[side.name], recorded, states, told.searched)
 
 
 def _by_recipes(
-    one: Side, other: Side, steps: dict[str, Again], parting: Parting, result: Difference
+    one: Side,
+    other: Side,
+    steps: dict[str, Again],
+    parting: Parting,
+    result: Difference,
+    search: Progress,
 ) -> None:
     """Each run is what its own recipe and data give: they are the cause."""
     if "batch" not in parting.fields:
-        explain(
-            result, steps["A"], steps["A"].take(), _recorded(other, parting.b), [], other.recipe
-        )
+        recorded = _recorded(other, parting.b)
+        explain(result, steps["A"], steps["A"].take(), recorded, [], search, other.recipe)
         return
     rows = ", ".join(str(row["row"]) for row in result.rows)
     words = f"each run's batch follows from its own recipe and data, and the batches differ in rows {rows}"
     if not rows:
         words = "the batches hold the same tokens under other salts: another seed"
-    result.cause = Cause("data" if result.document else "order", causes.PROVEN, words)
+    result.cause = Cause("data" if result.document else "order", experiments.PROVEN, words)
     if result.rows:
         result.microbatch = result.rows[0]["row"] // steps["A"].phase.microbatch
         result.operation = {"name": "embed", "phase": "forward", "microbatch": result.microbatch}
@@ -317,7 +332,7 @@ def _recorded(side: Side, entry: dict[str, Any]) -> Recorded:
     return Recorded(side.name, side.folder, entry)
 
 
-def _before(sides: list[Side], step: int, result: Difference, watch: Watch) -> Before | None:
+def _before(sides: list[Side], step: int, result: Difference, told: Told) -> Before | None:
     """The state before a step that two runs have in common, from the nearest anchor of either."""
     for anchor, side in _anchors(sides, step - 1):
         assert side.inputs is not None
@@ -326,7 +341,7 @@ def _before(sides: list[Side], step: int, result: Difference, watch: Watch) -> B
         except (StateDiffers, FormatInvalid) as error:
             result.say(f"Not used: {error}")
             continue
-        return _walk(side.inputs, state, step - 1, result, watch)
+        return _walk(side.inputs, state, step - 1, result, told)
     if sides:
         result.say(
             "This machine does not even give the state before the first step: nothing can be replayed."
@@ -351,14 +366,14 @@ def _walk(
     state: State,
     last: int,
     result: Difference,
-    watch: Watch,
+    told: Told,
     validating: bool = False,
 ) -> Before | None:
     """Take steps up to `last`; where one differs from what is recorded, explain
     that instead and return None."""
     first, before, previous = state.step, copied(state.groups()), None
     for replayed in replay(inputs, state, last):
-        watch(state.step - first, last - first)
+        told.replayed(state.step - first, last - first)
         if replayed.differing():
             result.a, result.b = str(inputs.folder), "here"
             result.parts(Parting(state.step, "step", replayed.recorded, replayed.found))
@@ -366,7 +381,8 @@ def _walk(
             side = Side("A", inputs.folder, inputs.recipe, inputs.recorded(), inputs)
             again = Again(inputs, state.step, before)
             states = _states([side], Before(inputs, before, previous), state.step, result)
-            explain(result, again, again.take(), _recorded(side, replayed.recorded), states)
+            recorded = _recorded(side, replayed.recorded)
+            explain(result, again, again.take(), recorded, states, told.searched)
             return None
         if validating and _validation(inputs, state, result):
             return None
@@ -391,7 +407,7 @@ def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
     result.parts(Parting(state.step, "validation", recorded[0], found))
     result.agrees = "neither"
     words = "the states are equal, and the recorded validation is not what this state gives on these texts"
-    result.cause = Cause("validation", causes.PROVEN, words)
+    result.cause = Cause("validation", experiments.PROVEN, words)
     return True
 
 
@@ -432,7 +448,7 @@ def _reader(side: Side, anchor: int, result: Difference) -> Callable[[], Groups 
 
 
 def _anchor(
-    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, watch: Watch
+    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, told: Told
 ) -> None:
     """What is wrong with a stored state: another step's, or which tensors and bits of it."""
     recorded = inputs.recorded().step(anchor)["state"]
@@ -448,14 +464,14 @@ def _anchor(
             and digests.state_root(step, roots.groups).hex() == body["state"]
         ):
             words = f"{layout.anchor(inputs.folder, anchor)} holds the state of step {step}"
-            result.cause = Cause("stale anchor", causes.PROVEN, words)
+            result.cause = Cause("stale anchor", experiments.PROVEN, words)
             return
     if computed is None:
         state = anchored_state(inputs, nearest(inputs, anchor - 1))
-        before = _walk(inputs, state, anchor, result, watch)
+        before = _walk(inputs, state, anchor, result, told)
         if before is None:
             return
         computed = before.groups
     result.tensors = blame.differing(computed, groups)
     words = "the stored anchor is not the state that its ledger records, and that this machine computes, for its step"
-    result.cause = Cause("damaged anchor", causes.PROVEN, words)
+    result.cause = Cause("damaged anchor", experiments.PROVEN, words)

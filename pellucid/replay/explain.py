@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pellucid import machine
+from pellucid.data.stage import Progress, silent
 from pellucid.errors import PellucidError
 from pellucid.recipe import Recipe
-from pellucid.replay import blame, causes, corpora, flips, ledgers
+from pellucid.replay import blame, causes, corpora, experiments, flips, ledgers
 from pellucid.replay.again import Again, Taken
-from pellucid.replay.causes import Cause, Question
+from pellucid.replay.experiments import Cause, Question
 from pellucid.replay.ledgers import Parting
 from pellucid.train.events import Groups
 
@@ -52,7 +53,7 @@ class Difference:
     def parts(self, parting: Parting) -> None:
         """The runs part here."""
         self.equal, self.step, self.kind = False, parting.step, parting.kind
-        self.phase = causes.phase_of(parting.fields) if parting.kind == "step" else ""
+        self.phase = experiments.phase_of(parting.fields) if parting.kind == "step" else ""
         self.fields = [
             {"field": name, "a": parting.a.get(name), "b": parting.b.get(name)}
             for name in parting.fields
@@ -99,24 +100,27 @@ def explain(
     taken: Taken,
     recorded: Recorded,
     states: States,
+    search: Progress = silent,
     other: Recipe | None = None,
 ) -> None:
-    """Why a recorded step is not what `again` gives; other is the recipe by which
-    it does, where that is another.
+    """Why a recorded step is not what `again` gives; search hears how far a search for it is,
+    other is the recipe by which it does, where that is another.
 
     Fills the result where nothing stands there yet.
     """
     if ledgers.differing(again.take().entry, taken.entry):
         result.cause = Cause(
             "this machine",
-            causes.PROVEN,
+            experiments.PROVEN,
             "taken twice here, the step gave two results: this machine errs",
         )
         return
     stored, what = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
     result.say(f"Stored by {recorded.name}: {what}.")
     usable = [(name, state) for name, read in states if (state := read()) is not None]
-    question = Question(again, taken.entry, recorded.entry, stored, result.recipe, other, usable)
+    question = Question(
+        again, taken.entry, recorded.entry, stored, result.recipe, other, usable, search
+    )
     result.phase = question.phase
     _microbatch(result, question, taken, recorded)
     gradients = flips.isolated(question) if question.phase == "backward" else []
@@ -139,7 +143,7 @@ def explain(
 
 def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
     if question.other is not None and (
-        found := causes.proven(question, causes.recipes(question), tried)
+        found := experiments.proven(question, causes.recipes(question), tried)
     ):
         return found
     if question.phase == "record":
@@ -147,13 +151,15 @@ def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) 
         same = "the state that followed is the one computed here"
         words = f"{same}; only what the entry says of {said} is not: the record"
         return Cause(
-            "record", causes.PROVEN, f"{words} was written otherwise or edited, not the computation"
+            "record",
+            experiments.PROVEN,
+            f"{words} was written otherwise or edited, not the computation",
         )
-    cause = causes.proven(question, causes.hypotheses(question), tried)
+    cause = experiments.proven(question, causes.hypotheses(question), tried)
     if cause is None and question.phase in ("backward", "optimizer"):
-        cause = causes.proven(question, flips.flipped(question, gradients), tried)
+        cause = experiments.proven(question, flips.flipped(question, gradients), tried)
     cause = cause or causes.machine(question, tried) or flips.fitting(question, gradients)
-    return cause or Cause("unknown", causes.UNKNOWN, "no known cause makes these bits")
+    return cause or Cause("unknown", experiments.UNKNOWN, "no known cause makes these bits")
 
 
 def _microbatch(result: Difference, question: Question, taken: Taken, recorded: Recorded) -> None:
@@ -266,9 +272,9 @@ _BEGINS = {
     "record": "What the step computed is the same.",
 }
 _CERTAIN = {
-    causes.PROVEN: "proven",
-    causes.FITS: "which fits but is not proven",
-    causes.UNKNOWN: "not found",
+    experiments.PROVEN: "proven",
+    experiments.FITS: "which fits but is not proven",
+    experiments.UNKNOWN: "not found",
 }
 
 

@@ -15,15 +15,17 @@ import numpy as np
 import torch
 
 from pellucid import counts
+from pellucid.data.stage import Meter
 from pellucid.record import digests
 from pellucid.replay import blame
 from pellucid.replay.again import Gradients, with_gradient, with_update
-from pellucid.replay.causes import FITS, Cause, Hypothesis, Question
+from pellucid.replay.experiments import FITS, Cause, Hypothesis, Question
 from pellucid.train.events import Groups
 from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import ALONE
 
 _ROUNDINGS = 8  # Of the two norms and of their squares, in units of 2^-52 of the sum of squares.
+_BITS = 32  # Of an element.
 _MOST = 4096  # Candidates whose norm is computed.
 
 
@@ -93,8 +95,10 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
     sources: list[tuple[int | None, Gradients]] = [(None, total)]
     if len(each) > 1:
         sources += list(enumerate(each))
-    search = _Search(question, total, each)
-    for name in [tensors[0].name] if tensors else sorted(total, key=str.encode):
+    names = [tensors[0].name] if tensors else sorted(total, key=str.encode)
+    flips = _BITS * len(sources) * (1 if tensors else sum(total[name].size for name in names))
+    search = _Search(question, total, each, Meter(question.search, "search", "flips", total=flips))
+    for name in names:
         place = (
             tensors[0].rows[0] * total[name].shape[-1] + tensors[0].columns[0] if tensors else None
         )
@@ -107,12 +111,16 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
         for (index, value), found in ways.items():
             if search.has_norm(name, index, value):
                 yield _flip(question, name, index, value, found)
+    search.meter.tell()
 
 
 class _Search:
     """Which single changes of the summed gradients give the recorded norm."""
 
-    def __init__(self, question: Question, total: Gradients, each: list[Gradients]) -> None:
+    def __init__(
+        self, question: Question, total: Gradients, each: list[Gradients], meter: Meter
+    ) -> None:
+        self.meter = meter
         self._total, self._each, self._left = total, each, _MOST
         self._ops, self._wanted = question.again.operations(), question.target["grad_norm"]
         squares = digests.bits_float(question.found["grad_norm"]) ** 2
@@ -127,11 +135,13 @@ class _Search:
         """(element, bit, value of the sum) of each flip in a tensor's
         gradient, or in one element of it."""
         if place is None and abs(self._change) <= self._tolerance:
+            self.meter.add(_BITS * gradient.size)
             return  # The norm tells nothing: a changed sign, or a change too small for it.
         chosen = slice(None) if place is None else slice(place, place + 1)
         old = self._total[name].reshape(-1)[chosen]
         bits = np.ascontiguousarray(gradient).reshape(-1)[chosen].view(np.uint32)
-        for bit in range(32):
+        for bit in range(_BITS):
+            self.meter.add(old.size)
             flipped = (bits ^ np.uint32(1 << bit)).view(np.float32)
             with np.errstate(over="ignore", invalid="ignore"):
                 new = (
@@ -156,6 +166,7 @@ class _Search:
         if not self._left:
             return False
         self._left -= 1
+        self.meter.add(0)  # A norm takes as long as thousands of flips.
         flat = self._tensors[self._names.index(name)].view(-1)
         old = flat[index].item()
         flat[index] = value

@@ -28,7 +28,8 @@ from pellucid.replay import inputs as replay_inputs
 from pellucid.replay import tracing
 from pellucid.replay.again import Again, with_constant
 from pellucid.replay.audit import audit_step
-from pellucid.replay.causes import Question, hypotheses, proven
+from pellucid.replay.causes import hypotheses
+from pellucid.replay.experiments import Question, proven
 from pellucid.store import tensors
 from pellucid.train.events import Batch
 from pellucid.train.processes import ALONE, Processes

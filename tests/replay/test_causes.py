@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pellucid.data.stage import silent
 from pellucid.record import merkle
 from pellucid.recorder import row_leaves
-from pellucid.replay import causes
+from pellucid.replay import batches
 from pellucid.replay.again import Again, copied
 from pellucid.replay.diff import diff
 from pellucid.replay.explain import Difference
@@ -233,8 +234,9 @@ def searched(rows: int, seed: int, change: Callable[[list[bytes], list[bytes]], 
     again = SimpleNamespace(recipe=recipe, batch=batch(9), batch_of=batch, number=9, phase=phase)
     leaves = row_leaves(batch(9), recipe)
     change(leaves, row_leaves(batch(10), recipe))
-    question: Any = SimpleNamespace(again=again, target={"batch": merkle.root(leaves).hex()})
-    return [one.words for one in causes._batches(question)]
+    target = {"batch": merkle.root(leaves).hex()}
+    question: Any = SimpleNamespace(again=again, target=target, search=silent)
+    return [one.words for one in batches.batches(question)]
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -242,8 +244,8 @@ def test_a_search_over_batches_hashes_no_batch_again_for_a_pair(
     seed: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn, whole = np.random.default_rng(seed), []
-    real = causes.row_leaves
-    monkeypatch.setattr(causes, "row_leaves", lambda *words: whole.append(1) or real(*words))
+    real = batches.row_leaves
+    monkeypatch.setattr(batches, "row_leaves", lambda *words: whole.append(1) or real(*words))
     one, other = sorted(drawn.choice(64, 2, replace=False).tolist())
 
     def swap(own: list[bytes], near: list[bytes]) -> None:
@@ -260,7 +262,7 @@ def test_a_search_over_batches_hashes_no_batch_again_for_a_pair(
     assert searched(64, seed, lambda own, near: own.reverse()) == []
     assert len(whole) <= 3 * 5  # Of each near batch, and of the own one: not of every pair.
     # However long a batch is: what is next to each other comes first.
-    monkeypatch.setattr(causes, "_TRIED", 70)
+    monkeypatch.setattr(batches, "_TRIED", 70)
     assert searched(64, seed, lambda own, near: own.__setitem__(2, near[3])) != []
 
 

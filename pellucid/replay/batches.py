@@ -1,0 +1,103 @@
+"""The search over batches: which rows in other places, or of a step near by, have the recorded root."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterator
+
+import numpy as np
+
+from pellucid.data.stage import Meter
+from pellucid.record import merkle
+from pellucid.recorder import row_leaves
+from pellucid.replay.again import Again
+from pellucid.replay.experiments import Hypothesis, Question
+from pellucid.train.events import Batch
+
+# Pairs of rows at most, in a batch and with each near it: those of 256 rows, all. Seconds.
+_TRIED = 1 << 16
+
+
+def batches(question: Question) -> Iterator[Hypothesis]:
+    """Rows of the batch in another place, or rows of a step near it,
+    that have the recorded root."""
+    again, wanted = question.again, bytes.fromhex(question.target["batch"])
+    recipe, batch = again.recipe, again.batch
+    leaves = row_leaves(batch, recipe)
+    rows, tree, near_by = range(len(leaves)), merkle.Levels(leaves), _steps_near(again)
+    pairs = len(leaves) * (len(leaves) - 1) // 2
+    total = min(pairs, _TRIED) + len(near_by) * min(len(leaves) + 2 * pairs, _TRIED)
+    meter = Meter(question.search, "search", "batches", total=total)
+    for one, other in itertools.islice(_pairs(len(leaves)), _TRIED):
+        meter.add(1)
+        if tree.root_with({one: leaves[other], other: leaves[one]}) == wanted:
+            order = list(rows)
+            order[one], order[other] = other, one
+            words = (
+                f"rows {one} and {other} of the batch were swapped: {_sequences(batch, one, other)}"
+            )
+            yield _batch("swapped", words, _taken(batch, batch, order), again, one)
+    for step in near_by:
+        near = again.batch_of(step)
+        theirs = row_leaves(near, recipe)
+        if merkle.root(theirs) == wanted:
+            words = f"the batch is that of step {step}"
+            yield _batch(
+                "batch of another step",
+                words,
+                _taken(near, near, list(rows), again.number),
+                again,
+                0,
+            )
+        every = ((row, row) for row in rows)
+        crossed = (
+            pair for one, other in _pairs(len(leaves)) for pair in ((one, other), (other, one))
+        )
+        for row, other in itertools.islice(itertools.chain(every, crossed), _TRIED):
+            meter.add(1)
+            if tree.root_with({row: theirs[other]}) == wanted:
+                mixed = _taken(batch, near, [other if row == r else None for r in rows])
+                words = f"row {row} held {near.named(other)}, row {other} of step {step}"
+                yield _batch("another row", words, mixed, again, row)
+    meter.tell()
+
+
+def _steps_near(again: Again) -> list[int]:
+    """Two steps before and after, but for those of another phase, which have other rows."""
+    at, steps = again.recipe.schedule.at, range(again.number - 2, again.number + 3)
+    own = at(again.number)
+    return [s for s in steps if s > again.recipe.first and s != again.number and at(s) == own]
+
+
+def _pairs(count: int) -> Iterator[tuple[int, int]]:
+    """Every two of so many rows, those next to each other first."""
+    return ((one, one + apart) for apart in range(1, count) for one in range(count - apart))
+
+
+def _batch(name: str, words: str, batch: Batch, again: Again, row: int) -> Hypothesis:
+    return Hypothesis(
+        name, words, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch
+    )
+
+
+def _sequences(batch: Batch, *rows: int) -> str:
+    return ", ".join(f"{batch.named(row)} belongs in row {row}" for row in rows)
+
+
+def _taken(
+    batch: Batch, other: Batch, order: list[int] | list[int | None], step: int | None = None
+) -> Batch:
+    """A batch of rows: row r is row order[r] of another batch, or, for None, as it was."""
+    pick = [(batch, row) if place is None else (other, place) for row, place in enumerate(order)]
+    return dataclasses.replace(
+        batch,
+        step=batch.step if step is None else step,
+        blocks_B=np.array([one.blocks_B[row] for one, row in pick]),
+        starts_B=np.array([one.starts_B[row] for one, row in pick]),
+        firsts_B=np.array([one.firsts_B[row] for one, row in pick]),
+        epochs_B=np.array([one.epochs_B[row] for one, row in pick]),
+        sources_B=[one.sources_B[row] for one, row in pick],
+        tokens_BS=np.stack([one.tokens_BS[row] for one, row in pick]),
+        documents_BS=np.stack([one.documents_BS[row] for one, row in pick]),
+    )
