@@ -16,12 +16,14 @@ import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from shapes import EPSILON, THETA
 from torch import Tensor
 
 from pellucid.kernels import calls, library
+from pellucid.objectives import CrossEntropy, Minimised, Use
 from pellucid.operations import native, portable
 
 BAR = 2.0
@@ -80,7 +82,9 @@ def attention(
 def loss(ops: ModuleType, x: Tensor, w: Tensor, targets: Tensor) -> Quantities:
     weight = 1 / targets.numel()
     if ops is portable:
-        losses, objective = ops.loss(x, w, targets, weight)
+        use = Use(np.ones(targets.shape, np.uint32), np.zeros(0, np.uint64), None)
+        said, objective = ops.loss(x, w, targets, Minimised(CrossEntropy(), use, targets.numel()))
+        losses = torch.from_numpy(said.losses_BT)
     else:
         logits = F.linear(x, w).flatten(0, 1)
         losses = F.cross_entropy(logits, targets.flatten(), reduction="none").view_as(targets)

@@ -148,6 +148,7 @@ def losses(shape: Shape) -> Iterator[Case]:
     M, V, D = shape.tokens, shape.vocabulary, shape.width
     x, w, targets = torch.randn(M, D), torch.randn(V, D) / math.sqrt(D), torch.randint(V, (M,))
     with_gradient = [x.clone().requires_grad_(), w.clone().requires_grad_()]
+    weights = torch.full((M,), 1 / M)
 
     def stock() -> object:
         return torch.autograd.grad(
@@ -159,7 +160,7 @@ def losses(shape: Shape) -> Iterator[Case]:
         f"loss, both {M}x{V}x{D}",
         6.0 * M * V * D,
         1,
-        lambda: calls.loss(x, w, targets, 1 / M, True),
+        lambda: calls.loss(x, w, targets, (weights, weights)),
         stock,
     )
 

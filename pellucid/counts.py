@@ -18,6 +18,7 @@ from pellucid.families.base import FLOAT, Model
 from pellucid.optimizers.base import Kept
 from pellucid.recipe import FILE, Recipe
 from pellucid.record import elements
+from pellucid.schedule import Phase
 from pellucid.store import metrics
 
 _LOGITS = 16 << 20  # CHUNK_BYTES of kernels/src/rows.h: logits the fused loss holds at a time …
@@ -34,20 +35,26 @@ def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
 
 
 def learning(recipe: Recipe, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """The weights that are not frozen. Raises RecipeInvalid where
-    train.frozen names none, or all."""
+    """The weights that learn in some phase. Raises RecipeInvalid where what is frozen names no
+    weight, or all."""
     found = tensors(recipe.model, vocabulary)
-    for pattern in recipe.train.frozen:
-        if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
-            _unfit(f"no weight of the model has a name like {pattern!r}")
-    left = {name: dims for name, dims in found.items() if not recipe.train.freezes(name)}
-    if not left:
-        _unfit("no weight is left to learn")
-    return left
+    for phase in recipe.phases:
+        for pattern in phase.frozen:
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
+                _unfit(recipe, phase, f"no weight of the model has a name like {pattern!r}")
+        if all(phase.freezes(name) for name in found):
+            _unfit(recipe, phase, "no weight is left to learn")
+    return {
+        name: dims
+        for name, dims in found.items()
+        if not any(fnmatch.fnmatchcase(name, pattern) for pattern in recipe.train.frozen)
+    }
 
 
-def _unfit(detail: str) -> NoReturn:
-    raise RecipeInvalid(path=FILE, key="train.frozen", detail=detail, setting="")
+def _unfit(recipe: Recipe, phase: Phase, detail: str) -> NoReturn:
+    own = set(phase.frozen) != set(recipe.train.frozen)
+    key = f"phase.{phase.name}.frozen" if own else "train.frozen"
+    raise RecipeInvalid(path=FILE, key=key, detail=detail, setting="")
 
 
 def state(recipe: Recipe, vocabulary: int) -> dict[str, dict[str, Kept]]:

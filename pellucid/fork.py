@@ -41,6 +41,7 @@ MAY_CHANGE = {
     "record",
     "guards",
     "optimizer",
+    "objective",
     *(f"train.{name}" for name in _UPDATE),
 }
 _TOLD = "the effect of a change could not be told from its own"

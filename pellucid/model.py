@@ -13,6 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from pellucid.families.base import Model, Seen
+from pellucid.objectives import Minimised, Said
+from pellucid.schedule import Phase
 
 
 class Decoder(nn.Module):
@@ -36,26 +38,31 @@ class Decoder(nn.Module):
     def _angles(self) -> tuple[Tensor, Tensor]:
         return self.ops.rotary(self.shape.context, self.shape.head_width, self._theta)
 
-    def turn(self, theta: float) -> None:
-        """Take the angles of another base of the rotary embedding."""
-        if theta != self._theta:
-            self._theta = theta
+    def enter(self, phase: Phase) -> None:
+        """Be as a phase has it: the base of the rotary embedding, and which weights learn."""
+        if phase.rope_theta != self._theta:
+            self._theta = phase.rope_theta
             self.cos, self.sin = (table.to(self.device) for table in self._angles())
+        for name, weight in self.named_parameters():
+            weight.requires_grad_(not phase.freezes(name))
 
     @property
     def device(self) -> torch.device:
         return self.cos.device
 
     def losses(
-        self, inputs_BT: Tensor, targets_BT: Tensor, weight: float, first_BT: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        """The cross-entropy of every target in nats, (B, T), and their sum times
-        weight, from which backward begins.
+        self,
+        inputs_BT: Tensor,
+        targets_BT: Tensor,
+        minimised: Minimised | None = None,
+        first_BT: Tensor | None = None,
+    ) -> tuple[Said, Tensor]:
+        """What the model says of every target, and what is minimised, from which backward begins.
 
         first_BT is the first position that each may attend to, int32; None: all before it.
         """
         x_BTD, head_VD = self._hidden(inputs_BT, first_BT)
-        return self.ops.loss(x_BTD, head_VD, targets_BT, weight)
+        return self.ops.loss(x_BTD, head_VD, targets_BT, minimised)
 
     def forward(self, tokens_BT: Tensor, first_BT: Tensor | None = None) -> Tensor:
         """Logits of shape (B, T, V)."""

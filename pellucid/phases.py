@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pellucid.objectives import Registered
 from pellucid.schedule import Phase as Planned
 from pellucid.sections import Count, Fraction, Name, Natural, Positive, Section, unfit
 
@@ -37,20 +38,16 @@ class Phase(Section):
     # Rows of each source among their sum, in place of weights.
     shares: dict[Name, Natural] | None = None
     # "again": with a whole pass.
+    objective: Registered | None = None
+    frozen: Annotated[tuple[str, ...], Field(max_length=64)] | None = (
+        None  # Of the weights that train.frozen does not name.
+    )
     start: dict[Name, Literal["continue", "again"]] = Field(default_factory=dict)
 
 
-class Source(Protocol):
-    """What a phase asks of a source of the recipe."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def weight(self) -> int: ...
-
-
-def planned(phase: Phase | None, sources: Sequence[Source], model: Any, train: Any) -> Planned:
+def planned(phase: Phase | None, recipe: Any) -> Planned:
     """A phase with all its fields; for None the one that the plain fields are."""
+    sources, model, train = recipe.data.sources, recipe.model, recipe.train
 
     def of(name: str, section: Any) -> Any:
         own = getattr(phase, name, None)
@@ -76,6 +73,8 @@ def planned(phase: Phase | None, sources: Sequence[Source], model: Any, train: A
         weights=() if shares else tuple(weights.get(name, 0) for name in names),
         shares=tuple(shares.get(name, 0) for name in names) if shares else (),
         again=tuple(start.get(name) == "again" for name in names),
+        objective=of("objective", recipe),
+        frozen=train.frozen + ((phase.frozen or ()) if phase else ()),
     )
 
 

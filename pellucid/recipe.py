@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
 import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from pellucid import phases
+from pellucid import objectives, optimizers, phases
 from pellucid.errors import (
     RecipeInvalid,
     RecipeTooNew,
@@ -21,7 +20,8 @@ from pellucid.errors import (
     RunMissing,
 )
 from pellucid.families import Family, Llama
-from pellucid.optimizers import AdamW, Registered
+from pellucid.objectives import CrossEntropy
+from pellucid.optimizers import AdamW
 from pellucid.phases import Phase
 from pellucid.record import digests
 from pellucid.record.guards import Rule, Rules
@@ -123,10 +123,6 @@ class Train(Section):
     # Weights that stay: patterns of names, *, ?, [abc].
     frozen: Annotated[tuple[str, ...], Field(max_length=64)] = ()
 
-    def freezes(self, name: str) -> bool:
-        """Whether a weight stays as it is."""
-        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.frozen)
-
 
 class Validation(Section):
     every: Count = 100  # Steps; step 0 and the last step always.
@@ -201,7 +197,8 @@ class Recipe(Section):
     tokenizer: Tokenizer = Tokenizer()
     model: Family = Llama()
     train: Train = Train()
-    optimizer: Registered = AdamW()
+    optimizer: optimizers.Registered = AdamW()
+    objective: objectives.Registered = CrossEntropy()
     phase: tuple[Phase, ...] = ()
     validation: Validation = Validation()
     checkpoints: Checkpoints = Checkpoints()
@@ -285,9 +282,9 @@ class Recipe(Section):
     @property
     def phases(self) -> tuple[Planned, ...]:
         """What the run goes through; without phases of its own the plain fields are the one."""
-        return tuple(
-            phases.planned(phase, self.data.sources, self.model, self.train) for phase in self.phase
-        ) or (phases.planned(None, self.data.sources, self.model, self.train),)
+        return tuple(phases.planned(phase, self) for phase in self.phase) or (
+            phases.planned(None, self),
+        )
 
     @property
     def schedule(self) -> Schedule:
@@ -319,7 +316,8 @@ class Recipe(Section):
         train = self.train.model_copy(update={name: getattr(phase, name) for name in own})
         shape = {"context": phase.context, "rope_theta": phase.rope_theta}
         model = self.model.model_copy(update=shape)
-        return self.model_copy(update={"train": train, "model": model, "phase": (), "fork": Fork()})
+        plain = {"train": train, "model": model, "objective": phase.objective}
+        return self.model_copy(update={**plain, "phase": (), "fork": Fork()})
 
     def fields(self) -> dict[str, object]:
         """Every field that can change the bits, by its dotted key; a

@@ -40,6 +40,7 @@ from pellucid.record import chain, entries, rows
 from pellucid.record.entries import Microbatch, Segment, StateRoots
 from pellucid.record.guards import Guards, needed
 from pellucid.record.history import History, with_branch
+from pellucid.schedule import Phase
 from pellucid.store import anchors, files, layout, log, metrics, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Groups, Stepped, Validated
@@ -254,8 +255,10 @@ class Recorder:
 
     def _add_rows(self, stepped: Stepped, segments: list[Segment]) -> None:
         batch, step, tokens = stepped.batch, stepped.batch.step, stepped.losses_BT.size
-        known = (step, self._schedule.at(step).name, self._schedule.tokens(step), loss_of(segments))
-        computed = (stepped.lr, stepped.grad_norm, stepped.weight_norm)
+        phase = self._schedule.at(step)
+        known = (step, phase.name, self._schedule.tokens(step), loss_of(segments))
+        objective = objective_of(batch, stepped.microbatches, phase)
+        computed = (objective, stepped.lr, stepped.grad_norm, stepped.weight_norm)
         measured = (stepped.seconds, tokens / stepped.seconds, machine.peak())
         self._metrics.add("steps", (*known, *computed, *measured))
         for table, own in rows_of(batch, segments).items():
@@ -284,7 +287,8 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
     places = zip(*columns, sums, strict=True)
     return {
         "segments": [
-            (step, one.row, one.document, one.start, one.tokens, one.loss_sum) for one in segments
+            (step, one.row, one.document, one.start, one.tokens, one.weight, one.loss_sum)
+            for one in segments
         ],
         "sequences": [
             (step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)
@@ -300,14 +304,24 @@ def microbatch_rows(step: int, microbatches: list[Microbatch]) -> list[tuple[Any
     """The rows of a step in the table microbatches: what its leaves hold."""
     numbered = enumerate(microbatches)
     return [
-        (step, index, one.tokens, one.loss_sum, one.gradient_root.hex()) for index, one in numbered
+        (
+            step,
+            index,
+            one.tokens,
+            one.weight,
+            one.loss_sum,
+            one.objective,
+            one.gradient_root.hex(),
+        )
+        for index, one in numbered
     ]
 
 
 def microbatches_in(rows: list[tuple[Any, ...]]) -> list[Microbatch]:
     """The inverse of microbatch_rows. Raises ValueError where a gradient_root is not hex."""
     return [
-        Microbatch(tokens, loss_sum, bytes.fromhex(root)) for _, _, tokens, loss_sum, root in rows
+        Microbatch(tokens, weight, loss_sum, objective, bytes.fromhex(root))
+        for _, _, tokens, weight, loss_sum, objective, root in rows
     ]
 
 
@@ -365,30 +379,44 @@ def row_leaves(batch: Batch, recipe: Recipe) -> list[bytes]:
         parts = leaves.part_leaves(
             recipe.seed, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row])
         )
-        found.append(rows.row_leaf(*place, ids, use_of(documents_S, recipe), parts))
+        found.append(rows.row_leaf(*place, ids, use_of(batch, row, recipe), parts))
     return found
 
 
-def use_of(documents_S: np.ndarray, recipe: Recipe) -> rows.Use:
-    """How a row of T + 1 ids is trained on: every target, with all before it in sight
-    or its own document's alone."""
-    T = len(documents_S) - 1
-    if recipe.model.attention == "across":
-        return rows.Use.whole(T)
-    cuts = np.flatnonzero(np.diff(documents_S[:-1])) + 1
-    return rows.Use.whole(T)._replace(attention=tuple(np.diff(cuts, prepend=0, append=T).tolist()))
+def use_of(batch: Batch, row: int, recipe: Recipe) -> rows.Use:
+    """How a row of T + 1 ids is trained on: its targets' weights, with all before it in sight or
+    its own document's alone, and its group."""
+    documents_S = batch.documents_BS[row]
+    use = rows.Use.whole(T := len(documents_S) - 1)
+    if recipe.model.attention == "within":
+        use = use._replace(attention=tuple(count for count, _ in _runs(documents_S[:-1])))
+    if batch.weights_BT is not None:
+        use = use._replace(weights=tuple(_runs(batch.weights_BT[row])))
+    assert sum(use.attention) == T, "every input lies in a stretch"
+    return use if batch.groups_B is None else use._replace(group=int(batch.groups_B[row]))
 
 
-def bounds_of(documents_BS: np.ndarray) -> list[tuple[int, int, int, int]]:
-    """(row, document, start, tokens) of every segment of a batch, in
-    order, counted by its targets."""
-    targets_BT = documents_BS[:, 1:]
+def _runs(values_N: np.ndarray) -> list[tuple[int, int]]:
+    """(how many, of which value) of the neighbours that are equal, as long as they can be."""
+    cuts = np.flatnonzero(np.diff(values_N)) + 1
+    lengths = np.diff(cuts, prepend=0, append=len(values_N))
+    return list(zip(lengths.tolist(), values_N[np.append(0, cuts)].tolist(), strict=True))
+
+
+def bounds_of(batch: Batch) -> list[tuple[int, int, int, int, int]]:
+    """(row, document, start, tokens, weight) of every segment of a batch, in order, counted by its
+    targets."""
+    targets_BT = batch.documents_BS[:, 1:]
+    weights_BT = np.ones(targets_BT.shape, np.uint32)
+    if batch.weights_BT is not None:
+        weights_BT = batch.weights_BT
     starts_BT = np.ones(targets_BT.shape, bool)
     starts_BT[:, 1:] = targets_BT[:, 1:] != targets_BT[:, :-1]
+    starts_BT[:, 1:] |= weights_BT[:, 1:] != weights_BT[:, :-1]
     rows, starts = np.nonzero(starts_BT)
     flat = rows * targets_BT.shape[1] + starts
     tokens = np.diff(np.append(flat, targets_BT.size))
-    columns = (rows, targets_BT[rows, starts], starts, tokens)
+    columns = (rows, targets_BT[rows, starts], starts, tokens, weights_BT[rows, starts])
     return list(zip(*(column.tolist() for column in columns), strict=True))
 
 
@@ -398,17 +426,25 @@ def segments_of(batch: Batch, losses_BT: np.ndarray) -> list[Segment]:
     math.fsum gives the float64 nearest to the exact sum, whatever the order: nothing to agree on.
     """
     losses, T, segments = losses_BT.ravel().tolist(), losses_BT.shape[1], []
-    for row, document, start, tokens in bounds_of(batch.documents_BS):
+    for row, document, start, tokens, weight in bounds_of(batch):
         first = row * T + start
-        segments.append(
-            Segment(row, document, start, tokens, math.fsum(losses[first : first + tokens]))
-        )
+        loss_sum = math.fsum(losses[first : first + tokens])
+        segments.append(Segment(row, document, start, tokens, weight, loss_sum))
     return segments
 
 
 def loss_of(segments: list[Segment]) -> float:
-    """The mean loss of a step in nats per token, from its segments alone."""
-    return math.fsum(one.loss_sum for one in segments) / sum(one.tokens for one in segments)
+    """The mean loss of a step in nats per token, each target counted by its weight, from its
+    segments alone."""
+    weight = sum(one.weight * one.tokens for one in segments)
+    return math.fsum(one.weight * one.loss_sum for one in segments) / weight
+
+
+def objective_of(batch: Batch, microbatches: list[Microbatch], phase: Phase) -> float:
+    """What a step minimised, from its microbatches alone."""
+    return math.fsum(one.objective for one in microbatches) / phase.objective.divisor_of(
+        batch.use()
+    )
 
 
 def write_checkpoint(

@@ -22,6 +22,7 @@ step, so that what was passed over does not come again. Integers alone, so the s
 from __future__ import annotations
 
 import bisect
+import fnmatch
 import itertools
 import math
 from collections.abc import Iterable, Sequence
@@ -29,7 +30,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pellucid.objectives import CrossEntropy, Objective
+
 MOST_RATE = (1 << 30) - 1  # Of one source in a period, so that keys are computed in 63 bits.
+_MEAN_LOSS = CrossEntropy()
 _ONE, _WHOLE = 1 << 32, 1 << 33  # Keys lie in [0, 2^33): twice 2^32 a period.
 
 
@@ -53,6 +57,12 @@ class Phase:
     weights: tuple[int, ...] = ()
     shares: tuple[int, ...] = ()  # Rows of each source among sum(shares).
     again: tuple[bool, ...] = ()  # Which sources begin a new pass with the phase.
+    objective: Objective = _MEAN_LOSS
+    frozen: tuple[str, ...] = ()  # Weights that stay as they are: patterns of names.
+
+    def freezes(self, name: str) -> bool:
+        """Whether a weight stays as it is."""
+        return any(fnmatch.fnmatchcase(name, pattern) for pattern in self.frozen)
 
     @property
     def tokens(self) -> int:

@@ -23,6 +23,7 @@ ROOMS = [
     "sections",
     "families",
     "optimizers",
+    "objectives",
     "schedule",
     "phases",
     "recipe",

@@ -68,9 +68,9 @@ class Foreign:
             documents,
         )
         losses = np.full((B, T), 1.0 / self.done, np.float32)
-        return Stepped(
-            batch, losses, [Microbatch(losses.size, float(losses.sum()))], 0.1, 1.0, 2.0, 0.01
-        )
+        total = float(losses.sum())
+        microbatches = [Microbatch(losses.size, losses.size, total, total)]
+        return Stepped(batch, losses, microbatches, 0.1, 1.0, 2.0, 0.01)
 
     def groups(self) -> Groups:
         return {"weights": {"w": self.weight}}

@@ -84,6 +84,16 @@ class VocabularyTooLarge(DataError):
     {limit}. Set data.token_type = "uint32"."""
 
 
+class WeightsMissing(DataError):
+    message = """Step {step}: none of its targets has a weight, so there is nothing to minimise.
+    Give some of them a weight, or leave these rows out."""
+
+
+class GroupCut(DataError):
+    message = """Step {step}: rows that are trained on together, such as a pair of answers, lie in
+    two microbatches. Set train.microbatch (it is {microbatch}) to a multiple of such a group."""
+
+
 class ShardDamaged(DataError):
     message = """{path} is {found} bytes long and its manifest says {expected}. Delete data/shards
     and run again, or fetch the release anew."""

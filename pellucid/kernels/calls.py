@@ -260,18 +260,36 @@ def _check_ids(operation: str, name: str, ids_M: Tensor, count: int, vocabulary:
 
 
 def loss(
-    x_MD: Tensor, w_VD: Tensor, targets_M: Tensor, weight: float, gradients: bool
-) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Cross-entropy of every row in nats, (M,); dx and dw of their sum times weight.
-    Logits are never held whole."""
+    x_MD: Tensor,
+    w_VD: Tensor,
+    targets_M: Tensor,
+    coefficients: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+    """Cross-entropy of every row in nats, (M,), and its log-sum-exp, (M,). With coefficients, of
+    the softmax and of the one-hot, (M,) each, also dx and dw, where the gradient of a row's logits
+    is softmax * the first - onehot * the second. Logits are never held whole."""
     (M, D), V = _sizes("loss", "x", x_MD, 2), _sizes("loss", "w", w_VD, 2)[0]
     _check("loss", x=(x_MD, (M, D)), w=(w_VD, (V, D)))
     _check_ids("loss", "targets", targets_M, M, V)
-    losses_M = _empty(M)
-    dx_MD, dw_VD = (_empty(M, D), _empty(V, D)) if gradients else (None, None)
-    out = [None if tensor is None else tensor.data_ptr() for tensor in (losses_M, dx_MD, dw_VD)]
-    _run("loss", M, V, D, x_MD.data_ptr(), w_VD.data_ptr(), targets_M.data_ptr(), weight, *out)
-    return losses_M, dx_MD, dw_VD
+    if coefficients is not None:
+        softmax_M, onehot_M = coefficients
+        _check("loss", softmax=(softmax_M, (M,)), onehot=(onehot_M, (M,)))
+    losses_M, log_sums_M = _empty(M), _empty(M)
+    dx_MD, dw_VD = (_empty(M, D), _empty(V, D)) if coefficients else (None, None)
+    tensors = (*(coefficients or (None, None)), losses_M, log_sums_M, dx_MD, dw_VD)
+    pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    _run("loss", M, V, D, x_MD.data_ptr(), w_VD.data_ptr(), targets_M.data_ptr(), *pointers)
+    return losses_M, log_sums_M, dx_MD, dw_VD
+
+
+def ln(x: float) -> float:
+    """The natural logarithm of a float64 (docs/arithmetic.md, section 1)."""
+    return library.kernels().pellucid_function(0, x, 0.0)
+
+
+def exp(x: float) -> float:
+    """e to a float64 (docs/arithmetic.md, section 1)."""
+    return library.kernels().pellucid_function(1, x, 0.0)
 
 
 def embed(tokens_M: Tensor, e_VD: Tensor) -> Tensor:

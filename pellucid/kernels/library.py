@@ -26,7 +26,7 @@ _SIGNATURES = {
     "swiglu_backward": "nppppp",
     "attention": "nnnnnppppppppp",
     "attention_backward": "nnnnnppppppppppppp",
-    "loss": "nnnpppdppp",
+    "loss": "nnnppppppppp",
     "embed": "nnppp",
     "embed_backward": "nnnppp",
     "add": "nppp",

@@ -23,7 +23,7 @@ from pellucid.store.ledger import LedgerFile
 
 _NEAR = 64  # Steps no further apart than this are read in one pass over the table.
 _LARGEST = float(np.finfo(np.float32).max)  # Losses are float32.
-_COLUMNS = ["step", "row", "document", "start", "tokens", "loss_sum"]
+_COLUMNS = ["step", "row", "document", "start", "tokens", "weight", "loss_sum"]
 
 
 class Branch(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -203,8 +204,11 @@ def _joined(name: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _loss_of(piece: dict[str, Any], segments: list[Segment]) -> float | None:
     """The mean loss of the piece's targets; None where its one token is only an input."""
-    for one in segments:
-        # Segments count targets, which lie one position behind the row's tokens.
-        if one.document == piece["index"] and piece["start"] <= one.start + 1 < piece["stop"]:
-            return one.loss_sum / one.tokens
-    return None
+    # Segments count targets, which lie one position behind the row's tokens.
+    own = [
+        one
+        for one in segments
+        if one.document == piece["index"] and piece["start"] <= one.start + 1 < piece["stop"]
+    ]
+    tokens = sum(one.tokens for one in own)
+    return math.fsum(one.loss_sum for one in own) / tokens if tokens else None

@@ -14,8 +14,11 @@ from torch.optim.adamw import adamw as torch_adamw
 from pellucid import philox
 from pellucid.errors import DeviceMissing
 from pellucid.kernels.calls import AdamW
+from pellucid.objectives import Minimised, Said
+from pellucid.objectives.base import Functions
 
 NAME = "native 1"
+FUNCTIONS = Functions(math.log, math.exp)
 
 
 def configure(device: str, threads: int) -> None:
@@ -122,12 +125,24 @@ def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
     return F.silu(gate_BTF) * up_BTF
 
 
-def loss(x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
+def loss(
+    x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, minimised: Minimised | None = None
+) -> tuple[Said, Tensor]:
     logits_MV = F.linear(x_BTD, w_VD).flatten(0, 1).float()
-    losses_BT = F.cross_entropy(logits_MV, targets_BT.flatten(), reduction="none").view_as(
-        targets_BT
-    )
-    return losses_BT.detach(), losses_BT.sum() * weight
+    losses_M = F.cross_entropy(logits_MV, targets_BT.flatten(), reduction="none")
+    losses_BT = losses_M.view_as(targets_BT)
+    asks = minimised is not None and minimised.asks
+    log_sums_BT = logits_MV.logsumexp(-1).view_as(targets_BT) if asks else None
+    known = None if log_sums_BT is None else log_sums_BT.numpy(force=True)
+    said = Said(losses_BT.numpy(force=True), known)
+    if minimised is None:
+        return said, losses_BT.new_zeros(())
+    both = minimised.coefficients(FUNCTIONS, said if asks else None)
+    softmax_BT, onehot_BT = (torch.from_numpy(one).to(losses_BT.device) for one in both)
+    objective = (losses_BT * onehot_BT).sum()
+    if log_sums_BT is not None:  # Its derivative is the softmax; a loss's, softmax - onehot.
+        objective = objective + (log_sums_BT * (softmax_BT - onehot_BT)).sum()
+    return said, objective
 
 
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:

@@ -9,7 +9,6 @@ operation itself returns it again (norm) or says in which order the gradients ar
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,8 +19,11 @@ from torch.autograd.function import once_differentiable
 from pellucid import machine
 from pellucid.errors import TensorUnfit
 from pellucid.kernels import calls, library
+from pellucid.objectives import Minimised, Said
+from pellucid.objectives.base import Functions
 
 NAME = "portable 1"
+FUNCTIONS = Functions(calls.ln, calls.exp)
 
 
 def configure(device: str, threads: int) -> None:
@@ -273,19 +275,31 @@ def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:
 class _Loss(_Operation):
     @staticmethod
     def forward(
-        ctx: Any, x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float
-    ) -> tuple[Tensor, Tensor]:
-        wanted = any(ctx.needs_input_grad)
-        x_MD = x_BTD.flatten(0, 1)
-        losses_M, dx_MD, ctx.dw_VD = calls.loss(x_MD, w_VD, targets_BT.flatten(), weight, wanted)
+        ctx: Any,
+        x_BTD: Tensor,
+        w_VD: Tensor,
+        targets_BT: Tensor,
+        minimised: Minimised | None,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        x_MD, targets_M = x_BTD.flatten(0, 1), targets_BT.flatten()
+        coefficients = None
+        if minimised is not None and any(ctx.needs_input_grad):
+            given = _said(calls.loss(x_MD, w_VD, targets_M), targets_BT) if minimised.asks else None
+            softmax_BT, onehot_BT = map(torch.from_numpy, minimised.coefficients(FUNCTIONS, given))
+            coefficients = softmax_BT.flatten(), onehot_BT.flatten()
+        results = calls.loss(x_MD, w_VD, targets_M, coefficients)
+        dx_MD, ctx.dw_VD = results[2:]
         ctx.dx_BTD = None if dx_MD is None else dx_MD.view_as(x_BTD)
-        losses_BT = losses_M.view_as(targets_BT)
-        ctx.mark_non_differentiable(losses_BT)
-        return losses_BT, torch.tensor(math.fsum(losses_M.tolist()) * weight, dtype=torch.float32)
+        losses_BT, log_sums_BT = (tensor.view_as(targets_BT) for tensor in results[:2])
+        ctx.mark_non_differentiable(losses_BT, log_sums_BT)
+        value = 0.0
+        if minimised is not None:
+            value = minimised.value(FUNCTIONS, _said(results, targets_BT)) / minimised.divisor
+        return losses_BT, log_sums_BT, torch.tensor(value, dtype=torch.float32)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: Tensor, d_objective: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, _: Tensor, __: Tensor, d_objective: Tensor) -> tuple[Tensor | None, ...]:
         if d_objective.item() != 1.0:
             # The gradients were made with the logits, which are gone; scaling them
             # here would be one rounding more.
@@ -296,10 +310,19 @@ class _Loss(_Operation):
         return ctx.dx_BTD, ctx.dw_VD, None, None
 
 
-def loss(x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, weight: float) -> tuple[Tensor, Tensor]:
-    """The cross-entropy of every target in nats, and their sum times weight,
-    from which backward begins."""
-    return _Loss.apply(x_BTD, w_VD, targets_BT.contiguous(), weight)
+def _said(results: Sequence[Tensor | None], like_BT: Tensor) -> Said:
+    losses_M, log_sums_M = results[:2]
+    assert losses_M is not None and log_sums_M is not None
+    return Said(losses_M.view_as(like_BT).numpy(), log_sums_M.view_as(like_BT).numpy())
+
+
+def loss(
+    x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, minimised: Minimised | None = None
+) -> tuple[Said, Tensor]:
+    """What the model says of every target, and what is minimised, from which backward begins: zero
+    where nothing is."""
+    losses_BT, log_sums_BT, objective = _Loss.apply(x_BTD, w_VD, targets_BT.contiguous(), minimised)
+    return Said(losses_BT.numpy(), log_sums_BT.numpy()), objective
 
 
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:

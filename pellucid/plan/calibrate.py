@@ -23,7 +23,7 @@ from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch
 from pellucid.train.processes import ALONE
 from pellucid.train.state import State, initial
-from pellucid.train.step import token_losses
+from pellucid.train.step import minimised, what_is_said
 
 _WORK = 2e11  # FLOPs of one timed microbatch at most: about a second on two cores.
 _LAYERS = 64  # A layer takes its time however narrow it is.
@@ -142,10 +142,11 @@ def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
 def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     model, clock, phase = state.model, _Clock(recipe.placement.device), recipe.phases[0]
     weights, learning = state.weights(), state.learning()
-    token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, phase, 1.0)[1].backward()
+    given = (model, batch.tokens_BS, batch.documents_BS, recipe, phase)
+    what_is_said(*given, minimised(batch, slice(None), phase))[1].backward()
     microbatch = clock.lap()
     with torch.no_grad():
-        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, phase, 1.0)
+        what_is_said(*given)
     forward = clock.lap()
     gradients = {name: weight.grad for name, weight in learning.items() if weight.grad is not None}
     for gradient in gradients.values():

@@ -93,15 +93,17 @@ def value_leaf(kind: str, value: object) -> bytes:
     return merkle.leaf(of_value(kind, value))
 
 
-def segments_leaf(segments: Iterable[tuple[int, int, int, float]]) -> bytes:
-    """The leaf of one row's segments: (document, start, tokens, loss sum) each."""
-    packed = b"".join(struct.pack("<QIId", *segment) for segment in segments)
+def segments_leaf(segments: Iterable[tuple[int, int, int, int, float]]) -> bytes:
+    """The leaf of one row's segments: (document, start, tokens, weight, loss sum) each."""
+    packed = b"".join(struct.pack("<QIIId", *segment) for segment in segments)
     return merkle.leaf(b"pellucid segments 1\0" + packed)
 
 
-def microbatch_leaf(index: int, tokens: int, loss_sum: float, gradient_root: bytes) -> bytes:
+def microbatch_leaf(
+    index: int, tokens: int, weight: int, loss_sum: float, objective: float, gradient_root: bytes
+) -> bytes:
     """The leaf of one microbatch; gradient_root is empty where the recipe does not commit to it."""
-    packed = struct.pack("<IQd", index, tokens, loss_sum)
+    packed = struct.pack("<IQQdd", index, tokens, weight, loss_sum, objective)
     return merkle.leaf(b"pellucid microbatch 1\0" + packed + gradient_root)
 
 

@@ -44,12 +44,13 @@ _STEP_LINE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """The part of a sequence that one document fills, counted by its targets."""
+    """Neighbouring targets of a row that belong to one document and have one weight."""
 
     row: int
     document: int
     start: int  # The first of its targets, 0 .. T-1.
     tokens: int
+    weight: int  # Of each of its targets.
     loss_sum: float  # Nats, the exactly rounded sum over its targets.
 
 
@@ -57,9 +58,15 @@ class Segment:
 class Microbatch:
     """What one microbatch contributed; gradient_root is empty unless the recipe commits to it."""
 
-    tokens: int
-    loss_sum: float
+    tokens: int  # Its targets …
+    weight: int  # … and the sum of their weights.
+    loss_sum: float  # Nats, over all targets, whatever their weights.
+    objective: float  # Its part of what the step minimises, before that is divided.
     gradient_root: bytes = b""
+
+    def leaf(self, index: int) -> bytes:
+        sums = (self.tokens, self.weight, self.loss_sum, self.objective)
+        return digests.microbatch_leaf(index, *sums, self.gradient_root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,19 +210,14 @@ def step_of(line: bytes) -> dict[str, Any] | None:
 
 def segments_root(segments: list[Segment], rows: int) -> bytes:
     """The root over the rows of a batch, a leaf each."""
-    by_row: list[list[tuple[int, int, int, float]]] = [[] for _ in range(rows)]
-    for segment in segments:
-        by_row[segment.row].append(
-            (segment.document, segment.start, segment.tokens, segment.loss_sum)
-        )
+    by_row: list[list[tuple[int, int, int, int, float]]] = [[] for _ in range(rows)]
+    for one in segments:
+        by_row[one.row].append((one.document, one.start, one.tokens, one.weight, one.loss_sum))
     return merkle.root(digests.segments_leaf(row) for row in by_row)
 
 
 def microbatches_root(microbatches: list[Microbatch]) -> bytes:
-    return merkle.root(
-        digests.microbatch_leaf(index, one.tokens, one.loss_sum, one.gradient_root)
-        for index, one in enumerate(microbatches)
-    )
+    return merkle.root(one.leaf(index) for index, one in enumerate(microbatches))
 
 
 def validation(number: int, sources: list[dict[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from pellucid.record import merkle
 if TYPE_CHECKING:
     import numpy as np  # Whoever checks a proof needs none.
 
-ALONE = 2**64 - 1  # The group of a row that belongs to none.
+NO_GROUP = 2**64 - 1  # The group of a row that belongs to none.
 
 
 class Part(NamedTuple):
@@ -35,7 +35,7 @@ class Use(NamedTuple):
     weights: tuple[tuple[int, int], ...]  # (targets, weight).
     attention: tuple[int, ...]  # Inputs of each stretch whose tokens attend to each other only.
     positions: tuple[tuple[int, int], ...]  # (inputs, position of the first), ascending by one.
-    group: int = ALONE  # Rows of one group, such as a pair of answers, share their number.
+    group: int = NO_GROUP  # Rows of one group, such as a pair of answers, share their number.
 
     @classmethod
     def whole(cls, targets: int) -> Use:

@@ -18,6 +18,7 @@ from pellucid.recorder import (
     bounds_of,
     loss_of,
     microbatches_in,
+    objective_of,
     row_leaves,
     rows_of,
     validation_rows,
@@ -26,6 +27,7 @@ from pellucid.store import layout, metrics
 from pellucid.store.ledger import LedgerFile
 from pellucid.train.events import Batch, Validated
 
+_MOST = 1e100  # Of any sum of losses: float64 holds the sums of such.
 _CHUNK = 256  # Steps whose order is computed at once.
 _HAPPENED = (
     "seconds",
@@ -115,11 +117,12 @@ class Steps:
         }
         if not any(rows.values()) and not self._ledger.ended:
             return  # A run that goes on writes its rows at every anchor.
-        segments = [entries.Segment(*row[1:]) for row in rows["segments"]]
-        if [(one.row, one.document, one.start, one.tokens) for one in segments] != bounds_of(
-            batch.documents_BS
-        ):
+        if [row[1:-1] for row in rows["segments"]] != bounds_of(batch):
             yield self._differs("segments", f"step {step}: not the segments that its batch has")
+            return
+        segments = [entries.Segment(*row[1:]) for row in rows["segments"]]
+        if not all(abs(one.loss_sum) <= _MOST for one in segments):  # No NaN is.
+            yield self._differs("segments", f"step {step}: has sums that no losses have")
             return
         if entries.segments_root(segments, len(batch.sources_B)).hex() != body["segments"]:
             yield self._differs(
@@ -129,36 +132,43 @@ class Steps:
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
             detail = f"its segments give the loss {loss}, and the ledger records {digests.bits_float(body['loss'])}"
             yield Problem("LossDiffers", f"{layout.LEDGER}: step {step}", detail)
-        yield from self._microbatches(body, rows["microbatches"])
+        if wrong := self._wrong_microbatches(body, batch, rows["microbatches"]):
+            yield self._differs("microbatches", f"step {step}: {wrong}")
+            return
         expected = rows_of(batch, segments)
         for name in ("sequences", "sources"):
             if rows[name] != expected[name]:
                 yield self._differs(name, f"step {step}: not what its segments give")
-        yield from self._step_row(body, batch, rows["steps"])
+        yield from self._step_row(body, batch, rows)
 
-    def _microbatches(self, body: dict[str, Any], rows: list[tuple[Any, ...]]) -> Iterator[Problem]:
+    def _wrong_microbatches(
+        self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]
+    ) -> str:
+        """What is wrong with the rows of a step's microbatches; nothing where they are right."""
         phase = self._schedule.at(body["step"])
         size = 64 if self._recipe.record.commitment == "microbatches" else 0
-        count = phase.batch // phase.microbatch
-        expected = [(index, phase.microbatch * phase.context) for index in range(count)]
-        if [row[1:3] for row in rows] != expected or not all(
-            _is_root(row[4], size) for row in rows
+        tokens, weights_BT = phase.microbatch * phase.context, batch.use().weights_BT
+        sums = weights_BT.reshape(-1, tokens).sum(axis=1, dtype="u8").tolist()
+        expected = [(index, tokens, weight) for index, weight in enumerate(sums)]
+        if [row[1:4] for row in rows] != expected or not all(
+            _is_root(row[6], size) for row in rows
         ):
-            yield self._differs(
-                "microbatches", f"step {body['step']}: not the microbatches that its batch has"
-            )
-        elif entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
-            yield self._differs(
-                "microbatches", f"step {body['step']}: not what the ledger commits to"
-            )
+            return "not the microbatches that its batch has"
+        if not all(abs(number) <= _MOST for row in rows for number in row[4:6]):  # No NaN is.
+            return "has sums that no losses have"
+        if entries.microbatches_root(microbatches_in(rows)).hex() != body["microbatches"]:
+            return "not what the ledger commits to"
+        return ""
 
     def _step_row(
-        self, body: dict[str, Any], batch: Batch, rows: list[tuple[Any, ...]]
+        self, body: dict[str, Any], batch: Batch, tables: dict[str, list[tuple[Any, ...]]]
     ) -> Iterator[Problem]:
+        rows, phase = tables["steps"], self._schedule.at(batch.step)
         expected = {
             "step": batch.step,
-            "phase": self._schedule.at(batch.step).name,
+            "phase": phase.name,
             "tokens": int(body["tokens"]),
+            "objective": objective_of(batch, microbatches_in(tables["microbatches"]), phase),
         }
         expected |= {
             name: digests.bits_float(body[name])

@@ -79,6 +79,7 @@ class Again:
         """Take the step, with what is given in place of the run's own. Raises NotFinite."""
         recipe = recipe or self.recipe
         state = restored(recipe, self.inputs.vocabulary, self.number - 1, before or self.before)
+        state.model.enter(recipe.schedule.at(self.number))
         if ops is not None:
             state.model.ops = ops
         if watch is not None:

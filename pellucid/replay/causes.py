@@ -88,7 +88,7 @@ def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
     if name in ("train.frozen", "optimizer.kind"):
         return None  # It would need another state.
     of_model = name in ("model.rope_theta", "model.norm_epsilon", "model.attention")
-    if of_model or section in ("train", "optimizer", "record"):
+    if of_model or section in ("train", "optimizer", "objective", "record"):
         inner = getattr(recipe, section).model_copy(update={key: value})
         return recipe.model_copy(update={section: inner})
     return recipe.model_copy(update={"seed": value}) if name == "seed" else None

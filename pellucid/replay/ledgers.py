@@ -122,12 +122,12 @@ def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
 
 def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segment]:
     """The segments of a step in the run's metrics, if they are those of its entry."""
-    columns = ("row", "document", "start", "tokens", "loss_sum")
+    columns = ("row", "document", "start", "tokens", "weight", "loss_sum")
     found = metrics.of_step(folder, "segments", body["step"]) if body else []
     rows = [tuple(row[name] for name in columns) for row in found]
     if not all(
-        0 <= row < len(rows) and document >= 0 and _is_span(*span)
-        for row, document, *span, _ in rows
+        0 <= row < len(rows) and document >= 0 and _is_span(*span) and 0 <= weight < 1 << 32
+        for row, document, *span, weight, _ in rows
     ):
         path = folder / layout.METRICS / "segments"
         raise FormatInvalid(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import FormatInvalid, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
-from pellucid.record import digests, entries
+from pellucid.record import entries
 from pellucid.record.entries import Microbatch
 from pellucid.recorder import microbatches_in
 from pellucid.replay.checked import Checked
@@ -77,7 +77,9 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     recipe = inputs.recipe
     batch, phase = inputs.batch(state.step + 1), recipe.schedule.at(state.step + 1)
     state.model.zero_grad(set_to_none=True)
-    return microbatch_of(*microbatch_step(state.model, batch, index, recipe, phase))
+    rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
+    record = microbatch_step(state.model, batch, index, recipe, phase)
+    return microbatch_of(record, batch.use(rows), recipe)
 
 
 def published(folder: Path, step: int) -> list[Microbatch]:
@@ -90,10 +92,12 @@ def published(folder: Path, step: int) -> list[Microbatch]:
     return microbatches_in(rows)
 
 
-def _sound(_: int, index: int, tokens: int, loss_sum: float, root: str) -> bool:
+def _sound(*row: object) -> bool:
     """Whether a row can be a leaf at all: no nulls, nothing negative, hex."""
-    numbers = type(tokens) is int and tokens >= 0 and type(loss_sum) is float and type(index) is int
-    return numbers and type(root) is str and re.fullmatch("([0-9a-f]{64})?", root) is not None
+    _, index, tokens, weight, loss_sum, objective, root = row
+    counts = all(type(one) is int and one >= 0 for one in (index, tokens, weight))
+    sums = type(loss_sum) is float and type(objective) is float
+    return counts and sums and re.fullmatch("([0-9a-f]{64})?", str(root)) is not None
 
 
 def _compare(
@@ -112,7 +116,7 @@ def _compare(
             f"step {step}: {where} gives the root {given}, and the ledger records {root}"
         )
     expected = _leaf(index, published[index]) if index < len(published) else ""
-    for field in ("tokens", "loss_sum", "gradient_root") if expected else ():
+    for field in ("tokens", "weight", "loss_sum", "objective", "gradient_root") if expected else ():
         shown = [_shown(getattr(one, field)) for one in (found, published[index])]
         if shown[0] != shown[1]:
             problems.append(
@@ -132,7 +136,7 @@ def _compare(
 
 
 def _leaf(index: int, one: Microbatch) -> str:
-    return digests.microbatch_leaf(index, one.tokens, one.loss_sum, one.gradient_root).hex()
+    return one.leaf(index).hex()
 
 
 def _shown(value: float | bytes) -> str:

@@ -44,7 +44,8 @@ VIEWS = {
             Column("tokens", "BIGINT", "targets so far, in tokens"),
             *_columns(
                 "DOUBLE",
-                loss="mean over its targets before its update, in nats per token",
+                loss="mean over its targets before its update, each by its weight, in nats per token",
+                objective="what its update makes smaller: the recipe's [objective]",
                 lr="the learning rate",
                 grad_norm="norm of the gradient before clipping",
                 weight_norm="norm of the weights after the update",
@@ -67,13 +68,16 @@ VIEWS = {
         ),
     ),
     "segments": View(
-        "the part of a row that one document fills",
+        "neighbouring targets of a row: of one document, with one weight",
         (
             _STEP,
             _ROW,
             Column("document", "BIGINT", "the document, as in documents"),
             Column("start", "BIGINT", "its first target in the row, from 0"),
-            *_LOSSES,
+            _TOKENS,
+            Column("weight", "BIGINT", "how much each of its targets counts; 0: not trained on"),
+            _LOSS_SUM,
+            _LOSS,
         ),
     ),
     "sources": View(
@@ -90,7 +94,11 @@ VIEWS = {
         (
             _STEP,
             Column("microbatch", "BIGINT", "its place in the step, from 0", '"index"'),
-            *_LOSSES,
+            _TOKENS,
+            Column("weight", "BIGINT", "the sum of its targets' weights"),
+            _LOSS_SUM,
+            _LOSS,
+            Column("objective", "DOUBLE", "its part of what is minimised, not divided yet"),
             Column(
                 "gradient_root",
                 "VARCHAR",

@@ -28,6 +28,7 @@ TABLES: dict[str, pa.Schema] = {
             "phase": TEXT,
             "tokens": I64,
             "loss": F64,
+            "objective": F64,
             "lr": F64,
             "grad_norm": F64,
             "weight_norm": F64,
@@ -49,13 +50,29 @@ TABLES: dict[str, pa.Schema] = {
         }
     ),
     "segments": pa.schema(
-        {"step": I64, "row": I64, "document": I64, "start": I64, "tokens": I64, "loss_sum": F64}
+        {
+            "step": I64,
+            "row": I64,
+            "document": I64,
+            "start": I64,
+            "tokens": I64,
+            "weight": I64,
+            "loss_sum": F64,
+        }
     ),
     "sources": pa.schema({"step": I64, "source": TEXT, "tokens": I64, "loss_sum": F64}),
     # What the leaves of each step's microbatches hold; gradient_root is empty where the
     # recipe does not commit to it.
     "microbatches": pa.schema(
-        {"step": I64, "index": I64, "tokens": I64, "loss_sum": F64, "gradient_root": TEXT}
+        {
+            "step": I64,
+            "index": I64,
+            "tokens": I64,
+            "weight": I64,
+            "loss_sum": F64,
+            "objective": F64,
+            "gradient_root": TEXT,
+        }
     ),
     "validation": pa.schema(
         {

@@ -10,6 +10,8 @@ import numpy as np
 
 from pellucid.data.order import Rows
 from pellucid.data.streams import Shards
+from pellucid.objectives import Use
+from pellucid.record import rows as leaves
 from pellucid.record.entries import Microbatch
 
 Groups = dict[str, dict[str, np.ndarray]]  # A full state: {group: {tensor name: array}}.
@@ -27,6 +29,19 @@ class Batch:
     firsts_B: np.ndarray  # int64: which of its document's tokens each begins with.
     tokens_BS: np.ndarray  # uint32, S = T+1.
     documents_BS: np.ndarray  # int64: the document each token is of.
+    weights_BT: np.ndarray | None = None  # uint32: of each target; None: 1.
+    groups_B: np.ndarray | None = None  # uint64: rows that are trained on together; None: none.
+    references_B: np.ndarray | None = None  # float64: what a reference gave each row.
+
+    def use(self, rows: slice = slice(None)) -> Use:
+        """How some rows are trained on."""
+        weights_BT, groups_B = self.weights_BT, self.groups_B
+        if weights_BT is None:
+            weights_BT = np.ones(self.tokens_BS[:, 1:].shape, np.uint32)
+        if groups_B is None:
+            groups_B = np.full(len(self.tokens_BS), leaves.NO_GROUP, np.uint64)
+        references_B = None if self.references_B is None else self.references_B[rows]
+        return Use(weights_BT[rows], groups_B[rows], references_B)
 
     def named(self, row: int) -> str:
         """What a row is, in words."""

@@ -17,7 +17,7 @@ from pellucid.schedule import Phase
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.state import State
-from pellucid.train.step import token_losses, training_step
+from pellucid.train.step import training_step, what_is_said
 
 
 def batch_of(order: Order, shards: Shards, step: int) -> Batch:
@@ -106,8 +106,6 @@ def losses_in_windows(
     with torch.no_grad():
         for first in range(0, len(tokens_NS), rows):
             here = slice(first, first + rows)
-            losses_bT, _ = token_losses(
-                state.model, tokens_NS[here], documents_NS[here], recipe, phase, weight=1.0
-            )
-            parts.append(losses_bT.numpy(force=True))
+            said, _ = what_is_said(state.model, tokens_NS[here], documents_NS[here], recipe, phase)
+            parts.append(said.losses_BT)
     return np.concatenate(parts)

@@ -53,7 +53,7 @@ class State:
         return dict(sorted(self.model.named_parameters(), key=lambda item: item[0].encode()))
 
     def learning(self) -> dict[str, nn.Parameter]:
-        """The weights that are not frozen, in the same order."""
+        """The weights that the phase which the model has entered moves, in the same order."""
         return {name: weight for name, weight in self.weights().items() if weight.requires_grad}
 
     def groups(self) -> Groups:
@@ -93,7 +93,7 @@ def tensor_of(array: np.ndarray) -> torch.Tensor:
 def initial(recipe: Recipe, vocabulary: int) -> State:
     """The state before the first step, from the recipe's seed alone."""
     state = empty(recipe, vocabulary)
-    state.model.turn(recipe.phases[0].rope_theta)
+    state.model.enter(recipe.phases[0])
     with torch.no_grad():
         for name, parameter in state.model.named_parameters():
             parameter.copy_(initial_values(state.model.ops, recipe, name, tuple(parameter.shape)))
@@ -106,7 +106,7 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
     _require_groups(recipe, vocabulary, step, groups)
     state = empty(recipe, vocabulary)
     state.step = step
-    state.model.turn(recipe.schedule.at(step).rope_theta)
+    state.model.enter(recipe.schedule.at(step))
     with torch.no_grad():
         for group, own in {
             "weights": dict(state.model.named_parameters()),
@@ -151,8 +151,6 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
     model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(
         recipe.placement.device
     )
-    for name, weight in model.named_parameters():
-        weight.requires_grad_(not recipe.train.freezes(name))
     kept = counts.state(recipe, vocabulary)
     kept.pop("weights")
     return State(

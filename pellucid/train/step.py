@@ -8,11 +8,13 @@ import time
 import numpy as np
 import torch
 
-from pellucid.errors import NotFinite
+from pellucid.errors import GroupCut, NotFinite, WeightsMissing
 from pellucid.model import Decoder
+from pellucid.objectives import Minimised, Said, Use
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.record.entries import Microbatch
+from pellucid.record.rows import NO_GROUP
 from pellucid.schedule import Phase
 from pellucid.store import tensors
 from pellucid.train.events import Batch, Stepped
@@ -32,6 +34,7 @@ def training_step(
     started = time.perf_counter()
     model, schedule = state.model, recipe.schedule
     phase, lr = schedule.at(state.step + 1), schedule.learning_rate(state.step + 1)
+    model.enter(phase)
     weights, learning = state.weights(), state.learning()
     records = _empty_records(batch, phase)
 
@@ -66,11 +69,7 @@ def training_step(
     processes.agree(batch, grad_norm, weight_norm)
     if not_finite is not None:
         raise not_finite
-    committed = recipe.record.commitment == "microbatches"
-    microbatches = [
-        microbatch_of(losses_bT, root.tobytes() if committed else b"")
-        for losses_bT, root in records
-    ]
+    microbatches = microbatches_of(records, batch, recipe, phase)
     losses_BT = np.concatenate(records["losses_bT"])
     seconds = time.perf_counter() - started
     return Stepped(batch, losses_BT, microbatches, lr, grad_norm, weight_norm, seconds)
@@ -78,30 +77,44 @@ def training_step(
 
 def microbatch_step(
     model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase
-) -> tuple[np.ndarray, bytes]:
-    """Forward and backward of one microbatch: its losses (b, T), and the root of its gradients
-    where the recipe commits to it, else nothing. The gradients are left in the model."""
+) -> np.ndarray:
+    """Forward and backward of one microbatch: a record as of _empty_records. The gradients are left
+    in the model. Raises GroupCut, WeightsMissing."""
     rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
-    # Of each target's loss in what is minimised: their mean.
-    weight = 1.0 / batch.tokens_BS[:, 1:].size
-    losses_bT, objective = token_losses(
-        model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, weight
+    part = minimised(batch, rows, phase)
+    said, objective = what_is_said(
+        model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, part
     )
     objective.backward()
-    return losses_bT.cpu().numpy(), _gradient_root(model, recipe)
+    record = _empty_records(batch, phase)[:1]
+    value = part.value(model.ops.FUNCTIONS, said)
+    record[0] = said.losses_BT, value, _gradient_root(model, recipe)
+    return record[0]
 
 
-def token_losses(
+def minimised(batch: Batch, rows: slice, phase: Phase) -> Minimised:
+    """What these rows, a microbatch, add to what the step minimises. Raises GroupCut,
+    WeightsMissing."""
+    whole, own = batch.use(), batch.use(rows)
+    if (divisor := phase.objective.divisor_of(whole)) == 0:
+        raise WeightsMissing(step=batch.step)
+    grouped = own.groups_B[own.groups_B != NO_GROUP]
+    if np.isin(whole.groups_B, grouped).sum() > len(grouped):
+        raise GroupCut(step=batch.step, microbatch=phase.microbatch)
+    return Minimised(phase.objective, own, divisor)
+
+
+def what_is_said(
     model: Decoder,
     tokens_BS: np.ndarray,
     documents_BS: np.ndarray,
     recipe: Recipe,
     phase: Phase,
-    weight: float,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The loss of every target, (B, T), float32, at the recipe's precision;
-    and their sum times weight."""
-    model.turn(phase.rope_theta)
+    part: Minimised | None = None,
+) -> tuple[Said, torch.Tensor]:
+    """What the model says of every target at the recipe's precision; and what is minimised, from
+    which backward begins."""
+    model.enter(phase)
     tokens = torch.from_numpy(tokens_BS.astype(np.int64)).to(model.device)
     within = recipe.model.attention == "within"
     first_BT = (
@@ -110,7 +123,7 @@ def token_losses(
     with torch.autocast(
         model.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"
     ):
-        return model.losses(tokens[:, :-1], tokens[:, 1:], weight, first_BT)
+        return model.losses(tokens[:, :-1], tokens[:, 1:], part, first_BT)
 
 
 def first_seen(documents_BT: np.ndarray) -> np.ndarray:
@@ -124,10 +137,12 @@ def first_seen(documents_BT: np.ndarray) -> np.ndarray:
 
 
 def _empty_records(batch: Batch, phase: Phase) -> np.ndarray:
-    """For each microbatch, room for the losses of its targets and the root of its gradients."""
+    """For each microbatch, room for the losses of its targets, its part of what is minimised and
+    the root of its gradients."""
     B, S = batch.tokens_BS.shape
     b = phase.microbatch
-    return np.zeros(B // b, [("losses_bT", np.float32, (b, S - 1)), ("gradient_root", "V32")])
+    fields = [("losses_bT", "f4", (b, S - 1)), ("objective", "f8"), ("gradient_root", "V32")]
+    return np.zeros(B // b, fields)
 
 
 def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
@@ -140,9 +155,27 @@ def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
     return tensors.group_root("gradients", arrays)
 
 
-def microbatch_of(losses_bT: np.ndarray, gradient_root: bytes) -> Microbatch:
+def microbatches_of(
+    records: np.ndarray, batch: Batch, recipe: Recipe, phase: Phase
+) -> list[Microbatch]:
+    """What the leaves of a step's microbatches hold."""
+    uses = (
+        batch.use(slice(at, at + phase.microbatch))
+        for at in range(0, len(batch.tokens_BS), phase.microbatch)
+    )
+    return [microbatch_of(record, use, recipe) for record, use in zip(records, uses, strict=True)]
+
+
+def microbatch_of(record: np.ndarray, use: Use, recipe: Recipe) -> Microbatch:
     """What a microbatch's leaf holds."""
-    return Microbatch(losses_bT.size, math.fsum(losses_bT.ravel().tolist()), gradient_root)
+    losses_bT, objective, root = record
+    return Microbatch(
+        tokens=losses_bT.size,
+        weight=int(use.weights_BT.sum(dtype=np.uint64)),
+        loss_sum=math.fsum(losses_bT.ravel().tolist()),
+        objective=float(objective),
+        gradient_root=root.tobytes() if recipe.record.commitment == "microbatches" else b"",
+    )
 
 
 def _not_finite(step: int, quantity: str, words: str, value: float) -> NotFinite | None:

@@ -30,7 +30,7 @@ from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import anchored_state
 from pellucid.store import files, tensors
 from pellucid.train.state import initial, restored
-from pellucid.train.step import token_losses, training_step
+from pellucid.train.step import minimised, training_step, what_is_said
 from tests.conftest import finish, make_run, prose
 from tests.families import reference
 
@@ -85,9 +85,9 @@ def test_loss_and_gradients_are_those_of_float64(
     model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
     documents_BS = np.cumsum(np.random.default_rng(3).random(batch.tokens_BS.shape) < 0.1, axis=1)
     wanted = scattered(model)
-    losses_BT, objective = token_losses(
-        model, batch.tokens_BS, documents_BS, recipe, recipe.phases[0], 1 / 64
-    )
+    phase = recipe.phases[0]
+    part = minimised(batch, slice(None), phase)
+    said, objective = what_is_said(model, batch.tokens_BS, documents_BS, recipe, phase, part)
     objective.backward()
 
     tokens = torch.from_numpy(batch.tokens_BS.astype(np.int64))
@@ -95,7 +95,7 @@ def test_loss_and_gradients_are_those_of_float64(
     out = reference.logits(recipe.model, wanted, tokens[:, :-1], within)
     losses = F.cross_entropy(out.flatten(0, 1), tokens[:, 1:].flatten(), reduction="none")
     losses.mean().backward()
-    np.testing.assert_allclose(losses_BT.numpy().ravel(), losses.detach().numpy(), rtol=2e-6)
+    np.testing.assert_allclose(said.losses_BT.ravel(), losses.detach().numpy(), rtol=2e-6)
     for name, weight in model.named_parameters():
         grad = wanted[name].grad
         assert weight.grad is not None and grad is not None, name

@@ -51,7 +51,7 @@ def segment_root(folder: Path) -> None:
     """Segments and their root, and not the loss."""
     edit_numbers(folder, "segments", "loss_sum", STEP, 1.0)
     rows = pq.read_table(folder / "metrics/segments.parquet").to_pylist()
-    names = ("row", "document", "start", "tokens", "loss_sum")
+    names = ("row", "document", "start", "tokens", "weight", "loss_sum")
     own = [entries.Segment(*(row[name] for name in names)) for row in rows if row["step"] == STEP]
     edit_step(folder, STEP, segments=entries.segments_root(own, 4).hex())
     fit(folder)

@@ -49,13 +49,14 @@ def wanted() -> dict[str, tuple]:
         "gram": (reference.matmul(a, a.T),),
         "norm": (reference.rms_norm(x, w[0], 1e-40),),
         "swiglu": (reference.swiglu(x, x),),
-        "loss": reference.loss(x, w, targets, 1e-20),
+        "loss": reference.loss(x, w, targets, 1e-20, 1e-20),
         "attention": (o, *reference.attention_backward(*qkv, o, o, *places)),
         "adamw": (p, m, v, reference.norm([p])),
     }
 
 
 def computed() -> dict[str, tuple]:
+    small = torch.full((len(targets),), 1e-20)
     inputs = *map(tensor, qkv), calls.Places(*map(tensor, places))
     forward = calls.attention(*inputs)
     p, _, m, v = moved = tuple(map(tensor, row))
@@ -65,7 +66,7 @@ def computed() -> dict[str, tuple]:
         "gram": (calls.gram(tensor(a)),),
         "norm": calls.norm(tensor(x), tensor(w[0]), 1e-40)[:1],
         "swiglu": (calls.swiglu(tensor(x), tensor(x)),),
-        "loss": calls.loss(tensor(x), tensor(w), torch.from_numpy(targets), 1e-20, True),
+        "loss": calls.loss(tensor(x), tensor(w), torch.from_numpy(targets), (small, small)),
         "attention": (forward[0], *calls.attention_backward(*inputs, forward, forward[0])),
         "adamw": (p, m, v, norm),
     }

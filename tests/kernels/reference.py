@@ -408,20 +408,27 @@ def swiglu_backward(a: np.ndarray, u: np.ndarray, dh: np.ndarray) -> tuple[np.nd
 
 @quiet
 def loss(
-    x_MD: np.ndarray, W_VD: np.ndarray, targets_M: np.ndarray, weight: np.float32
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """-> losses_M, dx_MD, dW_VD. weight is f32(1 / N), N the number of a step's targets."""
-    weight = f32(weight)
+    x_MD: np.ndarray,
+    W_VD: np.ndarray,
+    targets_M: np.ndarray,
+    softmax_M: np.ndarray | float,
+    onehot_M: np.ndarray | float,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """-> losses_M, log_sums_M, dx_MD, dW_VD, from the coefficients of every row."""
+    softmax_M = np.broadcast_to(np.asarray(softmax_M, np.float32), targets_M.shape)
+    onehot_M = np.broadcast_to(np.asarray(onehot_M, np.float32), targets_M.shape)
     logits_MV = matmul(x_MD, W_VD.T)
     is_target_MV = np.arange(W_VD.shape[0]) == targets_M[:, None]
     m_M = maximum(logits_MV)
     e_MV = exp(logits_MV - m_M[:, None])
     l_M = lane_sum(e_MV)
     target_M = np.take_along_axis(logits_MV, targets_M[:, None], axis=1)[:, 0]
-    losses_M = ln(l_M.astype(np.float64)) - (target_M.astype(np.float64) - m_M.astype(np.float64))
-    dlogits_MV = e_MV * (weight / l_M)[:, None]
-    dlogits_MV = np.where(is_target_MV, dlogits_MV - weight, dlogits_MV)
-    return losses_M.astype(np.float32), matmul(dlogits_MV, W_VD), matmul(dlogits_MV.T, x_MD)
+    ln_M, m64_M = ln(l_M.astype(np.float64)), m_M.astype(np.float64)
+    losses_M, log_sums_M = ln_M - (target_M.astype(np.float64) - m64_M), ln_M + m64_M
+    dlogits_MV = e_MV * (softmax_M / l_M)[:, None]
+    dlogits_MV = np.where(is_target_MV, dlogits_MV - onehot_M[:, None], dlogits_MV)
+    said = losses_M.astype(np.float32), log_sums_M.astype(np.float32)
+    return *said, matmul(dlogits_MV, W_VD), matmul(dlogits_MV.T, x_MD)
 
 
 # 2.3 The optimizer

@@ -287,16 +287,18 @@ def test_rotary_table(T: int, C: int, theta: float) -> None:
 def loss(seed: int, M: int, V: int, D: int) -> Case:
     new = seeds(seed)
     x, w = values(next(new), M, D), values(next(new), V, D)
-    targets, weight = np.random.default_rng(next(new)).integers(0, V, M), 1 / M
+    draw = np.random.default_rng(next(new))
+    targets = draw.integers(0, V, M)
+    softmax, onehot = (draw.standard_normal(M).astype(np.float32) / M for _ in range(2))
 
     def call() -> tuple[torch.Tensor, ...]:
-        given = tensor(x), tensor(w), tensor(targets), weight
-        losses, *nothing = calls.loss(*given, gradients=False)
+        given = tensor(x), tensor(w), tensor(targets)
+        losses, log_sums, *nothing = calls.loss(*given)
         assert nothing == [None, None]
-        return losses, *calls.loss(*given, gradients=True)
+        return losses, log_sums, *calls.loss(*given, (tensor(softmax), tensor(onehot)))
 
-    losses, *gradients = reference.loss(x, w, targets, weight)
-    return call, (losses, losses, *gradients)
+    said = reference.loss(x, w, targets, softmax, onehot)
+    return call, (*said[:2], *said)
 
 
 @some
@@ -538,16 +540,19 @@ def test_a_row_is_the_same_alone(everywhere: Everywhere) -> None:
     )
     targets = torch.arange(61) % 40
     products, norms = calls.product(a, b), calls.norm(a, w[0], 1e-5)
-    losses, dx, _ = calls.loss(a, w, targets, 0.5, gradients=True)
+    halves = torch.full((61,), 0.5)
+    losses, log_sums, dx, _ = calls.loss(a, w, targets, (halves, halves))
     for rows in [slice(0, 1), slice(17, 18), slice(60, 61), slice(5, 29)]:
         few = a[rows]
         everywhere(lambda few=few: calls.product(few, b), (products[rows].numpy(),))
         everywhere(
             lambda few=few: calls.norm(few, w[0], 1e-5), tuple(one[rows].numpy() for one in norms)
         )
-        wanted = losses[rows].numpy(), dx[rows].numpy()
+        wanted = losses[rows].numpy(), log_sums[rows].numpy(), dx[rows].numpy()
+        half = halves[rows]
         everywhere(
-            lambda few=few, y=targets[rows]: calls.loss(few, w, y, 0.5, gradients=True)[:2], wanted
+            lambda few=few, y=targets[rows], half=half: calls.loss(few, w, y, (half, half))[:3],
+            wanted,
         )
 
 
@@ -568,7 +573,7 @@ def test_callers_on_several_threads_do_not_disturb_each_other() -> None:
     jobs = [
         lambda: (calls.product(a, b),),
         lambda: (calls.product(b.t(), a.t()),),
-        lambda: calls.loss(x, w, targets, 0.1, True),
+        lambda: calls.loss(x, w, targets, (torch.full((90,), 0.1), torch.full((90,), 0.2))),
         lambda: calls.norm(x, w[0], 1e-5),
     ]
     library.set_threads(2)

@@ -427,12 +427,13 @@ def test_loss() -> None:
         x64 @ W64.T, torch.from_numpy(targets), reduction="none"
     )
     (losses64.sum() * float(weight)).backward()
-    losses, dx, dW = reference.loss(x, W, targets, weight)
+    losses, log_sums, dx, dW = reference.loss(x, W, targets, weight, weight)
+    close(log_sums, torch.logsumexp(x64 @ W64.T, 1), 8)
     close(losses, losses64, 8)
     close(dx, x64.grad, 12)
     close(dW, W64.grad, 12)
     x[3, 0] = np.nan
-    losses, dx, _ = reference.loss(x, W, targets, weight)
+    losses, _, dx, _ = reference.loss(x, W, targets, weight, weight)
     assert (
         np.isnan(losses).tolist() == np.isnan(dx).all(1).tolist() == [row == 3 for row in range(12)]
     )

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from pellucid.errors import KernelsMissing, KernelsWrong, MachineLacks, TensorUnfit
 from pellucid.kernels import calls, library
+from pellucid.objectives import CrossEntropy, Minimised, Use
 from pellucid.operations import portable
 from tests.conftest import make_run, pellucid
 from tests.kernels.machine import SOURCES, build_flags, compile_c, compiler
@@ -65,8 +67,14 @@ FITS: dict[str, tuple[Callable[..., object], dict[str, torch.Tensor]]] = {
         },
     ),
     "loss": (
-        lambda x, w, targets: calls.loss(x, w, targets, 0.25, True),
-        {"x": ones(M, D), "w": ones(V, D), "targets": zeros(M, dtype=torch.int64)},
+        lambda x, w, targets, softmax, onehot: calls.loss(x, w, targets, (softmax, onehot)),
+        {
+            "x": ones(M, D),
+            "w": ones(V, D),
+            "targets": zeros(M, dtype=torch.int64),
+            "softmax": ones(M),
+            "onehot": ones(M),
+        },
     ),
     "embed": (
         lambda tokens, e: calls.embed(tokens, e),
@@ -193,12 +201,8 @@ NOTHING: dict[str, Callable[[], object]] = {
     "product": lambda: calls.product(ones(M, 0), ones(0, V)),
     "gram": lambda: calls.gram(ones(M, 0)),
     "norm_backward": lambda: calls.norm_backward(ones(0, D), ones(D), ones(0), ones(0, D), None),
-    "loss of no target": lambda: calls.loss(
-        ones(0, D), ones(V, D), zeros(0, dtype=torch.int64), 1.0, True
-    ),
-    "loss of no token": lambda: calls.loss(
-        ones(0, D), ones(0, D), zeros(0, dtype=torch.int64), 1.0, True
-    ),
+    "loss of no target": lambda: calls.loss(ones(0, D), ones(V, D), zeros(0, dtype=torch.int64)),
+    "loss of no token": lambda: calls.loss(ones(0, D), ones(0, D), zeros(0, dtype=torch.int64)),
     "norm_of": lambda: calls.norm_of([]),
     "norm_of an empty one": lambda: calls.norm_of([ones(0)]),
     "adamw": lambda: calls.adamw(HOW, []),
@@ -238,7 +242,9 @@ def test_rows_that_are_compressed_are_refused() -> None:
 
 def test_backward_begins_at_the_objective_and_nowhere_else() -> None:
     x, w = ones(1, M, D).requires_grad_(), ones(V, D).requires_grad_()
-    _, objective = portable.loss(x, w, zeros((1, M), dtype=torch.int64), 0.25)
+    use = Use(np.ones((1, M), np.uint32), np.zeros(1, np.uint64), None)
+    part = Minimised(CrossEntropy(), use, M)
+    _, objective = portable.loss(x, w, zeros((1, M), dtype=torch.int64), part)
     with pytest.raises(TensorUnfit, match=r"^loss: its gradient is 2\.0, and has to be 1"):
         (objective + objective).backward()
 

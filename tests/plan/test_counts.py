@@ -16,13 +16,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from pellucid import counts, operations
 from pellucid.families import Family, Llama, Mistral, Olmo2, Qwen2, Qwen3
 from pellucid.model import Decoder
+from pellucid.objectives import Said
 from pellucid.operations import native
 from pellucid.plan.calibrate import generated
 from pellucid.plan.sizes import sizes
 from pellucid.recipe import Data, Recipe, Source, Train
+from pellucid.train.events import Batch
 from pellucid.train.gradients import GradientTree
 from pellucid.train.state import initial
-from pellucid.train.step import token_losses
+from pellucid.train.step import minimised, what_is_said
 
 SHAPES = [
     Llama(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
@@ -61,6 +63,13 @@ def test_parameters_are_those_of_the_model(shape: Family) -> None:
     assert found.layer == sum(p.numel() for p in model.get_submodule("model.layers.0").parameters())
 
 
+def said(model: Decoder, batch: Batch, recipe: Recipe) -> tuple[Said, torch.Tensor]:
+    """What a step computes of a batch that is one microbatch."""
+    phase = recipe.phases[0]
+    part = minimised(batch, slice(None), phase)
+    return what_is_said(model, batch.tokens_BS, batch.documents_BS, recipe, phase, part)
+
+
 @pytest.mark.parametrize("shape", SHAPES)
 def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> None:
     """Its counter knows every product with a weight; attention it counts unmasked,
@@ -69,9 +78,7 @@ def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> N
     model = initial(recipe, VOCABULARY).model
     batch = next(generated(recipe, VOCABULARY, 1))
     with FlopCounterMode(display=False) as counter:
-        token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)[
-            1
-        ].backward()
+        said(model, batch, recipe)[1].backward()
     by_operation = {
         str(name): number for name, number in counter.get_flop_counts()["Global"].items()
     }
@@ -129,7 +136,7 @@ def test_saved_activations_are_those_that_autograd_keeps(
         with torch.autograd.graph.saved_tensors_hooks(
             lambda t, pack=pack: (pack(t), t)[1], lambda t: t
         ):
-            token_losses(model, batch.tokens_BS, batch.documents_BS, recipe, recipe.phases[0], 1.0)
+            said(model, batch, recipe)
         held.append(
             sum(t.untyped_storage().nbytes() for place, t in kept.items() if place not in known)
         )

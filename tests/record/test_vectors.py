@@ -18,7 +18,6 @@ import pytest
 from pellucid import philox, recipe, schedule
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
-from pellucid.families import Llama
 from pellucid.operations import portable
 from pellucid.phases import planned
 from pellucid.record import chain, digests, elements, entries, evaluations, merkle, rows
@@ -41,7 +40,7 @@ def _segments(given: list[dict[str, Any]]) -> list[entries.Segment]:
 
 def _segments_leaf(given: list[dict[str, Any]]) -> str:
     return digests.segments_leaf(
-        (s.document, s.start, s.tokens, s.loss_sum) for s in _segments(given)
+        (s.document, s.start, s.tokens, s.weight, s.loss_sum) for s in _segments(given)
     ).hex()
 
 
@@ -81,11 +80,9 @@ def _roots(given: dict[str, str]) -> str:
 
 
 def _microbatch_leaf(given: dict[str, Any]) -> str:
-    loss_sum, gradient_root = (
-        digests.bits_float(given["loss_sum"]),
-        bytes.fromhex(given["gradient_root"]),
-    )
-    return digests.microbatch_leaf(given["index"], given["tokens"], loss_sum, gradient_root).hex()
+    sums = (digests.bits_float(given[name]) for name in ("loss_sum", "objective"))
+    counts = (given["index"], given["tokens"], given["weight"])
+    return digests.microbatch_leaf(*counts, *sums, bytes.fromhex(given["gradient_root"])).hex()
 
 
 def _tensor_leaf(given: dict[str, Any]) -> dict[str, Any]:
@@ -151,7 +148,9 @@ def _initial_values(given: dict[str, Any]) -> list[str]:
 
 
 def _learning_rate(given: dict[str, Any]) -> list[str]:
-    phase = planned(None, [], Llama(), recipe.Train(**given["train"]))
+    data = recipe.Data(sources=(recipe.Source(name="a"),))
+    train = recipe.Train(**given["train"])
+    phase = planned(None, recipe.Recipe(name="a", data=data, train=train))
     return [digests.float_bits(schedule.learning_rate(phase, step)) for step in given["steps"]]
 
 

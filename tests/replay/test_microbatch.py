@@ -70,7 +70,8 @@ def test_a_forged_leaf_with_its_ledger_is_found_by_its_field(committed_copy: Pat
     changed(committed_copy, "gradient_root", "ab" * 32)
     leaves = [
         digests.microbatch_leaf(
-            row["index"], row["tokens"], row["loss_sum"], bytes.fromhex(row["gradient_root"])
+            *(row[name] for name in ("index", "tokens", "weight", "loss_sum", "objective")),
+            bytes.fromhex(row["gradient_root"]),
         )
         for row in metrics.of_step(committed_copy, "microbatches", 6)
     ]

@@ -122,10 +122,11 @@ int pellucid_attention_backward(long B, long T, long H, long K, long C, const fl
     return failed;
 }
 
-int pellucid_loss(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M, double weight,
-                  float *losses_M, float *dx, float *dw) {
+int pellucid_loss(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M,
+                  const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M, float *dx,
+                  float *dw) {
     int failed;
-    GUARDED(failed = chosen->loss(M, V, D, x, w, targets_M, (float)weight, losses_M, dx, dw))
+    GUARDED(failed = chosen->loss(M, V, D, x, w, targets_M, softmax_M, onehot_M, losses_M, log_sums_M, dx, dw))
     return failed;
 }
 
@@ -189,7 +190,7 @@ double pellucid_norm_of(long n, const double *sums) {
     return total;
 }
 
-/* A function of f64 by its number, for tests: ln, exp, sine, cosine, power of 3. */
+/* A function of f64 by its number, for objectives and tests: ln, exp, sine, cosine, power of 3. */
 double pellucid_function(int which, double x, double y) {
     environment before = environment_enter();
     double sine, cosine, out;

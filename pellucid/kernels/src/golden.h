@@ -10,6 +10,7 @@ static const struct golden quick_golden[] = {
     {"functions", 0x9ea6f369c187dc57},
     {"axpby", 0xc57b4fc360653673},
     {"gram", 0x770d1ee5bb9bce4e},
+    {"objective", 0xc154b7a1345fe420},
     {NULL, 0},
 };
 static const struct golden whole_golden[] = {
@@ -27,6 +28,7 @@ static const struct golden whole_golden[] = {
     {"update", 0x2abfeb9854091f49},
     {"axpby", 0xfce1b4da0c63f0d6},
     {"gram", 0xd5b739754f539f69},
+    {"objective", 0x209e3f79270955fe},
     {"product 1 1 1 extreme", 0x1bd072d361fe0a81},
     {"product 13 33 257 extreme", 0x752e9d6df966a136},
     {"product 97 130 513 extreme", 0x1c005424c1e85977},
@@ -41,6 +43,7 @@ static const struct golden whole_golden[] = {
     {"update extreme", 0xdd3ee4d9a4bd2b52},
     {"axpby extreme", 0x2fc886e080a0fe24},
     {"gram extreme", 0x005450261283faa1},
+    {"objective extreme", 0xae798a7a780cd1c5},
     {"functions", 0x9ea6f369c187dc57},
     {NULL, 0},
 };

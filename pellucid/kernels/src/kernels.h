@@ -60,8 +60,8 @@ struct operations {
                               const float *cos, const float *sin, const int32_t *first_BT, const float *o,
                               const float *m_BHT, const float *g_BHT, const float *dout, float *dq, float *dk,
                               float *dv);
-    int (*loss)(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M, float weight,
-                float *losses_M, float *dx, float *dw);
+    int (*loss)(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M,
+                const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M, float *dx, float *dw);
     void (*embed)(long M, long D, const int64_t *tokens_M, const float *e, float *x);
     int (*embed_backward)(long M, long V, long D, const int64_t *tokens_M, const float *dx, float *de);
     void (*add)(long n, const float *a, const float *b, float *out);

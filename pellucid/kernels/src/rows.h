@@ -168,9 +168,9 @@ static void add(long n, const float *a, const float *b, float *out) {
 /* The loss of a chunk of rows: their logits become their gradients in place. */
 struct loss {
     long rows, V;
-    float *logits, weight, *losses;
+    float *logits, *losses, *log_sums;
     const int64_t *targets;
-    int gradients;
+    const float *softmax, *onehot; /* Their coefficients, of each row; NULL where no gradient is wanted. */
 };
 
 static float exponentials(float *x, long n, float m) {
@@ -207,22 +207,24 @@ static void loss_task(void *arguments, long index, int worker) {
         float *x = p->logits + i * p->V;
         long target = (long)p->targets[i];
         float m = largest(x, p->V), aim = x[target], l = exponentials(x, p->V, m);
-        p->losses[i] = (float)(pellucid_ln((double)l) - ((double)aim - (double)m));
-        if (!p->gradients) continue;
-        float c = p->weight / l;
+        double log_sum = pellucid_ln((double)l);
+        p->losses[i] = (float)(log_sum - ((double)aim - (double)m));
+        p->log_sums[i] = (float)(log_sum + (double)m);
+        if (!p->softmax) continue;
+        float c = p->softmax[i] / l;
         v16 factor = v_set(c);
         long j = 0;
         for (; j + LANES <= p->V; j += LANES) v_store(x + j, v_mul(v_load(x + j), factor));
         for (; j < p->V; j++) x[j] = x[j] * c;
-        x[target] = x[target] - p->weight;
+        x[target] = x[target] - p->onehot[i];
     }
 }
 
 #define CHUNK_BYTES (16 << 20) /* Of logits held at a time: as many blocks of 256 rows as fit, and at least one. */
 
-/* dx and dw are NULL where only the losses are wanted. */
-static int loss(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M, float weight,
-                float *losses_M, float *dx, float *dw) {
+/* softmax_M, onehot_M, dx and dw are NULL where only the losses are wanted. */
+static int loss(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M,
+                const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M, float *dx, float *dw) {
     struct packed forward, backward;
     long blocks = CHUNK_BYTES / (BLOCK * V * (long)sizeof(float)), chunk = least(M, (blocks < 1 ? 1 : blocks) * BLOCK);
     float *logits = buffer_get(BUFFER_LOGITS, (size_t)chunk * (size_t)V * sizeof(float));
@@ -232,7 +234,9 @@ static int loss(long M, long V, long D, const float *x, const float *w, const in
         long rows = least(chunk, M - first);
         const float *own = x + first * D;
         if (multiply(rows, own, D, &forward, NULL, logits, V, 0)) return 1;
-        struct loss p = {rows, V, logits, weight, losses_M + first, targets_M + first, dx != NULL};
+        struct loss p = {.rows = rows, .V = V, .logits = logits, .targets = targets_M + first};
+        p.losses = losses_M + first, p.log_sums = log_sums_M + first;
+        if (dx) p.softmax = softmax_M + first, p.onehot = onehot_M + first;
         pool_run(loss_task, &p, (rows + 3) / 4);
         if (!dx) continue;
         if (multiply(rows, logits, V, &backward, NULL, dx + first * D, D, 0)) return 1;

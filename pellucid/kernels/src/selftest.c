@@ -134,14 +134,22 @@ static int attentions(struct check *p, struct attention_shape s, int within) {
     return failed;
 }
 
-static int losses(struct check *p, long M, long V, long D) {
+/* As pre-training has it, one coefficient for all rows; or others for the softmax and for the target. */
+static int losses(struct check *p, long M, long V, long D, int weighed) {
     const float *x = input(p, M * D, 2.0), *w = input(p, V * D, 1.0);
     const int64_t *targets = tokens(p, M, V);
-    float *out = take(p, M), *dx = take(p, M * D), *dw = take(p, V * D);
-    int failed = p->ops->loss(M, V, D, x, w, targets, 1.0f / (float)M, out, dx, dw);
+    float *out = take(p, M), *log_sums = take(p, M), *dx = take(p, M * D), *dw = take(p, V * D);
+    float *softmax = take(p, M), *onehot = take(p, M);
+    for (long i = 0; i < M; i++) {
+        softmax[i] = onehot[i] = 1.0f / (float)M;
+        if (weighed) softmax[i] = (float)(i % 5) * 0.375f - 0.5f, onehot[i] = (float)(i % 3) * 0.25f;
+    }
+    int failed = p->ops->loss(M, V, D, x, w, targets, softmax, onehot, out, log_sums, dx, dw);
     result(p, out, M), result(p, dx, M * D), result(p, dw, V * D);
-    failed |= p->ops->loss(M, V, D, x, w, targets, 1.0f, out, NULL, NULL);
+    if (weighed) result(p, log_sums, M);
+    failed |= p->ops->loss(M, V, D, x, w, targets, NULL, NULL, out, log_sums, NULL, NULL);
     result(p, out, M);
+    if (weighed) result(p, log_sums, M);
     return failed;
 }
 
@@ -191,22 +199,24 @@ static void quick(struct check *p) {
     begin(p), end(p, "norm", norms(p, 5, 37));
     begin(p), swiglus(p, 67), end(p, "swiglu", 0);
     begin(p), end(p, "attention", attentions(p, (struct attention_shape){1, 19, 4, 2, 6}, 1));
-    begin(p), end(p, "loss", losses(p, 5, 37, 20));
+    begin(p), end(p, "loss", losses(p, 5, 37, 20, 0));
     begin(p), end(p, "embedding", embeddings(p, 9, 5, 19));
     begin(p), end(p, "update", updates(p, 133));
     begin(p), functions(p), end(p, "functions", 0);
     begin(p), combinations(p, 67), end(p, "axpby", 0);
     begin(p), end(p, "gram", grams(p, 21, 300));
+    begin(p), end(p, "objective", losses(p, 5, 37, 20, 1));
 }
 
 static void whole(struct check *p) {
-    static const char *const names[2][14] = {
+    static const char *const names[2][15] = {
         {"product 1 1 1", "product 13 33 257", "product 97 130 513", "norm 259 37", "norm 3 512", "swiglu", "attention",
-         "attention within", "attention wide", "loss", "embedding", "update", "axpby", "gram"},
+         "attention within", "attention wide", "loss", "embedding", "update", "axpby", "gram",
+         "objective"},
         {"product 1 1 1 extreme", "product 13 33 257 extreme", "product 97 130 513 extreme", "norm 259 37 extreme",
          "norm 3 512 extreme", "swiglu extreme", "attention extreme", "attention within extreme",
          "attention wide extreme", "loss extreme", "embedding extreme", "update extreme", "axpby extreme",
-         "gram extreme"}};
+         "gram extreme", "objective extreme"}};
     for (p->extreme = 0; p->extreme < 2; p->extreme++) {
         const char *const *name = names[p->extreme];
         begin(p), end(p, *name++, products(p, 1, 1, 1));
@@ -218,11 +228,12 @@ static void whole(struct check *p) {
         begin(p), end(p, *name++, attentions(p, (struct attention_shape){1, 301, 2, 1, 24}, 0));
         begin(p), end(p, *name++, attentions(p, (struct attention_shape){2, 261, 4, 2, 6}, 1));
         begin(p), end(p, *name++, attentions(p, (struct attention_shape){1, 21, 1, 1, 260}, 0));
-        begin(p), end(p, *name++, losses(p, 517, 71, 300));
+        begin(p), end(p, *name++, losses(p, 517, 71, 300, 0));
         begin(p), end(p, *name++, embeddings(p, 301, 40, 23));
         begin(p), end(p, *name++, updates(p, 3 * 4096 + 77));
         begin(p), combinations(p, 3 * 4096 + 77), end(p, *name++, 0);
         begin(p), end(p, *name++, grams(p, 203, 517));
+        begin(p), end(p, *name++, losses(p, 517, 71, 300, 1));
     }
     p->extreme = 0;
     begin(p), functions(p), end(p, "functions", 0);
