@@ -113,7 +113,7 @@ class Choices:
 
 def mutate(path: str, content: bytes, choices: Choices) -> bytes:
     """The content of a file, changed. path says what it is, by its ending."""
-    structured = _STRUCTURED.get(PurePosixPath(path).suffix, [])
+    structured = STRUCTURED.get(PurePosixPath(path).suffix, [])
     how = choices.of([_raw, *structured])
     changed = how(content, choices)
     return _raw(changed, choices) if choices.below(8) == 0 else changed
@@ -462,7 +462,7 @@ def _rows(table: pa.Table, at: int, choices: Choices) -> pa.Table:
     return pa.concat_tables([table.slice(choices.below(table.num_rows + 1), 1)] * 3000)
 
 
-_STRUCTURED: dict[str, list[Callable[[bytes, Choices], bytes]]] = {
+STRUCTURED: dict[str, list[Callable[[bytes, Choices], bytes]]] = {
     ".json": [_json, _json, _json],
     ".jsonl": [_lines, _lines, _lines],
     ".toml": [_toml, _toml],

@@ -17,12 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from fuzz import archives, proofs
 from fuzz.inputs import INPUTS, taken
-from fuzz.mutations import Choices, mutate
+from fuzz.mutations import STRUCTURED, Choices, mutate
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import FormatForeign, PellucidError
+from pellucid.journal import code_in
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load as load_recipe
@@ -33,6 +35,7 @@ from pellucid.release.steps import Steps
 from pellucid.release.tables import check as pages
 from pellucid.release.verify import plan_of, verify
 from pellucid.replay import inputs as replay_inputs
+from pellucid.replay import surroundings
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
 from pellucid.sql import VIEWS, worker
@@ -47,6 +50,7 @@ LIMIT = 256 << 20  # Bytes that reading the small release may take beyond what t
 SECONDS = 10.0  # Of computing, for one input.
 
 Reader = Callable[[Path], object]
+STRUCTURED |= {".tar": [archives.changed] * 3, ".proof": [proofs.changed] * 3}
 
 
 def ledger(folder: Path) -> None:
@@ -61,6 +65,10 @@ def ledger(folder: Path) -> None:
 
 def journal(folder: Path) -> None:
     exhaust(notes.problems(layout.JOURNAL, log.read(folder / layout.JOURNAL)))
+
+
+def code(folder: Path) -> None:
+    code_in(folder / layout.CODE)
 
 
 def sealed(folder: Path) -> None:
@@ -162,6 +170,7 @@ READERS: list[tuple[str, list[Reader]]] = [
     ("recipe.toml", [load_recipe, ledger]),
     (layout.LEDGER, [ledger, status]),
     (layout.JOURNAL, [journal]),
+    (layout.CODE, [code, surroundings.of_run]),
     (layout.MANIFEST, [sealed]),
     ("data/documents/", [documents]),
     ("data/shards/", [shards, steps]),
@@ -203,13 +212,13 @@ class Release:
         self.contents = {
             path: (self.folder / path).read_bytes() for path in files.walk(self.folder)
         }
-        paths = [
-            path for path in self.contents if path not in (layout.CODE, "LICENSE", "README.md")
-        ]
+        paths = [path for path in self.contents if path not in ("LICENSE", "README.md")]
         rooms = [
             [path for path in paths if _room(path) == number] for number in range(len(READERS))
         ]
         self._rooms = [room for room in rooms if room]
+        own = ("tokenizer.json", self.contents[_TOKENIZER], taken)
+        self._inputs = [*INPUTS, own, *proofs.made(sealed)]
 
     def read_all(self) -> None:
         """Every reader on the release as it is: what raises here is a mistake of ours."""
@@ -217,7 +226,7 @@ class Release:
             reader(self.folder)
         place = self.folder.with_name("inputs")
         place.mkdir()
-        for name, content, reader in INPUTS:
+        for name, content, reader in self._inputs:
             (place / name).write_bytes(content)
             with contextlib.suppress(FormatForeign):  # Which is what a table is told to be.
                 reader(place / name)
@@ -239,15 +248,13 @@ class Release:
 
     def _attack_input(self, choices: Choices) -> list[Finding]:
         """The same for what a user gives besides a release."""
-        name, content, reader = choices.of(
-            [*INPUTS, ("tokenizer.json", self.contents[_TOKENIZER], taken)]
-        )
+        name, content, reader = choices.of(self._inputs)
         content = mutate(name, content, choices)
         place = self.folder.with_name("inputs") / name
         place.parent.mkdir(exist_ok=True)
         place.write_bytes(content)
         try:
-            return list(_watched(reader, place, name, content))
+            return list(_read_input(reader, place, content))
         finally:
             shutil.rmtree(place.parent)
 
@@ -267,6 +274,11 @@ class Release:
             # A manifest that was fitted to itself is another release of the same files.
             if reader is verified and changed and sound and path != layout.MANIFEST:
                 yield Finding("verify", path, "a changed file is called sound", "", content)
+
+
+def _read_input(reader: Reader, place: Path, content: bytes) -> Iterator[Finding]:
+    if (yield from _watched(reader, place, place.name, content)):
+        yield Finding(_name(reader), place.name, "a changed proof is taken", "", content)
 
 
 def _watched(
