@@ -1,4 +1,4 @@
-"""What sealing gives away of its maker: nothing of the machine."""
+"""Sealing: the same bytes each time, and nothing of its maker's machine."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 
 from pellucid import recipe
+from pellucid.errors import FolderTaken, NotTrained
 from pellucid.fork import fork
 from pellucid.journal import Journal, _public
 from pellucid.release.publish import publish, without_paths
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
-from tests.conftest import finish, pellucid
+from tests.conftest import finish, make_run, pellucid
 
 SOURCES = """version = 4  # Kept.
 name = "x"
@@ -134,3 +135,24 @@ def test_publish_says_what_it_took_out(release: Path, corpus: Path, tmp_path: Pa
             b"alice" not in (folder / "recipe.toml").read_bytes()
             and verify(folder, lambda what: None).ok
         )
+
+
+def test_sealing_twice_gives_the_same_bytes_and_copies_are_linked(
+    release: Path, tmp_path: Path
+) -> None:
+    before = {path: (release / path).read_bytes() for path in files.walk(release)}
+    publish(release, tmp_path / "copy")
+    assert {path: (release / path).read_bytes() for path in files.walk(release)} == before
+    assert {
+        path: (tmp_path / "copy" / path).read_bytes() for path in files.walk(tmp_path / "copy")
+    } == before
+    assert (tmp_path / "copy/model.safetensors").samefile(release / "model.safetensors")
+    assert verify(tmp_path / "copy", lambda what: None).ok
+
+
+def test_an_unfinished_run_is_not_sealed(corpus: Path, tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", corpus)
+    with pytest.raises(NotTrained):
+        publish(folder)
+    with pytest.raises(FolderTaken):
+        publish(folder, folder)

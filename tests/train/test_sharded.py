@@ -17,7 +17,8 @@ from pellucid.store import tensors
 from pellucid.train import sharded
 from pellucid.train.processes import Processes
 from tests.train import shards
-from tests.train.test_processes import together, torchrun
+from tests.train.test_processes import together
+from tests.train.test_torchrun import torchrun
 
 
 def whole(array: np.ndarray) -> Content:
