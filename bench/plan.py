@@ -53,7 +53,7 @@ def trained(shape: str, arithmetic: str, threads: int) -> None:
     from pellucid.train.step import training_step
 
     recipe, vocabulary = recipe_of(shape, arithmetic)
-    operations.of(arithmetic).configure("cpu", threads)
+    operations.of(arithmetic, "cpu").configure("cpu", threads)
     libraries = measuring.memory("VmRSS")
     state, seconds = initial(recipe, vocabulary), 0.0
     for batch in generated(recipe, vocabulary, 3):

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from pellucid import objectives, optimizers, phases
+from pellucid import objectives, operations, optimizers, phases
 from pellucid.errors import (
     RecipeInvalid,
     RecipeTooNew,
@@ -228,12 +228,9 @@ class Recipe(Section):
             raise unfit("data.max_document_characters", LONGEST_MATCHED, detail)
         if self.tokenizer.document_token and self.tokenizer.kind != "file":
             raise ValueError('tokenizer.document_token belongs to tokenizer.kind = "file"')
-        if self.train.arithmetic == "portable" and self.train.precision != "fp32":
-            raise ValueError('train.precision = "bf16" needs train.arithmetic = "native"')
-        if self.train.arithmetic == "portable" and self.placement.device != "cpu":
-            raise ValueError('placement.device = "cuda" needs train.arithmetic = "native"')
-        if self.train.precision == "bf16" and self.placement.device == "cpu":
-            raise ValueError('train.precision = "bf16" needs placement.device = "cuda"')
+        chosen = (self.train.arithmetic, self.placement.device, self.train.precision)
+        if missing := operations.missing(*chosen):
+            raise ValueError(missing)
         if bool(self.fork.parent) != bool(self.fork.state):
             raise ValueError("fork needs both the parent's head and its state")
         if self.fork.step >= self.train.steps:

@@ -66,7 +66,7 @@ def recipe_of(folder: Path, *settings: str) -> Recipe:
     (folder / "text.txt").write_text("Only to be named.\n")
     new(folder / "run", [str(folder / "text.txt")], "1M", [*SETTINGS, *settings])
     recipe = load(folder / "run")
-    operations.of(recipe.train.arithmetic).configure("cpu", 1)
+    operations.of(recipe.train.arithmetic, "cpu").configure("cpu", 1)
     return recipe
 
 

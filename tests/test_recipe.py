@@ -1,12 +1,15 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from pellucid import recipe
+from pellucid import operations, recipe
 from pellucid.errors import (
     CommandInvalid,
+    OperationsMissing,
     RecipeInvalid,
     RecipeTooNew,
     RecipeTooOld,
@@ -15,6 +18,8 @@ from pellucid.errors import (
     RunMissing,
 )
 from pellucid.new import PRESETS, first_fit, recipe_text, sources_of
+from pellucid.record.arithmetics import ARITHMETICS
+from pellucid.sections import Section
 from pellucid.settings import with_settings
 
 BASE = b'version = 4\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
@@ -94,10 +99,43 @@ def test_the_demo_keeps_the_recipe_that_the_readme_states(tmp_path: Path) -> Non
     assert recipe.load(tmp_path / "demo").digest().hex() == demo.RECIPE
 
 
-@pytest.mark.parametrize("setting", ["train.precision=bf16", "placement.device=cuda"])
-def test_portable_is_refused_where_it_does_not_exist(setting: str) -> None:
-    with pytest.raises(RecipeInvalid, match=r'needs train\.arithmetic = "native"'):
-        changed(setting)
+def choices(section: type[Section], field: str) -> tuple[str, ...]:
+    return get_args(section.model_fields[field].annotation)
+
+
+COMPUTED = {
+    ("portable", "fp32", "cpu"),
+    ("native", "fp32", "cpu"),
+    ("native", "fp32", "cuda"),
+    ("native", "bf16", "cuda"),
+}
+
+
+@pytest.mark.parametrize("device", choices(recipe.Placement, "device"))
+@pytest.mark.parametrize("precision", choices(recipe.Train, "precision"))
+@pytest.mark.parametrize("arithmetic", choices(recipe.Train, "arithmetic"))
+def test_what_nothing_computes_is_refused(arithmetic: str, precision: str, device: str) -> None:
+    settings = (f"train.arithmetic={arithmetic}", f"train.precision={precision}")
+    words = f'precision = "{precision}" on placement.device = "{device}". There are portable fp32 '
+    if (arithmetic, precision, device) in COMPUTED:
+        changed(*settings, f"placement.device={device}")
+        assert operations.of(arithmetic, device).__name__ == f"pellucid.operations.{arithmetic}"
+    else:
+        with pytest.raises(RecipeInvalid, match=re.escape(words)):
+            changed(*settings, f"placement.device={device}")
+
+
+@pytest.mark.parametrize("pair", [("portable", "cuda"), ("exact", "cpu"), ("native", "tpu")])
+def test_operations_of_an_unknown_pair_are_missing_by_name(pair: tuple[str, str]) -> None:
+    words = f"Nothing computes {pair[0]} arithmetic on the device {pair[1]}. There are portable"
+    with pytest.raises(OperationsMissing, match=re.escape(words)):
+        operations.of(*pair)
+
+
+def test_every_arithmetic_of_a_recipe_has_a_version() -> None:
+    named = choices(recipe.Train, "arithmetic")
+    assert {name for name, _ in operations.BY} == set(named) == set(ARITHMETICS)
+    assert [ARITHMETICS[name].name for name in named] == ["portable 1", "native 1"]
 
 
 def test_a_default_written_out_is_the_same_recipe() -> None:
@@ -170,7 +208,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ),
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),
-        ("train.precision=bf16", "native"),
+        ("train.precision=bf16", r"nothing computes .* on placement\.device"),
         (
             "train.warmup=500",
             r"train\.warmup: .* longer than steps = 200\. .* --set train\.warmup=20\.",

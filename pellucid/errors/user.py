@@ -229,6 +229,11 @@ class DeviceMissing(UserError):
     placement.device = "cpu", or run where it exists."""
 
 
+class OperationsMissing(UserError):
+    message = """Nothing computes {arithmetic} arithmetic on the device {device}. There are {known}:
+    set train.arithmetic and placement.device to one of these pairs."""
+
+
 class ForkUnfit(UserError):
     message = """A fork cannot change {key}: {detail}. Make a new run for that: pellucid new DIR
     --data PATH"""

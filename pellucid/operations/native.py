@@ -17,7 +17,6 @@ from pellucid.kernels.calls import AdamW
 from pellucid.objectives import Minimised, Said
 from pellucid.objectives.base import Functions
 
-NAME = "native 1"
 FUNCTIONS = Functions(math.log, math.exp)
 
 

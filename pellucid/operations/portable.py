@@ -22,7 +22,6 @@ from pellucid.kernels import calls, library
 from pellucid.objectives import Minimised, Said
 from pellucid.objectives.base import Functions
 
-NAME = "portable 1"
 FUNCTIONS = Functions(calls.ln, calls.exp)
 
 

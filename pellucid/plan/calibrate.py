@@ -55,7 +55,7 @@ def calibrate(recipe: Recipe, vocabulary: int) -> Speed | None:
     Raises KernelsMissing, KernelsWrong, MachineLacks, DeviceMissing.
     """
     started, threads = time.perf_counter(), recipe.placement.threads or cores()
-    ops = operations.of(recipe.train.arithmetic)
+    ops = operations.of(recipe.train.arithmetic, recipe.placement.device)
     ops.configure(recipe.placement.device, threads)
     libraries = machine.resident()
     sequences, context, layers = _cut(recipe, vocabulary)

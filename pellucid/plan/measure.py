@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid import counts, machine
+from pellucid import counts, machine, operations
 from pellucid.data import stage
 from pellucid.errors import CommandInvalid, MeasuringFailed, MemoryTooSmall
 from pellucid.journal import Journal
@@ -54,7 +54,8 @@ def axes(recipe: Recipe) -> list[Axis]:
     portable = own == "portable"
     counted = sorted({1, 2, cores()} - {threads})
     sets = instruction_sets()[1:] if portable else []
-    fits_portable = recipe.train.precision == "fp32" and recipe.placement.device == "cpu"
+    where = (recipe.placement.device, recipe.train.precision)
+    fits_portable = not operations.missing("portable", *where)
     return [
         Axis(f"{own}, {_threads(threads)}", "", own, threads),
         *(Axis(_threads(number), "threads", own, number, keeps=portable) for number in counted),

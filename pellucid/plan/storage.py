@@ -22,6 +22,7 @@ from pellucid.optimizers.base import Kept
 from pellucid.plan.facts import Facts
 from pellucid.recipe import Anchors, Recipe
 from pellucid.record import chain, entries
+from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.schedule import Schedule
 from pellucid.store import anchors, metrics, tensors
 
@@ -198,7 +199,7 @@ class Storage:
         body = entries.genesis(
             recipe=bytes(32),
             recipe_version=self.recipe.version,
-            arithmetic=f"{self.recipe.train.arithmetic} 1",
+            arithmetic=ARITHMETICS[self.recipe.train.arithmetic].name,
             pipeline=self.recipe.data.pipeline,
             data=ZEROS,
             tokenizer=ZEROS,

@@ -52,7 +52,7 @@ def work(job: Job, tell: Any) -> None:
     recipe = recipe.model_copy(
         update={"train": recipe.train.model_copy(update={"arithmetic": job.arithmetic})}
     )
-    ops = operations.of(job.arithmetic)
+    ops = operations.of(job.arithmetic, recipe.placement.device)
     ops.configure(recipe.placement.device, job.threads)
     state = _state(recipe, job)
     if job.compiled:

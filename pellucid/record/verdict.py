@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from pellucid.record import chain, digests, entries
+from pellucid.record import arithmetics, chain, digests, entries
 from pellucid.record.chain import Entry
 from pellucid.record.columns import Steps
 from pellucid.record.guards import QUANTITIES, Guards, Rules
@@ -391,7 +391,7 @@ def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
         for field, value in plan.genesis.items():
             if body.get(field) != value:
                 wrong.append(f"{field} is {said(body.get(field))}, not {value!r}")
-        if ("stack" in body) != str(body.get("arithmetic")).startswith("native"):
+        if ("stack" in body) != arithmetics.has_stack(body.get("arithmetic")):
             wrong.append("stack stands in a genesis of native arithmetic, and in no other")
     if kind == "step":
         wrong += _wrong_step(body, plan)

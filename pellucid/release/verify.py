@@ -20,6 +20,7 @@ from pellucid.errors import FormatInvalid, FormatTooNew, LinkInside, PellucidErr
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import notes
+from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.record.verdict import Plan, Problem, judge
 from pellucid.release import evaluations, manifest, readme, tables
 from pellucid.release.states import States
@@ -166,7 +167,7 @@ def plan_of(recipe: Recipe) -> Plan:
         checkpoints=lambda step: recipe.scheduled(recipe.checkpoints.every, step),
         learning_rate=schedule.learning_rate,
         genesis={
-            "arithmetic": f"{recipe.train.arithmetic} 1",
+            "arithmetic": ARITHMETICS[recipe.train.arithmetic].name,
             "pipeline": recipe.data.pipeline,
             "recipe_version": recipe.version,
             "parent": recipe.fork.parent or None,

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from pellucid import operations
 from pellucid.model import Decoder
 from pellucid.optimizers.base import Optimizer, Update
 from pellucid.recipe import Recipe
+from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.record.entries import Microbatch, Segment
 from pellucid.recorder import segments_of, step_entry
 from pellucid.replay import tracing
@@ -49,7 +51,8 @@ class Again:
 
     @property
     def native(self) -> bool:
-        return self.recipe.train.arithmetic == "native"
+        """Whether its bits follow from the stack."""
+        return ARITHMETICS[self.recipe.train.arithmetic].stack
 
     @property
     def phase(self) -> Phase:
@@ -65,7 +68,9 @@ class Again:
 
     def operations(self, around: tracing.Around = tracing.plain) -> ModuleType:
         """The operations of this run's arithmetic, for one experiment."""
-        return tracing.operations(self.recipe.train.arithmetic, around)
+        recipe = self.recipe
+        own = operations.of(recipe.train.arithmetic, recipe.placement.device)
+        return tracing.copied(own, around)
 
     def take(
         self,

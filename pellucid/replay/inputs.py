@@ -14,6 +14,7 @@ from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
 from pellucid.recipe import FILE, Recipe
 from pellucid.record import entries
+from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.record.history import History, with_branch
 from pellucid.recorder import Identity
 from pellucid.store import layout
@@ -64,12 +65,13 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     ledger = _ledger(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
     threads = int(recorded.get("threads", 0)) or recipe.placement.threads or cores()
-    ops, device = operations.of(recipe.train.arithmetic), recipe.placement.device
+    device = recipe.placement.device
+    ops = operations.of(recipe.train.arithmetic, device)
     ops.configure(device, threads)
     identity = Identity(
         data=root,
         tokenizer=made.digest,
-        arithmetic=ops.NAME,
+        arithmetic=ARITHMETICS[recipe.train.arithmetic].name,
         stack=ops.stack(device, threads),
         config=huggingface.architecture(recipe.model, made.vocabulary, made.document_token),
     )

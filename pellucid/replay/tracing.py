@@ -55,18 +55,19 @@ def plain(name: str, function: Callable[..., Any], arguments: tuple[Any, ...]) -
     return function(*arguments)
 
 
-def operations(arithmetic: str, around: Around = plain) -> ModuleType:
-    """A copy of the operations of "portable" or "native" whose every call goes through around.
+def copied(operations: ModuleType, around: Around = plain) -> ModuleType:
+    """A copy of operations whose every call goes through around.
 
-    Of portable these are the kernels, forward and backward; of native the operations forward and
-    those of the optimizer: what torch does backward is not seen."""
-    spec = importlib.util.find_spec(f"pellucid.operations.{arithmetic}")
-    assert spec is not None and spec.loader is not None, "the recipe knows two arithmetics"
+    Of those made of our kernels these are the kernels, forward and backward; of others the
+    operations forward and those of the optimizer: what torch does backward is not seen."""
+    spec = operations.__spec__
+    assert spec is not None and spec.loader is not None, "it was imported"
     copy = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(copy)
-    if arithmetic == "portable":
+    ours = "calls" in vars(copy)
+    if ours:
         vars(copy)["calls"] = _Kernels(around)
-    for name in _STEP if arithmetic == "portable" else (*MODEL, *_STEP):
+    for name in _STEP if ours else (*MODEL, *_STEP):
         setattr(
             copy, name, wrapped(around, SUM if name == "add_into" else name, getattr(copy, name))
         )

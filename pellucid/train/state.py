@@ -148,9 +148,9 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
     """
     if recipe.placement.device == "cpu":
         _require_memory(recipe, vocabulary)
-    model = Decoder(recipe.model, vocabulary, operations.of(recipe.train.arithmetic)).to(
-        recipe.placement.device
-    )
+    model = Decoder(
+        recipe.model, vocabulary, operations.of(recipe.train.arithmetic, recipe.placement.device)
+    ).to(recipe.placement.device)
     kept = counts.state(recipe, vocabulary)
     kept.pop("weights")
     return State(

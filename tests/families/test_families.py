@@ -81,7 +81,7 @@ def test_loss_and_gradients_are_those_of_float64(
     family: str, arithmetic: str, tied: bool, attention: str
 ) -> None:
     recipe = recipe_of(shape_of(family, tied=tied, attention=attention), arithmetic)
-    operations.of(arithmetic).configure("cpu", 1)
+    operations.of(arithmetic, "cpu").configure("cpu", 1)
     model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
     documents_BS = np.cumsum(np.random.default_rng(3).random(batch.tokens_BS.shape) < 0.1, axis=1)
     wanted = scattered(model)
@@ -175,11 +175,11 @@ def test_a_step_has_the_same_bits_with_more_threads(family: str, threads: int) -
     recipe = recipe_of(shape_of(family), "portable")
     roots = set()
     for count in (2, threads):
-        operations.of("portable").configure("cpu", count)
+        operations.of("portable", "cpu").configure("cpu", count)
         state = initial(recipe, VOCABULARY)
         training_step(state, next(generated(recipe, VOCABULARY, 1)), recipe)
         roots.add(state.roots().state)
-    operations.of("portable").configure("cpu", 1)
+    operations.of("portable", "cpu").configure("cpu", 1)
     assert len(roots) == 1
 
 
@@ -188,7 +188,7 @@ def test_a_step_has_the_same_bits_with_more_threads(family: str, threads: int) -
 def test_a_window_shows_so_many_positions_and_no_more(arithmetic: str, within: bool) -> None:
     """Of one layer, so that nothing comes round by another; with 5 of 32, and with
     documents of 3 inside of it."""
-    operations.of(arithmetic).configure("cpu", 1)
+    operations.of(arithmetic, "cpu").configure("cpu", 1)
     model = initial(recipe_of(shape_of("mistral", layers=1), arithmetic), VOCABULARY).model
     scattered(model)
     tokens = torch.arange(32)[None]

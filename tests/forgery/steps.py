@@ -107,7 +107,7 @@ def faster(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
 
 def by_torch(real: Step, state: State, batch: Batch, recipe: Recipe) -> Stepped:
     """PyTorch's arithmetic in a run that claims the portable one."""
-    model, native, shape = state.model, operations.of("native"), recipe.model
+    model, native, shape = state.model, operations.of("native", "cpu"), recipe.model
     cos, sin = native.rotary(shape.context, shape.width // shape.heads, shape.rope_theta)
     with mock.patch.multiple(model, ops=native, cos=cos, sin=sin):
         return real(state, batch, recipe)

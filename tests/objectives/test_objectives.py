@@ -97,7 +97,7 @@ def taken(kind: str, arithmetic: str = "portable", microbatch: int = 2) -> tuple
     """A step with an objective, and the state it left."""
     objective, use = KINDS[kind]
     recipe = recipe_of(objective, arithmetic, microbatch)
-    operations.of(arithmetic).configure("cpu", 1)
+    operations.of(arithmetic, "cpu").configure("cpu", 1)
     state = initial(recipe, VOCABULARY)
     return state, training_step(state, batch_of(recipe, **use), recipe)
 

@@ -122,7 +122,7 @@ def test_saved_activations_are_those_that_autograd_keeps(
     for layers in (1, 2):
         shape = one.model_copy(update={"layers": layers, "attention": attention})
         recipe = recipe_of(shape, arithmetic)
-        operations.of(arithmetic).configure("cpu", 1)
+        operations.of(arithmetic, "cpu").configure("cpu", 1)
         model, batch = initial(recipe, VOCABULARY).model, next(generated(recipe, VOCABULARY, 1))
         known = {
             tensor.untyped_storage().data_ptr()
@@ -164,7 +164,7 @@ from pellucid import operations
 from pellucid.train.state import initial
 from pellucid.train.step import training_step
 recipe = parse(Path(sys.argv[1]).read_bytes(), "recipe")
-operations.of(recipe.train.arithmetic).configure("cpu", 1)
+operations.of(recipe.train.arithmetic, "cpu").configure("cpu", 1)
 libraries = machine.resident()
 state = initial(recipe, 2048)
 for batch in generated(recipe, 2048, 2):
