@@ -8,23 +8,20 @@ import io
 import json
 import math
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from pellucid.data.roots import recompute_root
 from pellucid.errors import FormatInvalid
 from pellucid.recipe import load
 from pellucid.record import chain
 from pellucid.release import manifest, readme
 from pellucid.release.publish import publish
-from pellucid.release.states import States
 from pellucid.release.verify import verify
-from pellucid.store import files, layout, sealed, tensors
-from pellucid.store.ledger import LedgerFile
+from pellucid.store import files, layout, tensors
 from tests.forgery.forge import edit_ledger, edit_table
 
 Change = Callable[[Path], object]
@@ -50,114 +47,6 @@ def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
 def spelled(path: Path, content: bytes) -> None:
     path.unlink()
     path.write_bytes(content)
-
-
-# ---- JSON files, field by field ----------------------------------------------------------------
-
-JSONS = [
-    "config.json",
-    "checkpoints/step6/generation_config.json",
-    "checkpoints/step6/tokenizer_config.json",
-    "checkpoints/step12/pellucid.json",
-    "anchors/step5/anchor.json",
-    "data/documents/manifest.json",
-    "data/tokenizer/manifest.json",
-    "data/shards/manifest.json",
-    "data/manifest.json",
-    "trace/manifest.json",
-]
-# What nothing binds: the digest of what a stage was made from, and the versions it was
-# made with. They have a form.
-SAID = {f"data/{one}/manifest.json: recipe" for one in ("documents", "tokenizer", "shards")}
-SAID |= {
-    f"data/documents/manifest.json: made_with.{one}" for one in ("python", "pyarrow", "unicode")
-}
-SAID |= {"data/tokenizer/manifest.json: made_with.tokenizers"}
-
-
-def fields(value: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted name, what holds it, its key) of every field; of a list its last item."""
-    inner = (
-        value.items()
-        if isinstance(value, dict)
-        else list(enumerate(value))[-1:]
-        if isinstance(value, list)
-        else ()
-    )
-    for key, one in inner:
-        dotted = f"{name}.{key}" if name else str(key)
-        yield dotted, value, key
-        yield from fields(one, dotted)
-
-
-def other(value: Any) -> Any:
-    """Another value of the same type and form."""
-    if isinstance(value, bool):
-        return not value
-    if isinstance(value, int | float):
-        return value + 1
-    if isinstance(value, str) and value:
-        return ("1" if value[0] != "1" else "2") + value[1:]
-    return (
-        {"more": 1} if isinstance(value, dict) else ["more"] if isinstance(value, list) else "more"
-    )
-
-
-def problems_of(folder: Path, name: str) -> list[str]:
-    """What the one check says that reads a file: the whole of verify would
-    take minutes for all fields."""
-    if name.startswith("data/"):
-        return [f"{where}: {detail}" for where, detail in recompute_root(folder, load(folder))[1]]
-    states, ledger, place = States(folder), LedgerFile(folder), name.rpartition("/")[0]
-    step = int(place.rpartition("step")[2] or ledger.steps_done)
-    if place.startswith("anchors"):
-        return [one.detail for one in states._anchor(ledger.step(step), place)]
-    root = next(body["root"] for body in ledger.of_kind("checkpoint") if body["step"] == step)
-    return [one.detail for one in states._checkpoint(ledger.step(step), place, root)]
-
-
-@pytest.mark.parametrize("name", [one for one in JSONS if not one.startswith("trace")])
-def test_no_field_may_say_anything_else(name: str, release: Path) -> None:
-    """Each changed alone, left out, and of another type."""
-    path = release / name
-    original, missed = path.read_bytes(), set()
-    for number, (dotted, _, _) in enumerate(fields(json.loads(original))):
-        if name.startswith("anchors") and dotted.count(".") == 2 and number % 9:
-            continue  # The leaves of the tensors, some of them.
-        for change in (other, lambda _: None, lambda value: [value]):
-            value = json.loads(original)
-            _, place, key = next(one for one in fields(value) if one[0] == dotted)
-            place[key] = change(place[key])
-            path.unlink()
-            files.write_json(path, value)
-            if not problems_of(release, name):
-                missed.add(f"{name}: {dotted}")
-                assert change is other, missed
-    assert missed == {one for one in SAID if one.startswith(name)}
-
-
-@pytest.mark.parametrize("name", JSONS)
-def test_a_key_twice_another_key_and_another_spelling_are_found(name: str, release: Path) -> None:
-    content = (release / name).read_bytes()
-    value = json.loads(content)
-    key = next(iter(value))
-    changed = {
-        "twice": content.replace(
-            b"{\n", b"{\n" + f'  "{key}": {json.dumps(other(value[key]))},\n'.encode(), 1
-        ),
-        "more": files.json_bytes({**value, "more": 1}),
-        "order": files.json_bytes(dict(reversed(value.items()))),
-        "spaces": json.dumps(value).encode(),
-        "breaks": content.replace(b"\n", b"\r\n"),
-    }
-    for one, new in changed.items():
-        spelled(release / name, new)
-        assert any(
-            name in problem or name.rpartition("/")[0] in problem for problem in found(release)
-        ), one
-
-
-# ---- what each field of the rest is bound by ---------------------------------------------------
 
 
 def in_documents(column: str, change: Callable[[dict[str, Any]], Any]) -> Change:
@@ -520,85 +409,3 @@ def test_a_stream_of_another_form_is_named_by_what_makes_the_readme(
     )
     with pytest.raises(FormatInvalid, match=key):
         readme.write(release)
-
-
-# ---- README and manifest -----------------------------------------------------------------------
-
-
-def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
-    page(
-        lambda text: (
-            f"---\nlicense: mit\n---\n# Mine\n\n{text[text.index('<!--') :]}\n\nMore of it.\n"
-        )
-    )(release)
-    written = (release / "README.md").read_bytes()
-    assert found(release) == []
-    publish(release)
-    assert (release / "README.md").read_bytes() == written
-    assert verify(release, lambda what: None).ok
-
-
-def test_marks_that_hold_no_part_are_the_makers_to_mend(release: Path) -> None:
-    in_readme(MARK, f"{MARK} more")(release)
-    before = (release / "README.md").read_bytes()
-    with pytest.raises(FormatInvalid, match="take all marks out"):
-        publish(release)
-    assert (release / "README.md").read_bytes() == before
-
-
-def test_what_stands_around_the_record_stays_byte_for_byte(release: Path) -> None:
-    around = b"\xff\r\n\xe2\x80\xa8" + (release / "README.md").read_bytes() + b"\n\x85"
-    spelled(release / "README.md", around)
-    publish(release)
-    assert (release / "README.md").read_bytes() == around and verify(release, lambda what: None).ok
-
-
-def test_a_page_of_ones_own_gets_our_part_behind_it(release: Path) -> None:
-    files.write_text(release / "README.md", "# Mine\n")
-    publish(release)
-    assert (release / "README.md").read_text().startswith("# Mine\n\n<!-- pellucid")
-    assert verify(release, lambda what: None).ok
-
-
-def test_the_template_is_the_one_that_the_manifest_names(
-    release: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A later version writes another page, and still checks an earlier one by its own template."""
-    monkeypatch.setattr(readme, "VERSION", 2)
-    monkeypatch.setitem(readme._TEMPLATES, 2, lambda folder: "# Otherwise\n")
-    assert verify(release, lambda what: None).ok
-    publish(release)
-    assert "# Otherwise" in (release / "README.md").read_text() and sealed.read(release).readme == 2
-    assert verify(release, lambda what: None).ok
-    monkeypatch.delitem(readme._TEMPLATES, 2)
-    report = verify(release, lambda what: None)
-    assert [problem.error for problem in report.problems] == ["FormatTooNew"]
-
-
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
-        (b'"run":"small"', b'"run":"other"'),
-        (b'{"pellucid":1,', b'{"pellucid":1, '),
-        (b'{"pellucid":1,', b'{"pellucid":1,"pellucid":1,'),
-        (b'{"path":"LICENSE",', b'{"path":"x","path":"LICENSE",'),
-        (b'{"path":"LICENSE",', b'{"note":"x","path":"LICENSE",'),
-        (b'"readme":1', b'"readme":true'),
-        (b',"readme":1', b""),
-    ],
-)
-def test_another_spelling_of_the_manifest_is_found(
-    before: bytes, after: bytes, release: Path
-) -> None:
-    import hashlib
-
-    lines = (
-        (release / layout.MANIFEST)
-        .read_bytes()
-        .replace(before, after)
-        .splitlines(keepends=True)[:-1]
-    )
-    last = sealed.line_of({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()})
-    (release / layout.MANIFEST).write_bytes(b"".join(lines) + last)
-    problems = verify(release, lambda what: None).problems
-    assert ("FormatInvalid", layout.MANIFEST) in [(one.error, one.where) for one in problems]

@@ -1,11 +1,22 @@
-"""Strings of others in the README: nothing in them is markup, and nothing is unseen."""
+"""What stands in a README, and in the manifest: our part is ours, the rest the maker's, and strings of
+others are no markup."""
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import unicodedata
+from pathlib import Path
 
+import pytest
+
+from pellucid.errors import FormatInvalid
+from pellucid.release import readme
+from pellucid.release.publish import publish
 from pellucid.release.readme import escape
+from pellucid.release.verify import verify
+from pellucid.store import files, layout, sealed
+from tests.release.test_fields import MARK, found, in_readme, page, spelled
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
 
@@ -32,3 +43,80 @@ def test_a_string_in_the_readme_has_no_character_that_is_not_seen() -> None:
     assert len(unseen) > 137_000 and not escape("".join(unseen)).strip(" ")
     kept = "Größe 東京 नमस्ते 𝒳 é £ € 😀 � A"
     assert escape(kept) == kept
+
+
+def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
+    page(
+        lambda text: (
+            f"---\nlicense: mit\n---\n# Mine\n\n{text[text.index('<!--') :]}\n\nMore of it.\n"
+        )
+    )(release)
+    written = (release / "README.md").read_bytes()
+    assert found(release) == []
+    publish(release)
+    assert (release / "README.md").read_bytes() == written
+    assert verify(release, lambda what: None).ok
+
+
+def test_marks_that_hold_no_part_are_the_makers_to_mend(release: Path) -> None:
+    in_readme(MARK, f"{MARK} more")(release)
+    before = (release / "README.md").read_bytes()
+    with pytest.raises(FormatInvalid, match="take all marks out"):
+        publish(release)
+    assert (release / "README.md").read_bytes() == before
+
+
+def test_what_stands_around_the_record_stays_byte_for_byte(release: Path) -> None:
+    around = b"\xff\r\n\xe2\x80\xa8" + (release / "README.md").read_bytes() + b"\n\x85"
+    spelled(release / "README.md", around)
+    publish(release)
+    assert (release / "README.md").read_bytes() == around and verify(release, lambda what: None).ok
+
+
+def test_a_page_of_ones_own_gets_our_part_behind_it(release: Path) -> None:
+    files.write_text(release / "README.md", "# Mine\n")
+    publish(release)
+    assert (release / "README.md").read_text().startswith("# Mine\n\n<!-- pellucid")
+    assert verify(release, lambda what: None).ok
+
+
+def test_the_template_is_the_one_that_the_manifest_names(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version writes another page, and still checks an earlier one by its own template."""
+    monkeypatch.setattr(readme, "VERSION", 2)
+    monkeypatch.setitem(readme._TEMPLATES, 2, lambda folder: "# Otherwise\n")
+    assert verify(release, lambda what: None).ok
+    publish(release)
+    assert "# Otherwise" in (release / "README.md").read_text() and sealed.read(release).readme == 2
+    assert verify(release, lambda what: None).ok
+    monkeypatch.delitem(readme._TEMPLATES, 2)
+    report = verify(release, lambda what: None)
+    assert [problem.error for problem in report.problems] == ["FormatTooNew"]
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (b'"run":"small"', b'"run":"other"'),
+        (b'{"pellucid":1,', b'{"pellucid":1, '),
+        (b'{"pellucid":1,', b'{"pellucid":1,"pellucid":1,'),
+        (b'{"path":"LICENSE",', b'{"path":"x","path":"LICENSE",'),
+        (b'{"path":"LICENSE",', b'{"note":"x","path":"LICENSE",'),
+        (b'"readme":1', b'"readme":true'),
+        (b',"readme":1', b""),
+    ],
+)
+def test_another_spelling_of_the_manifest_is_found(
+    before: bytes, after: bytes, release: Path
+) -> None:
+    lines = (
+        (release / layout.MANIFEST)
+        .read_bytes()
+        .replace(before, after)
+        .splitlines(keepends=True)[:-1]
+    )
+    last = sealed.line_of({"sha256": hashlib.sha256(b"".join(lines)).hexdigest()})
+    (release / layout.MANIFEST).write_bytes(b"".join(lines) + last)
+    problems = verify(release, lambda what: None).problems
+    assert ("FormatInvalid", layout.MANIFEST) in [(one.error, one.where) for one in problems]

@@ -3,12 +3,10 @@ and a server is not believed."""
 
 from __future__ import annotations
 
-import hashlib
 import io
 import os
-import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,87 +22,26 @@ from pellucid.cli import app
 from pellucid.cli.common import folder_only
 from pellucid.data.documents import Documents
 from pellucid.errors import (
-    AnswerInvalid,
     DiskFull,
     DriverMissing,
     FileMissing,
     FolderNeeded,
     FormatInvalid,
-    PathUnsafe,
-    PellucidError,
-    RangesMissing,
     ReleaseMissing,
     RemoteChanged,
-    RemoteDiffers,
     Unreachable,
     UrlInvalid,
 )
 from pellucid.look.show import Shown
 from pellucid.look.status import status
-from pellucid.store import anchors, arrays, http, layout, metrics, parquet, sealed, served
+from pellucid.store import anchors, arrays, layout, metrics, parquet, served
 from pellucid.store.home import home, is_url
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.remote import RemotePath
 from pellucid.store.served import Served
 from tests.conftest import pellucid
-from tests.serving import Answer, Request, Serving, serving
-
-SHARD = "data/shards/00000.train.bin"
-
-
-@pytest.fixture
-def server(finished: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serving]:
-    monkeypatch.setattr(http, "PAUSE", 0.001)
-    with serving(finished) as running:
-        yield running
-
-
-def seal(folder: Path, contents: dict[str, bytes]) -> Path:
-    """A folder with these files and their manifest: no run, but all
-    that a reader of files needs."""
-    lines: list[dict[str, Any]] = [
-        {"pellucid": 1, "run": "made", "head": "0" * 64, "files": len(contents), "readme": 1}
-    ]
-    for name, content in sorted(contents.items()):
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-        about = {"path": name, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        lines.append(about)
-    (folder / layout.MANIFEST).write_bytes(spelled(lines))
-    return folder
-
-
-def spelled(lines: list[dict[str, Any]]) -> bytes:
-    """A manifest of these lines, with its last."""
-    whole = b"".join(map(sealed.line_of, lines))
-    return whole + sealed.line_of({"sha256": hashlib.sha256(whole).hexdigest()})
-
-
-@pytest.fixture
-def made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Callable[..., tuple[RemotePath, Serving]]]:
-    """Makes a served release of some files, and gives the path to it and the server."""
-    monkeypatch.setattr(http, "PAUSE", 0.001)
-    running = []
-
-    def make(**contents: bytes) -> tuple[RemotePath, Serving]:
-        context = serving(seal(tmp_path / f"made{len(running)}", contents))
-        server = context.__enter__()
-        running.append(context)
-        place = home(server.url)
-        assert isinstance(place, RemotePath)
-        server.forget()
-        return place, server
-
-    yield make
-    for context in running:
-        context.__exit__(None, None, None)
-
-
-def noise(size: int, seed: int = 1) -> bytes:
-    return np.random.default_rng(seed).bytes(size)
-
+from tests.serving import Answer, Serving
+from tests.store.conftest import SHARD, lying, noise
 
 # ---- the same as from the folder ---------------------------------------------------------------
 
@@ -320,75 +257,6 @@ def test_pages_in_memory_are_bounded(
     assert place.served._held == sum(map(len, place.served._pages.values()))
 
 
-# ---- a server that is not believed -------------------------------------------------------------
-
-
-def lying(
-    answer: Callable[[Request, Answer], Answer], path: str = SHARD
-) -> Callable[[Request, Answer], Answer]:
-    return lambda request, honest: answer(request, honest) if request.path == path else honest
-
-
-def moved(request: Request, honest: Answer) -> Answer:
-    return honest._replace(
-        headers={**honest.headers, "Content-Range": f"bytes 1-{request.stop}/{1 << 20}"}
-    )
-
-
-FAULTS: dict[str, tuple[type[PellucidError], Callable[[Request, Answer], Answer]]] = {
-    "other bytes": (RemoteDiffers, lambda r, a: a._replace(body=bytes(len(a.body)))),
-    "a byte too many": (AnswerInvalid, lambda r, a: a._replace(body=a.body + b"x")),
-    "a byte too few": (AnswerInvalid, lambda r, a: a._replace(body=a.body[:-1])),
-    "a cut line": (Unreachable, lambda r, a: a._replace(cut=7)),
-    "another range": (AnswerInvalid, moved),
-    "no range named": (AnswerInvalid, lambda r, a: a._replace(headers={})),
-    "another size": (
-        RemoteChanged,
-        lambda r, a: a._replace(headers={"Content-Range": f"bytes 0-{r.stop - 1}/999999"}),
-    ),
-    "shorter than it was": (RemoteChanged, lambda r, a: Answer(416, {}, b"")),
-    "gone": (FileMissing, lambda r, a: Answer(404, {}, b"")),
-    "forbidden": (Unreachable, lambda r, a: Answer(403, {}, b"")),
-    "broken": (Unreachable, lambda r, a: Answer(503, {}, b"")),
-    "compressed": (
-        AnswerInvalid,
-        lambda r, a: a._replace(headers={**a.headers, "Content-Encoding": "gzip"}),
-    ),
-    "round in circles": (Unreachable, lambda r, a: Answer(302, {"Location": f"/{SHARD}"}, b"")),
-    "to a file here": (
-        Unreachable,
-        lambda r, a: Answer(302, {"Location": "file:///etc/passwd"}, b""),
-    ),
-}
-
-
-@pytest.mark.parametrize("name", FAULTS)
-def test_a_server_that_lies_is_named(server: Serving, name: str) -> None:
-    error, fault = FAULTS[name]
-    server.fault = lying(fault)
-    with pytest.raises(error, match=re.escape(SHARD)):
-        (home(server.url) / SHARD).read_bytes()
-
-
-def test_a_server_without_ranges_is_named(finished: Path, server: Serving) -> None:
-    server.fault = lambda request, honest: Answer(200, {}, (finished / request.path).read_bytes())
-    far = home(server.url)
-    assert isinstance(far, RemotePath)
-    # The whole of it is what was asked for.
-    assert (far / SHARD).read_bytes() == (finished / SHARD).read_bytes()
-    with pytest.raises(RangesMissing):
-        far.served._transport.ranges(SHARD, [(0, 10)], (finished / SHARD).stat().st_size)
-
-
-def test_what_changes_while_it_is_read_is_named(made: Callable[..., Any]) -> None:
-    place, server = made(ids=noise(1 << 20))
-    ids = arrays.mapped(place / "ids", "u1")
-    assert len(ids[:10]) == 10
-    os.utime(server.folder / "ids", ns=(1, 1))
-    with pytest.raises(RemoteChanged, match="ETag"):
-        ids[500_000:500_010]
-
-
 NUMBERS = pa.schema({"number": pa.float64()})
 
 
@@ -429,61 +297,6 @@ def test_a_state_that_does_not_fit_here_is_not_begun(
     monkeypatch.undo()
     assert server.sent == 0
     assert arrays.content(place / "state")[:] == noise(100_000)
-
-
-def test_a_fault_that_passes_is_outlived(server: Serving, finished: Path) -> None:
-    asked = []
-
-    def twice(request: Request, honest: Answer) -> Answer:
-        asked.append(request)
-        return (
-            [Answer(503, {}, b""), honest._replace(cut=5)][len(asked) - 1]
-            if len(asked) < 3
-            else honest
-        )
-
-    server.fault = lying(twice)
-    assert (home(server.url) / SHARD).read_bytes() == (finished / SHARD).read_bytes()
-    assert len(asked) == 3
-
-
-def test_an_answer_without_end_is_cut(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(served, "MANIFEST", 1000)
-    with pytest.raises(FormatInvalid, match="larger than 1000"):
-        home(server.url)
-
-
-def manifest_of(path: str, size: Any, sha256: str = "0" * 64) -> bytes:
-    first = {"pellucid": 1, "run": "x", "head": "0" * 64, "files": 1, "readme": 1}
-    return spelled([first, {"path": path, "size": size, "sha256": sha256}])
-
-
-@pytest.mark.parametrize(
-    ("path", "size", "error"),
-    [
-        ("../outside", 1, PathUnsafe),
-        ("/etc/passwd", 1, PathUnsafe),
-        ("a//b", 1, PathUnsafe),
-        ("recipe.toml", -1, FormatInvalid),
-        ("recipe.toml", 1 << 60, FormatInvalid),
-        ("recipe.toml", "1", FormatInvalid),
-    ],
-)
-def test_a_manifest_is_not_believed(
-    server: Serving, path: str, size: Any, error: type[PellucidError]
-) -> None:
-    content = manifest_of(path, size)
-    server.fault = lying(lambda request, honest: Answer(200, {}, content), layout.MANIFEST)
-    with pytest.raises(error):
-        home(server.url)
-
-
-def test_a_size_of_terabytes_fills_no_memory(server: Serving) -> None:
-    content = manifest_of("recipe.toml", 1 << 42)
-    server.fault = lying(lambda request, honest: Answer(200, {}, content), layout.MANIFEST)
-    with pytest.raises(PellucidError):
-        status(home(server.url))
-    assert server.sent < 1 << 20
 
 
 # ---- addresses and paths -----------------------------------------------------------------------
