@@ -29,15 +29,10 @@ _TERMS, _ACROSS = (
 )  # … and product.h's TERMS, and ACROSS_WORK, most of what a thread needs.
 
 
-def tensors(shape: Model, vocabulary: int) -> dict[str, tuple[int, ...]]:
-    """Every weight by Hugging Face's name: (outputs, inputs) of a linear, (width,) of a norm."""
-    return shape.tensors(vocabulary)
-
-
 def learning(recipe: Recipe, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """The weights that learn in some phase. Raises RecipeInvalid where what is frozen names no
     weight, or all."""
-    found = tensors(recipe.model, vocabulary)
+    found = recipe.model.tensors(vocabulary)
     for phase in recipe.phases:
         for pattern in phase.frozen:
             if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
@@ -62,7 +57,7 @@ def state(recipe: Recipe, vocabulary: int) -> dict[str, dict[str, Kept]]:
     shape. A group has at least one."""
     groups = {
         "weights": {
-            name: Kept("F32", dims) for name, dims in tensors(recipe.model, vocabulary).items()
+            name: Kept("F32", dims) for name, dims in recipe.model.tensors(vocabulary).items()
         }
     }
     groups |= recipe.optimizer.groups(learning(recipe, vocabulary))
@@ -99,6 +94,7 @@ class Flops(NamedTuple):
 
     linear: int  # Products with weights, forward.
     attention: int  # Scores and weighted values, forward.
+    update: int = 0  # The optimizer's products.
 
     @property
     def forward(self) -> int:
@@ -112,17 +108,26 @@ class Flops(NamedTuple):
 
     @property
     def step(self) -> int:
-        return self.forward + self.backward
+        return self.forward + self.backward + self.update
 
 
 def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Flops:
     """Of so many sequences of so many tokens (0: the model's context). What attention masks is not
-    counted, and documents are taken to fill the context. Norms, activations, softmax and the
-    optimizer are left out, as everybody leaves them out: they are under one in a hundred."""
+    counted, and documents are taken to fill the context. Norms, activations and softmax are left
+    out, as everybody leaves them out: they are under one in a hundred."""
     T = context or shape.context
     pairs = sequences * shape.pairs(T)
     linear = 2 * parameters(shape, vocabulary).multiplied * sequences * T
     return Flops(linear, shape.layers * pairs * 2 * 2 * shape.width)
+
+
+def step_flops(recipe: Recipe, phase: Phase, vocabulary: int) -> Flops:
+    """Of one step of a phase, with the products of its optimizer. Frozen weights are counted
+    forward and backward as those that learn."""
+    moved = learning(recipe, vocabulary).items()
+    update = recipe.optimizer.flops({name: dims for name, dims in moved if not phase.freezes(name)})
+    found = flops(recipe.model, vocabulary, phase.batch, phase.context)
+    return found._replace(update=update)
 
 
 def gradient_sets(microbatches: int) -> int:

@@ -2,8 +2,8 @@
 layers where the model is large.
 
 A layer costs the same wherever it stands, so the seconds of a microbatch are a line in the number
-of layers: two cuts give the whole. What goes over the parameters once a step (adding gradients,
-norms, the update, hashing the state) is timed on the smaller cut and scaled by the parameters."""
+of layers: two cuts give the whole. So are those of what is done once a step: adding gradients,
+norms, the update, hashing the state."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from pellucid import counts, machine, operations, philox
+from pellucid.optimizers import AdamW
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
@@ -62,16 +63,22 @@ def calibrate(recipe: Recipe, vocabulary: int) -> Speed | None:
     smallest = _resized(recipe, layers[0], context, sequences)
     if counts.memory(smallest, vocabulary, threads, libraries).peak > machine.memory():
         return None
-    timed = [_timed(_resized(recipe, number, context, sequences), vocabulary) for number in layers]
-    whole, cut = (counts.parameters(r.model, vocabulary).total for r in (recipe, smallest))
+    phase = recipe.phases[0]
+    # An optimizer whose products take too long is timed without them, as AdamW.
+    longer = counts.step_flops(smallest, smallest.phases[0], vocabulary).update > _WORK
+    shorter = recipe.model_copy(update={"optimizer": AdamW()}) if longer else recipe
+    cuts = [_resized(shorter, number, context, sequences) for number in layers]
+    timed = [_timed(cut, vocabulary) for cut in cuts]
     # Microbatches are larger than the cut by sequences and tokens, and by the
     # attention of longer sequences.
     own = counts.flops(recipe.model, vocabulary, recipe.train.microbatch).step
     larger = own / counts.flops(recipe.model, vocabulary, sequences, context).step
-    microbatch, forward = (
-        _line(layers, [one[part] for one in timed], recipe.model.layers) * larger for part in (0, 1)
+    microbatch, forward, adding, updating = (
+        _line(layers, [one[part] for one in timed], recipe.model.layers) for part in range(4)
     )
-    adding, updating = (timed[0][part] * whole / cut for part in (2, 3))
+    microbatch, forward = microbatch * larger, forward * larger
+    if longer:
+        updating += counts.step_flops(recipe, phase, vocabulary).update * microbatch / own
     took = time.perf_counter() - started
     return Speed(
         microbatch, forward, adding, updating, layers, sequences, context, threads, libraries, took
@@ -110,7 +117,10 @@ def _cut(recipe: Recipe, vocabulary: int) -> tuple[int, int, tuple[int, ...]]:
 
 def _resized(recipe: Recipe, layers: int, context: int, sequences: int) -> Recipe:
     model = recipe.model.model_copy(update={"layers": layers, "context": context})
-    train = recipe.train.model_copy(update={"batch": sequences, "microbatch": sequences})
+    # Patterns may name layers that a cut has not.
+    frozen = recipe.train.frozen if layers == recipe.model.layers else ()
+    changed = {"batch": sequences, "microbatch": sequences, "frozen": frozen}
+    train = recipe.train.model_copy(update=changed)
     return recipe.model_copy(update={"model": model, "train": train, "phase": ()})
 
 

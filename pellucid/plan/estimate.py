@@ -65,10 +65,8 @@ def plan(
         measured = calibrate(recipe.alone(_largest(recipe, known.vocabulary)), known.vocabulary)
     shape, storage = recipe.model, Storage(recipe, known)
     largest, count = _largest(recipe, known.vocabulary), counts.parameters(shape, known.vocabulary)
-    flops = _flops(recipe, largest, known.vocabulary)
-    total = sum(
-        phase.steps * _flops(recipe, phase, known.vocabulary).step for phase in recipe.phases
-    )
+    flops = counts.step_flops(recipe, largest, known.vocabulary)
+    total = _total(recipe, known.vocabulary)
     time = _time(recipe, storage, measured, speed)
     return {
         "name": recipe.name,
@@ -84,6 +82,7 @@ def plan(
             "forward": flops.forward,
             "backward": flops.backward,
             "attention": flops.attention * 7 // 2,
+            "update": flops.update,
             "six_n_d": 6 * count.total * largest.tokens,
         },
         "run": {
@@ -99,20 +98,22 @@ def plan(
         "storage": _storage(folder, storage),
         "anchors": _anchors(recipe, storage, time["step"] if time else None),
         "sizes": [
-            _size(one, time["flops_per_second"] if time else None, tflops, price)
+            _size(one, recipe, time["flops_per_second"] if time else None, tflops, price)
             for one in sizes.sizes()
         ],
     }
 
 
-def _flops(recipe: Recipe, phase: Phase, vocabulary: int) -> counts.Flops:
-    """Of one step of a phase."""
-    return counts.flops(recipe.model, vocabulary, phase.batch, phase.context)
+def _total(recipe: Recipe, vocabulary: int) -> int:
+    """Operations of all steps."""
+    return sum(
+        phase.steps * counts.step_flops(recipe, phase, vocabulary).step for phase in recipe.phases
+    )
 
 
 def _largest(recipe: Recipe, vocabulary: int) -> Phase:
     """The phase whose steps take the most operations."""
-    return max(recipe.phases, key=lambda phase: _flops(recipe, phase, vocabulary).step)
+    return max(recipe.phases, key=lambda phase: counts.step_flops(recipe, phase, vocabulary).step)
 
 
 def _phase(recipe: Recipe, phase: Phase, vocabulary: int) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def _phase(recipe: Recipe, phase: Phase, vocabulary: int) -> dict[str, Any]:
         "tokens": phase.steps * phase.tokens,
         "sequences": phase.batch,
         "context": phase.context,
-        "flops": phase.steps * _flops(recipe, phase, vocabulary).step,
+        "flops": phase.steps * counts.step_flops(recipe, phase, vocabulary).step,
     }
 
 
@@ -190,15 +191,15 @@ def _time(
     vocabulary = storage.facts.vocabulary
     largest = _largest(recipe, vocabulary)
     flops, microbatches = (
-        _flops(recipe, largest, vocabulary).step,
+        counts.step_flops(recipe, largest, vocabulary),
         largest.batch // largest.microbatch,
     )
-    total = sum(phase.steps * _flops(recipe, phase, vocabulary).step for phase in recipe.phases)
+    total = _total(recipe, vocabulary)
     if measured is not None:
         step, forward = measured.step(microbatches), measured.forward
     elif speed is not None:
-        step = flops / (speed * 1e12)
-        forward = step / microbatches / 3
+        step = flops.step / (speed * 1e12)
+        forward = flops.forward / microbatches / (speed * 1e12)
     else:
         return None
     tokens = sum(tokens for _, tokens, _ in storage.facts.validation)
@@ -206,9 +207,9 @@ def _time(
     validating = validation * storage.validations((0, recipe.train.steps))
     return {
         "step": step,
-        "flops_per_second": flops / step,
+        "flops_per_second": flops.step / step,
         "tokens_per_second": largest.tokens / step,
-        "training": step * total / flops,
+        "training": step * total / flops.step,
         "validating": validating,
         "calibration": None
         if measured is None
@@ -265,15 +266,18 @@ def _anchors(recipe: Recipe, storage: Storage, step: float | None) -> list[dict[
     return rows
 
 
-def _size(one: sizes.Size, here: float | None, tflops: float, price: float) -> dict[str, Any]:
+def _size(
+    one: sizes.Size, recipe: Recipe, here: float | None, tflops: float, price: float
+) -> dict[str, Any]:
+    state = one.state(recipe.optimizer)
     reference = _reference(one.flops, tflops, price)
     return {
         "name": one.name,
         "parameters": one.parameters,
         "tokens": one.tokens,
         "flops": one.flops,
-        "state": (sizes.STATE + counts.FLOAT) * one.parameters,
-        "anchor": sizes.STATE * one.parameters,
+        "state": state + counts.FLOAT * one.parameters,
+        "anchor": state,
         "here_hours": None if here is None else one.flops / here / 3600,
         "gpu_hours": reference["gpu_hours"],
         "cost": reference["cost"],

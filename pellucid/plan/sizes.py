@@ -13,10 +13,9 @@ from pellucid import counts
 from pellucid.families import Llama
 from pellucid.families.base import Model
 from pellucid.new import PRESETS, Preset
+from pellucid.optimizers.base import Optimizer
 
 TOKENS_A_PARAMETER = 20
-# Bytes a parameter: the weight and the two means of AdamW, with which people train them.
-STATE = 3 * counts.FLOAT
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +29,16 @@ class Size:
     def parameters(self) -> int:
         return counts.parameters(self.shape, self.vocabulary).total
 
+    def state(self, optimizer: Optimizer) -> int:
+        """Bytes of the weights and of what an optimizer keeps beside them."""
+        kept = optimizer.groups(self.shape.tensors(self.vocabulary))
+        beside = sum(counts.size(one) for of in kept.values() for one in of.values())
+        return counts.FLOAT * self.parameters + beside
+
     @property
     def flops(self) -> float:
-        """Of the whole training: those of a sequence, for every sequence."""
+        """Of the whole training: those of a sequence, for every sequence. An optimizer's
+        follow from the number of steps, which is not said."""
         return counts.flops(self.shape, self.vocabulary, 1).step * (
             self.tokens / self.shape.context
         )

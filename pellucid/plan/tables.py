@@ -108,6 +108,7 @@ def _print_model(console: Console, about: dict[str, Any]) -> None:
     console.print(
         f"step    {step['tokens']:,} tokens in {_of(step['microbatches'], 'microbatch', 'microbatches')}: "
         f"{scaled(step['flops'], 'FLOP')}, {step['attention'] / step['flops']:.0%} of it attention"
+        + (f", {step['update'] / step['flops']:.0%} the optimizer's" if step["update"] else "")
     )
     console.print(
         f"        (the rule of thumb, 6 x parameters x tokens, would say {scaled(step['six_n_d'], 'FLOP')})"

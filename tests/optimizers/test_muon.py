@@ -14,13 +14,16 @@ import numpy as np
 import pytest
 import torch
 
+from pellucid import counts
 from pellucid import run as run_module
 from pellucid.errors import FormatInvalid
-from pellucid.kernels import library
+from pellucid.kernels import calls, library
 from pellucid.look.status import status
 from pellucid.operations import native, portable
 from pellucid.optimizers.base import Update
 from pellucid.optimizers.muon import A, B, C, Muon, orthogonalised
+from pellucid.plan.facts import facts
+from pellucid.plan.storage import Storage
 from pellucid.recipe import Recipe, load
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
@@ -30,7 +33,7 @@ from pellucid.replay.again import Again, with_constant
 from pellucid.replay.audit import audit_step
 from pellucid.replay.causes import hypotheses
 from pellucid.replay.experiments import Question, proven
-from pellucid.store import tensors
+from pellucid.store import layout, tensors
 from pellucid.train.events import Batch
 from pellucid.train.processes import ALONE, Processes
 from pellucid.train.state import initial, restored
@@ -268,6 +271,40 @@ def test_a_state_without_its_buffers_is_refused(trained: Path) -> None:
     del groups["momentum_buffer"]
     with pytest.raises(FormatInvalid, match=r"its momentum_buffer .*down_proj\.weight is absent"):
         restored(load(trained), 300, 0, groups)
+
+
+def test_what_a_plan_counts_is_what_is_computed(
+    recipe: Recipe, batches: list[Batch], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = 0
+
+    def product(a_MK: torch.Tensor, b_KN: torch.Tensor) -> torch.Tensor:
+        nonlocal made
+        made += 2 * a_MK.shape[0] * a_MK.shape[1] * b_KN.shape[1]
+        return calls.product(a_MK, b_KN)
+
+    def gram(a_MK: torch.Tensor) -> torch.Tensor:
+        nonlocal made
+        M, K = a_MK.shape
+        made += 2 * (M * (M + 1) // 2) * K
+        return calls.gram(a_MK)
+
+    monkeypatch.setattr(portable, "product", product)
+    monkeypatch.setattr(portable, "gram", gram)
+    for frozen in ((), ("*attn*",)):
+        train = recipe.train.model_copy(update={"frozen": frozen})
+        own, made = recipe.model_copy(update={"train": train}), 0
+        training_step(initial(own, 300), batches[0], own)
+        assert made == counts.step_flops(own, own.phases[0], 300).update > 0
+
+
+def test_a_plan_knows_the_bytes_of_its_anchors(trained: Path) -> None:
+    storage = Storage(load(trained), facts(trained, load(trained)))
+    steps = layout.steps_in(trained / layout.ANCHORS)
+    for step in steps:
+        files = layout.anchor(trained, step).iterdir()
+        assert storage.anchor(step) == sum(file.stat().st_size for file in files)
+    assert len(steps) > 3 and storage.ledger() == (trained / layout.LEDGER).stat().st_size
 
 
 def test_its_operations_are_counted() -> None:

@@ -55,7 +55,7 @@ def recipe_of(shape: Family, arithmetic: str, batch: int = 2, microbatch: int = 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_parameters_are_those_of_the_model(shape: Family) -> None:
     model = Decoder(shape, VOCABULARY, native)
-    assert counts.tensors(shape, VOCABULARY) == {
+    assert shape.tensors(VOCABULARY) == {
         name: tuple(p.shape) for name, p in model.named_parameters()
     }
     found = counts.parameters(shape, VOCABULARY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from pathlib import Path
@@ -11,8 +12,10 @@ import pytest
 
 from pellucid import counts, machine
 from pellucid.errors import CommandInvalid, RecipeInvalid, RunMissing, TokenizerInvalid
+from pellucid.optimizers import AdamW, Muon
 from pellucid.plan.calibrate import _cut, _line, calibrate
 from pellucid.plan.estimate import plan
+from pellucid.plan.sizes import sizes
 from pellucid.plan.tables import counted, lasting, scaled
 from pellucid.recipe import Recipe, load
 from pellucid.settings import with_settings
@@ -179,6 +182,72 @@ def test_calibration_scales_from_cuts_to_the_whole(
     assert speed.forward == pytest.approx(own.forward * 1e-9, rel=0.05)
     assert speed.adding == pytest.approx(counts.parameters(model, 300).total * 1e-9)
     assert speed.step(3) == pytest.approx(3 * speed.microbatch + 2 * speed.adding + speed.updating)
+
+
+def with_muon(recipe: Recipe) -> Recipe:
+    return recipe.model_copy(update={"optimizer": Muon(kind="muon")})
+
+
+def test_an_optimizer_s_products_are_in_every_estimate(corpus: Path, tmp_path: Path) -> None:
+    adamw, muon = (
+        plan(make_run(tmp_path / kind, corpus, [f"optimizer.kind={kind}"]), speed=0.1)
+        for kind in ("adamw", "muon")
+    )
+    recipe = load(tmp_path / "muon")
+    more = recipe.optimizer.flops(recipe.model.tensors(300))
+    step, steps = muon["step"], muon["run"]["steps"]
+    assert adamw["step"]["update"] == 0 and step["update"] == more > 0
+    assert step["forward"] + step["backward"] + more == step["flops"]
+    assert step["flops"] - more == adamw["step"]["flops"]
+    assert muon["run"]["flops"] - adamw["run"]["flops"] == steps * more
+    assert muon["run"]["phases"][0]["flops"] == muon["run"]["flops"]
+    assert muon["time"]["step"] == pytest.approx(step["flops"] / 0.1e12)
+    assert muon["time"]["validating"] == pytest.approx(adamw["time"]["validating"])
+    out = pellucid("plan", tmp_path / "muon", "--speed", 0.1).stdout
+    assert f"{more / step['flops']:.0%} the optimizer's\n" in out
+
+
+def test_other_sizes_hold_what_the_optimizer_keeps() -> None:
+    for size in sizes():
+        shapes = size.shape.tensors(size.vocabulary)
+        matrices = sum(math.prod(dims) for name, dims in shapes.items() if "_proj.weight" in name)
+        assert size.state(AdamW()) == 12 * size.parameters
+        assert size.state(Muon(kind="muon")) == 12 * size.parameters - 4 * matrices
+
+
+def test_an_update_that_takes_long_is_not_taken_to_be_timed(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Muon's products on wide matrices: from their operations, at the speed of a microbatch."""
+    from pellucid.plan import calibrate as room
+
+    recipe = with_muon(load(finished))
+    products = counts.step_flops(recipe, recipe.phases[0], 300).update
+    tried: list[str] = []
+
+    def timed(cut: Recipe, vocabulary: int) -> tuple[float, ...]:
+        tried.append(cut.optimizer.kind)
+        return 2.0, 1.0, 0.25, 0.5
+
+    monkeypatch.setattr(room, "_timed", timed)
+    monkeypatch.setattr(room, "_cut", lambda recipe, vocabulary: (1, 32, (2,)))
+    own = counts.flops(recipe.model, 300, recipe.train.microbatch).step
+    for work, kind, more in ((products, "muon", 0.0), (products - 1, "adamw", 1.0)):
+        monkeypatch.setattr(room, "_WORK", work)
+        speed = calibrate(recipe, 300)
+        assert speed is not None and tried.pop() == kind
+        assert speed.updating == pytest.approx(0.5 + more * products * speed.microbatch / own)
+
+
+def test_a_cut_has_no_frozen_layer_to_look_for(
+    wide: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pellucid.plan import calibrate as room
+
+    frozen = wide.train.model_copy(update={"frozen": ("model.layers.39.*",)})
+    monkeypatch.setattr(room, "_timed", lambda cut, vocabulary: (2.0, 1.0, 0.25, 0.5))
+    speed = calibrate(wide.model_copy(update={"train": frozen}), 300)
+    assert speed is not None and speed.layers == (1, 2)
 
 
 def test_numbers_for_people() -> None:
