@@ -58,8 +58,8 @@ def texts_of(folder: Path, recipe) -> Iterator[list[str]]:
 
     for part in Documents.open(folder).parts:
         for split in ("train", "validation"):
-            for _, _, texts in batches(part, split):
-                yield texts
+            for batch in batches(part, split):
+                yield batch.texts
 
 
 def peer_train(folder: Path, recipe) -> tuple[float, int]:

@@ -99,7 +99,8 @@ def _print_segments(console: Console, segments: list[dict[str, Any]], characters
 def print_document(about: dict[str, Any], characters: int) -> None:
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"[bold]{word(about['id'])}[/bold]  ({word(about['split'])})")
-    for name in ("source", "licence", "origin", "sha256"):
+    names = ("source", "licence", "origin", *(("date",) if about["date"] else ()), "sha256")
+    for name in names:
         console.print(f"{name:<11}{word(about[name])}")
     if "parts" in about:
         console.print(
@@ -225,9 +226,10 @@ def print_where(about: dict[str, Any]) -> None:
     if about["validation"]:
         console.print(f"{about['validation']:,} in the validation texts, which no step trains on")
     for hit in hits:
+        date = f"  {word(hit['date'])}" if hit["date"] else ""
         console.print(
             f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  {word(licence(hit))}"
-            f"  {word(hit['origin'])}"
+            f"  {word(hit['origin'])}{date}"
         )
         console.print(_highlighted(*hit["context"]))
         if hit["block"] is None:
@@ -278,8 +280,9 @@ def print_trace(about: dict[str, Any]) -> None:
             f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  {span['count']:,} "
             f"{'place' if span['count'] == 1 else 'places'}: {word(printable(span['text'], 80))}"
         )
-        names, more = span["documents"][:3], len(span["documents"]) > 3
-        console.print(f"  [cyan]{', '.join(map(word, names))}[/cyan]{', …' if more else ''}")
+        told, more = span["documents"][:3], len(span["documents"]) > 3
+        names = (f"[cyan]{word(one['document'])}[/cyan]  {word(licence(one))}" for one in told)
+        console.print(f"  {', '.join(names)}{', …' if more else ''}")
         console.print(f"  {_seen(span['steps'], 4)}")
 
 

@@ -179,7 +179,7 @@ def _unlicensed(recipe: Recipe, folder: Path) -> list[str]:
     names = [
         reader.source.name
         for reader in sources.readers(recipe, folder)
-        if reader.licence == "unknown"
+        if reader.licence == "unknown" and not reader.source.licence_key
     ]
     if not names:
         return []

@@ -357,7 +357,7 @@ class Block:
         return self.run.shown.block(self.number)
 
     def segments(self) -> list[dict[str, Any]]:
-        """What each document fills of it: `document`, `index`, `licence`, `origin`,
+        """What each document fills of it: `document`, `index`, `licence`, `origin`, `date`,
         `start`, `stop` and `text`."""
         return self._about["segments"]
 
@@ -376,8 +376,8 @@ class Block:
 class Document:
     """A document of the corpus. Make one with run.document.
 
-    index, id, source, licence, origin, split, characters, bytes, sha256 and text are
-    as in the view `documents`."""
+    index, id, source, licence, origin, date, split, characters, bytes, sha256 and text are as in
+    the view `documents`."""
 
     def __init__(self, run: Run, row: Mapping[str, Any]) -> None:
         self.run = run
@@ -386,6 +386,7 @@ class Document:
         self.source: str = row["source"]
         self.licence: str = row["licence"]
         self.origin: str = row["origin"]
+        self.date: str = row["date"]
         self.split: str = row["split"]
         self.characters: int = row["characters"]
         self.bytes: int = row["bytes"]
@@ -419,7 +420,7 @@ class Document:
         return f"{self.run!r}.document({plain(repr(self.id))})"
 
     def _repr_html_(self) -> str:
-        names = ("source", "licence", "origin", "split", "sha256")
+        names = ("source", "licence", "origin", "date", "split", "sha256")
         about = {name: getattr(self, name) for name in names} | {
             "characters": f"{self.characters:,}"
         }

@@ -15,6 +15,7 @@ import numpy as np
 from pellucid.data import leaves, parquet, stage
 from pellucid.data.documents import Documents
 from pellucid.data.roots import data_value, stream_leaves, stream_value
+from pellucid.data.salts import Salts, of_run
 from pellucid.data.streams import Shards
 from pellucid.errors import FormatInvalid, ProofInvalid, RowsUnknown, StateNotKept, TensorUnknown
 from pellucid.recipe import load as load_recipe
@@ -38,15 +39,15 @@ def step(folder: Path, number: int) -> bytes:
 
 def document(folder: Path, document_id: str) -> bytes:
     """A proof that a document is in the data. Raises DocumentUnknown."""
-    documents, seed = Documents.open(folder), load_recipe(folder).seed
+    documents, salts = Documents.open(folder), of_run(folder, load_recipe(folder))
     index = documents.find(document_id)
     part, row = documents.part_of(index), documents.about(index)
-    texts = Levels(_document_leaves(part, seed))
+    texts = Levels(_document_leaves(part, salts))
     roots = [bytes.fromhex(one["root"]) for one in documents.manifest["parts"]]
     parts = Levels(digests.part_leaf(root) for root in roots)
     about = {
         **row,
-        "salt": digests.salt(seed, "document", index).hex(),
+        "salt": salts.of(index).hex(),
         "sha256": documents.sha256(index),
     }
     paths = [texts.path(index - part.first_index), parts.path(documents.parts.index(part))]
@@ -55,20 +56,20 @@ def document(folder: Path, document_id: str) -> bytes:
 
 def block(folder: Path, number: int) -> bytes:
     """A proof that a train block is in the data. Raises StepUnknown."""
-    shards, seed = Shards.open(folder), load_recipe(folder).seed
+    shards, salts = Shards.open(folder), of_run(folder, load_recipe(folder))
     ids = shards.ids(number)
     source = shards.source_of(number)
     place, stream = next((i, one) for i, one in enumerate(shards.train) if one.source == source)
     streams = [stream_value(one) for one in _manifest(folder)["streams"]]
     blocks, index = (
-        list(stream_leaves(stream, shards.block, seed, place)),
+        list(stream_leaves(stream, shards.block, salts, place)),
         number - stream.first_block,
     )
     documents, first = stream.documents_and_first(
         index * shards.block, (index + 1) * shards.block + 1
     )
     parts = Levels(
-        [rows.block_head(number, len(ids)), *leaves.part_leaves(seed, ids, documents, first)]
+        [rows.block_head(number, len(ids)), *leaves.part_leaves(salts, ids, documents, first)]
     )
     in_stream = [*parts.path(0), *Levels(blocks).path(index)]
     in_all = Levels(digests.value_leaf("stream", one) for one in streams).path(place)
@@ -201,12 +202,11 @@ def _groups(folder: Path, number: int) -> Groups:
     ).groups()
 
 
-def _document_leaves(part: parquet.Part, seed: int) -> Iterator[bytes]:
-    for batch in parquet.rows_of(part, ["index", "id", "licence", "origin", "text"]):
+def _document_leaves(part: parquet.Part, salts: Salts) -> Iterator[bytes]:
+    names = ["id", "licence", "origin", "date", "text"]
+    for batch in parquet.rows_of(part, ["index", *names]):
         for row in batch.to_pylist():
-            yield digests.document_leaf(
-                seed, row["index"], row["id"], row["licence"], row["origin"], row["text"]
-            )
+            yield digests.document_leaf(salts.of(row["index"]), *(row[name] for name in names))
 
 
 def _of_data(

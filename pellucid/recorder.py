@@ -33,6 +33,7 @@ import numpy as np
 
 from pellucid import huggingface, machine
 from pellucid.data import leaves
+from pellucid.data.salts import Salts
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import LedgerDiffers, NotFinite
 from pellucid.recipe import Recipe
@@ -57,6 +58,7 @@ class Identity:
     arithmetic: str  # "native 1".
     stack: dict[str, str] | None  # What native bits depend on; None on portable arithmetic.
     config: dict[str, Any]  # The checkpoints' config.json.
+    salts: Salts  # Of the documents, in the leaves of rows.
 
 
 class Ledger:
@@ -360,7 +362,7 @@ def step_entry(
     return entries.step(
         number=batch.step,
         tokens_so_far=recipe.schedule.tokens(batch.step),
-        row_leaves=row_leaves(batch, recipe),
+        row_leaves=row_leaves(batch, recipe, identity.salts),
         microbatches=stepped.microbatches,
         segments=segments,
         loss=loss_of(segments),
@@ -371,13 +373,13 @@ def step_entry(
     )
 
 
-def row_leaves(batch: Batch, recipe: Recipe) -> list[bytes]:
+def row_leaves(batch: Batch, recipe: Recipe, salts: Salts) -> list[bytes]:
     """The leaves of a batch's rows: what each trains on, and how."""
     found, ids = [], batch.tokens_BS.shape[1]
     for row, place in enumerate(zip(batch.blocks_B.tolist(), batch.starts_B.tolist(), strict=True)):
         documents_S = batch.documents_BS[row]
         parts = leaves.part_leaves(
-            recipe.seed, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row])
+            salts, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row])
         )
         found.append(rows.row_leaf(*place, ids, use_of(batch, row, recipe), parts))
     return found

@@ -241,9 +241,15 @@ def warnings(source: dict[str, Any]) -> list[str]:
             f"of the source {source['source']}, {documents:,} of {every:,} files or records were left out, "
             f"{share:.1f}% of the bytes: {reasons}"
         )
-    changed = sum(
-        one["documents"] for one in source["left_out"] if one["kept"] and not one["quiet"]
-    )
+    kept = [one for one in source["left_out"] if one["kept"] and not one["quiet"]]
+    for one in kept:
+        if (
+            one["reason"] != "invalid_utf8_replaced"
+            and 100 * one["documents"] > source["documents"]
+        ):
+            texts = f"{one['documents']:,} of {source['documents']:,} texts"
+            lines.append(f"of the source {source['source']}, {texts} have {one['words']}")
+    changed = sum(one["documents"] for one in kept if one["reason"] == "invalid_utf8_replaced")
     replaced = source["replaced_bytes"]
     if 100 * changed > source["documents"] or 100 * replaced > source["bytes"]:
         lines.append(

@@ -450,7 +450,7 @@ def test_a_run_that_is_prepared_shows_what_is_there_and_the_next_command(
     )
     assert sum(line.startswith("index: ") for line in done.stderr.splitlines()) == 1
     said = pellucid("publish", folder).stdout
-    assert "The licence of stones is unknown, and all its texts are in the release." in said
+    assert "The licence of 40 documents of stones is unknown, and their texts are in" in said
     assert "--set data.sources.stones.licence=CC-BY-4.0" in said
     assert (
         "Go on" not in pellucid("status", folder).stdout

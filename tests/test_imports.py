@@ -28,6 +28,7 @@ ROOMS = [
     "operations",
     "schedule",
     "phases",
+    "corpus",
     "recipe",
     "settings",
     "counts",

@@ -253,10 +253,12 @@ def test_a_notebook_shows_text_and_no_markup(run: opened.Run) -> None:
         assert shown.startswith("<b>") and "<table>" in shown
     assert run.head in run._repr_html_() and "loss" in run.step(7)._repr_html_()
     evil = "<script>x</script>\x1b[31m\u202e"
-    row = dict.fromkeys(("id", "source", "licence", "origin", "split", "sha256", "text"), evil)
+    row = dict.fromkeys(
+        ("id", "source", "licence", "origin", "date", "split", "sha256", "text"), evil
+    )
     document = opened.Document(run, {**row, "index": 0, "characters": 1, "bytes": 1})
     shown = document._repr_html_()
-    assert shown.count("&lt;script&gt;x&lt;/script&gt;\ufffd[31m\ufffd") == 7
+    assert shown.count("&lt;script&gt;x&lt;/script&gt;\ufffd[31m\ufffd") == 8
     assert "<script" not in shown and "\x1b" not in shown
     assert "\x1b" not in repr(document) and "\n" not in repr(document)
     document.text = "long " * 1000

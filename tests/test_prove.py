@@ -53,7 +53,7 @@ def test_every_document_is_proven_by_what_it_is(finished: Path) -> None:
         content = prove.document(finished, row["id"])
         proven = proofs.check(content, head)
         assert {
-            key: proven.thing[key] for key in ("id", "licence", "origin")
+            key: proven.thing[key] for key in ("id", "licence", "origin", "date")
         }.items() <= row.items()
         assert proven.thing["sha256"] == hashlib.sha256(row["text"].encode()).hexdigest()
         assert row["text"][:20].encode() not in content, "no text leaves the run by a proof"

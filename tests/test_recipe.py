@@ -24,7 +24,7 @@ from pellucid.settings import with_settings
 
 BASE = b'version = 4\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
 # Another digest is another version: see docs/format.md.
-GOLDEN = "deae2b63d2d3f01d2749b2f37cdb2c6602f86b321942a13bff8ecc4cfce55969"
+GOLDEN = "b233492d9386033c4a8021acba95e80a49c051789b07d0963c76601d79a97421"
 
 
 def parsed(content: bytes) -> recipe.Recipe:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pellucid.data.salts import Public
 from pellucid.errors import DiskFull, LedgerBroken, LedgerDiffers
 from pellucid.recipe import Recipe, parse
 from pellucid.record.entries import Microbatch
@@ -31,6 +32,7 @@ IDENTITY = Identity(
         "eos_token_id": 0,
         "max_position_embeddings": T,
     },
+    Public(1),
 )
 
 

@@ -438,5 +438,11 @@ def test_the_head_of_a_small_run_is_golden(finished: Path) -> None:
     another arithmetic or format."""
     assert (
         LedgerFile(finished).head
-        == "ad3565a23962625a9a11cec8afd18f6af365822e0160fe6eca69dfb2b4d39824"
+        == "b560c816118055ace6e3e76f855501edfc7f70e5a502fe9af9e67e12b860ea10"
     )
+
+
+def test_the_demo_compares_on_the_texts_that_validation_covers(finished: Path) -> None:
+    *_, last = LedgerFile(finished).of_kind("validation")
+    size = sum(int(one["bytes"]) for one in last["sources"])
+    assert demo.compare(finished).bytes == size < 5000

@@ -90,15 +90,14 @@ def publish(
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
 
 
-def _tell_unlicensed(names: list[str]) -> None:
-    whose = "its" if len(names) == 1 else "their"
+def _tell_unlicensed(unknown: dict[str, int]) -> None:
+    """unknown: documents, by source."""
+    whose = ", ".join(f"{count:,} documents of {name}" for name, count in unknown.items())
     print(
-        plain(
-            f"The licence of {', '.join(names)} is unknown, and all {whose} texts are in the release. It stands in"
-        )
+        plain(f"The licence of {whose} is unknown, and their texts are in the release. It stands")
     )
-    print("every document and so in the head: a new run states it, before it is trained, with")
-    print(plain(f"  --set data.sources.{names[0]}.licence=CC-BY-4.0"))
+    print("in every document and so in the head: a new run states it, before it is trained, with")
+    print(plain(f"  --set data.sources.{next(iter(unknown))}.licence=CC-BY-4.0"))
 
 
 def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:

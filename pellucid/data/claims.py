@@ -2,7 +2,8 @@
 
 A document is called by the path of its file in the source and, of the formats whose files hold
 several, by its record; its origin is that name, of a package behind the package's URL. So the
-recipe's format and patterns show in them, and of a package its name and version."""
+recipe's format and patterns show in them, and of a package its name and version. Where the source
+names a field for the origin, licence or date, a document may have any that a field can give."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import re
 from collections.abc import Iterator
 
 from pellucid.data import cutting, endings, packages, parquet
+from pellucid.data.about import fits, keys_of
 from pellucid.data.sources import Patterns, path_of
 from pellucid.data.tables import VALUES
 from pellucid.recipe import Source
@@ -42,23 +44,34 @@ class Claims:
             self._url = found[1]
         elif self._source.path.startswith(packages.PREFIX):
             return f"its source is {self._source.path[:60]!r}, and its format {self._source.format}"
-        elif row.origin != name:
-            return f"its origin is {row.origin[:60]!r}, and its id that of {name[:60]!r}"
+        elif wrong := self._unfit(row, name):
+            return wrong
         paths = list(self._meant(name))
         if not paths:
             return f"{name[:60]!r} is no name that the format {self._source.format} gives"
         return "" if paths == self._paths else self._next(paths)
 
+    def _unfit(self, row: parquet.Row, name: str) -> str:
+        """What no field gives, nor what stands for one that is missing."""
+        keys = keys_of(self._source)
+        if row.origin != name and not ("origin" in keys and fits(row.origin, "origin")):
+            return f"its origin is {row.origin[:60]!r}, and its id that of {name[:60]!r}"
+        own = "licence" in keys and row.licence != self._source.licence
+        if own and not fits(row.licence, "licence"):
+            return f"its licence {row.licence[:60]!r} is none that a field gives"
+        if row.date and "date" in keys and not fits(row.date, "date"):
+            return f"its date {row.date[:60]!r} is none that a field gives"
+        return ""
+
     def _meant(self, name: str) -> Iterator[str]:
-        """The paths that may be meant: several only of FASTA, whose
-        records are called by any word."""
+        """The paths that may be meant: several only where records are called by any word."""
         given = [name]
-        if self._source.format == "lines" or self._source.format in VALUES:
-            found = _LINE.fullmatch(name)
-            given = [found[1]] if found else []
-        elif self._source.format == "fasta":
+        if self._source.format == "fasta" or self._source.id_key:
             words = name.split(":", _COLONS)
             given = [":".join(words[:count]) for count in range(1, len(words))]
+        elif self._source.format == "lines" or self._source.format in VALUES:
+            found = _LINE.fullmatch(name)
+            given = [found[1]] if found else []
         return (path for one in given if one and (path := path_of(one)))
 
     def _next(self, paths: list[str]) -> str:

@@ -20,6 +20,7 @@ import pyarrow as pa
 from pellucid.data import beside, cutting, parquet, reasons, sources, stage
 from pellucid.data.formats import Seen
 from pellucid.data.parquet import Documents
+from pellucid.data.salts import Drawn, Public, file_of
 from pellucid.errors import CorpusTooSmall, NoValidation
 from pellucid.recipe import Recipe
 from pellucid.record import digests
@@ -65,6 +66,12 @@ def split_of(sha256: bytes, validation_per_10000: int) -> str:
         if int.from_bytes(sha256[:8], "big") % 10000 < validation_per_10000
         else "train"
     )
+
+
+def key_of(sha256: bytes) -> int:
+    """By what validation chooses among documents (data/covered.py), from the SHA-256 of the text:
+    the split is decided by the first eight bytes of it, this by the next."""
+    return int.from_bytes(sha256[8:16], "big")
 
 
 def root_of(part_roots: list[str]) -> bytes:
@@ -136,9 +143,10 @@ class _Stage:
 
     def _gives(self, rows: Iterator[parquet.Row], entry: dict[str, Any]) -> bool:
         """Whether the next rows are those of a part, and it would end where it does."""
-        for stored in self._stored(entry, ["id", "licence", "origin", "split", "sha256"]):
+        names = ["id", "licence", "origin", "date", "split", "sha256"]
+        for stored in self._stored(entry, names):
             row = next(rows, None)
-            if row is None or (row.id, row.licence, row.origin, row.split, row.sha256) != stored:
+            if row is None or tuple(getattr(row, name) for name in names) != stored:
                 return False
         return entry["bytes"] >= parquet.PART_BYTES or next(rows, None) is None
 
@@ -153,7 +161,8 @@ class _Stage:
             yield from zip(*(batch.column(name).to_pylist() for name in columns), strict=True)
 
     def work(self) -> None:
-        stage.keep_only(self._place, [part["file"] for part in self._parts])
+        names = [part["file"] for part in self._parts]
+        stage.keep_only(self._place, [*names, *(file_of(Path(name)).name for name in names)])
         try:
             with contextlib.closing(Seen(self._place / _SEEN)) as self._seen:
                 self._recall()
@@ -181,11 +190,13 @@ class _Stage:
         rows = self._rows(reader)
         while (first := next(rows, None)) is not None:
             name = f"{len(self._parts):05d}.parquet"
+            drawn = Drawn() if self._recipe.data.salts == "random" else None
+            salts = drawn or Public(self._recipe.seed)
             with files.whole_file(self._place / name) as partial:
                 # chain, for a generator that delegates to rows would close it at the part's end.
-                totals = parquet.write_part(
-                    partial, itertools.chain([first], rows), self._recipe.seed
-                )
+                totals = parquet.write_part(partial, itertools.chain([first], rows), salts.of)
+            if drawn is not None:
+                drawn.write(self._place / name)
             self._parts.append({"file": name, "source": reader.source.name, **totals})
             self._note()
             self._meter.tell()
@@ -214,7 +225,7 @@ class _Stage:
             )
             yield parquet.Row(
                 self._count, document.id, document.source, document.licence, document.origin,
-                split, len(document.text), len(content), digest.hex(), document.text,
+                document.date, split, len(document.text), len(content), digest.hex(), document.text,
             )  # fmt: skip
             self._count += 1
 

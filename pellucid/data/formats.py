@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pellucid.data import encodings, packings
+from pellucid.data.about import About
 from pellucid.errors import DiskFull, NoPermission, SetUnusable, SourceUnreadable
 from pellucid.recipe import Source
 from pellucid.store import files
@@ -43,6 +44,7 @@ class Record(NamedTuple):
     changed: str = ""  # A reason why the text is not what the bytes say in UTF-8.
     replaced: int = 0  # Bytes that became U+FFFD.
     size: int = 0  # Bytes it has in the file, unpacked.
+    about: About = About()  # What its fields say.
 
 
 class How(NamedTuple):
@@ -154,7 +156,8 @@ def read_fasta(path: Path, how: How, after: int = 0) -> Iterator[Record]:
                 bounded(size, path, how, start)
                 continue
             yield from _sequence(start, name, pieces, how, after)
-            start, name, pieces, size = number, _unused(line, number, names), [], 0
+            name = unused(_first_word(line), number, names)
+            start, pieces, size = number, [], 0
         yield from _sequence(start, name, pieces, how, after)
     finally:
         names.close()
@@ -176,11 +179,15 @@ def _sequence(
         yield Record(start, "", "", "malformed", size=len(content))
 
 
-def _unused(header: bytes, number: int, names: Seen) -> str:
+def _first_word(header: bytes) -> str:
     words = header[1:].split(None, 1)
-    name = (
-        words[0].decode("utf-8", "replace") if words and not header[1:2].isspace() else str(number)
-    )
+    return words[0].decode("utf-8", "replace") if words and not header[1:2].isspace() else ""
+
+
+def unused(name: str, number: int, names: Seen) -> str:
+    """What a record is called: its name, else its number; with the number behind it where the file
+    had that before."""
+    name = name or str(number)
     while not names.add(name.encode()):
         name += f":{number}"
     return name

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.data import formats, recognise, tables
-from pellucid.errors import TextKeyMissing
+from pellucid.data.about import has, keys_of
+from pellucid.errors import FieldMissing, TextKeyMissing
 from pellucid.recipe import Source
 
 USUAL = (
@@ -43,11 +44,14 @@ class Keys(NamedTuple):
     # By key, "data.text" for a nested one: the records with a text or a chat there.
     counts: Counter[str]
     blank: frozenset[str]  # Keys that have an empty one somewhere, which `counts` leaves out.
+    fields: frozenset[str]  # Every dotted key that is no object's.
+    absent: dict[str, str]  # Of the source's other keys those that no record has, by their setting.
 
 
 def found(path: Path, how: formats.How) -> Keys:
     """The keys of the first records. Raises SourceUnreadable."""
-    records, size, counts, blank = 0, 0, Counter[str](), set[str]()
+    records, size, counts, blank, fields = 0, 0, Counter[str](), set[str](), set[str]()
+    absent = {f"{name}_key": key for name, key in keys_of(how.source).items()}
     everything = how._replace(source=how.source.model_copy(update={"text_key": ""}))
     for value in itertools.islice(tables.VALUES[how.source.format](path, everything), _RECORDS):
         size += value.size
@@ -55,10 +59,20 @@ def found(path: Path, how: formats.How) -> Keys:
             break
         if isinstance(value.fields, dict):
             records += 1
+            absent = {name: key for name, key in absent.items() if not has(value.fields, key)}
+            fields.update(_fields(value.fields, "", 1))
             texts = dict(_texts(value.fields, "", 1))
             counts.update(key for key, text in texts.items() if text.strip())
             blank.update(key for key, text in texts.items() if not text.strip())
-    return Keys(records, counts, frozenset(blank))
+    return Keys(records, counts, frozenset(blank), frozenset(fields), absent)
+
+
+def _fields(value: dict[str, Any], prefix: str, level: int) -> Iterator[str]:
+    for key, inner in value.items():
+        if isinstance(inner, dict) and level < _DEEPEST:
+            yield from _fields(inner, f"{prefix}{key}.", level + 1)
+        else:
+            yield prefix + key
 
 
 def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[tuple[str, str]]:
@@ -70,9 +84,12 @@ def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[tuple[str
             yield from _texts(inner, f"{prefix}{key}.", level + 1)
 
 
-def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
-    """The error of a file none of whose first records has a text where the source looks for it."""
+def missing(path: Path, how: formats.How) -> TextKeyMissing | FieldMissing | None:
+    """The error of a file none of whose first records has a text where the source looks for it, or
+    a field that the source names."""
     there, key = found(path, how), how.source.text_key
+    if there.records and there.absent:
+        return _field_missing(path, how, there)
     if not there.records or there.counts[key] or key in there.blank:
         return None
     near = [] if key == _DEFAULT else difflib.get_close_matches(key, there.counts, n=1)
@@ -87,6 +104,21 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | None:
         found=", ".join(told) if told else "none",
         join=_joining(path, how.source.format, _together(there)),
         name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
+    )
+
+
+def _field_missing(path: Path, how: formats.How, there: Keys) -> FieldMissing:
+    setting, key = next(iter(there.absent.items()))
+    near = difflib.get_close_matches(key, there.fields, n=1)
+    return FieldMissing(
+        source=how.source.name,
+        path=path,
+        records=f"{there.records:,}",
+        key=key,
+        near=f" (did you mean {near[0]}?)" if near else "",
+        found=", ".join(sorted(there.fields)[:_TOLD]) or "none",
+        setting=setting,
+        name=near[0] if near else "FIELD",
     )
 
 

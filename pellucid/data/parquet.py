@@ -7,7 +7,7 @@ import bisect
 import difflib
 import functools
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
         pa.field("index", pa.int64(), nullable=False),
         *(
             pa.field(name, pa.string(), nullable=False)
-            for name in ("id", "source", "licence", "origin", "split")
+            for name in ("id", "source", "licence", "origin", "date", "split")
         ),
         pa.field("characters", pa.int64(), nullable=False),
         pa.field("bytes", pa.int64(), nullable=False),
@@ -35,8 +35,9 @@ SCHEMA = pa.schema(
 )
 
 DICTIONARIES = ["source", "licence", "split"]  # The columns that have one; a text never has.
-_ABOUT = ["id", "licence", "origin"]  # What tells what a document is.
+_ABOUT = ["id", "licence", "origin", "date"]  # What tells what a document is.
 
+_NEAR = 3  # Ids that are told in place of one that is not there.
 _COMPARED = 20_000  # Documents at most whose ids are held against one that is not there.
 
 _LENGTH = 4  # Bytes before each text in a page.
@@ -56,6 +57,7 @@ class Row(NamedTuple):
     source: str
     licence: str
     origin: str
+    date: str
     split: str
     characters: int
     bytes: int
@@ -63,8 +65,9 @@ class Row(NamedTuple):
     text: str
 
 
-def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
+def write_part(path: Path, rows: Iterator[Row], salt_of: Callable[[int], bytes]) -> dict[str, Any]:
     """Write rows until the part is full or they end; returns the part's entry in the manifest.
+    salt_of is asked once for each document, in their order.
 
     The rows' iterator is left right behind the last row written.
     """
@@ -75,9 +78,8 @@ def write_part(path: Path, rows: Iterator[Row], seed: int) -> dict[str, Any]:
             first = row.number if first is None else first
             group.append(row)
             group_bytes += row.bytes
-            tree.add(
-                digests.document_leaf(seed, row.number, row.id, row.licence, row.origin, row.text)
-            )
+            labels = (row.id, row.licence, row.origin, row.date)
+            tree.add(digests.document_leaf(salt_of(row.number), *labels, row.text))
             totals[row.split] += 1
             totals["bytes"] += row.bytes
             totals["characters"] += row.characters
@@ -181,7 +183,7 @@ def check_sizes(part: Part, said: int, longest: int) -> None:
         if total > said or size > _UTF8 * longest * texts.values:
             detail = f"row group {number}: its texts are longer than its manifest or the recipe's longest text allows"
             raise FormatInvalid(path=part.path, detail=detail)
-        for name in ("id", "source", "licence", "origin", "split", "sha256"):
+        for name in ("id", "source", "licence", "origin", "date", "split", "sha256"):
             if columns[name].unpacked > _LONGEST_NAME * columns[name].values:
                 raise FormatInvalid(
                     path=part.path, detail=f"row group {number}: {name} is too long"
@@ -229,8 +231,8 @@ class Documents:
         return self._group[1].slice(row, 1).to_pylist()[0]
 
     def about(self, index: int) -> dict[str, Any]:
-        """A document's id, licence and origin, without unpacking any
-        text. Raises DocumentUnknown."""
+        """A document's id, licence, origin and date, without unpacking any text. Raises
+        DocumentUnknown."""
         number, group, row = self._place(index)
         return self._about(number, group).slice(row, 1).to_pylist()[0]
 
@@ -282,11 +284,21 @@ class Documents:
         """The ids that somebody may have meant, as advice: those that end so, or are spelled much
         like it. A text that was cut is one."""
         every = (one for batch in self.rows(["id"]) for one in batch.column("id").to_pylist())
-        texts = (cutting.text_of(one)[0] for one in itertools.islice(every, _COMPARED))
-        ids = list(dict.fromkeys(texts))
-        near = [one for one in ids if one.endswith((f"/{document_id}", f":{document_id}"))]
-        near = near or difflib.get_close_matches(document_id, ids)
-        return f" (did you mean {' or '.join(near[:3])}?)" if near else ""
+        texts = (cutting.text_of(one)[0] for one in every)
+        near, ids, ends = (
+            dict[str, None](),
+            dict[str, None](),
+            (f"/{document_id}", f":{document_id}"),
+        )
+        for one in texts:  # Two sources may have it, however far apart.
+            if one.endswith(ends):
+                near[one] = None
+            if len(near) == _NEAR:
+                break
+            if len(ids) < _COMPARED:
+                ids[one] = None
+        told = list(near) or difflib.get_close_matches(document_id, ids)
+        return f" (did you mean {' or '.join(told)}?)" if told else ""
 
     def rows(self, columns: list[str], split: str | None = None) -> Iterator[pa.RecordBatch]:
         """Batches of these columns in the documents' order, one row group in memory at a time."""

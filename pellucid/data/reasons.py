@@ -35,6 +35,10 @@ REASONS = {
     "invalid_utf8": Reason("not UTF-8"),
     "malformed": Reason("not in the format"),
     "no_text": Reason("no text under text_key"),
+    "no_id": Reason("no id under id_key: the record's number stands for it", kept=True),
+    "no_licence": Reason("no licence under licence_key: the source's is taken", kept=True),
+    "no_origin": Reason("no origin under origin_key: the file's name stands for it", kept=True),
+    "no_date": Reason("no date under date_key", kept=True),
     "invalid_utf8_replaced": Reason("bytes that are not UTF-8 became U+FFFD", kept=True),
     "latin1_guessed": Reason("not UTF-8: Latin-1 guessed", kept=True, quiet=True),
     # Files of a folder that are in another format than its source's (data/recognise.py).

@@ -18,12 +18,14 @@ from typing import Any
 import numpy as np
 
 from pellucid.data import cutting, leaves, parquet, rebuilt, stage
+from pellucid.data.about import keys_of
 from pellucid.data.claims import Claims
-from pellucid.data.documents import Documents, root_of, split_of
+from pellucid.data.documents import Documents, key_of, root_of, split_of
 from pellucid.data.reasons import OF_CONTENT
-from pellucid.data.streams import Shard, Shards, Stream
+from pellucid.data.salts import Salts, of_run, wrong_with
+from pellucid.data.streams import ROW, Shard, Shards, Stream
 from pellucid.data.tokenizer import FILE, Tokenizer, described, existing, named, recorded, wrong_in
-from pellucid.errors import DataError
+from pellucid.errors import DataError, FormatInvalid
 from pellucid.recipe import Recipe
 from pellucid.record import digests, merkle
 from pellucid.store import fields
@@ -39,16 +41,16 @@ def unused_in(stream: Stream, block: int) -> int:
     return stream.tokens - (stream.blocks * block + 1 if stream.blocks else 0)
 
 
-def stream_root(stream: Stream, block: int, seed: int, place: int) -> bytes:
+def stream_root(stream: Stream, block: int, salts: Salts, place: int) -> bytes:
     """The root of a stream, the place-th in the manifest's list of streams."""
-    return merkle.root(stream_leaves(stream, block, seed, place))
+    return merkle.root(stream_leaves(stream, block, salts, place))
 
 
-def stream_leaves(stream: Stream, block: int, seed: int, place: int) -> Iterator[bytes]:
+def stream_leaves(stream: Stream, block: int, salts: Salts, place: int) -> Iterator[bytes]:
     """The leaves that the root of a stream is over."""
-    yield from leaves.block_leaves(stream, block, seed)
+    yield from leaves.block_leaves(stream, block, salts)
     if unused_in(stream, block) > 0:
-        yield leaves.leaf_of_tail(stream, block, seed, _TAIL + place)
+        yield leaves.leaf_of_tail(stream, block, salts, _TAIL + place)
 
 
 def data_root(
@@ -108,13 +110,14 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
     try:
         documents, shards = Documents.open(folder), Shards.open(folder)
         characters: set[str] = set()
-        parts, tables = _documents(documents, recipe, characters, problems)
+        salts = of_run(folder, recipe)
+        parts, tables = _documents(documents, recipe, salts, characters, problems)
         path = folder / stage.TOKENIZER / FILE
         made = Tokenizer(existing(path), path, named(recipe))
         tokenizer = made.digest.hex()
         _check_recipe(shards, recipe, problems)
         _check_tokenizer(folder, made, recipe, characters, problems)
-        streams = _streams(shards, tables, made, recipe, problems)
+        streams = _streams(shards, tables, made, recipe, salts, problems)
         documents_root, pipeline = (
             root_of([part.root for part in parts]).hex(),
             recipe.data.pipeline,
@@ -143,12 +146,17 @@ def recompute_root(folder: Path, recipe: Recipe) -> tuple[str, list[tuple[str, s
     return root, problems
 
 
-# What the texts say of the document tables: per source and split, per part, rows of (index, bytes).
+# What the texts say of the document tables: per source and split, per part, rows of
+# (index, bytes, key).
 _Tables = dict[tuple[str, str], list[np.ndarray]]
 
 
 def _documents(
-    documents: Documents, recipe: Recipe, characters: set[str], problems: list[tuple[str, str]]
+    documents: Documents,
+    recipe: Recipe,
+    salts: Salts,
+    characters: set[str],
+    problems: list[tuple[str, str]],
 ) -> tuple[list[rebuilt.Part], _Tables]:
     """What the rows give, part by part, and their characters where the
     tokenizer is made of these."""
@@ -159,13 +167,15 @@ def _documents(
         parquet.check_sizes(
             part, stage.count_in(entry, "bytes", part.path), recipe.data.max_document_characters
         )
+        if wrong := wrong_with(part, recipe):
+            raise FormatInvalid(path=part.path, detail=wrong)
         counted, found = _part(
-            part, recipe, whole, said.get(part.source), ids, characters, problems
+            part, recipe, salts, whole, said.get(part.source), ids, characters, problems
         )
         parts.append(counted)
         for split, rows in found.items():
             if rows:
-                tables.setdefault((part.source, split), []).append(np.array(rows, dtype=np.int64))
+                tables.setdefault((part.source, split), []).append(np.array(rows, dtype=ROW))
     problems += [(stage.DOCUMENTS, detail) for detail in whole.end()]
     for what, index in [("id", index) for index in _twice(ids)] + [
         ("text", index) for index in whole.twice()
@@ -179,16 +189,17 @@ def _documents(
 def _part(
     part: parquet.Part,
     recipe: Recipe,
+    salts: Salts,
     whole: _Whole,
     said: Claims | None,
     ids: bytearray,
     seen: set[str],
     problems: list[tuple[str, str]],
-) -> tuple[rebuilt.Part, dict[str, list[tuple[int, int]]]]:
-    """What the rows of a part give, and (index, bytes) of each by split."""
-    found: dict[str, list[tuple[int, int]]] = {"train": [], "validation": []}
+) -> tuple[rebuilt.Part, dict[str, list[tuple[int, int, int]]]]:
+    """What the rows of a part give, and (index, bytes, key) of each by split."""
+    found: dict[str, list[tuple[int, int, int]]] = {"train": [], "validation": []}
     source = next((one for one in recipe.data.sources if one.name == part.source), None)
-    tree, characters, licence = merkle.Tree(), 0, ""
+    tree, characters, licence, keys = merkle.Tree(), 0, "", keys_of(source) if source else {}
     for index, row in enumerate(_rows(part), part.first_index):
         if index == part.first_index:
             licence = rebuilt.licence_of(source, row.licence) if source else row.licence
@@ -205,12 +216,12 @@ def _part(
             else split_of(digest.digest(), recipe.data.validation_per_10000)
         )
         known = parquet.Row(
-            index, row.id, part.source, licence, row.origin, split,
+            index, row.id, part.source, row.licence if "licence" in keys else licence,
+            row.origin, row.date if "date" in keys else "", split,
             len(row.text), len(content), digest.hexdigest(), row.text,
         )  # fmt: skip
-        tree.add(
-            digests.document_leaf(recipe.seed, index, row.id, row.licence, row.origin, row.text)
-        )
+        labels = (row.id, row.licence, row.origin, row.date)
+        tree.add(digests.document_leaf(salts.of(index), *labels, row.text))
         if row != known:
             names = [name for name in row._fields if getattr(row, name) != getattr(known, name)]
             problems.append(
@@ -221,10 +232,11 @@ def _part(
         if said and (wrong := said.wrong(row)):
             problems.append((str(part.path), f"document {index}: {wrong}"))
         ids += hashlib.sha256(row.id.encode()).digest()[:_SHORT]
-        found["validation" if split == "validation" else "train"].append((index, len(content)))
+        about = (index, len(content), key_of(digest.digest()))
+        found["validation" if split == "validation" else "train"].append(about)
         characters += len(row.text)
     train, validation = found["train"], found["validation"]
-    size = sum(size for _, size in [*train, *validation])
+    size = sum(size for _, size, _ in [*train, *validation])
     counts = (part.first_index, len(train) + len(validation), len(validation), size, characters)
     return rebuilt.Part(part.source, *counts, licence, tree.root().hex()), found
 
@@ -297,7 +309,7 @@ class _Whole:
         begun = last.text + row.text[: longest + 1 - len(last.text)]
         if cutting.length(begun, longest) != len(last.text):
             yield f"document {last.number}: is not cut where the text gives it"
-        about = ("source", "licence", "origin", *(("split",) if self.decides else ()))
+        about = ("source", "licence", "origin", "date", *(("split",) if self.decides else ()))
         if differing := [one for one in about if getattr(last, one) != getattr(row, one)]:
             yield f"document {row.number}: the part before it has another {', '.join(differing)}"
 
@@ -364,6 +376,7 @@ def _streams(
     tables: _Tables,
     made: Tokenizer,
     recipe: Recipe,
+    salts: Salts,
     problems: list[tuple[str, str]],
 ) -> list[dict[str, Any]]:
     """The streams' entries, recomputed, in the manifest's order."""
@@ -382,16 +395,17 @@ def _streams(
                 detail = f"has the token {largest}, and the vocabulary is {made.vocabulary}"
                 problems.append((str(shard.tokens_path), detail))
             shard.unmap()
-        root = stream_root(stream, shards.block, recipe.seed, place).hex()
+        root = stream_root(stream, shards.block, salts, place).hex()
         out.append(summary(stream, shards.block, root))
     return out
 
 
 def _fits(shard: Shard, rows: np.ndarray, document_token: int) -> bool:
     """Whether a document table says what the documents and the document tokens say."""
-    table = np.asarray(shard.table).astype(np.int64)
-    begins = table[:, 1]
-    if not np.array_equal(table[:, [0, 2]], rows) or begins[0] != 0 or begins.max() >= shard.tokens:
+    table = np.asarray(shard.table)
+    begins = table[:, 1].astype(np.int64)
+    same = np.array_equal(table[:, [0, 2, 3]], rows)
+    if not same or begins[0] != 0 or begins.max() >= shard.tokens:
         return False
     if not ((np.diff(begins) > 0).all() and (shard.ids[begins] == document_token).all()):
         return False

@@ -1,21 +1,24 @@
 """The stage "shards": every document becomes [document token] + its tokens, in flat arrays on disk.
 
 Part k of the documents gives data/shards/{k}.train.bin and {k}.validation.bin, little-endian ids of
-data.token_type, each beside its document table {k}.{split}.documents.bin: rows of three uint64, the
-document's index, its first token's position in the shard, its text's UTF-8 bytes. What would be
-empty is not written. The stage ends with data/manifest.json, which holds the data root."""
+data.token_type, each beside its document table {k}.{split}.documents.bin: rows of four uint64, the
+document's index, its first token's position in the shard, its text's UTF-8 bytes, and the key by
+which validation chooses among documents. What would be empty is not written. The stage
+ends with data/manifest.json, which holds the data root."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
 from pellucid.data import beside, parquet, roots, stage
+from pellucid.data.documents import key_of
 from pellucid.data.parquet import Documents
+from pellucid.data.salts import of_documents
 from pellucid.data.streams import ROW, TYPES, Piece, Shards, Stream, open_shard
 from pellucid.data.tokenizer import LIMITS, Tokenizer
 from pellucid.errors import (
@@ -89,7 +92,7 @@ def _make(
         "block": recipe.block,
         "parts": parts,
     }
-    streams = _streams(recipe, place, manifest)
+    streams = _streams(recipe, documents, place, manifest)
     stage.finish(place, manifest | {"streams": streams})
 
 
@@ -112,16 +115,15 @@ class _Split:
         self._ids, self._table, self._kind = ids, table, kind
         self.tokens = self.documents = 0
 
-    def add(
-        self, indices: list[int], sizes: list[int], document_token: int, encoded: list[np.ndarray]
-    ) -> None:
-        """Append documents: their indices, their texts' bytes, their token ids."""
+    def add(self, texts: Texts, document_token: int, encoded: list[np.ndarray]) -> None:
+        """Append documents and their token ids."""
         lengths = np.array([len(ids) + 1 for ids in encoded], dtype=np.int64)
         begins = self.tokens + np.concatenate([[0], np.cumsum(lengths)[:-1]])
         opening = np.array([document_token], dtype=np.uint32)
         flat = np.concatenate([array for ids in encoded for array in (opening, ids)])
         self._ids.write(flat.astype(self._kind).tobytes())
-        self._table.write(np.stack([indices, begins, sizes], axis=1).astype(ROW).tobytes())
+        columns = (texts.indices, begins, texts.sizes, texts.keys)
+        self._table.write(np.stack([np.array(one, ROW) for one in columns], axis=1).tobytes())
         self.tokens += len(flat)
         self.documents += len(encoded)
 
@@ -148,11 +150,10 @@ def _part(
             with partial.open("xb") as ids_file, partial_table.open("xb") as table_file:
                 written = _Split(ids_file, table_file, kind)
                 while first is not None:
-                    indices, sizes, texts = first
-                    encoded = tokenizer.encode_batch(texts)
-                    _check_texts(indices, encoded, tokenizer, place)
-                    written.add(indices, sizes, tokenizer.document_token, encoded)
-                    meter.add(sum(sizes))
+                    encoded = tokenizer.encode_batch(first.texts)
+                    _check_texts(first.indices, encoded, tokenizer, place)
+                    written.add(first, tokenizer.document_token, encoded)
+                    meter.add(sum(first.sizes))
                     first = next(coming, None)
         entries.append(
             {
@@ -167,24 +168,37 @@ def _part(
     return entries
 
 
-def batches(part: parquet.Part, split: str) -> Iterator[tuple[list[int], list[int], list[str]]]:
-    """(indices, bytes, texts) of a part's documents of one split, a few MiB at a time."""
-    for rows in parquet.rows_of(part, ["index", "bytes", "text"], split):
+class Texts(NamedTuple):
+    """Some documents."""
+
+    indices: list[int]
+    sizes: list[int]  # Bytes.
+    keys: list[int]  # By which validation chooses: key_of().
+    texts: list[str]
+
+
+def batches(part: parquet.Part, split: str) -> Iterator[Texts]:
+    """A part's documents of one split, a few MiB at a time."""
+    for rows in parquet.rows_of(part, ["index", "bytes", "sha256", "text"], split):
         sizes = rows.column("bytes").to_pylist()
         start = total = 0
         for stop, size in enumerate(sizes, 1):
             total += size
             if total >= _BATCH_BYTES or stop == len(sizes):
                 chosen = rows.slice(start, stop - start)
-                yield (
+                digests = map(bytes.fromhex, chosen.column("sha256").to_pylist())
+                yield Texts(
                     chosen.column("index").to_pylist(),
                     sizes[start:stop],
+                    [key_of(one) for one in digests],
                     chosen.column("text").to_pylist(),
                 )
                 start, total = stop, 0
 
 
-def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict[str, Any]]:
+def _streams(
+    recipe: Recipe, documents: Documents, place: Path, manifest: dict[str, Any]
+) -> list[dict[str, Any]]:
     """The streams' entries with their roots. Raises CorpusTooSmall."""
     parts = manifest["parts"]
     kind = TYPES[recipe.data.token_type]
@@ -200,11 +214,11 @@ def _streams(recipe: Recipe, place: Path, manifest: dict[str, Any]) -> list[dict
             made.append(Stream(source.name, split, recipe.block, first, shards))
             first += made[-1].blocks
     _check_enough(recipe, made)
+    salts = of_documents(documents, recipe)
+    found = (roots.stream_root(stream, recipe.block, salts, i) for i, stream in enumerate(made))
     return [
-        roots.summary(
-            stream, recipe.block, roots.stream_root(stream, recipe.block, recipe.seed, i).hex()
-        )
-        for i, stream in enumerate(made)
+        roots.summary(stream, recipe.block, one.hex())
+        for stream, one in zip(made, found, strict=True)
     ]
 
 

@@ -18,12 +18,15 @@ from pathlib import Path, PurePath
 from typing import NamedTuple
 
 from pellucid.data import cutting, endings, formats, keys, packages, packings, recognise, tokenizer
+from pellucid.data.about import keys_of, lacking
 from pellucid.data.globs import Glob
 from pellucid.data.readers import READERS
 from pellucid.data.reasons import LeftOut, describe
 from pellucid.data.tables import VALUES
 from pellucid.errors import (
+    FieldMissing,
     FormatForeign,
+    NamesUnclear,
     NoPermission,
     RecipeInvalid,
     RunInsideData,
@@ -59,6 +62,7 @@ class Document:
     source: str
     licence: str
     origin: str
+    date: str
     text: str
     part: int  # Of the text it is cut from, from 1; 0 where that is not cut.
     whole: bytes  # The SHA-256 of that text's UTF-8.
@@ -144,15 +148,22 @@ class Reader:
         if record.changed and not begun:
             self.left.add(record.changed, name, record.size)
             self.left.replaced += record.replaced
-        done = within.part if within and begun else -1
+        if not begun:
+            for reason in lacking(record.about, self.source):
+                self.left.add(reason, name, record.size)
+        yield from self._cut(path, name, record, within.part if within and begun else -1)
+
+    def _cut(
+        self, path: str, name: str, record: formats.Record, done: int
+    ) -> Iterator[tuple[Document, Cursor]]:
+        """The parts of a record's text behind the part `done`."""
+        said, source = record.about, self.source.name
         whole = hashlib.sha256(record.text.encode("utf-8")).digest()
-        source = self.source.name
-        origin = f"{self._package.url}#{name}" if self._package else name
+        origin = said.origin or (f"{self._package.url}#{name}" if self._package else name)
+        about = (source, said.licence or self.licence, origin, said.date)
         for part, suffix, text in cutting.cut(name, record.text, self._longest):
             if part > done:
-                document = Document(
-                    f"{source}/{name}{suffix}", source, self.licence, origin, text, part, whole
-                )
+                document = Document(f"{source}/{name}{suffix}", *about, text, part, whole)
                 yield document, Cursor(path, record.number, part)
 
     def _records(
@@ -317,7 +328,8 @@ def check_changed(before: Recipe, after: Recipe, folder: Path) -> None:
 
 def _reading(source: Source) -> tuple[object, ...]:
     """What decides which documents a source gives."""
-    return source.name, source.path, source.format, source.text_key, source.include, source.exclude
+    keys_named = (source.text_key, *keys_of(source).items())
+    return source.name, source.path, source.format, keys_named, source.include, source.exclude
 
 
 def _check_source(reader: Reader, folder: Path, named: str) -> None:
@@ -329,6 +341,19 @@ def _check_source(reader: Reader, folder: Path, named: str) -> None:
         raise empty(reader)
     if source.format != "package":
         _check_content(reader)
+    if source.format == "fasta" or source.id_key:
+        _check_names(source, list(reader.candidates()))
+
+
+def _check_names(source: Source, paths: list[str]) -> None:
+    """Raises NamesUnclear where records of two files could be called the same: a record of `a` is
+    `a:NAME`, and one of `a:b` is `a:b:NAME`."""
+    names = {readable(path) for path in paths}
+    for name in sorted(names):
+        words = name.split(":")
+        for count in range(1, len(words)):
+            if (other := ":".join(words[:count])) in names:
+                raise NamesUnclear(source=source.name, path=other, other=name)
 
 
 def _check_patterns(source: Source, named: Path | str) -> None:
@@ -363,7 +388,7 @@ def foreign(kind: str, place: Path, source: str) -> FormatForeign:
     )
 
 
-def empty(reader: Reader) -> SourceEmpty | TextKeyMissing:
+def empty(reader: Reader) -> SourceEmpty | TextKeyMissing | FieldMissing:
     """The error of a source that gave no document."""
     source = reader.source
     if source.format in VALUES and reader.left.counts["no_text"]:

@@ -22,9 +22,10 @@ from pellucid.errors import DocumentUnknown, FormatInvalid, ShardDamaged, StepUn
 from pellucid.store import arrays, files
 
 TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
-# A document table has rows of three: document index, first token, UTF-8 bytes.
+# A document table has rows of four: document index, first token, UTF-8 bytes, and the key by which
+# validation chooses (data/covered.py).
 ROW = np.dtype("<u8")
-COLUMNS = 3
+COLUMNS = 4
 
 
 class Piece(NamedTuple):
@@ -72,7 +73,7 @@ class Shard:
 
     @property
     def table(self) -> np.ndarray:
-        """The document table, shape (documents, 3), uint64."""
+        """The document table, shape (documents, 4), uint64."""
         if self._table is None:
             self._table = arrays.mapped(self.table_path, ROW, COLUMNS)
         return self._table
@@ -91,10 +92,21 @@ class Shard:
             or rows[:, 0].min() < 0
             or (rows[1:, 1] <= np.maximum(rows[:-1, 1], start)).any()
         ):
-            raise FormatInvalid(
-                path=self.table_path, detail="does not ascend from the first token to the last"
-            )
+            raise self._unsorted()
         return rows
+
+    def documents_in(self) -> tuple[np.ndarray, np.ndarray]:
+        """Where each document begins, and how many tokens it has, int64. Raises FormatInvalid where
+        the table does not ascend from the first token to the last."""
+        begins = self.table[:, 1].astype(np.int64)
+        lengths = np.diff(begins, append=self.tokens)
+        if begins[0] != 0 or lengths.min() < 1 or begins.min() < 0:
+            raise self._unsorted()
+        return begins, lengths
+
+    def _unsorted(self) -> FormatInvalid:
+        detail = "does not ascend from the first token to the last"
+        return FormatInvalid(path=self.table_path, detail=detail)
 
     def begin(self, row: int) -> int:
         """Where the document of a row of the table begins; where the tokens
@@ -200,23 +212,6 @@ class Stream:
         included. Raises DocumentUnknown."""
         shard, row, _ = self._row_of(document)
         return shard.begin(row + 1) - shard.begin(row)
-
-    def until(self, tokens: int) -> tuple[int, int]:
-        """(tokens, UTF-8 bytes) of the stream's first whole documents that hold at least `tokens`
-        tokens; of all of them where the stream is shorter."""
-        covered = size = 0
-        for shard in self.shards:
-            if covered + shard.tokens < tokens:
-                covered += shard.tokens
-                size += int(shard.table[:, 2].sum())
-                continue
-            row = int(
-                shard.table[:, 1].searchsorted(
-                    np.array([tokens - covered], dtype=ROW)[0], side="left"
-                )
-            )
-            return covered + shard.begin(row), size + int(shard.table[:row, 2].sum())
-        return covered, size
 
     def _row_of(self, document: int) -> tuple[Shard, int, int]:
         for shard, offset in zip(self.shards, self._starts, strict=True):

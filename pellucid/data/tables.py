@@ -1,7 +1,8 @@
 """Formats whose records have named fields: JSON lines, JSON arrays, CSV and TSV, Parquet.
 
-Each reader gives Values; `records` takes their texts from under source.text_key. Memory holds one
-record of JSON or CSV, and of Parquet some rows of one row group.
+Each reader gives Values; `records` takes their texts from under source.text_key, and what else the
+source names a field for (data/about.py). Memory holds one record of JSON or CSV, and of Parquet some
+rows of one row group.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pellucid.data import encodings, packings
-from pellucid.data.formats import LIMITS, How, Record, binary, bounded, lines
+from pellucid.data import encodings, packings, times
+from pellucid.data.about import about, keys_of, under
+from pellucid.data.formats import LIMITS, How, Record, Seen, binary, bounded, lines, unused
 from pellucid.errors import SourceUnreadable
 
 DELIMITERS = ",;|\t"
@@ -43,18 +45,22 @@ class Value(NamedTuple):
 
 def records(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """The records of a file, those before number `after` passed over. Raises SourceUnreadable."""
-    for value in VALUES[how.source.format](path, how):
-        if value.number == 0:
-            yield binary(path)
-        elif value.number >= after:
-            record = _record(value, how)
-            bounded(len(record.text), path, how, record.number)  # Of Parquet nothing else does.
-            yield record
+    with contextlib.closing(Seen()) if how.source.id_key else contextlib.nullcontext() as names:
+        for value in VALUES[how.source.format](path, how):
+            if value.number == 0:
+                yield binary(path)
+                continue
+            said = about(value.fields, how.source)
+            name = unused(said.id, value.number, names) if names else str(value.number)
+            if value.number >= after:
+                record = _record(value, how)._replace(name=f":{name}", about=said)
+                bounded(len(record.text), path, how, record.number)  # Of Parquet nothing else does.
+                yield record
 
 
 def _record(value: Value, how: How) -> Record:
     number, size, fields, dropped, changed, replaced = value
-    record = Record(number, f":{number}", "", dropped, changed, replaced, size)
+    record = Record(number, "", "", dropped, changed, replaced, size)
     if dropped:
         return record
     text = text_of(fields, how.source.text_key)
@@ -70,15 +76,8 @@ def _record(value: Value, how: How) -> Record:
 
 
 def text_of(value: Any, key: str) -> str | None:
-    """The text under a key, or under "data.text" the one of "text" in the object "data"; a chat
-    in plain lines. A key that stands as it is written comes first. None where there is no text.
-    """
-    found: Any = value
-    if isinstance(value, dict) and key in value:
-        found = value[key]
-    else:
-        for word in key.split("."):
-            found = found.get(word) if isinstance(found, dict) else None
+    """The text under a key, a chat in plain lines; None where there is none."""
+    found = under(value, key)
     return found if isinstance(found, str) else chat(found)
 
 
@@ -253,8 +252,8 @@ def _field_limit(path: Path, how: How) -> Iterator[None]:
 
 
 def parquet_rows(path: Path, how: How) -> Iterator[Value]:
-    """The rows of a Parquet file, of which nothing but the text's column is read
-    where the source names one."""
+    """The rows of a Parquet file. Nothing is read but the columns that the source names; all of
+    them where it names none for the text."""
     key, number = how.source.text_key, 0
     with (
         packings.named_refusals(path, how.source.name),
@@ -269,10 +268,9 @@ def parquet_rows(path: Path, how: How) -> Iterator[Value]:
             rows = range(1, metadata.num_rows + 1)
             yield from (Value(row, size, None, "no_text") for row in rows)
             return
-        for batch in file.iter_batches(
-            batch_size=_ROWS, columns=[key] if key else None, use_threads=False
-        ):
-            for fields in batch.to_pylist():
+        columns = [key, *keys_of(how.source).values()] if key else None
+        for batch in file.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False):
+            for fields in times.spelled(batch).to_pylist():
                 number += 1
                 yield Value(number, size, fields)
 

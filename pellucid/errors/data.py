@@ -27,6 +27,18 @@ class TextKeyMissing(DataError):
     data.sources.{source}.text_key={name}{join}"""
 
 
+class FieldMissing(DataError):
+    message = """Source {source}: {path}: none of the first {records} records has the field
+    "{key}"{near}, which {setting} names. Fields that are there: {found}. Name one: --set
+    data.sources.{source}.{setting}={name}, or none: --set data.sources.{source}.{setting}="""
+
+
+class NamesUnclear(DataError):
+    message = """Source {source}: it has the files {path} and {other}, and a record of either can
+    have the id {other}:NAME. Rename one of them, or leave one out: --set
+    'data.sources.{source}.exclude=["{other}"]'"""
+
+
 class RunInsideData(DataError):
     message = """Source {source}: {path} and the run in {folder} lie in each other, so the run would
     read what it writes. Make the run elsewhere, or name the texts' own folder."""

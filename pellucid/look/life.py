@@ -9,12 +9,13 @@ begins as a document does, with the document token."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from pellucid.data.covered import Covered, covered
 from pellucid.data.streams import Stream
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TextEmpty
@@ -84,16 +85,24 @@ def life_of_document(inputs: Inputs, name: str, steps: Sequence[int], watch: Wat
     shown = Shown(inputs.folder)
     about = shown.document(name)
     rows = [shown.documents.get(index) for index in about["indices"]]
-    streams = [(row["index"], shown.stream(row["source"], row["split"])) for row in rows]
+    held = [(row["index"], _held(inputs, shown, row)) for row in rows]
     windows = [
         window
-        for index, stream in streams
-        if stream is not None
-        for window in _of_document(stream, index, _context(inputs), shown.shards.block)
+        for index, one in held
+        if one is not None
+        for window in _of_document(one, index, _context(inputs), shown.shards.block)
     ]
     if not windows:
         raise TextEmpty(what=f"document {name}")
     return _life(inputs, windows, recorded(about["blocks"]), steps, watch)
+
+
+def _held(inputs: Inputs, shown: Shown, row: Mapping[str, Any]) -> Stream | Covered | None:
+    """What a document is read in: its stream, or what validation covers of it."""
+    for one in covered(inputs.shards, inputs.recipe) if row["split"] == "validation" else ():
+        if one.source == row["source"] and row["index"] in one.documents:
+            return one
+    return shown.stream(row["source"], row["split"])
 
 
 def life_of_block(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch) -> Life:
@@ -174,8 +183,8 @@ def _sums(inputs: Inputs, state: State, windows: list[Window]) -> list[float]:
     return sums
 
 
-def _of_document(stream: Stream, document: int, T: int, block: int) -> list[Window]:
-    """The windows of a stream in which a document's tokens are targets.
+def _of_document(stream: Stream | Covered, document: int, T: int, block: int) -> list[Window]:
+    """The windows of a stream, or of what validation covers of one, in which a document's tokens are targets.
 
     The stream's first token is nobody's target, and its last window may be short:
     then no step trains on it."""
@@ -186,8 +195,9 @@ def _of_document(stream: Stream, document: int, T: int, block: int) -> list[Wind
         if stop - begin > 1:
             documents_S = stream.documents_at(begin, stop)
             number, start = divmod(begin, block)
-            trained = stream.split == "train" and number < stream.blocks
-            place = (stream.first_block + number, start) if trained else (None, 0)
+            place: tuple[int | None, int] = (None, 0)
+            if isinstance(stream, Stream) and stream.split == "train" and number < stream.blocks:
+                place = stream.first_block + number, start
             windows.append(
                 Window(stream.read(begin, stop), documents_S, documents_S[1:] == document, *place)
             )

@@ -127,6 +127,7 @@ class Shown:
                     "index": piece.document,
                     "licence": about["licence"],
                     "origin": about["origin"],
+                    "date": about["date"],
                     "start": piece.start,
                     "stop": piece.stop,
                     "text": self.tokenizer.decode(tokens[piece.start : piece.stop]),

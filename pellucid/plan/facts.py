@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.data import stage
+from pellucid.data.covered import covered
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import FILE, Tokenizer, existing, named
@@ -39,11 +40,7 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
     vocabulary, token, document, size = _tokenizer(folder, recipe, assumed)
     if (folder / stage.DATA).is_file():
         shards = Shards.open(folder)
-        known = [
-            (one.source, *one.until(recipe.validation.tokens))
-            for one in shards.validation
-            if one.tokens >= 2
-        ]
+        known = [(one.source, one.tokens, one.bytes) for one in covered(shards, recipe)]
         documents = sum(shard.documents for stream in shards.train for shard in stream.shards)
         mean = sum(phase.context for phase in recipe.phases) / len(recipe.phases)
         segments = 1 + documents * mean / max(1, shards.blocks * shards.block)

@@ -59,20 +59,20 @@ def salt(seed: int, kind: str, *numbers: int) -> bytes:
 
 
 def document_leaf(
-    seed: int, index: int, document_id: str, licence: str, origin: str, text: str
+    salt: bytes, document_id: str, licence: str, origin: str, date: str, text: str
 ) -> bytes:
-    """The leaf of one document: its salt, its id, licence and origin, and its text."""
-    sha256 = hashlib.sha256(text.encode()).digest()
-    return document_leaf_of(salt(seed, "document", index), document_id, licence, origin, sha256)
+    """The leaf of one document: its salt, its id, licence, origin and date, and its text."""
+    sha256, labels = hashlib.sha256(text.encode()).digest(), (document_id, licence, origin, date)
+    return document_leaf_of(salt, *labels, sha256)
 
 
 def document_leaf_of(
-    salt: bytes, document_id: str, licence: str, origin: str, sha256: bytes
+    salt: bytes, document_id: str, licence: str, origin: str, date: str, sha256: bytes
 ) -> bytes:
     """As document_leaf, given the salt and the SHA-256 of the text's UTF-8: a proof shows what a
     document is, and not its text."""
     parts = [b"pellucid document 1\0", salt]
-    for label in (document_id, licence, origin):
+    for label in (document_id, licence, origin, date):
         encoded = label.encode()
         parts += [struct.pack("<Q", len(encoded)), encoded]
     return merkle.leaf(b"".join([*parts, sha256]))

@@ -186,13 +186,13 @@ def _document(proof: Body, entry: Body) -> Body:
         id=_is_text,
         licence=_is_text,
         origin=_is_text,
+        date=_is_text,
         salt=_is_digest,
         sha256=_is_digest,
     )
     salt, sha256 = bytes.fromhex(document["salt"]), bytes.fromhex(document["sha256"])
-    leaf = digests.document_leaf_of(
-        salt, document["id"], document["licence"], document["origin"], sha256
-    )
+    labels = (document["id"], document["licence"], document["origin"], document["date"])
+    leaf = digests.document_leaf_of(salt, *labels, sha256)
     in_part, in_all = _paths(proof, 2)
     root = _climbed(digests.part_leaf(_climbed(leaf, in_part)), in_all)
     _require(root.hex() == data["documents"], "its document is not in the documents of the data")
@@ -288,8 +288,9 @@ def _said_step(proven: Proven) -> str:
 
 def _said_document(proven: Proven) -> str:
     one = proven.thing
-    about = f"licence {one['licence']}, origin {one['origin']}, SHA-256 of its text {one['sha256']}"
-    return f"document {one['id']} ({about}) is in the data"
+    date = f", date {one['date']}" if one["date"] else ""
+    about = f"licence {one['licence']}, origin {one['origin']}{date}"
+    return f"document {one['id']} ({about}, SHA-256 of its text {one['sha256']}) is in the data"
 
 
 def _said_block(proven: Proven) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.data import stage
+from pellucid.data import salts, stage
 from pellucid.errors import DataError, FileMissing
 from pellucid.release import evaluations
 from pellucid.store import layout
@@ -53,7 +53,8 @@ def _named(folder: Path, place: str, about: _Manifest) -> set[str]:
 
 
 def _documents(entry: Any, path: Path) -> Iterator[str]:
-    yield stage.text_in(entry, "file", path)
+    name = stage.text_in(entry, "file", path)
+    yield from (name, salts.name_of(name))  # If the recipe draws them: data/roots.py.
 
 
 def _shards(entry: Any, path: Path) -> Iterator[str]:

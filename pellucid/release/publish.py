@@ -8,11 +8,11 @@ from typing import Any
 
 import tomlkit
 
-from pellucid.data.parquet import Documents
 from pellucid.errors import NotFinished
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
+from pellucid.release.licences import licences
 from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 
@@ -57,8 +57,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
                 )
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
-    made = Documents.open(folder).manifest["sources"]
-    unlicensed = [source["name"] for source in made if source["licence"] == "unknown"]
+    unlicensed = licences(folder).unknown
     return about | {"left_out": foreign, "paths": paths, "unlicensed": unlicensed}
 
 

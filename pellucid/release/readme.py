@@ -19,9 +19,11 @@ from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.look.status import LOSSY, status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
+from pellucid.release.licences import licences
 from pellucid.store import files, layout, tensors
 
 VERSION = 1
+_LICENCES = 10  # That the texts' table names: the commonest.
 FILE = "README.md"
 _BEGIN, _END = (
     b"<!-- pellucid: what follows is made from the record -->",
@@ -111,6 +113,7 @@ def _first(folder: Path) -> str:
         _use(recipe),
         _check(about),
         _sources(folder),
+        _licences(folder),
         _streams(folder),
         _results(about),
         _contents(),
@@ -224,9 +227,20 @@ def _sources(folder: Path) -> str:
     total = _counts(documents, ("documents",), path)
     lines += [
         "",
-        f"{total} documents in all, with text, origin and licence of each in `data/documents`.",
+        f"{total} documents in all, with text, origin, licence and date of each in `data/documents`.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _licences(folder: Path) -> str:
+    found = licences(folder)
+    lines = ["| licence of the texts | documents | bytes | tokens |", "|---|---|---|---|"]
+    for one in found.commonest(_LICENCES):
+        counts = " | ".join(f"{count:,}" for count in one[1:])
+        lines.append(f"| {escape(one.name)} | {counts} |")
+    count = sum(found.unknown.values())
+    whose = "1 document" if count == 1 else f"{count:,} documents"
+    return "\n".join([*lines, "", f"The licence of {whose} is unknown."]) + "\n"
 
 
 def _streams(folder: Path) -> str:

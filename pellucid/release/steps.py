@@ -5,10 +5,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from pellucid.data.covered import Covered, covered
 from pellucid.data.order import Order, Rows
+from pellucid.data.salts import of_run
 from pellucid.data.streams import Shards
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries, merkle
@@ -40,7 +43,7 @@ class Steps:
     """The steps of a run, checked in order. Reads metrics, shards and ledger once, side by side."""
 
     def __init__(self, folder: Path) -> None:
-        self._folder = folder
+        self._folder, self._salts = folder, of_run(folder, load_recipe(folder))
         self._recipe, self._ledger, self._shards = (
             load_recipe(folder),
             LedgerFile(folder),
@@ -103,7 +106,9 @@ class Steps:
         return Batch.of(self._shards, step, rows, self._schedule.at(step).context)
 
     def _batch(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
-        if (found := merkle.root(row_leaves(batch, self._recipe)).hex()) != body["batch"]:
+        if (found := merkle.root(row_leaves(batch, self._recipe, self._salts)).hex()) != body[
+            "batch"
+        ]:
             detail = f"the order and the shards give the batch {found}, and the ledger records {body['batch']}"
             yield Problem("BatchDiffers", f"{layout.LEDGER}: step {batch.step}", detail)
 
@@ -188,6 +193,10 @@ class Steps:
             )
             yield self._differs("steps", f"step {batch.step}: {detail}")
 
+    @cached_property
+    def _covered(self) -> list[Covered]:
+        return covered(self._shards, self._recipe)
+
     def _validation(self, body: dict[str, Any]) -> Iterator[Problem]:
         sources = [
             {
@@ -198,11 +207,7 @@ class Steps:
             }
             for one in body["sources"]
         ]
-        wanted = [
-            (s.source, *s.until(self._recipe.validation.tokens))
-            for s in self._shards.validation
-            if s.tokens > 1
-        ]
+        wanted = [(one.source, one.tokens, one.bytes) for one in self._covered]
         if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
             detail = "its sources, tokens and bytes are not those of the validation streams"
             yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)

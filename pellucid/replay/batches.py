@@ -24,7 +24,7 @@ def batches(question: Question) -> Iterator[Hypothesis]:
     that have the recorded root."""
     again, wanted = question.again, bytes.fromhex(question.target["batch"])
     recipe, batch = again.recipe, again.batch
-    leaves = row_leaves(batch, recipe)
+    leaves = row_leaves(batch, recipe, again.inputs.identity.salts)
     rows, tree, near_by = range(len(leaves)), merkle.Levels(leaves), _steps_near(again)
     pairs = len(leaves) * (len(leaves) - 1) // 2
     total = min(pairs, _TRIED) + len(near_by) * min(len(leaves) + 2 * pairs, _TRIED)
@@ -40,7 +40,7 @@ def batches(question: Question) -> Iterator[Hypothesis]:
             yield _batch("swapped", words, _taken(batch, batch, order), again, one)
     for step in near_by:
         near = again.batch_of(step)
-        theirs = row_leaves(near, recipe)
+        theirs = row_leaves(near, recipe, again.inputs.identity.salts)
         if merkle.root(theirs) == wanted:
             words = f"the batch is that of step {step}"
             yield _batch(

@@ -12,7 +12,7 @@ import numpy as np
 from pellucid.data.documents import Documents
 from pellucid.train.events import Batch
 
-_COLUMNS = ("id", "sha256", "licence", "origin", "split")
+_COLUMNS = ("id", "sha256", "licence", "origin", "date", "split")
 
 
 def first_document(a: Path, b: Path) -> dict[str, Any] | None:

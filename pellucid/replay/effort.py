@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import counts, machine
+from pellucid.data.covered import covered
 from pellucid.errors import BudgetTooSmall, StateDiffers
 from pellucid.replay.audit import (
     Finding,
@@ -69,9 +70,8 @@ def measure(inputs: Inputs, step: int) -> Speed:
 def _validation_share(inputs: Inputs) -> float:
     """What a validation computes, as a fraction of a step: forward passes, a
     third of forward and backward."""
-    most, phases = inputs.recipe.validation.tokens, inputs.recipe.phases
-    tokens = sum(stream.until(most)[0] for stream in inputs.shards.validation)
-    return tokens / (3 * min(phase.tokens for phase in phases))
+    tokens = sum(one.tokens for one in covered(inputs.shards, inputs.recipe))
+    return tokens / (3 * min(phase.tokens for phase in inputs.recipe.phases))
 
 
 def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import huggingface, machine, operations
-from pellucid.data import stage, tokenizer
+from pellucid.data import salts, stage, tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
@@ -74,6 +74,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
         arithmetic=ARITHMETICS[recipe.train.arithmetic].name,
         stack=ops.stack(device, threads),
         config=huggingface.architecture(recipe.model, made.vocabulary, made.document_token),
+        salts=salts.of_run(folder, recipe),
     )
     if ledger:
         _check(folder, recipe, identity, ledger)

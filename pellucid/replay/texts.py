@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Stream
 from pellucid.data.tokenizer import Tokenizer
@@ -34,10 +35,8 @@ class Texts:
 
     def of_validation(self) -> Iterator[str]:
         """What is wrong with the documents that validation covers."""
-        for stream in self._inputs.shards.validation:
-            if stream.tokens > 1:
-                covered, _ = stream.until(self._inputs.recipe.validation.tokens)
-                yield from self._wrong(np.unique(stream.documents_at(0, covered)).tolist())
+        for one in covered(self._inputs.shards, self._inputs.recipe):
+            yield from self._wrong(one.documents.tolist())
 
     def _wrong(self, documents: Iterable[int]) -> Iterator[str]:
         for document in documents:

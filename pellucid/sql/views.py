@@ -127,7 +127,8 @@ VIEWS = {
             ),
             *_columns(
                 "VARCHAR",
-                origin="the file it is from, or a package URL",
+                origin="where it is from: a file, a package URL, or what its record says",
+                date="as its record says; empty where nothing does",
                 split="train or validation",
             ),
             *_columns(

@@ -76,7 +76,7 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("anchors/step{n}", _STATE),
         Room("parent", _STATE),
         Room("data", ("manifest.json",)),
-        Room("data/documents", ("manifest.json", "{part}.parquet")),
+        Room("data/documents", ("manifest.json", "{part}.parquet", "{part}.salts.bin")),
         Room("data/tokenizer", ("manifest.json", "tokenizer.json")),
         Room("data/shards", ("manifest.json",)),
         Room(

@@ -72,7 +72,7 @@ class Seams:
         for one in placed:
             piece = one.suffixes.piece
             rows = np.asarray(one.suffixes.shard.table[piece.first : piece.last]).astype(np.int64)
-            for (document, begin, size), end in zip(
+            for (document, begin, size, _), end in zip(
                 rows.tolist(), [*rows[1:, 1].tolist(), piece.stop], strict=True
             ):
                 part = Part(document, one, begin, end)

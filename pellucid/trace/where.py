@@ -114,7 +114,7 @@ class Traced:
             "end": end,
             "text": text[start:end],
             "count": found["count"],
-            "documents": list(dict.fromkeys(hit["document"] for hit in found["hits"])),
+            "documents": list({hit["document"]: _named(hit) for hit in found["hits"]}.values()),
             "steps": _together(found["hits"]),
         }
 
@@ -298,6 +298,7 @@ class Traced:
             "source": stream.source,
             "licence": about["licence"],
             "origin": about["origin"],
+            "date": about["date"],
             "offset": placed.suffixes.character(begin, hit.token, hit.offset),
             "context": self._context(hit, index, begin),
             "whole": main == end < stream.blocks,
@@ -335,6 +336,11 @@ class Traced:
 def _ends(over: Crossing) -> tuple[np.ndarray, np.ndarray]:
     """The stream's first and last token of an occurrence."""
     return np.array([over.token + over.placed.offset]), np.array([over.last])
+
+
+def _named(hit: dict[str, Any]) -> dict[str, Any]:
+    """What is told of a hit's document."""
+    return {name: hit[name] for name in ("document", "source", "licence", "origin", "date")}
 
 
 def _together(hits: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import torch
 
+from pellucid.data.covered import Covered, covered
 from pellucid.data.order import Order
-from pellucid.data.streams import Shards, Stream
+from pellucid.data.streams import Shards
 from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
 from pellucid.schedule import Phase
@@ -57,30 +58,25 @@ def follow(
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
-    """The loss on the first whole documents of every validation stream
-    that has any. Raises NotFinite."""
+    """The loss on what validation covers of every stream that has any. Raises NotFinite."""
     sources = []
     state.model.eval()
     with torch.no_grad():
-        for stream in shards.validation:
-            if stream.tokens < 2:
-                continue  # A small source may have no validation document; some source has one.
-            tokens, size = stream.until(recipe.validation.tokens)
-            loss_sum = math.fsum(_losses(state, recipe, stream, tokens))
+        for one in covered(shards, recipe):  # A small source may have no validation document.
+            loss_sum = math.fsum(_losses(state, recipe, one))
             if not math.isfinite(loss_sum):
-                words = f"the validation loss of {stream.source}"
+                words = f"the validation loss of {one.source}"
                 raise NotFinite(step=state.step, quantity="validation", words=words, value=loss_sum)
-            sources.append(
-                {"source": stream.source, "loss_sum": loss_sum, "tokens": tokens - 1, "bytes": size}
-            )
+            about = {"source": one.source, "loss_sum": loss_sum}
+            sources.append(about | {"tokens": one.tokens - 1, "bytes": one.bytes})
     state.model.train()
     return Validated(state.step, sources)
 
 
-def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterator[float]:
-    """The loss of every token of the stream's first `count` but the very first, in windows of the
-    context that the state was trained with."""
-    phase = recipe.schedule.at(state.step)
+def _losses(state: State, recipe: Recipe, one: Covered) -> Iterator[float]:
+    """The loss of every token that is covered but the very first, in windows of the context that
+    the state was trained with."""
+    phase, count = recipe.schedule.at(state.step), one.tokens
     T, rows = phase.context, phase.microbatch
     for start in range(0, count - 1, T * rows):
         stop = min(start + T * rows, count - 1)
@@ -88,8 +84,8 @@ def _losses(state: State, recipe: Recipe, stream: Stream, count: int) -> Iterato
         for first, number, width in ((start, full, T), (start + full * T, 1, (stop - start) % T)):
             if number and width:
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
-                tokens = np.stack([stream.read(*span) for span in spans])
-                documents = np.stack([stream.documents_at(*span) for span in spans])
+                tokens = np.stack([one.read(*span) for span in spans])
+                documents = np.stack([one.documents_at(*span) for span in spans])
                 yield from (
                     losses_in_windows(state, recipe, phase, tokens, documents).ravel().tolist()
                 )

@@ -21,7 +21,7 @@ from pellucid.errors import RecipeInvalid
 from pellucid.recipe import Recipe, Source
 from tests.data.conftest import text_of
 
-ROW = parquet.Row(0, "", "s", "MIT", "", "train", 1, 1, "", "x")
+ROW = parquet.Row(0, "", "s", "MIT", "", "", "train", 1, 1, "", "x")
 
 
 def told(source: Source, named: list[tuple[str, str]]) -> list[str]:

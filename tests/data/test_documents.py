@@ -64,7 +64,8 @@ def test_roots_are_over_salted_leaves(tmp_path, corpus, recipe_of, small_parts):
         roots.append(
             merkle.root(
                 digests.document_leaf(
-                    5, row["index"], row["id"], row["licence"], row["origin"], row["text"]
+                    digests.salt(5, "document", row["index"]),
+                    *(row[name] for name in ("id", "licence", "origin", "date", "text")),
                 )
                 for row in rows
             )

@@ -124,16 +124,6 @@ def test_places_that_are_not(run):
             stream.token_of(document)
 
 
-def test_until_gives_whole_documents(run, streams_of):
-    opened, expected = Shards.open(run), streams_of(run)
-    for stream in opened.validation:
-        _, begins = expected[stream.source, "validation"]
-        ends = [begin for _, begin in begins[1:]] + [stream.tokens]
-        for tokens in range(1, stream.tokens + 50):
-            end = next((end for end in ends if end >= tokens), stream.tokens)
-            assert stream.until(tokens) == (end, end - (ends.index(end) + 1))
-
-
 @pytest.mark.parametrize("kind", ["bpe", "bytes", "characters"])
 def test_characters_and_positions_both_ways(
     tmp_path, corpus, recipe_of, prepare, small_parts, kind
@@ -191,7 +181,7 @@ def test_files_are_flat_and_little_endian(tmp_path, corpus, recipe_of, prepare, 
         run / "data/shards/00000.train.bin", {"uint16": "<u2", "uint32": "<u4"}[kind]
     )
     assert np.array_equal(flat, stream.read(0, stream.tokens))
-    table = np.fromfile(run / "data/shards/00000.train.documents.bin", "<u8").reshape(-1, 3)
+    table = np.fromfile(run / "data/shards/00000.train.documents.bin", "<u8").reshape(-1, 4)
     assert table[:, 1].tolist() == [stream.token_of(document) for document in table[:, 0].tolist()]
     assert table[:, 2].tolist() == [
         Documents.open(run).get(document)["bytes"] for document in table[:, 0].tolist()

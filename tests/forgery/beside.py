@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 
 from pellucid.data import kinds, roots
 from pellucid.data.documents import split_of
+from pellucid.data.salts import Public
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.fork import fork
@@ -114,9 +115,11 @@ def fit_data(folder: Path) -> None:
     tokenizer there; and no index, for that would tell (tests/trace/test_check.py)."""
     shutil.rmtree(folder / layout.TRACE)
     rows = pq.read_table(folder / PART).to_pylist()
-    named = ("index", "id", "licence", "origin", "text")
+    named = ("id", "licence", "origin", "date", "text")
+    salts = Public(load(folder).seed)
     leaves = [
-        digests.document_leaf(load(folder).seed, *(row[name] for name in named)) for row in rows
+        digests.document_leaf(salts.of(row["index"]), *(row[name] for name in named))
+        for row in rows
     ]
     part, tokenizer = (
         merkle.root(leaves).hex(),

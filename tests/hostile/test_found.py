@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pellucid.data.covered import Covered
 from pellucid.data.order import Order
 from pellucid.data.streams import ROW, Shard, Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
@@ -116,7 +117,7 @@ def test_points_in_a_text_are_no_key(release: Path) -> None:
 def test_a_document_table_that_does_not_ascend(value: int, release: Path) -> None:
     path = release / "data/shards/00000.train.documents.bin"
     for column in (0, 1):
-        table = np.fromfile(path, ROW).reshape(-1, 3)
+        table = np.fromfile(path, ROW).reshape(-1, 4)
         table[5, column] = value
         path.unlink()
         table.tofile(path)
@@ -133,7 +134,7 @@ def test_a_document_table_that_does_not_ascend(value: int, release: Path) -> Non
 def test_a_validation_table_with_other_rows(release: Path) -> None:
     """Rows anywhere: named, or positions that lie where they are asked for."""
     path, choices = release / "data/shards/00000.validation.documents.bin", random.Random(1)
-    table = np.fromfile(path, ROW).reshape(-1, 3)
+    table = np.fromfile(path, ROW).reshape(-1, 4)
     tokens, refused = Shards.open(release).validation[0].tokens, 0
     for _ in range(300):
         changed = table.copy()
@@ -154,9 +155,9 @@ def test_a_validation_table_with_other_rows(release: Path) -> None:
 
 
 def _covered(stream: Stream, start: int, end: int) -> None:
-    covered, _ = stream.until(end)
-    assert 0 < covered <= stream.tokens
-    assert stream.documents_at(0, covered).size == covered
+    covered = Covered(stream, end)
+    assert 0 < covered.tokens <= stream.tokens
+    assert covered.read(0, covered.tokens).size == covered.tokens
 
 
 def _of_tokens(stream: Stream, start: int, end: int) -> None:
@@ -171,7 +172,7 @@ def _of_documents(stream: Stream, start: int, end: int) -> None:
 
 def test_a_block_over_thousands_of_shards(tmp_path: Path) -> None:
     np.array([7], "<u2").tofile(tmp_path / "ids")
-    np.array([0, 0, 1], ROW).tofile(tmp_path / "table")
+    np.array([0, 0, 1, 0], ROW).tofile(tmp_path / "table")
     shard = Shard(tmp_path / "ids", tmp_path / "table", np.dtype("<u2"), 1, 1)
     stream = Stream("x", "train", 2000, 0, [shard] * 3000)
     assert stream.read(0, 2001).tolist() == [7] * 2001

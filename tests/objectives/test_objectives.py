@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from pellucid import operations
+from pellucid.data.salts import Public
 from pellucid.errors import GroupCut, RecipeInvalid, WeightsMissing
 from pellucid.objectives import CrossEntropy, Minimised, Objective, Said, Use
 from pellucid.operations import portable
@@ -187,7 +188,7 @@ def test_weights_are_committed_as_the_longest_runs(weights: list[int]) -> None:
 def test_a_forged_mask_or_pair_changes_what_is_committed_before_the_loss() -> None:
     recipe = recipe_of(CrossEntropy())
     plain = batch_of(recipe)
-    masks = weights_of()
+    masks, salts = weights_of(), Public(recipe.seed)
     masks[2, 5] += 1
     batches = [
         plain,
@@ -196,11 +197,11 @@ def test_a_forged_mask_or_pair_changes_what_is_committed_before_the_loss() -> No
         replace(plain, groups_B=GROUPS),
         replace(plain, groups_B=GROUPS[::-1].copy()),
     ]
-    leaves = [row_leaves(batch, recipe) for batch in batches]
+    leaves = [row_leaves(batch, recipe, salts) for batch in batches]
     assert len({tuple(one) for one in leaves}) == len(batches)
     assert [a == b for a, b in zip(leaves[1], leaves[2], strict=True)] == [True, True, False, True]
     ones = replace(plain, weights_BT=np.ones((B, T), np.uint32))
-    assert row_leaves(ones, recipe) == leaves[0]
+    assert row_leaves(ones, recipe, salts) == leaves[0]
 
 
 def test_a_step_without_weights_and_a_pair_that_is_cut_are_refused() -> None:

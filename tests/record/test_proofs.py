@@ -30,6 +30,7 @@ class Made:
             "id": "s/" + "x" * 80,
             "licence": "CC0-1.0",
             "origin": "x" * 80,
+            "date": "2026-11-30",
             "salt": DIGEST,
         }
         self.document["sha256"] = self._hex()
@@ -69,7 +70,8 @@ class Made:
     def _grow(self) -> None:
         one = self.document
         salt, sha256 = bytes.fromhex(one["salt"]), bytes.fromhex(one["sha256"])
-        leaf = digests.document_leaf_of(salt, one["id"], one["licence"], one["origin"], sha256)
+        labels = (one["id"], one["licence"], one["origin"], one["date"])
+        leaf = digests.document_leaf_of(salt, *labels, sha256)
         part, in_part = self._tree(leaf, DOCUMENTS)
         documents, in_documents = self._tree(digests.part_leaf(part), 1000)
         self.document_paths = [in_part, in_documents]

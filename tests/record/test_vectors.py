@@ -176,11 +176,13 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
         given["seed"], given["kind"], *map(int, given["numbers"])
     ).hex(),
     "document_leaf": lambda given: digests.document_leaf(
-        given["seed"], given["index"], given["id"], given["licence"], given["origin"], given["text"]
+        digests.salt(given["seed"], "document", given["index"]),
+        *(given[name] for name in ("id", "licence", "origin", "date", "text")),
     ).hex(),
     "split": lambda given: documents.split_of(
         bytes.fromhex(given["sha256"]), given["validation_per_10000"]
     ),
+    "validation_key": lambda given: str(documents.key_of(bytes.fromhex(given))),
     "documents_root": lambda given: documents.root_of(given).hex(),
     "part_leaf": lambda given: _parts([given])[0].hex(),
     "block_leaf": _block_leaf,

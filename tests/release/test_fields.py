@@ -73,6 +73,13 @@ def beyond(folder: Path) -> None:
     spelled(path, ids.tobytes())
 
 
+def chosen_text(folder: Path) -> None:
+    path = folder / "data/shards/00000.validation.documents.bin"
+    table = np.fromfile(path, "<u8").reshape(-1, 4)
+    table[-1, 3] = 0
+    spelled(path, table.tobytes())
+
+
 def in_entries(kind: str, change: Callable[[dict[str, Any]], dict[str, Any]]) -> Change:
     return lambda folder: edit_ledger(
         folder, lambda body: change(body) if body["kind"] == kind else body
@@ -192,6 +199,11 @@ FORGED: dict[str, tuple[Change, str]] = {
         in_recipe("max_document_characters = 1000000", "max_document_characters = 300"),
         "is longer than max_document_characters",
     ),
+    "a text that validation covers by choice": (
+        chosen_text,
+        "data/shards/00000.validation.documents.bin: its rows are not those of the documents",
+    ),
+    "a date": (in_documents("date", at(3, "date", "2024")), "its text gives another date"),
     "a token beyond the vocabulary": (beyond, "data/shards/00000.train.bin: has the token 60000"),
     "another origin": (
         in_documents("origin", at(3, "origin", "x.txt")),

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pellucid.data.salts import Public
 from pellucid.data.stage import silent
 from pellucid.record import merkle
 from pellucid.recorder import row_leaves
@@ -231,9 +232,13 @@ def searched(rows: int, seed: int, change: Callable[[list[bytes], list[bytes]], 
     recipe: Any = SimpleNamespace(
         seed=seed, first=0, schedule=schedule, model=SimpleNamespace(attention="across")
     )
-    again = SimpleNamespace(recipe=recipe, batch=batch(9), batch_of=batch, number=9, phase=phase)
-    leaves = row_leaves(batch(9), recipe)
-    change(leaves, row_leaves(batch(10), recipe))
+    salts = Public(seed)
+    inputs = SimpleNamespace(identity=SimpleNamespace(salts=salts))
+    again = SimpleNamespace(
+        recipe=recipe, inputs=inputs, batch=batch(9), batch_of=batch, number=9, phase=phase
+    )
+    leaves = row_leaves(batch(9), recipe, salts)
+    change(leaves, row_leaves(batch(10), recipe, salts))
     target = {"batch": merkle.root(leaves).hex()}
     question: Any = SimpleNamespace(again=again, target=target, search=silent)
     return [one.words for one in batches.batches(question)]

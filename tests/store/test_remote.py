@@ -133,7 +133,7 @@ def test_documents_are_named_without_their_texts(finished: Path, server: Serving
     far, near = Documents.open(home(server.url)), Documents.open(finished)
     for index in range(near.count):
         row = near.get(index)
-        assert far.about(index) == {name: row[name] for name in ("id", "licence", "origin")}
+        assert far.about(index) == {name: row[name] for name in ("id", "licence", "origin", "date")}
     assert {request.path.rpartition("/")[0] for request in server.requests} == {
         "",
         "data/documents",

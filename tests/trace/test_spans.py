@@ -52,7 +52,8 @@ def test_three_known_spans_between_two_novel_ones_are_found_and_no_other(
         assert text[span["start"] : span["end"]] == span["text"]
         found = scanned.find(span["text"].encode())
         assert span["count"] == len(found)
-        assert span["documents"] == list(dict.fromkeys(name for name, _ in found))[:10]
+        documents = [one["document"] for one in span["documents"]]
+        assert documents == list(dict.fromkeys(name for name, _ in found))[:10]
     assert [span["count"] for span in about["spans"]] == sorted(
         span["count"] for span in about["spans"]
     )
