@@ -5,7 +5,6 @@ operations of `pellucid/operations`, which exist for each arithmetic. Shapes are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import ModuleType
 
 import numpy as np
@@ -79,7 +78,8 @@ class Decoder(nn.Module):
         seen = Seen((self.cos, self.sin), self._first(tokens_BT, first_BT))
         x_BTD = self.ops.embed(tokens_BT, ends[0])
         for number in range(self.shape.layers):
-            x_BTD = self.shape.forward(self.ops, _within(w, f"model.layers.{number}."), x_BTD, seen)
+            layer = {name: w[f"model.layers.{number}.{name}"] for name in self.shape.layer()}
+            x_BTD = self.shape.forward(self.ops, layer, x_BTD, seen)
         return self.ops.norm(x_BTD, w["model.norm.weight"], self.shape.norm_epsilon)[1], ends[1]
 
     def _first(self, tokens_BT: Tensor, first_BT: Tensor | None) -> Tensor | None:
@@ -101,12 +101,3 @@ def _plant(root: nn.Module, name: str, weight: nn.Parameter) -> None:
             root.add_module(parent, nn.Module())
         root = root.get_submodule(parent)
     root.register_parameter(last, weight)
-
-
-def _within(weights: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """The weights whose names begin so, without it."""
-    return {
-        name.removeprefix(prefix): weight
-        for name, weight in weights.items()
-        if name.startswith(prefix)
-    }

@@ -264,10 +264,11 @@ def loss(
     w_VD: Tensor,
     targets_M: Tensor,
     coefficients: tuple[Tensor, Tensor] | None = None,
+    wanted: tuple[bool, bool] = (True, True),
 ) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
     """Cross-entropy of every row in nats, (M,), and its log-sum-exp, (M,). With coefficients, of
-    the softmax and of the one-hot, (M,) each, also dx and dw, where the gradient of a row's logits
-    is softmax * the first - onehot * the second. Logits are never held whole."""
+    the softmax and of the one-hot, (M,) each, also dx and dw where they are wanted: the gradient of
+    a row's logits is softmax * the first - onehot * the second. Logits are never held whole."""
     (M, D), V = _sizes("loss", "x", x_MD, 2), _sizes("loss", "w", w_VD, 2)[0]
     _check("loss", x=(x_MD, (M, D)), w=(w_VD, (V, D)))
     _check_ids("loss", "targets", targets_M, M, V)
@@ -275,7 +276,8 @@ def loss(
         softmax_M, onehot_M = coefficients
         _check("loss", softmax=(softmax_M, (M,)), onehot=(onehot_M, (M,)))
     losses_M, log_sums_M = _empty(M), _empty(M)
-    dx_MD, dw_VD = (_empty(M, D), _empty(V, D)) if coefficients else (None, None)
+    dx_MD = _empty(M, D) if coefficients and wanted[0] else None
+    dw_VD = _empty(V, D) if coefficients and wanted[1] else None
     tensors = (*(coefficients or (None, None)), losses_M, log_sums_M, dx_MD, dw_VD)
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
     _run("loss", M, V, D, x_MD.data_ptr(), w_VD.data_ptr(), targets_M.data_ptr(), *pointers)

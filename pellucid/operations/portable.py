@@ -286,7 +286,7 @@ class _Loss(_Operation):
             given = _said(calls.loss(x_MD, w_VD, targets_M), targets_BT) if minimised.asks else None
             softmax_BT, onehot_BT = map(torch.from_numpy, minimised.coefficients(FUNCTIONS, given))
             coefficients = softmax_BT.flatten(), onehot_BT.flatten()
-        results = calls.loss(x_MD, w_VD, targets_M, coefficients)
+        results = calls.loss(x_MD, w_VD, targets_M, coefficients, ctx.needs_input_grad[:2])
         dx_MD, ctx.dw_VD = results[2:]
         ctx.dx_BTD = None if dx_MD is None else dx_MD.view_as(x_BTD)
         losses_BT, log_sums_BT = (tensor.view_as(targets_BT) for tensor in results[:2])

@@ -294,10 +294,14 @@ def loss(seed: int, M: int, V: int, D: int) -> Case:
         given = tensor(x), tensor(w), tensor(targets)
         losses, log_sums, *nothing = calls.loss(*given)
         assert nothing == [None, None]
-        return losses, log_sums, *calls.loss(*given, (tensor(softmax), tensor(onehot)))
+        both = tensor(softmax), tensor(onehot)
+        alone = [calls.loss(*given, both, one)[2:] for one in ((True, False), (False, True))]
+        assert alone[0][1] is None and alone[1][0] is None
+        assert alone[0][0] is not None and alone[1][1] is not None
+        return losses, log_sums, alone[0][0], alone[1][1], *calls.loss(*given, both)
 
     said = reference.loss(x, w, targets, softmax, onehot)
-    return call, (*said[:2], *said)
+    return call, (*said, *said)
 
 
 @some

@@ -252,6 +252,27 @@ def test_no_product_is_made_that_nobody_asks_for(
     assert len(made) == microbatches * (2 * 7 + backward)
 
 
+@pytest.mark.parametrize(("pattern", "wanted"), [("model.embed*", (1, 0)), ("model.l*", (1, 1))])
+def test_the_loss_makes_the_gradients_that_are_asked_for(
+    recipe: Recipe,
+    batch: Batch,
+    monkeypatch: pytest.MonkeyPatch,
+    pattern: str,
+    wanted: tuple[bool, bool],
+) -> None:
+    asked = []
+    loss = calls.loss
+
+    def noted(*given):  # type: ignore[no-untyped-def]
+        asked.append(given[4])
+        return loss(*given)
+
+    monkeypatch.setattr(calls, "loss", noted)
+    recipe = frozen(recipe, pattern)
+    training_step(initial(recipe, 300), batch, recipe)
+    assert asked and set(asked) == {wanted}
+
+
 def test_biases_learn_beside_frozen_weights() -> None:
     x, w, b = (torch.from_numpy(np.ones(shape, np.float32)) for shape in ((1, 2, 3), (4, 3), 4))
     (y,) = portable.biased_linears(x, (w, b.requires_grad_()))

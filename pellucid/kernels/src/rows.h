@@ -222,7 +222,7 @@ static void loss_task(void *arguments, long index, int worker) {
 
 #define CHUNK_BYTES (16 << 20) /* Of logits held at a time: as many blocks of 256 rows as fit, and at least one. */
 
-/* softmax_M, onehot_M, dx and dw are NULL where only the losses are wanted. */
+/* softmax_M and onehot_M are NULL where only the losses are wanted; dx or dw where that one is not. */
 static int loss(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M,
                 const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M, float *dx, float *dw) {
     struct packed forward, backward;
@@ -236,11 +236,10 @@ static int loss(long M, long V, long D, const float *x, const float *w, const in
         if (multiply(rows, own, D, &forward, NULL, logits, V, 0)) return 1;
         struct loss p = {.rows = rows, .V = V, .logits = logits, .targets = targets_M + first};
         p.losses = losses_M + first, p.log_sums = log_sums_M + first;
-        if (dx) p.softmax = softmax_M + first, p.onehot = onehot_M + first;
+        if (softmax_M) p.softmax = softmax_M + first, p.onehot = onehot_M + first;
         pool_run(loss_task, &p, (rows + 3) / 4);
-        if (!dx) continue;
-        if (multiply(rows, logits, V, &backward, NULL, dx + first * D, D, 0)) return 1;
-        if (multiply_across(V, D, rows, logits, V, own, D, 1, first ? dw : NULL, dw, 0)) return 1;
+        if (dx && multiply(rows, logits, V, &backward, NULL, dx + first * D, D, 0)) return 1;
+        if (dw && multiply_across(V, D, rows, logits, V, own, D, 1, first ? dw : NULL, dw, 0)) return 1;
     }
     return 0;
 }
