@@ -13,10 +13,10 @@ from unittest import mock
 import numpy as np
 import pyarrow.parquet as pq
 
-from pellucid.data import kinds, roots
-from pellucid.data.documents import split_of
+from pellucid.data import kinds, roots, stage
+from pellucid.data.documents import key_of, split_of
 from pellucid.data.salts import Public
-from pellucid.data.streams import Shards
+from pellucid.data.streams import COLUMNS, ROW, Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.fork import fork
 from pellucid.recipe import load
@@ -62,7 +62,18 @@ def other_text(honest: Path, folder: Path) -> None:
     edit_table(
         folder / PART, "sha256", lambda row: hashlib.sha256(row["text"].encode()).hexdigest()
     )
+    _fit_keys(folder)
     fit_data(folder)
+
+
+def _fit_keys(folder: Path) -> None:
+    """The keys by which validation chooses, made to fit the texts."""
+    rows = pq.read_table(folder / PART).to_pylist()
+    keys = {row["index"]: key_of(bytes.fromhex(row["sha256"])) for row in rows}
+    for path in (folder / stage.SHARDS).glob("*.documents.bin"):
+        table = np.fromfile(path, ROW).reshape(-1, COLUMNS)
+        table[:, 3] = [keys[index] for index in table[:, 0].tolist()]
+        table.tofile(path)
 
 
 def _first_document(folder: Path, step: int) -> int:
