@@ -118,7 +118,7 @@ def flops(shape: Model, vocabulary: int, sequences: int, context: int = 0) -> Fl
     T = context or shape.context
     pairs = sequences * shape.pairs(T)
     linear = 2 * parameters(shape, vocabulary).multiplied * sequences * T
-    return Flops(linear, shape.layers * pairs * 2 * 2 * shape.width)
+    return Flops(linear, pairs * 2 * 2 * shape.width)
 
 
 def step_flops(recipe: Recipe, phase: Phase, vocabulary: int) -> Flops:

@@ -66,10 +66,10 @@ def config_of(described: Mapping[str, Any]) -> dict[str, Any]:
     rope_parameters. The architecture of another trainer may have none."""
     if "rope_theta" not in described:
         return dict(described)
-    return {
-        **described,
-        "rope_parameters": {"rope_theta": described["rope_theta"], "rope_type": "default"},
-    }
+    rope: dict[str, Any] = {"rope_theta": described["rope_theta"], "rope_type": "default"}
+    if "layer_types" in described:  # Its class asks for the base of every type of layer.
+        rope = dict.fromkeys(sorted({*described["layer_types"]}), rope)
+    return {**described, "rope_parameters": rope}
 
 
 def descriptions(

@@ -75,20 +75,21 @@ class Decoder(nn.Module):
         ends = (
             self.ops.share(embedding_VD) if self.shape.tied else (embedding_VD, w["lm_head.weight"])
         )
-        seen = Seen((self.cos, self.sin), self._first(tokens_BT, first_BT))
+        far = [self.shape.sees(number) for number in range(self.shape.layers)]
+        first = {sees: self._first(tokens_BT, first_BT, sees) for sees in set(far)}
         x_BTD = self.ops.embed(tokens_BT, ends[0])
         for number in range(self.shape.layers):
             layer = {name: w[f"model.layers.{number}.{name}"] for name in self.shape.layer()}
+            seen = Seen((self.cos, self.sin), first[far[number]])
             x_BTD = self.shape.forward(self.ops, layer, x_BTD, seen)
         return self.ops.norm(x_BTD, w["model.norm.weight"], self.shape.norm_epsilon)[1], ends[1]
 
-    def _first(self, tokens_BT: Tensor, first_BT: Tensor | None) -> Tensor | None:
-        """The first position that each may attend to, where the family
-        sees less than all before it."""
+    def _first(self, tokens_BT: Tensor, first_BT: Tensor | None, sees: int) -> Tensor | None:
+        """The first position that each may attend to, where a layer sees so many."""
         B, T = tokens_BT.shape
-        if self.shape.sees >= T:
+        if sees >= T:
             return first_BT
-        near_T = np.maximum(np.arange(T) - self.shape.sees + 1, 0).astype(np.int32)
+        near_T = np.maximum(np.arange(T) - sees + 1, 0).astype(np.int32)
         first = near_T if first_BT is None else np.maximum(near_T, first_BT.numpy(force=True))
         return torch.from_numpy(np.broadcast_to(first, (B, T)).copy()).to(tokens_BT.device)
 

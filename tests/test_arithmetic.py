@@ -101,6 +101,7 @@ SHAPES = {
     "untied, clipped": ("model.tied=false", "train.clip=0.01"),
     "microbatches committed": ("train.microbatch=1", 'record.commitment="microbatches"'),
     "mistral": ("model.family=mistral", "model.window=5"),
+    "olmo3": ("model.family=olmo3", "model.window=5"),
     "olmo2": ("model.family=olmo2",),
     "qwen2": ("model.family=qwen2",),
     "qwen3": ("model.family=qwen3",),

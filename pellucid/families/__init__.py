@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field
 from pellucid.families.llama import Llama
 from pellucid.families.mistral import Mistral
 from pellucid.families.olmo2 import Olmo2
+from pellucid.families.olmo3 import Olmo3
 from pellucid.families.qwen2 import Qwen2
 from pellucid.families.qwen3 import Qwen3
 
@@ -22,7 +23,7 @@ def _with_family(value: Any) -> Any:
 
 
 Family = Annotated[
-    Llama | Mistral | Olmo2 | Qwen2 | Qwen3,
+    Llama | Mistral | Olmo2 | Olmo3 | Qwen2 | Qwen3,
     Field(discriminator="family"),
     BeforeValidator(_with_family),
 ]

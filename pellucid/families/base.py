@@ -76,9 +76,9 @@ class Model(Section, ABC):
         """Of all keys of a position, and of all values."""
         return self.kv_heads * self.head_width
 
-    @property
-    def sees(self) -> int:
-        """How many positions a query may attend to at most, its own included."""
+    def sees(self, layer: int) -> int:
+        """How many positions a query of a layer, from 0, may attend to at most, its
+        own included."""
         return self.context
 
     # ---- weights --------------------------------------------------------------------------------
@@ -163,10 +163,10 @@ class Model(Section, ABC):
     # ---- what it costs --------------------------------------------------------------------------
 
     def pairs(self, context: int) -> int:
-        """Pairs of a query and a key in a sequence of so many
-        positions, where documents fill it."""
-        near = min(self.sees, context)
-        return near * (near + 1) // 2 + (context - near) * near
+        """Pairs of a query and a key in all layers, of a sequence of so many positions, where
+        documents fill it."""
+        near = (min(self.sees(layer), context) for layer in range(self.layers))
+        return sum(one * (one + 1) // 2 + (context - one) * one for one in near)
 
     def saved(self, sequences: int, arithmetic: str, wide: int) -> int:
         """Bytes that one layer keeps for backward, by what its operations save
@@ -179,7 +179,8 @@ class Model(Section, ABC):
         rows = sequences * T
         if arithmetic == "portable":
             return rows * FLOAT * (6 * D + 2 * kv + 3 * F + 2 * H + 3)
-        masked = self.attention == "within" or self.sees < T
+        # Where some layers see all and need no mask, it is counted for them too.
+        masked = self.attention == "within" or self.sees(0) < T
         mask = sequences * T * T * FLOAT if masked else 0
         return rows * (wide * (8 * D + 2 * kv + 4 * F) + FLOAT * (H + 2)) + mask
 

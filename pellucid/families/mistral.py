@@ -14,8 +14,7 @@ class Mistral(Model):
     family: Literal["mistral"] = "mistral"
     window: Annotated[int, Field(ge=1, le=2**20)] = 4096  # Positions, the own one included.
 
-    @property
-    def sees(self) -> int:
+    def sees(self, layer: int) -> int:
         return min(self.window, self.context)
 
     def described(self) -> dict[str, Any]:

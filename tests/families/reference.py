@@ -20,15 +20,19 @@ def logits(
     attention is kept within documents."""
     x = w["model.embed_tokens.weight"][tokens_BT]
     for number in range(shape.layers):
-        x = _layer(shape, lambda name, n=number: w.get(f"model.layers.{n}.{name}"), x, within)
+        window = getattr(shape, "window", shape.context)
+        if shape.family == "olmo3" and number in (3, 7, 11):
+            window = shape.context
+        named = lambda name, n=number: w.get(f"model.layers.{n}.{name}")  # noqa: E731
+        x = _layer(shape, named, x, within, window)
     x = _norm(shape, x, w["model.norm.weight"])
     return x @ w.get("lm_head.weight", w["model.embed_tokens.weight"]).T
 
 
-def _layer(shape: Family, w, x: Tensor, within: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]
-    after = shape.family == "olmo2"
+def _layer(shape: Family, w, x: Tensor, within: Tensor | None, window: int) -> Tensor:  # type: ignore[no-untyped-def]
+    after = shape.family in ("olmo2", "olmo3")
     y = x if after else _norm(shape, x, w("input_layernorm.weight"))
-    y = _attention(shape, w, y, within)
+    y = _attention(shape, w, y, within, window)
     x = x + (_norm(shape, y, w("post_attention_layernorm.weight")) if after else y)
     y = x if after else _norm(shape, x, w("post_attention_layernorm.weight"))
     y = (F.silu(y @ w("mlp.gate_proj.weight").T) * (y @ w("mlp.up_proj.weight").T)) @ w(
@@ -37,7 +41,7 @@ def _layer(shape: Family, w, x: Tensor, within: Tensor | None) -> Tensor:  # typ
     return x + (_norm(shape, y, w("post_feedforward_layernorm.weight")) if after else y)
 
 
-def _attention(shape: Family, w, x: Tensor, within: Tensor | None) -> Tensor:  # type: ignore[no-untyped-def]
+def _attention(shape: Family, w, x: Tensor, within: Tensor | None, window: int) -> Tensor:  # type: ignore[no-untyped-def]
     B, T, _ = x.shape
     C = shape.width // shape.heads
     parts = []
@@ -45,7 +49,7 @@ def _attention(shape: Family, w, x: Tensor, within: Tensor | None) -> Tensor:  #
         y = x @ w(f"self_attn.{one}_proj.weight").T
         bias, norm = w(f"self_attn.{one}_proj.bias"), w(f"self_attn.{one}_norm.weight")
         assert (bias is not None) == (shape.family == "qwen2")
-        assert (norm is not None) == (shape.family in ("qwen3", "olmo2") and one != "v")
+        assert (norm is not None) == (shape.family in ("qwen3", "olmo2", "olmo3") and one != "v")
         y = y if bias is None else y + bias
         y = y if norm is None or norm.shape[0] == C else _norm(shape, y, norm)
         y = y.view(B, T, -1, C)
@@ -55,7 +59,7 @@ def _attention(shape: Family, w, x: Tensor, within: Tensor | None) -> Tensor:  #
     q, k, v = parts
     k, v = (one.repeat_interleave(shape.heads // shape.kv_heads, dim=1) for one in (k, v))
     i, j = torch.arange(T)[:, None], torch.arange(T)[None, :]
-    seen = (j <= i) & (j > i - getattr(shape, "window", T))
+    seen = (j <= i) & (j > i - window)
     if within is not None:
         seen = seen & (within[:, None, :, None] == within[:, None, None, :])
     scores = (q @ k.transpose(2, 3) / math.sqrt(C)).masked_fill(~seen, -math.inf)

@@ -38,6 +38,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "llama": {},
     "mistral": {"window": 5},
     "olmo2": {},
+    "olmo3": {"window": 5, "layers": 5},
     "qwen2": {},
     "qwen3": {},
 }
@@ -159,7 +160,9 @@ def test_the_family_is_in_the_digest_and_unknown_ones_are_refused() -> None:
         == Llama()
         == parse(f'{base}family = "llama"'.encode(), "r").model
     )
-    with pytest.raises(RecipeInvalid, match="'llama', 'mistral', 'olmo2', 'qwen2', 'qwen3'"):
+    with pytest.raises(
+        RecipeInvalid, match="'llama', 'mistral', 'olmo2', 'olmo3', 'qwen2', 'qwen3'"
+    ):
         parse(f'{base}family = "gpt"'.encode(), "r")
     with pytest.raises(RecipeUnknownKey, match=r"model\.head.*did you mean model\.heads"):
         parse(f'{base}family = "qwen3"\nhead = 3'.encode(), "r")
@@ -318,7 +321,7 @@ def test_the_shape_of_a_checkpoint_is_the_recipe_s(run: Path) -> None:
     )
     assert config.pad_token_id is None  # Every token is one of texts.
     assert config.rms_norm_eps == shape.norm_epsilon and config.tie_word_embeddings == shape.tied
-    assert (config.sliding_window if shape.family == "mistral" else None) == getattr(
+    assert (config.sliding_window if "window" in shape.model_fields_set else None) == getattr(
         shape, "window", None
     )
 

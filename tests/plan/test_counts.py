@@ -14,7 +14,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pellucid import counts, operations
-from pellucid.families import Family, Llama, Mistral, Olmo2, Qwen2, Qwen3
+from pellucid.families import Family, Llama, Mistral, Olmo2, Olmo3, Qwen2, Qwen3
 from pellucid.model import Decoder
 from pellucid.objectives import Said
 from pellucid.operations import native
@@ -31,6 +31,7 @@ SHAPES = [
     Llama(layers=3, width=64, heads=4, kv_heads=4, mlp_width=160, context=48, tied=False),
     Mistral(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, window=5),
     Olmo2(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, tied=False),
+    Olmo3(layers=5, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, window=5),
     Qwen2(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
     Qwen3(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32, tied=False),
 ]
@@ -86,14 +87,17 @@ def test_flops_are_those_of_the_products_that_pytorch_counts(shape: Family) -> N
     found = counts.flops(shape, VOCABULARY, 2)
     assert products == 3 * found.linear
 
-    window = getattr(shape, "window", shape.context)
+    windows = [getattr(shape, "window", shape.context)] * shape.layers
+    if shape.family == "olmo3":
+        windows[3] = shape.context
     pairs = sum(
         1
+        for window in windows
         for query in range(shape.context)
         for key in range(shape.context)
         if key <= query < key + window
     )
-    attention = shape.layers * 2 * shape.heads * pairs * (shape.width // shape.heads) * 2
+    attention = 2 * shape.heads * pairs * (shape.width // shape.heads) * 2
     assert found.attention == 2 * attention and found.step == 3 * found.linear + 7 * attention
 
 
