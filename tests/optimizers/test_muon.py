@@ -44,6 +44,7 @@ from tests.kernels.machine import isas
 from tests.kernels.test_axpby import axpby
 from tests.test_run import Interrupt
 from tests.train.test_processes import together
+from tests.train.test_torchrun import torchrun
 
 MUON = ["optimizer.kind=muon", "train.lr=1e-2"]
 
@@ -229,6 +230,16 @@ def test_no_bit_depends_on_the_number_of_processes(
         together(count, lambda processes: steps(recipe, batches, processes))
         == [recorded(trained, 3)] * count
     )
+
+
+def test_processes_that_share_the_matrices_come_to_the_same_head(
+    trained: Path, corpus: Path, tmp_path: Path
+) -> None:
+    """Over gloo, from every one of them."""
+    folder = make_run(tmp_path / "run", corpus, MUON)
+    done = torchrun(3, "-m", "pellucid", "run", folder, "--json")
+    assert done.returncode == 0, done.stderr
+    assert status(folder)["head"] == status(trained)["head"]
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 20])
