@@ -20,6 +20,7 @@ from typing import Any
 from fuzz import archives, proofs
 from fuzz.inputs import INPUTS, taken
 from fuzz.mutations import STRUCTURED, Choices, mutate
+from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
@@ -95,8 +96,9 @@ def shards(folder: Path) -> None:
         opened.ids(block)
         opened.pieces(block)
         opened.source_of(block)
-    for stream in opened.validation:
-        stream.documents_at(0, stream.until(200)[0])
+    for one in covered(opened, load_recipe(folder)):
+        one.read(0, min(one.tokens, 200))
+        one.documents_at(0, min(one.tokens, 200))
 
 
 def tokenizer(folder: Path) -> None:
