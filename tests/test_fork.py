@@ -101,9 +101,14 @@ REFUSED = {
     "data.split": "parts",
     "data.invalid_utf8": "drop",
     "data.token_type": "uint32",
+    "data.salts": "random",
     "data.sources.stones.licence": "MIT",
     "data.sources.stones.format": "lines",
     "data.sources.stones.text_key": "body",
+    "data.sources.stones.id_key": "id",
+    "data.sources.stones.licence_key": "licence",
+    "data.sources.stones.origin_key": "url",
+    "data.sources.stones.date_key": "date",
     "data.sources.stones.include": '["*.md"]',
     "data.sources.stones.exclude": '["*.md"]',
     "data.sources.stones.name": "other",
@@ -141,7 +146,7 @@ REFUSED = {
 def test_what_a_fork_cannot_change(key: str, finished: Path, tmp_path: Path) -> None:
     with pytest.raises((ForkUnfit, RecipeInvalid, RecipeTooOld)) as caught:
         forked(finished, tmp_path / "no", 7, f"{key}={REFUSED[key]}")
-    unfit = key in (
+    unfit = key.endswith(("id_key", "licence_key", "origin_key", "date_key")) or key in (
         "version",
         "data.pipeline",
         "data.sources.stones.name",
