@@ -427,6 +427,7 @@ max_document_characters = {max_document_characters}   # Longer documents are cut
 split = "{split}"            # texts: all of a text is for training or all for validation; parts: each part by itself.
 invalid_utf8 = "replace"     # or "drop": the whole document. Both are counted.
 token_type = "uint16"        # "uint32" for a vocabulary over 65536.
+salts = "seed"               # "random": drawn and kept, so that a text can be withdrawn later.
 # root = "…"                 # Pins the data: other texts are refused before training.
 
 {sources}
@@ -460,10 +461,13 @@ final_lr = 0.1               # As a fraction of lr.
 clip = 1.0                   # The largest norm of the gradients.
 
 [optimizer]
-kind = "adamw"               # or "muon", which moves matrices by their orthogonalised momentum.
+kind = "adamw"               # adamw, or muon: matrices move by their momentum, made orthogonal.
 beta1 = 0.9
 beta2 = 0.95
 weight_decay = 0.1           # Of matrices.
+
+[objective]
+z_loss = 0.0                 # So much of each squared log-sum-exp is minimised besides the loss.
 
 [validation]
 every = {validation_every}
