@@ -60,17 +60,17 @@ COMPARED = {
     "6.8M": Compared(
         "6.8 million parameters, steps of 4,096 tokens",
         f"{_ADAMW} {_LARGER} train.steps=60 validation.every=15",
-        {"AdamW, 4e-3": "", "Muon, 8e-3": _MUON},
+        {"AdamW, 1e-3": "train.lr=1e-3", "Muon, 8e-3": _MUON},
     ),
     "6.8M-rates": Compared(
         "Learning rates, 60 steps of 6.8 million parameters",
         f"{_ADAMW} {_LARGER} train.steps=60 validation.every=15",
         {
-            "AdamW, 2e-3": "train.lr=2e-3",
             "AdamW, 1e-3": "train.lr=1e-3",
+            "AdamW, 2e-3": "train.lr=2e-3",
             "AdamW, 4e-3": "",
-            "Muon, 8e-3": _MUON,
             "Muon, 4e-3": "optimizer.kind=muon train.lr=4e-3",
+            "Muon, 8e-3": _MUON,
         },
     ),
     "demo-rates": Compared(
