@@ -23,7 +23,7 @@ from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import TYPES, open_shard
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import IndexLost, StageNotReady
+from pellucid.errors import FormatInvalid, IndexLost, StageNotReady
 from pellucid.recipe import Recipe
 from pellucid.record import digests
 from pellucid.store import files, layout
@@ -32,6 +32,8 @@ from pellucid.trace.build import EVERY, KEY, Builder, Piece
 FORMAT = 1
 # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
 PIECE_BYTES = 32 << 20
+_MOST_TEXT = 1 << 40  # Bytes of one part of the documents, about: its pieces fit in memory.
+
 WORTH = 8 << 20  # Text for which one more process is worth its start.
 # Bytes that building takes for one of text, at most: where every token
 # is one byte. Of three: twelve.
@@ -113,6 +115,9 @@ def pieces(folder: Path) -> list[Piece]:
     planned: list[Piece] = []
     for number, entry in enumerate(stage.list_in(manifest, "parts", place)):
         shard = open_shard(entry, place, kind)
+        if float(shard.table[:, 2].astype(np.float64).sum()) > _MOST_TEXT:
+            detail = f"says that its texts have more than {_MOST_TEXT:,} bytes, which no part has"
+            raise FormatInvalid(path=shard.table_path, detail=detail)
         ends = np.cumsum(shard.table[:, 2].astype(np.int64) + 1)  # Of each document's text.
         parts = -(-int(ends[-1]) // PIECE_BYTES)
         bounds = np.searchsorted(ends, ends[-1] * np.arange(1, parts) // parts, side="right")

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.errors import PellucidError
+from pellucid.data.streams import COLUMNS, ROW
+from pellucid.errors import FormatInvalid, PellucidError
 from pellucid.recipe import load as load_recipe
 from pellucid.release.verify import verify
 from pellucid.trace import index
@@ -138,3 +139,14 @@ def test_a_text_beside_the_tokens_of_another_is_told(indexed: Path) -> None:
     assert any(
         "its tokens are not those of its documents' texts" in one.detail for one in check(indexed)
     )
+
+
+def test_sizes_that_no_text_has_are_refused_before_pieces_are_planned(indexed: Path) -> None:
+    """By them alone a table of one row could ask for any number of pieces."""
+    (path, *_) = (indexed / "data/shards").glob("*.validation.documents.bin")
+    table = np.fromfile(path, ROW).reshape(-1, COLUMNS)
+    table[0, 2] = 2**53
+    table.tofile(path)
+    with pytest.raises(FormatInvalid, match=r"its texts have more than 1,099,511,627,776 bytes"):
+        index.pieces(indexed)
+    assert any("which no part has" in one for one in problems(indexed))
