@@ -91,7 +91,7 @@ MOST = 1 << 20  # Rows of one step; who knows the batch says how many it can hav
 GROUP = 1 << 13
 HELD = 1 << 16  # Rows kept in memory before they become a part.
 # What a row takes there at most: its tuple, its columns, and a part that waits to be written.
-ROW_BYTES = 440
+ROW_BYTES = 504
 _PART = re.compile(r"([0-9]{12})\.parquet")
 
 

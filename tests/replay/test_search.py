@@ -16,6 +16,7 @@ import pytest
 
 from pellucid import counts
 from pellucid.data import stage
+from pellucid.data.salts import Public
 from pellucid.replay import batches, flips
 from pellucid.replay.diff import diff, explain_audit
 from pellucid.train.events import Batch
@@ -53,7 +54,8 @@ def test_a_search_over_batches_tells_every_batch_that_it_tries(
         schedule=SimpleNamespace(at=lambda step: phases[step].last),  # … and step 11 is a phase's.
         model=SimpleNamespace(attention="across"),
     )
-    again = SimpleNamespace(recipe=recipe, batch=batch(9), batch_of=batch, number=9)
+    inputs = SimpleNamespace(identity=SimpleNamespace(salts=Public(1)))
+    again = SimpleNamespace(recipe=recipe, inputs=inputs, batch=batch(9), batch_of=batch, number=9)
     heard: Heard = []
     target = {"batch": "00" * 32}
     question: Any = SimpleNamespace(

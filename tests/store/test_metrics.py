@@ -15,7 +15,7 @@ from pellucid.store import metrics
 
 def test_a_joined_table_has_even_row_groups_however_short_its_parts_were(tmp_path: Path) -> None:
     table = metrics.Metrics(tmp_path)
-    written = [(step, row, row, 3, 4, step / 7) for step in range(1, 41) for row in range(300)]
+    written = [(step, row, row, 3, 4, 1, step / 7) for step in range(1, 41) for row in range(300)]
     for step in range(1, 41):
         table.add("segments", *written[(step - 1) * 300 : step * 300])
         table.write_part(step, table.take())
@@ -32,7 +32,7 @@ def test_a_joined_table_has_even_row_groups_however_short_its_parts_were(tmp_pat
     assert [row["row"] for row in metrics.of_step(tmp_path, "segments", 28)] == list(range(300))
 
 
-ROWS = [(step, row, row, 3, 4, step / 7) for step in range(1, 41) for row in range(step % 5 + 1)]
+ROWS = [(step, row, row, 3, 4, 1, step / 7) for step in range(1, 41) for row in range(step % 5 + 1)]
 
 
 def taken(folder: Path) -> list[tuple[object, ...]]:
@@ -75,13 +75,16 @@ def test_rows_of_later_steps_are_forgotten_wherever_parts_end(seed: int, tmp_pat
 
 def test_a_row_takes_no_more_memory_than_plan_counts(tmp_path: Path) -> None:
     table = metrics.Metrics(tmp_path)
-    table.add("segments", (0, 0, 0, 0, 0, 0.0))
+    table.add("segments", (0, 0, 0, 0, 0, 0, 0.0))
     table.take()
     tracemalloc.start()
     before = pa.total_allocated_bytes()
     table.add(
         "segments",
-        *((10**6 + n, 10**6 + n, 10**7 + n, 300 + n, 400 + n, n / 7) for n in range(metrics.HELD)),
+        *(
+            (10**6 + n, 10**6 + n, 10**7 + n, 300 + n, 400 + n, 500 + n, n / 7)
+            for n in range(metrics.HELD)
+        ),
     )
     waiting = table.take(), table.take()
     most = tracemalloc.get_traced_memory()[1] + pa.total_allocated_bytes() - before
