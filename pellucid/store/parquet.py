@@ -7,6 +7,7 @@ rows that it says. A dictionary holds values of its rows and no others."""
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 from collections.abc import Callable, Iterator
@@ -244,16 +245,20 @@ class Chunk(NamedTuple):
 def opened(path: Path, schema: pa.Schema) -> pq.ParquetFile:
     """The file, its footer read and proved. Raises FileMissing,
     FormatInvalid, and what pyarrow raises."""
-    footer, place = _footer(path)
-    _chunks_of(path, footer, place, schema)
-    about = pq.read_metadata(
-        io.BytesIO(_MAGIC + footer + len(footer).to_bytes(4, "little") + _MAGIC)
-    )
+    about = _proved(path, *_footer(path), schema)
     if isinstance(path, RemotePath):
         return pq.ParquetFile(path.ranges(), metadata=about, pre_buffer=True)
     # By its descriptor: by its name pyarrow could meet something else.
     with files.open_file(path) as file:
         return pq.ParquetFile(f"/dev/fd/{file.fileno()}", metadata=about)
+
+
+@functools.lru_cache(maxsize=8)  # A question opens a table many times, whose footer may be long.
+def _proved(path: Path, footer: bytes, place: int, schema: pa.Schema) -> pq.FileMetaData:
+    """What a footer says that was read at a place of a file, once it is proved."""
+    _chunks_of(path, footer, place, schema)
+    framed = _MAGIC + footer + len(footer).to_bytes(4, "little") + _MAGIC
+    return pq.read_metadata(io.BytesIO(framed))
 
 
 def source(path: Path) -> pa.NativeFile:

@@ -313,3 +313,20 @@ def test_a_dictionarys_page_of_another_length_is_refused(page: bytes, count: int
     for text in (b"\5\0\0\0abcd", b"\4\0\0\0abc", b"\0\0", b"\1\0\0\0a\1"):
         with pytest.raises(ValueError, match="its header says"):
             parquet._entries(text, 1, pa.string())
+
+
+def test_a_footer_is_proved_once_however_often_its_file_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question opens a table a dozen times; of one that is written anew the new one counts."""
+    proved = []
+    real = parquet._chunks_of
+    monkeypatch.setattr(parquet, "_chunks_of", lambda *words: proved.append(1) or real(*words))
+    schema = pa.schema([pa.field("step", pa.int64(), nullable=False)])
+    for rows in (3, 5):
+        with parquet.writer(tmp_path / "t.parquet", schema) as writer:
+            writer.write_batch(pa.record_batch([pa.array(range(rows))], schema=schema))
+        for _ in range(4):
+            with parquet.opened(tmp_path / "t.parquet", schema) as file:
+                assert file.metadata.num_rows == rows
+    assert len(proved) == 2
