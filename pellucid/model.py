@@ -29,7 +29,7 @@ class Decoder(nn.Module):
         self.shape, self.ops = shape, ops
         for name, dims in shape.tensors(vocabulary).items():
             _plant(self, name, nn.Parameter(torch.empty(dims)))
-        self._theta = shape.rope_theta
+        self._theta, self._frozen = shape.rope_theta, tuple[str, ...]()
         cos, sin = self._angles()
         self.register_buffer("cos", cos, persistent=False)
         self.register_buffer("sin", sin, persistent=False)
@@ -42,8 +42,10 @@ class Decoder(nn.Module):
         if phase.rope_theta != self._theta:
             self._theta = phase.rope_theta
             self.cos, self.sin = (table.to(self.device) for table in self._angles())
-        for name, weight in self.named_parameters():
-            weight.requires_grad_(not phase.freezes(name))
+        if phase.frozen != self._frozen:
+            self._frozen = phase.frozen
+            for name, weight in self.named_parameters():
+                weight.requires_grad_(not phase.freezes(name))
 
     @property
     def device(self) -> torch.device:
@@ -56,7 +58,8 @@ class Decoder(nn.Module):
         minimised: Minimised | None = None,
         first_BT: Tensor | None = None,
     ) -> tuple[Said, Tensor]:
-        """What the model says of every target, and what is minimised, from which backward begins.
+        """What the model says of every target, and a scalar from which backward of what is
+        minimised begins.
 
         first_BT is the first position that each may attend to, int32; None: all before it.
         """

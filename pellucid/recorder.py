@@ -444,9 +444,7 @@ def loss_of(segments: list[Segment]) -> float:
 
 def objective_of(batch: Batch, microbatches: list[Microbatch], phase: Phase) -> float:
     """What a step minimised, from its microbatches alone."""
-    return math.fsum(one.objective for one in microbatches) / phase.objective.divisor_of(
-        batch.use()
-    )
+    return math.fsum(one.objective for one in microbatches) / phase.objective.divisor_of(batch.use)
 
 
 def write_checkpoint(

@@ -40,6 +40,11 @@ class Use(NamedTuple):
     groups_B: np.ndarray  # uint64: rows of one group are trained on together; rows.NO_GROUP: none.
     references_B: np.ndarray | None  # float64: the log-probability that a reference gave each row.
 
+    def of(self, rows: slice) -> Use:
+        """How some of the rows are trained on: views."""
+        references_B = None if self.references_B is None else self.references_B[rows]
+        return Use(self.weights_BT[rows], self.groups_B[rows], references_B)
+
 
 class Objective(Section, ABC):
     """A section of the recipe that says what a step minimises: a sum over its microbatches, divided
@@ -70,11 +75,15 @@ class Objective(Section, ABC):
 
 @dataclass(frozen=True, slots=True)
 class Minimised:
-    """What one microbatch adds to the objective of its step."""
+    """What the rows of a step, or of one of its microbatches, add to the step's objective."""
 
     objective: Objective
     use: Use
-    divisor: int
+    divisor: int  # The step's.
+
+    def of(self, rows: slice) -> Minimised:
+        """What some of the rows add."""
+        return Minimised(self.objective, self.use.of(rows), self.divisor)
 
     @property
     def asks(self) -> bool:

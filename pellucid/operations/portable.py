@@ -291,10 +291,7 @@ class _Loss(_Operation):
         ctx.dx_BTD = None if dx_MD is None else dx_MD.view_as(x_BTD)
         losses_BT, log_sums_BT = (tensor.view_as(targets_BT) for tensor in results[:2])
         ctx.mark_non_differentiable(losses_BT, log_sums_BT)
-        value = 0.0
-        if minimised is not None:
-            value = minimised.value(FUNCTIONS, _said(results, targets_BT)) / minimised.divisor
-        return losses_BT, log_sums_BT, torch.tensor(value, dtype=torch.float32)
+        return losses_BT, log_sums_BT, torch.zeros(())
 
     @staticmethod
     @once_differentiable
@@ -318,8 +315,8 @@ def _said(results: Sequence[Tensor | None], like_BT: Tensor) -> Said:
 def loss(
     x_BTD: Tensor, w_VD: Tensor, targets_BT: Tensor, minimised: Minimised | None = None
 ) -> tuple[Said, Tensor]:
-    """What the model says of every target, and what is minimised, from which backward begins: zero
-    where nothing is."""
+    """What the model says of every target; and a scalar from which backward begins. The gradients
+    are made with the logits, so its value says nothing: minimised.value does."""
     losses_BT, log_sums_BT, objective = _Loss.apply(x_BTD, w_VD, targets_BT.contiguous(), minimised)
     return Said(losses_BT.numpy(), log_sums_BT.numpy()), objective
 

@@ -153,7 +153,7 @@ def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     model, clock, phase = state.model, _Clock(recipe.placement.device), recipe.phases[0]
     weights, learning = state.weights(), state.learning()
     given = (model, batch.tokens_BS, batch.documents_BS, recipe, phase)
-    what_is_said(*given, minimised(batch, slice(None), phase))[1].backward()
+    what_is_said(*given, minimised(batch, phase))[1].backward()
     microbatch = clock.lap()
     with torch.no_grad():
         what_is_said(*given)

@@ -152,8 +152,8 @@ class Steps:
         """What is wrong with the rows of a step's microbatches; nothing where they are right."""
         phase = self._schedule.at(body["step"])
         size = 64 if self._recipe.record.commitment == "microbatches" else 0
-        tokens, weights_BT = phase.microbatch * phase.context, batch.use().weights_BT
-        sums = weights_BT.reshape(-1, tokens).sum(axis=1, dtype="u8").tolist()
+        tokens, sums_B = phase.microbatch * phase.context, batch.use.weights_BT.sum(1, "u8")
+        sums = sums_B.reshape(-1, phase.microbatch).sum(1).tolist()
         expected = [(index, tokens, weight) for index, weight in enumerate(sums)]
         if [row[1:4] for row in rows] != expected or not all(
             _is_root(row[6], size) for row in rows

@@ -20,7 +20,7 @@ from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, materialise, require_step
 from pellucid.store import layout, metrics
 from pellucid.train.state import State
-from pellucid.train.step import microbatch_of, microbatch_step
+from pellucid.train.step import microbatch_of, microbatch_step, minimised, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +77,9 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     recipe = inputs.recipe
     batch, phase = inputs.batch(state.step + 1), recipe.schedule.at(state.step + 1)
     state.model.zero_grad(set_to_none=True)
-    rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
-    record = microbatch_step(state.model, batch, index, recipe, phase)
-    return microbatch_of(record, batch.use(rows), recipe)
+    whole = minimised(batch, phase)
+    taken = microbatch_step(state.model, batch, index, recipe, phase, whole)
+    return microbatch_of(taken, whole.use.of(rows_of(index, phase)), recipe)
 
 
 def published(folder: Path, step: int) -> list[Microbatch]:

@@ -33,15 +33,16 @@ class Batch:
     groups_B: np.ndarray | None = None  # uint64: rows that are trained on together; None: none.
     references_B: np.ndarray | None = None  # float64: what a reference gave each row.
 
-    def use(self, rows: slice = slice(None)) -> Use:
-        """How some rows are trained on."""
+    @property
+    def use(self) -> Use:
+        """How the rows are trained on."""
+        B, S = self.tokens_BS.shape
         weights_BT, groups_B = self.weights_BT, self.groups_B
-        if weights_BT is None:
-            weights_BT = np.ones(self.tokens_BS[:, 1:].shape, np.uint32)
+        if weights_BT is None:  # One number that is seen everywhere: no memory, and no time.
+            weights_BT = np.broadcast_to(np.uint32(1), (B, S - 1))
         if groups_B is None:
-            groups_B = np.full(len(self.tokens_BS), leaves.NO_GROUP, np.uint64)
-        references_B = None if self.references_B is None else self.references_B[rows]
-        return Use(weights_BT[rows], groups_B[rows], references_B)
+            groups_B = np.broadcast_to(np.uint64(leaves.NO_GROUP), (B,))
+        return Use(weights_BT, groups_B, self.references_B)
 
     def named(self, row: int) -> str:
         """What a row is, in words."""

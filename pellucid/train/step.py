@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,16 +27,17 @@ from pellucid.train.state import State
 def training_step(
     state: State, batch: Batch, recipe: Recipe, processes: Processes = ALONE
 ) -> Stepped:
-    """Take one step: changes state in place. Raises NotFinite, and then
-    the step is not to be recorded.
+    """Take one step: changes state in place. Raises NotFinite, and then the step is not to be
+    recorded; before it changes anything GroupCut, WeightsMissing.
 
-    Of several processes each takes it, and each has all of what it did. Raises
-    ProcessLost, ProcessDiffers."""
+    Of several processes each takes it, and each has all of what it did. Raises ProcessLost,
+    ProcessDiffers."""
     started = time.perf_counter()
     model, schedule = state.model, recipe.schedule
     phase, lr = schedule.at(state.step + 1), schedule.learning_rate(state.step + 1)
     model.enter(phase)
     weights, learning = state.weights(), state.learning()
+    whole = minimised(batch, phase)
     records = _empty_records(batch, phase)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is
@@ -44,7 +46,7 @@ def training_step(
     own = processes.own(len(records))
     tree = GradientTree(model.ops, own.start)
     for index in own:
-        records[index] = microbatch_step(model, batch, index, recipe, phase)
+        records[index] = microbatch_step(model, batch, index, recipe, phase, whole)
         tree.add([weight.grad for weight in learning.values() if weight.grad is not None])
         model.zero_grad(set_to_none=True)
 
@@ -69,39 +71,46 @@ def training_step(
     processes.agree(batch, grad_norm, weight_norm)
     if not_finite is not None:
         raise not_finite
-    microbatches = microbatches_of(records, batch, recipe, phase)
+    microbatches = [
+        microbatch_of(record, whole.use.of(rows_of(index, phase)), recipe)
+        for index, record in enumerate(records)
+    ]
     losses_BT = np.concatenate(records["losses_bT"])
     seconds = time.perf_counter() - started
     return Stepped(batch, losses_BT, microbatches, lr, grad_norm, weight_norm, seconds)
 
 
 def microbatch_step(
-    model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase
-) -> np.ndarray:
-    """Forward and backward of one microbatch: a record as of _empty_records. The gradients are left
-    in the model. Raises GroupCut, WeightsMissing."""
-    rows = slice(index * phase.microbatch, (index + 1) * phase.microbatch)
-    part = minimised(batch, rows, phase)
-    said, objective = what_is_said(
+    model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase, whole: Minimised
+) -> tuple[np.ndarray, float, bytes]:
+    """Forward and backward of one microbatch; whole is what its step minimises. The losses of its
+    targets, (b, T); its part of what is minimised; the root of its gradients, where the recipe
+    commits to it. The gradients are left in the model."""
+    rows = rows_of(index, phase)
+    part = whole.of(rows)
+    said, root = what_is_said(
         model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, part
     )
-    objective.backward()
-    record = _empty_records(batch, phase)[:1]
+    root.backward()
     value = part.value(model.ops.FUNCTIONS, said)
-    record[0] = said.losses_BT, value, _gradient_root(model, recipe)
-    return record[0]
+    return said.losses_BT, value, _gradient_root(model, recipe)
 
 
-def minimised(batch: Batch, rows: slice, phase: Phase) -> Minimised:
-    """What these rows, a microbatch, add to what the step minimises. Raises GroupCut,
-    WeightsMissing."""
-    whole, own = batch.use(), batch.use(rows)
-    if (divisor := phase.objective.divisor_of(whole)) == 0:
+def rows_of(index: int, phase: Phase) -> slice:
+    """The rows of a microbatch."""
+    return slice(index * phase.microbatch, (index + 1) * phase.microbatch)
+
+
+def minimised(batch: Batch, phase: Phase) -> Minimised:
+    """What a step minimises. Raises GroupCut, WeightsMissing."""
+    use = batch.use
+    if (divisor := phase.objective.divisor_of(use)) == 0:
         raise WeightsMissing(step=batch.step)
-    grouped = own.groups_B[own.groups_B != NO_GROUP]
-    if np.isin(whole.groups_B, grouped).sum() > len(grouped):
+    grouped = np.flatnonzero(use.groups_B != NO_GROUP)
+    places = np.stack([use.groups_B[grouped], (grouped // phase.microbatch).astype(np.uint64)])
+    if np.unique(places, axis=1).shape[1] > len(np.unique(places[0])):
         raise GroupCut(step=batch.step, microbatch=phase.microbatch)
-    return Minimised(phase.objective, own, divisor)
+    return Minimised(phase.objective, use, divisor)
 
 
 def what_is_said(
@@ -112,8 +121,8 @@ def what_is_said(
     phase: Phase,
     part: Minimised | None = None,
 ) -> tuple[Said, torch.Tensor]:
-    """What the model says of every target at the recipe's precision; and what is minimised, from
-    which backward begins."""
+    """What the model says of every target at the recipe's precision; and a scalar from which
+    backward of what is minimised begins."""
     model.enter(phase)
     tokens = torch.from_numpy(tokens_BS.astype(np.int64)).to(model.device)
     within = recipe.model.attention == "within"
@@ -155,26 +164,15 @@ def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
     return tensors.group_root("gradients", arrays)
 
 
-def microbatches_of(
-    records: np.ndarray, batch: Batch, recipe: Recipe, phase: Phase
-) -> list[Microbatch]:
-    """What the leaves of a step's microbatches hold."""
-    uses = (
-        batch.use(slice(at, at + phase.microbatch))
-        for at in range(0, len(batch.tokens_BS), phase.microbatch)
-    )
-    return [microbatch_of(record, use, recipe) for record, use in zip(records, uses, strict=True)]
-
-
-def microbatch_of(record: np.ndarray, use: Use, recipe: Recipe) -> Microbatch:
-    """What a microbatch's leaf holds."""
-    losses_bT, objective, root = record
+def microbatch_of(taken: tuple[np.ndarray, float, Any], use: Use, recipe: Recipe) -> Microbatch:
+    """What a microbatch's leaf holds, from what microbatch_step gave and how its rows are used."""
+    losses_bT, objective, root = taken
     return Microbatch(
         tokens=losses_bT.size,
         weight=int(use.weights_BT.sum(dtype=np.uint64)),
         loss_sum=math.fsum(losses_bT.ravel().tolist()),
         objective=float(objective),
-        gradient_root=root.tobytes() if recipe.record.commitment == "microbatches" else b"",
+        gradient_root=bytes(root) if recipe.record.commitment == "microbatches" else b"",
     )
 
 

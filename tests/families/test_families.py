@@ -87,7 +87,7 @@ def test_loss_and_gradients_are_those_of_float64(
     documents_BS = np.cumsum(np.random.default_rng(3).random(batch.tokens_BS.shape) < 0.1, axis=1)
     wanted = scattered(model)
     phase = recipe.phases[0]
-    part = minimised(batch, slice(None), phase)
+    part = minimised(batch, phase)
     said, objective = what_is_said(model, batch.tokens_BS, documents_BS, recipe, phase, part)
     objective.backward()
 

@@ -67,7 +67,7 @@ def test_parameters_are_those_of_the_model(shape: Family) -> None:
 def said(model: Decoder, batch: Batch, recipe: Recipe) -> tuple[Said, torch.Tensor]:
     """What a step computes of a batch that is one microbatch."""
     phase = recipe.phases[0]
-    part = minimised(batch, slice(None), phase)
+    part = minimised(batch, phase)
     return what_is_said(model, batch.tokens_BS, batch.documents_BS, recipe, phase, part)
 
 
