@@ -2,9 +2,8 @@
 
     python bench/proofs.py RELEASE [--things 1000] [--whole 20] [--seed 1]
 
-Of some of them (--whole) every bit is flipped, of each other one bit. Tensors are of steps whose state
-is stored, so nothing is replayed. Exit code 1 where a proof fails or a flip passes.
-"""
+Of some of them (--whole) every bit is flipped, of each other one bit. Tensors are of steps whose
+state is stored, so nothing is replayed. Exit code 1 where a proof fails or a flip passes."""
 
 from __future__ import annotations
 

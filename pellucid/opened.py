@@ -170,9 +170,9 @@ class Run:
         return Traced(self.folder)
 
     def rows(self, proof: bytes, head: str, first: int, last: int) -> np.ndarray:
-        """The rows first .. last - 1 of the tensor that a proof is of (`pellucid prove RUN tensor NAME
-        --rows A:B`), shape (last - first, …). They alone are read, of a release behind a URL by
-        ranges, and held against the head, which is not taken from the run.
+        """The rows first .. last - 1 of the tensor that a proof is of (`pellucid prove RUN tensor
+        NAME --rows A:B`), shape (last - first, …). They alone are read, of a release behind a URL
+        by ranges, and held against the head, which is not taken from the run.
 
         Raises ProofInvalid, ChunkDiffers, RowsUnknown, StateNotKept.
         """

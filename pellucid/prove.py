@@ -129,8 +129,8 @@ def _some(content: Content, first: int, last: int) -> dict[str, Any]:
 
 
 def read_rows(folder: Path, proof: bytes, head: str, first: int, last: int) -> np.ndarray:
-    """The rows first .. last - 1 of a tensor of which a proof of chunks is given, shape
-    (last - first, …). No more of the state is read than the chunks that they lie in, behind a URL by
+    """The rows first .. last - 1 of a tensor of which a proof of chunks is given, shape (last -
+    first, …). No more of the state is read than the chunks that they lie in, behind a URL by
     ranges, and these are held against the proof, and so the head.
 
     Raises ProofInvalid, RowsUnknown, StateNotKept, FormatInvalid, ChunkDiffers.

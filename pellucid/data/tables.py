@@ -1,9 +1,8 @@
 """Formats whose records have named fields: JSON lines, JSON arrays, CSV and TSV, Parquet.
 
 Each reader gives Values; `records` takes their texts from under source.text_key, and what else the
-source names a field for (data/about.py). Memory holds one record of JSON or CSV, and of Parquet some
-rows of one row group.
-"""
+source names a field for (data/about.py). Memory holds one record of JSON or CSV, and of Parquet
+some rows of one row group."""
 
 from __future__ import annotations
 

@@ -82,7 +82,8 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
 
 
 def gram(a_MK: Tensor) -> Tensor:
-    """A·Aᵀ, shape (M, M), in the bits of product; A may be a transposed view. Half of it is computed."""
+    """A·Aᵀ, shape (M, M), in the bits of product; A may be a transposed
+    view. Half of it is computed."""
     _matrix("gram", "a", a_MK)
     M, K = a_MK.shape
     out_MM = _empty(M, M)

@@ -184,7 +184,8 @@ def _sums(inputs: Inputs, state: State, windows: list[Window]) -> list[float]:
 
 
 def _of_document(stream: Stream | Covered, document: int, T: int, block: int) -> list[Window]:
-    """The windows of a stream, or of what validation covers of one, in which a document's tokens are targets.
+    """The windows of a stream, or of what validation covers of one, in which a
+    document's tokens are targets.
 
     The stream's first token is nobody's target, and its last window may be short:
     then no step trains on it."""

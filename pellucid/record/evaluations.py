@@ -1,9 +1,9 @@
 """Evaluations that no recipe schedules: the entries of their own chain, and their examples' lines.
 
-The ledger follows from recipe and data alone, so what somebody measures later has no place in it. Its
-chain begins with the head that the run had then. Each entry names the weights that were measured, by
-head, step and root, with what, and what came out. docs/format.md, section 14, has every field.
-"""
+The ledger follows from recipe and data alone, so what somebody measures later has no place
+in it. Its chain begins with the head that the run had then. Each entry names the weights
+that were measured, by head, step and root, with what, and what came out. docs/format.md,
+section 14, has every field."""
 
 from __future__ import annotations
 

@@ -44,10 +44,10 @@ class Tree:
     def roots(self, leaf_hashes: Iterable[bytes]) -> list[bytes]:
         """Add leaf hashes; of each the root over all leaves before it.
 
-        A million roots are ten million nodes, and none of them can be spared: the root over n
-        leaves takes a node for each one bit of n but the lowest. So they are made in one loop, in
-        which a peak is a hash that has taken its left side already and is copied for each right one.
-        """
+        A million roots are ten million nodes, and none of them can be spared: the root
+        over n leaves takes a node for each one bit of n but the lowest. So they are made
+        in one loop, in which a peak is a hash that has taken its left side already and is
+        copied for each right one."""
         sha256, count, roots = hashlib.sha256, self.count, list[bytes]()
         peaks = [sha256(b"\1" + peak) for peak in self._peaks]
         last = self._peaks[-1] if self._peaks else EMPTY
@@ -109,9 +109,8 @@ def root_of_path(
     """The root over `count` leaves that the audit path of neighbouring leaves gives, the first of
     them leaf `index`; of one leaf as in RFC 9162, section 2.1.3.2.
 
-    Raises ValueError where there are no such leaves, or the path has another length than their place
-    asks for.
-    """
+    Raises ValueError where there are no such leaves, or the path has another length
+    than their place asks for."""
     hashes, end = list(leaf_hashes), index + len(leaf_hashes)
     if not 0 <= index < end <= count:
         raise ValueError(f"a tree of {count} leaves has no leaves {index} to {end - 1}")
@@ -129,7 +128,8 @@ def root_of_path(
 
 
 def _above(hashes: Sequence[bytes]) -> list[bytes]:
-    """The nodes over neighbours of which the first is a left one; a last one alone goes up as it is."""
+    """The nodes over neighbours of which the first is a left one; a last
+    one alone goes up as it is."""
     pairs = (b"".join(hashes[place : place + 2]) for place in range(0, len(hashes), 2))
     return [one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs]
 

@@ -1,4 +1,5 @@
-"""The search over batches: which rows in other places, or of a step near by, have the recorded root."""
+"""The search over batches: which rows in other places, or of a step near
+by, have the recorded root."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
-"""A step that was recorded otherwise than this machine takes it, and what it is asked: the step is
-taken again with one thing changed, and where that makes the entry bit for bit, the cause is proven."""
+"""A step that was recorded otherwise than this machine takes it, and what it is
+asked: the step is taken again with one thing changed, and where that makes the entry
+bit for bit, the cause is proven."""
 
 from __future__ import annotations
 

@@ -1,9 +1,8 @@
 """The digest of a tensor that lies in shards, a shard a process, without putting it together.
 
-Chunks of a tensor know of no process (docs/format.md, section 11). A chunk is hashed where its first
-element lies: who holds other elements of it sends them there. Shards along another axis than the
-rows become shards of rows first.
-"""
+Chunks of a tensor know of no process (docs/format.md, section 11). A chunk is hashed where its
+first element lies: who holds other elements of it sends them there. Shards along another axis than
+the rows become shards of rows first."""
 
 from __future__ import annotations
 
@@ -23,9 +22,8 @@ from pellucid.train.processes import Processes
 def content(processes: Processes, shard: np.ndarray, axis: int = 0) -> Content:
     """What is hashed of a whole tensor, on every process, from the shard that each of them holds.
 
-    shard: part `rank` of the tensor along an axis, of any length, 0 too; all other dimensions are the
-    tensor's. All processes ask at the same time. Raises ProcessDiffers, ProcessLost.
-    """
+    shard: part `rank` of the tensor along an axis, of any length, 0 too; all other dimensions are
+    the tensor's. All processes ask at the same time. Raises ProcessDiffers, ProcessLost."""
     dtype, rest = elements.dtype_of(shard), (*shard.shape[:axis], *shard.shape[axis + 1 :])
     shard = shard.astype(elements.DTYPES[dtype], copy=False)
     said = hashlib.sha256(repr((dtype, axis, rest)).encode())
@@ -62,7 +60,8 @@ def _rows(
 
 
 def _chunks(processes: Processes, shard: np.ndarray, starts: list[int]) -> list[memoryview]:
-    """The chunks whose first element is this process's, whole; starts[p] is the first element of p."""
+    """The chunks whose first element is this process's, whole;
+    starts[p] is the first element of p."""
     own = np.frombuffer(elements.content_of(shard), np.uint8)
     start, stop = starts[processes.rank : processes.rank + 2]
     head = min(-start % CHUNK, stop - start) * shard.itemsize  # Bytes of a chunk begun elsewhere.

@@ -1,4 +1,5 @@
-"""What records say of their texts: ids, licences, origins and dates, of every format with fields."""
+"""What records say of their texts: ids, licences, origins and dates,
+of every format with fields."""
 
 from __future__ import annotations
 
@@ -299,7 +300,8 @@ def test_keys_belong_to_records_with_fields(key: str) -> None:
 def test_files_whose_records_could_have_one_id_are_refused(
     tmp_path: Path, recipe_of: Callable[..., Recipe]
 ) -> None:
-    """Equal ids in two files are told apart by the file; not where one's name goes on as another's."""
+    """Equal ids in two files are told apart by the file; not where
+    one's name goes on as another's."""
     (tmp_path / "t").mkdir()
     written(tmp_path / "t/a.jsonl", rows_of(4))
     written(tmp_path / "t/b.jsonl", rows_of(4))

@@ -1,4 +1,5 @@
-"""The entries of an evaluation chain and the lines of examples have one form, and every other is named."""
+"""The entries of an evaluation chain and the lines of examples have one
+form, and every other is named."""
 
 from __future__ import annotations
 

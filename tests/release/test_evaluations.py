@@ -1,4 +1,5 @@
-"""Evaluations beside a run: verify holds their chain against the ledger and against the examples."""
+"""Evaluations beside a run: verify holds their chain against the
+ledger and against the examples."""
 
 from __future__ import annotations
 

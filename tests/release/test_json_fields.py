@@ -1,4 +1,5 @@
-"""JSON files of a release, field by field: none may say anything else, and each has one spelling."""
+"""JSON files of a release, field by field: none may say anything
+else, and each has one spelling."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""What stands in a README, and in the manifest: our part is ours, the rest the maker's, and strings of
-others are no markup."""
+"""What stands in a README, and in the manifest: our part is ours, the rest the maker's, and
+strings of others are no markup."""
 
 from __future__ import annotations
 

@@ -33,7 +33,8 @@ def every_word(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def faulty(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One bit of one gradient was flipped, and nothing but the norm tells of it. Only to be read."""
+    """One bit of one gradient was flipped, and nothing but the norm
+    tells of it. Only to be read."""
     plant = in_step(flipped_bit(Q_PROJ, 40, 31, microbatch=1))
     return trained(tmp_path_factory.mktemp("runs") / "faulty", corpus, plant, [SPARSE])
 

@@ -35,7 +35,8 @@ EVERY = 8  # Steps of a part, where a run that goes on has its tables in parts.
 
 @pytest.fixture(scope="module")
 def long(sources: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Several hundred steps, six passes over a source that stands twice in each. Only to be read."""
+    """Several hundred steps, six passes over a source that stands
+    twice in each. Only to be read."""
     settings = ["data.sources.water.weight=2", f"train.steps={STEPS}", "tokenizer.vocabulary=500"]
     settings += ["validation.every=160", "checkpoints.every=320", "placement.anchors={every = 160}"]
     return finish(make(tmp_path_factory.mktemp("runs") / "long", sources, settings))
