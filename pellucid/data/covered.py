@@ -8,6 +8,8 @@ and a corpus that grows keeps most of what it was measured by.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 
 from pellucid.data.streams import Shards, Stream
@@ -18,7 +20,11 @@ _LEAST = 2  # Tokens without which nothing is predicted.
 
 def covered(shards: Shards, recipe: Recipe) -> list[Covered]:
     """Of each validation stream that has anything to predict. Raises FormatInvalid."""
-    least = recipe.validation.tokens
+    return _covered(shards, recipe.validation.tokens)
+
+
+@functools.lru_cache(maxsize=1)  # Of a run it is asked at each validation, and is the same.
+def _covered(shards: Shards, least: int) -> list[Covered]:
     return [Covered(one, least) for one in shards.validation if one.tokens >= _LEAST]
 
 

@@ -9,7 +9,7 @@ import json
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -92,30 +92,35 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | FieldMissing | Non
         return _field_missing(path, how, there)
     if not there.records or there.counts[key] or key in there.blank:
         return None
-    near = [] if key == _DEFAULT else difflib.get_close_matches(key, there.counts, n=1)
-    usual = near[0] if near else usual_of(there)
+    near = "" if key == _DEFAULT else _near(key, there.counts)
+    usual = near or usual_of(there)
     told = [f"{key} ({count:,})" for key, count in there.counts.most_common(_TOLD)]
     return TextKeyMissing(
         source=how.source.name,
         path=path,
         records=f"{there.records:,}",
         key=key,
-        near=f" (did you mean {near[0]}?)" if near else "",
+        near=f" (did you mean {near}?)" if near else "",
         found=", ".join(told) if told else "none",
         join=_joining(path, how.source.format, _together(there)),
         name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
     )
 
 
+def _near(key: str, known: Iterable[str]) -> str:
+    """The key that is most like one that is missing; "" where none is."""
+    return next(iter(difflib.get_close_matches(key, known, n=1)), "")
+
+
 def _field_missing(path: Path, how: formats.How, there: Keys) -> FieldMissing:
     setting, key = next(iter(there.absent.items()))
-    near = difflib.get_close_matches(key, there.fields, n=1)
+    near = _near(key, there.fields)
     return FieldMissing(
         source=how.source.name,
         path=path,
         records=f"{there.records:,}",
         key=key,
-        near=f" (did you mean {near[0]}?)" if near else "",
+        near=f" (did you mean {near}?)" if near else "",
         found=", ".join(sorted(there.fields)[:_TOLD]) or "none",
         setting=setting,
         name=near[0] if near else "FIELD",

@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.covered import Covered, covered
+from pellucid.data.covered import covered
 from pellucid.data.order import Order, Rows
 from pellucid.data.salts import of_run
 from pellucid.data.streams import Shards
@@ -193,10 +192,6 @@ class Steps:
             )
             yield self._differs("steps", f"step {batch.step}: {detail}")
 
-    @cached_property
-    def _covered(self) -> list[Covered]:
-        return covered(self._shards, self._recipe)
-
     def _validation(self, body: dict[str, Any]) -> Iterator[Problem]:
         sources = [
             {
@@ -207,7 +202,9 @@ class Steps:
             }
             for one in body["sources"]
         ]
-        wanted = [(one.source, one.tokens, one.bytes) for one in self._covered]
+        wanted = [
+            (one.source, one.tokens, one.bytes) for one in covered(self._shards, self._recipe)
+        ]
         if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
             detail = "its sources, tokens and bytes are not those of the validation streams"
             yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)
