@@ -123,7 +123,7 @@ def _field_missing(path: Path, how: formats.How, there: Keys) -> FieldMissing:
         near=f" (did you mean {near}?)" if near else "",
         found=", ".join(sorted(there.fields)[:_TOLD]) or "none",
         setting=setting,
-        name=near[0] if near else "FIELD",
+        name=near or "FIELD",
     )
 
 
