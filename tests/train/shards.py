@@ -1,11 +1,14 @@
-"""Tensors in shards, hashed by the processes of torchrun; each prints the roots that it comes to.
+"""Tensors in shards, hashed by the processes of torchrun; each writes the roots that it comes to.
 
-python -m torch.distributed.run … -m tests.train.shards
+Each has a file of its own: what several processes print lies in one pipe, lines cut by lines.
+
+python -m torch.distributed.run … -m tests.train.shards FOLDER
 """
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,7 +37,7 @@ def drawn() -> Iterator[np.ndarray]:
     return (tensor(*one) for one in SHAPES)
 
 
-def main() -> None:
+def main(folder: Path) -> None:
     from pellucid.train import messages, sharded
 
     with messages.joined(Path(), "cpu") as processes:
@@ -43,10 +46,10 @@ def main() -> None:
             own = np.array_split(array, processes.count, axis)[processes.rank]
             content = sharded.content(processes, own, axis)
             found.append(entries.group_root("weights", {"one": content}).hex())
-        print(json.dumps(found), flush=True)
+        (folder / f"{processes.rank}.json").write_text(json.dumps(found), "utf-8")
         if processes.rank:  # The first one sends all others home.
             processes.told()
 
 
 if __name__ == "__main__":
-    main()
+    main(Path(sys.argv[1]))
