@@ -1,13 +1,18 @@
 """A run killed at a random moment and continued, again and again: always the same head and weights.
 
-    python bench/kills.py [--kills 20] [--seed 1] [--processes 4]
+    python bench/kills.py [--kills 20] [--seed 1] [--processes 4] [--phases]
 
 A small model on the sources of SymPy, from raw text to the finished run. Each trial is a
 run of its own, killed with SIGKILL at a moment drawn from the whole length of the
 undisturbed one, then continued.
 
 With --processes, torchrun starts so many, one of them is killed, and any number from one up
-continues; the undisturbed runs are one of one process and one of all."""
+continues; the undisturbed runs are one of one process and one of all.
+
+With --phases the run has two sources and 32 phases of five steps, which differ in mixture, batch,
+context, objective, learning rate and frozen weights. The data are made before, so that every
+kill falls into training; a state is stored every 40 steps, so that most kills lose steps of
+several phases."""
 
 from __future__ import annotations
 
@@ -44,6 +49,21 @@ SETTINGS = [
     "placement.threads=1",
 ]
 
+# Every fifth step another of these begins.
+KINDS = (
+    "shares = {sympy = 1}, batch = 8, microbatch = 4",
+    "shares = {sympy = 3, pydantic = 1}, batch = 16, context = 64, objective = {z_loss = 1e-3}",
+    'weights = {sympy = 1, pydantic = 9}, batch = 4, lr = 1e-3, schedule = "linear", warmup = 1',
+    'shares = {pydantic = 1}, frozen = ["model.embed_tokens.weight"], rope_theta = 5e4',
+)
+PHASES = [f'{{name = "p{at}", steps = 5, {KINDS[at % 4]}}}' for at in range(32)]
+PHASED = [
+    "train.steps=160",
+    "train.warmup=0",
+    f"phase=[{', '.join(PHASES)}]",
+    "placement.anchors.every=40",
+    "placement.anchors.powers_of_two=false",
+]
 
 # Seconds within which the others end when one process is killed; torch's own limit is 30 minutes.
 SOON = 30.0
@@ -58,9 +78,19 @@ class Trial:
     then: int  # How many processes continue.
 
 
-def make(folder: Path) -> Path:
-    new(folder, ["package:sympy"], "1M", SETTINGS)
+def template(folder: Path, phases: bool) -> Path:
+    """The run that every trial is a copy of: a recipe, and with phases its data."""
+    sources = ["package:sympy", *(["package:pydantic"] if phases else [])]
+    new(folder, sources, "1M", [*SETTINGS, *(PHASED if phases else [])])
+    for stage in ("documents", "tokenizer", "shards", "index") if phases else ():
+        command = [sys.executable, "-m", "pellucid", "run", str(folder), "--only", stage]
+        subprocess.run(command, check=True, capture_output=True)
     return folder
+
+
+def copy(run: Path, to: Path) -> Path:
+    shutil.copytree(run, to)
+    return to
 
 
 def start(folder: Path, processes: int) -> subprocess.Popen[bytes]:
@@ -103,6 +133,24 @@ def worker(launcher: int, rank: int) -> int | None:
     return None
 
 
+def phase_of(step: int) -> int:
+    return (step - 1) // 5
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a trial."""
+
+    training: bool  # Killed there, and not in the preparation of data.
+    phases: int  # Boundaries of phases between the stored state and the last step before the kill.
+    head: str
+    weights: str
+
+
+def untrained(folder: Path) -> bool:
+    return stage_of(folder) != "training"
+
+
 def stage_of(folder: Path) -> str:
     """Where a killed run stands."""
     if (folder / layout.LEDGER).is_file() and (folder / layout.LEDGER).stat().st_size:
@@ -111,26 +159,34 @@ def stage_of(folder: Path) -> str:
     return f"data, after {done[-1]}" if done else "data, at its beginning"
 
 
-def attempt(place: Path, trial: Trial) -> tuple[str, str, str]:
-    folder, seconds = make(place / f"run{trial.number}"), trial.seconds
-    # It was done before: the machine is faster than it was. Begin again.
-    while not kill(folder, trial, seconds):
+def lost(folder: Path) -> tuple[int, int]:
+    """The stored state that a killed run goes on from, and the last step in its ledger."""
+    about = status(folder)
+    return max((0, *about["anchors"])), about["steps_done"]
+
+
+def attempt(run: Path, trial: Trial, phases: bool) -> Outcome:
+    folder, seconds = copy(run, run.parent / f"run{trial.number}"), trial.seconds
+    # The machine is faster than it was, and the run had ended; or slower. Begin again.
+    while not (killed := kill(folder, trial, seconds)) or (phases and untrained(folder)):
         shutil.rmtree(folder)
-        make(folder)
-        seconds *= 0.7
-    where = stage_of(folder)
+        copy(run, folder)
+        seconds *= 1.2 if killed else 0.7
+    where, crossed = stage_of(folder), 0
+    if phases:
+        state, last = lost(folder)
+        crossed = phase_of(last + 1) - phase_of(state + 1)
+        where = f"at step {last}, state of step {state}: {crossed} boundaries"
     finish(folder, trial.then)
     about = status(folder)
-    who = (
-        f"process {trial.victim} of {trial.processes}, then {trial.then}  "
-        if trial.processes > 1
-        else ""
-    )
+    who = f"process {trial.victim} of {trial.processes}, then {trial.then}  "
     print(
-        f"  {trial.number:>3}  killed after {seconds:5.2f} s, {where:<28} {who}head {about['head'][:16]}",
+        f"  {trial.number:>3}  killed after {seconds:5.2f} s, {where:<28} "
+        f"{who if trial.processes > 1 else ''}head {about['head'][:16]}",
         flush=True,
     )
-    return where, about["head"], about["weights"]
+    shutil.rmtree(folder)
+    return Outcome(not where.startswith("data"), crossed, about["head"], about["weights"])
 
 
 def main() -> None:
@@ -138,23 +194,20 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--processes", type=int, default=1)
+    parser.add_argument("--phases", action="store_true")
     arguments = parser.parse_args()
-    all_of_them = arguments.processes
-    SETTINGS.append(f"train.microbatch={4 if all_of_them == 1 else 1}")
+    count = arguments.processes
+    SETTINGS.append(f"train.microbatch={4 if count == 1 else 1}")
     chance = random.Random(arguments.seed)
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
+    with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(2) as pool:
+        run = template(Path(name) / "template", arguments.phases)
         # Two at a time, as the trials are, so that the moments fall over the whole length of a run.
+        undisturbed = [copy(run, Path(name) / other) for other in ("undisturbed", "another")]
         started = time.perf_counter()
-        with ThreadPoolExecutor(2) as pool:
-            list(
-                pool.map(
-                    finish, [make(place / "undisturbed"), make(place / "another")], [1, all_of_them]
-                )
-            )
+        list(pool.map(finish, undisturbed, [1, count]))
         length = time.perf_counter() - started
-        whole = status(place / "undisturbed")
-        if status(place / "another")["head"] != whole["head"]:
+        whole, another = map(status, undisturbed)
+        if another["head"] != whole["head"]:
             raise SystemExit("two undisturbed runs have two heads")
         print(
             f"undisturbed: {length:.1f} s, head {whole['head']}, weights {whole['weights']}",
@@ -162,22 +215,20 @@ def main() -> None:
         )
         moments = [chance.uniform(0.2, length) for _ in range(arguments.kills)]
         trials = [
-            Trial(
-                number,
-                moment,
-                all_of_them,
-                chance.randrange(all_of_them),
-                chance.randint(1, all_of_them),
-            )
+            Trial(number, moment, count, chance.randrange(count), chance.randint(1, count))
             for number, moment in enumerate(moments, 1)
         ]
-        with ThreadPoolExecutor(2) as pool:
-            found = list(pool.map(lambda trial: attempt(place, trial), trials))
-    training = sum(one[0] == "training" for one in found)
-    equal = sum(one[1:] == (whole["head"], whole["weights"]) for one in found)
-    print(f"{len(found)} killed, {training} of them in training")
-    print(f"{equal} of {len(found)} ended with the undisturbed head and weights")
-    sys.exit(equal != len(found))
+        outcomes = list(pool.map(lambda trial: attempt(run, trial, arguments.phases), trials))
+    training = sum(outcome.training for outcome in outcomes)
+    equal = sum(
+        (outcome.head, outcome.weights) == (whole["head"], whole["weights"]) for outcome in outcomes
+    )
+    print(f"{len(outcomes)} killed, {training} of them in training")
+    if arguments.phases:
+        across = sum(outcome.phases > 0 for outcome in outcomes)
+        print(f"{across} of {len(outcomes)} lost steps of more than one phase")
+    print(f"{equal} of {len(outcomes)} ended with the undisturbed head and weights")
+    sys.exit(equal != len(outcomes))
 
 
 if __name__ == "__main__":
