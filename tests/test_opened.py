@@ -51,7 +51,7 @@ def test_the_code_of_the_docs_runs(
         exec(compile(block, str(DOCS), "exec"), names)  # noqa: S102 - these are our own docs.
     assert len(blocks) == 8 and names["state"].step == 7 and len(names["train"]) > 20
     assert names["table"].schema.names == ["source", "epoch", "loss"] and {"count", "hits"} <= set(
-        names["found"]
+        names["answer"]
     )
 
 
