@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import runpy
 import shutil
 import sys
 import tempfile
@@ -12,6 +13,8 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("pellucid/kernels/src")
+# The library says which sources it was built from: pellucid/kernels/library.py compares.
+digest = runpy.run_path("pellucid/kernels/sources.py")["digest"]
 # Beside the library's place where it was not built: pellucid/kernels/library.py reads it.
 LOG = "_kernels.log"
 # Ours come after the user's CFLAGS, so that no flag of theirs can change a bit.
@@ -85,6 +88,7 @@ setup(
             depends=sorted(path.as_posix() for path in SOURCES.glob("*.h")),
             include_dirs=[SOURCES.as_posix()],
             libraries=["m"],  # For fenv.h alone, which is a part of it on some machines.
+            define_macros=[("PELLUCID_SOURCES", f'"{digest()}"')],
             extra_compile_args=FLAGS,
             extra_link_args=["-pthread"],
             # Without a compiler the package installs, and portable arithmetic says what is missing.

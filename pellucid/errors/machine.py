@@ -57,6 +57,12 @@ class KernelsUncompiled(KernelsMissing):
     (CFLAGS= pip install …); or please report it."""
 
 
+class KernelsStale(MachineError):
+    message = """The kernels in {path} were built from other C sources than the ones in {folder}.
+    Build them again: pip install --no-deps --no-build-isolation --editable . in a checkout of
+    pellucid, pip install --force-reinstall --no-deps pellucid elsewhere."""
+
+
 class KernelsWrong(MachineError):
     message = """The kernels for {isa} do not give the golden bits of arithmetic portable 1
     (operation: {operation}). Nothing computed with them may be recorded. Build them again without

@@ -8,7 +8,14 @@ import json
 import os
 from pathlib import Path
 
-from pellucid.errors import KernelsMissing, KernelsUncompiled, KernelsWrong, MachineLacks
+from pellucid.errors import (
+    KernelsMissing,
+    KernelsStale,
+    KernelsUncompiled,
+    KernelsWrong,
+    MachineLacks,
+)
+from pellucid.kernels import sources
 
 FOLDER = Path(__file__).parent
 VARIABLE = "PELLUCID_ISA"
@@ -39,19 +46,27 @@ _SIGNATURES = {
 
 
 def load(path: Path | None = None) -> ctypes.CDLL:
-    """The shared object with its functions declared; nothing is started. Raises KernelsMissing."""
-    if path is None:
-        found = sorted(FOLDER.glob("_kernels*.so"))
-        if not found:
-            raise _missing()
-        path = found[0]
+    """The shared object with its functions declared; nothing is started.
+
+    Without a path, the installed one, which must be of the installed sources. Raises
+    KernelsMissing, KernelsStale."""
+    if path is not None:
+        return _opened(path)
+    built = sorted(FOLDER.glob("_kernels*.so"))
+    if not built:
+        raise _missing()
+    library = _opened(built[0])
+    if library.pellucid_sources().decode() != sources.digest(FOLDER / "src"):
+        raise KernelsStale(path=built[0], folder=FOLDER / "src")
+    return library
+
+
+def _opened(path: Path) -> ctypes.CDLL:
     try:
         library = ctypes.CDLL(str(path))
-    except OSError as error:
-        raise KernelsMissing(detail=f"{path} cannot be loaded: {error}") from error
-    try:
         _declare(library)
-    except AttributeError as error:  # A function that this version has and the library has not.
+    # AttributeError: a function that this version calls and the library lacks.
+    except (OSError, AttributeError) as error:
         raise KernelsMissing(detail=f"{path} cannot be loaded: {error}") from error
     return library
 
@@ -60,6 +75,7 @@ def _declare(library: ctypes.CDLL) -> None:
     for name, letters in _SIGNATURES.items():
         function = getattr(library, f"pellucid_{name}")
         function.argtypes, function.restype = [_LETTERS[letter] for letter in letters], _INT
+    library.pellucid_sources.restype = ctypes.c_char_p
     library.pellucid_best.restype = ctypes.c_char_p
     library.pellucid_start.argtypes = [ctypes.c_char_p, _INT]
     library.pellucid_self_test.argtypes, library.pellucid_self_test.restype = (

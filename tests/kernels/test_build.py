@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pellucid import journal
-from pellucid.errors import KernelsMissing, KernelsUncompiled
+from pellucid.errors import KernelsMissing, KernelsStale, KernelsUncompiled
 from pellucid.kernels import library
 from tests.conftest import lacks
 from tests.kernels.machine import (
@@ -39,7 +39,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, tmp_path / name)
     shutil.copytree(SOURCES, tmp_path / KERNELS / "src")
-    for name in ("pellucid/__init__.py", "pellucid/LICENSE", "pellucid/kernels/__init__.py"):
+    inits = ("pellucid/__init__.py", "pellucid/kernels/__init__.py")
+    for name in (*inits, "pellucid/LICENSE", "pellucid/kernels/sources.py"):
         shutil.copy(ROOT / name, tmp_path / name)
     monkeypatch.setattr(library, "FOLDER", tmp_path / KERNELS)
     return tmp_path
@@ -87,6 +88,17 @@ def test_what_did_not_compile_is_told_in_the_compilers_words(
     sources[0].write_text("int x = y;\n")  # A library of other sources does not stay.
     build(project, CC=compiler())
     assert re.search(r"did not compile .*error: .y. undeclared", str(no_library()))
+
+
+def test_a_library_of_other_sources_is_refused(project: Path) -> None:
+    """Its functions may take other arguments: a call could end the process."""
+    (built,) = (ROOT / KERNELS).glob("_kernels*.so")
+    shutil.copy(built, project / KERNELS)
+    library.load()
+    with (project / KERNELS / "src/update.h").open("a", encoding="utf-8") as file:
+        file.write("/* New. */\n")
+    with pytest.raises(KernelsStale, match=r"other C sources .*Build them again: pip install"):
+        library.load()
 
 
 def test_no_compiler_is_another_thing(project: Path) -> None:
