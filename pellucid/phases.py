@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from pellucid import learning_rates
+from pellucid.learning_rates import SCHEDULES
 from pellucid.objectives import Registered
 from pellucid.schedule import Phase as Planned
 from pellucid.sections import Count, Fraction, Name, Natural, Positive, Section, unfit
@@ -29,7 +31,7 @@ class Phase(Section):
     context: Annotated[int, Field(ge=2, le=2**20)] | None = None
     rope_theta: Positive | None = None
     lr: Positive | None = None
-    schedule: Literal["cosine", "linear", "wsd"] | None = None  # Over the phase's own steps.
+    schedule: learning_rates.Name | None = None  # Over the phase's own steps.
     warmup: Natural | None = None  # Steps from the phase's begin.
     decay: Natural | None = None  # The last steps of the phase, for "wsd".
     final_lr: Fraction | None = None
@@ -69,7 +71,9 @@ def planned(phase: Phase | None, recipe: Any) -> Planned:
         **{name: of(name, model) for name in ("context", "rope_theta")},
         schedule=schedule,
         # A decay belongs to "wsd": another schedule in a phase does not take the plain field's.
-        decay=of("decay", train) if schedule == "wsd" or phase is None else phase.decay or 0,
+        decay=of("decay", train)
+        if SCHEDULES[schedule].stable or phase is None
+        else phase.decay or 0,
         weights=() if shares else tuple(weights.get(name, 0) for name in names),
         shares=tuple(shares.get(name, 0) for name in names) if shares else (),
         again=tuple(start.get(name) == "again" for name in names),
@@ -114,7 +118,7 @@ def check_planned(phase: Planned, block: int, alone: bool) -> None:
     if phase.warmup + phase.decay > steps:
         detail = f"is {phase.warmup}, which with decay = {phase.decay} is longer than steps = {steps}{of}"
         raise unfit(f"{section}.warmup", min(steps // 10, steps - phase.decay), detail)
-    if phase.decay and phase.schedule != "wsd":
+    if phase.decay and not SCHEDULES[phase.schedule].stable:
         raise unfit(
             f"{section}.decay", 0, f'is {phase.decay}, and a decay belongs to schedule = "wsd"'
         )

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from pellucid import objectives, operations, optimizers, phases
+from pellucid import learning_rates, objectives, operations, optimizers, phases
 from pellucid.corpus import Data, Source, Tokenizer
 from pellucid.errors import (
     RecipeInvalid,
@@ -63,7 +63,7 @@ class Train(Section):
     batch: Count = 16  # Rows per step.
     microbatch: Count = 16  # Rows per forward and backward pass.
     lr: Positive = 3e-3
-    schedule: Literal["cosine", "linear", "wsd"] = "cosine"
+    schedule: learning_rates.Name = "cosine"
     warmup: Natural = 20  # Steps.
     # Steps of the final decay of "wsd"; the other schedules decay from the warmup on.
     decay: Natural = 0

@@ -30,6 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pellucid.learning_rates import learning_rate
 from pellucid.objectives import CrossEntropy, Objective
 
 MOST_RATE = (1 << 30) - 1  # Of one source in a period, so that keys are computed in 63 bits.
@@ -49,9 +50,9 @@ class Phase:
     context: int  # T: targets of a row.
     rope_theta: float
     lr: float
-    schedule: str  # "cosine", "linear" or "wsd".
+    schedule: str  # A name in SCHEDULES of learning_rates.py.
     warmup: int  # Steps.
-    decay: int  # Steps of the last decay of "wsd".
+    decay: int  # Steps of the last decay, for "wsd".
     final_lr: float  # As a fraction of lr.
     # How often each source is seen while all of them are seen once at weight 1.
     weights: tuple[int, ...] = ()
@@ -130,49 +131,6 @@ class Schedule:
     def learning_rate(self, step: int) -> float:
         """The learning rate of a step: its phase's, counted from the phase's first step."""
         return learning_rate(self.at(step), step - self.begun(step))
-
-
-# ---- the learning rate -------------------------------------------------------------------------
-
-# In float64 by our own functions, the same on every machine: Python's float operations are single
-# IEEE-754 roundings; its math.cos is the platform's and is not used.
-_HALF_PI = 1.5707963267948966
-# 1/3!, 1/5!, … of the sine's series; up to x^21 the error on [-pi/2, pi/2] is below one rounding.
-_FACTORIALS = (
-    6.0,
-    120.0,
-    5040.0,
-    362880.0,
-    39916800.0,
-    6227020800.0,
-    1307674368000.0,
-    355687428096000.0,
-)
-_FACTORIALS += (121645100408832000.0, 51090942171709440000.0)
-
-
-def learning_rate(phase: Phase, step: int) -> float:
-    """The learning rate of a phase's step 1, 2, …: linear warmup, then the
-    schedule's way down to final_lr * lr."""
-    if step <= phase.warmup:
-        return phase.lr * (step / phase.warmup)
-    decay = phase.decay if phase.schedule == "wsd" else phase.steps - phase.warmup
-    left = phase.steps - step
-    if phase.schedule == "wsd" and left >= decay:
-        return phase.lr
-    left_fraction = left / decay
-    shape = (1.0 - cos_pi(left_fraction)) * 0.5 if phase.schedule == "cosine" else left_fraction
-    return phase.lr * (phase.final_lr + (1.0 - phase.final_lr) * shape)
-
-
-def cos_pi(x: float) -> float:
-    """cos(pi * x) for x in [0, 1], as the sine of pi/2 - pi * x by its Taylor series (Horner)."""
-    z = (1.0 - 2.0 * x) * _HALF_PI
-    z2 = z * z
-    series = 0.0
-    for factorial in reversed(_FACTORIALS):
-        series = (1.0 / factorial - series) * z2
-    return z - z * series
 
 
 # ---- whose each row is -------------------------------------------------------------------------

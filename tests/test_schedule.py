@@ -7,12 +7,14 @@ import math
 from collections import Counter
 from dataclasses import replace
 from fractions import Fraction
+from typing import get_args
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.learning_rates import SCHEDULES, Name, cos_pi, learning_rate
 from pellucid.record.digests import float_bits
 from pellucid.record.history import History
 from pellucid.schedule import (
@@ -22,8 +24,6 @@ from pellucid.schedule import (
     Route,
     Schedule,
     Start,
-    cos_pi,
-    learning_rate,
     stretch_of,
 )
 
@@ -65,10 +65,14 @@ def test_warmup_stable_decay() -> None:
     assert abs(rates[89] - 0.5) < 1e-12 and rates[-1] == 0.0
 
 
-@given(st.sampled_from(["cosine", "linear", "wsd"]), st.integers(1, 500), st.data())
+def test_a_recipe_may_name_every_schedule_and_no_other() -> None:
+    assert set(get_args(Name)) == set(SCHEDULES)
+
+
+@given(st.sampled_from(sorted(SCHEDULES)), st.integers(1, 500), st.data())
 def test_every_rate_is_finite_and_bounded(schedule: str, steps: int, data: st.DataObject) -> None:
     warmup = data.draw(st.integers(0, steps))
-    decay = data.draw(st.integers(0, steps - warmup)) if schedule == "wsd" else 0
+    decay = data.draw(st.integers(0, steps - warmup)) if SCHEDULES[schedule].stable else 0
     phase = replace(PLAIN, steps=steps, warmup=warmup, decay=decay, schedule=schedule, lr=0.5)
     assert all(0 < learning_rate(phase, step) <= 0.5 for step in range(1, steps + 1))
 

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 
 from pellucid import counts, machine, operations, philox
+from pellucid.learning_rates import learning_rate
 from pellucid.optimizers import AdamW
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
 from pellucid.replay.inputs import cores
-from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch
 from pellucid.train.processes import ALONE
 from pellucid.train.state import State, initial

@@ -14,6 +14,7 @@ import torch
 from pellucid import counts
 from pellucid.errors import MachineLacks
 from pellucid.kernels import library
+from pellucid.learning_rates import SCHEDULES, learning_rate
 from pellucid.operations import native
 from pellucid.recipe import Recipe
 from pellucid.record import digests
@@ -32,7 +33,6 @@ from pellucid.replay.experiments import (
 from pellucid.replay.inputs import cores
 from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
-from pellucid.schedule import learning_rate
 
 
 def hypotheses(question: Question) -> Iterator[Hypothesis]:
@@ -146,7 +146,7 @@ def _rates(question: Question) -> Iterator[Hypothesis]:
             words += (
                 f": it is that of step {other}, so the schedule was {abs(step - other)} step(s) off"
             )
-    for kind in ("cosine", "linear", "wsd"):
+    for kind in SCHEDULES:
         if kind != schedule.at(step).schedule:
             with_kind = dataclasses.replace(schedule.at(step), schedule=kind)
             if digests.float_bits(learning_rate(with_kind, step - schedule.begun(step))) == wanted:

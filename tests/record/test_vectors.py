@@ -18,6 +18,7 @@ import pytest
 from pellucid import philox, recipe, schedule
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
+from pellucid.learning_rates import cos_pi, learning_rate
 from pellucid.operations import portable
 from pellucid.phases import planned
 from pellucid.record import chain, digests, elements, entries, evaluations, merkle, rows
@@ -151,7 +152,7 @@ def _learning_rate(given: dict[str, Any]) -> list[str]:
     data = recipe.Data(sources=(recipe.Source(name="a"),))
     train = recipe.Train(**given["train"])
     phase = planned(None, recipe.Recipe(name="a", data=data, train=train))
-    return [digests.float_bits(schedule.learning_rate(phase, step)) for step in given["steps"]]
+    return [digests.float_bits(learning_rate(phase, step)) for step in given["steps"]]
 
 
 def _philox(given: dict[str, Any]) -> list[str]:
@@ -225,7 +226,7 @@ FUNCTIONS: dict[str, Callable[[Any], Any]] = {
     ],
     "initial_values": _initial_values,
     "order": _order,
-    "cos_pi": lambda given: digests.float_bits(schedule.cos_pi(digests.bits_float(given))),
+    "cos_pi": lambda given: digests.float_bits(cos_pi(digests.bits_float(given))),
     "learning_rate": _learning_rate,
 }
 
