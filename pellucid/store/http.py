@@ -6,11 +6,12 @@ Nothing is read beyond what was asked for, whatever the server sends."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import re
 import threading
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -31,9 +32,9 @@ ATTEMPTS = 4
 PAUSE = 0.25  # Seconds before the second attempt; doubled for each further one.
 CONNECT = 10.0  # Seconds.
 SILENT = 20.0  # Seconds without a byte.
-ANSWER = 30.0  # Seconds for an answer to begin; and then to be at most this much behind …
-# … so many bytes a second, however it is spread: a server that drips ends nobody's patience.
-SLOWEST = 8192.0
+ANSWER = 30.0  # Seconds that all attempts of a request have together, and one more for every …
+SLOWEST = 8192.0  # … so many bytes that came.
+LONGEST = 300.0  # Seconds of a request, however much comes: a server may drip a large manifest.
 AT_ONCE = 8  # Requests on their way.
 REDIRECTS = 5
 _PASSING = {408, 425, 429, 500, 502, 503, 504}  # Statuses worth another attempt.
@@ -42,6 +43,49 @@ _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-([0-9]{1,18})/([0-9]{1,18}|\*)
 
 class _Passing(Exception):
     """A fault that may be gone at the next attempt."""
+
+
+class _Patience:
+    """The time of one request, over all its attempts: ANSWER seconds, more with every byte that
+    comes, and never more than LONGEST. Waiting for a turn does not count."""
+
+    fault = ""  # Of the attempt before.
+
+    def __init__(self) -> None:
+        self._spent, self._taken, self._began = 0.0, 0, 0.0
+        self._clock = asyncio.Timeout(None)
+
+    def left(self) -> float:
+        return min(ANSWER + self._taken / SLOWEST, LONGEST) - self._spent
+
+    @contextlib.asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """An attempt. Raises TimeoutError."""
+        time = asyncio.get_running_loop().time
+        self._began = time()
+        self._clock = asyncio.timeout_at(self._began + self.left())
+        try:
+            async with self._clock:
+                yield
+        finally:
+            self._spent += time() - self._began
+
+    def took(self, count: int) -> None:
+        self._taken += count
+        self._clock.reschedule(self._began + self.left())
+
+    def expired(self) -> bool:
+        return self._clock.expired()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        self._spent += seconds
+
+    def words(self) -> str:
+        """Why there is no time left."""
+        if ANSWER + self._taken / SLOWEST >= LONGEST:
+            return f"it needs more than {LONGEST / 60:g} minutes for one answer"
+        return self.fault or f"it sends less than {SLOWEST / 1024:g} KiB a second"
 
 
 class Http:
@@ -72,44 +116,44 @@ class Http:
     async def _tried(self, path: str, span: tuple[int, int] | None, size: int) -> bytes:
         """One answer, asked for several times where that may help. Without a
         span size is the most to take."""
-        url = f"{self._url}/{quote(path)}"
+        url, patience = f"{self._url}/{quote(path)}", _Patience()
         for attempt in itertools.count(1):
             try:
-                return await self._asked(path, url, span, size)
+                return await self._asked(path, url, span, size, patience)
             except (
                 _Passing,
                 aiohttp.ClientConnectionError,
                 aiohttp.ClientPayloadError,
                 TimeoutError,
             ) as error:
-                if attempt == ATTEMPTS:
-                    raise Unreachable(
-                        url=url, detail=f"{_words(error)}, {ATTEMPTS} times"
-                    ) from error
-            # Redirects without end, an address or answer that is none.
-            except aiohttp.ClientError as error:
+                pause = PAUSE * 2 ** (attempt - 1)
+                patience.fault = f"{_words(error)}, {_times(attempt)}"
+                if attempt == ATTEMPTS or patience.left() <= pause:
+                    raise Unreachable(url=url, detail=patience.fault) from error
+            # Redirects without end; an address, of a proxy too, that no library can take apart: of
+            # those some raise ValueError and its kinds, UnicodeError for one.
+            except (aiohttp.ClientError, ValueError, OSError) as error:
                 raise Unreachable(url=url, detail=_words(error)) from error
-            await asyncio.sleep(PAUSE * 2 ** (attempt - 1))
+            await patience.sleep(pause)
         raise AssertionError  # The last attempt returns or raises.
 
-    async def _asked(self, path: str, url: str, span: tuple[int, int] | None, size: int) -> bytes:
+    async def _asked(
+        self, path: str, url: str, span: tuple[int, int] | None, size: int, patience: _Patience
+    ) -> bytes:
         async with self._at_once:
-            clock = asyncio.timeout(ANSWER)
             try:
-                async with clock:
-                    return await self._answered(path, url, span, size, clock)
+                async with patience.running():
+                    return await self._answered(path, url, span, size, patience)
             except TimeoutError as error:
-                if not clock.expired():
+                if not patience.expired():
                     raise  # Silent for a while: it may be the network.
-                raise Unreachable(
-                    url=url, detail=f"it sends less than {SLOWEST / 1024:g} KiB a second"
-                ) from error
+                raise Unreachable(url=url, detail=patience.words()) from error
 
     async def _answered(
-        self, path: str, url: str, span: tuple[int, int] | None, size: int, clock: asyncio.Timeout
+        self, path: str, url: str, span: tuple[int, int] | None, size: int, patience: _Patience
     ) -> bytes:
         headers = {"Range": f"bytes={span[0]}-{span[1] - 1}"} if span else {}
-        async with self._session.get(url, headers=headers, max_redirects=REDIRECTS) as answer:
+        async with self._session.get(url, headers=headers, max_redirects=REDIRECTS + 1) as answer:
             if answer.status in _PASSING:
                 raise _Passing(f"it answers {answer.status}")
             if url.startswith("https:") and answer.url.scheme != "https":
@@ -119,15 +163,15 @@ class Http:
             if answer.headers.get("Content-Encoding", "identity") != "identity":
                 raise AnswerInvalid(url=url, detail="answers in an encoding that nobody asked for")
             if span is None:
-                return await self._whole(url, answer, size, clock)
+                return await self._whole(url, answer, size, patience)
             self._check(path, url, span, size, answer)
-            return exactly(await _taken(answer, span[1] - span[0], clock), span, url)
+            return exactly(await _taken(answer, span[1] - span[0], patience), span, url)
 
     async def _whole(
-        self, url: str, answer: aiohttp.ClientResponse, limit: int, clock: asyncio.Timeout
+        self, url: str, answer: aiohttp.ClientResponse, limit: int, patience: _Patience
     ) -> bytes:
         _check_status(url, answer, 200)
-        content = await _taken(answer, limit, clock)
+        content = await _taken(answer, limit, patience)
         if len(content) > limit:
             raise FormatInvalid(path=url, detail=f"is larger than {limit} bytes")
         return content
@@ -162,12 +206,12 @@ def _check_status(url: str, answer: aiohttp.ClientResponse, *wanted: int) -> Non
         raise Unreachable(url=url, detail=f"it answers {answer.status}")
 
 
-async def _taken(answer: aiohttp.ClientResponse, most: int, clock: asyncio.Timeout) -> bytes:
-    """The body, or a byte more than most of it; each piece moves the end of the clock."""
-    content, end = bytearray(), clock.when() or 0.0
+async def _taken(answer: aiohttp.ClientResponse, most: int, patience: _Patience) -> bytes:
+    """The body, or a byte more than most of it."""
+    content = bytearray()
     while len(content) <= most and (piece := await answer.content.read(most + 1 - len(content))):
         content += piece
-        clock.reschedule(end + len(content) / SLOWEST)
+        patience.took(len(piece))
     return bytes(content)
 
 
@@ -195,4 +239,23 @@ async def _session() -> aiohttp.ClientSession:
 
 
 def _words(error: BaseException) -> str:
-    return str(error).partition("\n")[0][:200] or type(error).__name__
+    """What went wrong, in one line without controls: some of it a server wrote."""
+    text = str(error).partition("\n")[0]
+    if isinstance(error, aiohttp.TooManyRedirects):
+        text = f"it redirects more than {REDIRECTS} times"
+    elif isinstance(error, aiohttp.NonHttpUrlRedirectClientError):
+        text = f"it redirects to {text}"
+    elif isinstance(error, aiohttp.InvalidURL) and not isinstance(
+        error, aiohttp.RedirectClientError
+    ):
+        text = "this is no address"
+    elif isinstance(error, ValueError):
+        text = f"the address, or that of a redirect or a proxy, is none ({text})"
+    shown = "".join(
+        letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text
+    )
+    return shown[:200] or type(error).__name__
+
+
+def _times(attempt: int) -> str:
+    return "once" if attempt == 1 else f"{attempt} times"

@@ -1,4 +1,4 @@
-"""A server that is never silent and never done."""
+"""A server that is never silent and never done, and addresses that are none."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import pytest
 
 from pellucid.errors import Unreachable
 from pellucid.store import http
+from tests.serving import Answer, Serving
 
 
 @contextlib.contextmanager
@@ -70,3 +71,75 @@ def test_a_slow_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
         _,
     ):
         assert len(http.Http(url).first("file", 1 << 20)) == 100000
+
+
+def test_silence_after_a_byte_takes_one_budget_of_all_attempts(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(http, "SILENT", 0.4)
+    monkeypatch.setattr(http, "ANSWER", 1.0)
+    monkeypatch.setattr(http, "PAUSE", 0.001)
+    pieces = lambda: itertools.chain([HEAD, b"x"], itertools.repeat(b"", 200))  # noqa: E731
+    with dripping(pieces, 0.05) as (url, asked):
+        started = time.monotonic()
+        with pytest.raises(Unreachable, match="2 times"):
+            http.Http(url).first("file", 1 << 20)
+        assert time.monotonic() - started < 1.5 and len(asked) == 3  # Four would take 1.6 s.
+
+
+def test_a_server_that_drips_just_fast_enough_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http, "ANSWER", 0.3)
+    monkeypatch.setattr(http, "LONGEST", 0.8)
+    head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n"
+    with dripping(lambda: itertools.chain([head], itertools.repeat(bytes(2000), 300)), 0.02) as (
+        url,
+        asked,
+    ):
+        with pytest.raises(Unreachable, match="minutes for one answer"):
+            http.Http(url).first("file", 64 << 20)
+        assert len(asked) == 1
+
+
+NOT_ADDRESSES = ("a..b", ".a", "xn--a", "xn--", "a" * 70, "127.0.0.1:99999", "[::1", "x:y")
+
+
+@pytest.mark.parametrize("host", NOT_ADDRESSES)
+def test_an_address_that_is_none_is_named(host: str) -> None:
+    with pytest.raises(Unreachable, match="address"):
+        http.Http(f"http://{host}/").first("file", 100)
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        *(f"http://{host}/" for host in NOT_ADDRESSES),
+        *("ht\x1b]0;x\x07tp://\x1b[31m", "http://\xff\xfe/", "http:///x", "data:,\x1b[31m"),
+    ],
+)
+def test_a_redirect_to_no_address_is_named(server: Serving, place: str) -> None:
+    server.fault = lambda request, honest: Answer(302, {"Location": place}, b"")
+    with pytest.raises(Unreachable) as caught:
+        http.Http(server.url).first("file", 100)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("proxy", ["http://[::1", "http://a..b", "http://x:99999", "x"])
+def test_a_proxy_that_is_none_is_named(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    with pytest.raises(Unreachable, match="address"):
+        http.Http("http://127.0.0.1:1").first("file", 100)
+
+
+def test_redirects_without_end_are_named(server: Serving) -> None:
+    asked: list[str] = []
+
+    def again(request: object, honest: Answer) -> Answer:
+        asked.append("")
+        return Answer(302, {"Location": "/file"}, b"")
+
+    server.fault = again
+    with pytest.raises(Unreachable, match="redirects more than 5 times"):
+        http.Http(server.url).first("file", 100)
+    assert len(asked) == 6
