@@ -1,7 +1,8 @@
 /* ./peak THREADS SECONDS prints the GFLOP/s of fused multiply-adds that need nothing but registers.
 
-   Every thread keeps so many independent chains in registers that none waits for another; the instruction is
-   written in assembly, so that the compiler neither moves them to memory nor leaves them out. */
+   Every thread keeps so many independent chains in registers that none waits for another; the
+   instruction is written in assembly, so that the compiler neither moves them to memory nor leaves
+   them out. */
 
 #include <pthread.h>
 #include <stdio.h>
@@ -54,7 +55,9 @@ static __attribute__((noinline)) void chains(void) {
     vector x, y;
     for (unsigned i = 0; i < BYTES / sizeof(float); i++) x[i] = 1e-3f, y[i] = 1.25e-3f;
     EACH(START)
-    for (int i = 0; i < ROUNDS; i++) { EACH(STEP) EACH(STEP) EACH(STEP) EACH(STEP) }
+    for (int i = 0; i < ROUNDS; i++) {
+        EACH(STEP) EACH(STEP) EACH(STEP) EACH(STEP)
+    }
     EACH(KEEP)
 }
 

@@ -1,6 +1,8 @@
-/* Prints the digest of every operation and exits 0 if all are golden: golden [quick] [ISA [THREADS]].
+/* Prints the digest of every operation and exits 0 if all are golden: golden [quick] [ISA
+   [THREADS]].
 
-   Built with the library's sources, for any machine, emulated ones included (tests/kernels/test_golden.py). */
+   Built with the library's sources, for any machine, emulated ones included
+   (tests/kernels/test_golden.py). */
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -9,7 +11,9 @@
 
 #include "kernels.h"
 
-static void see(const char *name, uint64_t digest) { printf("%-28s 0x%016" PRIx64 "\n", name, digest); }
+static void see(const char *name, uint64_t digest) {
+    printf("%-28s 0x%016" PRIx64 "\n", name, digest);
+}
 
 int main(int count, char **words) {
     int quick = count > 1 && !strcmp(words[1], "quick");

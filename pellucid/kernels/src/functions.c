@@ -1,4 +1,5 @@
-/* Functions of f64 that libraries round differently, the rotary table, initial values: sections 1 and 2.1. */
+/* Functions of f64 that libraries round differently, the rotary table, initial values: sections 1
+   and 2.1. */
 
 #include <string.h>
 
@@ -46,10 +47,18 @@ double pellucid_exp(double x) {
 void pellucid_sincos(double a, double *sine, double *cosine) {
     static const double odd[] = {355687428096000.0, 1307674368000.0, 6227020800.0, 39916800.0,
                                  362880.0,          5040.0,          120.0,        6.0};
-    static const double even[] = {6402373705728000.0, 20922789888000.0, 87178291200.0, 479001600.0, 3628800.0,
-                                  40320.0,            720.0,            24.0,          2.0};
+    static const double even[] = {6402373705728000.0,
+                                  20922789888000.0,
+                                  87178291200.0,
+                                  479001600.0,
+                                  3628800.0,
+                                  40320.0,
+                                  720.0,
+                                  24.0,
+                                  2.0};
     double n = floor_(a * 0x1.45f306dc9c883p-1 + 0.5);
-    double r = ((a - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69, z = r * r;
+    double r = ((a - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69,
+           z = r * r;
     double q = 0.0;
     for (int i = 0; i < 8; i++) q = (1.0 / odd[i] - q) * z;
     double sn = r - r * q;
@@ -57,10 +66,17 @@ void pellucid_sincos(double a, double *sine, double *cosine) {
     for (int i = 0; i < 9; i++) q = (1.0 / even[i] - q) * z;
     double cs = 1.0 - q;
     switch ((int64_t)n & 3) {
-    case 0: *sine = sn, *cosine = cs; break;
-    case 1: *sine = cs, *cosine = -sn; break;
-    case 2: *sine = -sn, *cosine = -cs; break;
-    default: *sine = -cs, *cosine = sn;
+    case 0:
+        *sine = sn, *cosine = cs;
+        break;
+    case 1:
+        *sine = cs, *cosine = -sn;
+        break;
+    case 2:
+        *sine = -sn, *cosine = -cs;
+        break;
+    default:
+        *sine = -cs, *cosine = sn;
     }
 }
 
@@ -74,7 +90,8 @@ double pellucid_power(double base, int64_t exponent) {
     return y;
 }
 
-/* Sums joined in the fixed binary tree: the first half is the largest power of two below n. Changes sums. */
+/* Sums joined in the fixed binary tree: the first half is the largest power of two below n. Changes
+   sums. */
 double pellucid_tree(double *sums, long n) {
     double peaks[64];
     int top = 0;
@@ -108,8 +125,8 @@ static void philox(uint64_t key, uint64_t counter, uint32_t out[4]) {
     uint32_t k0 = (uint32_t)key, k1 = (uint32_t)(key >> 32);
     for (int round = 0; round < 10; round++) {
         uint64_t p0 = (uint64_t)c[0] * 0xD2511F53u, p1 = (uint64_t)c[2] * 0xCD9E8D57u;
-        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1, (uint32_t)(p0 >> 32) ^ c[3] ^ k1,
-                            (uint32_t)p0};
+        uint32_t next[4] = {(uint32_t)(p1 >> 32) ^ c[1] ^ k0, (uint32_t)p1,
+                            (uint32_t)(p0 >> 32) ^ c[3] ^ k1, (uint32_t)p0};
         memcpy(c, next, sizeof c);
         k0 += 0x9E3779B9u, k1 += 0xBB67AE85u;
     }

@@ -1,8 +1,10 @@
-/* The C interface of portable arithmetic, version 1. Every order is written in docs/arithmetic.md, section 2.
+/* The C interface of portable arithmetic, version 1. Every order is written in docs/arithmetic.md,
+   section 2.
 
-   One set of sources is compiled once for each instruction set (isa_*.c include body.h); what they have in
-   common stands here. Matrices are row-major float32 without gaps unless a stride is given. Functions that
-   allocate return 0, or 1 where memory ran out; they never touch their outputs in that case. */
+   One set of sources is compiled once for each instruction set (isa_*.c include body.h); what they
+   have in common stands here. Matrices are row-major float32 without gaps unless a stride is given.
+   Functions that allocate return 0, or 1 where memory ran out; they never touch their outputs in
+   that case. */
 
 #ifndef PELLUCID_KERNELS_H
 #define PELLUCID_KERNELS_H
@@ -14,8 +16,9 @@
 #error "portable arithmetic cannot be built with -ffast-math: remove it from CFLAGS"
 #endif
 #include <float.h>
-#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16 /* 16: as 0, and _Float16 by itself, which nothing here uses. */
-#error "portable arithmetic needs float operations that round to float (FLT_EVAL_METHOD 0): on x86, -mfpmath=sse"
+/* 16 is 0 but for _Float16, which nothing here uses. GCC reports it for CPUs with FP16. */
+#if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
+#error "portable arithmetic needs floats that round to float (FLT_EVAL_METHOD 0): -mfpmath=sse"
 #endif
 
 #if defined(__x86_64__)
@@ -30,7 +33,9 @@
 #endif
 
 #define BLOCK 256 /* A product sum is cut here: section 2.1. */
-#define SHORT_BLOCK 64 /* Sums over rows in a norm and over queries in attention, whose terms are of uneven size. */
+/* The same for sums over rows in a norm and over queries in attention, whose terms are of uneven
+   size. */
+#define SHORT_BLOCK 64
 #define LANES 16
 
 struct attention_shape {
@@ -43,31 +48,39 @@ struct adamw {
     float clip; /* The factor on gradients: 1, or clip / norm. */
 };
 
-/* What each instruction set provides. Shapes: M rows, N columns, K summed; T positions; V vocabulary; D width. */
+/* What each instruction set provides. Shapes: M rows, N columns, K summed; T positions; V
+   vocabulary; D width. */
 struct operations {
     const char *name;
-    int (*product)(long M, long N, long K, const float *a, long a_row, long a_col, const float *b, long b_row,
-                   long b_col, const float *start, float *c);
+    int (*product)(long M, long N, long K, const float *a, long a_row, long a_col, const float *b,
+                   long b_row, long b_col, const float *start, float *c);
     int (*gram)(long M, long K, const float *a, long a_row, long a_col, float *c);
-    void (*norm)(long M, long D, const float *x, const float *w, float epsilon, float *y, float *r_M);
-    int (*norm_backward)(long M, long D, const float *x, const float *w, const float *r_M, const float *dy,
-                         const float *past, float *dx, float *dw);
+    void (*norm)(long M, long D, const float *x, const float *w, float epsilon, float *y,
+                 float *r_M);
+    int (*norm_backward)(long M, long D, const float *x, const float *w, const float *r_M,
+                         const float *dy, const float *past, float *dx, float *dw);
     void (*swiglu)(long n, const float *a, const float *u, float *h);
-    void (*swiglu_backward)(long n, const float *a, const float *u, const float *dh, float *da, float *du);
-    int (*attention)(struct attention_shape shape, const float *q, const float *k, const float *v, const float *cos,
-                     const float *sin, const int32_t *first_BT, float *o, float *m_BHT, float *g_BHT);
-    int (*attention_backward)(struct attention_shape shape, const float *q, const float *k, const float *v,
-                              const float *cos, const float *sin, const int32_t *first_BT, const float *o,
-                              const float *m_BHT, const float *g_BHT, const float *dout, float *dq, float *dk,
+    void (*swiglu_backward)(long n, const float *a, const float *u, const float *dh, float *da,
+                            float *du);
+    int (*attention)(struct attention_shape shape, const float *q, const float *k, const float *v,
+                     const float *cos, const float *sin, const int32_t *first_BT, float *o,
+                     float *m_BHT, float *g_BHT);
+    int (*attention_backward)(struct attention_shape shape, const float *q, const float *k,
+                              const float *v, const float *cos, const float *sin,
+                              const int32_t *first_BT, const float *o, const float *m_BHT,
+                              const float *g_BHT, const float *dout, float *dq, float *dk,
                               float *dv);
     int (*loss)(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M,
-                const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M, float *dx, float *dw);
+                const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M,
+                float *dx, float *dw);
     void (*embed)(long M, long D, const int64_t *tokens_M, const float *e, float *x);
-    int (*embed_backward)(long M, long V, long D, const int64_t *tokens_M, const float *dx, float *de);
+    int (*embed_backward)(long M, long V, long D, const int64_t *tokens_M, const float *dx,
+                          float *de);
     void (*add)(long n, const float *a, const float *b, float *out);
     void (*axpby)(long n, float a, float *x, float b, const float *y);
     int (*sum_of_squares)(long n, const float *x, double *out);
-    int (*adamw)(long n, struct adamw how, float *p, const float *g, float *m, float *v, double *sum_of_squares);
+    int (*adamw)(long n, struct adamw how, float *p, const float *g, float *m, float *v,
+                 double *sum_of_squares);
 };
 
 extern const struct operations operations_scalar, operations_software;
@@ -114,8 +127,9 @@ struct golden {
     const char *name;
     uint64_t digest;
 };
-/* Runs the quick or the whole set; shows each digest to `see` where it is not NULL; returns the name of the first that
-   is not golden, "memory" where memory ran out, or NULL. */
-const char *pellucid_check(const struct operations *ops, int whole, void (*see)(const char *name, uint64_t digest));
+/* Runs the quick or the whole set; shows each digest to `see` where it is not NULL; returns the
+   name of the first that is not golden, "memory" where memory ran out, or NULL. */
+const char *pellucid_check(const struct operations *ops, int whole,
+                           void (*see)(const char *name, uint64_t digest));
 
 #endif

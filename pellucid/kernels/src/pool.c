@@ -1,5 +1,10 @@
-/* A pool of threads. Tasks are taken from one counter, so that a thread that the system has put aside takes
-   none; the caller takes part, and waits only for threads that are inside a task. */
+/* A pool of threads. Tasks are taken from one counter, so that a thread that the system has
+   suspended takes none. The caller takes part, and waits only for threads that are inside a task.
+
+   Why not OpenMP: its static schedule gives each thread its share beforehand. With another process
+   on the machine, one suspended thread then holds up every operation. Threads split independent
+   outputs only, never a sum, so no bit depends on which thread takes which task, nor on how many
+   there are. */
 
 #include <pthread.h>
 #include <signal.h>
@@ -13,8 +18,8 @@
 #include "kernels.h"
 
 #define MAX_THREADS 256
-/* Nanoseconds that a thread waits awake, longer than the gap between two operations of a step; then it sleeps. Not a
-   number of pauses: one takes 10 to 40 ns, as the CPU has it. */
+/* Nanoseconds that a thread waits awake, longer than the gap between two operations of a step; then
+   it sleeps. Not a number of pauses: one takes 10 to 40 ns, as the CPU has it. */
 #define PATIENCE 200000
 #define PAUSES 16 /* Between two looks at the clock. */
 
@@ -22,9 +27,9 @@ static struct {
     pthread_mutex_t callers, mutex;
     pthread_cond_t wake, left;
     pthread_t threads[MAX_THREADS];
-    int size; /* Threads of our own: one fewer than take part. */
-    atomic_int stop, asleep, waiting, inside;
-    atomic_ulong open; /* Odd while a region takes threads in. */
+    int size;                                 /* Threads of our own: one fewer than take part. */
+    atomic_int stop, asleep, waiting, inside; /* asleep, inside: counts; waiting: the caller. */
+    atomic_ulong open;                        /* Odd while a region takes threads in. */
     atomic_long next;
     task *run;
     void *arguments;
@@ -50,10 +55,12 @@ static int64_t nanoseconds(void) {
 
 static void take_tasks(int worker) {
     long index;
-    while ((index = atomic_fetch_add(&pool.next, 1)) < pool.count) pool.run(pool.arguments, index, worker);
+    while ((index = atomic_fetch_add(&pool.next, 1)) < pool.count)
+        pool.run(pool.arguments, index, worker);
 }
 
-/* Wait for a region after the one last seen. */
+/* Wait for a region after the one last seen. The number is compared, and not only its parity: a
+   thread that was suspended through a whole region must not take the next one for it. */
 static unsigned long next_region(unsigned long seen) {
     for (int64_t end = nanoseconds() + PATIENCE; nanoseconds() < end;)
         for (int i = 0; i < PAUSES; i++) {
@@ -62,6 +69,8 @@ static unsigned long next_region(unsigned long seen) {
             if (atomic_load(&pool.stop)) return 0;
             relax();
         }
+    /* Counted as asleep before `open` is read again: pool_run opens the region first and looks at
+       `asleep` afterwards, so one of the two sees the other and no wake-up is lost. */
     pthread_mutex_lock(&pool.mutex);
     atomic_fetch_add(&pool.asleep, 1);
     unsigned long open;
@@ -79,8 +88,11 @@ static void *work(void *number) {
     unsigned long seen = 0;
     while ((seen = next_region(seen))) {
         atomic_fetch_add(&pool.inside, 1);
-        /* Inside while the same region is open: it cannot end, nor its arguments change, before we leave. */
+        /* Inside while the same region is open: it cannot end, nor its arguments change, before we
+           leave. */
         if (atomic_load(&pool.open) == seen) take_tasks((int)(intptr_t)number);
+        /* The last one out wakes the caller, but only where the caller sleeps: a signal is a
+           system call. */
         if (atomic_fetch_sub(&pool.inside, 1) == 1 && atomic_load(&pool.waiting)) {
             pthread_mutex_lock(&pool.mutex);
             pthread_cond_signal(&pool.left);
@@ -108,6 +120,8 @@ void pool_run(task *run, void *arguments, long count) {
         for (long index = 0; index < count; index++) run(arguments, index, 0);
         return;
     }
+    /* No thread reads these while `open` is even: the fields are written before it becomes odd, by
+       sequentially consistent order. */
     pool.run = run, pool.arguments = arguments, pool.count = count;
     atomic_store(&pool.next, 0);
     atomic_fetch_add(&pool.open, 1);
@@ -117,6 +131,7 @@ void pool_run(task *run, void *arguments, long count) {
         pthread_mutex_unlock(&pool.mutex);
     }
     take_tasks(0);
+    /* All tasks are taken. From here no thread comes in, and those inside finish their last one. */
     atomic_fetch_add(&pool.open, 1);
     wait_until_left();
 }
@@ -130,6 +145,8 @@ static void stop_threads(void) {
     atomic_store(&pool.stop, 0);
 }
 
+/* A fork in the middle of a call would copy a locked mutex and half-written buffers into the child,
+   so it waits for the call to end. */
 static void before_fork(void) { pthread_mutex_lock(&pool.callers); }
 static void after_fork_parent(void) { pthread_mutex_unlock(&pool.callers); }
 
@@ -150,7 +167,8 @@ int pool_resize(int threads) {
     if (threads > MAX_THREADS) threads = MAX_THREADS;
     if (threads == pool.size + 1) return threads;
     stop_threads();
-    sigset_t all, before; /* Signals are the business of the threads that were there before. */
+    /* Python expects signals in its own threads: ours block all of them. */
+    sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
     while (pool.size + 1 < threads) {
@@ -171,6 +189,8 @@ static struct {
     size_t bytes;
 } buffers[BUFFERS];
 
+/* Memory that stays for the next call. The contents are not kept, and nothing is cleared: every
+   kernel writes what it reads. Aligned to a cache line, which is also the widest vector. */
 void *buffer_get(enum buffer which, size_t bytes) {
     if (bytes > buffers[which].bytes) {
         free(buffers[which].memory);
@@ -192,8 +212,8 @@ void buffer_free_all(void) {
     }
 }
 
-/* Let the C library keep what is freed, instead of giving it back and having it cleared again page by page: the same
-   tensors are wanted at every step. Returns whether it could. */
+/* Let the C library keep what is freed, instead of giving it back and having it cleared again page
+   by page: the same tensors are wanted at every step. Returns whether it could. */
 int pellucid_keep_memory(void) {
 #ifdef __GLIBC__
     return mallopt(M_MMAP_MAX, 0) && mallopt(M_TRIM_THRESHOLD, -1);

@@ -1,5 +1,6 @@
-/* Every operation, forward and backward, on inputs from Philox: shapes that fit no tile, values from denormal to
-   huge. A digest is FNV-1a over the results' bytes, little-endian on every machine, and every NaN taken as one. */
+/* Every operation, forward and backward, on inputs from Philox: shapes that fit no tile, values
+   from denormal to huge. A digest is FNV-1a over the results' bytes, little-endian on every
+   machine, and every NaN taken as one. */
 
 #include <stdlib.h>
 #include <string.h>
@@ -26,8 +27,9 @@ static float *take(struct check *p, long n) {
 
 /* Uniform values; with extremes, every eleventh is one of a few that break careless code. */
 static float *input(struct check *p, long n, double scale) {
-    static const float odd[] = {0.0f,    -0.0f, 0x1p-149f,     -0x1.8p-140f, 0x1p-126f, 0x1.fffffep+60f,
-                                -1e-20f, 3e25f, -0x1.0p-75f,   1.0f,         -88.0f,    0x1.000002p+0f};
+    static const float odd[] = {
+        0.0f,    -0.0f, 0x1p-149f,   -0x1.8p-140f, 0x1p-126f, 0x1.fffffep+60f,
+        -1e-20f, 3e25f, -0x1.0p-75f, 1.0f,         -88.0f,    0x1.000002p+0f};
     float *out = take(p, n);
     pellucid_initial(p->key++, 0, n, scale, out);
     for (long i = 7; p->extreme && i < n; i += 11) out[i] = odd[(i / 11) % 12];
@@ -42,7 +44,8 @@ static int64_t *tokens(struct check *p, long n, long vocabulary) {
 }
 
 static void hash(struct check *p, uint64_t bits, int bytes) {
-    for (int i = 0; i < bytes; i++, bits >>= 8) p->digest = (p->digest ^ (bits & 0xff)) * 0x100000001b3ULL;
+    for (int i = 0; i < bytes; i++, bits >>= 8)
+        p->digest = (p->digest ^ (bits & 0xff)) * 0x100000001b3ULL;
 }
 
 static void result(struct check *p, const float *x, long n) {
@@ -59,7 +62,9 @@ static void result_f64(struct check *p, double x) {
     hash(p, bits, 8);
 }
 
-static void begin(struct check *p) { p->digest = 0xcbf29ce484222325ULL, p->key = 1, p->next = p->memory; }
+static void begin(struct check *p) {
+    p->digest = 0xcbf29ce484222325ULL, p->key = 1, p->next = p->memory;
+}
 
 static void end(struct check *p, const char *name, int failed) {
     if (p->see) p->see(name, p->digest);
@@ -75,8 +80,8 @@ static int products(struct check *p, long M, long N, long K) {
     int failed = 0;
     for (int form = 0; form < 8; form++) {
         int a_turned = form & 1, b_turned = form & 2, accumulate = form & 4;
-        failed |= p->ops->product(M, N, K, a, a_turned ? 1 : K, a_turned ? M : 1, b, b_turned ? 1 : N,
-                                  b_turned ? K : 1, accumulate ? c : NULL, c);
+        failed |= p->ops->product(M, N, K, a, a_turned ? 1 : K, a_turned ? M : 1, b,
+                                  b_turned ? 1 : N, b_turned ? K : 1, accumulate ? c : NULL, c);
         result(p, c, M * N);
     }
     return failed;
@@ -94,7 +99,8 @@ static int grams(struct check *p, long M, long K) {
 }
 
 static int norms(struct check *p, long M, long D) {
-    const float *x = input(p, M * D, 2.0), *w = input(p, D, 1.5), *dy = input(p, M * D, 1.0), *past = input(p, M * D, 1.0);
+    const float *x = input(p, M * D, 2.0), *w = input(p, D, 1.5), *dy = input(p, M * D, 1.0),
+                *past = input(p, M * D, 1.0);
     float *y = take(p, M * D), *r = take(p, M), *dx = take(p, M * D), *dw = take(p, D);
     p->ops->norm(M, D, x, w, 1e-5f, y, r);
     result(p, y, M * D);
@@ -114,13 +120,16 @@ static void swiglus(struct check *p, long n) {
 }
 
 static int attentions(struct check *p, struct attention_shape s, int within) {
-    long rows = s.batch * s.length, queries = rows * s.heads * s.width, keys = rows * s.kv_heads * s.width;
-    const float *q = input(p, queries, 2.0), *k = input(p, keys, 2.0), *v = input(p, keys, 1.0), *dout = input(p, queries, 1.0);
+    long rows = s.batch * s.length, queries = rows * s.heads * s.width,
+         keys = rows * s.kv_heads * s.width;
+    const float *q = input(p, queries, 2.0), *k = input(p, keys, 2.0), *v = input(p, keys, 1.0),
+                *dout = input(p, queries, 1.0);
     float *o = take(p, queries), *dq = take(p, queries), *dk = take(p, keys), *dv = take(p, keys);
     float *m = take(p, rows * s.heads), *g = take(p, rows * s.heads);
     float *cos = take(p, s.length * s.width / 2), *sin = take(p, s.length * s.width / 2);
     int32_t *first = (int32_t *)take(p, rows);
-    for (long i = 0, start = 0; i < rows; i++) { /* Documents of 1, 8, 27, … positions where attention keeps within. */
+    for (long i = 0, start = 0; i < rows;
+         i++) { /* Documents of 1, 8, 27, … positions where attention keeps within. */
         long t = i % s.length;
         if (t == 0) start = 0;
         if (within && (t == 1 || t == 9 || t == 36 || t == 100 || t == 225)) start = t;
@@ -134,7 +143,8 @@ static int attentions(struct check *p, struct attention_shape s, int within) {
     return failed;
 }
 
-/* As pre-training has it, one coefficient for all rows; or others for the softmax and for the target. */
+/* As pre-training has it, one coefficient for all rows; or others for the softmax and for the
+   target. */
 static int losses(struct check *p, long M, long V, long D, int weighed) {
     const float *x = input(p, M * D, 2.0), *w = input(p, V * D, 1.0);
     const int64_t *targets = tokens(p, M, V);
@@ -142,7 +152,8 @@ static int losses(struct check *p, long M, long V, long D, int weighed) {
     float *softmax = take(p, M), *onehot = take(p, M);
     for (long i = 0; i < M; i++) {
         softmax[i] = onehot[i] = 1.0f / (float)M;
-        if (weighed) softmax[i] = (float)(i % 5) * 0.375f - 0.5f, onehot[i] = (float)(i % 3) * 0.25f;
+        if (weighed)
+            softmax[i] = (float)(i % 5) * 0.375f - 0.5f, onehot[i] = (float)(i % 3) * 0.25f;
     }
     int failed = p->ops->loss(M, V, D, x, w, targets, softmax, onehot, out, log_sums, dx, dw);
     result(p, out, M), result(p, dx, M * D), result(p, dw, V * D);
@@ -190,7 +201,8 @@ static void functions(struct check *p) {
         double sine, cosine, x = 0.37 * i + 1e-3;
         pellucid_sincos(x * x * 20.0, &sine, &cosine);
         result_f64(p, sine), result_f64(p, cosine);
-        result_f64(p, pellucid_ln(x)), result_f64(p, pellucid_exp(30.0 - x)), result_f64(p, pellucid_power(0.95, i));
+        result_f64(p, pellucid_ln(x)), result_f64(p, pellucid_exp(30.0 - x)),
+            result_f64(p, pellucid_power(0.95, i));
     }
 }
 
@@ -210,13 +222,13 @@ static void quick(struct check *p) {
 
 static void whole(struct check *p) {
     static const char *const names[2][15] = {
-        {"product 1 1 1", "product 13 33 257", "product 97 130 513", "norm 259 37", "norm 3 512", "swiglu", "attention",
-         "attention within", "attention wide", "loss", "embedding", "update", "axpby", "gram",
-         "objective"},
-        {"product 1 1 1 extreme", "product 13 33 257 extreme", "product 97 130 513 extreme", "norm 259 37 extreme",
-         "norm 3 512 extreme", "swiglu extreme", "attention extreme", "attention within extreme",
-         "attention wide extreme", "loss extreme", "embedding extreme", "update extreme", "axpby extreme",
-         "gram extreme", "objective extreme"}};
+        {"product 1 1 1", "product 13 33 257", "product 97 130 513", "norm 259 37", "norm 3 512",
+         "swiglu", "attention", "attention within", "attention wide", "loss", "embedding", "update",
+         "axpby", "gram", "objective"},
+        {"product 1 1 1 extreme", "product 13 33 257 extreme", "product 97 130 513 extreme",
+         "norm 259 37 extreme", "norm 3 512 extreme", "swiglu extreme", "attention extreme",
+         "attention within extreme", "attention wide extreme", "loss extreme", "embedding extreme",
+         "update extreme", "axpby extreme", "gram extreme", "objective extreme"}};
     for (p->extreme = 0; p->extreme < 2; p->extreme++) {
         const char *const *name = names[p->extreme];
         begin(p), end(p, *name++, products(p, 1, 1, 1));
@@ -239,7 +251,8 @@ static void whole(struct check *p) {
     begin(p), functions(p), end(p, "functions", 0);
 }
 
-const char *pellucid_check(const struct operations *ops, int all, void (*see)(const char *name, uint64_t digest)) {
+const char *pellucid_check(const struct operations *ops, int all,
+                           void (*see)(const char *name, uint64_t digest)) {
     struct check p = {.ops = ops, .golden = all ? whole_golden : quick_golden, .see = see};
     size_t floats = all ? 1 << 20 : 1 << 16;
     p.memory = malloc(floats * sizeof(float));

@@ -23,12 +23,13 @@ INLINE double chunk_of_squares(const float *x, long n) {
 static void squares_task(void *arguments, long index, int worker) {
     (void)worker;
     const struct update *p = arguments;
-    p->sums[index] = chunk_of_squares(p->x + index * CHUNK, least(CHUNK, p->n - index * CHUNK));
+    p->sums[index] = chunk_of_squares(p->x + index * CHUNK, minimum(CHUNK, p->n - index * CHUNK));
 }
 
 static int sum_of_squares(long n, const float *x, double *out) {
     long chunks = (n + CHUNK - 1) / CHUNK;
-    struct update p = {.n = n, .x = x, .sums = buffer_get(BUFFER_WORK, (size_t)chunks * sizeof(double))};
+    struct update p = {
+        .n = n, .x = x, .sums = buffer_get(BUFFER_WORK, (size_t)chunks * sizeof(double))};
     if (!p.sums) return 1;
     pool_run(squares_task, &p, chunks);
     *out = pellucid_tree(p.sums, chunks);
@@ -45,7 +46,7 @@ struct axpby {
 static void axpby_task(void *arguments, long index, int worker) {
     (void)worker;
     const struct axpby *p = arguments;
-    long i = index * CHUNK, last = least(p->n, i + CHUNK);
+    long i = index * CHUNK, last = minimum(p->n, i + CHUNK);
     v16 a = v_set(p->a), b = v_set(p->b);
     for (; i + LANES <= last; i += LANES) {
         v16 x = v_load(p->x + i);
@@ -78,7 +79,7 @@ INLINE void adamw_lanes(const struct update *u, v16 g, v16 *p, v16 *m, v16 *v) {
 static void adamw_task(void *arguments, long index, int worker) {
     (void)worker;
     const struct update *u = arguments;
-    long i = index * CHUNK, last = least(u->n, i + CHUNK), first = i;
+    long i = index * CHUNK, last = minimum(u->n, i + CHUNK), first = i;
     v16 p, m, v;
     for (; i + LANES <= last; i += LANES) {
         p = v_load(u->p + i), m = v_load(u->m + i), v = v_load(u->v + i);
@@ -95,7 +96,8 @@ static void adamw_task(void *arguments, long index, int worker) {
 }
 
 /* One pass over a tensor: clips, moves, and leaves the sum of the new weights' squares. */
-static int adamw(long n, struct adamw how, float *p, const float *g, float *m, float *v, double *out) {
+static int adamw(long n, struct adamw how, float *p, const float *g, float *m, float *v,
+                 double *out) {
     long chunks = (n + CHUNK - 1) / CHUNK;
     double *sums = buffer_get(BUFFER_WORK, (size_t)chunks * sizeof(double));
     if (!sums) return 1;
