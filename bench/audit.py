@@ -24,13 +24,13 @@ from pathlib import Path
 
 import measuring
 
+from pellucid import inputs as run_inputs
 from pellucid.demo import DATA
+from pellucid.inputs import Inputs, anchored_state
 from pellucid.new import PRESETS, new
 from pellucid.recipe import load
 from pellucid.recorder import Recorder
-from pellucid.replay import inputs as replay_inputs
-from pellucid.replay.inputs import Inputs
-from pellucid.replay.materialise import anchored_state, replay
+from pellucid.replay.materialise import replay
 from pellucid.replay.microbatch import count_of, taken_again
 from pellucid.run import run
 from pellucid.store.ledger import LedgerFile
@@ -97,7 +97,7 @@ def main() -> None:
         new(folder, DATA, arguments.preset, settings)
         for stage in ("documents", "tokenizer", "shards"):
             run(folder, Terminal(quiet=True), stage)
-        inputs = replay_inputs.load(folder, load(folder))
+        inputs = run_inputs.load(folder, load(folder))
         others = measuring.Others()
         trained, again = pairs(inputs, arguments.pairs)
         loading, single, whole = microbatches(inputs, arguments.fifths)

@@ -20,11 +20,11 @@ from pathlib import Path
 
 import measuring
 
+from pellucid import inputs as run_inputs
 from pellucid.demo import DATA
 from pellucid.new import PRESETS, new
 from pellucid.recipe import Recipe, load
 from pellucid.recorder import Recorder
-from pellucid.replay import inputs as replay_inputs
 from pellucid.run import run
 from pellucid.terminal import Terminal
 from pellucid.train import loop
@@ -37,7 +37,7 @@ WARMUP = 4  # Pairs not counted.
 def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
     """Seconds of every bare and every recorded step."""
     recipe = load(folder)
-    inputs = replay_inputs.load(folder, recipe)
+    inputs = run_inputs.load(folder, recipe)
     bare, ours = initial(recipe, inputs.vocabulary), initial(recipe, inputs.vocabulary)
     unhashed = without_commitment(recipe)
     recorded = loop.steps(ours, recipe, inputs.batch, recipe.train.steps)

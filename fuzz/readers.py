@@ -20,6 +20,7 @@ from typing import Any
 from fuzz import archives, proofs
 from fuzz.inputs import INPUTS, taken
 from fuzz.mutations import STRUCTURED, Choices, mutate
+from pellucid import inputs as run_inputs
 from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
@@ -35,7 +36,6 @@ from pellucid.release.states import States
 from pellucid.release.steps import Steps
 from pellucid.release.tables import check as pages
 from pellucid.release.verify import plan_of, verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay import surroundings
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
@@ -131,11 +131,11 @@ def shown(folder: Path) -> None:
 
 def audited(folder: Path) -> None:
     for step in (0, 6, 10):
-        audit_step(replay_inputs.load(folder, load_recipe(folder)), step, lambda done, total: None)
+        audit_step(run_inputs.load(folder, load_recipe(folder)), step, lambda done, total: None)
 
 
 def materialised(folder: Path) -> None:
-    materialise(replay_inputs.load(folder, load_recipe(folder)), 5, lambda done, total: None)
+    materialise(run_inputs.load(folder, load_recipe(folder)), 5, lambda done, total: None)
 
 
 def exhaust(problems: Iterator[Any]) -> None:

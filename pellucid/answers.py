@@ -38,7 +38,7 @@ def print_status(about: dict[str, Any]) -> None:
             table.add_row(f"{one['step']:,}", f"{one['loss']:.4f}", f"{one['bits_per_byte']:.4f}")
         console.print(table)
         if not about["lossless"]:
-            from pellucid.look.status import LOSSY
+            from pellucid.data.tokenizer import LOSSY  # With NumPy, which --help does not need.
 
             console.print(LOSSY)
 

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import tomlkit
 
 from pellucid.data.order import Order, blocks_by_name
 from pellucid.errors import ForkUnfit
+from pellucid.inputs import Inputs
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
+from pellucid.replay.materialise import Watch, about, materialise
 from pellucid.schedule import Passed, Start, Stretch, stretch_of
 from pellucid.settings import with_settings
 from pellucid.store import anchors, files, layout
-
-if TYPE_CHECKING:  # They bring torch, and a verifier reads this module's neighbours without.
-    from pellucid.replay.inputs import Inputs
-    from pellucid.replay.materialise import Watch
 
 # All that a fork may change, by dotted key or section: what one update does, which rows it takes,
 # and what is recorded of it. Neither the data nor the state that the parent gives.
@@ -70,8 +67,6 @@ def fork(
     settings are as for --set, of what MAY_CHANGE; without names sources and documents of the
     parent. Raises ForkUnfit, FolderTaken, LinkInside, RecipeInvalid, StepUnknown, DocumentUnknown,
     and what materialising the step raises."""
-    from pellucid.replay.materialise import about, materialise
-
     parent, ledger = inputs.recipe, inputs.recorded()
     entry = ledger.step(step)
     settings = [f"name={target.resolve().name}", *settings]

@@ -297,7 +297,7 @@ class Step:
 
         Raises StateDiffers, LedgerDiffers, StackDiffers.
         """
-        from pellucid.replay import inputs
+        from pellucid import inputs
         from pellucid.replay.materialise import materialise
 
         return materialise(

@@ -194,7 +194,7 @@ def _groups(folder: Path, number: int) -> Groups:
     """The state after a step, as arrays: stored, or replayed."""
     if number in layout.steps_in(folder / layout.ANCHORS):
         return anchors.read(layout.anchor(folder, number))
-    from pellucid.replay import inputs
+    from pellucid import inputs
     from pellucid.replay.materialise import materialise
 
     return materialise(

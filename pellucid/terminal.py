@@ -132,7 +132,7 @@ class Terminal:
         self.console.print(f"validation at step {step}: {numbers}")
 
     def incident(self, incident: dict[str, Any]) -> None:
-        from pellucid.look.status import in_words
+        from pellucid.record.guards import in_words
 
         done = {
             "rollback": f"going back to step {incident.get('to')}",

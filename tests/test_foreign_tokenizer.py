@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.answers import print_status
+from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import DocumentTokenUnclear
-from pellucid.look.status import LOSSY, status
+from pellucid.look.status import status
 from pellucid.recipe import load
 from pellucid.release.export import export
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.run import run
 from pellucid.store import files
 from pellucid.terminal import Terminal
@@ -45,7 +46,7 @@ def test_a_run_with_words_says_that_texts_do_not_come_back(
     assert LOSSY in (folder / "README.md").read_text(encoding="utf-8")
     assert verify(folder, lambda what: None).problems == []
     export(
-        replay_inputs.load(folder, load(folder)),
+        run_inputs.load(folder, load(folder)),
         1,
         "hf",
         tmp_path / "one",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.errors import (
     DocumentUnknown,
     FolderTaken,
@@ -23,7 +24,6 @@ from pellucid.recipe import known_keys, load, parse
 from pellucid.record import chain
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
 from pellucid.replay.request import Request
@@ -35,7 +35,7 @@ from tests.conftest import finish, pellucid
 def forked(
     parent: Path, target: Path, step: int = 7, *settings: str, without: tuple[str, ...] = ()
 ) -> Path:
-    inputs = replay_inputs.load(parent, load(parent))
+    inputs = run_inputs.load(parent, load(parent))
     fork(inputs, step, target, list(settings), list(without), lambda *_: None)
     return target
 
@@ -51,7 +51,7 @@ def test_a_fork_without_a_change_is_its_parent_again(finished: Path, tmp_path: P
     assert verify(folder, lambda _: None).problems == []
     publish(folder)
     assert verify(folder, lambda _: None).problems == []
-    inputs = replay_inputs.load(folder, load(folder))
+    inputs = run_inputs.load(folder, load(folder))
     assert audit_step(inputs, 9, lambda *_: None).ok and audit_step(inputs, 7, lambda *_: None).ok
     whole = Request.of(inputs, [], None, 1, None, True, "").run(lambda *_: None)
     assert (

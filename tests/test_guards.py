@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.data.order import Order
 from pellucid.errors import Guarded, NotFinite, Stopped
 from pellucid.recipe import load
@@ -17,7 +18,6 @@ from pellucid.record import digests
 from pellucid.record.history import History, Rollback, Span
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.replay.diff import diff_here
 from pellucid.replay.materialise import walk
@@ -97,7 +97,7 @@ def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
     publish(folder)
     assert verify(folder, lambda _: None).problems == []
     # Steps after it train on what comes later in the order, and replay to the same bits.
-    inputs = replay_inputs.load(folder, load(folder))
+    inputs = run_inputs.load(folder, load(folder))
     whole = Order.of(folder, inputs.recipe, inputs.shards)
     for step, undisturbed in ((9, 9), (10, 13), (16, 19)):
         assert inputs.batch(step).blocks_B.tolist() == whole.rows(undisturbed).blocks.tolist()
@@ -111,7 +111,7 @@ def test_the_states_behind_a_rollback_are_materialised_and_explained(
     spike_at(monkeypatch, 12)
     finish(folder)
     shutil.rmtree(folder / layout.ANCHORS / "step15")
-    inputs, ledger = replay_inputs.load(folder, load(folder)), LedgerFile(folder)
+    inputs, ledger = run_inputs.load(folder, load(folder)), LedgerFile(folder)
     for state in walk(inputs, [9, 11, 14], lambda *_: None):
         assert state.roots().state.hex() == ledger.step(state.step)["state"]
     found = diff_here(folder, lambda *_: None)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from pellucid import errors
+from pellucid.changes import change_recipe
 from pellucid.data import packings, sources
 from pellucid.data.documents import Documents, split_of
 from pellucid.new import PRESETS, first_fit, new, sources_of
 from pellucid.recipe import load
-from pellucid.run import change_recipe
 from tests.conftest import finish, pellucid, prose
 from tests.data.test_recognise import CSV, FASTQ, parquet
 

@@ -11,10 +11,12 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import ForkUnfit, RecipeInvalid
 from pellucid.fork import fork
+from pellucid.inputs import Inputs
 from pellucid.look.life import life_of_block, life_of_step
 from pellucid.look.show import Shown
 from pellucid.new import new
@@ -22,9 +24,7 @@ from pellucid.recipe import load, parse
 from pellucid.record import digests
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
-from pellucid.replay.inputs import Inputs
 from pellucid.run import run
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
@@ -106,7 +106,7 @@ def longer(place: Path) -> Path:
 
 
 def opened(folder: Path) -> Inputs:
-    return replay_inputs.load(folder, load(folder))
+    return run_inputs.load(folder, load(folder))
 
 
 def targets(folder: Path, first: int, last: int) -> list[tuple[str, int, int, int]]:
@@ -408,7 +408,7 @@ def test_phases_that_do_not_fit_name_the_field_and_a_value(text: str, wrong: str
 
 def test_a_field_of_a_phase_is_set_by_its_name(place: Path, tmp_path: Path) -> None:
     folder = phased(tmp_path / "set", place, CRYSTAL, 12)
-    from pellucid.run import change_recipe
+    from pellucid.changes import change_recipe
 
     change_recipe(folder, ["phase.code.lr=5e-4"])
     assert [one.lr for one in load(folder).phases][1] == 5e-4

@@ -220,7 +220,7 @@ def test_anchors_made_afterwards_lie_behind_the_rows(damaged: Path, finished: Pa
     """Of steps 11 and 12 no row is on disk: the run goes on from step 10."""
     from pellucid.release.publish import publish
     from pellucid.release.verify import verify
-    from pellucid.run import place_anchors
+    from pellucid.replay.anchoring import place_anchors
 
     made, _ = place_anchors(damaged, "every=12,powers_of_two=true", lambda done, total: None)
     assert made == [12]

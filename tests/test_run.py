@@ -16,8 +16,9 @@ import numpy as np
 import pytest
 
 from pellucid import demo, errors
+from pellucid.changes import change_recipe
 from pellucid.look.status import status
-from pellucid.run import change_recipe, run
+from pellucid.run import run
 from pellucid.store import files, layout, log
 from pellucid.store.ledger import LedgerFile
 from pellucid.terminal import Terminal

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid import answers
 from pellucid.cli.common import (
     HERE,
     PLACES,
@@ -78,7 +79,7 @@ def where(
     about = Traced(folder).where(
         text, _step(before), most(limit, as_json, PLACES), ignore_case, fold_space
     )
-    print_json(about) if as_json else _answers().print_where(about)
+    print_json(about) if as_json else answers.print_where(about)
 
 
 @teaches(
@@ -100,7 +101,7 @@ def trace(
 
     folder, text = _text(words or [], file, "trace")
     about = Traced(folder).trace(text, _step(before), least, most(limit, as_json, PLACES))
-    print_json(about) if as_json else _answers().print_trace(about)
+    print_json(about) if as_json else answers.print_trace(about)
 
 
 def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
@@ -178,22 +179,16 @@ def sql(
     folder, query = _asked(words or [])
     if query is None:
         about = sql.schema(folder)
-        print_json(about) if as_json else _answers().print_views(about)
+        print_json(about) if as_json else answers.print_views(about)
         return
     answer = sql.ask(folder, query, most(limit, as_json, SHOWN), seconds)
     rows = list(sql.plain_rows(answer.table))
     if as_json:
         _print_rows(rows)
     else:
-        _answers().print_answer(answer.table.schema.names, rows)
+        answers.print_answer(answer.table.schema.names, rows)
     if answer.rows > len(rows):
         print(f"{len(rows):,} of {answer.rows:,} rows; --limit 0 prints all", file=sys.stderr)
-
-
-def _answers() -> Any:
-    from pellucid import answers
-
-    return answers
 
 
 def _asked(words: list[str]) -> tuple[Path, str | None]:

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid.answers import print_difference
 from pellucid.cli.common import (
     HERE,
     Json,
@@ -20,6 +21,7 @@ from pellucid.cli.common import (
     teaches,
 )
 from pellucid.errors import AuditFailed, CommandInvalid, PellucidError
+from pellucid.terminal import plain
 
 _SHOWN = 20  # Findings printed one by one; of more only those that are not as recorded.
 
@@ -113,8 +115,6 @@ def audit_random_step(folder: Path) -> None:
 
 
 def audit_run(request: Any, as_json: bool) -> None:
-    from pellucid.answers import print_difference
-    from pellucid.terminal import plain
 
     with on_terminal(quiet=as_json) as terminal:
         report = request.run(terminal.watch("audit"))
@@ -136,7 +136,6 @@ def audit_run(request: Any, as_json: bool) -> None:
 
 
 def _print_report(report: Any) -> None:
-    from pellucid.terminal import plain
 
     for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
         _print_finding(finding)
@@ -164,7 +163,6 @@ def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
 
 
 def _print_finding(finding: Any) -> None:
-    from pellucid.terminal import plain
 
     for problem in finding.problems:
         print(f"  {plain(problem)}")
@@ -182,7 +180,6 @@ def _print_finding(finding: Any) -> None:
 
 
 def _microbatch(request: Any, as_json: bool) -> None:
-    from pellucid.terminal import plain
 
     with on_terminal(quiet=as_json) as terminal:
         proof = request.run_microbatch(terminal.watch("state"))

@@ -12,6 +12,7 @@ from pellucid.cli.common import HERE, Json, Run, Step, print_json, step_number, 
 from pellucid.errors import CommandInvalid, VerifyFailed
 from pellucid.store import files
 from pellucid.store.home import home
+from pellucid.terminal import plain
 
 if TYPE_CHECKING:
     from pellucid.release.verify import Report
@@ -24,7 +25,6 @@ _SHOWN = 10  # Names of what is no part of a run; --json has all.
 )
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
     from pellucid.release.verify import verify
-    from pellucid.terminal import plain
 
     report = verify(folder, lambda what: None)
     if as_json:
@@ -134,7 +134,6 @@ def check_proof(
     as_json: Json = False,
 ) -> None:
     from pellucid.record import proofs
-    from pellucid.terminal import plain
 
     if not file.is_file():
         raise CommandInvalid(verb="check-proof", word=str(file), detail="there is no such file")

@@ -15,6 +15,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 
 from pellucid import __version__, machine
+from pellucid.answers import print_status
 from pellucid.errors import (
     AuditFailed,
     CommandInvalid,
@@ -26,7 +27,9 @@ from pellucid.errors import (
     TorchMissing,
     VerifyFailed,
 )
+from pellucid.store import layout
 from pellucid.store.home import is_url
+from pellucid.terminal import Terminal, plain
 
 app = typer.Typer(
     add_completion=False,
@@ -156,7 +159,6 @@ def _report(error: PellucidError, as_json: bool) -> None:
     # Those have printed their report.
     if as_json and not isinstance(error, VerifyFailed | AuditFailed | RunsDiffer):
         print(json.dumps({"ok": False, "error": error.name, "detail": str(error)}))
-    from pellucid.terminal import plain
 
     with contextlib.suppress(OSError):  # The terminal may be gone; the exit code still tells.
         print(f"pellucid: {error.name}: {plain(error)}", file=sys.stderr)
@@ -169,7 +171,6 @@ def print_json(value: Any) -> None:
 
 @contextlib.contextmanager
 def on_terminal(quiet: bool = False) -> Iterator[Any]:
-    from pellucid.terminal import Terminal
 
     with Terminal(quiet) as terminal:
         yield terminal
@@ -184,7 +185,6 @@ def most(limit: int | None, as_json: bool, shown: int) -> int | None:
 
 
 def step_number(text: str) -> int:
-    from pellucid.store import layout
 
     number = layout.step_number(text)
     if number is None:
@@ -193,8 +193,8 @@ def step_number(text: str) -> int:
 
 
 def inputs_of(folder: Path) -> Any:
+    from pellucid import inputs
     from pellucid.recipe import load
-    from pellucid.replay import inputs
 
     return inputs.load(folder, load(folder))
 
@@ -220,7 +220,6 @@ def _welcome() -> None:
     from pellucid.recipe import FILE
 
     if (HERE / FILE).is_file():
-        from pellucid.answers import print_status
         from pellucid.look.status import status
 
         about = status(HERE)

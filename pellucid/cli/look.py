@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid import machine
+from pellucid import answers, machine
+from pellucid.answers import licence, print_chart, print_difference, print_life, print_trace
 from pellucid.cli.common import (
     HERE,
     PLACES,
@@ -30,7 +31,9 @@ from pellucid.cli.common import (
     teaches,
 )
 from pellucid.errors import CommandInvalid, RunsDiffer
+from pellucid.store import layout
 from pellucid.store.home import home
+from pellucid.terminal import plain, printable
 
 
 @teaches(
@@ -76,7 +79,6 @@ def show(
     characters: Annotated[int, typer.Option(min=0, help="How much of each text to print.")] = 200,
     as_json: Json = False,
 ) -> None:
-    from pellucid import answers
     from pellucid.look.show import Shown, list_documents
 
     folder, what, which = _what(words)
@@ -94,7 +96,7 @@ def show(
     if at:
         about["life"] = _life(folder, what, name, at, as_json)
     if at and not as_json:
-        answers.print_life(about["life"])
+        print_life(about["life"])
     if as_json:
         print_json(about)
     if plot:
@@ -102,8 +104,6 @@ def show(
 
 
 def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool) -> None:
-    from pellucid.answers import licence
-    from pellucid.terminal import plain
 
     shown = list(itertools.islice(documents, limit))
     if as_json:
@@ -156,7 +156,6 @@ def _life(folder: Path, what: str, name: Any, at: str, quiet: bool) -> dict[str,
 def _steps(at: str, first: int, last: int) -> list[int]:
     """The steps that --at names: numbers, and every=N, which takes the
     first and the last state too."""
-    from pellucid.store import layout
 
     found: set[int] = set()
     for word in at.split(","):
@@ -174,9 +173,7 @@ def _steps(at: str, first: int, last: int) -> list[int]:
 
 
 def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) -> None:
-    from pellucid.answers import print_chart
     from pellucid.look.seen import recorded
-    from pellucid.terminal import plain
 
     life = about.get("life") or {
         "at": [],
@@ -202,11 +199,12 @@ _KINDS = ("step", "block", "document", "documents", "text")
 
 def _what(words: list[str]) -> tuple[Path, str, str]:
     """The run, the kind and its name, from `[RUN] KIND NAME` or `[RUN] step120`."""
-    from pellucid.store.layout import step_number
 
     words = list(words)
-    folder = home(HERE if words[0] in _KINDS or step_number(words[0]) is not None else words.pop(0))
-    if len(words) == 1 and step_number(words[0]) is not None:
+    folder = home(
+        HERE if words[0] in _KINDS or layout.step_number(words[0]) is not None else words.pop(0)
+    )
+    if len(words) == 1 and layout.step_number(words[0]) is not None:
         words = ["step", words[0]]
     if words == ["documents"]:
         words = ["documents", ""]
@@ -242,8 +240,6 @@ def sample(
     from pellucid.data.tokenizer import Tokenizer
     from pellucid.look.sample import sample
     from pellucid.replay.materialise import materialise
-    from pellucid.store import layout
-    from pellucid.terminal import printable
 
     folder = home(run)
     inputs = inputs_of(folder)
@@ -268,8 +264,6 @@ def sample(
 
 def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool) -> None:
     """What the model of a step wrote behind a prompt, and what it had seen of it."""
-    from pellucid.answers import print_trace
-    from pellucid.terminal import printable
     from pellucid.trace.where import Traced
 
     about = Traced(folder).trace(text, before=step + 1, limit=most(None, as_json, PLACES))
@@ -309,7 +303,6 @@ def diff(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    from pellucid.answers import print_difference
     from pellucid.replay.diff import diff, diff_here
 
     with on_terminal(quiet=as_json) as terminal:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -86,9 +88,6 @@ def demo(
 
 def _myself() -> str:
     """How this program was called, for lines that are to be copied: it may not be on the path."""
-    import os
-    import shutil
-
     program = sys.argv[0]
     if shutil.which("pellucid") or program.endswith("__main__.py"):
         return "pellucid"

@@ -1,4 +1,4 @@
-"""Train: plan, run, fork and status."""
+"""Train: run, fork and status."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from pellucid.answers import print_status
 from pellucid.cli.common import (
     HERE,
     Json,
@@ -17,8 +18,6 @@ from pellucid.cli.common import (
     RunOrUrl,
     Set,
     Step,
-    finite,
-    folder_only,
     inputs_of,
     on_terminal,
     print_json,
@@ -26,90 +25,7 @@ from pellucid.cli.common import (
     teaches,
 )
 from pellucid.store.home import home
-
-
-@teaches(
-    """Memory, time, storage and cost of a run before it starts, and what the spacing of anchors costs.
-
-    pellucid plan mymodel
-    pellucid plan mymodel --measure --skip compile
-    """
-)
-def plan(
-    path: Annotated[
-        Path,
-        typer.Argument(
-            parser=folder_only,
-            metavar="RUN",
-            help="A run folder or a recipe file.",
-            show_default="this folder",
-        ),
-    ] = HERE,
-    no_calibration: Annotated[
-        bool,
-        typer.Option("--no-calibration", help="Compute nothing: the plan then knows no speed."),
-    ] = False,
-    speed: Annotated[
-        float | None,
-        typer.Option(
-            min=1e-6,
-            callback=finite,
-            metavar="TFLOPS",
-            help="Of another machine, instead of calibrating this one.",
-        ),
-    ] = None,
-    tflops: Annotated[
-        float,
-        typer.Option(
-            min=1e-6, callback=finite, help="What a GPU of the comparison computes, in TFLOP/s."
-        ),
-    ] = 400.0,
-    price: Annotated[
-        float, typer.Option(min=0, callback=finite, help="What an hour of it costs, in dollars.")
-    ] = 2.0,
-    measured: Annotated[
-        bool,
-        typer.Option(
-            "--measure", help="Take real steps and tell which ways of running keep the bits."
-        ),
-    ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="With --measure: steps each way.")] = 3,
-    skip: Annotated[
-        list[str],
-        typer.Option(
-            metavar="KIND",
-            help="With --measure: leave out threads, isa, processes, resume, portable, native or compile.",
-        ),
-    ] = [],  # noqa: B006
-    as_json: Json = False,
-) -> None:
-    if measured:
-        _measure(path, steps, skip, as_json)
-        return
-    from pellucid.plan.estimate import plan
-    from pellucid.plan.tables import print_plan
-
-    with on_terminal(quiet=as_json) as terminal:
-        about = plan(path, speed, not no_calibration, tflops, price, terminal.note)
-    print_json(about) if as_json else print_plan(about)
-
-
-def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
-    from pellucid.errors import BitsDiffer, MeasuringFailed
-    from pellucid.plan.measure import broken, failed, measure
-    from pellucid.plan.tables import print_measured
-
-    with on_terminal(quiet=as_json) as terminal:
-        if "compile" not in skip:
-            terminal.note(
-                "the last way compiles the model first, which can take minutes; --skip compile leaves it out"
-            )
-        found = measure(path, steps, skip, terminal.progress)
-    print_json(found) if as_json else print_measured(found)
-    if differing := broken(found):
-        raise BitsDiffer(path=path, axes=", ".join(differing))
-    if missing := failed(found):
-        raise MeasuringFailed(detail="; ".join(one["failed"] for one in missing))
+from pellucid.terminal import plain
 
 
 @teaches(
@@ -144,7 +60,6 @@ def run(
     ] = "",
     as_json: Json = False,
 ) -> None:
-    from pellucid.answers import print_status
     from pellucid.look.status import status
     from pellucid.train import processes
 
@@ -167,37 +82,31 @@ def _tell_next(run: str, about: dict[str, Any]) -> None:
         print(f"\nNext:\n  pellucid sample {run} --prompt TEXT\n  pellucid publish {run}")
 
 
-def _apply(folder: Path, settings: list[str]) -> None:
-    """Write --set into recipe.toml; a run that has begun refuses what would change its bits."""
-    if settings:
-        from pellucid.run import change_recipe
-
-        change_recipe(folder, settings)
-
-
-def _place(folder: Path, anchors: str, terminal: Any) -> None:
-    from pellucid.run import place_anchors
-
-    made, removed = place_anchors(folder, anchors, terminal.watch("anchors"))
-    terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
-
-
 def run_stages(
     folder: Path, only: str | None = None, settings: Sequence[str] = (), anchors: str = ""
 ) -> list[dict[str, Any]]:
     """Every stage, or one; returns what was left out of the sources,
     where this call has read them."""
+    from pellucid.changes import change_recipe
     from pellucid.run import run
 
     with on_terminal() as terminal:
 
         def before() -> None:
-            _apply(folder, list(settings))
+            if settings:
+                change_recipe(folder, list(settings))
             if anchors:
                 _place(folder, anchors, terminal)
 
         run(folder, terminal, only, settings, before)
         return terminal.report
+
+
+def _place(folder: Path, anchors: str, terminal: Any) -> None:
+    from pellucid.replay.anchoring import place_anchors
+
+    made, removed = place_anchors(folder, anchors, terminal.watch("anchors"))
+    terminal.note(f"anchors: {len(made)} made, {len(removed)} removed")
 
 
 @teaches(
@@ -224,7 +133,6 @@ def fork(
     as_json: Json = False,
 ) -> None:
     from pellucid.fork import fork
-    from pellucid.terminal import plain
 
     inputs = inputs_of(folder)
     number = step_or_last(inputs, step)
@@ -245,7 +153,6 @@ def fork(
 
 @teaches("""Where a run stands: steps, head, digest of the weights, validation.""")
 def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
-    from pellucid.answers import print_status
     from pellucid.look.status import status
 
     about = status(home(run))

@@ -36,6 +36,7 @@ from pellucid.store import files
 FILE = "tokenizer.json"
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
 _SHOWN = 20  # Candidates that an error lists.
+LOSSY = "The tokenizer does not give every text back: bits per byte count bytes that its tokens do not hold."
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
@@ -85,6 +86,15 @@ def recorded(folder: Path) -> Recorded:
     """What a run's tokenizer is, as its manifest says. Raises
     FormatInvalid, FormatTooNew, FileMissing."""
     return _recorded(folder / stage.TOKENIZER / stage.MANIFEST)
+
+
+def is_lossless(folder: Path, recipe: Recipe) -> bool:
+    """Whether the run's tokenizer gives its texts back; else LOSSY
+    belongs beside its bits per byte."""
+    prepared = (
+        recipe.tokenizer.kind == "file" and (folder / stage.TOKENIZER / stage.MANIFEST).is_file()
+    )
+    return recorded(folder).lossless if prepared else True
 
 
 def _recorded(path: Path) -> Recorded:

@@ -19,13 +19,13 @@ from pellucid.data.covered import Covered, covered
 from pellucid.data.streams import Stream
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TextEmpty
+from pellucid.inputs import Inputs
 from pellucid.look.seen import recorded, total
 from pellucid.look.show import Shown
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, require_step, walk
 from pellucid.store import layout
-from pellucid.train.loop import losses_in_windows
 from pellucid.train.state import State
+from pellucid.train.validation import losses_in_windows
 
 
 @dataclass(frozen=True, slots=True)

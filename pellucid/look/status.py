@@ -6,12 +6,12 @@ import math
 from pathlib import Path
 from typing import Any
 
-from pellucid.data import stage
-from pellucid.data.tokenizer import recorded
+from pellucid.data import stage, tokenizer
 from pellucid.errors import NotTrained, RunMissing
-from pellucid.recipe import FILE, Recipe
+from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
+from pellucid.record.guards import in_words
 from pellucid.recorder import LN2
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
@@ -22,9 +22,6 @@ _STAGES = {
     "shards": layout.DATA_MANIFEST,
     "index": f"{layout.TRACE}/{stage.MANIFEST}",
 }
-
-
-LOSSY = "The tokenizer does not give every text back: bits per byte count bytes that its tokens do not hold."
 
 
 def status(folder: Path) -> dict[str, Any]:
@@ -46,7 +43,7 @@ def status(folder: Path) -> dict[str, Any]:
         "loss": None,
         "validation": [],
         "incidents": [],
-        "lossless": lossless(folder, recipe),
+        "lossless": tokenizer.is_lossless(folder, recipe),
         "anchors": layout.steps_in(folder / layout.ANCHORS),
         "checkpoints": layout.steps_in(folder / layout.CHECKPOINTS),
     }
@@ -84,15 +81,6 @@ def status(folder: Path) -> dict[str, Any]:
     }
 
 
-def lossless(folder: Path, recipe: Recipe) -> bool:
-    """Whether the run's tokenizer gives its texts back; else LOSSY
-    belongs beside its bits per byte."""
-    prepared = (
-        recipe.tokenizer.kind == "file" and (folder / layout.TOKENIZER / stage.MANIFEST).is_file()
-    )
-    return recorded(folder).lossless if prepared else True
-
-
 def validation(body: dict[str, Any]) -> dict[str, Any]:
     """A validation entry in numbers: over all sources, and for each."""
     sources = [_source(one) for one in body["sources"]]
@@ -106,15 +94,6 @@ def validation(body: dict[str, Any]) -> dict[str, Any]:
             {key: value for key, value in one.items() if key != "loss_sum"} for one in sources
         ],
     }
-
-
-def in_words(incident: dict[str, Any]) -> str:
-    """Why the guards spoke up."""
-    if incident["rule"] not in ("loss", "grad_norm"):
-        return f"{incident['quantity']} came out as {incident['value']}"
-    value, limit = (digests.bits_float(incident[name]) for name in ("value", "limit"))
-    lasting = f" for {incident['width']} steps" if incident["width"] > 1 else ""
-    return f"{incident['rule']} {value:.4g} is over {limit:.4g}{lasting}"
 
 
 def _source(one: dict[str, Any]) -> dict[str, Any]:

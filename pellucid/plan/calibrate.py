@@ -20,9 +20,8 @@ from pellucid.learning_rates import learning_rate
 from pellucid.optimizers import AdamW
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
-from pellucid.replay.inputs import cores
 from pellucid.train.events import Batch
-from pellucid.train.processes import ALONE
+from pellucid.train.processes import ALONE, cores
 from pellucid.train.state import State, initial
 from pellucid.train.step import minimised, what_is_said
 

@@ -14,9 +14,9 @@ from pellucid.plan import sizes
 from pellucid.plan.facts import Facts, facts
 from pellucid.plan.storage import Storage, spacing
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, load, parse
-from pellucid.replay.inputs import cores
 from pellucid.schedule import Phase
 from pellucid.store import files
+from pellucid.train.processes import cores
 
 if TYPE_CHECKING:  # It brings torch, which a plan without calibration does without.
     from pellucid.plan.calibrate import Speed

@@ -25,8 +25,8 @@ from pellucid.kernels import library
 from pellucid.plan.estimate import read
 from pellucid.plan.facts import facts
 from pellucid.recipe import Recipe
-from pellucid.replay.inputs import cores
 from pellucid.store import layout
+from pellucid.train.processes import cores
 
 KINDS = ("threads", "isa", "processes", "resume", "portable", "native", "compile")
 

@@ -9,8 +9,8 @@ from pellucid import huggingface
 from pellucid.data.parquet import Documents
 from pellucid.data.tokenizer import FILE, Tokenizer
 from pellucid.errors import PatternReplaced, TokenizerInvalid
+from pellucid.inputs import Inputs
 from pellucid.recorder import write_checkpoint
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, about, materialise
 from pellucid.store import anchors, files, layout
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
+from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import FormatInvalid, FormatTooNew
-from pellucid.look.status import LOSSY, status
+from pellucid.look.status import status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.release.licences import licences

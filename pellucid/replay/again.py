@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from pellucid import operations
+from pellucid.inputs import Inputs
 from pellucid.model import Decoder
 from pellucid.optimizers.base import Optimizer, Update
 from pellucid.recipe import Recipe
@@ -18,7 +19,6 @@ from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.record.entries import Microbatch, Segment
 from pellucid.recorder import segments_of, step_entry
 from pellucid.replay import tracing
-from pellucid.replay.inputs import Inputs
 from pellucid.schedule import Phase
 from pellucid.train.events import Batch, Groups
 from pellucid.train.state import restored

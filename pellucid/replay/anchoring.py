@@ -5,10 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pellucid import inputs as run_inputs
+from pellucid.changes import change_recipe
 from pellucid.errors import FormatInvalid
-from pellucid.replay.inputs import Inputs
+from pellucid.inputs import Inputs
+from pellucid.journal import Journal
+from pellucid.recipe import load as load_recipe
 from pellucid.replay.materialise import Watch, about, walk
 from pellucid.store import anchors, files, layout, tensors
+
+
+def place_anchors(folder: Path, placement: str, watch: Watch) -> tuple[list[int], list[int]]:
+    """Give a run the anchors of another placement, "every=500,powers_of_two=false";
+    returns those made and removed.
+
+    What is missing is made before anything is removed; the same call goes on after a kill. Raises
+    ReleaseSealed, NotTrained, and the errors of a recipe and of a replay."""
+    change_recipe(folder, [f"placement.anchors.{one.strip()}" for one in placement.split(",")])
+    with layout.writing(folder), Journal(folder) as journal:
+        inputs = run_inputs.load(folder, load_recipe(folder))
+        files.remove_partial(folder, layout.belongs)
+        made, removed = missing(inputs), surplus(inputs)
+        if made or removed:
+            journal.start(processes=1)
+            make(inputs, made, watch)
+            remove(folder, removed)
+            journal.note("anchors", placement=placement, made=len(made), removed=len(removed))
+    return made, removed
 
 
 def missing(inputs: Inputs) -> list[int]:

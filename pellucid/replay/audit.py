@@ -11,13 +11,12 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from pellucid.errors import DataError, FormatInvalid, NotFinite, StateDiffers
+from pellucid.inputs import Inputs, anchored_state
 from pellucid.replay import validation
 from pellucid.replay.checked import Checked
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import (
     Replayed,
     Watch,
-    anchored_state,
     begin,
     replay,
     require_step,

@@ -30,9 +30,9 @@ from pellucid.replay.experiments import (
     note,
     operation_of,
 )
-from pellucid.replay.inputs import cores
 from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
+from pellucid.train.processes import cores
 
 
 def hypotheses(question: Question) -> Iterator[Hypothesis]:

@@ -14,22 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pellucid import inputs as run_inputs
 from pellucid.data.stage import Progress, silent
 from pellucid.errors import FormatInvalid, PellucidError, StateDiffers
+from pellucid.inputs import Inputs, anchored_state, first_state
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries
 from pellucid.replay import blame, corpora, experiments, ledgers, surroundings
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.again import Again, copied
 from pellucid.replay.experiments import Cause
 from pellucid.replay.explain import Difference, Recorded, States, explain, published
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.ledgers import Parting
-from pellucid.replay.materialise import Watch, anchored_state, first_state, nearest, replay
+from pellucid.replay.materialise import Watch, nearest, replay
 from pellucid.store import anchors, layout, tensors
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop
+from pellucid.train import validation
 from pellucid.train.events import Groups
 from pellucid.train.state import State
 
@@ -104,8 +104,8 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
 
 def diff_here(folder: Path, watch: Watch, search: Progress = silent) -> Difference:
     """A run and what its recipe and data give here, from the seed on.
-    Raises as replay/inputs.py does."""
-    inputs = replay_inputs.load(folder, load_recipe(folder))
+    Raises as inputs.py does."""
+    inputs = run_inputs.load(folder, load_recipe(folder))
     return diff_steps(inputs, None, inputs.recorded().steps_done, Told(watch, search))
 
 
@@ -159,7 +159,7 @@ def _environments(
 def _side(name: str, folder: Path, result: Difference) -> Side:
     recipe, ledger = load_recipe(folder), LedgerFile(folder)
     try:
-        inputs = replay_inputs.load(folder, recipe)
+        inputs = run_inputs.load(folder, recipe)
     except PellucidError as error:
         result.say(f"{name} cannot be computed here: {error.name}: {error}")
         inputs = None
@@ -400,7 +400,9 @@ def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
     if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
         return False
     found = inputs.branched(
-        entries.validation(state.step, loop.validate(state, inputs.recipe, inputs.shards).sources)
+        entries.validation(
+            state.step, validation.validate(state, inputs.recipe, inputs.shards).sources
+        )
     )
     if not ledgers.differing(recorded[0], found):
         return False

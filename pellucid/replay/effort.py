@@ -14,6 +14,7 @@ from typing import Any
 from pellucid import counts, machine
 from pellucid.data.covered import covered
 from pellucid.errors import BudgetTooSmall, StateDiffers
+from pellucid.inputs import Inputs
 from pellucid.replay.audit import (
     Finding,
     Pass,
@@ -23,7 +24,6 @@ from pellucid.replay.audit import (
     run_pass,
     start_of,
 )
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, begin, replay, stored
 from pellucid.replay.microbatch import count_of
 from pellucid.replay.validation import last_due, steps_to

@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import MachineError, StateDiffers
+from pellucid.errors import MachineError
+from pellucid.inputs import Inputs, anchored_state
 from pellucid.recorder import compare, segments_of, step_entry
-from pellucid.replay.inputs import Inputs
 from pellucid.store import anchors, cache, layout
 from pellucid.train import loop
-from pellucid.train.state import State, initial, restored
+from pellucid.train.state import State, restored
 
 _SHARE = 4  # A walk may take this part of the cache.
 
@@ -39,36 +39,6 @@ def nearest(inputs: Inputs, step: int) -> int | None:
         anchor for anchor in layout.steps_in(inputs.folder / layout.ANCHORS) if anchor <= step
     ]
     return stored[-1] if stored else None
-
-
-def first_state(inputs: Inputs) -> State:
-    """The state that the run begins with: from the seed, or a fork's from its
-    parent. Raises StateDiffers."""
-    recipe = inputs.recipe
-    if not recipe.fork.parent:
-        return initial(recipe, inputs.vocabulary)
-    groups, _ = anchors.check(inputs.folder / layout.PARENT, recipe.first, recipe.fork.state)
-    return restored(recipe, inputs.vocabulary, recipe.first, groups)
-
-
-def anchored_state(inputs: Inputs, anchor: int | None) -> State:
-    """The state of an anchor, checked against the ledger; for None
-    the one that the run begins with.
-
-    Raises StateDiffers, FormatInvalid.
-    """
-    first = inputs.recipe.first
-    recorded = inputs.recorded().step(first if anchor is None else anchor)["state"]
-    if anchor is not None:
-        groups, _ = anchors.check(layout.anchor(inputs.folder, anchor), anchor, recorded)
-        return restored(inputs.recipe, inputs.vocabulary, anchor, groups)
-    state = first_state(inputs)
-    found = state.roots().state.hex()
-    if found != recorded:
-        raise StateDiffers(
-            path="the initial state", found=found, recorded=recorded, step=first, blame=""
-        )
-    return state
 
 
 def cached(inputs: Inputs) -> list[tuple[int, str]]:

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pellucid.errors import FormatInvalid, MicrobatchUncommitted, MicrobatchUnknown, StepUnknown
+from pellucid.inputs import Inputs
 from pellucid.record import entries
 from pellucid.record.entries import Microbatch
 from pellucid.recorder import microbatches_in
 from pellucid.replay.checked import Checked
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, materialise, require_step
 from pellucid.store import layout, metrics
 from pellucid.train.state import State

@@ -12,15 +12,16 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
+from pellucid import inputs as run_inputs
 from pellucid import machine
 from pellucid.errors import AuditLost
+from pellucid.inputs import Inputs
 from pellucid.recipe import load as load_recipe
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import Finding, Pass, run_pass
 from pellucid.replay.effort import least_memory
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch
 from pellucid.store import layout
+from pellucid.train.processes import cores
 
 
 def segments(inputs: Inputs) -> list[Pass]:
@@ -44,7 +45,7 @@ def workers(inputs: Inputs) -> int:
     if inputs.recipe.placement.device != "cpu":
         return 1
     most = min(
-        replay_inputs.cores() // threads,
+        cores() // threads,
         machine.available() // least_memory(inputs),
         len(segments(inputs)),
     )
@@ -71,7 +72,7 @@ def audit_all(inputs: Inputs, watch: Watch) -> list[Finding]:
 def _shared(
     folder: Path, parts: list[Pass], processes: int
 ) -> Iterator[tuple[Pass, list[Finding]]]:
-    threads = max(1, replay_inputs.cores() // processes)
+    threads = max(1, cores() // processes)
     # A fork would copy locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
     try:
@@ -91,7 +92,7 @@ _opened: list[Inputs] = []  # Of this process.
 def _open(folder: Path, threads: int) -> None:
     recipe = load_recipe(folder)
     placement = recipe.placement.model_copy(update={"threads": threads})
-    _opened.append(replay_inputs.load(folder, recipe.model_copy(update={"placement": placement})))
+    _opened.append(run_inputs.load(folder, recipe.model_copy(update={"placement": placement})))
 
 
 def _audit(one: Pass) -> list[Finding]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from pellucid import machine
 from pellucid.errors import CommandInvalid
+from pellucid.inputs import Inputs
 from pellucid.replay.audit import Finding, audit_first, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
 from pellucid.replay.effort import (
@@ -23,7 +24,6 @@ from pellucid.replay.effort import (
     least_memory,
     measure,
 )
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, require_step, stored
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
 from pellucid.replay.parallel import audit_all, workers

@@ -15,7 +15,7 @@ from pellucid.data.parquet import Documents
 from pellucid.data.streams import Stream
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import DataError
-from pellucid.replay.inputs import Inputs
+from pellucid.inputs import Inputs
 from pellucid.store import layout
 
 

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from pellucid.errors import DataError, LedgerDiffers, NotFinite, StateDiffers
+from pellucid.inputs import Inputs
 from pellucid.record import entries
 from pellucid.replay.checked import Checked
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import Watch, stored, walk
 from pellucid.replay.texts import Texts
-from pellucid.train import loop
+from pellucid.train import validation
 from pellucid.train.state import State
 
 
@@ -76,9 +76,9 @@ def differences(inputs: Inputs, state: State, texts: Texts) -> list[str]:
     its numbers, computed again."""
     step, problems = state.step, list(texts.of_validation())
     recorded = _recorded(inputs, step)
-    found = entries.validation(step, loop.validate(state, inputs.recipe, inputs.shards).sources)[
-        "sources"
-    ]
+    found = entries.validation(
+        step, validation.validate(state, inputs.recipe, inputs.shards).sources
+    )["sources"]
     if not recorded:
         problems.append("validation is due, and none is recorded")
     problems += [f"validation is {found}, recorded {one}" for one in recorded if one != found]

@@ -17,10 +17,10 @@ import pyarrow.dataset as ds
 from pellucid.data import stage
 from pellucid.data.parquet import SCHEMA, Documents
 from pellucid.errors import FormatInvalid, NotTrained, RunMissing
-from pellucid.look.status import in_words
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
+from pellucid.record.guards import in_words
 from pellucid.sql.views import VIEWS
 from pellucid.store import layout, metrics, parquet
 from pellucid.store.ledger import LedgerFile

@@ -18,6 +18,14 @@ _SMALLEST = 64  # Bytes: no entry is shorter, for `prev` is in it.
 _MOST_ROLLBACKS = 1000  # No recipe allows more.
 
 
+def begun(folder: Path) -> LedgerFile | None:
+    """The ledger of a run; None before its first entry. Raises FormatInvalid, FormatTooNew."""
+    try:
+        return LedgerFile(folder)
+    except NotTrained:
+        return None
+
+
 class LedgerFile:
     """A ledger opened for questions. Raises NotTrained where there is none yet,
     FormatInvalid, FormatTooNew."""

@@ -1,24 +1,18 @@
-"""From step to step: the rows by the order, the steps, and validation where it is due."""
+"""From step to step: the rows by the order, and the steps."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterator
 
-import numpy as np
-import torch
-
-from pellucid.data.covered import Covered, covered
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import NotFinite
 from pellucid.recipe import Recipe
-from pellucid.schedule import Phase
-from pellucid.train.events import Batch, Stepped, Validated
+from pellucid.train.events import Batch, Stepped
 from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.state import State
-from pellucid.train.step import training_step, what_is_said
+from pellucid.train.step import training_step
 
 
 def batch_of(order: Order, shards: Shards, step: int) -> Batch:
@@ -55,53 +49,3 @@ def follow(
         else:
             with contextlib.suppress(NotFinite):  # The first process decides what follows from it.
                 training_step(state, batch_of(order, shards, step), recipe, processes)
-
-
-def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
-    """The loss on what validation covers of every stream that has any. Raises NotFinite."""
-    sources = []
-    state.model.eval()
-    with torch.no_grad():
-        for one in covered(shards, recipe):  # A small source may have no validation document.
-            loss_sum = math.fsum(_losses(state, recipe, one))
-            if not math.isfinite(loss_sum):
-                words = f"the validation loss of {one.source}"
-                raise NotFinite(step=state.step, quantity="validation", words=words, value=loss_sum)
-            about = {"source": one.source, "loss_sum": loss_sum}
-            sources.append(about | {"tokens": one.tokens - 1, "bytes": one.bytes})
-    state.model.train()
-    return Validated(state.step, sources)
-
-
-def _losses(state: State, recipe: Recipe, one: Covered) -> Iterator[float]:
-    """The loss of every token that is covered but the very first, in windows of the context that
-    the state was trained with."""
-    phase, count = recipe.schedule.at(state.step), one.tokens
-    T, rows = phase.context, phase.microbatch
-    for start in range(0, count - 1, T * rows):
-        stop = min(start + T * rows, count - 1)
-        full = (stop - start) // T
-        for first, number, width in ((start, full, T), (start + full * T, 1, (stop - start) % T)):
-            if number and width:
-                spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
-                tokens = np.stack([one.read(*span) for span in spans])
-                documents = np.stack([one.documents_at(*span) for span in spans])
-                yield from (
-                    losses_in_windows(state, recipe, phase, tokens, documents).ravel().tolist()
-                )
-
-
-def losses_in_windows(
-    state: State, recipe: Recipe, phase: Phase, tokens_NS: np.ndarray, documents_NS: np.ndarray
-) -> np.ndarray:
-    """The loss of every target of N windows of S <= T + 1 tokens, (N, S - 1), float32,
-    nats, a microbatch's rows at a time: of a row, bit for bit what a step of the phase
-    after this state records of it."""
-    rows = phase.microbatch
-    parts = []
-    with torch.no_grad():
-        for first in range(0, len(tokens_NS), rows):
-            here = slice(first, first + rows)
-            said, _ = what_is_said(state.model, tokens_NS[here], documents_NS[here], recipe, phase)
-            parts.append(said.losses_BT)
-    return np.concatenate(parts)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from pellucid import machine
 from pellucid.errors import ProcessDiffers
 from pellucid.train.events import Batch
 
@@ -53,6 +54,11 @@ def follow_launcher() -> None:
 
 def on_this_machine() -> int:
     return _launched("LOCAL_WORLD_SIZE", 1)
+
+
+def cores() -> int:
+    """How many cores this process may use; several processes on one machine share them."""
+    return max(1, machine.cores() // on_this_machine())
 
 
 def _launched(variable: str, alone: int) -> int:

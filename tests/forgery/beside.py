@@ -13,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pyarrow.parquet as pq
 
+from pellucid.changes import change_recipe
 from pellucid.data import kinds, roots, stage
 from pellucid.data.documents import key_of, split_of
 from pellucid.data.salts import Public
@@ -21,7 +22,6 @@ from pellucid.data.tokenizer import Tokenizer
 from pellucid.fork import fork
 from pellucid.recipe import load
 from pellucid.record import digests, entries, merkle
-from pellucid.run import change_recipe
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop

@@ -15,12 +15,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid import huggingface
+from pellucid import inputs as run_inputs
 from pellucid.data.parquet import DICTIONARIES
 from pellucid.recipe import Recipe, load
 from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
 from pellucid.release.publish import publish
-from pellucid.replay import inputs as replay_inputs
 from pellucid.store import anchors, files, layout, parquet, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
@@ -34,8 +34,8 @@ Body = dict[str, Any]
 STEP = 7  # Where most forgeries lie: two steps after an anchor, one before another.
 
 
-def opened(folder: Path) -> replay_inputs.Inputs:
-    return replay_inputs.load(folder, load(folder))
+def opened(folder: Path) -> run_inputs.Inputs:
+    return run_inputs.load(folder, load(folder))
 
 
 def quiet(*_: object) -> None:

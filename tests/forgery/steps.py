@@ -11,16 +11,15 @@ from unittest import mock
 
 import numpy as np
 
-from pellucid import operations
+from pellucid import operations, training
 from pellucid.model import Decoder
 from pellucid.recipe import Recipe
 from pellucid.record import digests, entries
 from pellucid.record.guards import Guards
 from pellucid.record.history import History
-from pellucid.replay import materialise
 from pellucid.store import anchors, layout
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop
+from pellucid.train import validation as validating
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.state import State, initial, restored
 from tests.forgery.forge import (
@@ -151,14 +150,14 @@ def spliced(honest: Path, folder: Path) -> None:
 
 
 def validated_better(honest: Path, folder: Path, step: int = 10) -> None:
-    real = loop.validate
+    real = validating.validate
 
     def validate(state: State, *rest: Any) -> Validated:
         found = real(state, *rest)
         better = [one | {"loss_sum": 0.9 * one["loss_sum"]} for one in found.sources]
         return replace(found, sources=better) if state.step == step else found
 
-    with mock.patch.object(loop, "validate", validate):
+    with mock.patch.object(validating, "validate", validate):
         train(honest, folder)
 
 
@@ -200,7 +199,7 @@ def trained_before(honest: Path, folder: Path) -> None:
     inputs = opened(honest)
     groups = anchors.read(layout.anchor(honest, 13))
     with mock.patch.object(
-        materialise, "first_state", lambda _: restored(inputs.recipe, inputs.vocabulary, 0, groups)
+        training, "first_state", lambda _: restored(inputs.recipe, inputs.vocabulary, 0, groups)
     ):
         train(honest, folder)
 

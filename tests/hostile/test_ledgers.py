@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.errors import (
     FormatInvalid,
     RecipeChanged,
@@ -17,7 +18,6 @@ from pellucid.look.status import status
 from pellucid.recipe import load
 from pellucid.record import chain, digests, verdict
 from pellucid.release.verify import verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay import ledgers
 from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
@@ -154,18 +154,18 @@ def test_threads_that_no_machine_has(threads: str, release: Path) -> None:
     stack = {"torch": "2.13", "device": "cpu", "cpu_capability": "AVX2", "threads": threads}
     rewritten(release, "genesis", stack=stack)
     with pytest.raises(FormatInvalid, match="threads is no number"):
-        replay_inputs.load(release, load(release))
+        run_inputs.load(release, load(release))
 
 
 def test_another_recipe_and_a_genesis_that_does_not_say_its_version(release: Path) -> None:
     rewritten(release, "genesis", recipe="0" * 64)
     with pytest.raises(RecipeChanged):
-        replay_inputs.load(release, load(release))
+        run_inputs.load(release, load(release))
     edit_ledger(
         release, lambda body: {name: body[name] for name in body if name != "recipe_version"}
     )
     with pytest.raises(FormatInvalid, match="recipe_version is not there"):
-        replay_inputs.load(release, load(release))
+        run_inputs.load(release, load(release))
 
 
 def test_losses_that_no_float_can_hold_together(release: Path) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 
+from pellucid import inputs as run_inputs
 from pellucid.cli.look import show
 from pellucid.data.covered import covered
 from pellucid.data.tokenizer import Tokenizer
@@ -25,13 +26,12 @@ from pellucid.errors import (
     TextEmpty,
     TextInvalid,
 )
+from pellucid.inputs import Inputs
 from pellucid.look.life import Life, life_of_block, life_of_document, life_of_step, life_of_text
 from pellucid.look.plot import plot
 from pellucid.look.show import Shown
 from pellucid.recipe import load
 from pellucid.record import digests
-from pellucid.replay import inputs as replay_inputs
-from pellucid.replay.inputs import Inputs
 from pellucid.replay.materialise import materialise
 from pellucid.store import anchors, cache, layout
 from pellucid.store.ledger import LedgerFile
@@ -55,7 +55,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 
 @pytest.fixture
 def inputs(twice: Path) -> Inputs:
-    return replay_inputs.load(twice, load(twice))
+    return run_inputs.load(twice, load(twice))
 
 
 def documents(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -228,7 +228,7 @@ def test_times_before_a_rollback_are_told_apart(
     folder = make_run(tmp_path / "guarded", corpus, settings)
     monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 12))
     finish(folder)
-    inputs, shown = replay_inputs.load(folder, load(folder)), Shown(folder)
+    inputs, shown = run_inputs.load(folder, load(folder)), Shown(folder)
     number = int(shown.order.rows(12).blocks[1])  # As if nothing was rolled back.
     about = shown.block(number)
     assert about["steps"] == []

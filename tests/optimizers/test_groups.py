@@ -14,6 +14,7 @@ import torch
 from blake3 import blake3
 
 from pellucid import counts
+from pellucid import inputs as run_inputs
 from pellucid.errors import FormatInvalid, RecipeInvalid, StateDiffers
 from pellucid.kernels import calls
 from pellucid.operations import portable
@@ -21,7 +22,6 @@ from pellucid.recipe import Recipe, load, parse
 from pellucid.record import elements
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.store import anchors, tensors
 from pellucid.train.events import Batch
@@ -182,7 +182,7 @@ def recipe(finished: Path) -> Recipe:
 
 @pytest.fixture
 def batch(finished: Path, recipe: Recipe) -> Batch:
-    return replay_inputs.load(finished, recipe).batch(1)
+    return run_inputs.load(finished, recipe).batch(1)
 
 
 def frozen(recipe: Recipe, *patterns: str) -> Recipe:
@@ -320,7 +320,7 @@ def test_a_run_with_frozen_weights_is_verified_and_audited(corpus: Path, tmp_pat
     folder = finish(make_run(tmp_path / "run", corpus, [f"train.frozen={json.dumps(FROZEN)}"]))
     publish(folder)
     assert verify(folder, lambda words: None).ok
-    assert audit_step(replay_inputs.load(folder, load(folder)), 7, lambda done, total: None).ok
+    assert audit_step(run_inputs.load(folder, load(folder)), 7, lambda done, total: None).ok
     held = tensors.Tensors(folder / "anchors/step5/optimizer.safetensors").entries
     assert held and not [name for name in held if "layers.0" in name or "norm" in name]
 

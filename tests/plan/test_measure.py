@@ -64,7 +64,7 @@ def one(kind: str, **changes: object) -> Axis:
 def test_promised_bits_that_differ_fail(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pellucid.cli.train import plan
+    from pellucid.cli.plan import plan
     from pellucid.errors import BitsDiffer
 
     wrong = one("threads", arithmetic="native")
@@ -77,7 +77,7 @@ def test_promised_bits_that_differ_fail(
 def test_an_axis_that_dies_is_named_and_the_others_are_measured(
     finished: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from pellucid.cli.train import plan
+    from pellucid.cli.plan import plan
     from pellucid.errors import MeasuringFailed
 
     monkeypatch.setattr(

@@ -109,7 +109,7 @@ def test_a_release_is_forked_trained_and_sealed_without_the_paths(
     release: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
-    from pellucid.replay import inputs
+    from pellucid import inputs
 
     assert recipe.load(release).data.sources[0].path == ""
     opened = inputs.load(release, recipe.load(release))

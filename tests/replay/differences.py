@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.recipe import load
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.explain import Difference, words
 from tests.replay.faults import (
     DENSE,
@@ -24,8 +24,8 @@ def quiet(done: int, total: int) -> None:
     pass
 
 
-def inputs_of(folder: Path) -> replay_inputs.Inputs:
-    return replay_inputs.load(folder, load(folder))
+def inputs_of(folder: Path) -> run_inputs.Inputs:
+    return run_inputs.load(folder, load(folder))
 
 
 def named(found: Difference) -> tuple[str, str]:

@@ -17,7 +17,7 @@ from pellucid.errors import (
 from pellucid.recipe import load
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.run import place_anchors
+from pellucid.replay.anchoring import place_anchors
 from pellucid.store import anchors, files, layout, log
 from tests.conftest import finish, make_run, pellucid
 from tests.replay.test_request import forge_loss

@@ -11,19 +11,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pellucid import inputs as run_inputs
 from pellucid.errors import LedgerDiffers, StateDiffers, StepUnknown
 from pellucid.recipe import load
 from pellucid.record import digests
 from pellucid.release.export import export
-from pellucid.replay import inputs as replay_inputs
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
 from pellucid.store import anchors, layout, tensors
 from tests.forgery.forge import edit_ledger
 
 
-def opened(folder: Path) -> replay_inputs.Inputs:
-    return replay_inputs.load(folder, load(folder))
+def opened(folder: Path) -> run_inputs.Inputs:
+    return run_inputs.load(folder, load(folder))
 
 
 def quiet(done: int, total: int) -> None:

@@ -288,9 +288,9 @@ def test_segments_begin_with_the_seed_and_cover_every_step(release: Path) -> Non
 
 def test_one_core_has_one_process(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = opened(finished)
-    monkeypatch.setattr(parallel.replay_inputs, "cores", lambda: 1)
+    monkeypatch.setattr(parallel, "cores", lambda: 1)
     assert parallel.workers(inputs) == 1
-    monkeypatch.setattr(parallel.replay_inputs, "cores", lambda: 4)
+    monkeypatch.setattr(parallel, "cores", lambda: 4)
     assert parallel.workers(inputs) == 4
     monkeypatch.setattr(machine, "available", lambda: 3 * effort.least_memory(inputs))
     assert parallel.workers(inputs) == 3

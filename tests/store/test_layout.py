@@ -339,7 +339,7 @@ def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(
 
 def test_a_fork_takes_what_the_list_names_and_no_link(release: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from pellucid.replay import inputs
+    from pellucid import inputs
 
     add(release, "data/secret", "data/documents/secret")
     opened = inputs.load(release, load_recipe(release))

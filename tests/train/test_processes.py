@@ -23,15 +23,14 @@ import torch
 from hypothesis import strategies as st
 
 from pellucid import errors, run
+from pellucid import inputs as run_inputs
 from pellucid.operations import portable
 from pellucid.recipe import load
-from pellucid.replay import inputs as replay_inputs
-from pellucid.replay.inputs import cores
 from pellucid.terminal import Terminal
 from pellucid.train import messages
 from pellucid.train.events import Batch
 from pellucid.train.gradients import GradientTree
-from pellucid.train.processes import Processes, Word, _owners, count, rank
+from pellucid.train.processes import Processes, Word, _owners, cores, count, rank
 from pellucid.train.state import initial
 from pellucid.train.step import training_step
 
@@ -296,7 +295,7 @@ def test_all_take_part_in_a_step_that_one_finds_not_finite(
     """One process alone computes a norm of gradients that is none: nobody waits for
     it, and nobody takes the step."""
     recipe = load(finished)
-    inputs = replay_inputs.load(finished, recipe)
+    inputs = run_inputs.load(finished, recipe)
     states, batch = [initial(recipe, inputs.vocabulary) for _ in range(2)], inputs.batch(1)
     alone, lock = states[0].model.ops.norm_of, threading.Lock()
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from pellucid import inputs as run_inputs
 from pellucid.errors import NotFinite
 from pellucid.operations import native, portable
 from pellucid.recipe import Recipe, load
 from pellucid.record import digests
-from pellucid.replay import inputs as replay_inputs
 from pellucid.train.events import Batch
 from pellucid.train.gradients import GradientTree
 from pellucid.train.processes import ALONE
@@ -28,7 +28,7 @@ def recipe(finished: Path) -> Recipe:
 
 @pytest.fixture
 def batch(finished: Path, recipe: Recipe) -> Batch:
-    inputs = replay_inputs.load(finished, recipe)
+    inputs = run_inputs.load(finished, recipe)
     return inputs.batch(1)
 
 

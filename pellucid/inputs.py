@@ -7,21 +7,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pellucid import huggingface, machine, operations
+from pellucid import huggingface, operations
+from pellucid.changes import check_recipe
 from pellucid.data import salts, stage, tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
-from pellucid.errors import DataDiffers, NotTrained, RecipeChanged, StackDiffers, StageNotReady
-from pellucid.recipe import FILE, Recipe
-from pellucid.record import entries
+from pellucid.errors import DataDiffers, NotTrained, StackDiffers, StageNotReady, StateDiffers
+from pellucid.recipe import Recipe
 from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.record.history import History, with_branch
 from pellucid.recorder import Identity
-from pellucid.store import layout
+from pellucid.store import anchors, layout
+from pellucid.store import ledger as ledgers
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.remote import RemotePath
 from pellucid.train import loop, processes
 from pellucid.train.events import Batch
+from pellucid.train.state import State, initial, restored
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +64,9 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     path = folder / layout.DATA_MANIFEST
     root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
     made = tokenizer.recorded(folder)
-    ledger = _ledger(folder)
+    ledger = ledgers.begun(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
-    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or cores()
+    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or processes.cores()
     device = recipe.placement.device
     ops = operations.of(recipe.train.arithmetic, device)
     ops.configure(device, threads)
@@ -85,16 +87,34 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     return Inputs(folder, recipe, shards, made.vocabulary, identity, order, ledger)
 
 
-def cores() -> int:
-    """How many cores this process may use; several processes on one machine share them."""
-    return max(1, machine.cores() // processes.on_this_machine())
+def first_state(inputs: Inputs) -> State:
+    """The state that the run begins with: from the seed, or a fork's from its
+    parent. Raises StateDiffers."""
+    recipe = inputs.recipe
+    if not recipe.fork.parent:
+        return initial(recipe, inputs.vocabulary)
+    groups, _ = anchors.check(inputs.folder / layout.PARENT, recipe.first, recipe.fork.state)
+    return restored(recipe, inputs.vocabulary, recipe.first, groups)
 
 
-def _ledger(folder: Path) -> LedgerFile | None:
-    try:
-        return LedgerFile(folder)
-    except NotTrained:
-        return None
+def anchored_state(inputs: Inputs, anchor: int | None) -> State:
+    """The state of an anchor, checked against the ledger; for None
+    the one that the run begins with.
+
+    Raises StateDiffers, FormatInvalid.
+    """
+    first = inputs.recipe.first
+    recorded = inputs.recorded().step(first if anchor is None else anchor)["state"]
+    if anchor is not None:
+        groups, _ = anchors.check(layout.anchor(inputs.folder, anchor), anchor, recorded)
+        return restored(inputs.recipe, inputs.vocabulary, anchor, groups)
+    state = first_state(inputs)
+    found = state.roots().state.hex()
+    if found != recorded:
+        raise StateDiffers(
+            path="the initial state", found=found, recorded=recorded, step=first, blame=""
+        )
+    return state
 
 
 def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile) -> None:
@@ -109,14 +129,6 @@ def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile)
             f"{key}: {recorded.get(key)} there, {found.get(key)} here" for key in names
         )
         raise StackDiffers(recorded=_words(recorded), found=_words(found), detail=detail)
-
-
-def check_recipe(folder: Path, recipe: Recipe, genesis: dict[str, object]) -> None:
-    """Raises RecipeChanged where recipe.toml is no longer the one the run was begun with."""
-    if genesis["recipe"] != recipe.digest().hex():
-        detail = f"ledger format {entries.FORMAT}, recipe version {genesis.get('recipe_version')}"
-        digests = {"found": recipe.digest().hex(), "recorded": genesis["recipe"]}
-        raise RecipeChanged(path=folder / FILE, run=folder, **digests, detail=detail)
 
 
 def _words(stack: dict[str, str]) -> str:
