@@ -47,6 +47,8 @@ def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
         if not equals:
             raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
         value = _value(text.strip())
+        if key.strip().endswith("_key") and not isinstance(value, str):
+            value = text.strip()  # A field's name, be it 0 or true.
         found[key.strip()] = (
             [value]
             if isinstance(value, str) and key.strip().rpartition(".")[2] in _LISTS

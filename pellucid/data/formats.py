@@ -45,6 +45,7 @@ class Record(NamedTuple):
     replaced: int = 0  # Bytes that became U+FFFD.
     size: int = 0  # Bytes it has in the file, unpacked.
     about: About = About()  # What its fields say.
+    noted: tuple[str, ...] = ()  # Reasons that are counted, though the text is as it is.
 
 
 class How(NamedTuple):

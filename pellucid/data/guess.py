@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
-from pellucid.data import endings, keys, packages, packings, recognise, sources
+from pellucid.data import endings, keys, packages, packings, recognise, shown, sources
 from pellucid.data.readers import READERS
 from pellucid.data.reasons import LeftOut
 from pellucid.data.tables import VALUES
@@ -135,7 +135,7 @@ def _with_key(one: Guess, path: Path) -> Guess:
     source = Source.model_validate({"name": one.name, "path": str(path), "format": one.format})
     reader = sources.Reader(source, "replace", 10**6, Path())
     place = next((place for place in reader.places() if not reader.strange(place)), None)
-    there = keys.found(place, reader.how) if place else None
+    there = shown.found(place, reader.how) if place else None
     key = "" if there is None or there.counts["text"] else keys.usual_of(there)
     return one._replace(text_key=key)
 

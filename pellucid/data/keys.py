@@ -1,22 +1,22 @@
-"""Where the texts of records stand: the keys that are there, and how many of
-the first records have each."""
+"""Where the texts of records stand: the error of a file that has none under its source's key, with
+the key to name instead, or the command that makes a file with one."""
 
 from __future__ import annotations
 
+import csv
 import difflib
+import io
 import itertools
 import json
+import re
 import shlex
-import sys
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
 
-from pellucid.data import formats, recognise, tables
-from pellucid.data.about import has, keys_of
+from pellucid.data import formats, joining
+from pellucid.data.shown import Inside, Keys, found, is_text
+from pellucid.data.tables import VALUES, columns
 from pellucid.errors import FieldMissing, TextKeyMissing
-from pellucid.recipe import Source
 
 USUAL = (
     "text",
@@ -30,58 +30,14 @@ USUAL = (
     "conversation",
 )
 _DEFAULT = "text"  # The key of a source that names none: nobody's slip.
-_RECORDS = 1000  # Looked at.
-_BYTES = 16 << 20
 # Keys whose texts belong together, a question's before its answer's.
 _ASKED = ("system", "instruction", "context", "input", "prompt", "question", "query")
 _ANSWERED = ("completion", "output", "response", "answer")
-_DEEPEST = 3  # Objects in objects.
+_SPEAKERS = ("role", "from", "author", "speaker", "sender", "user", "name")  # Of a message.
 _TOLD = 8
-
-
-class Keys(NamedTuple):
-    records: int  # Of the first, those that have fields.
-    # By key, "data.text" for a nested one: the records with a text or a chat there.
-    counts: Counter[str]
-    blank: frozenset[str]  # Keys that have an empty one somewhere, which `counts` leaves out.
-    fields: frozenset[str]  # Every dotted key that is no object's.
-    absent: dict[str, str]  # Of the source's other keys those that no record has, by their setting.
-
-
-def found(path: Path, how: formats.How) -> Keys:
-    """The keys of the first records. Raises SourceUnreadable."""
-    records, size, counts, blank, fields = 0, 0, Counter[str](), set[str](), set[str]()
-    absent = {f"{name}_key": key for name, key in keys_of(how.source).items()}
-    everything = how._replace(source=how.source.model_copy(update={"text_key": ""}))
-    for value in itertools.islice(tables.VALUES[how.source.format](path, everything), _RECORDS):
-        size += value.size
-        if value.number == 0 or size > _BYTES:
-            break
-        if isinstance(value.fields, dict):
-            records += 1
-            absent = {name: key for name, key in absent.items() if not has(value.fields, key)}
-            fields.update(_fields(value.fields, "", 1))
-            texts = dict(_texts(value.fields, "", 1))
-            counts.update(key for key, text in texts.items() if text.strip())
-            blank.update(key for key, text in texts.items() if not text.strip())
-    return Keys(records, counts, frozenset(blank), frozenset(fields), absent)
-
-
-def _fields(value: dict[str, Any], prefix: str, level: int) -> Iterator[str]:
-    for key, inner in value.items():
-        if isinstance(inner, dict) and level < _DEEPEST:
-            yield from _fields(inner, f"{prefix}{key}.", level + 1)
-        else:
-            yield prefix + key
-
-
-def _texts(value: dict[str, Any], prefix: str, level: int) -> Iterator[tuple[str, str]]:
-    """The dotted keys of an object's texts and chats, and what stands there."""
-    for key, inner in value.items():
-        if (text := inner if isinstance(inner, str) else tables.chat(inner)) is not None:
-            yield prefix + key, text
-        elif isinstance(inner, dict) and level < _DEEPEST:
-            yield from _texts(inner, f"{prefix}{key}.", level + 1)
+_ROWS = 1000  # Of a table, looked at for the column of the texts.
+_NAME, _WORDS = 64, 6  # Characters and words: no column's name has more.
+_LETTER, _YEAR = re.compile(r"[^\W\d_]"), re.compile(r"(?:1[89]|20)\d\d")
 
 
 def missing(path: Path, how: formats.How) -> TextKeyMissing | FieldMissing | None:
@@ -90,21 +46,53 @@ def missing(path: Path, how: formats.How) -> TextKeyMissing | FieldMissing | Non
     there, key = found(path, how), how.source.text_key
     if there.records and there.absent:
         return _field_missing(path, how, there)
-    if not there.records or there.counts[key] or key in there.blank:
+    if there.counts[key] or key in there.blank or not (there.records or there.bare):
         return None
-    near = "" if key == _DEFAULT else _near(key, there.counts)
-    usual = near or usual_of(there)
-    told = [f"{key} ({count:,})" for key, count in there.counts.most_common(_TOLD)]
+    near = "" if key == _DEFAULT else _near(key, there.texts())
+    told, fixes = _told(path, how, there, near)
     return TextKeyMissing(
         source=how.source.name,
         path=path,
-        records=f"{there.records:,}",
+        records=f"{there.records or len(there.bare):,}",
         key=key,
         near=f" (did you mean {near}?)" if near else "",
-        found=", ".join(told) if told else "none",
-        join=_joining(path, how.source.format, _together(there)),
-        name=usual or (there.counts.most_common(1)[0][0] if told else "KEY"),
+        there=told,
+        fix=fixes,
     )
+
+
+def _told(path: Path, how: formats.How, there: Keys, near: str) -> tuple[str, str]:
+    """What the records hold, and what can be done."""
+    format = how.source.format
+    if not there.records:
+        return _bare(path, format, there)
+    if format == "csv" and (without := _nameless(path, how)):
+        return without
+    texts, told, fixes = there.texts(), list[str](), list[str]()
+    counts = ", ".join(f"{key} ({there.counts[key]:,})" for key in texts[:_TOLD])
+    told.append(
+        f"The keys that hold texts or chats, and in how many records: {counts}."
+        if texts
+        else f"No key holds a text or a chat; the keys are {', '.join([*there.fields][:_TOLD])}."
+    )
+    if name := near or there.longest():
+        fixes.append(f"Name one: --set {setting(how.source.name, 'text_key', name)}")
+    for key, inside in there.lists.items():
+        if not there.counts[key] and (made := _of_list(path, format, key, inside)):
+            told.append(made[0])
+            fixes.append(made[1])
+    fixes += _joining(path, format, there)
+    if not fixes:
+        fixes.append("Make a file whose records have a text, and give that one")
+    fixes = [fixes[0], *(one[:1].lower() + one[1:] for one in fixes[1:])]
+    return " ".join(told), "; or ".join(fixes)
+
+
+def setting(source: str, name: str, key: str) -> str:
+    """The setting of a source that names a key, as a word for a shell."""
+    plain = re.fullmatch(r"[\w.*-]+", key)
+    value = key if plain else json.dumps(key, ensure_ascii=False)
+    return shlex.quote(f"data.sources.{source}.{name}={value}")
 
 
 def _near(key: str, known: Iterable[str]) -> str:
@@ -127,41 +115,94 @@ def _field_missing(path: Path, how: formats.How, there: Keys) -> FieldMissing:
     )
 
 
+def _bare(path: Path, format: str, there: Keys) -> tuple[str, str]:
+    """Of a file whose records are no objects."""
+    texts = all(isinstance(one, str) for one in there.bare)
+    what = "The elements of the array" if format == "json" else "The records"
+    told = f"{what} are {'strings' if texts else 'values'}, not objects with keys."
+    if any(map(joining.whole, there.bare)):
+        command = joining.command(path, "join", format, [""])
+        return told, f"Make records of them, and give the file that this writes: {command}"
+    return told, "Make a file whose records are objects with a text, and give that one"
+
+
+def _of_list(path: Path, format: str, key: str, inside: Inside) -> tuple[str, str] | None:
+    """What lists under a key are, and how they become texts; None where they hold none."""
+    if inside.strings > inside.objects:
+        told = f'"{key}" is a list of strings.'
+        command = joining.command(path, "join", format, [key])
+    else:
+        role, contents = speaker_and_texts(inside)
+        if not contents:
+            return None
+        told = (
+            f'"{key}" is a list of objects with the keys {", ".join(inside.keys)}: a chat has '
+            "{role, content} or {from, value}."
+        )
+        command = joining.command(path, "spoken", format, key, role, contents)
+    return told, f"Make one text of each list, and give the file that this writes: {command}"
+
+
+def speaker_and_texts(inside: Inside) -> tuple[str, list[str]]:
+    """Of messages the key that says who speaks, "" where none does, and the keys of the texts, the
+    one with the longest first."""
+    names = {name: key for key in reversed(inside.words) for name in key.split(".")}
+    role = next((names[name] for name in _SPEAKERS if name in names), "")
+    sizes = {key: size for key, size in inside.sizes.most_common() if key != role}
+    longest = max(sizes.values(), default=0)
+    mean = {key: size / inside.words[key] for key, size in sizes.items()}
+    most = max(mean.values(), default=0)
+    return role, [key for key in sizes if 20 * sizes[key] >= longest and 4 * mean[key] >= most]
+
+
 def _together(there: Keys) -> list[str]:
-    """The keys of a question and its answer, in that order, that most
-    records have; none without both."""
-    asked, answered = (
-        [key for key in names if 2 * there.counts[key] > there.records]
-        for names in (_ASKED, _ANSWERED)
-    )
-    return asked + answered if asked and answered else []
+    """The keys whose texts belong together, in order: a question's before its answer's, else as the
+    records have them; none where most records have one text at most."""
+    texts = there.texts()
+    most = [key for key in there.fields if key in texts and 2 * there.counts[key] > there.records]
+    known = [key for key in (*_ASKED, *_ANSWERED) if key in texts]
+    if all(any(key in names for key in most) for names in (_ASKED, _ANSWERED)):
+        return known
+    return most if len(most) > 1 else []
 
 
-def _joining(path: Path, format: str, together: list[str]) -> str:
-    """The end of a message with the line for a shell that calls `join`; ""
-    where there is nothing to join."""
+def _joining(path: Path, format: str, there: Keys) -> list[str]:
+    """The line for a shell that makes one text of several, as the end of a message."""
+    together = _together(there)
     if not together:
-        return ""
-    code = f"from pellucid.data.keys import join; join({str(path)!r}, {format!r}, {together!r})"
-    target = shlex.quote(str(recognise.made(path, "jsonl")))
-    command = f"{recognise.python(code)} > {target}"
+        return []
+    others = ", ".join(key for key in there.texts() if key not in together)
+    rest = f"leave out {others}: give" if others else "give"
+    command = joining.command(path, "join", format, together)
     names = ", ".join(together)
-    return f"; or make one text of {names}, and give the file that this writes: {command}"
+    return [f"Make one text of {names}, and {rest} the file that this writes: {command}"]
 
 
-def join(path: str, format: str, together: list[str]) -> None:
-    """Print a file's records as JSON lines, each with one text of those under the keys `together`.
+def _nameless(path: Path, how: formats.How) -> tuple[str, str] | None:
+    """Of a table whose first row is no names: what it is, and the command that puts names there."""
+    delimiter, names = columns(path, how)
+    numbered = [*map(str, range(len(names)))], [*map(str, range(1, len(names) + 1))]
+    if names in numbered or all(map(_is_name, names)):
+        return None
+    sizes = [len(name) if is_text(name) else 0 for name in names]
+    for value in itertools.islice(VALUES["csv"](path, how), _ROWS):
+        for place, text in enumerate((value.fields or {}).values()):
+            sizes[place] += len(text) if is_text(text) else 0
+    longest = sizes.index(max(sizes))
+    given = ["text" if place == longest else f"column{place + 1}" for place in range(len(names))]
+    out = io.StringIO()
+    csv.writer(out, delimiter=delimiter, lineterminator="").writerow(given)
+    first = " ".join(", ".join(names).split())
+    shown = first if len(first) <= _NAME else f"{first[:_NAME]} …"
+    command = joining.command(path, "named", out.getvalue())
+    told = f"The file seems to have no line of names: its first row is {shown}."
+    return told, f"Put names before it, and give the file that this writes: {command}"
 
-    Records that cannot be read are named on standard error. Raises SourceUnreadable.
-    """
-    source = Source.model_validate({"name": "join", "format": format, "text_key": ""})
-    how = formats.How(source)
-    for value in tables.VALUES[format](Path(path), how):
-        if value.dropped:
-            print(f"{path}:{value.number} is left out: {value.dropped}", file=sys.stderr)
-            continue
-        texts = (tables.text_of(value.fields, key) for key in together)
-        print(json.dumps({"text": "\n\n".join(text for text in texts if text is not None)}))
+
+def _is_name(word: str) -> bool:
+    """Whether a word may be a column's name: it is short, and no number or date but a year."""
+    short = len(word) <= _NAME and len(word.split()) <= _WORDS
+    return short and (not word or bool(_LETTER.search(word)) or bool(_YEAR.fullmatch(word)))
 
 
 def usual_of(there: Keys) -> str:

@@ -13,7 +13,7 @@ EXAMPLES = 3  # Names kept of each reason.
 
 class Reason(NamedTuple):
     words: str
-    # It follows from the bytes, and enters the data root; others tell of a folder.
+    # It enters the data root; others tell of a folder, or of a text's messages.
     of_content: bool = True
     kept: bool = False  # The document is there, with changes.
     quiet: bool = False  # As somebody asked for, or as everywhere: no warning.
@@ -34,11 +34,22 @@ REASONS = {
     "empty": Reason("empty"),
     "invalid_utf8": Reason("not UTF-8"),
     "malformed": Reason("not in the format"),
-    "no_text": Reason("no text under text_key"),
+    "no_text": Reason("no text under text_key, or a chat without any"),
     "no_id": Reason("no id under id_key: the record's number stands for it", kept=True),
     "no_licence": Reason("no licence under licence_key: the source's is taken", kept=True),
     "no_origin": Reason("no origin under origin_key: the file's name stands for it", kept=True),
     "no_date": Reason("no date under date_key", kept=True),
+    "chat_unread": Reason(
+        "messages whose text is under another key than content or value, and is lost",
+        of_content=False,
+        kept=True,
+    ),
+    "chat_silent": Reason(
+        "messages without text (null, a tool call, a picture): their role alone is kept",
+        of_content=False,
+        kept=True,
+        quiet=True,
+    ),
     "invalid_utf8_replaced": Reason("bytes that are not UTF-8 became U+FFFD", kept=True),
     "latin1_guessed": Reason("not UTF-8: Latin-1 guessed", kept=True, quiet=True),
     # Files of a folder that are in another format than its source's (data/recognise.py).

@@ -149,7 +149,7 @@ class Reader:
             self.left.add(record.changed, name, record.size)
             self.left.replaced += record.replaced
         if not begun:
-            for reason in lacking(record.about, self.source):
+            for reason in (*lacking(record.about, self.source), *record.noted):
                 self.left.add(reason, name, record.size)
         yield from self._cut(path, name, record, within.part if within and begun else -1)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import itertools
 import json
 import re
 from collections.abc import Callable, Iterator
@@ -18,12 +19,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pellucid.data import encodings, packings, times
+from pellucid.data import chats, encodings, packings, times
 from pellucid.data.about import about, keys_of, under
+from pellucid.data.chats import Chat
 from pellucid.data.formats import LIMITS, How, Record, Seen, binary, bounded, lines, unused
 from pellucid.errors import SourceUnreadable
 
 DELIMITERS = ",;|\t"
+_HEADER = 32  # Lines behind the first that a table's names may fill.
 _ROWS = 256  # Of a Parquet file, made into values together.
 _ESCAPED = "surrogateescape"  # Bytes that are not UTF-8 come back as they were, to be judged.
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -62,9 +65,10 @@ def _record(value: Value, how: How) -> Record:
     record = Record(number, "", "", dropped, changed, replaced, size)
     if dropped:
         return record
-    text = text_of(fields, how.source.text_key)
-    if text is None:
+    found = text_of(fields, how.source.text_key)
+    if found is None:
         return record._replace(dropped="no_text")
+    text, record = found.text, record._replace(noted=found.noted)
     if not text.isascii() and (halves := len(_SURROGATES.findall(text))):
         # JSON can escape half of a surrogate pair, which no UTF-8 can hold.
         if how.policy == "drop":
@@ -74,30 +78,10 @@ def _record(value: Value, how: How) -> Record:
     return record._replace(text=text, dropped="" if text else "empty")
 
 
-def text_of(value: Any, key: str) -> str | None:
+def text_of(value: Any, key: str) -> Chat | None:
     """The text under a key, a chat in plain lines; None where there is none."""
     found = under(value, key)
-    return found if isinstance(found, str) else chat(found)
-
-
-def chat(messages: Any) -> str | None:
-    """A list of {role, content} or {from, value} as lines "role:
-    content"; None where it is none."""
-    if not isinstance(messages, list) or not messages:
-        return None
-    turns = []
-    for message in messages:
-        if not isinstance(message, dict):
-            return None
-        role = message.get("role", message.get("from"))
-        content = message.get("content", message.get("value"))
-        if isinstance(content, list):  # Parts, of which some are no text.
-            texts = [part.get("text") for part in content if isinstance(part, dict)]
-            content = "".join(text for text in texts if isinstance(text, str))
-        if not isinstance(role, str) or not (content is None or isinstance(content, str)):
-            return None
-        turns.append(f"{role}: {content or ''}")
-    return "\n".join(turns)
+    return Chat(found) if isinstance(found, str) else chats.read(found)
 
 
 def _json_value(content: bytes, how: How, number: int) -> Value:
@@ -200,28 +184,67 @@ class _Characters:
 def csv_rows(path: Path, how: How) -> Iterator[Value]:
     """The rows behind the first, which names the columns (RFC 4180); numbered by their lines.
 
-    The delimiter is the one of DELIMITERS that cuts the first line into the most columns.
+    The delimiter is the one of DELIMITERS that cuts the first row into the most columns.
     """
-    numbered = lines(path, how)
-    number, first = next(numbered, (1, b""))
-    if number == 0:
+    beginning = _beginning(path, how)
+    if beginning is None:
         yield Value(0, 0, None)
         return
-    header = first.decode("utf-8", "replace")
-    delimiter = max(DELIMITERS, key=lambda one: len(next(csv.reader([header], delimiter=one), [])))
-    names = next(csv.reader([header], delimiter=delimiter), [])
+    delimiter, names, used, numbered = beginning
     # The csv module wants lines with their ends, which belong to the fields that go over them.
     rows = csv.reader(
         (line.decode("utf-8", _ESCAPED) + "\n" for _, line in numbered), delimiter=delimiter
     )
     with _field_limit(path, how):
         while True:
-            number = rows.line_num + 2
+            number = rows.line_num + 1 + used
             row = next(rows, None)
             if row is None:
                 return
             if row:
                 yield _csv_value(row, names, how, number)
+
+
+def columns(path: Path, how: How) -> tuple[str, list[str]]:
+    """The delimiter of a table, and what its first row has: the names. Raises SourceUnreadable."""
+    beginning = _beginning(path, how)
+    return beginning[:2] if beginning else (",", [])
+
+
+def _beginning(
+    path: Path, how: How
+) -> tuple[str, list[str], int, Iterator[tuple[int, bytes]]] | None:
+    """The delimiter, the names, how many lines they fill, and the lines behind them; None of a
+    binary file."""
+    numbered = lines(path, how)
+    number, first = next(numbered, (1, b""))
+    if number == 0:
+        return None
+    # A name in quotes may go over several lines; where the quotes are not closed, it does not.
+    held = list(itertools.islice(numbered, _HEADER)) if first.count(b'"') % 2 else []
+    delimiter, names, used = _header([first, *(line for _, line in held)])
+    return delimiter, names, used, itertools.chain(held[used - 1 :], numbered)
+
+
+def _header(first: list[bytes]) -> tuple[str, list[str], int]:
+    """The delimiter, the names, and how many of the first lines they fill."""
+    lines = [line.decode("utf-8", "replace") for line in first]
+    several = [one for one in DELIMITERS if _names(lines, one, strict=True)[1] > 1]
+    among = lines if several else lines[:1]
+    delimiter = max(several or DELIMITERS, key=lambda one: len(_names(among, one)[0]))
+    return delimiter, *_names(among, delimiter)
+
+
+def _names(lines: list[str], delimiter: str, strict: bool = False) -> tuple[list[str], int]:
+    """The first row, and how many lines it fills; nothing, and 1, where it is none."""
+    ended = [line + "\n" for line in lines] if len(lines) > 1 else lines
+    reader = csv.reader(ended, delimiter=delimiter, strict=strict)
+    try:
+        return next(reader, []), max(1, reader.line_num)
+    except csv.Error:
+        if strict:
+            return [], 1
+        raise
 
 
 def _csv_value(row: list[str], names: list[str], how: How, number: int) -> Value:

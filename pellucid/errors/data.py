@@ -23,8 +23,7 @@ class FormatForeign(DataError):
 
 class TextKeyMissing(DataError):
     message = """Source {source}: {path}: none of the first {records} records has a text under
-    "{key}"{near}. The keys that hold texts or chats, and in how many records: {found}. Name one: --set
-    data.sources.{source}.text_key={name}{join}"""
+    "{key}"{near}. {there} {fix}"""
 
 
 class FieldMissing(DataError):

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid.data import formats, keys, packings, tables
+from pellucid.data import formats, packings, shown, tables
 from pellucid.data.readers import READERS
 from pellucid.data.sources import check
 from pellucid.errors import SourceUnreadable, TextKeyMissing
@@ -44,6 +44,14 @@ def texts(path: Path, format: str, key: str = "text") -> list[str]:
         ({"messages": CHAT}, "messages", "user: Hi.\nassistant: Yes?"),
         ({"conversations": FROM}, "conversations", "human: Hi.\ngpt: "),
         ({"a": {"b": {"messages": CHAT}}}, "a.b.messages", "user: Hi.\nassistant: Yes?"),
+        (
+            {"messages": [{"role": "a", "text": "x"}, *CHAT]},
+            "messages",
+            "a: \nuser: Hi.\nassistant: Yes?",
+        ),
+        ({"messages": [{"role": "user", "text": "x"}]}, "messages", None),
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages", None),
+        ({"messages": [{"role": "user", "content": " "}, FROM[1]]}, "messages", None),
         ({"messages": []}, "messages", None),
         ({"messages": [{"role": 1, "content": "x"}]}, "messages", None),
         ({"messages": ["x"]}, "messages", None),
@@ -58,6 +66,54 @@ def test_texts_stand_under_a_key_or_in_an_object_or_are_chats(
     expected = (text, "") if text else ("", "no_text")
     (tmp_path / "t.jsonl").write_text(json.dumps(value))
     assert [record[2:4] for record in read(tmp_path / "t.jsonl", "jsonl", key)] == [expected]
+
+
+@pytest.mark.parametrize(
+    ("message", "noted"),
+    [
+        ({"role": "b", "content": "more"}, ()),
+        ({"role": "b", "content": None, "tool_calls": [{"id": "1"}]}, ("chat_silent",)),
+        ({"role": "b", "tool_calls": [{"id": "1"}]}, ("chat_silent",)),
+        ({"role": "b", "content": [{"type": "image_url"}]}, ("chat_silent",)),
+        ({"role": "b", "text": "more"}, ("chat_unread",)),
+        ({"role": "b"}, ("chat_unread",)),
+        ({"role": "b", "content": None, "text": "more"}, ("chat_unread",)),
+        ({"role": "b", "content": "", "thoughts": "several words"}, ("chat_unread",)),
+        ({"role": "b", "content": ["more", "words"]}, ("chat_unread",)),
+    ],
+)
+def test_messages_whose_text_is_not_read_are_noted(
+    tmp_path: Path, message: Any, noted: tuple[str, ...]
+) -> None:
+    (tmp_path / "t.jsonl").write_text(json.dumps({"messages": [CHAT[0], message]}))
+    (record,) = read(tmp_path / "t.jsonl", "jsonl", "messages")
+    assert (record.noted, record.dropped) == (noted, "")
+
+
+@pytest.mark.parametrize(
+    ("content", "names", "rows"),
+    [
+        (
+            'id,"Long\nname",text\n0,x,"a\nb"\n1,x,c\n',
+            ["id", "Long\nname", "text"],
+            {3: "a\nb", 5: "c"},
+        ),
+        ('"a,\r\n;b";text\r\n1;a\r\n', ["a,\r\n;b", "text"], {3: "a"}),
+        # What no later line closes goes over none.
+        ('id,"text\n1,a\n2,b\n', ["id", "text"], {2: "a", 3: "b"}),
+        ('id,"text\n1,"a"\n2,b\n', ["id", "text"], {2: "a", 3: "b"}),
+        ('5",text\n1,a\n', ['5"', "text"], {2: "a"}),
+        ('id,"text', ["id", "text"], {}),
+    ],
+)
+def test_names_of_columns_may_go_over_lines(
+    tmp_path: Path, content: str, names: list[str], rows: dict[int, str]
+) -> None:
+    (tmp_path / "t.csv").write_bytes(content.encode())
+    how = formats.How(Source.model_validate({"name": "s", "format": "csv"}))
+    assert tables.columns(tmp_path / "t.csv", how)[1] == names
+    found = read(tmp_path / "t.csv", "csv")
+    assert {one.number: one.text for one in found} == rows
 
 
 @settings(max_examples=60, deadline=None)
@@ -228,7 +284,8 @@ def test_columns_are_named_where_the_text_stands_elsewhere(
     else:
         pq.write_table(pa.Table.from_pylist(rows), path)
     how = formats.How(Source.model_validate({"name": "t", "format": format}))
-    assert keys.found(path, how)[:2] == (9, {"title": 9, "body": 9})
+    found = shown.found(path, how)
+    assert (found.records, found.counts) == (9, {"title": 9, "body": 9})
     with pytest.raises(TextKeyMissing, match=r"title \(9\), body \(9\).*text_key=body"):
         check(recipe_of({"name": "t", "path": path.name, "format": format}), tmp_path)
     assert texts(path, format, "body")[8] == "some words 8"
