@@ -111,9 +111,9 @@ def anchored_state(inputs: Inputs, anchor: int | None) -> State:
     state = first_state(inputs)
     found = state.roots().state.hex()
     if found != recorded:
-        raise StateDiffers(
-            path="the initial state", found=found, recorded=recorded, step=first, blame=""
-        )
+        fix = "Run `pellucid audit` on another machine to tell which of the two is wrong."
+        place = "The initial state, as computed here,"
+        raise StateDiffers(path=place, found=found, recorded=recorded, step=first, fix=fix)
     return state
 
 

@@ -165,7 +165,7 @@ def limit_reached(error: BaseException | None) -> LimitReached | None:
     while error is not None:
         if isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE):
             most = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-            fix = f"raise that with: ulimit -n {max(4096, 2 * most)}"
+            fix = f"Raise the limit: ulimit -n {max(4096, 2 * most)}"
             return LimitReached(what="open files", limit=f"{most} (ulimit -n)", fix=fix)
         # What Python says where the system has no memory, or no number, for one thread more.
         threadless = isinstance(error, RuntimeError) and "can't start new thread" in str(error)
@@ -196,11 +196,11 @@ def _memory_reached() -> LimitReached | None:
         letter = min(here, key=lambda letter: here[letter])
         limit, fix = (
             f"{here[letter] / 1e9:.1f} GB (ulimit -{letter})",
-            f"raise that with: ulimit -{letter} unlimited",
+            f"Raise the limit: ulimit -{letter} unlimited",
         )
     else:
-        limit = f"{memory() / 1e9:.1f} GB, the machine's"
-        fix = "take a machine that has more; pellucid plan tells what a training takes"
+        limit = f"{memory() / 1e9:.1f} GB, all that the machine has"
+        fix = "Use a machine with more memory: pellucid plan tells how much a training takes."
     return LimitReached(what="memory or threads", limit=limit, fix=fix)
 
 

@@ -116,14 +116,14 @@ def _require_free(folder: Path) -> None:
     """Raises FolderTaken where the folder holds more than this command
     leaves there, killed or not."""
     if not folder.is_dir():
-        files.require_free(folder, "something else")
+        files.require_free(folder, "other files")
         return
     names = {one.name for one in folder.iterdir()}
     if names <= {FILE, files.TEMPORARY + FILE}:
         return
     if FILE in names:
         raise _taken_by_a_run(folder)
-    files.require_free(folder, "something else")
+    files.require_free(folder, "other files")
 
 
 def _taken_by_a_run(folder: Path) -> FolderTaken:
@@ -149,7 +149,7 @@ def _left_out(found: list[Guess]) -> list[str]:
         if kind in recognise.READ_AS
         else "no reader takes the format"
     )
-    return [f"{files_of} left out: {why}. {recognise.advice(kind, place)}"]
+    return [f"{files_of} left out: {why}. {recognise.fix(kind, place)}"]
 
 
 def _keyless(recipe: Recipe, folder: Path) -> list[str]:

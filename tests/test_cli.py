@@ -334,25 +334,25 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         # What is in the way of a folder.
         (
             ("new", "RUN/LICENSE/x", "--data", "RUN/LICENSE"),
-            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file.",
+            "Cannot make RUN/LICENSE/x: RUN/LICENSE is a file.",
         ),
         (
             ("export", "RUN", "--to", "RUN/LICENSE/x"),
-            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file.",
+            "Cannot make RUN/LICENSE/x: RUN/LICENSE is a file.",
         ),
         (
             ("publish", "RUN", "--to", "RUN/LICENSE/x"),
-            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a file.",
+            "Cannot make RUN/LICENSE/x: RUN/LICENSE is a file.",
         ),
         (
             ("fork", "RUN", "--step", "3", "--to", "RUN/LICENSE/x"),
-            "RUN/LICENSE/x cannot be made: RUN/LICENSE is a",
+            "Cannot make RUN/LICENSE/x: RUN/LICENSE is a",
         ),
         (
             ("export", "RUN", "--to", "/proc/nope/x"),
-            "FolderUnfit: /proc/nope/x cannot be made: No such file",
+            "FolderUnfit: Cannot make /proc/nope/x: No such file",
         ),
-        (("export", "RUN", "--to", f"OUT/{'x' * 300}"), "cannot be made: File name too long"),
+        (("export", "RUN", "--to", f"OUT/{'x' * 300}"), ": File name too long."),
         (
             ("run", "RUN", "--set", "train.lr=1"),
             "pellucid fork RUN --step K --set train.lr=1 --to DIR",
@@ -360,18 +360,12 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         (("where", "RUN", "--file", "OUT"), "OUT: is no file; --file takes the path of a text"),
         (
             ("where", "OUT", "x"),
-            "OUT is not a run: it has no recipe.toml. Correct the name, or make one with: pellucid",
+            "OUT is not a run: it has no recipe.toml. Correct the name, or make a run: pellucid",
         ),
         (("run", "OUT"), "pellucid new OUT --data PATH"),
-        (("status", "RUN/record"), "or train on it: pellucid new mymodel --data RUN/record"),
-        (
-            ("status", "RUN/checkpoints/step6"),
-            "It is an exported model, not a run: name the run that it is of",
-        ),
-        (
-            ("verify", "RUN/anchors/step5"),
-            "It is an exported model, not a run: name the run that it is of",
-        ),
+        (("status", "RUN/record"), "these texts: pellucid new mymodel --data RUN/record"),
+        (("status", "RUN/checkpoints/step6"), "That folder is an exported model: name its run"),
+        (("verify", "RUN/anchors/step5"), "That folder is an exported model: name its run"),
         # A folder that is taken by something else is no run to continue.
         (("export", "RUN", "--to", "RUN"), "Choose a new or empty folder."),
         (("new", "RUN", "--data", "RUN"), "continue that run with: pellucid run RUN"),
@@ -486,12 +480,12 @@ def test_ctrl_c_while_libraries_are_loaded_is_one_line(module: str, finished: Pa
 
 def test_the_last_words_of_verify_follow_from_the_problems(release: Path, tmp_path: Path) -> None:
     (release / ".env").write_text("x")
-    assert "move them out of the folder" in pellucid("verify", release, check=5).stderr
+    assert "Move the added files out of the folder." in pellucid("verify", release, check=5).stderr
     (release / ".env").unlink()
     for name in ("manifest.jsonl", "README.md"):
         (release / name).unlink()
     path = release / "record/ledger.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
-    assert f"Go on with: pellucid run {release}" in pellucid("verify", release, check=5).stderr
+    assert f"Continue with: pellucid run {release}" in pellucid("verify", release, check=5).stderr
     path.write_bytes(path.read_bytes().replace(b'"step":7,', b'"step":9,', 1))
-    assert "do not trust it" in pellucid("verify", release, check=5).stderr
+    assert "do not trust them" in pellucid("verify", release, check=5).stderr

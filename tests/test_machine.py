@@ -96,7 +96,7 @@ def test_our_own_bound_is_the_releases_fault_and_no_bound_is_the_machines(
 ) -> None:
     limits = dict.fromkeys((resource.RLIMIT_AS, resource.RLIMIT_DATA), (resource.RLIM_INFINITY, -1))
     monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
-    assert "the machine's" in str(machine.limit_reached(MemoryError()))
+    assert "all that the machine has" in str(machine.limit_reached(MemoryError()))
     limits[resource.RLIMIT_DATA] = (machine.MEMORY, -1)
     assert machine.limit_reached(MemoryError()) is None
     limits[resource.RLIMIT_AS] = (1 << 30, -1)

@@ -389,7 +389,7 @@ def test_what_the_system_does_not_read_is_said(
 def test_a_run_inside_its_own_data_is_refused(tmp_path: Path) -> None:
     place = fifty(tmp_path)
     for folder in (place / "run", place / "deep" / "run"):
-        with pytest.raises(errors.RunInsideData, match="lie in each other"):
+        with pytest.raises(errors.RunInsideData, match="overlap, so the run would read"):
             new(folder, [str(place)], "1M", [])
     (tmp_path / "link").symlink_to(place)
     with pytest.raises(errors.RunInsideData):

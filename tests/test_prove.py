@@ -228,7 +228,7 @@ def test_a_byte_that_the_server_flips_is_named(wide: Path) -> None:
     for at in (first, first + 4 * CHUNK - 1):
         with serving(wide) as server:
             server.fault = flipped(at)
-            with pytest.raises(ChunkDiffers, match=f"{WIDE} that begins at element {CHUNK} has"):
+            with pytest.raises(ChunkDiffers, match=f"{WIDE} at element {CHUNK} has"):
                 pellucid_open(server.url).rows(proof, head, 1100, 1120)
 
 

@@ -80,7 +80,7 @@ def test_a_recipe_without_a_version_is_of_version_4() -> None:
 @pytest.mark.parametrize("version", [0, 1, 2, 3, -1])
 def test_an_earlier_version_is_refused_with_what_to_do(version: int) -> None:
     with pytest.raises(
-        RecipeTooOld, match=rf"version {version}\. .*make the run again with version = 4"
+        RecipeTooOld, match=rf"version {version}\. .*Make the run again with version = 4"
     ):
         parsed(BASE.replace(b"version = 4", b"version = %d\nold_key = 1" % version))
 
@@ -127,7 +127,7 @@ def test_what_nothing_computes_is_refused(arithmetic: str, precision: str, devic
 
 @pytest.mark.parametrize("pair", [("portable", "cuda"), ("exact", "cpu"), ("native", "tpu")])
 def test_operations_of_an_unknown_pair_are_missing_by_name(pair: tuple[str, str]) -> None:
-    words = f"Nothing computes {pair[0]} arithmetic on the device {pair[1]}. There are portable"
+    words = f"Pellucid has no {pair[0]} arithmetic for the device {pair[1]}. Set train.arithmetic "
     with pytest.raises(OperationsMissing, match=re.escape(words)):
         operations.of(*pair)
 

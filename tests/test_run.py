@@ -271,7 +271,7 @@ def test_a_value_that_is_not_finite_stops_the_run(
     finished: Path, corpus: Path, tmp_path: Path
 ) -> None:
     folder = make_run(tmp_path / "small", corpus, ["train.lr=1e30", "train.warmup=0"])
-    with pytest.raises(errors.NotFinite, match="everything recorded before it is intact"):
+    with pytest.raises(errors.NotFinite, match="Everything recorded before is intact"):
         finish(folder)
     stopped = status(folder)["steps_done"]
     assert stopped < 13 and not status(folder)["finished"]
@@ -386,7 +386,7 @@ def test_no_run_and_busy_and_unknown_stage(corpus: Path, tmp_path: Path) -> None
         finish(folder)
     with pytest.raises(errors.StageUnknown, match="documents, tokenizer, shards, index, train"):
         finish(folder, "trian")
-    with pytest.raises(errors.StageNotReady, match="Make all that is missing with: pellucid run"):
+    with pytest.raises(errors.StageNotReady, match="Make everything that is missing: pellucid run"):
         finish(folder, "train")
 
 
@@ -407,7 +407,7 @@ def test_a_folder_that_holds_something_is_not_taken(
 
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "file").touch()
-    for folder, found in ((finished, "a run"), (tmp_path / "x", "something else")):
+    for folder, found in ((finished, "a run"), (tmp_path / "x", "other files")):
         with pytest.raises(errors.FolderTaken, match=found):
             new(folder, [str(corpus)], "1M", [])
 

@@ -44,17 +44,17 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
                 )
             )
     if not report.ok:
-        raise VerifyFailed(path=folder, count=len(report.problems), advice=_advice(folder, report))
+        raise VerifyFailed(path=folder, count=len(report.problems), fix=_fix(folder, report))
 
 
-def _advice(folder: Path, report: Report) -> str:
+def _fix(folder: Path, report: Report) -> str:
     """What to do about problems, by their kinds."""
     kinds = {problem.error for problem in report.problems}
     if kinds == {"FileAdded"}:
-        return "All that was sealed is there and whole; these files are no part of it: move them out of the folder."
+        return "Every sealed file is intact. Move the added files out of the folder."
     if kinds == {"LedgerIncomplete"} and not report.sealed:
-        return f"The run has not ended, and what there is of it is sound. Go on with: pellucid run {folder}"
-    return "What they name is not what was sealed or recorded: take it from another copy, or do not trust it."
+        return f"The run has not ended, and is sound so far. Continue with: pellucid run {folder}"
+    return "These parts differ from what was sealed or recorded. Take them from another copy, or do not trust them."
 
 
 _KINDS = ("document", "block", "step", "tensor")

@@ -259,11 +259,11 @@ class _Stage:
             if source.name in trained and tokens <= recipe.block:
                 raise CorpusTooSmall(
                     found=tokens,
-                    what=f"tokens or fewer from the source {source.name}",
+                    what=f"tokens (or fewer) from the source {source.name}",
                     needed=recipe.block + 1,
-                    fix="a block is longer than the corpus; add text, or lower model.context and data.block.",
+                    fix="Add text, or lower model.context and data.block: a block is longer than the corpus.",
                 )
-        stage.require_batches(recipe, blocks, "train rows or fewer")
+        stage.require_batches(recipe, blocks, "train rows (or fewer)")
 
     def _report(self, reader: sources.Reader) -> dict[str, Any]:
         parts = [part for part in self._parts if part["source"] == reader.source.name]

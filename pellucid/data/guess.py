@@ -25,14 +25,17 @@ _BY_ENDING = {
 }  # fmt: skip
 
 
-_UNPACK, _CONVERT = "Unpack it, and give the folder.", "Convert it to text, and give that file."
+_UNPACK_FIX, _CONVERT_FIX = (
+    "Unpack it and give the folder.",
+    "Convert it to text and give the new file.",
+)
 _CLOSED = {  # Endings of files that hold texts in a way that no reader takes, or none.
-    **dict.fromkeys(("zip", "tar", "tgz", "7z", "rar"), ("an archive", _UNPACK)),
+    **dict.fromkeys(("zip", "tar", "tgz", "7z", "rar"), ("an archive", _UNPACK_FIX)),
     **dict.fromkeys(
         ("pdf", "doc", "docx", "odt", "epub", "rtf", "pptx", "xlsx"),
-        ("a document with a layout", _CONVERT),
+        ("a formatted document", _CONVERT_FIX),
     ),
-    **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "tiff"), ("a picture", _CONVERT)),
+    **dict.fromkeys(("png", "jpg", "jpeg", "gif", "webp", "tiff"), ("a picture", _CONVERT_FIX)),
 }
 
 
@@ -61,7 +64,7 @@ def guess(word: str) -> list[Guess]:
         if is_prefix and not path.exists() and Path(rest).exists():
             known = ", ".join(READERS)
             raise CommandInvalid(
-                verb="new", word=word, detail=f"{prefix} is no format that is read: {known}"
+                verb="new", word=word, detail=f"{prefix} is not a format of pellucid; use {known}"
             )
         path.is_dir()
     if path != Path(word):

@@ -203,7 +203,9 @@ class Order:
         left = np.sort(np.array(without, np.int64), kind="stable")  # np.unique takes ten times it.
         left = left[np.diff(left, prepend=-1) != 0]
         if left.size > _LEFT_OUT:
-            raise ValueError(f"a pass cannot go without {left.size} blocks, {_LEFT_OUT} at most")
+            raise ValueError(
+                f"a pass leaves out {left.size} blocks, more than the limit of {_LEFT_OUT}"
+            )
         parts = [
             left[slice(*np.searchsorted(left, [first, first + n]))] - first
             for first, n in zip(self._first, counts, strict=True)
@@ -211,7 +213,10 @@ class Order:
         trained = [n if len(part) < n else 0 for n, part in zip(counts, parts, strict=True)]
         if left.size and not any(trained):
             raise CorpusTooSmall(
-                found=0, what="blocks", needed=1, fix="a fork cannot go without all of them."
+                found=0,
+                what="blocks",
+                needed=1,
+                fix="Leave some blocks in: a fork cannot go without all of them.",
             )
         self._permutations = [
             Permutation(key_of(seed, f"order {name}"), n, part)

@@ -188,13 +188,13 @@ def _rows(lines: list[str], delimiter: str, cut: bool) -> list[list[str]]:
     return rows[:-1] if cut else rows
 
 
-def advice(kind: str, path: Path) -> str:
+def fix(kind: str, path: Path) -> str:
     """What to do with a file of this kind, as the end of a message."""
     if kind in READ_AS:
         named = shlex.quote(f"{READ_AS[kind]}:{path}")
-        return f'Read it as such: format = "{READ_AS[kind]}" (on the command line --data {named})'
+        return f'Set format = "{READ_AS[kind]}" (on the command line: --data {named})'
     if kind == "json_object":
-        return 'Give a file with one JSON object a line, or take it as it is: format = "text"'
+        return 'Write a JSON object on each line, or read the file as it is: format = "text"'
     return f"Convert it with: {command(kind, path)}"
 
 

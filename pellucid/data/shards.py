@@ -232,11 +232,11 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
                 for one in streams
                 if (one.source, one.split) == (stream.source, "validation")
             )
-            fix = "a block is longer than the corpus; add text, or lower data.block and model.context."
+            fix = "Add text, or lower data.block and model.context: a block is longer than the corpus."
             if kept:
                 fix = (
-                    f"{kept} of its documents are kept for validation, by their hash. Add text, lower "
-                    "data.validation_per_10000 or model.context, or keep the source for validation with weight = 0."
+                    f"The validation split has {kept} of its documents. Add text, lower data.validation_per_10000 "
+                    "or model.context, or use the source for validation only with weight = 0."
                 )
             raise CorpusTooSmall(
                 found=stream.tokens,

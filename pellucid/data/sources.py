@@ -360,7 +360,7 @@ def _check_patterns(source: Source, named: Path | str) -> None:
     for field in ("include", "exclude"):
         for pattern in getattr(source, field):
             if empty := Glob(pattern).empty:
-                detail = f"{pattern} can take no path, for {empty} takes no character; a range begins at its lower end"
+                detail = f"{pattern} matches no path, as {empty} matches no character: begin a range at its lower end"
                 raise RecipeInvalid(
                     path=named, key=f"data.sources.{source.name}.{field}", detail=detail
                 )
@@ -384,7 +384,7 @@ def foreign(kind: str, place: Path, source: str) -> FormatForeign:
         source=source,
         path=place,
         what=recognise.KINDS[kind].words,
-        fix=recognise.advice(kind, place),
+        fix=recognise.fix(kind, place),
     )
 
 
@@ -424,7 +424,7 @@ def _other_endings(reader: Reader) -> str:
     setting = shlex.quote(
         f"data.sources.{source.name}.include={json.dumps(patterns, ensure_ascii=False)}"
     )
-    return f" To take the files that are there, whatever their endings: --set {setting}"
+    return f" Include the files with other endings: --set {setting}"
 
 
 def check_path(source: Source, folder: Path) -> None:

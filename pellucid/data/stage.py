@@ -73,7 +73,7 @@ def require_batches(recipe: Recipe, blocks: Mapping[str, int], what: str) -> Non
                 found=rows,
                 what=what,
                 needed=phase.batch,
-                fix="a batch is larger than the corpus; add text, or lower train.batch or model.context.",
+                fix="Add text, or lower train.batch or model.context: a batch is larger than the corpus.",
             )
 
 

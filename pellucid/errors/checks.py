@@ -6,62 +6,64 @@ from pellucid.errors.base import CheckFailed
 
 
 class LedgerBroken(CheckFailed):
-    message = """{path}: {where}: {detail}. What follows that entry cannot be trusted; take the run
-    from a copy that verifies."""
+    message = """{path}: {where}: {detail}. Do not trust the entries after it. Take the run
+    from a copy that passes `pellucid verify`."""
 
 
 class HeadDiffers(CheckFailed):
-    message = """{path} has the head {found}, and the same recipe and data gave {stated} elsewhere.
-    Portable arithmetic promises one head on every machine: `pellucid audit` there and here tells
-    which step differs; please report it."""
+    message = """{path} has the head {found}, but the same recipe and data gave {stated}
+    elsewhere. Portable arithmetic promises the same head on every machine. Run `pellucid
+    audit` on both machines to see which step differs, and report the result."""
 
 
 class LedgerDiffers(CheckFailed):
-    message = """{where}: recomputed {field} is {found}, and the ledger records {recorded}. Either
-    the record or this machine's arithmetic is wrong; `pellucid audit` on another machine tells
-    which."""
+    message = """{where}: recomputed {field} is {found}, but the ledger records {recorded}.
+    The record is wrong, or this machine computes wrongly. Run `pellucid audit` on another
+    machine to tell which."""
 
 
 class StateDiffers(CheckFailed):
-    message = """{path}: the stored state has the root {found}, and the ledger records {recorded}
-    for step {step}{blame}. It is damaged or was replaced; delete that folder to start from the
-    anchor before it."""
+    message = """{path} has the root {found}, but the ledger records {recorded} for step
+    {step}{blame}. {fix}"""
+
+    optional = ("blame",)
 
 
 class ProcessDiffers(CheckFailed):
     message = """Process {process} has another {what} than the first process: {found}, not
-    {expected}. All processes of a run need the same recipe.toml, the same data and the same
-    pellucid: copy recipe.toml and data/ to every machine, or put the run on a disk that they share.
-    If these are equal, that process's machine computes or stores wrongly."""
+    {expected}. All processes need the same recipe.toml, the same data/ and the same
+    pellucid. Copy them to every machine, or keep the run on a shared disk. If they are
+    equal already, the machine of that process is faulty."""
 
 
 class ProofInvalid(CheckFailed):
-    message = """This is no proof for that head: {detail}. The file was changed, or is of another run:
-    make one with `pellucid prove`, and take the head from whom you trust."""
+    message = """The file is not a proof for that head: {detail}. The file was changed, or
+    belongs to another run. Make a new proof with `pellucid prove`, and take the head from a
+    source you trust."""
 
 
 class ChunkDiffers(CheckFailed):
-    message = """{path}: the chunk of {tensor} that begins at element {first} has the BLAKE3 digest
-    {found}, and the proof shows {expected}. The file was damaged or replaced: take it from another
-    copy."""
+    message = """{path}: the chunk of {tensor} at element {first} has the BLAKE3 digest
+    {found}, but the proof shows {expected}. The file is damaged or was replaced. Take it
+    from another copy."""
 
 
 class VerifyFailed(CheckFailed):
-    message = """{path}: {count} problem(s) found, listed above. {advice}"""
+    message = """{path}: {count} problem(s), listed above. {fix}"""
 
 
 class BitsDiffer(CheckFailed):
-    message = """{path}: the same steps gave other bits under {axes}, where the recipe's arithmetic
-    promises the same. Nothing computed so on this machine may be trusted; please report it with the
-    output of plan --measure --json."""
+    message = """{path}: the same steps gave different bits under {axes}. The recipe's
+    arithmetic promises equal bits. Do not trust what this machine computes this way. Report
+    it with the output of `pellucid plan --measure --json`."""
 
 
 class AuditFailed(CheckFailed):
-    message = """{path}: the replay of {steps} did not give what is recorded and published, as
-    listed above. Either that was changed or this machine computes otherwise: audit an undoubted run
-    here to tell which."""
+    message = """{path}: the replay of {steps} does not match the record, as listed above.
+    The run was changed, or this machine computes differently. Audit a run that you trust on
+    this machine to tell which."""
 
 
 class RunsDiffer(CheckFailed):
-    message = """{a} and {b} are not the same: the first difference is at {where}, as explained
-    above. docs/diff.md tells what the explanation can name and what it cannot."""
+    message = """{a} and {b} differ, first at {where}, as explained above. See docs/diff.md
+    for what the explanation can name."""

@@ -6,41 +6,42 @@ from pellucid.errors.base import DataError
 
 
 class SourceMissing(DataError):
-    message = """Source {source}: {path} does not exist. Correct the path, in recipe.toml or behind
-    --data."""
+    message = """Source {source}: {path} does not exist. Correct the path in recipe.toml or
+    after --data."""
 
 
 class SourceEmpty(DataError):
-    message = """Source {source}: {path} gave no document ({dropped}). Check the path, the format
-    ({format}) and the include patterns.{there}"""
+    message = """Source {source}: {path} gave no documents ({dropped}). Check the path, the
+    format ({format}) and the include patterns.{there}"""
 
     optional = ("there",)
 
 
 class FormatForeign(DataError):
-    message = """Source {source}: {path} is {what}, which is not read as it is. {fix}"""
+    message = """Source {source}: {path} is {what}, which this source cannot read directly.
+    {fix}"""
 
 
 class TextKeyMissing(DataError):
-    message = """Source {source}: {path}: none of the first {records} records has a text under
+    message = """Source {source}: {path}: the first {records} records have no text under
     "{key}"{near}. {there} {fix}"""
 
 
 class FieldMissing(DataError):
-    message = """Source {source}: {path}: none of the first {records} records has the field
-    "{key}"{near}, which {setting} names. Fields that are there: {found}. Name one: --set
+    message = """Source {source}: {path}: the first {records} records have no field
+    "{key}"{near}, which {setting} names. Their fields: {found}. Choose a field: --set
     data.sources.{source}.{setting}={name}, or none: --set data.sources.{source}.{setting}="""
 
 
 class NamesUnclear(DataError):
-    message = """Source {source}: it has the files {path} and {other}, and a record of either can
-    have the id {other}:NAME. Rename one of them, or leave one out: --set
+    message = """Source {source}: records of {path} and of {other} can have the same id,
+    {other}:NAME. Rename a file, or exclude it: --set
     'data.sources.{source}.exclude=["{other}"]'"""
 
 
 class RunInsideData(DataError):
-    message = """Source {source}: {path} and the run in {folder} lie in each other, so the run would
-    read what it writes. Make the run elsewhere, or name the texts' own folder."""
+    message = """Source {source}: {path} and the run {folder} overlap, so the run would read
+    its own files. Make the run in another folder, or name only the folder of the texts."""
 
 
 class SourceUnreadable(DataError):
@@ -49,97 +50,99 @@ class SourceUnreadable(DataError):
 
 
 class PackageMissing(DataError):
-    message = """Source {source}: the Python package {package} is not installed. Install it with:
+    message = """Source {source}: the Python package {package} is not installed. Install it:
     pip install {package}"""
 
 
 class PackageDiffers(DataError):
-    message = """Source {source}: {path} of the package {package} {detail}. Reinstall it with: pip
-    install --force-reinstall --no-deps {package}"""
+    message = """Source {source}: {path} of the package {package} {detail}. Reinstall the
+    package: pip install --force-reinstall --no-deps {package}"""
 
 
 class DataDiffers(DataError):
-    message = """The recipe (data.root), or the ledger of a run that has begun, pins the data root
-    {pinned}, but these sources give {found}. The texts differ from those it was written for: get
-    the original texts, or remove data.root and begin a new run."""
+    message = """The data root is {found}, but data.root in the recipe or the ledger of the
+    run pins {pinned}. The texts are not the original ones. Restore the original texts, or
+    remove data.root and start a new run."""
 
 
 class CorpusTooSmall(DataError):
-    message = """The corpus gives {found} {what}, and the recipe needs at least {needed}: {fix}"""
+    message = """The corpus has {found} {what}, but the recipe needs {needed}. {fix}"""
 
 
 class NoValidation(DataError):
-    message = """None of the {documents} documents falls into the validation split of {share} in
-    10000. Raise data.validation_per_10000, or lower data.max_document_characters so that documents
-    are smaller."""
+    message = """The validation split ({share} in 10000) has none of the {documents}
+    documents. Raise data.validation_per_10000, or lower data.max_document_characters to cut
+    texts into more documents."""
 
 
 class TokenizerInvalid(DataError):
-    message = """{path}: not a usable tokenizer: {detail}. Name a tokenizer.json made by the
-    tokenizers library, of the parts that docs/format.md lists."""
+    message = """{path} is not a usable tokenizer: {detail}. Use a tokenizer.json of the
+    tokenizers library, with parts that docs/format.md lists."""
 
 
 class PatternReplaced(DataError):
-    message = """{path}: nothing was exported. In a model of type {model_type} AutoTokenizer replaces the
-    pattern that splits texts, whatever tokenizer.json says, and gives other ids than the run was trained
-    on. Export the state instead (--as state)."""
+    message = """{path} was not exported. For a model of type {model_type}, AutoTokenizer
+    replaces the split pattern of tokenizer.json. Its ids would differ from those of the
+    training. Export the state instead: --as state"""
 
 
 class DocumentTokenUnclear(DataError):
-    message = """{path}: nothing in it says which token begins a document. Name one of {candidates}:
-    --set 'tokenizer.document_token={first}'"""
+    message = """{path} does not say which token begins a document. Choose from
+    {candidates}: --set 'tokenizer.document_token={first}'"""
 
 
 class VocabularyTooLarge(DataError):
-    message = """The vocabulary has {vocabulary} tokens, and a {token_type} shard holds ids below
-    {limit}. Set data.token_type = "uint32"."""
+    message = """The vocabulary has {vocabulary} tokens, but a {token_type} shard holds only
+    ids below {limit}. Set data.token_type = "uint32"."""
 
 
 class WeightsMissing(DataError):
-    message = """Step {step}: none of its targets has a weight, so there is nothing to minimise.
-    Give some of them a weight, or leave these rows out."""
+    message = """Step {step}: none of its targets has a weight, so there is no loss to
+    minimise. Give weights to some targets, or leave these rows out."""
 
 
 class GroupCut(DataError):
-    message = """Step {step}: rows that are trained on together, such as a pair of answers, lie in
-    two microbatches. Set train.microbatch (it is {microbatch}) to a multiple of such a group."""
+    message = """Step {step}: a group of rows that train together, for example a pair of
+    answers, spans two microbatches. Set train.microbatch (now {microbatch}) to a multiple
+    of the group's size."""
 
 
 class ShardDamaged(DataError):
-    message = """{path} is {found} bytes long and its manifest says {expected}. Delete data/shards
-    and run again, or fetch the release anew."""
+    message = """{path} has {found} bytes, but its manifest says {expected}. Delete
+    data/shards and run again, or download the release again."""
 
 
 class FormatInvalid(DataError):
-    message = """{path}: {detail}. The file is damaged or was not written by pellucid; `pellucid
-    verify` tells which files are intact."""
+    message = """{path}: {detail}. The file is damaged, or pellucid did not write it. Run
+    `pellucid verify` to see which files are intact."""
 
 
 class FileMissing(FormatInvalid):
-    message = """{path} is not there, and what was asked for needs it. The run is incomplete: fetch
-    it anew, or take the file from another copy."""
+    message = """{path} does not exist, but this command needs it. The run is incomplete.
+    Download it again, or take the file from another copy."""
 
 
 class FormatTooNew(DataError):
-    message = """{path} has format version {found}; this pellucid reads up to {known}. Upgrade
-    pellucid."""
+    message = """{path} has format version {found}, but this pellucid reads only up to
+    {known}. Upgrade pellucid: pip install --upgrade pellucid"""
 
 
 class AnswerInvalid(DataError):
-    message = """The server of {url} {detail}. Nothing of that answer was used: try again, or take
-    the release from another place."""
+    message = """The server of {url} {detail}. Pellucid used no part of the answer. Try
+    again, or take the release from another place."""
 
 
 class RemoteChanged(DataError):
-    message = """{url} is not what the release's manifest describes, or changed while it was read:
-    {detail}. Read it again; if it stays so, take the release from another place."""
+    message = """{url} does not match the release's manifest, or changed while it was read:
+    {detail}. Try again. If the error stays, take the release from another place."""
 
 
 class RemoteDiffers(DataError):
-    message = """{url} has the SHA-256 {found}, and the release's manifest says {expected}. It is
-    damaged or was replaced: do not trust it, and take the release from another place."""
+    message = """{url} has the SHA-256 {found}, but the release's manifest says {expected}.
+    The file is damaged or was replaced. Do not trust it, and take the release from another
+    place."""
 
 
 class PathUnsafe(DataError):
-    message = """{path} names the path {entry!r}, which is {detail}. A release may only name files
-    inside its own folder; do not trust this one."""
+    message = """{path} names the path {entry!r}, which is {detail}. A release may only name
+    files inside its own folder. Do not trust this release."""

@@ -9,52 +9,53 @@ from pellucid.errors.base import MachineError, UserError
 
 
 class DiskFull(MachineError):
-    message = """No space left while writing {path}. Everything recorded before it is intact. Free
-    some space (or point placement at another disk), then run: pellucid run"""
+    message = """No space left while writing {path}. Everything recorded before is intact.
+    Free some space, or point placement at another disk. Then run: pellucid run"""
 
 
 class SetUnusable(MachineError):
-    message = """{path}, a temporary file that holds which texts were seen: SQLite says {detail}.
-    What is finished is intact. Check that disk and its folder (SQLITE_TMPDIR chooses another for
-    temporary files), then run: pellucid run"""
+    message = """SQLite cannot use {path}, the temporary file of texts already seen:
+    {detail}. Finished stages are intact. Check that disk, or choose another folder with
+    SQLITE_TMPDIR. Then run: pellucid run"""
 
 
 class NoPermission(MachineError):
-    message = """No permission to {action} {path}. Change the folder's permissions, or choose
-    another folder."""
+    message = """No permission to {action} {path}. Change the permissions of the folder, or
+    choose another folder."""
 
 
 class RunBusy(MachineError):
-    message = """Another process is working on {path}. Wait for it, or stop it (SIGTERM keeps its
-    state)."""
+    message = """Another process is working on {path}. Wait for it, or stop it with SIGTERM,
+    which keeps its state."""
 
 
 class Unreachable(MachineError):
-    message = """{url} could not be read: {detail}. Check the address and the network, and try
-    again; a release that was downloaded needs neither."""
+    message = """Cannot read {url}: {detail}. Check the address and the network, and try
+    again. A downloaded release needs no network."""
 
 
 class RangesMissing(MachineError):
-    message = """The server of {url} serves no byte ranges: {detail}. Put the release on one that
-    does (nginx, S3 and the Hub do; python -m http.server does not), or download it and give its
-    folder."""
+    message = """The server of {url} does not serve byte ranges: {detail}. Put the release
+    on a server that does (nginx, S3 and the Hub do; python -m http.server does not). Or
+    download the release and give its folder."""
 
 
 class StackDiffers(MachineError):
-    message = """This run was trained on {recorded}; here is {found}. Native arithmetic gives equal
-    bits only on an equal stack: replay it there, or install what differs ({detail})."""
+    message = """The run was trained on {recorded}, but this machine has {found}. Native
+    arithmetic gives equal bits only on an equal stack. Replay the run on that stack, or
+    install the different parts ({detail})."""
 
 
 class KernelsMissing(MachineError):
-    message = """Portable arithmetic needs our C kernels, and they were not built when pellucid was
-    installed: {detail}. Install a C compiler (Debian: apt install gcc) and install pellucid again,
-    or use train.arithmetic = "native"."""
+    message = """Portable arithmetic needs C kernels, which were not built when pellucid was
+    installed: {detail}. Install a C compiler (Debian: apt install gcc) and reinstall
+    pellucid. Or set train.arithmetic = "native"."""
 
 
 class KernelsUncompiled(KernelsMissing):
-    message = """The C kernels of portable arithmetic did not compile when pellucid was installed:
-    {words}. All that {compiler} said is in {path}. Install pellucid again without flags of your own
-    (CFLAGS= pip install …); or please report it."""
+    message = """The C kernels of portable arithmetic did not compile when pellucid was
+    installed: {words}. The full output of {compiler} is in {path}. Reinstall pellucid
+    without your own flags (CFLAGS= pip install …), or report the output."""
 
 
 class KernelsStale(MachineError):
@@ -65,69 +66,70 @@ class KernelsStale(MachineError):
 
 class KernelsWrong(MachineError):
     message = """The kernels for {isa} do not give the golden bits of arithmetic portable 1
-    (operation: {operation}). Nothing computed with them may be recorded. Build them again without
-    CFLAGS of your own, or set PELLUCID_ISA=scalar; if it stays, the compiler or the CPU is at
-    fault: please report it."""
+    (operation: {operation}). Do not trust what they compute. Rebuild them without your own
+    CFLAGS, or set PELLUCID_ISA=scalar. If the error stays, the compiler or the CPU is
+    faulty: report it."""
 
 
 class MachineLacks(MachineError):
-    message = """{variable} asks for {name!r}, which this machine or this build does not have. Known
-    are {known}; unset it to take the best here, {best}."""
+    message = """{variable} asks for {name!r}, which this machine or this build does not
+    have. Choose from {known}, or unset it to use the best here, {best}."""
 
 
 class AuditLost(MachineError):
-    message = """A process that replayed a part of {path} was killed; most often the memory ran out.
-    Nothing is known to be wrong with the run. Audit it on fewer cores (taskset -c 0 pellucid audit
-    {path} --all), or fewer steps (--steps N)."""
+    message = """A process that replayed a part of {path} was killed, most likely because
+    memory ran out. The run may still be sound. Audit it on fewer cores (taskset -c 0
+    pellucid audit {path} --all), or audit fewer steps (--steps N)."""
 
 
 class IndexLost(MachineError):
-    message = """A process that built the index of {path} is gone, most likely because the machine
-    has too little memory; the pieces that are ready are kept. Go on with: pellucid run {path}
-    --only index"""
+    message = """A process that built the index of {path} was killed, most likely because
+    memory ran out. The finished pieces are kept. Continue with: pellucid run {path} --only
+    index"""
 
 
 class QueryLost(MachineError):
-    message = """The process that looked for the answer ended without one: {detail}. The question
-    may need more memory than there is: ask for less. If it is small, a table may be damaged: check
-    it with pellucid verify RUN"""
+    message = """The process of the query ended without an answer: {detail}. If memory ran
+    out, ask for fewer steps or columns. If the query is small, a table may be damaged:
+    pellucid verify RUN"""
 
 
 class VariableInvalid(UserError):
-    message = """The environment variable {variable} is {found!r}, and has to be {wanted}. Correct
-    it, or unset it for the default, {default}."""
+    message = """The environment variable {variable} is {found!r}, but must be {wanted}.
+    Correct it, or unset it to use the default, {default}."""
 
 
 class ProcessLost(MachineError):
-    message = """Process {process} cannot reach {lost}: it ended, or its machine or network did
-    ({detail}). The torchrun that started it says which process ended first. What is recorded is
-    intact; any number of processes continues from the last stored state: torchrun --nproc-per-node
-    N -m pellucid run {path}"""
+    message = """Process {process} cannot reach {lost}: it ended, or its machine or network
+    failed ({detail}). The output of torchrun says which process ended first. Everything
+    recorded is intact. Continue from the last stored state with any number of processes:
+    torchrun --nproc-per-node N -m pellucid run {path}"""
 
 
 class TensorUnfit(UserError):
-    message = """{operation}: {name} is {found}, and has to be {wanted}. This is a mistake in the
-    calling program."""
+    message = """{operation}: {name} is {found}, but must be {wanted}. Fix the calling
+    program."""
 
 
 class MemoryTooSmall(MachineError):
-    message = """{what} takes {needed} GB of memory, and this machine has {found} GB. `pellucid
-    plan` tells what takes it and what to change; verify and show work here."""
+    message = """{what} takes {needed} GB of memory, but this machine has {found} GB. Run
+    `pellucid plan` to see what takes memory and what to change. The verbs verify and show
+    work on this machine."""
 
 
 class MeasuringFailed(MachineError):
-    message = """Not measured: {detail}. What was measured is printed above; --skip KIND leaves the
-    rest out."""
+    message = """Not measured: {detail}. The other measurements are printed above. Leave out
+    the rest with --skip KIND."""
 
 
 class LimitReached(MachineError):
-    message = """This process may have no more {what} than {limit}, and needs more. Nothing is known
-    to be wrong with what it read: {fix}"""
+    message = """This process reached its limit of {what}: {limit}. The files that it read
+    may be sound. {fix}"""
 
 
 class Stopped(MachineError):
-    message = """Stopped by {signal} at step {step}, whose state is stored. Continue with: pellucid
-    run {path}"""
+    message = """Stopped by {signal} at step {step}, whose state is stored. Continue with:
+    pellucid run {path}"""
 
     def __init__(self, signal: str, **fields: object) -> None:
         super().__init__(signal=signal, **fields)

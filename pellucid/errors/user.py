@@ -12,18 +12,18 @@ class RecipeUnreadable(UserError):
 
 
 class RecipeTooNew(UserError):
-    message = """{path} declares version {found}; this pellucid knows versions up to {known}.
-    Upgrade pellucid, or take the release that made the recipe (record/environment.lock names
-    it)."""
+    message = """{path} declares version {found}, but this pellucid knows only versions up
+    to {known}. Upgrade pellucid, or install the release that made the recipe
+    (record/environment.lock names it)."""
 
 
 class RecipeTooOld(UserError):
-    message = """{path} declares version {found}. Runs of versions before {known} were made before
-    format 1 was frozen; make the run again with version = {known}."""
+    message = """{path} declares version {found}. Versions before {known} predate the frozen
+    format 1. Make the run again with version = {known}."""
 
 
 class RecipeUnknownKey(UserError):
-    message = """{path}: unknown key {key}{hint}. Remove it or correct its name."""
+    message = """{path}: unknown key {key}{hint}. Remove the key or correct its name."""
 
 
 class RecipeInvalid(UserError):
@@ -33,39 +33,39 @@ class RecipeInvalid(UserError):
 
 
 class RecipeChanged(UserError):
-    message = """{path} now has the digest {found}, but the run in this folder was begun with
-    {recorded} ({detail}). A run keeps its recipe: put the old value back, or let another run go on
-    from one of its steps with the new one: pellucid fork {run} --step K --set KEY=VALUE --to DIR"""
+    message = """{path} now has the digest {found}, but the run in this folder began with
+    {recorded} ({detail}). The recipe of a run never changes. Restore the old value, or use
+    the new value in a fork: pellucid fork {run} --step K --set KEY=VALUE --to DIR"""
 
 
 class SettingTooLate(UserError):
-    message = """{settings} would change the bits of {run}, which has begun; nothing was changed.
-    Another run can go on from one of its steps with it:
-    pellucid fork {run} --step K --set {settings} --to DIR"""
+    message = """{settings} would change the bits of {run}, which has begun. The recipe is
+    unchanged. Use the setting in a fork: pellucid fork {run} --step K --set {settings} --to
+    DIR"""
 
 
 class CommandInvalid(UserError):
-    message = """{word}: {detail}. `pellucid {verb} --help` shows the ways to write it."""
+    message = """{word}: {detail}. See `pellucid {verb} --help`."""
 
 
 class RunMissing(UserError):
-    message = """{path} is not a run: it has no recipe.toml. {advice}"""
+    message = """{path} is not a run: it has no recipe.toml. {fix}"""
 
     def __init__(self, path: Path | str, verb: str = "", **_: object) -> None:
         """verb: the one that was given, where no run was."""
-        super().__init__(path=path, verb=verb, advice=_first_command(path, verb))
+        super().__init__(path=path, verb=verb, fix=_fix(path, verb))
 
 
-def _first_command(path: Path | str, verb: str) -> str:
+def _fix(path: Path | str, verb: str) -> str:
     if any((Path(path) / name).is_file() for name in ("pellucid.json", "anchor.json")):
-        return (
-            "It is an exported model, not a run: name the run that it is of, or that run's release."
-        )
+        return "That folder is an exported model: name its run, or the release of its run."
     if verb:
         return f"Name the run: pellucid {verb} RUN"
     if Path(path).exists() and Path(path) != Path():
-        return f"Name the folder of one, or train on it: pellucid new mymodel --data {path}"
-    return f"Correct the name, or make one with: pellucid new {path} --data PATH"
+        return (
+            f"Name the folder of a run, or train on these texts: pellucid new mymodel --data {path}"
+        )
+    return f"Correct the name, or make a run: pellucid new {path} --data PATH"
 
 
 class FolderTaken(UserError):
@@ -75,165 +75,166 @@ class FolderTaken(UserError):
 
 
 class FolderUnfit(UserError):
-    message = """{path} cannot be made: {detail}. Name another folder."""
+    message = """Cannot make {path}: {detail}. Choose another folder."""
 
 
 class LinkInside(UserError):
-    message = """{path} is a symbolic link, and nothing inside a run may be one: what is written or
-    removed there would be at its other end. Put the files in its place: rm {path} && mv {target}
-    {path}. To keep a run on another disk, move the whole folder and make a link to it; to keep a
-    part there, mount it: mount --bind DIR {path}"""
+    message = """{path} is a symbolic link, and a run may not contain links. Put the files
+    in its place: rm {path} && mv {target} {path}. To keep a run on another disk, move the
+    whole folder and link to it. To keep only this part there, mount it: mount --bind DIR
+    {path}"""
 
 
 class StepUnknown(UserError):
-    message = """{what} is not in this run: {detail}. `pellucid status RUN` tells how far it
-    goes."""
+    message = """{what} is not in this run: {detail}. Run `pellucid status RUN` to see how
+    far the run goes."""
 
 
 class TensorUnknown(UserError):
-    message = """No tensor {tensor} in the state after step {step}. There are {known}; one of the
-    optimizer is named as GROUP/NAME."""
+    message = """No tensor {tensor} in the state after step {step}. Choose from {known}.
+    Name a tensor of the optimizer as GROUP/NAME."""
 
 
 class RowsUnknown(UserError):
-    message = """No rows {first}:{last} of the tensor {tensor}: {detail}. Rows are counted from 0, and
-    the last one is left out, as in --rows 0:16."""
+    message = """No rows {first}:{last} of the tensor {tensor}: {detail}. Count rows from 0
+    and leave the last out, as in --rows 0:16."""
 
 
 class StateNotKept(UserError):
-    message = """{path} keeps no {group} after step {step}. Take a step that has a folder in anchors/
-    or, for the weights, in checkpoints/."""
+    message = """{path} keeps no {group} after step {step}. Choose a step with a folder in
+    anchors/ or, for the weights, in checkpoints/."""
 
 
 class DocumentUnknown(UserError):
-    message = """No document {document} in this run{near}. `pellucid show RUN documents TEXT` lists
-    those that have TEXT in their ids."""
+    message = """No document {document} in this run{near}. List the ids that contain TEXT:
+    pellucid show RUN documents TEXT"""
 
     optional = ("near",)
 
 
 class TextEmpty(UserError):
-    message = """There is nothing to lose in {what}: it has no token that the model would have to
-    guess. Give a text with at least one character."""
+    message = """No loss can be computed for {what}: it has no token to predict. Give a text
+    with one or more characters."""
 
 
 class TextInvalid(UserError):
-    message = """The text is not Unicode: {detail}. Give it in UTF-8, as a terminal with a UTF-8
-    locale does."""
+    message = """The text is not Unicode: {detail}. Give it in UTF-8, for example from a
+    terminal with a UTF-8 locale."""
 
 
 class PlotMissing(UserError):
-    message = """A picture needs matplotlib, which is not installed. Install it with: pip install
-    "pellucid[plot]" (or draw in the terminal with --plot -)"""
+    message = """A picture needs matplotlib, which is not installed. Install it: pip install
+    "pellucid[plot]". Or draw in the terminal with --plot -"""
 
 
 class StageUnknown(UserError):
-    message = """There is no stage {stage}. The stages are: {known}."""
+    message = """No stage is called {stage}. Choose from: {known}."""
 
 
 class StageNotReady(UserError):
-    message = """{path} has no {needs} yet, and {stage} needs it. Make all that is missing with:
-    pellucid run {path}"""
+    message = """{path} has no {needs} yet, but {stage} needs it. Make everything that is
+    missing: pellucid run {path}"""
 
 
 class IndexMissing(UserError):
-    message = """{path} has no index of its texts. Make one with: pellucid run {path} --only
-    index"""
+    message = """{path} has no index of its texts. Make the index: pellucid run {path}
+    --only index"""
 
 
 class QueryEmpty(UserError):
-    message = """There is no text to look for. Write it behind the run, or name a file that holds
-    it: --file PATH"""
+    message = """No text to look for. Write the text after the run, or name its file: --file
+    PATH"""
 
 
 class NotTrained(UserError):
-    message = """{path} has no step yet: {detail}. Train it with: pellucid run {path}"""
+    message = """{path} has no step yet: {detail}. Train it: pellucid run {path}"""
 
 
 class NotFinished(UserError):
-    message = """{path} stands at step {step} of {steps}; only a finished run can be sealed. Finish
-    it with: pellucid run {path}"""
+    message = """{path} is at step {step} of {steps}, and only a finished run can be sealed.
+    Finish it: pellucid run {path}"""
 
 
 class BudgetTooSmall(UserError):
-    message = """A budget of {budget} is too little: the first step that the seed chooses, step
-    {step}, needs {needed} s here. Give --budget {needed}s or more, or audit a step right behind an
-    anchor with --step."""
+    message = """A budget of {budget} is too small: the first step of the seed, step {step}, needs {needed} s.
+    Give --budget {needed}s or more, or choose a step right after an anchor with --step."""
 
 
 class MicrobatchUnknown(UserError):
-    message = """Step {step} has no microbatch {index}: there are {count}, counted from 0. Take one
-    of them, or --microbatch random."""
+    message = """Step {step} has no microbatch {index}: it has {count}, counted from 0.
+    Choose a smaller number, or --microbatch random."""
 
 
 class MicrobatchUncommitted(UserError):
-    message = """The recipe of {path} has record.commitment = "{found}", so its ledger binds no
-    microbatch's gradient, and one alone cannot be proven. Audit the whole step: pellucid audit
-    {path} --step {step}; a new run commits to them with --set record.commitment=microbatches"""
+    message = """The recipe of {path} has record.commitment = "{found}", so the ledger binds
+    no gradient of a microbatch. Audit the whole step: pellucid audit {path} --step {step}.
+    In a new run, commit to microbatches with --set record.commitment=microbatches"""
 
 
 class ReleaseSealed(UserError):
-    message = """{path} is sealed: its manifest lists every file, and this would change some of them.
-    Whether all is there and whole says: pellucid verify {path}. To change it all the same, remove
-    {path}/manifest.jsonl, make the change, and seal it again with: pellucid publish {path}"""
+    message = """{path} is sealed: its manifest lists every file, and this would change some
+    of them. Check that all files are intact: pellucid verify {path}. To change it anyway,
+    remove {path}/manifest.jsonl, make the change, and seal it again: pellucid publish
+    {path}"""
 
 
 class QueryInvalid(UserError):
-    message = """Not a question that this run answers: {detail}. `pellucid sql RUN` alone lists the
-    views and their columns."""
+    message = """This run cannot answer the query: {detail}. List the views and their
+    columns: pellucid sql RUN"""
 
 
 class QueryStopped(UserError):
     message = """No answer within {seconds} s. Ask for less (fewer steps, no text), or give
-    --seconds more."""
+    more time with --seconds."""
 
 
 class QueryTooLarge(UserError):
-    message = """The answer has more than {most} bytes. Ask for less (fewer steps or columns,
-    LIMIT), or for a part at a time."""
+    message = """The answer has more than {most} bytes. Ask for less (fewer steps or
+    columns, LIMIT), or for a part at a time."""
 
 
 class UrlInvalid(UserError):
-    message = """{url} is not the address of a release: {detail}. Give the folder that
-    manifest.jsonl lies in, as https://host/folder or s3://bucket/folder."""
+    message = """{url} is not the address of a release: {detail}. Give the folder of
+    manifest.jsonl, as https://host/folder or s3://bucket/folder."""
 
 
 class ReleaseMissing(UserError):
-    message = """{url} holds no sealed release: there is no manifest.jsonl. Correct the address; a
-    run that is not sealed yet is sealed with: pellucid publish RUN"""
+    message = """{url} is not a sealed release: it has no manifest.jsonl. Correct the
+    address, or seal the run: pellucid publish RUN"""
 
 
 class FolderNeeded(UserError):
-    message = """This verb reads all of a release, or writes to it, and {url} is an address.
-    Download it first, say with wget -r or aws s3 sync, and give its folder. What reads from an
+    message = """This verb needs a folder, and {url} is an address. Download the release
+    (for example with wget -r or aws s3 sync) and give its folder. Verbs that read an
     address: show, status, where, trace, sql, sample and export."""
 
 
 class DriverMissing(UserError):
-    message = """Reading {scheme}:// takes a driver of fsspec that is not installed: {detail}.
-    Install it (for s3: pip install s3fs; for gs: pip install gcsfs; for az: pip install adlfs)."""
+    message = """Reading {scheme}:// needs a driver of fsspec that is not installed:
+    {detail}. Install it (for s3: pip install s3fs; for gs: pip install gcsfs; for az: pip
+    install adlfs)."""
 
 
 class TorchMissing(UserError):
-    message = """This verb computes and needs torch, which is not installed. Install it with: pip
-    install torch (verify, show, status and publish work without it)."""
+    message = """This verb needs torch, which is not installed. Install it: pip install
+    torch. The verbs verify, show, status and publish work without torch."""
 
 
 class TooMuchMemory(UserError):
-    message = """Reading this release takes more memory than a verb that only reads may have
-    (docs/threats.md says how much). No honest one needs it: do not trust this one."""
+    message = """Reading this release takes more memory than a reading verb may use (see
+    docs/threats.md). An honest release never needs that much. Do not trust this release."""
 
 
 class DeviceMissing(UserError):
-    message = """The recipe asks for the device {device}, which torch does not find here. Set
-    placement.device = "cpu", or run where it exists."""
+    message = """The recipe asks for the device {device}, but torch has no {device} on this
+    machine. Set placement.device = "cpu", or run on a machine that has it."""
 
 
 class OperationsMissing(UserError):
-    message = """Nothing computes {arithmetic} arithmetic on the device {device}. There are {known}:
-    set train.arithmetic and placement.device to one of these pairs."""
+    message = """Pellucid has no {arithmetic} arithmetic for the device {device}. Set
+    train.arithmetic and placement.device to one of these pairs: {known}."""
 
 
 class ForkUnfit(UserError):
-    message = """A fork cannot change {key}: {detail}. Make a new run for that: pellucid new DIR
-    --data PATH"""
+    message = """A fork cannot change {key}: {detail}. Make a new run for that: pellucid new
+    DIR --data PATH"""

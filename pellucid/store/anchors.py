@@ -121,10 +121,9 @@ def check(
     groups = read(place)
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
-        blame = _blame(place, roots)
-        raise StateDiffers(
-            path=place, found=roots.state.hex(), recorded=recorded, step=step, blame=blame
-        )
+        about = {"path": place, "found": roots.state.hex(), "recorded": recorded, "step": step}
+        fix = f"The state is damaged or was replaced. Delete {place} to use the anchor before it."
+        raise StateDiffers(**about, blame=_blame(place, roots), fix=fix)
     return groups, roots
 
 

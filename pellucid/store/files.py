@@ -92,7 +92,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     """As whole_folder, for a folder that is new or empty, or holds just this already: so a command
     that was killed when its work was done can be given again. Raises FolderTaken."""
     if path.name == "..":
-        raise FolderTaken(path=path, found="what lies above it", advice="")
+        raise FolderTaken(path=path, found="the current folder")
     if path.is_symlink():  # Else the link would be replaced.
         path = path.resolve()
     if _is_free(path):
@@ -133,7 +133,7 @@ def _in_the_way(path: Path) -> str:
     """What of a path is there and is no folder, in words."""
     for above in (path, *path.parents):
         if os.path.lexists(above) and not above.is_dir():
-            return f"{above} is {'a file' if above.is_file() else 'no folder'}"
+            return f"{above} is {'a file' if above.is_file() else 'not a folder'}"
     return ""
 
 
@@ -416,7 +416,7 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def require_free(folder: Path, found: str = "something", advice: str = "") -> None:
+def require_free(folder: Path, found: str = "other files", advice: str = "") -> None:
     """Raises FolderTaken unless the folder is new or empty; advice says what else can be
     done with what it holds. Where it cannot be made, FolderUnfit, NoPermission or
     DiskFull, before any long work."""
@@ -425,7 +425,7 @@ def require_free(folder: Path, found: str = "something", advice: str = "") -> No
     if not _is_free(folder):
         raise FolderTaken(path=folder, found=found, advice=advice)
     if folder.name in ("", ".."):
-        raise FolderUnfit(path=folder, detail="it has no name of its own")
+        raise FolderUnfit(path=folder, detail="the path does not end with a name")
     first = next(
         (one for one in (*reversed(folder.parents), folder) if not os.path.lexists(one)), folder
     )

@@ -275,7 +275,7 @@ def test_a_field_that_no_record_has_is_named(
     with pytest.raises(FieldMissing) as caught:
         sources.check(recipe_of(source), tmp_path)
     told = str(caught.value)
-    assert f'has the field "{key}" (did you mean {near}?), which licence_key names' in told
+    assert f'have no field "{key}" (did you mean {near}?), which licence_key names' in told
     assert f"--set data.sources.s.licence_key={near}, or none" in told
     sources.check(recipe_of({**source, "licence_key": near}), tmp_path)
 
@@ -309,7 +309,7 @@ def test_files_whose_records_could_have_one_id_are_refused(
     sources.check(recipe, tmp_path / "run")
     assert len({one.id for one in read(tmp_path / "t", "jsonl", **KEYS)}) == 8
     written(tmp_path / "t/b.jsonl:page.jsonl", rows_of(4))
-    with pytest.raises(NamesUnclear, match=r"b\.jsonl and b\.jsonl:page\.jsonl"):
+    with pytest.raises(NamesUnclear, match=r"b\.jsonl and of b\.jsonl:page\.jsonl"):
         sources.check(recipe, tmp_path / "run")
     sources.check(recipe_of(source_of(tmp_path / "t", id_key="")), tmp_path / "run")
 

@@ -269,6 +269,6 @@ def test_a_pattern_that_takes_nothing_is_named(
     source = {"name": "s", "path": "texts", field: ("*.md", "[z-a].txt")}
     with pytest.raises(
         RecipeInvalid,
-        match=rf"data\.sources\.s\.{field}: \[z-a\]\.txt can take no path, for \[z-a\]",
+        match=rf"data\.sources\.s\.{field}: \[z-a\]\.txt matches no path, as \[z-a\]",
     ):
         sources.check(recipe_of(source), tmp_path)

@@ -55,7 +55,7 @@ def test_a_format_that_is_none_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("text")
     with pytest.raises(
         CommandInvalid,
-        match="xml is no format that is read: text, lines, fasta, jsonl, json, csv, parquet",
+        match="xml is not a format of pellucid; use text, lines, fasta, jsonl, json, csv, parquet",
     ):
         guess(f"xml:{tmp_path / 'a.txt'}")
 

@@ -182,7 +182,7 @@ def test_a_text_that_stands_elsewhere_names_the_keys(tmp_path, recipe_of):
     with pytest.raises(TextKeyMissing) as caught:
         sources.check(recipe, tmp_path)
     message = str(caught.value)
-    assert 'none of the first 10 records has a text under "text"' in message
+    assert 'the first 10 records have no text under "text"' in message
     assert "in how many records: data.body (10), messages (5)." in message  # No id: it is a number.
     assert message.endswith("--set data.sources.a.text_key=data.body")
 

@@ -98,7 +98,7 @@ EACH = [(operation, name) for operation, (_, tensors) in FITS.items() for name i
 def assert_unfit(operation: str, names: set[str], call: Callable[[], object]) -> None:
     with pytest.raises(TensorUnfit) as caught:
         call()
-    named = re.match(rf"{operation}: (\w+) is .+, and has to be .+\.", str(caught.value))
+    named = re.match(rf"{operation}: (\w+) is .+, but must be .+\.", str(caught.value))
     assert named and named[1] in names, caught.value
 
 
@@ -245,7 +245,7 @@ def test_backward_begins_at_the_objective_and_nowhere_else() -> None:
     use = Use(np.ones((1, M), np.uint32), np.zeros(1, np.uint64), None)
     part = Minimised(CrossEntropy(), use, M)
     _, objective = portable.loss(x, w, zeros((1, M), dtype=torch.int64), part)
-    with pytest.raises(TensorUnfit, match=r"^loss: its gradient is 2\.0, and has to be 1"):
+    with pytest.raises(TensorUnfit, match=r"^loss: its gradient is 2\.0, but must be 1"):
         (objective + objective).backward()
 
 
@@ -276,7 +276,7 @@ def test_the_command_line_refuses_an_unknown_instruction_set(corpus: Path, tmp_p
     done = pellucid("run", folder, check=3, env={library.VARIABLE: "z80"})
     assert (
         "MachineLacks: PELLUCID_ISA asks for 'z80'" in done.stderr
-        and "Known are avx512, avx2" in done.stderr
+        and "Choose from avx512, avx2" in done.stderr
     )
     assert not (folder / "record" / "ledger.jsonl").exists()
 

@@ -161,9 +161,9 @@ def test_a_folder_that_cannot_be_made_is_named(
     for name, detail in (
         ("file/x/y", "file is a file"),
         ("file", "is a file"),
-        ("link/x", "link is no folder"),
+        ("link/x", "link is not a folder"),
     ):
-        with pytest.raises(FolderUnfit, match=f"{tmp_path / name} cannot be made: .*{detail}"):
+        with pytest.raises(FolderUnfit, match=f"Cannot make {tmp_path / name}: .*{detail}"):
             files.require_free(tmp_path / name)
         with (
             pytest.raises((FolderUnfit, FolderTaken)),
