@@ -201,9 +201,7 @@ def print_life(life: dict[str, Any]) -> None:
 def print_chart(curve: list[tuple[float, float]], marks: list[tuple[float, float]]) -> None:
     from pellucid.look.chart import chart
 
-    parts = ["line: computed at the step"] * bool(curve) + [
-        "×: recorded when it was trained on"
-    ] * bool(marks)
+    parts = ["line: computed at the step"] * bool(curve) + ["×: recorded in training"] * bool(marks)
     print("\nloss, nats per token, by step   " + "   ".join(parts))
     for line in chart(curve, marks):
         print(line)
@@ -233,7 +231,7 @@ def print_where(about: dict[str, Any]) -> None:
         )
         console.print(_highlighted(*hit["context"]))
         if hit["block"] is None:
-            console.print("  behind the last block of its source: no step trains on it")
+            console.print("  after the last block of its source: no step trains on it")
             continue
         console.print(f"  block {hit['block']}, {_seen(hit['steps'])}")
         for one in hit["continues"]:
@@ -272,8 +270,8 @@ def print_trace(about: dict[str, Any]) -> None:
         else f"what was seen before step {about['before']:,}"
     )
     count = len(about["spans"])
-    many = f"{count:,} {'span' if count == 1 else 'spans'}" if count else "nothing"
-    console.print(f"\n{many} of at least {about['least']} characters word for word in {seen}")
+    many = f"{count:,} {'span' if count == 1 else 'spans'}" if count else "no span"
+    console.print(f"\n{many} of {about['least']} or more characters, word for word in {seen}")
     for span in about["spans"]:
         style = _rarity(span["count"])
         console.print(

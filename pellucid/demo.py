@@ -71,9 +71,9 @@ def reproduced(folder: Path) -> str:
     """One line on whether this machine made the bits that README.md states. Raises HeadDiffers."""
     ledger = LedgerFile(folder)
     if ledger.genesis["recipe"] != RECIPE:
-        return f"head {ledger.head}: of another recipe than README's, whose head is another"
+        return f"head {ledger.head}: another recipe than README's, and so another head"
     if ledger.genesis["data"] != DATA_ROOT:
-        return f"head {ledger.head}: of other texts than README's; another release of SymPy or tokenizers is installed"
+        return f"head {ledger.head}: other texts than README's, from another release of SymPy or tokenizers"
     if ledger.head != HEAD:
         raise HeadDiffers(path=folder, found=ledger.head, stated=HEAD)
     return f"head {ledger.head} = README: your machine made the same bits"

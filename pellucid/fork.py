@@ -164,7 +164,7 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
                 key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY)
             )
     if recipe.block != parent.block:
-        detail = f"the data is the parent's, in blocks of {parent.block} targets; a longer context needs longer blocks"
+        detail = f"a fork keeps its parent's blocks of {parent.block} targets, and a longer context needs longer blocks"
         key = "data.block" if recipe.data.block != parent.data.block else "model.context"
         raise ForkUnfit(key=key, detail=detail)
 
@@ -177,7 +177,8 @@ def _order(inputs: Inputs, recipe: Recipe, without: list[str]) -> Order:
     for name in without:
         if not blocks[name].size:
             raise ForkUnfit(
-                key="fork.without", detail=f"no step trains on {name}, which is kept for validation"
+                key="fork.without",
+                detail=f"no step trains on {name}: it is in the validation split",
             )
     return order
 

@@ -110,7 +110,7 @@ def code_in(path: Path) -> dict[str, bytes]:
         return ustar.read(files.read_bytes(path, MAX_KEPT))
     except ValueError as error:
         raise FormatInvalid(
-            path=path, detail=f"is no archive as pellucid writes it: {error}"
+            path=path, detail=f"is not an archive that pellucid writes: {error}"
         ) from error
 
 

@@ -145,9 +145,9 @@ def _left_out(found: list[Guess]) -> list[str]:
     first = f"{place.name} ({recognise.KINDS[kind].words})"
     files_of = f"1 file, {first}, is" if count == 1 else f"{count} files, such as {first}, are"
     why = (
-        "another format than its ending's"
+        "the format differs from the ending"
         if kind in recognise.READ_AS
-        else "no reader takes the format"
+        else "pellucid cannot read the format"
     )
     return [f"{files_of} left out: {why}. {recognise.fix(kind, place)}"]
 
@@ -168,8 +168,8 @@ def _keyless(recipe: Recipe, folder: Path) -> list[str]:
             )
             given = shlex.quote(f"{reader.source.format}:{without[0]}")
             notes.append(
-                f'{files_of} no text under "{key}" (text_key), and such records are left out. '
-                f"Make a source of its own of it, with its own key: --data {given}"
+                f'{files_of} no text under "{key}" (text_key), so these records are left out. '
+                f"Make the file a source of its own, with its own key: --data {given}"
             )
     return notes
 
@@ -185,7 +185,7 @@ def _unlicensed(recipe: Recipe, folder: Path) -> list[str]:
         return []
     setting = f"data.sources.{names[0]}.licence=CC-BY-4.0"
     return [
-        f"the licence of {', '.join(names)} is unknown: before training it can be stated, as in --set {setting}"
+        f"the licence of {', '.join(names)} is unknown: state it before training, as in --set {setting}"
     ]
 
 
@@ -260,15 +260,15 @@ def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[s
         if not best.distance:
             break
     if best is None:
-        return fitted, ["no share of these texts gives a validation set: add text"]
+        return fitted, ["these texts are too few for a validation set: add text"]
     fitted, notes = best.fitted, []
     if fitted.split != first.split:
         notes.append(
-            "data.split = parts: too few texts to keep whole ones for validation, so parts of them are kept"
+            "data.split = parts: too few whole texts for validation, so parts of texts are kept"
         )
     if (longest := fitted.max_document_characters) != first.max_document_characters:
         notes.append(
-            f"data.max_document_characters = {longest}: too few texts for a validation set, so they are cut"
+            f"data.max_document_characters = {longest}: too few texts for a validation set, so texts are cut"
         )
     notes += _told(best)
     return _fit_batch(draft, fitted, best.found, asked, notes)
@@ -338,7 +338,7 @@ def _told(trial: _Trial) -> list[str]:
     )
     if none:
         notes.append(
-            f"nothing of {', '.join(none)} is among it: too few texts, so its loss is not measured by itself"
+            f"no text of {', '.join(none)} is kept for validation: too few texts for a loss of its own"
         )
     return notes
 
@@ -395,15 +395,15 @@ def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted
 
 def _source(one: Guess) -> str:
     path = one.path if one.format == "package" else str(Path(one.path).resolve())
-    key = f"text_key = {_string(one.text_key)}    # The key, or column, of a record that holds its text."
+    key = f"text_key = {_string(one.text_key)}    # The key or column of a record's text."
     lines = [
         "[[data.sources]]",
         f"name = {_string(one.name)}",
         f"format = {_string(one.format)}             # text, jsonl, json, csv, parquet, lines, fasta or package",
         f"path = {_string(path)}",
         *([key] if one.text_key else []),
-        'licence = "unknown"          # What the texts may be used under; a package names its own.',
-        "weight = 1                   # How often it is seen while all of weight 1 are seen once.",
+        'licence = "unknown"          # Licence of the texts; a package names its own.',
+        "weight = 1                   # How often it is seen while sources of weight 1 are seen once.",
         "",
     ]
     return "\n".join(lines)
@@ -418,27 +418,27 @@ _TEMPLATE = """\
 # Change a field here, or with: pellucid run --set train.lr=1e-3
 version = 4
 name = "{name}"
-seed = 1                     # Initial weights, order and salts follow from it.
+seed = 1                     # Decides the initial weights, the order and the salts.
 
 [data]
 pipeline = 2                 # How sources become documents: docs/format.md, section 5.
-validation_per_10000 = {validation_per_10000}   # Documents kept for validation, chosen by their hash.
+validation_per_10000 = {validation_per_10000}   # Documents for validation, chosen by their hash.
 max_document_characters = {max_document_characters}   # Longer documents are cut into parts.
-split = "{split}"            # texts: all of a text is for training or all for validation; parts: each part by itself.
-invalid_utf8 = "replace"     # or "drop": the whole document. Both are counted.
+split = "{split}"            # texts: a whole text is for training or validation; parts: each part on its own.
+invalid_utf8 = "replace"     # or "drop": leave out the whole document. Both are counted.
 token_type = "uint16"        # "uint32" for a vocabulary over 65536.
-salts = "seed"               # "random": drawn and kept, so that a text can be withdrawn later.
-# root = "…"                 # Pins the data: other texts are refused before training.
+salts = "seed"               # "random": drawn and stored, so that a text can be withdrawn later.
+# root = "…"                 # Pins the data: pellucid refuses other texts.
 
 {sources}
 [tokenizer]
 kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, or file (with path = "tokenizer.json").
 vocabulary = {vocabulary}
-pattern = "llama3"           # How texts are cut before merging: llama3, qwen2, gpt2, o200k or pellucid (docs/data.md).
-max_pretoken = 24            # Characters: no token is longer.
+pattern = "llama3"           # How texts are split: llama3, qwen2, gpt2, o200k or pellucid (docs/data.md).
+max_pretoken = 24            # The longest token, in characters.
 
 [model]
-family = "llama"             # The kinds of models: docs/families.md.
+family = "llama"             # The kind of model: docs/families.md.
 layers = {layers}
 width = {width}
 heads = {heads}
@@ -449,7 +449,7 @@ tied = true                  # Input and output embeddings are one matrix.
 attention = "across"         # "within": a token attends only to its own document.
 
 [train]
-arithmetic = "portable"      # The same bits on every CPU; "native": PyTorch's own, for GPUs and bf16.
+arithmetic = "portable"      # The same bits on every CPU; "native": PyTorch's, for GPUs and bf16.
 precision = "fp32"           # "bf16" on CUDA, with native arithmetic.
 steps = {steps}
 batch = {batch}              # Rows a step.
@@ -461,26 +461,26 @@ final_lr = 0.1               # As a fraction of lr.
 clip = 1.0                   # The largest norm of the gradients.
 
 [optimizer]
-kind = "adamw"               # adamw, or muon: matrices move by their momentum, made orthogonal.
+kind = "adamw"               # adamw, or muon: orthogonalised momentum for matrices.
 beta1 = 0.9
 beta2 = 0.95
-weight_decay = 0.1           # Of matrices.
+weight_decay = 0.1           # For matrices only.
 
 [objective]
-z_loss = 0.0                 # So much of each squared log-sum-exp is minimised besides the loss.
+z_loss = 0.0                 # Weight of each squared log-sum-exp, added to the loss.
 
 [validation]
 every = {validation_every}
-tokens = 32768               # Of each source: whole documents until at least so many.
+tokens = 32768               # For each source: whole documents, up to this many or a few more.
 
 [checkpoints]
 every = {validation_every}
 
 [record]
-commitment = "steps"         # "microbatches": every microbatch's gradient is hashed too.
+commitment = "steps"         # "microbatches": hash the gradient of every microbatch too.
 
-[guards]                     # Spikes are told from the recorded losses; what follows is in the ledger.
-loss = {{ action = "note" }}   # note, stop, or rollback: go `back` steps and pass their batches over.
+[guards]                     # Spikes in the recorded losses, and what to do; both are in the ledger.
+loss = {{ action = "note" }}   # note, stop, or rollback: go `back` steps and skip their batches.
 not_finite = "stop"          # or "rollback"
 back = 50
 

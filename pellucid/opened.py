@@ -106,7 +106,7 @@ class Run:
         begins with. Raises StepUnknown."""
         number = layout.step_number(str(step))
         if number is None or not self.first <= number <= self.last:
-            detail = f"its ledger goes from step {self.first} to step {self.last}"
+            detail = f"the ledger goes from step {self.first} to step {self.last}"
             raise StepUnknown(what=f"Step {step}", detail=detail)
         return Step(self, number)
 
@@ -311,7 +311,7 @@ class Step:
 
     def _require_taken(self) -> None:
         if self.number == self.run.first:
-            detail = f"the run begins with its state, and the first step taken is {self.number + 1}"
+            detail = f"the run begins with its state, and the first step is {self.number + 1}"
             raise StepUnknown(what=f"A batch of step {self.number}", detail=detail)
 
     def _number(self, name: str) -> float:

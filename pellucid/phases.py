@@ -93,13 +93,15 @@ def check(tables: Sequence[Phase], names: Sequence[str], steps: int) -> None:
         raise unfit("train.steps", total, f"is {steps}, and the phases have {total} steps")
     for phase in tables:
         if phase.weights is not None and phase.shares is not None:
-            raise ValueError(f"the phase {phase.name} has weights and shares; give one of them")
+            raise ValueError(
+                f"the phase {phase.name} has both weights and shares; remove weights or shares"
+            )
         for field in ("weights", "shares", "start"):
             for name in getattr(phase, field) or {}:
                 if name not in names:
                     known = ", ".join(names)
                     raise ValueError(
-                        f"phase.{phase.name}.{field} names {name}, which is no source (there are {known})"
+                        f"phase.{phase.name}.{field} names {name}, which is not a source (sources: {known})"
                     )
 
 
@@ -109,14 +111,16 @@ def check_planned(phase: Planned, block: int, alone: bool) -> None:
     name, steps = phase.name, phase.steps
     section, of = ("train", "") if alone else (f"phase.{name}", f" of the phase {name}")
     if phase.batch % phase.microbatch:
-        detail = f"is {phase.microbatch}, and batch = {phase.batch}{of} is no multiple of it"
+        detail = f"is {phase.microbatch}, but batch = {phase.batch}{of} is not a multiple of it"
         raise unfit(f"{section}.microbatch", math.gcd(phase.batch, phase.microbatch), detail)
     if phase.decay > steps:
         raise unfit(
             f"{section}.decay", steps // 5, f"is {phase.decay}, longer than steps = {steps}{of}"
         )
     if phase.warmup + phase.decay > steps:
-        detail = f"is {phase.warmup}, which with decay = {phase.decay} is longer than steps = {steps}{of}"
+        detail = (
+            f"is {phase.warmup}: with decay = {phase.decay} that is longer than steps = {steps}{of}"
+        )
         raise unfit(f"{section}.warmup", min(steps // 10, steps - phase.decay), detail)
     if phase.decay and not SCHEDULES[phase.schedule].stable:
         raise unfit(

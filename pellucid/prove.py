@@ -137,18 +137,18 @@ def read_rows(folder: Path, proof: bytes, head: str, first: int, last: int) -> n
     """
     proven = proofs.check(proof, head)
     if proven.kind != "chunks":
-        raise ProofInvalid(detail=f"it is of a {proven.kind}, and not of rows of a tensor")
+        raise ProofInvalid(detail=f"it proves a {proven.kind}, not rows of a tensor")
     about = proven.thing
     dtype, shape = about["dtype"], about["shape"]
     begin, end = _chunks_of(about["name"], shape, first, last)
     known = about["first"], about["first"] + len(about["digests"])
     if not known[0] <= begin < end <= known[1]:
         shown = proofs.elements_of(proven)
-        detail = f"the proof shows the elements {shown[0]} to {shown[1] - 1} of it alone"
+        detail = f"the proof shows only its elements {shown[0]} to {shown[1] - 1}"
         raise RowsUnknown(tensor=about["name"], first=first, last=last, detail=detail)
     file, name = _kept(folder, proven.step, about["group"], about["name"])
     if file.entries.get(name, ("", ()))[:2] != (dtype, tuple(shape)):
-        detail = f"has not the tensor {name!r} of type {dtype} and shape {shape}"
+        detail = f"does not have the tensor {name!r} of type {dtype} and shape {shape}"
         raise FormatInvalid(path=file.path, detail=detail)
     start = begin * CHUNK
     content = file.part(name, start, min(end * CHUNK, math.prod(shape)))
@@ -172,13 +172,13 @@ def _kept(folder: Path, step: int, group: str, name: str) -> tuple[tensors.Tenso
 def _chunks_of(name: str, shape: Sequence[int], first: int, last: int) -> tuple[int, int]:
     """The chunks that the rows first .. last - 1 of a tensor lie in: from, behind the last. Raises
     RowsUnknown."""
-    detail = "" if shape else "it has none"
+    detail = "" if shape else "the tensor has no rows"
     if shape and not 0 <= first < last <= shape[0]:
-        detail = f"it has {shape[0]}"
+        detail = f"the tensor has {shape[0]}"
     row = math.prod(shape[1:])
     begin, end = first * row // CHUNK, -(-last * row // CHUNK)
     if not detail and not begin < end <= begin + proofs.MAX_CHUNKS:
-        detail = f"they lie in {end - begin} chunks, and a proof is of 1 to {proofs.MAX_CHUNKS}"
+        detail = f"they span {end - begin} chunks, but a proof covers 1 to {proofs.MAX_CHUNKS}"
     if detail:
         raise RowsUnknown(tensor=name, first=first, last=last, detail=detail)
     return begin, end
@@ -268,6 +268,6 @@ def _audit_path(ledger: LedgerFile, n: int) -> list[bytes]:
             leaves.append(chain.leaf_of(line))
     if len(leaves) < count or n > count:
         raise FormatInvalid(
-            path=ledger.path, detail=f"has {len(leaves)} entries, and the last one says {count}"
+            path=ledger.path, detail=f"has {len(leaves)} entries, but the last entry says {count}"
         )
     return [sibling for _, sibling in Levels(leaves).path(n)]

@@ -173,25 +173,25 @@ class Recipe(Section):
             and self.tokenizer.pattern != "pellucid"
             and longest > LONGEST_MATCHED
         ):
-            detail = f'is {longest}, and tokenizer.pattern = "{self.tokenizer.pattern}" reads {LONGEST_MATCHED} at most'
+            detail = f'is {longest}, but tokenizer.pattern = "{self.tokenizer.pattern}" reads at most {LONGEST_MATCHED}'
             raise unfit("data.max_document_characters", LONGEST_MATCHED, detail)
         if self.tokenizer.document_token and self.tokenizer.kind != "file":
-            raise ValueError('tokenizer.document_token belongs to tokenizer.kind = "file"')
+            raise ValueError('tokenizer.document_token needs tokenizer.kind = "file"')
         chosen = (self.train.arithmetic, self.placement.device, self.train.precision)
         if missing := operations.missing(*chosen):
             raise ValueError(missing)
         if bool(self.fork.parent) != bool(self.fork.state):
             raise ValueError("fork needs both the parent's head and its state")
         if self.fork.step >= self.train.steps:
-            raise ValueError(
-                f"a fork after step {self.fork.step} needs train.steps to be more than that"
-            )
+            raise ValueError(f"a fork after step {self.fork.step} needs a larger train.steps")
         if not self.fork.parent and self.fork != Fork():
-            raise ValueError("fork.step and fork.without belong to a fork, which has a parent")
+            raise ValueError("fork.step and fork.without need fork.parent")
         if self.fork.parent and set(self.fork.cursors) != {
             source.name for source in self.data.sources
         }:
-            raise ValueError("fork.cursors names each source once: `pellucid fork` writes it")
+            raise ValueError(
+                "fork.cursors must name each source once, as `pellucid fork` writes it"
+            )
         self._check_phases()
         return self
 
@@ -201,12 +201,12 @@ class Recipe(Section):
         phases.check(self.phase, names, self.train.steps)
         longest = max(phase.context for phase in planned)
         if longest > self.model.context:
-            detail = f"is {self.model.context}, and a phase has the context {longest}"
+            detail = f"is {self.model.context}, but a phase has the context {longest}"
             raise unfit("model.context", longest, detail)
         for phase in planned:
             phases.check_planned(phase, self.block, alone=not self.phase)
         if sum(phase.steps * phase.tokens for phase in planned) >= 1 << 62:
-            raise ValueError("the run has 2^62 targets or more, which no counter holds")
+            raise ValueError("the run has 2^62 targets or more, too many for a counter")
 
     def source(self, name: str) -> Source:
         return next(source for source in self.data.sources if source.name == name)

@@ -70,7 +70,7 @@ def _assign(document: Any, key: str, value: Any) -> None:
         before = parent
         table = table.setdefault(parent, tomlkit.table())
     if not hasattr(table, "keys"):
-        detail = "names no field; write data.sources.NAME.FIELD=value"
+        detail = "not a field; write data.sources.NAME.FIELD=value"
         raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=detail)
     table[last] = value
 

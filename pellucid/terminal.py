@@ -238,7 +238,7 @@ def warnings(source: dict[str, Any]) -> list[str]:
         reasons = ", ".join(f"{one['words']} ({one['documents']:,})" for one in out)
         every, share = source["documents"] + documents, 100 * size / max(1, source["bytes"] + size)
         lines.append(
-            f"of the source {source['source']}, {documents:,} of {every:,} files or records were left out, "
+            f"source {source['source']}: {documents:,} of {every:,} files or records were left out, "
             f"{share:.1f}% of the bytes: {reasons}"
         )
     kept = [one for one in source["left_out"] if one["kept"] and not one["quiet"]]
@@ -248,12 +248,12 @@ def warnings(source: dict[str, Any]) -> list[str]:
             and 100 * one["documents"] > source["documents"]
         ):
             texts = f"{one['documents']:,} of {source['documents']:,} texts"
-            lines.append(f"of the source {source['source']}, {texts} have {one['words']}")
+            lines.append(f"source {source['source']}: {texts} have {one['words']}")
     changed = sum(one["documents"] for one in kept if one["reason"] == "invalid_utf8_replaced")
     replaced = source["replaced_bytes"]
     if 100 * changed > source["documents"] or 100 * replaced > source["bytes"]:
         lines.append(
-            f"of the source {source['source']}, {replaced:,} bytes in {changed:,} texts are not UTF-8 and became U+FFFD"
+            f"source {source['source']}: {replaced:,} bytes in {changed:,} texts are not UTF-8 and became U+FFFD"
         )
     return lines
 

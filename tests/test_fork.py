@@ -268,11 +268,11 @@ def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
         and found.step == 8
         and [one["step"] for one in found.validation] == [10, 13]
     )
-    assert "B is a fork of the other: it begins after its step 7." in found.notes
+    assert "B is a fork of the other run after step 7." in found.notes
     assert found.cause and found.cause.certainty == "proven" and "train.lr" in found.cause.words
     same = diff(finished, finish(forked(finished, tmp_path / "same")), lambda *_: None)
     assert same.equal and same.step is None and same.recipe == []
-    assert "Nothing in it is changed" in " ".join(same.notes)
+    assert "The fork changes nothing" in " ".join(same.notes)
     assert all(not each["field"].startswith("fork.") for each in found.recipe)
     pellucid("diff", finished, tmp_path / "same")
 
@@ -283,5 +283,5 @@ def test_going_without_a_text_of_validation_is_refused_for_no_step_trains_on_it(
     kept = next(
         one["id"] for one in Shown(finished).list_documents() if one["split"] == "validation"
     )
-    with pytest.raises(ForkUnfit, match="kept for validation"):
+    with pytest.raises(ForkUnfit, match="in the validation split"):
         forked(finished, tmp_path / "no", without=(kept,))

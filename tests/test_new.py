@@ -147,7 +147,7 @@ def test_files_without_the_key_of_the_texts_are_said(tmp_path: Path) -> None:
     rows = [{"question": prose(n, 20), "answer": prose(-n, 20)} for n in range(1, 20)]
     (place / "qa.jsonl").write_text("".join(map("{}\n".format, map(json.dumps, rows))))
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
-    (said,) = (one for one in notes if "such records are left out" in one)
+    (said,) = (one for one in notes if "so these records are left out" in one)
     assert said.startswith('1 file, qa.jsonl, has no text under "messages"') and said.endswith(
         f"{place / 'qa.jsonl'}"
     )
@@ -162,7 +162,7 @@ def test_tables_without_the_column_of_the_texts_are_said(tmp_path: Path) -> None
     (place / "a.csv").write_text("\n".join(["n,text", *lines]))
     (place / "b.csv").write_text("\n".join(["n,other", *lines]))
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
-    (said,) = (one for one in notes if "such records are left out" in one)
+    (said,) = (one for one in notes if "so these records are left out" in one)
     assert said.startswith('1 file, b.csv, has no text under "text"')
     assert said.endswith(f"--data csv:{place / 'b.csv'}")
 

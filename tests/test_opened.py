@@ -130,7 +130,7 @@ def test_the_first_state_was_trained_on_nothing(run: opened.Run) -> None:
     assert first.tokens == 0 and first.entry["kind"] == "genesis" and first.segments().num_rows == 0
     assert first.state().step == 0 and "step 0" in first._repr_html_()
     for asked in (first.batch, first.documents, first.blocks, lambda: first.loss):
-        with pytest.raises(StepUnknown, match="the first step taken is 1"):
+        with pytest.raises(StepUnknown, match="the first step is 1"):
             asked()
 
 

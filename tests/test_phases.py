@@ -295,7 +295,7 @@ def test_a_fork_that_lengthens_the_context_goes_on_behind_what_was_seen(
     finish(folder)
     assert verify(folder, quiet).problems == []
     with pytest.raises(
-        ForkUnfit, match=r"in blocks of 32 targets; a longer context needs longer blocks"
+        ForkUnfit, match=r"blocks of 32 targets, and a longer context needs longer blocks"
     ):
         forked(longer, tmp_path / "no", 3, "data.block=64")
 
@@ -363,7 +363,7 @@ PLAIN = 'version = 4\nname = "a"\ndata.sources = [{name = "s"}, {name = "t", wei
         ),
         (
             'phase = [{name = "a", steps = 200, weights = {x = 1}}]',
-            r"phase\.a\.weights names x, .* \(there are s, t\)",
+            r"phase\.a\.weights names x, .* \(sources: s, t\)",
         ),
         (
             'phase = [{name = "a", steps = 200, weights = {t = 0}}]',
@@ -371,7 +371,7 @@ PLAIN = 'version = 4\nname = "a"\ndata.sources = [{name = "s"}, {name = "t", wei
         ),
         (
             'phase = [{name = "a", steps = 200, weights = {s = 1}, shares = {s = 1}}]',
-            "has weights and shares",
+            "has both weights and shares",
         ),
         (
             'phase = [{name = "a", steps = 200, context = 64}]',

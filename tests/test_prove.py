@@ -239,15 +239,15 @@ def test_rows_that_no_proof_shows_are_refused(wide: Path, tmp_path: Path) -> Non
         with pytest.raises(RowsUnknown):
             run.rows(proof, head, *rows)
     for rows in ((5, 5), (9, 8), (4096, 4097), (0, 1 << 50)):
-        with pytest.raises(RowsUnknown, match="it has 4096"):
+        with pytest.raises(RowsUnknown, match="the tensor has 4096"):
             prove.tensor(wide, WIDE, 2, rows)
     with pytest.raises(ProofInvalid, match="not that of the head"):
         run.rows(proof, "0" * 64, 1100, 1120)
-    with pytest.raises(ProofInvalid, match="is of a tensor"):
+    with pytest.raises(ProofInvalid, match="proves a tensor"):
         run.rows(prove.tensor(wide, WIDE, 2), head, 1100, 1120)
     folder = Path(shutil.copytree(wide, tmp_path / "run"))
     tensors.write(folder / "anchors/step2/model.safetensors", {WIDE: np.zeros(3, "<f4")}, {})
-    with pytest.raises(FormatInvalid, match="has not the tensor"):
+    with pytest.raises(FormatInvalid, match="does not have the tensor"):
         pellucid_open(folder).rows(proof, head, 1100, 1120)
     for name in ("anchors", "checkpoints"):
         shutil.rmtree(folder / name)

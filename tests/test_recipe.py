@@ -204,7 +204,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("train.steps=2.5", "integer"),
         (
             "train.batch=10",
-            r"train\.microbatch: .* batch = 10 is no multiple of it\. .* --set train\.microbatch=2\.",
+            r"train\.microbatch: .* batch = 10 is not a multiple of it\. .* --set train\.microbatch=2\.",
         ),
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),

@@ -32,31 +32,34 @@ _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
 Before = Annotated[
     str,
     typer.Option(
-        "--before", metavar="K", help="Only what steps before K trained on.", show_default="all"
+        "--before",
+        metavar="K",
+        help="Search only what steps before K trained on.",
+        show_default="all",
     ),
 ]
 Limit = Annotated[
     int | None,
     typer.Option(
-        min=0, help="How many places to tell; 0: all.", show_default="10; with --json all"
+        min=0, help="How many places to print; 0: all.", show_default="10; with --json all"
     ),
 ]
 File = Annotated[
     Path | None,
-    typer.Option("--file", metavar="PATH", help="Take the text from a file.", show_default=False),
+    typer.Option("--file", metavar="PATH", help="Read the text from a file.", show_default=False),
 ]
 Texts = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="[RUN] TEXT",
-        help="A run folder, a release or its URL; and a text.",
+        help="A run folder, a release or its URL; then a text.",
         show_default=False,
     ),
 ]
 
 
 @teaches(
-    """How often a text occurs in the training data, in which documents, and which steps trained on it.
+    """Find a text in the training data, with its documents and the steps that saw it.
 
     pellucid where mymodel "to be or not to be"
     pellucid where mymodel --file poem.txt --before 120 --fold-space
@@ -67,9 +70,12 @@ def where(
     file: File = None,
     before: Before = "",
     limit: Limit = None,
-    ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Also in other case.")] = False,
+    ignore_case: Annotated[bool, typer.Option("--ignore-case", help="Ignore case.")] = False,
     fold_space: Annotated[
-        bool, typer.Option("--fold-space", help="Any white space for any other; none at the ends.")
+        bool,
+        typer.Option(
+            "--fold-space", help="Match any white space with any other; ignore it at the ends."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -83,7 +89,7 @@ def where(
 
 
 @teaches(
-    """Which parts of a text stand word for word in the training data: the longest ones, rarest first.
+    """Find the longest parts of a text that occur word for word in the training data.
 
     pellucid trace mymodel "what a model has written"
     pellucid trace mymodel --file output.txt --before 120
@@ -93,7 +99,9 @@ def trace(
     words: Texts = None,
     file: File = None,
     before: Before = "",
-    least: Annotated[int, typer.Option(min=1, help="Characters that a span has at least.")] = 24,
+    least: Annotated[
+        int, typer.Option(min=1, help="Length of the shortest span, in characters.")
+    ] = 24,
     limit: Limit = None,
     as_json: Json = False,
 ) -> None:
@@ -112,14 +120,14 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     if file is not None:
         if not file.is_file():
             raise CommandInvalid(
-                verb=verb, word=str(file), detail="is no file; --file takes the path of a text"
+                verb=verb, word=str(file), detail="not a file; --file takes the path of a text"
             )
         words = [*words, _text_of(file).removesuffix("\n").removesuffix("\r")]
     if not 1 <= len(words) <= 2:
-        detail = "write [RUN] TEXT, the text as one word in quotes; or [RUN] --file PATH"
+        detail = "write [RUN] TEXT with the text in quotes, or [RUN] --file PATH"
         raise CommandInvalid(verb=verb, word=" ".join(words) or "TEXT", detail=detail)
     if len(words) == 1 and file is None and (Path(words[0]) / FILE).is_file():
-        detail = f'is a run, and the text is missing; write: pellucid {verb} {words[0]} "TEXT"'
+        detail = f'this is a run, but the text is missing; write: pellucid {verb} {words[0]} "TEXT"'
         raise CommandInvalid(verb=verb, word=words[0], detail=detail)
     if not words[-1]:
         raise QueryEmpty()
@@ -136,7 +144,9 @@ def _text_of(file: Path) -> str:
     content = files.read_bytes(file, _LONGEST, follow=True)
     record = formats.text_record(content, formats.How(Source(name="text")))
     if record.dropped == "binary" or record.changed:
-        raise TextInvalid(detail=f"{file} is not UTF-8, and has no mark of UTF-16 or UTF-32")
+        raise TextInvalid(
+            detail=f"{file} is not UTF-8, and has no byte order mark of UTF-16 or UTF-32"
+        )
     return record.text
 
 
@@ -145,7 +155,7 @@ def _step(text: str) -> int | None:
 
 
 @teaches(
-    """Ask a run in SQL; without a query, what there is to ask: the views and their columns.
+    """Query a run with SQL. Without a query, list the views and their columns.
 
     pellucid sql
     pellucid sql mymodel "select source, fsum(loss_sum) / sum(tokens) as loss from sources group by source"
@@ -156,7 +166,7 @@ def sql(
         list[str] | None,
         typer.Argument(
             metavar="[RUN] [QUERY]",
-            help="A run folder, a release or its URL; and a SELECT.",
+            help="A run folder, a release or its URL; then a SELECT.",
             show_default=False,
         ),
     ] = None,
@@ -170,7 +180,8 @@ def sql(
         ),
     ] = None,
     seconds: Annotated[
-        float, typer.Option(min=0.001, max=1e7, callback=finite, help="How long it may take.")
+        float,
+        typer.Option(min=0.001, max=1e7, callback=finite, help="How long the query may take."),
     ] = 300.0,
     as_json: Json = False,
 ) -> None:
@@ -194,9 +205,7 @@ def sql(
 def _asked(words: list[str]) -> tuple[Path, str | None]:
     """The run and the query: one word is a query where it is no folder and has a space in it."""
     if len(words) > 2:
-        raise CommandInvalid(
-            verb="sql", word=words[2], detail="write the query as one word, in quotes"
-        )
+        raise CommandInvalid(verb="sql", word=words[2], detail="write the whole query in quotes")
     if len(words) == 1 and not Path(words[0]).is_dir() and " " in words[0]:
         words = [str(HERE), words[0]]
     return home(words[0] if words else HERE), words[1] if len(words) == 2 else None

@@ -27,7 +27,7 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
 
 
 @teaches(
-    """Compute steps again from the state stored before each, and compare their bits with the ledger.
+    """Replay steps from the stored states before them, and compare their bits with the ledger.
 
     pellucid audit RELEASE --step 120 --step 300
     pellucid audit RELEASE --steps 13 --seed 94821
@@ -35,9 +35,8 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
     pellucid audit RELEASE --step 120 --microbatch random
     pellucid audit RELEASE --all --dry-run
 
-    A seed that the trainer could not foresee makes the choice worth something: leave it out, or draw it after the
-    release is out. Steps on the way to a chosen one are compared too. The last validation is always computed again,
-    except with --microbatch.
+    Use a seed that the trainer could not foresee: omit --seed, or draw the seed after the release is out. Steps on
+    the way to a chosen step are compared too. The last validation is always recomputed, except with --microbatch.
     """
 )
 def audit(
@@ -48,34 +47,38 @@ def audit(
             "--step",
             metavar="K",
             help="A step to audit; may be repeated.",
-            show_default="one by the seed",
+            show_default="one step, chosen by the seed",
         ),
     ] = [],  # noqa: B006
     steps: Annotated[
         int | None,
-        typer.Option("--steps", metavar="N", min=1, help="So many steps, chosen by the seed."),
+        typer.Option("--steps", metavar="N", min=1, help="Audit N steps, chosen by the seed."),
     ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Decides which; draw it yourself.", show_default="a fresh one, printed"
+            min=0, help="Chooses the steps; draw it yourself.", show_default="a new seed, printed"
         ),
     ] = None,
     budget: Annotated[
         str,
         typer.Option(
-            metavar="TIME", help="As many steps as fit into 60s, 5m or 2h.", show_default="none"
+            metavar="TIME",
+            help="Audit as many steps as fit into 60s, 5m or 2h.",
+            show_default="none",
         ),
     ] = "",
-    every: Annotated[bool, typer.Option("--all", help="Every step, on all cores.")] = False,
+    every: Annotated[bool, typer.Option("--all", help="Audit every step, on all cores.")] = False,
     microbatch: Annotated[
         str,
         typer.Option(
-            metavar="I", help="Only this microbatch of the step, or random.", show_default="all"
+            metavar="I",
+            help="Audit only this microbatch of the step, or random.",
+            show_default="all",
         ),
     ] = "",
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Only say what it needs here, and what fits.")
+        bool, typer.Option("--dry-run", help="Only print what the audit needs here, and what fits.")
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -130,7 +133,7 @@ def audit_run(request: Any, as_json: bool) -> None:
     if "difference" in why and not as_json:
         print_difference(why["difference"])
     if "unexplained" in why and not as_json:
-        print(f"audit: not explained further: {plain(why['unexplained'])}")
+        print(f"audit: no further explanation: {plain(why['unexplained'])}")
     if not report.ok:
         raise AuditFailed(path=request.inputs.folder, steps=report.wrong())
 
@@ -206,10 +209,10 @@ def _microbatch(request: Any, as_json: bool) -> None:
 
 
 _PROVEN = """\
-       proven: from the recorded state before step {step}, this microbatch has the tokens, the loss and the
-       gradient to which the ledger commits
-       not checked: the other {others} microbatches, the step's sum and update, any validation, the first state
-       pellucid audit --step {step} checks all of these, of validations the last one"""
+       proven: from the recorded state before step {step}, this microbatch has the tokens, loss and gradient
+       that the ledger commits to
+       not checked: the other {others} microbatches, the step's sum and update, validations, the first state
+       pellucid audit --step {step} checks all of these, except validations before the last"""
 
 
 def _dry_run(request: Any, as_json: bool) -> None:

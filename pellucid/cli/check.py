@@ -21,7 +21,7 @@ _SHOWN = 10  # Names of what is no part of a run; --json has all.
 
 
 @teaches(
-    """Check everything that needs no computing: files, chains, data, batches, numbers, states. No torch."""
+    """Check files, chains, data, batches, numbers and states, without a replay. Needs no torch."""
 )
 def verify(folder: Run = HERE, as_json: Json = False) -> None:
     from pellucid.release.verify import verify
@@ -33,16 +33,12 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
         for problem in report.problems:
             print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
         found = "ok" if report.ok else f"{len(report.problems)} problem(s)"
-        sealed = "" if report.sealed else " (not sealed: files are not held against a manifest)"
+        sealed = "" if report.sealed else " (not sealed: no manifest to compare the files with)"
         print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
         if report.unlisted:
             more = len(report.unlisted) - _SHOWN
             names = ", ".join(report.unlisted[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
-            print(
-                plain(
-                    f"{len(report.unlisted)} not part of the run, and checked by nothing: {names}"
-                )
-            )
+            print(plain(f"{len(report.unlisted)} not part of the run and not checked: {names}"))
     if not report.ok:
         raise VerifyFailed(path=folder, count=len(report.problems), fix=_fix(folder, report))
 
@@ -61,15 +57,15 @@ _KINDS = ("document", "block", "step", "tensor")
 
 
 @teaches(
-    """A small file that proves a document, a block, a step or a tensor to whoever holds only the run's head.
+    """Write a small file that proves a document, a block, a step or a tensor against the run's head.
 
     pellucid prove mymodel document books/alice.txt --output alice.json
     pellucid prove mymodel step 120
     pellucid prove mymodel tensor model.norm.weight --step 120
     pellucid prove mymodel tensor model.embed_tokens.weight --rows 0:16
 
-    It holds no texts. A tensor of the optimizer is named with its group, as exp_avg/NAME. Of rows it
-    holds the digests of the chunks that they lie in, against which run.rows (Python) reads them.
+    The file holds no texts. Name a tensor of the optimizer with its group, as exp_avg/NAME. With --rows, the file
+    holds the digests of the chunks around the rows, and run.rows (Python) checks the rows against them.
     """
 )
 def prove(
@@ -79,11 +75,14 @@ def prove(
     ],
     step: Step = "",
     rows: Annotated[
-        str, typer.Option(metavar="A:B", help="Of a tensor: its rows A to B - 1.", show_default="")
+        str,
+        typer.Option(
+            metavar="A:B", help="Prove only rows A to B - 1 of a tensor.", show_default=""
+        ),
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Where to write it.", show_default="standard output"),
+        typer.Option(metavar="FILE", help="The file to write.", show_default="standard output"),
     ] = None,
 ) -> None:
     from pellucid import prove as make
@@ -101,7 +100,7 @@ def prove(
         raise CommandInvalid(
             verb="prove",
             word="--step" if step else "--rows",
-            detail="only a tensor has rows, and is of a step that is not named otherwise",
+            detail="this option is only for a tensor",
         )
     if kind == "tensor":
         number = step_number(step) if step else None
@@ -118,25 +117,27 @@ def prove(
 
 def _rows(text: str) -> tuple[int, int]:
     if not (match := re.fullmatch("([0-9]{1,15}):([0-9]{1,15})", text)):
-        raise CommandInvalid(verb="prove", word=text, detail="rows are written as 0:16")
+        raise CommandInvalid(verb="prove", word=text, detail="write rows as 0:16")
     return int(match[1]), int(match[2])
 
 
 @teaches(
-    """Check a proof against a run's head, and say what it proves. Needs nothing but the file.
+    """Check a proof against a run's head, and print what it proves. Needs only the file.
 
     pellucid check-proof alice.json --head 7bed1c5f…
     """
 )
 def check_proof(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="A proof.")],
-    head: Annotated[str, typer.Option(metavar="HEX", help="The head, from whom you trust.")] = ...,  # type: ignore[assignment]
+    head: Annotated[
+        str, typer.Option(metavar="HEX", help="The run's head, from a source you trust.")
+    ] = ...,  # type: ignore[assignment]
     as_json: Json = False,
 ) -> None:
     from pellucid.record import proofs
 
     if not file.is_file():
-        raise CommandInvalid(verb="check-proof", word=str(file), detail="there is no such file")
+        raise CommandInvalid(verb="check-proof", word=str(file), detail="no such file")
     with files.open_file(file, follow=True) as opened:
         content = opened.read(proofs.MAX_BYTES + 1)
     proven = proofs.check(content, head)

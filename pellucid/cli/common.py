@@ -139,7 +139,7 @@ def main() -> None:
 def _tell_interrupted() -> None:
     with contextlib.suppress(OSError):
         print(
-            "pellucid: interrupted; what is complete is kept, and the same command goes on",
+            "pellucid: interrupted; finished work is kept, and the same command continues",
             file=sys.stderr,
         )
 
@@ -226,14 +226,14 @@ def _welcome() -> None:
         print_status(about)
         print("\nNext:\n  " + "\n  ".join(_next_commands(about)))
         return
-    print("Pellucid trains language models in the open. Begin with:\n")
+    print("Pellucid trains language models in the open. Start with:\n")
     print(
         "  pellucid demo                         the whole job on a small corpus, in a few minutes"
     )
     print(
-        "  pellucid new mymodel --data PATH      a recipe for your own texts; then: pellucid run mymodel"
+        "  pellucid new mymodel --data PATH      make a recipe for your own texts; then: pellucid run mymodel"
     )
-    print("  pellucid verify RELEASE               check somebody else's")
+    print("  pellucid verify RELEASE               check a release")
 
 
 def _next_commands(about: dict[str, Any]) -> list[str]:

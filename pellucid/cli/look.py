@@ -37,15 +37,15 @@ from pellucid.terminal import plain, printable
 
 
 @teaches(
-    """What a step trained on, where a document was seen, what a block holds; and its loss at any step.
+    """Show what a step trained on, where a document was seen or what a block holds, with losses at any step.
 
     pellucid show step 120
     pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
     pellucid show mymodel text "to be or not to be" --at 0,150,600
     pellucid show mymodel documents essays/
 
-    The losses recorded when it was trained on are read. Those that --at asks for are computed from the states of these
-    steps, which are replayed where none is stored.
+    Losses from training are read from the record. Losses at the steps of --at are computed from the states of those
+    steps; states that are not stored are replayed.
     """
 )
 def show(
@@ -66,17 +66,17 @@ def show(
         str,
         typer.Option(
             metavar="STEPS",
-            help="Its loss at these steps too: 150,600 or every=50.",
+            help="Compute the loss at these steps too: 150,600 or every=50.",
             show_default=False,
         ),
     ] = "",
     plot: Annotated[
         str,
         typer.Option(
-            metavar="FILE.png", help="Draw its losses; - draws in the terminal.", show_default=False
+            metavar="FILE.png", help="Draw the losses; - draws in the terminal.", show_default=False
         ),
     ] = "",
-    characters: Annotated[int, typer.Option(min=0, help="How much of each text to print.")] = 200,
+    characters: Annotated[int, typer.Option(min=0, help="Characters to print of each text.")] = 200,
     as_json: Json = False,
 ) -> None:
     from pellucid.look.show import Shown, list_documents
@@ -127,10 +127,12 @@ def _check_drawing(what: str, at: str, plot: str) -> None:
     """Raises CommandInvalid where the options do not fit what is asked about, and PlotMissing."""
     if what == "documents" and (at or plot):
         raise CommandInvalid(
-            verb="show", word="--at" if at else "--plot", detail="of one document, not of all"
+            verb="show",
+            word="--at" if at else "--plot",
+            detail="this option is only for a single document",
         )
     if what in ("text", "step") and not at and (plot or what == "text"):
-        detail = "say with --at at which steps to compute its loss, as in --at every=50"
+        detail = "name the steps to compute the loss at, as in --at every=50"
         raise CommandInvalid(verb="show", word="--plot" if plot else what, detail=detail)
     if plot and plot != "-" and not plot.lower().endswith(".png"):
         detail = "--plot takes a name that ends in .png, or - for the terminal"
@@ -183,7 +185,7 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
     # A step records the losses of the state before it.
     marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
     if not curve and not marks:
-        detail = "it was not trained on, so nothing is recorded: say with --at at which steps to compute its loss"
+        detail = "no step trained on it, so no loss is recorded: name steps to compute the loss at with --at"
         raise CommandInvalid(verb="show", word="--plot", detail=detail)
     if plot != "-":
         from pellucid.look import plot as picture
@@ -215,7 +217,7 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 
 
 @teaches(
-    """Text from the model of any step, and with --trace what of it stands in what that model was trained on.
+    """Generate text from the model of any step. With --trace, show which parts of it are in its training data.
 
     pellucid sample mymodel --step 50 --prompt "def factor("
     pellucid sample mymodel --prompt "def factor(" --trace
@@ -223,17 +225,19 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 )
 def sample(
     run: RunOrUrl = ".",
-    prompt: Annotated[str, typer.Option(help="What the text begins with.")] = "",
+    prompt: Annotated[str, typer.Option(help="Beginning of the text.")] = "",
     step: Step = "",
-    tokens: Annotated[int, typer.Option(min=1, help="How many tokens at most.")] = 100,
+    tokens: Annotated[int, typer.Option(min=1, help="The largest number of tokens.")] = 100,
     temperature: Annotated[
         float, typer.Option(min=0, callback=finite, help="0 takes the likeliest token each time.")
     ] = 0.8,
-    top_k: Annotated[int, typer.Option(min=0, help="Choose among so many tokens; 0: all.")] = 50,
+    top_k: Annotated[
+        int, typer.Option(min=0, help="Choose among this many of the likeliest tokens; 0: all.")
+    ] = 50,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 1,
     traced: Annotated[
         bool,
-        typer.Option("--trace", help="Tell which parts of it the model has seen word for word."),
+        typer.Option("--trace", help="Show which parts the model has seen word for word."),
     ] = False,
     as_json: Json = False,
 ) -> None:
@@ -275,9 +279,9 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
 
 
 @teaches(
-    """Where two runs part, and why: the first differing step, its microbatch, tensors, operation, and known causes.
+    """Find where two runs differ, and why: the first differing step, its microbatch, tensors, operation and causes.
 
-    With one run, all of it is computed again here and held against its ledger.
+    With one run, recompute all of it here and compare it with its ledger.
 
     pellucid diff mymodel theirs
     """
@@ -297,8 +301,8 @@ def diff(
         typer.Argument(
             parser=folder_only,
             metavar="B",
-            help="Another one.",
-            show_default="what A's recipe and data give here",
+            help="Another run or release.",
+            show_default="A, recomputed here",
         ),
     ] = None,
     as_json: Json = False,
@@ -311,5 +315,5 @@ def diff(
         found = diff_here(a, *told) if b is None else diff(a, b, *told)
     print_json(found.as_json()) if as_json else print_difference(found.as_json())
     if not found.equal:
-        where = "their beginnings" if found.step is None else f"step {found.step}"
-        raise RunsDiffer(a=a, b=b or "what is computed here", where=where)
+        where = "the first entry" if found.step is None else f"step {found.step}"
+        raise RunsDiffer(a=a, b=b or "its recomputation here", where=where)

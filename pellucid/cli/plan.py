@@ -12,7 +12,7 @@ from pellucid.errors import BitsDiffer, MeasuringFailed
 
 
 @teaches(
-    """Memory, time, storage and cost of a run before it starts, and what the spacing of anchors costs.
+    """Estimate memory, time, storage and cost of a run before it starts.
 
     pellucid plan mymodel
     pellucid plan mymodel --measure --skip compile
@@ -30,7 +30,7 @@ def plan(
     ] = HERE,
     no_calibration: Annotated[
         bool,
-        typer.Option("--no-calibration", help="Compute nothing: the plan then knows no speed."),
+        typer.Option("--no-calibration", help="Do not measure the speed of this machine."),
     ] = False,
     speed: Annotated[
         float | None,
@@ -38,25 +38,25 @@ def plan(
             min=1e-6,
             callback=finite,
             metavar="TFLOPS",
-            help="Of another machine, instead of calibrating this one.",
+            help="Use this speed, instead of measuring this machine.",
         ),
     ] = None,
     tflops: Annotated[
         float,
         typer.Option(
-            min=1e-6, callback=finite, help="What a GPU of the comparison computes, in TFLOP/s."
+            min=1e-6, callback=finite, help="Speed of a GPU in the comparison, in TFLOP/s."
         ),
     ] = 400.0,
     price: Annotated[
-        float, typer.Option(min=0, callback=finite, help="What an hour of it costs, in dollars.")
+        float, typer.Option(min=0, callback=finite, help="Price of a GPU-hour, in dollars.")
     ] = 2.0,
     measured: Annotated[
         bool,
         typer.Option(
-            "--measure", help="Take real steps and tell which ways of running keep the bits."
+            "--measure", help="Take real steps and report which ways of running keep the bits."
         ),
     ] = False,
-    steps: Annotated[int, typer.Option(min=1, help="With --measure: steps each way.")] = 3,
+    steps: Annotated[int, typer.Option(min=1, help="With --measure: steps to take each way.")] = 3,
     skip: Annotated[
         list[str],
         typer.Option(
@@ -84,7 +84,7 @@ def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
     with on_terminal(quiet=as_json) as terminal:
         if "compile" not in skip:
             terminal.note(
-                "the last way compiles the model first, which can take minutes; --skip compile leaves it out"
+                "the last way compiles the model first, which can take minutes; skip it with --skip compile"
             )
         found = measure(path, steps, skip, terminal.progress)
     print_json(found) if as_json else print_measured(found)

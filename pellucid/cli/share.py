@@ -27,7 +27,7 @@ _SHOWN = 10  # Names of what was left out.
 
 
 @teaches(
-    """Write any step, stored or materialised, to a folder of its own.
+    """Write the model or the full state of any step to a new folder. A step that is not stored is replayed.
 
     pellucid export mymodel --step 120 --as hf --to step120
     """
@@ -35,7 +35,7 @@ _SHOWN = 10  # Names of what was left out.
 def export(
     run: RunOrUrl = ".",
     to: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where to write it: a new or empty folder.")
+        Path, typer.Option(metavar="DIR", help="The new or empty folder to write.")
     ] = ...,  # type: ignore[assignment]
     step: Step = "",
     kind: Annotated[
@@ -59,17 +59,19 @@ def export(
 
 
 @teaches(
-    """Seal a finished run: README, LICENSE, and a manifest of its files. Sealing twice gives the same bytes.
+    """Seal a finished run: write README, LICENSE and a manifest of its files. Sealing twice gives the same bytes.
 
-    What else lies in the folder (notes, .git, .env) is named and left out. recipe.toml loses the paths of its sources:
-    they tell of your machine, and nothing needs them once the texts are in the run.
+    Other files in the folder (notes, .git, .env) are listed and left out. The paths of sources are removed from
+    recipe.toml: they describe your machine, and the run no longer needs them.
     """
 )
 def publish(
     folder: Run = HERE,
     to: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Also make a copy there, hard-linked where it can be."),
+        typer.Option(
+            metavar="DIR", help="Also copy the release there, with hard links where possible."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -84,7 +86,7 @@ def publish(
         )
         print(f"head   {sealed['head']}")
         for key, path in sealed["paths"].items():
-            print(plain(f"Taken out of recipe.toml, which others will read: {key} = {path}"))
+            print(plain(f"Removed from recipe.toml, which will be public: {key} = {path}"))
         if sealed["unlicensed"]:
             _tell_unlicensed(sealed["unlicensed"])
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
@@ -93,23 +95,21 @@ def publish(
 def _tell_unlicensed(unknown: dict[str, int]) -> None:
     """unknown: documents, by source."""
     whose = ", ".join(f"{count:,} documents of {name}" for name, count in unknown.items())
-    print(
-        plain(f"The licence of {whose} is unknown, and their texts are in the release. It stands")
-    )
-    print("in every document and so in the head: a new run states it, before it is trained, with")
+    print(plain(f"The licence of {whose} is unknown, and the release contains their texts."))
+    print("The head depends on licences. In a new run, set the licence before training:")
     print(plain(f"  --set data.sources.{next(iter(unknown))}.licence=CC-BY-4.0"))
 
 
 def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:
     if not names:
         return
-    print(f"Left out ({len(names):,}), since they are no part of a run:")
+    print(f"Left out, as not part of a run ({len(names):,}):")
     for name in names[:_SHOWN]:
         print(f"  {plain(name)}")
     if len(names) > _SHOWN:
         print(f"  … and {len(names) - _SHOWN:,} more")
     if in_place:
         print(
-            "They still lie in the sealed folder, and verify names each (FileAdded). Move them away, or give others"
+            "They are still in the sealed folder, and verify reports each (FileAdded). Move them away, or publish"
         )
         print(f"a copy without them: pellucid publish {folder} --to DIR")

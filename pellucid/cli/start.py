@@ -30,8 +30,8 @@ def new(
         typer.Option(
             "--data",
             metavar="PATH",
-            help="A file, a folder, package:NAME, or FORMAT:PATH (text, jsonl, json, csv, parquet, lines, fasta); "
-            "may be repeated.",
+            help="A file, a folder, package:NAME, or FORMAT:PATH; may be repeated. "
+            "Formats: text, jsonl, json, csv, parquet, lines, fasta.",
         ),
     ],
     preset: Annotated[
@@ -49,18 +49,23 @@ def new(
     else:
         for note in notes:
             print(note)
-        print(f"{folder / FILE} is written: look through it, then run: pellucid run {folder}")
+        print(f"Wrote {folder / FILE}. Look through it, then run: pellucid run {folder}")
 
 
 @teaches(
-    """The whole job on a small corpus: raw text, training, sealing, verify, audit. A few minutes."""
+    """Do the whole job on a small corpus: raw text, training, sealing, verify, audit. Takes a few minutes."""
 )
 def demo(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Where to make it.")] = Path("demo"),
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")] = Path(
+        "demo"
+    ),
     data: Annotated[
         list[str],
         typer.Option(
-            "--data", metavar="PATH", help="Another corpus.", show_default="the sources of SymPy"
+            "--data",
+            metavar="PATH",
+            help="Use another corpus.",
+            show_default="the sources of SymPy",
         ),
     ] = [],  # noqa: B006
     settings: Set = [],  # noqa: B006

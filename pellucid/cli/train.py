@@ -29,16 +29,18 @@ from pellucid.terminal import plain
 
 
 @teaches(
-    """Do every stage that is not done yet: data, tokenizer, shards, index, training.
+    """Run every stage that is not done yet: data, tokenizer, shards, index, training.
 
-    Stop it with Ctrl-C, SIGTERM or SIGHUP, or kill it: the same command continues, and ends with the same bits.
-
+    pellucid run mymodel
     pellucid run mymodel --anchors every=500,powers_of_two=false
+    torchrun --nproc-per-node 4 -m pellucid run mymodel
 
-    changes which full states are kept. Missing ones are computed again and checked, others removed; the ledger stays
-    as it is. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it again.
+    Stop a run with Ctrl-C, SIGTERM or SIGHUP, or kill it: the same command continues, with the same bits. Several
+    processes give the same bits too.
 
-    torchrun --nproc-per-node 4 -m pellucid run mymodel trains with several processes, which give the same bits again.
+    --anchors changes which full states are kept. Missing states are recomputed and checked, others are removed; the
+    ledger does not change. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it
+    again.
     """
 )
 def run(
@@ -46,7 +48,8 @@ def run(
     only: Annotated[
         str | None,
         typer.Option(
-            metavar="STAGE", help="One stage: documents, tokenizer, shards, index or train."
+            metavar="STAGE",
+            help="Run only one stage: documents, tokenizer, shards, index or train.",
         ),
     ] = None,
     settings: Set = [],  # noqa: B006
@@ -54,7 +57,7 @@ def run(
         str,
         typer.Option(
             metavar="PLACEMENT",
-            help="Other anchors, of the steps done too: every=500.",
+            help="Change which anchors are kept, of finished steps too: every=500.",
             show_default="",
         ),
     ] = "",
@@ -77,7 +80,7 @@ def _tell_next(run: str, about: dict[str, Any]) -> None:
     """The commands that follow, where there is something left to do."""
     run = shlex.quote(run)
     if not about["finished"]:
-        print(f"\nGo on with: pellucid run {run}")
+        print(f"\nContinue with: pellucid run {run}")
     elif not about["sealed"]:
         print(f"\nNext:\n  pellucid sample {run} --prompt TEXT\n  pellucid publish {run}")
 
@@ -110,7 +113,7 @@ def _place(folder: Path, anchors: str, terminal: Any) -> None:
 
 
 @teaches(
-    """Begin a new run after any step of another, with something changed: what would have become of it?
+    """Start a new run after any step of another run. Change settings, or leave texts out.
 
     pellucid fork mymodel --step 300 --without sympy/sympy/core/add.py --to without-add
     pellucid fork mymodel --step 300 --set train.lr=1e-3 --to slower
@@ -119,15 +122,13 @@ def _place(folder: Path, anchors: str, terminal: Any) -> None:
 def fork(
     folder: Run = HERE,
     step: Step = "",
-    to: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where to make it: a new or empty folder.")
-    ] = ...,  # type: ignore[assignment]
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The new or empty folder to make.")] = ...,  # type: ignore[assignment]
     settings: Set = [],  # noqa: B006
     without: Annotated[
         list[str],
         typer.Option(
             metavar="SOURCE|DOCUMENT",
-            help="Other blocks take the places of its own; may be repeated.",
+            help="Leave out a source or document: other blocks take its places; may be repeated.",
         ),
     ] = [],  # noqa: B006
     as_json: Json = False,
@@ -144,14 +145,14 @@ def fork(
     else:
         for one in passed:
             print(plain(str(one)))
-        print(f"{to} begins after step {number} of {folder}: train it with: pellucid run {to}")
+        print(f"{to} starts after step {number} of {folder}. Train it with: pellucid run {to}")
         if not settings and not without:
             print(
-                "Nothing in it is changed: it will take the same steps. Change it with --set or --without."
+                "The fork changes nothing, so it will take the same steps. Change it with --set or --without."
             )
 
 
-@teaches("""Where a run stands: steps, head, digest of the weights, validation.""")
+@teaches("""Show where a run stands: steps, head, digest of the weights, validation.""")
 def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
     from pellucid.look.status import status
 

@@ -233,7 +233,7 @@ class Order:
         names = [source.name for source in recipe.data.sources]
         sources = [(stream.source, stream.blocks) for stream in shards.train]
         if [name for name, _ in sources] != names or shards.block != recipe.block:
-            detail = f"its train streams are not of {', '.join(names)}, in blocks of {recipe.block}"
+            detail = f"the train streams are not {', '.join(names)} in blocks of {recipe.block}"
             raise FormatInvalid(path=stage.SHARDS, detail=detail)
         for name, count in sources:
             if name in recipe.trained and not count:
@@ -376,7 +376,7 @@ class Order:
         source = int(np.searchsorted(self._first, block, side="right")) - 1
         within = block - int(self._first[source])
         if block < 0 or within >= self._counts[source]:
-            raise StepUnknown(what=f"Block {block}", detail="it is no train block")
+            raise StepUnknown(what=f"Block {block}", detail="not a train block")
         return source, within
 
     def _located(self, sources_N: np.ndarray, cursors_N: np.ndarray) -> Rows:

@@ -109,7 +109,7 @@ def spelling(path: str, source: str) -> tuple[str, str]:
     """Name and version ("" for any) of package:NAME[==VERSION]. Raises RecipeInvalid."""
     found = _SPELLING.fullmatch(path.removeprefix(PREFIX))
     if not found or not path.startswith(PREFIX):
-        detail = f"source {source}: write package:NAME or package:NAME==VERSION (it is {path!r})"
+        detail = f"source {source}: {path!r} is not package:NAME or package:NAME==VERSION"
         raise RecipeInvalid(path="recipe.toml", key="data.sources.path", detail=detail)
     return found[1], found[2] or ""
 

@@ -120,14 +120,16 @@ class Part:
             except (pa.ArrowException, OSError, ValueError) as error:
                 raise FormatInvalid(path=self.path, detail=_short(error)) from error
             if file.metadata.num_rows != self.documents:
-                raise FormatInvalid(path=self.path, detail="has other rows than its manifest says")
+                raise FormatInvalid(
+                    path=self.path, detail="has a different number of rows than its manifest says"
+                )
             sizes = [
                 file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)
             ]
             if not all(0 < size <= GROUP_ROWS for size in sizes):
                 raise FormatInvalid(
                     path=self.path,
-                    detail=f"has a row group of none or of more than {GROUP_ROWS} rows",
+                    detail=f"has a row group without rows or with more than {GROUP_ROWS}",
                 )
             self._starts = [0, *itertools.accumulate(sizes)][:-1]
             self._file = file
@@ -153,7 +155,8 @@ class Part:
             raise FormatInvalid(path=self.path, detail=_short(error)) from error
         if table.num_rows != self._file_rows(group):
             raise FormatInvalid(
-                path=self.path, detail=f"has other rows in its row group {group} than it says"
+                path=self.path,
+                detail=f"has a different number of rows in row group {group} than it says",
             )
         return table.combine_chunks().to_batches()[0]
 
@@ -181,7 +184,9 @@ def check_sizes(part: Part, said: int, longest: int) -> None:
         size = texts.unpacked - _LENGTH * texts.values
         total += size
         if total > said or size > _UTF8 * longest * texts.values:
-            detail = f"row group {number}: its texts are longer than its manifest or the recipe's longest text allows"
+            detail = (
+                f"row group {number}: the texts are longer than the manifest or the recipe allows"
+            )
             raise FormatInvalid(path=part.path, detail=detail)
         for name in ("id", "source", "licence", "origin", "date", "split", "sha256"):
             if columns[name].unpacked > _LONGEST_NAME * columns[name].values:

@@ -22,22 +22,22 @@ class Reason(NamedTuple):
 REASONS = {
     "hidden": Reason("the name begins with a dot", of_content=False, quiet=True),
     "link": Reason("a symbolic link", of_content=False),
-    "not_a_file": Reason("no plain file", of_content=False),
+    "not_a_file": Reason("not a plain file", of_content=False),
     "not_included": Reason("another ending or pattern", of_content=False),
     "foreign": Reason(
         "in another format: give it as a source of its own, or convert it", of_content=False
     ),
-    "elsewhere": Reason("another source of the run takes it", of_content=False, quiet=True),
+    "elsewhere": Reason("read by another source of the run", of_content=False, quiet=True),
     "excluded": Reason("excluded by a pattern", of_content=False, quiet=True),
     "binary": Reason("binary"),
-    "duplicate": Reason("a text that was there before"),
+    "duplicate": Reason("a duplicate text"),
     "empty": Reason("empty"),
     "invalid_utf8": Reason("not UTF-8"),
     "malformed": Reason("not in the format"),
     "no_text": Reason("no text under text_key, or a chat without any"),
-    "no_id": Reason("no id under id_key: the record's number stands for it", kept=True),
-    "no_licence": Reason("no licence under licence_key: the source's is taken", kept=True),
-    "no_origin": Reason("no origin under origin_key: the file's name stands for it", kept=True),
+    "no_id": Reason("no id under id_key: the record's number is used", kept=True),
+    "no_licence": Reason("no licence under licence_key: the source's licence is used", kept=True),
+    "no_origin": Reason("no origin under origin_key: the file's name is used", kept=True),
     "no_date": Reason("no date under date_key", kept=True),
     "chat_unread": Reason(
         "messages whose text is under another key than content or value, and is lost",
@@ -125,6 +125,4 @@ class LeftOut:
 
 def describe(counts: dict[str, int]) -> str:
     """The drops for a reader: "binary: 2, empty: 1"."""
-    return (
-        ", ".join(f"{reason}: {counts[reason]}" for reason in sorted(counts)) or "nothing was found"
-    )
+    return ", ".join(f"{reason}: {counts[reason]}" for reason in sorted(counts)) or "no files"

@@ -366,7 +366,7 @@ def _check_tokenizer(
     found, said = described(made, recipe), recorded(folder)
     if found != said:
         detail = (
-            f"{', '.join(found._fields)} are {tuple(said)}, and tokenizer.json gives {tuple(found)}"
+            f"{', '.join(found._fields)} are {tuple(said)}, but tokenizer.json gives {tuple(found)}"
         )
         problems.append((f"{stage.TOKENIZER}/{stage.MANIFEST}", detail))
 
@@ -392,7 +392,7 @@ def _streams(
                     (str(shard.table_path), "its rows are not those of the documents and tokens")
                 )
             if (largest := int(shard.ids.max())) >= made.vocabulary:
-                detail = f"has the token {largest}, and the vocabulary is {made.vocabulary}"
+                detail = f"has the token {largest}, but the vocabulary is {made.vocabulary}"
                 problems.append((str(shard.tokens_path), detail))
             shard.unmap()
         root = stream_root(stream, shards.block, salts, place).hex()

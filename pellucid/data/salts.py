@@ -52,7 +52,7 @@ class Kept:
     def of(self, document: int) -> bytes:
         number = max(0, bisect.bisect_right(self._firsts, document) - 1)
         if not self._parts:
-            raise FormatInvalid(path=stage.DOCUMENTS, detail="has no parts, and so no salts")
+            raise FormatInvalid(path=stage.DOCUMENTS, detail="has no parts, so no salts")
         path = file_of(self._parts[number].path)
         if number not in self._arrays:
             self._arrays[number] = arrays.mapped(path, "u1", SIZE)

@@ -102,9 +102,9 @@ def _check_texts(
     """Raises TokenizerInvalid: of some models a text can spell any token."""
     for index, ids in zip(indices, encoded, strict=True):
         if (ids == tokenizer.document_token).any():
-            detail = f"the text of document {index} holds {tokenizer.document}, with which documents begin: "
+            detail = f"the text of document {index} contains {tokenizer.document}, the token that begins documents: "
             raise TokenizerInvalid(
-                path=path, detail=detail + "tokenizer.document_token may name another token"
+                path=path, detail=detail + "set tokenizer.document_token to another token"
             )
 
 
@@ -327,6 +327,6 @@ def _spans(
     ):
         path = f"{stream.source} {stream.split}"
         raise FormatInvalid(
-            path=path, detail=f"its tokens of document {document} are not those of the text"
+            path=path, detail=f"the tokens of document {document} do not match its text"
         )
     return spans

@@ -117,7 +117,7 @@ class Shard:
         found = int(self.table[row, 1]) if row < self.documents else self.tokens
         if found >= self.tokens + (row >= self.documents):
             raise FormatInvalid(
-                path=self.table_path, detail=f"lets its row {row} begin behind the last token"
+                path=self.table_path, detail=f"row {row} begins after the last token"
             )
         return found
 
@@ -250,7 +250,7 @@ class Shards:
         kind = TYPES.get(stage.text_in(manifest, "token_type", path))
         block = stage.count_in(manifest, "block", path)
         if kind is None or block < 1:
-            raise FormatInvalid(path=path, detail="names no token type or block")
+            raise FormatInvalid(path=path, detail="does not name a token type and a block")
         found: dict[tuple[str, str], list[Shard]] = {}
         for entry in stage.list_in(manifest, "parts", path):
             key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
@@ -344,6 +344,6 @@ def _streams(
         first += stream.blocks
     if found:
         raise FormatInvalid(
-            path=path, detail=f"a part belongs to {next(iter(found))}, which is no stream"
+            path=path, detail=f"a part belongs to {next(iter(found))}, which is not a stream"
         )
     return streams

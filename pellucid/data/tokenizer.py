@@ -36,7 +36,7 @@ from pellucid.store import files
 FILE = "tokenizer.json"
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
 _SHOWN = 20  # Candidates that an error lists.
-LOSSY = "The tokenizer does not give every text back: bits per byte count bytes that its tokens do not hold."
+LOSSY = "The tokenizer cannot restore every text, so bits per byte also count bytes that its tokens do not encode."
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
@@ -103,11 +103,11 @@ def _recorded(path: Path) -> Recorded:
     document = stage.count_in(about, "document_token", path)
     if document >= vocabulary:
         raise FormatInvalid(
-            path=path, detail=f"document_token is {document}, and the vocabulary {vocabulary}"
+            path=path, detail=f"document_token is {document}, but the vocabulary is {vocabulary}"
         )
     lossless = about.get("lossless")
     if not isinstance(lossless, bool):
-        raise FormatInvalid(path=path, detail="lossless is neither true nor false")
+        raise FormatInvalid(path=path, detail="lossless is not true or false")
     return Recorded(stage.digest_in(about, "digest", path), vocabulary, document, lossless)
 
 
@@ -146,7 +146,7 @@ def existing(path: Path, follow: bool = False) -> bytes:
     """The bytes of a tokenizer.json; follow: of the user's own, which may be reached by a
     link. Raises TokenizerInvalid."""
     if not path.is_file():
-        raise TokenizerInvalid(path=path, detail="there is no such file")
+        raise TokenizerInvalid(path=path, detail="no such file")
     return files.read_bytes(path, _LIMIT, follow)
 
 
@@ -167,7 +167,8 @@ def _document_token(parsed: dict[str, Any], spelling: str, path: Path) -> str:
     if spelling:
         if spelling not in components.ids_of(parsed):
             raise TokenizerInvalid(
-                path=path, detail=f"it has no token {spelling!r}, as tokenizer.document_token says"
+                path=path,
+                detail=f"it has no token {spelling!r}, which tokenizer.document_token names",
             )
         return spelling
     added = parsed.get("added_tokens", [])
@@ -183,7 +184,8 @@ def _document_token(parsed: dict[str, Any], spelling: str, path: Path) -> str:
     candidates = special or [one["content"] for one in added]
     if not candidates:
         raise TokenizerInvalid(
-            path=path, detail="it has no special token, and a document must begin with one"
+            path=path,
+            detail="it has no special token, and a document must begin with a special token",
         )
     shown = ", ".join(candidates[:_SHOWN]) + (", …" if len(candidates) > _SHOWN else "")
     raise DocumentTokenUnclear(path=path, candidates=shown, first=candidates[0])

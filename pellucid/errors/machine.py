@@ -59,9 +59,9 @@ class KernelsUncompiled(KernelsMissing):
 
 
 class KernelsStale(MachineError):
-    message = """The kernels in {path} were built from other C sources than the ones in {folder}.
-    Build them again: pip install --no-deps --no-build-isolation --editable . in a checkout of
-    pellucid, pip install --force-reinstall --no-deps pellucid elsewhere."""
+    message = """The kernels in {path} were built from other C sources than those in {folder}.
+    Rebuild them in a checkout: pip install --no-deps --no-build-isolation --editable . Or reinstall
+    the package: pip install --force-reinstall --no-deps pellucid"""
 
 
 class KernelsWrong(MachineError):

@@ -45,7 +45,7 @@ class SettingTooLate(UserError):
 
 
 class CommandInvalid(UserError):
-    message = """{word}: {detail}. See `pellucid {verb} --help`."""
+    message = """{word}: {detail}. Run `pellucid {verb} --help` to see its arguments."""
 
 
 class RunMissing(UserError):

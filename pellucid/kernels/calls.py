@@ -334,7 +334,7 @@ def _sums(operation: str, count: int) -> Tensor:
     """A float64 for each tensor's sum of squares."""
     if not count:
         raise TensorUnfit(
-            operation=operation, name="tensors", found="empty", wanted="one tensor at least"
+            operation=operation, name="tensors", found="empty", wanted="one or more tensors"
         )
     return _empty(count, dtype=torch.float64)
 
@@ -369,7 +369,7 @@ def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> f
     returns the new weights' norm."""
     sums = _sums("adamw", len(tensors))
     if how.step < 1:
-        raise TensorUnfit(operation="adamw", name="step", found=how.step, wanted="1 at least")
+        raise TensorUnfit(operation="adamw", name="step", found=how.step, wanted="1 or more")
     for index, (p, g, m, v) in enumerate(tensors):
         _check("adamw", p=(p, p.shape), g=(g, p.shape), m=(m, p.shape), v=(v, p.shape))
         decay = how.weight_decay if p.dim() > 1 else 0.0

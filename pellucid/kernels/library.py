@@ -94,7 +94,7 @@ def _missing() -> KernelsMissing:
         return KernelsMissing(detail=f"there is no _kernels*.so in {FOLDER}")
     about = json.loads(log.read_text(encoding="utf-8"))
     if not about["found"]:
-        return KernelsMissing(detail=f"there was no compiler, {about['compiler']}")
+        return KernelsMissing(detail=f"the compiler {about['compiler']} was missing")
     lines = about["words"].strip().splitlines()
     error = next((line for line in lines if "error: " in line), lines[-1])
     return KernelsUncompiled(words=error.strip(), compiler=about["compiler"], path=log)

@@ -98,7 +98,9 @@ def _check(folder: Path, step: int, row: list[Segment], one: Segment, context: i
     begin = row[-1].start + row[-1].tokens if row else 0
     inside = begin <= one.start < one.start + one.tokens <= context
     if not inside or not abs(one.loss_sum) <= one.tokens * _LARGEST:  # No NaN is.
-        detail = f"has rows of step {step}, row {one.row} that are no segments of {context} targets"
+        detail = (
+            f"has rows of step {step}, row {one.row} that are not segments of {context} targets"
+        )
         raise FormatInvalid(path=folder / layout.METRICS / "segments", detail=detail)
 
 

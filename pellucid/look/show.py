@@ -33,7 +33,7 @@ class Shown:
         self.folder = folder
         self.recipe: Recipe = load_recipe(folder)
         if not (folder / layout.DATA_MANIFEST).is_file():
-            raise StageNotReady(stage="what was asked for", needs="shards", path=folder)
+            raise StageNotReady(stage="this command", needs="shards", path=folder)
         self.shards, self.documents = Shards.open(folder), Documents.open(folder)
         self.tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
         self.order = Order.of(folder, self.recipe, self.shards)
@@ -183,7 +183,7 @@ def list_documents(folder: Path, within: str = "") -> Iterator[dict[str, Any]]:
     StageNotReady before the stage "documents" is done."""
     load_recipe(folder)
     if not (folder / stage.DOCUMENTS / stage.MANIFEST).is_file():
-        raise StageNotReady(stage="what was asked for", needs="documents", path=folder)
+        raise StageNotReady(stage="this command", needs="documents", path=folder)
     columns = ["index", "id", "source", "split", "licence", "characters"]
     rows = (row for batch in Documents.open(folder).rows(columns) for row in batch.to_pylist())
     return (row for row in rows if within in row["id"])

@@ -53,7 +53,7 @@ def plan(
     for name, value in (("--speed", speed), ("--tflops", tflops), ("--price", price)):
         if value is not None and not 0 < value < float("inf"):
             raise CommandInvalid(
-                verb="plan", word=f"{name} {value}", detail="has to be a number above 0"
+                verb="plan", word=f"{name} {value}", detail="must be a number above 0"
             )
     folder, recipe = read(path)
     known = facts(folder, recipe)

@@ -110,7 +110,7 @@ def measure(path: Path, steps: int, skip: list[str], told: Told) -> dict[str, An
             raise CommandInvalid(verb="plan", word=name, detail=f"--skip takes {', '.join(KINDS)}")
     if steps < 2:
         raise CommandInvalid(
-            verb="plan", word=f"--steps {steps}", detail="a run can be resumed in 2 steps at least"
+            verb="plan", word=f"--steps {steps}", detail="resuming a run needs 2 or more steps"
         )
     folder, recipe = read(path)
     known = facts(folder, recipe)

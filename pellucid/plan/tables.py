@@ -36,11 +36,11 @@ _TIMES = (
 )
 _PARTS = {
     "weights": "weights",
-    "optimizer": "what the optimizer keeps",
+    "optimizer": "state of the optimizer",
     "gradients": "gradients of earlier microbatches",
     "activations": "activations of a microbatch, with its gradients",
     "buffers": "working memory of the kernels",
-    "gaps": "gaps between what is freed and wanted (measured share)",
+    "gaps": "fragmentation (measured share)",
     "writing": "a copy of the state while it is written",
     "rows": "rows of metrics until they are written",
     "libraries": "Python, torch and other libraries",
@@ -95,7 +95,7 @@ def print_plan(about: dict[str, Any]) -> None:
 def _print_model(console: Console, about: dict[str, Any]) -> None:
     model, step, run = about["model"], about["step"], about["run"]
     console.print(
-        f"[bold]{escape(about['name'])}[/bold]: nothing is started or written; every figure is before the run"
+        f"[bold]{escape(about['name'])}[/bold]: an estimate; no run is started and no file is written"
     )
     if about["assumed"]:
         console.print("assumed until the data is prepared:")
@@ -111,7 +111,7 @@ def _print_model(console: Console, about: dict[str, Any]) -> None:
         + (f", {step['update'] / step['flops']:.0%} the optimizer's" if step["update"] else "")
     )
     console.print(
-        f"        (the rule of thumb, 6 x parameters x tokens, would say {scaled(step['six_n_d'], 'FLOP')})"
+        f"        (the rule of thumb, 6 x parameters x tokens, gives {scaled(step['six_n_d'], 'FLOP')})"
     )
     console.print(
         f"run     {run['steps']:,} steps, {run['tokens']:,} tokens: {scaled(run['flops'], 'FLOP')}"
@@ -125,22 +125,22 @@ def _of(number: int, one: str, more: str) -> str:
 
 
 def _print_memory(console: Console, memory: dict[str, Any]) -> None:
-    table = _table("memory where a step needs most", "")
+    table = _table("peak memory of a step", "")
     for part, name in _PARTS.items():
         if memory[part]:
             table.add_row(f"  {name}", scaled(memory[part], "B"))
-    table.add_row("  [bold]together[/bold]", f"[bold]{scaled(memory['peak'], 'B')}[/bold]")
+    table.add_row("  [bold]total[/bold]", f"[bold]{scaled(memory['peak'], 'B')}[/bold]")
     console.print()
     console.print(table)
     if memory["fits"]:
         console.print(f"  fits: this machine has {scaled(memory['machine'], 'B')}")
     elif memory["fits"] is None:
         console.print(
-            "  of the GPU, but for the libraries and the copy; not compared with a GPU's memory"
+            "  on the GPU, except libraries and copy; not compared with the memory of a GPU"
         )
     else:
         console.print(
-            f"  [bold]DOES NOT FIT[/bold]: this machine has {scaled(memory['machine'], 'B')}. What would:"
+            f"  [bold]DOES NOT FIT[/bold]: this machine has {scaled(memory['machine'], 'B')}. What would fit:"
         )
         for one in memory["advice"] or [
             "a smaller model (model.width, model.layers) or a machine with more memory"
@@ -152,9 +152,7 @@ def _print_time(console: Console, about: dict[str, Any]) -> None:
     time, reference = about["time"], about["reference"]
     console.print("\n[dim]time and cost[/dim]")
     if time is None:
-        console.print(
-            "  here: no speed is known; leave out --no-calibration, or give --speed TFLOPS"
-        )
+        console.print("  here: the speed is unknown; omit --no-calibration, or give --speed TFLOPS")
     else:
         console.print(
             f"  here: {lasting(time['step'])} a step ({time['tokens_per_second']:,.0f} tokens/s, "
@@ -211,7 +209,7 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
     ):
         if name in storage:
             table.add_row(f"  {name}", scaled(storage[name], "B"), of.get(name, ""))
-    table.add_row("  [bold]together[/bold]", f"[bold]{scaled(storage['total'], 'B')}[/bold]", "")
+    table.add_row("  [bold]total[/bold]", f"[bold]{scaled(storage['total'], 'B')}[/bold]", "")
     table.columns[2].justify = "left"
     console.print()
     console.print(table)
@@ -225,7 +223,7 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
 
 def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(
-        "\n[dim]what the spacing of anchors costs: disk, and steps taken again to audit one[/dim]"
+        "\n[dim]cost of the spacing of anchors: disk, and steps to replay for an audit of one step[/dim]"
     )
     table = _table("  placement.anchors.every", "anchors", "on disk", "on average", "at worst")
     for row in rows:
@@ -238,7 +236,7 @@ def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
             f"  {every}", f"{row['anchors']:,}", scaled(row["bytes"], "B"), average, worst
         )
     console.print(table)
-    console.print("  to have a step's state (export, sample) takes one step fewer than to audit it")
+    console.print("  export and sample replay one step fewer than an audit")
 
 
 def _print_sizes(console: Console, about: dict[str, Any]) -> None:
@@ -271,7 +269,7 @@ def print_measured(about: dict[str, Any]) -> None:
     tokens = "its own tokens" if about["data"] == "own" else "generated tokens"
     console.print(
         f"[bold]{escape(about['name'])}[/bold]: the first {about['steps']} steps on {tokens}, each way in a process of "
-        "its own;\nthe digest of the whole state compared after every step"
+        "its own;\nthe digest of the whole state is compared after every step"
     )
     table = _table("", "bits", "a step", "ratio", "first step", "peak memory")
     table.columns[1].justify = "left"
@@ -297,10 +295,10 @@ def print_measured(about: dict[str, Any]) -> None:
 
 def _bits(row: dict[str, Any], first: bool) -> str:
     if first:
-        return "(the first)"
+        return "(reference)"
     if "differs_at" not in row:
-        return "nothing to compare with"
+        return "no reference"
     if not row["differs_at"]:
         return "the same"
-    promised = "[bold]OTHERS[/bold], though promised," if row["keeps"] else "others"
+    promised = "[bold]DIFFERENT[/bold], though promised," if row["keeps"] else "different"
     return f"{promised} from step {row['differs_at']} on"

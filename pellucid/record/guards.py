@@ -177,7 +177,7 @@ def needed(rules: Rules) -> int:
 def in_words(incident: dict[str, Any]) -> str:
     """Why the guards spoke up, from the incident that they recorded."""
     if incident["rule"] not in ("loss", "grad_norm"):
-        return f"{incident['quantity']} came out as {incident['value']}"
+        return f"{incident['quantity']} is {incident['value']}"
     value, limit = (digests.bits_float(incident[name]) for name in ("value", "limit"))
     lasting = f" for {incident['width']} steps" if incident["width"] > 1 else ""
     return f"{incident['rule']} {value:.4g} is over {limit:.4g}{lasting}"

@@ -298,7 +298,7 @@ def _wrong_fields(body: dict[str, Any]) -> list[str]:
     needed = [name for name in listed if name[0] != "("]
     known = [name.strip("()") for name in listed]
     wrong = [
-        f"has the field {said(name)}, which is none of a {body['kind']}"
+        f"has the field {said(name)}, which a {body['kind']} does not have"
         for name in body
         if name not in known
     ]
@@ -378,7 +378,7 @@ def _wrong_parents(parents: object) -> list[str]:
 def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
     kind, wrong = body["kind"], [] if known else malformed(body)
     if "roots" in body:
-        wrong.append("roots is there, and no recipe of this version makes one due")
+        wrong.append("roots is present, but no recipe of this version asks for it")
     if kind == "genesis":
         if body.get("recipe") != plan.recipe:
             wrong.append(

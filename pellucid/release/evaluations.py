@@ -93,7 +93,7 @@ def _weights(folder: Path, steps: Iterable[int]) -> dict[int, list[tuple[int, st
 def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Problem]:
     """A file of examples that is not the entry's, or gives other numbers."""
     if files.sha256_file(folder / path) != body["sha256"]:
-        yield Problem("EvaluationDiffers", path, f"has not the SHA-256 of entry {body['n']}")
+        yield Problem("EvaluationDiffers", path, f"does not have the SHA-256 of entry {body['n']}")
         return
     examples = evaluations.Examples()
     with files.open_file(folder / path) as file:
@@ -103,7 +103,7 @@ def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Prob
                 yield Problem("EvaluationBroken", where, detail)
                 return
     if examples.tree.root().hex() != body["results"]:
-        yield Problem("EvaluationDiffers", path, f"has not the results of entry {body['n']}")
+        yield Problem("EvaluationDiffers", path, f"does not have the results of entry {body['n']}")
     elif examples.numbers() != body["numbers"]:
         detail = f"its examples give other numbers than entry {body['n']} says"
         yield Problem("EvaluationDiffers", path, detail)

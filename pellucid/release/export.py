@@ -42,7 +42,7 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
         )
         write_checkpoint(inputs.folder, partial, groups, described, config)
         if differing := _other_ids(inputs, partial):
-            detail = f"AutoTokenizer would give other ids than this run's for {differing}, and nothing was exported"
+            detail = f"AutoTokenizer would give different ids for {differing} than this run, so nothing was exported"
             raise TokenizerInvalid(path=inputs.folder / layout.TOKENIZER / FILE, detail=detail)
 
 

@@ -75,5 +75,5 @@ def _rows(folder: Path) -> Iterator[tuple[str, list[str], np.ndarray]]:
 
 def _lengths(shard: Shard | None, part: parquet.Part) -> list[int]:
     if shard is None:
-        raise FormatInvalid(path=part.path, detail="has documents without tokens beside them")
+        raise FormatInvalid(path=part.path, detail="has documents without tokens")
     return shard.documents_in()[1].tolist()

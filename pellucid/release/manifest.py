@@ -78,7 +78,7 @@ def check(folder: Path) -> Iterator[Problem]:
         if path not in named and path != layout.MANIFEST:
             yield Problem("FileAdded", path, "is not in the manifest")
     for path in files.empty_folders(folder):
-        yield Problem("FileAdded", path, "is a folder in which no file lies")
+        yield Problem("FileAdded", path, "is an empty folder")
     foreign = {
         one
         for one in named
@@ -101,7 +101,7 @@ def check(folder: Path) -> Iterator[Problem]:
         try:
             place = _place(folder / one.path)
         except FileMissing:
-            yield Problem("FileMissing", one.path, "is in the manifest and not in the folder")
+            yield Problem("FileMissing", one.path, "is in the manifest, but not in the folder")
         except FormatInvalid as error:
             yield Problem(error.name, one.path, str(error.fields["detail"]))
         else:
@@ -109,7 +109,7 @@ def check(folder: Path) -> Iterator[Problem]:
                 yield Problem(
                     "FileDiffers",
                     one.path,
-                    f"is {place.size} bytes long, and was {one.size} when sealed",
+                    f"has {place.size} bytes, but had {one.size} when sealed",
                 )
             else:
                 sound.setdefault(place, []).append(one)

@@ -34,7 +34,7 @@ _MARKED = re.compile(
     rb"((?:.*\n)?)(%b\n.*\n%b)((?:\n.*)?)" % (re.escape(_BEGIN), re.escape(_END)), re.DOTALL
 )
 _NO_PART = (
-    "does not have, once, the two marks between which the record speaks, each on a line of its own"
+    "does not have the two marks around the record's part exactly once, each on a line of its own"
 )
 _CARD = """---
 library_name: transformers
@@ -57,7 +57,7 @@ def write(folder: Path) -> None:
         before, part, after = _parts(content)
         if part is None and (_BEGIN in content or _END in content):
             raise FormatInvalid(
-                path=path, detail=f"{_NO_PART}: take all marks out, and they are written anew"
+                path=path, detail=f"{_NO_PART}: remove all marks, and publish writes them again"
             )
         if part is None:
             before, after = content.rstrip(b"\n") + b"\n\n", b""
@@ -81,7 +81,7 @@ def check(folder: Path, version: int) -> str:
     # Lines end with \\n alone: whatever else a reader breaks at stands in the line that differs.
     pairs = itertools.zip_longest(part.split(b"\n"), expected.split(b"\n"), fillvalue=b"")
     found, line = next(pair for pair in pairs if pair[0] != pair[1])
-    return f"says {_said(found)}, and the record gives {_said(line)}"
+    return f"says {_said(found)}, but the record gives {_said(line)}"
 
 
 def _said(line: bytes) -> str:
@@ -158,8 +158,8 @@ def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
     return f"""# {escape(recipe.name)}
 
 A language model of {parameters:,} parameters, trained in the open with Pellucid. This folder holds
-everything: the texts, the tokens and their order, every step's record, the full training states, the checkpoints
-and the numbers. Any of it can be checked, and any step can be computed again.
+the texts, the tokens and their order, the record of every step, full training states, checkpoints and results.
+You can check each of these, and replay any step.
 
 | | |
 |---|---|
@@ -175,7 +175,7 @@ and the numbers. Any of it can be checked, and any step can be computed again.
 
 def _use(recipe: Recipe) -> str:
     within = (
-        "\nThis model was trained with attention kept within documents; transformers attends across all it is given.\n"
+        "\nThe training kept attention within documents; transformers attends across documents.\n"
         if recipe.model.attention == "within"
         else ""
     )
@@ -192,21 +192,21 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 
 def _check(about: dict[str, Any]) -> str:
     step = max(1, about["steps"] // 2)
-    traced = 'pellucid where . "some text"         # is it in the training texts, and which steps saw it?\n'
+    traced = 'pellucid where . "some text"         # which training texts contain it, and which steps saw it\n'
     traced = traced if about["stages"]["index"] else ""
     return f"""## Check it
 
 ```
 pip install pellucid
-pellucid verify .                   # every file, the chain, the data, every batch, every number: no torch needed
-pellucid audit . --step {step}        # computes step {step} again from the nearest anchor and compares its bits
+pellucid verify .                   # every file, the chain, the data, every batch and number; needs no torch
+pellucid audit . --step {step}        # replays step {step} from the nearest anchor and compares its bits
 pellucid show . step {step}           # the texts that step {step} trained on, and their losses
 pellucid export . --step {step} --as hf --to DIR
 {traced}```
 
-`record/ledger.jsonl` is what the run computed, each entry naming the hash of the one before it; `record/journal.jsonl`
-is what happened. `record/code.tar` is the code that ran and `record/environment.lock` the packages under it. Native
-arithmetic gives equal bits on an equal stack: the ledger's first entry names it.
+`record/ledger.jsonl` records what the run computed; each entry holds the hash of the entry before.
+`record/journal.jsonl` records what happened. `record/code.tar` is the code that ran, and `record/environment.lock`
+lists its packages. Native arithmetic gives equal bits only on an equal stack: the ledger's first entry names it.
 """
 
 
@@ -228,7 +228,7 @@ def _sources(folder: Path) -> str:
     total = _counts(documents, ("documents",), path)
     lines += [
         "",
-        f"{total} documents in all, with text, origin, licence and date of each in `data/documents`.",
+        f"{total} documents in total. `data/documents` has the text, origin, licence and date of each.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -282,12 +282,12 @@ def _results(about: dict[str, Any]) -> str:
 
 
 def _contents() -> str:
-    return """## What lies where
+    return """## Files
 
-| path | what |
+| path | content |
 |---|---|
 | `config.json`, `model.safetensors`, `tokenizer.json` … | the final checkpoint |
-| `LICENSE` | of the model and its records; each text keeps its own, named beside it |
+| `LICENSE` | licence of the model and its records; `data/documents` names the licence of each text |
 | `recipe.toml` | everything that can change the bits of this run |
 | `record/` | ledger, journal, the code that ran, its lock file |
 | `checkpoints/stepK/` | complete Hugging Face folders |
@@ -295,6 +295,6 @@ def _contents() -> str:
 | `data/documents/` | the texts, as Parquet |
 | `data/shards/` | the tokens, little-endian, with document tables |
 | `metrics/` | steps, sequences, segments, sources, microbatches, validation, as Parquet |
-| `trace/` | the index of the texts, where there is one |
+| `trace/` | the index of the texts, if the run has one |
 | `manifest.jsonl` | path, size and SHA-256 of every file |
 """

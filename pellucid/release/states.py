@@ -74,7 +74,7 @@ class States:
                 )
             elif self._ledger.ended:
                 yield Problem(
-                    "FileMissing", where, "is a checkpoint of the ledger and not in the folder"
+                    "FileMissing", where, "is a checkpoint of the ledger, but not in the folder"
                 )
 
     def _abandoned(self, rollback: dict[str, Any]) -> Iterator[Problem]:
@@ -147,10 +147,10 @@ class States:
                 yield Problem(
                     "FileAdded",
                     f"{layout.ABANDONED}/{path.name}",
-                    "is no branch that the ledger abandoned",
+                    "is not a branch that the ledger abandoned",
                 )
         if (self._folder / layout.PARENT).exists() and not self._recipe.fork.parent:
-            yield Problem("FileAdded", layout.PARENT, "stands in a run that is no fork")
+            yield Problem("FileAdded", layout.PARENT, "is in a run that is not a fork")
 
     def _anchor(self, entry: dict[str, Any], where: str) -> Iterator[Problem]:
         place, step = self._folder / where, int(entry.get("step", 0))
@@ -224,7 +224,7 @@ def _wrong(
     if read.metadata != metadata:
         yield Problem("StateDiffers", where, f"its metadata is not that of step {metadata['step']}")
     if not read.in_order:
-        yield Problem("StateDiffers", where, "its header is not spelled as it is written")
+        yield Problem("StateDiffers", where, "its header has another spelling than pellucid writes")
 
 
 def _file(path: Path) -> tuple[int, int]:

@@ -108,7 +108,7 @@ class Steps:
         if (found := merkle.root(row_leaves(batch, self._recipe, self._salts)).hex()) != body[
             "batch"
         ]:
-            detail = f"the order and the shards give the batch {found}, and the ledger records {body['batch']}"
+            detail = f"the order and the shards give the batch {found}, but the ledger records {body['batch']}"
             yield Problem("BatchDiffers", f"{layout.LEDGER}: step {batch.step}", detail)
 
     def _numbers(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
@@ -134,7 +134,7 @@ class Steps:
             )
             return
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
-            detail = f"its segments give the loss {loss}, and the ledger records {digests.bits_float(body['loss'])}"
+            detail = f"its segments give the loss {loss}, but the ledger records {digests.bits_float(body['loss'])}"
             yield Problem("LossDiffers", f"{layout.LEDGER}: step {step}", detail)
         if wrong := self._wrong_microbatches(body, batch, rows["microbatches"]):
             yield self._differs("microbatches", f"step {step}: {wrong}")
@@ -184,11 +184,11 @@ class Steps:
             name for name in names if name not in _HAPPENED and found.get(name) != expected[name]
         ]
         if measured := [name for name in _HAPPENED if found and not 0 <= found[name] < math.inf]:
-            detail = f"{measured[0]} is {found[measured[0]]}, which nobody can have measured"
+            detail = f"{measured[0]} is {found[measured[0]]}, which cannot have been measured"
             yield self._differs("steps", f"step {batch.step}: {detail}")
         if wrong:
             detail = (
-                f"{wrong[0]} is {found.get(wrong[0])}, and the ledger gives {expected[wrong[0]]}"
+                f"{wrong[0]} is {found.get(wrong[0])}, but the ledger gives {expected[wrong[0]]}"
             )
             yield self._differs("steps", f"step {batch.step}: {detail}")
 
@@ -206,7 +206,7 @@ class Steps:
             (one.source, one.tokens, one.bytes) for one in covered(self._shards, self._recipe)
         ]
         if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
-            detail = "its sources, tokens and bytes are not those of the validation streams"
+            detail = "its sources, tokens and bytes differ from the validation streams"
             yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)
         rows = self._tables["validation"].take(body["step"], len(sources) + 1)
         if not rows and not self._ledger.ended:

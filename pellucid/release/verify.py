@@ -148,9 +148,7 @@ def _problem(name: str, error: Exception) -> Problem:
     if isinstance(error, PellucidError):
         return Problem(error.name, str(error.fields.get("path", name)), str(error))
     if isinstance(error, FileNotFoundError):
-        return Problem(
-            "FileMissing", str(error.filename), "is needed for this check and is not there"
-        )
+        return Problem("FileMissing", str(error.filename), "is missing, but this check needs it")
     if isinstance(error, MemoryError):
         return Problem("FormatInvalid", name, "takes more memory than this process may have")
     return Problem("FormatInvalid", name, f"{type(error).__name__}: {error}")
@@ -188,7 +186,9 @@ def _files(folder: Path, sealed: bool) -> Iterator[Problem]:
         yield from manifest.check(folder)
     elif (folder / "README.md").exists() and LedgerFile(folder).ended:
         yield Problem(
-            "FileMissing", layout.MANIFEST, "is not there, and the README of a sealed release is"
+            "FileMissing",
+            layout.MANIFEST,
+            "is missing, but the folder has the README of a sealed release",
         )
 
 
@@ -199,7 +199,7 @@ def _ledger(folder: Path) -> Iterator[Problem]:
     if (folder / layout.MANIFEST).is_file():
         head, promised = LedgerFile(folder).head, sealed.read(folder).head
         if head != promised:
-            detail = f"the head is {head}, and was {promised} when sealed"
+            detail = f"the head is {head}, but was {promised} when sealed"
             yield Problem("LedgerBroken", f"{layout.LEDGER}: last entry", detail)
 
 
@@ -220,12 +220,12 @@ def _journal(folder: Path) -> Iterator[Problem]:
     }
     for name in sorted(one for one in kept | set(named) if layout.room_of(one)):
         if name not in named:
-            yield Problem("JournalBroken", name, "is named by no start in the journal")
+            yield Problem("JournalBroken", name, "is not named by a start in the journal")
         elif {files.sha256_file(folder / name)} != named[name]:
             yield Problem(
                 "JournalBroken",
                 name,
-                f"has not the SHA-256 that the journal names: {min(named[name])[:64]}",
+                f"does not have the SHA-256 that the journal names: {min(named[name])[:64]}",
             )
         elif name.endswith(".tar"):
             try:
@@ -234,7 +234,7 @@ def _journal(folder: Path) -> Iterator[Problem]:
                 yield Problem("JournalBroken", name, str(error.fields["detail"]))
     for name in sorted(one for one in named if not layout.room_of(one)):
         yield Problem(
-            "JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which no release holds"
+            "JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which a release cannot hold"
         )
 
 
@@ -246,7 +246,7 @@ def _record(folder: Path, is_sealed: bool) -> Iterator[Problem]:
             yield Problem(
                 "FormatInvalid",
                 layout.MANIFEST,
-                f"names the run {named.run[:64]!r}, and the recipe {run!r}",
+                f"names the run {named.run[:64]!r}, but the recipe names {run!r}",
             )
         if detail := readme.check(folder, named.readme):
             yield Problem("FileDiffers", readme.FILE, detail)
@@ -268,7 +268,7 @@ def _data(folder: Path) -> Iterator[Problem]:
         yield Problem(
             "DataDiffers",
             FILE,
-            f"data.root pins {pinned[:64]}, and the data has the root {genesis['data']}",
+            f"data.root pins {pinned[:64]}, but the data has the root {genesis['data']}",
         )
     if root != genesis["data"]:
         yield Problem(

@@ -61,13 +61,13 @@ def recipes(question: Question) -> Iterator[Hypothesis]:
     for one in question.fields:
         recipe = with_field(question.again.recipe, one["field"], one["b"])
         if recipe is not None:
-            words = f"{one['field']} is {one['a']} in one recipe and {one['b']} in the other, and that alone does it"
+            words = f"{one['field']} is {one['a']} in one recipe and {one['b']} in the other, which alone explains it"
             yield _under(recipe, words)
     if question.other is not None and _same_state(question, question.other):
         names = ", ".join(one["field"] for one in question.fields)
         yield _under(
             question.other,
-            f"the recipes differ in {names}, and no single one of these does it alone",
+            f"the recipes differ in {names}, and no single field explains the difference",
         )
 
 
@@ -115,9 +115,7 @@ def _stale(question: Question, parts: tuple[str, ...]) -> Iterator[Hypothesis]:
     for words, old in question.states:
         for part in parts:
             mixed = {**old, **{"optimizer's state": weights, "weights": kept, "": {}}[part]}
-            told = (
-                f"the {part or 'state'} before the step: {words}, not what the step before it left"
-            )
+            told = f"the {part or 'state'} before the step: {words}, not the state that the step before it left"
             yield Hypothesis("stale state", told, lambda around, mixed=mixed: {"before": mixed})
 
 

@@ -103,7 +103,7 @@ class Odds:
             return f"{done} with {_percent(self.wherever)}, wherever they lie"
         spread = f"{done} with {_percent(self.spread)} if they are spread at random"
         if not self.sampled:
-            return f"{spread}, and not for sure at all if the forger could guess the steps (--steps N takes the seed's)"
+            return f"{spread}, but may not be caught if the forger could guess the steps (--steps N: by the seed)"
         count = f"by the {self.sampled:,} that count as chosen"
         return f"{spread}, and with {_percent(self.wherever)} wherever they lie ({count})"
 

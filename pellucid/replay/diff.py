@@ -81,9 +81,7 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
     result.equal = parting is None and not begins
     if parting is None:
         if begins:
-            result.say(
-                "The beginnings differ, and nothing that follows: every step has the same entry."
-            )
+            result.say("Only the beginnings differ: every step has the same entry.")
         return result
     result.parts(parting)
     if not parting.a or not parting.b:
@@ -94,7 +92,9 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
             f"{behind} ends before {ahead}; up to there they are equal",
         )
     elif parting.kind != "step":
-        words = "the states are equal, and what is recorded besides differs: the data of validation, or the record"
+        words = (
+            "the states are equal, and other records differ: the data of validation, or the record"
+        )
         result.cause = Cause("besides the states", experiments.FITS, words)
     else:
         with _standing(result):
@@ -142,7 +142,7 @@ def _standing(result: Difference) -> Iterator[None]:
     try:
         yield
     except PellucidError as error:
-        result.say(f"Not explained further: {error.name}: {error}")
+        result.say(f"No further explanation: {error.name}: {error}")
 
 
 def _environments(
@@ -177,9 +177,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
         result.recipe = [
             each for each in result.recipe if not each["field"].startswith(_PLACE_OF_FORK)
         ]
-        result.say(
-            f"{fork.name} is a fork of the other: it begins after its step {fork.ledger.first}."
-        )
+        result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
     for each in result.recipe:
         result.say(
             f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B."
@@ -195,7 +193,9 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
             if name not in _GENESIS_OF_FORK and (name != "recipe" or result.recipe)
         ]
         if not begins:
-            result.say("Nothing in it is changed, so it can only take the other's steps again.")
+            result.say(
+                "The fork changes nothing, so it can only repeat the steps of the other run."
+            )
     for name in begins:
         if name not in ("recipe", "weights", "state", "step", "tokens", "parent"):
             shown = [ledgers.shown(name, genesis.get(name)) for genesis in (mine, theirs)]
@@ -344,7 +344,7 @@ def _before(sides: list[Side], step: int, result: Difference, told: Told) -> Bef
         return _walk(side.inputs, state, step - 1, result, told)
     if sides:
         result.say(
-            "This machine does not even give the state before the first step: nothing can be replayed."
+            "This machine gives another state before the first step, so it cannot replay any step."
         )
     return None
 
@@ -408,7 +408,9 @@ def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
         return False
     result.parts(Parting(state.step, "validation", recorded[0], found))
     result.agrees = "neither"
-    words = "the states are equal, and the recorded validation is not what this state gives on these texts"
+    words = (
+        "the states are equal, but this state gives another validation on these texts than recorded"
+    )
     result.cause = Cause("validation", experiments.PROVEN, words)
     return True
 
@@ -475,5 +477,5 @@ def _anchor(
             return
         computed = before.groups
     result.tensors = blame.differing(computed, groups)
-    words = "the stored anchor is not the state that its ledger records, and that this machine computes, for its step"
+    words = "the stored anchor differs from the state that the ledger records and this machine computes for its step"
     result.cause = Cause("damaged anchor", experiments.PROVEN, words)

@@ -112,7 +112,7 @@ def explain(
         result.cause = Cause(
             "this machine",
             experiments.PROVEN,
-            "taken twice here, the step gave two results: this machine errs",
+            "two replays of the step gave different results here: this machine is faulty",
         )
         return
     stored, what = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
@@ -148,13 +148,9 @@ def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) 
         return found
     if question.phase == "record":
         said = ", ".join(ledgers.differing(question.found, question.target))
-        same = "the state that followed is the one computed here"
-        words = f"{same}; only what the entry says of {said} is not: the record"
-        return Cause(
-            "record",
-            experiments.PROVEN,
-            f"{words} was written otherwise or edited, not the computation",
-        )
+        same = "the state after the step is the state computed here, and only the entry differs"
+        words = f"{same}, in {said}: the record was edited or written differently"
+        return Cause("record", experiments.PROVEN, words)
     cause = experiments.proven(question, causes.hypotheses(question), tried)
     if cause is None and question.phase in ("backward", "optimizer"):
         cause = experiments.proven(question, flips.flipped(question, gradients), tried)
@@ -258,18 +254,18 @@ def _field_words(one: dict[str, Any], other: str) -> str:
 
 
 _AGREES = {
-    "A": "This machine, taking the step again, agrees with A.",
-    "B": "This machine, taking the step again, agrees with B.",
-    "both": "This machine makes both: each from its own recipe and data.",
-    "neither": "This machine, taking the step again, agrees with neither record.",
+    "A": "A replay of the step on this machine agrees with A.",
+    "B": "A replay of the step on this machine agrees with B.",
+    "both": "A replay on this machine gives both, each from its own recipe and data.",
+    "neither": "A replay of the step on this machine agrees with neither record.",
 }
 _BEGINS = {
-    "order": "What went into the step differs: its batch.",
+    "order": "The batch of the step differs.",
     "forward": "The forward pass differs: losses of the same batch.",
     "backward": "The losses are equal and the gradients are not: backward, or their sum.",
     "schedule": "Losses and gradients are equal; the learning rate is not.",
-    "optimizer": "Losses, gradients' norm and learning rate are equal; what the optimizer makes of them is not.",
-    "record": "What the step computed is the same.",
+    "optimizer": "Losses, gradient norm and learning rate are equal; the result of the optimizer is not.",
+    "record": "The computation of the step is the same.",
 }
 _CERTAIN = {
     experiments.PROVEN: "proven",
@@ -306,5 +302,5 @@ def _environment_words(found: Difference) -> list[str]:
     return (
         ["The environments differ:", *lines]
         if lines
-        else ["The environments, as the journals tell them, are equal."]
+        else ["The environments in the journals are equal."]
     )

@@ -131,7 +131,7 @@ def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segme
     ):
         path = folder / layout.METRICS / "segments"
         raise FormatInvalid(
-            path=path, detail=f"has rows of step {body['step']} that are no segments"
+            path=path, detail=f"has rows of step {body['step']} that are not segments"
         )
     segments = [entries.Segment(*row) for row in rows]
     count = max((one.row for one in segments), default=-1) + 1

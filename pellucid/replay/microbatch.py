@@ -61,7 +61,7 @@ def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Pro
         raise MicrobatchUnknown(index=index, step=step, count=count_of(inputs, step))
     said = published(inputs.folder, step)
     if not said:
-        detail = "a run that goes on writes them at every anchor, and a finished one without them is not complete"
+        detail = "a running run writes these rows at every anchor; a finished run without them is incomplete"
         raise StepUnknown(what=f"Step {step} of metrics/microbatches", detail=detail)
     started = time.perf_counter()
     state = materialise(inputs, step - 1, watch)
@@ -88,7 +88,7 @@ def published(folder: Path, step: int) -> list[Microbatch]:
     rows = [tuple(row.values()) for row in metrics.of_step(folder, "microbatches", step)]
     if not all(_sound(*row) for row in rows):
         path = folder / layout.METRICS / "microbatches"
-        raise FormatInvalid(path=path, detail=f"has rows of step {step} that are no microbatches")
+        raise FormatInvalid(path=path, detail=f"has rows of step {step} that are not microbatches")
     return microbatches_in(rows)
 
 

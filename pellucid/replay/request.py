@@ -86,7 +86,7 @@ class Report:
 
     def _validations(self) -> str:
         again, others = self.validated
-        done = f"validation of {_steps(again)} computed again: bit-equal"
+        done = f"validation of {_steps(again)} recomputed: bit-equal"
         return f"{done}; that of {_steps(others)} was not (--step K does)" if others else done
 
 
@@ -127,10 +127,10 @@ class Request:
             require_step(inputs, step, taken=bool(microbatch))
         require_step(inputs, inputs.recipe.first + 1)
         if bool(named) + (count is not None) + every > 1:
-            raise _invalid("--step", "take one of --step, --steps and --all")
+            raise _invalid("--step", "give only one of --step, --steps and --all")
         if microbatch and (count is not None or every or budget is not None or len(named) > 1):
             raise _invalid(
-                "--microbatch", "goes with one --step, or none: then the seed chooses it"
+                "--microbatch", "give a single --step, or no step: the seed then chooses it"
             )
         if (
             microbatch
@@ -183,7 +183,7 @@ class Request:
         started = time.perf_counter()
         if self.budget is not None and not self.by_seed:
             raise _invalid(
-                "--budget", "chooses by the seed; with --step or --all only a --dry-run takes it"
+                "--budget", "omit --step and --all, or add --dry-run: a budget lets the seed choose"
             )
         steps = [] if self.every or self.budget is not None else list(self.order())
         validation, sampled = None, len(steps) if self.by_seed else 0
@@ -318,14 +318,14 @@ class Needs:
 
     def lines(self) -> list[str]:
         one = self.effort
-        measured = "measured" if one.seconds is not None else "at the least"
+        measured = "measured" if one.seconds is not None else "a minimum"
         memory = f"{_megabytes(one.memory_bytes)} ({measured}), {_megabytes(one.memory_available_bytes)} available"
-        disk = f"{_megabytes(one.disk_bytes)}, {_megabytes(one.disk_free_bytes)} free beside the release that lies here"
+        disk = f"{_megabytes(one.disk_bytes)}, {_megabytes(one.disk_free_bytes)} free beside the release"
         lines = [
             f"  steps     {one.replayed:,} to replay, by {self.workers} process(es)",
             f"  memory    {memory}",
             f"  disk      {disk}",
-            f"  download  {_megabytes(one.download_bytes)}: of the release, what this audit reads",
+            f"  download  {_megabytes(one.download_bytes)}, the part of the release that this audit reads",
         ]
         if one.seconds is not None:
             each = f"{one.step_seconds:.3g} s a step, {one.load_seconds:.3g} s to load a state"
@@ -350,7 +350,7 @@ class Needs:
         folder = self.request.inputs.folder
         fix = f"pellucid verify {folder} replays nothing."
         if self.smaller:
-            fix = f"This does: pellucid audit {folder} {self.smaller}"
+            fix = f"This fits: pellucid audit {folder} {self.smaller}"
         return f"It does not fit ({lacking}). {fix}"
 
 

@@ -63,5 +63,5 @@ def untold(about: dict[str, object]) -> PellucidError:
     """The error that the other end told of."""
     kind = getattr(errors, str(about.get("error")), None)
     if not (isinstance(kind, type) and issubclass(kind, PellucidError)):
-        return QueryLost(detail=f"it tells of {about.get('error')}")
+        return QueryLost(detail=f"it reported {about.get('error')}")
     return kind(**about["fields"])  # type: ignore[arg-type]

@@ -34,9 +34,7 @@ _FUNCTIONS = {
     *("range", "generate_series", "unnest", "repeat", "repeat_row"),
     *("histogram", "histogram_values", "json_each", "json_tree"),
 }
-_ONE = (
-    "a question is one statement that only reads: SELECT, FROM, VALUES, DESCRIBE, SUMMARIZE or SHOW"
-)
+_ONE = "write a single statement that only reads: SELECT, FROM, VALUES, DESCRIBE, SUMMARIZE or SHOW"
 
 
 def check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
@@ -50,16 +48,16 @@ def check(connection: duckdb.DuckDBPyConnection, query: str) -> None:
     try:
         tree = json.loads(parsed[0])
     except RecursionError as error:
-        raise QueryInvalid(detail="it is nested too deep") from error
+        raise QueryInvalid(detail="the query is nested too deep") from error
     if tree["error"]:
         raise QueryInvalid(detail=_ONE)
     for kind, function in _parts(tree["statements"]):
         if kind not in _PARTS:
             raise QueryInvalid(
-                detail=f"{_ONE}; {kind.removesuffix('_NODE').replace('_', ' ')} is none of them"
+                detail=f"{_ONE}; {kind.removesuffix('_NODE').replace('_', ' ')} is not"
             )
         if kind == "TABLE_FUNCTION" and function not in _FUNCTIONS:
-            raise QueryInvalid(detail=f"a question reads views and no {function}()")
+            raise QueryInvalid(detail=f"a query reads only views, not {function}()")
 
 
 def _parts(tree: Any) -> Iterator[tuple[str, str]]:

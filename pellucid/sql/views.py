@@ -40,19 +40,19 @@ VIEWS = {
         "a step of the run",
         (
             _STEP,
-            Column("phase", "VARCHAR", "the phase it lies in"),
+            Column("phase", "VARCHAR", "the phase of the step"),
             Column("tokens", "BIGINT", "targets so far, in tokens"),
             *_columns(
                 "DOUBLE",
                 loss="mean over its targets before its update, each by its weight, in nats per token",
-                objective="what its update makes smaller: the recipe's [objective]",
+                objective="the value that the update minimises: the recipe's [objective]",
                 lr="the learning rate",
                 grad_norm="norm of the gradient before clipping",
                 weight_norm="norm of the weights after the update",
-                seconds="how long it took: what happened, not what was computed",
+                seconds="wall time of the step, which is not part of the computation",
                 tokens_per_second="targets per second",
             ),
-            Column("memory_bytes", "BIGINT", "the most memory the process had so far"),
+            Column("memory_bytes", "BIGINT", "peak memory of the process so far"),
         ),
     ),
     "sequences": View(
@@ -60,15 +60,15 @@ VIEWS = {
         (
             _STEP,
             _ROW,
-            Column("epoch", "BIGINT", "which pass over its source it lies in, from 0"),
+            Column("epoch", "BIGINT", "the pass over its source, from 0"),
             _SOURCE,
-            Column("block", "BIGINT", "the block of the data that it is of"),
+            Column("block", "BIGINT", "the block that holds it"),
             Column("start", "BIGINT", "its first target in the block, from 0"),
             *_LOSSES,
         ),
     ),
     "segments": View(
-        "neighbouring targets of a row: of one document, with one weight",
+        "neighbouring targets of a row with the same document and weight",
         (
             _STEP,
             _ROW,
@@ -85,7 +85,9 @@ VIEWS = {
         (
             _STEP,
             _SOURCE,
-            Column("weight", "BIGINT", "how often it is seen while one of weight 1 is seen once"),
+            Column(
+                "weight", "BIGINT", "how often it is seen while a source of weight 1 is seen once"
+            ),
             *_LOSSES,
         ),
     ),
@@ -98,18 +100,18 @@ VIEWS = {
             Column("weight", "BIGINT", "the sum of its targets' weights"),
             _LOSS_SUM,
             _LOSS,
-            Column("objective", "DOUBLE", "its part of what is minimised, not divided yet"),
+            Column("objective", "DOUBLE", "its part of the objective, before the division"),
             Column(
                 "gradient_root",
                 "VARCHAR",
-                "the digest of its gradient; empty where the recipe commits to none",
+                "the digest of its gradient; empty if the recipe does not commit to it",
             ),
         ),
     ),
     "validation": View(
         "a source at a step with validation",
         (
-            Column("step", "BIGINT", "the step; the first is the state that the run begins with"),
+            Column("step", "BIGINT", "the step; the first is the initial state of the run"),
             _SOURCE,
             _TOKENS,
             Column("bytes", "BIGINT", "UTF-8 bytes of the documents covered"),
@@ -127,18 +129,20 @@ VIEWS = {
             ),
             *_columns(
                 "VARCHAR",
-                origin="where it is from: a file, a package URL, or what its record says",
-                date="as its record says; empty where nothing does",
+                origin="its origin: a file, a package URL, or the value in its record",
+                date="the date in its record; empty if none",
                 split="train or validation",
             ),
             *_columns(
                 "BIGINT", characters="code points of its text", bytes="UTF-8 bytes of its text"
             ),
-            *_columns("VARCHAR", sha256="of its text's UTF-8, in hex", text="the text itself"),
+            *_columns(
+                "VARCHAR", sha256="SHA-256 of its text in UTF-8, in hex", text="the text itself"
+            ),
         ),
     ),
     "incidents": View(
-        "an incident that the recipe's guards decided, of abandoned branches too",
+        "an incident decided by the recipe's guards, in abandoned branches too",
         (
             Column("step", "BIGINT", "the last step recorded by then"),
             *_columns(
@@ -146,16 +150,16 @@ VIEWS = {
             ),
             *_columns(
                 "DOUBLE",
-                value="what was found; may be inf or nan",
-                threshold="what it was over (`limit`)",
+                value="the measured value; may be inf or nan",
+                threshold="the threshold that it exceeded (`limit`)",
             ),
-            Column("width", "BIGINT", "how many steps in a row had to be high"),
-            Column("quantity", "VARCHAR", "not_finite: what was not finite"),
+            Column("width", "BIGINT", "how many steps in a row had to exceed it"),
+            Column("quantity", "VARCHAR", "not_finite: the quantity that was not finite"),
             Column("back_to", "BIGINT", "rollback: the step it goes back to (`to`)"),
-            Column("passed_over", "BIGINT", "rollback: steps whose rows were passed over so far"),
-            Column("branch", "BIGINT", "the branch it lies in; of a rollback the one that begins"),
+            Column("passed_over", "BIGINT", "rollback: steps whose rows were skipped so far"),
+            Column("branch", "BIGINT", "its branch; for a rollback, the new branch"),
             Column("abandoned", "BOOLEAN", "whether a later rollback went back to before it"),
-            Column("why", "VARCHAR", "in words"),
+            Column("why", "VARCHAR", "the reason, in words"),
         ),
     ),
     "checkpoints": View(
@@ -163,13 +167,11 @@ VIEWS = {
         (
             Column("step", "BIGINT", "the step whose weights it holds"),
             Column("tokens", "BIGINT", "targets trained on by then"),
-            *_columns(
-                "VARCHAR", root="what the ledger commits to: weights, tokenizer, architecture"
-            ),
+            *_columns("VARCHAR", root="the root in the ledger: weights, tokenizer, architecture"),
             *_columns(
                 "VARCHAR", weights="the digest of the weights", state="the digest of the full state"
             ),
-            Column("path", "VARCHAR", "its folder in the run; NULL where it is not there"),
+            Column("path", "VARCHAR", "its folder in the run; NULL if missing"),
         ),
     ),
 }

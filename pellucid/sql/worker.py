@@ -135,9 +135,7 @@ def _taken() -> int:
 def _send(connection: duckdb.DuckDBPyConnection, query: str, limit: int | None, way: Line) -> int:
     reader = connection.sql(query).to_arrow_reader(_BATCH)
     if twice := [name for name in reader.schema.names if reader.schema.names.count(name) > 1]:
-        raise QueryInvalid(
-            detail=f"two columns are called {twice[0]}: give one of them another name with AS"
-        )
+        raise QueryInvalid(detail=f"two columns are called {twice[0]}: rename a column with AS")
     way.send(line.SCHEMA, memoryview(reader.schema.serialize()))
     rows = 0
     for batch in reader:
@@ -158,9 +156,9 @@ def named_errors(folder: Path) -> Iterator[None]:
     try:
         yield
     except UnicodeEncodeError as error:
-        raise QueryInvalid(detail="it is not Unicode") from error
+        raise QueryInvalid(detail="the query is not Unicode") from error
     except MemoryError as error:
-        raise QueryInvalid(detail="it takes more memory than it may have") from error
+        raise QueryInvalid(detail="the query needs more memory than it may use") from error
     except (pa.ArrowException, OSError) as error:
         raise FormatInvalid(
             path=folder, detail=str(error).partition("\n")[0].rstrip(".")

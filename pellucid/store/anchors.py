@@ -107,7 +107,8 @@ def read(place: Path) -> dict[str, dict[str, np.ndarray]]:
         group, _, name = key.partition("/")
         if group == "weights" or not name:
             raise FormatInvalid(
-                path=place / OPTIMIZER, detail=f"holds {key!r}, which is no tensor of an optimizer"
+                path=place / OPTIMIZER,
+                detail=f"holds {key!r}, which is not a tensor of an optimizer",
             )
         groups.setdefault(group, {})[name] = array
     return groups

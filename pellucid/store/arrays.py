@@ -68,9 +68,7 @@ def content(path: Path) -> mmap.mmap:
 def _shape(path: Path, kind: np.dtype, columns: int | None) -> tuple[int, ...]:
     size, row = path.stat().st_size, kind.itemsize * (columns or 1)
     if size % row:
-        raise FormatInvalid(
-            path=path, detail=f"is {size} bytes long, which is no multiple of {row}"
-        )
+        raise FormatInvalid(path=path, detail=f"has {size} bytes, which is not a multiple of {row}")
     return (size // row,) if columns is None else (size // row, columns)
 
 

@@ -321,7 +321,7 @@ def _require_plain(path: Path, about: os.stat_result) -> None:
     if blocks is not None and about.st_size - 512 * blocks > HOLES:
         raise FormatInvalid(
             path=path,
-            detail=f"claims {about.st_size} bytes and takes up hardly any of them on disk",
+            detail=f"claims {about.st_size} bytes, but uses almost none of them on disk",
         )
 
 
@@ -374,7 +374,7 @@ def inside(folder: Path, entry: str, where: str) -> Path:
             link = path.is_symlink()
         except OSError as error:
             raise PathUnsafe(
-                path=where, entry=entry, detail=f"no name here ({error.strerror})"
+                path=where, entry=entry, detail=f"not a name on this machine ({error.strerror})"
             ) from error
         if link:
             raise PathUnsafe(path=where, entry=entry, detail="a symbolic link")
@@ -394,7 +394,9 @@ def parts_of(entry: str, where: str) -> tuple[str, ...]:
     ):
         raise PathUnsafe(path=where, entry=entry, detail="not a relative path")
     if not parts or ".." in parts or str(PurePosixPath(*parts)) != entry:
-        raise PathUnsafe(path=where, entry=entry, detail="not in normal form, or climbs out")
+        raise PathUnsafe(
+            path=where, entry=entry, detail="not in normal form, or leads out of the folder"
+        )
     if not _encodable(entry):
         raise PathUnsafe(path=where, entry=entry, detail="not UTF-8")
     return parts

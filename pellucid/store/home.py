@@ -28,10 +28,10 @@ def home(run: str | Path) -> Path:
 
 def _way_to(url: str) -> Transport:
     if "?" in url or "#" in url:
-        raise UrlInvalid(url=url, detail="a folder's address has no ? and no #")
+        raise UrlInvalid(url=url, detail="it must not contain ? or #")
     if "@" in url.split("/")[2]:
         raise UrlInvalid(
-            url=url.partition("://")[0], detail="names and passwords have no place in it"
+            url=url.partition("://")[0], detail="it must not contain a name or a password"
         )
     if scheme(url) in ("http", "https"):
         from pellucid.store.http import Http  # What asks over the network is slow to import.

@@ -85,7 +85,7 @@ class _Patience:
         """Why there is no time left."""
         if ANSWER + self._taken / SLOWEST >= LONGEST:
             return f"it needs more than {LONGEST / 60:g} minutes for one answer"
-        return self.fault or f"it sends less than {SLOWEST / 1024:g} KiB a second"
+        return self.fault or f"the server sends less than {SLOWEST / 1024:g} KiB a second"
 
 
 class Http:
@@ -157,11 +157,11 @@ class Http:
             if answer.status in _PASSING:
                 raise _Passing(f"it answers {answer.status}")
             if url.startswith("https:") and answer.url.scheme != "https":
-                raise AnswerInvalid(
-                    url=url, detail="sends its readers to a place without encryption"
-                )
+                raise AnswerInvalid(url=url, detail="redirects to an address without encryption")
             if answer.headers.get("Content-Encoding", "identity") != "identity":
-                raise AnswerInvalid(url=url, detail="answers in an encoding that nobody asked for")
+                raise AnswerInvalid(
+                    url=url, detail="answered in an encoding that the request did not allow"
+                )
             if span is None:
                 return await self._whole(url, answer, size, patience)
             self._check(path, url, span, size, answer)
@@ -183,27 +183,25 @@ class Http:
         if answer.status == 416:
             raise RemoteChanged(url=url, detail=f"it has no bytes {span[0]} to {span[1]}")
         if answer.status == 200 and span != (0, size):
-            raise RangesMissing(url=url, detail="it sends the whole file instead")
+            raise RangesMissing(url=url, detail="the server sends the whole file instead")
         _check_status(url, answer, 206, 200)
         if answer.status == 206:
             match = _CONTENT_RANGE.fullmatch(answer.headers.get("Content-Range", ""))
             if not match or (int(match[1]), int(match[2]) + 1) != span:
-                raise AnswerInvalid(
-                    url=url, detail="answers with another range than it was asked for"
-                )
+                raise AnswerInvalid(url=url, detail="answered with another range than requested")
             if match[3] not in ("*", str(size)):
-                detail = f"it is {match[3]} bytes long, and {size} in the manifest"
+                detail = f"it has {match[3]} bytes, but {size} in the manifest"
                 raise RemoteChanged(url=url, detail=detail)
         found = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if self._validators.setdefault(path, found) != found:
-            raise RemoteChanged(url=url, detail="its ETag or date is another than a moment ago")
+            raise RemoteChanged(url=url, detail="its ETag or date changed during the reading")
 
 
 def _check_status(url: str, answer: aiohttp.ClientResponse, *wanted: int) -> None:
     if answer.status in (404, 410):
         raise FileMissing(path=url)
     if answer.status not in wanted:
-        raise Unreachable(url=url, detail=f"it answers {answer.status}")
+        raise Unreachable(url=url, detail=f"the server answers {answer.status}")
 
 
 async def _taken(answer: aiohttp.ClientResponse, most: int, patience: _Patience) -> bytes:

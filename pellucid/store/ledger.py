@@ -58,7 +58,8 @@ class LedgerFile:
         )
         if not 0 <= self.steps_done - self.first <= self._end // _SMALLEST:
             raise FormatInvalid(
-                path=self.path, detail=f"ends at step {self.steps_done}, and is too short for that"
+                path=self.path,
+                detail=f"ends at step {self.steps_done}, but is too short for that step",
             )
 
     def step(self, number: int) -> dict[str, Any]:
@@ -72,7 +73,7 @@ class LedgerFile:
 
     def unknown(self, number: int) -> StepUnknown:
         """The error for a step that is not there."""
-        detail = f"its ledger goes from step {self.first} to step {self.steps_done}"
+        detail = f"the ledger goes from step {self.first} to step {self.steps_done}"
         return StepUnknown(what=f"Step {number}", detail=detail)
 
     def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
@@ -111,13 +112,13 @@ class LedgerFile:
             incident = next(self._from((branch, -1)), {})
             if not rolls_back(incident) or incident["branch"] != branch or branch > _MOST_ROLLBACKS:
                 raise FormatInvalid(
-                    path=self.path, detail=f"has no incident that begins branch {branch}"
+                    path=self.path, detail=f"has no incident at the start of branch {branch}"
                 )
             sound = self.first <= incident["to"] <= incident["step"]
             if not sound or incident["passed_over"] > self._end // _SMALLEST:
                 said = f"to step {incident['to']}, {incident['passed_over']} batches passed over"
                 where = f"begins branch {branch} with a rollback after step {incident['step']}"
-                detail = f"{where} that none can be ({said})"
+                detail = f"{where} that is impossible ({said})"
                 raise FormatInvalid(path=self.path, detail=detail)
             found.append(incident)
         return found
@@ -192,7 +193,7 @@ class LedgerFile:
                 f"{body['kind'][:40]} of step {body.get('step', 0)}, n {str(body.get('n'))[:20]}"
             )
             raise FormatInvalid(
-                path=self.path, detail=f"has an entry, {where}, that is malformed: {wrong[0]}"
+                path=self.path, detail=f"has a malformed entry, {where}: {wrong[0]}"
             )
         return body
 
@@ -205,7 +206,7 @@ class LedgerFile:
         if not problem and any(type(body.get(name, 0)) is not int for name in ("step", "branch")):
             problem = "has a step or a branch that is no number"
         if problem:
-            said = f"has an entry, n {str(body.get('n'))[:20]}, that cannot be read: it {problem}"
+            said = f"has an unreadable entry, n {str(body.get('n'))[:20]}: it {problem}"
             raise FormatInvalid(path=self.path, detail=said)
         return body
 

@@ -219,7 +219,7 @@ def read(
             ):
                 batch.validate(full=True)  # Also that texts are Unicode.
                 if any(column.null_count for column in batch.columns):
-                    raise FormatInvalid(path=path, detail="has a row without one of its values")
+                    raise FormatInvalid(path=path, detail="has a row with a missing value")
                 yield batch if steps is None else _within(batch, *steps)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise FormatInvalid(path=path, detail=str(error).rstrip(".")) from error

@@ -302,7 +302,7 @@ def check_pages(path: Path, schema: pa.Schema) -> list[list[Column]]:
             return file.read(_HEADER)
 
         if read(0)[:4] != _MAGIC:
-            raise FormatInvalid(path=path, detail="does not begin as a Parquet file does")
+            raise FormatInvalid(path=path, detail="does not begin like a Parquet file")
         for chunk in _chunks_of(path, footer, place, schema):
             try:
                 columns.append(_check_chunk(chunk, read))
@@ -348,7 +348,7 @@ def _entries(page: bytes, count: int, kind: pa.DataType) -> list[bytes]:
         place = start + (int.from_bytes(page[place:start], "little") if kind == pa.string() else 8)
         found.append(page[start:place])
     if (place, len(found)) != (len(page), count):
-        raise ValueError("a dictionary does not hold the values that its header says")
+        raise ValueError("a dictionary has different values than its header says")
     return found
 
 
@@ -361,7 +361,7 @@ def _check_longest(values: list[bytes], rows: int) -> None:
 def _check_entries(entries: list[bytes], rows: pa.ChunkedArray) -> None:
     """Raises ValueError where a dictionary does not have values of its rows alone, each once."""
     if len(set(entries)) != len(entries) or not {*entries} <= _values(rows):
-        raise ValueError("a dictionary has a value twice, or one that no row has")
+        raise ValueError("a dictionary has a value twice, or a value that no row has")
 
 
 def _values(rows: pa.ChunkedArray) -> set[bytes]:
@@ -390,7 +390,7 @@ def _footer(path: Path) -> tuple[bytes, int]:
 def _cut(path: Path, size: int, end: bytes, read: Callable[[int], bytes]) -> tuple[bytes, int]:
     length = int.from_bytes(end[-_END:-4], "little")
     if end[-4:] != _MAGIC or not length <= min(size - _END - len(_MAGIC), _LONGEST):
-        raise FormatInvalid(path=path, detail="does not end as a Parquet file does")
+        raise FormatInvalid(path=path, detail="does not end like a Parquet file")
     start = size - _END - length
     if len(end) < length + _END:
         end = read(start)
@@ -404,18 +404,18 @@ def _chunks_of(path: Path, footer: bytes, place: int, schema: pa.Schema) -> list
         if end != len(footer) or said["version"] != 2:
             raise ValueError("FileMetaData has another length or version")
         if said["schema"] != _elements(schema):
-            raise ValueError("does not have the columns that this table has")
+            raise ValueError("does not have the columns of this table")
         chunks, start = [], len(_MAGIC)
         for number, group in enumerate(said["groups"]):
             found = _chunks(group, schema, start)
             if not found:
                 raise ValueError(
-                    f"the row group {number} does not have the rows or columns that it says"
+                    f"the row group {number} has different rows or columns than it says"
                 )
             chunks += found
             start = found[-1].end
         if start != place or sum(group["rows"] for group in said["groups"]) != said["rows"]:
-            raise ValueError("its row groups do not fill it, or do not have its rows")
+            raise ValueError("its row groups do not fill it, or have a different number of rows")
     except ValueError as error:
         raise FormatInvalid(path=path, detail=str(error)) from error
     return chunks
@@ -483,7 +483,9 @@ def _check_chunk(chunk: Chunk, read: Callable[[int], bytes]) -> Column:
         unpacked += length + header["unpacked"]
         place += length + header["packed"]
     if (place, values, unpacked) != (chunk.end, chunk.values, chunk.unpacked):
-        raise ValueError("pages that do not fill their column, or do not have its values")
+        raise ValueError(
+            "pages that do not fill their column, or have a different number of values"
+        )
     if chunk.encodings != sorted(encodings) or not encodings <= set(_ENCODINGS.values()):
         raise ValueError("pages of other encodings than the footer says")
     return Column(values, content, dictionary)

@@ -65,7 +65,7 @@ def parse(file: BinaryIO, path: Path | str) -> Manifest:
         raise FormatInvalid(path=path, detail="names a file twice, or out of order")
     if len(named) != first["files"]:
         raise FormatInvalid(
-            path=path, detail=f"announces {first['files']} files and names {len(named)}"
+            path=path, detail=f"announces {first['files']} files, but names {len(named)}"
         )
     return Manifest(first["pellucid"], first["run"], first["head"], first["readme"], named)
 
@@ -77,7 +77,7 @@ def _value(path: Path | str, line: bytes) -> dict[str, Any]:
         value = None
     if not isinstance(value, dict) or line_of(value) != line:  # Nor does a key stand twice.
         raise FormatInvalid(
-            path=path, detail="has a line that is not a JSON object as a manifest spells it"
+            path=path, detail="has a line that is not a JSON object in the spelling of a manifest"
         )
     return value
 
@@ -90,7 +90,7 @@ def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
     if kinds != list(zip(_FIRST, (int, str, str, int, int), strict=True)):
         raise FormatInvalid(path=path, detail=f"does not begin with {', '.join(_FIRST)}")
     if version not in layout.ROOMS:
-        raise FormatInvalid(path=path, detail=f"names the format {version}, which there never was")
+        raise FormatInvalid(path=path, detail=f"names the format {version}, which does not exist")
     return value
 
 
@@ -103,8 +103,6 @@ def _file(path: Path | str, value: dict[str, Any]) -> File:
         or type(size) is not int
         or not isinstance(sha256, str)
     ):
-        raise FormatInvalid(
-            path=path, detail="has a line that has not path, size and sha256, and nothing else"
-        )
+        raise FormatInvalid(path=path, detail="has a line whose keys are not path, size and sha256")
     files.parts_of(name, str(path))
     return File(name, size, sha256)

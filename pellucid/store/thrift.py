@@ -78,7 +78,7 @@ def list_of(item: Kind) -> Kind:
         if count == 15:
             count, place = _number(content, place)
         if head & 15 != item.wire or (head >> 4 == 15 and count < 15):
-            raise ValueError("a list has other items, or its length in another spelling")
+            raise ValueError("a list has other items, or a length in another spelling")
         if count > len(content) - place:  # Each takes a byte.
             raise IndexError
         found = []

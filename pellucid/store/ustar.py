@@ -36,17 +36,17 @@ def read(archive: bytes) -> dict[str, bytes]:
         )
         digits = header[124:135]
         if not digits.isdigit() or header != _header(name, int(digits, 8)):
-            raise ValueError(f"the header at byte {place} is not that of a plain file")
+            raise ValueError(f"the header at byte {place} does not describe a plain file")
         if len(found) == MOST or b"\0" in name or {b"", b".", b".."} & {*name.split(b"/")}:
             raise ValueError(
-                f"has more than {MOST} files, or a name that leads elsewhere, at byte {place}"
+                f"has more than {MOST} files, or a name that leads out of the archive, at byte {place}"
             )
         place += _BLOCK
         found[name.decode()] = archive[place : place + int(digits, 8)]
         place += -(-int(digits, 8) // _BLOCK) * _BLOCK
     if write(found) != archive:
         raise ValueError(
-            "its files are cut short, out of order or twice there, or something stands around them"
+            "its files are cut short, out of order or duplicated, or other bytes surround them"
         )
     return found
 
@@ -68,5 +68,5 @@ def _header(name: bytes, size: int) -> bytes:
         )
     )
     if len(block) != _BLOCK or not last:
-        raise ValueError(f"{name[:100]!r} is no name that fits, or its file is too large")
+        raise ValueError(f"{name[:100]!r} is not a valid name, or its file is too large")
     return block[:148] + b"%06o\0 " % sum(block) + block[156:]

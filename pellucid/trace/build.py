@@ -161,7 +161,7 @@ class Builder:
             if not np.array_equal(ids[first + 1 : last], np.array(found, ids.dtype)):
                 raise FormatInvalid(
                     path=shard.tokens_path,
-                    detail="does not hold the tokens of its documents' texts",
+                    detail="does not hold the tokens of its documents",
                 )
             # Where each character begins.
             places = np.append(np.flatnonzero((content & 0xC0) != 0x80), size)

@@ -37,7 +37,7 @@ def check(folder: Path) -> Iterator[Problem]:
         yield Problem(
             "FileMissing",
             f"{layout.TRACE}/{stage.MANIFEST}",
-            "is not there, and files of an index are",
+            "is missing, but files of an index exist",
         )
         return
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)

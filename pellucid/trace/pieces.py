@@ -38,7 +38,9 @@ def opened(folder: Path, shards: Shards, tokenizer: Tokenizer) -> Index:
         raise IndexMissing(path=folder)
     manifest = stage.read_manifest(path, "index")
     if (manifest.get("every"), manifest.get("key")) != (EVERY, KEY):
-        raise FormatInvalid(path=path, detail="was made with other tables than this version reads")
+        raise FormatInvalid(
+            path=path, detail="was made with tables that this version does not read"
+        )
     placed = _shards(shards)
     entries = [_piece(entry, path) for entry in stage.list_in(manifest, "pieces", path)]
     _check(entries, placed, path)
@@ -53,7 +55,8 @@ def opened(folder: Path, shards: Shards, tokenizer: Tokenizer) -> Index:
             suffixes = TokenSuffixes(path.parent, piece, shard, words)
         else:
             raise FormatInvalid(
-                path=path, detail="counts tokens, and the tokenizer's have no bytes of their own"
+                path=path,
+                detail="counts tokens, but the tokens of this tokenizer have no bytes of their own",
             )
         pieces.append(Placed(suffixes, stream, offset))
     return Index(pieces, words)
@@ -88,7 +91,7 @@ def _check(
     at = (0, 0, 0)  # The shard, its next row, its next token.
     for number, (_, piece) in enumerate(entries):
         if at[0] >= len(placed):
-            raise FormatInvalid(path=path, detail="has more pieces than the shards")
+            raise FormatInvalid(path=path, detail="has more pieces than there are shards")
         stream, inner, _ = placed[at[0]]
         shard = stream.shards[inner]
         follows = (piece.number, piece.shard, piece.first, piece.start) == (number, *at)

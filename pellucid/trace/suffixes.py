@@ -201,7 +201,7 @@ class Suffixes(ABC):
             found = self.positions[begin:end]
             if found.max() >= self.size:
                 raise FormatInvalid(
-                    path=self._positions_path, detail="has a position behind the end of its text"
+                    path=self._positions_path, detail="has a position after the end of its text"
                 )
             yield found
 
@@ -477,7 +477,7 @@ def _check_size(place: Path, expected: int) -> None:
     files.require_file(place)
     found = place.stat().st_size
     if found != expected:
-        raise FormatInvalid(path=place, detail=f"has {found} bytes instead of {expected}")
+        raise FormatInvalid(path=place, detail=f"has {found} bytes, not {expected}")
 
 
 @contextlib.contextmanager
@@ -486,6 +486,4 @@ def _named(place: Path) -> Iterator[None]:
     try:
         yield
     except IndexError as error:
-        raise FormatInvalid(
-            path=place, detail="does not hold the tokens that the index was made from"
-        ) from error
+        raise FormatInvalid(path=place, detail="does not hold the tokens of the index") from error

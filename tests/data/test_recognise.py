@@ -196,7 +196,7 @@ def test_a_near_key_is_meant_and_an_empty_one_is_not(tmp_path, recipe_of):
         source = {"name": "a", "path": "a.jsonl", "format": "jsonl", "text_key": key}
         with pytest.raises(TextKeyMissing) as caught:
             sources.check(recipe_of(source), tmp_path)
-        assert f'a text under "{key}"{near}. ' in str(caught.value)
+        assert f'no text under "{key}"{near}. ' in str(caught.value)
         assert (
             "records: prompt (3), title (3). Name one: --set data.sources.a.text_key=prompt"
             in str(caught.value)

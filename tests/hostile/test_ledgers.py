@@ -97,7 +97,9 @@ def test_a_rollback_without_its_fields_has_a_name_for_every_reader(
     for value in (None, True, -1, "1", 10**17, 10**30):
         rolled_back(release, end, **{field: value})
         for read in (LedgerFile, status, lambda folder: Shown(folder).step(12)):
-            with pytest.raises(FormatInvalid, match=r"after step 13|n \d+, that|begins branch"):
+            with pytest.raises(
+                FormatInvalid, match=r"after step 13|(malformed|unreadable) entry|branch 1"
+            ):
                 read(release)
         assert not verify(release, lambda what: None).ok
 
@@ -128,7 +130,7 @@ def test_an_entry_of_another_spelling_is_no_readers(text: str, release: Path) ->
     at = next(n for n, line in enumerate(lines) if b'"step":7,' in line)
     lines[at] = lines[at].replace(b"}", f",{text}}}".encode())
     path.write_bytes(b"".join(lines))
-    with pytest.raises(FormatInvalid, match="cannot be read"):
+    with pytest.raises(FormatInvalid, match="unreadable entry"):
         LedgerFile(release).step(7)
 
 

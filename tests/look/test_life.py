@@ -261,7 +261,7 @@ def test_recorded_losses_that_are_none_are_refused(
         if Shown(release).document(row["id"])["epochs"]
     ]
     edit_table(release / "metrics/segments.parquet", column, lambda _: value)
-    with pytest.raises(FormatInvalid, match="are no segments of 32 targets"):
+    with pytest.raises(FormatInvalid, match="are not segments of 32 targets"):
         Shown(release).document(name)
 
 

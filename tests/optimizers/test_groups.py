@@ -155,7 +155,7 @@ def test_every_part_of_a_group_is_in_the_root(change: str, tmp_path: Path) -> No
 def test_a_name_that_is_of_no_group_is_refused(name: str, tmp_path: Path) -> None:
     written(tmp_path / "step3", soap())
     tensors.write(tmp_path / "step3" / anchors.OPTIMIZER, {name: numbers(2)}, {"step": "3"})
-    with pytest.raises(FormatInvalid, match="is no tensor of an optimizer"):
+    with pytest.raises(FormatInvalid, match="is not a tensor of an optimizer"):
         anchors.read(tmp_path / "step3")
 
 

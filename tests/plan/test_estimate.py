@@ -45,7 +45,7 @@ def test_a_recipe_alone_is_planned_with_what_is_assumed(corpus: Path, tmp_path: 
     alone = Path(shutil.copy(folder / "recipe.toml", tmp_path / "mine.toml"))
     about = plan(alone, calibrated=False)
     assert about["time"] is None and any("vocabulary has 300" in one for one in about["assumed"])
-    assert "no speed is known" in pellucid("plan", alone, "--no-calibration").stdout
+    assert "the speed is unknown" in pellucid("plan", alone, "--no-calibration").stdout
 
 
 def test_speed_price_and_gpus_are_arithmetic(finished: Path) -> None:

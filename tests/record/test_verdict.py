@@ -211,11 +211,11 @@ def test_roots_stand_before_the_branch_and_are_refused_where_none_is_due() -> No
         problems = with_change(
             lambda own, kind=kind: next(o for o in own if o["kind"] == kind).update(roots=roots)
         )
-        assert [(one.error, "makes one due" in one.detail) for one in problems] == [
+        assert [(one.error, "asks for it" in one.detail) for one in problems] == [
             ("LedgerBroken", True)
         ]
     problems = with_change(lambda own: own[-1].update(roots=roots))
-    assert "none of a end" in problems[0].detail
+    assert "which a end does not have" in problems[0].detail
 
 
 @pytest.mark.parametrize(

@@ -269,7 +269,7 @@ FORGED: dict[str, tuple[Change, str]] = {
             lambda folder, c=column, v=value: edit_table(
                 folder / "metrics/steps.parquet", c, lambda row: v if row["step"] == 3 else row[c]
             ),
-            f"NumbersDiffer metrics/steps.parquet: step 3: {column} is {value}, which nobody",
+            f"NumbersDiffer metrics/steps.parquet: step 3: {column} is {value}, which cannot",
         )
         for column, values in (
             ("seconds", (math.nan, math.inf, -0.5)),
@@ -291,26 +291,26 @@ FORGED: dict[str, tuple[Change, str]] = {
         of_start(code={"file": "x"}),
         "is not written as a journal's",
     ),
-    "other code": (code, "JournalBroken record/code.tar: has not the SHA-256"),
+    "other code": (code, "JournalBroken record/code.tar: does not have the SHA-256"),
     "code that is no archive of ours": (
         archive(b"garbage"),
-        "JournalBroken record/code.tar: is no archive as pellucid writes it: the header at byte 0",
+        "JournalBroken record/code.tar: is not an archive that pellucid writes: the header at byte 0",
     ),
     "code in an archive that another program made": (
         archive(tar(tarfile.PAX_FORMAT)),
-        "JournalBroken record/code.tar: is no archive as pellucid writes it",
+        "JournalBroken record/code.tar: is not an archive that pellucid writes",
     ),
     "code that no start names": (
         lambda folder: (folder / "record/code-2.tar").write_bytes(b"x"),
-        "JournalBroken record/code-2.tar: is named by no start",
+        "JournalBroken record/code-2.tar: is not named by a start",
     ),
     "code from elsewhere": (
         of_start(code={"file": "README.md", "sha256": "0" * 64}),
-        "JournalBroken README.md: has not the SHA-256",
+        "JournalBroken README.md: does not have the SHA-256",
     ),
     "code outside": (
         of_start(code={"file": "../x", "sha256": "0" * 64}),
-        "names '../x', which no release holds",
+        "names '../x', which a release cannot hold",
     ),
     "a head beside a tied one": (
         with_tensor("model.safetensors"),
@@ -322,7 +322,7 @@ FORGED: dict[str, tuple[Change, str]] = {
     ),
     "a header with spaces": (
         with_header(lambda header: b" " + header + bytes([32] * 7)),
-        "its header is not spelled",
+        "its header has another spelling",
     ),
     "a header with a key twice": (
         with_header(
@@ -347,7 +347,7 @@ FORGED: dict[str, tuple[Change, str]] = {
         lambda folder: spelled(
             folder / "README.md", (folder / "README.md").read_bytes().replace(b"\n", b"\r\n")
         ),
-        "README.md: does not have, once",
+        "README.md: does not have the two marks",
     ),
     "a README with bytes that are no text": (
         lambda folder: spelled(
@@ -359,7 +359,7 @@ FORGED: dict[str, tuple[Change, str]] = {
     **{
         f"a README with {after!r} for a mark": (
             in_readme(before, after),
-            "README.md: does not have, once",
+            "README.md: does not have the two marks",
         )
         for before, after in (
             ("<!-- pellucid: what", "x <!-- pellucid: what"),
@@ -371,9 +371,12 @@ FORGED: dict[str, tuple[Change, str]] = {
     },
     "a README without marks": (
         page(lambda text: text.replace(MARK, "")),
-        "README.md: does not have, once",
+        "README.md: does not have the two marks",
     ),
-    "a README with two parts": (page(lambda text: text + text), "README.md: does not have, once"),
+    "a README with two parts": (
+        page(lambda text: text + text),
+        "README.md: does not have the two marks",
+    ),
     "no README": (lambda folder: (folder / "README.md").unlink(), "README.md"),
 }
 

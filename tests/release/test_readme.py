@@ -61,7 +61,7 @@ def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
 def test_marks_that_hold_no_part_are_the_makers_to_mend(release: Path) -> None:
     in_readme(MARK, f"{MARK} more")(release)
     before = (release / "README.md").read_bytes()
-    with pytest.raises(FormatInvalid, match="take all marks out"):
+    with pytest.raises(FormatInvalid, match="remove all marks"):
         publish(release)
     assert (release / "README.md").read_bytes() == before
 

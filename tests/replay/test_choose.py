@@ -101,7 +101,7 @@ def test_odds_say_what_they_count() -> None:
     on_the_way = str(Odds(400, 13, 60))
     assert "60 of 400 steps replayed" in on_the_way and "96% if they are spread" in on_the_way
     assert "49% wherever" in on_the_way
-    assert "not for sure at all" in str(Odds(400, 0, 60))
+    assert "may not be caught" in str(Odds(400, 0, 60))
     # Never rounded to certainty.
     assert "100%" in str(Odds(400, 400, 400)) and "99%" in str(Odds(400, 300, 300))
     found = Odds(400, 13, 60).as_json()

@@ -41,13 +41,13 @@ from tests.replay.test_audit import rewrite
         (
             ["optimizer.beta2=0.99"],
             1,
-            "optimizer.beta2 is 0.95 in one recipe and 0.99 in the other, and that alone",
+            "optimizer.beta2 is 0.95 in one recipe and 0.99 in the other, which alone",
             "adamw",
         ),
         (
             ["train.steps=12"],
             3,
-            "train.steps is 13 in one recipe and 12 in the other, and that alone",
+            "train.steps is 13 in one recipe and 12 in the other, which alone",
             "adamw",
         ),
         (["model.rope_theta=2e4"], 1, "model.rope_theta is 10000.0", "attention"),
@@ -66,7 +66,7 @@ from tests.replay.test_audit import rewrite
         (
             ["train.clip=0.5", "optimizer.epsilon=1e-7"],
             1,
-            "no single one of these does it alone",
+            "no single field explains",
             "adamw",
         ),
     ],
@@ -227,7 +227,9 @@ def test_a_machine_that_gives_two_results(finished: Path, monkeypatch: pytest.Mo
     inputs = inputs_of(finished)
     monkeypatch.setattr(calls, "norm", erring)
     found = explain_audit(inputs, 3, quiet)
-    assert named(found) == ("this machine", "proven") and "gave two results" in explained(found)
+    assert named(found) == ("this machine", "proven") and "gave different results" in explained(
+        found
+    )
 
 
 # ---- audits and anchors ------------------------------------------------------------------------

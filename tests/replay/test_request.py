@@ -177,15 +177,14 @@ def test_a_report_says_which_validations_were_computed_again(finished: Path) -> 
     about = asked(finished, named=[7]).run(quiet)
     assert about.validation and about.validation.ok and about.validation.replayed == 0
     assert about.validated == ([13], [0, 5, 10])
-    assert (
-        "validation of step 13 computed again: bit-equal; that of 3 steps (0 to 10) was not"
-        in str(about)
+    assert "validation of step 13 recomputed: bit-equal; that of 3 steps (0 to 10) was not" in str(
+        about
     )
     about = asked(finished, named=[13, 5]).run(quiet)
     assert about.validation is None and about.validated == ([5, 13], [0, 10])
     about = asked(finished, named=[0, 5, 10]).run(quiet)
     assert about.validated == ([0, 5, 10, 13], []) and str(about).endswith(
-        "validation of 4 steps (0 to 13) computed again: bit-equal"
+        "validation of 4 steps (0 to 13) recomputed: bit-equal"
     )
     assert about.as_json()["validation"]["step"] == 13
 

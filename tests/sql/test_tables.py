@@ -26,7 +26,7 @@ def test_a_run_that_is_not_there(tmp_path: Path) -> None:
 def test_a_table_with_other_columns_is_named(release: Path) -> None:
     parquet.write(release / "metrics/steps.parquet", pa.table({"step": pa.array([1], pa.int64())}))
     with pytest.raises(
-        FormatInvalid, match=r"steps\.parquet: does not have the columns that this table has"
+        FormatInvalid, match=r"steps\.parquet: does not have the columns of this table"
     ):
         table(release, "FROM steps")
     # Another file is not opened.

@@ -172,7 +172,7 @@ def test_a_folder_that_cannot_be_made_is_named(
             (partial / "a").touch()
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path / "empty")
-    with pytest.raises(FolderUnfit, match="no name"):
+    with pytest.raises(FolderUnfit, match="end with a name"):
         files.require_free(Path())
     files.require_free(tmp_path / "some" / "new")
     assert sorted(one.name for one in tmp_path.iterdir()) == [

@@ -289,7 +289,7 @@ def test_verify_names_what_is_no_part_of_a_run_that_is_not_sealed(release: Path)
         "metrics/.partial-x",
     ]
     assert (
-        "4 not part of the run, and checked by nothing: adapter_config.json, corpus/"
+        "4 not part of the run and not checked: adapter_config.json, corpus/"
         in pellucid("verify", release).stdout
     )
 

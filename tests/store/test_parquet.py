@@ -128,7 +128,7 @@ FALSE_FOOTERS: dict[str, tuple[str, Callable[[Footer], None]]] = {
     "signed": ("encryption", in_footer(8, STRUCT, {})),
     "unknown": ("the field 12", in_footer(12, I64, 1)),
     "version": ("version", in_footer(1, I32, 1)),
-    "rows": ("its rows", in_footer(3, I64, 501)),
+    "rows": ("number of rows", in_footer(3, I64, 501)),
     "rows of a group": ("row group 1", in_group(3, I64, 100)),
     "no rows in a group": ("row group 1", in_group(3, I64, 0)),
     "bytes of a group": ("row group 1", in_group(2, I64, 100)),
@@ -142,11 +142,11 @@ FALSE_FOOTERS: dict[str, tuple[str, Callable[[Footer], None]]] = {
     "size": ("row group 2|row group 1", in_column(7, I64, 100)),
     "negative size": ("row group 1", in_column(7, I64, -100)),
     "columns shifted": ("row group 0", shifted),
-    "column renamed": ("columns that this table has", in_schema(4, TEXT, b"steps")),
-    "column of another meaning": ("columns that this table has", in_schema(6, I32, 14)),
-    "column with nulls": ("columns that this table has", in_schema(3, I32, 0)),
-    "repeated column": ("columns that this table has", in_schema(3, I32, 2)),
-    "fewer rows everywhere": ("at byte .* do not have its values", counted),
+    "column renamed": ("columns of this table", in_schema(4, TEXT, b"steps")),
+    "column of another meaning": ("columns of this table", in_schema(6, I32, 14)),
+    "column with nulls": ("columns of this table", in_schema(3, I32, 0)),
+    "repeated column": ("columns of this table", in_schema(3, I32, 2)),
+    "fewer rows everywhere": ("at byte .* a different number of values", counted),
     "unpacked bytes": ("row group 1", in_column(6, I64, 7)),
     "encodings": ("at byte .* other encodings", in_column(2, LIST, (I32, [0, 3]))),
 }
@@ -268,7 +268,7 @@ def test_every_value_of_our_dictionaries_is_one_of_a_row(path: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("entries", "named"),
     [
-        (["a", "nyt.com"], "one that no row has"),
+        (["a", "nyt.com"], "a value that no row has"),
         (["x" * (1 << 20)], "may unpack to more"),
         (["y" * (17 << 20)], "a dictionary of more than"),
     ],
@@ -293,7 +293,7 @@ def test_numbers_of_a_dictionary_are_told_from_those_of_rows() -> None:
         != parquet._values(pa.chunked_array([[7, 7]]))
     )
     for rows in ([7, 7], [7, -1, 8]):
-        with pytest.raises(ValueError, match="one that no row has"):
+        with pytest.raises(ValueError, match="a value that no row has"):
             parquet._check_entries(
                 [*values, values[0]] if 8 in rows else values, pa.chunked_array([rows])
             )

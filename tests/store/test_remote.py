@@ -241,7 +241,7 @@ def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[.
     for beyond in (5000, -5001, np.array([5000])):
         with pytest.raises(IndexError):
             far[beyond]
-    with pytest.raises(FormatInvalid, match="no multiple"):
+    with pytest.raises(FormatInvalid, match="not a multiple"):
         arrays.mapped(place / "odd", "<u2")
 
 

@@ -121,7 +121,7 @@ def test_another_archive_is_refused(what: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         ustar.read(archive)
     (tmp_path / "code.tar").write_bytes(archive)
-    with pytest.raises(FormatInvalid, match=r"code\.tar: is no archive as pellucid writes it"):
+    with pytest.raises(FormatInvalid, match=r"code\.tar: is not an archive that pellucid writes"):
         journal.code_in(tmp_path / "code.tar")
 
 

@@ -74,7 +74,7 @@ def test_trace_shows_the_text_and_its_spans(finished: Path, scanned: Scanned) ->
     told = pellucid("trace", finished, f"¤¤ {known}¤¤").stdout
     assert known in about["spans"][0]["text"] and about["spans"][0]["start"] in (2, 3)
     assert told.startswith(f"¤¤ {known}¤¤\n") and scanned.ids[0] in told
-    assert "nothing of at least 24 characters" in pellucid("trace", finished, "¤" * 30).stdout
+    assert "no span of 24 or more characters" in pellucid("trace", finished, "¤" * 30).stdout
 
 
 def test_sample_traces_what_it_writes_to_what_its_model_had_seen(finished: Path) -> None:
@@ -102,5 +102,5 @@ def test_nothing_and_no_run_are_named(finished: Path, tmp_path: Path) -> None:
     assert "QueryEmpty" in pellucid("where", finished, "", check=2).stderr
     assert "QueryEmpty" in pellucid("trace", finished, "", check=2).stderr
     assert "TextInvalid" in pellucid("sample", finished, "--prompt", "\udcff", check=2).stderr
-    assert "is no file" in pellucid("where", finished, "--file", tmp_path / "no", check=2).stderr
+    assert "not a file" in pellucid("where", finished, "--file", tmp_path / "no", check=2).stderr
     assert pellucid("where", tmp_path, "text", check=2).stderr.startswith("pellucid: ")
