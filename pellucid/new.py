@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import tomlkit
 
-from pellucid.data import keys, recognise, sources
-from pellucid.data.guess import Guess, clean, guess, look
+from pellucid.data import sources
+from pellucid.data.guess import Guess, clean, guess
+from pellucid.data.notes import notes_of
 from pellucid.data.survey import Surveyed, survey
-from pellucid.data.tables import VALUES
 from pellucid.errors import CommandInvalid, FolderTaken
 from pellucid.recipe import COMMAND_LINE, FILE, MAX_BYTES, Recipe, parse
 from pellucid.settings import settings_of, with_settings
@@ -72,7 +70,6 @@ _PARTS = (
 _HELD = 0.005, 0.05  # Of the bytes that are for validation: the least and the most looked for.
 _MOST_HELD = 0.2  # Where nothing is between these.
 _LEAST_CHARACTERS = 200  # Of such a part.
-_LOOKED_AT = 200  # Files of a folder of records whose keys are looked at.
 _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
 # More than a tokenizer trained here gives, so that there are as many blocks as counted on.
 _BYTES_PER_TOKEN = 5
@@ -93,16 +90,7 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     draft = _Draft(folder, found, PRESETS[preset], settings)
     sources.check(draft.recipe(fitted), folder, COMMAND_LINE)
     fitted, notes = _fit(draft, fitted, set(asked))
-    notes += [
-        f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); other fields stay out'
-        for one in found
-        if one.text_key
-    ]
-    notes += [
-        *_left_out(found),
-        *_keyless(draft.recipe(fitted), folder),
-        *_unlicensed(draft.recipe(fitted), folder),
-    ]
+    notes += notes_of(found, draft.recipe(fitted), folder)
     content = draft.content(fitted)
     if not folder.is_dir():
         files.make_folder(folder)
@@ -130,63 +118,6 @@ def _taken_by_a_run(folder: Path) -> FolderTaken:
     return FolderTaken(
         path=folder, found="a run", advice=f", or continue that run with: pellucid run {folder}"
     )
-
-
-def _left_out(found: list[Guess]) -> list[str]:
-    """What of the folders is left out for its format, in a line that
-    says what to do with the first."""
-    folders = {
-        one.path: one.name for one in found if one.format != "package" and Path(one.path).is_dir()
-    }
-    foreign = [one for path, name in folders.items() for one in look(Path(path), name)[1]]
-    if not foreign:
-        return []
-    (kind, place), count = foreign[0], len(foreign)
-    first = f"{place.name} ({recognise.KINDS[kind].words})"
-    files_of = f"1 file, {first}, is" if count == 1 else f"{count} files, such as {first}, are"
-    why = (
-        "the format differs from the ending"
-        if kind in recognise.READ_AS
-        else "pellucid cannot read the format"
-    )
-    return [f"{files_of} left out: {why}. {recognise.fix(kind, place)}"]
-
-
-def _keyless(recipe: Recipe, folder: Path) -> list[str]:
-    """Of each folder of records the first files that have no text under its key, in a line."""
-    notes: list[str] = []
-    for reader in sources.readers(recipe, folder):
-        if reader.source.format not in VALUES or reader.alone:
-            continue
-        places = [
-            place for place in islice(reader.places(), _LOOKED_AT) if not reader.strange(place)
-        ]
-        if without := [place for place in places if keys.missing(place, reader.how)]:
-            name, key, count = without[0].name, reader.source.text_key, len(without)
-            files_of = (
-                f"1 file, {name}, has" if count == 1 else f"{count} files, such as {name}, have"
-            )
-            given = shlex.quote(f"{reader.source.format}:{without[0]}")
-            notes.append(
-                f'{files_of} no text under "{key}" (text_key), so these records are left out. '
-                f"Make the file a source of its own, with its own key: --data {given}"
-            )
-    return notes
-
-
-def _unlicensed(recipe: Recipe, folder: Path) -> list[str]:
-    """How to state a licence, before it is part of what is trained."""
-    names = [
-        reader.source.name
-        for reader in sources.readers(recipe, folder)
-        if reader.licence == "unknown" and not reader.source.licence_key
-    ]
-    if not names:
-        return []
-    setting = f"data.sources.{names[0]}.licence=CC-BY-4.0"
-    return [
-        f"the licence of {', '.join(names)} is unknown: state it before training, as in --set {setting}"
-    ]
 
 
 class _Draft(NamedTuple):
@@ -356,7 +287,7 @@ def _fit_batch(
         elif fitted.batch > _LEAST_BATCH and "train.batch" not in asked:
             fitted = fitted._replace(batch=fitted.batch // 2)
         else:
-            return fitted, [*notes, "these texts are too short for one step: add text"]
+            return _too_few(draft, first, fitted, found, asked, notes)
         fitted = fitted._replace(microbatch=_divisor(fitted.batch, fitted.microbatch))
     if fitted != first:
         notes.append(
@@ -366,20 +297,45 @@ def _fit_batch(
     return fitted, notes
 
 
+def _too_few(
+    draft: _Draft,
+    first: Fitted,
+    least: Fitted,
+    found: list[Surveyed],
+    asked: set[str],
+    notes: list[str],
+) -> tuple[Fitted, list[str]]:
+    """Texts that do not fill a batch. Where a setting is the reason, the rest stays as it was: it
+    is that setting which has to change."""
+    given = [name for name in ("train.batch", "model.context") if name in asked]
+    if not given:
+        return least, [*notes, "these texts are too short for one step: add text"]
+    rows = _rows(draft.recipe(first), found)
+    sized = f"{first.batch:,} rows of {first.context:,} tokens"
+    return first, [
+        *notes,
+        f"a step of {sized} is larger than these texts, which give about {rows:,} rows: "
+        f"add text, or lower {' or '.join(given)}",
+    ]
+
+
 def _enough(recipe: Recipe, found: list[Surveyed]) -> bool:
-    """Whether each source surely has a block, and all of them a batch."""
-    size = 1 if recipe.tokenizer.kind in ("bytes", "characters") else _BYTES_PER_TOKEN
-    share, context, rows = recipe.data.validation_per_10000, recipe.model.context, 0
-    for one in found:
+    """Whether each source surely has a block, and all of them a batch. There is more than was
+    looked at of some, which is enough for any batch of a preset."""
+    own = [_rows(recipe, [one]) for one in found]
+    for rows, one in zip(own, found, strict=True):
         if not one.whole:
-            return (
-                True  # There is more than was looked at, which is enough for any batch of a preset.
-            )
-        own = max(0, one.split(share)[0] // size - 1) // context
-        rows += own
-        if not own:
+            return True
+        if not rows:
             return False
-    return rows >= recipe.train.batch
+    return sum(own) >= recipe.train.batch
+
+
+def _rows(recipe: Recipe, found: list[Surveyed]) -> int:
+    """The rows that the texts surely give, of all that was looked at."""
+    size = 1 if recipe.tokenizer.kind in ("bytes", "characters") else _BYTES_PER_TOKEN
+    share, context = recipe.data.validation_per_10000, recipe.model.context
+    return sum(max(0, one.split(share)[0] // size - 1) // context for one in found)
 
 
 def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted) -> str:

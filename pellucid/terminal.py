@@ -233,29 +233,41 @@ def print_sources(report: list[dict[str, Any]], console: Console) -> None:
 def warnings(source: dict[str, Any]) -> list[str]:
     """What of a source's report is more than a hundredth of its documents or bytes, in words."""
     lines, out = [], [one for one in source["left_out"] if not one["kept"] and not one["quiet"]]
-    documents, size = (sum(one[key] for one in out) for key in ("documents", "bytes"))
-    if 100 * documents > source["documents"] + documents or 100 * size > source["bytes"] + size:
+    texts, size = source["texts"], sum(one["bytes"] for one in out)
+    documents = sum(one["documents"] for one in out)
+    if 100 * documents > texts + documents or 100 * size > source["bytes"] + size:
         reasons = ", ".join(f"{one['words']} ({one['documents']:,})" for one in out)
-        every, share = source["documents"] + documents, 100 * size / max(1, source["bytes"] + size)
+        share = 100 * size / max(1, source["bytes"] + size)
         lines.append(
-            f"source {source['source']}: {documents:,} of {every:,} files or records were left out, "
+            f"source {source['source']}: {_counted(source, out)} were left out, "
             f"{share:.1f}% of the bytes: {reasons}"
         )
     kept = [one for one in source["left_out"] if one["kept"] and not one["quiet"]]
     for one in kept:
-        if (
-            one["reason"] != "invalid_utf8_replaced"
-            and 100 * one["documents"] > source["documents"]
-        ):
-            texts = f"{one['documents']:,} of {source['documents']:,} texts"
-            lines.append(f"source {source['source']}: {texts} have {one['words']}")
+        if one["reason"] != "invalid_utf8_replaced" and 100 * one["documents"] > texts:
+            some = f"{one['documents']:,} of {texts:,} texts"
+            lines.append(f"source {source['source']}: {some} have {one['words']}")
     changed = sum(one["documents"] for one in kept if one["reason"] == "invalid_utf8_replaced")
     replaced = source["replaced_bytes"]
-    if 100 * changed > source["documents"] or 100 * replaced > source["bytes"]:
+    if 100 * changed > texts or 100 * replaced > source["bytes"]:
         lines.append(
             f"source {source['source']}: {replaced:,} bytes in {changed:,} texts are not UTF-8 and became U+FFFD"
         )
     return lines
+
+
+def _counted(source: dict[str, Any], out: list[dict[str, Any]]) -> str:
+    """How many files and records were left out: "3 files and 85 of 700 records"."""
+    files, records = (
+        sum(one["documents"] for one in out if one["of_file"] == of_file)
+        for of_file in (True, False)
+    )
+    if source["items"] == "files":  # Each of which is a text.
+        return f"{files + records:,} of {source['texts'] + files + records:,} files"
+    told = [f"{files:,} file{'s' * (files != 1)}"] if files else []
+    if records:
+        told.append(f"{records:,} of {source['texts'] + records:,} records")
+    return " and ".join(told)
 
 
 def word(text: object) -> str:

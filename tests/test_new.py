@@ -7,6 +7,7 @@ import hashlib
 import json
 import random
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,10 @@ def test_foreign_files_beside_texts_are_left_out_and_said(tmp_path: Path) -> Non
     (place / "plain.json").write_text('{"name": 1}')
     notes = new(tmp_path / "run", [str(place)], "1M", [*SMALL, "train.steps=20"])
     assert any(
-        re.match(r"4 files, such as a.csv \(CSV\), are left out: .*--data csv:", one)
+        re.match(
+            r"4 files, such as a.csv \(CSV\), are left out: tables are not read in a .*--data csv:",
+            one,
+        )
         for one in notes
     )
     finish(tmp_path / "run", "documents")
@@ -165,6 +169,70 @@ def test_tables_without_the_column_of_the_texts_are_said(tmp_path: Path) -> None
     (said,) = (one for one in notes if "so these records are left out" in one)
     assert said.startswith('1 file, b.csv, has no text under "text"')
     assert said.endswith(f"--data csv:{place / 'b.csv'}")
+
+
+def described(folder: Path) -> Path:
+    rows = [
+        {"body": prose(n, 60), "License": "MIT", "meta": {"url": f"x{n}", "date": "2024-01-02"}}
+        for n in range(1, 60)
+    ]
+    rows = [one | {"id": n % 9, "uuid": f"u{n}", "origin": None} for n, one in enumerate(rows)]
+    (folder / "d.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder / "d.jsonl"
+
+
+def test_fields_that_describe_the_texts_are_said_with_their_settings(tmp_path: Path) -> None:
+    place = str(described(tmp_path))
+    notes = new(tmp_path / "run", [place], "1M", SMALL)
+    (said,) = (one for one in notes if "look like" in one)
+    assert not any("the licence of" in one for one in notes)
+    settings = re.findall(r"--set (\S+)", said)
+    assert settings == [
+        f"data.sources.d.{one}"
+        for one in (
+            "licence_key=License",
+            "origin_key=meta.url",
+            "date_key=meta.date",
+            "id_key=uuid",  # Of id some are equal, and of origin all are null.
+        )
+    ]
+    notes = new(tmp_path / "again", [place], "1M", [*SMALL, *settings])
+    assert not any("look like" in one or "the licence of" in one for one in notes)
+    reader = sources.readers(load(tmp_path / "again"), tmp_path / "again")[0]
+    assert [one.id for one, _ in reader.documents()][8] == "d/d.jsonl:u8"
+    assert not reader.left.counts
+
+
+def test_chats_that_lose_words_are_said(tmp_path: Path) -> None:
+    place = chats(tmp_path)
+    text = place.read_text()
+    assert not any("is lost" in one for one in new(tmp_path / "a", [str(place)], "1M", SMALL))
+    place.write_text(text.replace('"assistant", "content"', '"assistant", "text"'))
+    notes = new(tmp_path / "b", [str(place)], "1M", SMALL)
+    (said,) = (one for one in notes if "is lost" in one)
+    assert said.startswith("59 of the first 59 chats of export")
+    subprocess.run(said.partition("this writes: ")[2], shell=True, check=True)
+    kept = [json.loads(one)["text"] for one in (tmp_path / "export-2.jsonl").open()]
+    whole = [json.loads(one)["messages"] for one in text.splitlines()]
+    assert kept == ["\n".join(f"{m['role']}: {m['content']}" for m in one) for one in whole]
+
+
+def test_the_same_file_given_twice_is_said(tmp_path: Path) -> None:
+    place = str(book(tmp_path))
+    with pytest.raises(errors.SourceRepeated, match=r"Source book-2: .* before it \(book\)"):
+        new(tmp_path / "run", [place, place], "1M", SMALL)
+
+
+@pytest.mark.parametrize(
+    ("setting", "fix"),
+    [("train.batch=90000", "train.batch"), ("model.context=90000", "model.context")],
+)
+def test_a_step_larger_than_the_texts_names_the_setting(
+    tmp_path: Path, setting: str, fix: str
+) -> None:
+    notes = new(tmp_path / "run", [str(book(tmp_path))], "1M", [*SMALL, setting])
+    (said,) = (one for one in notes if "a step of" in one)
+    assert said.endswith(f"add text, or lower {fix}") and "90,000" in said
 
 
 def test_the_key_of_the_texts_is_said(tmp_path: Path) -> None:

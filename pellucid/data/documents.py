@@ -204,7 +204,7 @@ class _Stage:
         self._note()
 
     def _end(self, reader: sources.Reader) -> None:
-        """A source has been read. Raises SourceEmpty, TextKeyMissing."""
+        """A source has been read. Raises SourceEmpty, SourceRepeated, TextKeyMissing."""
         self._reports.append(self._report(reader))
         self._sources.append(self._summary(reader))
         self._cursor, self._left = None, None
@@ -218,6 +218,7 @@ class _Stage:
                 if document.part <= 1:
                     reader.left.add("duplicate", document.id, len(content))
                 continue
+            reader.left.texts += document.part <= 1
             self._meter.add(len(content))
             self._cursor, self._left, self._last = cursor, reader.left.state(), document.whole.hex()
             split = split_of(
@@ -278,7 +279,7 @@ class _Stage:
         parts = [part for part in self._parts if part["source"] == source.name]
         if not parts:
             self._tell(self._reports)
-            raise sources.empty(reader)
+            raise sources.empty(reader, [one["name"] for one in self._sources])
         total = {
             key: sum(part[key] for part in parts)
             for key in ("train", "validation", "bytes", "characters")

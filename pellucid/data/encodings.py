@@ -68,6 +68,21 @@ def is_wide(head: bytes) -> bool:
     return head.startswith(tuple(mark for mark, _ in _WIDE))
 
 
+def unmarked_wide(head: bytes) -> str:
+    """Of a file without a byte order mark "UTF-16LE" or "UTF-16BE" where its beginning looks like
+    that: of each two bytes most have a zero in one place, and hardly any in the other."""
+    units = len(head) // 2
+    if is_wide(head) or units < 4:
+        return ""
+    even, odd = head[0 : 2 * units : 2].count(0), head[1 : 2 * units : 2].count(0)
+    few, many, name = (even, odd, "UTF-16LE") if odd > even else (odd, even, "UTF-16BE")
+    if 2 * many < units or 50 * few > units:
+        return ""
+    text = head[: 2 * units].decode(name, "replace")
+    odd_ones = sum(not one.isprintable() and not one.isspace() for one in text)
+    return name if 50 * odd_ones <= len(text) else ""
+
+
 def unmarked(chunks: Iterator[bytes]) -> Iterator[bytes]:
     """The chunks without a byte order mark; UTF-16 and UTF-32, told by theirs, as UTF-8.
 

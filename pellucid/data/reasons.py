@@ -17,19 +17,25 @@ class Reason(NamedTuple):
     of_content: bool = True
     kept: bool = False  # The document is there, with changes.
     quiet: bool = False  # As somebody asked for, or as everywhere: no warning.
+    of_file: bool = False  # It is counted of a file, in formats whose files have many records too.
 
 
+_AMONG, _OWN = "among files of another format", "give it as a source of its own"
 REASONS = {
-    "hidden": Reason("the name begins with a dot", of_content=False, quiet=True),
-    "link": Reason("a symbolic link", of_content=False),
-    "not_a_file": Reason("not a plain file", of_content=False),
-    "not_included": Reason("another ending or pattern", of_content=False),
+    "hidden": Reason("the name begins with a dot", of_content=False, quiet=True, of_file=True),
+    "link": Reason("a symbolic link", of_content=False, of_file=True),
+    "not_a_file": Reason("not a plain file", of_content=False, of_file=True),
+    "not_included": Reason("another ending or pattern", of_content=False, of_file=True),
     "foreign": Reason(
-        "in another format: give it as a source of its own, or convert it", of_content=False
+        "in another format: give it as a source of its own, or convert it",
+        of_content=False,
+        of_file=True,
     ),
-    "elsewhere": Reason("read by another source of the run", of_content=False, quiet=True),
-    "excluded": Reason("excluded by a pattern", of_content=False, quiet=True),
-    "binary": Reason("binary"),
+    "elsewhere": Reason(
+        "read by another source of the run", of_content=False, quiet=True, of_file=True
+    ),
+    "excluded": Reason("excluded by a pattern", of_content=False, quiet=True, of_file=True),
+    "binary": Reason("binary", of_file=True),
     "duplicate": Reason("a duplicate text"),
     "empty": Reason("empty"),
     "invalid_utf8": Reason("not UTF-8"),
@@ -53,17 +59,19 @@ REASONS = {
     "invalid_utf8_replaced": Reason("bytes that are not UTF-8 became U+FFFD", kept=True),
     "latin1_guessed": Reason("not UTF-8: Latin-1 guessed", kept=True, quiet=True),
     # Files of a folder that are in another format than its source's (data/recognise.py).
-    "parquet": Reason("Parquet"),
-    "warc": Reason("WARC"),
-    "genbank": Reason("GenBank"),
-    "fastq": Reason("FASTQ"),
-    "fasta": Reason("FASTA"),
-    "csv": Reason("CSV"),
-    "tsv": Reason("TSV"),
-    "json_lines": Reason("JSON lines"),
-    "json_array": Reason("a JSON array"),
-    "json_records": Reason("one JSON object with a list of records"),
-    "json_object": Reason("one JSON object"),
+    "parquet": Reason(f"Parquet {_AMONG}: {_OWN}", of_file=True),
+    "warc": Reason(f"WARC {_AMONG}: convert it", of_file=True),
+    "genbank": Reason(f"GenBank {_AMONG}: convert it", of_file=True),
+    "fastq": Reason(f"FASTQ {_AMONG}: convert it", of_file=True),
+    "fasta": Reason(f"FASTA {_AMONG}: {_OWN}", of_file=True),
+    "csv": Reason(f"CSV {_AMONG}: {_OWN}", of_file=True),
+    "tsv": Reason(f"TSV {_AMONG}: {_OWN}", of_file=True),
+    "json_lines": Reason(f"JSON lines {_AMONG}: {_OWN}", of_file=True),
+    "json_array": Reason(f"a JSON array {_AMONG}: {_OWN}", of_file=True),
+    "json_records": Reason(
+        f"one JSON object with a list of records {_AMONG}: convert it", of_file=True
+    ),
+    "json_object": Reason(f"one JSON object {_AMONG}", of_file=True),
 }
 OF_CONTENT = frozenset(name for name, reason in REASONS.items() if reason.of_content)
 
@@ -75,6 +83,8 @@ def report(source: Source, documents: int, size: int, left: LeftOut) -> dict[str
     return {
         "source": source.name,
         "documents": documents,
+        "texts": left.texts,
+        "items": "files" if source.format in ("text", "package") else "records",
         "bytes": size,
         "replaced_bytes": left.replaced,
         "left_out": [
@@ -83,6 +93,7 @@ def report(source: Source, documents: int, size: int, left: LeftOut) -> dict[str
                 "words": REASONS[reason].words,
                 "kept": REASONS[reason].kept,
                 "quiet": REASONS[reason].quiet or reason in usual,
+                "of_file": REASONS[reason].of_file,
                 "documents": left.counts[reason],
                 "bytes": left.bytes[reason],
                 "examples": list(left.examples.get(reason, ())),
@@ -99,6 +110,7 @@ class LeftOut:
     def __init__(self) -> None:
         self.counts, self.bytes = Counter[str](), Counter[str]()
         self.examples: dict[str, tuple[str, ...]] = {}
+        self.texts = 0  # That are kept: a document, or all parts of one.
         self.replaced = 0  # Bytes of kept documents that became U+FFFD.
 
     def add(self, reason: str, name: str, size: int = 0) -> None:
@@ -114,13 +126,14 @@ class LeftOut:
             "bytes": dict(self.bytes),
             "examples": dict(self.examples),
             "replaced": self.replaced,
+            "texts": self.texts,
         }
 
     def restore(self, state: dict[str, Any]) -> None:
         self.counts.update(state["counts"])
         self.bytes.update(state["bytes"])
         self.examples = {reason: tuple(names) for reason, names in state["examples"].items()}
-        self.replaced = state["replaced"]
+        self.replaced, self.texts = state["replaced"], state["texts"]
 
 
 def describe(counts: dict[str, int]) -> str:

@@ -17,7 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
-from pellucid.data import cutting, endings, formats, keys, packages, packings, recognise, tokenizer
+from pellucid.data import (
+    cutting,
+    encodings,
+    endings,
+    formats,
+    keys,
+    packages,
+    packings,
+    recognise,
+    tokenizer,
+)
 from pellucid.data.about import keys_of, lacking
 from pellucid.data.globs import Glob
 from pellucid.data.readers import READERS
@@ -32,6 +42,7 @@ from pellucid.errors import (
     RunInsideData,
     SourceEmpty,
     SourceMissing,
+    SourceRepeated,
     TextKeyMissing,
 )
 from pellucid.recipe import COMMAND_LINE, FILE, Data, Recipe, Source
@@ -388,17 +399,37 @@ def foreign(kind: str, place: Path, source: str) -> FormatForeign:
     )
 
 
-def empty(reader: Reader) -> SourceEmpty | TextKeyMissing | FieldMissing:
-    """The error of a source that gave no document."""
+def empty(
+    reader: Reader, before: Sequence[str] = ()
+) -> SourceEmpty | SourceRepeated | TextKeyMissing | FieldMissing:
+    """The error of a source that gave no document; before: the sources read before it."""
     source = reader.source
+    if before and reader.left.counts["duplicate"]:
+        return SourceRepeated(source=source.name, path=source.path, before=", ".join(before))
     if source.format in VALUES and reader.left.counts["no_text"]:
         for place in reader.places():
             if found := keys.missing(place, reader.how):
                 return found
-    dropped, there = describe(reader.left.counts), _other_endings(reader)
+    dropped, there = describe(reader.left.counts), _wide(reader) or _other_endings(reader)
     return SourceEmpty(
         source=source.name, path=source.path, dropped=dropped, format=source.format, there=there
     )
+
+
+def _wide(reader: Reader) -> str:
+    """The command for the first file that is UTF-16 without saying so, as the end of a message."""
+    if not reader.left.counts["binary"] or reader.source.format == "package":
+        return ""
+    for place in itertools.islice(reader.places(), _LOOKED_AT):
+        head = packings.head(place, reader.source.name, recognise.HEAD)
+        if name := encodings.unmarked_wide(head):
+            program = f"iconv -f {name} -t UTF-8"
+            command = recognise.through(program, place, endings.of(place.name) or "txt")
+            return (
+                f" {place.name} looks like {name} without a byte order mark. Convert it, and give "
+                f"the file that this writes: {command}"
+            )
+    return ""
 
 
 def _other_endings(reader: Reader) -> str:

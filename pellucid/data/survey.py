@@ -42,6 +42,7 @@ def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
     found, seen, passing = [], set[bytes](), False
     for reader in sources.readers(recipe, folder):
         documents, size, characters, whole = [], 0, 0, True
+        before = [one.name for one in found]
         for document, _ in reader.documents():
             if size >= MOST_BYTES or len(documents) >= MOST_DOCUMENTS:
                 whole = False
@@ -49,7 +50,9 @@ def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
             if document.part <= 1:
                 passing = document.whole in seen
                 seen.add(document.whole)
-            if not passing:
+            if passing:
+                reader.left.add("duplicate", document.id)
+            else:
                 content = document.text.encode("utf-8")
                 texts = recipe.data.split == "texts"
                 documents.append(
@@ -57,7 +60,7 @@ def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
                 )
                 size, characters = size + len(content), characters + len(document.text)
         if not documents:
-            raise sources.empty(reader)
+            raise sources.empty(reader, before)
         sizes = (
             [size] if whole or reader.alone else [place.stat().st_size for place in reader.places()]
         )

@@ -17,6 +17,11 @@ class SourceEmpty(DataError):
     optional = ("there",)
 
 
+class SourceRepeated(DataError):
+    message = """Source {source}: every text of {path} is also in a source before it ({before}), which
+    takes it, so this source has no document. Give each text once: leave one of the two out."""
+
+
 class FormatForeign(DataError):
     message = """Source {source}: {path} is {what}, which this source cannot read directly.
     {fix}"""

@@ -18,7 +18,7 @@ from pellucid.errors import (
     FormatTooNew,
     NoValidation,
     PathUnsafe,
-    SourceEmpty,
+    SourceRepeated,
 )
 from pellucid.record import digests, merkle
 
@@ -121,11 +121,11 @@ def test_find_and_rows(tmp_path, corpus, recipe_of, small_parts):
     assert all(found.get(index)["split"] == "validation" for index in validation)
 
 
-def test_a_source_of_nothing_but_duplicates_is_empty(tmp_path, corpus, recipe_of):
+def test_a_source_of_nothing_but_duplicates_is_refused(tmp_path, corpus, recipe_of):
     recipe = recipe_of(
         {"name": "all", "path": str(corpus)}, {"name": "again", "path": str(corpus / "a")}
     )
-    with pytest.raises(SourceEmpty, match=r"again.*duplicate: 41"):
+    with pytest.raises(SourceRepeated, match=r"again: every text of .*\(all\)"):
         documents.prepare(recipe, tmp_path)
     assert not (tmp_path / "data/documents/manifest.json").exists()
 

@@ -60,6 +60,12 @@ def test_a_format_that_is_none_is_named(tmp_path):
         guess(f"xml:{tmp_path / 'a.txt'}")
 
 
+@pytest.mark.parametrize("word", ["http://a.org/b.txt", "s3://a/b", "jsonl:https://a.org/b"])
+def test_addresses_are_not_read(word):
+    with pytest.raises(CommandInvalid, match="addresses are not read: download"):
+        guess(word)
+
+
 @pytest.mark.parametrize(
     ("name", "fix"),
     [("a.zip", "Unpack"), ("a.tar.gz", "Unpack"), ("a.PDF", "Convert"), ("a.png", "Convert")],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import io
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from pellucid.data import documents, sources, stage
+from pellucid.data import documents, encodings, sources, stage
 from pellucid.data.reasons import REASONS, LeftOut, report
+from pellucid.data.survey import survey
+from pellucid.errors import SourceRepeated
 from pellucid.recipe import Source
 from pellucid.terminal import print_sources, warnings
 from tests.data.conftest import Interrupted, interrupted
@@ -95,20 +98,65 @@ def test_the_table_and_its_warning():
         "words": "empty",
         "kept": False,
         "quiet": False,
+        "of_file": False,
         "documents": 4,
         "bytes": 5,
     }
-    one = {"source": "s", "documents": 96, "bytes": 95, "replaced_bytes": 1}
-    one["left_out"] = [left | {"examples": ["a", "b\x1b[2J", "c"]}]
+    one = {"source": "s", "documents": 960, "texts": 96, "items": "files", "bytes": 95}
+    one |= {"replaced_bytes": 1, "left_out": [left | {"examples": ["a", "b\x1b[2J", "c"]}]}
     out = io.StringIO()
     print_sources([one], Console(file=out))
     assert "a, b\ufffd[2J, c, …" in out.getvalue() and "replaced bytes" in out.getvalue()
-    assert "4 of 100 files or records were left out, 5.0% of the bytes: empty (4)" in out.getvalue()
+    assert "4 of 100 files were left out, 5.0% of the bytes: empty (4)" in out.getvalue()
     assert len(warnings(one)) == 2
+    records = one | {"items": "records"}
+    assert "s: 4 of 100 records were left out" in warnings(records)[0]
+    both = [*one["left_out"], one["left_out"][0] | {"of_file": True, "documents": 1}]
+    assert "s: 1 file and 4 of 100 records were" in warnings(records | {"left_out": both})[0]
+    assert "s: 5 of 101 files were" in warnings(one | {"left_out": both})[0]
     quiet = one | {"replaced_bytes": 0, "left_out": [left | {"quiet": True, "examples": []}]}
     assert warnings(quiet) == []
-    few = one | {"documents": 10_000, "bytes": 10_000, "left_out": [left | {"examples": []}]}
+    few = one | {"texts": 10_000, "bytes": 10_000, "left_out": [left | {"examples": []}]}
     assert warnings(few) == []
+
+
+def test_a_warning_counts_texts_and_not_the_parts_they_are_cut_into(tmp_path, recipe_of):
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        (tmp_path / "in" / f"{number}.txt").write_text(f"text {number}. " * 100)
+    (tmp_path / "in" / "nul.txt").write_bytes(b"\0")
+    data, told = {"max_document_characters": 100, "split": "parts"}, []
+    recipe = recipe_of({"name": "in", "path": "in"}, data=data)
+    documents.prepare(recipe, tmp_path, tell=told.append)
+    ((one,),) = told
+    assert (one["texts"], one["documents"] > 150) == (20, True)
+    assert "source in: 1 of 21 files were left out" in warnings(one)[0]
+
+
+def test_a_source_whose_texts_are_all_taken_says_by_which(tmp_path, recipe_of, corpus):
+    first, same = ({"name": name, "path": str(corpus)} for name in ("a", "b"))
+    with pytest.raises(SourceRepeated, match=r"Source b: every text of .* before it \(a\)"):
+        documents.prepare(recipe_of(first, same), tmp_path / "run")
+    with pytest.raises(SourceRepeated, match=r"Source b: "):
+        survey(recipe_of(first, same), tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("format", ["text", "jsonl"])
+def test_wide_texts_without_a_mark_are_told_the_command(tmp_path, recipe_of, name, format):
+    text = "some text — äöü “quoted”\r\n" * 9 if format == "text" else '{"text": "words"}\n'
+    (tmp_path / "it's.txt").write_bytes(text.encode(name))
+    recipe = recipe_of({"name": "a", "path": "it's.txt", "format": format})
+    with pytest.raises(sources.SourceEmpty, match="without a byte order mark") as caught:
+        documents.prepare(recipe, tmp_path)
+    command = str(caught.value).partition("this writes: ")[2]
+    subprocess.run(command, shell=True, check=True)
+    assert (tmp_path / "it's-2.txt").read_bytes().decode() == text
+
+
+@pytest.mark.parametrize("content", [b"\0" * 90, b"\0\1" * 90, bytes(range(256)), b"PK\0\0ab\0\0"])
+def test_other_binary_files_look_like_no_wide_text(content):
+    assert encodings.unmarked_wide(content) == ""
 
 
 def test_what_every_package_has_is_no_warning():
