@@ -188,7 +188,7 @@ class Run:
         from pellucid.release.verify import verify
 
         if isinstance(self.folder, RemotePath):
-            raise FolderNeeded(url=str(self.folder))
+            raise FolderNeeded(what="verify()", url=str(self.folder))
 
         return verify(self.folder, lambda what: None)
 

@@ -138,8 +138,6 @@ def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) 
     validated = validation.validate(state, inputs.recipe, inputs.shards)
     record.validation(validated)
     watcher.validation(validated.step, validated.sources)
-    if not tokenizer.is_lossless(inputs.folder, inputs.recipe):
-        watcher.note(tokenizer.LOSSY)
 
 
 def _finish(folder: Path, recipe: Recipe) -> None:

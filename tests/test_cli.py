@@ -389,7 +389,8 @@ def test_documents_are_listed_by_a_part_of_their_ids_and_up_to_a_limit(finished:
     assert as_json("show", finished, "documents", "s/00", "--limit", 3) == some[:3]
     told = pellucid("show", finished, "documents", "s/00", "--limit", 3)
     assert told.stdout.count("\n") == 3 and "3 of 10 documents; --limit 0 lists all" in told.stderr
-    assert "0 of 0 documents" in pellucid("show", finished, "documents", "another world").stderr
+    none = pellucid("show", finished, "documents", "stones/0003.txt", check=1)
+    assert "has stones/0003.txt in its id (did you mean stones/003.txt" in none.stderr
 
 
 @pytest.mark.parametrize(

@@ -120,6 +120,8 @@ def audit_random_step(folder: Path) -> None:
 def audit_run(request: Any, as_json: bool) -> None:
 
     with on_terminal(quiet=as_json) as terminal:
+        if note := request.too_many():
+            terminal.note(note)
         report = request.run(terminal.watch("audit"))
     if not as_json:
         _print_report(report)
@@ -219,7 +221,9 @@ def _dry_run(request: Any, as_json: bool) -> None:
     needs = request.needs()
     if as_json:
         print_json(needs.as_json())
-        return
-    print(f"audit of {needs.what}, on this machine:")
-    for line in itertools.chain(needs.lines(), [needs.verdict()]):
-        print(line)
+    else:
+        print(f"audit of {needs.what}, on this machine:")
+        for line in itertools.chain(needs.lines(), [needs.verdict()]):
+            print(line)
+    if not needs.fits:
+        raise typer.Exit(1)

@@ -137,7 +137,11 @@ def check_proof(
     from pellucid.record import proofs
 
     if not file.is_file():
-        raise CommandInvalid(verb="check-proof", word=str(file), detail="no such file")
+        there = "is a folder; name the file of a proof" if file.is_dir() else "no such file"
+        raise CommandInvalid(verb="check-proof", word=str(file), detail=there)
+    if not re.fullmatch("[0-9a-f]{64}", head):
+        detail = "--head takes the whole head, 64 hex digits in small letters"
+        raise CommandInvalid(verb="check-proof", word=head, detail=detail)
     with files.open_file(file, follow=True) as opened:
         content = opened.read(proofs.MAX_BYTES + 1)
     proven = proofs.check(content, head)

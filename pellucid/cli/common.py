@@ -10,9 +10,10 @@ import math
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
+from typer.models import ArgumentInfo
 
 from pellucid import __version__, machine
 from pellucid.answers import print_status
@@ -42,6 +43,7 @@ app = typer.Typer(
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 _HELP: dict[Callable[..., Any], str] = {}
+_GIVEN: list[str] = []  # The verb of this command; root() writes it before a verb's words are read.
 
 
 def teaches(text: str) -> Callable[[Verb], Verb]:
@@ -66,9 +68,35 @@ def finite(value: float | None) -> float | None:
     return value
 
 
+def name_of(verb: Callable[..., Any]) -> str:
+    """As it is typed."""
+    return verb.__name__.replace("_", "-")
+
+
+def reads_addresses(verb: Callable[..., Any]) -> bool:
+    """Whether a verb takes the URL of a release: its run is one, or one of its words, which
+    home() opens."""
+    marks = (
+        mark
+        for hint in get_type_hints(verb, include_extras=True).values()
+        for mark in getattr(hint, "__metadata__", ())
+        if isinstance(mark, ArgumentInfo)
+    )
+    return any(
+        mark.parser is None and str(mark.metavar).startswith(("RUN", "[RUN]")) for mark in marks
+    )
+
+
+def verb_at_hand() -> str:
+    """The verb that was given, for what several verbs share."""
+    return _GIVEN[-1] if _GIVEN else "show"
+
+
 def folder_only(text: str | Path) -> Path:
     if is_url(text):
-        raise FolderNeeded(url=text)
+        verbs = ", ".join(name_of(verb) for verb in _HELP if reads_addresses(verb))
+        others = f" Verbs that read an address: {verbs}."
+        raise FolderNeeded(what=f"pellucid {verb_at_hand()}", url=text, others=others)
     return Path(text)
 
 
@@ -188,7 +216,9 @@ def step_number(text: str) -> int:
 
     number = layout.step_number(text)
     if number is None:
-        raise CommandInvalid(verb="show", word=text, detail="write a step as 120 or step120")
+        raise CommandInvalid(
+            verb=verb_at_hand(), word=text, detail="write a step as 120 or step120"
+        )
     return number
 
 
@@ -210,9 +240,12 @@ def root(
 ) -> None:
     if version:
         print(f"pellucid {__version__}")
-    elif context.invoked_subcommand is None:
+        return
+    if context.invoked_subcommand is None:
         _welcome()
-    elif context.invoked_subcommand in READING:
+        return
+    _GIVEN[:] = [context.invoked_subcommand]
+    if context.invoked_subcommand in READING:
         machine.bound_memory()
 
 

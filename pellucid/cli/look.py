@@ -86,7 +86,8 @@ def show(
     if not at:
         machine.bound_memory()
     if what == "documents":
-        _list(list_documents(folder, which), most(limit, as_json, SHOWN), as_json)
+        if not _list(list_documents(folder, which), most(limit, as_json, SHOWN), as_json):
+            _tell_none(folder, which)
         return
     shown = Shown(folder)
     name = which if what in ("document", "text") else step_number(which)
@@ -103,8 +104,17 @@ def show(
         _draw(what, which, about, plot, as_json)
 
 
-def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool) -> None:
+def _tell_none(folder: Path, which: str) -> None:
+    """That no id has this in it, as grep tells it: by the exit code too."""
+    from pellucid.data.parquet import Documents
 
+    near = Documents.open(folder).near(which) if which else ""
+    print(plain(f"no document of {folder} has {which} in its id{near}"), file=sys.stderr)
+    raise typer.Exit(1)
+
+
+def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool) -> int:
+    """Print them; returns how many there are."""
     shown = list(itertools.islice(documents, limit))
     if as_json:
         print_json(shown)
@@ -116,11 +126,12 @@ def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool)
                 )
             )
     more = sum(1 for _ in documents)
-    if more or not shown:
+    if more:
         print(
             f"{len(shown):,} of {len(shown) + more:,} documents; --limit 0 lists all",
             file=sys.stderr,
         )
+    return len(shown) + more
 
 
 def _check_drawing(what: str, at: str, plot: str) -> None:

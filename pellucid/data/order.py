@@ -29,6 +29,7 @@ from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards, Stream
 from pellucid.errors import (
+    BlockUnknown,
     CorpusTooSmall,
     DocumentUnknown,
     FormatInvalid,
@@ -376,7 +377,7 @@ class Order:
         source = int(np.searchsorted(self._first, block, side="right")) - 1
         within = block - int(self._first[source])
         if block < 0 or within >= self._counts[source]:
-            raise StepUnknown(what=f"Block {block}", detail="not a train block")
+            raise BlockUnknown(block=block, count=int(self._counts.sum()))
         return source, within
 
     def _located(self, sources_N: np.ndarray, cursors_N: np.ndarray) -> Rows:

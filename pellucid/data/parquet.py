@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from pellucid.data import cutting, stage
 from pellucid.data.reasons import REASONS
-from pellucid.errors import DocumentUnknown, FormatInvalid
+from pellucid.errors import DocumentInParts, DocumentUnknown, FormatInvalid
 from pellucid.record import digests, merkle
 from pellucid.store import files, parquet
 
@@ -258,12 +258,13 @@ class Documents:
         return number, *self.parts[number].group_of(index)
 
     def find(self, document_id: str) -> int:
-        """The index of the document with this id. Raises DocumentUnknown."""
+        """The index of the document with this id. Raises DocumentUnknown, DocumentInParts."""
         return self.found([document_id], parts=False)[document_id][0]
 
     def found(self, names: Iterable[str], parts: bool = True) -> dict[str, list[int]]:
         """The indices of the documents with these ids, found in one pass; where there is none of an
-        id, those of its parts, if it is that of a text which was cut. Raises DocumentUnknown."""
+        id, those of its parts, if it is that of a text which was cut. Raises DocumentUnknown, and
+        without `parts` DocumentInParts."""
         wanted = set(names)
         sources = {name.partition("/")[0] for name in wanted}
         own, cut = dict[str, list[int]](), dict[str, list[int]]()
@@ -282,14 +283,18 @@ class Documents:
         found = ({**cut, **own}) if parts else own
         if missing := wanted - found.keys():
             name = min(missing)
-            raise DocumentUnknown(document=name, near=self._near(name))
+            if indices := cut.get(name):
+                first = self.about(indices[0])["id"]
+                raise DocumentInParts(document=name, count=len(indices), first=first)
+            raise DocumentUnknown(document=name, near=self.near(name))
         return found
 
-    def _near(self, document_id: str) -> str:
+    def near(self, document_id: str) -> str:
         """The ids that somebody may have meant, as advice: those that end so, or are spelled much
-        like it. A text that was cut is one."""
+        like it. A text that was cut is one, unless a part is asked for."""
         every = (one for batch in self.rows(["id"]) for one in batch.column("id").to_pylist())
-        texts = (cutting.text_of(one)[0] for one in every)
+        part = cutting.ends_as_part(document_id)
+        texts = (one if part else cutting.text_of(one)[0] for one in every)
         near, ids, ends = (
             dict[str, None](),
             dict[str, None](),

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pellucid.data import stage
-from pellucid.errors import DocumentUnknown, FormatInvalid, ShardDamaged, StepUnknown
+from pellucid.errors import BlockUnknown, DocumentUnknown, FormatInvalid, ShardDamaged, StepUnknown
 from pellucid.store import arrays, files
 
 TYPES = {"uint16": np.dtype("<u2"), "uint32": np.dtype("<u4")}
@@ -309,7 +309,7 @@ class Shards:
     def place(self, block: int) -> tuple[Stream, int]:
         """The stream and the stream position at which a train block begins. Raises StepUnknown."""
         if not 0 <= block < self.blocks:
-            raise StepUnknown(what=f"Block {block}", detail=f"there are {self.blocks}")
+            raise BlockUnknown(block=block, count=self.blocks)
         stream = self.train[bisect.bisect_right(self._first, block) - 1]
         return stream, (block - stream.first_block) * self.block
 

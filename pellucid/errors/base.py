@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import re
 from typing import ClassVar
+
+_BEFORE_STOP = re.compile(r"\{(\w+)\}\.")
 
 
 class PellucidError(Exception):
@@ -19,7 +22,10 @@ class PellucidError(Exception):
     def __init__(self, **fields: object) -> None:
         self.fields = fields
         template = inspect.cleandoc(self.message).replace("\n", " ")
-        super().__init__(template.format(**{**dict.fromkeys(self.optional, ""), **fields}))
+        filled = {**dict.fromkeys(self.optional, ""), **fields}
+        super().__init__(
+            _BEFORE_STOP.sub(lambda gap: _once(gap, filled), template).format(**filled)
+        )
 
     @property
     def name(self) -> str:
@@ -27,6 +33,12 @@ class PellucidError(Exception):
 
     def __reduce__(self):  # Exceptions with keyword arguments do not pickle by themselves.
         return _rebuild, (type(self), self.fields)
+
+
+def _once(gap: re.Match[str], fields: dict[str, object]) -> str:
+    """A gap and the full stop behind it, without that where the value ends a sentence itself."""
+    ends = re.search(r"""(\w["')]*\.|[?!])\Z""", str(fields.get(gap[1], "")))
+    return gap[0][:-1] if ends else gap[0]
 
 
 def _rebuild(kind: type[PellucidError], fields: dict[str, object]) -> PellucidError:

@@ -42,6 +42,11 @@ class ProofInvalid(CheckFailed):
     source you trust."""
 
 
+class ProofUnreadable(ProofInvalid):
+    message = """This file is no proof: {detail}. Name a file that `pellucid prove` wrote, or make a
+    proof with: pellucid prove RUN document ID --output FILE"""
+
+
 class ChunkDiffers(CheckFailed):
     message = """{path}: the chunk of {tensor} at element {first} has the BLAKE3 digest
     {found}, but the proof shows {expected}. The file is damaged or was replaced. Take it

@@ -112,6 +112,16 @@ class DocumentUnknown(UserError):
     optional = ("near",)
 
 
+class DocumentInParts(DocumentUnknown):
+    message = """{document} was cut into {count} documents, and {first} is the first. Name that
+    part, or another part."""
+
+
+class BlockUnknown(StepUnknown):
+    message = """Block {block} is not in this run, which has {count:,} blocks to train on, counted
+    from 0. List the blocks of a step: pellucid show RUN step K"""
+
+
 class TextEmpty(UserError):
     message = """No loss can be computed for {what}: it has no token to predict. Give a text
     with one or more characters."""
@@ -204,9 +214,10 @@ class ReleaseMissing(UserError):
 
 
 class FolderNeeded(UserError):
-    message = """This verb needs a folder, and {url} is an address. Download the release
-    (for example with wget -r or aws s3 sync) and give its folder. Verbs that read an
-    address: show, status, where, trace, sql, sample and export."""
+    message = """{what} needs a folder, and {url} is an address. Download the release (for
+    example with wget -r or aws s3 sync) and give its folder.{others}"""
+
+    optional = ("others",)
 
 
 class DriverMissing(UserError):
@@ -233,6 +244,11 @@ class DeviceMissing(UserError):
 class OperationsMissing(UserError):
     message = """Pellucid has no {arithmetic} arithmetic for the device {device}. Set
     train.arithmetic and placement.device to one of these pairs: {known}."""
+
+
+class ForkAtEnd(UserError):
+    message = """No step of {run} is left after step {step}, since train.steps = {steps}. Give an
+    earlier step with --step K. Or take more steps: --set train.steps={more}"""
 
 
 class ForkUnfit(UserError):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pellucid.errors import ChunkDiffers, ProofInvalid
+from pellucid.errors import ChunkDiffers, ProofInvalid, ProofUnreadable
 from pellucid.record import chain, digests, merkle, rows
 from pellucid.record.entries import CHUNK, WIDTHS
 
@@ -132,8 +132,12 @@ def _check(content: bytes, head: str) -> Proven:
 
 def _parsed(content: bytes) -> dict[str, Any]:
     _require(len(content) <= MAX_BYTES, f"is longer than {MAX_BYTES} bytes")
-    proof = json.loads(content.decode("ascii"))
-    _require(isinstance(proof, dict), "is not a JSON object")
+    try:
+        proof = json.loads(content.decode("ascii"))
+    except (ValueError, RecursionError) as error:
+        raise ProofUnreadable(detail="it is not JSON in ASCII") from error
+    if not isinstance(proof, dict) or "pellucid" not in proof:
+        raise ProofUnreadable(detail='it is not a JSON object with the key "pellucid"')
     _require(written(proof) == content, "is not spelled as proofs are")
     return proof
 

@@ -215,7 +215,9 @@ def words(found: Difference) -> list[str]:
     if found.equal:
         return [
             *found.notes,
-            f"A and {other} are the same run: every entry of the ledger is equal.",
+            f"{found.a} and what is computed here are the same: every entry of the ledger is equal."
+            if other == "here"
+            else "A and B are the same run: every entry of the ledger is equal.",
         ]
     lines = list(found.notes)
     if found.step is not None:

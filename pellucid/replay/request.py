@@ -161,6 +161,13 @@ class Request:
         taken = chosen(self.seed, self.head, self.done - self.first)
         return itertools.islice((self.first + number for number in taken), self.count)
 
+    def too_many(self) -> str:
+        """That more steps are asked for than there are, in words; else nothing."""
+        there = self.done - self.first
+        if self.count is None or self.count <= there:
+            return ""
+        return f"--steps {self.count:,}: the run has only {there:,} steps, and all are audited"
+
     @property
     def by_seed(self) -> bool:
         return not self.named and not self.every

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import itertools
+import os
 import re
 import threading
 import weakref
@@ -239,7 +241,15 @@ async def _session() -> aiohttp.ClientSession:
 def _words(error: BaseException) -> str:
     """What went wrong, in one line without controls: some of it a server wrote."""
     text = str(error).partition("\n")[0]
-    if isinstance(error, aiohttp.TooManyRedirects):
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        own = error.certificate_error
+        text = f"{error.host} has no valid certificate ({getattr(own, 'verify_message', own)})"
+    elif isinstance(error, aiohttp.ClientConnectorError):  # Its own words name our settings too.
+        own = error.os_error
+        refused = isinstance(own, ConnectionRefusedError)
+        known = os.strerror(errno.ECONNREFUSED) if refused else own.strerror
+        text = f"no connection to {error.host}:{error.port} ({known or own})"
+    elif isinstance(error, aiohttp.TooManyRedirects):
         text = f"it redirects more than {REDIRECTS} times"
     elif isinstance(error, aiohttp.NonHttpUrlRedirectClientError):
         text = f"it redirects to {text}"

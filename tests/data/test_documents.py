@@ -12,6 +12,7 @@ from pellucid.data import documents
 from pellucid.data.documents import Documents
 from pellucid.errors import (
     CorpusTooSmall,
+    DocumentInParts,
     DocumentUnknown,
     FileMissing,
     FormatInvalid,
@@ -249,11 +250,27 @@ def test_a_part_that_does_not_fit_its_manifest(tampered, tmp_path):
         tampered(lambda manifest: None).get(0)
 
 
+def test_the_name_of_a_text_in_parts_is_answered_with_its_parts(tmp_path, recipe_of):
+    (tmp_path / "text.txt").write_text("".join(f"line {n} of a long text\n" for n in range(500)))
+    source = {"name": "book", "path": str(tmp_path / "text.txt")}
+    data = {"max_document_characters": 200, "split": "parts"}
+    documents.prepare(recipe_of(source, data=data), tmp_path)
+    found = Documents.open(tmp_path)
+    with pytest.raises(DocumentInParts) as caught:
+        found.find("book/text.txt")
+    said = f"was cut into {found.count} documents, and book/text.txt#1 is the first"
+    assert said in str(caught.value) and found.count > 20
+    assert found.find("book/text.txt#1") == 0
+    assert found.found(["book/text.txt"])["book/text.txt"] == list(range(found.count))
+
+
 @pytest.mark.parametrize(
     ("name", "near"),
     [
         ("argparse.py", "did you mean mixed/argparse.py?"),  # Not its parts.
         ("mixed/argprse.py", "did you mean mixed/argparse.py?"),
+        ("argparse.py#2", "did you mean mixed/argparse.py#2?"),
+        ("mixed/argparse.py#12", "did you mean mixed/argparse.py#"),
         ("seq3", "did you mean genome/genome.fa:seq3?"),
     ],
 )
