@@ -22,11 +22,13 @@ def print_status(about: dict[str, Any]) -> None:
     )
     done = [name for name, finished in about["stages"].items() if finished]
     console.print(f"data      {', '.join(done) or 'nothing yet'}")
+    if about["fork"]:
+        _print_fork(console, about["fork"])
     if about["head"]:
         console.print(f"head      {about['head']}")
         console.print(f"weights   {about['weights']}")
         console.print(
-            f"tokens    {int(about['tokens']):,}"
+            f"tokens    {_tokens(about)}"
             + (f"   loss {about['loss']:.4f}" if about["loss"] else "")
         )
         console.print(f"anchors   {_steps(about['anchors'])}")
@@ -43,6 +45,20 @@ def print_status(about: dict[str, Any]) -> None:
             console.print(LOSSY)
 
 
+def _print_fork(console: Console, fork: dict[str, Any]) -> None:
+    from pellucid.forked import fork_in_words
+
+    console.print(fork_in_words(fork))
+    if fork["without"]:
+        console.print(f"without   {', '.join(word(name) for name in fork['without'])}")
+
+
+def _tokens(about: dict[str, Any]) -> str:
+    from pellucid.forked import tokens_in_words
+
+    return tokens_in_words(int(about["tokens"]), about.get("fork"))
+
+
 def _steps(steps: list[int]) -> str:
     shown = ", ".join(str(step) for step in steps[-12:])
     return f"at steps {'… ' if len(steps) > 12 else ''}{shown}" if steps else "none"
@@ -57,8 +73,10 @@ def print_step(about: dict[str, Any], characters: int) -> None:
         names = ("loss", "lr", "grad_norm", "weight_norm")
         console.print(
             "   ".join(f"{name} {about[name]:.6g}" for name in names)
-            + f"   tokens so far {int(about['tokens']):,}"
+            + f"   tokens so far {_tokens(about)}"
         )
+    if "fork" in about:
+        _print_fork(console, about["fork"])
     console.print(f"state     {about['state']}\nweights   {about['weights']}")
     if "phase" in about:
         console.print(

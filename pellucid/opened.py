@@ -22,7 +22,8 @@ import numpy as np
 import pyarrow as pa
 
 from pellucid.data.order import Order
-from pellucid.errors import FolderNeeded, RunMissing, StepUnknown
+from pellucid.errors import FolderNeeded, NotTrained, RunMissing, StepUnknown
+from pellucid.forked import fork_in_words, fork_of, tokens_in_words
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import FILE, Recipe
@@ -80,6 +81,16 @@ class Run:
     def first(self) -> int:
         """The step whose state the run begins with: 0, or a fork's."""
         return self.ledger.first
+
+    @property
+    def fork(self) -> dict[str, Any] | None:
+        """What a fork claims of the run before it (`parent`, `step`, `tokens`), its own steps and
+        tokens, and what it goes without. None where the run is no fork."""
+        try:
+            step = self.step(self.last)
+        except NotTrained:
+            return fork_of(self.recipe)
+        return fork_of(self.recipe, step.number, step.tokens)
 
     @property
     def last(self) -> int:
@@ -202,10 +213,11 @@ class Run:
         return _table(
             about["run"],
             {
+                **_fork_told(about["fork"]),
                 "stands at": f"{stands}, {'finished' if about['finished'] else 'in training'}",
                 "sealed": "yes" if about["sealed"] else "no",
                 "head": about["head"],
-                "tokens": f"{int(about['tokens']):,}",
+                "tokens": tokens_in_words(int(about["tokens"]), about["fork"]),
                 "loss": about["loss"],
                 "validation": validated[0]["loss"] if validated else None,
                 "checkpoints": ", ".join(map(str, about["checkpoints"])),
@@ -232,7 +244,7 @@ class Step:
 
     @property
     def tokens(self) -> int:
-        """Targets so far."""
+        """Targets so far; of a fork with those that it claims for the run before it."""
         return int(self.entry.get("tokens", "0"))
 
     @property
@@ -323,12 +335,14 @@ class Step:
 
     def _repr_html_(self) -> str:
         numbers = ("loss", "lr", "grad_norm", "weight_norm") if self.number > self.run.first else ()
+        fork = fork_of(self.run.recipe, self.number, self.tokens)
         about = {name: self._number(name) for name in numbers}
         return _table(
             f"step {self.number}",
             {
+                **_fork_told(fork),
                 **about,
-                "tokens": f"{self.tokens:,}",
+                "tokens": tokens_in_words(self.tokens, fork),
                 "state": self.entry["state"],
                 "digest": self.digest,
             },
@@ -425,6 +439,14 @@ class Document:
             "characters": f"{self.characters:,}"
         }
         return _table(self.id, about, self.text)
+
+
+def _fork_told(fork: dict[str, Any] | None) -> dict[str, object]:
+    """The rows of a table that say that a run is a fork."""
+    if not fork:
+        return {}
+    left_out = {"without": ", ".join(fork["without"])} if fork["without"] else {}
+    return {"fork": fork_in_words(fork), **left_out}
 
 
 def _table(title: str, about: Mapping[str, object], text: str = "") -> str:

@@ -123,6 +123,16 @@ class Fork(Section):
     cursors: dict[str, Far] = Field(default_factory=dict)
     rows: Far = 0  # … before so many rows of the mixture that the fork goes on with.
 
+    def claims(self) -> dict[str, Any] | None:
+        """The run that a fork says to begin with: its head, the step, the tokens up to there. No
+        release of the fork holds any of it. None where there is no parent."""
+        claimed = {"parent": self.parent, "step": self.step, "tokens": str(self.tokens)}
+        return claimed if self.parent else None
+
+    def identity(self) -> dict[str, Any]:
+        """What a checkpoint's pellucid.json says of a fork besides its anchor.json."""
+        return {"fork": self.claims()} if self.parent else {}
+
 
 class Anchors(Section):
     """Which full states are stored: placement, for the ledger commits to every step's."""

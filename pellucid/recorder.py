@@ -248,9 +248,9 @@ class Recorder:
         self._ledger.sync()
         self._metrics.write_part(step, rows)
         if checkpoint:
-            write_checkpoint(
-                self.folder, layout.checkpoint(self.folder, step), groups, about, self._config(step)
-            )
+            about_it = about | self.recipe.fork.identity()
+            place, config = layout.checkpoint(self.folder, step), self._config(step)
+            write_checkpoint(self.folder, place, groups, about_it, config)
         if anchor:
             weights = layout.checkpoint(self.folder, step) / anchors.WEIGHTS if checkpoint else None
             anchors.write(layout.anchor(self.folder, step), groups, about, weights)

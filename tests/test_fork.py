@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from pellucid.look.show import Shown
 from pellucid.recipe import known_keys, load, parse
 from pellucid.record import chain
 from pellucid.release.publish import publish
+from pellucid.release.readme import escape
 from pellucid.release.verify import verify
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
@@ -231,6 +234,33 @@ def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_pat
     assert [(one.error, one.where) for one in problems] == [
         ("StateDiffers", "parent/model.safetensors")
     ]
+
+
+def test_every_command_of_a_forks_readme_works(finished: Path, tmp_path: Path) -> None:
+    """What the README names is there: steps after the fork's first, checkpoints that it has."""
+    name = Shown(finished).step(9)["rows"][1]["segments"][0]["document"]
+    folder = finish(forked(finished, tmp_path / "late", 9, without=(name,)))
+    publish(folder)
+    assert verify(folder, lambda _: None).ok
+    said = (folder / "README.md").read_text()
+    assert escape(name) in next(line for line in said.splitlines() if "trained without" in line)
+    assert all((folder / place).is_dir() for place in re.findall(r'"(checkpoints/\w+)"', said))
+    verbs = ("verify", "audit", "show", "export", "where")
+    commands = re.findall(rf"(?m)^pellucid ((?:{'|'.join(verbs)}) .*?)(?: +#.*)?$", said)
+    assert [one.split()[0] for one in commands] == list(verbs)
+    for one in commands:
+        words = shlex.split(one.replace("DIR", str(tmp_path / "exported")))
+        pellucid(words[0], folder, *words[2:])
+
+
+def test_what_a_checkpoint_says_of_its_fork_is_checked(finished: Path, tmp_path: Path) -> None:
+    folder = finish(forked(finished, tmp_path / "checked"))
+    path = folder / "checkpoints/step12/pellucid.json"
+    about = files.read_json(path)
+    for changed in ({}, {"fork": {**about["fork"], "tokens": "0"}}):
+        files.write_json(path, {k: v for k, v in about.items() if k != "fork"} | changed)
+        found = [(one.error, one.where) for one in verify(folder, lambda _: None).problems]
+        assert found == [("CheckpointDiffers", path.relative_to(folder).as_posix())]
 
 
 def test_a_finished_run_is_gone_on_with(finished: Path, tmp_path: Path) -> None:

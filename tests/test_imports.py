@@ -32,6 +32,7 @@ ROOMS = [
     "corpus",
     "recipe",
     "settings",
+    "forked",
     "counts",
     "data",
     "huggingface",

@@ -14,6 +14,7 @@ from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import NotTrained, StageNotReady
+from pellucid.forked import fork_of
 from pellucid.look import seen
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
@@ -49,6 +50,8 @@ class Shown:
         }
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
+        if fork := fork_of(self.recipe, number, int(entry.get("tokens", "0"))):
+            about["fork"] = fork
         if number == ledger.first:
             return about | {"rows": []}
         phase, taken = (

@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid.data import stage, tokenizer
 from pellucid.errors import NotTrained, RunMissing
+from pellucid.forked import fork_of
 from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
@@ -34,6 +35,7 @@ def status(folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "sealed": (folder / layout.MANIFEST).is_file(),
         "stages": {name: (folder / path).is_file() for name, path in _STAGES.items()},
+        "fork": fork_of(recipe),
         "steps": recipe.train.steps,
         "steps_done": 0,
         "finished": False,
@@ -60,6 +62,7 @@ def status(folder: Path) -> dict[str, Any]:
     for body in ledger.every(*rare):  # One pass: it may come over the network.
         rare[body["kind"]].append(body)
     return about | {
+        "fork": fork_of(recipe, ledger.steps_done, int(entry.get("tokens", "0"))),
         "steps_done": ledger.steps_done,
         "finished": ledger.ended,
         "tokens": entry.get("tokens", "0"),

@@ -151,6 +151,7 @@ class Storage:
 
     def _descriptions(self, step: int) -> int:
         identity = {key: value for key, value in self._about(step).items() if key != "tensors"}
+        identity |= self.recipe.fork.identity()
         described = huggingface.descriptions(self._config, self.facts.document, identity)
         return sum(_json(value) for value in described.values()) + self.facts.tokenizer_bytes
 

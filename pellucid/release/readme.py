@@ -17,6 +17,7 @@ from pellucid.data import stage
 from pellucid.data.parquet import Documents
 from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import FormatInvalid, FormatTooNew
+from pellucid.forked import NOT_HERE, tokens_in_words
 from pellucid.look.status import status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
@@ -25,6 +26,7 @@ from pellucid.store import files, layout, tensors
 
 VERSION = 1
 _LICENCES = 10  # That the texts' table names: the commonest.
+_LEFT_OUT = 20  # Of what a fork goes without: so many names.
 FILE = "README.md"
 _BEGIN, _END = (
     b"<!-- pellucid: what follows is made from the record -->",
@@ -112,7 +114,7 @@ def _first(folder: Path) -> str:
     sections = [
         _head(recipe, about, folder),
         _use(recipe),
-        _check(about),
+        _check(recipe, about),
         _sources(folder),
         _licences(folder),
         _streams(folder),
@@ -154,23 +156,59 @@ _IN_CODE = str.maketrans("`|\\<>", "'//()")
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
     weights = tensors.Tensors(folder / "model.safetensors")
     parameters = sum(weights.array(name).size for name in weights.entries)
-    last = about["validation"][-1]
+    last, fork = about["validation"][-1], about["fork"]
     return f"""# {escape(recipe.name)}
 
-A language model of {parameters:,} parameters, trained in the open with Pellucid. This folder holds
-the texts, the tokens and their order, the record of every step, full training states, checkpoints and results.
-You can check each of these, and replay any step.
+A language model of {parameters:,} parameters, trained in the open with Pellucid. {_whole(fork)}
 
 | | |
 |---|---|
-| steps | {about["steps"]:,} |
-| tokens trained on | {int(about["tokens"]):,} |
+{_fork(fork)}| steps | {_steps(about)} |
+| tokens trained on | {tokens_in_words(int(about["tokens"]), fork)} |
 | validation | {last["loss"]:.4f} nats per token, {last["bits_per_byte"]:.4f} bits per byte |
 | head of the ledger | `{about["head"]}` |
 | digest of the weights | `{about["weights"]}` |
 | data root | `{about["data"]}` |
 | arithmetic | {recipe.train.arithmetic}, {recipe.train.precision} |
 """
+
+
+def _whole(fork: dict[str, Any] | None) -> str:
+    """What the folder holds all of."""
+    if fork:
+        return _WHOLE_OF_A_FORK.format(
+            not_here=NOT_HERE, before=fork["step"], first=fork["step"] + 1
+        )
+    return _WHOLE
+
+
+_WHOLE = """This folder holds
+the texts, the tokens and their order, the record of every step, full training states, checkpoints and results.
+You can check each of these, and replay any step."""
+_WHOLE_OF_A_FORK = """This model is a
+fork: training began after step {before:,} of another run, and {not_here}. This folder holds
+the texts, the tokens and their order, the record of every step from {first:,} on, full training states, checkpoints
+and results. You can check each of these, and replay any step from {first:,} on."""
+
+
+def _fork(fork: dict[str, Any] | None) -> str:
+    """The rows of the first table that only a fork has."""
+    if not fork:
+        return ""
+    rows = f"| fork of | `{fork['parent']}` after step {fork['step']:,}; {NOT_HERE} |\n"
+    if fork["without"]:
+        named = ", ".join(map(escape, fork["without"][:_LEFT_OUT]))
+        more = len(fork["without"]) - _LEFT_OUT
+        rows += f"| trained without | {named}{f' and {more:,} more' if more > 0 else ''} |\n"
+    return rows
+
+
+def _steps(about: dict[str, Any]) -> str:
+    if not (fork := about["fork"]):
+        return f"{about['steps']:,}"
+    own = f"{fork['own_steps']:,} in this release"
+    first, last = fork["step"] + 1, fork["step"] + fork["own_steps"]
+    return f"{own} ({first:,} to {last:,}), after {fork['step']:,} claimed for the run before"
 
 
 def _use(recipe: Recipe) -> str:
@@ -184,14 +222,14 @@ def _use(recipe: Recipe) -> str:
 ```python
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-model = AutoModelForCausalLM.from_pretrained(".")  # or "checkpoints/step0", …
+model = AutoModelForCausalLM.from_pretrained(".")  # or "checkpoints/step{recipe.first}", …
 tokenizer = AutoTokenizer.from_pretrained(".")
 ```
 {within}"""
 
 
-def _check(about: dict[str, Any]) -> str:
-    step = max(1, about["steps"] // 2)
+def _check(recipe: Recipe, about: dict[str, Any]) -> str:
+    step = recipe.first + max(1, (about["steps"] - recipe.first) // 2)
     traced = 'pellucid where . "some text"         # which training texts contain it, and which steps saw it\n'
     traced = traced if about["stages"]["index"] else ""
     return f"""## Check it
@@ -276,9 +314,28 @@ def _results(about: dict[str, Any]) -> str:
         f"| {one['step']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |"
         for one in about["validation"]
     ]
+    lines += _by_source(about["validation"][-1])
     if not about["lossless"]:
         lines += ["", LOSSY]
     return "\n".join(lines) + "\n"
+
+
+def _by_source(last: dict[str, Any]) -> list[str]:
+    """The last validation of each source, which the sum over several hides."""
+    if len(last["sources"]) < 2:
+        return []
+    rows = [
+        f"| {escape(one['source'])} | {one['tokens']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |"
+        for one in last["sources"]
+    ]
+    return [
+        "",
+        f"Of step {last['step']:,}, by source:",
+        "",
+        "| source | tokens | nats per token | bits per byte |",
+        "|---|---|---|---|",
+        *rows,
+    ]
 
 
 def _contents() -> str:

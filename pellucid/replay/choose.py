@@ -70,6 +70,7 @@ class Odds:
     steps: int
     sampled: int  # The steps that the seed chose; 0 where somebody named them.
     compared: int  # Every step that was taken again, those on the way included.
+    first: int = 0  # The step that a fork begins after: what came before is no step of these.
 
     @property
     def forged(self) -> int:
@@ -97,7 +98,10 @@ class Odds:
         }
 
     def __str__(self) -> str:
-        done = f"{self.compared:,} of {self.steps:,} steps replayed"
+        whose = (
+            f"the {self.steps:,} steps of this release" if self.first else f"{self.steps:,} steps"
+        )
+        done = f"{self.compared:,} of {whose} replayed"
         done = f"{done}: a run with {FORGED:.0%} forged steps would be caught"
         if self.sampled == self.compared:
             return f"{done} with {_percent(self.wherever)}, wherever they lie"

@@ -12,6 +12,7 @@ from typing import Any
 
 from pellucid import machine
 from pellucid.errors import CommandInvalid
+from pellucid.forked import fork_in_words, fork_of
 from pellucid.inputs import Inputs
 from pellucid.replay.audit import Finding, audit_first, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
@@ -42,6 +43,7 @@ class Report:
     seed: int | None  # None where steps were named, or all were taken.
     head: str
     seconds: float
+    fork: dict[str, Any] | None = None  # Of a fork, what it claims of the run before it.
 
     @property
     def failed(self) -> list[Finding]:
@@ -62,6 +64,7 @@ class Report:
         return {
             "ok": self.ok,
             "head": self.head,
+            "fork": self.fork,
             "seed": self.seed,
             "replayed": self.odds.compared,
             "seconds": round(self.seconds, 3),
@@ -80,6 +83,8 @@ class Report:
             else "bit-equal"
         )
         audited = f"{len(self.findings):,} step(s) audited in {self.seconds:.1f} s{by}: {verdict}"
+        if self.fork:
+            audited += f"\n       {fork_in_words(self.fork)}, and this audit says nothing of it"
         return (
             f"{audited}\n       {self.odds}\n       {self._validations()}" if self.ok else audited
         )
@@ -204,7 +209,7 @@ class Request:
             sampled = self.done - self.first
         else:
             findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
-        odds = Odds(self.done - self.first, sampled, compared(findings))
+        odds = Odds(self.done - self.first, sampled, compared(findings), self.first)
         seconds, seed = time.perf_counter() - started, self.seed if self.by_seed else None
         return Report(
             findings,
@@ -214,7 +219,12 @@ class Request:
             seed,
             self.head,
             seconds,
+            fork_of(self.inputs.recipe, self.done, self._tokens()),
         )
+
+    def _tokens(self) -> int:
+        """Targets seen up to the last step."""
+        return int(self.inputs.recorded().step(self.done).get("tokens", "0"))
 
     def _validated(
         self, findings: list[Finding], last: Validation | None

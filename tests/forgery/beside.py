@@ -176,6 +176,35 @@ def hidden_incident(honest: Path, folder: Path) -> None:
     fit(folder)
 
 
+def fork_of_nothing(honest: Path, folder: Path, step: int, tokens: int, steps: int = 4) -> None:
+    """A fork that says to go on from a run of any length, which never was."""
+    fork(opened(honest), 8, folder, [], [], quiet)
+    place = folder / layout.PARENT
+    groups, said = copied(anchors.read(place)), files.read_json(place / anchors.ABOUT)
+    roots = tensors.state_roots(step, groups)
+    claimed = {
+        "step": step,
+        "tokens": str(tokens),
+        "ledger_entry": step,
+        "ledger_digest": "ab" * 32,
+    }
+    shutil.rmtree(place)
+    anchors.write(place, groups, anchors.described(said | claimed, roots), None)
+    recipe = load(folder)
+    text = (folder / "recipe.toml").read_text()
+    for before, after in (
+        (f"\nsteps = {recipe.train.steps}\n", f"\nsteps = {step + steps}\n"),
+        (f"\nstep = {recipe.fork.step}\n", f"\nstep = {step}\n"),
+        (f"\ntokens = {recipe.fork.tokens}\n", f"\ntokens = {tokens}\n"),
+        (recipe.fork.state, roots.state.hex()),
+        (recipe.fork.parent, "c0ffee42" * 8),
+    ):
+        assert text.count(before) == 1, before
+        text = text.replace(before, after)
+    (folder / "recipe.toml").write_text(text)
+    finish(folder)
+
+
 def other_parent(fitted: bool) -> Callable[[Path, Path], None]:
     """A fork of weights that its parent never had; fitted: its recipe
     names them as the parent's."""

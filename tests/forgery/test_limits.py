@@ -3,17 +3,22 @@ says that a limit has gone."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
 
+from pellucid.data.documents import split_of
+from pellucid.look.show import list_documents
+from pellucid.opened import open as run_of
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.replay.audit import audit_steps
 from pellucid.replay.request import Request
-from pellucid.store import layout
+from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
-from tests.conftest import finish, make_run
+from tests.conftest import finish, make_run, pellucid, write_corpus
 from tests.forgery import beside
 from tests.forgery.forge import edit_numbers, opened, quiet, seal
 from tests.forgery.steps import trained_before
@@ -35,6 +40,69 @@ def test_every_audit_makes_the_first_state_again(finished: Path, tmp_path: Path)
     assert passes(folder, *range(1, 14))
     found = Request.of(opened(folder), [9], None, None, None, False, "").run(quiet)
     assert [(one.step, one.ok) for one in found.findings] == [(0, False), (9, True)]
+
+
+def test_a_fork_of_nothing_passes_and_is_called_a_fork(finished: Path, tmp_path: Path) -> None:
+    """It claims a million steps, and shows them nowhere as its own."""
+    folder, before, tokens = tmp_path / "nothing", 999_996, 10**17
+    beside.fork_of_nothing(finished, folder, before, tokens)
+    publish(folder)
+    assert passes(folder, before + 1, before + 4)
+    own, claimed = "4 in this release (999,997 to 1,000,000)", "999,996 claimed for the run before"
+    said = (folder / "README.md").read_text()
+    assert f"| steps | {own}, after {claimed} |" in said
+    assert f"fork of | `{'c0ffee42' * 8}` after step 999,996" in said
+    told = (
+        "512 in the 4 steps of this release, after 100,000,000,000,000,000 claimed for the 999,996"
+    )
+    parted = f"fork of {'c0ffee42' * 8} after step 999,996; what came before is not in this release"
+    named = [
+        pellucid("status", folder).stdout,
+        pellucid("show", folder, "step", before + 4).stdout,
+        pellucid("audit", folder, "--step", before + 4).stdout,
+        pellucid("audit", folder, "--all").stdout,
+        run_of(folder)._repr_html_(),
+        run_of(folder).step(before + 4)._repr_html_(),
+    ]
+    assert all(parted in one for one in named), named
+    assert all(told in one for one in (said, *named[:2], *named[4:])), named
+    assert all("4 of the 4 steps of this release replayed" in one for one in named[3:4])
+    numbers = {"own_steps": 4, "own_tokens": "512", "step": before, "tokens": str(tokens)}
+    about = {"parent": "c0ffee42" * 8, **numbers, "without": []}
+    assert json.loads(pellucid("status", folder, "--json").stdout)["fork"] == about
+    assert json.loads(pellucid("audit", folder, "--step", before + 1, "--json").stdout)["fork"] == (
+        about
+    )
+    shown = json.loads(pellucid("show", folder, "step", before + 4, "--json").stdout)
+    assert shown["fork"] == about == run_of(folder).fork
+    kept = files.read_json(folder / "pellucid.json")["fork"]
+    assert kept == {"parent": "c0ffee42" * 8, "step": before, "tokens": str(tokens)}
+
+
+def test_texts_are_ground_until_they_are_for_validation(tmp_path: Path) -> None:
+    """Every text of validation is a text of training with a blank more at its end."""
+    share, texts = 1500, write_corpus(tmp_path / "honest", 30)
+    place = tmp_path / "ground"
+    place.mkdir()
+
+    def ground(text: str, held: bool) -> str:
+        turned = (text + " " * blanks for blanks in range(1000))
+        return next(
+            one
+            for one in turned
+            if (split_of(hashlib.sha256(one.encode()).digest(), share) == "validation") == held
+        )
+
+    for path in texts.iterdir():
+        text = path.read_text(encoding="utf-8")
+        (place / f"{path.stem}a.txt").write_text(ground(text, False), encoding="utf-8")
+        if int(path.stem) < 8:
+            (place / f"{path.stem}b.txt").write_text(ground(text + " ", True), encoding="utf-8")
+    folder = finish(make_run(tmp_path / "run", place))
+    publish(folder)
+    kept = [one["id"] for one in list_documents(folder) if one["split"] == "validation"]
+    assert kept == [f"ground/{number:03}b.txt" for number in range(8)]
+    assert passes(folder, 7, 13)
 
 
 def test_a_branch_that_a_rollback_abandoned_is_not_replayed(

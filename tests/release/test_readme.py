@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import FormatInvalid
+from pellucid.look.status import status
+from pellucid.new import new
 from pellucid.release import readme
 from pellucid.release.publish import publish
 from pellucid.release.readme import escape
 from pellucid.release.verify import verify
 from pellucid.store import files, layout, sealed
+from tests.conftest import SETTINGS, finish, write_corpus
 from tests.release.test_fields import MARK, found, in_readme, page, spelled
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -56,6 +59,21 @@ def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:
     publish(release)
     assert (release / "README.md").read_bytes() == written
     assert verify(release, lambda what: None).ok
+
+
+def test_the_last_validation_stands_by_source_beside_the_sum(corpus: Path, tmp_path: Path) -> None:
+    """A source that got worse does not hide behind another."""
+    other = write_corpus(tmp_path / "pebbles", 20, 90)
+    folder = tmp_path / "two"
+    new(folder, [str(corpus), str(other)], "1M", SETTINGS)
+    publish(finish(folder))
+    assert verify(folder, lambda what: None).ok
+    last = status(folder)["validation"][-1]
+    assert [one["source"] for one in last["sources"]] == ["stones", "pebbles"]
+    lines = (folder / "README.md").read_text().splitlines()
+    for one in last["sources"]:
+        numbers = f"{one['tokens']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f}"
+        assert f"| {one['source']} | {numbers} |" in lines
 
 
 def test_marks_that_hold_no_part_are_the_makers_to_mend(release: Path) -> None:
