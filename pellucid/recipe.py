@@ -52,7 +52,8 @@ LONGEST_MATCHED = 4_000_000
 _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's parts.
 
 
-# Targets: with those of a run to come they stay below 2^63.
+# Counters have 63 bits; the last is left to what phases round up where they begin.
+_MOST_TARGETS = 1 << 62
 Far = Annotated[int, Field(ge=0, lt=2**62)]
 
 
@@ -215,8 +216,24 @@ class Recipe(Section):
             raise unfit("model.context", longest, detail)
         for phase in planned:
             phases.check_planned(phase, self.block, alone=not self.phase)
-        if sum(phase.steps * phase.tokens for phase in planned) >= 1 << 62:
+        if sum(phase.steps * phase.tokens for phase in planned) >= _MOST_TARGETS:
             raise ValueError("the run has 2^62 targets or more, too many for a counter")
+        if self._counted() >= _MOST_TARGETS:
+            begun = "fork.tokens, fork.cursors and fork.rows with the run's targets"
+            what = begun if self.fork.parent else "the run's targets with those of its rollbacks"
+            raise ValueError(f"{what} come to 2^62 or more, too many for a counter")
+
+    def _counted(self) -> int:
+        """The most that a count of targets comes to, but for rounding where phases begin: what a
+        fork begins with, the steps to come, and what rollbacks may take again."""
+        fork, guards, schedule = self.fork, self.guards, self.schedule
+        rows = fork.rows * schedule.at(self.first + 1).context
+        begun = max(fork.tokens, rows + max(fork.cursors.values(), default=0))
+        actions = (guards.loss.action, guards.grad_norm.action, guards.not_finite)
+        most = max(phase.tokens for phase in schedule.phases)
+        back = min(guards.back, self.train.steps) * most if "rollback" in actions else 0
+        coming = schedule.tokens(self.train.steps) - schedule.tokens(self.first)
+        return begun + coming + guards.rollbacks * back
 
     def source(self, name: str) -> Source:
         return next(source for source in self.data.sources if source.name == name)

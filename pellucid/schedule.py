@@ -305,7 +305,10 @@ class Route:
         """The stretches of a run that never rolls back."""
         index = self.schedule.index(self.schedule.first + 1)
         first = self._stretch(index, self.schedule.first, self._start.cursors, self._start.rows)
-        return (first, *self._following(first))
+        stretches = (first, *self._following(first))
+        if any(max(one.cursors_after(one.last)) >= 1 << 63 for one in stretches):
+            raise ValueError("the passes over a source come to 2^63 targets or more")
+        return stretches
 
     def along(self, rollbacks: Iterable[tuple[int, int]]) -> tuple[Stretch, ...]:
         """The stretches of a run that rolled back, each time from an
