@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test test-all test-arm test-avx512 fuzz lint bench clean
+.PHONY: demo test test-all test-arm test-avx512 fuzz wheels lint bench clean
 
 demo: .venv/ready
 	$(BIN)/pellucid demo demo
@@ -26,6 +26,12 @@ test-avx512:
 fuzz: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
 	$(BIN)/python fuzz/run.py --minutes 60
+
+# Wheels with compiled kernels, in dist/: of this machine, and of 64-bit ARM by gcc-aarch64-linux-gnu.
+wheels: .venv/ready
+	$(BIN)/python setup.py -q bdist_wheel
+	CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" $(BIN)/python setup.py -q \
+	    build --build-base build/aarch64 bdist_wheel --plat-name linux_aarch64
 
 lint: .venv/ready
 	$(BIN)/ruff check .
@@ -65,4 +71,4 @@ demo/manifest.jsonl: .venv/ready
 	touch .venv/ready
 
 clean:
-	rm -rf .venv demo build *.egg-info pellucid/kernels/*.so pellucid/kernels/*.log
+	rm -rf .venv demo build dist *.egg-info pellucid/kernels/*.so pellucid/kernels/*.log

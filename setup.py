@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import runpy
 import shutil
 import sys
@@ -10,6 +11,7 @@ import tempfile
 from pathlib import Path
 
 from setuptools import Extension, setup
+from setuptools.command.bdist_wheel import bdist_wheel
 from setuptools.command.build_ext import build_ext
 
 SOURCES = Path("pellucid/kernels/src")
@@ -17,6 +19,7 @@ SOURCES = Path("pellucid/kernels/src")
 digest = runpy.run_path("pellucid/kernels/sources.py")["digest"]
 # Beside the library's place where it was not built: pellucid/kernels/library.py reads it.
 LOG = "_kernels.log"
+LIBRARY = "_kernels.so"  # Of every system and every Python: ctypes loads it.
 # Ours come after the user's CFLAGS, so that no flag of theirs can change a bit.
 FLAGS = [
     "-O3",
@@ -34,6 +37,9 @@ class BuildKernels(build_ext):
     it, and it is wanted later."""
 
     failed: str = ""  # What LOG holds.
+
+    def get_ext_filename(self, fullname: str) -> str:
+        return str(Path(*fullname.split(".")[:-1], LIBRARY))
 
     def run(self) -> None:
         super().run()
@@ -79,8 +85,25 @@ def _heard(words: list[str]):
             sys.stderr.write(words[0])
 
 
+class Wheel(bdist_wheel):
+    """One wheel for every Python, since the library knows nothing of Python."""
+
+    def get_tag(self) -> tuple[str, str, str]:
+        return "py3", "none", self._glibc(super().get_tag()[2])
+
+    def _glibc(self, platform: str) -> str:
+        """The platform by the newest glibc symbol that the library takes; PEP 600. As it was where
+        nothing is built yet, or not for glibc."""
+        built = Path(self.get_finalized_command("build_ext").build_lib)  # type: ignore[attr-defined]
+        library = built / "pellucid/kernels" / LIBRARY
+        versions = re.findall(rb"GLIBC_2\.(\d+)", library.read_bytes()) if library.exists() else []
+        if not versions or not platform.startswith("linux_"):
+            return platform
+        return f"manylinux_2_{max(17, *map(int, versions))}_{platform.removeprefix('linux_')}"
+
+
 setup(
-    cmdclass={"build_ext": BuildKernels},
+    cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},
     ext_modules=[
         Extension(
             "pellucid.kernels._kernels",

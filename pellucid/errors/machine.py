@@ -46,6 +46,11 @@ class StackDiffers(MachineError):
     install the different parts ({detail})."""
 
 
+class SystemUnfit(MachineError):
+    message = """Pellucid does not run on {system}. Install it in WSL (wsl --install), which
+    is a Linux system inside Windows, and start it there."""
+
+
 class KernelsMissing(MachineError):
     message = """Portable arithmetic needs C kernels, which were not built when pellucid was
     installed: {detail}. Install a C compiler (Debian: apt install gcc) and reinstall

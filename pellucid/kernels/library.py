@@ -52,12 +52,12 @@ def load(path: Path | None = None) -> ctypes.CDLL:
     KernelsMissing, KernelsStale."""
     if path is not None:
         return _opened(path)
-    built = sorted(FOLDER.glob("_kernels*.so"))
-    if not built:
+    built = FOLDER / "_kernels.so"
+    if not built.is_file():
         raise _missing()
-    library = _opened(built[0])
+    library = _opened(built)
     if library.pellucid_sources().decode() != sources.digest(FOLDER / "src"):
-        raise KernelsStale(path=built[0], folder=FOLDER / "src")
+        raise KernelsStale(path=built, folder=FOLDER / "src")
     return library
 
 
@@ -91,7 +91,7 @@ def _missing() -> KernelsMissing:
     """Why there is no library, by what the build has left (setup.py)."""
     log = FOLDER / "_kernels.log"
     if not log.is_file():
-        return KernelsMissing(detail=f"there is no _kernels*.so in {FOLDER}")
+        return KernelsMissing(detail=f"there is no _kernels.so in {FOLDER}")
     about = json.loads(log.read_text(encoding="utf-8"))
     if not about["found"]:
         return KernelsMissing(detail=f"the compiler {about['compiler']} was missing")
