@@ -36,7 +36,8 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
     pellucid audit RELEASE --all --dry-run
 
     Use a seed that the trainer could not foresee: omit --seed, or draw the seed after the release is out. Steps on
-    the way to a chosen step are compared too. The last validation is always recomputed, except with --microbatch.
+    the way to a chosen step are compared too. The last validation and up to three
+    incidents of no finite number (all with --all) are always recomputed, except with --microbatch.
     """
 )
 def audit(
@@ -144,7 +145,7 @@ def _print_report(report: Any) -> None:
 
     for finding in report.findings if len(report.findings) <= _SHOWN else report.failed:
         _print_finding(finding)
-    for problem in report.validation.problems if report.validation else ():
+    for problem in report.problems:
         print(f"  {plain(problem)}")
     print(f"audit: {report}", flush=True)
 

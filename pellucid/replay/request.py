@@ -25,6 +25,7 @@ from pellucid.replay.effort import (
     least_memory,
     measure,
 )
+from pellucid.replay.incidents import Incident, audit_incidents, recorded
 from pellucid.replay.materialise import Watch, require_step, stored
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
 from pellucid.replay.parallel import audit_all, workers
@@ -43,6 +44,8 @@ class Report:
     seed: int | None  # None where steps were named, or all were taken.
     head: str
     seconds: float
+    incidents: list[Incident]  # Those of no finite number that were computed again …
+    incidents_recorded: int  # … of so many.
     fork: dict[str, Any] | None = None  # Of a fork, what it claims of the run before it.
 
     @property
@@ -51,13 +54,21 @@ class Report:
 
     @property
     def ok(self) -> bool:
-        return not self.failed and (self.validation is None or self.validation.ok)
+        rest = [self.validation] if self.validation else []
+        return not self.failed and all(one.ok for one in (*rest, *self.incidents))
+
+    @property
+    def problems(self) -> list[str]:
+        """What is wrong with anything but the steps."""
+        rest = [self.validation] if self.validation else []
+        return [problem for one in (*rest, *self.incidents) for problem in one.problems]
 
     def wrong(self) -> str:
         """What failed, in words."""
         steps = [f"step {finding.step}" for finding in self.failed]
         if self.validation and not self.validation.ok:
             steps.append(f"the validation of step {self.validation.step}")
+        steps += [f"the incident after step {one.step}" for one in self.incidents if not one.ok]
         return ", ".join(steps)
 
     def as_json(self) -> dict[str, Any]:
@@ -70,6 +81,8 @@ class Report:
             "seconds": round(self.seconds, 3),
             "odds": self.odds.as_json(),
             "validation": self.validation and self.validation.as_json(),
+            "incidents": [one.as_json() for one in self.incidents],
+            "incidents_not_finite": self.incidents_recorded,
             "validations_computed_again": self.validated[0],
             "validations_not_computed_again": self.validated[1],
             "steps": [finding.as_json() for finding in self.findings],
@@ -85,9 +98,14 @@ class Report:
         audited = f"{len(self.findings):,} step(s) audited in {self.seconds:.1f} s{by}: {verdict}"
         if self.fork:
             audited += f"\n       {fork_in_words(self.fork)}, and this audit says nothing of it"
-        return (
-            f"{audited}\n       {self.odds}\n       {self._validations()}" if self.ok else audited
-        )
+        if not self.ok:
+            return audited
+        if self.incidents_recorded:
+            again = f"{len(self.incidents):,} of {self.incidents_recorded:,}"
+            audited += (
+                f"\n       {again} incident(s) of no finite number computed again: as recorded"
+            )
+        return f"{audited}\n       {self.odds}\n       {self._validations()}"
 
     def _validations(self) -> str:
         again, others = self.validated
@@ -201,6 +219,7 @@ class Request:
         validation, sampled = None, len(steps) if self.by_seed else 0
         if not self.every and last_due(self.inputs) not in steps:
             validation = audit_validation(self.inputs, watch)
+        again = audit_incidents(self.inputs, self.seed, self.every, watch)
         if self.budget is not None:
             spent = time.perf_counter() - started
             findings, sampled = audit_within(self.inputs, self.order(), self.budget, watch, spent)
@@ -219,6 +238,8 @@ class Request:
             seed,
             self.head,
             seconds,
+            again,
+            len(recorded(self.inputs.recorded())),
             fork_of(self.inputs.recipe, self.done, self._tokens()),
         )
 

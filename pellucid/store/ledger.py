@@ -79,7 +79,11 @@ class LedgerFile:
     def between(self, first: int, last: int) -> Iterator[dict[str, Any]]:
         """Every entry of the steps first..last, in order, that no rollback abandoned. The
         genesis is of the first state."""
-        for span, end in self.history.ends(self.steps_done):
+        yield from self.along(self.history, first, min(last, self.steps_done))
+
+    def along(self, history: History, first: int, last: int) -> Iterator[dict[str, Any]]:
+        """Every entry of the steps first..last, in order, of a run that has this history."""
+        for span, end in history.ends(last):
             yield from self._of_branch(
                 span.branch, max(first, span.after + (span.branch > 0)), min(last, end)
             )
