@@ -32,16 +32,16 @@ _TERMS, _ACROSS = (
 def learning(recipe: Recipe, vocabulary: int) -> dict[str, tuple[int, ...]]:
     """The weights that learn in some phase. Raises RecipeInvalid where what is frozen names no
     weight, or all."""
-    found = recipe.model.tensors(vocabulary)
+    tensors = recipe.model.tensors(vocabulary)
     for phase in recipe.phases:
         for pattern in phase.frozen:
-            if not any(fnmatch.fnmatchcase(name, pattern) for name in found):
+            if not any(fnmatch.fnmatchcase(name, pattern) for name in tensors):
                 _unfit(recipe, phase, f"no weight of the model has a name like {pattern!r}")
-        if all(phase.freezes(name) for name in found):
+        if all(phase.freezes(name) for name in tensors):
             _unfit(recipe, phase, "no weight is left to learn")
     return {
         name: dims
-        for name, dims in found.items()
+        for name, dims in tensors.items()
         if not any(fnmatch.fnmatchcase(name, pattern) for pattern in recipe.train.frozen)
     }
 
@@ -61,17 +61,19 @@ def state(recipe: Recipe, vocabulary: int) -> dict[str, dict[str, Kept]]:
         }
     }
     groups |= recipe.optimizer.groups(learning(recipe, vocabulary))
-    return {group: kept for group, kept in groups.items() if kept}
+    return {group: tensors for group, tensors in groups.items() if tensors}
 
 
 def state_bytes(recipe: Recipe, vocabulary: int) -> int:
     """Bytes of a full state's tensors."""
-    return sum(size(one) for kept in state(recipe, vocabulary).values() for one in kept.values())
+    return sum(
+        size(tensor) for group in state(recipe, vocabulary).values() for tensor in group.values()
+    )
 
 
-def size(kept: Kept) -> int:
+def size(tensor: Kept) -> int:
     """Bytes of a tensor."""
-    return elements.DTYPES[kept.dtype].itemsize * math.prod(kept.shape)
+    return elements.DTYPES[tensor.dtype].itemsize * math.prod(tensor.shape)
 
 
 class Parameters(NamedTuple):
@@ -84,9 +86,9 @@ class Parameters(NamedTuple):
 def parameters(shape: Model, vocabulary: int) -> Parameters:
     layer = shape.layer().values()
     matrices = shape.layers * sum(math.prod(dims) for dims in layer if len(dims) > 1)
-    one, table = sum(map(math.prod, layer)), vocabulary * shape.width
-    total = shape.layers * one + shape.width + (1 if shape.tied else 2) * table
-    return Parameters(one, matrices + table, total)
+    per_layer, table = sum(map(math.prod, layer)), vocabulary * shape.width
+    total = shape.layers * per_layer + shape.width + (1 if shape.tied else 2) * table
+    return Parameters(per_layer, matrices + table, total)
 
 
 class Flops(NamedTuple):
@@ -126,8 +128,8 @@ def step_flops(recipe: Recipe, phase: Phase, vocabulary: int) -> Flops:
     forward and backward as those that learn."""
     moved = learning(recipe, vocabulary).items()
     update = recipe.optimizer.flops({name: dims for name, dims in moved if not phase.freezes(name)})
-    found = flops(recipe.model, vocabulary, phase.batch, phase.context)
-    return found._replace(update=update)
+    counted = flops(recipe.model, vocabulary, phase.batch, phase.context)
+    return counted._replace(update=update)
 
 
 def gradient_sets(microbatches: int) -> int:
@@ -173,8 +175,8 @@ def memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int = 0) ->
     libraries and the copy lies on the GPU."""
     alone = (recipe.alone(phase) for phase in recipe.phases)
     return max(
-        (_memory(one, vocabulary, threads, libraries) for one in alone),
-        key=lambda found: found.peak,
+        (_memory(single, vocabulary, threads, libraries) for single in alone),
+        key=lambda needs: needs.peak,
     )
 
 
@@ -189,16 +191,16 @@ def _memory(recipe: Recipe, vocabulary: int, threads: int, libraries: int) -> Me
         max(_backward(recipe, vocabulary), updating),
         _buffers(recipe, vocabulary, threads),
     )
-    whole = state_bytes(recipe, vocabulary)
+    full_state = state_bytes(recipe, vocabulary)
     gaps = _GAPS[arithmetic][microbatches > 1] * (gradients + activations + buffers)
     return Memory(
         weights=FLOAT * count.total,
-        optimizer=whole - FLOAT * count.total,
+        optimizer=full_state - FLOAT * count.total,
         gradients=gradients,
         activations=activations,
         buffers=buffers,
         gaps=int(gaps),
-        writing=whole,
+        writing=full_state,
         rows=metrics.ROW_BYTES * _rows(recipe),
         libraries=libraries or LIBRARIES[arithmetic],
     )

@@ -63,8 +63,10 @@ def compare(folder: Path) -> Compared:
 
 def _validated_texts(folder: Path) -> list[str]:
     """The texts whose bytes the validation counted."""
-    documents, held = Documents.open(folder), covered(Shards.open(folder), load(folder))
-    return [documents.get(index)["text"] for one in held for index in one.documents.tolist()]
+    documents, streams = Documents.open(folder), covered(Shards.open(folder), load(folder))
+    return [
+        documents.get(index)["text"] for stream in streams for index in stream.documents.tolist()
+    ]
 
 
 def reproduced(folder: Path) -> str:
@@ -73,7 +75,10 @@ def reproduced(folder: Path) -> str:
     if ledger.genesis["recipe"] != RECIPE:
         return f"head {ledger.head}: another recipe than README's, and so another head"
     if ledger.genesis["data"] != DATA_ROOT:
-        return f"head {ledger.head}: other texts than README's, from another release of SymPy or tokenizers"
+        return (
+            f"head {ledger.head}: other texts than README's, "
+            "from another release of SymPy or tokenizers"
+        )
     if ledger.head != HEAD:
         raise HeadDiffers(path=folder, found=ledger.head, stated=HEAD)
     return f"head {ledger.head} = README: your machine made the same bits"

@@ -74,10 +74,12 @@ def fork(
     begun: dict[str, object] = {"parent": ledger.head, "step": step, "state": entry["state"]}
     begun["without"] = [*parent.fork.without, *without]
     begun["tokens"] = parent.schedule.tokens(step)
-    begun |= _told(inputs, Start(stretch_of(inputs.order.stretches, step).cursors_after(step)))
+    begun |= _start_fields(
+        inputs, Start(stretch_of(inputs.order.stretches, step).cursors_after(step))
+    )
     draft = parse(_recipe(inputs.folder / FILE, target, begun, settings), target / FILE)
     _check(parent, begun, draft)
-    begun |= _told(inputs, _start(inputs, draft, step))
+    begun |= _start_fields(inputs, _start(inputs, draft, step))
     content = _recipe(inputs.folder / FILE, target, begun, settings)
     if not files.holds(target / FILE, content):
         files.require_free(target)
@@ -88,7 +90,7 @@ def fork(
         layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
-    return order.route.passed(_names(recipe), _seen(inputs, step))
+    return order.route.passed(_names(recipe), _targets_seen(inputs, step))
 
 
 def _require_left(inputs: Inputs, step: int, settings: list[str]) -> None:
@@ -99,7 +101,7 @@ def _require_left(inputs: Inputs, step: int, settings: list[str]) -> None:
         raise ForkAtEnd(run=inputs.folder, step=step, steps=steps, more=step + max(1, own // 2))
 
 
-def _told(inputs: Inputs, start: Start) -> dict[str, object]:
+def _start_fields(inputs: Inputs, start: Start) -> dict[str, object]:
     """Where a fork begins, as its recipe says it."""
     names = [source.name for source in inputs.recipe.data.sources]
     return {"cursors": dict(zip(names, start.cursors, strict=True)), "rows": start.rows}
@@ -113,7 +115,7 @@ def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
     draft is the fork's recipe, but for this.
     """
     own, parent = Order.of(inputs.folder, draft, inputs.shards), inputs.order
-    following, cursors = stretch_of(parent.stretches, step + 1), _seen(inputs, step)
+    following, cursors = stretch_of(parent.stretches, step + 1), _targets_seen(inputs, step)
     if _kind(own.stretches[0], own, step) == _kind(following, parent, step):
         return Start(following.cursors, following.row(step + 1))
     if _rolled_back_to(inputs, step) or own.schedule.begun(step + 1) != step:
@@ -121,7 +123,7 @@ def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
     return Start(own.route.entered(step + 1, cursors))
 
 
-def _seen(inputs: Inputs, step: int) -> tuple[int, ...]:
+def _targets_seen(inputs: Inputs, step: int) -> tuple[int, ...]:
     """The targets of each source that the parent saw before a fork after a step begins; behind a
     rollback to this very step, what the rollback passed over too."""
     stretches = inputs.order.stretches
@@ -156,7 +158,7 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
     before = parent.fields() | {"data.sources": _names(parent)}
     for name, value in begun.items():
         own = (
-            {f"fork.{name}.{inner}": one for inner, one in value.items()}
+            {f"fork.{name}.{inner}": inner_value for inner, inner_value in value.items()}
             if isinstance(value, dict)
             else {}
         )
@@ -173,7 +175,10 @@ def _check(parent: Recipe, begun: dict[str, object], recipe: Recipe) -> None:
                 key=key, detail=next(_WHY[name] for name in _sections(key) if name in _WHY)
             )
     if recipe.block != parent.block:
-        detail = f"a fork keeps its parent's blocks of {parent.block} targets, and a longer context needs longer blocks"
+        detail = (
+            f"a fork keeps its parent's blocks of {parent.block} targets, "
+            "and a longer context needs longer blocks"
+        )
         key = "data.block" if recipe.data.block != parent.data.block else "model.context"
         raise ForkUnfit(key=key, detail=detail)
 

@@ -100,11 +100,11 @@ def reader(folder: Path) -> Callable[[str], list[int]]:
     """Text to ids as AutoTokenizer with default arguments does it in a checkpoint's folder: with
     whatever its file adds, cuts or fills up, and with special tokens split as
     tokenizer_config.json says."""
-    made = tokenizers.Tokenizer.from_str(existing(folder / FILE).decode("utf-8"))
-    made.encode_special_tokens = bool(
+    encoder = tokenizers.Tokenizer.from_str(existing(folder / FILE).decode("utf-8"))
+    encoder.encode_special_tokens = bool(
         files.read_json(folder / "tokenizer_config.json").get("split_special_tokens")
     )
-    return lambda text: made.encode(text, add_special_tokens=True).ids
+    return lambda text: encoder.encode(text, add_special_tokens=True).ids
 
 
 def write_checkpoint(

@@ -63,7 +63,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
         raise StageNotReady(stage="training", needs="prepared data", path=folder)
     path = folder / layout.DATA_MANIFEST
     root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
-    made = tokenizer.recorded(folder)
+    recorded_tokenizer = tokenizer.recorded(folder)
     ledger = ledgers.begun(folder)
     recorded = ledger.genesis.get("stack", {}) if ledger else {}
     threads = int(recorded.get("threads", 0)) or recipe.placement.threads or processes.cores()
@@ -72,10 +72,12 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     ops.configure(device, threads)
     identity = Identity(
         data=root,
-        tokenizer=made.digest,
+        tokenizer=recorded_tokenizer.digest,
         arithmetic=ARITHMETICS[recipe.train.arithmetic].name,
         stack=ops.stack(device, threads),
-        config=huggingface.architecture(recipe.model, made.vocabulary, made.document_token),
+        config=huggingface.architecture(
+            recipe.model, recorded_tokenizer.vocabulary, recorded_tokenizer.document_token
+        ),
         salts=salts.of_run(folder, recipe),
     )
     if ledger:
@@ -84,7 +86,7 @@ def load(folder: Path, recipe: Recipe) -> Inputs:
     order = Order.of(folder, recipe, shards)
     if ledger:
         order = order.along(ledger.history.rollbacks)
-    return Inputs(folder, recipe, shards, made.vocabulary, identity, order, ledger)
+    return Inputs(folder, recipe, shards, recorded_tokenizer.vocabulary, identity, order, ledger)
 
 
 def first_state(inputs: Inputs) -> State:
@@ -109,11 +111,11 @@ def anchored_state(inputs: Inputs, anchor: int | None) -> State:
         groups, _ = anchors.check(layout.anchor(inputs.folder, anchor), anchor, recorded)
         return restored(inputs.recipe, inputs.vocabulary, anchor, groups)
     state = first_state(inputs)
-    found = state.roots().state.hex()
-    if found != recorded:
+    computed = state.roots().state.hex()
+    if computed != recorded:
         fix = "Run `pellucid audit` on another machine to tell which of the two is wrong."
         place = "The initial state, as computed here,"
-        raise StateDiffers(path=place, found=found, recorded=recorded, step=first, fix=fix)
+        raise StateDiffers(path=place, found=computed, recorded=recorded, step=first, fix=fix)
     return state
 
 
@@ -122,14 +124,14 @@ def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile)
     check_recipe(folder, recipe, genesis)
     if genesis["data"] != identity.data:
         raise DataDiffers(pinned=genesis["data"], found=identity.data)
-    recorded, found = genesis.get("stack", {}), identity.stack or {}
-    if recorded != found:
-        names = [key for key in sorted({*recorded, *found}) if recorded.get(key) != found.get(key)]
+    recorded, stack = genesis.get("stack", {}), identity.stack or {}
+    if recorded != stack:
+        names = [key for key in sorted({*recorded, *stack}) if recorded.get(key) != stack.get(key)]
         detail = ", ".join(
-            f"{key}: {recorded.get(key)} there, {found.get(key)} here" for key in names
+            f"{key}: {recorded.get(key)} there, {stack.get(key)} here" for key in names
         )
-        raise StackDiffers(recorded=_words(recorded), found=_words(found), detail=detail)
+        raise StackDiffers(recorded=_listed(recorded), found=_listed(stack), detail=detail)
 
 
-def _words(stack: dict[str, str]) -> str:
+def _listed(stack: dict[str, str]) -> str:
     return ", ".join(f"{key} {value}" for key, value in stack.items())

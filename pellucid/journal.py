@@ -56,8 +56,8 @@ class Journal:
         self.note(
             "start",
             pellucid=__version__,
-            code=_kept(self._folder / layout.CODE, code_archive()),
-            environment=_kept(self._folder / layout.ENVIRONMENT, environment_lock()),
+            code=_copied(self._folder / layout.CODE, code_archive()),
+            environment=_copied(self._folder / layout.ENVIRONMENT, environment_lock()),
             **machine(),
             processes=processes,
         )
@@ -80,7 +80,7 @@ def machine() -> dict[str, str]:
     }
 
 
-def _kept(path: Path, content: bytes) -> dict[str, str]:
+def _copied(path: Path, content: bytes) -> dict[str, str]:
     """Keep content as path, or as path-2, path-3 … where earlier starts left another content."""
     number, target = 1, path
     while target.exists() and files.read_bytes(target, MAX_KEPT) != content:

@@ -35,23 +35,25 @@ def cores() -> int:
 def _shares() -> Iterator[float]:
     """The cores' worth of time that this process's cgroup, and each that it lies in, may take."""
     for folder in _cgroups("cpu"):
-        words = _words(folder / "cpu.max")  # Version 2: quota and period, microseconds.
-        if not words:  # Version 1.
-            words = _words(folder / "cpu.cfs_quota_us") + _words(folder / "cpu.cfs_period_us")
+        numbers = _values_in(folder / "cpu.max")  # Version 2: quota and period, microseconds.
+        if not numbers:  # Version 1.
+            numbers = _values_in(folder / "cpu.cfs_quota_us") + _values_in(
+                folder / "cpu.cfs_period_us"
+            )
         if (
-            len(words) == 2
-            and words[0].isdigit()
-            and words[1].isdigit()
-            and int(words[0])
-            and int(words[1])
+            len(numbers) == 2
+            and numbers[0].isdigit()
+            and numbers[1].isdigit()
+            and int(numbers[0])
+            and int(numbers[1])
         ):
-            yield int(words[0]) / int(words[1])  # "max" and -1 are no limit.
+            yield int(numbers[0]) / int(numbers[1])  # "max" and -1 are no limit.
 
 
 def _cgroups(controller: str) -> list[Path]:
     """The folders of this process's cgroups that limit something, of both
     versions, from each up to the root."""
-    found = []
+    folders = []
     for line in (
         _OF_THIS_PROCESS.read_text().splitlines() if _OF_THIS_PROCESS.is_file() else ["0::/"]
     ):
@@ -61,11 +63,11 @@ def _cgroups(controller: str) -> list[Path]:
         # Each has its folder in version 1.
         root = _CGROUPS / controller if controllers else _CGROUPS
         inner = root / place.lstrip("/")
-        found += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
-    return found
+        folders += [folder for folder in (inner, *inner.parents) if folder.is_relative_to(root)]
+    return folders
 
 
-def _words(path: Path) -> list[str]:
+def _values_in(path: Path) -> list[str]:
     try:
         return path.read_text().split()
     except OSError:  # Not mounted here, or of another controller.
@@ -74,12 +76,15 @@ def _words(path: Path) -> list[str]:
 
 def memory() -> int:
     """Bytes that this process may use: the machine's, or its container's."""
-    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    installed = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     names = ("memory.max", "memory.limit_in_bytes")  # Of version 2, of version 1.
     limits = [
-        word for folder in _cgroups("memory") for name in names for word in _words(folder / name)
+        word
+        for folder in _cgroups("memory")
+        for name in names
+        for word in _values_in(folder / name)
     ]
-    return min([whole, *(int(limit) for limit in limits if limit.isdigit())])
+    return min([installed, *(int(limit) for limit in limits if limit.isdigit())])
 
 
 def available() -> int:
@@ -96,9 +101,9 @@ def peak() -> int:
     """The most bytes that this process has held. Not ru_maxrss where the system tells more: on
     Linux that begins with what the process that started this one held."""
     place = Path("/proc/self/status")
-    found = re.search(rb"VmHWM:\s*([0-9]+) kB", place.read_bytes()) if place.is_file() else None
-    if found:
-        return int(found[1]) * 1024
+    match = re.search(rb"VmHWM:\s*([0-9]+) kB", place.read_bytes()) if place.is_file() else None
+    if match:
+        return int(match[1]) * 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (
         1 if sys.platform == "darwin" else 1024
     )
@@ -132,8 +137,10 @@ def bounded_memory() -> Iterator[None]:
     LimitReached for a limit of the shell's own."""
     before, hard = resource.getrlimit(resource.RLIMIT_DATA)
     place = Path("/proc/self/statm")
-    held = int(place.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else 0
-    bound = held + MEMORY
+    in_use = (
+        int(place.read_text().split()[5]) * os.sysconf("SC_PAGE_SIZE") if place.is_file() else 0
+    )
+    bound = in_use + MEMORY
     own = all(limit == resource.RLIM_INFINITY or limit > bound for limit in (before, hard))
     if own:
         _OWN.add(bound)
@@ -189,13 +196,13 @@ def _limits() -> dict[str, int]:
 
 
 def _memory_reached() -> LimitReached | None:
-    here = _limits()
-    if here.keys() == {"d"} and here["d"] in _OWN:
+    limits = _limits()
+    if limits.keys() == {"d"} and limits["d"] in _OWN:
         return None
-    if here:
-        letter = min(here, key=lambda letter: here[letter])
+    if limits:
+        letter = min(limits, key=lambda letter: limits[letter])
         limit, fix = (
-            f"{here[letter] / 1e9:.1f} GB (ulimit -{letter})",
+            f"{limits[letter] / 1e9:.1f} GB (ulimit -{letter})",
             f"Raise the limit: ulimit -{letter} unlimited",
         )
     else:

@@ -101,7 +101,8 @@ def check(tables: Sequence[Phase], names: Sequence[str], steps: int) -> None:
                 if name not in names:
                     known = ", ".join(names)
                     raise ValueError(
-                        f"phase.{phase.name}.{field} names {name}, which is not a source (sources: {known})"
+                        f"phase.{phase.name}.{field} names {name}, "
+                        f"which is not a source (sources: {known})"
                     )
 
 
@@ -134,8 +135,11 @@ def check_planned(phase: Planned, block: int, alone: bool) -> None:
         raise unfit(
             key,
             value,
-            f"does not fit: a block of {block} targets is no multiple of the context {phase.context}",
+            f"does not fit: a block of {block} targets is no multiple "
+            f"of the context {phase.context}",
         )
     if not any(phase.shares or phase.weights):
-        where = "every source has weight 0" if alone else f"no source has a row in the phase {name}"
-        raise ValueError(f"{where}, so there is nothing to train on")
+        reason = (
+            "every source has weight 0" if alone else f"no source has a row in the phase {name}"
+        )
+        raise ValueError(f"{reason}, so there is nothing to train on")

@@ -43,7 +43,7 @@ def document(folder: Path, document_id: str) -> bytes:
     index = documents.find(document_id)
     part, row = documents.part_of(index), documents.about(index)
     texts = Levels(_document_leaves(part, salts))
-    roots = [bytes.fromhex(one["root"]) for one in documents.manifest["parts"]]
+    roots = [bytes.fromhex(entry["root"]) for entry in documents.manifest["parts"]]
     parts = Levels(digests.part_leaf(root) for root in roots)
     about = {
         **row,
@@ -59,8 +59,10 @@ def block(folder: Path, number: int) -> bytes:
     shards, salts = Shards.open(folder), of_run(folder, load_recipe(folder))
     ids = shards.ids(number)
     source = shards.source_of(number)
-    place, stream = next((i, one) for i, one in enumerate(shards.train) if one.source == source)
-    streams = [stream_value(one) for one in _manifest(folder)["streams"]]
+    place, stream = next(
+        (i, stream) for i, stream in enumerate(shards.train) if stream.source == source
+    )
+    streams = [stream_value(entry) for entry in _manifest(folder)["streams"]]
     blocks, index = (
         list(stream_leaves(stream, shards.block, salts, place)),
         number - stream.first_block,
@@ -72,7 +74,7 @@ def block(folder: Path, number: int) -> bytes:
         [rows.block_head(number, len(ids)), *leaves.part_leaves(salts, ids, documents, first)]
     )
     in_stream = [*parts.path(0), *Levels(blocks).path(index)]
-    in_all = Levels(digests.value_leaf("stream", one) for one in streams).path(place)
+    in_all = Levels(digests.value_leaf("stream", entry) for entry in streams).path(place)
     named = {"block": {"number": number, "ids": len(ids)}, "stream": streams[place]}
     return _of_data(folder, "block", named, [in_stream, in_all])
 
@@ -98,7 +100,7 @@ def tensor(
         raise TensorUnknown(tensor=name, step=number, known=known)
     roots = tensors.state_roots(number, groups)
     named, content = roots.tensors[group], roots.tensors[group][own]
-    paths = [_path({name: one.leaf(group, name) for name, one in named.items()}, own)]
+    paths = [_path({name: other.leaf(group, name) for name, other in named.items()}, own)]
     if group != WEIGHTS:
         leaves = {
             name: digests.group_leaf(number, name, root) for name, root in roots.groups.items()
@@ -114,11 +116,11 @@ def tensor(
     shown: dict[str, Any] = {"tensor": about, "paths": [proofs.sided(path) for path in paths]}
     if rows is None:
         return _proof(ledger, entry, "tensor", shown)
-    shown["chunks"] = _some(content, *_chunks_of(own, content.shape, *rows))
+    shown["chunks"] = _chunks_shown(content, *_chunks_of(own, content.shape, *rows))
     return _proof(ledger, entry, "chunks", shown)
 
 
-def _some(content: Content, first: int, last: int) -> dict[str, Any]:
+def _chunks_shown(content: Content, first: int, last: int) -> dict[str, Any]:
     """What a proof shows of some chunks of a tensor."""
     path = Levels(merkle.leaf(chunk) for chunk in content.chunks).path(first, last - first)
     return {
@@ -146,7 +148,7 @@ def read_rows(folder: Path, proof: bytes, head: str, first: int, last: int) -> n
         shown = proofs.elements_of(proven)
         detail = f"the proof shows only its elements {shown[0]} to {shown[1] - 1}"
         raise RowsUnknown(tensor=about["name"], first=first, last=last, detail=detail)
-    file, name = _kept(folder, proven.step, about["group"], about["name"])
+    file, name = _file_with(folder, proven.step, about["group"], about["name"])
     if file.entries.get(name, ("", ()))[:2] != (dtype, tuple(shape)):
         detail = f"does not have the tensor {name!r} of type {dtype} and shape {shape}"
         raise FormatInvalid(path=file.path, detail=detail)
@@ -158,7 +160,7 @@ def read_rows(folder: Path, proof: bytes, head: str, first: int, last: int) -> n
     return elements_N.reshape(last - first, *shape[1:])
 
 
-def _kept(folder: Path, step: int, group: str, name: str) -> tuple[tensors.Tensors, str]:
+def _file_with(folder: Path, step: int, group: str, name: str) -> tuple[tensors.Tensors, str]:
     """The file with a group of the state after a step, and a tensor's name in it."""
     file, own = (
         (anchors.WEIGHTS, name) if group == WEIGHTS else (anchors.OPTIMIZER, f"{group}/{name}")
@@ -187,7 +189,7 @@ def _chunks_of(name: str, shape: Sequence[int], first: int, last: int) -> tuple[
 def _path(leaves: Mapping[str, bytes], name: str) -> list[tuple[bool, bytes]]:
     """The path of one of several leaves that are sorted by their names."""
     names = sorted(leaves, key=str.encode)
-    return Levels(leaves[one] for one in names).path(names.index(name))
+    return Levels(leaves[leaf_name] for leaf_name in names).path(names.index(name))
 
 
 def _groups(folder: Path, number: int) -> Groups:

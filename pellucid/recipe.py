@@ -175,8 +175,8 @@ class Recipe(Section):
             and self.tokenizer.vocabulary > 65536
         ):
             raise ValueError(
-                f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards of uint16; "
-                'set data.token_type = "uint32"'
+                f"tokenizer.vocabulary = {self.tokenizer.vocabulary} does not fit shards "
+                'of uint16; set data.token_type = "uint32"'
             )
         longest = self.data.max_document_characters
         if (
@@ -184,7 +184,10 @@ class Recipe(Section):
             and self.tokenizer.pattern != "pellucid"
             and longest > LONGEST_MATCHED
         ):
-            detail = f'is {longest}, but tokenizer.pattern = "{self.tokenizer.pattern}" reads at most {LONGEST_MATCHED}'
+            detail = (
+                f'is {longest}, but tokenizer.pattern = "{self.tokenizer.pattern}" '
+                f"reads at most {LONGEST_MATCHED}"
+            )
             raise unfit("data.max_document_characters", LONGEST_MATCHED, detail)
         if self.tokenizer.document_token and self.tokenizer.kind != "file":
             raise ValueError('tokenizer.document_token needs tokenizer.kind = "file"')
@@ -323,7 +326,7 @@ class Recipe(Section):
 def _dotted(section: dict[str, Any], prefix: str) -> Iterator[tuple[str, object]]:
     for name, value in section.items():
         if name in ("sources", "phase"):
-            value = {one["name"]: one for one in value}
+            value = {entry["name"]: entry for entry in value}
         if isinstance(value, dict):
             yield from _dotted(value, f"{prefix}{name}.")
         else:
@@ -366,10 +369,10 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         key, setting = _key(location, values)
         if first["type"] == "extra_forbidden":
             raise RecipeUnknownKey(path=path, key=key, hint=_nearest(location)) from error
-        if first["type"] == "unfit" and (told := first.get("ctx")):
-            setting = f", or with --set {told['key']}={told['value']}"
+        if first["type"] == "unfit" and (context := first.get("ctx")):
+            setting = f", or with --set {context['key']}={context['value']}"
             raise RecipeInvalid(
-                path=path, key=told["key"], detail=told["detail"], setting=setting
+                path=path, key=context["key"], detail=context["detail"], setting=setting
             ) from error
         detail = first["msg"].removeprefix("Value error, ")
         if first["type"] == "tuple_type":
@@ -395,7 +398,7 @@ def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, 
     """A place in the recipe as --set names it, sources by their names; and the advice to
     set it, "" where --set sets no such thing: a section whose fields do not fit together,
     or a source that has no name."""
-    words: list[str] = []
+    parts: list[str] = []
     inner: Any = values
     settable = bool(location)
     for part in location:
@@ -405,8 +408,8 @@ def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, 
             inner = None
         name = inner.get("name") if isinstance(part, int) and isinstance(inner, dict) else None
         settable &= isinstance(part, str) or isinstance(name, str)
-        words.append(name if isinstance(name, str) else str(part))
-    key = ".".join(words)
+        parts.append(name if isinstance(name, str) else str(part))
+    key = ".".join(parts)
     settable &= not isinstance(inner, dict | tuple)
     return key, f", or with --set {key}=VALUE" if settable else ""
 
@@ -432,20 +435,20 @@ def sections_of(kind: Any) -> list[type[Section]]:
     """The sections that a field's type allows: several where they are told apart by their kind."""
     if isinstance(kind, type):
         return [kind] if issubclass(kind, Section) else []
-    return [section for one in get_args(kind) for section in sections_of(one)]
+    return [section for argument in get_args(kind) for section in sections_of(argument)]
 
 
 def _nearest(location: tuple[int | str, ...]) -> str:
     """The most similar key of the same section; failing that, the most
     similar last word anywhere."""
-    *parents, wanted = [part for part in location if isinstance(part, str)]
+    *parents, unknown = [part for part in location if isinstance(part, str)]
     section = "".join(f"{parent}." for parent in parents)
-    words: dict[str, str] = {}
+    last_words: dict[str, str] = {}
     for key in known_keys():
-        words.setdefault(key.rsplit(".", 1)[-1], key)
+        last_words.setdefault(key.rsplit(".", 1)[-1], key)
     siblings = {key.removeprefix(section): key for key in known_keys() if key.startswith(section)}
     siblings = {word: key for word, key in siblings.items() if "." not in word}
-    for known in (siblings, words):
-        for near in difflib.get_close_matches(wanted, known, n=1):
+    for known in (siblings, last_words):
+        for near in difflib.get_close_matches(unknown, known, n=1):
             return f" (did you mean {known[near]}?)"
     return ""

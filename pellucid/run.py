@@ -92,7 +92,7 @@ def _run(folder: Path, watcher: Watcher, only: str | None, processes: Processes)
 
 def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
     """The stages to go through. Raises ReleaseSealed where that would add to a release."""
-    wanted = [
+    stages = [
         name
         for name in STAGES
         if name == only or (only is None and (name != "index" or recipe.placement.trace))
@@ -101,8 +101,8 @@ def _pending(folder: Path, recipe: Recipe, only: str | None) -> list[str]:
         # Sealed, so it was finished: something of it is damaged or gone.
         if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
-        return wanted
-    if "index" not in wanted or index.done(folder):
+        return stages
+    if "index" not in stages or index.done(folder):
         return []
     if (folder / layout.MANIFEST).exists():
         if only is None:
@@ -121,8 +121,8 @@ def _finished(folder: Path, recipe: Recipe) -> bool:
         ledger = None  # Damaged at its end, and not sealed: it can be repaired.
     if ledger is None:
         return False
-    same = ledger.genesis["recipe"] == recipe.digest().hex()
-    return same and ledger.ended and (folder / huggingface.WEIGHTS).is_file()
+    same_recipe = ledger.genesis["recipe"] == recipe.digest().hex()
+    return same_recipe and ledger.ended and (folder / huggingface.WEIGHTS).is_file()
 
 
 def _stages(

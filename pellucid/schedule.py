@@ -88,8 +88,8 @@ class Schedule:
         self.phases, self.first = tuple(phases), first
         self.ends = list(itertools.accumulate(phase.steps for phase in phases))
         self.steps = self.ends[-1]
-        whole = [0, *itertools.accumulate(phase.steps * phase.tokens for phase in phases)]
-        self._whole, self._before = whole, 0
+        targets = [0, *itertools.accumulate(phase.steps * phase.tokens for phase in phases)]
+        self._whole, self._before = targets, 0
         self._before = tokens - self.tokens(first)
 
     def index(self, step: int) -> int:
@@ -276,11 +276,11 @@ class Passed:
     whole: dict[str, int]
 
     def __str__(self) -> str:
-        said = [f"{count:,} of {name} (the rest of a row)" for name, count in self.row.items()]
-        said += [f"{count:,} of {name} (the rest of a pass)" for name, count in self.whole.items()]
+        parts = [f"{count:,} of {name} (the rest of a row)" for name, count in self.row.items()]
+        parts += [f"{count:,} of {name} (the rest of a pass)" for name, count in self.whole.items()]
         return (
             f"the phase {self.phase} begins with step {self.step:,} and passes over targets: "
-            + (", ".join(said))
+            + (", ".join(parts))
         )
 
 
@@ -324,20 +324,22 @@ class Route:
         """The stretches after a rollback to a step, whose cursors go on from
         those after the offending one."""
         cursors = stretch_of(stretches, offending).cursors_after(offending)
-        kept = [one for one in stretches if one.after < to]
-        if kept:
-            last = kept.pop()
-            kept.append(Stretch(last.after, to, last.phase, last.mixture, last.cursors, last.rows))
+        remaining = [stretch for stretch in stretches if stretch.after < to]
+        if remaining:
+            last = remaining.pop()
+            remaining.append(
+                Stretch(last.after, to, last.phase, last.mixture, last.cursors, last.rows)
+            )
         begun = self._stretch(self.schedule.index(to + 1), to, cursors, 0)
-        return (*kept, begun, *self._following(begun))
+        return (*remaining, begun, *self._following(begun))
 
     def entered(self, step: int, cursors: Sequence[int]) -> tuple[int, ...]:
         """The cursors with which the phase of a step begins, after those of the phase before."""
         phase = self.schedule.at(step)
         again = phase.again or (False,) * len(cursors)
         return tuple(
-            _up(cursor, whole if new and whole else phase.context)
-            for cursor, whole, new in zip(cursors, self.passes, again, strict=True)
+            _up(cursor, pass_length if new and pass_length else phase.context)
+            for cursor, pass_length, new in zip(cursors, self.passes, again, strict=True)
         )
 
     def passed(self, names: Sequence[str], seen: Sequence[int] | None = None) -> list[Passed]:
@@ -348,10 +350,12 @@ class Route:
         first = stretches[0].cursors_after(stretches[0].after)
         if seen is None:
             seen = first if self._start.rows else self._start.cursors
-        before = [seen, *(one.cursors_after(one.last) for one in stretches[:-1])]
-        begins = [first, *(one.cursors for one in stretches[1:])]
-        found = [self._passed(names, *of) for of in zip(stretches, before, begins, strict=True)]
-        return [one for one in found if one.row or one.whole]
+        before = [seen, *(stretch.cursors_after(stretch.last) for stretch in stretches[:-1])]
+        begins = [first, *(stretch.cursors for stretch in stretches[1:])]
+        passed_over = [
+            self._passed(names, *of) for of in zip(stretches, before, begins, strict=True)
+        ]
+        return [passed for passed in passed_over if passed.row or passed.whole]
 
     def _passed(
         self, names: Sequence[str], stretch: Stretch, before: Sequence[int], begins: Sequence[int]
@@ -360,25 +364,25 @@ class Route:
         if self.schedule.begun(stretch.after + 1) != stretch.after:  # A fork's, within a phase.
             again = (False,) * len(names)
         over = [
-            (name, now - then, whole)
-            for name, then, now, whole in zip(names, before, begins, again, strict=True)
+            (name, now - then, new_pass)
+            for name, then, now, new_pass in zip(names, before, begins, again, strict=True)
             if now > then
         ]
-        row = {name: count for name, count, whole in over if not whole}
+        row = {name: count for name, count, new_pass in over if not new_pass}
         return Passed(
             stretch.phase.name,
             stretch.after + 1,
             row,
-            {name: count for name, count, whole in over if whole},
+            {name: count for name, count, new_pass in over if new_pass},
         )
 
     def _following(self, stretch: Stretch) -> list[Stretch]:
-        found = [stretch]
+        stretches = [stretch]
         for index in range(self.schedule.index(stretch.last) + 1, len(self.schedule.phases)):
-            last = found[-1]
+            last = stretches[-1]
             cursors = self.entered(last.last + 1, last.cursors_after(last.last))
-            found.append(self._stretch(index, last.last, cursors, 0))
-        return found[1:]
+            stretches.append(self._stretch(index, last.last, cursors, 0))
+        return stretches[1:]
 
     def _stretch(self, index: int, after: int, cursors: tuple[int, ...], rows: int) -> Stretch:
         phase = self.schedule.phases[index]
@@ -388,7 +392,7 @@ class Route:
 
 def stretch_of(stretches: Sequence[Stretch], step: int) -> Stretch:
     """The stretch that a step lies in; behind the last step the last."""
-    place = bisect.bisect_left([one.last for one in stretches], step)
+    place = bisect.bisect_left([stretch.last for stretch in stretches], step)
     return stretches[min(place, len(stretches) - 1)]
 
 

@@ -65,11 +65,11 @@ def _train_on(
                 if recipe.scheduled(recipe.validation.every, state.step):
                     _validate(state, inputs, record, watcher)
                 # Read once: a signal that comes later is the next step's.
-                asked = next(iter(stop), "")
-                record.keep(groups, force=bool(asked))
-                if asked and state.step < recipe.train.steps:
+                signal = next(iter(stop), "")
+                record.keep(groups, force=bool(signal))
+                if signal and state.step < recipe.train.steps:
                     record.flush()
-                    raise Stopped(signal=asked, step=state.step, path=folder)
+                    raise Stopped(signal=signal, step=state.step, path=folder)
         except NotFinite as error:
             record.not_finite(error)
             if record.incidents[-1]["action"] == "stop":
@@ -107,17 +107,17 @@ def _resumed(inputs: Inputs) -> int | None:
         return None
     done, reached = inputs.ledger.steps_done, metrics.reached(inputs.folder)
     last = done if reached is None else min(done, reached)
-    held = [step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if step <= last]
+    stored = [step for step in layout.steps_in(inputs.folder / layout.ANCHORS) if step <= last]
     return next(
-        (step for step in reversed(held) if _whole(inputs.recipe, inputs.ledger, step)), None
+        (step for step in reversed(stored) if _complete(inputs.recipe, inputs.ledger, step)), None
     )
 
 
-def _whole(recipe: Recipe, ledger: LedgerFile, step: int) -> bool:
+def _complete(recipe: Recipe, ledger: LedgerFile, step: int) -> bool:
     """Whether a ledger has all that is due at a step that it has."""
     kinds = {body["kind"] for body in ledger.between(step, step)}
-    every = {"validation": recipe.validation.every, "checkpoint": recipe.checkpoints.every}
-    return all(kind in kinds for kind, period in every.items() if recipe.scheduled(period, step))
+    periods = {"validation": recipe.validation.every, "checkpoint": recipe.checkpoints.every}
+    return all(kind in kinds for kind, period in periods.items() if recipe.scheduled(period, step))
 
 
 def _incident(record: Recorder, folder: Path, watcher: Watcher) -> dict[str, Any] | None:
@@ -144,9 +144,11 @@ def _finish(folder: Path, recipe: Recipe) -> None:
     """The run folder itself becomes the final checkpoint; anchors kept
     for a stop only are removed."""
     final = layout.checkpoint(folder, recipe.train.steps)
-    made = tokenizer.recorded(folder)
+    recorded_tokenizer = tokenizer.recorded(folder)
     shape = recipe.model.model_copy(update={"rope_theta": recipe.phases[-1].rope_theta})
-    config = huggingface.architecture(shape, made.vocabulary, made.document_token)
+    config = huggingface.architecture(
+        shape, recorded_tokenizer.vocabulary, recorded_tokenizer.document_token
+    )
     for step in layout.steps_in(folder / layout.ANCHORS):
         if not recipe.anchored(step):
             files.remove_folder(layout.anchor(folder, step))

@@ -18,8 +18,9 @@ class SourceEmpty(DataError):
 
 
 class SourceRepeated(DataError):
-    message = """Source {source}: every text of {path} is also in a source before it ({before}), which
-    takes it, so this source has no document. Give each text once: leave one of the two out."""
+    message = """Source {source}: every text of {path} is also in a source before it ({before}),
+    which takes it, so this source has no document. Give each text once: leave one of the two
+    out."""
 
 
 class FormatForeign(DataError):

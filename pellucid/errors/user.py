@@ -166,8 +166,9 @@ class NotFinished(UserError):
 
 
 class BudgetTooSmall(UserError):
-    message = """A budget of {budget} is too small: the first step of the seed, step {step}, needs {needed} s.
-    Give --budget {needed}s or more, or choose a step right after an anchor with --step."""
+    message = """A budget of {budget} is too small: the first step of the seed, step {step},
+    needs {needed} s. Give --budget {needed}s or more, or choose a step right after an anchor
+    with --step."""
 
 
 class MicrobatchUnknown(UserError):

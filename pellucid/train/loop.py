@@ -40,8 +40,8 @@ def follow(
 ) -> None:
     """What every process but the first does: its part of each step that the first one
     takes, until that one ends."""
-    while (told := processes.told())[0] != Word.END:
-        word, step, count = told
+    while (message := processes.told())[0] != Word.END:
+        word, step, count = message
         if word == Word.STATE:
             order = order.along([processes.told()[1:] for _ in range(count)])
             state.step = step

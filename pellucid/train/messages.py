@@ -90,13 +90,13 @@ class _Messages:
             for tensor in tensors:
                 dist.broadcast(tensor, src=source)
 
-    def gather(self, mine: np.ndarray) -> list[np.ndarray]:
+    def gather(self, array: np.ndarray) -> list[np.ndarray]:
         """Every process's array, of the type and shape of this one's, by rank."""
-        own = torch.from_numpy(mine.view(np.uint8).copy())
+        own = torch.from_numpy(array.view(np.uint8).copy())
         all_of_them = [torch.empty_like(own) for _ in range(count())]
         with self.reaching(None):
             dist.all_gather(all_of_them, own)
-        return [one.numpy().view(mine.dtype) for one in all_of_them]
+        return [part.numpy().view(array.dtype) for part in all_of_them]
 
     def tell(self, word: Word, first: int, second: int) -> None:
         for process in range(1, count()):

@@ -84,7 +84,7 @@ class Messages(Protocol):
     def send(self, tensor: Tensor, to: int) -> None: ...
     def receive(self, like: Tensor, source: int) -> Tensor: ...
     def broadcast(self, tensors: list[Tensor], source: int = 0) -> None: ...
-    def gather(self, mine: np.ndarray) -> list[np.ndarray]: ...
+    def gather(self, array: np.ndarray) -> list[np.ndarray]: ...
     def tell(self, word: Word, first: int, second: int) -> None: ...
     def told(self) -> tuple[Word, int, int]: ...
 
@@ -162,9 +162,9 @@ class Processes:
             yield from ((name, make(name)) for name in costs)
             return
         owners = _owners(costs, self.count)
-        made = {name: make(name) for name, owner in owners.items() if owner == self.rank}
+        owned = {name: make(name) for name, owner in owners.items() if owner == self.rank}
         for name in costs:
-            tensor = made.pop(name) if name in made else like[name].new_empty(like[name].shape)
+            tensor = owned.pop(name) if name in owned else like[name].new_empty(like[name].shape)
             self.messages.broadcast([tensor], owners[name])
             yield name, tensor
 
@@ -215,13 +215,17 @@ class Processes:
         """
         if not self.messages:
             return
-        mine = bytes([bool(self.signals)]) + b"".join(digests.values())
-        rows = [row.tobytes() for row in self.messages.gather(np.frombuffer(mine, np.uint8))]
+        message = bytes([bool(self.signals)]) + b"".join(digests.values())
+        rows = [row.tobytes() for row in self.messages.gather(np.frombuffer(message, np.uint8))]
         for process, row in enumerate(rows):
-            for place, what in enumerate(digests):
-                found, expected = (one[1 + 32 * place :][:32].hex() for one in (row, rows[0]))
-                if found != expected:
-                    raise ProcessDiffers(process=process, what=what, found=found, expected=expected)
+            for place, name in enumerate(digests):
+                digest, expected = (
+                    record[1 + 32 * place :][:32].hex() for record in (row, rows[0])
+                )
+                if digest != expected:
+                    raise ProcessDiffers(
+                        process=process, what=name, found=digest, expected=expected
+                    )
             if row[0] and not self.signals:
                 self.signals.append(f"a signal to process {process}")
         self._listening = True

@@ -24,11 +24,11 @@ def content(processes: Processes, shard: np.ndarray, axis: int = 0) -> Content:
 
     shard: part `rank` of the tensor along an axis, of any length, 0 too; all other dimensions are
     the tensor's. All processes ask at the same time. Raises ProcessDiffers, ProcessLost."""
-    dtype, rest = elements.dtype_of(shard), (*shard.shape[:axis], *shard.shape[axis + 1 :])
+    dtype, other_dims = elements.dtype_of(shard), (*shard.shape[:axis], *shard.shape[axis + 1 :])
     shard = shard.astype(elements.DTYPES[dtype], copy=False)
-    said = hashlib.sha256(repr((dtype, axis, rest)).encode())
-    processes.compare({"type or shape of a shard": said.digest()})
-    lengths = [int(one[0]) for one in _gathered(processes, np.array([shard.shape[axis]]))]
+    form = hashlib.sha256(repr((dtype, axis, other_dims)).encode())
+    processes.compare({"type or shape of a shard": form.digest()})
+    lengths = [int(length[0]) for length in _gathered(processes, np.array([shard.shape[axis]]))]
     shape = (*shard.shape[:axis], sum(lengths), *shard.shape[axis + 1 :])
     if axis:
         shard, lengths = _rows(processes, shard, axis, lengths)
@@ -46,16 +46,16 @@ def _rows(
     cuts = [len(shard) * process // count for process in range(count + 1)]
     parts = [shard[cuts[rank] : cuts[rank + 1]]] * count
     # In each turn every process meets one other or none, and after all turns each met all others.
-    for other in ((turn - rank) % count for turn in range(count)):
-        mine = shard[cuts[other] : cuts[other + 1]]
-        shape = (*parts[rank].shape[:axis], lengths[other], *shard.shape[axis + 1 :])
-        if rank < other:
-            _send(processes, mine, other)
-        if rank != other:
-            received = _receive(processes, int(np.prod(shape)) * shard.itemsize, other)
-            parts[other] = received.view(shard.dtype).reshape(shape)
-        if rank > other:
-            _send(processes, mine, other)
+    for peer in ((turn - rank) % count for turn in range(count)):
+        piece = shard[cuts[peer] : cuts[peer + 1]]
+        shape = (*parts[rank].shape[:axis], lengths[peer], *shard.shape[axis + 1 :])
+        if rank < peer:
+            _send(processes, piece, peer)
+        if rank != peer:
+            received = _receive(processes, int(np.prod(shape)) * shard.itemsize, peer)
+            parts[peer] = received.view(shard.dtype).reshape(shape)
+        if rank > peer:
+            _send(processes, piece, peer)
     return np.concatenate(parts, axis), np.diff(cuts).tolist()
 
 
@@ -71,30 +71,30 @@ def _chunks(processes: Processes, shard: np.ndarray, starts: list[int]) -> list[
     if not own.size:
         return []
     end, parts = min(stop + -stop % CHUNK, starts[-1]), [own]
-    for other in range(processes.rank + 1, processes.count):
-        size = min(starts[other + 1], end) - min(starts[other], end)
-        parts.append(_receive(processes, size * shard.itemsize, other))
+    for peer in range(processes.rank + 1, processes.count):
+        size = min(starts[peer + 1], end) - min(starts[peer], end)
+        parts.append(_receive(processes, size * shard.itemsize, peer))
     # The last chunk alone is copied.
-    whole, size = CHUNK * shard.itemsize, own.size
-    last = (size - 1) // whole * whole
-    chunks = [own[place : place + whole] for place in range(0, last, whole)]
+    chunk_bytes, size = CHUNK * shard.itemsize, own.size
+    last = (size - 1) // chunk_bytes * chunk_bytes
+    chunks = [own[place : place + chunk_bytes] for place in range(0, last, chunk_bytes)]
     return [chunk.data for chunk in (*chunks, np.concatenate([own[last:], *parts[1:]]))]
 
 
-def _everybodys(processes: Processes, mine: list[bytes], starts: list[int]) -> tuple[bytes, ...]:
+def _everybodys(processes: Processes, own: list[bytes], starts: list[int]) -> tuple[bytes, ...]:
     """The digests of all chunks in order, from those of each process's own."""
     begun = [-(-start // CHUNK) for start in starts]  # Chunks that begin before a process's.
     counts = np.diff(begun).tolist()
     padded = np.zeros((max(counts), 32), np.uint8)
-    padded[: len(mine)] = np.frombuffer(b"".join(mine), np.uint8).reshape(-1, 32)
+    padded[: len(own)] = np.frombuffer(b"".join(own), np.uint8).reshape(-1, 32)
     gathered = _gathered(processes, padded) if padded.size else [padded] * len(counts)
     return tuple(
         row.tobytes() for rows, n in zip(gathered, counts, strict=True) for row in rows[:n]
     )
 
 
-def _gathered(processes: Processes, mine: np.ndarray) -> list[np.ndarray]:
-    return processes.messages.gather(mine) if processes.messages else [mine]
+def _gathered(processes: Processes, array: np.ndarray) -> list[np.ndarray]:
+    return processes.messages.gather(array) if processes.messages else [array]
 
 
 def _send(processes: Processes, array: np.ndarray, to: int) -> None:

@@ -68,7 +68,10 @@ class State:
     def tensors(self) -> list[torch.Tensor]:
         """Every tensor itself, in the same order in every process."""
         weights = [parameter.detach() for parameter in self.model.parameters()]
-        return [*weights, *(tensor for kept in self.optimizer.values() for tensor in kept.values())]
+        return [
+            *weights,
+            *(tensor for group in self.optimizer.values() for tensor in group.values()),
+        ]
 
     def roots(self) -> StateRoots:
         """The digest of every tensor."""
@@ -119,26 +122,26 @@ def restored(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> Stat
 
 def _require_groups(recipe: Recipe, vocabulary: int, step: int, groups: Groups) -> None:
     """Raises FormatInvalid for the first tensor that the recipe's state lacks, or has otherwise."""
-    wanted = _flat(counts.state(recipe, vocabulary))
-    found = _flat(
+    expected = _flat(counts.state(recipe, vocabulary))
+    actual = _flat(
         {
             g: {n: Kept(elements.dtype_of(a), a.shape) for n, a in of.items()}
             for g, of in groups.items()
         }
     )
-    for key in sorted({*wanted, *found}):
-        if found.get(key) != wanted.get(key):
+    for key in sorted({*expected, *actual}):
+        if actual.get(key) != expected.get(key):
             group, name = key
-            held, due = (
-                f"{one[0]} {one[1]}" if one else "absent"
-                for one in (found.get(key), wanted.get(key))
+            shown, due = (
+                f"{tensor[0]} {tensor[1]}" if tensor else "absent"
+                for tensor in (actual.get(key), expected.get(key))
             )
-            detail = f"its {group} {name} is {held}, and the recipe's state has it {due}"
+            detail = f"its {group} {name} is {shown}, and the recipe's state has it {due}"
             raise FormatInvalid(path=f"anchors/step{step}", detail=detail)
 
 
 def _flat(groups: Mapping[str, Mapping[str, Kept]]) -> dict[tuple[str, str], Kept]:
-    return {(group, name): kept for group, of in groups.items() for name, kept in of.items()}
+    return {(group, name): tensor for group, of in groups.items() for name, tensor in of.items()}
 
 
 def empty(recipe: Recipe, vocabulary: int) -> State:
@@ -151,26 +154,31 @@ def empty(recipe: Recipe, vocabulary: int) -> State:
     model = Decoder(
         recipe.model, vocabulary, operations.of(recipe.train.arithmetic, recipe.placement.device)
     ).to(recipe.placement.device)
-    kept = counts.state(recipe, vocabulary)
-    kept.pop("weights")
+    groups = counts.state(recipe, vocabulary)
+    groups.pop("weights")
     return State(
         0,
         model,
-        {g: {n: _zeros(one, model.device) for n, one in of.items()} for g, of in kept.items()},
+        {
+            g: {n: _zeros(tensor, model.device) for n, tensor in of.items()}
+            for g, of in groups.items()
+        },
     )
 
 
-def _zeros(kept: Kept, device: torch.device) -> torch.Tensor:
-    return torch.zeros(kept.shape, dtype=_TYPES[kept.dtype][0], device=device)
+def _zeros(tensor: Kept, device: torch.device) -> torch.Tensor:
+    return torch.zeros(tensor.shape, dtype=_TYPES[tensor.dtype][0], device=device)
 
 
 def _require_memory(recipe: Recipe, vocabulary: int) -> None:
     """Before a tensor is made: somebody else's recipe may ask for any size."""
-    needed, found = counts.state_bytes(recipe, vocabulary), machine.memory()
-    if needed > found:
+    needed, available = counts.state_bytes(recipe, vocabulary), machine.memory()
+    if needed > available:
         parameters = counts.parameters(recipe.model, vocabulary).total
-        what = f"The training state of a model of {parameters:,} parameters"
-        raise MemoryTooSmall(what=what, needed=f"{needed / 1e9:,.1f}", found=f"{found / 1e9:,.1f}")
+        subject = f"The training state of a model of {parameters:,} parameters"
+        raise MemoryTooSmall(
+            what=subject, needed=f"{needed / 1e9:,.1f}", found=f"{available / 1e9:,.1f}"
+        )
 
 
 def initial_values(

@@ -37,7 +37,7 @@ def training_step(
     phase, lr = schedule.at(state.step + 1), schedule.learning_rate(state.step + 1)
     model.enter(phase)
     weights, learning = state.weights(), state.learning()
-    whole = minimised(batch, phase)
+    objective = minimised(batch, phase)
     records = _empty_records(batch, phase)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is
@@ -46,7 +46,7 @@ def training_step(
     own = processes.own(len(records))
     tree = GradientTree(model.ops, own.start)
     for index in own:
-        records[index] = microbatch_step(model, batch, index, recipe, phase, whole)
+        records[index] = microbatch_step(model, batch, index, recipe, phase, objective)
         tree.add([weight.grad for weight in learning.values() if weight.grad is not None])
         model.zero_grad(set_to_none=True)
 
@@ -72,7 +72,7 @@ def training_step(
     if not_finite is not None:
         raise not_finite
     microbatches = [
-        microbatch_of(record, whole.use.of(rows_of(index, phase)), recipe)
+        microbatch_of(record, objective.use.of(rows_of(index, phase)), recipe)
         for index, record in enumerate(records)
     ]
     losses_BT = np.concatenate(records["losses_bT"])
@@ -81,19 +81,20 @@ def training_step(
 
 
 def microbatch_step(
-    model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase, whole: Minimised
+    model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase, objective: Minimised
 ) -> tuple[np.ndarray, float, bytes]:
-    """Forward and backward of one microbatch; whole is what its step minimises. The losses of its
-    targets, (b, T); its part of what is minimised; the root of its gradients, where the recipe
-    commits to it. The gradients are left in the model."""
+    """Forward and backward of one microbatch; objective is what its step minimises.
+
+    Returns the losses of its targets, (b, T); its part of the objective; the root of its
+    gradients, where the recipe commits to it. The gradients are left in the model."""
     rows = rows_of(index, phase)
-    part = whole.of(rows)
-    said, root = what_is_said(
+    part = objective.of(rows)
+    outputs, root = what_is_said(
         model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, part
     )
     root.backward()
-    value = part.value(model.ops.FUNCTIONS, said)
-    return said.losses_BT, value, _gradient_root(model, recipe)
+    value = part.value(model.ops.FUNCTIONS, outputs)
+    return outputs.losses_BT, value, _gradient_root(model, recipe)
 
 
 def rows_of(index: int, phase: Phase) -> slice:
@@ -164,9 +165,9 @@ def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
     return tensors.group_root("gradients", arrays)
 
 
-def microbatch_of(taken: tuple[np.ndarray, float, Any], use: Use, recipe: Recipe) -> Microbatch:
+def microbatch_of(result: tuple[np.ndarray, float, Any], use: Use, recipe: Recipe) -> Microbatch:
     """What a microbatch's leaf holds, from what microbatch_step gave and how its rows are used."""
-    losses_bT, objective, root = taken
+    losses_bT, objective, root = result
     return Microbatch(
         tokens=losses_bT.size,
         weight=int(use.weights_BT.sum(dtype=np.uint64)),
@@ -176,10 +177,10 @@ def microbatch_of(taken: tuple[np.ndarray, float, Any], use: Use, recipe: Recipe
     )
 
 
-def _not_finite(step: int, quantity: str, words: str, value: float) -> NotFinite | None:
+def _not_finite(step: int, quantity: str, description: str, value: float) -> NotFinite | None:
     # A loss that is not finite makes the gradient norm so, and a weight the norm of the weights.
     return (
         None
         if math.isfinite(value)
-        else NotFinite(step=step, quantity=quantity, words=words, value=value)
+        else NotFinite(step=step, quantity=quantity, words=description, value=value)
     )

@@ -23,21 +23,23 @@ def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
     sources = []
     state.model.eval()
     with torch.no_grad():
-        for one in covered(shards, recipe):  # A small source may have no validation document.
-            loss_sum = math.fsum(_losses(state, recipe, one))
+        for stream in covered(shards, recipe):  # A small source may have no validation document.
+            loss_sum = math.fsum(_losses(state, recipe, stream))
             if not math.isfinite(loss_sum):
-                words = f"the validation loss of {one.source}"
-                raise NotFinite(step=state.step, quantity="validation", words=words, value=loss_sum)
-            about = {"source": one.source, "loss_sum": loss_sum}
-            sources.append(about | {"tokens": one.tokens - 1, "bytes": one.bytes})
+                description = f"the validation loss of {stream.source}"
+                raise NotFinite(
+                    step=state.step, quantity="validation", words=description, value=loss_sum
+                )
+            about = {"source": stream.source, "loss_sum": loss_sum}
+            sources.append(about | {"tokens": stream.tokens - 1, "bytes": stream.bytes})
     state.model.train()
     return Validated(state.step, sources)
 
 
-def _losses(state: State, recipe: Recipe, one: Covered) -> Iterator[float]:
+def _losses(state: State, recipe: Recipe, stream: Covered) -> Iterator[float]:
     """The loss of every token that is covered but the very first, in windows of the context that
     the state was trained with."""
-    phase, count = recipe.schedule.at(state.step), one.tokens
+    phase, count = recipe.schedule.at(state.step), stream.tokens
     T, rows = phase.context, phase.microbatch
     for start in range(0, count - 1, T * rows):
         stop = min(start + T * rows, count - 1)
@@ -45,8 +47,8 @@ def _losses(state: State, recipe: Recipe, one: Covered) -> Iterator[float]:
         for first, number, width in ((start, full, T), (start + full * T, 1, (stop - start) % T)):
             if number and width:
                 spans = [(first + row * T, first + row * T + width + 1) for row in range(number)]
-                tokens = np.stack([one.read(*span) for span in spans])
-                documents = np.stack([one.documents_at(*span) for span in spans])
+                tokens = np.stack([stream.read(*span) for span in spans])
+                documents = np.stack([stream.documents_at(*span) for span in spans])
                 yield from (
                     losses_in_windows(state, recipe, phase, tokens, documents).ravel().tolist()
                 )
@@ -62,7 +64,9 @@ def losses_in_windows(
     parts = []
     with torch.no_grad():
         for first in range(0, len(tokens_NS), rows):
-            here = slice(first, first + rows)
-            said, _ = what_is_said(state.model, tokens_NS[here], documents_NS[here], recipe, phase)
-            parts.append(said.losses_BT)
+            part = slice(first, first + rows)
+            outputs, _ = what_is_said(
+                state.model, tokens_NS[part], documents_NS[part], recipe, phase
+            )
+            parts.append(outputs.losses_BT)
     return np.concatenate(parts)
