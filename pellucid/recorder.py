@@ -109,15 +109,15 @@ class Ledger:
         self._log.close()
 
 
-def compare(recorded: dict[str, Any], found: dict[str, Any]) -> None:
+def compare(recorded: dict[str, Any], computed: dict[str, Any]) -> None:
     """Raises LedgerDiffers with the first field that is not as recorded."""
-    for field in dict.fromkeys([*found, *recorded]):
-        if field not in chain.PLACE and recorded.get(field) != found.get(field):
-            where = f"step {found['step']}" if "step" in found else "genesis"
-            if found["kind"] not in ("step", "genesis"):
-                where += f", {found['kind']}"
+    for field in dict.fromkeys([*computed, *recorded]):
+        if field not in chain.PLACE and recorded.get(field) != computed.get(field):
+            place = f"step {computed['step']}" if "step" in computed else "genesis"
+            if computed["kind"] not in ("step", "genesis"):
+                place += f", {computed['kind']}"
             raise LedgerDiffers(
-                where=where, field=field, found=found.get(field), recorded=recorded.get(field)
+                where=place, field=field, found=computed.get(field), recorded=recorded.get(field)
             )
 
 
@@ -205,11 +205,12 @@ class Recorder:
                 )
             )
         if checkpoint or anchor:
-            wanted = groups if anchor else {"weights": groups["weights"]}
+            stored = groups if anchor else {"weights": groups["weights"]}
             copies = {
                 group: {name: array.copy() for name, array in g.items()}
-                for group, g in wanted.items()
+                for group, g in stored.items()
             }
+            # The writer gets copies: training changes its arrays in place meanwhile.
             about, rows = self._about(), self._metrics.take()
             self._writer.put(lambda: self._write(step, copies, about, rows, checkpoint, anchor))
 
@@ -273,8 +274,8 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
     them follow from its segments."""
     step, T = batch.step, batch.tokens_BS.shape[1] - 1
     sums: list[list[float]] = [[] for _ in batch.sources_B]
-    for one in segments:
-        sums[one.row].append(one.loss_sum)
+    for segment in segments:
+        sums[segment.row].append(segment.loss_sum)
     sources = sorted(set(batch.sources_B))
     by_source = {
         name: [x for own, of in zip(sums, batch.sources_B, strict=True) if of == name for x in own]
@@ -289,8 +290,7 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
     places = zip(*columns, sums, strict=True)
     return {
         "segments": [
-            (step, one.row, one.document, one.start, one.tokens, one.weight, one.loss_sum)
-            for one in segments
+            (step, s.row, s.document, s.start, s.tokens, s.weight, s.loss_sum) for s in segments
         ],
         "sequences": [
             (step, row, *place, T, math.fsum(own)) for row, (*place, own) in enumerate(places)
@@ -304,18 +304,9 @@ def rows_of(batch: Batch, segments: list[Segment]) -> dict[str, list[tuple[Any, 
 
 def microbatch_rows(step: int, microbatches: list[Microbatch]) -> list[tuple[Any, ...]]:
     """The rows of a step in the table microbatches: what its leaves hold."""
-    numbered = enumerate(microbatches)
     return [
-        (
-            step,
-            index,
-            one.tokens,
-            one.weight,
-            one.loss_sum,
-            one.objective,
-            one.gradient_root.hex(),
-        )
-        for index, one in numbered
+        (step, index, m.tokens, m.weight, m.loss_sum, m.objective, m.gradient_root.hex())
+        for index, m in enumerate(microbatches)
     ]
 
 
@@ -330,10 +321,10 @@ def microbatches_in(rows: list[tuple[Any, ...]]) -> list[Microbatch]:
 def validation_rows(validated: Validated) -> list[tuple[Any, ...]]:
     """The rows of a validation in its table."""
     rows = []
-    for one in validated.sources:
-        nats, tokens, size = one["loss_sum"], one["tokens"], one["bytes"]
+    for source in validated.sources:
+        nats, tokens, size = source["loss_sum"], source["tokens"], source["bytes"]
         rows.append(
-            (validated.step, one["source"], tokens, size, nats, nats / tokens, nats / LN2 / size)
+            (validated.step, source["source"], tokens, size, nats, nats / tokens, nats / LN2 / size)
         )
     return rows
 
@@ -375,14 +366,14 @@ def step_entry(
 
 def row_leaves(batch: Batch, recipe: Recipe, salts: Salts) -> list[bytes]:
     """The leaves of a batch's rows: what each trains on, and how."""
-    found, ids = [], batch.tokens_BS.shape[1]
+    hashes, ids = [], batch.tokens_BS.shape[1]
     for row, place in enumerate(zip(batch.blocks_B.tolist(), batch.starts_B.tolist(), strict=True)):
         documents_S = batch.documents_BS[row]
         parts = leaves.part_leaves(
             salts, batch.tokens_BS[row], documents_S, int(batch.firsts_B[row])
         )
-        found.append(rows.row_leaf(*place, ids, use_of(batch, row, recipe), parts))
-    return found
+        hashes.append(rows.row_leaf(*place, ids, use_of(batch, row, recipe), parts))
+    return hashes
 
 
 def use_of(batch: Batch, row: int, recipe: Recipe) -> rows.Use:
@@ -438,13 +429,14 @@ def segments_of(batch: Batch, losses_BT: np.ndarray) -> list[Segment]:
 def loss_of(segments: list[Segment]) -> float:
     """The mean loss of a step in nats per token, each target counted by its weight, from its
     segments alone."""
-    weight = sum(one.weight * one.tokens for one in segments)
-    return math.fsum(one.weight * one.loss_sum for one in segments) / weight
+    weight = sum(segment.weight * segment.tokens for segment in segments)
+    return math.fsum(segment.weight * segment.loss_sum for segment in segments) / weight
 
 
 def objective_of(batch: Batch, microbatches: list[Microbatch], phase: Phase) -> float:
     """What a step minimised, from its microbatches alone."""
-    return math.fsum(one.objective for one in microbatches) / phase.objective.divisor_of(batch.use)
+    total = math.fsum(microbatch.objective for microbatch in microbatches)
+    return total / phase.objective.divisor_of(batch.use)
 
 
 def write_checkpoint(
@@ -462,6 +454,7 @@ class Writer:
     """One thread that writes files in the order given; its error is raised at the next call."""
 
     def __init__(self) -> None:
+        # A job holds a copy of a state: one waits at most, or memory would fill.
         self._jobs: queue.Queue[Any] = queue.Queue(maxsize=1)
         self._error: BaseException | None = None
         self._thread = threading.Thread(target=self._work, name="recorder", daemon=True)

@@ -18,4 +18,4 @@ ARITHMETICS = {  # As train.arithmetic names them.
 
 def has_stack(name: object) -> bool:
     """Whether a genesis of this arithmetic, as it names it, has a stack."""
-    return any(name == one.name and one.stack for one in ARITHMETICS.values())
+    return any(name == arithmetic.name and arithmetic.stack for arithmetic in ARITHMETICS.values())

@@ -18,7 +18,7 @@ import numpy as np
 from pellucid.record import chain, entries, merkle
 from pellucid.record.chain import Entry, LedgerTip
 
-_LEAST = 8  # Lines: fewer are read one by one.
+_FEWEST = 8  # Lines: fewer are read one by one.
 _HEX = np.full(256, 255, np.uint8)  # The value of a digit in lower case; 255 is none.
 _HEX[[*b"0123456789abcdef"]] = range(16)
 
@@ -66,7 +66,7 @@ def read(blocks: Iterable[bytes], tip: LedgerTip) -> Iterator[Entry | Steps]:
     together where they can be."""
     for block in blocks:
         for lines in _of_one_length(block):
-            if len(lines) >= _LEAST and (steps := _steps(lines, tip)):
+            if len(lines) >= _FEWEST and (steps := _steps(lines, tip)):
                 lines = lines[len(steps) :]
                 yield steps
             # Where one is not sound all after it are read alone: trying again after each

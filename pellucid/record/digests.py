@@ -119,8 +119,8 @@ def tensor_leaf(group: str, name: str, dtype: str, shape: tuple[int, ...], conte
 
 @lru_cache(maxsize=4096)  # The same tensors are hashed at every step.
 def _tensor_head(group: str, name: str, dtype: str, shape: tuple[int, ...]) -> bytes:
-    words = "".join(f"{word}\0" for word in ("pellucid tensor 1", group, name, dtype))
-    return words.encode() + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
+    texts = "".join(f"{text}\0" for text in ("pellucid tensor 1", group, name, dtype))
+    return texts.encode() + struct.pack(f"<I{len(shape)}Q", len(shape), *shape)
 
 
 def group_root(leaves: Mapping[str, bytes]) -> bytes:

@@ -196,10 +196,10 @@ def step_of(line: bytes) -> dict[str, Any] | None:
 
     Many lines ask for it: decoding JSON, asking for its spelling and looking
     at each field takes longer."""
-    found = step_fields(line)
-    if found is None:
+    match = step_fields(line)
+    if match is None:
         return None
-    body: dict[str, Any] = found.groupdict()
+    body: dict[str, Any] = match.groupdict()
     body["n"], body["step"] = int(body["n"]), int(body["step"])
     if body["branch"] is None:
         del body["branch"]
@@ -211,13 +211,15 @@ def step_of(line: bytes) -> dict[str, Any] | None:
 def segments_root(segments: list[Segment], rows: int) -> bytes:
     """The root over the rows of a batch, a leaf each."""
     by_row: list[list[tuple[int, int, int, int, float]]] = [[] for _ in range(rows)]
-    for one in segments:
-        by_row[one.row].append((one.document, one.start, one.tokens, one.weight, one.loss_sum))
+    for segment in segments:
+        by_row[segment.row].append(
+            (segment.document, segment.start, segment.tokens, segment.weight, segment.loss_sum)
+        )
     return merkle.root(digests.segments_leaf(row) for row in by_row)
 
 
 def microbatches_root(microbatches: list[Microbatch]) -> bytes:
-    return merkle.root(one.leaf(index) for index, one in enumerate(microbatches))
+    return merkle.root(microbatch.leaf(index) for index, microbatch in enumerate(microbatches))
 
 
 def validation(number: int, sources: list[dict[str, Any]]) -> dict[str, Any]:
@@ -227,12 +229,12 @@ def validation(number: int, sources: list[dict[str, Any]]) -> dict[str, Any]:
         "step": number,
         "sources": [
             {
-                "source": one["source"],
-                "loss_sum": digests.float_bits(one["loss_sum"]),
-                "tokens": str(one["tokens"]),
-                "bytes": str(one["bytes"]),
+                "source": source["source"],
+                "loss_sum": digests.float_bits(source["loss_sum"]),
+                "tokens": str(source["tokens"]),
+                "bytes": str(source["bytes"]),
             }
-            for one in sources
+            for source in sources
         ],
     }
 

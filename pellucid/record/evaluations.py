@@ -30,7 +30,7 @@ _WORDS, _LONGEST = ("task", "harness", "version"), 200  # Characters.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.,:@/+-]{0,63}").fullmatch
 _MOST_NUMBERS, _MOST = 64, 1e280  # A float64 must hold the sum of any number of examples.
 _COUNTS = 10**18
-_DIGEST, _FLOAT = (re.compile(one).fullmatch for one in (entries.DIGEST, entries.FLOAT))
+_DIGEST, _FLOAT = (re.compile(pattern).fullmatch for pattern in (entries.DIGEST, entries.FLOAT))
 
 
 def genesis(head: str) -> dict[str, Any]:

@@ -75,9 +75,11 @@ class Spikes:
 
     def _high(self, value: float, middle: float) -> bool:
         """Whether a value lies above its limit, given the median of the values before it."""
-        deviation = TO_DEVIATION * sorted(abs(one - middle) for one in self._ordered)[self._middle]
-        least = self.rule.least * middle
-        self.limit = middle + max(self.rule.deviations * deviation, least)
+        deviation = (
+            TO_DEVIATION * sorted(abs(earlier - middle) for earlier in self._ordered)[self._middle]
+        )
+        margin = self.rule.least * middle
+        self.limit = middle + max(self.rule.deviations * deviation, margin)
         return value > self.limit
 
 
@@ -118,7 +120,7 @@ class Guards:
 
     def values(self, step: int, values: Sequence[float]) -> list[dict[str, Any]]:
         """As step, told the values of a step's `quantities`, which are finite."""
-        found: list[dict[str, Any]] = []
+        incidents: list[dict[str, Any]] = []
         self._kept.append((step, values))
         for spikes, value in zip(self._spikes, values, strict=True):
             if not spikes.judge(value):
@@ -129,10 +131,10 @@ class Guards:
                 spikes.rule,
             )
             about = {"rule": rule.quantity, "value": bits, "limit": limit, "width": rule.width}
-            found.append(self._incident(step, step, about, rule.action))
-            if found[-1]["action"] != "note":
+            incidents.append(self._incident(step, step, about, rule.action))
+            if incidents[-1]["action"] != "note":
                 break
-        return found
+        return incidents
 
     def not_finite(self, step: int, quantity: str, value: str) -> dict[str, Any]:
         """The incident of a step that could not be taken: `step` is the one before

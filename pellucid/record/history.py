@@ -57,10 +57,10 @@ class History:
         """The history after an incident that rolls back."""
         first, *later = self.spans  # The very first state stays, whatever is abandoned.
         to, passed_over = incident["to"], incident["passed_over"]
-        kept = [span for span in later if span.after < to]
+        spans = [span for span in later if span.after < to]
         rollback = Rollback(passed_over - self.spans[-1].passed_over + to, to)
         return History(
-            (first, *kept, Span(incident["branch"], to, passed_over)), (*self.rollbacks, rollback)
+            (first, *spans, Span(incident["branch"], to, passed_over)), (*self.rollbacks, rollback)
         )
 
 

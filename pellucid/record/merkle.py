@@ -16,7 +16,7 @@ def leaf(data: bytes) -> bytes:
 def leaves(data: Iterable[bytes]) -> list[bytes]:
     """The hashes of many leaves."""
     sha256 = hashlib.sha256
-    return [sha256(b"\0" + one).digest() for one in data]
+    return [sha256(b"\0" + content).digest() for content in data]
 
 
 class Tree:
@@ -37,9 +37,9 @@ class Tree:
 
     def copy(self) -> Tree:
         """A tree over the same leaves that goes on by itself."""
-        other = Tree()
-        other.count, other._peaks = self.count, self._peaks.copy()
-        return other
+        tree = Tree()
+        tree.count, tree._peaks = self.count, self._peaks.copy()
+        return tree
 
     def roots(self, leaf_hashes: Iterable[bytes]) -> list[bytes]:
         """Add leaf hashes; of each the root over all leaves before it.
@@ -51,7 +51,7 @@ class Tree:
         sha256, count, roots = hashlib.sha256, self.count, list[bytes]()
         peaks = [sha256(b"\1" + peak) for peak in self._peaks]
         last = self._peaks[-1] if self._peaks else EMPTY
-        kept = self._peaks
+        hashes = self._peaks
         for leaf_hash in leaf_hashes:
             top = last
             for peak in peaks[-2::-1]:
@@ -62,12 +62,12 @@ class Tree:
             last, bits = leaf_hash, count
             while bits & 1:
                 node = peaks.pop()
-                kept.pop()
+                hashes.pop()
                 node.update(last)
                 last = node.digest()
                 bits >>= 1
             peaks.append(sha256(b"\1" + last))
-            kept.append(last)
+            hashes.append(last)
             count += 1
         self.count = count
         return roots
@@ -131,12 +131,12 @@ def _above(hashes: Sequence[bytes]) -> list[bytes]:
     """The nodes over neighbours of which the first is a left one; a last
     one alone goes up as it is."""
     pairs = (b"".join(hashes[place : place + 2]) for place in range(0, len(hashes), 2))
-    return [one if len(one) == 32 else hashlib.sha256(b"\1" + one).digest() for one in pairs]
+    return [pair if len(pair) == 32 else hashlib.sha256(b"\1" + pair).digest() for pair in pairs]
 
 
-def above(one: bytes, sibling: bytes, left: bool) -> bytes:
+def above(node: bytes, sibling: bytes, left: bool) -> bytes:
     """The node over a hash and its sibling, which stands left of it or right."""
-    return hashlib.sha256(b"\1" + (sibling + one if left else one + sibling)).digest()
+    return hashlib.sha256(b"\1" + (sibling + node if left else node + sibling)).digest()
 
 
 class Levels:
@@ -169,9 +169,9 @@ class Levels:
             above = {}
             for place in {place >> 1 for place in changes}:
                 pair = [
-                    changes.get(one, level[one])
-                    for one in (2 * place, 2 * place + 1)
-                    if one < len(level)
+                    changes.get(child, level[child])
+                    for child in (2 * place, 2 * place + 1)
+                    if child < len(level)
                 ]
                 above[place] = (
                     pair[0]

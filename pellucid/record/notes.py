@@ -25,10 +25,10 @@ FIELDS = {
 _TEXTS = frozenset(" ".join(FIELDS.values()).split()) - {"code", "environment"}
 
 
-def problems(path: str, found: Iterable[Entry]) -> Iterator[Problem]:
+def problems(path: str, entries: Iterable[Entry]) -> Iterator[Problem]:
     """Every problem of a journal: only its chain binds it, and what
     its entries may say is listed."""
-    for entry in found:
+    for entry in entries:
         if detail := entry.problem or _wrong_note(entry.body):
             yield Problem("JournalBroken", f"{path}: entry {entry.n}", detail)
 
@@ -41,12 +41,12 @@ def _wrong_note(body: dict[str, Any]) -> str:
     expected = ["prev", "n", "kind", "time", *listed.split()]
     if list(body)[: len(expected)] != expected or (kind != "measure" and len(body) > len(expected)):
         return f"does not have the fields of a {kind}: {listed}"
-    if not all(_is_said(name, body[name]) for name in body if name not in ("prev", "n")):
+    if not all(_is_sound(name, body[name]) for name in body if name not in ("prev", "n")):
         return "has a time or another value that is not written as a journal's"
     return ""
 
 
-def _is_said(name: str, value: object) -> bool:
+def _is_sound(name: str, value: object) -> bool:
     """Whether a journal writes the value of a field so: a text, a time, a kept file,
     a way of running's figures."""
     if name == "time":

@@ -61,11 +61,11 @@ class Proven:
 
     def __str__(self) -> str:
         """One line."""
-        where = f"of the run with the head {self.head}"
-        said = _SAID[self.kind](self)
+        place = f"of the run with the head {self.head}"
+        claim = _SENTENCES[self.kind](self)
         if self.parent:
-            where += f", a fork of the run with the head {self.parent} after its step {self.step}"
-        return f"{said} {where}"
+            place += f", a fork of the run with the head {self.parent} after its step {self.step}"
+        return f"{claim} {place}"
 
 
 def check(content: bytes, head: str) -> Proven:
@@ -91,13 +91,13 @@ def check_content(proven: Proven, first: int, last: int, content: bytes, where: 
         start = (number - first) * size
         # All that is left is the last one's, so that bytes too many are another chunk.
         end = start + size if number + 1 < last else None
-        found = digests.content_digest(content[start:end]).hex()
-        if found != (expected := about["digests"][number - about["first"]]):
+        digest = digests.content_digest(content[start:end]).hex()
+        if digest != (expected := about["digests"][number - about["first"]]):
             raise ChunkDiffers(
                 path=where,
                 first=number * CHUNK,
                 tensor=f"{about['group']} {about['name']}",
-                found=found,
+                found=digest,
                 expected=expected,
             )
 
@@ -149,7 +149,7 @@ def _entry(proof: Body, head: str) -> Body:
         chain.digest_of(_bytes(proof, "last")) == head,
         f"its last entry is not that of the head {head}",
     )
-    path = [bytes.fromhex(one) for one in _list(proof["log"], _DIGEST, "log")]
+    path = [bytes.fromhex(digest) for digest in _list(proof["log"], _DIGEST, "log")]
     if entry["n"] == last["n"]:
         _require(
             proof["entry"] == proof["last"] and not path,
@@ -260,15 +260,15 @@ def _tensor(proof: Body, entry: Body) -> Body:
 
 def _chunks(proof: Body, entry: Body) -> Body:
     tensor, chunks = _tensor(proof, entry), proof["chunks"]
-    some = dict.fromkeys(("digests", "path"), _is_list)
-    _object(chunks, "chunks", first=_is_count, **some)
+    lists = dict.fromkeys(("digests", "path"), _is_list)
+    _object(chunks, "chunks", first=_is_count, **lists)
     own = _list(chunks["digests"], _DIGEST, "digests", MAX_CHUNKS)
     path = _list(chunks["path"], _DIGEST, "path", 2 * _MAX_PATH)
     root = merkle.root_of_path(
-        [merkle.leaf(bytes.fromhex(one)) for one in own],
+        [merkle.leaf(bytes.fromhex(digest)) for digest in own],
         chunks["first"],
         -(-math.prod(tensor["shape"]) // CHUNK),
-        [bytes.fromhex(one) for one in path],
+        [bytes.fromhex(digest) for digest in path],
     )
     _require(root.hex() == tensor["content"], "its chunks are not those of its tensor")
     return {**tensor, "first": chunks["first"], "digests": own}
@@ -285,48 +285,51 @@ _KINDS: dict[str, tuple[tuple[str, ...], _Check]] = {
 }
 
 
-def _said_step(proven: Proven) -> str:
+def _step_sentence(proven: Proven) -> str:
     tokens = f", {proven.entry['tokens']} tokens so far" if "tokens" in proven.entry else ""
-    return f"step {proven.step} with the state {proven.entry.get('state')}{tokens} is entry {proven.entry['n']}"
+    state, number = proven.entry.get("state"), proven.entry["n"]
+    return f"step {proven.step} with the state {state}{tokens} is entry {number}"
 
 
-def _said_document(proven: Proven) -> str:
-    one = proven.thing
-    date = f", date {one['date']}" if one["date"] else ""
-    about = f"licence {one['licence']}, origin {one['origin']}{date}"
-    return f"document {one['id']} ({about}, SHA-256 of its text {one['sha256']}) is in the data"
+def _document_sentence(proven: Proven) -> str:
+    document = proven.thing
+    date = f", date {document['date']}" if document["date"] else ""
+    about = f"licence {document['licence']}, origin {document['origin']}{date}"
+    digest = document["sha256"]
+    return f"document {document['id']} ({about}, SHA-256 of its text {digest}) is in the data"
 
 
-def _said_block(proven: Proven) -> str:
-    one = proven.thing
-    return f"block {one['number']} ({one['ids']} ids of {one['source']}, {one['split']}) is in the data"
+def _block_sentence(proven: Proven) -> str:
+    block = proven.thing
+    about = f"{block['ids']} ids of {block['source']}, {block['split']}"
+    return f"block {block['number']} ({about}) is in the data"
 
 
-def _said_tensor(proven: Proven) -> str:
-    one = proven.thing
-    about = f"{one['dtype']} {one['shape']}, content root {one['content']}"
-    return f"tensor {one['group']} {one['name']} ({about}) is in the state after step {proven.step}"
+def _tensor_sentence(proven: Proven) -> str:
+    tensor = proven.thing
+    about = f"{tensor['dtype']} {tensor['shape']}, content root {tensor['content']}"
+    name = f"{tensor['group']} {tensor['name']}"
+    return f"tensor {name} ({about}) is in the state after step {proven.step}"
 
 
-def _said_chunks(proven: Proven) -> str:
+def _chunks_sentence(proven: Proven) -> str:
     first, end = elements_of(proven)
-    return (
-        f"the chunks of elements {first} to {end - 1} are shown, and their {_said_tensor(proven)}"
-    )
+    tensor = _tensor_sentence(proven)
+    return f"the chunks of elements {first} to {end - 1} are shown, and their {tensor}"
 
 
-_SAID: dict[str, Callable[[Proven], str]] = {
-    "step": _said_step,
-    "document": _said_document,
-    "block": _said_block,
-    "tensor": _said_tensor,
-    "chunks": _said_chunks,
+_SENTENCES: dict[str, Callable[[Proven], str]] = {
+    "step": _step_sentence,
+    "document": _document_sentence,
+    "block": _block_sentence,
+    "tensor": _tensor_sentence,
+    "chunks": _chunks_sentence,
 }
 
 
 def _climbed(leaf_hash: bytes, path: list[str]) -> bytes:
-    for one in path:
-        leaf_hash = merkle.above(leaf_hash, bytes.fromhex(one[1:]), left=one[0] == "L")
+    for sibling in path:
+        leaf_hash = merkle.above(leaf_hash, bytes.fromhex(sibling[1:]), left=sibling[0] == "L")
     return leaf_hash
 
 
@@ -337,24 +340,25 @@ def _paths(proof: Body, count: int) -> list[list[str]]:
 
 
 def _list(
-    found: object, form: Callable[[str], object], name: str, most: int = _MAX_PATH
+    value: object, form: Callable[[str], object], name: str, most: int = _MAX_PATH
 ) -> list[str]:
-    sound = isinstance(found, list) and len(found) <= most
+    sound = isinstance(value, list) and len(value) <= most
     _require(sound, f"{name} is not a list of at most {most} hashes")
-    assert isinstance(found, list)
+    assert isinstance(value, list)
     _require(
-        all(isinstance(one, str) and form(one) for one in found), f"{name} holds what is not a hash"
+        all(isinstance(item, str) and form(item) for item in value),
+        f"{name} holds what is not a hash",
     )
-    return found
+    return value
 
 
-def _object(found: object, what: str, /, **fields: Callable[[object], bool]) -> None:
+def _object(value: object, name: str, /, **fields: Callable[[object], bool]) -> None:
     """That a value is an object with exactly these fields, each as it should be."""
-    _require(isinstance(found, dict), f"{what} is not an object")
-    assert isinstance(found, dict)
-    _require(set(found) == set(fields), f"{what} has other fields than {', '.join(sorted(fields))}")
+    _require(isinstance(value, dict), f"{name} is not an object")
+    assert isinstance(value, dict)
+    _require(set(value) == set(fields), f"{name} has other fields than {', '.join(sorted(fields))}")
     for field, is_sound in fields.items():
-        _require(is_sound(found[field]), f"{field} of its {what} is not written as it should be")
+        _require(is_sound(value[field]), f"{field} of its {name} is not written as it should be")
 
 
 def _require(condition: bool, detail: str) -> None:
@@ -391,5 +395,5 @@ def _is_shape(value: object) -> bool:
     return (
         isinstance(value, list)
         and len(value) <= _MAX_DIMENSIONS
-        and all(_is_count(one) for one in value)
+        and all(_is_count(dimension) for dimension in value)
     )

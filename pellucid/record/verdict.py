@@ -54,8 +54,8 @@ _COUNTS = 10**18  # Every count is lower.
 _MOST_NATS = 1e300  # Of all sources: a float64 must hold the sum.
 _FLOATS = tuple(name for name, written in entries.STEP.items() if written == entries.FLOAT)
 _DECIMAL, _DIGEST, _FINITE, _THREADS = (
-    re.compile(one).fullmatch
-    for one in (entries.DECIMAL, entries.DIGEST, entries.FLOAT, "[1-9][0-9]{0,3}")
+    re.compile(pattern).fullmatch
+    for pattern in (entries.DECIMAL, entries.DIGEST, entries.FLOAT, "[1-9][0-9]{0,3}")
 )
 
 
@@ -83,28 +83,28 @@ class Plan:
     first: int = 0  # The step whose state the run begins with.
 
 
-def judge(path: str, found: Iterable[Entry | Steps], plan: Plan) -> Iterator[Problem]:
+def judge(path: str, blocks: Iterable[Entry | Steps], plan: Plan) -> Iterator[Problem]:
     """Every problem of a ledger, in order."""
     course = Course(plan)
-    for entry in _one_by_one(found, course):
+    for entry in _one_by_one(blocks, course):
         due = course.due
         if entry.problem:
-            yield Problem("LedgerBroken", _where(path, entry, due), entry.problem)
+            yield Problem("LedgerBroken", _place(path, entry, due), entry.problem)
             if not entry.body:
                 course.pass_over()
                 continue
         if due is None:
-            yield Problem("LedgerBroken", _where(path, entry, due), "follows the end of the run")
+            yield Problem("LedgerBroken", _place(path, entry, due), "follows the end of the run")
             return
         body = entry.body
         elsewhere = body.get("kind") != due[0] or body.get("step", 0) != due[1]
         if elsewhere and not course.interrupted(body):
             detail = f"is a {said(body.get('kind'))} of step {said(body.get('step', 0))}"
-            yield Problem("LedgerIncomplete", _where(path, entry, due), detail)
+            yield Problem("LedgerIncomplete", _place(path, entry, due), detail)
             return
         wrong = [*_wrong(body, plan, entry.known), *course.wrong(body)]
         for detail in wrong:
-            yield Problem("LedgerBroken", _where(path, entry, due), detail)
+            yield Problem("LedgerBroken", _place(path, entry, due), detail)
         course.took(body, sound=not wrong)
     if course.due is not None:
         kind, step = course.due[:2]
@@ -118,9 +118,9 @@ def judge(path: str, found: Iterable[Entry | Steps], plan: Plan) -> Iterator[Pro
         yield Problem("LedgerIncomplete", f"{path}: after step {course.step}", detail)
 
 
-def _one_by_one(found: Iterable[Entry | Steps], course: Course) -> Iterator[Entry]:
+def _one_by_one(blocks: Iterable[Entry | Steps], course: Course) -> Iterator[Entry]:
     """The entries that are looked at alone: all but those that the course accepts together."""
-    for read in found:
+    for read in blocks:
         if isinstance(read, Entry):
             yield read
         else:
@@ -132,7 +132,7 @@ def said(value: object) -> str:
     return repr(value)[:100]
 
 
-def _where(path: str, entry: Entry, due: tuple[Any, ...] | None) -> str:
+def _place(path: str, entry: Entry, due: tuple[Any, ...] | None) -> str:
     if due is None:
         return f"{path}: entry {entry.n}"
     return (
@@ -179,7 +179,8 @@ class Course:
             expected = with_branch(exact, branch)
             names = [name for name in {**expected, **body} if name not in chain.PLACE]
             return [
-                f"{said(name)[1:-1]} is {said(body.get(name))}, and the recipe's rules give {expected.get(name)!r}"
+                f"{said(name)[1:-1]} is {said(body.get(name))}, "
+                f"and the recipe's rules give {expected.get(name)!r}"
                 for name in names
                 if body.get(name) != expected.get(name)
             ]
@@ -312,8 +313,8 @@ def _wrong_fields(body: dict[str, Any]) -> list[str]:
 
 def _wrong_incident(body: dict[str, Any]) -> list[str]:
     spike = body.get("rule") in ("loss", "grad_norm")
-    words = ("rule", "action") if spike else ("rule", "action", "quantity", "value")
-    wrong = [f"{field} is not a word" for field in words if not isinstance(body.get(field), str)]
+    texts = ("rule", "action") if spike else ("rule", "action", "quantity", "value")
+    wrong = [f"{field} is not a word" for field in texts if not isinstance(body.get(field), str)]
     if spike:
         bits = [field for field in ("value", "limit") if not _is_finite(body.get(field))]
         wrong += [f"{field} is not the bits of a finite float64" for field in bits]
@@ -330,7 +331,7 @@ def _counts(body: dict[str, Any]) -> list[str]:
 
 def _wrong_stack(stack: object) -> list[str]:
     if not isinstance(stack, dict) or not all(
-        isinstance(one, str) and len(one) < 200 for one in stack.values()
+        isinstance(value, str) and len(value) < 200 for value in stack.values()
     ):
         return ["stack is not an object of words"]
     if tuple(stack) != (_STACK_CPU if stack.get("device") == "cpu" else _STACK_CUDA):
@@ -352,7 +353,8 @@ def _wrong_roots(roots: object) -> list[str]:
         or list(roots) != [name for name in entries.ROOTS if name in roots]
     ):
         return [
-            f"roots is not an object of {', '.join(entries.ROOTS)}, in this order, with one of them at least"
+            f"roots is not an object of {', '.join(entries.ROOTS)}, in this order, "
+            "with one of them at least"
         ]
     return (
         []
@@ -365,13 +367,15 @@ def _wrong_parents(parents: object) -> list[str]:
     if (
         not isinstance(parents, list)
         or not parents
-        or not all(isinstance(one, dict) for one in parents)
+        or not all(isinstance(parent, dict) for parent in parents)
     ):
         return ["parents is not a list of objects, or has none"]
-    for one in parents:
-        sound = list(one) == _PARENT and _is_digest(one["head"]) and _is_digest(one["weights"])
-        if not sound or type(one["step"]) is not int or not 0 <= one["step"] < _COUNTS:
-            return [f"a parent is not written as {', '.join(_PARENT)}: {said(one)}"]
+    for parent in parents:
+        sound = (
+            list(parent) == _PARENT and _is_digest(parent["head"]) and _is_digest(parent["weights"])
+        )
+        if not sound or type(parent["step"]) is not int or not 0 <= parent["step"] < _COUNTS:
+            return [f"a parent is not written as {', '.join(_PARENT)}: {said(parent)}"]
     return []
 
 
@@ -382,7 +386,8 @@ def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
     if kind == "genesis":
         if body.get("recipe") != plan.recipe:
             wrong.append(
-                f"recipe is {said(body.get('recipe'))}, and recipe.toml has the digest {plan.recipe}"
+                f"recipe is {said(body.get('recipe'))}, "
+                f"and recipe.toml has the digest {plan.recipe}"
             )
         if body.get("format") != entries.FORMAT:
             wrong.append(
@@ -408,12 +413,12 @@ def _is_finite(value: object) -> bool:
 
 def _wrong_validation(body: dict[str, Any]) -> list[str]:
     sources = body.get("sources")
-    if not isinstance(sources, list) or not all(isinstance(one, dict) for one in sources):
+    if not isinstance(sources, list) or not all(isinstance(source, dict) for source in sources):
         return ["sources is not a list of objects"]
     wrong = []
-    for one in sources:
-        texts = [one.get(key) for key in _SOURCE]
-        if list(one) != _SOURCE:
+    for source in sources:
+        texts = [source.get(key) for key in _SOURCE]
+        if list(source) != _SOURCE:
             wrong.append(f"{said(texts[0])} has other fields than {', '.join(_SOURCE)}")
             continue
         if not all(isinstance(text, str) for text in texts) or not _is_finite(texts[1]):
@@ -422,7 +427,10 @@ def _wrong_validation(body: dict[str, Any]) -> list[str]:
             wrong.append(
                 f"{said(texts[0])} has tokens or bytes that are no decimal numbers above 0"
             )
-    if not wrong and sum(abs(digests.bits_float(one["loss_sum"])) for one in sources) > _MOST_NATS:
+    if (
+        not wrong
+        and sum(abs(digests.bits_float(source["loss_sum"])) for source in sources) > _MOST_NATS
+    ):
         wrong.append(f"sources have more than {_MOST_NATS} nats")
     return wrong
 

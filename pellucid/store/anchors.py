@@ -38,10 +38,10 @@ def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path 
 def flat(groups: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
     """The tensors of the optimizer's file, by the names that they have there."""
     return {
-        f"{group}/{name}": one
-        for group, of in groups.items()
+        f"{group}/{name}": tensor
+        for group, members in groups.items()
         if group != "weights"
-        for name, one in of.items()
+        for name, tensor in members.items()
     }
 
 
@@ -75,7 +75,7 @@ def described(identity: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
 
 def _chunks(tensors: Mapping[str, Content]) -> dict[str, list[str]]:
     return {
-        name: [one.hex() for one in content.chunks] for name, content in sorted(tensors.items())
+        name: [chunk.hex() for chunk in content.chunks] for name, content in sorted(tensors.items())
     }
 
 
@@ -132,25 +132,29 @@ def _blame(place: Path, roots: StateRoots) -> str:
     """Which chunks differ from what anchor.json says of them, and which
     tensors are too few or too many."""
     try:
-        said = files.read_json(place / ABOUT)["tensors"]
-        found = [
-            f"{group} {name}, elements {chunk * CHUNK} to {min((chunk + 1) * CHUNK, math.prod(content.shape)) - 1}"
+        listed = files.read_json(place / ABOUT)["tensors"]
+        differing = [
+            f"{group} {name}, elements {chunk * CHUNK} to "
+            f"{min((chunk + 1) * CHUNK, math.prod(content.shape)) - 1}"
             for group, tensors in sorted(roots.tensors.items())
             for name, content in sorted(tensors.items())
-            if name in said[group]
+            if name in listed[group]
             for chunk, digest in enumerate(content.chunks)
-            if said[group][name][chunk] != digest.hex()
+            if listed[group][name][chunk] != digest.hex()
         ]
-        for group in sorted(said):
-            of = roots.tensors[group]
-            found += [f"{group} {name}, absent" for name in sorted(set(said[group]) - set(of))]
-            found += [
+        for group in sorted(listed):
+            present = roots.tensors[group]
+            differing += [
+                f"{group} {name}, absent" for name in sorted(set(listed[group]) - set(present))
+            ]
+            differing += [
                 f"{group} {name}, not one of the state's"
-                for name in sorted(set(of) - set(said[group]))
+                for name in sorted(set(present) - set(listed[group]))
             ]
     except (FormatInvalid, LookupError, TypeError, OSError):
         return ""
-    return f" (differing: {'; '.join(found[:3])}{'; …' if len(found) > 3 else ''})" if found else ""
+    more = "; …" if len(differing) > 3 else ""
+    return f" (differing: {'; '.join(differing[:3])}{more})" if differing else ""
 
 
 def size_of(groups: Groups) -> int:

@@ -35,7 +35,9 @@ def mapped(path: Path, dtype: np.dtype | str, columns: int | None = None) -> np.
 
 def part(array: np.ndarray, start: int, stop: int) -> np.ndarray:
     """The rows [start, stop) of what `mapped` gave, still read only where they are asked for."""
-    return array.part(start, stop) if isinstance(array, Paged) else array[start:stop]  # type: ignore[return-value]
+    if isinstance(array, Paged):
+        return array.part(start, stop)  # type: ignore[return-value]
+    return array[start:stop]
 
 
 def loaded(path: Path, dtype: np.dtype | str, start: int, stop: int) -> np.ndarray:
@@ -113,30 +115,36 @@ class Paged:
         return np.asarray(self._rows(0, len(self)), dtype)
 
     def __getitem__(self, key: Any) -> Any:
-        rows, *rest = key if isinstance(key, tuple) else (key,)
+        rows, *columns = key if isinstance(key, tuple) else (key,)
         if isinstance(rows, slice):
-            if rest and rows == slice(None) and isinstance(rest[0], int | np.integer):
+            if columns and rows == slice(None) and isinstance(columns[0], int | np.integer):
                 return Paged(
-                    self._path, self.dtype, self._stored, range(self.shape[1])[rest[0]], self._first
+                    self._path,
+                    self.dtype,
+                    self._stored,
+                    range(self.shape[1])[columns[0]],
+                    self._first,
                 )
             low, high, step = rows.indices(len(self))
-            found = (
+            values = (
                 self._rows(low, high)[::step]
                 if step > 0
                 else self._scattered(np.arange(low, high, step))
             )
-            return found[(slice(None), *rest)] if rest else found
+            return values[(slice(None), *columns)] if columns else values
         if isinstance(rows, np.ndarray | list):
             rows = np.asarray(rows)
             rows = np.flatnonzero(rows) if rows.dtype == bool else rows
-            found = self._scattered(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
+            values = self._scattered(rows.ravel()).reshape(*rows.shape, *self.shape[1:])
             # A second index of numbers is paired with the first, as numpy does it.
             own = np.arange(rows.size).reshape(rows.shape)
-            return found.reshape(rows.size, *self.shape[1:])[(own, *rest)] if rest else found
+            return (
+                values.reshape(rows.size, *self.shape[1:])[(own, *columns)] if columns else values
+            )
         # Counts from the end below 0, and knows what is out of bounds.
         row = range(len(self))[rows]
-        found = self._rows(row, row + 1)[0]
-        return found[tuple(rest)] if rest else found
+        values = self._rows(row, row + 1)[0]
+        return values[tuple(columns)] if columns else values
 
     def sum(self) -> Any:
         return np.asarray(self).sum()
@@ -146,8 +154,8 @@ class Paged:
         (interpolation search), every second time halved: numbers that grow evenly take few
         pages, and any others not many."""
         flat = np.atleast_1d(np.asarray(values, self.dtype))
-        found = np.array([self._place(value, side) for value in flat], np.intp)
-        return found if np.ndim(values) else found[0]
+        places = np.array([self._place(value, side) for value in flat], np.intp)
+        return places if np.ndim(values) else places[0]
 
     def _place(self, value: Any, side: str) -> int:
         low, high, halve = 0, len(self), False
@@ -173,7 +181,8 @@ class Paged:
             else:
                 high, above = rows.start, block[0]
             halve = not halve
-        return low + int(self._rows(low, high).searchsorted(value, side))  # type: ignore[call-overload]
+        block = self._rows(low, high)
+        return low + int(block.searchsorted(value, side))  # type: ignore[call-overload]
 
     def _around(self, row: int, low: int, high: int) -> range:
         """The rows that lie in the page in which this one begins, it among them."""
@@ -199,8 +208,8 @@ class Paged:
         firsts = np.unique((self._first + rows) * self._row // PAGE)
         lasts = np.unique(((self._first + rows + 1) * self._row - 1) // PAGE)
         self._path.served.fetch(self._path.inner, np.union1d(firsts, lasts).tolist())
-        found = np.concatenate([self._rows(row, row + 1) for row in rows.ravel().tolist()])
-        return found.reshape(*rows.shape, *self.shape[1:])
+        values = np.concatenate([self._rows(row, row + 1) for row in rows.ravel().tolist()])
+        return values.reshape(*rows.shape, *self.shape[1:])
 
     def _shaped(self, content: bytes, rows: int) -> np.ndarray:
         array = np.frombuffer(content, self.dtype).reshape(rows, *self._stored[1:])

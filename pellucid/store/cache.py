@@ -6,7 +6,8 @@ reader trusts none: what it reads has the root it asked for, or the entry goes. 
 take turns, and an entry appears whole.
 
 PELLUCID_CACHE       where (default: pellucid in XDG_CACHE_HOME or ~/.cache)
-PELLUCID_CACHE_BYTES how much at most (default 2 GB; 0 keeps nothing); the entries used longest ago go first
+PELLUCID_CACHE_BYTES how much at most (default 2 GB; 0 keeps nothing); the entries used
+                     longest ago go first
 """
 
 from __future__ import annotations

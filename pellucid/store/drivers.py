@@ -50,12 +50,12 @@ class Driver:
         return exactly(content, span, f"{self._url}/{path}")
 
     def _asked(self, path: str, question: Callable[[str], Any]) -> Any:
-        where = f"{self._url}/{path}"
+        address = f"{self._url}/{path}"
         try:
             return question(f"{self._root.rstrip('/')}/{path}")
         except FileNotFoundError as error:
-            raise FileMissing(path=where) from error
+            raise FileMissing(path=address) from error
         except Exception as error:  # Every driver has its own: none of them is known here.
             raise Unreachable(
-                url=where, detail=str(error).partition("\n")[0][:200] or type(error).__name__
+                url=address, detail=str(error).partition("\n")[0][:200] or type(error).__name__
             ) from error

@@ -13,8 +13,8 @@ from pellucid.store import files
 
 # What nothing binds still has a form.
 DIGEST, VERSION, COUNT = (
-    re.compile(one).fullmatch
-    for one in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}", "0|[1-9][0-9]{0,17}")
+    re.compile(pattern).fullmatch
+    for pattern in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}", "0|[1-9][0-9]{0,17}")
 )
 
 
@@ -26,16 +26,16 @@ def difference(path: Path, expected: Mapping[str, Any]) -> str:
     """
     if files.read_bytes(path, files.JSON_BYTES) == files.json_bytes(expected):
         return ""
-    found = _first(files.read_json(path), expected, "")
-    return found or "says what it should in another spelling than ours"
+    differing = _first(files.read_json(path), expected, "")
+    return differing or "says what it should in another spelling than ours"
 
 
 def said(value: Any, forms: Mapping[str, Any]) -> dict[str, str]:
     """An object of texts that nothing binds: its fields, each empty, and so
     another, where it has not its form."""
-    found = value if isinstance(value, dict) else {}
+    texts = value if isinstance(value, dict) else {}
     return {
-        name: found[name] if _has(found.get(name), form) else "" for name, form in forms.items()
+        name: texts[name] if _has(texts.get(name), form) else "" for name, form in forms.items()
     }
 
 
@@ -43,34 +43,34 @@ def _has(value: Any, form: Any) -> bool:
     return isinstance(value, str) and form(value) is not None
 
 
-def _first(found: Any, expected: Any, name: str) -> str:
+def _first(actual: Any, expected: Any, name: str) -> str:
     """The first field that differs, and how."""
-    if isinstance(expected, Mapping) and isinstance(found, dict):
+    if isinstance(expected, Mapping) and isinstance(actual, dict):
         for key in expected:
-            if key not in found:
+            if key not in actual:
                 return f"lacks {_inside(name, key)}"
-            if differing := _first(found[key], expected[key], _inside(name, key)):
+            if differing := _first(actual[key], expected[key], _inside(name, key)):
                 return differing
         return next(
             (
                 f"has {_inside(name, key)}, which is no field of it"
-                for key in found
+                for key in actual
                 if key not in expected
             ),
             "",
         )
     if (
         isinstance(expected, list | tuple)
-        and isinstance(found, list)
-        and len(found) == len(expected)
+        and isinstance(actual, list)
+        and len(actual) == len(expected)
     ):
-        pairs = enumerate(zip(found, expected, strict=True))
+        pairs = enumerate(zip(actual, expected, strict=True))
         return next(
-            (one for n, (a, b) in pairs if (one := _first(a, b, _inside(name, str(n))))), ""
+            (inner for n, (a, b) in pairs if (inner := _first(a, b, _inside(name, str(n))))), ""
         )
     # Python takes 128.0 for 128 and 1 for True.
-    same = type(found) is type(expected) and found == expected
-    return "" if same else f"{name} is {_short(found)}, and should be {_short(expected)}"
+    same = type(actual) is type(expected) and actual == expected
+    return "" if same else f"{name} is {_short(actual)}, and should be {_short(expected)}"
 
 
 def _inside(name: str, key: str) -> str:

@@ -63,9 +63,9 @@ def whole_file(path: Path) -> Iterator[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
             partial.unlink(missing_ok=True)  # Or it would be written to, whatever it is.
             yield partial
-            sync(partial)
+            sync(partial)  # Before the rename: after a power cut no name leads to half a file.
             partial.replace(path)
-            sync(path.parent)
+            sync(path.parent)  # The rename itself lasts only from here on.
         except BaseException:
             partial.unlink(missing_ok=True)
             raise
@@ -137,14 +137,14 @@ def _in_the_way(path: Path) -> str:
     return ""
 
 
-def _same(one: Path, other: Path) -> bool:
+def _same(left: Path, right: Path) -> bool:
     """Whether two folders hold the same files."""
-    names = walk(one)
-    return names == walk(other) and all(_same_file(one / name, other / name) for name in names)
+    names = walk(left)
+    return names == walk(right) and all(_same_file(left / name, right / name) for name in names)
 
 
-def _same_file(one: Path, other: Path) -> bool:
-    return one.samefile(other) or filecmp.cmp(one, other, shallow=False)
+def _same_file(left: Path, right: Path) -> bool:
+    return left.samefile(right) or filecmp.cmp(left, right, shallow=False)
 
 
 def _is_free(folder: Path) -> bool:
@@ -154,27 +154,27 @@ def _is_free(folder: Path) -> bool:
 
 def replace_folder(new: Path, old: Path) -> None:
     """Put a whole folder in another's place; the old files go once the new ones are there."""
-    gone = _renamed(old)
+    moved = _renamed(old)  # A rename does not replace a folder that holds files.
     new.rename(old)
     sync(old.parent)
-    if gone:
-        shutil.rmtree(gone)
+    if moved:
+        shutil.rmtree(moved)
 
 
 def remove_folder(path: Path) -> None:
     """Remove a folder at once: it is renamed before its files go, so
     that half of it is never seen."""
-    if gone := _renamed(path):
-        shutil.rmtree(gone)
+    if moved := _renamed(path):
+        shutil.rmtree(moved)
 
 
 def _renamed(path: Path) -> Path | None:
     """Where a folder that has to go was moved to; None where there is none."""
     if not path.exists():
         return None
-    gone = path.with_name(f"{TEMPORARY}old-{path.name}")
-    shutil.rmtree(gone, ignore_errors=True)
-    return path.rename(gone)
+    moved = path.with_name(f"{TEMPORARY}old-{path.name}")
+    shutil.rmtree(moved, ignore_errors=True)
+    return path.rename(moved)
 
 
 def sync(path: Path) -> None:
@@ -226,19 +226,19 @@ def parse_json(content: bytes) -> Any:
     value = json.loads(content, object_pairs_hook=_object)
     level = [value]
     for _ in range(_DEEPEST):
-        level = [inner for one in level for inner in _inner(one)]
+        level = [inner for container in level for inner in _inner(container)]
         if not level:
             return value
     raise ValueError(f"more than {_DEEPEST} levels deep")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    members: dict[str, Any] = {}
     for name, value in pairs:
-        if name in found:
+        if name in members:
             raise ValueError(f"the key {name[:60]!r} stands twice")
-        found[name] = value
-    return found
+        members[name] = value
+    return members
 
 
 def _inner(value: Any) -> Iterable[Any]:
@@ -300,10 +300,10 @@ def require_file(path: Path) -> None:
     nothing that open_file would open."""
     with named_errors(path, "read"):
         try:
-            found = path.lstat() if _on_disk(path) else path.stat()
+            status = path.lstat() if _on_disk(path) else path.stat()
         except (FileNotFoundError, NotADirectoryError) as error:
             raise FileMissing(path=path) from error
-    _require_plain(path, found)
+    _require_plain(path, status)
 
 
 def _on_disk(path: Path) -> bool:
@@ -429,7 +429,7 @@ def require_free(folder: Path, found: str = "other files", advice: str = "") -> 
     if folder.name in ("", ".."):
         raise FolderUnfit(path=folder, detail="the path does not end with a name")
     first = next(
-        (one for one in (*reversed(folder.parents), folder) if not os.path.lexists(one)), folder
+        (path for path in (*reversed(folder.parents), folder) if not os.path.lexists(path)), folder
     )
     probe = first.with_name(TEMPORARY + first.name)
     if not os.path.lexists(probe):  # Only trying tells of every kind of folder.
@@ -439,12 +439,12 @@ def require_free(folder: Path, found: str = "other files", advice: str = "") -> 
 
 def walk(folder: Path) -> list[str]:
     """Every file and link below folder as '/'-paths, sorted by their UTF-8 bytes."""
-    found = []
+    paths = []
     for parent, folders, names in os.walk(folder):
-        here = Path(parent)
-        links = [name for name in folders if (here / name).is_symlink()]
-        found += [(here / name).relative_to(folder).as_posix() for name in names + links]
-    return sorted(found, key=os.fsencode)
+        above = Path(parent)
+        links = [name for name in folders if (above / name).is_symlink()]
+        paths += [(above / name).relative_to(folder).as_posix() for name in names + links]
+    return sorted(paths, key=os.fsencode)
 
 
 def empty_folders(folder: Path) -> list[str]:
@@ -452,15 +452,14 @@ def empty_folders(folder: Path) -> list[str]:
     other the outermost, sorted."""
     empty, filled = list[Path](), set[Path]()
     for parent, folders, names in os.walk(folder, topdown=False):
-        here = Path(parent)
-        if names or any(here / name in filled or (here / name).is_symlink() for name in folders):
-            filled.add(here)
+        above = Path(parent)
+        if names or any(above / name in filled or (above / name).is_symlink() for name in folders):
+            filled.add(above)
         else:
-            empty.append(here)
-    outermost = [
-        one for one in empty if one != folder and (one.parent == folder or one.parent in filled)
-    ]
-    return sorted((one.relative_to(folder).as_posix() for one in outermost), key=os.fsencode)
+            empty.append(above)
+    filled.add(folder)
+    outermost = [path for path in empty if path != folder and path.parent in filled]
+    return sorted((path.relative_to(folder).as_posix() for path in outermost), key=os.fsencode)
 
 
 def links(folder: Path, own: Callable[[str], bool]) -> Iterator[str]:
@@ -489,7 +488,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     """Hold the folder for this process alone. Raises RunBusy, or waits; the
     lock dies with the process."""
     with named_errors(folder):
-        descriptor = os.open(folder, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)  # The folder itself: no lock file stays behind.
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))

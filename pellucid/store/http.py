@@ -129,13 +129,13 @@ class Http:
                 TimeoutError,
             ) as error:
                 pause = PAUSE * 2 ** (attempt - 1)
-                patience.fault = f"{_words(error)}, {_times(attempt)}"
+                patience.fault = f"{_reason(error)}, {_times(attempt)}"
                 if attempt == ATTEMPTS or patience.left() <= pause:
                     raise Unreachable(url=url, detail=patience.fault) from error
             # Redirects without end; an address, of a proxy too, that no library can take apart: of
             # those some raise ValueError and its kinds, UnicodeError for one.
             except (aiohttp.ClientError, ValueError, OSError) as error:
-                raise Unreachable(url=url, detail=_words(error)) from error
+                raise Unreachable(url=url, detail=_reason(error)) from error
             await patience.sleep(pause)
         raise AssertionError  # The last attempt returns or raises.
 
@@ -194,15 +194,15 @@ class Http:
             if match[3] not in ("*", str(size)):
                 detail = f"it has {match[3]} bytes, but {size} in the manifest"
                 raise RemoteChanged(url=url, detail=detail)
-        found = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
-        if self._validators.setdefault(path, found) != found:
+        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if self._validators.setdefault(path, validator) != validator:
             raise RemoteChanged(url=url, detail="its ETag or date changed during the reading")
 
 
-def _check_status(url: str, answer: aiohttp.ClientResponse, *wanted: int) -> None:
+def _check_status(url: str, answer: aiohttp.ClientResponse, *expected: int) -> None:
     if answer.status in (404, 410):
         raise FileMissing(path=url)
-    if answer.status not in wanted:
+    if answer.status not in expected:
         raise Unreachable(url=url, detail=f"the server answers {answer.status}")
 
 
@@ -238,7 +238,7 @@ async def _session() -> aiohttp.ClientSession:
     )
 
 
-def _words(error: BaseException) -> str:
+def _reason(error: BaseException) -> str:
     """What went wrong, in one line without controls: some of it a server wrote."""
     text = str(error).partition("\n")[0]
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

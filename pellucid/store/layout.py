@@ -37,8 +37,9 @@ _STEP = re.compile(f"step({_NUMBER})")
 # What Transformers, PEFT, sentence-transformers and their like look for in a
 # folder; none begins with a dot.
 _LOADED = re.compile(
-    r"(?:[^/]+/)*(?!\.)(?:[^/]+\.(?:json|jinja|py|model|safetensors|bin|gguf|pt|pth|h5|msgpack|onnx)|vocab\.txt"
-    r"|merges\.txt)|additional_chat_templates/"
+    r"(?:[^/]+/)*(?!\.)(?:[^/]+\."
+    r"(?:json|jinja|py|model|safetensors|bin|gguf|pt|pth|h5|msgpack|onnx)"
+    r"|vocab\.txt|merges\.txt)|additional_chat_templates/"
 )
 
 

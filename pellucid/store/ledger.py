@@ -111,7 +111,7 @@ class LedgerFile:
         return self.history.at(body["step"]).branch == body.get("branch", 0)
 
     def _rollbacks(self) -> list[dict[str, Any]]:
-        found = []
+        incidents = []
         for branch in range(1, int(self.last.get("branch", 0)) + 1):
             incident = next(self._from((branch, -1)), {})
             if not rolls_back(incident) or incident["branch"] != branch or branch > _MOST_ROLLBACKS:
@@ -120,12 +120,12 @@ class LedgerFile:
                 )
             sound = self.first <= incident["to"] <= incident["step"]
             if not sound or incident["passed_over"] > self._end // _SMALLEST:
-                said = f"to step {incident['to']}, {incident['passed_over']} batches passed over"
-                where = f"begins branch {branch} with a rollback after step {incident['step']}"
-                detail = f"{where} that is impossible ({said})"
+                target = f"to step {incident['to']}, {incident['passed_over']} batches passed over"
+                origin = f"begins branch {branch} with a rollback after step {incident['step']}"
+                detail = f"{origin} that is impossible ({target})"
                 raise FormatInvalid(path=self.path, detail=detail)
-            found.append(incident)
-        return found
+            incidents.append(incident)
+        return incidents
 
     def before(self, rollback: dict[str, Any]) -> History:
         """The history that an incident ended."""
@@ -193,11 +193,11 @@ class LedgerFile:
 
     def _sound(self, body: dict[str, Any]) -> dict[str, Any]:
         if wrong := verdict.malformed(body):
-            where = (
+            place = (
                 f"{body['kind'][:40]} of step {body.get('step', 0)}, n {str(body.get('n'))[:20]}"
             )
             raise FormatInvalid(
-                path=self.path, detail=f"has a malformed entry, {where}: {wrong[0]}"
+                path=self.path, detail=f"has a malformed entry, {place}: {wrong[0]}"
             )
         return body
 
@@ -210,8 +210,8 @@ class LedgerFile:
         if not problem and any(type(body.get(name, 0)) is not int for name in ("step", "branch")):
             problem = "has a step or a branch that is no number"
         if problem:
-            said = f"has an unreadable entry, n {str(body.get('n'))[:20]}: it {problem}"
-            raise FormatInvalid(path=self.path, detail=said)
+            detail = f"has an unreadable entry, n {str(body.get('n'))[:20]}: it {problem}"
+            raise FormatInvalid(path=self.path, detail=detail)
         return body
 
 

@@ -53,6 +53,8 @@ class Log:
         size = os.fstat(self._file).st_size
         with files.named_errors(self.path):
             try:
+                # Without fsync: a step that a power cut takes is computed again. Before an
+                # anchor is written the recorder calls sync.
                 if os.write(self._file, line) != len(line):
                     raise OSError(errno.ENOSPC, "only a part of the entry was written")
             except OSError:
@@ -88,15 +90,15 @@ def read_together(
 def _blocks(file: Any) -> Iterator[bytes]:
     """Whole lines, but for one that is longer than any entry: it is
     cut, and so told as a problem."""
-    rest = b""
+    remainder = b""
     while block := file.read(_BLOCK):
-        block = rest + block
+        block = remainder + block
         end = block.rfind(b"\n") + 1 or (len(block) if len(block) > chain.MAX_LINE else 0)
         if end:
             yield block[:end]
-        rest = block[end:]
-    if rest:
-        yield rest
+        remainder = block[end:]
+    if remainder:
+        yield remainder
 
 
 def _lines(file: Any) -> Iterator[bytes]:

@@ -130,19 +130,19 @@ class Metrics:
         """Remove the rows of later steps: they will be made again. A joined table becomes a part
         again, and a part that holds steps on both sides another that ends with this one."""
         for name in TABLES:
-            whole, place = self.folder / f"{name}.parquet", self.folder / name
-            if whole.exists():
+            joined, place = self.folder / f"{name}.parquet", self.folder / name
+            if joined.exists():
                 files.remove_folder(place)
-                self._keep(name, whole, step)
+                self._keep(name, joined, step)
             for path, last in _parts(place):
                 if last > step:
                     self._keep(name, path, step)
 
     def _keep(self, name: str, path: Path, step: int) -> None:
         """A part with the rows of a file's steps up to this one, in the file's place."""
-        kept = (batch for batch in read(path, name, (0, step)) if batch.num_rows)
-        if (first := next(kept, None)) is not None:
-            _write(_part(self.folder / name, step), name, itertools.chain([first], kept))
+        remaining = (batch for batch in read(path, name, (0, step)) if batch.num_rows)
+        if (first := next(remaining, None)) is not None:
+            _write(_part(self.folder / name, step), name, itertools.chain([first], remaining))
         path.unlink()
 
     def join(self) -> None:
@@ -175,18 +175,18 @@ def _write(path: Path, name: str, batches: Iterable[pa.RecordBatch]) -> None:
 
 def _gathered(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
     """The same rows in tables of one row group each, wherever the parts that they come from end."""
-    held: list[pa.RecordBatch] = []
+    gathered: list[pa.RecordBatch] = []
     room = GROUP
     for batch in batches:
         while batch.num_rows:
-            held.append(batch.slice(0, room))
-            batch = batch.slice(held[-1].num_rows)
-            room -= held[-1].num_rows
+            gathered.append(batch.slice(0, room))
+            batch = batch.slice(gathered[-1].num_rows)
+            room -= gathered[-1].num_rows
             if not room:
-                yield pa.Table.from_batches(held)
-                held, room = [], GROUP
-    if held:
-        yield pa.Table.from_batches(held)
+                yield pa.Table.from_batches(gathered)
+                gathered, room = [], GROUP
+    if gathered:
+        yield pa.Table.from_batches(gathered)
 
 
 def _parts(folder: Path) -> list[tuple[Path, int]]:
@@ -228,13 +228,13 @@ def read(
 def _paths(place: Path, table: str, steps: tuple[int, int] | None) -> list[Path]:
     """The files of a table that can hold some steps. A part holds the
     steps behind the part before it."""
-    whole, parts = place / f"{table}.parquet", _parts(place / table)
+    joined, parts = place / f"{table}.parquet", _parts(place / table)
     if not parts:
-        return [whole] * whole.exists()
+        return [joined] * joined.exists()
     first, end = (
         (0, len(parts))
         if steps is None
-        else (bisect.bisect_left(parts, one, key=_last) for one in steps)
+        else (bisect.bisect_left(parts, step, key=_last) for step in steps)
     )
     return [path for path, _ in parts[first : end + 1]]
 
@@ -273,13 +273,13 @@ def _first_step(file: pq.ParquetFile, group: int) -> int:
 
 def of_step(folder: Path, table: str, step: int, most: int = MOST) -> list[dict[str, Any]]:
     """The rows of one step. Raises FormatInvalid where there are more than it can have."""
-    found = []
+    records = []
     for batch in rows(folder, table, steps=(step, step)):
-        found += batch.to_pylist()
-        if len(found) > most:
+        records += batch.to_pylist()
+        if len(records) > most:
             detail = f"has more than the {most} rows that step {step} can have"
             raise FormatInvalid(path=folder / layout.METRICS / table, detail=detail)
-    return found
+    return records
 
 
 def copy(folder: Path, target: Path, first: int, last: int) -> None:

@@ -151,7 +151,7 @@ def writer(
     path: Path, schema: pa.Schema, dictionaries: list[str] | None = None
 ) -> Iterator[pq.ParquetWriter]:
     """A file to write row groups to; dictionaries: the columns of few values, None for all."""
-    made: list[pq.FileMetaData] = []
+    metadata: list[pq.FileMetaData] = []
     options: dict[str, Any] = {"use_dictionary": True if dictionaries is None else dictionaries}
     options |= {
         "compression": "zstd",
@@ -159,9 +159,9 @@ def writer(
         "write_statistics": False,
         "store_schema": False,
     }
-    with pq.ParquetWriter(path, schema, metadata_collector=made, **options) as opened:
+    with pq.ParquetWriter(path, schema, metadata_collector=metadata, **options) as opened:
         yield opened
-    _replace_footer(path, schema, made[0])
+    _replace_footer(path, schema, metadata[0])
 
 
 def write(
@@ -173,15 +173,17 @@ def write(
             opened.write_table(table, row_group_size=group)
 
 
-def _replace_footer(path: Path, schema: pa.Schema, made: pq.FileMetaData) -> None:
+def _replace_footer(path: Path, schema: pa.Schema, metadata: pq.FileMetaData) -> None:
     """pyarrow cannot be told to leave out statistics of sizes, and names itself: our
     footer in the place of its own."""
     footer = _FOOTER.write(
         {
             "version": 2,
             "schema": _elements(schema),
-            "rows": made.num_rows,
-            "groups": [_written(schema, made.row_group(i)) for i in range(made.num_row_groups)],
+            "rows": metadata.num_rows,
+            "groups": [
+                _written(schema, metadata.row_group(i)) for i in range(metadata.num_row_groups)
+            ],
         }
     )
     with path.open("r+b") as file:
@@ -342,14 +344,14 @@ def check_dictionaries(path: Path, schema: pa.Schema, groups: list[list[Column]]
 def _entries(page: bytes, count: int, kind: pa.DataType) -> list[bytes]:
     """The values of a dictionary's page, as they are spelled there: numbers of 8 bytes, or texts
     behind their lengths. Raises ValueError."""
-    found, place = list[bytes](), 0
-    while place < len(page) and len(found) < count:
+    values, place = list[bytes](), 0
+    while place < len(page) and len(values) < count:
         start = place + 4 * (kind == pa.string())
         place = start + (int.from_bytes(page[place:start], "little") if kind == pa.string() else 8)
-        found.append(page[start:place])
-    if (place, len(found)) != (len(page), count):
+        values.append(page[start:place])
+    if (place, len(values)) != (len(page), count):
         raise ValueError("a dictionary has different values than its header says")
-    return found
+    return values
 
 
 def _check_longest(values: list[bytes], rows: int) -> None:
@@ -367,8 +369,8 @@ def _check_entries(entries: list[bytes], rows: pa.ChunkedArray) -> None:
 def _values(rows: pa.ChunkedArray) -> set[bytes]:
     """The different values of some rows, as a page spells them."""
     if rows.type == pa.string():
-        return {one for one in rows.cast(pa.binary()).unique().to_pylist() if one is not None}
-    return {one.tobytes() for one in np.unique(rows.drop_null().to_numpy().view("<i8"))}
+        return {value for value in rows.cast(pa.binary()).unique().to_pylist() if value is not None}
+    return {value.tobytes() for value in np.unique(rows.drop_null().to_numpy().view("<i8"))}
 
 
 def _footer(path: Path) -> tuple[bytes, int]:
@@ -400,21 +402,21 @@ def _cut(path: Path, size: int, end: bytes, read: Callable[[int], bytes]) -> tup
 def _chunks_of(path: Path, footer: bytes, place: int, schema: pa.Schema) -> list[Chunk]:
     """What a footer says that begins at place, where all of it holds. Raises FormatInvalid."""
     try:
-        said, end = decode(footer, _FOOTER)
-        if end != len(footer) or said["version"] != 2:
+        about, end = decode(footer, _FOOTER)
+        if end != len(footer) or about["version"] != 2:
             raise ValueError("FileMetaData has another length or version")
-        if said["schema"] != _elements(schema):
+        if about["schema"] != _elements(schema):
             raise ValueError("does not have the columns of this table")
         chunks, start = [], len(_MAGIC)
-        for number, group in enumerate(said["groups"]):
-            found = _chunks(group, schema, start)
-            if not found:
+        for number, group in enumerate(about["groups"]):
+            columns = _chunks(group, schema, start)
+            if not columns:
                 raise ValueError(
                     f"the row group {number} has different rows or columns than it says"
                 )
-            chunks += found
-            start = found[-1].end
-        if start != place or sum(group["rows"] for group in said["groups"]) != said["rows"]:
+            chunks += columns
+            start = columns[-1].end
+        if start != place or sum(group["rows"] for group in about["groups"]) != about["rows"]:
             raise ValueError("its row groups do not fill it, or have a different number of rows")
     except ValueError as error:
         raise FormatInvalid(path=path, detail=str(error)) from error
@@ -427,15 +429,20 @@ def _chunks(group: dict[str, Any], schema: pa.Schema, start: int) -> list[Chunk]
     if rows < 1 or len(group["columns"]) != len(schema):
         return []
     for column, field in zip(group["columns"], schema, strict=True):
-        said = column["about"]
-        known = (column["offset"], said["type"], said["path"], said["codec"], said["values"])
-        first = said.get("dictionary", said["data"])
+        about = column["about"]
+        known = (column["offset"], about["type"], about["path"], about["codec"], about["values"])
+        first = about.get("dictionary", about["data"])
         chunk = Chunk(
-            start, said["data"], start + said["packed"], rows, said["unpacked"], said["encodings"]
+            start,
+            about["data"],
+            start + about["packed"],
+            rows,
+            about["unpacked"],
+            about["encodings"],
         )
         if known != (0, _TYPES[field.type], [field.name.encode()], _ZSTD, rows) or first != start:
             return []
-        if not start + ("dictionary" in said) <= chunk.data < chunk.end:
+        if not start + ("dictionary" in about) <= chunk.data < chunk.end:
             return []
         chunks.append(chunk)
         start = chunk.end

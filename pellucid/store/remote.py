@@ -25,9 +25,9 @@ class RemotePath(PosixPath):
     inner: str
 
     def __new__(cls, served: Served, inner: str = "") -> RemotePath:
-        made = super().__new__(cls, served.url, inner)
-        made.served, made.inner = served, inner
-        return made
+        path = super().__new__(cls, served.url, inner)
+        path.served, path.inner = served, inner
+        return path
 
     def __init__(self, served: Served, inner: str = "") -> None:
         if sys.version_info >= (3, 12):  # Before, a path is complete when it is made.
@@ -138,11 +138,11 @@ class Ranges(io.RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         """At most to the end of a page, where no more than a page is asked for."""
-        wanted = len(buffer)
-        if wanted <= PAGE:
-            wanted = min(wanted, PAGE - self._at % PAGE)
+        count = len(buffer)
+        if count <= PAGE:
+            count = min(count, PAGE - self._at % PAGE)
             self._look_ahead()
-        content = self.read(wanted)
+        content = self.read(count)
         buffer[: len(content)] = content
         self._next = self._at
         return len(content)

@@ -89,20 +89,20 @@ def _lines(file: BinaryIO) -> Iterator[bytes]:
 def _proven(folder: Path) -> dict[int, str]:
     """By their numbers, the digests of the entries that anchors name,
     those of abandoned branches too."""
-    found = {}
+    digests = {}
     branches = [folder, *sorted((folder / layout.ABANDONED).glob("*"))]
     places = [
-        layout.anchor(one, step)
-        for one in branches
-        for step in layout.steps_in(one / layout.ANCHORS)
+        layout.anchor(branch, step)
+        for branch in branches
+        for step in layout.steps_in(branch / layout.ANCHORS)
     ]
     for place in places:
         try:
             about = files.read_json(place / anchors.ABOUT)
-            found[int(about["ledger_entry"])] = str(about["ledger_digest"])
+            digests[int(about["ledger_entry"])] = str(about["ledger_digest"])
         except (FormatInvalid, KeyError, TypeError, ValueError):
             continue  # It proves nothing; whoever resumes from it says what is wrong.
-    return found
+    return digests
 
 
 def _holds(path: Path, proven: dict[int, str], end: int) -> bool:

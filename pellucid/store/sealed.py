@@ -41,8 +41,8 @@ def read(folder: Path) -> Manifest:
     path = folder / layout.MANIFEST
     with files.open_file(path) as file:
         manifest = parse(file, path)
-    for one in manifest.files:
-        files.inside(folder, one.path, str(path))
+    for entry in manifest.files:
+        files.inside(folder, entry.path, str(path))
     return manifest
 
 
@@ -61,7 +61,7 @@ def parse(file: BinaryIO, path: Path | str) -> Manifest:
         line = following
     if first is None or _value(path, line) != {"sha256": running.hexdigest()}:
         raise FormatInvalid(path=path, detail="does not end with the SHA-256 of its own lines")
-    if [one.path for one in named] != sorted({one.path for one in named}, key=str.encode):
+    if [entry.path for entry in named] != sorted({entry.path for entry in named}, key=str.encode):
         raise FormatInvalid(path=path, detail="names a file twice, or out of order")
     if len(named) != first["files"]:
         raise FormatInvalid(
@@ -86,7 +86,7 @@ def _first(path: Path | str, value: dict[str, Any]) -> dict[str, Any]:
     version = value.get("pellucid")
     if type(version) is int and version > FORMAT:
         raise FormatTooNew(path=path, found=version, known=FORMAT)
-    kinds = [(name, type(one)) for name, one in value.items()]
+    kinds = [(name, type(field)) for name, field in value.items()]
     if kinds != list(zip(_FIRST, (int, str, str, int, int), strict=True)):
         raise FormatInvalid(path=path, detail=f"does not begin with {', '.join(_FIRST)}")
     if version not in layout.ROOMS:

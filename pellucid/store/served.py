@@ -38,8 +38,8 @@ class Served:
         self._lock = threading.RLock()  # Parquet is read from threads of its own.
         self.files, self._folders = {}, {"": set[str]()}
         content = self._manifest()
-        for one in sealed.parse(io.BytesIO(content), self.where(layout.MANIFEST)).files:
-            self._add(one)
+        for file in sealed.parse(io.BytesIO(content), self.where(layout.MANIFEST)).files:
+            self._add(file)
         self._add(sealed.File(layout.MANIFEST, len(content), hashlib.sha256(content).hexdigest()))
         self._keep((layout.MANIFEST, -1), content)
 
@@ -113,23 +113,23 @@ class Served:
         """Those pages of a file, the missing ones asked for together."""
         size = self.size(path)
         with self._lock:
-            wanted = list(numbers)
-            found = {
+            requested = list(numbers)
+            pages = {
                 number: self._pages[path, number]
-                for number in wanted
+                for number in requested
                 if (path, number) in self._pages
             }
-            runs = list(_runs(sorted({*wanted} - found.keys())))
+            runs = list(_runs(sorted({*requested} - pages.keys())))
             spans = [(first * PAGE, min((last + 1) * PAGE, size)) for first, last in runs]
             for (first, _), content in zip(
                 runs, self._transport.ranges(path, spans, size), strict=True
             ):
                 for offset in range(0, len(content), PAGE):
                     number = first + offset // PAGE
-                    found[number] = content[offset : offset + PAGE]
-            for number in wanted:
-                self._keep((path, number), found[number])
-        return {number: found[number] for number in wanted}
+                    pages[number] = content[offset : offset + PAGE]
+            for number in requested:
+                self._keep((path, number), pages[number])
+        return {number: pages[number] for number in requested}
 
     def pieces(self, path: str) -> Iterator[bytes]:
         """A whole file piece by piece; only when the last is out is it known to be the manifest's.
@@ -163,8 +163,8 @@ class Served:
         self._held += len(content) - len(self._pages.pop(key, b""))
         self._pages[key] = content
         while self._held > KEPT and len(self._pages) > 1:
-            _, gone = self._pages.popitem(last=False)
-            self._held -= len(gone)
+            _, evicted = self._pages.popitem(last=False)
+            self._held -= len(evicted)
 
 
 def _runs(numbers: list[int]) -> Iterator[tuple[int, int]]:

@@ -99,15 +99,17 @@ class Tensors:
         """Some bytes of the file, and no others: behind a URL a range of it."""
         with files.open_file(self.path) as file, files.named_errors(self.path, "read"):
             file.seek(start)
-            found = file.read(count)
-        self._require(len(found) == count, "is shorter than when it was opened")
-        return found
+            content = file.read(count)
+        self._require(len(content) == count, "is shorter than when it was opened")
+        return content
 
     @cached_property
     def _map(self) -> mmap.mmap:
-        found = arrays.content(self.path)
-        self._require(found[: self._start] == self._head, "is another file than when it was opened")
-        return found
+        content = arrays.content(self.path)
+        self._require(
+            content[: self._start] == self._head, "is another file than when it was opened"
+        )
+        return content
 
     def _parse(self, encoded: bytes) -> dict[str, Any]:
         try:
@@ -204,13 +206,13 @@ def contents(
         group: {name: elements.chunks_of(a) for name, a in arrays.items()}
         for group, arrays in groups.items()
     }
-    found = iter(
+    hashes = iter(
         hashed([chunk for named in chunks.values() for own in named.values() for chunk in own])
     )
 
     def content(array: np.ndarray, own: list[memoryview]) -> entries.Content:
         return entries.Content(
-            elements.dtype_of(array), array.shape, tuple(itertools.islice(found, len(own)))
+            elements.dtype_of(array), array.shape, tuple(itertools.islice(hashes, len(own)))
         )
 
     return {

@@ -46,18 +46,18 @@ def struct_of(
     needed = {field.name for field in fields.values() if not field.optional}
 
     def read(content: bytes, place: int) -> tuple[dict[str, Any], int]:
-        found: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         number = 0
         while byte := content[place]:
             number += byte >> 4
             entry = known.get(number << 4 | byte & 15)
             if entry is None or byte < 16:  # A number that does not ascend has another form.
-                what = (refused or {}).get(number) or f"the field {number} or another type of it"
-                raise ValueError(f"{name} has {what}, which is not allowed")
-            found[entry[0]], place = entry[1](content, place + 1)
-        if not needed <= found.keys():
-            raise ValueError(f"{name} lacks {', '.join(sorted(needed - found.keys()))}")
-        return found, place + 1
+                unknown = (refused or {}).get(number) or f"the field {number} or another type of it"
+                raise ValueError(f"{name} has {unknown}, which is not allowed")
+            values[entry[0]], place = entry[1](content, place + 1)
+        if not needed <= values.keys():
+            raise ValueError(f"{name} lacks {', '.join(sorted(needed - values.keys()))}")
+        return values, place + 1
 
     def write(value: Mapping[str, Any]) -> bytes:
         out, last = bytearray(), 0
@@ -81,11 +81,11 @@ def list_of(item: Kind) -> Kind:
             raise ValueError("a list has other items, or a length in another spelling")
         if count > len(content) - place:  # Each takes a byte.
             raise IndexError
-        found = []
+        items = []
         for _ in range(count):
             value, place = item.read(content, place)
-            found.append(value)
-        return found, place
+            items.append(value)
+        return items, place
 
     def write(value: list[Any]) -> bytes:
         count = len(value)

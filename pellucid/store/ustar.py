@@ -27,28 +27,31 @@ def write(contents: Mapping[str, bytes]) -> bytes:
 def read(archive: bytes) -> dict[str, bytes]:
     """The files of an archive, by their names. Raises ValueError for one
     that `write` does not write."""
-    found: dict[str, bytes] = {}
+    contents: dict[str, bytes] = {}
     place = 0
     while archive[place : place + 1].strip(b"\0"):  # A header begins with a name.
         header = archive[place : place + _BLOCK]
         name = b"/".join(
-            one for one in (header[345:500].rstrip(b"\0"), header[:_LONGEST].rstrip(b"\0")) if one
+            part
+            for part in (header[345:500].rstrip(b"\0"), header[:_LONGEST].rstrip(b"\0"))
+            if part
         )
         digits = header[124:135]
         if not digits.isdigit() or header != _header(name, int(digits, 8)):
             raise ValueError(f"the header at byte {place} does not describe a plain file")
-        if len(found) == MOST or b"\0" in name or {b"", b".", b".."} & {*name.split(b"/")}:
+        if len(contents) == MOST or b"\0" in name or {b"", b".", b".."} & {*name.split(b"/")}:
             raise ValueError(
-                f"has more than {MOST} files, or a name that leads out of the archive, at byte {place}"
+                f"has more than {MOST} files, or a name that leads out of the archive, "
+                f"at byte {place}"
             )
         place += _BLOCK
-        found[name.decode()] = archive[place : place + int(digits, 8)]
+        contents[name.decode()] = archive[place : place + int(digits, 8)]
         place += -(-int(digits, 8) // _BLOCK) * _BLOCK
-    if write(found) != archive:
+    if write(contents) != archive:
         raise ValueError(
             "its files are cut short, out of order or duplicated, or other bytes surround them"
         )
-    return found
+    return contents
 
 
 def _header(name: bytes, size: int) -> bytes:

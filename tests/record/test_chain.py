@@ -47,8 +47,8 @@ def test_every_single_bit_flip_is_found_at_its_entry_or_the_next() -> None:
         bit = random.randrange(8 * (len(LINES[n]) - 1))
         line = bytearray(LINES[n])
         line[bit // 8] ^= 1 << bit % 8
-        found = problems([*LINES[:n], bytes(line), *LINES[n + 1 :]])
-        assert found and found[0] in (n, n + 1), (n, bit)
+        numbers = problems([*LINES[:n], bytes(line), *LINES[n + 1 :]])
+        assert numbers and numbers[0] in (n, n + 1), (n, bit)
 
 
 def test_a_changed_last_entry_moves_the_head() -> None:
@@ -74,7 +74,7 @@ def test_arbitrary_bytes_are_problems_never_exceptions(lines: list[bytes]) -> No
 
 def test_every_other_spelling_is_a_problem() -> None:
     line = LINES[0]
-    for other in (
+    for spelling in (
         line.replace(b'"kind":', b'"kind": '),
         line.replace(b",", b",\t", 1),
         line.replace(b"{", b"{\r"),
@@ -85,7 +85,7 @@ def test_every_other_spelling_is_a_problem() -> None:
         line.replace(b"}", b"}{}"),
         line.replace(b"}", b"} "),
     ):
-        assert other != line and next(chain.read([other], chain.Tip())).problem, other
+        assert spelling != line and next(chain.read([spelling], chain.Tip())).problem, spelling
     # What is escaped, signed or nested in our own spelling is none.
     for body in ({"a": "x\n\u00e9\\"}, {"a": -5}, {"a": {"b": [1, {"c": ""}]}}, {"a:b": "c d"}):
         assert (
@@ -111,12 +111,12 @@ def test_a_deep_or_endless_line_is_a_problem() -> None:
     assert "longer" in str(next(chain.read([b"x" * (chain.MAX_LINE + 2)], chain.Tip())).problem)
 
 
-def logged(own: list[dict[str, object]], other: int = -1) -> list[bytes]:
+def logged(own: list[dict[str, object]], changed: int = -1) -> list[bytes]:
     """The lines of a ledger in which one entry has another log, the chain whole."""
     tip, lines = chain.LedgerTip(), []
     for n, body in enumerate(own):
         place = tip.place()
-        lines.append(chain.line_of(place | ({"log": f"{n:064x}"} if n == other else {}) | body))
+        lines.append(chain.line_of(place | ({"log": f"{n:064x}"} if n == changed else {}) | body))
         tip.take(lines[-1])
     return lines
 
@@ -134,9 +134,9 @@ def test_each_entry_of_a_ledger_has_the_root_over_all_before_it() -> None:
 def test_another_log_is_a_problem_of_its_entry_and_of_no_other() -> None:
     own: list[dict[str, object]] = [{"kind": "step", "step": number} for number in range(40)]
     for n in range(40):
-        found = [entry for entry in chain.read(logged(own, n), chain.LedgerTip()) if entry.problem]
-        assert [entry.n for entry in found] == [n] and "root over the entries before" in str(
-            found[0].problem
+        wrong = [entry for entry in chain.read(logged(own, n), chain.LedgerTip()) if entry.problem]
+        assert [entry.n for entry in wrong] == [n] and "root over the entries before" in str(
+            wrong[0].problem
         )
 
 

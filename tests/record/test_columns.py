@@ -62,12 +62,12 @@ def bodies(seed: int) -> list[dict[str, Any]]:
         step += 1
         body = with_branch(step_body(step, draws), guards.history.branch)
         out.append(body)
-        found = guards.step(body)
-        out += [with_branch(one, guards.history.branch) for one in found]
-        if found and found[-1]["action"] == "rollback":
-            guards.roll_back(found[-1])
-            step = found[-1]["to"]
-        elif found and found[-1]["action"] == "stop":
+        incidents = guards.step(body)
+        out += [with_branch(incident, guards.history.branch) for incident in incidents]
+        if incidents and incidents[-1]["action"] == "rollback":
+            guards.roll_back(incidents[-1])
+            step = incidents[-1]["to"]
+        elif incidents and incidents[-1]["action"] == "stop":
             return out
         elif PLAN.validates(step):
             out.append(
@@ -108,7 +108,7 @@ def agree(lines: list[bytes], draws: random.Random) -> list[verdict.Problem]:
 
 def test_a_complete_ledger_is_read_together_and_has_no_problem() -> None:
     read = list(columns.read([b"".join(lines_of(bodies(1)))], chain.LedgerTip()))
-    together = sum(len(one) for one in read if isinstance(one, columns.Steps))
+    together = sum(len(block) for block in read if isinstance(block, columns.Steps))
     assert together > 100 and len(read) + together > STEPS
     rollbacks = 0
     for seed in range(12):
@@ -121,7 +121,7 @@ def test_a_complete_ledger_is_read_together_and_has_no_problem() -> None:
 
 def _edit(own: list[dict[str, Any]], draws: random.Random) -> None:
     """Something else in an entry, with the chain made to fit again."""
-    body = draws.choice([one for one in own if one["kind"] == "step"])
+    body = draws.choice([entry for entry in own if entry["kind"] == "step"])
     name = draws.choice([*entries.STEP, "step", "branch", "kind", "more"])
     body[name] = draws.choice(
         [
@@ -148,8 +148,8 @@ def _flip(lines: list[bytes], draws: random.Random) -> None:
 
 
 def _move(lines: list[bytes], draws: random.Random) -> None:
-    one, other = draws.randrange(len(lines)), draws.randrange(len(lines))
-    lines[one], lines[other] = lines[other], lines[one]
+    first, second = draws.randrange(len(lines)), draws.randrange(len(lines))
+    lines[first], lines[second] = lines[second], lines[first]
 
 
 def _drop(lines: list[bytes], draws: random.Random) -> None:
@@ -163,26 +163,30 @@ def _cut(lines: list[bytes], draws: random.Random) -> None:
 @pytest.mark.parametrize("seed", range(10))
 def test_another_log_is_found_at_its_entry(seed: int) -> None:
     draws, own, tip, lines = random.Random(seed), bodies(seed), chain.LedgerTip(), []
-    other = draws.randrange(len(own))
+    changed = draws.randrange(len(own))
     for n, body in enumerate(own):
-        place = tip.place() | ({"log": "0" * 63 + "1"} if n == other else {})
+        place = tip.place() | ({"log": "0" * 63 + "1"} if n == changed else {})
         lines.append(chain.line_of(place | body))
         tip.take(lines[-1])
-    found = [problem for problem in agree(lines, draws) if "root over" in problem.detail]
-    assert [(one.error, f"entry {other}" in one.where) for one in found] == [("LedgerBroken", True)]
+    problems = [problem for problem in agree(lines, draws) if "root over" in problem.detail]
+    assert [(problem.error, f"entry {changed}" in problem.where) for problem in problems] == [
+        ("LedgerBroken", True)
+    ]
 
 
 @pytest.mark.parametrize("name", ["n", "step"])
 def test_a_number_is_spelled_in_digits(name: str) -> None:
     """A colon stands ten behind the zero: `10:` would be 110."""
-    tip, lines, other = chain.LedgerTip(), [], f'"{name}":10:,'.encode()
+    tip, lines, spelling = chain.LedgerTip(), [], f'"{name}":10:,'.encode()
     for body in bodies(1):
         line = chain.line_of(tip.place() | body)
-        lines.append(line.replace(f'"{name}":110,'.encode(), other))
+        lines.append(line.replace(f'"{name}":110,'.encode(), spelling))
         tip.take(lines[-1])
-    changed = sum(other in line for line in lines)
-    found = [one for one in agree(lines, random.Random(1)) if "is not JSON" in one.detail]
-    assert len(found) == changed > 0
+    changed = sum(spelling in line for line in lines)
+    problems = [
+        problem for problem in agree(lines, random.Random(1)) if "is not JSON" in problem.detail
+    ]
+    assert len(problems) == changed > 0
 
 
 @pytest.mark.parametrize("seed", range(60))
@@ -208,6 +212,6 @@ def test_a_ledger_on_disk_is_read_in_blocks_of_whole_lines(
     assert list(verdict.judge("ledger", log.read_together(path), PLAN)) == []
     path.write_bytes(b"".join(lines[:-1]) + b"x" * (chain.MAX_LINE + 5000))
     problems = list(verdict.judge("ledger", log.read_together(path), PLAN))
-    assert [one.error for one in problems][:1] == ["LedgerBroken"] and "longer than" in problems[
-        0
-    ].detail
+    assert [problem.error for problem in problems][:1] == [
+        "LedgerBroken"
+    ] and "longer than" in problems[0].detail

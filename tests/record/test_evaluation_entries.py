@@ -71,8 +71,8 @@ OTHERS: dict[str, list[object]] = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_any_other_value_of_a_field_is_named(name: str) -> None:
-    for other in OTHERS[name]:
-        assert evaluations.wrong(1, entry() | {name: other})
+    for value in OTHERS[name]:
+        assert evaluations.wrong(1, entry() | {name: value})
 
 
 @pytest.mark.parametrize("n", [0, 1])
@@ -83,8 +83,8 @@ def test_no_field_is_missing_or_added_or_elsewhere(n: int) -> None:
     assert evaluations.wrong(n, body | {"more": 1})
     assert evaluations.wrong(n, dict(reversed(body.items())))
     assert evaluations.wrong(1 - n, body)
-    for other in (2, True) if n == 0 else ():
-        assert evaluations.wrong(0, body | {"format": other})
+    for value in (2, True) if n == 0 else ():
+        assert evaluations.wrong(0, body | {"format": value})
 
 
 WRONG_LINES: dict[str, bytes] = {

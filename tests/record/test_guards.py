@@ -22,7 +22,7 @@ def high(before: list[float], value: float, rule: Rule, window: int) -> bool:
         return False
     last = before[-window:]
     middle = statistics.median_low(last)
-    deviation = TO_DEVIATION * statistics.median_low([abs(one - middle) for one in last])
+    deviation = TO_DEVIATION * statistics.median_low([abs(earlier - middle) for earlier in last])
     return value > middle + max(rule.deviations * deviation, rule.least * middle)
 
 
@@ -59,11 +59,11 @@ def test_a_run_that_is_resumed_decides_as_one_that_is_not(
 ) -> None:
     rules = Rules((Rule("loss", "note", 3.0, 0.1, width),), 8, "stop", 3, 1)
     entries = [body(step, value) for step, value in enumerate(values, 1)]
-    whole, found = Guards(rules, History.begun()), []
-    for one in entries:
-        found.append(whole.step(one))
+    guards, incidents = Guards(rules, History.begun()), []
+    for entry in entries:
+        incidents.append(guards.step(entry))
     resumed = Guards(rules, History.begun(), entries[max(0, after - needed(rules)) : after])
-    assert [resumed.step(one) for one in entries[after:]] == found[after:]
+    assert [resumed.step(entry) for entry in entries[after:]] == incidents[after:]
 
 
 @given(st.lists(st.integers(1, 12), min_size=1, max_size=6), st.integers(0, 20))

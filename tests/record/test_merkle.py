@@ -65,7 +65,7 @@ def test_the_root_with_other_leaves_is_that_of_the_changed_list(count: int) -> N
             drawn.randrange(count): drawn.randbytes(32) for _ in range(drawn.randrange(1, 4))
         }
         assert tree.root_with(changes) == merkle.root(
-            changes.get(i, one) for i, one in enumerate(leaves)
+            changes.get(i, leaf) for i, leaf in enumerate(leaves)
         )
 
 
@@ -89,10 +89,10 @@ def test_paths_are_those_of_rfc_9162_and_lead_to_the_root(count: int, data: st.D
     path = [sibling for _, sibling in sided]
     assert path == audit_path(index, leaves) and len(path) == merkle.path_length(index, count)
     assert merkle.root_of_path([leaves[index]], index, count, path) == merkle.root(leaves)
-    one = leaves[index]
+    node = leaves[index]
     for left, sibling in sided:
-        one = merkle.above(one, sibling, left)
-    assert one == merkle.root(leaves)
+        node = merkle.above(node, sibling, left)
+    assert node == merkle.root(leaves)
 
 
 @given(st.integers(1, 40), st.integers(-2, 42), st.integers(0, 8))
@@ -115,19 +115,19 @@ def test_neighbours_have_one_path_and_lead_to_the_root(count: int, data: st.Data
     first = data.draw(st.integers(0, count - 1))
     last = data.draw(st.integers(first + 1, count))
     path = [sibling for _, sibling in merkle.Levels(leaves).path(first, last - first)]
-    some, root = leaves[first:last], merkle.root(leaves)
-    assert merkle.root_of_path(some, first, count, path) == root
+    neighbours, root = leaves[first:last], merkle.root(leaves)
+    assert merkle.root_of_path(neighbours, first, count, path) == root
     for place in range(len(path)):
         changed = [*path[:place], bytes(32), *path[place + 1 :]]
-        assert merkle.root_of_path(some, first, count, changed) != root
+        assert merkle.root_of_path(neighbours, first, count, changed) != root
     with pytest.raises(ValueError, match="hashes"):
-        merkle.root_of_path(some, first, count, [*path, bytes(32)])
+        merkle.root_of_path(neighbours, first, count, [*path, bytes(32)])
     with pytest.raises(ValueError, match="no leaves"):
-        merkle.root_of_path(some, first, last - 1, path)
+        merkle.root_of_path(neighbours, first, last - 1, path)
     with pytest.raises(ValueError, match="no leaves"):
         merkle.root_of_path([], first, count, path)
-    if len(some) > 1:
-        assert merkle.root_of_path(some[::-1], first, count, path) != root
+    if len(neighbours) > 1:
+        assert merkle.root_of_path(neighbours[::-1], first, count, path) != root
 
 
 def test_a_leaf_has_no_path_from_another_place() -> None:
@@ -136,9 +136,9 @@ def test_a_leaf_has_no_path_from_another_place() -> None:
         levels, root = merkle.Levels(leaves), merkle.root(leaves)
         for index in range(count):
             path = [sibling for _, sibling in levels.path(index)]
-            for other in set(range(count)) - {index}:
-                if merkle.path_length(other, count) == len(path):
-                    assert merkle.root_of_path([leaves[index]], other, count, path) != root
+            for wrong in set(range(count)) - {index}:
+                if merkle.path_length(wrong, count) == len(path):
+                    assert merkle.root_of_path([leaves[index]], wrong, count, path) != root
     with pytest.raises(IndexError):
         merkle.Levels([merkle.leaf(b"")]).path(1)
 
@@ -148,11 +148,11 @@ def test_the_roots_over_what_came_before_each_leaf(before: int, more: int) -> No
     leaves = [merkle.leaf(bytes([number])) for number in range(before + more)]
     tree = merkle.Tree()
     tree.extend(leaves[:before])
-    kept = tree.copy()
+    copied = tree.copy()
     assert tree.roots(leaves[before:]) == [
         recursive(leaves[:n]) for n in range(before, before + more)
     ]
     assert tree.root() == recursive(leaves) and tree.count == before + more
-    assert kept.root() == recursive(leaves[:before])
-    kept.extend(leaves[before:])
-    assert kept.root() == tree.root()
+    assert copied.root() == recursive(leaves[:before])
+    copied.extend(leaves[before:])
+    assert copied.root() == tree.root()

@@ -51,7 +51,7 @@ class Made:
         return self._draws.randbytes(32).hex()
 
     def _levels(self) -> merkle.Levels:
-        return merkle.Levels(merkle.leaf(bytes.fromhex(one)) for one in self.contents)
+        return merkle.Levels(merkle.leaf(bytes.fromhex(digest)) for digest in self.contents)
 
     def _chunks(self, first: int, last: int) -> dict[str, Any]:
         path = [sibling.hex() for _, sibling in self._levels().path(first, last - first)]
@@ -68,9 +68,9 @@ class Made:
         return merkle.root(leaves), proofs.sided(merkle.Levels(leaves).path(place))
 
     def _grow(self) -> None:
-        one = self.document
-        salt, sha256 = bytes.fromhex(one["salt"]), bytes.fromhex(one["sha256"])
-        labels = (one["id"], one["licence"], one["origin"], one["date"])
+        document = self.document
+        salt, sha256 = bytes.fromhex(document["salt"]), bytes.fromhex(document["sha256"])
+        labels = (document["id"], document["licence"], document["origin"], document["date"])
         leaf = digests.document_leaf_of(salt, *labels, sha256)
         part, in_part = self._tree(leaf, DOCUMENTS)
         documents, in_documents = self._tree(digests.part_leaf(part), 1000)
@@ -92,13 +92,13 @@ class Made:
             "streams": streams.hex(),
         }
         self.data |= {"sources": self._hex(), "tokenizer": self._hex()}
-        one = self.tensor
+        tensor = self.tensor
         leaf = digests.tensor_leaf(
-            one["group"],
-            one["name"],
-            one["dtype"],
-            tuple(one["shape"]),
-            bytes.fromhex(one["content"]),
+            tensor["group"],
+            tensor["name"],
+            tensor["dtype"],
+            tuple(tensor["shape"]),
+            bytes.fromhex(tensor["content"]),
         )
         group, in_group = self._tree(leaf, TENSORS)
         state, in_state = self._tree(digests.group_leaf(self.number, "exp_avg", group), 3)
@@ -156,9 +156,9 @@ class Made:
             "tensor": (of_tensor := {"tensor": self.tensor, "paths": self.tensor_paths}),
             "chunks": {**of_tensor, "chunks": self.chunks},
         }[kind]
-        said = {"last": self.last[:-1].decode(), "entry": self.lines[n][:-1].decode()}
+        lines = {"last": self.last[:-1].decode(), "entry": self.lines[n][:-1].decode()}
         log = [sibling.hex() for _, sibling in self.levels.path(n)]
-        return {"pellucid": 1, "kind": kind, **said, "log": log, **named}
+        return {"pellucid": 1, "kind": kind, **lines, "log": log, **named}
 
 
 KINDS = ("step", "document", "block", "tensor", "chunks")
@@ -177,10 +177,10 @@ def test_each_kind_is_proven_and_said_in_one_line(kind: str, small: Made) -> Non
 
 
 def test_a_proof_is_small_for_a_run_of_a_million_steps() -> None:
-    made = Made(1_000_000, 2)
-    sizes = {kind: len(proofs.written(made.proof(kind))) for kind in KINDS}
+    run = Made(1_000_000, 2)
+    sizes = {kind: len(proofs.written(run.proof(kind))) for kind in KINDS}
     for kind in KINDS:
-        proofs.check(proofs.written(made.proof(kind)), made.head)
+        proofs.check(proofs.written(run.proof(kind)), run.head)
     assert max(sizes.values()) < 8192, sizes
 
 
@@ -212,12 +212,12 @@ def test_what_a_proof_lacks_or_has_besides_is_refused(kind: str, small: Made) ->
                 proofs.written({key: value for key, value in proof.items() if key != name}),
                 small.head,
             )
-        for other in (None, 7, True, "x", [], {}, [[]], {"x": 1}):
+        for value in (None, 7, True, "x", [], {}, [[]], {"x": 1}):
             with pytest.raises(ProofInvalid):
-                proofs.check(proofs.written({**proof, name: other}), small.head)
+                proofs.check(proofs.written({**proof, name: value}), small.head)
         if isinstance(proof[name], dict):
             for inner in [*proof[name], "more"]:
-                for other in (
+                for value in (
                     None,
                     -1,
                     True,
@@ -232,7 +232,7 @@ def test_what_a_proof_lacks_or_has_besides_is_refused(kind: str, small: Made) ->
                 ):
                     with pytest.raises(ProofInvalid):
                         proofs.check(
-                            proofs.written({**proof, name: {**proof[name], inner: other}}),
+                            proofs.written({**proof, name: {**proof[name], inner: value}}),
                             small.head,
                         )
     with pytest.raises(ProofInvalid, match="other fields"):
@@ -241,21 +241,21 @@ def test_what_a_proof_lacks_or_has_besides_is_refused(kind: str, small: Made) ->
         proofs.check(proofs.written({**proof, "kind": KINDS[KINDS.index(kind) - 1]}), small.head)
 
 
-@pytest.mark.parametrize("some", [(0, 1), (687, 688), (0, 5), (3, 4), (5, 23), (600, 688)])
+@pytest.mark.parametrize("span", [(0, 1), (687, 688), (0, 5), (3, 4), (5, 23), (600, 688)])
 def test_neighbouring_chunks_are_proven_for_their_place_alone(
-    some: tuple[int, int], small: Made
+    span: tuple[int, int], small: Made
 ) -> None:
-    proof = small.with_chunks(*some)
+    proof = small.with_chunks(*span)
     proven = proofs.check(proofs.written(proof), small.head)
-    assert proven.thing["digests"] == small.contents[slice(*some)]
-    assert proofs.elements_of(proven) == (some[0] * CHUNK, some[1] * CHUNK)
+    assert proven.thing["digests"] == small.contents[slice(*span)]
+    assert proofs.elements_of(proven) == (span[0] * CHUNK, span[1] * CHUNK)
     chunks = proof["chunks"]
-    others: list[dict[str, Any]] = [{"first": first} for first in (some[0] + 1, some[0] - 1, 688)]
-    others += [{"digests": []}, {"digests": chunks["digests"][1:]}, {"path": chunks["path"][1:]}]
-    others += [{"digests": [*chunks["digests"], DIGEST]}, {"path": [*chunks["path"], DIGEST]}]
-    for other in others:
+    changes: list[dict[str, Any]] = [{"first": first} for first in (span[0] + 1, span[0] - 1, 688)]
+    changes += [{"digests": []}, {"digests": chunks["digests"][1:]}, {"path": chunks["path"][1:]}]
+    changes += [{"digests": [*chunks["digests"], DIGEST]}, {"path": [*chunks["path"], DIGEST]}]
+    for change in changes:
         with pytest.raises(ProofInvalid):
-            proofs.check(proofs.written({**proof, "chunks": chunks | other}), small.head)
+            proofs.check(proofs.written({**proof, "chunks": chunks | change}), small.head)
 
 
 def test_another_shape_gives_no_place_to_a_chunk(small: Made) -> None:
@@ -263,18 +263,18 @@ def test_another_shape_gives_no_place_to_a_chunk(small: Made) -> None:
     proof = small.proof("chunks")
     for shape in ([4096, 11009], [0], [], [1 << 40, 1 << 19]):
         with pytest.raises(ProofInvalid):
-            other = {**proof, "tensor": small.tensor | {"shape": shape}}
-            proofs.check(proofs.written(other), small.head)
+            changed = {**proof, "tensor": small.tensor | {"shape": shape}}
+            proofs.check(proofs.written(changed), small.head)
 
 
 def test_bytes_are_held_against_the_chunks_of_a_proof() -> None:
-    made = Made(12, 3)
+    run = Made(12, 3)
     content = random.Random(4).randbytes(4 * CHUNK * 3)
     pieces = [content[start : start + 4 * CHUNK] for start in range(0, len(content), 4 * CHUNK)]
-    made.contents[7:10] = [digests.content_digest(piece).hex() for piece in pieces]
-    made.tensor["content"] = made._levels().root_with({}).hex()
-    thing = {**made.tensor, "first": 7, "digests": made.contents[7:10]}
-    proven = proofs.Proven("chunks", made.head, {"n": 1, "step": 1}, thing)
+    run.contents[7:10] = [digests.content_digest(piece).hex() for piece in pieces]
+    run.tensor["content"] = run._levels().root_with({}).hex()
+    about = {**run.tensor, "first": 7, "digests": run.contents[7:10]}
+    proven = proofs.Proven("chunks", run.head, {"n": 1, "step": 1}, about)
     proofs.check_content(proven, 7, 10, content, "x")
     proofs.check_content(proven, 8, 9, pieces[1], "x")
     flipped = pieces[1][:-1] + bytes([pieces[1][-1] ^ 1])
@@ -286,7 +286,7 @@ def test_bytes_are_held_against_the_chunks_of_a_proof() -> None:
 
 
 def test_the_widths_of_types_are_those_of_arrays() -> None:
-    assert {name: one.itemsize for name, one in elements.DTYPES.items()} == entries.WIDTHS
+    assert {name: dtype.itemsize for name, dtype in elements.DTYPES.items()} == entries.WIDTHS
 
 
 HOSTILE: dict[str, bytes] = {
@@ -336,13 +336,13 @@ def test_the_last_entry_proves_itself_without_a_path(small: Made) -> None:
     last = lines[-1][:-1].decode()
     proof = {"pellucid": 1, "kind": "step", "last": last, "entry": last, "log": []}
     assert proofs.check(proofs.written(proof), chain.digest_of(lines[-1])).step == 1
-    for other in (
+    for change in (
         {"log": [DIGEST]},
         {"entry": last.replace('"n":1', '"n":2')},
         {"entry": last[:-1] + ',"x":1}'},
     ):
         with pytest.raises(ProofInvalid):
-            proofs.check(proofs.written({**proof, **other}), chain.digest_of(lines[-1]))
+            proofs.check(proofs.written({**proof, **change}), chain.digest_of(lines[-1]))
 
 
 def test_an_entry_is_proven_for_its_own_place_alone(small: Made) -> None:
@@ -363,9 +363,12 @@ def test_a_node_passes_for_no_leaf(small: Made) -> None:
 
 
 def test_checking_imports_nothing_for_arrays() -> None:
-    script = "import sys, pellucid.cli, pellucid.record.proofs; print([m for m in sys.argv[1:] if m in sys.modules])"
+    script = (
+        "import sys, pellucid.cli, pellucid.record.proofs; "
+        "print([m for m in sys.argv[1:] if m in sys.modules])"
+    )
     names = ("numpy", "torch", "pyarrow", "safetensors", "tokenizers")
-    found = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", script, *names], capture_output=True, text=True, check=True
     )
-    assert found.stdout == "[]\n"
+    assert result.stdout == "[]\n"

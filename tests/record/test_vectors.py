@@ -28,20 +28,20 @@ PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
 VECTORS = json.loads(PATH.read_bytes())
 
 
-def _recipe(given: dict[str, Any]) -> recipe.Recipe:
-    return recipe.parse(given["toml"].encode(), "a vector")
+def _recipe(argument: dict[str, Any]) -> recipe.Recipe:
+    return recipe.parse(argument["toml"].encode(), "a vector")
 
 
-def _segments(given: list[dict[str, Any]]) -> list[entries.Segment]:
+def _segments(argument: list[dict[str, Any]]) -> list[entries.Segment]:
     summed: list[dict[str, Any]] = [
-        one | {"loss_sum": digests.bits_float(one["loss_sum"])} for one in given
+        segment | {"loss_sum": digests.bits_float(segment["loss_sum"])} for segment in argument
     ]
-    return [entries.Segment(**one) for one in summed]
+    return [entries.Segment(**segment) for segment in summed]
 
 
-def _segments_leaf(given: list[dict[str, Any]]) -> str:
+def _segments_leaf(argument: list[dict[str, Any]]) -> str:
     return digests.segments_leaf(
-        (s.document, s.start, s.tokens, s.weight, s.loss_sum) for s in _segments(given)
+        (s.document, s.start, s.tokens, s.weight, s.loss_sum) for s in _segments(argument)
     ).hex()
 
 
@@ -50,15 +50,17 @@ def _chain(bodies: list[dict[str, Any]]) -> dict[str, Any]:
     return {"lines": [line.decode() for line in chain.lines_of(bodies, tip)], "head": tip.digest}
 
 
-def _merkle_path(given: dict[str, Any]) -> list[str]:
-    leaves = [merkle.leaf(one.encode()) for one in given["leaves"]]
-    path = merkle.Levels(leaves).path(given["index"], given.get("neighbours", 1))
+def _merkle_path(argument: dict[str, Any]) -> list[str]:
+    leaves = [merkle.leaf(text.encode()) for text in argument["leaves"]]
+    path = merkle.Levels(leaves).path(argument["index"], argument.get("neighbours", 1))
     return [sibling.hex() for _, sibling in path]
 
 
-def _examples(given: list[dict[str, Any]]) -> dict[str, Any]:
+def _examples(argument: list[dict[str, Any]]) -> dict[str, Any]:
     examples = evaluations.Examples()
-    assert [examples.take(digests.canonical(one) + b"\n") for one in given] == [""] * len(given)
+    assert [examples.take(digests.canonical(example) + b"\n") for example in argument] == [
+        ""
+    ] * len(argument)
     return {"results": examples.tree.root().hex(), "numbers": examples.numbers()}
 
 
@@ -66,7 +68,7 @@ def _line(body: dict[str, Any]) -> str:
     return chain.line_of(body).decode()
 
 
-def _roots(given: dict[str, str]) -> str:
+def _roots(argument: dict[str, str]) -> str:
     body = entries.step(
         number=1,
         tokens_so_far=1,
@@ -75,23 +77,23 @@ def _roots(given: dict[str, str]) -> str:
         segments=[],
         **dict.fromkeys(("loss", "lr", "grad_norm", "weight_norm"), 0.0),
         after=entries.StateRoots(1, {"weights": {}}),
-        roots={name: bytes.fromhex(root) for name, root in given.items()},
+        roots={name: bytes.fromhex(root) for name, root in argument.items()},
     )
     return _line({"roots": body["roots"]})
 
 
-def _microbatch_leaf(given: dict[str, Any]) -> str:
-    sums = (digests.bits_float(given[name]) for name in ("loss_sum", "objective"))
-    counts = (given["index"], given["tokens"], given["weight"])
-    return digests.microbatch_leaf(*counts, *sums, bytes.fromhex(given["gradient_root"])).hex()
+def _microbatch_leaf(argument: dict[str, Any]) -> str:
+    sums = (digests.bits_float(argument[name]) for name in ("loss_sum", "objective"))
+    counts = (argument["index"], argument["tokens"], argument["weight"])
+    return digests.microbatch_leaf(*counts, *sums, bytes.fromhex(argument["gradient_root"])).hex()
 
 
-def _tensor_leaf(given: dict[str, Any]) -> dict[str, Any]:
-    content = bytes.fromhex(given["content"]) * given["repeated"]
-    array = np.frombuffer(content, elements.DTYPES[given["dtype"]]).reshape(given["shape"])
+def _tensor_leaf(argument: dict[str, Any]) -> dict[str, Any]:
+    content = bytes.fromhex(argument["content"]) * argument["repeated"]
+    array = np.frombuffer(content, elements.DTYPES[argument["dtype"]]).reshape(argument["shape"])
     chunks = tuple(digests.content_digest(chunk) for chunk in elements.chunks_of(array))
     leaf = entries.Content(elements.dtype_of(array), array.shape, chunks).leaf(
-        given["group"], given["name"]
+        argument["group"], argument["name"]
     )
     root = digests.content_root(chunks)
     return {
@@ -101,29 +103,31 @@ def _tensor_leaf(given: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _parts(given: list[dict[str, Any]]) -> list[bytes]:
+def _parts(argument: list[dict[str, Any]]) -> list[bytes]:
     return [
         rows.part_leaf(
-            digests.salt(one["seed"], "document", one["document"]),
-            rows.Part(one["document"], one["first"], np.array(one["ids"], np.uint32)),
+            digests.salt(part["seed"], "document", part["document"]),
+            rows.Part(part["document"], part["first"], np.array(part["ids"], np.uint32)),
         )
-        for one in given
+        for part in argument
     ]
 
 
-def _row_leaf(given: dict[str, Any]) -> str:
-    weights, positions = (tuple(map(tuple, given[name])) for name in ("weights", "positions"))
-    use = rows.Use(weights, tuple(given["attention"]), positions, int(given["group"]))
+def _row_leaf(argument: dict[str, Any]) -> str:
+    weights, positions = (tuple(map(tuple, argument[name])) for name in ("weights", "positions"))
+    use = rows.Use(weights, tuple(argument["attention"]), positions, int(argument["group"]))
     return rows.row_leaf(
-        given["block"], given["start"], given["ids"], use, _parts(given["parts"])
+        argument["block"], argument["start"], argument["ids"], use, _parts(argument["parts"])
     ).hex()
 
 
-def _block_leaf(given: dict[str, Any]) -> str:
-    return rows.block_leaf(int(given["number"]), given["ids"], _parts(given["parts"])).hex()
+def _block_leaf(argument: dict[str, Any]) -> str:
+    return rows.block_leaf(
+        int(argument["number"]), argument["ids"], _parts(argument["parts"])
+    ).hex()
 
 
-def _order(given: dict[str, Any]) -> dict[str, Any]:
+def _order(argument: dict[str, Any]) -> dict[str, Any]:
     plain = {
         "microbatch": 1,
         "rope_theta": 1e4,
@@ -134,99 +138,107 @@ def _order(given: dict[str, Any]) -> dict[str, Any]:
         "final_lr": 0,
     }
     values = [
-        {key: tuple(one) if isinstance(one, list) else one for key, one in p.items()}
-        for p in given["phases"]
+        {key: tuple(item) if isinstance(item, list) else item for key, item in p.items()}
+        for p in argument["phases"]
     ]
-    phases = schedule.Schedule([schedule.Phase(**plain, **one) for one in values])
-    order = Order(given["seed"], given["sources"], given["block"], phases, given["without"])
-    rows = order.along(given["rollbacks"]).rows(given["step"])
+    phases = schedule.Schedule([schedule.Phase(**plain, **phase) for phase in values])
+    order = Order(
+        argument["seed"], argument["sources"], argument["block"], phases, argument["without"]
+    )
+    rows = order.along(argument["rollbacks"]).rows(argument["step"])
     return {name: column.tolist() for name, column in rows._asdict().items()}
 
 
-def _initial_values(given: dict[str, Any]) -> list[str]:
-    values = initial_values(portable, _recipe(given), given["tensor"], tuple(given["shape"]))
-    return [struct.pack(">f", value).hex() for value in values.flatten().tolist()[: given["first"]]]
+def _initial_values(argument: dict[str, Any]) -> list[str]:
+    values = initial_values(
+        portable, _recipe(argument), argument["tensor"], tuple(argument["shape"])
+    )
+    return [
+        struct.pack(">f", value).hex() for value in values.flatten().tolist()[: argument["first"]]
+    ]
 
 
-def _learning_rate(given: dict[str, Any]) -> list[str]:
+def _learning_rate(argument: dict[str, Any]) -> list[str]:
     data = recipe.Data(sources=(recipe.Source(name="a"),))
-    train = recipe.Train(**given["train"])
+    train = recipe.Train(**argument["train"])
     phase = planned(None, recipe.Recipe(name="a", data=data, train=train))
-    return [digests.float_bits(learning_rate(phase, step)) for step in given["steps"]]
+    return [digests.float_bits(learning_rate(phase, step)) for step in argument["steps"]]
 
 
-def _philox(given: dict[str, Any]) -> list[str]:
-    counter = np.array([[int(word, 16) for word in given["counter"]]], dtype=np.uint32)
-    return [f"{word:08x}" for word in philox.philox(int(given["key"]), counter)[0].tolist()]
+def _philox(argument: dict[str, Any]) -> list[str]:
+    counter = np.array([[int(word, 16) for word in argument["counter"]]], dtype=np.uint32)
+    return [f"{word:08x}" for word in philox.philox(int(argument["key"]), counter)[0].tolist()]
 
 
 FUNCTIONS: dict[str, Callable[[Any], Any]] = {
-    "float_bits": lambda given: digests.float_bits(float(given)),
-    "canonical": lambda given: digests.canonical(given).decode(),
-    "value_digest": lambda given: digests.of_value(given["kind"], given["value"]).hex(),
-    "merkle_root": lambda given: merkle.root(merkle.leaf(one.encode()) for one in given).hex(),
+    "float_bits": lambda argument: digests.float_bits(float(argument)),
+    "canonical": lambda argument: digests.canonical(argument).decode(),
+    "value_digest": lambda argument: digests.of_value(argument["kind"], argument["value"]).hex(),
+    "merkle_root": lambda argument: merkle.root(
+        merkle.leaf(text.encode()) for text in argument
+    ).hex(),
     "merkle_path": _merkle_path,
     "chain": _chain,
-    "stack_entry": lambda given: _line(entries.stack(**given)),
-    "merge_entry": lambda given: _line(entries.merge(**given)),
+    "stack_entry": lambda argument: _line(entries.stack(**argument)),
+    "merge_entry": lambda argument: _line(entries.merge(**argument)),
     "examples": _examples,
     "roots": _roots,
-    "recipe_digest": lambda given: _recipe(given).digest().hex(),
-    "tokenizer_digest": lambda given: tokenizer.digest_of(given).hex(),
-    "salt": lambda given: digests.salt(
-        given["seed"], given["kind"], *map(int, given["numbers"])
+    "recipe_digest": lambda argument: _recipe(argument).digest().hex(),
+    "tokenizer_digest": lambda argument: tokenizer.digest_of(argument).hex(),
+    "salt": lambda argument: digests.salt(
+        argument["seed"], argument["kind"], *map(int, argument["numbers"])
     ).hex(),
-    "document_leaf": lambda given: digests.document_leaf(
-        digests.salt(given["seed"], "document", given["index"]),
-        *(given[name] for name in ("id", "licence", "origin", "date", "text")),
+    "document_leaf": lambda argument: digests.document_leaf(
+        digests.salt(argument["seed"], "document", argument["index"]),
+        *(argument[name] for name in ("id", "licence", "origin", "date", "text")),
     ).hex(),
-    "split": lambda given: documents.split_of(
-        bytes.fromhex(given["sha256"]), given["validation_per_10000"]
+    "split": lambda argument: documents.split_of(
+        bytes.fromhex(argument["sha256"]), argument["validation_per_10000"]
     ),
-    "validation_key": lambda given: str(documents.key_of(bytes.fromhex(given))),
-    "documents_root": lambda given: documents.root_of(given).hex(),
-    "part_leaf": lambda given: _parts([given])[0].hex(),
+    "validation_key": lambda argument: str(documents.key_of(bytes.fromhex(argument))),
+    "documents_root": lambda argument: documents.root_of(argument).hex(),
+    "part_leaf": lambda argument: _parts([argument])[0].hex(),
     "block_leaf": _block_leaf,
     "row_leaf": _row_leaf,
-    "data_root": lambda given: roots.data_root(
-        given["documents"],
-        given["sources"],
-        given["tokenizer"],
-        given["streams"],
-        given["pipeline"],
+    "data_root": lambda argument: roots.data_root(
+        argument["documents"],
+        argument["sources"],
+        argument["tokenizer"],
+        argument["streams"],
+        argument["pipeline"],
     ),
-    "exact_sum": lambda given: digests.float_bits(
-        math.fsum(digests.bits_float(bits) for bits in given)
+    "exact_sum": lambda argument: digests.float_bits(
+        math.fsum(digests.bits_float(bits) for bits in argument)
     ),
     "segments_leaf": _segments_leaf,
-    "segments_root": lambda given: entries.segments_root(
-        _segments(given["segments"]), given["rows"]
+    "segments_root": lambda argument: entries.segments_root(
+        _segments(argument["segments"]), argument["rows"]
     ).hex(),
     "microbatch_leaf": _microbatch_leaf,
     "tensor_leaf": _tensor_leaf,
-    "group_root": lambda given: digests.group_root(
-        {name: bytes.fromhex(leaf) for name, leaf in given.items()}
+    "group_root": lambda argument: digests.group_root(
+        {name: bytes.fromhex(leaf) for name, leaf in argument.items()}
     ).hex(),
-    "state_root": lambda given: digests.state_root(
-        given["step"], {name: bytes.fromhex(root) for name, root in given["groups"].items()}
+    "state_root": lambda argument: digests.state_root(
+        argument["step"], {name: bytes.fromhex(root) for name, root in argument["groups"].items()}
     ).hex(),
-    "checkpoint_root": lambda given: entries.checkpoint_root(
-        given["weights"], given["tokenizer"], given["architecture"]
+    "checkpoint_root": lambda argument: entries.checkpoint_root(
+        argument["weights"], argument["tokenizer"], argument["architecture"]
     ).hex(),
-    "philox_key": lambda given: str(philox.key_of(given["seed"], given["purpose"])),
+    "philox_key": lambda argument: str(philox.key_of(argument["seed"], argument["purpose"])),
     "philox": _philox,
-    "draws": lambda given: philox.draws(
-        int(given["key"]), int(given["start"]), given["count"]
+    "draws": lambda argument: philox.draws(
+        int(argument["key"]), int(argument["start"]), argument["count"]
     ).tolist(),
-    "uniform_signed": lambda given: [
+    "uniform_signed": lambda argument: [
         digests.float_bits(value)
         for value in philox.uniform_signed(
-            int(given["key"]), int(given["start"]), given["count"]
+            int(argument["key"]), int(argument["start"]), argument["count"]
         ).tolist()
     ],
     "initial_values": _initial_values,
     "order": _order,
-    "cos_pi": lambda given: digests.float_bits(cos_pi(digests.bits_float(given))),
+    "cos_pi": lambda argument: digests.float_bits(cos_pi(digests.bits_float(argument))),
     "learning_rate": _learning_rate,
 }
 

@@ -74,8 +74,8 @@ def test_a_complete_ledger_has_no_problem() -> None:
 def test_each_way_of_being_incomplete_is_named() -> None:
     entries = bodies()
     for place in range(len(entries)):
-        found = judged(entries[:place] + entries[place + 1 :])
-        assert found and found[0].error == "LedgerIncomplete", entries[place]
+        problems = judged(entries[:place] + entries[place + 1 :])
+        assert problems and problems[0].error == "LedgerIncomplete", entries[place]
     assert "the end of step 6 is missing" in judged(entries[:-1])[0].detail
     assert judged([])[0].error == "LedgerIncomplete"
 
@@ -98,9 +98,9 @@ def test_wrong_fields_name_their_step() -> None:
         "batch": lambda e: at(e, 4).pop("batch"),
     }
     for field, change in changes.items():
-        found = with_change(change)
-        assert len(found) == 1, field
-        assert ", step 4" in found[0].where and found[0].detail.startswith(field)
+        problems = with_change(change)
+        assert len(problems) == 1, field
+        assert ", step 4" in problems[0].where and problems[0].detail.startswith(field)
 
 
 @pytest.mark.parametrize(
@@ -118,9 +118,9 @@ def test_wrong_fields_name_their_step() -> None:
 def test_a_validation_that_is_none_is_named(changed: dict[str, Any]) -> None:
     good = {"source": "a", "loss_sum": "3ff0000000000000", "tokens": "5", "bytes": "9"}
 
-    def put(one: Any) -> list[verdict.Problem]:
+    def put(source: Any) -> list[verdict.Problem]:
         return with_change(
-            lambda e: next(b for b in e if b["kind"] == "validation").update(sources=[one])
+            lambda e: next(b for b in e if b["kind"] == "validation").update(sources=[source])
         )
 
     assert put(good) == []
@@ -148,15 +148,15 @@ def test_a_stack_has_the_keys_of_its_device_and_no_others(good: dict[str, str]) 
         return [problem.detail for problem in problems]
 
     assert put(good) == []
-    others = [
+    stacks = [
         {},
         good | {"accelerators": "1024"},
         dict(reversed(good.items())),
         CUDA | {"device": "cpu"},
     ]
-    others += [{key: good[key] for key in good if key != left} for left in good]
-    for other in others:
-        assert put(other), other
+    stacks += [{key: good[key] for key in good if key != left} for left in good]
+    for stack in stacks:
+        assert put(stack), stack
     assert put(good | {"torch": 2}) and put([*good]) and put(CPU | {"threads": "0"})
 
 
@@ -188,12 +188,15 @@ def test_a_step_told_from_its_line_is_what_json_gives_and_sound(
     line = chain.line_of({**place, **body}).decode()
     assert entries.step_of(line.encode()) == json.loads(line) == {**place, **body}
     assert list(entries.step_of(line.encode()) or {}) == list(json.loads(line))
-    at, other = data.draw(st.integers(0, len(line) - 1)), data.draw(st.characters(codec="ascii"))
-    changed = line[:at] + other + line[at + 1 :]
-    found = entries.step_of(changed.encode())
-    if found is not None:
-        assert found == json.loads(changed) and not verdict.malformed(found)
-        assert chain.line_of(found).decode() == changed
+    at, character = (
+        data.draw(st.integers(0, len(line) - 1)),
+        data.draw(st.characters(codec="ascii")),
+    )
+    changed = line[:at] + character + line[at + 1 :]
+    parsed = entries.step_of(changed.encode())
+    if parsed is not None:
+        assert parsed == json.loads(changed) and not verdict.malformed(parsed)
+        assert chain.line_of(parsed).decode() == changed
 
 
 ROOT = "ab" * 32
@@ -203,7 +206,7 @@ PLACE = {"prev": ROOT, "n": 3, "log": ROOT}
 def test_roots_stand_before_the_branch_and_are_refused_where_none_is_due() -> None:
     roots = {"base": ROOT, "rollouts": ROOT}
     for kind in ("genesis", "step"):
-        body = next(one for one in bodies() if one["kind"] == kind)
+        body = next(entry for entry in bodies() if entry["kind"] == kind)
         assert not verdict.malformed({**PLACE, **body, "roots": roots, "branch": 1})
         assert (
             "another order" in verdict.malformed({**PLACE, **body, "branch": 1, "roots": roots})[0]
@@ -211,7 +214,7 @@ def test_roots_stand_before_the_branch_and_are_refused_where_none_is_due() -> No
         problems = with_change(
             lambda own, kind=kind: next(o for o in own if o["kind"] == kind).update(roots=roots)
         )
-        assert [(one.error, "asks for it" in one.detail) for one in problems] == [
+        assert [(problem.error, "asks for it" in problem.detail) for problem in problems] == [
             ("LedgerBroken", True)
         ]
     problems = with_change(lambda own: own[-1].update(roots=roots))

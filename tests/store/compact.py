@@ -50,21 +50,21 @@ def _read(content: bytes, at: int, kind: int) -> tuple[Any, int]:
             items.append(value)
         return (item, items), at
     assert kind == STRUCT
-    found: Struct = {}
+    fields: Struct = {}
     number = 0
     while content[at]:
         number, inner = number + content[at] // 16, content[at] % 16
         value, at = _read(content, at + 1, inner)
-        found[number] = inner, value
-    return found, at + 1
+        fields[number] = inner, value
+    return fields, at + 1
 
 
 def _varint(content: bytes, at: int) -> tuple[int, int]:
     number = content[at] % 128
     if content[at] < 128:
         return number, at + 1
-    rest, at = _varint(content, at + 1)
-    return number + 128 * rest, at
+    high, at = _varint(content, at + 1)
+    return number + 128 * high, at
 
 
 def spelled(kind: int, value: Any) -> bytes:
@@ -81,14 +81,14 @@ def spelled(kind: int, value: Any) -> bytes:
             if len(items) < 15
             else bytes([240 + item]) + _spelled(len(items))
         )
-        return head + b"".join(spelled(item, one) for one in items)
+        return head + b"".join(spelled(item, element) for element in items)
     out, last = b"", 0
-    for number, (inner, one) in sorted(value.items()):
+    for number, (inner, element) in sorted(value.items()):
         near = number - last < 16
         out += (
             bytes([16 * (number - last) + inner]) if near else bytes([inner]) + _spelled(2 * number)
         )
-        out += spelled(inner, one)
+        out += spelled(inner, element)
         last = number
     return out + b"\0"
 

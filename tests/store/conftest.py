@@ -42,12 +42,12 @@ def seal(folder: Path, contents: dict[str, bytes]) -> Path:
 
 def spelled(lines: list[dict[str, Any]]) -> bytes:
     """A manifest of these lines, with its last."""
-    whole = b"".join(map(sealed.line_of, lines))
-    return whole + sealed.line_of({"sha256": hashlib.sha256(whole).hexdigest()})
+    content = b"".join(map(sealed.line_of, lines))
+    return content + sealed.line_of({"sha256": hashlib.sha256(content).hexdigest()})
 
 
 @pytest.fixture
-def made(
+def serve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[..., tuple[RemotePath, Serving]]]:
     """Makes a served release of some files, and gives the path to it and the server."""

@@ -49,8 +49,8 @@ def test_the_description_is_no_proof(tmp_path: Path) -> None:
     content = bytearray((tmp_path / "step3" / anchors.WEIGHTS).read_bytes())
     content[-1] ^= 1
     (tmp_path / "step3" / anchors.WEIGHTS).write_bytes(content)
-    for said in (b'{"tensors": {"weights": {"w": []}}}', b'{"tensors": 3}', b"not json"):
-        (tmp_path / "step3" / anchors.ABOUT).write_bytes(said)
+    for description in (b'{"tensors": {"weights": {"w": []}}}', b'{"tensors": 3}', b"not json"):
+        (tmp_path / "step3" / anchors.ABOUT).write_bytes(description)
         with pytest.raises(StateDiffers) as caught:
             anchors.check(tmp_path / "step3", 3, recorded)
         assert "differing" not in str(caught.value)

@@ -175,7 +175,7 @@ def test_a_folder_that_cannot_be_made_is_named(
     with pytest.raises(FolderUnfit, match="end with a name"):
         files.require_free(Path())
     files.require_free(tmp_path / "some" / "new")
-    assert sorted(one.name for one in tmp_path.iterdir()) == [
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
         "empty",
         "file",
         "link",

@@ -22,11 +22,11 @@ def dripping(
 ) -> Iterator[tuple[str, list[int]]]:
     """A server that sends some pieces with a pause between them; its address,
     and an entry for each request."""
-    asked: list[int] = []
+    requests: list[int] = []
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
-            asked.append(1)
+            requests.append(1)
             self.request.recv(65536)
             with contextlib.suppress(OSError):
                 for piece in pieces():
@@ -38,30 +38,30 @@ def dripping(
 
     with Server(("127.0.0.1", 0), Handler) as server:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_address[1]}", asked
+        yield f"http://127.0.0.1:{server.server_address[1]}", requests
         server.shutdown()
 
 
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
 
-@pytest.mark.parametrize("where", ["headers", "body", "body, quick at first"])
-def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch, where: str) -> None:
+@pytest.mark.parametrize("place", ["headers", "body", "body, quick at first"])
+def test_a_server_that_drips_holds_nobody(monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """Never silent, never done: the whole answer has its time, and is not asked for again."""
     monkeypatch.setattr(http, "ANSWER", 0.4)
     first = {
         "headers": b"HTTP/1.1 200 OK\r\nX: ",
         "body": HEAD,
         "body, quick at first": HEAD + bytes(4000),
-    }[where]
+    }[place]
     with dripping(lambda: itertools.chain([first], itertools.repeat(b"x", 2000)), 0.02) as (
         url,
-        asked,
+        requests,
     ):
         started = time.monotonic()
         with pytest.raises(Unreachable, match="less than 8 KiB a second"):
             http.Http(url).first("file", 1 << 20)
-        assert time.monotonic() - started < 10 and len(asked) == 1
+        assert time.monotonic() - started < 10 and len(requests) == 1
 
 
 def test_a_slow_server_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,11 +80,11 @@ def test_silence_after_a_byte_takes_one_budget_of_all_attempts(
     monkeypatch.setattr(http, "ANSWER", 1.0)
     monkeypatch.setattr(http, "PAUSE", 0.001)
     pieces = lambda: itertools.chain([HEAD, b"x"], itertools.repeat(b"", 200))  # noqa: E731
-    with dripping(pieces, 0.05) as (url, asked):
+    with dripping(pieces, 0.05) as (url, requests):
         started = time.monotonic()
         with pytest.raises(Unreachable, match="2 times"):
             http.Http(url).first("file", 1 << 20)
-        assert time.monotonic() - started < 1.5 and len(asked) == 3  # Four would take 1.6 s.
+        assert time.monotonic() - started < 1.5 and len(requests) == 3  # Four would take 1.6 s.
 
 
 def test_a_server_that_drips_just_fast_enough_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -93,11 +93,11 @@ def test_a_server_that_drips_just_fast_enough_has_an_end(monkeypatch: pytest.Mon
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 60000000\r\n\r\n"
     with dripping(lambda: itertools.chain([head], itertools.repeat(bytes(2000), 300)), 0.02) as (
         url,
-        asked,
+        requests,
     ):
         with pytest.raises(Unreachable, match="minutes for one answer"):
             http.Http(url).first("file", 64 << 20)
-        assert len(asked) == 1
+        assert len(requests) == 1
 
 
 NOT_ADDRESSES = ("a..b", ".a", "xn--a", "xn--", "a" * 70, "127.0.0.1:99999", "[::1", "x:y")
@@ -133,13 +133,13 @@ def test_a_proxy_that_is_none_is_named(proxy: str, monkeypatch: pytest.MonkeyPat
 
 
 def test_redirects_without_end_are_named(server: Serving) -> None:
-    asked: list[str] = []
+    requests: list[str] = []
 
     def again(request: object, honest: Answer) -> Answer:
-        asked.append("")
+        requests.append("")
         return Answer(302, {"Location": "/file"}, b"")
 
     server.fault = again
     with pytest.raises(Unreachable, match="redirects more than 5 times"):
         http.Http(server.url).first("file", 100)
-    assert len(asked) == 6
+    assert len(requests) == 6

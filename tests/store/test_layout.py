@@ -58,7 +58,7 @@ NAMES = [
 def added(folder: Path) -> set[str]:
     return {
         problem.where
-        for problem in verify(folder, lambda what: None).problems
+        for problem in verify(folder, lambda message: None).problems
         if problem.error == "FileAdded"
     }
 
@@ -97,9 +97,9 @@ def test_what_is_not_on_the_list_is_added_even_if_a_manifest_names_it(release: P
     named += [
         {"path": path, "size": 2, "sha256": hashlib.sha256(b"{}").hexdigest()} for path in FOREIGN
     ]
-    named.sort(key=lambda one: one["path"].encode())
+    named.sort(key=lambda entry: entry["path"].encode())
     first = json.loads(lines[0]) | {"files": len(named)}
-    content = b"".join(sealed.line_of(one) for one in [first, *named])
+    content = b"".join(sealed.line_of(entry) for entry in [first, *named])
     end = sealed.line_of({"sha256": hashlib.sha256(content).hexdigest()})
     (release / layout.MANIFEST).write_bytes(content + end)
     assert added(release) >= set(FOREIGN)
@@ -144,16 +144,18 @@ def test_publish_leaves_strays_and_empty_folders_out(release: Path, tmp_path: Pa
         "adapter/",
         "data/more/",
     }
-    assert verify(tmp_path / "copy", lambda what: None).ok
+    assert verify(tmp_path / "copy", lambda message: None).ok
 
 
 def test_an_index_without_its_manifest_is_no_index(release: Path) -> None:
     (release / "trace/manifest.json").unlink()
-    rest = {f"trace/{path}" for path in files.walk(release / "trace")}
+    orphans = {f"trace/{path}" for path in files.walk(release / "trace")}
     seal_strays(release)
-    problems = verify(release, lambda what: None).problems
-    assert {one.where for one in problems if one.error == "FileAdded"} == rest
-    assert [one.where for one in problems if one.error == "FileMissing"] == ["trace/manifest.json"]
+    problems = verify(release, lambda message: None).problems
+    assert {problem.where for problem in problems if problem.error == "FileAdded"} == orphans
+    assert [problem.where for problem in problems if problem.error == "FileMissing"] == [
+        "trace/manifest.json"
+    ]
 
 
 def test_a_folder_in_which_no_file_lies_is_added(release: Path) -> None:
@@ -168,27 +170,28 @@ def test_publish_leaves_out_what_is_not_on_the_list_and_says_so(
 ) -> None:
     before = (release / layout.MANIFEST).read_bytes()
     add(release, *FOREIGN)
-    said = publish(release, tmp_path / "copy")["left_out"]
+    left_out = publish(release, tmp_path / "copy")["left_out"]
     expected = {".git/", "chat_templates/", "abandoned/", "checkpoints/step06/"}
     assert (
-        set(said) == {path for path in FOREIGN if not path.startswith(tuple(expected))} | expected
+        set(left_out)
+        == {path for path in FOREIGN if not path.startswith(tuple(expected))} | expected
     )
     assert (release / layout.MANIFEST).read_bytes() == before
-    assert verify(tmp_path / "copy", lambda what: None).ok
+    assert verify(tmp_path / "copy", lambda message: None).ok
     assert added(release) >= set(FOREIGN)  # They were not touched, and a stranger is told.
-    words = pellucid("publish", release, "--to", tmp_path / "again").stdout
-    assert ".env" in words and ".git/" in words and "more" in words
+    output = pellucid("publish", release, "--to", tmp_path / "again").stdout
+    assert ".env" in output and ".git/" in output and "more" in output
 
 
 def test_a_copy_stays_as_it_is_when_the_run_goes_on(release: Path, tmp_path: Path) -> None:
     publish(release, copy := tmp_path / "copy")
-    for changed, other in ((release, copy), (copy, release)):
+    for changed, untouched in ((release, copy), (copy, release)):
         for path in (layout.JOURNAL, layout.LEDGER):
             tip = chain.LedgerTip() if path == layout.LEDGER else chain.Tip()
             before, log = (changed / path).read_bytes(), Log(changed / path, tip)
             log.append({"kind": "note", "time": "now"})
             log.close()
-            assert verify(other, lambda what: None).ok
+            assert verify(untouched, lambda message: None).ok
             (changed / path).write_bytes(before)
     linked = {path for path in files.walk(copy) if (copy / path).stat().st_nlink > 1}
     own = {
@@ -241,8 +244,8 @@ def test_verify_names_a_link_and_reads_nothing_behind_it(release: Path, tmp_path
     (release / "data").rename(tmp_path / "data")
     os.mkfifo(tmp_path / "data/pipe")
     (release / "data").symlink_to(tmp_path / "data")
-    report = verify(release, lambda what: None)
-    assert [(one.error, one.where) for one in report.problems] == [
+    report = verify(release, lambda message: None)
+    assert [(problem.error, problem.where) for problem in report.problems] == [
         ("LinkInside", "data")
     ] and not report.checked
 
@@ -261,9 +264,9 @@ def test_no_verb_follows_a_link(verb: list[str], release: Path, tmp_path: Path) 
     (release / "anchors").rename(tmp_path / "anchors")
     before = files.walk(tmp_path / "anchors")
     (release / "anchors").symlink_to(tmp_path / "anchors")
-    told = pellucid(verb[0], release, *verb[1:], check=2)
+    result = pellucid(verb[0], release, *verb[1:], check=2)
     assert (
-        "mount --bind" in " ".join(told.stderr.split())
+        "mount --bind" in " ".join(result.stderr.split())
         and files.walk(tmp_path / "anchors") == before
     )
 
@@ -281,7 +284,7 @@ def test_verify_names_what_is_no_part_of_a_run_that_is_not_sealed(release: Path)
     (release / "README.md").unlink()
     add(release, "adapter_config.json", "data/shards/more", "corpus/a.txt")
     (release / "metrics/.partial-x").touch()
-    report = verify(release, lambda what: None)
+    report = verify(release, lambda message: None)
     assert report.ok and report.unlisted == [
         "adapter_config.json",
         "corpus/",
@@ -304,11 +307,11 @@ def test_what_people_load_is_named_before_all_else_that_is_no_part_of_a_run(rele
         "x.py",
     ]
     add(release, *loaded, *(f".DS_{number}" for number in range(12)), "notes.txt", ".x.json")
-    said = pellucid("verify", release).stdout
-    assert "18 not part of the run" in said and said.strip().endswith("and 8 more")
+    output = pellucid("verify", release).stdout
+    assert "18 not part of the run" in output and output.strip().endswith("and 8 more")
     assert (
-        "nothing: additional_chat_templates/, checkpoints/step6/adapter_model.safetensors, merges.txt, x.py, .DS_0"
-        in said
+        "not checked: additional_chat_templates/, checkpoints/step6/adapter_model.safetensors, "
+        "merges.txt, x.py, .DS_0" in output
     )
 
 

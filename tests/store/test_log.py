@@ -18,14 +18,14 @@ def filled(path: Path, count: int = 5) -> Log:
 
 
 def test_a_log_goes_on_where_it_stood(tmp_path: Path) -> None:
-    whole = filled(tmp_path / "a", 8)
+    expected = filled(tmp_path / "a", 8)
     part = filled(tmp_path / "b", 5)
     part.close()
     part = Log(tmp_path / "b", chain.LedgerTip())
     for number in range(5, 8):
         part.append({"kind": "step", "step": number})
     assert (
-        part.tip.place() == whole.tip.place()
+        part.tip.place() == expected.tip.place()
         and (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
     )
 

@@ -80,8 +80,8 @@ def test_a_server_without_ranges_is_named(finished: Path, server: Serving) -> No
         far.served._transport.ranges(SHARD, [(0, 10)], (finished / SHARD).stat().st_size)
 
 
-def test_what_changes_while_it_is_read_is_named(made: Callable[..., Any]) -> None:
-    place, server = made(ids=noise(1 << 20))
+def test_what_changes_while_it_is_read_is_named(serve: Callable[..., Any]) -> None:
+    place, server = serve(ids=noise(1 << 20))
     ids = arrays.mapped(place / "ids", "u1")
     assert len(ids[:10]) == 10
     os.utime(server.folder / "ids", ns=(1, 1))
@@ -90,19 +90,19 @@ def test_what_changes_while_it_is_read_is_named(made: Callable[..., Any]) -> Non
 
 
 def test_a_fault_that_passes_is_outlived(server: Serving, finished: Path) -> None:
-    asked = []
+    requests = []
 
     def twice(request: Request, honest: Answer) -> Answer:
-        asked.append(request)
+        requests.append(request)
         return (
-            [Answer(503, {}, b""), honest._replace(cut=5)][len(asked) - 1]
-            if len(asked) < 3
+            [Answer(503, {}, b""), honest._replace(cut=5)][len(requests) - 1]
+            if len(requests) < 3
             else honest
         )
 
     server.fault = lying(twice)
     assert (home(server.url) / SHARD).read_bytes() == (finished / SHARD).read_bytes()
-    assert len(asked) == 3
+    assert len(requests) == 3
 
 
 def test_an_answer_without_end_is_cut(server: Serving, monkeypatch: pytest.MonkeyPatch) -> None:

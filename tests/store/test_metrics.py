@@ -55,9 +55,9 @@ def put(table: metrics.Metrics, first: int, last: int, ends: set[int]) -> None:
 def test_rows_of_later_steps_are_forgotten_wherever_parts_end(seed: int, tmp_path: Path) -> None:
     """And when they are made again, the joined table has the same bytes."""
     draw = random.Random(seed)
-    whole = metrics.Metrics(tmp_path / "whole")
-    put(whole, 1, 40, set(range(0, 41, 7)))
-    whole.join()
+    reference = metrics.Metrics(tmp_path / "whole")
+    put(reference, 1, 40, set(range(0, 41, 7)))
+    reference.join()
     table = metrics.Metrics(tmp_path / "run")
     put(table, 1, 40, set(draw.sample(range(1, 41), draw.randrange(1, 20))))
     for after in sorted(draw.sample(range(-1, 41), 3), reverse=True):

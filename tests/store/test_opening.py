@@ -105,39 +105,39 @@ from pellucid.look.show import Shown
 folder = Path(sys.argv[1])
 for path in sys.argv[2:]:
     target = folder / path
-    kept = target.read_bytes()
+    content = target.read_bytes()
     for put in (os.mkfifo, lambda p: os.truncate(os.open(p, os.O_CREAT | os.O_WRONLY), 1 << 42)):
         target.unlink()
         put(target)
-        report = verify(folder, lambda what: None)
+        report = verify(folder, lambda message: None)
         assert any(path in problem.where for problem in report.problems), (path, report.problems)
         for verb in (publish, status, lambda folder: Shown(folder).step(7)):
             with contextlib.suppress(PellucidError):
                 verb(folder)
     target.unlink()
-    target.write_bytes(kept)
+    target.write_bytes(content)
 """
 
 
 def test_a_pipe_or_a_giant_in_the_place_of_any_file_keeps_nobody_waiting(release: Path) -> None:
-    words = [sys.executable, "-c", _IN_ONE, str(release), *_REPLACED[::2]]
-    subprocess.run(words, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
+    arguments = [sys.executable, "-c", _IN_ONE, str(release), *_REPLACED[::2]]
+    subprocess.run(arguments, check=True, timeout=300, env={**os.environ, "OMP_NUM_THREADS": "1"})
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", VERBS)
-def test_no_verb_waits_for_a_pipe(words: list[str], release: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", VERBS)
+def test_no_verb_waits_for_a_pipe(arguments: list[str], release: Path, tmp_path: Path) -> None:
     journal = (release / layout.JOURNAL).read_bytes()
     for path in _REPLACED:
         (release / path).rename(tmp_path / "kept")
         os.mkfifo(release / path)
-        told = subprocess.run(
-            [sys.executable, "-m", "pellucid", words[0], str(release), *words[1:]],
+        result = subprocess.run(
+            [sys.executable, "-m", "pellucid", arguments[0], str(release), *arguments[1:]],
             capture_output=True,
             timeout=120,
             check=False,
         )
-        assert b"Traceback" not in told.stderr
+        assert b"Traceback" not in result.stderr
         (release / path).unlink()
         (tmp_path / "kept").rename(release / path)
     (release / layout.JOURNAL).write_bytes(journal)  # `run` notes that it stopped.

@@ -196,7 +196,9 @@ def test_pages_of_another_kind_are_refused(
     more = {"DELTA_BINARY_PACKED": 5, "BYTE_STREAM_SPLIT": 9}
     with monkeypatch.context() as patched:
         patched.setattr(
-            pq, "ParquetWriter", lambda *words, **known: real(*words, **{**known, **options})
+            pq,
+            "ParquetWriter",
+            lambda *arguments, **known: real(*arguments, **{**known, **options}),
         )
         patched.setattr(parquet, "_ENCODINGS", parquet._ENCODINGS | more)
         parquet.write(path, table(50))
@@ -258,7 +260,7 @@ def dictionaries(path: Path) -> None:
 
 def test_every_value_of_our_dictionaries_is_one_of_a_row(path: Path, tmp_path: Path) -> None:
     dictionaries(path)
-    assert any(one.dictionary for group in parquet.check_pages(path, SCHEMA) for one in group)
+    assert any(column.dictionary for group in parquet.check_pages(path, SCHEMA) for column in group)
     with_dictionary(tmp_path / "x.parquet", ["a", "b"], [0, 1, 1, 0])
     dictionaries(tmp_path / "x.parquet")
     parquet.write(tmp_path / "many.parquet", table(150_000))  # Its numbers outgrow a dictionary.
@@ -321,7 +323,9 @@ def test_a_footer_is_proved_once_however_often_its_file_is_opened(
     """A question opens a table a dozen times; of one that is written anew the new one counts."""
     proved = []
     real = parquet._chunks_of
-    monkeypatch.setattr(parquet, "_chunks_of", lambda *words: proved.append(1) or real(*words))
+    monkeypatch.setattr(
+        parquet, "_chunks_of", lambda *arguments: proved.append(1) or real(*arguments)
+    )
     schema = pa.schema([pa.field("step", pa.int64(), nullable=False)])
     for rows in (3, 5):
         with parquet.writer(tmp_path / "t.parquet", schema) as writer:

@@ -53,8 +53,8 @@ def test_looking_at_an_address_gives_what_the_folder_gives(finished: Path, serve
     assert far.block(3) == near.block(3)
     documents = list(near.list_documents())
     assert list(far.list_documents()) == documents
-    one = documents[5]["id"]
-    assert far.document(one) == near.document(one)
+    document = documents[5]["id"]
+    assert far.document(document) == near.document(document)
     about = status(home(server.url))
     assert about.pop("folder") == server.url
     assert about == {key: value for key, value in status(finished).items() if key != "folder"}
@@ -74,13 +74,14 @@ def test_states_and_tables_are_read_from_an_address(finished: Path, server: Serv
 
 
 @pytest.mark.parametrize(
-    "words", [("sample", "--tokens", "5"), ("status",), ("show", "step", "7"), ("show", "step7")]
+    "arguments",
+    [("sample", "--tokens", "5"), ("status",), ("show", "step", "7"), ("show", "step7")],
 )
 def test_the_command_line_takes_an_address(
-    finished: Path, server: Serving, words: tuple[str, ...]
+    finished: Path, server: Serving, arguments: tuple[str, ...]
 ) -> None:
-    verb, *rest = words
-    assert pellucid(verb, server.url, *rest).stdout == pellucid(verb, finished, *rest).stdout
+    verb, *options = arguments
+    assert pellucid(verb, server.url, *options).stdout == pellucid(verb, finished, *options).stdout
 
 
 def test_export_from_an_address_writes_the_bytes_of_the_checkpoint(
@@ -95,8 +96,8 @@ def test_export_from_an_address_writes_the_bytes_of_the_checkpoint(
 
 @pytest.mark.parametrize("verb", ["run", "plan", "verify", "audit", "publish", "diff", "fork"])
 def test_a_verb_that_needs_the_folder_says_so(verb: str) -> None:
-    found = CliRunner().invoke(app, [verb, "https://example.org/release"]).exception
-    assert isinstance(found, FolderNeeded) and "https://example.org/release" in str(found)
+    error = CliRunner().invoke(app, [verb, "https://example.org/release"]).exception
+    assert isinstance(error, FolderNeeded) and "https://example.org/release" in str(error)
 
 
 def test_a_release_is_read_through_fsspec(finished: Path) -> None:
@@ -118,8 +119,8 @@ def test_a_release_is_read_through_fsspec(finished: Path) -> None:
 # ---- what moves --------------------------------------------------------------------------------
 
 
-def test_a_step_moves_a_small_part_of_a_release(made: Callable[..., Any]) -> None:
-    place, server = made(ids=noise(8 << 20))
+def test_a_step_moves_a_small_part_of_a_release(serve: Callable[..., Any]) -> None:
+    place, server = serve(ids=noise(8 << 20))
     ids = arrays.mapped(place / "ids", "<u2")
     assert np.array_equal(
         ids[1_000_000:1_000_129], np.frombuffer(noise(8 << 20), "<u2")[1_000_000:1_000_129]
@@ -140,9 +141,9 @@ def test_documents_are_named_without_their_texts(finished: Path, server: Serving
     }
 
 
-def test_a_long_file_read_on_and_on_takes_few_requests(made: Callable[..., Any]) -> None:
+def test_a_long_file_read_on_and_on_takes_few_requests(serve: Callable[..., Any]) -> None:
     content = b"".join(b"%09d\n" % number for number in range(400_000))
-    place, server = made(lines=content)
+    place, server = serve(lines=content)
     with (place / "lines").open("rb") as file:
         assert file.readline() == b"000000000\n"
         assert len(server.requests) == 1 and server.sent == served.PAGE
@@ -150,13 +151,13 @@ def test_a_long_file_read_on_and_on_takes_few_requests(made: Callable[..., Any])
     assert len(server.requests) < 20 and server.sent == len(content)
 
 
-def test_a_search_in_a_table_takes_few_pages(made: Callable[..., Any]) -> None:
+def test_a_search_in_a_table_takes_few_pages(serve: Callable[..., Any]) -> None:
     table = np.zeros((100_000, 3), "<u8")
     table[:, 0] = np.arange(100_000)
     table[:, 1] = np.cumsum(np.random.default_rng(2).integers(1, 900, 100_000)) - 1
-    place, server = made(table=table.tobytes())
-    found = arrays.mapped(place / "table", "<u8", 3)
-    begins = found[:, 1]
+    place, server = serve(table=table.tobytes())
+    mapped = arrays.mapped(place / "table", "<u8", 3)
+    begins = mapped[:, 1]
     begins.searchsorted(np.array([30_000_000], "<u8"))
     assert len(server.requests) <= 6
     for value in (0, 1, 7_654_321, int(table[-1, 1]), int(table[-1, 1]) + 1, int(table[5, 1])):
@@ -170,7 +171,7 @@ def test_a_search_in_a_table_takes_few_pages(made: Callable[..., Any]) -> None:
 
 @pytest.mark.parametrize("kind", ["equal", "steep", "gaps", "random"])
 def test_a_search_ends_at_the_right_place_in_any_order_of_growth(
-    made: Callable[..., Any], kind: str
+    serve: Callable[..., Any], kind: str
 ) -> None:
     count = np.arange(20_000, dtype=np.uint64)
     drawn = np.random.default_rng(3).integers(0, 50, 20_000).astype("<u8")
@@ -182,20 +183,20 @@ def test_a_search_ends_at_the_right_place_in_any_order_of_growth(
     }[kind]
     if kind != "random":
         values = np.sort(values)
-    place, _ = made(table=np.column_stack([values, count, count]).astype("<u8").tobytes())
+    place, _ = serve(table=np.column_stack([values, count, count]).astype("<u8").tobytes())
     column = arrays.mapped(place / "table", "<u8", 3)[:, 0]
     for value in [*values[::1999].tolist(), 0, 8, 2**63]:
         for side in ("left", "right"):
-            found = column.searchsorted(np.array([value], "<u8"), side)[0]
+            position = column.searchsorted(np.array([value], "<u8"), side)[0]
             if kind == "random":  # A forged table: any answer will do, but there is one.
-                assert 0 <= found <= len(values)
+                assert 0 <= position <= len(values)
             else:
-                assert found == values.searchsorted(np.uint64(value), side)
+                assert position == values.searchsorted(np.uint64(value), side)
 
 
-def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[..., Any]) -> None:
+def test_an_array_behind_an_address_is_indexed_as_one_in_memory(serve: Callable[..., Any]) -> None:
     table = np.frombuffer(noise(3 * 8 * 5000), "<u8").reshape(-1, 3)
-    place, server = made(table=table.tobytes(), empty=b"", odd=b"123")
+    place, server = serve(table=table.tobytes(), empty=b"", odd=b"123")
     far = arrays.mapped(place / "table", "<u8", 3)
     assert (far.shape, far.ndim, far.size, far.nbytes, len(far)) == (
         (5000, 3),
@@ -246,10 +247,10 @@ def test_an_array_behind_an_address_is_indexed_as_one_in_memory(made: Callable[.
 
 
 def test_pages_in_memory_are_bounded(
-    made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(served, "KEPT", 10 * served.PAGE)
-    place, _ = made(big=noise(1 << 20))
+    place, _ = serve(big=noise(1 << 20))
     ids = arrays.mapped(place / "big", "u1")
     for start in range(0, 1 << 20, 50_000):
         assert ids[start : start + 9000].tobytes() == noise(1 << 20)[start : start + 9000]
@@ -260,11 +261,11 @@ def test_pages_in_memory_are_bounded(
 NUMBERS = pa.schema({"number": pa.float64()})
 
 
-def test_parquet_is_read_by_row_group(made: Callable[..., Any], tmp_path: Path) -> None:
+def test_parquet_is_read_by_row_group(serve: Callable[..., Any], tmp_path: Path) -> None:
     table = pa.table({"number": np.random.default_rng(4).random(50_000)})
     parquet.write(tmp_path / "table.parquet", table, group=1000)
     content = (tmp_path / "table.parquet").read_bytes()
-    place, server = made(table=content)
+    place, server = serve(table=content)
     with parquet.opened(place / "table", NUMBERS) as file:
         assert file.read_row_group(30).equals(
             pq.read_table(io.BytesIO(content)).slice(30_000, 1000)
@@ -281,16 +282,16 @@ def test_parquet_is_read_by_row_group(made: Callable[..., Any], tmp_path: Path) 
 @pytest.mark.parametrize(
     "end", [b"", b"PAR1", b"\xff\xff\xff\x7fPAR1", b"\xff\xff\x0f\x00PAR1", bytes(100_000)]
 )
-def test_a_parquet_file_that_is_none_is_named(made: Callable[..., Any], end: bytes) -> None:
-    place, _ = made(table=end)
+def test_a_parquet_file_that_is_none_is_named(serve: Callable[..., Any], end: bytes) -> None:
+    place, _ = serve(table=end)
     with pytest.raises(FormatInvalid):
         parquet.opened(place / "table", NUMBERS)
 
 
 def test_a_state_that_does_not_fit_here_is_not_begun(
-    made: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+    serve: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    place, server = made(state=noise(100_000))
+    place, server = serve(state=noise(100_000))
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=99_999))
     with pytest.raises(DiskFull):
         arrays.content(place / "state")
@@ -352,7 +353,8 @@ def test_a_remote_path_does_what_readers_need(finished: Path, server: Serving) -
     assert {path.name for path in far.iterdir()} == {path.name for path in finished.iterdir()}
     assert (far / SHARD).parent == far / "data/shards" and (far / SHARD).name == "00000.train.bin"
     assert (far / "recipe.toml").read_text() == (finished / "recipe.toml").read_text()
-    assert far / SHARD != RemotePath(Served("http://other", far.served._transport), SHARD)  # type: ignore[attr-defined]
+    transport = far.served._transport  # type: ignore[attr-defined]
+    assert far / SHARD != RemotePath(Served("http://other", transport), SHARD)
     for missing in (lambda: (far / "no").stat(), lambda: list((far / "no").iterdir())):
         with pytest.raises(FileNotFoundError):
             missing()
@@ -364,8 +366,8 @@ def test_a_remote_path_does_what_readers_need(finished: Path, server: Serving) -
         parquet.opened(far / "no.parquet", NUMBERS)
 
 
-def test_a_name_with_signs_of_its_own_is_asked_for_as_it_is(made: Callable[..., Any]) -> None:
+def test_a_name_with_signs_of_its_own_is_asked_for_as_it_is(serve: Callable[..., Any]) -> None:
     name = "a b%20?#é.bin"
-    place, server = made(**{name: noise(50_000)})
+    place, server = serve(**{name: noise(50_000)})
     assert (place / name).read_bytes() == noise(50_000)
     assert {request.path for request in server.requests} == {name}

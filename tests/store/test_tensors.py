@@ -123,8 +123,8 @@ BITS = {
 
 def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> None:
     torch.manual_seed(1)
-    theirs = {"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
-    named = {name: torch.randn(3, 5).to(dtype) for name, dtype in theirs.items()} | {
+    types = {"BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2}
+    named = {name: torch.randn(3, 5).to(dtype) for name, dtype in types.items()} | {
         "F16": torch.randn(4).half()
     }
     safetensors.torch.save_file(named, tmp_path / "x")
@@ -137,8 +137,8 @@ def test_types_that_numpy_does_not_know_are_bits_with_a_name(tmp_path: Path) -> 
     tensors.write(tmp_path / "y", read.arrays(), {})
     again = safetensors.torch.load_file(tmp_path / "y")
     assert all(
-        torch.equal(again[name].view(torch.uint8), one.view(torch.uint8))
-        for name, one in named.items()
+        torch.equal(again[name].view(torch.uint8), tensor.view(torch.uint8))
+        for name, tensor in named.items()
     )
 
 
@@ -158,11 +158,11 @@ def test_chunks_are_those_of_the_content_whatever_thread_hashes_them(
     monkeypatch.setattr(tensors, "_THREADS", threads)
     sizes = {"none": 0, "one": 1, "full": 1 << 16, "more": (1 << 16) + 1, "many": 5 << 16}
     arrays = {name: np.arange(size, dtype=np.float32) for name, size in sizes.items()}
-    found = tensors.contents({"g": arrays})["g"]
+    contents = tensors.contents({"g": arrays})["g"]
     for name, array in arrays.items():
         content = array.tobytes()
-        wanted = [
+        expected = [
             blake3(content[at : at + (4 << 16)]).digest() for at in range(0, len(content), 4 << 16)
         ]
-        assert list(found[name].chunks) == wanted
+        assert list(contents[name].chunks) == expected
     assert tensors.contents({}) == {} and tensors.contents({"g": {}}) == {"g": {}}

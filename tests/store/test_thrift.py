@@ -34,8 +34,8 @@ KINDS = {
 
 def anything(choices: random.Random) -> dict[str, Any]:
     def inner() -> dict[str, Any]:
-        found = {"count": choices.randrange(-(2**63), 2**63)}
-        return found | (
+        fields = {"count": choices.randrange(-(2**63), 2**63)}
+        return fields | (
             {"far": choices.randrange(-(2**31), 2**31)} if choices.random() < 0.5 else {}
         )
 
@@ -51,9 +51,9 @@ def anything(choices: random.Random) -> dict[str, Any]:
 def plain(value: Any) -> Any:
     """The same for the second implementation."""
     if isinstance(value, dict):
-        return {KINDS[name][0]: (KINDS[name][1], plain(one)) for name, one in value.items()}
+        return {KINDS[name][0]: (KINDS[name][1], plain(member)) for name, member in value.items()}
     if isinstance(value, list):
-        return (8 if value and isinstance(value[0], bytes) else 12, [plain(one) for one in value])
+        return (8 if value and isinstance(value[0], bytes) else 12, [plain(item) for item in value])
     return value
 
 

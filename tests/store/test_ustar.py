@@ -115,9 +115,9 @@ OTHERS: dict[str, Callable[[], bytes]] = {
 }
 
 
-@pytest.mark.parametrize("what", OTHERS)
-def test_another_archive_is_refused(what: str, tmp_path: Path) -> None:
-    archive = OTHERS[what]()
+@pytest.mark.parametrize("name", OTHERS)
+def test_another_archive_is_refused(name: str, tmp_path: Path) -> None:
+    archive = OTHERS[name]()
     with pytest.raises(ValueError):
         ustar.read(archive)
     (tmp_path / "code.tar").write_bytes(archive)
@@ -131,7 +131,9 @@ def test_every_byte_of_a_header_counts(place: int, byte: int) -> None:
     changed = bytearray(ARCHIVE)
     changed[place] = byte
     try:
-        found = ustar.read(bytes(changed))
+        contents = ustar.read(bytes(changed))
     except ValueError:
         return
-    assert bytes(changed) == ARCHIVE or (found != CONTENTS and found.keys() == CONTENTS.keys())
+    assert bytes(changed) == ARCHIVE or (
+        contents != CONTENTS and contents.keys() == CONTENTS.keys()
+    )
