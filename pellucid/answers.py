@@ -10,6 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from pellucid.data.about import is_unknown
 from pellucid.terminal import printable, word
 
 
@@ -228,7 +229,7 @@ def print_chart(curve: list[tuple[float, float]], marks: list[tuple[float, float
 def licence(about: dict[str, Any]) -> str:
     """The licence of a document, where nothing beside it says what the word is: a bare
     "unknown" could be anything."""
-    return "licence unknown" if about["licence"] == "unknown" else about["licence"]
+    return "licence unknown" if is_unknown(about["licence"]) else about["licence"]
 
 
 def print_where(about: dict[str, Any]) -> None:

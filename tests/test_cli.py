@@ -356,7 +356,7 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
             ("run", "RUN", "--set", "train.lr=1"),
             "pellucid fork RUN --step K --set train.lr=1 --to DIR",
         ),
-        (("where", "RUN", "--file", "OUT"), "OUT: not a file; --file takes the path of a text"),
+        (("where", "RUN", "--file", "OUT"), "OUT: no such file; --file takes the path of a text"),
         (
             ("where", "OUT", "x"),
             "OUT is not a run: it has no recipe.toml. Correct the name, or make a run: pellucid",

@@ -27,7 +27,11 @@ ZEROS = "0" * 64
         (("trace", "RUN", "a text", "--before", "x"), "`pellucid trace --help`", 2),
         (("fork", "RUN", "--to", "OUT"), "--step K. Or take more steps: --set train.steps=19", 2),
         (("fork", "RUN", "--to", "OUT", "--set", "train.steps=13"), "ForkAtEnd: No step of", 2),
-        (("check-proof", "RUN", "--head", ZEROS), "is a folder; name the file of a proof", 2),
+        (
+            ("check-proof", "RUN", "--head", ZEROS),
+            "not a file but a folder; name the file of a proof",
+            2,
+        ),
         (("check-proof", "RUN/README.md", "--head", "00"), "00: --head takes the whole head", 2),
         (("check-proof", "RUN/README.md", "--head", ZEROS), "ProofUnreadable: This file is no", 5),
         (("check-proof", "RUN/config.json", "--head", ZEROS), 'with the key "pellucid"', 5),

@@ -268,11 +268,12 @@ def test_on_the_command_line(finished: Path, tmp_path: Path) -> None:
         "none.json"
         in pellucid("check-proof", tmp_path / "none.json", "--head", head, check=2).stderr
     )
-    pellucid("prove", finished, "tensor", "model.norm.weight", "--step", "12", "--output", file)
-    assert "after step 12" in pellucid("check-proof", file, "--head", head).stdout
-    words = ["tensor", "model.norm.weight", "--rows", "3:7", "--output", file]
+    other, third = tmp_path / "other.json", tmp_path / "third.json"
+    pellucid("prove", finished, "tensor", "model.norm.weight", "--step", "12", "--output", other)
+    assert "after step 12" in pellucid("check-proof", other, "--head", head).stdout
+    words = ["tensor", "model.norm.weight", "--rows", "3:7", "--output", third]
     pellucid("prove", finished, *words)
-    said = pellucid("check-proof", file, "--head", head).stdout
+    said = pellucid("check-proof", third, "--head", head).stdout
     assert "chunks of elements 0 to 31 are shown" in said and "after step 13" in said
     for words in (
         ["step"],

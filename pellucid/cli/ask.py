@@ -22,7 +22,7 @@ from pellucid.cli.common import (
     teaches,
 )
 from pellucid.errors import CommandInvalid, QueryEmpty, TextInvalid
-from pellucid.store import files
+from pellucid.store import files, plain
 from pellucid.store.home import home
 
 _MOST = 2**62
@@ -118,10 +118,9 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     from pellucid.recipe import FILE
 
     if file is not None:
-        if not file.is_file():
-            raise CommandInvalid(
-                verb=verb, word=str(file), detail="not a file; --file takes the path of a text"
-            )
+        if detail := plain.unfit(file):
+            detail += "; --file takes the path of a text"
+            raise CommandInvalid(verb=verb, word=str(file), detail=detail)
         words = [*words, _text_of(file).removesuffix("\n").removesuffix("\r")]
     if not 1 <= len(words) <= 2:
         detail = "write [RUN] TEXT with the text in quotes, or [RUN] --file PATH"

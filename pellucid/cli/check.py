@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Step, print_json, step_number, teaches
+from pellucid.cli.common import HERE, Json, Run, Step, new_file, print_json, step_number, teaches
 from pellucid.errors import CommandInvalid, VerifyFailed
 from pellucid.store import files
 from pellucid.store.home import home
+from pellucid.store.plain import unfit
 from pellucid.terminal import plain
 
 if TYPE_CHECKING:
@@ -82,7 +83,12 @@ def prove(
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="The file to write.", show_default="standard output"),
+        typer.Option(
+            parser=new_file,
+            metavar="FILE",
+            help="The new file to write.",
+            show_default="standard output",
+        ),
     ] = None,
 ) -> None:
     from pellucid import prove as make
@@ -136,9 +142,10 @@ def check_proof(
 ) -> None:
     from pellucid.record import proofs
 
-    if not file.is_file():
-        there = "is a folder; name the file of a proof" if file.is_dir() else "no such file"
-        raise CommandInvalid(verb="check-proof", word=str(file), detail=there)
+    if detail := unfit(file):
+        raise CommandInvalid(
+            verb="check-proof", word=str(file), detail=f"{detail}; name the file of a proof"
+        )
     if not re.fullmatch("[0-9a-f]{64}", head):
         detail = "--head takes the whole head, 64 hex digits in small letters"
         raise CommandInvalid(verb="check-proof", word=head, detail=detail)

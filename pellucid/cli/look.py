@@ -24,6 +24,7 @@ from pellucid.cli.common import (
     folder_only,
     inputs_of,
     most,
+    new_file,
     on_terminal,
     print_json,
     step_number,
@@ -151,6 +152,7 @@ def _check_drawing(what: str, at: str, plot: str) -> None:
     if plot and plot != "-":
         from pellucid.look.plot import figure
 
+        new_file(plot)
         figure()  # A missing library is told now, not after an hour of replay.
 
 

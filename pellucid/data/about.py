@@ -17,6 +17,15 @@ _BLANK = " \t\r\n"
 _SURROGATES = re.compile("[\ud800-\udfff]")  # JSON can escape them, and no UTF-8 holds them.
 
 
+UNKNOWN = "unknown"  # As a licence.
+
+
+def is_unknown(licence: str) -> bool:
+    """Whether a licence says that it is unknown, or nothing, in whatever case and with
+    whatever blanks."""
+    return "".join(licence.split()).casefold() in ("", UNKNOWN)
+
+
 class About(NamedTuple):
     """Of each what the record says; "" where nothing, or the source names no field."""
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data import joining, keys, recognise, shown, sources
-from pellucid.data.about import fits, keys_of, under
+from pellucid.data.about import fits, is_unknown, keys_of, under
 from pellucid.data.guess import Guess, look
 from pellucid.data.tables import VALUES
 from pellucid.recipe import Recipe
@@ -172,7 +172,7 @@ def _unlicensed(recipe: Recipe, folder: Path, except_for: list[str]) -> list[str
     names = [
         reader.source.name
         for reader in sources.readers(recipe, folder)
-        if reader.licence == "unknown"
+        if is_unknown(reader.licence)
         and not reader.source.licence_key
         and reader.source.name not in except_for
     ]

@@ -43,10 +43,11 @@ from pellucid.errors import (
     SourceEmpty,
     SourceMissing,
     SourceRepeated,
+    SourceUnreadable,
     TextKeyMissing,
 )
 from pellucid.recipe import COMMAND_LINE, FILE, Data, Recipe, Source
-from pellucid.store import layout
+from pellucid.store import layout, plain
 
 _OWN = frozenset(
     PurePath(path).parts[0]
@@ -468,6 +469,8 @@ def check_path(source: Source, folder: Path) -> None:
         raise SourceMissing(
             source=source.name, path=path if source.path else '"" (no path is given)'
         )
+    if not path.is_dir() and (detail := plain.unfit(path)):
+        raise SourceUnreadable(source=source.name, path=path, detail=detail)
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         raise NoPermission(action="read", path=path)
     place, run = path.resolve(), folder.resolve()

@@ -31,7 +31,7 @@ from pellucid.errors import (
 )
 from pellucid.recipe import Recipe
 from pellucid.record import digests
-from pellucid.store import files
+from pellucid.store import files, plain
 
 FILE = "tokenizer.json"
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
@@ -145,8 +145,8 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
 def existing(path: Path, follow: bool = False) -> bytes:
     """The bytes of a tokenizer.json; follow: of the user's own, which may be reached by a
     link. Raises TokenizerInvalid."""
-    if not path.is_file():
-        raise TokenizerInvalid(path=path, detail="no such file")
+    if detail := plain.unfit(path):
+        raise TokenizerInvalid(path=path, detail=detail)
     return files.read_bytes(path, _LIMIT, follow)
 
 

@@ -61,7 +61,7 @@ def _fix(path: Path | str, verb: str) -> str:
         return "That folder is an exported model: name its run, or the release of its run."
     if verb:
         return f"Name the run: pellucid {verb} RUN"
-    if Path(path).exists() and Path(path) != Path():
+    if (Path(path).is_dir() or Path(path).is_file()) and Path(path) != Path():
         return (
             f"Name the folder of a run, or train on these texts: pellucid new mymodel --data {path}"
         )
@@ -72,6 +72,10 @@ class FolderTaken(UserError):
     message = """{path} already holds {found}. Choose a new or empty folder{advice}."""
 
     optional = ("advice",)
+
+
+class FileTaken(UserError):
+    message = """Cannot write {path}: {detail}. Choose a new file outside a run's own folders."""
 
 
 class FolderUnfit(UserError):

@@ -8,13 +8,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.data import parquet
+from pellucid.data import about, parquet
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shard, Shards
 from pellucid.errors import FormatInvalid
 
-UNKNOWN = "unknown"
-OTHERS = "others"
 _KNOWN = 10_000  # Different licences that are counted apart: what is in memory.
 
 
@@ -27,15 +25,16 @@ class Licence(NamedTuple):
 
 class Licences(NamedTuple):
     counted: list[Licence]  # The commonest first, by documents; of equal ones by their names.
-    others: Licence  # What is behind the first _KNOWN licences that the documents have.
+    others: (
+        Licence  # Without a name: what is behind the first _KNOWN licences that the documents have.
+    )
     unknown: dict[str, int]  # Documents of an unknown licence, by source; none where there is none.
 
-    def commonest(self, most: int) -> list[Licence]:
-        """So many of them, and a last line of the others, where there are any."""
+    def commonest(self, most: int) -> tuple[list[Licence], Licence | None]:
+        """So many of them, and the sum of the others, where there are any."""
         rest = [*self.counted[most:], self.others]
         documents, size, tokens = (sum(column) for column in list(zip(*rest, strict=True))[1:])
-        others = [Licence(OTHERS, documents, size, tokens)] if documents else []
-        return [*self.counted[:most], *others]
+        return self.counted[:most], Licence("", documents, size, tokens) if documents else None
 
 
 def licences(folder: Path) -> Licences:
@@ -43,18 +42,19 @@ def licences(folder: Path) -> Licences:
     counts = dict[str, np.ndarray]()
     others, unknown = np.zeros(3, np.int64), dict[str, int]()
     for source, names, about_D3 in _rows(folder):
-        kinds, codes = np.unique(np.array(names, object), return_inverse=True)
+        plain = [about.UNKNOWN if about.is_unknown(name) else name for name in names]
+        kinds, codes = np.unique(np.array(plain, object), return_inverse=True)
         for code, name in enumerate(kinds.tolist()):
             held = about_D3[codes == code].sum(axis=0)
             if name in counts or len(counts) < _KNOWN:
                 counts[name] = counts.get(name, 0) + held
             else:
                 others += held
-            if name == UNKNOWN:
+            if name == about.UNKNOWN:
                 unknown[source] = unknown.get(source, 0) + int(held[0])
     made = [Licence(name, *found.tolist()) for name, found in counts.items()]
     made.sort(key=lambda one: (-one.documents, one.name.encode()))
-    return Licences(made, Licence(OTHERS, *others.tolist()), unknown)
+    return Licences(made, Licence("", *others.tolist()), unknown)
 
 
 def _rows(folder: Path) -> Iterator[tuple[str, list[str], np.ndarray]]:

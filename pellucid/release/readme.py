@@ -22,6 +22,7 @@ from pellucid.look.status import status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.release.licences import licences
+from pellucid.release.markdown import escape, own
 from pellucid.store import files, layout, tensors
 
 VERSION = 1
@@ -127,32 +128,6 @@ def _first(folder: Path) -> str:
 _TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first}
 
 
-# Controls, what joins, hides or turns text, breaks of lines and paragraphs, halves of
-# surrogates, private use: Unicode's Cc, Cf, Cs, Co, Zl, Zp, and what is free among them. Written
-# down: every Python has other tables.
-_UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u089f\u08e2\u180e\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bcaf"
-    "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
-)
-# What a page may make a link of without being asked: addresses, hosts, people.
-_LINKED = re.compile(r"[:@]|\.[^\W\d]|www\.", re.IGNORECASE)
-
-
-def escape(text: object) -> str:
-    """Text that cannot become Markdown, HTML or a link, in a line or a cell of a table:
-    a source's name or licence is somebody else's string. What might be linked is shown
-    as code, in which nothing is."""
-    plain = _UNSEEN.sub(" ", str(text))
-    if _LINKED.search(plain):
-        return f"`{plain.translate(_IN_CODE)}`"
-    return re.sub(r"([\\`*_{}\[\]<>()#!|&~$])", lambda match: f"&#{ord(match.group())};", plain)
-
-
-# What would end the code or its cell; and no tag, whoever reads it how.
-_IN_CODE = str.maketrans("`|\\<>", "'//()")
-
-
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
     weights = tensors.Tensors(folder / "model.safetensors")
     parameters = sum(weights.array(name).size for name in weights.entries)
@@ -250,6 +225,7 @@ lists its packages. Native arithmetic gives equal bits only on an equal stack: t
 
 def _sources(folder: Path) -> str:
     documents, path = Documents.open(folder).manifest, folder / stage.DOCUMENTS / stage.MANIFEST
+    by_record = {one.name for one in load_recipe(folder).data.sources if one.licence_key}
     lines = [
         "## Data",
         "",
@@ -262,7 +238,8 @@ def _sources(folder: Path) -> str:
             or "nothing"
         )
         counts = _counts(one, ("documents", "bytes", "characters"), path)
-        lines.append(f"| {escape(one['name'])} | {escape(one['licence'])} | {counts} | {dropped} |")
+        licence = own("by record") if one["name"] in by_record else escape(one["licence"])
+        lines.append(f"| {escape(one['name'])} | {licence} | {counts} | {dropped} |")
     total = _counts(documents, ("documents",), path)
     lines += [
         "",
@@ -274,9 +251,10 @@ def _sources(folder: Path) -> str:
 def _licences(folder: Path) -> str:
     found = licences(folder)
     lines = ["| licence of the texts | documents | bytes | tokens |", "|---|---|---|---|"]
-    for one in found.commonest(_LICENCES):
-        counts = " | ".join(f"{count:,}" for count in one[1:])
-        lines.append(f"| {escape(one.name)} | {counts} |")
+    common, others = found.commonest(_LICENCES)
+    rows = [(escape(one.name), one) for one in common]
+    for name, one in [*rows, (own("other licences"), others)] if others else rows:
+        lines.append(f"| {name} | {' | '.join(f'{count:,}' for count in one[1:])} |")
     count = sum(found.unknown.values())
     whose = "1 document" if count == 1 else f"{count:,} documents"
     return "\n".join([*lines, "", f"The licence of {whose} is unknown."]) + "\n"

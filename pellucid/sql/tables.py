@@ -75,13 +75,20 @@ def _rows(name: str) -> str:
 def _view(name: str, recipe: Recipe) -> str:
     """The statement that makes a view."""
     columns = ", ".join(f'{one.value or one.name} AS "{one.name}"' for one in VIEWS[name].columns)
-    weights = f" LEFT JOIN {_weights(recipe)} USING (source)" if name == "sources" else ""
+    weights = f" LEFT JOIN {_weights(recipe)}" if name == "sources" else ""
     return f"CREATE VIEW {name} AS SELECT {columns} FROM {_rows(name)}{weights}"
 
 
 def _weights(recipe: Recipe) -> str:
-    rows = ", ".join(f"({_text(one.name)}, {one.weight}::BIGINT)" for one in recipe.data.sources)
-    return f"(VALUES {rows}) AS weights(source, weight)"
+    """The weight of each source in the steps of each phase; NULL where a phase has shares."""
+    names, schedule, rows = [one.name for one in recipe.data.sources], recipe.schedule, []
+    for phase, last in zip(schedule.phases, schedule.ends, strict=True):
+        weights = phase.weights or (None,) * len(names)
+        for name, weight in zip(names, weights, strict=True):
+            value = "NULL" if weight is None else weight
+            rows.append(f"({_text(name)}, {last - phase.steps + 1}, {last}, {value}::BIGINT)")
+    given = f"(VALUES {', '.join(rows)}) AS weights(of_source, first, last, weight)"
+    return f"{given} ON source = of_source AND step BETWEEN first AND last"
 
 
 def _text(text: str) -> str:

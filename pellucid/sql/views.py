@@ -86,7 +86,10 @@ VIEWS = {
             _STEP,
             _SOURCE,
             Column(
-                "weight", "BIGINT", "how often it is seen while a source of weight 1 is seen once"
+                "weight",
+                "BIGINT",
+                "how often it is seen in its phase while a source of weight 1 is seen once; "
+                "NULL where the phase has shares",
             ),
             *_LOSSES,
         ),

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import shutil
-import stat
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -26,6 +25,7 @@ from pellucid.errors import (
     PathUnsafe,
     RunBusy,
 )
+from pellucid.store import plain
 
 TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -285,7 +285,7 @@ def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
             raise FileMissing(path=path) from error
         except OSError as error:
             if error.errno in _NO_FILE:
-                raise FormatInvalid(path=path, detail="is not a file") from error
+                raise FormatInvalid(path=path, detail=plain.unfit(path, follow)) from error
             raise
         try:
             _require_plain(path, os.fstat(descriptor))
@@ -315,8 +315,8 @@ def _on_disk(path: Path) -> bool:
 
 
 def _require_plain(path: Path, about: os.stat_result) -> None:
-    if not stat.S_ISREG(about.st_mode):
-        raise FormatInvalid(path=path, detail="is not a file")
+    if kind := plain.other(about.st_mode):
+        raise FormatInvalid(path=path, detail=f"is not a file but {kind}")
     blocks = getattr(about, "st_blocks", None)  # Of 512 bytes; not told of everything everywhere.
     if blocks is not None and about.st_size - 512 * blocks > HOLES:
         raise FormatInvalid(

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 import re
 from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from pellucid.errors import LinkInside
+from pellucid.errors import FileTaken, LinkInside
 from pellucid.store import files
 
+_RECIPE = "recipe.toml"  # Of a run: recipe.py is above this room.
 LEDGER = "record/ledger.jsonl"
 JOURNAL = "record/journal.jsonl"
 CODE = "record/code.tar"
@@ -182,6 +184,17 @@ def refuse_links(folder: Path) -> None:
     looked for: whoever can make one there can write there."""
     for path in files.links(folder, belongs):
         raise LinkInside(path=folder / path, target=(folder / path).readlink())
+
+
+def require_new_file(path: Path) -> None:
+    """For a file that a verb is asked to write: it replaces no file, and lies in no run's folders,
+    of which `verify` names what does not belong there. Raises FileTaken."""
+    if os.path.lexists(path):
+        raise FileTaken(path=path, detail="it exists")
+    place = path.parent.resolve() / path.name
+    for above in place.parents:
+        if files.is_file(above / _RECIPE) and belongs(place.relative_to(above).as_posix()):
+            raise FileTaken(path=path, detail=f"the name belongs to the run {above}")
 
 
 def carry(folder: Path, target: Path, below: str = "", only: Container[str] | None = None) -> None:

@@ -4,6 +4,8 @@ strings of others are no markup."""
 from __future__ import annotations
 
 import hashlib
+import json
+import re
 import sys
 import unicodedata
 from pathlib import Path
@@ -18,7 +20,7 @@ from pellucid.release.publish import publish
 from pellucid.release.readme import escape
 from pellucid.release.verify import verify
 from pellucid.store import files, layout, sealed
-from tests.conftest import SETTINGS, finish, write_corpus
+from tests.conftest import SETTINGS, finish, make_run, prose, write_corpus
 from tests.release.test_fields import MARK, found, in_readme, page, spelled
 
 _UNSEEN = ("Cc", "Cf", "Cs", "Co", "Zl", "Zp")
@@ -43,9 +45,38 @@ def test_a_string_in_the_readme_has_no_character_that_is_not_seen() -> None:
     unseen = [
         one for one in map(chr, range(sys.maxunicode + 1)) if unicodedata.category(one) in _UNSEEN
     ]
-    assert len(unseen) > 137_000 and not escape("".join(unseen)).strip(" ")
+    assert len(unseen) > 137_000
+    assert not escape("x" + "".join(unseen)).removeprefix("x").strip(" ")
     kept = "Größe 東京 नमस्ते 𝒳 é £ € 😀 � A"
     assert escape(kept) == kept
+
+
+@pytest.mark.parametrize("blank", ["\u2800", "\u3164", "\u200b", "\u3000", "\n", "\u115f\u1160"])
+def test_a_string_that_looks_like_nothing_is_shown_as_what_it_is(blank: str) -> None:
+    assert escape(blank) == " ".join(f"U+{ord(letter):04X}" for letter in blank)
+    assert "U+2800" in escape("MIT\u2800")
+
+
+def test_a_licence_by_record_is_no_licence_of_the_source(
+    tmp_path: Path,
+) -> None:
+    """Each document counts under its own licence, and no licence spells a row of the page."""
+    licences = ["MIT", "MIT", "others", "*other licences*", "unknown", "Unknown ", " UNKNOWN"]
+    rows = [
+        {"text": prose(n, 60), "licence": licences[n] if n < len(licences) else f"L-{n % 7}"}
+        for n in range(48)
+    ]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keys = ["data.sources.t.licence_key=licence", "data.sources.t.licence=CC0-1.0"]
+    folder = make_run(tmp_path / "run", tmp_path / "t.jsonl", [*SETTINGS, *keys])
+    finish(folder)
+    assert publish(folder)["unlicensed"] == {"t": 3}
+    page = (folder / "README.md").read_text()
+    assert "| t | *by record* | 48 |" in page and "CC0-1.0" not in page
+    counts = dict(re.findall(r"^\| ([^|]+) \| ([\d,]+) \| [\d,]+ \| [\d,]+ \|$", page, re.M))
+    assert counts["unknown"] == "3" and counts["MIT"] == "2" and "*other licences*" in counts
+    assert sum(map(int, counts.values())) == 48
+    assert verify(folder, lambda what: None).ok
 
 
 def test_what_the_maker_writes_around_the_record_stays(release: Path) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from pellucid.errors import FileMissing, FormatInvalid
+from pellucid.data.tokenizer import existing
+from pellucid.errors import FileMissing, FormatInvalid, TokenizerInvalid
 from pellucid.run import run
 from pellucid.store import arrays, files, layout, metrics, parquet
 from pellucid.terminal import Terminal
@@ -157,3 +159,37 @@ def test_a_pipe_in_the_place_of_a_log_costs_no_data(path: str, release: Path) ->
     with pytest.raises(FormatInvalid, match="is not a file"):
         run(release, Terminal(quiet=True))
     assert files.walk(release / "data") == before != []
+
+
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [
+        (lambda path: os.mkfifo(path), "a pipe"),
+        (lambda path: path.mkdir(), "a folder"),
+        (lambda path: path.symlink_to("/dev/null"), "a symbolic link"),
+    ],
+)
+def test_what_is_no_file_is_called_what_it_is(
+    make: Callable[[Path], None], kind: str, tmp_path: Path
+) -> None:
+    make(tmp_path / "x")
+    for opening in (files.open_file, files.require_file):
+        with pytest.raises(FormatInvalid, match=f"is not a file but {kind}"):
+            opening(tmp_path / "x")
+    with pytest.raises(FormatInvalid, match="is not a file but a device"):
+        files.open_file(Path(os.devnull), follow=True)
+    with pytest.raises(TokenizerInvalid, match="is not a file but a device"):
+        existing(Path(os.devnull), follow=True)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("check-proof", os.devnull, "--head", "0" * 64),
+        ("where", "RUN", "--file", os.devnull),
+        ("new", "RUN/../new", "--data", os.devnull),
+    ],
+)
+def test_a_device_is_called_one_on_the_command_line(words: tuple[str, ...], finished: Path) -> None:
+    done = command(*(word.replace("RUN", str(finished)) for word in words), check=None)
+    assert done.returncode in (2, 4) and "is not a file but a device" in done.stderr

@@ -102,5 +102,5 @@ def test_nothing_and_no_run_are_named(finished: Path, tmp_path: Path) -> None:
     assert "QueryEmpty" in pellucid("where", finished, "", check=2).stderr
     assert "QueryEmpty" in pellucid("trace", finished, "", check=2).stderr
     assert "TextInvalid" in pellucid("sample", finished, "--prompt", "\udcff", check=2).stderr
-    assert "not a file" in pellucid("where", finished, "--file", tmp_path / "no", check=2).stderr
+    assert "no such file" in pellucid("where", finished, "--file", tmp_path / "no", check=2).stderr
     assert pellucid("where", tmp_path, "text", check=2).stderr.startswith("pellucid: ")
