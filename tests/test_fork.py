@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from pellucid import inputs as run_inputs
 from pellucid.errors import (
     DocumentUnknown,
     FolderTaken,
+    ForkAtEnd,
     ForkUnfit,
     RecipeInvalid,
     RecipeTooOld,
@@ -30,7 +32,7 @@ from pellucid.release.verify import verify
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
 from pellucid.replay.request import Request
-from pellucid.store import files, layout
+from pellucid.store import anchors, files, layout
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, pellucid
 
@@ -191,7 +193,7 @@ def test_what_cannot_be_forked_is_refused_and_nothing_is_left(
     target = tmp_path / "no"
     with pytest.raises(DocumentUnknown, match="No document nowhere"):
         forked(finished, target, 7, without=("nowhere",))
-    with pytest.raises(RecipeInvalid, match="after step 13 needs"):
+    with pytest.raises(ForkAtEnd, match="is left after step 13"):
         forked(finished, target, 13)
     with pytest.raises(StepUnknown):
         forked(finished, target, 99)
@@ -217,14 +219,8 @@ def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_pat
     (folder / layout.PARENT / "anchor.json").write_text(json.dumps(about | {"step": 6}))
     problems = verify(folder, lambda _: None).problems
     assert [(one.error, one.where) for one in problems] == [("StateDiffers", "parent/anchor.json")]
-    # What only the parent's ledger tells has a form, and is what the weights file says, too.
-    for changed in (
-        {"more": 1},
-        {"ledger_digest": "x"},
-        {"ledger_entry": "7"},
-        {"tokens": "many"},
-        {"tensors": {}},
-    ):
+    # The weights file states the fields that only the parent's ledger holds, too.
+    for changed in ({"more": 1}, {"tensors": {}}):
         files.write_json(folder / layout.PARENT / "anchor.json", about | changed)
         assert ("StateDiffers", "parent/anchor.json") in [
             (one.error, one.where) for one in verify(folder, lambda _: None).problems
@@ -234,6 +230,52 @@ def test_verify_checks_the_state_that_a_fork_begins_with(finished: Path, tmp_pat
     assert [(one.error, one.where) for one in problems] == [
         ("StateDiffers", "parent/model.safetensors")
     ]
+
+
+def test_a_forks_parent_contradicts_neither_its_recipe_nor_its_form(
+    finished: Path, tmp_path: Path
+) -> None:
+    """All files of `parent` say the same, so the recipe and the form alone catch it."""
+    folder = finish(forked(finished, tmp_path / "checked"))
+    place, tokens = folder / layout.PARENT, load(folder).fork.tokens
+    about = files.read_json(place / anchors.ABOUT)
+    groups = {group: dict(of) for group, of in anchors.read(place).items()}
+    number, digest = "an integer from 0 to 2^63-1", "64 hex digits"
+
+    def problems(changed: dict[str, object]) -> list[tuple[str, str, str]]:
+        shutil.rmtree(place)
+        anchors.write(place, groups, about | changed, None)
+        return [
+            (problem.error, problem.where, problem.detail)
+            for problem in verify(folder, lambda _: None).problems
+        ]
+
+    for field, value, form in (
+        ("tokens", "123456789", f'"{tokens}"'),
+        ("tokens", tokens, f'"{tokens}"'),
+        ("tokens", "", f'"{tokens}"'),
+        ("ledger_entry", -5, number),
+        ("ledger_entry", 2**63, number),
+        ("ledger_entry", "7", number),
+        ("ledger_entry", True, number),
+        ("ledger_digest", "AB" * 32, digest),
+        ("ledger_digest", "", digest),
+        ("ledger_digest", None, digest),
+    ):
+        detail = f"{field} is {json.dumps(value)}, and should be {form}"
+        assert ("StateDiffers", "parent/anchor.json", detail) in problems({field: value})
+    assert problems({"ledger_entry": 0, "ledger_digest": "ab" * 32}) == []
+    assert problems({}) == []
+
+
+def test_step_0_is_the_first_entry_of_the_parent(finished: Path, tmp_path: Path) -> None:
+    folder = finish(forked(finished, tmp_path / "again", 0, "train.steps=2"))
+    assert verify(folder, lambda _: None).problems == []
+    path = folder / layout.PARENT / anchors.ABOUT
+    files.write_json(path, files.read_json(path) | {"ledger_entry": 1})
+    assert [
+        (problem.error, problem.detail) for problem in verify(folder, lambda _: None).problems
+    ] == [("StateDiffers", "ledger_entry is 1, and should be 0, the entry of step 0")]
 
 
 def test_every_command_of_a_forks_readme_works(finished: Path, tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ from pellucid.record.verdict import Problem
 from pellucid.store import anchors, fields, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 
+_LAST_ENTRY = 2**63 - 1
+
 
 class States:
     """The anchors, the checkpoints and the final model of a run."""
@@ -107,15 +109,16 @@ class States:
         place, fork = self._folder / layout.PARENT, self._recipe.fork
         _, roots = anchors.check(place, fork.step, fork.state)
         said = files.read_json(place / anchors.ABOUT)
-        # Which entry of its parent's it was, and how many tokens that had seen,
-        # only the parent's ledger tells.
-        number = said.get("ledger_entry")
+        if detail := _malformed(said, fork.step):
+            yield Problem("StateDiffers", f"{layout.PARENT}/{anchors.ABOUT}", detail)
+            return
         entry = {
             "format": 1,
             "step": fork.step,
-            "ledger_entry": number if type(number) is int else 0,
+            "tokens": str(fork.tokens),
+            "ledger_entry": said["ledger_entry"],
+            "ledger_digest": said["ledger_digest"],
         }
-        entry |= fields.said(said, {"tokens": fields.COUNT, "ledger_digest": fields.DIGEST})
         about = anchors.described(entry, roots)
         yield from self._state(layout.PARENT, about)
 
@@ -206,6 +209,21 @@ class States:
             yield Problem(
                 "CheckpointDiffers", f"{inside}tokenizer.json", "not the tokenizer of this run"
             )
+
+
+def _malformed(said: Mapping[str, Any], step: int) -> str:
+    """How the entry that a fork's parent/anchor.json names has not its form; empty where it has.
+
+    Only the parent's ledger holds the entry itself. A parent that is a fork may begin with this
+    very step, whose entry is then its genesis: only step 0 fixes the number.
+    """
+    number, digest = said.get("ledger_entry"), said.get("ledger_digest")
+    if type(number) is not int or not 0 <= number <= (_LAST_ENTRY if step else 0):
+        form = "an integer from 0 to 2^63-1" if step else "0, the entry of step 0"
+        return f"ledger_entry is {fields.short(number)}, and should be {form}"
+    if not isinstance(digest, str) or not fields.DIGEST(digest):
+        return f"ledger_digest is {fields.short(digest)}, and should be 64 hex digits"
+    return ""
 
 
 def _wrong(

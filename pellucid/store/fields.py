@@ -12,9 +12,8 @@ from typing import Any
 from pellucid.store import files
 
 # What nothing binds still has a form.
-DIGEST, VERSION, COUNT = (
-    re.compile(pattern).fullmatch
-    for pattern in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}", "0|[1-9][0-9]{0,17}")
+DIGEST, VERSION = (
+    re.compile(form).fullmatch for form in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 )
 
 
@@ -31,12 +30,16 @@ def difference(path: Path, expected: Mapping[str, Any]) -> str:
 
 
 def said(value: Any, forms: Mapping[str, Any]) -> dict[str, str]:
-    """An object of texts that nothing binds: its fields, each empty, and so
-    another, where it has not its form."""
+    """An object of texts that nothing binds: its fields, each with another value if it is
+    malformed."""
     texts = value if isinstance(value, dict) else {}
-    return {
-        name: texts[name] if _has(texts.get(name), form) else "" for name, form in forms.items()
-    }
+    return {name: _kept(texts.get(name), form) for name, form in forms.items()}
+
+
+def _kept(value: Any, form: Any) -> str:
+    if _has(value, form):
+        return value
+    return "?" if value == "" else ""
 
 
 def _has(value: Any, form: Any) -> bool:
@@ -70,12 +73,13 @@ def _first(actual: Any, expected: Any, name: str) -> str:
         )
     # Python takes 128.0 for 128 and 1 for True.
     same = type(actual) is type(expected) and actual == expected
-    return "" if same else f"{name} is {_short(actual)}, and should be {_short(expected)}"
+    return "" if same else f"{name} is {short(actual)}, and should be {short(expected)}"
 
 
 def _inside(name: str, key: str) -> str:
     return f"{name}.{key[:60]}" if name else key[:60]
 
 
-def _short(value: Any) -> str:
+def short(value: Any) -> str:
+    """A value as JSON, cut to what fits in a message."""
     return json.dumps(value)[:100]
