@@ -85,11 +85,11 @@ class Model(Section, ABC):
 
     def tensors(self, vocabulary: int) -> Shapes:
         """Every weight by Hugging Face's name."""
-        found: Shapes = {"model.embed_tokens.weight": (vocabulary, self.width)}
+        shapes: Shapes = {"model.embed_tokens.weight": (vocabulary, self.width)}
         for number in range(self.layers):
-            found |= {f"model.layers.{number}.{name}": dims for name, dims in self.layer().items()}
-        found["model.norm.weight"] = (self.width,)
-        return found if self.tied else found | {"lm_head.weight": (vocabulary, self.width)}
+            shapes |= {f"model.layers.{number}.{name}": dims for name, dims in self.layer().items()}
+        shapes["model.norm.weight"] = (self.width,)
+        return shapes if self.tied else shapes | {"lm_head.weight": (vocabulary, self.width)}
 
     def layer(self) -> Shapes:
         """The weights of one layer, by their names within it."""
@@ -147,14 +147,14 @@ class Model(Section, ABC):
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor, seen: Seen
     ) -> Tensor:
         """What attention gives to its output projection, (B, T, D)."""
-        heads = (one.unflatten(-1, (-1, self.head_width)) for one in self.read(ops, w, x_BTD))
+        heads = (part.unflatten(-1, (-1, self.head_width)) for part in self.read(ops, w, x_BTD))
         return ops.attention(*heads, *seen).flatten(2)
 
     def read(
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         """Queries (B, T, D), keys and values (B, T, K·C), before they are rotated."""
-        return ops.linears(x_BTD, *(w[f"self_attn.{one}_proj.weight"] for one in "qkv"))
+        return ops.linears(x_BTD, *(w[f"self_attn.{letter}_proj.weight"] for letter in "qkv"))
 
     def fed(self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor) -> Tensor:
         """What the MLP gives to its output projection, (B, T, F)."""
@@ -166,7 +166,7 @@ class Model(Section, ABC):
         """Pairs of a query and a key in all layers, of a sequence of so many positions, where
         documents fill it."""
         near = (min(self.sees(layer), context) for layer in range(self.layers))
-        return sum(one * (one + 1) // 2 + (context - one) * one for one in near)
+        return sum(width * (width + 1) // 2 + (context - width) * width for width in near)
 
     def saved(self, sequences: int, arithmetic: str, wide: int) -> int:
         """Bytes that one layer keeps for backward, by what its operations save
@@ -192,7 +192,7 @@ class Model(Section, ABC):
         has: `architectures`, `model_type` …"""
 
 
-PROJECTIONS = tuple(f"self_attn.{one}_proj.weight" for one in "qkv")
+PROJECTIONS = tuple(f"self_attn.{letter}_proj.weight" for letter in "qkv")
 ATTENTION = "product (gradient of its input) of {}.self_attn.o_proj, or attention_backward there"
 MLP = "product (gradient of its input) of {}.mlp.down_proj, or swiglu_backward there"
 # Where queries and keys go through norms before attention.
@@ -206,7 +206,7 @@ NORMED_HEADS = [
 
 
 def _norm(name: str) -> Reached:
-    words = (
+    between = (
         f"product (gradient of its input) of the weights after {{}}.{name}, or norm_backward there"
     )
-    return Reached((f"{name}.weight",), words)
+    return Reached((f"{name}.weight",), between)

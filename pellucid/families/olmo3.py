@@ -20,10 +20,10 @@ class Olmo3(Olmo2):
         return self.context if (layer + 1) % _FULL == 0 else min(self.window, self.context)
 
     def described(self) -> dict[str, Any]:
-        whole = ["sliding_attention"] * (_FULL - 1) + ["full_attention"]
+        period = ["sliding_attention"] * (_FULL - 1) + ["full_attention"]
         return super().described() | {
             "architectures": ["Olmo3ForCausalLM"],
             "model_type": "olmo3",
             "sliding_window": self.window,
-            "layer_types": [whole[layer % _FULL] for layer in range(self.layers)],
+            "layer_types": [period[layer % _FULL] for layer in range(self.layers)],
         }

@@ -23,14 +23,15 @@ class Qwen2(Model):
         }
 
     def backward_to_heads(self) -> list[Reached]:
-        biases = tuple(f"self_attn.{one}_proj.bias" for one in "qkv")
+        biases = tuple(f"self_attn.{letter}_proj.bias" for letter in "qkv")
         return [Reached((*PROJECTIONS, *biases), ATTENTION)]
 
     def read(
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor
     ) -> tuple[Tensor, Tensor, Tensor]:
         parts = (
-            (w[f"self_attn.{one}_proj.weight"], w[f"self_attn.{one}_proj.bias"]) for one in "qkv"
+            (w[f"self_attn.{letter}_proj.weight"], w[f"self_attn.{letter}_proj.bias"])
+            for letter in "qkv"
         )
         return ops.biased_linears(x_BTD, *parts)
 

@@ -26,7 +26,10 @@ def _check(
     for name, (tensor, shape) in tensors.items():
         plain = tensor.layout == torch.strided and tensor.is_cpu and tensor.dtype == dtype
         if not plain or tensor.shape != shape or not tensor.is_contiguous() or tensor.numel() == 0:
-            found = f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device} with strides {_strides(tensor)}"
+            found = (
+                f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device} "
+                f"with strides {_strides(tensor)}"
+            )
             wanted = f"{dtype} {tuple(shape)} on the CPU, not empty, without gaps"
             raise TensorUnfit(operation=operation, name=name, found=found, wanted=wanted)
 

@@ -59,19 +59,23 @@ class Life:
     @property
     def tokens(self) -> int:
         """Its targets."""
-        return sum(int(one.counted_T.sum()) for one in self.windows)
+        return sum(int(window.counted_T.sum()) for window in self.windows)
 
     def as_json(self) -> dict[str, Any]:
         """windows: block, start, tokens of each; seen; at: step, tokens, loss_sum and
         loss (nats), sums by window."""
-        tokens = [int(one.counted_T.sum()) for one in self.windows]
+        tokens = [int(window.counted_T.sum()) for window in self.windows]
         windows = [
-            {"block": one.block, "start": one.start, "tokens": n}
-            for one, n in zip(self.windows, tokens, strict=True)
+            {"block": window.block, "start": window.start, "tokens": n}
+            for window, n in zip(self.windows, tokens, strict=True)
         ]
         at = [
-            {"step": one.step, **total(zip(tokens, one.sums, strict=True)), "sums": one.sums}
-            for one in self.moments
+            {
+                "step": moment.step,
+                **total(zip(tokens, moment.sums, strict=True)),
+                "sums": moment.sums,
+            }
+            for moment in self.moments
         ]
         return {"tokens": sum(tokens), "windows": windows, "seen": self.seen, "at": at}
 
@@ -85,23 +89,23 @@ def life_of_document(inputs: Inputs, name: str, steps: Sequence[int], watch: Wat
     shown = Shown(inputs.folder)
     about = shown.document(name)
     rows = [shown.documents.get(index) for index in about["indices"]]
-    held = [(row["index"], _held(inputs, shown, row)) for row in rows]
+    streams = [(row["index"], _stream_of(inputs, shown, row)) for row in rows]
     windows = [
         window
-        for index, one in held
-        if one is not None
-        for window in _of_document(one, index, _context(inputs), shown.shards.block)
+        for index, stream in streams
+        if stream is not None
+        for window in _of_document(stream, index, _context(inputs), shown.shards.block)
     ]
     if not windows:
         raise TextEmpty(what=f"document {name}")
     return _life(inputs, windows, recorded(about["blocks"]), steps, watch)
 
 
-def _held(inputs: Inputs, shown: Shown, row: Mapping[str, Any]) -> Stream | Covered | None:
+def _stream_of(inputs: Inputs, shown: Shown, row: Mapping[str, Any]) -> Stream | Covered | None:
     """What a document is read in: its stream, or what validation covers of it."""
-    for one in covered(inputs.shards, inputs.recipe) if row["split"] == "validation" else ():
-        if one.source == row["source"] and row["index"] in one.documents:
-            return one
+    for part in covered(inputs.shards, inputs.recipe) if row["split"] == "validation" else ():
+        if part.source == row["source"] and row["index"] in part.documents:
+            return part
     return shown.stream(row["source"], row["split"])
 
 
@@ -119,13 +123,13 @@ def life_of_step(inputs: Inputs, number: int, steps: Sequence[int], watch: Watch
     rows = Shown(inputs.folder).step(number)["rows"]
     T = inputs.order.phase(number).context
     seen = [
-        {name: one[name] for name in ("block", "row", "epoch", "start", "loss_sum", "loss")}
+        {name: row[name] for name in ("block", "row", "epoch", "start", "loss_sum", "loss")}
         | {"step": number, "context": T, "tokens": T}
-        for one in rows
-        if "loss" in one
+        for row in rows
+        if "loss" in row
     ]
     return _life(
-        inputs, [_of_row(inputs, one["block"], one["start"], T) for one in rows], seen, steps, watch
+        inputs, [_of_row(inputs, row["block"], row["start"], T) for row in rows], seen, steps, watch
     )
 
 
@@ -160,10 +164,10 @@ def _life(
     steps: Sequence[int],
     watch: Watch,
 ) -> Life:
-    wanted = sorted(set(steps))
+    ascending = sorted(set(steps))
     moments = [
         Moment(state.step, _sums(inputs, state, windows))
-        for state in walk(inputs, wanted, watch, keep=True)
+        for state in walk(inputs, ascending, watch, keep=True)
     ]
     return Life(windows, seen, moments)
 
@@ -172,8 +176,8 @@ def _sums(inputs: Inputs, state: State, windows: list[Window]) -> list[float]:
     """What each window's counted targets lose at a state, added as a step's record adds them.
     Windows of one width go through the model together."""
     sums = [0.0] * len(windows)
-    for width in {len(one.tokens_S) for one in windows}:
-        own = [index for index, one in enumerate(windows) if len(one.tokens_S) == width]
+    for width in {len(window.tokens_S) for window in windows}:
+        own = [index for index, window in enumerate(windows) if len(window.tokens_S) == width]
         tokens_NS = np.stack([windows[index].tokens_S for index in own])
         documents_NS = np.stack([windows[index].documents_S for index in own])
         following = inputs.order.phase(state.step + 1)
@@ -202,7 +206,7 @@ def _of_document(stream: Stream | Covered, document: int, T: int, block: int) ->
             windows.append(
                 Window(stream.read(begin, stop), documents_S, documents_S[1:] == document, *place)
             )
-    return [one for one in windows if one.counted_T.any()]
+    return [window for window in windows if window.counted_T.any()]
 
 
 def _of_row(inputs: Inputs, block: int, start: int, T: int) -> Window:

@@ -44,13 +44,13 @@ def branches(folder: Path, ledger: LedgerFile | None) -> list[Branch]:
     own = Branch(folder, ledger.history, ledger.first, ledger.steps_done, None)
     left = [
         Branch(
-            layout.abandoned(folder, one["branch"]),
-            ledger.before(one),
-            one["to"],
-            one["step"],
-            one["branch"],
+            layout.abandoned(folder, rollback["branch"]),
+            ledger.before(rollback),
+            rollback["to"],
+            rollback["step"],
+            rollback["branch"],
         )
-        for one in ledger.rollbacks
+        for rollback in ledger.rollbacks
     ]
     return [own, *left]
 
@@ -62,12 +62,12 @@ def times(
     one up to another, by step: step, row, epoch, start (the row's first target in the block)
     and context (how many it has)."""
     first, end = targets or (0, order.block)
-    found = []
-    for one in order.along(branch.history.rollbacks).times(block, branch.last):
-        context = order.phase(one.step).context
-        if one.step > branch.after and one.start < end and first < one.start + context:
-            found.append({**one._asdict(), "context": context})
-    return found
+    rows = []
+    for time in order.along(branch.history.rollbacks).times(block, branch.last):
+        context = order.phase(time.step).context
+        if time.step > branch.after and time.start < end and first < time.start + context:
+            rows.append({**time._asdict(), "context": context})
+    return rows
 
 
 def segments(
@@ -78,28 +78,28 @@ def segments(
 
     Raises FormatInvalid, also where a row has more segments than targets.
     """
-    wanted, found = set(places), dict[tuple[int, int], list[Segment]]()
+    wanted, by_place = set(places), dict[tuple[int, int], list[Segment]]()
     steps = sorted({step for step, _ in wanted})
     for first, last in _spans(steps):
         for batch in metrics.rows(folder, "segments", _COLUMNS, steps=(first, last)):
             columns = [batch.column(name).to_numpy() for name in _COLUMNS]
             near = np.flatnonzero(np.isin(columns[0], steps))
             for step, *values in zip(*(column[near].tolist() for column in columns), strict=True):
-                one = Segment(*values)
-                if (step, one.row) in wanted:
-                    row = found.setdefault((step, one.row), [])
-                    _check(folder, step, row, one, schedule.at(step).context)
-                    row.append(one)
-    return found
+                segment = Segment(*values)
+                if (step, segment.row) in wanted:
+                    row = by_place.setdefault((step, segment.row), [])
+                    _check(folder, step, row, segment, schedule.at(step).context)
+                    row.append(segment)
+    return by_place
 
 
-def _check(folder: Path, step: int, row: list[Segment], one: Segment, context: int) -> None:
+def _check(folder: Path, step: int, row: list[Segment], segment: Segment, context: int) -> None:
     """Raises FormatInvalid where a segment cannot follow those of its row."""
     begin = row[-1].start + row[-1].tokens if row else 0
-    inside = begin <= one.start < one.start + one.tokens <= context
-    if not inside or not abs(one.loss_sum) <= one.tokens * _LARGEST:  # No NaN is.
+    inside = begin <= segment.start < segment.start + segment.tokens <= context
+    if not inside or not abs(segment.loss_sum) <= segment.tokens * _LARGEST:  # No NaN is.
         detail = (
-            f"has rows of step {step}, row {one.row} that are not segments of {context} targets"
+            f"has rows of step {step}, row {segment.row} that are not segments of {context} targets"
         )
         raise FormatInvalid(path=folder / layout.METRICS / "segments", detail=detail)
 
@@ -120,18 +120,18 @@ def with_losses(
 ) -> list[dict[str, Any]]:
     """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats.
     Of documents, that of their own targets alone."""
-    told = []
-    for one in seen:
-        own = recorded.get((one["step"], one["row"]), [])
-        told.append(
-            one
+    times = []
+    for time in seen:
+        own = recorded.get((time["step"], time["row"]), [])
+        times.append(
+            time
             | total(
                 (piece.tokens, piece.loss_sum)
                 for piece in own
                 if documents is None or piece.document in documents
             )
         )
-    return told
+    return times
 
 
 def total(parts: Iterable[tuple[int, float]]) -> dict[str, Any]:
@@ -145,14 +145,14 @@ def epochs(seen: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """What was recorded in each epoch: how many times, between which
     steps, tokens, loss_sum, loss."""
     by_epoch: dict[int, list[dict[str, Any]]] = {}
-    for one in seen:
-        if "loss" in one:
-            by_epoch.setdefault(one["epoch"], []).append(one)
+    for time in seen:
+        if "loss" in time:
+            by_epoch.setdefault(time["epoch"], []).append(time)
     return [
         {"epoch": epoch, "times": len(own), "first": min(steps), "last": max(steps)}
-        | total((one["tokens"], one["loss_sum"]) for one in own)
+        | total((time["tokens"], time["loss_sum"]) for time in own)
         for epoch, own in sorted(by_epoch.items())
-        for steps in [[one["step"] for one in own]]
+        for steps in [[time["step"] for time in own]]
     ]
 
 
@@ -160,6 +160,9 @@ def recorded(blocks: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
     """Every time that blocks were trained on and that has a recorded loss, by step: block, step,
     row, epoch, start, context, tokens, loss_sum, loss. blocks as look/show.py tells them."""
     seen = [
-        {"block": one["block"], **time} for one in blocks for time in one["steps"] if "loss" in time
+        {"block": block["block"], **time}
+        for block in blocks
+        for time in block["steps"]
+        if "loss" in time
     ]
-    return sorted(seen, key=lambda one: (one["step"], one["row"]))
+    return sorted(seen, key=lambda time: (time["step"], time["row"]))

@@ -59,21 +59,24 @@ class Shown:
             self.order.along(ledger.history.rollbacks).rows(number),
         )
         losses = {
-            one["row"]: one
-            for one in metrics.of_step(self.folder, "sequences", number, phase.batch)
+            record["row"]: record
+            for record in metrics.of_step(self.folder, "sequences", number, phase.batch)
         }
         recorded = seen.segments(
             self.folder, [(number, row) for row in range(phase.batch)], self.order.schedule
         )
-        rows, columns = [], (one.tolist() for one in (taken.epochs, taken.blocks, taken.starts))
+        rows, columns = (
+            [],
+            (column.tolist() for column in (taken.epochs, taken.blocks, taken.starts)),
+        )
         for row, (epoch, block, start) in enumerate(zip(*columns, strict=True)):
-            found = {"row": row, "epoch": epoch, **self._ids(block, start, phase.context)}
+            shown = {"row": row, "epoch": epoch, **self._ids(block, start, phase.context)}
             if row in losses:  # Absent while the run has not flushed this step's rows.
-                found["loss_sum"] = losses[row]["loss_sum"]
-                found["loss"] = found["loss_sum"] / phase.context
-                for piece in found["segments"]:
+                shown["loss_sum"] = losses[row]["loss_sum"]
+                shown["loss"] = shown["loss_sum"] / phase.context
+                for piece in shown["segments"]:
                     piece["loss"] = _loss_of(piece, recorded.get((number, row), []))
-            rows.append(found)
+            rows.append(shown)
         return about | {"phase": phase.name, "context": phase.context, "rows": rows}
 
     def block(self, number: int) -> dict[str, Any]:
@@ -93,15 +96,15 @@ class Shown:
         about["tokens"] = sum(
             stream.length_of(index) for index, stream in streams.items() if stream is not None
         )
-        held: dict[int, tuple[int, int] | None] = {}
+        spans: dict[int, tuple[int, int] | None] = {}
         if about["source"] in self.recipe.trained:
             for index in trained:
                 for block, (first, end) in self._holding(streams[index], index):
-                    before = held.get(block) or (first, end)
-                    held[block] = min(first, before[0]), max(end, before[1])
-        told = self._seen(held, trained)
-        times = [time for one in told.values() for time in one["steps"]]
-        blocks = [{"block": number, **one} for number, one in told.items()]
+                    before = spans.get(block) or (first, end)
+                    spans[block] = min(first, before[0]), max(end, before[1])
+        by_block = self._seen(spans, trained)
+        times = [time for block in by_block.values() for time in block["steps"]]
+        blocks = [{"block": number, **block_times} for number, block_times in by_block.items()]
         return about | {"indices": indices, "blocks": blocks, "epochs": seen.epochs(times)}
 
     def _holding(self, stream: Stream | None, index: int) -> Iterator[tuple[int, tuple[int, int]]]:
@@ -150,7 +153,7 @@ class Shown:
     ) -> dict[int, dict[str, Any]]:
         """Of each block, or of some of its targets, the times it was trained on: the run's own
         steps, and those that rollbacks abandoned."""
-        found: dict[int, dict[str, Any]] = {
+        by_block: dict[int, dict[str, Any]] = {
             number: {"steps": [], "abandoned": []} for number in blocks
         }
         for branch in seen.branches(self.folder, self.ledger()):
@@ -158,15 +161,17 @@ class Shown:
                 number: seen.times(self.order, branch, number, own)
                 for number, own in blocks.items()
             }
-            places = [(one["step"], one["row"]) for own in times.values() for one in own]
+            places = [(time["step"], time["row"]) for own in times.values() for time in own]
             recorded = seen.segments(branch.folder, places, self.order.schedule)
             for number, own in times.items():
-                told = seen.with_losses(own, recorded, documents)
+                trained = seen.with_losses(own, recorded, documents)
                 if branch.number is None:
-                    found[number]["steps"] = told
+                    by_block[number]["steps"] = trained
                 else:
-                    found[number]["abandoned"] += [one | {"branch": branch.number} for one in told]
-        return found
+                    by_block[number]["abandoned"] += [
+                        time | {"branch": branch.number} for time in trained
+                    ]
+        return by_block
 
     def ledger(self) -> LedgerFile | None:
         """The ledger as far as it goes; None before training."""
@@ -210,9 +215,10 @@ def _loss_of(piece: dict[str, Any], segments: list[Segment]) -> float | None:
     """The mean loss of the piece's targets; None where its one token is only an input."""
     # Segments count targets, which lie one position behind the row's tokens.
     own = [
-        one
-        for one in segments
-        if one.document == piece["index"] and piece["start"] <= one.start + 1 < piece["stop"]
+        segment
+        for segment in segments
+        if segment.document == piece["index"]
+        and piece["start"] <= segment.start + 1 < piece["stop"]
     ]
-    tokens = sum(one.tokens for one in own)
-    return math.fsum(one.loss_sum for one in own) / tokens if tokens else None
+    tokens = sum(segment.tokens for segment in own)
+    return math.fsum(segment.loss_sum for segment in own) / tokens if tokens else None

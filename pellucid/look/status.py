@@ -86,23 +86,30 @@ def status(folder: Path) -> dict[str, Any]:
 
 def validation(body: dict[str, Any]) -> dict[str, Any]:
     """A validation entry in numbers: over all sources, and for each."""
-    sources = [_source(one) for one in body["sources"]]
-    nats = math.fsum(one["loss_sum"] for one in sources)
-    tokens, size = sum(one["tokens"] for one in sources), sum(one["bytes"] for one in sources)
+    sources = [_source(source) for source in body["sources"]]
+    nats = math.fsum(source["loss_sum"] for source in sources)
+    tokens, size = (
+        sum(source["tokens"] for source in sources),
+        sum(source["bytes"] for source in sources),
+    )
     return {
         "step": body["step"],
         "loss": nats / tokens,
         "bits_per_byte": nats / LN2 / size,
         "sources": [
-            {key: value for key, value in one.items() if key != "loss_sum"} for one in sources
+            {key: value for key, value in source.items() if key != "loss_sum"} for source in sources
         ],
     }
 
 
-def _source(one: dict[str, Any]) -> dict[str, Any]:
-    nats, tokens, size = digests.bits_float(one["loss_sum"]), int(one["tokens"]), int(one["bytes"])
+def _source(source: dict[str, Any]) -> dict[str, Any]:
+    nats, tokens, size = (
+        digests.bits_float(source["loss_sum"]),
+        int(source["tokens"]),
+        int(source["bytes"]),
+    )
     return {
-        "source": one["source"],
+        "source": source["source"],
         "tokens": tokens,
         "bytes": size,
         "loss_sum": nats,

@@ -35,16 +35,16 @@ def of(arithmetic: str, device: str) -> ModuleType:
 
 def missing(arithmetic: str, device: str, precision: str) -> str:
     """Why nothing computes this combination of a recipe, in words; empty where something does."""
-    found = BY.get((arithmetic, device))
-    if found is not None and precision in found.precisions:
+    computed = BY.get((arithmetic, device))
+    if computed is not None and precision in computed.precisions:
         return ""
-    asked = f'train.arithmetic = "{arithmetic}" with train.precision = "{precision}"'
-    return f'nothing computes {asked} on placement.device = "{device}". There are {_known()}'
+    settings = f'train.arithmetic = "{arithmetic}" with train.precision = "{precision}"'
+    return f'nothing computes {settings} on placement.device = "{device}". There are {_known()}'
 
 
 def _known() -> str:
     return ", ".join(
         f"{arithmetic} {precision} on {device}"
-        for (arithmetic, device), found in BY.items()
-        for precision in found.precisions
+        for (arithmetic, device), computed in BY.items()
+        for precision in computed.precisions
     )

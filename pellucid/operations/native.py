@@ -136,8 +136,10 @@ def loss(
     said = Said(losses_BT.numpy(force=True), known)
     if minimised is None:
         return said, losses_BT.new_zeros(())
-    both = minimised.coefficients(FUNCTIONS, said if asks else None)
-    softmax_BT, onehot_BT = (torch.from_numpy(one).to(losses_BT.device) for one in both)
+    coefficients = minimised.coefficients(FUNCTIONS, said if asks else None)
+    softmax_BT, onehot_BT = (
+        torch.from_numpy(factors).to(losses_BT.device) for factors in coefficients
+    )
     objective = (losses_BT * onehot_BT).sum()
     if log_sums_BT is not None:  # Its derivative is the softmax; a loss's, softmax - onehot.
         objective = objective + (log_sums_BT * (softmax_BT - onehot_BT)).sum()

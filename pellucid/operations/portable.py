@@ -283,8 +283,10 @@ class _Loss(_Operation):
         x_MD, targets_M = x_BTD.flatten(0, 1), targets_BT.flatten()
         coefficients = None
         if minimised is not None and any(ctx.needs_input_grad):
-            given = _said(calls.loss(x_MD, w_VD, targets_M), targets_BT) if minimised.asks else None
-            softmax_BT, onehot_BT = map(torch.from_numpy, minimised.coefficients(FUNCTIONS, given))
+            values = (
+                _said_of(calls.loss(x_MD, w_VD, targets_M), targets_BT) if minimised.asks else None
+            )
+            softmax_BT, onehot_BT = map(torch.from_numpy, minimised.coefficients(FUNCTIONS, values))
             coefficients = softmax_BT.flatten(), onehot_BT.flatten()
         results = calls.loss(x_MD, w_VD, targets_M, coefficients, ctx.needs_input_grad[:2])
         dx_MD, ctx.dw_VD = results[2:]
@@ -306,7 +308,7 @@ class _Loss(_Operation):
         return ctx.dx_BTD, ctx.dw_VD, None, None
 
 
-def _said(results: Sequence[Tensor | None], like_BT: Tensor) -> Said:
+def _said_of(results: Sequence[Tensor | None], like_BT: Tensor) -> Said:
     losses_M, log_sums_M = results[:2]
     assert losses_M is not None and log_sums_M is not None
     return Said(losses_M.view_as(like_BT).numpy(), log_sums_M.view_as(like_BT).numpy())

@@ -33,11 +33,11 @@ class Muon(Moments):
     momentum: Fraction = 0.95  # Nesterov's.
 
     def groups(self, weights: Shapes) -> dict[str, dict[str, Kept]]:
-        others = {name: shape for name, shape in weights.items() if not _orthogonal(name, shape)}
+        remaining = {name: shape for name, shape in weights.items() if not _orthogonal(name, shape)}
         matrices = {
             name: Kept("F32", shape) for name, shape in weights.items() if _orthogonal(name, shape)
         }
-        return {**self.moments(others), "momentum_buffer": matrices}
+        return {**self.moments(remaining), "momentum_buffer": matrices}
 
     def update(self, ops: ModuleType, update: Update) -> float:
         buffers = update.state.get("momentum_buffer", {})
@@ -55,8 +55,8 @@ class Muon(Moments):
         for name, o_MN in update.together.each(costs, buffers, step):
             rate = update.lr * (_SCALE * math.sqrt(max(o_MN.shape)))
             ops.axpby_into(update.weights[name], 1.0 - update.lr * self.weight_decay, -rate, o_MN)
-        if others := [name for name in update.gradients if name not in buffers]:
-            self.move(ops, update, others)
+        if remaining := [name for name in update.gradients if name not in buffers]:
+            self.move(ops, update, remaining)
         return ops.norm_of([*update.weights.values()])
 
     def flops(self, weights: Shapes) -> int:

@@ -73,7 +73,7 @@ def calibrate(recipe: Recipe, vocabulary: int) -> Speed | None:
     own = counts.flops(recipe.model, vocabulary, recipe.train.microbatch).step
     larger = own / counts.flops(recipe.model, vocabulary, sequences, context).step
     microbatch, forward, adding, updating = (
-        _line(layers, [one[part] for one in timed], recipe.model.layers) for part in range(4)
+        _line(layers, [times[part] for times in timed], recipe.model.layers) for part in range(4)
     )
     microbatch, forward = microbatch * larger, forward * larger
     if longer:
@@ -151,11 +151,11 @@ def _timed(recipe: Recipe, vocabulary: int) -> tuple[float, ...]:
 def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     model, clock, phase = state.model, _Clock(recipe.placement.device), recipe.phases[0]
     weights, learning = state.weights(), state.learning()
-    given = (model, batch.tokens_BS, batch.documents_BS, recipe, phase)
-    what_is_said(*given, minimised(batch, phase))[1].backward()
+    arguments = (model, batch.tokens_BS, batch.documents_BS, recipe, phase)
+    what_is_said(*arguments, minimised(batch, phase))[1].backward()
     microbatch = clock.lap()
     with torch.no_grad():
-        what_is_said(*given)
+        what_is_said(*arguments)
     forward = clock.lap()
     gradients = {name: weight.grad for name, weight in learning.items() if weight.grad is not None}
     for gradient in gradients.values():

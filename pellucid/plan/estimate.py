@@ -90,7 +90,7 @@ def plan(
             "tokens": sum(phase.steps * phase.tokens for phase in recipe.phases),
             "flops": total,
             "phases": [_phase(recipe, phase, known.vocabulary) for phase in recipe.phases],
-            "passed_over": [asdict(one) for one in known.passed],
+            "passed_over": [asdict(passed) for passed in known.passed],
         },
         "memory": _memory(recipe, known, measured),
         "time": time,
@@ -98,8 +98,8 @@ def plan(
         "storage": _storage(folder, storage),
         "anchors": _anchors(recipe, storage, time["step"] if time else None),
         "sizes": [
-            _size(one, recipe, time["flops_per_second"] if time else None, tflops, price)
-            for one in sizes.sizes()
+            _size(size, recipe, time["flops_per_second"] if time else None, tflops, price)
+            for size in sizes.sizes()
         ],
     }
 
@@ -147,10 +147,10 @@ def _memory(recipe: Recipe, known: Facts, measured: Speed | None) -> dict[str, A
 def _advice(recipe: Recipe, vocabulary: int, threads: int, room: int) -> list[str]:
     """What to change so that a step fits: the first of each kind that does."""
 
-    def taken(one: Recipe) -> int:
-        return counts.memory(one, vocabulary, threads).peak
+    def taken(candidate: Recipe) -> int:
+        return counts.memory(candidate, vocabulary, threads).peak
 
-    phase = max(recipe.phases, key=lambda one: taken(recipe.alone(one)))
+    phase = max(recipe.phases, key=lambda phase: taken(recipe.alone(phase)))
     alone, of = recipe.alone(phase), f"phase.{phase.name}." if recipe.phase else ""
 
     def peak(model: dict[str, int], train: dict[str, int]) -> int:
@@ -160,7 +160,7 @@ def _advice(recipe: Recipe, vocabulary: int, threads: int, room: int) -> list[st
         }
         return taken(alone.model_copy(update=changes))
 
-    found = []
+    advice = []
     smaller = [n for n in _halves(phase.microbatch, 1) if phase.batch % n == 0]
     shorter = _halves(phase.context, _SMALLEST_CONTEXT)
     fewer = _halves(recipe.model.layers, 1)
@@ -171,16 +171,16 @@ def _advice(recipe: Recipe, vocabulary: int, threads: int, room: int) -> list[st
     ):
         value = next((value for value in values if changed(value) <= room), None)
         if value is not None:
-            found.append(f"{name} = {value} takes {changed(value) / 1e9:,.1f} GB")
-    return found
+            advice.append(f"{name} = {value} takes {changed(value) / 1e9:,.1f} GB")
+    return advice
 
 
-def _halves(value: int, least: int) -> list[int]:
-    found = []
-    while value // 2 >= least:
+def _halves(value: int, smallest: int) -> list[int]:
+    halves = []
+    while value // 2 >= smallest:
         value //= 2
-        found.append(value)
-    return found
+        halves.append(value)
+    return halves
 
 
 def _time(
@@ -249,36 +249,36 @@ def _storage(folder: Path, storage: Storage) -> dict[str, Any]:
 def _anchors(recipe: Recipe, storage: Storage, step: float | None) -> list[dict[str, Any]]:
     own = recipe.placement.anchors.every
     rows = []
-    for every in sorted({own, *(one for one in SPACINGS if one < recipe.train.steps)}):
-        one = spacing(storage, every)
+    for every in sorted({own, *(every for every in SPACINGS if every < recipe.train.steps)}):
+        costs = spacing(storage, every)
         seconds = (
             {}
             if step is None
-            else {"expected_seconds": one.expected * step, "worst_seconds": one.worst * step}
+            else {"expected_seconds": costs.expected * step, "worst_seconds": costs.worst * step}
         )
         steps = {
             "every": every,
-            "anchors": one.anchors,
-            "bytes": one.bytes,
-            "expected": one.expected,
+            "anchors": costs.anchors,
+            "bytes": costs.bytes,
+            "expected": costs.expected,
         }
-        rows.append({**steps, "worst": one.worst, **seconds, "own": every == own})
+        rows.append({**steps, "worst": costs.worst, **seconds, "own": every == own})
     return rows
 
 
 def _size(
-    one: sizes.Size, recipe: Recipe, here: float | None, tflops: float, price: float
+    size: sizes.Size, recipe: Recipe, here: float | None, tflops: float, price: float
 ) -> dict[str, Any]:
-    state = one.state(recipe.optimizer)
-    reference = _reference(one.flops, tflops, price)
+    state = size.state(recipe.optimizer)
+    reference = _reference(size.flops, tflops, price)
     return {
-        "name": one.name,
-        "parameters": one.parameters,
-        "tokens": one.tokens,
-        "flops": one.flops,
-        "state": state + counts.FLOAT * one.parameters,
+        "name": size.name,
+        "parameters": size.parameters,
+        "tokens": size.tokens,
+        "flops": size.flops,
+        "state": state + counts.FLOAT * size.parameters,
         "anchor": state,
-        "here_hours": None if here is None else one.flops / here / 3600,
+        "here_hours": None if here is None else size.flops / here / 3600,
         "gpu_hours": reference["gpu_hours"],
         "cost": reference["cost"],
     }

@@ -40,7 +40,7 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
     vocabulary, token, document, size = _tokenizer(folder, recipe, assumed)
     if (folder / stage.DATA).is_file():
         shards = Shards.open(folder)
-        known = [(one.source, one.tokens, one.bytes) for one in covered(shards, recipe)]
+        known = [(part.source, part.tokens, part.bytes) for part in covered(shards, recipe)]
         documents = sum(shard.documents for stream in shards.train for shard in stream.shards)
         mean = sum(phase.context for phase in recipe.phases) / len(recipe.phases)
         segments = 1 + documents * mean / max(1, shards.blocks * shards.block)
@@ -68,8 +68,8 @@ def facts(folder: Path, recipe: Recipe) -> Facts:
     assumed.append("shards hold every token of the run once; documents are not counted")
     assumed.append("a row holds parts of 2 documents")
     validation = tuple(
-        (one.name, recipe.validation.tokens, 4 * recipe.validation.tokens)
-        for one in recipe.data.sources
+        (source.name, recipe.validation.tokens, 4 * recipe.validation.tokens)
+        for source in recipe.data.sources
     )
     data = {"shards": tokens * width}
     if recipe.placement.trace:
@@ -83,7 +83,11 @@ def _passed(
 ) -> tuple[Passed, ...]:
     """Empty where the shards are not made yet, or for another recipe: it takes their blocks."""
     names = [source.name for source in recipe.data.sources]
-    if shards and shards.block == recipe.block and [one.source for one in shards.train] == names:
+    if (
+        shards
+        and shards.block == recipe.block
+        and [stream.source for stream in shards.train] == names
+    ):
         return tuple(Order.of(folder, recipe, shards).route.passed(names))
     if len(recipe.phases) > 1:
         assumed.append("no phase passes over a target where it begins")
@@ -93,15 +97,20 @@ def _passed(
 def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, int, str, int]:
     """The vocabulary, the token that begins a document and how it is written, and
     the bytes of tokenizer.json."""
-    wanted, path = recipe.tokenizer, folder / stage.TOKENIZER / FILE
-    if not path.is_file() and wanted.kind == "file":
-        path = folder / wanted.path
-    if path.is_file() or wanted.kind == "file":
+    chosen, path = recipe.tokenizer, folder / stage.TOKENIZER / FILE
+    if not path.is_file() and chosen.kind == "file":
+        path = folder / chosen.path
+    if path.is_file() or chosen.kind == "file":
         content = existing(path, follow=True)
-        made = Tokenizer(content, path, named(recipe))
-        return made.vocabulary, made.document_token, made.document, len(made.exported)
-    vocabulary = wanted.vocabulary if wanted.kind == "bpe" else 257
-    if wanted.kind != "bytes":
+        tokenizer = Tokenizer(content, path, named(recipe))
+        return (
+            tokenizer.vocabulary,
+            tokenizer.document_token,
+            tokenizer.document,
+            len(tokenizer.exported),
+        )
+    vocabulary = chosen.vocabulary if chosen.kind == "bpe" else 257
+    if chosen.kind != "bytes":
         assumed.append(f"the vocabulary has {vocabulary:,} tokens")
     return vocabulary, 0, "<|document|>", vocabulary * _ENTRY
 

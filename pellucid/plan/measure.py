@@ -54,8 +54,8 @@ def axes(recipe: Recipe) -> list[Axis]:
     portable = own == "portable"
     counted = sorted({1, 2, cores()} - {threads})
     sets = instruction_sets()[1:] if portable else []
-    where = (recipe.placement.device, recipe.train.precision)
-    fits_portable = not operations.missing("portable", *where)
+    place = (recipe.placement.device, recipe.train.precision)
+    fits_portable = not operations.missing("portable", *place)
     return [
         Axis(f"{own}, {_threads(threads)}", "", own, threads),
         *(Axis(_threads(number), "threads", own, number, keeps=portable) for number in counted),
@@ -131,10 +131,10 @@ def measure(path: Path, steps: int, skip: list[str], told: Told) -> dict[str, An
         for row in rows:
             _compare(row, rows[0])
         tokens = "own" if (folder / stage.DATA).is_file() else "generated"
-        found = {"name": recipe.name, "steps": steps, "data": tokens, "noted": noted, "axes": rows}
+        about = {"name": recipe.name, "steps": steps, "data": tokens, "noted": noted, "axes": rows}
         if noted:
-            _note(folder, found)
-    return found
+            _note(folder, about)
+    return about
 
 
 def _row(path: Path, vocabulary: int, axis: Axis, steps: int, told: Told) -> dict[str, Any]:
@@ -159,12 +159,12 @@ def _row(path: Path, vocabulary: int, axis: Axis, steps: int, told: Told) -> dic
                 )
     except MeasuringFailed as error:
         return row | {"failed": str(error.fields["detail"])}
-    later = [one["seconds"] for one in taken[1 : steps - axis.killed]] or [taken[0]["seconds"]]
+    later = [line["seconds"] for line in taken[1 : steps - axis.killed]] or [taken[0]["seconds"]]
     return row | {
-        "states": [one["state"] for one in taken],
+        "states": [line["state"] for line in taken],
         "first_seconds": taken[0]["seconds"],
         "seconds": statistics.median(later),
-        "peak": max(one["peak"] for one in taken),
+        "peak": max(line["peak"] for line in taken),
     }
 
 
@@ -196,16 +196,18 @@ def _process(job: dict[str, Any], axis: Axis, told: Callable[[int], None]) -> li
             command, env=environment, text=True, encoding="utf-8", **pipes
         ) as process:  # type: ignore[call-overload]
             try:
-                found = _lines(process, job["first"], told)
+                lines = _lines(process, job["first"], told)
             except BaseException:
                 process.kill()  # Ctrl-C: nobody may go on computing behind our back.
                 raise
         if process.returncode != (-signal.SIGKILL if job["die"] else 0):
             complaints.seek(0)
-            said = complaints.read()[-10_000:].decode(errors="replace").strip().rpartition("\n")[2]
-            detail = f"{axis.name} ended with exit code {process.returncode}: {said[:300]}"
+            complaint = (
+                complaints.read()[-10_000:].decode(errors="replace").strip().rpartition("\n")[2]
+            )
+            detail = f"{axis.name} ended with exit code {process.returncode}: {complaint[:300]}"
             raise MeasuringFailed(detail=detail)
-    return found
+    return lines
 
 
 def _lines(
@@ -213,11 +215,11 @@ def _lines(
 ) -> list[dict[str, Any]]:
     assert process.stdout is not None
     told(first)
-    found = []
+    lines = []
     for line in process.stdout:
-        found.append(json.loads(line))
-        told(found[-1]["step"])
-    return found
+        lines.append(json.loads(line))
+        told(lines[-1]["step"])
+    return lines
 
 
 def _compare(row: dict[str, Any], first: dict[str, Any]) -> None:
@@ -232,16 +234,16 @@ def _compare(row: dict[str, Any], first: dict[str, Any]) -> None:
     row["ratio"] = row["seconds"] / first["seconds"]
 
 
-def _note(folder: Path, found: dict[str, Any]) -> None:
-    said = {
-        row["name"]: {"failed": row["failed"]} if row["failed"] else _said(row)
-        for row in found["axes"]
+def _note(folder: Path, about: dict[str, Any]) -> None:
+    figures = {
+        row["name"]: {"failed": row["failed"]} if row["failed"] else _figures(row)
+        for row in about["axes"]
     }
     with Journal(folder) as journal:
-        journal.note("measure", steps=found["steps"], data=found["data"], **said)
+        journal.note("measure", steps=about["steps"], data=about["data"], **figures)
 
 
-def _said(row: dict[str, Any]) -> dict[str, str]:
+def _figures(row: dict[str, Any]) -> dict[str, str]:
     bits = "not compared"
     if "differs_at" in row:
         bits = f"differ at step {row['differs_at']}" if row["differs_at"] else "equal"

@@ -31,8 +31,8 @@ class Size:
 
     def state(self, optimizer: Optimizer) -> int:
         """Bytes of the weights and of what an optimizer keeps beside them."""
-        kept = optimizer.groups(self.shape.tensors(self.vocabulary))
-        beside = sum(counts.size(one) for of in kept.values() for one in of.values())
+        groups = optimizer.groups(self.shape.tensors(self.vocabulary))
+        beside = sum(counts.size(tensor) for of in groups.values() for tensor in of.values())
         return counts.FLOAT * self.parameters + beside
 
     @property

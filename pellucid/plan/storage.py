@@ -120,9 +120,9 @@ class Storage:
     def placed(self, policy: Anchors) -> Storage:
         """The same run with its anchors elsewhere: no tensor is another for it."""
         placement = self.recipe.placement.model_copy(update={"anchors": policy})
-        other = Storage(self.recipe.model_copy(update={"placement": placement}), self.facts)
-        vars(other)["_frame"] = self._frame
-        return other
+        storage = Storage(self.recipe.model_copy(update={"placement": placement}), self.facts)
+        vars(storage)["_frame"] = self._frame
+        return storage
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -227,7 +227,7 @@ class Storage:
         """The tables: estimated."""
         recipe, everything = self.recipe, (0, self.recipe.train.steps)
         sequences, sources = (
-            sum(one.steps * one.batch for one in recipe.phases),
+            sum(phase.steps * phase.batch for phase in recipe.phases),
             len(self.facts.validation),
         )
         rows = {
@@ -235,10 +235,12 @@ class Storage:
             "sequences": sequences,
             "segments": sequences * self.facts.segments,
             "sources": sum(
-                one.steps * min(one.batch, len(recipe.data.sources)) for one in recipe.phases
+                phase.steps * min(phase.batch, len(recipe.data.sources)) for phase in recipe.phases
             ),
             "validation": self.validations(everything) * sources,
-            "microbatches": sum(one.steps * (one.batch // one.microbatch) for one in recipe.phases),
+            "microbatches": sum(
+                phase.steps * (phase.batch // phase.microbatch) for phase in recipe.phases
+            ),
         }
         groups = sum(
             len(metrics.TABLES[name]) * -(-number // metrics.GROUP) for name, number in rows.items()
@@ -285,11 +287,13 @@ def _frame(recipe: Recipe, vocabulary: int) -> _Frame:
     state = counts.state(recipe, vocabulary)
     entry = {"tokens": "0", "n": 0, "weights": ZEROS, "state": ZEROS}
     empty = {
-        group: {n: entries.Content(*one, ()) for n, one in kept.items()}
+        group: {n: entries.Content(*tensor, ()) for n, tensor in kept.items()}
         for group, kept in state.items()
     }
     named = anchors.about(entry, entries.StateRoots(0, empty))
-    listed = sum(_listed(math.prod(one.shape)) for kept in state.values() for one in kept.values())
+    listed = sum(
+        _listed(math.prod(tensor.shape)) for kept in state.values() for tensor in kept.values()
+    )
     weights, optimizer = _file(state["weights"]), _file(anchors.flat(state))
     return _Frame(
         weights, optimizer, _json(named) - _json(anchors.about(entry, _NO_TENSORS)) + listed
@@ -297,7 +301,9 @@ def _frame(recipe: Recipe, vocabulary: int) -> _Frame:
 
 
 def _file(kept: Mapping[str, Kept]) -> _File:
-    described = {name: (one.dtype, one.shape, counts.size(one)) for name, one in kept.items()}
+    described = {
+        name: (tensor.dtype, tensor.shape, counts.size(tensor)) for name, tensor in kept.items()
+    }
     return _File(
         len(tensors.description(described, {})), sum(size for *_, size in described.values())
     )
@@ -337,16 +343,16 @@ def spacing(storage: Storage, every: int) -> Spacing:
     """The same run with anchors every so many steps."""
     recipe = storage.recipe
     policy = recipe.placement.anchors.model_copy(update={"every": every})
-    other = storage.placed(policy)
-    found = gaps(recipe.train.steps, policy)
-    replayed = sum(number * gap * (gap + 1) // 2 for gap, number in found.items())
+    placed = storage.placed(policy)
+    distances = gaps(recipe.train.steps, policy)
+    replayed = sum(number * gap * (gap + 1) // 2 for gap, number in distances.items())
     everything = (0, recipe.train.steps)
     return Spacing(
         every,
-        other.anchors(everything),
-        other.all_anchors(),
+        placed.anchors(everything),
+        placed.all_anchors(),
         replayed / recipe.train.steps,
-        max(found),
+        max(distances),
     )
 
 
@@ -354,15 +360,15 @@ def gaps(steps: int, policy: Anchors) -> Counter[int]:
     """Distances from an anchor to the next, and how often each occurs: whole
     periods, some cut by powers of two."""
     every = policy.every
-    found = Counter({every: steps // every})
+    distances = Counter({every: steps // every})
     if steps % every:
-        found[steps % every] += 1
+        distances[steps % every] += 1
     cuts: dict[int, list[int]] = {}
     for power in (1 << bit for bit in range(steps.bit_length() * policy.powers_of_two)):
         if power % every and power != steps:
             cuts.setdefault(power - power % every, []).append(power)
     for first, inner in cuts.items():
         places = [first, *inner, min(first + every, steps)]
-        found[places[-1] - first] -= 1
-        found.update(b - a for a, b in pairwise(places))
-    return +found
+        distances[places[-1] - first] -= 1
+        distances.update(b - a for a, b in pairwise(places))
+    return +distances

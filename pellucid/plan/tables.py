@@ -71,7 +71,8 @@ def lasting(seconds: float) -> str:
     """A duration in the unit that suits."""
     for size, unit in _TIMES:
         if seconds >= size or size == 1e-3:
-            return f"{counted(seconds / size) if seconds >= 1000 * size else _three(seconds / size)} {unit}"
+            number = seconds / size
+            return f"{counted(number) if seconds >= 1000 * size else _three(number)} {unit}"
     raise AssertionError("the last unit takes what is left")
 
 
@@ -95,33 +96,37 @@ def print_plan(about: dict[str, Any]) -> None:
 def _print_model(console: Console, about: dict[str, Any]) -> None:
     model, step, run = about["model"], about["step"], about["run"]
     console.print(
-        f"[bold]{escape(about['name'])}[/bold]: an estimate; no run is started and no file is written"
+        f"[bold]{escape(about['name'])}[/bold]: an estimate; "
+        "no run is started and no file is written"
     )
     if about["assumed"]:
         console.print("assumed until the data is prepared:")
         for assumption in about["assumed"]:
             console.print(f"  {escape(assumption)}")
     console.print(
-        f"model   {model['parameters']:,} parameters: {model['layers']} layers of width {model['width']:,}, "
+        f"model   {model['parameters']:,} parameters: "
+        f"{model['layers']} layers of width {model['width']:,}, "
         f"vocabulary {model['vocabulary']:,}"
     )
     console.print(
-        f"step    {step['tokens']:,} tokens in {_of(step['microbatches'], 'microbatch', 'microbatches')}: "
+        f"step    {step['tokens']:,} tokens in "
+        f"{_of(step['microbatches'], 'microbatch', 'microbatches')}: "
         f"{scaled(step['flops'], 'FLOP')}, {step['attention'] / step['flops']:.0%} of it attention"
         + (f", {step['update'] / step['flops']:.0%} the optimizer's" if step["update"] else "")
     )
     console.print(
-        f"        (the rule of thumb, 6 x parameters x tokens, gives {scaled(step['six_n_d'], 'FLOP')})"
+        "        (the rule of thumb, 6 x parameters x tokens, gives "
+        f"{scaled(step['six_n_d'], 'FLOP')})"
     )
     console.print(
         f"run     {run['steps']:,} steps, {run['tokens']:,} tokens: {scaled(run['flops'], 'FLOP')}"
     )
-    for one in run["passed_over"]:
-        console.print(f"        {escape(str(Passed(**one)))}")
+    for passed in run["passed_over"]:
+        console.print(f"        {escape(str(Passed(**passed)))}")
 
 
-def _of(number: int, one: str, more: str) -> str:
-    return f"{number:,} {one if number == 1 else more}"
+def _of(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
 def _print_memory(console: Console, memory: dict[str, Any]) -> None:
@@ -140,12 +145,13 @@ def _print_memory(console: Console, memory: dict[str, Any]) -> None:
         )
     else:
         console.print(
-            f"  [bold]DOES NOT FIT[/bold]: this machine has {scaled(memory['machine'], 'B')}. What would fit:"
+            "  [bold]DOES NOT FIT[/bold]: this machine has "
+            f"{scaled(memory['machine'], 'B')}. What would fit:"
         )
-        for one in memory["advice"] or [
+        for change in memory["advice"] or [
             "a smaller model (model.width, model.layers) or a machine with more memory"
         ]:
-            console.print(f"    {one}")
+            console.print(f"    {change}")
 
 
 def _print_time(console: Console, about: dict[str, Any]) -> None:
@@ -156,12 +162,14 @@ def _print_time(console: Console, about: dict[str, Any]) -> None:
     else:
         console.print(
             f"  here: {lasting(time['step'])} a step ({time['tokens_per_second']:,.0f} tokens/s, "
-            f"{scaled(time['flops_per_second'], 'FLOP/s')}); all steps {lasting(time['training'])}, "
+            f"{scaled(time['flops_per_second'], 'FLOP/s')}); "
+            f"all steps {lasting(time['training'])}, "
             f"validations {lasting(time['validating'])}"
         )
         console.print(f"        {_how(time['calibration'])}")
     console.print(
-        f"  GPUs: {_hours(reference['gpu_hours'])} GPU-hours at {reference['tflops']:,.0f} TFLOP/s a GPU, "
+        f"  GPUs: {_hours(reference['gpu_hours'])} GPU-hours "
+        f"at {reference['tflops']:,.0f} TFLOP/s a GPU, "
         f"{_dollars(reference['cost'])} at ${reference['price']:,.2f} an hour (--tflops, --price)"
     )
 
@@ -171,7 +179,8 @@ def _how(calibration: dict[str, Any] | None) -> str:
         return "at the speed given"
     layers = " and ".join(map(str, calibration["layers"]))
     return (
-        f"calibrated in {calibration['seconds']:.1f} s: {_of(calibration['sequences'], 'sequence', 'sequences')} of "
+        f"calibrated in {calibration['seconds']:.1f} s: "
+        f"{_of(calibration['sequences'], 'sequence', 'sequences')} of "
         f"{calibration['context']:,} tokens through {layers} layers, {calibration['arithmetic']}, "
         f"{_of(calibration['threads'], 'thread', 'threads')}"
     )
@@ -191,7 +200,8 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
     storage = about["storage"]
     table = _table("release", "", "")
     of = {
-        "anchors": f"{storage['anchors_count']:,}, a full state each: {scaled(storage['anchor'], 'B')}",
+        "anchors": f"{storage['anchors_count']:,}, a full state each: "
+        f"{scaled(storage['anchor'], 'B')}",
         "checkpoints": f"{storage['checkpoints_count']:,} of {scaled(storage['checkpoint'], 'B')}; "
         "weights that an anchor shares count once",
         "ledger": f"{storage['ledger_step']:,} bytes a step",
@@ -223,7 +233,8 @@ def _print_storage(console: Console, about: dict[str, Any]) -> None:
 
 def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
     console.print(
-        "\n[dim]cost of the spacing of anchors: disk, and steps to replay for an audit of one step[/dim]"
+        "\n[dim]cost of the spacing of anchors: disk, "
+        "and steps to replay for an audit of one step[/dim]"
     )
     table = _table("  placement.anchors.every", "anchors", "on disk", "on average", "at worst")
     for row in rows:
@@ -242,7 +253,8 @@ def _print_anchors(console: Console, rows: list[dict[str, Any]]) -> None:
 def _print_sizes(console: Console, about: dict[str, Any]) -> None:
     reference = about["reference"]
     console.print(
-        f"\n[dim]other sizes: here at the speed above; GPUs at {reference['tflops']:,.0f} TFLOP/s and "
+        "\n[dim]other sizes: here at the speed above; "
+        f"GPUs at {reference['tflops']:,.0f} TFLOP/s and "
         f"${reference['price']:,.2f} an hour[/dim]"
     )
     table = _table(
@@ -268,7 +280,8 @@ def print_measured(about: dict[str, Any]) -> None:
     console = Console(highlight=False, width=100)
     tokens = "its own tokens" if about["data"] == "own" else "generated tokens"
     console.print(
-        f"[bold]{escape(about['name'])}[/bold]: the first {about['steps']} steps on {tokens}, each way in a process of "
+        f"[bold]{escape(about['name'])}[/bold]: the first {about['steps']} steps on {tokens}, "
+        "each way in a process of "
         "its own;\nthe digest of the whole state is compared after every step"
     )
     table = _table("", "bits", "a step", "ratio", "first step", "peak memory")
