@@ -19,7 +19,8 @@ def print_status(about: dict[str, Any]) -> None:
     state = "finished" if about["finished"] else "in training" if about["steps_done"] else "begun"
     sealed = ", sealed" if about["sealed"] else ""
     console.print(
-        f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step {about['steps_done']:,} of {about['steps']:,}"
+        f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step "
+        f"{about['steps_done']:,} of {about['steps']:,}"
     )
     done = [name for name, finished in about["stages"].items() if finished]
     console.print(f"data      {', '.join(done) or 'nothing yet'}")
@@ -81,7 +82,8 @@ def print_step(about: dict[str, Any], characters: int) -> None:
     console.print(f"state     {about['state']}\nweights   {about['weights']}")
     if "phase" in about:
         console.print(
-            f"phase     {word(about['phase'])}, {len(about['rows']):,} rows of {about['context']:,} targets"
+            f"phase     {word(about['phase'])}, {len(about['rows']):,} rows of "
+            f"{about['context']:,} targets"
         )
     for one in about["rows"]:
         loss = f"   loss {one['loss']:.4f}" if "loss" in one else ""
@@ -104,7 +106,10 @@ def _print_abandoned(console: Console, blocks: list[dict[str, Any]]) -> None:
     rollback went back behind them."""
     for one in blocks:
         for seen in one["abandoned"]:
-            where = f"step {seen['step']} row {seen['row']}, before branch {seen['branch']}{_loss(seen)}"
+            where = (
+                f"step {seen['step']} row {seen['row']}, before branch "
+                f"{seen['branch']}{_loss(seen)}"
+            )
             console.print(f"block {one['block']}, abandoned by a rollback: {where}")
 
 
@@ -123,10 +128,12 @@ def print_document(about: dict[str, Any], characters: int) -> None:
         console.print(f"{name:<11}{word(about[name])}")
     if "parts" in about:
         console.print(
-            f"{'parts':<11}{len(about['parts'])}, {word(about['parts'][0])} to {word(about['parts'][-1])}"
+            f"{'parts':<11}{len(about['parts'])}, {word(about['parts'][0])} to "
+            f"{word(about['parts'][-1])}"
         )
     console.print(
-        f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
+        f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, "
+        f"{about['tokens']:,} tokens"
     )
     seen = [one for one in about["blocks"] if one["steps"]]
     console.print(
@@ -245,7 +252,8 @@ def print_where(about: dict[str, Any]) -> None:
     for hit in hits:
         date = f"  {word(hit['date'])}" if hit["date"] else ""
         console.print(
-            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  {word(licence(hit))}"
+            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  "
+            f"{word(licence(hit))}"
             f"  {word(hit['origin'])}{date}"
         )
         console.print(_highlighted(*hit["context"]))
@@ -294,7 +302,8 @@ def print_trace(about: dict[str, Any]) -> None:
     for span in about["spans"]:
         style = _rarity(span["count"])
         console.print(
-            f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  {span['count']:,} "
+            f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  "
+            f"{span['count']:,} "
             f"{'place' if span['count'] == 1 else 'places'}: {word(printable(span['text'], 80))}"
         )
         told, more = span["documents"][:3], len(span["documents"]) > 3

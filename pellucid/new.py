@@ -199,7 +199,8 @@ def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[s
         )
     if (longest := fitted.max_document_characters) != first.max_document_characters:
         notes.append(
-            f"data.max_document_characters = {longest}: too few texts for a validation set, so texts are cut"
+            f"data.max_document_characters = {longest}: too few texts for a validation set, "
+            "so texts are cut"
         )
     notes += _told(best)
     return _fit_batch(draft, fitted, best.found, asked, notes)
@@ -262,14 +263,16 @@ def _told(trial: _Trial) -> list[str]:
         "" if all(one.whole for one in trial.found) else "about ",
     )
     notes = [
-        f"{about}{100 * trial.held:.2g}% of the text is kept for validation (data.validation_per_10000 = {share})"
+        f"{about}{100 * trial.held:.2g}% of the text is kept for validation "
+        f"(data.validation_per_10000 = {share})"
     ]
     none = (
         [one.name for one in trial.found if not one.split(share)[1]] if len(trial.found) > 1 else []
     )
     if none:
         notes.append(
-            f"no text of {', '.join(none)} is kept for validation: too few texts for a loss of its own"
+            f"no text of {', '.join(none)} is kept for validation: too few texts for a loss "
+            "of its own"
         )
     return notes
 
@@ -355,11 +358,13 @@ def _source(one: Guess) -> str:
     lines = [
         "[[data.sources]]",
         f"name = {_string(one.name)}",
-        f"format = {_string(one.format)}             # text, jsonl, json, csv, parquet, lines, fasta or package",
+        f"format = {_string(one.format)}             # text, jsonl, json, csv, parquet, "
+        "lines, fasta or package",
         f"path = {_string(path)}",
         *([key] if one.text_key else []),
         'licence = "unknown"          # Licence of the texts; a package names its own.',
-        "weight = 1                   # How often it is seen while sources of weight 1 are seen once.",
+        "weight = 1                   # How often it is seen while sources of weight 1 are "
+        "seen once.",
         "",
     ]
     return "\n".join(lines)
@@ -380,7 +385,8 @@ seed = 1                     # Decides the initial weights, the order and the sa
 pipeline = 2                 # How sources become documents: docs/format.md, section 5.
 validation_per_10000 = {validation_per_10000}   # Documents for validation, chosen by their hash.
 max_document_characters = {max_document_characters}   # Longer documents are cut into parts.
-split = "{split}"            # texts: a whole text is for training or validation; parts: each part on its own.
+split = "{split}"            # texts: a whole text is for training or validation; \
+parts: each part on its own.
 invalid_utf8 = "replace"     # or "drop": leave out the whole document. Both are counted.
 token_type = "uint16"        # "uint32" for a vocabulary over 65536.
 salts = "seed"               # "random": drawn and stored, so that a text can be withdrawn later.
@@ -388,9 +394,11 @@ salts = "seed"               # "random": drawn and stored, so that a text can be
 
 {sources}
 [tokenizer]
-kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, or file (with path = "tokenizer.json").
+kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, \
+or file (with path = "tokenizer.json").
 vocabulary = {vocabulary}
-pattern = "llama3"           # How texts are split: llama3, qwen2, gpt2, o200k or pellucid (docs/data.md).
+pattern = "llama3"           # How texts are split: llama3, qwen2, gpt2, o200k \
+or pellucid (docs/data.md).
 max_pretoken = 24            # The longest token, in characters.
 
 [model]
@@ -435,7 +443,8 @@ every = {validation_every}
 [record]
 commitment = "steps"         # "microbatches": hash the gradient of every microbatch too.
 
-[guards]                     # Spikes in the recorded losses, and what to do; both are in the ledger.
+[guards]                     # Spikes in the recorded losses, and what to do; \
+both are in the ledger.
 loss = {{ action = "note" }}   # note, stop, or rollback: go `back` steps and skip their batches.
 not_finite = "stop"          # or "rollback"
 back = 50

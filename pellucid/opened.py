@@ -452,7 +452,8 @@ def _fork_told(fork: dict[str, Any] | None) -> dict[str, object]:
 def _table(title: str, about: Mapping[str, object], text: str = "") -> str:
     """What a notebook shows: every string is somebody else's, and becomes text."""
     rows = "".join(
-        f"<tr><th style='text-align:left'>{_html(name)}</th><td style='text-align:left'>{_html(value)}</td></tr>"
+        f"<tr><th style='text-align:left'>{_html(name)}</th><td "
+        f"style='text-align:left'>{_html(value)}</td></tr>"
         for name, value in about.items()
     )
     below = f"<pre style='white-space:pre-wrap'>{_html(text)}</pre>" if text else ""

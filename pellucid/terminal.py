@@ -251,7 +251,8 @@ def warnings(source: dict[str, Any]) -> list[str]:
     replaced = source["replaced_bytes"]
     if 100 * changed > texts or 100 * replaced > source["bytes"]:
         lines.append(
-            f"source {source['source']}: {replaced:,} bytes in {changed:,} texts are not UTF-8 and became U+FFFD"
+            f"source {source['source']}: {replaced:,} bytes in {changed:,} texts are not "
+            "UTF-8 and became U+FFFD"
         )
     return lines
 

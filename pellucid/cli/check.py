@@ -51,22 +51,27 @@ def _fix(folder: Path, report: Report) -> str:
         return "Every sealed file is intact. Move the added files out of the folder."
     if kinds == {"LedgerIncomplete"} and not report.sealed:
         return f"The run has not ended, and is sound so far. Continue with: pellucid run {folder}"
-    return "These parts differ from what was sealed or recorded. Take them from another copy, or do not trust them."
+    return (
+        "These parts differ from what was sealed or recorded. Take them from another copy, or "
+        "do not trust them."
+    )
 
 
 _KINDS = ("document", "block", "step", "tensor")
 
 
 @teaches(
-    """Write a small file that proves a document, a block, a step or a tensor against the run's head.
+    """Write a small file that proves a document, a block, a step or a tensor against the run's
+    head.
 
     pellucid prove mymodel document books/alice.txt --output alice.json
     pellucid prove mymodel step 120
     pellucid prove mymodel tensor model.norm.weight --step 120
     pellucid prove mymodel tensor model.embed_tokens.weight --rows 0:16
 
-    The file holds no texts. Name a tensor of the optimizer with its group, as exp_avg/NAME. With --rows, the file
-    holds the digests of the chunks around the rows, and run.rows (Python) checks the rows against them.
+    The file holds no texts. Name a tensor of the optimizer with its group, as exp_avg/NAME. With
+    --rows, the file holds the digests of the chunks around the rows, and run.rows (Python) checks
+    the rows against them.
     """
 )
 def prove(

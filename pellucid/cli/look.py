@@ -38,15 +38,16 @@ from pellucid.terminal import plain, printable
 
 
 @teaches(
-    """Show what a step trained on, where a document was seen or what a block holds, with losses at any step.
+    """Show what a step trained on, where a document was seen or what a block holds, with losses at
+    any step.
 
     pellucid show step 120
     pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
     pellucid show mymodel text "to be or not to be" --at 0,150,600
     pellucid show mymodel documents essays/
 
-    Losses from training are read from the record. Losses at the steps of --at are computed from the states of those
-    steps; states that are not stored are replayed.
+    Losses from training are read from the record. Losses at the steps of --at are computed from the
+    states of those steps; states that are not stored are replayed.
     """
 )
 def show(
@@ -198,7 +199,10 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
     # A step records the losses of the state before it.
     marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
     if not curve and not marks:
-        detail = "no step trained on it, so no loss is recorded: name steps to compute the loss at with --at"
+        detail = (
+            "no step trained on it, so no loss is recorded: name steps to compute the loss at "
+            "with --at"
+        )
         raise CommandInvalid(verb="show", word="--plot", detail=detail)
     if plot != "-":
         from pellucid.look import plot as picture
@@ -230,7 +234,8 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 
 
 @teaches(
-    """Generate text from the model of any step. With --trace, show which parts of it are in its training data.
+    """Generate text from the model of any step. With --trace, show which parts of it are in its
+    training data.
 
     pellucid sample mymodel --step 50 --prompt "def factor("
     pellucid sample mymodel --prompt "def factor(" --trace
@@ -292,7 +297,8 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
 
 
 @teaches(
-    """Find where two runs differ, and why: the first differing step, its microbatch, tensors, operation and causes.
+    """Find where two runs differ, and why: the first differing step, its microbatch, tensors,
+    operation and causes.
 
     With one run, recompute all of it here and compare it with its ledger.
 

@@ -53,7 +53,8 @@ def new(
 
 
 @teaches(
-    """Do the whole job on a small corpus: raw text, training, sealing, verify, audit. Takes a few minutes."""
+    """Do the whole job on a small corpus: raw text, training, sealing, verify, audit. Takes a few
+    minutes."""
 )
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")] = Path(

@@ -40,7 +40,10 @@ class Claims:
                 return f"its origin {row.origin[:60]!r} is not of {self._source.path[:60]!r}"
             found = _URL.fullmatch(row.origin)
             if found is None or found[2] != name or found[1] != (self._url or found[1]):
-                return f"its origin {row.origin[:60]!r} is not that of {name[:60]!r} in the one package of its source"
+                return (
+                    f"its origin {row.origin[:60]!r} is not that of {name[:60]!r} in the one "
+                    "package of its source"
+                )
             self._url = found[1]
         elif self._source.path.startswith(packages.PREFIX):
             return f"its source is {self._source.path[:60]!r}, and its format {self._source.format}"

@@ -15,7 +15,8 @@ _SENTENCE = re.compile(f"[.!?…][{_SPACE}]|[。！？]")
 _BLANK = re.compile(f"[{_SPACE}]")
 # What belongs to the character before it: accents, joiners, variants, shades of skin, tags.
 _MARK = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099\u309a\ufe00-\ufe0f\ufe20-\ufe2f"
+    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff"
+    "\u3099\u309a\ufe00-\ufe0f\ufe20-\ufe2f"
     "\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f\U000e0100-\U000e01ef]"
 )
 _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,17})", re.DOTALL)

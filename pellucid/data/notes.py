@@ -33,7 +33,8 @@ def notes_of(found: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
     described = {one.source.name: _described(one) for one in readers}
     return [
         *(
-            f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); other fields stay out'
+            f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); '
+            "other fields stay out"
             for one in found
             if one.text_key
         ),
@@ -104,8 +105,9 @@ def _unread(reader: sources.Reader) -> Iterator[str]:
     role, contents = keys.speaker_and_texts(there.lists[key])
     command = joining.command(place, "spoken", reader.source.format, key, role, contents)
     yield (
-        f"{count:,} of the first {there.records:,} chats of {reader.source.name} have messages whose "
-        "text is under another key than content or value, and is lost. To keep it, give the file that "
+        f"{count:,} of the first {there.records:,} chats of {reader.source.name} have "
+        "messages whose text is under another key than content or value, and is lost. "
+        "To keep it, give the file that "
         f"this writes: {command}"
     )
 
@@ -147,7 +149,7 @@ def _last(key: str) -> str:
 
 
 def _says(values: list[Any], name: str) -> bool:
-    """Whether most of the values could be what the field of that name says; ids are all different."""
+    """Whether most of the values fit the field of that name. No two ids may be equal."""
     texts = [str(one) if type(one) is int else one for one in values]
     form = _FORM.get(name)
     fit = [
@@ -163,7 +165,10 @@ def _offered(source: str, fields: dict[str, str]) -> str:
     settings = " ".join(
         f"--set {keys.setting(source, f'{name}_key', key)}" for name, key in fields.items()
     )
-    return f"the records of {source} have fields that look like their {words}. To take them: {settings}"
+    return (
+        f"the records of {source} have fields that look like their {words}. To take them: "
+        f"{settings}"
+    )
 
 
 def _unlicensed(recipe: Recipe, folder: Path, except_for: list[str]) -> list[str]:
@@ -180,5 +185,6 @@ def _unlicensed(recipe: Recipe, folder: Path, except_for: list[str]) -> list[str
         return []
     setting = f"data.sources.{names[0]}.licence=CC-BY-4.0"
     return [
-        f"the licence of {', '.join(names)} is unknown: state it before training, as in --set {setting}"
+        f"the licence of {', '.join(names)} is unknown: state it before training, as in "
+        f"--set {setting}"
     ]

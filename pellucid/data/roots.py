@@ -329,7 +329,10 @@ class _Whole:
         """Of a text that is one document: whether its id has a part's number is no choice."""
         name, part = cutting.text_of(last.id)
         if part == 0 and cutting.ends_as_part(name):
-            yield f"document {last.number}: {last.id} has no part's number, and ends like one that has"
+            yield (
+                f"document {last.number}: {last.id} has no part's number, and ends like one "
+                "that has"
+            )
         if part == 1 and not cutting.ends_as_part(name):
             yield f"document {last.number}: {last.id} is a part of a text that is not cut"
 
@@ -384,7 +387,10 @@ def _streams(
     for place, stream in enumerate([*shards.train, *shards.validation]):
         expected = tables.get((stream.source, stream.split), [])
         if len(expected) != len(stream.shards):
-            detail = f"{stream.source} {stream.split}: {len(stream.shards)} shards, {len(expected)} parts of documents"
+            detail = (
+                f"{stream.source} {stream.split}: {len(stream.shards)} shards, {len(expected)} "
+                "parts of documents"
+            )
             problems.append((stage.SHARDS, detail))
         for shard, rows in zip(stream.shards, expected, strict=False):
             if not _fits(shard, rows, made.document_token):

@@ -102,7 +102,10 @@ def _check_texts(
     """Raises TokenizerInvalid: of some models a text can spell any token."""
     for index, ids in zip(indices, encoded, strict=True):
         if (ids == tokenizer.document_token).any():
-            detail = f"the text of document {index} contains {tokenizer.document}, the token that begins documents: "
+            detail = (
+                f"the text of document {index} contains {tokenizer.document}, the token that "
+                "begins documents: "
+            )
             raise TokenizerInvalid(
                 path=path, detail=detail + "set tokenizer.document_token to another token"
             )
@@ -232,10 +235,14 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
                 for one in streams
                 if (one.source, one.split) == (stream.source, "validation")
             )
-            fix = "Add text, or lower data.block and model.context: a block is longer than the corpus."
+            fix = (
+                "Add text, or lower data.block and model.context: a block is longer than the "
+                "corpus."
+            )
             if kept:
                 fix = (
-                    f"The validation split has {kept} of its documents. Add text, lower data.validation_per_10000 "
+                    f"The validation split has {kept} of its documents. Add text, lower "
+                    "data.validation_per_10000 "
                     "or model.context, or use the source for validation only with weight = 0."
                 )
             raise CorpusTooSmall(

@@ -372,7 +372,10 @@ def _check_patterns(source: Source, named: Path | str) -> None:
     for field in ("include", "exclude"):
         for pattern in getattr(source, field):
             if empty := Glob(pattern).empty:
-                detail = f"{pattern} matches no path, as {empty} matches no character: begin a range at its lower end"
+                detail = (
+                    f"{pattern} matches no path, as {empty} matches no character: begin a range "
+                    "at its lower end"
+                )
                 raise RecipeInvalid(
                     path=named, key=f"data.sources.{source.name}.{field}", detail=detail
                 )

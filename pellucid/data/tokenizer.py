@@ -36,7 +36,10 @@ from pellucid.store import files, plain
 FILE = "tokenizer.json"
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
 _SHOWN = 20  # Candidates that an error lists.
-LOSSY = "The tokenizer cannot restore every text, so bits per byte also count bytes that its tokens do not encode."
+LOSSY = (
+    "The tokenizer cannot restore every text, so bits per byte also count bytes that its tokens "
+    "do not encode."
+)
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
