@@ -161,11 +161,11 @@ def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
     try:
         with on_terminal(quiet=as_json) as terminal:
             watch = terminal.watch(f"step {step}")
-            found = explain_audit(inputs, step, watch, terminal.search)
+            difference = explain_audit(inputs, step, watch, terminal.search)
     except Exception as error:  # noqa: BLE001
         name = error.name if isinstance(error, PellucidError) else type(error).__name__
         return {"unexplained": f"{name}: {error}"}
-    return {} if found.equal else {"difference": found.as_json()}
+    return {} if difference.equal else {"difference": difference.as_json()}
 
 
 def _print_finding(finding: Any) -> None:

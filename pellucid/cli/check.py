@@ -33,9 +33,9 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
     else:
         for problem in report.problems:
             print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
-        found = "ok" if report.ok else f"{len(report.problems)} problem(s)"
+        verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         sealed = "" if report.sealed else " (not sealed: no manifest to compare the files with)"
-        print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
+        print(f"verify: {verdict} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
         if report.unlisted:
             more = len(report.unlisted) - _SHOWN
             names = ", ".join(report.unlisted[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

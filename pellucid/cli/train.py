@@ -143,11 +143,11 @@ def fork(
     with on_terminal(quiet=as_json) as terminal:
         passed = fork(inputs, number, to, settings, without, terminal.watch("replay"))
     if as_json:
-        told = {"parent": inputs.recorded().head, "step": number, "to": str(to)}
-        print_json({**told, "passed_over": [asdict(one) for one in passed]})
+        about = {"parent": inputs.recorded().head, "step": number, "to": str(to)}
+        print_json({**about, "passed_over": [asdict(step_passed) for step_passed in passed]})
     else:
-        for one in passed:
-            print(plain(str(one)))
+        for step_passed in passed:
+            print(plain(str(step_passed)))
         print(f"{to} starts after step {number} of {folder}. Train it with: pellucid run {to}")
         if not settings and not without:
             print(

@@ -53,7 +53,7 @@ def length(text: str, longest: int) -> int:
     if line := text.rfind("\n", low, longest) + 1:
         return line
     for pattern in (_SENTENCE, _BLANK):
-        ends = [found.end() for found in pattern.finditer(text, low, longest)]
+        ends = [match.end() for match in pattern.finditer(text, low, longest)]
         if ends:
             return ends[-1]
     joined = (place for place in range(longest, low, -1) if not _within(text, place))
@@ -69,8 +69,8 @@ def _within(text: str, place: int) -> bool:
 def text_of(document_id: str) -> tuple[str, int]:
     """The id of the text that a document is a part of, and which: its
     own, and 0, where it is whole."""
-    found = _NUMBERED.fullmatch(document_id)
-    return (found[1], int(found[2])) if found else (document_id, 0)
+    match = _NUMBERED.fullmatch(document_id)
+    return (match[1], int(match[2])) if match else (document_id, 0)
 
 
 class Texts:

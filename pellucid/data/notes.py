@@ -27,18 +27,18 @@ _CALLED = {
 _FORM = {"date": re.compile(r"\d{4}.*|\d{1,2}[./-]\d.*", re.DOTALL)}
 
 
-def notes_of(found: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
+def notes_of(guesses: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
     """All of it, a line for each."""
-    readers = [one for one in sources.readers(recipe, folder) if one.source.format in VALUES]
-    described = {one.source.name: _described(one) for one in readers}
+    readers = [entry for entry in sources.readers(recipe, folder) if entry.source.format in VALUES]
+    described = {entry.source.name: _described(entry) for entry in readers}
     return [
         *(
-            f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); '
+            f'the texts of {entry.name} are what stands under "{entry.text_key}" (text_key); '
             "other fields stay out"
-            for one in found
-            if one.text_key
+            for entry in guesses
+            if entry.text_key
         ),
-        *_left_out(found),
+        *_left_out(guesses),
         *_keyless(readers),
         *itertools.chain.from_iterable(map(_unread, readers)),
         *(_offered(name, fields) for name, fields in described.items() if fields),
@@ -129,7 +129,7 @@ def _described(reader: sources.Reader) -> dict[str, str]:
         for one in row[key]
     ]
     known = dict.fromkeys([*named, *inner])
-    found = {}
+    fields = {}
     for name, called in _CALLED.items():
         if name in keys_of(reader.source):
             continue
@@ -139,9 +139,9 @@ def _described(reader: sources.Reader) -> dict[str, str]:
         )
         for key in ordered:
             if key != reader.source.text_key and _says([under(row, key) for row in rows], name):
-                found[name] = key
+                fields[name] = key
                 break
-    return found
+    return fields
 
 
 def _last(key: str) -> str:
@@ -150,12 +150,12 @@ def _last(key: str) -> str:
 
 def _says(values: list[Any], name: str) -> bool:
     """Whether most of the values fit the field of that name. No two ids may be equal."""
-    texts = [str(one) if type(one) is int else one for one in values]
+    texts = [str(value) if type(value) is int else value for value in values]
     form = _FORM.get(name)
     fit = [
-        one
-        for one in texts
-        if isinstance(one, str) and fits(one, name) and (not form or form.fullmatch(one))
+        value
+        for value in texts
+        if isinstance(value, str) and fits(value, name) and (not form or form.fullmatch(value))
     ]
     return 2 * len(fit) > len(values) and (name != "id" or len(set(fit)) == len(fit))
 

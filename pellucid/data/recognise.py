@@ -120,12 +120,12 @@ def recognised(head: bytes, ending: str = "") -> str:
     whole = [line for line in whole if line.strip()]
     if not head.strip() or b"\0" in head:
         return ""
-    found = _json(whole, head, ending) or (_biological(whole) if whole else "")
-    if not found and ending in ("csv", "tsv"):
+    kind = _json(whole, head, ending) or (_biological(whole) if whole else "")
+    if not kind and ending in ("csv", "tsv"):
         return ending
     # Code and prose may look like a table.
     others = ending != "txt" and endings.fits(f"x.{ending}", "text")
-    return found or ("" if others else _table(lines, cut=len(head) >= HEAD))
+    return kind or ("" if others else _table(lines, cut=len(head) >= HEAD))
 
 
 def _json(lines: list[bytes], head: bytes, ending: str) -> str:
@@ -257,4 +257,8 @@ def _free(path: Path) -> Path:
     numbered = (
         path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2)
     )
-    return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))
+    return next(
+        candidate
+        for candidate in itertools.chain([path], numbered)
+        if not os.path.lexists(candidate)
+    )

@@ -126,7 +126,7 @@ class _Split:
         flat = np.concatenate([array for ids in encoded for array in (opening, ids)])
         self._ids.write(flat.astype(self._kind).tobytes())
         columns = (texts.indices, begins, texts.sizes, texts.keys)
-        self._table.write(np.stack([np.array(one, ROW) for one in columns], axis=1).tobytes())
+        self._table.write(np.stack([np.array(column, ROW) for column in columns], axis=1).tobytes())
         self.tokens += len(flat)
         self.documents += len(encoded)
 
@@ -193,7 +193,7 @@ def batches(part: parquet.Part, split: str) -> Iterator[Texts]:
                 yield Texts(
                     chosen.column("index").to_pylist(),
                     sizes[start:stop],
-                    [key_of(one) for one in digests],
+                    [key_of(digest) for digest in digests],
                     chosen.column("text").to_pylist(),
                 )
                 start, total = stop, 0
@@ -218,10 +218,12 @@ def _streams(
             first += made[-1].blocks
     _check_enough(recipe, made)
     salts = of_documents(documents, recipe)
-    found = (roots.stream_root(stream, recipe.block, salts, i) for i, stream in enumerate(made))
+    stream_roots = (
+        roots.stream_root(stream, recipe.block, salts, i) for i, stream in enumerate(made)
+    )
     return [
-        roots.summary(stream, recipe.block, one.hex())
-        for stream, one in zip(made, found, strict=True)
+        roots.summary(stream, recipe.block, digest.hex())
+        for stream, digest in zip(made, stream_roots, strict=True)
     ]
 
 
@@ -231,9 +233,9 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
     for stream in used:
         if not stream.blocks:
             kept = sum(
-                one.documents
-                for one in streams
-                if (one.source, one.split) == (stream.source, "validation")
+                entry.documents
+                for entry in streams
+                if (entry.source, entry.split) == (stream.source, "validation")
             )
             fix = (
                 "Add text, or lower data.block and model.context: a block is longer than the "
