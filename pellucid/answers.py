@@ -19,7 +19,8 @@ def print_status(about: dict[str, Any]) -> None:
     state = "finished" if about["finished"] else "in training" if about["steps_done"] else "begun"
     sealed = ", sealed" if about["sealed"] else ""
     console.print(
-        f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step {about['steps_done']:,} of {about['steps']:,}"
+        f"[bold]{escape(about['run'])}[/bold]  {state}{sealed}: step "
+        f"{about['steps_done']:,} of {about['steps']:,}"
     )
     done = [name for name, finished in about["stages"].items() if finished]
     console.print(f"data      {', '.join(done) or 'nothing yet'}")
@@ -81,13 +82,14 @@ def print_step(about: dict[str, Any], characters: int) -> None:
     console.print(f"state     {about['state']}\nweights   {about['weights']}")
     if "phase" in about:
         console.print(
-            f"phase     {word(about['phase'])}, {len(about['rows']):,} rows of {about['context']:,} targets"
+            f"phase     {word(about['phase'])}, {len(about['rows']):,} rows of "
+            f"{about['context']:,} targets"
         )
-    for one in about["rows"]:
-        loss = f"   loss {one['loss']:.4f}" if "loss" in one else ""
-        place = f"block {one['block']} from {one['start']} on, epoch {one['epoch']}"
-        console.print(f"\n[bold]row {one['row']}[/bold]  {place}{loss}")
-        _print_segments(console, one["segments"], characters)
+    for row in about["rows"]:
+        loss = f"   loss {row['loss']:.4f}" if "loss" in row else ""
+        place = f"block {row['block']} from {row['start']} on, epoch {row['epoch']}"
+        console.print(f"\n[bold]row {row['row']}[/bold]  {place}{loss}")
+        _print_segments(console, row["segments"], characters)
 
 
 def print_block(about: dict[str, Any], characters: int) -> None:
@@ -104,15 +106,18 @@ def _print_abandoned(console: Console, blocks: list[dict[str, Any]]) -> None:
     rollback went back behind them."""
     for one in blocks:
         for seen in one["abandoned"]:
-            where = f"step {seen['step']} row {seen['row']}, before branch {seen['branch']}{_loss(seen)}"
+            where = (
+                f"step {seen['step']} row {seen['row']}, before branch "
+                f"{seen['branch']}{_loss(seen)}"
+            )
             console.print(f"block {one['block']}, abandoned by a rollback: {where}")
 
 
 def _print_segments(console: Console, segments: list[dict[str, Any]], characters: int) -> None:
-    for one in segments:
-        loss = f"  loss {one['loss']:.4f}" if one.get("loss") is not None else ""
-        console.print(f"  [cyan]{word(one['document'])}[/cyan]  {word(licence(one))}{loss}")
-        console.print(f"    {escape(printable(one['text'], characters))}")
+    for segment in segments:
+        loss = f"  loss {segment['loss']:.4f}" if segment.get("loss") is not None else ""
+        console.print(f"  [cyan]{word(segment['document'])}[/cyan]  {word(licence(segment))}{loss}")
+        console.print(f"    {escape(printable(segment['text'], characters))}")
 
 
 def print_document(about: dict[str, Any], characters: int) -> None:
@@ -123,10 +128,12 @@ def print_document(about: dict[str, Any], characters: int) -> None:
         console.print(f"{name:<11}{word(about[name])}")
     if "parts" in about:
         console.print(
-            f"{'parts':<11}{len(about['parts'])}, {word(about['parts'][0])} to {word(about['parts'][-1])}"
+            f"{'parts':<11}{len(about['parts'])}, {word(about['parts'][0])} to "
+            f"{word(about['parts'][-1])}"
         )
     console.print(
-        f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, {about['tokens']:,} tokens"
+        f"{'size':<11}{about['characters']:,} characters, {about['bytes']:,} bytes, "
+        f"{about['tokens']:,} tokens"
     )
     seen = [one for one in about["blocks"] if one["steps"]]
     console.print(
@@ -196,15 +203,15 @@ def _seen(steps: list[dict[str, Any]], most: int = 20) -> str:
     if not steps:
         return "not reached by this run"
     times = [
-        f"step {one['step']} row {one['row']}, epoch {one['epoch']}{_loss(one)}"
-        for one in steps[:most]
+        f"step {time['step']} row {time['row']}, epoch {time['epoch']}{_loss(time)}"
+        for time in steps[:most]
     ]
     return "seen at " + "; ".join([*times, *["…"] * (len(steps) > most)])
 
 
-def _loss(one: dict[str, Any]) -> str:
+def _loss(row: dict[str, Any]) -> str:
     """Nothing where the rows of that step are not written yet."""
-    return f" loss {one['loss']:.4f}" if "loss" in one else ""
+    return f" loss {row['loss']:.4f}" if "loss" in row else ""
 
 
 def print_life(life: dict[str, Any]) -> None:
@@ -212,9 +219,9 @@ def print_life(life: dict[str, Any]) -> None:
     print(
         f"\nloss computed on {life['tokens']:,} tokens in {windows:,} window{'s' * (windows != 1)}"
     )
-    width = max((len(f"{one['step']:,}") for one in life["at"]), default=0)
-    for one in life["at"]:
-        print(f"at step {one['step']:>{width},}   {one['loss']:.4f}")
+    width = max((len(f"{point['step']:,}") for point in life["at"]), default=0)
+    for point in life["at"]:
+        print(f"at step {point['step']:>{width},}   {point['loss']:.4f}")
 
 
 def print_chart(curve: list[tuple[float, float]], marks: list[tuple[float, float]]) -> None:
@@ -245,7 +252,8 @@ def print_where(about: dict[str, Any]) -> None:
     for hit in hits:
         date = f"  {word(hit['date'])}" if hit["date"] else ""
         console.print(
-            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  {word(licence(hit))}"
+            f"\n[cyan]{word(hit['document'])}[/cyan]  character {hit['offset']:,}  "
+            f"{word(licence(hit))}"
             f"  {word(hit['origin'])}{date}"
         )
         console.print(_highlighted(*hit["context"]))
@@ -253,8 +261,8 @@ def print_where(about: dict[str, Any]) -> None:
             console.print("  after the last block of its source: no step trains on it")
             continue
         console.print(f"  block {hit['block']}, {_seen(hit['steps'])}")
-        for one in hit["continues"]:
-            console.print(f"  and block {one['block']}, {_seen(one['steps'])}")
+        for block in hit["continues"]:
+            console.print(f"  and block {block['block']}, {_seen(block['steps'])}")
 
 
 def _highlighted(before: str, here: str, after: str) -> Text:
@@ -294,11 +302,15 @@ def print_trace(about: dict[str, Any]) -> None:
     for span in about["spans"]:
         style = _rarity(span["count"])
         console.print(
-            f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  {span['count']:,} "
+            f"\n[{style}]characters {span['start']:,} to {span['end']:,}[/{style}]  "
+            f"{span['count']:,} "
             f"{'place' if span['count'] == 1 else 'places'}: {word(printable(span['text'], 80))}"
         )
-        told, more = span["documents"][:3], len(span["documents"]) > 3
-        names = (f"[cyan]{word(one['document'])}[/cyan]  {word(licence(one))}" for one in told)
+        documents, more = span["documents"][:3], len(span["documents"]) > 3
+        names = (
+            f"[cyan]{word(document['document'])}[/cyan]  {word(licence(document))}"
+            for document in documents
+        )
         console.print(f"  {', '.join(names)}{', …' if more else ''}")
         console.print(f"  {_seen(span['steps'], 4)}")
 

@@ -106,7 +106,7 @@ def _require_free(folder: Path) -> None:
     if not folder.is_dir():
         files.require_free(folder, "other files")
         return
-    names = {one.name for one in folder.iterdir()}
+    names = {path.name for path in folder.iterdir()}
     if names <= {FILE, files.TEMPORARY + FILE}:
         return
     if FILE in names:
@@ -136,14 +136,14 @@ class _Draft(NamedTuple):
 
 def sources_of(data: list[str]) -> list[Guess]:
     """The sources that the words mean, each under a name of its own."""
-    found: list[Guess] = []
-    for one in (one for word in data for one in guess(word)):
-        taken, name, number = {other.name for other in found}, one.name, 1
+    guesses: list[Guess] = []
+    for guessed in (guessed for word in data for guessed in guess(word)):
+        taken, name, number = {other.name for other in guesses}, guessed.name, 1
         while name in taken:
             number += 1
-            name = f"{one.name}-{number}"
-        found.append(one._replace(name=name))
-    return found
+            name = f"{guessed.name}-{number}"
+        guesses.append(guessed._replace(name=name))
+    return guesses
 
 
 def first_fit(preset: Preset, asked: dict[str, Any], sequences: bool) -> Fitted:
@@ -199,7 +199,8 @@ def _fit(draft: _Draft, fitted: Fitted, asked: set[str]) -> tuple[Fitted, list[s
         )
     if (longest := fitted.max_document_characters) != first.max_document_characters:
         notes.append(
-            f"data.max_document_characters = {longest}: too few texts for a validation set, so texts are cut"
+            f"data.max_document_characters = {longest}: too few texts for a validation set, "
+            "so texts are cut"
         )
     notes += _told(best)
     return _fit_batch(draft, fitted, best.found, asked, notes)
@@ -250,8 +251,10 @@ def _trials(draft: _Draft, fitted: Fitted, asked: set[str], wanted: int) -> Iter
                 )
 
 
-def _held(found: list[Surveyed], share: int) -> float:
-    train, held = (sum(sizes) for sizes in zip(*(one.split(share) for one in found), strict=True))
+def _held(surveyed: list[Surveyed], share: int) -> float:
+    train, held = (
+        sum(sizes) for sizes in zip(*(source.split(share) for source in surveyed), strict=True)
+    )
     return held / max(1, train + held)
 
 
@@ -259,17 +262,21 @@ def _told(trial: _Trial) -> list[str]:
     """What is kept for validation, in words."""
     share, about = (
         trial.fitted.validation_per_10000,
-        "" if all(one.whole for one in trial.found) else "about ",
+        "" if all(source.whole for source in trial.found) else "about ",
     )
     notes = [
-        f"{about}{100 * trial.held:.2g}% of the text is kept for validation (data.validation_per_10000 = {share})"
+        f"{about}{100 * trial.held:.2g}% of the text is kept for validation "
+        f"(data.validation_per_10000 = {share})"
     ]
     none = (
-        [one.name for one in trial.found if not one.split(share)[1]] if len(trial.found) > 1 else []
+        [source.name for source in trial.found if not source.split(share)[1]]
+        if len(trial.found) > 1
+        else []
     )
     if none:
         notes.append(
-            f"no text of {', '.join(none)} is kept for validation: too few texts for a loss of its own"
+            f"no text of {', '.join(none)} is kept for validation: too few texts for a loss "
+            "of its own"
         )
     return notes
 
@@ -319,23 +326,23 @@ def _too_few(
     ]
 
 
-def _enough(recipe: Recipe, found: list[Surveyed]) -> bool:
+def _enough(recipe: Recipe, surveyed: list[Surveyed]) -> bool:
     """Whether each source surely has a block, and all of them a batch. There is more than was
     looked at of some, which is enough for any batch of a preset."""
-    own = [_rows(recipe, [one]) for one in found]
-    for rows, one in zip(own, found, strict=True):
-        if not one.whole:
+    own = [_rows(recipe, [source]) for source in surveyed]
+    for rows, source in zip(own, surveyed, strict=True):
+        if not source.whole:
             return True
         if not rows:
             return False
     return sum(own) >= recipe.train.batch
 
 
-def _rows(recipe: Recipe, found: list[Surveyed]) -> int:
+def _rows(recipe: Recipe, surveyed: list[Surveyed]) -> int:
     """The rows that the texts surely give, of all that was looked at."""
     size = 1 if recipe.tokenizer.kind in ("bytes", "characters") else _BYTES_PER_TOKEN
     share, context = recipe.data.validation_per_10000, recipe.model.context
-    return sum(max(0, one.split(share)[0] // size - 1) // context for one in found)
+    return sum(max(0, source.split(share)[0] // size - 1) // context for source in surveyed)
 
 
 def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted) -> str:
@@ -349,17 +356,19 @@ def recipe_text(folder: Path, found: list[Guess], preset: Preset, fitted: Fitted
     )
 
 
-def _source(one: Guess) -> str:
-    path = one.path if one.format == "package" else str(Path(one.path).resolve())
-    key = f"text_key = {_string(one.text_key)}    # The key or column of a record's text."
+def _source(source: Guess) -> str:
+    path = source.path if source.format == "package" else str(Path(source.path).resolve())
+    key = f"text_key = {_string(source.text_key)}    # The key or column of a record's text."
     lines = [
         "[[data.sources]]",
-        f"name = {_string(one.name)}",
-        f"format = {_string(one.format)}             # text, jsonl, json, csv, parquet, lines, fasta or package",
+        f"name = {_string(source.name)}",
+        f"format = {_string(source.format)}             # text, jsonl, json, csv, parquet, "
+        "lines, fasta or package",
         f"path = {_string(path)}",
-        *([key] if one.text_key else []),
+        *([key] if source.text_key else []),
         'licence = "unknown"          # Licence of the texts; a package names its own.',
-        "weight = 1                   # How often it is seen while sources of weight 1 are seen once.",
+        "weight = 1                   # How often it is seen while sources of weight 1 are "
+        "seen once.",
         "",
     ]
     return "\n".join(lines)
@@ -380,7 +389,8 @@ seed = 1                     # Decides the initial weights, the order and the sa
 pipeline = 2                 # How sources become documents: docs/format.md, section 5.
 validation_per_10000 = {validation_per_10000}   # Documents for validation, chosen by their hash.
 max_document_characters = {max_document_characters}   # Longer documents are cut into parts.
-split = "{split}"            # texts: a whole text is for training or validation; parts: each part on its own.
+split = "{split}"            # texts: a whole text is for training or validation; \
+parts: each part on its own.
 invalid_utf8 = "replace"     # or "drop": leave out the whole document. Both are counted.
 token_type = "uint16"        # "uint32" for a vocabulary over 65536.
 salts = "seed"               # "random": drawn and stored, so that a text can be withdrawn later.
@@ -388,9 +398,11 @@ salts = "seed"               # "random": drawn and stored, so that a text can be
 
 {sources}
 [tokenizer]
-kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, or file (with path = "tokenizer.json").
+kind = "{tokenizer_kind}"    # bpe (trained on the data), bytes, characters, \
+or file (with path = "tokenizer.json").
 vocabulary = {vocabulary}
-pattern = "llama3"           # How texts are split: llama3, qwen2, gpt2, o200k or pellucid (docs/data.md).
+pattern = "llama3"           # How texts are split: llama3, qwen2, gpt2, o200k \
+or pellucid (docs/data.md).
 max_pretoken = 24            # The longest token, in characters.
 
 [model]
@@ -435,7 +447,8 @@ every = {validation_every}
 [record]
 commitment = "steps"         # "microbatches": hash the gradient of every microbatch too.
 
-[guards]                     # Spikes in the recorded losses, and what to do; both are in the ledger.
+[guards]                     # Spikes in the recorded losses, and what to do; \
+both are in the ledger.
 loss = {{ action = "note" }}   # note, stop, or rollback: go `back` steps and skip their batches.
 not_finite = "stop"          # or "rollback"
 back = 50

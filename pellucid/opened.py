@@ -383,7 +383,7 @@ class Block:
         return f"{self.run!r}.block({self.number})"
 
     def _repr_html_(self) -> str:
-        seen = ", ".join(str(one["step"]) for one in self.steps())
+        seen = ", ".join(str(time["step"]) for time in self.steps())
         return _table(f"block {self.number}", {"source": self.source, "steps": seen}, self.text)
 
 
@@ -418,17 +418,17 @@ class Document:
 
     def blocks(self) -> list[Block]:
         """The blocks with something of it to train on, in order; none for the validation split."""
-        return [self.run.block(one["block"]) for one in self._about["blocks"]]
+        return [self.run.block(block["block"]) for block in self._about["blocks"]]
 
     def steps(self) -> list[dict[str, int]]:
         """Every `step`, `row`, `epoch`, `start`, `context` and `block` that trained
         on something of it, in order."""
         seen = [
-            {**step, "block": one["block"]}
-            for one in self._about["blocks"]
-            for step in one["steps"]
+            {**step, "block": entry["block"]}
+            for entry in self._about["blocks"]
+            for step in entry["steps"]
         ]
-        return sorted(seen, key=lambda one: (one["step"], one["row"]))
+        return sorted(seen, key=lambda entry: (entry["step"], entry["row"]))
 
     def __repr__(self) -> str:
         return f"{self.run!r}.document({plain(repr(self.id))})"
@@ -452,7 +452,8 @@ def _fork_told(fork: dict[str, Any] | None) -> dict[str, object]:
 def _table(title: str, about: Mapping[str, object], text: str = "") -> str:
     """What a notebook shows: every string is somebody else's, and becomes text."""
     rows = "".join(
-        f"<tr><th style='text-align:left'>{_html(name)}</th><td style='text-align:left'>{_html(value)}</td></tr>"
+        f"<tr><th style='text-align:left'>{_html(name)}</th><td "
+        f"style='text-align:left'>{_html(value)}</td></tr>"
         for name, value in about.items()
     )
     below = f"<pre style='white-space:pre-wrap'>{_html(text)}</pre>" if text else ""

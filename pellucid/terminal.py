@@ -232,26 +232,32 @@ def print_sources(report: list[dict[str, Any]], console: Console) -> None:
 
 def warnings(source: dict[str, Any]) -> list[str]:
     """What of a source's report is more than a hundredth of its documents or bytes, in words."""
-    lines, out = [], [one for one in source["left_out"] if not one["kept"] and not one["quiet"]]
-    texts, size = source["texts"], sum(one["bytes"] for one in out)
-    documents = sum(one["documents"] for one in out)
+    lines, out = (
+        [],
+        [reason for reason in source["left_out"] if not reason["kept"] and not reason["quiet"]],
+    )
+    texts, size = source["texts"], sum(reason["bytes"] for reason in out)
+    documents = sum(reason["documents"] for reason in out)
     if 100 * documents > texts + documents or 100 * size > source["bytes"] + size:
-        reasons = ", ".join(f"{one['words']} ({one['documents']:,})" for one in out)
+        reasons = ", ".join(f"{reason['words']} ({reason['documents']:,})" for reason in out)
         share = 100 * size / max(1, source["bytes"] + size)
         lines.append(
             f"source {source['source']}: {_counted(source, out)} were left out, "
             f"{share:.1f}% of the bytes: {reasons}"
         )
-    kept = [one for one in source["left_out"] if one["kept"] and not one["quiet"]]
-    for one in kept:
-        if one["reason"] != "invalid_utf8_replaced" and 100 * one["documents"] > texts:
-            some = f"{one['documents']:,} of {texts:,} texts"
-            lines.append(f"source {source['source']}: {some} have {one['words']}")
-    changed = sum(one["documents"] for one in kept if one["reason"] == "invalid_utf8_replaced")
+    kept = [reason for reason in source["left_out"] if reason["kept"] and not reason["quiet"]]
+    for reason in kept:
+        if reason["reason"] != "invalid_utf8_replaced" and 100 * reason["documents"] > texts:
+            affected = f"{reason['documents']:,} of {texts:,} texts"
+            lines.append(f"source {source['source']}: {affected} have {reason['words']}")
+    changed = sum(
+        reason["documents"] for reason in kept if reason["reason"] == "invalid_utf8_replaced"
+    )
     replaced = source["replaced_bytes"]
     if 100 * changed > texts or 100 * replaced > source["bytes"]:
         lines.append(
-            f"source {source['source']}: {replaced:,} bytes in {changed:,} texts are not UTF-8 and became U+FFFD"
+            f"source {source['source']}: {replaced:,} bytes in {changed:,} texts are not "
+            "UTF-8 and became U+FFFD"
         )
     return lines
 

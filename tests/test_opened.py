@@ -61,7 +61,8 @@ import sys, pellucid
 assert not {"torch", "numpy", "pyarrow", "duckdb"} & set(sys.modules)
 run = pellucid.open(sys.argv[1])
 step = run.step(7)
-step.batch(), step.documents(), step.segments(), run.document(0).steps(), run.verify(), run._repr_html_()
+step.batch(), step.documents(), step.segments(), run.document(0).steps()
+run.verify(), run._repr_html_()
 assert "torch" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code, str(finished)], check=True)

@@ -157,7 +157,8 @@ def _step(text: str) -> int | None:
     """Query a run with SQL. Without a query, list the views and their columns.
 
     pellucid sql
-    pellucid sql mymodel "select source, fsum(loss_sum) / sum(tokens) as loss from sources group by source"
+    pellucid sql mymodel "select source, fsum(loss_sum) / sum(tokens) as loss \
+from sources group by source"
     """
 )
 def sql(

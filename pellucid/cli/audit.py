@@ -35,8 +35,8 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
     pellucid audit RELEASE --step 120 --microbatch random
     pellucid audit RELEASE --all --dry-run
 
-    Use a seed that the trainer could not foresee: omit --seed, or draw the seed after the release is out. Steps on
-    the way to a chosen step are compared too. The last validation and up to three
+    Use a seed that the trainer could not foresee: omit --seed, or draw the seed after the release
+    is out. Steps on the way to a chosen step are compared too. The last validation and up to three
     incidents of no finite number (all with --all) are always recomputed, except with --microbatch.
     """
 )
@@ -161,11 +161,11 @@ def _why(inputs: Any, step: int, as_json: bool) -> dict[str, Any]:
     try:
         with on_terminal(quiet=as_json) as terminal:
             watch = terminal.watch(f"step {step}")
-            found = explain_audit(inputs, step, watch, terminal.search)
+            difference = explain_audit(inputs, step, watch, terminal.search)
     except Exception as error:  # noqa: BLE001
         name = error.name if isinstance(error, PellucidError) else type(error).__name__
         return {"unexplained": f"{name}: {error}"}
-    return {} if found.equal else {"difference": found.as_json()}
+    return {} if difference.equal else {"difference": difference.as_json()}
 
 
 def _print_finding(finding: Any) -> None:
@@ -179,7 +179,8 @@ def _print_finding(finding: Any) -> None:
     )
     verdict = "bit-equal" if finding.ok else others
     print(
-        f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in {finding.seconds:.1f} s"
+        f"audit: step {finding.step} {verdict}: {finding.replayed} step(s) replayed in "
+        f"{finding.seconds:.1f} s"
     )
     if finding.ok:
         print(f"       state {finding.actual}")
@@ -200,7 +201,8 @@ def _microbatch(request: Any, as_json: bool) -> None:
             end="",
         )
         print(
-            f"{proof.seconds:.2f} s, and {proof.materialise_seconds:.1f} s for the state before the step"
+            f"{proof.seconds:.2f} s, and {proof.materialise_seconds:.1f} s for the state "
+            "before the step"
         )
         print(f"       leaf {proof.actual}{request.chosen_by()}")
         if proof.ok:
@@ -212,9 +214,11 @@ def _microbatch(request: Any, as_json: bool) -> None:
 
 
 _PROVEN = """\
-       proven: from the recorded state before step {step}, this microbatch has the tokens, loss and gradient
+       proven: from the recorded state before step {step}, this microbatch has the \
+tokens, loss and gradient
        that the ledger commits to
-       not checked: the other {others} microbatches, the step's sum and update, validations, the first state
+       not checked: the other {others} microbatches, the step's sum and update, validations, \
+the first state
        pellucid audit --step {step} checks all of these, except validations before the last"""
 
 

@@ -33,9 +33,9 @@ def verify(folder: Run = HERE, as_json: Json = False) -> None:
     else:
         for problem in report.problems:
             print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
-        found = "ok" if report.ok else f"{len(report.problems)} problem(s)"
+        verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
         sealed = "" if report.sealed else " (not sealed: no manifest to compare the files with)"
-        print(f"verify: {found} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
+        print(f"verify: {verdict} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
         if report.unlisted:
             more = len(report.unlisted) - _SHOWN
             names = ", ".join(report.unlisted[:_SHOWN]) + (f" and {more} more" if more > 0 else "")
@@ -51,22 +51,27 @@ def _fix(folder: Path, report: Report) -> str:
         return "Every sealed file is intact. Move the added files out of the folder."
     if kinds == {"LedgerIncomplete"} and not report.sealed:
         return f"The run has not ended, and is sound so far. Continue with: pellucid run {folder}"
-    return "These parts differ from what was sealed or recorded. Take them from another copy, or do not trust them."
+    return (
+        "These parts differ from what was sealed or recorded. Take them from another copy, or "
+        "do not trust them."
+    )
 
 
 _KINDS = ("document", "block", "step", "tensor")
 
 
 @teaches(
-    """Write a small file that proves a document, a block, a step or a tensor against the run's head.
+    """Write a small file that proves a document, a block, a step or a tensor against the run's
+    head.
 
     pellucid prove mymodel document books/alice.txt --output alice.json
     pellucid prove mymodel step 120
     pellucid prove mymodel tensor model.norm.weight --step 120
     pellucid prove mymodel tensor model.embed_tokens.weight --rows 0:16
 
-    The file holds no texts. Name a tensor of the optimizer with its group, as exp_avg/NAME. With --rows, the file
-    holds the digests of the chunks around the rows, and run.rows (Python) checks the rows against them.
+    The file holds no texts. Name a tensor of the optimizer with its group, as exp_avg/NAME. With
+    --rows, the file holds the digests of the chunks around the rows, and run.rows (Python) checks
+    the rows against them.
     """
 )
 def prove(

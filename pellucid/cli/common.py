@@ -272,7 +272,8 @@ def _welcome() -> None:
         "  pellucid demo                         the whole job on a small corpus, in a few minutes"
     )
     print(
-        "  pellucid new mymodel --data PATH      make a recipe for your own texts; then: pellucid run mymodel"
+        "  pellucid new mymodel --data PATH      make a recipe for your own texts; then: "
+        "pellucid run mymodel"
     )
     print("  pellucid verify RELEASE               check a release")
 

@@ -38,15 +38,16 @@ from pellucid.terminal import plain, printable
 
 
 @teaches(
-    """Show what a step trained on, where a document was seen or what a block holds, with losses at any step.
+    """Show what a step trained on, where a document was seen or what a block holds, with losses at
+    any step.
 
     pellucid show step 120
     pellucid show mymodel document sympy/sympy/core/add.py --at every=50 --plot add.png
     pellucid show mymodel text "to be or not to be" --at 0,150,600
     pellucid show mymodel documents essays/
 
-    Losses from training are read from the record. Losses at the steps of --at are computed from the states of those
-    steps; states that are not stored are replayed.
+    Losses from training are read from the record. Losses at the steps of --at are computed from the
+    states of those steps; states that are not stored are replayed.
     """
 )
 def show(
@@ -120,10 +121,11 @@ def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool)
     if as_json:
         print_json(shown)
     else:
-        for one in shown:
+        for document in shown:
             print(
                 plain(
-                    f"{one['id']}  {one['split']}  {one['characters']:,} characters  {licence(one)}"
+                    f"{document['id']}  {document['split']}  {document['characters']:,} "
+                    f"characters  {licence(document)}"
                 )
             )
     more = sum(1 for _ in documents)
@@ -172,19 +174,19 @@ def _steps(at: str, first: int, last: int) -> list[int]:
     """The steps that --at names: numbers, and every=N, which takes the
     first and the last state too."""
 
-    found: set[int] = set()
+    numbers: set[int] = set()
     for word in at.split(","):
         every = re.fullmatch("every=([1-9][0-9]{0,15})", word)
         number = layout.step_number(word)
         if every:
             length = int(every.group(1))
-            found |= {first, last, *range(first + -first % length, last + 1, length)}
+            numbers |= {first, last, *range(first + -first % length, last + 1, length)}
         elif number is not None:
-            found.add(number)
+            numbers.add(number)
         else:
             detail = "--at takes steps and every=N: 150,600 or every=50"
             raise CommandInvalid(verb="show", word=word or at, detail=detail)
-    return sorted(found)
+    return sorted(numbers)
 
 
 def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) -> None:
@@ -194,11 +196,14 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
         "at": [],
         "seen": recorded(about.get("rows", about.get("blocks", [about]))),
     }
-    curve = [(one["step"], one["loss"]) for one in life["at"]]
+    curve = [(row["step"], row["loss"]) for row in life["at"]]
     # A step records the losses of the state before it.
-    marks = [(one["step"] - 1, one["loss"]) for one in life["seen"]]
+    marks = [(row["step"] - 1, row["loss"]) for row in life["seen"]]
     if not curve and not marks:
-        detail = "no step trained on it, so no loss is recorded: name steps to compute the loss at with --at"
+        detail = (
+            "no step trained on it, so no loss is recorded: name steps to compute the loss at "
+            "with --at"
+        )
         raise CommandInvalid(verb="show", word="--plot", detail=detail)
     if plot != "-":
         from pellucid.look import plot as picture
@@ -230,7 +235,8 @@ def _what(words: list[str]) -> tuple[Path, str, str]:
 
 
 @teaches(
-    """Generate text from the model of any step. With --trace, show which parts of it are in its training data.
+    """Generate text from the model of any step. With --trace, show which parts of it are in its
+    training data.
 
     pellucid sample mymodel --step 50 --prompt "def factor("
     pellucid sample mymodel --prompt "def factor(" --trace
@@ -292,7 +298,8 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
 
 
 @teaches(
-    """Find where two runs differ, and why: the first differing step, its microbatch, tensors, operation and causes.
+    """Find where two runs differ, and why: the first differing step, its microbatch, tensors,
+    operation and causes.
 
     With one run, recompute all of it here and compare it with its ledger.
 
@@ -324,9 +331,9 @@ def diff(
 
     with on_terminal(quiet=as_json) as terminal:
         watch = terminal.watch("replay")
-        told = watch, terminal.search
-        found = diff_here(a, *told) if b is None else diff(a, b, *told)
-    print_json(found.as_json()) if as_json else print_difference(found.as_json())
-    if not found.equal:
-        where = "the first entry" if found.step is None else f"step {found.step}"
+        watches = watch, terminal.search
+        difference = diff_here(a, *watches) if b is None else diff(a, b, *watches)
+    print_json(difference.as_json()) if as_json else print_difference(difference.as_json())
+    if not difference.equal:
+        where = "the first entry" if difference.step is None else f"step {difference.step}"
         raise RunsDiffer(a=a, b=b or "its recomputation here", where=where)

@@ -61,7 +61,8 @@ def plan(
         list[str],
         typer.Option(
             metavar="KIND",
-            help="With --measure: leave out threads, isa, processes, resume, portable, native or compile.",
+            help="With --measure: leave out threads, isa, processes, resume, portable, native or "
+            "compile.",
         ),
     ] = [],  # noqa: B006
     as_json: Json = False,
@@ -84,11 +85,12 @@ def _measure(path: Path, steps: int, skip: list[str], as_json: bool) -> None:
     with on_terminal(quiet=as_json) as terminal:
         if "compile" not in skip:
             terminal.note(
-                "the last way compiles the model first, which can take minutes; skip it with --skip compile"
+                "the last way compiles the model first, which can take minutes; skip it "
+                "with --skip compile"
             )
-        found = measure(path, steps, skip, terminal.progress)
-    print_json(found) if as_json else print_measured(found)
-    if differing := broken(found):
+        measured = measure(path, steps, skip, terminal.progress)
+    print_json(measured) if as_json else print_measured(measured)
+    if differing := broken(measured):
         raise BitsDiffer(path=path, axes=", ".join(differing))
-    if missing := failed(found):
-        raise MeasuringFailed(detail="; ".join(one["failed"] for one in missing))
+    if missing := failed(measured):
+        raise MeasuringFailed(detail="; ".join(way["failed"] for way in missing))

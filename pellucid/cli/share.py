@@ -27,7 +27,8 @@ _SHOWN = 10  # Names of what was left out.
 
 
 @teaches(
-    """Write the model or the full state of any step to a new folder. A step that is not stored is replayed.
+    """Write the model or the full state of any step to a new folder. A step that is not stored is
+    replayed.
 
     pellucid export mymodel --step 120 --as hf --to step120
     """
@@ -59,10 +60,11 @@ def export(
 
 
 @teaches(
-    """Seal a finished run: write README, LICENSE and a manifest of its files. Sealing twice gives the same bytes.
+    """Seal a finished run: write README, LICENSE and a manifest of its files. Sealing twice gives
+    the same bytes.
 
-    Other files in the folder (notes, .git, .env) are listed and left out. The paths of sources are removed from
-    recipe.toml: they describe your machine, and the run no longer needs them.
+    Other files in the folder (notes, .git, .env) are listed and left out. The paths of sources are
+    removed from recipe.toml: they describe your machine, and the run no longer needs them.
     """
 )
 def publish(
@@ -82,7 +84,8 @@ def publish(
         print_json(sealed)
     else:
         print(
-            f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in {sealed['folder']}"
+            f"sealed {sealed['files']:,} files, {sealed['bytes'] / 1e6:,.1f} MB, in "
+            f"{sealed['folder']}"
         )
         print(f"head   {sealed['head']}")
         for key, path in sealed["paths"].items():
@@ -110,6 +113,7 @@ def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:
         print(f"  … and {len(names) - _SHOWN:,} more")
     if in_place:
         print(
-            "They are still in the sealed folder, and verify reports each (FileAdded). Move them away, or publish"
+            "They are still in the sealed folder, and verify reports each (FileAdded). Move "
+            "them away, or publish"
         )
         print(f"a copy without them: pellucid publish {folder} --to DIR")

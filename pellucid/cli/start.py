@@ -53,7 +53,8 @@ def new(
 
 
 @teaches(
-    """Do the whole job on a small corpus: raw text, training, sealing, verify, audit. Takes a few minutes."""
+    """Do the whole job on a small corpus: raw text, training, sealing, verify, audit. Takes a few
+    minutes."""
 )
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="The run folder to make.")] = Path(
@@ -102,7 +103,7 @@ def _myself() -> str:
 def _print_comparison(folder: Path) -> None:
     from pellucid.demo import compare
 
-    found = compare(folder)
-    print(f"\nbits per byte on the same {found.bytes:,} bytes of validation text:")
+    comparison = compare(folder)
+    print(f"\nbits per byte on the same {comparison.bytes:,} bytes of validation text:")
     for name in ("model", "xz", "gzip", "unigram"):
-        print(f"  {name:<8} {getattr(found, name):.3f}")
+        print(f"  {name:<8} {getattr(comparison, name):.3f}")

@@ -35,12 +35,12 @@ from pellucid.terminal import plain
     pellucid run mymodel --anchors every=500,powers_of_two=false
     torchrun --nproc-per-node 4 -m pellucid run mymodel
 
-    Stop a run with Ctrl-C, SIGTERM or SIGHUP, or kill it: the same command continues, with the same bits. Several
-    processes give the same bits too.
+    Stop a run with Ctrl-C, SIGTERM or SIGHUP, or kill it: the same command continues, with the same
+    bits. Several processes give the same bits too.
 
-    --anchors changes which full states are kept. Missing states are recomputed and checked, others are removed; the
-    ledger does not change. A sealed release refuses: remove its manifest.jsonl, change the anchors, and publish it
-    again.
+    --anchors changes which full states are kept. Missing states are recomputed and checked, others
+    are removed; the ledger does not change. A sealed release refuses: remove its manifest.jsonl,
+    change the anchors, and publish it again.
     """
 )
 def run(
@@ -122,7 +122,10 @@ def _place(folder: Path, anchors: str, terminal: Any) -> None:
 def fork(
     folder: Run = HERE,
     step: Step = "",
-    to: Annotated[Path, typer.Option(metavar="DIR", help="The new or empty folder to make.")] = ...,  # type: ignore[assignment]
+    to: Annotated[
+        Path,
+        typer.Option(metavar="DIR", help="The new or empty folder to make."),
+    ] = ...,  # type: ignore[assignment]
     settings: Set = [],  # noqa: B006
     without: Annotated[
         list[str],
@@ -140,15 +143,16 @@ def fork(
     with on_terminal(quiet=as_json) as terminal:
         passed = fork(inputs, number, to, settings, without, terminal.watch("replay"))
     if as_json:
-        told = {"parent": inputs.recorded().head, "step": number, "to": str(to)}
-        print_json({**told, "passed_over": [asdict(one) for one in passed]})
+        about = {"parent": inputs.recorded().head, "step": number, "to": str(to)}
+        print_json({**about, "passed_over": [asdict(step_passed) for step_passed in passed]})
     else:
-        for one in passed:
-            print(plain(str(one)))
+        for step_passed in passed:
+            print(plain(str(step_passed)))
         print(f"{to} starts after step {number} of {folder}. Train it with: pellucid run {to}")
         if not settings and not without:
             print(
-                "The fork changes nothing, so it will take the same steps. Change it with --set or --without."
+                "The fork changes nothing, so it will take the same steps. Change it "
+                "with --set or --without."
             )
 
 

@@ -46,9 +46,9 @@ def about(record: Any, source: Source) -> About:
     return About(**{name: _text(under(record, key), name) for name, key in keys_of(source).items()})
 
 
-def lacking(found: About, source: Source) -> list[str]:
+def lacking(fields: About, source: Source) -> list[str]:
     """The reasons (data/reasons.py) of what the source names a field for, and the record lacks."""
-    return [f"no_{name}" for name in keys_of(source) if not getattr(found, name)]
+    return [f"no_{name}" for name in keys_of(source) if not getattr(fields, name)]
 
 
 def under(value: Any, key: str) -> Any:

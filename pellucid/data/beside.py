@@ -117,7 +117,7 @@ def _is_begun(root: Path, name: str, digest: str) -> bool:
 
 
 def _is_free(root: Path, name: str, _: str) -> bool:
-    return not any((root / name / one).exists() for one in (stage.MANIFEST, stage.UNFINISHED))
+    return not any((root / name / file).exists() for file in (stage.MANIFEST, stage.UNFINISHED))
 
 
 # ---- what the stages are made from -------------------------------------------------------------
@@ -135,7 +135,8 @@ def _documents(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
     """A source's weight only says how often it is seen, and a block is cut from shards."""
     data: dict[str, Any] = bits(recipe.data)
     sources = [
-        {key: value for key, value in one.items() if key != "weight"} for one in data["sources"]
+        {key: value for key, value in source.items() if key != "weight"}
+        for source in data["sources"]
     ]
     return {**data, "seed": recipe.seed, "sources": sources, "token_type": "", "block": 0}
 
@@ -147,9 +148,9 @@ def _tokenizer(recipe: Recipe, folder: Path, root: Path) -> dict[str, Any]:
         fields = {key: value for key, value in fields.items() if key not in _TRAINED}
     if kind == "file":
         # Where the file is gone, what was made of it stands: a copy of it, byte for byte.
-        given, kept = folder / recipe.tokenizer.path, root / stage.TOKENIZER / "tokenizer.json"
-        here = next((path for path in (given, kept) if path.is_file()), None)
-        fields["content"] = files.sha256_file(here) if here else ""
+        own, kept = folder / recipe.tokenizer.path, root / stage.TOKENIZER / "tokenizer.json"
+        path = next((candidate for candidate in (own, kept) if candidate.is_file()), None)
+        fields["content"] = files.sha256_file(path) if path else ""
     documents = _recorded(root, stage.DOCUMENTS, "root") if kind in ("bpe", "characters") else ""
     return {**fields, "pipeline": recipe.data.pipeline, "documents": documents}
 

@@ -68,7 +68,7 @@ def _is_unread(message: dict[str, Any]) -> bool:
 
 def _has_words(key: str, value: Any) -> bool:
     if isinstance(value, list):
-        return any(isinstance(one, str) and bool(one.strip()) for one in value)
+        return any(isinstance(element, str) and bool(element.strip()) for element in value)
     if not isinstance(value, str):
         return False
     return bool(value.strip() if key in _USUAL else _WORDS.search(value))

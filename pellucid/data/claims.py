@@ -38,10 +38,13 @@ class Claims:
         if self._source.format == "package":
             if not packages.is_of(row.origin, self._source.path):
                 return f"its origin {row.origin[:60]!r} is not of {self._source.path[:60]!r}"
-            found = _URL.fullmatch(row.origin)
-            if found is None or found[2] != name or found[1] != (self._url or found[1]):
-                return f"its origin {row.origin[:60]!r} is not that of {name[:60]!r} in the one package of its source"
-            self._url = found[1]
+            match = _URL.fullmatch(row.origin)
+            if match is None or match[2] != name or match[1] != (self._url or match[1]):
+                return (
+                    f"its origin {row.origin[:60]!r} is not that of {name[:60]!r} in the one "
+                    "package of its source"
+                )
+            self._url = match[1]
         elif self._source.path.startswith(packages.PREFIX):
             return f"its source is {self._source.path[:60]!r}, and its format {self._source.format}"
         elif wrong := self._unfit(row, name):
@@ -65,14 +68,14 @@ class Claims:
 
     def _meant(self, name: str) -> Iterator[str]:
         """The paths that may be meant: several only where records are called by any word."""
-        given = [name]
+        paths = [name]
         if self._source.format == "fasta" or self._source.id_key:
-            words = name.split(":", _COLONS)
-            given = [":".join(words[:count]) for count in range(1, len(words))]
+            parts = name.split(":", _COLONS)
+            paths = [":".join(parts[:count]) for count in range(1, len(parts))]
         elif self._source.format == "lines" or self._source.format in VALUES:
-            found = _LINE.fullmatch(name)
-            given = [found[1]] if found else []
-        return (path for one in given if one and (path := path_of(one)))
+            match = _LINE.fullmatch(name)
+            paths = [match[1]] if match else []
+        return (path for one in paths if one and (path := path_of(one)))
 
     def _next(self, paths: list[str]) -> str:
         """What is wrong with a path. A file named by itself, the only one of

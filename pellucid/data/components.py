@@ -238,19 +238,19 @@ def _flat(part: Any, key: str, depth: int = 0) -> Iterator[dict[str, Any]]:
         return
     if set(part) != {"type", inner} or not isinstance(part[inner], list):
         raise NotAllowed(f"a Sequence of its {key} has other fields than type and {inner}")
-    for one in part[inner]:
-        yield from _flat(one, key, depth + 1)
+    for inner_part in part[inner]:
+        yield from _flat(inner_part, key, depth + 1)
 
 
 def _check_pipeline(part: Any, key: str) -> None:
     growth = 1.0
-    for number, one in enumerate(_flat(part, key)):
+    for number, step in enumerate(_flat(part, key)):
         if number >= _PARTS:
             raise NotAllowed(f"its {key} has more than {_PARTS} parts")
-        _check_fields(one, PARTS[key][1], key)
-        if one["type"] == "Replace":
-            text = one["pattern"].get("String", "x")
-            growth *= max(1.0, len(one["content"].encode()) / len(text.encode()))
+        _check_fields(step, PARTS[key][1], key)
+        if step["type"] == "Replace":
+            text = step["pattern"].get("String", "x")
+            growth *= max(1.0, len(step["content"].encode()) / len(text.encode()))
     if growth > _GROWTH:
         raise NotAllowed(f"its {key} can make a text more than {_GROWTH} times longer")
 

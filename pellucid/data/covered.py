@@ -25,7 +25,7 @@ def covered(shards: Shards, recipe: Recipe) -> list[Covered]:
 
 @functools.lru_cache(maxsize=1)  # Of a run it is asked at each validation, and is the same.
 def _covered(shards: Shards, least: int) -> list[Covered]:
-    return [Covered(one, least) for one in shards.validation if one.tokens >= _LEAST]
+    return [Covered(stream, least) for stream in shards.validation if stream.tokens >= _LEAST]
 
 
 class Covered:

@@ -15,7 +15,8 @@ _SENTENCE = re.compile(f"[.!?…][{_SPACE}]|[。！？]")
 _BLANK = re.compile(f"[{_SPACE}]")
 # What belongs to the character before it: accents, joiners, variants, shades of skin, tags.
 _MARK = re.compile(
-    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff\u3099\u309a\ufe00-\ufe0f\ufe20-\ufe2f"
+    "[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u200c\u200d\u20d0-\u20ff"
+    "\u3099\u309a\ufe00-\ufe0f\ufe20-\ufe2f"
     "\U0001f3fb-\U0001f3ff\U000e0020-\U000e007f\U000e0100-\U000e01ef]"
 )
 _NUMBERED = re.compile(r"(.+)#([1-9][0-9]{0,17})", re.DOTALL)
@@ -52,7 +53,7 @@ def length(text: str, longest: int) -> int:
     if line := text.rfind("\n", low, longest) + 1:
         return line
     for pattern in (_SENTENCE, _BLANK):
-        ends = [found.end() for found in pattern.finditer(text, low, longest)]
+        ends = [match.end() for match in pattern.finditer(text, low, longest)]
         if ends:
             return ends[-1]
     joined = (place for place in range(longest, low, -1) if not _within(text, place))
@@ -68,8 +69,8 @@ def _within(text: str, place: int) -> bool:
 def text_of(document_id: str) -> tuple[str, int]:
     """The id of the text that a document is a part of, and which: its
     own, and 0, where it is whole."""
-    found = _NUMBERED.fullmatch(document_id)
-    return (found[1], int(found[2])) if found else (document_id, 0)
+    match = _NUMBERED.fullmatch(document_id)
+    return (match[1], int(match[2])) if match else (document_id, 0)
 
 
 class Texts:

@@ -262,7 +262,8 @@ class _Stage:
                     found=tokens,
                     what=f"tokens (or fewer) from the source {source.name}",
                     needed=recipe.block + 1,
-                    fix="Add text, or lower model.context and data.block: a block is longer than the corpus.",
+                    fix="Add text, or lower model.context and data.block: a block is longer "
+                    "than the corpus.",
                 )
         stage.require_batches(recipe, blocks, "train rows (or fewer)")
 

@@ -79,7 +79,7 @@ def unmarked_wide(head: bytes) -> str:
     if 2 * many < units or 50 * few > units:
         return ""
     text = head[: 2 * units].decode(name, "replace")
-    odd_ones = sum(not one.isprintable() and not one.isspace() for one in text)
+    odd_ones = sum(not character.isprintable() and not character.isspace() for character in text)
     return name if 50 * odd_ones <= len(text) else ""
 
 
@@ -97,7 +97,7 @@ def unmarked(chunks: Iterator[bytes]) -> Iterator[bytes]:
         yield first.removeprefix(_BOM)
         yield from chunks
         return
-    mark, name = next(one for one in _WIDE if first.startswith(one[0]))
+    mark, name = next(entry for entry in _WIDE if first.startswith(entry[0]))
     decoder = codecs.getincrementaldecoder(name)(_UNFIT)
     yield _as_utf8(decoder.decode(first[len(mark) :]))
     for chunk in chunks:

@@ -108,7 +108,10 @@ def read_text(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     for chunk in packings.chunks(path, how.source.name):
         content += chunk
         if len(content) > LIMITS["text"]:
-            detail = f'is larger than {LIMITS["text"] >> 20} MiB; use format = "lines" or "jsonl" for such files'
+            detail = (
+                f'is larger than {LIMITS["text"] >> 20} MiB; use format = "lines" or "jsonl" '
+                "for such files"
+            )
             raise SourceUnreadable(source=how.source.name, path=path, detail=detail)
     yield text_record(bytes(content), how)
 

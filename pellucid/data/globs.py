@@ -33,9 +33,9 @@ class Glob:
         no path; "" where none are."""
         return next(
             (
-                one
-                for one in self._tokens
-                if len(one) > 1 and one[0] == "[" and _class(one) is _NOTHING
+                token
+                for token in self._tokens
+                if len(token) > 1 and token[0] == "[" and _class(token) is _NOTHING
             ),
             "",
         )
@@ -54,7 +54,7 @@ class Glob:
         return bool(state >> len(self._tokens) & 1)
 
     def _bits(self, tokens: set[str]) -> int:
-        return int("0" + "".join("01"[one in tokens] for one in reversed(self._tokens)), 2)
+        return int("0" + "".join("01"[token in tokens] for token in reversed(self._tokens)), 2)
 
     def _closed(self, state: int) -> int:
         """With all that matches without another character: neighbours of one kind are
@@ -71,7 +71,7 @@ class Glob:
             if len(self._accepting) >= _KEPT:
                 self._accepting.clear()
             self._accepting[character] = self._bits(
-                {one for one in self._distinct if _takes(one, character)}
+                {token for token in self._distinct if _takes(token, character)}
             )
         stay = state & self._stay[character == "/"]
         return self._closed(stay | (state & self._accepting[character]) << 1)

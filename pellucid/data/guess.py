@@ -78,9 +78,9 @@ def guess(word: str) -> list[Guess]:
         return [_with_key(Guess(name, prefix, str(rest)), path)]
     if not path.is_dir():
         return [_with_key(Guess(name, _format_of_file(path, name), word), path)]
-    found = _formats_of_folder(path, name)
-    names = [name] + [f"{name}-{format}"[:64] for format in found[1:]]
-    named = zip(names, found, strict=True)
+    formats = _formats_of_folder(path, name)
+    names = [name] + [f"{name}-{format}"[:64] for format in formats[1:]]
+    named = zip(names, formats, strict=True)
     return [_with_key(Guess(its_name, format, word), path) for its_name, format in named]
 
 

@@ -39,7 +39,9 @@ def join(path: str, format: str, together: list[str]) -> None:
 
 def spoken(path: str, format: str, key: str, role: str, contents: list[str]) -> None:
     """Print a file's records as JSON lines, each with the messages under `key` as lines
-    "role: content". The first key of `contents` that a message has is its text; the role "" is none.
+    "role: content".
+
+    The text of a message is under the first key of `contents` that it has. The role "" is none.
 
     Records that cannot be read are named on standard error. Raises SourceUnreadable.
     """

@@ -21,7 +21,7 @@ def shape(text: str, cut: bool) -> str:
     JSON. A text that is not cut has to be one whole value."""
     first, records = "", False
     before: list[str] = []
-    open_ones: list[str] = []
+    unclosed: list[str] = []
     key = ""
     for token in _tokens(text, cut):
         if not token:
@@ -31,14 +31,14 @@ def shape(text: str, cut: bool) -> str:
             if not first:
                 return ""
         if (
-            len(open_ones) == 1
+            len(unclosed) == 1
             and first == "object"
             and token[0] == '"'
             and before[-1:] in (["{"], [","])
         ):
             key = token[1:-1]
         if (
-            open_ones == ["{", "["]
+            unclosed == ["{", "["]
             and before[-1:] == ["["]
             and token in ("{", "[")
             and key not in _CHATS
@@ -46,26 +46,26 @@ def shape(text: str, cut: bool) -> str:
             records = True
         before.append(token)
         if token in _CLOSES:
-            open_ones.append(token)
+            unclosed.append(token)
         elif token in ("}", "]"):
-            open_ones.pop()
+            unclosed.pop()
     return "records" if records else first
 
 
 def _tokens(text: str, cut: bool) -> Iterator[str]:
     """The tokens as JSON lets them follow each other; "" at the end where they do not."""
-    open_ones: list[str] = []
+    unclosed: list[str] = []
     allowed, place = "value", 0
     while place < len(text):
-        found = _TOKEN.match(text, place)
-        if not found:
+        match = _TOKEN.match(text, place)
+        if not match:
             rest = _CUT.fullmatch(text, place)
             if not (rest if cut else not text[place:].strip()):
                 yield ""
             break
-        token, place = found[found.lastindex or 0], found.end()
-        allowed = _after(token, allowed, open_ones)
-        if not allowed or len(open_ones) > _DEEPEST:
+        token, place = match[match.lastindex or 0], match.end()
+        allowed = _after(token, allowed, unclosed)
+        if not allowed or len(unclosed) > _DEEPEST:
             yield ""
             return
         yield token
@@ -73,25 +73,25 @@ def _tokens(text: str, cut: bool) -> Iterator[str]:
         yield ""
 
 
-def _after(token: str, allowed: str, open_ones: list[str]) -> str:
+def _after(token: str, allowed: str, unclosed: list[str]) -> str:
     """What may follow a token: one of value, first, key, names, colon, more, end; ""
     where it may not stand here."""
     if token in _CLOSES:
         if allowed not in ("value", "first"):
             return ""
-        open_ones.append(token)
+        unclosed.append(token)
         return "first" if token == "[" else "names"
     if token in ("}", "]"):
         if (
             allowed not in ("more", "first" if token == "]" else "names")
-            or _CLOSES[open_ones.pop()] != token
+            or _CLOSES[unclosed.pop()] != token
         ):
             return ""
-        return "more" if open_ones else "end"
+        return "more" if unclosed else "end"
     if token == ",":
-        return {"[": "value", "{": "key"}[open_ones[-1]] if allowed == "more" else ""
+        return {"[": "value", "{": "key"}[unclosed[-1]] if allowed == "more" else ""
     if token == ":":
         return "value" if allowed == "colon" else ""
     if allowed in ("key", "names"):
         return "colon" if token[0] == '"' else ""
-    return ("more" if open_ones else "end") if allowed in ("value", "first") else ""
+    return ("more" if unclosed else "end") if allowed in ("value", "first") else ""

@@ -162,12 +162,18 @@ def wrong_in(
     else:
         merges = model.get("merges", [])
         if len(merges) > fields.vocabulary - _FIRST:
-            return f"has {len(merges)} merges, and the recipe asks for a vocabulary of {fields.vocabulary}"
+            return (
+                f"has {len(merges)} merges, and the recipe asks for a vocabulary of "
+                f"{fields.vocabulary}"
+            )
         if not all(isinstance(pair, list) for pair in merges):
             return "has merges that are not pairs"
         if long := [pair for pair in merges if _characters("".join(pair)) > fields.max_pretoken]:
             token = "".join(long[0])[:40]
-            return f"has the token {token!a}, of more than max_pretoken = {fields.max_pretoken} characters"
+            return (
+                f"has the token {token!a}, of more than max_pretoken = {fields.max_pretoken} "
+                "characters"
+            )
         again = bpe_file(merges, fields.pattern, fields.max_pretoken)
     return (
         ""

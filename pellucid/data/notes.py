@@ -27,17 +27,18 @@ _CALLED = {
 _FORM = {"date": re.compile(r"\d{4}.*|\d{1,2}[./-]\d.*", re.DOTALL)}
 
 
-def notes_of(found: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
+def notes_of(guesses: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
     """All of it, a line for each."""
-    readers = [one for one in sources.readers(recipe, folder) if one.source.format in VALUES]
-    described = {one.source.name: _described(one) for one in readers}
+    readers = [entry for entry in sources.readers(recipe, folder) if entry.source.format in VALUES]
+    described = {entry.source.name: _described(entry) for entry in readers}
     return [
         *(
-            f'the texts of {one.name} are what stands under "{one.text_key}" (text_key); other fields stay out'
-            for one in found
-            if one.text_key
+            f'the texts of {entry.name} are what stands under "{entry.text_key}" (text_key); '
+            "other fields stay out"
+            for entry in guesses
+            if entry.text_key
         ),
-        *_left_out(found),
+        *_left_out(guesses),
         *_keyless(readers),
         *itertools.chain.from_iterable(map(_unread, readers)),
         *(_offered(name, fields) for name, fields in described.items() if fields),
@@ -104,8 +105,9 @@ def _unread(reader: sources.Reader) -> Iterator[str]:
     role, contents = keys.speaker_and_texts(there.lists[key])
     command = joining.command(place, "spoken", reader.source.format, key, role, contents)
     yield (
-        f"{count:,} of the first {there.records:,} chats of {reader.source.name} have messages whose "
-        "text is under another key than content or value, and is lost. To keep it, give the file that "
+        f"{count:,} of the first {there.records:,} chats of {reader.source.name} have "
+        "messages whose text is under another key than content or value, and is lost. "
+        "To keep it, give the file that "
         f"this writes: {command}"
     )
 
@@ -127,7 +129,7 @@ def _described(reader: sources.Reader) -> dict[str, str]:
         for one in row[key]
     ]
     known = dict.fromkeys([*named, *inner])
-    found = {}
+    fields = {}
     for name, called in _CALLED.items():
         if name in keys_of(reader.source):
             continue
@@ -137,9 +139,9 @@ def _described(reader: sources.Reader) -> dict[str, str]:
         )
         for key in ordered:
             if key != reader.source.text_key and _says([under(row, key) for row in rows], name):
-                found[name] = key
+                fields[name] = key
                 break
-    return found
+    return fields
 
 
 def _last(key: str) -> str:
@@ -147,13 +149,13 @@ def _last(key: str) -> str:
 
 
 def _says(values: list[Any], name: str) -> bool:
-    """Whether most of the values could be what the field of that name says; ids are all different."""
-    texts = [str(one) if type(one) is int else one for one in values]
+    """Whether most of the values fit the field of that name. No two ids may be equal."""
+    texts = [str(value) if type(value) is int else value for value in values]
     form = _FORM.get(name)
     fit = [
-        one
-        for one in texts
-        if isinstance(one, str) and fits(one, name) and (not form or form.fullmatch(one))
+        value
+        for value in texts
+        if isinstance(value, str) and fits(value, name) and (not form or form.fullmatch(value))
     ]
     return 2 * len(fit) > len(values) and (name != "id" or len(set(fit)) == len(fit))
 
@@ -163,7 +165,10 @@ def _offered(source: str, fields: dict[str, str]) -> str:
     settings = " ".join(
         f"--set {keys.setting(source, f'{name}_key', key)}" for name, key in fields.items()
     )
-    return f"the records of {source} have fields that look like their {words}. To take them: {settings}"
+    return (
+        f"the records of {source} have fields that look like their {words}. To take them: "
+        f"{settings}"
+    )
 
 
 def _unlicensed(recipe: Recipe, folder: Path, except_for: list[str]) -> list[str]:
@@ -180,5 +185,6 @@ def _unlicensed(recipe: Recipe, folder: Path, except_for: list[str]) -> list[str
         return []
     setting = f"data.sources.{names[0]}.licence=CC-BY-4.0"
     return [
-        f"the licence of {', '.join(names)} is unknown: state it before training, as in --set {setting}"
+        f"the licence of {', '.join(names)} is unknown: state it before training, as in "
+        f"--set {setting}"
     ]

@@ -298,7 +298,7 @@ class Order:
         source, within = self._place(block)
         if self._permutations[source].left_out(np.array([within])).any():
             return []
-        found: list[Time] = []
+        times_seen: list[Time] = []
         for stretch, begin, end in self._spans(source, last):
             size, T = self._pass(source), stretch.phase.context
             for epoch, places in self._places(source, np.array([within]), begin, end):
@@ -308,10 +308,10 @@ class Order:
                     )
                     steps, rows = stretch.steps(source, targets)
                     starts = targets - base
-                    found += map(
+                    times_seen += map(
                         Time, steps.tolist(), rows.tolist(), [epoch] * len(targets), starts.tolist()
                     )
-        return sorted(found)
+        return sorted(times_seen)
 
     def _places(
         self, source: int, blocks: np.ndarray, begin: int, end: int
@@ -404,21 +404,21 @@ def blocks_of(folder: Path, recipe: Recipe, shards: Shards) -> np.ndarray:
 
 def blocks_by_name(folder: Path, recipe: Recipe, shards: Shards) -> dict[str, np.ndarray]:
     """The same of each source and document that it names. Raises DocumentUnknown."""
-    found: dict[str, list[np.ndarray]] = {name: [] for name in recipe.fork.without}
+    blocks_of: dict[str, list[np.ndarray]] = {name: [] for name in recipe.fork.without}
     for stream in shards.train:
-        if stream.source in found:
-            found[stream.source].append(
+        if stream.source in blocks_of:
+            blocks_of[stream.source].append(
                 np.arange(stream.first_block, stream.first_block + stream.blocks)
             )
-    named = [name for name, blocks in found.items() if not blocks]
+    named = [name for name, blocks in blocks_of.items() if not blocks]
     documents = Documents.open(folder).found(named) if named else {}
     for name, indices in documents.items():
-        for stream in (one for one in shards.train if one.source == name.partition("/")[0]):
-            found[name] += [
+        for stream in (part for part in shards.train if part.source == name.partition("/")[0]):
+            blocks_of[name] += [
                 np.array(_held(stream, index, shards.block), np.int64) for index in indices
             ]
     return {
-        name: np.concatenate([np.zeros(0, np.int64), *blocks]) for name, blocks in found.items()
+        name: np.concatenate([np.zeros(0, np.int64), *blocks]) for name, blocks in blocks_of.items()
     }
 
 

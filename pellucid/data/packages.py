@@ -107,21 +107,21 @@ class Package:
 
 def spelling(path: str, source: str) -> tuple[str, str]:
     """Name and version ("" for any) of package:NAME[==VERSION]. Raises RecipeInvalid."""
-    found = _SPELLING.fullmatch(path.removeprefix(PREFIX))
-    if not found or not path.startswith(PREFIX):
+    match = _SPELLING.fullmatch(path.removeprefix(PREFIX))
+    if not match or not path.startswith(PREFIX):
         detail = f"source {source}: {path!r} is not package:NAME or package:NAME==VERSION"
         raise RecipeInvalid(path="recipe.toml", key="data.sources.path", detail=detail)
-    return found[1], found[2] or ""
+    return match[1], match[2] or ""
 
 
 def is_of(origin: str, path: str) -> bool:
     """Whether a document's origin is of the package, and the version if it has one, that a source's
     path spells; of any where the path is empty, which says nothing."""
-    found = _SPELLING.fullmatch(path.removeprefix(PREFIX))
-    if not path or not found or not path.startswith(PREFIX):
+    match = _SPELLING.fullmatch(path.removeprefix(PREFIX))
+    if not path or not match or not path.startswith(PREFIX):
         return not path
-    version = f"{found[2]}#" if found[2] else ""
-    return origin.startswith(f"pkg:pypi/{_canonical(found[1])}@{version}")
+    version = f"{match[2]}#" if match[2] else ""
+    return origin.startswith(f"pkg:pypi/{_canonical(match[1])}@{version}")
 
 
 def _canonical(name: str) -> str:

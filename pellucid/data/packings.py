@@ -73,12 +73,12 @@ def chunks(path: Path, source: str) -> Iterator[bytes]:
 
 def head(path: Path, source: str, size: int) -> bytes:
     """The first bytes, unpacked. Raises SourceUnreadable."""
-    found = b""
+    content = b""
     for chunk in chunks(path, source):
-        found += chunk
-        if len(found) >= size:
+        content += chunk
+        if len(content) >= size:
             break
-    return found[:size]
+    return content[:size]
 
 
 def shell(path: Path) -> str:

@@ -16,7 +16,8 @@ def pretoken_pattern(longest: int) -> str:
     space, rest = (" ?", longest - 1) if longest > 1 else ("", 1)
     digits = min(3, rest)
     return (
-        rf"{space}\p{{L}}{{1,{rest}}}|{space}\p{{N}}{{1,{digits}}}|{space}[^\s\p{{L}}\p{{N}}]{{1,{rest}}}"
+        rf"{space}\p{{L}}{{1,{rest}}}|{space}\p{{N}}{{1,{digits}}}"
+        rf"|{space}[^\s\p{{L}}\p{{N}}]{{1,{rest}}}"
         rf"|\s{{1,{longest}}}(?!\S)|\s{{1,{longest}}}"
     )
 
@@ -58,9 +59,11 @@ PATTERNS = frozenset(
         CHARACTER,
         *NAMED.values(),
         _cl100k(r"\p{N}{1,2}"),
-        rf"'(?i:[sdmt]|ll|ve|re)|{_BEFORE}+\p{{L}}+|\p{{N}}{{1,3}}| ?[^\s\p{{L}}\p{{N}}]++[\r\n]*|\s*[\r\n]{_SPACES}",
+        rf"'(?i:[sdmt]|ll|ve|re)|{_BEFORE}+\p{{L}}+|\p{{N}}{{1,3}}"
+        rf"| ?[^\s\p{{L}}\p{{N}}]++[\r\n]*|\s*[\r\n]{_SPACES}",
         # Qwen of later years: marks belong to their letters.
-        rf"(?i:{_ENDINGS})|{_BEFORE}[\p{{L}}\p{{M}}]+|\p{{N}}| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*{_LINES}",
+        rf"(?i:{_ENDINGS})|{_BEFORE}[\p{{L}}\p{{M}}]+|\p{{N}}"
+        rf"| ?[^\s\p{{L}}\p{{M}}\p{{N}}]+[\r\n]*{_LINES}",
         # Mistral's Tekken.
         _cased("", r"\p{N}"),
         # DeepSeek: several Splits, one after the other.

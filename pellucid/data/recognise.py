@@ -26,18 +26,24 @@ class Kind(NamedTuple):
 
 
 _PYTHON = shlex.quote(sys.executable or "python")
-_AWK_GENBANK = '/^LOCUS/{print ">" $2} /^ORIGIN/{s=1; next} /^\\/\\//{s=0} s{gsub(/[^A-Za-z]/, ""); print toupper($0)}'
+_AWK_GENBANK = (
+    '/^LOCUS/{print ">" $2} /^ORIGIN/{s=1; next} /^\\/\\//{s=0} s{gsub(/[^A-Za-z]/, ""); print '
+    "toupper($0)}"
+)
 _AWK_FASTQ = 'NR % 4 == 1 {print ">" substr($0, 2)} NR % 4 == 2'
 _WARC = (
     "import json, sys; from fastwarc.warc import ArchiveIterator, WarcRecordType; "
     "from resiliparse.parse.encoding import bytes_to_str, detect_encoding; "
     "from resiliparse.extract.html2text import extract_plain_text; "
-    "pages = (one.reader.read() for one in ArchiveIterator(sys.stdin.buffer, record_types=WarcRecordType.response)); "
-    '[print(json.dumps({"text": extract_plain_text(bytes_to_str(page, detect_encoding(page)))})) for page in pages]'
+    "pages = (one.reader.read() for one in ArchiveIterator(sys.stdin.buffer, "
+    "record_types=WarcRecordType.response)); "
+    '[print(json.dumps({"text": extract_plain_text(bytes_to_str(page, '
+    "detect_encoding(page)))})) for page in pages]"
 )
 _JSON = (
     "import json, sys; found = json.load(sys.stdin); "
-    "rows = found if isinstance(found, list) else next(v for v in found.values() if isinstance(v, list) and v); "
+    "rows = found if isinstance(found, list) else next(v for v in found.values() if "
+    "isinstance(v, list) and v); "
     '[print(json.dumps(one if isinstance(one, dict) else {"text": one})) for one in rows]'
 )
 KINDS = {
@@ -114,12 +120,12 @@ def recognised(head: bytes, ending: str = "") -> str:
     whole = [line for line in whole if line.strip()]
     if not head.strip() or b"\0" in head:
         return ""
-    found = _json(whole, head, ending) or (_biological(whole) if whole else "")
-    if not found and ending in ("csv", "tsv"):
+    kind = _json(whole, head, ending) or (_biological(whole) if whole else "")
+    if not kind and ending in ("csv", "tsv"):
         return ending
     # Code and prose may look like a table.
     others = ending != "txt" and endings.fits(f"x.{ending}", "text")
-    return found or ("" if others else _table(lines, cut=len(head) >= HEAD))
+    return kind or ("" if others else _table(lines, cut=len(head) >= HEAD))
 
 
 def _json(lines: list[bytes], head: bytes, ending: str) -> str:
@@ -204,7 +210,10 @@ def command(kind: str, path: Path) -> str:
     about = KINDS[kind]
     if kind == "warc":  # Its reader unpacks by itself.
         place, target = shlex.quote(str(path)), shlex.quote(str(made(path, about.target)))
-        return f"{_PYTHON} -m pip install fastwarc resiliparse; {python(about.code)} < {place} > {target}"
+        return (
+            f"{_PYTHON} -m pip install fastwarc resiliparse; {python(about.code)} < {place} > "
+            f"{target}"
+        )
     program = python(about.code) if about.code == _JSON else f"awk {shlex.quote(about.code)}"
     return through(program, path, about.target)
 
@@ -248,4 +257,8 @@ def _free(path: Path) -> Path:
     numbered = (
         path.with_name(f"{path.stem}-{number}{path.suffix}") for number in itertools.count(2)
     )
-    return next(one for one in itertools.chain([path], numbered) if not os.path.lexists(one))
+    return next(
+        candidate
+        for candidate in itertools.chain([path], numbered)
+        if not os.path.lexists(candidate)
+    )

@@ -256,8 +256,8 @@ def _unfit(row: parquet.Row, source: str, recipe: Recipe) -> str:
 
 def _twice(seen: bytearray) -> list[int]:
     """The first places of what stands there more than once, of things so many bytes long."""
-    things = np.frombuffer(bytes(seen), f"S{_SHORT}")
-    _, first, counts = np.unique(things, return_index=True, return_counts=True)
+    keys = np.frombuffer(bytes(seen), f"S{_SHORT}")
+    _, first, counts = np.unique(keys, return_index=True, return_counts=True)
     return sorted(first[counts > 1].tolist())[:_NAMED]
 
 
@@ -310,7 +310,7 @@ class _Whole:
         if cutting.length(begun, longest) != len(last.text):
             yield f"document {last.number}: is not cut where the text gives it"
         about = ("source", "licence", "origin", "date", *(("split",) if self.decides else ()))
-        if differing := [one for one in about if getattr(last, one) != getattr(row, one)]:
+        if differing := [name for name in about if getattr(last, name) != getattr(row, name)]:
             yield f"document {row.number}: the part before it has another {', '.join(differing)}"
 
     def _ended(self, last: parquet.Row, digest: bytes) -> Iterator[str]:
@@ -329,7 +329,10 @@ class _Whole:
         """Of a text that is one document: whether its id has a part's number is no choice."""
         name, part = cutting.text_of(last.id)
         if part == 0 and cutting.ends_as_part(name):
-            yield f"document {last.number}: {last.id} has no part's number, and ends like one that has"
+            yield (
+                f"document {last.number}: {last.id} has no part's number, and ends like one "
+                "that has"
+            )
         if part == 1 and not cutting.ends_as_part(name):
             yield f"document {last.number}: {last.id} is a part of a text that is not cut"
 
@@ -363,10 +366,11 @@ def _check_tokenizer(
     manifest says what its file is."""
     if wrong := wrong_in(made, recipe, characters):
         problems.append((f"{stage.TOKENIZER}/{FILE}", wrong))
-    found, said = described(made, recipe), recorded(folder)
-    if found != said:
+    made_fields, recorded_fields = described(made, recipe), recorded(folder)
+    if made_fields != recorded_fields:
         detail = (
-            f"{', '.join(found._fields)} are {tuple(said)}, but tokenizer.json gives {tuple(found)}"
+            f"{', '.join(made_fields._fields)} are {tuple(recorded_fields)}, but tokenizer.json "
+            f"gives {tuple(made_fields)}"
         )
         problems.append((f"{stage.TOKENIZER}/{stage.MANIFEST}", detail))
 
@@ -384,7 +388,10 @@ def _streams(
     for place, stream in enumerate([*shards.train, *shards.validation]):
         expected = tables.get((stream.source, stream.split), [])
         if len(expected) != len(stream.shards):
-            detail = f"{stream.source} {stream.split}: {len(stream.shards)} shards, {len(expected)} parts of documents"
+            detail = (
+                f"{stream.source} {stream.split}: {len(stream.shards)} shards, {len(expected)} "
+                "parts of documents"
+            )
             problems.append((stage.SHARDS, detail))
         for shard, rows in zip(stream.shards, expected, strict=False):
             if not _fits(shard, rows, made.document_token):

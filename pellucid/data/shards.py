@@ -102,7 +102,10 @@ def _check_texts(
     """Raises TokenizerInvalid: of some models a text can spell any token."""
     for index, ids in zip(indices, encoded, strict=True):
         if (ids == tokenizer.document_token).any():
-            detail = f"the text of document {index} contains {tokenizer.document}, the token that begins documents: "
+            detail = (
+                f"the text of document {index} contains {tokenizer.document}, the token that "
+                "begins documents: "
+            )
             raise TokenizerInvalid(
                 path=path, detail=detail + "set tokenizer.document_token to another token"
             )
@@ -123,7 +126,7 @@ class _Split:
         flat = np.concatenate([array for ids in encoded for array in (opening, ids)])
         self._ids.write(flat.astype(self._kind).tobytes())
         columns = (texts.indices, begins, texts.sizes, texts.keys)
-        self._table.write(np.stack([np.array(one, ROW) for one in columns], axis=1).tobytes())
+        self._table.write(np.stack([np.array(column, ROW) for column in columns], axis=1).tobytes())
         self.tokens += len(flat)
         self.documents += len(encoded)
 
@@ -190,7 +193,7 @@ def batches(part: parquet.Part, split: str) -> Iterator[Texts]:
                 yield Texts(
                     chosen.column("index").to_pylist(),
                     sizes[start:stop],
-                    [key_of(one) for one in digests],
+                    [key_of(digest) for digest in digests],
                     chosen.column("text").to_pylist(),
                 )
                 start, total = stop, 0
@@ -215,10 +218,12 @@ def _streams(
             first += made[-1].blocks
     _check_enough(recipe, made)
     salts = of_documents(documents, recipe)
-    found = (roots.stream_root(stream, recipe.block, salts, i) for i, stream in enumerate(made))
+    stream_roots = (
+        roots.stream_root(stream, recipe.block, salts, i) for i, stream in enumerate(made)
+    )
     return [
-        roots.summary(stream, recipe.block, one.hex())
-        for stream, one in zip(made, found, strict=True)
+        roots.summary(stream, recipe.block, digest.hex())
+        for stream, digest in zip(made, stream_roots, strict=True)
     ]
 
 
@@ -228,14 +233,18 @@ def _check_enough(recipe: Recipe, streams: list[Stream]) -> None:
     for stream in used:
         if not stream.blocks:
             kept = sum(
-                one.documents
-                for one in streams
-                if (one.source, one.split) == (stream.source, "validation")
+                entry.documents
+                for entry in streams
+                if (entry.source, entry.split) == (stream.source, "validation")
             )
-            fix = "Add text, or lower data.block and model.context: a block is longer than the corpus."
+            fix = (
+                "Add text, or lower data.block and model.context: a block is longer than the "
+                "corpus."
+            )
             if kept:
                 fix = (
-                    f"The validation split has {kept} of its documents. Add text, lower data.validation_per_10000 "
+                    f"The validation split has {kept} of its documents. Add text, lower "
+                    "data.validation_per_10000 "
                     "or model.context, or use the source for validation only with weight = 0."
                 )
             raise CorpusTooSmall(

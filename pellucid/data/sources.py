@@ -245,18 +245,18 @@ def walk(root: Path, left_out: LeftOut, source: str) -> list[str]:
 
     Raises NoPermission, SourceUnreadable.
     """
-    found: list[str] = []
+    paths: list[str] = []
     folders = [""]
     while folders:
         prefix = folders.pop()
         with packings.named_refusals(root / prefix, source), os.scandir(root / prefix) as listing:
             for entry in listing:
-                _sort_in(entry, prefix + entry.name, found, folders, left_out)
-    return sorted(found, key=os.fsencode)
+                _sort_in(entry, prefix + entry.name, paths, folders, left_out)
+    return sorted(paths, key=os.fsencode)
 
 
 def _sort_in(
-    entry: os.DirEntry[str], path: str, found: list[str], folders: list[str], left_out: LeftOut
+    entry: os.DirEntry[str], path: str, paths: list[str], folders: list[str], left_out: LeftOut
 ) -> None:
     if entry.name.startswith("."):
         left_out.add("hidden", readable(path))
@@ -265,7 +265,7 @@ def _sort_in(
     elif entry.is_dir(follow_symlinks=False):
         folders.append(path + "/")
     elif entry.is_file(follow_symlinks=False):
-        found.append(path)
+        paths.append(path)
     else:
         left_out.add("not_a_file", readable(path))
 
@@ -281,7 +281,7 @@ def path_of(name: str) -> str | None:
     if "\\" not in name:
         return name
     content = _ESCAPED.sub(
-        lambda found: bytes.fromhex(found[1].decode()) if found[1] else b"\\", name.encode("utf-8")
+        lambda match: bytes.fromhex(match[1].decode()) if match[1] else b"\\", name.encode("utf-8")
     )
     path = content.decode("utf-8", "surrogateescape")
     return path if readable(path) == name else None
@@ -298,7 +298,11 @@ def _beside(source: Source, data: Data) -> list[Source]:
     """The other sources of the same folder: what they take is not left out."""
     if source.format == "package":
         return []
-    return [one for one in data.sources if one.path == source.path and one.name != source.name]
+    return [
+        source_beside
+        for source_beside in data.sources
+        if source_beside.path == source.path and source_beside.name != source.name
+    ]
 
 
 def fingerprint(recipe: Recipe, folder: Path) -> str:
@@ -311,8 +315,8 @@ def fingerprint(recipe: Recipe, folder: Path) -> str:
             if isinstance(place, packages.Entry):
                 about = place.sha256
             else:
-                found = place.stat()
-                about = f"{found.st_size} {found.st_mtime_ns}"
+                status = place.stat()
+                about = f"{status.st_size} {status.st_mtime_ns}"
             hashed.update(os.fsencode(path) + f"\0{about}\0".encode())
     return hashed.hexdigest()
 
@@ -372,7 +376,10 @@ def _check_patterns(source: Source, named: Path | str) -> None:
     for field in ("include", "exclude"):
         for pattern in getattr(source, field):
             if empty := Glob(pattern).empty:
-                detail = f"{pattern} matches no path, as {empty} matches no character: begin a range at its lower end"
+                detail = (
+                    f"{pattern} matches no path, as {empty} matches no character: begin a range "
+                    "at its lower end"
+                )
                 raise RecipeInvalid(
                     path=named, key=f"data.sources.{source.name}.{field}", detail=detail
                 )
@@ -387,8 +394,8 @@ def _check_content(reader: Reader) -> None:
         raise foreign(kinds[0], places[0], reader.source.name)
     if reader.source.format in VALUES:
         readable = [place for place, kind in zip(places, kinds, strict=True) if not kind]
-        if found := keys.missing(readable[0], reader.how):
-            raise found
+        if problem := keys.missing(readable[0], reader.how):
+            raise problem
 
 
 def foreign(kind: str, place: Path, source: str) -> FormatForeign:
@@ -409,8 +416,8 @@ def empty(
         return SourceRepeated(source=source.name, path=source.path, before=", ".join(before))
     if source.format in VALUES and reader.left.counts["no_text"]:
         for place in reader.places():
-            if found := keys.missing(place, reader.how):
-                return found
+            if problem := keys.missing(place, reader.how):
+                return problem
     dropped, there = describe(reader.left.counts), _wide(reader) or _other_endings(reader)
     return SourceEmpty(
         source=source.name, path=source.path, dropped=dropped, format=source.format, there=there
@@ -445,10 +452,10 @@ def _other_endings(reader: Reader) -> str:
     ):
         return ""
     names = (PurePath(path).name for path in walk(reader.root, LeftOut(), source.name))
-    found = Counter("".join(PurePath(name).suffixes[-1:]) for name in names)
+    endings_count = Counter("".join(PurePath(name).suffixes[-1:]) for name in names)
     patterns = [
         f"*{ending}"
-        for ending, _ in found.most_common(_TOLD)
+        for ending, _ in endings_count.most_common(_TOLD)
         if ending and not set(ending) & set("*?[")
     ]
     if not patterns:

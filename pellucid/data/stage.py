@@ -73,7 +73,8 @@ def require_batches(recipe: Recipe, blocks: Mapping[str, int], what: str) -> Non
                 found=rows,
                 what=what,
                 needed=phase.batch,
-                fix="Add text, or lower train.batch or model.context: a batch is larger than the corpus.",
+                fix="Add text, or lower train.batch or model.context: a batch is larger than "
+                "the corpus.",
             )
 
 

@@ -114,19 +114,19 @@ class Shard:
 
         Raises FormatInvalid where it begins behind the shard's tokens.
         """
-        found = int(self.table[row, 1]) if row < self.documents else self.tokens
-        if found >= self.tokens + (row >= self.documents):
+        place = int(self.table[row, 1]) if row < self.documents else self.tokens
+        if place >= self.tokens + (row >= self.documents):
             raise FormatInvalid(
                 path=self.table_path, detail=f"row {row} begins after the last token"
             )
-        return found
+        return place
 
 
 def _check_size(path: Path, expected: int) -> None:
     with files.named_errors(path, "read"):
-        found = path.stat().st_size if path.is_file() else 0
-    if found != expected or found == 0:
-        raise ShardDamaged(path=path, found=found, expected=expected)
+        size = path.stat().st_size if path.is_file() else 0
+    if size != expected or size == 0:
+        raise ShardDamaged(path=path, found=size, expected=expected)
 
 
 class Stream:
@@ -251,11 +251,11 @@ class Shards:
         block = stage.count_in(manifest, "block", path)
         if kind is None or block < 1:
             raise FormatInvalid(path=path, detail="does not name a token type and a block")
-        found: dict[tuple[str, str], list[Shard]] = {}
+        shards_of: dict[tuple[str, str], list[Shard]] = {}
         for entry in stage.list_in(manifest, "parts", path):
             key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
-            found.setdefault(key, []).append(open_shard(entry, path, kind))
-        streams = _streams(stage.list_in(manifest, "streams", path), path, block, found)
+            shards_of.setdefault(key, []).append(open_shard(entry, path, kind))
+        streams = _streams(stage.list_in(manifest, "streams", path), path, block, shards_of)
         train = [stream for stream in streams if stream.split == "train"]
         return cls(
             manifest, block, train, [stream for stream in streams if stream.split == "validation"]
@@ -328,12 +328,12 @@ def open_shard(entry: dict[str, Any], path: Path, kind: np.dtype) -> Shard:
 
 
 def _streams(
-    entries: list[Any], path: Path, block: int, found: dict[tuple[str, str], list[Shard]]
+    entries: list[Any], path: Path, block: int, shards_of: dict[tuple[str, str], list[Shard]]
 ) -> list[Stream]:
     streams, first = [], 0
     for entry in entries:
         key = (stage.text_in(entry, "source", path), stage.text_in(entry, "split", path))
-        stream = Stream(*key, block, first, found.pop(key, []))
+        stream = Stream(*key, block, first, shards_of.pop(key, []))
         if stream.tokens != stage.count_in(entry, "tokens", path):
             raise FormatInvalid(
                 path=path, detail=f"the parts of {key[0]} {key[1]} do not add up to its tokens"
@@ -342,8 +342,8 @@ def _streams(
             raise FormatInvalid(path=path, detail=f"{key[0]} {key[1]} has {stream.blocks} blocks")
         streams.append(stream)
         first += stream.blocks
-    if found:
+    if shards_of:
         raise FormatInvalid(
-            path=path, detail=f"a part belongs to {next(iter(found))}, which is not a stream"
+            path=path, detail=f"a part belongs to {next(iter(shards_of))}, which is not a stream"
         )
     return streams

@@ -39,10 +39,10 @@ class Surveyed(NamedTuple):
 
 def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
     """Each source's first documents. Raises what sources.check raises, and SourceUnreadable."""
-    found, seen, passing = [], set[bytes](), False
+    surveyed, seen, passing = [], set[bytes](), False
     for reader in sources.readers(recipe, folder):
         documents, size, characters, whole = [], 0, 0, True
-        before = [one.name for one in found]
+        before = [source.name for source in surveyed]
         for document, _ in reader.documents():
             if size >= MOST_BYTES or len(documents) >= MOST_DOCUMENTS:
                 whole = False
@@ -67,5 +67,5 @@ def survey(recipe: Recipe, folder: Path) -> list[Surveyed]:
         largest = (
             max(sizes, default=0) / max(1, sum(sizes)) if reader.source.format == "text" else 0.0
         )
-        found.append(Surveyed(reader.source.name, tuple(documents), characters, whole, largest))
-    return found
+        surveyed.append(Surveyed(reader.source.name, tuple(documents), characters, whole, largest))
+    return surveyed

@@ -65,10 +65,10 @@ def _record(value: Value, how: How) -> Record:
     record = Record(number, "", "", dropped, changed, replaced, size)
     if dropped:
         return record
-    found = text_of(fields, how.source.text_key)
-    if found is None:
+    chat = text_of(fields, how.source.text_key)
+    if chat is None:
         return record._replace(dropped="no_text")
-    text, record = found.text, record._replace(noted=found.noted)
+    text, record = chat.text, record._replace(noted=chat.noted)
     if not text.isascii() and (halves := len(_SURROGATES.findall(text))):
         # JSON can escape half of a surrogate pair, which no UTF-8 can hold.
         if how.policy == "drop":
@@ -80,8 +80,8 @@ def _record(value: Value, how: How) -> Record:
 
 def text_of(value: Any, key: str) -> Chat | None:
     """The text under a key, a chat in plain lines; None where there is none."""
-    found = under(value, key)
-    return Chat(found) if isinstance(found, str) else chats.read(found)
+    value_at = under(value, key)
+    return Chat(value_at) if isinstance(value_at, str) else chats.read(value_at)
 
 
 def _json_value(content: bytes, how: How, number: int) -> Value:
@@ -131,9 +131,9 @@ class _Characters:
 
     def passed(self, character: str) -> bool:
         """Pass the next character that is no blank if it is this one; whether it was."""
-        found = self.next() == character
-        self._at += found
-        return found
+        matches = self.next() == character
+        self._at += matches
+        return matches
 
     def next(self) -> str:
         """The next character that is no blank; "" at the end."""

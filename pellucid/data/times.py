@@ -28,7 +28,7 @@ def _spelled(array: pa.Array) -> pa.Array:
         return array
     if pa.types.is_struct(kind):
         names = [kind.field(index).name for index in range(kind.num_fields)]
-        inner = [_spelled(one) for one in array.flatten()]
+        inner = [_spelled(element) for element in array.flatten()]
         return pa.StructArray.from_arrays(inner, names=names, mask=array.is_null())
     if pa.types.is_date32(kind):
         return _texts(array.cast(pa.int32()), 1, "", days=True)
@@ -51,7 +51,7 @@ def _counted(kind: pa.DataType) -> pa.DataType:
     """The type with times as the integers that they are."""
     if pa.types.is_struct(kind):
         fields = (kind.field(index) for index in range(kind.num_fields))
-        return pa.struct([one.with_type(_counted(one.type)) for one in fields])
+        return pa.struct([field.with_type(_counted(field.type)) for field in fields])
     if pa.types.is_list(kind) or pa.types.is_large_list(kind):
         made = pa.list_ if pa.types.is_list(kind) else pa.large_list
         return made(kind.value_field.with_type(_counted(kind.value_type)))
@@ -62,7 +62,9 @@ def _counted(kind: pa.DataType) -> pa.DataType:
 
 def _texts(counts: pa.Array, unit: int, zone: str, days: bool = False) -> pa.Array:
     """counts: since 1970 so many units; unit: as many make a second, or with `days` a day."""
-    texts = [None if one is None else _text(one, unit, zone, days) for one in counts.to_pylist()]
+    texts = [
+        None if value is None else _text(value, unit, zone, days) for value in counts.to_pylist()
+    ]
     return pa.array(texts, pa.string())
 
 

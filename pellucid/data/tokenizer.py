@@ -36,7 +36,10 @@ from pellucid.store import files, plain
 FILE = "tokenizer.json"
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
 _SHOWN = 20  # Candidates that an error lists.
-LOSSY = "The tokenizer cannot restore every text, so bits per byte also count bytes that its tokens do not encode."
+LOSSY = (
+    "The tokenizer cannot restore every text, so bits per byte also count bytes that its tokens "
+    "do not encode."
+)
 LIMITS = {"uint16": 1 << 16, "uint32": 1 << 32}
 
 
@@ -219,8 +222,10 @@ def _as_used(parsed: dict[str, Any], document: str, number: int) -> dict[str, An
     """The content as this run uses it: nothing is cut, filled up or added, and the document token
     is marked special, so that no text becomes it (see Tokenizer)."""
     added = parsed.get("added_tokens", [])
-    marked = [one | {"special": True} if one["content"] == document else one for one in added]
-    if all(one["content"] != document for one in added):
+    marked = [
+        token | {"special": True} if token["content"] == document else token for token in added
+    ]
+    if all(token["content"] != document for token in added):
         plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
         marked.append({"id": number, "content": document, **plain, "special": True})
     return parsed | {
@@ -307,7 +312,7 @@ class Tokenizer:
     @property
     def added(self) -> set[str]:
         """The tokens that stand for their own spelling, whatever the others do."""
-        return {one["content"] for one in self._used["added_tokens"]}
+        return {token["content"] for token in self._used["added_tokens"]}
 
     @property
     def byte_level(self) -> bool:
@@ -377,7 +382,8 @@ def _lossless(parsed: dict[str, Any]) -> bool:
         and not any(part.get("add_prefix_space") for part in before)
         and [part["type"] for part in components.parts_of(parsed, "decoder")] == ["ByteLevel"]
         and all(
-            one["special"] or _stands_for_itself(one, letters) for one in parsed["added_tokens"]
+            token["special"] or _stands_for_itself(token, letters)
+            for token in parsed["added_tokens"]
         )
     )
 

@@ -8,8 +8,8 @@ A query can read these views and nothing else, and writes nothing:
 
     statements.py  one statement of a closed list of parts, all of which only read
     tables.py      DuckDB gets open files as Arrow data, never a path, and may open none itself
-    worker.py      it works in a process of its own, which from then on can open no file and write none
-    asked.py       which is killed when its time is over, and of whose answer so much is taken and no more
+    worker.py      DuckDB works in a process of its own, which then can open and write no file
+    asked.py       kills that process when its time is over, and bounds the size of its answer
 """
 
 from __future__ import annotations

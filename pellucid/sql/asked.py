@@ -57,8 +57,8 @@ def schema(folder: Path) -> dict[str, Any]:
                 "meaning": view.meaning,
                 "rows": rows[name],
                 "columns": [
-                    {"name": one.name, "type": one.type, "meaning": one.meaning}
-                    for one in view.columns
+                    {"name": column.name, "type": column.type, "meaning": column.meaning}
+                    for column in view.columns
                 ],
             }
             for name, view in VIEWS.items()
@@ -83,7 +83,7 @@ def ask(folder: Path, query: str, limit: int | None = None, seconds: float | Non
 def _process() -> Iterator[subprocess.Popen[bytes]]:
     # Not a fork, which would copy locks of threads that it does not copy; nor -m, which
     # looks into this folder first.
-    path = [str(Path(one).absolute()) for one in sys.path]
+    path = [str(Path(entry).absolute()) for entry in sys.path]
     # It asks for no more than it uses.
     environment = dict(os.environ) | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
     command, pipe, nowhere = (
@@ -172,10 +172,10 @@ def _batches(folder: Path, content: bytes) -> list[pa.RecordBatch]:
     return batches
 
 
-def _served(folder: RemotePath, what: dict[str, Any]) -> tuple[bytes, bytes]:
+def _served(folder: RemotePath, request: dict[str, Any]) -> tuple[bytes, bytes]:
     """The bytes of a release behind a URL that the process asks for; or why there are none."""
     try:
-        path, spans = what["path"], what["spans"]
+        path, spans = request["path"], request["spans"]
         if spans is None:
             return line.SERVED, (folder / layout.MANIFEST).read_bytes()
         return line.SERVED, b"".join(folder.served.spans(path, spans))

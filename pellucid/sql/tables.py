@@ -74,14 +74,16 @@ def _rows(name: str) -> str:
 
 def _view(name: str, recipe: Recipe) -> str:
     """The statement that makes a view."""
-    columns = ", ".join(f'{one.value or one.name} AS "{one.name}"' for one in VIEWS[name].columns)
+    columns = ", ".join(
+        f'{column.value or column.name} AS "{column.name}"' for column in VIEWS[name].columns
+    )
     weights = f" LEFT JOIN {_weights(recipe)}" if name == "sources" else ""
     return f"CREATE VIEW {name} AS SELECT {columns} FROM {_rows(name)}{weights}"
 
 
 def _weights(recipe: Recipe) -> str:
     """The weight of each source in the steps of each phase; NULL where a phase has shares."""
-    names, schedule, rows = [one.name for one in recipe.data.sources], recipe.schedule, []
+    names, schedule, rows = [source.name for source in recipe.data.sources], recipe.schedule, []
     for phase, last in zip(schedule.phases, schedule.ends, strict=True):
         weights = phase.weights or (None,) * len(names)
         for name, weight in zip(names, weights, strict=True):
@@ -117,10 +119,10 @@ def _paths(folder: Path, name: str) -> list[Path]:
         parts = Documents.open(folder).parts
         return [part.path for part in parts if part.opened()]
     whole, parts = folder / layout.METRICS / f"{name}.parquet", folder / layout.METRICS / name
-    found = (
+    part_paths = (
         [path for path in parts.iterdir() if _PART.fullmatch(path.name)] if parts.is_dir() else []
     )
-    paths = sorted(found) or [whole] * whole.exists()
+    paths = sorted(part_paths) or [whole] * whole.exists()
     for path in paths:
         try:
             parquet.opened(path, metrics.TABLES[name])
@@ -130,7 +132,7 @@ def _paths(folder: Path, name: str) -> list[Path]:
 
 
 def _from_ledger(folder: Path, name: str) -> pa.Table:
-    schema = pa.schema([(one.name, _ARROW[one.type]) for one in VIEWS[name].columns])
+    schema = pa.schema([(column.name, _ARROW[column.type]) for column in VIEWS[name].columns])
     try:
         ledger = LedgerFile(folder)
     except NotTrained:

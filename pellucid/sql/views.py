@@ -44,7 +44,8 @@ VIEWS = {
             Column("tokens", "BIGINT", "targets so far, in tokens"),
             *_columns(
                 "DOUBLE",
-                loss="mean over its targets before its update, each by its weight, in nats per token",
+                loss="mean over its targets before its update, each by its weight, in nats per "
+                "token",
                 objective="the value that the update minimises: the recipe's [objective]",
                 lr="the learning rate",
                 grad_norm="norm of the gradient before clipping",

@@ -105,7 +105,7 @@ class Builder:
         """A piece's text, shape (bytes,) uint8. Raises FormatInvalid where
         the shard has other documents."""
         rows = shard.table[piece.first : piece.last].astype(np.int64)
-        separator, found = np.frombuffer(SEPARATOR, np.uint8), []
+        separator, pieces = np.frombuffer(SEPARATOR, np.uint8), []
         wanted = iter(rows[:, 0].tolist())
         next_index = next(wanted)
         file = self._documents.part_of(next_index)
@@ -115,15 +115,15 @@ class Builder:
                 batch.column("index").to_pylist(), batch.column("text"), strict=True
             ):
                 if index == next_index:
-                    found += [separator, np.frombuffer(text.as_buffer(), np.uint8)]
+                    pieces += [separator, np.frombuffer(text.as_buffer(), np.uint8)]
                     next_index = next(wanted, None)
             if next_index is None:
                 break
         if next_index is not None or not np.array_equal(
-            [len(one) for one in found[1::2]], rows[:, 2]
+            [len(piece_bytes) for piece_bytes in pieces[1::2]], rows[:, 2]
         ):
             raise FormatInvalid(path=file.path, detail="does not hold the documents of its shard")
-        return np.concatenate(found)
+        return np.concatenate(pieces)
 
     def starts(self, piece: Piece, shard: Shard, text: np.ndarray) -> np.ndarray:
         """Where each token of a piece begins in its text, shape
@@ -145,8 +145,8 @@ class Builder:
         lengths = self._words.lengths.astype(np.int32)[ids]
         ends = np.cumsum(lengths, dtype=np.int64 if len(text) >> 31 else np.int32)
         starts = ends - lengths
-        found = np.diff(np.append(starts[begins], ends[-1]))
-        fits = np.array_equal(found, sizes + 1) and lengths.all()
+        lengths_found = np.diff(np.append(starts[begins], ends[-1]))
+        fits = np.array_equal(lengths_found, sizes + 1) and lengths.all()
         return starts if fits and (self._lossless or self._words.spell(ids, text)) else None
 
     def _stored_starts(
@@ -193,10 +193,10 @@ def _at_tokens(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
     out, at = np.empty(len(starts), UINT32), 0
     for begin in range(0, len(order), _AT_ONCE):
         # Checks no bounds: they are in order.
-        found = token.take(order[begin : begin + _AT_ONCE], mode="clip")
-        found = found[found >= 0]
-        out[at : at + len(found)] = found
-        at += len(found)
+        places = token.take(order[begin : begin + _AT_ONCE], mode="clip")
+        places = places[places >= 0]
+        out[at : at + len(places)] = places
+        at += len(places)
     return out
 
 

@@ -43,7 +43,7 @@ def check(folder: Path) -> Iterator[Problem]:
     tokenizer = Tokenizer.load(folder / layout.TOKENIZER)
     opened = pieces.opened(folder, Shards.open(folder), tokenizer)
     kinds = [
-        "text" if isinstance(one.suffixes, TextSuffixes) else "tokens" for one in opened.pieces
+        "text" if isinstance(piece.suffixes, TextSuffixes) else "tokens" for piece in opened.pieces
     ]
     if detail := fields.difference(manifest, index.manifest(folder, kinds)):
         yield Problem("DataDiffers", f"{layout.TRACE}/{stage.MANIFEST}", detail)
@@ -88,10 +88,10 @@ def _ranks(suffixes: Suffixes) -> np.ndarray | None:
     before all; None where a position is missing."""
     rank = np.full(suffixes.size + 1, -1, np.int64)
     for low in range(0, suffixes.size, _AT_ONCE):
-        found = np.asarray(suffixes.positions[low : low + _AT_ONCE])
-        if found.max() >= suffixes.size:
+        positions = np.asarray(suffixes.positions[low : low + _AT_ONCE])
+        if positions.max() >= suffixes.size:
             return None
-        rank[found] = np.arange(low, low + len(found))
+        rank[positions] = np.arange(low, low + len(positions))
     return None if (rank[:-1] < 0).any() else rank
 
 

@@ -28,34 +28,37 @@ def variants(
     if fold_space and not text.strip():
         raise QueryEmpty()
     runs = _SPACE.split(text.strip()) if fold_space else [text]
-    found = [""]
+    spellings = [""]
     for number, run in enumerate(runs):
         if fold_space and number % 2:
-            found = _with_space(found, exists)
+            spellings = _with_space(spellings, exists)
             continue
         for character in run:
-            found = _longer(
-                found,
+            spellings = _longer(
+                spellings,
                 _cases().get(character.lower(), character) if ignore_case else character,
                 exists,
             )
-    return found
+    return spellings
 
 
 def _longer(
-    found: list[str], characters: Iterable[str], exists: Callable[[str], bool]
+    spellings: list[str], characters: Iterable[str], exists: Callable[[str], bool]
 ) -> list[str]:
     return [
-        longer for one in found for character in characters if exists(longer := one + character)
+        longer
+        for spelling in spellings
+        for character in characters
+        if exists(longer := spelling + character)
     ]
 
 
-def _with_space(found: list[str], exists: Callable[[str], bool]) -> list[str]:
+def _with_space(spellings: list[str], exists: Callable[[str], bool]) -> list[str]:
     """With every run of white space behind them that occurs."""
     spaces = [space for space in _spaces() if exists(space)]
     grown: list[str] = []
-    while found := _longer(found, spaces, exists):
-        grown += found
+    while spellings := _longer(spellings, spaces, exists):
+        grown += spellings
     return grown
 
 
@@ -67,7 +70,7 @@ def _spaces() -> list[str]:
 @cache
 def _cases() -> dict[str, list[str]]:
     """By its lower case, the characters that have one in common with others."""
-    found: dict[str, list[str]] = {}
+    by_lower: dict[str, list[str]] = {}
     for code in range(sys.maxunicode + 1):
-        found.setdefault(chr(code).lower(), []).append(chr(code))
-    return {lower: some for lower, some in found.items() if len(some) > 1}
+        by_lower.setdefault(chr(code).lower(), []).append(chr(code))
+    return {lower: letters for lower, letters in by_lower.items() if len(letters) > 1}

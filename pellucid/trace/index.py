@@ -157,7 +157,7 @@ def _built(folder: Path, planned: list[Piece], lossless: bool) -> Iterator[tuple
         with ProcessPoolExecutor(workers, context, _open, (folder, lossless, os.getpid())) as pool:
             waiting = {
                 pool.submit(_build, piece): piece
-                for piece in sorted(planned, key=lambda one: -one.text)
+                for piece in sorted(planned, key=lambda entry: -entry.text)
             }
             for ready in as_completed(waiting):
                 yield waiting[ready], ready.result()

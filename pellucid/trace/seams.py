@@ -100,9 +100,9 @@ class Seams:
         """Every occurrence that begins in one part and ends in another."""
         for run, at, before, after in self._ends:
             for size in _places(query, before, after):
-                found = _crossing(run, at, query, size)
-                if found:
-                    yield found
+                crossing = _crossing(run, at, query, size)
+                if crossing:
+                    yield crossing
 
 
 def _ends(run: list[Part], at: int) -> tuple[bytes, bytes]:

@@ -149,11 +149,13 @@ class Traced:
         steps before one saw it do so."""
         if split not in query.over:
             query.over[split] = list(self._seams[split].find(query.content))
-        found = query.over[split]
-        if before is None or not found:
-            return found
+        crossings = query.over[split]
+        if before is None or not crossings:
+            return crossings
         return [
-            one for one in found if self._seen_between(one.placed.stream, *_ends(one), before)[0]
+            crossing
+            for crossing in crossings
+            if self._seen_between(crossing.placed.stream, *_ends(crossing), before)[0]
         ]
 
     @cached_property
@@ -168,36 +170,41 @@ class Traced:
         query = self.query(text)
         if not ignore_case and not fold_space:
             return [query]
-        found = variants(
-            query.content, lambda one: self.occurs(self.query(one)), ignore_case, fold_space
+        spellings = variants(
+            query.content,
+            lambda spelling: self.occurs(self.query(spelling)),
+            ignore_case,
+            fold_space,
         )
-        return [self.query(one) for one in found]
+        return [self.query(spelling) for spelling in spellings]
 
     def _parts(self, query: Query) -> Iterator[tuple[Placed, Found]]:
-        for one in self._train:
-            for found in one.suffixes.parts(query):
-                yield one, found
+        for placed in self._train:
+            for part in placed.suffixes.parts(query):
+                yield placed, part
 
     def _hits(self, queries: list[Query], before: int | None, limit: int | None) -> list[Hit]:
         """The first places, in the documents' order."""
         hits: list[Hit] = []
-        for one in self._train:
-            here = [hit for query in queries for hit in self._hits_in(one, query, before, limit)]
-            here += [
+        for placed in self._train:
+            found_here = [
+                hit for query in queries for hit in self._hits_in(placed, query, before, limit)
+            ]
+            found_here += [
                 Hit(
-                    one,
+                    placed,
                     over.token,
                     over.offset,
-                    over.last - one.offset,
+                    over.last - placed.offset,
                     query.content,
                     over.documents,
                     over.behind,
                 )
                 for query in queries
                 for over in self._over(query, "train", before)
-                if over.placed is one
+                if over.placed is placed
             ]
-            hits += sorted(here, key=lambda hit: (hit.token, hit.offset))
+            hits += sorted(found_here, key=lambda hit: (hit.token, hit.offset))
             if limit is not None and len(hits) >= limit:
                 break
         return hits[:limit]
@@ -269,21 +276,23 @@ class Traced:
         held = {(number, own) for place in placed for number, own in place["blocks"].items()}
         end = self._branch.last if self._branch else 0
         end = end if before is None else min(before - 1, end)
-        times = {one: [time for time in self._times(*one) if time["step"] <= end] for one in held}
-        asked = {(time["step"], time["row"]) for some in times.values() for time in some}
+        times = {
+            pair: [time for time in self._times(*pair) if time["step"] <= end] for pair in held
+        }
+        wanted = {(time["step"], time["row"]) for times_of in times.values() for time in times_of}
         recorded = (
-            seen.segments(self.shown.folder, asked, self.shown.order.schedule) if asked else {}
+            seen.segments(self.shown.folder, wanted, self.shown.order.schedule) if wanted else {}
         )
-        told = []
+        answers = []
         for place in placed:
             documents = place.pop("documents")
             steps = [
-                {"block": one[0], "steps": seen.with_losses(times[one], recorded, documents)}
-                for one in place.pop("blocks").items()
+                {"block": pair[0], "steps": seen.with_losses(times[pair], recorded, documents)}
+                for pair in place.pop("blocks").items()
             ]
             first = steps[0] if steps else {"block": None, "steps": []}
-            told.append({**place, **first, "continues": steps[1:]})
-        return told
+            answers.append({**place, **first, "continues": steps[1:]})
+        return answers
 
     def _place(self, hit: Hit, index: int, begin: int) -> dict[str, Any]:
         """The document of a hit, the character it begins at, and the blocks that hold it, the main

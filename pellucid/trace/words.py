@@ -94,9 +94,9 @@ class Words:
         high = bisect.bisect_left(turned, after(key), low)
         if low == high:
             return None
-        found = np.zeros(len(self.words), bool)
-        found[tokens[low:high]] = True
-        return found
+        ends = np.zeros(len(self.words), bool)
+        ends[tokens[low:high]] = True
+        return ends
 
     @cached_property
     def _sheet(self) -> tuple[bytes, np.ndarray]:

@@ -54,9 +54,10 @@ def test_json_is_a_list_of_all_rows(finished: Path) -> None:
 
 
 def test_json_has_only_what_json_has(finished: Path) -> None:
-    query = """SELECT 'nan'::DOUBLE AS nan, '-inf'::FLOAT AS inf, 9007199254740992 AS safe, 9007199254740993 AS big,
-        -9223372036854775808 AS least, sum(7::BIGINT) AS total, 1.25::DECIMAL(5, 2) AS decimal, NULL AS nothing,
-        [1, NULL] AS list, {'a': 'nan'::DOUBLE} AS struct, '\\xFF'::BLOB AS bytes, true AS yes, 'é\x1b' AS text,
+    query = """SELECT 'nan'::DOUBLE AS nan, '-inf'::FLOAT AS inf, 9007199254740992 AS safe,
+        9007199254740993 AS big, -9223372036854775808 AS least, sum(7::BIGINT) AS total,
+        1.25::DECIMAL(5, 2) AS decimal, NULL AS nothing, [1, NULL] AS list,
+        {'a': 'nan'::DOUBLE} AS struct, '\\xFF'::BLOB AS bytes, true AS yes, 'é\x1b' AS text,
         DATE '2026-01-02' AS day, 1e300 AS large"""
 
     def refuse(word: str) -> None:
@@ -86,8 +87,8 @@ def test_json_has_only_what_json_has(finished: Path) -> None:
 
 
 def test_a_table_shows_no_control_characters_and_no_markup(finished: Path) -> None:
-    query = """SELECT chr(27) || '[31mred' AS "a[bold]", '[blink]x[/blink]' AS b, repeat('long', 100) AS c, NULL AS d,
-        'two' || chr(10) || 'lines' AS e, 1.0 / 3 AS f"""
+    query = """SELECT chr(27) || '[31mred' AS "a[bold]", '[blink]x[/blink]' AS b,
+        repeat('long', 100) AS c, NULL AS d, 'two' || chr(10) || 'lines' AS e, 1.0 / 3 AS f"""
     out = pellucid("sql", finished, query).stdout
     assert "\x1b" not in out and "[31mred" in out and "[blink]x[/blink]" in out and "a[bold]" in out
     assert (

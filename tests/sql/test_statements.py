@@ -155,7 +155,8 @@ def test_whatever_is_asked_every_file_stays_as_it_is(
         "FROM steps PIVOT (count(*) FOR epoch IN (0, 1))",
         "UNPIVOT (SELECT loss, lr FROM steps) ON loss, lr",
         "SELECT DISTINCT ON (epoch) step, epoch FROM steps ORDER BY epoch, step",
-        "SELECT step, sum(tokens) OVER (ORDER BY step ROWS 3 PRECEDING) AS s FROM steps QUALIFY s > 3",
+        "SELECT step, sum(tokens) OVER (ORDER BY step ROWS 3 PRECEDING) AS s FROM steps "
+        "QUALIFY s > 3",
         "SELECT list_transform([1, 2], lambda x: x + 1) AS a, {'b': MAP {'c': 1}} AS d",
         "FROM steps TABLESAMPLE 50%",
         "FROM steps a ASOF JOIN validation b ON a.step >= b.step SELECT a.step",

@@ -95,7 +95,8 @@ def test_losses_of_the_views_add_up(finished: Path) -> None:
     for view in ("sequences", "segments", "sources", "microbatches"):
         found = rows(
             finished,
-            f"SELECT step, sum(loss_sum) / sum(tokens) AS loss FROM {view} GROUP BY step ORDER BY step",
+            f"SELECT step, sum(loss_sum) / sum(tokens) AS loss FROM {view} GROUP BY step "
+            "ORDER BY step",
         )
         recorded = rows(finished, "SELECT step, loss FROM steps ORDER BY step")
         assert [one["step"] for one in found] == [one["step"] for one in recorded]

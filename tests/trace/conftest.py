@@ -78,7 +78,8 @@ def lossy(sources: list[Path], place: Path) -> list[str]:
     import tokenizers
     from tokenizers import models, normalizers, pre_tokenizers, trainers
 
-    made = tokenizers.Tokenizer(models.WordPiece(unk_token="[UNK]"))  # type: ignore[call-arg]  # noqa: S106
+    model = models.WordPiece(unk_token="[UNK]")  # type: ignore[call-arg]  # noqa: S106
+    made = tokenizers.Tokenizer(model)
     made.normalizer = normalizers.Lowercase()  # type: ignore[assignment]
     made.pre_tokenizer = pre_tokenizers.Whitespace()  # type: ignore[assignment]
     texts = [

@@ -132,8 +132,11 @@ def test_no_field_of_the_manifest_may_say_anything_else(field: str, indexed: Pat
 
 def test_a_text_beside_the_tokens_of_another_is_told(indexed: Path) -> None:
     """Of the same length, so that nothing but its bytes can tell; the index made anew from it."""
-    other = lambda row: row["text"][1:] + row["text"][:1] if row["index"] == 3 else row["text"]  # noqa: E731
-    edit_table(indexed / "data/documents/00000.parquet", "text", other)
+
+    def turned(row: dict) -> str:
+        return row["text"][1:] + row["text"][:1] if row["index"] == 3 else row["text"]
+
+    edit_table(indexed / "data/documents/00000.parquet", "text", turned)
     (indexed / "trace" / "manifest.json").unlink()
     assert index.prepare(load_recipe(indexed), indexed)
     assert any(

@@ -90,8 +90,10 @@ def ask(long: Path) -> Ask:
 def of_document(ask: Ask, document: int, condition: str = "true") -> list[dict[str, Any]]:
     """Every time that something of a document was trained on, from the tables alone."""
     return ask(
-        "SELECT s.step, s.row, q.epoch, q.block, sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, "
-        "fsum(s.loss_sum) / sum(s.tokens) AS loss FROM segments s JOIN sequences q USING (step, row) "
+        "SELECT s.step, s.row, q.epoch, q.block, sum(s.tokens)::BIGINT AS tokens, "
+        "fsum(s.loss_sum) AS loss_sum, "
+        "fsum(s.loss_sum) / sum(s.tokens) AS loss FROM segments s JOIN sequences q USING "
+        "(step, row) "
         f"WHERE s.document = {document} AND {condition} GROUP BY ALL ORDER BY s.step, s.row",
     )
 
@@ -128,9 +130,12 @@ def test_of_documents(folder: Path, ask: Ask) -> None:
         # A row also holds a document whose one token there is nobody's target.
         assert len(steps) == len({(one["step"], one["row"]) for one in steps}) >= len(expected)
         epochs = ask(
-            "SELECT q.epoch, count(DISTINCT (s.step, s.row)) AS times, min(s.step) AS first, max(s.step) AS last, "
-            "sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, fsum(s.loss_sum) / sum(s.tokens) AS loss "
-            f"FROM segments s JOIN sequences q USING (step, row) WHERE s.document = {index} GROUP BY ALL ORDER BY ALL",
+            "SELECT q.epoch, count(DISTINCT (s.step, s.row)) AS times, min(s.step) AS "
+            "first, max(s.step) AS last, "
+            "sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, "
+            "fsum(s.loss_sum) / sum(s.tokens) AS loss "
+            f"FROM segments s JOIN sequences q USING (step, row) WHERE s.document = {index} "
+            "GROUP BY ALL ORDER BY ALL",
         )
         same(about["epochs"], epochs)
         counted += sum(one["tokens"] for one in about["epochs"])
@@ -141,7 +146,8 @@ def test_of_blocks_and_steps(folder: Path, ask: Ask) -> None:
     shown, run = Shown(folder), pellucid.open(folder)
     for number in random.Random(2).sample(range(shown.shards.blocks), 12):
         expected = ask(
-            "SELECT step, row, epoch, start, tokens, loss_sum, loss_sum / tokens AS loss FROM sequences "
+            "SELECT step, row, epoch, start, tokens, loss_sum, loss_sum / tokens AS loss "
+            "FROM sequences "
             f"WHERE block = {number} ORDER BY ALL",
         )
         same(shown.block(number)["steps"], expected)
@@ -160,7 +166,8 @@ def test_of_blocks_and_steps(folder: Path, ask: Ask) -> None:
             if one["loss"] is not None
         ]
         segments = ask(
-            f"SELECT row, document, loss_sum / tokens AS loss FROM segments WHERE step = {step} ORDER BY row, start"
+            "SELECT row, document, loss_sum / tokens AS loss FROM segments WHERE step = "
+            f"{step} ORDER BY row, start"
         )
         same(told, segments)
         assert [one.index for one in run.step(step).documents()] == list(
