@@ -56,25 +56,25 @@ class States:
         """The anchors and checkpoints below a folder, given each step's entry
         and the checkpoints' roots."""
         for step in layout.steps_in(self._folder / below / layout.ANCHORS):
-            where = f"{below}{layout.ANCHORS}/{layout.step_name(step)}"
+            place = f"{below}{layout.ANCHORS}/{layout.step_name(step)}"
             yield from self._tried(
-                lambda step=step, where=where: self._anchor(entry_of(step), where), where
+                lambda step=step, place=place: self._anchor(entry_of(step), place), place
             )
         stored = layout.steps_in(self._folder / below / layout.CHECKPOINTS)
         for step in sorted({*stored, *recorded}):
-            where = f"{below}{layout.CHECKPOINTS}/{layout.step_name(step)}"
+            place = f"{below}{layout.CHECKPOINTS}/{layout.step_name(step)}"
             if step not in recorded:
                 yield Problem(
-                    "CheckpointDiffers", where, "is a checkpoint that the ledger does not record"
+                    "CheckpointDiffers", place, "is a checkpoint that the ledger does not record"
                 )
             elif step in stored:
                 check = self._checkpoint
                 yield from self._tried(
-                    lambda s=step, w=where, c=check: c(entry_of(s), w, recorded[s]), where
+                    lambda s=step, w=place, c=check: c(entry_of(s), w, recorded[s]), place
                 )
             elif self._ledger.ended:
                 yield Problem(
-                    "FileMissing", where, "is a checkpoint of the ledger, but not in the folder"
+                    "FileMissing", place, "is a checkpoint of the ledger, but not in the folder"
                 )
 
     def _abandoned(self, rollback: dict[str, Any]) -> Iterator[Problem]:
@@ -84,18 +84,18 @@ class States:
             for name in (layout.ANCHORS, layout.CHECKPOINTS)
             for step in layout.steps_in(below / name)
         }
-        found: dict[int, dict[str, Any]] = {}
+        bodies: dict[int, dict[str, Any]] = {}
         recorded: dict[int, str] = {}
         for body in self._ledger.abandoned(rollback):
             if body["kind"] == "step" and body["step"] in stored:
-                found[body["step"]] = body
+                bodies[body["step"]] = body
             elif body["kind"] == "checkpoint":
                 recorded[body["step"]] = body["root"]
 
         def entry_of(step: int) -> dict[str, Any]:
-            if step not in found:
+            if step not in bodies:
                 raise self._ledger.unknown(step)
-            return found[step]
+            return bodies[step]
 
         yield from self._branch(
             f"{below.relative_to(self._folder).as_posix()}/", entry_of, recorded
@@ -106,28 +106,28 @@ class States:
         ledger knows the root alone."""
         place, fork = self._folder / layout.PARENT, self._recipe.fork
         _, roots = anchors.check(place, fork.step, fork.state)
-        said = files.read_json(place / anchors.ABOUT)
+        described = files.read_json(place / anchors.ABOUT)
         # Which entry of its parent's it was, and how many tokens that had seen,
         # only the parent's ledger tells.
-        number = said.get("ledger_entry")
+        number = described.get("ledger_entry")
         entry = {
             "format": 1,
             "step": fork.step,
             "ledger_entry": number if type(number) is int else 0,
         }
-        entry |= fields.said(said, {"tokens": fields.COUNT, "ledger_digest": fields.DIGEST})
+        entry |= fields.said(described, {"tokens": fields.COUNT, "ledger_digest": fields.DIGEST})
         about = anchors.described(entry, roots)
         yield from self._state(layout.PARENT, about)
 
-    def _tried(self, check: Callable[[], Iterator[Problem]], where: str) -> Iterator[Problem]:
+    def _tried(self, check: Callable[[], Iterator[Problem]], place: str) -> Iterator[Problem]:
         """A check's problems; one that cannot be finished is a problem
         and does not end the others."""
         try:
             yield from check()
         except PellucidError as error:
-            yield Problem(error.name, where or ".", str(error))
+            yield Problem(error.name, place or ".", str(error))
         except FileNotFoundError as error:
-            yield Problem("FileMissing", where or ".", f"{error.filename} is not there")
+            yield Problem("FileMissing", place or ".", f"{error.filename} is not there")
 
     def _strangers(self) -> Iterator[Problem]:
         """What lies among the anchors, checkpoints and branches and is none."""
@@ -140,8 +140,8 @@ class States:
                 known = {layout.step_name(step) for step in layout.steps_in(place / name)}
                 for path in sorted((place / name).glob("*")):
                     if path.name not in known:
-                        where = path.relative_to(self._folder).as_posix()
-                        yield Problem("FileAdded", where, "is not the folder of a step")
+                        inner = path.relative_to(self._folder).as_posix()
+                        yield Problem("FileAdded", inner, "is not the folder of a step")
         for path in sorted((self._folder / layout.ABANDONED).glob("*")):
             if path not in branches:
                 yield Problem(
@@ -152,34 +152,36 @@ class States:
         if (self._folder / layout.PARENT).exists() and not self._recipe.fork.parent:
             yield Problem("FileAdded", layout.PARENT, "is in a run that is not a fork")
 
-    def _anchor(self, entry: dict[str, Any], where: str) -> Iterator[Problem]:
-        place, step = self._folder / where, int(entry.get("step", 0))
+    def _anchor(self, entry: dict[str, Any], inside: str) -> Iterator[Problem]:
+        place, step = self._folder / inside, int(entry.get("step", 0))
         _, roots = anchors.check(place, step, entry["state"])
         about = anchors.about(entry, roots)
         self._hashed[_file(place / anchors.WEIGHTS)] = bytes.fromhex(about["weights"])
-        yield from self._state(where, about)
+        yield from self._state(inside, about)
 
-    def _state(self, where: str, about: dict[str, Any]) -> Iterator[Problem]:
+    def _state(self, inside: str, about: dict[str, Any]) -> Iterator[Problem]:
         """What a stored state says of itself, against the one description that it can have."""
-        place = self._folder / where
+        place = self._folder / inside
         if detail := fields.difference(place / anchors.ABOUT, about):
-            yield Problem("StateDiffers", f"{where}/{anchors.ABOUT}", detail)
-        for name, kept, said in (
+            yield Problem("StateDiffers", f"{inside}/{anchors.ABOUT}", detail)
+        for name, expected, metadata in (
             (anchors.WEIGHTS, self._tensors["weights"], anchors.weights_metadata(about)),
             (anchors.OPTIMIZER, anchors.flat(self._tensors), anchors.optimizer_metadata(about)),
         ):
-            yield from _wrong(tensors.Tensors(place / name), kept, said, f"{where}/{name}")
+            yield from _differences(
+                tensors.Tensors(place / name), expected, metadata, f"{inside}/{name}"
+            )
 
-    def _checkpoint(self, entry: dict[str, Any], where: str, recorded: str) -> Iterator[Problem]:
-        place, step = self._folder / where, entry.get("step", 0)
-        inside = f"{where}/" if where else ""
+    def _checkpoint(self, entry: dict[str, Any], below: str, recorded: str) -> Iterator[Problem]:
+        place, step = self._folder / below, entry.get("step", 0)
+        inside = f"{below}/" if below else ""
         read = tensors.Tensors(place / huggingface.WEIGHTS)
         root = self._hashed.get(_file(read.path)) or read.root("weights")
         if root.hex() != entry["weights"]:
             detail = f"not the weights the ledger records for step {step}"
             yield Problem("StateDiffers", inside + huggingface.WEIGHTS, detail)
         identity = anchors.identity(entry)
-        yield from _wrong(
+        yield from _differences(
             read,
             self._tensors["weights"],
             anchors.weights_metadata(identity),
@@ -189,7 +191,7 @@ class States:
         if entries.checkpoint_root(root.hex(), self._digest, config).hex() != recorded:
             yield Problem(
                 "CheckpointDiffers",
-                where or ".",
+                below or ".",
                 f"not the checkpoint the ledger records for step {step}",
             )
         for name, value in huggingface.descriptions(
@@ -208,23 +210,25 @@ class States:
             )
 
 
-def _wrong(
-    read: tensors.Tensors, kept: Mapping[str, Kept], metadata: Mapping[str, str], where: str
+def _differences(
+    read: tensors.Tensors, expected: Mapping[str, Kept], metadata: Mapping[str, str], place: str
 ) -> Iterator[Problem]:
     """Other tensors than the recipe's state has, which a reader might load; and
     what the header says otherwise."""
-    found = {name: Kept(dtype, shape) for name, (dtype, shape, _, _) in read.entries.items()}
-    other = [name for name in sorted({*found, *kept}) if found.get(name) != kept.get(name)]
-    if other and other[0] in found:
+    stored = {name: Kept(dtype, shape) for name, (dtype, shape, _, _) in read.entries.items()}
+    names = [
+        name for name in sorted({*stored, *expected}) if stored.get(name) != expected.get(name)
+    ]
+    if names and names[0] in stored:
         yield Problem(
-            "StateDiffers", where, f"its tensor {other[0][:100]!r} is not one of the recipe's state"
+            "StateDiffers", place, f"its tensor {names[0][:100]!r} is not one of the recipe's state"
         )
-    elif other:
-        yield Problem("StateDiffers", where, f"lacks the tensor {other[0]!r} of the recipe's state")
+    elif names:
+        yield Problem("StateDiffers", place, f"lacks the tensor {names[0]!r} of the recipe's state")
     if read.metadata != metadata:
-        yield Problem("StateDiffers", where, f"its metadata is not that of step {metadata['step']}")
+        yield Problem("StateDiffers", place, f"its metadata is not that of step {metadata['step']}")
     if not read.in_order:
-        yield Problem("StateDiffers", where, "its header has another spelling than pellucid writes")
+        yield Problem("StateDiffers", place, "its header has another spelling than pellucid writes")
 
 
 def _file(path: Path) -> tuple[int, int]:
