@@ -104,7 +104,8 @@ def main() -> None:
         line = others.line()
     train = inputs.recipe.train
     print(
-        f"{arguments.preset}, steps of {train.batch} sequences in microbatches of {train.microbatch}, each committed to"
+        f"{arguments.preset}, steps of {train.batch} sequences in microbatches of "
+        f"{train.microbatch}, each committed to"
     )
     print(
         f"  trained              {statistics.median(trained):.4f} s a step, recording not counted"
@@ -112,13 +113,15 @@ def main() -> None:
     print(f"  replayed, compared   {statistics.median(again):.4f} s a step")
     ratios = [b / a for a, b in zip(trained, again, strict=True)]
     print(
-        f"  replayed / trained   {measuring.with_interval(ratios, '.3f')}, {len(ratios)} pairs; at most 1.15"
+        f"  replayed / trained   {measuring.with_interval(ratios, '.3f')}, {len(ratios)} pairs; "
+        "at most 1.15"
     )
     print(f"  state loaded         {statistics.median(loading):.4f} s")
     print(f"  one microbatch       {statistics.median(single):.4f} s")
     parts = [a / b for a, b in zip(single, whole, strict=True)]
     print(
-        f"  microbatch / step    {measuring.with_interval(parts, '.3f')}, {len(parts)} pairs; under 0.2 for 1 in 16"
+        f"  microbatch / step    {measuring.with_interval(parts, '.3f')}, {len(parts)} pairs; "
+        "under 0.2 for 1 in 16"
     )
     print(f"  {line}")
 

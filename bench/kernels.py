@@ -294,7 +294,10 @@ def summary(name: str, results: list[Result]) -> str:
     )
     worst = min(results, key=Result.ratio)
     mean = math.exp(total / sum(weights))
-    return f"  {name}: weighted geometric mean {mean:.3f}, worst {worst.ratio():.3f} ({worst.case.name})"
+    return (
+        f"  {name}: weighted geometric mean {mean:.3f}, worst {worst.ratio():.3f} "
+        f"({worst.case.name})"
+    )
 
 
 def run(models: list[str], kinds: list[str], pairs: int) -> None:
@@ -327,7 +330,8 @@ def main() -> None:
     chosen = (arguments.models, arguments.only, arguments.pairs)
     isa = library.isa(library.kernels())
     print(
-        f"{arguments.threads} threads each, {isa}, torch {torch.__version__}, {arguments.pairs} pairs"
+        f"{arguments.threads} threads each, {isa}, torch {torch.__version__}, {arguments.pairs} "
+        "pairs"
     )
     run(*chosen)
     if arguments.busy:

@@ -77,11 +77,13 @@ def main() -> None:
     peak = machine.peak() / 1024**2
     print(f"{steps:,} steps, {size / 1e6:,.0f} MB")
     print(
-        f"  verified in        {verified:.1f} s, {busy:.1f} s of processor time ({len(problems)} problems)"
+        f"  verified in        {verified:.1f} s, {busy:.1f} s of processor time "
+        f"({len(problems)} problems)"
     )
     print(f"  peak memory        {peak:,.0f} MB")
     print(
-        f"  opened and one step asked in  {shown * 1e3:.2f} ms; each further one in {each * 1e3:.2f} ms"
+        f"  opened and one step asked in  {shown * 1e3:.2f} ms; each further one in "
+        f"{each * 1e3:.2f} ms"
     )
 
 

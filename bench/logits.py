@@ -44,7 +44,8 @@ def main() -> None:
     print(f"{versions}: {count} sequences of {T} validation tokens")
     print(f"  largest difference of a logit  {largest:.2e}")
     print(
-        f"  argmax unequal                 {unequal} of {places - close} places; {close} excluded as too close to call"
+        f"  argmax unequal                 {unequal} of {places - close} places; {close} "
+        "excluded as too close to call"
     )
     sys.exit(largest >= 1e-4 or unequal > 0)
 

@@ -117,7 +117,10 @@ class Others:
             os.cpu_count() or 1,
             [b - a for a, b in zip(self._before, self._now(), strict=True)],
         )
-        return f"meanwhile other processes used {max(0.0, elapsed[0]) / elapsed[1] / cores:.1%} of the machine"
+        return (
+            f"meanwhile other processes used {max(0.0, elapsed[0]) / elapsed[1] / cores:.1%} of "
+            "the machine"
+        )
 
     @staticmethod
     def _now() -> tuple[float, float]:

@@ -133,7 +133,8 @@ def release(folder: Path) -> None:
     for name, predicted in storage.total().items():
         measured = sum(real.get(names.get(name, name), {}).values())
         print(
-            f"{name:<12} {predicted:>15,} bytes predicted {measured:>15,} measured {predicted / measured:>7.4f}"
+            f"{name:<12} {predicted:>15,} bytes predicted {measured:>15,} measured "
+            f"{predicted / measured:>7.4f}"
         )
 
 

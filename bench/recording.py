@@ -99,12 +99,14 @@ def main() -> None:
         f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens", end=""
     )
     print(
-        f" in microbatches of {recipe.train.microbatch} sequences, commitment to {arguments.commitment}"
+        f" in microbatches of {recipe.train.microbatch} sequences, commitment to "
+        f"{arguments.commitment}"
     )
     for name, seconds in (("nothing recorded", bare), ("everything recorded", recorded)):
         apart = measuring.quartiles_apart(seconds)
         print(
-            f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles {apart:.1%} apart)"
+            f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles "
+            f"{apart:.1%} apart)"
         )
     ratios = [a / b for a, b in zip(bare, recorded, strict=True)]
     print(f"  recorded / bare      {measuring.with_interval(ratios, '.4f')}")

@@ -80,7 +80,10 @@ def linked(run: Path, folder: Path, cpus: int) -> None:
 
 def building(folder: Path) -> list[str]:
     """The command that builds our index."""
-    work = "import sys; from pathlib import Path; from pellucid import recipe; from pellucid.trace import index"
+    work = (
+        "import sys; from pathlib import Path; from pellucid import recipe; from "
+        "pellucid.trace import index"
+    )
     work += "; folder = Path(sys.argv[1]); index.prepare(recipe.load(folder), folder)"
     return [sys.executable, "-P", "-c", work, str(folder)]
 
@@ -158,7 +161,8 @@ def print_builds(builds: list[Build], tokens: int, size: int) -> None:
     )
     for peer in builds[1:]:
         print(
-            f"speed beside {peer.name}: {peer.seconds / ours.seconds:.2f} times (bar: at least {BUILD_SPEED})"
+            f"speed beside {peer.name}: {peer.seconds / ours.seconds:.2f} times (bar: at least "
+            f"{BUILD_SPEED})"
         )
 
 
@@ -179,7 +183,8 @@ def differing(
         found = [next(rows) for _ in some]
         equal, more = sum(a == b for _, a, b in found), sum(a > b for _, a, b in found)
         print(
-            f"counts, {kind}: {equal} of {len(found)} equal, ours larger {more}, smaller {len(found) - equal - more}"
+            f"counts, {kind}: {equal} of {len(found)} equal, ours larger {more}, smaller "
+            f"{len(found) - equal - more}"
         )
         same = exact and kind == "closed"
         wrong += [row for row in found if row[1] < row[2] or (same and row[1] != row[2])]
@@ -222,7 +227,8 @@ def measure(options: argparse.Namespace, place: Path) -> int:
         sum(stream.bytes for stream in shards.train),
     )
     print(
-        f"{options.run}: {tokens:,} train tokens of {size / 1e6:.1f} MB, vocabulary {made.vocabulary}"
+        f"{options.run}: {tokens:,} train tokens of {size / 1e6:.1f} MB, vocabulary "
+        f"{made.vocabulary}"
     )
     about_machine = (
         f"{platform.machine()}, Python {platform.python_version()}, {options.cpus} cores"
@@ -240,7 +246,8 @@ def measure(options: argparse.Namespace, place: Path) -> int:
     counts, seconds = asked(folder, queries, limit=0)
     rare, frequent = sum(count <= 3 for count in counts), sum(count >= 1000 for count in counts)
     print(
-        f"\n{len(queries)} queries, {rare} found up to 3 times, {frequent} at least 1000 times, most {max(counts):,}"
+        f"\n{len(queries)} queries, {rare} found up to 3 times, {frequent} at least 1000 times, "
+        f"most {max(counts):,}"
     )
     print(f"{'asked warm':44}{'median ms':>10}{'95%':>10}{'worst':>10}")
     print_asked("count, pellucid", seconds, COUNT_SECONDS)
@@ -272,7 +279,8 @@ def built(
         if options.peer_python:
             if vocabulary >= infini.SEPARATOR:
                 raise SystemExit(
-                    f"infini-gram takes a vocabulary below {infini.SEPARATOR}; this one has {vocabulary}"
+                    f"infini-gram takes a vocabulary below {infini.SEPARATOR}; this one has "
+                    f"{vocabulary}"
                 )
             shutil.rmtree(peer, ignore_errors=True)
             infini.write(shards, peer, options.peer_shards)

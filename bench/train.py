@@ -8,7 +8,8 @@ muon                   the same with Muon in place of AdamW; only where it is as
 eager                  a plain PyTorch loop (bench/plain.py), float32
 compile                the same under torch.compile
 compile-deterministic  the same with torch.use_deterministic_algorithms(True)
-bf16                   eager, under bf16 autocast; left out on a CPU without bf16 instructions, where it crawls
+bf16                   eager, under bf16 autocast; left out on a CPU without bf16 instructions,
+                       where it crawls
 trainer                Hugging Face's Trainer on LlamaForCausalLM, float32
 
 Every peer is a process of its own with the same number of threads; OpenMP's settings are PyTorch's
@@ -77,7 +78,8 @@ def report(name: str, shape: Shape, found: Measured) -> None:
     print(f" ({shape.flops() / 1e9:,.1f} GFLOP), {count} rounds")
     if found.peaks:
         print(
-            f"  peak of fused multiply-adds: {measuring.with_interval([p / 1e9 for p in found.peaks], '.1f')} GFLOP/s"
+            "  peak of fused multiply-adds: "
+            f"{measuring.with_interval([p / 1e9 for p in found.peaks], '.1f')} GFLOP/s"
         )
     heads = f"{'tokens/s':>9} {'quartiles':>10}   {BASE + ' / peer':<27}{'share of peak':<25}"
     print(f"  {'':<22}{heads}{'peak MB':>8} {'libraries':>10}")
@@ -99,7 +101,10 @@ def row(peer: str, shape: Shape, found: Measured) -> str:
     most, libraries = (number / 2**20 for number in found.memory[peer])
     speed = shape.tokens / statistics.median(seconds)
     apart = measuring.quartiles_apart(seconds)
-    return f"{peer:<22}{speed:>9,.0f} {apart:>10.1%}   {ratio:<27}{share:<25}{most:>8,.0f} {libraries:>10,.0f}"
+    return (
+        f"{peer:<22}{speed:>9,.0f} {apart:>10.1%}   {ratio:<27}{share:<25}{most:>8,.0f} "
+        f"{libraries:>10,.0f}"
+    )
 
 
 def available(asked: list[str] | None) -> list[str]:

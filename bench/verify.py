@@ -30,9 +30,13 @@ def main() -> None:
         )
         seconds.append(time.perf_counter() - started)
     torch = "with" if importlib.util.find_spec("torch") else "without"
-    rest = f"then {min(seconds[1:]):.2f} to {max(seconds[1:]):.2f} s, median {statistics.median(seconds[1:]):.2f} s"
+    rest = (
+        f"then {min(seconds[1:]):.2f} to {max(seconds[1:]):.2f} s, median "
+        f"{statistics.median(seconds[1:]):.2f} s"
+    )
     print(
-        f"verify {arguments.release} {torch} torch installed: first {seconds[0]:.2f} s, {rest} ({len(seconds)} runs)"
+        f"verify {arguments.release} {torch} torch installed: first {seconds[0]:.2f} s, {rest} "
+        f"({len(seconds)} runs)"
     )
 
 

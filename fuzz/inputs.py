@@ -39,7 +39,8 @@ _FASTA = "".join(
     f">seq{number} one\n; a comment\nACGT ACGT\nGGTA{'ACGT' * 40}\n" for number in range(40)
 )
 _QUERIES = [
-    "SELECT source, fsum(loss_sum) / sum(tokens) AS loss FROM sources GROUP BY source ORDER BY loss",
+    "SELECT source, fsum(loss_sum) / sum(tokens) AS loss FROM sources GROUP BY source ORDER BY "
+    "loss",
     "WITH late AS (SELECT * FROM steps WHERE step > 3) FROM late JOIN validation USING (step)",
     "SELECT * FROM range(3), (VALUES (1, 'a')) AS t(x, y) UNION ALL SELECT 1, 2, 'b' LIMIT 5",
     "DESCRIBE steps",

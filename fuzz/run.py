@@ -48,7 +48,8 @@ def child(sealed: Path, output: Path, seconds: int, seed: int) -> None:
                     (output / f"{name}.input").write_bytes(data)
                     (output / f"{name}.file").write_bytes(finding.content)
                     print(
-                        f"FINDING {finding.reader}: {finding.path}: {finding.what} ({finding.where})",
+                        f"FINDING {finding.reader}: {finding.path}: {finding.what} "
+                        f"({finding.where})",
                         flush=True,
                     )
 
@@ -101,7 +102,8 @@ def main() -> None:
         import atheris  # noqa: F401
     except ModuleNotFoundError:
         sys.exit(
-            "fuzz/run.py needs atheris, which is not installed. Install it with: pip install -r requirements/fuzz.txt"
+            "fuzz/run.py needs atheris, which is not installed. Install it with: pip install "
+            "-r requirements/fuzz.txt"
         )
     output = arguments.output.absolute()
     output.mkdir(parents=True, exist_ok=True)
@@ -154,7 +156,8 @@ def supervise(sealed: Path, output: Path, seconds: float) -> int:
             )
             print(findings[-1], flush=True)
     print(
-        f"\n{inputs:,} inputs in {seconds / 60:.0f} minutes, {len(findings)} findings, peak memory {peak:,} MB"
+        f"\n{inputs:,} inputs in {seconds / 60:.0f} minutes, {len(findings)} findings, peak "
+        f"memory {peak:,} MB"
     )
     print("\n".join(f"  {one}" for one in findings))
     return 1 if findings else 0

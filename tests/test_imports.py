@@ -232,12 +232,14 @@ REQUIREMENTS = PACKAGE.parent / "requirements"
 ONLY_LISTED = """
 import importlib.abc, importlib.metadata, sys
 
-listed = {line.split("==")[0].lower().replace("_", "-") for line in open(sys.argv.pop(1)) if "==" in line}
+listed = {line.split("==")[0].lower().replace("_", "-")
+    for line in open(sys.argv.pop(1)) if "==" in line}
 known = importlib.metadata.packages_distributions()
 
 class Missing(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        owners = {owner.lower().replace("_", "-") for owner in known.get(name.partition(".")[0], ())}
+        owners = {owner.lower().replace("_", "-")
+            for owner in known.get(name.partition(".")[0], ())}
         if owners and not owners & (listed | {"pellucid"}):
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
 

@@ -120,9 +120,13 @@ def test_a_library_that_does_not_fit_is_a_limit(
     limit they mean another thing."""
     (tmp_path / "numpy.py").write_text(
         "try:\n    raise ImportError('libx.so: failed to map segment from shared object')\n"
-        "except ImportError as error:\n    raise ImportError(f'Importing failed: {error}') from error\n"
+        "except ImportError as error:\n    raise ImportError(f'Importing failed: {error}') "
+        "from error\n"
     )
-    command = f"ulimit -v {limit}; exec {sys.executable} -m pellucid new {tmp_path / 'run'} --data {tmp_path}"
+    command = (
+        f"ulimit -v {limit}; exec {sys.executable} -m pellucid new {tmp_path / 'run'} --data "
+        f"{tmp_path}"
+    )
     path = os.pathsep.join([str(tmp_path), str(Path(machine.__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": path}
     done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, env=environment)
@@ -135,11 +139,13 @@ def test_importing_the_package_changes_nothing_of_the_process() -> None:
     code = """
 import os, resource, signal, sys, warnings
 import torch
-seen = lambda: (dict(os.environ), [signal.getsignal(n) for n in signal.valid_signals()], warnings.filters[:],
-    [resource.getrlimit(n) for n in (resource.RLIMIT_DATA, resource.RLIMIT_AS)], sys.getrecursionlimit(),
-    torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
+seen = lambda: (dict(os.environ), [signal.getsignal(n) for n in signal.valid_signals()],
+    warnings.filters[:], [resource.getrlimit(n) for n in (resource.RLIMIT_DATA, resource.RLIMIT_AS)],
+    sys.getrecursionlimit(), torch.get_num_threads(),
+    torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
 before = seen()
-import pellucid, pellucid.train.loop, pellucid.run, pellucid.plan.calibrate, pellucid.cli, pellucid.opened
+import pellucid, pellucid.train.loop, pellucid.run, pellucid.plan.calibrate
+import pellucid.cli, pellucid.opened
 assert seen() == before
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)

@@ -44,21 +44,25 @@ QUICK = [
 # of the web with a little text.
 CRYSTAL = """[
   {name = "text", steps = 4, shares = {text = 1}, batch = 4, schedule = "cosine"},
-  {name = "code", steps = 5, shares = {text = 1, code = 2}, batch = 6, microbatch = 3, warmup = 1, lr = 2e-3},
-  {name = "web", steps = 3, weights = {text = 1, code = 3}, batch = 2, microbatch = 1, lr = 1e-3, schedule = "linear"},
+  {name = "code", steps = 5, shares = {text = 1, code = 2}, batch = 6, \
+   microbatch = 3, warmup = 1, lr = 2e-3},
+  {name = "web", steps = 3, weights = {text = 1, code = 3}, batch = 2, \
+   microbatch = 1, lr = 1e-3, schedule = "linear"},
 ]"""
 # OLMo 2 (arXiv:2501.00656): long pretraining, then the learning rate goes to zero
 # over a mixture of better texts.
 OLMO = """[
   {name = "pretrain", steps = 6, warmup = 2, schedule = "wsd"},
-  {name = "anneal", steps = 6, lr = 1e-3, schedule = "linear", final_lr = 0.0, shares = {text = 1, code = 1},
+  {name = "anneal", steps = 6, lr = 1e-3, schedule = "linear", \
+   final_lr = 0.0, shares = {text = 1, code = 1},
    start = {code = "again"}},
 ]"""
 # Longer contexts at the end, as many models have them: the base of the rotary
 # embedding grows, the batch shrinks.
 LONGER = """[
   {name = "short", steps = 5, context = 8, batch = 8, microbatch = 4},
-  {name = "long", steps = 4, context = 32, batch = 2, microbatch = 2, rope_theta = 500000.0, lr = 1e-3},
+  {name = "long", steps = 4, context = 32, batch = 2, microbatch = 2, \
+   rope_theta = 500000.0, lr = 1e-3},
 ]"""
 
 
@@ -347,7 +351,10 @@ def test_a_fork_behind_a_rollback_goes_on_where_its_parent_did(
 
 # ---- what does not fit is named ----------------------------------------------------------------
 
-PLAIN = 'version = 4\nname = "a"\ndata.sources = [{name = "s"}, {name = "t", weight = 0}]\nmodel.context = 32\n'
+PLAIN = (
+    'version = 4\nname = "a"\ndata.sources = [{name = "s"}, '
+    '{name = "t", weight = 0}]\nmodel.context = 32\n'
+)
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,10 @@ from pellucid.record.arithmetics import ARITHMETICS
 from pellucid.sections import Section
 from pellucid.settings import with_settings
 
-BASE = b'version = 4\nname = "a"\n[train]\nlr = 1e-3 # keep me\n[[data.sources]]\nname = "s"\npath = "/x"\n'
+BASE = (
+    b'version = 4\nname = "a"\n[train]\nlr = 1e-3 # keep me\n'
+    b'[[data.sources]]\nname = "s"\npath = "/x"\n'
+)
 # Another digest is another version: see docs/format.md.
 GOLDEN = "b233492d9386033c4a8021acba95e80a49c051789b07d0963c76601d79a97421"
 
@@ -204,7 +207,8 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("train.steps=2.5", "integer"),
         (
             "train.batch=10",
-            r"train\.microbatch: .* batch = 10 is not a multiple of it\. .* --set train\.microbatch=2\.",
+            r"train\.microbatch: .* batch = 10 is not a multiple of it\. "
+            r".* --set train\.microbatch=2\.",
         ),
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),

@@ -28,7 +28,7 @@ def check(folder: Path) -> Iterator[Problem]:
     for entry in log.read(folder / layout.EVALUATIONS):
         detail = entry.problem or evaluations.wrong(entry.n, entry.body)
         if detail:
-            yield Problem("EvaluationBroken", _where(entry.n), detail)
+            yield Problem("EvaluationBroken", _place_of(entry.n), detail)
         else:
             sound.append(entry.body)
     yield from _of_ledger(folder, sound)
@@ -41,7 +41,7 @@ def check(folder: Path) -> Iterator[Problem]:
                 yield Problem(error.name, path, str(error))
 
 
-def _where(n: int) -> str:
+def _place_of(n: int) -> str:
     return f"{layout.EVALUATIONS}: entry {n}"
 
 
@@ -54,30 +54,30 @@ def _of_ledger(folder: Path, bodies: list[dict[str, Any]]) -> Iterator[Problem]:
         place = heads.get(body["head"], -1)
         if place < latest:
             detail = "names a head that the ledger never had, or had before that of an entry above"
-            yield Problem("EvaluationDiffers", _where(body["n"]), detail)
+            yield Problem("EvaluationDiffers", _place_of(body["n"]), detail)
             continue
         latest = place
-        found = weights.get(body.get("step", -1), [])
-        if body["n"] and not any(n <= place and root == body["weights"] for n, root in found):
+        recorded = weights.get(body.get("step", -1), [])
+        if body["n"] and not any(n <= place and root == body["weights"] for n, root in recorded):
             detail = f"its weights are not those of step {body['step']}, recorded up to its head"
-            yield Problem("EvaluationDiffers", _where(body["n"]), detail)
+            yield Problem("EvaluationDiffers", _place_of(body["n"]), detail)
 
 
-def _places(folder: Path, wanted: set[str]) -> dict[str, int]:
+def _places(folder: Path, heads: set[str]) -> dict[str, int]:
     """Of digests those that entries of the ledger have, with the entries' numbers."""
-    found = {}
+    numbers = {}
     with files.open_file(folder / layout.LEDGER) as file:
         for n, line in enumerate(iter(lambda: file.readline(chain.MAX_LINE + 2), b"")):
-            if (digest := chain.digest_of(line)) in wanted:
-                found[digest] = n
-    return found
+            if (digest := chain.digest_of(line)) in heads:
+                numbers[digest] = n
+    return numbers
 
 
 def _weights(folder: Path, steps: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
     """The weights after steps, on every branch, with the numbers of their entries."""
     ledger = LedgerFile(folder)
-    found: dict[int, list[tuple[int, str]]] = {step: [] for step in steps}
-    for step, roots in found.items():
+    weights: dict[int, list[tuple[int, str]]] = {step: [] for step in steps}
+    for step, roots in weights.items():
         try:
             entry = ledger.step(step)
         except StepUnknown:
@@ -85,9 +85,9 @@ def _weights(folder: Path, steps: Iterable[int]) -> dict[int, list[tuple[int, st
         roots.append((entry["n"], entry["weights"]))
     for rollback in ledger.rollbacks:
         for entry in ledger.abandoned(rollback):
-            if entry["kind"] == "step" and entry["step"] in found:
-                found[entry["step"]].append((entry["n"], entry["weights"]))
-    return found
+            if entry["kind"] == "step" and entry["step"] in weights:
+                weights[entry["step"]].append((entry["n"], entry["weights"]))
+    return weights
 
 
 def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Problem]:
@@ -99,8 +99,8 @@ def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Prob
     with files.open_file(folder / path) as file:
         for line in iter(lambda: file.readline(chain.MAX_LINE + 2), b""):
             if detail := examples.take(line):
-                where = f"{path}: line {examples.tree.count + 1}"
-                yield Problem("EvaluationBroken", where, detail)
+                place = f"{path}: line {examples.tree.count + 1}"
+                yield Problem("EvaluationBroken", place, detail)
                 return
     if examples.tree.root().hex() != body["results"]:
         yield Problem("EvaluationDiffers", path, f"does not have the results of entry {body['n']}")

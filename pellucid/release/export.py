@@ -43,7 +43,10 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
         described |= inputs.recipe.fork.identity()
         write_checkpoint(inputs.folder, partial, groups, described, config)
         if differing := _other_ids(inputs, partial):
-            detail = f"AutoTokenizer would give different ids for {differing} than this run, so nothing was exported"
+            detail = (
+                f"AutoTokenizer would give different ids for {differing} than this run, so "
+                "nothing was exported"
+            )
             raise TokenizerInvalid(path=inputs.folder / layout.TOKENIZER / FILE, detail=detail)
 
 
@@ -57,7 +60,7 @@ def _other_ids(inputs: Inputs, target: Path) -> str:
                 return f"a text that spells {spelled}"
     rows = Documents.open(inputs.folder).rows(["index", "source", "text"], "train")
     for row in itertools.islice((row for batch in rows for row in batch.to_pylist()), _TEXTS):
-        stream = next(one for one in inputs.shards.train if one.source == row["source"])
+        stream = next(train for train in inputs.shards.train if train.source == row["source"])
         first = stream.token_of(row["index"])
         if (
             ids_of(row["text"])

@@ -46,15 +46,15 @@ def write(folder: Path, name: str, head: str) -> int:
 def listed(folder: Path) -> tuple[list[str], list[str]]:
     """The files that a manifest names, and what else lies there, strays and empty folders too, a
     folder of nothing else as one. Raises PathUnsafe for a link among the former."""
-    found = [path for path in files.walk(folder) if path != layout.MANIFEST]
-    own = [path for path in found if layout.room_of(path)]
+    paths = [path for path in files.walk(folder) if path != layout.MANIFEST]
+    own = [path for path in paths if layout.room_of(path)]
     own = sorted({*own} - parts.strays(folder, own), key=os.fsencode)
     for path in own:
         files.inside(folder, path, str(folder))
     used = {parent for path in own for parent in _parents(path)}
     foreign = {
-        next((f"{one}/" for one in _parents(path) if one not in used), path)
-        for path in {*found} - {*own}
+        next((f"{folder_of}/" for folder_of in _parents(path) if folder_of not in used), path)
+        for path in {*paths} - {*own}
     }
     within = tuple(path for path in foreign if path.endswith("/"))
     foreign |= {f"{path}/" for path in files.empty_folders(folder) if not path.startswith(within)}
@@ -73,53 +73,53 @@ def check(folder: Path) -> Iterator[Problem]:
     except (FormatInvalid, FormatTooNew, PathUnsafe) as error:
         yield Problem(error.name, layout.MANIFEST, str(error))
         return
-    named = {one.path for one in manifest.files}
+    named = {file.path for file in manifest.files}
     for path in files.walk(folder):
         if path not in named and path != layout.MANIFEST:
             yield Problem("FileAdded", path, "is not in the manifest")
     for path in files.empty_folders(folder):
         yield Problem("FileAdded", path, "is an empty folder")
     foreign = {
-        one
-        for one in named
-        if layout.room_of(one, manifest.version) is None or one == layout.MANIFEST
+        file
+        for file in named
+        if layout.room_of(file, manifest.version) is None or file == layout.MANIFEST
     }
     strays = parts.strays(folder, named - foreign)
     for path in sorted(foreign | strays, key=str.encode):
-        why = (
+        reason = (
             "no manifest of its folder names it"
             if path in strays
             else "a release has no file of that name"
         )
-        yield Problem("FileAdded", path, f"is in the manifest, and {why}")
+        yield Problem("FileAdded", path, f"is in the manifest, and {reason}")
     # Nothing is hashed that a release does not have.
-    wanted = [one for one in manifest.files if one.path not in foreign | strays]
+    expected = [file for file in manifest.files if file.path not in foreign | strays]
     # Nothing is hashed that has another size; and a file that is linked in
     # several places is read once.
     sound: dict[_Place, list[sealed.File]] = {}
-    for one in wanted:
+    for file in expected:
         try:
-            place = _place(folder / one.path)
+            place = _place(folder / file.path)
         except FileMissing:
-            yield Problem("FileMissing", one.path, "is in the manifest, but not in the folder")
+            yield Problem("FileMissing", file.path, "is in the manifest, but not in the folder")
         except FormatInvalid as error:
-            yield Problem(error.name, one.path, str(error.fields["detail"]))
+            yield Problem(error.name, file.path, str(error.fields["detail"]))
         else:
-            if place.size != one.size:
+            if place.size != file.size:
                 yield Problem(
                     "FileDiffers",
-                    one.path,
-                    f"has {place.size} bytes, but had {one.size} when sealed",
+                    file.path,
+                    f"has {place.size} bytes, but had {file.size} when sealed",
                 )
             else:
-                sound.setdefault(place, []).append(one)
+                sound.setdefault(place, []).append(file)
     with ThreadPoolExecutor(2) as pool:
         hashed = pool.map(lambda named: files.sha256_file(folder / named[0].path), sound.values())
         for named, sha256 in zip(sound.values(), hashed, strict=True):
-            for one in named:
-                if sha256 != one.sha256:
+            for file in named:
+                if sha256 != file.sha256:
                     yield Problem(
-                        "FileDiffers", one.path, f"has the SHA-256 {sha256}, not {one.sha256}"
+                        "FileDiffers", file.path, f"has the SHA-256 {sha256}, not {file.sha256}"
                     )
 
 

@@ -22,17 +22,17 @@ def strays(folder: Path, paths: Iterable[str]) -> set[str]:
 
     A folder without a manifest holds nothing but strays. Of one whose manifest cannot be read
     nothing is said: the check that reads it names it."""
-    every, found = list(paths), set[str]()
+    names, unnamed = list(paths), set[str]()
     for place, manifest in _MANIFESTS.items():
-        inside = {path for path in every if path.startswith(f"{place}/")}
+        inside = {path for path in names if path.startswith(f"{place}/")}
         try:
-            found |= inside - (_named(folder, place, manifest) if inside else set())
+            unnamed |= inside - (_named(folder, place, manifest) if inside else set())
         except FileMissing:
-            found |= inside
+            unnamed |= inside
         except DataError:
             continue
-    inside = {path for path in every if layout.room_of(path) in _OF_EVALUATIONS}
-    return found | (inside - evaluations.named(folder) if inside else set())
+    inside = {path for path in names if layout.room_of(path) in _OF_EVALUATIONS}
+    return unnamed | (inside - evaluations.named(folder) if inside else set())
 
 
 class _Manifest(NamedTuple):

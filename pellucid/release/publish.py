@@ -53,7 +53,7 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
                 layout.carry(
                     folder,
                     partial,
-                    only={layout.MANIFEST, *(one.path for one in sealed.read(folder).files)},
+                    only={layout.MANIFEST, *(file.path for file in sealed.read(folder).files)},
                 )
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
@@ -63,29 +63,29 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
 
 def _size(folder: Path) -> int:
     """Bytes on disk: a file linked in several places counts once."""
-    seen = {}
-    for one in sealed.read(folder).files:
-        about = (folder / one.path).stat()
-        seen[(about.st_dev, about.st_ino)] = about.st_size
-    return sum(seen.values()) + (folder / layout.MANIFEST).stat().st_size
+    sizes = {}
+    for file in sealed.read(folder).files:
+        about = (folder / file.path).stat()
+        sizes[(about.st_dev, about.st_ino)] = about.st_size
+    return sum(sizes.values()) + (folder / layout.MANIFEST).stat().st_size
 
 
 def without_paths(content: bytes, path: Path | str) -> tuple[bytes, dict[str, str]]:
     """The TOML as a release holds it, and what was taken out, by its key: paths that lead out of
     the run folder tell of the maker's machine and user. Comments and the digest stay."""
-    document, taken = tomlkit.parse(content.decode("utf-8")), {}
+    document, removed = tomlkit.parse(content.decode("utf-8")), {}
     for source in document["data"]["sources"]:  # type: ignore[index, union-attr]
         if source.get("format") != "package":
-            _take_out(source, f"data.sources.{source['name']}", taken)
-    _take_out(document.get("tokenizer", {}), "tokenizer", taken)
-    result = tomlkit.dumps(document).encode("utf-8") if taken else content
+            _take_out(source, f"data.sources.{source['name']}", removed)
+    _take_out(document.get("tokenizer", {}), "tokenizer", removed)
+    result = tomlkit.dumps(document).encode("utf-8") if removed else content
     assert parse(result, path).digest() == parse(content, path).digest()
-    return result, taken
+    return result, removed
 
 
-def _take_out(table: Any, key: str, taken: dict[str, str]) -> None:
+def _take_out(table: Any, key: str, removed: dict[str, str]) -> None:
     place = str(table.get("path", ""))
     if not place or files.inner(place):
         return
-    taken[f"{key}.path"] = place
+    removed[f"{key}.path"] = place
     table["path"] = ""

@@ -60,8 +60,8 @@ class Steps:
     def check(self) -> Iterator[Problem]:
         """Every batch, segment, loss and published number that is not
         what follows, on every branch."""
-        kept = self._ledger.between(self._ledger.first, self._ledger.steps_done)
-        yield from self._check(self._folder, kept, self._ledger.history)
+        bodies = self._ledger.between(self._ledger.first, self._ledger.steps_done)
+        yield from self._check(self._folder, bodies, self._ledger.history)
         for rollback in self._ledger.rollbacks:
             place = layout.abandoned(self._folder, rollback["branch"])
             yield from self._check(
@@ -88,7 +88,8 @@ class Steps:
             if self._ledger.ended and (place / layout.METRICS / name).exists():
                 yield self._differs(
                     name,
-                    f"a folder {layout.METRICS}/{name} stands beside the table of a run that has ended",
+                    f"a folder {layout.METRICS}/{name} stands beside the table of a run that "
+                    "has ended",
                 )
             if cursor.left:
                 yield self._differs(
@@ -105,10 +106,13 @@ class Steps:
         return Batch.of(self._shards, step, rows, self._schedule.at(step).context)
 
     def _batch(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
-        if (found := merkle.root(row_leaves(batch, self._recipe, self._salts)).hex()) != body[
+        if (root := merkle.root(row_leaves(batch, self._recipe, self._salts)).hex()) != body[
             "batch"
         ]:
-            detail = f"the order and the shards give the batch {found}, but the ledger records {body['batch']}"
+            detail = (
+                f"the order and the shards give the batch {root}, but the ledger records "
+                f"{body['batch']}"
+            )
             yield Problem("BatchDiffers", f"{layout.LEDGER}: step {batch.step}", detail)
 
     def _numbers(self, body: dict[str, Any], batch: Batch) -> Iterator[Problem]:
@@ -125,7 +129,7 @@ class Steps:
             yield self._differs("segments", f"step {step}: not the segments that its batch has")
             return
         segments = [entries.Segment(*row[1:]) for row in rows["segments"]]
-        if not all(abs(one.loss_sum) <= _MOST for one in segments):  # No NaN is.
+        if not all(abs(segment.loss_sum) <= _MOST for segment in segments):  # No NaN is.
             yield self._differs("segments", f"step {step}: has sums that no losses have")
             return
         if entries.segments_root(segments, len(batch.sources_B)).hex() != body["segments"]:
@@ -134,10 +138,13 @@ class Steps:
             )
             return
         if digests.float_bits(loss := loss_of(segments)) != body["loss"]:
-            detail = f"its segments give the loss {loss}, but the ledger records {digests.bits_float(body['loss'])}"
+            detail = (
+                f"its segments give the loss {loss}, but the ledger records "
+                f"{digests.bits_float(body['loss'])}"
+            )
             yield Problem("LossDiffers", f"{layout.LEDGER}: step {step}", detail)
-        if wrong := self._wrong_microbatches(body, batch, rows["microbatches"]):
-            yield self._differs("microbatches", f"step {step}: {wrong}")
+        if problem := self._wrong_microbatches(body, batch, rows["microbatches"]):
+            yield self._differs("microbatches", f"step {step}: {problem}")
             return
         expected = rows_of(batch, segments)
         for name in ("sequences", "sources"):
@@ -179,33 +186,41 @@ class Steps:
             for name in ("loss", "lr", "grad_norm", "weight_norm")
         }
         names = metrics.TABLES["steps"].names
-        found = dict(zip(names, rows[0], strict=True)) if len(rows) == 1 else {}
-        wrong = [
-            name for name in names if name not in _HAPPENED and found.get(name) != expected[name]
+        published = dict(zip(names, rows[0], strict=True)) if len(rows) == 1 else {}
+        differing = [
+            name
+            for name in names
+            if name not in _HAPPENED and published.get(name) != expected[name]
         ]
-        if measured := [name for name in _HAPPENED if found and not 0 <= found[name] < math.inf]:
-            detail = f"{measured[0]} is {found[measured[0]]}, which cannot have been measured"
+        if measured := [
+            name for name in _HAPPENED if published and not 0 <= published[name] < math.inf
+        ]:
+            detail = f"{measured[0]} is {published[measured[0]]}, which cannot have been measured"
             yield self._differs("steps", f"step {batch.step}: {detail}")
-        if wrong:
+        if differing:
             detail = (
-                f"{wrong[0]} is {found.get(wrong[0])}, but the ledger gives {expected[wrong[0]]}"
+                f"{differing[0]} is {published.get(differing[0])}, but the ledger gives "
+                f"{expected[differing[0]]}"
             )
             yield self._differs("steps", f"step {batch.step}: {detail}")
 
     def _validation(self, body: dict[str, Any]) -> Iterator[Problem]:
         sources = [
             {
-                "source": one["source"],
-                "loss_sum": digests.bits_float(one["loss_sum"]),
-                "tokens": int(one["tokens"]),
-                "bytes": int(one["bytes"]),
+                "source": source["source"],
+                "loss_sum": digests.bits_float(source["loss_sum"]),
+                "tokens": int(source["tokens"]),
+                "bytes": int(source["bytes"]),
             }
-            for one in body["sources"]
+            for source in body["sources"]
         ]
-        wanted = [
-            (one.source, one.tokens, one.bytes) for one in covered(self._shards, self._recipe)
+        expected = [
+            (source.source, source.tokens, source.bytes)
+            for source in covered(self._shards, self._recipe)
         ]
-        if [(one["source"], one["tokens"] + 1, one["bytes"]) for one in sources] != wanted:
+        if [
+            (source["source"], source["tokens"] + 1, source["bytes"]) for source in sources
+        ] != expected:
             detail = "its sources, tokens and bytes differ from the validation streams"
             yield Problem("ValidationDiffers", f"{layout.LEDGER}: step {body['step']}", detail)
         rows = self._tables["validation"].take(body["step"], len(sources) + 1)

@@ -125,8 +125,8 @@ def _unlisted(folder: Path) -> list[str]:
 
 def _relative(folder: Path, problem: Problem) -> Problem:
     """The problem with its place named from the run folder, whoever named it."""
-    where = problem.where.removeprefix(f"{folder}/") if problem.where != str(folder) else "."
-    return problem._replace(where=where)
+    place = problem.where.removeprefix(f"{folder}/") if problem.where != str(folder) else "."
+    return problem._replace(where=place)
 
 
 def _collected(name: str, check: Callable[[], Iterator[Problem]]) -> list[Problem]:
@@ -209,16 +209,16 @@ def _journal(folder: Path) -> Iterator[Problem]:
     yield from notes.problems(layout.JOURNAL, log.read(folder / layout.JOURNAL))
     named: dict[str, set[str]] = {}
     for entry in log.read(folder / layout.JOURNAL):
-        for one in (
+        for file in (
             (entry.body.get("code"), entry.body.get("environment")) if not entry.problem else ()
         ):
-            if isinstance(one, dict):
-                named.setdefault(str(one.get("file")), set()).add(str(one.get("sha256")))
-    kept = {f"record/{path.name}" for path in (folder / layout.JOURNAL).parent.iterdir()} - {
+            if isinstance(file, dict):
+                named.setdefault(str(file.get("file")), set()).add(str(file.get("sha256")))
+    stored = {f"record/{path.name}" for path in (folder / layout.JOURNAL).parent.iterdir()} - {
         layout.LEDGER,
         layout.JOURNAL,
     }
-    for name in sorted(one for one in kept | set(named) if layout.room_of(one)):
+    for name in sorted(file for file in stored | set(named) if layout.room_of(file)):
         if name not in named:
             yield Problem("JournalBroken", name, "is not named by a start in the journal")
         elif {files.sha256_file(folder / name)} != named[name]:
@@ -232,7 +232,7 @@ def _journal(folder: Path) -> Iterator[Problem]:
                 journal.code_in(folder / name)
             except FormatInvalid as error:
                 yield Problem("JournalBroken", name, str(error.fields["detail"]))
-    for name in sorted(one for one in named if not layout.room_of(one)):
+    for name in sorted(file for file in named if not layout.room_of(file)):
         yield Problem(
             "JournalBroken", layout.JOURNAL, f"names {name[:100]!r}, which a release cannot hold"
         )
@@ -261,8 +261,8 @@ def _data(folder: Path) -> Iterator[Problem]:
             "DataDiffers", layout.TOKENIZER, f"has the digest {digest}, not {genesis['tokenizer']}"
         )
     root, problems = recompute_root(folder, load_recipe(folder))
-    for where, detail in problems:
-        yield Problem("DataDiffers", where, detail)
+    for place, detail in problems:
+        yield Problem("DataDiffers", place, detail)
     pinned = load_recipe(folder).data.root
     if pinned not in ("", genesis["data"]):
         yield Problem(

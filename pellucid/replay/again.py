@@ -98,7 +98,7 @@ class Again:
         """The gradients summed over microbatches, before clipping,
         and those of every microbatch."""
         total: Gradients = {}
-        each: list[Gradients] = []
+        separate: list[Gradients] = []
         ops, names = self.operations(), []
         norm_of = ops.norm_of
 
@@ -114,21 +114,21 @@ class Again:
             }
             names.extend(sorted(learning, key=str.encode))
             for name, weight in learning.items():
-                weight.register_post_accumulate_grad_hook(_keep(each, name))
+                weight.register_post_accumulate_grad_hook(_keep(separate, name))
 
         vars(ops)["norm_of"] = _first_only(note, norm_of)
         self.take(ops=ops, watch=watch)
-        return total, each
+        return total, separate
 
 
-def _keep(each: list[Gradients], name: str) -> Callable[[torch.Tensor], None]:
+def _keep(separate: list[Gradients], name: str) -> Callable[[torch.Tensor], None]:
     """A hook that puts a tensor's gradient into the first microbatch that has none of it yet."""
 
     def hook(parameter: torch.Tensor) -> None:
         assert parameter.grad is not None
-        own = next((one for one in each if name not in one), None)
+        own = next((gradients for gradients in separate if name not in gradients), None)
         if own is None:
-            each.append(own := {})
+            separate.append(own := {})
         own[name] = parameter.grad.cpu().numpy().copy()
 
     return hook
@@ -157,8 +157,8 @@ class _Told:
     """An optimizer that is told another step, learning rate or clipping
     than the training step says."""
 
-    def __init__(self, optimizer: Optimizer, told: dict[str, float]) -> None:
-        self._optimizer, self._told = optimizer, told
+    def __init__(self, optimizer: Optimizer, overrides: dict[str, float]) -> None:
+        self._optimizer, self._told = optimizer, overrides
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
@@ -167,10 +167,10 @@ class _Told:
         return self._optimizer.update(ops, replace(update, **self._told))
 
 
-def with_update(recipe: Recipe, **told: float) -> Recipe:
+def with_update(recipe: Recipe, **overrides: float) -> Recipe:
     """The recipe, whose optimizer is told something else (step, lr,
     clip: the factor on gradients)."""
-    return recipe.model_copy(update={"optimizer": _Told(recipe.optimizer, told)})
+    return recipe.model_copy(update={"optimizer": _Told(recipe.optimizer, overrides)})
 
 
 def with_constant(recipe: Recipe, name: str, value: float) -> Recipe:

@@ -21,7 +21,9 @@ def place_anchors(folder: Path, placement: str, watch: Watch) -> tuple[list[int]
 
     What is missing is made before anything is removed; the same call goes on after a kill. Raises
     ReleaseSealed, NotTrained, and the errors of a recipe and of a replay."""
-    change_recipe(folder, [f"placement.anchors.{one.strip()}" for one in placement.split(",")])
+    change_recipe(
+        folder, [f"placement.anchors.{setting.strip()}" for setting in placement.split(",")]
+    )
     with layout.writing(folder), Journal(folder) as journal:
         inputs = run_inputs.load(folder, load_recipe(folder))
         files.remove_partial(folder, layout.belongs)
@@ -36,20 +38,20 @@ def place_anchors(folder: Path, placement: str, watch: Watch) -> tuple[list[int]
 
 def missing(inputs: Inputs) -> list[int]:
     """The steps that the recipe's placement gives an anchor and that have none, ascending."""
-    held = set(layout.steps_in(inputs.folder / layout.ANCHORS))
+    stored = set(layout.steps_in(inputs.folder / layout.ANCHORS))
     steps = range(inputs.recipe.first, inputs.recorded().steps_done + 1)
-    return [step for step in steps if _wanted(inputs, step) and step not in held]
+    return [step for step in steps if _placed(inputs, step) and step not in stored]
 
 
 def surplus(inputs: Inputs) -> list[int]:
     """The anchors that the placement does not ask for; the last one of a run that goes
     on is what it goes on from."""
-    held = layout.steps_in(inputs.folder / layout.ANCHORS)
-    needed = [] if inputs.recorded().ended else held[-1:]
-    return [step for step in held if not _wanted(inputs, step) and step not in needed]
+    stored = layout.steps_in(inputs.folder / layout.ANCHORS)
+    needed = [] if inputs.recorded().ended else stored[-1:]
+    return [step for step in stored if not _placed(inputs, step) and step not in needed]
 
 
-def _wanted(inputs: Inputs, step: int) -> bool:
+def _placed(inputs: Inputs, step: int) -> bool:
     return inputs.recipe.anchored(step)
 
 

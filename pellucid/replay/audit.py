@@ -78,11 +78,11 @@ def audit_steps(inputs: Inputs, steps: Sequence[int], watch: Watch) -> list[Find
     the run is in the findings."""
     for step in steps:
         require_step(inputs, step)
-    planned = sorted(passes(inputs, dict.fromkeys(steps)), key=lambda one: one.steps)
-    total, done, findings = sum(one.length for one in planned), 0, []
-    for one in planned:
-        findings += run_pass(inputs, one, lambda at, _, before=done: watch(before + at, total))
-        done += one.length
+    planned = sorted(passes(inputs, dict.fromkeys(steps)), key=lambda part: part.steps)
+    total, done, findings = sum(part.length for part in planned), 0, []
+    for part in planned:
+        findings += run_pass(inputs, part, lambda at, _, before=done: watch(before + at, total))
+        done += part.length
     return findings
 
 
@@ -103,17 +103,19 @@ def audit_first(inputs: Inputs) -> list[Finding]:
     return []
 
 
-def run_pass(inputs: Inputs, one: Pass, watch: Watch) -> list[Finding]:
+def run_pass(inputs: Inputs, part: Pass, watch: Watch) -> list[Finding]:
     """Replay a pass and compare every step of it; each finding holds what was
     wrong since the one before."""
-    log = _Log(inputs, one)
+    log = _Log(inputs, part)
     try:
-        state = begin(inputs, one.start) if one.start is not None else anchored_state(inputs, None)
+        state = (
+            begin(inputs, part.start) if part.start is not None else anchored_state(inputs, None)
+        )
         # The first state has just been held against the genesis.
         log.reach(state, inputs.recorded().genesis["state"])
-        for replayed in replay(inputs, state, one.steps[-1]):
+        for replayed in replay(inputs, state, part.steps[-1]):
             log.compare(state, replayed)
-            watch(max(0, state.step - one.begins), one.length)
+            watch(max(0, state.step - part.begins), part.length)
             if log.lost:
                 break  # Everything after it follows from another state.
     except (StateDiffers, DataError, NotFinite) as error:
@@ -126,7 +128,7 @@ class _Log:
     """The findings of a pass as it goes on."""
 
     inputs: Inputs
-    one: Pass
+    part: Pass
     findings: list[Finding] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     replayed: int = 0
@@ -138,27 +140,31 @@ class _Log:
         return Texts(self.inputs)
 
     def compare(self, state: State, replayed: Replayed) -> None:
-        wrong = replayed.differing()
-        if wrong:
-            self.problems.append(_difference(state.step, wrong, replayed.found, replayed.recorded))
+        differing = replayed.differing()
+        if differing:
+            self.problems.append(
+                _difference(state.step, differing, replayed.found, replayed.recorded)
+            )
         self.replayed += 1
-        self.lost = "state" in wrong
+        self.lost = "state" in differing
         self.reach(state, replayed.found["state"])
 
     def reach(self, state: State, root: str) -> None:
         """The replay stands at a step; where that is to be audited, what else
         is claimed of it is checked."""
-        if state.step == self.one.steps[len(self.findings)]:
+        if state.step == self.part.steps[len(self.findings)]:
             if not self.problems:
-                self.problems += _check_here(self.inputs, state, root, self.texts)
+                self.problems += _check_step(self.inputs, state, root, self.texts)
             self._add(state.step, root)
 
     def unreached(self) -> list[Finding]:
         """All findings; the steps that the replay did not come to
         have the problem that ended it."""
-        for step in self.one.steps[len(self.findings) :]:
+        for step in self.part.steps[len(self.findings) :]:
             if not self.problems:
-                ended = next(one.problems[-1] for one in reversed(self.findings) if one.problems)
+                ended = next(
+                    finding.problems[-1] for finding in reversed(self.findings) if finding.problems
+                )
                 self.problems.append(
                     f"step {step}: not reached, for the replay ended before it: {ended}"
                 )
@@ -175,17 +181,23 @@ class _Log:
 
 
 def _difference(
-    step: int, wrong: list[str], found: dict[str, Any], recorded: dict[str, Any]
+    step: int, differing: list[str], computed: dict[str, Any], recorded: dict[str, Any]
 ) -> str:
-    shown = ", ".join(f"{key} is {found[key]}, recorded {recorded.get(key)}" for key in wrong[:2])
-    more = f", and {len(wrong) - 2} more" if len(wrong) > 2 else ""
+    shown = ", ".join(
+        f"{key} is {computed[key]}, recorded {recorded.get(key)}" for key in differing[:2]
+    )
+    more = f", and {len(differing) - 2} more" if len(differing) > 2 else ""
     return f"step {step}: {shown}{more}"
 
 
-def _check_here(inputs: Inputs, state: State, root: str, texts: Texts) -> list[str]:
+def _check_step(inputs: Inputs, state: State, root: str, texts: Texts) -> list[str]:
     """What else is claimed of this very step: the texts it saw, its validation, its anchor."""
     recipe, step = inputs.recipe, state.step
-    problems = [f"step {step}: {one}" for one in texts.of_step(step)] if step > recipe.first else []
+    problems = (
+        [f"step {step}: {problem}" for problem in texts.of_step(step)]
+        if step > recipe.first
+        else []
+    )
     if recipe.scheduled(recipe.validation.every, step) and not validation.owed(inputs, step):
         problems += validation.differences(inputs, state, texts)
     if step in layout.steps_in(inputs.folder / layout.ANCHORS):
@@ -198,4 +210,4 @@ def _check_here(inputs: Inputs, state: State, root: str, texts: Texts) -> list[s
 
 def compared(findings: Iterable[Finding]) -> int:
     """Steps that were taken again and held against the ledger."""
-    return sum(one.replayed for one in findings)
+    return sum(finding.replayed for finding in findings)

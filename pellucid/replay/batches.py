@@ -23,44 +23,47 @@ _TRIED = 1 << 16
 def batches(question: Question) -> Iterator[Hypothesis]:
     """Rows of the batch in another place, or rows of a step near it,
     that have the recorded root."""
-    again, wanted = question.again, bytes.fromhex(question.target["batch"])
+    again, target = question.again, bytes.fromhex(question.target["batch"])
     recipe, batch = again.recipe, again.batch
     leaves = row_leaves(batch, recipe, again.inputs.identity.salts)
     rows, tree, near_by = range(len(leaves)), merkle.Levels(leaves), _steps_near(again)
     pairs = len(leaves) * (len(leaves) - 1) // 2
     total = min(pairs, _TRIED) + len(near_by) * min(len(leaves) + 2 * pairs, _TRIED)
     meter = Meter(question.search, "search", "batches", total=total)
-    for one, other in itertools.islice(_pairs(len(leaves)), _TRIED):
+    for row_a, row_b in itertools.islice(_pairs(len(leaves)), _TRIED):
         meter.add(1)
-        if tree.root_with({one: leaves[other], other: leaves[one]}) == wanted:
+        if tree.root_with({row_a: leaves[row_b], row_b: leaves[row_a]}) == target:
             order = list(rows)
-            order[one], order[other] = other, one
-            words = (
-                f"rows {one} and {other} of the batch were swapped: {_sequences(batch, one, other)}"
+            order[row_a], order[row_b] = row_b, row_a
+            description = (
+                f"rows {row_a} and {row_b} of the batch were swapped: "
+                f"{_sequences(batch, row_a, row_b)}"
             )
-            yield _batch("swapped", words, _taken(batch, batch, order), again, one)
+            yield _batch("swapped", description, _rows_from(batch, batch, order), again, row_a)
     for step in near_by:
         near = again.batch_of(step)
-        theirs = row_leaves(near, recipe, again.inputs.identity.salts)
-        if merkle.root(theirs) == wanted:
-            words = f"the batch is that of step {step}"
+        near_leaves = row_leaves(near, recipe, again.inputs.identity.salts)
+        if merkle.root(near_leaves) == target:
+            description = f"the batch is that of step {step}"
             yield _batch(
                 "batch of another step",
-                words,
-                _taken(near, near, list(rows), again.number),
+                description,
+                _rows_from(near, near, list(rows), again.number),
                 again,
                 0,
             )
-        every = ((row, row) for row in rows)
+        same_rows = ((row, row) for row in rows)
         crossed = (
-            pair for one, other in _pairs(len(leaves)) for pair in ((one, other), (other, one))
+            pair
+            for row_a, row_b in _pairs(len(leaves))
+            for pair in ((row_a, row_b), (row_b, row_a))
         )
-        for row, other in itertools.islice(itertools.chain(every, crossed), _TRIED):
+        for row, row_b in itertools.islice(itertools.chain(same_rows, crossed), _TRIED):
             meter.add(1)
-            if tree.root_with({row: theirs[other]}) == wanted:
-                mixed = _taken(batch, near, [other if row == r else None for r in rows])
-                words = f"row {row} held {near.named(other)}, row {other} of step {step}"
-                yield _batch("another row", words, mixed, again, row)
+            if tree.root_with({row: near_leaves[row_b]}) == target:
+                mixed = _rows_from(batch, near, [row_b if row == r else None for r in rows])
+                description = f"row {row} held {near.named(row_b)}, row {row_b} of step {step}"
+                yield _batch("another row", description, mixed, again, row)
     meter.tell()
 
 
@@ -73,12 +76,12 @@ def _steps_near(again: Again) -> list[int]:
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:
     """Every two of so many rows, those next to each other first."""
-    return ((one, one + apart) for apart in range(1, count) for one in range(count - apart))
+    return ((row, row + apart) for apart in range(1, count) for row in range(count - apart))
 
 
-def _batch(name: str, words: str, batch: Batch, again: Again, row: int) -> Hypothesis:
+def _batch(name: str, description: str, batch: Batch, again: Again, row: int) -> Hypothesis:
     return Hypothesis(
-        name, words, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch
+        name, description, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch
     )
 
 
@@ -86,19 +89,19 @@ def _sequences(batch: Batch, *rows: int) -> str:
     return ", ".join(f"{batch.named(row)} belongs in row {row}" for row in rows)
 
 
-def _taken(
-    batch: Batch, other: Batch, order: list[int] | list[int | None], step: int | None = None
+def _rows_from(
+    batch: Batch, donor: Batch, order: list[int] | list[int | None], step: int | None = None
 ) -> Batch:
     """A batch of rows: row r is row order[r] of another batch, or, for None, as it was."""
-    pick = [(batch, row) if place is None else (other, place) for row, place in enumerate(order)]
+    pick = [(batch, row) if place is None else (donor, place) for row, place in enumerate(order)]
     return dataclasses.replace(
         batch,
         step=batch.step if step is None else step,
-        blocks_B=np.array([one.blocks_B[row] for one, row in pick]),
-        starts_B=np.array([one.starts_B[row] for one, row in pick]),
-        firsts_B=np.array([one.firsts_B[row] for one, row in pick]),
-        epochs_B=np.array([one.epochs_B[row] for one, row in pick]),
-        sources_B=[one.sources_B[row] for one, row in pick],
-        tokens_BS=np.stack([one.tokens_BS[row] for one, row in pick]),
-        documents_BS=np.stack([one.documents_BS[row] for one, row in pick]),
+        blocks_B=np.array([source.blocks_B[row] for source, row in pick]),
+        starts_B=np.array([source.starts_B[row] for source, row in pick]),
+        firsts_B=np.array([source.firsts_B[row] for source, row in pick]),
+        epochs_B=np.array([source.epochs_B[row] for source, row in pick]),
+        sources_B=[source.sources_B[row] for source, row in pick],
+        tokens_BS=np.stack([source.tokens_BS[row] for source, row in pick]),
+        documents_BS=np.stack([source.documents_BS[row] for source, row in pick]),
     )

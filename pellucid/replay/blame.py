@@ -59,11 +59,11 @@ def differing(ours: Groups, theirs: Mapping[str, Mapping[str, np.ndarray]]) -> l
         for group, arrays in ours.items()
         if group in theirs
         for name, array in arrays.items()
-        if name in theirs[group] and not _same(array, theirs[group][name])
+        if name in theirs[group] and not _equal_bits(array, theirs[group][name])
     ]
 
 
-def _same(a: np.ndarray, b: np.ndarray) -> bool:
+def _equal_bits(a: np.ndarray, b: np.ndarray) -> bool:
     return a.shape == b.shape and a.dtype == b.dtype and bool((_bits(a) == _bits(b)).all())
 
 
@@ -105,7 +105,7 @@ def stored(folder: Path, step: int, recorded: Mapping[str, Any]) -> tuple[Groups
         return {
             "weights": tensors.Tensors(path).arrays()
         }, f"the weights of the checkpoint of step {step}"
-    later = [one for one in layout.steps_in(folder / layout.ANCHORS) if one > step]
+    later = [anchor for anchor in layout.steps_in(folder / layout.ANCHORS) if anchor > step]
     following = f" (the next anchor is that of step {later[0]})" if later else ""
     return None, f"no tensor of step {step}{following}"
 
@@ -126,16 +126,16 @@ def backward_order(shape: Model) -> list[Reached]:
     return [*order, Reached(last, between)]
 
 
-def makers(wrong: Iterable[str], shape: Model) -> str:
+def makers(names: Iterable[str], shape: Model) -> str:
     """The operation, or the few, that a set of wrong gradients points to, in words."""
-    order, wrong = backward_order(shape), set(wrong)
-    first = next((reached for reached in order if wrong & set(reached.names)), None)
+    order, names = backward_order(shape), set(names)
+    first = next((reached for reached in order if names & set(reached.names)), None)
     if first is None:
         return ""
     below = {name for reached in order[order.index(first) + 1 :] for name in reached.names}
-    if wrong & below:
+    if names & below:
         return f"backward, {first.between}: what is reached after it differs too"
-    return " or ".join(maker(name) for name in first.names if name in wrong)
+    return " or ".join(maker(name) for name in first.names if name in names)
 
 
 def maker(name: str) -> str:

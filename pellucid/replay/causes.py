@@ -58,13 +58,16 @@ def hypotheses(question: Question) -> Iterator[Hypothesis]:
 
 def recipes(question: Question) -> Iterator[Hypothesis]:
     """One field of the other recipe in ours, and then all of them: which makes the difference?"""
-    for one in question.fields:
-        recipe = with_field(question.again.recipe, one["field"], one["b"])
+    for field in question.fields:
+        recipe = with_field(question.again.recipe, field["field"], field["b"])
         if recipe is not None:
-            words = f"{one['field']} is {one['a']} in one recipe and {one['b']} in the other, which alone explains it"
-            yield _under(recipe, words)
+            description = (
+                f"{field['field']} is {field['a']} in one recipe and {field['b']} in the other, "
+                "which alone explains it"
+            )
+            yield _under(recipe, description)
     if question.other is not None and _same_state(question, question.other):
-        names = ", ".join(one["field"] for one in question.fields)
+        names = ", ".join(field["field"] for field in question.fields)
         yield _under(
             question.other,
             f"the recipes differ in {names}, and no single field explains the difference",
@@ -77,8 +80,8 @@ def _same_state(question: Question, recipe: Recipe) -> bool:
     return counts.state(recipe, vocabulary) == counts.state(own, vocabulary)
 
 
-def _under(recipe: Recipe, words: str) -> Hypothesis:
-    return Hypothesis("recipe", words, lambda around: {"recipe": recipe})
+def _under(recipe: Recipe, description: str) -> Hypothesis:
+    return Hypothesis("recipe", description, lambda around: {"recipe": recipe})
 
 
 def with_field(recipe: Recipe, name: str, value: Any) -> Recipe | None:
@@ -102,54 +105,65 @@ def _stale(question: Question, parts: tuple[str, ...]) -> Iterator[Hypothesis]:
     another step, or what it keeps was zero."""
     before = question.again.before
     weights = {"weights": before["weights"]}
-    kept = {group: arrays for group, arrays in before.items() if group != "weights"}
+    optimizer = {group: arrays for group, arrays in before.items() if group != "weights"}
     if "optimizer's state" in parts:
         zero = {
             group: {name: np.zeros_like(a) for name, a in arrays.items()}
-            for group, arrays in kept.items()
+            for group, arrays in optimizer.items()
         }
-        told = "the optimizer's state before the step was zero: it was not restored"
+        description = "the optimizer's state before the step was zero: it was not restored"
         yield Hypothesis(
-            "optimizer's state lost", told, lambda around: {"before": {**zero, **weights}}
+            "optimizer's state lost", description, lambda around: {"before": {**zero, **weights}}
         )
-    for words, old in question.states:
+    for state_name, old in question.states:
         for part in parts:
-            mixed = {**old, **{"optimizer's state": weights, "weights": kept, "": {}}[part]}
-            told = f"the {part or 'state'} before the step: {words}, not the state that the step before it left"
-            yield Hypothesis("stale state", told, lambda around, mixed=mixed: {"before": mixed})
+            mixed = {**old, **{"optimizer's state": weights, "weights": optimizer, "": {}}[part]}
+            description = (
+                f"the {part or 'state'} before the step: {state_name}, not the state that the "
+                "step before it left"
+            )
+            yield Hypothesis(
+                "stale state", description, lambda around, mixed=mixed: {"before": mixed}
+            )
 
 
 # ---- schedule and optimizer --------------------------------------------------------------------
 
 
-def _told(question: Question, name: str, words: str, **told: float) -> Hypothesis:
+def _overridden(question: Question, name: str, description: str, **overrides: float) -> Hypothesis:
     """The optimizer was told something else than the step says."""
-    recipe = with_update(question.again.recipe, **told)
+    recipe = with_update(question.again.recipe, **overrides)
     return Hypothesis(
-        name, words, lambda around: {"recipe": recipe}, passing=("lr",) if "lr" in told else ()
+        name,
+        description,
+        lambda around: {"recipe": recipe},
+        passing=("lr",) if "lr" in overrides else (),
     )
 
 
 def _rates(question: Question) -> Iterator[Hypothesis]:
     """The recorded learning rate itself; in words, what it would be the rate of."""
-    schedule, step, wanted = (
+    schedule, step, recorded = (
         question.again.recipe.schedule,
         question.again.number,
         question.target["lr"],
     )
-    lr, own = digests.bits_float(wanted), digests.bits_float(question.found["lr"])
-    words = f"the learning rate was {lr!r}, and the recipe's schedule gives {own!r}"
-    for other in range(max(0, step - 3), min(step + 3, schedule.steps) + 1):
-        if other != step and digests.float_bits(schedule.learning_rate(other)) == wanted:
-            words += (
-                f": it is that of step {other}, so the schedule was {abs(step - other)} step(s) off"
+    lr, own = digests.bits_float(recorded), digests.bits_float(question.found["lr"])
+    description = f"the learning rate was {lr!r}, and the recipe's schedule gives {own!r}"
+    for near in range(max(0, step - 3), min(step + 3, schedule.steps) + 1):
+        if near != step and digests.float_bits(schedule.learning_rate(near)) == recorded:
+            description += (
+                f": it is that of step {near}, so the schedule was {abs(step - near)} step(s) off"
             )
     for kind in SCHEDULES:
         if kind != schedule.at(step).schedule:
             with_kind = dataclasses.replace(schedule.at(step), schedule=kind)
-            if digests.float_bits(learning_rate(with_kind, step - schedule.begun(step))) == wanted:
-                words += f"; a {kind} schedule gives it"
-    yield _told(question, "learning rate", words, lr=lr)
+            if (
+                digests.float_bits(learning_rate(with_kind, step - schedule.begun(step)))
+                == recorded
+            ):
+                description += f"; a {kind} schedule gives it"
+    yield _overridden(question, "learning rate", description, lr=lr)
 
 
 # Values in use elsewhere: the defaults of PyTorch, of GPT-3 and Llama, of T5, and none at all.
@@ -169,24 +183,24 @@ def _constants(question: Question) -> Iterator[Hypothesis]:
     train, own = recipe.train, recipe.optimizer.model_dump()
     for name in (name for name in _USUAL if name in own):
         for value in (value for value in _USUAL[name] if value != own[name]):
-            words = f"the optimizer took {name} = {value}, and the recipe says {own[name]}"
+            description = f"the optimizer took {name} = {value}, and the recipe says {own[name]}"
             changed = with_constant(recipe, name, value)
-            yield Hypothesis(name, words, lambda around, changed=changed: {"recipe": changed})
-    for other in (step - 1, step + 1):
-        if other:
-            yield _told(
+            yield Hypothesis(name, description, lambda around, changed=changed: {"recipe": changed})
+    for count in (step - 1, step + 1):
+        if count:
+            yield _overridden(
                 question,
                 "bias correction",
-                f"the optimizer counted step {step} as {other}",
-                step=other,
+                f"the optimizer counted step {step} as {count}",
+                step=count,
             )
     norm = digests.bits_float(question.target["grad_norm"])
     if norm > train.clip:
-        yield _told(question, "clipping", "the gradients were not clipped", clip=1.0)
-        words = (
+        yield _overridden(question, "clipping", "the gradients were not clipped", clip=1.0)
+        description = (
             "the gradients were clipped by clip / (norm + 1e-6), as torch's clip_grad_norm_ does"
         )
-        yield _told(question, "clipping", words, clip=train.clip / (norm + 1e-6))
+        yield _overridden(question, "clipping", description, clip=train.clip / (norm + 1e-6))
 
 
 # ---- the arithmetic ----------------------------------------------------------------------------
@@ -243,15 +257,15 @@ _EXPONENTIALS = ("swiglu", "attention", "loss")
 def _torch(question: Question) -> Iterator[Hypothesis]:
     """One operation, or all of the model's, computed by PyTorch: its exp, its order of sums."""
     names = ("swiglu", "attention", "loss", "norm", "linears", "linear_add")
-    whole = tuple(name for name in tracing.MODEL if name != "embed")  # It copies.
-    for chosen in [*((name,) for name in names), whole]:
-        what = f"the operation {chosen[0]}" if len(chosen) == 1 else "the whole model"
+    model = tuple(name for name in tracing.MODEL if name != "embed")  # It copies.
+    for chosen in [*((name,) for name in names), model]:
+        subject = f"the operation {chosen[0]}" if len(chosen) == 1 else "the whole model"
         exp = ", whose exp is another polynomial" if set(chosen) & set(_EXPONENTIALS) else ""
         makes = f"torch {torch.__version__} makes these bits here"
-        words = f"{what} was computed by PyTorch's own arithmetic{exp} ({makes})"
-        yield Hypothesis("another arithmetic", words, _with_torch(question.again, chosen))
-    words = "exp was another polynomial: swiglu, attention and loss are bit for bit PyTorch's"
-    yield Hypothesis("another arithmetic", words, _with_torch(question.again, _EXPONENTIALS))
+        description = f"{subject} was computed by PyTorch's own arithmetic{exp} ({makes})"
+        yield Hypothesis("another arithmetic", description, _with_torch(question.again, chosen))
+    description = "exp was another polynomial: swiglu, attention and loss are bit for bit PyTorch's"
+    yield Hypothesis("another arithmetic", description, _with_torch(question.again, _EXPONENTIALS))
 
 
 def _with_torch(again: Again, chosen: tuple[str, ...]) -> Callable[[Around], dict[str, Any]]:
@@ -267,7 +281,7 @@ def _with_torch(again: Again, chosen: tuple[str, ...]) -> Callable[[Around], dic
 
 def _torch_attention(q: Any, k: Any, v: Any, rotary: Any, first: Any) -> Any:
     """Torch wants the angles of both halves of a head."""
-    cos, sin = (torch.cat((one, one), dim=-1) for one in rotary)
+    cos, sin = (torch.cat((half, half), dim=-1) for half in rotary)
     return native.attention(q, k, v, (cos, sin), first).contiguous()
 
 
@@ -277,13 +291,14 @@ def _torch_attention(q: Any, k: Any, v: Any, rotary: Any, first: Any) -> Any:
 def machine(question: Question, tried: list[str]) -> Cause | None:
     """Whether this machine gives the same bits by independent code: each other
     instruction set, with one thread."""
-    for one in _paths(question.again):
-        note(tried, one)
-        entry = experiment(question, one)
+    for hypothesis in _paths(question.again):
+        note(tried, hypothesis)
+        entry = experiment(question, hypothesis)
         if differing(entry, question.found):
-            right = not differing(entry, question.target)
-            words = f"{one.words}: {'the record is right' if right else 'neither gives the recorded bits'}"
-            return Cause(one.name, PROVEN, words, operation_of(question, one))
+            reproduced = not differing(entry, question.target)
+            result = "the record is right" if reproduced else "neither gives the recorded bits"
+            description = f"{hypothesis.words}: {result}"
+            return Cause(hypothesis.name, PROVEN, description, operation_of(question, hypothesis))
     return None
 
 
@@ -300,8 +315,11 @@ def _paths(again: Again) -> Iterator[Hypothesis]:
                 pass
         except MachineLacks:
             continue
-        words = f"this machine gives other bits with {own} and {threads} thread(s) than with {name} and one"
-        yield Hypothesis("this machine", words, lambda around: {}, _on(name, threads))
+        description = (
+            f"this machine gives other bits with {own} and {threads} thread(s) than with {name} "
+            "and one"
+        )
+        yield Hypothesis("this machine", description, lambda around: {}, _on(name, threads))
 
 
 def _on(name: str, threads: int) -> Callable[[], contextlib.AbstractContextManager[None]]:

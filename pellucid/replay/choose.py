@@ -26,11 +26,11 @@ def chosen(seed: int, head: str, steps: int) -> Iterator[int]:
     for place, number in zip(
         range(steps), _numbers(key_of(seed, f"audit steps {head}")), strict=False
     ):
-        other = place + (number * (steps - place) >> 64)
-        taken = moved.pop(other, other)
-        if other != place:
-            moved[other] = moved.pop(place, place)
-        yield 1 + taken
+        swapped = place + (number * (steps - place) >> 64)
+        picked = moved.pop(swapped, swapped)
+        if swapped != place:
+            moved[swapped] = moved.pop(place, place)
+        yield 1 + picked
 
 
 def chosen_microbatch(seed: int, head: str, step: int, count: int) -> int:
@@ -107,7 +107,10 @@ class Odds:
             return f"{done} with {_percent(self.wherever)}, wherever they lie"
         spread = f"{done} with {_percent(self.spread)} if they are spread at random"
         if not self.sampled:
-            return f"{spread}, but may not be caught if the forger could guess the steps (--steps N: by the seed)"
+            return (
+                f"{spread}, but may not be caught if the forger could guess the steps (--steps "
+                "N: by the seed)"
+            )
         count = f"by the {self.sampled:,} that count as chosen"
         return f"{spread}, and with {_percent(self.wherever)} wherever they lie ({count})"
 

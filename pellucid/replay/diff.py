@@ -92,10 +92,10 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
             f"{behind} ends before {ahead}; up to there they are equal",
         )
     elif parting.kind != "step":
-        words = (
+        description = (
             "the states are equal, and other records differ: the data of validation, or the record"
         )
-        result.cause = Cause("besides the states", experiments.FITS, words)
+        result.cause = Cause("besides the states", experiments.FITS, description)
     else:
         with _standing(result):
             _step(one, other, parting, result, Told(watch, search))
@@ -114,7 +114,7 @@ def explain_audit(inputs: Inputs, step: int, watch: Watch, search: Progress = si
     return diff_steps(inputs, nearest(inputs, step - 1), step, Told(watch, search))
 
 
-def diff_steps(inputs: Inputs, anchor: int | None, last: int, told: Told) -> Difference:
+def diff_steps(inputs: Inputs, anchor: int | None, last: int, listeners: Told) -> Difference:
     """A run and this machine, from an anchor (None: the seed) to the step
     `last` or the first that differs."""
     result = Difference(str(inputs.folder), "here")
@@ -125,13 +125,13 @@ def diff_steps(inputs: Inputs, anchor: int | None, last: int, told: Told) -> Dif
         result.say(str(error))
         result.parts(Parting(anchor or 0, "anchor" if anchor is not None else "genesis", {}, {}))
         if anchor is not None:
-            _anchor(inputs, anchor, None, result, told)
+            _anchor(inputs, anchor, None, result, listeners)
         return result
     if anchor is None and _validation(inputs, state, result):
         return result
-    before = _walk(inputs, state, last, result, told, validating=True)
+    before = _walk(inputs, state, last, result, listeners, validating=True)
     if before is not None and last in layout.steps_in(inputs.folder / layout.ANCHORS):
-        _anchor(inputs, last, before.groups, result, told)
+        _anchor(inputs, last, before.groups, result, listeners)
     return result
 
 
@@ -175,15 +175,15 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     fork = _fork(one, other)
     if fork:  # Where a fork begins is said once, and is no difference of what it computes.
         result.recipe = [
-            each for each in result.recipe if not each["field"].startswith(_PLACE_OF_FORK)
+            field for field in result.recipe if not field["field"].startswith(_PLACE_OF_FORK)
         ]
         result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
-    for each in result.recipe:
+    for field in result.recipe:
         result.say(
-            f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B."
+            f"The recipes differ: {field['field']} is {field['a']!r} in A and {field['b']!r} in B."
         )
-    mine, theirs = one.ledger.genesis, other.ledger.genesis
-    begins = ledgers.differing(mine, theirs)
+    genesis_a, genesis_b = one.ledger.genesis, other.ledger.genesis
+    begins = ledgers.differing(genesis_a, genesis_b)
     if one.ledger.first != other.ledger.first:
         begins = _later_beginnings(one, other, begins, result)
     if fork:
@@ -198,7 +198,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
             )
     for name in begins:
         if name not in ("recipe", "weights", "state", "step", "tokens", "parent"):
-            shown = [ledgers.shown(name, genesis.get(name)) for genesis in (mine, theirs)]
+            shown = [ledgers.shown(name, genesis.get(name)) for genesis in (genesis_a, genesis_b)]
             result.say(f"The beginnings differ: {name} is {shown[0]} in A and {shown[1]} in B.")
     if "data" in begins and all(
         (side.folder / layout.DATA_MANIFEST).is_file() for side in (one, other)
@@ -207,8 +207,8 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
             result, lambda: corpora.first_document(one.folder, other.folder)
         )
         if result.document:
-            what = ", ".join(result.document["fields"])
-            result.say(f"The first document that differs is {result.document['id']} (in {what}).")
+            names = ", ".join(result.document["fields"])
+            result.say(f"The first document that differs is {result.document['id']} (in {names}).")
     return begins
 
 
@@ -253,11 +253,11 @@ def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> N
     if one.inputs is None or other.inputs is None or one.ledger.first != other.ledger.first:
         return
     states = [first_state(inputs) for inputs in (one.inputs, other.inputs)]
-    made = [
+    reproduced = [
         state.roots().state.hex() == side.ledger.genesis["state"]
         for state, side in zip(states, (one, other), strict=True)
     ]
-    result.agreement(*made)
+    result.agreement(*reproduced)
     result.tensors = blame.differing(states[0].groups(), states[1].groups())
     result.operation = {
         "name": "initial_values",
@@ -265,44 +265,48 @@ def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> N
         "microbatch": None,
     }
     names = [
-        each["field"]
-        for each in result.recipe
-        if each["field"].partition(".")[0] in ("seed", "model")
+        field["field"]
+        for field in result.recipe
+        if field["field"].partition(".")[0] in ("seed", "model")
     ]
     names += (
         ["the size of the vocabulary"] if one.inputs.vocabulary != other.inputs.vocabulary else []
     )
-    if all(made) and names:
-        words = f"the initial state follows from the recipe, and these differ: {', '.join(names)}"
-        result.cause = Cause("recipe", experiments.PROVEN, words)
+    if all(reproduced) and names:
+        description = (
+            f"the initial state follows from the recipe, and these differ: {', '.join(names)}"
+        )
+        result.cause = Cause("recipe", experiments.PROVEN, description)
 
 
 # ---- a step ------------------------------------------------------------------------------------
 
 
-def _step(one: Side, other: Side, parting: Parting, result: Difference, told: Told) -> None:
+def _step(one: Side, other: Side, parting: Parting, result: Difference, listeners: Told) -> None:
     """The first differing step of two runs, taken again by the recipe and data of each."""
     sides = [side for side in (one, other) if side.inputs is not None]
-    before = _before(sides, parting.step, result, told)
+    before = _before(sides, parting.step, result, listeners)
     if before is None:
         return
     steps = {
         side.name: Again(side.inputs, parting.step, before.groups) for side in sides if side.inputs
     }
-    said = {"A": parting.a, "B": parting.b}
-    found = {name: again.take() for name, again in steps.items()}
-    wrong = [name for name in steps if ledgers.differing(found[name].entry, said[name])]
-    result.agreement(*(name in steps and name not in wrong for name in ("A", "B")))
+    recorded_steps = {"A": parting.a, "B": parting.b}
+    computed = {name: again.take() for name, again in steps.items()}
+    differing = [
+        name for name in steps if ledgers.differing(computed[name].entry, recorded_steps[name])
+    ]
+    result.agreement(*(name in steps and name not in differing for name in ("A", "B")))
     if len(steps) == 2 and "batch" in parting.fields:
         result.rows = corpora.differing_rows(steps["A"].batch, steps["B"].batch)
         for row in result.rows[:4]:
             result.say(f"In the batches that orders and shards give: {corpora.words(row)}.")
-    if not wrong and len(steps) == 2:
-        _by_recipes(one, other, steps, parting, result, told.searched)
-    for side in (side for side in sides if side.name in wrong):
+    if not differing and len(steps) == 2:
+        _by_recipes(one, other, steps, parting, result, listeners.searched)
+    for side in (side for side in sides if side.name in differing):
         states = _states(sides, before, parting.step, result)
-        recorded = _recorded(side, said[side.name])
-        explain(result, steps[side.name], found[side.name], recorded, states, told.searched)
+        recorded = _recorded(side, recorded_steps[side.name])
+        explain(result, steps[side.name], computed[side.name], recorded, states, listeners.searched)
 
 
 def _by_recipes(
@@ -319,10 +323,13 @@ def _by_recipes(
         explain(result, steps["A"], steps["A"].take(), recorded, [], search, other.recipe)
         return
     rows = ", ".join(str(row["row"]) for row in result.rows)
-    words = f"each run's batch follows from its own recipe and data, and the batches differ in rows {rows}"
+    description = (
+        "each run's batch follows from its own recipe and data, and the batches differ in rows "
+        f"{rows}"
+    )
     if not rows:
-        words = "the batches hold the same tokens under other salts: another seed"
-    result.cause = Cause("data" if result.document else "order", experiments.PROVEN, words)
+        description = "the batches hold the same tokens under other salts: another seed"
+    result.cause = Cause("data" if result.document else "order", experiments.PROVEN, description)
     if result.rows:
         result.microbatch = result.rows[0]["row"] // steps["A"].phase.microbatch
         result.operation = {"name": "embed", "phase": "forward", "microbatch": result.microbatch}
@@ -332,7 +339,7 @@ def _recorded(side: Side, entry: dict[str, Any]) -> Recorded:
     return Recorded(side.name, side.folder, entry)
 
 
-def _before(sides: list[Side], step: int, result: Difference, told: Told) -> Before | None:
+def _before(sides: list[Side], step: int, result: Difference, listeners: Told) -> Before | None:
     """The state before a step that two runs have in common, from the nearest anchor of either."""
     for anchor, side in _anchors(sides, step - 1):
         assert side.inputs is not None
@@ -341,7 +348,7 @@ def _before(sides: list[Side], step: int, result: Difference, told: Told) -> Bef
         except (StateDiffers, FormatInvalid) as error:
             result.say(f"Not used: {error}")
             continue
-        return _walk(side.inputs, state, step - 1, result, told)
+        return _walk(side.inputs, state, step - 1, result, listeners)
     if sides:
         result.say(
             "This machine gives another state before the first step, so it cannot replay any step."
@@ -366,14 +373,14 @@ def _walk(
     state: State,
     last: int,
     result: Difference,
-    told: Told,
+    listeners: Told,
     validating: bool = False,
 ) -> Before | None:
     """Take steps up to `last`; where one differs from what is recorded, explain
     that instead and return None."""
     first, before, previous = state.step, copied(state.groups()), None
     for replayed in replay(inputs, state, last):
-        told.replayed(state.step - first, last - first)
+        listeners.replayed(state.step - first, last - first)
         if replayed.differing():
             result.a, result.b = str(inputs.folder), "here"
             result.parts(Parting(state.step, "step", replayed.recorded, replayed.found))
@@ -382,7 +389,7 @@ def _walk(
             again = Again(inputs, state.step, before)
             states = _states([side], Before(inputs, before, previous), state.step, result)
             recorded = _recorded(side, replayed.recorded)
-            explain(result, again, again.take(), recorded, states, told.searched)
+            explain(result, again, again.take(), recorded, states, listeners.searched)
             return None
         if validating and _validation(inputs, state, result):
             return None
@@ -399,41 +406,41 @@ def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
     ]
     if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
         return False
-    found = inputs.branched(
+    computed = inputs.branched(
         entries.validation(
             state.step, validation.validate(state, inputs.recipe, inputs.shards).sources
         )
     )
-    if not ledgers.differing(recorded[0], found):
+    if not ledgers.differing(recorded[0], computed):
         return False
-    result.parts(Parting(state.step, "validation", recorded[0], found))
+    result.parts(Parting(state.step, "validation", recorded[0], computed))
     result.agrees = "neither"
-    words = (
+    description = (
         "the states are equal, but this state gives another validation on these texts than recorded"
     )
-    result.cause = Cause("validation", experiments.PROVEN, words)
+    result.cause = Cause("validation", experiments.PROVEN, description)
     return True
 
 
 def _states(sides: list[Side], before: Before, step: int, result: Difference) -> States:
     """Earlier states that may have stood before a step in place of the right one."""
-    found: States = []
+    earlier: States = []
     if before.previous is not None:
         previous = before.previous
-        found.append((f"step {step - 2}'s", lambda: previous))
-    seen = {step - 2} if found else set()
+        earlier.append((f"step {step - 2}'s", lambda: previous))
+    steps = {step - 2} if earlier else set()
     for anchor, side in itertools.islice(_anchors(sides, step - 2), _STATES):
-        if anchor is not None and anchor not in seen:
-            seen.add(anchor)
-            found.append(
+        if anchor is not None and anchor not in steps:
+            steps.add(anchor)
+            earlier.append(
                 (f"step {anchor}'s, as the anchor holds it", _reader(side, anchor, result))
             )
     first = before.inputs.recipe.first
-    if step > first + 1 and first not in seen:
-        found.append(
+    if step > first + 1 and first not in steps:
+        earlier.append(
             (f"step {first}'s, the first one", lambda: first_state(before.inputs).groups())
         )
-    return found
+    return earlier
 
 
 def _reader(side: Side, anchor: int, result: Difference) -> Callable[[], Groups | None]:
@@ -452,7 +459,7 @@ def _reader(side: Side, anchor: int, result: Difference) -> Callable[[], Groups 
 
 
 def _anchor(
-    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, told: Told
+    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, listeners: Told
 ) -> None:
     """What is wrong with a stored state: another step's, or which tensors and bits of it."""
     recorded = inputs.recorded().step(anchor)["state"]
@@ -467,15 +474,18 @@ def _anchor(
             body["kind"] in ("genesis", "step")
             and digests.state_root(step, roots.groups).hex() == body["state"]
         ):
-            words = f"{layout.anchor(inputs.folder, anchor)} holds the state of step {step}"
-            result.cause = Cause("stale anchor", experiments.PROVEN, words)
+            description = f"{layout.anchor(inputs.folder, anchor)} holds the state of step {step}"
+            result.cause = Cause("stale anchor", experiments.PROVEN, description)
             return
     if computed is None:
         state = anchored_state(inputs, nearest(inputs, anchor - 1))
-        before = _walk(inputs, state, anchor, result, told)
+        before = _walk(inputs, state, anchor, result, listeners)
         if before is None:
             return
         computed = before.groups
     result.tensors = blame.differing(computed, groups)
-    words = "the stored anchor differs from the state that the ledger records and this machine computes for its step"
-    result.cause = Cause("damaged anchor", experiments.PROVEN, words)
+    description = (
+        "the stored anchor differs from the state that the ledger records and this machine "
+        "computes for its step"
+    )
+    result.cause = Cause("damaged anchor", experiments.PROVEN, description)

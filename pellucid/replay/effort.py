@@ -40,11 +40,11 @@ class Speed:
     step: float  # To take a step again and compare it.
     validation: float  # To compute a validation again.
 
-    def of(self, inputs: Inputs, one: Pass) -> float:
+    def of(self, inputs: Inputs, part: Pass) -> float:
         """Seconds for a pass."""
         recipe = inputs.recipe
-        validated = sum(recipe.scheduled(recipe.validation.every, step) for step in one.steps)
-        return self.load + one.length * self.step + validated * self.validation
+        validated = sum(recipe.scheduled(recipe.validation.every, step) for step in part.steps)
+        return self.load + part.length * self.step + validated * self.validation
 
     def of_last_validation(self, inputs: Inputs) -> float:
         """Seconds for the last validation, with the steps to its state."""
@@ -56,21 +56,21 @@ def measure(inputs: Inputs, step: int) -> Speed:
     StateDiffers, FormatInvalid, NotFinite."""
     started = time.perf_counter()
     state = begin(inputs, step - 1)
-    load, taken = time.perf_counter() - started, []
+    load, times = time.perf_counter() - started, []
     since = time.perf_counter()
     for _ in replay(inputs, state, min(state.step + _STEPS, inputs.recorded().steps_done)):
-        taken.append(time.perf_counter() - since)
-        if sum(taken) > _SECONDS:
+        times.append(time.perf_counter() - since)
+        if sum(times) > _SECONDS:
             break
         since = time.perf_counter()
-    seconds = statistics.median(taken)
+    seconds = statistics.median(times)
     return Speed(load, seconds, seconds * _validation_share(inputs))
 
 
 def _validation_share(inputs: Inputs) -> float:
     """What a validation computes, as a fraction of a step: forward passes, a
     third of forward and backward."""
-    tokens = sum(one.tokens for one in covered(inputs.shards, inputs.recipe))
+    tokens = sum(stream.tokens for stream in covered(inputs.shards, inputs.recipe))
     return tokens / (3 * min(phase.tokens for phase in inputs.recipe.phases))
 
 
@@ -78,7 +78,7 @@ def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) 
     """The longest beginning of the order whose replay takes at most so many seconds."""
     at, recipe = stored(inputs), inputs.recipe
     reached: dict[int | None, int] = {}
-    taken, left = [], seconds
+    fitted, left = [], seconds
     for step in order:
         start = start_of(at, step)
         left -= 0 if start in reached else speed.load
@@ -89,8 +89,8 @@ def fitting(inputs: Inputs, order: Iterable[int], speed: Speed, seconds: float) 
         if left < 0:
             break
         reached[start] = max(step, reached.get(start, 0))
-        taken.append(step)
-    return taken
+        fitted.append(step)
+    return fitted
 
 
 def surely(inputs: Inputs, speed: Speed, seconds: float) -> int:
@@ -113,39 +113,39 @@ def audit_within(
     Raises BudgetTooSmall. Stops before a replay that would not fit by the
     speed measured on the way."""
     deadline = time.perf_counter() + seconds - spent
-    wrong, first = audit_first(inputs), next(order)
+    problems, first = audit_first(inputs), next(order)
     try:
         speed = measure(inputs, first)
     except StateDiffers:  # The finding says what is wrong, and more steps would not say more.
-        return [*wrong, *audit_steps(inputs, [first], watch)], 1
+        return [*problems, *audit_steps(inputs, [first], watch)], 1
     left = deadline - time.perf_counter()
     steps = fitting(inputs, _with(first, order), speed, left)
     if not steps:
         needed = seconds - left + speed.of(inputs, passes(inputs, [first])[0])
         raise BudgetTooSmall(budget=f"{seconds:g} s", step=first, needed=math.ceil(needed))
     findings, sure = _until(inputs, steps, speed, deadline, watch), surely(inputs, speed, left)
-    audited = {one.step for one in findings}
-    whole = next((count for count, step in enumerate(steps) if step not in audited), len(steps))
-    return [*wrong, *sorted(findings, key=lambda one: one.step)], min(sure, whole)
+    audited = {finding.step for finding in findings}
+    complete = next((count for count, step in enumerate(steps) if step not in audited), len(steps))
+    return [*problems, *sorted(findings, key=lambda finding: finding.step)], min(sure, complete)
 
 
-def _with(first: int, rest: Iterator[int]) -> Iterator[int]:
+def _with(first: int, others: Iterator[int]) -> Iterator[int]:
     yield first
-    yield from rest
+    yield from others
 
 
 def _until(
     inputs: Inputs, steps: list[int], speed: Speed, deadline: float, watch: Watch
 ) -> list[Finding]:
     planned = passes(inputs, steps)
-    total, done, findings = sum(one.length for one in planned), 0, []
-    for one in planned:
+    total, done, findings = sum(part.length for part in planned), 0, []
+    for part in planned:
         started = time.perf_counter()
-        if findings and speed.of(inputs, one) > deadline - started:
+        if findings and speed.of(inputs, part) > deadline - started:
             break
-        findings += run_pass(inputs, one, lambda at, _, before=done: watch(before + at, total))
-        done += one.length
-        slower = (time.perf_counter() - started - speed.load) / one.length
+        findings += run_pass(inputs, part, lambda at, _, before=done: watch(before + at, total))
+        done += part.length
+        slower = (time.perf_counter() - started - speed.load) / part.length
         speed = Speed(speed.load, max(speed.step, slower), speed.validation)
     return findings
 
@@ -185,7 +185,7 @@ def effort(
     """What the audit of these steps needs (or of one microbatch of a step), from a
     calibration where the state fits."""
     planned, alone = passes(inputs, steps), not microbatch and last_due(inputs) not in steps
-    replayed = sum(one.length for one in planned) - microbatch * len(planned)
+    replayed = sum(part.length for part in planned) - microbatch * len(planned)
     replayed += steps_to(inputs, last_due(inputs))[1] * alone
     available = machine.available()
     memory = least_memory(inputs, microbatch) * workers
@@ -193,11 +193,11 @@ def effort(
     if speed:
         memory = max(memory, machine.peak() * workers)
     download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
-    kept = counts.state_bytes(inputs.recipe, inputs.vocabulary) if microbatch and replayed else 0
+    cached = counts.state_bytes(inputs.recipe, inputs.vocabulary) if microbatch and replayed else 0
     seconds = validating = None
     if speed:
         validating = speed.of_last_validation(inputs) * alone
-        seconds = validating + sum(speed.of(inputs, one) for one in planned) / min(
+        seconds = validating + sum(speed.of(inputs, part) for part in planned) / min(
             workers, len(planned)
         )
         seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs, steps[0]))
@@ -207,7 +207,7 @@ def effort(
         memory_bytes=memory,
         memory_available_bytes=available,
         download_bytes=download,
-        disk_bytes=download + (kept if kept <= cache.limit() else 0),
+        disk_bytes=download + (cached if cached <= cache.limit() else 0),
         disk_free_bytes=machine.free(cache.folder()),
         load_seconds=speed and speed.load,
         step_seconds=speed and speed.step,
@@ -226,21 +226,21 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
         layout.DATA_MANIFEST,
         f"{layout.TOKENIZER}/manifest.json",
     ]
-    found = [folder / name for name in named]
+    paths = [folder / name for name in named]
     texts = [] if microbatch else [f"{layout.TOKENIZER}/tokenizer.json", "data/documents"]
     for name in ("data/shards", *texts):
-        found += [folder / name, *sorted((folder / name).rglob("*"))]
-    held = layout.steps_in(folder / layout.ANCHORS)
-    starts = {one.start for one in planned}
-    if not microbatch and not any(last_due(inputs) in one.steps for one in planned):
+        paths += [folder / name, *sorted((folder / name).rglob("*"))]
+    stored = layout.steps_in(folder / layout.ANCHORS)
+    starts = {part.start for part in planned}
+    if not microbatch and not any(last_due(inputs) in part.steps for part in planned):
         starts.add(steps_to(inputs, last_due(inputs))[0])
-    for step in (step for step in held if step in starts):
-        found += [
+    for step in (step for step in stored if step in starts):
+        paths += [
             layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.OPTIMIZER)
         ]
     if microbatch:
-        found += sorted((folder / layout.METRICS).glob("microbatches*"))
-    return [path for path in found if path.is_file()]
+        paths += sorted((folder / layout.METRICS).glob("microbatches*"))
+    return [path for path in paths if path.is_file()]
 
 
 def least_memory(inputs: Inputs, microbatch: bool = False) -> int:

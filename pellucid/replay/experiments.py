@@ -89,16 +89,26 @@ def phase_of(fields: list[str]) -> str:
 def proven(question: Question, hypotheses: Iterator[Hypothesis], tried: list[str]) -> Cause | None:
     """The first hypothesis that makes the other side's bits; `tried` gets the
     names of all that were tried."""
-    for one in hypotheses:
-        note(tried, one)
-        entry = experiment(question, one)
-        if entry and not set(differing(entry, question.target)) - set(one.passing):
-            operation = one.operation or operation_of(question, one)
+    for hypothesis in hypotheses:
+        note(tried, hypothesis)
+        entry = experiment(question, hypothesis)
+        if entry and not set(differing(entry, question.target)) - set(hypothesis.passing):
+            operation = hypothesis.operation or operation_of(question, hypothesis)
             microbatch = (
-                one.microbatch if operation is None else operation.get("microbatch", one.microbatch)
+                hypothesis.microbatch
+                if operation is None
+                else operation.get("microbatch", hypothesis.microbatch)
             )
-            batch = one.changed(tracing.plain).get("batch")
-            return Cause(one.name, PROVEN, one.words, operation, microbatch, batch, one.tensor)
+            batch = hypothesis.changed(tracing.plain).get("batch")
+            return Cause(
+                hypothesis.name,
+                PROVEN,
+                hypothesis.words,
+                operation,
+                microbatch,
+                batch,
+                hypothesis.tensor,
+            )
     return None
 
 
@@ -126,10 +136,13 @@ def operation_of(question: Question, hypothesis: Hypothesis) -> dict[str, Any] |
             "phase": question.phase,
             "microbatch": None,
         }
-    plain, other = tracing.Trace(), tracing.Trace()
+    plain, changed_trace = tracing.Trace(), tracing.Trace()
     question.again.take(ops=question.again.operations(plain), watch=plain.watch)
     with hypothesis.under():
-        changed = {"ops": question.again.operations(other), **hypothesis.changed(other)}
-        question.again.take(watch=other.watch, **changed)
-    fork = tracing.parting(plain, other)
+        changed = {
+            "ops": question.again.operations(changed_trace),
+            **hypothesis.changed(changed_trace),
+        }
+        question.again.take(watch=changed_trace.watch, **changed)
+    fork = tracing.parting(plain, changed_trace)
     return fork.as_json() if fork else None

@@ -66,7 +66,7 @@ class Difference:
 
     def as_json(self) -> dict[str, Any]:
         plain = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        plain["tensors"] = [one.as_json() for one in self.tensors]
+        plain["tensors"] = [tensor.as_json() for tensor in self.tensors]
         plain["cause"] = self.cause.as_json() if self.cause else None
         return plain | {"explanation": words(self)}
 
@@ -115,8 +115,8 @@ def explain(
             "two replays of the step gave different results here: this machine is faulty",
         )
         return
-    stored, what = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
-    result.say(f"Stored by {recorded.name}: {what}.")
+    stored, description = blame.stored(recorded.folder, recorded.entry["step"], recorded.entry)
+    result.say(f"Stored by {recorded.name}: {description}.")
     usable = [(name, state) for name, read in states if (state := read()) is not None]
     question = Question(
         again, taken.entry, recorded.entry, stored, result.recipe, other, usable, search
@@ -143,14 +143,16 @@ def explain(
 
 def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
     if question.other is not None and (
-        found := experiments.proven(question, causes.recipes(question), tried)
+        cause_of_recipe := experiments.proven(question, causes.recipes(question), tried)
     ):
-        return found
+        return cause_of_recipe
     if question.phase == "record":
-        said = ", ".join(ledgers.differing(question.found, question.target))
-        same = "the state after the step is the state computed here, and only the entry differs"
-        words = f"{same}, in {said}: the record was edited or written differently"
-        return Cause("record", experiments.PROVEN, words)
+        fields = ", ".join(ledgers.differing(question.found, question.target))
+        equal_state = (
+            "the state after the step is the state computed here, and only the entry differs"
+        )
+        description = f"{equal_state}, in {fields}: the record was edited or written differently"
+        return Cause("record", experiments.PROVEN, description)
     cause = experiments.proven(question, causes.hypotheses(question), tried)
     if cause is None and question.phase in ("backward", "optimizer"):
         cause = experiments.proven(question, flips.flipped(question, gradients), tried)
@@ -165,30 +167,35 @@ def _microbatch(result: Difference, question: Question, taken: Taken, recorded: 
     segments = published(
         result, lambda: ledgers.published_segments(recorded.folder, recorded.entry)
     )
-    rows = sorted({one.row for one in set(segments) ^ set(taken.segments)}) if segments else []
+    rows = (
+        sorted({segment.row for segment in set(segments) ^ set(taken.segments)}) if segments else []
+    )
     if rows and question.phase == "forward":
         result.microbatch = rows[0] // size
-        result.say(f"The published losses differ in {_some(rows, 'row')} of the batch.")
+        result.say(f"The published losses differ in {_enumerated(rows, 'row')} of the batch.")
     elif count == 1:
         result.microbatch = 0 if question.phase in ("forward", "backward") else None
     elif question.phase == "backward":
-        theirs = (
+        published_rows = (
             published(result, lambda: ledgers.gradient_roots(recorded.folder, recorded.entry)) or []
         )
-        pairs = zip(theirs, taken.microbatches, strict=False)
-        wrong = [index for index, (one, own) in enumerate(pairs) if one != own]
-        result.microbatch = wrong[0] if wrong else None
+        pairs = zip(published_rows, taken.microbatches, strict=False)
+        differing = [index for index, (segment, own) in enumerate(pairs) if segment != own]
+        result.microbatch = differing[0] if differing else None
 
 
 def _no_microbatch(question: Question) -> str:
     if question.again.recipe.record.commitment == "steps":
-        return 'No microbatch can be named: the recipe commits to whole steps (record.commitment = "steps").'
+        return (
+            "No microbatch can be named: the recipe commits to whole steps (record.commitment "
+            '= "steps").'
+        )
     return "No microbatch can be named: their gradient roots are not published, or are equal."
 
 
-def _some(numbers: list[int], what: str) -> str:
+def _enumerated(numbers: list[int], noun: str) -> str:
     shown = ", ".join(map(str, numbers[:8]))
-    return f"{what}{'s' * (len(numbers) > 1)} {shown}{', …' if len(numbers) > 8 else ''}"
+    return f"{noun}{'s' * (len(numbers) > 1)} {shown}{', …' if len(numbers) > 8 else ''}"
 
 
 _OPERATIONS = {
@@ -209,50 +216,54 @@ def _operation(question: Question, microbatch: int | None) -> dict[str, Any]:
 # ---- in words ----------------------------------------------------------------------------------
 
 
-def words(found: Difference) -> list[str]:
+def words(result: Difference) -> list[str]:
     """The whole finding, a sentence or two a line."""
-    other = "here" if found.b == "here" else "B"
-    if found.equal:
+    side = "here" if result.b == "here" else "B"
+    if result.equal:
         return [
-            *found.notes,
-            f"{found.a} and what is computed here are the same: every entry of the ledger is equal."
-            if other == "here"
+            *result.notes,
+            f"{result.a} and what is computed here are the same: "
+            "every entry of the ledger is equal."
+            if side == "here"
             else "A and B are the same run: every entry of the ledger is equal.",
         ]
-    lines = list(found.notes)
-    if found.step is not None:
-        lines.insert(0, f"The first difference is at step {found.step} ({found.kind}).")
-        lines[1:1] = [_field_words(one, other) for one in found.fields]
-    if found.agrees and other != "here":
-        lines.append(_AGREES[found.agrees])
-    if found.phase in _BEGINS:
-        lines.append(_BEGINS[found.phase])
-    if found.microbatch is not None:
-        lines.append(f"Microbatch: {found.microbatch}.")
-    lines += _tensor_words(found.tensors)
-    if found.operation:
-        lines.append(f"Operation: {_operation_words(found.operation)}.")
-    if found.cause:
-        lines.append(f"Cause, {_CERTAIN[found.cause.certainty]}: {found.cause.words}.")
-    lines += [_validation_words(one) for one in found.validation[-4:]]
-    return lines + _environment_words(found)
+    lines = list(result.notes)
+    if result.step is not None:
+        lines.insert(0, f"The first difference is at step {result.step} ({result.kind}).")
+        lines[1:1] = [_field_words(entry, side) for entry in result.fields]
+    if result.agrees and side != "here":
+        lines.append(_AGREES[result.agrees])
+    if result.phase in _BEGINS:
+        lines.append(_BEGINS[result.phase])
+    if result.microbatch is not None:
+        lines.append(f"Microbatch: {result.microbatch}.")
+    lines += _tensor_words(result.tensors)
+    if result.operation:
+        lines.append(f"Operation: {_operation_words(result.operation)}.")
+    if result.cause:
+        lines.append(f"Cause, {_CERTAIN[result.cause.certainty]}: {result.cause.words}.")
+    lines += [_validation_words(entry) for entry in result.validation[-4:]]
+    return lines + _environment_words(result)
 
 
-def _validation_words(one: dict[str, Any]) -> str:
-    return f"Validation at step {one['step']}: {one['a']:.4f} nats per token in A, {one['b']:.4f} in B."
+def _validation_words(entry: dict[str, Any]) -> str:
+    return (
+        f"Validation at step {entry['step']}: {entry['a']:.4f} nats per token in A, "
+        f"{entry['b']:.4f} in B."
+    )
 
 
 def _tensor_words(tensors: list[blame.Tensor]) -> list[str]:
     if len(tensors) <= 4:
-        return [f"Tensor: {one.words}." for one in tensors]
-    groups = [one.group for one in tensors]
+        return [f"Tensor: {tensor.words}." for tensor in tensors]
+    groups = [tensor.group for tensor in tensors]
     counts = ", ".join(f"{groups.count(group)} of {group}" for group in dict.fromkeys(groups))
     return [f"Tensors: {len(tensors)} differ ({counts}); the first: {tensors[0].words}."]
 
 
-def _field_words(one: dict[str, Any], other: str) -> str:
-    a, b = (ledgers.shown(one["field"], one[side]) for side in "ab")
-    return f"  {one['field']}: {a} in A, {b} {other if other == 'here' else 'in B'}"
+def _field_words(field: dict[str, Any], side_b: str) -> str:
+    a, b = (ledgers.shown(field["field"], field[side]) for side in "ab")
+    return f"  {field['field']}: {a} in A, {b} {side_b if side_b == 'here' else 'in B'}"
 
 
 _AGREES = {
@@ -266,7 +277,9 @@ _BEGINS = {
     "forward": "The forward pass differs: losses of the same batch.",
     "backward": "The losses are equal and the gradients are not: backward, or their sum.",
     "schedule": "Losses and gradients are equal; the learning rate is not.",
-    "optimizer": "Losses, gradient norm and learning rate are equal; the result of the optimizer is not.",
+    "optimizer": (
+        "Losses, gradient norm and learning rate are equal; the result of the optimizer is not."
+    ),
     "record": "The computation of the step is the same.",
 }
 _CERTAIN = {
@@ -277,27 +290,27 @@ _CERTAIN = {
 
 
 def _operation_words(operation: dict[str, Any]) -> str:
-    said = str(operation["name"])
+    text = str(operation["name"])
     if operation.get("about"):
-        said += f", {operation['about']}"
+        text += f", {operation['about']}"
     if operation.get("phase"):
-        said += f" ({operation['phase']})"
+        text += f" ({operation['phase']})"
     if operation.get("differing"):
-        said += f": first by its {operation['by']}, {', '.join(operation['differing'][:3])}"
-    return said
+        text += f": first by its {operation['by']}, {', '.join(operation['differing'][:3])}"
+    return text
 
 
-def _environment_words(found: Difference) -> list[str]:
-    other = "here" if found.b == "here" else "in B"
+def _environment_words(result: Difference) -> list[str]:
+    side = "here" if result.b == "here" else "in B"
     code = [
-        one["what"].removeprefix("code ")
-        for one in found.environments
-        if one["what"].startswith("code ")
+        entry["what"].removeprefix("code ")
+        for entry in result.environments
+        if entry["what"].startswith("code ")
     ]
     lines = [
-        f"  {one['what']}: {one['a']} in A, {one['b']} {other}"
-        for one in found.environments
-        if not one["what"].startswith("code ")
+        f"  {entry['what']}: {entry['a']} in A, {entry['b']} {side}"
+        for entry in result.environments
+        if not entry["what"].startswith("code ")
     ]
     if code:
         lines.append(f"  code that differs: {', '.join(code[:6])}{', …' if len(code) > 6 else ''}")

@@ -59,27 +59,30 @@ def _with_recorded_norm(question: Question) -> Groups:
 
 def fitting(question: Question, tensors: list[blame.Tensor]) -> Cause | None:
     """What the places of the differences say, where no experiment made the bits again."""
-    names = [one.name for one in tensors]
+    names = [tensor.name for tensor in tensors]
     if not names:
         return None
     operation = {"name": blame.makers(names, question.again.recipe.model), "phase": question.phase}
-    tiles = [one for one in tensors if one.tile]
+    tiles = [tensor for tensor in tensors if tensor.tile]
     if len(tensors) == 1 and tiles:
-        words = f"one tile of a product is wrong: the gradient of {names[0]} differs in rows {_span(tiles[0].rows)}"
-        words += f" and columns {_span(tiles[0].columns)} and nowhere else"
-        return Cause("wrong tile", FITS, words, operation)
+        description = (
+            f"one tile of a product is wrong: the gradient of {names[0]} differs in rows "
+            f"{_span(tiles[0].rows)}"
+        )
+        description += f" and columns {_span(tiles[0].columns)} and nowhere else"
+        return Cause("wrong tile", FITS, description, operation)
     if len(tensors) == 1:
-        where = f"{tensors[0].elements:,} of {tensors[0].of:,} elements"
+        count = f"{tensors[0].elements:,} of {tensors[0].of:,} elements"
         return Cause(
             "wrong gradient",
             FITS,
-            f"only the gradient of {names[0]} differs, in {where}",
+            f"only the gradient of {names[0]} differs, in {count}",
             operation,
         )
-    words = (
+    description = (
         f"the gradients of {len(names)} tensors differ, of {len(question.again.before['weights'])}"
     )
-    return Cause("wrong gradients", FITS, words, operation)
+    return Cause("wrong gradients", FITS, description, operation)
 
 
 def _span(bounds: tuple[int, int]) -> str:
@@ -91,13 +94,15 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
     stored, or else the recorded norm."""
     if tensors and (len(tensors) > 1 or tensors[0].elements > 1):
         return
-    total, each = question.again.gradients()
+    total, separate = question.again.gradients()
     sources: list[tuple[int | None, Gradients]] = [(None, total)]
-    if len(each) > 1:
-        sources += list(enumerate(each))
+    if len(separate) > 1:
+        sources += list(enumerate(separate))
     names = [tensors[0].name] if tensors else sorted(total, key=str.encode)
     flips = _BITS * len(sources) * (1 if tensors else sum(total[name].size for name in names))
-    search = _Search(question, total, each, Meter(question.search, "search", "flips", total=flips))
+    search = _Search(
+        question, total, separate, Meter(question.search, "search", "flips", total=flips)
+    )
     for name in names:
         place = (
             tensors[0].rows[0] * total[name].shape[-1] + tensors[0].columns[0] if tensors else None
@@ -108,9 +113,9 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
         for microbatch, gradients in sources:
             for index, bit, value in search.candidates(name, microbatch, gradients[name], place):
                 ways.setdefault((index, value), []).append((bit, microbatch))
-        for (index, value), found in ways.items():
+        for (index, value), flips_of_value in ways.items():
             if search.has_norm(name, index, value):
-                yield _flip(question, name, index, value, found)
+                yield _flip(question, name, index, value, flips_of_value)
     search.meter.tell()
 
 
@@ -118,10 +123,10 @@ class _Search:
     """Which single changes of the summed gradients give the recorded norm."""
 
     def __init__(
-        self, question: Question, total: Gradients, each: list[Gradients], meter: Meter
+        self, question: Question, total: Gradients, separate: list[Gradients], meter: Meter
     ) -> None:
         self.meter = meter
-        self._total, self._each, self._left = total, each, _MOST
+        self._total, self._each, self._left = total, separate, _MOST
         self._ops, self._wanted = question.again.operations(), question.target["grad_norm"]
         squares = digests.bits_float(question.found["grad_norm"]) ** 2
         self._change = digests.bits_float(self._wanted) ** 2 - squares

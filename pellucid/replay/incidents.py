@@ -80,7 +80,7 @@ class _Again:
         self.branch = self._history.branch
         self._order = inputs.order.along(self._history.rollbacks)
         # Up to here the run still has the states that it had then.
-        later = [one.to for one in ledger.history.rollbacks[self.branch :]]
+        later = [rollback.to for rollback in ledger.history.rollbacks[self.branch :]]
         self._kept = min([body["step"], *later])
 
     def outcome(self, watch: Watch) -> tuple[str, str]:

@@ -51,12 +51,12 @@ def first_difference(a: LedgerFile, b: LedgerFile) -> Parting | None:
     Of one genesis, every entry's `prev` commits to all before it, and so bisection finds
     the first that differs. Of two, `prev` differs from the start; states, each made from
     the one before, take its place."""
-    same = not differing(a.genesis, b.genesis)
-    key, common = "prev" if same else "state", max(a.first, b.first)
+    same_genesis = not differing(a.genesis, b.genesis)
+    key, common = "prev" if same_genesis else "state", max(a.first, b.first)
     step = _first(
         lambda k: a.step(k).get(key) != b.step(k).get(key), common, min(a.steps_done, b.steps_done)
     )
-    if same:
+    if same_genesis:
         # Where `prev` differs, the entry before is the one: a step's, or a validation's behind it.
         parting = _scan(a, b, max(step - 1, common))
         # Equal heads of unequal bytes: one of the chains is broken before its end.
@@ -80,51 +80,59 @@ def _first(differs: Callable[[int], bool], common: int, last: int) -> int:
 
 def _scan(a: LedgerFile, b: LedgerFile, step: int) -> Parting | None:
     end = max(a.steps_done, b.steps_done)
-    for one, other in itertools.zip_longest(
+    for entry_a, entry_b in itertools.zip_longest(
         a.between(step, end), b.between(step, end), fillvalue={}
     ):
-        found = one or other
-        if found["kind"] != "genesis" and differing(one, other):
-            return Parting(found.get("step", 0), found["kind"], one, other)
+        entry = entry_a or entry_b
+        if entry["kind"] != "genesis" and differing(entry_a, entry_b):
+            return Parting(entry.get("step", 0), entry["kind"], entry_a, entry_b)
     return None
 
 
 def validations(a: LedgerFile, b: LedgerFile) -> list[dict[str, Any]]:
     """Nats per token at every step after the first common state that both runs
     validated: what a change came to."""
-    found = [
-        {one["step"]: one for one in ledger.of_kind("validation") if one["sources"]}
+    entries_of = [
+        {entry["step"]: entry for entry in ledger.of_kind("validation") if entry["sources"]}
         for ledger in (a, b)
     ]
     common = [
-        step for step in sorted(found[0].keys() & found[1].keys()) if step >= max(a.first, b.first)
+        step
+        for step in sorted(entries_of[0].keys() & entries_of[1].keys())
+        if step >= max(a.first, b.first)
     ]
     return [
-        {"step": step, **{n: _nats(one[step]) for n, one in zip("ab", found, strict=True)}}
+        {"step": step, **{n: _nats(entry[step]) for n, entry in zip("ab", entries_of, strict=True)}}
         for step in common
     ]
 
 
 def _nats(body: dict[str, Any]) -> float:
-    sums = math.fsum(digests.bits_float(one["loss_sum"]) for one in body["sources"])
-    return sums / sum(int(one["tokens"]) for one in body["sources"])
+    sums = math.fsum(digests.bits_float(source["loss_sum"]) for source in body["sources"])
+    return sums / sum(int(source["tokens"]) for source in body["sources"])
 
 
 def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
     """Every field of two recipes that can change bits and differs, with both
     values; None where one lacks it."""
-    ours, theirs = a.fields(), b.fields()
-    names = [name for name in dict.fromkeys([*ours, *theirs]) if ours.get(name) != theirs.get(name)]
+    fields_a, fields_b = a.fields(), b.fields()
+    names = [
+        name
+        for name in dict.fromkeys([*fields_a, *fields_b])
+        if fields_a.get(name) != fields_b.get(name)
+    ]
     # Of a source that only one has, its name says enough.
-    named = [name for name in names if (name in ours and name in theirs) or name.endswith(".name")]
-    return [{"field": name, "a": ours.get(name), "b": theirs.get(name)} for name in named]
+    named = [
+        name for name in names if (name in fields_a and name in fields_b) or name.endswith(".name")
+    ]
+    return [{"field": name, "a": fields_a.get(name), "b": fields_b.get(name)} for name in named]
 
 
 def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segment]:
     """The segments of a step in the run's metrics, if they are those of its entry."""
     columns = ("row", "document", "start", "tokens", "weight", "loss_sum")
-    found = metrics.of_step(folder, "segments", body["step"]) if body else []
-    rows = [tuple(row[name] for name in columns) for row in found]
+    published = metrics.of_step(folder, "segments", body["step"]) if body else []
+    rows = [tuple(row[name] for name in columns) for row in published]
     if not all(
         0 <= row < len(rows) and document >= 0 and _is_span(*span) and 0 <= weight < 1 << 32
         for row, document, *span, weight, _ in rows
@@ -134,7 +142,7 @@ def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segme
             path=path, detail=f"has rows of step {body['step']} that are not segments"
         )
     segments = [entries.Segment(*row) for row in rows]
-    count = max((one.row for one in segments), default=-1) + 1
+    count = max((segment.row for segment in segments), default=-1) + 1
     return (
         segments
         if count and entries.segments_root(segments, count).hex() == body["segments"]
@@ -149,9 +157,13 @@ def _is_span(start: int, tokens: int) -> bool:
 def gradient_roots(folder: Path, body: dict[str, Any]) -> list[entries.Microbatch]:
     """The microbatches of a step in the run's metrics, if they are those of its
     entry and have gradient roots."""
-    found = microbatch.published(folder, body["step"]) if body else []
-    whole = found and all(one.gradient_root for one in found)
-    return found if whole and entries.microbatches_root(found).hex() == body["microbatches"] else []
+    published = microbatch.published(folder, body["step"]) if body else []
+    complete = published and all(row.gradient_root for row in published)
+    return (
+        published
+        if complete and entries.microbatches_root(published).hex() == body["microbatches"]
+        else []
+    )
 
 
 def shown(field: str, value: Any) -> str:

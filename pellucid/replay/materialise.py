@@ -77,8 +77,8 @@ def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
     for stepped in loop.steps(state, inputs.recipe, inputs.batch, last):
         roots = state.roots()
         segments = segments_of(stepped.batch, stepped.losses_BT)
-        found = step_entry(stepped, segments, roots, inputs.recipe, inputs.identity)
-        yield Replayed(inputs.branched(found), next(recorded, {}))
+        entry = step_entry(stepped, segments, roots, inputs.recipe, inputs.identity)
+        yield Replayed(inputs.branched(entry), next(recorded, {}))
 
 
 def materialise(inputs: Inputs, step: int, watch: Watch) -> State:
@@ -131,7 +131,7 @@ def _length(inputs: Inputs, steps: Sequence[int]) -> int:
     at = {inputs.recipe.first, *stored(inputs)}
     total = 0
     for step in steps:
-        total += step - max(one for one in at if one <= step)
+        total += step - max(start for start in at if start <= step)
         at.add(step)
     return total
 

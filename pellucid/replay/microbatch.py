@@ -39,9 +39,9 @@ class Proof(Checked):
 
 def require_committed(inputs: Inputs, step: int) -> None:
     """Raises MicrobatchUncommitted where the ledger binds no microbatch's gradient."""
-    found = inputs.recipe.record.commitment
-    if found != "microbatches":
-        raise MicrobatchUncommitted(path=inputs.folder, found=found, step=step)
+    commitment = inputs.recipe.record.commitment
+    if commitment != "microbatches":
+        raise MicrobatchUncommitted(path=inputs.folder, found=commitment, step=step)
 
 
 def count_of(inputs: Inputs, step: int) -> int:
@@ -59,16 +59,19 @@ def audit_microbatch(inputs: Inputs, step: int, index: int, watch: Watch) -> Pro
     require_committed(inputs, step)
     if not 0 <= index < count_of(inputs, step):
         raise MicrobatchUnknown(index=index, step=step, count=count_of(inputs, step))
-    said = published(inputs.folder, step)
-    if not said:
-        detail = "a running run writes these rows at every anchor; a finished run without them is incomplete"
+    rows = published(inputs.folder, step)
+    if not rows:
+        detail = (
+            "a running run writes these rows at every anchor; a finished run without them is "
+            "incomplete"
+        )
         raise StepUnknown(what=f"Step {step} of metrics/microbatches", detail=detail)
     started = time.perf_counter()
     state = materialise(inputs, step - 1, watch)
     ready = time.perf_counter()
-    found = taken_again(inputs, state, index)
+    computed = taken_again(inputs, state, index)
     return _compare(
-        inputs, step, index, said, found, (time.perf_counter() - ready, ready - started)
+        inputs, step, index, rows, computed, (time.perf_counter() - ready, ready - started)
     )
 
 
@@ -77,9 +80,9 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     recipe = inputs.recipe
     batch, phase = inputs.batch(state.step + 1), recipe.schedule.at(state.step + 1)
     state.model.zero_grad(set_to_none=True)
-    whole = minimised(batch, phase)
-    taken = microbatch_step(state.model, batch, index, recipe, phase, whole)
-    return microbatch_of(taken, whole.use.of(rows_of(index, phase)), recipe)
+    objective = minimised(batch, phase)
+    result = microbatch_step(state.model, batch, index, recipe, phase, objective)
+    return microbatch_of(result, objective.use.of(rows_of(index, phase)), recipe)
 
 
 def published(folder: Path, step: int) -> list[Microbatch]:
@@ -95,7 +98,7 @@ def published(folder: Path, step: int) -> list[Microbatch]:
 def _sound(*row: object) -> bool:
     """Whether a row can be a leaf at all: no nulls, nothing negative, hex."""
     _, index, tokens, weight, loss_sum, objective, root = row
-    counts = all(type(one) is int and one >= 0 for one in (index, tokens, weight))
+    counts = all(type(number) is int and number >= 0 for number in (index, tokens, weight))
     sums = type(loss_sum) is float and type(objective) is float
     return counts and sums and re.fullmatch("([0-9a-f]{64})?", str(root)) is not None
 
@@ -105,24 +108,24 @@ def _compare(
     step: int,
     index: int,
     published: list[Microbatch],
-    found: Microbatch,
+    computed: Microbatch,
     seconds: tuple[float, float],
 ) -> Proof:
     root, problems = inputs.recorded().step(step)["microbatches"], []
-    given = entries.microbatches_root(published).hex()
-    if given != root:
-        where = f"{layout.METRICS}/microbatches"
+    published_root = entries.microbatches_root(published).hex()
+    if published_root != root:
+        table = f"{layout.METRICS}/microbatches"
         problems.append(
-            f"step {step}: {where} gives the root {given}, and the ledger records {root}"
+            f"step {step}: {table} gives the root {published_root}, and the ledger records {root}"
         )
     expected = _leaf(index, published[index]) if index < len(published) else ""
     for field in ("tokens", "weight", "loss_sum", "objective", "gradient_root") if expected else ():
-        shown = [_shown(getattr(one, field)) for one in (found, published[index])]
+        shown = [_shown(getattr(row, field)) for row in (computed, published[index])]
         if shown[0] != shown[1]:
             problems.append(
                 f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}"
             )
-    actual = _leaf(index, found)
+    actual = _leaf(index, computed)
     return Proof(
         step,
         index,
@@ -135,8 +138,8 @@ def _compare(
     )
 
 
-def _leaf(index: int, one: Microbatch) -> str:
-    return one.leaf(index).hex()
+def _leaf(index: int, row: Microbatch) -> str:
+    return row.leaf(index).hex()
 
 
 def _shown(value: float | bytes) -> str:

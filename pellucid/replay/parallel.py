@@ -55,18 +55,20 @@ def workers(inputs: Inputs) -> int:
 def audit_all(inputs: Inputs, watch: Watch) -> list[Finding]:
     """Audit every step of the run, the initial state included. Raises AuditLost."""
     parts, processes = segments(inputs), workers(inputs)
-    total = sum(one.length for one in parts)
-    found, done = [], 0
+    total = sum(part.length for part in parts)
+    all_findings, done = [], 0
     if processes == 1:
-        for one in parts:
-            found += run_pass(inputs, one, lambda at, _, before=done: watch(before + at, total))
-            done += one.length
-        return found
-    for one, findings in _shared(inputs.folder, parts, processes):
-        found += findings
-        done += one.length
+        for part in parts:
+            all_findings += run_pass(
+                inputs, part, lambda at, _, before=done: watch(before + at, total)
+            )
+            done += part.length
+        return all_findings
+    for part, findings in _shared(inputs.folder, parts, processes):
+        all_findings += findings
+        done += part.length
         watch(done, total)
-    return sorted(found, key=lambda finding: finding.step)
+    return sorted(all_findings, key=lambda finding: finding.step)
 
 
 def _shared(
@@ -78,7 +80,8 @@ def _shared(
     try:
         with ProcessPoolExecutor(processes, context, _open, (folder, threads)) as pool:
             waiting = {
-                pool.submit(_audit, one): one for one in sorted(parts, key=lambda one: -one.length)
+                pool.submit(_audit, part): part
+                for part in sorted(parts, key=lambda part: -part.length)
             }
             for ready in as_completed(waiting):
                 yield waiting[ready], ready.result()
@@ -95,5 +98,5 @@ def _open(folder: Path, threads: int) -> None:
     _opened.append(run_inputs.load(folder, recipe.model_copy(update={"placement": placement})))
 
 
-def _audit(one: Pass) -> list[Finding]:
-    return run_pass(_opened[0], one, lambda done, total: None)
+def _audit(part: Pass) -> list[Finding]:
+    return run_pass(_opened[0], part, lambda done, total: None)

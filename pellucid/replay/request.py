@@ -55,20 +55,24 @@ class Report:
     @property
     def ok(self) -> bool:
         rest = [self.validation] if self.validation else []
-        return not self.failed and all(one.ok for one in (*rest, *self.incidents))
+        return not self.failed and all(checked.ok for checked in (*rest, *self.incidents))
 
     @property
     def problems(self) -> list[str]:
         """What is wrong with anything but the steps."""
         rest = [self.validation] if self.validation else []
-        return [problem for one in (*rest, *self.incidents) for problem in one.problems]
+        return [problem for checked in (*rest, *self.incidents) for problem in checked.problems]
 
     def wrong(self) -> str:
         """What failed, in words."""
         steps = [f"step {finding.step}" for finding in self.failed]
         if self.validation and not self.validation.ok:
             steps.append(f"the validation of step {self.validation.step}")
-        steps += [f"the incident after step {one.step}" for one in self.incidents if not one.ok]
+        steps += [
+            f"the incident after step {incident.step}"
+            for incident in self.incidents
+            if not incident.ok
+        ]
         return ", ".join(steps)
 
     def as_json(self) -> dict[str, Any]:
@@ -81,7 +85,7 @@ class Report:
             "seconds": round(self.seconds, 3),
             "odds": self.odds.as_json(),
             "validation": self.validation and self.validation.as_json(),
-            "incidents": [one.as_json() for one in self.incidents],
+            "incidents": [incident.as_json() for incident in self.incidents],
             "incidents_not_finite": self.incidents_recorded,
             "validations_computed_again": self.validated[0],
             "validations_not_computed_again": self.validated[1],
@@ -108,9 +112,9 @@ class Report:
         return f"{audited}\n       {self.odds}\n       {self._validations()}"
 
     def _validations(self) -> str:
-        again, others = self.validated
+        again, skipped = self.validated
         done = f"validation of {_steps(again)} recomputed: bit-equal"
-        return f"{done}; that of {_steps(others)} was not (--step K does)" if others else done
+        return f"{done}; that of {_steps(skipped)} was not (--step K does)" if skipped else done
 
 
 def _steps(steps: list[int]) -> str:
@@ -181,8 +185,8 @@ class Request:
         return self.inputs.recipe.first
 
     def _shuffled(self) -> Iterator[int]:
-        taken = chosen(self.seed, self.head, self.done - self.first)
-        return itertools.islice((self.first + number for number in taken), self.count)
+        numbers = chosen(self.seed, self.head, self.done - self.first)
+        return itertools.islice((self.first + number for number in numbers), self.count)
 
     def too_many(self) -> str:
         """That more steps are asked for than there are, in words; else nothing."""
@@ -273,12 +277,12 @@ class Request:
         steps = self._steps()
         if self.microbatch:
             require_committed(self.inputs, steps[0])
-        here = workers(self.inputs) if self.every else 1
-        found, speed = effort(self.inputs, steps, here, bool(self.microbatch))
-        what = f"{len(steps):,} step(s)"
+        processes = workers(self.inputs) if self.every else 1
+        needed, speed = effort(self.inputs, steps, processes, bool(self.microbatch))
+        subject = f"{len(steps):,} step(s)"
         if self.microbatch:
-            what = f"microbatch {self._index(steps[0])} of step {steps[0]}"
-        return Needs(self, what, found, here, self._smaller(found, speed))
+            subject = f"microbatch {self._index(steps[0])} of step {steps[0]}"
+        return Needs(self, subject, needed, processes, self._smaller(needed, speed))
 
     def _steps(self) -> list[int]:
         """The steps to speak of: of a budget alone those that fit, by a first calibration."""
@@ -292,16 +296,16 @@ class Request:
             return fitting(self.inputs, self.order(), speed, left) or [first]
         return list(self.order())
 
-    def _smaller(self, found: Effort, speed: Speed | None) -> str:
+    def _smaller(self, needed: Effort, speed: Speed | None) -> str:
         """The options of an audit that fits here; empty where this one
         does, or where none is known."""
-        if not found.fits_memory:
+        if not needed.fits_memory:
             return self._without_memory()
         if (
             self.budget is None
             or speed is None
-            or found.seconds is None
-            or found.seconds <= self.budget
+            or needed.seconds is None
+            or needed.seconds <= self.budget
         ):
             return ""
         left = self.budget - speed.of_last_validation(self.inputs)
@@ -355,24 +359,38 @@ class Needs:
         )
 
     def lines(self) -> list[str]:
-        one = self.effort
-        measured = "measured" if one.seconds is not None else "a minimum"
-        memory = f"{_megabytes(one.memory_bytes)} ({measured}), {_megabytes(one.memory_available_bytes)} available"
-        disk = f"{_megabytes(one.disk_bytes)}, {_megabytes(one.disk_free_bytes)} free beside the release"
+        effort = self.effort
+        measured = "measured" if effort.seconds is not None else "a minimum"
+        memory = (
+            f"{_megabytes(effort.memory_bytes)} ({measured}), "
+            f"{_megabytes(effort.memory_available_bytes)} available"
+        )
+        disk = (
+            f"{_megabytes(effort.disk_bytes)}, {_megabytes(effort.disk_free_bytes)} free beside "
+            "the release"
+        )
         lines = [
-            f"  steps     {one.replayed:,} to replay, by {self.workers} process(es)",
+            f"  steps     {effort.replayed:,} to replay, by {self.workers} process(es)",
             f"  memory    {memory}",
             f"  disk      {disk}",
-            f"  download  {_megabytes(one.download_bytes)}, the part of the release that this audit reads",
+            f"  download  {_megabytes(effort.download_bytes)}, the part of the release that "
+            "this audit reads",
         ]
-        if one.seconds is not None:
-            each = f"{one.step_seconds:.3g} s a step, {one.load_seconds:.3g} s to load a state"
-            took = f"{one.seconds:.1f} s" if one.seconds < 60 else f"{one.seconds / 60:.1f} minutes"
-            lines.append(f"  time      {took} ({each})")
-        if one.validation_seconds:
+        if effort.seconds is not None:
+            rates = (
+                f"{effort.step_seconds:.3g} s a step, {effort.load_seconds:.3g} s to load a state"
+            )
+            took = (
+                f"{effort.seconds:.1f} s"
+                if effort.seconds < 60
+                else f"{effort.seconds / 60:.1f} minutes"
+            )
+            lines.append(f"  time      {took} ({rates})")
+        if effort.validation_seconds:
             step = last_due(self.request.inputs)
             lines.append(
-                f"            of these {one.validation_seconds:.3g} s for the last validation, of step {step}"
+                f"            of these {effort.validation_seconds:.3g} s for the last "
+                f"validation, of step {step}"
             )
         return lines
 

@@ -25,10 +25,10 @@ def of_run(folder: Path) -> dict[str, str]:
     if (folder / layout.JOURNAL).is_file():
         for entry in log.read(folder / layout.JOURNAL):
             last = entry.body if entry.body.get("kind") == "start" else last
-    told = {name: str(last[name]) for name in _TOLD if name in last}
-    environment, code = (_kept(folder, last, name) for name in ("environment", "code"))
+    facts = {name: str(last[name]) for name in _TOLD if name in last}
+    environment, code = (_file_named(folder, last, name) for name in ("environment", "code"))
     packages = _packages(files.read_bytes(environment, _MAX_LOCK)) if environment.is_file() else {}
-    return told | packages | (_code(journal.code_in(code)) if code.is_file() else {})
+    return facts | packages | (_code(journal.code_in(code)) if code.is_file() else {})
 
 
 def of_here() -> dict[str, str]:
@@ -53,13 +53,13 @@ def differences(a: Mapping[str, str], b: Mapping[str, str]) -> list[dict[str, An
     ]
 
 
-def _kept(folder: Path, start: Mapping[str, Any], name: str) -> Path:
+def _file_named(folder: Path, start: Mapping[str, Any], name: str) -> Path:
     """The file that a start names, or the first of its kind."""
-    told = start.get(name)
-    said = told.get("file") if isinstance(told, dict) else None
+    entry = start.get(name)
+    path = entry.get("file") if isinstance(entry, dict) else None
     return (
-        files.inside(folder, said, str(folder / layout.JOURNAL))
-        if isinstance(said, str)
+        files.inside(folder, path, str(folder / layout.JOURNAL))
+        if isinstance(path, str)
         else folder / _PATHS[name]
     )
 

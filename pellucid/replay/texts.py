@@ -31,14 +31,14 @@ class Texts:
 
     def of_step(self, step: int) -> Iterator[str]:
         """What is wrong with the documents that a step trains on."""
-        return self._wrong(np.unique(self._inputs.batch(step).documents_BS).tolist())
+        return self._problems_of(np.unique(self._inputs.batch(step).documents_BS).tolist())
 
     def of_validation(self) -> Iterator[str]:
         """What is wrong with the documents that validation covers."""
-        for one in covered(self._inputs.shards, self._inputs.recipe):
-            yield from self._wrong(one.documents.tolist())
+        for stream in covered(self._inputs.shards, self._inputs.recipe):
+            yield from self._problems_of(stream.documents.tolist())
 
-    def _wrong(self, documents: Iterable[int]) -> Iterator[str]:
+    def _problems_of(self, documents: Iterable[int]) -> Iterator[str]:
         for document in documents:
             if document not in self._known:
                 self._known[document] = self._compared(document)
@@ -56,10 +56,10 @@ class Texts:
         encoded = np.array(
             [self._tokenizer.document_token, *self._tokenizer.encode(about["text"])], np.uint32
         )
-        same = np.array_equal(stored, encoded)
+        equal = np.array_equal(stored, encoded)
         return (
             ""
-            if same
+            if equal
             else f"the tokens of document {about['id']!r} are not the tokenizer's of its text"
         )
 

@@ -85,8 +85,8 @@ class _Kernels:
         self._around = around
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(calls, name)
-        return wrapped(self._around, name, found) if name in _KERNELS else found
+        function = getattr(calls, name)
+        return wrapped(self._around, name, function) if name in _KERNELS else function
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +129,10 @@ class Trace:
         if name == "adamw":  # It works in place.
             outputs |= dict(self._rows(arguments[1]))
         phase = self._phase(name)
-        whole = name in (SUM, "norm_of", "adamw")  # Of all weights.
-        microbatch = None if whole or self._updating else self._microbatch
+        global_operation = name in (SUM, "norm_of", "adamw")  # Of all weights.
+        microbatch = None if global_operation or self._updating else self._microbatch
         self.calls.append(
-            Call(name, phase, microbatch, "" if whole else self._about, inputs, outputs)
+            Call(name, phase, microbatch, "" if global_operation else self._about, inputs, outputs)
         )
         self._updating |= name == "norm_of"
         return result
@@ -142,7 +142,9 @@ class Trace:
             yield from _digests(["how"], arguments[:1])
             yield from self._rows(arguments[1])
         elif name == "norm_of" and not self._updating:
-            yield from _digests([f"gradient of {one}" for one in self._learning], arguments[0])
+            yield from _digests(
+                [f"gradient of {weight}" for weight in self._learning], arguments[0]
+            )
         else:
             yield from _digests(_labels(name), arguments)
 
@@ -157,7 +159,8 @@ class Trace:
         if name == "norm_of" and not self._updating:
             gradients = zip(self._learning, arguments[0], strict=True)
             self._weights |= {
-                gradient.data_ptr(): one.removesuffix(".weight") for one, gradient in gradients
+                gradient.data_ptr(): weight.removesuffix(".weight")
+                for weight, gradient in gradients
             }
         for tensor in arguments:
             if isinstance(tensor, Tensor) and tensor.data_ptr() in self._weights:
@@ -219,9 +222,9 @@ class Fork:
         return named | {"by": self.by, "differing": self.names}
 
 
-def parting(one: Trace, other: Trace) -> Fork | None:
+def parting(trace_a: Trace, trace_b: Trace) -> Fork | None:
     """The first operation that differs between two traces; None where none does."""
-    for a, b in itertools.zip_longest(one.calls, other.calls):
+    for a, b in itertools.zip_longest(trace_a.calls, trace_b.calls):
         if a is None or b is None or a.name != b.name:
             call = a or b
             assert call is not None, "one of two traces goes on"

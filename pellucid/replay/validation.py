@@ -76,10 +76,12 @@ def differences(inputs: Inputs, state: State, texts: Texts) -> list[str]:
     its numbers, computed again."""
     step, problems = state.step, list(texts.of_validation())
     recorded = _recorded(inputs, step)
-    found = entries.validation(
+    computed = entries.validation(
         step, validation.validate(state, inputs.recipe, inputs.shards).sources
     )["sources"]
     if not recorded:
         problems.append("validation is due, and none is recorded")
-    problems += [f"validation is {found}, recorded {one}" for one in recorded if one != found]
-    return [f"step {step}: {one}" for one in problems]
+    problems += [
+        f"validation is {computed}, recorded {entry}" for entry in recorded if entry != computed
+    ]
+    return [f"step {step}: {entry}" for entry in problems]

@@ -294,7 +294,8 @@ FORGED: dict[str, tuple[Change, str]] = {
     "other code": (code, "JournalBroken record/code.tar: does not have the SHA-256"),
     "code that is no archive of ours": (
         archive(b"garbage"),
-        "JournalBroken record/code.tar: is not an archive that pellucid writes: the header at byte 0",
+        "JournalBroken record/code.tar: is not an archive that pellucid writes: the header at "
+        "byte 0",
     ),
     "code in an archive that another program made": (
         archive(tar(tarfile.PAX_FORMAT)),

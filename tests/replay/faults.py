@@ -63,7 +63,8 @@ def other_rows(change: Callable[[list[int]], list[int]]) -> Plant:
                 else found
             )
 
-        return batch_of(SimpleNamespace(rows=rows, phase=order.phase), shards, step)  # type: ignore[arg-type]
+        changed: Any = SimpleNamespace(rows=rows, phase=order.phase)
+        return batch_of(changed, shards, step)
 
     return lambda patch: patch.setattr(loop, "batch_of", batch)
 
@@ -172,8 +173,8 @@ def other_exp(name: str) -> Fault:
     """An operation with torch's exp, and torch's order of sums."""
 
     def attention(q: Any, k: Any, v: Any, rotary: Any, first: Any) -> torch.Tensor:
-        angles = (torch.cat((one, one), dim=-1) for one in rotary)
-        return native.attention(q, k, v, tuple(angles), first).contiguous()  # type: ignore[arg-type]
+        cos, sin = (torch.cat((half, half), dim=-1) for half in rotary)
+        return native.attention(q, k, v, (cos, sin), first).contiguous()
 
     return patched(portable, name, attention if name == "attention" else getattr(native, name))
 

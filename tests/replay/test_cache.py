@@ -147,8 +147,8 @@ def test_processes_share_it(finished: Path, own_cache: Path) -> None:
     """Four at once write, read and push out each other's entries."""
     one = "from pathlib import Path; from tests.replay.test_cache import replayed\n"
     work = (
-        one
-        + f"print([replayed(Path({str(finished)!r}), step) for step in (7, 11, 9, 7, 12, 11, 3, 6)])"
+        one + f"print([replayed(Path({str(finished)!r}), step) "
+        "for step in (7, 11, 9, 7, 12, 11, 3, 6)])"
     )
     size = sum(path.stat().st_size for path in layout.anchor(finished, 5).iterdir())
     environment = {

@@ -96,7 +96,8 @@ def _suffixes(ends: list[int], forged: int) -> list[int]:
 
 def test_odds_say_what_they_count() -> None:
     assert str(Odds(400, 13, 13)) == (
-        "13 of 400 steps replayed: a run with 5% forged steps would be caught with 49%, wherever they lie"
+        "13 of 400 steps replayed: a run with 5% forged steps would be caught with 49%, "
+        "wherever they lie"
     )
     on_the_way = str(Odds(400, 13, 60))
     assert "60 of 400 steps replayed" in on_the_way and "96% if they are spread" in on_the_way

@@ -376,7 +376,10 @@ def test_the_command_line(finished: Path, release: Path) -> None:
     done = pellucid("diff", finished, release, check=RunsDiffer.exit_code)
     assert f"The first difference is at step {STEP}" in done.stdout and "RunsDiffer" in done.stderr
     about = json.loads(pellucid("diff", finished, release, "--json", check=5).stdout)
-    keys = "a b equal step kind fields phase recipe document rows microbatch tensors operation cause agrees validation"
+    keys = (
+        "a b equal step kind fields phase recipe document rows microbatch tensors operation "
+        "cause agrees validation"
+    )
     assert set(about) == {*keys.split(), "tried", "environments", "notes", "explanation"}
     assert about["cause"] == {**about["cause"], "name": "record", "certainty": "proven"}
 

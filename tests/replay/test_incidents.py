@@ -1,4 +1,5 @@
-"""An incident of no finite number is computed again by every audit, and an invented one is named."""
+"""An incident of no finite number is computed again by every audit;
+an invented one is named."""
 
 from __future__ import annotations
 

@@ -351,7 +351,10 @@ def test_processes_meet_before_the_first_replays(
 @pytest.mark.skipif(sys.platform != "linux", reason="the system tells on Linux alone")
 def test_a_process_whose_launcher_dies_does_not_stay(tmp_path: Path) -> None:
     """Killed before all have met: nobody else would ever tell the others."""
-    child = "import time; from pellucid.train import processes; processes.follow_launcher(); print(flush=True)"
+    child = (
+        "import time; from pellucid.train import processes; processes.follow_launcher(); "
+        "print(flush=True)"
+    )
     child += "; time.sleep(60)"
     launcher = f"""
 import os, subprocess, sys
