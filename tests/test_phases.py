@@ -390,7 +390,7 @@ PLAIN = (
         ),
         (
             'phase = [{name = "a", steps = 200, batch = 10}]',
-            r"phase\.a\.microbatch: .* --set phase\.a\.microbatch=2",
+            r"phase\.a\.microbatch: .* --set phase\.a\.microbatch=10",
         ),
         (
             'train.steps = 5\nphase = [{name = "a", steps = 5}]',

@@ -179,9 +179,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
         ]
         result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
     for field in result.recipe:
-        result.say(
-            f"The recipes differ: {field['field']} is {field['a']!r} in A and {field['b']!r} in B."
-        )
+        result.say(f"The recipes differ: {field['field']} is {_both(field['a'], field['b'])}.")
     genesis_a, genesis_b = one.ledger.genesis, other.ledger.genesis
     begins = ledgers.differing(genesis_a, genesis_b)
     if one.ledger.first != other.ledger.first:
@@ -210,6 +208,13 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
             names = ", ".join(result.document["fields"])
             result.say(f"The first document that differs is {result.document['id']} (in {names}).")
     return begins
+
+
+def _both(a: object, b: object) -> str:
+    """The values of a field in two recipes; None where a recipe has no such field."""
+    if a is None or b is None:
+        return f"only in B: {b!r}" if a is None else f"only in A: {a!r}"
+    return f"{a!r} in A and {b!r} in B"
 
 
 _PLACE_OF_FORK = (
