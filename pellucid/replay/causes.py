@@ -65,10 +65,10 @@ def recipes(question: Question) -> Iterator[Hypothesis]:
             yield _under(recipe, words)
     if question.other is not None and _same_state(question, question.other):
         names = ", ".join(one["field"] for one in question.fields)
-        yield _under(
-            question.other,
-            f"the recipes differ in {names}, and no single field explains the difference",
-        )
+        words = f"the recipes differ in {names}, and no single field explains the difference"
+        if len(question.fields) == 1:
+            words = f"the recipes differ in {names} alone"
+        yield _under(question.other, words)
 
 
 def _same_state(question: Question, recipe: Recipe) -> bool:

@@ -21,7 +21,7 @@ from pellucid.inputs import Inputs, anchored_state, first_state
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries
-from pellucid.replay import blame, corpora, experiments, ledgers, surroundings
+from pellucid.replay import blame, corpora, experiments, ledgers, origin, surroundings
 from pellucid.replay.again import Again, copied
 from pellucid.replay.experiments import Cause
 from pellucid.replay.explain import Difference, Recorded, States, explain, published
@@ -182,6 +182,8 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
         result.say(
             f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B."
         )
+    if fork:
+        result.recipe += _false_of_fork(fork, other if fork is one else one, result)
     mine, theirs = one.ledger.genesis, other.ledger.genesis
     begins = ledgers.differing(mine, theirs)
     if one.ledger.first != other.ledger.first:
@@ -212,13 +214,8 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     return begins
 
 
-_PLACE_OF_FORK = (
-    "fork.parent",
-    "fork.step",
-    "fork.state",
-    "fork.tokens",
-    "fork.cursors",
-    "fork.rows",
+_PLACE_OF_FORK = tuple(
+    f"fork.{name}" for name in ("parent", "step", "state", "tokens", "cursors", "rows")
 )
 _GENESIS_OF_FORK = ("recipe_version", "step", "tokens", "parent")
 
@@ -230,6 +227,25 @@ def _fork(one: Side, other: Side) -> Side | None:
         (side for side, parent in pairs if side.ledger.genesis.get("parent") == parent.ledger.head),
         None,
     )
+
+
+def _false_of_fork(fork: Side, parent: Side, result: Difference) -> list[dict[str, Any]]:
+    """The fields of a fork's recipe that are not what the parent gives, in the form of
+    result.recipe: the parent's side has the value that the parent gives."""
+    if not parent.ledger.first <= fork.recipe.first <= parent.ledger.steps_done:
+        return []  # The parent has no such state, which is said instead.
+    if fork.inputs is None or parent.inputs is None:
+        result.say(f"fork.cursors and fork.rows of {fork.name} are not checked.")
+    order = fork.inputs.order if fork.inputs else None
+    false = origin.false(fork.recipe, order, parent.recipe, parent.inputs)
+    for field, own, given in false:
+        where = f"after step {fork.recipe.first}"
+        result.say(f"{field} is {own} in {fork.name}, but {parent.name} gives {given} {where}.")
+    first = fork.name == "A"
+    return [
+        {"field": field, "a": own if first else given, "b": given if first else own}
+        for field, own, given in false
+    ]
 
 
 def _later_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:
