@@ -10,8 +10,9 @@ from pellucid.data.order import Order, blocks_by_name
 from pellucid.errors import ForkAtEnd, ForkUnfit
 from pellucid.inputs import Inputs
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
+from pellucid.replay import origin
 from pellucid.replay.materialise import Watch, about, materialise
-from pellucid.schedule import Passed, Start, Stretch, stretch_of
+from pellucid.schedule import Passed, Start, stretch_of
 from pellucid.settings import settings_of, with_settings
 from pellucid.store import anchors, files, layout
 
@@ -79,7 +80,8 @@ def fork(
     )
     draft = parse(_recipe(inputs.folder / FILE, target, begun, settings), target / FILE)
     _check(parent, begun, draft)
-    begun |= _start_fields(inputs, _start(inputs, draft, step))
+    own = Order.of(inputs.folder, draft, inputs.shards)
+    begun |= _start_fields(inputs, origin.start(inputs, own, step))
     content = _recipe(inputs.folder / FILE, target, begun, settings)
     if not files.holds(target / FILE, content):
         files.require_free(target)
@@ -90,7 +92,7 @@ def fork(
         layout.carry(inputs.folder, partial, "data")
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
-    return order.route.passed(_names(recipe), _targets_seen(inputs, step))
+    return order.route.passed(_names(recipe), origin.seen(inputs, step))
 
 
 def _require_left(inputs: Inputs, step: int, settings: list[str]) -> None:
@@ -105,43 +107,6 @@ def _start_fields(inputs: Inputs, start: Start) -> dict[str, object]:
     """Where a fork begins, as its recipe says it."""
     names = [source.name for source in inputs.recipe.data.sources]
     return {"cursors": dict(zip(names, start.cursors, strict=True)), "rows": start.rows}
-
-
-def _start(inputs: Inputs, draft: Recipe, step: int) -> Start:
-    """Where the first step of a fork begins: with the very rows that the parent would take next,
-    where it mixes the same sources in rows of the same context; otherwise with the targets
-    behind those that the parent saw.
-
-    draft is the fork's recipe, but for this.
-    """
-    own, parent = Order.of(inputs.folder, draft, inputs.shards), inputs.order
-    following, cursors = stretch_of(parent.stretches, step + 1), _targets_seen(inputs, step)
-    if _kind(own.stretches[0], own, step) == _kind(following, parent, step):
-        return Start(following.cursors, following.row(step + 1))
-    if _rolled_back_to(inputs, step) or own.schedule.begun(step + 1) != step:
-        return Start(cursors)
-    return Start(own.route.entered(step + 1, cursors))
-
-
-def _targets_seen(inputs: Inputs, step: int) -> tuple[int, ...]:
-    """The targets of each source that the parent saw before a fork after a step begins; behind a
-    rollback to this very step, what the rollback passed over too."""
-    stretches = inputs.order.stretches
-    if _rolled_back_to(inputs, step):
-        return stretch_of(stretches, step + 1).cursors
-    return stretch_of(stretches, step).cursors_after(step)
-
-
-def _rolled_back_to(inputs: Inputs, step: int) -> bool:
-    span = inputs.history.at(step + 1)
-    return span.branch > 0 and span.after == step
-
-
-def _kind(stretch: Stretch, order: Order, step: int) -> tuple[object, ...]:
-    """What decides which rows follow a step, but for the cursors."""
-    begins = order.schedule.begun(step + 1) == step
-    again = stretch.phase.again if begins and any(stretch.phase.again) else ()
-    return stretch.mixture, stretch.phase.context, again
 
 
 def _recipe(path: Path, target: Path, begun: dict[str, object], settings: list[str]) -> bytes:

@@ -68,10 +68,10 @@ def recipes(question: Question) -> Iterator[Hypothesis]:
             yield _under(recipe, description)
     if question.other is not None and _same_state(question, question.other):
         names = ", ".join(field["field"] for field in question.fields)
-        yield _under(
-            question.other,
-            f"the recipes differ in {names}, and no single field explains the difference",
-        )
+        description = f"the recipes differ in {names}, and no single field explains the difference"
+        if len(question.fields) == 1:
+            description = f"the recipes differ in {names} alone"
+        yield _under(question.other, description)
 
 
 def _same_state(question: Question, recipe: Recipe) -> bool:

@@ -21,7 +21,7 @@ from pellucid.inputs import Inputs, anchored_state, first_state
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries
-from pellucid.replay import blame, corpora, experiments, ledgers, surroundings
+from pellucid.replay import blame, corpora, experiments, ledgers, origin, surroundings
 from pellucid.replay.again import Again, copied
 from pellucid.replay.experiments import Cause
 from pellucid.replay.explain import Difference, Recorded, States, explain, published
@@ -175,11 +175,15 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     fork = _fork(one, other)
     if fork:  # Where a fork begins is said once, and is no difference of what it computes.
         result.recipe = [
-            field for field in result.recipe if not field["field"].startswith(_PLACE_OF_FORK)
+            field for field in result.recipe if not field["field"].startswith(origin.PLACE)
         ]
         result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
     for field in result.recipe:
-        result.say(f"The recipes differ: {field['field']} is {_both(field['a'], field['b'])}.")
+        result.say(
+            f"The recipes differ: {field['field']} is {ledgers.both(field['a'], field['b'])}."
+        )
+    if fork:
+        result.recipe += _false_of_fork(fork, other if fork is one else one, result)
     genesis_a, genesis_b = one.ledger.genesis, other.ledger.genesis
     begins = ledgers.differing(genesis_a, genesis_b)
     if one.ledger.first != other.ledger.first:
@@ -188,7 +192,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
         begins = [
             name
             for name in begins
-            if name not in _GENESIS_OF_FORK and (name != "recipe" or result.recipe)
+            if name not in origin.GENESIS and (name != "recipe" or result.recipe)
         ]
         if not begins:
             result.say(
@@ -210,24 +214,6 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     return begins
 
 
-def _both(a: object, b: object) -> str:
-    """The values of a field in two recipes; None where a recipe has no such field."""
-    if a is None or b is None:
-        return f"only in B: {b!r}" if a is None else f"only in A: {a!r}"
-    return f"{a!r} in A and {b!r} in B"
-
-
-_PLACE_OF_FORK = (
-    "fork.parent",
-    "fork.step",
-    "fork.state",
-    "fork.tokens",
-    "fork.cursors",
-    "fork.rows",
-)
-_GENESIS_OF_FORK = ("recipe_version", "step", "tokens", "parent")
-
-
 def _fork(one: Side, other: Side) -> Side | None:
     """The one of two runs that is a fork of the other."""
     pairs = ((one, other), (other, one))
@@ -235,6 +221,25 @@ def _fork(one: Side, other: Side) -> Side | None:
         (side for side, parent in pairs if side.ledger.genesis.get("parent") == parent.ledger.head),
         None,
     )
+
+
+def _false_of_fork(fork: Side, parent: Side, result: Difference) -> list[dict[str, Any]]:
+    """The fields of a fork's recipe that are not what the parent gives, in the form of
+    result.recipe: the parent's side has the value that the parent gives."""
+    if not parent.ledger.first <= fork.recipe.first <= parent.ledger.steps_done:
+        return []  # The parent has no such state, which is said instead.
+    if fork.inputs is None or parent.inputs is None:
+        result.say(f"fork.cursors and fork.rows of {fork.name} are not checked.")
+    order = fork.inputs.order if fork.inputs else None
+    false = origin.false(fork.recipe, order, parent.recipe, parent.inputs)
+    for field, own, given in false:
+        where = f"after step {fork.recipe.first}"
+        result.say(f"{field} is {own} in {fork.name}, but {parent.name} gives {given} {where}.")
+    first = fork.name == "A"
+    return [
+        {"field": field, "a": own if first else given, "b": given if first else own}
+        for field, own, given in false
+    ]
 
 
 def _later_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:

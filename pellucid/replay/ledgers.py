@@ -172,3 +172,10 @@ def shown(field: str, value: Any) -> str:
         return repr(digests.bits_float(value))
     text = str(value)
     return text if len(text) <= 24 else f"{text[:12]}…"
+
+
+def both(a: object, b: object) -> str:
+    """The values of a field in two recipes; None where a recipe has no such field."""
+    if a is None or b is None:
+        return f"only in B: {b!r}" if a is None else f"only in A: {a!r}"
+    return f"{a!r} in A and {b!r} in B"
