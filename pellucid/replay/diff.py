@@ -174,9 +174,8 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
     result.recipe = ledgers.recipe_differences(one.recipe, other.recipe)
     fork = _fork(one, other)
     if fork:  # Where a fork begins is said once, and is no difference of what it computes.
-        result.recipe = [
-            field for field in result.recipe if not field["field"].startswith(origin.PLACE)
-        ]
+        rest = (field for field in result.recipe if not field["field"].startswith(origin.PLACE))
+        result.recipe = [*rest]
         result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
     for field in result.recipe:
         result.say(
