@@ -84,9 +84,9 @@ def test_an_address_is_read_by_the_verbs_that_are_said_to_read_it() -> None:
     ("detail", "said"),
     [
         ('did you mean "steps"?', 'query: did you mean "steps"? List the'),
-        ("there is none", "query: there is none. `pellucid sql"),
-        ("there is none.", "query: there is none. `pellucid sql"),
-        ("it lies in ..", "query: it lies in ... `pellucid sql"),
+        ("there is none", "query: there is none. List the"),
+        ("there is none.", "query: there is none. List the"),
+        ("it lies in ..", "query: it lies in ... List the"),
     ],
 )
 def test_a_sentence_ends_once(detail: str, said: str) -> None:
