@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from pellucid.sections import INTEGER, Count, Name, Natural, Section, placement
+from pellucid.sections import INTEGER, NOT_BLANK, Count, Name, Natural, Section, placement
 
 # Formats whose records have fields with names.
 WITH_FIELDS = ("jsonl", "json", "csv", "parquet")
@@ -18,7 +18,7 @@ class Source(Section):
     name: Name
     path: str = placement("")
     format: Literal["text", "jsonl", "json", "csv", "parquet", "lines", "fasta", "package"] = "text"
-    licence: str = "unknown"
+    licence: Annotated[str, Field(pattern=NOT_BLANK)] = "unknown"
     # How often it is seen while all of weight 1 are seen once; 0: for validation only.
     weight: Natural = 1
     text_key: str = "text"  # Of records with fields: the one that holds the text …

@@ -106,6 +106,13 @@ def check(tables: Sequence[Phase], names: Sequence[str], steps: int) -> None:
                     )
 
 
+def _divisor(number: int, near: int) -> int:
+    """The divisor that is nearest, of two as near the smaller one; looked for 2^16 numbers far."""
+    near = min(near, number)
+    tried = (one for far in range(1 << 16) for one in (near - far, near + far) if one > 0)
+    return next((one for one in tried if number % one == 0), math.gcd(number, near))
+
+
 def check_planned(phase: Planned, block: int, alone: bool) -> None:
     """The same of what a phase comes to with the plain fields; alone: the
     plain fields are the one phase."""
@@ -113,7 +120,7 @@ def check_planned(phase: Planned, block: int, alone: bool) -> None:
     section, of = ("train", "") if alone else (f"phase.{name}", f" of the phase {name}")
     if phase.batch % phase.microbatch:
         detail = f"is {phase.microbatch}, but batch = {phase.batch}{of} is not a multiple of it"
-        raise unfit(f"{section}.microbatch", math.gcd(phase.batch, phase.microbatch), detail)
+        raise unfit(f"{section}.microbatch", _divisor(phase.batch, phase.microbatch), detail)
     if phase.decay > steps:
         raise unfit(
             f"{section}.decay", steps // 5, f"is {phase.decay}, longer than steps = {steps}{of}"

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
-from pellucid import learning_rates, objectives, operations, optimizers, phases
+from pellucid import learning_rates, objectives, operations, optimizers, phases, wording
 from pellucid.corpus import Data, Source, Tokenizer
 from pellucid.errors import (
     RecipeInvalid,
@@ -29,6 +29,7 @@ from pellucid.record.guards import Rule, Rules
 from pellucid.schedule import Phase as Planned
 from pellucid.schedule import Schedule
 from pellucid.sections import (
+    DIGEST,
     INTEGER,
     Count,
     Fraction,
@@ -114,10 +115,10 @@ class Fork(Section):
     """Where a fork begins: after a step of its parent. `pellucid fork` writes it."""
 
     # The parent's head; empty: no fork.
-    parent: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    parent: Annotated[str, Field(pattern=DIGEST)] = ""
     step: Natural = 0
     # The root of the parent's state after that step.
-    state: Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")] = ""
+    state: Annotated[str, Field(pattern=DIGEST)] = ""
     without: tuple[str, ...] = ()  # Sources and documents whose blocks are replaced by others.
     tokens: Far = 0  # Targets that the parent had seen by then.
     # Of each source, the targets that the parent had seen …
@@ -365,7 +366,8 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
-        location = _location(first["loc"])
+        chosen_by = first.get("ctx", {}).get("discriminator", "").strip("'")
+        location = (*_location(first["loc"]), *([chosen_by] if chosen_by else []))
         key, setting = _key(location, values)
         if first["type"] == "extra_forbidden":
             raise RecipeUnknownKey(path=path, key=key, hint=_nearest(location)) from error
@@ -374,15 +376,16 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
             raise RecipeInvalid(
                 path=path, key=context["key"], detail=context["detail"], setting=setting
             ) from error
-        detail = first["msg"].removeprefix("Value error, ")
-        if first["type"] == "tuple_type":
-            detail = 'should be a list, as in ["…"]'
+        detail = wording.words(first)
         if path == COMMAND_LINE:
             setting = ""
         if first["type"] != "missing" and not isinstance(first["input"], dict):
             detail += f" (it is {first['input']!r})"
         raise RecipeInvalid(
-            path=path, key=key or "recipe", detail=detail, setting=setting
+            path=path,
+            key=key or ("--set" if path == COMMAND_LINE else "recipe"),
+            detail=detail,
+            setting=setting,
         ) from error
 
 

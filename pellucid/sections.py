@@ -16,12 +16,18 @@ Count = Annotated[int, Field(ge=1, lt=2**63)]
 Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, lt=1, allow_inf_nan=False)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+_NAME, DIGEST, NOT_BLANK = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", r"^([0-9a-f]{64})?$", r"\S"
+PATTERNS = {  # What a text that does not match is told.
+    _NAME: "should be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or a digit",
+    DIGEST: "should be 64 hex digits in small letters, or empty",
+    NOT_BLANK: 'should not be blank; leave it out, or write "unknown", where nobody knows it',
+}
+Name = Annotated[str, Field(pattern=_NAME)]
 
 
 def _integer(value: object) -> object:
     if type(value) is not int:
-        raise ValueError("Input should be an integer")
+        raise ValueError("should be an integer")
     return value
 
 

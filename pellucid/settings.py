@@ -31,8 +31,11 @@ def with_settings(
     if not settings or verb == "run":
         parse(content, path)
     document = tomlkit.parse(content.decode("utf-8"))
-    for key, value in settings_of(settings, verb).items():
-        _assign(document, key, value)
+    given = {
+        key: _assign(document, key, value) for key, value in settings_of(settings, verb).items()
+    }
+    for key, table in given.items():
+        _locate(table, key.rpartition(".")[2])
     result = tomlkit.dumps(document).encode("utf-8")
     if settings:
         parse(result, COMMAND_LINE)
@@ -44,7 +47,7 @@ def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
     found = {}
     for setting in settings:
         key, equals, text = setting.partition("=")
-        if not equals:
+        if not equals or not all(part.strip() for part in key.split(".")):
             raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
         value = _value(text.strip())
         if key.strip().endswith("_key") and not isinstance(value, str):
@@ -57,7 +60,16 @@ def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
     return found
 
 
-def _assign(document: Any, key: str, value: Any) -> None:
+def _locate(table: Any, name: str) -> None:
+    """A path of the command line is one from the current folder, as --data is; a recipe's is one
+    from its own folder. A package's is inside the package."""
+    path = table[name]
+    if name == "path" and isinstance(path, str) and path and table.get("format") != "package":
+        table[name] = str(Path(path).resolve())
+
+
+def _assign(document: Any, key: str, value: Any) -> Any:
+    """Put a value in; returns the table that has it now."""
     *parents, last = key.split(".")
     table, before = document, ""
     for parent in parents:
@@ -73,6 +85,7 @@ def _assign(document: Any, key: str, value: Any) -> None:
         detail = "not a field; write data.sources.NAME.FIELD=value"
         raise RecipeInvalid(path=COMMAND_LINE, key=key, detail=detail)
     table[last] = value
+    return table
 
 
 def _value(text: str) -> Any:

@@ -21,6 +21,7 @@ ROOMS = [
     "store",
     "machine",
     "sections",
+    "wording",
     "kernels",
     "families",
     "optimizers",

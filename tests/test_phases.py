@@ -383,7 +383,7 @@ PLAIN = 'version = 4\nname = "a"\ndata.sources = [{name = "s"}, {name = "t", wei
         ),
         (
             'phase = [{name = "a", steps = 200, batch = 10}]',
-            r"phase\.a\.microbatch: .* --set phase\.a\.microbatch=2",
+            r"phase\.a\.microbatch: .* --set phase\.a\.microbatch=10",
         ),
         (
             'train.steps = 5\nphase = [{name = "a", steps = 5}]',

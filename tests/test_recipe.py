@@ -204,7 +204,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("train.steps=2.5", "integer"),
         (
             "train.batch=10",
-            r"train\.microbatch: .* batch = 10 is not a multiple of it\. .* --set train\.microbatch=2\.",
+            r"train\.microbatch: .* batch = 10 is not a multiple of it\. .* --set train\.microbatch=10\.",
         ),
         ("model.kv_heads=3", "multiple of kv_heads"),
         ("tokenizer.vocabulary=70000", "uint32"),
@@ -216,7 +216,7 @@ def test_an_unknown_key_is_refused_with_the_nearest(line: str, hint: str) -> Non
         ("train.steps=5", r"--set train\.warmup=0\."),
         ("data.pipeline=1", "should be 2 .it is 1"),
         ("data.pipeline=2.0", "integer"),
-        ("name=../x", "pattern"),
+        ("name=../x", "begin with a letter or a digit"),
         ("data.sources.s.weight=0", "nothing to train on"),
         ("data.sources.t.weight=1", "no source named t"),
     ],

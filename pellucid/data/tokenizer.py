@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import tokenizers
 
+from pellucid import recipe as recipes
 from pellucid.data import beside, components, kinds, stage
 from pellucid.data.kinds import DOCUMENT
 from pellucid.data.parquet import Documents
@@ -25,6 +26,7 @@ from pellucid.errors import (
     DocumentTokenUnclear,
     FormatInvalid,
     PellucidError,
+    RecipeInvalid,
     TextInvalid,
     TokenizerInvalid,
     VocabularyTooLarge,
@@ -119,6 +121,12 @@ def named(recipe: Recipe) -> str:
 def check(recipe: Recipe, folder: Path) -> None:
     """For kind = "file": whether the file is usable, before any work. Raises as prepare does."""
     if recipe.tokenizer.kind == "file":
+        if not recipe.tokenizer.path:
+            detail = 'is missing, and tokenizer.kind = "file" takes it'
+            setting = ", or with --set tokenizer.path=FILE"
+            raise RecipeInvalid(
+                path=folder / recipes.FILE, key="tokenizer.path", detail=detail, setting=setting
+            )
         path = folder / recipe.tokenizer.path
         _check_fits(Tokenizer(existing(path, follow=True), path, named(recipe)), recipe)
 

@@ -29,13 +29,17 @@ class Tensor:
     columns: tuple[int, int]
     tile: bool  # Whether what differs fills a rectangle that is smaller than the tensor.
     bit: int | None  # Where one element differs by one bit: which, 0 the lowest.
+    unlike: str = ""  # Where no element has a counterpart: both shapes or types.
 
     def as_json(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in self.__slots__}
+        named = {name: getattr(self, name) for name in self.__slots__}
+        return named if self.unlike else {key: named[key] for key in named if key != "unlike"}
 
     @property
     def words(self) -> str:
         of = f"{self.group} of {self.name}"
+        if self.unlike:
+            return f"{of}: {self.unlike}"
         if self.elements == 1:
             bit = "" if self.bit is None else f", bit {self.bit}"
             return f"{of}: one element, row {self.rows[0]}, column {self.columns[0]}{bit}"
@@ -73,8 +77,10 @@ def _bits(array: np.ndarray) -> np.ndarray:
 
 def compare(group: str, name: str, a: np.ndarray, b: np.ndarray) -> Tensor:
     """Where two tensors that differ do so."""
-    if a.shape != b.shape or a.dtype != b.dtype or not a.size:
-        return Tensor(group, name, a.size, a.size, (0, 0), (0, 0), False, None)
+    if a.shape != b.shape or a.dtype != b.dtype:
+        what = ("shapes", a.shape, b.shape) if a.shape != b.shape else ("types", a.dtype, b.dtype)
+        unlike = "{} differ: {} and {}".format(*what)
+        return Tensor(group, name, a.size, a.size, (0, 0), (0, 0), False, None, unlike)
     width = a.shape[-1] if a.ndim else 1
     places = np.flatnonzero(_bits(a) != _bits(b))
     rows, columns = np.divmod(places, width)

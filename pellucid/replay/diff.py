@@ -179,9 +179,7 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
         ]
         result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
     for each in result.recipe:
-        result.say(
-            f"The recipes differ: {each['field']} is {each['a']!r} in A and {each['b']!r} in B."
-        )
+        result.say(f"The recipes differ: {each['field']} is {_both(each['a'], each['b'])}.")
     mine, theirs = one.ledger.genesis, other.ledger.genesis
     begins = ledgers.differing(mine, theirs)
     if one.ledger.first != other.ledger.first:
@@ -210,6 +208,13 @@ def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
             what = ", ".join(result.document["fields"])
             result.say(f"The first document that differs is {result.document['id']} (in {what}).")
     return begins
+
+
+def _both(a: object, b: object) -> str:
+    """The values of a field in two recipes; None where a recipe has no such field."""
+    if a is None or b is None:
+        return f"only in B: {b!r}" if a is None else f"only in A: {a!r}"
+    return f"{a!r} in A and {b!r} in B"
 
 
 _PLACE_OF_FORK = (

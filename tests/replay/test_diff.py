@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,8 @@ from pellucid.cli.audit import audit_run
 from pellucid.errors import AuditFailed, FormatInvalid, RunsDiffer
 from pellucid.kernels import calls, library
 from pellucid.record import digests
-from pellucid.replay.diff import diff, diff_here, explain_audit
+from pellucid.replay import blame
+from pellucid.replay.diff import _both, diff, diff_here, explain_audit
 from pellucid.replay.request import Request
 from pellucid.store import layout
 from tests.conftest import finish, make_run, pellucid
@@ -388,3 +390,14 @@ def test_what_a_release_says_of_itself_cannot_command_a_terminal(
     path = release / layout.ENVIRONMENT
     path.write_text(path.read_text() + "evil==\x1b[2J\n")
     assert "\x1b" not in pellucid("diff", finished, release, check=5).stdout
+
+
+def test_tensors_of_other_shapes_have_no_rows_that_differ() -> None:
+    found = blame.compare("weights", "w", np.zeros((400, 32)), np.zeros((512, 32)))
+    assert found.words == "weights of w: shapes differ: (400, 32) and (512, 32)"
+    assert "unlike" not in blame.compare("weights", "w", np.zeros(2), np.ones(2)).as_json()
+
+
+def test_a_field_that_one_recipe_has_is_only_there() -> None:
+    assert [_both(5, None), _both(None, "x")] == ["only in A: 5", "only in B: 'x'"]
+    assert _both(1, 2) == "1 in A and 2 in B"
