@@ -300,7 +300,7 @@ def test_a_release_can_be_moved(finished: Path, tmp_path: Path) -> None:
         (("show", "RUN", "document", "of another world"), "in this run. "),
         (
             ("fork", "RUN", "--step", "3", "--set", "train.microbatch=3", "--to", "OUT"),
-            "--set train.microbatch=1.",
+            "--set train.microbatch=2.",
         ),
         (
             ("fork", "RUN", "--step", "3", "--set", "train.lr=-1", "--to", "OUT"),
