@@ -242,7 +242,7 @@ def warnings(source: dict[str, Any]) -> list[str]:
         reasons = ", ".join(f"{reason['words']} ({reason['documents']:,})" for reason in out)
         share = 100 * size / max(1, source["bytes"] + size)
         lines.append(
-            f"source {source['source']}: {_counted(source, out)} were left out, "
+            f"source {source['source']} leaves out {_counted(source, out)}, "
             f"{share:.1f}% of the bytes: {reasons}"
         )
     kept = [reason for reason in source["left_out"] if reason["kept"] and not reason["quiet"]]

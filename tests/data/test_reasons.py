@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from pellucid.data import documents, encodings, sources, stage
+from pellucid.data import documents, encodings, recognise, sources, stage
 from pellucid.data.reasons import REASONS, LeftOut, report
 from pellucid.data.survey import survey
 from pellucid.errors import SourceRepeated
@@ -174,3 +174,7 @@ def test_the_page_lists_every_reason_in_its_words():
         for name, one in REASONS.items()
     ]
     assert page.rstrip().endswith("\n".join(rows))
+
+
+def test_every_kind_of_file_has_a_reason():
+    assert set(recognise.KINDS) <= set(REASONS)

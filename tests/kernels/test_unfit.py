@@ -302,8 +302,9 @@ def test_kernels_that_give_other_bits_are_not_used(
         assert path.name != "simd.h" or text.count("0x1.5558f2p-5f") == 1
         (tmp_path / path.name).write_text(text.replace("0x1.5558f2p-5f", "0x1.5558p-5f"))
     sources = sorted(tmp_path.glob("*.c"))
-    compile_c(tmp_path / "_kernels_wrong.so", "-O0", "-shared", "-fPIC", *sources, sources=tmp_path)
-    monkeypatch.setattr(library, "FOLDER", tmp_path)
+    wrong = tmp_path / "_kernels_wrong.so"
+    compile_c(wrong, "-O0", "-shared", "-fPIC", *sources, sources=tmp_path)
+    monkeypatch.setattr(library, "load", lambda: library._opened(wrong))
     with pytest.raises(KernelsWrong, match=r"operation: (swiglu|attention|loss)"):
         library.kernels.__wrapped__()
 
