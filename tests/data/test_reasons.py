@@ -107,10 +107,10 @@ def test_the_table_and_its_warning():
     out = io.StringIO()
     print_sources([one], Console(file=out))
     assert "a, b\ufffd[2J, c, …" in out.getvalue() and "replaced bytes" in out.getvalue()
-    assert "4 of 100 files were left out, 5.0% of the bytes: empty (4)" in out.getvalue()
+    assert "source s leaves out 4 of 100 files, 5.0% of the bytes: empty (4)" in out.getvalue()
     assert len(warnings(one)) == 2
     records = one | {"items": "records"}
-    assert "s: 4 of 100 records were left out" in warnings(records)[0]
+    assert "s leaves out 4 of 100 records" in warnings(records)[0]
     both = [*one["left_out"], one["left_out"][0] | {"of_file": True, "documents": 1}]
     assert "s: 1 file and 4 of 100 records were" in warnings(records | {"left_out": both})[0]
     assert "s: 5 of 101 files were" in warnings(one | {"left_out": both})[0]
@@ -130,7 +130,7 @@ def test_a_warning_counts_texts_and_not_the_parts_they_are_cut_into(tmp_path, re
     documents.prepare(recipe, tmp_path, tell=told.append)
     ((one,),) = told
     assert (one["texts"], one["documents"] > 150) == (20, True)
-    assert "source in: 1 of 21 files were left out" in warnings(one)[0]
+    assert "source in leaves out 1 of 21 files" in warnings(one)[0]
 
 
 def test_a_source_whose_texts_are_all_taken_says_by_which(tmp_path, recipe_of, corpus):
