@@ -36,7 +36,7 @@ wheels: .venv/ready
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror $(wildcard pellucid/kernels/src/*.[ch] tests/kernels/*.c bench/*.c)
+	$(BIN)/clang-format --dry-run -Werror $(wildcard pellucid/kernels/src/*.[ch] tests/kernels/*.c tests/avx512/*.c bench/*.c)
 	$(BIN)/pyright
 
 bench: demo/manifest.jsonl

@@ -94,7 +94,8 @@ class Wheel(bdist_wheel):
     def _glibc(self, platform: str) -> str:
         """The platform by the newest glibc symbol that the library takes; PEP 600. As it was where
         nothing is built yet, or not for glibc."""
-        built = Path(self.get_finalized_command("build_ext").build_lib)  # type: ignore[attr-defined]
+        command = self.get_finalized_command("build_ext")
+        built = Path(command.build_lib)  # type: ignore[attr-defined]
         library = built / "pellucid/kernels" / LIBRARY
         versions = re.findall(rb"GLIBC_2\.(\d+)", library.read_bytes()) if library.exists() else []
         if not versions or not platform.startswith("linux_"):

@@ -35,7 +35,8 @@ def main() -> None:
     documents, fields = Documents.open(folder), load(folder).tokenizer
     meter = stage.Meter(stage.silent, "tokenizer", "characters")
     print(
-        f"{'pattern':10}{'train tokens':>14}{'bytes/token':>13}{'validation tokens':>19}{'bytes/token':>13}"
+        f"{'pattern':10}{'train tokens':>14}{'bytes/token':>13}"
+        f"{'validation tokens':>19}{'bytes/token':>13}"
     )
     for pattern in get_args(Fields.model_fields["pattern"].annotation):
         asked = fields.model_copy(update={"kind": "bpe", "pattern": pattern})

@@ -199,7 +199,8 @@ def main() -> None:
     print(f"{options.run}: {corpus.documents:,} training documents, {size / 1e6:.1f} MB; ", end="")
     print(f"{several:,} bytes begin no character\n")
     print(
-        f"{'queries':28}{'number':>8}{'present':>9}{'absent':>8}{'occurrences':>14}{'positions':>11}{'wrong':>7}"
+        f"{'queries':28}{'number':>8}{'present':>9}{'absent':>8}"
+        f"{'occurrences':>14}{'positions':>11}{'wrong':>7}"
     )
     total = []
     for kind, (draw, share) in KINDS.items():

@@ -144,7 +144,8 @@ def asked(folder: Path, queries: list[str], limit: int) -> tuple[list[int], list
 
 def print_builds(builds: list[Build], tokens: int, size: int) -> None:
     print(
-        f"\n{'build':28}{'seconds':>9}{'CPU s':>8}{'peak MiB':>10}{'MB/s':>8}{'bytes a token':>15}{'of the text':>13}"
+        f"\n{'build':28}{'seconds':>9}{'CPU s':>8}{'peak MiB':>10}{'MB/s':>8}"
+        f"{'bytes a token':>15}{'of the text':>13}"
     )
     for build in builds:
         cpu, peak = (
@@ -152,7 +153,8 @@ def print_builds(builds: list[Build], tokens: int, size: int) -> None:
             max(run.peak for run in build.runs),
         )
         print(
-            f"{build.name:28}{build.seconds:9.1f}{cpu:8.1f}{peak / 2**20:10.0f}{size / 1e6 / build.seconds:8.1f}"
+            f"{build.name:28}{build.seconds:9.1f}{cpu:8.1f}{peak / 2**20:10.0f}"
+            f"{size / 1e6 / build.seconds:8.1f}"
             f"{build.size / tokens:15.2f}{build.size / size:13.1%}"
         )
     ours = builds[0]

@@ -1,4 +1,4 @@
-"""A recipe whose run has begun: what may still change in it, and the check that nothing else has."""
+"""A recipe whose run has begun: what may still change, and the check that all else is the same."""
 
 from __future__ import annotations
 

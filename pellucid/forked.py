@@ -1,5 +1,5 @@
-"""What a fork tells of itself: its own steps and tokens, apart from those that it claims for the run
-before it. No release of a fork holds anything of that run but one state, which may be invented."""
+"""What a fork tells of itself: its own steps and tokens, apart from those that it claims for the
+run before it. A release of a fork holds one state of that run, which may be invented."""
 
 from __future__ import annotations
 

@@ -63,7 +63,8 @@ def texts_of(specials: set[str]) -> list[str]:
     spelled = sorted(specials | {"<|endoftext|>", "</s>", "<h1>"})
     between = ["", " ", "\n\n\t", "naïve café 東京", "1234567", "'s", "x" * 30, "\u0301é\r\n"]
     return [
-        f"{between[n % 7]}{prose(n, 9)}{spelled[n % len(spelled)] * (n % 3)}{between[n % 5]}{between[n % 8]}"
+        f"{between[n % 7]}{prose(n, 9)}{spelled[n % len(spelled)] * (n % 3)}"
+        f"{between[n % 5]}{between[n % 8]}"
         for n in range(500)
     ]
 

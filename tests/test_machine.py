@@ -140,7 +140,8 @@ def test_importing_the_package_changes_nothing_of_the_process() -> None:
 import os, resource, signal, sys, warnings
 import torch
 seen = lambda: (dict(os.environ), [signal.getsignal(n) for n in signal.valid_signals()],
-    warnings.filters[:], [resource.getrlimit(n) for n in (resource.RLIMIT_DATA, resource.RLIMIT_AS)],
+    warnings.filters[:],
+    [resource.getrlimit(n) for n in (resource.RLIMIT_DATA, resource.RLIMIT_AS)],
     sys.getrecursionlimit(), torch.get_num_threads(),
     torch.are_deterministic_algorithms_enabled(), torch.get_default_dtype())
 before = seen()

@@ -8,8 +8,10 @@ import re
 # surrogates, private use: Unicode's Cc, Cf, Cs, Co, Zl, Zp, and what is free among them. Written
 # down: every Python has other tables.
 _UNSEEN = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u089f\u08e2\u180e\u200b-\u200f\u2028-\u202e"
-    "\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f\U0001bca0-\U0001bcaf"
+    "[\x00-\x1f\x7f-\x9f\xad\u0600-\u0605\u061c\u06dd\u070f\u0890-\u089f\u08e2\u180e"
+    "\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\ud800-\uf8ff\ufeff\ufff0-\ufffb\U000110bd\U000110cd\U00013430-\U0001345f"
+    "\U0001bca0-\U0001bcaf"
     "\U0001d173-\U0001d17a\U000e0000-\U0010ffff]"
 )
 # Letters and signs that look like nothing: fillers, the empty pattern of Braille, a joiner.

@@ -158,11 +158,13 @@ def _whole(fork: dict[str, Any] | None) -> str:
 
 
 _WHOLE = """This folder holds
-the texts, the tokens and their order, the record of every step, full training states, checkpoints and results.
+the texts, the tokens and their order, the record of every step, full training states, \
+checkpoints and results.
 You can check each of these, and replay any step."""
 _WHOLE_OF_A_FORK = """This model is a
 fork: training began after step {before:,} of another run, and {not_here}. This folder holds
-the texts, the tokens and their order, the record of every step from {first:,} on, full training states, checkpoints
+the texts, the tokens and their order, the record of every step from {first:,} on, \
+full training states, checkpoints
 and results. You can check each of these, and replay any step from {first:,} on."""
 
 
@@ -205,21 +207,28 @@ tokenizer = AutoTokenizer.from_pretrained(".")
 
 def _check(recipe: Recipe, about: dict[str, Any]) -> str:
     step = recipe.first + max(1, (about["steps"] - recipe.first) // 2)
-    traced = 'pellucid where . "some text"         # which training texts contain it, and which steps saw it\n'
+    traced = (
+        'pellucid where . "some text"         '
+        "# which training texts contain it, and which steps saw it\n"
+    )
     traced = traced if about["stages"]["index"] else ""
     return f"""## Check it
 
 ```
 pip install pellucid
-pellucid verify .                   # every file, the chain, the data, every batch and number; needs no torch
-pellucid audit . --step {step}        # replays step {step} from the nearest anchor and compares its bits
+pellucid verify .                   # every file, the chain, the data, every batch and \
+number; needs no torch
+pellucid audit . --step {step}        # replays step {step} from the nearest anchor and \
+compares its bits
 pellucid show . step {step}           # the texts that step {step} trained on, and their losses
 pellucid export . --step {step} --as hf --to DIR
 {traced}```
 
 `record/ledger.jsonl` records what the run computed; each entry holds the hash of the entry before.
-`record/journal.jsonl` records what happened. `record/code.tar` is the code that ran, and `record/environment.lock`
-lists its packages. Native arithmetic gives equal bits only on an equal stack: the ledger's first entry names it.
+`record/journal.jsonl` records what happened. `record/code.tar` is the code that ran, and \
+`record/environment.lock`
+lists its packages. Native arithmetic gives equal bits only on an equal stack: \
+the ledger's first entry names it.
 """
 
 
@@ -243,7 +252,8 @@ def _sources(folder: Path) -> str:
     total = _counts(documents, ("documents",), path)
     lines += [
         "",
-        f"{total} documents in total. `data/documents` has the text, origin, licence and date of each.",
+        f"{total} documents in total. "
+        "`data/documents` has the text, origin, licence and date of each.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -303,8 +313,9 @@ def _by_source(last: dict[str, Any]) -> list[str]:
     if len(last["sources"]) < 2:
         return []
     rows = [
-        f"| {escape(one['source'])} | {one['tokens']:,} | {one['loss']:.4f} | {one['bits_per_byte']:.4f} |"
-        for one in last["sources"]
+        f"| {escape(source['source'])} | {source['tokens']:,} | {source['loss']:.4f} "
+        f"| {source['bits_per_byte']:.4f} |"
+        for source in last["sources"]
     ]
     return [
         "",
@@ -322,7 +333,8 @@ def _contents() -> str:
 | path | content |
 |---|---|
 | `config.json`, `model.safetensors`, `tokenizer.json` … | the final checkpoint |
-| `LICENSE` | licence of the model and its records; `data/documents` names the licence of each text |
+| `LICENSE` | licence of the model and its records; `data/documents` names \
+the licence of each text |
 | `recipe.toml` | everything that can change the bits of this run |
 | `record/` | ledger, journal, the code that ran, its lock file |
 | `checkpoints/stepK/` | complete Hugging Face folders |

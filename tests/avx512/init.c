@@ -1,5 +1,6 @@
-// The emulated machine's /init: runs /program with the words of /words, passes what it prints to the second serial
-// port (the first is the kernel's), adds a line `exit N`, and stops the machine through bochs's shutdown port.
+// The emulated machine's /init: runs /program with the words of /words, passes what it prints to
+// the second serial port (the first is the kernel's), adds a line `exit N`, and stops the machine
+// through bochs's shutdown port.
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,8 +29,9 @@ int main(void) {
     int file = open("/words", O_RDONLY);
     ssize_t size = file < 0 ? -1 : read(file, words, sizeof words - 1);
     if (size < 0 || iopl(3) || pipe(ends)) return 1;
-    for (char *word = words; word < words + size && count < 1023; word += strlen(word) + 1) argv[count++] = word;
-    outb(0x83, PORT + 3);  // 115,200 baud, then 8 bits without parity.
+    for (char *word = words; word < words + size && count < 1023; word += strlen(word) + 1)
+        argv[count++] = word;
+    outb(0x83, PORT + 3); // 115,200 baud, then 8 bits without parity.
     outb(1, PORT);
     outb(0, PORT + 1);
     outb(0x03, PORT + 3);
@@ -45,10 +47,12 @@ int main(void) {
     }
     close(ends[1]);
     char last = '\n';
-    for (ssize_t length; (length = read(ends[0], text, sizeof text)) > 0; last = text[length - 1]) put(text, length);
+    for (ssize_t length; (length = read(ends[0], text, sizeof text)) > 0; last = text[length - 1])
+        put(text, length);
     if (last != '\n') put("\n", 1);
     waitpid(child, &status, 0);
-    put(text, sprintf(text, "exit %d\n", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)));
+    put(text, sprintf(text, "exit %d\n",
+                      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status)));
     while (!(inb(PORT + 5) & SENT)) {
     }
     for (const char *letter = "Shutdown"; *letter; letter++) outb(*letter, SHUTDOWN);

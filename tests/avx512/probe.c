@@ -1,5 +1,5 @@
-// Proves that run.sh's machine has AVX-512 and threads: 512-bit FMA on two threads against scalar fma, bit for bit.
-// With a number as its argument it also times that many millions of 512-bit FMA.
+// Proves that run.sh's machine has AVX-512 and threads: 512-bit FMA on two threads against scalar
+// fma, bit for bit. With a number as its argument it also times that many millions of 512-bit FMA.
 #include <immintrin.h>
 #include <math.h>
 #include <pthread.h>
@@ -54,7 +54,8 @@ int main(int argc, char **argv) {
                 sum = fmaf(jobs[t].a[lane], jobs[t].b[lane], product);
             }
             if (memcmp(&sum, &jobs[t].sum[lane], sizeof sum)) {
-                printf("thread %d lane %d: %a, scalar %a\n", t, lane, (double)jobs[t].sum[lane], (double)sum);
+                printf("thread %d lane %d: %a, scalar %a\n", t, lane, (double)jobs[t].sum[lane],
+                       (double)sum);
                 return 5;
             }
         }

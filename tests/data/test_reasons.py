@@ -113,7 +113,7 @@ def test_the_table_and_its_warning():
     assert "s leaves out 4 of 100 records" in warnings(records)[0]
     both = [*one["left_out"], one["left_out"][0] | {"of_file": True, "documents": 1}]
     assert "s leaves out 1 file and 4 of 100 records," in warnings(records | {"left_out": both})[0]
-    assert "s: 5 of 101 files were" in warnings(one | {"left_out": both})[0]
+    assert "s leaves out 5 of 101 files," in warnings(one | {"left_out": both})[0]
     quiet = one | {"replaced_bytes": 0, "left_out": [left | {"quiet": True, "examples": []}]}
     assert warnings(quiet) == []
     few = one | {"texts": 10_000, "bytes": 10_000, "left_out": [left | {"examples": []}]}

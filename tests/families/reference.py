@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -29,7 +30,7 @@ def logits(
     return x @ w.get("lm_head.weight", w["model.embed_tokens.weight"]).T
 
 
-def _layer(shape: Family, w, x: Tensor, within: Tensor | None, window: int) -> Tensor:  # type: ignore[no-untyped-def]
+def _layer(shape: Family, w: Any, x: Tensor, within: Tensor | None, window: int) -> Tensor:
     after = shape.family in ("olmo2", "olmo3")
     y = x if after else _norm(shape, x, w("input_layernorm.weight"))
     y = _attention(shape, w, y, within, window)
@@ -41,7 +42,7 @@ def _layer(shape: Family, w, x: Tensor, within: Tensor | None, window: int) -> T
     return x + (_norm(shape, y, w("post_feedforward_layernorm.weight")) if after else y)
 
 
-def _attention(shape: Family, w, x: Tensor, within: Tensor | None, window: int) -> Tensor:  # type: ignore[no-untyped-def]
+def _attention(shape: Family, w: Any, x: Tensor, within: Tensor | None, window: int) -> Tensor:
     B, T, _ = x.shape
     C = shape.width // shape.heads
     parts = []

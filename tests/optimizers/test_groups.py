@@ -51,7 +51,8 @@ def state_root(step: int, groups: dict[str, dict[str, np.ndarray]]) -> bytes:
         leaves = []
         for name in sorted(groups[group], key=str.encode):
             array = groups[group][name]
-            dtype = {"<f4": "F32", "<i8": "I64"}.get(array.dtype.str) or array.dtype.names[0]  # type: ignore[index]
+            known = {"<f4": "F32", "<i8": "I64"}
+            dtype = known.get(array.dtype.str) or array.dtype.names[0]  # type: ignore[index]
             content, chunk = array.tobytes(), 65536 * array.itemsize
             chunks = [
                 sha(b"\0" + blake3(content[at : at + chunk]).digest())

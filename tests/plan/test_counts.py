@@ -185,7 +185,8 @@ def test_memory_of_a_step_is_within_15_percent(microbatch: int, tmp_path: Path) 
     path = tmp_path / "recipe.toml"
     path.write_text(
         'version = 4\nname = "m"\n[[data.sources]]\nname = "s"\n'
-        "[model]\nlayers = 4\nwidth = 256\nheads = 4\nkv_heads = 4\nmlp_width = 704\ncontext = 256\n"
+        "[model]\nlayers = 4\nwidth = 256\nheads = 4\nkv_heads = 4\n"
+        "mlp_width = 704\ncontext = 256\n"
         f"[train]\nbatch = 8\nmicrobatch = {microbatch}\n[tokenizer]\nvocabulary = 2048\n"
     )
     from pellucid.recipe import parse

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -58,7 +59,8 @@ def test_an_unsealed_run_notes_it_in_its_journal(corpus: Path, tmp_path: Path) -
 
 
 def one(kind: str, **changes: object) -> Axis:
-    return Axis(kind, kind, **({"arithmetic": "portable", "threads": 1} | changes))  # type: ignore[arg-type]
+    fields: dict[str, Any] = {"arithmetic": "portable", "threads": 1} | changes
+    return Axis(kind, kind, **fields)
 
 
 def test_promised_bits_that_differ_fail(
