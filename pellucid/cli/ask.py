@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,11 +22,12 @@ from pellucid.cli.common import (
     step_number,
     teaches,
 )
-from pellucid.errors import CommandInvalid, QueryEmpty, TextInvalid
+from pellucid.errors import CommandInvalid, QueryEmpty, QueryTooLarge, TextInvalid
 from pellucid.store import files, plain
 from pellucid.store.home import home
 
 _MOST = 2**62
+_TABLE = 16 << 20  # Bytes of an answer that is printed as a table.
 _LONGEST = 16 << 20  # Bytes of a file with a text to look for.
 
 
@@ -193,13 +195,15 @@ def sql(
         print_json(about) if as_json else answers.print_views(about)
         return
     answer = sql.ask(folder, query, most(limit, as_json, SHOWN), seconds)
-    rows = list(sql.plain_rows(answer.table))
+    rows = sql.plain_rows(answer.table)
     if as_json:
         _print_rows(rows)
+    elif answer.table.nbytes > _TABLE:
+        raise QueryTooLarge(most=_TABLE)
     else:
-        answers.print_answer(answer.table.schema.names, rows)
-    if answer.rows > len(rows):
-        print(f"{len(rows):,} of {answer.rows:,} rows; --limit 0 prints all", file=sys.stderr)
+        answers.print_answer(answer.table.schema.names, list(rows))
+    if answer.rows > (printed := answer.table.num_rows):
+        print(f"{printed:,} of {answer.rows:,} rows; --limit 0 prints all", file=sys.stderr)
 
 
 def _asked(words: list[str]) -> tuple[Path, str | None]:
@@ -211,6 +215,9 @@ def _asked(words: list[str]) -> tuple[Path, str | None]:
     return home(words[0] if words else HERE), words[1] if len(words) == 2 else None
 
 
-def _print_rows(rows: list[dict[str, Any]]) -> None:
-    """A list of rows, one a line."""
-    print("[" + ",".join(f"\n  {json.dumps(row, allow_nan=False)}" for row in rows) + "\n]")
+def _print_rows(rows: Iterator[dict[str, Any]]) -> None:
+    """A list of rows, one a line, each printed before the next is made."""
+    print("[", end="")
+    for number, row in enumerate(rows):
+        print(f"{',' if number else ''}\n  {json.dumps(row, allow_nan=False)}", end="")
+    print("\n]")

@@ -204,8 +204,8 @@ class QueryStopped(UserError):
 
 
 class QueryTooLarge(UserError):
-    message = """The answer has more than {most} bytes. Ask for less (fewer steps or
-    columns, LIMIT), or for a part at a time."""
+    message = """The answer has more than {most} bytes. Ask for fewer steps or columns, or add
+    LIMIT to the query. --json prints an answer of up to 1 GiB, row by row."""
 
 
 class UrlInvalid(UserError):

@@ -11,10 +11,14 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+_ROWS = 256
+
+
 def plain_rows(table: pa.Table) -> Iterator[dict[str, Any]]:
     """Rows of values that JSON has. What it has not: an integer beyond 2^53 is a string, and so are
-    inf, -inf and nan, dates and times; bytes are hex."""
-    for batch in table.to_batches():
+    inf, -inf and nan, dates and times; bytes are hex. Few rows at a time become Python's objects,
+    which are many times larger than Arrow's."""
+    for batch in table.to_batches(max_chunksize=_ROWS):
         for row in batch.to_pylist():
             yield {name: _plain(value) for name, value in row.items()}
 

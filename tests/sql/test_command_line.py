@@ -106,3 +106,13 @@ def test_errors_have_a_name_one_line_and_their_code(finished: Path) -> None:
     assert "\x1b" not in done.stderr
     done = pellucid("sql", finished, ENDLESS, "--seconds", 0.5, "--json", check=2)
     assert json.loads(done.stdout)["error"] == "QueryStopped"
+
+
+def test_a_large_answer_is_printed_row_by_row_or_refused(finished: Path) -> None:
+    """As a table it would need many times its bytes; the release is not to blame for that."""
+    query = "SELECT repeat('a', 1000000) AS text FROM range(40)"
+    said = pellucid("sql", finished, query, "--limit", 0, check=2).stderr
+    assert "QueryTooLarge" in said and "--json prints" in said and "trust" not in said
+    printed = json.loads(pellucid("sql", finished, query, "--json").stdout)
+    assert [len(row["text"]) for row in printed] == [1_000_000] * 40
+    assert pellucid("sql", finished, query, "--limit", 2).returncode == 0
