@@ -202,7 +202,7 @@ def test_every_verb_explains_itself(verb: str) -> None:
         (("verify", "nowhere"), 2, "RunMissing"),
         (("show", "RUN", "step", "99"), 2, "StepUnknown"),
         (("show", "RUN", "step", "x"), 2, "CommandInvalid"),
-        (("show", "RUN", "block", "99999"), 2, "StepUnknown"),
+        (("show", "RUN", "block", "99999"), 2, "BlockUnknown"),
         (("show", "RUN", "document", "x"), 2, "DocumentUnknown"),
         (("show", "RUN", "verse", "3"), 2, "CommandInvalid"),
         (("audit", "RUN", "--step", "99"), 2, "StepUnknown"),
