@@ -8,9 +8,10 @@ missing, and is counted (data/reasons.py).
 from __future__ import annotations
 
 import re
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pellucid.recipe import Source
+if TYPE_CHECKING:
+    from pellucid.recipe import Source
 
 LIMITS = {"id": 512, "licence": 256, "origin": 2048, "date": 64}  # Characters.
 _BLANK = " \t\r\n"

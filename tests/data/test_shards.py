@@ -167,7 +167,7 @@ def test_shards_that_do_not_hold_the_text_are_noticed(run):
     content[10] ^= 1
     path.write_bytes(content)
     opened = Shards.open(run)
-    with pytest.raises(FormatInvalid, match="not those of the text"):
+    with pytest.raises(FormatInvalid, match="do not match its text"):
         shards.characters(opened, *parts[1:], opened.train[0], 7)
 
 

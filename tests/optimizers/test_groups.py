@@ -341,7 +341,7 @@ def test_adamw_is_the_optimizer_where_none_is_named(section: str) -> None:
 @pytest.mark.parametrize(
     ("section", "error"),
     [
-        ('[optimizer]\nkind = "sgd"', r"x: optimizer: .*'adamw'"),
+        ('[optimizer]\nkind = "sgd"', r"x: optimizer\.kind: should be .*'adamw'"),
         ("[optimizer]\nbeta1 = 1.0", r"x: optimizer\.beta1: .*--set optimizer\.beta1=VALUE"),
         ("[optimizer]\nbeta3 = 0.5", r"optimizer\.beta3.*did you mean optimizer\.beta[12]\?"),
         (

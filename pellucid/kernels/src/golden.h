@@ -1,12 +1,21 @@
 /* The digests of arithmetic "portable 1", of what selftest.c computes. A change here is another
    arithmetic: docs/adr. */
+
+/* One entry a line, as the tests read them. */
+/* clang-format off */
 static const struct golden quick_golden[] = {
-    {"product", 0x5241abc75f0a2ab4},   {"norm", 0x7ff475793adcc2d7},
-    {"swiglu", 0xcd16c343c2d3ea81},    {"attention", 0x029089e3199d802b},
-    {"loss", 0xc2e1e0d7ccb4e845},      {"embedding", 0x7b60eac40ca1f43d},
-    {"update", 0x8a8e2e5257c6073d},    {"functions", 0x9ea6f369c187dc57},
-    {"axpby", 0xc57b4fc360653673},     {"gram", 0x770d1ee5bb9bce4e},
-    {"objective", 0xc154b7a1345fe420}, {NULL, 0},
+    {"product", 0x5241abc75f0a2ab4},
+    {"norm", 0x7ff475793adcc2d7},
+    {"swiglu", 0xcd16c343c2d3ea81},
+    {"attention", 0x029089e3199d802b},
+    {"loss", 0xc2e1e0d7ccb4e845},
+    {"embedding", 0x7b60eac40ca1f43d},
+    {"update", 0x8a8e2e5257c6073d},
+    {"functions", 0x9ea6f369c187dc57},
+    {"axpby", 0xc57b4fc360653673},
+    {"gram", 0x770d1ee5bb9bce4e},
+    {"objective", 0xc154b7a1345fe420},
+    {NULL, 0},
 };
 static const struct golden whole_golden[] = {
     {"product 1 1 1", 0x1bd072d361fe0a81},
@@ -42,3 +51,4 @@ static const struct golden whole_golden[] = {
     {"functions", 0x9ea6f369c187dc57},
     {NULL, 0},
 };
+/* clang-format on */
