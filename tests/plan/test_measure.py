@@ -48,7 +48,7 @@ def test_an_unsealed_run_notes_it_in_its_journal(corpus: Path, tmp_path: Path) -
     out = pellucid(
         "plan", folder, "--measure", "--steps", 2, *(w for s in SKIPPED for w in ("--skip", s))
     ).stdout
-    assert "generated tokens" in out and "the same" in out and "others from step 1 on" in out
+    assert "generated tokens" in out and "the same" in out and "different from step 1 on" in out
     assert max(map(len, out.splitlines())) <= 100
     entry = list(log.read(folder / layout.JOURNAL))[-1]
     assert entry.problem is None and entry.body["kind"] == "measure" and entry.body["steps"] == "2"
@@ -73,7 +73,7 @@ def test_promised_bits_that_differ_fail(
     monkeypatch.setattr(measure, "axes", lambda recipe: [one(""), wrong])
     with pytest.raises(BitsDiffer, match="under threads"):
         plan(finished, measured=True, steps=2)
-    assert "OTHERS, though promised, from step 1 on" in capsys.readouterr().out
+    assert "DIFFERENT, though promised, from step 1 on" in capsys.readouterr().out
 
 
 def test_an_axis_that_dies_is_named_and_the_others_are_measured(
