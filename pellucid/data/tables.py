@@ -27,7 +27,8 @@ from pellucid.errors import SourceUnreadable
 
 DELIMITERS = ",;|\t"
 _HEADER = 32  # Lines behind the first that a table's names may fill.
-_ROWS = 256  # Of a Parquet file, made into values together.
+# Of a Parquet file, made into values together: a few bytes may hold texts of 1 MB each.
+_ROWS = 16
 _ESCAPED = "surrogateescape"  # Bytes that are not UTF-8 come back as they were, to be judged.
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _BLANK = " \t\r\n"
