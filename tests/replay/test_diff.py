@@ -17,7 +17,8 @@ from pellucid.errors import AuditFailed, FormatInvalid, RunsDiffer
 from pellucid.kernels import calls, library
 from pellucid.record import digests
 from pellucid.replay import blame
-from pellucid.replay.diff import _both, diff, diff_here, explain_audit
+from pellucid.replay.diff import diff, diff_here, explain_audit
+from pellucid.replay.ledgers import both
 from pellucid.replay.request import Request
 from pellucid.store import layout
 from tests.conftest import finish, make_run, pellucid
@@ -402,5 +403,5 @@ def test_tensors_of_other_shapes_have_no_rows_that_differ() -> None:
 
 
 def test_a_field_that_one_recipe_has_is_only_there() -> None:
-    assert [_both(5, None), _both(None, "x")] == ["only in A: 5", "only in B: 'x'"]
-    assert _both(1, 2) == "1 in A and 2 in B"
+    assert [both(5, None), both(None, "x")] == ["only in A: 5", "only in B: 'x'"]
+    assert both(1, 2) == "1 in A and 2 in B"
