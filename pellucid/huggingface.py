@@ -29,6 +29,13 @@ SPLIT_BY_TRANSFORMERS = frozenset(
 )
 
 
+def tokenizer_loader(shape: Model) -> str:
+    """The class of transformers whose from_pretrained gives a run's ids in a checkpoint's
+    folder."""
+    split = shape.described()["model_type"] in SPLIT_BY_TRANSFORMERS
+    return "PreTrainedTokenizerFast" if split else "AutoTokenizer"
+
+
 def architecture(shape: Model, vocabulary: int, document_token: int) -> dict[str, Any]:
     """What Hugging Face's class of this family needs to know of this model: what
     a checkpoint's root covers."""

@@ -444,10 +444,7 @@ def test_a_run_that_is_prepared_shows_what_is_there_and_the_next_command(
     )
     assert sum(line.startswith("index: ") for line in done.stderr.splitlines()) == 1
     said = pellucid("publish", folder).stdout
-    assert (
-        "The licence of 40 documents of stones is unknown, and the release contains their texts."
-        in said
-    )
+    assert "The release contains texts without a licence: 40 documents of stones." in said
     assert "--set data.sources.stones.licence=CC-BY-4.0" in said
     assert (
         "Continue with" not in pellucid("status", folder).stdout

@@ -15,7 +15,8 @@ from pellucid import inputs as run_inputs
 from pellucid.data import kinds
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import PatternReplaced, TokenizerInvalid
-from pellucid.families import Llama
+from pellucid.families import Llama, Qwen2, Qwen3
+from pellucid.families.base import Model
 from pellucid.inputs import anchored_state
 from pellucid.recipe import load
 from pellucid.release.export import export
@@ -141,6 +142,15 @@ def test_transformers_replaces_the_pattern(model_type: str, tmp_path: Path) -> N
     """Where it no longer does, the type leaves the list."""
     ours, folder = written(tmp_path, "llama3", model_type)
     assert gives_other_ids(folder, ours, texts_of(ours.added))
+
+
+@pytest.mark.parametrize("family", [Llama(), Qwen2(), Qwen3()], ids=lambda family: family.family)
+def test_the_loader_that_a_readme_names_gives_the_ids(family: Model, tmp_path: Path) -> None:
+    ours, folder = written(tmp_path, "llama3", family.described()["model_type"])
+    loader = getattr(transformers, huggingface.tokenizer_loader(family))
+    theirs = loader.from_pretrained(folder)
+    for text in texts_of(ours.added):
+        assert theirs(text)["input_ids"] == ours.encode(text)
 
 
 @pytest.mark.slow

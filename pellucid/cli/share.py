@@ -97,10 +97,13 @@ def publish(
 
 def _tell_unlicensed(unknown: dict[str, int]) -> None:
     """unknown: documents, by source."""
-    whose = ", ".join(f"{count:,} documents of {name}" for name, count in unknown.items())
-    print(plain(f"The licence of {whose} is unknown, and the release contains their texts."))
-    print("The head depends on licences. In a new run, set the licence before training:")
-    print(plain(f"  --set data.sources.{next(iter(unknown))}.licence=CC-BY-4.0"))
+    whose = ", ".join(
+        f"{count:,} document{'s' * (count != 1)} of {name}" for name, count in unknown.items()
+    )
+    print(plain(f"The release contains texts without a licence: {whose}."))
+    print("The head depends on licences. In a new run, set each licence before training:")
+    for name in unknown:
+        print(plain(f"  --set data.sources.{name}.licence=CC-BY-4.0"))
 
 
 def _tell_left_out(names: list[str], folder: Path, in_place: bool) -> None:

@@ -13,8 +13,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pellucid import huggingface
 from pellucid.data import stage
 from pellucid.data.parquet import Documents
+from pellucid.data.reasons import REASONS
 from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.forked import NOT_HERE, tokens_in_words
@@ -194,13 +196,14 @@ def _use(recipe: Recipe) -> str:
         if recipe.model.attention == "within"
         else ""
     )
+    loader = huggingface.tokenizer_loader(recipe.model)
     return f"""## Load it
 
 ```python
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, {loader}
 
 model = AutoModelForCausalLM.from_pretrained(".")  # or "checkpoints/step{recipe.first}", …
-tokenizer = AutoTokenizer.from_pretrained(".")
+tokenizer = {loader}.from_pretrained(".")
 ```
 {within}"""
 
@@ -238,17 +241,14 @@ def _sources(folder: Path) -> str:
     lines = [
         "## Data",
         "",
-        "| source | licence | documents | bytes | characters | left out |",
-        "|---|---|---|---|---|---|",
+        "| source | licence | documents | bytes | characters | left out | kept |",
+        "|---|---|---|---|---|---|---|",
     ]
-    for one in documents["sources"]:
-        dropped = (
-            ", ".join(f"{escape(reason)} {count:,}" for reason, count in one["dropped"].items())
-            or "nothing"
-        )
-        counts = _counts(one, ("documents", "bytes", "characters"), path)
-        licence = own("by record") if one["name"] in by_record else escape(one["licence"])
-        lines.append(f"| {escape(one['name'])} | {licence} | {counts} | {dropped} |")
+    for source in documents["sources"]:
+        counts = _counts(source, ("documents", "bytes", "characters"), path)
+        licence = own("by record") if source["name"] in by_record else escape(source["licence"])
+        reasons = " | ".join(_reasons(source["dropped"], kept) for kept in (False, True))
+        lines.append(f"| {escape(source['name'])} | {licence} | {counts} | {reasons} |")
     total = _counts(documents, ("documents",), path)
     lines += [
         "",
@@ -256,6 +256,15 @@ def _sources(folder: Path) -> str:
         "`data/documents` has the text, origin, licence and date of each.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _reasons(dropped: dict[str, int], kept: bool) -> str:
+    """How many texts were left out, or kept with changes, and why."""
+    counts = ((REASONS[name], count) for name, count in dropped.items())
+    named = [
+        f"{escape(reason.words)} ({count:,})" for reason, count in counts if reason.kept == kept
+    ]
+    return "; ".join(named) or ("" if kept else "nothing")
 
 
 def _licences(folder: Path) -> str:
