@@ -5,7 +5,7 @@
    chain: each row of a tile has the range of the summed index that it takes part in. */
 
 
-INLINE long round_up(long n, long unit) { return (n + unit - 1) / unit * unit; }
+INLINE long round_up(long n, long unit) { return ceil_div(n, unit) * unit; }
 
 struct attention {
     struct attention_shape s;
@@ -33,13 +33,12 @@ struct room {
 };
 
 static size_t room_floats(const struct attention_shape *s, int backward) {
-    size_t P = (size_t)round_up(s->length, TILE_COLUMNS),
-           W = (size_t)round_up(s->width, TILE_COLUMNS);
+    size_t P = (size_t)round_up(s->length, TILE_COLUMNS);
+    size_t W = (size_t)round_up(s->width, TILE_COLUMNS);
     size_t C = (size_t)s->width, T = (size_t)s->length, row = P + 16;
     size_t forward = C * P + T * W + SHORT_BLOCK * (C + row + W);
-    return forward +
-           (backward ? C * P + T * W + SHORT_BLOCK * (C + 2 * W + row) + 2 * T * W + 2 * T : 0) +
-           64;
+    size_t more = C * P + T * W + SHORT_BLOCK * (C + 2 * W + row) + 2 * T * W + 2 * T;
+    return forward + (backward ? more : 0) + 64;
 }
 
 static struct room room_of(const struct attention *p, int worker, int backward) {
@@ -375,19 +374,17 @@ static int attention_run(struct attention *p, int backward) {
     return 0;
 }
 
+static struct attention attention_of(struct attention_shape shape, const float *q, const float *k,
+                                     const float *v, const float *cos, const float *sin,
+                                     const int32_t *first_BT) {
+    return (struct attention){shape, q, k, v, cos, sin, first_BT};
+}
+
 static int attention(struct attention_shape shape, const float *q, const float *k, const float *v,
                      const float *cos, const float *sin, const int32_t *first_BT, float *o,
                      float *m_BHT, float *g_BHT) {
-    struct attention p = {.s = shape,
-                          .q = q,
-                          .k = k,
-                          .v = v,
-                          .cos = cos,
-                          .sin = sin,
-                          .first_BT = first_BT,
-                          .o = o,
-                          .m_BHT = m_BHT,
-                          .g_BHT = g_BHT};
+    struct attention p = attention_of(shape, q, k, v, cos, sin, first_BT);
+    p.o = o, p.m_BHT = m_BHT, p.g_BHT = g_BHT;
     return attention_run(&p, 0);
 }
 
@@ -396,19 +393,8 @@ static int attention_backward(struct attention_shape shape, const float *q, cons
                               const int32_t *first_BT, const float *o, const float *m_BHT,
                               const float *g_BHT, const float *dout, float *dq, float *dk,
                               float *dv) {
-    struct attention p = {.s = shape,
-                          .q = q,
-                          .k = k,
-                          .v = v,
-                          .cos = cos,
-                          .sin = sin,
-                          .first_BT = first_BT,
-                          .o = (float *)o,
-                          .m_BHT = (float *)m_BHT,
-                          .g_BHT = (float *)g_BHT,
-                          .dout = dout,
-                          .dq = dq,
-                          .dk = dk,
-                          .dv = dv};
+    struct attention p = attention_of(shape, q, k, v, cos, sin, first_BT);
+    p.o = (float *)o, p.m_BHT = (float *)m_BHT, p.g_BHT = (float *)g_BHT; /* Read alone. */
+    p.dout = dout, p.dq = dq, p.dk = dk, p.dv = dv;
     return attention_run(&p, 1);
 }

@@ -171,8 +171,8 @@ int pellucid_add(long n, const float *a, const float *b, float *out) {
 }
 
 int pellucid_axpby(long n, double a, float *x, double b, const float *y) {
-    GUARDED(chosen->axpby(n, (float)a, x, (float)b,
-                          y)) /* Rounded here, not where the caller's mode rules. */
+    /* a and b are rounded here and not by the caller, whose rounding mode may be another. */
+    GUARDED(chosen->axpby(n, (float)a, x, (float)b, y))
     return 0;
 }
 

@@ -47,15 +47,12 @@ double pellucid_exp(double x) {
 void pellucid_sincos(double a, double *sine, double *cosine) {
     static const double odd[] = {355687428096000.0, 1307674368000.0, 6227020800.0, 39916800.0,
                                  362880.0,          5040.0,          120.0,        6.0};
-    static const double even[] = {6402373705728000.0,
-                                  20922789888000.0,
-                                  87178291200.0,
-                                  479001600.0,
-                                  3628800.0,
-                                  40320.0,
-                                  720.0,
-                                  24.0,
-                                  2.0};
+    /* clang-format off */
+    static const double even[] = {
+        6402373705728000.0, 20922789888000.0, 87178291200.0, 479001600.0, 3628800.0,
+        40320.0, 720.0, 24.0, 2.0,
+    };
+    /* clang-format on */
     double n = floor_(a * 0x1.45f306dc9c883p-1 + 0.5);
     double r = ((a - n * 0x1.921fb544p+0) - n * 0x1.0b4611a6p-34) - n * 0x1.3198a2e037073p-69,
            z = r * r;
@@ -66,17 +63,10 @@ void pellucid_sincos(double a, double *sine, double *cosine) {
     for (int i = 0; i < 9; i++) q = (1.0 / even[i] - q) * z;
     double cs = 1.0 - q;
     switch ((int64_t)n & 3) {
-    case 0:
-        *sine = sn, *cosine = cs;
-        break;
-    case 1:
-        *sine = cs, *cosine = -sn;
-        break;
-    case 2:
-        *sine = -sn, *cosine = -cs;
-        break;
-    default:
-        *sine = -cs, *cosine = sn;
+    case 0: *sine = sn, *cosine = cs; break;
+    case 1: *sine = cs, *cosine = -sn; break;
+    case 2: *sine = -sn, *cosine = -cs; break;
+    default: *sine = -cs, *cosine = sn;
     }
 }
 

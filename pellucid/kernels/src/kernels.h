@@ -3,8 +3,8 @@
 
    One set of sources is compiled once for each instruction set (isa_*.c include body.h); what they
    have in common stands here. Matrices are row-major float32 without gaps unless a stride is given.
-   Functions that allocate return 0, or 1 where memory ran out; they never touch their outputs in
-   that case. */
+   Functions that allocate return 0, or 1 where memory ran out; their outputs are undefined in that
+   case. */
 
 #ifndef PELLUCID_KERNELS_H
 #define PELLUCID_KERNELS_H
@@ -18,7 +18,7 @@
 #include <float.h>
 /* 16 is 0 but for _Float16, which nothing here uses. GCC reports it for CPUs with FP16. */
 #if FLT_EVAL_METHOD != 0 && FLT_EVAL_METHOD != 16
-#error "portable arithmetic needs floats that round to float (FLT_EVAL_METHOD 0): -mfpmath=sse"
+#error "portable arithmetic needs floats that round to float (FLT_EVAL_METHOD 0); x86: -mfpmath=sse"
 #endif
 
 #if defined(__x86_64__)

@@ -32,8 +32,9 @@ INLINE void chain_step(int rows, const float *const *base, long row, long at, co
     }
     _Pragma("GCC unroll 16") for (int r = 0; r < rows; r++) {
         v16 x = v_set(base[r / 3][r % 3 * row + at]);
-        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) sum[r][v] =
-            v_fma(x, column[v], sum[r][v]);
+        _Pragma("GCC unroll 4") for (int v = 0; v < TILE_VECTORS; v++) {
+            sum[r][v] = v_fma(x, column[v], sum[r][v]);
+        }
     }
 }
 
@@ -95,18 +96,18 @@ INLINE void block_rows(int rows, const float *a, long row, long step, const floa
 #elif TILE_ROWS == 6
 #define EACH_COUNT CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)
 #elif TILE_ROWS == 12
+/* clang-format off */
 #define EACH_COUNT                                                                                 \
-    CASE(1)                                                                                        \
-    CASE(2) CASE(3) CASE(4) CASE(5) CASE(6) CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+    CASE(1) CASE(2) CASE(3) CASE(4) CASE(5) CASE(6)                                                \
+    CASE(7) CASE(8) CASE(9) CASE(10) CASE(11) CASE(12)
+/* clang-format on */
 #endif
 
 static void go_on(int rows, const float *a, long row, long step, const float *b, long n,
                   float *acc) {
     switch (rows) {
 #define CASE(count)                                                                                \
-    case count:                                                                                    \
-        go_on_rows(count, a, row, step, b, n, acc);                                                \
-        break;
+    case count: go_on_rows(count, a, row, step, b, n, acc); break;
         EACH_COUNT
 #undef CASE
     }
@@ -117,9 +118,7 @@ static void block(int rows, const float *a, long row, const float *b, long n,
                   const struct ahead *ahead, const float *total, float *c, long c_row) {
     switch (rows) {
 #define CASE(count)                                                                                \
-    case count:                                                                                    \
-        block_rows(count, a, row, 1, b, TILE_COLUMNS, n, ahead, total, c, c_row);                  \
-        break;
+    case count: block_rows(count, a, row, 1, b, TILE_COLUMNS, n, ahead, total, c, c_row); break;
         EACH_COUNT
 #undef CASE
     }
@@ -130,9 +129,7 @@ static void block_across(int rows, const float *a, const float *b, long b_step, 
                          const struct ahead *ahead, const float *total, float *c, long c_row) {
     switch (rows) {
 #define CASE(count)                                                                                \
-    case count:                                                                                    \
-        block_rows(count, a, 1, TILE_ROWS, b, b_step, n, ahead, total, c, c_row);                  \
-        break;
+    case count: block_rows(count, a, 1, TILE_ROWS, b, b_step, n, ahead, total, c, c_row); break;
         EACH_COUNT
 #undef CASE
     }

@@ -47,7 +47,7 @@ static void norm_task(void *arguments, long index, int worker) {
 static void norm(long M, long D, const float *x, const float *w, float epsilon, float *y,
                  float *r_M) {
     struct norm p = {.M = M, .D = D, .x = x, .w = w, .epsilon = epsilon, .y = y, .r_M = r_M};
-    pool_run(norm_task, &p, (M + ROWS_A_TASK - 1) / ROWS_A_TASK);
+    pool_run(norm_task, &p, ceil_div(M, ROWS_A_TASK));
 }
 
 /* Sixteen columns of one row: dx, and the row's term of dw. */
@@ -86,7 +86,7 @@ static void norm_backward_row(const struct norm *p, long i, float *t, float *par
 
 static void norm_backward_task(void *arguments, long index, int worker) {
     const struct norm *p = arguments;
-    long blocks = (p->M + SHORT_BLOCK - 1) / SHORT_BLOCK;
+    long blocks = ceil_div(p->M, SHORT_BLOCK);
     float *part = p->parts + index * p->D, *t = p->parts + (blocks + worker) * p->D;
     memset(part, 0, (size_t)p->D * sizeof *part);
     for (long i = index * SHORT_BLOCK; i < minimum(p->M, (index + 1) * SHORT_BLOCK); i++)
@@ -95,7 +95,7 @@ static void norm_backward_task(void *arguments, long index, int worker) {
 
 static int norm_backward(long M, long D, const float *x, const float *w, const float *r_M,
                          const float *dy, const float *past, float *dx, float *dw) {
-    long blocks = (M + SHORT_BLOCK - 1) / SHORT_BLOCK;
+    long blocks = ceil_div(M, SHORT_BLOCK);
     struct norm p = {
         .M = M, .D = D, .x = x, .w = w, .r_M = (float *)r_M, .dy = dy, .past = past, .dx = dx};
     p.parts =
@@ -130,7 +130,7 @@ static void swiglu_task(void *arguments, long index, int worker) {
 
 static void swiglu(long n, const float *a, const float *u, float *h) {
     struct elements p = {.n = n, .a = a, .u = u, .h = h};
-    pool_run(swiglu_task, &p, (n + ELEMENTS_A_TASK - 1) / ELEMENTS_A_TASK);
+    pool_run(swiglu_task, &p, ceil_div(n, ELEMENTS_A_TASK));
 }
 
 INLINE void swiglu_backward_lanes(v16 a, v16 u, v16 dh, v16 *da, v16 *du) {
@@ -160,7 +160,7 @@ static void swiglu_backward_task(void *arguments, long index, int worker) {
 static void swiglu_backward(long n, const float *a, const float *u, const float *dh, float *da,
                             float *du) {
     struct elements p = {.n = n, .a = a, .u = u, .dh = dh, .da = da, .du = du};
-    pool_run(swiglu_backward_task, &p, (n + ELEMENTS_A_TASK - 1) / ELEMENTS_A_TASK);
+    pool_run(swiglu_backward_task, &p, ceil_div(n, ELEMENTS_A_TASK));
 }
 
 static void add_task(void *arguments, long index, int worker) {
@@ -175,7 +175,7 @@ static void add_task(void *arguments, long index, int worker) {
 /* out may be a or b. */
 static void add(long n, const float *a, const float *b, float *out) {
     struct elements p = {.n = n, .a = a, .u = b, .h = out};
-    pool_run(add_task, &p, (n + ELEMENTS_A_TASK - 1) / ELEMENTS_A_TASK);
+    pool_run(add_task, &p, ceil_div(n, ELEMENTS_A_TASK));
 }
 
 /* The loss of a chunk of rows: their logits become their gradients in place. */
@@ -183,8 +183,8 @@ struct loss {
     long rows, V;
     float *logits, *losses, *log_sums;
     const int64_t *targets;
-    const float *softmax,
-        *onehot; /* Their coefficients, of each row; NULL where no gradient is wanted. */
+    /* Their coefficients, of each row; NULL where no gradient is wanted. */
+    const float *softmax, *onehot;
 };
 
 static float exponentials(float *x, long n, float m) {
@@ -195,8 +195,9 @@ static float exponentials(float *x, long n, float m) {
         v_store(x + j, e);
         lanes = v_add(lanes, e);
     }
-    if (j < n) { /* The lanes past the end add +0 to sums that are not negative: they stay as they
-                    are. */
+    if (j < n) {
+        /* The lanes past the end add +0 to sums that are not negative, which leaves these as they
+           are. */
         v16 e = v_exp(v_sub(v_load_first(x + j, n - j), most));
         v_store_first(x + j, e, n - j);
         lanes = v_add(lanes, v_load_first(x + j, n - j));
@@ -270,8 +271,8 @@ struct embedding {
     const int64_t *tokens_M;
     const float *from;
     float *to;
-    const long *start_V,
-        *rows_M; /* The rows of each token: rows_M[start_V[v] … start_V[v + 1]], ascending. */
+    /* The rows of each token: rows_M[start_V[v] … start_V[v + 1]], ascending. */
+    const long *start_V, *rows_M;
 };
 
 static void embed_task(void *arguments, long index, int worker) {
@@ -283,7 +284,7 @@ static void embed_task(void *arguments, long index, int worker) {
 
 static void embed(long M, long D, const int64_t *tokens_M, const float *e, float *x) {
     struct embedding p = {.M = M, .D = D, .tokens_M = tokens_M, .from = e, .to = x};
-    pool_run(embed_task, &p, (M + ROWS_A_TASK - 1) / ROWS_A_TASK);
+    pool_run(embed_task, &p, ceil_div(M, ROWS_A_TASK));
 }
 
 static void embed_backward_task(void *arguments, long index, int worker) {
@@ -318,6 +319,6 @@ static int embed_backward(long M, long V, long D, const int64_t *tokens_M, const
     for (long v = 0, total = 0; v <= V; v++) total += start_V[v], start_V[v] = total;
     for (long i = M - 1; i >= 0; i--) rows_M[--start_V[tokens_M[i]]] = i;
     struct embedding p = {M, V, D, tokens_M, dx, de, start_V, rows_M};
-    pool_run(embed_backward_task, &p, (V + ROWS_A_TASK - 1) / ROWS_A_TASK);
+    pool_run(embed_backward_task, &p, ceil_div(V, ROWS_A_TASK));
     return 0;
 }

@@ -128,8 +128,8 @@ static int attentions(struct check *p, struct attention_shape s, int within) {
     float *m = take(p, rows * s.heads), *g = take(p, rows * s.heads);
     float *cos = take(p, s.length * s.width / 2), *sin = take(p, s.length * s.width / 2);
     int32_t *first = (int32_t *)take(p, rows);
-    for (long i = 0, start = 0; i < rows;
-         i++) { /* Documents of 1, 8, 27, … positions where attention keeps within. */
+    /* Documents of 1, 8, 27, … positions where attention keeps within. */
+    for (long i = 0, start = 0; i < rows; i++) {
         long t = i % s.length;
         if (t == 0) start = 0;
         if (within && (t == 1 || t == 9 || t == 36 || t == 100 || t == 225)) start = t;

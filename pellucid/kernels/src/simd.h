@@ -135,25 +135,33 @@ typedef struct {
     v16 out;                                                                                       \
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) out.val[i] = (expression);                 \
     return out;
-INLINE v16 v_load(const float *p){FOUR(vld1q_f32(p + 4 * i))} INLINE void v_store(float *p, v16 x) {
+INLINE v16 v_load(const float *p) { FOUR(vld1q_f32(p + 4 * i)) }
+INLINE void v_store(float *p, v16 x) {
     _Pragma("GCC unroll 4") for (int i = 0; i < 4; i++) vst1q_f32(p + 4 * i, x.val[i]);
 }
-INLINE v16 v_set(float x){FOUR(vdupq_n_f32(x))} INLINE v16
-    v_add(v16 a, v16 b){FOUR(vaddq_f32(a.val[i], b.val[i]))} INLINE v16
-    v_sub(v16 a, v16 b){FOUR(vsubq_f32(a.val[i], b.val[i]))} INLINE v16
-    v_mul(v16 a, v16 b){FOUR(vmulq_f32(a.val[i], b.val[i]))} INLINE v16
-    v_div(v16 a, v16 b){FOUR(vdivq_f32(a.val[i], b.val[i]))} INLINE v16
-    v_sqrt(v16 a){FOUR(vsqrtq_f32(a.val[i]))} INLINE v16
-    v_fma(v16 a, v16 b, v16 c){FOUR(vfmaq_f32(c.val[i], a.val[i], b.val[i]))} INLINE v16
-    v_fnma(v16 a, v16 b, v16 c){FOUR(vfmsq_f32(c.val[i], a.val[i], b.val[i]))} INLINE v16
-    v_max(v16 x, v16 m){FOUR(vbslq_f32(vcgtq_f32(x.val[i], m.val[i]), x.val[i], m.val[i]))}
-INLINE v16 v_abs(v16 a){FOUR(vabsq_f32(a.val[i]))} INLINE v16
-    v_neg(v16 a){FOUR(vnegq_f32(a.val[i]))} INLINE v16 v_less(v16 a, v16 b, v16 yes, v16 no){
-        FOUR(vbslq_f32(vcltq_f32(a.val[i], b.val[i]), yes.val[i], no.val[i]))} INLINE v16
-    v_number(v16 a, v16 yes){FOUR(vbslq_f32(vceqq_f32(a.val[i], a.val[i]), yes.val[i], a.val[i]))}
-INLINE v16 v_times_power(v16 p, v16 n){
+INLINE v16 v_set(float x) { FOUR(vdupq_n_f32(x)) }
+INLINE v16 v_add(v16 a, v16 b) { FOUR(vaddq_f32(a.val[i], b.val[i])) }
+INLINE v16 v_sub(v16 a, v16 b) { FOUR(vsubq_f32(a.val[i], b.val[i])) }
+INLINE v16 v_mul(v16 a, v16 b) { FOUR(vmulq_f32(a.val[i], b.val[i])) }
+INLINE v16 v_div(v16 a, v16 b) { FOUR(vdivq_f32(a.val[i], b.val[i])) }
+INLINE v16 v_sqrt(v16 a) { FOUR(vsqrtq_f32(a.val[i])) }
+INLINE v16 v_fma(v16 a, v16 b, v16 c) { FOUR(vfmaq_f32(c.val[i], a.val[i], b.val[i])) }
+INLINE v16 v_fnma(v16 a, v16 b, v16 c) { FOUR(vfmsq_f32(c.val[i], a.val[i], b.val[i])) }
+INLINE v16 v_max(v16 x, v16 m) {
+    FOUR(vbslq_f32(vcgtq_f32(x.val[i], m.val[i]), x.val[i], m.val[i]))
+}
+INLINE v16 v_abs(v16 a) { FOUR(vabsq_f32(a.val[i])) }
+INLINE v16 v_neg(v16 a) { FOUR(vnegq_f32(a.val[i])) }
+INLINE v16 v_less(v16 a, v16 b, v16 yes, v16 no) {
+    FOUR(vbslq_f32(vcltq_f32(a.val[i], b.val[i]), yes.val[i], no.val[i]))
+}
+INLINE v16 v_number(v16 a, v16 yes) {
+    FOUR(vbslq_f32(vceqq_f32(a.val[i], a.val[i]), yes.val[i], a.val[i]))
+}
+INLINE v16 v_times_power(v16 p, v16 n) {
     FOUR(vreinterpretq_f32_u32(vaddq_u32(vreinterpretq_u32_f32(p.val[i]),
-                                         vshlq_n_u32(vreinterpretq_u32_f32(n.val[i]), 23))))}
+                                         vshlq_n_u32(vreinterpretq_u32_f32(n.val[i]), 23))))
+}
 INLINE w16 w_zero(void) {
     w16 out;
     for (int i = 0; i < 8; i++) out.q[i] = vdupq_n_f64(0.0);
@@ -190,16 +198,16 @@ INLINE float fma_lane(float a, float b, float c) { return __builtin_fmaf(a, b, c
    to vectorise. */
 INLINE float fma_lane(float a, float b, float c) {
     double product = (double)a * (double)b, addend = (double)c, sum = product + addend;
-    double back = sum - product,
-           error = (product - (sum - back)) + (addend - back); /* TwoSum: exact. */
+    /* TwoSum: exact. */
+    double back = sum - product, error = (product - (sum - back)) + (addend - back);
     int64_t bits, error_bits;
     memcpy(&bits, &sum, 8);
     memcpy(&error_bits, &error, 8);
     int64_t finite = (bits & 0x7ff0000000000000LL) != 0x7ff0000000000000LL;
     int64_t inexact = (error_bits & 0x7fffffffffffffffLL) != 0;
     int64_t even = ~bits & 1;
-    int64_t nearer = -(int64_t)((error_bits < 0) !=
-                                (bits < 0)); /* All ones where the exact sum is nearer to zero. */
+    /* All ones where the exact sum is nearer to zero. */
+    int64_t nearer = -(int64_t)((error_bits < 0) != (bits < 0));
     bits += ((finite & inexact & even) ^ nearer) - nearer;
     memcpy(&sum, &bits, 8);
     return (float)sum;
@@ -216,18 +224,20 @@ INLINE v16 v_load(const float *p) {
     return out;
 }
 INLINE void v_store(float *p, v16 x) { memcpy(p, &x, sizeof x); }
-INLINE v16 v_set(float x){SIXTEEN(x)} INLINE v16 v_add(v16 a, v16 b){SIXTEEN(a.f[i] + b.f[i])}
-INLINE v16 v_sub(v16 a, v16 b){SIXTEEN(a.f[i] - b.f[i])} INLINE v16
-    v_mul(v16 a, v16 b){SIXTEEN(a.f[i] * b.f[i])} INLINE v16
-    v_div(v16 a, v16 b){SIXTEEN(a.f[i] / b.f[i])} INLINE v16
-    v_sqrt(v16 a){SIXTEEN(__builtin_sqrtf(a.f[i]))} INLINE v16
-    v_fma(v16 a, v16 b, v16 c){SIXTEEN(fma_lane(a.f[i], b.f[i], c.f[i]))} INLINE v16
-    v_fnma(v16 a, v16 b, v16 c){SIXTEEN(fma_lane(-a.f[i], b.f[i], c.f[i]))} INLINE v16
-    v_max(v16 x, v16 m){SIXTEEN(x.f[i] > m.f[i] ? x.f[i] : m.f[i])} INLINE v16
-    v_abs(v16 a){SIXTEEN(__builtin_fabsf(a.f[i]))} INLINE v16 v_neg(v16 a){SIXTEEN(-a.f[i])}
-INLINE v16 v_less(v16 a, v16 b, v16 yes, v16 no){SIXTEEN(a.f[i] < b.f[i] ? yes.f[i] : no.f[i])}
-INLINE v16 v_number(v16 a, v16 yes){SIXTEEN(a.f[i] == a.f[i] ? yes.f[i] : a.f[i])} INLINE v16
-    v_times_power(v16 p, v16 n) {
+INLINE v16 v_set(float x) { SIXTEEN(x) }
+INLINE v16 v_add(v16 a, v16 b) { SIXTEEN(a.f[i] + b.f[i]) }
+INLINE v16 v_sub(v16 a, v16 b) { SIXTEEN(a.f[i] - b.f[i]) }
+INLINE v16 v_mul(v16 a, v16 b) { SIXTEEN(a.f[i] * b.f[i]) }
+INLINE v16 v_div(v16 a, v16 b) { SIXTEEN(a.f[i] / b.f[i]) }
+INLINE v16 v_sqrt(v16 a) { SIXTEEN(__builtin_sqrtf(a.f[i])) }
+INLINE v16 v_fma(v16 a, v16 b, v16 c) { SIXTEEN(fma_lane(a.f[i], b.f[i], c.f[i])) }
+INLINE v16 v_fnma(v16 a, v16 b, v16 c) { SIXTEEN(fma_lane(-a.f[i], b.f[i], c.f[i])) }
+INLINE v16 v_max(v16 x, v16 m) { SIXTEEN(x.f[i] > m.f[i] ? x.f[i] : m.f[i]) }
+INLINE v16 v_abs(v16 a) { SIXTEEN(__builtin_fabsf(a.f[i])) }
+INLINE v16 v_neg(v16 a) { SIXTEEN(-a.f[i]) }
+INLINE v16 v_less(v16 a, v16 b, v16 yes, v16 no) { SIXTEEN(a.f[i] < b.f[i] ? yes.f[i] : no.f[i]) }
+INLINE v16 v_number(v16 a, v16 yes) { SIXTEEN(a.f[i] == a.f[i] ? yes.f[i] : a.f[i]) }
+INLINE v16 v_times_power(v16 p, v16 n) {
     v16 out;
     uint32_t bits[16], power[16];
     memcpy(bits, &p, sizeof bits), memcpy(power, &n, sizeof power);
@@ -266,8 +276,9 @@ INLINE void v_store_first(float *p, v16 x, long n) {
     for (int width = 8; width; width /= 2)                                                         \
         for (int i = 0; i < width; i++) f[i] = f[i] + f[i + width];                                \
     return f[0];
-INLINE float v_tree(v16 x){TREE(float, v_store, x)}
-INLINE double w_tree(w16 x){TREE(double, w_store, x)} INLINE float v_largest(v16 x) {
+INLINE float v_tree(v16 x) { TREE(float, v_store, x) }
+INLINE double w_tree(w16 x) { TREE(double, w_store, x) }
+INLINE float v_largest(v16 x) {
     float f[LANES];
     v_store(f, x);
     float m = f[0];

@@ -27,7 +27,7 @@ static void squares_task(void *arguments, long index, int worker) {
 }
 
 static int sum_of_squares(long n, const float *x, double *out) {
-    long chunks = (n + CHUNK - 1) / CHUNK;
+    long chunks = ceil_div(n, CHUNK);
     struct update p = {
         .n = n, .x = x, .sums = buffer_get(BUFFER_WORK, (size_t)chunks * sizeof(double))};
     if (!p.sums) return 1;
@@ -62,7 +62,7 @@ static void axpby_task(void *arguments, long index, int worker) {
 /* x becomes a x + b y, or a x where y is NULL. */
 static void axpby(long n, float a, float *x, float b, const float *y) {
     struct axpby p = {n, a, b, x, y};
-    pool_run(axpby_task, &p, (n + CHUNK - 1) / CHUNK);
+    pool_run(axpby_task, &p, ceil_div(n, CHUNK));
 }
 
 INLINE void adamw_lanes(const struct update *u, v16 g, v16 *p, v16 *m, v16 *v) {
@@ -98,7 +98,7 @@ static void adamw_task(void *arguments, long index, int worker) {
 /* One pass over a tensor: clips, moves, and leaves the sum of the new weights' squares. */
 static int adamw(long n, struct adamw how, float *p, const float *g, float *m, float *v,
                  double *out) {
-    long chunks = (n + CHUNK - 1) / CHUNK;
+    long chunks = ceil_div(n, CHUNK);
     double *sums = buffer_get(BUFFER_WORK, (size_t)chunks * sizeof(double));
     if (!sums) return 1;
     struct update u = {
