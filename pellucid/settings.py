@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import tomlkit
 
 from pellucid.errors import CommandInvalid, RecipeInvalid
-from pellucid.recipe import COMMAND_LINE, Fork, Source, parse
-
-_LISTS = {  # Fields that are lists of strings: with --set, one needs no brackets and quotes.
-    name
-    for section in (Source, Fork)
-    for name, field in section.model_fields.items()
-    if field.annotation == tuple[str, ...]
-}
+from pellucid.recipe import COMMAND_LINE, Recipe, parse
+from pellucid.sections import Section
 
 
 def with_settings(
@@ -44,20 +39,13 @@ def with_settings(
 
 def settings_of(settings: list[str], verb: str = "run") -> dict[str, Any]:
     """The values of "key=value" by their keys, the last of each. Raises CommandInvalid."""
-    found = {}
+    values = {}
     for setting in settings:
-        key, equals, text = setting.partition("=")
+        key, equals, text = (part.strip() for part in setting.partition("="))
         if not equals or not all(part.strip() for part in key.split(".")):
             raise CommandInvalid(verb=verb, word=setting, detail="--set takes KEY=VALUE")
-        value = _value(text.strip())
-        if key.strip().endswith("_key") and not isinstance(value, str):
-            value = text.strip()  # A field's name, be it 0 or true.
-        found[key.strip()] = (
-            [value]
-            if isinstance(value, str) and key.strip().rpartition(".")[2] in _LISTS
-            else value
-        )
-    return found
+        values[key] = _value(text, _types(key))
+    return values
 
 
 def _locate(table: Any, name: str) -> None:
@@ -88,9 +76,44 @@ def _assign(document: Any, key: str, value: Any) -> Any:
     return table
 
 
-def _value(text: str) -> Any:
-    """A TOML value, or the text itself as a string: --set name=books needs no quotes."""
+def _value(text: str, types: set[Any]) -> Any:
+    """A value for a field of these types. A text needs no quotes, and a list of one text no
+    brackets: --set name=2024, --set data.sources.books.include=*.md."""
     try:
-        return tomllib.loads(f"value = {text}")["value"]
+        value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
-        return text
+        value = text
+    if types == {str}:
+        return value if isinstance(value, str) else text
+    if types == {tuple[str, ...]} and not isinstance(value, list):
+        return [value if isinstance(value, str) else text]
+    return value
+
+
+def _types(key: str) -> set[Any]:
+    """The types of the values that a field of the recipe takes; none where there is no field."""
+    types: set[Any] = {Recipe}
+    for part in key.split("."):
+        types = {inner for outer in types for inner in _types_inside(outer, part)}
+    return types
+
+
+def _types_inside(outer: Any, part: str) -> set[Any]:
+    """The types of what stands under a word of a key: a field of a section, an entry of a table, or
+    a source or phase by its name."""
+    if isinstance(outer, type) and issubclass(outer, Section):
+        field = outer.model_fields.get(part)
+        return _types_of(field.annotation) if field else set()
+    if get_origin(outer) is dict:
+        return _types_of(get_args(outer)[1])
+    return _types_of(get_args(outer)[0]) if get_origin(outer) is tuple else set()
+
+
+def _types_of(annotation: Any) -> set[Any]:
+    """The types of an annotation, without bounds and None."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _types_of(arguments[0])
+    if origin in (Union, UnionType):
+        return {kind for argument in arguments for kind in _types_of(argument)} - {NoneType}
+    return {type(value) for value in arguments} if origin is Literal else {annotation}

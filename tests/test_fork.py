@@ -310,6 +310,14 @@ def test_a_finished_run_is_gone_on_with(finished: Path, tmp_path: Path) -> None:
     assert load(folder).first == 13 and load(folder).train.steps == 15
 
 
+@pytest.mark.parametrize("name", ["false", "2024"])
+def test_a_fork_may_be_called_what_is_no_text_in_toml(
+    finished: Path, tmp_path: Path, name: str
+) -> None:
+    folder = forked(finished, tmp_path / name, 13, "train.steps=15")
+    assert load(folder).name == name
+
+
 def test_from_the_command_line(finished: Path, tmp_path: Path) -> None:
     done = pellucid(
         "fork",

@@ -156,10 +156,42 @@ def test_settings_keep_comments_and_take_words_without_quotes() -> None:
 def test_one_string_is_a_list_of_one_where_a_list_is_meant() -> None:
     for given in ("*.txt", '"*.txt"', '["*.txt"]'):
         assert changed(f"data.sources.s.include={given}").source("s").include == ("*.txt",)
-    with pytest.raises(
-        RecipeInvalid, match=r'include: should be a list, as in \["…"\] \(it is 3\)'
-    ):
-        changed("data.sources.s.include=3")
+    with pytest.raises(RecipeInvalid, match=r"include\.0: should be a text in quotes \(it is 3\)"):
+        changed("data.sources.s.include=[3]")
+
+
+@pytest.mark.parametrize("given", ["2024", "true", "2024-01-01", "1e3", "[books]", '"2024"'])
+def test_a_text_needs_no_quotes_whatever_it_looks_like(given: str) -> None:
+    text = given.strip('"')
+    settings = [f"{field}={given}" for field in ("licence", "text_key", "origin_key", "path")]
+    source = changed(
+        "data.sources.s.format=jsonl",
+        *(f"data.sources.s.{setting}" for setting in settings),
+        f"data.sources.s.include={given}" if given != "[books]" else "data.root=",
+    ).source("s")
+    assert (source.licence, source.text_key, source.origin_key) == (text, text, text)
+    assert source.path == str(Path(text).resolve())
+    assert source.include == ((text,) if given != "[books]" else ())
+
+
+def test_the_field_decides_how_a_value_is_read() -> None:
+    """Also fields of a phase, of a table and of a section that has several kinds."""
+    assert changed("name=2024").name == "2024"
+    begun = (f"fork.parent={'1' * 64}", f"fork.state={'2' * 64}", "fork.cursors.s=0")
+    assert changed(*begun).fork.parent == "1" * 64
+    phase = BASE + b'[[phase]]\nname = "a"\nsteps = 200\n'
+    settings = ["phase.a.frozen=1", "phase.a.weights.s=3", "phase.a.start.s=again"]
+    (own,) = parsed(with_settings(phase, settings, "recipe.toml")).phase
+    assert (own.frozen, own.weights, own.start) == (("1",), {"s": 3}, {"s": "again"})
+    for setting, said in [
+        ("train.schedule=1", "train.schedule: should be"),
+        ("optimizer.kind=2", "optimizer.kind: should be"),
+        ("placement.trace=1", "placement.trace: should be true or false"),
+        ("train.lr='1'", "train.lr: should be a number"),
+        ("data.sources.s.weight.a=1", "weight: should be an integer"),
+    ]:
+        with pytest.raises(RecipeInvalid, match=said):
+            changed(setting)
 
 
 def test_errors_of_settings_name_the_command_line_and_those_of_the_file_the_file() -> None:
