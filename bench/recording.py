@@ -96,17 +96,15 @@ def main() -> None:
         line = others.line()
     tokens = recipe.train.batch * recipe.model.context
     print(
-        f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens", end=""
-    )
-    print(
-        f" in microbatches of {recipe.train.microbatch} sequences, commitment to "
-        f"{arguments.commitment}"
+        f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens "
+        f"in microbatches of {recipe.train.microbatch} sequences, "
+        f"commitment to {arguments.commitment}"
     )
     for name, seconds in (("nothing recorded", bare), ("everything recorded", recorded)):
         apart = measuring.quartiles_apart(seconds)
         print(
-            f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   (quartiles "
-            f"{apart:.1%} apart)"
+            f"  {name:<20} {tokens / statistics.median(seconds):>9,.0f} tokens/s   "
+            f"(quartiles {apart:.1%} apart)"
         )
     ratios = [a / b for a, b in zip(bare, recorded, strict=True)]
     print(f"  recorded / bare      {measuring.with_interval(ratios, '.4f')}")

@@ -81,10 +81,10 @@ def linked(run: Path, folder: Path, cpus: int) -> None:
 def building(folder: Path) -> list[str]:
     """The command that builds our index."""
     work = (
-        "import sys; from pathlib import Path; from pellucid import recipe; from "
-        "pellucid.trace import index"
+        "import sys; from pathlib import Path; "
+        "from pellucid import recipe; from pellucid.trace import index; "
+        "folder = Path(sys.argv[1]); index.prepare(recipe.load(folder), folder)"
     )
-    work += "; folder = Path(sys.argv[1]); index.prepare(recipe.load(folder), folder)"
     return [sys.executable, "-P", "-c", work, str(folder)]
 
 

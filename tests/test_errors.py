@@ -17,6 +17,8 @@ from pathlib import Path
 import pytest
 
 from pellucid import errors
+from pellucid.cli import VERBS
+from pellucid.cli.common import name_of
 from pellucid.errors import PellucidError
 from tests import english
 
@@ -31,7 +33,8 @@ GROUPS = {"PellucidError", *(kind.__name__ for kind in PellucidError.__subclasse
 RAISED = sorted(KINDS.keys() - GROUPS)
 PLAUSIBLE = {"signal": "SIGTERM", "path": "/runs/a b", "step": 7, "count": 3, "found": {"a": [1]}}
 # A fix is a command, or a sentence that opens with one of these.
-COMMAND = re.compile(r"\bpellucid (?!2|KEY)[a-z-]+|\bpip install [a-z\"{-]|\bulimit -")
+NAMES = "|".join(map(name_of, VERBS))
+COMMAND = re.compile(rf"\bpellucid (?:{NAMES})\b|\bpip install [a-z\"{{-]|\bulimit -")
 ACTIONS = frozenset(
     re.findall(
         r"\w+",
@@ -163,6 +166,7 @@ def test_every_message_names_a_fix_in_short_sentences(name: str) -> None:
     ("message", "wrong"),
     [
         ("{path} is not there.", "no fix"),
+        ("{path} is not there: pellucid fetch {path}", "no fix"),
         ("{path} is damaged, and what depends on it too. Nothing is lost.", "opens weakly"),
         ("Delete {path}, " + "and then the next file " * 4 + "too.", "words a sentence"),
         ("The file {path} was found. Delete it.", "found in"),

@@ -119,13 +119,14 @@ def test_a_library_that_does_not_fit_is_a_limit(
     """NumPy's own words where the dynamic linker finds no room; without a
     limit they mean another thing."""
     (tmp_path / "numpy.py").write_text(
-        "try:\n    raise ImportError('libx.so: failed to map segment from shared object')\n"
-        "except ImportError as error:\n    raise ImportError(f'Importing failed: {error}') "
-        "from error\n"
+        "try:\n"
+        "    raise ImportError('libx.so: failed to map segment from shared object')\n"
+        "except ImportError as error:\n"
+        "    raise ImportError(f'Importing failed: {error}') from error\n"
     )
     command = (
-        f"ulimit -v {limit}; exec {sys.executable} -m pellucid new {tmp_path / 'run'} --data "
-        f"{tmp_path}"
+        f"ulimit -v {limit}; "
+        f"exec {sys.executable} -m pellucid new {tmp_path / 'run'} --data {tmp_path}"
     )
     path = os.pathsep.join([str(tmp_path), str(Path(machine.__file__).parents[1])])
     environment = {**os.environ, "PYTHONPATH": path}

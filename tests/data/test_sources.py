@@ -235,9 +235,8 @@ def installed(tmp_path, monkeypatch):
         "some/tests/test_a.py": "test",
         "some/testing/x.py": "test",
         "some/data.bin": "no",
-        "Some.Pkg-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: Some.Pkg\nVersion: "
-        "1.2\nLicense: "
-        "MIT\n",
+        "Some.Pkg-1.2.dist-info/METADATA": "Metadata-Version: 2.1\nName: Some.Pkg\n"
+        "Version: 1.2\nLicense: MIT\n",
         "Some.Pkg-1.2.dist-info/top_level.txt": "some\n",
     }
     rows: dict[str, str] = {}

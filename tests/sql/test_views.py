@@ -131,8 +131,9 @@ def test_sources_have_their_weight_and_checkpoints_their_folder(
     ]
     copy = Path(shutil.copytree(finished, tmp_path / "phases"))
     with (copy / "recipe.toml").open("a") as recipe:
-        for phase in ("5\nweights = {stones = 2}", "5\nshares = {stones = 3}", "3"):
-            recipe.write(f'\n[[phase]]\nname = "p{phase[0]}{phase[-2:-1]}"\nsteps = {phase}\n')
+        phases = ("5\nweights = {stones = 2}", "5\nshares = {stones = 3}", "3")
+        for number, steps in enumerate(phases):
+            recipe.write(f'\n[[phase]]\nname = "p{number}"\nsteps = {steps}\n')
     query = "SELECT weight FROM sources ORDER BY step"
     assert [one["weight"] for one in rows(copy, query)] == [2] * 5 + [None] * 5 + [1] * 3
     found, ledger = rows(finished, "FROM checkpoints ORDER BY step"), LedgerFile(finished)

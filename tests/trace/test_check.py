@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,7 +32,10 @@ def test_an_honest_index_is_not_blamed(twice: Path) -> None:
     assert "index" in verify(twice, lambda what: None).checked
 
 
-def change(name: str, kind: str, edit: Callable[[np.ndarray], object]) -> Callable[[Path], None]:
+Damage = Callable[[Path], object]
+
+
+def change(name: str, kind: str, edit: Callable[[np.ndarray], object]) -> Damage:
     def done(folder: Path) -> None:
         path = folder / "trace" / name
         values = np.fromfile(path, kind)
@@ -49,7 +53,7 @@ def neighbours(values: np.ndarray) -> None:
     values[[200, 201]] = values[[201, 200]]
 
 
-def manifest(edit: Callable[[dict], object]) -> Callable[[Path], None]:
+def manifest(edit: Callable[[dict[str, Any]], object]) -> Damage:
     def done(folder: Path) -> None:
         path = folder / "trace" / "manifest.json"
         value = json.loads(path.read_text())
@@ -59,7 +63,7 @@ def manifest(edit: Callable[[dict], object]) -> Callable[[Path], None]:
     return done
 
 
-DAMAGE = {
+DAMAGE: dict[str, tuple[Damage, str]] = {
     "two suffixes change places": (change("00000.positions", "<u4", swap), "positions"),
     "two neighbours change places": (change("00000.positions", "<u4", neighbours), "positions"),
     "a text is hidden": (
@@ -133,7 +137,7 @@ def test_no_field_of_the_manifest_may_say_anything_else(field: str, indexed: Pat
 def test_a_text_beside_the_tokens_of_another_is_told(indexed: Path) -> None:
     """Of the same length, so that nothing but its bytes can tell; the index made anew from it."""
 
-    def turned(row: dict) -> str:
+    def turned(row: dict[str, Any]) -> str:
         return row["text"][1:] + row["text"][:1] if row["index"] == 3 else row["text"]
 
     edit_table(indexed / "data/documents/00000.parquet", "text", turned)

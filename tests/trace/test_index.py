@@ -95,9 +95,9 @@ def test_killed_at_any_moment_it_ends_with_the_same_bytes(
     whole = shutil.copytree(folder, tmp_path / "whole")
     index.prepare(load_recipe(whole), whole)
     code = (
-        "import sys; from pathlib import Path; from pellucid.trace import index; from "
-        "pellucid.recipe import load;"
-        "index.WORTH = 1; index.machine.cores = lambda: 2; print('ready', flush=True);"
+        "import sys; from pathlib import Path; "
+        "from pellucid.trace import index; from pellucid.recipe import load; "
+        "index.WORTH = 1; index.machine.cores = lambda: 2; print('ready', flush=True); "
         "folder = Path(sys.argv[1]); index.prepare(load(folder), folder)"
     )
     for delay in (0.0, 0.3, 0.8):

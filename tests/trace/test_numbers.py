@@ -91,10 +91,10 @@ def of_document(ask: Ask, document: int, condition: str = "true") -> list[dict[s
     """Every time that something of a document was trained on, from the tables alone."""
     return ask(
         "SELECT s.step, s.row, q.epoch, q.block, sum(s.tokens)::BIGINT AS tokens, "
-        "fsum(s.loss_sum) AS loss_sum, "
-        "fsum(s.loss_sum) / sum(s.tokens) AS loss FROM segments s JOIN sequences q USING "
-        "(step, row) "
-        f"WHERE s.document = {document} AND {condition} GROUP BY ALL ORDER BY s.step, s.row",
+        "fsum(s.loss_sum) AS loss_sum, fsum(s.loss_sum) / sum(s.tokens) AS loss "
+        "FROM segments s JOIN sequences q USING (step, row) "
+        f"WHERE s.document = {document} AND {condition} "
+        "GROUP BY ALL ORDER BY s.step, s.row",
     )
 
 
@@ -130,11 +130,11 @@ def test_of_documents(folder: Path, ask: Ask) -> None:
         # A row also holds a document whose one token there is nobody's target.
         assert len(steps) == len({(one["step"], one["row"]) for one in steps}) >= len(expected)
         epochs = ask(
-            "SELECT q.epoch, count(DISTINCT (s.step, s.row)) AS times, min(s.step) AS "
-            "first, max(s.step) AS last, "
-            "sum(s.tokens)::BIGINT AS tokens, fsum(s.loss_sum) AS loss_sum, "
-            "fsum(s.loss_sum) / sum(s.tokens) AS loss "
-            f"FROM segments s JOIN sequences q USING (step, row) WHERE s.document = {index} "
+            "SELECT q.epoch, count(DISTINCT (s.step, s.row)) AS times, "
+            "min(s.step) AS first, max(s.step) AS last, sum(s.tokens)::BIGINT AS tokens, "
+            "fsum(s.loss_sum) AS loss_sum, fsum(s.loss_sum) / sum(s.tokens) AS loss "
+            "FROM segments s JOIN sequences q USING (step, row) "
+            f"WHERE s.document = {index} "
             "GROUP BY ALL ORDER BY ALL",
         )
         same(about["epochs"], epochs)

@@ -352,10 +352,9 @@ def test_processes_meet_before_the_first_replays(
 def test_a_process_whose_launcher_dies_does_not_stay(tmp_path: Path) -> None:
     """Killed before all have met: nobody else would ever tell the others."""
     child = (
-        "import time; from pellucid.train import processes; processes.follow_launcher(); "
-        "print(flush=True)"
+        "import time; from pellucid.train import processes; "
+        "processes.follow_launcher(); print(flush=True); time.sleep(60)"
     )
-    child += "; time.sleep(60)"
     launcher = f"""
 import os, subprocess, sys
 child = subprocess.Popen([sys.executable, "-c", {child!r}], stdout=subprocess.PIPE)
