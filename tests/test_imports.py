@@ -49,6 +49,7 @@ ROOMS = [
     "replay",
     "look",
     "trace",
+    "site",
     "release",
     "prove",
     "new",
@@ -73,6 +74,7 @@ WITHOUT_TORCH = [
     "look.status",
     "look.show",
     "trace",
+    "site",
     "sql",
 ]
 MAX_LINES = 500

@@ -8,11 +8,11 @@ from typing import Any
 
 import tomlkit
 
+from pellucid.data.licences import licences
 from pellucid.errors import NotFinished
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
-from pellucid.release.licences import licences
 from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 

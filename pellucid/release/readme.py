@@ -15,6 +15,7 @@ from typing import Any
 
 from pellucid import huggingface
 from pellucid.data import stage
+from pellucid.data.licences import licences
 from pellucid.data.parquet import Documents
 from pellucid.data.reasons import REASONS
 from pellucid.data.tokenizer import LOSSY
@@ -23,7 +24,6 @@ from pellucid.forked import NOT_HERE, tokens_in_words
 from pellucid.look.status import status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
-from pellucid.release.licences import licences
 from pellucid.release.markdown import escape, own
 from pellucid.store import files, layout, tensors
 

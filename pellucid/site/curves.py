@@ -1,0 +1,88 @@
+"""Curves at several resolutions: each bin keeps its least, its greatest and its mean value, so a
+spike shows at every zoom.
+
+Level L has bins of 4**L steps, and level 0 every step. The coarsest level is one file that the
+first view loads; of the finer ones a page loads the files that it shows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid.store import metrics
+
+SERIES = ("loss", "objective", "lr", "grad_norm", "weight_norm", "tokens_per_second")
+BINS = 512  # Of a file.
+_FACTOR = 4
+_SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
+
+
+def top(steps: int) -> int:
+    """The coarsest level of a run of so many steps: the first that fits into one file."""
+    level = 0
+    while -(-steps // _FACTOR**level) > BINS:
+        level += 1
+    return level
+
+
+class Curves:
+    """The series of a run, by step: shape (steps,) each, NaN where nothing is written."""
+
+    def __init__(self, folder: Path, first: int, done: int, sources: list[str]) -> None:
+        """first: the step whose state the run begins with."""
+        self.first, self.steps = first, done - first
+        self.series = {name: np.full(self.steps, np.nan) for name in (*SERIES, "tokens", "seconds")}
+        self.series |= {
+            f"loss of {source}": np.full(self.steps, np.nan) for source in sources[:_SOURCES]
+        }
+        for batch in metrics.rows(folder, "steps"):
+            at, columns = self._places(batch.column("step").to_numpy())
+            for name in self.series.keys() & set(batch.schema.names):
+                self.series[name][at] = batch.column(name).to_numpy()[columns]
+        for batch in metrics.rows(folder, "sources"):
+            at, columns = self._places(batch.column("step").to_numpy())
+            names = np.array(batch.column("source").to_pylist(), object)[columns]
+            loss = batch.column("loss_sum").to_numpy() / batch.column("tokens").to_numpy()
+            for name in sources[:_SOURCES]:
+                self.series[f"loss of {name}"][at[names == name]] = loss[columns][names == name]
+
+    def _places(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where rows of these steps stand in a series, and which of them have a place there."""
+        places = steps - self.first - 1
+        inside = (places >= 0) & (places < self.steps)
+        return places[inside], inside
+
+    def parts(self, level: int) -> int:
+        """How many files a level has."""
+        return max(1, -(-self.steps // (_FACTOR**level * BINS)))
+
+    def part(self, level: int, number: int) -> dict[str, Any]:
+        """One file of a level: of each series the bins' means, and where a bin has more than one
+        step the least and the greatest value."""
+        width = _FACTOR**level
+        low = number * BINS * width
+        high = min(low + BINS * width, self.steps)
+        series = {
+            name: list(_bins(values[low:high], width))
+            for name, values in self.series.items()
+            if not np.isnan(values).all()
+        }
+        return {"first": self.first + 1 + low, "width": width, "series": series}
+
+
+def _bins(values: np.ndarray, width: int) -> Iterator[Any]:
+    """[mean, least, greatest] of each bin; the value alone where a bin is one step; None where
+    there is nothing."""
+    for at in range(0, len(values), width):
+        inside = values[at : at + width]
+        inside = inside[np.isfinite(inside)].tolist()
+        if not inside:
+            yield None
+        elif width == 1:
+            yield inside[0]
+        else:
+            yield [math.fsum(inside) / len(inside), min(inside), max(inside)]

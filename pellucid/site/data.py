@@ -1,0 +1,138 @@
+"""Every data file of a site, by its name, made from the run folder: what publish writes, what
+verify makes again and compares, and what `pellucid view` makes when a page asks for it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from pellucid.data.tokenizer import FILE
+from pellucid.look.show import Shown
+from pellucid.site import documents, steps
+from pellucid.site.curves import Curves, top
+from pellucid.site.overview import overview
+from pellucid.site.pack import canonical
+from pellucid.site.places import Places, Segments
+from pellucid.site.texts import Texts
+from pellucid.store import files, layout
+
+TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
+_TOKENIZER_BYTES = 64 << 20
+_NAME = re.compile(
+    r"overview|tokenizer|(curves)/level([0-9]{1,2})/([0-9]{5,9})|(steps|documents|texts)/([0-9]{5,9})"
+)
+
+
+class Site:
+    """The data files of a run as it stands. Make another one when the run has gone on.
+
+    texts: whether it holds the texts; None: if they are not too large."""
+
+    def __init__(self, folder: Path, texts: bool | None = None) -> None:
+        self.folder = folder
+        self._asked = texts
+
+    @cached_property
+    def overview(self) -> dict:
+        about = overview(self.folder, texts=False)
+        size = sum(int(source["bytes"]) for source in about.get("sources", []))
+        return about | {"texts": size <= TEXT_BYTES if self._asked is None else self._asked}
+
+    @property
+    def _done(self) -> int:
+        return self.overview["steps_done"]
+
+    @property
+    def _taken(self) -> int:
+        return self._done - self.overview["first"]
+
+    def names(self) -> Iterator[str]:
+        """The name of every data file."""
+        yield "overview"
+        for level in range(top(self._taken) + 1):
+            for number in range(self._curves.parts(level)):
+                yield f"curves/level{level}/{number:05d}"
+        if self.overview["genesis"]:
+            for number in range(self._taken // self.overview["steps_per_pack"] + 1):
+                yield f"steps/{number:05d}"
+        if self.overview["data_made"]:
+            yield "tokenizer"
+            for number in range(-(-self.overview["documents"] // self._documents_per_pack)):
+                yield f"documents/{number:05d}"
+            if self.overview["texts"]:
+                for number in range(self._texts.count):
+                    yield f"texts/{number:05d}"
+
+    def pieces(self, name: str) -> Iterator[bytes]:
+        """What a data file holds. Raises KeyError for a name that is none, FormatInvalid."""
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise KeyError(name)
+        level, part, kind, number = match[2], match[3], match[4], match[5]
+        if name == "overview":
+            yield canonical(self.overview)
+        elif name == "tokenizer":
+            place = self.folder / layout.TOKENIZER / FILE
+            yield files.read_bytes(place, _TOKENIZER_BYTES)
+        elif match[1]:
+            yield canonical(self._curves.part(int(level), int(part)))
+        elif kind == "steps":
+            yield canonical(self._steps(int(number)))
+        elif kind == "documents":
+            yield canonical(self._documents(int(number)))
+        else:
+            yield from self._texts.pieces(int(number))
+
+    def _steps(self, number: int) -> dict:
+        size = self.overview["steps_per_pack"]
+        first = self.overview["first"] + number * size
+        last = min(first + size - 1, self._done)
+        segments = self._places.segments((first, last))
+        ledger = self._shown.ledger()
+        if ledger is None or first > last:
+            raise KeyError(number)
+        shown = self._shown
+        return steps.pack(
+            self.folder, ledger, shown.documents, self._texts, segments, (first, last)
+        )
+
+    @property
+    def _documents_per_pack(self) -> int:
+        return self.overview["documents_per_pack"]
+
+    def _documents(self, number: int) -> dict:
+        first = number * self._documents_per_pack
+        last = min(first + self._documents_per_pack, self.overview["documents"]) - 1
+        if first > last:
+            raise KeyError(number)
+        shown = self._shown
+        return documents.pack(
+            shown.documents, self._texts, self._places, self._by_document, first, last
+        )
+
+    @cached_property
+    def _shown(self) -> Shown:
+        return Shown(self.folder)
+
+    @cached_property
+    def _places(self) -> Places:
+        return Places(self._shown)
+
+    @cached_property
+    def _texts(self) -> Texts:
+        return Texts(self._shown.documents)
+
+    @cached_property
+    def _by_document(self) -> Segments:
+        """All segments in the order of documents."""
+        segments = self._places.segments()
+        return segments.where(np.argsort(segments.document, kind="stable"))
+
+    @cached_property
+    def _curves(self) -> Curves:
+        sources = [source["name"] for source in self.overview.get("sources", [])]
+        return Curves(self.folder, self.overview["first"], self._done, sources)

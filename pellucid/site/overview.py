@@ -1,0 +1,143 @@
+"""What the pages need first: what the run is, how far it is, its data, and where the other data
+files lie."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pellucid import huggingface
+from pellucid.data import stage
+from pellucid.data.documents import Documents
+from pellucid.data.licences import licences
+from pellucid.data.reasons import REASONS
+from pellucid.look.status import status
+from pellucid.recipe import FILE, MAX_BYTES, Recipe
+from pellucid.recipe import load as load_recipe
+from pellucid.record import digests
+from pellucid.site import curves, documents, steps
+from pellucid.store import files, layout
+from pellucid.store.ledger import begun
+
+SCHEMA = 1  # Of all data files together.
+_LICENCES = 100
+
+
+def overview(folder: Path, texts: bool) -> dict[str, Any]:
+    """texts: whether the site holds the texts of the documents. Raises FormatInvalid."""
+    recipe, about = load_recipe(folder), status(folder)
+    del about["folder"]
+    ledger = begun(folder)
+    made = about["stages"]["shards"]
+    return {
+        "schema": SCHEMA,
+        **about,
+        "first": recipe.first,
+        "texts": texts,
+        "recipe": files.read_bytes(folder / FILE, MAX_BYTES).decode("utf-8"),
+        "recipe_digest": recipe.digest().hex(),
+        "model": _model(recipe),
+        "arithmetic": recipe.train.arithmetic,
+        "precision": recipe.train.precision,
+        "phases": [
+            {
+                "name": phase.name,
+                "steps": phase.steps,
+                "batch": phase.batch,
+                "context": phase.context,
+            }
+            for phase in recipe.schedule.phases
+        ],
+        "genesis": ledger.genesis if ledger else None,
+        "loader": huggingface.tokenizer_loader(recipe.model),
+        "states": _states(folder),
+        "curves": curves.top(about["steps_done"] - recipe.first),
+        "steps_per_pack": steps.per_pack(about["steps_done"] - recipe.first),
+        "data_made": made,
+        **(_data(folder) if made else {}),
+    }
+
+
+def _model(recipe: Recipe) -> dict[str, Any]:
+    model = recipe.model
+    names = ("family", "layers", "width", "heads", "kv_heads", "mlp_width", "context")
+    return {name: getattr(model, name) for name in names}
+
+
+def _states(folder: Path) -> list[dict[str, Any]]:
+    """What each stored checkpoint is in the ledger: its step, its weights' and its state's root."""
+    if (ledger := begun(folder)) is None:
+        return []
+    roots = {entry["step"]: entry["root"] for entry in ledger.of_kind("checkpoint")}
+    stored = {
+        step: [
+            kind
+            for kind, place in (("checkpoint", layout.CHECKPOINTS), ("anchor", layout.ANCHORS))
+            if step in layout.steps_in(folder / place)
+        ]
+        for step in {
+            *layout.steps_in(folder / layout.CHECKPOINTS),
+            *layout.steps_in(folder / layout.ANCHORS),
+        }
+        if ledger.first <= step <= ledger.steps_done
+    }
+    return [
+        {
+            "step": step,
+            "kinds": kinds,
+            "root": roots.get(step),
+            "weights": entry["weights"],
+            "state": entry["state"],
+            "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
+        }
+        for step, kinds in sorted(stored.items())
+        for entry in [ledger.step(step)]
+    ]
+
+
+def _data(folder: Path) -> dict[str, Any]:
+    opened = Documents.open(folder)
+    path = folder / layout.DATA_MANIFEST
+    found = licences(folder)
+    common, others = found.commonest(_LICENCES)
+    return {
+        "documents": opened.count,
+        "documents_per_pack": documents.per_pack(opened.count),
+        "sources": [_source(source) for source in opened.manifest["sources"]],
+        "streams": stage.list_in(stage.read_manifest(path, "data"), "streams", path),
+        "licences": [licence._asdict() for licence in common],
+        "other_licences": others._asdict() if others else None,
+        "unknown_licences": found.unknown,
+        "lengths": _lengths(opened),
+    }
+
+
+def _source(source: dict[str, Any]) -> dict[str, Any]:
+    """A source of the documents' manifest, with the reasons for what was left out in words."""
+    reasons = [
+        {"words": REASONS[name].words, "count": count, "kept": REASONS[name].kept}
+        for name, count in source["dropped"].items()
+    ]
+    names = (
+        "name",
+        "licence",
+        "format",
+        "documents",
+        "validation_documents",
+        "bytes",
+        "characters",
+    )
+    return {name: source[name] for name in names} | {"reasons": reasons}
+
+
+def _lengths(opened: Documents) -> dict[str, list[int]]:
+    """By source, how many documents have 1, 2 to 3, 4 to 7, … characters."""
+    counts: dict[str, np.ndarray] = {}
+    for part in opened.parts:
+        own = counts.setdefault(part.source, np.zeros(64, np.int64))
+        for group in range(part.groups):
+            sizes = part.read(group, ["characters"]).column(0).to_numpy()
+            own += np.bincount(np.log2(np.maximum(sizes, 1)).astype(np.int64), minlength=64)[:64]
+    return {source: np.trim_zeros(own, "b").tolist() for source, own in counts.items()}

@@ -1,0 +1,68 @@
+"""The one form of the site's data files: a script that hands pieces of data to the page.
+
+    pellucid("steps/00003",["…"]);
+
+Each piece is raw DEFLATE in base64. A browser that opens the site from a folder may run scripts and
+may not read files, so data are scripts. A check compares what the pieces hold, never their bytes:
+releases of zlib compress one text in different ways."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import zlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pellucid.errors import FormatInvalid
+
+_RAW = -15  # zlib's word for DEFLATE without a header, which browsers call deflate-raw.
+_TAIL = b'"]);\n'
+
+
+def canonical(value: object) -> bytes:
+    """The one JSON spelling of a value that a page reads. Raises ValueError for NaN."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.encode("utf-8")
+
+
+def packed(name: str, pieces: Iterable[bytes]) -> bytes:
+    """The data file of these pieces, one at least. name: a-z, digits, /."""
+    texts = [base64.b64encode(_deflated(piece)) for piece in pieces]
+    return _head(name) + b'","'.join(texts) + _TAIL
+
+
+def unpacked(content: bytes, name: str, most: int, path: Path | str) -> list[bytes]:
+    """The pieces of a data file, which hold at most so many bytes together.
+
+    Raises FormatInvalid for anything else: a browser would run it."""
+    head = _head(name)
+    if not (content.startswith(head) and content.endswith(_TAIL)):
+        raise FormatInvalid(path=path, detail=f"is not the data file {name} of a site")
+    pieces = []
+    for text in content[len(head) : -len(_TAIL)].split(b'","'):
+        pieces.append(_inflated(text, most, path))
+        most -= len(pieces[-1])
+    return pieces
+
+
+def _head(name: str) -> bytes:
+    return f'pellucid("{name}",["'.encode("ascii")
+
+
+def _deflated(piece: bytes) -> bytes:
+    packer = zlib.compressobj(9, zlib.DEFLATED, _RAW)
+    return packer.compress(piece) + packer.flush()
+
+
+def _inflated(text: bytes, most: int, path: Path | str) -> bytes:
+    opener = zlib.decompressobj(_RAW)
+    try:
+        piece = opener.decompress(base64.b64decode(text, validate=True), most + 1)
+    except (binascii.Error, zlib.error) as error:
+        detail = f"holds a piece that cannot be unpacked ({error})"
+        raise FormatInvalid(path=path, detail=detail) from error
+    if len(piece) > most or not opener.eof or opener.unused_data:
+        raise FormatInvalid(path=path, detail="holds pieces of another size than the record gives")
+    return piece

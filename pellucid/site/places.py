@@ -1,0 +1,163 @@
+"""Where the segments that were trained on stand in the texts of their documents.
+
+The table `segments` counts targets of a row. A page shows characters of a document: so each segment
+needs its row's place in the stream, its document's place there, and how many characters begin
+before each of the document's tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from pellucid.errors import FormatInvalid
+from pellucid.look import seen
+from pellucid.look.show import Shown
+from pellucid.store import layout, metrics
+from pellucid.trace.words import Words
+
+OWN = -1  # The branch of the steps that no rollback abandoned.
+_ROWS = ["step", "row", "block", "start"]
+_SEGMENTS = ["step", "row", "document", "start", "tokens", "loss_sum"]
+
+
+class Segments(NamedTuple):
+    """Segments in the order of branch, step, row and start: columns of shape (N,).
+
+    begin, end: characters of the document; a document's token itself has none."""
+
+    branch: np.ndarray
+    step: np.ndarray
+    row: np.ndarray
+    document: np.ndarray
+    begin: np.ndarray
+    end: np.ndarray
+    tokens: np.ndarray
+    loss_sum: np.ndarray
+
+    def where(self, kept: np.ndarray | slice) -> Segments:
+        return Segments(*(column[kept] for column in self))
+
+
+_NONE = Segments(*(np.zeros(0, np.int64) for _ in Segments._fields))
+
+
+class Places:
+    """Finds segments in texts. Make one for a run, and ask it for steps."""
+
+    def __init__(self, shown: Shown) -> None:
+        self._shown = shown
+        tokenizer = shown.tokenizer
+        self._words = Words.of(tokenizer) if tokenizer.lossless else None
+
+    @cached_property
+    def _streams(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of every document where it begins in its stream, and its tokens; 0 of validation's.
+        Shape (documents,) each."""
+        begins_D, lengths_D = np.zeros((2, self._shown.documents.count), np.int64)
+        for stream in self._shown.shards.train:
+            at = 0
+            for shard in stream.shards:
+                begins, lengths = shard.documents_in()
+                indices = np.asarray(shard.table)[:, 0].astype(np.int64)
+                if indices.max() >= len(begins_D):
+                    raise FormatInvalid(path=shard.table_path, detail="names an unknown document")
+                begins_D[indices], lengths_D[indices] = begins + at, lengths
+                at += shard.tokens
+        return begins_D, lengths_D
+
+    def length_of(self, document: int) -> int:
+        """Tokens of a train document, its document token included; 0 of others."""
+        return int(self._streams[1][document])
+
+    def segments(self, steps: tuple[int, int] | None = None) -> Segments:
+        """All segments that are written, or those of the steps first..last. Raises FormatInvalid
+        where the tables do not fit each other or the documents."""
+        parts = [
+            self._branch(branch.folder, OWN if branch.number is None else branch.number, steps)
+            for branch in seen.branches(self._shown.folder, self._shown.ledger())
+        ]
+        return Segments(*(np.concatenate(column) for column in zip(_NONE, *parts, strict=True)))
+
+    def _branch(self, folder: Path, number: int, steps: tuple[int, int] | None) -> Segments:
+        step, row, block, begin = _columns(folder, "sequences", _ROWS, steps)
+        own_step, own_row, document, start, tokens, loss_sum = _columns(
+            folder, "segments", _SEGMENTS, steps
+        )
+        path, most = folder / layout.METRICS / "segments", max(1 << 32, int(row.max(initial=0)) + 1)
+        which = np.searchsorted(step * most + row, own_step * most + own_row)
+        fits = which < len(step)
+        which = np.minimum(which, max(len(step) - 1, 0))
+        if not (fits & (step[which] == own_step) & (row[which] == own_row)).all():
+            raise FormatInvalid(path=path, detail="has rows that the table sequences does not have")
+        # A target stands one position behind what it is predicted from.
+        places = self._stream_place(block, path)[which] + begin[which] + start + 1
+        first, end = self._characters(document, places, tokens, path)
+        branch = np.full(len(document), number, np.int64)
+        return Segments(branch, own_step, own_row, document, first, end, tokens, loss_sum)
+
+    def _stream_place(self, blocks: np.ndarray, path: Path) -> np.ndarray:
+        """Where blocks begin in their streams, shape (N,)."""
+        shards = self._shown.shards
+        if len(blocks) and not 0 <= blocks.min() <= blocks.max() < shards.blocks:
+            raise FormatInvalid(path=path, detail="is of blocks that the run does not have")
+        first = np.array([stream.first_block for stream in shards.train], np.int64)
+        return (blocks - first[first.searchsorted(blocks, side="right") - 1]) * shards.block
+
+    def _characters(
+        self, document: np.ndarray, places: np.ndarray, tokens: np.ndarray, path: Path
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where segments begin and end in their documents, in characters, shape (N,)."""
+        begins_D, lengths_D = self._streams
+        if len(document) and not 0 <= document.min() <= document.max() < len(begins_D):
+            raise FormatInvalid(path=path, detail="names an unknown document")
+        first = places - begins_D[document]
+        if ((first < 0) | (tokens < 1) | (first + tokens > lengths_D[document])).any():
+            raise FormatInvalid(path=path, detail="has segments outside of their documents")
+        begin, end = np.zeros((2, len(document)), np.int64)
+        order = np.argsort(document, kind="stable")
+        indices, at = np.unique(document[order], return_index=True)
+        for index, own in zip(indices.tolist(), np.split(order, at[1:]), strict=True):
+            starts = self._starts(index, int(begins_D[index]), int(lengths_D[index]))
+            begin[own], end[own] = starts[first[own]], starts[first[own] + tokens[own]]
+        return begin, end
+
+    def _starts(self, document: int, begin: int, length: int) -> np.ndarray:
+        """How many characters of a document begin before each of its tokens, and before its end:
+        shape (tokens + 1,)."""
+        if self._words is None:
+            return self._read_again(document, length)
+        stream = self._shown.stream(self._shown.documents.part_of(document).source, "train")
+        assert stream is not None  # Its document table named the document.
+        ids = stream.read(begin, begin + length, mapped=False)
+        if ids.max() >= len(self._words.lengths):
+            path = self._shown.folder / layout.DATA
+            raise FormatInvalid(path=path, detail="has a token that is not in the vocabulary")
+        counts = self._words.characters[ids]
+        counts[0] = 0  # The document token.
+        return np.concatenate([[0], np.cumsum(counts)])
+
+    def _read_again(self, document: int, length: int) -> np.ndarray:
+        """The same of a tokenizer whose tokens have no bytes of their own: the text is encoded."""
+        text = self._shown.documents.get(document)["text"]
+        _, spans = self._shown.tokenizer.encode_with_offsets(text)
+        if len(spans) + 1 != length:
+            path = self._shown.folder / layout.DATA
+            raise FormatInvalid(path=path, detail=f"document {document} has other tokens than that")
+        starts = np.array([0, *(start for start, _ in spans), len(text)], np.int64)
+        starts[1:2] = 0  # What stands before the first token is shown with it.
+        return np.maximum.accumulate(starts)
+
+
+def _columns(
+    folder: Path, table: str, names: list[str], steps: tuple[int, int] | None
+) -> list[np.ndarray]:
+    batches: Iterator[list[np.ndarray]] = (
+        [batch.column(name).to_numpy() for name in names]
+        for batch in metrics.rows(folder, table, names, steps)
+    )
+    columns = list(zip(*batches, strict=True))
+    return [np.concatenate(column) for column in columns] or [np.zeros(0, np.int64) for _ in names]

@@ -1,0 +1,77 @@
+"""Steps as the page "step" shows them: entries of the ledger, and the rows of each batch with its
+documents and their losses. Neighbouring steps lie in one pack."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pellucid.data.parquet import Documents
+from pellucid.record import chain
+from pellucid.site.numbers import finite, of_bits
+from pellucid.site.places import OWN, Segments
+from pellucid.site.texts import Texts
+from pellucid.store import metrics
+from pellucid.store.ledger import LedgerFile
+
+STEPS = 16  # Of a pack, at least,
+PACKS = 8192  # of which there are no more: a folder has few entries.
+_FLOATS = ("loss", "objective", "lr", "grad_norm", "weight_norm")
+
+
+def per_pack(steps: int) -> int:
+    """How many steps of a run lie in one pack."""
+    return max(STEPS, -(-(steps + 1) // PACKS))
+
+
+def pack(
+    folder: Path,
+    ledger: LedgerFile,
+    documents: Documents,
+    texts: Texts,
+    segments: Segments,
+    steps: tuple[int, int],
+) -> dict[str, Any]:
+    """The steps first..last that were taken. segments: theirs, of any branch. Raises
+    FormatInvalid."""
+    own = segments.where(segments.branch == OWN)
+    rows = _rows(folder, own, steps)
+    shown: dict[int, dict[str, Any]] = {}
+    for entry in ledger.between(*steps):
+        number = entry.get("step", 0)
+        step = shown.setdefault(number, {"step": number, "rows": rows.get(number, [])})
+        step.setdefault("entries", []).append(
+            {"digest": chain.digest_of_body(entry), "body": entry}
+        )
+        if entry["kind"] == "step":
+            step |= {name: of_bits(entry[name]) for name in _FLOATS if name in entry}
+    return {
+        "first": steps[0],
+        "steps": list(shown.values()),
+        "documents": {
+            index: _about(documents, texts, index) for index in sorted({*own.document.tolist()})
+        },
+    }
+
+
+def _about(documents: Documents, texts: Texts, index: int) -> dict[str, Any]:
+    about = documents.about(index)
+    names = ("id", "licence", "origin", "date")
+    return {name: about[name] for name in names} | texts.place_of(index)._asdict()
+
+
+def _rows(
+    folder: Path, segments: Segments, steps: tuple[int, int]
+) -> dict[int, list[dict[str, Any]]]:
+    """The rows of each step's batch, with their segments."""
+    by_row: dict[tuple[int, int], list[list[Any]]] = {}
+    for _, step, row, *segment, loss_sum in zip(*(c.tolist() for c in segments), strict=True):
+        by_row.setdefault((step, row), []).append([*segment, finite(loss_sum)])
+    rows: dict[int, list[dict[str, Any]]] = {}
+    for batch in metrics.rows(folder, "sequences", None, steps):
+        for record in batch.to_pylist():
+            step = record.pop("step")
+            record["loss_sum"] = finite(record["loss_sum"])
+            record["segments"] = by_row.get((step, record["row"]), [])
+            rows.setdefault(step, []).append(record)
+    return rows

@@ -1,0 +1,76 @@
+"""The texts of all documents, once: pieces of text, in packs that steps and documents share.
+
+A document's text is cut into pieces of PIECE characters; pieces follow each other through the
+packs, in the order of the documents. Which pack a piece lies in follows from the documents' sizes
+alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+
+from pellucid.data.parquet import Documents
+from pellucid.errors import FormatInvalid
+
+PIECE = 1 << 15  # Characters.
+_MOST = 1 << 26  # Pieces: of more text than a site can show.
+PACK = 448 << 10  # UTF-8 bytes of text, about: under 256 KB as they are packed.
+
+
+class Place(NamedTuple):
+    """Where a document's first piece lies: the others follow it, through the packs."""
+
+    pack: int
+    piece: int
+
+
+class Texts:
+    """The packs of a corpus."""
+
+    def __init__(self, documents: Documents) -> None:
+        self._documents = documents
+
+    @cached_property
+    def _pieces(self) -> tuple[np.ndarray, np.ndarray]:
+        """Pieces before each document, shape (documents + 1,), and the pack of each piece. Raises
+        FormatInvalid."""
+        columns = [
+            (batch.column(0).to_numpy(), batch.column(1).to_numpy())
+            for batch in self._documents.rows(["characters", "bytes"])
+        ]
+        characters, size = (np.concatenate(column) for column in zip(*columns, strict=True))
+        counts = np.maximum(-(-characters // PIECE), 1)
+        if min(characters.min(), size.min()) < 0 or counts.astype(float).sum() > _MOST:
+            path = self._documents.parts[0].path
+            raise FormatInvalid(path=path, detail="has texts of an impossible size")
+        sizes = np.repeat(-(-size // counts), counts)  # As if a text's pieces had one size.
+        packs = (np.cumsum(sizes) - sizes) // PACK
+        _, packs = np.unique(packs, return_inverse=True)  # A large piece skips none.
+        return np.concatenate([[0], np.cumsum(counts)]), packs
+
+    @property
+    def count(self) -> int:
+        """How many packs there are."""
+        return int(self._pieces[1][-1]) + 1
+
+    def place_of(self, document: int) -> Place:
+        first, packs = self._pieces
+        piece = int(first[document])
+        pack = int(packs[piece])
+        return Place(pack, piece - int(packs.searchsorted(pack)))
+
+    def pieces(self, pack: int) -> Iterator[bytes]:
+        """The pieces of a pack, as UTF-8."""
+        first, packs = self._pieces
+        low, high = packs.searchsorted([pack, pack + 1]).tolist()
+        at = low
+        while at < high:
+            document = int(first.searchsorted(at, side="right")) - 1
+            text = self._documents.get(document)["text"]
+            for piece in range(at, min(high, int(first[document + 1]))):
+                begin = (piece - int(first[document])) * PIECE
+                yield text[begin : begin + PIECE].encode("utf-8")
+            at = int(first[document + 1])
