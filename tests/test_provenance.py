@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 
 from pellucid import opened, prove, sql
+from pellucid.data import licences
 from pellucid.data.documents import Documents
 from pellucid.errors import DocumentUnknown
 from pellucid.look.show import Shown
 from pellucid.recipe import load
 from pellucid.record import proofs
-from pellucid.release import licences, readme
+from pellucid.release import readme
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store.ledger import LedgerFile
