@@ -73,7 +73,7 @@ def test_audit_by_seed_has_what_scripts_count_on(finished: Path) -> None:
         as_json("audit", finished, "--steps", 3, "--seed", 7)["steps"][0]["step"]
         == found["steps"][0]["step"]
     )
-    assert "would be caught with" in pellucid("audit", finished, "--all").stdout
+    assert "would find one with a probability of" in pellucid("audit", finished, "--all").stdout
 
 
 def test_audit_without_a_step_takes_one_at_random(finished: Path) -> None:

@@ -70,6 +70,14 @@ def test_a_fork_without_a_change_is_its_parent_again(finished: Path, tmp_path: P
         materialise(inputs, 6, lambda *_: None)
 
 
+def test_the_audit_of_a_fork_after_step_0_speaks_of_this_release(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = finish(forked(finished, tmp_path / "whole", 0))
+    report = Request.of(run_inputs.load(folder, load(folder)), [3], None, 1, None, False, "")
+    assert "of 13 steps of this release replayed" in str(report.run(lambda *_: None))
+
+
 def test_another_learning_rate_changes_the_steps_after_it(finished: Path, tmp_path: Path) -> None:
     folder = finish(forked(finished, tmp_path / "slower", 7, "train.lr=1e-4"))
     assert LedgerFile(folder).step(8)["lr"] != LedgerFile(finished).step(8)["lr"]

@@ -299,7 +299,7 @@ def _wrong_fields(body: dict[str, Any]) -> list[str]:
     needed = [name for name in listed if name[0] != "("]
     known = [name.strip("()") for name in listed]
     wrong = [
-        f"has the field {said(name)}, which a {body['kind']} does not have"
+        f"has the field {said(name)}, which entries of the kind {said(body['kind'])} do not have"
         for name in body
         if name not in known
     ]

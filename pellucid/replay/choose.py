@@ -70,7 +70,7 @@ class Odds:
     steps: int
     sampled: int  # The steps that the seed chose; 0 where somebody named them.
     compared: int  # Every step that was taken again, those on the way included.
-    first: int = 0  # The step that a fork begins after: what came before is no step of these.
+    fork: bool = False  # The steps before a fork's own ones are not in its release.
 
     @property
     def forged(self) -> int:
@@ -97,24 +97,24 @@ class Odds:
             "caught_if_spread": self.spread,
         }
 
-    def __str__(self) -> str:
-        whose = (
-            f"the {self.steps:,} steps of this release" if self.first else f"{self.steps:,} steps"
-        )
-        done = f"{self.compared:,} of {whose} replayed"
-        done = f"{done}: a run with {FORGED:.0%} forged steps would be caught"
+    def lines(self) -> list[str]:
+        steps = f"{self.steps:,} steps" + (" of this release" if self.fork else "")
+        done = f"{self.compared:,} of {steps} replayed"
+        if self.sampled and self.sampled != self.compared:
+            done += f", {self.sampled:,} of them chosen by the seed"
+        return [done, f"If {FORGED:.0%} of the steps were forged, this audit {self._finds()}"]
+
+    def _finds(self) -> str:
+        wherever = f"{_percent(self.wherever)} wherever they lie"
+        spread = f"{_percent(self.spread)} if they are spread at random"
         if self.sampled == self.compared:
-            return f"{done} with {_percent(self.wherever)}, wherever they lie"
-        spread = f"{done} with {_percent(self.spread)} if they are spread at random"
-        if not self.sampled:
-            return (
-                f"{spread}, but may not be caught if the forger could guess the steps (--steps "
-                "N: by the seed)"
-            )
-        count = f"by the {self.sampled:,} that count as chosen"
-        return f"{spread}, and with {_percent(self.wherever)} wherever they lie ({count})"
+            return f"would find one with a probability of {wherever}"
+        if self.sampled:
+            return f"would find one with a probability of {wherever}, and of {spread}"
+        guessed = "A forger who guessed the steps is not caught: --steps N lets the seed choose"
+        return f"would find one with a probability of {spread}. {guessed}"
 
 
 def _percent(probability: float) -> str:
-    """Never rounded up to a certainty that there is not."""
+    """Rounded down: only a certainty is 100%."""
     return f"{min(int(probability * 100), 99) if probability < 1 else 100}%"

@@ -109,7 +109,7 @@ class Report:
             audited += (
                 f"\n       {again} incident(s) of no finite number computed again: as recorded"
             )
-        return f"{audited}\n       {self.odds}\n       {self._validations()}"
+        return "\n       ".join([audited, *self.odds.lines(), self._validations()])
 
     def _validations(self) -> str:
         again, skipped = self.validated
@@ -232,7 +232,8 @@ class Request:
             sampled = self.done - self.first
         else:
             findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
-        odds = Odds(self.done - self.first, sampled, compared(findings), self.first)
+        fork = fork_of(self.inputs.recipe, self.done, self._tokens())
+        odds = Odds(self.done - self.first, sampled, compared(findings), fork=fork is not None)
         seconds, seed = time.perf_counter() - started, self.seed if self.by_seed else None
         return Report(
             findings,
@@ -244,7 +245,7 @@ class Request:
             seconds,
             again,
             len(recorded(self.inputs.recorded())),
-            fork_of(self.inputs.recipe, self.done, self._tokens()),
+            fork,
         )
 
     def _tokens(self) -> int:

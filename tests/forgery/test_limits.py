@@ -68,7 +68,7 @@ def test_a_fork_of_nothing_passes_and_is_called_a_fork(finished: Path, tmp_path:
         assert parted in text
     for text in (said, *looks):
         assert told in text
-    assert "4 of the 4 steps of this release replayed" in all_audited
+    assert "4 of 4 steps of this release replayed" in all_audited
     numbers = {"own_steps": 4, "own_tokens": "512", "step": before, "tokens": str(tokens)}
     about = {"parent": "c0ffee42" * 8, **numbers, "without": []}
     assert json.loads(pellucid("status", folder, "--json").stdout)["fork"] == about

@@ -218,7 +218,7 @@ def test_roots_stand_before_the_branch_and_are_refused_where_none_is_due() -> No
             ("LedgerBroken", True)
         ]
     problems = with_change(lambda own: own[-1].update(roots=roots))
-    assert "which a end does not have" in problems[0].detail
+    assert "which entries of the kind 'end' do not have" in problems[0].detail
 
 
 @pytest.mark.parametrize(

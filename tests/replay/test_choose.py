@@ -95,16 +95,23 @@ def _suffixes(ends: list[int], forged: int) -> list[int]:
 
 
 def test_odds_say_what_they_count() -> None:
-    assert str(Odds(400, 13, 13)) == (
-        "13 of 400 steps replayed: a run with 5% forged steps would be caught with 49%, "
-        "wherever they lie"
-    )
-    on_the_way = str(Odds(400, 13, 60))
-    assert "60 of 400 steps replayed" in on_the_way and "96% if they are spread" in on_the_way
-    assert "49% wherever" in on_the_way
-    assert "may not be caught" in str(Odds(400, 0, 60))
+    would = "If 5% of the steps were forged, this audit would find one with a probability of"
+    assert Odds(400, 13, 13).lines() == [
+        "13 of 400 steps replayed",
+        f"{would} 49% wherever they lie",
+    ]
+    assert Odds(400, 13, 60).lines() == [
+        "60 of 400 steps replayed, 13 of them chosen by the seed",
+        f"{would} 49% wherever they lie, and of 96% if they are spread at random",
+    ]
+    assert Odds(400, 0, 60).lines() == [
+        "60 of 400 steps replayed",
+        f"{would} 96% if they are spread at random. A forger who guessed the steps is not caught: "
+        "--steps N lets the seed choose",
+    ]
     # Never rounded to certainty.
-    assert "100%" in str(Odds(400, 400, 400)) and "99%" in str(Odds(400, 300, 300))
+    assert "100%" in Odds(400, 400, 400).lines()[1] and "99%" in Odds(400, 300, 300).lines()[1]
+    assert Odds(400, 13, 13, fork=True).lines()[0] == "13 of 400 steps of this release replayed"
     found = Odds(400, 13, 60).as_json()
     assert (found["steps"], found["forged"], found["sampled"], found["compared"]) == (
         400,
