@@ -11,6 +11,7 @@ import tomlkit
 from pellucid.data import sources
 from pellucid.data.guess import Guess, clean, guess
 from pellucid.data.notes import notes_of
+from pellucid.data.stage import Progress, silent
 from pellucid.data.survey import Surveyed, survey
 from pellucid.errors import CommandInvalid, FolderTaken
 from pellucid.recipe import COMMAND_LINE, FILE, MAX_BYTES, Recipe, parse
@@ -75,7 +76,9 @@ _LEAST_CONTEXT, _LEAST_BATCH = 32, 1
 _BYTES_PER_TOKEN = 5
 
 
-def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list[str]:
+def new(
+    folder: Path, data: list[str], preset: str, settings: list[str], progress: Progress = silent
+) -> list[str]:
     """Make a run folder with a recipe that fits its data; returns what was fitted, in words.
 
     Raises FolderTaken, FolderUnfit, CommandInvalid, and what guess,
@@ -87,7 +90,7 @@ def new(folder: Path, data: list[str], preset: str, settings: list[str]) -> list
     _require_free(folder)
     found, asked = sources_of(data), settings_of(settings, "new")
     fitted = first_fit(PRESETS[preset], asked, all(one.format == "fasta" for one in found))
-    draft = _Draft(folder, found, PRESETS[preset], settings)
+    draft = _Draft(folder, found, PRESETS[preset], settings, progress)
     sources.check(draft.recipe(fitted), folder, COMMAND_LINE)
     fitted, notes = _fit(draft, fitted, set(asked))
     notes += notes_of(found, draft.recipe(fitted), folder)
@@ -125,6 +128,7 @@ class _Draft(NamedTuple):
     found: list[Guess]
     preset: Preset
     settings: list[str]
+    progress: Progress
 
     def content(self, fitted: Fitted) -> bytes:
         text = recipe_text(self.folder, self.found, self.preset, fitted)
@@ -226,7 +230,7 @@ def _trials(draft: _Draft, fitted: Fitted, asked: set[str], wanted: int) -> Iter
     while ways:
         longest, split = ways.pop(0)
         tried = fitted._replace(max_document_characters=longest, split=split)
-        found = survey(draft.recipe(tried), draft.folder)
+        found = survey(draft.recipe(tried), draft.folder, draft.progress)
         if (
             not ways
             and longest == first.max_document_characters

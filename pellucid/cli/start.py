@@ -12,7 +12,7 @@ import typer
 
 from pellucid.cli.audit import audit_random_step
 from pellucid.cli.check import verify
-from pellucid.cli.common import Json, Set, print_json, teaches
+from pellucid.cli.common import Json, Set, on_terminal, print_json, teaches
 from pellucid.cli.share import publish
 from pellucid.cli.train import run_stages
 
@@ -43,7 +43,8 @@ def new(
     from pellucid.new import new
     from pellucid.recipe import FILE
 
-    notes = new(folder, data, preset, settings)
+    with on_terminal(quiet=as_json) as terminal:
+        notes = new(folder, data, preset, settings, terminal.progress)
     if as_json:
         print_json({"run": str(folder), "recipe": str(folder / FILE), "notes": notes})
     else:

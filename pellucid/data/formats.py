@@ -53,6 +53,16 @@ class How(NamedTuple):
 
     source: Source
     policy: str = "replace"  # data.invalid_utf8
+    sample: packings.Sample | None = None  # Where the source's beginning is enough.
+
+    def chunks(self, path: Path) -> Iterator[bytes]:
+        """The bytes of a file, unpacked. Raises SourceUnreadable."""
+        return packings.chunks(path, self.source.name, self.sample)
+
+
+def sample_of(format: str) -> packings.Sample:
+    """An empty sample of a source; files of packages are short."""
+    return packings.Sample(LIMITS.get(format, 0))
 
 
 class Seen:
@@ -105,7 +115,7 @@ def is_binary(head: bytes) -> bool:
 def read_text(path: Path, how: How, after: int = 0) -> Iterator[Record]:
     """The whole file as one record. Raises SourceUnreadable over 1 GiB."""
     content = bytearray()
-    for chunk in packings.chunks(path, how.source.name):
+    for chunk in how.chunks(path):
         content += chunk
         if len(content) > LIMITS["text"]:
             detail = (
@@ -200,7 +210,7 @@ def unused(name: str, number: int, names: Seen) -> str:
 def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
     """Every line with its number from 1, without its \\n; (0, b"") alone for a binary file."""
     number, pieces, size = 0, [], 0
-    chunks = packings.chunks(path, how.source.name)
+    chunks = how.chunks(path)
     first = next(chunks, b"")
     if is_binary(first):
         yield 0, b""
@@ -210,6 +220,8 @@ def lines(path: Path, how: How) -> Iterator[tuple[int, bytes]]:
         pieces.append(first)
         size += len(first)
         bounded(size, path, how, number + 1)
+        if how.sample:
+            how.sample.unpack(0, len(others))
         if others:
             number += 1
             yield number, b"".join(pieces)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import re
 import shlex
-from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from pellucid.data.guess import Guess, look
 from pellucid.data.tables import VALUES
 from pellucid.recipe import Recipe
 
-_LOOKED_AT = 200  # Files of a folder of records whose keys are looked at, and records of one.
+_LOOKED_AT = 200  # Files of a folder of records whose keys are looked at.
 # How fields are called that say what a text is, in the order in which they are tried.
 _CALLED = {
     "licence": ("licence", "license", "spdx", "licence_name", "license_name", "rights"),
@@ -30,7 +28,9 @@ _FORM = {"date": re.compile(r"\d{4}.*|\d{1,2}[./-]\d.*", re.DOTALL)}
 def notes_of(guesses: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
     """All of it, a line for each."""
     readers = [entry for entry in sources.readers(recipe, folder) if entry.source.format in VALUES]
-    described = {entry.source.name: _described(entry) for entry in readers}
+    firsts = [(reader, place) for reader in readers if (place := _first(reader))]
+    records = [(reader, place, shown.found(place, reader.how)) for reader, place in firsts]
+    described = {reader.source.name: _described(reader, there) for reader, _, there in records}
     return [
         *(
             f'the texts of {entry.name} are what stands under "{entry.text_key}" (text_key); '
@@ -40,7 +40,7 @@ def notes_of(guesses: list[Guess], recipe: Recipe, folder: Path) -> list[str]:
         ),
         *_left_out(guesses),
         *_keyless(readers),
-        *itertools.chain.from_iterable(map(_unread, readers)),
+        *(note for entry in records if (note := _unread(*entry))),
         *(_offered(name, fields) for name, fields in described.items() if fields),
         *_unlicensed(
             recipe, folder, [name for name, fields in described.items() if "licence" in fields]
@@ -75,7 +75,9 @@ def _keyless(readers: list[sources.Reader]) -> list[str]:
         if reader.alone:
             continue
         places = [
-            place for place in islice(reader.places(), _LOOKED_AT) if not reader.strange(place)
+            place
+            for place in itertools.islice(reader.places(), _LOOKED_AT)
+            if not reader.strange(place)
         ]
         if without := [place for place in places if keys.missing(place, reader.how)]:
             name, key, count = without[0].name, reader.source.text_key, len(without)
@@ -95,16 +97,14 @@ def _first(reader: sources.Reader) -> Path | None:
     return next((place for place in reader.places() if not reader.strange(place)), None)
 
 
-def _unread(reader: sources.Reader) -> Iterator[str]:
-    """The chats of a source that lose words, and the command that keeps them."""
-    if (place := _first(reader)) is None:
-        return
-    there, key = shown.found(place, reader.how), reader.source.text_key
+def _unread(reader: sources.Reader, place: Path, there: shown.Keys) -> str:
+    """The chats of a source that lose words, and the command that keeps them; "" of none."""
+    key = reader.source.text_key
     if not (count := there.unread[key]):
-        return
+        return ""
     role, contents = keys.speaker_and_texts(there.lists[key])
     command = joining.command(place, "spoken", reader.source.format, key, role, contents)
-    yield (
+    return (
         f"{count:,} of the first {there.records:,} chats of {reader.source.name} have "
         "messages whose text is under another key than content or value, and is lost. "
         "To keep it, give the file that "
@@ -112,14 +112,10 @@ def _unread(reader: sources.Reader) -> Iterator[str]:
     )
 
 
-def _described(reader: sources.Reader) -> dict[str, str]:
+def _described(reader: sources.Reader, there: shown.Keys) -> dict[str, str]:
     """The fields of a source's records that look like what a source can name one for, and does
     not, by what they say."""
-    if (place := _first(reader)) is None:
-        return {}
-    everything = reader.how._replace(source=reader.source.model_copy(update={"text_key": ""}))
-    values = islice(VALUES[reader.source.format](place, everything), _LOOKED_AT)
-    rows = [value.fields for value in values if isinstance(value.fields, dict)]
+    rows = there.rows
     named = [key for row in rows for key in row if not isinstance(row[key], dict)]
     inner = [
         f"{key}.{one}"

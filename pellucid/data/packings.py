@@ -17,7 +17,36 @@ from pellucid.errors import SourceUnreadable
 from pellucid.store import files
 
 CHUNK = 1 << 20
+SAMPLE = 16 << 20  # Bytes, unpacked: of a source where its beginning is enough.
+_LEAST, _LINE = 64, 32  # Bytes that a record of a sample counts as, and a line more than it has.
 _DAMAGED = (gzip.BadGzipFile, EOFError, zlib.error, lzma.LZMAError, pyarrow.ArrowException)
+
+
+class SampleFull(Exception):
+    """A sample ends here: whoever takes one catches this."""
+
+
+class Sample:
+    """The beginning of a source: SAMPLE bytes of records, and for these no more work than the
+    longest record takes. A small file can unpack to any size."""
+
+    def __init__(self, longest: int) -> None:
+        self._most, self._unpacked, self._taken = SAMPLE + 2 * longest, 0, 0
+
+    def unpack(self, size: int, lines: int = 0) -> None:
+        """So much more is unpacked. Raises SampleFull where there was too much before."""
+        if self._unpacked > self._most:
+            raise SampleFull
+        self._unpacked += size + lines * _LINE
+
+    def require_room(self) -> None:
+        """Raises SampleFull where no other record is taken."""
+        if self._taken >= SAMPLE:
+            raise SampleFull
+
+    def take(self, size: int) -> None:
+        """A record is taken; each counts, also an empty one."""
+        self._taken += max(size, _LEAST)
 
 
 class _Packing(NamedTuple):
@@ -53,14 +82,16 @@ def named_refusals(path: Path, source: str) -> Iterator[None]:
         ) from error
 
 
-def chunks(path: Path, source: str) -> Iterator[bytes]:
+def chunks(path: Path, source: str, sample: Sample | None = None) -> Iterator[bytes]:
     """The file's bytes, unpacked by its name's ending or by what its first bytes
-    say. Raises SourceUnreadable."""
+    say. Raises SourceUnreadable, and SampleFull of a sample."""
     with named_refusals(path, source):
         packing = _packing(path)
         try:
             with packing.opened(path) if packing else path.open("rb", buffering=0) as stream:
                 while chunk := stream.read(CHUNK):
+                    if sample:
+                        sample.unpack(len(chunk))
                     yield chunk
         except _DAMAGED as error:
             raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections import Counter
@@ -10,11 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pellucid.data import chats, formats, tables
+from pellucid.data import chats, formats, packings, tables
 from pellucid.data.about import has, keys_of
 
-_RECORDS = 1000  # Looked at.
-_BYTES = 16 << 20
+_ROWS = 200  # Kept.
+_RECORDS = 1000  # Looked at, where a sample has so many.
 _DEEPEST = 3  # Objects in objects.
 _SHORT = 64  # Characters: what is longer is a text.
 # A text of these alone says what a record is called, or when it is of: a number, a date, a time, a
@@ -54,6 +55,7 @@ class Keys:
     unread: Counter[str] = field(default_factory=Counter[str])  # Chats of which words are lost.
     lists: dict[str, Inside] = field(default_factory=dict[str, Inside])
     bare: list[Any] = field(default_factory=list[Any])  # Records without fields.
+    rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # The first with them.
 
     def texts(self) -> list[str]:
         """The keys whose values are texts, neither numbers nor dates nor names of records; those
@@ -71,18 +73,28 @@ class Keys:
 
 def found(path: Path, how: formats.How) -> Keys:
     """The keys of the first records. Raises SourceUnreadable."""
-    there, size = Keys(), 0
+    there = Keys()
     there.absent = {f"{name}_key": key for name, key in keys_of(how.source).items()}
-    everything = how._replace(source=how.source.model_copy(update={"text_key": ""}))
-    for value in itertools.islice(tables.VALUES[how.source.format](path, everything), _RECORDS):
-        size += value.size
-        if value.number == 0 or size > _BYTES:
-            break
+    for value in _first(path, how):
         if isinstance(value.fields, dict):
             _record(value.fields, there)
         elif not value.dropped:
             there.bare.append(value.fields)
     return there
+
+
+def _first(path: Path, how: formats.How) -> Iterator[tables.Value]:
+    """The first records, with all their fields. Raises SourceUnreadable."""
+    sample = formats.sample_of(how.source.format)
+    every = how.source.model_copy(update={"text_key": ""})
+    how = how._replace(source=every, sample=sample)
+    with contextlib.suppress(packings.SampleFull):
+        for value in itertools.islice(tables.VALUES[how.source.format](path, how), _RECORDS):
+            sample.require_room()
+            if value.number == 0:
+                return
+            yield value
+            sample.take(value.size)
 
 
 def is_text(text: str) -> bool:
@@ -92,6 +104,8 @@ def is_text(text: str) -> bool:
 
 def _record(fields: dict[str, Any], there: Keys) -> None:
     there.records += 1
+    if len(there.rows) < _ROWS:
+        there.rows.append(fields)
     there.absent = {name: key for name, key in there.absent.items() if not has(fields, key)}
     for key, value in _flat(fields, "", 1):
         there.fields[key] = None

@@ -136,6 +136,17 @@ class Reader:
             for record in self._records(path, place, within.record if within else 0):
                 yield from self._parts(path, record, within)
 
+    def sample(self) -> Iterator[Document]:
+        """The documents of the first records. Raises SampleFull where more are behind them."""
+        sample = formats.sample_of(self.source.format)
+        self.how = self.how._replace(sample=sample)
+        for path, place in self.files():
+            sample.require_room()
+            for record in self._records(path, place, 0):
+                sample.require_room()
+                yield from (document for document, _ in self._parts(path, record, None))
+                sample.take(max(record.size, len(record.text)))
+
     def candidates(self) -> Iterator[str]:
         """The '/'-paths that would be read. Counts what is left out."""
         return (path for path, _ in self.files())

@@ -126,7 +126,7 @@ class _Characters:
 
     def __init__(self, path: Path, how: How) -> None:
         self._path, self._how = path, how
-        self._chunks = encodings.unmarked(packings.chunks(path, how.source.name))
+        self._chunks = encodings.unmarked(how.chunks(path))
         self._decoder = codecs.getincrementaldecoder("utf-8")(_ESCAPED)
         self._text, self._at = "", 0
 
@@ -293,9 +293,20 @@ def parquet_rows(path: Path, how: How) -> Iterator[Value]:
             return
         columns = [key, *keys_of(how.source).values()] if key else None
         for batch in file.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False):
+            if how.sample:
+                how.sample.unpack(_unpacked(batch))
             for fields in times.spelled(batch).to_pylist():
                 number += 1
                 yield Value(number, size, fields)
+
+
+def _unpacked(batch: pa.RecordBatch) -> int:
+    """The bytes of some rows, each value of a dictionary as often as they have it."""
+    columns = (
+        column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        for column in batch.columns
+    )
+    return sum(column.nbytes for column in columns)
 
 
 def _has(file: pq.ParquetFile, key: str) -> bool:
