@@ -1,4 +1,4 @@
-# A fresh machine needs Python 3.11+, a C compiler and make; everything else is installed into .venv.
+# A fresh machine needs Python 3.11+, a C compiler and make; all else is installed into .venv.
 PYTHON ?= python3
 BIN := .venv/bin
 
@@ -10,11 +10,13 @@ demo: .venv/ready
 test: .venv/ready
 	$(BIN)/pytest -n 2 tests
 
-# The slow ones too: the kernels of other processors, by cross compilers under emulation; each names what it needs.
+# The slow ones too: the kernels of other processors, by cross compilers under emulation. Each names
+# what it needs.
 test-all: .venv/ready
 	$(BIN)/pytest -n 2 -m "slow or not slow" tests
 
-# Two steps of a run made here, audited by ARM code under emulation. Fetches an arm64 userland once, about 850 MB.
+# Two steps of a run made here, audited by ARM code under emulation. Fetches an arm64 userland once,
+# about 850 MB.
 test-arm: .venv/ready
 	tests/arm/audit.sh
 
@@ -27,16 +29,19 @@ fuzz: .venv/ready
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/fuzz.txt
 	$(BIN)/python fuzz/run.py --minutes 60
 
-# Wheels with compiled kernels, in dist/: of this machine, and of 64-bit ARM by gcc-aarch64-linux-gnu.
+# Wheels with compiled kernels, in dist/: of this machine, and of 64-bit ARM by
+# gcc-aarch64-linux-gnu.
 wheels: .venv/ready
 	$(BIN)/python setup.py -q bdist_wheel
 	CC=aarch64-linux-gnu-gcc LDSHARED="aarch64-linux-gnu-gcc -shared" $(BIN)/python setup.py -q \
 	    build --build-base build/aarch64 bdist_wheel --plat-name linux_aarch64
 
+C_SOURCES = $(wildcard $(addsuffix /*.[ch],pellucid/kernels/src tests/kernels tests/avx512 bench))
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/clang-format --dry-run -Werror $(wildcard pellucid/kernels/src/*.[ch] tests/kernels/*.c tests/avx512/*.c bench/*.c)
+	$(BIN)/clang-format --dry-run -Werror $(C_SOURCES)
 	$(BIN)/pyright
 
 bench: demo/manifest.jsonl
@@ -61,9 +66,11 @@ bench: demo/manifest.jsonl
 demo/manifest.jsonl: .venv/ready
 	$(BIN)/pellucid demo demo
 
-# torch first and alone: the pinned release satisfies everybody else, so that no other build is fetched.
+# torch first and alone: the pinned release satisfies everybody else, so that no other build is
+# fetched.
 .venv/ready: requirements/lock.txt pyproject.toml setup.py $(wildcard pellucid/kernels/src/*)
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "pellucid needs Python 3.11 or newer: make PYTHON=python3.11 …")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	    { echo "pellucid needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements/lock.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lock.txt

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pellucid import demo
-from pellucid.look.plot import figure
+from pellucid.look.plot import figure, save
 from pellucid.look.status import status
 from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
@@ -172,8 +172,7 @@ def drawing(compared: Compared, runs: dict[str, list[Made]], path: Path) -> None
     axes.set_ylabel("bits per byte of the validation texts")
     axes.grid(alpha=0.3)
     axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, format="png", metadata={"Software": None})
+    save(drawn, path)
 
 
 def main() -> None:

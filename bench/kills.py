@@ -65,6 +65,8 @@ PHASED = [
     "placement.anchors.powers_of_two=false",
 ]
 
+TRAINING = "training"
+
 # Seconds within which the others end when one process is killed; torch's own limit is 30 minutes.
 SOON = 30.0
 
@@ -142,19 +144,15 @@ class Outcome:
     """What became of a trial."""
 
     training: bool  # Killed there, and not in the preparation of data.
-    phases: int  # Boundaries of phases between the stored state and the last step before the kill.
+    crossed: int  # Boundaries of phases between the first and the last step that the kill lost.
     head: str
     weights: str
 
 
-def untrained(folder: Path) -> bool:
-    return stage_of(folder) != "training"
-
-
 def stage_of(folder: Path) -> str:
-    """Where a killed run stands."""
+    """Where a killed run stands: TRAINING, or how far its data are."""
     if (folder / layout.LEDGER).is_file() and (folder / layout.LEDGER).stat().st_size:
-        return "training"
+        return TRAINING
     done = [name for name, finished in status(folder)["stages"].items() if finished]
     return f"data, after {done[-1]}" if done else "data, at its beginning"
 
@@ -165,18 +163,24 @@ def lost(folder: Path) -> tuple[int, int]:
     return max((0, *about["anchors"])), about["steps_done"]
 
 
+def crossed(state: int, last: int) -> int:
+    """Boundaries of phases among the steps after a stored state, up to the last."""
+    return phase_of(last) - phase_of(state + 1) if last > state else 0
+
+
 def attempt(run: Path, trial: Trial, phases: bool) -> Outcome:
     folder, seconds = copy(run, run.parent / f"run{trial.number}"), trial.seconds
     # The machine is faster than it was, and the run had ended; or slower. Begin again.
-    while not (killed := kill(folder, trial, seconds)) or (phases and untrained(folder)):
+    while not (killed := kill(folder, trial, seconds)) or (phases and stage_of(folder) != TRAINING):
         shutil.rmtree(folder)
         copy(run, folder)
         seconds *= 1.2 if killed else 0.7
-    where, crossed = stage_of(folder), 0
+    stage, boundaries = stage_of(folder), 0
+    where = stage
     if phases:
         state, last = lost(folder)
-        crossed = phase_of(last + 1) - phase_of(state + 1)
-        where = f"at step {last}, state of step {state}: {crossed} boundaries"
+        boundaries = crossed(state, last)
+        where = f"at step {last}, state of step {state}: {boundaries} boundaries"
     finish(folder, trial.then)
     about = status(folder)
     who = f"process {trial.victim} of {trial.processes}, then {trial.then}  "
@@ -186,7 +190,7 @@ def attempt(run: Path, trial: Trial, phases: bool) -> Outcome:
         flush=True,
     )
     shutil.rmtree(folder)
-    return Outcome(not where.startswith("data"), crossed, about["head"], about["weights"])
+    return Outcome(stage == TRAINING, boundaries, about["head"], about["weights"])
 
 
 def main() -> None:
@@ -225,7 +229,7 @@ def main() -> None:
     )
     print(f"{len(outcomes)} killed, {training} of them in training")
     if arguments.phases:
-        across = sum(outcome.phases > 0 for outcome in outcomes)
+        across = sum(outcome.crossed > 0 for outcome in outcomes)
         print(f"{across} of {len(outcomes)} lost steps of more than one phase")
     print(f"{equal} of {len(outcomes)} ended with the undisturbed head and weights")
     sys.exit(equal != len(outcomes))

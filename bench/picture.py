@@ -12,11 +12,9 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from matplotlib.figure import Figure
-
 import pellucid
 from pellucid import demo
-from pellucid.look.plot import figure
+from pellucid.look.plot import figure, save
 from pellucid.opened import Run
 
 STEP = 300
@@ -67,7 +65,7 @@ def curves(run: Run, release: Path, axes: Any) -> None:
     )
     for name, level, style in (("gzip", levels.gzip, "--"), ("xz", levels.xz, ":")):
         axes.axhline(level, color="black", linestyle=style, linewidth=1, label=name)
-    axes.set_title(f"{run.recipe.name}: {len(losses)} steps on two cores")
+    axes.set_title(f"{run.recipe.name}: {len(losses):,} steps")
     axes.set_xlabel("step")
     axes.set_ylabel("bits per byte of the same validation texts")
     axes.legend()
@@ -100,11 +98,6 @@ def document(run: Run, axes: Any) -> None:
     axes.set_xlabel("step that trained on a part of it")
     axes.set_ylabel("nats per token")
     axes.grid(alpha=0.3)
-
-
-def save(drawn: Figure, path: Path) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    drawn.savefig(path, format="png", dpi=110, metadata={"Software": None})
 
 
 if __name__ == "__main__":

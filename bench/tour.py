@@ -3,10 +3,10 @@
     python bench/tour.py demo [--write] [PAGE …]
 
 Every command about `demo` that a page shows after `$ ` is run in a folder that holds the demo's
-release. A line `…` stands for any lines; times and speeds count as equal. Prints what differs, and
-exits with 1. --write takes the outputs anew and keeps what is left out. `pellucid demo` itself is
-not run: its output is compared with FILE of --log, where that is given. `pellucid plan` tells about
-a machine, and is passed over."""
+release. A line `…` stands for any lines; times, speeds and sizes of files count as equal. Prints
+what differs, and exits with 1. --write takes an output that differs anew and keeps what is left
+out. `pellucid demo` itself is not run: what it wrote to the terminal is compared with FILE of
+--log, where that is given. `pellucid plan` tells about a machine, and is passed over."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = "…"
-# What another run of the same command may print otherwise.
-VARYING = re.compile(r"\d[\d,.]*(?= s\b| min\b| tokens/s)")
+# What another run of the same command may print otherwise: a release keeps the package's own code.
+VARYING = re.compile(r"\d[\d,.]*(?= s\b| min\b| tokens/s| MB\b)")
 BLOCK = re.compile(r"^```(?:console)?\n(\$ pellucid .*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -55,7 +55,7 @@ def pieces(lines: list[str]) -> list[list[str]]:
 
 
 def same(expected: str, actual: str) -> bool:
-    """Whether two lines differ in times and speeds alone."""
+    """Whether two lines differ in times, speeds and sizes of files alone."""
     return VARYING.sub("#", expected.rstrip()) == VARYING.sub("#", actual.rstrip())
 
 
@@ -66,7 +66,8 @@ def missing(expected: list[str], actual: list[str]) -> str | None:
         last = number == len(parts) - 1
         places = [at] if number == 0 else range(at, len(actual) - len(part) + 1)
         if number and last:
-            places = [len(actual) - len(part)]
+            end = len(actual) - len(part)
+            places = range(max(at, end), end + 1)  # None where it would begin inside another part.
         for place in places:
             window = actual[place : place + len(part)]
             if len(window) == len(part) and all(map(same, part, window)):
@@ -78,7 +79,10 @@ def missing(expected: list[str], actual: list[str]) -> str | None:
 
 
 def taken_anew(expected: list[str], actual: list[str]) -> list[str]:
-    """The output with as much left out as before, at one place at most in the middle."""
+    """The page's lines where the output has them; otherwise the output with as much left out as
+    before, at one place at most in the middle."""
+    if missing(expected, actual) is None:
+        return expected
     parts = pieces(expected)
     if len(parts) == 1:
         return actual
@@ -141,9 +145,9 @@ def main() -> None:
     )
     parser.add_argument("release", type=Path)
     parser.add_argument("pages", type=Path, nargs="*")
-    parser.add_argument("--log", type=Path, help="What pellucid demo printed.")
+    parser.add_argument("--log", type=Path, help="What pellucid demo wrote: pellucid demo 2>&1.")
     parser.add_argument("--write", action="store_true")
-    arguments = parser.parse_args()
+    arguments = parser.parse_intermixed_args()  # PAGE may come after --write.
     pages = arguments.pages or [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]
     log = arguments.log.read_text("utf-8").rstrip("\n").split("\n") if arguments.log else []
     with tempfile.TemporaryDirectory() as name:

@@ -28,6 +28,11 @@ ROOT = Path(__file__).parents[1]
         ("a", "a|b", "b"),
         ("a|…|d", "a|d|e", "d"),
         ("a|…|x|…|d", "a|b|c|d", "x"),
+        ("a|b|…|b", "a|b|b", None),
+        ("a|b|…|b", "a|b", "b"),
+        ("a|…|b|…|b|c", "a|b|c", "b"),
+        ("309.5 MB in demo", "309.6 MB in demo", None),
+        ("127 files", "128 files", "127 files"),
     ],
 )
 def test_an_output_is_held_against_a_page(expected: str, actual: str, without: str | None) -> None:
@@ -38,6 +43,8 @@ def test_an_output_is_taken_anew_in_its_shape() -> None:
     assert tour.taken_anew(["a", "…", "d"], list("wxyz")) == ["w", "…", "z"]
     assert tour.taken_anew(["a", "…"], list("wxyz")) == ["w", "…"]
     assert tour.taken_anew(["a"], list("wx")) == ["w", "x"]
+    kept = ["a in 2.5 s", "…", "c", "…", "e"]
+    assert tour.taken_anew(kept, ["a in 3 s", *"bcde"]) == kept
 
 
 def test_a_page_that_differs_is_found_and_written(finished: Path, tmp_path: Path) -> None:
@@ -53,9 +60,10 @@ def test_a_page_that_differs_is_found_and_written(finished: Path, tmp_path: Path
 @pytest.mark.slow
 def test_the_pages_show_what_the_demo_gives(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "pellucid", "demo", "demo"],
+        [sys.executable, "-u", "-m", "pellucid", "demo", "demo"],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,  # In the order in which a terminal shows both.
         text=True,
         check=True,
     )

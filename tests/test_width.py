@@ -24,11 +24,11 @@ def too_wide(path: Path) -> list[int]:
 
 
 def sources() -> list[Path]:
-    """Markdown, Python and C of this project."""
+    """Markdown, Python, C and the Makefile of this project."""
     folders = ("pellucid", "tests", "bench", "fuzz", "docs")
     kinds = ("*.md", "*.py", "*.c", "*.h")
     inside = [path for folder in folders for kind in kinds for path in (ROOT / folder).rglob(kind)]
-    return sorted([*inside, *ROOT.glob("*.md"), ROOT / "setup.py"])
+    return sorted([*inside, *ROOT.glob("*.md"), ROOT / "setup.py", ROOT / "Makefile"])
 
 
 def test_no_line_is_over_100_characters() -> None:

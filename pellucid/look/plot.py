@@ -34,10 +34,16 @@ def plot(path: Path, title: str, curve: Sequence[Point], marks: Sequence[Point])
     axes.set_ylabel("loss, nats per token")
     axes.grid(alpha=0.3)
     axes.legend()
+    save(drawn, path)
+
+
+def save(drawn: Figure, path: Path) -> None:
+    """Write a page as PNG, the same bytes under every release of matplotlib that draws the same.
+    Raises NoPermission, DiskFull."""
     with files.whole_file(path) as partial, warnings.catch_warnings():
         # Boxes then stand in the title.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        drawn.savefig(partial, format="png")
+        drawn.savefig(partial, format="png", metadata={"Software": None})
 
 
 def figure() -> Figure:

@@ -7,6 +7,7 @@ import functools
 import shutil
 import subprocess
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,42 @@ def tool(name: str, packages: str) -> str:
     if not shutil.which(name):
         pytest.fail(f"needs {name}; Debian: apt install {packages}")
     return name
+
+
+@dataclass(frozen=True)
+class Cross:
+    """A processor that GCC builds for and qemu plays, by the prefix of the compiler's tools, the
+    ending of qemu's and the Debian packages of both."""
+
+    prefix: str
+    played: str
+    libraries: str
+
+    @property
+    def gcc(self) -> str:
+        return f"{self.prefix}-gcc"
+
+    @property
+    def nm(self) -> str:
+        return f"{self.prefix}-nm"
+
+    @property
+    def qemu(self) -> str:
+        return f"qemu-{self.played}-static"
+
+    @property
+    def packages(self) -> str:
+        return f"gcc-{self.prefix} {self.libraries} qemu-user-static"
+
+
+CROSS = {
+    "aarch64": Cross("aarch64-linux-gnu", "aarch64", "libc6-dev-arm64-cross"),
+    "armhf": Cross("arm-linux-gnueabihf", "arm", "libc6-dev-armhf-cross"),
+    "i686": Cross("i686-linux-gnu", "i386", "libc6-dev-i386-cross"),
+    "ppc64le": Cross("powerpc64le-linux-gnu", "ppc64le", "libc6-dev-ppc64el-cross"),
+    "riscv64": Cross("riscv64-linux-gnu", "riscv64", "libc6-dev-riscv64-cross"),
+    "s390x": Cross("s390x-linux-gnu", "s390x", "libc6-dev-s390x-cross"),
+}
 
 
 @functools.cache

@@ -10,7 +10,16 @@ from pathlib import Path
 import pytest
 
 from pellucid.kernels import library
-from tests.kernels.machine import C_FILES, PROGRAM, SOURCES, compile_c, compiler, isas, run_program
+from tests.kernels.machine import (
+    C_FILES,
+    CROSS,
+    PROGRAM,
+    SOURCES,
+    compile_c,
+    compiler,
+    isas,
+    run_program,
+)
 
 
 def golden(name: str) -> dict[str, str]:
@@ -52,11 +61,8 @@ def test_the_library_that_is_installed(tmp_path: Path) -> None:
 
 def test_another_processor_gives_the_same_digests(tmp_path: Path) -> None:
     """64-bit ARM, emulated where it is not what this machine is."""
-    packages = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
-    gcc, qemu = (
-        compiler("aarch64-linux-gnu-gcc", packages),
-        compiler("qemu-aarch64-static", packages),
-    )
+    arm = CROSS["aarch64"]
+    gcc, qemu = compiler(arm.gcc, arm.packages), compiler(arm.qemu, arm.packages)
     program = compile_c(tmp_path / "golden", "-O2", "-static", *C_FILES, PROGRAM, with_compiler=gcc)
     assert_golden(qemu, program, isa="neon", threads=2)
     assert_golden(qemu, program, isa="scalar", threads=2)

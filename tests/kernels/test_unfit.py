@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from pellucid.errors import KernelsMissing, KernelsWrong, MachineLacks, TensorUnfit
-from pellucid.kernels import calls, library
+from pellucid.kernels import calls, library, sources
 from pellucid.objectives import CrossEntropy, Minimised, Use
 from pellucid.operations import portable
 from tests.conftest import make_run, pellucid
@@ -295,16 +295,18 @@ def test_no_library_is_an_error_of_ours(tmp_path: Path, monkeypatch: pytest.Monk
 def test_kernels_that_give_other_bits_are_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One coefficient of exp is cut short."""
+    """One coefficient of exp is cut short, in sources that the library says it was built from."""
     compiler()
+    changed = tmp_path / "src"
+    changed.mkdir()
     for path in SOURCES.iterdir():
         text = path.read_text()
         assert path.name != "simd.h" or text.count("0x1.5558f2p-5f") == 1
-        (tmp_path / path.name).write_text(text.replace("0x1.5558f2p-5f", "0x1.5558p-5f"))
-    sources = sorted(tmp_path.glob("*.c"))
-    wrong = tmp_path / "_kernels_wrong.so"
-    compile_c(wrong, "-O0", "-shared", "-fPIC", *sources, sources=tmp_path)
-    monkeypatch.setattr(library, "load", lambda: library._opened(wrong))
+        (changed / path.name).write_text(text.replace("0x1.5558f2p-5f", "0x1.5558p-5f"))
+    made_from = f'-DPELLUCID_SOURCES="{sources.digest(changed)}"'
+    flags = ("-O0", "-shared", "-fPIC", made_from)
+    compile_c(tmp_path / "_kernels.so", *flags, *sorted(changed.glob("*.c")), sources=changed)
+    monkeypatch.setattr(library, "FOLDER", tmp_path)
     with pytest.raises(KernelsWrong, match=r"operation: (swiglu|attention|loss)"):
         library.kernels.__wrapped__()
 

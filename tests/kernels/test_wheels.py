@@ -11,12 +11,11 @@ from pathlib import Path
 
 import pytest
 
+from pellucid import __version__
 from pellucid.look.status import status
 from pellucid.release.verify import verify
 from tests.conftest import finish, make_run
-from tests.kernels.machine import PROGRAM, ROOT, compile_c, run_program, tool
-
-CROSS = "gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user-static"
+from tests.kernels.machine import CROSS, PROGRAM, ROOT, compile_c, run_program, tool
 
 
 def wheel(to: Path, *options: str, **environment: str) -> Path:
@@ -36,7 +35,7 @@ def test_an_installed_wheel_trains_where_there_is_no_compiler(
     tmp_path: Path, corpus: Path, finished: Path
 ) -> None:
     made = wheel(tmp_path, CC=tool("gcc", "gcc"))
-    assert made.name.startswith("pellucid-0.1.0-py3-none-manylinux_2_")
+    assert made.name.startswith(f"pellucid-{__version__}-py3-none-manylinux_2_")
     installed = tmp_path / "installed"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target"]
     subprocess.run([*pip, installed, made], check=True)
@@ -50,7 +49,8 @@ def test_an_installed_wheel_trains_where_there_is_no_compiler(
 
 @pytest.mark.slow
 def test_a_wheel_for_arm_has_golden_kernels(tmp_path: Path) -> None:
-    gcc = tool("aarch64-linux-gnu-gcc", CROSS)
+    arm = CROSS["aarch64"]
+    gcc, qemu = tool(arm.gcc, arm.packages), tool(arm.qemu, arm.packages)
     shared = f"{gcc} -shared"
     made = wheel(tmp_path, "--plat-name", "linux_aarch64", CC=gcc, LDSHARED=shared)
     assert made.name.endswith("_aarch64.whl") and "-py3-none-manylinux_2_" in made.name
@@ -58,6 +58,5 @@ def test_a_wheel_for_arm_has_golden_kernels(tmp_path: Path) -> None:
     library = tmp_path / "pellucid/kernels/_kernels.so"
     where = f"-Wl,-rpath,{library.parent}"
     program = compile_c(tmp_path / "golden", PROGRAM, library, where, with_compiler=gcc)
-    qemu = tool("qemu-aarch64-static", CROSS)
     for isa in ("neon", "scalar"):
-        run_program(qemu, "-L", "/usr/aarch64-linux-gnu", program, "quick", isa)
+        run_program(qemu, "-L", f"/usr/{arm.prefix}", program, "quick", isa)
