@@ -24,7 +24,6 @@ from pathlib import Path
 
 import measuring
 
-from pellucid import inputs as run_inputs
 from pellucid.demo import DATA
 from pellucid.inputs import Inputs, anchored_state
 from pellucid.new import PRESETS, new
@@ -97,7 +96,7 @@ def main() -> None:
         new(folder, DATA, arguments.preset, settings)
         for stage in ("documents", "tokenizer", "shards"):
             run(folder, Terminal(quiet=True), stage)
-        inputs = run_inputs.load(folder, load(folder))
+        inputs = Inputs.load(folder, load(folder))
         others = measuring.Others()
         trained, again = pairs(inputs, arguments.pairs)
         loading, single, whole = microbatches(inputs, arguments.fifths)

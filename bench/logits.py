@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import transformers
 
-from pellucid import inputs as run_inputs
+from pellucid.inputs import Inputs
 from pellucid.recipe import load
 from pellucid.replay.materialise import materialise
 
@@ -23,7 +23,7 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--sequences", type=int, default=64)
     arguments = parser.parse_args()
-    inputs = run_inputs.load(arguments.run, load(arguments.run))
+    inputs = Inputs.load(arguments.run, load(arguments.run))
     ours = materialise(inputs, inputs.recorded().steps_done, lambda done, total: None).model
     theirs = transformers.AutoModelForCausalLM.from_pretrained(arguments.run, dtype=torch.float32)
     T, stream = inputs.recipe.model.context, inputs.shards.validation[0]

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import measuring
 
-from pellucid import inputs as run_inputs
 from pellucid.demo import DATA
+from pellucid.inputs import Inputs
 from pellucid.new import PRESETS, new
 from pellucid.recipe import Recipe, load
 from pellucid.recorder import Recorder
@@ -37,7 +37,7 @@ WARMUP = 4  # Pairs not counted.
 def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
     """Seconds of every bare and every recorded step."""
     recipe = load(folder)
-    inputs = run_inputs.load(folder, recipe)
+    inputs = Inputs.load(folder, recipe)
     bare, ours = initial(recipe, inputs.vocabulary), initial(recipe, inputs.vocabulary)
     unhashed = without_commitment(recipe)
     recorded = loop.steps(ours, recipe, inputs.batch, recipe.train.steps)

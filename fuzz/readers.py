@@ -20,12 +20,12 @@ from typing import Any
 from fuzz import archives, proofs
 from fuzz.inputs import INPUTS, taken
 from fuzz.mutations import STRUCTURED, Choices, mutate
-from pellucid import inputs as run_inputs
 from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import FormatForeign, PellucidError
+from pellucid.inputs import Inputs
 from pellucid.journal import code_in
 from pellucid.look.show import Shown
 from pellucid.look.status import status
@@ -131,11 +131,11 @@ def shown(folder: Path) -> None:
 
 def audited(folder: Path) -> None:
     for step in (0, 6, 10):
-        audit_step(run_inputs.load(folder, load_recipe(folder)), step, lambda done, total: None)
+        audit_step(Inputs.load(folder, load_recipe(folder)), step, lambda done, total: None)
 
 
 def materialised(folder: Path) -> None:
-    materialise(run_inputs.load(folder, load_recipe(folder)), 5, lambda done, total: None)
+    materialise(Inputs.load(folder, load_recipe(folder)), 5, lambda done, total: None)
 
 
 def exhaust(problems: Iterator[Any]) -> None:

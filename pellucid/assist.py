@@ -6,7 +6,6 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from pellucid import inputs as run_inputs
 from pellucid.inputs import Inputs
 from pellucid.journal import code_archive
 from pellucid.recipe import load as load_recipe
@@ -21,7 +20,7 @@ def assist(folder: Path, processes: Processes) -> None:
     training, and nothing in the folder."""
     if processes.told()[0] == Word.END:
         return  # There was nothing to train.
-    inputs = run_inputs.load(folder, load_recipe(folder))
+    inputs = Inputs.load(folder, load_recipe(folder))
     processes.compare(facts(inputs))
     with stop_signals() as processes.signals:
         loop.follow(

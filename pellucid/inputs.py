@@ -3,7 +3,7 @@ and held against its ledger."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,12 +33,31 @@ class Inputs:
     shards: Shards
     vocabulary: int
     identity: Identity
-    order: Order  # Along what the ledger's history holds.
     ledger: LedgerFile | None  # None before the first entry.
+    history: History  # The ledger's, or that of the run as it stood earlier.
+    order: Order  # Along the history.
 
-    @property
-    def history(self) -> History:
-        return self.ledger.history if self.ledger else History.begun(self.recipe.first)
+    @classmethod
+    def load(cls, folder: Path, recipe: Recipe) -> Inputs:
+        """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers,
+        ShardDamaged, and what the arithmetic needs and misses here: KernelsMissing,
+        DeviceMissing."""
+        if not isinstance(folder, RemotePath):
+            layout.refuse_links(folder)
+        if not (folder / layout.DATA_MANIFEST).is_file():
+            raise StageNotReady(stage="training", needs="prepared data", path=folder)
+        ledger, vocabulary = ledgers.begun(folder), tokenizer.recorded(folder).vocabulary
+        identity = _identity(folder, recipe, ledger)
+        if ledger:
+            _check(folder, recipe, identity, ledger)
+        shards = Shards.open(folder)
+        history = ledger.history if ledger else History.begun(recipe.first)
+        order = Order.of(folder, recipe, shards).along(history.rollbacks)
+        return cls(folder, recipe, shards, vocabulary, identity, ledger, history, order)
+
+    def along(self, history: History) -> Inputs:
+        """These inputs of the run as it stood when it had another history."""
+        return replace(self, history=history, order=self.order.along(history.rollbacks))
 
     def batch(self, step: int) -> Batch:
         """What a step trains on."""
@@ -52,41 +71,6 @@ class Inputs:
         if self.ledger is None:
             raise NotTrained(path=self.folder, detail="its ledger is empty")
         return self.ledger
-
-
-def load(folder: Path, recipe: Recipe) -> Inputs:
-    """Read and check. Raises StageNotReady, RecipeChanged, DataDiffers, StackDiffers, ShardDamaged,
-    and what the arithmetic needs and misses here: KernelsMissing, DeviceMissing."""
-    if not isinstance(folder, RemotePath):
-        layout.refuse_links(folder)
-    if not (folder / layout.DATA_MANIFEST).is_file():
-        raise StageNotReady(stage="training", needs="prepared data", path=folder)
-    path = folder / layout.DATA_MANIFEST
-    root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
-    recorded_tokenizer = tokenizer.recorded(folder)
-    ledger = ledgers.begun(folder)
-    recorded = ledger.genesis.get("stack", {}) if ledger else {}
-    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or processes.cores()
-    device = recipe.placement.device
-    ops = operations.of(recipe.train.arithmetic, device)
-    ops.configure(device, threads)
-    identity = Identity(
-        data=root,
-        tokenizer=recorded_tokenizer.digest,
-        arithmetic=ARITHMETICS[recipe.train.arithmetic].name,
-        stack=ops.stack(device, threads),
-        config=huggingface.architecture(
-            recipe.model, recorded_tokenizer.vocabulary, recorded_tokenizer.document_token
-        ),
-        salts=salts.of_run(folder, recipe),
-    )
-    if ledger:
-        _check(folder, recipe, identity, ledger)
-    shards = Shards.open(folder)
-    order = Order.of(folder, recipe, shards)
-    if ledger:
-        order = order.along(ledger.history.rollbacks)
-    return Inputs(folder, recipe, shards, recorded_tokenizer.vocabulary, identity, order, ledger)
 
 
 def first_state(inputs: Inputs) -> State:
@@ -117,6 +101,28 @@ def anchored_state(inputs: Inputs, anchor: int | None) -> State:
         place = "The initial state, as computed here,"
         raise StateDiffers(path=place, found=computed, recorded=recorded, step=first, fix=fix)
     return state
+
+
+def _identity(folder: Path, recipe: Recipe, ledger: LedgerFile | None) -> Identity:
+    """What a run of these data gives here, with the threads that the ledger names."""
+    path = folder / layout.DATA_MANIFEST
+    root = stage.digest_in(stage.read_manifest(path, "data"), "root", path)
+    recorded_tokenizer = tokenizer.recorded(folder)
+    recorded = ledger.genesis.get("stack", {}) if ledger else {}
+    threads = int(recorded.get("threads", 0)) or recipe.placement.threads or processes.cores()
+    device = recipe.placement.device
+    ops = operations.of(recipe.train.arithmetic, device)
+    ops.configure(device, threads)
+    return Identity(
+        data=root,
+        tokenizer=recorded_tokenizer.digest,
+        arithmetic=ARITHMETICS[recipe.train.arithmetic].name,
+        stack=ops.stack(device, threads),
+        config=huggingface.architecture(
+            recipe.model, recorded_tokenizer.vocabulary, recorded_tokenizer.document_token
+        ),
+        salts=salts.of_run(folder, recipe),
+    )
 
 
 def _check(folder: Path, recipe: Recipe, identity: Identity, ledger: LedgerFile) -> None:

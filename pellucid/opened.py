@@ -309,11 +309,11 @@ class Step:
 
         Raises StateDiffers, LedgerDiffers, StackDiffers.
         """
-        from pellucid import inputs
+        from pellucid.inputs import Inputs
         from pellucid.replay.materialise import materialise
 
         return materialise(
-            inputs.load(self.run.folder, self.run.recipe), self.number, lambda done, total: None
+            Inputs.load(self.run.folder, self.run.recipe), self.number, lambda done, total: None
         )
 
     def checkpoint(self) -> Path | None:

@@ -196,11 +196,11 @@ def _groups(folder: Path, number: int) -> Groups:
     """The state after a step, as arrays: stored, or replayed."""
     if number in layout.steps_in(folder / layout.ANCHORS):
         return anchors.read(layout.anchor(folder, number))
-    from pellucid import inputs
+    from pellucid.inputs import Inputs
     from pellucid.replay.materialise import materialise
 
     return materialise(
-        inputs.load(folder, load_recipe(folder)), number, lambda done, total: None
+        Inputs.load(folder, load_recipe(folder)), number, lambda done, total: None
     ).groups()
 
 

@@ -76,10 +76,17 @@ class Ledger:
     def _after(self, after: int | None) -> Iterator[dict[str, Any]]:
         """The entries that will be made again: those after a step's and the end, or all of them;
         without what a rollback abandoned."""
+        if self._written is None:
+            return
         first = -1 if after is None else after
-        for body in self._written.between(first, self._written.steps_done) if self._written else ():
-            if body.get("step", 0) > first or body["kind"] == "end":
+        for body in self._written.between(first, self._written.steps_done):
+            if body.get("action") != "stop" and (
+                body.get("step", 0) > first or body["kind"] == "end"
+            ):
                 yield body
+        # The step that a stop names may be the one that training continues from.
+        if self._written.last.get("action") == "stop":
+            yield self._written.last
 
     def _guards(self, recipe: Recipe, after: int | None) -> Guards:
         """The guards, knowing what they knew after a step."""
@@ -93,7 +100,10 @@ class Ledger:
         )
 
     def put(self, body: dict[str, Any]) -> None:
-        body = with_branch(body, self.guards.history.at(body.get("step", 0)).branch)
+        # An incident of no finite number names the step before the offending one, which may lie in
+        # an earlier branch.
+        step = body.get("step", 0) + (body.get("rule") == "not_finite")
+        body = with_branch(body, self.guards.history.at(step).branch)
         entry, self._next = self._next, next(self._existing, None)
         if entry is None:
             entry = self._log.append(body)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import huggingface
-from pellucid import inputs as run_inputs
 from pellucid.assist import facts
 from pellucid.data import tokenizer
 from pellucid.errors import Guarded, NotFinite, Stopped
@@ -32,7 +31,7 @@ def train(
     finished run does not come here."""
     if processes.count > 1:
         processes.tell(Word.PREPARED)
-        processes.compare(facts(run_inputs.load(folder, recipe)))
+        processes.compare(facts(Inputs.load(folder, recipe)))
     while incident := _train_on(folder, recipe, journal, watcher, processes):
         journal.note("rollback", step=incident["step"], to=incident["to"], rule=incident["rule"])
     _finish(folder, recipe)
@@ -45,7 +44,7 @@ def _train_on(
 ) -> dict[str, Any] | None:
     """Train to the end, or to the incident, returned, that goes back from there. Raises
     Stopped, Guarded, NotFinite."""
-    inputs = run_inputs.load(folder, recipe)
+    inputs = Inputs.load(folder, recipe)
     for incident in inputs.ledger.rollbacks if inputs.ledger else ():
         set_aside(folder, incident)
     after = _resumed(inputs)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.answers import print_status
 from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import DocumentTokenUnclear
+from pellucid.inputs import Inputs
 from pellucid.look.status import status
 from pellucid.recipe import load
 from pellucid.release.export import export
@@ -46,7 +46,7 @@ def test_a_run_with_words_says_that_texts_do_not_come_back(
     assert LOSSY in (folder / "README.md").read_text(encoding="utf-8")
     assert verify(folder, lambda what: None).problems == []
     export(
-        run_inputs.load(folder, load(folder)),
+        Inputs.load(folder, load(folder)),
         1,
         "hf",
         tmp_path / "one",

@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.errors import (
     DocumentUnknown,
     FolderTaken,
@@ -23,6 +22,7 @@ from pellucid.errors import (
     StepUnknown,
 )
 from pellucid.fork import _WHY, _check, _sections, fork, may_change
+from pellucid.inputs import Inputs
 from pellucid.look.show import Shown
 from pellucid.recipe import known_keys, load, parse
 from pellucid.record import chain
@@ -40,7 +40,7 @@ from tests.conftest import finish, pellucid
 def forked(
     parent: Path, target: Path, step: int = 7, *settings: str, without: tuple[str, ...] = ()
 ) -> Path:
-    inputs = run_inputs.load(parent, load(parent))
+    inputs = Inputs.load(parent, load(parent))
     fork(inputs, step, target, list(settings), list(without), lambda *_: None)
     return target
 
@@ -56,7 +56,7 @@ def test_a_fork_without_a_change_is_its_parent_again(finished: Path, tmp_path: P
     assert verify(folder, lambda _: None).problems == []
     publish(folder)
     assert verify(folder, lambda _: None).problems == []
-    inputs = run_inputs.load(folder, load(folder))
+    inputs = Inputs.load(folder, load(folder))
     assert audit_step(inputs, 9, lambda *_: None).ok and audit_step(inputs, 7, lambda *_: None).ok
     whole = Request.of(inputs, [], None, 1, None, True, "").run(lambda *_: None)
     assert (
@@ -74,7 +74,7 @@ def test_the_audit_of_a_fork_after_step_0_speaks_of_this_release(
     finished: Path, tmp_path: Path
 ) -> None:
     folder = finish(forked(finished, tmp_path / "whole", 0))
-    report = Request.of(run_inputs.load(folder, load(folder)), [3], None, 1, None, False, "")
+    report = Request.of(Inputs.load(folder, load(folder)), [3], None, 1, None, False, "")
     assert "of 13 steps of this release replayed" in str(report.run(lambda *_: None))
 
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.data.order import Order
 from pellucid.errors import Guarded, NotFinite, Stopped
+from pellucid.inputs import Inputs
 from pellucid.recipe import load
 from pellucid.record import digests
 from pellucid.record.history import History, Rollback, Span
@@ -97,7 +97,7 @@ def test_a_rollback_passes_the_batches_over_and_keeps_what_it_abandons(
     publish(folder)
     assert verify(folder, lambda _: None).problems == []
     # Steps after it train on what comes later in the order, and replay to the same bits.
-    inputs = run_inputs.load(folder, load(folder))
+    inputs = Inputs.load(folder, load(folder))
     whole = Order.of(folder, inputs.recipe, inputs.shards)
     for step, undisturbed in ((9, 9), (10, 13), (16, 19)):
         assert inputs.batch(step).blocks_B.tolist() == whole.rows(undisturbed).blocks.tolist()
@@ -111,7 +111,7 @@ def test_the_states_behind_a_rollback_are_materialised_and_explained(
     spike_at(monkeypatch, 12)
     finish(folder)
     shutil.rmtree(folder / layout.ANCHORS / "step15")
-    inputs, ledger = run_inputs.load(folder, load(folder)), LedgerFile(folder)
+    inputs, ledger = Inputs.load(folder, load(folder)), LedgerFile(folder)
     for state in walk(inputs, [9, 11, 14], lambda *_: None):
         assert state.roots().state.hex() == ledger.step(state.step)["state"]
     found = diff_here(folder, lambda *_: None)
@@ -217,6 +217,39 @@ def test_what_is_not_finite_is_recorded_and_passed_over(
         9,
     )
     assert verify(folder, lambda _: None).problems == []
+
+
+@pytest.mark.parametrize(
+    ("settings", "batches", "step"),
+    [
+        (['guards.not_finite="stop"'], [11], 10),  # Right after an anchor.
+        (['guards.not_finite="rollback"', "guards.rollbacks=1"], [12, 13], 9),  # After a rollback.
+    ],
+)
+def test_a_stop_before_any_step_is_recorded_once(
+    settings: list[str],
+    batches: list[int],
+    step: int,
+    guarded: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    folder, real, numbers = guarded(*settings), loop.training_step, Numbers()
+
+    def training_step(state: Any, batch: Any, *rest: Any) -> Any:
+        if numbers.of(batch) in batches:
+            raise NotFinite(
+                step=state.step + 1, quantity="grad_norm", words="the norm", value=float("nan")
+            )
+        return real(state, batch, *rest)
+
+    monkeypatch.setattr(loop, "training_step", training_step)
+    for _ in range(3):
+        with pytest.raises(NotFinite):
+            finish(folder)
+    *rollbacks, stop = incidents(folder)
+    assert (stop["step"], stop["action"], len(rollbacks)) == (step, "stop", len(batches) - 1)
+    (problem,) = verify(folder, lambda _: None).problems
+    assert problem.error == "LedgerIncomplete" and "its own rule on not_finite" in problem.detail
 
 
 def test_a_stop_while_it_trains_on_a_branch_is_resumed(

@@ -11,13 +11,12 @@ import pytest
 import torch
 
 from pellucid import huggingface
-from pellucid import inputs as run_inputs
 from pellucid.data import kinds
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import PatternReplaced, TokenizerInvalid
 from pellucid.families import Llama, Qwen2, Qwen3
 from pellucid.families.base import Model
-from pellucid.inputs import anchored_state
+from pellucid.inputs import Inputs, anchored_state
 from pellucid.recipe import load
 from pellucid.release.export import export
 from pellucid.store import files
@@ -29,7 +28,7 @@ transformers = pytest.importorskip("transformers")
 
 @pytest.mark.parametrize("place", ["checkpoints/step0", "checkpoints/step6", "."])
 def test_transformers_gives_our_logits(finished: Path, place: str) -> None:
-    inputs = run_inputs.load(finished, load(finished))
+    inputs = Inputs.load(finished, load(finished))
     step = {"checkpoints/step0": 0, "checkpoints/step6": 6, ".": 13}[place]
     theirs = transformers.AutoModelForCausalLM.from_pretrained(
         finished / place, dtype=torch.float32
@@ -170,7 +169,7 @@ def test_transformers_replaces_no_other_pattern(tmp_path: Path) -> None:
 def test_export_refuses_a_model_whose_pattern_would_be_replaced(
     finished: Path, tmp_path: Path
 ) -> None:
-    inputs = run_inputs.load(finished, load(finished))
+    inputs = Inputs.load(finished, load(finished))
     inputs.identity.config["model_type"] = "qwen2"
     with pytest.raises(PatternReplaced, match="of type qwen2"):
         export(inputs, 0, "hf", tmp_path / "out", lambda done, total: None)
@@ -197,7 +196,7 @@ def test_export_refuses_a_tokenizer_that_would_give_other_ids(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    inputs = run_inputs.load(finished, load(finished))
+    inputs = Inputs.load(finished, load(finished))
     monkeypatch.setattr(Tokenizer, "exported", property(exported))
     with pytest.raises(TokenizerInvalid, match="nothing was exported"):
         export(inputs, 0, "hf", tmp_path / "out", lambda done, total: None)

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import ForkUnfit, RecipeInvalid
@@ -110,7 +109,7 @@ def longer(place: Path) -> Path:
 
 
 def opened(folder: Path) -> Inputs:
-    return run_inputs.load(folder, load(folder))
+    return Inputs.load(folder, load(folder))
 
 
 def targets(folder: Path, first: int, last: int) -> list[tuple[str, int, int, int]]:

@@ -231,10 +231,10 @@ def step_number(text: str) -> int:
 
 
 def inputs_of(folder: Path) -> Any:
-    from pellucid import inputs
+    from pellucid.inputs import Inputs
     from pellucid.recipe import load
 
-    return inputs.load(folder, load(folder))
+    return Inputs.load(folder, load(folder))
 
 
 def step_or_last(inputs: Any, text: str) -> int:

@@ -170,8 +170,8 @@ class NotFinished(UserError):
 
 
 class BudgetTooSmall(UserError):
-    message = """A budget of {budget} is too small: the first step of the seed, step {step},
-    needs {needed} s. Give --budget {needed}s or more, or choose a step right after an anchor
+    message = """A budget of {budget} is too small: {besides} and step {step}, the seed's first,
+    need {needed} s. Give --budget {needed}s or more. Or choose a step right after an anchor
     with --step."""
 
 

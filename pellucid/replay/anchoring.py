@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pellucid import inputs as run_inputs
 from pellucid.changes import change_recipe
 from pellucid.errors import FormatInvalid
 from pellucid.inputs import Inputs
@@ -25,7 +24,7 @@ def place_anchors(folder: Path, placement: str, watch: Watch) -> tuple[list[int]
         folder, [f"placement.anchors.{setting.strip()}" for setting in placement.split(",")]
     )
     with layout.writing(folder), Journal(folder) as journal:
-        inputs = run_inputs.load(folder, load_recipe(folder))
+        inputs = Inputs.load(folder, load_recipe(folder))
         files.remove_partial(folder, layout.belongs)
         made, removed = missing(inputs), surplus(inputs)
         if made or removed:

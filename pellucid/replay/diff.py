@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid import inputs as run_inputs
 from pellucid.data.stage import Progress, silent
 from pellucid.errors import FormatInvalid, PellucidError, StateDiffers
 from pellucid.inputs import Inputs, anchored_state, first_state
@@ -105,7 +104,7 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
 def diff_here(folder: Path, watch: Watch, search: Progress = silent) -> Difference:
     """A run and what its recipe and data give here, from the seed on.
     Raises as inputs.py does."""
-    inputs = run_inputs.load(folder, load_recipe(folder))
+    inputs = Inputs.load(folder, load_recipe(folder))
     return diff_steps(inputs, None, inputs.recorded().steps_done, Told(watch, search))
 
 
@@ -159,7 +158,7 @@ def _environments(
 def _side(name: str, folder: Path, result: Difference) -> Side:
     recipe, ledger = load_recipe(folder), LedgerFile(folder)
     try:
-        inputs = run_inputs.load(folder, recipe)
+        inputs = Inputs.load(folder, recipe)
     except PellucidError as error:
         result.say(f"{name} cannot be computed here: {error.name}: {error}")
         inputs = None

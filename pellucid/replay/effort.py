@@ -3,10 +3,11 @@ seconds, the memory, the disk."""
 
 from __future__ import annotations
 
+import itertools
 import math
 import statistics
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -24,9 +25,9 @@ from pellucid.replay.audit import (
     run_pass,
     start_of,
 )
-from pellucid.replay.materialise import Watch, begin, replay, stored
+from pellucid.replay.incidents import Past
+from pellucid.replay.materialise import Watch, Way, begin, replay, stored
 from pellucid.replay.microbatch import count_of
-from pellucid.replay.validation import last_due, steps_to
 from pellucid.store import anchors, cache, layout
 
 _STEPS, _SECONDS = 3, 2.0  # A calibration ends with so many steps, or when they have taken so long.
@@ -46,9 +47,46 @@ class Speed:
         validated = sum(recipe.scheduled(recipe.validation.every, step) for step in part.steps)
         return self.load + part.length * self.step + validated * self.validation
 
-    def of_last_validation(self, inputs: Inputs) -> float:
+    def of_validation(self, besides: Besides) -> float:
         """Seconds for the last validation, with the steps to its state."""
-        return self.load + steps_to(inputs, last_due(inputs))[1] * self.step + self.validation
+        way = besides.validation
+        return self.load + way.steps * self.step + self.validation if way else 0.0
+
+    def of_incidents(self, besides: Besides) -> float:
+        """Seconds for incidents, with the steps to their states."""
+        taken = sum(past.way.steps + (not past.validates) for past in besides.incidents)
+        validated = sum(past.validates for past in besides.incidents)
+        loaded = len(besides.incidents)
+        return loaded * self.load + taken * self.step + validated * self.validation
+
+    def of_besides(self, besides: Besides) -> float:
+        return self.of_validation(besides) + self.of_incidents(besides)
+
+
+@dataclass(frozen=True, slots=True)
+class Besides:
+    """What an audit computes again besides the steps asked for."""
+
+    validation: Way | None = None  # To the last one's state; None where its step is asked for.
+    incidents: tuple[Past, ...] = ()
+
+    @property
+    def ways(self) -> list[Way]:
+        """To the states that these need."""
+        own = [self.validation] if self.validation else []
+        return own + [past.way for past in self.incidents]
+
+    @property
+    def steps(self) -> int:
+        """To take again."""
+        offending = sum(not past.validates for past in self.incidents)
+        return sum(way.steps for way in self.ways) + offending
+
+    def __str__(self) -> str:
+        named = ["the last validation"] if self.validation else []
+        if self.incidents:
+            named.append(f"{len(self.incidents):,} incident(s) of no finite number")
+        return " and ".join(named)
 
 
 def measure(inputs: Inputs, step: int) -> Speed:
@@ -101,37 +139,43 @@ def surely(inputs: Inputs, speed: Speed, seconds: float) -> int:
     are far from every anchor."""
     at, last = [inputs.recipe.first, *stored(inputs)], inputs.recorded().steps_done
     longest = max(b - a for a, b in zip(at, [*at[1:], last], strict=True))
-    return int(seconds / (speed.load + longest * speed.step + speed.validation))
+    return max(0, int(seconds / (speed.load + longest * speed.step + speed.validation)))
+
+
+def foresee(inputs: Inputs, step: int, besides: Besides, seconds: float) -> Speed | None:
+    """The speed here; None where the state before the step is not as recorded, which its audit
+    says. Raises BudgetTooSmall if the step and what is computed besides take longer."""
+    started = time.perf_counter()
+    try:
+        speed = measure(inputs, step)
+    except StateDiffers:
+        return None
+    needed = time.perf_counter() - started + speed.of_besides(besides)
+    needed += speed.of(inputs, passes(inputs, [step])[0])
+    if needed > seconds:
+        budget, about = f"{seconds:g} s", str(besides)
+        raise BudgetTooSmall(budget=budget, step=step, needed=math.ceil(needed), besides=about)
+    return speed
 
 
 def audit_within(
-    inputs: Inputs, order: Iterator[int], seconds: float, watch: Watch, spent: float = 0.0
+    inputs: Inputs, order: Iterable[int], speed: Speed | None, deadline: float, watch: Watch
 ) -> tuple[list[Finding], int]:
-    """As many steps as fit into so many seconds, of which some are spent already, in the order
-    given; and how many of them the seed alone chose.
+    """The first step of the order, and as many more as fit until the deadline; and how many of
+    them the seed alone chose. Without a speed the first alone.
 
-    Raises BudgetTooSmall. Stops before a replay that would not fit by the
-    speed measured on the way."""
-    deadline = time.perf_counter() + seconds - spent
-    problems, first = audit_first(inputs), next(order)
-    try:
-        speed = measure(inputs, first)
-    except StateDiffers:  # The finding says what is wrong, and more steps would not say more.
+    Stops before a replay that would not fit by the speed measured on the way."""
+    problems, steps = audit_first(inputs), iter(order)
+    first = next(steps)
+    if speed is None:  # The finding says what is wrong, and more steps would not say more.
         return [*problems, *audit_steps(inputs, [first], watch)], 1
     left = deadline - time.perf_counter()
-    steps = fitting(inputs, _with(first, order), speed, left)
-    if not steps:
-        needed = seconds - left + speed.of(inputs, passes(inputs, [first])[0])
-        raise BudgetTooSmall(budget=f"{seconds:g} s", step=first, needed=math.ceil(needed))
-    findings, sure = _until(inputs, steps, speed, deadline, watch), surely(inputs, speed, left)
+    planned = fitting(inputs, itertools.chain([first], steps), speed, left) or [first]
+    findings, sure = _until(inputs, planned, speed, deadline, watch), surely(inputs, speed, left)
     audited = {finding.step for finding in findings}
-    complete = next((count for count, step in enumerate(steps) if step not in audited), len(steps))
+    missing = (count for count, step in enumerate(planned) if step not in audited)
+    complete = next(missing, len(planned))
     return [*problems, *sorted(findings, key=lambda finding: finding.step)], min(sure, complete)
-
-
-def _with(first: int, others: Iterator[int]) -> Iterator[int]:
-    yield first
-    yield from others
 
 
 def _until(
@@ -165,6 +209,8 @@ class Effort:
     step_seconds: float | None
     # For the last validation, where no step asked for is its own; in seconds too.
     validation_seconds: float | None
+    incidents: int  # Of no finite number that are computed again …
+    incident_seconds: float | None  # … in so many of the seconds.
     seconds: float | None
 
     @property
@@ -180,26 +226,28 @@ class Effort:
 
 
 def effort(
-    inputs: Inputs, steps: list[int], workers: int = 1, microbatch: bool = False
+    inputs: Inputs,
+    steps: list[int],
+    besides: Besides,
+    workers: int = 1,
+    microbatch: bool = False,
 ) -> tuple[Effort, Speed | None]:
     """What the audit of these steps needs (or of one microbatch of a step), from a
     calibration where the state fits."""
-    planned, alone = passes(inputs, steps), not microbatch and last_due(inputs) not in steps
-    replayed = sum(part.length for part in planned) - microbatch * len(planned)
-    replayed += steps_to(inputs, last_due(inputs))[1] * alone
+    planned = passes(inputs, steps)
+    replayed = sum(part.length for part in planned) - microbatch * len(planned) + besides.steps
     available = machine.available()
     memory = least_memory(inputs, microbatch) * workers
     speed = measure(inputs, max(inputs.recipe.first + 1, steps[0])) if memory <= available else None
     if speed:
         memory = max(memory, machine.peak() * workers)
-    download = sum(path.stat().st_size for path in files_read(inputs, planned, microbatch))
-    cached = counts.state_bytes(inputs.recipe, inputs.vocabulary) if microbatch and replayed else 0
-    seconds = validating = None
+    paths = files_read(inputs, planned, besides, microbatch)
+    download = sum(path.stat().st_size for path in paths)
+    kept = counts.state_bytes(inputs.recipe, inputs.vocabulary) if microbatch and replayed else 0
+    seconds = None
     if speed:
-        validating = speed.of_last_validation(inputs) * alone
-        seconds = validating + sum(speed.of(inputs, part) for part in planned) / min(
-            workers, len(planned)
-        )
+        seconds = sum(speed.of(inputs, part) for part in planned) / min(workers, len(planned))
+        seconds += speed.of_besides(besides)
         seconds -= microbatch * speed.step * (1 - 1 / count_of(inputs, steps[0]))
     needs = Effort(
         steps=len(steps),
@@ -207,17 +255,21 @@ def effort(
         memory_bytes=memory,
         memory_available_bytes=available,
         download_bytes=download,
-        disk_bytes=download + (cached if cached <= cache.limit() else 0),
+        disk_bytes=download + (kept if kept <= cache.limit() else 0),
         disk_free_bytes=machine.free(cache.folder()),
         load_seconds=speed and speed.load,
         step_seconds=speed and speed.step,
-        validation_seconds=validating,
+        validation_seconds=speed and speed.of_validation(besides),
+        incidents=len(besides.incidents),
+        incident_seconds=speed and speed.of_incidents(besides),
         seconds=seconds,
     )
     return needs, speed
 
 
-def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) -> list[Path]:
+def files_read(
+    inputs: Inputs, planned: list[Pass], besides: Besides, microbatch: bool = False
+) -> list[Path]:
     """The files of the release that an audit reads. Whoever has only these can do it."""
     folder = inputs.folder
     named = [
@@ -230,14 +282,11 @@ def files_read(inputs: Inputs, planned: list[Pass], microbatch: bool = False) ->
     texts = [] if microbatch else [f"{layout.TOKENIZER}/tokenizer.json", "data/documents"]
     for name in ("data/shards", *texts):
         paths += [folder / name, *sorted((folder / name).rglob("*"))]
-    stored = layout.steps_in(folder / layout.ANCHORS)
-    starts = {part.start for part in planned}
-    if not microbatch and not any(last_due(inputs) in part.steps for part in planned):
-        starts.add(steps_to(inputs, last_due(inputs))[0])
-    for step in (step for step in stored if step in starts):
-        paths += [
-            layout.anchor(folder, step) / name for name in (anchors.WEIGHTS, anchors.OPTIMIZER)
-        ]
+    starts = {part.start for part in (*planned, *besides.ways)}
+    for step in layout.steps_in(folder / layout.ANCHORS):
+        if step in starts:
+            place = layout.anchor(folder, step)
+            paths += [place / name for name in (anchors.WEIGHTS, anchors.OPTIMIZER)]
     if microbatch:
         paths += sorted((folder / layout.METRICS).glob("microbatches*"))
     return [path for path in paths if path.is_file()]

@@ -8,17 +8,17 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from pellucid.errors import DataError, FormatInvalid, LedgerDiffers, NotFinite, StateDiffers
 from pellucid.inputs import Inputs
-from pellucid.record.history import History, rolls_back, with_branch
-from pellucid.recorder import compare, segments_of, step_entry
+from pellucid.record.guards import in_words
+from pellucid.record.history import rolls_back
+from pellucid.recorder import compare
 from pellucid.replay.checked import Checked
 from pellucid.replay.choose import chosen
-from pellucid.replay.materialise import Watch, begin
+from pellucid.replay.materialise import Watch, Way, begin, replay, way_to
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop, validation
 from pellucid.train.state import State
@@ -38,83 +38,91 @@ class Incident(Checked):
     replayed: int  # Steps taken again to have its state.
 
 
-def recorded(ledger: LedgerFile) -> list[dict[str, Any]]:
-    """Every incident of no finite number, in order."""
-    return [body for body in ledger.every("incident") if body["rule"] == "not_finite"]
-
-
-def audit_incidents(inputs: Inputs, seed: int, every: bool, watch: Watch) -> list[Incident]:
-    """Compute incidents again: all of them where they are few or all are asked for, else as many as
-    MOST, chosen by the seed. The answers say what is wrong."""
-    ledger = inputs.recorded()
-    found = recorded(ledger)
-    if len(found) > MOST and not every:
-        taken = itertools.islice(chosen(seed, ledger.head, len(found)), MOST)
-        found = [found[number - 1] for number in sorted(taken)]
-    return [_audit(inputs, body, watch) for body in found]
-
-
-def _audit(inputs: Inputs, body: dict[str, Any], watch: Watch) -> Incident:
-    started, again, problem = time.perf_counter(), _Again(inputs, body), ""
-    try:
-        came = again.outcome(watch)
-        if came != (body["quantity"], body["value"]):
-            said = f"{body['quantity']} came out as {body['value']}"
-            problem = f"recorded is that {said}, and {came[0]} comes out as {came[1]}"
-    except (StateDiffers, LedgerDiffers, DataError, FormatInvalid, NotFinite) as error:
-        problem = f"not reached: {error}"
-    problems = (f"incident after step {body['step']}: {problem}",) if problem else ()
-    seconds, branch = time.perf_counter() - started, again.branch
-    told = (body["step"], branch, body["quantity"], body["value"], seconds, again.replayed)
-    return Incident(*told, problems=problems)
-
-
-class _Again:
+@dataclass(frozen=True, slots=True)
+class Past:
     """The run as it stood when an incident came."""
 
-    def __init__(self, inputs: Inputs, body: dict[str, Any]) -> None:
+    inputs: Inputs  # Along the history that it had then.
+    body: dict[str, Any]  # The incident.
+    kept: int  # Up to here the run still has the states that it had then.
+
+    @classmethod
+    def of(cls, inputs: Inputs, body: dict[str, Any]) -> Past:
         ledger = inputs.recorded()
-        self._inputs, self._body, self.replayed = inputs, body, 0
-        back = rolls_back(body)
-        self._history: History = ledger.before(body) if back else ledger.history
-        self.branch = self._history.branch
-        self._order = inputs.order.along(self._history.rollbacks)
-        # Up to here the run still has the states that it had then.
-        later = [rollback.to for rollback in ledger.history.rollbacks[self.branch :]]
-        self._kept = min([body["step"], *later])
+        history = ledger.before(body) if rolls_back(body) else ledger.history
+        later = [rollback.to for rollback in ledger.history.rollbacks[history.branch :]]
+        return cls(inputs.along(history), body, min([body["step"], *later]))
 
-    def outcome(self, watch: Watch) -> tuple[str, str]:
-        """What came of the offending step or validation: the quantity that is not finite, or the
-        recorded one, and its value."""
-        step, quantity = self._body["step"], self._body["quantity"]
-        state = self._state(watch)
-        try:
-            if quantity == "validation":
-                validation.validate(state, self._inputs.recipe, self._inputs.shards)
-                return quantity, "a finite number"
-            stepped = next(loop.steps(state, self._inputs.recipe, self._batch, step + 1))
-            return quantity, repr(getattr(stepped, quantity))
-        except NotFinite as error:
-            return str(error.fields["quantity"]), str(error.fields["value"])
+    @property
+    def step(self) -> int:
+        """The last one recorded before the incident."""
+        return int(self.body["step"])
 
-    def _batch(self, step: int) -> Any:
-        return loop.batch_of(self._order, self._inputs.shards, step)
+    @property
+    def validates(self) -> bool:
+        """Whether a validation was not finite, and not the step after this one."""
+        return self.body["quantity"] == "validation"
 
-    def _state(self, watch: Watch) -> State:
-        """The state after the incident's step. Raises LedgerDiffers where a step on the way is not
-        as recorded."""
-        inputs, step = self._inputs, self._body["step"]
-        state = begin(inputs, self._kept)
-        first, entries = state.step, self._entries(state.step + 1, step)
-        for stepped in loop.steps(state, inputs.recipe, self._batch, step):
-            segments = segments_of(stepped.batch, stepped.losses_BT)
-            found = step_entry(stepped, segments, state.roots(), inputs.recipe, inputs.identity)
-            branch = self._history.at(state.step).branch
-            compare(next(entries, {}), with_branch(found, branch))
-            self.replayed += 1
-            watch(state.step - first, step - first)
-        return state
+    @property
+    def way(self) -> Way:
+        """To the state after the incident's step."""
+        start, steps = way_to(self.inputs, self.kept)
+        return Way(start, steps + self.step - self.kept)
 
-    def _entries(self, first: int, last: int) -> Iterator[dict[str, Any]]:
-        entries = self._inputs.recorded().along(self._history, first, last)
-        return (body for body in entries if body["kind"] == "step")
+
+def recorded(ledger: LedgerFile) -> list[dict[str, Any]]:
+    """Every incident of no finite number, in order: each rolls back, or is the ledger's last
+    entry."""
+    stops = [] if rolls_back(ledger.last) else [ledger.last]
+    return [body for body in (*ledger.rollbacks, *stops) if body.get("rule") == "not_finite"]
+
+
+def chosen_incidents(inputs: Inputs, seed: int, every: bool) -> list[Past]:
+    """The incidents that an audit computes again: all of them where they are few or all are asked
+    for, else as many as MOST, chosen by the seed."""
+    ledger = inputs.recorded()
+    bodies = recorded(ledger)
+    if len(bodies) > MOST and not every:
+        taken = itertools.islice(chosen(seed, ledger.head, len(bodies)), MOST)
+        bodies = [bodies[number - 1] for number in sorted(taken)]
+    return [Past.of(inputs, body) for body in bodies]
+
+
+def audit_incident(past: Past, watch: Watch) -> Incident:
+    """Compute an incident again. The answer says what is wrong."""
+    started, body, problem = time.perf_counter(), past.body, ""
+    replayed = past.way.steps
+    try:
+        quantity, value = _outcome(past, watch)
+        if (quantity, value) != (body["quantity"], body["value"]):
+            problem = f"recorded: {in_words(body)}; computed here: {quantity} is {value}"
+    except (StateDiffers, LedgerDiffers, DataError, FormatInvalid, NotFinite) as error:
+        problem = f"not reached: {error}"
+    problems = (f"incident after step {past.step}: {problem}",) if problem else ()
+    told = (past.step, past.inputs.history.branch, body["quantity"], body["value"])
+    return Incident(*told, time.perf_counter() - started, replayed, problems=problems)
+
+
+def _outcome(past: Past, watch: Watch) -> tuple[str, str]:
+    """What came of the offending step or validation: the quantity that is not finite, or the
+    recorded one, and its value."""
+    inputs, quantity, state = past.inputs, past.body["quantity"], _state(past, watch)
+    try:
+        if past.validates:
+            validation.validate(state, inputs.recipe, inputs.shards)
+            return quantity, "a finite number"
+        stepped = next(loop.steps(state, inputs.recipe, inputs.batch, past.step + 1))
+        return quantity, repr(getattr(stepped, quantity))
+    except NotFinite as error:
+        return str(error.fields["quantity"]), str(error.fields["value"])
+
+
+def _state(past: Past, watch: Watch) -> State:
+    """The state after the incident's step. Raises LedgerDiffers where a step on the way is not
+    as recorded."""
+    state = begin(past.inputs, past.kept)
+    first = state.step
+    for replayed in replay(past.inputs, state, past.step):
+        compare(replayed.recorded, replayed.found)
+        watch(state.step - first, past.step - first)
+    return state

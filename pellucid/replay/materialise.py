@@ -6,9 +6,10 @@ run folder is never written."""
 from __future__ import annotations
 
 import warnings
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pellucid.errors import MachineError
 from pellucid.inputs import Inputs, anchored_state
@@ -57,6 +58,20 @@ def stored(inputs: Inputs) -> list[int]:
     )
 
 
+class Way(NamedTuple):
+    """How a replay comes to a step."""
+
+    start: int | None  # The last state stored at or before it; None: the first is made again.
+    steps: int  # To take from there.
+
+
+def way_to(inputs: Inputs, step: int) -> Way:
+    at = stored(inputs)
+    place = bisect_right(at, step)
+    start = at[place - 1] if place else None
+    return Way(start, step - (inputs.recipe.first if start is None else start))
+
+
 def begin(inputs: Inputs, step: int) -> State:
     """The last state stored at or before a step, checked against the ledger. Raises
     StateDiffers, FormatInvalid."""
@@ -70,10 +85,10 @@ def begin(inputs: Inputs, step: int) -> State:
 
 
 def replay(inputs: Inputs, state: State, last: int) -> Iterator[Replayed]:
-    """Take the steps after state's up to `last` again, each beside what the ledger records."""
-    recorded = (
-        body for body in inputs.recorded().between(state.step + 1, last) if body["kind"] == "step"
-    )
+    """Take the steps after state's up to `last` again, each beside what the ledger records of a
+    run with the inputs' history."""
+    entries = inputs.recorded().along(inputs.history, state.step + 1, last)
+    recorded = (body for body in entries if body["kind"] == "step")
     for stepped in loop.steps(state, inputs.recipe, inputs.batch, last):
         roots = state.roots()
         segments = segments_of(stepped.batch, stepped.losses_BT)

@@ -12,7 +12,6 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
-from pellucid import inputs as run_inputs
 from pellucid import machine
 from pellucid.errors import AuditLost
 from pellucid.inputs import Inputs
@@ -95,7 +94,7 @@ _opened: list[Inputs] = []  # Of this process.
 def _open(folder: Path, threads: int) -> None:
     recipe = load_recipe(folder)
     placement = recipe.placement.model_copy(update={"threads": threads})
-    _opened.append(run_inputs.load(folder, recipe.model_copy(update={"placement": placement})))
+    _opened.append(Inputs.load(folder, recipe.model_copy(update={"placement": placement})))
 
 
 def _audit(part: Pass) -> list[Finding]:

@@ -7,7 +7,7 @@ import itertools
 import secrets
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pellucid import machine
@@ -17,16 +17,18 @@ from pellucid.inputs import Inputs
 from pellucid.replay.audit import Finding, audit_first, audit_steps, compared
 from pellucid.replay.choose import Odds, chosen, chosen_microbatch
 from pellucid.replay.effort import (
+    Besides,
     Effort,
     Speed,
     audit_within,
     effort,
     fitting,
+    foresee,
     least_memory,
     measure,
 )
-from pellucid.replay.incidents import Incident, audit_incidents, recorded
-from pellucid.replay.materialise import Watch, require_step, stored
+from pellucid.replay.incidents import Incident, audit_incident, chosen_incidents, recorded
+from pellucid.replay.materialise import Watch, require_step, stored, way_to
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
 from pellucid.replay.parallel import audit_all, workers
 from pellucid.replay.validation import Validation, audit_validation, last_due
@@ -220,13 +222,15 @@ class Request:
                 "--budget", "omit --step and --all, or add --dry-run: a budget lets the seed choose"
             )
         steps = [] if self.every or self.budget is not None else list(self.order())
-        validation, sampled = None, len(steps) if self.by_seed else 0
-        if not self.every and last_due(self.inputs) not in steps:
-            validation = audit_validation(self.inputs, watch)
-        again = audit_incidents(self.inputs, self.seed, self.every, watch)
+        besides, sampled = self._besides(steps), len(steps) if self.by_seed else 0
+        speed = None
         if self.budget is not None:
-            spent = time.perf_counter() - started
-            findings, sampled = audit_within(self.inputs, self.order(), self.budget, watch, spent)
+            speed = foresee(self.inputs, next(self.order()), besides, self.budget)
+        validation = audit_validation(self.inputs, watch) if besides.validation else None
+        again = [audit_incident(past, watch) for past in besides.incidents]
+        if self.budget is not None:
+            deadline = started + self.budget
+            findings, sampled = audit_within(self.inputs, self.order(), speed, deadline, watch)
         elif self.every:
             findings = audit_all(self.inputs, watch)
             sampled = self.done - self.first
@@ -247,6 +251,15 @@ class Request:
             len(recorded(self.inputs.recorded())),
             fork,
         )
+
+    def _besides(self, steps: list[int]) -> Besides:
+        """What the audit of these steps computes again besides them."""
+        if self.microbatch:
+            return Besides()
+        last, within = last_due(self.inputs), self.budget is not None and self.by_seed
+        apart = not self.every and (within or last not in steps)
+        validation = way_to(self.inputs, last) if apart else None
+        return Besides(validation, tuple(chosen_incidents(self.inputs, self.seed, self.every)))
 
     def _tokens(self) -> int:
         """Targets seen up to the last step."""
@@ -278,8 +291,8 @@ class Request:
         steps = self._steps()
         if self.microbatch:
             require_committed(self.inputs, steps[0])
-        processes = workers(self.inputs) if self.every else 1
-        needed, speed = effort(self.inputs, steps, processes, bool(self.microbatch))
+        processes, besides = workers(self.inputs) if self.every else 1, self._besides(steps)
+        needed, speed = effort(self.inputs, steps, besides, processes, bool(self.microbatch))
         subject = f"{len(steps):,} step(s)"
         if self.microbatch:
             subject = f"microbatch {self._index(steps[0])} of step {steps[0]}"
@@ -293,7 +306,7 @@ class Request:
         if alone and least_memory(self.inputs) <= machine.available():
             first = next(self.order())
             speed = measure(self.inputs, first)
-            left = (self.budget or 0.0) - speed.of_last_validation(self.inputs)
+            left = (self.budget or 0.0) - speed.of_besides(self._besides([]))
             return fitting(self.inputs, self.order(), speed, left) or [first]
         return list(self.order())
 
@@ -309,12 +322,13 @@ class Request:
             or needed.seconds <= self.budget
         ):
             return ""
-        left = self.budget - speed.of_last_validation(self.inputs)
+        besides = replace(self, named=(), every=False, microbatch="")._besides([])
+        left = self.budget - speed.of_besides(besides)
         steps = fitting(self.inputs, self._shuffled(), speed, left)
         if steps:
             return f"--steps {len(steps)} --seed {self.seed}"
         near = [step + 1 for step in [self.first, *stored(self.inputs)] if step < self.done]
-        return f"--step {near[-1]}" if speed.load + speed.step <= left else ""
+        return f"--step {near[-1]} --seed {self.seed}" if speed.load + speed.step <= left else ""
 
     def _without_memory(self) -> str:
         """One microbatch right behind a stored state, where the ledger binds it."""
@@ -392,6 +406,11 @@ class Needs:
             lines.append(
                 f"            of these {effort.validation_seconds:.3g} s for the last "
                 f"validation, of step {step}"
+            )
+        if effort.incident_seconds:
+            lines.append(
+                f"            of these {effort.incident_seconds:.3g} s for "
+                f"{effort.incidents:,} incident(s) of no finite number"
             )
         return lines
 

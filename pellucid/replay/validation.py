@@ -4,7 +4,6 @@ sample of steps tells of it."""
 from __future__ import annotations
 
 import time
-from bisect import bisect_right
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +11,7 @@ from pellucid.errors import DataError, LedgerDiffers, NotFinite, StateDiffers
 from pellucid.inputs import Inputs
 from pellucid.record import entries
 from pellucid.replay.checked import Checked
-from pellucid.replay.materialise import Watch, stored, walk
+from pellucid.replay.materialise import Watch, walk, way_to
 from pellucid.replay.texts import Texts
 from pellucid.train import validation
 from pellucid.train.state import State
@@ -50,20 +49,11 @@ def _recorded(inputs: Inputs, step: int) -> list[Any]:
     ]
 
 
-def steps_to(inputs: Inputs, step: int) -> tuple[int | None, int]:
-    """The last state stored at or before a step (None: the first is made again), and
-    the steps to take from there."""
-    at = stored(inputs)
-    place = bisect_right(at, step)
-    start = at[place - 1] if place else None
-    return start, step - (inputs.recipe.first if start is None else start)
-
-
 def audit_validation(inputs: Inputs, watch: Watch) -> Validation:
     """Compute the last validation again, from its recorded state, stored or replayed;
     the answer says what is wrong."""
     started, step = time.perf_counter(), last_due(inputs)
-    _, replayed = steps_to(inputs, step)
+    replayed = way_to(inputs, step).steps
     try:
         problems = differences(inputs, next(walk(inputs, [step], watch)), Texts(inputs))
     except (StateDiffers, LedgerDiffers, DataError, NotFinite) as error:

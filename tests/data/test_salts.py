@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid import prove
 from pellucid.data import documents, leaves, parquet, roots, shards, stage, tokenizer
 from pellucid.data.parquet import Documents
@@ -17,6 +16,7 @@ from pellucid.data.salts import SIZE, Kept, Public, file_of, of_run
 from pellucid.data.streams import Shards
 from pellucid.errors import FormatInvalid
 from pellucid.fork import fork
+from pellucid.inputs import Inputs
 from pellucid.recipe import Recipe, load
 from pellucid.record import digests, merkle, proofs, rows
 from pellucid.recorder import row_leaves
@@ -80,7 +80,7 @@ def test_a_run_with_drawn_salts_is_verified_audited_proven_and_forked(
     run: Path, tmp_path: Path
 ) -> None:
     assert verify(run, lambda words: None).ok
-    inputs, head = run_inputs.load(run, load(run)), LedgerFile(run).head
+    inputs, head = Inputs.load(run, load(run)), LedgerFile(run).head
     assert audit_step(inputs, 7, lambda done, total: None).ok
     name = Documents.open(run).get(3)["id"]
     proven = proofs.check(prove.document(run, name), head)
@@ -173,7 +173,7 @@ def test_one_document_can_be_withdrawn_and_all_else_verifies(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its text, ids and salt are nowhere used: the roots are those of the ledger all the same."""
-    recipe, inputs = load(run), run_inputs.load(run, load(run))
+    recipe, inputs = load(run), Inputs.load(run, load(run))
     opened, shown = Shards.open(run), Documents.open(run)
     batches = [inputs.batch(step) for step in (3, 6, 9)]
     index = int(batches[0].documents_BS[1, 5])

@@ -16,11 +16,10 @@ import torch.nn.functional as F
 from pydantic import TypeAdapter
 
 from pellucid import huggingface, operations
-from pellucid import inputs as run_inputs
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import FormatInvalid, RecipeInvalid, RecipeUnknownKey
 from pellucid.families import Family, Llama
-from pellucid.inputs import anchored_state
+from pellucid.inputs import Inputs, anchored_state
 from pellucid.model import Decoder
 from pellucid.plan.calibrate import generated
 from pellucid.recipe import Data, Recipe, Source, Train, load, parse
@@ -245,7 +244,7 @@ def run(
 
 def test_a_run_verifies_and_a_step_of_it_is_computed_again(run: Path) -> None:
     assert verify(run, quiet).ok
-    inputs = run_inputs.load(run, load(run))
+    inputs = Inputs.load(run, load(run))
     assert audit_step(inputs, 6, quiet).ok
     assert f"tags: [pellucid, {inputs.recipe.model.family}]\n" in (run / "README.md").read_text()
 
@@ -284,7 +283,7 @@ def test_a_weight_that_is_missing_or_another_family_s_is_named(
 @pytest.mark.parametrize("place", ["checkpoints/step0", "."])
 def test_transformers_gives_our_logits_and_tokens(run: Path, place: str) -> None:
     transformers = pytest.importorskip("transformers")
-    inputs = run_inputs.load(run, load(run))
+    inputs = Inputs.load(run, load(run))
     theirs, told = transformers.AutoModelForCausalLM.from_pretrained(
         run / place, dtype=torch.float32, output_loading_info=True
     )

@@ -15,8 +15,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid import huggingface
-from pellucid import inputs as run_inputs
 from pellucid.data.parquet import DICTIONARIES
+from pellucid.inputs import Inputs
 from pellucid.recipe import Recipe, load
 from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
@@ -34,8 +34,8 @@ Body = dict[str, Any]
 STEP = 7  # Where most forgeries lie: two steps after an anchor, one before another.
 
 
-def opened(folder: Path) -> run_inputs.Inputs:
-    return run_inputs.load(folder, load(folder))
+def opened(folder: Path) -> Inputs:
+    return Inputs.load(folder, load(folder))
 
 
 def quiet(*_: object) -> None:

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.data.covered import Covered
 from pellucid.data.order import Order
 from pellucid.data.streams import ROW, Shard, Shards, Stream
@@ -27,6 +26,7 @@ from pellucid.errors import (
     RecipeUnreadable,
     TokenizerInvalid,
 )
+from pellucid.inputs import Inputs
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load, parse
@@ -65,7 +65,7 @@ def test_a_pipe_keeps_nobody_waiting(path: str, release: Path) -> None:
 def test_a_missing_file_has_its_name(release: Path) -> None:
     (release / "data/tokenizer/manifest.json").unlink()
     with pytest.raises(FileMissing, match=r"data/tokenizer/manifest\.json"):
-        run_inputs.load(release, load(release))
+        Inputs.load(release, load(release))
 
 
 @pytest.mark.parametrize(
@@ -222,7 +222,7 @@ def test_a_tokenizers_manifest_of_another_kind(changed: dict[str, Any], release:
     path = release / "data/tokenizer/manifest.json"
     files.write_json(path, files.read_json(path) | changed)
     with pytest.raises(FormatInvalid, match="tokenizer"):
-        run_inputs.load(release, load(release))
+        Inputs.load(release, load(release))
     assert any(
         "tokenizer" in problem.where for problem in verify(release, lambda what: None).problems
     )

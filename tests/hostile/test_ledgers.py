@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.errors import (
     FormatInvalid,
     RecipeChanged,
 )
+from pellucid.inputs import Inputs
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load
@@ -162,18 +162,18 @@ def test_threads_that_no_machine_has(threads: str, release: Path) -> None:
     stack = {"torch": "2.13", "device": "cpu", "cpu_capability": "AVX2", "threads": threads}
     rewritten(release, "genesis", stack=stack)
     with pytest.raises(FormatInvalid, match="threads is no number"):
-        run_inputs.load(release, load(release))
+        Inputs.load(release, load(release))
 
 
 def test_another_recipe_and_a_genesis_that_does_not_say_its_version(release: Path) -> None:
     rewritten(release, "genesis", recipe="0" * 64)
     with pytest.raises(RecipeChanged):
-        run_inputs.load(release, load(release))
+        Inputs.load(release, load(release))
     edit_ledger(
         release, lambda body: {name: body[name] for name in body if name != "recipe_version"}
     )
     with pytest.raises(FormatInvalid, match="recipe_version is not there"):
-        run_inputs.load(release, load(release))
+        Inputs.load(release, load(release))
 
 
 def test_losses_that_no_float_can_hold_together(release: Path) -> None:

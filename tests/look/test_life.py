@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 import torch
 
-from pellucid import inputs as run_inputs
 from pellucid.cli.look import show
 from pellucid.data.covered import covered
 from pellucid.data.tokenizer import Tokenizer
@@ -55,7 +54,7 @@ def twice(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 
 @pytest.fixture
 def inputs(twice: Path) -> Inputs:
-    return run_inputs.load(twice, load(twice))
+    return Inputs.load(twice, load(twice))
 
 
 def documents(folder: Path, split: str) -> list[dict[str, Any]]:
@@ -228,7 +227,7 @@ def test_times_before_a_rollback_are_told_apart(
     folder = make_run(tmp_path / "guarded", corpus, settings)
     monkeypatch.setattr(loop, "training_step", spiking(loop.training_step, 12))
     finish(folder)
-    inputs, shown = run_inputs.load(folder, load(folder)), Shown(folder)
+    inputs, shown = Inputs.load(folder, load(folder)), Shown(folder)
     number = int(shown.order.rows(12).blocks[1])  # As if nothing was rolled back.
     about = shown.block(number)
     assert about["steps"] == []

@@ -17,10 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from pellucid import inputs as run_inputs
 from pellucid import operations
 from pellucid.data.salts import Public
 from pellucid.errors import GroupCut, RecipeInvalid, WeightsMissing
+from pellucid.inputs import Inputs
 from pellucid.objectives import CrossEntropy, Minimised, Objective, Said, Use
 from pellucid.operations import portable
 from pellucid.plan.calibrate import generated
@@ -250,7 +250,7 @@ def test_a_run_with_z_loss_is_verified_and_audited(corpus: Path, tmp_path: Path)
     folder = finish(make_run(tmp_path / "run", corpus, ["objective.z_loss=0.001"]))
     publish(folder)
     assert verify(folder, lambda words: None).ok
-    assert audit_step(run_inputs.load(folder, load(folder)), 7, lambda done, total: None).ok
+    assert audit_step(Inputs.load(folder, load(folder)), 7, lambda done, total: None).ok
     found = [metrics.of_step(folder, "steps", step)[0] for step in (1, 7)]
     assert all(one["objective"] > one["loss"] + 0.001 for one in found)
 
@@ -278,7 +278,7 @@ def test_a_phase_has_its_own_objective_and_frozen_weights(corpus: Path, tmp_path
     folder = finish(make_run(tmp_path / "run", corpus, [f"phase={PHASES}", "train.steps=10"]))
     publish(folder)
     assert verify(folder, lambda words: None).ok
-    inputs = run_inputs.load(folder, load(folder))
+    inputs = Inputs.load(folder, load(folder))
     for step in (3, 5, 8):
         assert audit_step(inputs, step, lambda done, total: None).ok
     before, after = (

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid import recipe as recipes
+from pellucid.inputs import Inputs
 from pellucid.look.status import status
 from pellucid.recipe import Recipe, load
 from pellucid.release.publish import publish
@@ -33,7 +33,7 @@ def test_one_file_is_enough(corpus: Path, tmp_path: Path, monkeypatch: pytest.Mo
     finish(folder)
     publish(folder)
     assert verify(folder, lambda words: None).ok
-    inputs = run_inputs.load(folder, load(folder))
+    inputs = Inputs.load(folder, load(folder))
     assert audit_step(inputs, 7, lambda done, total: None).ok
     names = tensors.Tensors(folder / "anchors/step5/optimizer.safetensors").entries
     assert {name.partition("/")[0] for name in names} == {"exp_avg"}

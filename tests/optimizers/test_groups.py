@@ -14,8 +14,8 @@ import torch
 from blake3 import blake3
 
 from pellucid import counts
-from pellucid import inputs as run_inputs
 from pellucid.errors import FormatInvalid, RecipeInvalid, StateDiffers
+from pellucid.inputs import Inputs
 from pellucid.kernels import calls
 from pellucid.operations import portable
 from pellucid.recipe import Recipe, load, parse
@@ -183,7 +183,7 @@ def recipe(finished: Path) -> Recipe:
 
 @pytest.fixture
 def batch(finished: Path, recipe: Recipe) -> Batch:
-    return run_inputs.load(finished, recipe).batch(1)
+    return Inputs.load(finished, recipe).batch(1)
 
 
 def frozen(recipe: Recipe, *patterns: str) -> Recipe:
@@ -321,7 +321,7 @@ def test_a_run_with_frozen_weights_is_verified_and_audited(corpus: Path, tmp_pat
     folder = finish(make_run(tmp_path / "run", corpus, [f"train.frozen={json.dumps(FROZEN)}"]))
     publish(folder)
     assert verify(folder, lambda words: None).ok
-    assert audit_step(run_inputs.load(folder, load(folder)), 7, lambda done, total: None).ok
+    assert audit_step(Inputs.load(folder, load(folder)), 7, lambda done, total: None).ok
     held = tensors.Tensors(folder / "anchors/step5/optimizer.safetensors").entries
     assert held and not [name for name in held if "layers.0" in name or "norm" in name]
 

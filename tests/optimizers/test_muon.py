@@ -15,9 +15,9 @@ import pytest
 import torch
 
 from pellucid import counts
-from pellucid import inputs as run_inputs
 from pellucid import run as run_module
 from pellucid.errors import FormatInvalid
+from pellucid.inputs import Inputs
 from pellucid.kernels import calls, library
 from pellucid.look.status import status
 from pellucid.operations import native, portable
@@ -143,7 +143,7 @@ def test_matrices_of_layers_have_a_buffer_and_all_else_adamw_s_means(trained: Pa
 
 def test_a_step_of_native_arithmetic_is_the_same_within_float32(trained: Path) -> None:
     recipe, states = load(trained), {}
-    batch = run_inputs.load(trained, recipe).batch(1)
+    batch = Inputs.load(trained, recipe).batch(1)
     for arithmetic in ("portable", "native"):
         own = recipe.model_copy(
             update={"train": recipe.train.model_copy(update={"arithmetic": arithmetic})}
@@ -159,7 +159,7 @@ def test_a_step_of_native_arithmetic_is_the_same_within_float32(trained: Path) -
 
 
 def test_a_trace_names_the_matrix_that_an_operation_moves(trained: Path) -> None:
-    inputs, trace = run_inputs.load(trained, load(trained)), tracing.Trace()
+    inputs, trace = Inputs.load(trained, load(trained)), tracing.Trace()
     again = Again(inputs, 1, initial(inputs.recipe, 300).groups())
     again.take(ops=again.operations(trace), watch=trace.watch)
     made = [call for call in trace.calls if call.phase == "the optimizer"]
@@ -173,7 +173,7 @@ def test_a_trace_names_the_matrix_that_an_operation_moves(trained: Path) -> None
 
 
 def test_another_momentum_is_found_and_proven(trained: Path) -> None:
-    inputs = run_inputs.load(trained, load(trained))
+    inputs = Inputs.load(trained, load(trained))
     again = Again(inputs, 1, initial(inputs.recipe, 300).groups())
     found = again.take().entry
     target = again.take(recipe=with_constant(inputs.recipe, "momentum", 0.9)).entry
@@ -203,12 +203,12 @@ def recipe(trained: Path) -> Recipe:
 
 @pytest.fixture(scope="module")
 def batches(trained: Path, recipe: Recipe) -> list[Batch]:
-    inputs = run_inputs.load(trained, recipe)
+    inputs = Inputs.load(trained, recipe)
     return [inputs.batch(step) for step in (1, 2, 3)]
 
 
 def recorded(trained: Path, step: int) -> str:
-    return run_inputs.load(trained, load(trained)).recorded().step(step)["state"]
+    return Inputs.load(trained, load(trained)).recorded().step(step)["state"]
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -262,7 +262,7 @@ def test_every_matrix_is_orthogonalised_by_one_process(
 
 def test_every_step_is_audited_and_the_release_verified(trained: Path) -> None:
     assert verify(trained, lambda words: None).ok
-    inputs = run_inputs.load(trained, load(trained))
+    inputs = Inputs.load(trained, load(trained))
     for step in (1, 7, 13):
         assert audit_step(inputs, step, lambda done, total: None).ok
 

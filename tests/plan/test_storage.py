@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pellucid import inputs as run_inputs
 from pellucid.data.streams import Shards
+from pellucid.inputs import Inputs
 from pellucid.plan.facts import Facts, facts
 from pellucid.plan.storage import Storage, gaps, spacing
 from pellucid.recipe import Anchors, Recipe, load
@@ -164,7 +164,7 @@ def finished_facts(storage: Storage) -> Facts:
 
 
 def test_the_steps_to_replay_are_those_an_audit_takes(finished: Path, storage: Storage) -> None:
-    inputs = run_inputs.load(finished, storage.recipe)
+    inputs = Inputs.load(finished, storage.recipe)
     taken = [step - (nearest(inputs, step - 1) or 0) for step in range(1, 14)]
     found = spacing(storage, 5)
     assert (found.expected, found.worst) == (sum(taken) / 13, max(taken))

@@ -109,10 +109,10 @@ def test_a_release_is_forked_trained_and_sealed_without_the_paths(
     release: Path, tmp_path: Path
 ) -> None:
     pytest.importorskip("torch")
-    from pellucid import inputs
+    from pellucid.inputs import Inputs
 
     assert recipe.load(release).data.sources[0].path == ""
-    opened = inputs.load(release, recipe.load(release))
+    opened = Inputs.load(release, recipe.load(release))
     fork(opened, 10, tmp_path / "fork", ["train.lr=0.001"], [], lambda done, total: None)
     data = tmp_path / "fork/data"
     before = {path: (data / path).read_bytes() for path in files.walk(data)}

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from pellucid import inputs as run_inputs
+from pellucid.inputs import Inputs
 from pellucid.recipe import load
 from pellucid.replay.explain import Difference, words
 from tests.replay.faults import (
@@ -24,8 +24,8 @@ def quiet(done: int, total: int) -> None:
     pass
 
 
-def inputs_of(folder: Path) -> run_inputs.Inputs:
-    return run_inputs.load(folder, load(folder))
+def inputs_of(folder: Path) -> Inputs:
+    return Inputs.load(folder, load(folder))
 
 
 def named(found: Difference) -> tuple[str, str]:

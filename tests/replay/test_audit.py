@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pellucid import inputs as run_inputs
 from pellucid.errors import LedgerDiffers, StateDiffers, StepUnknown
+from pellucid.inputs import Inputs
 from pellucid.recipe import load
 from pellucid.record import digests
 from pellucid.release.export import export
@@ -22,8 +22,8 @@ from pellucid.store import anchors, layout, tensors
 from tests.forgery.forge import edit_ledger
 
 
-def opened(folder: Path) -> run_inputs.Inputs:
-    return run_inputs.load(folder, load(folder))
+def opened(folder: Path) -> Inputs:
+    return Inputs.load(folder, load(folder))
 
 
 def quiet(done: int, total: int) -> None:

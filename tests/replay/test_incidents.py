@@ -4,6 +4,8 @@ an invented one is named."""
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +13,12 @@ from unittest import mock
 
 import pytest
 
-from pellucid.errors import NotFinite
+from pellucid.errors import BudgetTooSmall, NotFinite
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.replay import incidents, parallel
+from pellucid.replay import effort, incidents, parallel
+from pellucid.replay.audit import passes
+from pellucid.replay.effort import Speed
 from pellucid.replay.request import Report, Request
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop, validation
@@ -61,7 +65,7 @@ def test_an_invented_norm_is_named_whichever_step_is_audited(
     assert report.failed == [] and not report.ok
     (found,) = report.incidents
     assert (found.step, found.branch, found.quantity) == (11, 0, quantity)
-    assert f"{quantity} came out as nan, and {quantity} comes out as " in found.problems[0]
+    assert f"recorded: {quantity} is nan; computed here: {quantity} is " in found.problems[0]
     assert report.wrong() == "the incident after step 11"
     done = pellucid("audit", folder, "--steps", 1, check=5)
     assert found.problems[0] in " ".join(done.stdout.split())
@@ -81,7 +85,7 @@ def test_incidents_on_branches_that_were_left_are_taken_again_too(
     for every in (False, True):
         report = audited(folder, every=every)
         assert [one.branch for one in report.incidents] == [0, 1]
-        assert all("comes out as" in one.problems[0] for one in report.incidents)
+        assert all("computed here" in one.problems[0] for one in report.incidents)
     monkeypatch.setattr(incidents, "MOST", 1)
     by_seed = {audited(folder, seed).incidents[0].branch for seed in range(9)}
     assert by_seed == {0, 1}, "the seed decides where there are too many"
@@ -97,9 +101,12 @@ def test_one_that_was_passes(rate: str, quantity: str, corpus: Path, tmp_path: P
     ledger = LedgerFile(folder)
     recorded = incidents.recorded(ledger)
     assert [one["action"] for one in recorded] == ["rollback"] * 3 + ["stop"]
-    found = incidents.audit_incidents(opened(folder), 1, True, quiet)
+    chosen = incidents.chosen_incidents(opened(folder), 1, True)
+    found = [incidents.audit_incident(past, quiet) for past in chosen]
     assert [one.problems for one in found] == [()] * 4
     assert {one.quantity for one in found} == {quantity}
+    (problem,) = verify(folder, quiet).problems
+    assert problem.error == "LedgerIncomplete", "it stopped, and all that it recorded is right"
 
 
 def test_a_validation_that_is_finite_is_named(corpus: Path, tmp_path: Path) -> None:
@@ -118,6 +125,62 @@ def test_a_validation_that_is_finite_is_named(corpus: Path, tmp_path: Path) -> N
     assert verify(folder, quiet).problems == []
     (found,) = audited(folder).incidents
     assert (
-        "validation came out as inf, and validation comes out as a finite number"
+        "recorded: validation is inf; computed here: validation is a finite number"
         in (found.problems[0])
     )
+
+
+# ---- what they cost ----------------------------------------------------------------------------
+
+SPEED = Speed(load=10.0, step=1.0, validation=100.0)
+
+
+def test_what_an_audit_needs_counts_incidents(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first leaves step 11 from the anchor of step 0, the second step 12 of another branch."""
+    folder = invented(tmp_path / "twice", corpus, "grad_norm", 12, 13)
+    for anchor in (folder / "anchors").iterdir():
+        if anchor.name not in ("step0", "step16"):
+            shutil.rmtree(anchor)
+    pasts = incidents.chosen_incidents(opened(folder), 1, True)
+    taken = [past.step for past in pasts]
+    assert [past.way for past in pasts] == [(0, step) for step in taken]
+    monkeypatch.setattr(effort, "measure", lambda inputs, step: SPEED)
+    needs = Request.of(opened(folder), [1], None, 1, None, False, "").needs().effort
+    seconds = sum(10.0 + step + 1.0 for step in taken)
+    assert needs.incidents == 2 and needs.incident_seconds == seconds
+    assert needs.seconds == 11.0 + 110.0 + seconds
+    assert needs.replayed == 1 + sum(step + 1 for step in taken)
+    report = Request.of(opened(folder), [1], None, 1, None, False, "").run(quiet)
+    assert [one.replayed for one in report.incidents] == taken
+    told = pellucid("audit", folder, "--step", 1, "--dry-run").stdout
+    assert "for 2 incident(s) of no finite number" in told
+
+
+def test_the_files_named_are_enough_for_incidents(corpus: Path, tmp_path: Path) -> None:
+    folder = invented(tmp_path / "invented", corpus, "grad_norm", 12)
+    inputs, target = opened(folder), tmp_path / "part"
+    request = Request.of(inputs, [16], None, 1, None, False, "")
+    (past,) = incidents.chosen_incidents(inputs, 1, False)
+    assert past.way.start not in (None, *(part.start for part in passes(inputs, [16])))
+    besides = effort.Besides(None, (past,))
+    for path in effort.files_read(inputs, passes(inputs, [16]), besides):
+        (target / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target / path.relative_to(folder))
+    assert (target / f"anchors/step{past.way.start}").is_dir()
+    problems = [one.problems for one in request.run(quiet).incidents]
+    assert [one.problems for one in audited(target).incidents] == problems
+
+
+def test_a_budget_that_incidents_use_up_is_refused_beforehand(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = invented(tmp_path / "invented", corpus, "grad_norm", 12)
+    monkeypatch.setattr(effort, "measure", lambda inputs, step: SPEED)
+    monkeypatch.setattr(incidents.loop, "steps", mock.Mock(side_effect=AssertionError("replayed")))
+    words = "the last validation and 1 incident(s) of no finite number"
+    with pytest.raises(BudgetTooSmall, match=re.escape(words)):
+        Request.of(opened(folder), [], None, 1, 125.0, False, "").run(quiet)
+    needs = Request.of(opened(folder), [1], None, 1, 125.0, False, "").needs()
+    assert not needs.fits_budget

@@ -17,7 +17,8 @@ from pellucid.record import digests
 from pellucid.replay import effort, parallel
 from pellucid.replay.audit import audit_steps, compared, passes
 from pellucid.replay.choose import chosen
-from pellucid.replay.effort import Speed, audit_within, files_read, fitting, surely
+from pellucid.replay.effort import Besides, Speed, audit_within, files_read, fitting, surely
+from pellucid.replay.materialise import way_to
 from pellucid.replay.parallel import audit_all, segments
 from pellucid.replay.request import Request
 from pellucid.store import anchors, layout
@@ -245,18 +246,24 @@ def test_a_budget_is_kept(finished: Path, monkeypatch: pytest.MonkeyPatch) -> No
         asked(finished, budget=0.001).run(quiet)
     # By this clock every look at it takes a second: later passes no longer fit.
     ticks = itertools.count()
-    monkeypatch.setattr(effort, "measure", lambda inputs, step: Speed(0.0, 0.5, 0.0))
+    speed = Speed(0.0, 0.5, 0.0)
     monkeypatch.setattr(effort.time, "perf_counter", lambda: float(next(ticks)))
-    order = iter([3, 4, 6, 7, 9])
-    findings, sampled = audit_within(opened(finished), order, 12.0, quiet)
+    findings, sampled = audit_within(opened(finished), [3, 4, 6, 7, 9], speed, 12.0, quiet)
     assert 1 <= len(findings) < 5 and sampled <= len(findings)
 
 
 def test_a_broken_anchor_ends_a_budget_with_a_finding(release: Path) -> None:
     keep_anchors(release, 5)
     forge_anchor(release, 5, "weights")
-    findings, _ = audit_within(opened(release), iter([8, 3]), 60.0, quiet)
+    assert effort.foresee(opened(release), 8, Besides(), 60.0) is None
+    findings, _ = audit_within(opened(release), [8, 3], None, 60.0, quiet)
     assert [one.step for one in findings] == [8] and "step5" in findings[0].problems[0]
+
+
+def test_a_budget_that_was_used_up_takes_the_first_step(finished: Path) -> None:
+    assert [one.step for one in audit_within(opened(finished), [3, 9], SECOND, 0.0, quiet)[0]] == [
+        3
+    ]
 
 
 # ---- all ---------------------------------------------------------------------------------------
@@ -347,7 +354,9 @@ def test_the_files_named_are_enough(finished: Path, committed: Path, tmp_path: P
     ):
         one = asked(folder, **words)
         target = tmp_path / folder.name
-        for path in files_read(one.inputs, passes(one.inputs, one.named), bool(one.microbatch)):
+        besides = Besides() if one.microbatch else Besides(way_to(one.inputs, 13))
+        planned = passes(one.inputs, one.named)
+        for path in files_read(one.inputs, planned, besides, bool(one.microbatch)):
             (target / path.relative_to(folder)).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target / path.relative_to(folder))
         again = asked(target, **words)

@@ -342,15 +342,15 @@ def test_a_link_beside_the_run_is_left_out_and_one_to_it_is_followed(
 
 def test_a_fork_takes_what_the_list_names_and_no_link(release: Path, tmp_path: Path) -> None:
     pytest.importorskip("torch")
-    from pellucid import inputs
+    from pellucid.inputs import Inputs
 
     add(release, "data/secret", "data/documents/secret")
-    opened = inputs.load(release, load_recipe(release))
+    opened = Inputs.load(release, load_recipe(release))
     fork(opened, 5, tmp_path / "fork", [], [], lambda done, total: None)
     assert [path for path in files.walk(tmp_path / "fork") if "secret" in path] == []
     (release / "data/more").symlink_to("/etc")
     with pytest.raises(LinkInside):
-        inputs.load(release, load_recipe(release))
+        Inputs.load(release, load_recipe(release))
 
 
 def test_a_format_that_there_never_was_is_no_manifest(release: Path) -> None:

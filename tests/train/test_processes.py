@@ -23,7 +23,7 @@ import torch
 from hypothesis import strategies as st
 
 from pellucid import errors, run
-from pellucid import inputs as run_inputs
+from pellucid.inputs import Inputs
 from pellucid.operations import portable
 from pellucid.recipe import load
 from pellucid.terminal import Terminal
@@ -295,7 +295,7 @@ def test_all_take_part_in_a_step_that_one_finds_not_finite(
     """One process alone computes a norm of gradients that is none: nobody waits for
     it, and nobody takes the step."""
     recipe = load(finished)
-    inputs = run_inputs.load(finished, recipe)
+    inputs = Inputs.load(finished, recipe)
     states, batch = [initial(recipe, inputs.vocabulary) for _ in range(2)], inputs.batch(1)
     alone, lock = states[0].model.ops.norm_of, threading.Lock()
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from pellucid import inputs as run_inputs
 from pellucid.errors import NotFinite
+from pellucid.inputs import Inputs
 from pellucid.operations import native, portable
 from pellucid.recipe import Recipe, load
 from pellucid.record import digests
@@ -28,7 +28,7 @@ def recipe(finished: Path) -> Recipe:
 
 @pytest.fixture
 def batch(finished: Path, recipe: Recipe) -> Batch:
-    inputs = run_inputs.load(finished, recipe)
+    inputs = Inputs.load(finished, recipe)
     return inputs.batch(1)
 
 
