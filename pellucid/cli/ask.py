@@ -23,7 +23,7 @@ from pellucid.cli.common import (
     teaches,
 )
 from pellucid.errors import CommandInvalid, QueryEmpty, QueryTooLarge, TextInvalid
-from pellucid.store import files, plain
+from pellucid.store import file_kinds, files
 from pellucid.store.home import home
 
 _MOST = 2**62
@@ -120,7 +120,7 @@ def _text(words: list[str], file: Path | None, verb: str) -> tuple[Path, str]:
     from pellucid.recipe import FILE
 
     if file is not None:
-        if detail := plain.unfit(file):
+        if detail := file_kinds.unfit(file):
             detail += "; --file takes the path of a text"
             raise CommandInvalid(verb=verb, word=str(file), detail=detail)
         words = [*words, _text_of(file).removesuffix("\n").removesuffix("\r")]

@@ -11,8 +11,8 @@ import typer
 from pellucid.cli.common import HERE, Json, Run, Step, new_file, print_json, step_number, teaches
 from pellucid.errors import CommandInvalid, VerifyFailed
 from pellucid.store import files
+from pellucid.store.file_kinds import unfit
 from pellucid.store.home import home
-from pellucid.store.plain import unfit
 from pellucid.terminal import plain
 
 if TYPE_CHECKING:

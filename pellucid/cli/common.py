@@ -102,8 +102,6 @@ def folder_only(text: str | Path) -> Path:
 
 def new_file(text: str) -> Path:
     """The parser of every option that names a file to write. Raises FileTaken."""
-    from pellucid.store import layout
-
     layout.require_new_file(Path(text))
     return Path(text)
 

@@ -14,10 +14,10 @@ from pellucid.data.reasons import LeftOut
 from pellucid.data.tables import VALUES
 from pellucid.errors import CommandInvalid, FormatForeign
 from pellucid.recipe import Source
+from pellucid.store.home import is_url
 
 # Files of a folder whose content is looked at, where their endings leave their format open.
 _LOOKED_AT = 200
-_ADDRESS = re.compile(r"(?:\w+:)?[A-Za-z][A-Za-z0-9+.-]+://")
 _OPEN = ("json", "txt", "")  # Endings of several formats.
 _LEAST_SHARE, _LEAST_BYTES = 0.01, 16 << 10  # Of a folder that a format must have to be a source.
 _BY_ENDING = {
@@ -56,13 +56,13 @@ def guess(word: str) -> list[Guess]:
     if word.startswith(packages.PREFIX):
         name, _ = packages.spelling(word, word)
         return [Guess(clean(name), "package", word)]
-    if _ADDRESS.match(word) and not Path(word).exists():
+    prefix, colon, rest = word.partition(":")
+    if (is_url(word) or is_url(rest)) and not Path(word).exists():
         raise CommandInvalid(
             verb="new",
             word=word,
             detail="addresses are not read: download the file, and give its path",
         )
-    prefix, colon, rest = word.partition(":")
     path = Path(rest if colon and prefix in READERS else word)
     name = clean(path.name)
     with packings.named_refusals(path, name):

@@ -39,13 +39,11 @@ def join(path: str, format: str, together: list[str]) -> None:
 
 def spoken(path: str, format: str, key: str, role: str, contents: list[str]) -> None:
     """Print a file's records as JSON lines, each with the messages under `key` as lines
-    "role: content".
-
-    The text of a message is under the first key of `contents` that it has. The role "" is none.
+    "role: content"; role and contents are keys of a message (chats.in_full).
 
     Records that cannot be read are named on standard error. Raises SourceUnreadable.
     """
-    _print(path, format, lambda fields: talk(under(fields, key), role, contents))
+    _print(path, format, lambda fields: chats.in_full(under(fields, key), role, contents))
 
 
 def named(path: str, names: str) -> None:
@@ -62,21 +60,9 @@ def whole(value: Any) -> str:
     """A value as one text: a text, a chat, or a list of texts; "" where it is none of them."""
     if isinstance(value, str):
         return value if value.strip() else ""
-    if (chat := chats.read(value)) is not None:
-        return chat.text
-    texts = value if isinstance(value, list) else []
-    return "\n\n".join(texts) if texts and all(isinstance(one, str) for one in texts) else ""
-
-
-def talk(messages: Any, role: str, contents: list[str]) -> str:
-    """Messages as lines "role: content"; "" where none has a text."""
-    turns = []
-    for message in messages if isinstance(messages, list) else []:
-        texts = (whole(under(message, one)) for one in contents)
-        if content := next(filter(None, texts), ""):
-            speaker = under(message, role) if role else None
-            turns.append(f"{speaker}: {content}" if isinstance(speaker, str) else content)
-    return "\n".join(turns)
+    if isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        return "\n\n".join(value)
+    return chats.in_full(value)
 
 
 def _print(path: str, format: str, text_of: Callable[[Any], str]) -> None:

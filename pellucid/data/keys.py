@@ -13,7 +13,7 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-from pellucid.data import formats, joining
+from pellucid.data import chats, formats, joining
 from pellucid.data.shown import Inside, Keys, found, is_text
 from pellucid.data.tables import VALUES, columns
 from pellucid.errors import FieldMissing, TextKeyMissing
@@ -35,6 +35,7 @@ _ASKED = ("system", "instruction", "context", "input", "prompt", "question", "qu
 _ANSWERED = ("completion", "output", "response", "answer")
 _SPEAKERS = ("role", "from", "author", "speaker", "sender", "user", "name")  # Of a message.
 _TOLD = 8
+_TREE = '"{key}" holds the messages of a conversation as a tree, as ChatGPT exports them.'
 _ROWS = 1000  # Of a table, looked at for the column of the texts.
 _NAME, _WORDS = 64, 6  # Characters and words: no column's name has more.
 _LETTER, _YEAR = re.compile(r"[^\W\d_]"), re.compile(r"(?:1[89]|20)\d\d")
@@ -75,6 +76,8 @@ def _told(path: Path, how: formats.How, there: Keys, near: str) -> tuple[str, st
         if texts
         else f"No key holds a text or a chat; the keys are {', '.join([*there.fields][:_TOLD])}."
     )
+    if trees := [key for key, count in there.trees.items() if count]:
+        return " ".join([*told, _TREE.format(key=trees[0])]), _of_tree(path, format, trees[0])
     if name := near or there.longest():
         fixes.append(f"Name one: --set {setting(how.source.name, 'text_key', name)}")
     for key, inside in there.lists.items():
@@ -88,9 +91,17 @@ def _told(path: Path, how: formats.How, there: Keys, near: str) -> tuple[str, st
     return " ".join(told), "; or ".join(fixes)
 
 
+def _of_tree(path: Path, format: str, key: str) -> str:
+    """How the messages of a tree become one text."""
+    command = joining.command(
+        path, "spoken", format, key, chats.TREE_ROLE, list(chats.TREE_CONTENTS)
+    )
+    return f"Make one text of each conversation, and give the file that this writes: {command}"
+
+
 def setting(source: str, name: str, key: str) -> str:
     """The setting of a source that names a key, as a word for a shell."""
-    plain = re.fullmatch(r"[\w.*-]+", key)
+    plain = re.fullmatch(r"[\w.*-]*", key)
     value = key if plain else json.dumps(key, ensure_ascii=False)
     return shlex.quote(f"data.sources.{source}.{name}={value}")
 
@@ -101,17 +112,18 @@ def _near(key: str, known: Iterable[str]) -> str:
 
 
 def _field_missing(path: Path, how: formats.How, there: Keys) -> FieldMissing:
-    setting, key = next(iter(there.absent.items()))
-    near = _near(key, there.fields)
+    field, key = next(iter(there.absent.items()))
+    near, source = _near(key, there.fields), how.source.name
     return FieldMissing(
-        source=how.source.name,
+        source=source,
         path=path,
         records=f"{there.records:,}",
         key=key,
         near=f" (did you mean {near}?)" if near else "",
         found=", ".join(sorted(there.fields)[:_TOLD]) or "none",
-        setting=setting,
-        name=near or "FIELD",
+        field=field,
+        choice=setting(source, field, near or "FIELD"),
+        none=setting(source, field, ""),
     )
 
 

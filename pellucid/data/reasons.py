@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any, NamedTuple
 
+from pellucid.data import recognise
 from pellucid.recipe import Source
 
 EXAMPLES = 3  # Names kept of each reason.
@@ -20,7 +21,14 @@ class Reason(NamedTuple):
     of_file: bool = False  # It is counted of a file, in formats whose files have many records too.
 
 
-_AMONG, _OWN = "among files of another format", "give it as a source of its own"
+def _among(kind: str) -> Reason:
+    """That a file of this kind is in a folder of others, and what to do."""
+    about = recognise.KINDS[kind]
+    advice = ": give it as a source of its own" if kind in recognise.READ_AS else ""
+    advice = ": convert it" if about.target else advice
+    return Reason(f"{about.words} among files of another format{advice}", of_file=True)
+
+
 REASONS = {
     "hidden": Reason("the name begins with a dot", of_content=False, quiet=True, of_file=True),
     "link": Reason("a symbolic link", of_content=False, of_file=True),
@@ -59,19 +67,7 @@ REASONS = {
     "invalid_utf8_replaced": Reason("bytes that are not UTF-8 became U+FFFD", kept=True),
     "latin1_guessed": Reason("not UTF-8: Latin-1 guessed", kept=True, quiet=True),
     # Files of a folder that are in another format than its source's (data/recognise.py).
-    "parquet": Reason(f"Parquet {_AMONG}: {_OWN}", of_file=True),
-    "warc": Reason(f"WARC {_AMONG}: convert it", of_file=True),
-    "genbank": Reason(f"GenBank {_AMONG}: convert it", of_file=True),
-    "fastq": Reason(f"FASTQ {_AMONG}: convert it", of_file=True),
-    "fasta": Reason(f"FASTA {_AMONG}: {_OWN}", of_file=True),
-    "csv": Reason(f"CSV {_AMONG}: {_OWN}", of_file=True),
-    "tsv": Reason(f"TSV {_AMONG}: {_OWN}", of_file=True),
-    "json_lines": Reason(f"JSON lines {_AMONG}: {_OWN}", of_file=True),
-    "json_array": Reason(f"a JSON array {_AMONG}: {_OWN}", of_file=True),
-    "json_records": Reason(
-        f"one JSON object with a list of records {_AMONG}: convert it", of_file=True
-    ),
-    "json_object": Reason(f"one JSON object {_AMONG}", of_file=True),
+    **{name: _among(name) for name in recognise.KINDS},
 }
 OF_CONTENT = frozenset(name for name, reason in REASONS.items() if reason.of_content)
 

@@ -48,16 +48,16 @@ _JSON = (
 )
 KINDS = {
     "parquet": Kind("Parquet"),
+    "warc": Kind("WARC", "jsonl", _WARC),
+    "genbank": Kind("GenBank", "fasta", _AWK_GENBANK),
+    "fastq": Kind("FASTQ", "fasta", _AWK_FASTQ),
+    "fasta": Kind("FASTA"),
     "csv": Kind("CSV"),
     "tsv": Kind("TSV"),
+    "json_lines": Kind("JSON lines"),
     "json_array": Kind("a JSON array"),
     "json_records": Kind("one JSON object with a list of records", "jsonl", _JSON),
     "json_object": Kind("one JSON object"),
-    "genbank": Kind("GenBank", "fasta", _AWK_GENBANK),
-    "fastq": Kind("FASTQ", "fasta", _AWK_FASTQ),
-    "warc": Kind("WARC", "jsonl", _WARC),
-    "fasta": Kind("FASTA"),
-    "json_lines": Kind("JSON lines"),
 }
 # The kinds that are formats of ours. A folder's tables are read only where somebody
 # asks for it: which column holds texts, and whether any does, is nothing to guess for

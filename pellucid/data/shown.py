@@ -53,6 +53,7 @@ class Keys:
     words: Counter[str] = field(default_factory=Counter[str])  # Of `counts`, more than a number.
     sizes: Counter[str] = field(default_factory=Counter[str])  # Characters of these.
     unread: Counter[str] = field(default_factory=Counter[str])  # Chats of which words are lost.
+    trees: Counter[str] = field(default_factory=Counter[str])  # Records with a tree of messages.
     lists: dict[str, Inside] = field(default_factory=dict[str, Inside])
     bare: list[Any] = field(default_factory=list[Any])  # Records without fields.
     rows: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])  # The first with them.
@@ -109,6 +110,7 @@ def _record(fields: dict[str, Any], there: Keys) -> None:
     there.absent = {name: key for name, key in there.absent.items() if not has(fields, key)}
     for key, value in _flat(fields, "", 1):
         there.fields[key] = None
+        there.trees[key] += bool(_tree_text(value))
         if isinstance(value, list) and value:
             _list(value, there.lists.setdefault(key, Inside()))
         chat = chats.Chat(value) if isinstance(value, str) else chats.read(value)
@@ -132,15 +134,23 @@ def _list(values: list[Any], inside: Inside) -> None:
         inside.objects += 1
         for key, inner in _flat(value, "", 1):
             inside.keys[key] = None
-            if isinstance(inner, str) and is_text(inner):
+            text = chats.parts(inner) if isinstance(inner, list) else inner
+            if isinstance(text, str) and is_text(text):
                 inside.words[key] += 1
-                inside.sizes[key] += len(inner)
+                inside.sizes[key] += len(text)
+
+
+def _tree_text(value: Any) -> str:
+    """What the messages of a tree say; "" of anything else."""
+    if not chats.is_tree(value):
+        return ""
+    return chats.in_full(value, chats.TREE_ROLE, chats.TREE_CONTENTS)
 
 
 def _flat(value: dict[str, Any], prefix: str, level: int) -> Iterator[tuple[str, Any]]:
     """The dotted keys of an object that are no object's, and what stands there."""
     for key, inner in value.items():
-        if isinstance(inner, dict) and level < _DEEPEST:
+        if isinstance(inner, dict) and level < _DEEPEST and not chats.is_tree(inner):
             yield from _flat(inner, f"{prefix}{key}.", level + 1)
         else:
             yield prefix + key, inner

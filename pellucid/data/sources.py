@@ -47,7 +47,7 @@ from pellucid.errors import (
     TextKeyMissing,
 )
 from pellucid.recipe import COMMAND_LINE, FILE, Data, Recipe, Source
-from pellucid.store import layout, plain
+from pellucid.store import file_kinds, layout
 
 _OWN = frozenset(
     PurePath(path).parts[0]
@@ -380,15 +380,16 @@ def _check_names(source: Source, paths: list[str]) -> None:
         words = name.split(":")
         for count in range(1, len(words)):
             if (other := ":".join(words[:count])) in names:
-                raise NamesUnclear(source=source.name, path=other, other=name)
+                exclude = keys.setting(source.name, "exclude", name)
+                raise NamesUnclear(source=source.name, path=other, other=name, exclude=exclude)
 
 
 def _check_patterns(source: Source, named: Path | str) -> None:
     for field in ("include", "exclude"):
         for pattern in getattr(source, field):
-            if empty := Glob(pattern).empty:
+            if part := Glob(pattern).empty:
                 detail = (
-                    f"{pattern} matches no path, as {empty} matches no character: begin a range "
+                    f"{pattern} matches no path, as {part} matches no character: begin a range "
                     "at its lower end"
                 )
                 raise RecipeInvalid(
@@ -404,8 +405,8 @@ def _check_content(reader: Reader) -> None:
     if all(kinds):
         raise foreign(kinds[0], places[0], reader.source.name)
     if reader.source.format in VALUES:
-        readable = [place for place, kind in zip(places, kinds, strict=True) if not kind]
-        if problem := keys.missing(readable[0], reader.how):
+        fitting = [place for place, kind in zip(places, kinds, strict=True) if not kind]
+        if problem := keys.missing(fitting[0], reader.how):
             raise problem
 
 
@@ -487,7 +488,7 @@ def check_path(source: Source, folder: Path) -> None:
         raise SourceMissing(
             source=source.name, path=path if source.path else '"" (no path is given)'
         )
-    if not path.is_dir() and (detail := plain.unfit(path)):
+    if not path.is_dir() and (detail := file_kinds.unfit(path)):
         raise SourceUnreadable(source=source.name, path=path, detail=detail)
     if not os.access(path, os.R_OK | (os.X_OK if path.is_dir() else 0)):
         raise NoPermission(action="read", path=path)

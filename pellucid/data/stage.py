@@ -18,6 +18,7 @@ from pellucid.recipe import Recipe
 from pellucid.store import files
 
 FORMAT = 1
+_STATE = 1  # Of what unfinished.json holds, in any stage.
 
 DATA = "data/manifest.json"
 DOCUMENTS = "data/documents"
@@ -100,17 +101,23 @@ def done(place: Path, kind: str, made_from: str) -> bool:
 
 
 def unfinished(place: Path, made_from: str) -> dict[str, Any] | None:
-    """What a killed process wrote down about this stage, if it was made from the same."""
+    """What a killed process wrote down about this stage, if it was made from the same and says it
+    in this way."""
     path = place / UNFINISHED
     if not path.is_file():
         return None
     state = files.read_json(path)
-    return state if state.get("recipe") == made_from and state.get("format") == FORMAT else None
+    return state if _noted(made_from).items() <= state.items() else None
 
 
 def note(place: Path, made_from: str, state: dict[str, Any]) -> None:
     """Write down how far the stage is, whole."""
-    files.write_json(place / UNFINISHED, {"format": FORMAT, "recipe": made_from, **state})
+    files.write_json(place / UNFINISHED, _noted(made_from) | state)
+
+
+def _noted(made_from: str) -> dict[str, Any]:
+    """What any stage notes, and asks of a note."""
+    return {"format": FORMAT, "state": _STATE, "recipe": made_from}
 
 
 def finish(place: Path, manifest: dict[str, Any]) -> None:

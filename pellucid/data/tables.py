@@ -229,16 +229,16 @@ def _beginning(
 
 def _header(first: list[bytes]) -> tuple[str, list[str], int]:
     """The delimiter, the names, and how many of the first lines they fill."""
-    lines = [line.decode("utf-8", "replace") for line in first]
-    several = [one for one in DELIMITERS if _names(lines, one, strict=True)[1] > 1]
-    among = lines if several else lines[:1]
+    texts = [line.decode("utf-8", "replace") for line in first]
+    several = [one for one in DELIMITERS if _names(texts, one, strict=True)[1] > 1]
+    among = texts if several else texts[:1]
     delimiter = max(several or DELIMITERS, key=lambda one: len(_names(among, one)[0]))
     return delimiter, *_names(among, delimiter)
 
 
-def _names(lines: list[str], delimiter: str, strict: bool = False) -> tuple[list[str], int]:
+def _names(texts: list[str], delimiter: str, strict: bool = False) -> tuple[list[str], int]:
     """The first row, and how many lines it fills; nothing, and 1, where it is none."""
-    ended = [line + "\n" for line in lines] if len(lines) > 1 else lines
+    ended = [line + "\n" for line in texts] if len(texts) > 1 else texts
     reader = csv.reader(ended, delimiter=delimiter, strict=strict)
     try:
         return next(reader, []), max(1, reader.line_num)
@@ -291,8 +291,8 @@ def parquet_rows(path: Path, how: How) -> Iterator[Value]:
             rows = range(1, metadata.num_rows + 1)
             yield from (Value(row, size, None, "no_text") for row in rows)
             return
-        columns = [key, *keys_of(how.source).values()] if key else None
-        for batch in file.iter_batches(batch_size=_ROWS, columns=columns, use_threads=False):
+        wanted = [key, *keys_of(how.source).values()] if key else None
+        for batch in file.iter_batches(batch_size=_ROWS, columns=wanted, use_threads=False):
             if how.sample:
                 how.sample.unpack(_unpacked(batch))
             for fields in times.spelled(batch).to_pylist():
@@ -302,11 +302,11 @@ def parquet_rows(path: Path, how: How) -> Iterator[Value]:
 
 def _unpacked(batch: pa.RecordBatch) -> int:
     """The bytes of some rows, each value of a dictionary as often as they have it."""
-    columns = (
+    decoded = (
         column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         for column in batch.columns
     )
-    return sum(column.nbytes for column in columns)
+    return sum(column.nbytes for column in decoded)
 
 
 def _has(file: pq.ParquetFile, key: str) -> bool:

@@ -33,7 +33,7 @@ from pellucid.errors import (
 )
 from pellucid.recipe import Recipe
 from pellucid.record import digests
-from pellucid.store import files, plain
+from pellucid.store import file_kinds, files
 
 FILE = "tokenizer.json"
 _LIMIT = 64 << 20  # Bytes of a tokenizer.json; the largest in use has about 35.
@@ -156,7 +156,7 @@ def _content(recipe: Recipe, folder: Path, documents: Documents, progress: stage
 def existing(path: Path, follow: bool = False) -> bytes:
     """The bytes of a tokenizer.json; follow: of the user's own, which may be reached by a
     link. Raises TokenizerInvalid."""
-    if detail := plain.unfit(path):
+    if detail := file_kinds.unfit(path):
         raise TokenizerInvalid(path=path, detail=detail)
     return files.read_bytes(path, _LIMIT, follow)
 
@@ -234,8 +234,8 @@ def _as_used(parsed: dict[str, Any], document: str, number: int) -> dict[str, An
         token | {"special": True} if token["content"] == document else token for token in added
     ]
     if all(token["content"] != document for token in added):
-        plain = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
-        marked.append({"id": number, "content": document, **plain, "special": True})
+        unset = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+        marked.append({"id": number, "content": document, **unset, "special": True})
     return parsed | {
         "truncation": None,
         "padding": None,

@@ -35,14 +35,13 @@ class TextKeyMissing(DataError):
 
 class FieldMissing(DataError):
     message = """Source {source}: {path}: the first {records} records have no field
-    "{key}"{near}, which {setting} names. Their fields: {found}. Choose a field: --set
-    data.sources.{source}.{setting}={name}, or none: --set data.sources.{source}.{setting}="""
+    "{key}"{near}, which {field} names. Their fields: {found}. Choose a field: --set {choice}, or
+    none: --set {none}"""
 
 
 class NamesUnclear(DataError):
     message = """Source {source}: records of {path} and of {other} can have the same id,
-    {other}:NAME. Rename a file, or exclude it: --set
-    'data.sources.{source}.exclude=["{other}"]'"""
+    {other}:NAME. Rename a file, or exclude it: --set {exclude}"""
 
 
 class RunInsideData(DataError):

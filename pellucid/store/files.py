@@ -25,7 +25,7 @@ from pellucid.errors import (
     PathUnsafe,
     RunBusy,
 )
-from pellucid.store import plain
+from pellucid.store import file_kinds
 
 TEMPORARY = ".partial-"  # A name that begins so is unfinished work: removed at the next start.
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -285,7 +285,7 @@ def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
             raise FileMissing(path=path) from error
         except OSError as error:
             if error.errno in _NO_FILE:
-                raise FormatInvalid(path=path, detail=plain.unfit(path, follow)) from error
+                raise FormatInvalid(path=path, detail=file_kinds.unfit(path, follow)) from error
             raise
         try:
             _require_plain(path, os.fstat(descriptor))
@@ -315,7 +315,7 @@ def _on_disk(path: Path) -> bool:
 
 
 def _require_plain(path: Path, about: os.stat_result) -> None:
-    if kind := plain.other(about.st_mode):
+    if kind := file_kinds.other(about.st_mode):
         raise FormatInvalid(path=path, detail=f"is not a file but {kind}")
     blocks = getattr(about, "st_blocks", None)  # Of 512 bytes; not told of everything everywhere.
     if blocks is not None and about.st_size - 512 * blocks > HOLES:

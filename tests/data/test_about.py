@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from pellucid.data import about, roots, sources, tables, times
 from pellucid.data.documents import Documents
 from pellucid.errors import FieldMissing, NamesUnclear, RecipeInvalid
 from pellucid.recipe import Recipe, Source, parse
+from pellucid.settings import settings_of
 from tests.data.conftest import Interrupted, interrupted, text_of
 from tests.forgery.forge import edit_table
 
@@ -278,6 +280,26 @@ def test_a_field_that_no_record_has_is_named(
     assert f'have no field "{key}" (did you mean {near}?), which licence_key names' in told
     assert f"--set data.sources.s.licence_key={near}, or none" in told
     sources.check(recipe_of({**source, "licence_key": near}), tmp_path)
+
+
+def test_settings_that_an_error_tells_are_words_of_a_shell(
+    tmp_path: Path, recipe_of: Callable[..., Recipe]
+) -> None:
+    written(tmp_path / "t.jsonl", [{"text": text_of(n), "its licence": "MIT"} for n in range(4)])
+    source = {"name": "s", "path": "t.jsonl", "format": "jsonl", "licence_key": "its licenc"}
+    with pytest.raises(FieldMissing) as caught:
+        sources.check(recipe_of(source), tmp_path)
+    words = shlex.split(str(caught.value).partition("Choose a field: ")[2])
+    assert list(settings_of([words[1].removesuffix(",")]).values()) == ["its licence"]
+    assert words[-1] == "data.sources.s.licence_key="
+    (tmp_path / "t").mkdir()
+    for name in ("a", "a:b $x's"):
+        written(tmp_path / f"t/{name}.jsonl", rows_of(4))
+    (tmp_path / "t/a.jsonl").rename(tmp_path / "t/a")
+    with pytest.raises(NamesUnclear) as caught:
+        sources.check(recipe_of(source_of(tmp_path / "t", include=("*",))), tmp_path / "run")
+    word = shlex.split(str(caught.value).rpartition("--set ")[2])[0]
+    assert list(settings_of([word]).values()) == [["a:b $x's.jsonl"]]
 
 
 def test_a_field_that_is_null_at_first_is_one(

@@ -105,6 +105,18 @@ def test_a_finished_part_is_not_redone(tmp_path, recipe, prepare, undisturbed):
     assert not (folder / "data/documents/unfinished.json").exists()
 
 
+def test_work_that_is_noted_in_another_way_is_begun_again(tmp_path):
+    stage.note(tmp_path, "r", {"parts": []})
+    assert stage.unfinished(tmp_path, "r") and stage.unfinished(tmp_path, "other") is None
+    path = tmp_path / "unfinished.json"
+    state = json.loads(path.read_text())
+    for changed in ({"state": 2}, {"format": 2}):
+        path.write_text(json.dumps(state | changed))
+        assert stage.unfinished(tmp_path, "r") is None
+    path.write_text(json.dumps({name: state[name] for name in state if name != "state"}))
+    assert stage.unfinished(tmp_path, "r") is None
+
+
 def test_parts_of_another_recipe_are_not_kept(
     tmp_path, recipe, corpus, recipe_of, prepare, content_of, undisturbed
 ):
