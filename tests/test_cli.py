@@ -21,6 +21,7 @@ VERBS = [
     "run",
     "fork",
     "status",
+    "view",
     "show",
     "sample",
     "sql",

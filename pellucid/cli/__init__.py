@@ -5,7 +5,7 @@ from pellucid.cli.common import app, help_of, main
 
 VERBS = (
     *(start.demo, start.new),
-    *(plan.plan, train.run, train.fork, train.status),
+    *(plan.plan, train.run, train.fork, train.status, train.view),
     *(look.show, ask.where, ask.trace, look.sample, ask.sql, look.diff),
     *(check.verify, audit.audit, check.prove, check.check_proof),
     *(share.export, share.publish),

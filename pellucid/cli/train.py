@@ -1,8 +1,12 @@
-"""Train: run, fork and status."""
+"""Train: run, fork, status and view."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shlex
+import sys
+import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -61,6 +65,9 @@ def run(
             show_default="",
         ),
     ] = "",
+    viewed: Annotated[
+        bool, typer.Option("--view", help="Show the run in the browser while it trains.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     from pellucid.look.status import status
@@ -68,7 +75,7 @@ def run(
 
     processes.follow_launcher()
     first = processes.rank() == 0  # It keeps the run and speaks; the others only compute.
-    report = run_stages(folder, only, settings, anchors)
+    report = run_stages(folder, only, settings, anchors, viewed and first)
     if first:
         about = status(folder) | ({"left_out": report} if report else {})
         print_json(about) if as_json else print_status(about)
@@ -86,14 +93,18 @@ def _tell_next(run: str, about: dict[str, Any]) -> None:
 
 
 def run_stages(
-    folder: Path, only: str | None = None, settings: Sequence[str] = (), anchors: str = ""
+    folder: Path,
+    only: str | None = None,
+    settings: Sequence[str] = (),
+    anchors: str = "",
+    viewed: bool = False,
 ) -> list[dict[str, Any]]:
     """Every stage, or one; returns what was left out of the sources,
     where this call has read them."""
     from pellucid.changes import change_recipe
     from pellucid.run import run
 
-    with on_terminal() as terminal:
+    with on_terminal() as terminal, _viewed(folder, terminal, viewed):
 
         def before() -> None:
             if settings:
@@ -103,6 +114,19 @@ def run_stages(
 
         run(folder, terminal, only, settings, before)
         return terminal.report
+
+
+def _viewed(folder: Path, terminal: Any, viewed: bool) -> contextlib.AbstractContextManager[None]:
+    if not viewed:
+        return contextlib.nullcontext()
+    from pellucid.site.beside import beside
+
+    def tell(address: str, fault: str) -> None:
+        terminal.note(f"view: {address or plain(fault)}")
+        if address:
+            _open(address)
+
+    return beside(folder, tell)
 
 
 def _place(folder: Path, anchors: str, terminal: Any) -> None:
@@ -164,3 +188,46 @@ def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
     print_json(about) if as_json else print_status(about)
     if not as_json:
         _tell_next(run, about)
+
+
+@teaches(
+    """Show a run in the browser: its curves, steps, documents and checkpoints, and a search for any
+    text. New steps appear while the run trains.
+
+    pellucid view mymodel
+    pellucid view https://example.org/mymodel --port 8000 --no-open
+
+    Only this computer can reach the pages. They change nothing in the run. Ctrl-C ends the server.
+
+    To see a run on another machine, forward the port with ssh -L 8000:127.0.0.1:8000 HOST.
+    """
+)
+def view(
+    run: RunOrUrl = ".",
+    port: Annotated[
+        int,
+        typer.Option(
+            min=0, max=65535, help="The port to serve at.", show_default="any that is free"
+        ),
+    ] = 0,
+    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
+    as_json: Json = False,
+) -> None:
+    from pellucid.site.view import server
+
+    with server(home(run), port) as serving, contextlib.suppress(KeyboardInterrupt):
+        if as_json:
+            print_json({"address": serving.address})
+        else:
+            print(f"{serving.address}   End it with Ctrl-C.")
+        sys.stdout.flush()
+        if not no_open:
+            _open(serving.address)
+        serving.serve_forever()
+
+
+def _open(address: str) -> None:
+    """In a browser with a window: one without would take the terminal."""
+    windows = ("DISPLAY", "WAYLAND_DISPLAY")
+    if sys.platform == "darwin" or any(os.environ.get(name) for name in windows):
+        webbrowser.open(address)

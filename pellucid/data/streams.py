@@ -98,7 +98,7 @@ class Shard:
     def documents_in(self) -> tuple[np.ndarray, np.ndarray]:
         """Where each document begins, and how many tokens it has, int64. Raises FormatInvalid where
         the table does not ascend from the first token to the last."""
-        begins = self.table[:, 1].astype(np.int64)
+        begins = np.asarray(self.table[:, 1]).astype(np.int64)
         lengths = np.diff(begins, append=self.tokens)
         if begins[0] != 0 or lengths.min() < 1 or begins.min() < 0:
             raise self._unsorted()

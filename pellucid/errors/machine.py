@@ -34,6 +34,11 @@ class Unreachable(MachineError):
     again. A downloaded release needs no network."""
 
 
+class PortUnusable(MachineError):
+    message = """Cannot serve at port {port} of this computer: {detail}. Choose another port with
+    --port, or leave --port out to use a free port."""
+
+
 class RangesMissing(MachineError):
     message = """The server of {url} does not serve byte ranges: {detail}. Put the release
     on a server that does (nginx, S3 and the Hub do; python -m http.server does not). Or

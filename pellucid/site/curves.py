@@ -13,10 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from pellucid.record import digests
 from pellucid.store import metrics
+from pellucid.store.ledger import begun
 
 SERIES = ("loss", "objective", "lr", "grad_norm", "weight_norm", "tokens_per_second")
 BINS = 512  # Of a file.
+_IN_LEDGER = ("loss", "lr", "grad_norm", "weight_norm")
 _FACTOR = 4
 _SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
 
@@ -39,8 +42,10 @@ class Curves:
         self.series |= {
             f"loss of {source}": np.full(self.steps, np.nan) for source in sources[:_SOURCES]
         }
+        written = 0  # Steps whose rows are on disk.
         for batch in metrics.rows(folder, "steps"):
             at, columns = self._places(batch.column("step").to_numpy())
+            written = max(written, int(at.max(initial=-1)) + 1)
             for name in self.series.keys() & set(batch.schema.names):
                 self.series[name][at] = batch.column(name).to_numpy()[columns]
         for batch in metrics.rows(folder, "sources"):
@@ -49,6 +54,20 @@ class Curves:
             loss = batch.column("loss_sum").to_numpy() / batch.column("tokens").to_numpy()
             for name in sources[:_SOURCES]:
                 self.series[f"loss of {name}"][at[names == name]] = loss[columns][names == name]
+        if written < self.steps:
+            self._follow(folder, written)
+
+    def _follow(self, folder: Path, written: int) -> None:
+        """The steps behind those of the tables: their rows wait in memory while a run trains, but
+        their entries are on disk."""
+        if (ledger := begun(folder)) is None:
+            return
+        for entry in ledger.between(self.first + written + 1, self.first + self.steps):
+            if entry["kind"] == "step":
+                at = entry["step"] - self.first - 1
+                self.series["tokens"][at] = int(entry["tokens"])
+                for name in _IN_LEDGER:
+                    self.series[name][at] = digests.bits_float(entry[name])
 
     def _places(self, steps: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Where rows of these steps stand in a series, and which of them have a place there."""

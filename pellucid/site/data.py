@@ -14,7 +14,7 @@ from pellucid.data.tokenizer import FILE
 from pellucid.look.show import Shown
 from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
-from pellucid.site.overview import overview
+from pellucid.site.overview import corpus, overview
 from pellucid.site.pack import canonical
 from pellucid.site.places import Places, Segments
 from pellucid.site.texts import Texts
@@ -26,6 +26,9 @@ _NAME = re.compile(
     r"overview|tokenizer|(curves)/level([0-9]{1,2})/([0-9]{5,9})|(steps|documents|texts)/([0-9]{5,9})"
 )
 
+# What depends on the data alone, and takes long to read.
+_OF_DATA = {"_corpus", "_shown", "_places", "_texts"}
+
 
 class Site:
     """The data files of a run as it stands. Make another one when the run has gone on.
@@ -36,15 +39,33 @@ class Site:
         self.folder = folder
         self._asked = texts
 
+    def renewed(self) -> Site:
+        """The run as it stands now. Of its data only what has changed is read again."""
+        site = Site(self.folder, self._asked)
+        if site._manifest is not None and site._manifest == self._manifest:
+            site.__dict__ |= {name: self.__dict__[name] for name in _OF_DATA & self.__dict__.keys()}
+        return site
+
+    @cached_property
+    def _manifest(self) -> bytes | None:
+        """That of the data; None before they are made."""
+        place = self.folder / layout.DATA_MANIFEST
+        return files.read_bytes(place, files.JSON_BYTES) if place.is_file() else None
+
+    @cached_property
+    def _corpus(self) -> dict:
+        return corpus(self.folder)
+
     @cached_property
     def overview(self) -> dict:
-        about = overview(self.folder, texts=False)
+        made = self._manifest is not None  # Before the rest is read: it may be made meanwhile.
+        about = {**overview(self.folder), "data_made": made, **(self._corpus if made else {})}
         size = sum(int(source["bytes"]) for source in about.get("sources", []))
         return about | {"texts": size <= TEXT_BYTES if self._asked is None else self._asked}
 
     @property
     def _done(self) -> int:
-        return self.overview["steps_done"]
+        return max(self.overview["first"], self.overview["steps_done"])
 
     @property
     def _taken(self) -> int:
@@ -79,23 +100,33 @@ class Site:
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)
         elif match[1]:
-            yield canonical(self._curves.part(int(level), int(part)))
+            yield canonical(self._curve(int(level), int(part)))
         elif kind == "steps":
             yield canonical(self._steps(int(number)))
         elif kind == "documents":
             yield canonical(self._documents(int(number)))
         else:
-            yield from self._texts.pieces(int(number))
+            yield from self._text(int(number))
+
+    def _curve(self, level: int, number: int) -> dict:
+        if level > top(self._taken) or number >= self._curves.parts(level):
+            raise KeyError(number)
+        return self._curves.part(level, number)
+
+    def _text(self, number: int) -> Iterator[bytes]:
+        if number >= self._texts.count:
+            raise KeyError(number)
+        return self._texts.pieces(number)
 
     def _steps(self, number: int) -> dict:
         size = self.overview["steps_per_pack"]
         first = self.overview["first"] + number * size
         last = min(first + size - 1, self._done)
-        segments = self._places.segments((first, last))
-        ledger = self._shown.ledger()
+        shown = self._shown
+        ledger = shown.ledger()
         if ledger is None or first > last:
             raise KeyError(number)
-        shown = self._shown
+        segments = self._places.segments((first, last))
         return steps.pack(
             self.folder, ledger, shown.documents, self._texts, segments, (first, last)
         )

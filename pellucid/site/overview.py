@@ -25,17 +25,16 @@ SCHEMA = 1  # Of all data files together.
 _LICENCES = 100
 
 
-def overview(folder: Path, texts: bool) -> dict[str, Any]:
-    """texts: whether the site holds the texts of the documents. Raises FormatInvalid."""
+def overview(folder: Path) -> dict[str, Any]:
+    """All but what `corpus` tells. Raises FormatInvalid."""
     recipe, about = load_recipe(folder), status(folder)
     del about["folder"]
     ledger = begun(folder)
-    made = about["stages"]["shards"]
+    taken = max(0, about["steps_done"] - recipe.first)  # Of a fork that has not begun: none.
     return {
         "schema": SCHEMA,
         **about,
         "first": recipe.first,
-        "texts": texts,
         "recipe": files.read_bytes(folder / FILE, MAX_BYTES).decode("utf-8"),
         "recipe_digest": recipe.digest().hex(),
         "model": _model(recipe),
@@ -53,10 +52,8 @@ def overview(folder: Path, texts: bool) -> dict[str, Any]:
         "genesis": ledger.genesis if ledger else None,
         "loader": huggingface.tokenizer_loader(recipe.model),
         "states": _states(folder),
-        "curves": curves.top(about["steps_done"] - recipe.first),
-        "steps_per_pack": steps.per_pack(about["steps_done"] - recipe.first),
-        "data_made": made,
-        **(_data(folder) if made else {}),
+        "curves": curves.top(taken),
+        "steps_per_pack": steps.per_pack(taken),
     }
 
 
@@ -71,16 +68,11 @@ def _states(folder: Path) -> list[dict[str, Any]]:
     if (ledger := begun(folder)) is None:
         return []
     roots = {entry["step"]: entry["root"] for entry in ledger.of_kind("checkpoint")}
+    places = {"checkpoint": layout.CHECKPOINTS, "anchor": layout.ANCHORS}
+    there = {kind: set(layout.steps_in(folder / place)) for kind, place in places.items()}
     stored = {
-        step: [
-            kind
-            for kind, place in (("checkpoint", layout.CHECKPOINTS), ("anchor", layout.ANCHORS))
-            if step in layout.steps_in(folder / place)
-        ]
-        for step in {
-            *layout.steps_in(folder / layout.CHECKPOINTS),
-            *layout.steps_in(folder / layout.ANCHORS),
-        }
+        step: [kind for kind, steps in there.items() if step in steps]
+        for step in set.union(*there.values())
         if ledger.first <= step <= ledger.steps_done
     }
     return [
@@ -97,7 +89,8 @@ def _states(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def _data(folder: Path) -> dict[str, Any]:
+def corpus(folder: Path) -> dict[str, Any]:
+    """The run's data, once they are made. Raises FormatInvalid."""
     opened = Documents.open(folder)
     path = folder / layout.DATA_MANIFEST
     found = licences(folder)

@@ -120,7 +120,7 @@ class Places:
         begin, end = np.zeros((2, len(document)), np.int64)
         order = np.argsort(document, kind="stable")
         indices, at = np.unique(document[order], return_index=True)
-        for index, own in zip(indices.tolist(), np.split(order, at[1:]), strict=True):
+        for index, own in zip(indices.tolist(), np.split(order, at)[1:], strict=True):
             starts = self._starts(index, int(begins_D[index]), int(lengths_D[index]))
             begin[own], end[own] = starts[first[own]], starts[first[own] + tokens[own]]
         return begin, end

@@ -1,0 +1,230 @@
+"""`pellucid view`: the pages of a run as it stands, also while it trains. Nothing is written.
+
+A page asks /site/live for a mark, every few seconds. Another mark means that the run has gone on:
+the page loads the overview again, and with it the run is read anew."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs
+
+from pellucid import machine
+from pellucid.data import stage
+from pellucid.errors import PellucidError, RunMissing, TooMuchMemory
+from pellucid.recipe import FILE
+from pellucid.site.data import Site
+from pellucid.site.pack import canonical, packed
+from pellucid.site.server import JSON, Answer, Refused, Server, as_json
+from pellucid.store import files, layout
+from pellucid.store.ledger import begun
+
+SHELL = Path(__file__).parent / "shell"
+FIRST = "/site/index.html"
+LONGEST = 1000  # Characters of a text to look for.
+PLACES = 100  # Of a text that are told.
+SECONDS = 30.0  # Of a search.
+_ANSWER = 16 << 20  # Bytes of a search's answer.
+_SHARE = 10  # Reading the run anew takes one part of so many of a core's time.
+_ATTEMPTS = 3
+_TEXT = "text/plain; charset=utf-8"  # A README of somebody else's too: no browser runs it.
+_SCRIPT = "text/javascript; charset=utf-8"
+_SHELL_KINDS = {
+    "html": "text/html; charset=utf-8",
+    "css": "text/css; charset=utf-8",
+    "js": _SCRIPT,
+    "svg": "image/svg+xml",
+    "png": "image/png",
+}
+_SHELL = re.compile(f"/site/([a-z0-9-]+[.]({'|'.join(_SHELL_KINDS)}))")
+_DATA = re.compile("/site/data/([a-z0-9/]+)[.]js")
+_KINDS = {"json": JSON, "jsonl": _TEXT, "toml": _TEXT, "md": _TEXT, "lock": _TEXT, "LICENSE": _TEXT}
+# Files and folders of which one changes wherever a run goes on: its size, or when it was written.
+_SIGNS = (
+    *(FILE, layout.LEDGER, layout.MANIFEST, layout.CHECKPOINTS, layout.ANCHORS, layout.METRICS),
+    *(f"{layout.METRICS}/{table}" for table in ("steps", "sequences", "segments", "sources")),
+    *(f"{layout.DATA}/{name}/{stage.MANIFEST}" for name in ("documents", "tokenizer", "shards")),
+    *(layout.DATA_MANIFEST, f"{layout.TRACE}/{stage.MANIFEST}"),
+)
+
+
+def server(folder: Path, port: int = 0) -> Server:
+    """What serves a run, or a release behind a URL, until it is closed. Raises RunMissing,
+    PortUnusable."""
+    if not (folder / FILE).is_file():
+        raise RunMissing(path=folder)
+    return Server(port, View(folder).answer)
+
+
+class Live(NamedTuple):
+    """How far a run is. mark: another one wherever the run has gone on."""
+
+    mark: str
+    done: int
+    ended: bool
+
+
+class View:
+    """Answers for one run, to several threads."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._told: Live | None = None
+        self._due = 0.0  # When the run is looked at again, by the clock.
+        self._site: tuple[str, Site] | None = None  # With the mark of what it was made from.
+        self._looking, self._reading, self._searching = (threading.Lock() for _ in range(3))
+
+    def answer(self, path: str, query: str) -> Answer:
+        """What a path holds. Paths are on closed lists, and none of them is decoded. Raises
+        Refused, and what the readers raise."""
+        try:
+            return self._answer(path, query)
+        except MemoryError as error:
+            raise machine.limit_reached(error) or TooMuchMemory() from error
+
+    def _answer(self, path: str, query: str) -> Answer:
+        if path in ("/", "/site", "/site/"):
+            return Answer(io.BytesIO(), _TEXT, HTTPStatus.FOUND, FIRST)
+        if path == "/site/live":
+            return as_json(self.live()._asdict())
+        if path == "/site/where":
+            return self._where(_text_in(query))
+        if match := _DATA.fullmatch(path):
+            return Answer(io.BytesIO(self._data(match[1])), _SCRIPT)
+        if (match := _SHELL.fullmatch(path)) and (SHELL / match[1]).is_file():
+            # A link where an installer makes some.
+            return Answer(files.open_file(SHELL / match[1], follow=True), _SHELL_KINDS[match[2]])
+        return self._file(path.removeprefix("/"))
+
+    def live(self) -> Live:
+        """Raises FormatInvalid, FormatTooNew."""
+        with self._looking:
+            told = self._told
+            if told is None or (time.monotonic() >= self._due and told.mark != self._mark()):
+                mark, ledger = self._mark(), begun(self.folder)
+                done, ended = (ledger.steps_done, ledger.ended) if ledger else (0, False)
+                told = self._told = Live(mark, done, ended)
+            return told
+
+    def _look_again(self) -> None:
+        with self._looking:
+            self._told = None
+
+    def _mark(self) -> str:
+        signs = []
+        for name in _SIGNS:
+            try:
+                about = (self.folder / name).stat()
+            except (FileNotFoundError, NotADirectoryError):
+                signs.append(None)
+            else:
+                signs.append((about.st_size, about.st_mtime_ns))
+        return hashlib.sha256(repr(signs).encode("ascii")).hexdigest()[:16]
+
+    def _data(self, name: str) -> bytes:
+        """A data file. Raises Refused for a name that is none."""
+        with self._reading:
+            for attempt in range(_ATTEMPTS):
+                began = time.thread_time()
+                mark, site = self._current(name == "overview")
+                try:
+                    return packed(name, _pieces(site, name))
+                except (PellucidError, KeyError, OSError) as error:
+                    # Files come and go under a reader's hands while a run goes on.
+                    if attempt + 1 < _ATTEMPTS and self._mark() != mark:
+                        self._site = None
+                        self._look_again()
+                    elif isinstance(error, KeyError):
+                        raise Refused(HTTPStatus.NOT_FOUND, f"no data file {name}") from error
+                    else:
+                        raise
+                finally:
+                    rest = _SHARE * (time.thread_time() - began)
+                    self._due = max(self._due, time.monotonic() + rest)
+            raise AssertionError("the last attempt returns or raises")
+
+    def _current(self, anew: bool) -> tuple[str, Site]:
+        """The run as the pages know it: an overview is of the run as it stands, and what a page
+        loads behind it is of the same run."""
+        if self._site is None:
+            self._site = self.live().mark, Site(self.folder)
+        elif anew and (mark := self.live().mark) != self._site[0]:
+            self._site = mark, self._site[1].renewed()
+        return self._site
+
+    def _file(self, path: str) -> Answer:
+        """A file of the run's own. Raises Refused for a name that the closed list lacks."""
+        if layout.room_of(path) is None:
+            raise Refused(HTTPStatus.NOT_FOUND, "no such file in this run")
+        opened = files.open_file(files.inside(self.folder, path, str(self.folder)))
+        return Answer(opened, _KINDS.get(path.rpartition(".")[2], "application/octet-stream"))
+
+    def _where(self, text: str) -> Answer:
+        """What `pellucid where` prints: in a process of its own, which can be ended."""
+        if not self._searching.acquire(timeout=SECONDS):
+            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "another search is running: try later")
+        try:
+            with tempfile.TemporaryFile() as output:
+                ended = subprocess.run(
+                    [
+                        *(sys.executable, "-P", "-m", "pellucid", "where"),
+                        *("--json", "--limit", str(PLACES), "--", str(self.folder), text),
+                    ],
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.DEVNULL,
+                    timeout=SECONDS,
+                )
+                output.seek(0)
+                content = output.read(_ANSWER + 1)
+        except subprocess.TimeoutExpired as error:
+            words = f"no answer within {SECONDS:.0f} seconds: ask for a longer text"
+            raise Refused(HTTPStatus.GATEWAY_TIMEOUT, words) from error
+        finally:
+            self._searching.release()
+        return _told(content, ended.returncode)
+
+
+def _pieces(site: Site, name: str) -> Iterator[bytes]:
+    """What a data file holds. The overview says that there is a server to ask."""
+    if name == "overview":
+        yield canonical(site.overview | {"live": True})
+    else:
+        yield from site.pieces(name)
+
+
+def _text_in(query: str) -> str:
+    """Raises Refused."""
+    try:
+        fields = parse_qs(query, True, True, errors="strict", max_num_fields=1)
+        (text,) = fields["text"]
+    except (KeyError, ValueError) as error:
+        words = "write /site/where?text=… with the text in UTF-8, percent-encoded"
+        raise Refused(HTTPStatus.BAD_REQUEST, words) from error
+    if not 0 < len(text) <= LONGEST or "\0" in text:
+        words = f"a text to look for has 1 to {LONGEST:,} characters, and no NUL"
+        raise Refused(HTTPStatus.BAD_REQUEST, words)
+    return text
+
+
+def _told(content: bytes, code: int) -> Answer:
+    """The answer of a search, or why there is none."""
+    if code == 0 and len(content) <= _ANSWER:
+        return Answer(io.BytesIO(content), JSON)
+    try:
+        about = files.parse_json(content)
+        fault = {"error": str(about["detail"]), "name": str(about["error"])}
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        words = "the search ended without an answer: try it with pellucid where"
+        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, words) from error
+    return as_json(fault, HTTPStatus.CONFLICT)

@@ -1,0 +1,45 @@
+"""The curves of the site: what they take from the ledger while the tables are behind."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.site.curves import Curves
+from pellucid.store import layout, metrics
+
+IN_LEDGER = ("tokens", "loss", "lr", "grad_norm", "weight_norm")
+
+
+def parts_up_to(folder: Path, step: int) -> None:
+    """Leave the rows of a run as they lie on disk while it trains behind this step."""
+    metrics.Metrics(folder).forget_after(step)
+
+
+@pytest.mark.parametrize("written", [-1, 0, 1, 6, 12])
+def test_steps_whose_rows_are_not_on_disk_come_from_the_ledger(
+    finished: Path, release: Path, written: int
+) -> None:
+    whole = Curves(finished, 0, 13, ["stones"]).series
+    parts_up_to(release, written)
+    curves = Curves(release, 0, 13, ["stones"])
+    assert all((curves.series[name] == whole[name]).all() for name in IN_LEDGER)
+    rest = slice(max(written, 0), None)
+    assert np.isnan(curves.series["seconds"][rest]).all()
+    assert not np.isnan(curves.series["seconds"][: max(written, 0)]).any()
+    assert len(curves.part(0, 0)["series"]["loss"]) == 13
+
+
+def test_no_step_behind_the_last_one_is_taken(release: Path) -> None:
+    """The ledger grows while the curves are read."""
+    parts_up_to(release, 4)
+    assert len(Curves(release, 0, 9, ["stones"]).series["loss"]) == 9
+
+
+def test_without_a_ledger_there_is_nothing(release: Path) -> None:
+    (release / layout.LEDGER).unlink()
+    shutil.rmtree(release / layout.METRICS)
+    assert Curves(release, 0, 0, ["stones"]).part(0, 0)["series"] == {}
