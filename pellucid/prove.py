@@ -102,10 +102,10 @@ def tensor(
     named, content = roots.tensors[group], roots.tensors[group][own]
     paths = [_path({name: other.leaf(group, name) for name, other in named.items()}, own)]
     if group != WEIGHTS:
-        leaves = {
+        group_leaves = {
             name: digests.group_leaf(number, name, root) for name, root in roots.groups.items()
         }
-        paths.append(_path(leaves, group))
+        paths.append(_path(group_leaves, group))
     about = {
         "group": group,
         "name": own,
@@ -160,15 +160,15 @@ def read_rows(folder: Path, proof: bytes, head: str, first: int, last: int) -> n
     return elements_N.reshape(last - first, *shape[1:])
 
 
-def _file_with(folder: Path, step: int, group: str, name: str) -> tuple[tensors.Tensors, str]:
+def _file_with(folder: Path, number: int, group: str, name: str) -> tuple[tensors.Tensors, str]:
     """The file with a group of the state after a step, and a tensor's name in it."""
     file, own = (
         (anchors.WEIGHTS, name) if group == WEIGHTS else (anchors.OPTIMIZER, f"{group}/{name}")
     )
-    for place in (layout.anchor(folder, step), layout.checkpoint(folder, step)):
+    for place in (layout.anchor(folder, number), layout.checkpoint(folder, number)):
         if (place / file).is_file():
             return tensors.Tensors(place / file), own
-    raise StateNotKept(path=folder, group=group, step=step)
+    raise StateNotKept(path=folder, group=group, step=number)
 
 
 def _chunks_of(name: str, shape: Sequence[int], first: int, last: int) -> tuple[int, int]:
@@ -186,10 +186,10 @@ def _chunks_of(name: str, shape: Sequence[int], first: int, last: int) -> tuple[
     return begin, end
 
 
-def _path(leaves: Mapping[str, bytes], name: str) -> list[tuple[bool, bytes]]:
+def _path(named: Mapping[str, bytes], name: str) -> list[tuple[bool, bytes]]:
     """The path of one of several leaves that are sorted by their names."""
-    names = sorted(leaves, key=str.encode)
-    return Levels(leaves[leaf_name] for leaf_name in names).path(names.index(name))
+    names = sorted(named, key=str.encode)
+    return Levels(named[leaf_name] for leaf_name in names).path(names.index(name))
 
 
 def _groups(folder: Path, number: int) -> Groups:
@@ -264,12 +264,12 @@ def _audit_path(ledger: LedgerFile, n: int) -> list[bytes]:
     count = ledger.last["n"]
     if n == count:
         return []
-    leaves: list[bytes] = []
+    logged: list[bytes] = []
     with files.open_file(ledger.path) as file:
-        while len(leaves) < count and (line := file.readline(chain.MAX_LINE + 2)):
-            leaves.append(chain.leaf_of(line))
-    if len(leaves) < count or n > count:
+        while len(logged) < count and (line := file.readline(chain.MAX_LINE + 2)):
+            logged.append(chain.leaf_of(line))
+    if len(logged) < count or n > count:
         raise FormatInvalid(
-            path=ledger.path, detail=f"has {len(leaves)} entries, but the last entry says {count}"
+            path=ledger.path, detail=f"has {len(logged)} entries, but the last entry says {count}"
         )
-    return [sibling for _, sibling in Levels(leaves).path(n)]
+    return [sibling for _, sibling in Levels(logged).path(n)]

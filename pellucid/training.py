@@ -17,10 +17,11 @@ from pellucid.recorder import Recorder
 from pellucid.store import files, layout, metrics
 from pellucid.store.aside import set_aside
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop, validation
+from pellucid.train import loop
 from pellucid.train.processes import ALONE, Processes, Word
 from pellucid.train.signals import stop_signals
 from pellucid.train.state import State
+from pellucid.train.validation import validate
 from pellucid.watcher import Watcher
 
 
@@ -134,7 +135,7 @@ def _incident(record: Recorder, folder: Path, watcher: Watcher) -> dict[str, Any
 
 
 def _validate(state: State, inputs: Inputs, record: Recorder, watcher: Watcher) -> None:
-    validated = validation.validate(state, inputs.recipe, inputs.shards)
+    validated = validate(state, inputs.recipe, inputs.shards)
     record.validation(validated)
     watcher.validation(validated.step, validated.sources)
 

@@ -357,7 +357,9 @@ def test_diff_tells_what_the_change_did(finished: Path, tmp_path: Path) -> None:
         and [one["step"] for one in found.validation] == [10, 13]
     )
     assert "B is a fork of the other run after step 7." in found.notes
-    assert found.cause and found.cause.certainty == "proven" and "train.lr" in found.cause.words
+    assert (
+        found.cause and found.cause.certainty == "proven" and "train.lr" in found.cause.description
+    )
     same = diff(finished, finish(forked(finished, tmp_path / "same")), lambda *_: None)
     assert same.equal and same.step is None and same.recipe == []
     assert "The fork changes nothing" in " ".join(same.notes)

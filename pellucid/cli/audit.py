@@ -138,7 +138,7 @@ def audit_run(request: Any, as_json: bool) -> None:
     if "unexplained" in why and not as_json:
         print(f"audit: no further explanation: {plain(why['unexplained'])}")
     if not report.ok:
-        raise AuditFailed(path=request.inputs.folder, steps=report.wrong())
+        raise AuditFailed(path=request.inputs.folder, steps=report.wrong)
 
 
 def _print_report(report: Any) -> None:

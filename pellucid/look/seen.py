@@ -115,15 +115,15 @@ def _spans(steps: list[int]) -> Iterator[tuple[int, int]]:
 
 def with_losses(
     seen: list[dict[str, Any]],
-    recorded: dict[tuple[int, int], list[Segment]],
+    losses: dict[tuple[int, int], list[Segment]],
     documents: Collection[int] | None = None,
 ) -> list[dict[str, Any]]:
     """Times with what is recorded there: tokens (targets), loss_sum and loss (their mean), in nats.
     Of documents, that of their own targets alone."""
-    times = []
+    filled = []
     for time in seen:
-        own = recorded.get((time["step"], time["row"]), [])
-        times.append(
+        own = losses.get((time["step"], time["row"]), [])
+        filled.append(
             time
             | total(
                 (piece.tokens, piece.loss_sum)
@@ -131,7 +131,7 @@ def with_losses(
                 if documents is None or piece.document in documents
             )
         )
-    return times
+    return filled
 
 
 def total(parts: Iterable[tuple[int, float]]) -> dict[str, Any]:

@@ -153,24 +153,24 @@ def with_gradient(ops: ModuleType, place: int, index: int, value: float) -> Modu
     return ops
 
 
-class _Told:
+class _Overridden:
     """An optimizer that is told another step, learning rate or clipping
     than the training step says."""
 
     def __init__(self, optimizer: Optimizer, overrides: dict[str, float]) -> None:
-        self._optimizer, self._told = optimizer, overrides
+        self._optimizer, self._overrides = optimizer, overrides
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._optimizer, name)
 
     def update(self, ops: ModuleType, update: Update) -> float:
-        return self._optimizer.update(ops, replace(update, **self._told))
+        return self._optimizer.update(ops, replace(update, **self._overrides))
 
 
 def with_update(recipe: Recipe, **overrides: float) -> Recipe:
     """The recipe, whose optimizer is told something else (step, lr,
     clip: the factor on gradients)."""
-    return recipe.model_copy(update={"optimizer": _Told(recipe.optimizer, overrides)})
+    return recipe.model_copy(update={"optimizer": _Overridden(recipe.optimizer, overrides)})
 
 
 def with_constant(recipe: Recipe, name: str, value: float) -> Recipe:

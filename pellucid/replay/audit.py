@@ -67,10 +67,10 @@ def passes(inputs: Inputs, steps: Iterable[int]) -> list[Pass]:
     ]
 
 
-def start_of(stored: Sequence[int], step: int) -> int | None:
-    """The last stored state before a step; stored ascends."""
-    place = bisect_left(stored, step)
-    return stored[place - 1] if place else None
+def start_of(at: Sequence[int], step: int) -> int | None:
+    """The last stored state before a step, of those at these steps, ascending."""
+    place = bisect_left(at, step)
+    return at[place - 1] if place else None
 
 
 def audit_steps(inputs: Inputs, steps: Sequence[int], watch: Watch) -> list[Finding]:

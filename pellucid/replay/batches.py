@@ -39,13 +39,13 @@ def batches(question: Question) -> Iterator[Hypothesis]:
                 f"rows {row_a} and {row_b} of the batch were swapped: "
                 f"{_sequences(batch, row_a, row_b)}"
             )
-            yield _batch("swapped", description, _rows_from(batch, batch, order), again, row_a)
+            yield _hypothesis("swapped", description, _rows_from(batch, batch, order), again, row_a)
     for step in near_by:
         near = again.batch_of(step)
         near_leaves = row_leaves(near, recipe, again.inputs.identity.salts)
         if merkle.root(near_leaves) == target:
             description = f"the batch is that of step {step}"
-            yield _batch(
+            yield _hypothesis(
                 "batch of another step",
                 description,
                 _rows_from(near, near, list(rows), again.number),
@@ -61,9 +61,9 @@ def batches(question: Question) -> Iterator[Hypothesis]:
         for row, row_b in itertools.islice(itertools.chain(same_rows, crossed), _TRIED):
             meter.add(1)
             if tree.root_with({row: near_leaves[row_b]}) == target:
-                mixed = _rows_from(batch, near, [row_b if row == r else None for r in rows])
+                mixed = _rows_from(batch, near, [row_b if row == place else None for place in rows])
                 description = f"row {row} held {near.named(row_b)}, row {row_b} of step {step}"
-                yield _batch("another row", description, mixed, again, row)
+                yield _hypothesis("another row", description, mixed, again, row)
     meter.tell()
 
 
@@ -71,7 +71,11 @@ def _steps_near(again: Again) -> list[int]:
     """Two steps before and after, but for those of another phase, which have other rows."""
     at, steps = again.recipe.schedule.at, range(again.number - 2, again.number + 3)
     own = at(again.number)
-    return [s for s in steps if s > again.recipe.first and s != again.number and at(s) == own]
+    return [
+        step
+        for step in steps
+        if step > again.recipe.first and step != again.number and at(step) == own
+    ]
 
 
 def _pairs(count: int) -> Iterator[tuple[int, int]]:
@@ -79,7 +83,7 @@ def _pairs(count: int) -> Iterator[tuple[int, int]]:
     return ((row, row + apart) for apart in range(1, count) for row in range(count - apart))
 
 
-def _batch(name: str, description: str, batch: Batch, again: Again, row: int) -> Hypothesis:
+def _hypothesis(name: str, description: str, batch: Batch, again: Again, row: int) -> Hypothesis:
     return Hypothesis(
         name, description, lambda around: {"batch": batch}, microbatch=row // again.phase.microbatch
     )

@@ -297,7 +297,7 @@ def machine(question: Question, tried: list[str]) -> Cause | None:
         if differing(entry, question.found):
             reproduced = not differing(entry, question.target)
             result = "the record is right" if reproduced else "neither gives the recorded bits"
-            description = f"{hypothesis.words}: {result}"
+            description = f"{hypothesis.description}: {result}"
             return Cause(hypothesis.name, PROVEN, description, operation_of(question, hypothesis))
     return None
 

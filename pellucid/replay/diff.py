@@ -17,36 +17,24 @@ from typing import Any, NamedTuple
 from pellucid.data.stage import Progress, silent
 from pellucid.errors import FormatInvalid, PellucidError, StateDiffers
 from pellucid.inputs import Inputs, anchored_state, first_state
-from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests, entries
-from pellucid.replay import blame, corpora, experiments, ledgers, origin, surroundings
+from pellucid.replay import blame, corpora, experiments, ledgers, surroundings
 from pellucid.replay.again import Again, copied
+from pellucid.replay.beginnings import Side, beginnings, initial, side_of
 from pellucid.replay.experiments import Cause
-from pellucid.replay.explain import Difference, Recorded, States, explain, published
+from pellucid.replay.explain import Difference, Recorded, States, explain
 from pellucid.replay.ledgers import Parting
 from pellucid.replay.materialise import Watch, nearest, replay
 from pellucid.store import anchors, layout, tensors
-from pellucid.store.ledger import LedgerFile
-from pellucid.train import validation
 from pellucid.train.events import Groups
 from pellucid.train.state import State
+from pellucid.train.validation import validate
 
 _STATES = 8  # Stored states that are tried as the state before a step.
 
 
-@dataclass(frozen=True, slots=True)
-class Side:
-    """A run that takes part; inputs is None where it cannot be computed here."""
-
-    name: str
-    folder: Path
-    recipe: Recipe
-    ledger: LedgerFile
-    inputs: Inputs | None
-
-
-class Told(NamedTuple):
+class Listeners(NamedTuple):
     """Who hears how far it is: of steps that are replayed, and of a search for a cause."""
 
     replayed: Watch
@@ -68,15 +56,15 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
     Raises what reading recipe and ledger raises; what else is missing
     is said in the explanation."""
     result = Difference(str(a), str(b))
-    one, other = _side("A", a, result), _side("B", b, result)
+    side_a, side_b = side_of("A", a, result), side_of("B", b, result)
     _environments(result, lambda: surroundings.of_run(a), lambda: surroundings.of_run(b))
-    begins = _beginnings(one, other, result)
+    begins = beginnings(side_a, side_b, result)
     if "state" in begins:
         with _standing(result):
-            _initial(one, other, begins, result)
+            initial(side_a, side_b, begins, result)
         return result
-    result.validation = ledgers.validations(one.ledger, other.ledger)
-    parting = ledgers.first_difference(one.ledger, other.ledger)
+    result.validation = ledgers.validations(side_a.ledger, side_b.ledger)
+    parting = ledgers.first_difference(side_a.ledger, side_b.ledger)
     result.equal = parting is None and not begins
     if parting is None:
         if begins:
@@ -97,7 +85,7 @@ def diff(a: Path, b: Path, watch: Watch, search: Progress = silent) -> Differenc
         result.cause = Cause("besides the states", experiments.FITS, description)
     else:
         with _standing(result):
-            _step(one, other, parting, result, Told(watch, search))
+            _step(side_a, side_b, parting, result, Listeners(watch, search))
     return result
 
 
@@ -105,15 +93,15 @@ def diff_here(folder: Path, watch: Watch, search: Progress = silent) -> Differen
     """A run and what its recipe and data give here, from the seed on.
     Raises as inputs.py does."""
     inputs = Inputs.load(folder, load_recipe(folder))
-    return diff_steps(inputs, None, inputs.recorded().steps_done, Told(watch, search))
+    return diff_steps(inputs, None, inputs.recorded().steps_done, Listeners(watch, search))
 
 
 def explain_audit(inputs: Inputs, step: int, watch: Watch, search: Progress = silent) -> Difference:
     """Why the audit of a step failed."""
-    return diff_steps(inputs, nearest(inputs, step - 1), step, Told(watch, search))
+    return diff_steps(inputs, nearest(inputs, step - 1), step, Listeners(watch, search))
 
 
-def diff_steps(inputs: Inputs, anchor: int | None, last: int, listeners: Told) -> Difference:
+def diff_steps(inputs: Inputs, anchor: int | None, last: int, listeners: Listeners) -> Difference:
     """A run and this machine, from an anchor (None: the seed) to the step
     `last` or the first that differs."""
     result = Difference(str(inputs.folder), "here")
@@ -155,144 +143,14 @@ def _environments(
         result.say(f"Code and versions are not compared: {error.name}: {error}")
 
 
-def _side(name: str, folder: Path, result: Difference) -> Side:
-    recipe, ledger = load_recipe(folder), LedgerFile(folder)
-    try:
-        inputs = Inputs.load(folder, recipe)
-    except PellucidError as error:
-        result.say(f"{name} cannot be computed here: {error.name}: {error}")
-        inputs = None
-    return Side(name, folder, recipe, ledger, inputs)
-
-
-# ---- the beginning -----------------------------------------------------------------------------
-
-
-def _beginnings(one: Side, other: Side, result: Difference) -> list[str]:
-    """What differs before the first step: recipes, data, tokenizer, arithmetic, initial state."""
-    result.recipe = ledgers.recipe_differences(one.recipe, other.recipe)
-    fork = _fork(one, other)
-    if fork:  # Where a fork begins is said once, and is no difference of what it computes.
-        rest = (field for field in result.recipe if not field["field"].startswith(origin.PLACE))
-        result.recipe = [*rest]
-        result.say(f"{fork.name} is a fork of the other run after step {fork.ledger.first}.")
-    for field in result.recipe:
-        result.say(
-            f"The recipes differ: {field['field']} is {ledgers.both(field['a'], field['b'])}."
-        )
-    if fork:
-        result.recipe += _false_of_fork(fork, other if fork is one else one, result)
-    genesis_a, genesis_b = one.ledger.genesis, other.ledger.genesis
-    begins = ledgers.differing(genesis_a, genesis_b)
-    if one.ledger.first != other.ledger.first:
-        begins = _later_beginnings(one, other, begins, result)
-    if fork:
-        begins = [
-            name
-            for name in begins
-            if name not in origin.GENESIS and (name != "recipe" or result.recipe)
-        ]
-        if not begins:
-            result.say(
-                "The fork changes nothing, so it can only repeat the steps of the other run."
-            )
-    for name in begins:
-        if name not in ("recipe", "weights", "state", "step", "tokens", "parent"):
-            shown = [ledgers.shown(name, genesis.get(name)) for genesis in (genesis_a, genesis_b)]
-            result.say(f"The beginnings differ: {name} is {shown[0]} in A and {shown[1]} in B.")
-    if "data" in begins and all(
-        (side.folder / layout.DATA_MANIFEST).is_file() for side in (one, other)
-    ):
-        result.document = published(
-            result, lambda: corpora.first_document(one.folder, other.folder)
-        )
-        if result.document:
-            names = ", ".join(result.document["fields"])
-            result.say(f"The first document that differs is {result.document['id']} (in {names}).")
-    return begins
-
-
-def _fork(one: Side, other: Side) -> Side | None:
-    """The one of two runs that is a fork of the other."""
-    pairs = ((one, other), (other, one))
-    return next(
-        (side for side, parent in pairs if side.ledger.genesis.get("parent") == parent.ledger.head),
-        None,
-    )
-
-
-def _false_of_fork(fork: Side, parent: Side, result: Difference) -> list[dict[str, Any]]:
-    """The fields of a fork's recipe that are not what the parent gives, in the form of
-    result.recipe: the parent's side has the value that the parent gives."""
-    if not parent.ledger.first <= fork.recipe.first <= parent.ledger.steps_done:
-        return []  # The parent has no such state, which is said instead.
-    if fork.inputs is None or parent.inputs is None:
-        result.say(f"fork.cursors and fork.rows of {fork.name} are not checked.")
-    order = fork.inputs.order if fork.inputs else None
-    false = origin.false(fork.recipe, order, parent.recipe, parent.inputs)
-    for field, own, given in false:
-        where = f"after step {fork.recipe.first}"
-        result.say(f"{field} is {own} in {fork.name}, but {parent.name} gives {given} {where}.")
-    first = fork.name == "A"
-    return [
-        {"field": field, "a": own if first else given, "b": given if first else own}
-        for field, own, given in false
-    ]
-
-
-def _later_beginnings(one: Side, other: Side, begins: list[str], result: Difference) -> list[str]:
-    """What differs at the first state that two runs both have, where
-    one begins after a later step."""
-    earlier, later = sorted((one, other), key=lambda side: side.ledger.first)
-    first = later.ledger.first
-    if not _fork(one, other):
-        result.say(f"{later.name} begins after step {first} of another run.")
-    reached = first <= earlier.ledger.steps_done
-    equal = reached and earlier.ledger.step(first)["state"] == later.ledger.genesis["state"]
-    states = ("weights", "state")
-    return [name for name in begins if name not in states] + ([] if equal else ["state"])
-
-
-def _initial(one: Side, other: Side, begins: list[str], result: Difference) -> None:
-    """The states before the first step differ: the recipes say why, and the
-    initial values which tensors."""
-    genesis = [{name: side.ledger.genesis.get(name) for name in begins} for side in (one, other)]
-    result.parts(Parting(max(one.ledger.first, other.ledger.first), "genesis", *genesis))
-    if one.inputs is None or other.inputs is None or one.ledger.first != other.ledger.first:
-        return
-    states = [first_state(inputs) for inputs in (one.inputs, other.inputs)]
-    reproduced = [
-        state.roots().state.hex() == side.ledger.genesis["state"]
-        for state, side in zip(states, (one, other), strict=True)
-    ]
-    result.agreement(*reproduced)
-    result.tensors = blame.differing(states[0].groups(), states[1].groups())
-    result.operation = {
-        "name": "initial_values",
-        "phase": "before the first step",
-        "microbatch": None,
-    }
-    names = [
-        field["field"]
-        for field in result.recipe
-        if field["field"].partition(".")[0] in ("seed", "model")
-    ]
-    names += (
-        ["the size of the vocabulary"] if one.inputs.vocabulary != other.inputs.vocabulary else []
-    )
-    if all(reproduced) and names:
-        description = (
-            f"the initial state follows from the recipe, and these differ: {', '.join(names)}"
-        )
-        result.cause = Cause("recipe", experiments.PROVEN, description)
-
-
 # ---- a step ------------------------------------------------------------------------------------
 
 
-def _step(one: Side, other: Side, parting: Parting, result: Difference, listeners: Told) -> None:
+def _step(
+    side_a: Side, side_b: Side, parting: Parting, result: Difference, listeners: Listeners
+) -> None:
     """The first differing step of two runs, taken again by the recipe and data of each."""
-    sides = [side for side in (one, other) if side.inputs is not None]
+    sides = [side for side in (side_a, side_b) if side.inputs is not None]
     before = _before(sides, parting.step, result, listeners)
     if before is None:
         return
@@ -310,7 +168,7 @@ def _step(one: Side, other: Side, parting: Parting, result: Difference, listener
         for row in result.rows[:4]:
             result.say(f"In the batches that orders and shards give: {corpora.words(row)}.")
     if not differing and len(steps) == 2:
-        _by_recipes(one, other, steps, parting, result, listeners.searched)
+        _by_recipes(side_a, side_b, steps, parting, result, listeners.searched)
     for side in (side for side in sides if side.name in differing):
         states = _states(sides, before, parting.step, result)
         recorded = _recorded(side, recorded_steps[side.name])
@@ -318,8 +176,8 @@ def _step(one: Side, other: Side, parting: Parting, result: Difference, listener
 
 
 def _by_recipes(
-    one: Side,
-    other: Side,
+    side_a: Side,
+    side_b: Side,
     steps: dict[str, Again],
     parting: Parting,
     result: Difference,
@@ -327,8 +185,8 @@ def _by_recipes(
 ) -> None:
     """Each run is what its own recipe and data give: they are the cause."""
     if "batch" not in parting.fields:
-        recorded = _recorded(other, parting.b)
-        explain(result, steps["A"], steps["A"].take(), recorded, [], search, other.recipe)
+        recorded = _recorded(side_b, parting.b)
+        explain(result, steps["A"], steps["A"].take(), recorded, [], search, side_b.recipe)
         return
     rows = ", ".join(str(row["row"]) for row in result.rows)
     description = (
@@ -347,7 +205,9 @@ def _recorded(side: Side, entry: dict[str, Any]) -> Recorded:
     return Recorded(side.name, side.folder, entry)
 
 
-def _before(sides: list[Side], step: int, result: Difference, listeners: Told) -> Before | None:
+def _before(
+    sides: list[Side], step: int, result: Difference, listeners: Listeners
+) -> Before | None:
     """The state before a step that two runs have in common, from the nearest anchor of either."""
     for anchor, side in _anchors(sides, step - 1):
         assert side.inputs is not None
@@ -381,7 +241,7 @@ def _walk(
     state: State,
     last: int,
     result: Difference,
-    listeners: Told,
+    listeners: Listeners,
     validating: bool = False,
 ) -> Before | None:
     """Take steps up to `last`; where one differs from what is recorded, explain
@@ -415,9 +275,7 @@ def _validation(inputs: Inputs, state: State, result: Difference) -> bool:
     if not recorded or not inputs.recipe.scheduled(inputs.recipe.validation.every, state.step):
         return False
     computed = inputs.branched(
-        entries.validation(
-            state.step, validation.validate(state, inputs.recipe, inputs.shards).sources
-        )
+        entries.validation(state.step, validate(state, inputs.recipe, inputs.shards).sources)
     )
     if not ledgers.differing(recorded[0], computed):
         return False
@@ -467,7 +325,7 @@ def _reader(side: Side, anchor: int, result: Difference) -> Callable[[], Groups 
 
 
 def _anchor(
-    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, listeners: Told
+    inputs: Inputs, anchor: int, computed: Groups | None, result: Difference, listeners: Listeners
 ) -> None:
     """What is wrong with a stored state: another step's, or which tensors and bits of it."""
     recorded = inputs.recorded().step(anchor)["state"]

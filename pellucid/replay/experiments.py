@@ -18,7 +18,6 @@ from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
 from pellucid.train.events import Batch, Groups
 
-PHASES = ("order", "forward", "backward", "schedule", "optimizer", "record")
 PROVEN, FITS, UNKNOWN = "proven", "fits", "unknown"
 
 
@@ -29,14 +28,14 @@ class Cause:
 
     name: str
     certainty: str
-    words: str
+    description: str
     operation: dict[str, Any] | None = None
     microbatch: int | None = None
     batch: Batch | None = None  # The one that made the bits, where it is another.
     tensor: blame.Tensor | None = None  # The gradient that made them.
 
     def as_json(self) -> dict[str, str]:
-        return {"name": self.name, "certainty": self.certainty, "detail": self.words}
+        return {"name": self.name, "certainty": self.certainty, "detail": self.description}
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ class Hypothesis:
     """One thing that may have been otherwise; `changed` gives what Again.take is to be told."""
 
     name: str
-    words: str
+    description: str
     changed: Callable[[Around], dict[str, Any]]
     under: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     passing: tuple[str, ...] = ()  # Fields of the entry that the experiment says nothing of.
@@ -103,7 +102,7 @@ def proven(question: Question, hypotheses: Iterator[Hypothesis], tried: list[str
             return Cause(
                 hypothesis.name,
                 PROVEN,
-                hypothesis.words,
+                hypothesis.description,
                 operation,
                 microbatch,
                 batch,

@@ -143,9 +143,9 @@ def explain(
 
 def _cause(question: Question, gradients: list[blame.Tensor], tried: list[str]) -> Cause:
     if question.other is not None and (
-        cause_of_recipe := experiments.proven(question, causes.recipes(question), tried)
+        cause := experiments.proven(question, causes.recipes(question), tried)
     ):
-        return cause_of_recipe
+        return cause
     if question.phase == "record":
         fields = ", ".join(ledgers.differing(question.found, question.target))
         equal_state = (
@@ -180,7 +180,7 @@ def _microbatch(result: Difference, question: Question, taken: Taken, recorded: 
             published(result, lambda: ledgers.gradient_roots(recorded.folder, recorded.entry)) or []
         )
         pairs = zip(published_rows, taken.microbatches, strict=False)
-        differing = [index for index, (segment, own) in enumerate(pairs) if segment != own]
+        differing = [index for index, (row, own) in enumerate(pairs) if row != own]
         result.microbatch = differing[0] if differing else None
 
 
@@ -241,7 +241,7 @@ def words(result: Difference) -> list[str]:
     if result.operation:
         lines.append(f"Operation: {_operation_words(result.operation)}.")
     if result.cause:
-        lines.append(f"Cause, {_CERTAIN[result.cause.certainty]}: {result.cause.words}.")
+        lines.append(f"Cause, {_CERTAIN[result.cause.certainty]}: {result.cause.description}.")
     lines += [_validation_words(entry) for entry in result.validation[-4:]]
     return lines + _environment_words(result)
 
@@ -261,9 +261,9 @@ def _tensor_words(tensors: list[blame.Tensor]) -> list[str]:
     return [f"Tensors: {len(tensors)} differ ({counts}); the first: {tensors[0].words}."]
 
 
-def _field_words(field: dict[str, Any], side_b: str) -> str:
-    a, b = (ledgers.shown(field["field"], field[side]) for side in "ab")
-    return f"  {field['field']}: {a} in A, {b} {side_b if side_b == 'here' else 'in B'}"
+def _field_words(entry: dict[str, Any], side_b: str) -> str:
+    a, b = (ledgers.shown(entry["field"], entry[side]) for side in "ab")
+    return f"  {entry['field']}: {a} in A, {b} {side_b if side_b == 'here' else 'in B'}"
 
 
 _AGREES = {

@@ -45,8 +45,8 @@ def isolated(question: Question) -> list[blame.Tensor]:
         if group in question.stored:
             first = dict.fromkeys(ours[group], group) | first
     chosen = {
-        group: {n: array for n, array in of.items() if first.get(n) == group}
-        for group, of in ours.items()
+        group: {name: array for name, array in arrays.items() if first.get(name) == group}
+        for group, arrays in ours.items()
     }
     return blame.differing(chosen, question.stored)
 
@@ -99,9 +99,9 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
     if len(separate) > 1:
         sources += list(enumerate(separate))
     names = [tensors[0].name] if tensors else sorted(total, key=str.encode)
-    flips = _BITS * len(sources) * (1 if tensors else sum(total[name].size for name in names))
+    count = _BITS * len(sources) * (1 if tensors else sum(total[name].size for name in names))
     search = _Search(
-        question, total, separate, Meter(question.search, "search", "flips", total=flips)
+        question, total, separate, Meter(question.search, "search", "flips", total=count)
     )
     for name in names:
         place = (
@@ -109,13 +109,13 @@ def flipped(question: Question, tensors: list[blame.Tensor]) -> Iterator[Hypothe
         )
         # Flips of one element that give one value give one state: no
         # experiment can tell them apart.
-        ways: dict[tuple[int, float], list[tuple[int, int | None]]] = {}
+        flips: dict[tuple[int, float], list[tuple[int, int | None]]] = {}
         for microbatch, gradients in sources:
             for index, bit, value in search.candidates(name, microbatch, gradients[name], place):
-                ways.setdefault((index, value), []).append((bit, microbatch))
-        for (index, value), flips_of_value in ways.items():
+                flips.setdefault((index, value), []).append((bit, microbatch))
+        for (index, value), alike in flips.items():
             if search.has_norm(name, index, value):
-                yield _flip(question, name, index, value, flips_of_value)
+                yield _flip(question, name, index, value, alike)
     search.meter.tell()
 
 
@@ -147,24 +147,22 @@ class _Search:
         bits = np.ascontiguousarray(gradient).reshape(-1)[chosen].view(np.uint32)
         for bit in range(_BITS):
             self.meter.add(old.size)
-            flipped = (bits ^ np.uint32(1 << bit)).view(np.float32)
+            values = (bits ^ np.uint32(1 << bit)).view(np.float32)
             with np.errstate(over="ignore", invalid="ignore"):
                 new = (
-                    flipped
-                    if microbatch is None
-                    else self._summed(name, microbatch, flipped, chosen)
+                    values if microbatch is None else self._summed(name, microbatch, values, chosen)
                 )
                 change = new.astype(np.float64) ** 2 - old.astype(np.float64) ** 2
                 fits = np.abs(change - self._change) <= self._tolerance + 2.0**-50 * np.abs(change)
             for index in np.flatnonzero(fits & np.isfinite(new)).tolist():
                 yield index + (place or 0), bit, float(new[index])
 
-    def _summed(self, name: str, microbatch: int, flipped: np.ndarray, chosen: slice) -> np.ndarray:
+    def _summed(self, name: str, microbatch: int, values: np.ndarray, chosen: slice) -> np.ndarray:
         """The sum over microbatches where one of them has these values; one rounding an
         addition, as the kernels do."""
         tree: Any = GradientTree(SimpleNamespace(add_into=np.add))  # type: ignore[arg-type]
         for index, gradients in enumerate(self._each):
-            tree.add([flipped if index == microbatch else gradients[name].reshape(-1)[chosen]])
+            tree.add([values if index == microbatch else gradients[name].reshape(-1)[chosen]])
         return ALONE.total(tree, len(self._each), [])[0]  # type: ignore[return-value]
 
     def has_norm(self, name: str, index: int, value: float) -> bool:
@@ -181,7 +179,7 @@ class _Search:
 
 
 def _flip(
-    question: Question, name: str, index: int, value: float, ways: list[tuple[int, int | None]]
+    question: Question, name: str, index: int, value: float, flips: list[tuple[int, int | None]]
 ) -> Hypothesis:
     again = question.again
     place = sorted(counts.learning(again.recipe, again.inputs.vocabulary), key=str.encode).index(
@@ -189,12 +187,12 @@ def _flip(
     )
     size = again.before["weights"][name].size
     row, column = divmod(index, again.before["weights"][name].shape[-1])
-    flips = " or ".join(f"bit {bit} of {_which(microbatch)}" for bit, microbatch in ways)
-    more = "; all of them give the same sum" if len(ways) > 1 else ""
-    bit, microbatch = ways[0] if len(ways) == 1 else (None, None)
+    described = " or ".join(f"bit {bit} of {_which(microbatch)}" for bit, microbatch in flips)
+    more = "; all of them give the same sum" if len(flips) > 1 else ""
+    bit, microbatch = flips[0] if len(flips) == 1 else (None, None)
     return Hypothesis(
         "flipped bit",
-        f"{flips} was flipped, in the gradient of {name}, row {row}, column {column}{more}",
+        f"{described} was flipped, in the gradient of {name}, row {row}, column {column}{more}",
         lambda around: {"ops": with_gradient(again.operations(around), place, index, value)},
         passing=("microbatches",),
         operation={

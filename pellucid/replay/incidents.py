@@ -20,8 +20,9 @@ from pellucid.replay.checked import Checked
 from pellucid.replay.choose import chosen
 from pellucid.replay.materialise import Watch, Way, begin, replay, way_to
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop, validation
+from pellucid.train import loop
 from pellucid.train.state import State
+from pellucid.train.validation import validate
 
 MOST = 3  # An audit takes so many again, and all of them with --all.
 
@@ -109,7 +110,7 @@ def _outcome(past: Past, watch: Watch) -> tuple[str, str]:
     inputs, quantity, state = past.inputs, past.body["quantity"], _state(past, watch)
     try:
         if past.validates:
-            validation.validate(state, inputs.recipe, inputs.shards)
+            validate(state, inputs.recipe, inputs.shards)
             return quantity, "a finite number"
         stepped = next(loop.steps(state, inputs.recipe, inputs.batch, past.step + 1))
         return quantity, repr(getattr(stepped, quantity))

@@ -36,10 +36,8 @@ class Replayed:
 
 def nearest(inputs: Inputs, step: int) -> int | None:
     """The last anchor at or before a step; None where there is none and the first state must do."""
-    stored = [
-        anchor for anchor in layout.steps_in(inputs.folder / layout.ANCHORS) if anchor <= step
-    ]
-    return stored[-1] if stored else None
+    anchored = layout.steps_in(inputs.folder / layout.ANCHORS)
+    return max((anchor for anchor in anchored if anchor <= step), default=None)
 
 
 def cached(inputs: Inputs) -> list[tuple[int, str]]:

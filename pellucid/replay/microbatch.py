@@ -107,20 +107,20 @@ def _compare(
     inputs: Inputs,
     step: int,
     index: int,
-    published: list[Microbatch],
+    rows: list[Microbatch],
     computed: Microbatch,
     seconds: tuple[float, float],
 ) -> Proof:
     root, problems = inputs.recorded().step(step)["microbatches"], []
-    published_root = entries.microbatches_root(published).hex()
+    published_root = entries.microbatches_root(rows).hex()
     if published_root != root:
         table = f"{layout.METRICS}/microbatches"
         problems.append(
             f"step {step}: {table} gives the root {published_root}, and the ledger records {root}"
         )
-    expected = _leaf(index, published[index]) if index < len(published) else ""
+    expected = _leaf(index, rows[index]) if index < len(rows) else ""
     for field in ("tokens", "weight", "loss_sum", "objective", "gradient_root") if expected else ():
-        shown = [_shown(getattr(row, field)) for row in (computed, published[index])]
+        shown = [_shown(getattr(row, field)) for row in (computed, rows[index])]
         if shown[0] != shown[1]:
             problems.append(
                 f"step {step}, microbatch {index}: {field} is {shown[0]}, recorded {shown[1]}"

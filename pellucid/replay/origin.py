@@ -37,7 +37,7 @@ def seen(inputs: Inputs, step: int) -> tuple[int, ...]:
     return stretch_of(stretches, step).cursors_after(step)
 
 
-def false(
+def mistakes(
     fork: Recipe, own: Order | None, parent: Recipe, inputs: Inputs | None
 ) -> list[tuple[str, object, int]]:
     """Each field that says where a fork begins and is not what the parent gives: its dotted key,

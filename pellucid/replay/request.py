@@ -65,6 +65,7 @@ class Report:
         rest = [self.validation] if self.validation else []
         return [problem for checked in (*rest, *self.incidents) for problem in checked.problems]
 
+    @property
     def wrong(self) -> str:
         """What failed, in words."""
         steps = [f"step {finding.step}" for finding in self.failed]
@@ -271,9 +272,9 @@ class Request:
         """The steps with a recorded validation: those of which it was
         computed again, and the others."""
         again = {finding.step for finding in findings} | ({last.step} if last else set())
-        recorded = [body["step"] for body in self.inputs.recorded().of_kind("validation")]
-        return [step for step in recorded if step in again], [
-            step for step in recorded if step not in again
+        steps = [body["step"] for body in self.inputs.recorded().of_kind("validation")]
+        return [step for step in steps if step in again], [
+            step for step in steps if step not in again
         ]
 
     def run_microbatch(self, watch: Watch) -> Proof:
@@ -374,43 +375,43 @@ class Needs:
         )
 
     def lines(self) -> list[str]:
-        effort = self.effort
-        measured = "measured" if effort.seconds is not None else "a minimum"
+        needed = self.effort
+        measured = "measured" if needed.seconds is not None else "a minimum"
         memory = (
-            f"{_megabytes(effort.memory_bytes)} ({measured}), "
-            f"{_megabytes(effort.memory_available_bytes)} available"
+            f"{_megabytes(needed.memory_bytes)} ({measured}), "
+            f"{_megabytes(needed.memory_available_bytes)} available"
         )
         disk = (
-            f"{_megabytes(effort.disk_bytes)}, {_megabytes(effort.disk_free_bytes)} free beside "
+            f"{_megabytes(needed.disk_bytes)}, {_megabytes(needed.disk_free_bytes)} free beside "
             "the release"
         )
         lines = [
-            f"  steps     {effort.replayed:,} to replay, by {self.workers} process(es)",
+            f"  steps     {needed.replayed:,} to replay, by {self.workers} process(es)",
             f"  memory    {memory}",
             f"  disk      {disk}",
-            f"  download  {_megabytes(effort.download_bytes)}, the part of the release that "
+            f"  download  {_megabytes(needed.download_bytes)}, the part of the release that "
             "this audit reads",
         ]
-        if effort.seconds is not None:
+        if needed.seconds is not None:
             rates = (
-                f"{effort.step_seconds:.3g} s a step, {effort.load_seconds:.3g} s to load a state"
+                f"{needed.step_seconds:.3g} s a step, {needed.load_seconds:.3g} s to load a state"
             )
             took = (
-                f"{effort.seconds:.1f} s"
-                if effort.seconds < 60
-                else f"{effort.seconds / 60:.1f} minutes"
+                f"{needed.seconds:.1f} s"
+                if needed.seconds < 60
+                else f"{needed.seconds / 60:.1f} minutes"
             )
             lines.append(f"  time      {took} ({rates})")
-        if effort.validation_seconds:
+        if needed.validation_seconds:
             step = last_due(self.request.inputs)
             lines.append(
-                f"            of these {effort.validation_seconds:.3g} s for the last "
+                f"            of these {needed.validation_seconds:.3g} s for the last "
                 f"validation, of step {step}"
             )
-        if effort.incident_seconds:
+        if needed.incident_seconds:
             lines.append(
-                f"            of these {effort.incident_seconds:.3g} s for "
-                f"{effort.incidents:,} incident(s) of no finite number"
+                f"            of these {needed.incident_seconds:.3g} s for "
+                f"{needed.incidents:,} incident(s) of no finite number"
             )
         return lines
 

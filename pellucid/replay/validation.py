@@ -13,8 +13,8 @@ from pellucid.record import entries
 from pellucid.replay.checked import Checked
 from pellucid.replay.materialise import Watch, walk, way_to
 from pellucid.replay.texts import Texts
-from pellucid.train import validation
 from pellucid.train.state import State
+from pellucid.train.validation import validate
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,12 +66,14 @@ def differences(inputs: Inputs, state: State, texts: Texts) -> list[str]:
     its numbers, computed again."""
     step, problems = state.step, list(texts.of_validation())
     recorded = _recorded(inputs, step)
-    computed = entries.validation(
-        step, validation.validate(state, inputs.recipe, inputs.shards).sources
-    )["sources"]
+    computed = entries.validation(step, validate(state, inputs.recipe, inputs.shards).sources)[
+        "sources"
+    ]
     if not recorded:
         problems.append("validation is due, and none is recorded")
     problems += [
-        f"validation is {computed}, recorded {entry}" for entry in recorded if entry != computed
+        f"validation is {computed}, recorded {sources}"
+        for sources in recorded
+        if sources != computed
     ]
-    return [f"step {step}: {entry}" for entry in problems]
+    return [f"step {step}: {problem}" for problem in problems]

@@ -24,15 +24,15 @@ Groups = Mapping[str, Mapping[str, np.ndarray]]
 T = TypeVar("T")
 
 
-def write(target: Path, groups: Groups, about: Mapping[str, Any], weights: Path | None) -> None:
+def write(target: Path, groups: Groups, contents: Mapping[str, Any], weights: Path | None) -> None:
     """Write a state as a whole folder; weights is a file that holds them already, or None."""
     with files.whole_folder(target) as partial:
         if weights is None:
-            tensors.write(partial / WEIGHTS, groups["weights"], weights_metadata(about))
+            tensors.write(partial / WEIGHTS, groups["weights"], weights_metadata(contents))
         else:
             files.link_or_copy(weights, partial / WEIGHTS)
-        tensors.write(partial / OPTIMIZER, flat(groups), optimizer_metadata(about))
-        files.write_json(partial / ABOUT, about)
+        tensors.write(partial / OPTIMIZER, flat(groups), optimizer_metadata(contents))
+        files.write_json(partial / ABOUT, contents)
 
 
 def flat(groups: Mapping[str, Mapping[str, T]]) -> dict[str, T]:
@@ -64,18 +64,19 @@ def about(entry: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
     return described(identity(entry), roots)
 
 
-def described(identity: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
+def described(own: Mapping[str, Any], roots: StateRoots) -> dict[str, Any]:
     """A state's identity, and the digest of every chunk of every tensor,
     to name the one that differs."""
     chunks = {group: _chunks(of) for group, of in sorted(roots.tensors.items())}
     order = ("format", "step", "tokens", "ledger_entry", "ledger_digest")
-    known = {name: identity[name] for name in order}
+    known = {name: own[name] for name in order}
     return {**known, "weights": roots.weights.hex(), "state": roots.state.hex(), "tensors": chunks}
 
 
-def _chunks(tensors: Mapping[str, Content]) -> dict[str, list[str]]:
+def _chunks(contents: Mapping[str, Content]) -> dict[str, list[str]]:
     return {
-        name: [chunk.hex() for chunk in content.chunks] for name, content in sorted(tensors.items())
+        name: [chunk.hex() for chunk in content.chunks]
+        for name, content in sorted(contents.items())
     }
 
 
@@ -87,15 +88,15 @@ def tells_of(path: Path, entry: Mapping[str, Any]) -> bool:
         return False
 
 
-def weights_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+def weights_metadata(contents: Mapping[str, Any]) -> dict[str, str]:
     """The metadata of a weights file; "format" is what transformers asks for."""
     named = ("step", "tokens", "ledger_entry", "ledger_digest", "weights")
-    return {"format": "pt", **{key: str(about[key]) for key in named}}
+    return {"format": "pt", **{key: str(contents[key]) for key in named}}
 
 
-def optimizer_metadata(about: Mapping[str, Any]) -> dict[str, str]:
+def optimizer_metadata(contents: Mapping[str, Any]) -> dict[str, str]:
     """The metadata of an optimizer's file."""
-    return {"step": str(about["step"])}
+    return {"step": str(contents["step"])}
 
 
 def read(place: Path) -> dict[str, dict[str, np.ndarray]]:
@@ -122,9 +123,9 @@ def check(
     groups = read(place)
     roots = tensors.state_roots(step, groups)
     if roots.state.hex() != recorded:
-        about = {"path": place, "found": roots.state.hex(), "recorded": recorded, "step": step}
+        differing = {"path": place, "found": roots.state.hex(), "recorded": recorded, "step": step}
         fix = f"The state is damaged or was replaced. Delete {place} to use the anchor before it."
-        raise StateDiffers(**about, blame=_blame(place, roots), fix=fix)
+        raise StateDiffers(**differing, blame=_blame(place, roots), fix=fix)
     return groups, roots
 
 
@@ -136,8 +137,8 @@ def _blame(place: Path, roots: StateRoots) -> str:
         differing = [
             f"{group} {name}, elements {chunk * CHUNK} to "
             f"{min((chunk + 1) * CHUNK, math.prod(content.shape)) - 1}"
-            for group, tensors in sorted(roots.tensors.items())
-            for name, content in sorted(tensors.items())
+            for group, contents in sorted(roots.tensors.items())
+            for name, content in sorted(contents.items())
             if name in listed[group]
             for chunk, digest in enumerate(content.chunks)
             if listed[group][name][chunk] != digest.hex()

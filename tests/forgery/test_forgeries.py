@@ -67,7 +67,7 @@ def test_every_audit_computes_the_last_validation_again(
     monkeypatch.setattr(parallel, "workers", lambda _: 1)
     for step in (0, 1, 9, 12, 13):
         report = Request.of(opened(folder), [step], None, None, None, False, "").run(quiet)
-        assert not report.ok and "13" in report.wrong() and report.as_json()["ok"] is False
+        assert not report.ok and "13" in report.wrong and report.as_json()["ok"] is False
     for count, budget, every in ((1, None, False), (None, 60.0, False), (None, None, True)):
         assert not Request.of(opened(folder), [], count, 5, budget, every, "").run(quiet).ok
     for anchor in (folder / "anchors").iterdir():  # Its state has to be made again.

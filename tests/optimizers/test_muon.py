@@ -181,7 +181,7 @@ def test_another_momentum_is_found_and_proven(trained: Path) -> None:
     cause = proven(question, hypotheses(question), [])
     assert (
         cause is not None
-        and cause.words == "the optimizer took momentum = 0.9, and the recipe says 0.95"
+        and cause.description == "the optimizer took momentum = 0.9, and the recipe says 0.95"
     )
     assert cause.operation is not None and cause.operation["name"] == "axpby_into"
 

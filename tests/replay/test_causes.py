@@ -241,7 +241,7 @@ def searched(rows: int, seed: int, change: Callable[[list[bytes], list[bytes]], 
     change(leaves, row_leaves(batch(10), recipe, salts))
     target = {"batch": merkle.root(leaves).hex()}
     question: Any = SimpleNamespace(again=again, target=target, search=silent)
-    return [one.words for one in batches.batches(question)]
+    return [one.description for one in batches.batches(question)]
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -85,7 +85,7 @@ def test_a_field_of_the_recipe(
 ) -> None:
     found = diff(finished, finish(make_run(tmp_path / "b", corpus, settings)), quiet)
     assert (found.step, found.agrees) == (step, "both") and named(found) == ("recipe", "proven")
-    assert found.cause is not None and words_ in found.cause.words
+    assert found.cause is not None and words_ in found.cause.description
     assert found.operation is not None and found.operation["name"] == operation
     assert len(found.recipe) == len(settings)
 

@@ -13,6 +13,7 @@ from unittest import mock
 
 import pytest
 
+from pellucid import training
 from pellucid.errors import BudgetTooSmall, NotFinite
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
@@ -21,7 +22,7 @@ from pellucid.replay.audit import passes
 from pellucid.replay.effort import Speed
 from pellucid.replay.request import Report, Request
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop, validation
+from pellucid.train import loop
 from tests.conftest import Numbers, finish, make_run, pellucid
 from tests.forgery.forge import opened, quiet
 
@@ -66,7 +67,7 @@ def test_an_invented_norm_is_named_whichever_step_is_audited(
     (found,) = report.incidents
     assert (found.step, found.branch, found.quantity) == (11, 0, quantity)
     assert f"recorded: {quantity} is nan; computed here: {quantity} is " in found.problems[0]
-    assert report.wrong() == "the incident after step 11"
+    assert report.wrong == "the incident after step 11"
     done = pellucid("audit", folder, "--steps", 1, check=5)
     assert found.problems[0] in " ".join(done.stdout.split())
     assert "the incident after step 11" in done.stderr
@@ -111,7 +112,7 @@ def test_one_that_was_passes(rate: str, quantity: str, corpus: Path, tmp_path: P
 
 def test_a_validation_that_is_finite_is_named(corpus: Path, tmp_path: Path) -> None:
     folder = make_run(tmp_path / "invented", corpus, GUARDS)
-    real, numbers = validation.validate, list[int]()
+    real, numbers = training.validate, list[int]()
 
     def lying(state: Any, *rest: Any) -> Any:
         if state.step == 10 and not numbers:
@@ -119,7 +120,7 @@ def test_a_validation_that_is_finite_is_named(corpus: Path, tmp_path: Path) -> N
             raise NotFinite(step=10, quantity="validation", words="the loss", value=float("inf"))
         return real(state, *rest)
 
-    with mock.patch.object(validation, "validate", lying):
+    with mock.patch.object(training, "validate", lying):
         finish(folder)
     publish(folder)
     assert verify(folder, quiet).problems == []

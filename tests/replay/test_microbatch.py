@@ -152,7 +152,7 @@ def test_a_forged_validation_is_found_by_the_step_and_not_by_a_microbatch(
     rewrite(committed_copy, change)
     assert audit_microbatch(opened(committed_copy), 6, 2, quiet).ok
     report = Request.of(opened(committed_copy), [6], None, None, None, False, "").run(quiet)
-    assert not report.ok and report.wrong() == "the validation of step 13"
+    assert not report.ok and report.wrong == "the validation of step 13"
 
 
 def test_a_forged_one_fails_the_command(committed_copy: Path) -> None:

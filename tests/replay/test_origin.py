@@ -44,5 +44,5 @@ def test_a_false_beginning_is_named_with_both_values(
         assert not result.equal and result.step == STEP + 1 and result.cause
         assert result.cause.certainty == "proven"
         if field == "fork.tokens":
-            assert result.cause.words == "the recipes differ in fork.tokens alone"
+            assert result.cause.description == "the recipes differ in fork.tokens alone"
         assert "The fork changes nothing" not in " ".join(result.notes)
