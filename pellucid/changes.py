@@ -19,12 +19,13 @@ def change_recipe(folder: Path, settings: list[str]) -> None:
     path = folder / FILE
     recipe = load_recipe(folder)
     content = with_settings(files.read_bytes(path, MAX_BYTES), settings, path)
+    changed = parse(content, path)
     with layout.writing(folder):
-        if (folder / layout.LEDGER).is_file() and parse(content, path).digest() != recipe.digest():
+        if (folder / layout.LEDGER).is_file() and changed.digest() != recipe.digest():
             raise SettingTooLate(settings=" --set ".join(settings), run=folder)
         if (folder / layout.MANIFEST).exists():
             raise ReleaseSealed(path=folder)
-        sources.check_changed(recipe, parse(content, path), folder)
+        sources.check_changed(recipe, changed, folder)
         files.write_bytes(path, content)
 
 

@@ -1,4 +1,4 @@
-"""The learning rate of every step. A schedule is a line of `SCHEDULES` and its name in `Name`.
+"""How learning rates fall. A schedule is a line of `SCHEDULES` and its name in `Name`.
 
 All of it is float64 by our own functions, the same on every machine: Python's float operations are
 single IEEE-754 roundings; its math.cos is the platform's and is not used (docs/arithmetic.md,
@@ -7,7 +7,7 @@ section 1)."""
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 Name = Literal["cosine", "linear", "wsd"]
 
@@ -36,7 +36,7 @@ def cos_pi(x: float) -> float:
     return z - z * series
 
 
-class Schedule(NamedTuple):
+class Decay(NamedTuple):
     """How the rate falls from `lr` to `final_lr * lr`."""
 
     # From the fraction of the decay that is left, in [0, 1), to the part of the fall that is left.
@@ -45,38 +45,8 @@ class Schedule(NamedTuple):
     stable: bool = False
 
 
-SCHEDULES: dict[str, Schedule] = {
-    "cosine": Schedule(lambda left: (1.0 - cos_pi(left)) * 0.5),
-    "linear": Schedule(lambda left: left),
-    "wsd": Schedule(lambda left: left, stable=True),
+SCHEDULES: dict[str, Decay] = {
+    "cosine": Decay(lambda left: (1.0 - cos_pi(left)) * 0.5),
+    "linear": Decay(lambda left: left),
+    "wsd": Decay(lambda left: left, stable=True),
 }
-
-
-class Phase(Protocol):
-    """What of a phase (schedule.py) decides its learning rate."""
-
-    @property
-    def steps(self) -> int: ...
-    @property
-    def lr(self) -> float: ...
-    @property
-    def schedule(self) -> str: ...
-    @property
-    def warmup(self) -> int: ...
-    @property
-    def decay(self) -> int: ...
-    @property
-    def final_lr(self) -> float: ...
-
-
-def learning_rate(phase: Phase, step: int) -> float:
-    """The learning rate of step 1, 2, … of a phase: a linear warmup, then the schedule's way down
-    to final_lr * lr."""
-    if step <= phase.warmup:
-        return phase.lr * (step / phase.warmup)
-    schedule = SCHEDULES[phase.schedule]
-    decay = phase.decay if schedule.stable else phase.steps - phase.warmup
-    left = phase.steps - step
-    if schedule.stable and left >= decay:
-        return phase.lr
-    return phase.lr * (phase.final_lr + (1.0 - phase.final_lr) * schedule.shape(left / decay))

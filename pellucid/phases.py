@@ -113,6 +113,11 @@ def _divisor(number: int, near: int) -> int:
     return next((one for one in tried if number % one == 0), math.gcd(number, near))
 
 
+def _stable() -> str:
+    """The schedules that take a decay, in words."""
+    return " or ".join(f'"{name}"' for name, decay in SCHEDULES.items() if decay.stable)
+
+
 def check_planned(phase: Planned, block: int, alone: bool) -> None:
     """The same of what a phase comes to with the plain fields; alone: the
     plain fields are the one phase."""
@@ -132,7 +137,9 @@ def check_planned(phase: Planned, block: int, alone: bool) -> None:
         raise unfit(f"{section}.warmup", min(steps // 10, steps - phase.decay), detail)
     if phase.decay and not SCHEDULES[phase.schedule].stable:
         raise unfit(
-            f"{section}.decay", 0, f'is {phase.decay}, and a decay belongs to schedule = "wsd"'
+            f"{section}.decay",
+            0,
+            f"is {phase.decay}, and a decay belongs to schedule = {_stable()}",
         )
     if block % phase.context:
         key = "data.block" if alone else f"{section}.context"

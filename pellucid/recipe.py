@@ -41,10 +41,10 @@ from pellucid.sections import (
     placement,
     unfit,
 )
-from pellucid.store import files
+from pellucid.store import files, layout
 
 VERSION = 4  # The only one: docs/adr/0024.
-FILE = "recipe.toml"
+FILE = layout.RECIPE
 COMMAND_LINE = "the command line"  # Errors of --set name it: their value stands in no file.
 MAX_BYTES = 256 << 10
 # Characters of a text: on a run of white space, or of capitals, a published pattern takes up to two
@@ -55,7 +55,7 @@ _MOST_POINTS = 500  # On one line: tomllib takes time in the square of a key's p
 
 # Counters have 63 bits; the last is left to what phases round up where they begin.
 _MOST_TARGETS = 1 << 62
-Far = Annotated[int, Field(ge=0, lt=2**62)]
+Far = Annotated[int, Field(ge=0, lt=_MOST_TARGETS)]
 
 
 class Train(Section):
@@ -379,8 +379,9 @@ def _validated(values: dict[str, Any], path: Path | str) -> Recipe:
         detail = wording.words(first)
         if path == COMMAND_LINE:
             setting = ""
-        if first["type"] != "missing" and not isinstance(first["input"], dict):
-            detail += f" (it is {first['input']!r})"
+        given = first.get("ctx", {}).get("tag", first["input"])
+        if first["type"] != "missing" and not isinstance(given, dict):
+            detail += f" (it is {given!r})"
         raise RecipeInvalid(
             path=path,
             key=key or ("--set" if path == COMMAND_LINE else "recipe"),

@@ -30,7 +30,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pellucid.learning_rates import learning_rate
+from pellucid.learning_rates import SCHEDULES
 from pellucid.objectives import CrossEntropy, Objective
 
 MOST_RATE = (1 << 30) - 1  # Of one source in a period, so that keys are computed in 63 bits.
@@ -77,6 +77,19 @@ class Phase:
             return [share * (count > 0) for share, count in zip(self.shares, blocks, strict=True)]
         rows = block // self.context
         return [weight * count * rows for weight, count in zip(self.weights, blocks, strict=True)]
+
+
+def learning_rate(phase: Phase, step: int) -> float:
+    """The learning rate of step 1, 2, … of a phase: a linear warmup, then the schedule's way down
+    to final_lr * lr."""
+    if step <= phase.warmup:
+        return phase.lr * (step / phase.warmup)
+    schedule = SCHEDULES[phase.schedule]
+    decay = phase.decay if schedule.stable else phase.steps - phase.warmup
+    left = phase.steps - step
+    if schedule.stable and left >= decay:
+        return phase.lr
+    return phase.lr * (phase.final_lr + (1.0 - phase.final_lr) * schedule.shape(left / decay))
 
 
 class Schedule:

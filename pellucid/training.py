@@ -32,20 +32,23 @@ def train(
     finished run does not come here."""
     if processes.count > 1:
         processes.tell(Word.PREPARED)
-        processes.compare(facts(Inputs.load(folder, recipe)))
-    while incident := _train_on(folder, recipe, journal, watcher, processes):
+    inputs = Inputs.load(folder, recipe)
+    if processes.count > 1:
+        processes.compare(facts(inputs))
+    while incident := _train_on(inputs, journal, watcher, processes):
         journal.note("rollback", step=incident["step"], to=incident["to"], rule=incident["rule"])
+        inputs = Inputs.load(folder, recipe)
     _finish(folder, recipe)
     journal.note("finish", step=recipe.train.steps)
     return True
 
 
 def _train_on(
-    folder: Path, recipe: Recipe, journal: Journal, watcher: Watcher, processes: Processes
+    inputs: Inputs, journal: Journal, watcher: Watcher, processes: Processes
 ) -> dict[str, Any] | None:
     """Train to the end, or to the incident, returned, that goes back from there. Raises
     Stopped, Guarded, NotFinite."""
-    inputs = Inputs.load(folder, recipe)
+    folder, recipe = inputs.folder, inputs.recipe
     for incident in inputs.ledger.rollbacks if inputs.ledger else ():
         set_aside(folder, incident)
     after = _resumed(inputs)

@@ -45,5 +45,8 @@ def words(error: Mapping[str, Any]) -> str:
 
 def _choice(known: str, given: object) -> str:
     """The values that there are, and the one of them that is spelled much like what was given."""
-    near = difflib.get_close_matches(str(given), re.findall("'([^']*)'", known), n=1)
+    values = re.findall("'[^']*'", known)
+    near = difflib.get_close_matches(str(given), [value[1:-1] for value in values], n=1)
+    if len(values) > 1:
+        known = f"{', '.join(values[:-1])} or {values[-1]}"
     return f"should be {known}" + (f"; did you mean {near[0]}?" if near else "")

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pellucid.learning_rates import SCHEDULES, Name, cos_pi, learning_rate
+from pellucid.learning_rates import SCHEDULES, Name, cos_pi
 from pellucid.record.digests import float_bits
 from pellucid.record.history import History
 from pellucid.schedule import (
@@ -24,6 +24,7 @@ from pellucid.schedule import (
     Route,
     Schedule,
     Start,
+    learning_rate,
     stretch_of,
 )
 

@@ -74,7 +74,7 @@ def test_every_wrong_value_is_refused_in_our_words() -> None:
     [
         (
             "optimizer.kind=adamv",
-            "optimizer.kind: should be 'adamw', 'muon'; did you mean adamw? Cor",
+            "optimizer.kind: should be 'adamw' or 'muon'; did you mean adamw? (it is 'adamv'). Cor",
         ),
         ("train.schedule=cosin", "or 'wsd'; did you mean cosine?"),
         ("train=5", "train: should be a section with fields of its own (it is 5)"),

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from pellucid.data import formats
 from pellucid.errors import PackageDiffers, PackageMissing, RecipeInvalid
 from pellucid.recipe import Source
-from pellucid.store import files
+from pellucid.store import files, layout
 
 PREFIX = "package:"
 EXCLUDED = ("**/tests/**", "**/testing/**")
@@ -110,7 +110,7 @@ def spelling(path: str, source: str) -> tuple[str, str]:
     match = _SPELLING.fullmatch(path.removeprefix(PREFIX))
     if not match or not path.startswith(PREFIX):
         detail = f"source {source}: {path!r} is not package:NAME or package:NAME==VERSION"
-        raise RecipeInvalid(path="recipe.toml", key="data.sources.path", detail=detail)
+        raise RecipeInvalid(path=layout.RECIPE, key="data.sources.path", detail=detail)
     return match[1], match[2] or ""
 
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import pyarrow
 
 from pellucid.errors import SourceUnreadable
+from pellucid.errors.base import one_line
 from pellucid.store import files
 
 CHUNK = 1 << 20
@@ -78,7 +79,7 @@ def named_refusals(path: Path, source: str) -> Iterator[None]:
     except OSError as error:
         shown = path if len(str(path)) < 400 else f"{str(path)[:400]}…"
         raise SourceUnreadable(
-            source=source, path=shown, detail=error.strerror or _short(error)
+            source=source, path=shown, detail=error.strerror or one_line(error)
         ) from error
 
 
@@ -94,12 +95,12 @@ def chunks(path: Path, source: str, sample: Sample | None = None) -> Iterator[by
                         sample.unpack(len(chunk))
                     yield chunk
         except _DAMAGED as error:
-            raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error
+            raise SourceUnreadable(source=source, path=path, detail=one_line(error)) from error
         except OSError as error:
             # pyarrow reports damaged zstd as an OSError without a number, and bz2 what is none.
             if error.errno is not None:
                 raise
-            raise SourceUnreadable(source=source, path=path, detail=_short(error)) from error
+            raise SourceUnreadable(source=source, path=path, detail=one_line(error)) from error
 
 
 def head(path: Path, source: str, size: int) -> bytes:
@@ -126,7 +127,3 @@ def _packing(path: Path) -> _Packing | None:
         if name.endswith(packing.endings):
             return packing
     return next((packing for packing in _PACKINGS if first.startswith(packing.magic)), None)
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

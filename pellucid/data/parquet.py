@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from pellucid.data import cutting, stage
 from pellucid.data.reasons import REASONS
 from pellucid.errors import DocumentInParts, DocumentUnknown, FormatInvalid
+from pellucid.errors.base import one_line
 from pellucid.record import digests, merkle
 from pellucid.store import files, parquet
 
@@ -118,7 +119,7 @@ class Part:
             try:
                 file = parquet.opened(self.path, SCHEMA)
             except (pa.ArrowException, OSError, ValueError) as error:
-                raise FormatInvalid(path=self.path, detail=_short(error)) from error
+                raise FormatInvalid(path=self.path, detail=one_line(error)) from error
             if file.metadata.num_rows != self.documents:
                 raise FormatInvalid(
                     path=self.path, detail="has a different number of rows than its manifest says"
@@ -152,7 +153,7 @@ class Part:
             table = self.opened().read_row_group(group, columns=columns, use_threads=False)
             table.validate(full=True)  # Also that texts are Unicode.
         except (pa.ArrowException, OSError, ValueError) as error:
-            raise FormatInvalid(path=self.path, detail=_short(error)) from error
+            raise FormatInvalid(path=self.path, detail=one_line(error)) from error
         if table.num_rows != self._file_rows(group):
             raise FormatInvalid(
                 path=self.path,
@@ -346,7 +347,3 @@ def rows_of(part: Part, columns: list[str], split: str | None = None) -> Iterato
             [value == split for value in batch.column("split").to_pylist()], pa.bool_()
         )
         yield batch.filter(chosen).select(columns)
-
-
-def _short(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

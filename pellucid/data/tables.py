@@ -24,6 +24,7 @@ from pellucid.data.about import about, keys_of, under
 from pellucid.data.chats import Chat
 from pellucid.data.formats import LIMITS, How, Record, Seen, binary, bounded, lines, unused
 from pellucid.errors import SourceUnreadable
+from pellucid.errors.base import one_line
 
 DELIMITERS = ",;|\t"
 _HEADER = 32  # Lines behind the first that a table's names may fill.
@@ -319,7 +320,7 @@ def _arrow_errors(path: Path, how: How) -> Iterator[None]:
     try:
         yield
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        detail = str(error).splitlines()[0][:200]
+        detail = one_line(error)
         raise SourceUnreadable(source=how.source.name, path=path, detail=detail) from error
 
 

@@ -63,3 +63,8 @@ class CheckFailed(PellucidError):
 
 class TrainingStopped(PellucidError):
     exit_code = 6
+
+
+def one_line(error: Exception) -> str:
+    """What a library says, as the detail of an error of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -16,10 +16,10 @@ import numpy as np
 import torch
 
 from pellucid import counts, machine, operations, philox
-from pellucid.learning_rates import learning_rate
 from pellucid.optimizers import AdamW
 from pellucid.optimizers.base import Update
 from pellucid.recipe import Recipe
+from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch
 from pellucid.train.processes import ALONE, cores
 from pellucid.train.state import State, initial

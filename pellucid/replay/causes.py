@@ -14,7 +14,7 @@ import torch
 from pellucid import counts
 from pellucid.errors import MachineLacks
 from pellucid.kernels import library
-from pellucid.learning_rates import SCHEDULES, learning_rate
+from pellucid.learning_rates import SCHEDULES
 from pellucid.operations import native
 from pellucid.recipe import Recipe
 from pellucid.record import digests
@@ -32,6 +32,7 @@ from pellucid.replay.experiments import (
 )
 from pellucid.replay.ledgers import differing
 from pellucid.replay.tracing import Around
+from pellucid.schedule import learning_rate
 from pellucid.train.processes import cores
 
 

@@ -273,7 +273,7 @@ def files_read(
     """The files of the release that an audit reads. Whoever has only these can do it."""
     folder = inputs.folder
     named = [
-        "recipe.toml",
+        layout.RECIPE,
         layout.LEDGER,
         layout.DATA_MANIFEST,
         f"{layout.TOKENIZER}/manifest.json",

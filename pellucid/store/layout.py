@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pellucid.errors import FileTaken, LinkInside
 from pellucid.store import files
 
-_RECIPE = "recipe.toml"  # Of a run: recipe.py is above this room.
+RECIPE = "recipe.toml"
 LEDGER = "record/ledger.jsonl"
 JOURNAL = "record/journal.jsonl"
 CODE = "record/code.tar"
@@ -71,7 +71,7 @@ _INDEX = ("counts", "positions", "starts", "text", "top")
 # What a release holds, by the format that its manifest names. Later work adds lines.
 ROOMS: dict[int, tuple[Room, ...]] = {
     1: (
-        Room("", ("LICENSE", "README.md", "recipe.toml", MANIFEST), linked=False),
+        Room("", ("LICENSE", "README.md", RECIPE, MANIFEST), linked=False),
         Room("", _CHECKPOINT),
         Room("record", ("journal.jsonl", "ledger.jsonl"), linked=False),
         Room("record", ("code.tar", "code-{n}.tar", "environment.lock", "environment-{n}.lock")),
@@ -193,7 +193,7 @@ def require_new_file(path: Path) -> None:
         raise FileTaken(path=path, detail="it exists")
     place = path.parent.resolve() / path.name
     for above in place.parents:
-        if files.is_file(above / _RECIPE) and belongs(place.relative_to(above).as_posix()):
+        if files.is_file(above / RECIPE) and belongs(place.relative_to(above).as_posix()):
             raise FileTaken(path=path, detail=f"the name belongs to the run {above}")
 
 

@@ -18,10 +18,11 @@ import pytest
 from pellucid import philox, recipe, schedule
 from pellucid.data import documents, roots, tokenizer
 from pellucid.data.order import Order
-from pellucid.learning_rates import cos_pi, learning_rate
+from pellucid.learning_rates import cos_pi
 from pellucid.operations import portable
 from pellucid.phases import planned
 from pellucid.record import chain, digests, elements, entries, evaluations, merkle, rows
+from pellucid.schedule import learning_rate
 from pellucid.train.state import initial_values
 
 PATH = Path(__file__).parents[2] / "docs" / "vectors.json"
