@@ -1,21 +1,29 @@
 """What recording costs: training steps with everything recorded, against the
 same steps with nothing recorded.
 
-    python bench/recording.py [--pairs 40] [--preset 1M] [--commitment steps|microbatches]
+    python bench/recording.py [--pairs 40] [--preset 1M] [--commitment steps|microbatches] [--view]
 
 One process, two states with the same initial weights and the same batches; a bare step and a
 recorded step in turn, the first of each pair alternating. Both are
 `pellucid.train.step.training_step`. The bare one is handed its batch ready and hashes nothing. The
 recorded one makes its batch from the order and the shards, hashes the whole state (and every
 microbatch's gradient, where the commitment is "microbatches"), writes the ledger, the metrics, and
-the anchors and checkpoints that the recipe's defaults want."""
+the anchors and checkpoints that the recipe's defaults want.
+
+--view serves the run beside that, and reads it as an open page does."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import multiprocessing
+import queue
 import statistics
 import tempfile
 import time
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import measuring
@@ -26,6 +34,7 @@ from pellucid.new import PRESETS, new
 from pellucid.recipe import Recipe, load
 from pellucid.recorder import Recorder
 from pellucid.run import run
+from pellucid.site.beside import beside
 from pellucid.terminal import Terminal
 from pellucid.train import loop
 from pellucid.train.state import initial
@@ -66,6 +75,37 @@ def measure(folder: Path, pairs: int) -> tuple[list[float], list[float]]:
     return seconds[0][WARMUP:], seconds[1][WARMUP:]
 
 
+@contextlib.contextmanager
+def viewed(folder: Path) -> Iterator[None]:
+    """With the run open in a page, which a process of its own stands for."""
+    told = queue.SimpleQueue[str]()
+    with beside(folder, lambda address, fault: told.put(address)):
+        page = multiprocessing.get_context("spawn").Process(target=watch, args=(told.get(),))
+        page.start()
+        try:
+            yield
+        finally:
+            page.terminate()
+            page.join()
+
+
+def watch(address: str) -> None:
+    """What an open page asks for: every two seconds whether there is something new, and then it."""
+
+    def read(path: str) -> bytes:
+        with urllib.request.urlopen(f"{address}site/{path}", timeout=60) as reply:
+            return reply.read()
+
+    mark = ""
+    while True:
+        live = json.loads(read("live"))
+        if live["mark"] != mark:
+            mark = live["mark"]
+            for name in ("overview", "curves/level0/00000", "steps/00000"):
+                read(f"data/{name}.js")
+        time.sleep(2)
+
+
 def without_commitment(recipe: Recipe) -> Recipe:
     """The same recipe, with no gradient hashed inside the step."""
     return recipe.model_copy(
@@ -87,18 +127,20 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=40)
     parser.add_argument("--preset", choices=PRESETS, default="1M")
     parser.add_argument("--commitment", choices=("steps", "microbatches"), default="steps")
+    parser.add_argument("--view", action="store_true", help="with the run open in a page")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place) / "run"
         recipe = prepared(folder, arguments.preset, arguments.commitment)
         others = measuring.Others()
-        bare, recorded = measure(folder, arguments.pairs)
+        with viewed(folder) if arguments.view else contextlib.nullcontext():
+            bare, recorded = measure(folder, arguments.pairs)
         line = others.line()
     tokens = recipe.train.batch * recipe.model.context
     print(
         f"{arguments.preset}, {len(bare)} interleaved pairs of steps of {tokens:,} tokens "
         f"in microbatches of {recipe.train.microbatch} sequences, "
-        f"commitment to {arguments.commitment}"
+        f"commitment to {arguments.commitment}" + (", viewed" if arguments.view else "")
     )
     for name, seconds in (("nothing recorded", bare), ("everything recorded", recorded)):
         apart = measuring.quartiles_apart(seconds)
