@@ -35,7 +35,7 @@ LONGEST = 1000  # Characters of a text to look for.
 PLACES = 100  # Of a text that are told.
 SECONDS = 30.0  # Of a search.
 _ANSWER = 16 << 20  # Bytes of a search's answer.
-_SHARE = 10  # Reading the run anew takes one part of so many of a core's time.
+_SHARE = 5  # A run is read anew after so many times the time that reading it took.
 _ATTEMPTS = 3
 _TEXT = "text/plain; charset=utf-8"  # A README of somebody else's too: no browser runs it.
 _SCRIPT = "text/javascript; charset=utf-8"

@@ -5,6 +5,7 @@ offsets. What is read here is not checked against the chain: `pellucid verify` d
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from pellucid.record import chain, entries, verdict
 from pellucid.record.history import History, rolls_back
 from pellucid.store import files, layout
 
+_BLOCK = chain.MAX_LINE  # Bytes that are searched at once: no entry is longer.
 _SMALLEST = 64  # Bytes: no entry is shorter, for `prev` is in it.
 _MOST_ROLLBACKS = 1000  # No recipe allows more.
 
@@ -100,11 +102,26 @@ class LedgerFile:
 
     def every(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """Every entry of kinds that are rare, abandoned or not, in one pass."""
-        marks, offset = [f'"kind":"{kind}"'.encode() for kind in kinds], 0
-        while offset < self._end and (line := self._file_line(offset)):
-            if any(mark in line for mark in marks) and (body := self._body(line))["kind"] in kinds:
-                yield self._sound(body)
-            offset += len(line)
+        mark = re.compile(b"|".join(f'"kind":"{kind}"'.encode() for kind in kinds))
+        for block in self._blocks():
+            at = 0
+            while match := mark.search(block, at):
+                start = block.rfind(b"\n", 0, match.start()) + 1
+                at = block.find(b"\n", match.end()) + 1 or len(block)
+                if (body := self._body(block[start:at]))["kind"] in kinds:
+                    yield self._sound(body)
+
+    def _blocks(self) -> Iterator[bytes]:
+        """The file in pieces of whole lines. A line that is longer than any entry may be cut."""
+        offset = 0
+        while offset < self._end:
+            self._file.seek(offset)
+            block = self._file.read(min(_BLOCK, self._end - offset))
+            block = block[: block.rfind(b"\n") + 1] or block
+            if not block:  # The file has become shorter.
+                return
+            offset += len(block)
+            yield block
 
     def kept(self, body: dict[str, Any]) -> bool:
         """Whether no rollback abandoned an entry."""

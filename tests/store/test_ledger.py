@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pellucid.errors import FormatInvalid, FormatTooNew, NotTrained, StepUnknown
 from pellucid.record import chain, entries
-from pellucid.store import layout
+from pellucid.store import layout, ledger
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
 
@@ -62,6 +62,18 @@ def test_every_step_is_found_by_bisection(
     for outside in (-1, steps + 1):
         with pytest.raises(StepUnknown):
             ledger.step(outside)
+
+
+def test_rare_entries_are_read_wherever_a_block_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path, 40, every=7)
+    content = (tmp_path / layout.LEDGER).read_bytes()
+    longest = max(map(len, content.splitlines(keepends=True)))
+    for size in (*range(longest, longest + 90, 7), len(content) - 1, len(content)):
+        monkeypatch.setattr(ledger, "_BLOCK", size)
+        bodies = list(LedgerFile(tmp_path).every("validation", "genesis"))
+        assert [body.get("step", 0) for body in bodies] == [0, 7, 14, 21, 28, 35]
 
 
 def test_a_torn_last_line_is_not_read(tmp_path: Path) -> None:
