@@ -11,7 +11,7 @@ def main() -> None:
         from pellucid.errors import SystemUnfit
 
         error = SystemUnfit(system="Windows")
-        print(f"{error.name}: {error}", file=sys.stderr)
+        print(f"pellucid: {error.name}: {error}", file=sys.stderr)
         sys.exit(error.exit_code)
     try:
         from pellucid.cli import main as command

@@ -107,19 +107,19 @@ def _require_free(folder: Path) -> None:
     """Raises FolderTaken where the folder holds more than this command
     leaves there, killed or not."""
     if not folder.is_dir():
-        files.require_free(folder, "other files")
+        files.require_free(folder)
         return
     names = {path.name for path in folder.iterdir()}
     if names <= {FILE, files.TEMPORARY + FILE}:
         return
     if FILE in names:
         raise _taken_by_a_run(folder)
-    files.require_free(folder, "other files")
+    files.require_free(folder)
 
 
 def _taken_by_a_run(folder: Path) -> FolderTaken:
     return FolderTaken(
-        path=folder, found="a run", advice=f", or continue that run with: pellucid run {folder}"
+        path=folder, found="a run", fix=f", or continue that run with: pellucid run {folder}"
     )
 
 

@@ -187,7 +187,7 @@ def test_every_fix_that_the_package_writes_is_a_fix() -> None:
 def test_a_fix_comes_from_its_caller_in_few_classes() -> None:
     """What a user should do is in the class, where this test reads it."""
     assert {name for name in RAISED if "fix" in gaps(KINDS[name])} == {
-        *("CorpusTooSmall", "FormatForeign", "LimitReached"),
+        *("CorpusTooSmall", "FolderTaken", "FormatForeign", "LimitReached"),
         *("RunMissing", "StateDiffers", "TextKeyMissing", "VerifyFailed"),
     }
 
@@ -215,3 +215,15 @@ def test_optimised_python_keeps_every_message() -> None:
     )
     ran = subprocess.run([sys.executable, "-OO", "-c", program], capture_output=True, check=True)
     assert json.loads(ran.stdout) == {name: kind.message for name, kind in KINDS.items()}
+
+
+def test_windows_is_told_in_a_line_like_every_error(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pellucid import __main__, errors
+
+    monkeypatch.setattr(sys, "platform", "win32")
+    with pytest.raises(SystemExit) as ended:
+        __main__.main()
+    assert ended.value.code == errors.SystemUnfit.exit_code
+    assert capsys.readouterr().err.startswith("pellucid: SystemUnfit: ")

@@ -199,7 +199,8 @@ def sql(
     if as_json:
         _print_rows(rows)
     elif answer.table.nbytes > _TABLE:
-        raise QueryTooLarge(most=_TABLE)
+        others = f" --json prints an answer of up to {sql.ANSWER >> 30} GiB, row by row."
+        raise QueryTooLarge(most=_TABLE, others=others)
     else:
         answers.print_answer(answer.table.schema.names, list(rows))
     if answer.rows > (printed := answer.table.num_rows):

@@ -146,12 +146,13 @@ def check_proof(
     as_json: Json = False,
 ) -> None:
     from pellucid.record import proofs
+    from pellucid.record.digests import is_digest
 
     if detail := unfit(file):
         raise CommandInvalid(
             verb="check-proof", word=str(file), detail=f"{detail}; name the file of a proof"
         )
-    if not re.fullmatch("[0-9a-f]{64}", head):
+    if not is_digest(head):
         detail = "--head takes the whole head, 64 hex digits in small letters"
         raise CommandInvalid(verb="check-proof", word=head, detail=detail)
     with files.open_file(file, follow=True) as opened:

@@ -155,7 +155,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         if error.name != "torch":
             raise
-        _report(TorchMissing(), as_json)
+        _report(TorchMissing(verbs=", ".join(READING)), as_json)
     except (
         ImportError,
         OSError,
@@ -180,12 +180,8 @@ def _tell_interrupted() -> None:
 
 def _with_verb(error: PellucidError) -> PellucidError:
     """The error, with the verb that was given where it misses a run and none was named."""
-    if (
-        isinstance(error, RunMissing)
-        and str(error.fields["path"]) == str(HERE)
-        and len(sys.argv) > 1
-    ):
-        return RunMissing(HERE, verb=sys.argv[1])
+    if isinstance(error, RunMissing) and str(error.fields["path"]) == str(HERE) and _GIVEN:
+        return RunMissing(HERE, verb=verb_at_hand())
     return error
 
 

@@ -12,7 +12,6 @@ from typing import Annotated, Any
 import typer
 
 from pellucid import answers, machine
-from pellucid.answers import licence, print_chart, print_difference, print_life, print_trace
 from pellucid.cli.common import (
     HERE,
     PLACES,
@@ -99,7 +98,7 @@ def show(
     if at:
         about["life"] = _life(folder, what, name, at, as_json)
     if at and not as_json:
-        print_life(about["life"])
+        answers.print_life(about["life"])
     if as_json:
         print_json(about)
     if plot:
@@ -125,7 +124,7 @@ def _list(documents: Iterator[dict[str, Any]], limit: int | None, as_json: bool)
             print(
                 plain(
                     f"{document['id']}  {document['split']}  {document['characters']:,} "
-                    f"characters  {licence(document)}"
+                    f"characters  {answers.licence(document)}"
                 )
             )
     more = sum(1 for _ in documents)
@@ -152,10 +151,10 @@ def _check_drawing(what: str, at: str, plot: str) -> None:
         detail = "--plot takes a name that ends in .png, or - for the terminal"
         raise CommandInvalid(verb="show", word=plot, detail=detail)
     if plot and plot != "-":
-        from pellucid.look.plot import figure
+        from pellucid.look import plot as picture
 
         new_file(plot)
-        figure()  # A missing library is told now, not after an hour of replay.
+        picture.figure()  # A missing library is told now, not after an hour of replay.
 
 
 def _life(folder: Path, what: str, name: Any, at: str, quiet: bool) -> dict[str, Any]:
@@ -211,7 +210,7 @@ def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) 
         title = which if len(which) <= 60 else f"{which[:60]} …"
         picture.plot(Path(plot), plain(f"{what} {title}"), curve, marks)
     elif not quiet:
-        print_chart(curve, marks)
+        answers.print_chart(curve, marks)
 
 
 _KINDS = ("step", "block", "document", "documents", "text")
@@ -294,7 +293,7 @@ def _print_traced(folder: Path, step: int, prompt: str, text: str, as_json: bool
         print_json({"step": step, "prompt": prompt, **about})
         return
     print(printable(prompt, len(prompt)), end="", flush=True)
-    print_trace(about)
+    answers.print_trace(about)
 
 
 @teaches(
@@ -333,7 +332,7 @@ def diff(
         watch = terminal.watch("replay")
         watches = watch, terminal.search
         difference = diff_here(a, *watches) if b is None else diff(a, b, *watches)
-    print_json(difference.as_json()) if as_json else print_difference(difference.as_json())
+    print_json(difference.as_json()) if as_json else answers.print_difference(difference.as_json())
     if not difference.equal:
         where = "the first entry" if difference.step is None else f"step {difference.step}"
         raise RunsDiffer(a=a, b=b or "its recomputation here", where=where)

@@ -7,7 +7,6 @@ complete and where to continue."""
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any, Protocol
 
 from pellucid.errors import CorpusTooSmall, FormatInvalid, FormatTooNew
 from pellucid.recipe import Recipe
+from pellucid.record import digests
 from pellucid.store import files
 
 FORMAT = 1
@@ -26,8 +26,6 @@ TOKENIZER = "data/tokenizer"
 SHARDS = "data/shards"
 MANIFEST = "manifest.json"
 UNFINISHED = "unfinished.json"
-
-_DIGEST = re.compile(r"[0-9a-f]{64}").fullmatch
 
 PAUSE = 0.1  # Seconds between two words of progress.
 
@@ -148,7 +146,7 @@ def count_in(entry: Any, key: str, path: Path, most: int = 2**62) -> int:
 def digest_in(entry: Any, key: str, path: Path) -> str:
     """A digest field of a manifest, in hex. Raises FormatInvalid."""
     value = text_in(entry, key, path)
-    if not _DIGEST(value):
+    if not digests.is_digest(value):
         raise FormatInvalid(path=path, detail=f"{key} is {value[:40]!r}, not a digest")
     return value
 

@@ -69,9 +69,9 @@ def _fix(path: Path | str, verb: str) -> str:
 
 
 class FolderTaken(UserError):
-    message = """{path} already holds {found}. Choose a new or empty folder{advice}."""
+    message = """{path} already holds {found}. Choose a new or empty folder{fix}."""
 
-    optional = ("advice",)
+    optional = ("fix",)
 
 
 class FileTaken(UserError):
@@ -205,7 +205,9 @@ class QueryStopped(UserError):
 
 class QueryTooLarge(UserError):
     message = """The answer has more than {most} bytes. Ask for fewer steps or columns, or add
-    LIMIT to the query. --json prints an answer of up to 1 GiB, row by row."""
+    LIMIT to the query.{others}"""
+
+    optional = ("others",)
 
 
 class UrlInvalid(UserError):
@@ -233,7 +235,7 @@ class DriverMissing(UserError):
 
 class TorchMissing(UserError):
     message = """This verb needs torch, which is not installed. Install it: pip install
-    torch. The verbs verify, show, status and publish work without torch."""
+    torch. These verbs work without it: {verbs}."""
 
 
 class TooMuchMemory(UserError):

@@ -8,17 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import struct
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TypeGuard
 
 from blake3 import blake3
 
 from pellucid.record import merkle
 
-if TYPE_CHECKING:
-    pass  # Whoever checks a proof needs none.
+DIGEST = "[0-9a-f]{64}"  # As it is written.
+_WRITTEN = re.compile(DIGEST).fullmatch
+
+
+def is_digest(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and _WRITTEN(value) is not None
 
 
 def float_bits(value: float) -> str:

@@ -26,7 +26,7 @@ WIDTHS = {
 ROOTS = ("base", "evaluation", "objective", "reference", "rollouts")
 # What each field of a step's entry is written as, in order. An exponent of all ones
 # would be an infinity or a NaN.
-DIGEST, FLOAT, DECIMAL = "[0-9a-f]{64}", "(?![7f]ff)[0-9a-f]{16}", "[1-9][0-9]{0,18}"
+DIGEST, FLOAT, DECIMAL = digests.DIGEST, "(?![7f]ff)[0-9a-f]{16}", "[1-9][0-9]{0,18}"
 STEP = {
     "tokens": DECIMAL,
     **dict.fromkeys(("batch", "microbatches", "segments"), DIGEST),

@@ -30,7 +30,7 @@ _WORDS, _LONGEST = ("task", "harness", "version"), 200  # Characters.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.,:@/+-]{0,63}").fullmatch
 _MOST_NUMBERS, _MOST = 64, 1e280  # A float64 must hold the sum of any number of examples.
 _COUNTS = 10**18
-_DIGEST, _FLOAT = (re.compile(pattern).fullmatch for pattern in (entries.DIGEST, entries.FLOAT))
+_FLOAT = re.compile(entries.FLOAT).fullmatch
 
 
 def genesis(head: str) -> dict[str, Any]:
@@ -120,7 +120,7 @@ def wrong(n: int, body: Mapping[str, Any]) -> str:
         return "is of another kind than stands there"
     if not n and (type(body["format"]) is not int or body["format"] != FORMAT):
         return f"has another format than {FORMAT}"
-    bad = [name for name in _DIGESTS if name in body and not _is_digest(body[name])]
+    bad = [name for name in _DIGESTS if name in body and not digests.is_digest(body[name])]
     bad += [name for name in _WORDS if name in body and not _is_word(body[name])]
     if n and (type(body["step"]) is not int or not 0 <= body["step"] < _COUNTS):
         bad.append("step")
@@ -137,10 +137,6 @@ def _spelled(line: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return body if sound else {}
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and _DIGEST(value) is not None
 
 
 def _is_word(value: object) -> bool:

@@ -30,7 +30,7 @@ _MAX_PATH = 64  # Hashes: a tree with more leaves than 2^64 is none.
 MAX_CHUNKS = 512  # In one proof: 33,554,432 elements.
 _COUNTS = 10**18  # Every count is lower.
 _MAX_DIMENSIONS = 8
-_DIGEST, _SIBLING = re.compile("[0-9a-f]{64}").fullmatch, re.compile("[LR][0-9a-f]{64}").fullmatch
+_SIBLING = re.compile(f"[LR]{digests.DIGEST}").fullmatch
 
 Body = Mapping[str, Any]
 
@@ -114,7 +114,7 @@ def sided(path: Iterable[tuple[bool, bytes]]) -> list[str]:
 
 def _check(content: bytes, head: str) -> Proven:
     proof = _parsed(content)
-    _require(_is_digest(head), "the head is not 64 hex digits")
+    _require(digests.is_digest(head), "the head is not 64 hex digits")
     _require(
         proof.get("pellucid") == VERSION and type(proof["pellucid"]) is int,
         "is not a proof of version 1",
@@ -149,7 +149,7 @@ def _entry(proof: Body, head: str) -> Body:
         chain.digest_of(_bytes(proof, "last")) == head,
         f"its last entry is not that of the head {head}",
     )
-    path = [bytes.fromhex(digest) for digest in _list(proof["log"], _DIGEST, "log")]
+    path = [bytes.fromhex(digest) for digest in _list(proof["log"], digests.is_digest, "log")]
     if entry["n"] == last["n"]:
         _require(
             proof["entry"] == proof["last"] and not path,
@@ -191,8 +191,8 @@ def _document(proof: Body, entry: Body) -> Body:
         licence=_is_text,
         origin=_is_text,
         date=_is_text,
-        salt=_is_digest,
-        sha256=_is_digest,
+        salt=digests.is_digest,
+        sha256=digests.is_digest,
     )
     salt, sha256 = bytes.fromhex(document["salt"]), bytes.fromhex(document["sha256"])
     labels = (document["id"], document["licence"], document["origin"], document["date"])
@@ -212,7 +212,7 @@ def _block(proof: Body, entry: Body) -> Body:
         "stream",
         source=_is_text,
         split=_is_text,
-        root=_is_digest,
+        root=digests.is_digest,
         tokens=_is_text,
         **counts,
     )
@@ -228,7 +228,7 @@ def _block(proof: Body, entry: Body) -> Body:
 def _data(proof: Body, entry: Body) -> Body:
     """What the data root of a genesis is the digest of."""
     data = proof["data"]
-    roots = dict.fromkeys(("documents", "sources", "streams", "tokenizer"), _is_digest)
+    roots = dict.fromkeys(("documents", "sources", "streams", "tokenizer"), digests.is_digest)
     _object(data, "data", pipeline=_is_count, **roots)
     _require(entry.get("kind") == "genesis", "its entry is not a genesis")
     _require(
@@ -241,7 +241,7 @@ def _data(proof: Body, entry: Body) -> Body:
 def _tensor(proof: Body, entry: Body) -> Body:
     tensor = proof["tensor"]
     texts = dict.fromkeys(("group", "name"), _is_name)
-    _object(tensor, "tensor", dtype=_is_dtype, shape=_is_shape, content=_is_digest, **texts)
+    _object(tensor, "tensor", dtype=_is_dtype, shape=_is_shape, content=digests.is_digest, **texts)
     _step(proof, entry)
     content = bytes.fromhex(tensor["content"])
     leaf = digests.tensor_leaf(
@@ -262,8 +262,8 @@ def _chunks(proof: Body, entry: Body) -> Body:
     tensor, chunks = _tensor(proof, entry), proof["chunks"]
     lists = dict.fromkeys(("digests", "path"), _is_list)
     _object(chunks, "chunks", first=_is_count, **lists)
-    own = _list(chunks["digests"], _DIGEST, "digests", MAX_CHUNKS)
-    path = _list(chunks["path"], _DIGEST, "path", 2 * _MAX_PATH)
+    own = _list(chunks["digests"], digests.is_digest, "digests", MAX_CHUNKS)
+    path = _list(chunks["path"], digests.is_digest, "path", 2 * _MAX_PATH)
     root = merkle.root_of_path(
         [merkle.leaf(bytes.fromhex(digest)) for digest in own],
         chunks["first"],
@@ -381,10 +381,6 @@ def _is_name(value: object) -> bool:
 
 def _is_dtype(value: object) -> bool:
     return isinstance(value, str) and value in WIDTHS
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and _DIGEST(value) is not None
 
 
 def _is_count(value: object) -> bool:

@@ -53,9 +53,8 @@ _ROLLBACK = ("to", "passed_over", "branch")
 _COUNTS = 10**18  # Every count is lower.
 _MOST_NATS = 1e300  # Of all sources: a float64 must hold the sum.
 _FLOATS = tuple(name for name, written in entries.STEP.items() if written == entries.FLOAT)
-_DECIMAL, _DIGEST, _FINITE, _THREADS = (
-    re.compile(pattern).fullmatch
-    for pattern in (entries.DECIMAL, entries.DIGEST, entries.FLOAT, "[1-9][0-9]{0,3}")
+_DECIMAL, _FINITE, _THREADS = (
+    re.compile(pattern).fullmatch for pattern in (entries.DECIMAL, entries.FLOAT, "[1-9][0-9]{0,3}")
 )
 
 
@@ -270,7 +269,7 @@ def malformed(body: dict[str, Any]) -> list[str]:
             wrong.append(f"{field} is not an integer from 0 to {_COUNTS - 1}")
     for field in ("prev", "log", *_DIGESTS.get(kind, ())):
         value = body.get(field)
-        if not _is_digest(value):
+        if not digests.is_digest(value):
             wrong.append(f"{field} is not a digest")
     if kind in ("genesis", "stack"):
         wrong += _wrong_stack(body["stack"]) if "stack" in body else []
@@ -358,7 +357,7 @@ def _wrong_roots(roots: object) -> list[str]:
         ]
     return (
         []
-        if all(_is_digest(root) for root in roots.values())
+        if all(digests.is_digest(root) for root in roots.values())
         else ["roots holds what is not a digest"]
     )
 
@@ -372,7 +371,9 @@ def _wrong_parents(parents: object) -> list[str]:
         return ["parents is not a list of objects, or has none"]
     for parent in parents:
         sound = (
-            list(parent) == _PARENT and _is_digest(parent["head"]) and _is_digest(parent["weights"])
+            list(parent) == _PARENT
+            and digests.is_digest(parent["head"])
+            and digests.is_digest(parent["weights"])
         )
         if not sound or type(parent["step"]) is not int or not 0 <= parent["step"] < _COUNTS:
             return [f"a parent is not written as {', '.join(_PARENT)}: {said(parent)}"]
@@ -401,10 +402,6 @@ def _wrong(body: dict[str, Any], plan: Plan, known: bool) -> list[str]:
     if kind == "step":
         wrong += _wrong_step(body, plan)
     return wrong
-
-
-def _is_digest(value: object) -> bool:
-    return isinstance(value, str) and _DIGEST(value) is not None
 
 
 def _is_finite(value: object) -> bool:

@@ -80,9 +80,9 @@ def check(folder: Path) -> Iterator[Problem]:
     for path in files.empty_folders(folder):
         yield Problem("FileAdded", path, "is an empty folder")
     foreign = {
-        file
-        for file in named
-        if layout.room_of(file, manifest.version) is None or file == layout.MANIFEST
+        path
+        for path in named
+        if layout.room_of(path, manifest.version) is None or path == layout.MANIFEST
     }
     strays = parts.strays(folder, named - foreign)
     for path in sorted(foreign | strays, key=str.encode):
@@ -114,9 +114,9 @@ def check(folder: Path) -> Iterator[Problem]:
             else:
                 sound.setdefault(place, []).append(file)
     with ThreadPoolExecutor(2) as pool:
-        hashed = pool.map(lambda named: files.sha256_file(folder / named[0].path), sound.values())
-        for named, sha256 in zip(sound.values(), hashed, strict=True):
-            for file in named:
+        hashed = pool.map(lambda linked: files.sha256_file(folder / linked[0].path), sound.values())
+        for linked, sha256 in zip(sound.values(), hashed, strict=True):
+            for file in linked:
                 if sha256 != file.sha256:
                     yield Problem(
                         "FileDiffers", file.path, f"has the SHA-256 {sha256}, not {file.sha256}"

@@ -118,7 +118,7 @@ def _first(folder: Path) -> str:
         _head(recipe, about, folder),
         _use(recipe),
         _check(recipe, about),
-        _sources(folder),
+        _sources(recipe, folder),
         _licences(folder),
         _streams(folder),
         _results(about),
@@ -235,9 +235,9 @@ the ledger's first entry names it.
 """
 
 
-def _sources(folder: Path) -> str:
+def _sources(recipe: Recipe, folder: Path) -> str:
     documents, path = Documents.open(folder).manifest, folder / stage.DOCUMENTS / stage.MANIFEST
-    by_record = {one.name for one in load_recipe(folder).data.sources if one.licence_key}
+    by_record = {one.name for one in recipe.data.sources if one.licence_key}
     lines = [
         "## Data",
         "",

@@ -12,7 +12,7 @@ from pellucid.data import tokenizer
 from pellucid.errors import PellucidError
 from pellucid.optimizers.base import Kept
 from pellucid.recipe import load as load_recipe
-from pellucid.record import entries
+from pellucid.record import digests, entries
 from pellucid.record.verdict import Problem
 from pellucid.store import anchors, fields, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
@@ -221,7 +221,7 @@ def _malformed(said: Mapping[str, Any], step: int) -> str:
     if type(number) is not int or not 0 <= number <= (_LAST_ENTRY if step else 0):
         form = "an integer from 0 to 2^63-1" if step else "0, the entry of step 0"
         return f"ledger_entry is {fields.short(number)}, and should be {form}"
-    if not isinstance(digest, str) or not fields.DIGEST(digest):
+    if not digests.is_digest(digest):
         return f"ledger_digest is {fields.short(digest)}, and should be 64 hex digits"
     return ""
 

@@ -215,8 +215,8 @@ class Steps:
             for source in body["sources"]
         ]
         expected = [
-            (source.source, source.tokens, source.bytes)
-            for source in covered(self._shards, self._recipe)
+            (stream.source, stream.tokens, stream.bytes)
+            for stream in covered(self._shards, self._recipe)
         ]
         if [
             (source["source"], source["tokens"] + 1, source["bytes"]) for source in sources

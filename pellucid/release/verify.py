@@ -181,8 +181,8 @@ def _begun(recipe: Recipe) -> dict[str, Any]:
     return {"tokens": str(recipe.fork.tokens), "state": recipe.fork.state}
 
 
-def _files(folder: Path, sealed: bool) -> Iterator[Problem]:
-    if sealed:
+def _files(folder: Path, is_sealed: bool) -> Iterator[Problem]:
+    if is_sealed:
         yield from manifest.check(folder)
     elif (folder / "README.md").exists() and LedgerFile(folder).ended:
         yield Problem(
@@ -209,11 +209,11 @@ def _journal(folder: Path) -> Iterator[Problem]:
     yield from notes.problems(layout.JOURNAL, log.read(folder / layout.JOURNAL))
     named: dict[str, set[str]] = {}
     for entry in log.read(folder / layout.JOURNAL):
-        for file in (
+        for about in (
             (entry.body.get("code"), entry.body.get("environment")) if not entry.problem else ()
         ):
-            if isinstance(file, dict):
-                named.setdefault(str(file.get("file")), set()).add(str(file.get("sha256")))
+            if isinstance(about, dict):
+                named.setdefault(str(about.get("file")), set()).add(str(about.get("sha256")))
     stored = {f"record/{path.name}" for path in (folder / layout.JOURNAL).parent.iterdir()} - {
         layout.LEDGER,
         layout.JOURNAL,

@@ -14,8 +14,8 @@ A query can read these views and nothing else, and writes nothing:
 
 from __future__ import annotations
 
-from pellucid.sql.asked import Answer, ask, schema, sql
+from pellucid.sql.asked import ANSWER, Answer, ask, schema, sql
 from pellucid.sql.values import plain_rows
 from pellucid.sql.views import VIEWS
 
-__all__ = ["VIEWS", "Answer", "ask", "plain_rows", "schema", "sql"]
+__all__ = ["ANSWER", "VIEWS", "Answer", "ask", "plain_rows", "schema", "sql"]

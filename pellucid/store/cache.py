@@ -22,10 +22,11 @@ from typing import Any
 import numpy as np
 
 from pellucid.errors import FormatInvalid, NoPermission, StateDiffers, VariableInvalid
+from pellucid.record import digests
 from pellucid.store import anchors, files
 
 BYTES = 2_000_000_000
-_ENTRY = re.compile(r"step(0|[1-9][0-9]{0,15})-([0-9a-f]{64})")
+_ENTRY = re.compile(rf"step(0|[1-9][0-9]{{0,15}})-({digests.DIGEST})")
 
 
 def folder() -> Path:

@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pellucid.record import digests
 from pellucid.store import files
 
 # What nothing binds still has a form.
 DIGEST, VERSION = (
-    re.compile(form).fullmatch for form in ("[0-9a-f]{64}", "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
+    re.compile(form).fullmatch for form in (digests.DIGEST, "[0-9A-Za-z][0-9A-Za-z.+_-]{0,63}")
 )
 
 

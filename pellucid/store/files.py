@@ -418,14 +418,14 @@ def _encodable(text: str) -> bool:
     return True
 
 
-def require_free(folder: Path, found: str = "other files", advice: str = "") -> None:
-    """Raises FolderTaken unless the folder is new or empty; advice says what else can be
+def require_free(folder: Path, found: str = "other files", fix: str = "") -> None:
+    """Raises FolderTaken unless the folder is new or empty; fix says what else can be
     done with what it holds. Where it cannot be made, FolderUnfit, NoPermission or
     DiskFull, before any long work."""
     if detail := _in_the_way(folder):
         raise FolderUnfit(path=folder, detail=detail)
     if not _is_free(folder):
-        raise FolderTaken(path=folder, found=found, advice=advice)
+        raise FolderTaken(path=folder, found=found, fix=fix)
     if folder.name in ("", ".."):
         raise FolderUnfit(path=folder, detail="the path does not end with a name")
     first = next(

@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from pellucid.cli.common import READING
 from pellucid.record import chain, digests
 from pellucid.release import manifest
 from pellucid.release.publish import publish
@@ -473,7 +474,13 @@ def test_verify_show_status_and_publish_need_no_torch(finished: Path, tmp_path: 
     assert json.loads(pellucid("status", finished, "--json", env=hidden).stdout)["steps_done"] == 13
     assert "row 3" in pellucid("show", finished, "step", 3, env=hidden).stdout
     pellucid("publish", finished, env=hidden)
-    assert "TorchMissing" in pellucid("audit", finished, "--step", 3, env=hidden, check=2).stderr
+    missing = pellucid("audit", finished, "--step", 3, env=hidden, check=2).stderr
+    assert "TorchMissing" in missing and f"without it: {', '.join(READING)}." in missing
+    assert "steps" in pellucid("sql", finished, env=hidden).stdout
+    for verb in ("where", "trace"):
+        pellucid(verb, finished, "a stone", env=hidden)
+    # All ran above, but view: it serves until it is stopped, and test_imports.py tests its room.
+    assert set(READING) == {"verify", "status", "view", "sql", "where", "trace"}
 
 
 def test_verify_exits_with_5_and_names_the_problem(release: Path) -> None:

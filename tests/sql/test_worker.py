@@ -79,8 +79,9 @@ def test_an_answer_without_end_is_not_taken(
     finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(asked, "ANSWER", 1 << 20)
-    with pytest.raises(QueryTooLarge, match="1048576 bytes"):
+    with pytest.raises(QueryTooLarge, match="1048576 bytes") as caught:
         sql.sql(finished, "SELECT range AS a FROM range(1000000000000)")
+    assert "--json" not in str(caught.value), "it would not print this answer either"
 
 
 @pytest.mark.parametrize("query", [ENDLESS, DEAF], ids=["endless", "deaf"])
