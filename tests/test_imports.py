@@ -345,7 +345,6 @@ ALLOWED = {
     "sql/worker.py": "the pipes it was started with; what the system tells of its memory",
     "release/publish.py": "the licence that is installed with this package",
     "__init__.py": "pellucid.open, which opens no file",
-    "cli/train.py": "a window of the browser",
 }
 
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import shlex
 import sys
+import threading
 import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -227,7 +228,8 @@ def view(
 
 
 def _open(address: str) -> None:
-    """In a browser with a window: one without would take the terminal."""
+    """In a browser with a window: one without would take the terminal. Some of them end with their
+    window, so nothing waits for that."""
     windows = ("DISPLAY", "WAYLAND_DISPLAY")
     if sys.platform == "darwin" or any(os.environ.get(name) for name in windows):
-        webbrowser.open(address)
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()

@@ -24,14 +24,14 @@ PATIENCE = 60.0  # Seconds.
 
 
 @contextmanager
-def started(*words: object) -> Iterator[subprocess.Popen[str]]:
-    """The command line, with a browser that does nothing."""
+def started(*words: object, **variables: str) -> Iterator[subprocess.Popen[str]]:
+    """The command line, with a browser that does nothing unless a variable names another."""
     process = subprocess.Popen(
         [sys.executable, "-m", "pellucid", *map(str, words)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "BROWSER": "true"},
+        env={**os.environ, "OMP_NUM_THREADS": "1", "BROWSER": "true", **variables},
     )
     try:
         yield process
@@ -66,6 +66,26 @@ def test_ctrl_c_ends_it_well(finished: Path, interruptible: None, words: tuple[s
         rest = process.communicate(timeout=PATIENCE)
         assert (process.returncode, rest[1]) == (0, "")
         assert not is_served(port)
+
+
+@pytest.mark.parametrize("words", [(), ("--no-open",)])
+def test_a_browser_that_stays_open_keeps_nothing_waiting(
+    finished: Path, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    browser, opened = tmp_path / "browser", tmp_path / "opened"
+    browser.write_text(
+        f'#!/bin/sh\necho "$1" > {opened}.partial\nmv {opened}.partial {opened}\nexec sleep 20\n'
+    )
+    browser.chmod(0o755)
+    with started("view", finished, *words, BROWSER=f"{browser} %s", DISPLAY=":0") as process:
+        assert process.stdout
+        port = port_in(iter(process.stdout.readline, ""))
+        assert Browser(port).ask("/site/live").status == 200
+        deadline = time.monotonic() + (PATIENCE if not words else 1)
+        while not opened.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert opened.exists() == (not words)
+        assert words or opened.read_text() == f"http://127.0.0.1:{port}/\n"
 
 
 def test_the_port_that_was_named(finished: Path) -> None:
