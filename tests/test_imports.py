@@ -344,6 +344,7 @@ ALLOWED = {
     "sql/asked.py": "a stream of Arrow in memory; the manifest behind a URL",
     "sql/worker.py": "the pipes it was started with; what the system tells of its memory",
     "release/publish.py": "the licence that is installed with this package",
+    "site/shell.py": "the pages that are installed with this package",
     "__init__.py": "pellucid.open, which opens no file",
 }
 

@@ -75,11 +75,21 @@ def publish(
             metavar="DIR", help="Also copy the release there, with hard links where possible."
         ),
     ] = None,
+    without_site: Annotated[
+        bool, typer.Option("--without-site", help="Leave out the pages for browsers.")
+    ] = False,
+    offline_text: Annotated[
+        bool,
+        typer.Option(
+            "--offline-text", help="Keep the texts in the pages, also if they are over 200 MB."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     from pellucid.release.publish import publish
 
-    sealed = publish(folder, to)
+    with on_terminal() as terminal:
+        sealed = publish(folder, to, not without_site, offline_text or None, terminal.progress)
     if as_json:
         print_json(sealed)
     else:

@@ -8,19 +8,29 @@ from typing import Any
 
 import tomlkit
 
+from pellucid.data import stage
 from pellucid.data.licences import licences
 from pellucid.errors import NotFinished
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
+from pellucid.site import build
 from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 
 _SEAL = 256 << 20  # Bytes of a manifest: a million files.
 
 
-def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
-    """Write README.md, LICENSE and the manifest; sealing again gives the same bytes.
+def publish(
+    folder: Path,
+    to: Path | None = None,
+    site: bool = True,
+    texts: bool | None = None,
+    progress: stage.Progress = stage.silent,
+) -> dict[str, Any]:
+    """Write README.md, LICENSE, the site and the manifest; sealing again gives the same bytes.
+
+    site: whether to write one; texts: whether it holds the texts (None: unless they are large).
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
     the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
@@ -47,6 +57,10 @@ def publish(folder: Path, to: Path | None = None) -> dict[str, Any]:
         if paths:
             files.write_bytes(folder / FILE, content)
         readme.write(folder)
+        if site:
+            build.write(folder, texts, progress)
+        else:
+            files.remove_folder(folder / layout.SITE)
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
             with files.new_folder(to) as partial:

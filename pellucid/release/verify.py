@@ -25,6 +25,7 @@ from pellucid.record.verdict import Plan, Problem, judge
 from pellucid.release import evaluations, manifest, readme, tables
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
+from pellucid.site.check import check as check_site
 from pellucid.store import files, layout, log, sealed
 from pellucid.store.ledger import LedgerFile
 from pellucid.trace.check import check as check_index
@@ -88,6 +89,8 @@ def verify(folder: Path, watch: Watch) -> Report:
     ]
     if (folder / layout.TRACE).exists():
         checks.append(("index", lambda: check_index(folder)))
+    if (folder / layout.SITE).exists():
+        checks.append(("site", lambda: check_site(folder)))
     if (folder / layout.EVALUATIONS).parent.exists():
         checks.append(("evaluations", lambda: evaluations.check(folder)))
     for name, check in checks:

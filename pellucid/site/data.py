@@ -16,7 +16,7 @@ from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import corpus, overview
 from pellucid.site.pack import canonical
-from pellucid.site.places import Places, Segments
+from pellucid.site.places import OWN, Places, Segments
 from pellucid.site.texts import Texts
 from pellucid.store import files, layout
 
@@ -38,6 +38,7 @@ class Site:
     def __init__(self, folder: Path, texts: bool | None = None) -> None:
         self.folder = folder
         self._asked = texts
+        self._all: Segments | None = None
 
     def renewed(self) -> Site:
         """The run as it stands now. Of its data only what has changed is read again."""
@@ -88,6 +89,10 @@ class Site:
                 for number in range(self._texts.count):
                     yield f"texts/{number:05d}"
 
+    def read_all(self) -> None:
+        """Read the tables once, for a site that is made whole."""
+        self._all = self._places.segments()
+
     def pieces(self, name: str) -> Iterator[bytes]:
         """What a data file holds. Raises KeyError for a name that is none, FormatInvalid."""
         match = _NAME.fullmatch(name)
@@ -122,14 +127,20 @@ class Site:
         size = self.overview["steps_per_pack"]
         first = self.overview["first"] + number * size
         last = min(first + size - 1, self._done)
-        shown = self._shown
-        ledger = shown.ledger()
+        ledger = self._shown.ledger()
         if ledger is None or first > last:
             raise KeyError(number)
-        segments = self._places.segments((first, last))
-        return steps.pack(
-            self.folder, ledger, shown.documents, self._texts, segments, (first, last)
-        )
+        segments = self._between(first, last)
+        return steps.pack(self.folder, ledger, self._texts, segments, (first, last))
+
+    def _between(self, first: int, last: int) -> Segments:
+        """The segments of some steps: of a site that is made whole, from all of them."""
+        if self._all is None:
+            return self._places.segments((first, last))
+        # The run's own come first, and their steps ascend.
+        own = int((self._all.branch == OWN).sum())
+        begin, end = self._all.step[:own].searchsorted([first, last + 1])
+        return self._all.where(slice(begin, end))
 
     @property
     def _documents_per_pack(self) -> int:
@@ -140,10 +151,7 @@ class Site:
         last = min(first + self._documents_per_pack, self.overview["documents"]) - 1
         if first > last:
             raise KeyError(number)
-        shown = self._shown
-        return documents.pack(
-            shown.documents, self._texts, self._places, self._by_document, first, last
-        )
+        return documents.pack(self._texts, self._places, self._by_document, first, last)
 
     @cached_property
     def _shown(self) -> Shown:
@@ -160,7 +168,7 @@ class Site:
     @cached_property
     def _by_document(self) -> Segments:
         """All segments in the order of documents."""
-        segments = self._places.segments()
+        segments = self._places.segments() if self._all is None else self._all
         return segments.where(np.argsort(segments.document, kind="stable"))
 
     @cached_property

@@ -5,16 +5,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from pellucid.data.parquet import Documents
 from pellucid.site.numbers import finite
 from pellucid.site.places import OWN, Places, Segments
 from pellucid.site.texts import Texts
 
 DOCUMENTS = 64  # Of a pack, at least,
 PACKS = 8192  # of which there are no more: a folder has few entries.
-_NAMES = (
+_NAMES = [
     "id", "source", "split", "licence", "origin", "date", "characters", "bytes", "sha256",
-)  # fmt: skip
+]  # fmt: skip
 
 
 def per_pack(documents: int) -> int:
@@ -22,13 +21,11 @@ def per_pack(documents: int) -> int:
     return max(DOCUMENTS, -(-documents // PACKS))
 
 
-def pack(
-    documents: Documents, texts: Texts, places: Places, segments: Segments, first: int, last: int
-) -> dict[str, Any]:
+def pack(texts: Texts, places: Places, segments: Segments, first: int, last: int) -> dict[str, Any]:
     """The documents first..last. segments: of all steps, in the order of documents."""
     low, high = segments.document.searchsorted([first, last + 1])
     times: dict[int, list[list[Any]]] = {}
-    own = segments.where(slice(low, high))
+    own, indices = segments.where(slice(low, high)), list(range(first, last + 1))
     for branch, step, row, document, *span, loss_sum in zip(
         *(column.tolist() for column in own), strict=True
     ):
@@ -37,10 +34,7 @@ def pack(
     return {
         "first": first,
         "documents": [
-            {name: row[name] for name in _NAMES}
-            | texts.place_of(index)._asdict()
-            | {"tokens": places.length_of(index), "times": times.get(index, [])}
-            for index in range(first, last + 1)
-            for row in [documents.get(index)]
+            about | {"tokens": places.length_of(index), "times": times.get(index, [])}
+            for index, about in zip(indices, texts.about(indices, _NAMES), strict=True)
         ],
     }

@@ -28,7 +28,7 @@ _LICENCES = 100
 def overview(folder: Path) -> dict[str, Any]:
     """All but what `corpus` tells. Raises FormatInvalid."""
     recipe, about = load_recipe(folder), status(folder)
-    del about["folder"]
+    del about["folder"], about["sealed"]  # A site is made before its release is sealed.
     ledger = begun(folder)
     taken = max(0, about["steps_done"] - recipe.first)  # Of a fork that has not begun: none.
     return {

@@ -6,7 +6,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from pellucid.data.parquet import Documents
+import numpy as np
+
 from pellucid.record import chain
 from pellucid.site.numbers import finite, of_bits
 from pellucid.site.places import OWN, Segments
@@ -16,6 +17,7 @@ from pellucid.store.ledger import LedgerFile
 
 STEPS = 16  # Of a pack, at least,
 PACKS = 8192  # of which there are no more: a folder has few entries.
+_ABOUT = ["id", "licence"]
 _FLOATS = ("loss", "objective", "lr", "grad_norm", "weight_norm")
 
 
@@ -27,7 +29,6 @@ def per_pack(steps: int) -> int:
 def pack(
     folder: Path,
     ledger: LedgerFile,
-    documents: Documents,
     texts: Texts,
     segments: Segments,
     steps: tuple[int, int],
@@ -35,7 +36,7 @@ def pack(
     """The steps first..last that were taken. segments: theirs, of any branch. Raises
     FormatInvalid."""
     own = segments.where(segments.branch == OWN)
-    rows = _rows(folder, own, steps)
+    rows, indices = _rows(folder, own, steps), np.unique(own.document).tolist()
     shown: dict[int, dict[str, Any]] = {}
     for entry in ledger.between(*steps):
         number = entry.get("step", 0)
@@ -48,16 +49,8 @@ def pack(
     return {
         "first": steps[0],
         "steps": list(shown.values()),
-        "documents": {
-            index: _about(documents, texts, index) for index in sorted({*own.document.tolist()})
-        },
+        "documents": dict(zip(indices, texts.about(indices, _ABOUT), strict=True)),
     }
-
-
-def _about(documents: Documents, texts: Texts, index: int) -> dict[str, Any]:
-    about = documents.about(index)
-    names = ("id", "licence", "origin", "date")
-    return {name: about[name] for name in names} | texts.place_of(index)._asdict()
 
 
 def _rows(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
-from pellucid.data.parquet import Documents
+from pellucid.data.parquet import SCHEMA, Documents
 from pellucid.errors import FormatInvalid
 
 PIECE = 1 << 15  # Characters.
@@ -28,20 +29,29 @@ class Place(NamedTuple):
 
 
 class Texts:
-    """The packs of a corpus."""
+    """The documents of a corpus, and the packs of their texts."""
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
 
     @cached_property
+    def abouts(self) -> pa.Table:
+        """Everything about every document but its text, in memory: some 300 bytes each."""
+        names = [name for name in SCHEMA.names if name != "text"]
+        return pa.Table.from_batches(self._documents.rows(names))
+
+    def about(self, indices: list[int], names: list[str]) -> list[dict[str, Any]]:
+        """Columns of some documents, each with the place of its text."""
+        rows = self.abouts.select(names).take(indices).to_pylist()
+        return [
+            row | self.place_of(index)._asdict() for row, index in zip(rows, indices, strict=True)
+        ]
+
+    @cached_property
     def _pieces(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces before each document, shape (documents + 1,), and the pack of each piece. Raises
         FormatInvalid."""
-        columns = [
-            (batch.column(0).to_numpy(), batch.column(1).to_numpy())
-            for batch in self._documents.rows(["characters", "bytes"])
-        ]
-        characters, size = (np.concatenate(column) for column in zip(*columns, strict=True))
+        characters, size = (self.abouts.column(name).to_numpy() for name in ("characters", "bytes"))
         counts = np.maximum(-(-characters // PIECE), 1)
         if min(characters.min(), size.min()) < 0 or counts.astype(float).sum() > _MOST:
             path = self._documents.parts[0].path

@@ -28,6 +28,7 @@ TOKENIZER = "data/tokenizer"
 METRICS = "metrics"
 TRACE = "trace"
 EVALUATIONS = "evaluations/chain.jsonl"
+SITE = "site"
 ANCHORS = "anchors"
 CHECKPOINTS = "checkpoints"
 PARENT = "parent"  # A fork's first state, as an anchor of its parent.
@@ -66,6 +67,9 @@ _CHECKPOINT = (
 )
 _TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validation")
 _SPLITS = ("train", "validation")
+# The pages of the site (site/shell.py), and its scripts: each page has one of its own.
+_PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
+_SCRIPTS = ("core", "curves", "draw", *_PAGES)
 _INDEX = ("counts", "positions", "starts", "text", "top")
 
 # What a release holds, by the format that its manifest names. Later work adds lines.
@@ -92,6 +96,11 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("trace", ("manifest.json", *(f"{{part}}.{kind}" for kind in _INDEX))),
         Room("evaluations", ("chain.jsonl",), linked=False),
         Room("evaluations", ("{part}.jsonl",)),
+        Room("site", ("style.css", *(f"{name}.js" for name in _SCRIPTS))),
+        Room("site", tuple(f"{name}.html" for name in _PAGES)),
+        Room("site/data", ("overview.js", "tokenizer.js")),
+        Room("site/data/curves/level{n}", ("{part}.js",)),
+        *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in ("documents", "steps", "texts")),
         Room("abandoned/branch{n}/checkpoints/step{n}", _CHECKPOINT),
         Room("abandoned/branch{n}/anchors/step{n}", _STATE),
         Room("abandoned/branch{n}/metrics", tuple(f"{table}.parquet" for table in _TABLES)),

@@ -304,6 +304,7 @@ class Traced:
         held = [main, *(one for one in range((position - 1) // self.block, end + 1) if one != main)]
         return {
             "document": about["id"],
+            "index": index,
             "source": stream.source,
             "licence": about["licence"],
             "origin": about["origin"],

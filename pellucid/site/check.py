@@ -1,0 +1,68 @@
+"""Checking the site of a release: its shell is one that Pellucid released, and its data are what
+the record gives. A page that somebody edited could show anything."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from pellucid.errors import FormatInvalid
+from pellucid.record.verdict import Problem
+from pellucid.site import shell
+from pellucid.site.build import place_of
+from pellucid.site.data import Site
+from pellucid.site.pack import unpacked
+from pellucid.store import files, layout
+
+_SHELL_BYTES = 1 << 20  # Of a file.
+
+
+def check(folder: Path) -> Iterator[Problem]:
+    """Every file of the site that is missing, added, edited or not what the record gives. Raises
+    FormatInvalid."""
+    place = folder / layout.SITE
+    there = set(files.walk(place))
+    data = {name for name in there if name.startswith("data/")}
+    yield from _shell(place, there - data)
+    site = Site(folder, texts=place_of("texts/00000") in data)
+    names = {place_of(name): name for name in site.names()}
+    site.read_all()
+    for path in sorted(data - names.keys()):
+        yield Problem("FileAdded", f"{layout.SITE}/{path}", "the record gives no such data file")
+    for path, name in names.items():
+        if path not in data:
+            yield Problem("FileMissing", f"{layout.SITE}/{path}", "is missing from the site")
+        elif detail := _wrong(place / path, name, list(site.pieces(name))):
+            yield Problem("FileDiffers", f"{layout.SITE}/{path}", detail)
+
+
+def _shell(place: Path, there: set[str]) -> Iterator[Problem]:
+    """What differs from the version of the shell that is most like it."""
+    own = {name: _digest(place / name) for name in there}
+    version = max(shell.known().values(), key=lambda known: len(own.items() & known.items()))
+    for name in sorted(own.keys() | version.keys()):
+        where = f"{layout.SITE}/{name}"
+        if name not in own:
+            yield Problem("FileMissing", where, "is missing from the site")
+        elif name not in version:
+            yield Problem("FileAdded", where, "no released version of the site has this file")
+        elif own[name] != version[name]:
+            detail = "is not the file of that name in any released version of the site"
+            yield Problem("FileDiffers", where, detail)
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(files.read_bytes(path, _SHELL_BYTES)).hexdigest()
+
+
+def _wrong(path: Path, name: str, expected: list[bytes]) -> str:
+    """How a data file differs from the pieces that the record gives; empty if it does not."""
+    size = sum(map(len, expected))
+    try:
+        # Base64 of what DEFLATE cannot make smaller, and what stands around each piece.
+        content = files.read_bytes(path, 2 * size + 64 * (len(expected) + 2))
+        pieces = unpacked(content, name, size, path)
+    except FormatInvalid as error:
+        return str(error.fields["detail"])
+    return "" if pieces == expected else "does not hold what the record gives"

@@ -1,0 +1,61 @@
+"""The shell of the site: pages, style and scripts that are the same for every run.
+
+A released shell never changes: shells.json holds the SHA-256 of every file of every version, and a
+release whose site has any other file is refused. A change of the shell is a new version."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from functools import cache
+from importlib import resources
+from string import Template
+
+VERSION = 1
+SCRIPTS = ("core.js", "curves.js", "draw.js")  # Of every page, before its own.
+_CURRENT = ' aria-current="page"'
+PAGES = {
+    "index": "Overview",
+    "timeline": "Timeline",
+    "step": "Steps",
+    "document": "Documents",
+    "checkpoints": "Checkpoints",
+    "data": "Data",
+    "search": "Search",
+    "check": "How to check",
+}
+
+
+@cache
+def files() -> dict[str, bytes]:
+    """Every file of the shell of this version, by its name in site/."""
+    pages = {f"{name}.html": _page(name) for name in PAGES}
+    own = [f"{name}.js" for name in PAGES]
+    return pages | {name: _read(name) for name in ("style.css", *SCRIPTS, *own)}
+
+
+def _page(name: str) -> bytes:
+    links = (
+        f'<a href="{other}.html"{_CURRENT if other == name else ""}>{title}</a>'
+        for other, title in PAGES.items()
+    )
+    scripts = (f'<script src="{script}" defer></script>' for script in (*SCRIPTS, f"{name}.js"))
+    filled = Template(_read("page.html").decode("utf-8")).substitute(
+        title=PAGES[name], links="\n".join(links), scripts="\n".join(scripts)
+    )
+    return filled.encode("utf-8")
+
+
+def _read(name: str) -> bytes:
+    return resources.files("pellucid.site").joinpath("shell", name).read_bytes()
+
+
+def digests() -> dict[str, str]:
+    """The SHA-256 of every file of this version."""
+    return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files().items())}
+
+
+@cache
+def known() -> dict[int, dict[str, str]]:
+    """The SHA-256 of every file of every version that was ever released, by version."""
+    return {int(version): own for version, own in json.loads(_read("shells.json")).items()}

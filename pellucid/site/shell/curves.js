@@ -1,0 +1,56 @@
+// Points of the series of a run, from the files data/curves: a page loads those of the level that it
+// shows.
+"use strict";
+
+const BINS = 512; // Of a file.
+const FACTOR = 4;
+
+// Of every series its points in [low, high] steps, of the finest level that has at most so many.
+async function seriesBetween(about, low, high, most = 1024) {
+  const steps = about.steps_done - about.first;
+  if (steps < 1) return {};
+  let level = 0;
+  while (level < about.curves && (high - low) / FACTOR ** level > most) level += 1;
+  const span = FACTOR ** level * BINS;
+  const last = Math.floor((Math.min(high, about.steps_done) - about.first - 1) / span);
+  const first = Math.max(Math.floor((low - about.first - 1) / span), 0);
+  const made = {};
+  for (let part = first; part <= last; part += 1) {
+    const loaded = await value(numbered(`curves/level${level}`, part));
+    for (const [name, bins] of Object.entries(loaded.series)) {
+      (made[name] = made[name] || []).push(...points(loaded, bins, about));
+    }
+  }
+  return made;
+}
+
+function points(part, bins, about) {
+  return bins.flatMap((bin, number) => {
+    if (bin === null) return [];
+    const step = part.first + number * part.width;
+    const place = { step, x: step, last: Math.min(step + part.width - 1, about.steps_done) };
+    return [Array.isArray(bin) ? { ...place, y: bin[0], low: bin[1], high: bin[2] } : { ...place, y: bin }];
+  });
+}
+
+// The same points over another axis: tokens, which a series tells by step.
+function over(made, axis) {
+  if (axis === "steps" || !made.tokens) return made;
+  const tokens = new Map(made.tokens.map((point) => [point.step, point.y]));
+  return Object.fromEntries(Object.entries(made).map(([name, own]) => [name,
+    own.filter((point) => tokens.has(point.step)).map((point) => ({ ...point, x: tokens.get(point.step) }))]));
+}
+
+// The losses by source, under the sources' names.
+function bySource(made) {
+  return Object.entries(made).filter(([name]) => name.startsWith("loss of "))
+    .map(([name, own]) => ({ name: name.slice(8), points: own }));
+}
+
+function validations(about, axis, made, key) {
+  const tokens = axis === "tokens" && made.tokens
+    ? new Map(made.tokens.map((point) => [point.step, point.y])) : null;
+  return about.validation.map((one) => ({
+    step: one.step, x: tokens ? tokens.get(one.step) ?? 0 : one.step, y: one[key],
+  })).sort((a, b) => a.x - b.x);
+}

@@ -1,0 +1,90 @@
+"use strict";
+
+page(async (about) => {
+  const made = await seriesBetween(about, about.first, about.steps_done);
+  const pick = (point) => { location.href = `step.html#${point.step}`; };
+  const last = about.validation[about.validation.length - 1];
+  show(
+    el("h1", {}, foreign(about.run)),
+    el("p", { class: "lead" }, lead(about)),
+    facts([
+      ["Steps", `${count(about.steps_done)} of ${count(about.steps)}`],
+      ["Tokens trained on", count(about.tokens)],
+      ["Training loss", about.loss === null ? "–" : `${decimal(about.loss)} nats per token`],
+      ["Validation", last ? `${decimal(last.bits_per_byte)} bits per byte` : "–"],
+      ["Documents", about.data_made ? count(about.documents) : "being prepared"],
+      ["Arithmetic", `${about.arithmetic}, ${about.precision}`],
+    ]),
+    section("Curves",
+      chart({ title: "Training loss", unit: "nats per token", axis: "steps", pick,
+        curves: [{ name: "loss", points: made.loss || [] }], marks: marks(about) }),
+      chart({ title: "Validation", unit: "bits per byte", axis: "steps", pick,
+        curves: [{ name: "validation", points: validations(about, "steps", made, "bits_per_byte") }] }),
+      el("p", {}, link("timeline.html", "All curves, with zoom"))),
+    about.incidents.length ? section("Incidents", incidents(about)) : null,
+    loading(about),
+    section("Check it", command("pip install pellucid",
+      "pellucid verify .        # files, chain, data, batches and numbers; needs no torch",
+      `pellucid audit . --step ${middle(about)}   # replays this step and compares its bits`),
+      el("p", {}, link("check.html", "What each command proves"))),
+    section("What is open, and what is missing", open(about)),
+    section("Record", facts([
+      ["Head of the ledger", about.head ? digest(about.head) : "–"],
+      ["Digest of the weights", about.weights ? digest(about.weights) : "–"],
+      ["Data root", about.data ? digest(about.data) : "–"],
+      ["Digest of the recipe", digest(about.recipe_digest)]])),
+    section("Recipe", el("pre", { tabindex: "0" }, el("code", {}, ...visible(about.recipe)))),
+  );
+});
+
+function lead(about) {
+  const { family, layers, width, context } = about.model;
+  const shape = `A language model of the family ${family}: ${layers} layers of width ${width}, context ${count(context)}.`;
+  if (about.fork) {
+    return `${shape} A fork: training began after step ${count(about.fork.step)} of another run, and what came before is not in this release.`;
+  }
+  return about.finished
+    ? `${shape} Trained in the open: every text, every step and every state below can be checked and replayed.`
+    : `${shape} Training goes on, or was stopped at step ${count(about.steps_done)}.`;
+}
+
+function middle(about) {
+  return about.first + Math.max(1, Math.floor((about.steps_done - about.first) / 2));
+}
+
+function loading(about) {
+  if (!about.finished) return null;
+  return section("Load it", command(
+    `from transformers import AutoModelForCausalLM, ${about.loader}`, "",
+    'model = AutoModelForCausalLM.from_pretrained(".")  # the folder above this site',
+    `tokenizer = ${about.loader}.from_pretrained(".")`));
+}
+
+function marks(about) {
+  return about.incidents.map((one) => ({ x: one.step, kind: "incident", name: `${one.rule}: ${one.why}` }));
+}
+
+function incidents(about) {
+  return table("What the rules of the recipe decided", ["step", "rule", "action", "why"],
+    about.incidents.map((one) => [stepLink(one.step), one.rule, one.action, one.why]), [0]);
+}
+
+// What a release can hold, and whether this one does.
+function open(about) {
+  const unknown = Object.values(about.unknown_licences || {}).reduce((sum, each) => sum + each, 0);
+  const rows = [
+    ["Texts, with licence and origin", about.data_made, "data/documents"],
+    ["Licence of every text", about.data_made && unknown === 0,
+      unknown ? `unknown for ${count(unknown)} documents` : "data/documents"],
+    ["Tokens and their order", about.stages.shards, "data/shards"],
+    ["Ledger of every step", about.head !== null, "record/ledger.jsonl"],
+    ["Steps before the first one here", !about.fork, about.fork ? "in the run that this one is a fork of" : "none"],
+    ["Full states, with optimizer", about.anchors.length > 0, `${count(about.anchors.length)} stored; any other step by replay`],
+    ["Checkpoints", about.checkpoints.length > 0, `${count(about.checkpoints.length)} stored; any other step by replay`],
+    ["Index: which steps saw a text", about.stages.index, about.stages.index ? "trace" : "make it with: pellucid run . --set placement.trace=true"],
+    ["Texts in this site", about.texts, about.texts ? "site/data/texts" : "publish with --offline-text"],
+    ["Sealed: a manifest of all files", about.live === undefined, about.live === undefined ? "manifest.jsonl" : "pellucid publish ."],
+  ];
+  return table("Parts of this run", ["part", "here", "where"],
+    rows.map(([part, here, where]) => [part, here ? "yes" : "no", where]));
+}

@@ -1,0 +1,129 @@
+"""A browser, and a run whose texts and names try everything."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import shutil
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.release.publish import publish
+from tests.conftest import finish, lacks, make_run, write_corpus
+
+HOSTILE = [
+    "<script>document.title = 'hacked'</script>",
+    '</script><img src="x" onerror="document.title=\'hacked\'">',
+    '"]);document.title=\'hacked\';pellucid("overview",["',
+    "\u202egnp.exe\u202c \u2066isolated\u2069 \ufeff",
+    "\x1b[31mred\x1b[0m \x07bell",
+    "שלום עולם، مرحبا بالعالم",
+    "a" * 300,
+]
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed run of texts, names, and a licence that would run or break a careless page."""
+    corpus = write_corpus(tmp_path_factory.mktemp("corpus") / "bold", documents=30)
+    for number, text in enumerate(HOSTILE):
+        (corpus / f"<img src=x onerror=alert({number})>'\".txt").write_text(
+            (text + "\n") * 20, encoding="utf-8"
+        )
+    settings = [
+        "data.sources.bold.licence=</script><script>document.title='hacked'</script>",
+    ]
+    folder = tmp_path_factory.mktemp("runs") / "hostile"
+    run = finish(make_run(folder, corpus, settings))
+    publish(run)
+    return run
+
+
+class Watched:
+    """A browser's page, and everything that went wrong on it."""
+
+    def __init__(self, page: Any, base: str) -> None:
+        self.page, self.base, self.wrong = page, base, list[str]()
+        page.on("console", lambda told: self._console(told))
+        page.on("pageerror", lambda error: self.wrong.append(f"error: {error}"))
+        page.on("requestfailed", lambda request: self.wrong.append(f"failed: {request.url}"))
+        page.on("request", lambda request: self._request(request.url))
+        page.on("dialog", lambda dialog: self._dialog(dialog))
+
+    def _console(self, told: Any) -> None:
+        if told.type in ("error", "warning"):
+            self.wrong.append(f"{told.type}: {told.text}")
+
+    def _request(self, url: str) -> None:
+        if not url.startswith((self.base, "data:", "about:")):
+            self.wrong.append(f"outside: {url}")
+
+    def _dialog(self, dialog: Any) -> None:
+        self.wrong.append(f"dialog: {dialog.message}")
+        dialog.dismiss()
+
+    def open(self, name: str) -> Any:
+        """Show a page of the site, drawn."""
+        self.page.goto("about:blank")
+        self.page.goto(f"{self.base}/site/{name}")
+        self.page.wait_for_selector("main h1", timeout=60_000)
+        return self.page
+
+
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    return path or lacks("chromium is not installed")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = chromium()
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
+
+
+class _Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@contextlib.contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """A folder behind a plain static server; its address."""
+
+    class Here(_Quiet):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args, directory=str(folder))
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.fixture(params=["file", "http"])
+def way(request: pytest.FixtureRequest) -> str:
+    """How the site reaches the browser."""
+    return request.param
+
+
+@contextlib.contextmanager
+def watched(browser: Any, folder: Path, way: str, **context: Any) -> Iterator[Watched]:
+    """A page of a release in a browser of its own, below a prefix where it is served."""
+    with contextlib.ExitStack() as stack:
+        base = f"file://{folder}"
+        if way == "http":
+            base = f"{stack.enter_context(served(folder.parent))}/{folder.name}"
+        own = browser.new_context(**context)
+        stack.callback(own.close)
+        yield Watched(own.new_page(), base)

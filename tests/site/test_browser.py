@@ -1,0 +1,155 @@
+"""The site in a browser, from a folder and from a static server."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.look.show import Shown
+from pellucid.site import shell
+from pellucid.site.data import Site
+from tests.site.conftest import HOSTILE, watched
+
+PAGES = [f"{name}.html" for name in shell.PAGES]
+
+
+def test_a_walk_from_the_curve_to_a_document_and_back(
+    browser: Any, finished: Path, way: str
+) -> None:
+    shown = Shown(finished)
+    with watched(browser, finished, way) as at:
+        page = at.open("index.html")
+        page.locator("svg.chart").first.click(position={"x": 400, "y": 100})
+        page.wait_for_url(re.compile(r"step\.html#\d+$"))
+        page.wait_for_selector("article.row")
+        number = int(page.url.rpartition("#")[2])
+        expected = shown.step(number)
+        assert page.locator("article.row").count() == len(expected["rows"])
+        body = page.locator("main").inner_text()
+        assert expected["state"] in body and f"{expected['loss']:.4f}" in body
+        first = next(
+            piece for piece in expected["rows"][0]["segments"] if piece["loss"] is not None
+        )
+        link = page.locator(".segment .head a").first
+        assert link.inner_text() == first["document"]
+        link.click()
+        page.wait_for_selector("mark")
+        assert page.locator("h1").inner_text() == first["document"]
+        marked = page.locator("mark").inner_text()
+        stored = shown.documents.get(first["index"])
+        assert marked and marked in stored["text"]
+        assert page.locator("pre.text").inner_text() == stored["text"]
+        seen = {step["step"] for block in shown.document(stored["id"])["blocks"]
+                for step in block["steps"]}  # fmt: skip
+        told = {int(text.split()[1]) for text in page.locator("td a[href^=step]").all_inner_texts()}
+        assert number in told and told == seen
+        page.locator("td a[href^=step]").last.click()
+        page.wait_for_selector("article.row")
+        page.get_by_role("link", name="Checkpoints").click()
+        page.wait_for_selector("table")
+        assert "step 12" in page.locator("table").first.inner_text()
+        assert at.wrong == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_drawn_for_phones_and_passes_axe(
+    browser: Any, finished: Path, name: str
+) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    for scheme in ("light", "dark"):
+        size = {"width": 390, "height": 800}
+        with watched(
+            browser, finished, "http", viewport=size, color_scheme=scheme, bypass_csp=True
+        ) as at:
+            page = at.open(name)
+            assert page.locator("h1").count() == 1
+            wide = page.evaluate("document.documentElement.scrollWidth")
+            assert wide <= 390
+            report = Axe().run(page).response
+            assert [(one["id"], one["nodes"][0]["html"]) for one in report["violations"]] == []
+            assert at.wrong == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_hostile_texts_are_shown_and_run_nothing(
+    browser: Any, hostile: Path, name: str, way: str
+) -> None:
+    with watched(browser, hostile, way) as at:
+        page = at.open(name)
+        assert "hacked" not in page.title()
+        assert page.locator("main img, main script, main i").count() == 0
+        assert at.wrong == []
+
+
+def test_every_hostile_document_is_shown_letter_by_letter(browser: Any, hostile: Path) -> None:
+    documents = json.loads(next(Site(hostile).pieces("documents/00000")))["documents"]
+    shown = 0
+    with watched(browser, hostile, "file") as at:
+        for number, document in enumerate(documents):
+            if "<img src" not in document["id"]:
+                continue
+            page = at.open(f"document.html#{number}")
+            assert page.locator("h1").inner_text() == document["id"]
+            told = page.locator("pre.text").inner_text()
+            stored = Shown(hostile).documents.get(number)["text"]
+            for mark in ("\u202e", "\x1b", "\u2066", "\ufeff", "\x07"):
+                code = f"U+{ord(mark):04X}"
+                assert mark not in told and told.count(code) == stored.count(mark)
+            if stored.isprintable() or stored.startswith(("<", '"', "a", "ש")):
+                assert told.rstrip("\n") == stored.rstrip("\n")
+            shown += 1
+        assert shown == len(HOSTILE)
+        assert at.wrong == []
+
+
+def test_the_keyboard_reads_and_opens_the_curve(browser: Any, finished: Path) -> None:
+    with watched(browser, finished, "file") as at:
+        page = at.open("timeline.html")
+        page.locator("svg.chart").first.focus()
+        for key in ("Home", "ArrowRight", "ArrowRight"):
+            page.keyboard.press(key)
+        told = page.locator("output.told").first.inner_text()
+        assert told.startswith("step 3: loss ")
+        page.keyboard.press("Enter")
+        page.wait_for_url(re.compile(r"step\.html#3$"))
+        assert at.wrong == []
+
+
+def test_a_part_of_the_timeline_is_dragged_larger(browser: Any, finished: Path) -> None:
+    with watched(browser, finished, "file") as at:
+        page = at.open("timeline.html")
+        box = page.locator("svg.chart").first.bounding_box()
+        page.mouse.move(box["x"] + box["width"] * 0.2, box["y"] + 50)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] * 0.7, box["y"] + 60, steps=5)
+        page.mouse.up()
+        page.wait_for_selector("button:has-text('All'):not([disabled])")
+        assert "steps 1 to 13" not in page.locator(".controls").inner_text()
+        page.get_by_role("button", name="All").click()
+        page.wait_for_selector("button:has-text('All')[disabled]")
+        page.locator("#axis").select_option("tokens")
+        page.wait_for_selector("svg[aria-label*='tokens']")
+        assert at.wrong == []
+
+
+@pytest.mark.parametrize(
+    "address", ["step.html#99", "step.html#x", "document.html#40", "document.html#%3Cimg%3E"]
+)
+def test_an_unknown_place_is_said_to_be_none(browser: Any, finished: Path, address: str) -> None:
+    with watched(browser, finished, "file") as at:
+        page = at.open(address)
+        assert page.locator("h1").inner_text() == "This page cannot be shown"
+        assert "There is no" in page.locator("[role=alert]").inner_text()
+        assert at.wrong == []
+
+
+def test_a_missing_data_file_is_named(browser: Any, release: Path) -> None:
+    (release / "site" / "data" / "steps" / "00000.js").unlink()
+    with watched(browser, release, "file") as at:
+        page = at.open("step.html#3")
+        assert "data/steps/00000.js is missing" in page.locator("[role=alert]").inner_text()

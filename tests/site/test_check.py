@@ -1,0 +1,124 @@
+"""A site that somebody edited is refused, and by the file that was edited."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.site import shell
+from pellucid.site.check import check
+from pellucid.site.pack import canonical, packed, unpacked
+from pellucid.store import layout
+from tests.conftest import pellucid
+
+
+def problems(folder: Path) -> set[tuple[str, str]]:
+    return {(problem.error, problem.where) for problem in check(folder)}
+
+
+def edited(path: Path, change: Callable[[bytes], bytes]) -> None:
+    path.write_bytes(change(path.read_bytes()))
+
+
+def overview_with(path: Path, **said: object) -> bytes:
+    (piece,) = unpacked(path.read_bytes(), "overview", 1 << 20, path)
+    return packed("overview", [canonical({**json.loads(piece), **said})])
+
+
+def test_a_site_is_part_of_a_release_and_sound(finished: Path) -> None:
+    assert (finished / "site" / "index.html").is_file()
+    assert problems(finished) == set()
+    report = verify(finished, lambda name: None)
+    assert report.ok and "site" in report.checked
+
+
+@pytest.mark.parametrize("name", sorted(shell.files()))
+def test_an_edited_file_of_the_shell_is_named(release: Path, name: str) -> None:
+    edited(release / "site" / name, lambda content: content + b"\n")
+    assert problems(release) == {("FileDiffers", f"site/{name}")}
+
+
+def test_other_data_are_named(release: Path) -> None:
+    path = release / "site" / "data" / "overview.js"
+    path.write_bytes(overview_with(path, loss=0.001))
+    assert problems(release) == {("FileDiffers", "site/data/overview.js")}
+
+
+def test_a_script_among_the_data_is_named(release: Path) -> None:
+    path = release / "site" / "data" / "steps" / "00000.js"
+    edited(path, lambda content: content + b"void 0;\n")
+    assert problems(release) == {("FileDiffers", "site/data/steps/00000.js")}
+
+
+def test_added_and_missing_files_are_named(release: Path) -> None:
+    site = release / "site"
+    (site / "extra.js").write_text("void 0;\n")
+    (site / "data" / "steps" / "00007.js").write_bytes(packed("steps/00007", [b"{}"]))
+    (site / "data" / "curves" / "level0" / "00000.js").unlink()
+    (site / "draw.js").unlink()
+    assert problems(release) == {
+        ("FileAdded", "site/extra.js"),
+        ("FileAdded", "site/data/steps/00007.js"),
+        ("FileMissing", "site/data/curves/level0/00000.js"),
+        ("FileMissing", "site/draw.js"),
+    }
+
+
+def test_texts_of_another_document_are_named(release: Path) -> None:
+    path = release / "site" / "data" / "texts" / "00000.js"
+    pieces = unpacked(path.read_bytes(), "texts/00000", 1 << 20, path)
+    path.write_bytes(packed("texts/00000", [pieces[1], pieces[0], *pieces[2:]]))
+    assert problems(release) == {("FileDiffers", "site/data/texts/00000.js")}
+
+
+def test_verify_names_it_too_when_it_was_sealed(release: Path) -> None:
+    """The manifest of a dishonest maker fits the edited page."""
+    from pellucid.release import manifest
+    from pellucid.store.ledger import LedgerFile
+
+    path = release / "site" / "data" / "overview.js"
+    path.write_bytes(overview_with(path, tokens="9999999999"))
+    manifest.write(release, "small", LedgerFile(release).head)
+    done = pellucid("verify", release, check=5)
+    assert "site/data/overview.js" in done.stdout + done.stderr
+
+
+def test_the_shell_is_the_one_that_its_version_names() -> None:
+    """A change of the shell is a new version: python -m tests.site.shells writes its digests."""
+    assert shell.known()[shell.VERSION] == shell.digests()
+
+
+def test_the_list_of_a_release_has_the_shell(finished: Path) -> None:
+    names = {f"site/{name}" for name in shell.files()}
+    assert all(layout.room_of(name) for name in names)
+    rooms = [room for room in layout.ROOMS[layout.VERSION] if room.folder == "site"]
+    assert {f"site/{name}" for room in rooms for name in room.names} == names
+    assert {path.name for path in (finished / "site").iterdir() if path.is_file()} == {
+        name.removeprefix("site/") for name in names
+    }
+
+
+def test_publish_can_leave_it_out_and_bring_it_back(release: Path) -> None:
+    (release / layout.MANIFEST).unlink()
+    publish(release, site=False)
+    assert not (release / "site").exists()
+    assert verify(release, lambda name: None).ok
+    publish(release)
+    assert (release / "site" / "data" / "overview.js").is_file()
+    assert verify(release, lambda name: None).ok
+
+
+def test_the_shell_asks_for_nothing_outside() -> None:
+    """No address but that of the package's page, which is a link; no HTML from strings."""
+    for name, content in shell.files().items():
+        text = content.decode("utf-8")
+        addresses = set(re.findall(r"https?://[^\s\"'<>]+", text))
+        assert addresses <= {"https://pypi.org/project/pellucid/", "http://www.w3.org/2000/svg"}
+        for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
+            assert word not in text, name

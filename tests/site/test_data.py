@@ -1,0 +1,202 @@
+"""The data of the pages beside what other ways of asking a run give."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.data.parquet import Documents
+from pellucid.errors import FormatInvalid
+from pellucid.look.show import Shown
+from pellucid.look.status import status
+from pellucid.site import curves, texts
+from pellucid.site.data import Site
+from pellucid.sql.asked import sql
+from tests.conftest import finish, make_run, write_corpus
+from tests.trace.conftest import lossy
+
+
+def value(site: Site, name: str) -> Any:
+    (piece,) = site.pieces(name)
+    return json.loads(piece)
+
+
+def values(site: Site, room: str) -> list[Any]:
+    return [value(site, name) for name in site.names() if name.startswith(f"{room}/")]
+
+
+def text_of(site: Site, place: dict[str, int], begin: int, end: int) -> str:
+    """As a page reads it: piece by piece, through the packs."""
+    pack, piece, text = place["pack"], place["piece"], ""
+    while len(text) < end:
+        pieces = list(site.pieces(f"texts/{pack:05d}"))
+        if piece >= len(pieces):
+            pack, piece = pack + 1, 0
+            continue
+        text += pieces[piece].decode()
+        piece += 1
+    return text[begin:end]
+
+
+def test_steps_show_what_show_shows(finished: Path) -> None:
+    site, shown = Site(finished), Shown(finished)
+    steps = {step["step"]: (pack, step) for pack in values(site, "steps") for step in pack["steps"]}
+    assert sorted(steps) == list(range(14))
+    for number, (pack, step) in steps.items():
+        expected = shown.step(number)
+        assert [row["block"] for row in step["rows"]] == [row["block"] for row in expected["rows"]]
+        for row, other in zip(step["rows"], expected["rows"], strict=True):
+            trained = [piece for piece in other["segments"] if piece["loss"] is not None]
+            assert [
+                (pack["documents"][str(segment[0])]["id"], segment[4] / segment[3])
+                for segment in row["segments"]
+            ] == [(piece["document"], piece["loss"]) for piece in trained]
+            read = "".join(
+                text_of(site, pack["documents"][str(document)], begin, end)
+                for document, begin, end, *_ in row["segments"]
+            )
+            # The row's first token is only an input, and document tokens are no text. A token may
+            # end inside a character, which then belongs to the text before it.
+            whole = "".join(piece["text"] for piece in other["segments"])
+            whole = whole.replace("<|document|>", "").strip("\ufffd")
+            assert len(read) > 10 and any(
+                whole.endswith(part) for part in (read, read[1:], read[:-1], read[1:-1])
+            )
+
+
+def test_documents_show_every_time_that_sql_counts(finished: Path) -> None:
+    site = Site(finished)
+    rows = sql(finished, "SELECT document, step, row, tokens, loss_sum FROM segments").to_pylist()
+    by_document: dict[int, list[Any]] = defaultdict(list)
+    for row in rows:
+        by_document[row["document"]].append(tuple(row.values())[1:])
+    seen = 0
+    for pack in values(site, "documents"):
+        for number, document in enumerate(pack["documents"], pack["first"]):
+            times = [
+                (step, row, tokens, loss) for _, step, row, _, _, tokens, loss in document["times"]
+            ]
+            assert sorted(times) == sorted(by_document.get(number, []))
+            seen += len(times)
+            stored = Documents.open(finished).get(number)
+            assert text_of(site, document, 0, stored["characters"]) == stored["text"]
+            assert document["sha256"] == stored["sha256"]
+    assert seen == len(rows) > 50
+
+
+def test_the_overview_says_what_status_says(finished: Path) -> None:
+    about, told = value(Site(finished), "overview"), status(finished)
+    for name in ("head", "steps_done", "tokens", "validation", "checkpoints", "loss", "weights"):
+        assert about[name] == told[name]
+    assert sum(map(sum, about["lengths"].values())) == about["documents"] == 40
+    assert "folder" not in about and str(finished) not in json.dumps(about)
+
+
+@given(st.integers(1, 9000), st.integers(0, 2))
+def test_a_bin_has_the_least_the_greatest_and_the_mean(steps: int, level: int) -> None:
+    made = curves.Curves.__new__(curves.Curves)
+    made.first, made.steps = 7, steps
+    own = np.sin(np.arange(steps) * 12.9898) * 43758.5453
+    made.series = {"loss": own}
+    read = [part for number in range(made.parts(level)) for part in [made.part(level, number)]]
+    assert all(len(part["series"]["loss"]) <= curves.BINS for part in read)
+    width = 4**level
+    for part in read:
+        for number, found in enumerate(part["series"]["loss"]):
+            begin = part["first"] - 8 + number * width
+            inside = own[begin : begin + width].tolist()
+            mean = math.fsum(inside) / len(inside)
+            assert found == (inside[0] if width == 1 else [mean, min(inside), max(inside)])
+    assert len(read) * curves.BINS * width >= steps
+    assert curves.top(steps) == 0 or -(-steps // 4 ** (curves.top(steps) - 1)) > curves.BINS
+
+
+def test_curves_are_the_table_of_steps(finished: Path) -> None:
+    part = value(Site(finished), "curves/level0/00000")
+    rows = sql(finished, "SELECT * FROM steps ORDER BY step").to_pylist()
+    assert part["first"] == 1 and part["width"] == 1
+    for name in ("loss", "lr", "grad_norm", "weight_norm", "tokens_per_second", "tokens"):
+        assert part["series"][name] == [row[name] for row in rows]
+    source = rows[0] and next(name for name in part["series"] if name.startswith("loss of "))
+    sums = sql(finished, "SELECT loss_sum / tokens AS loss FROM sources ORDER BY step").to_pylist()
+    assert part["series"][source] == [row["loss"] for row in sums]
+
+
+def test_a_long_text_goes_on_through_the_packs(
+    tmp_path: Path, corpus: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(texts, "PIECE", 100)
+    monkeypatch.setattr(texts, "PACK", 250)
+    folder = finish(make_run(tmp_path / "run", corpus), only="documents")
+    made = texts.Texts(documents := Documents.open(folder))
+    site = Site.__new__(Site)
+    site.__dict__["_texts"] = made
+    assert made.count > 10
+    for index in range(documents.count):
+        stored = documents.get(index)
+        place = made.place_of(index)._asdict()
+        assert text_of(site, place, 0, stored["characters"]) == stored["text"]
+
+
+def test_texts_of_a_tokenizer_that_loses_them_are_shown_as_they_are(tmp_path: Path) -> None:
+    """Its tokens have no bytes of their own: places come from encoding again."""
+    corpus = write_corpus(tmp_path / "corpus")
+    run = finish(make_run(tmp_path / "run", corpus, lossy([corpus], tmp_path)))
+    site = Site(run)
+    for pack in values(site, "steps"):
+        for step in pack["steps"]:
+            for row in step["rows"]:
+                for before, after in zip(row["segments"], row["segments"][1:], strict=False):
+                    if before[0] == after[0]:
+                        assert before[2] == after[1]
+    covered = [
+        time
+        for pack in values(site, "documents")
+        for one in pack["documents"]
+        for time in one["times"]
+    ]
+    assert covered and all(0 <= begin <= end for _, _, _, begin, end, *_ in covered)
+
+
+@pytest.mark.parametrize("name", ["", "steps/1", "steps/00009", "../recipe", "documents/99999"])
+def test_there_is_no_other_data_file(finished: Path, name: str) -> None:
+    with pytest.raises(KeyError):
+        list(Site(finished).pieces(name))
+
+
+def test_a_run_that_has_not_begun_has_an_overview(tmp_path: Path, corpus: Path) -> None:
+    folder = make_run(tmp_path / "run", corpus)
+    site = Site(folder)
+    assert [*site.names()] == ["overview", "curves/level0/00000"]
+    about = value(site, "overview")
+    assert about["head"] is None and not about["data_made"]
+
+
+def test_tables_that_do_not_fit_each_other_are_named(release: Path) -> None:
+    import pyarrow.parquet as pq
+
+    from pellucid.store import metrics, parquet
+
+    path = release / "metrics" / "sequences.parquet"
+    table = pq.read_table(path).slice(4)
+    path.unlink()
+    with parquet.writer(path, metrics.TABLES["sequences"]) as writer:
+        writer.write_table(table)
+    with pytest.raises(FormatInvalid, match="sequences"):
+        Site(release).read_all()
+
+
+def test_large_texts_are_left_out_unless_asked_for(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pellucid.site.data.TEXT_BYTES", 10)
+    assert not [name for name in Site(finished).names() if name.startswith("texts/")]
+    assert [name for name in Site(finished, texts=True).names() if name.startswith("texts/")]
