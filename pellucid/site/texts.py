@@ -42,7 +42,7 @@ class Texts:
 
     def about(self, indices: list[int], names: list[str]) -> list[dict[str, Any]]:
         """Columns of some documents, each with the place of its text."""
-        rows = self.abouts.select(names).take(indices).to_pylist()
+        rows = self.abouts.select(names).take(pa.array(indices, pa.int64())).to_pylist()
         return [
             row | self.place_of(index)._asdict() for row, index in zip(rows, indices, strict=True)
         ]

@@ -23,13 +23,13 @@ from pellucid import machine
 from pellucid.data import stage
 from pellucid.errors import PellucidError, RunMissing, TooMuchMemory
 from pellucid.recipe import FILE
+from pellucid.site import shell
 from pellucid.site.data import Site
 from pellucid.site.pack import canonical, packed
 from pellucid.site.server import JSON, Answer, Refused, Server, as_json
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
 
-SHELL = Path(__file__).parent / "shell"
 FIRST = "/site/index.html"
 LONGEST = 1000  # Characters of a text to look for.
 PLACES = 100  # Of a text that are told.
@@ -43,10 +43,7 @@ _SHELL_KINDS = {
     "html": "text/html; charset=utf-8",
     "css": "text/css; charset=utf-8",
     "js": _SCRIPT,
-    "svg": "image/svg+xml",
-    "png": "image/png",
 }
-_SHELL = re.compile(f"/site/([a-z0-9-]+[.]({'|'.join(_SHELL_KINDS)}))")
 _DATA = re.compile("/site/data/([a-z0-9/]+)[.]js")
 _KINDS = {"json": JSON, "jsonl": _TEXT, "toml": _TEXT, "md": _TEXT, "lock": _TEXT, "LICENSE": _TEXT}
 # Files and folders of which one changes wherever a run goes on: its size, or when it was written.
@@ -101,9 +98,8 @@ class View:
             return self._where(_text_in(query))
         if match := _DATA.fullmatch(path):
             return Answer(io.BytesIO(self._data(match[1])), _SCRIPT)
-        if (match := _SHELL.fullmatch(path)) and (SHELL / match[1]).is_file():
-            # A link where an installer makes some.
-            return Answer(files.open_file(SHELL / match[1], follow=True), _SHELL_KINDS[match[2]])
+        if content := shell.files().get(path.removeprefix("/site/")):
+            return Answer(io.BytesIO(content), _SHELL_KINDS[path.rpartition(".")[2]])
         return self._file(path.removeprefix("/"))
 
     def live(self) -> Live:
@@ -164,7 +160,7 @@ class View:
 
     def _file(self, path: str) -> Answer:
         """A file of the run's own. Raises Refused for a name that the closed list lacks."""
-        if layout.room_of(path) is None:
+        if layout.room_of(path) is None or path.startswith(f"{layout.SITE}/"):
             raise Refused(HTTPStatus.NOT_FOUND, "no such file in this run")
         opened = files.open_file(files.inside(self.folder, path, str(self.folder)))
         return Answer(opened, _KINDS.get(path.rpartition(".")[2], "application/octet-stream"))
@@ -198,7 +194,8 @@ class View:
 def _pieces(site: Site, name: str) -> Iterator[bytes]:
     """What a data file holds. The overview says that there is a server to ask."""
     if name == "overview":
-        yield canonical(site.overview | {"live": True})
+        sealed = (site.folder / layout.MANIFEST).is_file()
+        yield canonical(site.overview | {"live": True, "sealed": sealed})
     else:
         yield from site.pieces(name)
 

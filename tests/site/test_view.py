@@ -15,7 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from pellucid.errors import FileMissing, PortUnusable, RunMissing
-from pellucid.site import view
+from pellucid.site import shell, view
 from pellucid.site.data import Site
 from pellucid.site.pack import unpacked
 from pellucid.site.view import server
@@ -30,16 +30,12 @@ def browser(finished: Path) -> Iterator[Browser]:
         yield browser
 
 
-def test_it_serves_the_shell_the_data_and_the_files_of_the_run(
-    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(view, "SHELL", tmp_path)
-    (tmp_path / "index.html").write_text("<!doctype html>")
+def test_it_serves_the_shell_the_data_and_the_files_of_the_run(finished: Path) -> None:
     with browsing(finished) as browser:
         start = browser.ask("/")
         assert (start.status, start.headers["Location"]) == (302, "/site/index.html")
         page = browser.ask("/site/index.html")
-        assert (page.status, page.body) == (200, b"<!doctype html>")
+        assert (page.status, page.body) == (200, shell.files()["index.html"])
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
         policy = page.headers["Content-Security-Policy"]
         assert policy.startswith("default-src 'none'; script-src 'self';")
@@ -47,7 +43,7 @@ def test_it_serves_the_shell_the_data_and_the_files_of_the_run(
         assert page.headers["X-Content-Type-Options"] == "nosniff"
         assert page.headers["Cross-Origin-Resource-Policy"] == "same-origin"
         assert page.headers["Cache-Control"] == "no-store"
-        assert browser.ask("/site/step.html").status == 404
+        assert browser.ask("/site/other.html").status == 404
         for path in (
             "recipe.toml",
             layout.LEDGER,
@@ -67,7 +63,8 @@ def test_every_data_file_is_that_of_the_site(finished: Path, browser: Browser) -
         served = unpacked(reply.body, name, 1 << 24, name)
         if name == "overview":
             about = json.loads(served[0])
-            assert about.pop("live") is True and about == json.loads(pieces[0])
+            assert about.pop("live") is True and about.pop("sealed") is True
+            assert about == json.loads(pieces[0])
         else:
             assert served == pieces
 
@@ -138,7 +135,6 @@ def test_no_link_is_followed(release: Path, tmp_path: Path) -> None:
 
 
 def test_the_data_do_not_come_from_a_folder_of_the_release(release: Path) -> None:
-    (release / "site" / "data").mkdir(parents=True)
     (release / "site" / "index.html").write_text("forged")
     (release / "site" / "data" / "overview.js").write_text("forged()")
     with browsing(release) as browser:

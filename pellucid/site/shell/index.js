@@ -72,6 +72,7 @@ function incidents(about) {
 // What a release can hold, and whether this one does.
 function open(about) {
   const unknown = Object.values(about.unknown_licences || {}).reduce((sum, each) => sum + each, 0);
+  const sealed = about.live === undefined || about.sealed;
   const rows = [
     ["Texts, with licence and origin", about.data_made, "data/documents"],
     ["Licence of every text", about.data_made && unknown === 0,
@@ -83,7 +84,7 @@ function open(about) {
     ["Checkpoints", about.checkpoints.length > 0, `${count(about.checkpoints.length)} stored; any other step by replay`],
     ["Index: which steps saw a text", about.stages.index, about.stages.index ? "trace" : "make it with: pellucid run . --set placement.trace=true"],
     ["Texts in this site", about.texts, about.texts ? "site/data/texts" : "publish with --offline-text"],
-    ["Sealed: a manifest of all files", about.live === undefined, about.live === undefined ? "manifest.jsonl" : "pellucid publish ."],
+    ["Sealed: a manifest of all files", sealed, sealed ? "manifest.jsonl" : "pellucid publish ."],
   ];
   return table("Parts of this run", ["part", "here", "where"],
     rows.map(([part, here, where]) => [part, here ? "yes" : "no", where]));
