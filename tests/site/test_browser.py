@@ -12,7 +12,9 @@ import pytest
 from pellucid.look.show import Shown
 from pellucid.site import shell
 from pellucid.site.data import Site
+from tests.conftest import pellucid
 from tests.site.conftest import HOSTILE, watched
+from tests.site.viewing import Growing, browsing
 
 PAGES = [f"{name}.html" for name in shell.PAGES]
 
@@ -107,6 +109,50 @@ def test_every_hostile_document_is_shown_letter_by_letter(browser: Any, hostile:
         assert at.wrong == []
 
 
+def test_the_list_of_documents_leads_to_each(browser: Any, finished: Path) -> None:
+    with watched(browser, finished, "file") as at:
+        page = at.open("document.html")
+        assert page.locator("tbody tr").count() == 40
+        page.locator("tbody a[href^='#']").nth(3).click()
+        page.wait_for_selector("pre.text")
+        assert page.locator("h1").inner_text().startswith("stones/")
+        page.get_by_role("link", name="all documents").click()
+        page.wait_for_selector("form")
+        assert page.locator("h1").inner_text() == "Documents"
+        assert at.wrong == []
+
+
+def test_a_run_that_goes_on_is_followed(browser: Any, release: Path) -> None:
+    """Behind `pellucid view` a page that is open shows new steps by itself."""
+    growing = Growing(release)
+    growing.at(len(growing.lines) // 2)
+    with browsing(release) as server:
+        page = browser.new_context().new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/site/index.html")
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')")
+        before = growing.step
+        while growing.step < before + 2:
+            growing.add()
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')", timeout=6_000)
+        page.context.close()
+
+
+def test_view_searches_for_the_page(browser: Any, finished: Path) -> None:
+    with browsing(finished) as server:
+        page = browser.new_context().new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/site/search.html#the%20river")
+        page.wait_for_selector("article mark", timeout=60_000)
+        expected = json.loads(pellucid("where", finished, "the river", "--json").stdout)
+        told = page.locator("#told").inner_text()
+        assert told.startswith(f"{expected['count']:,} places in the texts of training; ")
+        assert page.locator("article").count() == min(len(expected["hits"]), 100)
+        assert {*page.locator("mark").all_inner_texts()} == {"the river"}
+        page.locator("article h2 a").first.click()
+        page.wait_for_selector("h1:has-text('stones/')")
+        assert page.locator("mark").inner_text() == "the river"
+        page.context.close()
+
+
 def test_the_keyboard_reads_and_opens_the_curve(browser: Any, finished: Path) -> None:
     with watched(browser, finished, "file") as at:
         page = at.open("timeline.html")
@@ -138,7 +184,14 @@ def test_a_part_of_the_timeline_is_dragged_larger(browser: Any, finished: Path) 
 
 
 @pytest.mark.parametrize(
-    "address", ["step.html#99", "step.html#x", "document.html#40", "document.html#%3Cimg%3E"]
+    "address",
+    [
+        "step.html#99",
+        "step.html#x",
+        "document.html#40",
+        "document.html#from-40",
+        "document.html#%3Cimg%3E",
+    ],
 )
 def test_an_unknown_place_is_said_to_be_none(browser: Any, finished: Path, address: str) -> None:
     with watched(browser, finished, "file") as at:

@@ -4,7 +4,7 @@ page(async (about) => {
   if (!about.data_made) throw new Error("The documents are not prepared yet.");
   show(
     el("h1", {}, "Data"),
-    el("p", {}, `${count(about.documents)} documents. `, link("document.html#0", "Read the first one"), "."),
+    el("p", {}, `${count(about.documents)} documents. `, link("document.html", "List them"), ", or ", link("search.html", "search them"), "."),
     table("Sources", ["source", "licence", "format", "documents", "for validation", "text"],
       about.sources.map((one) => [foreign(one.name), foreign(one.licence), one.format, count(one.documents),
         count(one.validation_documents), bytes(one.bytes)]), [3, 4, 5]),

@@ -5,7 +5,9 @@ const TIMES = 100;
 
 page(async (about, hash) => {
   if (!about.data_made) throw new Error("The documents are not prepared yet.");
-  const match = /^(\d+)(?::(\d+)-(\d+))?$/.exec(hash || "0");
+  const listed = /^(?:from-(\d+))?$/.exec(hash);
+  if (listed) return list(about, Number(listed[1] || 0));
+  const match = /^(\d+)(?::(\d+)-(\d+))?$/.exec(hash);
   const number = match ? Number(match[1]) : NaN;
   if (!(number < about.documents)) {
     throw new Error(`There is no document ${hash}: documents are numbered from 0 to ${count(about.documents - 1)}.`);
@@ -16,7 +18,7 @@ page(async (about, hash) => {
   const span = match[2] ? [Number(match[2]), Number(match[3])] : null;
   show(
     el("h1", { class: "long" }, foreign(own.id)),
-    el("p", { class: "controls" }, number > 0 ? link(`document.html#${number - 1}`, "previous") : null,
+    el("p", { class: "controls" }, link(`#from-${number}`, "all documents"), number > 0 ? link(`document.html#${number - 1}`, "previous") : null,
       number + 1 < about.documents ? link(`document.html#${number + 1}`, "next") : null),
     facts([
       ["Source", foreign(own.source)], ["Split", own.split], ["Licence", foreign(own.licence)],
@@ -30,7 +32,34 @@ page(async (about, hash) => {
   );
   const marked = document.querySelector("mark");
   if (marked) marked.scrollIntoView({ block: "center" });
+  return null;
 });
+
+// The documents from one on, as many as lie in its pack.
+async function list(about, from) {
+  const size = about.documents_per_pack;
+  if (from >= about.documents) throw new Error(`There is no document ${from}.`);
+  const pack = await value(numbered("documents", Math.floor(from / size)));
+  const last = pack.first + pack.documents.length - 1;
+  const go = (event) => { event.preventDefault(); location.hash = `from-${event.target.elements.number.value}`; };
+  show(
+    el("h1", {}, "Documents"),
+    el("p", {}, `Documents ${count(pack.first)} to ${count(last)} of ${count(about.documents)}, in the order of the sources. To find one by its words, use `, link("search.html", "Search"), "."),
+    el("form", { class: "controls", onsubmit: go },
+      pack.first > 0 ? link(`#from-${pack.first - size}`, "previous") : null,
+      last + 1 < about.documents ? link(`#from-${last + 1}`, "next") : null,
+      el("label", { for: "number" }, "From number "),
+      el("input", { type: "number", id: "number", name: "number", min: 0, max: about.documents - 1, value: pack.first }),
+      el("button", {}, "Go")),
+    table("Documents", ["number", "document", "source", "split", "tokens", "times seen", "first seen"],
+      pack.documents.map((own, index) => {
+        const times = own.times.filter(([branch]) => branch === null);
+        return [count(pack.first + index), link(`#${pack.first + index}`, foreign(own.id)), foreign(own.source), own.split,
+          count(own.tokens), count(times.length), times.length ? stepLink(times[0][1]) : "–"];
+      }), [0, 4, 5]),
+  );
+  return null;
+}
 
 // An argument for a shell, as one line of letters that it shows.
 function quoted(id) {

@@ -27,7 +27,7 @@ async function draw(about) {
   const same = made.loss && made.objective && made.loss.every((point, index) => made.objective[index] && made.objective[index].y === point.y);
   show(
     el("h1", {}, "Timeline"),
-    controls(about, low, high),
+    controls(about, low, high, widthOf(made)),
     DRAWN.filter(([name]) => !(name === "objective" && same)).map(([name, title, unit]) =>
       chart({ ...common, title, unit, curves: [{ name, points: shown[name] || [] }] })),
     sources.length > 1 ? chart({ ...common, title: "Training loss by source", unit: "nats per token", curves: sources }) : null,
@@ -58,7 +58,13 @@ function zoom(about, low, high) {
   draw(about);
 }
 
-function controls(about, low, high) {
+// Steps of a bin; 0 where each step is drawn.
+function widthOf(made) {
+  const point = (made.loss || []).find((each) => each.last > each.step);
+  return point ? point.last - point.step + 1 : 0;
+}
+
+function controls(about, low, high, wide) {
   const width = high - low;
   const button = (name, act, off) => el("button", { type: "button", onclick: act, disabled: off }, name);
   const axis = el("select", { id: "axis", onchange: (event) => { view.axis = event.target.value; draw(about); } },
@@ -70,7 +76,7 @@ function controls(about, low, high) {
     button("Earlier", () => zoom(about, low - width / 2, high - width / 2), view.low === null || low <= about.first),
     button("Later", () => zoom(about, low + width / 2, high + width / 2), view.low === null || high >= about.steps_done),
     button("All", () => zoom(about, about.first, about.steps_done), view.low === null),
-    el("span", { class: "quiet", role: "status" }, ` steps ${count(Math.max(low, 1))} to ${count(high)}; each dot of a wide view is the mean of several steps, and the band is their range`));
+    el("span", { class: "quiet", role: "status" }, ` steps ${count(Math.max(low, 1))} to ${count(high)}${wide ? `. Each place of the curve is the mean of ${count(wide)} steps; the band is their range` : ""}`));
 }
 
 function marks(about, made) {
