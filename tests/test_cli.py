@@ -166,7 +166,9 @@ def test_demo_runs_to_its_last_line(corpus: Path, tmp_path: Path) -> None:
     settings = [word for setting in SETTINGS for word in ("--set", setting)]
     out = pellucid("demo", tmp_path / "demo", "--data", corpus, *settings).stdout
     assert "verify: ok" in out and "bit-equal" in out and "unigram" in out
-    for line in out[out.index("Four things to try") :].splitlines()[1:]:
+    first, *others = out[out.index("Five things to try") :].splitlines()[1:]
+    assert first == f"  pellucid view {tmp_path / 'demo'}"  # It serves until it is interrupted.
+    for line in others:
         command = line.strip().removeprefix("pellucid ")
         words = [word.strip('"') for word in re.findall(r'"[^"]*"|\S+', command)]
         words = [str(tmp_path / word) if word.startswith("demo-") else word for word in words]
