@@ -1,13 +1,8 @@
-"""Train: run, fork, status and view."""
+"""Train: run, fork and status."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shlex
-import sys
-import threading
-import webbrowser
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -29,6 +24,7 @@ from pellucid.cli.common import (
     step_or_last,
     teaches,
 )
+from pellucid.cli.view import beside_training
 from pellucid.store.home import home
 from pellucid.terminal import plain
 
@@ -105,7 +101,7 @@ def run_stages(
     from pellucid.changes import change_recipe
     from pellucid.run import run
 
-    with on_terminal() as terminal, _viewed(folder, terminal, viewed):
+    with on_terminal() as terminal, beside_training(folder, terminal, viewed):
 
         def before() -> None:
             if settings:
@@ -115,19 +111,6 @@ def run_stages(
 
         run(folder, terminal, only, settings, before)
         return terminal.report
-
-
-def _viewed(folder: Path, terminal: Any, viewed: bool) -> contextlib.AbstractContextManager[None]:
-    if not viewed:
-        return contextlib.nullcontext()
-    from pellucid.site.beside import beside
-
-    def tell(address: str, fault: str) -> None:
-        terminal.note(f"view: {address or plain(fault)}")
-        if address:
-            _open(address)
-
-    return beside(folder, tell)
 
 
 def _place(folder: Path, anchors: str, terminal: Any) -> None:
@@ -189,47 +172,3 @@ def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
     print_json(about) if as_json else print_status(about)
     if not as_json:
         _tell_next(run, about)
-
-
-@teaches(
-    """Show a run in the browser: its curves, steps, documents and checkpoints, and a search for any
-    text. New steps appear while the run trains.
-
-    pellucid view mymodel
-    pellucid view https://example.org/mymodel --port 8000 --no-open
-
-    Only this computer can reach the pages. They change nothing in the run. Ctrl-C ends the server.
-
-    To see a run on another machine, forward the port with ssh -L 8000:127.0.0.1:8000 HOST.
-    """
-)
-def view(
-    run: RunOrUrl = ".",
-    port: Annotated[
-        int,
-        typer.Option(
-            min=0, max=65535, help="The port to serve at.", show_default="any that is free"
-        ),
-    ] = 0,
-    no_open: Annotated[bool, typer.Option("--no-open", help="Open no browser.")] = False,
-    as_json: Json = False,
-) -> None:
-    from pellucid.site.view import server
-
-    with server(home(run), port) as serving, contextlib.suppress(KeyboardInterrupt):
-        if as_json:
-            print_json({"address": serving.address})
-        else:
-            print(f"{serving.address}   End it with Ctrl-C.")
-        sys.stdout.flush()
-        if not no_open:
-            _open(serving.address)
-        serving.serve_forever()
-
-
-def _open(address: str) -> None:
-    """In a browser with a window: one without would take the terminal. Some of them end with their
-    window, so nothing waits for that."""
-    windows = ("DISPLAY", "WAYLAND_DISPLAY")
-    if sys.platform == "darwin" or any(os.environ.get(name) for name in windows):
-        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
