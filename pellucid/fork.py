@@ -7,13 +7,13 @@ from pathlib import Path
 import tomlkit
 
 from pellucid.data.order import Order, blocks_by_name
-from pellucid.errors import ForkAtEnd, ForkUnfit
+from pellucid.errors import ForkUnfit
 from pellucid.inputs import Inputs
 from pellucid.recipe import FILE, MAX_BYTES, Recipe, parse
 from pellucid.replay import origin
 from pellucid.replay.materialise import Watch, about, materialise
 from pellucid.schedule import Passed, Start, stretch_of
-from pellucid.settings import settings_of, with_settings
+from pellucid.settings import with_settings
 from pellucid.store import anchors, files, layout
 
 # All that a fork may change, by dotted key or section: what one update does, which rows it takes,
@@ -66,11 +66,10 @@ def fork(
     Returns what it passes over where its phases begin, the first one at its first step.
 
     settings are as for --set, of what MAY_CHANGE; without names sources and documents of the
-    parent. Raises ForkAtEnd, ForkUnfit, FolderTaken, LinkInside, RecipeInvalid, StepUnknown,
+    parent. Raises ForkUnfit, FolderTaken, LinkInside, RecipeInvalid, StepUnknown,
     DocumentUnknown, and what materialising the step raises."""
     parent, ledger = inputs.recipe, inputs.recorded()
     entry = ledger.step(step)
-    _require_left(inputs, step, settings)
     settings = [f"name={target.resolve().name}", *settings]
     begun: dict[str, object] = {"parent": ledger.head, "step": step, "state": entry["state"]}
     begun["without"] = [*parent.fork.without, *without]
@@ -93,14 +92,6 @@ def fork(
         anchors.write(partial / layout.PARENT, state.groups(), about(inputs, state), None)
         files.write_bytes(partial / FILE, content)
     return order.route.passed(_names(recipe), origin.seen(inputs, step))
-
-
-def _require_left(inputs: Inputs, step: int, settings: list[str]) -> None:
-    """Raises ForkAtEnd where a fork would have no step to take."""
-    own = inputs.recipe.train.steps
-    steps = settings_of(settings, "fork").get("train.steps", own)
-    if type(steps) is int and 0 < steps <= step:
-        raise ForkAtEnd(run=inputs.folder, step=step, steps=steps, more=step + max(1, own // 2))
 
 
 def _start_fields(inputs: Inputs, start: Start) -> dict[str, object]:

@@ -3,22 +3,23 @@ run before it. A release of a fork holds one state of that run, which may be inv
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
-from pellucid.recipe import Recipe
+if TYPE_CHECKING:  # It brings pydantic, which the words below do without.
+    from pellucid.recipe import Recipe
 
 NOT_HERE = "what came before is not in this release"
 
 
-def fork_of(recipe: Recipe, step: int | None = None, tokens: int = 0) -> dict[str, Any] | None:
-    """What a fork claims of the run before it, and apart from that what is its own up to a step and
-    the tokens by then (None: nothing yet). None where the run is no fork."""
+def fork_of(recipe: Recipe, entry: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What a fork claims of the run before it, and apart from that what is its own up to the step
+    of a ledger entry (None: before training). None where the run is no fork."""
     if (claimed := recipe.fork.claims()) is None:
         return None
-    taken = step is not None
     return claimed | {
-        "own_steps": step - recipe.first if taken else 0,
-        "own_tokens": str(tokens - recipe.fork.tokens if taken else 0),
+        "own_steps": entry.get("step", 0) - recipe.first if entry else 0,
+        "own_tokens": str(int(entry.get("tokens", "0")) - recipe.fork.tokens if entry else 0),
         "without": list(recipe.fork.without),
     }
 

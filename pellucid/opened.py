@@ -22,7 +22,7 @@ import numpy as np
 import pyarrow as pa
 
 from pellucid.data.order import Order
-from pellucid.errors import FolderNeeded, NotTrained, RunMissing, StepUnknown
+from pellucid.errors import FolderNeeded, RunMissing, StepUnknown
 from pellucid.forked import fork_in_words, fork_of, tokens_in_words
 from pellucid.look.show import Shown
 from pellucid.look.status import status
@@ -31,7 +31,7 @@ from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
 from pellucid.store import layout
 from pellucid.store.home import home
-from pellucid.store.ledger import LedgerFile
+from pellucid.store.ledger import LedgerFile, begun
 from pellucid.store.remote import RemotePath
 from pellucid.terminal import plain, printable
 from pellucid.train.events import Batch
@@ -86,11 +86,8 @@ class Run:
     def fork(self) -> dict[str, Any] | None:
         """What a fork claims of the run before it (`parent`, `step`, `tokens`), its own steps and
         tokens, and what it goes without. None where the run is no fork."""
-        try:
-            step = self.step(self.last)
-        except NotTrained:
-            return fork_of(self.recipe)
-        return fork_of(self.recipe, step.number, step.tokens)
+        ledger = begun(self.folder)
+        return fork_of(self.recipe, ledger and ledger.step(ledger.steps_done))
 
     @property
     def last(self) -> int:
@@ -335,7 +332,7 @@ class Step:
 
     def _repr_html_(self) -> str:
         numbers = ("loss", "lr", "grad_norm", "weight_norm") if self.number > self.run.first else ()
-        fork = fork_of(self.run.recipe, self.number, self.tokens)
+        fork = fork_of(self.run.recipe, self.entry)
         about = {name: self._number(name) for name in numbers}
         return _table(
             f"step {self.number}",

@@ -131,9 +131,11 @@ class Fork(Section):
         claimed = {"parent": self.parent, "step": self.step, "tokens": str(self.tokens)}
         return claimed if self.parent else None
 
-    def identity(self) -> dict[str, Any]:
-        """What a checkpoint's pellucid.json says of a fork besides its anchor.json."""
-        return {"fork": self.claims()} if self.parent else {}
+    def identity(self, about: Mapping[str, Any]) -> dict[str, Any]:
+        """What a checkpoint's pellucid.json says: what its anchor.json does, without the tensors;
+        and of a fork the run that it claims to begin with."""
+        own = {name: value for name, value in about.items() if name != "tensors"}
+        return own | ({"fork": self.claims()} if self.parent else {})
 
 
 class Anchors(Section):
@@ -170,6 +172,7 @@ class Recipe(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Recipe:
+        """Raises ValueError, or the error of `unfit`, where fields do not fit each other."""
         if (
             self.tokenizer.kind == "bpe"
             and self.data.token_type == "uint16"
@@ -197,8 +200,6 @@ class Recipe(Section):
             raise ValueError(missing)
         if bool(self.fork.parent) != bool(self.fork.state):
             raise ValueError("fork needs both the parent's head and its state")
-        if self.fork.step >= self.train.steps:
-            raise ValueError(f"a fork after step {self.fork.step} needs a larger train.steps")
         if not self.fork.parent and self.fork != Fork():
             raise ValueError("fork.step and fork.without need fork.parent")
         if self.fork.parent and set(self.fork.cursors) != {
@@ -207,11 +208,28 @@ class Recipe(Section):
             raise ValueError(
                 "fork.cursors must name each source once, as `pellucid fork` writes it"
             )
+        self._check_left()
         self._check_phases()
         return self
 
+    def _check_left(self) -> None:
+        """Raises the error of a fork that has no step to take: the steps to raise are those of the
+        last phase, and train.steps with them."""
+        begin, steps = self.fork.step, self.train.steps
+        if begin < steps:
+            return
+        detail = f"no step is left after step {begin}; begin the fork at an earlier step (--step K)"
+        more = begin + max(1, steps // 2)
+        if not self.phase:
+            raise unfit("train.steps", more, f"is {steps}, so {detail}")
+        last = self.phase[-1]
+        value = f"{last.steps + more - steps} --set train.steps={more}"
+        detail = f"is {last.steps}, the last of train.steps = {steps}, so {detail}"
+        raise unfit(f"phase.{last.name}.steps", value, detail)
+
     def _check_phases(self) -> None:
-        """Raises the error of phases that do not fit each other, the data or the model."""
+        """Raises ValueError, or the error of `unfit`, where phases do not fit each other, the data
+        or the model."""
         names, planned = [source.name for source in self.data.sources], self.phases
         phases.check(self.phase, names, self.train.steps)
         longest = max(phase.context for phase in planned)

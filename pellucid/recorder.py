@@ -259,9 +259,9 @@ class Recorder:
         self._ledger.sync()
         self._metrics.write_part(step, rows)
         if checkpoint:
-            about_it = about | self.recipe.fork.identity()
             place, config = layout.checkpoint(self.folder, step), self._config(step)
-            write_checkpoint(self.folder, place, groups, about_it, config)
+            identity = self.recipe.fork.identity(about)
+            write_checkpoint(self.folder, place, groups, identity, config)
         if anchor:
             weights = layout.checkpoint(self.folder, step) / anchors.WEIGHTS if checkpoint else None
             anchors.write(layout.anchor(self.folder, step), groups, about, weights)
@@ -450,13 +450,13 @@ def objective_of(batch: Batch, microbatches: list[Microbatch], phase: Phase) -> 
 
 
 def write_checkpoint(
-    folder: Path, target: Path, groups: Groups, about: dict[str, Any], config: dict[str, Any]
+    folder: Path, target: Path, groups: Groups, identity: dict[str, Any], config: dict[str, Any]
 ) -> None:
-    """A complete Hugging Face folder of a step; folder is the run, whose tokenizer it takes."""
-    identity = {key: value for key, value in about.items() if key != "tensors"}
+    """A complete Hugging Face folder of a step; folder is the run, whose tokenizer it takes, and
+    identity its pellucid.json."""
     with files.whole_folder(target) as partial:
         weights = partial / anchors.WEIGHTS
-        tensors.write(weights, groups["weights"], anchors.weights_metadata(about))
+        tensors.write(weights, groups["weights"], anchors.weights_metadata(identity))
         huggingface.write_checkpoint(partial, weights, Tokenizer.load(folder), config, identity)
 
 

@@ -14,7 +14,6 @@ import pytest
 from pellucid.errors import (
     DocumentUnknown,
     FolderTaken,
-    ForkAtEnd,
     ForkUnfit,
     RecipeInvalid,
     RecipeTooOld,
@@ -201,7 +200,7 @@ def test_what_cannot_be_forked_is_refused_and_nothing_is_left(
     target = tmp_path / "no"
     with pytest.raises(DocumentUnknown, match="No document nowhere"):
         forked(finished, target, 7, without=("nowhere",))
-    with pytest.raises(ForkAtEnd, match="is left after step 13"):
+    with pytest.raises(RecipeInvalid, match=r"train\.steps: is 13, so no step is left .*steps=19"):
         forked(finished, target, 13)
     with pytest.raises(StepUnknown):
         forked(finished, target, 99)

@@ -25,8 +25,16 @@ ZEROS = "0" * 64
         (("fork", "RUN", "--step", "x", "--to", "OUT"), "`pellucid fork --help`", 2),
         (("export", "RUN", "--step", "x", "--to", "OUT"), "`pellucid export --help`", 2),
         (("trace", "RUN", "a text", "--before", "x"), "`pellucid trace --help`", 2),
-        (("fork", "RUN", "--to", "OUT"), "--step K. Or take more steps: --set train.steps=19", 2),
-        (("fork", "RUN", "--to", "OUT", "--set", "train.steps=13"), "ForkAtEnd: No step of", 2),
+        (
+            ("fork", "RUN", "--to", "OUT"),
+            "(--step K). Correct it there, or with --set train.steps=19",
+            2,
+        ),
+        (
+            ("fork", "RUN", "--to", "OUT", "--set", "train.steps=13"),
+            "train.steps: is 13, so no step",
+            2,
+        ),
         (
             ("check-proof", "RUN", "--head", ZEROS),
             "not a file but a folder; name the file of a proof",

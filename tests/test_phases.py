@@ -303,6 +303,15 @@ def test_a_fork_that_lengthens_the_context_goes_on_behind_what_was_seen(
         forked(longer, tmp_path / "no", 3, "data.block=64")
 
 
+def test_a_fork_after_the_last_phase_is_told_which_steps_to_add(olmo: Path, tmp_path: Path) -> None:
+    with pytest.raises(RecipeInvalid, match=r"no step is left after step 12; .*--step K") as caught:
+        forked(olmo, tmp_path / "ended", 12)
+    assert "phase.anneal.steps: is 6, the last of train.steps = 12" in str(caught.value)
+    _, *settings = str(caught.value).removesuffix(".").split(" --set ")
+    assert settings == ["phase.anneal.steps=12", "train.steps=18"]
+    assert load(forked(olmo, tmp_path / "more", 12, *settings)).first == 12
+
+
 def test_a_fork_that_changes_the_mixture_or_goes_without_a_source(
     olmo: Path, tmp_path: Path
 ) -> None:

@@ -26,13 +26,12 @@ from pellucid.errors import (
     DataDiffers,
     DocumentUnknown,
     FormatInvalid,
-    NotTrained,
     TokenizerInvalid,
     VocabularyTooLarge,
 )
 from pellucid.recipe import Recipe
 from pellucid.store import files
-from pellucid.store.ledger import LedgerFile
+from pellucid.store.ledger import begun
 
 __all__ = ["Piece", "Shards", "Stream", "characters", "position_of", "prepare"]
 
@@ -282,10 +281,8 @@ def _seal(recipe: Recipe, place: beside.Place, documents: Documents, tokenizer: 
 
 def _begun_with(folder: Path) -> str:
     """The data root that a run's ledger begins with, where it has one."""
-    try:
-        return str(LedgerFile(folder).genesis["data"])
-    except NotTrained:
-        return ""
+    ledger = begun(folder)
+    return str(ledger.genesis["data"]) if ledger else ""
 
 
 # ---- token positions and characters ------------------------------------------------------------

@@ -253,11 +253,6 @@ class OperationsMissing(UserError):
     train.arithmetic and placement.device to one of these pairs: {known}."""
 
 
-class ForkAtEnd(UserError):
-    message = """No step of {run} is left after step {step}, since train.steps = {steps}. Give an
-    earlier step with --step K. Or take more steps: --set train.steps={more}"""
-
-
 class ForkUnfit(UserError):
     message = """A fork cannot change {key}: {detail}. Make a new run for that: pellucid new
     DIR --data PATH"""

@@ -13,7 +13,7 @@ from pellucid.data.documents import Documents
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.errors import NotTrained, StageNotReady
+from pellucid.errors import StageNotReady
 from pellucid.forked import fork_of
 from pellucid.look import seen
 from pellucid.recipe import Recipe
@@ -21,7 +21,7 @@ from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
 from pellucid.record.entries import Segment
 from pellucid.store import layout, metrics
-from pellucid.store.ledger import LedgerFile
+from pellucid.store.ledger import LedgerFile, begun
 
 _FLOATS = ("loss", "lr", "grad_norm", "weight_norm")
 
@@ -50,7 +50,7 @@ class Shown:
         }
         about |= {name: digests.bits_float(entry[name]) for name in _FLOATS if name in entry}
         about |= {"step": number, "entry": entry["n"], "digest": chain.digest_of_body(entry)}
-        if fork := fork_of(self.recipe, number, int(entry.get("tokens", "0"))):
+        if fork := fork_of(self.recipe, entry):
             about["fork"] = fork
         if number == ledger.first:
             return about | {"rows": []}
@@ -175,10 +175,7 @@ class Shown:
 
     def ledger(self) -> LedgerFile | None:
         """The ledger as far as it goes; None before training."""
-        try:
-            return LedgerFile(self.folder)
-        except NotTrained:
-            return None
+        return begun(self.folder)
 
     def stream(self, source: str, split: str) -> Stream | None:
         """A source's tokens of one split; None where it has none."""

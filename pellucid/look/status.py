@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.data import stage, tokenizer
-from pellucid.errors import NotTrained, RunMissing
+from pellucid.errors import RunMissing
 from pellucid.forked import fork_of
 from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
@@ -15,7 +15,7 @@ from pellucid.record import digests
 from pellucid.record.guards import in_words
 from pellucid.recorder import LN2
 from pellucid.store import files, layout
-from pellucid.store.ledger import LedgerFile
+from pellucid.store.ledger import begun
 
 _STAGES = {
     "documents": "data/documents/manifest.json",
@@ -35,7 +35,7 @@ def status(folder: Path) -> dict[str, Any]:
         "folder": str(folder),
         "sealed": (folder / layout.MANIFEST).is_file(),
         "stages": {name: (folder / path).is_file() for name, path in _STAGES.items()},
-        "fork": fork_of(recipe),
+        "fork": fork_of(recipe, None),
         "steps": recipe.train.steps,
         "steps_done": 0,
         "finished": False,
@@ -53,16 +53,14 @@ def status(folder: Path) -> dict[str, Any]:
         about["data"] = stage.digest_in(
             files.read_json(path := folder / layout.DATA_MANIFEST), "root", path
         )
-    try:
-        ledger = LedgerFile(folder)
-    except NotTrained:
+    if (ledger := begun(folder)) is None:
         return about
     entry = ledger.step(ledger.steps_done)
     rare: dict[str, list[dict[str, Any]]] = {"validation": [], "incident": []}
     for body in ledger.every(*rare):  # One pass: it may come over the network.
         rare[body["kind"]].append(body)
     return about | {
-        "fork": fork_of(recipe, ledger.steps_done, int(entry.get("tokens", "0"))),
+        "fork": fork_of(recipe, entry),
         "steps_done": ledger.steps_done,
         "finished": ledger.ended,
         "tokens": entry.get("tokens", "0"),

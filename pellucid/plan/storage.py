@@ -150,8 +150,7 @@ class Storage:
         return self.weights(step) + self._descriptions(step)
 
     def _descriptions(self, step: int) -> int:
-        identity = {key: value for key, value in self._about(step).items() if key != "tensors"}
-        identity |= self.recipe.fork.identity()
+        identity = self.recipe.fork.identity(self._about(step))
         described = huggingface.descriptions(self._config, self.facts.document, identity)
         return sum(_json(value) for value in described.values()) + self.facts.tokenizer_bytes
 

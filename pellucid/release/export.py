@@ -40,8 +40,8 @@ def export(inputs: Inputs, step: int, kind: str, target: Path, watch: Watch) -> 
         config = huggingface.with_theta(
             inputs.identity.config, inputs.recipe.schedule.at(step).rope_theta
         )
-        described |= inputs.recipe.fork.identity()
-        write_checkpoint(inputs.folder, partial, groups, described, config)
+        identity = inputs.recipe.fork.identity(described)
+        write_checkpoint(inputs.folder, partial, groups, identity, config)
         if differing := _other_ids(inputs, partial):
             detail = (
                 f"AutoTokenizer would give different ids for {differing} than this run, so "

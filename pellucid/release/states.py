@@ -196,7 +196,7 @@ class States:
                 f"not the checkpoint the ledger records for step {step}",
             )
         for name, value in huggingface.descriptions(
-            config, self._tokenizer.document, identity | self._recipe.fork.identity()
+            config, self._tokenizer.document, self._recipe.fork.identity(identity)
         ).items():
             if detail := fields.difference(place / name, value):
                 yield Problem(

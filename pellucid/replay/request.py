@@ -237,7 +237,7 @@ class Request:
             sampled = self.done - self.first
         else:
             findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
-        fork = fork_of(self.inputs.recipe, self.done, self._tokens())
+        fork = fork_of(self.inputs.recipe, self.inputs.recorded().step(self.done))
         odds = Odds(self.done - self.first, sampled, compared(findings), fork=fork is not None)
         seconds, seed = time.perf_counter() - started, self.seed if self.by_seed else None
         return Report(
@@ -261,10 +261,6 @@ class Request:
         apart = not self.every and (within or last not in steps)
         validation = way_to(self.inputs, last) if apart else None
         return Besides(validation, tuple(chosen_incidents(self.inputs, self.seed, self.every)))
-
-    def _tokens(self) -> int:
-        """Targets seen up to the last step."""
-        return int(self.inputs.recorded().step(self.done).get("tokens", "0"))
 
     def _validated(
         self, findings: list[Finding], last: Validation | None

@@ -16,14 +16,14 @@ import pyarrow.dataset as ds
 
 from pellucid.data import stage
 from pellucid.data.parquet import SCHEMA, Documents
-from pellucid.errors import FormatInvalid, NotTrained, RunMissing
+from pellucid.errors import FormatInvalid, RunMissing
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
 from pellucid.record.guards import in_words
 from pellucid.sql.views import VIEWS
 from pellucid.store import layout, metrics, parquet
-from pellucid.store.ledger import LedgerFile
+from pellucid.store.ledger import LedgerFile, begun
 
 THREADS = 4
 _PART = re.compile(r"[0-9]{12}\.parquet")
@@ -133,9 +133,7 @@ def _paths(folder: Path, name: str) -> list[Path]:
 
 def _from_ledger(folder: Path, name: str) -> pa.Table:
     schema = pa.schema([(column.name, _ARROW[column.type]) for column in VIEWS[name].columns])
-    try:
-        ledger = LedgerFile(folder)
-    except NotTrained:
+    if (ledger := begun(folder)) is None:
         return schema.empty_table()
     rows = _incidents(ledger) if name == "incidents" else _checkpoints(folder, ledger)
     return pa.Table.from_pylist(list(rows), schema)

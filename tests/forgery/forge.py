@@ -145,7 +145,7 @@ def fit(folder: Path) -> None:
         groups = copied({"weights": tensors.Tensors(place / anchors.WEIGHTS).arrays()})
         shutil.rmtree(place)
         identity = described(ledger, step, groups) | {"state": ledger.step(step)["state"]}
-        write_checkpoint(folder, place, groups, identity, config)
+        write_checkpoint(folder, place, groups, load(folder).fork.identity(identity), config)
     for path in layout.checkpoint(folder, ledger.steps_done).iterdir():
         shutil.copyfile(path, folder / path.name)
 
