@@ -4,6 +4,7 @@ and lies where it is told to."""
 from __future__ import annotations
 
 import contextlib
+import mimetypes
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -92,7 +93,8 @@ def _honest(path: Path, request: Request, size: int) -> Answer:
     with path.open("rb") as file:
         file.seek(request.start)
         body = file.read(request.stop - request.start)
-    about = {"ETag": f'"{path.stat().st_mtime_ns:x}"'}
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    about = {"ETag": f'"{path.stat().st_mtime_ns:x}"', "Content-Type": kind}
     if request.ranged:
         return Answer(
             206, about | {"Content-Range": f"bytes {request.start}-{request.stop - 1}/{size}"}, body

@@ -24,7 +24,9 @@ def write(folder: Path, texts: bool | None, progress: stage.Progress = stage.sil
         for name in names:
             path = partial / place_of(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_bytes(path, packed(name, site.pieces(name)))
+            content = packed(name, site.pieces(name))
+            files.write_bytes(path, content)
+            site.placed(name, content)
             meter.add(1)
     meter.tell()
 

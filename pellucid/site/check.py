@@ -33,7 +33,7 @@ def check(folder: Path) -> Iterator[Problem]:
     for path, name in names.items():
         if path not in data:
             yield Problem("FileMissing", f"{layout.SITE}/{path}", "is missing from the site")
-        elif detail := _wrong(place / path, name, list(site.pieces(name))):
+        elif detail := _wrong(place / path, name, site):
             yield Problem("FileDiffers", f"{layout.SITE}/{path}", detail)
 
 
@@ -56,8 +56,9 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(files.read_bytes(path, _SHELL_BYTES)).hexdigest()
 
 
-def _wrong(path: Path, name: str, expected: list[bytes]) -> str:
+def _wrong(path: Path, name: str, site: Site) -> str:
     """How a data file differs from the pieces that the record gives; empty if it does not."""
+    expected = list(site.pieces(name))
     size = sum(map(len, expected))
     try:
         # Base64 of what DEFLATE cannot make smaller, and what stands around each piece.
@@ -65,4 +66,5 @@ def _wrong(path: Path, name: str, expected: list[bytes]) -> str:
         pieces = unpacked(content, name, size, path)
     except FormatInvalid as error:
         return str(error.fields["detail"])
+    site.placed(name, content)
     return "" if pieces == expected else "does not hold what the record gives"

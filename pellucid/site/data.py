@@ -15,7 +15,7 @@ from pellucid.look.show import Shown
 from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import corpus, overview
-from pellucid.site.pack import canonical
+from pellucid.site.pack import canonical, spans
 from pellucid.site.places import OWN, Places, Segments
 from pellucid.site.texts import Texts
 from pellucid.store import files, layout
@@ -73,25 +73,30 @@ class Site:
         return self._done - self.overview["first"]
 
     def names(self) -> Iterator[str]:
-        """The name of every data file."""
+        """The name of every data file; those of texts before those that say where texts lie."""
         yield "overview"
         for level in range(top(self._taken) + 1):
             for number in range(self._curves.parts(level)):
                 yield f"curves/level{level}/{number:05d}"
-        if self.overview["genesis"]:
-            for number in range(self._taken // self.overview["steps_per_pack"] + 1):
-                yield f"steps/{number:05d}"
         if self.overview["data_made"]:
             yield "tokenizer"
-            for number in range(-(-self.overview["documents"] // self._documents_per_pack)):
-                yield f"documents/{number:05d}"
             if self.overview["texts"]:
                 for number in range(self._texts.count):
                     yield f"texts/{number:05d}"
+            for number in range(-(-self.overview["documents"] // self._documents_per_pack)):
+                yield f"documents/{number:05d}"
+        if self.overview["genesis"]:
+            for number in range(self._taken // self.overview["steps_per_pack"] + 1):
+                yield f"steps/{number:05d}"
 
     def read_all(self) -> None:
         """Read the tables once, for a site that is made whole."""
         self._all = self._places.segments()
+
+    def placed(self, name: str, content: bytes) -> None:
+        """A data file is there: steps and documents say where in it a text lies."""
+        if name.startswith("texts/"):
+            self._texts.spans[int(name.removeprefix("texts/"))] = spans(content, name)
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """What a data file holds. Raises KeyError for a name that is none, FormatInvalid."""

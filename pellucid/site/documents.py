@@ -34,7 +34,9 @@ def pack(texts: Texts, places: Places, segments: Segments, first: int, last: int
     return {
         "first": first,
         "documents": [
-            about | {"tokens": places.length_of(index), "times": times.get(index, [])}
+            about
+            | texts.ranges(index, 0, about["characters"])
+            | {"tokens": places.length_of(index), "times": times.get(index, [])}
             for index, about in zip(indices, texts.about(indices, _NAMES), strict=True)
         ],
     }

@@ -47,6 +47,15 @@ def unpacked(content: bytes, name: str, most: int, path: Path | str) -> list[byt
     return pieces
 
 
+def spans(content: bytes, name: str) -> list[tuple[int, int]]:
+    """Where each piece lies in a data file: first byte and length of its base64."""
+    at, found = len(_head(name)), []
+    for text in content[at : -len(_TAIL)].split(b'","'):
+        found.append((at, len(text)))
+        at += len(text) + len(b'","')
+    return found
+
+
 def _head(name: str) -> bytes:
     return f'pellucid("{name}",["'.encode("ascii")
 

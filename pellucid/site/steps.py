@@ -36,7 +36,7 @@ def pack(
     """The steps first..last that were taken. segments: theirs, of any branch. Raises
     FormatInvalid."""
     own = segments.where(segments.branch == OWN)
-    rows, indices = _rows(folder, own, steps), np.unique(own.document).tolist()
+    rows, documents = _rows(folder, own, steps), _documents(own, texts)
     shown: dict[int, dict[str, Any]] = {}
     for entry in ledger.between(*steps):
         number = entry.get("step", 0)
@@ -49,8 +49,21 @@ def pack(
     return {
         "first": steps[0],
         "steps": list(shown.values()),
-        "documents": dict(zip(indices, texts.about(indices, _ABOUT), strict=True)),
+        "documents": documents,
     }
+
+
+def _documents(segments: Segments, texts: Texts) -> dict[int, dict[str, Any]]:
+    """The documents that some steps trained on, with the places of what they read of each."""
+    order = np.argsort(segments.document, kind="stable")
+    indices, at = np.unique(segments.document[order], return_index=True)
+    abouts = texts.about(indices.tolist(), _ABOUT)
+    if len(indices):
+        begins = np.minimum.reduceat(segments.begin[order], at).tolist()
+        ends = np.maximum.reduceat(segments.end[order], at).tolist()
+        for index, about, begin, end in zip(indices.tolist(), abouts, begins, ends, strict=True):
+            about |= texts.ranges(index, begin, end)
+    return dict(zip(indices.tolist(), abouts, strict=True))
 
 
 def _rows(

@@ -16,7 +16,7 @@ import pyarrow as pa
 from pellucid.data.parquet import SCHEMA, Documents
 from pellucid.errors import FormatInvalid
 
-PIECE = 1 << 15  # Characters.
+PIECE = 1 << 14  # Characters.
 _MOST = 1 << 26  # Pieces: of more text than a site can show.
 PACK = 448 << 10  # UTF-8 bytes of text, about: under 256 KB as they are packed.
 
@@ -33,6 +33,8 @@ class Texts:
 
     def __init__(self, documents: Documents) -> None:
         self._documents = documents
+        # By pack, where its pieces lie in its file: first byte, length. Of files that are there.
+        self.spans: dict[int, list[tuple[int, int]]] = {}
 
     @cached_property
     def abouts(self) -> pa.Table:
@@ -41,11 +43,26 @@ class Texts:
         return pa.Table.from_batches(self._documents.rows(names))
 
     def about(self, indices: list[int], names: list[str]) -> list[dict[str, Any]]:
-        """Columns of some documents, each with the place of its text."""
+        """Columns of some documents, each with the place of its first piece."""
         rows = self.abouts.select(names).take(pa.array(indices, pa.int64())).to_pylist()
         return [
             row | self.place_of(index)._asdict() for row, index in zip(rows, indices, strict=True)
         ]
+
+    def ranges(self, document: int, begin: int, end: int) -> dict[str, Any]:
+        """Where the pieces with the characters [begin, end) of a document lie, for a page that
+        reads parts of files: `from`, the first of these pieces, and `at`, the pack, first byte and
+        length of each. Nothing where no file is there."""
+        first, packs = self._pieces
+        if not self.spans:
+            return {}
+        start, at = int(first[document]), []
+        low, high = begin // PIECE, max(end - 1, begin) // PIECE
+        for piece in range(start + low, min(start + high + 1, int(first[document + 1]))):
+            pack = int(packs[piece])
+            place = self.spans.get(pack, [])[piece - int(packs.searchsorted(pack)) :][:1]
+            at.append([pack, *(place[0] if place else (0, 0))])
+        return {"from": low, "at": at}
 
     @cached_property
     def _pieces(self) -> tuple[np.ndarray, np.ndarray]:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import shutil
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ import pytest
 
 from pellucid.release.publish import publish
 from tests.conftest import finish, lacks, make_run, write_corpus
+from tests.serving import serving
 
 HOSTILE = [
     "<script>document.title = 'hacked'</script>",
@@ -90,27 +89,6 @@ def browser() -> Iterator[Any]:
         started.close()
 
 
-class _Quiet(http.server.SimpleHTTPRequestHandler):
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-@contextlib.contextmanager
-def served(folder: Path) -> Iterator[str]:
-    """A folder behind a plain static server; its address."""
-
-    class Here(_Quiet):
-        def __init__(self, *args: Any) -> None:
-            super().__init__(*args, directory=str(folder))
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Here) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_address[1]}"
-        server.shutdown()
-        thread.join()
-
-
 @pytest.fixture(params=["file", "http"])
 def way(request: pytest.FixtureRequest) -> str:
     """How the site reaches the browser."""
@@ -123,7 +101,7 @@ def watched(browser: Any, folder: Path, way: str, **context: Any) -> Iterator[Wa
     with contextlib.ExitStack() as stack:
         base = f"file://{folder}"
         if way == "http":
-            base = f"{stack.enter_context(served(folder.parent))}/{folder.name}"
+            base = f"{stack.enter_context(serving(folder.parent)).url}/{folder.name}"
         own = browser.new_context(**context)
         stack.callback(own.close)
         yield Watched(own.new_page(), base)

@@ -13,6 +13,7 @@ from pellucid.look.show import Shown
 from pellucid.site import shell
 from pellucid.site.data import Site
 from tests.conftest import pellucid
+from tests.serving import Answer, Request, serving
 from tests.site.conftest import HOSTILE, watched
 from tests.site.viewing import Growing, browsing
 
@@ -107,6 +108,38 @@ def test_every_hostile_document_is_shown_letter_by_letter(browser: Any, hostile:
             shown += 1
         assert shown == len(HOSTILE)
         assert at.wrong == []
+
+
+@pytest.mark.parametrize("ranges", [True, False])
+def test_a_step_reads_only_the_texts_that_it_shows(
+    browser: Any, finished: Path, ranges: bool
+) -> None:
+    """From a host that knows ranges; and whole packs from one that does not."""
+
+    def whole(request: Request, answer: Answer) -> Answer:
+        if not request.ranged:
+            return answer
+        return answer._replace(status=200, body=(finished / request.path).read_bytes())
+
+    with serving(finished) as server:
+        server.fault = (lambda request, answer: answer) if ranges else whole
+        page = browser.new_context().new_page()
+        page.goto(f"{server.url}/site/step.html#7")
+        page.wait_for_selector("article.row")
+        expected = Shown(finished).step(7)["rows"][0]["segments"][0]["text"]
+        assert (
+            len(expected) > 20
+            and expected[-20:-2] in page.locator("article.row").first.inner_text()
+        )
+        asked = [request for request in server.requests if "texts/" in request.path]
+        assert asked
+        if ranges:
+            pack = (finished / asked[0].path).stat().st_size
+            assert all(request.ranged for request in asked)
+            assert all(request.stop - request.start < pack / 4 for request in asked)
+        else:
+            assert not all(request.ranged for request in asked)
+        page.context.close()
 
 
 def test_the_list_of_documents_leads_to_each(browser: Any, finished: Path) -> None:

@@ -74,7 +74,7 @@ def test_texts_of_another_document_are_named(release: Path) -> None:
     path = release / "site" / "data" / "texts" / "00000.js"
     pieces = unpacked(path.read_bytes(), "texts/00000", 1 << 20, path)
     path.write_bytes(packed("texts/00000", [pieces[1], pieces[0], *pieces[2:]]))
-    assert problems(release) == {("FileDiffers", "site/data/texts/00000.js")}
+    assert ("FileDiffers", "site/data/texts/00000.js") in problems(release)
 
 
 def test_verify_names_it_too_when_it_was_sealed(release: Path) -> None:

@@ -60,26 +60,41 @@ function numbered(folder, number) {
 
 // The characters [begin, end) of a document, whose first piece lies in a pack. Positions count
 // code points, as the record does.
-const PIECE = 32768;
+const PIECE = 16384;
 
 async function text(place, begin, end) {
-  const parts = [];
-  let { pack, piece } = place;
-  for (let at = 0; at < end; at += PIECE) {
-    let pieces = await load(numbered("texts", pack));
-    if (piece >= pieces.length) {
-      pack += 1;
-      piece = 0;
-      pieces = await load(numbered("texts", pack));
-    }
-    if (at + PIECE > begin) {
-      const letters = Array.from(await inflate(pieces[piece]));
-      parts.push(letters.slice(Math.max(begin - at, 0), end - at).join(""));
-    }
-    piece += 1;
-  }
-  return parts.join("");
+  const first = Math.floor(begin / PIECE);
+  const last = Math.floor((Math.max(end, begin + 1) - 1) / PIECE);
+  const wanted = Array.from({ length: last - first + 1 }, (_, index) => first + index);
+  const packed = await Promise.all(wanted.map((number) => pieceOf(place, number)));
+  const letters = Array.from((await Promise.all(packed.map(inflate))).join(""));
+  return letters.slice(begin - first * PIECE, end - first * PIECE).join("");
 }
+
+// A piece of a document's text. From a host a page reads the piece alone, where its place is
+// known; else the pack that holds it, and the packs before it from the document's first piece on.
+async function pieceOf(place, number) {
+  const at = place.at && place.at[number - place.from];
+  if (at && !ranged.refused && location.protocol.startsWith("http")) return ranged(...at);
+  let [pack, left] = [place.pack, place.piece + number];
+  let pieces = await load(numbered("texts", pack));
+  while (left >= pieces.length) {
+    left -= pieces.length;
+    pack += 1;
+    pieces = await load(numbered("texts", pack));
+  }
+  return pieces[left];
+}
+
+async function ranged(pack, begin, size) {
+  const name = numbered("texts", pack);
+  const response = await fetch(`data/${name}.js`, { headers: { Range: `bytes=${begin}-${begin + size - 1}` } });
+  if (!response.ok) throw new Error(`data/${name}.js is missing`);
+  ranged.refused = response.status !== 206; // A host that sends the file whole is asked once.
+  const body = await response.text();
+  return ranged.refused ? body.slice(begin, begin + size) : body;
+}
+ranged.refused = false;
 
 // ---- elements ----
 
