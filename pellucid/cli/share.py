@@ -24,13 +24,17 @@ from pellucid.store.home import home
 from pellucid.terminal import plain
 
 _SHOWN = 10  # Names of what was left out.
+_NUMBERS = ("csv", "tensorboard")
+_KINDS = ("hf", "state", *_NUMBERS)
 
 
 @teaches(
-    """Write the model or the full state of any step to a new folder. A step that is not stored is
-    replayed.
+    """Write the model or the full state of any step, or the run's numbers, to a new folder. A step
+    that is not stored is replayed.
 
     pellucid export mymodel --step 120 --as hf --to step120
+
+    pellucid export mymodel --as csv --to numbers
     """
 )
 def export(
@@ -41,14 +45,21 @@ def export(
     step: Step = "",
     kind: Annotated[
         str,
-        typer.Option("--as", metavar="hf|state", help="A Hugging Face folder, or the full state."),
+        typer.Option(
+            "--as",
+            metavar="|".join(_KINDS),
+            help="A Hugging Face folder, the full state, or the numbers of all steps.",
+        ),
     ] = "hf",
     as_json: Json = False,
 ) -> None:
+    if kind not in _KINDS:
+        raise CommandInvalid(verb="export", word=kind, detail=f"--as takes {', '.join(_KINDS)}")
+    if kind in _NUMBERS:
+        _export_numbers(run, to, step, kind, as_json)
+        return
     from pellucid.release.export import export
 
-    if kind not in ("hf", "state"):
-        raise CommandInvalid(verb="export", word=kind, detail="--as takes hf or state")
     inputs = inputs_of(home(run))
     number = step_or_last(inputs, step)
     with on_terminal() as terminal:
@@ -57,6 +68,18 @@ def export(
         print_json({"step": number, "as": kind, "to": str(to)})
     else:
         print(f"step {number} is in {to}")
+
+
+def _export_numbers(run: str, to: Path, step: str, kind: str, as_json: bool) -> None:
+    from pellucid.sql.exported import export_numbers
+
+    if step:
+        raise CommandInvalid(verb="export", word=step, detail=f"--as {kind} writes all steps")
+    rows = export_numbers(home(run), kind, to)
+    if as_json:
+        print_json({"as": kind, "to": str(to), "rows": rows})
+    else:
+        print(f"the numbers of {rows['steps']:,} steps are in {to}")
 
 
 @teaches(

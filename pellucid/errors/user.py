@@ -141,6 +141,11 @@ class PlotMissing(UserError):
     "pellucid[plot]". Or draw in the terminal with --plot -"""
 
 
+class TensorboardMissing(UserError):
+    message = """Events for TensorBoard need its package, which is not installed. Install it: pip
+    install "pellucid[tensorboard]". Or write CSV files: --as csv"""
+
+
 class StageUnknown(UserError):
     message = """No stage is called {stage}. Choose from: {known}."""
 
