@@ -22,7 +22,9 @@ HOSTILE = [
     "\x1b[31mred\x1b[0m \x07bell",
     "שלום עולם، مرحبا بالعالم",
     "a" * 300,
+    "\u200bzero\u2060 width\u00ad \U000e0041tags\ufffb\u2028line",
 ]
+LONG = "a b " * 4096 + "\ufeffABCDEFGH"  # The mark begins the second piece of the site's texts.
 
 
 @pytest.fixture(scope="session")
@@ -33,7 +35,10 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (corpus / f"<img src=x onerror=alert({number})>'\".txt").write_text(
             (text + "\n") * 20, encoding="utf-8"
         )
+    (corpus / "long.txt").write_text(LONG, encoding="utf-8")
     settings = [
+        "data.max_document_characters=100000",
+        "data.split=parts",
         "data.sources.bold.licence=</script><script>document.title='hacked'</script>",
     ]
     folder = tmp_path_factory.mktemp("runs") / "hostile"

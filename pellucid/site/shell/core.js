@@ -2,51 +2,48 @@
 // folder, where browsers forbid modules and reading files. Texts become text nodes, never HTML.
 "use strict";
 
-const waiting = new Map(); // The data files that are on their way: name -> [resolve, reject].
-const cache = new Map(); // The opened ones, the last used at the end.
+const cache = new Map(); // The data files that were asked for, the last used at the end.
 const KEPT = 64;
 
 // Data files call this function: data/NAME.js holds pellucid("NAME", ["BASE64", …]).
 function pellucid(name, pieces) {
-  const ready = waiting.get(name);
-  if (ready) ready[0](pieces);
+  const script = document.currentScript;
+  if (script.wanted === name) script.received(pieces);
 }
 
 // The packed pieces of a data file. A live run adds a mark to the address, so that none is stale.
 function load(name) {
-  if (cache.has(name)) {
-    const known = cache.get(name);
-    cache.delete(name);
-    cache.set(name, known);
-    return known;
-  }
-  const loaded = new Promise((resolve, reject) => {
-    waiting.set(name, [resolve, reject]);
-    const script = document.createElement("script");
-    script.src = `data/${name}.js${load.mark ? `?${load.mark}` : ""}`;
-    script.onload = () => {
-      waiting.delete(name);
-      script.remove();
-      reject(new Error(`data/${name}.js is not a data file of this site`));
-    };
-    script.onerror = () => {
-      waiting.delete(name);
-      script.remove();
-      cache.delete(name);
-      reject(new Error(`data/${name}.js is missing`));
-    };
-    document.head.append(script);
-  });
-  cache.set(name, loaded);
+  const known = cache.get(name) || requested(name);
+  cache.delete(name);
+  cache.set(name, known);
   if (cache.size > KEPT) cache.delete(cache.keys().next().value);
-  return loaded;
+  return known;
 }
 load.mark = "";
+
+function requested(name) {
+  const script = document.createElement("script");
+  const loaded = new Promise((resolve, reject) => {
+    const failed = (what) => () => {
+      if (cache.get(name) === loaded) cache.delete(name);
+      reject(new Error(`data/${name}.js ${what}`));
+    };
+    script.wanted = name;
+    script.received = resolve;
+    script.onload = failed("is not a data file of this site"); // Too late, where it was received.
+    script.onerror = failed("is missing");
+    script.src = `data/${name}.js${load.mark ? `?${load.mark}` : ""}`;
+  });
+  document.head.append(script);
+  return loaded.finally(() => script.remove());
+}
 
 async function inflate(base64) {
   const packed = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
   const opened = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Response(opened).text();
+  // U+FEFF at the beginning of a text is a part of it.
+  const decoder = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
+  return decoder.decode(await new Response(opened).arrayBuffer());
 }
 
 // The value of a data file of JSON.
@@ -63,8 +60,9 @@ function numbered(folder, number) {
 const PIECE = 16384;
 
 async function text(place, begin, end) {
+  if (begin >= end) return "";
   const first = Math.floor(begin / PIECE);
-  const last = Math.floor((Math.max(end, begin + 1) - 1) / PIECE);
+  const last = Math.floor((end - 1) / PIECE);
   const wanted = Array.from({ length: last - first + 1 }, (_, index) => first + index);
   const packed = await Promise.all(wanted.map((number) => pieceOf(place, number)));
   const letters = Array.from((await Promise.all(packed.map(inflate))).join(""));
@@ -110,7 +108,7 @@ function el(tag, attributes, ...children) {
       made.setAttribute(name, given === true ? "" : given);
     }
   }
-  made.append(...children.flat().filter((child) => child !== null && child !== undefined));
+  made.append(...children.flat(Infinity).filter((child) => child !== null && child !== undefined));
   return made;
 }
 
@@ -157,17 +155,27 @@ function foreign(told) {
   return el("bdi", {}, ...visible(told));
 }
 
-const HIDDEN = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]/u;
+// But for joiners and the selectors of emoji, without which many scripts cannot be read.
+const HIDDEN = /(?![\u200c\u200d\ufe0e\ufe0f])[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u0000-\u0008\u000b-\u001f\u007f-\u009f]/u;
+const PARTS = new RegExp(`(${HIDDEN.source})`, "u");
+
+function code(letter) {
+  return `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
+}
 
 function visible(told) {
-  const parts = [];
-  for (const part of told.split(new RegExp(`(${HIDDEN.source})`, "u"))) {
-    if (part.length === 1 && HIDDEN.test(part)) {
-      const code = part.codePointAt(0).toString(16).toUpperCase().padStart(4, "0");
-      parts.push(el("span", { class: "hidden" }, `U+${code}`));
-    } else if (part) parts.push(part);
-  }
-  return parts;
+  return told.split(PARTS).filter((part) => part).map((part) => (
+    HIDDEN.test(part) ? el("span", { class: "hidden" }, code(part)) : part));
+}
+
+// The same where there are no elements, as in a title.
+function plain(told) {
+  return told.split(PARTS).map((part) => (HIDDEN.test(part) ? code(part) : part)).join("");
+}
+
+// A text as one word of a shell; null where a terminal could take a letter of it for a command.
+function shellWord(told) {
+  return HIDDEN.test(told) || /[\n\t]/.test(told) ? null : `'${told.replaceAll("'", "'\\''")}'`;
 }
 
 // ---- numbers ----
@@ -177,17 +185,22 @@ function count(number) {
 }
 
 function decimal(number, digits = 4) {
-  if (number === null || number === undefined) return "–";
+  if (number === null || number === undefined || Number.isNaN(number)) return "–";
   const size = Math.abs(number);
   if (size !== 0 && (size >= 1e6 || size < 1e-3)) return number.toExponential(2);
   return number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+}
+
+// The mean loss of some targets; NaN where a loss is not finite.
+function mean(sum, tokens) {
+  return sum === null ? NaN : sum / tokens;
 }
 
 function bytes(size) {
   const units = ["bytes", "KB", "MB", "GB", "TB"];
   let at = 0;
   let shown = Number(size);
-  while (shown >= 1000 && at < units.length - 1) {
+  while (shown >= 999.95 && at < units.length - 1) {
     shown /= 1000;
     at += 1;
   }
@@ -202,39 +215,71 @@ function show(...children) {
   main().replaceChildren(...children.flat().filter(Boolean));
 }
 
+// What an address asks for is not in this run.
+class Nowhere extends Error {}
+
+function whole(asked, what) {
+  if (!/^\d{1,15}$/.test(asked)) throw new Nowhere(`There is no ${what} ${plain(asked.slice(0, 80))}.`);
+  return Number(asked);
+}
+
 function failed(error) {
+  if (error instanceof Nowhere) {
+    show(el("h1", {}, "Nothing is here"), el("p", { role: "alert" }, error.message),
+      el("p", {}, link("step.html", "The first step"), ", ", link("document.html", "the documents"), "."));
+    return;
+  }
   show(el("h1", {}, "This page cannot be shown"), el("p", { role: "alert" }, error.message),
     el("p", {}, "The site may be incomplete. Check it with:"), command("pellucid verify ."));
 }
 
-function whole(about) {
-  document.getElementById("run").replaceChildren(foreign(about.run));
-  document.title = `${document.title.split(" · ")[0]} · ${about.run}`;
+// Draw a page: again when its address changes, and while a run goes on when it has new steps. One
+// drawing follows the other, so that the page never shows an address that was left.
+let redraw = async () => {};
+
+async function page(draw) {
+  const name = document.title;
+  let [busy, again, drawn, about] = [false, false, false, null];
+  redraw = async () => {
+    again = true;
+    if (busy) return;
+    busy = true;
+    while (again) {
+      again = false;
+      try {
+        about = await value("overview");
+        document.getElementById("run").replaceChildren(foreign(about.run));
+        document.title = `${name} · ${plain(about.run)}`;
+        await draw(about, asked());
+        drawn = true;
+      } catch (error) {
+        // What a page shows of a run stays where the server has ended.
+        if (drawn && about && about.live && !(error instanceof Nowhere)) lost();
+        else failed(error);
+      }
+    }
+    busy = false;
+  };
+  addEventListener("hashchange", redraw);
+  await redraw();
+  if (about && about.live) follow();
 }
 
-// Draw a page: again when its address changes, and while a run goes on when it has new steps.
-async function page(draw) {
-  let about;
-  const again = async () => {
-    try {
-      about = await value("overview");
-      whole(about);
-      await draw(about, decodeURIComponent(location.hash.slice(1)));
-    } catch (error) {
-      failed(error);
-    }
-  };
-  addEventListener("hashchange", async () => {
-    await again();
-    scrollTo(0, 0);
-  });
-  await again();
-  if (about && about.live) follow(about, again);
+function asked() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    throw new Nowhere("This address is not a valid one.");
+  }
+}
+
+function lost() {
+  document.getElementById("run").classList.add("lost");
 }
 
 const EVERY = 2000; // Milliseconds between two questions to `pellucid view`.
 
-function follow(about, again) {
+function follow() {
   let mark = null;
   const ask = async () => {
     if (document.hidden) return; // A page that nobody looks at asks nothing.
@@ -243,12 +288,12 @@ function follow(about, again) {
       if (mark !== null && told.mark !== mark) {
         load.mark = told.mark;
         for (const name of [...cache.keys()]) if (!name.startsWith("texts/")) cache.delete(name);
-        await again();
+        await redraw();
       }
       mark = told.mark;
       if (told.ended) clearInterval(timer);
     } catch {
-      document.getElementById("run").classList.add("lost"); // The server has ended.
+      lost(); // The server has ended.
       clearInterval(timer);
     }
   };

@@ -47,10 +47,10 @@ function bySource(made) {
     .map(([name, own]) => ({ name: name.slice(8), points: own }));
 }
 
-function validations(about, axis, made, key) {
-  const tokens = axis === "tokens" && made.tokens
-    ? new Map(made.tokens.map((point) => [point.step, point.y])) : null;
+// A number of each validation, where there is one. made: the series, for an axis of tokens.
+function validations(about, made, numberOf) {
+  const tokens = made && made.tokens ? new Map(made.tokens.map((point) => [point.step, point.y])) : null;
   return about.validation.map((one) => ({
-    step: one.step, x: tokens ? tokens.get(one.step) ?? 0 : one.step, y: one[key],
-  })).sort((a, b) => a.x - b.x);
+    step: one.step, x: tokens ? tokens.get(one.step) ?? (one.step === about.first ? 0 : NaN) : one.step, y: numberOf(one),
+  })).filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y)).sort((a, b) => a.x - b.x);
 }

@@ -5,9 +5,9 @@ page(async (about) => {
   show(
     el("h1", {}, "Data"),
     el("p", {}, `${count(about.documents)} documents. `, link("document.html", "List them"), ", or ", link("search.html", "search them"), "."),
-    table("Sources", ["source", "licence", "format", "documents", "for validation", "text"],
-      about.sources.map((one) => [foreign(one.name), foreign(one.licence), one.format, count(one.documents),
-        count(one.validation_documents), bytes(one.bytes)]), [3, 4, 5]),
+    table("Sources", ["source", "weight", "licence", "format", "documents", "for validation", "text"],
+      about.sources.map((one) => [foreign(one.name), one.weight === undefined ? "–" : decimal(one.weight, 2), one.licence_by_record ? "by record" : foreign(one.licence), one.format, count(one.documents),
+        count(one.validation_documents), bytes(one.bytes)]), [1, 4, 5, 6]),
     reasons(about),
     licences(about),
     table("Tokens", ["source", "split", "tokens", "blocks", "unused at the end"],
@@ -35,7 +35,7 @@ function licences(about) {
 }
 
 function lengths(source, counts) {
-  const rows = counts.map((number, power) => [`${count(2 ** power)} to ${count(2 ** (power + 1) - 1)}`, number]);
+  const rows = counts.map((number, power) => [power ? `${count(2 ** power)} to ${count(2 ** (power + 1) - 1)}` : "1", number]);
   const first = rows.findIndex((row) => row[1]);
   return bars(`Lengths of the documents of ${source}`, "characters", rows.slice(first));
 }

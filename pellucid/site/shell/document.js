@@ -5,17 +5,20 @@ const TIMES = 100;
 
 page(async (about, hash) => {
   if (!about.data_made) throw new Error("The documents are not prepared yet.");
-  const listed = /^(?:from-(\d+))?$/.exec(hash);
+  const listed = /^(?:from-(\d{1,15}))?$/.exec(hash);
   if (listed) return list(about, Number(listed[1] || 0));
-  const match = /^(\d+)(?::(\d+)-(\d+))?$/.exec(hash);
+  const match = /^(\d{1,15})(?::(\d{1,15})-(\d{1,15}))?$/.exec(hash);
   const number = match ? Number(match[1]) : NaN;
   if (!(number < about.documents)) {
-    throw new Error(`There is no document ${hash}: documents are numbered from 0 to ${count(about.documents - 1)}.`);
+    throw new Nowhere(`There is no document ${plain(hash.slice(0, 80))}: documents are numbered from 0 to ${count(about.documents - 1)}.`);
   }
   const pack = await value(numbered("documents", Math.floor(number / about.documents_per_pack)));
   const own = pack.documents[number - pack.first];
-  document.title = `${own.id} · ${about.run}`;
+  document.title = `${plain(own.id)} · ${plain(about.run)}`;
   const span = match[2] ? [Number(match[2]), Number(match[3])] : null;
+  if (span && !(span[0] <= span[1] && span[1] <= own.characters)) {
+    throw new Nowhere(`This document has ${count(own.characters)} characters.`);
+  }
   show(
     el("h1", { class: "long" }, foreign(own.id)),
     el("p", { class: "controls" }, link(`#from-${number}`, "all documents"), number > 0 ? link(`document.html#${number - 1}`, "previous") : null,
@@ -28,7 +31,7 @@ page(async (about, hash) => {
     ]),
     seen(about, own),
     about.texts ? await texts(own, span) : section("Text", el("p", {}, "This site holds no texts. Run pellucid view . in the folder, or read data/documents.")),
-    section("Ask for it", command(`pellucid show . document ${quoted(own.id)}`)),
+    shellWord(own.id) ? section("Ask for it", command(`pellucid show . document ${shellWord(own.id)}`)) : null,
   );
   const marked = document.querySelector("mark");
   if (marked) marked.scrollIntoView({ block: "center" });
@@ -38,7 +41,7 @@ page(async (about, hash) => {
 // The documents from one on, as many as lie in its pack.
 async function list(about, from) {
   const size = about.documents_per_pack;
-  if (from >= about.documents) throw new Error(`There is no document ${from}.`);
+  if (from >= about.documents) throw new Nowhere(`There is no document ${count(from)}.`);
   const pack = await value(numbered("documents", Math.floor(from / size)));
   const last = pack.first + pack.documents.length - 1;
   const go = (event) => { event.preventDefault(); location.hash = `from-${event.target.elements.number.value}`; };
@@ -51,19 +54,16 @@ async function list(about, from) {
       el("label", { for: "number" }, "From number "),
       el("input", { type: "number", id: "number", name: "number", min: 0, max: about.documents - 1, value: pack.first }),
       el("button", {}, "Go")),
-    table("Documents", ["number", "document", "source", "split", "tokens", "times seen", "first seen"],
+    table("Documents", ["number", "document", "source", "split", "tokens", "steps that saw it", "mean loss"],
       pack.documents.map((own, index) => {
-        const times = own.times.filter(([branch]) => branch === null);
+        const kept = own.times.filter(([branch]) => branch === null);
+        const [steps, tokens] = [new Set(kept.map((time) => time[1])).size, kept.reduce((sum, time) => sum + time[5], 0)];
+        const loss = tokens ? mean(kept.reduce((sum, time) => sum + (time[6] ?? NaN), 0), tokens) : null;
         return [count(pack.first + index), link(`#${pack.first + index}`, foreign(own.id)), foreign(own.source), own.split,
-          count(own.tokens), count(times.length), times.length ? stepLink(times[0][1]) : "–"];
-      }), [0, 4, 5]),
+          count(own.tokens), count(steps), decimal(loss, 3)];
+      }), [0, 4, 5, 6]),
   );
   return null;
-}
-
-// An argument for a shell, as one line of letters that it shows.
-function quoted(id) {
-  return `'${id.replaceAll("'", "'\\''")}'`;
 }
 
 // Every step that trained on something of it, with the mean loss of what it saw.
@@ -82,7 +82,7 @@ function seen(about, own) {
     .filter((point) => Number.isFinite(point.y));
   const abandoned = own.times.length - kept.length;
   return section("When it was seen",
-    el("p", {}, `${count(steps.size)} ${steps.size === 1 ? "step" : "steps"} trained on something of it`,
+    el("p", {}, `${count(steps.size)} ${steps.size === 1 ? "step" : "steps"} trained on something of it, in ${count(kept.length)} ${kept.length === 1 ? "part of a row" : "parts of rows"}`,
       abandoned ? `; ${count(abandoned)} more times in steps that a rollback abandoned.` : "."),
     chart({ title: "Loss of what each step saw of it", unit: "nats per token", axis: "steps",
       range: [Math.max(about.first, 1), Math.max(about.steps_done, 2)],
@@ -93,7 +93,7 @@ function seen(about, own) {
 
 function times(own, kept) {
   const row = ([, step, number, begin, end, tokens, sum]) => [stepLink(step), count(number),
-    link(`#${location.hash.slice(1).split(":")[0] || 0}:${begin}-${end}`, `${count(begin)} to ${count(end)}`), count(tokens), decimal(sum === null ? null : sum / tokens, 3)];
+    link(`#${location.hash.slice(1).split(":")[0] || 0}:${begin}-${end}`, `${count(begin)} to ${count(end)}`), count(tokens), decimal(mean(sum, tokens), 3)];
   const heads = ["step", "row", "characters", "tokens", "loss"];
   const drawn = (most) => table("Every time", heads, kept.slice(0, most).map(row), [1, 3, 4]);
   const box = el("div", {}, drawn(TIMES));
@@ -104,22 +104,22 @@ function times(own, kept) {
   return box;
 }
 
+// The text around a span, or from its beginning on; more of it by the buttons before and behind.
 async function texts(own, span) {
-  const body = el("pre", { class: "text", dir: "auto", tabindex: "0" });
-  const more = el("button", { type: "button" });
-  let end = 0;
-  const grow = async (to) => {
-    const from = end;
-    end = Math.min(to, own.characters);
-    if (span && span[0] >= from && span[1] <= end) {
-      body.append(...visible(await text(own, from, span[0])),
-        el("mark", {}, ...visible(await text(own, span[0], span[1]))),
-        ...visible(await text(own, span[1], end)));
-    } else body.append(...visible(await text(own, from, end)));
-    more.hidden = end >= own.characters;
-    more.textContent = `Show more: ${count(own.characters - end)} characters follow`;
+  let [from, to] = span ? [Math.max(span[0] - AT_ONCE / 10, 0), Math.min(span[1] + AT_ONCE, own.characters)]
+    : [0, Math.min(AT_ONCE, own.characters)];
+  const body = el("pre", { class: "text", dir: "auto" });
+  const button = (grow) => el("button", { type: "button", onclick: async () => { grow(); await fill(); } });
+  const before = button(() => { from = Math.max(from - AT_ONCE, 0); });
+  const behind = button(() => { to = Math.min(to + AT_ONCE, own.characters); });
+  const fill = async () => {
+    const [begin, end] = span || [from, from];
+    const parts = await Promise.all([[from, begin], [begin, end], [end, to]].map(([first, last]) => text(own, first, last)));
+    body.replaceChildren(...visible(parts[0]), ...(span ? [el("mark", {}, ...visible(parts[1]))] : []), ...visible(parts[2]));
+    [before.hidden, behind.hidden] = [from === 0, to === own.characters];
+    before.textContent = `Show more: ${count(from)} characters stand before`;
+    behind.textContent = `Show more: ${count(own.characters - to)} characters follow`;
   };
-  more.addEventListener("click", () => grow(end + AT_ONCE));
-  await grow(Math.max(AT_ONCE, span ? span[1] + 2000 : 0));
-  return section("Text", body, more);
+  await fill();
+  return section("Text", before, body, behind);
 }

@@ -10,12 +10,10 @@ function ticks(low, high, wanted) {
   const span = high - low || 1;
   const rough = span / wanted;
   const unit = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * unit).find((each) => span / each <= wanted);
-  const made = [];
-  for (let at = Math.ceil(low / step); at * step <= high + step * 1e-9; at += 1) {
-    made.push(Number((at * step).toPrecision(12)));
-  }
-  return made;
+  const step = [1, 2, 5, 10].map((factor) => factor * unit).find((each) => span / each <= wanted) || span;
+  const first = Math.ceil(low / step);
+  return Array.from({ length: wanted + 2 }, (_, index) => Number(((first + index) * step).toPrecision(12)))
+    .filter((tick, index, all) => tick <= high + step * 1e-9 && tick !== all[index - 1]);
 }
 
 function short(number) {
@@ -44,7 +42,7 @@ function extent(curves, range) {
 // zoom}. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
 function chart(about) {
   const curves = about.curves.filter((curve) => curve.points.length);
-  if (!curves.length) return el("p", { class: "quiet" }, `${about.title}: nothing is recorded yet.`);
+  if (!curves.length) return el("p", { class: "quiet" }, `${about.title}: nothing is recorded here.`);
   const at = extent(curves, about.range);
   SIZE.width = Math.min(Math.max(main().clientWidth - 32, 300), 960);
   const { width, height, left, right, top, bottom } = SIZE;
@@ -69,7 +67,7 @@ function chart(about) {
   }
   curves.forEach((curve, number) => drawing.append(line(curve, number, inside(curve.points), x, y)));
   const figure = el("figure", { class: "figure" },
-    el("figcaption", {}, about.title, about.unit ? el("span", { class: "quiet" }, ` ${about.unit}`) : null,
+    el("figcaption", {}, about.title, el("span", { class: "quiet" }, ` ${about.unit ? `${about.unit}, ` : ""}by ${about.axis.replace(/s$/, "")}`),
       legend(curves)), drawing);
   return look(figure, drawing, { ...about, curves, at, x, y, inside });
 }

@@ -16,10 +16,10 @@ page(async (about) => {
       ["Arithmetic", `${about.arithmetic}, ${about.precision}`],
     ]),
     section("Curves",
-      chart({ title: "Training loss", unit: "nats per token", axis: "steps", pick,
+      chart({ title: "Training loss", unit: "nats per token", axis: "steps", pick, range: [about.first, about.steps_done],
         curves: [{ name: "loss", points: made.loss || [] }], marks: marks(about) }),
-      chart({ title: "Validation", unit: "bits per byte", axis: "steps", pick,
-        curves: [{ name: "validation", points: validations(about, "steps", made, "bits_per_byte") }] }),
+      chart({ title: "Validation", unit: "bits per byte", axis: "steps", pick, range: [about.first, about.steps_done],
+        curves: [{ name: "validation", points: validations(about, null, (one) => one.bits_per_byte) }] }),
       el("p", {}, link("timeline.html", "All curves, with zoom"))),
     about.incidents.length ? section("Incidents", incidents(about)) : null,
     loading(about),
@@ -39,7 +39,8 @@ page(async (about) => {
 
 function lead(about) {
   const { family, layers, width, context } = about.model;
-  const shape = `A language model of the family ${family}: ${layers} layers of width ${width}, context ${count(context)}.`;
+  const size = about.parameters ? ` of ${count(about.parameters)} parameters` : "";
+  const shape = `A language model${size}, of the family ${family}: ${layers} layers of width ${width}, context ${count(context)}.`;
   if (about.fork) {
     return `${shape} A fork: training began after step ${count(about.fork.step)} of another run, and what came before is not in this release.`;
   }
@@ -53,20 +54,22 @@ function middle(about) {
 }
 
 function loading(about) {
-  if (!about.finished) return null;
+  const stored = about.checkpoints[about.checkpoints.length - 1];
+  if (!about.finished && stored === undefined) return null;
+  const folder = about.finished ? "." : `checkpoints/step${stored}`;
   return section("Load it", command(
     `from transformers import AutoModelForCausalLM, ${about.loader}`, "",
-    'model = AutoModelForCausalLM.from_pretrained(".")  # the folder above this site',
-    `tokenizer = ${about.loader}.from_pretrained(".")`));
+    `model = AutoModelForCausalLM.from_pretrained("${folder}")  # in the folder above this site`,
+    `tokenizer = ${about.loader}.from_pretrained("${folder}")`));
 }
 
 function marks(about) {
-  return about.incidents.map((one) => ({ x: one.step, kind: "incident", name: `${one.rule}: ${one.why}` }));
+  return about.incidents.map((one) => ({ x: one.step, kind: "incident", name: `${one.rule}: ${plain(one.why)}` }));
 }
 
 function incidents(about) {
   return table("What the rules of the recipe decided", ["step", "rule", "action", "why"],
-    about.incidents.map((one) => [stepLink(one.step), one.rule, one.action, one.why]), [0]);
+    about.incidents.map((one) => [stepLink(one.step), one.rule, one.action, foreign(one.why)]), [0]);
 }
 
 // What a release can hold, and whether this one does.
@@ -79,7 +82,7 @@ function open(about) {
       unknown ? `unknown for ${count(unknown)} documents` : "data/documents"],
     ["Tokens and their order", about.stages.shards, "data/shards"],
     ["Ledger of every step", about.head !== null, "record/ledger.jsonl"],
-    ["Steps before the first one here", !about.fork, about.fork ? "in the run that this one is a fork of" : "none"],
+    ...(about.fork ? [[`Steps up to ${count(about.fork.step)}`, false, "in the run that this one is a fork of"]] : []),
     ["Full states, with optimizer", about.anchors.length > 0, `${count(about.anchors.length)} stored; any other step by replay`],
     ["Checkpoints", about.checkpoints.length > 0, `${count(about.checkpoints.length)} stored; any other step by replay`],
     ["Index: which steps saw a text", about.stages.index, about.stages.index ? "trace" : "make it with: pellucid run . --set placement.trace=true"],

@@ -2,19 +2,21 @@
 
 const LONGEST = 1000;
 
-page(async (about, hash) => {
-  const field = el("input", { type: "search", id: "wanted", maxlength: LONGEST, value: hash, autocomplete: "off" });
+page(async (about, wanted) => {
+  const field = el("input", { type: "search", id: "wanted", maxlength: LONGEST, value: wanted, autocomplete: "off" });
   const told = el("div", { id: "told", role: "status" });
   const ask = (event) => { event.preventDefault(); location.hash = encodeURIComponent(field.value); };
+  const can = about.stages.index && about.live !== undefined;
   show(
     el("h1", {}, "Search"),
     el("p", {}, "Which training texts contain a text, letter by letter, and which steps saw it."),
-    el("form", { class: "controls", onsubmit: ask }, el("label", { for: "wanted" }, "Text "), field, el("button", {}, "Search")),
+    can ? el("form", { class: "controls", onsubmit: ask }, el("label", { for: "wanted" }, "Text "), field, el("button", {}, "Search")) : null,
     told,
   );
   if (!about.stages.index) told.append(noIndex());
-  else if (about.live === undefined) told.append(elsewhere(hash));
-  else if (hash) await answer(told, hash);
+  else if (!can) told.append(elsewhere(wanted));
+  else if (wanted) await answer(told, wanted);
+  if (can) field.focus();
 });
 
 function noIndex() {
@@ -24,11 +26,7 @@ function noIndex() {
 // Of a site without `pellucid view` behind it.
 function elsewhere(wanted) {
   return el("div", {}, el("p", {}, "Searching needs Pellucid on your machine. In the folder above this site, or with the address of the release:"),
-    command("pellucid view .", `pellucid where . ${quoted(wanted || "some text")}`));
-}
-
-function quoted(wanted) {
-  return `'${wanted.replaceAll("'", "'\\''")}'`;
+    command("pellucid view .", `pellucid where . -- ${shellWord(wanted) && wanted ? shellWord(wanted) : "'some text'"}`));
 }
 
 async function answer(told, wanted) {
@@ -47,6 +45,6 @@ function drawn(hit) {
   const [before, own, after] = hit.context;
   return el("article", { class: "row" },
     el("h2", {}, link(`document.html#${hit.index}:${hit.offset}-${hit.offset + [...own].length}`, foreign(hit.document))),
-    el("pre", { class: "text", dir: "auto", tabindex: "0" }, ...visible(before), el("mark", {}, ...visible(own)), ...visible(after)),
+    el("pre", { class: "text", dir: "auto" }, ...visible(before), el("mark", {}, ...visible(own)), ...visible(after)),
     el("p", {}, hit.steps.length ? ["Seen in ", hit.steps.flatMap((time) => [stepLink(time.step), " "])] : "No step trained on it."));
 }

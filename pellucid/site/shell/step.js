@@ -3,20 +3,21 @@
 const COLOURS = 10;
 
 page(async (about, hash) => {
-  const number = hash === "" ? about.first + Math.min(1, about.steps_done) : Number(hash);
-  if (!Number.isInteger(number) || number < about.first || number > about.steps_done) {
-    throw new Error(`There is no step ${hash}: the run goes from step ${count(about.first)} to step ${count(about.steps_done)}.`);
+  const number = hash === "" ? Math.min(about.first + 1, about.steps_done) : whole(hash, "step");
+  if (number < about.first || number > about.steps_done) {
+    throw new Nowhere(`There is no step ${count(number)}: the run goes from step ${count(about.first)} to step ${count(about.steps_done)}.`);
   }
   const pack = await value(numbered("steps", Math.floor((number - about.first) / about.steps_per_pack)));
   const step = pack.steps.find((each) => each.step === number);
   if (!step) throw new Error(`Step ${number} is not in the record.`);
-  document.title = `Step ${number} · ${about.run}`;
+  document.title = `Step ${number} · ${plain(about.run)}`;
   const begins = number === about.first;
   show(
     el("h1", {}, `Step ${count(number)}`),
     neighbours(about, number),
     begins ? el("p", {}, "The state that the run begins with. No batch belongs to it.") : numbers(step),
     begins ? null : await batch(about, pack, step),
+    neighbourLinks(about, number, "p"),
     section("Take it out and check it", command(
       `pellucid show . step ${number}`,
       ...(begins ? [] : [`pellucid audit . --step ${number}`]),
@@ -28,13 +29,18 @@ page(async (about, hash) => {
 });
 
 function neighbours(about, number) {
-  const to = (step, name) => (step < about.first || step > about.steps_done || step === number
-    ? null : link(`step.html#${step}`, name));
   const field = el("input", { type: "number", id: "goto", min: about.first, max: about.steps_done, value: number });
   const go = (event) => { event.preventDefault(); location.hash = field.value; };
   return el("form", { class: "controls", onsubmit: go },
-    to(about.first, "first"), to(number - 1, "previous"), to(number + 1, "next"), to(about.steps_done, "last"),
+    neighbourLinks(about, number, "span"),
     el("label", { for: "goto" }, "Go to step "), field, el("button", {}, "Go"));
+}
+
+function neighbourLinks(about, number, tag) {
+  const to = (step, name) => (step < about.first || step > about.steps_done || step === number
+    ? null : link(`#${step}`, name));
+  return el(tag, { class: "controls" }, to(about.first, "first"), to(number - 1, "previous"),
+    to(number + 1, "next"), to(about.steps_done, "last"));
 }
 
 function numbers(step) {
@@ -46,6 +52,7 @@ function numbers(step) {
     ["Norm of the weights", decimal(step.weight_norm)],
     ["Tokens so far", count(body.tokens)],
     ["State after it", digest(body.state)],
+    ["Weights after it", digest(body.weights)],
   ]);
 }
 
@@ -53,12 +60,13 @@ async function batch(about, pack, step) {
   if (!step.rows.length) {
     return section("Batch", el("p", {}, "The rows of this step are not written yet. They appear with the next stored state."));
   }
-  const losses = step.rows.flatMap((row) => row.segments.map((segment) => segment[4] / segment[3]));
-  const scale = [Math.min(...losses), Math.max(...losses)];
+  const losses = step.rows.flatMap((row) => row.segments.map((segment) => mean(segment[4], segment[3])));
+  const known = losses.filter(Number.isFinite);
+  const scale = [Math.min(...known), Math.max(...known)];
   const rows = await Promise.all(step.rows.map((row) => drawnRow(about, pack, row, scale)));
   return section("Batch",
     el("p", {}, `${count(step.rows.length)} rows. The colour of a text is its mean loss in this step, before the update: from `,
-      shade(scale[0], scale), " to ", shade(scale[1], scale), " nats per token. Tokens are predicted from what stands before them in the row."),
+      shade(scale[0], scale), " to ", shade(scale[1], scale), " nats per token. Each token is predicted from what stands before it in the row; the first token of a row is only read, and is not shown."),
     about.texts ? null : el("p", { class: "quiet" }, "This site holds no texts. Run pellucid view . in the folder to see them."),
     rows);
 }
@@ -74,19 +82,18 @@ function shade(loss, scale) {
 
 async function drawnRow(about, pack, row, scale) {
   const segments = await Promise.all(row.segments.map((segment) => drawnSegment(about, pack, segment, scale)));
-  const mean = row.loss_sum === null ? null : row.loss_sum / row.tokens;
   return el("article", { class: "row" },
     el("h3", {}, `Row ${count(row.row)}`, el("span", { class: "quiet" },
-      ` block ${count(row.block)} of `, foreign(row.source), `, epoch ${count(row.epoch)}, loss ${decimal(mean, 3)}`)),
+      ` block ${count(row.block)} of `, foreign(row.source), `, epoch ${count(row.epoch)}, loss ${decimal(mean(row.loss_sum, row.tokens), 3)}`)),
     segments);
 }
 
 async function drawnSegment(about, pack, [document, begin, end, tokens, sum], scale) {
   const known = pack.documents[document];
-  const loss = sum === null ? NaN : sum / tokens;
+  const loss = mean(sum, tokens);
   const told = about.texts ? await text(known, begin, end) : null;
   return el("div", { class: "segment" },
     el("p", { class: "head" }, link(`document.html#${document}:${begin}-${end}`, foreign(known.id)),
       el("span", { class: "quiet" }, ` ${count(tokens)} tokens, `, foreign(known.licence), ", loss "), shade(loss, scale)),
-    told === null ? null : el("pre", { class: `text shade l${level(loss, scale)}`, dir: "auto", tabindex: "0" }, ...visible(told)));
+    told === null ? null : el("pre", { class: `text shade l${level(loss, scale)}`, dir: "auto" }, ...visible(told)));
 }
