@@ -119,7 +119,7 @@ def _stable() -> str:
 
 
 def check_planned(phase: Planned, block: int, alone: bool) -> None:
-    """The same of what a phase comes to with the plain fields; alone: the
+    """Raises the error of a phase with all its fields: ValueError, or one with advice. alone: the
     plain fields are the one phase."""
     name, steps = phase.name, phase.steps
     section, of = ("train", "") if alone else (f"phase.{name}", f" of the phase {name}")

@@ -361,7 +361,8 @@ def load(folder: Path) -> Recipe:
 
 
 def parse(content: bytes, path: Path | str) -> Recipe:
-    """A recipe from the bytes of its TOML file; path names it in errors."""
+    """A recipe from the bytes of its TOML file; path names it in errors. Raises the Recipe…
+    errors."""
     try:
         if any(line.count(b".") > _MOST_POINTS for line in content.splitlines()):
             raise ValueError(f"a line with more than {_MOST_POINTS} points")

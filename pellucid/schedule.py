@@ -315,7 +315,8 @@ class Route:
         self._start = start or Start((0,) * len(blocks))
 
     def begun(self) -> tuple[Stretch, ...]:
-        """The stretches of a run that never rolls back."""
+        """The stretches of a run that never rolls back. Raises ValueError where a source is passed
+        over too often for a counter."""
         index = self.schedule.index(self.schedule.first + 1)
         first = self._stretch(index, self.schedule.first, self._start.cursors, self._start.rows)
         stretches = (first, *self._following(first))
@@ -324,8 +325,8 @@ class Route:
         return stretches
 
     def along(self, rollbacks: Iterable[tuple[int, int]]) -> tuple[Stretch, ...]:
-        """The stretches of a run that rolled back, each time from an
-        offending step to an earlier one."""
+        """The stretches of a run that rolled back, each time from an offending step to an earlier
+        one. Raises ValueError as begun does."""
         stretches = self.begun()
         for offending, to in rollbacks:
             stretches = self.rolled_back(stretches, offending, to)

@@ -19,7 +19,7 @@ from pellucid.new import new
 from pellucid.recipe import Recipe, load
 from pellucid.train.events import Batch
 from pellucid.train.state import State, initial
-from pellucid.train.step import training_step, what_is_said
+from pellucid.train.step import forward_pass, training_step
 from tests.conftest import SETTINGS, make_run, pellucid
 from tests.kernels.machine import isas
 
@@ -91,7 +91,7 @@ def everything(recipe: Recipe) -> Recorded:
         state, one = initial(recipe, VOCABULARY), batch(recipe)
         training_step(state, one, recipe)
         with torch.no_grad():
-            what_is_said(state.model, one.tokens_BS, one.documents_BS, recipe, recipe.phases[0])
+            forward_pass(state.model, one.tokens_BS, one.documents_BS, recipe, recipe.phases[0])
     return recorded
 
 

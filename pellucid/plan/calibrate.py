@@ -23,7 +23,7 @@ from pellucid.schedule import learning_rate
 from pellucid.train.events import Batch
 from pellucid.train.processes import ALONE, cores
 from pellucid.train.state import State, initial
-from pellucid.train.step import minimised, what_is_said
+from pellucid.train.step import forward_pass, objective_of_step
 
 _WORK = 2e11  # FLOPs of one timed microbatch at most: about a second on two cores.
 _LAYERS = 64  # A layer takes its time however narrow it is.
@@ -152,10 +152,10 @@ def _round(state: State, batch: Batch, recipe: Recipe) -> tuple[float, ...]:
     model, clock, phase = state.model, _Clock(recipe.placement.device), recipe.phases[0]
     weights, learning = state.weights(), state.learning()
     arguments = (model, batch.tokens_BS, batch.documents_BS, recipe, phase)
-    what_is_said(*arguments, minimised(batch, phase))[1].backward()
+    forward_pass(*arguments, objective_of_step(batch, phase))[1].backward()
     microbatch = clock.lap()
     with torch.no_grad():
-        what_is_said(*arguments)
+        forward_pass(*arguments)
     forward = clock.lap()
     gradients = {name: weight.grad for name, weight in learning.items() if weight.grad is not None}
     for gradient in gradients.values():

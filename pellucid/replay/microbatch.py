@@ -20,7 +20,7 @@ from pellucid.replay.checked import Checked
 from pellucid.replay.materialise import Watch, materialise, require_step
 from pellucid.store import layout, metrics
 from pellucid.train.state import State
-from pellucid.train.step import microbatch_of, microbatch_step, minimised, rows_of
+from pellucid.train.step import microbatch_of, microbatch_step, objective_of_step, rows_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +80,9 @@ def taken_again(inputs: Inputs, state: State, index: int) -> Microbatch:
     recipe = inputs.recipe
     batch, phase = inputs.batch(state.step + 1), recipe.schedule.at(state.step + 1)
     state.model.zero_grad(set_to_none=True)
-    objective = minimised(batch, phase)
-    result = microbatch_step(state.model, batch, index, recipe, phase, objective)
-    return microbatch_of(result, objective.use.of(rows_of(index, phase)), recipe)
+    step_objective = objective_of_step(batch, phase)
+    result = microbatch_step(state.model, batch, index, recipe, phase, step_objective)
+    return microbatch_of(result, step_objective.use.of(rows_of(index, phase)), recipe)
 
 
 def published(folder: Path, step: int) -> list[Microbatch]:

@@ -265,6 +265,7 @@ def _row_groups(file: pq.ParquetFile, steps: tuple[int, int] | None) -> list[int
 
 
 def _first_step(file: pq.ParquetFile, group: int) -> int:
+    """The first step of a row group. Raises ValueError where it has none."""
     first = next(file.iter_batches(1, row_groups=[group], columns=["step"]), None)
     if first is None or first.num_rows == 0 or first.column(0).null_count:
         raise ValueError(f"has no step in its row group {group}")

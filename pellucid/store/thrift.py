@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 
 class Kind(NamedTuple):
-    """A type: its number on the wire, and how to read it (from a place; gives what
-    stands behind it) and write it."""
+    """A type: its number on the wire, and how to read it (from a place; gives the
+    place behind it, too; raises ValueError, IndexError) and write it."""
 
     wire: int
     read: Callable[[bytes, int], tuple[Any, int]]
@@ -101,7 +101,7 @@ def list_of(item: Kind) -> Kind:
 
 def _number(content: bytes, place: int) -> tuple[int, int]:
     """Seven bits a byte, the lowest first; without zeros behind them, as
-    those would be another spelling."""
+    those would be another spelling. Raises ValueError, and IndexError where the end is cut."""
     number, shift = 0, 0
     while (byte := content[place]) > 127:
         number |= (byte & 127) << shift

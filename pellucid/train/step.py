@@ -37,22 +37,21 @@ def training_step(
     phase, lr = schedule.at(state.step + 1), schedule.learning_rate(state.step + 1)
     model.enter(phase)
     weights, learning = state.weights(), state.learning()
-    objective = minimised(batch, phase)
+    step_objective = objective_of_step(batch, phase)
     records = _empty_records(batch, phase)
 
     # Not at the end of the step before: freed there, their memory goes back to the system and is
     # fetched anew, page by page, which costs 3% of a step (docs/log.md, 2026-11-23).
     model.zero_grad(set_to_none=True)
-    own = processes.own(len(records))
-    tree = GradientTree(model.ops, own.start)
-    for index in own:
-        records[index] = microbatch_step(model, batch, index, recipe, phase, objective)
+    own_microbatches = processes.own(len(records))
+    tree = GradientTree(model.ops, own_microbatches.start)
+    for index in own_microbatches:
+        records[index] = microbatch_step(model, batch, index, recipe, phase, step_objective)
         tree.add([weight.grad for weight in learning.values() if weight.grad is not None])
         model.zero_grad(set_to_none=True)
 
-    gradients = dict(
-        zip(learning, processes.total(tree, len(records), [*learning.values()]), strict=True)
-    )
+    sums = processes.total(tree, len(records), [*learning.values()])
+    gradients = dict(zip(learning, sums, strict=True))
     for name, gradient in gradients.items():
         learning[name].grad = gradient
     grad_norm = model.ops.norm_of([*gradients.values()])
@@ -62,8 +61,8 @@ def training_step(
         state.step += 1
         clip = recipe.train.clip / grad_norm if grad_norm > recipe.train.clip else 1.0
         with torch.no_grad():
-            moved = Update(state.step, lr, clip, weights, gradients, state.optimizer, processes)
-            weight_norm = recipe.optimizer.update(model.ops, moved)
+            update = Update(state.step, lr, clip, weights, gradients, state.optimizer, processes)
+            weight_norm = recipe.optimizer.update(model.ops, update)
         not_finite = _not_finite(batch.step, "weight_norm", "the norm of the weights", weight_norm)
 
     # Whatever this process found: were it to leave here alone, the others would wait for it.
@@ -72,7 +71,7 @@ def training_step(
     if not_finite is not None:
         raise not_finite
     microbatches = [
-        microbatch_of(record, objective.use.of(rows_of(index, phase)), recipe)
+        microbatch_of(record, step_objective.use.of(rows_of(index, phase)), recipe)
         for index, record in enumerate(records)
     ]
     losses_BT = np.concatenate(records["losses_bT"])
@@ -81,20 +80,25 @@ def training_step(
 
 
 def microbatch_step(
-    model: Decoder, batch: Batch, index: int, recipe: Recipe, phase: Phase, objective: Minimised
+    model: Decoder,
+    batch: Batch,
+    index: int,
+    recipe: Recipe,
+    phase: Phase,
+    step_objective: Minimised,
 ) -> tuple[np.ndarray, float, bytes]:
-    """Forward and backward of one microbatch; objective is what its step minimises.
+    """Forward and backward of one microbatch.
 
     Returns the losses of its targets, (b, T); its part of the objective; the root of its
     gradients, where the recipe commits to it. The gradients are left in the model."""
     rows = rows_of(index, phase)
-    part = objective.of(rows)
-    outputs, root = what_is_said(
-        model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, part
+    objective = step_objective.of(rows)
+    said, scalar = forward_pass(
+        model, batch.tokens_BS[rows], batch.documents_BS[rows], recipe, phase, objective
     )
-    root.backward()
-    value = part.value(model.ops.FUNCTIONS, outputs)
-    return outputs.losses_BT, value, _gradient_root(model, recipe)
+    scalar.backward()
+    value = objective.value(model.ops.FUNCTIONS, said)
+    return said.losses_BT, value, _gradient_root(model, recipe)
 
 
 def rows_of(index: int, phase: Phase) -> slice:
@@ -102,8 +106,8 @@ def rows_of(index: int, phase: Phase) -> slice:
     return slice(index * phase.microbatch, (index + 1) * phase.microbatch)
 
 
-def minimised(batch: Batch, phase: Phase) -> Minimised:
-    """What a step minimises. Raises GroupCut, WeightsMissing."""
+def objective_of_step(batch: Batch, phase: Phase) -> Minimised:
+    """What a step minimises, over all of its rows. Raises GroupCut, WeightsMissing."""
     use = batch.use
     if (divisor := phase.objective.divisor_of(use)) == 0:
         raise WeightsMissing(step=batch.step)
@@ -114,13 +118,13 @@ def minimised(batch: Batch, phase: Phase) -> Minimised:
     return Minimised(phase.objective, use, divisor)
 
 
-def what_is_said(
+def forward_pass(
     model: Decoder,
     tokens_BS: np.ndarray,
     documents_BS: np.ndarray,
     recipe: Recipe,
     phase: Phase,
-    part: Minimised | None = None,
+    objective: Minimised | None = None,
 ) -> tuple[Said, torch.Tensor]:
     """What the model says of every target at the recipe's precision; and a scalar from which
     backward of what is minimised begins."""
@@ -133,7 +137,7 @@ def what_is_said(
     with torch.autocast(
         model.device.type, torch.bfloat16, enabled=recipe.train.precision == "bf16"
     ):
-        return model.losses(tokens[:, :-1], tokens[:, 1:], part, first_BT)
+        return model.losses(tokens[:, :-1], tokens[:, 1:], objective, first_BT)
 
 
 def first_seen(documents_BT: np.ndarray) -> np.ndarray:
@@ -167,12 +171,12 @@ def _gradient_root(model: Decoder, recipe: Recipe) -> bytes:
 
 def microbatch_of(result: tuple[np.ndarray, float, Any], use: Use, recipe: Recipe) -> Microbatch:
     """What a microbatch's leaf holds, from what microbatch_step gave and how its rows are used."""
-    losses_bT, objective, root = result
+    losses_bT, value, root = result
     return Microbatch(
         tokens=losses_bT.size,
         weight=int(use.weights_BT.sum(dtype=np.uint64)),
         loss_sum=math.fsum(losses_bT.ravel().tolist()),
-        objective=float(objective),
+        objective=float(value),
         gradient_root=bytes(root) if recipe.record.commitment == "microbatches" else b"",
     )
 

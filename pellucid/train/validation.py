@@ -15,7 +15,7 @@ from pellucid.recipe import Recipe
 from pellucid.schedule import Phase
 from pellucid.train.events import Validated
 from pellucid.train.state import State
-from pellucid.train.step import what_is_said
+from pellucid.train.step import forward_pass
 
 
 def validate(state: State, recipe: Recipe, shards: Shards) -> Validated:
@@ -65,7 +65,7 @@ def losses_in_windows(
     with torch.no_grad():
         for first in range(0, len(tokens_NS), rows):
             part = slice(first, first + rows)
-            outputs, _ = what_is_said(
+            outputs, _ = forward_pass(
                 state.model, tokens_NS[part], documents_NS[part], recipe, phase
             )
             parts.append(outputs.losses_BT)

@@ -29,7 +29,7 @@ from pellucid.replay import blame
 from pellucid.replay.audit import audit_step
 from pellucid.store import files, tensors
 from pellucid.train.state import initial, restored
-from pellucid.train.step import minimised, training_step, what_is_said
+from pellucid.train.step import forward_pass, objective_of_step, training_step
 from tests.conftest import finish, make_run, prose
 from tests.families import reference
 
@@ -86,8 +86,8 @@ def test_loss_and_gradients_are_those_of_float64(
     documents_BS = np.cumsum(np.random.default_rng(3).random(batch.tokens_BS.shape) < 0.1, axis=1)
     wanted = scattered(model)
     phase = recipe.phases[0]
-    part = minimised(batch, phase)
-    said, objective = what_is_said(model, batch.tokens_BS, documents_BS, recipe, phase, part)
+    part = objective_of_step(batch, phase)
+    said, objective = forward_pass(model, batch.tokens_BS, documents_BS, recipe, phase, part)
     objective.backward()
 
     tokens = torch.from_numpy(batch.tokens_BS.astype(np.int64))

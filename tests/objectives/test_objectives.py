@@ -124,13 +124,13 @@ def test_gradient_and_value_are_those_of_float64(kind: str, arithmetic: str) -> 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_gradient_is_that_of_float64(kind: str) -> None:
     """Element by element, before clipping, of a microbatch that is the whole step."""
-    from pellucid.train.step import microbatch_step, minimised
+    from pellucid.train.step import microbatch_step, objective_of_step
 
     objective, use = KINDS[kind]
     recipe = recipe_of(objective, microbatch=B)
     batch, ours = batch_of(recipe, **use), initial(recipe, VOCABULARY).model
     phase = recipe.schedule.at(1)
-    microbatch_step(ours, batch, 0, recipe, phase, minimised(batch, phase))
+    microbatch_step(ours, batch, 0, recipe, phase, objective_of_step(batch, phase))
     theirs = initial(recipe_of(objective, "native"), VOCABULARY).model.double()
     tokens = torch.from_numpy(batch.tokens_BS.astype(np.int64))
     minimum(kind, theirs(tokens[:, :-1]), tokens[:, 1:]).backward()

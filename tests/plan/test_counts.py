@@ -24,7 +24,7 @@ from pellucid.recipe import Data, Recipe, Source, Train
 from pellucid.train.events import Batch
 from pellucid.train.gradients import GradientTree
 from pellucid.train.state import initial
-from pellucid.train.step import minimised, what_is_said
+from pellucid.train.step import forward_pass, objective_of_step
 
 SHAPES = [
     Llama(layers=2, width=32, heads=4, kv_heads=2, mlp_width=64, context=32),
@@ -67,8 +67,8 @@ def test_parameters_are_those_of_the_model(shape: Family) -> None:
 def said(model: Decoder, batch: Batch, recipe: Recipe) -> tuple[Said, torch.Tensor]:
     """What a step computes of a batch that is one microbatch."""
     phase = recipe.phases[0]
-    part = minimised(batch, phase)
-    return what_is_said(model, batch.tokens_BS, batch.documents_BS, recipe, phase, part)
+    part = objective_of_step(batch, phase)
+    return forward_pass(model, batch.tokens_BS, batch.documents_BS, recipe, phase, part)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
