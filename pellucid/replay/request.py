@@ -43,7 +43,7 @@ class Report:
     validation: Validation | None  # The last one; None where a finding is that of its step.
     # The steps whose recorded validation was computed again, and the others.
     validated: tuple[list[int], list[int]]
-    seed: int | None  # None where steps were named, or all were taken.
+    seed: int | None  # None where it chose neither steps nor incidents.
     head: str
     seconds: float
     incidents: list[Incident]  # Those of no finite number that were computed again …
@@ -96,7 +96,8 @@ class Report:
         }
 
     def __str__(self) -> str:
-        by = "" if self.seed is None else f", chosen by seed {self.seed}"
+        chosen = "chosen" if self.odds.sampled else "incidents chosen"
+        by = "" if self.seed is None else f", {chosen} by seed {self.seed}"
         verdict = (
             f"{len(self.failed)} of them NOT as recorded and published"
             if self.failed
@@ -239,7 +240,8 @@ class Request:
             findings = [*audit_first(self.inputs), *audit_steps(self.inputs, steps, watch)]
         fork = fork_of(self.inputs.recipe, self.inputs.recorded().step(self.done))
         odds = Odds(self.done - self.first, sampled, compared(findings), fork=fork is not None)
-        seconds, seed = time.perf_counter() - started, self.seed if self.by_seed else None
+        seconds, count = time.perf_counter() - started, len(recorded(self.inputs.recorded()))
+        seed = self.seed if self.by_seed or len(again) < count else None
         return Report(
             findings,
             odds,
@@ -249,7 +251,7 @@ class Request:
             self.head,
             seconds,
             again,
-            len(recorded(self.inputs.recorded())),
+            count,
             fork,
         )
 

@@ -85,12 +85,16 @@ def test_incidents_on_branches_that_were_left_are_taken_again_too(
     monkeypatch.setattr(parallel, "workers", lambda _: 1)
     for every in (False, True):
         report = audited(folder, every=every)
+        assert report.seed is None, "all of them were taken again"
         assert [one.branch for one in report.incidents] == [0, 1]
         assert all("computed here" in one.problems[0] for one in report.incidents)
     monkeypatch.setattr(incidents, "MOST", 1)
     by_seed = {audited(folder, seed).incidents[0].branch for seed in range(9)}
     assert by_seed == {0, 1}, "the seed decides where there are too many"
-    assert len(audited(folder, every=True).incidents) == 2
+    report = audited(folder, 7)
+    assert report.as_json()["seed"] == 7 and ", incidents chosen by seed 7: " in str(report)
+    report = audited(folder, 7, every=True)
+    assert len(report.incidents) == 2 and report.seed is None and "seed" not in str(report)
 
 
 @pytest.mark.parametrize(("rate", "quantity"), [("1e39", "weight_norm"), ("1e18", "grad_norm")])
