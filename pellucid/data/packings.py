@@ -83,14 +83,16 @@ def named_refusals(path: Path, source: str) -> Iterator[None]:
         ) from error
 
 
-def chunks(path: Path, source: str, sample: Sample | None = None) -> Iterator[bytes]:
-    """The file's bytes, unpacked by its name's ending or by what its first bytes
-    say. Raises SourceUnreadable, and SampleFull of a sample."""
+def chunks(
+    path: Path, source: str, sample: Sample | None = None, size: int = CHUNK
+) -> Iterator[bytes]:
+    """The file's bytes, at most size at once, unpacked by its name's ending or by what its first
+    bytes say. Raises SourceUnreadable, and SampleFull of a sample."""
     with named_refusals(path, source):
         packing = _packing(path)
         try:
             with packing.opened(path) if packing else path.open("rb", buffering=0) as stream:
-                while chunk := stream.read(CHUNK):
+                while chunk := stream.read(size):
                     if sample:
                         sample.unpack(len(chunk))
                     yield chunk
@@ -104,9 +106,9 @@ def chunks(path: Path, source: str, sample: Sample | None = None) -> Iterator[by
 
 
 def head(path: Path, source: str, size: int) -> bytes:
-    """The first bytes, unpacked. Raises SourceUnreadable."""
+    """The first bytes, unpacked, and no more than these. Raises SourceUnreadable."""
     content = b""
-    for chunk in chunks(path, source):
+    for chunk in chunks(path, source, size=size):
         content += chunk
         if len(content) >= size:
             break

@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from pellucid.data import formats
+from pellucid.data import formats, packings
 from pellucid.data.readers import READERS
 from pellucid.errors import SourceUnreadable
 from pellucid.recipe import Source
@@ -46,6 +46,17 @@ def test_damaged_packings_name_the_file(tmp_path, ending, damage, reader):
     path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"not compressed at all")
     with pytest.raises(SourceUnreadable, match=path.name):
         list(reader(path, formats.How(Source(name="s", format="lines"))))
+
+
+@pytest.mark.parametrize("ending", [".gz", ".zst", ".xz", ".bz2"])
+def test_of_a_large_packed_file_no_more_than_its_head_is_unpacked(tmp_path, ending):
+    """`new` looks at 200 files of a folder: here it would meet where this one is cut."""
+    path = tmp_path / f"x{ending}"
+    content = random.Random(1).randbytes(2 << 20)
+    path.write_bytes(pack(content, ending)[:960_000])
+    assert packings.head(path, "s", 1 << 16) == content[: 1 << 16]
+    with pytest.raises(SourceUnreadable):
+        packings.head(path, "s", 1 << 20)
 
 
 def test_damaged_packed_bytes_never_give_another_error(tmp_path):
