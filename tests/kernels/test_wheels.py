@@ -30,6 +30,13 @@ def wheel(to: Path, *options: str, **environment: str) -> Path:
     return made
 
 
+def files_of(folder: Path) -> set[Path]:
+    """The files of the package in a folder but for what a compiler, or Python, makes."""
+    paths = (path for path in (folder / "pellucid").rglob("*") if path.is_file())
+    made = (".so", ".log", ".pyc")
+    return {path.relative_to(folder) for path in paths if path.suffix not in made}
+
+
 @pytest.mark.slow
 def test_an_installed_wheel_trains_where_there_is_no_compiler(
     tmp_path: Path, corpus: Path, finished: Path
@@ -39,6 +46,7 @@ def test_an_installed_wheel_trains_where_there_is_no_compiler(
     installed = tmp_path / "installed"
     pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-index", "--target"]
     subprocess.run([*pip, installed, made], check=True)
+    assert files_of(installed) == files_of(ROOT), "every file of the package, the site's too"
     folder = make_run(tmp_path / "small", corpus)
     environment = {**os.environ, "PATH": str(tmp_path / "nothing"), "PYTHONPATH": str(installed)}
     command = [sys.executable, "-m", "pellucid", "run", str(folder)]
