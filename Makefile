@@ -62,6 +62,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/kills.py
 	$(BIN)/python bench/trace.py demo
 	$(BIN)/python bench/substrings.py demo
+	$(BIN)/python bench/site.py demo
 
 demo/manifest.jsonl: .venv/ready
 	$(BIN)/pellucid demo demo
