@@ -147,7 +147,7 @@ def test_the_format_names_every_file_of_a_release() -> None:
         for room in rooms:
             assert room.folder.partition("/")[0] in text
             for name in room.names:
-                constant = max(re.split(r"\{n\}|\{part\}", name), key=len)
+                constant = max(re.split(r"\{n\}|\{part\}|\{name\}", name), key=len)
                 assert constant in text or constant.removeprefix(".") in text, (
                     f"{room.folder}/{name}"
                 )

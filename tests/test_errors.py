@@ -188,7 +188,7 @@ def test_a_fix_comes_from_its_caller_in_few_classes() -> None:
     """What a user should do is in the class, where this test reads it."""
     assert {name for name in RAISED if "fix" in gaps(KINDS[name])} == {
         *("CorpusTooSmall", "FolderTaken", "FormatForeign", "LimitReached"),
-        *("RunMissing", "StateDiffers", "TextKeyMissing", "VerifyFailed"),
+        *("PageInvalid", "RunMissing", "StateDiffers", "TextKeyMissing", "VerifyFailed"),
     }
 
 

@@ -78,6 +78,10 @@ class FileTaken(UserError):
     message = """Cannot write {path}: {detail}. Choose a new file outside a run's own folders."""
 
 
+class PageInvalid(UserError):
+    message = """{path}: {detail}. {fix}. See docs/site.md, "Pages of your own"."""
+
+
 class FolderUnfit(UserError):
     message = """Cannot make {path}: {detail}. Choose another folder."""
 

@@ -14,7 +14,7 @@ from pellucid.errors import NotFinished
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
-from pellucid.site import build
+from pellucid.site import build, pages
 from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 
@@ -34,7 +34,7 @@ def publish(
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
     the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
-    FileMissing, RunBusy, FolderTaken, FolderUnfit, DiskFull."""
+    FileMissing, PageInvalid, RunBusy, FolderTaken, FolderUnfit, DiskFull."""
     recipe = load_recipe(folder)
     seal = folder / layout.MANIFEST
     if to is not None and not (
@@ -49,6 +49,8 @@ def publish(
         files.require_file(folder / layout.DATA_MANIFEST)
         # What cannot be sealed is refused before anything is written.
         _, foreign = manifest.listed(folder)
+        for _ in pages.rendered(folder):  # Raises PageInvalid.
+            continue
         if not (folder / "LICENSE").exists():
             files.write_bytes(
                 folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes()

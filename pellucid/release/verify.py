@@ -26,6 +26,7 @@ from pellucid.release import evaluations, manifest, readme, tables
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
 from pellucid.site.check import check as check_site
+from pellucid.site.check import check_pages
 from pellucid.store import files, layout, log, sealed
 from pellucid.store.ledger import LedgerFile
 from pellucid.trace.check import check as check_index
@@ -91,6 +92,8 @@ def verify(folder: Path, watch: Watch) -> Report:
         checks.append(("index", lambda: check_index(folder)))
     if (folder / layout.SITE).exists():
         checks.append(("site", lambda: check_site(folder)))
+    if any((folder / name).exists() for name in (layout.PAGES, layout.SITE_PAGES)):
+        checks.append(("pages", lambda: check_pages(folder)))
     if (folder / layout.EVALUATIONS).parent.exists():
         checks.append(("evaluations", lambda: evaluations.check(folder)))
     for name, check in checks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pellucid.data import stage
-from pellucid.site import shell
+from pellucid.site import pages, shell
 from pellucid.site.data import Site
 from pellucid.site.pack import packed
 from pellucid.store import files, layout
@@ -13,7 +13,7 @@ from pellucid.store import files, layout
 
 def write(folder: Path, texts: bool | None, progress: stage.Progress = stage.silent) -> None:
     """Write site/ as one whole folder, in place of one that is there. texts: whether it holds the
-    texts; None: unless they are large. Raises FormatInvalid, DiskFull."""
+    texts; None: unless they are large. Raises FormatInvalid, PageInvalid, DiskFull."""
     site = Site(folder, texts)
     names = list(site.names())
     site.read_all()
@@ -28,6 +28,10 @@ def write(folder: Path, texts: bool | None, progress: stage.Progress = stage.sil
             files.write_bytes(path, content)
             site.placed(name, content)
             meter.add(1)
+        for name, content in pages.rendered(folder):
+            path = partial / "pages" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            files.write_bytes(path, content)
     meter.tell()
 
 

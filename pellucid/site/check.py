@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pellucid.errors import FormatInvalid
 from pellucid.record.verdict import Problem
-from pellucid.site import shell
+from pellucid.site import pages, shell
 from pellucid.site.build import place_of
 from pellucid.site.data import Site
 from pellucid.site.pack import unpacked
@@ -24,7 +24,8 @@ def check(folder: Path) -> Iterator[Problem]:
     place = folder / layout.SITE
     there = set(files.walk(place))
     data = {name for name in there if name.startswith("data/")}
-    yield from _shell(place, there - data)
+    own = {name for name in there if name.startswith("pages/")}
+    yield from _shell(place, there - data - own)
     site = Site(folder, texts=place_of("texts/00000") in data)
     names = {place_of(name): name for name in site.names()}
     site.read_all()
@@ -35,6 +36,29 @@ def check(folder: Path) -> Iterator[Problem]:
             yield Problem("FileMissing", f"{layout.SITE}/{path}", "is missing from the site")
         elif detail := _wrong(place / path, name, site):
             yield Problem("FileDiffers", f"{layout.SITE}/{path}", detail)
+
+
+def check_pages(folder: Path) -> Iterator[Problem]:
+    """What is invalid in pages/, and every page of the site that is not what pages/ gives. Raises
+    PageInvalid."""
+    expected, place = dict(pages.rendered(folder)), folder / layout.SITE_PAGES
+    if not (folder / layout.SITE).exists():
+        return
+    there = set(files.walk(place))
+    for name in sorted(there | expected.keys()):
+        where = f"{layout.SITE_PAGES}/{name}"
+        if name not in expected:
+            yield Problem("FileAdded", where, f"nothing in {layout.PAGES}/ gives this page")
+        elif name not in there:
+            yield Problem("FileMissing", where, "is missing from the site")
+        elif not _holds(place / name, expected[name]):
+            yield Problem("FileDiffers", where, f"is not what {layout.PAGES}/ gives")
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    files.require_file(path)
+    size = path.stat().st_size
+    return size == len(content) and files.read_bytes(path, size) == content
 
 
 def _shell(place: Path, there: set[str]) -> Iterator[Problem]:

@@ -17,7 +17,7 @@ from pellucid.look.status import status
 from pellucid.recipe import FILE, MAX_BYTES, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
-from pellucid.site import curves, documents, steps
+from pellucid.site import curves, documents, pages, steps
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
 
@@ -54,6 +54,7 @@ def overview(folder: Path) -> dict[str, Any]:
         "states": _states(folder),
         "curves": curves.top(taken),
         "steps_per_pack": steps.per_pack(taken),
+        **pages.told(folder),
     }
 
 

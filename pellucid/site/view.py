@@ -26,6 +26,7 @@ from pellucid.recipe import FILE
 from pellucid.site import shell
 from pellucid.site.data import Site
 from pellucid.site.pack import canonical, packed
+from pellucid.site.pages import Pages
 from pellucid.site.server import JSON, Answer, Refused, Server, as_json
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
@@ -45,13 +46,16 @@ _SHELL_KINDS = {
     "js": _SCRIPT,
 }
 _DATA = re.compile("/site/data/([a-z0-9/]+)[.]js")
+_PAGE = re.compile("/site/pages/([a-z0-9_/-]+)[.]html")
+_PICTURES = {name: f"image/{name}" for name in ("png", "jpeg", "gif", "webp")}
 _KINDS = {"json": JSON, "jsonl": _TEXT, "toml": _TEXT, "md": _TEXT, "lock": _TEXT, "LICENSE": _TEXT}
+_KINDS |= _PICTURES | {"jpg": _PICTURES["jpeg"]}
 # Files and folders of which one changes wherever a run goes on: its size, or when it was written.
 _SIGNS = (
     *(FILE, layout.LEDGER, layout.MANIFEST, layout.CHECKPOINTS, layout.ANCHORS, layout.METRICS),
     *(f"{layout.METRICS}/{table}" for table in ("steps", "sequences", "segments", "sources")),
     *(f"{layout.DATA}/{name}/{stage.MANIFEST}" for name in ("documents", "tokenizer", "shards")),
-    *(layout.DATA_MANIFEST, f"{layout.TRACE}/{stage.MANIFEST}"),
+    *(layout.DATA_MANIFEST, f"{layout.TRACE}/{stage.MANIFEST}", layout.PAGES),
 )
 
 
@@ -98,6 +102,8 @@ class View:
             return self._where(_text_in(query))
         if match := _DATA.fullmatch(path):
             return Answer(io.BytesIO(self._data(match[1])), _SCRIPT)
+        if match := _PAGE.fullmatch(path):
+            return Answer(io.BytesIO(self._page(match[1])), _SHELL_KINDS["html"])
         if content := shell.files().get(path.removeprefix("/site/")):
             return Answer(io.BytesIO(content), _SHELL_KINDS[path.rpartition(".")[2]])
         return self._file(path.removeprefix("/"))
@@ -157,6 +163,13 @@ class View:
         elif anew and (mark := self.live().mark) != self._site[0]:
             self._site = mark, self._site[1].renewed()
         return self._site
+
+    def _page(self, name: str) -> bytes:
+        """A page of the maker's, as its Markdown stands. Raises Refused, PageInvalid."""
+        try:
+            return Pages(self.folder).render(name)
+        except KeyError as error:
+            raise Refused(HTTPStatus.NOT_FOUND, f"no page {name}") from error
 
     def _file(self, path: str) -> Answer:
         """A file of the run's own. Raises Refused for a name that the closed list lacks."""

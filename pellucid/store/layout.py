@@ -29,6 +29,8 @@ METRICS = "metrics"
 TRACE = "trace"
 EVALUATIONS = "evaluations/chain.jsonl"
 SITE = "site"
+SITE_PAGES = "site/pages"  # Made from those below, which people write.
+PAGES = "pages"
 ANCHORS = "anchors"
 CHECKPOINTS = "checkpoints"
 PARENT = "parent"  # A fork's first state, as an anchor of its parent.
@@ -48,7 +50,7 @@ _LOADED = re.compile(
 
 class Room(NamedTuple):
     """The files that a folder of a release may hold. A number stands for {n},
-    five or more digits for {part}."""
+    five or more digits for {part}, a name of its maker's choice for {name}."""
 
     folder: str
     names: tuple[str, ...]
@@ -71,6 +73,7 @@ _SPLITS = ("train", "validation")
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
 _SCRIPTS = ("core", "curves", "draw", *_PAGES)
 _INDEX = ("counts", "positions", "starts", "text", "top")
+_OPEN = tuple(f"{{name}}.{ending}" for ending in ("md", "png", "jpg", "jpeg", "gif", "webp"))
 
 # What a release holds, by the format that its manifest names. Later work adds lines.
 ROOMS: dict[int, tuple[Room, ...]] = {
@@ -101,6 +104,8 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("site/data", ("overview.js", "tokenizer.js")),
         Room("site/data/curves/level{n}", ("{part}.js",)),
         *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in ("documents", "steps", "texts")),
+        *(Room(f"site/pages{inner}", ("{name}.html",)) for inner in ("", "/{name}")),
+        *(Room(f"pages{inner}", _OPEN, linked=False) for inner in ("", "/{name}")),
         Room("abandoned/branch{n}/checkpoints/step{n}", _CHECKPOINT),
         Room("abandoned/branch{n}/anchors/step{n}", _STATE),
         Room("abandoned/branch{n}/metrics", tuple(f"{table}.parquet" for table in _TABLES)),
@@ -153,7 +158,8 @@ def _names(version: int) -> re.Pattern[str]:
 
 def _pattern(name: str) -> str:
     plain = re.escape(name)
-    return plain.replace(r"\{n\}", _NUMBER).replace(r"\{part\}", "(?:[0-9]{5}|[1-9][0-9]{5,8})")
+    plain = plain.replace(r"\{n\}", _NUMBER).replace(r"\{name\}", "[a-z0-9][a-z0-9_-]{0,63}")
+    return plain.replace(r"\{part\}", "(?:[0-9]{5}|[1-9][0-9]{5,8})")
 
 
 def step_name(step: int) -> str:

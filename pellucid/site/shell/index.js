@@ -21,6 +21,7 @@ page(async (about) => {
       chart({ title: "Validation", unit: "bits per byte", axis: "steps", pick, range: [about.first, about.steps_done],
         curves: [{ name: "validation", points: validations(about, null, (one) => one.bits_per_byte) }] }),
       el("p", {}, link("timeline.html", "All curves, with zoom"))),
+    about.pages.length || about.pages_invalid ? section("Pages", pages(about)) : null,
     about.incidents.length ? section("Incidents", incidents(about)) : null,
     loading(about),
     section("Check it", command("pip install pellucid",
@@ -70,6 +71,13 @@ function marks(about) {
 function incidents(about) {
   return table("What the rules of the recipe decided", ["step", "rule", "action", "why"],
     about.incidents.map((one) => [stepLink(one.step), one.rule, one.action, foreign(one.why)]), [0]);
+}
+
+// Of whoever made the run. While they are written one of them can be invalid.
+function pages(about) {
+  if (about.pages_invalid) return el("p", { role: "alert" }, foreign(about.pages_invalid));
+  return el("ul", {}, about.pages.map((one) => el("li", {},
+    link(`pages/${one.name}.html`, foreign(one.title)), one.excerpt ? [". ", foreign(one.excerpt)] : [])));
 }
 
 // What a release can hold, and whether this one does.
