@@ -44,7 +44,7 @@ def split(text: str, path: Path) -> tuple[Front, str]:
         raise PageInvalid(
             path=path,
             detail="does not begin with front matter",
-            fix="Begin the file with the three lines `---`, `title: NAME` and `---`",
+            fix="Put the three lines `---`, `title: NAME` and `---` at its top",
         )
     source = "\n".join(lines[1 : ends[1]])
     if len(source.encode("utf-8")) > MOST:

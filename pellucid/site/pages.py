@@ -10,13 +10,12 @@ import re
 from collections.abc import Iterator
 from functools import cached_property
 from html import escape
-from importlib import resources
 from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from pellucid.errors import PageInvalid
 from pellucid.recipe import load as load_recipe
+from pellucid.site import shell
 from pellucid.store import files, layout
 
 if TYPE_CHECKING:
@@ -109,7 +108,7 @@ class Pages:
 
         place = files.inside(self._folder, path, str(self._folder))
         if place.stat().st_size > PAGE:
-            self._wrong(path, f"has more than {PAGE:,} bytes", "Split the page")
+            self._wrong(path, f"has more than {PAGE:,} bytes", "Make two pages of it")
         content = files.read_bytes(place, PAGE)
         try:
             text = content.decode("utf-8-sig").replace("\r\n", "\n")
@@ -157,8 +156,7 @@ class Pages:
         above = ""
         home = self._pages[_INDEX]
         if page.front.author_profile and home.path and page is not home:
-            link = f'<a href="{_root(page.name)}pages/index.html">{escape(home.front.title)}</a>'
-            above = f'<p class="quiet">{link}. {escape(home.front.excerpt)}</p>\n'
+            above = f'<p class="quiet">{_entry(page.name, home)}</p>\n'
         body = render(
             page.text,
             lambda url: self._link(page, url),
@@ -169,13 +167,8 @@ class Pages:
 
     def _list(self) -> str:
         """Every page but the home page, which ends with this list."""
-        items = (
-            f'<li><a href="../pages/{page.name}.html"><bdi>{escape(page.front.title)}</bdi></a>'
-            f"{f'. <bdi>{escape(page.front.excerpt)}</bdi>' if page.front.excerpt else ''}</li>\n"
-            for page in self._written
-            if page.name != _INDEX
-        )
-        inner = "".join(items)
+        others = (page for page in self._written if page.name != _INDEX)
+        inner = "".join(f"<li>{_entry(_INDEX, page)}</li>\n" for page in others)
         return f"<ul>\n{inner}</ul>\n" if inner else ""
 
     def _link(self, page: Page, url: str) -> str:
@@ -208,7 +201,7 @@ class Pages:
         return f"{_root(page.name)}../{inner}"
 
     def _filled(self, name: str, title: str, body: str, moved: str = "") -> bytes:
-        filled = _template().substitute(
+        filled = shell.template("pages.html").substitute(
             version=PAGES_VERSION,
             moved=moved,
             title=escape(title),
@@ -274,11 +267,13 @@ def _inner(page: Page, url: str) -> str:
     return posixpath.normpath(posixpath.join(posixpath.dirname(page.path), url))
 
 
+def _entry(name: str, page: Page) -> str:
+    """A link to a page from the page of that name, and what the page is."""
+    excerpt = f". <bdi>{escape(page.front.excerpt)}</bdi>" if page.front.excerpt else ""
+    title = f"<bdi>{escape(page.front.title)}</bdi>"
+    return f'<a href="{_root(name)}pages/{page.name}.html">{title}</a>{excerpt}'
+
+
 def _root(name: str) -> str:
     """The way from a page to site/."""
     return "../" * (name.count("/") + 1)
-
-
-def _template() -> Template:
-    content = resources.files("pellucid.site").joinpath("shell", "pages.html").read_bytes()
-    return Template(content.decode("utf-8"))

@@ -40,10 +40,14 @@ def _page(name: str) -> bytes:
         for other, title in PAGES.items()
     )
     scripts = (f'<script src="{script}" defer></script>' for script in (*SCRIPTS, f"{name}.js"))
-    filled = Template(_read("page.html").decode("utf-8")).substitute(
+    filled = template("page.html").substitute(
         title=PAGES[name], links="\n".join(links), scripts="\n".join(scripts)
     )
     return filled.encode("utf-8")
+
+
+def template(name: str) -> Template:
+    return Template(_read(name).decode("utf-8"))
 
 
 def _read(name: str) -> bytes:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from pellucid.errors import PageInvalid
 from pellucid.release import manifest
@@ -16,6 +19,7 @@ from pellucid.release.verify import verify
 from pellucid.site import pages
 from pellucid.site.check import check, check_pages
 from pellucid.site.data import Site
+from pellucid.site.markdown import render
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import pellucid
@@ -58,7 +62,7 @@ print("<b>")
 """
 PAGE = """<article class="page" dir="auto">
 <h1>About &quot;us&quot; &amp; &lt;them&gt;</h1>
-<p class="quiet"><a href="../pages/index.html">The makers</a>. </p>
+<p class="quiet"><a href="../pages/index.html"><bdi>The makers</bdi></a></p>
 <h2 id="why">Why</h2>
 <p>Some <em>words</em>, <strong>more</strong>, <s>fewer</s> and <code>code</code>, with a \
 <a href="../pages/projects/first.html#goal">page</a>, the
@@ -407,6 +411,47 @@ ATTACKS = [
     "0. a\n1. b\n\n999999999) c",
     "a" * 3000 + "\n\n`" + "b" * 3000 + "`",
 ]
+
+
+class _Elements(HTMLParser):
+    """Every element of a page, with the names of its attributes."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__()
+        self.seen = set[tuple[str, str]]()
+        self.feed(content)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen |= {(tag, name) for name, _ in [("", ""), *attrs]}
+
+    def handle_comment(self, data: str) -> None:
+        self.seen.add(("!--", ""))
+
+
+PLAIN = (
+    "p h2 h3 h4 h5 h6 blockquote ul ol li hr br pre code em strong s a img div table thead tbody"
+)
+WRITTEN = {(tag, "") for tag in f"h1 tr th td {PLAIN}".split()} | {
+    ("a", "href"), ("a", "title"), ("img", "src"), ("img", "alt"), ("img", "title"),
+    ("pre", "tabindex"), ("ol", "start"), ("th", "scope"), ("th", "class"), ("td", "class"),
+    ("div", "class"), ("div", "tabindex"), ("div", "role"), ("div", "aria-label"),
+    ("h1", "hidden"), *((f"h{level}", name) for level in range(2, 7) for name in ("id", "hidden")),
+}  # fmt: skip
+MARKS = ["<", ">", '"', "'", "&", "&#", ";", "[", "](", ")", "![", "`", "```\n", "|", "\n|-|-:|\n",
+         "\n", "\n\n", "# ", "- ", "1. ", "> ", "*", "**", "~~", "\\", "<script>", "</a>", "<!--",
+         "javascript:", "https://e.org/", "data:", "onclick=", " ", "x",
+         "]: ", "&lt;", "="]  # fmt: skip
+
+
+@given(st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=3)), max_size=40).map("".join))
+@example("[]()")
+@example("- - -\n  a\n***")
+def test_a_page_holds_the_listed_elements_and_no_other(text: str) -> None:
+    try:
+        html = render(text, lambda url: "link", lambda url: "picture", Path("a.md"))
+    except PageInvalid:
+        return
+    assert _Elements(html).seen <= WRITTEN
 
 
 @pytest.fixture(scope="module")
