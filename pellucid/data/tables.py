@@ -224,7 +224,8 @@ def _beginning(
         return None
     # A name in quotes may go over several lines; where the quotes are not closed, it does not.
     held = list(itertools.islice(numbered, _HEADER)) if first.count(b'"') % 2 else []
-    delimiter, names, used = _header([first, *(line for _, line in held)])
+    with _field_limit(path, how):
+        delimiter, names, used = _header([first, *(line for _, line in held)])
     return delimiter, names, used, itertools.chain(held[used - 1 :], numbered)
 
 

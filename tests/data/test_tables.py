@@ -271,6 +271,17 @@ def test_a_long_array_takes_time_in_proportion(
     assert sum(tried) < 5 * 200_000
 
 
+@pytest.mark.parametrize("quote", ["", '"'])
+def test_a_name_of_a_column_may_be_long(tmp_path: Path, quote: str) -> None:
+    """Longer than the csv module reads if nobody says otherwise; beyond our own limit refused."""
+    name, before = "n" * 200_000, csv.field_size_limit()
+    (tmp_path / "t.csv").write_text(f"text,{quote}{name}{quote}\none,two\n")
+    assert texts(tmp_path / "t.csv", "csv") == ["one"]
+    how = formats.How(Source.model_validate({"name": "s", "format": "csv"}))
+    assert tables.columns(tmp_path / "t.csv", how)[1] == ["text", name]
+    assert csv.field_size_limit() == before
+
+
 @pytest.mark.parametrize("format", ["csv", "json", "parquet"])
 def test_columns_are_named_where_the_text_stands_elsewhere(
     tmp_path: Path, recipe_of: Any, format: str
