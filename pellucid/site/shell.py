@@ -13,6 +13,7 @@ from string import Template
 
 VERSION = 1
 SCRIPTS = ("core.js", "curves.js", "draw.js")  # Of every page, before its own.
+MORE = {"data": ("tokens.js",)}  # What some pages need between the two.
 _CURRENT = ' aria-current="page"'
 PAGES = {
     "index": "Overview",
@@ -31,7 +32,8 @@ def files() -> dict[str, bytes]:
     """Every file of the shell of this version, by its name in site/."""
     pages = {f"{name}.html": _page(name) for name in PAGES}
     own = [f"{name}.js" for name in PAGES]
-    return pages | {name: _read(name) for name in ("style.css", *SCRIPTS, *own)}
+    more = [script for scripts in MORE.values() for script in scripts]
+    return pages | {name: _read(name) for name in ("style.css", *SCRIPTS, *more, *own)}
 
 
 def _page(name: str) -> bytes:
@@ -39,7 +41,8 @@ def _page(name: str) -> bytes:
         f'<a href="{other}.html"{_CURRENT if other == name else ""}>{title}</a>'
         for other, title in PAGES.items()
     )
-    scripts = (f'<script src="{script}" defer></script>' for script in (*SCRIPTS, f"{name}.js"))
+    of_page = (*SCRIPTS, *MORE.get(name, ()), f"{name}.js")
+    scripts = (f'<script src="{script}" defer></script>' for script in of_page)
     filled = template("page.html").substitute(
         title=PAGES[name], links="\n".join(links), scripts="\n".join(scripts)
     )

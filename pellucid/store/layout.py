@@ -71,7 +71,7 @@ _TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validat
 _SPLITS = ("train", "validation")
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
-_SCRIPTS = ("core", "curves", "draw", *_PAGES)
+_SCRIPTS = ("core", "curves", "draw", "tokens", *_PAGES)
 _INDEX = ("counts", "positions", "starts", "text", "top")
 _OPEN = tuple(f"{{name}}.{ending}" for ending in ("md", "png", "jpg", "jpeg", "gif", "webp"))
 

@@ -2,6 +2,7 @@
 
 page(async (about) => {
   if (!about.data_made) throw new Error("The documents are not prepared yet.");
+  if (document.getElementById("typed")) return; // Data are made once: a new step changes nothing here.
   show(
     el("h1", {}, "Data"),
     el("p", {}, `${count(about.documents)} documents. `, link("document.html", "List them"), ", or ", link("search.html", "search them"), "."),
@@ -14,7 +15,7 @@ page(async (about) => {
       about.streams.map((one) => [foreign(one.source), one.split, count(one.tokens), count(one.blocks),
         count(one.unused_tokens)]), [2, 3, 4]),
     section("Lengths", Object.entries(about.lengths).map(([source, counts]) => lengths(source, counts))),
-    el("div", { id: "tokenizer" }),
+    tokenField(),
   );
 });
 
