@@ -84,15 +84,15 @@ def named_refusals(path: Path, source: str) -> Iterator[None]:
 
 
 def chunks(
-    path: Path, source: str, sample: Sample | None = None, size: int = CHUNK
+    path: Path, source: str, sample: Sample | None = None, size: int | None = None
 ) -> Iterator[bytes]:
-    """The file's bytes, at most size at once, unpacked by its name's ending or by what its first
-    bytes say. Raises SourceUnreadable, and SampleFull of a sample."""
+    """The file's bytes, at most size or CHUNK at once, unpacked by its name's ending or by what its
+    first bytes say. Raises SourceUnreadable, and SampleFull of a sample."""
     with named_refusals(path, source):
         packing = _packing(path)
         try:
             with packing.opened(path) if packing else path.open("rb", buffering=0) as stream:
-                while chunk := stream.read(size):
+                while chunk := stream.read(size or CHUNK):
                     if sample:
                         sample.unpack(len(chunk))
                     yield chunk

@@ -160,7 +160,7 @@ def test_the_family_is_in_the_digest_and_unknown_ones_are_refused() -> None:
         == parse(f'{base}family = "llama"'.encode(), "r").model
     )
     with pytest.raises(
-        RecipeInvalid, match="'llama', 'mistral', 'olmo2', 'olmo3', 'qwen2', 'qwen3'"
+        RecipeInvalid, match="'llama', 'mistral', 'olmo2', 'olmo3', 'qwen2' or 'qwen3'"
     ):
         parse(f'{base}family = "gpt"'.encode(), "r")
     with pytest.raises(RecipeUnknownKey, match=r"model\.head.*did you mean model\.heads"):
