@@ -19,7 +19,6 @@ from pellucid.record.guards import Guards
 from pellucid.record.history import History
 from pellucid.store import anchors, layout
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import validation as validating
 from pellucid.train.events import Batch, Stepped, Validated
 from pellucid.train.state import State, initial, restored
 from tests.forgery.forge import (
@@ -150,14 +149,14 @@ def spliced(honest: Path, folder: Path) -> None:
 
 
 def validated_better(honest: Path, folder: Path, step: int = 10) -> None:
-    real = validating.validate
+    real = training.validate
 
     def validate(state: State, *rest: Any) -> Validated:
         found = real(state, *rest)
         better = [one | {"loss_sum": 0.9 * one["loss_sum"]} for one in found.sources]
         return replace(found, sources=better) if state.step == step else found
 
-    with mock.patch.object(validating, "validate", validate):
+    with mock.patch.object(training, "validate", validate):
         train(honest, folder)
 
 
