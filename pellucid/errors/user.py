@@ -74,6 +74,11 @@ class FolderTaken(UserError):
     optional = ("fix",)
 
 
+class SiteTaken(UserError):
+    message = """{path} {detail}, and `publish` writes the pages of the run in its place. Move what
+    you need out of the run first: mv {path} DIR"""
+
+
 class FileTaken(UserError):
     message = """Cannot write {path}: {detail}. Choose a new file outside a run's own folders."""
 

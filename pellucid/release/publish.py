@@ -10,7 +10,7 @@ import tomlkit
 
 from pellucid.data import stage
 from pellucid.data.licences import licences
-from pellucid.errors import NotFinished
+from pellucid.errors import NotFinished, SiteTaken
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
@@ -34,7 +34,7 @@ def publish(
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
     the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
-    FileMissing, PageInvalid, RunBusy, FolderTaken, FolderUnfit, DiskFull."""
+    FileMissing, PageInvalid, RunBusy, FolderTaken, FolderUnfit, SiteTaken, DiskFull."""
     recipe = load_recipe(folder)
     seal = folder / layout.MANIFEST
     if to is not None and not (
@@ -47,7 +47,8 @@ def publish(
             raise NotFinished(path=folder, step=ledger.steps_done, steps=recipe.train.steps)
         files.remove_partial(folder, layout.belongs)
         files.require_file(folder / layout.DATA_MANIFEST)
-        # What cannot be sealed is refused before anything is written.
+        # What cannot be sealed or replaced is refused before anything is written.
+        _require_replaceable(folder / layout.SITE)
         _, foreign = manifest.listed(folder)
         for _ in pages.rendered(folder):  # Raises PageInvalid.
             continue
@@ -75,6 +76,17 @@ def publish(
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
     unlicensed = licences(folder).unknown
     return about | {"left_out": foreign, "paths": paths, "unlicensed": unlicensed}
+
+
+def _require_replaceable(site: Path) -> None:
+    """A site is replaced as a whole folder: nothing else may be lost with it. Raises SiteTaken."""
+    if site.exists() and not site.is_dir():
+        raise SiteTaken(path=site, detail="is not a folder")
+    names = [*files.walk(site), *(f"{name}/" for name in files.empty_folders(site))]
+    foreign = [name for name in names if not layout.room_of(f"{layout.SITE}/{name}")]
+    if foreign:
+        more = f" and {len(foreign) - 1:,} more" if foreign[1:] else ""
+        raise SiteTaken(path=site, detail=f"holds {foreign[0]}{more}, no part of a site")
 
 
 def _size(folder: Path) -> int:

@@ -51,7 +51,10 @@ class Curves:
         for batch in metrics.rows(folder, "sources"):
             at, columns = self._places(batch.column("step").to_numpy())
             names = np.array(batch.column("source").to_pylist(), object)[columns]
-            loss = batch.column("loss_sum").to_numpy() / batch.column("tokens").to_numpy()
+            tokens = batch.column("tokens").to_numpy().astype(np.float64)
+            tokens[tokens <= 0] = np.nan  # A hostile table: no loss of no tokens.
+            with np.errstate(over="ignore"):  # _bins leaves out what is not finite.
+                loss = batch.column("loss_sum").to_numpy() / tokens
             for name in sources[:_SOURCES]:
                 self.series[f"loss of {name}"][at[names == name]] = loss[columns][names == name]
         if written < self.steps:
@@ -104,4 +107,7 @@ def _bins(values: np.ndarray, width: int) -> Iterator[Any]:
         elif width == 1:
             yield inside[0]
         else:
-            yield [math.fsum(inside) / len(inside), min(inside), max(inside)]
+            least, greatest, size = min(inside), max(inside), 2 * len(inside)
+            # Divided first, and by twice as much: the sum of the largest numbers is none.
+            mean = 2 * math.fsum(value / size for value in inside)
+            yield [min(max(mean, least), greatest), least, greatest]

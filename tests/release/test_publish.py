@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from pellucid import recipe
-from pellucid.errors import FolderTaken, NotTrained
+from pellucid.errors import FolderTaken, NotTrained, SiteTaken
 from pellucid.fork import fork
 from pellucid.journal import Journal, _public
 from pellucid.release.publish import publish, without_paths
@@ -156,3 +156,31 @@ def test_an_unfinished_run_is_not_sealed(corpus: Path, tmp_path: Path) -> None:
         publish(folder)
     with pytest.raises(FolderTaken):
         publish(folder, folder)
+
+
+def test_no_file_of_the_user_is_lost_with_the_site(release: Path) -> None:
+    """The site is replaced as a folder, also by none at all."""
+    (release / "LICENSE").unlink()
+    for name in ("notes.txt", "mine/draft.txt", "data/steps/own.js", "data/empty/"):
+        path = release / "site" / name
+        path.parent.mkdir(exist_ok=True)
+        path.mkdir() if name.endswith("/") else path.write_text("keep")
+        for site in (True, False):
+            with pytest.raises(SiteTaken, match=re.escape(name)):
+                publish(release, site=site)
+        assert path.exists()
+        path.rmdir() if path.is_dir() else path.unlink()
+    (release / "site" / "mine").rmdir()
+    assert not (release / "LICENSE").exists()  # Nothing was written.
+    publish(release)
+
+
+def test_a_file_that_is_named_like_the_site_is_kept(release: Path) -> None:
+    shutil.rmtree(release / "site")
+    (release / "site").write_text("keep")
+    seal = (release / "manifest.jsonl").read_bytes()
+    for site in (True, False):
+        with pytest.raises(SiteTaken, match="is not a folder"):
+            publish(release, site=site)
+    assert (release / "site").read_text() == "keep"
+    assert (release / "manifest.jsonl").read_bytes() == seal

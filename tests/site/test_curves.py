@@ -6,10 +6,11 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from pellucid.site.curves import Curves
-from pellucid.store import layout, metrics
+from pellucid.store import layout, metrics, parquet
 
 IN_LEDGER = ("tokens", "loss", "lr", "grad_norm", "weight_norm")
 
@@ -43,3 +44,31 @@ def test_without_a_ledger_there_is_nothing(release: Path) -> None:
     (release / layout.LEDGER).unlink()
     shutil.rmtree(release / layout.METRICS)
     assert Curves(release, 0, 0, ["stones"]).part(0, 0)["series"] == {}
+
+
+LARGEST = np.finfo(np.float64).max
+
+
+@pytest.mark.parametrize("value", [LARGEST, -LARGEST, 5e-324, 0.1, 1e16])
+@pytest.mark.parametrize("steps", [3, 700])
+def test_any_number_has_a_mean(value: float, steps: int) -> None:
+    """Measured numbers are said: nothing keeps a table from holding the largest."""
+    curves = Curves.__new__(Curves)
+    curves.first, curves.steps, curves.series = 0, steps, {"speed": np.full(steps, value)}
+    for number in range(curves.parts(2)):
+        for found in curves.part(2, number)["series"]["speed"]:
+            assert found == [value, value, value]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_source_without_tokens_has_no_loss(release: Path) -> None:
+    path = release / "metrics" / "sources.parquet"
+    (batch,) = metrics.read(path, "sources")
+    table = pa.Table.from_batches([batch])
+    zeros = pa.array([0] * len(table), pa.int64())
+    table = table.set_column(table.schema.get_field_index("tokens"), "tokens", zeros)
+    path.unlink()
+    with parquet.writer(path, metrics.TABLES["sources"]) as writer:
+        writer.write_table(table.cast(metrics.TABLES["sources"]))
+    curves = Curves(release, 0, 13, ["stones"])
+    assert np.isnan(curves.series["loss of stones"]).all()
