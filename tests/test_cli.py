@@ -486,6 +486,7 @@ def test_the_last_words_of_verify_follow_from_the_problems(release: Path, tmp_pa
     (release / ".env").unlink()
     for name in ("manifest.jsonl", "README.md"):
         (release / name).unlink()
+    shutil.rmtree(release / "site")
     path = release / "record/ledger.jsonl"
     path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:-1]))
     assert f"Continue with: pellucid run {release}" in pellucid("verify", release, check=5).stderr
