@@ -90,9 +90,12 @@ def verify(folder: Path, watch: Watch) -> Report:
     ]
     if (folder / layout.TRACE).exists():
         checks.append(("index", lambda: check_index(folder)))
-    if (folder / layout.SITE).exists():
+    # A run that is not sealed may have gone on since its pages were made; publish makes them anew.
+    if report.sealed and (folder / layout.SITE).exists():
         checks.append(("site", lambda: check_site(folder)))
-    if any((folder / name).exists() for name in (layout.PAGES, layout.SITE_PAGES)):
+    if report.sealed and any(
+        (folder / name).exists() for name in (layout.PAGES, layout.SITE_PAGES)
+    ):
         checks.append(("pages", lambda: check_pages(folder)))
     if (folder / layout.EVALUATIONS).parent.exists():
         checks.append(("evaluations", lambda: evaluations.check(folder)))

@@ -114,6 +114,17 @@ def test_publish_can_leave_it_out_and_bring_it_back(release: Path) -> None:
     assert verify(release, lambda name: None).ok
 
 
+def test_the_pages_of_a_run_that_goes_on_are_nobodys_word(release: Path) -> None:
+    """Not sealed, a run may have other states than when its pages were made."""
+    for name in (layout.MANIFEST, "README.md"):
+        (release / name).unlink()
+    (release / "site" / "data" / "overview.js").write_text("void 0;\n")
+    report = verify(release, lambda name: None)
+    assert report.ok and "site" not in report.checked
+    publish(release)
+    assert verify(release, lambda name: None).ok
+
+
 def test_the_shell_asks_for_nothing_outside() -> None:
     """No address but that of the package's page, which is a link; no HTML from strings."""
     for name, content in shell.files().items():
