@@ -79,7 +79,8 @@ def _node(source: str, path: Path) -> yaml.MappingNode:
             if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None):
                 _wrong(path, "uses an anchor or an alias", "Write the value out")
             if getattr(event, "tag", None):
-                _wrong(path, f"uses the tag {str(event.tag)[:60]!r}", "Remove it")  # pyright: ignore
+                tag = str(event.tag)[:60]  # pyright: ignore
+                _wrong(path, f"uses the tag {tag!r}", "Remove it")
             depth += isinstance(event, yaml.CollectionStartEvent)
             depth -= isinstance(event, yaml.CollectionEndEvent)
             if depth > 2:
