@@ -32,6 +32,8 @@ from pellucid.store.ledger import LedgerFile
 from pellucid.trace.check import check as check_index
 
 Watch = Callable[[str], None]
+# What has to be right before the site's data are made from it again.
+_SITE_NEEDS = {"data", "tables", "steps"}
 
 
 @dataclass
@@ -78,6 +80,7 @@ def verify(folder: Path, watch: Watch) -> Report:
         return report
     if not report.sealed:
         _require_begun(folder)
+    wrong = set[str]()  # The checks that found a problem.
     checks: list[tuple[str, Callable[[], Iterator[Problem]]]] = [
         ("files", lambda: _files(folder, report.sealed)),
         ("ledger", lambda: _ledger(folder)),
@@ -92,7 +95,7 @@ def verify(folder: Path, watch: Watch) -> Report:
         checks.append(("index", lambda: check_index(folder)))
     # A run that is not sealed may have gone on since its pages were made; publish makes them anew.
     if report.sealed and (folder / layout.SITE).exists():
-        checks.append(("site", lambda: check_site(folder)))
+        checks.append(("site", lambda: check_site(folder, sound=not wrong & _SITE_NEEDS)))
     if report.sealed and any(
         (folder / name).exists() for name in (layout.PAGES, layout.SITE_PAGES)
     ):
@@ -101,8 +104,11 @@ def verify(folder: Path, watch: Watch) -> Report:
         checks.append(("evaluations", lambda: evaluations.check(folder)))
     for name, check in checks:
         watch(name)
-        report.problems += [_relative(folder, problem) for problem in _collected(name, check)]
-        report.checked.append(name)
+        if problems := [_relative(folder, problem) for problem in _collected(name, check)]:
+            wrong.add(name)
+        report.problems += problems
+        without_data = name == "site" and wrong & _SITE_NEEDS
+        report.checked.append("site (without its data)" if without_data else name)
     report.unlisted = [] if report.sealed else _unlisted(folder)
     report.seconds = time.perf_counter() - started
     return report

@@ -4,21 +4,24 @@ verify makes again and compares, and what `pellucid view` makes when a page asks
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 
 from pellucid.data.tokenizer import FILE
+from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
+from pellucid.recipe import MAX_BYTES
 from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import corpus, overview
 from pellucid.site.pack import canonical, spans
 from pellucid.site.places import OWN, Places, Segments
 from pellucid.site.texts import Texts
-from pellucid.store import files, layout
+from pellucid.store import files, layout, metrics
 
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
@@ -26,8 +29,12 @@ _NAME = re.compile(
     r"overview|tokenizer|(curves)/level([0-9]{1,2})/([0-9]{5,9})|(steps|documents|texts)/([0-9]{5,9})"
 )
 
-# What depends on the data alone, and takes long to read.
+# What depends on data and recipe alone, and takes long to read.
 _OF_DATA = {"_corpus", "_shown", "_places", "_texts"}
+
+
+class NoSuchFile(Exception):
+    """A name that no data file has."""
 
 
 class Site:
@@ -38,7 +45,7 @@ class Site:
     def __init__(self, folder: Path, texts: bool | None = None) -> None:
         self.folder = folder
         self._asked = texts
-        self._all: Segments | None = None
+        self._all: tuple[pa.Table, Segments] | None = None
 
     def renewed(self) -> Site:
         """The run as it stands now. Of its data only what has changed is read again."""
@@ -49,9 +56,11 @@ class Site:
 
     @cached_property
     def _manifest(self) -> bytes | None:
-        """That of the data; None before they are made."""
-        place = self.folder / layout.DATA_MANIFEST
-        return files.read_bytes(place, files.JSON_BYTES) if place.is_file() else None
+        """That of the data, and the recipe; None before the data are made."""
+        place, recipe = self.folder / layout.DATA_MANIFEST, self.folder / layout.RECIPE
+        if not place.is_file():
+            return None
+        return files.read_bytes(place, files.JSON_BYTES) + files.read_bytes(recipe, MAX_BYTES)
 
     @cached_property
     def _corpus(self) -> dict:
@@ -90,8 +99,15 @@ class Site:
                 yield f"steps/{number:05d}"
 
     def read_all(self) -> None:
-        """Read the tables once, for a site that is made whole."""
-        self._all = self._places.segments()
+        """Read the tables once, for a site that is made whole. Raises FormatInvalid."""
+        sequences = pa.Table.from_batches(
+            metrics.rows(self.folder, "sequences"), metrics.TABLES["sequences"]
+        )
+        steps = sequences.column("step").to_numpy()
+        if (steps[1:] < steps[:-1]).any():
+            path = self.folder / layout.METRICS / "sequences"
+            raise FormatInvalid(path=path, detail="has steps that do not ascend")
+        self._all = sequences, self._places.segments()
 
     def placed(self, name: str, content: bytes) -> None:
         """A data file is there: steps and documents say where in it a text lies."""
@@ -99,33 +115,41 @@ class Site:
             self._texts.spans[int(name.removeprefix("texts/"))] = spans(content, name)
 
     def pieces(self, name: str) -> Iterator[bytes]:
-        """What a data file holds. Raises KeyError for a name that is none, FormatInvalid."""
+        """What a data file holds. Raises NoSuchFile for a name that is none, FormatInvalid."""
         match = _NAME.fullmatch(name)
         if match is None:
-            raise KeyError(name)
+            raise NoSuchFile(name)
         level, part, kind, number = match[2], match[3], match[4], match[5]
         if name == "overview":
-            yield canonical(self.overview)
+            yield self._canonical(self.overview)
         elif name == "tokenizer":
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)
         elif match[1]:
-            yield canonical(self._curve(int(level), int(part)))
+            yield self._canonical(self._curve(int(level), int(part)))
         elif kind == "steps":
-            yield canonical(self._steps(int(number)))
+            yield self._canonical(self._steps(int(number)))
         elif kind == "documents":
-            yield canonical(self._documents(int(number)))
+            yield self._canonical(self._documents(int(number)))
         else:
             yield from self._text(int(number))
 
+    def _canonical(self, value: object) -> bytes:
+        """Raises FormatInvalid for what JSON in UTF-8 cannot hold: manifests are JSON of others."""
+        try:
+            return canonical(value)
+        except ValueError as error:
+            detail = f"holds a number or a text that no page can show ({error})"
+            raise FormatInvalid(path=self.folder, detail=detail) from error
+
     def _curve(self, level: int, number: int) -> dict:
         if level > top(self._taken) or number >= self._curves.parts(level):
-            raise KeyError(number)
+            raise NoSuchFile(number)
         return self._curves.part(level, number)
 
     def _text(self, number: int) -> Iterator[bytes]:
         if number >= self._texts.count:
-            raise KeyError(number)
+            raise NoSuchFile(number)
         return self._texts.pieces(number)
 
     def _steps(self, number: int) -> dict:
@@ -134,18 +158,22 @@ class Site:
         last = min(first + size - 1, self._done)
         ledger = self._shown.ledger()
         if ledger is None or first > last:
-            raise KeyError(number)
-        segments = self._between(first, last)
-        return steps.pack(self.folder, ledger, self._texts, segments, (first, last))
+            raise NoSuchFile(number)
+        return steps.pack(ledger, self._texts, *self._between(first, last), (first, last))
 
-    def _between(self, first: int, last: int) -> Segments:
-        """The segments of some steps: of a site that is made whole, from all of them."""
+    def _between(self, first: int, last: int) -> tuple[Iterable[pa.RecordBatch], Segments]:
+        """The sequences and segments of some steps: of a site that is made whole, from all of
+        them."""
         if self._all is None:
-            return self._places.segments((first, last))
+            rows = metrics.rows(self.folder, "sequences", None, (first, last))
+            return rows, self._places.segments((first, last))
+        sequences, segments = self._all
+        bounds = [first, last + 1]
+        low, high = sequences.column("step").to_numpy().searchsorted(bounds).tolist()
         # The run's own come first, and their steps ascend.
-        own = int((self._all.branch == OWN).sum())
-        begin, end = self._all.step[:own].searchsorted([first, last + 1])
-        return self._all.where(slice(begin, end))
+        own = int((segments.branch == OWN).sum())
+        begin, end = segments.step[:own].searchsorted(bounds)
+        return sequences.slice(low, high - low).to_batches(), segments.where(slice(begin, end))
 
     @property
     def _documents_per_pack(self) -> int:
@@ -155,7 +183,7 @@ class Site:
         first = number * self._documents_per_pack
         last = min(first + self._documents_per_pack, self.overview["documents"]) - 1
         if first > last:
-            raise KeyError(number)
+            raise NoSuchFile(number)
         return documents.pack(self._texts, self._places, self._by_document, first, last)
 
     @cached_property
@@ -173,7 +201,7 @@ class Site:
     @cached_property
     def _by_document(self) -> Segments:
         """All segments in the order of documents."""
-        segments = self._places.segments() if self._all is None else self._all
+        segments = self._places.segments() if self._all is None else self._all[1]
         return segments.where(np.argsort(segments.document, kind="stable"))
 
     @cached_property

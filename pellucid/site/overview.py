@@ -3,16 +3,18 @@ files lie."""
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from pellucid import huggingface
-from pellucid.data import stage
+from pellucid.data import stage, tokenizer
 from pellucid.data.documents import Documents
 from pellucid.data.licences import licences
 from pellucid.data.reasons import REASONS
+from pellucid.errors import FormatInvalid
 from pellucid.look.status import status
 from pellucid.recipe import FILE, MAX_BYTES, Recipe
 from pellucid.recipe import load as load_recipe
@@ -23,6 +25,7 @@ from pellucid.store.ledger import begun
 
 SCHEMA = 1  # Of all data files together.
 _LICENCES = 100
+_COUNTS = ("tokens", "documents", "bytes", "blocks", "unused_tokens")  # Of a stream.
 
 
 def overview(folder: Path) -> dict[str, Any]:
@@ -92,15 +95,18 @@ def _states(folder: Path) -> list[dict[str, Any]]:
 
 def corpus(folder: Path) -> dict[str, Any]:
     """The run's data, once they are made. Raises FormatInvalid."""
-    opened = Documents.open(folder)
-    path = folder / layout.DATA_MANIFEST
+    opened, recipe = Documents.open(folder), load_recipe(folder)
+    if not opened.count:
+        place = folder / stage.DOCUMENTS / stage.MANIFEST
+        raise FormatInvalid(path=place, detail="names no documents")
     found = licences(folder)
     common, others = found.commonest(_LICENCES)
     return {
         "documents": opened.count,
         "documents_per_pack": documents.per_pack(opened.count),
-        "sources": [_source(source) for source in opened.manifest["sources"]],
-        "streams": stage.list_in(stage.read_manifest(path, "data"), "streams", path),
+        "parameters": _parameters(folder, recipe),
+        "sources": [_source(folder, recipe, source) for source in opened.manifest["sources"]],
+        "streams": _streams(folder),
         "licences": [licence._asdict() for licence in common],
         "other_licences": others._asdict() if others else None,
         "unknown_licences": found.unknown,
@@ -108,8 +114,37 @@ def corpus(folder: Path) -> dict[str, Any]:
     }
 
 
-def _source(source: dict[str, Any]) -> dict[str, Any]:
-    """A source of the documents' manifest, with the reasons for what was left out in words."""
+def _parameters(folder: Path, recipe: Recipe) -> int:
+    """How many numbers the model learns or keeps, from its shape."""
+    shapes = recipe.model.tensors(tokenizer.recorded(folder).vocabulary)
+    return sum(math.prod(dims) for dims in shapes.values())
+
+
+def _streams(folder: Path) -> list[dict[str, Any]]:
+    """Those of the data's manifest, field by field."""
+    path = folder / layout.DATA_MANIFEST
+    streams = stage.list_in(stage.read_manifest(path, "data"), "streams", path)
+    for stream in streams:
+        for name in ("source", "split"):
+            stage.text_in(stream, name, path)
+        for name in _COUNTS:
+            stage.count_in(stream, name, path)
+        stage.digest_in(stream, "root", path)
+    return [
+        {name: stream[name] for name in ("source", "split", *_COUNTS, "root")} for stream in streams
+    ]
+
+
+def _source(folder: Path, recipe: Recipe, source: dict[str, Any]) -> dict[str, Any]:
+    """A source of the documents' manifest and of the recipe, with the reasons for what was left out
+    in words."""
+    path = folder / stage.DOCUMENTS / stage.MANIFEST
+    stage.text_in(source, "format", path)
+    stage.count_in(source, "validation_documents", path)
+    own = next((one for one in recipe.data.sources if one.name == source["name"]), None)
+    if own is None:
+        detail = f"names the source {source['name'][:64]!r}, and the recipe does not"
+        raise FormatInvalid(path=path, detail=detail)
     reasons = [
         {"words": REASONS[name].words, "count": count, "kept": REASONS[name].kept}
         for name, count in source["dropped"].items()
@@ -123,7 +158,11 @@ def _source(source: dict[str, Any]) -> dict[str, Any]:
         "bytes",
         "characters",
     )
-    return {name: source[name] for name in names} | {"reasons": reasons}
+    return {name: source[name] for name in names} | {
+        "licence_by_record": bool(own.licence_key),
+        "weight": own.weight,
+        "reasons": reasons,
+    }
 
 
 def _lengths(opened: Documents) -> dict[str, list[int]]:

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
 from pellucid.look import seen
 from pellucid.look.show import Shown
@@ -55,23 +56,37 @@ class Places:
 
     @cached_property
     def _streams(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of every document where it begins in its stream, and its tokens; 0 of validation's.
-        Shape (documents,) each."""
+        """Of every document where it begins in its stream, and its tokens; 0 of validation's: no
+        step trains on them. Shape (documents,) each."""
         begins_D, lengths_D = np.zeros((2, self._shown.documents.count), np.int64)
         for stream in self._shown.shards.train:
             at = 0
             for shard in stream.shards:
-                begins, lengths = shard.documents_in()
-                indices = np.asarray(shard.table)[:, 0].astype(np.int64)
-                if indices.max() >= len(begins_D):
-                    raise FormatInvalid(path=shard.table_path, detail="names an unknown document")
+                indices, begins, lengths = self._table(shard)
                 begins_D[indices], lengths_D[indices] = begins + at, lengths
                 at += shard.tokens
         return begins_D, lengths_D
 
+    def _table(self, shard: Shard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of each document in a shard its index, where it begins, and its tokens."""
+        indices = np.asarray(shard.table)[:, 0].astype(np.int64)
+        if not 0 <= indices.min() <= indices.max() < self._shown.documents.count:
+            raise FormatInvalid(path=shard.table_path, detail="names an unknown document")
+        return indices, *shard.documents_in()
+
+    @cached_property
+    def _lengths(self) -> np.ndarray:
+        """Tokens of every document of either split, shape (documents,)."""
+        lengths_D = self._streams[1].copy()
+        for stream in self._shown.shards.validation:
+            for shard in stream.shards:
+                indices, _, lengths = self._table(shard)
+                lengths_D[indices] = lengths
+        return lengths_D
+
     def length_of(self, document: int) -> int:
-        """Tokens of a train document, its document token included; 0 of others."""
-        return int(self._streams[1][document])
+        """Tokens of a document, its document token included."""
+        return int(self._lengths[document])
 
     def segments(self, steps: tuple[int, int] | None = None) -> Segments:
         """All segments that are written, or those of the steps first..last. Raises FormatInvalid
@@ -90,8 +105,9 @@ class Places:
         path, most = folder / layout.METRICS / "segments", max(1 << 32, int(row.max(initial=0)) + 1)
         which = np.searchsorted(step * most + row, own_step * most + own_row)
         fits = which < len(step)
-        which = np.minimum(which, max(len(step) - 1, 0))
-        if not (fits & (step[which] == own_step) & (row[which] == own_row)).all():
+        if fits.all():
+            fits = (step[which] == own_step) & (row[which] == own_row)
+        if not fits.all():
             raise FormatInvalid(path=path, detail="has rows that the table sequences does not have")
         # A target stands one position behind what it is predicted from.
         places = self._stream_place(block, path)[which] + begin[which] + start + 1

@@ -8,9 +8,11 @@ from __future__ import annotations
 import io
 import json
 import re
+import socket
 import socketserver
 import sys
 import threading
+import time
 from collections.abc import Callable
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -21,8 +23,9 @@ from pellucid.errors import FileMissing, PellucidError, PortUnusable
 ADDRESS = "127.0.0.1"
 JSON = "application/json"
 _NAMES = (ADDRESS, "localhost")
-_AT_ONCE = 32  # Connections: each has a thread.
-_SILENT = 30.0  # Seconds that a connection may say nothing, or take nothing.
+_AT_ONCE = 128  # Connections: each has a thread.
+_HEAD = 10.0  # Seconds until a request's head is there: a byte now and then keeps no thread busy.
+_SILENT = 30.0  # Seconds that a connection may take nothing of an answer.
 _PIECE = 1 << 18
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = {
@@ -107,6 +110,23 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
+class _Sent(io.RawIOBase):
+    """What a connection sends until a time of the clock. Raises TimeoutError."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self.until = 0.0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any, /) -> int:
+        if (left := self.until - time.monotonic()) <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        return self._connection.recv_into(buffer)
+
+
 class _Request(BaseHTTPRequestHandler):
     """A connection, and its requests one after the other."""
 
@@ -115,6 +135,21 @@ class _Request(BaseHTTPRequestHandler):
     server_version, sys_version = "pellucid", ""
     timeout = _SILENT
     disable_nagle_algorithm = True  # A small answer is not held back.
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self._sent = _Sent(self.connection)
+        self.rfile = io.BufferedReader(self._sent)
+
+    def handle_one_request(self) -> None:
+        self._sent.until = time.monotonic() + _HEAD
+        super().handle_one_request()
+
+    def parse_request(self) -> bool:
+        parsed = super().parse_request()
+        self.connection.settimeout(_SILENT)
+        return parsed
 
     def do_GET(self) -> None:
         try:
@@ -141,6 +176,8 @@ class _Request(BaseHTTPRequestHandler):
 
     def _refuse_strangers(self) -> None:
         """Raises Refused for a request that comes from no page of ours and no address bar."""
+        # What follows a refused request may be its content: nothing more is read.
+        last, self.close_connection = self.close_connection, True
         hosts = self.headers.get_all("Host") or []
         if len(hosts) != 1 or hosts[0].lower() not in self.server.hosts:
             raise Refused(HTTPStatus.FORBIDDEN, f"open {self.server.address} by that address")
@@ -149,9 +186,10 @@ class _Request(BaseHTTPRequestHandler):
         foreign = any(origin != f"http://{hosts[0]}" for origin in origins)
         if foreign or any(site not in ("same-origin", "none") for site in sites):
             raise Refused(HTTPStatus.FORBIDDEN, "another page sent this request: type the address")
-        if self.headers.get("Transfer-Encoding") or self.headers.get("Content-Length", "0") != "0":
-            self.close_connection = True  # What follows is no request.
+        sizes = self.headers.get_all("Content-Length") or []
+        if "Transfer-Encoding" in self.headers or any(size != "0" for size in sizes):
             raise Refused(HTTPStatus.BAD_REQUEST, "a request to read has no content")
+        self.close_connection = last
 
     def _send(self, answer: Answer) -> None:
         with answer.body as body:
@@ -173,6 +211,8 @@ class _Request(BaseHTTPRequestHandler):
                 self.send_header("Location", answer.location)
             self.send_header("Content-Type", answer.kind)
             self.send_header("Content-Length", str(stop - start))
+            if self.close_connection:
+                self.send_header("Connection", "close")
             self.end_headers()
             if self.command != "HEAD":
                 self._copy(body, start, stop)

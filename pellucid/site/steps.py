@@ -3,16 +3,16 @@ documents and their losses. Neighbouring steps lie in one pack."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from pellucid.record import chain
 from pellucid.site.numbers import finite, of_bits
 from pellucid.site.places import OWN, Segments
 from pellucid.site.texts import Texts
-from pellucid.store import metrics
 from pellucid.store.ledger import LedgerFile
 
 STEPS = 16  # Of a pack, at least,
@@ -27,16 +27,16 @@ def per_pack(steps: int) -> int:
 
 
 def pack(
-    folder: Path,
     ledger: LedgerFile,
     texts: Texts,
+    sequences: Iterable[pa.RecordBatch],
     segments: Segments,
     steps: tuple[int, int],
 ) -> dict[str, Any]:
-    """The steps first..last that were taken. segments: theirs, of any branch. Raises
-    FormatInvalid."""
+    """The steps first..last that were taken. sequences: their rows in that table; segments: theirs,
+    of any branch. Raises FormatInvalid."""
     own = segments.where(segments.branch == OWN)
-    rows, documents = _rows(folder, own, steps), _documents(own, texts)
+    rows, documents = _rows(sequences, own), _documents(own, texts)
     shown: dict[int, dict[str, Any]] = {}
     for entry in ledger.between(*steps):
         number = entry.get("step", 0)
@@ -67,14 +67,14 @@ def _documents(segments: Segments, texts: Texts) -> dict[int, dict[str, Any]]:
 
 
 def _rows(
-    folder: Path, segments: Segments, steps: tuple[int, int]
+    sequences: Iterable[pa.RecordBatch], segments: Segments
 ) -> dict[int, list[dict[str, Any]]]:
     """The rows of each step's batch, with their segments."""
     by_row: dict[tuple[int, int], list[list[Any]]] = {}
     for _, step, row, *segment, loss_sum in zip(*(c.tolist() for c in segments), strict=True):
         by_row.setdefault((step, row), []).append([*segment, finite(loss_sum)])
     rows: dict[int, list[dict[str, Any]]] = {}
-    for batch in metrics.rows(folder, "sequences", None, steps):
+    for batch in sequences:
         for record in batch.to_pylist():
             step = record.pop("step")
             record["loss_sum"] = finite(record["loss_sum"])

@@ -13,11 +13,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
+from pellucid.data import stage
 from pellucid.data.parquet import SCHEMA, Documents
 from pellucid.errors import FormatInvalid
 
 PIECE = 1 << 14  # Characters.
-_MOST = 1 << 26  # Pieces: of more text than a site can show.
+# Pieces besides the first of each document: of more text than a site can show.
+_MOST = 1 << 24
+_BYTES = 1 << 50  # Of all texts.
 PACK = 448 << 10  # UTF-8 bytes of text, about: under 256 KB as they are packed.
 
 
@@ -68,15 +71,29 @@ class Texts:
     def _pieces(self) -> tuple[np.ndarray, np.ndarray]:
         """Pieces before each document, shape (documents + 1,), and the pack of each piece. Raises
         FormatInvalid."""
-        characters, size = (self.abouts.column(name).to_numpy() for name in ("characters", "bytes"))
+        characters, size = (self._sizes(name) for name in ("characters", "bytes"))
         counts = np.maximum(-(-characters // PIECE), 1)
-        if min(characters.min(), size.min()) < 0 or counts.astype(float).sum() > _MOST:
-            path = self._documents.parts[0].path
-            raise FormatInvalid(path=path, detail="has texts of an impossible size")
+        if counts.sum() > len(counts) + _MOST:
+            raise self._unfit("characters")
         sizes = np.repeat(-(-size // counts), counts)  # As if a text's pieces had one size.
         packs = (np.cumsum(sizes) - sizes) // PACK
         _, packs = np.unique(packs, return_inverse=True)  # A large piece skips none.
         return np.concatenate([[0], np.cumsum(counts)]), packs
+
+    def _sizes(self, name: str) -> np.ndarray:
+        """The characters or bytes of every document, none below 0, and together no more than the
+        manifest of the documents says: else a few bytes take any memory. Raises FormatInvalid."""
+        sizes = self.abouts.column(name).to_numpy()
+        manifest = self._documents.manifest
+        said = stage.count_in(manifest, name, self._documents.parts[0].path.parent / stage.MANIFEST)
+        # The sum is exact up to 2**53, and no smaller behind that.
+        if said > _BYTES or sizes.min() < 0 or sizes.sum(dtype=np.float64) > said:
+            raise self._unfit(name)
+        return sizes
+
+    def _unfit(self, name: str) -> FormatInvalid:
+        place = self._documents.parts[0].path.parent
+        return FormatInvalid(path=place, detail=f"has texts of impossible sizes ({name})")
 
     @property
     def count(self) -> int:

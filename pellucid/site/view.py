@@ -24,12 +24,13 @@ from pellucid.data import stage
 from pellucid.errors import PellucidError, RunMissing, TooMuchMemory
 from pellucid.recipe import FILE
 from pellucid.site import shell
-from pellucid.site.data import Site
+from pellucid.site.data import NoSuchFile, Site
 from pellucid.site.pack import canonical, packed
 from pellucid.site.pages import Pages
 from pellucid.site.server import JSON, Answer, Refused, Server, as_json
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
+from pellucid.store.remote import RemotePath
 
 FIRST = "/site/index.html"
 LONGEST = 1000  # Characters of a text to look for.
@@ -96,6 +97,8 @@ class View:
     def _answer(self, path: str, query: str) -> Answer:
         if path in ("/", "/site", "/site/"):
             return Answer(io.BytesIO(), _TEXT, HTTPStatus.FOUND, FIRST)
+        if path.removeprefix("/") in shell.files():
+            return Answer(io.BytesIO(), _TEXT, HTTPStatus.FOUND, f"/site{path}")
         if path == "/site/live":
             return as_json(self.live()._asdict())
         if path == "/site/where":
@@ -134,19 +137,21 @@ class View:
         return hashlib.sha256(repr(signs).encode("ascii")).hexdigest()[:16]
 
     def _data(self, name: str) -> bytes:
-        """A data file. Raises Refused for a name that is none."""
+        """A data file. Raises Refused for a name that is none, LinkInside."""
         with self._reading:
+            if not isinstance(self.folder, RemotePath):
+                layout.refuse_links(self.folder)
             for attempt in range(_ATTEMPTS):
                 began = time.thread_time()
                 mark, site = self._current(name == "overview")
                 try:
                     return packed(name, _pieces(site, name))
-                except (PellucidError, KeyError, OSError) as error:
+                except (PellucidError, NoSuchFile, OSError) as error:
                     # Files come and go under a reader's hands while a run goes on.
                     if attempt + 1 < _ATTEMPTS and self._mark() != mark:
                         self._site = None
                         self._look_again()
-                    elif isinstance(error, KeyError):
+                    elif isinstance(error, NoSuchFile):
                         raise Refused(HTTPStatus.NOT_FOUND, f"no data file {name}") from error
                     else:
                         raise

@@ -133,3 +133,21 @@ def test_the_shell_asks_for_nothing_outside() -> None:
         assert addresses <= {"https://pypi.org/project/pellucid/", "http://www.w3.org/2000/svg"}
         for word in ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval("):
             assert word not in text, name
+
+
+def test_many_problems_are_counted(release: Path) -> None:
+    for number in range(250):
+        (release / "site" / f"{number}.js").write_text("void 0;\n")
+    told = list(check(release))
+    assert len(told) == 101 and "150 more" in told[-1].detail
+
+
+def test_data_are_not_made_from_tables_that_are_wrong(release: Path) -> None:
+    """A hostile table makes that as long as it likes. The pages are still compared."""
+    (release / "metrics" / "sequences.parquet").write_bytes(b"PAR1")
+    edited(release / "site" / "index.html", lambda content: content + b"\n")
+    report = verify(release, lambda name: None)
+    assert "site (without its data)" in report.checked
+    assert [problem.where for problem in report.problems if problem.where.startswith("site/")] == [
+        *["site/index.html"] * 2  # By the manifest, and by the list of shells.
+    ]

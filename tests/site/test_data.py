@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
+from collections.abc import Callable
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,8 +21,9 @@ from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.site import curves, texts
-from pellucid.site.data import Site
+from pellucid.site.data import NoSuchFile, Site
 from pellucid.sql.asked import sql
+from pellucid.store import metrics, parquet
 from tests.conftest import finish, make_run, write_corpus
 from tests.trace.conftest import lossy
 
@@ -172,7 +176,7 @@ def test_texts_of_a_tokenizer_that_loses_them_are_shown_as_they_are(tmp_path: Pa
 
 @pytest.mark.parametrize("name", ["", "steps/1", "steps/00009", "../recipe", "documents/99999"])
 def test_there_is_no_other_data_file(finished: Path, name: str) -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(NoSuchFile):
         list(Site(finished).pieces(name))
 
 
@@ -184,16 +188,18 @@ def test_a_run_that_has_not_begun_has_an_overview(tmp_path: Path, corpus: Path) 
     assert about["head"] is None and not about["data_made"]
 
 
-def test_tables_that_do_not_fit_each_other_are_named(release: Path) -> None:
-    import pyarrow.parquet as pq
-
-    from pellucid.store import metrics, parquet
-
-    path = release / "metrics" / "sequences.parquet"
-    table = pq.read_table(path).slice(4)
+def emptied(folder: Path, kept: slice) -> None:
+    """The table sequences with some of its rows."""
+    path = folder / "metrics" / "sequences.parquet"
+    table = pa.Table.from_batches(list(metrics.read(path, "sequences")))
+    table = table.take(pa.array(range(len(table))[kept], pa.int64()))
     path.unlink()
     with parquet.writer(path, metrics.TABLES["sequences"]) as writer:
         writer.write_table(table)
+
+
+def test_tables_that_do_not_fit_each_other_are_named(release: Path) -> None:
+    emptied(release, slice(4, None))
     with pytest.raises(FormatInvalid, match="sequences"):
         Site(release).read_all()
 
@@ -204,3 +210,82 @@ def test_large_texts_are_left_out_unless_asked_for(
     monkeypatch.setattr("pellucid.site.data.TEXT_BYTES", 10)
     assert not [name for name in Site(finished).names() if name.startswith("texts/")]
     assert [name for name in Site(finished, texts=True).names() if name.startswith("texts/")]
+
+
+def test_a_document_has_the_tokens_that_show_shows(finished: Path) -> None:
+    shown, splits = Shown(finished), set[str]()
+    for pack in values(Site(finished), "documents"):
+        for document in pack["documents"]:
+            assert document["tokens"] == shown.document(document["id"])["tokens"] > 0
+            splits.add(document["split"])
+    assert splits == {"train", "validation"}
+
+
+def test_the_overview_has_what_readme_and_recipe_say(finished: Path) -> None:
+    about = value(Site(finished), "overview")
+    assert f"of {about['parameters']:,} parameters" in (finished / "README.md").read_text()
+    (source,) = about["sources"]
+    assert (source["weight"], source["licence_by_record"]) == (1, False)
+
+
+def test_a_site_made_whole_reads_the_sequences_once(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A table in one row group would be unpacked for every pack."""
+    whole, parts = Site(finished), values(Site(finished), "steps")
+    whole.read_all()
+    read = list[str]()
+    monkeypatch.setattr("pellucid.store.metrics.rows", lambda _, name, *rest: read.append(name))
+    assert value(whole, "steps/00000") == parts[0]
+    assert read == []
+
+
+def changed(folder: Path, name: str, change: Callable[[Any], None]) -> None:
+    manifest = json.loads((folder / name).read_bytes())
+    change(manifest)
+    (folder / name).write_text(json.dumps(manifest))
+
+
+HOSTILE = [
+    ("data/manifest.json", lambda made: made["streams"][0].update(tokens=math.nan)),
+    ("data/manifest.json", lambda made: made["streams"][0].update(source="\ud800")),
+    ("data/documents/manifest.json", lambda made: made.update(parts=[])),
+    ("data/documents/manifest.json", lambda made: made["sources"][0].pop("format")),
+    ("data/documents/manifest.json", lambda made: made["sources"][0].pop("validation_documents")),
+    ("data/documents/manifest.json", lambda made: made["sources"][0].update(name="other")),
+    ("data/documents/manifest.json", lambda made: made["sources"][0].update(bytes=math.inf)),
+]
+
+
+@pytest.mark.parametrize("number", range(len(HOSTILE)))
+def test_manifests_that_no_run_writes_are_named(release: Path, number: int) -> None:
+    changed(release, *HOSTILE[number])
+    with pytest.raises(FormatInvalid):
+        value(Site(release), "overview")
+
+
+def test_segments_without_sequences_are_named(release: Path) -> None:
+    emptied(release, slice(0, 0))
+    with pytest.raises(FormatInvalid, match="sequences"):
+        Site(release).read_all()
+
+
+def test_sequences_whose_steps_do_not_ascend_are_named(release: Path) -> None:
+    emptied(release, slice(None, None, -1))
+    with pytest.raises(FormatInvalid, match="ascend"):
+        Site(release).read_all()
+
+
+@pytest.mark.parametrize("name", ["characters", "bytes"])
+@pytest.mark.parametrize("size", [-1, 1 << 20, 1 << 40, (1 << 63) - 1])
+def test_sizes_of_texts_that_the_manifest_does_not_allow_are_named(
+    finished: Path, name: str, size: int
+) -> None:
+    """A site has pieces of texts by them: a few bytes would take any memory."""
+    made = texts.Texts(Documents.open(finished))
+    sizes = made.abouts.column(name).to_pylist()
+    column = pa.array([size, *sizes[1:]], pa.int64())
+    at = made.abouts.schema.get_field_index(name)
+    made.__dict__["abouts"] = made.abouts.set_column(at, name, column)
+    with pytest.raises(FormatInvalid, match="impossible sizes"):
+        _ = made.count

@@ -15,6 +15,7 @@ from urllib.parse import quote
 import pytest
 
 from pellucid.errors import FileMissing, PortUnusable, RunMissing
+from pellucid.site import server as server_module
 from pellucid.site import shell, view
 from pellucid.site.data import Site
 from pellucid.site.pack import unpacked
@@ -262,10 +263,69 @@ def test_a_connection_is_used_again(browser: Browser) -> None:
 
 def test_more_connections_than_threads_are_closed(browser: Browser) -> None:
     address = ("127.0.0.1", browser.port)
-    idle = [socket.create_connection(address, timeout=20) for _ in range(40)]
+    idle = [
+        socket.create_connection(address, timeout=20) for _ in range(server_module._AT_ONCE + 8)
+    ]
     assert idle[-1].recv(1) == b""
     for connection in idle:
         connection.close()
+
+
+def test_a_head_that_never_ends_keeps_no_thread_busy(
+    browser: Browser, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that goes on, byte by byte, without a pause that is long."""
+    monkeypatch.setattr(server_module, "_HEAD", 0.5)
+    with socket.create_connection(("127.0.0.1", browser.port), timeout=20) as connection:
+        connection.sendall(b"GET /site/live HTTP/1.1\r\nX: ")
+        connection.settimeout(0.05)
+        for _ in range(400):
+            try:
+                connection.sendall(b"y")
+                assert connection.recv(1) == b""
+            except TimeoutError:
+                continue
+            except ConnectionError:
+                pass
+            break
+        else:
+            raise AssertionError("it is still read")
+    assert browser.ask("/site/live").status == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        "Host: evil.example\r\nContent-Length: {size}\r\n",
+        "Host: {own}\r\nOrigin: null\r\nContent-Length: {size}\r\n",
+        "Host: {own}\r\nContent-Length: 0\r\nContent-Length: {size}\r\n",
+        "Host: {own}\r\nTransfer-Encoding:\r\n",
+        "Host: {own}\r\nTransfer-Encoding: chunked\r\n",
+    ],
+)
+def test_the_content_of_a_refused_request_is_no_request(browser: Browser, headers: str) -> None:
+    own = f"127.0.0.1:{browser.port}"
+    inner = f"GET /recipe.toml HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n\r\n"
+    head = headers.format(own=own, size=len(inner))
+    answer = raw(browser, f"GET /site/live HTTP/1.1\r\n{head}\r\n{inner}")
+    assert answer.count(b"HTTP/1.1 ") == 1 and answer.startswith(b"HTTP/1.1 40")
+    assert b"Connection: close" in answer
+
+
+def test_a_page_without_its_folder_is_shown_in_it(browser: Browser) -> None:
+    for name in shell.files():
+        reply = browser.ask(f"/{name}")
+        assert (reply.status, reply.headers["Location"]) == (302, f"/site/{name}")
+
+
+def test_no_data_come_through_a_link(release: Path, tmp_path: Path) -> None:
+    with browsing(release) as browser:
+        assert browser.ask("/site/data/steps/00000.js").status == 200
+        shutil.move(release / "metrics", tmp_path / "metrics")
+        (release / "metrics").symlink_to(tmp_path / "metrics")
+        for name in ("overview", "steps/00000", "texts/00000"):
+            reply = browser.ask(f"/site/data/{name}.js")
+            assert (reply.status, reply.json["name"]) == (409, "LinkInside")
 
 
 def test_a_run_that_goes_on(release: Path) -> None:
