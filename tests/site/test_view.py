@@ -6,7 +6,6 @@ import gc
 import http.client
 import json
 import shutil
-import socket
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from urllib.parse import quote
 import pytest
 
 from pellucid.errors import FileMissing, PortUnusable, RunMissing
-from pellucid.site import server as server_module
 from pellucid.site import shell, view
 from pellucid.site.data import Site
 from pellucid.site.pack import unpacked
@@ -176,27 +174,6 @@ def test_other_pages_and_other_hosts_are_refused(
     assert status == 302 or reply.json["error"]
 
 
-@pytest.mark.parametrize(
-    "request_line", ["GET / HTTP/1.1\r\n\r\n", "GET /\r\n\r\n", "GET / HTTP/1.0\r\n\r\n"]
-)
-def test_a_request_without_a_host_gets_nothing(browser: Browser, request_line: str) -> None:
-    assert b"302" not in raw(browser, request_line) + b"."
-
-
-def test_two_hosts_are_refused(browser: Browser) -> None:
-    host = f"Host: 127.0.0.1:{browser.port}\r\n"
-    assert b"302 Found" in raw(browser, f"GET / HTTP/1.1\r\n{host}Connection: close\r\n\r\n")
-    assert b"403 Forb" in raw(browser, f"GET / HTTP/1.1\r\n{host}{host}Connection: close\r\n\r\n")
-
-
-def raw(browser: Browser, text: str) -> bytes:
-    """The answer to bytes of any kind, up to the end of the connection."""
-    with socket.create_connection(("127.0.0.1", browser.port), timeout=20) as connection:
-        connection.sendall(text.encode("ascii"))
-        connection.shutdown(socket.SHUT_WR)
-        return b"".join(iter(lambda: connection.recv(65536), b""))
-
-
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "PATCH", "OPTIONS", "TRACE"])
 def test_other_methods_are_refused(browser: Browser, method: str) -> None:
     reply = browser.ask("/recipe.toml", method)
@@ -259,57 +236,6 @@ def test_a_connection_is_used_again(browser: Browser) -> None:
         connection.request("GET", path)
         assert connection.getresponse().read()
     connection.close()
-
-
-def test_more_connections_than_threads_are_closed(browser: Browser) -> None:
-    address = ("127.0.0.1", browser.port)
-    idle = [
-        socket.create_connection(address, timeout=20) for _ in range(server_module._AT_ONCE + 8)
-    ]
-    assert idle[-1].recv(1) == b""
-    for connection in idle:
-        connection.close()
-
-
-def test_a_head_that_never_ends_keeps_no_thread_busy(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Also one that goes on, byte by byte, without a pause that is long."""
-    monkeypatch.setattr(server_module, "_HEAD", 0.5)
-    with socket.create_connection(("127.0.0.1", browser.port), timeout=20) as connection:
-        connection.sendall(b"GET /site/live HTTP/1.1\r\nX: ")
-        connection.settimeout(0.05)
-        for _ in range(400):
-            try:
-                connection.sendall(b"y")
-                assert connection.recv(1) == b""
-            except TimeoutError:
-                continue
-            except ConnectionError:
-                pass
-            break
-        else:
-            raise AssertionError("it is still read")
-    assert browser.ask("/site/live").status == 200
-
-
-@pytest.mark.parametrize(
-    "headers",
-    [
-        "Host: evil.example\r\nContent-Length: {size}\r\n",
-        "Host: {own}\r\nOrigin: null\r\nContent-Length: {size}\r\n",
-        "Host: {own}\r\nContent-Length: 0\r\nContent-Length: {size}\r\n",
-        "Host: {own}\r\nTransfer-Encoding:\r\n",
-        "Host: {own}\r\nTransfer-Encoding: chunked\r\n",
-    ],
-)
-def test_the_content_of_a_refused_request_is_no_request(browser: Browser, headers: str) -> None:
-    own = f"127.0.0.1:{browser.port}"
-    inner = f"GET /recipe.toml HTTP/1.1\r\nHost: {own}\r\nConnection: close\r\n\r\n"
-    head = headers.format(own=own, size=len(inner))
-    answer = raw(browser, f"GET /site/live HTTP/1.1\r\n{head}\r\n{inner}")
-    assert answer.count(b"HTTP/1.1 ") == 1 and answer.startswith(b"HTTP/1.1 40")
-    assert b"Connection: close" in answer
 
 
 def test_a_page_without_its_folder_is_shown_in_it(browser: Browser) -> None:
