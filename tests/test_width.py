@@ -24,9 +24,9 @@ def too_wide(path: Path) -> list[int]:
 
 
 def sources() -> list[Path]:
-    """Markdown, Python, C and the Makefile of this project."""
+    """Markdown, Python, C, scripts and styles of this project, and the Makefile."""
     folders = ("pellucid", "tests", "bench", "fuzz", "docs")
-    kinds = ("*.md", "*.py", "*.c", "*.h")
+    kinds = ("*.md", "*.py", "*.c", "*.h", "*.js", "*.css")
     inside = [path for folder in folders for kind in kinds for path in (ROOT / folder).rglob(kind)]
     return sorted([*inside, *ROOT.glob("*.md"), ROOT / "setup.py", ROOT / "Makefile"])
 

@@ -26,7 +26,8 @@ from pellucid.store import files, layout, metrics
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|tokenizer|(curves)/level([0-9]{1,2})/([0-9]{5,9})|(steps|documents|texts)/([0-9]{5,9})"
+    r"overview|tokenizer|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
+    r"|(steps|documents|texts)/([0-9]{5,9})"
 )
 
 # What depends on data and recipe alone, and takes long to read.

@@ -78,6 +78,22 @@ class Watched:
         return self.page
 
 
+def passes_axe(browser: Any, folder: Path, name: str) -> None:
+    """A page on a phone, light and dark: it fits, axe finds nothing, and nothing goes wrong."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    size = {"width": 390, "height": 800}
+    for scheme in ("light", "dark"):
+        look = {"viewport": size, "color_scheme": scheme, "bypass_csp": True}
+        with watched(browser, folder, "http", **look) as at:
+            page = at.open(name)
+            assert page.locator("h1").count() == 1
+            assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
+            report = Axe().run(page).response
+            assert [(one["id"], one["nodes"][0]["html"]) for one in report["violations"]] == []
+            assert at.wrong == []
+
+
 def chromium() -> str:
     path = shutil.which("chromium") or shutil.which("chromium-browser")
     return path or lacks("chromium is not installed")

@@ -14,7 +14,7 @@ from pellucid.site import shell
 from pellucid.site.data import Site
 from tests.conftest import pellucid
 from tests.serving import Answer, Request, serving
-from tests.site.conftest import HOSTILE, watched
+from tests.site.conftest import HOSTILE, passes_axe, watched
 from tests.site.viewing import Growing, browsing
 
 PAGES = [f"{name}.html" for name in shell.PAGES]
@@ -62,20 +62,7 @@ def test_a_walk_from_the_curve_to_a_document_and_back(
 def test_every_page_is_drawn_for_phones_and_passes_axe(
     browser: Any, finished: Path, name: str
 ) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    for scheme in ("light", "dark"):
-        size = {"width": 390, "height": 800}
-        with watched(
-            browser, finished, "http", viewport=size, color_scheme=scheme, bypass_csp=True
-        ) as at:
-            page = at.open(name)
-            assert page.locator("h1").count() == 1
-            wide = page.evaluate("document.documentElement.scrollWidth")
-            assert wide <= 390
-            report = Axe().run(page).response
-            assert [(one["id"], one["nodes"][0]["html"]) for one in report["violations"]] == []
-            assert at.wrong == []
+    passes_axe(browser, finished, name)
 
 
 @pytest.mark.parametrize("name", PAGES)

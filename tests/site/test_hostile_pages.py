@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from pellucid.errors import PageInvalid
 from pellucid.release.publish import publish
 from pellucid.site.markdown import render
-from tests.site.conftest import HOSTILE, watched
+from tests.site.conftest import HOSTILE, passes_axe, watched
 from tests.site.test_pages import GIF, add, page
 
 CROSS = "<img src=x onerror=\"document.title='hacked'\"><script>document.title='hacked'</script>"
@@ -118,14 +118,4 @@ def test_hostile_markdown_runs_nothing(
 
 @pytest.mark.parametrize("name", ["pages/a.html", "pages/index.html", "index.html"])
 def test_every_page_passes_axe_on_a_phone(browser: Any, hostile_pages: Path, name: str) -> None:
-    from axe_playwright_python.sync_playwright import Axe
-
-    for scheme in ("light", "dark"):
-        size = {"width": 390, "height": 800}
-        with watched(
-            browser, hostile_pages, "http", viewport=size, color_scheme=scheme, bypass_csp=True
-        ) as at:
-            shown = at.open(name)
-            assert shown.evaluate("document.documentElement.scrollWidth") <= 390
-            report = Axe().run(shown).response
-            assert [(one["id"], one["nodes"][0]["html"]) for one in report["violations"]] == []
+    passes_axe(browser, hostile_pages, name)

@@ -1,22 +1,57 @@
 "use strict";
 
 const WAYS = [
-  ["Verify", ["pellucid verify ."], "Reads everything and computes no step; needs no torch, and takes seconds to minutes.",
-    "Proves that no file was changed, added or lost since the seal; that the ledger's chain is whole; that the texts, tokens and their order are those that the ledger committed to; that every published number is the record's; that these pages are Pellucid's own and show the record."],
-  ["Audit", ["pellucid audit .", "pellucid audit . --step STEP"], "Replays steps, drawn at random or chosen, from the stored state before them.",
-    "Proves that these steps were computed as the recipe says, from these texts, on any processor, to the last bit. The more steps, the smaller the chance that a false one is missed; the command prints the odds."],
-  ["Diff", ["pellucid diff A B"], "Compares two runs, or a run with your own run of its recipe.",
-    "Proves which step, which operation and which tensor was the first to differ, where two runs of one recipe do not have one head."],
+  [
+    "Verify",
+    ["pellucid verify ."],
+    "Reads everything and computes no step; needs no torch, and takes seconds to minutes.",
+    "Proves that no file was changed, added or lost since the seal; that the ledger's " +
+      "chain is whole; " +
+      "that the texts, tokens and their order are those that the ledger committed to; " +
+      "that every published number is the record's; " +
+      "that these pages are Pellucid's own and show the record.",
+  ],
+  [
+    "Audit",
+    ["pellucid audit .", "pellucid audit . --step STEP"],
+    "Replays steps, drawn at random or chosen, from the stored state before them.",
+    "Proves that these steps were computed as the recipe says, from these texts, on any " +
+      "processor, to the last bit. The more steps, the smaller " +
+      "the chance that a false one is missed; the command prints the odds.",
+  ],
+  [
+    "Diff",
+    ["pellucid diff A B"],
+    "Compares two runs, or a run with your own run of its recipe.",
+    "Proves which step, which operation and which tensor was the first " +
+      "to differ, where two runs of one recipe do not have one head.",
+  ],
 ];
 
 page(async (about) => {
   show(
     el("h1", {}, "How to check"),
-    el("p", {}, "Nothing on these pages needs trust. Install Pellucid, and run these in the folder above this site:"),
+    el(
+      "p",
+      {},
+      "Nothing on these pages needs trust. Install Pellucid, and run these " +
+        "in the folder above this site:",
+    ),
     command("pip install pellucid"),
-    WAYS.map(([name, lines, needs, proves]) => section(name, command(...lines), el("p", {}, needs), el("p", {}, proves))),
-    section("Make it again", el("p", {}, "Everybody who runs this recipe on this corpus gets this head:"),
-      facts([["Head of this run", about.head ? digest(about.head) : "–"]])),
-    section("Prove one thing to somebody who has no copy", command("pellucid prove . step 1 --output proof.json", `pellucid check-proof proof.json --head ${about.head || "HEAD"}`)),
+    WAYS.map(([name, lines, needs, proves]) =>
+      section(name, command(...lines), el("p", {}, needs), el("p", {}, proves)),
+    ),
+    section(
+      "Make it again",
+      el("p", {}, "Everybody who runs this recipe on this corpus gets this head:"),
+      facts([["Head of this run", about.head ? digest(about.head) : "–"]]),
+    ),
+    section(
+      "Prove one thing to somebody who has no copy",
+      command(
+        "pellucid prove . step 1 --output proof.json",
+        `pellucid check-proof proof.json --head ${about.head || "HEAD"}`,
+      ),
+    ),
   );
 });

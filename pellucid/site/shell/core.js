@@ -86,7 +86,9 @@ async function pieceOf(place, number) {
 
 async function ranged(pack, begin, size) {
   const name = numbered("texts", pack);
-  const response = await fetch(`data/${name}.js`, { headers: { Range: `bytes=${begin}-${begin + size - 1}` } });
+  const response = await fetch(`data/${name}.js`, {
+    headers: { Range: `bytes=${begin}-${begin + size - 1}` },
+  });
   if (!response.ok) throw new Error(`data/${name}.js is missing`);
   ranged.refused = response.status !== 206; // A host that sends the file whole is asked once.
   const body = await response.text();
@@ -114,18 +116,45 @@ function el(tag, attributes, ...children) {
 
 function table(caption, heads, rows, numeric = []) {
   const kind = (column) => (numeric.includes(column) ? "number" : null);
-  return el("div", { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
-    el("table", {},
+  return el(
+    "div",
+    { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+    el(
+      "table",
+      {},
       el("caption", {}, caption),
-      el("thead", {}, el("tr", {},
-        heads.map((head, column) => el("th", { scope: "col", class: kind(column) }, head)))),
-      el("tbody", {}, rows.map((row) => el("tr", {},
-        row.map((cell, column) => el("td", { class: kind(column) }, cell)))))));
+      el(
+        "thead",
+        {},
+        el(
+          "tr",
+          {},
+          heads.map((head, column) => el("th", { scope: "col", class: kind(column) }, head)),
+        ),
+      ),
+      el(
+        "tbody",
+        {},
+        rows.map((row) =>
+          el(
+            "tr",
+            {},
+            row.map((cell, column) => el("td", { class: kind(column) }, cell)),
+          ),
+        ),
+      ),
+    ),
+  );
 }
 
 function facts(pairs) {
-  return el("dl", { class: "facts" }, pairs.filter((pair) => pair[1] !== null).map(
-    ([name, ...told]) => el("div", {}, el("dt", {}, name), el("dd", {}, ...told))));
+  return el(
+    "dl",
+    { class: "facts" },
+    pairs
+      .filter((pair) => pair[1] !== null)
+      .map(([name, ...told]) => el("div", {}, el("dt", {}, name), el("dd", {}, ...told))),
+  );
 }
 
 function section(title, ...children) {
@@ -156,7 +185,10 @@ function foreign(told) {
 }
 
 // But for joiners and the selectors of emoji, without which many scripts cannot be read.
-const HIDDEN = /(?![\u200c\u200d\ufe0e\ufe0f])[\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}\u0000-\u0008\u000b-\u001f\u007f-\u009f]/u;
+const WITHOUT_PICTURE = String.raw`\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}`;
+const CONTROLS = String.raw`\u0000-\u0008\u000b-\u001f\u007f-\u009f`;
+const JOINERS = String.raw`\u200c\u200d\ufe0e\ufe0f`;
+const HIDDEN = new RegExp(`(?![${JOINERS}])[${WITHOUT_PICTURE}${CONTROLS}]`, "u");
 const PARTS = new RegExp(`(${HIDDEN.source})`, "u");
 
 function code(letter) {
@@ -164,13 +196,18 @@ function code(letter) {
 }
 
 function visible(told) {
-  return told.split(PARTS).filter((part) => part).map((part) => (
-    HIDDEN.test(part) ? el("span", { class: "hidden" }, code(part)) : part));
+  return told
+    .split(PARTS)
+    .filter((part) => part)
+    .map((part) => (HIDDEN.test(part) ? el("span", { class: "hidden" }, code(part)) : part));
 }
 
 // The same where there are no elements, as in a title.
 function plain(told) {
-  return told.split(PARTS).map((part) => (HIDDEN.test(part) ? code(part) : part)).join("");
+  return told
+    .split(PARTS)
+    .map((part) => (HIDDEN.test(part) ? code(part) : part))
+    .join("");
 }
 
 // A text as one word of a shell; null where a terminal could take a letter of it for a command.
@@ -184,11 +221,19 @@ function count(number) {
   return Number(number).toLocaleString("en");
 }
 
+// A number with its noun: 1 step, 2 steps.
+function counted(number, noun, nouns = `${noun}s`) {
+  return `${count(number)} ${Number(number) === 1 ? noun : nouns}`;
+}
+
 function decimal(number, digits = 4) {
   if (number === null || number === undefined || Number.isNaN(number)) return "–";
   const size = Math.abs(number);
   if (size !== 0 && (size >= 1e6 || size < 1e-3)) return number.toExponential(2);
-  return number.toLocaleString("en", { minimumFractionDigits: digits, maximumFractionDigits: digits });
+  return number.toLocaleString("en", {
+    minimumFractionDigits: digits,
+    maximumFractionDigits: digits,
+  });
 }
 
 // The mean loss of some targets; NaN where a loss is not finite.
@@ -219,18 +264,33 @@ function show(...children) {
 class Nowhere extends Error {}
 
 function whole(asked, what) {
-  if (!/^\d{1,15}$/.test(asked)) throw new Nowhere(`There is no ${what} ${plain(asked.slice(0, 80))}.`);
+  if (!/^\d{1,15}$/.test(asked))
+    throw new Nowhere(`There is no ${what} ${plain(asked.slice(0, 80))}.`);
   return Number(asked);
 }
 
 function failed(error) {
   if (error instanceof Nowhere) {
-    show(el("h1", {}, "Nothing is here"), el("p", { role: "alert" }, error.message),
-      el("p", {}, link("step.html", "The first step"), ", ", link("document.html", "the documents"), "."));
+    show(
+      el("h1", {}, "Nothing is here"),
+      el("p", { role: "alert" }, error.message),
+      el(
+        "p",
+        {},
+        link("step.html", "The first step"),
+        ", ",
+        link("document.html", "the documents"),
+        ".",
+      ),
+    );
     return;
   }
-  show(el("h1", {}, "This page cannot be shown"), el("p", { role: "alert" }, error.message),
-    el("p", {}, "The site may be incomplete. Check it with:"), command("pellucid verify ."));
+  show(
+    el("h1", {}, "This page cannot be shown"),
+    el("p", { role: "alert" }, error.message),
+    el("p", {}, "The site may be incomplete. Check it with:"),
+    command("pellucid verify ."),
+  );
 }
 
 // Draw a page: again when its address changes, and while a run goes on when it has new steps. One

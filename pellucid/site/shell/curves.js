@@ -1,5 +1,5 @@
-// Points of the series of a run, from the files data/curves: a page loads those of the level that it
-// shows.
+// Points of the series of a run, from the files data/curves: a page loads those of the level that
+// it shows.
 "use strict";
 
 const BINS = 512; // Of a file.
@@ -29,7 +29,11 @@ function points(part, bins, about) {
     if (bin === null) return [];
     const step = part.first + number * part.width;
     const place = { step, x: step, last: Math.min(step + part.width - 1, about.steps_done) };
-    return [Array.isArray(bin) ? { ...place, y: bin[0], low: bin[1], high: bin[2] } : { ...place, y: bin }];
+    return [
+      Array.isArray(bin)
+        ? { ...place, y: bin[0], low: bin[1], high: bin[2] }
+        : { ...place, y: bin },
+    ];
   });
 }
 
@@ -37,20 +41,33 @@ function points(part, bins, about) {
 function over(made, axis) {
   if (axis === "steps" || !made.tokens) return made;
   const tokens = new Map(made.tokens.map((point) => [point.step, point.y]));
-  return Object.fromEntries(Object.entries(made).map(([name, own]) => [name,
-    own.filter((point) => tokens.has(point.step)).map((point) => ({ ...point, x: tokens.get(point.step) }))]));
+  return Object.fromEntries(
+    Object.entries(made).map(([name, own]) => [
+      name,
+      own
+        .filter((point) => tokens.has(point.step))
+        .map((point) => ({ ...point, x: tokens.get(point.step) })),
+    ]),
+  );
 }
 
 // The losses by source, under the sources' names.
 function bySource(made) {
-  return Object.entries(made).filter(([name]) => name.startsWith("loss of "))
+  return Object.entries(made)
+    .filter(([name]) => name.startsWith("loss of "))
     .map(([name, own]) => ({ name: name.slice(8), points: own }));
 }
 
 // A number of each validation, where there is one. made: the series, for an axis of tokens.
 function validations(about, made, numberOf) {
-  const tokens = made && made.tokens ? new Map(made.tokens.map((point) => [point.step, point.y])) : null;
-  return about.validation.map((one) => ({
-    step: one.step, x: tokens ? tokens.get(one.step) ?? (one.step === about.first ? 0 : NaN) : one.step, y: numberOf(one),
-  })).filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y)).sort((a, b) => a.x - b.x);
+  const tokens =
+    made && made.tokens ? new Map(made.tokens.map((point) => [point.step, point.y])) : null;
+  return about.validation
+    .map((one) => ({
+      step: one.step,
+      x: tokens ? (tokens.get(one.step) ?? (one.step === about.first ? 0 : NaN)) : one.step,
+      y: numberOf(one),
+    }))
+    .filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y))
+    .sort((a, b) => a.x - b.x);
 }

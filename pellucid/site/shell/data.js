@@ -2,41 +2,93 @@
 
 page(async (about) => {
   if (!about.data_made) throw new Error("The documents are not prepared yet.");
-  if (document.getElementById("typed")) return; // Data are made once: a new step changes nothing here.
+  // Data are made once: a new step changes nothing here.
+  if (document.getElementById("typed")) return;
   show(
     el("h1", {}, "Data"),
-    el("p", {}, `${count(about.documents)} documents. `, link("document.html", "List them"), ", or ", link("search.html", "search them"), "."),
-    table("Sources", ["source", "weight", "licence", "format", "documents", "for validation", "text"],
-      about.sources.map((one) => [foreign(one.name), one.weight === undefined ? "–" : decimal(one.weight, 2), one.licence_by_record ? "by record" : foreign(one.licence), one.format, count(one.documents),
-        count(one.validation_documents), bytes(one.bytes)]), [1, 4, 5, 6]),
+    el(
+      "p",
+      {},
+      `${count(about.documents)} documents. `,
+      link("document.html", "List them"),
+      ", or ",
+      link("search.html", "search them"),
+      ".",
+    ),
+    table(
+      "Sources",
+      ["source", "weight", "licence", "format", "documents", "for validation", "text"],
+      about.sources.map((one) => [
+        foreign(one.name),
+        one.weight === undefined ? "–" : decimal(one.weight, 2),
+        one.licence_by_record ? "by record" : foreign(one.licence),
+        one.format,
+        count(one.documents),
+        count(one.validation_documents),
+        bytes(one.bytes),
+      ]),
+      [1, 4, 5, 6],
+    ),
     reasons(about),
     licences(about),
-    table("Tokens", ["source", "split", "tokens", "blocks", "unused at the end"],
-      about.streams.map((one) => [foreign(one.source), one.split, count(one.tokens), count(one.blocks),
-        count(one.unused_tokens)]), [2, 3, 4]),
-    section("Lengths", Object.entries(about.lengths).map(([source, counts]) => lengths(source, counts))),
+    table(
+      "Tokens",
+      ["source", "split", "tokens", "blocks", "unused at the end"],
+      about.streams.map((one) => [
+        foreign(one.source),
+        one.split,
+        count(one.tokens),
+        count(one.blocks),
+        count(one.unused_tokens),
+      ]),
+      [2, 3, 4],
+    ),
+    section(
+      "Lengths",
+      Object.entries(about.lengths).map(([source, counts]) => lengths(source, counts)),
+    ),
     tokenField(),
   );
 });
 
 function reasons(about) {
-  const rows = about.sources.flatMap((one) => one.reasons.map((reason) => [foreign(one.name),
-    reason.kept ? "kept, changed" : "left out", reason.words, count(reason.count)]));
-  return rows.length ? table("Left out, or kept with changes", ["source", "result", "reason", "count"], rows, [3])
+  const rows = about.sources.flatMap((one) =>
+    one.reasons.map((reason) => [
+      foreign(one.name),
+      reason.kept ? "kept, changed" : "left out",
+      reason.words,
+      count(reason.count),
+    ]),
+  );
+  return rows.length
+    ? table("Left out, or kept with changes", ["source", "result", "reason", "count"], rows, [3])
     : el("p", {}, "Nothing was left out.");
 }
 
 function licences(about) {
-  const rows = about.licences.map((one) => [foreign(one.name), count(one.documents), bytes(one.bytes), count(one.tokens)]);
+  const rows = about.licences.map((one) => [
+    foreign(one.name),
+    count(one.documents),
+    bytes(one.bytes),
+    count(one.tokens),
+  ]);
   if (about.other_licences) {
     const one = about.other_licences;
     rows.push(["other licences", count(one.documents), bytes(one.bytes), count(one.tokens)]);
   }
-  return table("Licences of the texts", ["licence", "documents", "text", "tokens"], rows, [1, 2, 3]);
+  return table(
+    "Licences of the texts",
+    ["licence", "documents", "text", "tokens"],
+    rows,
+    [1, 2, 3],
+  );
 }
 
 function lengths(source, counts) {
-  const rows = counts.map((number, power) => [power ? `${count(2 ** power)} to ${count(2 ** (power + 1) - 1)}` : "1", number]);
+  const rows = counts.map((number, power) => [
+    power ? `${count(2 ** power)} to ${count(2 ** (power + 1) - 1)}` : "1",
+    number,
+  ]);
   const first = rows.findIndex((row) => row[1]);
   return bars(`Lengths of the documents of ${source}`, "characters", rows.slice(first));
 }

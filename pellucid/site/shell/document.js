@@ -10,7 +10,10 @@ page(async (about, hash) => {
   const match = /^(\d{1,15})(?::(\d{1,15})-(\d{1,15}))?$/.exec(hash);
   const number = match ? Number(match[1]) : NaN;
   if (!(number < about.documents)) {
-    throw new Nowhere(`There is no document ${plain(hash.slice(0, 80))}: documents are numbered from 0 to ${count(about.documents - 1)}.`);
+    throw new Nowhere(
+      `There is no document ${plain(hash.slice(0, 80))}: documents are numbered ` +
+        `from 0 to ${count(about.documents - 1)}.`,
+    );
   }
   const pack = await value(numbered("documents", Math.floor(number / about.documents_per_pack)));
   const own = pack.documents[number - pack.first];
@@ -21,17 +24,39 @@ page(async (about, hash) => {
   }
   show(
     el("h1", { class: "long" }, foreign(own.id)),
-    el("p", { class: "controls" }, link(`#from-${number}`, "all documents"), number > 0 ? link(`document.html#${number - 1}`, "previous") : null,
-      number + 1 < about.documents ? link(`document.html#${number + 1}`, "next") : null),
+    el(
+      "p",
+      { class: "controls" },
+      link(`#from-${number}`, "all documents"),
+      number > 0 ? link(`document.html#${number - 1}`, "previous") : null,
+      number + 1 < about.documents ? link(`document.html#${number + 1}`, "next") : null,
+    ),
     facts([
-      ["Source", foreign(own.source)], ["Split", own.split], ["Licence", foreign(own.licence)],
-      ["Origin", foreign(own.origin)], ["Date", own.date ? foreign(own.date) : null],
-      ["Size", `${count(own.characters)} characters, ${bytes(own.bytes)}, ${count(own.tokens)} tokens`],
+      ["Source", foreign(own.source)],
+      ["Split", own.split],
+      ["Licence", foreign(own.licence)],
+      ["Origin", foreign(own.origin)],
+      ["Date", own.date ? foreign(own.date) : null],
+      [
+        "Size",
+        `${count(own.characters)} characters, ${bytes(own.bytes)}, ${count(own.tokens)} tokens`,
+      ],
       ["SHA-256", digest(own.sha256)],
     ]),
     seen(about, own),
-    about.texts ? await texts(own, span) : section("Text", el("p", {}, "This site holds no texts. Run pellucid view . in the folder, or read data/documents.")),
-    shellWord(own.id) ? section("Ask for it", command(`pellucid show . document ${shellWord(own.id)}`)) : null,
+    about.texts
+      ? await texts(own, span)
+      : section(
+          "Text",
+          el(
+            "p",
+            {},
+            "This site holds no texts. Run pellucid view . in the folder, or read data/documents.",
+          ),
+        ),
+    shellWord(own.id)
+      ? section("Ask for it", command(`pellucid show . document ${shellWord(own.id)}`))
+      : null,
   );
   const marked = document.querySelector("mark");
   if (marked) marked.scrollIntoView({ block: "center" });
@@ -44,24 +69,64 @@ async function list(about, from) {
   if (from >= about.documents) throw new Nowhere(`There is no document ${count(from)}.`);
   const pack = await value(numbered("documents", Math.floor(from / size)));
   const last = pack.first + pack.documents.length - 1;
-  const go = (event) => { event.preventDefault(); location.hash = `from-${event.target.elements.number.value}`; };
+  const go = (event) => {
+    event.preventDefault();
+    location.hash = `from-${event.target.elements.number.value}`;
+  };
   show(
     el("h1", {}, "Documents"),
-    el("p", {}, `Documents ${count(pack.first)} to ${count(last)} of ${count(about.documents)}, in the order of the sources. To find one by its words, use `, link("search.html", "Search"), "."),
-    el("form", { class: "controls", onsubmit: go },
+    el(
+      "p",
+      {},
+      `Documents ${count(pack.first)} to ${count(last)} of ${count(about.documents)}, ` +
+        "in the order of the sources. " +
+        `To find one by its words, use `,
+      link("search.html", "Search"),
+      ".",
+    ),
+    el(
+      "form",
+      { class: "controls", onsubmit: go },
       pack.first > 0 ? link(`#from-${pack.first - size}`, "previous") : null,
       last + 1 < about.documents ? link(`#from-${last + 1}`, "next") : null,
       el("label", { for: "number" }, "From number "),
-      el("input", { type: "number", id: "number", name: "number", min: 0, max: about.documents - 1, value: pack.first }),
-      el("button", {}, "Go")),
-    table("Documents", ["number", "document", "source", "split", "tokens", "steps that saw it", "mean loss"],
+      el("input", {
+        type: "number",
+        id: "number",
+        name: "number",
+        min: 0,
+        max: about.documents - 1,
+        value: pack.first,
+      }),
+      el("button", {}, "Go"),
+    ),
+    table(
+      "Documents",
+      ["number", "document", "source", "split", "tokens", "steps that saw it", "mean loss"],
       pack.documents.map((own, index) => {
         const kept = own.times.filter(([branch]) => branch === null);
-        const [steps, tokens] = [new Set(kept.map((time) => time[1])).size, kept.reduce((sum, time) => sum + time[5], 0)];
-        const loss = tokens ? mean(kept.reduce((sum, time) => sum + (time[6] ?? NaN), 0), tokens) : null;
-        return [count(pack.first + index), link(`#${pack.first + index}`, foreign(own.id)), foreign(own.source), own.split,
-          count(own.tokens), count(steps), decimal(loss, 3)];
-      }), [0, 4, 5, 6]),
+        const [steps, tokens] = [
+          new Set(kept.map((time) => time[1])).size,
+          kept.reduce((sum, time) => sum + time[5], 0),
+        ];
+        const loss = tokens
+          ? mean(
+              kept.reduce((sum, time) => sum + (time[6] ?? NaN), 0),
+              tokens,
+            )
+          : null;
+        return [
+          count(pack.first + index),
+          link(`#${pack.first + index}`, foreign(own.id)),
+          foreign(own.source),
+          own.split,
+          count(own.tokens),
+          count(steps),
+          decimal(loss, 3),
+        ];
+      }),
+      [0, 4, 5, 6],
+    ),
   );
   return null;
 }
@@ -69,53 +134,106 @@ async function list(about, from) {
 // Every step that trained on something of it, with the mean loss of what it saw.
 function seen(about, own) {
   if (own.split !== "train") {
-    return section("When it was seen", el("p", {}, "Never in training: the document belongs to validation."));
+    return section(
+      "When it was seen",
+      el("p", {}, "Never in training: the document belongs to validation."),
+    );
   }
   const kept = own.times.filter(([branch]) => branch === null);
-  if (!kept.length) return section("When it was seen", el("p", {}, "No recorded step trained on it."));
+  if (!kept.length)
+    return section("When it was seen", el("p", {}, "No recorded step trained on it."));
   const steps = new Map();
   for (const [, step, , , , tokens, sum] of kept) {
     const before = steps.get(step) || [0, 0];
     steps.set(step, [before[0] + tokens, before[1] + (sum ?? NaN)]);
   }
-  const points = [...steps].map(([step, [tokens, sum]]) => ({ step, x: step, y: sum / tokens }))
+  const points = [...steps]
+    .map(([step, [tokens, sum]]) => ({ step, x: step, y: sum / tokens }))
     .filter((point) => Number.isFinite(point.y));
   const abandoned = own.times.length - kept.length;
-  return section("When it was seen",
-    el("p", {}, `${count(steps.size)} ${steps.size === 1 ? "step" : "steps"} trained on something of it, in ${count(kept.length)} ${kept.length === 1 ? "part of a row" : "parts of rows"}`,
-      abandoned ? `; ${count(abandoned)} more times in steps that a rollback abandoned.` : "."),
-    chart({ title: "Loss of what each step saw of it", unit: "nats per token", axis: "steps",
+  return section(
+    "When it was seen",
+    el(
+      "p",
+      {},
+      `${counted(steps.size, "step")} trained on something of it, ` +
+        `in ${counted(kept.length, "part of a row", "parts of rows")}`,
+      abandoned ? `; ${count(abandoned)} more times in steps that a rollback abandoned.` : ".",
+    ),
+    chart({
+      title: "Loss of what each step saw of it",
+      unit: "nats per token",
+      axis: "steps",
       range: [Math.max(about.first, 1), Math.max(about.steps_done, 2)],
       curves: [{ name: "loss", points, dots: true }],
-      pick: (point) => { location.href = `step.html#${point.step}`; } }),
-    times(own, kept));
+      pick: (point) => {
+        location.href = `step.html#${point.step}`;
+      },
+    }),
+    times(own, kept),
+  );
 }
 
 function times(own, kept) {
-  const row = ([, step, number, begin, end, tokens, sum]) => [stepLink(step), count(number),
-    link(`#${location.hash.slice(1).split(":")[0] || 0}:${begin}-${end}`, `${count(begin)} to ${count(end)}`), count(tokens), decimal(mean(sum, tokens), 3)];
+  const row = ([, step, number, begin, end, tokens, sum]) => [
+    stepLink(step),
+    count(number),
+    link(
+      `#${location.hash.slice(1).split(":")[0] || 0}:${begin}-${end}`,
+      `${count(begin)} to ${count(end)}`,
+    ),
+    count(tokens),
+    decimal(mean(sum, tokens), 3),
+  ];
   const heads = ["step", "row", "characters", "tokens", "loss"];
   const drawn = (most) => table("Every time", heads, kept.slice(0, most).map(row), [1, 3, 4]);
   const box = el("div", {}, drawn(TIMES));
   if (kept.length > TIMES) {
-    box.append(el("button", { type: "button", onclick: () => box.replaceChildren(drawn(kept.length)) },
-      `Show all ${count(kept.length)} times`));
+    box.append(
+      el(
+        "button",
+        { type: "button", onclick: () => box.replaceChildren(drawn(kept.length)) },
+        `Show all ${count(kept.length)} times`,
+      ),
+    );
   }
   return box;
 }
 
 // The text around a span, or from its beginning on; more of it by the buttons before and behind.
 async function texts(own, span) {
-  let [from, to] = span ? [Math.max(span[0] - AT_ONCE / 10, 0), Math.min(span[1] + AT_ONCE, own.characters)]
+  let [from, to] = span
+    ? [Math.max(span[0] - AT_ONCE / 10, 0), Math.min(span[1] + AT_ONCE, own.characters)]
     : [0, Math.min(AT_ONCE, own.characters)];
   const body = el("pre", { class: "text", dir: "auto" });
-  const button = (grow) => el("button", { type: "button", onclick: async () => { grow(); await fill(); } });
-  const before = button(() => { from = Math.max(from - AT_ONCE, 0); });
-  const behind = button(() => { to = Math.min(to + AT_ONCE, own.characters); });
+  const button = (grow) =>
+    el("button", {
+      type: "button",
+      onclick: async () => {
+        grow();
+        await fill();
+      },
+    });
+  const before = button(() => {
+    from = Math.max(from - AT_ONCE, 0);
+  });
+  const behind = button(() => {
+    to = Math.min(to + AT_ONCE, own.characters);
+  });
   const fill = async () => {
     const [begin, end] = span || [from, from];
-    const parts = await Promise.all([[from, begin], [begin, end], [end, to]].map(([first, last]) => text(own, first, last)));
-    body.replaceChildren(...visible(parts[0]), ...(span ? [el("mark", {}, ...visible(parts[1]))] : []), ...visible(parts[2]));
+    const parts = await Promise.all(
+      [
+        [from, begin],
+        [begin, end],
+        [end, to],
+      ].map(([first, last]) => text(own, first, last)),
+    );
+    body.replaceChildren(
+      ...visible(parts[0]),
+      ...(span ? [el("mark", {}, ...visible(parts[1]))] : []),
+      ...visible(parts[2]),
+    );
     [before.hidden, behind.hidden] = [from === 0, to === own.characters];
     before.textContent = `Show more: ${count(from)} characters stand before`;
     behind.textContent = `Show more: ${count(own.characters - to)} characters follow`;

@@ -10,16 +10,20 @@ function ticks(low, high, wanted) {
   const span = high - low || 1;
   const rough = span / wanted;
   const unit = 10 ** Math.floor(Math.log10(rough));
-  const step = [1, 2, 5, 10].map((factor) => factor * unit).find((each) => span / each <= wanted) || span;
+  const step =
+    [1, 2, 5, 10].map((factor) => factor * unit).find((each) => span / each <= wanted) || span;
   const first = Math.ceil(low / step);
-  return Array.from({ length: wanted + 2 }, (_, index) => Number(((first + index) * step).toPrecision(12)))
-    .filter((tick, index, all) => tick <= high + step * 1e-9 && tick !== all[index - 1]);
+  return Array.from({ length: wanted + 2 }, (_, index) =>
+    Number(((first + index) * step).toPrecision(12)),
+  ).filter((tick, index, all) => tick <= high + step * 1e-9 && tick !== all[index - 1]);
 }
 
 function short(number) {
   const size = Math.abs(number);
   if (size !== 0 && size < 1e-3) return number.toExponential(1);
-  return Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(number);
+  return Intl.NumberFormat("en", { notation: "compact", maximumSignificantDigits: 3 }).format(
+    number,
+  );
 }
 
 function extent(curves, range) {
@@ -33,7 +37,8 @@ function extent(curves, range) {
       high = Math.max(high, point.high ?? point.y);
     }
   }
-  if (low === high) [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
+  if (low === high)
+    [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   return { left: range ? range[0] : left, right: range ? range[1] : right, low, high };
 }
 
@@ -42,33 +47,65 @@ function extent(curves, range) {
 // zoom}. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
 function chart(about) {
   const curves = about.curves.filter((curve) => curve.points.length);
-  if (!curves.length) return el("p", { class: "quiet" }, `${about.title}: nothing is recorded here.`);
+  if (!curves.length)
+    return el("p", { class: "quiet" }, `${about.title}: nothing is recorded here.`);
   const at = extent(curves, about.range);
   SIZE.width = Math.min(Math.max(main().clientWidth - 32, 300), 960);
   const { width, height, left, right, top, bottom } = SIZE;
-  const x = (given) => left + ((given - at.left) / (at.right - at.left || 1)) * (width - left - right);
-  const y = (given) => height - bottom - ((given - at.low) / (at.high - at.low)) * (height - top - bottom);
+  const x = (given) =>
+    left + ((given - at.left) / (at.right - at.left || 1)) * (width - left - right);
+  const y = (given) =>
+    height - bottom - ((given - at.low) / (at.high - at.low)) * (height - top - bottom);
   const inside = (points) => points.filter((point) => point.x >= at.left && point.x <= at.right);
   const drawing = el("svg", {
-    viewBox: `0 0 ${width} ${height}`, role: "img", class: "chart",
+    viewBox: `0 0 ${width} ${height}`,
+    role: "img",
+    class: "chart",
     "aria-label": `${about.title}: ${spoken(curves, at, about)}`,
   });
   for (const tick of ticks(at.low, at.high, 5)) {
-    drawing.append(el("line", { class: "grid", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }),
-      el("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)));
+    drawing.append(
+      el("line", { class: "grid", x1: left, x2: width - right, y1: y(tick), y2: y(tick) }),
+      el("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),
+    );
   }
   for (const tick of ticks(at.left, at.right, 8)) {
-    drawing.append(el("text", { class: "tick", x: x(tick), y: height - 8, "text-anchor": "middle" },
-      short(tick)));
+    drawing.append(
+      el(
+        "text",
+        { class: "tick", x: x(tick), y: height - 8, "text-anchor": "middle" },
+        short(tick),
+      ),
+    );
   }
   for (const mark of inside(about.marks || [])) {
-    drawing.append(el("line", { class: `mark ${mark.kind}`, x1: x(mark.x), x2: x(mark.x), y1: top,
-      y2: height - bottom }, el("title", {}, mark.name)));
+    drawing.append(
+      el(
+        "line",
+        { class: `mark ${mark.kind}`, x1: x(mark.x), x2: x(mark.x), y1: top, y2: height - bottom },
+        el("title", {}, mark.name),
+      ),
+    );
   }
-  curves.forEach((curve, number) => drawing.append(line(curve, number, inside(curve.points), x, y)));
-  const figure = el("figure", { class: "figure" },
-    el("figcaption", {}, about.title, el("span", { class: "quiet" }, ` ${about.unit ? `${about.unit}, ` : ""}by ${about.axis.replace(/s$/, "")}`),
-      legend(curves)), drawing);
+  curves.forEach((curve, number) =>
+    drawing.append(line(curve, number, inside(curve.points), x, y)),
+  );
+  const figure = el(
+    "figure",
+    { class: "figure" },
+    el(
+      "figcaption",
+      {},
+      about.title,
+      el(
+        "span",
+        { class: "quiet" },
+        ` ${about.unit ? `${about.unit}, ` : ""}by ${about.axis.replace(/s$/, "")}`,
+      ),
+      legend(curves),
+    ),
+    drawing,
+  );
   return look(figure, drawing, { ...about, curves, at, x, y, inside });
 }
 
@@ -80,19 +117,25 @@ function line(curve, number, points, x, y) {
     group.append(el("polygon", { class: "band", points: [...above, ...below].join(" ") }));
   }
   if (!curve.dots && points.length > 1) {
-    const path = points.map((point, index) => `${index ? "L" : "M"}${x(point.x).toFixed(2)} ${y(point.y).toFixed(2)}`);
+    const path = points.map(
+      (point, index) => `${index ? "L" : "M"}${x(point.x).toFixed(2)} ${y(point.y).toFixed(2)}`,
+    );
     group.append(el("path", { class: "line", d: path.join("") }));
   }
   if (curve.dots || points.length === 1) {
-    for (const point of points) group.append(el("circle", { class: "dot", cx: x(point.x), cy: y(point.y), r: 3 }));
+    for (const point of points)
+      group.append(el("circle", { class: "dot", cx: x(point.x), cy: y(point.y), r: 3 }));
   }
   return group;
 }
 
 function legend(curves) {
   if (curves.length < 2) return null;
-  return el("span", { class: "legend" }, curves.map((curve, number) =>
-    el("span", { class: `key c${number % 8}` }, foreign(curve.name))));
+  return el(
+    "span",
+    { class: "legend" },
+    curves.map((curve, number) => el("span", { class: `key c${number % 8}` }, foreign(curve.name))),
+  );
 }
 
 function spoken(curves, at, about) {
@@ -100,17 +143,33 @@ function spoken(curves, at, about) {
     const [first, last] = [curve.points[0], curve.points[curve.points.length - 1]];
     return `${curve.name} from ${decimal(first.y)} to ${decimal(last.y)}`;
   });
-  return `${told.join("; ")}; ${about.axis} ${count(Math.round(at.left))} to ${count(Math.round(at.right))}`;
+  return (
+    `${told.join("; ")}; ` +
+    `${about.axis} ${count(Math.round(at.left))} to ${count(Math.round(at.right))}`
+  );
 }
 
 // A cursor over a picture: by pointer or arrow keys, with the values beside it; Enter or a click
 // opens the step, and dragging zooms.
 function look(figure, drawing, about) {
   const points = about.inside(about.curves[0].points);
-  const told = el("output", { class: "told quiet" },
-    about.pick ? "Point at the curve, or use the arrow keys; Enter opens the step." : "");
-  const cursor = el("line", { class: "cursor", y1: SIZE.top, y2: SIZE.height - SIZE.bottom, visibility: "hidden" });
-  const part = el("rect", { class: "part", y: SIZE.top, height: SIZE.height - SIZE.top - SIZE.bottom, visibility: "hidden" });
+  const told = el(
+    "output",
+    { class: "told quiet" },
+    about.pick ? "Point at the curve, or use the arrow keys; Enter opens the step." : "",
+  );
+  const cursor = el("line", {
+    class: "cursor",
+    y1: SIZE.top,
+    y2: SIZE.height - SIZE.bottom,
+    visibility: "hidden",
+  });
+  const part = el("rect", {
+    class: "part",
+    y: SIZE.top,
+    height: SIZE.height - SIZE.top - SIZE.bottom,
+    visibility: "hidden",
+  });
   let index = -1;
   let begun = null;
   drawing.append(part, cursor);
@@ -128,8 +187,12 @@ function look(figure, drawing, about) {
     cursor.setAttribute("visibility", "visible");
     told.textContent = reading(about, point);
   };
-  const nearest = (wanted) => points.reduce((best, point, number) =>
-    (Math.abs(point.x - wanted) < Math.abs(points[best].x - wanted) ? number : best), 0);
+  const nearest = (wanted) =>
+    points.reduce(
+      (best, point, number) =>
+        Math.abs(point.x - wanted) < Math.abs(points[best].x - wanted) ? number : best,
+      0,
+    );
   drawing.addEventListener("pointermove", (event) => {
     const here = given(event);
     move(nearest(here));
@@ -139,7 +202,9 @@ function look(figure, drawing, about) {
     part.setAttribute("width", about.x(high) - about.x(low));
     part.setAttribute("visibility", "visible");
   });
-  drawing.addEventListener("pointerdown", (event) => { begun = given(event); });
+  drawing.addEventListener("pointerdown", (event) => {
+    begun = given(event);
+  });
   drawing.addEventListener("pointerup", (event) => {
     const here = given(event);
     const wide = begun !== null && Math.abs(here - begun) > (about.at.right - about.at.left) / 50;
@@ -148,7 +213,10 @@ function look(figure, drawing, about) {
     begun = null;
     part.setAttribute("visibility", "hidden");
   });
-  drawing.addEventListener("pointerleave", () => { begun = null; part.setAttribute("visibility", "hidden"); });
+  drawing.addEventListener("pointerleave", () => {
+    begun = null;
+    part.setAttribute("visibility", "hidden");
+  });
   if (about.pick) {
     drawing.setAttribute("tabindex", "0");
     drawing.setAttribute("role", "application");
@@ -173,14 +241,28 @@ function reading(about, point) {
     const spread = near.low === undefined ? "" : ` (${decimal(near.low)} to ${decimal(near.high)})`;
     return `${curve.name} ${decimal(near.y)}${spread}`;
   });
-  const place = point.last > point.step ? `steps ${count(point.step)} to ${count(point.last)}` : `step ${count(point.step ?? point.x)}`;
+  const place =
+    point.last > point.step
+      ? `steps ${count(point.step)} to ${count(point.last)}`
+      : `step ${count(point.step ?? point.x)}`;
   return `${place}: ${told.filter(Boolean).join(", ")}`;
 }
 
 // Bars for counts, as rows of a table that can be read without the picture.
 function bars(caption, head, rows) {
   const most = Math.max(...rows.map((row) => row[1]), 1);
-  return table(caption, [head, "documents", "share"], rows.map(([name, number]) => [name, count(number),
-    el("svg", { class: "bar", viewBox: "0 0 100 8", "aria-hidden": "true", preserveAspectRatio: "none" },
-      el("rect", { width: (100 * number) / most, height: 8 }))]), [1]);
+  return table(
+    caption,
+    [head, "documents", "share"],
+    rows.map(([name, number]) => [
+      name,
+      count(number),
+      el(
+        "svg",
+        { class: "bar", viewBox: "0 0 100 8", "aria-hidden": "true", preserveAspectRatio: "none" },
+        el("rect", { width: (100 * number) / most, height: 8 }),
+      ),
+    ]),
+    [1],
+  );
 }

@@ -2,7 +2,9 @@
 
 page(async (about) => {
   const made = await seriesBetween(about, about.first, about.steps_done);
-  const pick = (point) => { location.href = `step.html#${point.step}`; };
+  const pick = (point) => {
+    location.href = `step.html#${point.step}`;
+  };
   const last = about.validation[about.validation.length - 1];
   show(
     el("h1", {}, foreign(about.run)),
@@ -15,25 +17,51 @@ page(async (about) => {
       ["Documents", about.data_made ? count(about.documents) : "being prepared"],
       ["Arithmetic", `${about.arithmetic}, ${about.precision}`],
     ]),
-    section("Curves",
-      chart({ title: "Training loss", unit: "nats per token", axis: "steps", pick, range: [about.first, about.steps_done],
-        curves: [{ name: "loss", points: made.loss || [] }], marks: marks(about) }),
-      chart({ title: "Validation", unit: "bits per byte", axis: "steps", pick, range: [about.first, about.steps_done],
-        curves: [{ name: "validation", points: validations(about, null, (one) => one.bits_per_byte) }] }),
-      el("p", {}, link("timeline.html", "All curves, with zoom"))),
+    section(
+      "Curves",
+      chart({
+        title: "Training loss",
+        unit: "nats per token",
+        axis: "steps",
+        pick,
+        range: [about.first, about.steps_done],
+        curves: [{ name: "loss", points: made.loss || [] }],
+        marks: marks(about),
+      }),
+      chart({
+        title: "Validation",
+        unit: "bits per byte",
+        axis: "steps",
+        pick,
+        range: [about.first, about.steps_done],
+        curves: [
+          { name: "validation", points: validations(about, null, (one) => one.bits_per_byte) },
+        ],
+      }),
+      el("p", {}, link("timeline.html", "All curves, with zoom")),
+    ),
     about.pages.length || about.pages_invalid ? section("Pages", pages(about)) : null,
     about.incidents.length ? section("Incidents", incidents(about)) : null,
     loading(about),
-    section("Check it", command("pip install pellucid",
-      "pellucid verify .        # files, chain, data, batches and numbers; needs no torch",
-      `pellucid audit . --step ${middle(about)}   # replays this step and compares its bits`),
-      el("p", {}, link("check.html", "What each command proves"))),
+    section(
+      "Check it",
+      command(
+        "pip install pellucid",
+        "pellucid verify .        # files, chain, data, batches and numbers; needs no torch",
+        `pellucid audit . --step ${middle(about)}   # replays this step and compares its bits`,
+      ),
+      el("p", {}, link("check.html", "What each command proves")),
+    ),
     section("What is open, and what is missing", open(about)),
-    section("Record", facts([
-      ["Head of the ledger", about.head ? digest(about.head) : "–"],
-      ["Digest of the weights", about.weights ? digest(about.weights) : "–"],
-      ["Data root", about.data ? digest(about.data) : "–"],
-      ["Digest of the recipe", digest(about.recipe_digest)]])),
+    section(
+      "Record",
+      facts([
+        ["Head of the ledger", about.head ? digest(about.head) : "–"],
+        ["Digest of the weights", about.weights ? digest(about.weights) : "–"],
+        ["Data root", about.data ? digest(about.data) : "–"],
+        ["Digest of the recipe", digest(about.recipe_digest)],
+      ]),
+    ),
     section("Recipe", el("pre", { tabindex: "0" }, el("code", {}, ...visible(about.recipe)))),
   );
 });
@@ -41,12 +69,18 @@ page(async (about) => {
 function lead(about) {
   const { family, layers, width, context } = about.model;
   const size = about.parameters ? ` of ${count(about.parameters)} parameters` : "";
-  const shape = `A language model${size}, of the family ${family}: ${layers} layers of width ${width}, context ${count(context)}.`;
+  const shape =
+    `A language model${size}, of the family ${family}: ` +
+    `${layers} layers of width ${width}, context ${count(context)}.`;
   if (about.fork) {
-    return `${shape} A fork: training began after step ${count(about.fork.step)} of another run, and what came before is not in this release.`;
+    return (
+      `${shape} A fork: training began after step ${count(about.fork.step)} of another run, ` +
+      `and what came before is not in this release.`
+    );
   }
   return about.finished
-    ? `${shape} Trained in the open: every text, every step and every state below can be checked and replayed.`
+    ? `${shape} Trained in the open: every text, every step ` +
+        `and every state below can be checked and replayed.`
     : `${shape} Training goes on, or was stopped at step ${count(about.steps_done)}.`;
 }
 
@@ -58,26 +92,49 @@ function loading(about) {
   const stored = about.checkpoints[about.checkpoints.length - 1];
   if (!about.finished && stored === undefined) return null;
   const folder = about.finished ? "." : `checkpoints/step${stored}`;
-  return section("Load it", command(
-    `from transformers import AutoModelForCausalLM, ${about.loader}`, "",
-    `model = AutoModelForCausalLM.from_pretrained("${folder}")  # in the folder above this site`,
-    `tokenizer = ${about.loader}.from_pretrained("${folder}")`));
+  return section(
+    "Load it",
+    command(
+      `from transformers import AutoModelForCausalLM, ${about.loader}`,
+      "",
+      `model = AutoModelForCausalLM.from_pretrained("${folder}")  # in the folder above this site`,
+      `tokenizer = ${about.loader}.from_pretrained("${folder}")`,
+    ),
+  );
 }
 
 function marks(about) {
-  return about.incidents.map((one) => ({ x: one.step, kind: "incident", name: `${one.rule}: ${plain(one.why)}` }));
+  return about.incidents.map((one) => ({
+    x: one.step,
+    kind: "incident",
+    name: `${one.rule}: ${plain(one.why)}`,
+  }));
 }
 
 function incidents(about) {
-  return table("What the rules of the recipe decided", ["step", "rule", "action", "why"],
-    about.incidents.map((one) => [stepLink(one.step), one.rule, one.action, foreign(one.why)]), [0]);
+  return table(
+    "What the rules of the recipe decided",
+    ["step", "rule", "action", "why"],
+    about.incidents.map((one) => [stepLink(one.step), one.rule, one.action, foreign(one.why)]),
+    [0],
+  );
 }
 
 // Of whoever made the run. While they are written one of them can be invalid.
 function pages(about) {
   if (about.pages_invalid) return el("p", { role: "alert" }, foreign(about.pages_invalid));
-  return el("ul", {}, about.pages.map((one) => el("li", {},
-    link(`pages/${one.name}.html`, foreign(one.title)), one.excerpt ? [". ", foreign(one.excerpt)] : [])));
+  return el(
+    "ul",
+    {},
+    about.pages.map((one) =>
+      el(
+        "li",
+        {},
+        link(`pages/${one.name}.html`, foreign(one.title)),
+        one.excerpt ? [". ", foreign(one.excerpt)] : [],
+      ),
+    ),
+  );
 }
 
 // What a release can hold, and whether this one does.
@@ -86,17 +143,41 @@ function open(about) {
   const sealed = about.live === undefined || about.sealed;
   const rows = [
     ["Texts, with licence and origin", about.data_made, "data/documents"],
-    ["Licence of every text", about.data_made && unknown === 0,
-      unknown ? `unknown for ${count(unknown)} documents` : "data/documents"],
+    [
+      "Licence of every text",
+      about.data_made && unknown === 0,
+      unknown ? `unknown for ${count(unknown)} documents` : "data/documents",
+    ],
     ["Tokens and their order", about.stages.shards, "data/shards"],
     ["Ledger of every step", about.head !== null, "record/ledger.jsonl"],
-    ...(about.fork ? [[`Steps up to ${count(about.fork.step)}`, false, "in the run that this one is a fork of"]] : []),
-    ["Full states, with optimizer", about.anchors.length > 0, `${count(about.anchors.length)} stored; any other step by replay`],
-    ["Checkpoints", about.checkpoints.length > 0, `${count(about.checkpoints.length)} stored; any other step by replay`],
-    ["Index: which steps saw a text", about.stages.index, about.stages.index ? "trace" : "make it with: pellucid run . --set placement.trace=true"],
-    ["Texts in this site", about.texts, about.texts ? "site/data/texts" : "publish with --offline-text"],
+    ...(about.fork
+      ? [[`Steps up to ${count(about.fork.step)}`, false, "in the run that this one is a fork of"]]
+      : []),
+    [
+      "Full states, with optimizer",
+      about.anchors.length > 0,
+      `${count(about.anchors.length)} stored; any other step by replay`,
+    ],
+    [
+      "Checkpoints",
+      about.checkpoints.length > 0,
+      `${count(about.checkpoints.length)} stored; any other step by replay`,
+    ],
+    [
+      "Index: which steps saw a text",
+      about.stages.index,
+      about.stages.index ? "trace" : "make it with: pellucid run . --set placement.trace=true",
+    ],
+    [
+      "Texts in this site",
+      about.texts,
+      about.texts ? "site/data/texts" : "publish with --offline-text",
+    ],
     ["Sealed: a manifest of all files", sealed, sealed ? "manifest.jsonl" : "pellucid publish ."],
   ];
-  return table("Parts of this run", ["part", "here", "where"],
-    rows.map(([part, here, where]) => [part, here ? "yes" : "no", where]));
+  return table(
+    "Parts of this run",
+    ["part", "here", "where"],
+    rows.map(([part, here, where]) => [part, here ? "yes" : "no", where]),
+  );
 }

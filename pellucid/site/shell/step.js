@@ -5,9 +5,14 @@ const COLOURS = 10;
 page(async (about, hash) => {
   const number = hash === "" ? Math.min(about.first + 1, about.steps_done) : whole(hash, "step");
   if (number < about.first || number > about.steps_done) {
-    throw new Nowhere(`There is no step ${count(number)}: the run goes from step ${count(about.first)} to step ${count(about.steps_done)}.`);
+    throw new Nowhere(
+      `There is no step ${count(number)}: the run goes from step ` +
+        `${count(about.first)} to step ${count(about.steps_done)}.`,
+    );
   }
-  const pack = await value(numbered("steps", Math.floor((number - about.first) / about.steps_per_pack)));
+  const pack = await value(
+    numbered("steps", Math.floor((number - about.first) / about.steps_per_pack)),
+  );
   const step = pack.steps.find((each) => each.step === number);
   if (!step) throw new Error(`Step ${number} is not in the record.`);
   document.title = `Step ${number} · ${plain(about.run)}`;
@@ -15,32 +20,77 @@ page(async (about, hash) => {
   show(
     el("h1", {}, `Step ${count(number)}`),
     neighbours(about, number),
-    begins ? el("p", {}, "The state that the run begins with. No batch belongs to it.") : numbers(step),
+    begins
+      ? el("p", {}, "The state that the run begins with. No batch belongs to it.")
+      : numbers(step),
     begins ? null : await batch(about, pack, step),
     neighbourLinks(about, number, "p"),
-    section("Take it out and check it", command(
-      `pellucid show . step ${number}`,
-      ...(begins ? [] : [`pellucid audit . --step ${number}`]),
-      `pellucid export . --step ${number} --as hf --to step${number}`)),
-    section("In the ledger", step.entries.map((entry) => el("details", {},
-      el("summary", {}, `${entry.body.kind}, entry ${count(entry.body.n)}, digest `, digest(entry.digest)),
-      el("pre", { tabindex: "0" }, el("code", {}, ...visible(JSON.stringify(entry.body, null, 2))))))),
+    section(
+      "Take it out and check it",
+      command(
+        `pellucid show . step ${number}`,
+        ...(begins ? [] : [`pellucid audit . --step ${number}`]),
+        `pellucid export . --step ${number} --as hf --to step${number}`,
+      ),
+    ),
+    section(
+      "In the ledger",
+      step.entries.map((entry) =>
+        el(
+          "details",
+          {},
+          el(
+            "summary",
+            {},
+            `${entry.body.kind}, entry ${count(entry.body.n)}, digest `,
+            digest(entry.digest),
+          ),
+          el(
+            "pre",
+            { tabindex: "0" },
+            el("code", {}, ...visible(JSON.stringify(entry.body, null, 2))),
+          ),
+        ),
+      ),
+    ),
   );
 });
 
 function neighbours(about, number) {
-  const field = el("input", { type: "number", id: "goto", min: about.first, max: about.steps_done, value: number });
-  const go = (event) => { event.preventDefault(); location.hash = field.value; };
-  return el("form", { class: "controls", onsubmit: go },
+  const field = el("input", {
+    type: "number",
+    id: "goto",
+    min: about.first,
+    max: about.steps_done,
+    value: number,
+  });
+  const go = (event) => {
+    event.preventDefault();
+    location.hash = field.value;
+  };
+  return el(
+    "form",
+    { class: "controls", onsubmit: go },
     neighbourLinks(about, number, "span"),
-    el("label", { for: "goto" }, "Go to step "), field, el("button", {}, "Go"));
+    el("label", { for: "goto" }, "Go to step "),
+    field,
+    el("button", {}, "Go"),
+  );
 }
 
 function neighbourLinks(about, number, tag) {
-  const to = (step, name) => (step < about.first || step > about.steps_done || step === number
-    ? null : link(`#${step}`, name));
-  return el(tag, { class: "controls" }, to(about.first, "first"), to(number - 1, "previous"),
-    to(number + 1, "next"), to(about.steps_done, "last"));
+  const to = (step, name) =>
+    step < about.first || step > about.steps_done || step === number
+      ? null
+      : link(`#${step}`, name);
+  return el(
+    tag,
+    { class: "controls" },
+    to(about.first, "first"),
+    to(number - 1, "previous"),
+    to(number + 1, "next"),
+    to(about.steps_done, "last"),
+  );
 }
 
 function numbers(step) {
@@ -58,17 +108,43 @@ function numbers(step) {
 
 async function batch(about, pack, step) {
   if (!step.rows.length) {
-    return section("Batch", el("p", {}, "The rows of this step are not written yet. They appear with the next stored state."));
+    return section(
+      "Batch",
+      el(
+        "p",
+        {},
+        "The rows of this step are not written yet. They appear with the next stored state.",
+      ),
+    );
   }
-  const losses = step.rows.flatMap((row) => row.segments.map((segment) => mean(segment[4], segment[3])));
+  const losses = step.rows.flatMap((row) =>
+    row.segments.map((segment) => mean(segment[4], segment[3])),
+  );
   const known = losses.filter(Number.isFinite);
   const scale = [Math.min(...known), Math.max(...known)];
   const rows = await Promise.all(step.rows.map((row) => drawnRow(about, pack, row, scale)));
-  return section("Batch",
-    el("p", {}, `${count(step.rows.length)} rows. The colour of a text is its mean loss in this step, before the update: from `,
-      shade(scale[0], scale), " to ", shade(scale[1], scale), " nats per token. Each token is predicted from what stands before it in the row; the first token of a row is only read, and is not shown."),
-    about.texts ? null : el("p", { class: "quiet" }, "This site holds no texts. Run pellucid view . in the folder to see them."),
-    rows);
+  return section(
+    "Batch",
+    el(
+      "p",
+      {},
+      `${count(step.rows.length)} rows. The colour of a text is its mean loss ` +
+        `in this step, before the update: from `,
+      shade(scale[0], scale),
+      " to ",
+      shade(scale[1], scale),
+      " nats per token. Each token is predicted from what stands before it in the row; " +
+        "the first token of a row is only read, and is not shown.",
+    ),
+    about.texts
+      ? null
+      : el(
+          "p",
+          { class: "quiet" },
+          "This site holds no texts. Run pellucid view . in the folder to see them.",
+        ),
+    rows,
+  );
 }
 
 function level(loss, [low, high]) {
@@ -81,19 +157,50 @@ function shade(loss, scale) {
 }
 
 async function drawnRow(about, pack, row, scale) {
-  const segments = await Promise.all(row.segments.map((segment) => drawnSegment(about, pack, segment, scale)));
-  return el("article", { class: "row" },
-    el("h3", {}, `Row ${count(row.row)}`, el("span", { class: "quiet" },
-      ` block ${count(row.block)} of `, foreign(row.source), `, epoch ${count(row.epoch)}, loss ${decimal(mean(row.loss_sum, row.tokens), 3)}`)),
-    segments);
+  const segments = await Promise.all(
+    row.segments.map((segment) => drawnSegment(about, pack, segment, scale)),
+  );
+  return el(
+    "article",
+    { class: "row" },
+    el(
+      "h3",
+      {},
+      `Row ${count(row.row)}`,
+      el(
+        "span",
+        { class: "quiet" },
+        ` block ${count(row.block)} of `,
+        foreign(row.source),
+        `, epoch ${count(row.epoch)}, loss ${decimal(mean(row.loss_sum, row.tokens), 3)}`,
+      ),
+    ),
+    segments,
+  );
 }
 
 async function drawnSegment(about, pack, [document, begin, end, tokens, sum], scale) {
   const known = pack.documents[document];
   const loss = mean(sum, tokens);
   const told = about.texts ? await text(known, begin, end) : null;
-  return el("div", { class: "segment" },
-    el("p", { class: "head" }, link(`document.html#${document}:${begin}-${end}`, foreign(known.id)),
-      el("span", { class: "quiet" }, ` ${count(tokens)} tokens, `, foreign(known.licence), ", loss "), shade(loss, scale)),
-    told === null ? null : el("pre", { class: `text shade l${level(loss, scale)}`, dir: "auto" }, ...visible(told)));
+  return el(
+    "div",
+    { class: "segment" },
+    el(
+      "p",
+      { class: "head" },
+      link(`document.html#${document}:${begin}-${end}`, foreign(known.id)),
+      el(
+        "span",
+        { class: "quiet" },
+        ` ${count(tokens)} tokens, `,
+        foreign(known.licence),
+        ", loss ",
+      ),
+      shade(loss, scale),
+    ),
+    told === null
+      ? null
+      : el("pre", { class: `text shade l${level(loss, scale)}`, dir: "auto" }, ...visible(told)),
+  );
 }

@@ -22,20 +22,37 @@ page(async (about, asked) => {
     axis,
     range: rangeOf(shown, low, high),
     marks: marks(about, made),
-    pick: (point) => { location.href = `step.html#${point.step}`; },
+    pick: (point) => {
+      location.href = `step.html#${point.step}`;
+    },
     zoom: (from, to) => zoom(about, stepAt(shown, from), stepAt(shown, to)),
   };
   const sources = bySource(shown);
-  const same = made.loss && made.objective
-    && made.loss.every((point, index) => made.objective[index] && made.objective[index].y === point.y);
+  const same =
+    made.loss &&
+    made.objective &&
+    made.loss.every((point, index) => made.objective[index] && made.objective[index].y === point.y);
   const tops = shown === made ? null : made;
   show(
     el("h1", {}, "Timeline"),
     controls(about, low, high, widthOf(made)),
     DRAWN.filter(([name]) => !(name === "objective" && same)).map(([name, title, unit]) =>
-      chart({ ...common, title, unit, curves: [{ name: title, points: shown[name] || [] }] })),
-    sources.length > 1 ? chart({ ...common, title: "Training loss by source", unit: "nats per token", curves: sources }) : null,
-    chart({ ...common, title: "Validation", unit: "bits per byte", curves: validated(about, tops) }),
+      chart({ ...common, title, unit, curves: [{ name: title, points: shown[name] || [] }] }),
+    ),
+    sources.length > 1
+      ? chart({
+          ...common,
+          title: "Training loss by source",
+          unit: "nats per token",
+          curves: sources,
+        })
+      : null,
+    chart({
+      ...common,
+      title: "Validation",
+      unit: "bits per byte",
+      curves: validated(about, tops),
+    }),
     events(about),
   );
 });
@@ -43,10 +60,21 @@ page(async (about, asked) => {
 // Over all sources, and of each where there are several.
 function validated(about, made) {
   const all = { name: "all sources", points: validations(about, made, (one) => one.bits_per_byte) };
-  const names = [...new Set(about.validation.flatMap((one) => one.sources.map((source) => source.source)))];
+  const names = [
+    ...new Set(about.validation.flatMap((one) => one.sources.map((source) => source.source))),
+  ];
   if (names.length < 2) return [{ ...all, name: "validation" }];
-  return [all, ...names.slice(0, 7).map((name) => ({ name,
-    points: validations(about, made, (one) => (one.sources.find((source) => source.source === name) || {}).bits_per_byte) }))];
+  return [
+    all,
+    ...names.slice(0, 7).map((name) => ({
+      name,
+      points: validations(
+        about,
+        made,
+        (one) => (one.sources.find((source) => source.source === name) || {}).bits_per_byte,
+      ),
+    })),
+  ];
 }
 
 function rangeOf(shown, low, high) {
@@ -57,7 +85,10 @@ function rangeOf(shown, low, high) {
 
 function stepAt(shown, x) {
   const points = shown.loss || [];
-  return points.reduce((best, point) => (Math.abs(point.x - x) < Math.abs(best.x - x) ? point : best), points[0]).step;
+  return points.reduce(
+    (best, point) => (Math.abs(point.x - x) < Math.abs(best.x - x) ? point : best),
+    points[0],
+  ).step;
 }
 
 const LEAST = 8; // Steps of the closest view.
@@ -65,7 +96,10 @@ const LEAST = 8; // Steps of the closest view.
 function zoom(about, low, high) {
   const middle = (low + high) / 2;
   const half = Math.max((high - low) / 2, LEAST / 2);
-  const [from, to] = [Math.max(about.first, Math.round(middle - half)), Math.min(about.steps_done, Math.round(middle + half))];
+  const [from, to] = [
+    Math.max(about.first, Math.round(middle - half)),
+    Math.min(about.steps_done, Math.round(middle + half)),
+  ];
   location.hash = from <= about.first && to >= about.steps_done ? "" : `${from}-${to}`;
 }
 
@@ -78,44 +112,112 @@ function widthOf(made) {
 function controls(about, low, high, wide) {
   const width = high - low;
   const all = low <= about.first && high >= about.steps_done;
-  const button = (name, act, off) => el("button", { type: "button", onclick: act, disabled: off }, name);
-  const field = (id, name, step) => [el("label", { for: id }, name),
-    el("input", { type: "number", id, min: about.first, max: about.steps_done, value: step })];
+  const button = (name, act, off) =>
+    el("button", { type: "button", onclick: act, disabled: off }, name);
+  const field = (id, name, step) => [
+    el("label", { for: id }, name),
+    el("input", { type: "number", id, min: about.first, max: about.steps_done, value: step }),
+  ];
   const go = (event) => {
     event.preventDefault();
     const [from, to] = ["from", "to"].map((id) => Number(document.getElementById(id).value));
     zoom(about, Math.min(from, to), Math.max(from, to));
   };
-  const select = el("select", { id: "axis", onchange: (event) => { axis = event.target.value; redraw(); } },
-    ["steps", "tokens"].map((name) => el("option", { value: name, selected: name === axis }, name)));
-  return el("div", {},
-    el("form", { class: "controls", onsubmit: go }, field("from", "Steps from ", low), field("to", "to ", high),
+  const select = el(
+    "select",
+    {
+      id: "axis",
+      onchange: (event) => {
+        axis = event.target.value;
+        redraw();
+      },
+    },
+    ["steps", "tokens"].map((name) => el("option", { value: name, selected: name === axis }, name)),
+  );
+  return el(
+    "div",
+    {},
+    el(
+      "form",
+      { class: "controls", onsubmit: go },
+      field("from", "Steps from ", low),
+      field("to", "to ", high),
       el("button", {}, "Show"),
       button("Zoom in", () => zoom(about, low + width / 4, high - width / 4), width <= LEAST),
       button("Zoom out", () => zoom(about, low - width / 2, high + width / 2), all),
-      button("Earlier", () => zoom(about, Math.max(low - width / 2, about.first), Math.max(high - width / 2, about.first + width)), low <= about.first),
-      button("Later", () => zoom(about, Math.min(low + width / 2, about.steps_done - width), Math.min(high + width / 2, about.steps_done)), high >= about.steps_done),
+      button(
+        "Earlier",
+        () =>
+          zoom(
+            about,
+            Math.max(low - width / 2, about.first),
+            Math.max(high - width / 2, about.first + width),
+          ),
+        low <= about.first,
+      ),
+      button(
+        "Later",
+        () =>
+          zoom(
+            about,
+            Math.min(low + width / 2, about.steps_done - width),
+            Math.min(high + width / 2, about.steps_done),
+          ),
+        high >= about.steps_done,
+      ),
       button("All", () => zoom(about, about.first, about.steps_done), all),
-      el("label", { for: "axis" }, "Axis "), select),
-    el("p", { class: "quiet" }, "Drag over a curve to zoom; click to open a step. Dotted lines are checkpoints, red lines incidents.",
-      wide ? ` Each place of a curve is the mean of ${count(wide)} steps, and the band is their range.` : ""));
+      el("label", { for: "axis" }, "Axis "),
+      select,
+    ),
+    el(
+      "p",
+      { class: "quiet" },
+      "Drag over a curve to zoom; click to open a step. " +
+        "Dotted lines are checkpoints, red lines incidents.",
+      wide
+        ? ` Each place of a curve is the mean of ${count(wide)} steps, and the band is their range.`
+        : "",
+    ),
+  );
 }
 
 function marks(about, made) {
   const tokens = axis === "tokens" && made.tokens;
-  const place = (step) => (tokens ? (made.tokens.find((point) => point.last >= step) || { y: NaN }).y : step);
+  const place = (step) =>
+    tokens ? (made.tokens.find((point) => point.last >= step) || { y: NaN }).y : step;
   return [
-    ...about.incidents.map((one) => ({ x: place(one.step), kind: "incident", name: `incident at step ${one.step}: ${one.rule}` })),
-    ...about.checkpoints.map((step) => ({ x: place(step), kind: "checkpoint", name: `checkpoint of step ${step}` })),
+    ...about.incidents.map((one) => ({
+      x: place(one.step),
+      kind: "incident",
+      name: `incident at step ${one.step}: ${one.rule}`,
+    })),
+    ...about.checkpoints.map((step) => ({
+      x: place(step),
+      kind: "checkpoint",
+      name: `checkpoint of step ${step}`,
+    })),
   ];
 }
 
 function events(about) {
   const rows = [
-    ...about.incidents.map((one) => [one.step, `incident: ${one.rule}, ${one.action}. ${plain(one.why)}`]),
-    ...about.validation.map((one) => [one.step, `validation: ${decimal(one.bits_per_byte)} bits per byte`]),
+    ...about.incidents.map((one) => [
+      one.step,
+      `incident: ${one.rule}, ${one.action}. ${plain(one.why)}`,
+    ]),
+    ...about.validation.map((one) => [
+      one.step,
+      `validation: ${decimal(one.bits_per_byte)} bits per byte`,
+    ]),
     ...about.states.map((one) => [one.step, `${one.kinds.join(" and ")} stored`]),
   ].sort((a, b) => a[0] - b[0]);
-  return section("Events", table("Incidents, validations, stored states", ["step", "event"],
-    rows.map(([step, told]) => [stepLink(step), told]), [0]));
+  return section(
+    "Events",
+    table(
+      "Incidents, validations, stored states",
+      ["step", "event"],
+      rows.map(([step, told]) => [stepLink(step), told]),
+      [0],
+    ),
+  );
 }

@@ -14,7 +14,9 @@ const EACH = String.raw`[\s\S]`;
 const GPT2 = ENDINGS + String.raw`| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+` + SPACES;
 
 function cl100k(digits) {
-  return `(?i:${ENDINGS})|${BEFORE}` + String.raw`\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*` + LINES;
+  return (
+    `(?i:${ENDINGS})|${BEFORE}` + String.raw`\p{L}+|${digits}| ?[^\s\p{L}\p{N}]+[\r\n]*` + LINES
+  );
 }
 
 function cased(ending, digits) {
@@ -24,22 +26,36 @@ function cased(ending, digits) {
 
 function ours(longest) {
   const [space, rest] = longest > 1 ? [" ?", longest - 1] : ["", 1];
-  return String.raw`${space}\p{L}{1,${rest}}|${space}\p{N}{1,${Math.min(3, rest)}}|${space}[^\s\p{L}\p{N}]{1,${rest}}|\s{1,${longest}}(?!\S)|\s{1,${longest}}`;
+  return [
+    String.raw`${space}\p{L}{1,${rest}}`,
+    String.raw`${space}\p{N}{1,${Math.min(3, rest)}}`,
+    String.raw`${space}[^\s\p{L}\p{N}]{1,${rest}}`,
+    String.raw`\s{1,${longest}}(?!\S)`,
+    String.raw`\s{1,${longest}}`,
+  ].join("|");
 }
 
 const PATTERNS = new Set([
-  cl100k(String.raw`\p{N}{1,3}`), cl100k(String.raw`\p{N}{1,2}`), cl100k(String.raw`\p{N}`), GPT2,
-  cased(`(?i:${ENDINGS})?`, String.raw`\p{N}{1,3}`), cased("", String.raw`\p{N}`),
+  cl100k(String.raw`\p{N}{1,3}`),
+  cl100k(String.raw`\p{N}{1,2}`),
+  cl100k(String.raw`\p{N}`),
+  GPT2,
+  cased(`(?i:${ENDINGS})?`, String.raw`\p{N}{1,3}`),
+  cased("", String.raw`\p{N}`),
 ]);
 
-// The expression for a file's pattern; undefined for one that is not known. Browsers count U+FEFF as
-// white space, and not all have (?i:…).
+// The expression for a file's pattern; undefined for one that is not known. Browsers count U+FEFF
+// as white space, and not all have (?i:…).
 function expression(pattern) {
   const longest = /\\s\{1,([1-9][0-9]{0,4})\}$/.exec(pattern);
-  if (!PATTERNS.has(pattern) && !(longest && pattern === ours(Number(longest[1])))) return undefined;
+  if (!PATTERNS.has(pattern) && !(longest && pattern === ours(Number(longest[1]))))
+    return undefined;
   const any = (letter) => `[${letter}${letter.toUpperCase()}${letter === "s" ? "\u017f" : ""}]`;
   const spelled = pattern.replaceAll(`(?i:${ENDINGS})`, `(?:${ENDINGS.replace(/[a-z]/g, any)})`);
-  return new RegExp(spelled.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"), "gu");
+  return new RegExp(
+    spelled.replaceAll("\\s", "\\p{White_Space}").replaceAll("\\S", "\\P{White_Space}"),
+    "gu",
+  );
 }
 
 // A text in the pieces of an expression; what lies between two matches is a piece too.
@@ -57,11 +73,23 @@ function split(text, cut) {
 
 // Characters that Unicode 17 made letters, numbers or marks. The tokenizers library splits by
 // Unicode 16, where they are none, and where U+0295 is a small letter.
-const NEWER = /[\u088f\u0c5c\u0cdc\u1acf-\u1add\u1ae0-\u1aeb\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1\u{10940}-\u{10959}\u{10ec5}-\u{10ec7}\u{10efa}\u{10efb}\u{11b60}-\u{11b67}\u{11db0}-\u{11ddb}\u{11de0}-\u{11de9}\u{16ea0}-\u{16eb8}\u{16ebb}-\u{16ed3}\u{16ff2}-\u{16ff6}\u{187f8}-\u{187ff}\u{18d09}-\u{18d1e}\u{18d80}-\u{18df2}\u{1e6c0}-\u{1e6de}\u{1e6e0}-\u{1e6f5}\u{1e6fe}\u{1e6ff}\u{2b73a}-\u{2b73f}\u{2cea2}-\u{2cead}\u{323b0}-\u{33479}]/gu;
+const NEWER = new RegExp(
+  `[${[
+    String.raw`\u088f\u0c5c\u0cdc\u1acf-\u1add\u1ae0-\u1aeb\ua7ce\ua7cf\ua7d2\ua7d4\ua7f1`,
+    String.raw`\u{10940}-\u{10959}\u{10ec5}-\u{10ec7}\u{10efa}\u{10efb}\u{11b60}-\u{11b67}`,
+    String.raw`\u{11db0}-\u{11ddb}\u{11de0}-\u{11de9}\u{16ea0}-\u{16eb8}\u{16ebb}-\u{16ed3}`,
+    String.raw`\u{16ff2}-\u{16ff6}\u{187f8}-\u{187ff}\u{18d09}-\u{18d1e}\u{18d80}-\u{18df2}`,
+    String.raw`\u{1e6c0}-\u{1e6de}\u{1e6e0}-\u{1e6f5}\u{1e6fe}\u{1e6ff}\u{2b73a}-\u{2b73f}`,
+    String.raw`\u{2cea2}-\u{2cead}\u{323b0}-\u{33479}`,
+  ].join("")}]`,
+  "gu",
+);
 
 // A text of the same length, in which every character is of the kind that it was in training.
 function asTrained(text) {
-  return text.replace(NEWER, (letter) => (letter.length === 1 ? "\ue000" : "\u{f0000}")).replaceAll("\u0295", "\u0250");
+  return text
+    .replace(NEWER, (letter) => (letter.length === 1 ? "\ue000" : "\u{f0000}"))
+    .replaceAll("\u0295", "\u0250");
 }
 
 // ---- byte pairs ----
@@ -72,11 +100,17 @@ const MOST_IDS = 2 ** 26; // So that a pair of ids is a number.
 const LETTERS = (() => {
   const printable = (byte) => (byte >= 0x21 && byte < 0x7f) || (byte >= 0xa1 && byte !== 0xad);
   let other = 256;
-  return Array.from({ length: 256 }, (_, byte) => String.fromCodePoint(printable(byte) ? byte : other++));
+  return Array.from({ length: 256 }, (_, byte) =>
+    String.fromCodePoint(printable(byte) ? byte : other++),
+  );
 })();
 
 function bytePairs(model) {
-  const plain = !model.dropout && !model.byte_fallback && !model.continuing_subword_prefix && !model.end_of_word_suffix;
+  const plain =
+    !model.dropout &&
+    !model.byte_fallback &&
+    !model.continuing_subword_prefix &&
+    !model.end_of_word_suffix;
   if (!model.merges || !plain) throw new Unfit("its model is not byte-level BPE");
   const ids = new Map(Object.entries(model.vocab));
   if (ids.size >= MOST_IDS) throw new Unfit("its vocabulary is too large");
@@ -90,7 +124,9 @@ function bytePairs(model) {
   const encoder = new TextEncoder();
   return (piece) => {
     const encoded = encoder.encode(piece);
-    const known = model.ignore_merges ? ids.get(Array.from(encoded, (byte) => LETTERS[byte]).join("")) : undefined;
+    const known = model.ignore_merges
+      ? ids.get(Array.from(encoded, (byte) => LETTERS[byte]).join(""))
+      : undefined;
     return known === undefined ? merged(encoded, ofByte, merges) : [[known, encoded]];
   };
 }
@@ -121,7 +157,8 @@ function merged(encoded, ofByte, merges) {
     propose(at);
   }
   const tokens = [];
-  for (let at = 0; at < size; at = after[at]) tokens.push([ids[at], encoded.subarray(at, after[at])]);
+  for (let at = 0; at < size; at = after[at])
+    tokens.push([ids[at], encoded.subarray(at, after[at])]);
   return tokens;
 }
 
@@ -180,13 +217,17 @@ function flat(part) {
 }
 
 function splitsBy(step) {
-  return step.type === "Split" && step.behavior === "Isolated" && !step.invert ? step.pattern.Regex : undefined;
+  return step.type === "Split" && step.behavior === "Isolated" && !step.invert
+    ? step.pattern.Regex
+    : undefined;
 }
 
-// The expression of a byte-level file: GPT-2's stands in the last step itself; kind "bytes" has none.
+// The expression of a byte-level file: GPT-2's stands in the last step itself; kind "bytes" has
+// none.
 function cutOf(steps) {
   const last = steps.at(-1);
-  if (!last || last.type !== "ByteLevel" || last.add_prefix_space || steps.length > 2) throw new Unfit("its tokens are not bytes");
+  if (!last || last.type !== "ByteLevel" || last.add_prefix_space || steps.length > 2)
+    throw new Unfit("its tokens are not bytes");
   if (steps.length === 1) return last.use_regex === false ? null : expression(GPT2);
   const cut = last.use_regex === false ? expression(String(splitsBy(steps[0]))) : undefined;
   if (!cut) throw new Unfit("its way of splitting texts is not known here");
@@ -194,7 +235,8 @@ function cutOf(steps) {
 }
 
 function lettersOf(steps) {
-  if (steps.length !== 1 || splitsBy(steps[0]) !== EACH) throw new Unfit("its words are not single characters");
+  if (steps.length !== 1 || splitsBy(steps[0]) !== EACH)
+    throw new Unfit("its words are not single characters");
   return /[^]/gu;
 }
 
@@ -212,7 +254,13 @@ const DRAWN = 4000; // Tokens that are drawn.
 
 // A field for a text, and its tokens below. The file is read with the first text: it may be large.
 function tokenField() {
-  const field = el("textarea", { id: "typed", rows: 4, maxlength: LONGEST, spellcheck: "false", dir: "auto" });
+  const field = el("textarea", {
+    id: "typed",
+    rows: 4,
+    maxlength: LONGEST,
+    spellcheck: "false",
+    dir: "auto",
+  });
   const told = el("p", { role: "status", id: "counted" });
   const drawn = el("ol", { class: "tokens", dir: "auto" });
   let encode;
@@ -228,22 +276,33 @@ function tokenField() {
     }
   };
   field.addEventListener("input", draw);
-  return section("The tokenizer",
-    el("label", { for: "typed" }, "Type a text, see its tokens"), field, told, drawn);
+  return section(
+    "The tokenizer",
+    el("label", { for: "typed" }, "Type a text, see its tokens"),
+    field,
+    told,
+    drawn,
+  );
 }
 
 function inNumbers(tokens, text) {
   const size = tokens.reduce((sum, [, own]) => sum + own.length, 0);
   if (!tokens.length) return "";
   const more = tokens.length > DRAWN ? ` The first ${count(DRAWN)} are shown.` : "";
-  const most = text.length >= LONGEST ? ` A text has at most ${count(LONGEST)} characters here.` : "";
-  return `${count(tokens.length)} ${tokens.length === 1 ? "token" : "tokens"}, ${decimal(size / tokens.length, 2)} bytes a token.${more}${most}`;
+  const most =
+    text.length >= LONGEST ? ` A text has at most ${count(LONGEST)} characters here.` : "";
+  return (
+    `${counted(tokens.length, "token")}, ` +
+    `${decimal(size / tokens.length, 2)} bytes a token.${more}${most}`
+  );
 }
 
 function unfit(error) {
   if (!(error instanceof Unfit)) return [error.message];
-  return [`This page cannot compute the ids of this tokenizer: ${error.message}. In Python: `,
-    el("code", {}, 'pellucid.open(".").shown.tokenizer.encode("…")')];
+  return [
+    `This page cannot compute the ids of this tokenizer: ${error.message}. In Python: `,
+    el("code", {}, 'pellucid.open(".").shown.tokenizer.encode("…")'),
+  ];
 }
 
 // What each token stands for; of a character that is cut by it, the bytes.
@@ -254,7 +313,11 @@ function pieces(tokens) {
     try {
       shown = foreign(reader.decode(own).replaceAll("\n", "⏎\n").replaceAll("\t", "⇥\t"));
     } catch {
-      shown = el("span", { class: "hidden" }, Array.from(own, (byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" "));
+      shown = el(
+        "span",
+        { class: "hidden" },
+        Array.from(own, (byte) => byte.toString(16).toUpperCase().padStart(2, "0")).join(" "),
+      );
     }
     return el("li", { class: `l${(at * 3) % 10}` }, shown, el("span", { class: "id" }, id));
   });
