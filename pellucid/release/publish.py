@@ -50,8 +50,7 @@ def publish(
         # What cannot be sealed or replaced is refused before anything is written.
         _require_replaceable(folder / layout.SITE)
         _, foreign = manifest.listed(folder)
-        for _ in pages.rendered(folder):  # Raises PageInvalid.
-            continue
+        rendered = dict(pages.rendered(folder))
         if not (folder / "LICENSE").exists():
             files.write_bytes(
                 folder / "LICENSE", resources.files("pellucid").joinpath("LICENSE").read_bytes()
@@ -61,7 +60,7 @@ def publish(
             files.write_bytes(folder / FILE, content)
         readme.write(folder)
         if site:
-            build.write(folder, texts, progress)
+            build.write(folder, rendered, texts, progress)
         else:
             files.remove_folder(folder / layout.SITE)
         count = manifest.write(folder, recipe.name, ledger.head)

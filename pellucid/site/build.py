@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from pellucid.data import stage
-from pellucid.site import pages, shell
+from pellucid.site import shell
 from pellucid.site.data import Site
 from pellucid.site.pack import packed
 from pellucid.store import files, layout
 
 
-def write(folder: Path, texts: bool | None, progress: stage.Progress = stage.silent) -> None:
-    """Write site/ as one whole folder, in place of one that is there. texts: whether it holds the
-    texts; None: unless they are large. Raises FormatInvalid, PageInvalid, DiskFull."""
+def write(
+    folder: Path,
+    rendered: Mapping[str, bytes],
+    texts: bool | None,
+    progress: stage.Progress = stage.silent,
+) -> None:
+    """Write site/ as one whole folder, in place of one that is there.
+
+    rendered: the maker's own pages (site/pages.py); texts: whether it holds the texts of the
+    documents; None: unless they are large. Raises FormatInvalid, DiskFull."""
     site = Site(folder, texts)
     names = list(site.names())
     site.read_all()
@@ -21,18 +29,19 @@ def write(folder: Path, texts: bool | None, progress: stage.Progress = stage.sil
     with files.whole_folder(folder / layout.SITE) as partial:
         for name, content in shell.files().items():
             files.write_bytes(partial / name, content)
+        for name, content in rendered.items():
+            _write(partial / "pages" / name, content)
         for name in names:
-            path = partial / place_of(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
             content = packed(name, site.pieces(name))
-            files.write_bytes(path, content)
+            _write(partial / place_of(name), content)
             site.placed(name, content)
             meter.add(1)
-        for name, content in pages.rendered(folder):
-            path = partial / "pages" / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            files.write_bytes(path, content)
     meter.tell()
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_bytes(path, content)
 
 
 def place_of(name: str) -> str:

@@ -20,14 +20,14 @@ from pellucid.store.ledger import begun
 SERIES = ("loss", "objective", "lr", "grad_norm", "weight_norm", "tokens_per_second")
 BINS = 512  # Of a file.
 _IN_LEDGER = ("loss", "lr", "grad_norm", "weight_norm")
-_FACTOR = 4
+FACTOR = 4  # Bins of a level that one of the next coarser holds.
 _SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
 
 
 def top(steps: int) -> int:
     """The coarsest level of a run of so many steps: the first that fits into one file."""
     level = 0
-    while -(-steps // _FACTOR**level) > BINS:
+    while -(-steps // FACTOR**level) > BINS:
         level += 1
     return level
 
@@ -80,12 +80,12 @@ class Curves:
 
     def parts(self, level: int) -> int:
         """How many files a level has."""
-        return max(1, -(-self.steps // (_FACTOR**level * BINS)))
+        return max(1, -(-self.steps // (FACTOR**level * BINS)))
 
     def part(self, level: int, number: int) -> dict[str, Any]:
         """One file of a level: of each series the bins' means, and where a bin has more than one
         step the least and the greatest value."""
-        width = _FACTOR**level
+        width = FACTOR**level
         low = number * BINS * width
         high = min(low + BINS * width, self.steps)
         series = {

@@ -11,7 +11,7 @@ import pytest
 
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.site import shell
+from pellucid.site import curves, shell, texts, view
 from pellucid.site.check import check
 from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
@@ -92,6 +92,17 @@ def test_verify_names_it_too_when_it_was_sealed(release: Path) -> None:
 def test_the_shell_is_the_one_that_its_version_names() -> None:
     """A change of the shell is a new version: python -m tests.site.shells writes its digests."""
     assert shell.known()[shell.VERSION] == shell.digests()
+
+
+def test_the_scripts_count_as_the_data_are_cut() -> None:
+    said = {
+        ("core.js", "PIECE"): texts.PIECE,
+        ("curves.js", "BINS"): curves.BINS,
+        ("curves.js", "FACTOR"): curves.FACTOR,
+        ("search.js", "LONGEST"): view.LONGEST,
+    }
+    for (script, name), value in said.items():
+        assert f"const {name} = {value};" in shell.files()[script].decode("utf-8")
 
 
 def test_the_list_of_a_release_has_the_shell(finished: Path) -> None:
