@@ -63,6 +63,8 @@ def test_every_page_is_drawn_for_phones_and_passes_axe(
     browser: Any, finished: Path, name: str
 ) -> None:
     passes_axe(browser, finished, name)
+    with watched(browser, finished, "file") as at:
+        assert at.open(name).locator("h1").count() == 1
 
 
 @pytest.mark.parametrize("name", PAGES)
