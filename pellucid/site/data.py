@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -38,6 +39,15 @@ class NoSuchFile(Exception):
     """A name that no data file has."""
 
 
+class _Tables(NamedTuple):
+    """The tables of a site that is made whole, read once."""
+
+    sequences: pa.Table
+    steps: np.ndarray  # Of its rows; they ascend.
+    segments: Segments
+    own: np.ndarray  # The steps of the run's own segments, which come first; they ascend.
+
+
 class Site:
     """The data files of a run as it stands. Make another one when the run has gone on.
 
@@ -46,7 +56,7 @@ class Site:
     def __init__(self, folder: Path, texts: bool | None = None) -> None:
         self.folder = folder
         self._asked = texts
-        self._all: tuple[pa.Table, Segments] | None = None
+        self._all: _Tables | None = None
 
     def renewed(self) -> Site:
         """The run as it stands now. Of its data only what has changed is read again."""
@@ -108,7 +118,9 @@ class Site:
         if (steps[1:] < steps[:-1]).any():
             path = self.folder / layout.METRICS / "sequences"
             raise FormatInvalid(path=path, detail="has steps that do not ascend")
-        self._all = sequences, self._places.segments()
+        segments = self._places.segments()
+        own = segments.step[segments.branch == OWN]
+        self._all = _Tables(sequences, steps, segments, own)
 
     def placed(self, name: str, content: bytes) -> None:
         """A data file is there: steps and documents say where in it a text lies."""
@@ -168,12 +180,10 @@ class Site:
         if self._all is None:
             rows = metrics.rows(self.folder, "sequences", None, (first, last))
             return rows, self._places.segments((first, last))
-        sequences, segments = self._all
+        sequences, steps, segments, own = self._all
         bounds = [first, last + 1]
-        low, high = sequences.column("step").to_numpy().searchsorted(bounds).tolist()
-        # The run's own come first, and their steps ascend.
-        own = int((segments.branch == OWN).sum())
-        begin, end = segments.step[:own].searchsorted(bounds)
+        low, high = steps.searchsorted(bounds).tolist()
+        begin, end = own.searchsorted(bounds).tolist()
         return sequences.slice(low, high - low).to_batches(), segments.where(slice(begin, end))
 
     @property
@@ -202,7 +212,7 @@ class Site:
     @cached_property
     def _by_document(self) -> Segments:
         """All segments in the order of documents."""
-        segments = self._places.segments() if self._all is None else self._all[1]
+        segments = self._places.segments() if self._all is None else self._all.segments
         return segments.where(np.argsort(segments.document, kind="stable"))
 
     @cached_property
