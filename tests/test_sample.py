@@ -27,8 +27,8 @@ def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     sizes: list[int] = []
     chunks, rows = packings.chunks, tables.VALUES["parquet"]
 
-    def counted(*given: Any) -> Iterator[bytes]:
-        for chunk in chunks(*given):
+    def counted(*given: Any, **named: Any) -> Iterator[bytes]:
+        for chunk in chunks(*given, **named):
             sizes.append(len(chunk))
             yield chunk
 
