@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzz import archives, proofs
+from fuzz import archives, proofs, site
 from fuzz.inputs import INPUTS, taken
 from fuzz.mutations import STRUCTURED, Choices, mutate
 from pellucid.data.covered import covered
@@ -30,7 +30,8 @@ from pellucid.journal import code_in
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import load as load_recipe
-from pellucid.record import notes, verdict
+from pellucid.record import evaluations, notes, verdict
+from pellucid.release import evaluations as chains
 from pellucid.release import manifest
 from pellucid.release.states import States
 from pellucid.release.steps import Steps
@@ -52,6 +53,7 @@ SECONDS = 10.0  # Of computing, for one input.
 
 Reader = Callable[[Path], object]
 STRUCTURED |= {".tar": [archives.changed] * 3, ".proof": [proofs.changed] * 3}
+STRUCTURED |= site.CHANGES
 
 
 def ledger(folder: Path) -> None:
@@ -155,6 +157,15 @@ def index(folder: Path) -> None:
     exhaust(check_index(folder))
 
 
+def evaluated(folder: Path) -> None:
+    chains.named(folder)
+    exhaust(chains.check(folder))
+    for path in (folder / layout.EVALUATIONS).parent.glob("[0-9]*.jsonl"):
+        examples = evaluations.Examples()  # Behind no digest, as another maker writes it.
+        if not any(map(examples.take, path.read_bytes().splitlines(keepends=True))):
+            examples.numbers()
+
+
 def asked(folder: Path) -> None:
     # In this process, for its coverage; a question of a user has one of its own.
     for view in VIEWS:
@@ -181,6 +192,9 @@ READERS: list[tuple[str, list[Reader]]] = [
     ("trace/", [traced, index]),
     ("anchors/", [safetensors, materialised, states]),
     ("checkpoints/", [states]),
+    ("evaluations/", [evaluated]),
+    ("site/", [site.sited]),
+    ("pages/", [site.paged]),
     ("", [safetensors, anything]),
 ]
 
@@ -273,9 +287,15 @@ class Release:
         more = [choices.of(MORE)] if choices.below(2) else []
         for reader in [*own, *more]:
             sound = yield from _watched(reader, self.folder, path, content)
-            # A manifest that was fitted to itself is another release of the same files.
-            if reader is verified and changed and sound and path != layout.MANIFEST:
-                yield Finding("verify", path, "a changed file is called sound", "", content)
+            if changed and sound and self._wrongly(reader, path, content):
+                yield Finding(_name(reader), path, "a changed file is called sound", "", content)
+
+    def _wrongly(self, reader: Reader, path: str, content: bytes) -> bool:
+        """Whether a reader may not call a release with this file sound."""
+        if reader is verified:  # A manifest that fits itself is another release of the same files.
+            return path != layout.MANIFEST
+        original = self.contents[path]
+        return reader is site.sited and not site.says_the_same(path, content, original)
 
 
 def _read_input(reader: Reader, place: Path, content: bytes) -> Iterator[Finding]:
@@ -320,6 +340,7 @@ MORE: list[Reader] = [
     status,
     traced,
     asked,
+    site.viewed,
 ]  # The whole release, after a file's own readers.
 
 

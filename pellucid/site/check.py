@@ -55,8 +55,11 @@ def _data(folder: Path, data: set[str]) -> Iterator[Problem]:
 def check_pages(folder: Path) -> Iterator[Problem]:
     """What is invalid in pages/, and every page of the site that is not what pages/ gives. Raises
     PageInvalid."""
-    expected, place = dict(pages.rendered(folder)), folder / layout.SITE_PAGES
+    own, place = pages.Pages(folder), folder / layout.SITE_PAGES
+    expected = {f"{name}.html": name for name in own.names()}
     if not (folder / layout.SITE).exists():
+        for name in expected.values():
+            own.render(name)
         return
     there = set(files.walk(place))
     for name in sorted(there | expected.keys()):
@@ -65,7 +68,7 @@ def check_pages(folder: Path) -> Iterator[Problem]:
             yield Problem("FileAdded", where, f"nothing in {layout.PAGES}/ gives this page")
         elif name not in there:
             yield Problem("FileMissing", where, "is missing from the site")
-        elif not _holds(place / name, expected[name]):
+        elif not _holds(place / name, own.render(expected[name])):
             yield Problem("FileDiffers", where, f"is not what {layout.PAGES}/ gives")
 
 

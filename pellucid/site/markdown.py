@@ -15,6 +15,7 @@ from markdown_it.token import Token
 
 from pellucid.errors import PageInvalid
 
+HTML = 2 << 20  # Characters. A text can name one long address many times.
 _NESTING = 20  # Levels of blocks; the parser drops without a word what lies deeper.
 _SCHEME = re.compile("[a-z][a-z0-9+.-]*:", re.IGNORECASE)
 _OUTSIDE = re.compile("https?://|mailto:", re.IGNORECASE)
@@ -54,7 +55,14 @@ def render(text: str, link: Address, picture: Address, path: Path) -> str:
             detail="nests lists and quotes too deeply",
             fix="Write it with fewer levels",
         )
-    return "".join(_Writer(link, picture, path).blocks(tokens))
+    parts, size = list[str](), 0
+    for part in _Writer(link, picture, path).blocks(tokens):
+        parts.append(part)
+        size += len(part)
+        if size > HTML:
+            detail = f"becomes more than {HTML:,} characters of HTML"
+            raise PageInvalid(path=path, detail=detail, fix="Make two pages of it")
+    return "".join(parts)
 
 
 class _Writer:
@@ -65,7 +73,7 @@ class _Writer:
         self._heading = "h1"  # The last one: a level is never passed over.
         self._cell = "td"
         self._tables = 0
-        self._ids = {"main": 1}  # How often each was asked for.
+        self._ids = {"main": 1}  # Those of the page, each with how many it was the beginning of.
 
     def blocks(self, tokens: Sequence[Token]) -> Iterator[str]:
         for at, token in enumerate(tokens):
@@ -118,9 +126,14 @@ class _Writer:
         return f'<{self._heading} id="{self._id(inner)}">'
 
     def _id(self, inner: str) -> str:
+        """The id of a heading: its words, with a number where the page has that id already."""
         name = re.sub("[^a-z0-9]+", "-", inner.lower()).strip("-")[:64] or "section"
-        count = self._ids[name] = self._ids.get(name, 0) + 1
-        return name if count == 1 else self._id(f"{name}-{count}")
+        chosen, count = name, self._ids.get(name, 1)
+        while chosen in self._ids:
+            count += 1
+            chosen = f"{name}-{count}"
+        self._ids |= {chosen: 1, name: count}
+        return chosen
 
     def _inline(self, tokens: Sequence[Token]) -> Iterator[str]:
         for at, token in enumerate(tokens):

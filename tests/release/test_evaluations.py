@@ -10,51 +10,20 @@ from typing import Any
 
 import pytest
 
-from pellucid.record import chain, digests, evaluations
+from pellucid.record import chain, digests
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
-from pellucid.store.log import Log
-
-CHAIN = layout.EVALUATIONS
-
-
-def evaluated(folder: Path, step: int, number: int) -> dict[str, Any]:
-    """Write the examples of an evaluation; returns its entry."""
-    ledger, examples = LedgerFile(folder), evaluations.Examples()
-    lines = [evaluations.example(f"doc {i}", "yes", {"acc": float(i % 2)}) for i in range(5)]
-    assert [examples.take(line) for line in lines] == [""] * 5
-    files.write_bytes(folder / layout.examples(number), b"".join(lines))
-    return evaluations.evaluation(
-        head=ledger.head,
-        step=step,
-        weights=ledger.step(step)["weights"],
-        task=("arc_easy", bytes(32)),
-        harness=("lm-eval", "0.4.9"),
-        settings={"shots": step},
-        examples=examples,
-        sha256=hashlib.sha256(b"".join(lines)).hexdigest(),
-    )
+from tests.release.evaluating import CHAIN, evaluate, rewrite
 
 
 @pytest.fixture
 def bodies(release: Path) -> list[dict[str, Any]]:
     """A release that was evaluated three times, and the entries."""
-    made = [evaluations.genesis(LedgerFile(release).head)]
-    made += [evaluated(release, step, n) for n, step in enumerate((0, 6, 12), 1)]
-    rewrite(release, made)
+    made = evaluate(release, [0, 6, 12])
     publish(release)
     return made
-
-
-def rewrite(folder: Path, bodies: list[dict[str, Any]]) -> None:
-    """The chain of these entries, as a forger makes it again."""
-    (folder / CHAIN).unlink(missing_ok=True)
-    log = Log(folder / CHAIN, chain.Tip())
-    for body in bodies:
-        log.append(body)
-    log.close()
 
 
 def problems(folder: Path) -> list[tuple[str, str]]:

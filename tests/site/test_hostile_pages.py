@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from html.parser import HTMLParser
 from pathlib import Path
@@ -72,15 +73,36 @@ MARKS = ["<", ">", '"', "'", "&", "&#", ";", "[", "](", ")", "![", "`", "```\n",
          "]: ", "&lt;", "="]  # fmt: skip
 
 
+def html_of(text: str) -> str:
+    return render(text, lambda url: "link", lambda url: "picture", Path("a.md"))
+
+
 @given(st.lists(st.one_of(st.sampled_from(MARKS), st.text(max_size=3)), max_size=40).map("".join))
 @example("[]()")
 @example("- - -\n  a\n***")
 def test_a_page_holds_the_listed_elements_and_no_other(text: str) -> None:
     try:
-        html = render(text, lambda url: "link", lambda url: "picture", Path("a.md"))
+        html = html_of(text)
     except PageInvalid:
         return
     assert _Elements(html).seen <= WRITTEN
+
+
+def test_every_heading_has_an_id_of_its_own() -> None:
+    """Also where many have one text, or one that is cut to what the others have."""
+    text = f"# a\n\n# a-2\n\n# {'x' * 64}\n\n# {'x' * 64}\n\n# {'x' * 70}\n" + "# a\n" * 3000
+    ids = re.findall(r' id="([^"]*)"', html_of(text))
+    assert ids[:2] == ["a", "a-2"] and ids[4:7] == [f"{'x' * 64}-3", "a-3", "a-4"]
+    assert len(ids) == len(set(ids)) == 3005
+
+
+@pytest.mark.parametrize("target", ["https://{}", 'x "{}"'])
+def test_a_long_address_that_is_named_often_is_refused(target: str) -> None:
+    """Else 35 KB of Markdown are 50 MB of HTML."""
+    text = f"[a]: {target.format('x' * 20_000)}\n\n"
+    assert len(html_of(text + "[a] " * 90)) > 1_800_000
+    with pytest.raises(PageInvalid, match="becomes more than 2,097,152 characters of HTML"):
+        html_of(text + "[a]" * 5000)
 
 
 @pytest.fixture(scope="module")

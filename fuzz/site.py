@@ -1,0 +1,272 @@
+"""The site of a release and the pages of its maker: what they are made from, changes to them, and
+what reads them."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import json
+import zlib
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+
+from fuzz.mutations import TEXTS, Choices, change_value, dumped
+from pellucid.site import check, pages
+from pellucid.site.pack import packed, unpacked
+from pellucid.site.server import Refused
+from pellucid.site.view import View
+from pellucid.store import layout
+
+_DATA = f"{layout.SITE}/data/"
+_MOST = 1 << 24  # Bytes of a data file's pieces.
+_DOT = base64.b64decode("R0lGODlhAQABAIAAAP8AAAAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
+_HOME = """---
+title: The makers
+permalink: /
+excerpt: Who we are.
+---
+# Home
+
+Some *words*, **more**, ~~fewer~~, `code` and <b>markup</b>, with a [page](team/first.md#goal), the
+[recipe](../recipe.toml "its title"), <https://example.org/?a=1&b=2> and [a reference][there].
+
+![One dot](dots/dot.gif "A dot")
+
+> 3. three
+>    - four
+
+| name | bytes |
+|------|------:|
+| a    |     1 |
+
+[there]: ../site/step.html#3
+"""
+_FIRST = """---
+title: "First: a page"
+redirect_from:
+  - /old/first/
+  - /older.html
+author_profile: true
+---
+Goal
+====
+
+```python
+print("<b>")
+```
+"""
+PAGES = {"home.md": _HOME.encode(), "team/first.md": _FIRST.encode(), "dots/dot.gif": _DOT}
+
+_FIELDS = [
+    "title: x",
+    "title: &a x",
+    "title: *a",
+    "title: !!python/object:os.system x",
+    "title: !!binary AAAA",
+    "title: 2026-11-30",
+    "title: 1_000",
+    "title: 0x10",
+    "title: ~",
+    "title: |\n  a\n  b",
+    'title: "\\u202e\\ud800\\0"',
+    "<<: {title: x}",
+    "? [a, b]\n: c",
+    "? title\n: x",
+    "permalink: /a/../b/",
+    "permalink: //x/",
+    "permalink: /x.html",
+    "permalink: /index/",
+    "redirect_from: /home/",
+    "redirect_from: [/a/, [/b/]]",
+    "redirect_from: [" + "/a/," * 900 + "]",
+    "redirect_from: {/a/: /b/}",
+    "author_profile: yes",
+    "author_profile: 'true'",
+    "x" * 2000 + ": 1",
+    "[" * 1000,
+    "- " * 1000,
+    "{a: " * 500,
+    "%YAML 9.9\n---",
+    "a: b: c",
+    "\tx: 1",
+    "...",
+    "---",
+]
+_MARKDOWN = [
+    "> ",
+    "- ",
+    "  - x\n",
+    "1. ",
+    "999999999999. x\n",
+    "*",
+    "**_*",
+    "_a ",
+    "~~",
+    "`",
+    "``` ",
+    "[",
+    "![",
+    "](",
+    "[a](",
+    "[a](<b>)",
+    "![a](dots/dot.gif)",
+    "![](dots/dot.gif)",
+    "[x](javascript:x)",
+    "[x](data:text/html,x)",
+    "[x](../../../etc/passwd)",
+    "[x](../site/pages/old/first.html)",
+    "[x](%2e%2e/x)",
+    "[x](//evil.example)",
+    "[a]: b\n",
+    "[a][a]",
+    "<a href='x'>",
+    "<!--",
+    "<script>",
+    "<https://x>",
+    "&#0;",
+    "&amp",
+    "&#x110000;",
+    "\\",
+    "|",
+    "|a|\n|-|\n",
+    "|\n|-:|\n",
+    "# ",
+    "# a\n",
+    "###### ",
+    "\n---\n",
+    "***\n",
+    "    x\n",
+    "\t",
+    "\u2028",
+    "\u202e",
+    "\ufeff",
+    "x" * 1000,
+    "\n",
+]
+
+
+def write_pages(folder: Path) -> None:
+    """Pages of a maker, with everything that a page may have."""
+    for name, content in PAGES.items():
+        path = folder / layout.PAGES / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+# ---- readers -----------------------------------------------------------------------------------
+
+
+def paged(folder: Path) -> None:
+    """As publish, verify and the overview read pages/."""
+    pages.told(folder)
+    list(check.check_pages(folder))
+    list(pages.rendered(folder))
+
+
+def sited(folder: Path) -> bool:
+    """Whether a changed site is called sound, in a manifest that fits it."""
+    return not [
+        *check.check(folder),
+        *check.check(folder, sound=False),
+        *check.check_pages(folder),
+    ]
+
+
+def viewed(folder: Path) -> None:
+    """Every kind of data that the server of `view` makes of a run that nobody verified."""
+    view = View(folder)
+    names = ["overview", "tokenizer", "curves/level0/00000", "steps/00000", "documents/00000"]
+    for path in [*(f"data/{name}" for name in [*names, "texts/00000"]), "pages/index", "live"]:
+        ending = {"d": ".js", "p": ".html"}.get(path[0], "")
+        with contextlib.suppress(Refused):
+            view.answer(f"/site/{path}{ending}", "").body.close()
+
+
+def says_the_same(path: str, content: bytes, original: bytes) -> bool:
+    """Whether a data file holds the pieces of another: those are equal for a check."""
+    if not path.startswith(_DATA):
+        return False
+    name = path.removeprefix(_DATA).removesuffix(".js")
+    return unpacked(content, name, _MOST, path) == unpacked(original, name, _MOST, path)
+
+
+# ---- changes -----------------------------------------------------------------------------------
+
+
+def data(content: bytes, choices: Choices) -> bytes:
+    """A data file with another piece, in its own form most often. A script stays as it is."""
+    name = content.partition(b'"')[2].partition(b'"')[0].decode("ascii", "replace")
+    if not content.startswith(b"pellucid("):
+        return content + b"\n"
+    pieces = unpacked(content, name, _MOST, name)
+    at = choices.below(len(pieces))
+    how = choices.below(8)
+    if how == 0:
+        del pieces[at]
+    elif how == 1:
+        pieces[at:at] = [pieces[at]] * choices.of([1, 2, 5000])
+    elif how == 2:
+        other = choices.below(len(pieces))
+        pieces[at], pieces[other] = pieces[other], pieces[at]
+    elif how == 3:
+        name = choices.of([*TEXTS, "overview", "steps/00001", f"{name}x"])
+        name = name.encode("ascii", "replace").decode("ascii")
+    elif how == 4:
+        return content.replace(b'",', b'",' + choices.of(_STRANGE), 1)
+    elif how == 5:
+        return packed(name, pieces[:at]).removesuffix(b'"]);\n') + _bomb() + b'"]);\n'
+    else:
+        pieces[at] = _other(pieces[at], choices)
+    return packed(name, pieces)
+
+
+_STRANGE = [
+    b'["AwA="],',
+    b'"+alert(1)+"',
+    b"`",
+    b"\\",
+    b"\xe2\x80\xa8",
+    b'"","",',
+    b"/*",
+    b"AwA=" * 5000,
+    b"Aw A=",
+    b"_-",
+]
+
+
+def _other(piece: bytes, choices: Choices) -> bytes:
+    try:
+        return dumped(change_value(json.loads(piece), choices))
+    except ValueError:
+        return choices.of([b"", piece + b"x", piece[:-1], piece.upper(), bytes(100_000)])
+
+
+@cache
+def _bomb() -> bytes:
+    """Half a gigabyte of zeros, as the end of a data file's last piece."""
+    packer, zeros = zlib.compressobj(1, zlib.DEFLATED, -15), bytes(1 << 20)
+    content = b"".join(packer.compress(zeros) for _ in range(512)) + packer.flush()
+    return base64.b64encode(content)
+
+
+def page(content: bytes, choices: Choices) -> bytes:
+    """A page with another front matter or more Markdown, which may be a lot of it."""
+    _, front, text = content.decode().split("---\n", 2)
+    for _ in range(1 + choices.below(3)):
+        if choices.below(2):
+            lines = front.splitlines()
+            at = choices.below(len(lines))
+            lines[at : at + choices.below(2)] = [choices.of(_FIELDS)]
+            front = "\n".join(lines) + "\n"
+        else:
+            some = "".join(choices.of(_MARKDOWN) for _ in range(1 + choices.below(4)))
+            at = choices.below(len(text) + 1)
+            text = text[:at] + some * choices.of([1, 1, 3, 30, 2000, 40_000]) + text[at:]
+    return f"---\n{front}---\n{text}".encode()[: choices.of([pages.PAGE, pages.PAGE + 1])]
+
+
+CHANGES: dict[str, list[Callable[[bytes, Choices], bytes]]] = {
+    ".js": [data] * 3,
+    ".md": [page] * 4,
+}
