@@ -25,7 +25,7 @@ from tests.forgery.table import FORGERIES, Forgery, look
 def row(forgery: Forgery, honest: Path, folder: Path) -> tuple[str, bool]:
     """A line of the table, and whether it was caught as the table says."""
     forgery.make(honest, folder)
-    seal(folder)
+    forgery.seal(folder)
     caught = look(forgery, honest, folder)
     found = bool(caught.by(forgery))
     named = f"{forgery.error}, {forgery.where}" if found else "NOT CAUGHT"

@@ -180,6 +180,34 @@ def test_the_format_names_every_field_of_an_entry_and_every_column() -> None:
         assert [name for name in (table, *schema.names) if f"`{name}`" not in text] == []
 
 
+def test_the_format_names_the_checks_of_a_report_in_order(release: Path) -> None:
+    from pellucid.release.publish import publish
+    from pellucid.release.verify import verify
+    from tests.release.evaluating import evaluate
+
+    evaluate(release, [6])
+    (release / "pages").mkdir()
+    (release / "pages/about.md").write_text("---\ntitle: About\n---\n", encoding="utf-8")
+    publish(release)
+    text = section("15. What a verifier checks, in order")
+    listed = text.partition("in this order: ")[2].partition(". ")[0]
+    checks = re.findall(r"`(\w+)`\s\((\d+)(?:(?:,| to)\s(\d+))?\)", listed)
+    assert [name for name, *_ in checks] == verify(release, lambda what: None).checked
+    numbers = [
+        number for _, first, last in checks for number in range(int(first), int(last or first) + 1)
+    ]
+    items = re.findall(r"^(\d+)[.] [*][*]", text, re.MULTILINE)
+    assert numbers == [int(number) for number in items] == [*range(1, len(items) + 1)]
+
+
+def test_the_format_names_every_problem_of_a_verifier() -> None:
+    text = section("15. What a verifier checks, in order")
+    sources = "".join(path.read_text("utf-8") for path in (ROOT / "pellucid").rglob("*.py"))
+    problems = set(re.findall(r"Problem\(\s*\"(\w+)\"", sources))
+    assert len(problems) > 10
+    assert [name for name in sorted(problems) if f"`{name}`" not in text] == []
+
+
 def test_the_format_names_every_reason_for_which_a_text_is_left_out() -> None:
     from pellucid.data.reasons import REASONS
 

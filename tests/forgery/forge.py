@@ -20,6 +20,7 @@ from pellucid.inputs import Inputs
 from pellucid.recipe import Recipe, load
 from pellucid.record import chain
 from pellucid.recorder import write_checkpoint
+from pellucid.release import manifest
 from pellucid.release.publish import publish
 from pellucid.store import anchors, files, layout, parquet, tensors
 from pellucid.store.ledger import LedgerFile
@@ -179,3 +180,8 @@ def seal(folder: Path) -> None:
     """Sealed again, so that only what is inside can tell."""
     (folder / layout.MANIFEST).unlink(missing_ok=True)
     publish(folder)
+
+
+def seal_as_it_is(folder: Path) -> None:
+    """A manifest of what is there: publish would make the site anew."""
+    manifest.write(folder, load(folder).name, LedgerFile(folder).head)

@@ -12,12 +12,9 @@ from typing import NamedTuple
 from pellucid.release.verify import verify
 from pellucid.replay.audit import audit_step
 from pellucid.replay.diff import diff
-from tests.forgery import beside, edits, steps
-from tests.forgery.forge import (
-    STEP,
-    opened,
-    quiet,
-)
+from pellucid.site.pack import packed
+from tests.forgery import beside, edits, site, steps
+from tests.forgery.forge import STEP, opened, quiet, seal, seal_as_it_is
 
 
 class Forgery(NamedTuple):
@@ -31,6 +28,7 @@ class Forgery(NamedTuple):
     where: str  # What else is named: a file, an entry, a step.
     step: int = STEP  # The step to audit.
     elsewhere: int | None = None  # A step whose audit passes, and cannot but pass.
+    seal: Callable[[Path], None] = seal  # What fits the manifest to it.
 
 
 class Caught(NamedTuple):
@@ -64,6 +62,13 @@ def look(forgery: Forgery, honest: Path, folder: Path) -> Caught:
 
 
 LEDGER = "record/ledger.jsonl: "
+
+
+def _of_site(name: str, make: Callable[[Path, Path], None], error: str, where: str) -> Forgery:
+    """The record is right, and its pages are not."""
+    return Forgery(name, make, "verify", error, f"site/{where}", seal=seal_as_it_is)
+
+
 FORGERIES = [
     # Only a replay tells these: every number and every root fits every other.
     Forgery(
@@ -391,6 +396,54 @@ FORGERIES = [
         "verify",
         "StateDiffers",
         "parent",
+    ),
+    _of_site(
+        "a script of the site edited",
+        site.file("core.js", site.replaced(b"toFixed", b"toPrecision")),
+        "FileDiffers",
+        "core.js",
+    ),
+    _of_site(
+        "a curve of the site edited",
+        site.value("curves/level0/00000", site.better_loss),
+        "FileDiffers",
+        "data/curves/level0/00000.js",
+    ),
+    _of_site(
+        "a text of the site edited",
+        site.pieces("texts/00000", bytes.upper),
+        "FileDiffers",
+        "data/texts/00000.js",
+    ),
+    _of_site(
+        "a script inside the data",
+        site.file("data/steps/00000.js", site.replaced(b'",["', b'",[alert(1),"')),
+        "FileDiffers",
+        "data/steps/00000.js: is not the data file",
+    ),
+    _of_site(
+        "more tokens in the overview",
+        site.value("overview", site.more_tokens),
+        "FileDiffers",
+        "data/overview.js",
+    ),
+    _of_site(
+        "steps that were never taken",
+        site.file("data/steps/00001.js", lambda _: packed("steps/00001", [b"{}"])),
+        "FileAdded",
+        "data/steps/00001.js",
+    ),
+    _of_site(
+        "a script added to the site",
+        site.file("more.js", lambda _: b"alert(1);\n"),
+        "FileAdded",
+        "more.js",
+    ),
+    _of_site(
+        "a page of the maker edited",
+        site.file("pages/about.html", site.replaced(b"public texts", b"anything")),
+        "FileDiffers",
+        "pages/about.html",
     ),
     # Nothing in the release tells: the parent's ledger does.
     Forgery(

@@ -23,7 +23,7 @@ from tests.forgery.table import FORGERIES, Forgery, look
 def test_forgery(forgery: Forgery, finished: Path, tmp_path: Path) -> None:
     folder = tmp_path / "forged"
     forgery.make(finished, folder)
-    seal(folder)
+    forgery.seal(folder)
     caught = look(forgery, finished, folder)
     assert caught.by(forgery), caught
     if forgery.by == "verify":
