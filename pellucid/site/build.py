@@ -32,7 +32,7 @@ def write(
         for name, content in rendered.items():
             _write(partial / "pages" / name, content)
         for name in names:
-            content = packed(name, site.pieces(name))
+            content = packed(name, site.pieces(name), site.dictionary(name))
             _write(partial / place_of(name), content)
             site.placed(name, content)
             meter.add(1)

@@ -104,7 +104,7 @@ def _wrong(path: Path, name: str, site: Site) -> str:
     try:
         # Base64 of what DEFLATE cannot make smaller, and what stands around each piece.
         content = files.read_bytes(path, 2 * size + 64 * (len(expected) + 2))
-        pieces = unpacked(content, name, size, path)
+        pieces = unpacked(content, name, size, path, site.dictionary(name))
     except FormatInvalid as error:
         return str(error.fields["detail"])
     site.placed(name, content)

@@ -20,6 +20,7 @@ from pellucid.store.ledger import begun
 SERIES = ("loss", "objective", "lr", "grad_norm", "weight_norm", "tokens_per_second")
 BINS = 512  # Of a file.
 _IN_LEDGER = ("loss", "lr", "grad_norm", "weight_norm")
+DIGITS = 7  # Of a number; more than a curve can show.
 FACTOR = 4  # Bins of a level that one of the next coarser holds.
 _SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
 
@@ -98,16 +99,22 @@ class Curves:
 
 def _bins(values: np.ndarray, width: int) -> Iterator[Any]:
     """[mean, least, greatest] of each bin; the value alone where a bin is one step; None where
-    there is nothing."""
+    there is nothing. Each has DIGITS digits."""
     for at in range(0, len(values), width):
         inside = values[at : at + width]
         inside = inside[np.isfinite(inside)].tolist()
         if not inside:
             yield None
         elif width == 1:
-            yield inside[0]
+            yield short(inside[0])
         else:
             least, greatest, size = min(inside), max(inside), 2 * len(inside)
             # Divided first, and by twice as much: the sum of the largest numbers is none.
             mean = 2 * math.fsum(value / size for value in inside)
-            yield [min(max(mean, least), greatest), least, greatest]
+            yield [short(one) for one in (min(max(mean, least), greatest), least, greatest)]
+
+
+def short(value: float) -> float:
+    """The number of DIGITS decimal digits that is nearest to a number, and finite."""
+    shortened = float(f"{value:.{DIGITS}g}")
+    return shortened if math.isfinite(shortened) else value

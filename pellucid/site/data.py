@@ -4,13 +4,12 @@ verify makes again and compares, and what `pellucid view` makes when a page asks
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow as pa
 
 from pellucid.data.tokenizer import FILE
 from pellucid.errors import FormatInvalid
@@ -20,14 +19,14 @@ from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import corpus, overview
 from pellucid.site.pack import canonical, spans
-from pellucid.site.places import OWN, Places, Segments
+from pellucid.site.places import OWN, Places, Rows, Segments
 from pellucid.site.texts import Texts
-from pellucid.store import files, layout, metrics
+from pellucid.store import files, layout
 
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|tokenizer|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
+    r"overview|tokenizer|dictionary|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
     r"|(steps|documents|texts)/([0-9]{5,9})"
 )
 
@@ -42,10 +41,9 @@ class NoSuchFile(Exception):
 class _Tables(NamedTuple):
     """The tables of a site that is made whole, read once."""
 
-    sequences: pa.Table
-    steps: np.ndarray  # Of its rows; they ascend.
+    rows: Rows
     segments: Segments
-    own: np.ndarray  # The steps of the run's own segments, which come first; they ascend.
+    own: np.ndarray  # The rows of the run's own segments, which come first; they ascend.
 
 
 class Site:
@@ -101,6 +99,7 @@ class Site:
         if self.overview["data_made"]:
             yield "tokenizer"
             if self.overview["texts"]:
+                yield "dictionary"
                 for number in range(self._texts.count):
                     yield f"texts/{number:05d}"
             for number in range(-(-self.overview["documents"] // self._documents_per_pack)):
@@ -111,21 +110,17 @@ class Site:
 
     def read_all(self) -> None:
         """Read the tables once, for a site that is made whole. Raises FormatInvalid."""
-        sequences = pa.Table.from_batches(
-            metrics.rows(self.folder, "sequences"), metrics.TABLES["sequences"]
-        )
-        steps = sequences.column("step").to_numpy()
-        if (steps[1:] < steps[:-1]).any():
-            path = self.folder / layout.METRICS / "sequences"
-            raise FormatInvalid(path=path, detail="has steps that do not ascend")
-        segments = self._places.segments()
-        own = segments.step[segments.branch == OWN]
-        self._all = _Tables(sequences, steps, segments, own)
+        rows, segments = self._places.rows(), self._places.segments()
+        self._all = _Tables(rows, segments, segments.place[segments.branch == OWN])
 
     def placed(self, name: str, content: bytes) -> None:
         """A data file is there: steps and documents say where in it a text lies."""
         if name.startswith("texts/"):
-            self._texts.spans[int(name.removeprefix("texts/"))] = spans(content, name)
+            self._texts.placed(int(name.removeprefix("texts/")), spans(content, name))
+
+    def dictionary(self, name: str) -> bytes:
+        """What the pieces of a data file are packed behind."""
+        return self._texts.dictionary if name.startswith("texts/") else b""
 
     def pieces(self, name: str) -> Iterator[bytes]:
         """What a data file holds. Raises NoSuchFile for a name that is none, FormatInvalid."""
@@ -138,10 +133,16 @@ class Site:
         elif name == "tokenizer":
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)
+        elif name == "dictionary":
+            if not (self.overview["data_made"] and self.overview["texts"]):
+                raise NoSuchFile(name)
+            yield self._texts.dictionary
         elif match[1]:
             yield self._canonical(self._curve(int(level), int(part)))
         elif kind == "steps":
-            yield self._canonical(self._steps(int(number)))
+            columns, digests = self._steps(int(number))
+            yield self._canonical(columns)
+            yield digests
         elif kind == "documents":
             yield self._canonical(self._documents(int(number)))
         else:
@@ -165,7 +166,7 @@ class Site:
             raise NoSuchFile(number)
         return self._texts.pieces(number)
 
-    def _steps(self, number: int) -> dict:
+    def _steps(self, number: int) -> tuple[dict, bytes]:
         size = self.overview["steps_per_pack"]
         first = self.overview["first"] + number * size
         last = min(first + size - 1, self._done)
@@ -174,17 +175,18 @@ class Site:
             raise NoSuchFile(number)
         return steps.pack(ledger, self._texts, *self._between(first, last), (first, last))
 
-    def _between(self, first: int, last: int) -> tuple[Iterable[pa.RecordBatch], Segments]:
-        """The sequences and segments of some steps: of a site that is made whole, from all of
+    def _between(self, first: int, last: int) -> tuple[Rows, Segments]:
+        """The rows of some steps, and their segments: of a site that is made whole, from all of
         them."""
         if self._all is None:
-            rows = metrics.rows(self.folder, "sequences", None, (first, last))
-            return rows, self._places.segments((first, last))
-        sequences, steps, segments, own = self._all
-        bounds = [first, last + 1]
-        low, high = steps.searchsorted(bounds).tolist()
-        begin, end = own.searchsorted(bounds).tolist()
-        return sequences.slice(low, high - low).to_batches(), segments.where(slice(begin, end))
+            own_steps = (first, last)
+            segments = self._places.segments(own_steps)
+            return self._places.rows(own_steps), segments.where(segments.branch == OWN)
+        rows, segments, own = self._all
+        low, high = rows.step.searchsorted([first, last + 1]).tolist()
+        begin, end = own.searchsorted([low, high]).tolist()
+        kept = segments.where(slice(begin, end))
+        return rows.where(slice(low, high)), kept._replace(place=kept.place - low)
 
     @property
     def _documents_per_pack(self) -> int:
@@ -195,7 +197,10 @@ class Site:
         last = min(first + self._documents_per_pack, self.overview["documents"]) - 1
         if first > last:
             raise NoSuchFile(number)
-        return documents.pack(self._texts, self._places, self._by_document, first, last)
+        segments, order, indices = self._by_document
+        low, high = indices.searchsorted([first, last + 1])
+        kept = segments.where(order[low:high])
+        return documents.pack(self._texts, self._places, kept, first, last)
 
     @cached_property
     def _shown(self) -> Shown:
@@ -207,13 +212,14 @@ class Site:
 
     @cached_property
     def _texts(self) -> Texts:
-        return Texts(self._shown.documents)
+        return Texts(self._shown.documents, self.overview["texts"])
 
     @cached_property
-    def _by_document(self) -> Segments:
-        """All segments in the order of documents."""
+    def _by_document(self) -> tuple[Segments, np.ndarray, np.ndarray]:
+        """All segments, their order by documents, and the document of each in that order."""
         segments = self._places.segments() if self._all is None else self._all.segments
-        return segments.where(np.argsort(segments.document, kind="stable"))
+        order = documents.in_order(segments)
+        return segments, order, segments.document[order]
 
     @cached_property
     def _curves(self) -> Curves:

@@ -14,6 +14,7 @@ import json
 import zlib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from pellucid.errors import FormatInvalid
 
@@ -27,14 +28,19 @@ def canonical(value: object) -> bytes:
     return text.encode("utf-8")
 
 
-def packed(name: str, pieces: Iterable[bytes]) -> bytes:
-    """The data file of these pieces, one at least. name: a-z, digits, /."""
-    texts = [base64.b64encode(_deflated(piece)) for piece in pieces]
+def packed(name: str, pieces: Iterable[bytes], dictionary: bytes = b"") -> bytes:
+    """The data file of these pieces, one at least, packed behind a dictionary. name: a-z, digits,
+    /."""
+    packer = zlib.compressobj(9, zlib.DEFLATED, _RAW, zdict=dictionary)
+    texts = [base64.b64encode(_deflated(piece, packer.copy())) for piece in pieces]
     return _head(name) + b'","'.join(texts) + _TAIL
 
 
-def unpacked(content: bytes, name: str, most: int, path: Path | str) -> list[bytes]:
-    """The pieces of a data file, which hold at most so many bytes together.
+def unpacked(
+    content: bytes, name: str, most: int, path: Path | str, dictionary: bytes = b""
+) -> list[bytes]:
+    """The pieces of a data file, which hold at most so many bytes together, packed behind a
+    dictionary.
 
     Raises FormatInvalid for anything else: a browser would run it."""
     head = _head(name)
@@ -42,7 +48,7 @@ def unpacked(content: bytes, name: str, most: int, path: Path | str) -> list[byt
         raise FormatInvalid(path=path, detail=f"is not the data file {name} of a site")
     pieces = []
     for text in content[len(head) : -len(_TAIL)].split(b'","'):
-        pieces.append(_inflated(text, most, path))
+        pieces.append(_inflated(text, most, path, dictionary))
         most -= len(pieces[-1])
     return pieces
 
@@ -60,13 +66,12 @@ def _head(name: str) -> bytes:
     return f'pellucid("{name}",["'.encode("ascii")
 
 
-def _deflated(piece: bytes) -> bytes:
-    packer = zlib.compressobj(9, zlib.DEFLATED, _RAW)
+def _deflated(piece: bytes, packer: Any) -> bytes:
     return packer.compress(piece) + packer.flush()
 
 
-def _inflated(text: bytes, most: int, path: Path | str) -> bytes:
-    opener = zlib.decompressobj(_RAW)
+def _inflated(text: bytes, most: int, path: Path | str, dictionary: bytes) -> bytes:
+    opener = zlib.decompressobj(_RAW, zdict=dictionary)
     try:
         piece = opener.decompress(base64.b64decode(text, validate=True), most + 1)
     except (binascii.Error, zlib.error) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import pyarrow as pa
 
 from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
@@ -21,16 +22,18 @@ from pellucid.store import layout, metrics
 from pellucid.trace.words import Words
 
 OWN = -1  # The branch of the steps that no rollback abandoned.
-_ROWS = ["step", "row", "block", "start"]
+_ROWS = ["step", "row", "epoch", "source", "block", "start", "tokens"]
 _SEGMENTS = ["step", "row", "document", "start", "tokens", "loss_sum"]
 
 
 class Segments(NamedTuple):
     """Segments in the order of branch, step, row and start: columns of shape (N,).
 
-    begin, end: characters of the document; a document's token itself has none."""
+    place: which of its branch's rows it is of; begin, end: characters of the document; a document's
+    token itself has none."""
 
     branch: np.ndarray
+    place: np.ndarray
     step: np.ndarray
     row: np.ndarray
     document: np.ndarray
@@ -41,6 +44,23 @@ class Segments(NamedTuple):
 
     def where(self, kept: np.ndarray | slice) -> Segments:
         return Segments(*(column[kept] for column in self))
+
+
+class Rows(NamedTuple):
+    """Rows of batches, in the order of step and row: columns of shape (N,), but for names, which
+    source tells by number."""
+
+    step: np.ndarray
+    row: np.ndarray
+    epoch: np.ndarray
+    source: np.ndarray
+    block: np.ndarray
+    start: np.ndarray
+    tokens: np.ndarray
+    names: list[str]
+
+    def where(self, kept: slice) -> Rows:
+        return Rows(*[column[kept] for column in self[:-1]], names=self.names)
 
 
 _NONE = Segments(*(np.zeros(0, np.int64) for _ in Segments._fields))
@@ -84,9 +104,14 @@ class Places:
                 lengths_D[indices] = lengths
         return lengths_D
 
-    def length_of(self, document: int) -> int:
-        """Tokens of a document, its document token included."""
-        return int(self._lengths[document])
+    def lengths(self, first: int, last: int) -> list[int]:
+        """Tokens of the documents first..last, their document tokens included."""
+        return self._lengths[first : last + 1].tolist()
+
+    def rows(self, steps: tuple[int, int] | None = None) -> Rows:
+        """All rows of the run's own branch that are written, or those of the steps first..last.
+        Raises FormatInvalid where their steps do not ascend."""
+        return _rows(self._shown.folder, steps)
 
     def segments(self, steps: tuple[int, int] | None = None) -> Segments:
         """All segments that are written, or those of the steps first..last. Raises FormatInvalid
@@ -98,22 +123,23 @@ class Places:
         return Segments(*(np.concatenate(column) for column in zip(_NONE, *parts, strict=True)))
 
     def _branch(self, folder: Path, number: int, steps: tuple[int, int] | None) -> Segments:
-        step, row, block, begin = _columns(folder, "sequences", _ROWS, steps)
+        rows = _rows(folder, steps)
         own_step, own_row, document, start, tokens, loss_sum = _columns(
             folder, "segments", _SEGMENTS, steps
         )
-        path, most = folder / layout.METRICS / "segments", max(1 << 32, int(row.max(initial=0)) + 1)
-        which = np.searchsorted(step * most + row, own_step * most + own_row)
-        fits = which < len(step)
+        path, most = folder / layout.METRICS / "segments", max(1 << 32, _greatest(rows.row) + 1)
+        which = np.searchsorted(rows.step * most + rows.row, own_step * most + own_row)
+        fits = which < len(rows.step)
         if fits.all():
-            fits = (step[which] == own_step) & (row[which] == own_row)
-        if not fits.all():
-            raise FormatInvalid(path=path, detail="has rows that the table sequences does not have")
+            fits = (rows.step[which] == own_step) & (rows.row[which] == own_row)
+        if not fits.all() or (which[1:] < which[:-1]).any():
+            detail = "has other rows than the table sequences, or another order"
+            raise FormatInvalid(path=path, detail=detail)
         # A target stands one position behind what it is predicted from.
-        places = self._stream_place(block, path)[which] + begin[which] + start + 1
+        places = self._stream_place(rows.block, path)[which] + rows.start[which] + start + 1
         first, end = self._characters(document, places, tokens, path)
         branch = np.full(len(document), number, np.int64)
-        return Segments(branch, own_step, own_row, document, first, end, tokens, loss_sum)
+        return Segments(branch, which, own_step, own_row, document, first, end, tokens, loss_sum)
 
     def _stream_place(self, blocks: np.ndarray, path: Path) -> np.ndarray:
         """Where blocks begin in their streams, shape (N,)."""
@@ -166,6 +192,37 @@ class Places:
         starts = np.array([0, *(start for start, _ in spans), len(text)], np.int64)
         starts[1:2] = 0  # What stands before the first token is shown with it.
         return np.maximum.accumulate(starts)
+
+
+def _rows(folder: Path, steps: tuple[int, int] | None) -> Rows:
+    """Raises FormatInvalid."""
+    names: dict[str, int] = {}
+    parts = [
+        [
+            _numbers(batch.column(name), names)
+            if name == "source"
+            else batch.column(name).to_numpy()
+            for name in _ROWS
+        ]
+        for batch in metrics.rows(folder, "sequences", _ROWS, steps)
+    ]
+    columns = [np.concatenate([np.zeros(0, np.int64), *own]) for own in zip(*parts, strict=True)]
+    rows = Rows(*(columns or [np.zeros(0, np.int64) for _ in _ROWS]), names=list(names))
+    if (rows.step[1:] < rows.step[:-1]).any():
+        path = folder / layout.METRICS / "sequences"
+        raise FormatInvalid(path=path, detail="has steps that do not ascend")
+    return rows
+
+
+def _numbers(texts: pa.Array, names: dict[str, int]) -> np.ndarray:
+    """Texts as numbers, which names learns."""
+    coded = texts.dictionary_encode()
+    own = [names.setdefault(name, len(names)) for name in coded.dictionary.to_pylist()]
+    return np.array(own, np.int64)[coded.indices.to_numpy()]
+
+
+def _greatest(column: np.ndarray) -> int:
+    return int(column.max(initial=-1))
 
 
 def _columns(

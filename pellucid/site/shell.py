@@ -12,8 +12,18 @@ from importlib import resources
 from string import Template
 
 VERSION = 1
-SCRIPTS = ("core.js", "curves.js", "draw.js")  # Of every page, before its own.
-MORE = {"data": ("tokens.js",)}  # What some pages need between the two.
+# What a page needs besides its own script, which comes last.
+_CURVES = ("core.js", "draw.js", "curves.js")
+SCRIPTS = {
+    "index": _CURVES,
+    "timeline": _CURVES,
+    "step": ("core.js", "packs.js"),
+    "document": ("core.js", "draw.js", "packs.js"),
+    "checkpoints": ("core.js",),
+    "data": ("core.js", "draw.js", "tokens.js"),
+    "search": ("core.js",),
+    "check": ("core.js",),
+}
 _CURRENT = ' aria-current="page"'
 PAGES = {
     "index": "Overview",
@@ -32,8 +42,8 @@ def files() -> dict[str, bytes]:
     """Every file of the shell of this version, by its name in site/."""
     pages = {f"{name}.html": _page(name) for name in PAGES}
     own = [f"{name}.js" for name in PAGES]
-    more = [script for scripts in MORE.values() for script in scripts]
-    return pages | {name: _read(name) for name in ("style.css", *SCRIPTS, *more, *own)}
+    shared = [script for scripts in SCRIPTS.values() for script in scripts]
+    return pages | {name: _read(name) for name in ("style.css", *shared, *own)}
 
 
 def _page(name: str) -> bytes:
@@ -41,7 +51,7 @@ def _page(name: str) -> bytes:
         f'<a href="{other}.html"{_CURRENT if other == name else ""}>{title}</a>'
         for other, title in PAGES.items()
     )
-    of_page = (*SCRIPTS, *MORE.get(name, ()), f"{name}.js")
+    of_page = (*SCRIPTS[name], f"{name}.js")
     scripts = (f'<script src="{script}" defer></script>' for script in of_page)
     filled = template("page.html").substitute(
         title=PAGES[name], links="\n".join(links), scripts="\n".join(scripts)

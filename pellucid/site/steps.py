@@ -1,24 +1,21 @@
 """Steps as the page "step" shows them: entries of the ledger, and the rows of each batch with its
-documents and their losses. Neighbouring steps lie in one pack."""
+documents and their losses. Neighbouring steps lie in one pack, and a pack has columns."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from pellucid.record import chain
-from pellucid.site.numbers import finite, of_bits
-from pellucid.site.places import OWN, Segments
+from pellucid.site import entries
+from pellucid.site.numbers import coded, differences, losses
+from pellucid.site.places import Rows, Segments
 from pellucid.site.texts import Texts
 from pellucid.store.ledger import LedgerFile
 
 STEPS = 16  # Of a pack, at least,
 PACKS = 8192  # of which there are no more: a folder has few entries.
-_ABOUT = ["id", "licence"]
-_FLOATS = ("loss", "objective", "lr", "grad_norm", "weight_norm")
 
 
 def per_pack(steps: int) -> int:
@@ -27,57 +24,60 @@ def per_pack(steps: int) -> int:
 
 
 def pack(
-    ledger: LedgerFile,
-    texts: Texts,
-    sequences: Iterable[pa.RecordBatch],
-    segments: Segments,
-    steps: tuple[int, int],
-) -> dict[str, Any]:
-    """The steps first..last that were taken. sequences: their rows in that table; segments: theirs,
-    of any branch. Raises FormatInvalid."""
-    own = segments.where(segments.branch == OWN)
-    rows, documents = _rows(sequences, own), _documents(own, texts)
-    shown: dict[int, dict[str, Any]] = {}
-    for entry in ledger.between(*steps):
-        number = entry.get("step", 0)
-        step = shown.setdefault(number, {"step": number, "rows": rows.get(number, [])})
-        step.setdefault("entries", []).append(
-            {"digest": chain.digest_of_body(entry), "body": entry}
-        )
-        if entry["kind"] == "step":
-            step |= {name: of_bits(entry[name]) for name in _FLOATS if name in entry}
+    ledger: LedgerFile, texts: Texts, rows: Rows, segments: Segments, steps: tuple[int, int]
+) -> tuple[dict[str, Any], bytes]:
+    """The steps first..last that were taken, and the digests of their entries. rows, segments:
+    those of these steps alone, of the run's own branch. Raises FormatInvalid."""
+    told, digests = entries.told(ledger.between(*steps))
+    sources, source = coded([rows.names[number] for number in rows.source.tolist()])
     return {
         "first": steps[0],
-        "steps": list(shown.values()),
-        "documents": documents,
+        **told,
+        "sources": sources,
+        "rows": {
+            "step": differences(rows.step),
+            "row": differences(rows.row),
+            "epoch": rows.epoch.tolist(),
+            "source": source,
+            "block": rows.block.tolist(),
+            "start": rows.start.tolist(),
+            "tokens": rows.tokens.tolist(),
+            "segments": np.bincount(segments.place, minlength=len(rows.step)).tolist(),
+        },
+        "segments": {
+            "document": differences(segments.document),
+            "begin": segments.begin.tolist(),
+            "length": (segments.end - segments.begin).tolist(),
+            "tokens": _tokens(rows, segments).tolist(),
+            "loss": losses(segments.loss_sum, segments.tokens),
+        },
+        **_documents(segments, texts),
+    }, digests
+
+
+def _tokens(rows: Rows, segments: Segments) -> np.ndarray:
+    """The tokens of segments; of a row's last one how many more they are than the row has left."""
+    place, tokens = segments.place, segments.tokens.copy()
+    last = np.flatnonzero(np.diff(place, append=len(rows.step)))
+    sums = np.add.reduceat(tokens, np.append(0, last[:-1] + 1)) if len(last) else tokens
+    tokens[last] = sums - rows.tokens[place[last]]
+    return tokens
+
+
+def _documents(segments: Segments, texts: Texts) -> dict[str, Any]:
+    """The documents of some segments, in the order in which they first come, with the places of
+    what was read of each."""
+    indices, first, which = np.unique(segments.document, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    ends = np.zeros(len(indices), np.int64)
+    begins = np.full(len(indices), np.iinfo(np.int64).max)
+    np.minimum.at(begins, which, segments.begin)
+    np.maximum.at(ends, which, segments.end)
+    about = texts.abouts.select(["id", "licence"]).take(pa.array(indices[order]))
+    licences, licence = coded(about.column("licence").to_pylist())
+    own, pieces = texts.places(indices[order], begins[order], ends[order])
+    return {
+        "licences": licences,
+        "documents": {"id": about.column("id").to_pylist(), "licence": licence, **own},
+        "pieces": pieces,
     }
-
-
-def _documents(segments: Segments, texts: Texts) -> dict[int, dict[str, Any]]:
-    """The documents that some steps trained on, with the places of what they read of each."""
-    order = np.argsort(segments.document, kind="stable")
-    indices, at = np.unique(segments.document[order], return_index=True)
-    abouts = texts.about(indices.tolist(), _ABOUT)
-    if len(indices):
-        begins = np.minimum.reduceat(segments.begin[order], at).tolist()
-        ends = np.maximum.reduceat(segments.end[order], at).tolist()
-        for index, about, begin, end in zip(indices.tolist(), abouts, begins, ends, strict=True):
-            about |= texts.ranges(index, begin, end)
-    return dict(zip(indices.tolist(), abouts, strict=True))
-
-
-def _rows(
-    sequences: Iterable[pa.RecordBatch], segments: Segments
-) -> dict[int, list[dict[str, Any]]]:
-    """The rows of each step's batch, with their segments."""
-    by_row: dict[tuple[int, int], list[list[Any]]] = {}
-    for _, step, row, *segment, loss_sum in zip(*(c.tolist() for c in segments), strict=True):
-        by_row.setdefault((step, row), []).append([*segment, finite(loss_sum)])
-    rows: dict[int, list[dict[str, Any]]] = {}
-    for batch in sequences:
-        for record in batch.to_pylist():
-            step = record.pop("step")
-            record["loss_sum"] = finite(record["loss_sum"])
-            record["segments"] = by_row.get((step, record["row"]), [])
-            rows.setdefault(step, []).append(record)
-    return rows

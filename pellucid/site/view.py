@@ -145,7 +145,7 @@ class View:
                 began = time.thread_time()
                 mark, site = self._current(name == "overview")
                 try:
-                    return packed(name, _pieces(site, name))
+                    return packed(name, _pieces(site, name), site.dictionary(name))
                 except (PellucidError, NoSuchFile, OSError) as error:
                     # Files come and go under a reader's hands while a run goes on.
                     if attempt + 1 < _ATTEMPTS and self._mark() != mark:

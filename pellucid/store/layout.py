@@ -71,7 +71,7 @@ _TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validat
 _SPLITS = ("train", "validation")
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
-_SCRIPTS = ("core", "curves", "draw", "tokens", *_PAGES)
+_SCRIPTS = ("core", "curves", "draw", "packs", "tokens", *_PAGES)
 _INDEX = ("counts", "positions", "starts", "text", "top")
 _OPEN = tuple(f"{{name}}.{ending}" for ending in ("md", "png", "jpg", "jpeg", "gif", "webp"))
 
@@ -101,7 +101,7 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("evaluations", ("{part}.jsonl",)),
         Room("site", ("style.css", *(f"{name}.js" for name in _SCRIPTS))),
         Room("site", tuple(f"{name}.html" for name in _PAGES)),
-        Room("site/data", ("overview.js", "tokenizer.js")),
+        Room("site/data", ("overview.js", "tokenizer.js", "dictionary.js")),
         Room("site/data/curves/level{n}", ("{part}.js",)),
         *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in ("documents", "steps", "texts")),
         *(Room(f"site/pages{inner}", ("{name}.html",)) for inner in ("", "/{name}")),

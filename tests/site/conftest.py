@@ -74,7 +74,7 @@ class Watched:
         """Show a page of the site, drawn."""
         self.page.goto("about:blank")
         self.page.goto(f"{self.base}/site/{name}")
-        self.page.wait_for_selector("main h1", timeout=60_000)
+        self.page.wait_for_selector("main:not([aria-busy]) h1", timeout=60_000)
         return self.page
 
 

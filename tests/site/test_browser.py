@@ -15,6 +15,8 @@ from pellucid.site.data import Site
 from tests.conftest import pellucid
 from tests.serving import Answer, Request, serving
 from tests.site.conftest import HOSTILE, passes_axe, watched
+from tests.site.reading import documents as documents_of
+from tests.site.reading import value
 from tests.site.viewing import Growing, browsing
 
 PAGES = [f"{name}.html" for name in shell.PAGES]
@@ -28,7 +30,7 @@ def test_a_walk_from_the_curve_to_a_document_and_back(
         page = at.open("index.html")
         page.locator("svg.chart").first.click(position={"x": 400, "y": 100})
         page.wait_for_url(re.compile(r"step\.html#\d+$"))
-        page.wait_for_selector("article.row")
+        page.wait_for_selector("main:not([aria-busy]) article.row")
         number = int(page.url.rpartition("#")[2])
         expected = shown.step(number)
         assert page.locator("article.row").count() == len(expected["rows"])
@@ -40,7 +42,7 @@ def test_a_walk_from_the_curve_to_a_document_and_back(
         link = page.locator(".segment .head a").first
         assert link.inner_text() == first["document"]
         link.click()
-        page.wait_for_selector("mark")
+        page.wait_for_selector("main:not([aria-busy]) mark")
         assert page.locator("h1").inner_text() == first["document"]
         marked = page.locator("mark").inner_text()
         stored = shown.documents.get(first["index"])
@@ -51,7 +53,7 @@ def test_a_walk_from_the_curve_to_a_document_and_back(
         told = {int(text.split()[1]) for text in page.locator("td a[href^=step]").all_inner_texts()}
         assert number in told and told == seen
         page.locator("td a[href^=step]").last.click()
-        page.wait_for_selector("article.row")
+        page.wait_for_selector("main:not([aria-busy]) article.row")
         page.get_by_role("link", name="Checkpoints").click()
         page.wait_for_selector("table")
         assert "step 12" in page.locator("table").first.inner_text()
@@ -79,7 +81,7 @@ def test_hostile_texts_are_shown_and_run_nothing(
 
 
 def test_every_hostile_document_is_shown_letter_by_letter(browser: Any, hostile: Path) -> None:
-    documents = json.loads(next(Site(hostile).pieces("documents/00000")))["documents"]
+    documents = documents_of(value(Site(hostile), "documents/00000"))
     shown = 0
     with watched(browser, hostile, "file") as at:
         for number, document in enumerate(documents):
@@ -114,7 +116,7 @@ def test_a_step_reads_only_the_texts_that_it_shows(
         server.fault = (lambda request, answer: answer) if ranges else whole
         page = browser.new_context().new_page()
         page.goto(f"{server.url}/site/step.html#7")
-        page.wait_for_selector("article.row")
+        page.wait_for_selector("main:not([aria-busy]) article.row")
         expected = Shown(finished).step(7)["rows"][0]["segments"][0]["text"]
         assert (
             len(expected) > 20
@@ -134,7 +136,7 @@ def test_the_list_of_documents_leads_to_each(browser: Any, finished: Path) -> No
         page = at.open("document.html")
         assert page.locator("tbody tr").count() == 40
         page.locator("tbody a[href^='#']").nth(3).click()
-        page.wait_for_selector("pre.text")
+        page.wait_for_selector("main:not([aria-busy]) pre.text")
         assert page.locator("h1").inner_text().startswith("stones/")
         page.get_by_role("link", name="all documents").click()
         page.wait_for_selector("form")
@@ -168,17 +170,17 @@ def test_view_searches_for_the_page(browser: Any, finished: Path) -> None:
         assert page.locator("article").count() == min(len(expected["hits"]), 100)
         assert {*page.locator("mark").all_inner_texts()} == {"the river"}
         page.locator("article h2 a").first.click()
-        page.wait_for_selector("h1:has-text('stones/')")
+        page.wait_for_selector("main:not([aria-busy]) h1:has-text('stones/')")
         assert page.locator("mark").inner_text() == "the river"
         page.context.close()
 
 
 def test_a_mark_at_the_beginning_of_a_piece_is_a_character(browser: Any, hostile: Path) -> None:
-    documents = json.loads(next(Site(hostile).pieces("documents/00000")))["documents"]
+    documents = documents_of(value(Site(hostile), "documents/00000"))
     (number,) = [at for at, one in enumerate(documents) if one["id"].endswith("long.txt")]
     with watched(browser, hostile, "file") as at:
         page = at.open(f"document.html#{number}:16385-16389")
-        page.wait_for_selector("mark")
+        page.wait_for_selector("main:not([aria-busy]) mark")
         assert page.locator("mark").inner_text() == "ABCD"
         told = page.locator("pre.text").inner_text()
         assert told.endswith("a b U+FEFFABCDEFGH")

@@ -11,8 +11,9 @@ import pytest
 
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.site import curves, shell, texts, view
+from pellucid.site import curves, numbers, shell, texts, view
 from pellucid.site.check import check
+from pellucid.site.data import Site
 from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
 from tests.conftest import pellucid
@@ -72,9 +73,17 @@ def test_added_and_missing_files_are_named(release: Path) -> None:
 
 def test_texts_of_another_document_are_named(release: Path) -> None:
     path = release / "site" / "data" / "texts" / "00000.js"
-    pieces = unpacked(path.read_bytes(), "texts/00000", 1 << 20, path)
-    path.write_bytes(packed("texts/00000", [pieces[1], pieces[0], *pieces[2:]]))
+    before = Site(release).dictionary("texts/00000")
+    pieces = unpacked(path.read_bytes(), "texts/00000", 1 << 20, path, before)
+    path.write_bytes(packed("texts/00000", [pieces[1], pieces[0], *pieces[2:]], before))
     assert ("FileDiffers", "site/data/texts/00000.js") in problems(release)
+
+
+def test_another_dictionary_is_named(release: Path) -> None:
+    path = release / "site" / "data" / "dictionary.js"
+    (piece,) = unpacked(path.read_bytes(), "dictionary", 1 << 20, path)
+    path.write_bytes(packed("dictionary", [piece[1:] + piece[:1]]))
+    assert problems(release) == {("FileDiffers", "site/data/dictionary.js")}
 
 
 def test_verify_names_it_too_when_it_was_sealed(release: Path) -> None:
@@ -96,7 +105,9 @@ def test_the_shell_is_the_one_that_its_version_names() -> None:
 
 def test_the_scripts_count_as_the_data_are_cut() -> None:
     said = {
-        ("core.js", "PIECE"): texts.PIECE,
+        ("packs.js", "PIECE"): texts.PIECE,
+        ("packs.js", "LOSS"): numbers.LOSS,
+        ("packs.js", "APART"): texts.APART,
         ("curves.js", "BINS"): curves.BINS,
         ("curves.js", "FACTOR"): curves.FACTOR,
         ("search.js", "LONGEST"): view.LONGEST,

@@ -59,7 +59,7 @@ def test_every_data_file_is_that_of_the_site(finished: Path, browser: Browser) -
     for name, pieces in expected.items():
         reply = browser.ask(f"/site/data/{name}.js")
         assert reply.headers["Content-Type"] == "text/javascript; charset=utf-8"
-        served = unpacked(reply.body, name, 1 << 24, name)
+        served = unpacked(reply.body, name, 1 << 24, name, Site(finished).dictionary(name))
         if name == "overview":
             about = json.loads(served[0])
             assert about.pop("live") is True and about.pop("sealed") is True
@@ -265,13 +265,18 @@ def test_a_run_that_goes_on(release: Path) -> None:
             assert overview["steps_done"] == run.step and overview["live"] is True
             curves = browser.data("curves/level0/00000")
             assert len(curves["series"].get("loss", [])) == run.step
-            steps = browser.data("steps/00000")["steps"]
-            assert steps[-1]["step"] == run.step
+            steps = browser.data("steps/00000")
+            assert named(steps, steps["entries"][-1])["step"] == run.step
             run.add()
             after = until_told(browser, before)
             assert after["done"] == run.step
             before = after
         assert before["ended"] and browser.data("overview")["finished"]
+
+
+def named(pack: dict, entry: list) -> dict:
+    """What an entry of a pack holds, by its keys."""
+    return dict(zip(pack["keys"][entry[0]], entry[1:], strict=True))
 
 
 def until_told(browser: Browser, before: dict) -> dict:

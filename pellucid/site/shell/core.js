@@ -38,12 +38,21 @@ function requested(name) {
   return loaded.finally(() => script.remove());
 }
 
-async function inflate(base64) {
+// The bytes of a piece, which may be packed behind others.
+async function unpacked(base64, before = []) {
   const packed = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const opened = new Blob([packed]).stream().pipeThrough(new DecompressionStream("deflate-raw"));
+  const parts = new Blob([...before, packed]).stream();
+  const opened = parts.pipeThrough(new DecompressionStream("deflate-raw"));
+  return new Uint8Array(await new Response(opened).arrayBuffer());
+}
+
+function decoded(content) {
   // U+FEFF at the beginning of a text is a part of it.
-  const decoder = new TextDecoder("utf-8", { ignoreBOM: true, fatal: true });
-  return decoder.decode(await new Response(opened).arrayBuffer());
+  return new TextDecoder("utf-8", { ignoreBOM: true, fatal: true }).decode(content);
+}
+
+async function inflate(base64) {
+  return decoded(await unpacked(base64));
 }
 
 // The value of a data file of JSON.
@@ -54,47 +63,6 @@ async function value(name) {
 function numbered(folder, number) {
   return `${folder}/${String(number).padStart(5, "0")}`;
 }
-
-// The characters [begin, end) of a document, whose first piece lies in a pack. Positions count
-// code points, as the record does.
-const PIECE = 16384;
-
-async function text(place, begin, end) {
-  if (begin >= end) return "";
-  const first = Math.floor(begin / PIECE);
-  const last = Math.floor((end - 1) / PIECE);
-  const wanted = Array.from({ length: last - first + 1 }, (_, index) => first + index);
-  const packed = await Promise.all(wanted.map((number) => pieceOf(place, number)));
-  const letters = Array.from((await Promise.all(packed.map(inflate))).join(""));
-  return letters.slice(begin - first * PIECE, end - first * PIECE).join("");
-}
-
-// A piece of a document's text. From a host a page reads the piece alone, where its place is
-// known; else the pack that holds it, and the packs before it from the document's first piece on.
-async function pieceOf(place, number) {
-  const at = place.at && place.at[number - place.from];
-  if (at && !ranged.refused && location.protocol.startsWith("http")) return ranged(...at);
-  let [pack, left] = [place.pack, place.piece + number];
-  let pieces = await load(numbered("texts", pack));
-  while (left >= pieces.length) {
-    left -= pieces.length;
-    pack += 1;
-    pieces = await load(numbered("texts", pack));
-  }
-  return pieces[left];
-}
-
-async function ranged(pack, begin, size) {
-  const name = numbered("texts", pack);
-  const response = await fetch(`data/${name}.js`, {
-    headers: { Range: `bytes=${begin}-${begin + size - 1}` },
-  });
-  if (!response.ok) throw new Error(`data/${name}.js is missing`);
-  ranged.refused = response.status !== 206; // A host that sends the file whole is asked once.
-  const body = await response.text();
-  return ranged.refused ? body.slice(begin, begin + size) : body;
-}
-ranged.refused = false;
 
 // ---- elements ----
 
@@ -236,11 +204,6 @@ function decimal(number, digits = 4) {
   });
 }
 
-// The mean loss of some targets; NaN where a loss is not finite.
-function mean(sum, tokens) {
-  return sum === null ? NaN : sum / tokens;
-}
-
 function bytes(size) {
   const units = ["bytes", "KB", "MB", "GB", "TB"];
   let at = 0;
@@ -304,6 +267,7 @@ async function page(draw) {
     again = true;
     if (busy) return;
     busy = true;
+    main().setAttribute("aria-busy", "true");
     while (again) {
       again = false;
       try {
@@ -319,6 +283,7 @@ async function page(draw) {
       }
     }
     busy = false;
+    main().removeAttribute("aria-busy");
   };
   addEventListener("hashchange", redraw);
   await redraw();
@@ -337,6 +302,7 @@ function lost() {
   document.getElementById("run").classList.add("lost");
 }
 
+const LASTING = /^(texts\/|dictionary$)/; // Data that no step changes.
 const EVERY = 2000; // Milliseconds between two questions to `pellucid view`.
 
 function follow() {
@@ -347,7 +313,7 @@ function follow() {
       const told = await (await fetch("live")).json();
       if (mark !== null && told.mark !== mark) {
         load.mark = told.mark;
-        for (const name of [...cache.keys()]) if (!name.startsWith("texts/")) cache.delete(name);
+        for (const name of [...cache.keys()]) if (!LASTING.test(name)) cache.delete(name);
         await redraw();
       }
       mark = told.mark;

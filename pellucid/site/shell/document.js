@@ -15,13 +15,17 @@ page(async (about, hash) => {
         `from 0 to ${count(about.documents - 1)}.`,
     );
   }
-  const pack = await value(numbered("documents", Math.floor(number / about.documents_per_pack)));
+  const [pack] = await Promise.all([
+    documentsPack(Math.floor(number / about.documents_per_pack)),
+    about.texts ? dictionary() : null,
+  ]);
   const own = pack.documents[number - pack.first];
   document.title = `${plain(own.id)} · ${plain(about.run)}`;
   const span = match[2] ? [Number(match[2]), Number(match[3])] : null;
   if (span && !(span[0] <= span[1] && span[1] <= own.characters)) {
     throw new Nowhere(`This document has ${count(own.characters)} characters.`);
   }
+  const fills = [];
   show(
     el("h1", { class: "long" }, foreign(own.id)),
     el(
@@ -41,11 +45,11 @@ page(async (about, hash) => {
         "Size",
         `${count(own.characters)} characters, ${bytes(own.bytes)}, ${count(own.tokens)} tokens`,
       ],
-      ["SHA-256", digest(own.sha256)],
+      ["SHA-256 begins", digest(own.sha256)],
     ]),
     seen(about, own),
     about.texts
-      ? await texts(own, span)
+      ? texts(own, span, fills)
       : section(
           "Text",
           el(
@@ -58,6 +62,7 @@ page(async (about, hash) => {
       ? section("Ask for it", command(`pellucid show . document ${shellWord(own.id)}`))
       : null,
   );
+  await Promise.all(fills.map((fill) => fill()));
   const marked = document.querySelector("mark");
   if (marked) marked.scrollIntoView({ block: "center" });
   return null;
@@ -67,7 +72,7 @@ page(async (about, hash) => {
 async function list(about, from) {
   const size = about.documents_per_pack;
   if (from >= about.documents) throw new Nowhere(`There is no document ${count(from)}.`);
-  const pack = await value(numbered("documents", Math.floor(from / size)));
+  const pack = await documentsPack(Math.floor(from / size));
   const last = pack.first + pack.documents.length - 1;
   const go = (event) => {
     event.preventDefault();
@@ -104,17 +109,8 @@ async function list(about, from) {
       "Documents",
       ["number", "document", "source", "split", "tokens", "steps that saw it", "mean loss"],
       pack.documents.map((own, index) => {
-        const kept = own.times.filter(([branch]) => branch === null);
-        const [steps, tokens] = [
-          new Set(kept.map((time) => time[1])).size,
-          kept.reduce((sum, time) => sum + time[5], 0),
-        ];
-        const loss = tokens
-          ? mean(
-              kept.reduce((sum, time) => sum + (time[6] ?? NaN), 0),
-              tokens,
-            )
-          : null;
+        const kept = own.times.filter((time) => time.branch === 0);
+        const steps = new Set(kept.map((time) => time.step)).size;
         return [
           count(pack.first + index),
           link(`#${pack.first + index}`, foreign(own.id)),
@@ -122,7 +118,7 @@ async function list(about, from) {
           own.split,
           count(own.tokens),
           count(steps),
-          decimal(loss, 3),
+          decimal(meanLoss(kept), 2),
         ];
       }),
       [0, 4, 5, 6],
@@ -139,16 +135,13 @@ function seen(about, own) {
       el("p", {}, "Never in training: the document belongs to validation."),
     );
   }
-  const kept = own.times.filter(([branch]) => branch === null);
+  const kept = own.times.filter((time) => time.branch === 0);
   if (!kept.length)
     return section("When it was seen", el("p", {}, "No recorded step trained on it."));
   const steps = new Map();
-  for (const [, step, , , , tokens, sum] of kept) {
-    const before = steps.get(step) || [0, 0];
-    steps.set(step, [before[0] + tokens, before[1] + (sum ?? NaN)]);
-  }
+  for (const time of kept) steps.set(time.step, [...(steps.get(time.step) || []), time]);
   const points = [...steps]
-    .map(([step, [tokens, sum]]) => ({ step, x: step, y: sum / tokens }))
+    .map(([step, own]) => ({ step, x: step, y: meanLoss(own) }))
     .filter((point) => Number.isFinite(point.y));
   const abandoned = own.times.length - kept.length;
   return section(
@@ -175,18 +168,18 @@ function seen(about, own) {
 }
 
 function times(own, kept) {
-  const row = ([, step, number, begin, end, tokens, sum]) => [
+  const line = ({ step, row, begin, end, tokens, loss }) => [
     stepLink(step),
-    count(number),
+    count(row),
     link(
       `#${location.hash.slice(1).split(":")[0] || 0}:${begin}-${end}`,
       `${count(begin)} to ${count(end)}`,
     ),
     count(tokens),
-    decimal(mean(sum, tokens), 3),
+    decimal(loss, 3),
   ];
   const heads = ["step", "row", "characters", "tokens", "loss"];
-  const drawn = (most) => table("Every time", heads, kept.slice(0, most).map(row), [1, 3, 4]);
+  const drawn = (most) => table("Every time", heads, kept.slice(0, most).map(line), [1, 3, 4]);
   const box = el("div", {}, drawn(TIMES));
   if (kept.length > TIMES) {
     box.append(
@@ -201,7 +194,7 @@ function times(own, kept) {
 }
 
 // The text around a span, or from its beginning on; more of it by the buttons before and behind.
-async function texts(own, span) {
+function texts(own, span, fills) {
   let [from, to] = span
     ? [Math.max(span[0] - AT_ONCE / 10, 0), Math.min(span[1] + AT_ONCE, own.characters)]
     : [0, Math.min(AT_ONCE, own.characters)];
@@ -222,22 +215,17 @@ async function texts(own, span) {
   });
   const fill = async () => {
     const [begin, end] = span || [from, from];
-    const parts = await Promise.all(
-      [
-        [from, begin],
-        [begin, end],
-        [end, to],
-      ].map(([first, last]) => text(own, first, last)),
-    );
+    const letters = Array.from(await text(own, from, to));
+    const part = (first, last) => visible(letters.slice(first - from, last - from).join(""));
     body.replaceChildren(
-      ...visible(parts[0]),
-      ...(span ? [el("mark", {}, ...visible(parts[1]))] : []),
-      ...visible(parts[2]),
+      ...part(from, begin),
+      ...(span ? [el("mark", {}, ...part(begin, end))] : []),
+      ...part(end, to),
     );
     [before.hidden, behind.hidden] = [from === 0, to === own.characters];
     before.textContent = `Show more: ${count(from)} characters stand before`;
     behind.textContent = `Show more: ${count(own.characters - to)} characters follow`;
   };
-  await fill();
+  fills.push(fill);
   return section("Text", before, body, behind);
 }

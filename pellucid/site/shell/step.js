@@ -10,20 +10,22 @@ page(async (about, hash) => {
         `${count(about.first)} to step ${count(about.steps_done)}.`,
     );
   }
-  const pack = await value(
-    numbered("steps", Math.floor((number - about.first) / about.steps_per_pack)),
-  );
-  const step = pack.steps.find((each) => each.step === number);
-  if (!step) throw new Error(`Step ${number} is not in the record.`);
+  const [pack] = await Promise.all([
+    stepsPack(Math.floor((number - about.first) / about.steps_per_pack)),
+    about.texts ? dictionary() : null,
+  ]);
+  const entries = pack.entries.filter(({ body }) => (body.step ?? about.first) === number);
+  if (!entries.length) throw new Error(`Step ${number} is not in the record.`);
   document.title = `Step ${number} · ${plain(about.run)}`;
   const begins = number === about.first;
+  const fills = [];
   show(
     el("h1", {}, `Step ${count(number)}`),
     neighbours(about, number),
     begins
       ? el("p", {}, "The state that the run begins with. No batch belongs to it.")
-      : numbers(step),
-    begins ? null : await batch(about, pack, step),
+      : numbers(entries),
+    begins ? null : batch(about, pack, number, fills),
     neighbourLinks(about, number, "p"),
     section(
       "Take it out and check it",
@@ -35,7 +37,7 @@ page(async (about, hash) => {
     ),
     section(
       "In the ledger",
-      step.entries.map((entry) =>
+      entries.map((entry) =>
         el(
           "details",
           {},
@@ -54,6 +56,7 @@ page(async (about, hash) => {
       ),
     ),
   );
+  await Promise.all(fills.map((fill) => fill()));
 });
 
 function neighbours(about, number) {
@@ -93,21 +96,22 @@ function neighbourLinks(about, number, tag) {
   );
 }
 
-function numbers(step) {
-  const body = step.entries.find((entry) => entry.body.kind === "step").body;
+function numbers(entries) {
+  const { body } = entries.find((entry) => entry.body.kind === "step");
   return facts([
-    ["Loss", `${decimal(step.loss)} nats per token`],
-    ["Learning rate", decimal(step.lr, 6)],
-    ["Norm of the gradient", decimal(step.grad_norm)],
-    ["Norm of the weights", decimal(step.weight_norm)],
+    ["Loss", `${decimal(ofBits(body.loss))} nats per token`],
+    ["Learning rate", decimal(ofBits(body.lr), 6)],
+    ["Norm of the gradient", decimal(ofBits(body.grad_norm))],
+    ["Norm of the weights", decimal(ofBits(body.weight_norm))],
     ["Tokens so far", count(body.tokens)],
     ["State after it", digest(body.state)],
     ["Weights after it", digest(body.weights)],
   ]);
 }
 
-async function batch(about, pack, step) {
-  if (!step.rows.length) {
+function batch(about, pack, number, fills) {
+  const rows = pack.rows.filter((row) => row.step === number);
+  if (!rows.length) {
     return section(
       "Batch",
       el(
@@ -117,18 +121,15 @@ async function batch(about, pack, step) {
       ),
     );
   }
-  const losses = step.rows.flatMap((row) =>
-    row.segments.map((segment) => mean(segment[4], segment[3])),
-  );
+  const losses = rows.flatMap((row) => row.segments.map((segment) => segment.loss));
   const known = losses.filter(Number.isFinite);
   const scale = [Math.min(...known), Math.max(...known)];
-  const rows = await Promise.all(step.rows.map((row) => drawnRow(about, pack, row, scale)));
   return section(
     "Batch",
     el(
       "p",
       {},
-      `${count(step.rows.length)} rows. The colour of a text is its mean loss ` +
+      `${count(rows.length)} rows. The colour of a text is its mean loss ` +
         `in this step, before the update: from `,
       shade(scale[0], scale),
       " to ",
@@ -143,7 +144,7 @@ async function batch(about, pack, step) {
           { class: "quiet" },
           "This site holds no texts. Run pellucid view . in the folder to see them.",
         ),
-    rows,
+    rows.map((row) => drawnRow(about, pack, row, scale, fills)),
   );
 }
 
@@ -156,10 +157,7 @@ function shade(loss, scale) {
   return el("span", { class: `shade l${level(loss, scale)}` }, decimal(loss, 3));
 }
 
-async function drawnRow(about, pack, row, scale) {
-  const segments = await Promise.all(
-    row.segments.map((segment) => drawnSegment(about, pack, segment, scale)),
-  );
+function drawnRow(about, pack, row, scale, fills) {
   return el(
     "article",
     { class: "row" },
@@ -172,17 +170,22 @@ async function drawnRow(about, pack, row, scale) {
         { class: "quiet" },
         ` block ${count(row.block)} of `,
         foreign(row.source),
-        `, epoch ${count(row.epoch)}, loss ${decimal(mean(row.loss_sum, row.tokens), 3)}`,
+        `, epoch ${count(row.epoch)}, loss ${decimal(meanLoss(row.segments), 2)}`,
       ),
     ),
-    segments,
+    row.segments.map((segment) => drawnSegment(about, pack, segment, scale, fills)),
   );
 }
 
-async function drawnSegment(about, pack, [document, begin, end, tokens, sum], scale) {
-  const known = pack.documents[document];
-  const loss = mean(sum, tokens);
-  const told = about.texts ? await text(known, begin, end) : null;
+// fills: what puts the texts in their places, once the page is drawn.
+function drawnSegment(about, pack, { document, begin, end, tokens, loss }, scale, fills) {
+  const known = pack.documents.get(document);
+  const place = about.texts
+    ? el("pre", { class: `text shade l${level(loss, scale)}`, dir: "auto" })
+    : null;
+  if (place) {
+    fills.push(async () => place.replaceChildren(...visible(await text(known, begin, end))));
+  }
   return el(
     "div",
     { class: "segment" },
@@ -199,8 +202,6 @@ async function drawnSegment(about, pack, [document, begin, end, tokens, sum], sc
       ),
       shade(loss, scale),
     ),
-    told === null
-      ? null
-      : el("pre", { class: `text shade l${level(loss, scale)}`, dir: "auto" }, ...visible(told)),
+    place,
   );
 }
