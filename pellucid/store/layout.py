@@ -72,7 +72,7 @@ _SPLITS = ("train", "validation")
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
 _SCRIPTS = ("core", "curves", "draw", "packs", "tokens", *_PAGES)
-_INDEX = ("counts", "positions", "starts", "text", "top")
+_INDEX = ("before", "counts", "keys", "positions", "starts", "text", "top")
 _OPEN = tuple(f"{{name}}.{ending}" for ending in ("md", "png", "jpg", "jpeg", "gif", "webp"))
 
 # What a release holds, by the format that its manifest names. Later work adds lines.

@@ -2,8 +2,9 @@
 
 The piece's text is its documents' bytes in the shard's order, each behind one byte 0xFF for its
 document token. Where tokens have bytes of their own, and a document's add up to its text, what is
-kept is the order of the suffixes that begin at a token, as numbers of tokens. Else it is the order
-of all suffixes, as places in the text; and the text, and where each token begins in it."""
+kept is the order of the suffixes that begin at a token, as numbers of tokens, with the last byte
+of the token before each. Else it is the order of all suffixes, as places in the text; and the text,
+and where each token begins in it."""
 
 from __future__ import annotations
 
@@ -21,12 +22,14 @@ from pellucid.store import files
 from pellucid.trace.words import SEPARATOR, Words
 
 UINT32 = np.dtype("<u4")
-EVERY = 4096  # Of so many suffixes one stands in the top table.
+EVERY = 64  # Of so many suffixes one has a key, and of so many keys one stands in the top table:
+KEY = 32  # so many of its first bytes, zeros behind the end of the text.
 FILES = {
-    "tokens": ("positions", "top", "counts"),
-    "text": ("positions", "top", "text", "starts"),
+    "tokens": ("positions", "keys", "top", "before", "counts"),
+    "text": ("positions", "keys", "top", "text", "starts"),
 }  # Of a piece.
-KEY = 32  # With so many of its first bytes, zeros behind the end of the text.
+_SHORT = 1 << 24  # A position has 3 bytes where no piece's suffix needs more.
+ALONE = 0xFF  # Stands for what is before a suffix where that is a token of one byte, or nothing.
 _AT_ONCE = 1 << 16  # Suffixes that are looked at together.
 
 
@@ -47,8 +50,30 @@ class Piece(NamedTuple):
 
 
 def path(folder: Path, number: int, kind: str) -> Path:
-    """Where a piece's file lies: positions, top, counts; or positions, top, text and starts."""
+    """Where a piece's file of a kind lies (FILES)."""
     return folder / f"{number:05d}.{kind}"
+
+
+def width(size: int) -> int:
+    """Bytes of a position in a piece of so many suffixes."""
+    return 3 if size <= _SHORT else UINT32.itemsize
+
+
+def keys_of(text: np.ndarray, places: np.ndarray) -> np.ndarray:
+    """The first KEY bytes from each place on, shape (places, KEY) uint8, zeros behind the end."""
+    padded = np.concatenate([text, np.zeros(KEY, np.uint8)])
+    return padded[places[:, None].astype(np.int64) + np.arange(KEY)]
+
+
+def before_of(words: Words, ids: np.ndarray, order: np.ndarray) -> np.ndarray:
+    """The last byte of the token before each suffix, shape (suffixes,) uint8; ALONE where that
+    token has no other byte: what begins inside a token lies behind its first byte.
+
+    ids: the piece's tokens, shape (tokens,); order: the suffixes' tokens."""
+    ends = [word[-1] if len(word) > 1 else ALONE for word in words.words]
+    before = np.full(len(ids) + 1, ALONE, np.uint8)
+    before[1:] = np.array(ends, np.uint8)[ids]
+    return before[order]
 
 
 class Builder:
@@ -91,13 +116,14 @@ class Builder:
                 "starts": self._stored_starts(text, ids, begins, rows[:, 2], shard),
             }
         order = divsufsort(text)
-        if starts is not None:
-            order, written["counts"] = (
-                _at_tokens(order, starts),
-                np.bincount(ids, minlength=self._tokenizer.vocabulary),
-            )
-        written["top"] = _top(text, order[::EVERY] if starts is None else starts[order[::EVERY]])
-        written["positions"] = order
+        if starts is not None and self._words is not None:
+            order = _at_tokens(order, starts)
+            written["counts"] = np.bincount(ids, minlength=self._tokenizer.vocabulary)
+            written["before"] = before_of(self._words, ids, order)
+        kept = order[::EVERY]
+        written["keys"] = keys_of(text, kept if starts is None else starts[kept])
+        written["top"] = written["keys"][::EVERY]
+        written["positions"] = _narrow(order)
         self._write(piece.number, written)
         return "text" if starts is None else "tokens"
 
@@ -180,7 +206,7 @@ class Builder:
         if self._parent is not None and os.getppid() != self._parent:
             raise SystemExit(1)  # The run was killed, and the next one may write the same piece.
         for kind, values in written.items():
-            content = values if kind in ("text", "top") else values.astype(UINT32, copy=False)
+            content = values.astype(UINT32) if kind in ("starts", "counts") else values
             with files.whole_file(path(self._place, number, kind)) as partial:
                 content.tofile(partial)
 
@@ -200,7 +226,7 @@ def _at_tokens(order: np.ndarray, starts: np.ndarray) -> np.ndarray:
     return out
 
 
-def _top(text: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """The first KEY bytes from each place on, shape (places, KEY) uint8, zeros behind the end."""
-    padded = np.concatenate([text, np.zeros(KEY, np.uint8)])
-    return padded[places[:, None].astype(np.int64) + np.arange(KEY)]
+def _narrow(order: np.ndarray) -> np.ndarray:
+    """Positions as they are written: shape (suffixes, width) uint8."""
+    rows = order.astype(UINT32, copy=False).view(np.uint8).reshape(-1, UINT32.itemsize)
+    return rows[:, : width(len(order))]

@@ -21,7 +21,7 @@ from pellucid.data.tokenizer import Tokenizer
 from pellucid.record.verdict import Problem
 from pellucid.store import fields, layout
 from pellucid.trace import index, pieces
-from pellucid.trace.build import EVERY, KEY, Builder, path
+from pellucid.trace.build import EVERY, Builder, before_of, keys_of, path
 from pellucid.trace.suffixes import Suffixes, TextSuffixes, TokenSuffixes
 
 _AT_ONCE = 1 << 20
@@ -63,6 +63,7 @@ def _piece(suffixes: Suffixes, builder: Builder) -> Iterator[tuple[str, str]]:
         yield "counts", "does not count the tokens of its documents"
     if isinstance(suffixes, TokenSuffixes) and not suffixes.words.spell(suffixes.atoms, text):
         yield "positions", "its tokens are not those of its documents' texts"
+        return
     if isinstance(suffixes, TextSuffixes) and not np.array_equal(suffixes.text, text):
         yield "text", "is not the text of its documents"
     if isinstance(suffixes, TextSuffixes) and not np.array_equal(
@@ -76,11 +77,23 @@ def _piece(suffixes: Suffixes, builder: Builder) -> Iterator[tuple[str, str]]:
     wrong = _misplaced(suffixes, rank)
     if wrong is not None:
         yield "positions", f"its suffix {wrong} does not come before the next"
-    for number, key in enumerate(suffixes.top):
-        position = int(suffixes.positions[number * EVERY])
-        if suffixes.text_at(position, KEY)[:KEY].ljust(KEY, b"\0") != key:
-            yield "top", f"its entry {number} is not what the suffix begins with"
-            return
+    yield from _tables(suffixes, text)
+
+
+def _tables(suffixes: Suffixes, text: np.ndarray) -> Iterator[tuple[str, str]]:
+    """What is wrong with the tables that stand beside the order of a piece."""
+    order = suffixes.positions.between(0, suffixes.size)
+    starts = order[::EVERY].astype(np.int64)
+    if isinstance(suffixes, TokenSuffixes):
+        lengths = suffixes.words.lengths[suffixes.atoms]
+        starts = (np.cumsum(lengths) - lengths)[starts]
+        if not np.array_equal(suffixes.before, before_of(suffixes.words, suffixes.atoms, order)):
+            yield "before", "is not what stands before its suffixes"
+    keys = keys_of(text, starts)
+    if not np.array_equal(suffixes.keys, keys):
+        yield "keys", "is not what its suffixes begin with"
+    if b"".join(suffixes.top) != keys[::EVERY].tobytes():
+        yield "top", "is not what its suffixes begin with"
 
 
 def _ranks(suffixes: Suffixes) -> np.ndarray | None:
@@ -88,9 +101,7 @@ def _ranks(suffixes: Suffixes) -> np.ndarray | None:
     before all; None where a position is missing."""
     rank = np.full(suffixes.size + 1, -1, np.int64)
     for low in range(0, suffixes.size, _AT_ONCE):
-        positions = np.asarray(suffixes.positions[low : low + _AT_ONCE])
-        if positions.max() >= suffixes.size:
-            return None
+        positions = suffixes.positions.between(low, min(low + _AT_ONCE, suffixes.size))
         rank[positions] = np.arange(low, low + len(positions))
     return None if (rank[:-1] < 0).any() else rank
 
@@ -98,7 +109,8 @@ def _ranks(suffixes: Suffixes) -> np.ndarray | None:
 def _misplaced(suffixes: Suffixes, rank: np.ndarray) -> int | None:
     """The first suffix that does not come before its neighbour; None where all do."""
     for low in range(0, suffixes.size - 1, _AT_ONCE):
-        near = np.asarray(suffixes.positions[low : low + _AT_ONCE + 1]).astype(np.int64)
+        high = min(low + _AT_ONCE + 1, suffixes.size)
+        near = suffixes.positions.between(low, high).astype(np.int64)
         a, b = near[:-1], near[1:]
         alike = suffixes.atoms[a] == suffixes.atoms[b]
         right = rank[a + 1] < rank[b + 1]

@@ -29,7 +29,7 @@ from pellucid.record import digests
 from pellucid.store import files, layout
 from pellucid.trace.build import EVERY, KEY, Builder, Piece
 
-FORMAT = 1
+FORMAT = 2
 # Text of one piece, but for a document that is longer: what sorts fast, and few to ask.
 PIECE_BYTES = 32 << 20
 _MOST_TEXT = 1 << 40  # Bytes of one part of the documents, about: its pieces fit in memory.

@@ -22,7 +22,7 @@ import numpy as np
 from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
 from pellucid.store import arrays, files
-from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path
+from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path, width
 from pellucid.trace.words import SEPARATOR, Words, after
 
 _AHEAD = 8  # Tokens that are read for a first comparison: it seldom takes more.
@@ -30,6 +30,15 @@ _AT_ONCE = 1 << 20  # Positions that are looked at together,
 _AT_FIRST = 1 << 12  # and so many to begin with.
 _OFTEN = 1000  # A text found so many times more often than is asked for is soon met by reading.
 _FEW = 32  # So many tokens are looked up one by one; of more, all tokens of the piece are read.
+
+
+class Cut(NamedTuple):
+    """A way in which a text can begin inside a token: its head ends the token, and its tail follows
+    the token's end. before: which tokens end with the head and are longer, shape (vocabulary,)."""
+
+    tail: bytes
+    head: bytes
+    before: np.ndarray
 
 
 class Query:
@@ -41,8 +50,7 @@ class Query:
         # What pieces, by their number, have said.
         self.ranges: dict[tuple[int, bytes], tuple[int, int]] = {}
         self.crossing: dict[int, list[tuple[np.ndarray, int]]] = {}
-        # What follows a token's end, and the tokens it can follow.
-        self.cuts: list[tuple[bytes, np.ndarray]] = []
+        self.cuts: list[Cut] = []
         # What seams of texts that were cut have said (trace/seams.py), by split.
         self.over: dict[str, list[Any]] = {}
         # Tokens that hold it behind their first byte, and where.
@@ -52,7 +60,7 @@ class Query:
             for cut in range(1, min(len(content), longest)):
                 before = words.ending_with(content[:cut])
                 if before is not None:
-                    self.cuts.append((content[cut:], before))
+                    self.cuts.append(Cut(content[cut:], content[:cut], before))
             self.inside = np.stack(words.holding(content))
 
 
@@ -90,25 +98,50 @@ class Found(NamedTuple):
         return cls(tokens[order], offsets[order])
 
 
+class Positions:
+    """Where the suffixes of a piece begin, in the order of their bytes."""
+
+    def __init__(self, place: Path, size: int) -> None:
+        """size: how many suffixes there are."""
+        self._path, self._size = place, size
+        _check_size(place, size * width(size))
+
+    @cached_property
+    def _rows(self) -> np.ndarray:
+        """Shape (suffixes, bytes) uint8."""
+        return arrays.mapped(self._path, np.dtype("u1"), width(self._size))
+
+    def __getitem__(self, at: int) -> int:
+        return int.from_bytes(self._rows[at].tobytes(), "little")
+
+    def between(self, low: int, high: int) -> np.ndarray:
+        """Those of the suffixes [low, high), shape (high - low,) uint32. Raises FormatInvalid."""
+        rows = self._rows[low:high]
+        padded = np.zeros((len(rows), UINT32.itemsize), np.uint8)
+        padded[:, : rows.shape[1]] = rows
+        positions = padded.view(UINT32)[:, 0]
+        if positions.max(initial=0) >= self._size:
+            raise FormatInvalid(path=self._path, detail="has a position after the end of its text")
+        return positions
+
+
 class Suffixes(ABC):
     """What both kinds of pieces share: the order of their suffixes. Make one with opened."""
 
     def __init__(self, folder: Path, piece: Piece, shard: Shard, size: int) -> None:
         """size: how many suffixes there are."""
         self.piece, self.shard, self.size = piece, shard, size
-        self._positions_path = path(folder, piece.number, "positions")
-        self._top_path = path(folder, piece.number, "top")
-        _check_size(self._positions_path, size * UINT32.itemsize)
-        _check_size(self._top_path, -(-size // EVERY) * KEY)
+        self.positions = Positions(path(folder, piece.number, "positions"), size)
+        self._keys_path, self._top_path = (
+            path(folder, piece.number, kind) for kind in ("keys", "top")
+        )
+        keys = -(-size // EVERY)
+        _check_size(self._keys_path, keys * KEY)
+        _check_size(self._top_path, -(-keys // EVERY) * KEY)
 
     @abstractmethod
     def text_at(self, position: int, atoms: int) -> bytes:
         """The text from a position on: so many tokens or bytes of it, fewer at the end."""
-
-    @cached_property
-    def positions(self) -> np.ndarray:
-        """Where the suffixes begin, in the order of their bytes, shape (suffixes,) uint32."""
-        return arrays.mapped(self._positions_path, UINT32)
 
     @property
     @abstractmethod
@@ -116,9 +149,14 @@ class Suffixes(ABC):
         """What its positions count, shape (suffixes,): token ids, or bytes."""
 
     @cached_property
+    def keys(self) -> np.ndarray:
+        """What every EVERY-th suffix begins with, shape (keys, KEY) uint8."""
+        return arrays.mapped(self._keys_path, np.dtype("u1"), KEY)
+
+    @cached_property
     def top(self) -> list[bytes]:
-        """What every EVERY-th suffix begins with."""
-        content = files.read_bytes(self._top_path, -(-self.size // EVERY) * KEY)
+        """Every EVERY-th key."""
+        content = files.read_bytes(self._top_path, self._top_path.stat().st_size)
         return [content[at : at + KEY] for at in range(0, len(content), KEY)]
 
     def between(self, prefix: bytes) -> tuple[int, int]:
@@ -127,15 +165,26 @@ class Suffixes(ABC):
         if SEPARATOR in prefix:
             return 0, 0
         key = prefix[:KEY]
-        low = max(bisect.bisect_left(self.top, key) - 1, 0) * EVERY
-        high = min(bisect.bisect_left(self.top, after(key)) * EVERY, self.size)
+        first, last = self._before(key), self._before(after(key))
+        # The key behind says where to stop, unless more bytes are asked for than it has, or zeros,
+        # which stand behind the end of the text.
+        near = len(prefix) <= KEY and 0 not in prefix
+        low, high = max(first - 1, 0) * EVERY, min(last * EVERY, self.size)
+        stop = min(first * EVERY, high) if near else high
         with _named(self.shard.tokens_path):
-            low = bisect.bisect_left(range(high), 0, low, key=lambda at: self._compare(at, prefix))
+            low = bisect.bisect_left(range(stop), 0, low, key=lambda at: self._compare(at, prefix))
             if low == high or self._compare(low, prefix):
                 return low, low
+            begin = max(low, (last - 1) * EVERY) if near else low
             return low, bisect.bisect_left(
-                range(high), 1, low, key=lambda at: self._compare(at, prefix)
+                range(high), 1, begin, key=lambda at: self._compare(at, prefix)
             )
+
+    def _before(self, key: bytes) -> int:
+        """How many keys come before this one."""
+        at = bisect.bisect_left(self.top, key)
+        low, high = max(at - 1, 0) * EVERY, min(at * EVERY, len(self.keys))
+        return bisect.bisect_left(range(high), key, low, key=lambda row: self.keys[row].tobytes())
 
     def asked(self, query: Query, part: bytes) -> tuple[int, int]:
         """As between, for a query that may have asked the same before."""
@@ -146,7 +195,7 @@ class Suffixes(ABC):
 
     def _compare(self, at: int, prefix: bytes) -> int:
         """-1, 0 or 1: the suffix lies before, begins with, or lies behind the prefix."""
-        position, atoms = int(self.positions[at]), _AHEAD
+        position, atoms = self.positions[at], _AHEAD
         while True:
             text = self.text_at(position, atoms)
             if text.startswith(prefix):
@@ -198,12 +247,7 @@ class Suffixes(ABC):
     def positions_in(self, low: int, high: int) -> Iterator[np.ndarray]:
         """The positions of the suffixes [low, high) in parts, uint32. Raises FormatInvalid."""
         for begin, end in _chunks(low, high):
-            found = self.positions[begin:end]
-            if found.max() >= self.size:
-                raise FormatInvalid(
-                    path=self._positions_path, detail="has a position after the end of its text"
-                )
-            yield found
+            yield self.positions.between(begin, end)
 
 
 class TokenSuffixes(Suffixes):
@@ -212,8 +256,11 @@ class TokenSuffixes(Suffixes):
     def __init__(self, folder: Path, piece: Piece, shard: Shard, words: Words) -> None:
         super().__init__(folder, piece, shard, piece.stop - piece.start)
         self.words = words
-        self._counts_path = path(folder, piece.number, "counts")
+        self._counts_path, self._before_path = (
+            path(folder, piece.number, kind) for kind in ("counts", "before")
+        )
         _check_size(self._counts_path, len(words.words) * UINT32.itemsize)
+        _check_size(self._before_path, self.size)
 
     @property
     def atoms(self) -> np.ndarray:
@@ -227,6 +274,11 @@ class TokenSuffixes(Suffixes):
     def _counts(self) -> np.ndarray:
         """How often each token stands in the piece, shape (vocabulary,) uint32."""
         return arrays.mapped(self._counts_path, UINT32)
+
+    @cached_property
+    def before(self) -> np.ndarray:
+        """The last byte of the token before each suffix (build.before_of), shape (suffixes,)."""
+        return arrays.mapped(self._before_path, np.dtype("u1"))
 
     def counted(self) -> bool:
         """Whether its table of counts is that of its tokens."""
@@ -287,15 +339,16 @@ class TokenSuffixes(Suffixes):
         return query.crossing[number]
 
     def _crossing(self, query: Query) -> Iterator[tuple[np.ndarray, int]]:
-        for tail, before in query.cuts:
-            for positions in self.positions_in(*self.asked(query, tail)):
-                with _named(self.shard.tokens_path):
-                    # No text begins with the piece: its first token is a document's.
-                    ahead = positions - 1
-                    yield (
-                        ahead[before[self._ids[ahead]]].astype(np.int64),
-                        len(query.content) - len(tail),
-                    )
+        for tail, head, before in query.cuts:
+            for begin, end in _chunks(*self.asked(query, tail)):
+                fits = np.flatnonzero(self.before[begin:end] == head[-1])
+                if not len(fits):
+                    continue
+                ahead = self.positions.between(begin, end)[fits].astype(np.int64) - 1
+                if len(head) > 1:
+                    with _named(self.shard.tokens_path):
+                        ahead = ahead[before[self._ids[ahead]]]
+                yield ahead, len(head)
 
     def _inside(self, query: Query) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """The tokens that hold the text behind their first byte, once for each place in them."""

@@ -64,19 +64,27 @@ def manifest(edit: Callable[[dict[str, Any]], object]) -> Damage:
 
 
 DAMAGE: dict[str, tuple[Damage, str]] = {
-    "two suffixes change places": (change("00000.positions", "<u4", swap), "positions"),
-    "two neighbours change places": (change("00000.positions", "<u4", neighbours), "positions"),
+    "two suffixes change places": (change("00000.positions", "V3", swap), "positions"),
+    "two neighbours change places": (change("00000.positions", "V3", neighbours), "positions"),
     "a text is hidden": (
-        change("00000.positions", "<u4", lambda v: v.__setitem__(7, v[8])),
+        change("00000.positions", "V3", lambda v: v.__setitem__(7, v[8])),
         "positions",
     ),
     "a position behind the end": (
-        change("00000.positions", "<u4", lambda v: v.__setitem__(7, 1 << 31)),
+        change("00000.positions", "V3", lambda v: v.__setitem__(7, np.void(b"\xff\xff\xff"))),
         "positions",
     ),
     "a table that sends elsewhere": (
         change("00000.top", "u1", lambda v: v.__setitem__(0, 255 - v[0])),
         "top",
+    ),
+    "a key that sends elsewhere": (
+        change("00000.keys", "u1", lambda v: v.__setitem__(32, 255 - v[32])),
+        "keys",
+    ),
+    "another byte before a suffix": (
+        change("00000.before", "u1", lambda v: v.__setitem__(9, 255 - v[9])),
+        "before",
     ),
     "another count": (
         change("00000.counts", "<u4", lambda v: v.__setitem__(slice(None), v[::-1].copy())),
