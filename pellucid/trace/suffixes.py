@@ -12,10 +12,9 @@ from __future__ import annotations
 import bisect
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,79 +22,13 @@ from pellucid.data.streams import Shard
 from pellucid.errors import FormatInvalid
 from pellucid.store import arrays, files
 from pellucid.trace.build import EVERY, KEY, UINT32, Piece, path, width
+from pellucid.trace.query import AT_FIRST, Found, Query
 from pellucid.trace.words import SEPARATOR, Words, after
 
 _AHEAD = 8  # Tokens that are read for a first comparison: it seldom takes more.
-_AT_ONCE = 1 << 20  # Positions that are looked at together,
-_AT_FIRST = 1 << 12  # and so many to begin with.
+_AT_ONCE = 1 << 20  # Positions that are looked at together.
 _OFTEN = 1000  # A text found so many times more often than is asked for is soon met by reading.
 _FEW = 32  # So many tokens are looked up one by one; of more, all tokens of the piece are read.
-
-
-class Cut(NamedTuple):
-    """A way in which a text can begin inside a token: its head ends the token, and its tail follows
-    the token's end. before: which tokens end with the head and are longer, shape (vocabulary,)."""
-
-    tail: bytes
-    head: bytes
-    before: np.ndarray
-
-
-class Query:
-    """A text asked for, with what the vocabulary alone tells of it. words: None
-    where the index keeps the text."""
-
-    def __init__(self, content: bytes, words: Words | None) -> None:
-        self.content = content
-        # What pieces, by their number, have said.
-        self.ranges: dict[tuple[int, bytes], tuple[int, int]] = {}
-        self.crossing: dict[int, list[tuple[np.ndarray, int]]] = {}
-        self.cuts: list[Cut] = []
-        # What seams of texts that were cut have said (trace/seams.py), by split.
-        self.over: dict[str, list[Any]] = {}
-        # Tokens that hold it behind their first byte, and where.
-        self.inside = np.zeros((2, 0), np.int64)
-        if words is not None and SEPARATOR not in content:
-            longest = int(words.lengths.max(initial=0))
-            for cut in range(1, min(len(content), longest)):
-                before = words.ending_with(content[:cut])
-                if before is not None:
-                    self.cuts.append(Cut(content[cut:], content[:cut], before))
-            self.inside = np.stack(words.holding(content))
-
-
-class Found(NamedTuple):
-    """Occurrences in a piece: the token of the shard in which each begins, and at
-    which of its bytes; shape (N,)."""
-
-    tokens: np.ndarray
-    offsets: np.ndarray
-
-    def where(self, kept: np.ndarray) -> Found:
-        """Those of them that are kept, shape (N,) bool."""
-        return Found(self.tokens[kept], self.offsets[kept])
-
-    @classmethod
-    def first(cls, parts: Iterable[Found], most: int | None) -> Found:
-        """The first `most` occurrences of all parts in the text's order, or all."""
-        gathered: list[Found] = [cls(np.zeros(0, np.int64), np.zeros(0, np.int64))]
-        total = 0
-        for part in parts:
-            gathered.append(part)
-            total += len(part.tokens)
-            if most is not None and total > 4 * (most + _AT_FIRST):
-                gathered = [cls._least(gathered, most)]
-                total = len(gathered[0].tokens)
-        return cls._least(gathered, most)
-
-    @classmethod
-    def _least(cls, parts: Sequence[Found], most: int | None) -> Found:
-        tokens, offsets = (np.concatenate(columns) for columns in zip(*parts, strict=True))
-        if most is not None and len(tokens) > most > 0:
-            near = tokens <= np.partition(tokens, most - 1)[most - 1]
-            tokens, offsets = tokens[near], offsets[near]
-        order = np.lexsort((offsets, tokens))[:most]
-        return cls(tokens[order], offsets[order])
 
 
 class Positions:
@@ -515,7 +448,7 @@ class TextSuffixes(Suffixes):
 
 def _chunks(low: int, high: int) -> Iterator[tuple[int, int]]:
     """[low, high) in parts: small ones first, for who asks whether there is one may stop there."""
-    size = _AT_FIRST
+    size = AT_FIRST
     while low < high:
         yield low, min(low + size, high)
         low, size = low + size, min(size * 8, _AT_ONCE)

@@ -24,9 +24,9 @@ from pellucid.record.history import History
 from pellucid.trace import pieces
 from pellucid.trace.fold import variants
 from pellucid.trace.pieces import Placed
+from pellucid.trace.query import Found, Query
 from pellucid.trace.seams import Crossing, Seams
 from pellucid.trace.spans import maximal
-from pellucid.trace.suffixes import Found, Query
 
 LEAST = 24  # Characters of the shortest span that is told.
 _WIDTH = 160  # Bytes of context on either side.
