@@ -13,7 +13,9 @@ word and say nothing. Prints what bench/site.py prints."""
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
+import itertools
 import json
 import pydoc_data.topics
 import re
@@ -27,9 +29,10 @@ import numpy as np
 import pyarrow as pa
 
 from pellucid import recipe as recipes
-from pellucid.data import documents, shards, tokenizer
+from pellucid.data import documents, shards, stage, tokenizer
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
+from pellucid.data.tokenizer import Tokenizer
 from pellucid.recipe import Recipe
 from pellucid.record import chain, digests
 from pellucid.record.entries import DIGEST, FLOAT, STEP
@@ -43,6 +46,7 @@ CHAINS = 512  # Texts that are written at the same time.
 AT_ONCE = 256  # Steps.
 SOURCE = "words"
 DONE = "texts.jsonl"
+_WORD = re.compile(" ?[^ ]+| ")
 
 RECIPE = """name = "simulated"
 [[data.sources]]
@@ -112,6 +116,25 @@ def write_texts(path: Path, count: int) -> None:
         file.writelines(json.dumps({"text": text}) + "\n" for text in Words().texts(count, draws))
 
 
+@contextlib.contextmanager
+def cached() -> Iterator[None]:
+    """Texts of few words are encoded word by word: no token goes beyond the blank before a word."""
+    encode, known = Tokenizer.encode_batch, dict[str, list[int]]()
+
+    def from_cache(self: Tokenizer, texts: list[str]) -> list[np.ndarray]:
+        made = [_WORD.findall(text) for text in texts]
+        new = [word for word in {word for words in made for word in words} if word not in known]
+        known.update(zip(new, (ids.tolist() for ids in encode(self, new)), strict=True))
+        flat = itertools.chain.from_iterable
+        return [np.fromiter(flat(map(known.__getitem__, words)), np.uint32) for words in made]
+
+    Tokenizer.encode_batch = from_cache
+    try:
+        yield
+    finally:
+        Tokenizer.encode_batch = encode
+
+
 def release(folder: Path, steps: int, count: int) -> None:
     """Make what is missing of the simulated release."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -121,12 +144,13 @@ def release(folder: Path, steps: int, count: int) -> None:
     (folder / recipes.FILE).write_text(text)
     recipe = recipes.load(folder)
     if not (folder / layout.DATA_MANIFEST).is_file():
-        if not texts.is_file():
+        if not (folder / stage.DOCUMENTS / stage.MANIFEST).is_file() and not texts.is_file():
             write_texts(texts, count)
         documents.prepare(recipe, folder)
-        texts.unlink()
+        texts.unlink(missing_ok=True)
         tokenizer.prepare(recipe, folder)
-        shards.prepare(recipe, folder)
+        with cached():
+            shards.prepare(recipe, folder)
     if not (folder / layout.LEDGER).is_file():
         write_tables(folder, recipe)
         write_ledger(folder, recipe)

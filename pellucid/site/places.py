@@ -6,6 +6,7 @@ before each of the document's tokens."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +22,8 @@ from pellucid.look.show import Shown
 from pellucid.store import layout, metrics
 from pellucid.trace.words import Words
 
+_NEAR = 1 << 16  # Tokens between two segments that are read all the same.
+_AT_ONCE = 1 << 21  # Tokens that are read together, but for what their documents have around them.
 OWN = -1  # The branch of the steps that no rollback abandoned.
 _ROWS = ["step", "row", "epoch", "source", "block", "start", "tokens"]
 _SEGMENTS = ["step", "row", "document", "start", "tokens", "loss_sum"]
@@ -75,17 +78,18 @@ class Places:
         self._words = Words.of(tokenizer) if tokenizer.lossless else None
 
     @cached_property
-    def _streams(self) -> tuple[np.ndarray, np.ndarray]:
-        """Of every document where it begins in its stream, and its tokens; 0 of validation's: no
-        step trains on them. Shape (documents,) each."""
-        begins_D, lengths_D = np.zeros((2, self._shown.documents.count), np.int64)
-        for stream in self._shown.shards.train:
+    def _streams(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of every document its stream, where it begins there, and its tokens; 0 of validation's:
+        no step trains on them. Shape (documents,) each."""
+        streams_D, begins_D, lengths_D = np.zeros((3, self._shown.documents.count), np.int64)
+        for number, stream in enumerate(self._shown.shards.train):
             at = 0
             for shard in stream.shards:
                 indices, begins, lengths = self._table(shard)
                 begins_D[indices], lengths_D[indices] = begins + at, lengths
+                streams_D[indices] = number
                 at += shard.tokens
-        return begins_D, lengths_D
+        return streams_D, begins_D, lengths_D
 
     def _table(self, shard: Shard) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Of each document in a shard its index, where it begins, and its tokens."""
@@ -97,7 +101,7 @@ class Places:
     @cached_property
     def _lengths(self) -> np.ndarray:
         """Tokens of every document of either split, shape (documents,)."""
-        lengths_D = self._streams[1].copy()
+        lengths_D = self._streams[2].copy()
         for stream in self._shown.shards.validation:
             for shard in stream.shards:
                 indices, _, lengths = self._table(shard)
@@ -153,34 +157,48 @@ class Places:
         self, document: np.ndarray, places: np.ndarray, tokens: np.ndarray, path: Path
     ) -> tuple[np.ndarray, np.ndarray]:
         """Where segments begin and end in their documents, in characters, shape (N,)."""
-        begins_D, lengths_D = self._streams
+        streams_D, begins_D, lengths_D = self._streams
         if len(document) and not 0 <= document.min() <= document.max() < len(begins_D):
             raise FormatInvalid(path=path, detail="names an unknown document")
         first = places - begins_D[document]
         if ((first < 0) | (tokens < 1) | (first + tokens > lengths_D[document])).any():
             raise FormatInvalid(path=path, detail="has segments outside of their documents")
         begin, end = np.zeros((2, len(document)), np.int64)
-        order = np.argsort(document, kind="stable")
-        indices, at = np.unique(document[order], return_index=True)
-        for index, own in zip(indices.tolist(), np.split(order, at)[1:], strict=True):
-            starts = self._starts(index, int(begins_D[index]), int(lengths_D[index]))
-            begin[own], end[own] = starts[first[own]], starts[first[own] + tokens[own]]
+        order = np.lexsort((places, streams_D[document]))
+        for own in _together(streams_D[document[order]], places[order]):
+            of = order[own]
+            begin[of], end[of] = self._counted(document[of], first[of], tokens[of])
         return begin, end
 
-    def _starts(self, document: int, begin: int, length: int) -> np.ndarray:
-        """How many characters of a document begin before each of its tokens, and before its end:
-        shape (tokens + 1,)."""
+    def _counted(
+        self, document: np.ndarray, first: np.ndarray, tokens: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Where segments begin and end in their documents, in characters. They lie near each other
+        in one stream. first: which of its document's tokens each begins with."""
+        streams_D, begins_D, lengths_D = self._streams
+        indices, which = np.unique(document, return_inverse=True)
+        begins, lengths = begins_D[indices], lengths_D[indices]
         if self._words is None:
-            return self._read_again(document, length)
-        stream = self._shown.stream(self._shown.documents.part_of(document).source, "train")
-        assert stream is not None  # Its document table named the document.
-        ids = stream.read(begin, begin + length, mapped=False)
+            starts = [
+                self._read_again(index, length)
+                for index, length in zip(indices.tolist(), lengths.tolist(), strict=True)
+            ]
+            ahead, starts = np.cumsum(lengths + 1) - lengths - 1, np.concatenate(starts)
+        else:
+            low, high = int(begins.min()), int((begins + lengths).max())
+            stream = self._shown.shards.train[streams_D[indices[0]]]
+            starts, ahead = self._starts(stream.read(low, high, mapped=False)), begins - low
+        at, behind = ahead[which] + first, starts[ahead + 1][which]  # The document's token is none.
+        return np.maximum(starts[at] - behind, 0), starts[at + tokens] - behind
+
+    def _starts(self, ids: np.ndarray) -> np.ndarray:
+        """How many characters begin before each of some tokens, and before their end: shape
+        (tokens + 1,)."""
+        assert self._words is not None
         if ids.max() >= len(self._words.lengths):
             path = self._shown.folder / layout.DATA
             raise FormatInvalid(path=path, detail="has a token that is not in the vocabulary")
-        counts = self._words.characters[ids]
-        counts[0] = 0  # The document token.
-        return np.concatenate([[0], np.cumsum(counts)])
+        return np.concatenate([[0], np.cumsum(self._words.characters[ids])])
 
     def _read_again(self, document: int, length: int) -> np.ndarray:
         """The same of a tokenizer whose tokens have no bytes of their own: the text is encoded."""
@@ -223,6 +241,13 @@ def _numbers(texts: pa.Array, names: dict[str, int]) -> np.ndarray:
 
 def _greatest(column: np.ndarray) -> int:
     return int(column.max(initial=-1))
+
+
+def _together(streams: np.ndarray, places: np.ndarray) -> Iterator[slice]:
+    """Segments whose tokens are read together, of some in the order of streams and places."""
+    apart = (np.diff(streams) != 0) | (np.diff(places) > _NEAR) | (np.diff(places // _AT_ONCE) != 0)
+    cuts = [0, *(np.flatnonzero(apart) + 1).tolist(), len(places)]
+    yield from (slice(low, high) for low, high in itertools.pairwise(cuts) if low < high)
 
 
 def _columns(

@@ -67,15 +67,18 @@ def _tokens(rows: Rows, segments: Segments) -> np.ndarray:
 def _documents(segments: Segments, texts: Texts) -> dict[str, Any]:
     """The documents of some segments, in the order in which they first come, with the places of
     what was read of each."""
-    indices, first, which = np.unique(segments.document, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    ends = np.zeros(len(indices), np.int64)
-    begins = np.full(len(indices), np.iinfo(np.int64).max)
-    np.minimum.at(begins, which, segments.begin)
-    np.maximum.at(ends, which, segments.end)
-    about = texts.abouts.select(["id", "licence"]).take(pa.array(indices[order]))
+    order = np.argsort(segments.document, kind="stable")
+    indices, at = np.unique(segments.document[order], return_index=True)
+    came = np.argsort(order[at])  # The documents in the order in which they first come.
+    if len(indices):
+        begins = np.minimum.reduceat(segments.begin[order], at)[came]
+        ends = np.maximum.reduceat(segments.end[order], at)[came]
+    else:
+        begins, ends = indices, indices
+    indices = indices[came]
+    about = texts.abouts.select(["id", "licence"]).take(pa.array(indices))
     licences, licence = coded(about.column("licence").to_pylist())
-    own, pieces = texts.places(indices[order], begins[order], ends[order])
+    own, pieces = texts.places(indices, begins, ends)
     return {
         "licences": licences,
         "documents": {"id": about.column("id").to_pylist(), "licence": licence, **own},
