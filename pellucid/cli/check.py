@@ -49,6 +49,8 @@ def _fix(folder: Path, report: Report) -> str:
     kinds = {problem.error for problem in report.problems}
     if kinds == {"FileAdded"}:
         return "Every sealed file is intact. Move the added files out of the folder."
+    if kinds == {"ShellWithdrawn"}:
+        return f"The record is sound. Make its site again with: pellucid publish {folder}"
     if kinds == {"LedgerIncomplete"} and not report.sealed:
         return f"The run has not ended, and is sound so far. Continue with: pellucid run {folder}"
     return (

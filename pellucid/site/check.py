@@ -30,17 +30,19 @@ def check(folder: Path, sound: bool = True) -> Iterator[Problem]:
     there = set(files.walk(place))
     data = {name for name in there if name.startswith("data/")}
     own = {name for name in there if name.startswith("pages/")}
-    shown = _shell(place, there - data - own)
-    found = itertools.chain(shown, _data(folder, data) if sound else ())
+    digests = {name: _digest(place / name) for name in there - data - own}
+    number, version = _most_like(digests)
+    shown = _shell(digests, number, version)
+    found = itertools.chain(shown, _data(folder, data, version.schema) if sound else ())
     yield from itertools.islice(found, _TOLD)
     if more := sum(1 for _ in found):
         yield Problem("FileDiffers", layout.SITE, f"has {more:,} more such problems")
 
 
-def _data(folder: Path, data: set[str]) -> Iterator[Problem]:
-    """What differs between the data files and what the record gives."""
+def _data(folder: Path, data: set[str], schema: int) -> Iterator[Problem]:
+    """What differs between the data files and what the record gives for the shell beside them."""
     place = folder / layout.SITE
-    site = Site(folder, texts=place_of("texts/00000") in data)
+    site = Site(folder, place_of("texts/00000") in data, schema)
     names = {place_of(name): name for name in site.names()}
     site.read_all()
     for path in sorted(data - names.keys()):
@@ -78,18 +80,25 @@ def _holds(path: Path, content: bytes) -> bool:
     return size == len(content) and files.read_bytes(path, size) == content
 
 
-def _shell(place: Path, there: set[str]) -> Iterator[Problem]:
-    """What differs from the version of the shell that is most like it."""
-    own = {name: _digest(place / name) for name in there}
-    version = max(shell.known().values(), key=lambda known: len(own.items() & known.items()))
-    for name in sorted(own.keys() | version.keys()):
+def _most_like(digests: dict[str, str]) -> tuple[int, shell.Version]:
+    """The released shell that has most of these files."""
+    versions = shell.known().items()
+    return max(versions, key=lambda one: len(digests.items() & one[1].files.items()))
+
+
+def _shell(digests: dict[str, str], number: int, version: shell.Version) -> Iterator[Problem]:
+    """What differs from a version of the shell, and whether nobody should read its pages."""
+    if version.withdrawn and digests.items() & version.files.items():
+        detail = f"is version {number}, which was withdrawn: {version.withdrawn}"
+        yield Problem("ShellWithdrawn", layout.SITE, detail)
+    for name in sorted(digests.keys() | version.files.keys()):
         where = f"{layout.SITE}/{name}"
-        if name not in own:
+        if name not in digests:
             yield Problem("FileMissing", where, "is missing from the site")
-        elif name not in version:
-            yield Problem("FileAdded", where, "no released version of the site has this file")
-        elif own[name] != version[name]:
-            detail = "is not the file of that name in any released version of the site"
+        elif name not in version.files:
+            yield Problem("FileAdded", where, f"version {number} of the site has no such file")
+        elif digests[name] != version.files[name]:
+            detail = f"is not that of version {number}, the most like it that this pellucid knows"
             yield Problem("FileDiffers", where, detail)
 
 

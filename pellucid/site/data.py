@@ -17,7 +17,7 @@ from pellucid.look.show import Shown
 from pellucid.recipe import MAX_BYTES
 from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
-from pellucid.site.overview import corpus, overview
+from pellucid.site.overview import SCHEMA, corpus, overview
 from pellucid.site.pack import canonical, spans
 from pellucid.site.places import OWN, Places, Rows, Segments
 from pellucid.site.texts import Texts
@@ -49,16 +49,17 @@ class _Tables(NamedTuple):
 class Site:
     """The data files of a run as it stands. Make another one when the run has gone on.
 
-    texts: whether it holds the texts; None: if they are not too large."""
+    texts: whether it holds the texts; None: if they are not too large. schema: of a site that an
+    earlier version of Pellucid wrote, the one that its scripts read."""
 
-    def __init__(self, folder: Path, texts: bool | None = None) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, texts: bool | None = None, schema: int = SCHEMA) -> None:
+        self.folder, self.schema = folder, schema
         self._asked = texts
         self._all: _Tables | None = None
 
     def renewed(self) -> Site:
         """The run as it stands now. Of its data only what has changed is read again."""
-        site = Site(self.folder, self._asked)
+        site = Site(self.folder, self._asked, self.schema)
         if site._manifest is not None and site._manifest == self._manifest:
             site.__dict__ |= {name: self.__dict__[name] for name in _OF_DATA & self.__dict__.keys()}
         return site
@@ -78,7 +79,11 @@ class Site:
     @cached_property
     def overview(self) -> dict:
         made = self._manifest is not None  # Before the rest is read: it may be made meanwhile.
-        about = {**overview(self.folder), "data_made": made, **(self._corpus if made else {})}
+        about = {
+            **overview(self.folder, self.schema),
+            "data_made": made,
+            **(self._corpus if made else {}),
+        }
         size = sum(int(source["bytes"]) for source in about.get("sources", []))
         return about | {"texts": size <= TEXT_BYTES if self._asked is None else self._asked}
 

@@ -23,19 +23,19 @@ from pellucid.site import curves, documents, pages, steps
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
 
-SCHEMA = 1  # Of all data files together.
+SCHEMA = 1  # Of all data files together, as publish writes them.
 _LICENCES = 100
 _COUNTS = ("tokens", "documents", "bytes", "blocks", "unused_tokens")  # Of a stream.
 
 
-def overview(folder: Path) -> dict[str, Any]:
+def overview(folder: Path, schema: int) -> dict[str, Any]:
     """All but what `corpus` tells. Raises FormatInvalid."""
     recipe, about = load_recipe(folder), status(folder)
     del about["folder"], about["sealed"]  # A site is made before its release is sealed.
     ledger = begun(folder)
     taken = max(0, about["steps_done"] - recipe.first)  # Of a fork that has not begun: none.
     return {
-        "schema": SCHEMA,
+        "schema": schema,
         **about,
         "first": recipe.first,
         "recipe": files.read_bytes(folder / FILE, MAX_BYTES).decode("utf-8"),

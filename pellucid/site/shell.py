@@ -1,7 +1,8 @@
 """The shell of the site: pages, style and scripts that are the same for every run.
 
 A released shell never changes: shells.json holds the SHA-256 of every file of every version, and a
-release whose site has any other file is refused. A change of the shell is a new version."""
+release whose site has any other file is refused. A change of the shell is a new version. A version
+that turns out to be wrong stays there, with the reason (`withdrawn`)."""
 
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import json
 from functools import cache
 from importlib import resources
 from string import Template
+from typing import NamedTuple
 
 VERSION = 1
 # What a page needs besides its own script, which comes last.
@@ -72,7 +74,16 @@ def digests() -> dict[str, str]:
     return {name: hashlib.sha256(content).hexdigest() for name, content in sorted(files().items())}
 
 
+class Version(NamedTuple):
+    """A released shell."""
+
+    schema: int  # Of the data that its scripts read.
+    files: dict[str, str]  # The SHA-256 of each.
+    withdrawn: str = ""  # Why nobody should read its pages; empty for most.
+
+
 @cache
-def known() -> dict[int, dict[str, str]]:
-    """The SHA-256 of every file of every version that was ever released, by version."""
-    return {int(version): own for version, own in json.loads(_read("shells.json")).items()}
+def known() -> dict[int, Version]:
+    """Every version that was ever released."""
+    versions = json.loads(_read("shells.json"))
+    return {int(number): Version(**version) for number, version in versions.items()}

@@ -8,13 +8,14 @@ import json
 from pathlib import Path
 
 from pellucid.site import shell
+from pellucid.site.overview import SCHEMA
 
 
 def write() -> None:
     path = Path(shell.__file__).parent / "shell" / "shells.json"
-    known = {str(version): own for version, own in shell.known().items()}
-    known[str(shell.VERSION)] = shell.digests()
-    path.write_text(json.dumps(known, indent=1) + "\n", encoding="utf-8")
+    versions = json.loads(path.read_bytes())
+    versions[str(shell.VERSION)] = {"schema": SCHEMA, "files": shell.digests()}
+    path.write_text(json.dumps(versions, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

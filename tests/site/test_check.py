@@ -6,14 +6,17 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pellucid.cli.check import _fix
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.site import curves, numbers, shell, texts, view
+from pellucid.site import curves, data, numbers, shell, texts, view
 from pellucid.site.check import check
 from pellucid.site.data import Site
+from pellucid.site.overview import SCHEMA
 from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
 from tests.conftest import pellucid
@@ -100,7 +103,48 @@ def test_verify_names_it_too_when_it_was_sealed(release: Path) -> None:
 
 def test_the_shell_is_the_one_that_its_version_names() -> None:
     """A change of the shell is a new version: python -m tests.site.shells writes its digests."""
-    assert shell.known()[shell.VERSION] == shell.digests()
+    assert shell.known()[shell.VERSION] == shell.Version(SCHEMA, shell.digests())
+    assert all(0 < version.schema <= SCHEMA for version in shell.known().values())
+
+
+def listed(monkeypatch: pytest.MonkeyPatch, *versions: shell.Version) -> None:
+    monkeypatch.setattr(shell, "known", lambda: dict(enumerate(versions, 1)))
+
+
+def test_a_version_that_was_withdrawn_is_named_with_the_reason(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = shell.known()[shell.VERSION]
+    later = own._replace(files=own.files | {"style.css": "0" * 64})
+    listed(monkeypatch, own._replace(withdrawn="Its curves are upside down."), later)
+    report = verify(release, lambda name: None)
+    (problem,) = report.problems
+    assert problem[:2] == ("ShellWithdrawn", "site")
+    assert problem.detail == "is version 1, which was withdrawn: Its curves are upside down."
+    assert f"pellucid publish {release}" in _fix(release, report)
+    edited(release / "site" / "core.js", lambda content: content + b"\n")
+    assert problems(release) == {("ShellWithdrawn", "site"), ("FileDiffers", "site/core.js")}
+    listed(monkeypatch, own, later._replace(withdrawn="Its curves are upside down."))
+    assert problems(release) == {("FileDiffers", "site/core.js")}
+
+
+def test_a_site_of_an_earlier_version_verifies(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later version has another shell, and data of another schema."""
+    own, overview = shell.known()[shell.VERSION], data.overview
+
+    def overview_of(folder: Path, schema: int) -> dict[str, Any]:
+        return overview(folder, schema) | ({"more": 1} if schema == 2 else {})
+
+    monkeypatch.setattr(data, "overview", overview_of)
+    listed(monkeypatch, own, own._replace(schema=2, files=own.files | {"style.css": "0" * 64}))
+    assert verify(release, lambda name: None).ok
+    path = release / "site" / "data" / "overview.js"
+    path.write_bytes(packed("overview", Site(release, schema=2).pieces("overview")))
+    assert problems(release) == {("FileDiffers", "site/data/overview.js")}
+    listed(monkeypatch, own._replace(schema=2))
+    assert problems(release) == set()
 
 
 def test_the_scripts_count_as_the_data_are_cut() -> None:
