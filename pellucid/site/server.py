@@ -5,6 +5,7 @@ Any page on the web can send requests to 127.0.0.1. So a request is refused that
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
@@ -24,6 +25,7 @@ ADDRESS = "127.0.0.1"
 JSON = "application/json"
 _NAMES = (ADDRESS, "localhost")
 _AT_ONCE = 128  # Connections: each has a thread.
+_MOMENT = 0.05  # Seconds that a connection beyond those may take of the thread that accepts them.
 _HEAD = 10.0  # Seconds until a request's head is there: a byte now and then keeps no thread busy.
 _SILENT = 30.0  # Seconds that a connection may take nothing of an answer.
 _PIECE = 1 << 18
@@ -39,6 +41,21 @@ _HEADERS = {
     "Cache-Control": "no-store",
     "Accept-Ranges": "bytes",
 }
+
+
+def _busy() -> bytes:
+    body = json.dumps({"error": "too many connections: close some pages of this run"})
+    headers = _HEADERS | {
+        "Retry-After": "2",
+        "Content-Type": JSON,
+        "Content-Length": str(len(body)),
+        "Connection": "close",
+    }
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join(["HTTP/1.1 503 Service Unavailable", *lines, "", body]).encode("ascii")
+
+
+_BUSY = _busy()
 
 
 class Answer(NamedTuple):
@@ -68,6 +85,7 @@ Answers = Callable[[str, str], Answer]  # Of a path and a query, as they were se
 class Server(ThreadingHTTPServer):
     """Made with a port, 0 for a free one, and what answers. Raises PortUnusable."""
 
+    request_queue_size = _AT_ONCE
     daemon_threads = True
     block_on_close = False  # A connection that waits for a browser keeps no command waiting.
 
@@ -88,13 +106,22 @@ class Server(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._room.acquire(blocking=False):
-            self.shutdown_request(request)
+            self._refuse(request)
             return
         try:
             super().process_request(request, client_address)
         except BaseException:  # No thread could be started.
             self._room.release()
             raise
+
+    def _refuse(self, connection: socket.socket) -> None:
+        """Answer a connection that is too many, if it asks at once. Its request is read, for to
+        close with bytes unread would take the answer back."""
+        with contextlib.suppress(OSError):
+            connection.settimeout(_MOMENT)
+            if connection.recv(_PIECE):
+                connection.sendall(_BUSY)
+        self.shutdown_request(connection)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -31,12 +32,21 @@ def test_two_hosts_are_refused(browser: Browser) -> None:
     assert b"403 Forb" in raw(browser, f"GET / HTTP/1.1\r\n{host}{host}Connection: close\r\n\r\n")
 
 
-def test_more_connections_than_threads_are_closed(browser: Browser) -> None:
+def test_a_connection_that_is_too_many_is_told_to_come_again(browser: Browser) -> None:
     address = ("127.0.0.1", browser.port)
-    idle = [socket.create_connection(address, timeout=20) for _ in range(server._AT_ONCE + 8)]
-    assert idle[-1].recv(1) == b""
+    idle = [socket.create_connection(address, timeout=20) for _ in range(server._AT_ONCE)]
+    for _ in range(20):  # Each ends, and takes no place.
+        reply = browser.ask("/site/live")
+        assert (reply.status, reply.headers["Retry-After"]) == (503, "2")
+        assert reply.json == {"error": "too many connections: close some pages of this run"}
+        assert reply.headers["Content-Security-Policy"] and reply.headers["Connection"] == "close"
+    with socket.create_connection(address, timeout=20) as silent:
+        assert silent.recv(1) == b""
     for connection in idle:
         connection.close()
+    until = time.monotonic() + 20
+    while browser.ask("/site/live").status != 200:
+        assert time.monotonic() < until
 
 
 def test_a_head_that_never_ends_keeps_no_thread_busy(

@@ -310,7 +310,9 @@ function follow() {
   const ask = async () => {
     if (document.hidden) return; // A page that nobody looks at asks nothing.
     try {
-      const told = await (await fetch("live")).json();
+      const answer = await fetch("live");
+      if (!answer.ok) return; // Too many pages at once, or a file that is being written.
+      const told = await answer.json();
       if (mark !== null && told.mark !== mark) {
         load.mark = told.mark;
         for (const name of [...cache.keys()]) if (!LASTING.test(name)) cache.delete(name);
