@@ -294,8 +294,9 @@ class Release:
         """Whether a reader may not call a release with this file sound."""
         if reader is verified:  # A manifest that fits itself is another release of the same files.
             return path != layout.MANIFEST
-        original = self.contents[path]
-        return reader is site.sited and not site.says_the_same(path, content, original)
+        if reader is not site.sited:
+            return False
+        return not site.says_the_same(self.folder, path, content, self.contents[path])
 
 
 def _read_input(reader: Reader, place: Path, content: bytes) -> Iterator[Finding]:

@@ -13,11 +13,13 @@ from pathlib import Path
 
 from fuzz.mutations import TEXTS, Choices, change_value, dumped
 from pellucid.site import check, pages
-from pellucid.site.pack import packed, unpacked
+from pellucid.site.data import Site
+from pellucid.site.pack import unpacked
 from pellucid.site.server import Refused
 from pellucid.site.view import View
 from pellucid.store import layout
 
+_TAIL = b'"]);\n'
 _DATA = f"{layout.SITE}/data/"
 _MOST = 1 << 24  # Bytes of a data file's pieces.
 _DOT = base64.b64decode("R0lGODlhAQABAIAAAP8AAAAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
@@ -183,23 +185,25 @@ def viewed(folder: Path) -> None:
             view.answer(f"/site/{path}{ending}", "").body.close()
 
 
-def says_the_same(path: str, content: bytes, original: bytes) -> bool:
+def says_the_same(folder: Path, path: str, content: bytes, original: bytes) -> bool:
     """Whether a data file holds the pieces of another: those are equal for a check."""
     if not path.startswith(_DATA):
         return False
     name = path.removeprefix(_DATA).removesuffix(".js")
-    return unpacked(content, name, _MOST, path) == unpacked(original, name, _MOST, path)
+    behind = Site(folder).dictionary(name)
+    pieces = [unpacked(one, name, _MOST, path, behind) for one in (content, original)]
+    return pieces[0] == pieces[1]
 
 
 # ---- changes -----------------------------------------------------------------------------------
 
 
 def data(content: bytes, choices: Choices) -> bytes:
-    """A data file with another piece, in its own form most often. A script stays as it is."""
-    name = content.partition(b'"')[2].partition(b'"')[0].decode("ascii", "replace")
-    if not content.startswith(b"pellucid("):
-        return content + b"\n"
-    pieces = unpacked(content, name, _MOST, name)
+    """A data file with another piece, in its own form most often."""
+    head, quoted, rest = content.partition(b'["')
+    if not head.startswith(b"pellucid("):
+        return content + b"\n"  # A script of the shell.
+    pieces = rest.removesuffix(_TAIL).split(b'","')
     at = choices.below(len(pieces))
     how = choices.below(8)
     if how == 0:
@@ -210,15 +214,15 @@ def data(content: bytes, choices: Choices) -> bytes:
         other = choices.below(len(pieces))
         pieces[at], pieces[other] = pieces[other], pieces[at]
     elif how == 3:
-        name = choices.of([*TEXTS, "overview", "steps/00001", f"{name}x"])
-        name = name.encode("ascii", "replace").decode("ascii")
+        name = choices.of([*TEXTS, "overview", "steps/00001"]).encode("ascii", "replace")
+        head = b'pellucid("' + name + b'",'
     elif how == 4:
-        return content.replace(b'",', b'",' + choices.of(_STRANGE), 1)
+        pieces[at] = choices.of(_STRANGE)
     elif how == 5:
-        return packed(name, pieces[:at]).removesuffix(b'"]);\n') + _bomb() + b'"]);\n'
+        pieces[at] = _bomb()
     else:
         pieces[at] = _other(pieces[at], choices)
-    return packed(name, pieces)
+    return head + quoted + b'","'.join(pieces) + _TAIL
 
 
 _STRANGE = [
@@ -235,11 +239,16 @@ _STRANGE = [
 ]
 
 
-def _other(piece: bytes, choices: Choices) -> bytes:
+def _other(text: bytes, choices: Choices) -> bytes:
+    """A piece that says something else, packed as it was if it does not hang on a dictionary."""
     try:
-        return dumped(change_value(json.loads(piece), choices))
-    except ValueError:
-        return choices.of([b"", piece + b"x", piece[:-1], piece.upper(), bytes(100_000)])
+        piece = zlib.decompress(base64.b64decode(text), -15)
+        changed = dumped(change_value(json.loads(piece), choices))
+    except (ValueError, zlib.error):
+        piece = bytes(choices.of([0, 1, 7, 100_000]))
+        changed = choices.of([piece, piece + b"x", b"\xff" + piece])
+    packer = zlib.compressobj(9, zlib.DEFLATED, -15)
+    return base64.b64encode(packer.compress(changed) + packer.flush())
 
 
 @cache

@@ -9,15 +9,17 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.release.publish import publish
+from pellucid.site.data import Site
 from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
 
 Make = Callable[[Path, Path], None]
+Change = Callable[[bytes], bytes]
 _MOST = 1 << 24  # Bytes of a data file's pieces.
 _PAGE = "---\ntitle: About\n---\nWe trained it on public texts.\n"
 
 
-def file(name: str, change: Callable[[bytes], bytes]) -> Make:
+def file(name: str, change: Change) -> Make:
     """A file of the site changed, of a release with a page of its maker."""
 
     def make(honest: Path, folder: Path) -> None:
@@ -34,18 +36,23 @@ def file(name: str, change: Callable[[bytes], bytes]) -> Make:
     return make
 
 
-def replaced(before: bytes, after: bytes) -> Callable[[bytes], bytes]:
+def replaced(before: bytes, after: bytes) -> Change:
     return lambda content: content.replace(before, after)
 
 
-def pieces(name: str, change: Callable[[bytes], bytes]) -> Make:
+def pieces(name: str, change: Change) -> Make:
     """The first piece of a data file changed, in the one form of such a file."""
 
-    def changed(content: bytes) -> bytes:
-        first, *others = unpacked(content, name, _MOST, name)
-        return packed(name, [change(first), *others])
+    def make(honest: Path, folder: Path) -> None:
+        behind = Site(honest).dictionary(name)
 
-    return file(f"data/{name}.js", changed)
+        def changed(content: bytes) -> bytes:
+            first, *others = unpacked(content, name, _MOST, name, behind)
+            return packed(name, [change(first), *others], behind)
+
+        file(f"data/{name}.js", changed)(honest, folder)
+
+    return make
 
 
 def value(name: str, change: Callable[[Any], object]) -> Make:
