@@ -254,6 +254,22 @@ def test_a_part_of_the_timeline_is_dragged_larger(browser: Any, finished: Path) 
         assert at.wrong == []
 
 
+def test_a_part_without_points_is_said_to_be_one(browser: Any, finished: Path) -> None:
+    """No validation lies in steps 6 to 9. What is told of a curve is of its part."""
+    with watched(browser, finished, "file") as at:
+        page = at.open("timeline.html#6-9")
+        text = page.locator("main").inner_text()
+        assert "Validation: nothing is recorded here." in text
+        losses = json.loads(next(Site(finished).pieces("curves/level0/00000")))["series"]["loss"]
+        label = page.locator("svg.chart").first.get_attribute("aria-label")
+        assert f"from {losses[5]:.4f} to {losses[8]:.4f}; steps 6 to 9" in label
+        for chart in page.locator("svg.chart").all():
+            chart.hover()
+        page.set_viewport_size({"width": 500, "height": 800})
+        page.locator("svg.chart").first.hover()
+        assert at.wrong == []
+
+
 @pytest.mark.parametrize(
     "address",
     [

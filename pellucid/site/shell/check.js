@@ -34,7 +34,7 @@ page(async (about) => {
     el(
       "p",
       {},
-      "Nothing on these pages needs trust. Install Pellucid, and run these " +
+      "You need not trust these pages. Install Pellucid, and run these commands " +
         "in the folder above this site:",
     ),
     command("pip install pellucid"),

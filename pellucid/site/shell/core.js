@@ -226,6 +226,9 @@ function show(...children) {
 // What an address asks for is not in this run.
 class Nowhere extends Error {}
 
+// What an address asks for is not in this run yet.
+class Early extends Error {}
+
 function whole(asked, what) {
   if (!/^\d{1,15}$/.test(asked))
     throw new Nowhere(`There is no ${what} ${plain(asked.slice(0, 80))}.`);
@@ -246,6 +249,10 @@ function failed(error) {
         ".",
       ),
     );
+    return;
+  }
+  if (error instanceof Early) {
+    show(el("h1", {}, "Nothing is here yet"), el("p", { role: "status" }, error.message));
     return;
   }
   show(
@@ -278,7 +285,8 @@ async function page(draw) {
         drawn = true;
       } catch (error) {
         // What a page shows of a run stays where the server has ended.
-        if (drawn && about && about.live && !(error instanceof Nowhere)) lost();
+        const expected = error instanceof Nowhere || error instanceof Early;
+        if (drawn && about && about.live && !expected) lost();
         else failed(error);
       }
     }

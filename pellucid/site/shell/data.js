@@ -1,7 +1,7 @@
 "use strict";
 
 page(async (about) => {
-  if (!about.data_made) throw new Error("The documents are not prepared yet.");
+  if (!about.data_made) throw new Early("The documents are not prepared yet.");
   // Data are made once: a new step changes nothing here.
   if (document.getElementById("typed")) return;
   show(

@@ -4,7 +4,7 @@ const AT_ONCE = 20000; // Characters shown at first, and by each further click.
 const TIMES = 100;
 
 page(async (about, hash) => {
-  if (!about.data_made) throw new Error("The documents are not prepared yet.");
+  if (!about.data_made) throw new Early("The documents are not prepared yet.");
   const listed = /^(?:from-(\d{1,15}))?$/.exec(hash);
   if (listed) return list(about, Number(listed[1] || 0));
   const match = /^(\d{1,15})(?::(\d{1,15})-(\d{1,15}))?$/.exec(hash);

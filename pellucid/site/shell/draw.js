@@ -2,10 +2,11 @@
 // least and its greatest value.
 "use strict";
 
-// Of a picture, in the units of its text: a narrow window has a narrower one.
-const SIZE = { width: 720, height: 240, left: 56, right: 12, top: 10, bottom: 26 };
+// Of a picture, in the units of its text.
+const SIZE = { height: 240, left: 56, right: 12, top: 10, bottom: 26 };
+const WIDTHS = [300, 960]; // The least and the greatest: a narrow window has a narrower picture.
 
-// Round numbers from low to high, about so many.
+// Round numbers from low to high, at most about so many.
 function ticks(low, high, wanted) {
   const span = high - low || 1;
   const rough = span / wanted;
@@ -28,14 +29,11 @@ function short(number) {
 
 function extent(curves, range) {
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
-  for (const curve of curves) {
-    for (const point of curve.points) {
-      if (range && (point.x < range[0] || point.x > range[1])) continue;
-      left = Math.min(left, point.x);
-      right = Math.max(right, point.x);
-      low = Math.min(low, point.low ?? point.y);
-      high = Math.max(high, point.high ?? point.y);
-    }
+  for (const point of curves.flatMap((curve) => curve.points)) {
+    left = Math.min(left, point.x);
+    right = Math.max(right, point.x);
+    low = Math.min(low, point.low ?? point.y);
+    high = Math.max(high, point.high ?? point.y);
   }
   if (low === high)
     [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
@@ -46,17 +44,21 @@ function extent(curves, range) {
 // about: {title, unit, axis, curves: [{name, points, dots}], marks: [{x, name, kind}], range, pick,
 // zoom}. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
 function chart(about) {
-  const curves = about.curves.filter((curve) => curve.points.length);
+  const [begin, end] = about.range || [-Infinity, Infinity];
+  const inside = (points) => points.filter((point) => point.x >= begin && point.x <= end);
+  // A curve keeps the colour of its number when others have no points in the range.
+  const curves = about.curves
+    .map((curve, number) => ({ ...curve, number, points: inside(curve.points) }))
+    .filter((curve) => curve.points.length);
   if (!curves.length)
     return el("p", { class: "quiet" }, `${about.title}: nothing is recorded here.`);
   const at = extent(curves, about.range);
-  SIZE.width = Math.min(Math.max(main().clientWidth - 32, 300), 960);
-  const { width, height, left, right, top, bottom } = SIZE;
+  const width = Math.min(Math.max(main().clientWidth - 32, WIDTHS[0]), WIDTHS[1]);
+  const { height, left, right, top, bottom } = SIZE;
   const x = (given) =>
     left + ((given - at.left) / (at.right - at.left || 1)) * (width - left - right);
   const y = (given) =>
     height - bottom - ((given - at.low) / (at.high - at.low)) * (height - top - bottom);
-  const inside = (points) => points.filter((point) => point.x >= at.left && point.x <= at.right);
   const drawing = el("svg", {
     viewBox: `0 0 ${width} ${height}`,
     role: "img",
@@ -87,9 +89,7 @@ function chart(about) {
       ),
     );
   }
-  curves.forEach((curve, number) =>
-    drawing.append(line(curve, number, inside(curve.points), x, y)),
-  );
+  drawing.append(...curves.map((curve) => line(curve, x, y)));
   const figure = el(
     "figure",
     { class: "figure" },
@@ -106,11 +106,12 @@ function chart(about) {
     ),
     drawing,
   );
-  return look(figure, drawing, { ...about, curves, at, x, y, inside });
+  return withCursor(figure, drawing, { ...about, curves, at, width, x });
 }
 
-function line(curve, number, points, x, y) {
-  const group = el("g", { class: `curve c${number % 8}` });
+function line(curve, x, y) {
+  const { points } = curve;
+  const group = el("g", { class: `curve c${curve.number % 8}` });
   if (points.some((point) => point.low !== undefined)) {
     const above = points.map((point) => `${x(point.x)},${y(point.high ?? point.y)}`);
     const below = points.map((point) => `${x(point.x)},${y(point.low ?? point.y)}`).reverse();
@@ -134,10 +135,11 @@ function legend(curves) {
   return el(
     "span",
     { class: "legend" },
-    curves.map((curve, number) => el("span", { class: `key c${number % 8}` }, foreign(curve.name))),
+    curves.map(({ name, number }) => el("span", { class: `key c${number % 8}` }, foreign(name))),
   );
 }
 
+// What a picture shows, for who cannot see it.
 function spoken(curves, at, about) {
   const told = curves.map((curve) => {
     const [first, last] = [curve.points[0], curve.points[curve.points.length - 1]];
@@ -149,10 +151,10 @@ function spoken(curves, at, about) {
   );
 }
 
-// A cursor over a picture: by pointer or arrow keys, with the values beside it; Enter or a click
-// opens the step, and dragging zooms.
-function look(figure, drawing, about) {
-  const points = about.inside(about.curves[0].points);
+// The picture with a cursor: pointer or arrow keys move it along the first curve, the values are told
+// below, Enter or a click opens the step, and dragging zooms.
+function withCursor(figure, drawing, about) {
+  const { points } = about.curves[0];
   const told = el(
     "output",
     { class: "told quiet" },
@@ -173,10 +175,10 @@ function look(figure, drawing, about) {
   let index = -1;
   let begun = null;
   drawing.append(part, cursor);
-  const given = (event) => {
+  const under = (event) => {
     const box = drawing.getBoundingClientRect();
-    const inner = ((event.clientX - box.left) / box.width) * SIZE.width;
-    const share = (inner - SIZE.left) / (SIZE.width - SIZE.left - SIZE.right);
+    const inner = ((event.clientX - box.left) / box.width) * about.width;
+    const share = (inner - SIZE.left) / (about.width - SIZE.left - SIZE.right);
     return about.at.left + Math.min(Math.max(share, 0), 1) * (about.at.right - about.at.left);
   };
   const move = (to) => {
@@ -194,7 +196,7 @@ function look(figure, drawing, about) {
       0,
     );
   drawing.addEventListener("pointermove", (event) => {
-    const here = given(event);
+    const here = under(event);
     move(nearest(here));
     if (begun === null || !about.zoom) return;
     const [low, high] = [Math.min(begun, here), Math.max(begun, here)];
@@ -203,10 +205,10 @@ function look(figure, drawing, about) {
     part.setAttribute("visibility", "visible");
   });
   drawing.addEventListener("pointerdown", (event) => {
-    begun = given(event);
+    begun = under(event);
   });
   drawing.addEventListener("pointerup", (event) => {
-    const here = given(event);
+    const here = under(event);
     const wide = begun !== null && Math.abs(here - begun) > (about.at.right - about.at.left) / 50;
     if (wide && about.zoom) about.zoom(Math.min(begun, here), Math.max(begun, here));
     else if (about.pick) about.pick(points[nearest(here)]);
@@ -234,6 +236,7 @@ function look(figure, drawing, about) {
   return figure;
 }
 
+// The values of all curves at a point of the first.
 function reading(about, point) {
   const told = about.curves.map((curve) => {
     const near = curve.points.find((other) => other.x === point.x);
