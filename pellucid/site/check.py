@@ -32,10 +32,11 @@ def check(folder: Path, sound: bool = True) -> Iterator[Problem]:
     own = {name for name in there if name.startswith("pages/")}
     digests = {name: _digest(place / name) for name in there - data - own}
     number, version = _most_like(digests)
-    shown = _shell(digests, number, version)
-    found = itertools.chain(shown, _data(folder, data, version.schema) if sound else ())
-    yield from itertools.islice(found, _TOLD)
-    if more := sum(1 for _ in found):
+    problems = itertools.chain(
+        _shell(digests, number, version), _data(folder, data, version.schema) if sound else ()
+    )
+    yield from itertools.islice(problems, _TOLD)
+    if more := sum(1 for _ in problems):
         yield Problem("FileDiffers", layout.SITE, f"has {more:,} more such problems")
 
 
@@ -82,8 +83,12 @@ def _holds(path: Path, content: bytes) -> bool:
 
 def _most_like(digests: dict[str, str]) -> tuple[int, shell.Version]:
     """The released shell that has most of these files."""
-    versions = shell.known().items()
-    return max(versions, key=lambda one: len(digests.items() & one[1].files.items()))
+
+    def alike(number: int) -> int:
+        return len(digests.items() & shell.known()[number].files.items())
+
+    number = max(shell.known(), key=alike)
+    return number, shell.known()[number]
 
 
 def _shell(digests: dict[str, str], number: int, version: shell.Version) -> Iterator[Problem]:

@@ -137,18 +137,18 @@ class Server(ThreadingHTTPServer):
             super().handle_error(request, client_address)
 
 
-class _Sent(io.RawIOBase):
-    """What a connection sends until a time of the clock. Raises TimeoutError."""
+class _Incoming(io.RawIOBase):
+    """The bytes that a connection sends, until a deadline by the clock. Raises TimeoutError."""
 
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
-        self.until = 0.0
+        self.deadline = 0.0
 
     def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int:
-        if (left := self.until - time.monotonic()) <= 0:
+        if (left := self.deadline - time.monotonic()) <= 0:
             raise TimeoutError
         self._connection.settimeout(left)
         return self._connection.recv_into(buffer)
@@ -166,11 +166,11 @@ class _Request(BaseHTTPRequestHandler):
     def setup(self) -> None:
         super().setup()
         self.rfile.close()
-        self._sent = _Sent(self.connection)
-        self.rfile = io.BufferedReader(self._sent)
+        self._incoming = _Incoming(self.connection)
+        self.rfile = io.BufferedReader(self._incoming)
 
     def handle_one_request(self) -> None:
-        self._sent.until = time.monotonic() + _HEAD
+        self._incoming.deadline = time.monotonic() + _HEAD
         super().handle_one_request()
 
     def parse_request(self) -> bool:
@@ -270,7 +270,7 @@ class _Request(BaseHTTPRequestHandler):
         self.wfile.write(words)
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Nobody reads a line for each request."""
+        """No line for each request."""
 
 
 def _failed() -> Answer:
