@@ -17,7 +17,7 @@ from pellucid.look.show import Shown
 from pellucid.recipe import MAX_BYTES
 from pellucid.site import documents, steps
 from pellucid.site.curves import Curves, top
-from pellucid.site.overview import SCHEMA, corpus, overview
+from pellucid.site.overview import SCHEMA, corpus, overview, states
 from pellucid.site.pack import canonical, spans
 from pellucid.site.places import OWN, Places, Rows, Segments
 from pellucid.site.texts import Texts
@@ -26,7 +26,7 @@ from pellucid.store import files, layout
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|tokenizer|dictionary|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
+    r"overview|states|tokenizer|dictionary|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
     r"|(steps|documents|texts)/([0-9]{5,9})"
 )
 
@@ -98,6 +98,7 @@ class Site:
     def names(self) -> Iterator[str]:
         """The name of every data file; those of texts before those that say where texts lie."""
         yield "overview"
+        yield "states"
         for level in range(top(self._taken) + 1):
             for number in range(self._curves.parts(level)):
                 yield f"curves/level{level}/{number:05d}"
@@ -135,6 +136,8 @@ class Site:
         level, part, kind, number = match[2], match[3], match[4], match[5]
         if name == "overview":
             yield self._canonical(self.overview)
+        elif name == "states":
+            yield self._canonical(states(self.folder))
         elif name == "tokenizer":
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)

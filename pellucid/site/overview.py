@@ -54,7 +54,6 @@ def overview(folder: Path, schema: int) -> dict[str, Any]:
         ],
         "genesis": ledger.genesis if ledger else None,
         "loader": huggingface.tokenizer_loader(recipe.model),
-        "states": _states(folder),
         "curves": curves.top(taken),
         "steps_per_pack": steps.per_pack(taken),
         **pages.told(folder),
@@ -67,8 +66,8 @@ def _model(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names}
 
 
-def _states(folder: Path) -> list[dict[str, Any]]:
-    """What each stored checkpoint is in the ledger: its step, its weights' and its state's root."""
+def states(folder: Path) -> list[dict[str, Any]]:
+    """What each stored state is in the ledger: its step, its weights' and its state's root."""
     if (ledger := begun(folder)) is None:
         return []
     roots = {entry["step"]: entry["root"] for entry in ledger.of_kind("checkpoint")}

@@ -101,7 +101,7 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("evaluations", ("{part}.jsonl",)),
         Room("site", ("style.css", *(f"{name}.js" for name in _SCRIPTS))),
         Room("site", tuple(f"{name}.html" for name in _PAGES)),
-        Room("site/data", ("overview.js", "tokenizer.js", "dictionary.js")),
+        Room("site/data", ("overview.js", "states.js", "tokenizer.js", "dictionary.js")),
         Room("site/data/curves/level{n}", ("{part}.js",)),
         *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in ("documents", "steps", "texts")),
         *(Room(f"site/pages{inner}", ("{name}.html",)) for inner in ("", "/{name}")),

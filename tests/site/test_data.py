@@ -29,7 +29,7 @@ from pellucid.site.data import NoSuchFile, Site
 from pellucid.site.numbers import LOSS
 from pellucid.site.pack import packed
 from pellucid.sql.asked import sql
-from pellucid.store import metrics, parquet
+from pellucid.store import layout, metrics, parquet
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import finish, make_run, write_corpus
 from tests.site import reading
@@ -218,7 +218,7 @@ def test_there_is_no_other_data_file(finished: Path, name: str) -> None:
 def test_a_run_that_has_not_begun_has_an_overview(tmp_path: Path, corpus: Path) -> None:
     folder = make_run(tmp_path / "run", corpus)
     site = Site(folder)
-    assert [*site.names()] == ["overview", "curves/level0/00000"]
+    assert [*site.names()] == ["overview", "states", "curves/level0/00000"]
     about = value(site, "overview")
     assert about["head"] is None and not about["data_made"]
 
@@ -254,6 +254,20 @@ def test_a_document_has_the_tokens_that_show_shows(finished: Path) -> None:
             assert document["tokens"] == shown.document(document["id"])["tokens"] > 0
             splits.add(document["split"])
     assert splits == {"train", "validation"}
+
+
+def test_states_are_those_of_the_ledger(finished: Path) -> None:
+    """Each page reads the overview, so they are not in it."""
+    ledger, site = LedgerFile(finished), Site(finished)
+    told = {one["step"]: one for one in value(site, "states")}
+    places = (layout.ANCHORS, layout.CHECKPOINTS)
+    stored = {step for place in places for step in layout.steps_in(finished / place)}
+    assert told.keys() == stored
+    for step, one in told.items():
+        assert (one["weights"], one["state"]) == tuple(
+            ledger.step(step)[name] for name in ("weights", "state")
+        )
+    assert "states" not in value(site, "overview")
 
 
 def test_the_overview_has_what_readme_and_recipe_say(finished: Path) -> None:

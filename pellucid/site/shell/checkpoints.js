@@ -1,6 +1,7 @@
 "use strict";
 
 page(async (about) => {
+  const states = await value("states");
   const last = about.checkpoints.at(-1);
   const validated = new Map(about.validation.map((one) => [one.step, one]));
   show(
@@ -15,7 +16,7 @@ page(async (about) => {
     table(
       "Stored states",
       ["step", "stored", "loss", "validation, bits per byte", "weights", "state"],
-      about.states.map((one) => [
+      states.map((one) => [
         stepLink(one.step),
         one.kinds.join(", "),
         decimal(one.loss),

@@ -209,7 +209,8 @@ function events(about) {
       one.step,
       `validation: ${decimal(one.bits_per_byte)} bits per byte`,
     ]),
-    ...about.states.map((one) => [one.step, `${one.kinds.join(" and ")} stored`]),
+    ...about.checkpoints.map((step) => [step, "checkpoint stored"]),
+    ...about.anchors.map((step) => [step, "anchor stored"]),
   ].sort((a, b) => a[0] - b[0]);
   return section(
     "Events",
