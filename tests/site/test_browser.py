@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ import pytest
 from pellucid.look.show import Shown
 from pellucid.site import shell
 from pellucid.site.data import Site
-from tests.conftest import pellucid
+from pellucid.site.server import Refused
+from pellucid.site.view import Live, View
+from tests.conftest import make_run, pellucid
 from tests.serving import Answer, Request, serving
 from tests.site.conftest import HOSTILE, passes_axe, watched
 from tests.site.reading import documents as documents_of
@@ -156,6 +159,42 @@ def test_a_run_that_goes_on_is_followed(browser: Any, release: Path) -> None:
         while growing.step < before + 2:
             growing.add()
         page.wait_for_selector(f"dd:has-text('{growing.step} of 13')", timeout=6_000)
+        page.context.close()
+
+
+def test_a_page_that_is_turned_away_asks_again(
+    browser: Any, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    growing, turned = Growing(release), list[None]()
+    growing.at(len(growing.lines) // 2)
+
+    def busy(self: View) -> Live:
+        turned.append(None)
+        raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "too many connections")
+
+    with browsing(release) as server:
+        page = browser.new_context().new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/site/index.html")
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')")
+        with monkeypatch.context() as patch:
+            patch.setattr(View, "live", busy)
+            while len(turned) < 2:
+                page.wait_for_timeout(200)
+        assert page.locator("#run.lost").count() == 0
+        growing.add()
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')", timeout=10_000)
+        page.context.close()
+
+
+@pytest.mark.parametrize("name", ["data.html", "document.html"])
+def test_documents_that_are_not_prepared_are_no_damage(
+    browser: Any, corpus: Path, tmp_path: Path, name: str
+) -> None:
+    with browsing(make_run(tmp_path / "run", corpus)) as server:
+        page = browser.new_context().new_page()
+        page.goto(f"http://127.0.0.1:{server.port}/site/{name}")
+        page.wait_for_selector("h1:has-text('Nothing is here yet')")
+        assert page.locator("[role=status]").inner_text() == "The documents are not prepared yet."
         page.context.close()
 
 
