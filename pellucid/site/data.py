@@ -116,7 +116,8 @@ class Site:
 
     def read_all(self) -> None:
         """Read the tables once, for a site that is made whole. Raises FormatInvalid."""
-        rows, segments = self._places.rows(), self._places.segments()
+        rows = self._places.rows()
+        segments = self._places.segments(rows=rows)
         self._all = _Tables(rows, segments, segments.place[segments.branch == OWN])
 
     def placed(self, name: str, content: bytes) -> None:

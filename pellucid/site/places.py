@@ -117,17 +117,22 @@ class Places:
         Raises FormatInvalid where their steps do not ascend."""
         return _rows(self._shown.folder, steps)
 
-    def segments(self, steps: tuple[int, int] | None = None) -> Segments:
-        """All segments that are written, or those of the steps first..last. Raises FormatInvalid
-        where the tables do not fit each other or the documents."""
-        parts = [
-            self._branch(branch.folder, OWN if branch.number is None else branch.number, steps)
-            for branch in seen.branches(self._shown.folder, self._shown.ledger())
-        ]
+    def segments(self, steps: tuple[int, int] | None = None, rows: Rows | None = None) -> Segments:
+        """All segments that are written, or those of the steps first..last. rows: the run's own of
+        these steps, where they are known. Raises FormatInvalid where the tables do not fit each
+        other or the documents."""
+        parts = []
+        for branch in seen.branches(self._shown.folder, self._shown.ledger()):
+            number = OWN if branch.number is None else branch.number
+            own = rows if rows and number == OWN else _rows(branch.folder, steps)
+            parts.append(self._branch(branch.folder, number, own, steps))
+        if len(parts) == 1:
+            return parts[0]
         return Segments(*(np.concatenate(column) for column in zip(_NONE, *parts, strict=True)))
 
-    def _branch(self, folder: Path, number: int, steps: tuple[int, int] | None) -> Segments:
-        rows = _rows(folder, steps)
+    def _branch(
+        self, folder: Path, number: int, rows: Rows, steps: tuple[int, int] | None
+    ) -> Segments:
         own_step, own_row, document, start, tokens, loss_sum = _columns(
             folder, "segments", _SEGMENTS, steps
         )
@@ -215,17 +220,8 @@ class Places:
 def _rows(folder: Path, steps: tuple[int, int] | None) -> Rows:
     """Raises FormatInvalid."""
     names: dict[str, int] = {}
-    parts = [
-        [
-            _numbers(batch.column(name), names)
-            if name == "source"
-            else batch.column(name).to_numpy()
-            for name in _ROWS
-        ]
-        for batch in metrics.rows(folder, "sequences", _ROWS, steps)
-    ]
-    columns = [np.concatenate([np.zeros(0, np.int64), *own]) for own in zip(*parts, strict=True)]
-    rows = Rows(*(columns or [np.zeros(0, np.int64) for _ in _ROWS]), names=list(names))
+    columns = _columns(folder, "sequences", _ROWS, steps, names)
+    rows = Rows(*columns, names=list(names))
     if (rows.step[1:] < rows.step[:-1]).any():
         path = folder / layout.METRICS / "sequences"
         raise FormatInvalid(path=path, detail="has steps that do not ascend")
@@ -251,11 +247,24 @@ def _together(streams: np.ndarray, places: np.ndarray) -> Iterator[slice]:
 
 
 def _columns(
-    folder: Path, table: str, names: list[str], steps: tuple[int, int] | None
+    folder: Path,
+    table: str,
+    wanted: list[str],
+    steps: tuple[int, int] | None,
+    names: dict[str, int] | None = None,
 ) -> list[np.ndarray]:
-    batches: Iterator[list[np.ndarray]] = (
-        [batch.column(name).to_numpy() for name in names]
-        for batch in metrics.rows(folder, table, names, steps)
-    )
+    """Columns of a table, texts as numbers that names learns. A whole table is read column by
+    column: its parts and all of it would be in memory together."""
+    if steps is None and len(wanted) > 1:
+        return [_columns(folder, table, [name], None, names)[0] for name in wanted]
+    batches = [
+        [
+            _numbers(column, names)
+            if names is not None and column.type == pa.string()
+            else column.to_numpy()
+            for column in (batch.column(name) for name in wanted)
+        ]
+        for batch in metrics.rows(folder, table, wanted, steps)
+    ]
     columns = list(zip(*batches, strict=True))
-    return [np.concatenate(column) for column in columns] or [np.zeros(0, np.int64) for _ in names]
+    return [np.concatenate(column) for column in columns] or [np.zeros(0, np.int64) for _ in wanted]
