@@ -20,6 +20,7 @@ from pellucid.site.curves import Curves, top
 from pellucid.site.overview import SCHEMA, corpus, overview, states
 from pellucid.site.pack import canonical, spans
 from pellucid.site.places import OWN, Places, Rows, Segments
+from pellucid.site.seams import SEAMS, Seams
 from pellucid.site.texts import Texts
 from pellucid.store import files, layout
 
@@ -27,11 +28,11 @@ TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
     r"overview|states|tokenizer|dictionary|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
-    r"|(steps|documents|texts)/([0-9]{5,9})"
+    r"|(steps|documents|texts|seams)/([0-9]{5,9})"
 )
 
 # What depends on data and recipe alone, and takes long to read.
-_OF_DATA = {"_corpus", "_shown", "_places", "_texts"}
+_OF_DATA = {"_corpus", "_shown", "_places", "_texts", "_seams"}
 
 
 class NoSuchFile(Exception):
@@ -74,7 +75,8 @@ class Site:
 
     @cached_property
     def _corpus(self) -> dict:
-        return corpus(self.folder)
+        about = {"seams": self._seams.count, "seams_per_pack": SEAMS}
+        return corpus(self.folder) | about
 
     @cached_property
     def overview(self) -> dict:
@@ -110,6 +112,8 @@ class Site:
                     yield f"texts/{number:05d}"
             for number in range(-(-self.overview["documents"] // self._documents_per_pack)):
                 yield f"documents/{number:05d}"
+            for number in range(-(-self.overview["seams"] // SEAMS)):
+                yield f"seams/{number:05d}"
         if self.overview["genesis"]:
             for number in range(self._taken // self.overview["steps_per_pack"] + 1):
                 yield f"steps/{number:05d}"
@@ -154,6 +158,8 @@ class Site:
             yield digests
         elif kind == "documents":
             yield self._canonical(self._documents(int(number)))
+        elif kind == "seams":
+            yield self._canonical(self._seam(int(number)))
         else:
             yield from self._text(int(number))
 
@@ -210,6 +216,15 @@ class Site:
         low, high = indices.searchsorted([first, last + 1])
         kept = segments.where(order[low:high])
         return documents.pack(self._texts, self._places, kept, first, last)
+
+    def _seam(self, number: int) -> dict:
+        if number * SEAMS >= self._seams.count:
+            raise NoSuchFile(number)
+        return self._seams.pack(number)
+
+    @cached_property
+    def _seams(self) -> Seams:
+        return Seams(self.folder)
 
     @cached_property
     def _shown(self) -> Shown:

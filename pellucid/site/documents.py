@@ -65,16 +65,19 @@ def pack(texts: Texts, places: Places, segments: Segments, first: int, last: int
 
 
 def _times(segments: Segments, sizes: np.ndarray) -> dict[str, list[Any]]:
-    """begin: behind the end of the time before it, if that is of the same document; left: how much
-    of the document follows. sizes: the characters of each one's document."""
+    """begin: behind the end of the time before it, if that is of the same document; first: the same
+    in tokens; left: how much of the document follows. sizes: the characters of each one's
+    document."""
     same = np.diff(segments.document, prepend=-1) == 0
     before = np.where(same, np.append(0, segments.end)[:-1], 0)
+    tokens_before = np.where(same, np.append(0, segments.first + segments.tokens)[:-1], 0)
     return {
         "branch": np.where(segments.branch == OWN, 0, segments.branch).tolist(),
         "step": segments.step.tolist(),
         "row": segments.row.tolist(),
         "begin": (segments.begin - before).tolist(),
         "left": (sizes - segments.end).tolist(),
+        "first": (segments.first - tokens_before).tolist(),
         "tokens": segments.tokens.tolist(),
         "loss": losses(segments.loss_sum, segments.tokens),
     }

@@ -33,7 +33,7 @@ class Segments(NamedTuple):
     """Segments in the order of branch, step, row and start: columns of shape (N,).
 
     place: which of its branch's rows it is of; begin, end: characters of the document; a document's
-    token itself has none."""
+    token itself has none; first: the first of its tokens in the document, whose own token is 0."""
 
     branch: np.ndarray
     place: np.ndarray
@@ -44,6 +44,7 @@ class Segments(NamedTuple):
     end: np.ndarray
     tokens: np.ndarray
     loss_sum: np.ndarray
+    first: np.ndarray
 
     def where(self, kept: np.ndarray | slice) -> Segments:
         return Segments(*(column[kept] for column in self))
@@ -146,9 +147,9 @@ class Places:
             raise FormatInvalid(path=path, detail=detail)
         # A target stands one position behind what it is predicted from.
         places = self._stream_place(rows.block, path)[which] + rows.start[which] + start + 1
-        first, end = self._characters(document, places, tokens, path)
+        own = (document, *self._characters(document, places, tokens, path), tokens, loss_sum)
         branch = np.full(len(document), number, np.int64)
-        return Segments(branch, which, own_step, own_row, document, first, end, tokens, loss_sum)
+        return Segments(branch, which, own_step, own_row, *own, places - self._streams[0][document])
 
     def _stream_place(self, blocks: np.ndarray, path: Path) -> np.ndarray:
         """Where blocks begin in their streams, shape (N,)."""

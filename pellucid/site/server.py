@@ -79,7 +79,7 @@ def as_json(value: Any, status: HTTPStatus = HTTPStatus.OK) -> Answer:
     return Answer(io.BytesIO(json.dumps(value).encode("ascii")), JSON, status)
 
 
-Answers = Callable[[str, str], Answer]  # Of a path and a query, as they were sent.
+Answers = Callable[[str], Answer]  # Of a path, as it was sent.
 
 
 class Server(ThreadingHTTPServer):
@@ -181,8 +181,7 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         try:
             self._refuse_strangers()
-            path, _, query = self.path.partition("?")
-            answer = self.server.answers(path, query)
+            answer = self.server.answers(self.path.partition("?")[0])
         except Refused as refused:
             answer = as_json({"error": str(refused)}, refused.status)
         except PellucidError as error:

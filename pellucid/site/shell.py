@@ -22,8 +22,11 @@ SCRIPTS = {
     "step": ("core.js", "packs.js"),
     "document": ("core.js", "draw.js", "packs.js"),
     "checkpoints": ("core.js",),
-    "data": ("core.js", "draw.js", "tokens.js"),
-    "search": ("core.js",),
+    "data": ("core.js", "draw.js", "words.js", "tokens.js"),
+    "search": (
+        *("core.js", "packs.js", "ranges.js", "words.js", "pieces.js", "find.js", "seams.js"),
+        *("hits.js", "finder.js"),
+    ),
     "check": ("core.js",),
 }
 _CURRENT = ' aria-current="page"'

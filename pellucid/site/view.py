@@ -8,16 +8,12 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-import subprocess
-import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import parse_qs
 
 from pellucid import machine
 from pellucid.data import stage
@@ -33,10 +29,6 @@ from pellucid.store.ledger import begun
 from pellucid.store.remote import RemotePath
 
 FIRST = "/site/index.html"
-LONGEST = 1000  # Characters of a text to look for.
-PLACES = 100  # Of a text that are told.
-SECONDS = 30.0  # Of a search.
-_ANSWER = 16 << 20  # Bytes of a search's answer.
 _SHARE = 5  # A run is read anew after so many times the time that reading it took.
 _ATTEMPTS = 3
 _TEXT = "text/plain; charset=utf-8"  # A README of somebody else's too: no browser runs it.
@@ -84,25 +76,23 @@ class View:
         self._told: Live | None = None
         self._due = 0.0  # When the run is looked at again, by the clock.
         self._site: tuple[str, Site] | None = None  # With the mark of what it was made from.
-        self._looking, self._reading, self._searching = (threading.Lock() for _ in range(3))
+        self._looking, self._reading = threading.Lock(), threading.Lock()
 
-    def answer(self, path: str, query: str) -> Answer:
+    def answer(self, path: str) -> Answer:
         """What a path holds. Paths are on closed lists, and none of them is decoded. Raises
         Refused, and what the readers raise."""
         try:
-            return self._answer(path, query)
+            return self._answer(path)
         except MemoryError as error:
             raise machine.limit_reached(error) or TooMuchMemory() from error
 
-    def _answer(self, path: str, query: str) -> Answer:
+    def _answer(self, path: str) -> Answer:
         if path in ("/", "/site", "/site/"):
             return Answer(io.BytesIO(), _TEXT, HTTPStatus.FOUND, FIRST)
         if path.removeprefix("/") in shell.files():
             return Answer(io.BytesIO(), _TEXT, HTTPStatus.FOUND, f"/site{path}")
         if path == "/site/live":
             return as_json(self.live()._asdict())
-        if path == "/site/where":
-            return self._where(_text_in(query))
         if match := _DATA.fullmatch(path):
             return Answer(io.BytesIO(self._data(match[1])), _SCRIPT)
         if match := _PAGE.fullmatch(path):
@@ -183,31 +173,6 @@ class View:
         opened = files.open_file(files.inside(self.folder, path, str(self.folder)))
         return Answer(opened, _KINDS.get(path.rpartition(".")[2], "application/octet-stream"))
 
-    def _where(self, text: str) -> Answer:
-        """What `pellucid where` prints: in a process of its own, which can be ended."""
-        if not self._searching.acquire(timeout=SECONDS):
-            raise Refused(HTTPStatus.SERVICE_UNAVAILABLE, "another search is running: try later")
-        try:
-            with tempfile.TemporaryFile() as output:
-                ended = subprocess.run(
-                    [
-                        *(sys.executable, "-P", "-m", "pellucid", "where"),
-                        *("--json", "--limit", str(PLACES), "--", str(self.folder), text),
-                    ],
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.DEVNULL,
-                    timeout=SECONDS,
-                )
-                output.seek(0)
-                content = output.read(_ANSWER + 1)
-        except subprocess.TimeoutExpired as error:
-            words = f"no answer within {SECONDS:.0f} seconds: ask for a longer text"
-            raise Refused(HTTPStatus.GATEWAY_TIMEOUT, words) from error
-        finally:
-            self._searching.release()
-        return _told(content, ended.returncode)
-
 
 def _pieces(site: Site, name: str) -> Iterator[bytes]:
     """What a data file holds. The overview says that there is a server to ask."""
@@ -216,30 +181,3 @@ def _pieces(site: Site, name: str) -> Iterator[bytes]:
         yield canonical(site.overview | {"live": True, "sealed": sealed})
     else:
         yield from site.pieces(name)
-
-
-def _text_in(query: str) -> str:
-    """Raises Refused."""
-    try:
-        fields = parse_qs(query, True, True, errors="strict", max_num_fields=1)
-        (text,) = fields["text"]
-    except (KeyError, ValueError) as error:
-        words = "write /site/where?text=… with the text in UTF-8, percent-encoded"
-        raise Refused(HTTPStatus.BAD_REQUEST, words) from error
-    if not 0 < len(text) <= LONGEST or "\0" in text:
-        words = f"a text to look for has 1 to {LONGEST:,} characters, and no NUL"
-        raise Refused(HTTPStatus.BAD_REQUEST, words)
-    return text
-
-
-def _told(content: bytes, code: int) -> Answer:
-    """The answer of a search, or why there is none."""
-    if code == 0 and len(content) <= _ANSWER:
-        return Answer(io.BytesIO(content), JSON)
-    try:
-        about = files.parse_json(content)
-        fault = {"error": str(about["detail"]), "name": str(about["error"])}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        words = "the search ended without an answer: try it with pellucid where"
-        raise Refused(HTTPStatus.INTERNAL_SERVER_ERROR, words) from error
-    return as_json(fault, HTTPStatus.CONFLICT)

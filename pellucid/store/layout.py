@@ -71,8 +71,12 @@ _TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validat
 _SPLITS = ("train", "validation")
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
-_SCRIPTS = ("core", "curves", "draw", "packs", "tokens", *_PAGES)
+_SCRIPTS = (
+    *("core", "curves", "draw", "find", "finder", "hits", "packs", "pieces", "ranges", "seams"),
+    *("tokens", "words", *_PAGES),
+)
 _INDEX = ("before", "counts", "keys", "positions", "starts", "text", "top")
+_DATA_KINDS = ("documents", "seams", "steps", "texts")  # Of the site, in files by number.
 _OPEN = tuple(f"{{name}}.{ending}" for ending in ("md", "png", "jpg", "jpeg", "gif", "webp"))
 
 # What a release holds, by the format that its manifest names. Later work adds lines.
@@ -103,7 +107,7 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("site", tuple(f"{name}.html" for name in _PAGES)),
         Room("site/data", ("overview.js", "states.js", "tokenizer.js", "dictionary.js")),
         Room("site/data/curves/level{n}", ("{part}.js",)),
-        *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in ("documents", "steps", "texts")),
+        *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in _DATA_KINDS),
         *(Room(f"site/pages{inner}", ("{name}.html",)) for inner in ("", "/{name}")),
         *(Room(f"pages{inner}", _OPEN, linked=False) for inner in ("", "/{name}")),
         Room("abandoned/branch{n}/checkpoints/step{n}", _CHECKPOINT),

@@ -100,8 +100,10 @@ def documents(pack: dict[str, Any]) -> list[dict[str, Any]]:
             document["origin"] = document["id"].removeprefix(f"{document['source']}/")
         document |= {"bytes": document["characters"] + document["bytes"], "at": at, "from": 0}
         document["times"] = following(document["times"])
-        before = 0
+        before = tokens_before = 0
         for time in document["times"]:
+            time["first"] += tokens_before
+            tokens_before = time["first"] + time["tokens"]
             time["begin"] += before
             time["end"] = before = document["characters"] - time.pop("left")
             time["loss"] = loss(time["loss"])

@@ -206,7 +206,7 @@ def test_view_searches_for_the_page(browser: Any, finished: Path) -> None:
         expected = json.loads(pellucid("where", finished, "the river", "--json").stdout)
         told = page.locator("#told").inner_text()
         assert told.startswith(f"{expected['count']:,} places in the texts of training; ")
-        assert page.locator("article").count() == min(len(expected["hits"]), 100)
+        assert page.locator("article").count() == 10
         assert {*page.locator("mark").all_inner_texts()} == {"the river"}
         page.locator("article h2 a").first.click()
         page.wait_for_selector("main:not([aria-busy]) h1:has-text('stones/')")

@@ -13,12 +13,13 @@ import pytest
 from pellucid.cli.check import _fix
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
-from pellucid.site import curves, data, numbers, shell, texts, view
+from pellucid.site import curves, data, numbers, shell, texts
 from pellucid.site.check import check
 from pellucid.site.data import Site
 from pellucid.site.overview import SCHEMA
 from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
+from pellucid.trace import build
 from tests.conftest import pellucid
 
 
@@ -154,7 +155,9 @@ def test_the_scripts_count_as_the_data_are_cut() -> None:
         ("packs.js", "APART"): texts.APART,
         ("curves.js", "BINS"): curves.BINS,
         ("curves.js", "FACTOR"): curves.FACTOR,
-        ("search.js", "LONGEST"): view.LONGEST,
+        ("pieces.js", "KEY_EVERY"): build.EVERY,
+        ("pieces.js", "TOP_EVERY"): build.EVERY,
+        ("pieces.js", "KEY"): build.KEY,
     }
     for (script, name), value in said.items():
         assert f"const {name} = {value};" in shell.files()[script].decode("utf-8")

@@ -19,12 +19,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pellucid.data.cutting import text_of as text_and_part
 from pellucid.data.parquet import Documents
 from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.record import chain
-from pellucid.site import curves, texts
+from pellucid.site import curves, data, seams, texts
 from pellucid.site.data import NoSuchFile, Site
 from pellucid.site.numbers import LOSS
 from pellucid.site.pack import packed
@@ -91,7 +92,7 @@ def test_documents_show_every_time_that_sql_counts(finished: Path) -> None:
     by_document: dict[int, list[Any]] = defaultdict(list)
     for row in rows:
         by_document[row["document"]].append(tuple(row.values())[1:])
-    seen = 0
+    seen, tokenizer = 0, Shown(finished).tokenizer
     for pack in values(site, "documents"):
         for number, document in enumerate(reading.documents(pack), pack["first"]):
             own = sorted(by_document.get(number, []))
@@ -104,6 +105,10 @@ def test_documents_show_every_time_that_sql_counts(finished: Path) -> None:
                 assert abs(loss - loss_sum / tokens) <= 0.5 / LOSS and branch == 0
             seen += len(times)
             stored = Documents.open(finished).get(number)
+            starts = [0, *(start for start, _ in tokenizer.offsets(stored["text"]))]
+            for time in document["times"]:
+                # Of a token that begins inside a character, pages count otherwise.
+                assert starts[time["first"]] in (time["begin"], time["begin"] - 1)
             assert text_of(site, document, 0, stored["characters"]) == stored["text"]
             for name in ("id", "source", "licence", "origin", "date", "split", "bytes"):
                 assert document[name] == stored[name]
@@ -338,3 +343,36 @@ def test_sizes_of_texts_that_the_manifest_does_not_allow_are_named(
     made.__dict__["abouts"] = made.abouts.set_column(at, name, column)
     with pytest.raises(FormatInvalid, match="impossible sizes"):
         _ = made.count
+
+
+@pytest.mark.parametrize("split", ["texts", "parts"])
+def test_seams_are_the_ends_of_parts_that_follow_each_other(
+    tmp_path: Path, corpus: Path, split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(seams, "SEAMS", 7)
+    monkeypatch.setattr(data, "SEAMS", 7)
+    settings = ["data.max_document_characters=120", f"data.split={split}"]
+    run = finish(make_run(tmp_path / "run", corpus, settings))
+    shown, site = Shown(run), Site(run)
+    documents = [shown.documents.get(index) for index in range(shown.documents.count)]
+    expected = []
+    for one, other in itertools.pairwise(documents):
+        (name, part), (next_name, next_part) = text_and_part(one["id"]), text_and_part(other["id"])
+        if (name, part + 1, one["split"]) == (next_name, next_part, other["split"]) and part:
+            expected.append([one["index"], one["text"][-64:], other["text"][:64]])
+    packs = values(site, "seams")
+    assert len(packs) == -(-len(expected) // 7) > 2
+    own = [seam for pack in packs for seam in pack["seams"]]
+    assert [[seam[0], *seam[3:]] for seam in own] == expected
+    assert value(site, "overview")["seams"] == len(own)
+    streams = (*shown.shards.train, *shown.shards.validation)
+    for document, shard, end, *_ in own:
+        entry = shown.shards.manifest["parts"][shard]
+        (stream,) = [
+            stream
+            for stream in streams
+            if (stream.source, stream.split) == (entry["source"], entry["split"])
+        ]
+        assert stream.token_of(document) + stream.length_of(document) == end
+    with pytest.raises(NoSuchFile):
+        list(site.pieces(f"seams/{len(packs):05d}"))

@@ -9,7 +9,6 @@ import shutil
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 
@@ -367,7 +366,6 @@ def test_a_run_before_its_training(corpus: Path, tmp_path: Path, stage: str | No
         assert overview["steps_done"] == 0 and overview["data_made"] == (stage == "shards")
         for name in contents(folder):
             assert browser.ask(f"/site/data/{name}.js").status == 200
-        assert browser.ask("/site/where?text=river").status == 409
 
 
 def test_a_fork_before_its_first_step(release: Path, tmp_path: Path) -> None:
@@ -378,38 +376,6 @@ def test_a_fork_before_its_first_step(release: Path, tmp_path: Path) -> None:
         assert (overview["first"], overview["genesis"]) == (6, None)
         for name in contents(fork):
             assert browser.ask(f"/site/data/{name}.js").status == 200
-
-
-@pytest.mark.parametrize("text", ["the river", "café", "no such text", "--json", "a&b=c;#?+%"])
-def test_a_search_is_that_of_where(finished: Path, browser: Browser, text: str) -> None:
-    reply = browser.ask(f"/site/where?text={quote(text)}")
-    printed = pellucid("where", "--json", "--limit", view.PLACES, "--", finished, text).stdout
-    assert reply.status == 200 and reply.json == json.loads(printed)
-
-
-@pytest.mark.parametrize(
-    "query",
-    ["", "?text=", "?text=%00", "?text=%ff", "?other=a", "?text=a&text=b", f"?text={'a' * 1001}"],
-)
-def test_a_search_of_another_form_is_refused(browser: Browser, query: str) -> None:
-    reply = browser.ask(f"/site/where{query}")
-    assert reply.status == 400 and reply.json["error"]
-
-
-def test_a_search_of_a_run_without_an_index_says_so(release: Path) -> None:
-    shutil.rmtree(release / "trace")
-    with browsing(release) as browser:
-        reply = browser.ask("/site/where?text=river")
-    assert reply.status == 409
-    assert reply.json["name"] == "IndexMissing" and "--only index" in reply.json["error"]
-
-
-def test_a_search_that_takes_long_is_ended(
-    browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(view, "SECONDS", 0.01)
-    reply = browser.ask("/site/where?text=river")
-    assert reply.status == 504 and "no answer within" in reply.json["error"]
 
 
 def test_a_damaged_run_is_told_by_name(release: Path) -> None:
@@ -466,7 +432,7 @@ def test_viewing_changes_nothing(finished: Path) -> None:
     with browsing(finished) as browser:
         for name in contents(finished):
             browser.ask(f"/site/data/{name}.js")
-        browser.ask("/site/where?text=river")
+        browser.ask("/trace/00000.keys", Range="bytes=0-31")
     assert state() == before
 
 

@@ -106,7 +106,7 @@ def test_a_release_behind_a_url(finished: Path) -> None:
         port = port_in(iter(process.stdout.readline, ""))
         assert Browser(port).ask("/site/live").json["ended"] is True
         browser = Browser(port)
-        for path in ("/site/data/overview.js", "/site/data/steps/00000.js", "/site/where?text=the"):
+        for path in ("/site/data/overview.js", "/site/data/steps/00000.js", "/trace/00000.top"):
             assert browser.ask(path).status == 200
         whole = (finished / "recipe.toml").read_bytes()
         assert browser.ask("/recipe.toml", Range="bytes=3-8").body == whole[3:9]

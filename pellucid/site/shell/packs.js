@@ -110,8 +110,10 @@ async function documentsPack(number) {
 
 // In the order of steps. Packs have them in the order of places.
 function timesOf(own, times) {
-  let before = 0;
+  let [before, tokensBefore] = [0, 0];
   for (const time of times) {
+    time.first += tokensBefore;
+    tokensBefore = time.first + time.tokens;
     time.begin += before;
     time.end = before = own.characters - time.left;
     time.loss = time.loss === null ? NaN : time.loss / LOSS;

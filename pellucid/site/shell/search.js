@@ -1,21 +1,46 @@
 "use strict";
 
-const LONGEST = 1000;
+const LONGEST = 1000; // Characters of a text that is asked for.
+const SHOWN = 10; // Places that are told at once.
+const STEPS = 20; // Steps of a place.
+
+const search = { reader: null, finder: null, busy: false, mark: "", can: false, drawn: "" };
 
 page(async (about, wanted) => {
+  const can = about.stages.index && location.protocol.startsWith("http");
+  const same = document.getElementById("told") && search.can === can;
+  if (same && search.drawn === wanted) return; // While a run goes on, what is typed stays.
+  if (!same) drawForm(can);
+  [search.can, search.drawn] = [can, wanted];
+  if (!can) {
+    const why = about.stages.index ? elsewhere(wanted) : noIndex();
+    document.getElementById("told").replaceChildren(why);
+    return;
+  }
+  const field = document.getElementById("wanted");
+  if (wanted || !field.value) field.value = wanted;
+  await answer(about, wanted);
+  field.focus();
+});
+
+// A search that takes long ends where another text is asked for.
+addEventListener("hashchange", () => {
+  if (!search.busy) return;
+  search.reader.stop();
+  search.finder = null;
+});
+
+function drawForm(can) {
   const field = el("input", {
     type: "search",
     id: "wanted",
     maxlength: LONGEST,
-    value: wanted,
     autocomplete: "off",
   });
-  const told = el("div", { id: "told", role: "status" });
   const ask = (event) => {
     event.preventDefault();
-    location.hash = encodeURIComponent(field.value);
+    location.hash = encodeURIComponent(field.value.toWellFormed());
   };
-  const can = about.stages.index && about.live !== undefined;
   show(
     el("h1", {}, "Search"),
     el("p", {}, "Which training texts contain a text, letter by letter, and which steps saw it."),
@@ -28,13 +53,11 @@ page(async (about, wanted) => {
           el("button", {}, "Search"),
         )
       : null,
-    told,
+    el("div", { id: "told", role: "status", "aria-live": "polite" }),
+    el("div", { id: "hits" }),
+    el("p", { id: "cost", class: "quiet" }),
   );
-  if (!about.stages.index) told.append(noIndex());
-  else if (!can) told.append(elsewhere(wanted));
-  else if (wanted) await answer(told, wanted);
-  if (can) field.focus();
-});
+}
 
 function noIndex() {
   return el(
@@ -44,7 +67,7 @@ function noIndex() {
   );
 }
 
-// Of a site without `pellucid view` behind it.
+// Of a site that was opened from a folder, where browsers forbid reading files.
 function elsewhere(wanted) {
   return el(
     "div",
@@ -52,34 +75,89 @@ function elsewhere(wanted) {
     el(
       "p",
       {},
-      "Searching needs Pellucid on your machine. In the folder above this site, " +
-        "or with the address of the release:",
+      "From a folder, a browser cannot read the index. Search from a web server, or with Pellucid " +
+        "in the folder above this site, or with the address of the release:",
     ),
-    command(
-      "pellucid view .",
-      `pellucid where . -- ${shellWord(wanted) && wanted ? shellWord(wanted) : "'some text'"}`,
-    ),
+    commands(wanted),
   );
 }
 
-async function answer(told, wanted) {
-  told.replaceChildren(el("p", { class: "quiet" }, "Searching …"));
-  const response = await fetch(`where?text=${encodeURIComponent(wanted)}`);
-  const found = await response.json();
-  if (found.error) {
-    told.replaceChildren(el("p", { role: "alert" }, found.error));
-    return;
+function commands(wanted) {
+  const word = wanted && shellWord(wanted);
+  return command("pellucid view .", `pellucid where . -- ${word || "'some text'"}`);
+}
+
+async function answer(about, wanted) {
+  const [told, hits, cost] = ["told", "hits", "cost"].map((id) => document.getElementById(id));
+  [told, hits, cost].forEach((part) => part.replaceChildren());
+  if (!wanted) return;
+  told.append(el("p", { class: "quiet" }, "Searching …"));
+  await reading(wanted, async () => {
+    const found = await foundOf(about, wanted);
+    const first = await found.hits.next(SHOWN);
+    told.replaceChildren(summary(found));
+    hits.append(...first.map(drawn), more(found, wanted, first.length));
+  });
+}
+
+// Read something of the index, and tell what it took, or why it could not be read.
+async function reading(wanted, read) {
+  const [told, hits, cost] = ["told", "hits", "cost"].map((id) => document.getElementById(id));
+  search.busy = true;
+  try {
+    await read();
+    const { requests, bytes: size } = search.reader;
+    cost.replaceChildren(`${counted(requests, "request")}, ${bytes(size)}`);
+  } catch (error) {
+    if (error.name === "AbortError") return;
+    if (!(error instanceof Unread)) throw error;
+    told.replaceChildren(el("p", { role: "alert" }, plain(error.message)));
+    hits.replaceChildren(el("p", {}, "Search with Pellucid instead:"), commands(wanted));
+  } finally {
+    search.busy = false;
   }
-  told.replaceChildren(
-    el(
-      "p",
-      {},
-      `${counted(found.count, "place")} in the texts of training; ` +
-        `${count(found.validation)} in those of validation.`,
-      found.hits.length < found.count ? ` The first ${count(found.hits.length)}:` : null,
-    ),
+}
+
+// What the index tells of a text. Throws Unread.
+async function foundOf(about, wanted) {
+  if ([...wanted].length > LONGEST || wanted.includes("\0")) {
+    throw new Unread(`A text to look for has at most ${count(LONGEST)} characters, and no NUL.`);
+  }
+  if (!search.finder || search.mark !== load.mark) {
+    search.mark = load.mark;
+    search.reader = new Reader();
+    search.finder = await opened(search.reader, about);
+  }
+  search.reader.begin();
+  return search.finder.find(wanted);
+}
+
+function summary(found) {
+  const shown = Math.min(found.count, SHOWN);
+  return el(
+    "p",
+    {},
+    `${counted(found.count, "place")} in the texts of training; ` +
+      `${count(found.validation)} in those of validation.`,
+    shown < found.count ? ` The first ${count(shown)}:` : null,
+    found.seams ? null : " Places across the cuts of long texts are not looked for.",
   );
-  told.append(...found.hits.map(drawn));
+}
+
+// A button for the next places, where all of them are looked up.
+function more(found, wanted, shown) {
+  if (found.hits.often || shown >= found.count) return "";
+  const button = el("button", { type: "button" });
+  button.append(`Show more: ${count(shown)} of ${count(found.count)} are shown`);
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    await reading(wanted, async () => {
+      const articles = (await found.hits.next(SHOWN)).map(drawn);
+      button.replaceWith(...articles, more(found, wanted, shown + articles.length));
+      articles[0]?.querySelector("a").focus();
+    });
+  });
+  return button;
 }
 
 function drawn(hit) {
@@ -102,12 +180,13 @@ function drawn(hit) {
       el("mark", {}, ...visible(own)),
       ...visible(after),
     ),
-    el(
-      "p",
-      {},
-      hit.steps.length
-        ? ["Seen in ", hit.steps.flatMap((time) => [stepLink(time.step), " "])]
-        : "No step trained on it.",
-    ),
+    el("p", {}, seenIn([...new Set(hit.steps.map(([step]) => step))])),
   );
+}
+
+function seenIn(steps) {
+  if (!steps.length) return "No step trained on it.";
+  const links = steps.slice(0, STEPS).flatMap((step) => [stepLink(step), " "]);
+  const left = steps.length - STEPS;
+  return ["Seen in ", links, left > 0 ? `and ${count(left)} more.` : null];
 }

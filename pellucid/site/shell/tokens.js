@@ -1,5 +1,6 @@
 // The tokenizer of a run in the browser: a text becomes the ids that training would give it.
-// Byte-level BPE with the patterns of pellucid/data/patterns.py, bytes, and characters.
+// Byte-level BPE with the patterns of pellucid/data/patterns.py, bytes, and characters. words.js has
+// the letters that stand for bytes.
 "use strict";
 
 // ---- patterns ----
@@ -95,15 +96,6 @@ function asTrained(text) {
 // ---- byte pairs ----
 
 const MOST_IDS = 2 ** 26; // So that a pair of ids is a number.
-
-// The letter that stands for each byte in vocabularies.
-const LETTERS = (() => {
-  const printable = (byte) => (byte >= 0x21 && byte < 0x7f) || (byte >= 0xa1 && byte !== 0xad);
-  let other = 256;
-  return Array.from({ length: 256 }, (_, byte) =>
-    String.fromCodePoint(printable(byte) ? byte : other++),
-  );
-})();
 
 function bytePairs(model) {
   const plain =

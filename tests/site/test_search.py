@@ -1,0 +1,239 @@
+"""Search in the browser, by ranges of the release's files: it finds what `where` does."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.data.parquet import Documents
+from pellucid.release.publish import publish
+from pellucid.trace import index
+from pellucid.trace.where import Traced
+from tests.conftest import finish, write_corpus
+from tests.serving import Answer, Request, serving
+from tests.site.conftest import watched
+from tests.site.searching import answered, expected, phrases
+from tests.trace.conftest import lossy, make, write_second
+
+KINDS = {
+    "tokens": ["data.sources.water.weight=2", "tokenizer.vocabulary=500", "train.steps=60"],
+    "characters": ["tokenizer.kind=characters"],
+    "text": [],
+    "cut": ["data.max_document_characters=30", "data.split=texts"],
+    "cut text": ["data.max_document_characters=40", "data.split=parts"],
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def searched(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release in many pieces, of each kind, of long texts in parts too."""
+    place = tmp_path_factory.mktemp("searched")
+    sources = [write_corpus(place / "stones"), write_second(place / "water")]
+    settings = [*KINDS[request.param], *(lossy(sources, place) if "text" in request.param else [])]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(index, "PIECE_BYTES", 4000)
+        run = finish(make(place / "run", sources, settings))
+        publish(run)
+    return run
+
+
+@pytest.fixture
+def searching(browser: Any, finished: Path) -> Iterator[Any]:
+    """The page of a small release, open, and what goes wrong on it."""
+    with watched(browser, finished, "http") as at:
+        at.open("search.html")
+        yield at
+
+
+def test_it_finds_what_where_finds(browser: Any, searched: Path) -> None:
+    traced, documents = Traced(searched), Documents.open(searched)
+    with watched(browser, searched, "http") as at:
+        page = at.open("search.html")
+        for phrase in phrases(documents, 60, seed=1):
+            assert answered(page, phrase) == expected(traced, phrase), phrase
+        assert at.wrong == []
+    manifest = json.loads((searched / "trace" / "manifest.json").read_text())
+    assert len(manifest["pieces"]) > 4
+
+
+@pytest.mark.parametrize(
+    "phrase",
+    ["the river", "ré", "東", "京 naïve", "aaaa", "e", "zq", "<|document|>", "\ufeff", " "],
+)
+def test_the_page_shows_it(searching: Any, finished: Path, phrase: str) -> None:
+    told = expected(Traced(finished), phrase, 10)
+    page = searching.page
+    page.locator("#wanted").fill(phrase)
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_selector("#told p:not(.quiet)")
+    count = told["count"]
+    noun = "place" if count == 1 else "places"
+    assert page.locator("#told").inner_text().startswith(
+        f"{count:,} {noun} in the texts of training; {told['validation']:,} in those of validation."
+    )  # fmt: skip
+    heads = page.locator("article h2").all_inner_texts()
+    assert heads == [hit["document"] for hit in told["hits"]]
+    for hit, article in zip(told["hits"], page.locator("article").all(), strict=True):
+        assert hit["context"][1] == phrase
+        steps = {
+            int(text.split()[1]) for text in article.locator("a[href^=step]").all_inner_texts()
+        }
+        assert steps == {step for step, _ in hit["steps"]}
+    assert "request" in page.locator("#cost").inner_text()
+    assert searching.wrong == []
+
+
+def test_more_places_are_shown_by_a_button(searching: Any, finished: Path) -> None:
+    told = expected(Traced(finished), "the river")
+    page = searching.open("search.html#the%20river")
+    page.wait_for_selector("article mark")
+    assert page.locator("article").count() == 10 < told["count"]
+    while (button := page.get_by_role("button", name="Show more")).count():
+        shown = page.locator("article").count()
+        button.click()
+        page.locator("article").nth(shown).wait_for()
+    heads = page.locator("article h2").all_inner_texts()
+    assert heads == [hit["document"] for hit in told["hits"]]
+    page.locator("article h2 a").last.click()
+    page.wait_for_selector("mark")
+    assert page.locator("mark").inner_text() == "the river"
+    assert searching.wrong == []
+
+
+def test_the_last_of_two_texts_is_told(searching: Any, finished: Path) -> None:
+    page = searching.page
+    page.evaluate("location.hash = 'river'; setTimeout(() => { location.hash = 'stone'; }, 20);")
+    page.wait_for_selector("article mark:has-text('stone')")
+    assert {*page.locator("article mark").all_inner_texts()} == {"stone"}
+
+
+def test_few_bytes_are_read(browser: Any, finished: Path) -> None:
+    with serving(finished) as server:
+        page = browser.new_context().new_page()
+        page.goto(f"{server.url}/site/search.html#the%20river")
+        page.wait_for_selector("article mark")
+        read = [request for request in server.requests if request.path.startswith("trace/0")]
+        assert read and all(request.ranged for request in read)
+        whole = sum(path.stat().st_size for path in (finished / "trace").iterdir())
+        assert sum(request.stop - request.start for request in read) < whole
+        page.context.close()
+
+
+def test_a_host_without_ranges_sends_small_files_whole(browser: Any, finished: Path) -> None:
+    with serving(finished) as server:
+        server.fault = whole_files(finished)
+        page = browser.new_context().new_page()
+        page.goto(f"{server.url}/site/search.html")
+        page.wait_for_selector("h1")
+        assert answered(page, "the river") == expected(Traced(finished), "the river")
+        page.context.close()
+
+
+def test_a_host_without_ranges_is_named_where_a_file_is_large(browser: Any, finished: Path) -> None:
+    with serving(finished) as server:
+        server.fault = whole_files(finished)
+        page = browser.new_context().new_page()
+        page.goto(f"{server.url}/site/search.html")
+        page.wait_for_selector("h1")
+        # As if the shards were large.
+        page.evaluate("""Reader.prototype.file = ((file) => function (path, size) {
+            return file.call(this, path, path.endsWith(".bin") ? size + (8 << 20) : size);
+        })(Reader.prototype.file); null""")
+        page.evaluate("location.hash = 'the river'")
+        page.wait_for_selector("#told [role=alert]")
+        told = page.locator("[role=alert]").inner_text()
+        assert "does not send parts of files (HTTP Range)" in told and ".bin has" in told
+        assert "pellucid view ." in page.locator("#hits").inner_text()
+        page.context.close()
+
+
+def whole_files(folder: Path) -> Any:
+    def whole(request: Request, answer: Answer) -> Answer:
+        if not request.ranged:
+            return answer
+        return answer._replace(status=200, body=(folder / request.path).read_bytes())
+
+    return whole
+
+
+def positions_beyond(path: Path) -> None:
+    path.write_bytes(b"\xff" * path.stat().st_size)
+
+
+def shorter(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def ids_beyond(path: Path) -> None:
+    path.write_bytes(b"\xff\x7f" * (path.stat().st_size // 2))
+
+
+def old(path: Path) -> None:
+    path.write_text(path.read_text().replace('"every": 64', '"every": 4096'))
+
+
+def elsewhere(path: Path) -> None:
+    path.write_text(path.read_text().replace("00000.train.bin", "../../recipe.toml"))
+
+
+def missing(path: Path) -> None:
+    path.unlink()
+
+
+DAMAGES = [
+    ("trace/00000.positions", positions_beyond, "has a position after the end of its text"),
+    ("trace/00000.positions", shorter, "trace/00000.positions is shorter than its index says"),
+    ("trace/00000.top", missing, "trace/00000.top is missing from this host"),
+    ("data/shards/00000.train.bin", ids_beyond, "has a token that is not in the vocabulary"),
+    ("data/shards/00000.train.documents.bin", positions_beyond, "is not the table of this index"),
+    ("trace/manifest.json", old, "is of another version"),
+    ("trace/manifest.json", shorter, "trace/manifest.json is not JSON"),
+    ("data/shards/manifest.json", elsewhere, "does not describe an index"),
+]
+
+
+@pytest.mark.parametrize(("name", "damage", "words"), DAMAGES)
+def test_a_damaged_file_is_named(
+    browser: Any, release: Path, name: str, damage: Any, words: str
+) -> None:
+    damage(release / name)
+    with watched(browser, release, "http") as at:
+        page = at.open("search.html#river")
+        page.wait_for_selector("#told [role=alert]")
+        assert words in page.locator("#told").inner_text()
+        assert not [line for line in at.wrong if not re.search(f"404|416|{name}", line)]
+
+
+def test_a_key_order_that_lies_ends(browser: Any, release: Path) -> None:
+    for name in ("top", "keys"):
+        positions_beyond(release / "trace" / f"00000.{name}")
+    with watched(browser, release, "http") as at:
+        page = at.open("search.html#river")
+        page.wait_for_selector("#told p:not(.quiet)")
+        assert re.match(r"[0-9,]+ places in the texts", page.locator("#told").inner_text())
+
+
+def test_a_text_that_reads_too_much_is_refused(searching: Any) -> None:
+    page = searching.page
+    page.evaluate("""Reader.prototype.spend = ((spend) => function (requests, size) {
+        return spend.call(this, requests, size * 1e6);
+    })(Reader.prototype.spend); null""")
+    page.evaluate("location.hash = 'e'")
+    page.wait_for_selector("#told [role=alert]")
+    assert "would read more than" in page.locator("#told").inner_text()
+
+
+def test_a_run_without_an_index_says_so(browser: Any, release: Path) -> None:
+    shutil.rmtree(release / "trace")
+    shutil.rmtree(release / "site")
+    publish(release)
+    with watched(browser, release, "http") as at:
+        page = at.open("search.html#river")
+        assert "has no index of its texts" in page.locator("#told").inner_text()
+        assert at.wrong == []
