@@ -1,9 +1,11 @@
-// Which places of the training texts hold a text, as `pellucid where` tells them: from the release's
-// own files, by ranges. docs/adr/0019-index.md has the three ways in which a text stands in tokens.
+// Which places of the training texts hold a text, as `pellucid where` tells them: from the files of
+// the release, by ranges. A text stands in tokens in three ways: docs/adr/0019-index.md.
 "use strict";
 
 const MOST = 1000; // Places of a text that are all looked up; of one with more the first few.
 const FEW = 2000; // Suffixes among which a token is looked for; of more, the text is read.
+const MANY = 300; // Suffixes before each of which a token is read; of more, fewer are found first,
+const HEADS = 400; // by so many tokens at most.
 const SCAN = 1 << 14; // Tokens that are read at once, to begin with.
 const MOST_SCAN = 1 << 20;
 
@@ -15,7 +17,7 @@ class Query {
     this.inside = []; // Tokens that hold it behind their first byte, and where.
     if (!words) return;
     for (let size = 1; size < Math.min(this.content.length, words.longest); size += 1) {
-      if (words.some(this.content.slice(0, size))) this.cuts.push(size);
+      if (words.ending(this.content.slice(0, size)).length) this.cuts.push(size);
     }
     this.inside = words.holding(this.content);
   }
@@ -66,8 +68,9 @@ async function crossing(piece, content, size) {
     const known = size === 1 && sure[0] <= from + at && from + at < sure[1];
     (known ? near : open).push(from + at);
   }
-  const places = await following(piece, open, sure, tail, content.slice(0, size));
-  return { near, places };
+  const head = content.slice(0, size);
+  const asked = open.length > MANY ? await behindTokens(piece, open, head, tail) : open;
+  return { near, places: await following(piece, asked, sure, tail, head) };
 }
 
 // The suffixes [from, to) that may begin with a string, and those that do by the keys alone. What
@@ -79,6 +82,26 @@ async function suffixesOf(piece, tail) {
   if (tail.length <= KEY && open <= 2 * KEY_EVERY) return [low[0], high[1], sure];
   const exact = await piece.between(tail);
   return [...exact, exact];
+}
+
+// Of many suffixes those before which a token may end with `head`: where such a token and the tail
+// stand together, as the keys tell, and a suffix among these begins one token before.
+async function behindTokens(piece, open, head, tail) {
+  const ids = piece.words.ending(head);
+  await piece.counts.ready(ids.map((id) => [id * 4, id * 4 + 4]));
+  const there = ids.filter((id) => piece.counts.number(id * 4, 4));
+  if (there.length > HEADS) return open;
+  const bounds = await Promise.all(there.map((id) => piece.bounds(piece.words.words[id] + tail)));
+  const spans = bounds.map(({ low, high }) => [low[0], high[1]]);
+  await Promise.all([
+    piece.positions.ready(open.map((at) => [at * piece.width, (at + 1) * piece.width])),
+    ...spans.map((span) => piece.placesReady(...span)),
+  ]);
+  const begun = new Set();
+  for (const [from, to] of spans) {
+    for (let at = from; at < to; at += 1) begun.add(piece.placeAt(at));
+  }
+  return open.filter((at) => begun.has(piece.placeAt(at) - 1));
 }
 
 // Of some suffixes the places before which a token ends with `head`, and behind it `tail` follows.

@@ -75,8 +75,8 @@ function elsewhere(wanted) {
     el(
       "p",
       {},
-      "From a folder, a browser cannot read the index. Search from a web server, or with Pellucid " +
-        "in the folder above this site, or with the address of the release:",
+      "From a folder, a browser cannot read the index. Search from a web server, or with " +
+        "Pellucid in the folder above this site, or with the address of the release:",
     ),
     commands(wanted),
   );

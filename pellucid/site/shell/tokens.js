@@ -1,6 +1,6 @@
 // The tokenizer of a run in the browser: a text becomes the ids that training would give it.
-// Byte-level BPE with the patterns of pellucid/data/patterns.py, bytes, and characters. words.js has
-// the letters that stand for bytes.
+// Byte-level BPE with the patterns of pellucid/data/patterns.py, bytes, and characters. The letters
+// that stand for bytes are in words.js.
 "use strict";
 
 // ---- patterns ----

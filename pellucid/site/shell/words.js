@@ -74,10 +74,10 @@ class Words {
     return word.length > ending.length && word.endsWith(ending);
   }
 
-  // Whether there is such a token.
-  some(ending) {
+  // All such tokens.
+  ending(ending) {
     const last = ending.charCodeAt(ending.length - 1);
-    return (this.byEnd.get(last) || []).some((id) => this.ends(id, ending));
+    return (this.byEnd.get(last) || []).filter((id) => this.ends(id, ending));
   }
 
   // Every place of a string inside a token, behind its first byte: [token, offset].
