@@ -13,12 +13,14 @@ import pytest
 
 from pellucid.data.parquet import Documents
 from pellucid.release.publish import publish
+from pellucid.site.pack import packed
 from pellucid.trace import index
 from pellucid.trace.where import Traced
-from tests.conftest import finish, write_corpus
+from tests.conftest import finish, make_run, write_corpus
 from tests.serving import Answer, Request, serving
 from tests.site.conftest import watched
 from tests.site.searching import answered, expected, phrases
+from tests.site.test_check import problems
 from tests.trace.conftest import lossy, make, write_second
 
 KINDS = {
@@ -104,6 +106,44 @@ def test_more_places_are_shown_by_a_button(searching: Any, finished: Path) -> No
     page.wait_for_selector("mark")
     assert page.locator("mark").inner_text() == "the river"
     assert searching.wrong == []
+
+
+def test_a_place_over_a_cut_leads_to_its_document(
+    browser: Any, tmp_path: Path, corpus: Path
+) -> None:
+    settings = ["data.max_document_characters=120", "data.split=texts"]
+    run = finish(make_run(tmp_path / "run", corpus, settings))
+    publish(run)
+    documents = Documents.open(run)
+    rows = [documents.get(index) for index in range(documents.count)]
+    ends = [one["id"].endswith("#1") and one["split"] == "train" for one in rows]
+    first = ends.index(True)
+    phrase = (rows[first]["text"][-40:] + rows[first + 1]["text"][:40]).strip()
+    with watched(browser, run, "http") as at:
+        page = at.open("search.html")
+        told = expected(Traced(run), phrase)
+        assert answered(page, phrase) == told and told["count"]
+        page.locator("#wanted").fill(phrase)
+        page.keyboard.press("Enter")
+        page.locator("article h2 a").first.click()
+        page.wait_for_selector("mark")
+        assert page.locator("h1").inner_text() == rows[first]["id"]
+        assert rows[first]["text"].endswith(page.locator("mark").text_content())
+        assert at.wrong == []
+    assert problems(run) == set()
+    path = run / "site" / "data" / "seams" / "00000.js"
+    path.write_bytes(packed("seams/00000", [b'{"first":0,"seams":[]}']))
+    assert problems(run) == {("FileDiffers", "site/data/seams/00000.js")}
+
+
+def test_results_pass_axe(browser: Any, finished: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    with watched(browser, finished, "http", bypass_csp=True) as at:
+        page = at.open("search.html#the%20river")
+        page.wait_for_selector("article mark")
+        report = Axe().run(page).response
+        assert [(one["id"], one["nodes"][0]["html"]) for one in report["violations"]] == []
 
 
 def test_the_last_of_two_texts_is_told(searching: Any, finished: Path) -> None:

@@ -10,16 +10,18 @@ const ANCHORS = 4; // Segments that are tried as the place from which characters
 // place: [token, offset], or [byte, 0]; over: what seams.js tells of a text that goes over a cut.
 async function hitAt(finder, piece, content, place, over = null) {
   const size = over ? over.size : content.length;
-  const [[first, last], around] = await Promise.all([
+  const [[first, last], around, [index, begin]] = await Promise.all([
     tokensAt(piece, place, size),
     contextOf(piece, place, content, over),
+    documentAt(finder, piece, place),
   ]);
-  const [index, begin] = await documentOf(finder, piece, first);
   const own = await finder.document(index);
   const end = over ? Infinity : last - begin;
   const steps = [own, ...(await partsOf(finder, over))].flatMap((part, number) =>
     number ? covering(part.own, 0, part.last) : covering(part, first - begin, end),
   );
+  const offset = await characterOf(piece, own, begin, first, place);
+  const characters = begun(over ? content.slice(0, over.size) : content);
   return {
     document: own.id,
     index,
@@ -27,7 +29,8 @@ async function hitAt(finder, piece, content, place, over = null) {
     licence: own.licence,
     origin: own.origin,
     date: own.date,
-    offset: await characterOf(piece, own, begin, first, place),
+    offset,
+    end: offset + characters, // In this document.
     context: around,
     steps: sorted(steps),
   };
@@ -55,8 +58,9 @@ function partsOf(finder, over) {
   );
 }
 
-// The number of the document of a token, and where it begins in the piece.
-async function documentOf(finder, piece, token) {
+// The number of the document of a place, and where it begins in the piece.
+async function documentAt(finder, piece, [place]) {
+  const token = piece instanceof TextPiece ? await piece.tokenOf(place, true) : place;
   const { first, last, start } = piece.entry;
   const table = finder.table(piece);
   const rows = await ranked(table, ROW, last, (begin) => begin <= start + token, 8, 8);

@@ -6,6 +6,7 @@ const KEY_EVERY = 64; // Of so many suffixes one stands in the keys,
 const TOP_EVERY = 64; // and of so many keys one in the top.
 const KEY = 32; // Bytes of each.
 const AHEAD = 8; // Tokens or bytes that are read for a first comparison.
+const SMALL = 32 << 10; // Bytes of a table that cost less than one more round.
 const CONNECTIONS = 6; // Of a browser with a host that speaks HTTP/1.1.
 const WIDE = 7; // Suffixes that are compared at once, where requests wait for no other.
 
@@ -203,7 +204,7 @@ function below(from, to, before) {
 async function ranked(file, row, rows, before, column = 0, width = 4) {
   const at = (number) => number * row + column;
   let [from, to] = [0, rows];
-  while ((to - from) * row > 2 * PAGE) {
+  while ((to - from) * row > SMALL) {
     const step = Math.ceil((to - from) / (WIDE + 1));
     const asked = [];
     for (let number = from + step; number < to; number += step) asked.push(number);

@@ -168,10 +168,7 @@ function drawn(hit) {
     el(
       "h2",
       {},
-      link(
-        `document.html#${hit.index}:${hit.offset}-${hit.offset + [...own].length}`,
-        foreign(hit.document),
-      ),
+      link(`document.html#${hit.index}:${hit.offset}-${hit.end}`, foreign(hit.document)),
     ),
     el(
       "pre",
