@@ -117,7 +117,7 @@ def compare(page: Any, driver: Any, traced: Traced, options: argparse.Namespace)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Search in the browser beside `where`.")
     parser.add_argument("release", type=Path)
     parser.add_argument("--phrases", type=int, default=500)
     parser.add_argument("--timed", type=int, default=50)

@@ -149,7 +149,7 @@ class Places:
         places = self._stream_place(rows.block, path)[which] + rows.start[which] + start + 1
         own = (document, *self._characters(document, places, tokens, path), tokens, loss_sum)
         branch = np.full(len(document), number, np.int64)
-        return Segments(branch, which, own_step, own_row, *own, places - self._streams[0][document])
+        return Segments(branch, which, own_step, own_row, *own, places - self._streams[1][document])
 
     def _stream_place(self, blocks: np.ndarray, path: Path) -> np.ndarray:
         """Where blocks begin in their streams, shape (N,)."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow.compute as pc
 
 from pellucid.data.cutting import text_of
 from pellucid.data.parquet import Documents
@@ -17,7 +16,6 @@ from pellucid.errors import FormatInvalid
 
 SEAMS = 4096  # Of a pack.
 NEAR = 64  # Characters that a pack has of either side.
-_PART = "#[1-9][0-9]{0,17}$"
 
 
 class Seam(NamedTuple):
@@ -78,12 +76,10 @@ class Seams:
         cut, last = [], ("", 0, "")
         at = 0
         for batch in self._documents.rows(["id", "split"]):
-            parts = pc.match_substring_regex(batch.column("id"), _PART).to_numpy(False)
-            for row in np.flatnonzero(parts).tolist():
-                name, part = text_of(batch.column("id")[row].as_py())
-                split = batch.column("split")[row].as_py()
-                if last == (name, part - 1, split) and part > 1:
-                    cut.append(at + row - 1)
-                last = (name, part, split)
-            at += batch.num_rows
+            ids, splits = (batch.column(name).to_pylist() for name in ("id", "split"))
+            for name, split in zip(ids, splits, strict=True):
+                text, part = text_of(name) if "#" in name else ("", 0)
+                if last == (text, part - 1, split) and part > 1:
+                    cut.append(at - 1)
+                last, at = (text, part, split), at + 1
         return np.array(cut, np.int64)
