@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import gzip
-import lzma
 import math
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-from pellucid.data.covered import covered
 from pellucid.data.documents import Documents
-from pellucid.data.streams import Shards
 from pellucid.errors import HeadDiffers
+from pellucid.look import baselines
 from pellucid.look.status import status
-from pellucid.recipe import load
 from pellucid.store.ledger import LedgerFile
 
 DATA = ["package:sympy"]
@@ -49,24 +45,16 @@ class Compared:
 
 def compare(folder: Path) -> Compared:
     """The model's bits per byte beside gzip's, xz's and the entropy of single bytes."""
-    about = status(folder)["validation"][-1]
-    content = b"".join(text.encode() for text in _validated_texts(folder))
+    about, packed = status(folder)["validation"][-1], baselines.packed(folder)
+    content, _ = baselines.validated(folder)
     counts, total = Counter(content), len(content)
     return Compared(
         bytes=total,
         model=about["bits_per_byte"],
-        gzip=8 * len(gzip.compress(content, 9, mtime=0)) / total,
-        xz=8 * len(lzma.compress(content, preset=9 | lzma.PRESET_EXTREME)) / total,
+        gzip=8 * packed.gzip / total,
+        xz=8 * packed.xz / total,
         unigram=math.fsum(count / total * math.log2(total / count) for count in counts.values()),
     )
-
-
-def _validated_texts(folder: Path) -> list[str]:
-    """The texts whose bytes the validation counted."""
-    documents, streams = Documents.open(folder), covered(Shards.open(folder), load(folder))
-    return [
-        documents.get(index)["text"] for stream in streams for index in stream.documents.tolist()
-    ]
 
 
 def reproduced(folder: Path) -> str:

@@ -34,6 +34,7 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
     pellucid audit RELEASE --budget 5m
     pellucid audit RELEASE --step 120 --microbatch random
     pellucid audit RELEASE --all --dry-run
+    pellucid audit RELEASE --samples
 
     Use a seed that the trainer could not foresee: omit --seed, or draw the seed after the release
     is out. Steps on the way to a chosen step are compared too. The last validation and up to three
@@ -78,6 +79,12 @@ def audit(
             show_default="all",
         ),
     ] = "",
+    samples: Annotated[
+        bool,
+        typer.Option(
+            "--samples", help="Audit no step, but the texts that the site shows of stored states."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what the audit needs here, and what fits.")
     ] = False,
@@ -85,6 +92,12 @@ def audit(
 ) -> None:
     from pellucid.replay.request import Request
 
+    if samples:
+        if step or steps or seed is not None or budget or every or microbatch or dry_run:
+            detail = "give it without an option that chooses steps"
+            raise CommandInvalid(verb="audit", word="--samples", detail=detail)
+        _samples(folder, as_json)
+        return
     request = Request.of(
         inputs_of(folder),
         [step_number(text) for text in step],
@@ -184,6 +197,34 @@ def _print_finding(finding: Any) -> None:
     )
     if finding.ok:
         print(f"       state {finding.actual}")
+
+
+def _samples(folder: Path, as_json: bool) -> None:
+    """The texts of a site's samples, computed again from the stored states."""
+    from pellucid.look.samples import samples
+    from pellucid.site.data import Site
+    from pellucid.site.samples import published, shown
+
+    inputs, plan = inputs_of(folder), shown(folder, Site(folder).overview)
+    texts = published(folder, plan)
+    computed = samples(inputs, plan.steps, plan.prompts, plan.tokens)
+    wrong = [
+        (step, prompt)
+        for step, own, again in zip(plan.steps, texts, computed, strict=True)
+        for prompt, text, other in zip(plan.prompts, own, again, strict=True)
+        if text != other
+    ]
+    count, head = len(plan.steps) * len(plan.prompts), inputs.recorded().head
+    if as_json:
+        differing = [{"step": step, "prompt": prompt} for step, prompt in wrong]
+        print_json({"ok": not wrong, "head": head, "texts": count, "differing": differing})
+    else:
+        for step, prompt in wrong:
+            print(f"  step {step}: writes another text behind {plain(prompt)!r}")
+        verdict = f"{len(wrong):,} of them NOT as published" if wrong else "as published"
+        print(f"audit: {count:,} texts of {len(plan.steps):,} states computed again: {verdict}")
+    if wrong:
+        raise AuditFailed(path=folder, steps=f"the samples of step {wrong[0][0]}")
 
 
 def _microbatch(request: Any, as_json: bool) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -20,6 +21,7 @@ from pellucid.cli.common import (
     teaches,
 )
 from pellucid.errors import CommandInvalid
+from pellucid.store import layout
 from pellucid.store.home import home
 from pellucid.terminal import plain
 
@@ -107,12 +109,25 @@ def publish(
             "--offline-text", help="Keep the texts in the pages, also if they are over 200 MB."
         ),
     ] = False,
+    samples: Annotated[
+        bool,
+        typer.Option(
+            "--samples", help="Show in the pages what stored states write behind some prompts."
+        ),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     from pellucid.release.publish import publish
 
     with on_terminal() as terminal:
-        sealed = publish(folder, to, not without_site, offline_text or None, terminal.progress)
+        sealed = publish(
+            folder,
+            to,
+            not without_site,
+            offline_text or None,
+            functools.partial(_written, folder, terminal.progress) if samples else None,
+            terminal.progress,
+        )
     if as_json:
         print_json(sealed)
     else:
@@ -125,7 +140,22 @@ def publish(
             print(plain(f"Removed from recipe.toml, which will be public: {key} = {path}"))
         if sealed["unlicensed"]:
             _tell_unlicensed(sealed["unlicensed"])
+        if samples and not (folder / layout.SITE / "data/samples.js").exists():
+            print("The pages have no samples: see `publish --samples` in docs/site.md.")
         _tell_left_out(sealed["left_out"], folder, in_place=to is None)
+
+
+def _written(folder: Path, progress: Any, plan: Any) -> list[list[str]]:
+    """What the states of a site's samples write."""
+    from pellucid.data.stage import Meter
+    from pellucid.look.samples import samples
+
+    texts, meter = [], Meter(progress, "samples", "states", 0, len(plan.steps))
+    for own in samples(inputs_of(folder), plan.steps, plan.prompts, plan.tokens):
+        texts.append(own)
+        meter.add(1)
+    meter.tell()
+    return texts
 
 
 def _tell_unlicensed(unknown: dict[str, int]) -> None:

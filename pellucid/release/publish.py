@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
 from pellucid.release import manifest, readme
 from pellucid.site import build, pages
+from pellucid.site.samples import Plan
 from pellucid.store import files, layout, sealed
 from pellucid.store.ledger import LedgerFile
 
@@ -26,11 +28,13 @@ def publish(
     to: Path | None = None,
     site: bool = True,
     texts: bool | None = None,
+    written: Callable[[Plan], list[list[str]]] | None = None,
     progress: stage.Progress = stage.silent,
 ) -> dict[str, Any]:
     """Write README.md, LICENSE, the site and the manifest; sealing again gives the same bytes.
 
-    site: whether to write one; texts: whether it holds the texts (None: unless they are large).
+    site: whether to write one; texts: whether it holds the texts (None: unless they are large);
+    written: computes its samples (None: it holds none).
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
     the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
@@ -60,7 +64,7 @@ def publish(
             files.write_bytes(folder / FILE, content)
         readme.write(folder)
         if site:
-            build.write(folder, rendered, texts, progress)
+            build.write(folder, rendered, texts, written, progress)
         else:
             files.remove_folder(folder / layout.SITE)
         count = manifest.write(folder, recipe.name, ledger.head)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from pellucid.data import stage
 from pellucid.site import shell
 from pellucid.site.data import Site
 from pellucid.site.pack import packed
+from pellucid.site.samples import Plan
 from pellucid.store import files, layout
 
 _THREADS = 4  # They pack, and wait for the disk.
@@ -21,13 +22,15 @@ def write(
     folder: Path,
     rendered: Mapping[str, bytes],
     texts: bool | None,
+    written: Callable[[Plan], list[list[str]]] | None,
     progress: stage.Progress = stage.silent,
 ) -> None:
     """Write site/ as one whole folder, in place of one that is there.
 
     rendered: the maker's own pages (site/pages.py); texts: whether it holds the texts of the
-    documents; None: unless they are large. Raises FormatInvalid, DiskFull."""
-    site = Site(folder, texts)
+    documents; None: unless they are large; written: computes the samples; None: it holds none.
+    Raises FormatInvalid, DiskFull, and what `written` raises."""
+    site = Site(folder, texts, written)
     names = list(site.names())
     site.read_all()
     meter = stage.Meter(progress, "site", "files", 0, len(names))

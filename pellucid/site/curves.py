@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +22,7 @@ BINS = 512  # Of a file.
 _IN_LEDGER = ("loss", "lr", "grad_norm", "weight_norm")
 DIGITS = 7  # Of a number; more than a curve can show.
 FACTOR = 4  # Bins of a level that one of the next coarser holds.
+_BRANCHES = 16  # Of the first rollbacks, whose abandoned losses are drawn.
 _SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
 
 
@@ -60,6 +61,7 @@ class Curves:
                 self.series[f"loss of {name}"][at[names == name]] = loss[columns][names == name]
         if written < self.steps:
             self._follow(folder, written)
+        self.abandoned = list(_abandoned(folder, first))
 
     def _follow(self, folder: Path, written: int) -> None:
         """The steps behind those of the tables: their rows wait in memory while a run trains, but
@@ -94,7 +96,35 @@ class Curves:
             for name, values in self.series.items()
             if not np.isnan(values).all()
         }
+        for left in self.abandoned:
+            begin, end = left.begin - low, left.begin - low + len(left.losses)
+            if begin < high - low and end > 0:
+                values = np.full(high - low, np.nan)
+                inside = slice(max(begin, 0), max(min(end, high - low), 0))
+                values[inside] = left.losses[inside.start - begin : inside.stop - begin]
+                series[f"abandoned {left.branch}"] = list(_bins(values, width))
         return {"first": self.first + 1 + low, "width": width, "series": series}
+
+
+class _Abandoned(NamedTuple):
+    """The losses of steps that a rollback abandoned."""
+
+    branch: int  # Which begins with the rollback.
+    begin: int  # Steps of the run before them.
+    losses: np.ndarray
+
+
+def _abandoned(folder: Path, first: int) -> Iterator[_Abandoned]:
+    """From the ledger, which has them as soon as the rollback."""
+    if (ledger := begun(folder)) is None:
+        return
+    for incident in ledger.rollbacks[:_BRANCHES]:
+        losses = [
+            digests.bits_float(entry["loss"])
+            for entry in ledger.abandoned(incident)
+            if entry["kind"] == "step"
+        ]
+        yield _Abandoned(incident["branch"], incident["to"] - first, np.array(losses))
 
 
 def _bins(values: np.ndarray, width: int) -> Iterator[Any]:

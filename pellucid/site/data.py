@@ -4,7 +4,7 @@ verify makes again and compares, and what `pellucid view` makes when a page asks
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from pellucid.data.tokenizer import FILE
 from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
 from pellucid.recipe import MAX_BYTES
-from pellucid.site import documents, steps
+from pellucid.site import baselines, documents, samples, steps
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import SCHEMA, corpus, overview, states
 from pellucid.site.pack import canonical, spans
@@ -27,12 +27,13 @@ from pellucid.store import files, layout
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|states|tokenizer|dictionary|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
+    r"overview|states|tokenizer|dictionary|baselines|samples"
+    r"|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
     r"|(steps|documents|texts|seams)/([0-9]{5,9})"
 )
 
 # What depends on data and recipe alone, and takes long to read.
-_OF_DATA = {"_corpus", "_shown", "_places", "_texts", "_seams"}
+_OF_DATA = {"_corpus", "_shown", "_places", "_texts", "_seams", "_baselines"}
 
 
 class NoSuchFile(Exception):
@@ -50,17 +51,25 @@ class _Tables(NamedTuple):
 class Site:
     """The data files of a run as it stands. Make another one when the run has gone on.
 
-    texts: whether it holds the texts; None: if they are not too large. schema: of a site that an
+    texts: whether it holds the texts; None: if they are not too large. written: what the states
+    write behind the prompts of the plan; None: it holds no samples. schema: of a site that an
     earlier version of Pellucid wrote, the one that its scripts read."""
 
-    def __init__(self, folder: Path, texts: bool | None = None, schema: int = SCHEMA) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        texts: bool | None = None,
+        written: Callable[[samples.Plan], list[list[str]]] | None = None,
+        schema: int = SCHEMA,
+    ) -> None:
         self.folder, self.schema = folder, schema
         self._asked = texts
+        self._written = written
         self._all: _Tables | None = None
 
     def renewed(self) -> Site:
         """The run as it stands now. Of its data only what has changed is read again."""
-        site = Site(self.folder, self._asked, self.schema)
+        site = Site(self.folder, self._asked, schema=self.schema)
         if site._manifest is not None and site._manifest == self._manifest:
             site.__dict__ |= {name: self.__dict__[name] for name in _OF_DATA & self.__dict__.keys()}
         return site
@@ -87,7 +96,9 @@ class Site:
             **(self._corpus if made else {}),
         }
         size = sum(int(source["bytes"]) for source in about.get("sources", []))
-        return about | {"texts": size <= TEXT_BYTES if self._asked is None else self._asked}
+        about["texts"] = size <= TEXT_BYTES if self._asked is None else self._asked
+        about["samples"] = bool(self._written and samples.plan(self.folder, about))
+        return about
 
     @property
     def _done(self) -> int:
@@ -106,6 +117,10 @@ class Site:
                 yield f"curves/level{level}/{number:05d}"
         if self.overview["data_made"]:
             yield "tokenizer"
+            if self.overview["validation"]:
+                yield baselines.NAME
+            if self.overview["samples"]:
+                yield samples.NAME
             if self.overview["texts"]:
                 yield "dictionary"
                 for number in range(self._texts.count):
@@ -150,6 +165,10 @@ class Site:
             if not (self.overview["data_made"] and self.overview["texts"]):
                 raise NoSuchFile(name)
             yield self._texts.dictionary
+        elif name == baselines.NAME:
+            yield self._canonical(self._validated())
+        elif name == samples.NAME:
+            yield self._canonical(self._samples())
         elif match[1]:
             yield self._canonical(self._curve(int(level), int(part)))
         elif kind == "steps":
@@ -170,6 +189,21 @@ class Site:
         except ValueError as error:
             detail = f"holds a number or a text that no page can show ({error})"
             raise FormatInvalid(path=self.folder, detail=detail) from error
+
+    def _validated(self) -> dict:
+        if not (self.overview["data_made"] and self.overview["validation"]):
+            raise NoSuchFile(baselines.NAME)
+        return self._baselines
+
+    def _samples(self) -> dict:
+        plan = samples.plan(self.folder, self.overview)
+        if not (self._written and plan):
+            raise NoSuchFile(samples.NAME)
+        return plan.filled(self._written(plan))
+
+    @cached_property
+    def _baselines(self) -> dict:
+        return baselines.made(self.folder)
 
     def _curve(self, level: int, number: int) -> dict:
         if level > top(self._taken) or number >= self._curves.parts(level):

@@ -54,6 +54,10 @@ def overview(folder: Path, schema: int) -> dict[str, Any]:
         ],
         "genesis": ledger.genesis if ledger else None,
         "loader": huggingface.tokenizer_loader(recipe.model),
+        "rollbacks": [
+            {name: incident[name] for name in ("branch", "step", "to")}
+            for incident in (ledger.rollbacks if ledger else [])
+        ],
         "curves": curves.top(taken),
         "steps_per_pack": steps.per_pack(taken),
         **pages.told(folder),

@@ -69,6 +69,10 @@ _CHECKPOINT = (
 )
 _TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validation")
 _SPLITS = ("train", "validation")
+_SITE_DATA = tuple(
+    f"{name}.js"
+    for name in ("baselines", "dictionary", "overview", "samples", "states", "tokenizer")
+)
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
 _SCRIPTS = (
@@ -105,7 +109,7 @@ ROOMS: dict[int, tuple[Room, ...]] = {
         Room("evaluations", ("{part}.jsonl",)),
         Room("site", ("style.css", *(f"{name}.js" for name in _SCRIPTS))),
         Room("site", tuple(f"{name}.html" for name in _PAGES)),
-        Room("site/data", ("overview.js", "states.js", "tokenizer.js", "dictionary.js")),
+        Room("site/data", _SITE_DATA),
         Room("site/data/curves/level{n}", ("{part}.js",)),
         *(Room(f"site/data/{kind}", ("{part}.js",)) for kind in _DATA_KINDS),
         *(Room(f"site/pages{inner}", ("{name}.html",)) for inner in ("", "/{name}")),

@@ -72,3 +72,7 @@ def better_loss(curve: Any) -> None:
 
 def more_tokens(overview: Any) -> None:
     overview["tokens"] = str(10 * int(overview["tokens"]))
+
+
+def worse_gzip(baselines: Any) -> None:
+    baselines["gzip"] = baselines["gzip"] * 11 // 10

@@ -428,6 +428,12 @@ FORGERIES = [
         "data/overview.js",
     ),
     _of_site(
+        "texts that gzip hardly packs",
+        site.value("baselines", site.worse_gzip),
+        "FileDiffers",
+        "data/baselines.js",
+    ),
+    _of_site(
         "steps that were never taken",
         site.file("data/steps/00001.js", lambda _: packed("steps/00001", [b"{}"])),
         "FileAdded",

@@ -84,9 +84,8 @@ function el(tag, attributes, ...children) {
 
 function table(caption, heads, rows, numeric = []) {
   const kind = (column) => (numeric.includes(column) ? "number" : null);
-  return el(
-    "div",
-    { class: "wide", tabindex: "0", role: "region", "aria-label": caption },
+  return scrolling(
+    caption,
     el(
       "table",
       {},
@@ -113,6 +112,25 @@ function table(caption, heads, rows, numeric = []) {
       ),
     ),
   );
+}
+
+// A part that scrolls sideways where it is wider than the window. It says so, and takes the keys.
+function scrolling(label, ...children) {
+  const box = el("div", { class: "wide", role: "region", "aria-label": label }, ...children);
+  new ResizeObserver(() => {
+    const wide = box.scrollWidth > box.clientWidth;
+    box.classList.toggle("scrolls", wide);
+    if (wide) box.tabIndex = 0;
+    else box.removeAttribute("tabindex");
+  }).observe(box);
+  return box;
+}
+
+// Go on with the keyboard, and look, from an element.
+function goTo(element) {
+  element.tabIndex = -1;
+  element.focus({ preventScroll: true });
+  element.scrollIntoView();
 }
 
 function facts(pairs) {
@@ -294,6 +312,10 @@ async function page(draw) {
     main().removeAttribute("aria-busy");
   };
   addEventListener("hashchange", redraw);
+  document.querySelector(".skip").addEventListener("click", (event) => {
+    event.preventDefault(); // What stands behind # is a step or a document.
+    goTo(main());
+  });
   await redraw();
   if (about && about.live) follow();
 }

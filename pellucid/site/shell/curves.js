@@ -51,6 +51,17 @@ function over(made, axis) {
   );
 }
 
+// The losses of steps that rollbacks abandoned, as faint curves in their place.
+function abandoned(about, made) {
+  return about.rollbacks
+    .filter((one) => made[`abandoned ${one.branch}`])
+    .map((one) => ({
+      name: `abandoned: steps ${count(one.to + 1)} to ${count(one.step)}`,
+      points: made[`abandoned ${one.branch}`],
+      faint: true,
+    }));
+}
+
 // The losses by source, under the sources' names.
 function bySource(made) {
   return Object.entries(made)
@@ -70,4 +81,21 @@ function validations(about, made, numberOf) {
     }))
     .filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y))
     .sort((a, b) => a.x - b.x);
+}
+
+// Bits per byte of gzip and xz on the texts of the validation, as levels of a chart, and in words.
+async function packers(about) {
+  const none = { levels: [], told: null };
+  if (!about.data_made || !about.validation.length || !about.lossless) return none;
+  const { bytes: size, of, gzip, xz } = await value("baselines");
+  if (!size) return none;
+  const named = { gzip, xz };
+  const part =
+    size === of
+      ? `the same ${count(size)} bytes of text`
+      : `${count(size)} of the same ${count(of)} bytes of text, an equal share of each source`;
+  return {
+    levels: Object.entries(named).map(([name, packed]) => ({ name, y: (8 * packed) / size })),
+    told: `gzip and xz pack ${part}; their versions differ by up to 2 %.`,
+  };
 }

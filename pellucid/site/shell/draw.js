@@ -27,7 +27,7 @@ function short(number) {
   );
 }
 
-function extent(curves, range) {
+function extent(curves, range, levels) {
   let [left, right, low, high] = [Infinity, -Infinity, Infinity, -Infinity];
   for (const point of curves.flatMap((curve) => curve.points)) {
     left = Math.min(left, point.x);
@@ -35,14 +35,17 @@ function extent(curves, range) {
     low = Math.min(low, point.low ?? point.y);
     high = Math.max(high, point.high ?? point.y);
   }
+  for (const level of levels) [low, high] = [Math.min(low, level.y), Math.max(high, level.y)];
   if (low === high)
     [low, high] = [low - (Math.abs(low) || 1) / 2, high + (Math.abs(high) || 1) / 2];
   return { left: range ? range[0] : left, right: range ? range[1] : right, low, high };
 }
 
 // One picture of curves over the same axis.
-// about: {title, unit, axis, curves: [{name, points, dots}], marks: [{x, name, kind}], range, pick,
-// zoom}. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
+// about: {title, unit, axis, curves: [{name, points, dots, faint}], marks: [{x, name, kind, step,
+// to}],
+// levels: [{name, y}], told, range, pick, zoom}. pick(point) is called for a click or Enter;
+// zoom(low, high) for a part that is dragged. told: a sentence below the picture.
 function chart(about) {
   const [begin, end] = about.range || [-Infinity, Infinity];
   const inside = (points) => points.filter((point) => point.x >= begin && point.x <= end);
@@ -52,7 +55,8 @@ function chart(about) {
     .filter((curve) => curve.points.length);
   if (!curves.length)
     return el("p", { class: "quiet" }, `${about.title}: nothing is recorded here.`);
-  const at = extent(curves, about.range);
+  const levels = about.levels || [];
+  const at = extent(curves, about.range, levels);
   const width = Math.min(Math.max(main().clientWidth - 32, WIDTHS[0]), WIDTHS[1]);
   const { height, left, right, top, bottom } = SIZE;
   const x = (given) =>
@@ -63,7 +67,7 @@ function chart(about) {
     viewBox: `0 0 ${width} ${height}`,
     role: "img",
     class: "chart",
-    "aria-label": `${about.title}: ${spoken(curves, at, about)}`,
+    "aria-label": `${about.title}: ${spoken(curves, levels, at, about)}`,
   });
   for (const tick of ticks(at.low, at.high, 5)) {
     drawing.append(
@@ -81,15 +85,12 @@ function chart(about) {
     );
   }
   for (const mark of inside(about.marks || [])) {
-    drawing.append(
-      el(
-        "line",
-        { class: `mark ${mark.kind}`, x1: x(mark.x), x2: x(mark.x), y1: top, y2: height - bottom },
-        el("title", {}, mark.name),
-      ),
-    );
+    drawing.append(drawnMark(mark, x(mark.x), Number.isFinite(mark.to) ? x(mark.to) : null));
   }
-  drawing.append(...curves.map((curve) => line(curve, x, y)));
+  drawing.append(
+    ...levels.map((level, number) => drawnLevel(level, number, width, y(level.y))),
+    ...curves.map((curve) => line(curve, x, y)),
+  );
   const figure = el(
     "figure",
     { class: "figure" },
@@ -109,9 +110,34 @@ function chart(about) {
   return withCursor(figure, drawing, { ...about, curves, at, width, x });
 }
 
+// A line across the picture, with an arrow back to where a rollback went.
+function drawnMark(mark, x, to) {
+  const { top, height, bottom, left } = SIZE;
+  const end = Math.max(to ?? x, left);
+  return el(
+    "g",
+    { class: `mark ${mark.kind}` },
+    el("title", {}, mark.name),
+    el("line", { x1: x, x2: x, y1: top, y2: height - bottom }),
+    to === null
+      ? null
+      : [
+          el("line", { x1: x, x2: end, y1: top, y2: top }),
+          el("polygon", {
+            points: `${end - 1},${top} ${end + 7},${top - 4} ${end + 7},${top + 4}`,
+          }),
+        ],
+  );
+}
+
+// The class of a curve and of its key: a colour and a dash of its own.
+function lookOf(curve) {
+  return curve.faint ? "faint" : `c${curve.number % 8}`;
+}
+
 function line(curve, x, y) {
   const { points } = curve;
-  const group = el("g", { class: `curve c${curve.number % 8}` });
+  const group = el("g", { class: `curve ${lookOf(curve)}` });
   if (points.some((point) => point.low !== undefined)) {
     const above = points.map((point) => `${x(point.x)},${y(point.high ?? point.y)}`);
     const below = points.map((point) => `${x(point.x)},${y(point.low ?? point.y)}`).reverse();
@@ -130,21 +156,47 @@ function line(curve, x, y) {
   return group;
 }
 
+// A number that is the same all over, with its name: names have room side by side.
+function drawnLevel(level, number, width, y) {
+  return el(
+    "g",
+    { class: "level" },
+    el("line", { x1: SIZE.left, x2: width - SIZE.right, y1: y, y2: y }),
+    el(
+      "text",
+      { class: "tick", x: SIZE.left + 4 + 84 * number, y: y - 4 },
+      `${level.name} ${decimal(level.y, 3)}`,
+    ),
+  );
+}
+
 function legend(curves) {
   if (curves.length < 2) return null;
   return el(
     "span",
     { class: "legend" },
-    curves.map(({ name, number }) => el("span", { class: `key c${number % 8}` }, foreign(name))),
+    curves.map((curve) =>
+      el(
+        "span",
+        { class: `key ${lookOf(curve)}` },
+        el(
+          "svg",
+          { class: "chart swatch", viewBox: "0 0 32 8", "aria-hidden": "true" },
+          el("line", { class: "line", x1: 0, x2: 32, y1: 4, y2: 4 }),
+        ),
+        foreign(curve.name),
+      ),
+    ),
   );
 }
 
 // What a picture shows, for who cannot see it.
-function spoken(curves, at, about) {
+function spoken(curves, levels, at, about) {
   const told = curves.map((curve) => {
     const [first, last] = [curve.points[0], curve.points[curve.points.length - 1]];
     return `${curve.name} from ${decimal(first.y)} to ${decimal(last.y)}`;
   });
+  told.push(...levels.map((level) => `${level.name} ${decimal(level.y)}`));
   return (
     `${told.join("; ")}; ` +
     `${about.axis} ${count(Math.round(at.left))} to ${count(Math.round(at.right))}`
@@ -233,6 +285,7 @@ function withCursor(figure, drawing, about) {
     });
     figure.append(told);
   }
+  if (about.told) figure.append(el("p", { class: "quiet" }, about.told));
   return figure;
 }
 
@@ -248,6 +301,9 @@ function reading(about, point) {
     point.last > point.step
       ? `steps ${count(point.step)} to ${count(point.last)}`
       : `step ${count(point.step ?? point.x)}`;
+  const last = point.last ?? point.step;
+  const marks = (about.marks || []).filter((mark) => mark.step >= point.step && mark.step <= last);
+  told.push(...marks.map((mark) => mark.name));
   return `${place}: ${told.filter(Boolean).join(", ")}`;
 }
 

@@ -2,6 +2,7 @@
 
 page(async (about) => {
   const made = await seriesBetween(about, about.first, about.steps_done);
+  const { levels, told } = await packers(about);
   const pick = (point) => {
     location.href = `step.html#${point.step}`;
   };
@@ -37,6 +38,8 @@ page(async (about) => {
         curves: [
           { name: "validation", points: validations(about, null, (one) => one.bits_per_byte) },
         ],
+        levels,
+        told,
       }),
       el("p", {}, link("timeline.html", "All curves, with zoom")),
     ),

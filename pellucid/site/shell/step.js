@@ -1,6 +1,7 @@
 "use strict";
 
 const COLOURS = 10;
+const PRINTED = 16; // Rows, each on a page at most: style.css.
 
 page(async (about, hash) => {
   const number = hash === "" ? Math.min(about.first + 1, about.steps_done) : whole(hash, "step");
@@ -26,7 +27,7 @@ page(async (about, hash) => {
       ? el("p", {}, "The state that the run begins with. No batch belongs to it.")
       : numbers(entries),
     begins ? null : batch(about, pack, number, fills),
-    neighbourLinks(about, number, "p"),
+    el("div", { id: "behind" }, neighbourLinks(about, number, "p")),
     section(
       "Take it out and check it",
       command(
@@ -56,8 +57,19 @@ page(async (about, hash) => {
       ),
     ),
   );
+  main().append(
+    el(
+      "p",
+      { class: "controls" },
+      button("Back to the top", () => goTo(main())),
+    ),
+  );
   await Promise.all(fills.map((fill) => fill()));
 });
+
+function button(name, act) {
+  return el("button", { type: "button", onclick: act }, name);
+}
 
 function neighbours(about, number) {
   const field = el("input", {
@@ -137,6 +149,14 @@ function batch(about, pack, number, fills) {
       " nats per token. Each token is predicted from what stands before it in the row; " +
         "the first token of a row is only read, and is not shown.",
     ),
+    el(
+      "p",
+      { class: "controls" },
+      button("Skip the texts", () => goTo(document.getElementById("behind"))),
+    ),
+    rows.length > PRINTED
+      ? el("p", { class: "printed" }, `Printed are the first ${PRINTED} rows.`)
+      : null,
     about.texts
       ? null
       : el(

@@ -37,7 +37,15 @@ page(async (about, asked) => {
     el("h1", {}, "Timeline"),
     controls(about, low, high, widthOf(made)),
     DRAWN.filter(([name]) => !(name === "objective" && same)).map(([name, title, unit]) =>
-      chart({ ...common, title, unit, curves: [{ name: title, points: shown[name] || [] }] }),
+      chart({
+        ...common,
+        title,
+        unit,
+        curves: [
+          { name: title, points: shown[name] || [] },
+          ...(name === "loss" ? abandoned(about, shown) : []),
+        ],
+      }),
     ),
     sources.length > 1
       ? chart({
@@ -52,6 +60,7 @@ page(async (about, asked) => {
       title: "Validation",
       unit: "bits per byte",
       curves: validated(about, tops),
+      ...(await packers(about)),
     }),
     events(about),
   );
@@ -173,7 +182,8 @@ function controls(about, low, high, wide) {
       "p",
       { class: "quiet" },
       "Drag over a curve to zoom; click to open a step. " +
-        "Dotted lines are checkpoints, red lines incidents.",
+        "Dotted lines are checkpoints, red lines incidents; an arrow leads back to where a " +
+        "rollback went.",
       wide
         ? ` Each place of a curve is the mean of ${count(wide)} steps, and the band is their range.`
         : "",
@@ -186,13 +196,24 @@ function marks(about, made) {
   const place = (step) =>
     tokens ? (made.tokens.find((point) => point.last >= step) || { y: NaN }).y : step;
   return [
-    ...about.incidents.map((one) => ({
+    ...about.incidents
+      .filter((one) => one.action !== "rollback")
+      .map((one) => ({
+        x: place(one.step),
+        step: one.step,
+        kind: "incident",
+        name: `incident at step ${one.step}: ${one.rule}`,
+      })),
+    ...about.rollbacks.map((one) => ({
       x: place(one.step),
+      to: place(one.to),
+      step: one.step,
       kind: "incident",
-      name: `incident at step ${one.step}: ${one.rule}`,
+      name: `rolled back from step ${count(one.step)} to step ${count(one.to)}`,
     })),
     ...about.checkpoints.map((step) => ({
       x: place(step),
+      step,
       kind: "checkpoint",
       name: `checkpoint of step ${step}`,
     })),
