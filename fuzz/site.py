@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import itertools
 import json
 import zlib
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from pellucid.store import layout
 
 _TAIL = b'"]);\n'
 _DATA = f"{layout.SITE}/data/"
+_NAMES = 100  # Of data files that are asked for at most.
 _MOST = 1 << 24  # Bytes of a data file's pieces.
 _DOT = base64.b64decode("R0lGODlhAQABAIAAAP8AAAAAACH5BAAAAAAALAAAAAABAAEAAAICRAEAOw==")
 _HOME = """---
@@ -178,11 +180,11 @@ def sited(folder: Path) -> bool:
 def viewed(folder: Path) -> None:
     """Every kind of data that the server of `view` makes of a run that nobody verified."""
     view = View(folder)
-    names = ["overview", "tokenizer", "curves/level0/00000", "steps/00000", "documents/00000"]
-    for path in [*(f"data/{name}" for name in [*names, "texts/00000"]), "pages/index", "live"]:
-        ending = {"d": ".js", "p": ".html"}.get(path[0], "")
+    names = itertools.islice(Site(folder).names(), _NAMES)
+    kinds = {name.partition("/")[0]: name for name in names}
+    for path in ["live", "pages/index.html", *(f"data/{name}.js" for name in kinds.values())]:
         with contextlib.suppress(Refused):
-            view.answer(f"/site/{path}{ending}", "").body.close()
+            view.answer(f"/site/{path}").body.close()
 
 
 def says_the_same(folder: Path, path: str, content: bytes, original: bytes) -> bool:
