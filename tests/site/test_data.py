@@ -127,7 +127,7 @@ def test_the_overview_says_what_status_says(finished: Path) -> None:
 @given(st.integers(1, 9000), st.integers(0, 2))
 def test_a_bin_has_the_least_the_greatest_and_the_mean(steps: int, level: int) -> None:
     made = curves.Curves.__new__(curves.Curves)
-    made.first, made.steps = 7, steps
+    made.first, made.steps, made.abandoned = 7, steps, []
     own = np.sin(np.arange(steps) * 12.9898) * 43758.5453
     made.series = {"loss": own}
     read = [part for number in range(made.parts(level)) for part in [made.part(level, number)]]
