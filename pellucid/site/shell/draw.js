@@ -203,8 +203,8 @@ function spoken(curves, levels, at, about) {
   );
 }
 
-// The picture with a cursor: pointer or arrow keys move it along the first curve, the values are told
-// below, Enter or a click opens the step, and dragging zooms.
+// The picture with a cursor: pointer or arrow keys move it along the first curve, the values are
+// told below, Enter or a click opens the step, and dragging zooms.
 function withCursor(figure, drawing, about) {
   const { points } = about.curves[0];
   const told = el(
