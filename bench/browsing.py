@@ -179,4 +179,4 @@ def _line(name: str, made: list[Load]) -> str:
 
 
 if __name__ == "__main__":  # A process of its own, whose memory is watched.
-    write(Path(sys.argv[1]), {}, {"with": True, "without": False}.get(sys.argv[2]))
+    write(Path(sys.argv[1]), {}, {"with": True, "without": False}.get(sys.argv[2]), None)

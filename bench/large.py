@@ -20,7 +20,7 @@ import json
 import pydoc_data.topics
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +121,7 @@ def cached() -> Iterator[None]:
     """Texts of few words are encoded word by word: no token goes beyond the blank before a word."""
     encode, known = Tokenizer.encode_batch, dict[str, list[int]]()
 
-    def from_cache(self: Tokenizer, texts: list[str]) -> list[np.ndarray]:
+    def from_cache(self: Tokenizer, texts: Sequence[str]) -> list[np.ndarray]:
         made = [_WORD.findall(text) for text in texts]
         new = [word for word in {word for words in made for word in words} if word not in known]
         known.update(zip(new, (ids.tolist() for ids in encode(self, new)), strict=True))
