@@ -118,7 +118,9 @@ def _tokenizer(folder: Path, recipe: Recipe, assumed: list[str]) -> tuple[int, i
 def _index(tokens: int, vocabulary: int) -> int:
     """Bytes of the index, about: a position a token and the byte before it, keys of every 64th,
     counts of the vocabulary for some ten million tokens."""
-    return tokens * 4 + tokens // EVERY * KEY + -(-tokens // 10_000_000) * vocabulary * 4
+    keys = -(-tokens // EVERY)
+    counts = -(-tokens // 10_000_000) * vocabulary
+    return tokens * 4 + (keys + -(-keys // EVERY)) * KEY + counts * 4
 
 
 def _bytes_of(folder: Path) -> int:
