@@ -20,6 +20,7 @@ from pellucid.errors import DocumentInParts, DocumentUnknown, FormatInvalid
 from pellucid.errors.base import one_line
 from pellucid.record import digests, merkle
 from pellucid.store import files, parquet
+from pellucid.store.dictionaries import check_dictionaries
 
 SCHEMA = pa.schema(
     [
@@ -194,7 +195,7 @@ def check_sizes(part: Part, said: int, longest: int) -> None:
                 raise FormatInvalid(
                     path=part.path, detail=f"row group {number}: {name} is too long"
                 )
-    parquet.check_dictionaries(part.path, SCHEMA, groups)
+    check_dictionaries(part.path, SCHEMA, groups)
 
 
 class Documents:

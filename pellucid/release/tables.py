@@ -14,6 +14,7 @@ from pellucid.data.parquet import SCHEMA
 from pellucid.errors import PellucidError
 from pellucid.record.verdict import Problem
 from pellucid.store import files, layout, metrics, parquet
+from pellucid.store.dictionaries import check_dictionaries
 
 _METRICS = re.compile(
     rf"(?:{layout.ABANDONED}/[^/]+/)?{layout.METRICS}/([a-z]+)(?:/[0-9]+)?\.parquet"
@@ -28,9 +29,7 @@ def check(folder: Path) -> Iterator[Problem]:
         if schema is None:
             continue
         try:
-            parquet.check_dictionaries(
-                folder / path, schema, parquet.check_pages(folder / path, schema)
-            )
+            check_dictionaries(folder / path, schema, parquet.check_pages(folder / path, schema))
         except PellucidError as error:
             yield Problem(error.name, path, str(error))
 

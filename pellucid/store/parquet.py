@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -29,7 +28,6 @@ _END = 8  # Bytes behind the footer: its length, and the magic.
 _GUESS = 16 << 10  # Bytes: most footers are shorter.
 _LONGEST = 32 << 20  # Bytes of a footer: a hundred thousand row groups.
 _MOST_ENTRIES = 16 << 20  # Bytes of a dictionary: writers end one at 1 MiB, and a batch of values.
-_EXPANDED = 1 << 30  # Bytes that rows of a dictionary may unpack to.
 _HEADER = 128  # Bytes: more than any header of a page takes.
 
 _TYPES = {pa.int64(): 2, pa.float64(): 5, pa.string(): 6}
@@ -311,66 +309,6 @@ def check_pages(path: Path, schema: pa.Schema) -> list[list[Column]]:
             except ValueError as error:
                 raise FormatInvalid(path=path, detail=f"at byte {chunk.start}: {error}") from error
     return [columns[first : first + len(schema)] for first in range(0, len(columns), len(schema))]
-
-
-def check_dictionaries(path: Path, schema: pa.Schema, groups: list[list[Column]]) -> None:
-    """That every value of a dictionary is one of its rows, and stands there once: readers list
-    them without the rows. groups are what check_pages gives. Raises FileMissing,
-    FormatInvalid, and what pyarrow raises."""
-    unpack, reader = pa.Codec("zstd").decompress, opened(path, schema)
-    with files.open_file(path) as file:
-        for number, group in enumerate(groups):
-            for field, column in zip(schema, group, strict=True):
-                if column.dictionary is None:
-                    continue
-                try:
-                    file.seek(column.dictionary.start)
-                    page = unpack(
-                        file.read(column.dictionary.packed),
-                        column.dictionary.unpacked,
-                        asbytes=True,
-                    )
-                    values = _entries(page, column.dictionary.values, field.type)
-                    _check_longest(values, column.values)
-                    rows = reader.read_row_group(
-                        number, columns=[field.name], use_threads=False
-                    ).column(0)
-                    _check_entries(values, rows)
-                except (ValueError, OSError) as error:
-                    detail = f"row group {number}, {field.name}: {error}"
-                    raise FormatInvalid(path=path, detail=detail) from error
-
-
-def _entries(page: bytes, count: int, kind: pa.DataType) -> list[bytes]:
-    """The values of a dictionary's page, as they are spelled there: numbers of 8 bytes, or texts
-    behind their lengths. Raises ValueError."""
-    values, place = list[bytes](), 0
-    while place < len(page) and len(values) < count:
-        start = place + 4 * (kind == pa.string())
-        place = start + (int.from_bytes(page[place:start], "little") if kind == pa.string() else 8)
-        values.append(page[start:place])
-    if (place, len(values)) != (len(page), count):
-        raise ValueError("a dictionary has different values than its header says")
-    return values
-
-
-def _check_longest(values: list[bytes], rows: int) -> None:
-    """Raises ValueError where the rows could be made of so much that nobody should unpack them."""
-    if max(map(len, values), default=0) * rows > _EXPANDED:
-        raise ValueError(f"rows of a dictionary may unpack to more than {_EXPANDED} bytes")
-
-
-def _check_entries(entries: list[bytes], rows: pa.ChunkedArray) -> None:
-    """Raises ValueError where a dictionary does not have values of its rows alone, each once."""
-    if len(set(entries)) != len(entries) or not {*entries} <= _values(rows):
-        raise ValueError("a dictionary has a value twice, or a value that no row has")
-
-
-def _values(rows: pa.ChunkedArray) -> set[bytes]:
-    """The different values of some rows, as a page spells them."""
-    if rows.type == pa.string():
-        return {value for value in rows.cast(pa.binary()).unique().to_pylist() if value is not None}
-    return {value.tobytes() for value in np.unique(rows.drop_null().to_numpy().view("<i8"))}
 
 
 def _footer(path: Path) -> tuple[bytes, int]:

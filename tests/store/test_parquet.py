@@ -15,7 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from pellucid.errors import FormatInvalid, PellucidError
-from pellucid.store import parquet
+from pellucid.store import dictionaries, parquet
+from pellucid.store.dictionaries import check_dictionaries
 from tests.store.compact import I32, I64, LIST, STRUCT, TEXT, footer_of, with_footer
 
 SCHEMA = pa.schema(
@@ -254,17 +255,17 @@ def with_dictionary(path: Path, entries: list[str], indices: list[int]) -> None:
     parquet._replace_footer(path, SCHEMA, pq.read_metadata(path))
 
 
-def dictionaries(path: Path) -> None:
-    parquet.check_dictionaries(path, SCHEMA, parquet.check_pages(path, SCHEMA))
+def proved(path: Path) -> None:
+    check_dictionaries(path, SCHEMA, parquet.check_pages(path, SCHEMA))
 
 
 def test_every_value_of_our_dictionaries_is_one_of_a_row(path: Path, tmp_path: Path) -> None:
-    dictionaries(path)
+    proved(path)
     assert any(column.dictionary for group in parquet.check_pages(path, SCHEMA) for column in group)
     with_dictionary(tmp_path / "x.parquet", ["a", "b"], [0, 1, 1, 0])
-    dictionaries(tmp_path / "x.parquet")
+    proved(tmp_path / "x.parquet")
     parquet.write(tmp_path / "many.parquet", table(150_000))  # Its numbers outgrow a dictionary.
-    dictionaries(tmp_path / "many.parquet")
+    proved(tmp_path / "many.parquet")
 
 
 @pytest.mark.parametrize(
@@ -281,26 +282,26 @@ def test_a_dictionary_of_other_values_is_refused(
 ) -> None:
     with_dictionary(tmp_path / "x.parquet", entries, [0] * 2000)
     with pytest.raises(FormatInvalid, match=named):
-        dictionaries(tmp_path / "x.parquet")
+        proved(tmp_path / "x.parquet")
 
 
 def test_numbers_of_a_dictionary_are_told_from_those_of_rows() -> None:
     """Of numbers pyarrow writes no dictionary but its own: what is read
     from its page, and from rows."""
     page = np.array([7, -1], "<i8").tobytes()
-    values = parquet._entries(page, 2, pa.int64())
+    values = dictionaries._entries(page, 2, pa.int64())
     assert (
         {*values}
-        == parquet._values(pa.chunked_array([[7, -1, 7]]))
-        != parquet._values(pa.chunked_array([[7, 7]]))
+        == dictionaries._values(pa.chunked_array([[7, -1, 7]]))
+        != dictionaries._values(pa.chunked_array([[7, 7]]))
     )
     for rows in ([7, 7], [7, -1, 8]):
         with pytest.raises(ValueError, match="a value that no row has"):
-            parquet._check_entries(
-                [*values, values[0]] if 8 in rows else values, pa.chunked_array([rows])
+            dictionaries._check_entries(
+                "loss", [*values, values[0]] if 8 in rows else values, pa.chunked_array([rows])
             )
     nans = np.array([0.0, -0.0, np.nan])
-    assert {*parquet._entries(nans.tobytes(), 3, pa.float64())} == parquet._values(
+    assert {*dictionaries._entries(nans.tobytes(), 3, pa.float64())} == dictionaries._values(
         pa.chunked_array([nans])
     )
 
@@ -311,10 +312,10 @@ def test_numbers_of_a_dictionary_are_told_from_those_of_rows() -> None:
 def test_a_dictionarys_page_of_another_length_is_refused(page: bytes, count: int) -> None:
     for kind in (pa.int64(), pa.float64()):
         with pytest.raises(ValueError, match="its header says"):
-            parquet._entries(page, count, kind)
+            dictionaries._entries(page, count, kind)
     for text in (b"\5\0\0\0abcd", b"\4\0\0\0abc", b"\0\0", b"\1\0\0\0a\1"):
         with pytest.raises(ValueError, match="its header says"):
-            parquet._entries(text, 1, pa.string())
+            dictionaries._entries(text, 1, pa.string())
 
 
 def test_a_footer_is_proved_once_however_often_its_file_is_opened(
