@@ -45,8 +45,8 @@ class Compared:
 
 def compare(folder: Path) -> Compared:
     """The model's bits per byte beside gzip's, xz's and the entropy of single bytes."""
-    about, packed = status(folder)["validation"][-1], baselines.packed(folder)
-    content, _ = baselines.validated(folder)
+    about, (content, of) = status(folder)["validation"][-1], baselines.validated(folder)
+    packed = baselines.packed(content, of)
     counts, total = Counter(content), len(content)
     return Compared(
         bytes=total,

@@ -181,6 +181,21 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def rolled_back(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+    """A finished run that went from step 11 back to step 8. Only to be read."""
+    from pellucid.store.ledger import LedgerFile
+    from pellucid.train import loop
+
+    settings = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
+    folder = make_run(tmp_path_factory.mktemp("runs") / "back", corpus, settings)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "training_step", spiking(loop.training_step, 11))
+        finish(folder)
+    assert [(one["step"], one["to"]) for one in LedgerFile(folder).rollbacks] == [(11, 8)]
+    return folder
+
+
+@pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
     """A finished and sealed run. Only to be read: take `release` to change things."""
     from pellucid.release.publish import publish

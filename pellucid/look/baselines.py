@@ -26,9 +26,8 @@ class Packed(NamedTuple):
     xz: int
 
 
-def packed(folder: Path) -> Packed:
-    """Of a run whose data are made. Raises FormatInvalid."""
-    content, of = validated(folder)
+def packed(content: bytes, of: int) -> Packed:
+    """Of what `validated` gives."""
     return Packed(
         bytes=len(content),
         of=of,
@@ -40,7 +39,8 @@ def packed(folder: Path) -> Packed:
 
 def validated(folder: Path) -> tuple[bytes, int]:
     """The texts whose bytes the validation counts, in its order, and how many bytes they have. Of
-    more than MOST bytes, an equal share of each source, from its beginning."""
+    more than MOST bytes, an equal share of each source, from its beginning. Raises
+    FormatInvalid."""
     documents, streams = Documents.open(folder), covered(Shards.open(folder), load(folder))
     of = sum(stream.bytes for stream in streams)
     share = of if of <= MOST else MOST // len(streams)

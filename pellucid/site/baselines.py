@@ -20,7 +20,7 @@ _PART, _LEAST = 50, 16  # A size may differ by a fiftieth, or by so many bytes.
 
 def made(folder: Path) -> dict[str, Any]:
     """Raises FormatInvalid."""
-    return baselines.packed(folder)._asdict()
+    return baselines.packed(*baselines.validated(folder))._asdict()
 
 
 def agrees(pieces: list[bytes], expected: list[bytes]) -> bool:

@@ -17,21 +17,15 @@ from pellucid.site.curves import Curves, short
 from pellucid.site.data import Site
 from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop
-from tests.conftest import finish, make_run, spiking
 from tests.site.conftest import passes_axe, watched
 
 FIRST = "curves/level0/00000"
 
 
 @pytest.fixture(scope="session")
-def back(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
+def back(tmp_path_factory: pytest.TempPathFactory, rolled_back: Path) -> Path:
     """A release that went from step 11 back to step 8."""
-    settings = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
-    folder = make_run(tmp_path_factory.mktemp("runs") / "back", corpus, settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "training_step", spiking(loop.training_step, 11))
-        finish(folder)
+    folder = Path(shutil.copytree(rolled_back, tmp_path_factory.mktemp("runs") / "back"))
     publish(folder)
     return folder
 

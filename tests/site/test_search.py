@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
@@ -165,22 +166,34 @@ def test_few_bytes_are_read(browser: Any, finished: Path) -> None:
         page.context.close()
 
 
-def test_a_host_without_ranges_sends_small_files_whole(browser: Any, finished: Path) -> None:
-    with serving(finished) as server:
-        server.fault = whole_files(finished)
+def whole_files(folder: Path) -> Any:
+    def whole(request: Request, answer: Answer) -> Answer:
+        if not request.ranged:
+            return answer
+        return answer._replace(status=200, body=(folder / request.path).read_bytes())
+
+    return whole
+
+
+@contextlib.contextmanager
+def on_a_host_without_ranges(browser: Any, folder: Path) -> Iterator[Any]:
+    """The page "search", open."""
+    with serving(folder) as server:
+        server.fault = whole_files(folder)
         page = browser.new_context().new_page()
         page.goto(f"{server.url}/site/search.html")
         page.wait_for_selector("h1")
-        assert answered(page, "the river") == expected(Traced(finished), "the river")
+        yield page
         page.context.close()
 
 
+def test_a_host_without_ranges_sends_small_files_whole(browser: Any, finished: Path) -> None:
+    with on_a_host_without_ranges(browser, finished) as page:
+        assert answered(page, "the river") == expected(Traced(finished), "the river")
+
+
 def test_a_host_without_ranges_is_named_where_a_file_is_large(browser: Any, finished: Path) -> None:
-    with serving(finished) as server:
-        server.fault = whole_files(finished)
-        page = browser.new_context().new_page()
-        page.goto(f"{server.url}/site/search.html")
-        page.wait_for_selector("h1")
+    with on_a_host_without_ranges(browser, finished) as page:
         # As if the shards were large.
         page.evaluate("""Reader.prototype.file = ((file) => function (path, size) {
             return file.call(this, path, path.endsWith(".bin") ? size + (8 << 20) : size);
@@ -190,16 +203,6 @@ def test_a_host_without_ranges_is_named_where_a_file_is_large(browser: Any, fini
         told = page.locator("[role=alert]").inner_text()
         assert "does not send parts of files (HTTP Range)" in told and ".bin has" in told
         assert "pellucid view ." in page.locator("#hits").inner_text()
-        page.context.close()
-
-
-def whole_files(folder: Path) -> Any:
-    def whole(request: Request, answer: Answer) -> Answer:
-        if not request.ranged:
-            return answer
-        return answer._replace(status=200, body=(folder / request.path).read_bytes())
-
-    return whole
 
 
 def positions_beyond(path: Path) -> None:

@@ -20,8 +20,7 @@ from pellucid.sql.exported import ORDERS, export_numbers
 from pellucid.store import layout, metrics
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
-from pellucid.train import loop
-from tests.conftest import finish, make_run, pellucid, spiking
+from tests.conftest import make_run, pellucid
 from tests.serving import serving
 
 
@@ -44,18 +43,6 @@ def read_events(folder: Path) -> dict[str, list[tuple[int, float, float]]]:
         tag: [(event.step, event.value, event.wall_time) for event in opened.Scalars(tag)]
         for tag in opened.Tags()["scalars"]
     }
-
-
-@pytest.fixture(scope="module")
-def rolled_back(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
-    """A finished run that went from step 11 back to step 8."""
-    settings = ["guards.window=8", "guards.back=3", 'guards.loss.action="rollback"']
-    folder = make_run(tmp_path_factory.mktemp("runs") / "back", corpus, settings)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "training_step", spiking(loop.training_step, 11))
-        finish(folder)
-    assert [(one["step"], one["to"]) for one in LedgerFile(folder).rollbacks] == [(11, 8)]
-    return folder
 
 
 @pytest.mark.parametrize("name", ["steps", "sources", "validation"])
