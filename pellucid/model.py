@@ -5,6 +5,8 @@ operations of `pellucid/operations`, which exist for each arithmetic. Shapes are
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -63,16 +65,25 @@ class Decoder(nn.Module):
 
         first_BT is the first position that each may attend to, int32; None: all before it.
         """
-        x_BTD, head_VD = self._hidden(inputs_BT, first_BT)
+        x_BTD, head_VD = self.hidden(inputs_BT, first_BT)
         return self.ops.loss(x_BTD, head_VD, targets_BT, minimised)
 
     def forward(self, tokens_BT: Tensor, first_BT: Tensor | None = None) -> Tensor:
         """Logits of shape (B, T, V)."""
-        x_BTD, head_VD = self._hidden(tokens_BT, first_BT)
+        x_BTD, head_VD = self.hidden(tokens_BT, first_BT)
         return self.ops.linears(x_BTD, head_VD)[0]
 
-    def _hidden(self, tokens_BT: Tensor, first_BT: Tensor | None) -> tuple[Tensor, Tensor]:
-        """What the output projection reads, (B, T, D), and the projection itself."""
+    def hidden(
+        self,
+        tokens_BT: Tensor,
+        first_BT: Tensor | None = None,
+        attention: Callable[..., Tensor] | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """What the output projection reads, (B, T, D), and the projection itself.
+
+        attention(layer, q, k, v, rotary, first_BT) stands in for the operations' own, if it is
+        given (evaluate/forward.py).
+        """
         w = dict(self.named_parameters())
         embedding_VD = w["model.embed_tokens.weight"]
         ends = (
@@ -83,7 +94,8 @@ class Decoder(nn.Module):
         x_BTD = self.ops.embed(tokens_BT, ends[0])
         for number in range(self.shape.layers):
             layer = {name: w[f"model.layers.{number}.{name}"] for name in self.shape.layer()}
-            seen = Seen((self.cos, self.sin), first[far[number]])
+            own = None if attention is None else partial(attention, number)
+            seen = Seen((self.cos, self.sin), first[far[number]], own)
             x_BTD = self.shape.forward(self.ops, layer, x_BTD, seen)
         return self.ops.norm(x_BTD, w["model.norm.weight"], self.shape.norm_epsilon)[1], ends[1]
 

@@ -52,6 +52,7 @@ ROOMS = [
     "site",
     "release",
     "prove",
+    "evaluate",
     "new",
     "fork",
     "run",

@@ -11,7 +11,7 @@ width of the MLP, V vocabulary."""
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -33,6 +33,8 @@ class Seen(NamedTuple):
     rotary: tuple[Tensor, Tensor]  # Of every position's angles, as the operations want them.
     # The first position that each may attend to, int32; None: all before it.
     first_BT: Tensor | None
+    # In place of the operations' own: of texts that go on behind what was read before.
+    attention: Callable[..., Tensor] | None = None
 
 
 class Reached(NamedTuple):
@@ -148,7 +150,8 @@ class Model(Section, ABC):
     ) -> Tensor:
         """What attention gives to its output projection, (B, T, D)."""
         heads = (part.unflatten(-1, (-1, self.head_width)) for part in self.read(ops, w, x_BTD))
-        return ops.attention(*heads, *seen).flatten(2)
+        attention = seen.attention or ops.attention
+        return attention(*heads, seen.rotary, seen.first_BT).flatten(2)
 
     def read(
         self, ops: ModuleType, w: Mapping[str, Tensor], x_BTD: Tensor

@@ -160,11 +160,14 @@ class Places:
 def _attention_shape(
     operation: str, q: Tensor, k: Tensor, v: Tensor, places: Places
 ) -> tuple[int, ...]:
-    B, T, H, C = _sizes(operation, "q", q, 4)
-    K = _sizes(operation, "k", k, 4)[2]
-    _check(operation, q=(q, (B, T, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
+    B, S, H, C = _sizes(operation, "q", q, 4)
+    T, K = _sizes(operation, "k", k, 4)[1:3]
+    _check(operation, q=(q, (B, S, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
     _check(operation, cos=(places.cos_TH, (T, C // 2)), sin=(places.sin_TH, (T, C // 2)))
-    _check(operation, _INT32, first=(places.first_BT, (B, T)))
+    _check(operation, _INT32, first=(places.first_BT, (B, S)))
+    if T < S:
+        wanted = f"at most as many positions as the {T} of the keys"
+        raise TensorUnfit(operation=operation, name="q", found=f"{S} positions", wanted=wanted)
     if C % 2 or H % K:
         found = f"{H} heads of {C}, {K} key-value heads"
         wanted = "heads a multiple of the key-value heads, and of even width"
@@ -172,7 +175,7 @@ def _attention_shape(
     first_BT = places.first_BT.numpy()
     if (
         (first_BT[:, 1:] < first_BT[:, :-1]).any()
-        or (first_BT > range(T)).any()
+        or (first_BT > range(T - S, T)).any()
         or (first_BT < 0).any()
     ):
         wanted = "positions that do not descend and do not lie after the query"
@@ -181,25 +184,20 @@ def _attention_shape(
 
 
 def attention(
-    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places
+    q_BSHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Causal attention over rotated queries and keys: the result, and each query's
-    maximum and 1 / sum, (B, H, T)."""
-    B, T, H, _, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
-    o_BTHC, m_BHT, g_BHT = _empty(B, T, H, C), _empty(B, H, T), _empty(B, H, T)
+    """Causal attention over rotated queries and keys: the result, and each query's maximum and
+    1 / sum, (B, H, S). The queries are of the last S of T positions, all of them or fewer."""
+    shape = _attention_shape("attention", q_BSHC, k_BTKC, v_BTKC, places)
+    B, S, H, C = q_BSHC.shape
+    o_BSHC, m_BHS, g_BHS = _empty(B, S, H, C), _empty(B, H, S), _empty(B, H, S)
     tensors = (
-        q_BTHC,
-        k_BTKC,
-        v_BTKC,
-        places.cos_TH,
-        places.sin_TH,
-        places.first_BT,
-        o_BTHC,
-        m_BHT,
-        g_BHT,
+        *(q_BSHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT),
+        *(o_BSHC, m_BHS, g_BHS),
     )
-    _run("attention", *shape, *(tensor.data_ptr() for tensor in tensors))
-    return o_BTHC, m_BHT, g_BHT
+    past = k_BTKC.shape[1] - S
+    _run("attention", *shape, past, *(tensor.data_ptr() for tensor in tensors))
+    return o_BSHC, m_BHS, g_BHS
 
 
 def attention_backward(

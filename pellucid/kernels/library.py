@@ -31,7 +31,7 @@ _SIGNATURES = {
     "norm_backward": "nnppppppp",
     "swiglu": "nppp",
     "swiglu_backward": "nppppp",
-    "attention": "nnnnnppppppppp",
+    "attention": "nnnnnnppppppppp",
     "attention_backward": "nnnnnppppppppppppp",
     "loss": "nnnppppppppp",
     "embed": "nnppp",

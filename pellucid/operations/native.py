@@ -96,25 +96,22 @@ def attention(
     rotary: tuple[Tensor, Tensor],
     first_BT: Tensor | None,
 ) -> Tensor:
-    T = q_BTHC.shape[1]
-    places = (rotary[0][:T], rotary[1][:T])
-    q_BHTC, k_BKTC = (
-        _rotate(q_BTHC.transpose(1, 2), places),
-        _rotate(k_BTKC.transpose(1, 2), places),
-    )
-    mask_B1TT = None
-    if first_BT is not None:
-        position_T = torch.arange(T, device=first_BT.device)
-        seen_BTT = (position_T[None, None, :] >= first_BT[:, :, None]) & (
-            position_T[None, :] <= position_T[:, None]
-        )
-        mask_B1TT = seen_BTT[:, None]
+    S, T = q_BTHC.shape[1], k_BTKC.shape[1]
+    q_BHTC = _rotate(q_BTHC.transpose(1, 2), (rotary[0][T - S : T], rotary[1][T - S : T]))
+    k_BKTC = _rotate(k_BTKC.transpose(1, 2), (rotary[0][:T], rotary[1][:T]))
+    mask_B1ST = None
+    if first_BT is not None or S < T:
+        position_T = torch.arange(T, device=q_BTHC.device)
+        seen_BST = (position_T[None, :] <= position_T[T - S :, None])[None]
+        if first_BT is not None:
+            seen_BST = (position_T[None, None, :] >= first_BT[:, :, None]) & seen_BST
+        mask_B1ST = seen_BST[:, None]
     out_BHTC = F.scaled_dot_product_attention(
         q_BHTC,
         k_BKTC,
         v_BTKC.transpose(1, 2),
-        attn_mask=mask_B1TT,
-        is_causal=mask_B1TT is None,
+        attn_mask=mask_B1ST,
+        is_causal=mask_B1ST is None,
         enable_gqa=q_BTHC.shape[2] != k_BTKC.shape[2],
     )
     return out_BHTC.transpose(1, 2)

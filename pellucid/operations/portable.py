@@ -245,11 +245,11 @@ def attention(
     rotary: tuple[Tensor, Tensor],
     first_BT: Tensor | None,
 ) -> Tensor:
-    """Causal attention of rotated queries and keys; a query sees the keys from
-    first on, or all before it."""
-    B, T = q_BTHC.shape[:2]
+    """Causal attention of rotated queries and keys; a query sees the keys from first on, or all
+    before it. Without backward, the queries may be of the last positions alone."""
+    T = k_BTKC.shape[1]
     if first_BT is None:
-        first_BT = torch.zeros((B, T), dtype=torch.int32)
+        first_BT = torch.zeros(q_BTHC.shape[:2], dtype=torch.int32)
     cos_TH, sin_TH = rotary
     return _Attention.apply(q_BTHC, k_BTKC, v_BTKC, calls.Places(cos_TH[:T], sin_TH[:T], first_BT))
 

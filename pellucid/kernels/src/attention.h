@@ -1,7 +1,8 @@
 /* Causal attention with rotary embedding, grouped queries and document masks: section 2.2.
 
    A task is one sequence and one key-value head. It goes through the queries in blocks of 64 and
-   holds one block's scores, never a sequence's. Terms that are masked are not computed into a
+   holds one block's scores, never a sequence's. The forward pass may have queries of the last
+   positions alone: a row of the result depends on no other query. Terms that are masked are not computed into a
    chain: each row of a tile has the range of the summed index that it takes part in. */
 
 
@@ -168,14 +169,15 @@ static void chain_ranged(const struct ranges *in, const float *a, long row, long
     }
 }
 
-/* out[i][c] = product sum over the keys that query begin + i sees of a[i][j]·panel[j][c]. */
+/* out[i][c] = product sum over the keys that query begin + i sees, from first_Q[i] on, of
+   a[i][j]·panel[j][c]. */
 static void over_keys(const float *a, long a_row, const float *panels, long count, long begin,
-                      const int32_t *first_T, long length, long W, float *out) {
+                      const int32_t *first_Q, long length, long W, float *out) {
     float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long i = 0; i < count; i += TILE_ROWS) {
         struct ranges in = {.rows = (int)minimum(TILE_ROWS, count - i)};
         for (int r = 0; r < in.rows; r++)
-            in.first[r] = first_T[begin + i + r], in.last[r] = begin + i + r;
+            in.first[r] = first_Q[i + r], in.last[r] = begin + i + r;
         for (long c = 0; c < W; c += TILE_COLUMNS) {
             unsigned begun = 0;
             for (long k = in.first[0] / BLOCK * BLOCK; k <= in.last[in.rows - 1]; k += BLOCK) {
@@ -244,15 +246,15 @@ static void rotated_keys(const struct attention *p, long b, long head, float *ro
     }
 }
 
-/* Rows begin … of the queries of head h, rotated and scaled. */
+/* The queries of head h at the positions begin …, rotated and scaled. */
 static void rotated_queries(const struct attention *p, long b, long h, long begin, long count,
                             float *rows_QC) {
-    long T = p->s.length, C = p->s.width, distance = p->s.heads * C;
-    const float *q = p->q + (b * T * p->s.heads + h) * C;
+    long past = p->s.past, S = p->s.length - past, C = p->s.width, distance = p->s.heads * C;
+    const float *q = p->q + ((b * S + begin - past) * p->s.heads + h) * C;
     for (long i = 0; i < count; i++) {
         long t = begin + i;
-        fetch_row(q + t * distance, distance, C);
-        rotate(q + t * distance, p->cos + t * C / 2, p->sin + t * C / 2, C, rows_QC + i * C);
+        fetch_row(q + i * distance, distance, C);
+        rotate(q + i * distance, p->cos + t * C / 2, p->sin + t * C / 2, C, rows_QC + i * C);
         scale_row(rows_QC + i * C, p->scale, C);
     }
 }
@@ -260,30 +262,29 @@ static void rotated_queries(const struct attention *p, long b, long h, long begi
 static void attention_task(void *arguments, long index, int worker) {
     const struct attention *p = arguments;
     long T = p->s.length, C = p->s.width, H = p->s.heads, K = p->s.kv_heads, b = index / K,
-         head = index % K;
-    const int32_t *first_T = p->first_BT + b * T;
+         head = index % K, past = p->s.past, S = T - past;
     struct room room = room_of(p, worker, 0);
     rotated_keys(p, b, head, room.values_TW); /* Only until they are in panels. */
     rows_into_panels(room.values_TW, C, T, C, room.keys_CP);
     columns_into_panels(p->v + (b * T * K + head) * C, K * C, T, C, room.values_TW);
     for (long h = head * (H / K); h < (head + 1) * (H / K); h++)
-        for (long begin = 0; begin < T; begin += SHORT_BLOCK) {
-            long count = minimum(SHORT_BLOCK, T - begin);
+        for (long begin = past; begin < T; begin += SHORT_BLOCK) {
+            long count = minimum(SHORT_BLOCK, T - begin), place = (b * H + h) * S + begin - past;
+            const int32_t *first_Q = p->first_BT + b * S + begin - past;
             rotated_queries(p, b, h, begin, count, room.query_QC);
-            scores(room.query_QC, room.keys_CP, count, begin, first_T[begin], C, room.score_QP,
+            scores(room.query_QC, room.keys_CP, count, begin, first_Q[0], C, room.score_QP,
                    room.row);
             for (long i = 0; i < count; i++) {
-                long place = (b * H + h) * T + begin + i;
-                float sum = softmax_row(room.score_QP + i * room.row, first_T[begin + i], begin + i,
-                                        &p->m_BHT[place]);
-                p->g_BHT[place] = 1.0f / sum;
+                float sum = softmax_row(room.score_QP + i * room.row, first_Q[i], begin + i,
+                                        &p->m_BHT[place + i]);
+                p->g_BHT[place + i] = 1.0f / sum;
             }
-            over_keys(room.score_QP, room.row, room.values_TW, count, begin, first_T, T, room.W,
+            over_keys(room.score_QP, room.row, room.values_TW, count, begin, first_Q, T, room.W,
                       room.out_QW);
             for (long i = 0; i < count; i++) {
-                float *out = p->o + ((b * T + begin + i) * H + h) * C;
+                float *out = p->o + ((b * S + begin - past + i) * H + h) * C;
                 memcpy(out, room.out_QW + i * room.W, (size_t)C * sizeof *out);
-                scale_row(out, p->g_BHT[(b * H + h) * T + begin + i], C);
+                scale_row(out, p->g_BHT[place + i], C);
             }
         }
 }
@@ -324,7 +325,7 @@ static void backward_queries(const struct attention *p, struct room *room, long 
     scores(room->dout_QC, room->values_CP, count, begin, first_T[begin], C, room->other_QP,
            room->row);
     backward_rows(p, room, b, h, begin, count);
-    over_keys(room->other_QP, room->row, room->keys_TW, count, begin, first_T, T, room->W,
+    over_keys(room->other_QP, room->row, room->keys_TW, count, begin, first_T + begin, T, room->W,
               room->out_QW);
     for (long i = 0; i < count; i++) {
         long t = begin + i;

@@ -123,10 +123,10 @@ int pellucid_swiglu_backward(long n, const float *a, const float *u, const float
     return 0;
 }
 
-int pellucid_attention(long B, long T, long H, long K, long C, const float *q, const float *k,
-                       const float *v, const float *cos, const float *sin, const int32_t *first_BT,
-                       float *o, float *m, float *g) {
-    struct attention_shape shape = {B, T, H, K, C};
+int pellucid_attention(long B, long T, long H, long K, long C, long past, const float *q,
+                       const float *k, const float *v, const float *cos, const float *sin,
+                       const int32_t *first_BT, float *o, float *m, float *g) {
+    struct attention_shape shape = {B, T, H, K, C, past};
     int failed;
     GUARDED(failed = chosen->attention(shape, q, k, v, cos, sin, first_BT, o, m, g))
     return failed;
@@ -137,7 +137,7 @@ int pellucid_attention_backward(long B, long T, long H, long K, long C, const fl
                                 const int32_t *first_BT, const float *o, const float *m,
                                 const float *g, const float *dout, float *dq, float *dk,
                                 float *dv) {
-    struct attention_shape shape = {B, T, H, K, C};
+    struct attention_shape shape = {B, T, H, K, C, 0};
     int failed;
     GUARDED(failed = chosen->attention_backward(shape, q, k, v, cos, sin, first_BT, o, m, g, dout,
                                                 dq, dk, dv))

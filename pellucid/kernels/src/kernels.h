@@ -40,6 +40,7 @@
 
 struct attention_shape {
     long batch, length, heads, kv_heads, width; /* B, T, H, K, C */
+    long past;                                  /* So many first positions have no query. */
 };
 
 struct adamw {

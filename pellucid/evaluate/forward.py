@@ -1,0 +1,87 @@
+"""A decoder over texts that share a beginning or that grow: what was read once is not read again.
+
+The rows of all texts stand one behind the other in one batch, without padding; attention alone
+sees which text a row belongs to. On portable arithmetic every row has the bits that it has in a
+pass over its text alone, whatever stands beside it.
+
+Shapes: N rows of all parts, S of one part, T positions of its text; the rest as in families."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from pellucid.model import Decoder
+
+
+class Memory:
+    """The keys and values of a text's beginning, of every layer (a KV cache).
+
+    Tensors are never written, so texts with the same beginning share them.
+    """
+
+    def __init__(self) -> None:
+        self._layers: list[tuple[Tensor, Tensor]] = []
+        self.length = 0  # Positions that were read.
+
+    def copy(self) -> Memory:
+        """Another text with the same beginning."""
+        other = Memory()
+        other._layers, other.length = [*self._layers], self.length
+        return other
+
+    def take(self, layer: int, k_1SKC: Tensor, v_1SKC: Tensor) -> tuple[Tensor, Tensor]:
+        """Go on by some positions; returns those of all positions."""
+        if layer == len(self._layers):
+            self._layers.append((k_1SKC, v_1SKC))
+        else:
+            k_1TKC, v_1TKC = self._layers[layer]
+            self._layers[layer] = torch.cat((k_1TKC, k_1SKC), 1), torch.cat((v_1TKC, v_1SKC), 1)
+        return self._layers[layer]
+
+
+class Part(NamedTuple):
+    """Tokens to read behind what a memory holds."""
+
+    memory: Memory
+    tokens: Sequence[int]
+
+
+def read(model: Decoder, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
+    """What the output projection reads of every row, (1, N, D), and the projection itself. The
+    memories then hold these rows too."""
+    counts = [len(part.tokens) for part in parts]
+
+    def attention(
+        layer: int,
+        q_1NHC: Tensor,
+        k_1NKC: Tensor,
+        v_1NKC: Tensor,
+        rotary: tuple[Tensor, Tensor],
+        _: Tensor | None,
+    ) -> Tensor:
+        rows = zip(*(x.split(counts, 1) for x in (q_1NHC, k_1NKC, v_1NKC)), strict=True)
+        sees, results = model.shape.sees(layer), []
+        for part, (q_1SHC, k_1SKC, v_1SKC) in zip(parts, rows, strict=True):
+            k_1TKC, v_1TKC = part.memory.take(layer, k_1SKC, v_1SKC)
+            first_1S = _first(k_1TKC.shape[1], q_1SHC.shape[1], sees, q_1SHC.device)
+            results.append(model.ops.attention(q_1SHC, k_1TKC, v_1TKC, rotary, first_1S))
+        return torch.cat(results, 1)
+
+    tokens_N = torch.tensor([token for part in parts for token in part.tokens])
+    with torch.no_grad():
+        hidden = model.hidden(tokens_N[None].to(model.device), attention=attention)
+    for part in parts:
+        part.memory.length += len(part.tokens)
+    return hidden
+
+
+def _first(T: int, S: int, sees: int, device: torch.device) -> Tensor | None:
+    """The first position that each of the last S of T positions may attend to; None: all."""
+    if sees >= T:
+        return None
+    positions = torch.arange(T - S, T, dtype=torch.int32, device=device)
+    return (positions - sees + 1).clamp_(min=0)[None]

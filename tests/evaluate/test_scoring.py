@@ -1,0 +1,158 @@
+"""Answers of the scorer are those of a pass over each text alone, bit for bit, whatever is asked
+beside it."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pellucid.evaluate.forward import Memory, Part, read
+from pellucid.evaluate.scoring import Asked, Likelihood, Scorer
+from pellucid.model import Decoder
+from pellucid.train.state import State, initial
+from tests.families.test_families import FAMILIES, VOCABULARY, recipe_of, scattered, shape_of
+
+CONTEXT = 32
+
+
+class Letters:
+    """A tokenizer whose text says which tokens it is of."""
+
+    document_token = 0
+
+    def decode(self, tokens: list[int]) -> str:
+        return "".join(chr(0x4E00 + token) for token in tokens)
+
+
+def state_of(family: str, arithmetic: str = "portable", **changes: Any) -> State:
+    state = initial(recipe_of(shape_of(family, **changes), arithmetic), VOCABULARY)
+    scattered(state.model)
+    return state
+
+
+def scorer_of(state: State, rows: int = 2048) -> Scorer:
+    recipe = recipe_of(state.model.shape, "portable")
+    return Scorer(state, Letters(), recipe, rows)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def state() -> State:
+    return state_of("llama")
+
+
+def alone(model: Decoder, tokens: list[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Of a text read whole and by itself: the loss of every token but the first, and the likeliest
+    in its place."""
+    row = torch.tensor([tokens])
+    with torch.no_grad():
+        said, _ = model.losses(row[:, :-1], row[:, 1:])
+        likeliest = model(row[:, :-1])[0].numpy().argmax(1)
+    return said.losses_BT[0], likeliest
+
+
+def expected(model: Decoder, context: list[int], continuation: list[int]) -> Likelihood:
+    tokens = [*context, *continuation][-CONTEXT - 1 :]
+    losses, likeliest = alone(model, tokens)
+    count = min(len(continuation), len(tokens) - 1)
+    greedy = (likeliest[-count:] == np.array(tokens[-count:])).all()
+    return Likelihood(-math.fsum(losses[-count:].tolist()), bool(greedy))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_text_read_in_parts_has_the_bits_of_one_pass(family: str) -> None:
+    model = state_of(family).model
+    tokens = np.random.default_rng(3).integers(0, VOCABULARY, CONTEXT).tolist()
+    with torch.no_grad():
+        whole, _ = model.hidden(torch.tensor([tokens]))
+    memory, parts = Memory(), []
+    for begin, end in ((0, 1), (1, 9), (9, 10), (10, 31), (31, 32)):
+        beside = Part(Memory(), tokens[: begin + 1])
+        x_1ND, _ = read(model, [Part(memory, tokens[begin:end]), beside])
+        parts.append(x_1ND[:, : end - begin])
+    assert memory.length == CONTEXT
+    assert torch.equal(torch.cat(parts, 1), whole)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_native_arithmetic_reads_in_parts_too(family: str) -> None:
+    model = state_of(family, "native").model
+    tokens = np.random.default_rng(3).integers(0, VOCABULARY, CONTEXT).tolist()
+    with torch.no_grad():
+        whole, _ = model.hidden(torch.tensor([tokens]))
+    memory = Memory()
+    parts = [read(model, [Part(memory, tokens[i : i + 8])])[0] for i in range(0, CONTEXT, 8)]
+    torch.testing.assert_close(torch.cat(parts, 1), whole)
+
+
+token_lists = st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=14)
+questions = st.builds(
+    Asked,
+    st.lists(st.integers(0, VOCABULARY - 1), min_size=1, max_size=40),
+    st.lists(token_lists, min_size=1, max_size=4),
+)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(questions, min_size=1, max_size=5), st.sampled_from([1, 7, 64, 2048]))
+def test_every_likelihood_is_that_of_the_text_alone(asked: list[Asked], rows: int) -> None:
+    state = state_of("llama")
+    answers = list(scorer_of(state, rows).likelihoods(asked))
+    assert answers == [
+        [expected(state.model, [*ask.context], [*tokens]) for tokens in ask.continuations]
+        for ask in asked
+    ]
+
+
+def test_a_whole_text_is_scored_in_windows_that_share_no_target(state: State) -> None:
+    tokens = np.random.default_rng(4).integers(0, VOCABULARY, 2 * CONTEXT + 5).tolist()
+    scorer = scorer_of(state)
+    windows = scorer.rolling(tokens)
+    targets = [token for window in windows for token in window.continuations[0]]
+    assert targets == tokens
+    assert [*windows[0].context] == [Letters.document_token]
+    # The last window is as long as the others.
+    assert len(windows[-1].context) + 5 == CONTEXT + 1
+    answers = list(scorer.likelihoods(windows))
+    assert answers == [
+        [expected(state.model, [*window.context], [*window.continuations[0]])] for window in windows
+    ]
+
+
+def grown(model: Decoder, context: list[int], count: int) -> list[int]:
+    """The likeliest token after each other, every one by a pass over all tokens before it."""
+    tokens = [*context]
+    for _ in range(count):
+        with torch.no_grad():
+            tokens.append(int(model(torch.tensor([tokens]))[0, -1].numpy().argmax()))
+        if tokens[-1] == Letters.document_token:
+            return tokens[len(context) : -1]
+    return tokens[len(context) :]
+
+
+def test_texts_that_grow_side_by_side_are_those_that_grow_alone(state: State) -> None:
+    contexts = [[5, 6, 7], [9], [*range(1, 20)], [250, 251]]
+    wanted = [grown(state.model, context, 9) for context in contexts]
+    asked = [(context, (), 9) for context in contexts]
+    texts = list(scorer_of(state).generate(asked))
+    assert texts == [Letters().decode(tokens) for tokens in wanted]
+    assert any(len(tokens) == 9 for tokens in wanted)
+
+
+def test_a_text_ends_before_the_first_stop_string(state: State) -> None:
+    tokens = grown(state.model, [5, 6, 7], 9)
+    whole = Letters().decode(tokens)
+    stops = (whole[4:6], whole[2], "absent")
+    (text,) = scorer_of(state).generate([([5, 6, 7], stops, 9)])
+    assert text == whole[: whole.find(whole[2])]
+
+
+def test_a_context_is_cut_so_that_the_text_fits(state: State) -> None:
+    context = [*range(1, 60)]
+    (text,) = scorer_of(state).generate([(context, (), 8)])
+    assert text == Letters().decode(grown(state.model, context[-CONTEXT + 8 :], 8))
