@@ -30,7 +30,7 @@ class Line(NamedTuple):
     """Of one kind of data."""
 
     kind: str
-    count: int
+    size: int
     coverage: float
     ratio: float  # Median width, of the oracle's.
     method: str
@@ -63,9 +63,10 @@ def estimates(sums_SG: np.ndarray, sizes_G: np.ndarray) -> list[Moments]:
     n, G = sizes_G.sum(), len(sizes_G)
     values_S = sums_SG.sum(1) / n
     falls_SG = (sums_SG - values_S[:, None] * sizes_G) / (n - sizes_G)
-    powers = ((falls_SG**power).sum(1).tolist() for power in (2, 3, 4))
+    powers_S3 = np.stack([(falls_SG**power).sum(1) for power in (2, 3, 4)], 1).tolist()
     even = float(n**2 / (sizes_G**2).sum())
-    known = [of_powers(*row, even, G) for row in zip(values_S.tolist(), *powers, strict=True)]
+    rows = zip(values_S.tolist(), powers_S3, strict=True)
+    known = [of_powers(value, powers, even, G) for value, powers in rows]
     alone = (sums_SG[0] / sizes_G).repeat(sizes_G).tolist()
     names = np.arange(G).repeat(sizes_G).astype(str).tolist()
     assert np.allclose(moments(alone, [1.0] * len(alone), names), known[0], 1e-6, 1e-9)
@@ -143,7 +144,7 @@ def main() -> None:
         mark = "" if line.holds else " **misses**"
         below += not line.holds
         print(
-            f"| {line.kind} | {line.count:,} | {line.coverage:.2%} | {line.ratio:.3f}{mark} "
+            f"| {line.kind} | {line.size:,} | {line.coverage:.2%} | {line.ratio:.3f}{mark} "
             f"| {line.method} |",
             flush=True,
         )

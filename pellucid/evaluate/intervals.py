@@ -84,14 +84,14 @@ def moments(over: Sequence[float], under: Sequence[float], clusters: Sequence[st
         for (a, _), weight in zip(parts.values(), weights, strict=True)
     ]
     powers = [math.fsum(fall**power for fall in falls) for power in (2, 3, 4)]
-    return of_powers(value, *powers, whole**2 / math.fsum(w**2 for w in weights), len(parts))
+    even = whole**2 / math.fsum(weight**2 for weight in weights)
+    return of_powers(value, powers, even, len(parts))
 
 
-def of_powers(
-    value: float, squares: float, cubes: float, fourths: float, even: float, G: int
-) -> Moments:
-    """From the sums of powers of what G clusters add to the value. even: clusters of equal weight
-    that would be worth as much (Kish, "Survey Sampling", 1965)."""
+def of_powers(value: float, powers: Sequence[float], even: float, G: int) -> Moments:
+    """From the sums of the powers 2, 3 and 4 of what G clusters add to the value. even: clusters of
+    equal weight that would be worth as much (Kish, "Survey Sampling", 1965)."""
+    squares, cubes, fourths = powers
     skewness = G**0.5 * cubes / squares**1.5 if squares else 0.0
     kurtosis = G * fourths / squares**2 if squares else 3.0
     # Few clusters tell little of their shape: it is drawn to that of the normal distribution.

@@ -1,0 +1,19 @@
+"""The built-in tasks: made by rule, the same on every machine, without a download."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from pellucid.evaluate.suite import code, english, probes
+from pellucid.evaluate.suite.base import MEASURED, Metric, Task
+
+__all__ = ["BUILT_IN", "MEASURED", "Metric", "Task"]
+
+BUILT_IN: Mapping[str, Callable[[], Task]] = {
+    make.__name__: make
+    for make in (
+        *(english.agreement, english.determiners),
+        *(code.brackets, code.indentation, code.binding, code.keywords),
+        *(probes.induction, probes.copying),
+    )
+}
