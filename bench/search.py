@@ -5,10 +5,12 @@
 Serves a published release from a static server on this machine, opens the page "search" in
 headless Chromium, and asks it for phrases that are drawn at random from the texts (--seed). Count,
 validation, documents, characters and steps of the first ten places are compared with `where`: the
-exit code is 1 where anything differs. Prints the median and the 95th percentile of the requests,
-bytes and rounds of a search; a round is a request that waits for the answer to another. Of the last
---timed phrases also the seconds, with the network held to --rate Mbit/s and --latency ms a request
-and the processor slowed --slow times. A search begins with what an open page keeps: vocabulary,
+exit code is 1 where anything differs. Prints the median, the 95th percentile and the most of the
+requests, bytes and rounds of a search, of all phrases and of those of --long characters and more. A
+round is a request that waits for the answer to another: answers are held back until all that were
+asked for are there. Of the last --timed phrases also the seconds, with the network held to --rate
+Mbit/s and --latency ms a request and the processor slowed --slow times; their answers are not held
+back, and their rounds not counted. A search begins with what an open page keeps: vocabulary,
 manifests and top tables. Phrases that read more than a page may are counted, and not compared.
 Needs chromium."""
 
@@ -19,55 +21,44 @@ import shutil
 import statistics
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parents[1]))  # Server and phrases are the tests' own.
 
 from pellucid.data.parquet import Documents
 from pellucid.trace.where import Traced
 from tests.serving import serving
-from tests.site.searching import answered, expected, phrases
+from tests.site.searching import HOLD, answered, expected, phrases
 
 SHOWN = 10
 _FORGET = """() => {
+  held.rounds = 0;
   for (const [path, file] of search.reader.files) if (!path.endsWith(".top")) file.pages.clear();
   search.finder.packs.clear();
   for (const name of [...cache.keys()]) if (name.startsWith("documents/")) cache.delete(name);
 }"""
-_TAKEN = "() => [search.reader.requests, search.reader.bytes]"
+_TAKEN = "() => [search.reader.requests, search.reader.bytes, held.rounds]"
 _REFUSED = "would read more than"
 
 
-class Rounds:
-    """The requests of a page, in time."""
+class Taken(NamedTuple):
+    """What a search took; None where it is not measured of this one."""
 
-    def __init__(self, driver: Any) -> None:
-        self._began: dict[str, float] = {}
-        self._spans: list[tuple[float, float]] = []
-        driver.send("Network.enable")
-        driver.on("Network.requestWillBeSent", self._sent)
-        driver.on("Network.loadingFinished", self._finished)
-
-    def _sent(self, event: dict[str, Any]) -> None:
-        self._began[event["requestId"]] = event["timestamp"]
-
-    def _finished(self, event: dict[str, Any]) -> None:
-        if (began := self._began.pop(event["requestId"], None)) is not None:
-            self._spans.append((event["timestamp"], began))
-
-    def taken(self) -> int:
-        """How many requests since the last time began after another had ended, at most."""
-        rounds, last = 0, 0.0
-        for ended, began in sorted(self._spans):
-            if began >= last:
-                rounds, last = rounds + 1, ended
-        self._spans.clear()
-        return rounds
+    phrase: str
+    requests: float
+    bytes: float
+    rounds: float | None
+    seconds: float | None
 
 
-def percentiles(values: list[float]) -> tuple[float, float]:
-    ordered = sorted(values)
-    return statistics.median(ordered), ordered[min(int(len(ordered) * 0.95), len(ordered) - 1)]
+def table(name: str, rows: list[Taken]) -> None:
+    print(f"{len(rows)} {name}")
+    for column in ("requests", "bytes", "rounds", "seconds"):
+        values = sorted(value for row in rows if (value := getattr(row, column)) is not None)
+        if values:
+            late = values[min(int(len(values) * 0.95), len(values) - 1)]
+            told = (statistics.median(values), late, values[-1])
+            print("  {:9} median {:12,.2f}   95% {:12,.2f}   most {:12,.2f}".format(column, *told))
 
 
 def slow_down(driver: Any, options: argparse.Namespace) -> None:
@@ -82,15 +73,16 @@ def compare(page: Any, driver: Any, traced: Traced, options: argparse.Namespace)
     """Ask for every phrase; returns how many answers differ."""
     from playwright.sync_api import Error
 
-    rounds, refused, wrong = Rounds(driver), 0, 0
-    rows: dict[str, list[float]] = {name: [] for name in ("requests", "bytes", "rounds", "seconds")}
+    refused, wrong, rows = 0, 0, list[Taken]()
     documents = Documents.open(options.release)
+    page.evaluate(HOLD)
     answered(page, "the", 0)
     for number, phrase in enumerate(phrases(documents, options.phrases, options.seed)):
+        timed = number >= options.phrases - options.timed
         if number == options.phrases - options.timed:
+            page.evaluate("held.free = true")
             slow_down(driver, options)
         page.evaluate(_FORGET)
-        rounds.taken()
         began = page.evaluate("performance.now()")
         try:
             found = answered(page, phrase, SHOWN)
@@ -100,18 +92,15 @@ def compare(page: Any, driver: Any, traced: Traced, options: argparse.Namespace)
             refused += 1
             continue
         seconds = (page.evaluate("performance.now()") - began) / 1000
-        requests, size = page.evaluate(_TAKEN)
-        for name, value in (("requests", requests), ("bytes", size), ("rounds", rounds.taken())):
-            rows[name].append(value)
-        if number >= options.phrases - options.timed:
-            rows["seconds"].append(seconds)
+        requests, size, rounds = page.evaluate(_TAKEN)
+        own = (None, seconds) if timed else (rounds, None)
+        rows.append(Taken(phrase, requests, size, *own))
         if found != expected(traced, phrase, SHOWN):
             wrong += 1
             print(f"differs: {phrase!r}")
-    for name, values in rows.items():
-        if values:
-            median, late = percentiles(values)
-            print(f"{name:9} median {median:12,.2f}   95% {late:12,.2f}")
+    table("phrases", rows)
+    long = [row for row in rows if len(row.phrase) >= options.long]
+    table(f"phrases of {options.long} characters and more", long)
     print(f"{options.phrases} phrases, {refused} refused, {wrong} differ")
     return wrong
 
@@ -120,6 +109,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Search in the browser beside `where`.")
     parser.add_argument("release", type=Path)
     parser.add_argument("--phrases", type=int, default=500)
+    parser.add_argument("--long", type=int, default=8, help="characters")
     parser.add_argument("--timed", type=int, default=50)
     parser.add_argument("--rate", type=float, default=10, help="Mbit/s")
     parser.add_argument("--latency", type=float, default=60, help="milliseconds")

@@ -16,6 +16,30 @@ _ASK = """async ([text, most]) => {
   const hits = await found.hits.next(found.hits.often ? 10 : most);
   return {count: found.count, validation: found.validation, hits};
 }"""
+# Answers reach the page together, when nothing that was asked for is on its way.
+HOLD = """() => {
+  window.held = {coming: 0, answers: [], rounds: 0, free: false, timer: 0};
+  const settle = () => {
+    clearTimeout(held.timer);
+    held.timer = setTimeout(() => {
+      if (held.coming || !held.answers.length) return;
+      held.rounds += 1;
+      held.answers.splice(0).forEach((answer) => answer());
+    }, 6);
+  };
+  const holding = (ask) => async function (...asked) {
+    if (held.free) return ask.apply(this, asked);
+    held.coming += 1;
+    try {
+      return await ask.apply(this, asked);
+    } finally {
+      held.coming -= 1;
+      await new Promise((answer) => { held.answers.push(answer); settle(); });
+    }
+  };
+  Reader.prototype.fetch = holding(Reader.prototype.fetch);
+  window.requested = holding(window.requested);
+}"""
 _NAMED = ("document", "index", "source", "licence", "origin", "date", "offset", "context")
 
 

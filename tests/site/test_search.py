@@ -20,7 +20,7 @@ from pellucid.trace.where import Traced
 from tests.conftest import finish, make_run, write_corpus
 from tests.serving import Answer, Request, serving
 from tests.site.conftest import watched
-from tests.site.searching import answered, expected, phrases
+from tests.site.searching import HOLD, answered, expected, phrases
 from tests.site.test_check import problems
 from tests.trace.conftest import lossy, make, write_second
 
@@ -63,6 +63,60 @@ def test_it_finds_what_where_finds(browser: Any, searched: Path) -> None:
         assert at.wrong == []
     manifest = json.loads((searched / "trace" / "manifest.json").read_text())
     assert len(manifest["pieces"]) > 4
+
+
+def test_a_text_that_stands_often_behind_parts_of_tokens(searching: Any, finished: Path) -> None:
+    """More suffixes than are read one by one: tokens that end with its head tell them."""
+    traced, page = Traced(finished), searching.page
+    page.evaluate("""told = 0; behindTokens = ((told) => function (...asked) {
+        window.told += asked[1].length;
+        return told(...asked);
+    })(behindTokens); null""")
+    for phrase in phrases(Documents.open(finished), 60, seed=2):
+        assert answered(page, phrase, 10) == expected(traced, phrase, 10), phrase
+    assert page.evaluate("told") > 64
+    assert searching.wrong == []
+
+
+CLEAR = [
+    ("ab", "cx", "b", True),
+    ("ab", "cd", "b", False),  # Or the token abcde, which does not end with the head.
+    ("  ", " ", " ", False),  # Or one blank, with the second before the tail.
+    ("aa", "aa", "a", False),  # Or a alone, with aaa behind it.
+    ("xb", "xb", "b", True),
+]
+
+
+@pytest.mark.parametrize(("word", "tail", "head", "clear"), CLEAR)
+def test_when_bytes_tell_a_token(
+    searching: Any, word: str, tail: str, head: str, clear: bool
+) -> None:
+    tokens = ["a", "b", "aa", "ab", "abcde", "x", "xb", "\u0120", "\u0120\u0120"]
+    about = {
+        "model": {"vocab": {token: id for id, token in enumerate(tokens)}},
+        "decoder": {"type": "ByteLevel"},
+    }
+    made = "([about, ...asked]) => new Words(about, 20).isClear(...asked)"
+    assert searching.page.evaluate(made, [about, word, tail, head]) is clear
+
+
+def test_a_search_takes_few_rounds(searching: Any, finished: Path) -> None:
+    page = searching.page
+    answered(page, "the", 0)
+    page.evaluate(HOLD)
+    rounds = []
+    for phrase in phrases(Documents.open(finished), 60, seed=3):
+        page.evaluate("""() => {
+            held.rounds = 0;
+            for (const file of search.reader.files.values()) file.pages.clear();
+            search.finder.packs.clear();
+            cache.clear();
+        }""")
+        answered(page, phrase, 10)
+        if len(phrase) >= 8:
+            rounds.append(page.evaluate("held.rounds"))
+    # The tops of the keys were read again, and the overview.
+    assert 3 < max(rounds) <= 6 + 2
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,9 @@ class Finder {
         ? new TextPiece(reader, entry, part)
         : new TokenPiece(reader, entry, part, words, idBytes);
     });
+    const tables = this.pieces.map((piece) => this.rows(piece));
+    const all = tables.reduce((sum, [from, to]) => sum + to - from, 0);
+    this.early = all <= SMALL; // The documents' tables cost less than one more round.
     // HTTP/1.1 sends few requests at once: then each search asks for less of them.
     const protocol = performance.getEntriesByType("navigation")[0]?.nextHopProtocol;
     const ways = Math.max(Math.floor(CONNECTIONS / this.pieces.length), 1);
@@ -90,6 +93,9 @@ class Finder {
     const [held, over] = await Promise.all([
       Promise.all(this.pieces.map((piece) => heldBy(piece, query))),
       overSeams(this, this.seams || [], query.content),
+      ...(this.early
+        ? this.pieces.map((piece) => this.table(piece).ready([this.rows(piece)]))
+        : []),
     ]);
     const total = (train) =>
       this.pieces.reduce(
@@ -133,6 +139,11 @@ class Finder {
     return this.reader.file(`data/shards/${part.documents_file}`, part.documents * ROW);
   }
 
+  // Where the rows of a piece's documents lie in the table.
+  rows({ entry }) {
+    return [entry.first * ROW, entry.last * ROW];
+  }
+
   // What the site's data tell of a document.
   async document(index) {
     const number = Math.floor(index / this.about.documents_per_pack);
@@ -169,10 +180,13 @@ class Hits {
 
   // The next `most` places.
   async next(most) {
-    const { pieces } = this.finder;
-    while (this.known.length < most && this.piece < pieces.length) {
-      this.known.push(...(await this.placesIn(this.piece, most - this.known.length)));
-      this.piece += 1;
+    while (this.known.length < most && this.piece < this.held.length) {
+      const asked = this.upTo(most - this.known.length);
+      const places = await Promise.all(
+        asked.map((number) => this.placesIn(number, most - this.known.length)),
+      );
+      this.known.push(...places.flat());
+      this.piece += asked.length;
     }
     const asked = this.known.splice(0, most);
     const { content } = this.query;
@@ -181,16 +195,27 @@ class Hits {
     );
   }
 
+  // The next pieces, which hold `most` places together.
+  upTo(most) {
+    const asked = [];
+    for (let [at, sum] = [this.piece, 0]; at < this.held.length && sum < most; at += 1) {
+      asked.push(at);
+      if (this.finder.pieces[at].part.split === "train") sum += this.held[at].count;
+    }
+    return asked;
+  }
+
   async placesIn(number, wanted) {
     const piece = this.finder.pieces[number];
     if (piece.part.split !== "train") return [];
     const most = this.often ? wanted : MOST;
-    const places = await placesIn(piece, this.query, this.held[number], most);
-    const over = await Promise.all(
-      this.overIn(piece)
+    const [found, ...over] = await Promise.all([
+      placesIn(piece, this.query, this.held[number], most),
+      ...this.overIn(piece)
         .slice(0, most)
         .map((at) => this.reach(at)),
-    );
+    ]);
+    const places = over.length ? await settledAll(piece, found) : found;
     return [...places.map((place) => ({ piece, place })), ...over.filter(Boolean)]
       .sort(({ place: one }, { place: other }) => one[0] - other[0] || one[1] - other[1])
       .slice(0, most);

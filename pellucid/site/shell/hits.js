@@ -4,18 +4,29 @@
 
 const WIDTH = 160; // Bytes of context on either side.
 const BEHIND = 64; // Bytes of it behind a text that goes over a cut.
+const EARLIER = 2048; // Tokens, or bytes, before a place that are read with it.
 const ROW = 32; // Bytes of a row of a document table.
+const GUESSED = 128; // Rows of it on either side of where one is looked for.
 const ANCHORS = 4; // Segments that are tried as the place from which characters are counted.
 
-// place: [token, offset], or [byte, 0]; over: what seams.js tells of a text that goes over a cut.
-async function hitAt(finder, piece, content, place, over = null) {
+// found: [token, offset], or [byte, 0]; over: what seams.js tells of a text that goes over a cut.
+async function hitAt(finder, piece, content, found, over = null) {
   const size = over ? over.size : content.length;
-  const [[first, last], around, [index, begin]] = await Promise.all([
+  const held = documentAt(finder, piece, found).then(async ([index, begin]) => [
+    index,
+    begin,
+    await finder.document(index),
+  ]);
+  // The character of a place is counted from the beginning of a segment, which seldom lies further
+  // before it.
+  const before = Math.max(found[0] - EARLIER, 0);
+  const behind = Math.min(found[0] + size + WIDTH + 1, piece.size);
+  const [[index, begin, own]] = await Promise.all([held, piece.textReady(before, behind)]);
+  const place = settled(piece, found);
+  const [[first, last], around] = await Promise.all([
     tokensAt(piece, place, size),
     contextOf(piece, place, content, over),
-    documentAt(finder, piece, place),
   ]);
-  const own = await finder.document(index);
   const end = over ? Infinity : last - begin;
   const steps = [own, ...(await partsOf(finder, over))].flatMap((part, number) =>
     number ? covering(part.own, 0, part.last) : covering(part, first - begin, end),
@@ -61,9 +72,9 @@ function partsOf(finder, over) {
 // The number of the document of a place, and where it begins in the piece.
 async function documentAt(finder, piece, [place]) {
   const token = piece instanceof TextPiece ? await piece.tokenOf(place, true) : place;
-  const { first, last, start } = piece.entry;
+  const { first, start } = piece.entry;
   const table = finder.table(piece);
-  const rows = await ranked(table, ROW, last, (begin) => begin <= start + token, 8, 8);
+  const rows = await rowsBefore(finder, piece, start + token);
   const row = rows - 1;
   await table.ready(row >= first ? [[row * ROW, rows * ROW]] : []);
   const [index, begin] = [0, 8].map((column) => table.number(row * ROW + column, 8));
@@ -71,6 +82,22 @@ async function documentAt(finder, piece, [place]) {
     throw new Unread(`${table.path} is not the table of this index's documents.`);
   }
   return [index, begin - start];
+}
+
+// How many documents of the shard begin at a token or before it. Those of a piece are about equally
+// long, together: the place of the token in the piece tells where in the table to look first.
+async function rowsBefore(finder, piece, token) {
+  const { first, last, start, stop } = piece.entry;
+  const table = finder.table(piece);
+  const begin = (row) => table.number(row * ROW + 8, 8);
+  const guess = first + Math.floor(((token - start) / (stop - start)) * (last - first));
+  const [from, to] = finder.early
+    ? [first, last]
+    : [Math.max(guess - GUESSED, first), Math.min(guess + GUESSED, last)];
+  await table.ready([[from * ROW, to * ROW]]);
+  const rows = below(from, to, (row) => begin(row) <= token);
+  if ((rows > from || from === first) && (rows < to || to === last)) return rows;
+  return ranked(table, ROW, last, (other) => other <= token, 8, 8);
 }
 
 // The times that steps trained on some of a document's tokens [first, last].

@@ -5,10 +5,12 @@
 const KEY_EVERY = 64; // Of so many suffixes one stands in the keys,
 const TOP_EVERY = 64; // and of so many keys one in the top.
 const KEY = 32; // Bytes of each.
-const AHEAD = 8; // Tokens or bytes that are read for a first comparison.
+const AHEAD = 8; // Tokens or bytes that a comparison reads more than it is expected to need.
 const SMALL = 32 << 10; // Bytes of a table that cost less than one more round.
-const CONNECTIONS = 6; // Of a browser with a host that speaks HTTP/1.1.
-const WIDE = 7; // Suffixes that are compared at once, where requests wait for no other.
+const CONNECTIONS = 48; // Requests of a round, by which a host that speaks HTTP/1.1 is not slowed.
+const WIDE = 7; // Suffixes that are compared at once: two rounds of it decide the 64 of a key.
+const WIDEST = 63; // The same where more of them have one key.
+const NEAR = 4096; // Suffixes whose positions cost less than one more round.
 
 class Piece {
   // entry: of the index's manifest; part: of the shards'; atoms: how many suffixes there are.
@@ -56,7 +58,10 @@ class Piece {
   // The suffixes [low, high) that begin with a prefix.
   async between(prefix) {
     const { low, high } = await this.bounds(prefix);
-    if (high[1] - low[0] <= 4 * KEY_EVERY) await this.placesReady(low[0], high[1]);
+    const spans = high[1] - low[0] <= NEAR ? [[low[0], high[1]]] : [low, high];
+    await Promise.all(
+      spans.filter(([from, to]) => to - from <= NEAR).map((span) => this.placesReady(...span)),
+    );
     const [first, last] = await Promise.all([
       this.search(low, (order) => order < 0, prefix),
       this.search(high, (order) => order <= 0, prefix),
@@ -65,14 +70,14 @@ class Piece {
   }
 
   // The first suffix of [from, to] that is not before what is looked for: some are compared at
-  // once, so that few requests wait for each other.
+  // once, so that two rounds decide, and few requests wait for each other.
   async search([from, to], before, prefix) {
+    const wide = Math.min(Math.ceil(Math.sqrt(to - from + 1)) - 1, WIDEST);
+    const ways = this.ways < WIDE ? this.ways : Math.max(this.ways, wide);
     while (from < to) {
-      const step = Math.max(Math.ceil((to - from) / (this.ways + 1)), 1);
+      const step = Math.max(Math.ceil((to - from) / (ways + 1)), 1);
       const asked = [];
-      for (let at = from + step - 1; at < to && asked.length < this.ways; at += step) {
-        asked.push(at);
-      }
+      for (let at = from + step - 1; at < to && asked.length < ways; at += step) asked.push(at);
       const orders = await Promise.all(asked.map((at) => this.compare(at, prefix)));
       const number = orders.findIndex((order) => !before(order));
       const known = number < 0 ? asked.length : number;
@@ -88,12 +93,17 @@ class Piece {
   }
 
   async comparePlace(place, prefix) {
-    for (let atoms = AHEAD; ; atoms *= 4) {
+    for (let atoms = this.atomsOf(prefix.length); ; atoms *= 4) {
       const own = await this.text(place, Math.min(place + atoms, this.size));
       if (own.startsWith(prefix)) return 0;
       if (!prefix.startsWith(own)) return own < prefix ? -1 : 1;
       if (place + atoms >= this.size) return -1;
     }
+  }
+
+  // How many tokens or bytes hold about so many bytes of text.
+  atomsOf(size) {
+    return Math.min(Math.ceil((size * this.size) / Math.max(this.entry.text, 1)), size) + AHEAD;
   }
 
   // Where a suffix begins: a token of the piece, or a byte of its text.
@@ -135,8 +145,12 @@ class TokenPiece extends Piece {
     return [(this.entry.start + from) * this.idBytes, (this.entry.start + to) * this.idBytes];
   }
 
+  textReady(from, to) {
+    return this.shard.ready([this.span(from, to)]);
+  }
+
   async text(from, to) {
-    await this.shard.ready([this.span(from, to)]);
+    await this.textReady(from, to);
     return this.spelled(from, to);
   }
 
@@ -166,6 +180,10 @@ class TextPiece extends Piece {
     super(reader, entry, part, entry.text);
     this.content = this.own("text", entry.text);
     this.starts = this.own("starts", (entry.stop - entry.start) * 4);
+  }
+
+  textReady(from, to) {
+    return this.content.ready([[from, to]]);
   }
 
   async text(from, to) {

@@ -185,6 +185,9 @@ class Ranged {
       return;
     }
     const told = response.headers.get("Content-Range") || "";
+    if (Number(/\/(\d+)$/.exec(told)?.[1]) < this.size) {
+      throw new Unread(`${this.path} is shorter than its index says.`);
+    }
     const content = await body(response, this.path, end - begin);
     const sizes = [String(this.size), "*"].map((size) => `bytes ${begin}-${end - 1}/${size}`);
     if (!sizes.includes(told) || content.length !== end - begin) {

@@ -80,6 +80,17 @@ class Words {
     return (this.byEnd.get(last) || []).filter((id) => this.ends(id, ending));
   }
 
+  // Whether the token before `tail` ends with `head` and is longer, wherever a text has a token's
+  // bytes and the tail behind them, and a token's end before a tail.
+  isClear(word, tail, head) {
+    const told = word + tail;
+    return this.words.every((other, id) => {
+      if (!other || !(told.startsWith(other) || other.startsWith(told))) return true;
+      const both = other + tail;
+      return !(both.startsWith(told) || told.startsWith(both)) || this.ends(id, head);
+    });
+  }
+
   // Every place of a string inside a token, behind its first byte: [token, offset].
   holding(query) {
     this.sheet ??= this.words.join(SEPARATOR);
