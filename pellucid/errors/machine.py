@@ -144,3 +144,9 @@ class Stopped(MachineError):
     def __init__(self, signal: str, **fields: object) -> None:
         super().__init__(signal=signal, **fields)
         self.exit_code = 128 + Signals[signal]  # As a shell counts.
+
+
+class SandboxMissing(MachineError):
+    message = """Programs that a model wrote cannot be confined on this machine: {detail}. Run the
+    task `completion` on Linux (x86-64 or ARM64), where seccomp filters are allowed, or leave the
+    task out."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from pellucid.evaluate.suite import code, english, probes
+from pellucid.evaluate.suite import code, completion, english, probes
 from pellucid.evaluate.suite.base import MEASURED, Metric, Task
 
 __all__ = ["BUILT_IN", "MEASURED", "Metric", "Task"]
@@ -15,5 +15,6 @@ BUILT_IN: Mapping[str, Callable[[], Task]] = {
         *(english.agreement, english.determiners),
         *(code.brackets, code.indentation, code.binding, code.keywords),
         *(probes.induction, probes.copying),
+        completion.completion,
     )
 }
