@@ -23,7 +23,7 @@ _IN_LEDGER = ("loss", "lr", "grad_norm", "weight_norm")
 DIGITS = 7  # Of a number; more than a curve can show.
 FACTOR = 4  # Bins of a level that one of the next coarser holds.
 _BRANCHES = 16  # Of the first rollbacks, whose abandoned losses are drawn.
-_SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
+SOURCES = 32  # Whose losses are drawn apart: the first ones of the recipe.
 
 
 def top(steps: int) -> int:
@@ -42,7 +42,7 @@ class Curves:
         self.first, self.steps = first, done - first
         self.series = {name: np.full(self.steps, np.nan) for name in (*SERIES, "tokens", "seconds")}
         self.series |= {
-            f"loss of {source}": np.full(self.steps, np.nan) for source in sources[:_SOURCES]
+            f"loss of {source}": np.full(self.steps, np.nan) for source in sources[:SOURCES]
         }
         written = 0  # Steps whose rows are on disk.
         for batch in metrics.rows(folder, "steps"):
@@ -55,12 +55,15 @@ class Curves:
             names = np.array(batch.column("source").to_pylist(), object)[columns]
             tokens = batch.column("tokens").to_numpy().astype(np.float64)
             tokens[tokens <= 0] = np.nan  # A hostile table: no loss of no tokens.
-            with np.errstate(over="ignore"):  # _bins leaves out what is not finite.
+            with np.errstate(over="ignore"):  # bins() leaves out what is not finite.
                 loss = batch.column("loss_sum").to_numpy() / tokens
-            for name in sources[:_SOURCES]:
+            for name in sources[:SOURCES]:
                 self.series[f"loss of {name}"][at[names == name]] = loss[columns][names == name]
         if written < self.steps:
             self._follow(folder, written)
+        with np.errstate(all="ignore"):  # Measurements of others.
+            seconds = self.series.pop("seconds")
+            self.series["time"] = np.where(np.isnan(seconds), np.nan, np.nancumsum(seconds))
         self.abandoned = list(_abandoned(folder, first))
 
     def _follow(self, folder: Path, written: int) -> None:
@@ -92,7 +95,7 @@ class Curves:
         low = number * BINS * width
         high = min(low + BINS * width, self.steps)
         series = {
-            name: list(_bins(values[low:high], width))
+            name: list(bins(values[low:high], width))
             for name, values in self.series.items()
             if not np.isnan(values).all()
         }
@@ -102,7 +105,7 @@ class Curves:
                 values = np.full(high - low, np.nan)
                 inside = slice(max(begin, 0), max(min(end, high - low), 0))
                 values[inside] = left.losses[inside.start - begin : inside.stop - begin]
-                series[f"abandoned {left.branch}"] = list(_bins(values, width))
+                series[f"abandoned {left.branch}"] = list(bins(values, width))
         return {"first": self.first + 1 + low, "width": width, "series": series}
 
 
@@ -127,7 +130,7 @@ def _abandoned(folder: Path, first: int) -> Iterator[_Abandoned]:
         yield _Abandoned(incident["branch"], incident["to"] - first, np.array(losses))
 
 
-def _bins(values: np.ndarray, width: int) -> Iterator[Any]:
+def bins(values: np.ndarray, width: int) -> Iterator[Any]:
     """[mean, least, greatest] of each bin; the value alone where a bin is one step; None where
     there is nothing. Each has DIGITS digits."""
     for at in range(0, len(values), width):

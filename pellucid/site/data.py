@@ -14,8 +14,9 @@ import numpy as np
 from pellucid.data.tokenizer import FILE
 from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
+from pellucid.look.status import status
 from pellucid.recipe import MAX_BYTES
-from pellucid.site import baselines, documents, samples, steps
+from pellucid.site import baselines, documents, samples, steps, validation
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import SCHEMA, corpus, overview, states
 from pellucid.site.pack import canonical, spans
@@ -27,7 +28,7 @@ from pellucid.store import files, layout
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|states|tokenizer|dictionary|baselines|samples"
+    r"overview|states|validation|tokenizer|dictionary|baselines|samples"
     r"|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
     r"|(steps|documents|texts|seams)/([0-9]{5,9})"
 )
@@ -88,10 +89,14 @@ class Site:
         return corpus(self.folder) | about
 
     @cached_property
+    def _status(self) -> dict:
+        return status(self.folder)
+
+    @cached_property
     def overview(self) -> dict:
         made = self._manifest is not None  # Before the rest is read: it may be made meanwhile.
         about = {
-            **overview(self.folder, self.schema),
+            **overview(self.folder, self._status, self.schema),
             "data_made": made,
             **(self._corpus if made else {}),
         }
@@ -112,6 +117,8 @@ class Site:
         """The name of every data file; those of texts before those that say where texts lie."""
         yield "overview"
         yield "states"
+        if self.overview["validation"]:
+            yield validation.NAME
         for level in range(top(self._taken) + 1):
             for number in range(self._curves.parts(level)):
                 yield f"curves/level{level}/{number:05d}"
@@ -157,7 +164,9 @@ class Site:
         if name == "overview":
             yield self._canonical(self.overview)
         elif name == "states":
-            yield self._canonical(states(self.folder))
+            yield self._canonical(states(self.folder, self._status["validation"]))
+        elif name == validation.NAME:
+            yield self._canonical(self._validations())
         elif name == "tokenizer":
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)
@@ -204,6 +213,12 @@ class Site:
     @cached_property
     def _baselines(self) -> dict:
         return baselines.made(self.folder)
+
+    def _validations(self) -> dict:
+        if not (self.overview["validation"] and self.overview["genesis"]):
+            raise NoSuchFile(validation.NAME)
+        tokens = int(self.overview["genesis"].get("tokens", 0))
+        return validation.curve(self._status["validation"], self._curves, tokens)
 
     def _curve(self, level: int, number: int) -> dict:
         if level > top(self._taken) or number >= self._curves.parts(level):

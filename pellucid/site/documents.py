@@ -14,7 +14,7 @@ from pellucid.site.texts import Texts
 
 DOCUMENTS = 64  # Of a pack, at least,
 PACKS = 8192  # of which there are no more: a folder has few entries.
-_SHOWN = 16  # Hex digits of a text's SHA-256.
+_SHOWN = 16  # Hex digits of a text's SHA-256 where the site holds no texts.
 _CODED = ("source", "split", "licence")
 _NAMES = ["id", *_CODED, "origin", "date", "characters", "bytes", "sha256"]
 
@@ -39,6 +39,7 @@ def pack(texts: Texts, places: Places, segments: Segments, first: int, last: int
     indices = np.arange(first, last + 1)
     own, pieces = texts.places(indices, np.zeros_like(indices), sizes)
     codes = {name: coded(columns[name]) for name in _CODED}
+    shown = None if texts.held else _SHOWN
     return {
         "first": first,
         **{f"{name}s": values for name, (values, _) in codes.items()},
@@ -55,7 +56,7 @@ def pack(texts: Texts, places: Places, segments: Segments, first: int, last: int
             "characters": columns["characters"],
             "bytes": (about.column("bytes").to_numpy() - sizes).tolist(),
             "tokens": places.lengths(first, last),
-            "sha256": [digest[:_SHOWN] for digest in columns["sha256"]],
+            "sha256": [digest[:shown] for digest in columns["sha256"]],
             "times": np.bincount(segments.document - first, minlength=len(indices)).tolist(),
             **own,
         },

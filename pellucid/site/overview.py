@@ -15,11 +15,10 @@ from pellucid.data.documents import Documents
 from pellucid.data.licences import licences
 from pellucid.data.reasons import REASONS
 from pellucid.errors import FormatInvalid
-from pellucid.look.status import status
 from pellucid.recipe import FILE, MAX_BYTES, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
-from pellucid.site import curves, documents, pages, steps
+from pellucid.site import curves, documents, pages, steps, validation
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
 
@@ -28,11 +27,12 @@ _LICENCES = 100
 _COUNTS = ("tokens", "documents", "bytes", "blocks", "unused_tokens")  # Of a stream.
 
 
-def overview(folder: Path, schema: int) -> dict[str, Any]:
-    """All but what `corpus` tells. Raises FormatInvalid."""
-    recipe, about = load_recipe(folder), status(folder)
-    del about["folder"], about["sealed"]  # A site is made before its release is sealed.
-    ledger = begun(folder)
+def overview(folder: Path, status: dict[str, Any], schema: int) -> dict[str, Any]:
+    """All but what `corpus` tells. status: that of the run. Raises FormatInvalid."""
+    recipe, ledger = load_recipe(folder), begun(folder)
+    left_out = ("folder", "sealed")  # A site is made before its release is sealed.
+    about = {name: told for name, told in status.items() if name not in left_out}
+    about["validation"] = validation.told(about["validation"])
     taken = max(0, about["steps_done"] - recipe.first)  # Of a fork that has not begun: none.
     return {
         "schema": schema,
@@ -70,8 +70,9 @@ def _model(recipe: Recipe) -> dict[str, Any]:
     return {name: getattr(model, name) for name in names}
 
 
-def states(folder: Path) -> list[dict[str, Any]]:
+def states(folder: Path, validations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """What each stored state is in the ledger: its step, its weights' and its state's root."""
+    bits = {one["step"]: one["bits_per_byte"] for one in validations}
     if (ledger := begun(folder)) is None:
         return []
     roots = {entry["step"]: entry["root"] for entry in ledger.of_kind("checkpoint")}
@@ -90,6 +91,7 @@ def states(folder: Path) -> list[dict[str, Any]]:
             "weights": entry["weights"],
             "state": entry["state"],
             "loss": digests.bits_float(entry["loss"]) if "loss" in entry else None,
+            "bits_per_byte": bits.get(step),
         }
         for step, kinds in sorted(stored.items())
         for entry in [ledger.step(step)]

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 VERSION = 1
 # What a page needs besides its own script, which comes last.
-_CURVES = ("core.js", "draw.js", "curves.js")
+_CURVES = ("core.js", "draw.js", "curves.js", "runs.js")
 SCRIPTS = {
     "index": _CURVES,
     "timeline": _CURVES,

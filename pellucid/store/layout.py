@@ -71,13 +71,15 @@ _TABLES = ("microbatches", "segments", "sequences", "sources", "steps", "validat
 _SPLITS = ("train", "validation")
 _SITE_DATA = tuple(
     f"{name}.js"
-    for name in ("baselines", "dictionary", "overview", "samples", "states", "tokenizer")
+    for name in (
+        *("baselines", "dictionary", "overview", "samples", "states", "tokenizer", "validation"),
+    )
 )
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.
 _PAGES = ("check", "checkpoints", "data", "document", "index", "search", "step", "timeline")
 _SCRIPTS = (
-    *("core", "curves", "draw", "find", "finder", "hits", "packs", "pieces", "ranges", "seams"),
-    *("tokens", "words", *_PAGES),
+    *("core", "curves", "draw", "find", "finder", "hits", "packs", "pieces", "ranges", "runs"),
+    *("seams", "tokens", "words", *_PAGES),
 )
 _INDEX = ("before", "counts", "keys", "positions", "starts", "text", "top")
 _DATA_KINDS = ("documents", "seams", "steps", "texts")  # Of the site, in files by number.

@@ -293,6 +293,44 @@ def test_a_part_of_the_timeline_is_dragged_larger(browser: Any, finished: Path) 
         assert at.wrong == []
 
 
+@pytest.mark.parametrize("name", ["index.html", "timeline.html"])
+@pytest.mark.parametrize("axis", ["tokens", "time"])
+def test_curves_are_drawn_over_tokens_and_time(
+    browser: Any, finished: Path, name: str, axis: str
+) -> None:
+    """The axis stands in the address, and whoever chose it by keyboard is still at the field."""
+    series = value(Site(finished), "curves/level0/00000")["series"]
+    with watched(browser, finished, "file") as at:
+        page = at.open(name)
+        page.locator("#axis").focus()
+        page.locator("#axis").select_option(axis)
+        unit = "seconds" if axis == "time" else axis
+        page.wait_for_selector(f"svg[aria-label*='; {unit} 0 to ']")
+        assert page.url.endswith(f"{name}#{axis}")
+        assert page.evaluate("document.activeElement.id") == "axis"
+        label = page.locator("svg.chart:not(.swatch)").first.get_attribute("aria-label")
+        loss, along = series["loss"], series[axis]
+        assert f"from {loss[0]:.4f} to {loss[-1]:.4f}; {unit} 0 to {round(along[-1]):,}" in label
+        validation = page.locator(
+            "svg[aria-label^='Validation:'] .dot, svg[aria-label^='Validation:'] .line"
+        )
+        assert validation.count() > 0
+        assert at.wrong == []
+
+
+def test_a_part_of_the_tokens_is_dragged_larger(browser: Any, finished: Path) -> None:
+    tokens = value(Site(finished), "curves/level0/00000")["series"]["tokens"]
+    with watched(browser, finished, "file") as at:
+        page = at.open(f"timeline.html#tokens:{tokens[2]:.0f}-{tokens[9]:.0f}")
+        label = page.locator("svg.chart:not(.swatch)").first.get_attribute("aria-label")
+        assert f"tokens {tokens[2]:,.0f} to {tokens[9]:,.0f}" in label
+        page.get_by_role("button", name="Zoom out").focus()
+        page.keyboard.press("Enter")
+        page.wait_for_selector("button:has-text('All')[disabled]")
+        assert page.url.endswith("timeline.html#tokens")
+        assert at.wrong == []
+
+
 def test_a_part_without_points_is_said_to_be_one(browser: Any, finished: Path) -> None:
     """No validation lies in steps 6 to 9. What is told of a curve is of its part."""
     with watched(browser, finished, "file") as at:

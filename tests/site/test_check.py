@@ -135,8 +135,8 @@ def test_a_site_of_an_earlier_version_verifies(
     """A later version has another shell, and data of another schema."""
     own, overview = shell.known()[shell.VERSION], data.overview
 
-    def overview_of(folder: Path, schema: int) -> dict[str, Any]:
-        return overview(folder, schema) | ({"more": 1} if schema == 2 else {})
+    def overview_of(folder: Path, about: dict[str, Any], schema: int) -> dict[str, Any]:
+        return overview(folder, about, schema) | ({"more": 1} if schema == 2 else {})
 
     monkeypatch.setattr(data, "overview", overview_of)
     listed(monkeypatch, own, own._replace(schema=2, files=own.files | {"style.css": "0" * 64}))

@@ -112,14 +112,20 @@ def test_documents_show_every_time_that_sql_counts(finished: Path) -> None:
             assert text_of(site, document, 0, stored["characters"]) == stored["text"]
             for name in ("id", "source", "licence", "origin", "date", "split", "bytes"):
                 assert document[name] == stored[name]
-            assert document["sha256"] == stored["sha256"][:16]
+            assert document["sha256"] == stored["sha256"]
     assert seen == len(rows) > 50
 
 
 def test_the_overview_says_what_status_says(finished: Path) -> None:
     about, told = value(Site(finished), "overview"), status(finished)
-    for name in ("head", "steps_done", "tokens", "validation", "checkpoints", "loss", "weights"):
+    for name in ("head", "steps_done", "tokens", "checkpoints", "loss", "weights"):
         assert about[name] == told[name]
+    first, *_, last = told["validation"]
+    assert first["step"] < last["step"] and first["bits_per_byte"] > last["bits_per_byte"]
+    named = {name: last[name] for name in ("step", "loss", "bits_per_byte")}
+    assert about["validation"] == {
+        "count": len(told["validation"]), "last": named, "best": named
+    }  # fmt: skip
     assert sum(map(sum, about["lengths"].values())) == about["documents"] == 40
     assert "folder" not in about and str(finished) not in json.dumps(about)
 

@@ -4,7 +4,6 @@ page(async (about) => {
   const states = await value("states");
   const written = about.samples ? await value("samples") : null;
   const last = about.checkpoints.at(-1);
-  const validated = new Map(about.validation.map((one) => [one.step, one]));
   show(
     el("h1", {}, "Checkpoints"),
     el(
@@ -21,7 +20,7 @@ page(async (about) => {
         stepLink(one.step),
         one.kinds.join(", "),
         decimal(one.loss),
-        validated.has(one.step) ? decimal(validated.get(one.step).bits_per_byte) : "–",
+        decimal(one.bits_per_byte),
         digest(one.weights),
         digest(one.state),
       ]),

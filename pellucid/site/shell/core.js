@@ -12,27 +12,30 @@ function pellucid(name, pieces) {
 }
 
 // The packed pieces of a data file. A live run adds a mark to the address, so that none is stale.
-function load(name) {
-  const known = cache.get(name) || requested(name);
-  cache.delete(name);
-  cache.set(name, known);
+// place: of another run that `pellucid view` shows beside this one: others/N/.
+function load(name, place = "") {
+  const key = place + name;
+  const known = cache.get(key) || requested(name, place);
+  cache.delete(key);
+  cache.set(key, known);
   if (cache.size > KEPT) cache.delete(cache.keys().next().value);
   return known;
 }
 load.mark = "";
 
-function requested(name) {
+function requested(name, place) {
+  const [key, address] = [place + name, `${place}data/${name}.js`];
   const script = document.createElement("script");
   const loaded = new Promise((resolve, reject) => {
     const failed = (what) => () => {
-      if (cache.get(name) === loaded) cache.delete(name);
-      reject(new Error(`data/${name}.js ${what}`));
+      if (cache.get(key) === loaded) cache.delete(key);
+      reject(new Error(`${address} ${what}`));
     };
     script.wanted = name;
     script.received = resolve;
     script.onload = failed("is not a data file of this site"); // Too late, where it was received.
     script.onerror = failed("is missing");
-    script.src = `data/${name}.js${load.mark ? `?${load.mark}` : ""}`;
+    script.src = `${address}${load.mark ? `?${load.mark}` : ""}`;
   });
   document.head.append(script);
   return loaded.finally(() => script.remove());
@@ -56,8 +59,8 @@ async function inflate(base64) {
 }
 
 // The value of a data file of JSON.
-async function value(name) {
-  return JSON.parse(await inflate((await load(name))[0]));
+async function value(name, place = "") {
+  return JSON.parse(await inflate((await load(name, place))[0]));
 }
 
 function numbered(folder, number) {
@@ -114,6 +117,21 @@ function table(caption, heads, rows, numeric = []) {
   );
 }
 
+// A table of which a button shows the rows behind the first ones. drawn: makes it with so many.
+function shortened(size, most, nouns, drawn) {
+  const box = el("div", {}, drawn(most));
+  if (size > most) {
+    box.append(
+      el(
+        "button",
+        { type: "button", onclick: () => box.replaceChildren(drawn(size)) },
+        `Show all ${count(size)} ${nouns}`,
+      ),
+    );
+  }
+  return box;
+}
+
 // A part that scrolls sideways where it is wider than the window. It says so, and takes the keys.
 function scrolling(label, ...children) {
   const box = el("div", { class: "wide", role: "region", "aria-label": label }, ...children);
@@ -143,8 +161,12 @@ function facts(pairs) {
   );
 }
 
+function idOf(title) {
+  return title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+}
+
 function section(title, ...children) {
-  const id = title.toLowerCase().replace(/[^a-z0-9]+/g, "-");
+  const id = idOf(title);
   return el("section", { "aria-labelledby": id }, el("h2", { id }, title), ...children);
 }
 
@@ -237,8 +259,11 @@ function bytes(size) {
 
 const main = () => document.getElementById("main");
 
+// Whoever is at a field with the keyboard stays there when the page is drawn again.
 function show(...children) {
+  const held = document.activeElement?.id;
   main().replaceChildren(...children.flat().filter(Boolean));
+  if (held) document.getElementById(held)?.focus({ preventScroll: true });
 }
 
 // What an address asks for is not in this run.

@@ -5,10 +5,11 @@
 const BINS = 512; // Of a file.
 const FACTOR = 4;
 
-// Of every series its points in [low, high] steps, of the finest level that has at most so many.
-async function seriesBetween(about, low, high, most = 1024) {
+// Of every series of a run its points in [low, high] steps, of the finest level that has at most so
+// many.
+async function seriesBetween({ about, place }, low, high, most = 1024) {
   const steps = about.steps_done - about.first;
-  if (steps < 1) return {};
+  if (steps < 1 || low > high) return {};
   let level = 0;
   while (level < about.curves && (high - low) / FACTOR ** level > most) level += 1;
   const span = FACTOR ** level * BINS;
@@ -16,7 +17,7 @@ async function seriesBetween(about, low, high, most = 1024) {
   const first = Math.max(Math.floor((low - about.first - 1) / span), 0);
   const made = {};
   for (let part = first; part <= last; part += 1) {
-    const loaded = await value(numbered(`curves/level${level}`, part));
+    const loaded = await value(numbered(`curves/level${level}`, part), place);
     for (const [name, bins] of Object.entries(loaded.series)) {
       (made[name] = made[name] || []).push(...points(loaded, bins, about));
     }
@@ -26,27 +27,43 @@ async function seriesBetween(about, low, high, most = 1024) {
 
 function points(part, bins, about) {
   return bins.flatMap((bin, number) => {
-    if (bin === null) return [];
     const step = part.first + number * part.width;
-    const place = { step, x: step, last: Math.min(step + part.width - 1, about.steps_done) };
-    return [
-      Array.isArray(bin)
-        ? { ...place, y: bin[0], low: bin[1], high: bin[2] }
-        : { ...place, y: bin },
-    ];
+    const last = Math.min(step + part.width - 1, about.steps_done);
+    return bin === null ? [] : [{ step, x: step, last, ...ofBin(bin) }];
   });
 }
 
-// The same points over another axis: tokens, which a series tells by step.
+function ofBin(bin) {
+  return Array.isArray(bin) ? { y: bin[0], low: bin[1], high: bin[2] } : { y: bin };
+}
+
+// The same over steps, tokens or time, in a range of these. Null: all of the run.
+async function seriesOver(run, axis, range) {
+  const { first, steps_done: done } = run.about;
+  if (axis === "steps") {
+    const [low, high] = range || [first, done];
+    return seriesBetween(run, Math.max(low, first), Math.min(high, done));
+  }
+  const all = over(await seriesBetween(run, first, done), axis);
+  if (!range) return all;
+  const known = all.loss || [];
+  const before = known.filter((point) => point.x <= range[0]).pop();
+  const behind = known.find((point) => point.x >= range[1]);
+  return over(
+    await seriesBetween(run, before ? before.step : first, behind ? behind.last : done),
+    axis,
+  );
+}
+
+// Points over another axis, which a series tells by step.
 function over(made, axis) {
-  if (axis === "steps" || !made.tokens) return made;
-  const tokens = new Map(made.tokens.map((point) => [point.step, point.y]));
+  const along = new Map((made[axis] || []).map((point) => [point.step, point.y]));
   return Object.fromEntries(
     Object.entries(made).map(([name, own]) => [
       name,
       own
-        .filter((point) => tokens.has(point.step))
-        .map((point) => ({ ...point, x: tokens.get(point.step) })),
+        .filter((point) => along.has(point.step))
+        .map((point) => ({ ...point, x: along.get(point.step) })),
     ]),
   );
 }
@@ -69,24 +86,28 @@ function bySource(made) {
     .map(([name, own]) => ({ name: name.slice(8), points: own }));
 }
 
-// A number of each validation, where there is one. made: the series, for an axis of tokens.
-function validations(about, made, numberOf) {
-  const tokens =
-    made && made.tokens ? new Map(made.tokens.map((point) => [point.step, point.y])) : null;
-  return about.validation
-    .map((one) => ({
-      step: one.step,
-      x: tokens ? (tokens.get(one.step) ?? (one.step === about.first ? 0 : NaN)) : one.step,
-      y: numberOf(one),
-    }))
-    .filter((point) => Number.isFinite(point.x) && Number.isFinite(point.y))
-    .sort((a, b) => a.x - b.x);
+// The curves of a run's validations: over all sources, and of each. width: how many of them a point
+// stands for.
+async function validated({ about, place }, axis) {
+  if (!about.validation) return { all: [], sources: [], width: 1 };
+  const made = await value("validation", place);
+  const along = { steps: made.step, tokens: made.tokens, time: made.time }[axis];
+  const points = (bins) =>
+    bins.flatMap((bin, number) => {
+      if (bin === null || along[number] === null) return [];
+      return [{ step: made.step[number], x: along[number], ...ofBin(bin) }];
+    });
+  const sources = Object.entries(made.sources).map(([name, bins]) => ({
+    name,
+    points: points(bins),
+  }));
+  return { all: points(made.all), sources, width: made.width };
 }
 
 // Bits per byte of gzip and xz on the texts of the validation, as levels of a chart, and in words.
 async function packers(about) {
   const none = { levels: [], told: null };
-  if (!about.data_made || !about.validation.length || !about.lossless) return none;
+  if (!about.data_made || !about.validation || !about.lossless) return none;
   const { bytes: size, of, gzip, xz } = await value("baselines");
   if (!size) return none;
   const named = { gzip, xz };

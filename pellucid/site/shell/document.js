@@ -45,7 +45,7 @@ page(async (about, hash) => {
         "Size",
         `${count(own.characters)} characters, ${bytes(own.bytes)}, ${count(own.tokens)} tokens`,
       ],
-      ["SHA-256 begins", digest(own.sha256)],
+      [own.sha256.length < 64 ? "SHA-256 begins" : "SHA-256", digest(own.sha256)],
     ]),
     seen(about, own),
     about.texts
@@ -179,18 +179,9 @@ function times(own, kept) {
     decimal(loss, 3),
   ];
   const heads = ["step", "row", "characters", "tokens", "loss"];
-  const drawn = (most) => table("Every time", heads, kept.slice(0, most).map(line), [1, 3, 4]);
-  const box = el("div", {}, drawn(TIMES));
-  if (kept.length > TIMES) {
-    box.append(
-      el(
-        "button",
-        { type: "button", onclick: () => box.replaceChildren(drawn(kept.length)) },
-        `Show all ${count(kept.length)} times`,
-      ),
-    );
-  }
-  return box;
+  return shortened(kept.length, TIMES, "times", (most) =>
+    table("Every time", heads, kept.slice(0, most).map(line), [1, 3, 4]),
+  );
 }
 
 // The text around a span, or from its beginning on; more of it by the buttons before and behind.

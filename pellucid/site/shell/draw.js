@@ -42,16 +42,17 @@ function extent(curves, range, levels) {
 }
 
 // One picture of curves over the same axis.
-// about: {title, unit, axis, curves: [{name, points, dots, faint}], marks: [{x, name, kind, step,
-// to}],
-// levels: [{name, y}], told, range, pick, zoom}. pick(point) is called for a click or Enter;
-// zoom(low, high) for a part that is dragged. told: a sentence below the picture.
+// about: {title, unit, axis, curves: [{name, points, number, dots, faint, other}], marks: [{x, name,
+// kind, step, to}], levels: [{name, y}], told, range, pick, zoom}. axis: steps, tokens or time;
+// number: of a curve's look, by default its place; other: of another run, whose steps no page here
+// shows. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
+// told: a sentence below the picture.
 function chart(about) {
   const [begin, end] = about.range || [-Infinity, Infinity];
   const inside = (points) => points.filter((point) => point.x >= begin && point.x <= end);
   // A curve keeps the colour of its number when others have no points in the range.
   const curves = about.curves
-    .map((curve, number) => ({ ...curve, number, points: inside(curve.points) }))
+    .map((curve, number) => ({ number, ...curve, points: inside(curve.points) }))
     .filter((curve) => curve.points.length);
   if (!curves.length)
     return el("p", { class: "quiet" }, `${about.title}: nothing is recorded here.`);
@@ -75,12 +76,13 @@ function chart(about) {
       el("text", { class: "tick", x: left - 6, y: y(tick) + 4, "text-anchor": "end" }, short(tick)),
     );
   }
-  for (const tick of ticks(at.left, at.right, 8)) {
+  const [unit, name] = unitOf(about.axis, at.right);
+  for (const tick of ticks(at.left / unit, at.right / unit, width < 500 ? 5 : 8)) {
     drawing.append(
       el(
         "text",
-        { class: "tick", x: x(tick), y: height - 8, "text-anchor": "middle" },
-        short(tick),
+        { class: "tick", x: x(tick * unit), y: height - 8, "text-anchor": "middle" },
+        `${short(tick)}${name}`,
       ),
     );
   }
@@ -107,7 +109,14 @@ function chart(about) {
     ),
     drawing,
   );
-  return withCursor(figure, drawing, { ...about, curves, at, width, x });
+  const pick = curves[0].other ? null : about.pick;
+  return withCursor(figure, drawing, { ...about, pick, curves, at, width, x });
+}
+
+// What an axis that ends there counts in, and how its numbers end.
+function unitOf(axis, end) {
+  if (axis !== "time") return [1, ""];
+  return end < 300 ? [1, " s"] : end < 18000 ? [60, " min"] : [3600, " h"];
 }
 
 // A line across the picture, with an arrow back to where a rollback went.
@@ -176,17 +185,16 @@ function legend(curves) {
     "span",
     { class: "legend" },
     curves.map((curve) =>
-      el(
-        "span",
-        { class: `key ${lookOf(curve)}` },
-        el(
-          "svg",
-          { class: "chart swatch", viewBox: "0 0 32 8", "aria-hidden": "true" },
-          el("line", { class: "line", x1: 0, x2: 32, y1: 4, y2: 4 }),
-        ),
-        foreign(curve.name),
-      ),
+      el("span", { class: `key ${lookOf(curve)}` }, swatch(), foreign(curve.name)),
     ),
+  );
+}
+
+function swatch() {
+  return el(
+    "svg",
+    { class: "chart swatch", viewBox: "0 0 32 8", "aria-hidden": "true" },
+    el("line", { class: "line", x1: 0, x2: 32, y1: 4, y2: 4 }),
   );
 }
 
@@ -197,10 +205,8 @@ function spoken(curves, levels, at, about) {
     return `${curve.name} from ${decimal(first.y)} to ${decimal(last.y)}`;
   });
   told.push(...levels.map((level) => `${level.name} ${decimal(level.y)}`));
-  return (
-    `${told.join("; ")}; ` +
-    `${about.axis} ${count(Math.round(at.left))} to ${count(Math.round(at.right))}`
-  );
+  const axis = about.axis === "time" ? "seconds" : about.axis;
+  return `${told.join("; ")}; ${axis} ${count(Math.round(at.left))} to ${count(Math.round(at.right))}`;
 }
 
 // The picture with a cursor: pointer or arrow keys move it along the first curve, the values are
@@ -289,13 +295,24 @@ function withCursor(figure, drawing, about) {
   return figure;
 }
 
-// The values of all curves at a point of the first.
+// Of points that reach as far the nearest to a place.
+function nearestOf(points, x) {
+  if (x < points[0].x || x > points[points.length - 1].x) return null;
+  return points.reduce((best, point) =>
+    Math.abs(point.x - x) < Math.abs(best.x - x) ? point : best,
+  );
+}
+
+// The values of all curves at a point of the first. Another run has its steps elsewhere.
 function reading(about, point) {
   const told = about.curves.map((curve) => {
-    const near = curve.points.find((other) => other.x === point.x);
+    const near = curve.other
+      ? nearestOf(curve.points, point.x)
+      : curve.points.find((one) => one.x === point.x);
     if (!near) return null;
     const spread = near.low === undefined ? "" : ` (${decimal(near.low)} to ${decimal(near.high)})`;
-    return `${curve.name} ${decimal(near.y)}${spread}`;
+    const place = near.step === point.step ? "" : ` at step ${count(near.step)}`;
+    return `${curve.name} ${decimal(near.y)}${spread}${place}`;
   });
   const place =
     point.last > point.step

@@ -1,12 +1,17 @@
 "use strict";
 
-page(async (about) => {
-  const made = await seriesBetween(about, about.first, about.steps_done);
-  const { levels, told } = await packers(about);
-  const pick = (point) => {
-    location.href = `step.html#${point.step}`;
+page(async (about, asked) => {
+  const { axis } = viewed(asked);
+  const runs = await runsOf(about, { axis, range: null });
+  const shown = shownOf(runs);
+  const common = {
+    axis,
+    range: wholeOf(shown, axis),
+    pick: (point) => {
+      location.href = `step.html#${point.step}`;
+    },
   };
-  const last = about.validation[about.validation.length - 1];
+  const { levels, told } = await packers(about);
   show(
     el("h1", {}, foreign(about.run)),
     el("p", { class: "lead" }, lead(about)),
@@ -14,34 +19,30 @@ page(async (about) => {
       ["Steps", `${count(about.steps_done)} of ${count(about.steps)}`],
       ["Tokens trained on", count(about.tokens)],
       ["Training loss", about.loss === null ? "–" : `${decimal(about.loss)} nats per token`],
-      ["Validation", last ? `${decimal(last.bits_per_byte)} bits per byte` : "–"],
+      ["Validation", validationTold(about.validation)],
       ["Documents", about.data_made ? count(about.documents) : "being prepared"],
       ["Arithmetic", `${about.arithmetic}, ${about.precision}`],
     ]),
     section(
       "Curves",
+      runControls(runs),
+      el("p", { class: "controls" }, axisSelect(axis)),
       chart({
+        ...common,
         title: "Training loss",
         unit: "nats per token",
-        axis: "steps",
-        pick,
-        range: [about.first, about.steps_done],
-        curves: [{ name: "loss", points: made.loss || [] }],
-        marks: marks(about),
+        curves: curvesOf(shown, "loss", (run) => run.made.loss || []),
+        marks: marks(shown[0], axis),
       }),
       chart({
+        ...common,
         title: "Validation",
         unit: "bits per byte",
-        axis: "steps",
-        pick,
-        range: [about.first, about.steps_done],
-        curves: [
-          { name: "validation", points: validations(about, null, (one) => one.bits_per_byte) },
-        ],
+        curves: curvesOf(shown, "validation", (run) => run.validated.all),
         levels,
         told,
       }),
-      el("p", {}, link("timeline.html", "All curves, with zoom")),
+      el("p", {}, link(`timeline.html#${addressOf(axis, null)}`, "All curves, with zoom")),
     ),
     about.pages.length || about.pages_invalid ? section("Pages", pages(about)) : null,
     about.incidents.length ? section("Incidents", incidents(about)) : null,
@@ -106,9 +107,17 @@ function loading(about) {
   );
 }
 
-function marks(about) {
-  return about.incidents.map((one) => ({
-    x: one.step,
+function validationTold(told) {
+  if (!told) return "–";
+  const { last, best } = told;
+  const before =
+    best.step === last.step ? "" : `; best ${decimal(best.bits_per_byte)} at step ${best.step}`;
+  return `${decimal(last.bits_per_byte)} bits per byte${before}`;
+}
+
+function marks(run, axis) {
+  return run.about.incidents.map((one) => ({
+    x: placeOf(run, axis, one.step),
     kind: "incident",
     name: `${one.rule}: ${plain(one.why)}`,
   }));

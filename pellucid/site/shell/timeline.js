@@ -1,51 +1,62 @@
 "use strict";
 
 const DRAWN = [
-  ["loss", "Training loss", "nats per token"],
   ["objective", "Objective", "what the gradient is of"],
   ["lr", "Learning rate", ""],
   ["grad_norm", "Norm of the gradient", "before clipping"],
   ["weight_norm", "Norm of the weights", ""],
   ["tokens_per_second", "Speed", "tokens a second"],
 ];
-let axis = "steps";
+const UNITS = { steps: "Steps", tokens: "Tokens", time: "Seconds" };
+const LEAST = 8; // Steps of the closest view.
+const EVENTS = 200;
 
-// The address says which steps are shown: timeline.html#100-200.
 page(async (about, asked) => {
-  const match = /^(\d{1,15})-(\d{1,15})$/.exec(asked);
-  const low = match ? Math.max(Number(match[1]), about.first) : about.first;
-  const high = match ? Math.min(Number(match[2]), about.steps_done) : about.steps_done;
-  if ((asked && !match) || low > high) throw new Nowhere("There are no such steps.");
-  const made = await seriesBetween(about, low, high);
-  const shown = over(made, axis);
+  const view = viewed(asked);
+  const { axis } = view;
+  const runs = await runsOf(about, view);
+  const [own, ...others] = shownOf(runs);
+  const all =
+    view.range && axis !== "steps"
+      ? shownOf(await runsOf(about, { axis, range: null }))
+      : [own, ...others];
+  const whole = wholeOf(all, axis);
+  const range = view.range
+    ? [Math.max(view.range[0], whole[0]), Math.min(view.range[1], whole[1])]
+    : whole;
+  if (range[0] > range[1]) throw new Nowhere("There are no such steps.");
+  const go = zoomOf(all, axis, whole);
   const common = {
     axis,
-    range: rangeOf(shown, low, high),
-    marks: marks(about, made),
+    range,
+    marks: marks(own, axis),
     pick: (point) => {
       location.href = `step.html#${point.step}`;
     },
-    zoom: (from, to) => zoom(about, stepAt(shown, from), stepAt(shown, to)),
+    zoom: go,
   };
-  const sources = bySource(shown);
+  const { made } = own;
   const same =
     made.loss &&
     made.objective &&
     made.loss.every((point, index) => made.objective[index] && made.objective[index].y === point.y);
-  const tops = shown === made ? null : made;
+  const sources = bySource(made);
   show(
     el("h1", {}, "Timeline"),
-    controls(about, low, high, widthOf(made)),
+    runControls(runs),
+    controls(axis, range, whole, go),
+    legendOf(widthOf(made)),
+    chart({
+      ...common,
+      title: "Training loss",
+      unit: "nats per token",
+      curves: [
+        ...curvesOf([own, ...others], "Training loss", (run) => run.made.loss || []),
+        ...abandoned(about, made),
+      ],
+    }),
     DRAWN.filter(([name]) => !(name === "objective" && same)).map(([name, title, unit]) =>
-      chart({
-        ...common,
-        title,
-        unit,
-        curves: [
-          { name: title, points: shown[name] || [] },
-          ...(name === "loss" ? abandoned(about, shown) : []),
-        ],
-      }),
+      chart({ ...common, title, unit, curves: [{ name: title, points: made[name] || [] }] }),
     ),
     sources.length > 1
       ? chart({
@@ -55,61 +66,50 @@ page(async (about, asked) => {
           curves: sources,
         })
       : null,
-    chart({
-      ...common,
-      title: "Validation",
-      unit: "bits per byte",
-      curves: validated(about, tops),
-      ...(await packers(about)),
-    }),
-    events(about),
+    await validation(common, [own, ...others]),
+    own.validated.sources.length > 1
+      ? chart({
+          ...common,
+          title: "Validation by source",
+          unit: "bits per byte",
+          curves: own.validated.sources,
+        })
+      : null,
+    events(about, own),
   );
 });
 
-// Over all sources, and of each where there are several.
-function validated(about, made) {
-  const all = { name: "all sources", points: validations(about, made, (one) => one.bits_per_byte) };
-  const names = [
-    ...new Set(about.validation.flatMap((one) => one.sources.map((source) => source.source))),
-  ];
-  if (names.length < 2) return [{ ...all, name: "validation" }];
-  return [
-    all,
-    ...names.slice(0, 7).map((name) => ({
-      name,
-      points: validations(
-        about,
-        made,
-        (one) => (one.sources.find((source) => source.source === name) || {}).bits_per_byte,
-      ),
-    })),
-  ];
+async function validation(common, runs) {
+  const { levels, told } = await packers(runs[0].about);
+  const { width } = runs[0].validated;
+  const dots = width > 1 ? `A point is the mean of ${count(width)} validations. ` : "";
+  return chart({
+    ...common,
+    title: "Validation",
+    unit: "bits per byte",
+    curves: curvesOf(runs, "validation", (run) => run.validated.all),
+    levels,
+    told: `${dots}${told || ""}`,
+  });
 }
 
-function rangeOf(shown, low, high) {
-  if (axis === "steps") return [low, high];
-  const points = (shown.loss || []).filter((point) => point.step >= low && point.step <= high);
-  return points.length ? [low ? points[0].x : 0, points[points.length - 1].x] : null;
-}
-
-function stepAt(shown, x) {
-  const points = shown.loss || [];
-  return points.reduce(
-    (best, point) => (Math.abs(point.x - x) < Math.abs(best.x - x) ? point : best),
-    points[0],
-  ).step;
-}
-
-const LEAST = 8; // Steps of the closest view.
-
-function zoom(about, low, high) {
-  const middle = (low + high) / 2;
-  const half = Math.max((high - low) / 2, LEAST / 2);
-  const [from, to] = [
-    Math.max(about.first, Math.round(middle - half)),
-    Math.min(about.steps_done, Math.round(middle + half)),
-  ];
-  location.hash = from <= about.first && to >= about.steps_done ? "" : `${from}-${to}`;
+// What shows another part of the axis: a part too short is shown with what is around it.
+function zoomOf(runs, axis, whole) {
+  const steps = Math.max(...runs.map((run) => run.about.steps_done - run.about.first), LEAST);
+  const least = axis === "steps" ? LEAST : (LEAST * (whole[1] - whole[0])) / steps;
+  const round = axis === "time" ? (end) => end : Math.round;
+  const go = (low, high) => {
+    const middle = (low + high) / 2;
+    const half = Math.max((high - low) / 2, least / 2);
+    const range = [
+      Math.max(whole[0], round(middle - half)),
+      Math.min(whole[1], round(middle + half)),
+    ];
+    const all = range[0] <= whole[0] && range[1] >= whole[1];
+    location.hash = addressOf(axis, all ? null : range);
+  };
+  go.least = least;
+  return go;
 }
 
 // Steps of a bin; 0 where each step is drawn.
@@ -118,83 +118,56 @@ function widthOf(made) {
   return point ? point.last - point.step + 1 : 0;
 }
 
-function controls(about, low, high, wide) {
+function controls(axis, [low, high], whole, go) {
   const width = high - low;
-  const all = low <= about.first && high >= about.steps_done;
+  const all = low <= whole[0] && high >= whole[1];
   const button = (name, act, off) =>
-    el("button", { type: "button", onclick: act, disabled: off }, name);
-  const field = (id, name, step) => [
+    el("button", { type: "button", id: idOf(name), onclick: act, disabled: off }, name);
+  const shown = (end) => addressOf("time", [end]);
+  const field = (id, name, end) => [
     el("label", { for: id }, name),
-    el("input", { type: "number", id, min: about.first, max: about.steps_done, value: step }),
+    el("input", { type: "number", id, step: "any", min: 0, value: shown(end) }),
   ];
-  const go = (event) => {
+  const read = (event) => {
     event.preventDefault();
     const [from, to] = ["from", "to"].map((id) => Number(document.getElementById(id).value));
-    zoom(about, Math.min(from, to), Math.max(from, to));
+    go(Math.min(from, to), Math.max(from, to));
   };
-  const select = el(
-    "select",
-    {
-      id: "axis",
-      onchange: (event) => {
-        axis = event.target.value;
-        redraw();
-      },
-    },
-    ["steps", "tokens"].map((name) => el("option", { value: name, selected: name === axis }, name)),
-  );
+  const moved = (by) => {
+    const first = Math.min(Math.max(low + by, whole[0]), whole[1] - width);
+    go(first, first + width);
+  };
   return el(
-    "div",
-    {},
-    el(
-      "form",
-      { class: "controls", onsubmit: go },
-      field("from", "Steps from ", low),
-      field("to", "to ", high),
-      el("button", {}, "Show"),
-      button("Zoom in", () => zoom(about, low + width / 4, high - width / 4), width <= LEAST),
-      button("Zoom out", () => zoom(about, low - width / 2, high + width / 2), all),
-      button(
-        "Earlier",
-        () =>
-          zoom(
-            about,
-            Math.max(low - width / 2, about.first),
-            Math.max(high - width / 2, about.first + width),
-          ),
-        low <= about.first,
-      ),
-      button(
-        "Later",
-        () =>
-          zoom(
-            about,
-            Math.min(low + width / 2, about.steps_done - width),
-            Math.min(high + width / 2, about.steps_done),
-          ),
-        high >= about.steps_done,
-      ),
-      button("All", () => zoom(about, about.first, about.steps_done), all),
-      el("label", { for: "axis" }, "Axis "),
-      select,
-    ),
-    el(
-      "p",
-      { class: "quiet" },
-      "Drag over a curve to zoom; click to open a step. " +
-        "Dotted lines are checkpoints, red lines incidents; an arrow leads back to where a " +
-        "rollback went.",
-      wide
-        ? ` Each place of a curve is the mean of ${count(wide)} steps, and the band is their range.`
-        : "",
-    ),
+    "form",
+    { class: "controls", onsubmit: read },
+    axisSelect(axis),
+    field("from", `${UNITS[axis]} from `, low),
+    field("to", "to ", high),
+    el("button", {}, "Show"),
+    button("Zoom in", () => go(low + width / 4, high - width / 4), width <= go.least),
+    button("Zoom out", () => go(low - width / 2, high + width / 2), all),
+    button("Earlier", () => moved(-width / 2), low <= whole[0]),
+    button("Later", () => moved(width / 2), high >= whole[1]),
+    button("All", () => go(...whole), all),
   );
 }
 
-function marks(about, made) {
-  const tokens = axis === "tokens" && made.tokens;
-  const place = (step) =>
-    tokens ? (made.tokens.find((point) => point.last >= step) || { y: NaN }).y : step;
+function legendOf(wide) {
+  return el(
+    "p",
+    { class: "quiet" },
+    "Drag over a curve to zoom; click to open a step. " +
+      "Dotted lines are checkpoints, red lines incidents; an arrow leads back to where a " +
+      "rollback went.",
+    wide
+      ? ` Each place of a curve is the mean of ${count(wide)} steps, and the band is their range.`
+      : "",
+  );
+}
+
+function marks(run, axis) {
+  const { about } = run;
+  const place = (step) => placeOf(run, axis, step);
   return [
     ...about.incidents
       .filter((one) => one.action !== "rollback")
@@ -220,26 +193,30 @@ function marks(about, made) {
   ];
 }
 
-function events(about) {
+function events(about, run) {
   const rows = [
     ...about.incidents.map((one) => [
       one.step,
       `incident: ${one.rule}, ${one.action}. ${plain(one.why)}`,
     ]),
-    ...about.validation.map((one) => [
-      one.step,
-      `validation: ${decimal(one.bits_per_byte)} bits per byte`,
-    ]),
+    ...run.validated.all.map((one) => [one.step, validationTold(one)]),
     ...about.checkpoints.map((step) => [step, "checkpoint stored"]),
     ...about.anchors.map((step) => [step, "anchor stored"]),
   ].sort((a, b) => a[0] - b[0]);
-  return section(
-    "Events",
+  const drawn = (most) =>
     table(
       "Incidents, validations, stored states",
       ["step", "event"],
-      rows.map(([step, told]) => [stepLink(step), told]),
+      rows.slice(0, most).map(([step, told]) => [stepLink(step), told]),
       [0],
-    ),
-  );
+    );
+  return section("Events", shortened(rows.length, EVENTS, "events", drawn));
+}
+
+function validationTold({ y, low, high }) {
+  const spread =
+    low === undefined
+      ? ""
+      : `, and since the last in this list ${decimal(low)} to ${decimal(high)}`;
+  return `validation: ${decimal(y)} bits per byte${spread}`;
 }
