@@ -10,6 +10,11 @@ class LedgerBroken(CheckFailed):
     from a copy that passes `pellucid verify`."""
 
 
+class EvaluationBroken(CheckFailed):
+    message = """{path}: entry {entry}: {detail}. Do not trust the evaluations after it. Run
+    `pellucid verify` to see everything that is wrong. To measure again, remove evaluations/."""
+
+
 class HeadDiffers(CheckFailed):
     message = """{path} has the head {found}, but the same recipe and data gave {stated}
     elsewhere. Portable arithmetic promises the same head on every machine. Run `pellucid

@@ -140,6 +140,11 @@ class TextEmpty(UserError):
     with one or more characters."""
 
 
+class RequestUnfit(UserError):
+    message = """The choice {choice!r} has no token of its own behind a context that ends in
+    {context!r}: the tokenizer joins both. Change the choice in the task."""
+
+
 class TextInvalid(UserError):
     message = """The text is not Unicode: {detail}. Give it in UTF-8, for example from a
     terminal with a UTF-8 locale."""

@@ -40,15 +40,15 @@ class Asked(NamedTuple):
 
 
 class _Scored(NamedTuple):
-    """A sequence whose last `count` tokens are scored."""
+    """A sequence whose last tokens are scored."""
 
     tokens: list[int]
-    count: int
+    scored: int  # So many.
 
     @property
     def before(self) -> int:
         """Rows that nothing scored is read from."""
-        return len(self.tokens) - 1 - self.count
+        return len(self.tokens) - 1 - self.scored
 
 
 class Scorer:
@@ -107,17 +107,17 @@ class Scorer:
             self._read(begun)
         parts, rows, targets, past = [], list[int](), list[int](), 0
         for group, memory, count in zip(groups, memories, shared, strict=True):
-            for scored in group:
-                parts.append(Part(memory.copy(), scored.tokens[count:-1]))
-                rows.extend(range(past + scored.before - count, past + len(parts[-1].tokens)))
-                targets.extend(scored.tokens[scored.before + 1 :])
+            for sequence in group:
+                parts.append(Part(memory.copy(), sequence.tokens[count:-1]))
+                rows.extend(range(past + sequence.before - count, past + len(parts[-1].tokens)))
+                targets.extend(sequence.tokens[sequence.before + 1 :])
                 past += len(parts[-1].tokens)
         nats, greedy = self._of_rows(parts, rows, targets)
         places = iter(range(len(targets)))
         for group in groups:
             answers = []
-            for scored in group:
-                own = [next(places) for _ in range(scored.count)]
+            for sequence in group:
+                own = [next(places) for _ in range(sequence.scored)]
                 log = -math.fsum(nats[place] for place in own)
                 answers.append(Likelihood(log, all(greedy[place] for place in own)))
             yield answers
@@ -201,10 +201,10 @@ def _shared(group: Sequence[_Scored]) -> int:
     """How many first tokens all sequences have in common of which nothing is scored."""
     if len(group) == 1:
         return 0
-    most = min(scored.before for scored in group)
+    most = min(sequence.before for sequence in group)
     first = group[0].tokens
-    for scored in group[1:]:
-        while first[:most] != scored.tokens[:most]:
+    for sequence in group[1:]:
+        while first[:most] != sequence.tokens[:most]:
             most -= 1
     return most if most >= _SHARED else 0
 
@@ -213,7 +213,7 @@ def _packs(groups: Iterable[list[_Scored]], rows: int) -> Iterator[list[list[_Sc
     """Groups that one pass reads together, of about so many rows."""
     pack, size = list[list[_Scored]](), 0
     for group in groups:
-        own = sum(len(scored.tokens) for scored in group) - (len(group) - 1) * _shared(group)
+        own = sum(len(sequence.tokens) for sequence in group) - (len(group) - 1) * _shared(group)
         if pack and size + own > rows:
             yield pack
             pack, size = [], 0

@@ -12,25 +12,29 @@ import math
 import re
 from array import array
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
-from pellucid.record import digests, entries, merkle
+from pellucid.record import digests, entries, merkle, metrics, requests
 from pellucid.record.chain import MAX_LINE
+from pellucid.record.requests import Answer, Example
 
 FORMAT = 1
 # What entry n says, in order; entry 0 is the genesis.
 GENESIS = ("kind", "format", "head")
 FIELDS = (
     *("kind", "head", "step", "weights", "task", "task_digest", "harness", "version", "settings"),
-    *("results", "sha256", "numbers"),
+    *("metric", "results", "sha256", "numbers"),
 )
-EXAMPLE = ("example", "numbers", "output")  # Of an example's line, sorted.
-_DIGESTS = ("head", "weights", "task_digest", "settings", "results", "sha256")
+# Of an example's line, sorted.
+EXAMPLE = ("answer", "cluster", "example", "numbers", "request", "target")
+_DIGESTS = ("head", "weights", "task_digest", "results", "sha256")
 _WORDS, _LONGEST = ("task", "harness", "version"), 200  # Characters.
 _NAME = re.compile("[A-Za-z0-9][A-Za-z0-9_.,:@/+-]{0,63}").fullmatch
 _MOST_NUMBERS, _MOST = 64, 1e280  # A float64 must hold the sum of any number of examples.
 _COUNTS = 10**18
 _FLOAT = re.compile(entries.FLOAT).fullmatch
+
+Settings = Mapping[str, str | int | bool | None]
 
 
 def genesis(head: str) -> dict[str, Any]:
@@ -43,15 +47,15 @@ def evaluation(
     head: str,
     step: int,
     weights: str,
-    task: tuple[str, bytes],
+    task: str,
     harness: tuple[str, str],
-    settings: Mapping[str, Any],
+    settings: Settings,
     examples: Examples,
     sha256: str,
 ) -> dict[str, Any]:
     """One evaluation of the weights after a step.
 
-    task: its name and the digest of its data; harness: its name and version; examples: what their
+    harness: its name and version; settings: what else the examples depend on; examples: what their
     lines came to, of the file with this SHA-256.
     """
     return {
@@ -59,48 +63,75 @@ def evaluation(
         "head": head,
         "step": step,
         "weights": weights,
-        "task": task[0],
-        "task_digest": task[1].hex(),
+        "task": task,
+        "task_digest": examples.questions.root().hex(),
         "harness": harness[0],
         "version": harness[1],
-        "settings": digests.of_value("settings", settings).hex(),
+        "settings": dict(sorted(settings.items())),
+        "metric": examples.metric,
         "results": examples.tree.root().hex(),
         "sha256": sha256,
         "numbers": examples.numbers(),
     }
 
 
-def example(name: str, output: str, numbers: Mapping[str, float]) -> bytes:
-    """The line of one example: its id in the task, what the model said, and how that was rated."""
+def line_of(example: Example, answer: Answer, numbers: Mapping[str, float]) -> bytes:
+    """The line of one example: what was asked, what the model answered, and how that was rated."""
     bits = {key: digests.float_bits(value) for key, value in numbers.items()}
-    return digests.canonical({"example": name, "output": output, "numbers": bits}) + b"\n"
+    body = {
+        "answer": answer.spelled(),
+        "cluster": example.cluster,
+        "example": example.name,
+        "numbers": bits,
+        "request": example.request.spelled(),
+        "target": example.target,
+    }
+    return digests.canonical(body) + b"\n"
+
+
+def question_leaf(example: Example) -> bytes:
+    """What is asked of an example, whatever is answered."""
+    asked = {
+        "cluster": example.cluster,
+        "example": example.name,
+        "request": example.request.spelled(),
+        "target": example.target,
+    }
+    return merkle.leaf(b"pellucid question 1\0" + digests.canonical(asked))
+
+
+class Line(NamedTuple):
+    """A line of examples, read."""
+
+    example: Example
+    answer: Answer
+    numbers: dict[str, float]
 
 
 class Examples:
-    """What an evaluation's examples come to: the root over their lines, and the means of their
-    numbers."""
+    """What an evaluation's examples come to: the roots over their lines and over their questions,
+    and the means of their numbers."""
 
-    def __init__(self) -> None:
+    def __init__(self, metric: str) -> None:
+        self.metric = metric
         self.tree, self._values = merkle.Tree(), dict[str, "array[float]"]()
+        self.questions = merkle.Tree()
         self._names = set[str]()
 
     def take(self, line: bytes) -> str:
         """Go on with a line; what is wrong with it, or nothing."""
-        if len(line) > MAX_LINE or not line.endswith(b"\n"):
-            return f"has no line break, or is longer than {MAX_LINE} bytes"
-        body = _spelled(line)
-        if tuple(body) != EXAMPLE or not isinstance(body["output"], str):
-            return f"is not an object of {', '.join(EXAMPLE)} as they are spelled"
-        if not _is_word(body["example"]) or not _are_numbers(body["numbers"]):
-            return "has an example or numbers that are not written as they should be"
-        if self.tree.count and [*body["numbers"]] != [*self._values]:
+        read = line_from(line, self.metric)
+        if isinstance(read, str):
+            return read
+        if self.tree.count and [*read.numbers] != [*self._values]:
             return "has other numbers than the line before it"
-        if body["example"] in self._names:
+        if read.example.name in self._names:
             return "is of an example that has a line already"
-        self._names.add(body["example"])
-        for name, bits in body["numbers"].items():
-            self._values.setdefault(name, array("d")).append(digests.bits_float(bits))
+        self._names.add(read.example.name)
+        for name, value in read.numbers.items():
+            self._values.setdefault(name, array("d")).append(value)
         self.tree.add(merkle.leaf(b"pellucid example 1\0" + line[:-1]))
+        self.questions.add(question_leaf(read.example))
         return ""
 
     def numbers(self) -> dict[str, str]:
@@ -109,6 +140,33 @@ class Examples:
             name: digests.float_bits(math.fsum(values) / len(values))
             for name, values in self._values.items()
         }
+
+
+def line_from(line: bytes, metric: str) -> Line | str:
+    """What a line of an evaluation with this metric says, or what is wrong with it."""
+    if len(line) > MAX_LINE or not line.endswith(b"\n"):
+        return f"has no line break, or is longer than {MAX_LINE} bytes"
+    body = _spelled(line)
+    if tuple(body) != EXAMPLE:
+        return f"is not an object of {', '.join(EXAMPLE)} as they are spelled"
+    words = _is_word(body["example"]) and (body["cluster"] == "" or _is_word(body["cluster"]))
+    if not words or not _are_numbers(body["numbers"]):
+        return "has an example, a cluster or numbers that are not written as they should be"
+    request = requests.request_of(body["request"])
+    if request is None or not requests.target_fits(body["target"], request):
+        return "has a request or a target that is not written as it should be"
+    answer = requests.answer_of(body["answer"], request)
+    if answer is None:
+        return "has an answer that is not written as it should be, or not one to its request"
+    if metric != metrics.MEASURED:
+        rated = metrics.numbers_of(metric, request, body["target"], answer)
+        if rated is None:
+            return f"has a request or a target that {metric} does not rate"
+        if {key: digests.float_bits(rated[key]) for key in rated} != body["numbers"]:
+            return f"has other numbers than {metric} gives for its answer"
+    example = Example(body["example"], request, body["target"], body["cluster"])
+    numbers = {key: digests.bits_float(bits) for key, bits in body["numbers"].items()}
+    return Line(example, answer, numbers)
 
 
 def wrong(n: int, body: Mapping[str, Any]) -> str:
@@ -126,6 +184,10 @@ def wrong(n: int, body: Mapping[str, Any]) -> str:
         bad.append("step")
     if n and not _are_numbers(body["numbers"]):
         bad.append("numbers")
+    if n and body["metric"] not in (metrics.MEASURED, *metrics.METRICS):
+        bad.append("metric")
+    if n and not _are_settings(body["settings"]):
+        bad.append("settings")
     return f"has {bad[0]} not written as it should be" if bad else ""
 
 
@@ -141,6 +203,18 @@ def _spelled(line: bytes) -> dict[str, Any]:
 
 def _is_word(value: object) -> bool:
     return isinstance(value, str) and 0 < len(value) <= _LONGEST
+
+
+def _are_settings(value: object) -> bool:
+    """Names in order, each with a word, a whole number, yes, no or nothing."""
+    if not isinstance(value, dict) or len(value) > _MOST_NUMBERS or [*value] != sorted(value):
+        return False
+    return all(
+        _NAME(name)
+        and (setting is None or type(setting) in (bool, int) or _is_word(setting))
+        and (type(setting) is not int or abs(setting) < _COUNTS)
+        for name, setting in value.items()
+    )
 
 
 def _are_numbers(value: object) -> bool:

@@ -20,6 +20,7 @@ FIELDS = {
     "rollback": "step to rule",
     "finish": "step",
     "anchors": "placement made removed",
+    "evaluate": "tasks steps",
     "measure": "steps data",  # And an object for each way of running.
 }
 _TEXTS = frozenset(" ".join(FIELDS.values()).split()) - {"code", "environment"}

@@ -95,14 +95,17 @@ def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Prob
     if files.sha256_file(folder / path) != body["sha256"]:
         yield Problem("EvaluationDiffers", path, f"does not have the SHA-256 of entry {body['n']}")
         return
-    examples = evaluations.Examples()
+    examples = evaluations.Examples(body["metric"])
     with files.open_file(folder / path) as file:
         for line in iter(lambda: file.readline(chain.MAX_LINE + 2), b""):
             if detail := examples.take(line):
                 place = f"{path}: line {examples.tree.count + 1}"
                 yield Problem("EvaluationBroken", place, detail)
                 return
-    if examples.tree.root().hex() != body["results"]:
+    if examples.questions.root().hex() != body["task_digest"]:
+        detail = f"does not ask what the task digest of entry {body['n']} says"
+        yield Problem("EvaluationDiffers", path, detail)
+    elif examples.tree.root().hex() != body["results"]:
         yield Problem("EvaluationDiffers", path, f"does not have the results of entry {body['n']}")
     elif examples.numbers() != body["numbers"]:
         detail = f"its examples give other numbers than entry {body['n']} says"

@@ -4,7 +4,7 @@ beside it."""
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -12,8 +12,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pellucid.data.tokenizer import Tokenizer
 from pellucid.evaluate.forward import Memory, Part, read
 from pellucid.evaluate.scoring import Asked, Likelihood, Scorer
+from pellucid.families import Family
 from pellucid.model import Decoder
 from pellucid.train.state import State, initial
 from tests.families.test_families import FAMILIES, VOCABULARY, recipe_of, scattered, shape_of
@@ -37,8 +39,8 @@ def state_of(family: str, arithmetic: str = "portable", **changes: Any) -> State
 
 
 def scorer_of(state: State, rows: int = 2048) -> Scorer:
-    recipe = recipe_of(state.model.shape, "portable")
-    return Scorer(state, Letters(), recipe, rows)  # type: ignore[arg-type]
+    recipe = recipe_of(cast(Family, state.model.shape), "portable")
+    return Scorer(state, cast(Tokenizer, Letters()), recipe, rows)
 
 
 @pytest.fixture(scope="module")

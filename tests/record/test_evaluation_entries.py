@@ -3,24 +3,48 @@ form, and every other is named."""
 
 from __future__ import annotations
 
+import copy
+import functools
+import json
 import math
 from typing import Any
 
 import pytest
 
-from pellucid.record import digests, evaluations
+from pellucid.record import digests, evaluations, metrics
 from pellucid.record.evaluations import Examples
+from pellucid.record.requests import (
+    Answer,
+    Choices,
+    Example,
+    Generate,
+    Likelihoods,
+    Request,
+    Rolling,
+    Target,
+    Text,
+)
 
 DIGEST = "ab" * 32
+ASKED = Choices("Größe", (" a", " bb", " ccc"))
+
+
+def line(name: str, target: int | None, *nats: float, cluster: str = "") -> bytes:
+    """A line by accuracy."""
+    answer = Likelihoods(nats, (False,) * len(nats))
+    numbers = metrics.numbers_of("accuracy", ASKED, target, answer) or {"acc": 0.0}
+    return evaluations.line_of(Example(name, ASKED, target, cluster), answer, numbers)
+
+
 LINES = [
-    evaluations.example("doc 1", "Größe", {"acc": 1.0, "loglikelihood": -0.1}),
-    evaluations.example("doc 2", "", {"acc": 0.0, "loglikelihood": -0.2}),
-    evaluations.example("doc 3", "x", {"acc": 1.0, "loglikelihood": -1e16}),
+    line("doc 1", 0, -0.1, -3.0, -1e16),
+    line("doc 2", 1, -0.1, -0.2, -0.3, cluster="a document"),
+    line("doc 3", 2, -1e16, -1e16, -0.5),
 ]
 
 
 def taken(lines: list[bytes]) -> Examples:
-    examples = Examples()
+    examples = Examples("accuracy")
     assert [examples.take(line) for line in lines] == [""] * len(lines)
     return examples
 
@@ -30,7 +54,7 @@ def entry(n: int = 1) -> dict[str, Any]:
         head=DIGEST,
         step=7,
         weights=DIGEST,
-        task=("arc_easy", bytes(32)),
+        task="arc_easy",
         harness=("lm-eval", "0.4.9"),
         settings={"shots": 5, "limit": None},
         examples=taken(LINES),
@@ -42,7 +66,8 @@ def entry(n: int = 1) -> dict[str, Any]:
 def test_numbers_are_the_means_of_exact_sums() -> None:
     numbers = taken(LINES).numbers()
     assert numbers["acc"] == digests.float_bits(2 / 3)
-    assert numbers["loglikelihood"] == digests.float_bits(math.fsum([-0.1, -0.2, -1e16]) / 3)
+    margins = [-0.1 + 3.0, -0.2 + 0.1, -0.5 + 1e16]
+    assert numbers["margin"] == digests.float_bits(math.fsum(margins) / 3)
     assert taken(LINES[::-1]).numbers() == numbers
     assert taken(LINES[::-1]).tree.root() != taken(LINES).tree.root()
 
@@ -54,6 +79,17 @@ def test_entries_as_they_are_made_are_sound() -> None:
 OTHERS: dict[str, list[object]] = {
     "kind": ["genesis", "x", 1],
     **{name: ["", DIGEST.upper(), 7, None] for name in ("head", "weights", "results", "sha256")},
+    "metric": ["", "acc", None, 1],
+    "settings": [
+        [],
+        {"shots": 1.5},
+        {"shots": [1]},
+        {"shots": 10**18},
+        {"shots": ""},
+        {"a b": 1},
+        {"b": 1, "a": 1},
+        {f"n{number:02}": 1 for number in range(65)},
+    ],
     "step": [-1, True, "7", 10**18, 1.0],
     **{name: ["", "x" * 201, 4, None] for name in ("task", "harness", "version")},
     "numbers": [
@@ -87,21 +123,50 @@ def test_no_field_is_missing_or_added_or_elsewhere(n: int) -> None:
         assert evaluations.wrong(0, body | {"format": value})
 
 
+SPELLED = json.loads(LINES[1])
+
+
+def changed(*path: str, to: object) -> bytes:
+    """The second line with another value there."""
+    body = copy.deepcopy(SPELLED)
+    *before, last = path
+    place = functools.reduce(lambda inner, key: inner[key], before, body)
+    place[last] = to
+    return digests.canonical(body) + b"\n"
+
+
+ONE = digests.float_bits(1.0)
 WRONG_LINES: dict[str, bytes] = {
     "cut": LINES[1][:-1],
-    "long": evaluations.example("doc 2", "x" * (1 << 20), {"acc": 0.0, "loglikelihood": 0.0}),
+    "long": changed("request", "context", to="x" * (1 << 20)),
     "no JSON": b"{\n",
     "deep": b"[" * 200_000 + b"\n",
     "a list": b"[]\n",
     "a space": LINES[1].replace(b":", b": ", 1),
-    "a key twice": LINES[1].replace(b'{"example"', b'{"example":"","example"', 1),
-    "another key": LINES[1].replace(b'"output"', b'"outputs"'),
-    "a number": digests.canonical({"example": "d", "output": 1, "numbers": {}}) + b"\n",
-    "no numbers": evaluations.example("doc 2", "", {}),
-    "others": evaluations.example("doc 2", "", {"acc": 0.0}),
-    "infinite": LINES[1].replace(digests.float_bits(0.0).encode(), b"7ff0000000000000"),
+    "a key twice": LINES[1].replace(b'"example"', b'"example":"","example"', 1),
+    "another key": LINES[1].replace(b'"answer"', b'"answers"'),
+    "no numbers": changed("numbers", to={}),
+    "other numbers": changed("numbers", "acc", to=ONE),
+    "fewer numbers": changed("numbers", to={"acc": digests.float_bits(0.0)}),
+    "infinite": changed("numbers", "margin", to="7ff0000000000000"),
     "again": LINES[0],
-    "no name": evaluations.example("", "", {"acc": 0.0, "loglikelihood": 0.0}),
+    "no name": changed("example", to=""),
+    "a long cluster": changed("cluster", to="x" * 201),
+    "an answer of another request": changed("answer", to={"text": "a"}),
+    "an answer of fewer choices": changed("answer", "greedy", to=[False]),
+    "flags that are numbers": changed("answer", "greedy", to=[0, 0, 0]),
+    "a probability above 1": changed("answer", "nats", to=[ONE] * 3),
+    "a probability of 0": changed("answer", "nats", to=["fff0000000000000"] * 3),
+    "no choice": changed("request", "choices", to=[]),
+    "an empty choice": changed("request", "choices", to=["", " b", " c"]),
+    "too many choices": changed("request", "choices", to=["a"] * 257),
+    "a context that is none": changed("request", "context", to=1),
+    "a request of two kinds": changed("request", "text", to="a"),
+    "a text": changed("request", to={"text": "a"}),
+    "no target": changed("target", to=None),
+    "a target that is yes": changed("target", to=True),
+    "a target beyond the choices": changed("target", to=3),
+    "a target in words": changed("target", to="a"),
 }
 
 
@@ -110,3 +175,54 @@ def test_a_wrong_line_is_named_and_not_taken(name: str) -> None:
     examples = taken(LINES[:1])
     assert examples.take(WRONG_LINES[name])
     assert examples.tree.count == 1 and examples.numbers() == taken(LINES[:1]).numbers()
+
+
+RATED: list[tuple[str, Request, Target, Answer, dict[str, float]]] = [
+    (
+        "accuracy",
+        Choices("c", (" a", " bbbb")),
+        1,
+        Likelihoods((-2.0, -4.0), (False, False)),
+        {"acc": 0.0, "acc_norm": 1.0, "chance": 0.5, "margin": -2.0},
+    ),
+    (  # The first of equals counts as the likeliest.
+        "accuracy",
+        Choices("c", (" a", " b")),
+        1,
+        Likelihoods((-2.0, -2.0), (False, False)),
+        {"acc": 0.0, "acc_norm": 0.0, "chance": 0.5, "margin": 0.0},
+    ),
+    (
+        "likelihood",
+        Choices("c", (" a",)),
+        None,
+        Likelihoods((-2.5,), (True,)),
+        {"acc": 1.0, "nats": -2.5},
+    ),
+    (
+        "bits_per_byte",
+        Rolling("Größe ist\n alles"),
+        None,
+        Likelihoods((-20.0,), (False,)),
+        {"bytes": 18.0, "nats": -20.0, "words": 3.0},
+    ),
+    ("exact_match", Generate("c", ("\n",), 8), "a b", Text(" a b\t"), {"exact_match": 1.0}),
+    ("exact_match", Generate("c", ("\n",), 8), "a b", Text("a  b"), {"exact_match": 0.0}),
+]
+
+
+@pytest.mark.parametrize(("metric", "request_", "target", "answer", "numbers"), RATED)
+def test_a_metric_rates_an_answer_and_its_line_is_read_again(
+    metric: str, request_: Request, target: Target, answer: Answer, numbers: dict[str, float]
+) -> None:
+    assert metrics.numbers_of(metric, request_, target, answer) == numbers
+    example = Example("x", request_, target, "")
+    written = evaluations.line_of(example, answer, numbers)
+    assert evaluations.line_from(written, metric) == (example, answer, numbers)
+    others = {other for other in metrics.METRICS if other != metric}
+    assert all(isinstance(evaluations.line_from(written, other), str) for other in others)
+    # Numbers of a harness stand as they are.
+    assert evaluations.line_from(written, metrics.MEASURED) == (example, answer, numbers)
+    named = evaluations.line_of(example, answer, {"rouge": 0.25})
+    assert isinstance(evaluations.line_from(named, metric), str)
+    assert not isinstance(evaluations.line_from(named, metrics.MEASURED), str)

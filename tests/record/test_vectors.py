@@ -57,11 +57,10 @@ def _merkle_path(argument: dict[str, Any]) -> list[str]:
     return [sibling.hex() for _, sibling in path]
 
 
-def _examples(argument: list[dict[str, Any]]) -> dict[str, Any]:
-    examples = evaluations.Examples()
-    assert [examples.take(digests.canonical(example) + b"\n") for example in argument] == [
-        ""
-    ] * len(argument)
+def _examples(argument: dict[str, Any]) -> dict[str, Any]:
+    examples, lines = evaluations.Examples(argument["metric"]), argument["lines"]
+    taken = [examples.take(digests.canonical(example) + b"\n") for example in lines]
+    assert taken == [""] * len(lines)
     return {"results": examples.tree.root().hex(), "numbers": examples.numbers()}
 
 

@@ -2,8 +2,9 @@
 
    A task is one sequence and one key-value head. It goes through the queries in blocks of 64 and
    holds one block's scores, never a sequence's. The forward pass may have queries of the last
-   positions alone: a row of the result depends on no other query. Terms that are masked are not computed into a
-   chain: each row of a tile has the range of the summed index that it takes part in. */
+   positions alone: a row of the result depends on no other query. Terms that are masked are not
+   computed into a chain: each row of a tile has the range of the summed index that it takes part
+   in. */
 
 
 INLINE long round_up(long n, long unit) { return ceil_div(n, unit) * unit; }
@@ -176,8 +177,7 @@ static void over_keys(const float *a, long a_row, const float *panels, long coun
     float acc[TILE_ROWS * TILE_COLUMNS] __attribute__((aligned(64)));
     for (long i = 0; i < count; i += TILE_ROWS) {
         struct ranges in = {.rows = (int)minimum(TILE_ROWS, count - i)};
-        for (int r = 0; r < in.rows; r++)
-            in.first[r] = first_Q[i + r], in.last[r] = begin + i + r;
+        for (int r = 0; r < in.rows; r++) in.first[r] = first_Q[i + r], in.last[r] = begin + i + r;
         for (long c = 0; c < W; c += TILE_COLUMNS) {
             unsigned begun = 0;
             for (long k = in.first[0] / BLOCK * BLOCK; k <= in.last[in.rows - 1]; k += BLOCK) {

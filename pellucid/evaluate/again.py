@@ -1,0 +1,71 @@
+"""Answers of a run's evaluations, computed again from its states."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import accumulate, islice
+from typing import Any, NamedTuple
+
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.evaluate import kept
+from pellucid.evaluate.asking import answers
+from pellucid.evaluate.scoring import Scorer
+from pellucid.inputs import Inputs
+from pellucid.record.evaluations import Line
+from pellucid.replay.choose import chosen
+from pellucid.replay.materialise import Watch, walk
+from pellucid.store import layout
+
+
+class Answered(NamedTuple):
+    """An example of an evaluation, asked again."""
+
+    entry: Mapping[str, Any]
+    line: Line
+    same: bool
+
+    def as_json(self) -> dict[str, Any]:
+        about = {key: self.entry[key] for key in ("n", "step", "task")}
+        return {**about, "example": self.line.example.name, "same": self.same}
+
+
+def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answered]:
+    """As many examples of all evaluations of the run's states as asked for, drawn by the seed. No
+    task's code or template is read: a line holds the request that was made.
+
+    Raises EvaluationBroken, StateDiffers, LedgerDiffers."""
+    ledger = inputs.recorded()
+    entries = [
+        entry
+        for entry in kept.entries(inputs.folder)
+        if ledger.step(entry["step"])["weights"] == entry["weights"]
+    ]
+    picked = _picked(inputs, entries, count, seed)
+    steps = sorted({entry["step"] for entry, _ in picked})
+    tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
+    given = []
+    for state in walk(inputs, steps, watch, keep=True):
+        scorer = Scorer(state, tokenizer, inputs.recipe)
+        own = [(entry, line) for entry, line in picked if entry["step"] == state.step]
+        computed = answers(scorer, (line.example.request for _, line in own))
+        for (entry, line), answer in zip(own, computed, strict=True):
+            given.append(Answered(entry, line, answer == line.answer))
+        state.model.train()
+    return given
+
+
+def _picked(
+    inputs: Inputs, entries: Sequence[Mapping[str, Any]], count: int, seed: int
+) -> list[tuple[Mapping[str, Any], Line]]:
+    """Examples drawn by the seed, by entry and place."""
+    sizes = [sum(1 for _ in kept.lines(inputs.folder, entry)) for entry in entries]
+    ends = [*accumulate(sizes)]
+    numbers = chosen(seed, f"evaluations {inputs.recorded().head}", sum(sizes))
+    drawn = sorted(number - 1 for number in islice(numbers, count))
+    picked = []
+    for entry, size, end in zip(entries, sizes, ends, strict=True):
+        places = {number - end + size for number in drawn if end - size <= number < end}
+        if places:
+            lines = enumerate(kept.lines(inputs.folder, entry))
+            picked += [(entry, line) for place, line in lines if place in places]
+    return picked

@@ -1,0 +1,83 @@
+"""Requests in text, answered by a scorer: how they become tokens, as lm-eval 0.4.13 does it."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterable, Iterator
+from itertools import groupby, islice
+
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import RequestUnfit
+from pellucid.evaluate.scoring import Asked, Scorer
+from pellucid.record.requests import (
+    Answer,
+    Choices,
+    Generate,
+    Likelihoods,
+    Request,
+    Rolling,
+    Text,
+)
+
+
+def answers(scorer: Scorer, requests: Iterable[Request]) -> Iterator[Answer]:
+    """The answer to each request, in order. Raises RequestUnfit."""
+    for kind, group in groupby(requests, type):
+        if kind is Choices:
+            yield from _choices(scorer, group)  # type: ignore[arg-type]
+        elif kind is Rolling:
+            yield from _rolling(scorer, group)  # type: ignore[arg-type]
+        else:
+            yield from _generated(scorer, group)  # type: ignore[arg-type]
+
+
+def _choices(scorer: Scorer, requests: Iterable[Choices]) -> Iterator[Answer]:
+    asked = (_encoded(scorer.tokenizer, request) for request in requests)
+    for scores in scorer.likelihoods(asked):
+        nats, greedy = zip(*scores, strict=True)
+        yield Likelihoods(nats, greedy)
+
+
+def _encoded(tokenizer: Tokenizer, request: Choices) -> Asked:
+    """Blanks at the end of a context go to the choices, whose tokens mostly begin with one."""
+    context = request.context.rstrip()
+    blanks = request.context[len(context) :]
+    if not context:
+        # Of blanks alone, as of nothing, no token is left: the document token stands for them.
+        before = [tokenizer.document_token]
+        tokens = [tokenizer.encode(blanks + choice) for choice in request.choices]
+    else:
+        before = tokenizer.encode(context)
+        whole = [tokenizer.encode(context + blanks + choice) for choice in request.choices]
+        tokens = [ids[len(before) :] for ids in whole]
+    for choice, ids in zip(request.choices, tokens, strict=True):
+        if not ids:
+            raise RequestUnfit(choice=choice, context=request.context[-40:])
+    return Asked(before, tokens)
+
+
+def _rolling(scorer: Scorer, requests: Iterable[Rolling]) -> Iterator[Answer]:
+    counts = deque[int]()
+
+    def windows() -> Iterator[Asked]:
+        """Of all texts, one behind the other, so that a pass reads several short ones."""
+        for request in requests:
+            own = scorer.rolling(scorer.tokenizer.encode(request.text))
+            counts.append(len(own))
+            yield from own
+
+    scores = scorer.likelihoods(windows())
+    for first in scores:
+        own = [*first, *(score for (score,) in islice(scores, counts.popleft() - 1))]
+        nats = math.fsum(score.nats for score in own)
+        yield Likelihoods((nats,), (all(score.greedy for score in own),))
+
+
+def _generated(scorer: Scorer, requests: Iterable[Generate]) -> Iterator[Answer]:
+    asked = (
+        (scorer.tokenizer.encode(request.context), request.stops, request.tokens)
+        for request in requests
+    )
+    for text in scorer.generate(asked):
+        yield Text(text)

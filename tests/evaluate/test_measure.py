@@ -1,0 +1,122 @@
+"""Evaluations that a run keeps: asked once, whole after a kill, and what verify holds them to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pellucid.errors import EvaluationBroken, StepUnknown
+from pellucid.evaluate import kept
+from pellucid.evaluate.measure import Measured, measure
+from pellucid.evaluate.task import Task
+from pellucid.inputs import Inputs
+from pellucid.recipe import load
+from pellucid.record.requests import Choices, Example, Generate, Request, Rolling, Target
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.store import layout
+
+ASKED: dict[str, list[tuple[Request, Target]]] = {
+    "accuracy": [(Choices("the cat", (" sat", " sang")), 0), (Choices("a", (" b", " c")), 1)],
+    "bits_per_byte": [(Rolling("the cat sat on the mat"), None), (Rolling("x"), None)],
+    "exact_match": [(Generate("the cat", ("\n",), 5), "sat"), (Generate("", (), 3), "the")],
+    "likelihood": [(Choices("the cat", (" sat",)), None)],
+}
+TASKS = [
+    Task(
+        metric,
+        metric,
+        [Example(f"{number}", *asked, "") for number, asked in enumerate(examples)],
+        {"seed": 1},
+    )
+    for metric, examples in ASKED.items()
+]
+
+
+def measured(
+    folder: Path, steps: list[int], tasks: list[Task] = TASKS, keep: bool = True
+) -> list[Measured]:
+    inputs, results = Inputs.load(folder, load(folder)), []
+    with kept.writing(folder, tasks, steps):
+        known = kept.entries(folder)
+        for one in measure(inputs, tasks, steps, lambda *_: None, lambda *_: None, known):
+            results.append(one)
+            if keep and one.entry is None:
+                kept.keep(folder, kept.evaluation(folder, one.step, one.task, one.answers))
+    return results
+
+
+def test_what_is_kept_verifies_and_is_not_asked_again(trained: Path) -> None:
+    assert all(one.entry is None for one in measured(trained, [0, 12]))
+    entries = kept.entries(trained)
+    assert [(entry["step"], entry["task"]) for entry in entries] == [
+        (step, metric) for step in (0, 12) for metric in ASKED
+    ]
+    publish(trained)
+    report = verify(trained, lambda _: None)
+    assert report.ok and "evaluations" in report.checked
+    (trained / layout.MANIFEST).unlink()
+    again = measured(trained, [0, 6, 12])
+    assert {one.step for one in again if one.entry is None} == {6}
+    assert {one.step for one in again if one.entry} == {0, 12}
+
+
+def test_other_settings_or_examples_are_asked(trained: Path) -> None:
+    measured(trained, [12], TASKS[:1])
+    task = TASKS[0]
+    others = [
+        Task(task.name, task.metric, task.examples, {"seed": 2}),
+        Task(task.name, task.metric, task.examples[:1], task.settings),
+        Task(task.name, task.metric, task.examples, task.settings, ("pellucid", "9.9")),
+        Task("another", task.metric, task.examples, task.settings),
+    ]
+    assert [one.entry for one in measured(trained, [12], others)] == [None] * 4
+    assert all(one.entry for one in measured(trained, [12], [task]))
+
+
+def test_a_step_has_the_same_answers_alone_and_among_others(trained: Path) -> None:
+    among = {one.step: one.answers for one in measured(trained, [3, 7, 9], TASKS[:1], keep=False)}
+    (alone,) = measured(trained, [7], TASKS[:1], keep=False)
+    assert alone.answers == among[7]
+    assert among[3] != among[9]
+
+
+def test_examples_without_an_entry_are_written_anew(trained: Path) -> None:
+    """As a kill between both leaves them."""
+    measured(trained, [12], TASKS[:2])
+    chain, examples = trained / layout.EVALUATIONS, trained / layout.examples(2)
+    whole = chain.read_bytes(), examples.read_bytes()
+    chain.write_bytes(b"".join(whole[0].splitlines(keepends=True)[:-1]) + b'{"prev":"')
+    examples.write_bytes(b"half")
+    measured(trained, [12], TASKS[:2])
+    assert (chain.read_bytes(), examples.read_bytes()) == whole
+
+
+def test_examples_are_read_again(trained: Path) -> None:
+    (one, *_) = measured(trained, [12])
+    (entry, *_) = kept.entries(trained)
+    lines = list(kept.lines(trained, entry))
+    assert [line.example for line in lines] == [*one.task.examples]
+    assert [line.answer for line in lines] == one.answers
+
+
+def test_a_broken_chain_or_line_is_named(trained: Path) -> None:
+    measured(trained, [12], TASKS[:1])
+    (entry,) = kept.entries(trained)
+    examples = trained / layout.examples(1)
+    examples.write_bytes(examples.read_bytes().replace(b" sang", b" sank "))
+    assert [line.example.name for line in kept.lines(trained, entry)]  # Only verify knows it.
+    examples.write_bytes(examples.read_bytes().replace(b'"target":0', b'"target":9'))
+    with pytest.raises(EvaluationBroken, match="target"):
+        list(kept.lines(trained, entry))
+    chain = trained / layout.EVALUATIONS
+    chain.write_bytes(chain.read_bytes().replace(b'"metric":"accuracy"', b'"metric":"accurate"'))
+    with pytest.raises(EvaluationBroken):
+        kept.entries(trained)
+
+
+def test_a_step_that_there_is_not_is_named_before_anything_is_asked(trained: Path) -> None:
+    with pytest.raises(StepUnknown):
+        measured(trained, [12, 999])
+    assert not (trained / layout.EVALUATIONS).exists()
