@@ -160,6 +160,38 @@ class TensorboardMissing(UserError):
     install "pellucid[tensorboard]". Or write CSV files: --as csv"""
 
 
+class HarnessMissing(UserError):
+    message = """Tasks of lm-eval need its package, which is not installed. Install it: pip
+    install "pellucid[evaluate]". Or choose tasks that are built in."""
+
+
+class TaskUnknown(UserError):
+    message = """No task is named {task}{near}. Choose a task that is built in, a name of lm-eval,
+    or the path of a YAML file."""
+
+    optional = ("near",)
+
+
+class TaskInvalid(UserError):
+    message = """lm-eval cannot prepare or rate the task {task}: {detail}. Correct the task's YAML
+    file, or leave the task out."""
+
+
+class TaskUnfit(UserError):
+    message = """The task {task} cannot be asked: {detail}. Leave it out, or change a copy of its
+    YAML file."""
+
+
+class TaskDataMissing(UserError):
+    message = """The data of these tasks is not on this machine: {tasks}. No model was asked. Run
+    the command once with a network and without --offline, which fetches the data."""
+
+
+class AnswerNotFinite(UserError):
+    message = """Task {task}, document {document}: {what} is {value}, which no rating may count.
+    Choose a step whose weights are finite: pellucid show RUN"""
+
+
 class StageUnknown(UserError):
     message = """No stage is called {stage}. Choose from: {known}."""
 
