@@ -74,6 +74,8 @@ WITHOUT_TORCH = [
     "release.publish",
     "look.status",
     "look.show",
+    "evaluate.suite",
+    "evaluate.intervals",
     "trace",
     "site",
     "sql",

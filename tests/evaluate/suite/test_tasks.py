@@ -72,7 +72,8 @@ def test_examples_are_well_formed(name: str) -> None:
     spelled = [json.dumps(example.request.spelled()) for example in task.examples]
     assert len(set(spelled)) == len(spelled)
     for example in task.examples:
-        assert requests.read(example.request.spelled()) == example.request
+        assert requests.request_of(example.request.spelled()) == example.request
+        assert requests.target_fits(example.target, example.request)
     assert len({example.cluster for example in task.examples}) >= 24
 
 
