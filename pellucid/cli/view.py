@@ -12,9 +12,18 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import Json, RunOrUrl, print_json, teaches
+from pellucid.cli.common import Json, print_json, teaches
 from pellucid.store.home import home
 from pellucid.terminal import plain
+
+Runs = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="RUN",
+        help="A run folder, a release, or its URL; several for their curves.",
+        show_default="this folder",
+    ),
+]
 
 
 @teaches(
@@ -22,7 +31,11 @@ from pellucid.terminal import plain
     text. New steps appear while the run trains.
 
     pellucid view mymodel
+    pellucid view mymodel another https://example.org/third
     pellucid view https://example.org/mymodel --port 8000 --no-open
+
+    Of several runs the first is shown, and the curves of the others lie over its own, by steps,
+    tokens or time.
 
     Only this computer can reach the pages. They change nothing in the run. Ctrl-C ends the server.
 
@@ -30,7 +43,7 @@ from pellucid.terminal import plain
     """
 )
 def view(
-    run: RunOrUrl = ".",
+    runs: Runs = None,
     port: Annotated[
         int,
         typer.Option(
@@ -42,7 +55,8 @@ def view(
 ) -> None:
     from pellucid.site.view import server
 
-    with server(home(run), port) as serving, contextlib.suppress(KeyboardInterrupt):
+    first, *others = map(home, runs or ["."])
+    with server(first, port, others) as serving, contextlib.suppress(KeyboardInterrupt):
         if as_json:
             print_json({"address": serving.address})
         else:

@@ -68,6 +68,10 @@ def _fix(path: Path | str, verb: str) -> str:
     return f"Correct the name, or make a run: pellucid new {path} --data PATH"
 
 
+class RunTwice(UserError):
+    message = """{path} is there twice. Name each run once: pellucid view A B"""
+
+
 class FolderTaken(UserError):
     message = """{path} already holds {found}. Choose a new or empty folder{fix}."""
 

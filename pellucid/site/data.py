@@ -70,7 +70,7 @@ class Site:
 
     def renewed(self) -> Site:
         """The run as it stands now. Of its data only what has changed is read again."""
-        site = Site(self.folder, self._asked, schema=self.schema)
+        site = type(self)(self.folder, self._asked, schema=self.schema)
         if site._manifest is not None and site._manifest == self._manifest:
             site.__dict__ |= {name: self.__dict__[name] for name in _OF_DATA & self.__dict__.keys()}
         return site
@@ -298,3 +298,12 @@ class Site:
     def _curves(self) -> Curves:
         sources = [source["name"] for source in self.overview.get("sources", [])]
         return Curves(self.folder, self.overview["first"], self._done, sources)
+
+
+class Numbers(Site):
+    """The numbers of a run alone, as if its data were not made: what lies over the curves of
+    another run needs no documents, which may be many and far away."""
+
+    @cached_property
+    def _manifest(self) -> bytes | None:
+        return None

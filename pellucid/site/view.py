@@ -5,22 +5,30 @@ the page loads the overview again, and with it the run is read anew."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from pathlib import Path
 from typing import NamedTuple
 
 from pellucid import machine
 from pellucid.data import stage
-from pellucid.errors import PellucidError, RunMissing, TooMuchMemory
+from pellucid.errors import (
+    CommandInvalid,
+    NotTrained,
+    PellucidError,
+    RunMissing,
+    RunTwice,
+    TooMuchMemory,
+)
 from pellucid.recipe import FILE
 from pellucid.site import shell
-from pellucid.site.data import NoSuchFile, Site
+from pellucid.site.data import NoSuchFile, Numbers, Site
 from pellucid.site.pack import canonical, packed
 from pellucid.site.pages import Pages
 from pellucid.site.server import JSON, Answer, Refused, Server, as_json
@@ -39,6 +47,10 @@ _SHELL_KINDS = {
     "js": _SCRIPT,
 }
 _DATA = re.compile("/site/data/([a-z0-9/]+)[.]js")
+_RUNS = 8  # At once: a curve of each has a colour and a dash of its own.
+_OTHER = re.compile(
+    "/site/others/([0-9])/data/(overview|validation|curves/level[0-9]{1,2}/[0-9]{5,9})[.]js"
+)
 _PAGE = re.compile("/site/pages/([a-z0-9_/-]+)[.]html")
 _PICTURES = {name: f"image/{name}" for name in ("png", "jpeg", "gif", "webp")}
 _KINDS = {"json": JSON, "jsonl": _TEXT, "toml": _TEXT, "md": _TEXT, "lock": _TEXT, "LICENSE": _TEXT}
@@ -52,12 +64,36 @@ _SIGNS = (
 )
 
 
-def server(folder: Path, port: int = 0) -> Server:
-    """What serves a run, or a release behind a URL, until it is closed. Raises RunMissing,
-    PortUnusable."""
-    if not (folder / FILE).is_file():
-        raise RunMissing(path=folder)
-    return Server(port, View(folder).answer)
+def server(folder: Path, port: int = 0, others: Sequence[Path] = ()) -> Server:
+    """What serves a run, or a release behind a URL, until it is closed. others: the runs whose
+    curves its pages draw over its own. Raises RunMissing, PortUnusable; of others RunTwice,
+    NotTrained, CommandInvalid."""
+    if len(others) >= _RUNS:
+        raise CommandInvalid(word="RUN", detail=f"more than {_RUNS} runs", verb="view")
+    known = set[str]()
+    for run in (folder, *others):
+        if not (run / FILE).is_file():
+            raise RunMissing(path=run)
+        if (place := _place(run)) in known:
+            raise RunTwice(path=run)
+        known.add(place)
+    for run in others:
+        _require_steps(run)
+    return Server(port, View(folder, others).answer)
+
+
+def _place(run: Path) -> str:
+    return str(run).rstrip("/") if isinstance(run, RemotePath) else str(run.resolve())
+
+
+def _require_steps(run: Path) -> None:
+    """Raises NotTrained. A run that cannot be read is named on the pages."""
+    try:
+        ledger = begun(run)
+    except PellucidError:
+        return
+    if ledger is None or ledger.steps_done <= ledger.first:
+        raise NotTrained(path=run, detail="there is no curve to draw")
 
 
 class Live(NamedTuple):
@@ -69,10 +105,12 @@ class Live(NamedTuple):
 
 
 class View:
-    """Answers for one run, to several threads."""
+    """Answers for one run, to several threads; and for the curves of others over its own."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, others: Sequence[Path] = (), kind: type[Site] = Site) -> None:
+        """kind: what is told of the run."""
+        self.folder, self._kind = folder, kind
+        self._others = [View(other, kind=Numbers) for other in others]
         self._told: Live | None = None
         self._due = 0.0  # When the run is looked at again, by the clock.
         self._site: tuple[str, Site] | None = None  # With the mark of what it was made from.
@@ -92,7 +130,9 @@ class View:
         if path.removeprefix("/") in shell.files():
             return Answer(io.BytesIO(), _TEXT, HTTPStatus.FOUND, f"/site{path}")
         if path == "/site/live":
-            return as_json(self.live()._asdict())
+            return as_json(self._all_live()._asdict())
+        if match := _OTHER.fullmatch(path):
+            return self._of_other(int(match[1]), match[2])
         if match := _DATA.fullmatch(path):
             return Answer(io.BytesIO(self._data(match[1])), _SCRIPT)
         if match := _PAGE.fullmatch(path):
@@ -110,6 +150,30 @@ class View:
                 done, ended = (ledger.steps_done, ledger.ended) if ledger else (0, False)
                 told = self._told = Live(mark, done, ended)
             return told
+
+    def _all_live(self) -> Live:
+        """How far the run is; another mark where one of the others has gone on, too."""
+        own = self.live()
+        if not self._others:
+            return own
+        others = [other._live_or_broken() for other in self._others]
+        marks = "".join(told.mark for told in (own, *others))
+        ended = own.ended and all(told.ended for told in others)
+        return Live(hashlib.sha256(marks.encode("ascii")).hexdigest()[:16], own.done, ended)
+
+    def _live_or_broken(self) -> Live:
+        """As live(): a run that cannot be read goes on once its files change."""
+        try:
+            return self.live()
+        except (PellucidError, OSError):
+            with contextlib.suppress(PellucidError, OSError):
+                return Live(self._mark(), 0, True)
+            return Live("", 0, True)
+
+    def _of_other(self, number: int, name: str) -> Answer:
+        if number >= len(self._others):
+            raise Refused(HTTPStatus.NOT_FOUND, f"no other run {number}")
+        return Answer(io.BytesIO(self._others[number]._data(name)), _SCRIPT)
 
     def _look_again(self) -> None:
         with self._looking:
@@ -135,7 +199,7 @@ class View:
                 began = time.thread_time()
                 mark, site = self._current(name == "overview")
                 try:
-                    return packed(name, _pieces(site, name), site.dictionary(name))
+                    return packed(name, self._pieces(site, name), site.dictionary(name))
                 except (PellucidError, NoSuchFile, OSError) as error:
                     # Files come and go under a reader's hands while a run goes on.
                     if attempt + 1 < _ATTEMPTS and self._mark() != mark:
@@ -154,10 +218,23 @@ class View:
         """The run as the pages know it: an overview is of the run as it stands, and what a page
         loads behind it is of the same run."""
         if self._site is None:
-            self._site = self.live().mark, Site(self.folder)
+            self._site = self.live().mark, self._kind(self.folder)
         elif anew and (mark := self.live().mark) != self._site[0]:
             self._site = mark, self._site[1].renewed()
         return self._site
+
+    def _pieces(self, site: Site, name: str) -> Iterator[bytes]:
+        """What a data file holds. The overview says that there is a server to ask, and for which
+        runs."""
+        if name != "overview":
+            yield from site.pieces(name)
+            return
+        sealed = (site.folder / layout.MANIFEST).is_file()
+        about = site.overview | {"live": True, "sealed": sealed}
+        if self._others:
+            at, *others = (_named(view.folder) for view in (self, *self._others))
+            about |= {"at": at, "others": others}
+        yield canonical(about)
 
     def _page(self, name: str) -> bytes:
         """A page of the maker's, as its Markdown stands. Raises Refused, PageInvalid."""
@@ -174,10 +251,6 @@ class View:
         return Answer(opened, _KINDS.get(path.rpartition(".")[2], "application/octet-stream"))
 
 
-def _pieces(site: Site, name: str) -> Iterator[bytes]:
-    """What a data file holds. The overview says that there is a server to ask."""
-    if name == "overview":
-        sealed = (site.folder / layout.MANIFEST).is_file()
-        yield canonical(site.overview | {"live": True, "sealed": sealed})
-    else:
-        yield from site.pieces(name)
+def _named(folder: Path) -> str:
+    """Where a run lies, as text of any page: names of files may be no UTF-8."""
+    return str(folder).encode("utf-8", "backslashreplace").decode("utf-8")

@@ -79,13 +79,20 @@ class Watched:
 
 
 def passes_axe(browser: Any, folder: Path, name: str) -> None:
+    """A page of a release that is served."""
+    with serving(folder.parent) as served:
+        passes_axe_at(browser, f"{served.url}/{folder.name}", name)
+
+
+def passes_axe_at(browser: Any, base: str, name: str) -> None:
     """A page on a phone, light and dark: it fits, axe finds nothing, and nothing goes wrong."""
     from axe_playwright_python.sync_playwright import Axe
 
     size = {"width": 390, "height": 800}
     for scheme in ("light", "dark"):
-        look = {"viewport": size, "color_scheme": scheme, "bypass_csp": True}
-        with watched(browser, folder, "http", **look) as at:
+        own = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
+        with contextlib.closing(own):
+            at = Watched(own.new_page(), base)
             page = at.open(name)
             assert page.evaluate("document.documentElement.scrollWidth") <= size["width"]
             report = Axe().run(page).response

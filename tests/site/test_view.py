@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import FileMissing, PortUnusable, RunMissing
-from pellucid.site import shell, view
+from pellucid.site import shell
 from pellucid.site.data import Site
 from pellucid.site.pack import unpacked
-from pellucid.site.view import server
+from pellucid.site.view import View, server
 from pellucid.store import layout
 from tests.conftest import finish, make_run, pellucid
 from tests.site.viewing import Browser, Growing, browsing, contents
@@ -306,18 +306,18 @@ def test_a_run_that_goes_on_while_it_is_read(
     stands. Where the run stands still, the fault is told."""
     run = Growing(release)
     run.at(9)
-    pieces, faults = view._pieces, ["the first time"]
+    pieces, faults = View._pieces, ["the first time"]
 
-    def gone(site: Site, name: str) -> Iterator[bytes]:
+    def gone(self: View, site: Site, name: str) -> Iterator[bytes]:
         if "the first time" in faults:
             run.at(12)
         if faults:
             raise FileMissing(path=faults.pop())
-        return pieces(site, name)
+        return pieces(self, site, name)
 
     with browsing(release) as browser:
         before = browser.data("overview")["steps_done"]
-        monkeypatch.setattr(view, "_pieces", gone)
+        monkeypatch.setattr(View, "_pieces", gone)
         assert browser.data("overview")["steps_done"] > before
         faults += ["again"]
         reply = browser.ask("/site/data/overview.js")

@@ -49,8 +49,8 @@ class Browser:
 
 
 @contextlib.contextmanager
-def browsing(folder: Path) -> Iterator[Browser]:
-    with server(folder) as serving:
+def browsing(folder: Path, *others: Path) -> Iterator[Browser]:
+    with server(folder, 0, others) as serving:
         thread = threading.Thread(target=serving.serve_forever, args=(0.01,))
         thread.start()
         try:

@@ -173,7 +173,7 @@ function drawnLevel(level, number, width, y) {
     el("line", { x1: SIZE.left, x2: width - SIZE.right, y1: y, y2: y }),
     el(
       "text",
-      { class: "tick", x: SIZE.left + 4 + 84 * number, y: y - 4 },
+      { class: "tick", x: SIZE.left + 4 + 84 * number, y: y < SIZE.top + 8 ? y + 12 : y - 4 },
       `${level.name} ${decimal(level.y, 3)}`,
     ),
   );
@@ -202,7 +202,7 @@ function swatch() {
 function spoken(curves, levels, at, about) {
   const told = curves.map((curve) => {
     const [first, last] = [curve.points[0], curve.points[curve.points.length - 1]];
-    return `${curve.name} from ${decimal(first.y)} to ${decimal(last.y)}`;
+    return `${plain(curve.name)} from ${decimal(first.y)} to ${decimal(last.y)}`;
   });
   told.push(...levels.map((level) => `${level.name} ${decimal(level.y)}`));
   const axis = about.axis === "time" ? "seconds" : about.axis;
@@ -312,7 +312,7 @@ function reading(about, point) {
     if (!near) return null;
     const spread = near.low === undefined ? "" : ` (${decimal(near.low)} to ${decimal(near.high)})`;
     const place = near.step === point.step ? "" : ` at step ${count(near.step)}`;
-    return `${curve.name} ${decimal(near.y)}${spread}${place}`;
+    return `${plain(curve.name)} ${decimal(near.y)}${spread}${place}`;
   });
   const place =
     point.last > point.step

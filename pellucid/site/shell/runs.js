@@ -12,9 +12,13 @@ function viewed(asked) {
   return { axis: match[1] || "steps", range };
 }
 
+// A place on an axis, as fields and addresses have it: milliseconds, and whole steps and tokens.
+function rounded(axis, x) {
+  return Number(x.toFixed(axis === "time" ? 3 : 0));
+}
+
 function addressOf(axis, range) {
-  const digits = axis === "time" ? 3 : 0;
-  const own = range ? range.map((end) => Number(end.toFixed(digits))).join("-") : "";
+  const own = range ? range.map((end) => rounded(axis, end)).join("-") : "";
   return axis === "steps" ? own : [axis, own].filter(Boolean).join(":");
 }
 

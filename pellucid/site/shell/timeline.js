@@ -123,10 +123,9 @@ function controls(axis, [low, high], whole, go) {
   const all = low <= whole[0] && high >= whole[1];
   const button = (name, act, off) =>
     el("button", { type: "button", id: idOf(name), onclick: act, disabled: off }, name);
-  const shown = (end) => addressOf("time", [end]);
   const field = (id, name, end) => [
     el("label", { for: id }, name),
-    el("input", { type: "number", id, step: "any", min: 0, value: shown(end) }),
+    el("input", { type: "number", id, step: "any", min: 0, value: rounded(axis, end) }),
   ];
   const read = (event) => {
     event.preventDefault();
