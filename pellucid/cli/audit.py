@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -35,6 +36,7 @@ _SHOWN = 20  # Findings printed one by one; of more only those that are not as r
     pellucid audit RELEASE --step 120 --microbatch random
     pellucid audit RELEASE --all --dry-run
     pellucid audit RELEASE --samples
+    pellucid audit RELEASE --evaluations 20
 
     Use a seed that the trainer could not foresee: omit --seed, or draw the seed after the release
     is out. Steps on the way to a chosen step are compared too. The last validation and up to three
@@ -85,6 +87,14 @@ def audit(
             "--samples", help="Audit no step, but the texts that the site shows of stored states."
         ),
     ] = False,
+    evaluations: Annotated[
+        int | None,
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Audit no step, but N answers of the evaluations, chosen by the seed.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Only print what the audit needs here, and what fits.")
     ] = False,
@@ -92,11 +102,13 @@ def audit(
 ) -> None:
     from pellucid.replay.request import Request
 
-    if samples:
-        if step or steps or seed is not None or budget or every or microbatch or dry_run:
+    if samples or evaluations:
+        word = "--samples" if samples else "--evaluations"
+        both = bool(samples and (evaluations or seed is not None))
+        if step or steps or budget or every or microbatch or dry_run or both:
             detail = "give it without an option that chooses steps"
-            raise CommandInvalid(verb="audit", word="--samples", detail=detail)
-        _samples(folder, as_json)
+            raise CommandInvalid(verb="audit", word=word, detail=detail)
+        _samples(folder, as_json) if samples else _evaluations(folder, evaluations, seed, as_json)
         return
     request = Request.of(
         inputs_of(folder),
@@ -225,6 +237,27 @@ def _samples(folder: Path, as_json: bool) -> None:
         print(f"audit: {count:,} texts of {len(plan.steps):,} states computed again: {verdict}")
     if wrong:
         raise AuditFailed(path=folder, steps=f"the samples of step {wrong[0][0]}")
+
+
+def _evaluations(folder: Path, count: int | None, seed: int | None, as_json: bool) -> None:
+    """Answers of evaluations, computed again from the states that they are of."""
+    from pellucid.evaluate.again import ask_again
+
+    inputs, seed = inputs_of(folder), secrets.randbits(32) if seed is None else seed
+    with on_terminal(quiet=as_json) as terminal:
+        asked = ask_again(inputs, count or 0, seed, terminal.watch("replay"))
+    wrong, head = [one for one in asked if not one.same], inputs.recorded().head
+    if as_json:
+        about = {"ok": not wrong, "head": head, "seed": seed, "answers": len(asked)}
+        print_json(about | {"differing": [one.as_json() for one in wrong]})
+    else:
+        for one in wrong[:_SHOWN]:
+            place = f"evaluation {one.entry['n']} ({one.entry['task']} of step {one.entry['step']})"
+            print(plain(f"  {place}: example {one.line.example.name} has another answer"))
+        verdict = f"{len(wrong):,} of them NOT as recorded" if wrong else "as recorded"
+        print(f"audit: {len(asked):,} answers computed again: {verdict} (--seed {seed})")
+    if wrong:
+        raise AuditFailed(path=folder, steps=f"an answer of evaluation {wrong[0].entry['n']}")
 
 
 def _microbatch(request: Any, as_json: bool) -> None:

@@ -1,0 +1,166 @@
+"""Check: evaluate."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, teaches
+from pellucid.errors import CommandInvalid
+from pellucid.store import layout
+from pellucid.terminal import plain
+
+
+@teaches(
+    """Ask the model of any step the examples of tasks, and keep every answer beside the run.
+
+    pellucid evaluate mymodel
+    pellucid evaluate mymodel --tasks agreement,brackets --steps log
+    pellucid evaluate mymodel --tasks arc_easy,mytask.yaml --shots 5 --steps 0,150,last
+    pellucid evaluate --list
+
+    Without --tasks, all built-in tasks are asked; they need no download. Every other name is a task
+    of EleutherAI's lm-eval (pip install "pellucid[evaluate]") or a YAML file of its form. Answers
+    go into evaluations/ of the run: `pellucid verify` checks them, `pellucid audit --evaluations`
+    computes some again. States that are not stored are replayed. What was asked before is not asked
+    again. A sealed release stays as it is: its answers are printed and not kept.
+    """
+)
+def evaluate(
+    folder: Run = HERE,
+    tasks: Annotated[
+        str,
+        typer.Option(
+            metavar="NAMES",
+            help="Names of tasks and YAML files, with commas between.",
+            show_default="all built-in tasks",
+        ),
+    ] = "",
+    steps: Annotated[
+        str, typer.Option(metavar="STEPS", help="0,150,last or every=50 or log.")
+    ] = "last",
+    shots: Annotated[
+        int | None,
+        typer.Option(
+            min=0, help="Solved examples before each question.", show_default="the task's own"
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ask only the first N documents of a task.", show_default="all"),
+    ] = None,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Download nothing; name what is missing.")
+    ] = False,
+    listed: Annotated[bool, typer.Option("--list", help="List the built-in tasks.")] = False,
+    as_json: Json = False,
+) -> None:
+    if listed:
+        _list(as_json)
+        return
+    from pellucid.evaluate import kept
+    from pellucid.evaluate.measure import measure
+    from pellucid.evaluate.summary import Summary, summary
+    from pellucid.evaluate.tasks import chosen
+
+    inputs = inputs_of(folder)
+    ledger = inputs.recorded()
+    at = steps_named(steps, ledger.first, ledger.steps_done)
+    asked = chosen(tasks, inputs, shots=shots, limit=limit, offline=offline)
+    sealed = (folder / layout.MANIFEST).exists()
+    rows = list[Summary]()
+    held = nullcontext() if sealed else kept.writing(folder, asked, at)
+    with held, on_terminal(as_json) as terminal:
+        watch, told = terminal.watch("replay"), _Told(terminal)
+        for result in measure(inputs, asked, at, watch, told, kept.entries(folder)):
+            if result.entry:
+                rows.append(summary(result.entry, kept.lines(folder, result.entry)))
+                continue
+            made = kept.evaluation(folder, result.step, result.task, result.answers)
+            if not sealed:
+                kept.keep(folder, made)
+            rows.append(summary(made.body, made.lines()))
+    _print(folder, sorted(rows, key=lambda row: (row.task, row.step)), sealed, as_json)
+
+
+class _Told:
+    """Progress of the task that is being asked."""
+
+    def __init__(self, terminal: Any) -> None:
+        self._terminal = terminal
+
+    def __call__(self, step: int, task: Any, done: int) -> None:
+        total = len(task.examples)
+        self._terminal.progress(f"{task.name} of step {step}", done, total, "examples")
+
+
+def steps_named(words: str, first: int, last: int) -> list[int]:
+    """The steps of --steps: numbers, last, every=N with the first and the last state, and log: the
+    powers of two with both. Raises CommandInvalid."""
+    numbers = set[int]()
+    for word in words.split(","):
+        every = re.fullmatch("every=([1-9][0-9]{0,15})", word)
+        if word == "last":
+            numbers.add(last)
+        elif word == "log":
+            powers = (1 << power for power in range(last.bit_length()))
+            numbers |= {first, last, *(step for step in powers if first <= step <= last)}
+        elif every:
+            length = int(every.group(1))
+            numbers |= {first, last, *range(first + -first % length, last + 1, length)}
+        elif (number := layout.step_number(word)) is not None:
+            numbers.add(number)
+        else:
+            detail = "--steps takes steps, last, every=N and log: 0,150,last or every=50"
+            raise CommandInvalid(verb="evaluate", word=word or words, detail=detail)
+    return sorted(numbers)
+
+
+def _list(as_json: bool) -> None:
+    from pellucid.evaluate.tasks import listed
+
+    about = listed()
+    if as_json:
+        print_json(about)
+        return
+    print(f"{'task':<16} examples  chance  metric")
+    for task in about:
+        size = "-" if task["examples"] is None else f"{task['examples']:,}"
+        chance = "-" if task["chance"] is None else f"{task['chance']:.0%}"
+        print(f"{task['name']:<16} {size:>8} {chance:>7}  {task['metric']}")
+    print("Each is described in docs/evaluate.md. Every other name is a task of lm-eval.")
+
+
+def _print(folder: Path, rows: Iterable[Any], sealed: bool, as_json: bool) -> None:
+    rows = list(rows)
+    if as_json:
+        print_json({"kept": not sealed, "evaluations": [row.as_json() for row in rows]})
+        return
+    width = max((len(row.task) for row in rows), default=0)
+    print(f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples")
+    for row in rows:
+        low_high = "-" if row.interval is None else f"{row.interval.low:.3f}-{row.interval.high:.3f}"
+        chance = "-" if row.chance is None else f"{row.chance:.3f}"
+        line = (
+            f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {row.value:.3f}  {low_high:<14}"
+            f" {chance:>7} {row.examples:>9,}"
+        )
+        print(plain(line))
+    methods = sorted({row.interval.method for row in rows if row.interval})
+    if methods:
+        print(f"intervals: {'; '.join(methods)} (docs/evaluate.md)")
+    if sealed:
+        print(
+            "not kept: the run is sealed. To keep them, remove its manifest.jsonl, evaluate, and "
+            "run pellucid publish again."
+        )
+    else:
+        print(
+            f"kept in {plain(folder / 'evaluations')}. Compute some again: pellucid audit "
+            f"{plain(folder)} --evaluations 20"
+        )

@@ -1,0 +1,97 @@
+"""An audit of evaluations asks the model again, and names answers that it does not give."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pellucid.evaluate import kept
+from pellucid.evaluate.again import ask_again
+from pellucid.inputs import Inputs
+from pellucid.recipe import load
+from pellucid.record import evaluations, metrics
+from pellucid.record.requests import Likelihoods
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.store import files, layout
+from tests.conftest import pellucid
+from tests.evaluate.test_measure import measured
+from tests.release.evaluating import rewrite
+
+STEPS, ALL = [0, 6, 12], 100
+
+
+def again(folder: Path, count: int = ALL, seed: int = 1) -> list[tuple[int, str, bool]]:
+    inputs = Inputs.load(folder, load(folder))
+    asked = ask_again(inputs, count, seed, lambda *_: None)
+    return [(one.entry["n"], one.line.example.name, one.same) for one in asked]
+
+
+def test_every_answer_is_given_again(trained: Path) -> None:
+    measured(trained, STEPS)
+    asked = again(trained)
+    assert len(asked) == 3 * 7 and all(same for *_, same in asked)
+
+
+def test_the_seed_chooses(trained: Path) -> None:
+    measured(trained, STEPS)
+    some = again(trained, 5, 1)
+    assert len(some) == 5 and some == again(trained, 5, 1) != again(trained, 5, 2)
+    drawn = {(n, name) for seed in range(40) for n, name, _ in again(trained, 2, seed)}
+    assert len(drawn) > 15
+
+
+def forge(folder: Path, n: int, place: int) -> None:
+    """A better answer to one example; digests, numbers and chain are made again."""
+    entry = kept.entries(folder)[n - 1]
+    lines = [*kept.lines(folder, entry)]
+    request, target = lines[place].example.request, lines[place].example.target
+    answer = Likelihoods((-0.5, -9.0), (True, False))
+    numbers = metrics.numbers_of(entry["metric"], request, target, answer)
+    assert numbers is not None
+    lines[place] = lines[place]._replace(answer=answer, numbers=dict(numbers))
+    written = [evaluations.line_of(*line) for line in lines]
+    examples = evaluations.Examples(entry["metric"])
+    assert [examples.take(line) for line in written] == [""] * len(written)
+    files.write_bytes(folder / layout.examples(n), b"".join(written))
+    body = dict(entry) | {
+        "results": examples.tree.root().hex(),
+        "numbers": examples.numbers(),
+        "sha256": files.sha256_file(folder / layout.examples(n)),
+    }
+    bodies = [evaluations.genesis(entry["head"]), *kept.entries(folder)]
+    bodies[n] = body
+    rewrite(folder, [{k: v for k, v in b.items() if k not in ("prev", "n")} for b in bodies])
+
+
+def test_a_forged_answer_passes_verify_and_not_the_audit(trained: Path) -> None:
+    measured(trained, STEPS)
+    forge(trained, 5, 1)
+    publish(trained)
+    assert verify(trained, lambda _: None).ok
+    assert {(n, name) for n, name, same in again(trained) if not same} == {(5, "1")}
+    answer = pellucid("audit", trained, "--evaluations", ALL, "--json", check=None)
+    assert answer.returncode == 5
+    (differing,) = json.loads(answer.stdout.splitlines()[0])["differing"]
+    assert differing == {"n": 5, "step": 6, "task": "accuracy", "example": "1", "same": False}
+
+
+def test_results_of_another_checkpoint_are_named_by_the_audit(trained: Path) -> None:
+    measured(trained, STEPS)
+    entries = kept.entries(trained)
+    first, last = trained / layout.examples(1), trained / layout.examples(9)
+    first.write_bytes(last.read_bytes())
+    body = entries[0] | {key: entries[8][key] for key in ("results", "numbers", "sha256")}
+    bodies = [evaluations.genesis(body["head"]), body, *entries[1:]]
+    rewrite(trained, [{k: v for k, v in b.items() if k not in ("prev", "n")} for b in bodies])
+    publish(trained)
+    assert verify(trained, lambda _: None).ok
+    assert {n for n, _, same in again(trained) if not same} == {1}
+
+
+@pytest.mark.parametrize("more", [["--samples"], ["--step", "3"], ["--all"]])
+def test_other_options_that_choose_are_refused(finished: Path, more: list[str]) -> None:
+    answer = pellucid("audit", finished, "--evaluations", 3, *more, check=None)
+    assert answer.returncode == 2 and "option that chooses" in answer.stderr

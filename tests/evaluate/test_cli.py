@@ -1,0 +1,80 @@
+"""The verb evaluate: what it prints, keeps and refuses."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pellucid.cli.evaluate import steps_named
+from pellucid.errors import CommandInvalid
+from pellucid.evaluate import kept
+from pellucid.store import layout
+from tests.conftest import pellucid
+
+FEW = ["--tasks", "agreement,copying,validation", "--limit", "8"]
+
+
+def test_answers_are_printed_and_kept(trained: Path) -> None:
+    answer = pellucid("evaluate", str(trained), *FEW, "--steps", "0,last")
+    assert answer.returncode == 0, answer.stderr
+    rows = [line.split() for line in answer.stdout.splitlines()]
+    assert rows[0][:3] == ["task", "step", "number"]
+    assert [row[:3] for row in rows[1:7]] == [
+        [task, step, number]
+        for task, number in (
+            ("agreement", "acc"),
+            ("copying", "exact_match"),
+            ("validation", "bits_per_byte"),
+        )
+        for step in ("0", "12")
+    ]
+    assert "--evaluations 20" in answer.stdout
+    assert len(kept.entries(trained)) == 6
+    journal = (trained / layout.JOURNAL).read_text().splitlines()[-1]
+    assert json.loads(journal)["tasks"] == "agreement, copying, validation"
+    # The same again asks nothing and prints the same.
+    assert pellucid("evaluate", str(trained), *FEW, "--steps", "0,last").stdout == answer.stdout
+    assert len(kept.entries(trained)) == 6
+
+
+def test_the_json_has_every_number(trained: Path) -> None:
+    answer = pellucid("evaluate", str(trained), *FEW, "--json")
+    about = json.loads(answer.stdout)
+    assert about["kept"] and len(about["evaluations"]) == 3
+    for row in about["evaluations"]:
+        assert row["interval"] is None or row["interval"]["low"] <= row["value"]
+    (entry, *_) = kept.entries(trained)
+    assert entry["numbers"]["acc"] and about["evaluations"][0]["chance"] == 0.5
+
+
+def test_a_sealed_release_stays_as_it_is(release: Path) -> None:
+    answer = pellucid("evaluate", str(release), *FEW)
+    assert answer.returncode == 0 and "not kept" in answer.stdout
+    assert not (release / layout.EVALUATIONS).exists()
+    assert pellucid("verify", str(release)).returncode == 0
+
+
+def test_the_built_in_tasks_are_listed() -> None:
+    answer = pellucid("evaluate", "--list")
+    assert answer.returncode == 0 and "agreement" in answer.stdout
+    about = json.loads(pellucid("evaluate", "--list", "--json").stdout)
+    assert {task["name"] for task in about} >= {"agreement", "completion", "validation"}
+
+
+def test_steps_are_named() -> None:
+    assert steps_named("last", 0, 20) == [20]
+    assert steps_named("0,step7,last", 0, 20) == [0, 7, 20]
+    assert steps_named("every=8", 3, 20) == [3, 8, 16, 20]
+    assert steps_named("log", 0, 20) == [0, 1, 2, 4, 8, 16, 20]
+    assert steps_named("log", 3, 4) == [3, 4]
+    for word in ("", "first", "every=0", "1,,2", "-1"):
+        with pytest.raises(CommandInvalid, match="--steps"):
+            steps_named(word, 0, 20)
+
+
+def test_a_step_that_there_is_not_is_named(trained: Path) -> None:
+    answer = pellucid("evaluate", trained, *FEW, "--steps", "0,99", check=None)
+    assert answer.returncode != 0 and "99" in answer.stderr
+    assert not (trained / layout.EVALUATIONS).exists()
