@@ -144,7 +144,9 @@ def _print(folder: Path, rows: Iterable[Any], sealed: bool, as_json: bool) -> No
     width = max((len(row.task) for row in rows), default=0)
     print(f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples")
     for row in rows:
-        low_high = "-" if row.interval is None else f"{row.interval.low:.3f}-{row.interval.high:.3f}"
+        low_high = (
+            "-" if row.interval is None else f"{row.interval.low:.3f}-{row.interval.high:.3f}"
+        )
         chance = "-" if row.chance is None else f"{row.chance:.3f}"
         line = (
             f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {row.value:.3f}  {low_high:<14}"

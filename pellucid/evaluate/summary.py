@@ -11,6 +11,7 @@ from pellucid.record import metrics
 from pellucid.record.evaluations import Line
 
 BITS = "bits_per_byte"
+_FIRST = ("acc", "exact_match", "passes")  # Of a harness's numbers, those that a table shows.
 
 
 class Summary(NamedTuple):
@@ -31,11 +32,12 @@ class Summary(NamedTuple):
 
 def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:
     """The number that stands for an evaluation: of a metric the one that it names, of a harness's
-    own the first."""
+    own the one that tables show, or the first."""
     rows = [*lines]
     clusters = [line.example.cluster or line.example.name for line in rows]
     metric = metrics.METRICS.get(entry["metric"])
-    shown = metric.shown if metric else next(iter(rows[0].numbers))
+    names = [name for name in (*_FIRST, *rows[0].numbers) if name in rows[0].numbers]
+    shown = metric.shown if metric else names[0]
     column = {name: [line.numbers[name] for line in rows] for name in rows[0].numbers}
     chance = None
     if shown:

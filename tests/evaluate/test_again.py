@@ -74,7 +74,8 @@ def test_a_forged_answer_passes_verify_and_not_the_audit(trained: Path) -> None:
     assert {(n, name) for n, name, same in again(trained) if not same} == {(5, "1")}
     answer = pellucid("audit", trained, "--evaluations", ALL, "--json", check=None)
     assert answer.returncode == 5
-    (differing,) = json.loads(answer.stdout.splitlines()[0])["differing"]
+    about, _ = json.JSONDecoder().raw_decode(answer.stdout)
+    (differing,) = about["differing"]
     assert differing == {"n": 5, "step": 6, "task": "accuracy", "example": "1", "same": False}
 
 

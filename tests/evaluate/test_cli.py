@@ -28,7 +28,7 @@ def test_answers_are_printed_and_kept(trained: Path) -> None:
             ("copying", "exact_match"),
             ("validation", "bits_per_byte"),
         )
-        for step in ("0", "12")
+        for step in ("0", "13")
     ]
     assert "--evaluations 20" in answer.stdout
     assert len(kept.entries(trained)) == 6

@@ -1,0 +1,62 @@
+"""The number that stands for an evaluation is computed from its lines."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from pellucid.evaluate.intervals import of_mean, of_ratio
+from pellucid.evaluate.summary import summary
+from pellucid.record.evaluations import Line
+from pellucid.record.requests import Choices, Example, Likelihoods
+
+ENTRY = {"step": 7, "task": "a task"}
+BYTES, NATS = [3.0, 5.0, 1.0], [-4.0, -7.5, -3.25]
+
+
+def lines(numbers: list[dict[str, float]], clusters: str = "") -> list[Line]:
+    request, answer = Choices("", ("a",)), Likelihoods((-1.0,), (True,))
+    return [
+        Line(Example(f"{place}", request, None, clusters[place : place + 1]), answer, row)
+        for place, row in enumerate(numbers)
+    ]
+
+
+def test_accuracy_has_its_chance_and_clusters() -> None:
+    numbers = [{"acc": acc, "chance": 0.25, "margin": 0.0} for acc in (1.0, 0.0, 1.0, 1.0)]
+    about = summary(ENTRY | {"metric": "accuracy"}, lines(numbers, "aabb"))
+    assert (about.number, about.value, about.chance, about.examples) == ("acc", 0.75, 0.25, 4)
+    assert about.interval == of_mean([1.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"])
+    assert summary(ENTRY | {"metric": "accuracy"}, lines(numbers, "aaaa")).interval is None
+
+
+def test_bits_per_byte_are_a_ratio_of_sums() -> None:
+    numbers = [
+        {"bytes": size, "nats": nats, "words": 1.0} for size, nats in zip(BYTES, NATS, strict=True)
+    ]
+    about = summary(ENTRY | {"metric": "bits_per_byte"}, lines(numbers))
+    assert about.value == pytest.approx(14.75 / math.log(2) / 9, rel=1e-15)
+    assert about.interval == of_ratio(
+        [-nats / math.log(2) for nats in NATS], BYTES, ["0", "1", "2"]
+    )
+    assert about.chance is None
+
+
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [
+        ({"compiles": 1.0, "passes": 0.0}, "passes"),
+        ({"acc_norm": 1.0, "acc": 0.0, "a": 1.0}, "acc"),
+        ({"rouge": 0.5, "total": 1.0}, "rouge"),
+    ],
+)
+def test_of_numbers_of_a_harness_one_is_shown(numbers: dict[str, float], shown: str) -> None:
+    about = summary(ENTRY | {"metric": "measured"}, lines([numbers] * 3))
+    assert (about.number, about.value) == (shown, numbers[shown])
+
+
+def test_a_row_is_json() -> None:
+    about = summary(ENTRY | {"metric": "likelihood"}, lines([{"acc": 1.0, "nats": -1.0}] * 3))
+    assert set(about.as_json()) == set(about._fields)
+    assert about.as_json()["interval"]["method"]
