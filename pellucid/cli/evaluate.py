@@ -27,8 +27,8 @@ from pellucid.terminal import plain
     Without --tasks, all built-in tasks are asked; they need no download. Every other name is a task
     of EleutherAI's lm-eval (pip install "pellucid[evaluate]") or a YAML file of its form. Answers
     go into evaluations/ of the run: `pellucid verify` checks them, `pellucid audit --evaluations`
-    computes some again. States that are not stored are replayed. What was asked before is not asked
-    again. A sealed release stays as it is: its answers are printed and not kept.
+    computes some again. States that are not stored are replayed. The same command skips answers
+    that the run has. A sealed release stays as it is: its answers are printed and not kept.
     """
 )
 def evaluate(
