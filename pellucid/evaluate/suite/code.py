@@ -1,5 +1,8 @@
 """Minimal pairs of Python: the context with one choice is a program, with the other it is none; or,
-of names, it uses a name that was bound and one that was not."""
+of names, it uses a name that was bound and one that was not.
+
+A context ends with a line, or with a word and no word begins the choices, or the choices begin with
+a blank: so no token is part of the context and of a choice."""
 
 from __future__ import annotations
 
@@ -42,7 +45,7 @@ _CLOSED = (
 _BOUND = (
     ("def {f}({a}, {b}):\n    return {a} +", " {b}\n", " {c}\n"),
     ("{a} = 2\n{b} = {a} + 1\n{d} = {a} *", " {b}\n", " {c}\n"),
-    ("for {b} in {f}({a}):\n    print(", "{b})\n", "{c})\n"),
+    ("for {b} in {f}({a}):\n    print({a},", " {b})\n", " {c})\n"),
     ("def {f}({a}):\n    {b} = {a} + 1\n    return", " {b}\n", " {c}\n"),
 )
 _KEYWORDS = (
@@ -53,7 +56,7 @@ _KEYWORDS = (
         "elif {c}:\n    pass\n",
         "except {c}:\n    pass\n",
     ),
-    ("def {f}({a})", "{b} = {f}({a})", ":\n    pass\n", "\n"),
+    ("if {a}", "{b} = {a}", ":\n    pass\n", "\npass\n"),
     ("{d} = {a} if {b}", "{d} = [{a} for {b}", " else {c}\n", " in {c}]\n"),
     (
         "for {a} in {b}:\n    if {a}:\n",

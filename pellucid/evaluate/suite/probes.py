@@ -7,20 +7,21 @@ from pellucid.evaluate.suite.base import Draws, Task, grouped
 from pellucid.evaluate.suite.code import NAMES
 from pellucid.record.requests import Example, Generate
 
-_LENGTH, _CHOICES = 8, 4
+_LENGTH = 8
 _CONSONANTS, _VOWELS = "bdfgklmnprstvz", "aeiou"
 
 
 def induction() -> Task:
-    """Random words, repeated from the first: the next is the one that followed before."""
+    """Random words, twice, and one of them: the next is the one that followed before."""
 
     def make(draws: Draws, _: int) -> tuple[list[str], list[str]]:
         words = draws.sample(NAMES, _LENGTH)
-        asked = draws.sample(range(1, _LENGTH), _CHOICES)
-        contexts = [" ".join([*words, *words[:place]]) for place in asked]
+        # Each choice stands in the context as often as the others.
+        asked = range(1, _LENGTH, 2)
+        contexts = [" ".join([*words, *words, words[place - 1]]) for place in asked]
         return contexts, [f" {words[place]}" for place in asked]
 
-    return grouped("induction", _CHOICES, 60, make)
+    return grouped("induction", _LENGTH // 2, 60, make)
 
 
 def copying() -> Task:
@@ -32,16 +33,10 @@ def copying() -> Task:
         )
         words += [word] if word not in words else []
     shown, *asked = words
+    # The first word shows what is asked.
+    before = f"word: {shown}\ncopy: {shown}\n\n"
     examples = (
-        Example(
-            word,
-            # The first word shows what is asked.
-            Generate(
-                f'word = "{shown}"\ncopy = "{shown}"\n\nword = "{word}"\ncopy = "', ('"',), 12
-            ),
-            word,
-            word,
-        )
+        Example(word, Generate(f"{before}word: {word}\ncopy:", ("\n",), 12), word, word)
         for word in asked
     )
     return Task("copying", 1, "exact_match", 0.0, tuple(examples))
