@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.evaluate.intervals import Interval, Moments, moments, of_moments, of_powers, of_share
+from pellucid.measured.intervals import Interval, Moments, moments, of_moments, of_powers, of_share
 
 SHARES, SHAPES, RHOS = (0.02, 0.25, 0.5, 0.98), (1.0, 4.0), (0.1, 0.3)
 CHUNK = 1 << 22  # Numbers drawn at a time.

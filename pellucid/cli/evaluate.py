@@ -65,8 +65,9 @@ def evaluate(
         return
     from pellucid.evaluate import kept
     from pellucid.evaluate.measure import measure
-    from pellucid.evaluate.summary import Summary, summary
     from pellucid.evaluate.tasks import chosen
+    from pellucid.measured import stored
+    from pellucid.measured.summary import Summary, summary
 
     inputs = inputs_of(folder)
     ledger = inputs.recorded()
@@ -77,9 +78,9 @@ def evaluate(
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
     with held, on_terminal(as_json) as terminal:
         watch, told = terminal.watch("replay"), _Told(terminal)
-        for result in measure(inputs, asked, at, watch, told, kept.entries(folder)):
+        for result in measure(inputs, asked, at, watch, told, stored.entries(folder)):
             if result.entry:
-                rows.append(summary(result.entry, kept.lines(folder, result.entry)))
+                rows.append(summary(result.entry, stored.lines(folder, result.entry)))
                 continue
             made = kept.evaluation(folder, result.step, result.task, result.answers)
             if not sealed:

@@ -7,10 +7,10 @@ from itertools import accumulate, islice
 from typing import Any, NamedTuple
 
 from pellucid.data.tokenizer import Tokenizer
-from pellucid.evaluate import kept
 from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.inputs import Inputs
+from pellucid.measured import stored
 from pellucid.record.evaluations import Line
 from pellucid.replay.choose import chosen
 from pellucid.replay.materialise import Watch, walk
@@ -34,13 +34,7 @@ def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answe
     task's code or template is read: a line holds the request that was made.
 
     Raises EvaluationBroken, StateDiffers, LedgerDiffers."""
-    ledger = inputs.recorded()
-    entries = [
-        entry
-        for entry in kept.entries(inputs.folder)
-        if ledger.step(entry["step"])["weights"] == entry["weights"]
-    ]
-    picked = _picked(inputs, entries, count, seed)
+    picked = _picked(inputs, stored.of_run(inputs.folder), count, seed)
     steps = sorted({entry["step"] for entry, _ in picked})
     tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
     given = []
@@ -58,7 +52,7 @@ def _picked(
     inputs: Inputs, entries: Sequence[Mapping[str, Any]], count: int, seed: int
 ) -> list[tuple[Mapping[str, Any], Line]]:
     """Examples drawn by the seed, by entry and place."""
-    sizes = [sum(1 for _ in kept.lines(inputs.folder, entry)) for entry in entries]
+    sizes = [sum(1 for _ in stored.lines(inputs.folder, entry)) for entry in entries]
     ends = [*accumulate(sizes)]
     numbers = chosen(seed, f"evaluations {inputs.recorded().head}", sum(sizes))
     drawn = sorted(number - 1 for number in islice(numbers, count))
@@ -66,6 +60,6 @@ def _picked(
     for entry, size, end in zip(entries, sizes, ends, strict=True):
         places = {number - end + size for number in drawn if end - size <= number < end}
         if places:
-            lines = enumerate(kept.lines(inputs.folder, entry))
+            lines = enumerate(stored.lines(inputs.folder, entry))
             picked += [(entry, line) for place, line in lines if place in places]
     return picked

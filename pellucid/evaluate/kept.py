@@ -1,9 +1,9 @@
-"""The evaluations that a run keeps: the chain in evaluations/, and a file of examples for each."""
+"""Evaluations kept beside a run: an entry in the chain of evaluations/, and a file of examples."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,30 +11,11 @@ from typing import Any, NamedTuple
 from pellucid.errors import EvaluationBroken
 from pellucid.evaluate.task import Task
 from pellucid.journal import Journal
+from pellucid.measured import stored
 from pellucid.record import chain, evaluations
 from pellucid.record.requests import Answer
 from pellucid.store import files, layout, log
 from pellucid.store.ledger import LedgerFile
-
-
-def entries(folder: Path) -> list[dict[str, Any]]:
-    """What a run's chain holds, without its genesis. Raises EvaluationBroken."""
-    path, bodies = folder / layout.EVALUATIONS, []
-    if not files.is_file(path):
-        return []
-    for entry in log.read(path):
-        if detail := entry.problem or evaluations.wrong(entry.n, entry.body):
-            raise EvaluationBroken(path=path, entry=entry.n, detail=detail)
-        bodies.append(entry.body)
-    return bodies[1:]
-
-
-def lines(folder: Path, entry: Mapping[str, Any]) -> Iterator[evaluations.Line]:
-    """The examples of an evaluation. Raises EvaluationBroken."""
-    path = folder / layout.examples(entry["n"])
-    with files.open_file(path) as file:
-        written = iter(lambda: file.readline(chain.MAX_LINE + 2), b"")
-        yield from _read(path, entry["n"], entry["metric"], written)
 
 
 class Made(NamedTuple):
@@ -44,17 +25,7 @@ class Made(NamedTuple):
     written: list[bytes]  # The lines of its examples.
 
     def lines(self) -> Iterator[evaluations.Line]:
-        return _read(Path(self.body["task"]), 0, self.body["metric"], self.written)
-
-
-def _read(
-    path: Path, entry: int, metric: str, written: Iterable[bytes]
-) -> Iterator[evaluations.Line]:
-    for line in written:
-        read = evaluations.line_from(line, metric)
-        if isinstance(read, str):
-            raise EvaluationBroken(path=path, entry=entry, detail=read)
-        yield read
+        return stored.read(Path(self.body["task"]), 0, self.body, self.written)
 
 
 def evaluation(folder: Path, step: int, task: Task, answers: Sequence[Answer]) -> Made:

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.evaluate import kept
 from pellucid.evaluate.again import ask_again
 from pellucid.inputs import Inputs
+from pellucid.measured import stored
 from pellucid.recipe import load
 from pellucid.record import evaluations, metrics
 from pellucid.record.requests import Likelihoods
@@ -45,8 +45,8 @@ def test_the_seed_chooses(trained: Path) -> None:
 
 def forge(folder: Path, n: int, place: int) -> None:
     """A better answer to one example; digests, numbers and chain are made again."""
-    entry = kept.entries(folder)[n - 1]
-    lines = [*kept.lines(folder, entry)]
+    entry = stored.entries(folder)[n - 1]
+    lines = [*stored.lines(folder, entry)]
     request, target = lines[place].example.request, lines[place].example.target
     answer = Likelihoods((-0.5, -9.0), (True, False))
     numbers = metrics.numbers_of(entry["metric"], request, target, answer)
@@ -61,7 +61,7 @@ def forge(folder: Path, n: int, place: int) -> None:
         "numbers": examples.numbers(),
         "sha256": files.sha256_file(folder / layout.examples(n)),
     }
-    bodies = [evaluations.genesis(entry["head"]), *kept.entries(folder)]
+    bodies = [evaluations.genesis(entry["head"]), *stored.entries(folder)]
     bodies[n] = body
     rewrite(folder, [{k: v for k, v in b.items() if k not in ("prev", "n")} for b in bodies])
 
@@ -81,7 +81,7 @@ def test_a_forged_answer_passes_verify_and_not_the_audit(trained: Path) -> None:
 
 def test_results_of_another_checkpoint_are_named_by_the_audit(trained: Path) -> None:
     measured(trained, STEPS)
-    entries = kept.entries(trained)
+    entries = stored.entries(trained)
     first, last = trained / layout.examples(1), trained / layout.examples(9)
     first.write_bytes(last.read_bytes())
     body = entries[0] | {key: entries[8][key] for key in ("results", "numbers", "sha256")}

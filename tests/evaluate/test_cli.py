@@ -9,7 +9,7 @@ import pytest
 
 from pellucid.cli.evaluate import steps_named
 from pellucid.errors import CommandInvalid
-from pellucid.evaluate import kept
+from pellucid.measured import stored
 from pellucid.store import layout
 from tests.conftest import pellucid
 
@@ -31,12 +31,12 @@ def test_answers_are_printed_and_kept(trained: Path) -> None:
         for step in ("0", "13")
     ]
     assert "--evaluations 20" in answer.stdout
-    assert len(kept.entries(trained)) == 6
+    assert len(stored.entries(trained)) == 6
     journal = (trained / layout.JOURNAL).read_text().splitlines()[-1]
     assert json.loads(journal)["tasks"] == "agreement, copying, validation"
     # The same again asks nothing and prints the same.
     assert pellucid("evaluate", str(trained), *FEW, "--steps", "0,last").stdout == answer.stdout
-    assert len(kept.entries(trained)) == 6
+    assert len(stored.entries(trained)) == 6
 
 
 def test_the_json_has_every_number(trained: Path) -> None:
@@ -45,7 +45,7 @@ def test_the_json_has_every_number(trained: Path) -> None:
     assert about["kept"] and len(about["evaluations"]) == 3
     for row in about["evaluations"]:
         assert row["interval"] is None or row["interval"]["low"] <= row["value"]
-    (entry, *_) = kept.entries(trained)
+    (entry, *_) = stored.entries(trained)
     assert entry["numbers"]["acc"] and about["evaluations"][0]["chance"] == 0.5
 
 

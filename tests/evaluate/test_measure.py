@@ -11,6 +11,7 @@ from pellucid.evaluate import kept
 from pellucid.evaluate.measure import Measured, measure
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
+from pellucid.measured import stored
 from pellucid.recipe import load
 from pellucid.record.requests import Choices, Example, Generate, Request, Rolling, Target
 from pellucid.release.publish import publish
@@ -39,7 +40,7 @@ def measured(
 ) -> list[Measured]:
     inputs, results = Inputs.load(folder, load(folder)), []
     with kept.writing(folder, tasks, steps):
-        known = kept.entries(folder)
+        known = stored.entries(folder)
         for one in measure(inputs, tasks, steps, lambda *_: None, lambda *_: None, known):
             results.append(one)
             if keep and one.entry is None:
@@ -49,7 +50,7 @@ def measured(
 
 def test_what_is_kept_verifies_and_is_not_asked_again(trained: Path) -> None:
     assert all(one.entry is None for one in measured(trained, [0, 12]))
-    entries = kept.entries(trained)
+    entries = stored.entries(trained)
     assert [(entry["step"], entry["task"]) for entry in entries] == [
         (step, metric) for step in (0, 12) for metric in ASKED
     ]
@@ -95,25 +96,25 @@ def test_examples_without_an_entry_are_written_anew(trained: Path) -> None:
 
 def test_examples_are_read_again(trained: Path) -> None:
     (one, *_) = measured(trained, [12])
-    (entry, *_) = kept.entries(trained)
-    lines = list(kept.lines(trained, entry))
+    (entry, *_) = stored.entries(trained)
+    lines = list(stored.lines(trained, entry))
     assert [line.example for line in lines] == [*one.task.examples]
     assert [line.answer for line in lines] == one.answers
 
 
 def test_a_broken_chain_or_line_is_named(trained: Path) -> None:
     measured(trained, [12], TASKS[:1])
-    (entry,) = kept.entries(trained)
+    (entry,) = stored.entries(trained)
     examples = trained / layout.examples(1)
     examples.write_bytes(examples.read_bytes().replace(b" sang", b" sank "))
-    assert [line.example.name for line in kept.lines(trained, entry)]  # Only verify knows it.
+    assert [line.example.name for line in stored.lines(trained, entry)]  # Only verify knows it.
     examples.write_bytes(examples.read_bytes().replace(b'"target":0', b'"target":9'))
     with pytest.raises(EvaluationBroken, match="target"):
-        list(kept.lines(trained, entry))
+        list(stored.lines(trained, entry))
     chain = trained / layout.EVALUATIONS
     chain.write_bytes(chain.read_bytes().replace(b'"metric":"accuracy"', b'"metric":"accurate"'))
     with pytest.raises(EvaluationBroken):
-        kept.entries(trained)
+        stored.entries(trained)
 
 
 def test_a_step_that_there_is_not_is_named_before_anything_is_asked(trained: Path) -> None:

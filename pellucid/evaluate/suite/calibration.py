@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pellucid.evaluate.intervals import Interval, of_mean
+from pellucid.measured.intervals import Interval, of_mean
 from pellucid.record.requests import Example
 
 BINS = 10  # Of equal width.

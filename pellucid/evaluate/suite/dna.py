@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.evaluate.intervals import Interval, of_ratio
+from pellucid.measured.intervals import Interval, of_ratio
 
 ORDERS = (1, 2, 3, 4, 5, 6)
 _NO_BASE = 4

@@ -6,8 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pellucid.evaluate.intervals import Interval, of_ratio
 from pellucid.evaluate.suite.base import Task
+from pellucid.measured.intervals import Interval, of_ratio
 from pellucid.record.requests import Example, Rolling
 
 PIECE = 1 << 15  # Characters: a longer document is asked in pieces, which its line can hold.

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 
-from pellucid.evaluate.intervals import of_mean, of_ratio
-from pellucid.evaluate.summary import summary
+from pellucid.measured.intervals import of_mean, of_ratio
+from pellucid.measured.summary import summary
 from pellucid.record.evaluations import Line
 from pellucid.record.requests import Choices, Example, Likelihoods
 
-ENTRY = {"step": 7, "task": "a task"}
 BYTES, NATS = [3.0, 5.0, 1.0], [-4.0, -7.5, -3.25]
+
+
+def entry(metric: str, numbers: list[dict[str, float]]) -> dict[str, Any]:
+    return {"step": 7, "task": "a task", "metric": metric, "numbers": dict.fromkeys(numbers[0])}
 
 
 def lines(numbers: list[dict[str, float]], clusters: str = "") -> list[Line]:
@@ -25,17 +29,17 @@ def lines(numbers: list[dict[str, float]], clusters: str = "") -> list[Line]:
 
 def test_accuracy_has_its_chance_and_clusters() -> None:
     numbers = [{"acc": acc, "chance": 0.25, "margin": 0.0} for acc in (1.0, 0.0, 1.0, 1.0)]
-    about = summary(ENTRY | {"metric": "accuracy"}, lines(numbers, "aabb"))
+    about = summary(entry("accuracy", numbers), lines(numbers, "aabb"))
     assert (about.number, about.value, about.chance, about.examples) == ("acc", 0.75, 0.25, 4)
     assert about.interval == of_mean([1.0, 0.0, 1.0, 1.0], ["a", "a", "b", "b"])
-    assert summary(ENTRY | {"metric": "accuracy"}, lines(numbers, "aaaa")).interval is None
+    assert summary(entry("accuracy", numbers), lines(numbers, "aaaa")).interval is None
 
 
 def test_bits_per_byte_are_a_ratio_of_sums() -> None:
     numbers = [
         {"bytes": size, "nats": nats, "words": 1.0} for size, nats in zip(BYTES, NATS, strict=True)
     ]
-    about = summary(ENTRY | {"metric": "bits_per_byte"}, lines(numbers))
+    about = summary(entry("bits_per_byte", numbers), lines(numbers))
     assert about.value == pytest.approx(14.75 / math.log(2) / 9, rel=1e-15)
     assert about.interval == of_ratio(
         [-nats / math.log(2) for nats in NATS], BYTES, ["0", "1", "2"]
@@ -52,11 +56,23 @@ def test_bits_per_byte_are_a_ratio_of_sums() -> None:
     ],
 )
 def test_of_numbers_of_a_harness_one_is_shown(numbers: dict[str, float], shown: str) -> None:
-    about = summary(ENTRY | {"metric": "measured"}, lines([numbers] * 3))
+    about = summary(entry("measured", [numbers]), lines([numbers] * 3))
     assert (about.number, about.value) == (shown, numbers[shown])
 
 
 def test_a_row_is_json() -> None:
-    about = summary(ENTRY | {"metric": "likelihood"}, lines([{"acc": 1.0, "nats": -1.0}] * 3))
+    numbers = [{"acc": 1.0, "nats": -1.0}] * 3
+    about = summary(entry("likelihood", numbers), lines(numbers))
     assert set(about.as_json()) == set(about._fields)
     assert about.as_json()["interval"]["method"]
+
+
+@pytest.mark.parametrize("size", [1e280, 1e61, 1e60, 1e-30, 1e-75, 1e-160, 5e-324])
+def test_numbers_of_any_size_are_summed_up(size: float) -> None:
+    """Of a harness's own, a release may hold any."""
+    numbers = [{"rouge": size * place} for place in (-1.0, 0.0, 0.25, 1.0)]
+    about = summary(entry("measured", numbers), lines(numbers, "abcd"))
+    assert math.isfinite(about.value)
+    assert (about.interval is None) == (size > 1e60)
+    if about.interval:
+        assert about.interval.low <= about.value <= about.interval.high

@@ -26,9 +26,11 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pellucid.evaluate.quantiles import beta_quantile, t_quantile
+from pellucid.measured.quantiles import beta_quantile, t_quantile
 
 _TAIL = 0.025
+_LARGEST = 1e60
+_SMALLEST = 1e-140  # Of squares: a float64 holds the squares of these, too.
 
 
 class Interval(NamedTuple):
@@ -64,9 +66,12 @@ def of_mean(values: Sequence[float], clusters: Sequence[str] | None = None) -> I
 def of_ratio(
     over: Sequence[float], under: Sequence[float], clusters: Sequence[str] | None = None
 ) -> Interval | None:
-    """Of the ratio of two sums over examples, such as bits per byte. None: as in of_mean."""
+    """Of the ratio of two sums over examples, such as bits per byte. None: as in of_mean, and for
+    numbers whose fourth powers a float64 could not hold."""
     known = clusters or [str(number) for number in range(len(over))]
-    return of_moments(moments(over, under, known)) if len(set(known)) > 1 else None
+    if len(set(known)) < 2 or max(map(abs, over)) > _LARGEST:
+        return None
+    return of_moments(moments(over, under, known))
 
 
 def moments(over: Sequence[float], under: Sequence[float], clusters: Sequence[str]) -> Moments:
@@ -92,8 +97,8 @@ def of_powers(value: float, powers: Sequence[float], even: float, G: int) -> Mom
     """From the sums of the powers 2, 3 and 4 of what G clusters add to the value. even: clusters of
     equal weight that would be worth as much (Kish, "Survey Sampling", 1965)."""
     squares, cubes, fourths = powers
-    skewness = G**0.5 * cubes / squares**1.5 if squares else 0.0
-    kurtosis = G * fourths / squares**2 if squares else 3.0
+    skewness = G**0.5 * cubes / squares**1.5 if squares > _SMALLEST else 0.0
+    kurtosis = G * fourths / squares**2 if squares > _SMALLEST else 3.0
     # Few clusters tell little of their shape: it is drawn to that of the normal distribution.
     skewness *= G / (G + 10)
     kurtosis = 3 + (kurtosis - 3) * G**2 / (G**2 + 400)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pellucid.evaluate.intervals import Interval, of_mean, of_ratio
+from pellucid.measured.intervals import Interval, of_mean, of_ratio
 from pellucid.record import metrics
 from pellucid.record.evaluations import Line
 
@@ -33,23 +34,23 @@ class Summary(NamedTuple):
 def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:
     """The number that stands for an evaluation: of a metric the one that it names, of a harness's
     own the one that tables show, or the first."""
-    rows = [*lines]
-    clusters = [line.example.cluster or line.example.name for line in rows]
-    metric = metrics.METRICS.get(entry["metric"])
-    names = [name for name in (*_FIRST, *rows[0].numbers) if name in rows[0].numbers]
-    shown = metric.shown if metric else names[0]
-    column = {name: [line.numbers[name] for line in rows] for name in rows[0].numbers}
-    chance = None
+    clusters, columns = list[str](), {name: array("d") for name in entry["numbers"]}
+    for line in lines:
+        clusters.append(line.example.cluster or line.example.name)
+        for name, column in columns.items():
+            column.append(line.numbers[name])
+    metric, chance = metrics.METRICS.get(entry["metric"]), None
+    shown = metric.shown if metric else next(n for n in (*_FIRST, *columns) if n in columns)
     if shown:
-        interval, value = of_mean(column[shown], clusters), _mean(column[shown])
-        if "chance" in column and shown == "acc":
-            chance = _mean(column["chance"])
+        interval, value = of_mean(columns[shown], clusters), _mean(columns[shown])
+        if "chance" in columns and shown == "acc":
+            chance = _mean(columns["chance"])
     else:
-        bits = [metrics.bits_per_byte(nats, 1.0) for nats in column["nats"]]
-        interval = of_ratio(bits, column["bytes"], clusters)
-        value = _mean(bits) / _mean(column["bytes"])
+        bits = [metrics.bits_per_byte(nats, 1.0) for nats in columns["nats"]]
+        interval = of_ratio(bits, columns["bytes"], clusters)
+        value = _mean(bits) / _mean(columns["bytes"])
     name = shown or BITS
-    return Summary(entry["step"], entry["task"], name, value, interval, chance, len(rows))
+    return Summary(entry["step"], entry["task"], name, value, interval, chance, len(clusters))
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.evaluate import intervals
-from pellucid.evaluate.intervals import moments, of_mean, of_moments, of_ratio, of_share
-from pellucid.evaluate.quantiles import beta_cumulative, beta_quantile, t_quantile
+from pellucid.measured import intervals
+from pellucid.measured.intervals import moments, of_mean, of_moments, of_ratio, of_share
+from pellucid.measured.quantiles import beta_cumulative, beta_quantile, t_quantile
 
 BENCH = Path(__file__).parents[2] / "bench"
 

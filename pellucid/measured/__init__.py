@@ -1,0 +1,1 @@
+"""Evaluations read and summed up: entries and lines, means and their intervals. No torch."""

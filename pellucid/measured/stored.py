@@ -1,0 +1,70 @@
+"""The evaluations that a run keeps, read: the chain in evaluations/, and the examples of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pellucid.errors import EvaluationBroken, StepUnknown
+from pellucid.measured.summary import Summary, summary
+from pellucid.record import chain, evaluations
+from pellucid.store import files, layout, log
+from pellucid.store.ledger import LedgerFile, begun
+
+
+def entries(folder: Path) -> list[dict[str, Any]]:
+    """What a run's chain holds, without its genesis. Raises EvaluationBroken."""
+    path, bodies = folder / layout.EVALUATIONS, []
+    if not files.is_file(path):
+        return []
+    for entry in log.read(path):
+        if detail := entry.problem or evaluations.wrong(entry.n, entry.body):
+            raise EvaluationBroken(path=path, entry=entry.n, detail=detail)
+        bodies.append(entry.body)
+    return bodies[1:]
+
+
+def of_run(folder: Path) -> list[dict[str, Any]]:
+    """The entries of weights that the run has: not those of steps that a rollback abandoned. Raises
+    EvaluationBroken."""
+    listed = entries(folder)
+    ledger = begun(folder) if listed else None
+    return [entry for entry in listed if ledger and _is_of(ledger, entry)]
+
+
+def _is_of(ledger: LedgerFile, entry: Mapping[str, Any]) -> bool:
+    try:
+        return ledger.step(entry["step"])["weights"] == entry["weights"]
+    except StepUnknown:
+        return False
+
+
+def lines(folder: Path, entry: Mapping[str, Any]) -> Iterator[evaluations.Line]:
+    """The examples of an evaluation. Raises EvaluationBroken."""
+    path = folder / layout.examples(entry["n"])
+    with files.open_file(path) as file:
+        written = iter(lambda: file.readline(chain.MAX_LINE + 2), b"")
+        yield from read(path, entry["n"], entry, written)
+
+
+def read(
+    path: Path, n: int, entry: Mapping[str, Any], written: Iterable[bytes]
+) -> Iterator[evaluations.Line]:
+    """The examples of an entry that has the number n, from their lines. Raises EvaluationBroken."""
+    names, count = [*entry["numbers"]], 0
+    for line in written:
+        known = evaluations.line_from(line, entry["metric"])
+        if isinstance(known, str):
+            raise EvaluationBroken(path=path, entry=n, detail=known)
+        if [*known.numbers] != names:
+            raise EvaluationBroken(path=path, entry=n, detail="has other numbers than its entry")
+        count += 1
+        yield known
+    if not count:
+        raise EvaluationBroken(path=path, entry=n, detail="has no example")
+
+
+def summaries(folder: Path, listed: Iterable[Mapping[str, Any]]) -> Iterator[Summary]:
+    """What each of these entries comes to. Raises EvaluationBroken."""
+    return (summary(entry, lines(folder, entry)) for entry in listed)
