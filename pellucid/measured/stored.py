@@ -16,7 +16,7 @@ from pellucid.store.ledger import LedgerFile, begun
 def entries(folder: Path) -> list[dict[str, Any]]:
     """What a run's chain holds, without its genesis. Raises EvaluationBroken."""
     path, bodies = folder / layout.EVALUATIONS, []
-    if not files.is_file(path):
+    if not path.is_file():
         return []
     for entry in log.read(path):
         if detail := entry.problem or evaluations.wrong(entry.n, entry.body):

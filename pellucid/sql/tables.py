@@ -21,13 +21,14 @@ from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
 from pellucid.record.guards import in_words
+from pellucid.sql import evaluated
 from pellucid.sql.views import VIEWS
 from pellucid.store import layout, metrics, parquet
 from pellucid.store.ledger import LedgerFile, begun
 
 THREADS = 4
 _PART = re.compile(r"[0-9]{12}\.parquet")
-_FROM_LEDGER = ("incidents", "checkpoints")
+_FROM_CHAINS = ("incidents", "checkpoints", "evaluations")
 _ARROW = {
     "BIGINT": pa.int64(),
     "DOUBLE": pa.float64(),
@@ -100,14 +101,18 @@ def _text(text: str) -> str:
 
 def _opened(folder: Path, name: str) -> pa.Table | ds.Dataset:
     """The rows of a view: files, of which only the columns and row groups are read
-    that a query needs, or a table."""
-    if name in _FROM_LEDGER:
-        return _from_ledger(folder, name)
-    schema = SCHEMA if name == "documents" else metrics.TABLES[name]
+    that a query needs, or a table. Raises EvaluationBroken, FormatInvalid, FileMissing."""
+    if name in _FROM_CHAINS:
+        return _from_chains(folder, name)
+    schema = _schema(name)
     kind = ds.ParquetFileFormat(
         default_fragment_scan_options=ds.ParquetFragmentScanOptions(pre_buffer=True)
     )
-    fragments = [kind.make_fragment(parquet.source(path)) for path in _paths(folder, name)]
+    if name == "examples":
+        sources = [evaluated.write_examples(folder, schema)]
+    else:
+        sources = [parquet.source(path) for path in _paths(folder, name)]
+    fragments = [kind.make_fragment(source) for source in sources]
     return ds.FileSystemDataset(fragments, schema, kind) if fragments else schema.empty_table()
 
 
@@ -131,11 +136,22 @@ def _paths(folder: Path, name: str) -> list[Path]:
     return paths
 
 
-def _from_ledger(folder: Path, name: str) -> pa.Table:
-    schema = pa.schema([(column.name, _ARROW[column.type]) for column in VIEWS[name].columns])
+def _schema(name: str) -> pa.Schema:
+    if name == "documents":
+        return SCHEMA
+    if name in metrics.TABLES:
+        return metrics.TABLES[name]
+    return pa.schema([(column.name, _ARROW[column.type]) for column in VIEWS[name].columns])
+
+
+def _from_chains(folder: Path, name: str) -> pa.Table:
+    schema = _schema(name)
     if (ledger := begun(folder)) is None:
         return schema.empty_table()
-    rows = _incidents(ledger) if name == "incidents" else _checkpoints(folder, ledger)
+    if name == "evaluations":
+        rows = evaluated.evaluations(folder)
+    else:
+        rows = _incidents(ledger) if name == "incidents" else _checkpoints(folder, ledger)
     return pa.Table.from_pylist(list(rows), schema)
 
 

@@ -34,6 +34,11 @@ _LOSS_SUM = Column(
 )
 _LOSS = Column("loss", "DOUBLE", "their mean, in nats per token", "loss_sum / nullif(tokens, 0)")
 _LOSSES = (_TOKENS, _LOSS_SUM, _LOSS)
+_EVALUATED = (
+    Column("n", "BIGINT", "the entry of evaluations/chain.jsonl, from 1"),
+    Column("step", "BIGINT", "the step whose weights were asked"),
+    Column("task", "VARCHAR", "the task"),
+)
 
 VIEWS = {
     "steps": View(
@@ -176,6 +181,38 @@ VIEWS = {
                 "VARCHAR", weights="the digest of the weights", state="the digest of the full state"
             ),
             Column("path", "VARCHAR", "its folder in the run; NULL if missing"),
+        ),
+    ),
+    "evaluations": View(
+        "a number of an evaluation of the run's weights",
+        (
+            *_EVALUATED,
+            *_columns(
+                "VARCHAR",
+                harness="the program that asked the model",
+                version="its version",
+                settings="the other settings, as JSON",
+                metric="how answers are rated, as in evaluate.md",
+                task_digest="the digest of all questions",
+                number="the name of the number, such as acc",
+            ),
+            Column("value", "DOUBLE", "its mean over the examples"),
+        ),
+    ),
+    "examples": View(
+        "a number of an example of an evaluation",
+        (
+            *_EVALUATED,
+            *_columns(
+                "VARCHAR",
+                example="the example's id in the task",
+                cluster="examples of one cluster share a document or a template; may be empty",
+                request="the request to the model, as JSON",
+                answer="the model's answer, as JSON",
+                target="the right answer, as JSON",
+                number="the name of the number, such as acc",
+            ),
+            Column("value", "DOUBLE", "its value for this example"),
         ),
     ),
 }

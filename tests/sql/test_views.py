@@ -66,8 +66,8 @@ def test_a_question_of_the_docs_gives_the_columns_shown_there(title: str, finish
     assert table(finished, query).schema.names == columns
 
 
-def test_there_are_ten_questions_and_they_find_something(finished: Path) -> None:
-    assert len(questions()) == 10
+def test_there_are_eleven_questions_and_they_find_something(finished: Path) -> None:
+    assert len(questions()) == 11
     found = {title: table(finished, query).num_rows for title, (query, _) in questions().items()}
     assert {title[:2] for title, count in found.items() if count} >= {
         "1.",

@@ -1,0 +1,93 @@
+"""The views of evaluations hold what the run keeps, and a forged line is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pellucid import sql
+from pellucid.errors import EvaluationBroken
+from pellucid.record import digests
+from pellucid.release.publish import publish
+from pellucid.sql import evaluated
+from pellucid.store import layout
+from pellucid.store.home import home
+from pellucid.store.ledger import LedgerFile
+from tests.release.evaluating import evaluate, rewrite
+from tests.serving import serving
+from tests.sql.answers import questions, rows
+
+
+def test_each_number_of_each_entry_has_a_row(release: Path) -> None:
+    made = evaluate(release, [6, 12])
+    listed = rows(release, "FROM evaluations ORDER BY n, number")
+    assert len(listed) == 8
+    for row in listed:
+        entry = made[row["n"]]
+        assert row["value"] == digests.bits_float(entry["numbers"][row["number"]])
+        assert json.loads(row["settings"]) == entry["settings"]
+        names = ("step", "task", "harness", "version", "metric", "task_digest")
+        assert [row[name] for name in names] == [entry[name] for name in names]
+    (query,) = (query for title, (query, _) in questions().items() if title.startswith("11."))
+    answer = rows(release, query)
+    assert [(row["step"], row["value"], row["chance"]) for row in answer] == [
+        (6, 0.6, 0.5),
+        (12, 0.6, 0.5),
+    ]
+
+
+@pytest.mark.parametrize("batch", [1, 1 << 22])
+def test_each_number_of_each_example_has_a_row(
+    release: Path, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evaluated, "_BATCH", batch)
+    evaluate(release, [6, 12])
+    listed = rows(release, "FROM examples WHERE number = 'acc' ORDER BY n, example")
+    assert [row["value"] for row in listed] == [1.0, 0.0, 1.0, 0.0, 1.0] * 2
+    first = listed[0]
+    assert (first["n"], first["step"], first["task"]) == (1, 6, "arc_easy")
+    assert (first["example"], first["cluster"], first["target"]) == ("doc 0", "doc 0", "0")
+    assert json.loads(first["request"]) == {"choices": [" 0", " 1"], "context": "yes"}
+    assert json.loads(first["answer"]) == {"greedy": [False, False], "nats": [-1.0, -2.0]}
+    query = """
+        SELECT evaluations.value = favg(examples.value) AS same, count(*) AS examples
+        FROM evaluations JOIN examples USING (n, number)
+        WHERE number = 'acc' GROUP BY n, evaluations.value"""
+    assert rows(release, query) == [{"same": True, "examples": 5}] * 2
+
+
+def test_the_process_that_answers_reads_examples_from_a_folder_and_a_url(release: Path) -> None:
+    evaluate(release, [6])
+    publish(release)
+    query = "SELECT example, number, value FROM examples ORDER BY ALL"
+    here = sql.sql(release, query)
+    assert here.num_rows == 20
+    with serving(release) as server:
+        assert sql.sql(home(server.url), query) == here
+        assert sql.sql(home(server.url), "FROM evaluations").num_rows == 4
+
+
+def test_evaluations_of_abandoned_weights_have_no_row(release: Path) -> None:
+    made = evaluate(release, [6, 12])
+    made[2] |= {"weights": LedgerFile(release).step(11)["weights"]}
+    rewrite(release, made)
+    for view in ("evaluations", "examples"):
+        assert rows(release, f"SELECT DISTINCT step FROM {view}") == [{"step": 6}]
+
+
+def test_a_forged_line_or_entry_is_refused(release: Path) -> None:
+    evaluate(release, [6])
+    path = release / layout.examples(1)
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b'"acc":"3ff0', b'"acc":"4ff0', 1))
+    with pytest.raises(EvaluationBroken, match="other numbers than accuracy gives"):
+        sql.sql(release, "FROM examples")
+    path.write_bytes(b"x" * (1 << 22))
+    with pytest.raises(EvaluationBroken, match="no line break"):
+        sql.sql(release, "FROM examples")
+    chain = release / layout.EVALUATIONS
+    chain.write_bytes(chain.read_bytes().replace(b'"metric":"accuracy"', b'"metric":"best"'))
+    with pytest.raises(EvaluationBroken):
+        sql.sql(release, "FROM evaluations")
