@@ -1,7 +1,16 @@
 "use strict";
 
 const COLOURS = 10;
-const PRINTED = 16; // Rows, each on a page at most: style.css.
+const PRINTED = 16; // Rows, each on a page at most: style.css. Their texts are loaded at once.
+const NEAR = "1500px"; // Of the window: nearer rows get their texts.
+
+let waiting = new Map(); // Of the rows that wait for their texts what fills each.
+const near = new IntersectionObserver(
+  (seen) => {
+    for (const { isIntersecting, target } of seen) if (isIntersecting) fillRow(target);
+  },
+  { rootMargin: NEAR },
+);
 
 page(async (about, hash) => {
   const number = hash === "" ? Math.min(about.first + 1, about.steps_done) : whole(hash, "step");
@@ -19,15 +28,26 @@ page(async (about, hash) => {
   if (!entries.length) throw new Error(`Step ${number} is not in the record.`);
   document.title = `Step ${number} · ${plain(about.run)}`;
   const begins = number === about.first;
-  const fills = [];
+  const rows = pack.rows.filter((row) => row.step === number);
+  // While a run goes on, a step that is read stays as it is; others come behind it.
+  const drawn = [number, entries.length, rows.length].join();
+  if (main().dataset.drawn === drawn && document.getElementById("behind")) {
+    for (const links of document.querySelectorAll(".neighbours")) {
+      links.replaceChildren(...neighbourLinks(about, number));
+    }
+    return;
+  }
+  main().dataset.drawn = drawn;
+  near.disconnect();
+  waiting = new Map();
   show(
     el("h1", {}, `Step ${count(number)}`),
     neighbours(about, number),
     begins
       ? el("p", {}, "The state that the run begins with. No batch belongs to it.")
       : numbers(entries),
-    begins ? null : batch(about, pack, number, fills),
-    el("div", { id: "behind" }, neighbourLinks(about, number, "p")),
+    begins ? null : batch(about, pack, rows),
+    el("div", { id: "behind" }, neighbourPlace(about, number, "p")),
     section(
       "Take it out and check it",
       command(
@@ -64,8 +84,31 @@ page(async (about, hash) => {
       button("Back to the top", () => goTo(main())),
     ),
   );
-  await Promise.all(fills.map((fill) => fill()));
+  const first = [...waiting.keys()];
+  for (const row of first.slice(PRINTED)) near.observe(row);
+  await Promise.all(first.slice(0, PRINTED).map(filled));
 });
+
+async function filled(row) {
+  const fills = waiting.get(row) || [];
+  waiting.delete(row);
+  near.unobserve(row);
+  if (!waiting.size) document.getElementById("all-texts")?.remove();
+  await Promise.all(fills.map((fill) => fill()));
+}
+
+// The same of a row that is reached later. An address may have been left meanwhile.
+async function fillRow(row) {
+  try {
+    await filled(row);
+  } catch (error) {
+    if (row.isConnected) failed(error);
+  }
+}
+
+async function fillAll() {
+  for (const row of [...waiting.keys()]) await fillRow(row);
+}
 
 function button(name, act) {
   return el("button", { type: "button", onclick: act }, name);
@@ -86,26 +129,26 @@ function neighbours(about, number) {
   return el(
     "form",
     { class: "controls", onsubmit: go },
-    neighbourLinks(about, number, "span"),
+    neighbourPlace(about, number, "span"),
     el("label", { for: "goto" }, "Go to step "),
     field,
     el("button", {}, "Go"),
   );
 }
 
-function neighbourLinks(about, number, tag) {
-  const to = (step, name) =>
-    step < about.first || step > about.steps_done || step === number
-      ? null
-      : link(`#${step}`, name);
-  return el(
-    tag,
-    { class: "controls" },
-    to(about.first, "first"),
-    to(number - 1, "previous"),
-    to(number + 1, "next"),
-    to(about.steps_done, "last"),
-  );
+function neighbourPlace(about, number, tag) {
+  return el(tag, { class: "controls neighbours" }, neighbourLinks(about, number));
+}
+
+function neighbourLinks(about, number) {
+  return [
+    [about.first, "first"],
+    [number - 1, "previous"],
+    [number + 1, "next"],
+    [about.steps_done, "last"],
+  ]
+    .filter(([step]) => step >= about.first && step <= about.steps_done && step !== number)
+    .map(([step, name]) => link(`#${step}`, name));
 }
 
 function numbers(entries) {
@@ -121,8 +164,7 @@ function numbers(entries) {
   ]);
 }
 
-function batch(about, pack, number, fills) {
-  const rows = pack.rows.filter((row) => row.step === number);
+function batch(about, pack, rows) {
   if (!rows.length) {
     return section(
       "Batch",
@@ -153,6 +195,14 @@ function batch(about, pack, number, fills) {
       "p",
       { class: "controls" },
       button("Skip the texts", () => goTo(document.getElementById("behind"))),
+      about.texts && rows.length > PRINTED
+        ? el(
+            "span",
+            { id: "all-texts", class: "controls" },
+            "Texts appear as you scroll. To find a word in all of them: ",
+            button("Load all texts", fillAll),
+          )
+        : null,
     ),
     rows.length > PRINTED
       ? el("p", { class: "printed" }, `Printed are the first ${PRINTED} rows.`)
@@ -164,7 +214,7 @@ function batch(about, pack, number, fills) {
           { class: "quiet" },
           "This site holds no texts. Run pellucid view . in the folder to see them.",
         ),
-    rows.map((row) => drawnRow(about, pack, row, scale, fills)),
+    rows.map((row) => drawnRow(about, pack, row, scale)),
   );
 }
 
@@ -177,8 +227,9 @@ function shade(loss, scale) {
   return el("span", { class: `shade l${level(loss, scale)}` }, decimal(loss, 3));
 }
 
-function drawnRow(about, pack, row, scale, fills) {
-  return el(
+function drawnRow(about, pack, row, scale) {
+  const fills = [];
+  const drawn = el(
     "article",
     { class: "row" },
     el(
@@ -195,9 +246,11 @@ function drawnRow(about, pack, row, scale, fills) {
     ),
     row.segments.map((segment) => drawnSegment(about, pack, segment, scale, fills)),
   );
+  waiting.set(drawn, fills);
+  return drawn;
 }
 
-// fills: what puts the texts in their places, once the page is drawn.
+// fills: what puts the texts in their places, once they are wanted.
 function drawnSegment(about, pack, { document, begin, end, tokens, loss }, scale, fills) {
   const known = pack.documents.get(document);
   const place = about.texts
