@@ -118,8 +118,8 @@ def load(browser: Any, address: str, rate: float, given: argparse.Namespace) -> 
     session.send("Emulation.setCPUThrottlingRate", {"rate": given.slow})
     page.add_init_script(PAINTED)
     page.goto(address)
+    page.wait_for_load_state("networkidle")  # Looking for elements would slow the page down.
     page.wait_for_selector("main h1", timeout=60_000)
-    page.wait_for_load_state("networkidle")
     painted = float(page.evaluate("window.painted"))
     context.close()
     return Load(painted, sent[0], len(spans), behind([(one[0], one[-1]) for one in spans.values()]))

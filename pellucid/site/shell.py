@@ -29,6 +29,7 @@ SCRIPTS = {
     ),
     "check": ("core.js",),
 }
+_FIRST = "data/overview.js"  # What every page's own script reads first.
 _CURRENT = ' aria-current="page"'
 PAGES = {
     "index": "Overview",
@@ -56,8 +57,10 @@ def _page(name: str) -> bytes:
         f'<a href="{other}.html"{_CURRENT if other == name else ""}>{title}</a>'
         for other, title in PAGES.items()
     )
-    of_page = (*SCRIPTS[name], f"{name}.js")
-    scripts = (f'<script src="{script}" defer></script>' for script in of_page)
+    core, *others = SCRIPTS[name]
+    of_page = (core, _FIRST, *others, f"{name}.js")
+    # Before they ask for data, nothing is worth drawing.
+    scripts = (f'<script src="{script}" defer blocking="render"></script>' for script in of_page)
     filled = template("page.html").substitute(
         title=PAGES[name], links="\n".join(links), scripts="\n".join(scripts)
     )

@@ -5,10 +5,15 @@
 const cache = new Map(); // The data files that were asked for, the last used at the end.
 const KEPT = 64;
 
-// Data files call this function: data/NAME.js holds pellucid("NAME", ["BASE64", …]).
+// Data files call this function: data/NAME.js holds pellucid("NAME", ["BASE64", …]). The page itself
+// asks for the first one that it needs.
 function pellucid(name, pieces) {
   const script = document.currentScript;
   if (script.wanted === name) script.received(pieces);
+  else if (!script.wanted && name === "overview") {
+    cache.set(name, Promise.resolve(pieces));
+    pieces.text = inflate(pieces[0]); // While the other scripts begin.
+  }
 }
 
 // The packed pieces of a data file. A live run adds a mark to the address, so that none is stale.
@@ -43,10 +48,18 @@ function requested(name, place) {
 
 // The bytes of a piece, which may be packed behind others.
 async function unpacked(base64, before = []) {
-  const packed = Uint8Array.from(atob(base64), (letter) => letter.charCodeAt(0));
-  const parts = new Blob([...before, packed]).stream();
-  const opened = parts.pipeThrough(new DecompressionStream("deflate-raw"));
-  return new Uint8Array(await new Response(opened).arrayBuffer());
+  const letters = atob(base64);
+  const packed = new Uint8Array(letters.length);
+  for (let at = 0; at < letters.length; at += 1) packed[at] = letters.charCodeAt(at);
+  const { readable, writable } = new DecompressionStream("deflate-raw");
+  const writer = writable.getWriter();
+  const given = [...before, packed].map((part) => writer.write(part));
+  const [content] = await Promise.all([
+    new Response(readable).arrayBuffer(),
+    ...given,
+    writer.close(),
+  ]);
+  return new Uint8Array(content);
 }
 
 function decoded(content) {
@@ -60,7 +73,9 @@ async function inflate(base64) {
 
 // The value of a data file of JSON.
 async function value(name, place = "") {
-  return JSON.parse(await inflate((await load(name, place))[0]));
+  const pieces = await load(name, place);
+  pieces.text ??= inflate(pieces[0]);
+  return JSON.parse(await pieces.text);
 }
 
 function numbered(folder, number) {
@@ -225,8 +240,14 @@ function shellWord(told) {
 
 // ---- numbers ----
 
+// A decimal number with commas between thousands. Browsers' own formats take long to begin with.
+function grouped(digits) {
+  const [whole, ...rest] = digits.split(".");
+  return [whole.replace(/\B(?=(\d{3})+$)/g, ","), ...rest].join(".");
+}
+
 function count(number) {
-  return Number(number).toLocaleString("en");
+  return grouped(String(Number(number)));
 }
 
 // A number with its noun: 1 step, 2 steps.
@@ -238,10 +259,7 @@ function decimal(number, digits = 4) {
   if (number === null || number === undefined || Number.isNaN(number)) return "–";
   const size = Math.abs(number);
   if (size !== 0 && (size >= 1e6 || size < 1e-3)) return number.toExponential(2);
-  return number.toLocaleString("en", {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
+  return grouped(number.toFixed(digits));
 }
 
 function bytes(size) {
