@@ -25,6 +25,7 @@ from pellucid.store import files, layout
 from tests.serving import serving
 
 INDEX = 4.6  # Bytes a token: of a release without an index, for what it is held against.
+PAINTING = 500  # Milliseconds in which what is there is painted.
 LEAST = 3  # Milliseconds that a request waits for another at least, to count as asked by it.
 PAINTED = """new PerformanceObserver((list) => {
   for (const entry of list.getEntries()) window.painted = entry.startTime;
@@ -120,6 +121,7 @@ def load(browser: Any, address: str, rate: float, given: argparse.Namespace) -> 
     page.goto(address)
     page.wait_for_load_state("networkidle")  # Looking for elements would slow the page down.
     page.wait_for_selector("main h1", timeout=60_000)
+    page.wait_for_timeout(PAINTING)
     painted = float(page.evaluate("window.painted"))
     context.close()
     return Load(painted, sent[0], len(spans), behind([(one[0], one[-1]) for one in spans.values()]))

@@ -6,6 +6,13 @@ const STEPS = 20; // Steps of a place.
 
 const search = { reader: null, finder: null, busy: false, mark: "", can: false, drawn: "" };
 
+// A search that takes long ends where another text is asked for, before that one begins.
+addEventListener("hashchange", () => {
+  if (!search.busy) return;
+  search.reader.stop();
+  search.finder = null;
+});
+
 page(async (about, wanted) => {
   const can = about.stages.index && location.protocol.startsWith("http");
   const same = document.getElementById("told") && search.can === can;
@@ -21,13 +28,6 @@ page(async (about, wanted) => {
   if (wanted || !field.value) field.value = wanted;
   await answer(about, wanted);
   field.focus();
-});
-
-// A search that takes long ends where another text is asked for.
-addEventListener("hashchange", () => {
-  if (!search.busy) return;
-  search.reader.stop();
-  search.finder = null;
 });
 
 function drawForm(can) {
