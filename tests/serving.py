@@ -38,6 +38,7 @@ class Serving(ThreadingHTTPServer):
     what was asked since `forget`."""
 
     daemon_threads = True
+    request_queue_size = 64  # A browser connects several times at once.
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
