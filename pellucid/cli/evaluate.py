@@ -145,13 +145,10 @@ def _print(folder: Path, rows: Iterable[Any], sealed: bool, as_json: bool) -> No
     width = max((len(row.task) for row in rows), default=0)
     print(f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples")
     for row in rows:
-        low_high = (
-            "-" if row.interval is None else f"{row.interval.low:.3f}-{row.interval.high:.3f}"
-        )
-        chance = "-" if row.chance is None else f"{row.chance:.3f}"
+        value, between, chance, examples = row.cells()
         line = (
-            f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {row.value:.3f}  {low_high:<14}"
-            f" {chance:>7} {row.examples:>9,}"
+            f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {value}  {between:<14}"
+            f" {chance:>7} {examples:>9}"
         )
         print(plain(line))
     methods = sorted({row.interval.method for row in rows if row.interval})

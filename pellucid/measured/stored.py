@@ -25,6 +25,16 @@ def entries(folder: Path) -> list[dict[str, Any]]:
     return bodies[1:]
 
 
+def count(folder: Path) -> int:
+    """How many entries a run's chain has, sound or not, without its genesis."""
+    path = folder / layout.EVALUATIONS
+    if not path.is_file():
+        return 0
+    with files.open_file(path) as file:
+        listed = sum(1 for _ in iter(lambda: file.readline(chain.MAX_LINE + 2), b""))
+    return max(0, listed - 1)
+
+
 def of_run(folder: Path) -> list[dict[str, Any]]:
     """The entries of weights that the run has: not those of steps that a rollback abandoned. Raises
     EvaluationBroken."""

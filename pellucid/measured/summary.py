@@ -26,9 +26,21 @@ class Summary(NamedTuple):
     chance: float | None  # What guessing gives.
     examples: int
 
+    def cells(self) -> tuple[str, str, str, str]:
+        """Value, interval, chance and examples, as tables show them."""
+        between = "-"
+        if self.interval:
+            between = f"{decimals(self.interval.low)}-{decimals(self.interval.high)}"
+        chance = "-" if self.chance is None else decimals(self.chance)
+        return decimals(self.value), between, chance, f"{self.examples:,}"
+
     def as_json(self) -> dict[str, Any]:
         interval = None if self.interval is None else self.interval._asdict()
         return {**self._asdict(), "interval": interval}
+
+
+def decimals(value: float) -> str:
+    return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
 def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:

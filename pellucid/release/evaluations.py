@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import PellucidError, StepUnknown
+from pellucid.measured import stored
 from pellucid.record import chain, evaluations
 from pellucid.record.verdict import Problem
 from pellucid.store import files, layout, log
@@ -17,9 +18,8 @@ def named(folder: Path) -> set[str]:
     """The files that a run's evaluations have, by how many entries their chain has: '/'-paths."""
     if not (folder / layout.EVALUATIONS).is_file():
         return set()
-    with files.open_file(folder / layout.EVALUATIONS) as file:
-        count = sum(1 for _ in iter(lambda: file.readline(chain.MAX_LINE + 2), b""))
-    return {layout.EVALUATIONS, *(layout.examples(n) for n in range(1, count))}
+    last = stored.count(folder)
+    return {layout.EVALUATIONS, *(layout.examples(n) for n in range(1, last + 1))}
 
 
 def check(folder: Path) -> Iterator[Problem]:
