@@ -34,6 +34,8 @@ def print_status(about: dict[str, Any]) -> None:
             + (f"   loss {about['loss']:.4f}" if about["loss"] else "")
         )
         console.print(f"anchors   {_steps(about['anchors'])}")
+    if count := about.get("evaluations"):
+        console.print(f"evaluated {count:,} times, each a task of a step")
     for one in about["incidents"]:
         console.print(f"incident  step {one['step']:,}: {word(one['why'])}: {word(one['action'])}")
     if about["validation"]:
@@ -85,11 +87,24 @@ def print_step(about: dict[str, Any], characters: int) -> None:
             f"phase     {word(about['phase'])}, {len(about['rows']):,} rows of "
             f"{about['context']:,} targets"
         )
+    for evaluated in about.get("evaluations", ()):
+        console.print(f"evaluated {_evaluated(evaluated)}")
     for row in about["rows"]:
         loss = f"   loss {row['loss']:.4f}" if "loss" in row else ""
         place = f"block {row['block']} from {row['start']} on, epoch {row['epoch']}"
         console.print(f"\n[bold]row {row['row']}[/bold]  {place}{loss}")
         _print_segments(console, row["segments"], characters)
+
+
+def _evaluated(about: dict[str, Any]) -> str:
+    from pellucid.measured.summary import decimals
+
+    between = about["interval"]
+    low_high = (
+        f", 95% interval {decimals(between['low'])}-{decimals(between['high'])}" if between else ""
+    )
+    shown = f"{word(about['task'])}: {word(about['number'])} {decimals(about['value'])}"
+    return f"{shown}{low_high}, {about['examples']:,} examples"
 
 
 def print_block(about: dict[str, Any], characters: int) -> None:

@@ -12,7 +12,6 @@ The ledger and the tables are taken as they stand; `run.verify()` checks them.
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -23,9 +22,12 @@ import pyarrow as pa
 
 from pellucid.data.order import Order
 from pellucid.errors import FolderNeeded, RunMissing, StepUnknown
-from pellucid.forked import fork_in_words, fork_of, tokens_in_words
+from pellucid.forked import fork_of, tokens_in_words
 from pellucid.look.show import Shown
-from pellucid.look.status import status
+from pellucid.look.status import printed
+from pellucid.measured import stored
+from pellucid.measured.summary import Summary, summary
+from pellucid.notebook import fork_told, table
 from pellucid.recipe import FILE, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
@@ -33,15 +35,14 @@ from pellucid.store import layout
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile, begun
 from pellucid.store.remote import RemotePath
-from pellucid.terminal import plain, printable
+from pellucid.terminal import plain
 from pellucid.train.events import Batch
 
 if TYPE_CHECKING:
+    from pellucid.record.evaluations import Line
     from pellucid.release.verify import Report
     from pellucid.trace.where import Traced
     from pellucid.train.state import State
-
-_SHOWN = 500  # Characters of a text that a notebook shows.
 
 
 def open(path: str | Path) -> Run:
@@ -107,7 +108,13 @@ class Run:
 
     def status(self) -> dict[str, Any]:
         """Where the run stands, as `pellucid status --json` prints it."""
-        return status(self.folder)
+        return printed(self.folder)
+
+    @cached_property
+    def evaluations(self) -> list[Evaluation]:
+        """The evaluations that it keeps of its weights, the oldest first. Raises
+        EvaluationBroken."""
+        return [Evaluation(self, entry) for entry in stored.of_run(self.folder)]
 
     def step(self, step: int | str) -> Step:
         """A step: 120 or "step120"; `first` is the state that the run
@@ -204,13 +211,13 @@ class Run:
         return f"pellucid.open({plain(repr(str(self.folder)))})"
 
     def _repr_html_(self) -> str:
-        about = status(self.folder)
+        about = printed(self.folder)
         stands = f"step {about['steps_done']:,} of {about['steps']:,}"
         validated = about["validation"][-1:]
-        return _table(
+        return table(
             about["run"],
             {
-                **_fork_told(about["fork"]),
+                **fork_told(about["fork"]),
                 "stands at": f"{stands}, {'finished' if about['finished'] else 'in training'}",
                 "sealed": "yes" if about["sealed"] else "no",
                 "head": about["head"],
@@ -218,6 +225,7 @@ class Run:
                 "loss": about["loss"],
                 "validation": validated[0]["loss"] if validated else None,
                 "checkpoints": ", ".join(map(str, about["checkpoints"])),
+                **({"evaluations": f"{kept:,}"} if (kept := about["evaluations"]) else {}),
             },
         )
 
@@ -334,10 +342,10 @@ class Step:
         numbers = ("loss", "lr", "grad_norm", "weight_norm") if self.number > self.run.first else ()
         fork = fork_of(self.run.recipe, self.entry)
         about = {name: self._number(name) for name in numbers}
-        return _table(
+        return table(
             f"step {self.number}",
             {
-                **_fork_told(fork),
+                **fork_told(fork),
                 **about,
                 "tokens": tokens_in_words(self.tokens, fork),
                 "state": self.entry["state"],
@@ -381,7 +389,7 @@ class Block:
 
     def _repr_html_(self) -> str:
         seen = ", ".join(str(time["step"]) for time in self.steps())
-        return _table(f"block {self.number}", {"source": self.source, "steps": seen}, self.text)
+        return table(f"block {self.number}", {"source": self.source, "steps": seen}, self.text)
 
 
 class Document:
@@ -435,28 +443,51 @@ class Document:
         about = {name: getattr(self, name) for name in names} | {
             "characters": f"{self.characters:,}"
         }
-        return _table(self.id, about, self.text)
+        return table(self.id, about, self.text)
 
 
-def _fork_told(fork: dict[str, Any] | None) -> dict[str, object]:
-    """The rows of a table that say that a run is a fork."""
-    if not fork:
-        return {}
-    left_out = {"without": ", ".join(fork["without"])} if fork["without"] else {}
-    return {"fork": fork_in_words(fork), **left_out}
+class Evaluation:
+    """A task asked of the weights after a step. Make them with run.evaluations.
 
+    n, step, task, harness, version, metric and settings are as in the view `evaluations`; numbers
+    are the means by name."""
 
-def _table(title: str, about: Mapping[str, object], text: str = "") -> str:
-    """What a notebook shows: every string is somebody else's, and becomes text."""
-    rows = "".join(
-        f"<tr><th style='text-align:left'>{_html(name)}</th><td "
-        f"style='text-align:left'>{_html(value)}</td></tr>"
-        for name, value in about.items()
-    )
-    below = f"<pre style='white-space:pre-wrap'>{_html(text)}</pre>" if text else ""
-    return f"<b>{_html(title)}</b><table>{rows}</table>{below}"
+    def __init__(self, run: Run, entry: Mapping[str, Any]) -> None:
+        self.run, self.entry = run, entry
+        self.n: int = entry["n"]
+        self.step: int = entry["step"]
+        self.task: str = entry["task"]
+        self.harness: str = entry["harness"]
+        self.version: str = entry["version"]
+        self.metric: str = entry["metric"]
+        self.settings: dict[str, str | int | bool | None] = entry["settings"]
+        self.numbers = {name: digests.bits_float(bits) for name, bits in entry["numbers"].items()}
 
+    @cached_property
+    def summary(self) -> Summary:
+        """The number that stands for it: `.number`, `.value`, `.interval` (or None), `.chance` (or
+        None), `.examples`. Reads all examples. Raises EvaluationBroken."""
+        return summary(self.entry, stored.lines(self.run.folder, self.entry))
 
-def _html(value: object) -> str:
-    text = "-" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
-    return html.escape(printable(text, _SHOWN))
+    def examples(self) -> Iterator[Line]:
+        """Every example in order, one in memory at a time: `.example` (name, request, target,
+        cluster), `.answer`, `.numbers`. Raises EvaluationBroken."""
+        return stored.lines(self.run.folder, self.entry)
+
+    def __repr__(self) -> str:
+        asked = f"step {self.step}, task {plain(repr(self.task))}"
+        return f"<evaluation {self.n} of {self.run!r}: {asked}>"
+
+    def _repr_html_(self) -> str:
+        value, interval, chance, examples = self.summary.cells()
+        about = {
+            "step": self.step,
+            self.summary.number: value,
+            "95% interval": interval,
+            "chance": chance,
+            "examples": examples,
+            "metric": self.metric,
+            "asked by": f"{self.harness} {self.version}",
+            "settings": ", ".join(f"{name} {setting}" for name, setting in self.settings.items()),
+        }
+        return table(self.task, about)

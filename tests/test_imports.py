@@ -61,6 +61,7 @@ ROOMS = [
     "demo",
     "terminal",
     "answers",
+    "notebook",
     "sql",
     "opened",
     "cli",

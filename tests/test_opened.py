@@ -3,6 +3,7 @@ readers; the docs' code runs."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -18,6 +19,7 @@ import pellucid
 from pellucid import opened
 from pellucid.errors import (
     DocumentUnknown,
+    EvaluationBroken,
     FolderNeeded,
     NotTrained,
     QueryInvalid,
@@ -27,9 +29,12 @@ from pellucid.errors import (
 )
 from pellucid.look.show import Shown
 from pellucid.record import digests
+from pellucid.store import layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
 from tests.conftest import finish, make_run, spiking
+from tests.conftest import pellucid as verb
+from tests.release.evaluating import evaluate, rewrite
 from tests.serving import serving
 
 DOCS = Path(__file__).parents[1] / "docs/python.md"
@@ -49,7 +54,7 @@ def test_the_code_of_the_docs_runs(
     names: dict[str, Any] = {}
     for block in blocks:
         exec(compile(block, str(DOCS), "exec"), names)  # noqa: S102 - these are our own docs.
-    assert len(blocks) == 8 and names["state"].step == 7 and len(names["train"]) > 20
+    assert len(blocks) == 9 and names["state"].step == 7 and len(names["train"]) > 20
     assert names["table"].schema.names == ["source", "epoch", "loss"] and {"count", "hits"} <= set(
         names["answer"]
     )
@@ -264,3 +269,33 @@ def test_a_notebook_shows_text_and_no_markup(run: opened.Run) -> None:
     assert "\x1b" not in repr(document) and "\n" not in repr(document)
     document.text = "long " * 1000
     assert len(document._repr_html_()) < 3000
+
+
+def test_evaluations_are_those_that_the_run_keeps(release: Path) -> None:
+    assert pellucid.open(release).evaluations == []
+    made = evaluate(release, [6, 12])
+    rewrite(release, [*made[:2], made[2] | {"task": "<b>arc</b>\x1b[2J"}])
+    run = pellucid.open(release)
+    first, last = run.evaluations
+    assert (first.n, first.step, first.task, first.metric) == (1, 6, "arc_easy", "accuracy")
+    assert first.settings == made[1]["settings"] and first.numbers["acc"] == 0.6
+    assert (first.summary.number, first.summary.value, first.summary.examples) == ("acc", 0.6, 5)
+    assert [line.example.name for line in last.examples()] == [f"doc {i}" for i in range(5)]
+    assert run.status()["evaluations"] == 2 and "evaluations" in run._repr_html_()
+    shown = last._repr_html_()
+    assert "&lt;b&gt;arc" in shown and "<b>arc" not in shown and "0.600" in shown
+    assert "\x1b" not in shown + repr(last)
+    (release / layout.examples(2)).write_bytes(b"{}\n")
+    with pytest.raises(EvaluationBroken):
+        list(last.examples())
+
+
+def test_status_and_show_tell_of_evaluations(release: Path) -> None:
+    assert "evaluated" not in verb("status", release).stdout
+    evaluate(release, [6, 12])
+    assert "evaluated 2 times" in verb("status", release).stdout
+    told = "evaluated arc_easy: acc 0.600, 95% interval 0.209-0.906, 5 examples"
+    assert told in verb("show", release, "step12").stdout
+    assert "evaluated" not in verb("show", release, "step13").stdout
+    (about,) = json.loads(verb("show", release, "step6", "--json").stdout)["evaluations"]
+    assert (about["task"], about["step"], about["value"]) == ("arc_easy", 6, 0.6)

@@ -93,6 +93,8 @@ def show(
     shown = Shown(folder)
     name = which if what in ("document", "text") else step_number(which)
     about: dict[str, Any] = {"text": which} if what == "text" else getattr(shown, what)(name)
+    if what == "step" and (evaluations := shown.evaluations(about["step"])):
+        about["evaluations"] = evaluations
     if not as_json and what != "text":
         getattr(answers, f"print_{what}")(about, characters)
     if at:

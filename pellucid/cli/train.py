@@ -166,9 +166,9 @@ def fork(
 
 @teaches("""Show where a run stands: steps, head, digest of the weights, validation.""")
 def status(run: RunOrUrl = ".", as_json: Json = False) -> None:
-    from pellucid.look.status import status
+    from pellucid.look.status import printed
 
-    about = status(home(run))
+    about = printed(home(run))
     print_json(about) if as_json else print_status(about)
     if not as_json:
         _tell_next(run, about)

@@ -16,6 +16,7 @@ from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import StageNotReady
 from pellucid.forked import fork_of
 from pellucid.look import seen
+from pellucid.measured import stored
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
@@ -78,6 +79,11 @@ class Shown:
                     piece["loss"] = _loss_of(piece, recorded.get((number, row), []))
             rows.append(shown)
         return about | {"phase": phase.name, "context": phase.context, "rows": rows}
+
+    def evaluations(self, number: int) -> list[dict[str, Any]]:
+        """What the evaluations of the weights after a step come to. Raises EvaluationBroken."""
+        entries = [entry for entry in stored.of_run(self.folder) if entry["step"] == number]
+        return [row.as_json() for row in stored.summaries(self.folder, entries)]
 
     def block(self, number: int) -> dict[str, Any]:
         """A block: its text, the documents in it, every time it was trained on, with the losses

@@ -9,6 +9,7 @@ from typing import Any
 from pellucid.data import stage, tokenizer
 from pellucid.errors import RunMissing
 from pellucid.forked import fork_of
+from pellucid.measured import stored
 from pellucid.recipe import FILE
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
@@ -26,7 +27,7 @@ _STAGES = {
 
 
 def status(folder: Path) -> dict[str, Any]:
-    """What `pellucid status --json` prints. Raises RunMissing and what the readers raise."""
+    """What the record says of it. Raises RunMissing and what the readers raise."""
     if not (folder / FILE).is_file():
         raise RunMissing(path=folder)
     recipe = load_recipe(folder)
@@ -80,6 +81,12 @@ def status(folder: Path) -> dict[str, Any]:
             for body in rare["incident"]
         ],
     }
+
+
+def printed(folder: Path) -> dict[str, Any]:
+    """What `pellucid status --json` prints: the same, and how many evaluations the run keeps.
+    Raises as status."""
+    return status(folder) | {"evaluations": stored.count(folder)}
 
 
 def validation(body: dict[str, Any]) -> dict[str, Any]:
