@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.cli import VERBS
-from pellucid.cli.common import name_of, reads_addresses
-from pellucid.errors import PellucidError, QueryInvalid
+from pellucid.cli.common import name_of, reads_addresses, steps_named
+from pellucid.errors import CommandInvalid, PellucidError, QueryInvalid
 from tests.conftest import pellucid
 
 ZEROS = "0" * 64
@@ -100,3 +100,14 @@ def test_an_address_is_read_by_the_verbs_that_are_said_to_read_it() -> None:
 def test_a_sentence_ends_once(detail: str, said: str) -> None:
     error: PellucidError = QueryInvalid(detail=detail)
     assert said in str(error)
+
+
+def test_steps_are_named() -> None:
+    assert steps_named("--at", "last", 0, 20) == [20]
+    assert steps_named("--at", "0,step7,last", 0, 20) == [0, 7, 20]
+    assert steps_named("--at", "every=8", 3, 20) == [3, 8, 16, 20]
+    assert steps_named("--at", "log", 0, 20) == [0, 1, 2, 4, 8, 16, 20]
+    assert steps_named("--at", "log", 3, 4) == [3, 4]
+    for word in ("", "first", "every=0", "1,,2", "-1"):
+        with pytest.raises(CommandInvalid, match="--at"):
+            steps_named("--at", word, 0, 20)

@@ -7,6 +7,7 @@ import contextlib
 import inspect
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -222,6 +223,29 @@ def step_number(text: str) -> int:
             verb=verb_at_hand(), word=text, detail="write a step as 120 or step120"
         )
     return number
+
+
+def steps_named(option: str, words: str, first: int, last: int) -> list[int]:
+    """The steps that an option names: numbers, last, every=N with the first and the last state, and
+    log: the powers of two with both. Raises CommandInvalid."""
+    numbers = set[int]()
+    for word in words.split(","):
+        every = re.fullmatch("every=([1-9][0-9]{0,15})", word)
+        number = layout.step_number(word)
+        if word == "last":
+            numbers.add(last)
+        elif word == "log":
+            powers = (1 << power for power in range(last.bit_length()))
+            numbers |= {first, last, *(step for step in powers if first <= step <= last)}
+        elif every:
+            length = int(every.group(1))
+            numbers |= {first, last, *range(first + -first % length, last + 1, length)}
+        elif number is not None:
+            numbers.add(number)
+        else:
+            detail = f"{option} takes steps, last, every=N and log: 0,150,last or every=50"
+            raise CommandInvalid(verb=verb_at_hand(), word=word or words, detail=detail)
+    return sorted(numbers)
 
 
 def inputs_of(folder: Path) -> Any:

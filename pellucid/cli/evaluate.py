@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
@@ -10,8 +9,16 @@ from typing import Annotated, Any
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, inputs_of, on_terminal, print_json, teaches
-from pellucid.errors import CommandInvalid
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    Run,
+    inputs_of,
+    on_terminal,
+    print_json,
+    steps_named,
+    teaches,
+)
 from pellucid.store import layout
 from pellucid.terminal import plain
 
@@ -71,7 +78,7 @@ def evaluate(
 
     inputs = inputs_of(folder)
     ledger = inputs.recorded()
-    at = steps_named(steps, ledger.first, ledger.steps_done)
+    at = steps_named("--steps", steps, ledger.first, ledger.steps_done)
     asked = chosen(tasks, inputs, shots=shots, limit=limit, offline=offline)
     sealed = (folder / layout.MANIFEST).exists()
     rows = list[Summary]()
@@ -98,28 +105,6 @@ class _Told:
     def __call__(self, step: int, task: Any, done: int) -> None:
         total = len(task.examples)
         self._terminal.progress(f"{task.name} of step {step}", done, total, "examples")
-
-
-def steps_named(words: str, first: int, last: int) -> list[int]:
-    """The steps of --steps: numbers, last, every=N with the first and the last state, and log: the
-    powers of two with both. Raises CommandInvalid."""
-    numbers = set[int]()
-    for word in words.split(","):
-        every = re.fullmatch("every=([1-9][0-9]{0,15})", word)
-        if word == "last":
-            numbers.add(last)
-        elif word == "log":
-            powers = (1 << power for power in range(last.bit_length()))
-            numbers |= {first, last, *(step for step in powers if first <= step <= last)}
-        elif every:
-            length = int(every.group(1))
-            numbers |= {first, last, *range(first + -first % length, last + 1, length)}
-        elif (number := layout.step_number(word)) is not None:
-            numbers.add(number)
-        else:
-            detail = "--steps takes steps, last, every=N and log: 0,150,last or every=50"
-            raise CommandInvalid(verb="evaluate", word=word or words, detail=detail)
-    return sorted(numbers)
 
 
 def _list(as_json: bool) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,6 +27,7 @@ from pellucid.cli.common import (
     print_json,
     step_number,
     step_or_last,
+    steps_named,
     teaches,
 )
 from pellucid.errors import CommandInvalid, RunsDiffer
@@ -67,7 +67,7 @@ def show(
         str,
         typer.Option(
             metavar="STEPS",
-            help="Compute the loss at these steps too: 150,600 or every=50.",
+            help="Compute the loss at these steps too: 150,last or every=50 or log.",
             show_default=False,
         ),
     ] = "",
@@ -164,30 +164,11 @@ def _life(folder: Path, what: str, name: Any, at: str, quiet: bool) -> dict[str,
 
     inputs = inputs_of(folder)
     ledger = inputs.recorded()
-    steps = _steps(at, ledger.first, ledger.steps_done)
+    steps = steps_named("--at", at, ledger.first, ledger.steps_done)
     with on_terminal(quiet) as terminal:
         return getattr(life, f"life_of_{what}")(
             inputs, name, steps, terminal.watch("replay")
         ).as_json()
-
-
-def _steps(at: str, first: int, last: int) -> list[int]:
-    """The steps that --at names: numbers, and every=N, which takes the
-    first and the last state too."""
-
-    numbers: set[int] = set()
-    for word in at.split(","):
-        every = re.fullmatch("every=([1-9][0-9]{0,15})", word)
-        number = layout.step_number(word)
-        if every:
-            length = int(every.group(1))
-            numbers |= {first, last, *range(first + -first % length, last + 1, length)}
-        elif number is not None:
-            numbers.add(number)
-        else:
-            detail = "--at takes steps and every=N: 150,600 or every=50"
-            raise CommandInvalid(verb="show", word=word or at, detail=detail)
-    return sorted(numbers)
 
 
 def _draw(what: str, which: str, about: dict[str, Any], plot: str, quiet: bool) -> None:

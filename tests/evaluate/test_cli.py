@@ -5,10 +5,6 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
-from pellucid.cli.evaluate import steps_named
-from pellucid.errors import CommandInvalid
 from pellucid.measured import stored
 from pellucid.store import layout
 from tests.conftest import pellucid
@@ -61,17 +57,6 @@ def test_the_built_in_tasks_are_listed() -> None:
     assert answer.returncode == 0 and "agreement" in answer.stdout
     about = json.loads(pellucid("evaluate", "--list", "--json").stdout)
     assert {task["name"] for task in about} >= {"agreement", "completion", "validation"}
-
-
-def test_steps_are_named() -> None:
-    assert steps_named("last", 0, 20) == [20]
-    assert steps_named("0,step7,last", 0, 20) == [0, 7, 20]
-    assert steps_named("every=8", 3, 20) == [3, 8, 16, 20]
-    assert steps_named("log", 0, 20) == [0, 1, 2, 4, 8, 16, 20]
-    assert steps_named("log", 3, 4) == [3, 4]
-    for word in ("", "first", "every=0", "1,,2", "-1"):
-        with pytest.raises(CommandInvalid, match="--steps"):
-            steps_named(word, 0, 20)
 
 
 def test_a_step_that_there_is_not_is_named(trained: Path) -> None:
