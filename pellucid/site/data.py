@@ -16,7 +16,7 @@ from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import MAX_BYTES
-from pellucid.site import baselines, documents, samples, steps, validation
+from pellucid.site import baselines, documents, ranked, samples, steps, validation
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import SCHEMA, corpus, overview, states
 from pellucid.site.pack import canonical, spans
@@ -28,7 +28,7 @@ from pellucid.store import files, layout
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|states|validation|tokenizer|dictionary|baselines|samples"
+    r"overview|states|validation|ranked|tokenizer|dictionary|baselines|samples"
     r"|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
     r"|(steps|documents|texts|seams)/([0-9]{5,9})"
 )
@@ -124,6 +124,7 @@ class Site:
                 yield f"curves/level{level}/{number:05d}"
         if self.overview["data_made"]:
             yield "tokenizer"
+            yield ranked.NAME
             if self.overview["validation"]:
                 yield baselines.NAME
             if self.overview["samples"]:
@@ -176,6 +177,8 @@ class Site:
             yield self._texts.dictionary
         elif name == baselines.NAME:
             yield self._canonical(self._validated())
+        elif name == ranked.NAME:
+            yield self._canonical(self._ranked())
         elif name == samples.NAME:
             yield self._canonical(self._samples())
         elif match[1]:
@@ -219,6 +222,11 @@ class Site:
             raise NoSuchFile(validation.NAME)
         tokens = int(self.overview["genesis"].get("tokens", 0))
         return validation.curve(self._status["validation"], self._curves, tokens)
+
+    def _ranked(self) -> dict:
+        if not self.overview["data_made"]:
+            raise NoSuchFile(ranked.NAME)
+        return ranked.ranked(self._by_document[0], self._texts)
 
     def _curve(self, level: int, number: int) -> dict:
         if level > top(self._taken) or number >= self._curves.parts(level):

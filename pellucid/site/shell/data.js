@@ -4,6 +4,7 @@ page(async (about) => {
   if (!about.data_made) throw new Early("The documents are not prepared yet.");
   // Data are made once: a new step changes nothing here.
   if (document.getElementById("typed")) return;
+  const { least, lowest, highest } = await value("ranked");
   show(
     el("h1", {}, "Data"),
     el(
@@ -47,9 +48,36 @@ page(async (about) => {
       "Lengths",
       Object.entries(about.lengths).map(([source, counts]) => lengths(source, counts)),
     ),
+    lowest.length
+      ? section(
+          "Read well, and badly",
+          el(
+            "p",
+            {},
+            "The mean loss of a document in the last step that trained on something of it, before " +
+              `the update, where that step read ${count(least)} tokens of it or more.`,
+          ),
+          readings("Lowest loss at the last reading", lowest),
+          readings("Highest loss at the last reading", highest),
+        )
+      : null,
     tokenField(),
   );
 });
+
+function readings(caption, rows) {
+  return table(
+    caption,
+    ["document", "step", "tokens", "loss"],
+    rows.map(({ document, id, step, tokens, loss }) => [
+      link(`document.html#${document}`, foreign(id)),
+      stepLink(step),
+      count(tokens),
+      decimal(loss === null ? NaN : loss / 1000, 3),
+    ]),
+    [2, 3],
+  );
+}
 
 function reasons(about) {
   const rows = about.sources.flatMap((one) =>
