@@ -93,7 +93,7 @@ class Terminal:
             self._logged = time.monotonic()
             if (line := f"{stage}: {described}") != self._said:  # A stage's end is told once.
                 self._said = line
-                self.console.print(line)
+                self.console.print(escape(line))
 
     def search(self, stage: str, done: int, total: int | None, unit: str) -> None:
         """The same, and nothing where nobody watches: a search is told by what it finds."""

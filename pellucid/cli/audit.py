@@ -246,6 +246,9 @@ def _evaluations(folder: Path, count: int | None, seed: int | None, as_json: boo
     inputs, seed = inputs_of(folder), secrets.randbits(32) if seed is None else seed
     with on_terminal(quiet=as_json) as terminal:
         asked = ask_again(inputs, count or 0, seed, terminal.watch("replay"))
+    if not asked:
+        detail = "the run has no evaluation of its steps"
+        raise CommandInvalid(verb="audit", word="--evaluations", detail=detail)
     wrong, head = [one for one in asked if not one.same], inputs.recorded().head
     if as_json:
         about = {"ok": not wrong, "head": head, "seed": seed, "answers": len(asked)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
@@ -59,7 +59,9 @@ def evaluate(
     ] = None,
     limit: Annotated[
         int | None,
-        typer.Option(min=1, help="Ask only the first N documents of a task.", show_default="all"),
+        typer.Option(
+            min=1, max=10**9, help="Ask only the first N documents of a task.", show_default="all"
+        ),
     ] = None,
     offline: Annotated[
         bool, typer.Option("--offline", help="Download nothing; name what is missing.")
@@ -81,19 +83,20 @@ def evaluate(
     at = steps_named("--steps", steps, ledger.first, ledger.steps_done)
     asked = chosen(tasks, inputs, shots=shots, limit=limit, offline=offline)
     sealed = (folder / layout.MANIFEST).exists()
-    rows = list[Summary]()
+    rows, known = list[Summary](), 0
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
     with held, on_terminal(as_json) as terminal:
         watch, told = terminal.watch("replay"), _Told(terminal)
         for result in measure(inputs, asked, at, watch, told, stored.entries(folder)):
             if result.entry:
+                known += 1
                 rows.append(summary(result.entry, stored.lines(folder, result.entry)))
                 continue
             made = kept.evaluation(folder, result.step, result.task, result.answers)
             if not sealed:
                 kept.keep(folder, made)
             rows.append(summary(made.body, made.lines()))
-    _print(folder, sorted(rows, key=lambda row: (row.task, row.step)), sealed, as_json)
+    _print(folder, sorted(rows, key=lambda row: (row.task, row.step)), known, sealed, as_json)
 
 
 class _Told:
@@ -104,7 +107,7 @@ class _Told:
 
     def __call__(self, step: int, task: Any, done: int) -> None:
         total = len(task.examples)
-        self._terminal.progress(f"{task.name} of step {step}", done, total, "examples")
+        self._terminal.progress(f"{plain(task.name)} of step {step}", done, total, "examples")
 
 
 def _list(as_json: bool) -> None:
@@ -122,10 +125,11 @@ def _list(as_json: bool) -> None:
     print("Each is described in docs/evaluate.md. Every other name is a task of lm-eval.")
 
 
-def _print(folder: Path, rows: Iterable[Any], sealed: bool, as_json: bool) -> None:
-    rows = list(rows)
+def _print(folder: Path, rows: Sequence[Any], known: int, sealed: bool, as_json: bool) -> None:
+    """known: so many of the rows are what the run kept before."""
     if as_json:
-        print_json({"kept": not sealed, "evaluations": [row.as_json() for row in rows]})
+        about = {"kept": not sealed, "known": known}
+        print_json(about | {"evaluations": [row.as_json() for row in rows]})
         return
     width = max((len(row.task) for row in rows), default=0)
     print(f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples")
@@ -139,7 +143,9 @@ def _print(folder: Path, rows: Iterable[Any], sealed: bool, as_json: bool) -> No
     methods = sorted({row.interval.method for row in rows if row.interval})
     if methods:
         print(f"intervals: {'; '.join(methods)} (docs/evaluate.md)")
-    if sealed:
+    if known:
+        print(f"{known:,} of {len(rows):,} rows are the run's own record: no model was asked now.")
+    if sealed and known < len(rows):
         print(
             "not kept: the run is sealed. To keep them, remove its manifest.jsonl, evaluate, and "
             "run pellucid publish again."

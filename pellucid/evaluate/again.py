@@ -43,7 +43,8 @@ def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answe
         own = [(entry, line) for entry, line in picked if entry["step"] == state.step]
         computed = answers(scorer, (line.example.request for _, line in own))
         for (entry, line), answer in zip(own, computed, strict=True):
-            given.append(Answered(entry, line, answer == line.answer))
+            # As spelled: 0.0 and -0.0 are equal, and have other bits.
+            given.append(Answered(entry, line, answer.spelled() == line.answer.spelled()))
         state.model.train()
     return given
 
@@ -55,7 +56,7 @@ def _picked(
     sizes = [sum(1 for _ in stored.lines(inputs.folder, entry)) for entry in entries]
     ends = [*accumulate(sizes)]
     numbers = chosen(seed, f"evaluations {inputs.recorded().head}", sum(sizes))
-    drawn = sorted(number - 1 for number in islice(numbers, count))
+    drawn = sorted(number - 1 for number in islice(numbers, min(count, sum(sizes))))
     picked = []
     for entry, size, end in zip(entries, sizes, ends, strict=True):
         places = {number - end + size for number in drawn if end - size <= number < end}

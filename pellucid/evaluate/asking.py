@@ -49,8 +49,10 @@ def _encoded(tokenizer: Tokenizer, request: Choices) -> Asked:
         tokens = [tokenizer.encode(blanks + choice) for choice in request.choices]
     else:
         before = tokenizer.encode(context)
-        whole = [tokenizer.encode(context + blanks + choice) for choice in request.choices]
-        tokens = [ids[len(before) :] for ids in whole]
+        # Cut one by one: a long context is not held once for each choice.
+        tokens = [
+            tokenizer.encode(context + blanks + choice)[len(before) :] for choice in request.choices
+        ]
     for choice, ids in zip(request.choices, tokens, strict=True):
         if not ids:
             raise RequestUnfit(choice=choice, context=request.context[-40:])

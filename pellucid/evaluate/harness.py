@@ -200,20 +200,20 @@ def _prepared(task: Any, limit: int | None, seed: int, version: str) -> HarnessT
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # Its progress.
             task.build_all_requests(limit=limit)
+        documents = [*instances.documents(task)]
+        settings = {
+            **described.data(task),
+            "content": _content(task, documents),
+            "fewshot_seed": seed,
+            "limit": limit,
+            "num_fewshot": int(task.config.num_fewshot or 0),
+            "shots_replaced": shots.replaced,
+            "unrated": ",".join(sorted(_tried(task, documents)))[:200] or None,
+        }
     except PellucidError:
         raise
     except Exception as error:
         raise TaskInvalid(task=name, detail=described.failure(error)) from error
-    documents = [*instances.documents(task)]
-    settings = {
-        **described.data(task),
-        "content": _content(task, documents),
-        "fewshot_seed": seed,
-        "limit": limit,
-        "num_fewshot": int(task.config.num_fewshot or 0),
-        "shots_replaced": shots.replaced,
-        "unrated": ",".join(sorted(_tried(task, documents)))[:200] or None,
-    }
     examples = [example for document in documents for example in document.examples]
     made = ("lm-eval", version)
     return HarnessTask(name, metrics.MEASURED, examples, settings, made, documents, task)

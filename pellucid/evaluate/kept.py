@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.errors import EvaluationBroken
+from pellucid.errors import EvaluationBroken, TaskUnfit
 from pellucid.evaluate.task import Task
 from pellucid.journal import Journal
 from pellucid.measured import stored
@@ -30,7 +30,7 @@ class Made(NamedTuple):
 
 def evaluation(folder: Path, step: int, task: Task, answers: Sequence[Answer]) -> Made:
     """An evaluation of the weights after a step. Raises EvaluationBroken for an example that no
-    line can hold."""
+    line can hold, TaskUnfit for a name or setting that no entry can hold."""
     metric, numbers = task.rated(answers)
     examples, ledger = evaluations.Examples(metric), LedgerFile(folder)
     rows = zip(task.examples, answers, numbers, strict=True)
@@ -48,6 +48,8 @@ def evaluation(folder: Path, step: int, task: Task, answers: Sequence[Answer]) -
         examples=examples,
         sha256=hashlib.sha256(b"".join(written)).hexdigest(),
     )
+    if wrong := evaluations.wrong(1, {"prev": chain.START, "n": 1, **body}):
+        raise TaskUnfit(task=task.name, detail=f"its entry {wrong}")
     return Made(body, written)
 
 

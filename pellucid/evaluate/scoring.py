@@ -8,6 +8,7 @@ CPU, and whatever is asked beside it."""
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
 from typing import NamedTuple
@@ -69,13 +70,20 @@ class Scorer:
     # ---- log-likelihoods ------------------------------------------------------------------------
 
     def likelihoods(self, asked: Iterable[Asked]) -> Iterator[list[Likelihood]]:
-        """Of every continuation; what the continuations of a context share is read once."""
-        groups = (
-            [self._cut(ask.context, continuation) for continuation in ask.continuations]
-            for ask in asked
-        )
-        for pack in _packs(groups, self._rows):
-            yield from self._scored(pack)
+        """Of every continuation; what the continuations of a context share is read once in a
+        pass."""
+        counts = deque[int]()
+
+        def groups() -> Iterator[list[_Scored]]:
+            for ask in asked:
+                group = [self._cut(ask.context, continuation) for continuation in ask.continuations]
+                counts.append(len(group))
+                yield from _split(group, self._rows)
+
+        packs = _packs(groups(), self._rows)
+        scores = (score for pack in packs for group in self._scored(pack) for score in group)
+        for first in scores:
+            yield [first, *islice(scores, counts.popleft() - 1)]
 
     def rolling(self, tokens: Sequence[int]) -> list[Asked]:
         """The windows in which a whole text is scored: disjoint targets, the first behind the
@@ -207,6 +215,19 @@ def _shared(group: Sequence[_Scored]) -> int:
         while first[:most] != sequence.tokens[:most]:
             most -= 1
     return most if most >= _SHARED else 0
+
+
+def _split(group: list[_Scored], rows: int) -> Iterator[list[_Scored]]:
+    """A group in pieces of about so many rows: many long continuations would fill the memory."""
+    shared, piece, size = _shared(group), list[_Scored](), 0
+    for sequence in group:
+        own = len(sequence.tokens) - shared
+        if piece and size + own > rows:
+            yield piece
+            piece, size = [], 0
+        piece.append(sequence)
+        size += own if len(piece) > 1 else len(sequence.tokens)
+    yield piece
 
 
 def _packs(groups: Iterable[list[_Scored]], rows: int) -> Iterator[list[list[_Scored]]]:

@@ -196,6 +196,8 @@ def _spelled(line: bytes) -> dict[str, Any]:
     try:
         body = json.loads(line)
         sound = isinstance(body, dict) and digests.canonical(body) + b"\n" == line
+        if b"\\ud" in line:  # Half of a pair has no UTF-8, so no model can be asked it.
+            json.dumps(body, ensure_ascii=False).encode()
     except (ValueError, RecursionError):
         return {}
     return body if sound else {}

@@ -13,24 +13,31 @@ from pellucid.record.verdict import Problem
 from pellucid.store import files, layout, log
 from pellucid.store.ledger import LedgerFile
 
+_MOST_BROKEN = 100  # Entries: a chain that has so many is not read on.
 
-def named(folder: Path) -> set[str]:
-    """The files that a run's evaluations have, by how many entries their chain has: '/'-paths."""
-    if not (folder / layout.EVALUATIONS).is_file():
-        return set()
+
+def strays(folder: Path, inside: set[str]) -> set[str]:
+    """Those of these '/'-paths in evaluations/ that no entry of the chain has."""
+    if not inside or not (folder / layout.EVALUATIONS).is_file():
+        return inside
     last = stored.count(folder)
-    return {layout.EVALUATIONS, *(layout.examples(n) for n in range(1, last + 1))}
+    numbers = {path: Path(path).stem for path in inside - {layout.EVALUATIONS}}
+    return {path for path, number in numbers.items() if not 0 < int(number) <= last}
 
 
 def check(folder: Path) -> Iterator[Problem]:
-    """Every problem of the evaluations of a run or release that has some."""
-    sound = []
+    """Every problem of the evaluations of a run or release that has some; of a chain with many
+    broken entries, the first of them."""
+    sound, broken = [], 0
     for entry in log.read(folder / layout.EVALUATIONS):
         detail = entry.problem or evaluations.wrong(entry.n, entry.body)
         if detail:
             yield Problem("EvaluationBroken", _place_of(entry.n), detail)
+            broken += 1
         else:
             sound.append(entry.body)
+        if broken == _MOST_BROKEN:
+            return
     yield from _of_ledger(folder, sound)
     for body in sound:
         if body["n"]:

@@ -32,7 +32,7 @@ def strays(folder: Path, paths: Iterable[str]) -> set[str]:
         except DataError:
             continue
     inside = {path for path in names if layout.room_of(path) in _OF_EVALUATIONS}
-    return unnamed | (inside - evaluations.named(folder) if inside else set())
+    return unnamed | evaluations.strays(folder, inside)
 
 
 class _Manifest(NamedTuple):

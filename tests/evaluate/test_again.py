@@ -17,7 +17,7 @@ from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
 from tests.conftest import pellucid
-from tests.evaluate.test_measure import measured
+from tests.evaluate.test_measure import TASKS, measured
 from tests.release.evaluating import rewrite
 
 STEPS, ALL = [0, 6, 12], 100
@@ -96,3 +96,31 @@ def test_results_of_another_checkpoint_are_named_by_the_audit(trained: Path) -> 
 def test_other_options_that_choose_are_refused(finished: Path, more: list[str]) -> None:
     answer = pellucid("audit", finished, "--evaluations", 3, *more, check=None)
     assert answer.returncode == 2 and "option that chooses" in answer.stderr
+
+
+def test_an_answer_of_other_bits_is_another_answer_though_it_is_equal(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """0.0 and -0.0."""
+    measured(trained, [12], TASKS[:1])
+    lines = stored.lines
+    zero, other = Likelihoods((0.0, -1.0), (True, False)), Likelihoods((-0.0, -1.0), (True, False))
+    monkeypatch.setattr(
+        stored, "lines", lambda *of: (line._replace(answer=zero) for line in lines(*of))
+    )
+    for computed, same in ((zero, True), (other, False)):
+        monkeypatch.setattr(
+            "pellucid.evaluate.again.answers",
+            lambda _, asked, given=computed: (given for _ in asked),
+        )
+        assert [answered for *_, answered in again(trained)] == [same, same]
+
+
+def test_more_answers_than_there_are_is_all_of_them(trained: Path) -> None:
+    measured(trained, [12], TASKS[:1])
+    assert len(again(trained, 10**30)) == 2
+
+
+def test_an_audit_of_no_evaluation_says_so(finished: Path) -> None:
+    answer = pellucid("audit", finished, "--evaluations", 3, check=None)
+    assert answer.returncode == 2 and "no evaluation of its steps" in answer.stderr

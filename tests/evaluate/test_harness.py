@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from pellucid.errors import (
     AnswerNotFinite,
@@ -271,6 +272,16 @@ def test_a_rating_of_the_task_itself_is_measured(tmp_path: Path) -> None:
     assert task.settings["unrated"] == "words"
     (tmp_path / "own.py").write_text("def rate(doc, results):\n    return {'length': 1.0}\n")
     assert one(path).settings["content"] != task.settings["content"]
+
+
+@pytest.mark.parametrize("wrong", ["max_gen_toks: many", "max_gen_toks: .inf", "until: 5"])
+def test_options_of_texts_that_make_no_sense_are_named(tmp_path: Path, wrong: str) -> None:
+    path = local_tasks.completions(tmp_path)
+    config = yaml.safe_load(path.read_text())
+    config["generation_kwargs"] = yaml.safe_load(wrong)
+    path.write_text(yaml.safe_dump(config))
+    with pytest.raises((TaskInvalid, TaskUnfit), match="completions"):
+        one(path)
 
 
 def test_a_rating_that_fails_does_so_before_a_model_is_asked(tmp_path: Path) -> None:

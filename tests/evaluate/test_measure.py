@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from pellucid.errors import EvaluationBroken, StepUnknown
+from pellucid.errors import EvaluationBroken, StepUnknown, TaskUnfit
 from pellucid.evaluate import kept
 from pellucid.evaluate.measure import Measured, measure
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
 from pellucid.measured import stored
 from pellucid.recipe import load
+from pellucid.record.metrics import MEASURED
 from pellucid.record.requests import Choices, Example, Generate, Request, Rolling, Target
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
@@ -121,3 +122,24 @@ def test_a_step_that_there_is_not_is_named_before_anything_is_asked(trained: Pat
     with pytest.raises(StepUnknown):
         measured(trained, [12, 999])
     assert not (trained / layout.EVALUATIONS).exists()
+
+
+def test_numbers_said_to_be_measured_do_not_stand_for_a_metrics(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would pass verify and an audit of their answers."""
+    task = TASKS[0]
+    forged = [{"acc": 1.0, "acc_norm": 1.0, "chance": 0.5, "margin": 9.0} for _ in task.examples]
+    with monkeypatch.context() as patch:
+        patch.setattr(Task, "rated", lambda *_: (MEASURED, forged))
+        measured(trained, [12], [task])
+    assert [entry["metric"] for entry in stored.entries(trained)] == [MEASURED]
+    assert [one.entry for one in measured(trained, [12], [task])] == [None]
+    assert all(one.entry for one in measured(trained, [12], [task]))
+
+
+def test_a_setting_that_no_entry_can_hold_is_named_and_not_kept(trained: Path) -> None:
+    task = Task("huge", TASKS[0].metric, TASKS[0].examples, {"limit": 10**18})
+    with pytest.raises(TaskUnfit, match="settings"):
+        measured(trained, [12], [task])
+    assert stored.entries(trained) == []

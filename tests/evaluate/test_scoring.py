@@ -111,6 +111,25 @@ def test_every_likelihood_is_that_of_the_text_alone(asked: list[Asked], rows: in
     ]
 
 
+def test_many_long_choices_are_read_in_passes_of_bounded_rows(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = np.random.default_rng(5).integers(0, VOCABULARY, (256, 28)).tolist()
+    asked = [Asked([1, 2, 3, 4], drawn), Asked([5], [[6]])]
+    sizes = list[int]()
+
+    def counted(model: Decoder, parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(sum(len(part.tokens) for part in parts))
+        return read(model, parts)
+
+    monkeypatch.setattr("pellucid.evaluate.scoring.read", counted)
+    whole = list(scorer_of(state, 10**6).likelihoods(asked))
+    assert max(sizes) > 7000
+    sizes.clear()
+    assert list(scorer_of(state, 128).likelihoods(asked)) == whole
+    assert max(sizes) <= 128 and [len(group) for group in whole] == [256, 1]
+
+
 def test_a_whole_text_is_scored_in_windows_that_share_no_target(state: State) -> None:
     tokens = np.random.default_rng(4).integers(0, VOCABULARY, 2 * CONTEXT + 5).tolist()
     scorer = scorer_of(state)

@@ -4,13 +4,16 @@ ledger and against the examples."""
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.record import chain, digests
+from pellucid.record import chain, digests, evaluations
+from pellucid.record.requests import Example, Likelihoods, Rolling
+from pellucid.release import evaluations as check
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
@@ -154,7 +157,30 @@ def test_an_abandoned_steps_weights_were_weights(
 
     monkeypatch.setattr(LedgerFile, "__init__", with_rollback)
     monkeypatch.setattr(LedgerFile, "abandoned", lambda self, incident: iter([entry]))
-    from pellucid.release import evaluations as check
-
     found = [one.where for one in check.check(release)]
     assert found == [f"{CHAIN}: entry 1", f"{CHAIN}: entry 2"]
+
+
+def test_a_text_that_has_no_utf8_is_refused() -> None:
+    request = Rolling("\ud800")
+    answer = Likelihoods((-1.0,), (False,))
+    line = evaluations.line_of(Example("a", request, None, ""), answer, {"bytes": 1.0})
+    for metric in ("bits_per_byte", "measured"):
+        assert isinstance(evaluations.line_from(line, metric), str)
+    whole = evaluations.line_of(Example("a", Rolling("\U0001f600"), None, ""), answer, {"n": 1.0})
+    assert not isinstance(evaluations.line_from(whole, "measured"), str)
+
+
+def test_a_chain_of_a_million_empty_lines_is_named_in_bounded_memory(
+    release: Path, bodies: list[dict[str, Any]]
+) -> None:
+    (release / CHAIN).write_bytes(b"\n" * 10**6)
+    tracemalloc.start()
+    try:
+        assert check.strays(release, {layout.examples(3), layout.examples(0)}) == {
+            layout.examples(0)
+        }
+        assert len([*check.check(release)]) == 100
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
