@@ -22,6 +22,7 @@ ORDERS = {  # The views that are written, and the order of their rows.
     "sources": "step, source",
     "validation": "step, source",
     "incidents": "step, branch",
+    "evaluations": "n, number",
 }
 _EVENTS = "events.out.tfevents.pellucid"  # TensorBoard looks for "tfevents" in names.
 _ROWS = 1 << 13  # That become Python values at once.
@@ -80,7 +81,8 @@ def _write_events(tables: Tables, folder: Path) -> None:
 
 
 def _numbers(tables: Tables) -> Iterator[tuple[int, dict[str, float]]]:
-    """The numbers of each row, by their names in TensorBoard. It has no place for incidents."""
+    """The numbers of each row, by their names in TensorBoard. It has no place for incidents, and a
+    curve has one value a step: a task may be asked twice."""
     for name in ("steps", "sources", "validation"):
         for batch in tables[name].to_batches(_ROWS):
             for row in batch.to_pylist():

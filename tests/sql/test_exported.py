@@ -21,6 +21,7 @@ from pellucid.store import layout, metrics
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import make_run, pellucid
+from tests.release.evaluating import evaluate
 from tests.serving import serving
 
 
@@ -59,6 +60,20 @@ def test_a_csv_file_has_the_bits_of_its_table(name: str, finished: Path, tmp_pat
         assert [float(one["loss"]) for one in read] == [
             one["loss_sum"] / one["tokens"] for one in table
         ]
+
+
+def test_a_csv_file_has_the_bits_of_the_evaluations(release: Path, tmp_path: Path) -> None:
+    made = evaluate(release, [6, 12])
+    export_numbers(release, "csv", tmp_path / "out")
+    told = {
+        (int(row["n"]), int(row["step"]), row["number"]): digests.float_bits(float(row["value"]))
+        for row in read_csv(tmp_path / "out", "evaluations")
+    }
+    assert told == {
+        (n, entry["step"], name): bits
+        for n, entry in enumerate(made[1:], 1)
+        for name, bits in entry["numbers"].items()
+    }
 
 
 def test_a_csv_file_has_the_bits_of_the_ledger(finished: Path, tmp_path: Path) -> None:
