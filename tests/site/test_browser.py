@@ -55,8 +55,11 @@ def test_a_walk_from_the_curve_to_a_document_and_back(
                 for step in block["steps"]}  # fmt: skip
         told = {int(text.split()[1]) for text in page.locator("td a[href^=step]").all_inner_texts()}
         assert number in told and told == seen
-        page.locator("td a[href^=step]").last.click()
+        link = page.locator("td a[href^=step]").last
+        row = link.get_attribute("href").rpartition(":")[2]
+        link.click()
         page.wait_for_selector("main:not([aria-busy]) article.row")
+        assert page.locator("mark").all_inner_texts() == [f"Row {row}"]
         page.get_by_role("link", name="Checkpoints").click()
         page.wait_for_selector("table")
         assert "step 12" in page.locator("table").first.inner_text()
@@ -352,6 +355,8 @@ def test_a_part_without_points_is_said_to_be_one(browser: Any, finished: Path) -
     [
         "step.html#99",
         "step.html#x",
+        "step.html#3:99",
+        "step.html#3:",
         "document.html#40",
         "document.html#from-40",
         "document.html#%3Cimg%3E",

@@ -51,6 +51,21 @@ def texts_of(wide: Path) -> list[str]:
     ]
 
 
+def test_an_address_leads_to_a_row(opened: Any) -> None:
+    """The row is marked and in the window, with its text, and stays there."""
+    at, _ = opened
+    page = at.page
+    for row in (ROWS - 40, ROWS // 2):
+        at.open(f"step.html#{STEP}:{row}")
+        page.wait_for_timeout(300)
+        assert page.locator("mark").all_inner_texts() == [f"Row {row}"]
+        top = page.locator("mark").bounding_box()["y"]
+        assert 0 <= top < 100
+        assert page.locator(".row").nth(row).locator(EMPTY).count() == 0
+    at.open(f"step.html#{STEP}:{ROWS}")
+    assert f"There is no row {ROWS} in step {STEP}." in page.locator("[role=alert]").inner_text()
+
+
 def test_rows_get_their_texts_when_they_come_near(opened: Any) -> None:
     at, server = opened
     page = at.page

@@ -138,11 +138,60 @@ def test_the_page_shows_it(searching: Any, finished: Path, phrase: str) -> None:
     assert heads == [hit["document"] for hit in told["hits"]]
     for hit, article in zip(told["hits"], page.locator("article").all(), strict=True):
         assert hit["context"][1] == phrase
-        steps = {
-            int(text.split()[1]) for text in article.locator("a[href^=step]").all_inner_texts()
-        }
-        assert steps == {step for step, _ in hit["steps"]}
+        links = article.locator("a[href^=step]").all_inner_texts()
+        assert links == [f"step {step}, row {row}" for step, row in hit["steps"]]
     assert "request" in page.locator("#cost").inner_text()
+    assert searching.wrong == []
+
+
+def test_a_pasted_text_of_two_lines_is_found(searching: Any, finished: Path) -> None:
+    """A paste keeps its line break, Shift+Enter types one, and Enter searches."""
+    page = searching.page
+    documents = Documents.open(finished)
+    text = next(
+        text[at - 8 : at + 9]
+        for text in (documents.get(index)["text"] for index in range(documents.count))
+        for at in [text.find("\n", 8, -9)]
+        if at > 0
+    )
+    first, second = text.split("\n", 1)
+    told = expected(Traced(finished), text)
+    page.get_by_label("Text").focus()
+    page.keyboard.insert_text(text)
+    assert page.locator("#wanted").input_value() == text
+    page.locator("#wanted").fill("")
+    page.keyboard.type(first)
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type(second)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#told p:not(.quiet)")
+    assert page.locator("#wanted").input_value() == text
+    assert page.locator("#told").inner_text().startswith(f"{told['count']} place")
+    assert told["count"] + told["validation"] > 0
+    assert searching.wrong == []
+
+
+def test_a_text_without_a_place_gets_advice(searching: Any) -> None:
+    page = searching.open("search.html#THE%20river")
+    page.wait_for_selector("#told p:not(.quiet)")
+    told = page.locator("#told").inner_text()
+    assert told.startswith("0 places")
+    assert "Capitals, blanks and line breaks count. Try fewer words." in told
+    page.evaluate("location.hash = 'the%20river'")
+    page.wait_for_selector("article mark")
+    assert "Capitals" not in page.locator("#told").inner_text()
+
+
+def test_a_place_leads_to_its_row(searching: Any) -> None:
+    page = searching.open("search.html#the%20river")
+    page.wait_for_selector("article mark")
+    link = page.locator("article a[href^=step]").last
+    row = link.inner_text().rpartition(" ")[2]
+    link.click()
+    page.wait_for_url(f"**/step.html#*:{row}")
+    page.wait_for_selector("main:not([aria-busy]) mark")
+    assert page.locator("mark").all_inner_texts() == [f"Row {row}"]
+    assert "the river" in page.locator("article.row:focus").inner_text()
     assert searching.wrong == []
 
 

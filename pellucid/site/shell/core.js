@@ -163,7 +163,8 @@ function scrolling(label, ...children) {
 function goTo(element) {
   element.tabIndex = -1;
   element.focus({ preventScroll: true });
-  element.scrollIntoView();
+  // A smooth way would load what lies on it.
+  element.scrollIntoView({ behavior: "instant" });
 }
 
 function facts(pairs) {
@@ -199,6 +200,11 @@ function link(href, ...children) {
 
 function stepLink(step) {
   return link(`step.html#${step}`, `step ${count(step)}`);
+}
+
+// To a row of the batch of a step.
+function rowLink(step, row, told) {
+  return link(`step.html#${step}:${row}`, told);
 }
 
 // Somebody else's text, in a direction of its own. What has no picture gets one: control

@@ -169,7 +169,7 @@ function seen(about, own) {
 
 function times(own, kept) {
   const line = ({ step, row, begin, end, tokens, loss }) => [
-    stepLink(step),
+    rowLink(step, row, `step ${count(step)}`),
     count(row),
     link(
       `#${location.hash.slice(1).split(":")[0] || 0}:${begin}-${end}`,

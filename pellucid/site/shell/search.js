@@ -2,7 +2,7 @@
 
 const LONGEST = 1000; // Characters of a text that is asked for.
 const SHOWN = 10; // Places that are told at once.
-const STEPS = 20; // Steps of a place.
+const STEPS = 20; // Rows of steps, of a place.
 
 const search = { reader: null, finder: null, busy: false, mark: "", can: false, drawn: "" };
 
@@ -31,11 +31,17 @@ page(async (about, wanted) => {
 });
 
 function drawForm(can) {
-  const field = el("input", {
-    type: "search",
+  const field = el("textarea", {
     id: "wanted",
+    rows: 2,
     maxlength: LONGEST,
     autocomplete: "off",
+    "aria-describedby": "keys",
+    onkeydown: (event) => {
+      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      event.preventDefault();
+      field.form.requestSubmit();
+    },
   });
   const ask = (event) => {
     event.preventDefault();
@@ -51,6 +57,11 @@ function drawForm(can) {
           el("label", { for: "wanted" }, "Text "),
           field,
           el("button", {}, "Search"),
+          el(
+            "span",
+            { id: "keys", class: "quiet" },
+            "Enter searches, Shift+Enter breaks the line.",
+          ),
         )
       : null,
     el("div", { id: "told", role: "status", "aria-live": "polite" }),
@@ -140,6 +151,9 @@ function summary(found) {
     `${counted(found.count, "place")} in the texts of training; ` +
       `${count(found.validation)} in those of validation.`,
     shown < found.count ? ` The first ${count(shown)}:` : null,
+    found.count + found.validation
+      ? null
+      : " Capitals, blanks and line breaks count. Try fewer words.",
     found.seams ? null : " Places across the cuts of long texts are not looked for.",
   );
 }
@@ -177,13 +191,15 @@ function drawn(hit) {
       el("mark", {}, ...visible(own)),
       ...visible(after),
     ),
-    el("p", {}, seenIn([...new Set(hit.steps.map(([step]) => step))])),
+    el("p", {}, seenIn(hit.steps)),
   );
 }
 
 function seenIn(steps) {
   if (!steps.length) return "No step trained on it.";
-  const links = steps.slice(0, STEPS).flatMap((step) => [stepLink(step), " "]);
+  const links = steps
+    .slice(0, STEPS)
+    .flatMap(([step, row]) => [rowLink(step, row, `step ${count(step)}, row ${count(row)}`), " "]);
   const left = steps.length - STEPS;
   return ["Seen in ", links, left > 0 ? `and ${count(left)} more.` : null];
 }

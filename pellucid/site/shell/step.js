@@ -12,7 +12,10 @@ const near = new IntersectionObserver(
   { rootMargin: NEAR },
 );
 
-page(async (about, hash) => {
+// hash: a step, or with a row of its batch: 300:5.
+page(async (about, address) => {
+  const [hash, place] = address.split(/:(.*)/s);
+  const wanted = place === undefined ? null : whole(place, "row");
   const number = hash === "" ? Math.min(about.first + 1, about.steps_done) : whole(hash, "step");
   if (number < about.first || number > about.steps_done) {
     throw new Nowhere(
@@ -29,8 +32,11 @@ page(async (about, hash) => {
   document.title = `Step ${number} · ${plain(about.run)}`;
   const begins = number === about.first;
   const rows = pack.rows.filter((row) => row.step === number);
+  if (wanted !== null && rows.length && !rows.some(({ row }) => row === wanted)) {
+    throw new Nowhere(`There is no row ${count(wanted)} in step ${count(number)}.`);
+  }
   // While a run goes on, a step that is read stays as it is; others come behind it.
-  const drawn = [number, entries.length, rows.length].join();
+  const drawn = [number, wanted, entries.length, rows.length].join();
   if (main().dataset.drawn === drawn && document.getElementById("behind")) {
     for (const links of document.querySelectorAll(".neighbours")) {
       links.replaceChildren(...neighbourLinks(about, number));
@@ -46,7 +52,7 @@ page(async (about, hash) => {
     begins
       ? el("p", {}, "The state that the run begins with. No batch belongs to it.")
       : numbers(entries),
-    begins ? null : batch(about, pack, rows),
+    begins ? null : batch(about, pack, rows, wanted),
     el("div", { id: "behind" }, neighbourPlace(about, number, "p")),
     section(
       "Take it out and check it",
@@ -84,9 +90,13 @@ page(async (about, hash) => {
       button("Back to the top", () => goTo(main())),
     ),
   );
-  const first = [...waiting.keys()];
-  for (const row of first.slice(PRINTED)) near.observe(row);
-  await Promise.all(first.slice(0, PRINTED).map(filled));
+  // Texts around the row come first: one that comes later would move it.
+  const at = rows.findIndex(({ row }) => row === wanted);
+  const all = [...waiting.keys()];
+  const soon = (_, other) => other < PRINTED || (at >= 0 && Math.abs(other - at) < PRINTED);
+  for (const row of all.filter((...one) => !soon(...one))) near.observe(row);
+  await Promise.all(all.filter(soon).map(filled));
+  if (at >= 0) goTo(all[at]);
 });
 
 async function filled(row) {
@@ -164,7 +174,7 @@ function numbers(entries) {
   ]);
 }
 
-function batch(about, pack, rows) {
+function batch(about, pack, rows, wanted) {
   if (!rows.length) {
     return section(
       "Batch",
@@ -214,7 +224,7 @@ function batch(about, pack, rows) {
           { class: "quiet" },
           "This site holds no texts. Run pellucid view . in the folder to see them.",
         ),
-    rows.map((row) => drawnRow(about, pack, row, scale)),
+    rows.map((row) => drawnRow(about, pack, row, scale, wanted)),
   );
 }
 
@@ -227,15 +237,16 @@ function shade(loss, scale) {
   return el("span", { class: `shade l${level(loss, scale)}` }, decimal(loss, 3));
 }
 
-function drawnRow(about, pack, row, scale) {
+function drawnRow(about, pack, row, scale, wanted) {
   const fills = [];
+  const name = `Row ${count(row.row)}`;
   const drawn = el(
     "article",
     { class: "row" },
     el(
       "h3",
       {},
-      `Row ${count(row.row)}`,
+      row.row === wanted ? el("mark", {}, name) : name,
       el(
         "span",
         { class: "quiet" },
