@@ -208,7 +208,7 @@ def test_view_searches_for_the_page(browser: Any, finished: Path) -> None:
         page.wait_for_selector("article mark", timeout=60_000)
         expected = json.loads(pellucid("where", finished, "the river", "--json").stdout)
         told = page.locator("#told").inner_text()
-        assert told.startswith(f"{expected['count']:,} places in the texts of training; ")
+        assert told.startswith(f"{expected['count']:,} places in the run's training texts; ")
         assert page.locator("article").count() == 10
         assert {*page.locator("mark").all_inner_texts()} == {"the river"}
         page.locator("article h2 a").first.click()
@@ -237,6 +237,42 @@ def test_no_address_shows_the_text_of_another_document(
         page = at.open(f"document.html#{span}")
         assert page.locator("h1").inner_text() == "Nothing is here"
         assert at.wrong == []
+
+
+def test_the_overview_names_the_training_texts(browser: Any, finished: Path) -> None:
+    about = value(Site(finished), "overview")
+    (source,) = about["sources"]
+    held = sum(int(one["tokens"]) for one in about["streams"] if one["split"] == "train")
+    documents = source["documents"] - source["validation_documents"]
+    with watched(browser, finished, "file") as at:
+        told = at.open("index.html").locator("main").inner_text()
+        assert (
+            f"Training texts: {source['name']} "
+            f"({documents} documents, licence {source['licence']}). They have {held:,} tokens. "
+            f"The steps read {int(about['tokens']):,} tokens, repeats included."
+        ) in told
+        assert at.wrong == []
+
+
+@pytest.mark.parametrize("address", ["step.html#3", "document.html"])
+def test_an_empty_number_goes_nowhere(browser: Any, finished: Path, address: str) -> None:
+    with watched(browser, finished, "file") as at:
+        page = at.open(address)
+        before, field = page.url, page.locator("input[type=number]")
+        field.fill("")
+        page.get_by_role("button", name="Go").click()
+        assert page.url == before
+        assert page.evaluate("document.querySelector('input[type=number]').validity.valueMissing")
+        field.fill("5")
+        page.get_by_role("button", name="Go").click()
+        page.wait_for_url(re.compile("5$"))
+        assert at.wrong == []
+
+
+def test_a_step_says_what_loss_is(browser: Any, finished: Path) -> None:
+    with watched(browser, finished, "file") as at:
+        told = at.open("step.html#3").locator("main").inner_text()
+        assert "lower is better." in told and "the highest of this step" in told
 
 
 def test_the_last_of_two_addresses_is_shown(browser: Any, finished: Path) -> None:

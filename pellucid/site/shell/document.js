@@ -102,6 +102,7 @@ async function list(about, from) {
         min: 0,
         max: about.documents - 1,
         value: pack.first,
+        required: true,
       }),
       el("button", {}, "Go"),
     ),

@@ -1,5 +1,7 @@
 "use strict";
 
+const SOURCES = 5; // That the first lines name.
+
 page(async (about, asked) => {
   const { axis } = viewed(asked);
   const runs = await runsOf(about, { axis, range: null });
@@ -15,6 +17,7 @@ page(async (about, asked) => {
   show(
     el("h1", {}, foreign(about.run)),
     el("p", { class: "lead" }, lead(about)),
+    about.data_made ? el("p", {}, ...corpus(about)) : null,
     facts([
       ["Steps", `${count(about.steps_done)} of ${count(about.steps)}`],
       ["Tokens trained on", count(about.tokens)],
@@ -86,6 +89,29 @@ function lead(about) {
     ? `${shape} Trained in the open: every text, every step ` +
         `and every state below can be checked and replayed.`
     : `${shape} Training goes on, or was stopped at step ${count(about.steps_done)}.`;
+}
+
+// The texts of training, and how many of their tokens the steps read.
+function corpus(about) {
+  const named = about.sources
+    .slice(0, SOURCES)
+    .flatMap((one, number) => [
+      number ? ", " : "",
+      foreign(one.name),
+      ` (${counted(one.documents - one.validation_documents, "document")}, `,
+      one.licence_by_record ? "licences by record" : ["licence ", foreign(one.licence)],
+      ")",
+    ]);
+  const left = about.sources.length - SOURCES;
+  const training = about.streams.filter((one) => one.split === "train");
+  const held = training.reduce((sum, one) => sum + Number(one.tokens), 0);
+  const taken = Number(about.tokens) - Number(about.genesis?.tokens || 0);
+  return [
+    "Training texts: ",
+    ...named,
+    left > 0 ? ` and ${counted(left, "more source", "more sources")}` : "",
+    `. They have ${count(held)} tokens. The steps read ${count(taken)} tokens, repeats included.`,
+  ];
 }
 
 function middle(about) {

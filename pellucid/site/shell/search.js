@@ -107,7 +107,7 @@ async function answer(about, wanted) {
     const found = await foundOf(about, wanted);
     const first = await found.hits.next(SHOWN);
     told.replaceChildren(summary(found));
-    hits.append(...first.map(drawn), more(found, wanted, first.length));
+    hits.append(...drawnAll(first), more(found, wanted, first.length));
   });
 }
 
@@ -148,7 +148,7 @@ function summary(found) {
   return el(
     "p",
     {},
-    `${counted(found.count, "place")} in the texts of training; ` +
+    `${counted(found.count, "place")} in the run's training texts; ` +
       `${count(found.validation)} in those of validation.`,
     shown < found.count ? ` The first ${count(shown)}:` : null,
     found.count + found.validation
@@ -166,12 +166,18 @@ function more(found, wanted, shown) {
   button.addEventListener("click", async () => {
     button.disabled = true;
     await reading(wanted, async () => {
-      const articles = (await found.hits.next(SHOWN)).map(drawn);
+      const articles = drawnAll(await found.hits.next(SHOWN));
       button.replaceWith(...articles, more(found, wanted, shown + articles.length));
       articles[0]?.querySelector("a").focus();
     });
   });
   return button;
+}
+
+// Those that a step saw come before the others.
+function drawnAll(hits) {
+  const seen = (hit) => (hit.steps.length ? 0 : 1);
+  return hits.toSorted((one, other) => seen(one) - seen(other)).map(drawn);
 }
 
 function drawn(hit) {
@@ -196,7 +202,8 @@ function drawn(hit) {
 }
 
 function seenIn(steps) {
-  if (!steps.length) return "No step trained on it.";
+  if (!steps.length)
+    return "No step trained on it: a run may stop before it has read all its texts.";
   const links = steps
     .slice(0, STEPS)
     .flatMap(([step, row]) => [rowLink(step, row, `step ${count(step)}, row ${count(row)}`), " "]);

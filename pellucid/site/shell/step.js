@@ -52,6 +52,13 @@ page(async (about, address) => {
     begins
       ? el("p", {}, "The state that the run begins with. No batch belongs to it.")
       : numbers(entries),
+    begins
+      ? null
+      : el(
+          "p",
+          { class: "quiet" },
+          "Loss is how badly the model predicted the tokens of the batch, in nats per token: lower is better.",
+        ),
     begins ? null : batch(about, pack, rows, wanted),
     el("div", { id: "behind" }, neighbourPlace(about, number, "p")),
     section(
@@ -131,6 +138,7 @@ function neighbours(about, number) {
     min: about.first,
     max: about.steps_done,
     value: number,
+    required: true,
   });
   const go = (event) => {
     event.preventDefault();
@@ -198,7 +206,7 @@ function batch(about, pack, rows, wanted) {
       shade(scale[0], scale),
       " to ",
       shade(scale[1], scale),
-      " nats per token. Each token is predicted from what stands before it in the row; " +
+      " nats per token, the lowest and the highest of this step. Each token is predicted from what stands before it in the row; " +
         "the first token of a row is only read, and is not shown.",
     ),
     el(
