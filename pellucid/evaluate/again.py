@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import accumulate, islice
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate, groupby, islice
 from typing import Any, NamedTuple
 
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import EvaluationBroken, RequestUnfit
 from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.inputs import Inputs
@@ -40,13 +41,26 @@ def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answe
     given = []
     for state in walk(inputs, steps, watch, keep=True):
         scorer = Scorer(state, tokenizer, inputs.recipe)
-        own = [(entry, line) for entry, line in picked if entry["step"] == state.step]
-        computed = answers(scorer, (line.example.request for _, line in own))
-        for (entry, line), answer in zip(own, computed, strict=True):
-            # As spelled: 0.0 and -0.0 are equal, and have other bits.
-            given.append(Answered(entry, line, answer.spelled() == line.answer.spelled()))
+        own = (place for place in picked if place[0]["step"] == state.step)
+        for _, places in groupby(own, lambda place: place[0]["n"]):
+            given += _asked(inputs, scorer, [*places])
         state.model.train()
     return given
+
+
+def _asked(
+    inputs: Inputs, scorer: Scorer, own: Sequence[tuple[Mapping[str, Any], Line]]
+) -> Iterator[Answered]:
+    """Examples of one entry."""
+    try:
+        computed = [*answers(scorer, (line.example.request for _, line in own))]
+    except RequestUnfit as error:
+        n = own[0][0]["n"]
+        path = inputs.folder / layout.examples(n)
+        raise EvaluationBroken(path=path, entry=n, detail=str(error)) from error
+    for (entry, line), answer in zip(own, computed, strict=True):
+        # As spelled: 0.0 and -0.0 are equal, and have other bits.
+        yield Answered(entry, line, answer.spelled() == line.answer.spelled())
 
 
 def _picked(

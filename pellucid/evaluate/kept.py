@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pellucid.errors import EvaluationBroken, TaskUnfit
+from pellucid.errors import EvaluationBroken, FolderUnfit, TaskUnfit
 from pellucid.evaluate.task import Task
 from pellucid.journal import Journal
 from pellucid.measured import stored
@@ -70,9 +70,12 @@ def keep(folder: Path, made: Made) -> None:
 @contextmanager
 def writing(folder: Path, tasks: Sequence[Task], steps: Sequence[int]) -> Iterator[None]:
     """Hold a run for evaluations that it keeps, and note them in its journal. Raises RunBusy,
-    LinkInside, LedgerBroken."""
+    LinkInside, LedgerBroken, FormatInvalid, FolderUnfit."""
     with layout.writing(folder), Journal(folder) as journal:
-        if files.is_file(folder / layout.EVALUATIONS):
+        place = (folder / layout.EVALUATIONS).parent
+        if place.exists() and not place.is_dir():
+            raise FolderUnfit(path=place, detail=f"{place} is not a folder")
+        if stored.is_there(folder):
             log.Log(folder / layout.EVALUATIONS, chain.Tip()).close()  # A torn last line goes.
         names = ", ".join(task.name for task in tasks)
         journal.note("evaluate", tasks=names, steps=", ".join(map(str, steps)))

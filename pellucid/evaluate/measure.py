@@ -10,7 +10,7 @@ from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
-from pellucid.record import merkle, metrics
+from pellucid.record import merkle
 from pellucid.record.evaluations import Settings, question_leaf
 from pellucid.record.requests import Answer
 from pellucid.replay.materialise import Watch, walk
@@ -46,8 +46,7 @@ def measure(
         weights = ledger.step(step)["weights"]
         for task, digest in zip(tasks, digests, strict=True):
             made = (*task.harness, task.name, _written(task.settings))
-            keys = ((weights, digest, *made, metric) for metric in _metrics(task))
-            if entry := next((known[key] for key in keys if key in known), None):
+            if entry := known.get((weights, digest, *made)):
                 yield Measured(step, task, [], entry)
             else:
                 waiting.setdefault(step, []).append(task)
@@ -78,14 +77,7 @@ def digest_of(task: Task) -> str:
 
 def _key(entry: dict[str, Any]) -> tuple[object, ...]:
     made = (entry["harness"], entry["version"], entry["task"], _written(entry["settings"]))
-    return (entry["weights"], entry["task_digest"], *made, entry["metric"])
-
-
-def _metrics(task: Task) -> tuple[str, ...]:
-    """The metrics that an entry of a task may have: numbers that are said to be measured do not
-    stand for those that a metric of ours gives."""
-    known = task.metric in metrics.METRICS
-    return (task.metric,) if known else (metrics.MEASURED, *metrics.METRICS)
+    return (entry["weights"], entry["task_digest"], *made)
 
 
 def _written(settings: Settings) -> str:

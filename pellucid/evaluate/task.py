@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pellucid import __version__
-from pellucid.record import metrics
+from pellucid.record import evaluations, metrics
 from pellucid.record.evaluations import Settings
 from pellucid.record.requests import Answer, Example
 
-OURS = ("pellucid", __version__)
+OURS = (evaluations.OURS, __version__)
 
 
 @dataclass(frozen=True)

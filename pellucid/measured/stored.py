@@ -6,17 +6,26 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import EvaluationBroken, StepUnknown
+from pellucid.errors import EvaluationBroken, FileMissing, StepUnknown
 from pellucid.measured.summary import Summary, summary
 from pellucid.record import chain, evaluations
 from pellucid.store import files, layout, log
 from pellucid.store.ledger import LedgerFile, begun
 
 
+def is_there(folder: Path) -> bool:
+    """Whether a run keeps evaluations. Raises FormatInvalid if something else has their place."""
+    try:
+        files.require_file(folder / layout.EVALUATIONS)
+    except FileMissing:
+        return False
+    return True
+
+
 def entries(folder: Path) -> list[dict[str, Any]]:
     """What a run's chain holds, without its genesis. Raises EvaluationBroken."""
     path, bodies = folder / layout.EVALUATIONS, []
-    if not path.is_file():
+    if not is_there(folder):
         return []
     for entry in log.read(path):
         if detail := entry.problem or evaluations.wrong(entry.n, entry.body):
@@ -28,7 +37,7 @@ def entries(folder: Path) -> list[dict[str, Any]]:
 def count(folder: Path) -> int:
     """How many entries a run's chain has, sound or not, without its genesis."""
     path = folder / layout.EVALUATIONS
-    if not path.is_file():
+    if not is_there(folder):
         return 0
     with files.open_file(path) as file:
         listed = sum(1 for _ in iter(lambda: file.readline(chain.MAX_LINE + 2), b""))

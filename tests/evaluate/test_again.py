@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import EvaluationBroken, FolderUnfit, FormatInvalid
 from pellucid.evaluate.again import ask_again
 from pellucid.inputs import Inputs
 from pellucid.measured import stored
 from pellucid.recipe import load
 from pellucid.record import evaluations, metrics
-from pellucid.record.requests import Likelihoods
+from pellucid.record.requests import Choices, Likelihoods
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
@@ -124,3 +128,35 @@ def test_more_answers_than_there_are_is_all_of_them(trained: Path) -> None:
 def test_an_audit_of_no_evaluation_says_so(finished: Path) -> None:
     answer = pellucid("audit", finished, "--evaluations", 3, check=None)
     assert answer.returncode == 2 and "no evaluation of its steps" in answer.stderr
+
+
+def test_a_request_that_cannot_be_asked_is_the_releases_fault(trained: Path) -> None:
+    measured(trained, [12], TASKS[:1])
+    (entry,) = stored.entries(trained)
+    lines = [*stored.lines(trained, entry)]
+    tokenizer = Tokenizer.load(trained / layout.TOKENIZER)
+    pairs = (a + b for a in "abcdefghijklmnopqrstuvwxyz" for b in "aeinorst")
+    joined = next(pair for pair in pairs if len(tokenizer.encode(pair)) == 1)
+    example = lines[0].example._replace(request=Choices(joined[0], (joined[1], " b")))
+    written = [evaluations.line_of(*lines[0]._replace(example=example))]
+    files.write_bytes(trained / layout.examples(1), b"".join(written))
+    with pytest.raises(EvaluationBroken, match="no token of its own"):
+        again(trained)
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_what_stands_in_the_place_of_the_chain_is_named(
+    trained: Path, make: Callable[[Path], None]
+) -> None:
+    (trained / "evaluations").mkdir()
+    make(trained / layout.EVALUATIONS)
+    with pytest.raises(FormatInvalid, match="evaluations/chain"):
+        again(trained)
+    with pytest.raises(FormatInvalid, match="evaluations/chain"):
+        measured(trained, [12])
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(trained: Path) -> None:
+    (trained / "evaluations").write_bytes(b"")
+    with pytest.raises(FolderUnfit):
+        measured(trained, [12])

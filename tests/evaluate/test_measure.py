@@ -13,11 +13,13 @@ from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
 from pellucid.measured import stored
 from pellucid.recipe import load
+from pellucid.record import evaluations
 from pellucid.record.metrics import MEASURED
 from pellucid.record.requests import Choices, Example, Generate, Request, Rolling, Target
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import layout
+from tests.release.evaluating import rewrite
 
 ASKED: dict[str, list[tuple[Request, Target]]] = {
     "accuracy": [(Choices("the cat", (" sat", " sang")), 0), (Choices("a", (" b", " c")), 1)],
@@ -124,18 +126,14 @@ def test_a_step_that_there_is_not_is_named_before_anything_is_asked(trained: Pat
     assert not (trained / layout.EVALUATIONS).exists()
 
 
-def test_numbers_said_to_be_measured_do_not_stand_for_a_metrics(
-    trained: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """They would pass verify and an audit of their answers."""
-    task = TASKS[0]
-    forged = [{"acc": 1.0, "acc_norm": 1.0, "chance": 0.5, "margin": 9.0} for _ in task.examples]
-    with monkeypatch.context() as patch:
-        patch.setattr(Task, "rated", lambda *_: (MEASURED, forged))
-        measured(trained, [12], [task])
-    assert [entry["metric"] for entry in stored.entries(trained)] == [MEASURED]
-    assert [one.entry for one in measured(trained, [12], [task])] == [None]
-    assert all(one.entry for one in measured(trained, [12], [task]))
+def test_numbers_of_a_built_in_task_are_not_called_measured(trained: Path) -> None:
+    """They would pass verify and an audit of their answers, whatever they are."""
+    measured(trained, [12], TASKS[:1])
+    (entry,) = stored.entries(trained)
+    body = {key: value for key, value in entry.items() if key not in ("prev", "n")}
+    rewrite(trained, [evaluations.genesis(entry["head"]), body | {"metric": MEASURED}])
+    with pytest.raises(EvaluationBroken, match="metric"):
+        measured(trained, [12], TASKS[:1])
 
 
 def test_a_setting_that_no_entry_can_hold_is_named_and_not_kept(trained: Path) -> None:

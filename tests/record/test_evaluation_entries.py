@@ -111,6 +111,14 @@ def test_any_other_value_of_a_field_is_named(name: str) -> None:
         assert evaluations.wrong(1, entry() | {name: value})
 
 
+def test_of_our_own_tasks_only_those_without_a_metric_are_measured() -> None:
+    measured = entry() | {"metric": "measured"}
+    assert evaluations.wrong(1, measured) == ""
+    assert "metric" in evaluations.wrong(1, measured | {"harness": "pellucid"})
+    ours = measured | {"harness": "pellucid", "task": "completion"}
+    assert evaluations.wrong(1, ours) == ""
+
+
 @pytest.mark.parametrize("n", [0, 1])
 def test_no_field_is_missing_or_added_or_elsewhere(n: int) -> None:
     body = entry(n)
