@@ -29,8 +29,10 @@ from pellucid.inputs import Inputs
 from pellucid.journal import code_in
 from pellucid.look.show import Shown
 from pellucid.look.status import status
+from pellucid.measured import stored
 from pellucid.recipe import load as load_recipe
 from pellucid.record import evaluations, notes, verdict
+from pellucid.record.metrics import MEASURED
 from pellucid.release import evaluations as chains
 from pellucid.release import manifest
 from pellucid.release.states import States
@@ -158,12 +160,15 @@ def index(folder: Path) -> None:
 
 
 def evaluated(folder: Path) -> None:
-    chains.named(folder)
+    listed = (folder / layout.EVALUATIONS).parent.glob("[0-9]*.jsonl")
+    paths = [path for path in listed if layout.room_of(path.relative_to(folder).as_posix())]
+    chains.strays(folder, {path.relative_to(folder).as_posix() for path in paths})
     exhaust(chains.check(folder))
-    for path in (folder / layout.EVALUATIONS).parent.glob("[0-9]*.jsonl"):
-        examples = evaluations.Examples()  # Behind no digest, as another maker writes it.
+    for path, metric in itertools.product(paths, (MEASURED, "accuracy")):
+        examples = evaluations.Examples(metric)  # Behind no digest, as another maker writes it.
         if not any(map(examples.take, path.read_bytes().splitlines(keepends=True))):
             examples.numbers()
+    exhaust(stored.summaries(folder, stored.of_run(folder)))
 
 
 def asked(folder: Path) -> None:
