@@ -5,8 +5,8 @@
 const cache = new Map(); // The data files that were asked for, the last used at the end.
 const KEPT = 64;
 
-// Data files call this function: data/NAME.js holds pellucid("NAME", ["BASE64", …]). The page itself
-// asks for the first one that it needs.
+// Data files call this function: data/NAME.js holds pellucid("NAME", ["BASE64", …]). The page
+// itself asks for the first one that it needs.
 function pellucid(name, pieces) {
   const script = document.currentScript;
   if (script.wanted === name) script.received(pieces);

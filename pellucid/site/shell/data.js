@@ -54,8 +54,8 @@ page(async (about) => {
           el(
             "p",
             {},
-            "The mean loss of a document in the last step that trained on something of it, before " +
-              `the update, where that step read ${count(least)} tokens of it or more.`,
+            "The mean loss of a document in the last step that trained on something of it, " +
+              `before the update, where that step read ${count(least)} tokens of it or more.`,
           ),
           readings("Lowest loss at the last reading", lowest),
           readings("Highest loss at the last reading", highest),

@@ -42,8 +42,8 @@ function extent(curves, range, levels) {
 }
 
 // One picture of curves over the same axis.
-// about: {title, unit, axis, curves: [{name, points, number, dots, faint, other}], marks: [{x, name,
-// kind, step, to}], levels: [{name, y}], told, range, pick, zoom}. axis: steps, tokens or time;
+// about: {title, unit, axis, curves: [{name, points, number, dots, faint, other}], levels: [{name,
+// y}], marks: [{x, name, kind, step, to}], told, range, pick, zoom}. axis: steps, tokens or time;
 // number: of a curve's look, by default its place; other: of another run, whose steps no page here
 // shows. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
 // told: a sentence below the picture.
@@ -206,7 +206,8 @@ function spoken(curves, levels, at, about) {
   });
   told.push(...levels.map((level) => `${level.name} ${decimal(level.y)}`));
   const axis = about.axis === "time" ? "seconds" : about.axis;
-  return `${told.join("; ")}; ${axis} ${count(Math.round(at.left))} to ${count(Math.round(at.right))}`;
+  const [left, right] = [at.left, at.right].map((place) => count(Math.round(place)));
+  return `${told.join("; ")}; ${axis} ${left} to ${right}`;
 }
 
 // The picture with a cursor: pointer or arrow keys move it along the first curve, the values are

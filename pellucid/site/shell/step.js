@@ -57,7 +57,8 @@ page(async (about, address) => {
       : el(
           "p",
           { class: "quiet" },
-          "Loss is how badly the model predicted the tokens of the batch, in nats per token: lower is better.",
+          "Loss is how badly the model predicted the tokens of the batch, in nats per token: " +
+            "lower is better.",
         ),
     begins ? null : batch(about, pack, rows, wanted),
     el("div", { id: "behind" }, neighbourPlace(about, number, "p")),
@@ -206,7 +207,8 @@ function batch(about, pack, rows, wanted) {
       shade(scale[0], scale),
       " to ",
       shade(scale[1], scale),
-      " nats per token, the lowest and the highest of this step. Each token is predicted from what stands before it in the row; " +
+      " nats per token, the lowest and the highest of this step. Each token is predicted from " +
+        "what stands before it in the row; " +
         "the first token of a row is only read, and is not shown.",
     ),
     el(
