@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# lm-eval 0.4.13: an answer that is written in brackets, such as "[1, 2]", is never right, not even letter for letter.
+# lm-eval 0.4.13: an answer that is written in brackets, such as "[1, 2]", is never right, not even
+# letter for letter.
 #
-# doc_to_target is a template, and a reader would guess that its text is what the model has to write. A text that begins
-# with "[" and ends with "]" is evaluated as Python, and its elements become alternative targets. They are numbers here, and
-# a text equals no number. A task about lists, code or coordinates so rates a perfect model with 0, without a warning. If
-# the field is named instead of rendered (doc_to_target: answer), the text stays a text.
+# doc_to_target is a template, and a reader would guess that its text is what the model has to
+# write. A text that begins with "[" and ends with "]" is evaluated as Python, and its elements
+# become alternative targets. They are numbers here, and a text equals no number. A task about
+# lists, code or coordinates so rates a perfect model with 0, without a warning. If the field is
+# named instead of rendered (doc_to_target: answer), the text stays a text.
 #
-# Seen: exact_match 0.0 for the model that writes "[1, 2]" with the template, and 1.0 with the name of the field.
+# Seen: exact_match 0.0 for the model that writes "[1, 2]" with the template, and 1.0 with the name
+# of the field.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
@@ -38,10 +41,13 @@ def rated(name, target):
     path.write_text(yaml.safe_dump({
         "task": name, "dataset_path": "json", "test_split": "test", "output_type": "generate_until",
         "dataset_kwargs": {"data_files": {"test": str(place / "data.jsonl")}},
-        "doc_to_text": "{{question}}", "doc_to_target": target, "metric_list": [{"metric": "exact_match"}],
+        "doc_to_text": "{{question}}", "doc_to_target": target,
+        "metric_list": [{"metric": "exact_match"}],
     }))
     manager = TaskManager(include_defaults=False)
-    made = lm_eval.simple_evaluate(Model(), tasks=[str(path)], task_manager=manager, bootstrap_iters=0)
+    made = lm_eval.simple_evaluate(
+        Model(), tasks=[str(path)], task_manager=manager, bootstrap_iters=0
+    )
     return float(made["samples"][name][0]["exact_match"])
 
 

@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# lm-eval 0.4.13: with fewshot_split set to the split that is scored, a question and its answer stand among its own shots.
+# lm-eval 0.4.13: with fewshot_split set to the split that is scored, a question and its answer
+# stand among its own shots.
 #
-# Without fewshot_split lm-eval warns and goes by a rule, so a reader would guess that naming the split is the safe way: the
-# question is then left out of its shots. It is left out only if the split has the name of test_split. Many tasks have no
-# test_split and score validation_split. There the names "validation" and None differ, and nothing is left out. Without
-# fewshot_split None equals None, and the question is left out: the task that says less is the sound one.
+# Without fewshot_split lm-eval warns and goes by a rule, so a reader would guess that naming the
+# split is the safe way: the question is then left out of its shots. It is left out only if the
+# split has the name of test_split. Many tasks have no test_split and score validation_split. There
+# the names "validation" and None differ, and nothing is left out. Without fewshot_split None equals
+# None, and the question is left out: the task that says less is the sound one.
 #
-# Seen: of 6 questions with 4 shots each, 4 hold their own answer with fewshot_split: validation, and 0 without it.
+# Seen: of 6 questions with 4 shots each, 4 hold their own answer with fewshot_split: validation,
+# and 0 without it.
 set -euo pipefail
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
@@ -44,9 +47,12 @@ def leaks(name, **config):
         "doc_to_choice": ["x", "y", "z"], "doc_to_target": "answer", **config,
     }))
     manager = TaskManager(include_defaults=False)
-    made = lm_eval.simple_evaluate(Model(), tasks=[str(path)], task_manager=manager, bootstrap_iters=0)
+    made = lm_eval.simple_evaluate(
+        Model(), tasks=[str(path)], task_manager=manager, bootstrap_iters=0
+    )
     return sum(
-        sample["arguments"][0][0].count(sample["doc"]["question"]) > 1 for sample in made["samples"][name]
+        sample["arguments"][0][0].count(sample["doc"]["question"]) > 1
+        for sample in made["samples"][name]
     )
 
 

@@ -85,16 +85,16 @@ def evaluate(
     sealed = (folder / layout.MANIFEST).exists()
     rows, known = list[Summary](), 0
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
-    with held, on_terminal(as_json) as terminal:
+    with held as chain, on_terminal(as_json) as terminal:
         watch, told = terminal.watch("replay"), _Told(terminal)
         for result in measure(inputs, asked, at, watch, told, stored.entries(folder)):
             if result.entry:
                 known += 1
                 rows.append(summary(result.entry, stored.lines(folder, result.entry)))
                 continue
-            made = kept.evaluation(folder, result.step, result.task, result.answers)
-            if not sealed:
-                kept.keep(folder, made)
+            made = kept.evaluation(ledger, result.step, result.task, result.answers)
+            if chain:
+                chain.keep(made)
             rows.append(summary(made.body, made.lines()))
     _print(folder, sorted(rows, key=lambda row: (row.task, row.step)), known, sealed, as_json)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,11 +28,11 @@ class Made(NamedTuple):
         return stored.read(Path(self.body["task"]), 0, self.body, self.written)
 
 
-def evaluation(folder: Path, step: int, task: Task, answers: Sequence[Answer]) -> Made:
-    """An evaluation of the weights after a step. Raises EvaluationBroken for an example that no
-    line can hold, TaskUnfit for a name or setting that no entry can hold."""
+def evaluation(ledger: LedgerFile, step: int, task: Task, answers: Sequence[Answer]) -> Made:
+    """An evaluation of the weights after a step of the ledger's run. Raises EvaluationBroken for an
+    example that no line can hold, TaskUnfit for a name or setting that no entry can hold."""
     metric, numbers = task.rated(answers)
-    examples, ledger = evaluations.Examples(metric), LedgerFile(folder)
+    examples = evaluations.Examples(metric)
     rows = zip(task.examples, answers, numbers, strict=True)
     written = [evaluations.line_of(*row) for row in rows]
     for line in written:
@@ -53,22 +53,32 @@ def evaluation(folder: Path, step: int, task: Task, answers: Sequence[Answer]) -
     return Made(body, written)
 
 
-def keep(folder: Path, made: Made) -> None:
-    """Give an evaluation its place in the run's chain. The examples are complete before the entry
-    names them: a file without an entry is written anew."""
-    chained = log.Log(folder / layout.EVALUATIONS, chain.Tip())
-    try:
-        if not chained.tip.n:
-            chained.append(evaluations.genesis(made.body["head"]))
-        files.write_bytes(folder / layout.examples(chained.tip.n), b"".join(made.written))
-        chained.append(made.body)
-        chained.sync()
-    finally:
-        chained.close()
+class Chain:
+    """The chain of a run's evaluations, open for writing from the first that is kept on."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._log: log.Log | None = None
+
+    def keep(self, made: Made) -> None:
+        """Give an evaluation its place. The examples are complete before the entry names them: a
+        file without an entry is written anew."""
+        if self._log is None:
+            self._log = log.Log(self._folder / layout.EVALUATIONS, chain.Tip())
+        if not self._log.tip.n:
+            self._log.append(evaluations.genesis(made.body["head"]))
+        path = self._folder / layout.examples(self._log.tip.n)
+        files.write_bytes(path, b"".join(made.written))
+        self._log.append(made.body)
+        self._log.sync()
+
+    def close(self) -> None:
+        if self._log is not None:
+            self._log.close()
 
 
 @contextmanager
-def writing(folder: Path, tasks: Sequence[Task], steps: Sequence[int]) -> Iterator[None]:
+def writing(folder: Path, tasks: Sequence[Task], steps: Sequence[int]) -> Iterator[Chain]:
     """Hold a run for evaluations that it keeps, and note them in its journal. Raises RunBusy,
     LinkInside, LedgerBroken, FormatInvalid, FolderUnfit."""
     with layout.writing(folder), Journal(folder) as journal:
@@ -79,4 +89,5 @@ def writing(folder: Path, tasks: Sequence[Task], steps: Sequence[int]) -> Iterat
             log.Log(folder / layout.EVALUATIONS, chain.Tip()).close()  # A torn last line goes.
         names = ", ".join(task.name for task in tasks)
         journal.note("evaluate", tasks=names, steps=", ".join(map(str, steps)))
-        yield
+        with closing(Chain(folder)) as kept:
+            yield kept

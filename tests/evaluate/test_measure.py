@@ -42,12 +42,12 @@ def measured(
     folder: Path, steps: list[int], tasks: list[Task] = TASKS, keep: bool = True
 ) -> list[Measured]:
     inputs, results = Inputs.load(folder, load(folder)), []
-    with kept.writing(folder, tasks, steps):
+    with kept.writing(folder, tasks, steps) as chain:
         known = stored.entries(folder)
         for one in measure(inputs, tasks, steps, lambda *_: None, lambda *_: None, known):
             results.append(one)
             if keep and one.entry is None:
-                kept.keep(folder, kept.evaluation(folder, one.step, one.task, one.answers))
+                chain.keep(kept.evaluation(inputs.recorded(), one.step, one.task, one.answers))
     return results
 
 
