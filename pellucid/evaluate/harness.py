@@ -216,7 +216,9 @@ def _prepared(task: Any, limit: int | None, seed: int, version: str) -> HarnessT
         raise TaskInvalid(task=name, detail=described.failure(error)) from error
     examples = [example for document in documents for example in document.examples]
     made = ("lm-eval", version)
-    return HarnessTask(name, metrics.MEASURED, examples, settings, made, documents, task)
+    return HarnessTask(
+        name, metrics.MEASURED, examples, settings, made, documents=documents, task=task
+    )
 
 
 def _tried(task: Any, documents: Sequence[Document]) -> set[str]:

@@ -22,6 +22,7 @@ class Task:
     examples: Sequence[Example]
     settings: Settings = field(default_factory=dict)
     harness: tuple[str, str] = OURS  # The program that made the examples, and its version.
+    chance: float | None = None  # What a model that reads no context has in the mean, if known.
 
     def rated(self, answers: Sequence[Answer]) -> tuple[str, list[Mapping[str, float]]]:
         """The metric, and the numbers of each example."""

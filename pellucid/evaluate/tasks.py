@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
-from pellucid.evaluate.suite import BUILT_IN, completion, texts
-from pellucid.evaluate.suite.base import Task as Made
+from pellucid.evaluate.suite import BUILT_IN, texts
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
-from pellucid.record.metrics import MEASURED
-from pellucid.record.requests import Answer, Text
 
 VALIDATION = "validation"  # Made from the run's own documents.
 NAMES = (*BUILT_IN, VALIDATION)
-
-
-class Completion(Task):
-    """Programs that the model wrote, run in a sandbox."""
-
-    def rated(self, answers: Sequence[Answer]) -> tuple[str, list[Mapping[str, float]]]:
-        """Raises SandboxMissing."""
-        written = (answer.text for answer in answers if isinstance(answer, Text))
-        return MEASURED, list(completion.rate(self.examples, written))
 
 
 def chosen(
@@ -46,7 +35,8 @@ def chosen(
 
         asked = [Wanted(name, shots) for name in others]
         theirs = prepare(asked, limit=limit, offline=offline, ours=NAMES)
-    ours = [_task(_made(name, inputs), limit) for name in dict.fromkeys(wanted) if name in NAMES]
+    own = [name for name in dict.fromkeys(wanted) if name in NAMES]
+    ours = [_made(name, inputs, limit) for name in own]
     return [*ours, *theirs]
 
 
@@ -54,19 +44,21 @@ def listed() -> list[dict[str, Any]]:
     """Of every built-in task what it asks; of the run's own texts how many there are depends."""
     about = [
         {
-            "name": made.name,
-            "examples": len(made.examples),
-            "chance": made.chance,
-            "metric": made.metric,
+            "name": task.name,
+            "examples": len(task.examples),
+            "chance": task.chance,
+            "metric": task.metric,
         }
-        for made in (make() for make in BUILT_IN.values())
+        for task in (make() for make in BUILT_IN.values())
     ]
     own = {"name": VALIDATION, "examples": None, "chance": None, "metric": "bits_per_byte"}
     return [*about, own]
 
 
-def _made(name: str, inputs: Inputs) -> Made:
-    return texts.validation(_documents(inputs)) if name == VALIDATION else BUILT_IN[name]()
+def _made(name: str, inputs: Inputs, limit: int | None) -> Task:
+    task = texts.validation(_documents(inputs)) if name == VALIDATION else BUILT_IN[name]()
+    settings = {**task.settings, "limit": limit}
+    return replace(task, examples=task.examples[:limit], settings=settings)
 
 
 def _documents(inputs: Inputs) -> Iterator[tuple[str, str, str]]:
@@ -75,13 +67,3 @@ def _documents(inputs: Inputs) -> Iterator[tuple[str, str, str]]:
     for stream in covered(inputs.shards, inputs.recipe):
         for index in stream.documents.tolist():
             yield stream.source, documents.about(index)["id"], documents.text(index)
-
-
-def _task(made: Made, limit: int | None) -> Task:
-    kind = Completion if made.metric == "doctest" else Task
-    settings = {"limit": limit, "version": made.version}
-    return kind(made.name, made.metric, _first(made.examples, limit), settings)
-
-
-def _first(examples: Iterable[Any], limit: int | None) -> list[Any]:
-    return [*examples][:limit]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from pellucid.evaluate.suite import code, completion, english, probes
-from pellucid.evaluate.suite.base import MEASURED, Metric, Task
+from pellucid.evaluate.task import Task
 
-__all__ = ["BUILT_IN", "MEASURED", "Metric", "Task"]
+__all__ = ["BUILT_IN"]
 
 BUILT_IN: Mapping[str, Callable[[], Task]] = {
     make.__name__: make

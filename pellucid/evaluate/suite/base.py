@@ -1,31 +1,29 @@
-"""The built-in tasks' common parts: a task, random choices, and groups of examples in which no
-answer is right more often than another."""
+"""The built-in tasks' common parts: a task with its version, random choices, and groups of examples
+in which no answer is right more often than another."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import TypeVar
 
+from pellucid.evaluate.task import Task
 from pellucid.philox import draws, key_of
 from pellucid.record.requests import Choices, Example
 
 Item = TypeVar("Item")
-Metric = Literal["accuracy", "bits_per_byte", "exact_match", "doctest"]
-# Numbers of these depend on more than the model: an audit cannot compute them again.
-MEASURED: tuple[Metric, ...] = ("doctest",)
 _DRAWN = 1024  # At a time.
 
 
-@dataclass(frozen=True)
-class Task:
+def made(
+    name: str,
+    version: int,
+    metric: str,
+    chance: float,
+    examples: Sequence[Example],
+    kind: type[Task] = Task,
+) -> Task:
     """Examples with known answers. Another version has other examples."""
-
-    name: str
-    version: int
-    metric: Metric
-    chance: float  # What a model that reads no context has in the mean.
-    examples: tuple[Example, ...]
+    return kind(name, metric, examples, {"version": version}, chance=chance)
 
 
 class Draws:
@@ -73,4 +71,4 @@ def grouped(
         assert len(contexts) == size
         examples += group(f"{number:03d}", contexts, choices)
         seen |= {*contexts}
-    return Task(name, 1, "accuracy", 1 / size, tuple(examples))
+    return made(name, 1, "accuracy", 1 / size, examples)

@@ -6,7 +6,8 @@ a blank: so no token is part of the context and of a choice."""
 
 from __future__ import annotations
 
-from pellucid.evaluate.suite.base import Draws, Task, grouped
+from pellucid.evaluate.suite.base import Draws, grouped
+from pellucid.evaluate.task import Task
 
 NAMES = (
     *("a", "b", "c", "n", "x", "y", "z", "arg", "args", "base", "data", "expr", "factor", "index"),

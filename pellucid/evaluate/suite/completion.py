@@ -6,11 +6,13 @@ computes them again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from pellucid.evaluate.suite.base import Draws, Task
+from pellucid.evaluate.suite.base import Draws, made
 from pellucid.evaluate.suite.sandbox import run
-from pellucid.record.requests import Example, Generate
+from pellucid.evaluate.task import Task
+from pellucid.record.metrics import MEASURED
+from pellucid.record.requests import Answer, Example, Generate, Text
 
 _SHOWN, _HIDDEN = 2, 3
 _INTEGERS = ("0", "1", "3", "4", "6", "9", "12", "20", "-5", "-8")
@@ -61,6 +63,15 @@ _FAMILIES: tuple[_Family, ...] = (
 )
 
 
+class Completion(Task):
+    """Programs that the model wrote, run in a sandbox."""
+
+    def rated(self, answers: Sequence[Answer]) -> tuple[str, list[Mapping[str, float]]]:
+        """Raises SandboxMissing."""
+        texts = (answer.text for answer in answers if isinstance(answer, Text))
+        return MEASURED, list(rate(self.examples, texts))
+
+
 def completion() -> Task:
     """Whether the body that the model writes parses, compiles and passes its examples."""
     draws, examples = Draws("completion"), list[Example]()
@@ -69,7 +80,7 @@ def completion() -> Task:
             while (example := _example(family, name, number, draws)) is None:
                 continue
             examples.append(example)
-    return Task("completion", 1, "doctest", 0.0, tuple(examples))
+    return made("completion", 1, MEASURED, 0.0, examples, Completion)
 
 
 def solutions() -> dict[str, str]:

@@ -4,7 +4,8 @@ The nouns are those of technical documentation, so that a small model has read t
 
 from __future__ import annotations
 
-from pellucid.evaluate.suite.base import Draws, Task, group
+from pellucid.evaluate.suite.base import Draws, group, made
+from pellucid.evaluate.task import Task
 from pellucid.record.requests import Example
 
 _NOUNS = (
@@ -41,7 +42,7 @@ def agreement() -> Task:
             )
             verbs = _VERBS[(noun + number) % len(_VERBS)]
             examples += _named(singular, number, contexts, verbs)
-    return Task("agreement", 1, "accuracy", 1 / 2, tuple(examples))
+    return made("agreement", 1, "accuracy", 1 / 2, examples)
 
 
 def determiners() -> Task:
@@ -52,7 +53,7 @@ def determiners() -> Task:
             frame = draws.pick(_FRAMES)
             contexts = tuple(frame.format(word=word) for word in words)
             examples += _named(singular, number, contexts, (f" {singular}.", f" {plural}."))
-    return Task("determiners", 1, "accuracy", 1 / 2, tuple(examples))
+    return made("determiners", 1, "accuracy", 1 / 2, examples)
 
 
 def _named(

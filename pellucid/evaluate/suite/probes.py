@@ -3,8 +3,9 @@ copying a word that no text holds."""
 
 from __future__ import annotations
 
-from pellucid.evaluate.suite.base import Draws, Task, grouped
+from pellucid.evaluate.suite.base import Draws, grouped, made
 from pellucid.evaluate.suite.code import NAMES
+from pellucid.evaluate.task import Task
 from pellucid.record.requests import Example, Generate
 
 _LENGTH = 8
@@ -35,8 +36,8 @@ def copying() -> Task:
     shown, *asked = words
     # The first word shows what is asked.
     before = f"word: {shown}\ncopy: {shown}\n\n"
-    examples = (
+    examples = [
         Example(word, Generate(f"{before}word: {word}\ncopy:", ("\n",), 12), word, word)
         for word in asked
-    )
-    return Task("copying", 1, "exact_match", 0.0, tuple(examples))
+    ]
+    return made("copying", 1, "exact_match", 0.0, examples)

