@@ -152,14 +152,13 @@ class View:
             return told
 
     def _all_live(self) -> Live:
-        """How far the run is; another mark where one of the others has gone on, too."""
-        own = self.live()
-        if not self._others:
-            return own
-        others = [other._live_or_broken() for other in self._others]
-        marks = "".join(told.mark for told in (own, *others))
+        """How far the run is; ended where all the others are, too."""
+        own, others = self.live(), self._others_live()
         ended = own.ended and all(told.ended for told in others)
-        return Live(hashlib.sha256(marks.encode("ascii")).hexdigest()[:16], own.done, ended)
+        return Live(_joint(own.mark, others), own.done, ended)
+
+    def _others_live(self) -> list[Live]:
+        return [other._live_or_broken() for other in self._others]
 
     def _live_or_broken(self) -> Live:
         """As live(): a run that cannot be read goes on once its files change."""
@@ -199,7 +198,7 @@ class View:
                 began = time.thread_time()
                 mark, site = self._current(name == "overview")
                 try:
-                    return packed(name, self._pieces(site, name), site.dictionary(name))
+                    return packed(name, self._pieces(site, name, mark), site.dictionary(name))
                 except (PellucidError, NoSuchFile, OSError) as error:
                     # Files come and go under a reader's hands while a run goes on.
                     if attempt + 1 < _ATTEMPTS and self._mark() != mark:
@@ -223,14 +222,14 @@ class View:
             self._site = mark, self._site[1].renewed()
         return self._site
 
-    def _pieces(self, site: Site, name: str) -> Iterator[bytes]:
-        """What a data file holds. The overview says that there is a server to ask, and for which
-        runs."""
+    def _pieces(self, site: Site, name: str, mark: str) -> Iterator[bytes]:
+        """What a data file holds. The overview says that there is a server to ask, for which runs,
+        and by which mark it knows them as they are told."""
         if name != "overview":
             yield from site.pieces(name)
             return
         sealed = (site.folder / layout.MANIFEST).is_file()
-        about = site.overview | {"live": True, "sealed": sealed}
+        about = site.overview | {"live": _joint(mark, self._others_live()), "sealed": sealed}
         if self._others:
             at, *others = (_named(view.folder) for view in (self, *self._others))
             about |= {"at": at, "others": others}
@@ -249,6 +248,14 @@ class View:
             raise Refused(HTTPStatus.NOT_FOUND, "no such file in this run")
         opened = files.open_file(files.inside(self.folder, path, str(self.folder)))
         return Answer(opened, _KINDS.get(path.rpartition(".")[2], "application/octet-stream"))
+
+
+def _joint(own: str, others: Sequence[Live]) -> str:
+    """One mark of several runs: another one wherever one of them has gone on."""
+    if not others:
+        return own
+    marks = "".join((own, *(told.mark for told in others)))
+    return hashlib.sha256(marks.encode("ascii")).hexdigest()[:16]
 
 
 def _named(folder: Path) -> str:

@@ -161,7 +161,24 @@ def test_a_run_that_goes_on_is_followed(browser: Any, release: Path) -> None:
         before = growing.step
         while growing.step < before + 2:
             growing.add()
-        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')", timeout=6_000)
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')")
+        page.context.close()
+
+
+def test_a_step_before_the_first_question_is_shown(browser: Any, release: Path) -> None:
+    growing = Growing(release)
+    growing.at(len(growing.lines) // 2)
+    with browsing(release) as server:
+        page = browser.new_context().new_page()
+        held = list[Any]()
+        page.route("**/live", lambda route: route.continue_() if held else held.append(route))
+        page.goto(f"http://127.0.0.1:{server.port}/site/index.html")
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')")
+        while not held:
+            page.wait_for_timeout(50)
+        growing.add()
+        held[0].continue_()
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')")
         page.context.close()
 
 
@@ -185,7 +202,7 @@ def test_a_page_that_is_turned_away_asks_again(
                 page.wait_for_timeout(200)
         assert page.locator("#run.lost").count() == 0
         growing.add()
-        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')", timeout=10_000)
+        page.wait_for_selector(f"dd:has-text('{growing.step} of 13')")
         page.context.close()
 
 

@@ -61,7 +61,8 @@ def test_every_data_file_is_that_of_the_site(finished: Path, browser: Browser) -
         served = unpacked(reply.body, name, 1 << 24, name, Site(finished).dictionary(name))
         if name == "overview":
             about = json.loads(served[0])
-            assert about.pop("live") is True and about.pop("sealed") is True
+            mark = browser.ask("/site/live").json["mark"]
+            assert about.pop("live") == mark and about.pop("sealed") is True
             assert about == json.loads(pieces[0])
         else:
             assert served == pieces
@@ -261,7 +262,8 @@ def test_a_run_that_goes_on(release: Path) -> None:
         assert before == browser.ask("/site/live").json and not before["ended"]
         while run.length < len(run.lines):
             overview = browser.data("overview")
-            assert overview["steps_done"] == run.step and overview["live"] is True
+            assert overview["steps_done"] == run.step
+            assert overview["live"] == browser.ask("/site/live").json["mark"]
             curves = browser.data("curves/level0/00000")
             assert len(curves["series"].get("loss", [])) == run.step
             steps = browser.data("steps/00000")
@@ -308,12 +310,12 @@ def test_a_run_that_goes_on_while_it_is_read(
     run.at(9)
     pieces, faults = View._pieces, ["the first time"]
 
-    def gone(self: View, site: Site, name: str) -> Iterator[bytes]:
+    def gone(self: View, site: Site, name: str, mark: str) -> Iterator[bytes]:
         if "the first time" in faults:
             run.at(12)
         if faults:
             raise FileMissing(path=faults.pop())
-        return pieces(self, site, name)
+        return pieces(self, site, name, mark)
 
     with browsing(release) as browser:
         before = browser.data("overview")["steps_done"]

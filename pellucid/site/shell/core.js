@@ -366,7 +366,7 @@ async function page(draw) {
     goTo(main());
   });
   await redraw();
-  if (about && about.live) follow();
+  if (about && about.live) follow(about.live);
 }
 
 function asked() {
@@ -384,15 +384,15 @@ function lost() {
 const LASTING = /^(texts\/|dictionary$)/; // Data that no step changes.
 const EVERY = 2000; // Milliseconds between two questions to `pellucid view`.
 
-function follow() {
-  let mark = null;
+// mark: of the run as it is drawn, so that no step is missed that came before the first question.
+function follow(mark) {
   const ask = async () => {
     if (document.hidden) return; // A page that nobody looks at asks nothing.
     try {
       const answer = await fetch("live");
       if (!answer.ok) return; // Too many pages at once, or a file that is being written.
       const told = await answer.json();
-      if (mark !== null && told.mark !== mark) {
+      if (told.mark !== mark) {
         load.mark = told.mark;
         for (const name of [...cache.keys()]) if (!LASTING.test(name)) cache.delete(name);
         await redraw();
