@@ -149,6 +149,11 @@ class RequestUnfit(UserError):
     {context!r}: the tokenizer joins both. Change the choice in the task."""
 
 
+class TokensUnfit(RequestUnfit):
+    message = """The model cannot be asked a request of {count:,} token ids: {detail}. Change the
+    request in the task."""
+
+
 class TextInvalid(UserError):
     message = """The text is not Unicode: {detail}. Give it in UTF-8, for example from a
     terminal with a UTF-8 locale."""

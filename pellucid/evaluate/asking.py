@@ -1,4 +1,4 @@
-"""Requests in text, answered by a scorer: how they become tokens, as lm-eval 0.4.13 does it."""
+"""Requests answered by a scorer, and how those in text become tokens, as lm-eval 0.4.13 does it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pellucid.evaluate.scoring import Asked, Scorer
 from pellucid.record.requests import (
     Answer,
     Choices,
+    Continue,
     Generate,
+    Ids,
     Likelihoods,
     Request,
     Rolling,
@@ -22,14 +24,16 @@ from pellucid.record.requests import (
 
 
 def answers(scorer: Scorer, requests: Iterable[Request]) -> Iterator[Answer]:
-    """The answer to each request, in order. Raises RequestUnfit."""
+    """The answer to each request, in order. Raises RequestUnfit, TokensUnfit."""
     for kind, group in groupby(requests, type):
         if kind is Choices:
             yield from _choices(scorer, group)  # type: ignore[arg-type]
         elif kind is Rolling:
             yield from _rolling(scorer, group)  # type: ignore[arg-type]
-        else:
+        elif kind is Generate:
             yield from _generated(scorer, group)  # type: ignore[arg-type]
+        else:
+            yield from _continued(scorer, group)  # type: ignore[arg-type]
 
 
 def _choices(scorer: Scorer, requests: Iterable[Choices]) -> Iterator[Answer]:
@@ -83,3 +87,8 @@ def _generated(scorer: Scorer, requests: Iterable[Generate]) -> Iterator[Answer]
     )
     for text in scorer.generate(asked):
         yield Text(text)
+
+
+def _continued(scorer: Scorer, requests: Iterable[Continue]) -> Iterator[Answer]:
+    for ids in scorer.continuations((request.ids, request.tokens) for request in requests):
+        yield Ids(ids)

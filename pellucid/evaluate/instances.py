@@ -72,6 +72,7 @@ def give(task: Any, document: Document, answers: Sequence[Answer]) -> None:
         if isinstance(answer, Text):
             _give(next(instances), answer.text)
             continue
+        assert isinstance(answer, Likelihoods), "lm-eval asks no token ids"
         for nats, greedy in zip(answer.nats, answer.greedy, strict=True):
             if not math.isfinite(nats):
                 what = f"the log-likelihood of request {example.name}"

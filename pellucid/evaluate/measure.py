@@ -10,8 +10,7 @@ from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
-from pellucid.record import merkle
-from pellucid.record.evaluations import Settings, question_leaf
+from pellucid.record.evaluations import Settings, task_digest
 from pellucid.record.requests import Answer
 from pellucid.replay.materialise import Watch, walk
 from pellucid.store import layout
@@ -40,7 +39,7 @@ def measure(
     """Every task of every step: first what these entries hold, which is not asked again, then the
     others, steps ascending. Raises StepUnknown, StateDiffers, LedgerDiffers, RequestUnfit."""
     known = {_key(entry): entry for entry in done}
-    ledger, digests = inputs.recorded(), [digest_of(task) for task in tasks]
+    ledger, digests = inputs.recorded(), [task_digest(one.examples) for one in tasks]
     waiting = dict[int, list[Task]]()
     for step in steps:
         weights = ledger.step(step)["weights"]
@@ -65,14 +64,6 @@ def asked(
         told(state.step, task, len(given))
     state.model.train()  # A walk goes on with it.
     return given
-
-
-def digest_of(task: Task) -> str:
-    """What a task asks, whoever answers."""
-    tree = merkle.Tree()
-    for example in task.examples:
-        tree.add(question_leaf(example))
-    return tree.root().hex()
 
 
 def _key(entry: dict[str, Any]) -> tuple[object, ...]:

@@ -11,12 +11,13 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import accumulate, islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
 
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import TokensUnfit
 from pellucid.evaluate.forward import Memory, Part, read
 from pellucid.recipe import Recipe
 from pellucid.train.state import State
@@ -147,8 +148,30 @@ class Scorer:
     def generate(self, asked: Iterable[tuple[Sequence[int], Sequence[str], int]]) -> Iterator[str]:
         """Behind (context, stop strings, tokens) the likeliest token after each other: to the first
         stop string or the document token, neither included, and at most so many."""
-        remaining = iter(asked)
-        while texts := [_Text(self, *ask) for ask in islice(remaining, TEXTS)]:
+        for text in self._grown(_Text(self, *ask) for ask in asked):
+            yield text.text
+
+    def continuations(
+        self, asked: Iterable[tuple[Sequence[int], int]]
+    ) -> Iterator[tuple[int, ...]]:
+        """Behind each of these token ids the likeliest token after each other, exactly so many.
+        Raises TokensUnfit."""
+        for grown in self._grown(self._tokens(*ask) for ask in asked):
+            yield tuple(grown.tokens)
+
+    def _tokens(self, ids: Sequence[int], count: int) -> _Tokens:
+        vocabulary = self._model.get_parameter("model.embed_tokens.weight").shape[0]
+        if max(ids) >= vocabulary:
+            detail = f"it holds {max(ids)}, and the vocabulary has {vocabulary:,} tokens"
+            raise TokensUnfit(count=len(ids), detail=detail)
+        if len(ids) + count - 1 > self.context:  # Nothing reads the last token.
+            detail = f"with {count:,} tokens behind it is longer than the context {self.context:,}"
+            raise TokensUnfit(count=len(ids), detail=detail)
+        return _Tokens(ids, count)
+
+    def _grown(self, beginnings: Iterator[Grows]) -> Iterator[Grows]:
+        """Texts grown to their ends, side by side."""
+        while texts := [*islice(beginnings, TEXTS)]:
             while going := [text for text in texts if not text.ended]:
                 x_1ND, head_VD = self._read([text.part() for text in going])
                 ends = [*accumulate(len(text.unread) for text in going)]
@@ -156,7 +179,7 @@ class Scorer:
                 chosen = self._likeliest(x_1ND[:, last].contiguous(), head_VD)
                 for text, token in zip(going, chosen.tolist(), strict=True):
                     text.take(token)
-            yield from (text.text for text in texts)
+            yield from texts
 
     # ---- the model ------------------------------------------------------------------------------
 
@@ -174,35 +197,51 @@ class Scorer:
         return torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._bf16)
 
 
-class _Text:
-    """A text that grows by the likeliest token after each other."""
+class _Tokens:
+    """Tokens that grow by the likeliest one after each other, so many."""
 
-    def __init__(
-        self, scorer: Scorer, context: Sequence[int], stops: Sequence[str], tokens: int
-    ) -> None:
-        self._tokenizer, self._stops, self._left = scorer.tokenizer, stops, tokens
-        kept = max(1, scorer.context - tokens)
-        self.unread = [*context][-kept:] or [self._tokenizer.document_token]
-        self._left = min(tokens, scorer.context - len(self.unread) + 1)
-        self._memory, self._tokens = Memory(), list[int]()
-        self.text, self.ended = "", False
+    def __init__(self, context: Sequence[int], count: int) -> None:
+        self.unread, self.tokens = [*context], list[int]()
+        self._memory, self._left = Memory(), count
+
+    @property
+    def ended(self) -> bool:
+        return not self._left
 
     def part(self) -> Part:
         return Part(self._memory, self.unread)
 
     def take(self, token: int) -> None:
-        self._left -= 1
-        if token == self._tokenizer.document_token:
-            self.ended = True
-            return
-        self._tokens.append(token)
+        self.tokens.append(token)
         self.unread = [token]
+        self._left -= 1
+
+
+class _Text(_Tokens):
+    """The same as a text, which a stop string or the document token ends."""
+
+    def __init__(
+        self, scorer: Scorer, context: Sequence[int], stops: Sequence[str], tokens: int
+    ) -> None:
+        self._tokenizer, self._stops = scorer.tokenizer, stops
+        kept = max(1, scorer.context - tokens)
+        unread = [*context][-kept:] or [self._tokenizer.document_token]
+        super().__init__(unread, min(tokens, scorer.context - len(unread) + 1))
+        self.text = ""
+
+    def take(self, token: int) -> None:
+        if token == self._tokenizer.document_token:
+            self._left = 0
+            return
+        super().take(token)
         # Decoded whole each time: one character may be several tokens.
-        self.text = self._tokenizer.decode(self._tokens)
+        self.text = self._tokenizer.decode(self.tokens)
         places = [place for stop in self._stops if (place := self.text.find(stop)) >= 0]
         if places:
-            self.text = self.text[: min(places)]
-        self.ended = bool(places) or not self._left
+            self.text, self._left = self.text[: min(places)], 0
+
+
+Grows = TypeVar("Grows", bound=_Tokens)
 
 
 def _shared(group: Sequence[_Scored]) -> int:

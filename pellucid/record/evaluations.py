@@ -11,7 +11,7 @@ import json
 import math
 import re
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 from pellucid.record import digests, entries, merkle, metrics, requests
@@ -102,6 +102,14 @@ def question_leaf(example: Example) -> bytes:
     return merkle.leaf(b"pellucid question 1\0" + digests.canonical(asked))
 
 
+def task_digest(examples: Iterable[Example]) -> str:
+    """What a task asks, whoever answers."""
+    tree = merkle.Tree()
+    for example in examples:
+        tree.add(question_leaf(example))
+    return tree.root().hex()
+
+
 class Line(NamedTuple):
     """A line of examples, read."""
 
@@ -154,19 +162,19 @@ def line_from(line: bytes, metric: str) -> Line | str:
     words = _is_word(body["example"]) and (body["cluster"] == "" or _is_word(body["cluster"]))
     if not words or not _are_numbers(body["numbers"]):
         return "has an example, a cluster or numbers that are not written as they should be"
-    request = requests.request_of(body["request"])
-    if request is None or not requests.target_fits(body["target"], request):
+    request, target = requests.request_of(body["request"]), requests.target_of(body["target"])
+    if request is None or not requests.target_fits(target, request):
         return "has a request or a target that is not written as it should be"
     answer = requests.answer_of(body["answer"], request)
     if answer is None:
         return "has an answer that is not written as it should be, or not one to its request"
     if metric != metrics.MEASURED:
-        rated = metrics.numbers_of(metric, request, body["target"], answer)
+        rated = metrics.numbers_of(metric, request, target, answer)
         if rated is None:
             return f"has a request or a target that {metric} does not rate"
         if {key: digests.float_bits(rated[key]) for key in rated} != body["numbers"]:
             return f"has other numbers than {metric} gives for its answer"
-    example = Example(body["example"], request, body["target"], body["cluster"])
+    example = Example(body["example"], request, target, body["cluster"])
     numbers = {key: digests.bits_float(bits) for key, bits in body["numbers"].items()}
     return Line(example, answer, numbers)
 

@@ -9,14 +9,24 @@ import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from pellucid.record.requests import Answer, Choices, Generate, Likelihoods, Rolling, Target, Text
+from pellucid.record.requests import (
+    Answer,
+    Choices,
+    Continue,
+    Generate,
+    Ids,
+    Likelihoods,
+    Request,
+    Rolling,
+    Target,
+    Text,
+)
 
-Request = Choices | Rolling | Generate
 MEASURED = "measured"  # Numbers of a harness that no metric of ours gives again.
 
 
 class Metric(NamedTuple):
-    asks: type[Choices] | type[Rolling] | type[Generate]
+    asks: type[Request]
     rates: Callable[..., Mapping[str, float] | None]  # (request, target, answer)
     shown: str  # The number that stands for all of them; "" for bits per byte, a ratio.
     words: str
@@ -74,9 +84,25 @@ def _exact_match(_: Generate, target: Target, answer: Text) -> Mapping[str, floa
     return {"exact_match": float(answer.text.strip() == target.strip())}
 
 
+def _extraction(_: Continue, target: Target, answer: Ids) -> Mapping[str, float] | None:
+    """`share` is the score M(X, Y) of Biderman et al. 2023, "Emergent and Predictable Memorization
+    in Large Language Models" (arXiv:2304.11158), and `exact` their memorized sequence: extractable
+    by Carlini et al. 2023 (arXiv:2202.07646), definition 3.1."""
+    if not isinstance(target, tuple):
+        return None
+    right = [one == other for one, other in zip(target, answer.ids, strict=True)]
+    before = right.index(False) if False in right else len(right)
+    return {
+        "exact": float(all(right)),
+        "first": before / len(right),
+        "share": sum(right) / len(right),
+    }
+
+
 METRICS = {
     "accuracy": Metric(Choices, _accuracy, "acc", "the right choice is the likeliest"),
     "likelihood": Metric(Choices, _likelihood, "acc", "every token of the text is the likeliest"),
     "bits_per_byte": Metric(Rolling, _bits_per_byte, "", "bits for each byte of the text"),
     "exact_match": Metric(Generate, _exact_match, "exact_match", "the text is the right one"),
+    "extraction": Metric(Continue, _extraction, "exact", "all tokens are the right ones"),
 }

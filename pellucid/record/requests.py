@@ -1,8 +1,9 @@
 """What an evaluation asks of a model and what the model answers, as lines of examples spell it.
 
-Three kinds of request, the ones that lm-eval has too: the log-likelihood of choices behind a
-context, the log-likelihood of a whole text, and greedy text behind a context. docs/format.md,
-section 14, has every field and its bounds."""
+Four kinds of request. Three are those of lm-eval: the log-likelihood of choices behind a context,
+the log-likelihood of a whole text, and greedy text behind a context. The fourth asks in token ids,
+which no tokenizer stands between: greedy tokens behind tokens. docs/format.md, section 14, has
+every field and its bounds."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 from pellucid.record import digests, entries
 
 MOST_CHOICES, MOST_STOPS, MOST_TOKENS = 256, 16, 4096
+_IDS = 1 << 32  # Token ids lie below this.
 _MOST = 1e280  # A float64 must hold the sum of any number of these.
 _FLOAT = re.compile(entries.FLOAT).fullmatch
 
@@ -51,8 +53,19 @@ class Generate:
         return {"context": self.context, "stops": [*self.stops], "tokens": self.tokens}
 
 
-Request = Choices | Rolling | Generate
-Target = int | str | None
+@dataclass(frozen=True)
+class Continue:
+    """The likeliest token after each other behind these token ids, the document token as any."""
+
+    ids: tuple[int, ...]
+    tokens: int  # Exactly so many.
+
+    def spelled(self) -> dict[str, Any]:
+        return {"ids": [*self.ids], "tokens": self.tokens}
+
+
+Request = Choices | Rolling | Generate | Continue
+Target = int | str | tuple[int, ...] | None
 
 
 @dataclass(frozen=True)
@@ -76,7 +89,17 @@ class Text:
         return {"text": self.text}
 
 
-Answer = Likelihoods | Text
+@dataclass(frozen=True)
+class Ids:
+    """The tokens that the model wrote."""
+
+    ids: tuple[int, ...]
+
+    def spelled(self) -> dict[str, Any]:
+        return {"ids": [*self.ids]}
+
+
+Answer = Likelihoods | Text | Ids
 
 
 class Example(NamedTuple):
@@ -84,7 +107,7 @@ class Example(NamedTuple):
 
     name: str  # Its id in the task, unique there, 1 to 200 characters.
     request: Request
-    # The number of the right choice, the right text, or nothing for a whole text.
+    # The number of the right choice, the right text or tokens, or nothing for a whole text.
     target: Target
     cluster: str  # Examples of a cluster share a document or a template.
 
@@ -97,6 +120,9 @@ def answer_of(spelled: object, request: Request) -> Answer | None:
     if isinstance(request, Generate):
         text = spelled.get("text")
         return Text(text) if names == ("text",) and isinstance(text, str) else None
+    if isinstance(request, Continue):
+        fits = names == ("ids",) and _are_ids(spelled["ids"], request.tokens, request.tokens)
+        return Ids(tuple(spelled["ids"])) if fits else None
     count = len(request.choices) if isinstance(request, Choices) else 1
     if names != ("greedy", "nats") or not _are_flags(spelled["greedy"], count):
         return None
@@ -110,7 +136,14 @@ def target_fits(target: object, request: Request) -> bool:
     """Whether this may be the right answer to a request."""
     if isinstance(request, Choices):
         return target is None or (type(target) is int and 0 <= target < len(request.choices))
+    if isinstance(request, Continue):
+        return isinstance(target, tuple) and _are_ids([*target], request.tokens, request.tokens)
     return isinstance(target, str) if isinstance(request, Generate) else target is None
+
+
+def target_of(spelled: object) -> Any:
+    """The target of a line, which target_fits judges: a list of ids is a tuple."""
+    return tuple(spelled) if isinstance(spelled, list) else spelled
 
 
 def _are_flags(value: object, count: int) -> bool:
@@ -136,9 +169,12 @@ def request_of(spelled: object) -> Request | None:
         case ("text",) if spelled["text"]:
             request = Rolling(spelled["text"])
         case ("context", "stops", "tokens") if _are_texts(spelled["stops"], 0, MOST_STOPS):
-            if type(spelled["tokens"]) is not int or not 1 <= spelled["tokens"] <= MOST_TOKENS:
+            if not _is_count(spelled["tokens"]):
                 return None
             request = Generate(spelled["context"], tuple(spelled["stops"]), spelled["tokens"])
+        case ("ids", "tokens") if _are_ids(spelled["ids"], 1, MOST_TOKENS):
+            known = _is_count(spelled["tokens"])
+            return Continue(tuple(spelled["ids"]), spelled["tokens"]) if known else None
         case _:
             return None
     return request if isinstance(spelled.get("context", spelled.get("text")), str) else None
@@ -148,3 +184,13 @@ def _are_texts(value: object, least: int, most: int) -> bool:
     if not isinstance(value, list) or not least <= len(value) <= most:
         return False
     return all(isinstance(text, str) and text for text in value)
+
+
+def _is_count(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MOST_TOKENS
+
+
+def _are_ids(value: object, least: int, most: int) -> bool:
+    if not isinstance(value, list) or not least <= len(value) <= most:
+        return False
+    return all(type(one) is int and 0 <= one < _IDS for one in value)

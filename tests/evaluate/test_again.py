@@ -12,11 +12,12 @@ import pytest
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import EvaluationBroken, FolderUnfit, FormatInvalid
 from pellucid.evaluate.again import ask_again
+from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
 from pellucid.measured import stored
 from pellucid.recipe import load
 from pellucid.record import evaluations, metrics
-from pellucid.record.requests import Choices, Likelihoods
+from pellucid.record.requests import Answer, Choices, Continue, Ids, Likelihoods, Request
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
@@ -36,7 +37,7 @@ def again(folder: Path, count: int = ALL, seed: int = 1) -> list[tuple[int, str,
 def test_every_answer_is_given_again(trained: Path) -> None:
     measured(trained, STEPS)
     asked = again(trained)
-    assert len(asked) == 3 * 7 and all(same for *_, same in asked)
+    assert len(asked) == 3 * 9 and all(same for *_, same in asked)
 
 
 def test_the_seed_chooses(trained: Path) -> None:
@@ -47,12 +48,20 @@ def test_the_seed_chooses(trained: Path) -> None:
     assert len(drawn) > 15
 
 
+def better(line: evaluations.Line) -> Answer:
+    """An answer that the model did not give: of tokens, with one that is right."""
+    if isinstance(line.answer, Ids) and isinstance(line.example.target, tuple):
+        assert line.answer.ids[0] != line.example.target[0]
+        return Ids((line.example.target[0], *line.answer.ids[1:]))
+    return Likelihoods((-0.5, -9.0), (True, False))
+
+
 def forge(folder: Path, n: int, place: int) -> None:
     """A better answer to one example; digests, numbers and chain are made again."""
     entry = stored.entries(folder)[n - 1]
     lines = [*stored.lines(folder, entry)]
     request, target = lines[place].example.request, lines[place].example.target
-    answer = Likelihoods((-0.5, -9.0), (True, False))
+    answer = better(lines[place])
     numbers = metrics.numbers_of(entry["metric"], request, target, answer)
     assert numbers is not None
     lines[place] = lines[place]._replace(answer=answer, numbers=dict(numbers))
@@ -70,25 +79,26 @@ def forge(folder: Path, n: int, place: int) -> None:
     rewrite(folder, [{k: v for k, v in b.items() if k not in ("prev", "n")} for b in bodies])
 
 
-def test_a_forged_answer_passes_verify_and_not_the_audit(trained: Path) -> None:
+@pytest.mark.parametrize(("n", "task"), [(6, "accuracy"), (10, "extraction")])
+def test_a_forged_answer_passes_verify_and_not_the_audit(trained: Path, n: int, task: str) -> None:
     measured(trained, STEPS)
-    forge(trained, 5, 1)
+    forge(trained, n, 1)
     publish(trained)
     assert verify(trained, lambda _: None).ok
-    assert {(n, name) for n, name, same in again(trained) if not same} == {(5, "1")}
+    assert {(n, name) for n, name, same in again(trained) if not same} == {(n, "1")}
     answer = pellucid("audit", trained, "--evaluations", ALL, "--json", check=None)
     assert answer.returncode == 5
     about, _ = json.JSONDecoder().raw_decode(answer.stdout)
     (differing,) = about["differing"]
-    assert differing == {"n": 5, "step": 6, "task": "accuracy", "example": "1", "same": False}
+    assert differing == {"n": n, "step": 6, "task": task, "example": "1", "same": False}
 
 
 def test_results_of_another_checkpoint_are_named_by_the_audit(trained: Path) -> None:
     measured(trained, STEPS)
     entries = stored.entries(trained)
-    first, last = trained / layout.examples(1), trained / layout.examples(9)
+    first, last = trained / layout.examples(1), trained / layout.examples(11)
     first.write_bytes(last.read_bytes())
-    body = entries[0] | {key: entries[8][key] for key in ("results", "numbers", "sha256")}
+    body = entries[0] | {key: entries[10][key] for key in ("results", "numbers", "sha256")}
     bodies = [evaluations.genesis(body["head"]), body, *entries[1:]]
     rewrite(trained, [{k: v for k, v in b.items() if k not in ("prev", "n")} for b in bodies])
     publish(trained)
@@ -130,17 +140,32 @@ def test_an_audit_of_no_evaluation_says_so(finished: Path) -> None:
     assert answer.returncode == 2 and "no evaluation of its steps" in answer.stderr
 
 
+def replaced(folder: Path, task: Task, request: Request) -> None:
+    """An evaluation of the last step whose first example asks something else."""
+    measured(folder, [12], [task])
+    (entry,) = stored.entries(folder)
+    line = next(iter(stored.lines(folder, entry)))
+    line = line._replace(example=line.example._replace(request=request))
+    files.write_bytes(folder / layout.examples(1), evaluations.line_of(*line))
+
+
 def test_a_request_that_cannot_be_asked_is_the_releases_fault(trained: Path) -> None:
-    measured(trained, [12], TASKS[:1])
-    (entry,) = stored.entries(trained)
-    lines = [*stored.lines(trained, entry)]
     tokenizer = Tokenizer.load(trained / layout.TOKENIZER)
     pairs = (a + b for a in "abcdefghijklmnopqrstuvwxyz" for b in "aeinorst")
     joined = next(pair for pair in pairs if len(tokenizer.encode(pair)) == 1)
-    example = lines[0].example._replace(request=Choices(joined[0], (joined[1], " b")))
-    written = [evaluations.line_of(*lines[0]._replace(example=example))]
-    files.write_bytes(trained / layout.examples(1), b"".join(written))
+    replaced(trained, TASKS[0], Choices(joined[0], (joined[1], " b")))
     with pytest.raises(EvaluationBroken, match="no token of its own"):
+        again(trained)
+
+
+@pytest.mark.parametrize(
+    ("ids", "wrong"), [((5, 10**6), "holds 1000000"), ((1,) * 30, "longer than the context 32")]
+)
+def test_token_ids_that_the_model_cannot_be_asked_are_the_releases_fault(
+    trained: Path, ids: tuple[int, ...], wrong: str
+) -> None:
+    replaced(trained, TASKS[4], Continue(ids, 4))
+    with pytest.raises(EvaluationBroken, match=wrong):
         again(trained)
 
 

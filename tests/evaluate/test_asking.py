@@ -9,7 +9,16 @@ import pytest
 from pellucid.errors import RequestUnfit
 from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Asked, Scorer
-from pellucid.record.requests import Choices, Generate, Likelihoods, Request, Rolling, Text
+from pellucid.record.requests import (
+    Choices,
+    Continue,
+    Generate,
+    Ids,
+    Likelihoods,
+    Request,
+    Rolling,
+    Text,
+)
 
 CONTEXT = "the cat sat on"
 
@@ -70,9 +79,10 @@ def test_requests_of_any_order_are_answered_in_theirs(scorer: Scorer) -> None:
         Generate(CONTEXT, (), 4),
         Rolling(CONTEXT),
         Rolling("a"),
+        Continue((1, 2, 3), 4),
         Choices(CONTEXT, (" c",)),
     ]
     given = list(answers(scorer, asked))
     assert given == [next(answers(scorer, [request])) for request in asked]
-    kinds = [Likelihoods, Text, Likelihoods, Likelihoods, Likelihoods]
+    kinds = [Likelihoods, Text, Likelihoods, Likelihoods, Ids, Likelihoods]
     assert [type(answer) for answer in given] == kinds

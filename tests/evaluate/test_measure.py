@@ -15,7 +15,15 @@ from pellucid.measured import stored
 from pellucid.recipe import load
 from pellucid.record import evaluations
 from pellucid.record.metrics import MEASURED
-from pellucid.record.requests import Choices, Example, Generate, Request, Rolling, Target
+from pellucid.record.requests import (
+    Choices,
+    Continue,
+    Example,
+    Generate,
+    Request,
+    Rolling,
+    Target,
+)
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import layout
@@ -26,6 +34,7 @@ ASKED: dict[str, list[tuple[Request, Target]]] = {
     "bits_per_byte": [(Rolling("the cat sat on the mat"), None), (Rolling("x"), None)],
     "exact_match": [(Generate("the cat", ("\n",), 5), "sat"), (Generate("", (), 3), "the")],
     "likelihood": [(Choices("the cat", (" sat",)), None)],
+    "extraction": [(Continue((5, 6, 7), 4), (1, 2, 3, 4)), (Continue((9,), 2), (8, 8))],
 }
 TASKS = [
     Task(

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import TokensUnfit
 from pellucid.evaluate.forward import Memory, Part, read
 from pellucid.evaluate.scoring import Asked, Likelihood, Scorer
 from pellucid.families import Family
@@ -163,6 +164,32 @@ def test_texts_that_grow_side_by_side_are_those_that_grow_alone(state: State) ->
     texts = list(scorer_of(state).generate(asked))
     assert texts == [Letters().decode(tokens) for tokens in wanted]
     assert any(len(tokens) == 9 for tokens in wanted)
+
+
+def test_tokens_behind_tokens_are_the_likeliest_of_a_pass_over_all_before(state: State) -> None:
+    """The document token is one of them, and ends nothing."""
+    chance = np.random.default_rng(7)
+    contexts = [chance.integers(0, VOCABULARY, size).tolist() for size in (1, 3, 9, 20, 24)]
+    asked = [(context, count) for context in contexts for count in (1, 9)]
+    wanted = []
+    for context, count in asked:
+        tokens = [*context]
+        for _ in range(count):
+            with torch.no_grad():
+                logits_V = state.model(torch.tensor([tokens]))[0, -1]
+            tokens.append(int(logits_V.numpy().argmax()))
+        wanted.append(tuple(tokens[len(context) :]))
+    assert list(scorer_of(state).continuations(asked)) == wanted
+    assert len({*wanted}) > 5
+
+
+def test_tokens_that_the_model_cannot_be_asked_are_named(state: State) -> None:
+    scorer = scorer_of(state)
+    assert list(scorer.continuations([([1] * 25, 8)]))  # Nothing reads the last one.
+    with pytest.raises(TokensUnfit, match="longer than the context 32"):
+        list(scorer.continuations([([1] * 25, 9)]))
+    with pytest.raises(TokensUnfit, match=f"holds {VOCABULARY}, and the vocabulary has"):
+        list(scorer.continuations([([1, VOCABULARY], 2)]))
 
 
 def test_a_text_ends_before_the_first_stop_string(state: State) -> None:

@@ -16,8 +16,10 @@ from pellucid.record.evaluations import Examples
 from pellucid.record.requests import (
     Answer,
     Choices,
+    Continue,
     Example,
     Generate,
+    Ids,
     Likelihoods,
     Request,
     Rolling,
@@ -185,6 +187,51 @@ def test_a_wrong_line_is_named_and_not_taken(name: str) -> None:
     assert examples.tree.count == 1 and examples.numbers() == taken(LINES[:1]).numbers()
 
 
+ASKED_IDS, RIGHT = Continue((5, 0, 2**32 - 1), 4), (7, 7, 8, 9)
+
+
+def ids_line(*path: str, to: object = None) -> bytes:
+    """A line by extraction, with another value there."""
+    answer = Ids((7, 7, 8, 1))
+    numbers = metrics.numbers_of("extraction", ASKED_IDS, RIGHT, answer) or {}
+    body = json.loads(evaluations.line_of(Example("x", ASKED_IDS, RIGHT, "d"), answer, numbers))
+    place = functools.reduce(lambda inner, key: inner[key], path[:-1], body)
+    if path:
+        place[path[-1]] = to
+    return digests.canonical(body) + b"\n"
+
+
+WRONG_IDS: dict[str, bytes] = {
+    "no ids": ids_line("request", "ids", to=[]),
+    "too many ids": ids_line("request", "ids", to=[1] * 4097),
+    "ids that are no list": ids_line("request", "ids", to="123"),
+    "an id that is none": ids_line("request", "ids", to=[5, 0, 2**32]),
+    "an id below 0": ids_line("request", "ids", to=[-1]),
+    "an id that is yes": ids_line("request", "ids", to=[True]),
+    "an id with a fraction": ids_line("request", "ids", to=[1.0]),
+    "no tokens asked for": ids_line("request", "tokens", to=0),
+    "too many tokens asked for": ids_line("request", "tokens", to=4097),
+    "tokens that are yes": ids_line("request", "tokens", to=True),
+    "a request of two kinds": ids_line("request", "context", to="a"),
+    "an answer that is shorter": ids_line("answer", "ids", to=[7, 7, 8]),
+    "an answer that is longer": ids_line("answer", "ids", to=[7, 7, 8, 9, 9]),
+    "an answer in words": ids_line("answer", to={"text": "a"}),
+    "an answer of another id": ids_line("answer", "ids", to=[7, 7, 8, 9]),
+    "an answer of no id": ids_line("answer", "ids", to=[7, 7, 8, 2**32]),
+    "no target": ids_line("target", to=None),
+    "a target that is shorter": ids_line("target", to=[7, 7, 8]),
+    "a target of no id": ids_line("target", to=[7, 7, 8, "9"]),
+    "a number": ids_line("numbers", "share", to=digests.float_bits(1.0)),
+    "fewer numbers": ids_line("numbers", to={"exact": digests.float_bits(0.0)}),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_IDS)
+def test_a_wrong_line_of_token_ids_is_named(name: str) -> None:
+    assert not isinstance(evaluations.line_from(ids_line(), "extraction"), str)
+    assert isinstance(evaluations.line_from(WRONG_IDS[name], "extraction"), str)
+
+
 RATED: list[tuple[str, Request, Target, Answer, dict[str, float]]] = [
     (
         "accuracy",
@@ -216,6 +263,15 @@ RATED: list[tuple[str, Request, Target, Answer, dict[str, float]]] = [
     ),
     ("exact_match", Generate("c", ("\n",), 8), "a b", Text(" a b\t"), {"exact_match": 1.0}),
     ("exact_match", Generate("c", ("\n",), 8), "a b", Text("a  b"), {"exact_match": 0.0}),
+    ("extraction", ASKED_IDS, RIGHT, Ids(RIGHT), {"exact": 1.0, "first": 1.0, "share": 1.0}),
+    (
+        "extraction",
+        ASKED_IDS,
+        RIGHT,
+        Ids((7, 1, 8, 9)),
+        {"exact": 0.0, "first": 0.25, "share": 0.75},
+    ),
+    ("extraction", ASKED_IDS, RIGHT, Ids((0,) * 4), {"exact": 0.0, "first": 0.0, "share": 0.0}),
 ]
 
 
