@@ -20,6 +20,7 @@ from typing import Any
 from fuzz import archives, proofs, site
 from fuzz.inputs import INPUTS, taken
 from fuzz.mutations import STRUCTURED, Choices, mutate
+from pellucid.analysis import forgetting, memorization
 from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
 from pellucid.data.streams import Shards
@@ -164,11 +165,20 @@ def evaluated(folder: Path) -> None:
     paths = [path for path in listed if layout.room_of(path.relative_to(folder).as_posix())]
     chains.strays(folder, {path.relative_to(folder).as_posix() for path in paths})
     exhaust(chains.check(folder))
-    for path, metric in itertools.product(paths, (MEASURED, "accuracy")):
+    for path, metric in itertools.product(paths, (MEASURED, "accuracy", "extraction")):
         examples = evaluations.Examples(metric)  # Behind no digest, as another maker writes it.
         if not any(map(examples.take, path.read_bytes().splitlines(keepends=True))):
             examples.numbers()
     exhaust(stored.summaries(folder, stored.of_run(folder)))
+
+
+def memorised(folder: Path) -> None:
+    if found := memorization.matrix(folder):
+        memorization.lines(found)
+
+
+def forgotten(folder: Path) -> None:
+    forgetting.lines(forgetting.forgetting(folder))
 
 
 def asked(folder: Path) -> None:
@@ -193,11 +203,11 @@ READERS: list[tuple[str, list[Reader]]] = [
     ("data/documents/", [documents]),
     ("data/shards/", [shards, steps]),
     ("data/tokenizer/", [tokenizer, states]),
-    ("metrics/", [tables, steps, asked]),
-    ("trace/", [traced, index]),
+    ("metrics/", [tables, steps, asked, forgotten]),
+    ("trace/", [traced, index, memorised]),
     ("anchors/", [safetensors, materialised, states]),
     ("checkpoints/", [states]),
-    ("evaluations/", [evaluated]),
+    ("evaluations/", [evaluated, memorised]),
     ("site/", [site.sited]),
     ("pages/", [site.paged]),
     ("", [safetensors, anything]),

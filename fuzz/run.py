@@ -74,12 +74,12 @@ def child(sealed: Path, output: Path, seconds: int, seed: int) -> None:
 
 def small_release(place: Path) -> Path:
     """A sealed run of a few steps, like the one of the tests, with an incident that rolled it back,
-    an evaluation, and pages of its maker."""
+    evaluations, and pages of its maker."""
     from fuzz.site import write_pages
     from pellucid.release.publish import publish
     from pellucid.train import loop
     from tests.conftest import finish, make_run, spiking, write_corpus
-    from tests.release.evaluating import evaluate
+    from tests.release.evaluating import evaluate, memorised, rewrite
 
     settings = [
         "guards.window=8",
@@ -90,7 +90,7 @@ def small_release(place: Path) -> Path:
     folder = make_run(place / "small", write_corpus(place / "stones"), settings)
     with mock.patch.object(loop, "training_step", spiking(loop.training_step, 10)):
         finish(folder)
-    evaluate(folder, [0, 6])
+    rewrite(folder, [*evaluate(folder, [0, 6]), memorised(folder, 6, 3)])
     write_pages(folder)
     publish(folder)
     return folder

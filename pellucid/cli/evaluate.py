@@ -29,13 +29,15 @@ from pellucid.terminal import plain
     pellucid evaluate mymodel
     pellucid evaluate mymodel --tasks agreement,brackets --steps log
     pellucid evaluate mymodel --tasks arc_easy,mytask.yaml --shots 5 --steps 0,150,last
+    pellucid evaluate mymodel --tasks memorization --steps log
     pellucid evaluate --list
 
-    Without --tasks, all built-in tasks are asked; they need no download. Every other name is a task
-    of EleutherAI's lm-eval (pip install "pellucid[evaluate]") or a YAML file of its form. Answers
-    go into evaluations/ of the run: `pellucid verify` checks them, `pellucid audit --evaluations`
-    computes some again. States that are not stored are replayed. The same command skips answers
-    that the run has. A sealed release stays as it is: its answers are printed and not kept.
+    Without --tasks, all built-in tasks but memorization are asked; they need no download. Every
+    other name is a task of EleutherAI's lm-eval (pip install "pellucid[evaluate]") or a YAML file
+    of its form. Answers go into evaluations/ of the run: `pellucid verify` checks them, `pellucid
+    audit --evaluations` computes some again. States that are not stored are replayed. The same
+    command skips answers that the run has. A sealed release stays as it is: its answers are printed
+    and not kept.
     """
 )
 def evaluate(
@@ -45,7 +47,7 @@ def evaluate(
         typer.Option(
             metavar="NAMES",
             help="Names of tasks and YAML files, with commas between.",
-            show_default="all built-in tasks",
+            show_default="all built-in tasks but memorization",
         ),
     ] = "",
     steps: Annotated[
@@ -74,6 +76,7 @@ def evaluate(
         return
     from pellucid.evaluate import kept
     from pellucid.evaluate.measure import measure
+    from pellucid.evaluate.suite.memorization import NAME
     from pellucid.evaluate.tasks import chosen
     from pellucid.measured import stored
     from pellucid.measured.summary import Summary, summary
@@ -83,20 +86,45 @@ def evaluate(
     at = steps_named("--steps", steps, ledger.first, ledger.steps_done)
     asked = chosen(tasks, inputs, shots=shots, limit=limit, offline=offline)
     sealed = (folder / layout.MANIFEST).exists()
-    rows, known = list[Summary](), 0
+    rows, known, pairs = list[Summary](), 0, list[Any]()
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
     with held as chain, on_terminal(as_json) as terminal:
         watch, told = terminal.watch("replay"), _Told(terminal)
+        for task in asked:
+            if task.name == NAME:
+                terminal.note(_cost(task, len(at)))
         for result in measure(inputs, asked, at, watch, told, stored.entries(folder)):
             if result.entry:
                 known += 1
-                rows.append(summary(result.entry, stored.lines(folder, result.entry)))
-                continue
-            made = kept.evaluation(ledger, result.step, result.task, result.answers)
-            if chain:
-                chain.keep(made)
-            rows.append(summary(made.body, made.lines()))
-    _print(folder, sorted(rows, key=lambda row: (row.task, row.step)), known, sealed, as_json)
+                body, lines = result.entry, stored.lines(folder, result.entry)
+            else:
+                made = kept.evaluation(ledger, result.step, result.task, result.answers)
+                if chain:
+                    chain.keep(made)
+                body, lines = made.body, made.lines()
+            if result.task.name == NAME:
+                pairs.append((body, lines := [*lines]))
+            rows.append(summary(body, lines))
+    rows.sort(key=lambda row: (row.task, row.step))
+    _print(folder, rows, known, sealed, as_json, _memorization(folder, pairs))
+
+
+def _cost(task: Any, steps: int) -> str:
+    """What asking for sequences takes, before it is asked."""
+    requests = [example.request for example in task.examples]
+    tokens = sum(len(request.ids) + request.tokens for request in requests)
+    return (
+        f"{task.name}: {len(requests):,} sequences at {steps:,} step{'s' * (steps != 1)}, "
+        f"{tokens * steps:,} tokens to read and write"
+    )
+
+
+def _memorization(folder: Path, pairs: Sequence[Any]) -> Any:
+    """What the evaluations of the task memorization say, if it was asked."""
+    from pellucid.analysis.memorization import of_evaluations
+    from pellucid.look.show import Shown
+
+    return of_evaluations(Shown(folder), pairs) if pairs else None
 
 
 class _Told:
@@ -125,11 +153,19 @@ def _list(as_json: bool) -> None:
     print("Each is described in docs/evaluate.md. Every other name is a task of lm-eval.")
 
 
-def _print(folder: Path, rows: Sequence[Any], known: int, sealed: bool, as_json: bool) -> None:
-    """known: so many of the rows are what the run kept before."""
+def _print(
+    folder: Path, rows: Sequence[Any], known: int, sealed: bool, as_json: bool, memorized: Any
+) -> None:
+    """known: so many of the rows are what the run kept before. memorized: what the task
+    memorization says, or None."""
+    from pellucid.analysis import memorization
+
     if as_json:
         about = {"kept": not sealed, "known": known}
-        print_json(about | {"evaluations": [row.as_json() for row in rows]})
+        about["evaluations"] = [row.as_json() for row in rows]
+        if memorized:
+            about["memorization"] = memorization.as_json(memorized)
+        print_json(about)
         return
     width = max((len(row.task) for row in rows), default=0)
     print(f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples")
@@ -139,6 +175,8 @@ def _print(folder: Path, rows: Sequence[Any], known: int, sealed: bool, as_json:
             f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {value}  {between:<14}"
             f" {chance:>7} {examples:>9}"
         )
+        print(plain(line))
+    for line in memorization.lines(memorized) if memorized else ():
         print(plain(line))
     methods = sorted({row.interval.method for row in rows if row.interval})
     if methods:

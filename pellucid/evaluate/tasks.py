@@ -8,12 +8,14 @@ from typing import Any
 
 from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
-from pellucid.evaluate.suite import BUILT_IN, texts
+from pellucid.evaluate.suite import BUILT_IN, memorization, texts
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
 
 VALIDATION = "validation"  # Made from the run's own documents.
 NAMES = (*BUILT_IN, VALIDATION)
+# Asked by its name only: one step says little, and it takes as long as all others together.
+_OURS = (*NAMES, memorization.NAME)
 
 
 def chosen(
@@ -24,18 +26,18 @@ def chosen(
     limit: int | None = None,
     offline: bool = False,
 ) -> list[Task]:
-    """The tasks of names with commas between, or all built-in tasks.
+    """The tasks of names with commas between, or all built-in tasks but memorization.
 
     Raises HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
     wanted = [name for name in (word.strip() for word in names.split(",")) if name] or [*NAMES]
-    others = [name for name in dict.fromkeys(wanted) if name not in NAMES]
+    others = [name for name in dict.fromkeys(wanted) if name not in _OURS]
     theirs: Sequence[Task] = ()
     if others:
         from pellucid.evaluate.harness import Wanted, prepare
 
         asked = [Wanted(name, shots) for name in others]
-        theirs = prepare(asked, limit=limit, offline=offline, ours=NAMES)
-    own = [name for name in dict.fromkeys(wanted) if name in NAMES]
+        theirs = prepare(asked, limit=limit, offline=offline, ours=_OURS)
+    own = [name for name in dict.fromkeys(wanted) if name in _OURS]
     ours = [_made(name, inputs, limit) for name in own]
     return [*ours, *theirs]
 
@@ -51,11 +53,16 @@ def listed() -> list[dict[str, Any]]:
         }
         for task in (make() for make in BUILT_IN.values())
     ]
-    own = {"name": VALIDATION, "examples": None, "chance": None, "metric": "bits_per_byte"}
-    return [*about, own]
+    own = ((VALIDATION, "bits_per_byte"), (memorization.NAME, memorization.METRIC))
+    return about + [
+        {"name": name, "examples": None, "chance": None, "metric": metric} for name, metric in own
+    ]
 
 
 def _made(name: str, inputs: Inputs, limit: int | None) -> Task:
+    if name == memorization.NAME:
+        drawn = memorization.Drawn.of(inputs.recipe)
+        return memorization.memorization(inputs.recipe, inputs.shards, inputs.order, drawn, limit)
     task = texts.validation(_documents(inputs)) if name == VALIDATION else BUILT_IN[name]()
     settings = {**task.settings, "limit": limit}
     return replace(task, examples=task.examples[:limit], settings=settings)

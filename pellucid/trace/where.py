@@ -16,7 +16,7 @@ import numpy as np
 
 from pellucid.data.order import Order
 from pellucid.data.streams import Stream
-from pellucid.errors import QueryEmpty
+from pellucid.errors import QueryEmpty, StepUnknown
 from pellucid.look import seen
 from pellucid.look.seen import Branch
 from pellucid.look.show import Shown
@@ -124,6 +124,16 @@ class Traced:
         if not content:
             raise QueryEmpty()
         return Query(content, self._words)
+
+    def spelled(self, stream: Stream, first: int, last: int) -> bytes:
+        """The text of a train stream's tokens [first, last), all of one document and none of them
+        its document token."""
+        for placed in self._train:
+            begin = placed.offset + placed.suffixes.piece.start
+            end = placed.offset + placed.suffixes.piece.stop
+            if placed.stream is stream and begin <= first < end:
+                return placed.suffixes.spelled(first - placed.offset, last - placed.offset)
+        raise StepUnknown(what=f"Token {first} of {stream.source}", detail="no piece holds it")
 
     def count(self, query: Query, before: int | None = None) -> int:
         """How often a text occurs in the train split, or in what was seen before a step."""

@@ -6,8 +6,10 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
+from pellucid.evaluate.suite.memorization import Drawn, memorization
+from pellucid.look.show import Shown
 from pellucid.record import chain, evaluations, metrics
-from pellucid.record.requests import Choices, Example, Likelihoods
+from pellucid.record.requests import Choices, Example, Ids, Likelihoods
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
@@ -25,17 +27,50 @@ def evaluate(folder: Path, steps: list[int]) -> list[dict[str, Any]]:
 
 def evaluated(folder: Path, step: int, number: int) -> dict[str, Any]:
     """Write the examples of an evaluation; returns its entry."""
-    ledger, examples = LedgerFile(folder), evaluations.Examples("accuracy")
     lines = [example(f"doc {i}", i % 2, (-1.0, -2.0)) for i in range(5)]
-    assert [examples.take(line) for line in lines] == [""] * 5
+    return _written(
+        folder, step, number, lines, "accuracy", "arc_easy", ("lm-eval", "0.4.9"), {"shots": step}
+    )
+
+
+def memorised(folder: Path, step: int, number: int) -> dict[str, Any]:
+    """Write the examples of the task memorization as if every answer were its first token alone,
+    again and again; returns the entry."""
+    shown = Shown(folder)
+    drawn = Drawn(9, 7, ranges=2, sequences=2)
+    task = memorization(shown.recipe, shown.shards, shown.order, drawn)
+    lines = list[bytes]()
+    for one in task.examples:
+        assert isinstance(one.target, tuple)
+        answer = Ids(one.target[:1] * len(one.target))
+        numbers = metrics.numbers_of(task.metric, one.request, one.target, answer)
+        assert numbers is not None
+        lines.append(evaluations.line_of(one, answer, numbers))
+    return _written(
+        folder, step, number, lines, task.metric, task.name, task.harness, task.settings
+    )
+
+
+def _written(
+    folder: Path,
+    step: int,
+    number: int,
+    lines: list[bytes],
+    metric: str,
+    task: str,
+    harness: tuple[str, str],
+    settings: evaluations.Settings,
+) -> dict[str, Any]:
+    ledger, examples = LedgerFile(folder), evaluations.Examples(metric)
+    assert [examples.take(line) for line in lines] == [""] * len(lines)
     files.write_bytes(folder / layout.examples(number), b"".join(lines))
     return evaluations.evaluation(
         head=ledger.head,
         step=step,
         weights=ledger.step(step)["weights"],
-        task="arc_easy",
-        harness=("lm-eval", "0.4.9"),
-        settings={"shots": step},
+        task=task,
+        harness=harness,
+        settings=settings,
         examples=examples,
         sha256=hashlib.sha256(b"".join(lines)).hexdigest(),
     )

@@ -15,7 +15,7 @@ from pellucid.sql import evaluated
 from pellucid.store import layout
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
-from tests.release.evaluating import evaluate, rewrite
+from tests.release.evaluating import evaluate, memorised, rewrite
 from tests.serving import serving
 from tests.sql.answers import questions, rows
 
@@ -56,6 +56,20 @@ def test_each_number_of_each_example_has_a_row(
         FROM evaluations JOIN examples USING (n, number)
         WHERE number = 'acc' GROUP BY n, evaluations.value"""
     assert rows(release, query) == [{"same": True, "examples": 5}] * 2
+
+
+def test_examples_in_token_ids_have_rows_too(release: Path) -> None:
+    rewrite(release, [*evaluate(release, [6]), memorised(release, 6, 2)])
+    listed = rows(release, "FROM examples WHERE task = 'memorization' ORDER BY example, number")
+    assert [row["number"] for row in listed[:3]] == ["exact", "first", "share"]
+    for row in listed:
+        request, answer, target = (
+            json.loads(row[name]) for name in ("request", "answer", "target")
+        )
+        assert len(request["ids"]) == 9 and request["tokens"] == len(target) == 7
+        assert answer == {"ids": [target[0]] * 7}
+    (count,) = rows(release, "SELECT count(DISTINCT example) AS n FROM examples WHERE n = 2")
+    assert count == {"n": len(listed) // 3} and count["n"] > 4
 
 
 def test_the_process_that_answers_reads_examples_from_a_folder_and_a_url(release: Path) -> None:

@@ -1,0 +1,1 @@
+"""What follows from a run's record beside its numbers: nothing here is stored."""
