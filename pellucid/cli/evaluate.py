@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +38,8 @@ from pellucid.terminal import plain
     of its form. Answers go into evaluations/ of the run: `pellucid verify` checks them, `pellucid
     audit --evaluations` computes some again. States that are not stored are replayed. The same
     command skips answers that the run has. A sealed release stays as it is: its answers are printed
-    and not kept.
+    and not kept. Where the run has an index, the column `clean` has the number of the examples
+    whose text the model had not read, and --json lists those that it had, with documents and steps.
     """
 )
 def evaluate(
@@ -86,7 +88,8 @@ def evaluate(
     at = steps_named("--steps", steps, ledger.first, ledger.steps_done)
     asked = chosen(tasks, inputs, shots=shots, limit=limit, offline=offline)
     sealed = (folder / layout.MANIFEST).exists()
-    rows, known, pairs = list[Summary](), 0, list[Any]()
+    lookup = _lookup(folder)
+    rows, known, pairs = list[tuple[Summary, Any]](), 0, list[Any]()
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
     with held as chain, on_terminal(as_json) as terminal:
         watch, told = terminal.watch("replay"), _Told(terminal)
@@ -96,17 +99,25 @@ def evaluate(
         for result in measure(inputs, asked, at, watch, told, stored.entries(folder)):
             if result.entry:
                 known += 1
-                body, lines = result.entry, stored.lines(folder, result.entry)
+                entry, lines = result.entry, partial(stored.lines, folder, result.entry)
             else:
                 made = kept.evaluation(ledger, result.step, result.task, result.answers)
                 if chain:
                     chain.keep(made)
-                body, lines = made.body, made.lines()
-            if result.task.name == NAME:
-                pairs.append((body, lines := [*lines]))
-            rows.append(summary(body, lines))
-    rows.sort(key=lambda row: (row.task, row.step))
+                entry, lines = made.body, made.lines
+            seen = None
+            if result.task.name == NAME:  # What it asks for is in the training data by design.
+                pairs.append((entry, [*lines()]))
+            elif lookup:
+                seen = lookup.of(entry, lines, partial(told.searched, result.task))
+            rows.append((summary(entry, lines()), seen))
+    rows.sort(key=lambda row: (row[0].task, row[0].step))
     _print(folder, rows, known, sealed, as_json, _memorization(folder, pairs))
+    if not lookup and not as_json:
+        print(
+            "clean: the run has no index of its training data. To make one: "
+            f"pellucid run {plain(folder)} --only index"
+        )
 
 
 def _cost(task: Any, steps: int) -> str:
@@ -127,15 +138,31 @@ def _memorization(folder: Path, pairs: Sequence[Any]) -> Any:
     return of_evaluations(Shown(folder), pairs) if pairs else None
 
 
+def _lookup(folder: Path) -> Any:
+    """The training data of a run, to find examples in; None where there is no index of it."""
+    from pellucid.analysis.contamination import Lookup
+    from pellucid.errors import IndexMissing
+
+    try:
+        return Lookup(folder)
+    except IndexMissing:
+        return None
+
+
 class _Told:
-    """Progress of the task that is being asked."""
+    """Progress of the task that is being asked, or looked up in the training data."""
 
     def __init__(self, terminal: Any) -> None:
         self._terminal = terminal
 
     def __call__(self, step: int, task: Any, done: int) -> None:
-        total = len(task.examples)
-        self._terminal.progress(f"{plain(task.name)} of step {step}", done, total, "examples")
+        self._tell(f"{task.name} of step {step}", task, done)
+
+    def searched(self, task: Any, done: int) -> None:
+        self._tell(f"{task.name} in the training data", task, done)
+
+    def _tell(self, stage: str, task: Any, done: int) -> None:
+        self._terminal.progress(plain(stage), done, len(task.examples), "examples")
 
 
 def _list(as_json: bool) -> None:
@@ -154,33 +181,43 @@ def _list(as_json: bool) -> None:
 
 
 def _print(
-    folder: Path, rows: Sequence[Any], known: int, sealed: bool, as_json: bool, memorized: Any
+    folder: Path,
+    rows: Sequence[tuple[Any, Any]],
+    known: int,
+    sealed: bool,
+    as_json: bool,
+    memorized: Any,
 ) -> None:
-    """known: so many of the rows are what the run kept before. memorized: what the task
-    memorization says, or None."""
+    """rows: each with its contamination, or None. known: so many are what the run kept before.
+    memorized: what the task memorization says, or None."""
     from pellucid.analysis import memorization
 
     if as_json:
         about = {"kept": not sealed, "known": known}
-        about["evaluations"] = [row.as_json() for row in rows]
+        about["evaluations"] = [
+            row.as_json() | {"contamination": seen and seen.as_json()} for row, seen in rows
+        ]
         if memorized:
             about["memorization"] = memorization.as_json(memorized)
         print_json(about)
         return
-    width = max((len(row.task) for row in rows), default=0)
-    print(f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples")
-    for row in rows:
+    width = max((len(row.task) for row, _ in rows), default=0)
+    print(
+        f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples   clean"
+    )
+    for row, seen in rows:
         value, between, chance, examples = row.cells()
         line = (
             f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {value}  {between:<14}"
-            f" {chance:>7} {examples:>9}"
+            f" {chance:>7} {examples:>9}   {_clean(seen)}"
         )
         print(plain(line))
     for line in memorization.lines(memorized) if memorized else ():
         print(plain(line))
-    methods = sorted({row.interval.method for row in rows if row.interval})
+    methods = sorted({row.interval.method for row, _ in rows if row.interval})
     if methods:
         print(f"intervals: {'; '.join(methods)} (docs/evaluate.md)")
+    _print_contamination(rows)
     if known:
         print(f"{known:,} of {len(rows):,} rows are the run's own record: no model was asked now.")
     if sealed and known < len(rows):
@@ -193,3 +230,23 @@ def _print(
             f"kept in {plain(folder / 'evaluations')}. Compute some again: pellucid audit "
             f"{plain(folder)} --evaluations 20"
         )
+
+
+def _clean(seen: Any) -> str:
+    """The number of the clean examples, and how many they are."""
+    if seen is None or seen.clean is None:
+        return "-"
+    value, _, _, examples = seen.clean.cells()
+    return f"{value} of {examples}"
+
+
+def _print_contamination(rows: Sequence[tuple[Any, Any]]) -> None:
+    """What the column clean leaves out, of each task at its last step."""
+    last = {row.task: (row, seen) for row, seen in rows if seen}
+    for name, (row, seen) in last.items():
+        states = ("contaminated", "too short", "not decided")
+        left = [f"{count:,} {state}" for state in states if (count := seen.count(state))]
+        if left:
+            print(plain(f"clean: without {', '.join(left)} of {name}, step {row.step:,}"))
+    if any(seen and seen.count("contaminated") for _, seen in rows):
+        print("--json lists contaminated examples with documents and steps (docs/evaluate.md)")

@@ -58,7 +58,7 @@ class Traced:
         self.block = self.shown.shards.block
         index = pieces.opened(folder, self.shown.shards, self.shown.tokenizer)
         self._words = index.words
-        self._train = [one for one in index.pieces if one.stream.split == "train"]
+        self.train = [one for one in index.pieces if one.stream.split == "train"]
         self._validation = [one for one in index.pieces if one.stream.split != "train"]
         # The run's own steps so far: of what a rollback abandoned the model has nothing left.
         own = (
@@ -128,7 +128,7 @@ class Traced:
     def spelled(self, stream: Stream, first: int, last: int) -> bytes:
         """The text of a train stream's tokens [first, last), all of one document and none of them
         its document token."""
-        for placed in self._train:
+        for placed in self.train:
             begin = placed.offset + placed.suffixes.piece.start
             end = placed.offset + placed.suffixes.piece.stop
             if placed.stream is stream and begin <= first < end:
@@ -139,7 +139,7 @@ class Traced:
         """How often a text occurs in the train split, or in what was seen before a step."""
         over = len(self._over(query, "train", before))
         if before is None:
-            return over + sum(one.suffixes.count(query) for one in self._train)
+            return over + sum(one.suffixes.count(query) for one in self.train)
         return over + sum(
             int(self.seen(one, found, query, before).sum()) for one, found in self._parts(query)
         )
@@ -147,7 +147,7 @@ class Traced:
     def occurs(self, query: Query, before: int | None = None) -> bool:
         """Whether it occurs at all, or in what was seen before a step."""
         if before is None:
-            found = any(one.suffixes.count(query) for one in self._train)
+            found = any(one.suffixes.count(query) for one in self.train)
         else:
             found = any(
                 self.seen(one, found, query, before).any() for one, found in self._parts(query)
@@ -171,7 +171,7 @@ class Traced:
     @cached_property
     def _seams(self) -> dict[str, Seams]:
         longest = self.shown.recipe.data.max_document_characters
-        splits = {"train": self._train, "validation": self._validation}
+        splits = {"train": self.train, "validation": self._validation}
         return {
             split: Seams(self.shown.documents, placed, longest) for split, placed in splits.items()
         }
@@ -189,14 +189,14 @@ class Traced:
         return [self.query(spelling) for spelling in spellings]
 
     def _parts(self, query: Query) -> Iterator[tuple[Placed, Found]]:
-        for placed in self._train:
+        for placed in self.train:
             for part in placed.suffixes.parts(query):
                 yield placed, part
 
     def _hits(self, queries: list[Query], before: int | None, limit: int | None) -> list[Hit]:
         """The first places, in the documents' order."""
         hits: list[Hit] = []
-        for placed in self._train:
+        for placed in self.train:
             found_here = [
                 hit for query in queries for hit in self._hits_in(placed, query, before, limit)
             ]
@@ -310,8 +310,8 @@ class Traced:
         placed, stream = hit.placed, hit.placed.stream
         about = self.shown.documents.about(index)
         position, last = hit.token + placed.offset, hit.last + placed.offset
+        held = self._held(stream, position, last)
         main, end = (int(one[0]) for one in self._blocks(np.array([position]), np.array([last])))
-        held = [main, *(one for one in range((position - 1) // self.block, end + 1) if one != main)]
         return {
             "document": about["id"],
             "index": index,
@@ -323,11 +323,38 @@ class Traced:
             "context": self._context(hit, index, begin),
             "whole": main == end < stream.blocks,
             "documents": hit.documents or (index,),
-            "blocks": {
-                stream.first_block + one: self._targets(one, position, last)
-                for one in held
-                if 0 <= one < stream.blocks
-            },
+            "blocks": held,
+        }
+
+    def steps(self, stream: Stream, first: int, last: int) -> list[int]:
+        """The steps that trained on some of a stream's tokens [first, last], as hits tell them."""
+        held = self._held(stream, first, last).items()
+        return sorted({time["step"] for pair in held for time in self._times(*pair)})
+
+    def since(self, stream: Stream, first: int, last: int) -> int | None:
+        """The step after which every one of a stream's tokens [first, last] but the first had been
+        a target; of a single token, that one. None: not so far."""
+        unit, begun = self._unit, 0
+        low, high = max(min(first // unit, (last - 1) // unit), 0), (last - 1) // unit
+        for one in range(low, high + 1):
+            block, target = divmod(one * unit, self.block)
+            inside = block < stream.blocks  # The tokens behind the last block are no step's.
+            place = stream.first_block + block, (target, target + 1)
+            times = self._times(*place) if inside else []
+            if not times:
+                return None
+            begun = max(begun, times[0]["step"])
+        return begun or None
+
+    def _held(self, stream: Stream, first: int, last: int) -> dict[int, tuple[int, int]]:
+        """The blocks that hold a stream's tokens [first, last], the main one first, each with the
+        targets that they are there."""
+        main, end = (int(one[0]) for one in self._blocks(np.array([first]), np.array([last])))
+        held = [main, *(one for one in range((first - 1) // self.block, end + 1) if one != main)]
+        return {
+            stream.first_block + one: self._targets(one, first, last)
+            for one in held
+            if 0 <= one < stream.blocks
         }
 
     def _targets(self, block: int, first: int, last: int) -> tuple[int, int]:

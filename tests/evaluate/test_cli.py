@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from pellucid.analysis.contamination import found
 from pellucid.measured import stored
 from pellucid.store import layout
 from tests.conftest import pellucid
@@ -27,6 +28,7 @@ def test_answers_are_printed_and_kept(trained: Path) -> None:
         for step in ("0", "13")
     ]
     assert "--evaluations 20" in answer.stdout
+    assert rows[0][-1] == "clean" and rows[6][-2] == "of"
     assert len(stored.entries(trained)) == 6
     journal = (trained / layout.JOURNAL).read_text().splitlines()[-1]
     assert json.loads(journal)["tasks"] == "agreement, copying, validation"
@@ -45,6 +47,19 @@ def test_the_json_has_every_number(trained: Path) -> None:
         assert row["interval"] is None or row["interval"]["low"] <= row["value"]
     (entry, *_) = stored.entries(trained)
     assert entry["numbers"]["acc"] and about["evaluations"][0]["chance"] == 0.5
+    kept = {one["task"]: found(trained, one).as_json() for one in stored.entries(trained)}
+    assert {row["task"]: row["contamination"] for row in about["evaluations"]} == kept
+    assert sum(kept["validation"]["examples"].values()) == about["evaluations"][2]["examples"]
+
+
+def test_without_an_index_the_column_clean_is_empty_and_says_why(trained: Path) -> None:
+    (trained / "trace" / "manifest.json").unlink()
+    few = ["--tasks", "agreement", "--limit", "2"]
+    answer = pellucid("evaluate", str(trained), *few).stdout
+    assert answer.splitlines()[1].endswith("  -")
+    assert "no index" in answer and f"pellucid run {trained} --only index" in answer
+    about = json.loads(pellucid("evaluate", str(trained), *few, "--json").stdout)
+    assert about["evaluations"][0]["contamination"] is None
 
 
 def test_a_sealed_release_stays_as_it_is(release: Path) -> None:

@@ -1,0 +1,165 @@
+"""Where words follow each other in the training data, with any white space between them.
+
+The index finds bytes, so an anchor is looked up: a piece of the words that has no white space, the
+longest ones first, until one is rare. The text around each of its places is then held against the
+words (seed and extend, as in Altschul and others, "Basic Local Alignment Search Tool", Journal of
+Molecular Biology 215, 1990). Words match as `where --fold-space` matches them: at both ends any
+character may stand beside them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+
+from pellucid.data.streams import Stream
+from pellucid.trace.pieces import Placed
+from pellucid.trace.query import Found, Query
+from pellucid.trace.where import Traced
+
+FEW = 32  # Places of an anchor than which no rarer one is looked for.
+MOST = 1000  # Places of an anchor whose surroundings are read.
+SLACK = 256  # Bytes of white space that a copy may have more than the words.
+_ANCHOR = 64  # Bytes of an anchor, at most …
+_SHORT = 3  # … and of one that is not looked up if there is a longer one: it occurs everywhere.
+_PAIRS = 2  # Pairs of words that are tried where every word is frequent.
+_KNOWN = 1 << 16  # Counts that are kept.
+_HELD = 1 << 24  # Characters of surroundings that are kept.
+_BETWEEN = "\udcff"  # Of two surroundings: in no text.
+
+
+class Place(NamedTuple):
+    """A document, and the tokens of its stream that words begin and end in."""
+
+    document: int
+    stream: Stream
+    first: int
+    last: int
+
+
+class Spaced:
+    """The train split of a run, asked where words stand in it."""
+
+    def __init__(self, traced: Traced) -> None:
+        self._traced = traced
+        self._counts = dict[bytes, int]()
+        self._around, self._size = dict[tuple[bytes, int], str](), 0
+        self._tables = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]()
+
+    def find(self, text: str) -> list[Place] | None:
+        """The places of the words of a text, in the documents' order, of each spelling the first
+        MOST. None: not known, for every word and pair of words is too frequent. Texts that were cut
+        are searched part by part. Raises FormatInvalid."""
+        words = text.split()
+        if not words:
+            return []
+        spellings = self._spellings(text.strip(), words)
+        if spellings is None:
+            return None
+        places = {place for one in spellings for place in self._places(one)}
+        return sorted(places, key=lambda place: (place.document, place.first, place.last))
+
+    def _spellings(self, text: str, words: list[str]) -> set[str] | None:
+        """The words with the white space that they have where they occur."""
+        width = _width(text)
+        pattern = re.compile(r"\s+".join(map(re.escape, words)))
+        anchor, count = self._rarest({_cut(word) for word in words})
+        if count <= MOST:
+            return set(pattern.findall(self._surroundings(anchor, width))) if count else set()
+        plain = {text, " ".join(words)}
+        found = {one for one in plain if self._count(one.encode())}
+        pairs = {_cut(f"{a} {b}") for a, b in pairwise(words)}
+        rare = [
+            one
+            for one in sorted(pairs, key=lambda one: (-len(one), one))[:_PAIRS]
+            if self._count(one) <= MOST
+        ]
+        for pair in rare:
+            found |= set(pattern.findall(self._surroundings(pair, width)))
+        return found if found or rare else None
+
+    def _rarest(self, anchors: set[bytes]) -> tuple[bytes, int]:
+        """The anchor that is found least often, and how often."""
+        best = (b"", -1)
+        for anchor in sorted(anchors, key=lambda one: (-len(one), one)):
+            if best[1] >= 0 and len(anchor) < _SHORT:
+                break
+            count = self._count(anchor)
+            if best[1] < 0 or count < best[1]:
+                best = anchor, count
+            if count <= FEW:
+                break
+        return best
+
+    def _count(self, content: bytes) -> int:
+        if content not in self._counts:
+            if len(self._counts) == _KNOWN:
+                self._counts.clear()
+            query = self._traced.query(content)
+            counts = (placed.suffixes.count(query) for placed in self._traced.train)
+            self._counts[content] = sum(counts)
+        return self._counts[content]
+
+    def _surroundings(self, anchor: bytes, width: int) -> str:
+        """The text around every place of an anchor, `width` bytes on either side."""
+        key = anchor, width
+        if key not in self._around:
+            query = self._traced.query(anchor)
+            around = [
+                b"".join((before, anchor, after)).decode("utf-8", "ignore")
+                for placed in self._traced.train
+                for before, after in self._both_sides(placed, query, width)
+            ]
+            text = _BETWEEN.join(around)
+            if self._size + len(text) > _HELD:
+                self._around, self._size = {}, 0
+            self._around[key] = text
+            self._size += len(text)
+        return self._around[key]
+
+    def _both_sides(
+        self, placed: Placed, query: Query, width: int
+    ) -> Iterator[tuple[bytes, bytes]]:
+        found, size = Found.first(placed.suffixes.parts(query), None), len(query.content)
+        _, begins, ends = self._documents(placed, found.tokens)
+        columns = (begins.tolist(), ends.tolist(), found.tokens.tolist(), found.offsets.tolist())
+        for begin, end, token, offset in zip(*columns, strict=True):
+            yield placed.suffixes.around(begin, end, token, offset, size, width)
+
+    def _places(self, spelling: str) -> Iterator[Place]:
+        query = self._traced.query(spelling)
+        for placed in self._traced.train:
+            found = Found.first(placed.suffixes.parts(query, MOST), MOST)
+            last = placed.suffixes.last(found, len(query.content)) + placed.offset
+            documents, _, _ = self._documents(placed, found.tokens)
+            columns = (documents, found.tokens + placed.offset, last)
+            for document, first, end in zip(*(one.tolist() for one in columns), strict=True):
+                yield Place(document, placed.stream, first, end)
+
+    def _documents(
+        self, placed: Placed, tokens: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of tokens of a piece's shard, shape (N,), the documents: their indices, and the tokens
+        that each begins and ends at. Raises FormatInvalid."""
+        shard, number = placed.suffixes.shard, placed.suffixes.piece.shard
+        if number not in self._tables:
+            begins, lengths = shard.documents_in()
+            indices = np.asarray(shard.table[:, 0]).astype(np.int64)
+            self._tables[number] = indices, begins, begins + lengths
+        rows = self._tables[number][1].searchsorted(tokens, side="right") - 1
+        indices, begins, ends = (column[rows] for column in self._tables[number])
+        return indices, begins, ends
+
+
+def _cut(word: str) -> bytes:
+    """At most _ANCHOR bytes of a word, which need not end with a character."""
+    return word.encode()[:_ANCHOR]
+
+
+def _width(text: str) -> int:
+    """Bytes on either side of an anchor that hold a copy of a text; of few widths, so that
+    surroundings are read again seldom."""
+    return 1 << (len(text.encode()) + SLACK).bit_length()
