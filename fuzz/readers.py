@@ -43,6 +43,10 @@ from pellucid.release.verify import plan_of, verify
 from pellucid.replay import surroundings
 from pellucid.replay.audit import audit_step
 from pellucid.replay.materialise import materialise
+from pellucid.report.markdown import markdown
+from pellucid.report.page import page
+from pellucid.report.reported import Reported
+from pellucid.report.write import of_run
 from pellucid.sql import VIEWS, worker
 from pellucid.sql import tables as sql_tables
 from pellucid.store import anchors, files, layout, log, metrics, tensors
@@ -187,6 +191,11 @@ def asked(folder: Path) -> None:
         with worker.named_errors(folder), sql_tables.engine(LIMIT) as connection:
             sql_tables.add(connection, folder, [view])
             next(iter(connection.sql(f"select * from {view}").to_arrow_reader(5)), None)
+
+
+def reported(folder: Path) -> None:
+    made = of_run(Reported(str(folder)))
+    assert markdown(made) and page(made)
 
 
 def anything(folder: Path) -> None:
@@ -356,6 +365,7 @@ MORE: list[Reader] = [
     status,
     traced,
     asked,
+    reported,
     site.viewed,
 ]  # The whole release, after a file's own readers.
 

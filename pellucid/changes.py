@@ -1,8 +1,10 @@
-"""A recipe whose run has begun: what may still change, and the check that all else is the same."""
+"""A recipe whose run has begun: what may still change, the check that all else is the same, and in
+what two recipes differ."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from pellucid.data import sources
 from pellucid.errors import RecipeChanged, ReleaseSealed, SettingTooLate
@@ -35,3 +37,19 @@ def check_recipe(folder: Path, recipe: Recipe, genesis: dict[str, object]) -> No
         detail = f"ledger format {entries.FORMAT}, recipe version {genesis.get('recipe_version')}"
         digests = {"found": recipe.digest().hex(), "recorded": genesis["recipe"]}
         raise RecipeChanged(path=folder / FILE, run=folder, **digests, detail=detail)
+
+
+def differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
+    """Every field of two recipes that can change bits and differs, with both
+    values; None where one lacks it."""
+    fields_a, fields_b = a.fields(), b.fields()
+    names = [
+        name
+        for name in dict.fromkeys([*fields_a, *fields_b])
+        if fields_a.get(name) != fields_b.get(name)
+    ]
+    # Of a source that only one has, its name says enough.
+    named = [
+        name for name in names if (name in fields_a and name in fields_b) or name.endswith(".name")
+    ]
+    return [{"field": name, "a": fields_a.get(name), "b": fields_b.get(name)} for name in named]

@@ -209,3 +209,42 @@ def finished(tmp_path_factory: pytest.TempPathFactory, corpus: Path) -> Path:
 def release(finished: Path, tmp_path: Path) -> Path:
     """A copy of the finished run that a test may damage."""
     return Path(shutil.copytree(finished, tmp_path / "release"))
+
+
+@pytest.fixture(scope="session")
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sealed run of texts, names, and a licence that would run or break a careless page."""
+    from pellucid.release.publish import publish
+    from tests.site.conftest import HOSTILE, LONG
+
+    corpus = write_corpus(tmp_path_factory.mktemp("corpus") / "bold", documents=30)
+    for number, text in enumerate(HOSTILE):
+        (corpus / f"<img src=x onerror=alert({number})>'\".txt").write_text(
+            (text + "\n") * 20, encoding="utf-8"
+        )
+    (corpus / "long.txt").write_text(LONG, encoding="utf-8")
+    settings = [
+        "data.max_document_characters=100000",
+        "data.split=parts",
+        "data.sources.bold.licence=</script><script>document.title='hacked'</script>",
+    ]
+    folder = tmp_path_factory.mktemp("runs") / "hostile"
+    run = finish(make_run(folder, corpus, settings))
+    publish(run)
+    return run
+
+
+def chromium() -> str:
+    path = shutil.which("chromium") or shutil.which("chromium-browser")
+    return path or lacks("chromium is not installed")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    from playwright.sync_api import sync_playwright
+
+    path = chromium()
+    with sync_playwright() as driver:
+        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()

@@ -65,6 +65,7 @@ ROOMS = [
     "notebook",
     "sql",
     "opened",
+    "report",
     "cli",
 ]
 WITHOUT_TORCH = [
@@ -83,6 +84,7 @@ WITHOUT_TORCH = [
     "trace",
     "site",
     "sql",
+    "report",
 ]
 MAX_LINES = 500
 
@@ -266,6 +268,7 @@ main()
         ["status"],
         ["show", "step", "7"],
         ["where", "a"],
+        ["report", "--to", "../report"],
         ["sql", "SELECT count(*) FROM steps"],
         ["publish"],
     ],
@@ -352,6 +355,7 @@ ALLOWED = {
     "sql/worker.py": "the pipes it was started with; what the system tells of its memory",
     "release/publish.py": "the licence that is installed with this package",
     "site/shell.py": "the pages that are installed with this package",
+    "report/chart.py": "the styles and the page that are installed with this package",
     "__init__.py": "pellucid.open, which opens no file",
 }
 

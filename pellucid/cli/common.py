@@ -138,7 +138,7 @@ INTERRUPTED = 130  # 128 and the number of SIGINT.
 PLACES = 10  # Of a text that are printed without --limit.
 SHOWN = 40  # Rows of a table, and documents, that are printed without --limit.
 # Verbs that read somebody else's release and compute nothing; as show without --at.
-READING = ("verify", "status", "view", "sql", "where", "trace")
+READING = ("verify", "status", "view", "sql", "where", "trace", "report")
 
 
 def main() -> None:

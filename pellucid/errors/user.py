@@ -69,13 +69,18 @@ def _fix(path: Path | str, verb: str) -> str:
 
 
 class RunTwice(UserError):
-    message = """{path} is there twice. Name each run once: pellucid view A B"""
+    message = """{path} is there twice. Name each run once: pellucid {verb} A B"""
 
 
 class FolderTaken(UserError):
     message = """{path} already holds {found}. Choose a new or empty folder{fix}."""
 
     optional = ("fix",)
+
+
+class ReportInside(UserError):
+    message = """{path} lies in the run {run}, where `verify` allows only files of the run.
+    Write the report outside of it: --to ../{name}"""
 
 
 class SiteTaken(UserError):

@@ -11,6 +11,12 @@
   jackknife variance (CR3 of Cameron and Miller, "A Practitioner's Guide to Cluster-Robust
   Inference", Journal of Human Resources 50, 2015). Without clusters every example is its own, and
   this variance is the usual one.
+- Differences of two models on the same examples: the same of the differences. Of 0/1 numbers:
+  Student's t with two examples added, one that only the first model has right and one that only the
+  second has (Bonett and Price, "Adjusted Wald Confidence Interval for a Difference of Binomial
+  Proportions Based on Paired Data", Journal of Educational and Behavioral Statistics 37, 2012).
+  Without them, equal answers would leave no doubt.
+- A number of several runs: Student's t over the runs.
 
 The degrees of freedom of a variance follow from the kurtosis of what clusters add (O'Neill, "Some
 Useful Moment Results in Sampling Problems", The American Statistician 68, 2014): where few clusters
@@ -72,6 +78,37 @@ def of_ratio(
     if len(set(known)) < 2 or max(map(abs, over)) > _LARGEST:
         return None
     return of_moments(moments(over, under, known))
+
+
+def of_differences(
+    a: Sequence[float], b: Sequence[float], under: Sequence[float], clusters: Sequence[str]
+) -> Interval | None:
+    """Of sum(b) / sum(under) - sum(a) / sum(under), for numbers a and b of the same examples.
+    None: as in of_ratio."""
+    differences = [after - before for before, after in zip(a, b, strict=True)]
+    if not ({*a, *b} <= {0.0, 1.0} and {*under} <= {1.0}):
+        known = of_ratio(differences, under, clusters)
+        return known and known._replace(method="paired, t without skewness")
+    if (count := len({*clusters})) < 2:
+        return None
+    added = ["added 1", "added 2"]  # No cluster has these names: the others get a letter.
+    names = [*(f"c{name}" for name in clusters), *added]
+    known = moments([*differences, 1.0, -1.0], [*under, 1.0, 1.0], names)
+    # The two examples alone would decide about a skewness, where few answers differ.
+    low, high, _ = of_moments(known._replace(skewness=0.0, freedom=count - 1))
+    value = math.fsum(differences) / len(differences)
+    bounds = max(-1.0, min(low, value)), min(1.0, max(high, value))
+    return Interval(*bounds, "paired, t, two examples added")
+
+
+def of_runs(values: Sequence[float]) -> Interval | None:
+    """Of the mean of a number over runs. None: fewer than two runs."""
+    if (count := len(values)) < 2:
+        return None
+    mean = math.fsum(values) / count
+    squares = math.fsum((value - mean) ** 2 for value in values)
+    half = t_quantile(1 - _TAIL, count - 1) * math.sqrt(squares / (count - 1) / count)
+    return Interval(mean - half, mean + half, "Student's t over runs")
 
 
 def moments(over: Sequence[float], under: Sequence[float], clusters: Sequence[str]) -> Moments:

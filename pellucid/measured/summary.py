@@ -43,26 +43,55 @@ def decimals(value: float) -> str:
     return f"{value:.3f}" if abs(value) < 1e6 else f"{value:.3e}"
 
 
-def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:
-    """The number that stands for an evaluation: of a metric the one that it names, of a harness's
-    own the one that tables show, or the first."""
-    clusters, columns = list[str](), {name: array("d") for name in entry["numbers"]}
-    for line in lines:
-        clusters.append(line.example.cluster or line.example.name)
-        for name, column in columns.items():
+class Columns:
+    """The numbers of an evaluation's examples, in their order, and which of them stands for it: of
+    a metric the one that it names, of a harness's own the one that tables show, or the first."""
+
+    def __init__(self, entry: Mapping[str, Any]) -> None:
+        self.clusters = list[str]()
+        self.numbers = {name: array("d") for name in entry["numbers"]}
+        metric, names = metrics.METRICS.get(entry["metric"]), (*_FIRST, *self.numbers)
+        self._shown = metric.shown if metric else next(n for n in names if n in self.numbers)
+
+    def take(self, line: Line) -> None:
+        self.clusters.append(line.example.cluster or line.example.name)
+        for name, column in self.numbers.items():
             column.append(line.numbers[name])
-    metric, chance = metrics.METRICS.get(entry["metric"]), None
-    shown = metric.shown if metric else next(n for n in (*_FIRST, *columns) if n in columns)
-    if shown:
-        interval, value = of_mean(columns[shown], clusters), _mean(columns[shown])
-        if "chance" in columns and shown == "acc":
-            chance = _mean(columns["chance"])
-    else:
-        bits = [metrics.bits_per_byte(nats, 1.0) for nats in columns["nats"]]
-        interval = of_ratio(bits, columns["bytes"], clusters)
-        value = _mean(bits) / _mean(columns["bytes"])
-    name = shown or BITS
-    return Summary(entry["step"], entry["task"], name, value, interval, chance, len(clusters))
+
+    @property
+    def name(self) -> str:
+        return self._shown or BITS
+
+    @property
+    def chance(self) -> float | None:
+        """What guessing gives."""
+        known = self._shown == "acc" and "chance" in self.numbers
+        return _mean(self.numbers["chance"]) if known else None
+
+    def parts(self) -> tuple[Sequence[float], Sequence[float]]:
+        """What each example adds to the two sums whose ratio is the value."""
+        if self._shown:
+            return self.numbers[self._shown], [1.0] * len(self.clusters)
+        bits = [metrics.bits_per_byte(nats, 1.0) for nats in self.numbers["nats"]]
+        return bits, self.numbers["bytes"]
+
+    def value(self) -> float:
+        over, under = self.parts()
+        return _mean(over) if self._shown else _mean(over) / _mean(under)
+
+    def interval(self) -> Interval | None:
+        over, under = self.parts()
+        clusters = self.clusters
+        return of_mean(over, clusters) if self._shown else of_ratio(over, under, clusters)
+
+
+def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:
+    """The number that stands for an evaluation."""
+    columns = Columns(entry)
+    for line in lines:
+        columns.take(line)
+    shown = columns.name, columns.value(), columns.interval(), columns.chance
+    return Summary(entry["step"], entry["task"], *shown, len(columns.clusters))
 
 
 def _mean(values: Sequence[float]) -> float:

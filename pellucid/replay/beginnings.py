@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pellucid import changes
 from pellucid.errors import PellucidError
 from pellucid.inputs import Inputs, first_state
 from pellucid.recipe import Recipe
@@ -42,7 +43,7 @@ def side_of(name: str, folder: Path, result: Difference) -> Side:
 
 def beginnings(side_a: Side, side_b: Side, result: Difference) -> list[str]:
     """What differs before the first step: recipes, data, tokenizer, arithmetic, initial state."""
-    result.recipe = ledgers.recipe_differences(side_a.recipe, side_b.recipe)
+    result.recipe = changes.differences(side_a.recipe, side_b.recipe)
     fork = _fork(side_a, side_b)
     if fork:  # Where a fork begins is said once, and is no difference of what it computes.
         rest = (field for field in result.recipe if not field["field"].startswith(origin.PLACE))

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from pellucid.errors import FormatInvalid
-from pellucid.recipe import Recipe
 from pellucid.record import chain, digests, entries
 from pellucid.replay import microbatch
 from pellucid.store import layout, metrics
@@ -110,22 +109,6 @@ def validations(a: LedgerFile, b: LedgerFile) -> list[dict[str, Any]]:
 def _nats(body: dict[str, Any]) -> float:
     sums = math.fsum(digests.bits_float(source["loss_sum"]) for source in body["sources"])
     return sums / sum(int(source["tokens"]) for source in body["sources"])
-
-
-def recipe_differences(a: Recipe, b: Recipe) -> list[dict[str, Any]]:
-    """Every field of two recipes that can change bits and differs, with both
-    values; None where one lacks it."""
-    fields_a, fields_b = a.fields(), b.fields()
-    names = [
-        name
-        for name in dict.fromkeys([*fields_a, *fields_b])
-        if fields_a.get(name) != fields_b.get(name)
-    ]
-    # Of a source that only one has, its name says enough.
-    named = [
-        name for name in names if (name in fields_a and name in fields_b) or name.endswith(".name")
-    ]
-    return [{"field": name, "a": fields_a.get(name), "b": fields_b.get(name)} for name in named]
 
 
 def published_segments(folder: Path, body: dict[str, Any]) -> list[entries.Segment]:

@@ -75,7 +75,7 @@ def server(folder: Path, port: int = 0, others: Sequence[Path] = ()) -> Server:
         if not (run / FILE).is_file():
             raise RunMissing(path=run)
         if (place := _place(run)) in known:
-            raise RunTwice(path=run)
+            raise RunTwice(path=run, verb="view")
         known.add(place)
     for run in others:
         _require_steps(run)

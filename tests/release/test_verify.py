@@ -480,7 +480,7 @@ def test_verify_show_status_and_publish_need_no_torch(finished: Path, tmp_path: 
     for verb in ("where", "trace"):
         pellucid(verb, finished, "a stone", env=hidden)
     # All ran above, but view: it serves until it is stopped, and test_imports.py tests its room.
-    assert set(READING) == {"verify", "status", "view", "sql", "where", "trace"}
+    assert set(READING) == {"verify", "status", "view", "sql", "where", "trace", "report"}
 
 
 def test_verify_exits_with_5_and_names_the_problem(release: Path) -> None:

@@ -1,17 +1,14 @@
-"""A browser, and a run whose texts and names try everything."""
+"""Pages in a browser, and texts that try everything."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pellucid.release.publish import publish
-from tests.conftest import finish, lacks, make_run, write_corpus
 from tests.serving import serving
 
 HOSTILE = [
@@ -25,26 +22,6 @@ HOSTILE = [
     "\u200bzero\u2060 width\u00ad \U000e0041tags\ufffb\u2028line",
 ]
 LONG = "a b " * 4096 + "\ufeffABCDEFGH"  # The mark begins the second piece of the site's texts.
-
-
-@pytest.fixture(scope="session")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sealed run of texts, names, and a licence that would run or break a careless page."""
-    corpus = write_corpus(tmp_path_factory.mktemp("corpus") / "bold", documents=30)
-    for number, text in enumerate(HOSTILE):
-        (corpus / f"<img src=x onerror=alert({number})>'\".txt").write_text(
-            (text + "\n") * 20, encoding="utf-8"
-        )
-    (corpus / "long.txt").write_text(LONG, encoding="utf-8")
-    settings = [
-        "data.max_document_characters=100000",
-        "data.split=parts",
-        "data.sources.bold.licence=</script><script>document.title='hacked'</script>",
-    ]
-    folder = tmp_path_factory.mktemp("runs") / "hostile"
-    run = finish(make_run(folder, corpus, settings))
-    publish(run)
-    return run
 
 
 class Watched:
@@ -98,22 +75,6 @@ def passes_axe_at(browser: Any, base: str, name: str) -> None:
             report = Axe().run(page).response
             assert [(one["id"], one["nodes"][0]["html"]) for one in report["violations"]] == []
             assert at.wrong == []
-
-
-def chromium() -> str:
-    path = shutil.which("chromium") or shutil.which("chromium-browser")
-    return path or lacks("chromium is not installed")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    from playwright.sync_api import sync_playwright
-
-    path = chromium()
-    with sync_playwright() as driver:
-        started = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
-        yield started
-        started.close()
 
 
 @pytest.fixture(params=["file", "http"])

@@ -1,0 +1,134 @@
+"""Runs beside each other: what differs, and what came of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from pathlib import Path
+
+import pytest
+
+from pellucid.look.status import status
+from pellucid.measured import stored
+from pellucid.measured.intervals import of_runs
+from pellucid.measured.paired import paired
+from pellucid.record import digests
+from pellucid.report.blocks import Report
+from pellucid.report.markdown import markdown
+from pellucid.report.page import page
+from pellucid.report.reported import Reported
+from pellucid.report.write import of_runs as reported
+from pellucid.report.write import report
+from pellucid.store.ledger import LedgerFile
+from tests.conftest import finish, make_run
+from tests.report.conftest import NATS, RIGHT, Family
+
+
+def beside(*runs: Path) -> Report:
+    first, *others = [Reported(str(run)) for run in runs]
+    return reported(first, others)
+
+
+def numbers(made: Report, title: str) -> dict:
+    return next(one.numbers for one in made.sections if one.title == title)
+
+
+def test_a_fork_beside_its_parent(family: Family) -> None:
+    parent, fork = family.parent, family.forks[0]
+    about = numbers(beside(parent, fork), "without-0 beside small")
+    assert about["relation"] == "a fork of it after step 7"
+    assert [(one["field"], list(one["b"])) for one in about["recipe"]] == [
+        ("fork.without", [family.without[0]])
+    ]
+    losses = [
+        [digests.bits_float(LedgerFile(run).step(step)["loss"]) for step in range(8, 14)]
+        for run in (parent, fork)
+    ]
+    a, b = (math.fsum(own) / 6 for own in losses)
+    expected = {"step": 13, "a": losses[0][-1], "b": losses[1][-1], "over": 6}
+    assert about["losses"] == expected | {"mean_a": a, "mean_b": b, "difference": b - a}
+    last = [status(run)["validation"][-1]["bits_per_byte"] for run in (parent, fork)]
+    (row,) = about["validation"]
+    assert (row["step"], row["a"], row["b"]) == (13, *last) and row["source"] is None
+
+
+def test_evaluations_are_paired_by_example(family: Family) -> None:
+    parent, fork = family.parent, family.forks[0]
+    about = numbers(beside(parent, fork), "without-0 beside small")
+    shown = {one["task"]: one for one in about["evaluations"]}
+    assert set(shown) == {"halves", "facts"}, "not the task that only one was asked"
+    halves = shown["halves"]
+    assert (halves["step"], halves["a"], halves["b"], halves["changed"]) == (13, 0.5, 0.375, 1)
+    entries = [
+        next(one for one in stored.of_run(run) if (one["task"], one["step"]) == ("facts", 13))
+        for run in (parent, fork)
+    ]
+    lines = [stored.lines(run, one) for run, one in zip((parent, fork), entries, strict=True)]
+    expected = paired(entries[0], lines[0], entries[1], lines[1]).as_json()
+    assert shown["facts"] == expected
+    bits = [(1 + n / 9) / math.log(2) / 5 for n in range(8)]
+    assert expected["difference"] == pytest.approx(math.fsum(bits) / 8)
+    assert expected["interval"]["low"] > 0.2, "the effect is found"
+
+
+def test_forks_of_one_kind_have_an_interval_over_them(family: Family) -> None:
+    made = beside(family.parent, *family.forks)
+    over = numbers(made, "Over the runs without-0, without-1")
+    known = {one["what"]: one for one in over["differences"]}
+    assert known["facts"]["values"] == pytest.approx(
+        [math.fsum(1 + k / 10 + n / 9 for n in range(8)) / 8 / math.log(2) / 5 for k in (0, 1)]
+    )
+    interval = of_runs(known["facts"]["values"])
+    assert interval and known["facts"]["interval"] == interval._asdict()
+    assert {"training loss", "validation", "halves", "facts"} == set(known)
+    text = markdown(made)
+    assert "Student's t over the differences" in text and "fork.without" in text
+
+
+def test_forks_of_different_kinds_have_none(family: Family, rolled_back: Path) -> None:
+    titles = [one.title for one in beside(family.parent, family.forks[0], rolled_back).sections]
+    assert titles == ["The runs", "without-0 beside small", "back beside small"]
+
+
+def test_a_parent_beside_its_fork_and_two_forks(family: Family) -> None:
+    made = beside(family.forks[0], family.parent, family.forks[1])
+    assert "goes on from" in numbers(made, "small beside without-0")["relation"]
+    assert "another fork" in numbers(made, "without-1 beside without-0")["relation"]
+
+
+def test_a_run_that_changed_nothing(finished: Path, tmp_path: Path, family: Family) -> None:
+    """A copy of a run has its name, its losses and no difference; its name gets a number."""
+    made = beside(finished, family.parent)
+    about = numbers(made, "small (2) beside small")
+    assert about["recipe"] == [] and about["losses"]["difference"] == 0
+    assert "The recipes have the same values" in markdown(made)
+
+
+def test_other_tokenizers_are_said_in_words(finished: Path, corpus: Path, tmp_path: Path) -> None:
+    other = finish(make_run(tmp_path / "bytes", corpus, ["tokenizer.kind=bytes"]))
+    made = beside(finished, other)
+    about = numbers(made, "bytes beside small")
+    assert about["losses"] is None
+    text = markdown(made)
+    assert "losses per token are not comparable" in text and "pictures/loss.svg" not in text
+    assert "No task was asked of both runs" in text
+
+
+def test_both_files_show_the_differences(family: Family, tmp_path: Path) -> None:
+    target, told = report([str(family.parent), *map(str, family.forks)], tmp_path / "out")
+    text, content = (target / "report.md").read_text(), (target / "report.html").read_text()
+    assert re.search(r"\| halves \| acc \| 13 \| 0\.500 \| 0\.375 \| -0\.125 \| -0\.\d+ to", text)
+    assert "-0.125" in content and "two examples added" in content
+    assert "pellucid diff small without-0" in text
+    json.dumps(told, allow_nan=False)
+    assert len(RIGHT) == len(NATS) == 8
+    assert page(beside(family.parent, *family.forks)) == content
+
+
+def test_the_default_folder_has_the_names_of_the_runs(
+    family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    target, _ = report([str(family.parent), str(family.forks[1])], None)
+    assert target == Path("small-without-1-report")

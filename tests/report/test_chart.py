@@ -1,0 +1,80 @@
+"""Charts are sound XML of any numbers and names, and their axes have round numbers."""
+
+from __future__ import annotations
+
+import math
+import re
+from xml.etree import ElementTree
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pellucid.report.chart import COLOURS, Chart, Level, Line, alone, described, number, svg, ticks
+from tests.site.conftest import HOSTILE
+
+finite = st.floats(allow_nan=False, allow_infinity=False)
+points = st.lists(st.tuples(st.integers(0, 2**40).map(float), finite), max_size=60)
+
+
+@given(st.lists(st.tuples(st.text(max_size=50), points), max_size=12), st.lists(finite, max_size=5))
+def test_any_numbers_give_sound_xml(lines: list[tuple[str, list]], levels: list[float]) -> None:
+    drawn = [Line(name, own, [(x, y, y) for x, y in own]) for name, own in lines]
+    chart = Chart("a", "b", drawn, [Level("gzip", level) for level in levels], [1.0])
+    root = ElementTree.fromstring(alone(chart))
+    drawn_at = " ".join(one.get("d", "") for one in root.iter())
+    assert root.tag.endswith("svg") and not re.search("inf|nan", drawn_at)
+    assert len(root.findall("{*}path[@class='grid']")) >= 1
+
+
+@given(finite, finite)
+def test_ticks_are_round_and_inside(a: float, b: float) -> None:
+    low, high = min(a, b), max(a, b)
+    found = ticks(low, high)
+    room = abs(high - low) * 1e-6 if math.isfinite(high - low) else 0
+    assert 1 <= len(found) <= 7
+    assert all(low - room <= value <= high + room for value in found)
+
+
+def test_ticks_of_plain_numbers() -> None:
+    assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
+    assert ticks(1.21, 1.38) == pytest.approx([1.25, 1.3, 1.35])
+    assert ticks(5, 5) == [5]
+
+
+def test_names_are_text() -> None:
+    chart = Chart(HOSTILE[1], HOSTILE[2], [Line(name, [(1.0, 2.0)]) for name in HOSTILE])
+    root = ElementTree.fromstring(alone(chart))
+    assert {one.tag.rpartition("}")[2] for one in root.iter()} == {
+        *("svg", "style", "rect", "text", "path", "circle")
+    }
+    assert root.find(".//*[@onerror]") is None
+
+
+def test_a_chart_is_told_in_words() -> None:
+    lines = [Line("model", [(0.0, 8.0), (900.0, 1.25)])]
+    chart = Chart("Validation", "bits per byte", lines, [Level("xz", 1.5)])
+    assert described(chart) == (
+        "Validation, bits per byte by step. model: 8 at step 0, 1.25 at step 900. xz: 1.5."
+    )
+    assert 'role="img"' in svg(chart) and "8 at step 0" in svg(chart)
+
+
+def test_lines_lie_where_their_values_are() -> None:
+    chart = Chart("a", "b", [Line("x", [(0.0, 0.0), (10.0, 10.0)])])
+    (path,) = re.findall(r'class="line c0" d="M(46 [^"]+)"', svg(chart))
+    (x0, y0), (x1, y1) = zip(*[iter(map(float, path.split()))] * 2, strict=True)
+    assert (x0, x1) == (46, 350) and y0 > y1
+
+
+def test_lines_beyond_the_colours_have_dashes() -> None:
+    lines = [Line(str(n), [(0.0, 0.0), (1.0, float(n))]) for n in range(COLOURS + 1)]
+    assert 'class="line c0 d1"' in svg(Chart("a", "b", lines))
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(1234567.0, "1,234,567"), (900, "900"), (1.26571, "1.266"), (1e300, "1e+300")],
+)
+def test_numbers_have_few_digits(value: float, text: str) -> None:
+    assert number(value) == text

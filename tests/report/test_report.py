@@ -1,0 +1,210 @@
+"""The report of one run: every section from the record, and what is said where it is missing."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pellucid.cli.report import report as verb
+from pellucid.demo import compare
+from pellucid.errors import EvaluationBroken, FolderTaken, ReportInside, RunMissing, RunTwice
+from pellucid.look.status import status
+from pellucid.measured import stored
+from pellucid.release.verify import verify
+from pellucid.report.blocks import Section, Table
+from pellucid.report.markdown import MARK, markdown
+from pellucid.report.page import page
+from pellucid.report.reported import Reported
+from pellucid.report.write import SECTIONS, of_run, report
+from pellucid.site.overview import corpus
+from pellucid.store import files, layout, metrics
+from tests.conftest import finish, make_run, pellucid
+from tests.report.conftest import Family
+from tests.serving import serving
+from tests.test_docs import check, commands_in
+
+
+def sections(run: Path) -> dict[str, Section]:
+    return {str(one.title): one for one in of_run(Reported(str(run))).sections}
+
+
+def words(section: Section) -> str:
+    """Everything that a section shows, but its pictures."""
+    tables = [block for block in section.blocks if isinstance(block, Table)]
+    cells = [cell for table in tables for row in table.rows for cell in row]
+    return " ".join(cells)
+
+
+def test_a_report_is_two_files_and_pictures(family: Family, tmp_path: Path) -> None:
+    target, numbers = report([str(family.parent)], tmp_path / "out")
+    assert (target / "report.md").read_text().startswith(MARK)
+    pictures = re.findall(r"\]\((pictures/[a-z0-9-]+\.svg)\)", (target / "report.md").read_text())
+    assert sorted([*pictures, "report.html", "report.md"]) == files.walk(target)
+    assert len(pictures) == len(set(pictures)) > 6
+    assert len(numbers) == len(SECTIONS)
+    json.dumps(numbers, allow_nan=False)
+    assert (target / "report.html").read_text().count("<svg") == len(pictures)
+
+
+def test_the_same_record_gives_the_same_bytes(family: Family, tmp_path: Path) -> None:
+    folders = [report([str(family.parent)], tmp_path / name)[0] for name in "ab"]
+    content = [[(one / name).read_bytes() for name in files.walk(one)] for one in folders]
+    assert content[0] == content[1]
+
+
+def test_every_number_is_that_of_the_record(family: Family) -> None:
+    about, made = status(family.parent), sections(family.parent)
+    run = made["The run"]
+    assert run.numbers["head"] == about["head"] and about["head"] in words(run)
+    assert run.numbers["parameters"] == corpus(family.parent)["parameters"]
+    assert made["The texts"].numbers == corpus(family.parent)
+    losses = [
+        loss
+        for batch in metrics.rows(family.parent, "steps")
+        for loss in batch.column("loss").to_pylist()
+    ]
+    training = made["Training"].numbers
+    assert training["last_loss"] == losses[-1] == about["loss"]
+    assert training["mean_loss"] == pytest.approx(np.mean(losses), rel=1e-12)
+    assert training["tokens"] == int(about["tokens"]) and training["flops"] > 0
+    assert made["Validation"].numbers["validation"] == about["validation"]
+    packed, levels = made["Validation"].numbers["baselines"], compare(family.parent)
+    assert 8 * packed["xz"] / packed["bytes"] == levels.xz
+    rows = stored.summaries(family.parent, stored.of_run(family.parent))
+    told = made["Evaluations"].numbers["evaluations"]
+    assert sorted(map(json.dumps, told)) == sorted(json.dumps(row.as_json()) for row in rows)
+
+
+def test_evaluations_show_the_last_step_with_interval_and_chance(family: Family) -> None:
+    text = words(sections(family.parent)["Evaluations"])
+    assert re.search(r"halves acc 13 0\.500 0\.\d+-0\.\d+ 0\.500 8", text)
+    content = page(of_run(Reported(str(family.parent))))
+    assert "modified Jeffreys" in content and "chance: 0.5." in content
+
+
+def test_incidents_and_branches(rolled_back: Path) -> None:
+    made = sections(rolled_back)["Incidents and branches"]
+    assert made.numbers["branches"] == [{"branch": 1, "step": 11, "to": 8, "abandoned": 3}]
+    assert "rollback" in words(made) and "loss" in words(made)
+    assert 'class="mark"' in page(of_run(Reported(str(rolled_back))))
+
+
+def test_the_sessions_of_the_journal(family: Family) -> None:
+    made = sections(family.parent)["Environment"]
+    assert len(made.numbers["sessions"]) == made.numbers["entries"]["start"] >= 1
+    assert made.numbers["packages"]["numpy"] == np.__version__
+
+
+def test_a_fork_says_what_it_goes_on_from(family: Family) -> None:
+    content = markdown(of_run(Reported(str(family.forks[0]))))
+    assert "goes on after step 7" in content and status(family.parent)["head"] in content
+    assert "without" in content and family.without[0].rpartition("/")[2] in content
+
+
+def test_every_command_can_be_called(family: Family) -> None:
+    content = markdown(of_run(Reported(str(family.parent))))
+    found = commands_in(content)
+    assert {one[0] for one in found} >= {"verify", "audit", "sql", "status"}
+    for one in found:
+        check(one)
+    lines = [check for one in sections(family.parent).values() for check in one.checks]
+    assert all(shlex.split(one.line)[2] == family.parent.name for one in lines)
+
+
+def test_no_folder_of_this_machine_is_told(family: Family) -> None:
+    made = of_run(Reported(str(family.parent)))
+    for content in (markdown(made), page(made)):
+        assert str(family.parent.parent) not in content
+
+
+def test_what_is_missing_is_said_with_the_command_that_makes_it(
+    corpus: Path, tmp_path: Path
+) -> None:
+    made = sections(make_run(tmp_path / "new", corpus))
+    commands = {title: [one.line for one in section.checks] for title, section in made.items()}
+    for title in ("The texts", "Training", "Validation", "Incidents", "Environment"):
+        assert commands[title] == ["pellucid run new"]
+    assert commands["Evaluations"] == ["pellucid evaluate new --steps log"]
+    for stage in ("documents", "tokenizer", "shards"):
+        finish(tmp_path / "new", stage)
+    prepared = sections(tmp_path / "new")
+    assert "The texts are not" not in str(prepared["The texts"].blocks)
+    assert prepared["The run"].numbers["parameters"] > 0
+
+
+def test_a_sealed_release_is_read_and_left_as_it_is(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "other").mkdir()
+    monkeypatch.chdir(tmp_path / "other")
+    target, _ = report([str(release)], None)
+    assert target == Path("small-report") and (target / "report.html").is_file()
+    assert verify(release, lambda _: None).problems == []
+
+
+def test_no_report_lies_in_a_run(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(release)
+    with pytest.raises(ReportInside, match=r"--to \.\./small-report"):
+        report(["."], None)
+    with pytest.raises(ReportInside, match="lies in the run"):
+        report(["."], release / "data" / "new")
+    report(["."], Path("../beside"))
+
+
+def test_only_a_report_is_written_over(family: Family, tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    report([str(family.parent)], target)
+    (target / "pictures/loss.svg").unlink()
+    report([str(family.parent)], target)
+    assert (target / "pictures/loss.svg").is_file()
+    (target / "notes.txt").write_text("mine")
+    with pytest.raises(FolderTaken, match="Or choose the folder of an earlier report"):
+        report([str(family.parent)], target)
+    assert (target / "notes.txt").read_text() == "mine"
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "report.md").write_text("# mine")
+    with pytest.raises(FolderTaken):
+        report([str(family.parent)], foreign)
+
+
+def test_what_is_no_run_or_is_there_twice(family: Family, tmp_path: Path) -> None:
+    with pytest.raises(RunMissing):
+        report([str(tmp_path)], tmp_path / "out")
+    with pytest.raises(RunTwice, match="pellucid report A B"):
+        report([str(family.parent), f"{family.parent}/."], tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_broken_evaluations_are_an_error(family: Family, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(family.parent, tmp_path / "broken"))
+    path = broken / layout.examples(1)
+    path.write_bytes(path.read_bytes().replace(b'"target":0', b'"target":1', 1))
+    with pytest.raises(EvaluationBroken):
+        report([str(broken)], tmp_path / "out")
+
+
+def test_a_release_behind_an_address(finished: Path, tmp_path: Path) -> None:
+    with serving(finished.parent) as served:
+        url = f"{served.url}/{finished.name}"
+        near, far = (
+            report([run], tmp_path / name) for run, name in ((str(finished), "a"), (url, "b"))
+        )
+    assert near[1] == far[1]
+    assert f"pellucid verify {url}" in (far[0] / "report.md").read_text()
+
+
+def test_the_verb_prints_where_it_is_and_the_numbers(
+    family: Family, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    verb([str(family.parent)], tmp_path / "out")
+    assert f"{tmp_path}/out/report.html" in capsys.readouterr().out
+    done = pellucid("report", family.parent, family.forks[0], "--to", tmp_path / "two", "--json")
+    told = json.loads(done.stdout)
+    assert told["to"] == str(tmp_path / "two") and len(told["sections"]) == 2
