@@ -92,6 +92,12 @@ class AuditLost(MachineError):
     pellucid audit {path} --all), or audit fewer steps (--steps N)."""
 
 
+class EvaluationLost(MachineError):
+    message = """A process that asked the model of {path} was killed, most likely because memory
+    ran out. Finished answers are kept. Continue on fewer cores with the same command behind
+    taskset -c 0."""
+
+
 class IndexLost(MachineError):
     message = """A process that built the index of {path} was killed, most likely because
     memory ran out. The finished pieces are kept. Continue with: pellucid run {path} --only

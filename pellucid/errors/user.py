@@ -159,6 +159,11 @@ class TokensUnfit(RequestUnfit):
     request in the task."""
 
 
+class ForeignUnfit(UserError):
+    message = """The model of {path} cannot be asked here: {detail}. Models of the families in
+    docs/families.md can, in a folder with config.json, safetensors and tokenizer.json."""
+
+
 class TextInvalid(UserError):
     message = """The text is not Unicode: {detail}. Give it in UTF-8, for example from a
     terminal with a UTF-8 locale."""

@@ -1,22 +1,30 @@
-"""Steps of a run asked the examples of tasks, one state after the other."""
+"""Steps of a run asked the examples of tasks. Steps that are replayed from different stored states
+need nothing of each other, so processes share them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pellucid import counts
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.errors import EvaluationLost
 from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
 from pellucid.record.evaluations import Settings, task_digest
-from pellucid.record.requests import Answer
-from pellucid.replay.materialise import Watch, walk
+from pellucid.record.requests import Answer, Request
+from pellucid.replay.materialise import Watch, length, walk, way_to
+from pellucid.replay.parallel import Tell, shared, workers
 from pellucid.store import layout
-from pellucid.train.state import State
 
-Told = Callable[[int, Task, int], None]  # (step, task, examples answered)
+WORTH = 5e11  # FLOPs of answers for which one more process is worth its start.
+_REPLAYED, _ANSWERED = 0, 1  # Kinds of work that processes tell.
+
+Told = Callable[[str, int, int], None]  # (of what, examples answered, of so many)
+Asked = tuple[str, Sequence[Request]]  # A task's name and its requests.
+Waiting = Mapping[int, Sequence[Asked]]  # By step, ascending.
 
 
 class Measured(NamedTuple):
@@ -37,33 +45,94 @@ def measure(
     done: Sequence[dict[str, Any]] = (),
 ) -> Iterator[Measured]:
     """Every task of every step: first what these entries hold, which is not asked again, then the
-    others, steps ascending. Raises StepUnknown, StateDiffers, LedgerDiffers, RequestUnfit."""
+    others, as they get ready. Raises StepUnknown, StateDiffers, LedgerDiffers, RequestUnfit,
+    EvaluationLost."""
     known = {_key(entry): entry for entry in done}
     ledger, digests = inputs.recorded(), [task_digest(one.examples) for one in tasks]
-    waiting = dict[int, list[Task]]()
+    requests = [[example.request for example in task.examples] for task in tasks]
+    waiting = dict[int, list[int]]()  # Numbers of tasks.
     for step in steps:
         weights = ledger.step(step)["weights"]
-        for task, digest in zip(tasks, digests, strict=True):
+        for number, (task, digest) in enumerate(zip(tasks, digests, strict=True)):
             made = (*task.harness, task.name, _written(task.settings))
             if entry := known.get((weights, digest, *made)):
                 yield Measured(step, task, [], entry)
             else:
-                waiting.setdefault(step, []).append(task)
+                waiting.setdefault(step, []).append(number)
+    asked = {
+        step: [(tasks[number].name, requests[number]) for number in numbers]
+        for step, numbers in waiting.items()
+    }
+    places = {step: iter(numbers) for step, numbers in waiting.items()}
+    for step, given in _answered(inputs, asked, watch, told):
+        yield Measured(step, tasks[next(places[step])], given)
+
+
+def _answered(
+    inputs: Inputs, waiting: Waiting, watch: Watch, told: Told
+) -> Iterator[tuple[int, list[Answer]]]:
+    """Of every step the answers to each of its tasks, in their order."""
+    parts = _parts(inputs, waiting)
+    processes = min(workers(inputs, len(parts)), max(1, int(_flops(inputs, waiting) / WORTH)))
+    if processes == 1:
+        yield from _in_turn(inputs, waiting, watch, told)
+        return
+    steps = sum(length(inputs, [*part]) for part in parts)
+    examples = sum(len(requests) for asked in waiting.values() for _, requests in asked)
+
+    def tell(done: list[int]) -> None:
+        if done[_REPLAYED] < steps:
+            watch(done[_REPLAYED], steps)
+        told(f"{len(waiting)} steps", done[_ANSWERED], examples)
+
+    each = shared(inputs.folder, processes, _of_part, parts, tell, EvaluationLost)
+    for _, given in each:
+        yield from given
+
+
+def _in_turn(
+    inputs: Inputs, waiting: Waiting, watch: Watch, told: Told
+) -> Iterator[tuple[int, list[Answer]]]:
     tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
     for state in walk(inputs, [*waiting], watch, keep=True):
-        for task in waiting[state.step]:
-            yield Measured(state.step, task, asked(inputs, state, tokenizer, task, told))
+        for name, requests in waiting[state.step]:
+            scorer, given = Scorer.of(state, tokenizer, inputs.recipe), list[Answer]()
+            for answer in answers(scorer, requests):
+                given.append(answer)
+                told(f"{name} of step {state.step}", len(given), len(requests))
+            state.model.train()  # A walk goes on with it.
+            yield state.step, given
 
 
-def asked(
-    inputs: Inputs, state: State, tokenizer: Tokenizer, task: Task, told: Told
-) -> list[Answer]:
-    scorer, given = Scorer(state, tokenizer, inputs.recipe), list[Answer]()
-    for answer in answers(scorer, (example.request for example in task.examples)):
-        given.append(answer)
-        told(state.step, task, len(given))
-    state.model.train()  # A walk goes on with it.
-    return given
+def _of_part(inputs: Inputs, part: Waiting, tell: Tell) -> list[tuple[int, list[Answer]]]:
+    """What _in_turn gives, in a process of its own."""
+    replayed = 0
+
+    def watch(done: int, _: int) -> None:
+        nonlocal replayed
+        tell(_REPLAYED, done - replayed)
+        replayed = done
+
+    return [*_in_turn(inputs, part, watch, lambda *_: tell(_ANSWERED, 1))]
+
+
+def _parts(inputs: Inputs, waiting: Waiting) -> list[Waiting]:
+    """The steps, cut where a replay begins with another stored state."""
+    parts = dict[int | None, dict[int, Sequence[Asked]]]()
+    for step, asked in waiting.items():
+        parts.setdefault(way_to(inputs, step).start, {})[step] = asked
+    return [*parts.values()]
+
+
+def _flops(inputs: Inputs, waiting: Waiting) -> float:
+    """About: a token has a letter or more, and each parameter a product and a sum for it."""
+    sizes = dict[int, int]()
+    for asked in waiting.values():
+        for _, requests in asked:
+            if id(requests) not in sizes:
+                sizes[id(requests)] = sum(len(repr(request)) for request in requests)
+    letters = sum(sizes[id(requests)] for asked in waiting.values() for _, requests in asked)
+    return 2.0 * counts.parameters(inputs.recipe.model, inputs.vocabulary).total * letters
 
 
 def _key(entry: dict[str, Any]) -> tuple[object, ...]:

@@ -117,7 +117,7 @@ def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False)
     for step in steps:
         require_step(inputs, step)
     state: State | None = None
-    total, done = _length(inputs, steps), 0
+    total, done = length(inputs, steps), 0
     for left, step in zip(range(len(steps), 0, -1), steps, strict=True):
         if (
             state is None
@@ -138,7 +138,7 @@ def walk(inputs: Inputs, steps: Sequence[int], watch: Watch, keep: bool = False)
         yield state
 
 
-def _length(inputs: Inputs, steps: Sequence[int]) -> int:
+def length(inputs: Inputs, steps: Sequence[int]) -> int:
     """How many steps have to be taken again for these, each from what is
     stored or was made before it."""
     at = {inputs.recipe.first, *stored(inputs)}

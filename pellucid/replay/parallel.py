@@ -1,5 +1,5 @@
-"""Every step of a run: the segments between anchors need nothing of each
-other, so processes share them.
+"""Work on a run that processes of this machine share, and with it the audit of every step: the
+segments between anchors need nothing of each other.
 
 Processes, since the threads of our kernels and of torch are one pool for each.
 """
@@ -7,13 +7,14 @@ Processes, since the threads of our kernels and of torch are one pool for each.
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
+from typing import Any, TypeVar
 
 from pellucid import machine
-from pellucid.errors import AuditLost
+from pellucid.errors import AuditLost, MachineError
 from pellucid.inputs import Inputs
 from pellucid.recipe import load as load_recipe
 from pellucid.replay.audit import Finding, Pass, run_pass
@@ -21,6 +22,78 @@ from pellucid.replay.effort import least_memory
 from pellucid.replay.materialise import Watch
 from pellucid.store import layout
 from pellucid.train.processes import cores
+
+_SECONDS = 0.5  # Between two looks at how far the processes are.
+
+Part = TypeVar("Part")
+Result = TypeVar("Result")
+# (kind, number): so many units of a kind of work are done. The kinds are the work's own.
+Tell = Callable[[int, int], None]
+KINDS = 2
+
+
+def workers(inputs: Inputs, parts: int) -> int:
+    """How many processes this machine has cores and memory for, of so many parts; native bits
+    depend on the threads of each."""
+    threads = int((inputs.identity.stack or {}).get("threads", 1))
+    if inputs.recipe.placement.device != "cpu":
+        return 1
+    most = min(cores() // threads, machine.available() // least_memory(inputs), parts)
+    return max(1, most)
+
+
+def shared(
+    folder: Path,
+    processes: int,
+    work: Callable[[Inputs, Part, Tell], Result],
+    parts: Sequence[Part],
+    watch: Callable[[list[int]], None],
+    lost: type[MachineError],
+) -> Iterator[tuple[Part, Result]]:
+    """Each part and what work gives for it, as they get ready; begun in their order.
+
+    watch: told every moment how much is done of each of KINDS. Raises `lost` if a process was
+    killed, and what work raises."""
+    threads = max(1, cores() // processes)
+    # A fork would copy locks of threads that it does not copy.
+    context = multiprocessing.get_context("spawn")
+    done: Any = context.Array("q", KINDS)
+    try:
+        with ProcessPoolExecutor(processes, context, _open, (folder, threads, done)) as pool:
+            waiting = {pool.submit(_do, work, part): part for part in parts}
+            try:
+                while waiting:
+                    ready, _ = wait(waiting, _SECONDS, FIRST_COMPLETED)
+                    watch(done[:])
+                    for one in ready:
+                        yield waiting.pop(one), one.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
+    except BrokenProcessPool as error:
+        raise lost(path=folder) from error
+
+
+_opened: list[tuple[Inputs, Any]] = []  # Of this process.
+
+
+def _open(folder: Path, threads: int, done: Any) -> None:
+    recipe = load_recipe(folder)
+    placement = recipe.placement.model_copy(update={"threads": threads})
+    inputs = Inputs.load(folder, recipe.model_copy(update={"placement": placement}))
+    _opened.append((inputs, done))
+
+
+def _do(work: Callable[[Inputs, Part, Tell], Result], part: Part) -> Result:
+    inputs, done = _opened[0]
+
+    def tell(kind: int, number: int) -> None:
+        with done.get_lock():
+            done[kind] += number
+
+    return work(inputs, part, tell)
+
+
+# ---- the audit of every step ----------------------------------------------------------------
 
 
 def segments(inputs: Inputs) -> list[Pass]:
@@ -37,65 +110,34 @@ def segments(inputs: Inputs) -> list[Pass]:
     ]
 
 
-def workers(inputs: Inputs) -> int:
-    """How many processes this machine has cores and memory for; native bits
-    depend on the threads of each."""
-    threads = int((inputs.identity.stack or {}).get("threads", 1))
-    if inputs.recipe.placement.device != "cpu":
-        return 1
-    most = min(
-        cores() // threads,
-        machine.available() // least_memory(inputs),
-        len(segments(inputs)),
-    )
-    return max(1, most)
-
-
 def audit_all(inputs: Inputs, watch: Watch) -> list[Finding]:
     """Audit every step of the run, the initial state included. Raises AuditLost."""
-    parts, processes = segments(inputs), workers(inputs)
+    parts = segments(inputs)
     total = sum(part.length for part in parts)
-    all_findings, done = [], 0
+    processes = workers(inputs, len(parts))
     if processes == 1:
+        findings, done = [], 0
         for part in parts:
-            all_findings += run_pass(
-                inputs, part, lambda at, _, before=done: watch(before + at, total)
-            )
+            findings += run_pass(inputs, part, lambda at, _, before=done: watch(before + at, total))
             done += part.length
-        return all_findings
-    for part, findings in _shared(inputs.folder, parts, processes):
-        all_findings += findings
-        done += part.length
-        watch(done, total)
-    return sorted(all_findings, key=lambda finding: finding.step)
+        return findings
+    longest = sorted(parts, key=lambda part: -part.length)
+    each = shared(
+        inputs.folder, processes, _audit, longest, lambda done: watch(done[0], total), AuditLost
+    )
+    return sorted(
+        (finding for _, findings in each for finding in findings), key=lambda one: one.step
+    )
 
 
-def _shared(
-    folder: Path, parts: list[Pass], processes: int
-) -> Iterator[tuple[Pass, list[Finding]]]:
-    threads = max(1, cores() // processes)
-    # A fork would copy locks of threads that it does not copy.
-    context = multiprocessing.get_context("spawn")
-    try:
-        with ProcessPoolExecutor(processes, context, _open, (folder, threads)) as pool:
-            waiting = {
-                pool.submit(_audit, part): part
-                for part in sorted(parts, key=lambda part: -part.length)
-            }
-            for ready in as_completed(waiting):
-                yield waiting[ready], ready.result()
-    except BrokenProcessPool as error:
-        raise AuditLost(path=folder) from error
+def _audit(inputs: Inputs, part: Pass, tell: Tell) -> list[Finding]:
+    at = 0
 
+    def watch(done: int, _: int) -> None:
+        nonlocal at
+        tell(0, done - at)
+        at = done
 
-_opened: list[Inputs] = []  # Of this process.
-
-
-def _open(folder: Path, threads: int) -> None:
-    recipe = load_recipe(folder)
-    placement = recipe.placement.model_copy(update={"threads": threads})
-    _opened.append(Inputs.load(folder, recipe.model_copy(update={"placement": placement})))
-
-
-def _audit(part: Pass) -> list[Finding]:
-    return run_pass(_opened[0], part, lambda done, total: None)
+    findings = run_pass(inputs, part, watch)
+    watch(part.length, part.length)  # A pass ends early where it finds a fault.
+    return findings

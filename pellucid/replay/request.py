@@ -30,7 +30,7 @@ from pellucid.replay.effort import (
 from pellucid.replay.incidents import Incident, audit_incident, chosen_incidents, recorded
 from pellucid.replay.materialise import Watch, require_step, stored, way_to
 from pellucid.replay.microbatch import Proof, audit_microbatch, count_of, require_committed
-from pellucid.replay.parallel import audit_all, workers
+from pellucid.replay.parallel import audit_all, segments, workers
 from pellucid.replay.validation import Validation, audit_validation, last_due
 
 
@@ -290,7 +290,10 @@ class Request:
         steps = self._steps()
         if self.microbatch:
             require_committed(self.inputs, steps[0])
-        processes, besides = workers(self.inputs) if self.every else 1, self._besides(steps)
+        processes, besides = (
+            workers(self.inputs, len(segments(self.inputs))) if self.every else 1,
+            self._besides(steps),
+        )
         needed, speed = effort(self.inputs, steps, besides, processes, bool(self.microbatch))
         subject = f"{len(steps):,} step(s)"
         if self.microbatch:

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from pellucid.errors import EvaluationBroken, StepUnknown, TaskUnfit
+from pellucid.errors import (
+    EvaluationBroken,
+    EvaluationLost,
+    StateDiffers,
+    StepUnknown,
+    TaskUnfit,
+)
 from pellucid.evaluate import kept
+from pellucid.evaluate import measure as measure_room
 from pellucid.evaluate.measure import Measured, measure
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
@@ -93,6 +102,43 @@ def test_a_step_has_the_same_answers_alone_and_among_others(trained: Path) -> No
     (alone,) = measured(trained, [7], TASKS[:1], keep=False)
     assert alone.answers == among[7]
     assert among[3] != among[9]
+
+
+def in_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measure_room, "workers", lambda *_: 2)
+    monkeypatch.setattr(measure_room, "WORTH", 1e-9)
+
+
+def test_processes_give_the_same_answers(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = measured(trained, [0, 5, 9, 12], keep=False)
+    in_processes(monkeypatch)
+    told: list[tuple[str, int, int]] = []
+    inputs = Inputs.load(trained, load(trained))
+    shared = [
+        *measure(inputs, TASKS, [0, 5, 9, 12], lambda *_: None, lambda *said: told.append(said))
+    ]
+    assert sorted(shared, key=lambda one: one.step) == alone
+    examples = 4 * sum(len(task.examples) for task in TASKS)
+    assert told[-1] == ("4 steps", examples, examples)
+
+
+def test_what_is_wrong_in_a_process_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_processes(monkeypatch)
+    anchor = layout.anchor(trained, 10) / "model.safetensors"
+    damaged = bytearray(anchor.read_bytes())
+    damaged[-1] ^= 1
+    anchor.write_bytes(damaged)
+    with pytest.raises(StateDiffers):
+        measured(trained, [0, 12])
+    monkeypatch.setattr(measure_room, "_of_part", killed)
+    with pytest.raises(EvaluationLost, match="memory"):
+        measured(trained, [0, 12])
+
+
+def killed(*_: object) -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def test_examples_without_an_entry_are_written_anew(trained: Path) -> None:

@@ -13,7 +13,7 @@ import pytest
 from tests.kernels.machine import isas
 
 DIGEST = "eef5e55db1753293ea26c61dbfc12136a33512c2d772f4c73e2e5b15d1bd9c45"
-CASES = [(threads, rows) for threads in (1, 2) for rows in (1, 7, 2048)]
+CASES = [(threads, rows) for threads in (1, 2) for rows in (1, 7, 32, 2048)]
 
 
 @pytest.mark.parametrize("isa", isas())

@@ -275,7 +275,7 @@ def test_all_takes_every_step_once(
 ) -> None:
     keep_anchors(release, 0, 4, 10)
     forge_loss(release, 6)
-    monkeypatch.setattr(parallel, "workers", lambda inputs: processes)
+    monkeypatch.setattr(parallel, "workers", lambda *_: processes)
     seen: list[tuple[int, int]] = []
     findings = audit_all(opened(release), lambda done, total: seen.append((done, total)))
     assert [one.step for one in findings] == list(range(14)) and compared(findings) == 13
@@ -295,23 +295,23 @@ def test_segments_begin_with_the_seed_and_cover_every_step(release: Path) -> Non
 def test_one_core_has_one_process(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     inputs = opened(finished)
     monkeypatch.setattr(parallel, "cores", lambda: 1)
-    assert parallel.workers(inputs) == 1
+    assert parallel.workers(inputs, 4) == 1
     monkeypatch.setattr(parallel, "cores", lambda: 4)
-    assert parallel.workers(inputs) == 4
+    assert parallel.workers(inputs, 4) == 4
     monkeypatch.setattr(machine, "available", lambda: 3 * effort.least_memory(inputs))
-    assert parallel.workers(inputs) == 3
+    assert parallel.workers(inputs, 4) == 3
 
 
 def test_a_killed_process_is_named(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from pellucid.errors import AuditLost
 
-    monkeypatch.setattr(parallel, "workers", lambda inputs: 2)
+    monkeypatch.setattr(parallel, "workers", lambda *_: 2)
     monkeypatch.setattr(parallel, "_audit", killed)
     with pytest.raises(AuditLost, match="memory"):
         audit_all(opened(finished), quiet)
 
 
-def killed(_: object) -> None:
+def killed(*_: object) -> None:
     import os
     import signal
 
