@@ -6,8 +6,9 @@ equal answers, and the time that they take.
 Makes a run with the preset 30M (context 512) over the reference of the Python language in FOLDER, a
 few steps long, exports its checkpoint, and writes five tasks of texts from there. The peer, HFLM,
 reads the export in float32. Both have two threads, and both begin with the model loaded and the
-data read once. Their turns alternate, each in a process of its own. The peer's time is that of its
-fastest batch size for each task. Exits with 1 if a bar is missed. Needs requirements/bench.txt."""
+data read once. Their turns alternate, each in a process of its own. The peer has the batch size
+that was fastest over a task's first examples. Exits with 1 if a bar is missed. Needs
+requirements/bench.txt."""
 
 from __future__ import annotations
 
@@ -34,8 +35,10 @@ import yaml
 
 THREADS, CONTEXT, STEPS = 2, 512, 12
 BATCHES = ("1", "8", "32", "64", "auto")
+FIRST = 64  # Examples by which the peer's batch size is chosen.
 CLOSE = 1e-4  # Of two log-likelihoods.
 EXCLUDED = 0.005  # Of the decisions, as too close to call.
+NAMES = ("choices", "completions", "last_word", "letters", "pages")
 BARS = {"choices": 2.0, "letters": 2.0, "pages": 1.3, "completions": 1.3}
 GEOMETRIC = 1.6
 SETTINGS = (
@@ -149,16 +152,16 @@ def tasks(examples: int) -> dict[str, tuple[list[Any], dict[str, Any]]]:
     }
 
 
-def side(folder: Path, which: str) -> dict[str, Any]:
-    """The seconds and answers of "ours", or of the peer with a batch size: by this script in
-    another process."""
+def side(folder: Path, batches: dict[str, str] | None, limit: int | None = None) -> dict[str, Any]:
+    """The seconds and answers of Pellucid, or of the peer with a batch size for each task: by this
+    script in another process."""
     with tempfile.NamedTemporaryFile(suffix=".json") as result:
-        command = [sys.executable, __file__, str(folder), "--side", which, "--to", result.name]
-        subprocess.run(command, check=True)
+        command = [sys.executable, __file__, str(folder), "--side", json.dumps([batches, limit])]
+        subprocess.run([*command, "--to", result.name], check=True)
         return json.loads(Path(result.name).read_text())
 
 
-def answered(folder: Path, which: str) -> dict[str, Any]:
+def answered(folder: Path, batches: dict[str, str] | None, limit: int | None) -> dict[str, Any]:
     from pellucid.evaluate.harness import Wanted, prepare
 
     paths = sorted((folder / "tasks").glob("*.yaml"))
@@ -166,8 +169,9 @@ def answered(folder: Path, which: str) -> dict[str, Any]:
     logging.disable(logging.WARNING)
     said: dict[str, Any] = {}
     with open(os.devnull, "w") as nowhere, contextlib.redirect_stderr(nowhere):  # Progress.
-        ask = ours(folder) if which == "ours" else peer(folder, which)
+        own = None if batches else ours(folder)
         for path in paths:
+            ask = own or peer(folder, batches[path.stem] if batches else "", limit)
             started = time.perf_counter()
             answers = ask(path)
             said[path.stem] = {"seconds": time.perf_counter() - started, "answers": answers}
@@ -187,7 +191,7 @@ def ours(folder: Path) -> Ask:
 
     inputs = Inputs.load(folder / "run", load(folder / "run"))
     state = materialise(inputs, STEPS, lambda done, total: None)
-    scorer = Scorer(state, Tokenizer.load(folder / "run"), inputs.recipe)
+    scorer = Scorer.of(state, Tokenizer.load(folder / "run"), inputs.recipe)
     operations.of("portable", "cpu").configure("cpu", THREADS)
 
     def ask(path: Path) -> Answers:
@@ -206,7 +210,7 @@ def ours(folder: Path) -> Ask:
     return ask
 
 
-def peer(folder: Path, batch: str) -> Ask:
+def peer(folder: Path, batch: str, limit: int | None) -> Ask:
     """By its batch size, with "exact" behind it for sums in float64: the default rounds the sum
     over a window of 512 tokens to float32, which moves it by more than CLOSE."""
     import lm_eval
@@ -232,7 +236,9 @@ def peer(folder: Path, batch: str) -> Ask:
     def ask(path: Path) -> Answers:
         manager = TaskManager(include_defaults=False)
         with contextlib.redirect_stdout(sys.stderr):
-            made = evaluate(model, tasks=[str(path)], task_manager=manager, bootstrap_iters=0)
+            made = evaluate(
+                model, tasks=[str(path)], task_manager=manager, bootstrap_iters=0, limit=limit
+            )
         said = []
         for sample in made["samples"][path.stem]:
             responses = [response for (response,) in sample["resps"]]
@@ -249,7 +255,7 @@ def peer(folder: Path, batch: str) -> Ask:
 
 def equality(folder: Path) -> bool:
     print(f"answers beside those of lm-eval's HFLM, float32, {THREADS} threads", flush=True)
-    own, other = side(folder, "ours"), side(folder, "8 exact")
+    own, other = side(folder, None), side(folder, dict.fromkeys(NAMES, "8 exact"))
     equal = [compared(folder, name, own, other) for name in own]
     return all(equal)
 
@@ -307,18 +313,16 @@ def gap(export: Path, a: Sequence[str], b: Sequence[str]) -> float:
 
 def speed(folder: Path, repeats: int) -> bool:
     others = measuring.Others()
-    tried = {batch: side(folder, batch) for batch in BATCHES}
-    names = [*tried[BATCHES[0]]]
-    best = {name: min(BATCHES, key=lambda b: tried[b][name]["seconds"]) for name in names}
-    own, their = ({name: list[float]() for name in names} for _ in range(2))
+    tried = {batch: side(folder, dict.fromkeys(NAMES, batch), FIRST) for batch in BATCHES}
+    best = {name: min(BATCHES, key=lambda b: tried[b][name]["seconds"]) for name in NAMES}
+    own, their = ({name: list[float]() for name in NAMES} for _ in range(2))
     for _ in range(repeats):
-        mine, peers = side(folder, "ours"), {b: side(folder, b) for b in {*best.values()}}
-        for name in names:
-            own[name].append(mine[name]["seconds"])
-            their[name].append(peers[best[name]][name]["seconds"])
+        for seconds, batches in ((own, None), (their, best)):
+            for name, one in side(folder, batches).items():
+                seconds[name].append(one["seconds"])
     print(f"seconds from the loaded model to results, {THREADS} threads, context {CONTEXT}")
     ratios = {}
-    for name in names:
+    for name in NAMES:
         each = [b / a for a, b in zip(own[name], their[name], strict=True)]
         ratios[name] = statistics.median(each)
         print(
@@ -342,7 +346,8 @@ def main() -> None:
     parser.add_argument("--to", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.side:
-        arguments.to.write_text(json.dumps(answered(arguments.folder, arguments.side)))
+        said = answered(arguments.folder, *json.loads(arguments.side))
+        arguments.to.write_text(json.dumps(said))
         return
     with tempfile.TemporaryDirectory() as made:
         folder = (arguments.folder or Path(made)).absolute()

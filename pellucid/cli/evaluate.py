@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -67,6 +67,12 @@ def evaluate(
             min=1, max=10**9, help="Ask only the first N documents of a task.", show_default="all"
         ),
     ] = None,
+    foreign: Annotated[
+        list[Path],
+        typer.Option(
+            metavar="FOLDER", help="Ask a Hugging Face model too, and print it beside the run's."
+        ),
+    ] = [],  # noqa: B006
     offline: Annotated[
         bool, typer.Option("--offline", help="Download nothing; name what is missing.")
     ] = False,
@@ -77,6 +83,7 @@ def evaluate(
         _list(as_json)
         return
     from pellucid.evaluate import kept
+    from pellucid.evaluate.foreign import beside
     from pellucid.evaluate.measure import measure
     from pellucid.evaluate.suite.memorization import NAME
     from pellucid.evaluate.tasks import chosen
@@ -92,7 +99,11 @@ def evaluate(
     rows, known, pairs = list[tuple[Summary, Any]](), 0, list[Any]()
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
     with held as chain, on_terminal(as_json) as terminal:
-        watch, told = terminal.watch("replay"), _Told(terminal)
+        watch, told = terminal.watch("replay"), _told(terminal)
+        for place in foreign:
+            # Whose tokens are others than those of the run's sequences.
+            others = [task for task in asked if task.name != NAME]
+            rows += [(row, None) for row in beside(place, others, told)]
         for task in asked:
             if task.name == NAME:
                 terminal.note(_cost(task, len(at)))
@@ -109,9 +120,12 @@ def evaluate(
             if result.task.name == NAME:  # What it asks for is in the training data by design.
                 pairs.append((entry, [*lines()]))
             elif lookup:
-                seen = lookup.of(entry, lines, partial(told.searched, result.task))
+                searched = f"{result.task.name} in the training data"
+                size = len(result.task.examples)
+                seen = lookup.of(entry, lines, partial(told, searched, total=size))
             rows.append((summary(entry, lines()), seen))
-    rows.sort(key=lambda row: (row[0].task, row[0].step))
+    rows.sort(key=lambda row: (row[0].task, row[0].foreign or "", row[0].step))
+    pairs.sort(key=lambda pair: pair[0]["step"])  # Processes give them as they get ready.
     _print(folder, rows, known, sealed, as_json, _memorization(folder, pairs))
     if not lookup and not as_json:
         print(
@@ -149,20 +163,13 @@ def _lookup(folder: Path) -> Any:
         return None
 
 
-class _Told:
-    """Progress of the task that is being asked, or looked up in the training data."""
+def _told(terminal: Any) -> Callable[[str, int, int], None]:
+    """Progress of what is being asked, or looked up in the training data."""
 
-    def __init__(self, terminal: Any) -> None:
-        self._terminal = terminal
+    def told(what: str, done: int, total: int) -> None:
+        terminal.progress(plain(what), done, total, "examples")
 
-    def __call__(self, step: int, task: Any, done: int) -> None:
-        self._tell(f"{task.name} of step {step}", task, done)
-
-    def searched(self, task: Any, done: int) -> None:
-        self._tell(f"{task.name} in the training data", task, done)
-
-    def _tell(self, stage: str, task: Any, done: int) -> None:
-        self._terminal.progress(plain(stage), done, len(task.examples), "examples")
+    return told
 
 
 def _list(as_json: bool) -> None:
@@ -178,6 +185,11 @@ def _list(as_json: bool) -> None:
         chance = "-" if task["chance"] is None else f"{task['chance']:.0%}"
         print(f"{task['name']:<16} {size:>8} {chance:>7}  {task['metric']}")
     print("Each is described in docs/evaluate.md. Every other name is a task of lm-eval.")
+
+
+def _of(row: Any) -> str:
+    """The model that was asked."""
+    return f"{row.foreign[-24:]} (foreign)" if row.foreign else f"{row.step:,}"
 
 
 def _print(
@@ -202,13 +214,13 @@ def _print(
         print_json(about)
         return
     width = max((len(row.task) for row, _ in rows), default=0)
-    print(
-        f"{'task':<{width}}    step  {'number':<14} value  95% interval    chance  examples   clean"
-    )
+    named = max((len(_of(row)) for row, _ in rows), default=7)
+    heads = f"{'task':<{width}} {'step':>{named}}  {'number':<14} value  95% interval "
+    print(f"{heads}   chance  examples   clean")
     for row, seen in rows:
         value, between, chance, examples = row.cells()
         line = (
-            f"{row.task:<{width}} {row.step:>7,}  {row.number:<14} {value}  {between:<14}"
+            f"{row.task:<{width}} {_of(row):>{named}}  {row.number:<14} {value}  {between:<14}"
             f" {chance:>7} {examples:>9}   {_clean(seen)}"
         )
         print(plain(line))
@@ -220,6 +232,8 @@ def _print(
     _print_contamination(rows)
     if known:
         print(f"{known:,} of {len(rows):,} rows are the run's own record: no model was asked now.")
+    if strangers := [row.foreign for row, _ in rows if row.foreign]:
+        print(f"foreign, not of the run and not kept: {plain(', '.join(dict.fromkeys(strangers)))}")
     if sealed and known < len(rows):
         print(
             "not kept: the run is sealed. To keep them, remove its manifest.jsonl, evaluate, and "

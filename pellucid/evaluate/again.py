@@ -40,7 +40,7 @@ def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answe
     tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
     given = []
     for state in walk(inputs, steps, watch, keep=True):
-        scorer = Scorer(state, tokenizer, inputs.recipe)
+        scorer = Scorer.of(state, tokenizer, inputs.recipe)
         own = (place for place in picked if place[0]["step"] == state.step)
         for _, places in groupby(own, lambda place: place[0]["n"]):
             given += _asked(inputs, scorer, [*places])

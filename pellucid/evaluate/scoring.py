@@ -1,4 +1,4 @@
-"""Requests scored by the model of a step: log-likelihoods and greedy texts, in the order asked.
+"""Requests scored by a model: log-likelihoods and greedy texts, in the order asked.
 
 How a request becomes tokens, and what is cut where a text is longer than the context, follows
 lm-eval 0.4.13 (api/model.py, TemplateLM; utils.py, get_rolling_token_windows), so that a task
@@ -19,6 +19,7 @@ import torch
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokensUnfit
 from pellucid.evaluate.forward import Memory, Part, read
+from pellucid.model import Decoder
 from pellucid.recipe import Recipe
 from pellucid.train.state import State
 
@@ -54,19 +55,21 @@ class _Scored(NamedTuple):
 
 
 class Scorer:
-    """The model of a state, asked without training it.
-
-    rows: positions that one pass reads. No answer depends on it on portable arithmetic.
-    """
+    """A model, asked without training it."""
 
     def __init__(
-        self, state: State, tokenizer: Tokenizer, recipe: Recipe, rows: int = ROWS
+        self, model: Decoder, tokenizer: Tokenizer, bf16: bool = False, rows: int = ROWS
     ) -> None:
-        self.tokenizer, self.context, self._rows = tokenizer, recipe.model.context, rows
-        self._model = state.model
+        """rows: positions that one pass reads. No answer depends on it on portable arithmetic."""
+        self.tokenizer, self.context, self._rows = tokenizer, model.shape.context, rows
+        self._model, self._bf16 = model, bf16
         self._model.eval()
-        self._model.enter(recipe.schedule.at(state.step))
-        self._bf16 = recipe.train.precision == "bf16"
+
+    @classmethod
+    def of(cls, state: State, tokenizer: Tokenizer, recipe: Recipe) -> Scorer:
+        """The model of a run's state."""
+        state.model.enter(recipe.schedule.at(state.step))
+        return cls(state.model, tokenizer, recipe.train.precision == "bf16")
 
     # ---- log-likelihoods ------------------------------------------------------------------------
 

@@ -25,6 +25,7 @@ class Summary(NamedTuple):
     interval: Interval | None  # None: fewer than two clusters.
     chance: float | None  # What guessing gives.
     examples: int
+    foreign: str | None = None  # A model that is no step of the run.
 
     def cells(self) -> tuple[str, str, str, str]:
         """Value, interval, chance and examples, as tables show them."""

@@ -37,7 +37,7 @@ def digest(threads: int, rows: int) -> str:
     operations.of("portable", "cpu").configure("cpu", threads)
     state = initial(recipe, VOCABULARY)
     scattered(state.model)
-    scorer = Scorer(state, Letters(), recipe, rows)  # type: ignore[arg-type]
+    scorer = Scorer(state.model, Letters(), rows=rows)  # type: ignore[arg-type]
     asked = [
         Asked(tokens(n, 3 + 7 * n), [tokens(100 * n + m, 1 + m) for m in range(n % 4 + 1)])
         for n in range(10)

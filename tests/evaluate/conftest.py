@@ -30,4 +30,4 @@ def inputs(finished: Path) -> Inputs:
 def scorer(inputs: Inputs) -> Scorer:
     """Of the last state of a small run."""
     state = anchored_state(inputs, layout.steps_in(inputs.folder / layout.ANCHORS)[-1])
-    return Scorer(state, Tokenizer.load(inputs.folder / layout.TOKENIZER), inputs.recipe)
+    return Scorer.of(state, Tokenizer.load(inputs.folder / layout.TOKENIZER), inputs.recipe)

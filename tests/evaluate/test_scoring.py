@@ -16,7 +16,6 @@ from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokensUnfit
 from pellucid.evaluate.forward import Memory, Part, read
 from pellucid.evaluate.scoring import Asked, Likelihood, Scorer
-from pellucid.families import Family
 from pellucid.model import Decoder
 from pellucid.train.state import State, initial
 from tests.families.test_families import FAMILIES, VOCABULARY, recipe_of, scattered, shape_of
@@ -40,8 +39,7 @@ def state_of(family: str, arithmetic: str = "portable", **changes: Any) -> State
 
 
 def scorer_of(state: State, rows: int = 2048) -> Scorer:
-    recipe = recipe_of(cast(Family, state.model.shape), "portable")
-    return Scorer(state, cast(Tokenizer, Letters()), recipe, rows)
+    return Scorer(state.model, cast(Tokenizer, Letters()), rows=rows)
 
 
 @pytest.fixture(scope="module")
