@@ -32,7 +32,6 @@ from pellucid.train.state import tensor_of
 
 CONFIG = "config.json"
 _INDEX = "model.safetensors.index.json"
-_PIECES = 10_000  # Files of weights that an index may name.
 _FIELDS = {  # Of a family: the key of config.json.
     "width": "hidden_size",
     "layers": "num_hidden_layers",
@@ -171,7 +170,7 @@ def _places(folder: Path) -> Iterator[tuple[str, Tensors]]:
     names = set(listed.values()) if isinstance(listed, dict) else set()
     if not names or len(names) > _PIECES or not all(map(_is_plain, names)):
         raise ForeignUnfit(path=index, detail="its weight_map does not name files beside it")
-    opened = {name: Tensors(folder / name) for name in sorted(names)}
+    opened = {name: Tensors(folder / name) for name in sorted({*listed.values()})}
     for tensor, name in listed.items():
         if tensor not in opened[name].entries:
             raise ForeignUnfit(path=index, detail=f"{name} has no tensor {tensor!r}")

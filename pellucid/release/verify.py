@@ -33,7 +33,7 @@ from pellucid.trace.check import check as check_index
 
 Watch = Callable[[str], None]
 # What has to be right before the site's data are made from it again.
-_SITE_NEEDS = {"data", "tables", "steps"}
+_SITE_NEEDS = {"data", "tables", "steps", "evaluations"}
 
 
 @dataclass
@@ -93,6 +93,8 @@ def verify(folder: Path, watch: Watch) -> Report:
     ]
     if (folder / layout.TRACE).exists():
         checks.append(("index", lambda: check_index(folder)))
+    if (folder / layout.EVALUATIONS).parent.exists():
+        checks.append(("evaluations", lambda: evaluations.check(folder)))
     # A run that is not sealed may have gone on since its pages were made; publish makes them anew.
     if report.sealed and (folder / layout.SITE).exists():
         checks.append(("site", lambda: check_site(folder, sound=not wrong & _SITE_NEEDS)))
@@ -100,8 +102,6 @@ def verify(folder: Path, watch: Watch) -> Report:
         (folder / name).exists() for name in (layout.PAGES, layout.SITE_PAGES)
     ):
         checks.append(("pages", lambda: check_pages(folder)))
-    if (folder / layout.EVALUATIONS).parent.exists():
-        checks.append(("evaluations", lambda: evaluations.check(folder)))
     for name, check in checks:
         watch(name)
         if problems := [_relative(folder, problem) for problem in _collected(name, check)]:

@@ -16,7 +16,15 @@ from pellucid.errors import FormatInvalid
 from pellucid.look.show import Shown
 from pellucid.look.status import status
 from pellucid.recipe import MAX_BYTES
-from pellucid.site import baselines, documents, ranked, samples, steps, validation
+from pellucid.site import (
+    baselines,
+    documents,
+    evaluations,
+    ranked,
+    samples,
+    steps,
+    validation,
+)
 from pellucid.site.curves import Curves, top
 from pellucid.site.overview import SCHEMA, corpus, overview, states
 from pellucid.site.pack import canonical, spans
@@ -28,7 +36,7 @@ from pellucid.store import files, layout
 TEXT_BYTES = 200_000_000  # Of more text a site holds none unless asked to.
 _TOKENIZER_BYTES = 64 << 20
 _NAME = re.compile(
-    r"overview|states|validation|ranked|tokenizer|dictionary|baselines|samples"
+    r"overview|states|validation|evaluations|ranked|tokenizer|dictionary|baselines|samples"
     r"|(curves)/level([0-9]{1,2})/([0-9]{5,9})"
     r"|(steps|documents|texts|seams)/([0-9]{5,9})"
 )
@@ -119,6 +127,8 @@ class Site:
         yield "states"
         if self.overview["validation"]:
             yield validation.NAME
+        if self.overview["evaluations"]:
+            yield evaluations.NAME
         for level in range(top(self._taken) + 1):
             for number in range(self._curves.parts(level)):
                 yield f"curves/level{level}/{number:05d}"
@@ -168,6 +178,10 @@ class Site:
             yield self._canonical(states(self.folder, self._status["validation"]))
         elif name == validation.NAME:
             yield self._canonical(self._validations())
+        elif name == evaluations.NAME:
+            if not self.overview["evaluations"]:
+                raise NoSuchFile(name)
+            yield self._canonical(evaluations.told(self.folder))
         elif name == "tokenizer":
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)

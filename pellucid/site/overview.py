@@ -15,6 +15,7 @@ from pellucid.data.documents import Documents
 from pellucid.data.licences import licences
 from pellucid.data.reasons import REASONS
 from pellucid.errors import FormatInvalid
+from pellucid.measured import stored
 from pellucid.recipe import FILE, MAX_BYTES, Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import digests
@@ -33,6 +34,7 @@ def overview(folder: Path, status: dict[str, Any], schema: int) -> dict[str, Any
     left_out = ("folder", "sealed")  # A site is made before its release is sealed.
     about = {name: told for name, told in status.items() if name not in left_out}
     about["validation"] = validation.told(about["validation"])
+    about["evaluations"] = stored.count(folder)
     taken = max(0, about["steps_done"] - recipe.first)  # Of a fork that has not begun: none.
     return {
         "schema": schema,

@@ -21,7 +21,7 @@ SCRIPTS = {
     "timeline": _CURVES,
     "step": ("core.js", "packs.js"),
     "document": ("core.js", "draw.js", "packs.js"),
-    "checkpoints": ("core.js",),
+    "checkpoints": ("core.js", "draw.js"),
     "data": ("core.js", "draw.js", "words.js", "tokens.js"),
     "search": (
         *("core.js", "packs.js", "ranges.js", "words.js", "pieces.js", "find.js", "seams.js"),

@@ -58,6 +58,7 @@ _KINDS |= _PICTURES | {"jpg": _PICTURES["jpeg"]}
 # Files and folders of which one changes wherever a run goes on: its size, or when it was written.
 _SIGNS = (
     *(FILE, layout.LEDGER, layout.MANIFEST, layout.CHECKPOINTS, layout.ANCHORS, layout.METRICS),
+    layout.EVALUATIONS,
     *(f"{layout.METRICS}/{table}" for table in ("steps", "sequences", "segments", "sources")),
     *(f"{layout.DATA}/{name}/{stage.MANIFEST}" for name in ("documents", "tokenizer", "shards")),
     *(layout.DATA_MANIFEST, f"{layout.TRACE}/{stage.MANIFEST}", layout.PAGES),

@@ -72,8 +72,8 @@ _SPLITS = ("train", "validation")
 _SITE_DATA = tuple(
     f"{name}.js"
     for name in (
-        *("baselines", "dictionary", "overview", "ranked", "samples", "states", "tokenizer"),
-        "validation",
+        *("baselines", "dictionary", "evaluations", "overview", "ranked", "samples", "states"),
+        *("tokenizer", "validation"),
     )
 )
 # The pages of the site (site/shell.py), and its scripts: each page has one of its own.

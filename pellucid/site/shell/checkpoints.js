@@ -3,6 +3,7 @@
 page(async (about) => {
   const states = await value("states");
   const written = about.samples ? await value("samples") : null;
+  const known = about.evaluations ? await value("evaluations") : null;
   const last = about.checkpoints.at(-1);
   show(
     el("h1", {}, "Checkpoints"),
@@ -26,6 +27,7 @@ page(async (about) => {
       ]),
       [2, 3],
     ),
+    section("What they know", known ? evaluated(about, known) : unasked()),
     section(
       "Load one",
       last !== undefined
@@ -45,6 +47,81 @@ page(async (about) => {
     ),
   );
 });
+
+// Of each task the last step that was asked, and the course over steps where there are several.
+function evaluated(about, { tasks, left_out: left }) {
+  const methods = [...new Set(tasks.map((one) => one.method).filter(Boolean))].sort();
+  return [
+    el(
+      "p",
+      {},
+      "A task asks the model of a step all of its examples. Its chance is what guessing gives. " +
+        "Whoever published this asked the model, and verify rates the answers again. To ask the " +
+        "model some examples again:",
+    ),
+    command("pellucid audit . --evaluations 20"),
+    table(
+      "The last answers to each task",
+      ["task", "step", "number", "value", "95% interval", "chance", "examples"],
+      tasks.map((one) => [
+        [foreign(one.task), el("span", { class: "quiet" }, " ", settingsOf(one))],
+        stepLink(one.step.at(-1)),
+        foreign(one.number),
+        decimal(one.value.at(-1)),
+        one.low.at(-1) === null
+          ? "–"
+          : `${decimal(one.low.at(-1))} to ${decimal(one.high.at(-1))}`,
+        one.chance === null ? "–" : decimal(one.chance),
+        count(one.examples),
+      ]),
+      [1, 3, 4, 5, 6],
+    ),
+    methods.length
+      ? el("p", { class: "quiet" }, "Intervals: ", foreign(methods.join("; ")), ".")
+      : null,
+    left ? el("p", {}, `${counted(left, "more task")}: pellucid sql . "FROM evaluations"`) : null,
+    tasks.filter((one) => one.step.length > 1).map((one) => course(about, one)),
+  ];
+}
+
+// What a task was asked with: the metric, the number of shots, a limit.
+function settingsOf({ metric, settings }) {
+  const told = Object.entries({ metric, ...settings })
+    .filter(([name, own]) => ["metric", "num_fewshot", "limit"].includes(name) && own !== null)
+    .map(([name, own]) => `${name} ${own}`);
+  return foreign(told.join(", "));
+}
+
+function course(about, one) {
+  return chart({
+    title: plain(one.task),
+    unit: `${plain(one.number)}, with its 95% interval`,
+    axis: "steps",
+    range: [about.first, about.steps_done],
+    curves: [
+      {
+        name: plain(one.number),
+        points: one.step.map((step, at) => ({
+          step,
+          x: step,
+          y: one.value[at],
+          ...(one.low[at] === null ? {} : { low: one.low[at], high: one.high[at] }),
+        })),
+      },
+    ],
+    levels: one.chance === null ? [] : [{ name: "chance", y: one.chance }],
+    pick: (point) => {
+      location.href = `step.html#${point.step}`;
+    },
+  });
+}
+
+function unasked() {
+  return [
+    el("p", {}, "No evaluation is kept here. Whoever has the run folder can ask any step:"),
+    command("pellucid evaluate . --steps log"),
+  ];
+}
 
 // Behind each prompt the text of every state, with the command that computes it again.
 function samples({ tokens, prompts, states }) {

@@ -1,0 +1,118 @@
+"""The evaluations of a run on its pages: the numbers that `pellucid evaluate` shows, over steps."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pellucid.measured import stored
+from pellucid.measured.summary import summary
+from pellucid.record import evaluations as record
+from pellucid.release.publish import publish
+from pellucid.release.verify import verify
+from pellucid.site import evaluations
+from pellucid.site.curves import short
+from pellucid.site.data import Site
+from pellucid.store import layout
+from tests.release.evaluating import evaluate, rewrite
+from tests.site.conftest import passes_axe, watched
+from tests.site.reading import value
+
+STEPS = [0, 4, 12]
+HOSTILE = "</script><b onclick=alert(1)>\u202egnp\x1b[31m"
+
+
+def asked(folder: Path, steps: list[int] = STEPS, **changes: Any) -> list[dict[str, Any]]:
+    """Evaluations that differ in their steps alone."""
+    genesis, *made = evaluate(folder, steps)
+    bodies = [body | {"settings": {"num_fewshot": 5}} | changes for body in made]
+    rewrite(folder, [genesis, *bodies])
+    return stored.entries(folder)
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A release with evaluations of three steps, under a name that would break a careless page."""
+    folder = Path(shutil.copytree(finished, tmp_path_factory.mktemp("site") / "release"))
+    (folder / layout.MANIFEST).unlink()
+    asked(folder, task=HOSTILE)
+    publish(folder)
+    assert verify(folder, lambda _: None).ok
+    return folder
+
+
+def test_the_course_has_the_numbers_of_the_verb(evaluated: Path) -> None:
+    known = value(Site(evaluated), "evaluations")
+    assert known["left_out"] == 0
+    (task,) = known["tasks"]
+    entries = stored.entries(evaluated)
+    rows = [summary(entry, stored.lines(evaluated, entry)) for entry in entries]
+    assert task["task"] == HOSTILE and task["settings"] == {"num_fewshot": 5}
+    assert task["step"] == STEPS
+    assert task["value"] == [short(row.value) for row in rows]
+    ends = [(row.interval.low, row.interval.high) for row in rows if row.interval]
+    assert [*zip(task["low"], task["high"], strict=True)] == [
+        (short(low), short(high)) for low, high in ends
+    ]
+    assert (task["chance"], task["examples"]) == (0.5, 5)
+
+
+def test_the_last_evaluation_of_a_step_counts_and_tasks_stay_apart(
+    evaluated: Path, tmp_path: Path
+) -> None:
+    folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
+    made = asked(folder, [12, 4, 12])
+    others = [body | {"settings": {"limit": 3}} for body in made[:1]]
+    shutil.copy(folder / layout.examples(1), folder / layout.examples(4))
+    rewrite(folder, [record.genesis(made[0]["head"]), *map(bare, made), *map(bare, others)])
+    tasks = evaluations.told(folder)["tasks"]
+    assert [(task["settings"], task["step"]) for task in tasks] == [
+        ({"limit": 3}, [12]),
+        ({"num_fewshot": 5}, [4, 12]),
+    ]
+
+
+def bare(entry: dict[str, Any]) -> dict[str, Any]:
+    return {key: told for key, told in entry.items() if key not in ("prev", "n")}
+
+
+@pytest.mark.parametrize("count", [1, 256, 257, 1000])
+def test_a_long_course_is_thinned_and_keeps_its_end(count: int) -> None:
+    kept = evaluations._thinned(range(count))
+    assert len(kept) <= evaluations.STEPS and kept[-1] == count - 1
+    assert len({b - a for a, b in itertools.pairwise(kept)}) <= 1
+
+
+def test_the_page_shows_each_task_and_its_course(browser: Any, evaluated: Path) -> None:
+    for way in ("file", "http"):
+        with watched(browser, evaluated, way) as at:
+            page = at.open("checkpoints.html")
+            table = page.locator("table", has_text="The last answers to each task")
+            assert "step 12" in table.inner_text() and "0.6000" in table.inner_text()
+            assert "5 of" not in table.inner_text() and "num_fewshot 5" in table.inner_text()
+            assert page.locator("svg.chart polygon.band").count() == 1
+            assert "chance" in page.locator("svg.chart").text_content()
+            assert page.locator("b[onclick]").count() == 0 and at.wrong == []
+
+
+def test_the_page_passes_axe(browser: Any, evaluated: Path) -> None:
+    passes_axe(browser, evaluated, "checkpoints.html")
+
+
+def test_edited_numbers_of_a_page_are_named(evaluated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
+    shown, own = (
+        folder / layout.SITE / "data" / f"{name}.js" for name in ("evaluations", "states")
+    )
+    shown.write_bytes(own.read_bytes().replace(b'"states"', b'"evaluations"'))
+    problems = [one for one in verify(folder, lambda _: None).problems if "site" in one.where]
+    assert any(one.where == "site/data/evaluations.js" for one in problems)
+    shown.unlink()
+    problems = verify(folder, lambda _: None).problems
+    assert ("FileMissing", "site/data/evaluations.js") in {
+        (one.error, one.where) for one in problems
+    }
