@@ -16,6 +16,7 @@ from pellucid.record import digests, entries
 
 MOST_CHOICES, MOST_STOPS, MOST_TOKENS = 256, 16, 4096
 _IDS = 1 << 32  # Token ids lie below this.
+MOST_READ = 1 << 24  # Characters: a context becomes tokens once for each of its choices.
 _MOST = 1e280  # A float64 must hold the sum of any number of these.
 _FLOAT = re.compile(entries.FLOAT).fullmatch
 
@@ -165,6 +166,8 @@ def request_of(spelled: object) -> Request | None:
         return None
     match tuple(sorted(spelled)):
         case ("choices", "context") if _are_texts(spelled["choices"], 1, MOST_CHOICES):
+            if len(str(spelled["context"])) * len(spelled["choices"]) > MOST_READ:
+                return None
             request: Request = Choices(spelled["context"], tuple(spelled["choices"]))
         case ("text",) if spelled["text"]:
             request = Rolling(spelled["text"])

@@ -14,6 +14,7 @@ import pytest
 from pellucid.record import digests, evaluations, metrics
 from pellucid.record.evaluations import Examples
 from pellucid.record.requests import (
+    MOST_READ,
     Answer,
     Choices,
     Continue,
@@ -25,6 +26,7 @@ from pellucid.record.requests import (
     Rolling,
     Target,
     Text,
+    request_of,
 )
 
 DIGEST = "ab" * 32
@@ -230,6 +232,12 @@ WRONG_IDS: dict[str, bytes] = {
 def test_a_wrong_line_of_token_ids_is_named(name: str) -> None:
     assert not isinstance(evaluations.line_from(ids_line(), "extraction"), str)
     assert isinstance(evaluations.line_from(WRONG_IDS[name], "extraction"), str)
+
+
+def test_a_context_is_not_read_without_bound_for_its_choices() -> None:
+    whole = {"choices": ["a"] * 256, "context": "x" * (MOST_READ // 256)}
+    assert request_of(whole) is not None
+    assert request_of(whole | {"context": f"{whole['context']}x"}) is None
 
 
 RATED: list[tuple[str, Request, Target, Answer, dict[str, float]]] = [
