@@ -166,8 +166,9 @@ def _places(folder: Path) -> Iterator[tuple[str, Tensors]]:
         whole = Tensors(folder / huggingface.WEIGHTS)
         yield from ((name, whole) for name in whole.entries)
         return
-    listed = files.read_json(index).get("weight_map")
-    names = set(listed.values()) if isinstance(listed, dict) else set()
+    told = files.read_json(index).get("weight_map")
+    listed = told if isinstance(told, dict) else {}
+    names = set(listed.values())
     if not names or len(names) > _PIECES or not all(map(_is_plain, names)):
         raise ForeignUnfit(path=index, detail="its weight_map does not name files beside it")
     opened = {name: Tensors(folder / name) for name in sorted({*listed.values()})}
