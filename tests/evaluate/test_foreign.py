@@ -165,6 +165,7 @@ def test_weights_that_do_not_fit_are_refused(llama: Path, tmp_path: Path) -> Non
         {},
         {"a": "../other/model.safetensors"},
         {"a": 3},
+        {"a": ["model.safetensors"]},
         {"model.norm.weight": "model.safetensors", "b": "model.safetensors"},
         [],
     ],
