@@ -29,7 +29,7 @@ from pellucid.report.blocks import (
 )
 from pellucid.report.chart import Chart
 from pellucid.report.evaluated import MOST_DRAWN, chart_of, line_of
-from pellucid.report.reported import Reported, question
+from pellucid.report.reported import Reported
 from pellucid.report.trained import LAST, curve, told, validated
 
 _PLACE = ("fork.parent", "fork.step", "fork.state", "fork.tokens", "fork.cursors", "fork.rows")
@@ -151,10 +151,10 @@ def _by_source(a: dict[str, Any], b: dict[str, Any]) -> Iterator[dict[str, Any]]
 
 def _evaluations(first: Reported, run: Reported) -> Iterator[Paired]:
     """Of every task and step that both were asked: the newest of each."""
-    a, b = ({(*question(one), one["step"]): one for one in own.evaluations} for own in (first, run))
-    for key in sorted(a.keys() & b.keys()):
-        lines = (stored.lines(one.folder, own[key]) for one, own in ((first, a), (run, b)))
-        yield paired(a[key], next(lines), b[key], next(lines))
+    for asked in filter(run.newest.__contains__, first.newest):
+        for step in sorted(first.newest[asked].keys() & run.newest[asked].keys()):
+            a, b = first.newest[asked][step], run.newest[asked][step]
+            yield paired(a, stored.lines(first.folder, a), b, stored.lines(run.folder, b))
 
 
 # ---- as sections ----
@@ -168,6 +168,7 @@ def runs(first: Reported, others: Sequence[Compared]) -> Section:
     rows = [_row(run, relation) for run, relation in zip(every, relations, strict=True)]
     section = Section(Words("The runs"), [Table(Words("The runs"), head, rows, 2)])
     section.blocks.append(say(Words(_STEPS)))
+    section.numbers = {"runs": [*map(_numbers, every, relations)]}
     section.blocks.append(_heads(every))
     if len(every) > 1 and all(same_tokens(first, one.run) for one in others):
         lines = [curve(run, "loss", run.label)._replace(band=[]) for run in every]
@@ -188,6 +189,11 @@ _TOKENIZERS = (
     "The runs have different tokenizers, so their losses per token are not comparable, and none is "
     "drawn. Bits per byte of the same texts are comparable."
 )
+
+
+def _numbers(run: Reported, relation: str) -> dict[str, Any]:
+    about = {"run": run.label, "relation": relation, "head": run.about["head"]}
+    return about | told(run) | {"validation": run.about["validation"][-1:]}
 
 
 def _row(run: Reported, relation: str) -> tuple[str, ...]:

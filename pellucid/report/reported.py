@@ -87,15 +87,19 @@ class Reported:
         return stored.of_run(self.folder)
 
     @cached_property
-    def tasks(self) -> dict[tuple[str, ...], list[Summary]]:
-        """By question its rows, steps ascending; of a step that was evaluated twice the newest.
-        Questions by the names of their tasks. Raises EvaluationBroken."""
+    def newest(self) -> dict[tuple[str, ...], dict[int, dict[str, Any]]]:
+        """By question and step, the newest entry; questions by the names of their tasks."""
         newest: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
         for entry in self.evaluations:
             newest.setdefault(question(entry), {})[entry["step"]] = entry
+        return dict(sorted(newest.items()))
+
+    @cached_property
+    def tasks(self) -> dict[tuple[str, ...], list[Summary]]:
+        """By question its rows, steps ascending. Raises EvaluationBroken."""
         return {
             asked: [summary(one, stored.lines(self.folder, one)) for _, one in sorted(own.items())]
-            for asked, own in sorted(newest.items())
+            for asked, own in self.newest.items()
         }
 
     @cached_property

@@ -9,7 +9,7 @@ from typing import Any
 
 from pellucid.errors import ReportInside, RunTwice
 from pellucid.recipe import FILE
-from pellucid.report import beside, describe, evaluated, happened, trained
+from pellucid.report import analysed, beside, describe, evaluated, happened, trained
 from pellucid.report.blocks import Report, Section, Words, say
 from pellucid.report.chart import alone
 from pellucid.report.markdown import MARK, PICTURES, markdown
@@ -24,6 +24,8 @@ SECTIONS: tuple[Callable[[Reported], Section], ...] = (
     trained.training,
     trained.validation,
     evaluated.evaluations,
+    analysed.contamination,
+    analysed.memorization,
     happened.incidents,
     happened.environment,
 )

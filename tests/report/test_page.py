@@ -99,6 +99,8 @@ def test_everybody_can_read_it(
             assert at.page.evaluate("document.documentElement.scrollWidth") <= width
             paper = at.page.evaluate("getComputedStyle(document.documentElement).backgroundColor")
             assert (paper == "rgb(255, 255, 255)") == (scheme == "light"), "the style is allowed"
+        if width > 390:
+            continue
         own = browser.new_context(viewport=size, color_scheme=scheme, bypass_csp=True)
         with contextlib.closing(own):
             opened = own.new_page()

@@ -11,11 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pellucid.analysis import contamination
+from pellucid.analysis import memorization as memory
+from pellucid.analysis.forgetting import forgetting
 from pellucid.cli.report import report as verb
 from pellucid.demo import compare
 from pellucid.errors import EvaluationBroken, FolderTaken, ReportInside, RunMissing, RunTwice
+from pellucid.evaluate import kept
+from pellucid.evaluate.measure import measure
+from pellucid.evaluate.tasks import chosen
+from pellucid.inputs import Inputs
 from pellucid.look.status import status
 from pellucid.measured import stored
+from pellucid.recipe import load
 from pellucid.release.verify import verify
 from pellucid.report.blocks import Section, Table
 from pellucid.report.markdown import MARK, markdown
@@ -196,6 +204,7 @@ def test_a_release_behind_an_address(finished: Path, tmp_path: Path) -> None:
         near, far = (
             report([run], tmp_path / name) for run, name in ((str(finished), "a"), (url, "b"))
         )
+    assert near[1]["Memorization"].pop("forgetting"), "not read over the network"
     assert near[1] == far[1]
     assert f"pellucid verify {url}" in (far[0] / "report.md").read_text()
 
@@ -208,3 +217,31 @@ def test_the_verb_prints_where_it_is_and_the_numbers(
     done = pellucid("report", family.parent, family.forks[0], "--to", tmp_path / "two", "--json")
     told = json.loads(done.stdout)
     assert told["to"] == str(tmp_path / "two") and len(told["sections"]) == 2
+
+
+def test_what_a_run_memorised_and_had_read(family: Family, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(family.parent, tmp_path / "run"))
+    inputs = Inputs.load(run, load(run))
+    (task,) = chosen("memorization", inputs)
+    with kept.writing(run, [task], [13]) as chain:
+        for result in measure(inputs, [task], [13], lambda *_: None, lambda *_: None):
+            chain.keep(kept.evaluation(inputs.recorded(), 13, task, result.answers))
+    made, before = sections(run), sections(family.parent)
+    found = made["Memorization"]
+    matrix = memory.matrix(run)
+    assert matrix and found.numbers["matrix"] == memory.as_json(matrix)
+    assert found.numbers["forgetting"] == memory.as_json(forgetting(run))
+    assert re.search(r"drawn from steps validation \d+ 0\.\d+ ", words(found))
+    assert before["Memorization"].checks[0].line.endswith("--tasks memorization --steps log")
+    told = made["Contamination"].numbers["tasks"]
+    assert [one["task"] for one in told] == ["alone", "facts", "halves"], "not memorization"
+    last = [one for one in stored.of_run(run) if (one["task"], one["step"]) == ("halves", 13)]
+    expected = contamination.found(run, last[0]).as_json()
+    assert told[2] == {"task": "halves", "step": 13, **expected}
+
+
+def test_without_an_index_no_example_is_looked_up(family: Family, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(family.parent, tmp_path / "run"))
+    shutil.rmtree(run / layout.TRACE)
+    (only,) = sections(run)["Contamination"].checks
+    assert only.line == "pellucid run run --only index"

@@ -1,0 +1,169 @@
+"""Memorization, forgetting, and the examples that the training data held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from pellucid.analysis import memorization as memory
+from pellucid.analysis.contamination import CLEAN, CONTAMINATED, TOO_SHORT, UNDECIDED, Lookup
+from pellucid.analysis.forgetting import Forgetting, forgetting
+from pellucid.analysis.memorization import Memorization, Row
+from pellucid.evaluate.suite.memorization import NAME
+from pellucid.measured.intervals import Interval
+from pellucid.report.blocks import (
+    Command,
+    Picture,
+    Pictures,
+    Section,
+    Table,
+    Words,
+    missing,
+    say,
+)
+from pellucid.report.chart import Chart, Line
+from pellucid.report.evaluated import MOST_DRAWN
+from pellucid.report.reported import Reported
+from pellucid.store.remote import RemotePath
+
+_STATES = (CLEAN, CONTAMINATED, TOO_SHORT, UNDECIDED)
+
+
+def memorization(run: Reported) -> Section:
+    """What the run wrote into its weights, and what repetition did to the losses."""
+    if run.done == run.first:
+        return missing("Memorization", "No step is taken yet.", run.command("run"))
+    section, asked = Section(Words("Memorization")), run.command("evaluate", _ASKED)
+    found = memory.matrix(run.folder)
+    if found:
+        section.blocks += [say(Words(_told(found))), _at_last(found), _over_steps(found)]
+        audit = run.command("audit", "--evaluations 20")
+        section.checks.append(Command(audit, Words("asks the model 20 examples again")))
+    else:
+        section.blocks.append(say(Words("No step was asked for its training sequences.")))
+        section.checks.append(Command(asked, Words("asks for them")))
+    section.numbers = {"matrix": memory.as_json(found) if found else None}
+    if not isinstance(run.folder, RemotePath):  # It reads all of the largest table.
+        again = forgetting(run.folder)
+        section.blocks += _forgotten(again)
+        section.numbers["forgetting"] = memory.as_json(again)
+        section.checks.append(Command(run.command("verify"), Words("checks the losses of texts")))
+    return section
+
+
+_ASKED = f"--tasks {NAME} --steps log"
+
+
+def _told(found: Memorization) -> str:
+    return (
+        f"The model was given {found.prompt} tokens of a sequence, and wrote the next "
+        f"{found.tokens}. A sequence of the row `validation` was never trained on."
+    )
+
+
+def _at_last(found: Memorization) -> Table:
+    """Every group of sequences at the last step that was asked."""
+    groups = (
+        ("drawn from steps", (*found.ranges, found.validation)),
+        ("times trained on", found.times),
+        ("steps since the last", found.recency),
+        ("copies in the data", found.copies or ()),
+    )
+    rows = [
+        (
+            Words(heading),
+            row.name,
+            f"{cell.sequences:,}",
+            *_rate(cell.share.value, cell.share.interval),
+            *_rate(cell.exact.value, cell.exact.interval),
+        )
+        for heading, own in groups
+        for row in own
+        if (cell := row.cells[-1])
+    ]
+    between = "95% interval"
+    head = ("sequences by", "group", "number", "right tokens", between, "all right", between)
+    caption = Words(f"Sequences written again after step {found.steps[-1]:,}")
+    return Table(caption, tuple(map(Words, head)), rows, 2)
+
+
+def _rate(value: float, interval: Interval | None) -> tuple[str, str]:
+    return f"{value:.3f}", f"{interval.low:.3f} to {interval.high:.3f}" if interval else "-"
+
+
+def _over_steps(found: Memorization) -> Pictures:
+    ranges = [_line(row) for row in (*found.ranges, found.validation)]
+    times = [_line(row) for row in found.times]
+    name = "share of right tokens"
+    charts = (
+        Picture("memorization", Chart("By the steps that a sequence is drawn from", name, ranges)),
+        Picture("memorization-times", Chart("By the times trained on before", name, times)),
+    )
+    return Pictures([*charts])
+
+
+def _line(row: Row) -> Line:
+    known = [cell for cell in row.cells if cell]
+    return Line(row.name, [(float(cell.step), cell.share.value) for cell in known])
+
+
+def _forgotten(again: Forgetting) -> list[Any]:
+    if not again.times:
+        return [say(Words("No text was trained on twice."))]
+    head = ("", "parts", "loss", "95% interval", "change", "less that of its step", "95% interval")
+    rows = []
+    for row in (*again.times, *again.recency):
+        since = "" if row in again.times else "steps since the last: "
+        change = "-" if row.change is None else f"{row.change.value:+.3f}"
+        beside = _signed(row.beside.value, row.beside.interval) if row.beside else ("-", "-")
+        loss = _rate(row.loss.value, row.loss.interval)
+        rows.append((Words(f"{since}{row.name}"), f"{row.parts:,}", *loss, change, *beside))
+    caption = Words("Texts that were trained on again: nats per token before the step")
+    return [Table(caption, tuple(map(Words, head)), rows)]
+
+
+def _signed(value: float, interval: Interval | None) -> tuple[str, str]:
+    between = f"{interval.low:+.3f} to {interval.high:+.3f}" if interval else "-"
+    return f"{value:+.3f}", between
+
+
+def contamination(run: Reported) -> Section:
+    """Of each task at its last step, which examples the steps before had read."""
+    if not run.newest:
+        made = run.command("evaluate", "--steps log")
+        return missing("Contamination", "The run keeps no evaluation.", made)
+    if isinstance(run.folder, RemotePath):
+        words = "Looking up every example needs the folder of the release, not its address."
+        return Section(Words("Contamination"), [say(Words(words))])
+    if not run.about["stages"]["index"]:
+        made = run.command("run", "--only index")
+        return missing("Contamination", "The run has no index of its training data.", made)
+    found = [*_looked_up(run)]
+    states = tuple(map(Words, _STATES))
+    head = (*map(Words, ("task", "step")), *states, Words("value"), Words("of the clean examples"))
+    rows = [cells for cells, _ in found]
+    section = Section(Words("Contamination"))
+    section.blocks = [say(Words(_LOOKED)), Table(Words("Examples that were read"), head, rows)]
+    section.numbers = {"tasks": [numbers for _, numbers in found]}
+    told = Words("looks up the examples again and lists the documents")
+    section.checks = [Command(run.command("evaluate", "--json"), told)]
+    return section
+
+
+_LOOKED = (
+    "An example is contaminated if n-grams of 8 words that steps had read cover 20% of its words. "
+    "Other words for the same thing are not found."
+)
+
+
+def _looked_up(run: Reported) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+    lookup = Lookup(run.folder)
+    for asked, entries in [*run.newest.items()][:MOST_DRAWN]:
+        entry = entries[max(entries)]
+        if entry["task"] == NAME:  # What it asks for is in the training data by design.
+            continue
+        seen, row = lookup.of(entry), run.tasks[asked][-1]
+        counts = (f"{seen.count(state):,}" for state in _STATES)
+        clean = seen.clean.cells()[0] if seen.clean else "-"
+        numbers = {"task": row.task, "step": row.step, **seen.as_json()}
+        yield (row.task, f"{row.step:,}", *counts, row.cells()[0], clean), numbers
