@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +22,7 @@ from pellucid.data.streams import COLUMNS, ROW, Shards
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.fork import fork
 from pellucid.recipe import load
-from pellucid.record import digests, entries, merkle
+from pellucid.record import digests, entries, evaluations, merkle
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
@@ -37,6 +38,7 @@ from tests.forgery.forge import (
     quiet,
     untrained,
 )
+from tests.release.evaluating import memorised, rewrite
 
 PART = "data/documents/00000.parquet"
 
@@ -227,3 +229,22 @@ def other_parent(fitted: bool) -> Callable[[Path, Path], None]:
             finish(folder)
 
     return make
+
+
+def extracted(folder: Path, change: Callable[[bytes], bytes] = lambda lines: lines) -> None:
+    """Answers in token ids that no model gave, rated as they should be, or not quite."""
+    entry, path = memorised(folder, 12, 1), folder / layout.examples(1)
+    files.write_bytes(path, change(path.read_bytes()))
+    body = entry | {"sha256": files.sha256_file(path)}
+    rewrite(folder, [evaluations.genesis(LedgerFile(folder).head), body])
+
+
+def better_share(lines: bytes) -> bytes:
+    """The first sequence as if it were known whole."""
+    one = digests.float_bits(1.0).encode()
+    return re.sub(
+        rb'"exact":"\w+","first":"\w+","share":"\w+"',
+        b'"exact":"%b","first":"%b","share":"%b"' % (one, one, one),
+        lines,
+        count=1,
+    )

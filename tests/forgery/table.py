@@ -5,10 +5,12 @@ and 13, checkpoints of steps 0, 6, 12 and 13, validation at 0, 5, 10 and 13."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+from pellucid.evaluate.again import ask_again
 from pellucid.release.verify import verify
 from pellucid.replay.audit import audit_step
 from pellucid.replay.diff import diff
@@ -23,7 +25,9 @@ class Forgery(NamedTuple):
     name: str
     # From the honest release, in a folder that is not there yet.
     make: Callable[[Path, Path], None]
-    by: str  # What catches it: "verify", "audit", or for a fork "diff" with its parent.
+    # What catches it: "verify", "audit", "evaluations": an audit of those; of a fork "diff" with
+    # its parent.
+    by: str
     error: str  # The error that verify names, the field that an audit does.
     where: str  # What else is named: a file, an entry, a step.
     step: int = STEP  # The step to audit.
@@ -35,7 +39,7 @@ class Caught(NamedTuple):
     """What came of looking at a forgery."""
 
     verified: list[str]  # What verify found, …
-    audited: list[str]  # … and the audit of the step, …
+    audited: list[str]  # … and the audit of the step or of evaluations, …
     compared: list[str]  # … and the comparison with the parent.
     replayed: int
     seconds: float  # Of verify where that is what catches it, else of the audit.
@@ -43,7 +47,8 @@ class Caught(NamedTuple):
     def by(self, forgery: Forgery) -> str:
         """The finding that names what it should, by what it should be
         found; empty where there is none."""
-        found = {"verify": self.verified, "audit": self.audited, "diff": self.compared}[forgery.by]
+        by = {"verify": self.verified, "diff": self.compared}
+        found = by.get(forgery.by, self.audited)
         return next((one for one in found if forgery.error in one and forgery.where in one), "")
 
 
@@ -53,12 +58,22 @@ def look(forgery: Forgery, honest: Path, folder: Path) -> Caught:
     verified = [f"{one.error} {one.where}: {one.detail}" for one in report.problems]
     if forgery.by == "verify":
         return Caught(verified, [], [], 0, report.seconds)
+    if forgery.by == "evaluations":
+        return _asked(folder, verified)
     finding = audit_step(opened(folder), forgery.step, quiet)
     compared = []
     if forgery.by == "diff":
         found = diff(honest, folder, quiet)
         compared = [f"step {found.step}: {', '.join(one['field'] for one in found.fields)}"]
     return Caught(verified, list(finding.problems), compared, finding.replayed, finding.seconds)
+
+
+def _asked(folder: Path, verified: list[str]) -> Caught:
+    """All answers of evaluations, asked again."""
+    began = time.perf_counter()
+    asked = ask_again(opened(folder), 10**6, 1, quiet)
+    wrong = [f"{one.entry['task']} of step {one.entry['step']}" for one in asked if not one.same]
+    return Caught(verified, wrong, [], 0, time.perf_counter() - began)
 
 
 LEDGER = "record/ledger.jsonl: "
@@ -263,7 +278,21 @@ FORGERIES = [
         "DataDiffers",
         'kind = "bpe" gives',
     ),
+    Forgery(
+        "extractions that the model does not do",
+        edits.edited(beside.extracted),
+        "evaluations",
+        "memorization",
+        "step 12",
+    ),
     # What is recorded contradicts itself.
+    Forgery(
+        "an extraction's numbers edited",
+        edits.edited(lambda f: beside.extracted(f, beside.better_share)),
+        "verify",
+        "EvaluationBroken",
+        "evaluations/00001.jsonl: line 1",
+    ),
     Forgery(
         "a loss edited",
         edits.edited(lambda f: edits.lower(f, "loss")),

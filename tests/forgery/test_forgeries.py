@@ -29,7 +29,7 @@ def test_forgery(forgery: Forgery, finished: Path, tmp_path: Path) -> None:
     if forgery.by == "verify":
         return
     assert caught.verified == [], "all that is recorded fits"
-    assert bool(caught.audited) == (forgery.by == "audit")
+    assert bool(caught.audited) == (forgery.by in ("audit", "evaluations"))
     assert caught.seconds > 0 and caught.replayed <= forgery.step
     if forgery.elsewhere is not None:
         assert audit_step(opened(folder), forgery.elsewhere, quiet).ok
