@@ -4,7 +4,8 @@ The rows of all texts stand one behind the other in one batch, without padding; 
 sees which text a row belongs to. On portable arithmetic every row has the bits that it has in a
 pass over its text alone, whatever stands beside it.
 
-Shapes: N rows of all parts, S of one part, T positions of its text; the rest as in families."""
+Shapes: N rows of all parts, S of one part, T positions of its text, G parts of equal S and T; the
+rest as in families."""
 
 from __future__ import annotations
 
@@ -50,6 +51,15 @@ class Part(NamedTuple):
     tokens: Sequence[int]
 
 
+class _Row(NamedTuple):
+    """A part in one layer."""
+
+    place: int  # Among the parts.
+    q_1SHC: Tensor
+    k_1TKC: Tensor
+    v_1TKC: Tensor
+
+
 def read(model: Decoder, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
     """What the output projection reads of every row, (1, N, D), and the projection itself. The
     memories then hold these rows too."""
@@ -64,11 +74,19 @@ def read(model: Decoder, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
         _: Tensor | None,
     ) -> Tensor:
         rows = zip(*(x.split(counts, 1) for x in (q_1NHC, k_1NKC, v_1NKC)), strict=True)
-        sees, results = model.shape.sees(layer), []
-        for part, (q_1SHC, k_1SKC, v_1SKC) in zip(parts, rows, strict=True):
-            k_1TKC, v_1TKC = part.memory.take(layer, k_1SKC, v_1SKC)
-            first_1S = _first(k_1TKC.shape[1], q_1SHC.shape[1], sees, q_1SHC.device)
-            results.append(model.ops.attention(q_1SHC, k_1TKC, v_1TKC, rotary, first_1S))
+        sees, alike = model.shape.sees(layer), dict[tuple[int, int], list[_Row]]()
+        for place, (part, (q_1SHC, k_1SKC, v_1SKC)) in enumerate(zip(parts, rows, strict=True)):
+            kept = part.memory.take(layer, k_1SKC, v_1SKC)
+            sizes = kept[0].shape[1], q_1SHC.shape[1]
+            alike.setdefault(sizes, []).append(_Row(place, q_1SHC, *kept))
+        results: list[Tensor] = [q_1NHC] * len(parts)
+        for (T, S), group in alike.items():  # One call for all texts of equal lengths.
+            q_GSHC, k_GTKC, v_GTKC = (torch.cat(x) for x in list(zip(*group, strict=True))[1:])
+            first_1S = _first(T, S, sees, q_1NHC.device)
+            first_GS = None if first_1S is None else first_1S.repeat(len(group), 1)
+            result_GSHC = model.ops.attention(q_GSHC, k_GTKC, v_GTKC, rotary, first_GS)
+            for row, result_1SHC in zip(group, result_GSHC.split(1), strict=True):
+                results[row.place] = result_1SHC
         return torch.cat(results, 1)
 
     tokens_N = torch.tensor([token for part in parts for token in part.tokens])

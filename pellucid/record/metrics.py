@@ -88,7 +88,7 @@ def _extraction(_: Continue, target: Target, answer: Ids) -> Mapping[str, float]
     """`share` is the score M(X, Y) of Biderman et al. 2023, "Emergent and Predictable Memorization
     in Large Language Models" (arXiv:2304.11158), and `exact` their memorized sequence: extractable
     by Carlini et al. 2023 (arXiv:2202.07646), definition 3.1."""
-    if not isinstance(target, tuple):
+    if not isinstance(target, tuple) or len(target) != len(answer.ids):
         return None
     right = [one == other for one, other in zip(target, answer.ids, strict=True)]
     before = right.index(False) if False in right else len(right)

@@ -270,6 +270,24 @@ def test_the_task_is_the_same_while_the_run_goes_on(memorised: Path) -> None:
     assert len(set(named)) == len(named)
 
 
+def test_after_a_rollback_the_sequences_are_those_of_the_rows_that_steps_took(
+    rolled_back: Path,
+) -> None:
+    inputs = Inputs.load(rolled_back, load(rolled_back))
+    drawn, before = Drawn(9, 7, ranges=2, sequences=5), Shown(rolled_back).order
+    made = [
+        task.examples(inputs.recipe, inputs.shards, order, drawn)
+        for order in (before, inputs.order)
+    ]
+    digests = {evaluations.task_digest(one.example for one in held) for held in made}
+    assert len(digests) == 2
+    for one in made[1]:
+        if one.place and isinstance(one.example.request, Continue):
+            row = inputs.batch(one.place.step).tokens_BS[one.place.row].tolist()
+            at = one.place.first
+            assert row[at : at + 9] == [*one.example.request.ids]
+
+
 def test_all_tokens_of_a_sequence_are_of_one_document(memorised: Path) -> None:
     shown = Shown(memorised)
     for one in task.examples(shown.recipe, shown.shards, shown.order, DRAWN):
