@@ -292,6 +292,7 @@ FORGERIES = [
         "verify",
         "EvaluationBroken",
         "evaluations/00001.jsonl: line 1",
+        seal=seal_as_it_is,  # Which publish would not make a site of.
     ),
     Forgery(
         "a loss edited",
