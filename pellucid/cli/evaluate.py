@@ -38,7 +38,7 @@ from pellucid.terminal import plain
     of its form. Answers go into evaluations/ of the run: `pellucid verify` checks them, `pellucid
     audit --evaluations` computes some again. States that are not stored are replayed. The same
     command skips answers that the run has. A sealed release stays as it is: its answers are printed
-    and not kept. Where the run has an index, the column `clean` has the number of the examples
+    and not kept. If the run has an index, the column `clean` has the number of the examples
     whose text the model had not read, and --json lists those that it had, with documents and steps.
     """
 )

@@ -27,7 +27,7 @@ from pellucid.report.blocks import (
     Words,
     say,
 )
-from pellucid.report.chart import Chart
+from pellucid.report.chart import Chart, Line
 from pellucid.report.evaluated import MOST_DRAWN, chart_of, line_of
 from pellucid.report.reported import Reported
 from pellucid.report.trained import LAST, curve, told, validated
@@ -64,11 +64,11 @@ def _relation(first: Reported, run: Reported) -> tuple[str, bool]:
     """In words, and whether the place where a fork begins says nothing new."""
     a, b = first.recipe.fork, run.recipe.fork
     if b.parent and (a.parent, a.step) == (b.parent, b.step):
-        return f"another fork of one run after step {b.step:,}", True
+        return f"a fork of the same run as the first run, after step {b.step:,}", True
     if _begins_in(run, first):
-        return f"a fork of it after step {b.step:,}", True
+        return f"a fork of the first run after step {b.step:,}", True
     if _begins_in(first, run):
-        return f"the run that it goes on from after step {a.step:,}", True
+        return f"the run that the first run goes on from after step {a.step:,}", True
     return "a run of its own", False
 
 
@@ -166,12 +166,15 @@ def runs(first: Reported, others: Sequence[Compared]) -> Section:
     head = tuple(map(Words, ("run", "what it is", "steps", "time", "loss", "bits per byte")))
     relations = [Words("the first run"), *(Words(one.relation) for one in others)]
     rows = [_row(run, relation) for run, relation in zip(every, relations, strict=True)]
-    section = Section(Words("The runs"), [Table(Words("The runs"), head, rows, 2)])
+    section = Section(
+        Words("The runs"), [Table(Words("Steps, time and last losses"), head, rows, 2)]
+    )
     section.blocks.append(say(Words(_STEPS)))
     section.numbers = {"runs": [*map(_numbers, every, relations)]}
     section.blocks.append(_heads(every))
     if len(every) > 1 and all(same_tokens(first, one.run) for one in others):
-        lines = [curve(run, "loss", run.label)._replace(band=[]) for run in every]
+        begin = max(run.first for run in every)
+        lines = [_after(curve(run, "loss", run.label), begin) for run in every]
         charts = [Picture("loss", Chart("Training loss", "nats per token", lines))]
     else:
         section.blocks.append(say(Words(_TOKENIZERS)))
@@ -182,6 +185,11 @@ def runs(first: Reported, others: Sequence[Compared]) -> Section:
     section.blocks.append(Pictures(charts))
     section.checks = [Command(run.command("verify"), Words("checks the record")) for run in every]
     return section
+
+
+def _after(line: Line, begin: int) -> Line:
+    """What all runs have of a curve, without its band: the steps after the last of their forks."""
+    return Line(line.name, [point for point in line.points if point[0] > begin])
 
 
 _STEPS = "Steps and time are those that a run took itself, without the run that it goes on from."
@@ -304,7 +312,7 @@ def _evaluations_told(first: Reported, other: Compared, place: int) -> list[Bloc
     head = (
         *map(Words, ("task", "number", "step")),
         *(first.label, run.label),
-        *map(Words, ("difference", "95% interval", "examples with another number")),
+        *map(Words, ("difference", "95% interval", "changed examples")),
     )
     rows = [
         (
@@ -332,7 +340,8 @@ _PAIRED = (
 
 
 def signed(value: float) -> str:
-    return f"{'+' if value >= 0 else '-'}{decimals(abs(value))}"
+    """A difference: of two values that tables show with three decimals, with one more."""
+    return f"{value:+.4f}" if abs(value) < 1e6 else f"{value:+.3e}"
 
 
 def between(interval: Any) -> str:

@@ -120,7 +120,8 @@ class _Field(NamedTuple):
         ys = [y for line in chart.lines for _, y in line.points]
         ys += [y for line in chart.lines for _, *both in line.band for y in both]
         ys += [level.value for level in chart.levels]
-        low, high = max(min(ys, default=0.0), -_LARGEST), min(max(ys, default=1.0), _LARGEST)
+        ends = (min(ys, default=0.0), max(ys, default=1.0))
+        low, high = (max(-_LARGEST, min(end, _LARGEST)) for end in ends)
         room = (high / 20 - low / 20) or max(abs(high), 1.0) / 20
         return cls(min(xs), max(xs), low - room, high + room, top)
 

@@ -37,7 +37,9 @@ def model(run: Reported) -> Section:
         (Words("data root"), about.get("data") or "-"),
         (Words("digest of the recipe"), recipe.digest().hex()),
     ]
-    section.blocks.append(Table(Words("The run"), (Words("what"), Words("value")), rows, 2))
+    section.blocks.append(
+        Table(Words("Recipe and digests"), (Words("what"), Words("value")), rows, 2)
+    )
     section.blocks.append(_phases(run))
     section.checks = [
         Command(run.command("verify"), Words("checks files, chain, data and every number")),

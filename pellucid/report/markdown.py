@@ -76,4 +76,4 @@ def _cell(cell: Cell) -> str:
 def _checks(checks: list[Command]) -> str:
     width = max(len(one.line) for one in checks)
     lines = [f"{one.line:<{width}}  # {one.does}" for one in checks]
-    return "\n".join(["Check it:\n", "```", *lines, "```"])
+    return "\n".join(["Commands:\n", "```", *lines, "```"])

@@ -131,7 +131,7 @@ def _table(numbers: dict[str, Any]) -> Table:
     flops, seconds = numbers["flops"], numbers["seconds"]
     rows.append((Words("floating-point operations"), "-" if flops is None else counted(flops)))
     rows.append((Words("time of the steps"), "-" if not seconds else lasting(seconds)))
-    return Table(Words("Training"), (Words("what"), Words("value")), rows)
+    return Table(Words("All steps"), (Words("what"), Words("value")), rows)
 
 
 def validation(run: Reported) -> Section:

@@ -7,7 +7,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pellucid.report.chart import COLOURS, Chart, Level, Line, alone, described, number, svg, ticks
@@ -17,6 +17,8 @@ finite = st.floats(allow_nan=False, allow_infinity=False)
 points = st.lists(st.tuples(st.integers(0, 2**40).map(float), finite), max_size=60)
 
 
+@example([], [1.7e308])
+@example([("a", [(0.0, -1.7e308), (1.0, 1.7e308)])], [])
 @given(st.lists(st.tuples(st.text(max_size=50), points), max_size=12), st.lists(finite, max_size=5))
 def test_any_numbers_give_sound_xml(lines: list[tuple[str, list]], levels: list[float]) -> None:
     drawn = [Line(name, own, [(x, y, y) for x, y in own]) for name, own in lines]
