@@ -233,7 +233,8 @@ def _shots(entry: Mapping[str, Any]) -> int:
 
 
 def _common(texts: Iterable[str]) -> int:
-    """How many words all texts begin with, such as an instruction; none where all are equal."""
+    """How many words all texts begin with, such as an instruction; none where all are equal, or
+    where no n-gram lies in so few."""
     first: list[str] | None = None
     count, differ = 0, False
     for text in texts:
@@ -244,7 +245,7 @@ def _common(texts: Iterable[str]) -> int:
         differ = differ or words != first
         pairs = enumerate(zip(first[:count], words, strict=False))
         count = next((at for at, (one, other) in pairs if one != other), min(count, len(words)))
-    return count if differ else 0
+    return count if differ and count >= WORDS else 0
 
 
 def _ngrams(spans: Sequence[tuple[int, int]]) -> Iterator[tuple[int, int]]:

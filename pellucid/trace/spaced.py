@@ -64,11 +64,12 @@ class Spaced:
 
     def _spellings(self, text: str, words: list[str]) -> set[str] | None:
         """The words with the white space that they have where they occur."""
-        width = _width(text)
-        pattern = re.compile(r"\s+".join(map(re.escape, words)))
         anchor, count = self._rarest({_cut(word) for word in words})
+        if not count:
+            return set()
+        width, pattern = _width(text), re.compile(r"\s+".join(map(re.escape, words)))
         if count <= MOST:
-            return set(pattern.findall(self._surroundings(anchor, width))) if count else set()
+            return set(pattern.findall(self._surroundings(anchor, width)))
         plain = {text, " ".join(words)}
         found = {one for one in plain if self._count(one.encode())}
         pairs = {_cut(f"{a} {b}") for a, b in pairwise(words)}

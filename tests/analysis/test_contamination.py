@@ -281,6 +281,10 @@ def test_what_all_examples_begin_with_is_left_out(lookup: Lookup) -> None:
     texts = {"a": f"{WHOLE} {CLEAN_TEXT}", "b": f"{WHOLE} {ACROSS}"}
     assert set(states(lookup, texts).values()) == {CLEAN}
     assert set(states(lookup, {"a": WHOLE, "b": WHOLE}).values()) == {CONTAMINATED}
+    few = " ".join(WHOLE.split()[:7])  # No n-gram lies in these alone.
+    texts = {"a": WHOLE, "b": f"{few} {CLEAN_TEXT}"}
+    assert states(lookup, texts) == {"a": CONTAMINATED, "b": CLEAN}
+    assert looked_up(lookup, texts).examples[0].share == 1.0
     shots = f"{WHOLE}\n\n"
     lines = [question("a", shots + CLEAN_TEXT), question("b", f"{LATE}\n\n{ACROSS}")]
     about = lookup.of(entry(STEPS, num_fewshot=1), lambda: lines)
