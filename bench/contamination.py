@@ -2,9 +2,9 @@
 
     python bench/contamination.py RUN [--planted 200] [--tasks NAMES]
 
-Each line has the processor time of a lookup and what it says of the last step. The planted examples are 40
-words each that training has seen: as they stand, with other white space, half of them, and the same
-words in another order, which are clean. The seed is fixed."""
+Each line has the processor time of a lookup and what it says of the last step. The planted examples
+are 40 words each that training has seen: as they stand, with other white space, half of them, and
+the same words in another order, which are clean. The seed is fixed."""
 
 from __future__ import annotations
 
