@@ -1,4 +1,4 @@
-"""Coverage and width of the intervals of evaluations (pellucid/evaluate/intervals.py).
+"""Coverage and width of the intervals of evaluations (pellucid/measured/intervals.py).
 
     python bench/intervals.py [--simulations 10000] [--counts 50,500,5000]
 
@@ -7,8 +7,9 @@ wide it is. The oracle knows the true standard error: it is 2 * 1.96 of those wi
 at least 93%, and a median width of at most 1.25 of the oracle's.
 
 Numbers: 0/1 with the shares below; log-likelihoods as minus a gamma variable, of shape 1 (skewness
--2) and 4 (skewness -1). Clusters hold 1 to 9 examples, 5 in the mean; `rho` is the correlation of
-two examples of a cluster. The seed is fixed."""
+-2) and 4 (skewness -1). Differences of 0/1 numbers that two models have of the same examples, of
+which the second model loses and gains the shares below. Clusters hold 1 to 9 examples, 5 in the
+mean; `rho` is the correlation of two examples of a cluster. The seed is fixed."""
 
 from __future__ import annotations
 
@@ -20,8 +21,17 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.measured.intervals import Interval, Moments, moments, of_moments, of_powers, of_share
+from pellucid.measured.intervals import (
+    Interval,
+    Moments,
+    moments,
+    of_differences,
+    of_moments,
+    of_powers,
+    of_share,
+)
 
+CHANGED = ((0.05, 0.05), (0.2, 0.02), (0.3, 0.1))  # Shares of examples lost and gained.
 SHARES, SHAPES, RHOS = (0.02, 0.25, 0.5, 0.98), (1.0, 4.0), (0.1, 0.3)
 CHUNK = 1 << 22  # Numbers drawn at a time.
 
@@ -124,10 +134,42 @@ def likelihoods_in_clusters(chance: np.random.Generator, sims: int, count: int) 
             yield measured(kind, count, [*map(of_moments, found)], -shape, variance)
 
 
+def differences(chance: np.random.Generator, sims: int, count: int) -> Iterator[Line]:
+    """0/1 numbers of two models, of the same examples, alone and in clusters. Fewer simulations of
+    many examples, since every interval reads each."""
+    sizes_G, sims = sizes_of(count), min(sims, (CHUNK >> 1) // count)
+    for rho in (0.0, *RHOS):
+        for lost, gained in CHANGED:
+            sizes = sizes_G if rho else np.ones(count, int)
+            found = [
+                _difference(chance, sizes, rho, np.array([lost, gained, 1 - lost - gained]))
+                for _ in range(sims)
+            ]
+            variance = lost + gained - (gained - lost) ** 2
+            variance *= inflation(sizes, rho) / count
+            kind = f"0/1, {lost} lost, {gained} gained{f', rho = {rho}' if rho else ''}"
+            yield measured(kind, count, found, gained - lost, variance)
+
+
+def _difference(
+    chance: np.random.Generator, sizes_G: np.ndarray, rho: float, shares_3: np.ndarray
+) -> Interval:
+    """Of one data set. A cluster has shares of its own (Dirichlet)."""
+    own_G3 = chance.dirichlet(shares_3 * (1 / rho - 1), len(sizes_G)) if rho else shares_3
+    counts_G3 = chance.multinomial(sizes_G, own_G3)
+    kinds = np.tile([0, 1, 2], len(sizes_G)).repeat(counts_G3.ravel())
+    names = np.arange(len(sizes_G)).repeat(sizes_G).astype(str).tolist()
+    before, after = (kinds == 0).astype(float).tolist(), (kinds == 1).astype(float).tolist()
+    known = of_differences(before, after, [1.0] * len(kinds), names)
+    assert known is not None
+    return known
+
+
 def lines(simulations: int, counts: list[int]) -> Iterator[Line]:
     """All kinds of data, by size."""
     chance = np.random.Generator(np.random.PCG64(1))
-    for kind in (shares, shares_in_clusters, likelihoods, likelihoods_in_clusters):
+    kinds = (shares, shares_in_clusters, likelihoods, likelihoods_in_clusters, differences)
+    for kind in kinds:
         for count in counts:
             yield from kind(chance, simulations, count)
 
