@@ -17,31 +17,55 @@ from torch import Tensor
 
 from pellucid.model import Decoder
 
+_MORE = 64  # Positions, at most, that room is made for before they are read.
+
+
+class _Kept(NamedTuple):
+    """The keys and values of a layer, in room for more positions."""
+
+    k_1RKC: Tensor
+    v_1RKC: Tensor
+    own: bool  # No other memory has this room, so that it may be written.
+
 
 class Memory:
     """The keys and values of a text's beginning, of every layer (a KV cache).
 
-    Tensors are never written, so texts with the same beginning share them.
+    Texts with the same beginning share its tensors until they go on, each in room of its own, which
+    is made for several tokens at once: joined anew for each, they took most of a text's time.
     """
 
     def __init__(self) -> None:
-        self._layers: list[tuple[Tensor, Tensor]] = []
+        self._layers: list[_Kept] = []
         self.length = 0  # Positions that were read.
 
-    def copy(self) -> Memory:
-        """Another text with the same beginning."""
+    def copy(self, length: int | None = None) -> Memory:
+        """Another text with the same beginning, or with the first positions of it."""
         other = Memory()
-        other._layers, other.length = [*self._layers], self.length
+        self._layers = [kept._replace(own=False) for kept in self._layers]
+        other._layers = [*self._layers]
+        other.length = self.length if length is None else length
         return other
 
     def take(self, layer: int, k_1SKC: Tensor, v_1SKC: Tensor) -> tuple[Tensor, Tensor]:
         """Go on by some positions; returns those of all positions."""
         if layer == len(self._layers):
-            self._layers.append((k_1SKC, v_1SKC))
-        else:
-            k_1TKC, v_1TKC = self._layers[layer]
-            self._layers[layer] = torch.cat((k_1TKC, k_1SKC), 1), torch.cat((v_1TKC, v_1SKC), 1)
-        return self._layers[layer]
+            self._layers.append(_Kept(k_1SKC, v_1SKC, own=False))
+            return k_1SKC, v_1SKC
+        kept, end = self._layers[layer], self.length + k_1SKC.shape[1]
+        if not kept.own or end > kept.k_1RKC.shape[1]:
+            grown = (_room(old, self.length, end) for old in (kept.k_1RKC, kept.v_1RKC))
+            kept = self._layers[layer] = _Kept(*grown, own=True)
+        kept.k_1RKC[:, self.length : end] = k_1SKC
+        kept.v_1RKC[:, self.length : end] = v_1SKC
+        return kept.k_1RKC[:, :end], kept.v_1RKC[:, :end]
+
+
+def _room(x_1RKC: Tensor, length: int, end: int) -> Tensor:
+    """Room for more than `end` positions, with the first ones in it."""
+    room = x_1RKC.new_empty((1, end + min(end, _MORE), *x_1RKC.shape[2:]))
+    room[:, :length] = x_1RKC[:, :length]
+    return room
 
 
 class Part(NamedTuple):

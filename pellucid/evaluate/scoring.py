@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -25,7 +25,8 @@ from pellucid.train.state import State
 
 ROWS = 2048  # Positions that one pass reads: more would not be faster.
 TEXTS = 32  # Texts that are generated side by side.
-_SHARED = 4  # A beginning shorter than this is read again for each choice.
+_SHARED = 4  # A beginning shorter than this is read again for each choice,
+_SHOTS = 32  # and one shorter than this for each question.
 
 
 class Likelihood(NamedTuple):
@@ -49,6 +50,11 @@ class _Scored(NamedTuple):
     scored: int  # So many.
 
     @property
+    def beginning(self) -> list[int]:
+        """Of it nothing is scored, nor does a row that is."""
+        return self.tokens[: self.before]
+
+    @property
     def before(self) -> int:
         """Rows that nothing scored is read from."""
         return len(self.tokens) - 1 - self.scored
@@ -64,6 +70,7 @@ class Scorer:
         self.tokenizer, self.context, self._rows = tokenizer, model.shape.context, rows
         self._model, self._bf16 = model, bf16
         self._model.eval()
+        self._begun = list[int](), Memory()  # What the last pass began with.
 
     @classmethod
     def of(cls, state: State, tokenizer: Tokenizer, recipe: Recipe) -> Scorer:
@@ -108,12 +115,13 @@ class Scorer:
         return _Scored(tokens, min(len(continuation), len(tokens) - 1))
 
     def _scored(self, groups: list[list[_Scored]]) -> Iterator[list[Likelihood]]:
-        shared = [_shared(group) for group in groups]
-        memories = [Memory() for _ in groups]
+        start = self._beginning([sequence.beginning for group in groups for sequence in group])
+        shared = [max(start.length, _shared(group)) for group in groups]
+        memories = [start.copy() for _ in groups]
         begun = [
-            Part(memory, group[0].tokens[:count])
+            Part(memory, group[0].tokens[start.length : count])
             for group, memory, count in zip(groups, memories, shared, strict=True)
-            if count
+            if count > start.length
         ]
         if begun:
             self._read(begun)
@@ -124,27 +132,50 @@ class Scorer:
                 rows.extend(range(past + sequence.before - count, past + len(parts[-1].tokens)))
                 targets.extend(sequence.tokens[sequence.before + 1 :])
                 past += len(parts[-1].tokens)
-        nats, greedy = self._of_rows(parts, rows, targets)
-        places = iter(range(len(targets)))
+        ends = [*accumulate(sequence.scored for group in groups for sequence in group)]
+        spans = [range(first, last) for first, last in pairwise([0, *ends])]
+        likelihoods = iter(self._of_rows(parts, rows, targets, spans))
         for group in groups:
-            answers = []
-            for sequence in group:
-                own = [next(places) for _ in range(sequence.scored)]
-                log = -math.fsum(nats[place] for place in own)
-                answers.append(Likelihood(log, all(greedy[place] for place in own)))
-            yield answers
+            yield [*islice(likelihoods, len(group))]
 
     def _of_rows(
-        self, parts: list[Part], rows: list[int], targets: list[int]
-    ) -> tuple[list[float], list[bool]]:
-        """Of each of these rows the loss of its target, and whether that is the likeliest."""
+        self, parts: list[Part], rows: list[int], targets: list[int], spans: list[range]
+    ) -> list[Likelihood]:
+        """Of the targets of these rows, by spans of them."""
         x_1ND, head_VD = self._read(parts)
         x_1MD = x_1ND[:, torch.tensor(rows, device=x_1ND.device)].contiguous()
         targets_1M = torch.tensor([targets], device=x_1ND.device)
         with torch.no_grad(), self._precision():
             said, _ = self._model.ops.loss(x_1MD, head_VD, targets_1M)
-        greedy = self._likeliest(x_1MD, head_VD) == np.array(targets)
-        return said.losses_BT[0].tolist(), greedy.tolist()
+        losses = said.losses_BT[0].tolist()
+
+        def likeliest(places: list[int]) -> list[bool]:
+            chosen = self._likeliest(x_1MD[:, places].contiguous(), head_VD)
+            return [bool(chosen[at] == targets[place]) for at, place in enumerate(places)]
+
+        # A text is greedy if each of its tokens is, and the token with the greatest loss seldom is.
+        greedy = likeliest([max(span, key=losses.__getitem__) for span in spans])
+        for number, span in enumerate(spans):
+            if greedy[number] and len(span) > 1:
+                greedy[number] = all(likeliest([*span]))
+        return [
+            Likelihood(-math.fsum(losses[place] for place in span), greedy[number])
+            for number, span in enumerate(spans)
+        ]
+
+    def _beginning(self, texts: list[list[int]]) -> Memory:
+        """What all of these begin with, such as shots; it is read once, also for those of the pass
+        before."""
+        tokens = texts[0][: _common(texts)]
+        known, memory = self._begun
+        same = _common([known, tokens])
+        if len(tokens) < _SHOTS:
+            return Memory()
+        if same < len(tokens):
+            memory = memory.copy(same)
+            self._read([Part(memory, tokens[same:])])
+            self._begun = tokens, memory
+        return memory.copy(len(tokens))
 
     # ---- texts ----------------------------------------------------------------------------------
 
@@ -175,6 +206,9 @@ class Scorer:
     def _grown(self, beginnings: Iterator[Grows]) -> Iterator[Grows]:
         """Texts grown to their ends, side by side."""
         while texts := [*islice(beginnings, TEXTS)]:
+            start = self._beginning([text.unread[:-1] for text in texts])
+            for text in texts:
+                text.begin(start)
             while going := [text for text in texts if not text.ended]:
                 x_1ND, head_VD = self._read([text.part() for text in going])
                 ends = [*accumulate(len(text.unread) for text in going)]
@@ -210,6 +244,10 @@ class _Tokens:
     @property
     def ended(self) -> bool:
         return not self._left
+
+    def begin(self, memory: Memory) -> None:
+        """What the memory holds of the context is read."""
+        self._memory, self.unread = memory.copy(), self.unread[memory.length :]
 
     def part(self) -> Part:
         return Part(self._memory, self.unread)
@@ -251,12 +289,15 @@ def _shared(group: Sequence[_Scored]) -> int:
     """How many first tokens all sequences have in common of which nothing is scored."""
     if len(group) == 1:
         return 0
-    most = min(sequence.before for sequence in group)
-    first = group[0].tokens
-    for sequence in group[1:]:
-        while first[:most] != sequence.tokens[:most]:
-            most -= 1
+    most = _common([sequence.beginning for sequence in group])
     return most if most >= _SHARED else 0
+
+
+def _common(texts: Sequence[list[int]]) -> int:
+    """With how many equal tokens all texts begin."""
+    first, last = min(texts), max(texts)  # In the order of words: all others lie between.
+    pairs = enumerate(zip(first, last, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(first), len(last)))
 
 
 def _split(group: list[_Scored], rows: int) -> Iterator[list[_Scored]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import math
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -108,6 +109,64 @@ def test_every_likelihood_is_that_of_the_text_alone(asked: list[Asked], rows: in
         [expected(state.model, [*ask.context], [*tokens]) for tokens in ask.continuations]
         for ask in asked
     ]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    st.lists(st.integers(0, VOCABULARY - 1), min_size=2, max_size=20),
+    st.lists(st.tuples(st.integers(0, 20), questions), min_size=2, max_size=6),
+    st.sampled_from([1, 20, 2048]),
+)
+def test_questions_behind_the_same_shots_are_those_alone(
+    shots: list[int], asked: list[tuple[int, Asked]], rows: int
+) -> None:
+    """Behind all of the shots, or a part of them."""
+    state = state_of("llama")
+    behind = [ask._replace(context=[*shots[:kept], *ask.context]) for kept, ask in asked]
+    with mock.patch("pellucid.evaluate.scoring._SHOTS", 1):
+        answers = list(scorer_of(state, rows).likelihoods(behind))
+    assert answers == [
+        [expected(state.model, [*ask.context], [*tokens]) for tokens in ask.continuations]
+        for ask in behind
+    ]
+
+
+def test_shots_are_read_once(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.evaluate.scoring._SHOTS", 8)
+    asked = [Asked([*range(20), 20 + number], [[1, 2], [3]]) for number in range(9)]
+    sizes = list[int]()
+
+    def counted(model: Decoder, parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor]:
+        sizes.append(sum(len(part.tokens) for part in parts))
+        return read(model, parts)
+
+    monkeypatch.setattr("pellucid.evaluate.scoring.read", counted)
+    answers = list(scorer_of(state, 64).likelihoods(asked))
+    assert answers == [
+        [expected(state.model, [*ask.context], [*tokens]) for tokens in ask.continuations]
+        for ask in asked
+    ]
+    assert sizes[0] == 20 and sum(sizes) == 20 + len(asked) * 3
+
+
+def test_a_text_of_the_likeliest_tokens_alone_is_greedy(state: State) -> None:
+    scorer = scorer_of(state)
+    (likeliest,) = scorer.continuations([([5, 3, 8], 6)])
+    others = [
+        [*likeliest[:at], (likeliest[at] + 1) % VOCABULARY, *likeliest[at + 1 :]] for at in range(6)
+    ]
+    (scores,) = scorer.likelihoods([Asked([5, 3, 8], [[*likeliest], *others])])
+    assert [score.greedy for score in scores] == [True, *[False] * 6]
+
+
+def test_texts_behind_the_same_shots_are_those_that_grow_alone(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pellucid.evaluate.scoring._SHOTS", 4)
+    asked = [([*range(10), *tail], 7) for tail in ([11], [12, 13], [11], [])]
+    scorer = scorer_of(state)
+    together = [*scorer.continuations(asked)]
+    assert together == [next(iter(scorer_of(state).continuations([one]))) for one in asked]
 
 
 def test_many_long_choices_are_read_in_passes_of_bounded_rows(
