@@ -80,16 +80,16 @@ def _begins_in(run: Reported, other: Reported) -> bool:
     return ledger.step(fork.step)["state"] == fork.state
 
 
-def same_tokens(first: Reported, run: Reported) -> bool:
-    """Whether losses per token of both are of the same tokens."""
+def _other_tokens(first: Reported, run: Reported) -> bool:
+    """Whether the runs have different tokenizers, so that no loss per token can be compared."""
     a, b = first.ledger, run.ledger
-    return bool(a and b and a.genesis["tokenizer"] == b.genesis["tokenizer"])
+    return bool(a and b and a.genesis["tokenizer"] != b.genesis["tokenizer"])
 
 
 def _losses(first: Reported, run: Reported) -> dict[str, Any] | None:
     """Training losses at the last step that both took, and over the last steps."""
     begin, end = max(first.first, run.first), min(first.done, run.done)
-    if end <= begin or not same_tokens(first, run):
+    if end <= begin or _other_tokens(first, run):
         return None
     count = min(LAST, end - begin)
     both = [_between(one, end - count, end) for one in (first, run)]
@@ -172,7 +172,7 @@ def runs(first: Reported, others: Sequence[Compared]) -> Section:
     section.blocks.append(say(Words(_STEPS)))
     section.numbers = {"runs": [*map(_numbers, every, relations)]}
     section.blocks.append(_heads(every))
-    if len(every) > 1 and all(same_tokens(first, one.run) for one in others):
+    if len(every) > 1 and not any(_other_tokens(first, one.run) for one in others):
         begin = max(run.first for run in every)
         lines = [_after(curve(run, "loss", run.label), begin) for run in every]
         charts = [Picture("loss", Chart("Training loss", "nats per token", lines))]
@@ -269,11 +269,8 @@ def _value(value: object) -> str:
 def _losses_told(first: Reported, other: Compared) -> list[Block]:
     known, run = other.losses, other.run
     if known is None:
-        why = (
-            _TOKENIZERS
-            if not same_tokens(first, run)
-            else "The runs have no step in common with losses."
-        )
+        none = "The runs have no losses of one step."
+        why = _TOKENIZERS if _other_tokens(first, run) else none
         return [say(Words(why))]
     head = (Words("training loss"), first.label, run.label, Words("difference"))
     last = (Words(f"step {known['step']:,}"), known["a"], known["b"], known["b"] - known["a"])

@@ -69,7 +69,7 @@ def training(run: Reported) -> Section:
 def curve(run: Reported, name: str, label: str) -> Line:
     """A series of a run, in so few points that a picture shows each."""
     values = run.series(name)
-    width = -(-len(values) // POINTS)
+    width = max(1, -(-len(values) // POINTS))
     points, band = [], []
     for place, one in enumerate(bins(values, width)):
         if one is None:
@@ -164,8 +164,8 @@ def validated(run: Reported, label: str) -> Line:
 
 def thinned(validations: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The last of every few, so that a picture shows each."""
-    width = -(-len(validations) // POINTS)
-    return validations[::-1][:: max(1, width)][::-1]
+    width = max(1, -(-len(validations) // POINTS))
+    return validations[::-1][::width][::-1]
 
 
 def _levels(run: Reported) -> tuple[list[Level], dict[str, Any]]:

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from pellucid.fork import fork
+from pellucid.inputs import Inputs
 from pellucid.look.status import status
 from pellucid.measured import stored
 from pellucid.measured.intervals import of_runs
 from pellucid.measured.paired import paired
+from pellucid.recipe import load
 from pellucid.record import digests
 from pellucid.report.blocks import Report
 from pellucid.report.markdown import markdown
@@ -134,3 +137,18 @@ def test_the_default_folder_has_the_names_of_the_runs(
     monkeypatch.chdir(tmp_path)
     target, _ = report([str(family.parent), str(family.forks[1])], None)
     assert target == Path("small-without-1-report")
+
+
+def test_runs_without_a_step_have_nothing_to_compare(
+    family: Family, corpus: Path, tmp_path: Path
+) -> None:
+    inputs = Inputs.load(family.parent, load(family.parent))
+    fork(inputs, 7, tmp_path / "waiting", ["train.lr=1e-4"], [], lambda *_: None)
+    new = make_run(tmp_path / "new", corpus)
+    made = beside(family.parent, tmp_path / "waiting", new)
+    about = numbers(made, "waiting beside small")
+    assert about["relation"] == "a fork of the first run after step 7"
+    assert about["losses"] is None and about["evaluations"] == [] == about["validation"]
+    assert numbers(made, "new beside small")["relation"] == "a run of its own"
+    for content in (markdown(made), page(made)):
+        assert "The runs have no losses of one step" in content
