@@ -55,6 +55,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/data.py
 	$(BIN)/python bench/effect.py
 	$(BIN)/python bench/intervals.py
+	$(BIN)/python bench/memorization.py
 	$(BIN)/python bench/ledger.py
 	$(BIN)/python bench/logits.py demo
 	$(BIN)/python bench/verify.py demo

@@ -71,7 +71,8 @@ def svg(title: str, steps: Sequence[int], sections: Sequence[Section], legend: s
             y += _HEIGHT
         y += 8
     drawn.append(_text(8, y + 14, legend))
-    width, height = max(_LEFT + len(steps) * _WIDTH + 8, 8 + 7 * len(legend)), y + 24
+    words = max(6 * len(legend), 8 * len(title))  # About as wide as these letters.
+    width, height = max(_LEFT + len(steps) * _WIDTH, words) + 16, y + 24
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         'font-family="sans-serif" font-size="11">'

@@ -200,7 +200,11 @@ def _cell(step: int, asked: Sequence[_Asked]) -> Cell:
 
 
 def _rate(values: Sequence[float], clusters: Sequence[str]) -> Rate:
-    return Rate(math.fsum(values) / len(values), of_mean(values, clusters))
+    """Of numbers in [0, 1], and so is the interval: that of few documents would reach further."""
+    known = of_mean(values, clusters)
+    if known:
+        known = known._replace(low=max(0.0, known.low), high=min(1.0, known.high))
+    return Rate(math.fsum(values) / len(values), known)
 
 
 def _rows(
