@@ -105,7 +105,9 @@ def read(model: Decoder, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
             alike.setdefault(sizes, []).append(_Row(place, q_1SHC, *kept))
         results: list[Tensor] = [q_1NHC] * len(parts)
         for (T, S), group in alike.items():  # One call for all texts of equal lengths.
-            q_GSHC, k_GTKC, v_GTKC = (torch.cat(x) for x in list(zip(*group, strict=True))[1:])
+            q_GSHC = _together([row.q_1SHC for row in group])
+            k_GTKC = _together([row.k_1TKC for row in group])
+            v_GTKC = _together([row.v_1TKC for row in group])
             first_1S = _first(T, S, sees, q_1NHC.device)
             first_GS = None if first_1S is None else first_1S.repeat(len(group), 1)
             result_GSHC = model.ops.attention(q_GSHC, k_GTKC, v_GTKC, rotary, first_GS)
@@ -119,6 +121,11 @@ def read(model: Decoder, parts: Sequence[Part]) -> tuple[Tensor, Tensor]:
     for part in parts:
         part.memory.length += len(part.tokens)
     return hidden
+
+
+def _together(rows: list[Tensor]) -> Tensor:
+    """One batch of them all; of one text no copy."""
+    return torch.cat(rows) if len(rows) > 1 else rows[0]
 
 
 def _first(T: int, S: int, sees: int, device: torch.device) -> Tensor | None:

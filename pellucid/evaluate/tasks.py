@@ -14,7 +14,7 @@ from pellucid.inputs import Inputs
 
 VALIDATION = "validation"  # Made from the run's own documents.
 NAMES = (*BUILT_IN, VALIDATION)
-# Asked by its name only: one step says little, and it takes as long as all others together.
+# Asked by its name only: one step says little, and it writes more tokens than all others together.
 _OURS = (*NAMES, memorization.NAME)
 
 
