@@ -110,7 +110,15 @@ def _line(row: Row) -> Line:
 def _forgotten(again: Forgetting) -> list[Any]:
     if not again.times:
         return [say(Words("No text was trained on twice."))]
-    head = ("", "parts", "loss", "95% interval", "change", "less that of its step", "95% interval")
+    head = (
+        "read",
+        "parts",
+        "loss",
+        "95% interval",
+        "change",
+        "less that of its step",
+        "95% interval",
+    )
     rows = []
     for row in (*again.times, *again.recency):
         since = "" if row in again.times else "steps since the last: "
