@@ -3,8 +3,9 @@ again, the loss at each time, and how that depends on the steps since the time b
 
 A part is what one row holds of one document. A part that comes again has the same targets, so its
 losses can be compared: each is that of the model before the step's update. The model gets better at
-everything, so a part's change is also told beside that of the others which its step trained on
-again. No model is asked."""
+everything, so a part's loss is also told beside that of the others which its step trained on again:
+the order is random, so that these differ from it by the time since, and by chance. No model is
+asked."""
 
 from __future__ import annotations
 
@@ -44,7 +45,7 @@ class Row(NamedTuple):
     tokens: int
     loss: Rate
     change: Rate | None  # Against the time before; None: the first time.
-    beside: Rate | None  # The same, less the mean change in its step.
+    beside: Rate | None  # The loss less the mean loss of the parts that came again in its step.
 
 
 class Forgetting(NamedTuple):
@@ -61,7 +62,7 @@ def forgetting(folder: Path) -> Forgetting:
     change_N = np.diff(again.means_N, prepend=0.0)
     since_N = np.diff(again.steps_N, prepend=0)
     later_N = again.times_N > 0
-    beside_N = change_N - _of_steps(again, change_N, later_N)
+    beside_N = again.means_N - _of_steps(again, later_N)
 
     def row(name: str, chosen_N: np.ndarray, later: bool) -> Row:
         here = np.flatnonzero(chosen_N)
@@ -192,11 +193,11 @@ def _again(columns: _Columns) -> _Again:
     return _Again(*(column[kept_N] for column in found))
 
 
-def _of_steps(again: _Again, change_N: np.ndarray, later_N: np.ndarray) -> np.ndarray:
-    """The mean change in each row's step, of the parts that came again there: shape (N,)."""
+def _of_steps(again: _Again, later_N: np.ndarray) -> np.ndarray:
+    """The mean loss in each row's step, of the parts that came again there: shape (N,)."""
     _, which_N = np.unique(again.steps_N, return_inverse=True)
     weights_N = again.tokens_N * later_N
-    totals = np.bincount(which_N, weights_N * change_N)
+    totals = np.bincount(which_N, weights_N * again.means_N)
     return (totals / np.maximum(np.bincount(which_N, weights_N), 1))[which_N]
 
 

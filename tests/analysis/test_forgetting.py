@@ -44,9 +44,9 @@ def plain(folder: Path) -> list[Time]:
             by_step[time.step].append(time)
     for times in by_step.values():
         tokens = sum(time.tokens for time in times)
-        mean = math.fsum(time.change * time.tokens for time in times) / tokens
+        mean = math.fsum(time.loss * time.tokens for time in times) / tokens
         for time in times:
-            time.beside = time.change - mean
+            time.beside = time.loss - mean
     return [time for part in again for time in part]
 
 
