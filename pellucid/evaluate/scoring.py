@@ -7,6 +7,7 @@ CPU, and whatever is asked beside it."""
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokensUnfit
 from pellucid.evaluate.forward import Memory, Part, read
 from pellucid.model import Decoder
+from pellucid.operations import portable
 from pellucid.recipe import Recipe
 from pellucid.train.state import State
 
@@ -145,7 +147,7 @@ class Scorer:
         x_1ND, head_VD = self._read(parts)
         x_1MD = x_1ND[:, torch.tensor(rows, device=x_1ND.device)].contiguous()
         targets_1M = torch.tensor([targets], device=x_1ND.device)
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self._computing():
             said, _ = self._model.ops.loss(x_1MD, head_VD, targets_1M)
         losses = said.losses_BT[0].tolist()
 
@@ -221,17 +223,28 @@ class Scorer:
     # ---- the model ------------------------------------------------------------------------------
 
     def _read(self, parts: list[Part]) -> tuple[torch.Tensor, torch.Tensor]:
-        with self._precision():
+        with self._computing():
             return read(self._model, parts)
 
     def _likeliest(self, x_1MD: torch.Tensor, head_VD: torch.Tensor) -> np.ndarray:
         """The likeliest token of each row, the lowest of equals: shape (M,)."""
-        with torch.no_grad(), self._precision():
+        with torch.no_grad(), self._computing():
             (logits_1MV,) = self._model.ops.linears(x_1MD, head_VD)
         return logits_1MV[0].float().numpy(force=True).argmax(1)
 
-    def _precision(self) -> torch.autocast:
-        return torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._bf16)
+    @contextlib.contextmanager
+    def _computing(self) -> Iterator[None]:
+        """In the recipe's precision. Between portable kernels torch only copies, a little at a
+        time, and to wake its threads for that takes longer."""
+        threads, ours = torch.get_num_threads(), self._model.ops is portable
+        if ours:
+            torch.set_num_threads(1)
+        try:
+            with torch.autocast(self._model.device.type, torch.bfloat16, enabled=self._bf16):
+                yield
+        finally:
+            if ours:
+                torch.set_num_threads(threads)
 
 
 class _Tokens:
