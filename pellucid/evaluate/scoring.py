@@ -26,7 +26,8 @@ from pellucid.recipe import Recipe
 from pellucid.train.state import State
 
 ROWS = 2048  # Positions that one pass reads: more would not be faster.
-TEXTS = 32  # Texts that are generated side by side.
+TEXTS = 128  # Texts that grow side by side, at most: more would not be faster.
+POSITIONS = 1 << 14  # That they may come to, so that their keys and values fit in memory.
 _SHARED = 4  # A beginning shorter than this is read again for each choice,
 _SHOTS = 32  # and one shorter than this for each question.
 
@@ -207,7 +208,7 @@ class Scorer:
 
     def _grown(self, beginnings: Iterator[Grows]) -> Iterator[Grows]:
         """Texts grown to their ends, side by side."""
-        while texts := [*islice(beginnings, TEXTS)]:
+        for texts in _side_by_side(beginnings):
             start = self._beginning([text.unread[:-1] for text in texts])
             for text in texts:
                 text.begin(start)
@@ -258,6 +259,11 @@ class _Tokens:
     def ended(self) -> bool:
         return not self._left
 
+    @property
+    def most(self) -> int:
+        """Positions that it may come to."""
+        return len(self.unread) + self._left
+
     def begin(self, memory: Memory) -> None:
         """What the memory holds of the context is read."""
         self._memory, self.unread = memory.copy(), self.unread[memory.length :]
@@ -296,6 +302,19 @@ class _Text(_Tokens):
 
 
 Grows = TypeVar("Grows", bound=_Tokens)
+
+
+def _side_by_side(texts: Iterable[Grows]) -> Iterator[list[Grows]]:
+    """Texts in their order, by TEXTS and POSITIONS."""
+    taken, size = list[Grows](), 0
+    for text in texts:
+        if taken and (len(taken) == TEXTS or size + text.most > POSITIONS):
+            yield taken
+            taken, size = [], 0
+        taken.append(text)
+        size += text.most
+    if taken:
+        yield taken
 
 
 def _shared(group: Sequence[_Scored]) -> int:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokensUnfit
 from pellucid.evaluate.forward import Memory, Part, read
-from pellucid.evaluate.scoring import Asked, Likelihood, Scorer
+from pellucid.evaluate.scoring import Asked, Likelihood, Scorer, _side_by_side, _Tokens
 from pellucid.model import Decoder
 from pellucid.train.state import State, initial
 from tests.families.test_families import FAMILIES, VOCABULARY, recipe_of, scattered, shape_of
@@ -261,3 +261,11 @@ def test_a_context_is_cut_so_that_the_text_fits(state: State) -> None:
     context = [*range(1, 60)]
     (text,) = scorer_of(state).generate([(context, (), 8)])
     assert text == Letters().decode(grown(state.model, context[-CONTEXT + 8 :], 8))
+
+
+def test_texts_side_by_side_are_bounded_by_their_positions(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pellucid.evaluate.scoring.POSITIONS", 30)
+    monkeypatch.setattr("pellucid.evaluate.scoring.TEXTS", 3)
+    texts = [_Tokens([1] * size, 5) for size in (5, 10, 5, 5, 5, 100, 1, 1, 1, 1)]
+    packs = [[text.most for text in pack] for pack in _side_by_side(texts)]
+    assert packs == [[10, 15], [10, 10, 10], [105], [6, 6, 6], [6]]
