@@ -80,6 +80,15 @@ def of_ratio(
     return of_moments(moments(over, under, known))
 
 
+def of_rate(
+    over: Sequence[float], under: Sequence[float], clusters: Sequence[str] | None = None
+) -> Interval | None:
+    """Of a ratio of numbers that cannot lie below 0, such as bits per byte: nor can its interval,
+    which few clusters may carry there."""
+    known = of_ratio(over, under, clusters)
+    return known and known._replace(low=max(0.0, known.low))
+
+
 def of_differences(
     a: Sequence[float], b: Sequence[float], under: Sequence[float], clusters: Sequence[str]
 ) -> Interval | None:

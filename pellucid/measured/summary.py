@@ -7,7 +7,7 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pellucid.measured.intervals import Interval, of_mean, of_ratio
+from pellucid.measured.intervals import Interval, of_mean, of_rate
 from pellucid.record import metrics
 from pellucid.record.evaluations import Line
 
@@ -83,7 +83,7 @@ class Columns:
     def interval(self) -> Interval | None:
         over, under = self.parts()
         clusters = self.clusters
-        return of_mean(over, clusters) if self._shown else of_ratio(over, under, clusters)
+        return of_mean(over, clusters) if self._shown else of_rate(over, under, clusters)
 
 
 def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:

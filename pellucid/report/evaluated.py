@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from pellucid.evaluate.suite import calibration, texts
+from pellucid.measured import stored
 from pellucid.measured.summary import Summary
+from pellucid.record.evaluations import OURS
+from pellucid.record.evaluations import Line as Example
+from pellucid.record.requests import Likelihoods
 from pellucid.report.blocks import (
+    Block,
     Command,
     Picture,
     Pictures,
@@ -16,6 +26,7 @@ from pellucid.report.blocks import (
 from pellucid.report.chart import Chart, Level, Line
 from pellucid.report.reported import Reported
 
+VALIDATION = "validation"  # The built-in task of the run's own texts.
 MOST_DRAWN = 48  # Tasks that have a picture.
 _HEAD = ("task", "number", "step", "value", "95% interval", "chance", "examples")
 
@@ -34,6 +45,8 @@ def evaluations(run: Reported) -> Section:
     ]
     section = Section(Words("Evaluations"), [table, Pictures(charts), say(Words(_METHODS))])
     section.blocks.append(say(Words(f"Methods: {methods([row for own in tasks for row in own])}.")))
+    calibrated, by_text = _calibrated(run), _by_text(run)
+    section.blocks += [*calibrated, *by_text]
     section.numbers = {"evaluations": [row.as_json() for own in tasks for row in own]}
     section.checks = [
         Command(run.command("verify"), Words("rates every answer again")),
@@ -46,6 +59,53 @@ def evaluations(run: Reported) -> Section:
     return section
 
 
+def _last(run: Reported, metric: str) -> Iterator[tuple[Mapping[str, Any], list[Example]]]:
+    """The entries of a metric at their tasks' last steps, with their lines."""
+    for own in run.newest.values():
+        entry = own[max(own)]
+        if entry["metric"] == metric:
+            yield entry, [*stored.lines(run.folder, entry)]
+
+
+def _calibrated(run: Reported) -> Iterator[Block]:
+    """How sure the model is of its choices, and how often it is right."""
+    rows = []
+    for entry, lines in _last(run, "accuracy"):
+        nats = [line.answer.nats for line in lines if isinstance(line.answer, Likelihoods)]
+        bins = calibration.bins([line.example for line in lines], nats)
+        sure, right = (
+            math.fsum(getattr(each, name) * each.examples for each in bins) / len(lines)
+            for name in ("confidence", "accuracy")
+        )
+        told = (f"{value:.3f}" for value in (sure, right, calibration.error(bins)))
+        rows.append((entry["task"], f"{entry['step']:,}", *told))
+    if rows:
+        yield Table(Words("Calibration at the last step"), tuple(map(Words, _SURE)), rows)
+        yield say(Words(_CALIBRATION))
+
+
+def _by_text(run: Reported) -> Iterator[Block]:
+    """Bits per byte of the run's own validation texts, by source and by length."""
+    for entry, lines in _last(run, "bits_per_byte"):
+        if (entry["harness"], entry["task"]) != (OURS, VALIDATION):
+            continue
+        nats = [line.numbers["nats"] for line in lines]
+        rows = [
+            (row.group, f"{row.documents:,}", f"{row.bytes:,}", f"{row.bits_per_byte:.3f}",
+             "-" if row.interval is None else f"{row.interval.low:.3f}-{row.interval.high:.3f}")
+            for row in texts.table([line.example for line in lines], nats)
+        ]  # fmt: skip
+        caption = Words(f"Validation texts by source and length, step {entry['step']:,}")
+        yield Table(caption, tuple(map(Words, _TEXTS)), rows)
+
+
+_SURE = ("task", "step", "mean probability of the choice", "share that is right", "mean distance")
+_CALIBRATION = (
+    "The probability of a choice is its share of the likelihoods of all choices. The mean distance "
+    "of probability and share, over ten ranges of the probability, is the expected calibration "
+    "error."
+)
+_TEXTS = ("texts", "documents", "bytes", "bits per byte", "95% interval")
 _METHODS = (
     "The band is the 95% interval: how the value would vary with other examples made by the same "
     "rule. Examples that share a document, a noun or a template count as one cluster."

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from pellucid.measured import intervals
-from pellucid.measured.intervals import moments, of_mean, of_moments, of_ratio, of_share
+from pellucid.measured.intervals import moments, of_mean, of_moments, of_rate, of_ratio, of_share
 from pellucid.measured.quantiles import beta_cumulative, beta_quantile, t_quantile
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -172,6 +172,15 @@ def test_halls_cubic_is_inverted() -> None:
 def test_a_ratio_of_equal_shares_is_certain() -> None:
     known = of_ratio([2.0, 4.0, 6.0], [1.0, 2.0, 3.0])
     assert known and known[:2] == (2, 2)
+
+
+def test_a_rate_does_not_lie_below_nothing() -> None:
+    over, under = [0.0, 0.1, 9.0], [1.0, 1.0, 2.0]
+    ratio, rate = of_ratio(over, under), of_rate(over, under)
+    assert ratio and ratio.low < 0
+    assert rate == ratio._replace(low=0.0)
+    high = [5.0, 5.1, 5.2, 5.3], [1.0] * 4
+    assert of_rate(*high) == of_ratio(*high)
 
 
 def test_few_clusters_of_most_weight_are_worth_few() -> None:

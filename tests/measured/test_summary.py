@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pellucid.measured.intervals import of_mean, of_ratio
+from pellucid.measured.intervals import of_mean, of_rate
 from pellucid.measured.summary import summary
 from pellucid.record.evaluations import Line
 from pellucid.record.requests import Choices, Example, Likelihoods
@@ -41,9 +41,7 @@ def test_bits_per_byte_are_a_ratio_of_sums() -> None:
     ]
     about = summary(entry("bits_per_byte", numbers), lines(numbers))
     assert about.value == pytest.approx(14.75 / math.log(2) / 9, rel=1e-15)
-    assert about.interval == of_ratio(
-        [-nats / math.log(2) for nats in NATS], BYTES, ["0", "1", "2"]
-    )
+    assert about.interval == of_rate([-nats / math.log(2) for nats in NATS], BYTES, ["0", "1", "2"])
     assert about.chance is None
 
 

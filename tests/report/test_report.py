@@ -19,11 +19,13 @@ from pellucid.demo import compare
 from pellucid.errors import EvaluationBroken, FolderTaken, ReportInside, RunMissing, RunTwice
 from pellucid.evaluate import kept
 from pellucid.evaluate.measure import measure
+from pellucid.evaluate.suite import calibration
 from pellucid.evaluate.tasks import chosen
 from pellucid.inputs import Inputs
 from pellucid.look.status import status
 from pellucid.measured import stored
 from pellucid.recipe import load
+from pellucid.record.requests import Likelihoods
 from pellucid.release.verify import verify
 from pellucid.report.blocks import Section, Table
 from pellucid.report.markdown import MARK, markdown
@@ -245,3 +247,23 @@ def test_without_an_index_no_example_is_looked_up(family: Family, tmp_path: Path
     shutil.rmtree(run / layout.TRACE)
     (only,) = sections(run)["Contamination"].checks
     assert only.line == "pellucid run run --only index"
+
+
+def test_calibration_and_validation_texts_are_told(family: Family, tmp_path: Path) -> None:
+    run = Path(shutil.copytree(family.parent, tmp_path / "run"))
+    inputs = Inputs.load(run, load(run))
+    tasks = chosen("validation,agreement", inputs, limit=12)
+    with kept.writing(run, tasks, [13]) as chain:
+        for one in measure(inputs, tasks, [13], lambda *_: None, lambda *_: None):
+            chain.keep(kept.evaluation(inputs.recorded(), 13, one.task, one.answers))
+    shown = sections(run)["Evaluations"]
+    tables = {str(block.caption): block for block in shown.blocks if isinstance(block, Table)}
+    entry = next(one for one in stored.entries(run) if one["task"] == "agreement")
+    lines = [*stored.lines(run, entry)]
+    nats = [line.answer.nats for line in lines if isinstance(line.answer, Likelihoods)]
+    bins = calibration.bins([line.example for line in lines], nats)
+    row = next(one for one in tables["Calibration at the last step"].rows if one[0] == "agreement")
+    assert row[-1] == f"{calibration.error(bins):.3f}"
+    assert row[-2] == f"{sum(line.numbers['acc'] for line in lines) / len(lines):.3f}"
+    groups = [one[0] for one in tables["Validation texts by source and length, step 13"].rows]
+    assert groups[:2] == ["all", "source stones"] and groups[2].startswith("length ")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pellucid.measured.intervals import Interval, of_ratio
+from pellucid.measured.intervals import Interval, of_rate
 
 ORDERS = (1, 2, 3, 4, 5, 6)
 _NO_BASE = 4
@@ -64,7 +64,7 @@ class Markov:
         if not (count := int(math.fsum(bases))):
             return []
         return [
-            Baseline(order, count, math.fsum(spent[order]) / count, of_ratio(spent[order], bases))
+            Baseline(order, count, math.fsum(spent[order]) / count, of_rate(spent[order], bases))
             for order in range(1, self.order + 1)
         ]
 

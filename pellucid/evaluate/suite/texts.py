@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pellucid.evaluate.suite.base import made
 from pellucid.evaluate.task import Task
-from pellucid.measured.intervals import Interval, of_ratio
+from pellucid.measured.intervals import Interval, of_rate
 from pellucid.record.requests import Example, Rolling
 
 PIECE = 1 << 15  # Characters: a longer document is asked in pieces, which its line can hold.
@@ -73,7 +73,7 @@ def _row(group: str, asked: list[tuple[Example, float]]) -> Row:
     bits = [-log / math.log(2) for _, log in asked]
     clusters = [example.cluster for example, _ in asked]
     value = math.fsum(bits) / math.fsum(sizes)
-    interval = of_ratio(bits, sizes, clusters)
+    interval = of_rate(bits, sizes, clusters)
     return Row(group, len({*clusters}), int(math.fsum(sizes)), value, interval)
 
 
