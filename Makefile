@@ -53,6 +53,7 @@ bench: demo/manifest.jsonl
 	$(BIN)/python bench/audit.py
 	$(BIN)/python bench/plan.py --release demo
 	$(BIN)/python bench/data.py
+	$(BIN)/python bench/dna.py
 	$(BIN)/python bench/effect.py
 	$(BIN)/python bench/intervals.py
 	$(BIN)/python bench/memorization.py

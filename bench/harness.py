@@ -186,7 +186,7 @@ def ours(folder: Path) -> Ask:
     from pellucid.evaluate.scoring import Scorer
     from pellucid.inputs import Inputs
     from pellucid.recipe import load
-    from pellucid.record.requests import Generate, Text
+    from pellucid.record.requests import Generate, Likelihoods, Text
     from pellucid.replay.materialise import materialise
 
     inputs = Inputs.load(folder / "run", load(folder / "run"))
@@ -204,6 +204,7 @@ def ours(folder: Path) -> Ask:
                 assert isinstance(example.request, Generate)
                 said.append([example.request.context, answer.text])
             else:
+                assert isinstance(answer, Likelihoods)
                 said.append([*zip(answer.nats, answer.greedy, strict=True)])
         return said
 

@@ -120,9 +120,7 @@ def evaluate(
             if result.task.name == NAME:  # What it asks for is in the training data by design.
                 pairs.append((entry, [*lines()]))
             elif lookup:
-                searched = f"{result.task.name} in the training data"
-                size = len(result.task.examples)
-                seen = lookup.of(entry, lines, partial(told, searched, total=size))
+                seen = lookup.of(entry, lines, partial(_searched, told, result.task))
             rows.append((summary(entry, lines()), seen))
     rows.sort(key=lambda row: (row[0].task, row[0].foreign or "", row[0].step))
     pairs.sort(key=lambda pair: pair[0]["step"])  # Processes give them as they get ready.
@@ -170,6 +168,10 @@ def _told(terminal: Any) -> Callable[[str, int, int], None]:
         terminal.progress(plain(what), done, total, "examples")
 
     return told
+
+
+def _searched(told: Callable[[str, int, int], None], task: Any, done: int) -> None:
+    told(f"{task.name} in the training data", done, len(task.examples))
 
 
 def _list(as_json: bool) -> None:
