@@ -43,7 +43,7 @@ def test_an_audit_of_all_names_the_forged_step_and_no_other(
     folder = tmp_path / "forged"
     train(finished, folder, at(7, one_bit))
     seal(folder)
-    monkeypatch.setattr(parallel, "workers", lambda _: 1)
+    monkeypatch.setattr(parallel, "workers", lambda *_: 1)
     report = Request.of(opened(folder), [], None, None, None, True, "").run(quiet)
     assert [one.step for one in report.failed] == [7, 8], (
         "step 8 cannot be reached, only begun with"
@@ -64,7 +64,7 @@ def test_every_audit_computes_the_last_validation_again(
     seal(folder)
     assert verify(folder, quiet).problems == []
     assert all(one.ok for one in audit_steps(opened(folder), range(13), quiet))
-    monkeypatch.setattr(parallel, "workers", lambda _: 1)
+    monkeypatch.setattr(parallel, "workers", lambda *_: 1)
     for step in (0, 1, 9, 12, 13):
         report = Request.of(opened(folder), [step], None, None, None, False, "").run(quiet)
         assert not report.ok and "13" in report.wrong and report.as_json()["ok"] is False
