@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pellucid.errors import EvaluationBroken, FileMissing
 from pellucid.measured import stored
 from pellucid.measured.summary import Summary
 from pellucid.site.curves import short
@@ -18,8 +19,15 @@ _ALIKE = ("task", "task_digest", "metric", "harness", "version", "settings")
 
 
 def told(folder: Path) -> dict[str, Any]:
-    """Of each task its course over steps; the latest evaluation of a step counts. Raises
-    EvaluationBroken."""
+    """Of each task its course over steps; the latest evaluation of a step counts. Of evaluations
+    that cannot be read, that they cannot: their check names what is wrong."""
+    try:
+        return {"unreadable": False, **_told(folder)}
+    except (EvaluationBroken, FileMissing):
+        return {"unreadable": True, "left_out": 0, "tasks": []}
+
+
+def _told(folder: Path) -> dict[str, Any]:
     by_task = dict[str, dict[int, Mapping[str, Any]]]()
     for entry in stored.of_run(folder):
         by_task.setdefault(_alike(entry), {})[entry["step"]] = entry

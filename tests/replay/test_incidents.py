@@ -82,7 +82,7 @@ def test_incidents_on_branches_that_were_left_are_taken_again_too(
     folder = invented(tmp_path / "twice", corpus, "grad_norm", 12, 13)
     ledger = LedgerFile(folder)
     assert len(ledger.rollbacks) == 2 and len(incidents.recorded(ledger)) == 2
-    monkeypatch.setattr(parallel, "workers", lambda _: 1)
+    monkeypatch.setattr(parallel, "workers", lambda *_: 1)
     for every in (False, True):
         report = audited(folder, every=every)
         assert report.seed is None, "all of them were taken again"

@@ -116,3 +116,15 @@ def test_edited_numbers_of_a_page_are_named(evaluated: Path, tmp_path: Path) -> 
     assert ("FileMissing", "site/data/evaluations.js") in {
         (one.error, one.where) for one in problems
     }
+
+
+def test_what_cannot_be_read_is_said(browser: Any, evaluated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
+    (folder / layout.MANIFEST).unlink()
+    (folder / layout.examples(1)).unlink()
+    publish(folder)
+    assert evaluations.told(folder) == {"unreadable": True, "left_out": 0, "tasks": []}
+    with watched(browser, folder, "file") as at:
+        shown = at.open("checkpoints.html").locator("[role=alert]").inner_text()
+        assert "cannot be read" in shown and at.wrong == []
+    assert "FileMissing" in {one.error for one in verify(folder, lambda _: None).problems}

@@ -49,7 +49,13 @@ page(async (about) => {
 });
 
 // Of each task the last step that was asked, and the course over steps where there are several.
-function evaluated(about, { tasks, left_out: left }) {
+function evaluated(about, { tasks, left_out: left, unreadable }) {
+  if (unreadable) {
+    return [
+      el("p", { role: "alert" }, "The evaluations cannot be read. To see what is wrong:"),
+      command("pellucid verify ."),
+    ];
+  }
   const methods = [...new Set(tasks.map((one) => one.method).filter(Boolean))].sort();
   return [
     el(
