@@ -6,6 +6,8 @@ says anything that our family does not compute is refused."""
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -25,7 +27,7 @@ from pellucid.families.base import FLOAT, Model
 from pellucid.measured.summary import Summary, summary
 from pellucid.model import Decoder
 from pellucid.record.evaluations import Line
-from pellucid.record.requests import Answer
+from pellucid.record.requests import Answer, Likelihoods
 from pellucid.store import files
 from pellucid.store.tensors import Tensors
 from pellucid.train.state import tensor_of
@@ -50,6 +52,9 @@ _NO_MATTER = {
     *("use_cache", "bos_token_id", "eos_token_id", "tie_word_embeddings", "_attn_implementation"),
     *("rope_theta", "rope_parameters", "rope_scaling"),  # Read by _theta.
 }
+_TOKENS, _THETA = 1 << 32, 1e30  # What is more is no model.
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,200}\.safetensors").fullmatch
+_TYPES = {"F32", "F16", "BF16"}  # That float32 holds exactly.
 _STALE = ".rotary_emb.inv_freq"  # Angles that older versions stored beside the weights.
 
 
@@ -60,8 +65,10 @@ def load(folder: Path) -> Scorer:
     document = _document_token(config, path)
     tokenizer = Tokenizer(existing(folder / FILE), folder / FILE, document)
     vocabulary = config.get("vocab_size")
-    if type(vocabulary) is not int or vocabulary < tokenizer.vocabulary:
-        detail = f"vocab_size is {vocabulary!r}, and {FILE} has {tokenizer.vocabulary:,} tokens"
+    if type(vocabulary) is not int or not tokenizer.vocabulary <= vocabulary < _TOKENS:
+        detail = (
+            f"vocab_size is {_short(vocabulary)}, and {FILE} has {tokenizer.vocabulary:,} tokens"
+        )
         raise ForeignUnfit(path=path, detail=detail)
     places = dict(_places(folder))
     shape = _shape(config, tied=_tied(config, places), path=path)
@@ -78,6 +85,9 @@ def beside(folder: Path, tasks: Sequence[Task], told: Told) -> list[Summary]:
     for task in tasks:
         given = list[Answer]()
         for answer in answers(scorer, [example.request for example in task.examples]):
+            if isinstance(answer, Likelihoods) and not all(map(math.isfinite, answer.nats)):
+                detail = f"its answers to the task {task.name} are not finite"
+                raise ForeignUnfit(path=folder, detail=detail)
             given.append(answer)
             told(f"{task.name} of {name}", len(given), len(task.examples))
         metric, numbers = task.rated(given)
@@ -110,8 +120,10 @@ def _shape(config: Mapping[str, Any], tied: bool, path: Path) -> Model:
         raise ForeignUnfit(path=path, detail=f"it does not say {missing[0]}")
     families = {kind.model_fields["family"].default: kind for kind in get_args(get_args(Family)[0])}
     family = config.get("model_type")
-    if family not in families:
-        detail = f"model_type is {family!r}, and the families are {', '.join(sorted(families))}"
+    if not isinstance(family, str) or family not in families:
+        detail = (
+            f"model_type is {_short(family)}, and the families are {', '.join(sorted(families))}"
+        )
         raise ForeignUnfit(path=path, detail=detail)
     fields = {name: config[key] for name, key in _FIELDS.items()}
     fields |= {"family": family, "tied": tied, "rope_theta": _theta(config, path)}
@@ -136,11 +148,13 @@ def _theta(config: Mapping[str, Any], path: Path) -> float:
             told += of_layers or [own]
     for part in told:
         if (kind := part.get("rope_type", part.get("type", "default"))) != "default":
-            raise ForeignUnfit(path=path, detail=f"its rotary embedding is of the type {kind!r}")
+            raise ForeignUnfit(
+                path=path, detail=f"its rotary embedding is of the type {_short(kind)}"
+            )
     thetas = [part["rope_theta"] for part in (config, *told) if "rope_theta" in part]
     for theta in thetas:
-        if type(theta) not in (int, float) or theta != thetas[0]:
-            raise ForeignUnfit(path=path, detail=f"its rope_theta are {thetas}")
+        if type(theta) not in (int, float) or theta != thetas[0] or not 0 < theta < _THETA:
+            raise ForeignUnfit(path=path, detail=f"its rope_theta are {_short(thetas)}")
     return float(thetas[0]) if thetas else 10000.0
 
 
@@ -150,13 +164,17 @@ def _require_known(config: Mapping[str, Any], ours: Mapping[str, Any], path: Pat
     for key, told in config.items():
         if key in _NO_MATTER or told is None or (key == "sliding_window" and not windowed):
             continue
-        if key == "layer_types" and key not in ours and {*told} == {"full_attention"}:
+        if key == "layer_types" and key not in ours and _are_full(told):
             continue
         if key not in ours and told is not False:
-            raise ForeignUnfit(path=path, detail=f"its {key} ({told!r}) is not known here")
+            raise ForeignUnfit(path=path, detail=f"its {key} ({_short(told)}) is not known here")
         if key in ours and told != ours[key]:
-            detail = f"its {key} is {told!r}, and here the family has {ours[key]!r}"
+            detail = f"its {key} is {_short(told)}, and here the family has {_short(ours[key])}"
             raise ForeignUnfit(path=path, detail=detail)
+
+
+def _are_full(layers: object) -> bool:
+    return isinstance(layers, list) and all(layer == "full_attention" for layer in layers)
 
 
 def _places(folder: Path) -> Iterator[tuple[str, Tensors]]:
@@ -178,7 +196,16 @@ def _places(folder: Path) -> Iterator[tuple[str, Tensors]]:
 
 
 def _is_plain(name: object) -> bool:
-    return isinstance(name, str) and name.endswith(".safetensors") and not {"/", "\\"} & set(name)
+    return isinstance(name, str) and _PLAIN(name) is not None
+
+
+def _short(told: object) -> str:
+    """A value of others in a message. One of thousands of digits cannot even be written."""
+    try:
+        written = repr(told)
+    except ValueError:
+        return "a number without end"
+    return written if len(written) <= 60 else f"{written[:60]}…"
 
 
 def _filled(model: Decoder, places: Mapping[str, Tensors], folder: Path) -> Decoder:
@@ -192,8 +219,13 @@ def _filled(model: Decoder, places: Mapping[str, Tensors], folder: Path) -> Deco
         if stored is None or tuple(shape or ()) != tuple(parameter.shape):
             detail = f"its weight {name} has the shape {shape}, and here {tuple(parameter.shape)}"
             raise ForeignUnfit(path=folder, detail=detail if stored else f"it has no {name}")
+        if stored.entries[name][0] not in _TYPES:
+            detail = f"its weight {name} is of the type {stored.entries[name][0]}"
+            raise ForeignUnfit(path=folder, detail=detail)
         with torch.no_grad():
             parameter.copy_(tensor_of(stored.array(name)))
+        if not torch.isfinite(parameter).all():
+            raise ForeignUnfit(path=folder, detail=f"its weight {name} has numbers that are none")
         left.discard(name)
     if left:
         detail = f"its weight {min(left)!r} is not one that this family has"

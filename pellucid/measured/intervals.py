@@ -111,8 +111,8 @@ def of_differences(
 
 
 def of_runs(values: Sequence[float]) -> Interval | None:
-    """Of the mean of a number over runs. None: fewer than two runs."""
-    if (count := len(values)) < 2:
+    """Of the mean of a number over runs. None: fewer than two runs, and as in of_ratio."""
+    if (count := len(values)) < 2 or max(map(abs, values)) > _LARGEST:
         return None
     mean = math.fsum(values) / count
     squares = math.fsum((value - mean) ** 2 for value in values)

@@ -217,7 +217,12 @@ def _spelled(line: bytes) -> dict[str, Any]:
 
 
 def _is_word(value: object) -> bool:
-    return isinstance(value, str) and 0 < len(value) <= _LONGEST
+    """Half of a surrogate pair is no text: nothing could show it."""
+    return (
+        isinstance(value, str)
+        and 0 < len(value) <= _LONGEST
+        and not any("\ud800" <= letter <= "\udfff" for letter in value)
+    )
 
 
 def _are_settings(value: object) -> bool:

@@ -7,6 +7,9 @@ Processes, since the threads of our kernels and of torch are one pool for each.
 from __future__ import annotations
 
 import multiprocessing
+import os
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -59,7 +62,8 @@ def shared(
     context = multiprocessing.get_context("spawn")
     done: Any = context.Array("q", KINDS)
     try:
-        with ProcessPoolExecutor(processes, context, _open, (folder, threads, done)) as pool:
+        about = (folder, threads, done, os.getpid())
+        with ProcessPoolExecutor(processes, context, _open, about) as pool:
             waiting = {pool.submit(_do, work, part): part for part in parts}
             try:
                 while waiting:
@@ -76,11 +80,19 @@ def shared(
 _opened: list[tuple[Inputs, Any]] = []  # Of this process.
 
 
-def _open(folder: Path, threads: int, done: Any) -> None:
+def _open(folder: Path, threads: int, done: Any, parent: int) -> None:
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     recipe = load_recipe(folder)
     placement = recipe.placement.model_copy(update={"threads": threads})
     inputs = Inputs.load(folder, recipe.model_copy(update={"placement": placement}))
     _opened.append((inputs, done))
+
+
+def _end_with(parent: int) -> None:
+    """A parent that is killed tells nobody, and its processes would wait for work for good."""
+    while os.getppid() == parent:
+        time.sleep(_SECONDS)
+    os._exit(1)
 
 
 def _do(work: Callable[[Inputs, Part, Tell], Result], part: Part) -> Result:

@@ -124,6 +124,12 @@ def test_a_task_is_rated(llama: Path) -> None:
         ("vocab_size", 3, "vocab_size"),
         ("vocab_size", "all", "vocab_size"),
         ("bos_token_id", None, "bos_token_id"),
+        ("model_type", [], "model_type"),
+        ("layer_types", 5, "layer_types"),
+        ("layer_types", [[1]], "layer_types"),
+        ("vocab_size", 10**400, "vocab_size"),
+        ("rope_theta", 10**400, "rope_theta"),
+        ("rope_theta", -1.0, "rope_theta"),
     ],
 )
 def test_what_is_not_known_is_refused(
@@ -166,6 +172,9 @@ def test_weights_that_do_not_fit_are_refused(llama: Path, tmp_path: Path) -> Non
         {"a": "../other/model.safetensors"},
         {"a": 3},
         {"a": ["model.safetensors"]},
+        {"a": "a\0.safetensors"},
+        {"a": "a" * 5000 + ".safetensors"},
+        {"a": "\ud800.safetensors"},
         {"model.norm.weight": "model.safetensors", "b": "model.safetensors"},
         [],
     ],
@@ -176,6 +185,30 @@ def test_an_index_names_files_beside_it(llama: Path, tmp_path: Path, listed: Any
     index.write_text(json.dumps({"weight_map": listed}))
     with pytest.raises(ForeignUnfit):
         foreign.load(place)
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused(
+    llama: Path, tmp_path: Path, number: float
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    place = Path(shutil.copytree(llama, tmp_path / "copy"))
+    weights = load_file(place / "model.safetensors")
+    weights["model.norm.weight"][3] = number
+    save_file(weights, place / "model.safetensors")
+    with pytest.raises(ForeignUnfit, match=r"model\.norm\.weight"):
+        foreign.load(place)
+    weights["model.norm.weight"] = torch.ones(32, dtype=torch.float64)
+    save_file(weights, place / "model.safetensors")
+    with pytest.raises(ForeignUnfit, match="F64"):
+        foreign.load(place)
+    weights["model.norm.weight"] = torch.ones(32)
+    weights["lm_head.weight"] = torch.full_like(weights["lm_head.weight"], 3e38)
+    save_file(weights, place / "model.safetensors")
+    task = Task("t", "accuracy", [Example("a", Choices("the", (" cat", " dog")), 0, "a")])
+    with pytest.raises(ForeignUnfit, match="not finite"):
+        foreign.beside(place, [task], lambda *_: None)
 
 
 def test_too_little_memory_is_named(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 
 from pellucid.measured import intervals
-from pellucid.measured.intervals import moments, of_mean, of_moments, of_rate, of_ratio, of_share
+from pellucid.measured.intervals import (
+    moments,
+    of_mean,
+    of_moments,
+    of_rate,
+    of_ratio,
+    of_runs,
+    of_share,
+)
 from pellucid.measured.quantiles import beta_cumulative, beta_quantile, t_quantile
 
 BENCH = Path(__file__).parents[2] / "bench"
@@ -181,6 +189,12 @@ def test_a_rate_does_not_lie_below_nothing() -> None:
     assert rate == ratio._replace(low=0.0)
     high = [5.0, 5.1, 5.2, 5.3], [1.0] * 4
     assert of_rate(*high) == of_ratio(*high)
+
+
+def test_runs_of_numbers_beyond_bounds_have_no_interval() -> None:
+    assert of_runs([1.0, -1e280]) is None and of_runs([1.0]) is None
+    known = of_runs([1.0, 2.0, 3.0])
+    assert known and known.low < 2 < known.high
 
 
 def test_few_clusters_of_most_weight_are_worth_few() -> None:

@@ -95,7 +95,7 @@ OTHERS: dict[str, list[object]] = {
         {f"n{number:02}": 1 for number in range(65)},
     ],
     "step": [-1, True, "7", 10**18, 1.0],
-    **{name: ["", "x" * 201, 4, None] for name in ("task", "harness", "version")},
+    **{name: ["", "x" * 201, 4, None, "\ud800"] for name in ("task", "harness", "version")},
     "numbers": [
         {},
         [],
