@@ -151,7 +151,7 @@ class TextEmpty(UserError):
 
 class RequestUnfit(UserError):
     message = """The choice {choice!r} has no token of its own behind a context that ends in
-    {context!r}: the tokenizer joins both. Change the choice in the task."""
+    {context!r}: the tokenizer leaves it out. Change the choice in the task."""
 
 
 class TokensUnfit(RequestUnfit):
@@ -160,8 +160,8 @@ class TokensUnfit(RequestUnfit):
 
 
 class ForeignUnfit(UserError):
-    message = """The model of {path} cannot be asked here: {detail}. Models of the families in
-    docs/families.md can, in a folder with config.json, safetensors and tokenizer.json."""
+    message = """The model of {path} cannot be asked here: {detail}. Leave out --foreign, or give it
+    a folder with config.json, safetensors and tokenizer.json of a family in docs/families.md."""
 
 
 class TextInvalid(UserError):

@@ -9,7 +9,7 @@ from itertools import groupby, islice
 
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import RequestUnfit
-from pellucid.evaluate.scoring import Asked, Scorer
+from pellucid.evaluate.scoring import Asked, Scorer, common
 from pellucid.record.requests import (
     Answer,
     Choices,
@@ -44,23 +44,26 @@ def _choices(scorer: Scorer, requests: Iterable[Choices]) -> Iterator[Answer]:
 
 
 def _encoded(tokenizer: Tokenizer, request: Choices) -> Asked:
-    """Blanks at the end of a context go to the choices, whose tokens mostly begin with one."""
+    """Blanks at the end of a context go to the choices, whose tokens mostly begin with one.
+
+    A token may hold the end of a context and the beginning of a choice, as a colon and the line
+    break behind it. lm-eval then asks for what is behind that token, and the line break is in no
+    token. Here the tokens of all choices begin where the first of them parts from the context."""
     context = request.context.rstrip()
     blanks = request.context[len(context) :]
-    if not context:
-        # Of blanks alone, as of nothing, no token is left: the document token stands for them.
-        before = [tokenizer.document_token]
-        tokens = [tokenizer.encode(blanks + choice) for choice in request.choices]
-    else:
-        before = tokenizer.encode(context)
-        # Cut one by one: a long context is not held once for each choice.
-        tokens = [
-            tokenizer.encode(context + blanks + choice)[len(before) :] for choice in request.choices
-        ]
+    before, tokens = tokenizer.encode(context), list[list[int]]()
+    shared = len(before)
+    for choice in request.choices:  # Cut one by one: a long context is not held for each.
+        whole = tokenizer.encode(context + blanks + choice)
+        if (same := common([before[:shared], whole])) < shared:
+            tokens = [before[same:shared] + ids for ids in tokens]
+            shared = same
+        tokens.append(whole[shared:])
     for choice, ids in zip(request.choices, tokens, strict=True):
         if not ids:
             raise RequestUnfit(choice=choice, context=request.context[-40:])
-    return Asked(before, tokens)
+    # Of blanks alone, as of nothing, no token is left: the document token stands for them.
+    return Asked(before[:shared] or [tokenizer.document_token], tokens)
 
 
 def _rolling(scorer: Scorer, requests: Iterable[Rolling]) -> Iterator[Answer]:

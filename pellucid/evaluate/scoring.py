@@ -169,9 +169,9 @@ class Scorer:
     def _beginning(self, texts: list[list[int]]) -> Memory:
         """What all of these begin with, such as shots; it is read once, also for those of the pass
         before."""
-        tokens = texts[0][: _common(texts)]
+        tokens = texts[0][: common(texts)]
         known, memory = self._begun
-        same = _common([known, tokens])
+        same = common([known, tokens])
         if len(tokens) < _SHOTS:
             return Memory()
         if same < len(tokens):
@@ -321,11 +321,11 @@ def _shared(group: Sequence[_Scored]) -> int:
     """How many first tokens all sequences have in common of which nothing is scored."""
     if len(group) == 1:
         return 0
-    most = _common([sequence.beginning for sequence in group])
+    most = common([sequence.beginning for sequence in group])
     return most if most >= _SHARED else 0
 
 
-def _common(texts: Sequence[list[int]]) -> int:
+def common(texts: Sequence[list[int]]) -> int:
     """With how many equal tokens all texts begin."""
     first, last = min(texts), max(texts)  # In the order of words: all others lie between.
     pairs = enumerate(zip(first, last, strict=False))

@@ -71,8 +71,10 @@ def shared(
                     watch(done[:])
                     for one in ready:
                         yield waiting.pop(one), one.result()
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+            except BaseException:  # Nobody waits for what the others do, which may take minutes.
+                for process in [*(getattr(pool, "_processes", None) or {}).values()]:
+                    process.terminate()
+                raise
     except BrokenProcessPool as error:
         raise lost(path=folder) from error
 

@@ -1,14 +1,20 @@
-"""Requests become tokens as lm-eval makes them, and are answered in order."""
+"""Requests become tokens as lm-eval makes them, but for letters that it loses, and are answered in
+order."""
 
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import RequestUnfit
-from pellucid.evaluate.asking import answers
-from pellucid.evaluate.scoring import Asked, Scorer
+from pellucid.evaluate.asking import _encoded, answers
+from pellucid.evaluate.scoring import Asked, Scorer, common
+from pellucid.inputs import Inputs
 from pellucid.record.requests import (
     Choices,
     Continue,
@@ -19,6 +25,7 @@ from pellucid.record.requests import (
     Rolling,
     Text,
 )
+from pellucid.store import layout
 
 CONTEXT = "the cat sat on"
 
@@ -53,14 +60,51 @@ def test_without_a_context_the_document_token_stands_for_it(scorer: Scorer) -> N
     assert nats(scorer, Choices("", ("the",))) == (likelihood(scorer, first, tokens),)
 
 
-def test_a_choice_without_a_token_of_its_own_is_named(scorer: Scorer) -> None:
-    whole = next(
-        text
-        for text in (f"{a}{b}" for a in "abcdefghijklmnopqrstuvwxyz" for b in "aeinorst")
-        if len(scorer.tokenizer.encode(text)) == 1
-    )
+def joined(scorer: Scorer) -> str:
+    """Two letters that are one token."""
+    pairs = (f"{a}{b}" for a in "abcdefghijklmnopqrstuvwxyz" for b in "aeinorst")
+    return next(pair for pair in pairs if len(scorer.tokenizer.encode(pair)) == 1)
+
+
+def test_a_token_of_context_and_choice_is_asked_whole(scorer: Scorer) -> None:
+    """Else the choice would be asked behind a text that nobody wrote."""
+    encode, pair = scorer.tokenizer.encode, joined(scorer)
+    first, whole = [scorer.tokenizer.document_token], encode(pair)
+    assert nats(scorer, Choices(pair[0], (pair[1],))) == (likelihood(scorer, first, whole),)
+    context = f"{CONTEXT} {pair[0]}"
+    choices = (f"{pair[1]} it", " mat")
+    wholes = [encode(context + choice) for choice in choices]
+    shared = common([encode(context), *wholes])
+    assert shared < len(encode(context))
+    wanted = tuple(likelihood(scorer, own[:shared], own[shared:]) for own in wholes)
+    assert nats(scorer, Choices(context, choices)) == wanted
+    assert nats(scorer, Choices(context, choices[::-1])) == wanted[::-1]
+
+
+class Deaf:
+    """A tokenizer that hears nothing of a choice."""
+
+    document_token = 0
+
+    def encode(self, text: str) -> list[int]:
+        return [1]
+
+
+def test_a_choice_without_a_token_of_its_own_is_named() -> None:
     with pytest.raises(RequestUnfit, match="no token of its own"):
-        list(answers(scorer, [Choices(whole[:1], (whole[1:],))]))
+        _encoded(cast(Tokenizer, Deaf()), Choices("the cat", (" sat",)))
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.text("ab \n", max_size=12), st.lists(st.text("ab \n", min_size=1), min_size=1))
+def test_no_letter_is_lost_between_context_and_choice(
+    inputs: Inputs, context: str, choices: list[str]
+) -> None:
+    tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
+    before, tokens = _encoded(tokenizer, Choices(context, tuple(choices)))
+    known = [] if before == [tokenizer.document_token] else [*before]
+    for choice, ids in zip(choices, tokens, strict=True):
+        assert [*known, *ids] == tokenizer.encode(context + choice)
 
 
 def test_a_whole_text_is_the_sum_of_its_windows(scorer: Scorer) -> None:

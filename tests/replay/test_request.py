@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import multiprocessing
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,7 @@ import numpy as np
 import pytest
 
 from pellucid import machine
-from pellucid.errors import BudgetTooSmall, CommandInvalid, StepUnknown
+from pellucid.errors import AuditLost, BudgetTooSmall, CommandInvalid, StepUnknown
 from pellucid.record import digests
 from pellucid.replay import effort, parallel
 from pellucid.replay.audit import audit_steps, compared, passes
@@ -303,12 +305,24 @@ def test_one_core_has_one_process(finished: Path, monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_killed_process_is_named(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from pellucid.errors import AuditLost
-
     monkeypatch.setattr(parallel, "workers", lambda *_: 2)
     monkeypatch.setattr(parallel, "_audit", killed)
     with pytest.raises(AuditLost, match="memory"):
         audit_all(opened(finished), quiet)
+
+
+def test_what_others_compute_is_not_waited_for(finished: Path) -> None:
+    each = parallel.shared(finished, 2, slept, [60.0, 0.0], lambda _: None, AuditLost)
+    started = time.monotonic()
+    assert next(each) == (0.0, 0.0)
+    each.close()
+    assert time.monotonic() - started < 30
+    assert not multiprocessing.active_children()
+
+
+def slept(_: object, seconds: float, __: object) -> float:
+    time.sleep(seconds)
+    return seconds
 
 
 def killed(*_: object) -> None:

@@ -2,7 +2,8 @@
 of names, it uses a name that was bound and one that was not.
 
 A context ends with a line, or with a word and no word begins the choices, or the choices begin with
-a blank: so no token is part of the context and of a choice."""
+a blank. Where a token holds a line break and what is around it, choices are asked from its
+beginning on (asking.py)."""
 
 from __future__ import annotations
 
