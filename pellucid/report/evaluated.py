@@ -28,7 +28,7 @@ from pellucid.report.reported import Reported
 
 VALIDATION = "validation"  # The built-in task of the run's own texts.
 MOST_DRAWN = 48  # Tasks that have a picture.
-_HEAD = ("task", "number", "step", "value", "95% interval", "chance", "examples")
+_HEAD = ("task", "metric", "number", "step", "value", "95% interval", "chance", "examples")
 
 
 def evaluations(run: Reported) -> Section:
@@ -36,9 +36,12 @@ def evaluations(run: Reported) -> Section:
     if not (tasks := [*run.tasks.values()]):
         made = run.command("evaluate", "--steps log")
         return missing("Evaluations", "The run keeps no evaluation.", made)
-    last = [rows[-1] for rows in tasks]
-    rows = [(row.task, row.number, f"{row.step:,}", *row.cells()) for row in last]
-    table = Table(Words("The last step of each task"), tuple(map(Words, _HEAD)), rows, 2)
+    last = {asked: own[-1] for asked, own in run.tasks.items()}
+    rows = [
+        (row.task, metric, row.number, f"{row.step:,}", *row.cells())
+        for (_, _, metric, *_), row in last.items()
+    ]
+    table = Table(Words("The last step of each task"), tuple(map(Words, _HEAD)), rows, 3)
     charts = [
         Picture(f"evaluation-{place}", chart_of(own[-1], [line_of(run.label, own)]))
         for place, own in enumerate(tasks[:MOST_DRAWN], 1)
@@ -49,7 +52,9 @@ def evaluations(run: Reported) -> Section:
     section.blocks += [*calibrated, *by_text]
     section.numbers = {"evaluations": [row.as_json() for own in tasks for row in own]}
     section.checks = [
-        Command(run.command("verify"), Words("rates every answer again")),
+        Command(
+            run.command("verify"), Words("rates every answer again, but for the metric `measured`")
+        ),
         Command(
             run.command("audit", "--evaluations 20"),
             Words("asks the model 20 examples again and compares bits"),
@@ -108,7 +113,8 @@ _CALIBRATION = (
 _TEXTS = ("texts", "documents", "bytes", "bits per byte", "95% interval")
 _METHODS = (
     "The band is the 95% interval: how the value would vary with other examples made by the same "
-    "rule. Examples that share a document, a noun or a template count as one cluster."
+    "rule. Examples that share a document, a noun or a template count as one cluster. Numbers of "
+    "the metric `measured` come from their harness alone."
 )
 
 

@@ -93,7 +93,7 @@ def test_every_number_is_that_of_the_record(family: Family) -> None:
 
 def test_evaluations_show_the_last_step_with_interval_and_chance(family: Family) -> None:
     text = words(sections(family.parent)["Evaluations"])
-    assert re.search(r"halves acc 13 0\.500 0\.\d+-0\.\d+ 0\.500 8", text)
+    assert re.search(r"halves accuracy acc 13 0\.500 0\.\d+-0\.\d+ 0\.500 8", text)
     content = page(of_run(Reported(str(family.parent))))
     assert "modified Jeffreys" in content and "chance: 0.5." in content
 
@@ -267,3 +267,11 @@ def test_calibration_and_validation_texts_are_told(family: Family, tmp_path: Pat
     assert row[-2] == f"{sum(line.numbers['acc'] for line in lines) / len(lines):.3f}"
     groups = [one[0] for one in tables["Validation texts by source and length, step 13"].rows]
     assert groups[:2] == ["all", "source stones"] and groups[2].startswith("length ")
+
+
+def test_a_row_names_the_metric_so_that_measured_numbers_are_told(family: Family) -> None:
+    shown = sections(family.parent)["Evaluations"]
+    table = next(one for one in shown.blocks if isinstance(one, Table))
+    metrics_of = {entry["task"]: entry["metric"] for entry in stored.entries(family.parent)}
+    assert str(table.head[1]) == "metric"
+    assert {row[0]: row[1] for row in table.rows} == metrics_of

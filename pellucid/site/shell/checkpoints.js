@@ -62,8 +62,9 @@ function evaluated(about, { tasks, left_out: left, unreadable }) {
       "p",
       {},
       "A task asks the model of a step all of its examples. Its chance is what guessing gives. " +
-        "Whoever published this asked the model, and verify rates the answers again. To ask the " +
-        "model some examples again:",
+        "Whoever published this asked the model, and verify rates the answers again, but for the " +
+        "metric measured, whose numbers come from their harness alone. To ask the model some " +
+        "examples again:",
     ),
     command("pellucid audit . --evaluations 20"),
     table(
