@@ -94,7 +94,7 @@ class Site:
     @cached_property
     def _corpus(self) -> dict:
         about = {"seams": self._seams.count, "seams_per_pack": SEAMS}
-        return corpus(self.folder) | about
+        return corpus(self.folder, self.schema) | about
 
     @cached_property
     def _status(self) -> dict:
@@ -148,7 +148,7 @@ class Site:
             for number in range(-(-self.overview["seams"] // SEAMS)):
                 yield f"seams/{number:05d}"
         if self.overview["genesis"]:
-            for number in range(self._taken // self.overview["steps_per_pack"] + 1):
+            for number in self._step_packs:
                 yield f"steps/{number:05d}"
 
     def read_all(self) -> None:
@@ -252,13 +252,19 @@ class Site:
             raise NoSuchFile(number)
         return self._texts.pieces(number)
 
-    def _steps(self, number: int) -> tuple[dict, bytes]:
+    @property
+    def _step_packs(self) -> range:
+        origin = steps.origin(self.overview["first"], self.schema)
         size = self.overview["steps_per_pack"]
-        first = self.overview["first"] + number * size
-        last = min(first + size - 1, self._done)
+        return range((self.overview["first"] - origin) // size, (self._done - origin) // size + 1)
+
+    def _steps(self, number: int) -> tuple[dict, bytes]:
         ledger = self._shown.ledger()
-        if ledger is None or first > last:
+        if ledger is None or number not in self._step_packs:
             raise NoSuchFile(number)
+        size = self.overview["steps_per_pack"]
+        begin = steps.origin(self.overview["first"], self.schema) + number * size
+        first, last = max(begin, self.overview["first"]), min(begin + size - 1, self._done)
         return steps.pack(ledger, self._texts, *self._between(first, last), (first, last))
 
     def _between(self, first: int, last: int) -> tuple[Rows, Segments]:

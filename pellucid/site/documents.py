@@ -12,16 +12,17 @@ from pellucid.site.numbers import coded, losses
 from pellucid.site.places import OWN, Places, Segments
 from pellucid.site.texts import Texts
 
-DOCUMENTS = 64  # Of a pack, at least,
+DOCUMENTS = 128  # Of a pack, at least,
 PACKS = 8192  # of which there are no more: a folder has few entries.
+_LEAST = {1: 64}  # The same in earlier schemas.
 _SHOWN = 16  # Hex digits of a text's SHA-256 where the site holds no texts.
 _CODED = ("source", "split", "licence")
 _NAMES = ["id", *_CODED, "origin", "date", "characters", "bytes", "sha256"]
 
 
-def per_pack(documents: int) -> int:
+def per_pack(documents: int, schema: int) -> int:
     """How many documents of a run lie in one pack."""
-    return max(DOCUMENTS, -(-documents // PACKS))
+    return max(_LEAST.get(schema, DOCUMENTS), -(-documents // PACKS))
 
 
 def in_order(segments: Segments) -> np.ndarray:

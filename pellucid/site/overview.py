@@ -23,7 +23,7 @@ from pellucid.site import curves, documents, pages, steps, validation
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
 
-SCHEMA = 1  # Of all data files together, as publish writes them.
+SCHEMA = 2  # Of all data files together, as publish writes them.
 _LICENCES = 100
 _COUNTS = ("tokens", "documents", "bytes", "blocks", "unused_tokens")  # Of a stream.
 
@@ -61,7 +61,7 @@ def overview(folder: Path, status: dict[str, Any], schema: int) -> dict[str, Any
             for incident in (ledger.rollbacks if ledger else [])
         ],
         "curves": curves.top(taken),
-        "steps_per_pack": steps.per_pack(taken),
+        "steps_per_pack": steps.per_pack(recipe.first, recipe.first + taken, schema),
         **pages.told(folder),
     }
 
@@ -100,7 +100,7 @@ def states(folder: Path, validations: list[dict[str, Any]]) -> list[dict[str, An
     ]
 
 
-def corpus(folder: Path) -> dict[str, Any]:
+def corpus(folder: Path, schema: int = SCHEMA) -> dict[str, Any]:
     """The run's data, once they are made. Raises FormatInvalid."""
     opened, recipe = Documents.open(folder), load_recipe(folder)
     if not opened.count:
@@ -110,7 +110,7 @@ def corpus(folder: Path) -> dict[str, Any]:
     common, others = found.commonest(_LICENCES)
     return {
         "documents": opened.count,
-        "documents_per_pack": documents.per_pack(opened.count),
+        "documents_per_pack": documents.per_pack(opened.count, schema),
         "parameters": _parameters(folder, recipe),
         "sources": [_source(folder, recipe, source) for source in opened.manifest["sources"]],
         "streams": _streams(folder),

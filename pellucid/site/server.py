@@ -20,6 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, BinaryIO, NamedTuple
 
 from pellucid.errors import FileMissing, PellucidError, PortUnusable
+from pellucid.site import shell
 
 ADDRESS = "127.0.0.1"
 JSON = "application/json"
@@ -31,7 +32,8 @@ _SILENT = 30.0  # Seconds that a connection may take nothing of an answer.
 _PIECE = 1 << 18
 _RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "Content-Security-Policy": "default-src 'none'; "
+    f"script-src 'self' {shell.early_source()}; style-src 'self'; "
     "img-src 'self' data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",

@@ -18,9 +18,15 @@ STEPS = 16  # Of a pack, at least,
 PACKS = 8192  # of which there are no more: a folder has few entries.
 
 
-def per_pack(steps: int) -> int:
-    """How many steps of a run lie in one pack."""
-    return max(STEPS, -(-(steps + 1) // PACKS))
+def per_pack(first: int, done: int, schema: int) -> int:
+    """How many steps of a run from `first` to `done` lie in one pack."""
+    return max(STEPS, -(-(done + 1 - origin(first, schema)) // PACKS))
+
+
+def origin(first: int, schema: int) -> int:
+    """The step from which packs are counted: 0, so that the number of a step tells its pack. In
+    schema 1 it is the first step of the run."""
+    return first if schema == 1 else 0
 
 
 def pack(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import hashlib
 import json
 import re
 from http import HTTPStatus
@@ -11,13 +14,13 @@ from typing import Any
 import pytest
 
 from pellucid.look.show import Shown
-from pellucid.site import shell
+from pellucid.site import build, shell, steps
 from pellucid.site.data import Site
 from pellucid.site.server import Refused
 from pellucid.site.view import Live, View
 from tests.conftest import make_run, pellucid
 from tests.serving import Answer, Request, serving
-from tests.site.conftest import HOSTILE, passes_axe, watched
+from tests.site.conftest import HOSTILE, Watched, passes_axe, watched
 from tests.site.reading import documents as documents_of
 from tests.site.reading import value
 from tests.site.viewing import Growing, browsing
@@ -135,6 +138,70 @@ def test_a_step_reads_only_the_texts_that_it_shows(
             assert all(request.ranged for request in asked)
             assert all(request.stop - request.start < pack / 4 for request in asked)
         page.context.close()
+
+
+@pytest.mark.parametrize("live", [False, True])
+@pytest.mark.parametrize(
+    ("address", "pack"),
+    [("step.html#7", "steps/00000"), ("document.html#from-3", "documents/00000")],
+)
+def test_a_pack_is_asked_for_before_the_scripts_are_there(
+    browser: Any, finished: Path, address: str, pack: str, live: bool
+) -> None:
+    """Two requests follow each other, from a static host and behind `pellucid view`."""
+    with contextlib.ExitStack() as stack:
+        if live:
+            base = f"http://127.0.0.1:{stack.enter_context(browsing(finished)).port}"
+        else:
+            base = stack.enter_context(serving(finished)).url
+        at = Watched(browser.new_page(), base)
+        held, asked = list[Any](), list[str]()
+        at.page.on("request", lambda request: asked.append(request.url))
+        free = list[None]()
+        at.page.route("**/*.js", lambda route: route.continue_() if free else held.append(route))
+        at.page.goto(f"{base}/site/{address}", wait_until="commit")
+        while len(held) < 4:
+            at.page.wait_for_timeout(20)
+        name = address.partition(".")[0]
+        expected = {"core.js", f"{name}.js", "data/overview.js", f"data/{pack}.js"}
+        assert {route.request.url.partition("/site/")[2] for route in held} == expected
+        free.append(None)
+        for route in held:
+            route.continue_()
+        at.page.wait_for_selector("main:not([aria-busy]) h1")
+        assert sum(pack in url for url in asked) == 1
+        assert at.wrong == []
+        at.page.close()
+
+
+def test_a_step_is_shown_where_its_pack_is_another_than_the_address_tells(
+    browser: Any, release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of very large runs; and where the script inside the page has asked for a missing file."""
+    monkeypatch.setattr(steps, "STEPS", 4)
+    build.write(release, {}, None, None)
+    shown = Shown(release)
+    with watched(browser, release, "http") as at:
+        for number in (3, 4, 12):
+            page = at.open(f"step.html#{number}")
+            body = page.locator("main").inner_text()
+            assert f"Step {number}\n" in body and shown.step(number)["state"] in body
+            assert page.locator("article.row").count() == len(shown.step(number)["rows"])
+        assert at.wrong == []
+        (release / "site" / "data" / "steps" / "00000.js").unlink()
+        page = at.open("step.html#2")
+        assert "data/steps/00000.js is missing" in page.locator("main").inner_text()
+
+
+def test_pages_allow_no_script_but_their_own(finished: Path) -> None:
+    digest = base64.b64encode(hashlib.sha256(shell.early().encode("utf-8")).digest()).decode()
+    for name in PAGES:
+        page = (finished / "site" / name).read_text("utf-8")
+        (policy,) = re.findall(r"script-src ([^;]*);", page)
+        inside = re.findall(r"<script(?! src)[^>]*>(.*?)</script>", page, re.DOTALL)
+        own = name in ("step.html", "document.html")
+        assert inside == ([shell.early()] if own else [])
+        assert policy == (f"'self' 'sha256-{digest}'" if own else "'self'")
 
 
 def test_the_list_of_documents_leads_to_each(browser: Any, finished: Path) -> None:

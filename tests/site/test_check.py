@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
 from pellucid.trace import build
 from tests.conftest import pellucid
+
+# Of the packs of steps and documents in schema 1, as the version that wrote it gave them.
+SCHEMA_1 = "f6e3e1671b7df1697d44cb4fb8e03058f9396c25712faf9a6c3fb1584f34f1eb"
 
 
 def problems(folder: Path) -> set[tuple[str, str]]:
@@ -66,12 +71,12 @@ def test_added_and_missing_files_are_named(release: Path) -> None:
     (site / "extra.js").write_text("void 0;\n")
     (site / "data" / "steps" / "00007.js").write_bytes(packed("steps/00007", [b"{}"]))
     (site / "data" / "curves" / "level0" / "00000.js").unlink()
-    (site / "draw.js").unlink()
+    (site / "timeline.js").unlink()
     assert problems(release) == {
         ("FileAdded", "site/extra.js"),
         ("FileAdded", "site/data/steps/00007.js"),
         ("FileMissing", "site/data/curves/level0/00000.js"),
-        ("FileMissing", "site/draw.js"),
+        ("FileMissing", "site/timeline.js"),
     }
 
 
@@ -136,15 +141,33 @@ def test_a_site_of_an_earlier_version_verifies(
     own, overview = shell.known()[shell.VERSION], data.overview
 
     def overview_of(folder: Path, about: dict[str, Any], schema: int) -> dict[str, Any]:
-        return overview(folder, about, schema) | ({"more": 1} if schema == 2 else {})
+        return overview(folder, about, schema) | ({"more": 1} if schema > SCHEMA else {})
 
     monkeypatch.setattr(data, "overview", overview_of)
-    listed(monkeypatch, own, own._replace(schema=2, files=own.files | {"style.css": "0" * 64}))
+    later = own._replace(schema=SCHEMA + 1)
+    listed(monkeypatch, own, later._replace(files=own.files | {"style.css": "0" * 64}))
     assert verify(release, lambda name: None).ok
     path = release / "site" / "data" / "overview.js"
-    path.write_bytes(packed("overview", Site(release, schema=2).pieces("overview")))
+    path.write_bytes(packed("overview", Site(release, schema=SCHEMA + 1).pieces("overview")))
     assert problems(release) == {("FileDiffers", "site/data/overview.js")}
-    listed(monkeypatch, own._replace(schema=2))
+    listed(monkeypatch, later)
+    assert problems(release) == set()
+
+
+def test_a_site_of_schema_1_verifies(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its packs are those that the first shell was published with."""
+    listed(monkeypatch, shell.known()[shell.VERSION]._replace(schema=1))
+    site, packs = Site(release, schema=1), hashlib.sha256()
+    for name in site.names():
+        if name.startswith(("steps/", "documents/")):
+            packs.update(b"".join(site.pieces(name)))
+    assert packs.hexdigest() == SCHEMA_1
+    assert ("FileDiffers", "site/data/overview.js") in problems(release)
+    site.read_all()
+    for name in site.names():
+        content = packed(name, site.pieces(name), site.dictionary(name))
+        (release / "site" / "data" / f"{name}.js").write_bytes(content)
+        site.placed(name, content)
     assert problems(release) == set()
 
 
@@ -160,17 +183,17 @@ def test_the_scripts_count_as_the_data_are_cut() -> None:
         ("pieces.js", "KEY"): build.KEY,
     }
     for (script, name), value in said.items():
-        assert f"const {name} = {value};" in shell.files()[script].decode("utf-8")
+        text = resources.files("pellucid.site").joinpath("shell", script).read_text("utf-8")
+        assert f"const {name} = {value};" in text
 
 
 def test_the_list_of_a_release_has_the_shell(finished: Path) -> None:
-    names = {f"site/{name}" for name in shell.files()}
-    assert all(layout.room_of(name) for name in names)
+    names = {name for version in shell.known().values() for name in version.files}
+    assert all(layout.room_of(f"site/{name}") for name in names)
     rooms = [room for room in layout.ROOMS[layout.VERSION] if room.folder == "site"]
-    assert {f"site/{name}" for room in rooms for name in room.names} == names
-    assert {path.name for path in (finished / "site").iterdir() if path.is_file()} == {
-        name.removeprefix("site/") for name in names
-    }
+    assert {name for room in rooms for name in room.names} == names
+    there = {path.name for path in (finished / "site").iterdir() if path.is_file()}
+    assert there == shell.files().keys()
 
 
 def test_publish_can_leave_it_out_and_bring_it_back(release: Path) -> None:

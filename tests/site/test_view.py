@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from pellucid.errors import FileMissing, PortUnusable, RunMissing
-from pellucid.site import shell
-from pellucid.site.data import Site
+from pellucid.site import shell, steps
+from pellucid.site.data import NoSuchFile, Site
 from pellucid.site.pack import unpacked
 from pellucid.site.view import View, server
 from pellucid.store import layout
@@ -332,7 +332,7 @@ def test_the_data_are_read_once(release: Path, monkeypatch: pytest.MonkeyPatch) 
 
     counted = []
     corpus = data.corpus
-    monkeypatch.setattr(data, "corpus", lambda folder: counted.append(1) or corpus(folder))
+    monkeypatch.setattr(data, "corpus", lambda *given: counted.append(1) or corpus(*given))
     run = Growing(release)
     run.at(5)
     with browsing(release) as browser:
@@ -379,6 +379,24 @@ def test_a_fork_before_its_first_step(release: Path, tmp_path: Path) -> None:
         assert (overview["first"], overview["genesis"]) == (6, None)
         for name in contents(fork):
             assert browser.ask(f"/site/data/{name}.js").status == 200
+
+
+def test_packs_of_steps_are_counted_from_step_0(
+    release: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a fork too, so that a step's number tells its pack. In schema 1, from its first step."""
+    fork = tmp_path / "fork"
+    pellucid("fork", release, "--step", 6, "--to", fork, "--set", "train.steps=10")
+    pellucid("run", fork)
+    monkeypatch.setattr(steps, "STEPS", 4)
+    told = {}
+    for schema in (1, 2):
+        site = Site(fork, schema=schema)
+        names = [name for name in site.names() if name.startswith("steps/")]
+        told[schema] = {name[-1]: json.loads(next(site.pieces(name)))["first"] for name in names}
+        with pytest.raises(NoSuchFile):
+            list(site.pieces("steps/00003"))
+    assert told == {1: {"0": 6, "1": 10}, 2: {"1": 6, "2": 8}}
 
 
 def test_a_damaged_run_is_told_by_name(release: Path) -> None:

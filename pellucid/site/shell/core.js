@@ -29,8 +29,16 @@ function load(name, place = "") {
 load.mark = "";
 
 function requested(name, place) {
-  const [key, address] = [place + name, `${place}data/${name}.js`];
   const script = document.createElement("script");
+  const address = `${place}data/${name}.js`;
+  script.src = `${address}${load.mark ? `?${load.mark}` : ""}`;
+  const loaded = received(script, name, place + name, address);
+  document.head.append(script);
+  return loaded;
+}
+
+// What a script hands over that asks for a data file.
+function received(script, name, key, address) {
   const loaded = new Promise((resolve, reject) => {
     const failed = (what) => () => {
       if (cache.get(key) === loaded) cache.delete(key);
@@ -40,9 +48,7 @@ function requested(name, place) {
     script.received = resolve;
     script.onload = failed("is not a data file of this site"); // Too late, where it was received.
     script.onerror = failed("is missing");
-    script.src = `${address}${load.mark ? `?${load.mark}` : ""}`;
   });
-  document.head.append(script);
   return loaded.finally(() => script.remove());
 }
 
@@ -71,12 +77,26 @@ async function inflate(base64) {
   return decoded(await unpacked(base64));
 }
 
-// The value of a data file of JSON.
-async function value(name, place = "") {
+// The text of the first piece of a data file.
+async function firstText(name, place = "") {
   const pieces = await load(name, place);
   pieces.text ??= inflate(pieces[0]);
-  return JSON.parse(await pieces.text);
+  return pieces.text;
 }
+
+// The value of a data file of JSON.
+async function value(name, place = "") {
+  return JSON.parse(await firstText(name, place));
+}
+
+// What early.js has got, or waits for: it is unpacked while the other scripts begin. If it is
+// missing, the page asks for it again where it needs it, and tells so.
+function takeEarly({ name, script, over, pieces }) {
+  if (pieces) cache.set(name, Promise.resolve(pieces));
+  else if (!over) cache.set(name, received(script, name, name, `data/${name}.js`));
+  if (cache.has(name)) firstText(name).catch(() => {});
+}
+if (globalThis.early?.name) takeEarly(early);
 
 function numbered(folder, number) {
   return `${folder}/${String(number).padStart(5, "0")}`;
@@ -84,10 +104,11 @@ function numbered(folder, number) {
 
 // ---- elements ----
 
+const SVG = new Set("svg path line circle rect g polygon title text".split(" "));
+
 // An element: el("a", {href: "x", class: "y"}, "text", other). Strings become text nodes.
 function el(tag, attributes, ...children) {
-  const svg = ["svg", "path", "line", "circle", "rect", "g", "polygon", "title", "text"];
-  const made = svg.includes(tag)
+  const made = SVG.has(tag)
     ? document.createElementNS("http://www.w3.org/2000/svg", tag)
     : document.createElement(tag);
   for (const [name, given] of Object.entries(attributes || {})) {
@@ -224,7 +245,10 @@ function code(letter) {
   return `U+${letter.codePointAt(0).toString(16).toUpperCase().padStart(4, "0")}`;
 }
 
+const SIMPLE = /^[\n\t -~]*$/; // Most texts: the other patterns take long to begin with.
+
 function visible(told) {
+  if (SIMPLE.test(told)) return told ? [told] : [];
   return told
     .split(PARTS)
     .filter((part) => part)
@@ -233,6 +257,7 @@ function visible(told) {
 
 // The same where there are no elements, as in a title.
 function plain(told) {
+  if (SIMPLE.test(told)) return told;
   return told
     .split(PARTS)
     .map((part) => (HIDDEN.test(part) ? code(part) : part))
@@ -288,6 +313,14 @@ function show(...children) {
   const held = document.activeElement?.id;
   main().replaceChildren(...children.flat().filter(Boolean));
   if (held) document.getElementById(held)?.focus({ preventScroll: true });
+}
+
+// Resolves when the browser has drawn what is there: what comes behind it lies below the window.
+function drawnFirst() {
+  return new Promise((resolve) => {
+    requestAnimationFrame(() => setTimeout(resolve));
+    setTimeout(resolve, 250); // A window that nobody sees is not drawn.
+  });
 }
 
 // What an address asks for is not in this run.

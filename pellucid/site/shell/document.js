@@ -19,7 +19,7 @@ page(async (about, hash) => {
     documentsPack(Math.floor(number / about.documents_per_pack)),
     about.texts ? dictionary() : null,
   ]);
-  const own = pack.documents[number - pack.first];
+  const own = pack.document(number - pack.first);
   document.title = `${plain(own.id)} · ${plain(about.run)}`;
   const span = match[2] ? [Number(match[2]), Number(match[3])] : null;
   if (span && !(span[0] <= span[1] && span[1] <= own.characters)) {
@@ -47,6 +47,9 @@ page(async (about, hash) => {
       ],
       [own.sha256.length < 64 ? "SHA-256 begins" : "SHA-256", digest(own.sha256)],
     ]),
+  );
+  await drawnFirst();
+  main().append(
     seen(about, own),
     about.texts
       ? texts(own, span, fills)
@@ -60,7 +63,7 @@ page(async (about, hash) => {
         ),
     shellWord(own.id)
       ? section("Ask for it", command(`pellucid show . document ${shellWord(own.id)}`))
-      : null,
+      : "",
   );
   await Promise.all(fills.map((fill) => fill()));
   const marked = document.querySelector("mark");
@@ -73,7 +76,7 @@ async function list(about, from) {
   const size = about.documents_per_pack;
   if (from >= about.documents) throw new Nowhere(`There is no document ${count(from)}.`);
   const pack = await documentsPack(Math.floor(from / size));
-  const last = pack.first + pack.documents.length - 1;
+  const last = pack.first + pack.count - 1;
   const go = (event) => {
     event.preventDefault();
     location.hash = `from-${event.target.elements.number.value}`;
@@ -109,7 +112,8 @@ async function list(about, from) {
     table(
       "Documents",
       ["number", "document", "source", "split", "tokens", "steps that saw it", "mean loss"],
-      pack.documents.map((own, index) => {
+      Array.from({ length: pack.count }, (_, index) => {
+        const own = pack.document(index);
         const kept = own.times.filter((time) => time.branch === 0);
         const steps = new Set(kept.map((time) => time.step)).size;
         return [

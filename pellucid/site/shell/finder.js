@@ -152,9 +152,11 @@ class Finder {
       this.packs.set(number, this.pack(number));
     }
     const pack = await this.packs.get(number);
-    const own = pack.documents[index - pack.first];
-    if (!own) throw new Unread(`The site's data have no document ${count(index)}.`);
-    return own;
+    const at = index - pack.first;
+    if (!(at >= 0 && at < pack.count)) {
+      throw new Unread(`The site's data have no document ${count(index)}.`);
+    }
+    return pack.document(at);
   }
 
   async pack(number) {

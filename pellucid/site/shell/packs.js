@@ -9,12 +9,12 @@ function summed(column) {
   return column.map((one) => (sum += one));
 }
 
-// The rows of some columns: {a: [1, 2], b: [3, 4]} as [{a: 1, b: 3}, {a: 2, b: 4}].
-function rowsOf(columns) {
+// The rows [from, to) of some columns: {a: [1, 2], b: [3, 4]} as [{a: 1, b: 3}, {a: 2, b: 4}].
+function rowsOf(columns, from = 0, to = Infinity) {
   const names = Object.keys(columns);
-  return (columns[names[0]] || []).map((_, row) =>
-    Object.fromEntries(names.map((name) => [name, columns[name][row]])),
-  );
+  return (columns[names[0]] || [])
+    .slice(from, to)
+    .map((_, row) => Object.fromEntries(names.map((name) => [name, columns[name][from + row]])));
 }
 
 // Hands out parts of a list, one after the other.
@@ -25,27 +25,26 @@ function cut(list) {
 
 // ---- steps ----
 
-async function stepsPack(number) {
-  const [packed, digests] = await load(numbered("steps", number));
-  const [pack, content] = [JSON.parse(await inflate(packed)), await unpacked(digests)];
-  const rows = rowsOf({
-    ...pack.rows,
-    step: summed(pack.rows.step),
-    row: summed(pack.rows.row),
-    source: pack.rows.source.map((one) => pack.sources[one]),
-  });
-  const segments = rowsOf({ ...pack.segments, document: summed(pack.segments.document) });
-  const places = placesOf(pack);
-  const documents = new Map();
-  for (const { document } of segments) {
-    if (documents.has(document)) continue;
-    const at = documents.size;
-    const { id, licence } = pack.documents;
-    documents.set(document, { id: id[at], licence: pack.licences[licence[at]], ...places[at] });
-  }
-  const nextSegments = cut(segments);
+// What a pack tells of one of its steps: {rows, documents, entries}. first: the run's first step.
+async function stepOf(number, step, first) {
+  const name = numbered("steps", number);
+  const [text, content] = await Promise.all([
+    firstText(name),
+    load(name).then((pieces) => unpacked(pieces[1])),
+  ]);
+  const pack = JSON.parse(text);
+  const steps = summed(pack.rows.step);
+  const [from, to] = [steps.indexOf(step), steps.lastIndexOf(step) + 1];
+  const columns = { ...pack.rows, step: steps, row: summed(pack.rows.row) };
+  const rows = from < 0 ? [] : rowsOf(columns, from, to);
+  const document = summed(pack.segments.document);
+  const count = (sum, segments) => sum + segments;
+  let begin = pack.rows.segments.slice(0, Math.max(from, 0)).reduce(count, 0);
   for (const row of rows) {
-    row.segments = nextSegments(row.segments);
+    const end = begin + row.segments;
+    row.source = pack.sources[row.source];
+    row.segments = rowsOf({ ...pack.segments, document }, begin, end);
+    begin = end;
     // The last one tells how many more tokens it has than the row has left.
     const last = row.segments[row.segments.length - 1];
     if (last) last.tokens += row.tokens - row.segments.slice(0, -1).reduce(tokensOf, 0);
@@ -54,7 +53,23 @@ async function stepsPack(number) {
       one.loss = one.loss === null ? NaN : one.loss / LOSS;
     }
   }
-  return { rows, documents, entries: entriesOf(pack, content) };
+  return {
+    rows,
+    documents: documentsOf(pack, document),
+    entries: entriesOf(pack, content, (own) => (own ?? first) === step),
+  };
+}
+
+// The documents of a pack of steps by their numbers, which come in the order of the segments.
+function documentsOf(pack, numbers) {
+  const places = placesOf(pack);
+  const { id, licence } = pack.documents;
+  return new Map(
+    [...new Set(numbers)].map((number, at) => [
+      number,
+      { id: id[at], licence: pack.licences[licence[at]], ...places[at] },
+    ]),
+  );
 }
 
 function tokensOf(sum, segment) {
@@ -67,21 +82,35 @@ function meanLoss(segments) {
   return sum / segments.reduce(tokensOf, 0);
 }
 
-// The entries of the ledger, with their digests. Marks stand for bytes of their own.
-function entriesOf(pack, content) {
-  const next = cut(Array.from(content, (byte) => byte.toString(16).padStart(2, "0")));
-  const digits = (size) => next(size).join("");
-  let before = "";
-  return pack.entries.map(([shape, ...values]) => {
-    const own = digits(32);
-    const stood = values.map((value) => {
-      if (value === true) return before;
-      return value === null ? digits(32) : value === false ? digits(8) : value;
+// Entries of the ledger, with their digests: those of the steps that are wanted. Marks stand for
+// bytes of their own.
+function entriesOf(pack, content, wanted) {
+  const entries = [];
+  let [at, before] = [0, -32];
+  const digits = (from, size) =>
+    Array.from(content.subarray(from, from + size), (byte) =>
+      byte.toString(16).padStart(2, "0"),
+    ).join("");
+  for (const [shape, ...values] of pack.entries) {
+    const [own, names] = [at, pack.keys[shape]];
+    at += 32;
+    const places = values.map((value) => {
+      const place = at;
+      at += value === null ? 32 : value === false ? 8 : 0;
+      return place;
     });
+    if (wanted(values[names.indexOf("step")])) {
+      const stood = values.map((value, number) => {
+        if (value === true) return digits(before, 32);
+        if (value === null) return digits(places[number], 32);
+        return value === false ? digits(places[number], 8) : value;
+      });
+      const body = Object.fromEntries(names.map((name, number) => [name, stood[number]]));
+      entries.push({ digest: digits(own, 32), body });
+    }
     before = own;
-    const body = Object.fromEntries(pack.keys[shape].map((name, at) => [name, stood[at]]));
-    return { digest: own, body };
-  });
+  }
+  return entries;
 }
 
 // The number whose bits an entry tells in hex.
@@ -91,21 +120,26 @@ function ofBits(bits) {
 
 // ---- documents ----
 
+// A pack of documents: {first, count, document}, of which the last tells one by its place.
 async function documentsPack(number) {
   const pack = await value(numbered("documents", number));
   const places = placesOf(pack);
-  const nextTimes = cut(rowsOf(pack.times));
-  const documents = rowsOf(pack.documents).map((own, at) => ({
-    ...own,
-    ...places[at],
-    source: pack.sources[own.source],
-    split: pack.splits[own.split],
-    licence: pack.licences[own.licence],
-    origin: own.origin ?? own.id.slice(pack.sources[own.source].length + 1),
-    bytes: own.characters + own.bytes,
-    times: timesOf(own, nextTimes(own.times)),
-  }));
-  return { first: pack.first, documents };
+  const ends = summed(pack.documents.times);
+  const document = (at) => {
+    const [own] = rowsOf(pack.documents, at, at + 1);
+    const source = pack.sources[own.source];
+    return {
+      ...own,
+      ...places[at],
+      source,
+      split: pack.splits[own.split],
+      licence: pack.licences[own.licence],
+      origin: own.origin ?? own.id.slice(source.length + 1),
+      bytes: own.characters + own.bytes,
+      times: timesOf(own, rowsOf(pack.times, ends[at] - own.times, ends[at])),
+    };
+  };
+  return { first: pack.first, count: ends.length, document };
 }
 
 // In the order of steps. Packs have them in the order of places.

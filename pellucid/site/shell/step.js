@@ -2,6 +2,7 @@
 
 const COLOURS = 10;
 const PRINTED = 16; // Rows, each on a page at most: style.css. Their texts are loaded at once.
+const FIRST = 4; // Rows that are drawn before all else, and fill a window.
 const NEAR = "1500px"; // Of the window: nearer rows get their texts.
 
 let waiting = new Map(); // Of the rows that wait for their texts what fills each.
@@ -24,14 +25,13 @@ page(async (about, address) => {
     );
   }
   const [pack] = await Promise.all([
-    stepsPack(Math.floor((number - about.first) / about.steps_per_pack)),
+    stepOf(Math.floor(number / about.steps_per_pack), number, about.first),
     about.texts ? dictionary() : null,
   ]);
-  const entries = pack.entries.filter(({ body }) => (body.step ?? about.first) === number);
+  const { entries, rows } = pack;
   if (!entries.length) throw new Error(`Step ${number} is not in the record.`);
   document.title = `Step ${number} · ${plain(about.run)}`;
   const begins = number === about.first;
-  const rows = pack.rows.filter((row) => row.step === number);
   if (wanted !== null && rows.length && !rows.some(({ row }) => row === wanted)) {
     throw new Nowhere(`There is no row ${count(wanted)} in step ${count(number)}.`);
   }
@@ -46,6 +46,7 @@ page(async (about, address) => {
   main().dataset.drawn = drawn;
   near.disconnect();
   waiting = new Map();
+  const body = begins ? null : batch(about, rows);
   show(
     el("h1", {}, `Step ${count(number)}`),
     neighbours(about, number),
@@ -60,7 +61,32 @@ page(async (about, address) => {
           "Loss is how badly the model predicted the tokens of the batch, in nats per token: " +
             "lower is better.",
         ),
-    begins ? null : batch(about, pack, rows, wanted),
+    body,
+  );
+  const scale = scaleOf(rows);
+  const draw = (part) => {
+    const articles = part.map((row) => drawnRow(about, pack, row, scale, wanted));
+    body?.append(...articles);
+    return articles;
+  };
+  const first = draw(rows.slice(0, wanted === null ? FIRST : rows.length));
+  // Texts around the row come first: one that comes later would move it.
+  const at = rows.findIndex(({ row }) => row === wanted);
+  const soon = (_, other) => other < PRINTED || (at >= 0 && Math.abs(other - at) < PRINTED);
+  const filling = Promise.all(first.filter(soon).map(filled));
+  filling.catch(() => {}); // It is told below.
+  await drawnFirst();
+  const all = [...first, ...draw(rows.slice(first.length))];
+  main().append(...behind(about, number, entries));
+  for (const row of all.filter((...one) => !soon(...one))) near.observe(row);
+  await Promise.all([filling, ...all.filter(soon).map(filled)]);
+  if (at >= 0) goTo(all[at]);
+});
+
+// What stands behind the batch of a step.
+function behind(about, number, entries) {
+  const begins = number === about.first;
+  return [
     el("div", { id: "behind" }, neighbourPlace(about, number, "p")),
     section(
       "Take it out and check it",
@@ -70,42 +96,19 @@ page(async (about, address) => {
         `pellucid export . --step ${number} --as hf --to step${number}`,
       ),
     ),
-    section(
-      "In the ledger",
-      entries.map((entry) =>
-        el(
-          "details",
-          {},
-          el(
-            "summary",
-            {},
-            `${entry.body.kind}, entry ${count(entry.body.n)}, digest `,
-            digest(entry.digest),
-          ),
-          el(
-            "pre",
-            { tabindex: "0" },
-            el("code", {}, ...visible(JSON.stringify(entry.body, null, 2))),
-          ),
-        ),
-      ),
-    ),
+    section("In the ledger", entries.map(drawnEntry)),
+    el("p", { class: "controls" }, button("Back to the top", () => goTo(main()))),
+  ];
+}
+
+function drawnEntry({ body, digest: own }) {
+  return el(
+    "details",
+    {},
+    el("summary", {}, `${body.kind}, entry ${count(body.n)}, digest `, digest(own)),
+    el("pre", { tabindex: "0" }, el("code", {}, ...visible(JSON.stringify(body, null, 2)))),
   );
-  main().append(
-    el(
-      "p",
-      { class: "controls" },
-      button("Back to the top", () => goTo(main())),
-    ),
-  );
-  // Texts around the row come first: one that comes later would move it.
-  const at = rows.findIndex(({ row }) => row === wanted);
-  const all = [...waiting.keys()];
-  const soon = (_, other) => other < PRINTED || (at >= 0 && Math.abs(other - at) < PRINTED);
-  for (const row of all.filter((...one) => !soon(...one))) near.observe(row);
-  await Promise.all(all.filter(soon).map(filled));
-  if (at >= 0) goTo(all[at]);
-});
+}
 
 async function filled(row) {
   const fills = waiting.get(row) || [];
@@ -183,7 +186,14 @@ function numbers(entries) {
   ]);
 }
 
-function batch(about, pack, rows, wanted) {
+// The lowest and the highest loss of some rows' segments.
+function scaleOf(rows) {
+  const losses = rows.flatMap((row) => row.segments.map((segment) => segment.loss));
+  const known = losses.filter(Number.isFinite);
+  return [Math.min(...known), Math.max(...known)];
+}
+
+function batch(about, rows) {
   if (!rows.length) {
     return section(
       "Batch",
@@ -194,9 +204,7 @@ function batch(about, pack, rows, wanted) {
       ),
     );
   }
-  const losses = rows.flatMap((row) => row.segments.map((segment) => segment.loss));
-  const known = losses.filter(Number.isFinite);
-  const scale = [Math.min(...known), Math.max(...known)];
+  const scale = scaleOf(rows);
   return section(
     "Batch",
     el(
@@ -234,7 +242,6 @@ function batch(about, pack, rows, wanted) {
           { class: "quiet" },
           "This site holds no texts. Run pellucid view . in the folder to see them.",
         ),
-    rows.map((row) => drawnRow(about, pack, row, scale, wanted)),
   );
 }
 
