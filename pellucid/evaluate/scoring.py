@@ -19,7 +19,7 @@ import torch
 
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokensUnfit
-from pellucid.evaluate.forward import Memory, Part, read
+from pellucid.evaluate.forward import Memory, Part, nothing, read
 from pellucid.model import Decoder
 from pellucid.operations import portable
 from pellucid.recipe import Recipe
@@ -73,7 +73,7 @@ class Scorer:
         self.tokenizer, self.context, self._rows = tokenizer, model.shape.context, rows
         self._model, self._bf16 = model, bf16
         self._model.eval()
-        self._begun = list[int](), Memory()  # What the last pass began with.
+        self._begun = list[int](), nothing(model)  # What the last pass began with.
 
     @classmethod
     def of(cls, state: State, tokenizer: Tokenizer, recipe: Recipe) -> Scorer:
@@ -173,7 +173,7 @@ class Scorer:
         known, memory = self._begun
         same = common([known, tokens])
         if len(tokens) < _SHOTS:
-            return Memory()
+            return nothing(self._model)
         if same < len(tokens):
             memory = memory.copy(same)
             self._read([Part(memory, tokens[same:])])
@@ -253,7 +253,7 @@ class _Tokens:
 
     def __init__(self, context: Sequence[int], count: int) -> None:
         self.unread, self.tokens = [*context], list[int]()
-        self._memory, self._left = Memory(), count
+        self._left = count
 
     @property
     def ended(self) -> bool:
@@ -266,7 +266,8 @@ class _Tokens:
 
     def begin(self, memory: Memory) -> None:
         """What the memory holds of the context is read."""
-        self._memory, self.unread = memory.copy(), self.unread[memory.length :]
+        self._memory = memory.copy()
+        self.unread = self.unread[memory.length :]
 
     def part(self) -> Part:
         return Part(self._memory, self.unread)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -44,7 +45,7 @@ def _sizes(operation: str, name: str, tensor: Tensor, count: int) -> tuple[int, 
     return tuple(tensor.shape)
 
 
-def _empty(*shape: int, dtype: torch.dtype = _FLOAT32) -> Tensor:
+def empty(*shape: int, dtype: torch.dtype = _FLOAT32) -> Tensor:
     """Memory for a result: what torch's defaults are set to does not matter."""
     return torch.empty(shape, dtype=dtype, device="cpu")
 
@@ -77,7 +78,7 @@ def product(a_MK: Tensor, b_KN: Tensor, start_MN: Tensor | None = None) -> Tenso
         )
     if start_MN is not None:
         _check("product", start=(start_MN, (M, N)))
-    out_MN = _empty(M, N)
+    out_MN = empty(M, N)
     start = None if start_MN is None else start_MN.data_ptr()
     a, b = (a_MK.data_ptr(), *a_MK.stride()), (b_KN.data_ptr(), *b_KN.stride())
     _run("product", M, N, K, *a, *b, start, out_MN.data_ptr())
@@ -89,7 +90,7 @@ def gram(a_MK: Tensor) -> Tensor:
     view. Half of it is computed."""
     _matrix("gram", "a", a_MK)
     M, K = a_MK.shape
-    out_MM = _empty(M, M)
+    out_MM = empty(M, M)
     _run("gram", M, K, a_MK.data_ptr(), *a_MK.stride(), out_MM.data_ptr())
     return out_MM
 
@@ -98,7 +99,7 @@ def norm(x_MD: Tensor, w_D: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
     """RMSNorm (arXiv:1910.07467): the result, and the factor of every row, shape (M,)."""
     M, D = _sizes("norm", "x", x_MD, 2)
     _check("norm", x=(x_MD, (M, D)), w=(w_D, (D,)))
-    y_MD, r_M = _empty(M, D), _empty(M)
+    y_MD, r_M = empty(M, D), empty(M)
     _run("norm", M, D, x_MD.data_ptr(), w_D.data_ptr(), epsilon, y_MD.data_ptr(), r_M.data_ptr())
     return y_MD, r_M
 
@@ -117,7 +118,7 @@ def norm_backward(
         dy=(dy_MD, (M, D)),
         past=(past, (M, D)),
     )
-    dx_MD, dw_D = _empty(M, D), _empty(D)
+    dx_MD, dw_D = empty(M, D), empty(D)
     pointers = [tensor.data_ptr() for tensor in (x_MD, w_D, r_M, dy_MD)]
     _run(
         "norm_backward",
@@ -134,14 +135,14 @@ def norm_backward(
 def swiglu(a_MF: Tensor, u_MF: Tensor) -> Tensor:
     """silu(a)·u (arXiv:2002.05202)."""
     _check("swiglu", a=(a_MF, a_MF.shape), u=(u_MF, a_MF.shape))
-    h_MF = _empty(*a_MF.shape)
+    h_MF = empty(*a_MF.shape)
     _run("swiglu", a_MF.numel(), a_MF.data_ptr(), u_MF.data_ptr(), h_MF.data_ptr())
     return h_MF
 
 
 def swiglu_backward(a_MF: Tensor, u_MF: Tensor, dh_MF: Tensor) -> tuple[Tensor, Tensor]:
     _check("swiglu_backward", a=(a_MF, a_MF.shape), u=(u_MF, a_MF.shape), dh=(dh_MF, a_MF.shape))
-    da_MF, du_MF = _empty(*a_MF.shape), _empty(*a_MF.shape)
+    da_MF, du_MF = empty(*a_MF.shape), empty(*a_MF.shape)
     pointers = [tensor.data_ptr() for tensor in (a_MF, u_MF, dh_MF, da_MF, du_MF)]
     _run("swiglu_backward", a_MF.numel(), *pointers)
     return da_MF, du_MF
@@ -160,22 +161,16 @@ class Places:
 def _attention_shape(
     operation: str, q: Tensor, k: Tensor, v: Tensor, places: Places
 ) -> tuple[int, ...]:
-    B, S, H, C = _sizes(operation, "q", q, 4)
-    T, K = _sizes(operation, "k", k, 4)[1:3]
-    _check(operation, q=(q, (B, S, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
+    B, T, H, C = _sizes(operation, "q", q, 4)
+    K = _sizes(operation, "k", k, 4)[2]
+    _check(operation, q=(q, (B, T, H, C)), k=(k, (B, T, K, C)), v=(v, (B, T, K, C)))
     _check(operation, cos=(places.cos_TH, (T, C // 2)), sin=(places.sin_TH, (T, C // 2)))
-    _check(operation, _INT32, first=(places.first_BT, (B, S)))
-    if T < S:
-        wanted = f"at most as many positions as the {T} of the keys"
-        raise TensorUnfit(operation=operation, name="q", found=f"{S} positions", wanted=wanted)
-    if C % 2 or H % K:
-        found = f"{H} heads of {C}, {K} key-value heads"
-        wanted = "heads a multiple of the key-value heads, and of even width"
-        raise TensorUnfit(operation=operation, name="q", found=found, wanted=wanted)
+    _check(operation, _INT32, first=(places.first_BT, (B, T)))
+    _check_heads(operation, H, K, C)
     first_BT = places.first_BT.numpy()
     if (
         (first_BT[:, 1:] < first_BT[:, :-1]).any()
-        or (first_BT > range(T - S, T)).any()
+        or (first_BT > range(T)).any()
         or (first_BT < 0).any()
     ):
         wanted = "positions that do not descend and do not lie after the query"
@@ -183,21 +178,52 @@ def _attention_shape(
     return B, T, H, K, C
 
 
+def _check_heads(operation: str, heads: int, kv_heads: int, width: int) -> None:
+    if width % 2 or heads % kv_heads:
+        found = f"{heads} heads of {width}, {kv_heads} key-value heads"
+        wanted = "heads a multiple of the key-value heads, and of even width"
+        raise TensorUnfit(operation=operation, name="q", found=found, wanted=wanted)
+
+
 def attention(
-    q_BSHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places
+    q_BTHC: Tensor, k_BTKC: Tensor, v_BTKC: Tensor, places: Places
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Causal attention over rotated queries and keys: the result, and each query's maximum and
-    1 / sum, (B, H, S). The queries are of the last S of T positions, all of them or fewer."""
-    shape = _attention_shape("attention", q_BSHC, k_BTKC, v_BTKC, places)
-    B, S, H, C = q_BSHC.shape
-    o_BSHC, m_BHS, g_BHS = _empty(B, S, H, C), _empty(B, H, S), _empty(B, H, S)
+    1 / sum, (B, H, T)."""
+    B, T, H, _, C = shape = _attention_shape("attention", q_BTHC, k_BTKC, v_BTKC, places)
+    o_BTHC, m_BHT, g_BHT = empty(B, T, H, C), empty(B, H, T), empty(B, H, T)
     tensors = (
-        *(q_BSHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT),
-        *(o_BSHC, m_BHS, g_BHS),
+        *(q_BTHC, k_BTKC, v_BTKC, places.cos_TH, places.sin_TH, places.first_BT),
+        *(o_BTHC, m_BHT, g_BHT),
     )
-    past = k_BTKC.shape[1] - S
-    _run("attention", *shape, past, *(tensor.data_ptr() for tensor in tensors))
-    return o_BSHC, m_BHS, g_BHS
+    _run("attention", *shape, *(tensor.data_ptr() for tensor in tensors))
+    return o_BTHC, m_BHT, g_BHT
+
+
+def attention_kept(
+    q_NHC: Tensor,
+    k_NKC: Tensor,
+    v_NKC: Tensor,
+    angles: tuple[Tensor, Tensor],
+    sees: int,
+    longest: int,
+    texts_G6: np.ndarray,
+) -> Tensor:
+    """Attention of the next positions of texts over what each keeps: kept.py makes the table of
+    them, which C trusts (struct kept_text). The longest text has so many positions."""
+    N, H, C = _sizes("attention_kept", "q", q_NHC, 3)
+    K = _sizes("attention_kept", "k", k_NKC, 3)[1]
+    kept, table = (N, K, C), (longest, C // 2)
+    cos_TH, sin_TH = (angle[:longest] for angle in angles)
+    _check("attention_kept", q=(q_NHC, (N, H, C)), k=(k_NKC, kept), v=(v_NKC, kept))
+    _check("attention_kept", cos=(cos_TH, table), sin=(sin_TH, table))
+    _check_heads("attention_kept", H, K, C)
+    assert sees > 0, "a query sees itself"
+    o_NHC = empty(N, H, C)
+    tensors = (q_NHC, k_NKC, v_NKC, cos_TH, sin_TH)
+    pointers = (*(tensor.data_ptr() for tensor in tensors), texts_G6.ctypes.data, o_NHC.data_ptr())
+    _run("attention_kept", len(texts_G6), longest, H, K, C, sees, *pointers)
+    return o_NHC
 
 
 def attention_backward(
@@ -221,7 +247,7 @@ def attention_backward(
     o_BTHC, m_BHT, g_BHT = forward
     _check("attention_backward", o=(o_BTHC, (B, T, H, C)), do=(do_BTHC, (B, T, H, C)))
     _check("attention_backward", m=(m_BHT, (B, H, T)), g=(g_BHT, (B, H, T)))
-    dq_BTHC, dk_BTKC, dv_BTKC = _empty(B, T, H, C), _empty(B, T, K, C), _empty(B, T, K, C)
+    dq_BTHC, dk_BTKC, dv_BTKC = empty(B, T, H, C), empty(B, T, K, C), empty(B, T, K, C)
     tensors = (
         q_BTHC,
         k_BTKC,
@@ -248,7 +274,7 @@ def rotary_table(positions: int, width: int, theta: float) -> tuple[Tensor, Tens
         raise TensorUnfit(
             operation="rotary_table", name="positions, width, theta", found=found, wanted=wanted
         )
-    cos_TH, sin_TH = _empty(positions, width // 2), _empty(positions, width // 2)
+    cos_TH, sin_TH = empty(positions, width // 2), empty(positions, width // 2)
     _run("rotary_table", positions, width, theta, cos_TH.data_ptr(), sin_TH.data_ptr())
     return cos_TH, sin_TH
 
@@ -277,9 +303,9 @@ def loss(
     if coefficients is not None:
         softmax_M, onehot_M = coefficients
         _check("loss", softmax=(softmax_M, (M,)), onehot=(onehot_M, (M,)))
-    losses_M, log_sums_M = _empty(M), _empty(M)
-    dx_MD = _empty(M, D) if coefficients and wanted[0] else None
-    dw_VD = _empty(V, D) if coefficients and wanted[1] else None
+    losses_M, log_sums_M = empty(M), empty(M)
+    dx_MD = empty(M, D) if coefficients and wanted[0] else None
+    dw_VD = empty(V, D) if coefficients and wanted[1] else None
     tensors = (*(coefficients or (None, None)), losses_M, log_sums_M, dx_MD, dw_VD)
     pointers = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
     _run("loss", M, V, D, x_MD.data_ptr(), w_VD.data_ptr(), targets_M.data_ptr(), *pointers)
@@ -300,7 +326,7 @@ def embed(tokens_M: Tensor, e_VD: Tensor) -> Tensor:
     M, (V, D) = tokens_M.numel(), _sizes("embed", "e", e_VD, 2)
     _check("embed", e=(e_VD, (V, D)))
     _check_ids("embed", "tokens", tokens_M, M, V)
-    x_MD = _empty(M, D)
+    x_MD = empty(M, D)
     _run("embed", M, D, tokens_M.data_ptr(), e_VD.data_ptr(), x_MD.data_ptr())
     return x_MD
 
@@ -310,7 +336,7 @@ def embed_backward(tokens_M: Tensor, dx_MD: Tensor, vocabulary: int) -> Tensor:
     M, D = _sizes("embed_backward", "dx", dx_MD, 2)
     _check("embed_backward", dx=(dx_MD, (M, D)))
     _check_ids("embed_backward", "tokens", tokens_M, M, vocabulary)
-    de_VD = _empty(vocabulary, D)
+    de_VD = empty(vocabulary, D)
     _run(
         "embed_backward", M, vocabulary, D, tokens_M.data_ptr(), dx_MD.data_ptr(), de_VD.data_ptr()
     )
@@ -337,7 +363,7 @@ def _sums(operation: str, count: int) -> Tensor:
         raise TensorUnfit(
             operation=operation, name="tensors", found="empty", wanted="one or more tensors"
         )
-    return _empty(count, dtype=torch.float64)
+    return empty(count, dtype=torch.float64)
 
 
 def norm_of(tensors: list[Tensor]) -> float:
@@ -383,6 +409,6 @@ def adamw(how: AdamW, tensors: list[tuple[Tensor, Tensor, Tensor, Tensor]]) -> f
 def initial_values(key: int, shape: tuple[int, ...], std: float, divisor_squared: float) -> Tensor:
     """Uniform values with the standard deviation std / sqrt(divisor_squared), draw
     by draw under a Philox key."""
-    out = _empty(*shape)
+    out = empty(*shape)
     _run("initial_values", key, 0, out.numel(), std, divisor_squared, out.data_ptr())
     return out

@@ -4,6 +4,7 @@ equal bits on an equal stack."""
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -115,6 +116,58 @@ def attention(
         enable_gqa=q_BTHC.shape[2] != k_BTKC.shape[2],
     )
     return out_BHTC.transpose(1, 2)
+
+
+class Kept:
+    """The keys and values of a text's first positions, of every layer (a KV cache)."""
+
+    def __init__(self, layers: int, kv_heads: int, width: int) -> None:
+        self.length = 0  # Positions that are kept.
+        self._shape, self._layers = (layers, kv_heads, width), list[tuple[Tensor, Tensor]]()
+
+    def copy(self, length: int | None = None) -> Kept:
+        """Another text with the same beginning, or with the first positions of it."""
+        other = Kept(*self._shape)
+        other._layers = [*self._layers]
+        other.length = self.length if length is None else length
+        return other
+
+    def take(self, layer: int, *new_1SKC: Tensor) -> tuple[Tensor, Tensor]:
+        """Go on by some positions: the keys and values of all positions, (1, T, K, C)."""
+        if layer == len(self._layers):
+            self._layers.append((new_1SKC[0], new_1SKC[1]))
+        else:
+            old = (x_1TKC[:, : self.length] for x_1TKC in self._layers[layer])
+            k, v = (torch.cat(pair, 1) for pair in zip(old, new_1SKC, strict=True))
+            self._layers[layer] = k, v
+        return self._layers[layer]
+
+
+def attention_kept(
+    layer: int,
+    texts: Sequence[Kept],
+    counts: Sequence[int],
+    qkv: tuple[Tensor, Tensor, Tensor],
+    angles: tuple[Tensor, Tensor],
+    sees: int,
+) -> Tensor:
+    """As the portable one (kernels/kept.py), by one call for all texts of equal lengths."""
+    alike = dict[tuple[int, int], list[tuple[int, Tensor, Tensor, Tensor]]]()
+    rows = zip(*(x_NHC[None].split([*counts], 1) for x_NHC in qkv), strict=True)
+    for place, (text, (q_1SHC, k_1SKC, v_1SKC)) in enumerate(zip(texts, rows, strict=True)):
+        k_1TKC, v_1TKC = text.take(layer, k_1SKC, v_1SKC)
+        sizes = k_1TKC.shape[1], q_1SHC.shape[1]
+        alike.setdefault(sizes, []).append((place, q_1SHC, k_1TKC, v_1TKC))
+    results = [*qkv[0].split([*counts])]
+    for (T, S), group in alike.items():
+        places, *parts = zip(*group, strict=True)
+        first = (torch.arange(T - S, T, device=qkv[0].device) - sees + 1).clamp_(min=0)
+        first_GS = None if sees >= T else first.repeat(len(group), 1)
+        q_GSHC, k_GTKC, v_GTKC = (torch.cat(part) for part in parts)
+        o_GSHC = attention(q_GSHC, k_GTKC, v_GTKC, angles, first_GS)
+        for place, o_SHC in zip(places, o_GSHC, strict=True):
+            results[place] = o_SHC
+    return torch.cat(results)
 
 
 def swiglu(gate_BTF: Tensor, up_BTF: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch.autograd.function import once_differentiable
 
 from pellucid import machine
 from pellucid.errors import TensorUnfit
-from pellucid.kernels import calls, library
+from pellucid.kernels import calls, kept, library
 from pellucid.objectives import Minimised, Said
 from pellucid.objectives.base import Functions
 
@@ -246,12 +246,15 @@ def attention(
     first_BT: Tensor | None,
 ) -> Tensor:
     """Causal attention of rotated queries and keys; a query sees the keys from first on, or all
-    before it. Without backward, the queries may be of the last positions alone."""
+    before it."""
     T = k_BTKC.shape[1]
     if first_BT is None:
         first_BT = torch.zeros(q_BTHC.shape[:2], dtype=torch.int32)
     cos_TH, sin_TH = rotary
     return _Attention.apply(q_BTHC, k_BTKC, v_BTKC, calls.Places(cos_TH[:T], sin_TH[:T], first_BT))
+
+
+Kept, attention_kept = kept.Kept, kept.attention
 
 
 class _SwiGLU(_Operation):

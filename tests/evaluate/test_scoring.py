@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import TokensUnfit
-from pellucid.evaluate.forward import Memory, Part, read
+from pellucid.evaluate.forward import Part, nothing, read
 from pellucid.evaluate.scoring import Asked, Likelihood, Scorer, _side_by_side, _Tokens
 from pellucid.model import Decoder
 from pellucid.train.state import State, initial
@@ -72,9 +72,9 @@ def test_a_text_read_in_parts_has_the_bits_of_one_pass(family: str) -> None:
     tokens = np.random.default_rng(3).integers(0, VOCABULARY, CONTEXT).tolist()
     with torch.no_grad():
         whole, _ = model.hidden(torch.tensor([tokens]))
-    memory, parts = Memory(), []
+    memory, parts = nothing(model), []
     for begin, end in ((0, 1), (1, 9), (9, 10), (10, 31), (31, 32)):
-        beside = Part(Memory(), tokens[: begin + 1])
+        beside = Part(nothing(model), tokens[: begin + 1])
         x_1ND, _ = read(model, [Part(memory, tokens[begin:end]), beside])
         parts.append(x_1ND[:, : end - begin])
     assert memory.length == CONTEXT
@@ -87,7 +87,7 @@ def test_native_arithmetic_reads_in_parts_too(family: str) -> None:
     tokens = np.random.default_rng(3).integers(0, VOCABULARY, CONTEXT).tolist()
     with torch.no_grad():
         whole, _ = model.hidden(torch.tensor([tokens]))
-    memory = Memory()
+    memory = nothing(model)
     parts = [read(model, [Part(memory, tokens[i : i + 8])])[0] for i in range(0, CONTEXT, 8)]
     torch.testing.assert_close(torch.cat(parts, 1), whole)
 

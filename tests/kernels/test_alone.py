@@ -94,16 +94,6 @@ def test_a_sequence_is_the_same_alone(everywhere: Everywhere) -> None:
         everywhere(lambda alone=alone, places=places: calls.attention(*alone, places)[::2], wanted)
 
 
-@pytest.mark.parametrize("past", [1, 15, 16, 63, 64, 89])
-def test_queries_of_the_last_positions_give_their_rows(everywhere: Everywhere, past: int) -> None:
-    inputs, (cos, sin, first), _ = attention_inputs(2, 3, 90, 6, 3, 10, finite=True)
-    q, k, v = map(tensor, inputs)
-    o, m, g = calls.attention(q, k, v, calls.Places(*map(tensor, (cos, sin, first))))
-    places = calls.Places(*map(tensor, (cos, sin, first[:, past:].copy())))
-    wanted = o[:, past:].numpy(), m[:, :, past:].numpy(), g[:, :, past:].numpy()
-    everywhere(lambda: calls.attention(q[:, past:].contiguous(), k, v, places), wanted)
-
-
 def test_callers_on_several_threads_do_not_disturb_each_other() -> None:
     a, b = tensor(values(1, 70, 300)), tensor(values(2, 300, 50))
     x, w, targets = tensor(values(3, 90, 20)), tensor(values(4, 50, 20)), torch.arange(90) % 50

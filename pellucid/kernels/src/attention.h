@@ -1,10 +1,9 @@
 /* Causal attention with rotary embedding, grouped queries and document masks: section 2.2.
 
    A task is one sequence and one key-value head. It goes through the queries in blocks of 64 and
-   holds one block's scores, never a sequence's. The forward pass may have queries of the last
-   positions alone: a row of the result depends on no other query. Terms that are masked are not
-   computed into a chain: each row of a tile has the range of the summed index that it takes part
-   in. */
+   holds one block's scores, never a sequence's. A row of the result depends on no other query.
+   Terms that are masked are not computed into a chain: each row of a tile has the range of the
+   summed index that it takes part in. */
 
 
 INLINE long round_up(long n, long unit) { return ceil_div(n, unit) * unit; }
@@ -102,12 +101,13 @@ static void scale_row(float *x, float factor, long n) {
     for (; i < n; i++) x[i] = x[i] * factor;
 }
 
-/* Rows [n][width] at a distance into panels over columns: [W / tile][n][tile]; missing columns are
-   zero. */
-static void columns_into_panels(const float *x, long distance, long n, long width, float *out) {
+/* Rows [n][width] at a distance into panels over columns: [W / tile][length][tile], the first n of
+   `length` rows; missing columns are zero. */
+static void columns_into_panels(const float *x, long distance, long n, long width, long length,
+                                float *out) {
     for (long j = 0; j < width; j += TILE_COLUMNS)
         pack_panel(TILE_COLUMNS, x + j, distance, 1, n, minimum(TILE_COLUMNS, width - j),
-                   out + j * n);
+                   out + j * length);
 }
 
 /* Rows [n][width] into panels over rows: [P / tile][width][tile]. */
@@ -246,11 +246,10 @@ static void rotated_keys(const struct attention *p, long b, long head, float *ro
     }
 }
 
-/* The queries of head h at the positions begin …, rotated and scaled. */
-static void rotated_queries(const struct attention *p, long b, long h, long begin, long count,
+/* The queries of one head at the positions begin …, rotated and scaled; q is the first of them. */
+static void rotated_queries(const struct attention *p, const float *q, long begin, long count,
                             float *rows_QC) {
-    long past = p->s.past, S = p->s.length - past, C = p->s.width, distance = p->s.heads * C;
-    const float *q = p->q + ((b * S + begin - past) * p->s.heads + h) * C;
+    long C = p->s.width, distance = p->s.heads * C;
     for (long i = 0; i < count; i++) {
         long t = begin + i;
         fetch_row(q + i * distance, distance, C);
@@ -259,33 +258,41 @@ static void rotated_queries(const struct attention *p, long b, long h, long begi
     }
 }
 
+/* At most SHORT_BLOCK queries of one head at the positions begin …, over the panels of keys and
+   values in the room, which are `length` positions long. q and o are the rows of the first query,
+   and m_Q and g_Q get each query's maximum and 1 / sum. */
+static void attend(const struct attention *p, const struct room *room, long length, long begin,
+                   long count, const int32_t *first_Q, const float *q, float *o, float *m_Q,
+                   float *g_Q) {
+    long C = p->s.width;
+    rotated_queries(p, q, begin, count, room->query_QC);
+    scores(room->query_QC, room->keys_CP, count, begin, first_Q[0], C, room->score_QP, room->row);
+    for (long i = 0; i < count; i++) {
+        float sum = softmax_row(room->score_QP + i * room->row, first_Q[i], begin + i, &m_Q[i]);
+        g_Q[i] = 1.0f / sum;
+    }
+    over_keys(room->score_QP, room->row, room->values_TW, count, begin, first_Q, length, room->W,
+              room->out_QW);
+    for (long i = 0; i < count; i++) {
+        float *out = o + i * p->s.heads * C;
+        memcpy(out, room->out_QW + i * room->W, (size_t)C * sizeof *out);
+        scale_row(out, g_Q[i], C);
+    }
+}
+
 static void attention_task(void *arguments, long index, int worker) {
     const struct attention *p = arguments;
     long T = p->s.length, C = p->s.width, H = p->s.heads, K = p->s.kv_heads, b = index / K,
-         head = index % K, past = p->s.past, S = T - past;
+         head = index % K;
     struct room room = room_of(p, worker, 0);
     rotated_keys(p, b, head, room.values_TW); /* Only until they are in panels. */
     rows_into_panels(room.values_TW, C, T, C, room.keys_CP);
-    columns_into_panels(p->v + (b * T * K + head) * C, K * C, T, C, room.values_TW);
+    columns_into_panels(p->v + (b * T * K + head) * C, K * C, T, C, T, room.values_TW);
     for (long h = head * (H / K); h < (head + 1) * (H / K); h++)
-        for (long begin = past; begin < T; begin += SHORT_BLOCK) {
-            long count = minimum(SHORT_BLOCK, T - begin), place = (b * H + h) * S + begin - past;
-            const int32_t *first_Q = p->first_BT + b * S + begin - past;
-            rotated_queries(p, b, h, begin, count, room.query_QC);
-            scores(room.query_QC, room.keys_CP, count, begin, first_Q[0], C, room.score_QP,
-                   room.row);
-            for (long i = 0; i < count; i++) {
-                float sum = softmax_row(room.score_QP + i * room.row, first_Q[i], begin + i,
-                                        &p->m_BHT[place + i]);
-                p->g_BHT[place + i] = 1.0f / sum;
-            }
-            over_keys(room.score_QP, room.row, room.values_TW, count, begin, first_Q, T, room.W,
-                      room.out_QW);
-            for (long i = 0; i < count; i++) {
-                float *out = p->o + ((b * S + begin - past + i) * H + h) * C;
-                memcpy(out, room.out_QW + i * room.W, (size_t)C * sizeof *out);
-                scale_row(out, p->g_BHT[place + i], C);
-            }
+        for (long begin = 0; begin < T; begin += SHORT_BLOCK) {
+            long row = ((b * T + begin) * H + h) * C, place = (b * H + h) * T + begin;
+            attend(p, &room, T, begin, minimum(SHORT_BLOCK, T - begin), p->first_BT + b * T + begin,
+                   p->q + row, p->o + row, p->m_BHT + place, p->g_BHT + place);
         }
 }
 
@@ -313,13 +320,13 @@ static void backward_queries(const struct attention *p, struct room *room, long 
     long T = p->s.length, C = p->s.width, H = p->s.heads;
     const int32_t *first_T = p->first_BT + b * T;
     const float *dout = p->dout + ((b * T + begin) * H + h) * C;
-    rotated_queries(p, b, h, begin, count, room->query_QC);
+    rotated_queries(p, p->q + ((b * T + begin) * H + h) * C, begin, count, room->query_QC);
     for (long i = 0; i < count; i++) {
         fetch_row(dout + i * H * C, H * C, C);
         memcpy(room->dout_QC + i * C, dout + i * H * C, (size_t)C * sizeof(float));
     }
-    columns_into_panels(room->query_QC, C, count, C, room->query_QW);
-    columns_into_panels(room->dout_QC, C, count, C, room->dout_QW);
+    columns_into_panels(room->query_QC, C, count, C, count, room->query_QW);
+    columns_into_panels(room->dout_QC, C, count, C, count, room->dout_QW);
     scores(room->query_QC, room->keys_CP, count, begin, first_T[begin], C, room->score_QP,
            room->row);
     scores(room->dout_QC, room->values_CP, count, begin, first_T[begin], C, room->other_QP,
@@ -348,7 +355,7 @@ static void attention_backward_task(void *arguments, long index, int worker) {
     struct room room = room_of(p, worker, 1);
     rotated_keys(p, b, head, room.dk_TW); /* Only until they are in panels. */
     rows_into_panels(room.dk_TW, C, T, C, room.keys_CP);
-    columns_into_panels(room.dk_TW, C, T, C, room.keys_TW);
+    columns_into_panels(room.dk_TW, C, T, C, T, room.keys_TW);
     rows_into_panels(v, K * C, T, C, room.values_CP);
     /* A key is last seen before the first query whose range begins after the key. */
     for (long t = 0, key = 0; t < T; t++)
@@ -365,13 +372,14 @@ static void attention_backward_task(void *arguments, long index, int worker) {
     }
 }
 
-static int attention_run(struct attention *p, int backward) {
+/* One task for each sequence and key-value head. */
+static int attention_run(struct attention *p, task *run, int backward) {
     p->scale = (float)(1.0 / pellucid_sqrt((double)p->s.width));
     p->scratch_floats = (size_t)round_up((long)room_floats(&p->s, backward), 16);
     p->scratch =
         buffer_get(BUFFER_WORK, (size_t)pool_threads() * p->scratch_floats * sizeof(float));
     if (!p->scratch) return 1;
-    pool_run(backward ? attention_backward_task : attention_task, p, p->s.batch * p->s.kv_heads);
+    pool_run(run, p, p->s.batch * p->s.kv_heads);
     return 0;
 }
 
@@ -386,7 +394,7 @@ static int attention(struct attention_shape shape, const float *q, const float *
                      float *m_BHT, float *g_BHT) {
     struct attention p = attention_of(shape, q, k, v, cos, sin, first_BT);
     p.o = o, p.m_BHT = m_BHT, p.g_BHT = g_BHT;
-    return attention_run(&p, 0);
+    return attention_run(&p, attention_task, 0);
 }
 
 static int attention_backward(struct attention_shape shape, const float *q, const float *k,
@@ -397,5 +405,5 @@ static int attention_backward(struct attention_shape shape, const float *q, cons
     struct attention p = attention_of(shape, q, k, v, cos, sin, first_BT);
     p.o = (float *)o, p.m_BHT = (float *)m_BHT, p.g_BHT = (float *)g_BHT; /* Read alone. */
     p.dout = dout, p.dq = dq, p.dk = dk, p.dv = dv;
-    return attention_run(&p, 1);
+    return attention_run(&p, attention_backward_task, 1);
 }

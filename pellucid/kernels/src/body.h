@@ -7,10 +7,12 @@
 #include "gram.h"
 #include "rows.h"
 #include "attention.h"
+#include "kept.h"
 #include "update.h"
 
 const struct operations TABLE = {
     .name = TABLE_NAME,
+    .tile = TILE_COLUMNS,
     .product = product,
     .gram = gram,
     .norm = norm,
@@ -19,6 +21,7 @@ const struct operations TABLE = {
     .swiglu_backward = swiglu_backward,
     .attention = attention,
     .attention_backward = attention_backward,
+    .attention_kept = attention_kept,
     .loss = loss,
     .embed = embed,
     .embed_backward = embed_backward,

@@ -123,10 +123,10 @@ int pellucid_swiglu_backward(long n, const float *a, const float *u, const float
     return 0;
 }
 
-int pellucid_attention(long B, long T, long H, long K, long C, long past, const float *q,
-                       const float *k, const float *v, const float *cos, const float *sin,
-                       const int32_t *first_BT, float *o, float *m, float *g) {
-    struct attention_shape shape = {B, T, H, K, C, past};
+int pellucid_attention(long B, long T, long H, long K, long C, const float *q, const float *k,
+                       const float *v, const float *cos, const float *sin, const int32_t *first_BT,
+                       float *o, float *m, float *g) {
+    struct attention_shape shape = {B, T, H, K, C};
     int failed;
     GUARDED(failed = chosen->attention(shape, q, k, v, cos, sin, first_BT, o, m, g))
     return failed;
@@ -137,10 +137,23 @@ int pellucid_attention_backward(long B, long T, long H, long K, long C, const fl
                                 const int32_t *first_BT, const float *o, const float *m,
                                 const float *g, const float *dout, float *dq, float *dk,
                                 float *dv) {
-    struct attention_shape shape = {B, T, H, K, C, 0};
+    struct attention_shape shape = {B, T, H, K, C};
     int failed;
     GUARDED(failed = chosen->attention_backward(shape, q, k, v, cos, sin, first_BT, o, m, g, dout,
                                                 dq, dk, dv))
+    return failed;
+}
+
+/* Columns of a panel of keys or values that a text keeps. */
+int pellucid_tile(void) { return (int)chosen->tile; }
+
+/* texts_G: six int64 a text, as kept.h has them. */
+int pellucid_attention_kept(long G, long T, long H, long K, long C, long sees, const float *q,
+                            const float *k, const float *v, const float *cos, const float *sin,
+                            const struct kept_text *texts_G, float *o) {
+    struct attention_shape shape = {G, T, H, K, C};
+    int failed;
+    GUARDED(failed = chosen->attention_kept(shape, sees, q, k, v, cos, sin, texts_G, o))
     return failed;
 }
 

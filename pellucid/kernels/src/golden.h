@@ -15,6 +15,7 @@ static const struct golden quick_golden[] = {
     {"axpby", 0xc57b4fc360653673},
     {"gram", 0x770d1ee5bb9bce4e},
     {"objective", 0xc154b7a1345fe420},
+    {"kept", 0xb7c4e77919aacac6},
     {NULL, 0},
 };
 static const struct golden whole_golden[] = {
@@ -33,6 +34,7 @@ static const struct golden whole_golden[] = {
     {"axpby", 0xfce1b4da0c63f0d6},
     {"gram", 0xd5b739754f539f69},
     {"objective", 0x209e3f79270955fe},
+    {"kept", 0x1a18bd3a391c0d8b},
     {"product 1 1 1 extreme", 0x1bd072d361fe0a81},
     {"product 13 33 257 extreme", 0x752e9d6df966a136},
     {"product 97 130 513 extreme", 0x1c005424c1e85977},
@@ -48,6 +50,7 @@ static const struct golden whole_golden[] = {
     {"axpby extreme", 0x2fc886e080a0fe24},
     {"gram extreme", 0x005450261283faa1},
     {"objective extreme", 0xae798a7a780cd1c5},
+    {"kept extreme", 0x6eab44f0e8a3d7ab},
     {"functions", 0x9ea6f369c187dc57},
     {NULL, 0},
 };

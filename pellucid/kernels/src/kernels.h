@@ -40,7 +40,15 @@
 
 struct attention_shape {
     long batch, length, heads, kv_heads, width; /* B, T, H, K, C */
-    long past;                                  /* So many first positions have no query. */
+};
+
+/* A text that grows (kept.h). What it keeps of a layer are panels, for each key-value head: keys
+   [P / tile][C][tile], values [W / tile][P][tile], where W is C rounded up to a tile. */
+struct kept_text {
+    int64_t keys, values; /* Addresses. */
+    int64_t room;         /* P: the positions that there is room for, in whole tiles. */
+    int64_t past, count;  /* So many positions are kept, and so many come now. */
+    int64_t row;          /* Where those begin in q, k, v and o. */
 };
 
 struct adamw {
@@ -53,6 +61,7 @@ struct adamw {
    vocabulary; D width. */
 struct operations {
     const char *name;
+    long tile; /* Columns of a panel. */
     int (*product)(long M, long N, long K, const float *a, long a_row, long a_col, const float *b,
                    long b_row, long b_col, const float *start, float *c);
     int (*gram)(long M, long K, const float *a, long a_row, long a_col, float *c);
@@ -71,6 +80,9 @@ struct operations {
                               const int32_t *first_BT, const float *o, const float *m_BHT,
                               const float *g_BHT, const float *dout, float *dq, float *dk,
                               float *dv);
+    int (*attention_kept)(struct attention_shape shape, long sees, const float *q, const float *k,
+                          const float *v, const float *cos, const float *sin,
+                          const struct kept_text *texts_G, float *o);
     int (*loss)(long M, long V, long D, const float *x, const float *w, const int64_t *targets_M,
                 const float *softmax_M, const float *onehot_M, float *losses_M, float *log_sums_M,
                 float *dx, float *dw);

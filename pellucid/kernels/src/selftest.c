@@ -143,6 +143,33 @@ static int attentions(struct check *p, struct attention_shape s, int within) {
     return failed;
 }
 
+/* A text in three pieces, the second of one position, beside another that comes whole with the
+   first piece: shape is of one of them. */
+static int kept(struct check *p, struct attention_shape s, long sees) {
+    long T = s.length, Q = s.heads * s.width, N = s.kv_heads * s.width, tile = p->ops->tile,
+         room = (T + tile - 1) / tile * tile, W = (s.width + tile - 1) / tile * tile;
+    const float *q = input(p, 2 * T * Q, 2.0), *k = input(p, 2 * T * N, 2.0),
+                *v = input(p, 2 * T * N, 1.0);
+    float *o = take(p, 2 * T * Q), *cos = take(p, T * s.width / 2), *sin = take(p, T * s.width / 2);
+    pellucid_rotary(T, s.width, 10000.0, cos, sin);
+    struct kept_text texts[2];
+    for (long i = 0; i < 2; i++)
+        texts[i] = (struct kept_text){(intptr_t)take(p, s.kv_heads * room * s.width),
+                                      (intptr_t)take(p, s.kv_heads * room * W),
+                                      room,
+                                      0,
+                                      T,
+                                      i * T};
+    long ends[] = {T / 3, T / 3 + 1, T}, failed = 0;
+    for (long i = 0, past = 0; i < 3; past = ends[i++]) {
+        s.batch = i ? 1 : 2;
+        texts[0].past = texts[0].row = past, texts[0].count = ends[i] - past;
+        failed |= p->ops->attention_kept(s, sees, q, k, v, cos, sin, texts, o);
+    }
+    result(p, o, 2 * T * Q);
+    return (int)failed;
+}
+
 /* As pre-training has it, one coefficient for all rows; or others for the softmax and for the
    target. */
 static int losses(struct check *p, long M, long V, long D, int weighed) {
@@ -218,17 +245,18 @@ static void quick(struct check *p) {
     begin(p), combinations(p, 67), end(p, "axpby", 0);
     begin(p), end(p, "gram", grams(p, 21, 300));
     begin(p), end(p, "objective", losses(p, 5, 37, 20, 1));
+    begin(p), end(p, "kept", kept(p, (struct attention_shape){1, 19, 4, 2, 6}, 7));
 }
 
 static void whole(struct check *p) {
-    static const char *const names[2][15] = {
+    static const char *const names[2][16] = {
         {"product 1 1 1", "product 13 33 257", "product 97 130 513", "norm 259 37", "norm 3 512",
          "swiglu", "attention", "attention within", "attention wide", "loss", "embedding", "update",
-         "axpby", "gram", "objective"},
+         "axpby", "gram", "objective", "kept"},
         {"product 1 1 1 extreme", "product 13 33 257 extreme", "product 97 130 513 extreme",
          "norm 259 37 extreme", "norm 3 512 extreme", "swiglu extreme", "attention extreme",
          "attention within extreme", "attention wide extreme", "loss extreme", "embedding extreme",
-         "update extreme", "axpby extreme", "gram extreme", "objective extreme"}};
+         "update extreme", "axpby extreme", "gram extreme", "objective extreme", "kept extreme"}};
     for (p->extreme = 0; p->extreme < 2; p->extreme++) {
         const char *const *name = names[p->extreme];
         begin(p), end(p, *name++, products(p, 1, 1, 1));
@@ -246,6 +274,7 @@ static void whole(struct check *p) {
         begin(p), combinations(p, 3 * 4096 + 77), end(p, *name++, 0);
         begin(p), end(p, *name++, grams(p, 203, 517));
         begin(p), end(p, *name++, losses(p, 517, 71, 300, 1));
+        begin(p), end(p, *name++, kept(p, (struct attention_shape){1, 301, 4, 2, 24}, 270));
     }
     p->extreme = 0;
     begin(p), functions(p), end(p, "functions", 0);
