@@ -28,6 +28,23 @@ const WAYS = [
   ],
 ];
 
+const WORDS = [
+  ["recipe", "The file with everything that can change the bits of the run."],
+  ["token", "A piece of a text, with a number: what the model reads and predicts."],
+  ["batch, row", "The texts that one step trains on, in rows of equal length."],
+  ["step", "One change of the model's numbers, made from one batch."],
+  ["loss", "How badly the model predicted, in nats per token. Lower is better."],
+  ["validation", "Texts that no step trains on, to measure the model with."],
+  ["weights", "The model's numbers."],
+  ["state", "The weights, and what the optimizer keeps for the next step."],
+  ["anchor", "A stored state, from which later steps are computed again."],
+  ["checkpoint", "The weights of a step, as files that other programs load."],
+  ["ledger", "The list of all that the run computed. Each entry holds the digest of the last."],
+  ["digest", "A short number that follows from some bytes; other bytes have another one."],
+  ["head", "The digest of the ledger's last entry, which stands for the whole run."],
+  ["seal", "The list of all files of the release with their digests."],
+];
+
 page(async (about) => {
   show(
     el("h1", {}, "How to check"),
@@ -53,5 +70,6 @@ page(async (about) => {
         `pellucid check-proof proof.json --head ${about.head || "HEAD"}`,
       ),
     ),
+    section("Words of these pages", table("Words", ["word", "meaning"], WORDS)),
   );
 });

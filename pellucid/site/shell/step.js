@@ -219,6 +219,7 @@ function batch(about, rows) {
         "what stands before it in the row; " +
         "the first token of a row is only read, and is not shown.",
     ),
+    scale[0] < scale[1] ? legend(scale) : null,
     el(
       "p",
       { class: "controls" },
@@ -242,6 +243,18 @@ function batch(about, rows) {
           { class: "quiet" },
           "This site holds no texts. Run pellucid view . in the folder to see them.",
         ),
+  );
+}
+
+// Every colour with the lowest loss that it stands for.
+function legend(scale) {
+  const [low, high] = scale;
+  const bounds = Array.from({ length: COLOURS }, (_, at) => low + ((high - low) * at) / COLOURS);
+  return el(
+    "p",
+    { id: "colours" },
+    "Colours, each from this loss on:",
+    bounds.map((loss, at) => [" ", el("span", { class: `shade l${at}` }, decimal(loss, 2))]),
   );
 }
 
