@@ -114,7 +114,8 @@ async function filled(row) {
   const fills = waiting.get(row) || [];
   waiting.delete(row);
   near.unobserve(row);
-  if (!waiting.size) document.getElementById("all-texts")?.remove();
+  const all = document.getElementById("behind"); // Of a part of the rows, others are to come.
+  if (!waiting.size && all) document.getElementById("all-texts")?.remove();
   await Promise.all(fills.map((fill) => fill()));
 }
 
