@@ -264,5 +264,7 @@ def _print_contamination(rows: Sequence[tuple[Any, Any]]) -> None:
         left = [f"{count:,} {state}" for state in states if (count := seen.count(state))]
         if left:
             print(plain(f"clean: without {', '.join(left)} of {name}, step {row.step:,}"))
+        for note in seen.notes():
+            print(plain(f"clean: {name}: {note}"))
     if any(seen and seen.count("contaminated") for _, seen in rows):
         print("--json lists contaminated examples with documents and steps (docs/evaluate.md)")

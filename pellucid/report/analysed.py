@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pellucid.analysis import memorization as memory
-from pellucid.analysis.contamination import CLEAN, CONTAMINATED, TOO_SHORT, UNDECIDED, Lookup
+from pellucid.analysis.contamination import STATES, Lookup
 from pellucid.analysis.forgetting import Forgetting, forgetting
 from pellucid.analysis.memorization import Memorization, Row
 from pellucid.evaluate.suite.memorization import NAME
@@ -25,8 +25,6 @@ from pellucid.report.chart import Chart, Line
 from pellucid.report.evaluated import MOST_DRAWN
 from pellucid.report.reported import Reported
 from pellucid.store.remote import RemotePath
-
-_STATES = (CLEAN, CONTAMINATED, TOO_SHORT, UNDECIDED)
 
 
 def memorization(run: Reported) -> Section:
@@ -146,13 +144,21 @@ def contamination(run: Reported) -> Section:
     if not run.about["stages"]["index"]:
         made = run.command("run", "--only index")
         return missing("Contamination", "The run has no index of its training data.", made)
-    found = [*_looked_up(run)]
-    states = tuple(map(Words, _STATES))
+    # What memorization asks for is in the training data by design.
+    tasks = [asked for asked in run.newest if asked[0] != NAME]
+    found = [*_looked_up(run, tasks[:MOST_DRAWN])]
+    states = tuple(map(Words, STATES))
     head = (*map(Words, ("task", "step")), *states, Words("value"), Words("of the clean examples"))
-    rows = [cells for cells, _ in found]
+    rows = [cells for cells, _, _ in found]
     section = Section(Words("Contamination"))
     section.blocks = [say(Words(_LOOKED)), Table(Words("Examples that were read"), head, rows)]
-    section.numbers = {"tasks": [numbers for _, numbers in found]}
+    if left := len(tasks) - len(found):
+        again = f"{left:,} more task{'s' * (left != 1)} of the run, behind these by name"
+        section.blocks.append(say(Words(f"Not looked up: {again}.")))
+    if notes := [(name, Words(note)) for (name, *_), _, own in found for note in own]:
+        head = (Words("task"), Words("what to know"))
+        section.blocks.append(Table(Words("About these numbers"), head, notes, 2))
+    section.numbers = {"tasks": [numbers for _, numbers, _ in found], "left_out": left}
     told = Words("looks up the examples again and lists the documents")
     section.checks = [Command(run.command("evaluate", "--json"), told)]
     return section
@@ -160,18 +166,20 @@ def contamination(run: Reported) -> Section:
 
 _LOOKED = (
     "An example is contaminated if n-grams of 8 words that steps had read cover 20% of its words. "
-    "Other words for the same thing are not found."
+    "Other words for the same thing are not found. An example is not decided if a bound of the "
+    "lookup was reached, or if it depends on how many solved examples stand before its question."
 )
 
 
-def _looked_up(run: Reported) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def _looked_up(
+    run: Reported, tasks: Sequence[tuple[str, ...]]
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any], list[str]]]:
+    """Of each task a row of the table, its numbers, and notes about them."""
     lookup = Lookup(run.folder)
-    for asked, entries in [*run.newest.items()][:MOST_DRAWN]:
-        entry = entries[max(entries)]
-        if entry["task"] == NAME:  # What it asks for is in the training data by design.
-            continue
-        seen, row = lookup.of(entry), run.tasks[asked][-1]
-        counts = (f"{seen.count(state):,}" for state in _STATES)
+    for asked in tasks:
+        entries = run.newest[asked]
+        seen, row = lookup.of(entries[max(entries)]), run.tasks[asked][-1]
+        counts = (f"{seen.count(state):,}" for state in STATES)
         clean = seen.clean.cells()[0] if seen.clean else "-"
         numbers = {"task": row.task, "step": row.step, **seen.as_json()}
-        yield (row.task, f"{row.step:,}", *counts, row.cells()[0], clean), numbers
+        yield (row.task, f"{row.step:,}", *counts, row.cells()[0], clean), numbers, seen.notes()

@@ -55,7 +55,7 @@ def _longer(
 
 def _with_space(spellings: list[str], exists: Callable[[str], bool]) -> list[str]:
     """With every run of white space behind them that occurs."""
-    spaces = [space for space in _spaces() if exists(space)]
+    spaces = [space for space in blanks() if exists(space)]
     grown: list[str] = []
     while spellings := _longer(spellings, spaces, exists):
         grown += spellings
@@ -63,7 +63,8 @@ def _with_space(spellings: list[str], exists: Callable[[str], bool]) -> list[str
 
 
 @cache
-def _spaces() -> list[str]:
+def blanks() -> list[str]:
+    """Every character of white space."""
     return [chr(code) for code in range(sys.maxunicode + 1) if chr(code).isspace()]
 
 

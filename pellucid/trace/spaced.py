@@ -3,29 +3,35 @@
 The index finds bytes, so an anchor is looked up: a piece of the words that has no white space, the
 longest ones first, until one is rare. The text around each of its places is then held against the
 words (seed and extend, as in Altschul and others, "Basic Local Alignment Search Tool", Journal of
-Molecular Biology 215, 1990). Words match as `where --fold-space` matches them: at both ends any
-character may stand beside them."""
+Molecular Biology 215, 1990). Where every word is frequent, they are spelled from the left with all
+white space that occurs, until what is spelled is rare. Words match as `where --fold-space` matches
+them: at both ends any character may stand beside them.
+
+Texts and examples may be made to take long. So the work is counted, and whoever asks says how much
+there may be."""
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
 
 from pellucid.data.streams import Stream
+from pellucid.trace.fold import blanks
 from pellucid.trace.pieces import Placed
 from pellucid.trace.query import Found, Query
 from pellucid.trace.where import Traced
 
 FEW = 32  # Places of an anchor than which no rarer one is looked for.
-MOST = 1000  # Places of an anchor whose surroundings are read.
+MOST = 1000  # Places of an anchor whose surroundings are read, and of a spelling that are told.
 SLACK = 256  # Bytes of white space that a copy may have more than the words.
+_RARE = 100  # Places from which on spelling further costs less than reading.
+_COUNT = 8  # Places that may be read in the time of a count.
 _ANCHOR = 64  # Bytes of an anchor, at most …
 _SHORT = 3  # … and of one that is not looked up if there is a longer one: it occurs everywhere.
-_PAIRS = 2  # Pairs of words that are tried where every word is frequent.
 _KNOWN = 1 << 16  # Counts that are kept.
 _HELD = 1 << 24  # Characters of surroundings that are kept.
 _BETWEEN = "\udcff"  # Of two surroundings: in no text.
@@ -40,47 +46,85 @@ class Place(NamedTuple):
     last: int
 
 
-class Spaced:
-    """The train split of a run, asked where words stand in it."""
+class Places(NamedTuple):
+    """Places of words, in the documents' order. whole: whether there are no others."""
 
-    def __init__(self, traced: Traced) -> None:
-        self._traced = traced
+    known: list[Place]
+    whole: bool
+
+
+class _SpentError(Exception):
+    """There is no work left."""
+
+
+class Spaced:
+    """The train split of a run, asked where words stand in it.
+
+    work: how many places may still be counted or read. Whoever asks may add to it."""
+
+    def __init__(self, traced: Traced, work: float = math.inf) -> None:
+        self._traced, self.work = traced, work
         self._counts = dict[bytes, int]()
         self._around, self._size = dict[tuple[bytes, int], str](), 0
         self._tables = dict[int, tuple[np.ndarray, np.ndarray, np.ndarray]]()
 
-    def find(self, text: str) -> list[Place] | None:
-        """The places of the words of a text, in the documents' order, of each spelling the first
-        MOST. None: not known, for every word and pair of words is too frequent. Texts that were cut
-        are searched part by part. Raises FormatInvalid."""
+    def find(self, text: str) -> Places:
+        """The places of the words of a text, of each spelling the first MOST of a piece. Texts that
+        were cut are searched part by part. Raises FormatInvalid."""
         words = text.split()
         if not words:
-            return []
-        spellings = self._spellings(text.strip(), words)
-        if spellings is None:
-            return None
-        places = {place for one in spellings for place in self._places(one)}
-        return sorted(places, key=lambda place: (place.document, place.first, place.last))
+            return Places([], True)
+        try:
+            spellings = self._spellings(words)
+            whole = all(self._count(one.encode()) <= MOST for one in spellings)
+            places = {place for one in spellings for place in self._places(one)}
+        except _SpentError:
+            return Places([], False)
+        order = sorted(places, key=lambda place: (place.document, place.first, place.last))
+        return Places(order, whole)
 
-    def _spellings(self, text: str, words: list[str]) -> set[str] | None:
+    def _spellings(self, words: list[str]) -> set[str]:
         """The words with the white space that they have where they occur."""
         anchor, count = self._rarest({_cut(word) for word in words})
         if not count:
             return set()
-        width, pattern = _width(text), re.compile(r"\s+".join(map(re.escape, words)))
+        width = _width(" ".join(words))
+        spaced = r"\s+".join(map(re.escape, words))
+        pattern = re.compile(rf"(?=({spaced}))")  # Copies may overlap.
         if count <= MOST:
             return set(pattern.findall(self._surroundings(anchor, width)))
-        plain = {text, " ".join(words)}
-        found = {one for one in plain if self._count(one.encode())}
-        pairs = {_cut(f"{a} {b}") for a, b in pairwise(words)}
-        rare = [
-            one
-            for one in sorted(pairs, key=lambda one: (-len(one), one))[:_PAIRS]
-            if self._count(one) <= MOST
-        ]
-        for pair in rare:
-            found |= set(pattern.findall(self._surroundings(pair, width)))
-        return found if found or rare else None
+        # Spelled from the rarest word on, and from the first one where all behind it is frequent.
+        long = [at for at, word in enumerate(words[:-1]) if len(word) >= _SHORT]
+        start = min(long, key=lambda at: self._count(_cut(words[at])), default=0)
+        found = self._spelled(words, start, pattern, width)
+        return self._spelled(words, 0, pattern, width) or set() if found is None else found
+
+    def _spelled(
+        self, words: list[str], start: int, pattern: re.Pattern[str], width: int
+    ) -> set[str] | None:
+        """The spellings of words that are met from one of them on. None: from there to the last one
+        they have one spelling or more that is frequent."""
+        spellings, waiting = set[str](), [(start + 1, words[start])]
+        while waiting:
+            number, begun = waiting.pop()
+            count = self._count(begun.encode())
+            if start == 0 and number == len(words) and count:
+                spellings.add(begun)
+            elif 0 < count <= (_RARE if number < len(words) else MOST):
+                spellings |= set(pattern.findall(self._surroundings(begun.encode(), width)))
+            elif count and number == len(words):
+                return None
+            elif count:
+                waiting += self._longer(number, begun, words[number])
+        return spellings
+
+    def _longer(self, number: int, begun: str, word: str) -> Iterator[tuple[int, str]]:
+        """So many words with one character of white space more, or with the next word."""
+        if begun[-1].isspace():
+            yield number + 1, begun + word
+        if len(begun) - len(begun.rstrip()) < SLACK:
+            known = (blank for blank in blanks() if self._count(blank.encode()))
+            yield from ((number, begun + blank) for blank in known)
 
     def _rarest(self, anchors: set[bytes]) -> tuple[bytes, int]:
         """The anchor that is found least often, and how often."""
@@ -99,15 +143,22 @@ class Spaced:
         if content not in self._counts:
             if len(self._counts) == _KNOWN:
                 self._counts.clear()
+            self._take(_COUNT)
             query = self._traced.query(content)
             counts = (placed.suffixes.count(query) for placed in self._traced.train)
             self._counts[content] = sum(counts)
         return self._counts[content]
 
+    def _take(self, work: int) -> None:
+        if work > self.work:
+            raise _SpentError
+        self.work -= work
+
     def _surroundings(self, anchor: bytes, width: int) -> str:
         """The text around every place of an anchor, `width` bytes on either side."""
         key = anchor, width
         if key not in self._around:
+            self._take(self._count(anchor))
             query = self._traced.query(anchor)
             around = [
                 b"".join((before, anchor, after)).decode("utf-8", "ignore")
@@ -132,6 +183,7 @@ class Spaced:
 
     def _places(self, spelling: str) -> Iterator[Place]:
         query = self._traced.query(spelling)
+        self._take(min(self._count(query.content), MOST))
         for placed in self._traced.train:
             found = Found.first(placed.suffixes.parts(query, MOST), MOST)
             last = placed.suffixes.last(found, len(query.content)) + placed.offset

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pellucid.analysis import contamination
+from pellucid.analysis import question as questions
 from pellucid.analysis.contamination import (
     CLEAN,
     CONTAMINATED,
@@ -18,11 +19,11 @@ from pellucid.analysis.contamination import (
     UNDECIDED,
     Contamination,
     Lookup,
-    text_of,
 )
+from pellucid.analysis.question import text_of
 from pellucid.errors import IndexMissing
 from pellucid.new import new
-from pellucid.record.evaluations import Line
+from pellucid.record.evaluations import OURS, Line
 from pellucid.record.requests import Choices, Example, Generate, Likelihoods, Request, Rolling
 from pellucid.trace import spaced
 from pellucid.trace.spaced import Spaced
@@ -49,8 +50,8 @@ def spaced_out(text: str, seed: int) -> str:
     return "".join(word + draw.choice(BLANKS) for word in text.split())
 
 
-WHOLE, SPACED, FIRST, SECOND, BEGIN, END, ACROSS, LATE = (
-    " ".join(words(1000 + number, 30)) for number in range(8)
+WHOLE, SPACED, FIRST, SECOND, BEGIN, END, ACROSS, LATE, TWICE = (
+    " ".join(words(1000 + number, 30)) for number in range(9)
 )
 CLEAN_TEXT = " ".join(words(2000, 30))
 
@@ -80,6 +81,8 @@ def planted() -> dict[str, str]:
         "37-across": f"{' '.join(apart[1])} {prose(41)}",
         "38-shared": " ".join(shared),
         "39-late": f"{prose(42)} {LATE}",
+        "40-twice": f"{TWICE} {prose(43)}",
+        "41-twice": f"{TWICE} {prose(44)}",
     }
 
 
@@ -211,7 +214,7 @@ def drawn(folded: list[str], seed: int) -> str:
     return spaced_out(" ".join(part), seed).strip()
 
 
-@pytest.mark.parametrize("limits", [(1000, 32), (1000, 0), (3, 1), (0, 0)])
+@pytest.mark.parametrize("limits", [(1000, 32), (1000, 0), (30, 1), (3, 1), (0, 0)])
 @settings(max_examples=60)
 @given(seed=st.integers(0, 10**6))
 def test_words_are_found_where_all_texts_folded_have_them(
@@ -223,10 +226,9 @@ def test_words_are_found_where_all_texts_folded_have_them(
         patch.setattr(spaced, "MOST", limits[0])
         patch.setattr(spaced, "FEW", limits[1])
         found = Spaced(traced).find(text)
-    if limits[0] == 1000:
-        assert found is not None and len({place.document for place in found}) == expected
-    elif found:  # Of frequent words copies may be missed, and none is made up.
-        assert expected
+    documents = len({place.document for place in found.known})
+    assert documents == expected if found.whole else documents <= expected
+    assert found.whole or limits[0] < 1000
 
 
 @settings(max_examples=15)
@@ -235,8 +237,8 @@ def test_places_and_steps_are_those_of_where(traced: Traced, folded: list[str], 
     text = drawn(folded, seed)
     assume(len(text.split()) > 3)
     hits = traced.where(text, fold_space=True)["hits"]
-    places = Spaced(traced).find(text)
-    assert places is not None and [one.document for one in places] == [one["index"] for one in hits]
+    places, whole = Spaced(traced).find(text)
+    assert whole and [one.document for one in places] == [one["index"] for one in hits]
     for place, hit in zip(places, hits, strict=True):
         told = {time["step"] for part in (hit, *hit["continues"]) for time in part["steps"]}
         assert traced.steps(*place[1:]) == sorted(told)
@@ -247,14 +249,48 @@ def test_places_and_steps_are_those_of_where(traced: Traced, folded: list[str], 
         assert seen == sum(one is not None and one <= step for one in since)
 
 
-def test_words_that_are_all_frequent_are_not_decided(
+def test_an_example_behind_more_places_than_are_read_is_not_decided(
     run: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spaced, "MOST", -1)
-    text = " ".join(prose(0).split()[:12])
-    changed = spaced_out(" ".join(reversed(text.split())), 3).strip()
-    about = states(Lookup(run), {"there": text, "not there": changed})
-    assert about["not there"] == UNDECIDED
+    """Copies that no step had seen by then stand before the one that a step had seen."""
+    texts = {"planted": TWICE, "clean": CLEAN_TEXT}
+    by_step = [states(Lookup(run), texts, step)["planted"] for step in range(STEPS + 1)]
+    first = by_step.index(CONTAMINATED)
+    monkeypatch.setattr(spaced, "MOST", 1)
+    bounded = Lookup(run)
+    by_step = [states(bounded, texts, step) for step in range(STEPS + 1)]
+    told = [one["planted"] for one in by_step]
+    assert CLEAN not in told and UNDECIDED in told[: first + 1] and told[-1] == CONTAMINATED
+    assert {one["clean"] for one in by_step} == {CLEAN}
+    about = looked_up(bounded, texts, 0)
+    assert about.as_json()["examples"][UNDECIDED] == 1
+
+
+def test_an_example_that_takes_too_long_is_not_decided(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"planted": SPACED, "clean": CLEAN_TEXT}
+    monkeypatch.setattr(contamination, "_LEAST", 0)
+    monkeypatch.setattr(contamination, "_WORK", 0)
+    assert set(states(Lookup(run), texts).values()) == {UNDECIDED}
+    monkeypatch.setattr(contamination, "_WORK", 100)
+    assert set(states(Lookup(run), texts).values()) == {CONTAMINATED, CLEAN}
+
+
+def test_the_work_of_a_task_is_bounded_by_the_length_of_its_examples(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spent, take = [0], Spaced._take
+
+    def counted(own: Spaced, work: int) -> None:
+        take(own, work)
+        spent[0] += work
+
+    monkeypatch.setattr(Spaced, "_take", counted)
+    monkeypatch.setattr(contamination, "_LEAST", 50)
+    texts = {str(number): spaced_out(prose(number), number) for number in range(20)}
+    looked_up(Lookup(run), texts)
+    assert 0 < spent[0] <= 50 + contamination._WORK * sum(map(len, texts.values()))
 
 
 @pytest.mark.parametrize(
@@ -288,9 +324,51 @@ def test_what_all_examples_begin_with_is_left_out(lookup: Lookup) -> None:
     shots = f"{WHOLE}\n\n"
     lines = [question("a", shots + CLEAN_TEXT), question("b", f"{LATE}\n\n{ACROSS}")]
     about = lookup.of(entry(STEPS, num_fewshot=1), lambda: lines)
-    assert {one.state for one in about.examples} == {CLEAN}
+    assert {one.state for one in about.examples} == {UNDECIDED}  # Whether those are shots.
     about = lookup.of(entry(STEPS), lambda: lines)
     assert {one.state for one in about.examples} == {CONTAMINATED}
+
+
+@pytest.mark.parametrize("shots", [0, 1, 2, 3, 99])
+def test_no_number_of_shots_makes_an_example_clean_that_another_makes_contaminated(
+    lookup: Lookup, shots: int
+) -> None:
+    """The setting is the word of whoever kept the evaluation."""
+    others = [prose(3000 + number, 60) for number in range(3)]
+    texts = {  # What is seen is a quarter in the first part, and a seventh in the last one.
+        "first": "\n\n".join([WHOLE, *(prose(4000 + number, 30) for number in range(3))]),
+        "last": "\n\n".join([*others, WHOLE]),
+        "clean": "\n\n".join([*others, CLEAN_TEXT]),
+    }
+    about = lookup.of(
+        entry(STEPS, num_fewshot=shots), lambda: [question(*one) for one in texts.items()]
+    )
+    told = {one.name: one.state for one in about.examples}
+    none = shots in (0, 99)  # There are fewer parts than 99.
+    assert told == {
+        "first": CONTAMINATED if none else UNDECIDED,
+        "last": UNDECIDED if none else CONTAMINATED,
+        "clean": CLEAN,
+    }
+
+
+def test_tasks_of_ours_have_no_shots(lookup: Lookup) -> None:
+    text = f"{WHOLE}\n\n{CLEAN_TEXT}"
+    lines = [question("a", text), question("b", f"{LATE}\n\n{ACROSS}")]
+    ours = entry(STEPS, num_fewshot=1) | {"harness": OURS}
+    assert {one.state for one in lookup.of(ours, lambda: lines).examples} == {CONTAMINATED}
+
+
+def test_what_all_examples_share_is_told_with_its_length_and_state(lookup: Lookup) -> None:
+    """Without it, nothing may be left to look up."""
+    about = looked_up(lookup, {"a": f"{WHOLE} yes", "b": f"{WHOLE} no"})
+    assert {one.state for one in about.examples} == {TOO_SHORT}
+    assert about.as_json()["shared"] == {"words": 30, "state": CONTAMINATED}
+    assert "first 30 words" in about.notes()[0] and "contaminated" in about.notes()[0]
+    about = looked_up(lookup, {"a": f"{CLEAN_TEXT} yes", "b": f"{CLEAN_TEXT} no"})
+    assert about.as_json()["shared"] == {"words": 30, "state": CLEAN}
+    about = looked_up(lookup, {"a": WHOLE, "b": CLEAN_TEXT})
+    assert about.as_json()["shared"] is None and about.notes() == []
 
 
 @pytest.mark.parametrize(
@@ -308,18 +386,22 @@ def test_what_all_examples_begin_with_is_left_out(lookup: Lookup) -> None:
     ids=["letters", "short", "long enough", "blanks", "control", "one word", "one", "many"],
 )
 def test_any_text_is_looked_up_in_bounds(lookup: Lookup, text: str, state: str) -> None:
-    line = Line(Example("odd", Rolling(text), None, ""), Likelihoods((-1.0,), (True,)), {})
-    (looked,) = lookup._looked(lambda: [line], 0, lambda _: None)
-    assert looked.at(STEPS).state == state
+    line = Line(Example("odd", Rolling(text), None, ""), Likelihoods((-1.0,), (True,)), {"x": 0.0})
+    own = entry(STEPS) | {"metric": "measured", "numbers": {"x": ""}}
+    about = lookup.of(own, lambda: [line])
+    assert about.examples[0].state == state
 
 
 def test_of_a_long_text_n_grams_are_spread(
     run: Path, lookup: Lookup, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(contamination, "_MOST", 8)
+    monkeypatch.setattr(questions, "MOST", 8)
     text = f"{CLEAN_TEXT} {ACROSS} {SECOND} {WHOLE}"
     about = looked_up(Lookup(run), {"a": text, "b": CLEAN_TEXT[1:]})
     assert about.examples[0].state == CONTAMINATED and 0.2 < about.examples[0].share < 0.6
+    assert about.as_json()["sampled"] == 2 and "2 long examples" in about.notes()[-1]
+    monkeypatch.undo()
+    assert looked_up(Lookup(run), {"a": text}).as_json()["sampled"] == 0
 
 
 def test_lines_that_are_another_tasks_are_not_taken_for_those_of_one(lookup: Lookup) -> None:

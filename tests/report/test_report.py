@@ -27,6 +27,7 @@ from pellucid.measured import stored
 from pellucid.recipe import load
 from pellucid.record.requests import Likelihoods
 from pellucid.release.verify import verify
+from pellucid.report import analysed
 from pellucid.report.blocks import Section, Table
 from pellucid.report.markdown import MARK, markdown
 from pellucid.report.page import page
@@ -247,6 +248,24 @@ def test_without_an_index_no_example_is_looked_up(family: Family, tmp_path: Path
     shutil.rmtree(run / layout.TRACE)
     (only,) = sections(run)["Contamination"].checks
     assert only.line == "pellucid run run --only index"
+
+
+def test_tasks_that_are_not_looked_up_are_counted(
+    family: Family, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(analysed, "MOST_DRAWN", 2)
+    found = sections(family.parent)["Contamination"]
+    assert [one["task"] for one in found.numbers["tasks"]] == ["alone", "facts"]
+    assert found.numbers["left_out"] == 1 and "Not looked up: 1 more task of the run" in words(
+        found
+    )
+
+
+def test_of_a_fork_its_own_steps_are_looked_at_and_it_says_so(family: Family) -> None:
+    found = sections(family.forks[0])["Contamination"]
+    assert {one["after_step"] for one in found.numbers["tasks"]} == {7}
+    assert "only steps after 7 are looked at" in words(found)
+    assert "are looked at" not in words(sections(family.parent)["Contamination"])
 
 
 def test_calibration_and_validation_texts_are_told(family: Family, tmp_path: Path) -> None:
