@@ -21,7 +21,7 @@ from pellucid.cli.common import (
     step_number,
     teaches,
 )
-from pellucid.errors import AuditFailed, CommandInvalid, PellucidError
+from pellucid.errors import AuditFailed, CommandInvalid, EvaluationsMissing, PellucidError
 from pellucid.terminal import plain
 
 _SHOWN = 20  # Findings printed one by one; of more only those that are not as recorded.
@@ -247,8 +247,7 @@ def _evaluations(folder: Path, count: int | None, seed: int | None, as_json: boo
     with on_terminal(quiet=as_json) as terminal:
         asked = ask_again(inputs, count or 0, seed, terminal.watch("replay"))
     if not asked:
-        detail = "the run has no evaluation of its steps"
-        raise CommandInvalid(verb="audit", word="--evaluations", detail=detail)
+        raise EvaluationsMissing(path=folder)
     wrong, head = [one for one in asked if not one.same], inputs.recorded().head
     if as_json:
         about = {"ok": not wrong, "head": head, "seed": seed, "answers": len(asked)}

@@ -45,20 +45,22 @@ from pellucid.terminal import plain
 def evaluate(
     folder: Run = HERE,
     tasks: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAMES",
             help="Names of tasks and YAML files, with commas between.",
             show_default="all built-in tasks but memorization",
         ),
-    ] = "",
+    ] = None,
     steps: Annotated[
         str, typer.Option(metavar="STEPS", help="0,150,last or every=50 or log.")
     ] = "last",
     shots: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Solved examples before each question.", show_default="the task's own"
+            min=0,
+            help="Solved examples before each question of lm-eval's tasks.",
+            show_default="the task's own",
         ),
     ] = None,
     limit: Annotated[

@@ -40,7 +40,7 @@ def report(
         typer.Option(
             metavar="DIR",
             help="The folder to write: new, empty, or with an earlier report.",
-            show_default="RUN-report, in this folder",
+            show_default="NAME-DIGEST-report, in this folder",
         ),
     ] = None,
     as_json: Json = False,

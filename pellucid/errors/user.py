@@ -164,6 +164,11 @@ class ForeignUnfit(UserError):
     a folder with config.json, safetensors and tokenizer.json of a family in docs/families.md."""
 
 
+class EvaluationsMissing(UserError):
+    message = """{path} keeps no evaluation of its steps, so no answer can be computed again. To
+    make some, remove manifest.jsonl of a release, and run: pellucid evaluate {path}"""
+
+
 class TextInvalid(UserError):
     message = """The text is not Unicode: {detail}. Give it in UTF-8, for example from a
     terminal with a UTF-8 locale."""

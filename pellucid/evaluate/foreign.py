@@ -59,11 +59,11 @@ _STALE = ".rotary_emb.inv_freq"  # Angles that older versions stored beside the 
 
 
 def load(folder: Path) -> Scorer:
-    """Raises ForeignUnfit, FileMissing, FormatInvalid, TokenizerInvalid, MemoryTooSmall."""
+    """Raises ForeignUnfit, FormatInvalid, TokenizerInvalid, MemoryTooSmall."""
     path = folder / CONFIG
-    config = files.read_json(path)
+    config = files.read_json(_own(folder, CONFIG))
     document = _document_token(config, path)
-    tokenizer = Tokenizer(existing(folder / FILE), folder / FILE, document)
+    tokenizer = Tokenizer(existing(_own(folder, FILE)), folder / FILE, document)
     vocabulary = config.get("vocab_size")
     if type(vocabulary) is not int or not tokenizer.vocabulary <= vocabulary < _TOKENS:
         detail = (
@@ -79,9 +79,29 @@ def load(folder: Path) -> Scorer:
     return Scorer(_filled(Decoder(shape, vocabulary, ops), places, folder), tokenizer)
 
 
+def _own(folder: Path, name: str) -> Path:
+    """Where a file of a model lies. In a cache of Hugging Face, snapshots/REVISION/ has links into
+    blobs/ beside it; no other link is followed. Raises ForeignUnfit where there is no such file."""
+    if not folder.is_dir():
+        raise ForeignUnfit(path=folder, detail="there is no such folder on this machine")
+    place, snapshot = folder / name, folder.resolve()
+    target = place.resolve()
+    if not target.exists():
+        raise ForeignUnfit(path=folder, detail=f"it has no {name}")
+    blobs = snapshot.parent.parent / "blobs"
+    linked = place.is_symlink() and snapshot.parent.name == "snapshots"
+    return target if linked and target.parent == blobs else place
+
+
+def _name(folder: Path) -> str:
+    """What a table calls a model: of a cache of Hugging Face its name and revision."""
+    *_, model, kind, name = ("", "", *folder.resolve().parts)
+    return f"{model.rpartition('--')[2]}@{name[:7]}" if kind == "snapshots" else name
+
+
 def beside(folder: Path, tasks: Sequence[Task], told: Told) -> list[Summary]:
     """What each task comes to for the model in a folder. Raises as load does, and RequestUnfit."""
-    scorer, name, rows = load(folder), folder.resolve().name, list[Summary]()
+    scorer, name, rows = load(folder), _name(folder), list[Summary]()
     for task in tasks:
         given = list[Answer]()
         for answer in answers(scorer, [example.request for example in task.examples]):
@@ -181,14 +201,14 @@ def _places(folder: Path) -> Iterator[tuple[str, Tensors]]:
     """Every tensor's name, and the file that holds it."""
     index = folder / _INDEX
     if not index.is_file():
-        whole = Tensors(folder / huggingface.WEIGHTS)
+        whole = Tensors(_own(folder, huggingface.WEIGHTS))
         yield from ((name, whole) for name in whole.entries)
         return
-    told = files.read_json(index).get("weight_map")
+    told = files.read_json(_own(folder, _INDEX)).get("weight_map")
     listed = told if isinstance(told, dict) else {}
     if not listed or not all(map(_is_plain, listed.values())):
         raise ForeignUnfit(path=index, detail="its weight_map does not name files beside it")
-    opened = {name: Tensors(folder / name) for name in sorted({*listed.values()})}
+    opened = {name: Tensors(_own(folder, name)) for name in sorted({*listed.values()})}
     for tensor, name in listed.items():
         if tensor not in opened[name].entries:
             raise ForeignUnfit(path=index, detail=f"{name} has no tensor {tensor!r}")

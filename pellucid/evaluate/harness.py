@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from pellucid.errors import (
+    CommandInvalid,
     HarnessMissing,
     PellucidError,
     TaskDataMissing,
@@ -32,7 +33,7 @@ from pellucid.evaluate import described, instances
 from pellucid.evaluate.instances import Document
 from pellucid.evaluate.task import Task
 from pellucid.record import metrics
-from pellucid.record.requests import Answer, Choices
+from pellucid.record.requests import Answer, Choices, Request, Rolling
 
 SEED = 1234  # Of lm-eval's shots, unless told otherwise.
 _OFFLINE = ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE")
@@ -97,7 +98,7 @@ class HarnessTask(Task):
         rated = []
         for example, answer, numbers in zip(self.examples, answers, theirs, strict=True):
             ours = metrics.numbers_of(metric, example.request, example.target, answer)
-            if ours is None or not numbers.items() <= ours.items():
+            if ours is None or not _without_empty(example.request, numbers).items() <= ours.items():
                 return []
             rated.append(ours)
         return rated
@@ -113,6 +114,15 @@ class HarnessTask(Task):
                 raise TaskUnfit(task=self.name, detail=detail)
 
 
+def _without_empty(request: Request, numbers: Mapping[str, float]) -> Mapping[str, float]:
+    """lm-eval's numbers without the empty words that it counts at the ends of a text which begins
+    or ends with white space."""
+    if not isinstance(request, Rolling) or "words" not in numbers:
+        return numbers
+    empty = request.text[:1].isspace() + request.text[-1:].isspace()
+    return {**numbers, "words": numbers["words"] - empty}
+
+
 def prepare(
     wanted: Sequence[Wanted],
     *,
@@ -124,7 +134,11 @@ def prepare(
     """Tasks by their names, with their first `limit` documents. ours: other names that a misspelt
     name may mean.
 
-    Raises HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
+    Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
+    for name, shots in wanted:
+        if name in PRESETS and shots is not None:
+            detail = f"{name} sets the shots of its tasks. Leave one of both out"
+            raise CommandInvalid(verb="evaluate", word="--shots", detail=detail)
     listed = [each for name in wanted for each in PRESETS.get(name.name, (name,))]
     version, manager = _library(offline)
     tasks = _loaded(listed, manager, [*PRESETS, *ours])
@@ -162,13 +176,19 @@ def _loaded(
             raise TaskUnknown(task=name, near=f" (near: {', '.join(near)})" if near else "")
     tasks, missing = dict[str, tuple[Any, int | None]](), list[str]()
     for name, shots in wanted:
+        if _is_path(name) and not Path(name).exists():
+            raise TaskInvalid(task=name, detail="there is no such file or folder")
         random.seed(0)  # As lm-eval does, but for each task: some shuffle their choices.
         np.random.seed(SEED)
         try:
             loaded = _load(name, index, manager)
         except OSError as error:
+            if _is_path(name) and type(error) is FileNotFoundError:  # A file that the task names.
+                raise TaskInvalid(task=name, detail=described.failure(error)) from error
             missing.append(f"{name} ({described.failure(error)})")
             continue
+        except StopIteration as error:
+            raise TaskInvalid(task=name, detail="its data has no document") from error
         except Exception as error:
             raise TaskInvalid(task=name, detail=described.failure(error)) from error
         if not loaded:
@@ -201,6 +221,8 @@ def _prepared(task: Any, limit: int | None, seed: int, version: str) -> HarnessT
         with contextlib.redirect_stderr(io.StringIO()):  # Its progress.
             task.build_all_requests(limit=limit)
         documents = [*instances.documents(task)]
+        if not documents:
+            raise TaskInvalid(task=name, detail="its data has no document")
         settings = {
             **described.data(task),
             "content": _content(task, documents),
@@ -212,6 +234,8 @@ def _prepared(task: Any, limit: int | None, seed: int, version: str) -> HarnessT
         }
     except PellucidError:
         raise
+    except StopIteration as error:
+        raise TaskInvalid(task=name, detail="its data has no document") from error
     except Exception as error:
         raise TaskInvalid(task=name, detail=described.failure(error)) from error
     examples = [example for document in documents for example in document.examples]

@@ -86,8 +86,7 @@ def _answered(
         told(f"{len(waiting)} steps", done[_ANSWERED], examples)
 
     each = shared(inputs.folder, processes, _of_part, parts, tell, EvaluationLost)
-    for _, given in each:
-        yield from given
+    yield from (given for _, given in each)
 
 
 def _in_turn(
@@ -104,7 +103,7 @@ def _in_turn(
             yield state.step, given
 
 
-def _of_part(inputs: Inputs, part: Waiting, tell: Tell) -> list[tuple[int, list[Answer]]]:
+def _of_part(inputs: Inputs, part: Waiting, tell: Tell) -> Iterator[tuple[int, list[Answer]]]:
     """What _in_turn gives, in a process of its own."""
     replayed = 0
 
@@ -113,7 +112,7 @@ def _of_part(inputs: Inputs, part: Waiting, tell: Tell) -> list[tuple[int, list[
         tell(_REPLAYED, done - replayed)
         replayed = done
 
-    return [*_in_turn(inputs, part, watch, lambda *_: tell(_ANSWERED, 1))]
+    yield from _in_turn(inputs, part, watch, lambda *_: tell(_ANSWERED, 1))
 
 
 def _parts(inputs: Inputs, waiting: Waiting) -> list[Waiting]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pellucid.data.covered import covered
 from pellucid.data.parquet import Documents
+from pellucid.errors import CommandInvalid
 from pellucid.evaluate.suite import BUILT_IN, memorization, texts
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
@@ -19,17 +20,25 @@ _OURS = (*NAMES, memorization.NAME)
 
 
 def chosen(
-    names: str,
+    names: str | None,
     inputs: Inputs,
     *,
     shots: int | None = None,
     limit: int | None = None,
     offline: bool = False,
 ) -> list[Task]:
-    """The tasks of names with commas between, or all built-in tasks but memorization.
+    """The tasks of names with commas between; of None all built-in tasks but memorization.
 
-    Raises HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
-    wanted = [name for name in (word.strip() for word in names.split(",")) if name] or [*NAMES]
+    Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
+    wanted = (
+        [*NAMES] if names is None else [one for word in names.split(",") if (one := word.strip())]
+    )
+    if not wanted:
+        detail = "it names no task. Leave it out to ask the built-in tasks"
+        raise CommandInvalid(verb="evaluate", word="--tasks", detail=detail)
+    if shots is not None and (ours := [name for name in wanted if name in _OURS]):
+        detail = f"built-in tasks have no solved examples, such as {ours[0]}. Leave one of both out"
+        raise CommandInvalid(verb="evaluate", word="--shots", detail=detail)
     others = [name for name in dict.fromkeys(wanted) if name not in _OURS]
     theirs: Sequence[Task] = ()
     if others:

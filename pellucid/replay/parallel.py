@@ -6,12 +6,15 @@ Processes, since the threads of our kernels and of torch are one pool for each.
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
+import queue
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeVar
@@ -48,12 +51,12 @@ def workers(inputs: Inputs, parts: int) -> int:
 def shared(
     folder: Path,
     processes: int,
-    work: Callable[[Inputs, Part, Tell], Result],
+    work: Callable[[Inputs, Part, Tell], Iterator[Result]],
     parts: Sequence[Part],
     watch: Callable[[list[int]], None],
     lost: type[MachineError],
 ) -> Iterator[tuple[Part, Result]]:
-    """Each part and what work gives for it, as they get ready; begun in their order.
+    """Everything that work gives for the parts, as soon as it is ready; begun in their order.
 
     watch: told every moment how much is done of each of KINDS. Raises `lost` if a process was
     killed, and what work raises."""
@@ -61,33 +64,68 @@ def shared(
     # A fork would copy locks of threads that it does not copy.
     context = multiprocessing.get_context("spawn")
     done: Any = context.Array("q", KINDS)
+    given, arrived = context.SimpleQueue(), queue.SimpleQueue[tuple[int, Any]]()
+    # A process that is killed may leave half of a result: it keeps this thread waiting alone.
+    threading.Thread(target=_receive, args=(given, arrived), daemon=True).start()
     try:
-        about = (folder, threads, done, os.getpid())
+        about = (folder, threads, done, given, os.getpid())
         with ProcessPoolExecutor(processes, context, _open, about) as pool:
-            waiting = {pool.submit(_do, work, part): part for part in parts}
             try:
-                while waiting:
-                    ready, _ = wait(waiting, _SECONDS, FIRST_COMPLETED)
+                with _without_interrupts():
+                    waiting = {pool.submit(_do, work, at, part) for at, part in enumerate(parts)}
+                owed = 0  # Results of parts that are done, less those that arrived.
+                while waiting or owed:
                     watch(done[:])
-                    for one in ready:
-                        yield waiting.pop(one), one.result()
+                    for at, result in _next(arrived):
+                        owed -= 1
+                        yield parts[at], result
+                    ready = {one for one in waiting if one.done()}
+                    waiting -= ready
+                    owed += sum(one.result() for one in ready)
+                watch(done[:])
             except BaseException:  # Nobody waits for what the others do, which may take minutes.
                 for process in [*(getattr(pool, "_processes", None) or {}).values()]:
                     process.terminate()
                 raise
+            given.put(None)
     except BrokenProcessPool as error:
         raise lost(path=folder) from error
 
 
-_opened: list[tuple[Inputs, Any]] = []  # Of this process.
+def _receive(given: Any, arrived: queue.SimpleQueue[tuple[int, Any]]) -> None:
+    while (one := given.get()) is not None:
+        arrived.put(one)
 
 
-def _open(folder: Path, threads: int, done: Any, parent: int) -> None:
+def _next(arrived: queue.SimpleQueue[tuple[int, Any]]) -> Iterator[tuple[int, Any]]:
+    """The next result, if one comes soon."""
+    try:
+        one = arrived.get(timeout=_SECONDS)
+    except queue.Empty:
+        return
+    yield one
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started meanwhile never get a Ctrl-C, not even while they import: whoever
+    started them ends them."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+_opened: list[tuple[Inputs, Any, Any]] = []  # Of this process.
+
+
+def _open(folder: Path, threads: int, done: Any, given: Any, parent: int) -> None:
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     recipe = load_recipe(folder)
     placement = recipe.placement.model_copy(update={"threads": threads})
     inputs = Inputs.load(folder, recipe.model_copy(update={"placement": placement}))
-    _opened.append((inputs, done))
+    _opened.append((inputs, done, given))
 
 
 def _end_with(parent: int) -> None:
@@ -97,14 +135,19 @@ def _end_with(parent: int) -> None:
     os._exit(1)
 
 
-def _do(work: Callable[[Inputs, Part, Tell], Result], part: Part) -> Result:
-    inputs, done = _opened[0]
+def _do(work: Callable[[Inputs, Part, Tell], Iterator[Result]], at: int, part: Part) -> int:
+    """How many results were given."""
+    inputs, done, given = _opened[0]
 
     def tell(kind: int, number: int) -> None:
         with done.get_lock():
             done[kind] += number
 
-    return work(inputs, part, tell)
+    count = 0
+    for result in work(inputs, part, tell):
+        given.put((at, result))
+        count += 1
+    return count
 
 
 # ---- the audit of every step ----------------------------------------------------------------
@@ -144,7 +187,7 @@ def audit_all(inputs: Inputs, watch: Watch) -> list[Finding]:
     )
 
 
-def _audit(inputs: Inputs, part: Pass, tell: Tell) -> list[Finding]:
+def _audit(inputs: Inputs, part: Pass, tell: Tell) -> Iterator[list[Finding]]:
     at = 0
 
     def watch(done: int, _: int) -> None:
@@ -154,4 +197,4 @@ def _audit(inputs: Inputs, part: Pass, tell: Tell) -> list[Finding]:
 
     findings = run_pass(inputs, part, watch)
     watch(part.length, part.length)  # A pass ends early where it finds a fault.
-    return findings
+    yield findings

@@ -62,6 +62,8 @@ def compared(first: Reported, run: Reported) -> Compared:
 
 def _relation(first: Reported, run: Reported) -> tuple[str, bool]:
     """In words, and whether the place where a fork begins says nothing new."""
+    if run.identity == first.identity:
+        return "a copy of the first run, or the same run made again", True
     a, b = first.recipe.fork, run.recipe.fork
     if b.parent and (a.parent, a.step) == (b.parent, b.step):
         return f"a fork of the same run as the first run, after step {b.step:,}", True
@@ -358,11 +360,12 @@ def _charts(first: Reported, other: Compared, place: int) -> list[Picture]:
 
 def several(first: Reported, others: Sequence[Compared]) -> list[Section]:
     """Of runs that differ from the first one in the same fields: the mean difference, with an
-    interval over these runs."""
-    kinds: dict[tuple[str, ...], list[Compared]] = {}
+    interval over these runs. Copies of a run, and of the first one, tell nothing more."""
+    kinds: dict[tuple[str, ...], dict[str, Compared]] = {}
     for each in others:
-        kinds.setdefault(each.kind, []).append(each)
-    return [_several(first, own) for own in kinds.values() if len(own) > 1]
+        if each.run.identity != first.identity:
+            kinds.setdefault(each.kind, {}).setdefault(each.run.identity, each)
+    return [_several(first, [*own.values()]) for own in kinds.values() if len(own) > 1]
 
 
 def _several(first: Reported, own: Sequence[Compared]) -> Section:

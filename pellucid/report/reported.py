@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping
 from functools import cached_property
@@ -16,6 +17,7 @@ from pellucid.look.status import status
 from pellucid.measured import stored
 from pellucid.measured.summary import Summary, summary
 from pellucid.recipe import load
+from pellucid.record.digests import canonical
 from pellucid.site.curves import Curves
 from pellucid.store import layout
 from pellucid.store.home import home
@@ -39,6 +41,13 @@ class Reported:
     def ledger(self) -> LedgerFile | None:
         """None before training."""
         return begun(self.folder)
+
+    @cached_property
+    def identity(self) -> str:
+        """The same for runs that compute the same: of the genesis, or before training of the
+        recipe."""
+        genesis = self.ledger and canonical(self.ledger.genesis)
+        return hashlib.sha256(genesis).hexdigest() if genesis else self.recipe.digest.hex()
 
     @property
     def first(self) -> int:

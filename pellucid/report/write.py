@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,13 +61,11 @@ _CHECKED = "Each section ends with the commands that check it or compute it agai
 def report(runs: Sequence[str], to: Path | None) -> tuple[Path, dict[str, Any]]:
     """Write the report of a run, or of a run and others beside it; the folder and the numbers.
 
-    to: the folder to write; None: one with the names of the runs, in the current folder. Raises
+    to: the folder to write; None: one that is named after the runs, in the current folder. Raises
     RunMissing, RunTwice, FolderTaken, ReportInside, and what reading the runs raises."""
     first, *others = opened(runs)
-    target = to or Path(
-        "-".join(run.recipe.name for run in (first, *others))[:_LONGEST] + "-report"
-    )
-    target = target.resolve() if target.is_symlink() else target  # Else the link is replaced.
+    target = to or Path(_named((first, *others)))
+    target = target.resolve() if files.is_link(target) else target  # Else the link is replaced.
     require_place(target)
     made = of_runs(first, others) if others else of_run(first)
     with files.whole_folder(target) as partial:
@@ -75,6 +74,13 @@ def report(runs: Sequence[str], to: Path | None) -> tuple[Path, dict[str, Any]]:
         for picture in made.pictures:
             files.write_text(partial / PICTURES / f"{picture.name}.svg", alone(picture.chart))
     return target, {str(section.title): section.numbers for section in made.sections}
+
+
+def _named(runs: Sequence[Reported]) -> str:
+    """A name that no report of other runs has, whatever the runs are called."""
+    names = "-".join(run.recipe.name for run in runs)[:_LONGEST]
+    digest = hashlib.sha256("\n".join(run.identity for run in runs).encode()).hexdigest()
+    return f"{names}-{digest[:8]}-report"
 
 
 def opened(runs: Sequence[str]) -> list[Reported]:

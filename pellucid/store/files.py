@@ -77,7 +77,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     partial = path.with_name(TEMPORARY + path.name)
     with named_errors(path):
         try:
-            _made_anew(partial)
+            _made_anew(partial, path)
             yield partial
             for inner in sorted(partial.rglob("*")):
                 sync(inner)
@@ -93,7 +93,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     that was killed when its work was done can be given again. Raises FolderTaken."""
     if path.name == "..":
         raise FolderTaken(path=path, found="the current folder")
-    if path.is_symlink():  # Else the link would be replaced.
+    if is_link(path):  # Else the link would be replaced.
         path = path.resolve()
     if _is_free(path):
         with whole_folder(path) as partial:
@@ -102,7 +102,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     partial = path.with_name(TEMPORARY + path.name)
     with named_errors(path):
         try:
-            _made_anew(partial)
+            _made_anew(partial, path)
             yield partial
             if not _same(partial, path):
                 require_free(path)
@@ -110,10 +110,10 @@ def new_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(partial, ignore_errors=True)
 
 
-def _made_anew(partial: Path) -> None:
-    """An empty folder, whatever a killed process left there."""
+def _made_anew(partial: Path, path: Path) -> None:
+    """An empty folder for another one, whatever a killed process left there."""
     shutil.rmtree(partial, ignore_errors=True)
-    make_folder(partial)
+    make_folder(partial, path)
 
 
 def make_folder(path: Path, named: Path | None = None) -> None:
@@ -266,6 +266,11 @@ def holds(path: Path, content: bytes) -> bool:
 def is_file(path: Path) -> bool:
     """As Path.is_file, also of a name that is too long to be one."""
     return os.path.lexists(path) and path.is_file()
+
+
+def is_link(path: Path) -> bool:
+    """As Path.is_symlink, also of a name that is too long to be one."""
+    return os.path.lexists(path) and path.is_symlink()
 
 
 def open_file(path: Path, follow: bool = False) -> io.BufferedReader:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from pellucid.analysis.contamination import found
 from pellucid.measured import stored
 from pellucid.store import layout
@@ -80,3 +82,26 @@ def test_a_step_that_there_is_not_is_named(trained: Path) -> None:
     answer = pellucid("evaluate", trained, *FEW, "--steps", "0,99", check=None)
     assert answer.returncode != 0 and "99" in answer.stderr
     assert not (trained / layout.EVALUATIONS).exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--tasks", ""], "--tasks: it names no task"),
+        (["--tasks", " , "], "--tasks: it names no task"),
+        (["--shots", "3"], "no solved examples, such as agreement"),
+        (["--tasks", "x.yaml,copying", "--shots", "0"], "no solved examples, such as copying"),
+        (["--tasks", "llm360", "--shots", "3"], "llm360 sets the shots"),
+        (["--tasks", "missing.yaml"], "no such file or folder"),
+        (["--tasks", "agreement", "--limit", "1", "--foreign", "missing"], "no such folder"),
+    ],
+)
+def test_what_cannot_be_asked_is_named(trained: Path, arguments: list[str], told: str) -> None:
+    answer = pellucid("evaluate", trained, *arguments, check=None)
+    assert answer.returncode == 2 and told in " ".join(answer.stderr.split()), answer.stderr
+    assert not (trained / layout.EVALUATIONS).exists()
+
+
+def test_an_audit_of_no_evaluations_says_how_to_make_some(release: Path) -> None:
+    answer = pellucid("audit", release, "--evaluations", "3", check=None)
+    assert answer.returncode == 2 and f"pellucid evaluate {release}" in answer.stderr

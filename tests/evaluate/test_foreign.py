@@ -14,7 +14,7 @@ import transformers
 
 from pellucid import machine
 from pellucid.data.tokenizer import FILE, Tokenizer
-from pellucid.errors import FileMissing, ForeignUnfit, MemoryTooSmall
+from pellucid.errors import ForeignUnfit, FormatInvalid, MemoryTooSmall, TokenizerInvalid
 from pellucid.evaluate import foreign
 from pellucid.evaluate.scoring import Asked
 from pellucid.evaluate.task import Task
@@ -161,7 +161,7 @@ def test_weights_that_do_not_fit_are_refused(llama: Path, tmp_path: Path) -> Non
     save_file(weights | stale, place / "model.safetensors")
     foreign.load(place)
     (place / "model.safetensors").unlink()
-    with pytest.raises(FileMissing):
+    with pytest.raises(ForeignUnfit, match="it has no "):
         foreign.load(place)
 
 
@@ -215,3 +215,48 @@ def test_too_little_memory_is_named(llama: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(machine, "available", lambda: 1000)
     with pytest.raises(MemoryTooSmall):
         foreign.load(llama)
+
+
+def test_a_folder_that_is_not_there_is_named(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(ForeignUnfit, match="there is no such folder"):
+        foreign.load(tmp_path / "gpt2")
+    with pytest.raises(ForeignUnfit, match="it has no config"):
+        foreign.load(tmp_path)
+
+
+def cache_of(place: Path, model: Path, revision: str = "0123456789abcdef") -> Path:
+    """A model as huggingface_hub keeps it: files by their digest, and links to them."""
+    blobs = place / "models--some--small" / "blobs"
+    snapshot = place / "models--some--small" / "snapshots" / revision
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    for number, file in enumerate(sorted(model.iterdir())):
+        shutil.copy(file, blobs / f"{number:064}")
+        (snapshot / file.name).symlink_to(f"../../blobs/{number:064}")
+    return snapshot
+
+
+def test_a_cache_of_hugging_face_is_read(finished: Path, tmp_path: Path) -> None:
+    plain = folder_of(tmp_path / "plain", finished, "llama")
+    snapshot = cache_of(tmp_path / "hub", plain)
+    asked = Task("some", "accuracy", [Example("a", Choices("the", (" cat", " dog")), 0, "a")])
+    (known,) = foreign.beside(plain, [asked], lambda *_: None)
+    (row,) = foreign.beside(snapshot, [asked], lambda *_: None)
+    assert row._replace(foreign=known.foreign) == known
+    assert row.foreign == "small@0123456"
+
+
+@pytest.mark.parametrize("name", ["config.json", FILE, "model.safetensors"])
+def test_a_link_that_leaves_the_cache_is_not_followed(
+    finished: Path, tmp_path: Path, name: str
+) -> None:
+    plain = folder_of(tmp_path / "plain", finished, "llama")
+    snapshot = cache_of(tmp_path / "hub", plain)
+    (snapshot / name).unlink()
+    (snapshot / name).symlink_to(plain / name)
+    with pytest.raises((FormatInvalid, TokenizerInvalid), match="link"):
+        foreign.load(snapshot)
+    (plain / name).rename(plain / "elsewhere")
+    (plain / name).symlink_to(plain / "elsewhere")
+    with pytest.raises((FormatInvalid, TokenizerInvalid), match="link"):
+        foreign.load(plain)

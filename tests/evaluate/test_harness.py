@@ -18,7 +18,6 @@ import yaml
 from pellucid.errors import (
     AnswerNotFinite,
     HarnessMissing,
-    TaskDataMissing,
     TaskInvalid,
     TaskUnfit,
     TaskUnknown,
@@ -353,13 +352,6 @@ def test_data_that_is_missing_is_named(tmp_path: Path) -> None:
     assert str(here) not in message
 
 
-def test_a_file_of_data_that_is_missing_is_named(tmp_path: Path) -> None:
-    path = local_tasks.choices(tmp_path)
-    (tmp_path / "choices.test.jsonl").unlink()
-    with pytest.raises(TaskDataMissing, match=re.escape("choices.test.jsonl")):
-        prepare([Wanted(str(path))])
-
-
 def test_a_revision_is_a_setting(tmp_path: Path) -> None:
     path = local_tasks.choices(tmp_path)
     path.write_text(path.read_text().replace("data_files:", "revision: abc\n  data_files:"))
@@ -370,3 +362,39 @@ def test_without_lm_eval_the_error_names_the_command(monkeypatch: pytest.MonkeyP
     monkeypatch.setitem(sys.modules, "lm_eval", None)
     with pytest.raises(HarnessMissing, match=re.escape('pip install "pellucid[evaluate]"')):
         prepare([Wanted("arc_easy")])
+
+
+def test_missing_and_empty_data_of_a_file_are_named(tmp_path: Path) -> None:
+    path = local_tasks.choices(tmp_path)
+    data = tmp_path / "choices.test.jsonl"
+    data.write_bytes(b"")
+    with pytest.raises(TaskInvalid, match="its data has no document"):
+        one(path)
+    data.unlink()
+    with pytest.raises(TaskInvalid, match="Unable to find"):
+        one(path)
+    path.unlink()
+    with pytest.raises(TaskInvalid, match="no such file"):
+        one(path)
+
+
+@pytest.mark.parametrize("text", ["{}\n", "\n{}", "  {}\n\n", "{}"])
+def test_texts_with_white_space_at_their_ends_are_rated_like_others(
+    tmp_path: Path, text: str
+) -> None:
+    rows = {"test": [{"page": text.format(page)} for page in ("a b c", "some more of it")]}
+    body = {"output_type": "loglikelihood_rolling", "doc_to_text": ""}
+    metric_list = [{"metric": name} for name in ("word_perplexity", "bits_per_byte")]
+    task = one(
+        local_tasks.write(
+            tmp_path, "pages", rows, **body, doc_to_target="page", metric_list=metric_list
+        )
+    )
+    assert [example.request for example in task.examples] == [
+        Rolling(r["page"]) for r in rows["test"]
+    ]
+    metric, numbers = task.rated([Likelihoods((-9.0,), (False,))] * 2)
+    assert metric == "bits_per_byte"
+    assert [(one["bytes"], one["words"]) for one in numbers] == [
+        (len(row["page"]), len(row["page"].split())) for row in rows["test"]
+    ]

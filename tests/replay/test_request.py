@@ -5,8 +5,13 @@ from __future__ import annotations
 import itertools
 import json
 import multiprocessing
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -320,15 +325,51 @@ def test_what_others_compute_is_not_waited_for(finished: Path) -> None:
     assert not multiprocessing.active_children()
 
 
-def slept(_: object, seconds: float, __: object) -> float:
+def slept(_: object, seconds: float, __: object) -> Iterator[float]:
     time.sleep(seconds)
-    return seconds
+    yield seconds
+
+
+def test_what_is_ready_of_a_part_does_not_wait_for_the_rest(finished: Path, tmp_path: Path) -> None:
+    each = parallel.shared(
+        finished, 2, in_turn, [tmp_path / "a", tmp_path / "b"], lambda _: None, AuditLost
+    )
+    for part, result in each:  # The second result is made when the first one has come.
+        assert result == "first" if not part.exists() else "second"
+        part.touch()
+
+
+def in_turn(_: object, place: Path, __: object) -> Iterator[str]:
+    yield "first"
+    ends = time.monotonic() + 60
+    while not place.exists():
+        assert time.monotonic() < ends
+        time.sleep(0.05)
+    yield "second"
+
+
+@pytest.mark.parametrize("seconds", [0.4, 1.5])
+def test_a_ctrl_c_while_processes_start_is_quiet(finished: Path, seconds: float) -> None:
+    """The terminal sends it to all of them, also to those that are still importing."""
+    code = (
+        "import sys; from pathlib import Path; from pellucid.errors import AuditLost;"
+        "from pellucid.replay import parallel; from tests.replay.test_request import slept;"
+        "print('ready', flush=True);"
+        f"[*parallel.shared(Path({str(finished)!r}), 2, slept, [60.0] * 2, print, AuditLost)]"
+    )
+    started = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+    assert started.stdout and started.stdout.readline() == "ready\n"
+    time.sleep(seconds)
+    os.killpg(started.pid, signal.SIGINT)
+    _, told = started.communicate(timeout=60)
+    assert told.count("Traceback") == 1 and told.endswith("KeyboardInterrupt\n"), told
+    assert started.returncode == -signal.SIGINT
 
 
 def killed(*_: object) -> None:
-    import os
-    import signal
-
     os.kill(os.getpid(), signal.SIGKILL)
 
 

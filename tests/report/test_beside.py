@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -136,7 +137,32 @@ def test_the_default_folder_has_the_names_of_the_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     target, _ = report([str(family.parent), str(family.forks[1])], None)
-    assert target == Path("small-without-1-report")
+    assert re.fullmatch("small-without-1-[0-9a-f]{8}-report", str(target))
+    swapped, _ = report([str(family.parent), str(family.forks[0])], None)
+    again, _ = report([str(family.parent), str(family.forks[1])], None)
+    assert again == target != swapped
+
+
+def test_runs_of_one_name_get_reports_of_their_own(
+    finished: Path, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    other = make_run(tmp_path / "other" / finished.name, corpus, ["train.lr=0.004"])
+    shutil.copytree(finished, tmp_path / "copy")
+    own, others, copied = (report([str(run)], None)[0] for run in (finished, other, "copy"))
+    assert own == copied != others
+
+
+def test_copies_of_a_run_are_not_several_runs(
+    finished: Path, tmp_path: Path, family: Family
+) -> None:
+    copies = [Path(shutil.copytree(family.forks[0], tmp_path / name)) for name in "ab"]
+    made = beside(family.parent, *copies, finished)
+    assert not [one for one in made.sections if str(one.title).startswith("Over the runs")]
+    assert "a copy of the first run" in numbers(made, "small (2) beside small")["relation"]
+    made = beside(family.parent, *copies, *family.forks)
+    (over,) = [one for one in made.sections if str(one.title).startswith("Over the runs")]
+    assert len(over.numbers["runs"]) == 2
 
 
 def test_runs_without_a_step_have_nothing_to_compare(

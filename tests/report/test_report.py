@@ -16,7 +16,14 @@ from pellucid.analysis import memorization as memory
 from pellucid.analysis.forgetting import forgetting
 from pellucid.cli.report import report as verb
 from pellucid.demo import compare
-from pellucid.errors import EvaluationBroken, FolderTaken, ReportInside, RunMissing, RunTwice
+from pellucid.errors import (
+    EvaluationBroken,
+    FolderTaken,
+    FolderUnfit,
+    ReportInside,
+    RunMissing,
+    RunTwice,
+)
 from pellucid.evaluate import kept
 from pellucid.evaluate.measure import measure
 from pellucid.evaluate.suite import calibration
@@ -155,13 +162,15 @@ def test_a_sealed_release_is_read_and_left_as_it_is(
     (tmp_path / "other").mkdir()
     monkeypatch.chdir(tmp_path / "other")
     target, _ = report([str(release)], None)
-    assert target == Path("small-report") and (target / "report.html").is_file()
+    assert (
+        re.fullmatch("small-[0-9a-f]{8}-report", str(target)) and (target / "report.html").is_file()
+    )
     assert verify(release, lambda _: None).problems == []
 
 
 def test_no_report_lies_in_a_run(release: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(release)
-    with pytest.raises(ReportInside, match=r"--to \.\./small-report"):
+    with pytest.raises(ReportInside, match=r"--to \.\./small-[0-9a-f]{8}-report"):
         report(["."], None)
     with pytest.raises(ReportInside, match="lies in the run"):
         report(["."], release / "data" / "new")
@@ -294,3 +303,14 @@ def test_a_row_names_the_metric_so_that_measured_numbers_are_told(family: Family
     metrics_of = {entry["task"]: entry["metric"] for entry in stored.entries(family.parent)}
     assert str(table.head[1]) == "metric"
     assert {row[0]: row[1] for row in table.rows} == metrics_of
+
+
+@pytest.mark.parametrize("length", [250, 300, 5000])
+def test_a_name_that_is_too_long_is_named(release: Path, tmp_path: Path, length: int) -> None:
+    with pytest.raises(FolderUnfit, match="File name too long"):
+        report([str(release)], tmp_path / ("x" * length))
+    with (
+        pytest.raises(FolderUnfit, match="File name too long"),
+        files.new_folder(tmp_path / ("x" * length)),
+    ):
+        pass
