@@ -102,6 +102,7 @@ def _by_text(run: Reported) -> Iterator[Block]:
         ]  # fmt: skip
         caption = Words(f"Validation texts by source and length, step {entry['step']:,}")
         yield Table(caption, tuple(map(Words, _TEXTS)), rows)
+        yield say(Words(_FEW))
 
 
 _SURE = ("task", "step", "mean probability of the choice", "share that is right", "mean distance")
@@ -111,6 +112,10 @@ _CALIBRATION = (
     "error."
 )
 _TEXTS = ("texts", "documents", "bytes", "bits per byte", "95% interval")
+_FEW = (
+    "Few documents hardly tell how much documents differ. So the interval of a row with less than "
+    "some 20 documents is wide, and holds the value in 95% of samples all the same."
+)
 _METHODS = (
     "The band is the 95% interval: how the value would vary with other examples made by the same "
     "rule. Examples that share a document, a noun or a template count as one cluster. Numbers of "

@@ -47,7 +47,7 @@ class Reported:
         """The same for runs that compute the same: of the genesis, or before training of the
         recipe."""
         genesis = self.ledger and canonical(self.ledger.genesis)
-        return hashlib.sha256(genesis).hexdigest() if genesis else self.recipe.digest.hex()
+        return hashlib.sha256(genesis).hexdigest() if genesis else self.recipe.digest().hex()
 
     @property
     def first(self) -> int:
