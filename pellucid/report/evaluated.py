@@ -113,8 +113,8 @@ _CALIBRATION = (
 )
 _TEXTS = ("texts", "documents", "bytes", "bits per byte", "95% interval")
 _FEW = (
-    "Few documents hardly tell how much documents differ. So the interval of a row with less than "
-    "some 20 documents is wide, and holds the value in 95% of samples all the same."
+    "Few documents hardly tell how much documents differ: an interval over less than some 20 "
+    "documents is wide for that reason."
 )
 _METHODS = (
     "The band is the 95% interval: how the value would vary with other examples made by the same "
