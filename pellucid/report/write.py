@@ -16,7 +16,7 @@ from pellucid.report.chart import alone
 from pellucid.report.markdown import MARK, PICTURES, markdown
 from pellucid.report.page import page
 from pellucid.report.reported import Reported
-from pellucid.store import files
+from pellucid.store import file_kinds, files
 
 # The sections of a report of one run, in their order. Another one is a function more.
 SECTIONS: tuple[Callable[[Reported], Section], ...] = (
@@ -65,7 +65,8 @@ def report(runs: Sequence[str], to: Path | None) -> tuple[Path, dict[str, Any]]:
     RunMissing, RunTwice, FolderTaken, ReportInside, and what reading the runs raises."""
     first, *others = opened(runs)
     target = to or Path(_named((first, *others)))
-    target = target.resolve() if files.is_link(target) else target  # Else the link is replaced.
+    if file_kinds.is_link(target):  # Else the link is replaced.
+        target = target.resolve()
     require_place(target)
     made = of_runs(first, others) if others else of_run(first)
     with files.whole_folder(target) as partial:

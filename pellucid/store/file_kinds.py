@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -29,3 +30,8 @@ def unfit(path: Path, follow: bool = True) -> str:
     except (OSError, ValueError):
         return "no such file"
     return kind and f"is not a file but {kind}"
+
+
+def is_link(path: Path) -> bool:
+    """As Path.is_symlink, also of a name that is too long to be one."""
+    return os.path.lexists(path) and path.is_symlink()

@@ -93,7 +93,7 @@ def new_folder(path: Path) -> Iterator[Path]:
     that was killed when its work was done can be given again. Raises FolderTaken."""
     if path.name == "..":
         raise FolderTaken(path=path, found="the current folder")
-    if is_link(path):  # Else the link would be replaced.
+    if file_kinds.is_link(path):  # Else the link would be replaced.
         path = path.resolve()
     if _is_free(path):
         with whole_folder(path) as partial:
@@ -266,11 +266,6 @@ def holds(path: Path, content: bytes) -> bool:
 def is_file(path: Path) -> bool:
     """As Path.is_file, also of a name that is too long to be one."""
     return os.path.lexists(path) and path.is_file()
-
-
-def is_link(path: Path) -> bool:
-    """As Path.is_symlink, also of a name that is too long to be one."""
-    return os.path.lexists(path) and path.is_symlink()
 
 
 def open_file(path: Path, follow: bool = False) -> io.BufferedReader:
