@@ -12,6 +12,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pellucid.measured import stored
+from pellucid.measured.intervals import Interval, of_mean
+from pellucid.measured.summary import Columns
 from pellucid.record import digests
 from pellucid.record.evaluations import Line
 from pellucid.record.requests import Answer, Likelihoods
@@ -21,11 +23,16 @@ _BATCH = 1 << 22  # Characters of texts that are in memory at once, about.
 
 
 def evaluations(folder: Path) -> Iterator[dict[str, Any]]:
-    """A row for each number of each evaluation. Raises EvaluationBroken."""
+    """A row for each number of each evaluation. Raises EvaluationBroken, FileMissing."""
     for entry in stored.of_run(folder):
+        columns = Columns(entry)
+        for line in stored.lines(folder, entry):
+            columns.take(line)
         about = {**entry, "settings": _json(entry["settings"])}
         for number, bits in entry["numbers"].items():
-            yield {**about, "number": number, "value": digests.bits_float(bits)}
+            interval = of_mean(columns.numbers[number], columns.clusters)
+            ends = interval._asdict() if interval else dict.fromkeys(Interval._fields)
+            yield {**about, **ends, "number": number, "value": digests.bits_float(bits)}
 
 
 def write_examples(folder: Path, schema: pa.Schema) -> pa.NativeFile:

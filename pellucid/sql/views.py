@@ -196,7 +196,13 @@ VIEWS = {
                 task_digest="the digest of all questions",
                 number="the name of the number, such as acc",
             ),
-            Column("value", "DOUBLE", "its mean over the examples"),
+            *_columns(
+                "DOUBLE",
+                value="its mean over the examples",
+                low="the lower end of the 95% interval of the mean; NULL if all are one cluster",
+                high="the upper end",
+            ),
+            Column("method", "VARCHAR", "how the interval is computed, as in evaluate.md"),
         ),
     ),
     "examples": View(

@@ -9,6 +9,8 @@ import pytest
 
 from pellucid import sql
 from pellucid.errors import EvaluationBroken
+from pellucid.measured import stored
+from pellucid.measured.intervals import of_mean
 from pellucid.record import digests
 from pellucid.release.publish import publish
 from pellucid.sql import evaluated
@@ -27,6 +29,12 @@ def test_each_number_of_each_entry_has_a_row(release: Path) -> None:
     for row in listed:
         entry = made[row["n"]]
         assert row["value"] == digests.bits_float(entry["numbers"][row["number"]])
+        lines = [*stored.lines(release, stored.entries(release)[row["n"] - 1])]
+        interval = of_mean(
+            [line.numbers[row["number"]] for line in lines],
+            [line.example.cluster or line.example.name for line in lines],
+        )
+        assert interval == (row["low"], row["high"], row["method"])
         assert json.loads(row["settings"]) == entry["settings"]
         names = ("step", "task", "harness", "version", "metric", "task_digest")
         assert [row[name] for name in names] == [entry[name] for name in names]
@@ -56,6 +64,16 @@ def test_each_number_of_each_example_has_a_row(
         FROM evaluations JOIN examples USING (n, number)
         WHERE number = 'acc' GROUP BY n, evaluations.value"""
     assert rows(release, query) == [{"same": True, "examples": 5}] * 2
+
+
+def test_examples_of_one_cluster_have_no_interval(release: Path) -> None:
+    genesis, made = evaluate(release, [6])
+    path = release / layout.examples(1)
+    lines = [json.loads(line) | {"cluster": "one"} for line in path.read_bytes().splitlines()]
+    path.write_bytes(b"".join(digests.canonical(line) + b"\n" for line in lines))
+    rewrite(release, [genesis, made])
+    found = rows(release, "SELECT DISTINCT low, high, method FROM evaluations")
+    assert found == [{"low": None, "high": None, "method": None}]
 
 
 def test_examples_in_token_ids_have_rows_too(release: Path) -> None:
