@@ -98,12 +98,14 @@ def print_step(about: dict[str, Any], characters: int) -> None:
 
 def _evaluated(about: dict[str, Any]) -> str:
     from pellucid.measured.summary import decimals
+    from pellucid.measured.variants import shown as named
 
     between = about["interval"]
     low_high = (
         f", 95% interval {decimals(between['low'])}-{decimals(between['high'])}" if between else ""
     )
-    shown = f"{word(about['task'])}: {word(about['number'])} {decimals(about['value'])}"
+    task = named(about["task"], about["variant"])
+    shown = f"{word(task)}: {word(about['number'])} {decimals(about['value'])}"
     return f"{shown}{low_high}, {about['examples']:,} examples"
 
 

@@ -22,10 +22,11 @@ import pyarrow as pa
 
 from pellucid.data.order import Order
 from pellucid.errors import FolderNeeded, RunMissing, StepUnknown
+from pellucid.evaluate import builtin
 from pellucid.forked import fork_of, tokens_in_words
 from pellucid.look.show import Shown
 from pellucid.look.status import printed
-from pellucid.measured import stored
+from pellucid.measured import stored, variants
 from pellucid.measured.summary import Summary, summary
 from pellucid.notebook import fork_told, table
 from pellucid.recipe import FILE, Recipe
@@ -113,8 +114,8 @@ class Run:
     @cached_property
     def evaluations(self) -> list[Evaluation]:
         """The evaluations that it keeps of its weights, the oldest first. Raises
-        EvaluationBroken."""
-        return [Evaluation(self, entry) for entry in stored.of_run(self.folder)]
+        EvaluationBroken, TaskDiffers."""
+        return [Evaluation(self, entry) for entry in builtin.of_run(self.folder)]
 
     def step(self, step: int | str) -> Step:
         """A step: 120 or "step120"; `first` is the state that the run
@@ -450,7 +451,7 @@ class Evaluation:
     """A task asked of the weights after a step. Make them with run.evaluations.
 
     n, step, task, harness, version, metric and settings are as in the view `evaluations`; numbers
-    are the means by name."""
+    are the means by name; variant tells shots, a limit and the harness in words."""
 
     def __init__(self, run: Run, entry: Mapping[str, Any]) -> None:
         self.run, self.entry = run, entry
@@ -461,6 +462,7 @@ class Evaluation:
         self.version: str = entry["version"]
         self.metric: str = entry["metric"]
         self.settings: dict[str, str | int | bool | None] = entry["settings"]
+        self.variant: str = variants.words(entry)
         self.numbers = {name: digests.bits_float(bits) for name, bits in entry["numbers"].items()}
 
     @cached_property
@@ -475,7 +477,8 @@ class Evaluation:
         return stored.lines(self.run.folder, self.entry)
 
     def __repr__(self) -> str:
-        asked = f"step {self.step}, task {plain(repr(self.task))}"
+        task = variants.shown(self.task, self.variant)
+        asked = f"step {self.step}, task {plain(repr(task))}"
         return f"<evaluation {self.n} of {self.run!r}: {asked}>"
 
     def _repr_html_(self) -> str:

@@ -15,10 +15,12 @@ from pellucid.analysis.heat import Heat, Section, svg
 from pellucid.analysis.heat import lines as heat_lines
 from pellucid.data.order import Order
 from pellucid.errors import EvaluationBroken, IndexMissing
+from pellucid.evaluate import builtin
 from pellucid.evaluate.suite import memorization as task
 from pellucid.evaluate.suite.memorization import Drawn, Held, Place
 from pellucid.look.show import Shown
 from pellucid.measured import stored
+from pellucid.measured.clusters import clusters_of
 from pellucid.measured.intervals import Interval, of_mean
 from pellucid.record import evaluations
 from pellucid.record.evaluations import Line
@@ -88,8 +90,8 @@ def matrix(folder: Path) -> Memorization | None:
     """What the kept evaluations of a run say; nothing where it has none of the sequences that its
     order gives now. Of several with other sequences the latest counts.
 
-    Raises EvaluationBroken, StageNotReady, FormatInvalid."""
-    kept = [entry for entry in stored.of_run(folder) if _is_of_task(entry)]
+    Raises EvaluationBroken, TaskDiffers, StageNotReady, FormatInvalid."""
+    kept = [entry for entry in builtin.of_run(folder) if _is_of_task(entry)]
     shown = Shown(folder) if kept else None
     done = list[tuple[object, object]]()
     for entry in reversed(kept):
@@ -193,7 +195,7 @@ def _row(name: str, steps: Sequence[int], asked: Sequence[_Asked]) -> Row:
 
 
 def _cell(step: int, asked: Sequence[_Asked]) -> Cell:
-    clusters = [one.held.example.cluster for one in asked]
+    clusters = clusters_of(one.held.example for one in asked)
     exact, share = ([getattr(one, name) for one in asked] for name in ("exact", "share"))
     seen = sum(one.times > 0 for one in asked)
     return Cell(step, len(asked), seen, _rate(exact, clusters), _rate(share, clusters))

@@ -245,19 +245,20 @@ def _evaluations(folder: Path, count: int | None, seed: int | None, as_json: boo
 
     inputs, seed = inputs_of(folder), secrets.randbits(32) if seed is None else seed
     with on_terminal(quiet=as_json) as terminal:
-        asked = ask_again(inputs, count or 0, seed, terminal.watch("replay"))
+        asked, of = ask_again(inputs, count or 0, seed, terminal.watch("replay"))
     if not asked:
         raise EvaluationsMissing(path=folder)
     wrong, head = [one for one in asked if not one.same], inputs.recorded().head
     if as_json:
         about = {"ok": not wrong, "head": head, "seed": seed, "answers": len(asked)}
+        about["of"] = of
         print_json(about | {"differing": [one.as_json() for one in wrong]})
     else:
         for one in wrong[:_SHOWN]:
             place = f"evaluation {one.entry['n']} ({one.entry['task']} of step {one.entry['step']})"
             print(plain(f"  {place}: example {one.line.example.name} has another answer"))
-        verdict = f"{len(wrong):,} of them NOT as recorded" if wrong else "as recorded"
-        print(f"audit: {len(asked):,} answers computed again: {verdict} (--seed {seed})")
+        verdict = f"{len(wrong):,} answers NOT as recorded" if wrong else "answers as recorded"
+        print(f"audit: {len(asked):,} of {of:,} examples asked again: {verdict} (--seed {seed})")
     if wrong:
         raise AuditFailed(path=folder, steps=f"an answer of evaluation {wrong[0].entry['n']}")
 

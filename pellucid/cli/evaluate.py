@@ -217,14 +217,14 @@ def _print(
             about["memorization"] = memorization.as_json(memorized)
         print_json(about)
         return
-    width = max((len(row.task) for row, _ in rows), default=0)
+    width = max((len(row.named) for row, _ in rows), default=0)
     named = max((len(_of(row)) for row, _ in rows), default=7)
     heads = f"{'task':<{width}} {'step':>{named}}  {'number':<14} value  95% interval "
     print(f"{heads}   chance  examples   clean")
     for row, seen in rows:
         value, between, chance, examples = row.cells()
         line = (
-            f"{row.task:<{width}} {_of(row):>{named}}  {row.number:<14} {value}  {between:<14}"
+            f"{row.named:<{width}} {_of(row):>{named}}  {row.number:<14} {value}  {between:<14}"
             f" {chance:>7} {examples:>9}   {_clean(seen)}"
         )
         print(plain(line))

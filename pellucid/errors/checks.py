@@ -15,6 +15,16 @@ class EvaluationBroken(CheckFailed):
     `pellucid verify` to see everything that is wrong. To measure again, remove evaluations/."""
 
 
+class TaskDiffers(CheckFailed):
+    message = """{path}: entry {entry} says that {task} was asked, which it was not: {detail}. Do
+    not trust its numbers. Ask the task itself: remove evaluations/, and run `pellucid evaluate`."""
+
+
+class EvaluationsUnfit(CheckFailed):
+    message = """The evaluations of {path} cannot be sealed, for verify would refuse them: {error},
+    {where}: {detail}. To seal the run without them, or to ask again, remove evaluations/."""
+
+
 class HeadDiffers(CheckFailed):
     message = """{path} has the head {found}, but the same recipe and data gave {stated}
     elsewhere. Portable arithmetic promises the same head on every machine. Run `pellucid

@@ -206,6 +206,11 @@ class TaskUnfit(UserError):
     YAML file."""
 
 
+class TaskNameTaken(UserError):
+    message = """{path} names its task {task}, and a built-in task has this name. Give the task
+    another name in a copy of its YAML file, or ask the built-in one: --tasks {task}"""
+
+
 class TaskDataMissing(UserError):
     message = """The data of these tasks is not on this machine: {tasks}. No model was asked. Run
     the command once with a network and without --offline, which fetches the data."""

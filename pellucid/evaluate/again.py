@@ -18,6 +18,13 @@ from pellucid.replay.materialise import Watch, walk
 from pellucid.store import layout
 
 
+class Again(NamedTuple):
+    """Examples that were asked again, of all that the run's evaluations have."""
+
+    asked: list[Answered]
+    of: int
+
+
 class Answered(NamedTuple):
     """An example of an evaluation, asked again."""
 
@@ -30,12 +37,14 @@ class Answered(NamedTuple):
         return {**about, "example": self.line.example.name, "same": self.same}
 
 
-def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answered]:
+def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> Again:
     """As many examples of all evaluations of the run's states as asked for, drawn by the seed. No
     task's code or template is read: a line holds the request that was made.
 
     Raises EvaluationBroken, StateDiffers, LedgerDiffers."""
-    picked = _picked(inputs, stored.of_run(inputs.folder), count, seed)
+    entries = stored.of_run(inputs.folder)
+    sizes = [sum(1 for _ in stored.lines(inputs.folder, entry)) for entry in entries]
+    picked = _picked(inputs, entries, sizes, count, seed)
     steps = sorted({entry["step"] for entry, _ in picked})
     tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
     given = []
@@ -45,7 +54,7 @@ def ask_again(inputs: Inputs, count: int, seed: int, watch: Watch) -> list[Answe
         for _, places in groupby(own, lambda place: place[0]["n"]):
             given += _asked(inputs, scorer, [*places])
         state.model.train()
-    return given
+    return Again(given, sum(sizes))
 
 
 def _asked(
@@ -64,10 +73,13 @@ def _asked(
 
 
 def _picked(
-    inputs: Inputs, entries: Sequence[Mapping[str, Any]], count: int, seed: int
+    inputs: Inputs,
+    entries: Sequence[Mapping[str, Any]],
+    sizes: Sequence[int],
+    count: int,
+    seed: int,
 ) -> list[tuple[Mapping[str, Any], Line]]:
-    """Examples drawn by the seed, by entry and place."""
-    sizes = [sum(1 for _ in stored.lines(inputs.folder, entry)) for entry in entries]
+    """Examples drawn by the seed, by entry and place. sizes: how many each entry has."""
     ends = [*accumulate(sizes)]
     numbers = chosen(seed, f"evaluations {inputs.recorded().head}", sum(sizes))
     drawn = sorted(number - 1 for number in islice(numbers, min(count, sum(sizes))))

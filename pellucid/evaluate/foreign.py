@@ -112,7 +112,15 @@ def beside(folder: Path, tasks: Sequence[Task], told: Told) -> list[Summary]:
             told(f"{task.name} of {name}", len(given), len(task.examples))
         metric, numbers = task.rated(given)
         lines = [Line(*row) for row in zip(task.examples, given, map(dict, numbers), strict=True)]
-        entry = {"step": 0, "task": task.name, "metric": metric, "numbers": numbers[0]}
+        entry = {
+            "step": 0,
+            "task": task.name,
+            "metric": metric,
+            "numbers": numbers[0],
+            "harness": task.harness[0],
+            "version": task.harness[1],
+            "settings": task.settings,
+        }
         rows.append(summary(entry, lines)._replace(foreign=name))
     return rows
 

@@ -26,6 +26,7 @@ from pellucid.errors import (
     PellucidError,
     TaskDataMissing,
     TaskInvalid,
+    TaskNameTaken,
     TaskUnfit,
     TaskUnknown,
 )
@@ -131,17 +132,18 @@ def prepare(
     offline: bool = False,
     ours: Iterable[str] = (),
 ) -> list[HarnessTask]:
-    """Tasks by their names, with their first `limit` documents. ours: other names that a misspelt
-    name may mean.
+    """Tasks by their names, with their first `limit` documents. ours: names that no task of
+    lm-eval may have, and that a misspelt name may mean.
 
-    Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
+    Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskNameTaken, TaskUnfit,
+    TaskDataMissing."""
     for name, shots in wanted:
         if name in PRESETS and shots is not None:
             detail = f"{name} sets the shots of its tasks. Leave one of both out"
             raise CommandInvalid(verb="evaluate", word="--shots", detail=detail)
     listed = [each for name in wanted for each in PRESETS.get(name.name, (name,))]
     version, manager = _library(offline)
-    tasks = _loaded(listed, manager, [*PRESETS, *ours])
+    tasks = _loaded(listed, manager, [*ours])
     for task, shots in tasks:
         # As lm-eval has it, a task that fixes zero shots keeps them.
         if shots is not None and task.config.num_fewshot != 0:
@@ -165,14 +167,14 @@ def _library(offline: bool) -> tuple[str, Any]:
 
 
 def _loaded(
-    wanted: Sequence[Wanted], manager: Any, others: Sequence[str]
+    wanted: Sequence[Wanted], manager: Any, ours: Sequence[str]
 ) -> list[tuple[Any, int | None]]:
     """The tasks with their data, each once, and the shots wanted of it."""
     named = [each.name for each in wanted if not _is_path(each.name)]
     index = manager(include_defaults=bool(named))  # Reading lm-eval's own takes long.
     for name in named:
         if name not in index.all_tasks:
-            near = difflib.get_close_matches(name, [*index.all_tasks, *others], n=3)
+            near = difflib.get_close_matches(name, [*index.all_tasks, *PRESETS, *ours], n=3)
             raise TaskUnknown(task=name, near=f" (near: {', '.join(near)})" if near else "")
     tasks, missing = dict[str, tuple[Any, int | None]](), list[str]()
     for name, shots in wanted:
@@ -193,7 +195,10 @@ def _loaded(
             raise TaskInvalid(task=name, detail=described.failure(error)) from error
         if not loaded:
             raise TaskInvalid(task=name, detail="the folder has no file with a task")
-        tasks.update({own: (task, shots) for own, task in loaded.items()})
+        for own, task in loaded.items():
+            if str(task.task_name) in ours:
+                raise TaskNameTaken(path=name, task=task.task_name)
+            tasks[own] = (task, shots)
     if missing:
         raise TaskDataMissing(tasks="; ".join(missing))
     return [*tasks.values()]
@@ -239,9 +244,14 @@ def _prepared(task: Any, limit: int | None, seed: int, version: str) -> HarnessT
     except Exception as error:
         raise TaskInvalid(task=name, detail=described.failure(error)) from error
     examples = [example for document in documents for example in document.examples]
-    made = ("lm-eval", version)
     return HarnessTask(
-        name, metrics.MEASURED, examples, settings, made, documents=documents, task=task
+        name,
+        metrics.MEASURED,
+        examples,
+        settings,
+        harness=("lm-eval", version),
+        documents=documents,
+        task=task,
     )
 
 

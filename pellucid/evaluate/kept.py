@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.errors import EvaluationBroken, FolderUnfit, TaskUnfit
+from pellucid.evaluate import builtin
 from pellucid.evaluate.task import Task
 from pellucid.journal import Journal
 from pellucid.measured import stored
@@ -31,6 +32,9 @@ class Made(NamedTuple):
 def evaluation(ledger: LedgerFile, step: int, task: Task, answers: Sequence[Answer]) -> Made:
     """An evaluation of the weights after a step of the ledger's run. Raises EvaluationBroken for an
     example that no line can hold, TaskUnfit for a name or setting that no entry can hold."""
+    if (task.name in builtin.NAMES) != (task.harness[0] == evaluations.OURS):
+        detail = f"it is made by {task.harness[0]}, and only built-in tasks are made by pellucid"
+        raise TaskUnfit(task=task.name, detail=detail)
     metric, numbers = task.rated(answers)
     examples = evaluations.Examples(metric)
     rows = zip(task.examples, answers, numbers, strict=True)

@@ -13,7 +13,8 @@ from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
-from pellucid.record.evaluations import Settings, task_digest
+from pellucid.measured.variants import asked, asked_by
+from pellucid.record.evaluations import task_digest
 from pellucid.record.requests import Answer, Request
 from pellucid.replay.materialise import Watch, length, walk, way_to
 from pellucid.replay.parallel import Tell, shared, workers
@@ -23,7 +24,16 @@ WORTH = 5e11  # FLOPs of answers for which one more process is worth its start.
 _REPLAYED, _ANSWERED = 0, 1  # Kinds of work that processes tell.
 
 Told = Callable[[str, int, int], None]  # (of what, examples answered, of so many)
-Asked = tuple[str, Sequence[Request]]  # A task's name and its requests.
+
+
+class Asked(NamedTuple):
+    """What is asked of a step under one name."""
+
+    task: str
+    requests: Sequence[Request]
+    letters: int  # Of all requests, about.
+
+
 Waiting = Mapping[int, Sequence[Asked]]  # By step, ascending.
 
 
@@ -47,24 +57,21 @@ def measure(
     """Every task of every step: first what these entries hold, which is not asked again, then the
     others, as they get ready. Raises StepUnknown, StateDiffers, LedgerDiffers, RequestUnfit,
     EvaluationLost."""
-    known = {_key(entry): entry for entry in done}
-    ledger, digests = inputs.recorded(), [task_digest(one.examples) for one in tasks]
-    requests = [[example.request for example in task.examples] for task in tasks]
+    known = {(entry["weights"], asked(entry)): entry for entry in done}
+    ledger, made = inputs.recorded(), [_answered_by(task) for task in tasks]
+    wanted = [_asked(task) for task in tasks]
     waiting = dict[int, list[int]]()  # Numbers of tasks.
     for step in steps:
         weights = ledger.step(step)["weights"]
-        for number, (task, digest) in enumerate(zip(tasks, digests, strict=True)):
-            made = (*task.harness, task.name, _written(task.settings))
-            if entry := known.get((weights, digest, *made)):
+        for number, task in enumerate(tasks):
+            entries = (known.get((weights, one)) for one in made[number])
+            if entry := next(filter(None, entries), None):
                 yield Measured(step, task, [], entry)
             else:
                 waiting.setdefault(step, []).append(number)
-    asked = {
-        step: [(tasks[number].name, requests[number]) for number in numbers]
-        for step, numbers in waiting.items()
-    }
+    left = {step: [wanted[number] for number in numbers] for step, numbers in waiting.items()}
     places = {step: iter(numbers) for step, numbers in waiting.items()}
-    for step, given in _answered(inputs, asked, watch, told):
+    for step, given in _answered(inputs, left, watch, told):
         yield Measured(step, tasks[next(places[step])], given)
 
 
@@ -78,7 +85,7 @@ def _answered(
         yield from _in_turn(inputs, waiting, watch, told)
         return
     steps = sum(length(inputs, [*part]) for part in parts)
-    examples = sum(len(requests) for asked in waiting.values() for _, requests in asked)
+    examples = sum(len(one.requests) for own in waiting.values() for one in own)
 
     def tell(done: list[int]) -> None:
         if done[_REPLAYED] < steps:
@@ -94,7 +101,7 @@ def _in_turn(
 ) -> Iterator[tuple[int, list[Answer]]]:
     tokenizer = Tokenizer.load(inputs.folder / layout.TOKENIZER)
     for state in walk(inputs, [*waiting], watch, keep=True):
-        for name, requests in waiting[state.step]:
+        for name, requests, _ in waiting[state.step]:
             scorer, given = Scorer.of(state, tokenizer, inputs.recipe), list[Answer]()
             for answer in answers(scorer, requests):
                 given.append(answer)
@@ -118,26 +125,23 @@ def _of_part(inputs: Inputs, part: Waiting, tell: Tell) -> Iterator[tuple[int, l
 def _parts(inputs: Inputs, waiting: Waiting) -> list[Waiting]:
     """The steps, cut where a replay begins with another stored state."""
     parts = dict[int | None, dict[int, Sequence[Asked]]]()
-    for step, asked in waiting.items():
-        parts.setdefault(way_to(inputs, step).start, {})[step] = asked
+    for step, own in waiting.items():
+        parts.setdefault(way_to(inputs, step).start, {})[step] = own
     return [*parts.values()]
 
 
 def _flops(inputs: Inputs, waiting: Waiting) -> float:
     """About: a token has a letter or more, and each parameter a product and a sum for it."""
-    sizes = dict[int, int]()
-    for asked in waiting.values():
-        for _, requests in asked:
-            if id(requests) not in sizes:
-                sizes[id(requests)] = sum(len(repr(request)) for request in requests)
-    letters = sum(sizes[id(requests)] for asked in waiting.values() for _, requests in asked)
+    letters = sum(one.letters for own in waiting.values() for one in own)
     return 2.0 * counts.parameters(inputs.recipe.model, inputs.vocabulary).total * letters
 
 
-def _key(entry: dict[str, Any]) -> tuple[object, ...]:
-    made = (entry["harness"], entry["version"], entry["task"], _written(entry["settings"]))
-    return (entry["weights"], entry["task_digest"], *made)
+def _asked(task: Task) -> Asked:
+    requests = [example.request for example in task.examples]
+    return Asked(task.name, requests, sum(len(repr(request)) for request in requests))
 
 
-def _written(settings: Settings) -> str:
-    return repr(sorted(settings.items()))
+def _answered_by(task: Task) -> tuple[object, ...]:
+    """What entries that answer a task asked."""
+    digest = task_digest(task.examples)
+    return asked_by(task.name, digest, task.harness, task.settings)

@@ -23,6 +23,7 @@ from pellucid.evaluate.forward import Memory, Part, nothing, read
 from pellucid.model import Decoder
 from pellucid.operations import portable
 from pellucid.recipe import Recipe
+from pellucid.record.requests import Continue, misfit
 from pellucid.train.state import State
 
 ROWS = 2048  # Positions that one pass reads: more would not be faster.
@@ -198,11 +199,7 @@ class Scorer:
 
     def _tokens(self, ids: Sequence[int], count: int) -> _Tokens:
         vocabulary = self._model.get_parameter("model.embed_tokens.weight").shape[0]
-        if max(ids) >= vocabulary:
-            detail = f"it holds {max(ids)}, and the vocabulary has {vocabulary:,} tokens"
-            raise TokensUnfit(count=len(ids), detail=detail)
-        if len(ids) + count - 1 > self.context:  # Nothing reads the last token.
-            detail = f"with {count:,} tokens behind it is longer than the context {self.context:,}"
+        if detail := misfit(Continue(tuple(ids), count), vocabulary, self.context):
             raise TokensUnfit(count=len(ids), detail=detail)
         return _Tokens(ids, count)
 

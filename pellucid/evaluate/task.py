@@ -21,7 +21,8 @@ class Task:
     metric: str  # Of record/metrics.py.
     examples: Sequence[Example]
     settings: Settings = field(default_factory=dict)
-    harness: tuple[str, str] = OURS  # The program that made the examples, and its version.
+    # The program that made the examples, and its version.
+    harness: tuple[str, str] = field(kw_only=True)
     chance: float | None = None  # What a model that reads no context has in the mean, if known.
 
     def rated(self, answers: Sequence[Answer]) -> tuple[str, list[Mapping[str, float]]]:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from pellucid.data.covered import covered
-from pellucid.data.parquet import Documents
 from pellucid.errors import CommandInvalid
-from pellucid.evaluate.suite import BUILT_IN, memorization, texts
+from pellucid.evaluate import builtin
+from pellucid.evaluate.suite import BUILT_IN, memorization
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
-
-VALIDATION = "validation"  # Made from the run's own documents.
-NAMES = (*BUILT_IN, VALIDATION)
-# Asked by its name only: one step says little, and it writes more tokens than all others together.
-_OURS = (*NAMES, memorization.NAME)
 
 
 def chosen(
@@ -29,24 +23,27 @@ def chosen(
 ) -> list[Task]:
     """The tasks of names with commas between; of None all built-in tasks but memorization.
 
-    Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskUnfit, TaskDataMissing."""
+    Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskNameTaken, TaskUnfit,
+    TaskDataMissing."""
     wanted = (
-        [*NAMES] if names is None else [one for word in names.split(",") if (one := word.strip())]
+        [*builtin.BY_DEFAULT]
+        if names is None
+        else [one for word in names.split(",") if (one := word.strip())]
     )
     if not wanted:
         detail = "it names no task. Leave it out to ask the built-in tasks"
         raise CommandInvalid(verb="evaluate", word="--tasks", detail=detail)
-    if shots is not None and (ours := [name for name in wanted if name in _OURS]):
+    if shots is not None and (ours := [name for name in wanted if name in builtin.NAMES]):
         detail = f"built-in tasks have no solved examples, such as {ours[0]}. Leave one of both out"
         raise CommandInvalid(verb="evaluate", word="--shots", detail=detail)
-    others = [name for name in dict.fromkeys(wanted) if name not in _OURS]
+    others = [name for name in dict.fromkeys(wanted) if name not in builtin.NAMES]
     theirs: Sequence[Task] = ()
     if others:
         from pellucid.evaluate.harness import Wanted, prepare
 
         asked = [Wanted(name, shots) for name in others]
-        theirs = prepare(asked, limit=limit, offline=offline, ours=_OURS)
-    own = [name for name in dict.fromkeys(wanted) if name in _OURS]
+        theirs = prepare(asked, limit=limit, offline=offline, ours=builtin.NAMES)
+    own = [name for name in dict.fromkeys(wanted) if name in builtin.NAMES]
     ours = [_made(name, inputs, limit) for name in own]
     return [*ours, *theirs]
 
@@ -62,24 +59,13 @@ def listed() -> list[dict[str, Any]]:
         }
         for task in (make() for make in BUILT_IN.values())
     ]
-    own = ((VALIDATION, "bits_per_byte"), (memorization.NAME, memorization.METRIC))
+    own = ((builtin.VALIDATION, "bits_per_byte"), (memorization.NAME, memorization.METRIC))
     return about + [
         {"name": name, "examples": None, "chance": None, "metric": metric} for name, metric in own
     ]
 
 
 def _made(name: str, inputs: Inputs, limit: int | None) -> Task:
-    if name == memorization.NAME:
-        drawn = memorization.Drawn.of(inputs.recipe)
-        return memorization.memorization(inputs.recipe, inputs.shards, inputs.order, drawn, limit)
-    task = texts.validation(_documents(inputs)) if name == VALIDATION else BUILT_IN[name]()
+    task = builtin.made(name, inputs)
     settings = {**task.settings, "limit": limit}
     return replace(task, examples=task.examples[:limit], settings=settings)
-
-
-def _documents(inputs: Inputs) -> Iterator[tuple[str, str, str]]:
-    """The documents that the run's validation covers: source, id and text."""
-    documents = Documents.open(inputs.folder)
-    for stream in covered(inputs.shards, inputs.recipe):
-        for index in stream.documents.tolist():
-            yield stream.source, documents.about(index)["id"], documents.text(index)

@@ -14,9 +14,10 @@ from pellucid.data.order import Order
 from pellucid.data.streams import Shards, Stream
 from pellucid.data.tokenizer import Tokenizer
 from pellucid.errors import StageNotReady
+from pellucid.evaluate import builtin
 from pellucid.forked import fork_of
 from pellucid.look import seen
-from pellucid.measured import stored
+from pellucid.measured import stored, variants
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.record import chain, digests
@@ -81,9 +82,14 @@ class Shown:
         return about | {"phase": phase.name, "context": phase.context, "rows": rows}
 
     def evaluations(self, number: int) -> list[dict[str, Any]]:
-        """What the evaluations of the weights after a step come to. Raises EvaluationBroken."""
-        entries = [entry for entry in stored.of_run(self.folder) if entry["step"] == number]
-        return [row.as_json() for row in stored.summaries(self.folder, entries)]
+        """What the evaluations of the weights after a step come to. Raises EvaluationBroken,
+        TaskDiffers."""
+        entries = [entry for entry in builtin.of_run(self.folder) if entry["step"] == number]
+        named, rows = variants.named(entries), stored.summaries(self.folder, entries)
+        return [
+            row._replace(variant=named[variants.question(entry)]).as_json()
+            for entry, row in zip(entries, rows, strict=True)
+        ]
 
     def block(self, number: int) -> dict[str, Any]:
         """A block: its text, the documents in it, every time it was trained on, with the losses

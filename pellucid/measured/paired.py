@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from pellucid.errors import EvaluationBroken
+from pellucid.measured import variants
 from pellucid.measured.intervals import Interval, of_differences
 from pellucid.measured.summary import Columns
 from pellucid.record.evaluations import Line
@@ -25,6 +26,11 @@ class Paired(NamedTuple):
     interval: Interval | None  # Of the difference. None: fewer than two clusters.
     changed: int  # Examples that have another number.
     examples: int
+    variant: str = ""  # What tells it from others of its task, in words.
+
+    @property
+    def named(self) -> str:
+        return variants.shown(self.task, self.variant)
 
     def as_json(self) -> dict[str, Any]:
         interval = None if self.interval is None else self.interval._asdict()
@@ -55,5 +61,6 @@ def paired(
         value_b - value_a,
         of_differences(over_a, over_b, under, columns_a.clusters),
         changed,
-        len(columns_a.clusters),
+        columns_a.count,
+        variants.words(a),
     )

@@ -84,6 +84,8 @@ def read(
         raise EvaluationBroken(path=path, entry=n, detail="has no example")
 
 
-def summaries(folder: Path, listed: Iterable[Mapping[str, Any]]) -> Iterator[Summary]:
-    """What each of these entries comes to. Raises EvaluationBroken."""
-    return (summary(entry, lines(folder, entry)) for entry in listed)
+def summaries(
+    folder: Path, listed: Iterable[Mapping[str, Any]], joined: bool = True
+) -> Iterator[Summary]:
+    """What each of these entries comes to; joined: as in summary. Raises EvaluationBroken."""
+    return (summary(entry, lines(folder, entry), joined) for entry in listed)

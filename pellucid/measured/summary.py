@@ -7,6 +7,8 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from pellucid.measured import variants
+from pellucid.measured.clusters import Clusters
 from pellucid.measured.intervals import Interval, of_mean, of_rate
 from pellucid.record import metrics
 from pellucid.record.evaluations import Line
@@ -25,7 +27,12 @@ class Summary(NamedTuple):
     interval: Interval | None  # None: fewer than two clusters.
     chance: float | None  # What guessing gives.
     examples: int
+    variant: str = ""  # What tells it from others of its task, in words.
     foreign: str | None = None  # A model that is no step of the run.
+
+    @property
+    def named(self) -> str:
+        return variants.shown(self.task, self.variant)
 
     def cells(self) -> tuple[str, str, str, str]:
         """Value, interval, chance and examples, as tables show them."""
@@ -48,16 +55,22 @@ class Columns:
     """The numbers of an evaluation's examples, in their order, and which of them stands for it: of
     a metric the one that it names, of a harness's own the one that tables show, or the first."""
 
-    def __init__(self, entry: Mapping[str, Any]) -> None:
-        self.clusters = list[str]()
+    def __init__(self, entry: Mapping[str, Any], joined: bool = True) -> None:
+        """joined: whether equal requests are one cluster, as they are but in old releases."""
+        self._clusters, self.count = Clusters(joined), 0
         self.numbers = {name: array("d") for name in entry["numbers"]}
         metric, names = metrics.METRICS.get(entry["metric"]), (*_FIRST, *self.numbers)
         self._shown = metric.shown if metric else next(n for n in names if n in self.numbers)
 
     def take(self, line: Line) -> None:
-        self.clusters.append(line.example.cluster or line.example.name)
+        self._clusters.take(line.example)
+        self.count += 1
         for name, column in self.numbers.items():
             column.append(line.numbers[name])
+
+    @property
+    def clusters(self) -> list[str]:
+        return self._clusters.names()
 
     @property
     def name(self) -> str:
@@ -72,7 +85,7 @@ class Columns:
     def parts(self) -> tuple[Sequence[float], Sequence[float]]:
         """What each example adds to the two sums whose ratio is the value."""
         if self._shown:
-            return self.numbers[self._shown], [1.0] * len(self.clusters)
+            return self.numbers[self._shown], [1.0] * self.count
         bits = [metrics.bits_per_byte(nats, 1.0) for nats in self.numbers["nats"]]
         return bits, self.numbers["bytes"]
 
@@ -86,13 +99,14 @@ class Columns:
         return of_mean(over, clusters) if self._shown else of_rate(over, under, clusters)
 
 
-def summary(entry: Mapping[str, Any], lines: Iterable[Line]) -> Summary:
-    """The number that stands for an evaluation."""
-    columns = Columns(entry)
+def summary(entry: Mapping[str, Any], lines: Iterable[Line], joined: bool = True) -> Summary:
+    """The number that stands for an evaluation. joined: as in Columns."""
+    columns = Columns(entry, joined)
     for line in lines:
         columns.take(line)
     shown = columns.name, columns.value(), columns.interval(), columns.chance
-    return Summary(entry["step"], entry["task"], *shown, len(columns.clusters))
+    variant = variants.words(entry)
+    return Summary(entry["step"], entry["task"], *shown, columns.count, variant)
 
 
 def _mean(values: Sequence[float]) -> float:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 
 from pellucid.record import digests, entries, merkle, metrics, requests
 from pellucid.record.chain import MAX_LINE
-from pellucid.record.requests import Answer, Example
+from pellucid.record.requests import Answer, Continue, Example, Ids
 
 FORMAT = 1
 OURS = "pellucid"  # The harness of the built-in tasks …
@@ -118,12 +118,19 @@ class Line(NamedTuple):
     numbers: dict[str, float]
 
 
+class Bounds(NamedTuple):
+    """What the token ids of requests lie within."""
+
+    vocabulary: int
+    context: int
+
+
 class Examples:
     """What an evaluation's examples come to: the roots over their lines and over their questions,
-    and the means of their numbers."""
+    and the means of their numbers. bounds: of the model that was asked; None: they are not known"""
 
-    def __init__(self, metric: str) -> None:
-        self.metric = metric
+    def __init__(self, metric: str, bounds: Bounds | None = None) -> None:
+        self.metric, self._bounds = metric, bounds
         self.tree, self._values = merkle.Tree(), dict[str, "array[float]"]()
         self.questions = merkle.Tree()
         self._names = set[str]()
@@ -133,6 +140,8 @@ class Examples:
         read = line_from(line, self.metric)
         if isinstance(read, str):
             return read
+        if self._bounds and (detail := _beyond(read, self._bounds)):
+            return detail
         if self.tree.count and [*read.numbers] != [*self._values]:
             return "has other numbers than the line before it"
         if read.example.name in self._names:
@@ -150,6 +159,20 @@ class Examples:
             name: digests.float_bits(math.fsum(values) / len(values))
             for name, values in self._values.items()
         }
+
+
+def _beyond(line: Line, bounds: Bounds) -> str:
+    """What a line holds that no model with these bounds reads or writes; nothing if nothing."""
+    request, target = line.example.request, line.example.target
+    if not isinstance(request, Continue):
+        return ""
+    if detail := requests.misfit(request, *bounds):
+        return f"has a request that the model cannot be asked: {detail}"
+    written = line.answer.ids if isinstance(line.answer, Ids) else ()
+    largest = max(*written, *(target if isinstance(target, tuple) else ()))
+    if largest >= bounds.vocabulary:
+        return f"has the token {largest}, and the vocabulary has {bounds.vocabulary:,} tokens"
+    return ""
 
 
 def line_from(line: bytes, metric: str) -> Line | str:

@@ -113,6 +113,15 @@ class Example(NamedTuple):
     cluster: str  # Examples of a cluster share a document or a template.
 
 
+def misfit(request: Continue, vocabulary: int, context: int) -> str:
+    """Why a model with these bounds cannot be asked a request of token ids; nothing if it can."""
+    if (largest := max(request.ids)) >= vocabulary:
+        return f"it holds {largest}, and the vocabulary has {vocabulary:,} tokens"
+    if len(request.ids) + request.tokens - 1 > context:  # Nothing reads the last token.
+        return f"with {request.tokens:,} tokens behind it is longer than the context {context:,}"
+    return ""
+
+
 def answer_of(spelled: object, request: Request) -> Answer | None:
     """The answer of a line to its request; nothing if it is not spelled as one."""
     if not isinstance(spelled, Mapping):

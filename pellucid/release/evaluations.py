@@ -1,17 +1,22 @@
-"""The chain of evaluations beside a run, held against the ledger and the examples' files."""
+"""The chain of evaluations beside a run, held against the ledger, the examples' files, and the
+built-in tasks that it names."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import PellucidError, StepUnknown
+from pellucid.data import tokenizer
+from pellucid.errors import EvaluationsUnfit, PellucidError, StepUnknown
+from pellucid.evaluate.builtin import BuiltIn
 from pellucid.measured import stored
+from pellucid.recipe import load
 from pellucid.record import chain, evaluations
 from pellucid.record.verdict import Problem
 from pellucid.store import files, layout, log
-from pellucid.store.ledger import LedgerFile
+from pellucid.store.ledger import LedgerFile, places
 
 _MOST_BROKEN = 100  # Entries: a chain that has so many is not read on.
 
@@ -28,6 +33,10 @@ def strays(folder: Path, inside: set[str]) -> set[str]:
 def check(folder: Path) -> Iterator[Problem]:
     """Every problem of the evaluations of a run or release that has some; of a chain with many
     broken entries, the first of them."""
+    if not stored.is_there(folder):
+        detail = "is missing, but the folder has answers to evaluations"
+        yield Problem("FileMissing", layout.EVALUATIONS, detail)
+        return
     sound, broken = [], 0
     for entry in log.read(folder / layout.EVALUATIONS):
         detail = entry.problem or evaluations.wrong(entry.n, entry.body)
@@ -39,13 +48,27 @@ def check(folder: Path) -> Iterator[Problem]:
         if broken == _MOST_BROKEN:
             return
     yield from _of_ledger(folder, sound)
-    for body in sound:
-        if body["n"]:
-            path = layout.examples(body["n"])
-            try:
-                yield from _of_examples(folder, path, body)
-            except PellucidError as error:
-                yield Problem(error.name, path, str(error))
+    bounds, made = _bounds(folder), [body for body in sound if body["n"]]
+    for body in made:
+        path = layout.examples(body["n"])
+        try:
+            yield from _of_examples(folder, path, body, bounds)
+        except PellucidError as error:
+            yield Problem(error.name, path, str(error))
+    yield from islice(_of_tasks(folder, made), _MOST_BROKEN)
+
+
+def require(folder: Path) -> None:
+    """Raises EvaluationsUnfit for the first problem of a run that has evaluations."""
+    if not (folder / layout.EVALUATIONS).parent.exists():
+        return
+    try:
+        found = next(check(folder), None)
+    except PellucidError as error:
+        found = Problem(error.name, layout.EVALUATIONS, str(error))
+    if found:
+        about = {"error": found.error, "where": found.where, "detail": found.detail}
+        raise EvaluationsUnfit(path=folder, **about)
 
 
 def _place_of(n: int) -> str:
@@ -54,7 +77,7 @@ def _place_of(n: int) -> str:
 
 def _of_ledger(folder: Path, bodies: list[dict[str, Any]]) -> Iterator[Problem]:
     """Heads that the ledger never had, or in another order, and weights that it had not by then."""
-    heads = _places(folder, {body["head"] for body in bodies})
+    heads = places(folder, {body["head"] for body in bodies})
     weights = _weights(folder, {body["step"] for body in bodies if body["n"]})
     latest = 0
     for body in bodies:
@@ -68,16 +91,6 @@ def _of_ledger(folder: Path, bodies: list[dict[str, Any]]) -> Iterator[Problem]:
         if body["n"] and not any(n <= place and root == body["weights"] for n, root in recorded):
             detail = f"its weights are not those of step {body['step']}, recorded up to its head"
             yield Problem("EvaluationDiffers", _place_of(body["n"]), detail)
-
-
-def _places(folder: Path, heads: set[str]) -> dict[str, int]:
-    """Of digests those that entries of the ledger have, with the entries' numbers."""
-    numbers = {}
-    with files.open_file(folder / layout.LEDGER) as file:
-        for n, line in enumerate(iter(lambda: file.readline(chain.MAX_LINE + 2), b"")):
-            if (digest := chain.digest_of(line)) in heads:
-                numbers[digest] = n
-    return numbers
 
 
 def _weights(folder: Path, steps: Iterable[int]) -> dict[int, list[tuple[int, str]]]:
@@ -97,12 +110,37 @@ def _weights(folder: Path, steps: Iterable[int]) -> dict[int, list[tuple[int, st
     return weights
 
 
-def _of_examples(folder: Path, path: str, body: dict[str, Any]) -> Iterator[Problem]:
+def _bounds(folder: Path) -> evaluations.Bounds | None:
+    """None where the check of the data names what is wrong."""
+    try:
+        context = load(folder).model.context
+        return evaluations.Bounds(tokenizer.recorded(folder).vocabulary, context)
+    except PellucidError:
+        return None
+
+
+def _of_tasks(folder: Path, bodies: list[dict[str, Any]]) -> Iterator[Problem]:
+    """Entries that say that a built-in task was asked, and do not ask what it asks."""
+    known = BuiltIn(folder, bodies)
+    for body in bodies:
+        try:
+            detail = known.wrong(body)
+        except PellucidError as error:
+            yield Problem(error.name, _place_of(body["n"]), f"cannot be drawn again: {error}")
+            return  # Nor can the others: what is wrong with the data is named by their own check.
+        if detail:
+            told = f"does not ask the task {body['task']}: {detail}"
+            yield Problem("TaskDiffers", _place_of(body["n"]), told)
+
+
+def _of_examples(
+    folder: Path, path: str, body: dict[str, Any], bounds: evaluations.Bounds | None
+) -> Iterator[Problem]:
     """A file of examples that is not the entry's, or gives other numbers."""
     if files.sha256_file(folder / path) != body["sha256"]:
         yield Problem("EvaluationDiffers", path, f"does not have the SHA-256 of entry {body['n']}")
         return
-    examples = evaluations.Examples(body["metric"])
+    examples = evaluations.Examples(body["metric"], bounds)
     with files.open_file(folder / path) as file:
         for line in iter(lambda: file.readline(chain.MAX_LINE + 2), b""):
             if detail := examples.take(line):

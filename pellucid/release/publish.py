@@ -14,7 +14,7 @@ from pellucid.data.licences import licences
 from pellucid.errors import NotFinished, SiteTaken
 from pellucid.recipe import FILE, MAX_BYTES, parse
 from pellucid.recipe import load as load_recipe
-from pellucid.release import manifest, readme
+from pellucid.release import evaluations, manifest, readme
 from pellucid.site import build, pages
 from pellucid.site.samples import Plan
 from pellucid.store import files, layout, sealed
@@ -38,7 +38,8 @@ def publish(
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
     the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
-    FileMissing, PageInvalid, RunBusy, FolderTaken, FolderUnfit, SiteTaken, DiskFull."""
+    FileMissing, PageInvalid, EvaluationsUnfit, RunBusy, FolderTaken, FolderUnfit, SiteTaken,
+    DiskFull."""
     recipe = load_recipe(folder)
     seal = folder / layout.MANIFEST
     if to is not None and not (
@@ -52,6 +53,7 @@ def publish(
         files.remove_partial(folder, layout.belongs)
         files.require_file(folder / layout.DATA_MANIFEST)
         # What cannot be sealed or replaced is refused before anything is written.
+        evaluations.require(folder)
         _require_replaceable(folder / layout.SITE)
         _, foreign = manifest.listed(folder)
         rendered = dict(pages.rendered(folder))

@@ -19,17 +19,16 @@ from pellucid.data.licences import licences
 from pellucid.data.parquet import Documents
 from pellucid.data.reasons import REASONS
 from pellucid.data.tokenizer import LOSSY
-from pellucid.errors import EvaluationBroken, FileMissing, FormatInvalid, FormatTooNew
+from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.forked import NOT_HERE, tokens_in_words
 from pellucid.look.status import status
-from pellucid.measured import stored
-from pellucid.measured.summary import summary
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
+from pellucid.release import evaluated
 from pellucid.release.markdown import escape, own
 from pellucid.store import files, layout, tensors
 
-VERSION = 1
+VERSION = 2
 _LICENCES = 10  # That the texts' table names: the commonest.
 _LEFT_OUT = 20  # Of what a fork goes without: so many names.
 FILE = "README.md"
@@ -115,6 +114,15 @@ def _marked(folder: Path, version: int) -> bytes:
 
 def _first(folder: Path) -> str:
     """The template 1."""
+    return _told(folder, evaluated.first(folder))
+
+
+def _second(folder: Path) -> str:
+    """The template 2, which tells variants of a task apart."""
+    return _told(folder, evaluated.second(folder))
+
+
+def _told(folder: Path, evaluations: list[str]) -> str:
     recipe, about = load_recipe(folder), status(folder)
     sections = [
         _head(recipe, about, folder),
@@ -124,13 +132,13 @@ def _first(folder: Path) -> str:
         _licences(folder),
         _streams(folder),
         _results(about),
-        *_evaluations(folder),
+        *evaluations,
         _contents(),
     ]
     return "\n".join(section.rstrip("\n") + "\n" for section in sections)
 
 
-_TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first}
+_TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first, 2: _second}
 
 
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
@@ -337,47 +345,6 @@ def _by_source(last: dict[str, Any]) -> list[str]:
         "|---|---|---|---|",
         *rows,
     ]
-
-
-def _evaluations(folder: Path) -> list[str]:
-    """The last evaluation of each task on the last step that was evaluated; no section where the
-    run has none."""
-    try:
-        rows, step = _evaluated(folder)
-    except (EvaluationBroken, FileMissing):  # The check of evaluations names what is wrong.
-        return [_UNREADABLE]
-    return [_EVALUATED.format(step=step, rows="\n".join(rows))] if rows else []
-
-
-def _evaluated(folder: Path) -> tuple[list[str], int]:
-    entries = stored.of_run(folder)
-    step = max((entry["step"] for entry in entries), default=0)
-    newest = {entry["task"]: entry for entry in entries if entry["step"] == step}
-    rows = []
-    for entry in newest.values():
-        row = summary(entry, stored.lines(folder, entry))
-        named = (escape(name) for name in (row.task, entry["metric"], row.number))
-        rows.append(f"| {' | '.join((*named, *row.cells()))} |")
-    return sorted(rows), step
-
-
-_UNREADABLE = """## Evaluations
-
-The evaluations of this release cannot be read. `pellucid verify .` says what is wrong.
-"""
-_EVALUATED = """## Evaluations
-
-The last evaluation of each task, of the model after step {step:,}, from `evaluations/`:
-
-| task | metric | number | value | 95% interval | chance | examples |
-|---|---|---|---|---|---|---|
-{rows}
-
-`pellucid audit . --evaluations 20` asks the model 20 of the examples again, and compares the bits \
-of its answers.
-`pellucid sql . "FROM evaluations"` lists all steps. Numbers of the metric `measured` come from \
-their harness alone.
-"""
 
 
 def _contents() -> str:

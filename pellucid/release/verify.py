@@ -203,7 +203,8 @@ def _files(folder: Path, is_sealed: bool) -> Iterator[Problem]:
         yield Problem(
             "FileMissing",
             layout.MANIFEST,
-            "is missing, but the folder has the README of a sealed release",
+            "is missing, but the folder has the README of a sealed release. If it was removed to "
+            f"evaluate the run, seal the run again: pellucid publish {folder}",
         )
 
 

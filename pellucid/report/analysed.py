@@ -181,5 +181,5 @@ def _looked_up(
         seen, row = lookup.of(entries[max(entries)]), run.tasks[asked][-1]
         counts = (f"{seen.count(state):,}" for state in STATES)
         clean = seen.clean.cells()[0] if seen.clean else "-"
-        numbers = {"task": row.task, "step": row.step, **seen.as_json()}
-        yield (row.task, f"{row.step:,}", *counts, row.cells()[0], clean), numbers, seen.notes()
+        numbers = {"task": row.task, "variant": row.variant, "step": row.step, **seen.as_json()}
+        yield (row.named, f"{row.step:,}", *counts, row.cells()[0], clean), numbers, seen.notes()

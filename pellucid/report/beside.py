@@ -156,7 +156,8 @@ def _evaluations(first: Reported, run: Reported) -> Iterator[Paired]:
     for asked in filter(run.newest.__contains__, first.newest):
         for step in sorted(first.newest[asked].keys() & run.newest[asked].keys()):
             a, b = first.newest[asked][step], run.newest[asked][step]
-            yield paired(a, stored.lines(first.folder, a), b, stored.lines(run.folder, b))
+            one = paired(a, stored.lines(first.folder, a), b, stored.lines(run.folder, b))
+            yield one._replace(variant=first.variants[asked])
 
 
 # ---- as sections ----
@@ -315,7 +316,7 @@ def _evaluations_told(first: Reported, other: Compared, place: int) -> list[Bloc
     )
     rows = [
         (
-            each.task,
+            each.named,
             each.number,
             f"{each.step:,}",
             decimals(each.a),
@@ -412,5 +413,5 @@ def _differences(own: Compared) -> dict[tuple[str, str, int], float]:
         name = Words("validation") if each["source"] is None else f"validation of {each['source']}"
         found[name, "bits per byte", each["step"]] = each["difference"]
     for asked in own.evaluations:
-        found[asked.task, asked.number, asked.step] = asked.difference
+        found[asked.named, asked.number, asked.step] = asked.difference
     return found

@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from pellucid.evaluate.builtin import VALIDATION
 from pellucid.evaluate.suite import calibration, texts
-from pellucid.measured import stored
+from pellucid.measured import stored, variants
 from pellucid.measured.summary import Summary
 from pellucid.record.evaluations import OURS
 from pellucid.record.evaluations import Line as Example
@@ -26,7 +27,6 @@ from pellucid.report.blocks import (
 from pellucid.report.chart import Chart, Level, Line
 from pellucid.report.reported import Reported
 
-VALIDATION = "validation"  # The built-in task of the run's own texts.
 MOST_DRAWN = 48  # Tasks that have a picture.
 _HEAD = ("task", "metric", "number", "step", "value", "95% interval", "chance", "examples")
 
@@ -38,8 +38,8 @@ def evaluations(run: Reported) -> Section:
         return missing("Evaluations", "The run keeps no evaluation.", made)
     last = {asked: own[-1] for asked, own in run.tasks.items()}
     rows = [
-        (row.task, metric, row.number, f"{row.step:,}", *row.cells())
-        for (_, _, metric, *_), row in last.items()
+        (row.named, metric, row.number, f"{row.step:,}", *row.cells())
+        for (_, _, _, metric, *_), row in last.items()
     ]
     table = Table(Words("The last step of each task"), tuple(map(Words, _HEAD)), rows, 3)
     charts = [
@@ -64,18 +64,19 @@ def evaluations(run: Reported) -> Section:
     return section
 
 
-def _last(run: Reported, metric: str) -> Iterator[tuple[Mapping[str, Any], list[Example]]]:
-    """The entries of a metric at their tasks' last steps, with their lines."""
-    for own in run.newest.values():
+def _last(run: Reported, metric: str) -> Iterator[tuple[Mapping[str, Any], str, list[Example]]]:
+    """The entries of a metric at their tasks' last steps, with their names and lines."""
+    for asked, own in run.newest.items():
         entry = own[max(own)]
         if entry["metric"] == metric:
-            yield entry, [*stored.lines(run.folder, entry)]
+            named = variants.shown(entry["task"], run.variants[asked])
+            yield entry, named, [*stored.lines(run.folder, entry)]
 
 
 def _calibrated(run: Reported) -> Iterator[Block]:
     """How sure the model is of its choices, and how often it is right."""
     rows = []
-    for entry, lines in _last(run, "accuracy"):
+    for entry, named, lines in _last(run, "accuracy"):
         nats = [line.answer.nats for line in lines if isinstance(line.answer, Likelihoods)]
         bins = calibration.bins([line.example for line in lines], nats)
         sure, right = (
@@ -83,7 +84,7 @@ def _calibrated(run: Reported) -> Iterator[Block]:
             for name in ("confidence", "accuracy")
         )
         told = (f"{value:.3f}" for value in (sure, right, calibration.error(bins)))
-        rows.append((entry["task"], f"{entry['step']:,}", *told))
+        rows.append((named, f"{entry['step']:,}", *told))
     if rows:
         yield Table(Words("Calibration at the last step"), tuple(map(Words, _SURE)), rows)
         yield say(Words(_CALIBRATION))
@@ -91,7 +92,7 @@ def _calibrated(run: Reported) -> Iterator[Block]:
 
 def _by_text(run: Reported) -> Iterator[Block]:
     """Bits per byte of the run's own validation texts, by source and by length."""
-    for entry, lines in _last(run, "bits_per_byte"):
+    for entry, _, lines in _last(run, "bits_per_byte"):
         if (entry["harness"], entry["task"]) != (OURS, VALIDATION):
             continue
         nats = [line.numbers["nats"] for line in lines]
@@ -118,8 +119,8 @@ _FEW = (
 )
 _METHODS = (
     "The band is the 95% interval: how the value would vary with other examples made by the same "
-    "rule. Examples that share a document, a noun or a template count as one cluster. Numbers of "
-    "the metric `measured` come from their harness alone."
+    "rule. Examples that share a document, a noun or a template count as one cluster, and so do "
+    "equal questions. Numbers of the metric `measured` come from their harness alone."
 )
 
 
@@ -139,4 +140,4 @@ def line_of(label: str, rows: list[Summary]) -> Line:
 def chart_of(last: Summary, lines: list[Line]) -> Chart:
     """The picture of a task. last: a row of it."""
     levels = [] if last.chance is None else [Level("chance", last.chance)]
-    return Chart(last.task, last.number, lines, levels)
+    return Chart(last.named, last.number, lines, levels)

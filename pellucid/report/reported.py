@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -13,9 +12,11 @@ import numpy as np
 
 from pellucid import counts
 from pellucid.data import stage, tokenizer
+from pellucid.evaluate import builtin
 from pellucid.look.status import status
-from pellucid.measured import stored
+from pellucid.measured import stored, variants
 from pellucid.measured.summary import Summary, summary
+from pellucid.measured.variants import Entry, Question
 from pellucid.recipe import load
 from pellucid.record.digests import canonical
 from pellucid.site.curves import Curves
@@ -92,22 +93,27 @@ class Reported:
 
     @cached_property
     def evaluations(self) -> list[dict[str, Any]]:
-        """Of weights that the run has, the oldest first."""
-        return stored.of_run(self.folder)
+        """Of weights that the run has, the oldest first. Raises EvaluationBroken, TaskDiffers."""
+        return builtin.of_run(self.folder)
 
     @cached_property
-    def newest(self) -> dict[tuple[str, ...], dict[int, dict[str, Any]]]:
+    def newest(self) -> dict[Question, dict[int, Entry]]:
         """By question and step, the newest entry; questions by the names of their tasks."""
-        newest: dict[tuple[str, ...], dict[int, dict[str, Any]]] = {}
-        for entry in self.evaluations:
-            newest.setdefault(question(entry), {})[entry["step"]] = entry
-        return dict(sorted(newest.items()))
+        return variants.newest(self.evaluations)
 
     @cached_property
-    def tasks(self) -> dict[tuple[str, ...], list[Summary]]:
+    def variants(self) -> dict[Question, str]:
+        """Of each question what tells it from others of its task."""
+        return variants.named(self.evaluations)
+
+    @cached_property
+    def tasks(self) -> dict[Question, list[Summary]]:
         """By question its rows, steps ascending. Raises EvaluationBroken."""
         return {
-            asked: [summary(one, stored.lines(self.folder, one)) for _, one in sorted(own.items())]
+            asked: [
+                summary(one, stored.lines(self.folder, one))._replace(variant=self.variants[asked])
+                for _, one in sorted(own.items())
+            ]
             for asked, own in self.newest.items()
         }
 
@@ -122,11 +128,6 @@ class Reported:
     def command(self, verb: str, *words: str) -> str:
         """A command of this run, as it is typed."""
         return " ".join(("pellucid", verb, self.typed, *words))
-
-
-def question(entry: Mapping[str, Any]) -> tuple[str, ...]:
-    """The same for entries that asked the same examples and rated them alike."""
-    return (entry["task"], entry["task_digest"], entry["metric"], *entry["numbers"])
 
 
 def _typed(run: str) -> str:

@@ -181,7 +181,7 @@ class Site:
         elif name == evaluations.NAME:
             if not self.overview["evaluations"]:
                 raise NoSuchFile(name)
-            yield self._canonical(evaluations.told(self.folder))
+            yield self._canonical(evaluations.told(self.folder, self.schema))
         elif name == "tokenizer":
             place = self.folder / layout.TOKENIZER / FILE
             yield files.read_bytes(place, _TOKENIZER_BYTES)

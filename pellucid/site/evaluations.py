@@ -7,48 +7,57 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pellucid.errors import EvaluationBroken, FileMissing
-from pellucid.measured import stored
+from pellucid.errors import EvaluationBroken, FileMissing, TaskDiffers
+from pellucid.evaluate import builtin
+from pellucid.measured import stored, variants
 from pellucid.measured.summary import Summary
 from pellucid.site.curves import short
 
 NAME = "evaluations"
 TASKS = 64  # That a page shows, by name.
 STEPS = 256  # Of a task; of more every so many-th, and the last.
-_ALIKE = ("task", "task_digest", "metric", "harness", "version", "settings")
+_NAMES = ("task", "metric", "harness", "version", "settings")
+_ALIKE = ("task", "task_digest", "metric", "harness", "version", "settings")  # Up to schema 2.
 
 
-def told(folder: Path) -> dict[str, Any]:
+def told(folder: Path, schema: int) -> dict[str, Any]:
     """Of each task its course over steps; the latest evaluation of a step counts. Of evaluations
     that cannot be read, that they cannot: their check names what is wrong."""
     try:
-        return {"unreadable": False, **_told(folder)}
-    except (EvaluationBroken, FileMissing):
+        return {"unreadable": False, **(_told(folder) if schema > 2 else _told_first(folder))}
+    except (EvaluationBroken, TaskDiffers, FileMissing):
         return {"unreadable": True, "left_out": 0, "tasks": []}
 
 
 def _told(folder: Path) -> dict[str, Any]:
+    entries = builtin.of_run(folder)
+    newest, named = variants.newest(entries), variants.named(entries)
+    tasks = [
+        {**_course(folder, by_step), "variant": named[asked]}
+        for asked, by_step in [*newest.items()][:TASKS]
+    ]
+    return {"left_out": len(newest) - len(tasks), "tasks": tasks}
+
+
+def _told_first(folder: Path) -> dict[str, Any]:
+    """Up to schema 2, every version of a harness had a course, and equal requests were no cluster."""
     by_task = dict[str, dict[int, Mapping[str, Any]]]()
     for entry in stored.of_run(folder):
-        by_task.setdefault(_alike(entry), {})[entry["step"]] = entry
+        alike = repr([entry[name] for name in _ALIKE])
+        by_task.setdefault(alike, {})[entry["step"]] = entry
     shown = sorted(by_task)[:TASKS]
-    return {
-        "left_out": len(by_task) - len(shown),
-        "tasks": [_course(folder, by_task[key]) for key in shown],
-    }
+    tasks = [_course(folder, by_task[key], joined=False) for key in shown]
+    return {"left_out": len(by_task) - len(shown), "tasks": tasks}
 
 
-def _alike(entry: Mapping[str, Any]) -> str:
-    """Equal for evaluations that differ in their weights alone; in the order of the tasks."""
-    return repr([entry[name] for name in _ALIKE])
-
-
-def _course(folder: Path, by_step: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+def _course(
+    folder: Path, by_step: Mapping[int, Mapping[str, Any]], joined: bool = True
+) -> dict[str, Any]:
     entries = [by_step[step] for step in _thinned(sorted(by_step))]
-    rows = [*stored.summaries(folder, entries)]
+    rows = [*stored.summaries(folder, entries, joined)]
     last, row = entries[-1], rows[-1]
     return {
-        **{name: last[name] for name in ("task", "metric", "harness", "version", "settings")},
+        **{name: last[name] for name in _NAMES},
         "number": row.number,
         "examples": row.examples,
         "chance": None if row.chance is None else short(row.chance),

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from pellucid.evaluate import builtin
 from pellucid.measured import stored
 from pellucid.measured.intervals import Interval, of_mean
 from pellucid.measured.summary import Columns
@@ -23,8 +24,9 @@ _BATCH = 1 << 22  # Characters of texts that are in memory at once, about.
 
 
 def evaluations(folder: Path) -> Iterator[dict[str, Any]]:
-    """A row for each number of each evaluation. Raises EvaluationBroken, FileMissing."""
-    for entry in stored.of_run(folder):
+    """A row for each number of each evaluation. Raises EvaluationBroken, TaskDiffers,
+    FileMissing."""
+    for entry in builtin.of_run(folder):
         columns = Columns(entry)
         for line in stored.lines(folder, entry):
             columns.take(line)
@@ -50,7 +52,7 @@ def write_examples(folder: Path, schema: pa.Schema) -> pa.NativeFile:
 
 def _batches(folder: Path) -> Iterator[list[dict[str, Any]]]:
     rows, size = list[dict[str, Any]](), 0
-    for entry in stored.of_run(folder):
+    for entry in builtin.of_run(folder):
         for line in stored.lines(folder, entry):
             example = _example(entry, line)
             rows += [

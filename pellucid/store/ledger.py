@@ -28,6 +28,16 @@ def begun(folder: Path) -> LedgerFile | None:
         return None
 
 
+def places(folder: Path, heads: set[str]) -> dict[str, int]:
+    """Of digests those that entries of the ledger have, with the entries' numbers."""
+    numbers = {}
+    with files.open_file(folder / layout.LEDGER) as file:
+        for n, line in enumerate(iter(lambda: file.readline(chain.MAX_LINE + 2), b"")):
+            if (digest := chain.digest_of(line)) in heads:
+                numbers[digest] = n
+    return numbers
+
+
 class LedgerFile:
     """A ledger opened for questions. Raises NotTrained where there is none yet,
     FormatInvalid, FormatTooNew."""

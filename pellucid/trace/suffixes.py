@@ -222,7 +222,8 @@ class TokenSuffixes(Suffixes):
 
     def text_at(self, position: int, atoms: int) -> bytes:
         words = self.words.words
-        return b"".join([words[i] for i in self._ids[position : position + atoms].tolist()])
+        with _named(self.shard.tokens_path):
+            return b"".join([words[i] for i in self._ids[position : position + atoms].tolist()])
 
     def count(self, query: Query) -> int:
         low, high = self.asked(query, query.content)
@@ -237,7 +238,9 @@ class TokenSuffixes(Suffixes):
         for tokens in self.positions_in(*self.asked(query, query.content)):
             yield Found(tokens.astype(np.int64) + start, np.zeros(len(tokens), np.int64))
         for tokens, size in self._cut(query):
-            yield Found(tokens + start, self.words.lengths[self._ids[tokens]] - size)
+            with _named(self.shard.tokens_path):
+                lengths = self.words.lengths[self._ids[tokens]]
+            yield Found(tokens + start, lengths - size)
         for tokens, offsets in self._inside(query):
             yield Found(tokens + start, offsets)
 

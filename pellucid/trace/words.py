@@ -61,7 +61,9 @@ class Words:
 
     def spell(self, ids: np.ndarray, text: np.ndarray) -> bool:
         """Whether the bytes of these tokens, shape (N,), one after the other, are the
-        text, shape (bytes,) uint8."""
+        text, shape (bytes,) uint8. A token that the vocabulary does not have is no text."""
+        if int(ids.max(initial=0)) >= len(self.words):
+            return False
         at = 0
         for begin in range(0, len(ids), _AT_ONCE):
             content = b"".join([self.words[i] for i in ids[begin : begin + _AT_ONCE].tolist()])

@@ -189,7 +189,7 @@ def test_the_model_learns_what_it_sees(found: Memorization) -> None:
 def test_what_is_kept_verifies_and_is_audited(mine: Path) -> None:
     publish(mine, site=False)
     assert verify(mine, lambda _: None).ok
-    asked = ask_again(Inputs.load(mine, load(mine)), 12, 1, lambda *_: None)
+    asked, _ = ask_again(Inputs.load(mine, load(mine)), 12, 1, lambda *_: None)
     assert len(asked) == 12 and all(one.same for one in asked)
 
 

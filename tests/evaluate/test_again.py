@@ -29,7 +29,8 @@ STEPS, ALL = [0, 6, 12], 100
 
 def again(folder: Path, count: int = ALL, seed: int = 1) -> list[tuple[int, str, bool]]:
     inputs = Inputs.load(folder, load(folder))
-    asked = ask_again(inputs, count, seed, lambda *_: None)
+    asked, of = ask_again(inputs, count, seed, lambda *_: None)
+    assert of == sum(1 for entry in stored.of_run(folder) for _ in stored.lines(folder, entry))
     return [(one.entry["n"], one.line.example.name, one.same) for one in asked]
 
 

@@ -101,7 +101,12 @@ def test_rows_stand_beside_those_of_the_run(llama: Path, trained: Path) -> None:
 
 
 def test_a_task_is_rated(llama: Path) -> None:
-    task = Task("t", "accuracy", [Example("a", Choices("the", (" cat", " dog")), 0, "a")])
+    task = Task(
+        "t",
+        "accuracy",
+        [Example("a", Choices("the", (" cat", " dog")), 0, "a")],
+        harness=("made", "1"),
+    )
     (row,) = foreign.beside(llama, [task], lambda *_: None)
     assert (row.foreign, row.task, row.number) == ("llama", "t", "acc")
 
@@ -206,7 +211,12 @@ def test_weights_that_are_no_numbers_are_refused(
     weights["model.norm.weight"] = torch.ones(32)
     weights["lm_head.weight"] = torch.full_like(weights["lm_head.weight"], 3e38)
     save_file(weights, place / "model.safetensors")
-    task = Task("t", "accuracy", [Example("a", Choices("the", (" cat", " dog")), 0, "a")])
+    task = Task(
+        "t",
+        "accuracy",
+        [Example("a", Choices("the", (" cat", " dog")), 0, "a")],
+        harness=("made", "1"),
+    )
     with pytest.raises(ForeignUnfit, match="not finite"):
         foreign.beside(place, [task], lambda *_: None)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -25,6 +27,7 @@ from pellucid.recipe import load
 from pellucid.record import evaluations
 from pellucid.record.metrics import MEASURED
 from pellucid.record.requests import (
+    Answer,
     Choices,
     Continue,
     Example,
@@ -45,12 +48,14 @@ ASKED: dict[str, list[tuple[Request, Target]]] = {
     "likelihood": [(Choices("the cat", (" sat",)), None)],
     "extraction": [(Continue((5, 6, 7), 4), (1, 2, 3, 4)), (Continue((9,), 2), (8, 8))],
 }
+MADE = ("made", "1")
 TASKS = [
     Task(
         metric,
         metric,
         [Example(f"{number}", *asked, "") for number, asked in enumerate(examples)],
         {"seed": 1},
+        harness=MADE,
     )
     for metric, examples in ASKED.items()
 ]
@@ -84,17 +89,39 @@ def test_what_is_kept_verifies_and_is_not_asked_again(trained: Path) -> None:
     assert {one.step for one in again if one.entry} == {0, 12}
 
 
-def test_other_settings_or_examples_are_asked(trained: Path) -> None:
+def test_other_examples_are_asked(trained: Path) -> None:
     measured(trained, [12], TASKS[:1])
     task = TASKS[0]
-    others = [
-        Task(task.name, task.metric, task.examples, {"seed": 2}),
-        Task(task.name, task.metric, task.examples[:1], task.settings),
-        Task(task.name, task.metric, task.examples, task.settings, ("pellucid", "9.9")),
-        Task("another", task.metric, task.examples, task.settings),
-    ]
-    assert [one.entry for one in measured(trained, [12], others)] == [None] * 4
+    others = [replace(task, examples=task.examples[:1]), replace(task, name="another")]
+    assert [one.entry for one in measured(trained, [12], others)] == [None] * 2
     assert all(one.entry for one in measured(trained, [12], [task]))
+
+
+class ByHand(Task):
+    """Rated by nobody but who asked."""
+
+    def rated(self, answers: Sequence[Answer]) -> tuple[str, list[Mapping[str, float]]]:
+        return MEASURED, [{"good": 1.0} for _ in answers]
+
+
+def test_who_asked_counts_where_no_metric_rates(trained: Path) -> None:
+    """Equal examples that a metric rates have equal numbers, whoever asks. Others may not."""
+    for kind, again in ((Task, False), (ByHand, True)):
+        task = kind(kind.__name__, "accuracy", TASKS[0].examples, harness=MADE)
+        measured(trained, [12], [task])
+        others = [replace(task, settings={"seed": 2}), replace(task, harness=("made", "2"))]
+        assert all(one.entry for one in measured(trained, [12], [task]))
+        assert [one.entry is None for one in measured(trained, [12], others)] == [again] * 2
+
+
+@pytest.mark.parametrize("task", [
+    replace(TASKS[0], name="agreement"),
+    replace(TASKS[0], harness=("pellucid", "9.9")),
+], ids=["a built-in name", "a built-in harness"])  # fmt: skip
+def test_what_is_not_built_in_is_not_kept_as_if_it_were(trained: Path, task: Task) -> None:
+    with pytest.raises(TaskUnfit, match="only built-in tasks"):
+        measured(trained, [12], [task])
+    assert stored.entries(trained) == []
 
 
 def test_a_step_has_the_same_answers_alone_and_among_others(trained: Path) -> None:
@@ -192,7 +219,7 @@ def test_numbers_of_a_built_in_task_are_not_called_measured(trained: Path) -> No
 
 
 def test_a_setting_that_no_entry_can_hold_is_named_and_not_kept(trained: Path) -> None:
-    task = Task("huge", TASKS[0].metric, TASKS[0].examples, {"limit": 10**18})
+    task = replace(TASKS[0], name="huge", settings={"limit": 10**18})
     with pytest.raises(TaskUnfit, match="settings"):
         measured(trained, [12], [task])
     assert stored.entries(trained) == []

@@ -71,7 +71,7 @@ def look(forgery: Forgery, honest: Path, folder: Path) -> Caught:
 def _asked(folder: Path, verified: list[str]) -> Caught:
     """All answers of evaluations, asked again."""
     began = time.perf_counter()
-    asked = ask_again(opened(folder), 10**6, 1, quiet)
+    asked, _ = ask_again(opened(folder), 10**6, 1, quiet)
     wrong = [f"{one.entry['task']} of step {one.entry['step']}" for one in asked if not one.same]
     return Caught(verified, wrong, [], 0, time.perf_counter() - began)
 

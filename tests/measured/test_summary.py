@@ -16,13 +16,16 @@ BYTES, NATS = [3.0, 5.0, 1.0], [-4.0, -7.5, -3.25]
 
 
 def entry(metric: str, numbers: list[dict[str, float]]) -> dict[str, Any]:
-    return {"step": 7, "task": "a task", "metric": metric, "numbers": dict.fromkeys(numbers[0])}
+    made = {"harness": "made", "version": "1", "settings": {}}
+    about = {"step": 7, "task": "a task", "metric": metric, "numbers": dict.fromkeys(numbers[0])}
+    return about | made
 
 
 def lines(numbers: list[dict[str, float]], clusters: str = "") -> list[Line]:
-    request, answer = Choices("", ("a",)), Likelihoods((-1.0,), (True,))
+    answer = Likelihoods((-1.0,), (True,))
+    asked = [Choices(f"{place}", ("a",)) for place in range(len(numbers))]
     return [
-        Line(Example(f"{place}", request, None, clusters[place : place + 1]), answer, row)
+        Line(Example(f"{place}", asked[place], None, clusters[place : place + 1]), answer, row)
         for place, row in enumerate(numbers)
     ]
 

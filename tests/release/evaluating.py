@@ -5,11 +5,15 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from pellucid.evaluate.suite.memorization import Drawn, memorization
+from pellucid.evaluate.task import Task
 from pellucid.look.show import Shown
 from pellucid.record import chain, evaluations, metrics
-from pellucid.record.requests import Choices, Example, Ids, Likelihoods
+from pellucid.record.requests import Answer, Choices, Example, Ids, Likelihoods
+from pellucid.release import evaluations as check
+from pellucid.release.publish import publish
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
 from pellucid.store.log import Log
@@ -25,12 +29,18 @@ def evaluate(folder: Path, steps: list[int]) -> list[dict[str, Any]]:
     return made
 
 
-def evaluated(folder: Path, step: int, number: int) -> dict[str, Any]:
+def evaluated(
+    folder: Path,
+    step: int,
+    number: int,
+    settings: evaluations.Settings | None = None,
+    count: int = 5,
+    word: str = "yes",
+) -> dict[str, Any]:
     """Write the examples of an evaluation; returns its entry."""
-    lines = [example(f"doc {i}", i % 2, (-1.0, -2.0)) for i in range(5)]
-    return _written(
-        folder, step, number, lines, "accuracy", "arc_easy", ("lm-eval", "0.4.9"), {"shots": step}
-    )
+    lines = [example(f"doc {i}", i % 2, (-1.0, -2.0), f"{word} {i}") for i in range(count)]
+    told = {"shots": step} if settings is None else settings
+    return _written(folder, step, number, lines, "accuracy", "arc_easy", ("lm-eval", "0.4.9"), told)
 
 
 def memorised(folder: Path, step: int, number: int) -> dict[str, Any]:
@@ -39,10 +49,16 @@ def memorised(folder: Path, step: int, number: int) -> dict[str, Any]:
     shown = Shown(folder)
     drawn = Drawn(9, 7, ranges=2, sequences=2)
     task = memorization(shown.recipe, shown.shards, shown.order, drawn)
+    return answered(folder, step, number, task)
+
+
+def answered(folder: Path, step: int, number: int, task: Task) -> dict[str, Any]:
+    """Write the examples of a task with answers that no model gave; returns the entry."""
     lines = list[bytes]()
     for one in task.examples:
-        assert isinstance(one.target, tuple)
-        answer = Ids(one.target[:1] * len(one.target))
+        answer: Answer = Likelihoods((-1.0, -2.0), (True, False))
+        if isinstance(one.target, tuple):
+            answer = Ids(one.target[:1] * len(one.target))
         numbers = metrics.numbers_of(task.metric, one.request, one.target, answer)
         assert numbers is not None
         lines.append(evaluations.line_of(one, answer, numbers))
@@ -83,6 +99,12 @@ def example(name: str, target: int, nats: tuple[float, ...], context: str = "yes
     numbers = metrics.numbers_of("accuracy", request, target, answer)
     assert numbers is not None
     return evaluations.line_of(Example(name, request, target, name), answer, numbers)
+
+
+def seal_as_it_is(folder: Path, site: bool = False) -> None:
+    """Seal a run whose evaluations publish refuses, as a forger does."""
+    with mock.patch.object(check, "require", lambda _: None):
+        publish(folder, site=site)
 
 
 def rewrite(folder: Path, bodies: list[dict[str, Any]]) -> None:

@@ -18,7 +18,7 @@ from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import files, layout
 from pellucid.store.ledger import LedgerFile
-from tests.release.evaluating import CHAIN, evaluate, rewrite
+from tests.release.evaluating import CHAIN, evaluate, rewrite, seal_as_it_is
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def bodies(release: Path) -> list[dict[str, Any]]:
 
 def problems(folder: Path) -> list[tuple[str, str]]:
     """What verify finds once everything else has been sealed again."""
-    publish(folder, site=False)
+    seal_as_it_is(folder)
     return [(one.error, one.where) for one in verify(folder, lambda what: None).problems]
 
 
@@ -136,7 +136,7 @@ def test_files_that_no_entry_names_are_left_out_and_named(
     found = verify(release, lambda what: None).problems
     assert [(one.error, one.where) for one in found] == [("FileAdded", path) for path in extra]
     (release / CHAIN).unlink()
-    publish(release)
+    seal_as_it_is(release)
     found = verify(release, lambda what: None).problems
     assert "FileMissing" in {one.error for one in found if one.where == CHAIN}
 

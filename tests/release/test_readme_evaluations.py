@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from pellucid.record.verdict import Problem
+from pellucid.release import readme
 from pellucid.release.publish import publish
 from pellucid.release.verify import verify
 from pellucid.store import layout
-from tests.release.evaluating import evaluate, rewrite
+from tests.release.evaluating import evaluate, evaluated, rewrite, seal_as_it_is
 
 
 def problems(release: Path) -> list[Problem]:
@@ -30,13 +35,45 @@ def test_the_last_evaluation_of_each_task_on_the_last_step_is_shown(release: Pat
     publish(release)
     assert problems(release) == []
     assert table(release) == [
-        "| a | measured | acc | 0.600 | 0.209-0.906 | 0.500 | 5 |",
-        "| arc&#95;easy | accuracy | acc | 0.600 | 0.209-0.906 | 0.500 | 5 |",
-        "| b&#124;&#95;&#60;x&#62; | accuracy | acc | 0.600 | 0.209-0.906 | 0.500 | 5 |",
+        f"| {one} &#40;lm-eval 0.4.9&#41; | {metric} | acc | 0.600 | 0.209-0.906 | 0.500 | 5 | 0 |"
+        for one, metric in [
+            ("a", "measured"),
+            ("arc&#95;easy", "accuracy"),
+            ("b&#124;&#95;&#60;x&#62;", "accuracy"),
+        ]
     ]
-    (release / layout.EVALUATIONS).unlink()
+    shutil.rmtree((release / layout.EVALUATIONS).parent)
     publish(release)
     assert (release / "README.md").read_bytes() == before
+
+
+def test_of_variants_the_whole_task_is_shown_and_of_equal_ones_the_first(release: Path) -> None:
+    """Neither a part of a task nor another try takes the place of the whole, in any order."""
+    genesis = evaluate(release, [])[0]
+    few: dict[str, Any] = {"settings": {"limit": 3}, "count": 3}
+    whole = {"settings": {"num_fewshot": 0}}
+    later = {"settings": {"num_fewshot": 5}, "word": "no"}
+    for order in ([few, whole], [whole, few], [few, whole, later], [whole, later, few]):
+        made = [evaluated(release, 12, number, **how) for number, how in enumerate(order, 1)]
+        rewrite(release, [genesis, *made])
+        publish(release)
+        (row,) = table(release)
+        assert "&#40;0 shots, lm-eval" in row and row.endswith(f"| 5 | {len(order) - 1} |"), row
+        assert problems(release) == []
+
+
+def test_a_readme_of_the_first_template_verifies(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As it was written: the variant that was asked last, and equal questions counted apart."""
+    genesis = evaluate(release, [])[0]
+    last = evaluated(release, 12, 2, {"limit": 3}, count=3)
+    rewrite(release, [genesis, evaluated(release, 12, 1), last])
+    monkeypatch.setattr(readme, "VERSION", 1)
+    publish(release, site=False)
+    assert table(release)[0].startswith("| arc&#95;easy | accuracy | acc | 0.667 | ")
+    monkeypatch.undo()
+    assert problems(release) == []
 
 
 def test_another_number_in_the_table_is_found(release: Path) -> None:
@@ -51,7 +88,7 @@ def test_another_number_in_the_table_is_found(release: Path) -> None:
 def test_of_evaluations_that_cannot_be_read_the_readme_says_so(release: Path) -> None:
     evaluate(release, [12])
     (release / layout.examples(1)).unlink()
-    publish(release)
+    seal_as_it_is(release)
     assert table(release) == [] and "cannot be read" in (release / "README.md").read_text()
     found = [(one.error, one.where) for one in problems(release)]
     assert found == [("FileMissing", layout.examples(1))]

@@ -19,13 +19,13 @@ def choices(name: str = "halves", clusters: Sequence[str] = ("",) * len(NAMES)) 
         Example(one, Choices("yes", (" 0", " 1")), 0, cluster)
         for one, cluster in zip(NAMES, clusters, strict=True)
     ]
-    return Task(name, "accuracy", examples, {"shots": 0}, ("made", "1"))
+    return Task(name, "accuracy", examples, {"shots": 0}, harness=("made", "1"))
 
 
 def texts(name: str = "facts") -> Task:
     """Texts whose likelihood is asked for."""
     examples = [Example(one, Rolling(one * 5), None, one) for one in NAMES]
-    return Task(name, "bits_per_byte", examples, {}, ("made", "1"))
+    return Task(name, "bits_per_byte", examples, {}, harness=("made", "1"))
 
 
 def keep(folder: Path, task: Task, by_step: dict[int, Sequence[float]]) -> None:

@@ -17,8 +17,10 @@ from pellucid.release.verify import verify
 from pellucid.site import evaluations
 from pellucid.site.curves import short
 from pellucid.site.data import Site
+from pellucid.site.overview import SCHEMA
 from pellucid.store import layout
-from tests.release.evaluating import evaluate, rewrite
+from tests.release.evaluating import evaluate, rewrite, seal_as_it_is
+from tests.release.evaluating import evaluated as evaluation
 from tests.site.conftest import passes_axe, watched
 from tests.site.reading import value
 
@@ -61,19 +63,36 @@ def test_the_course_has_the_numbers_of_the_verb(evaluated: Path) -> None:
     assert (task["chance"], task["examples"]) == (0.5, 5)
 
 
-def test_the_last_evaluation_of_a_step_counts_and_tasks_stay_apart(
+def test_the_last_evaluation_of_a_step_counts_and_variants_stay_apart(
     evaluated: Path, tmp_path: Path
 ) -> None:
+    """A variant asks other examples. The same ones, asked by another version, are the same."""
     folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
-    made = asked(folder, [12, 4, 12])
-    others = [body | {"settings": {"limit": 3}} for body in made[:1]]
-    shutil.copy(folder / layout.examples(1), folder / layout.examples(4))
-    rewrite(folder, [record.genesis(made[0]["head"]), *map(bare, made), *map(bare, others)])
-    tasks = evaluations.told(folder)["tasks"]
-    assert [(task["settings"], task["step"]) for task in tasks] == [
-        ({"limit": 3}, [12]),
-        ({"num_fewshot": 5}, [4, 12]),
+    first, *made = asked(folder, [12, 4, 12])
+    other = evaluation(folder, 12, 4, {"limit": 3}, count=3) | {"task": HOSTILE}
+    rewrite(folder, [genesis(first), *map(bare, [first | {"version": "0.4.8"}, *made]), other])
+    tasks = evaluations.told(folder, SCHEMA)["tasks"]
+    assert sorted((task["variant"], task["step"]) for task in tasks) == [
+        ("5 shots, lm-eval 0.4.9", [4, 12]),
+        ("limit 3, lm-eval 0.4.9", [12]),
     ]
+
+
+def test_a_site_of_the_first_schema_tells_what_it_told(evaluated: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
+    first, *made = asked(folder, [12, 4, 12])
+    twice = [bare(one) for one in (first | {"version": "0.4.8"}, *made)]
+    rewrite(folder, [genesis(first), *twice])
+    tasks = evaluations.told(folder, 1)["tasks"]
+    assert [(task["version"], task["step"]) for task in tasks] == [
+        ("0.4.8", [12]),
+        ("0.4.9", [4, 12]),
+    ]
+    assert not any("variant" in task for task in tasks)
+
+
+def genesis(entry: dict[str, Any]) -> dict[str, Any]:
+    return record.genesis(entry["head"])
 
 
 def bare(entry: dict[str, Any]) -> dict[str, Any]:
@@ -93,7 +112,9 @@ def test_the_page_shows_each_task_and_its_course(browser: Any, evaluated: Path) 
             page = at.open("checkpoints.html")
             table = page.locator("table", has_text="The last answers to each task")
             assert "step 12" in table.inner_text() and "0.6000" in table.inner_text()
-            assert "5 of" not in table.inner_text() and "num_fewshot 5" in table.inner_text()
+            assert (
+                "5 of" not in table.inner_text() and "5 shots, lm-eval 0.4.9" in table.inner_text()
+            )
             assert page.locator("svg.chart polygon.band").count() == 1
             assert "chance" in page.locator("svg.chart").text_content()
             assert page.locator("b[onclick]").count() == 0 and at.wrong == []
@@ -122,8 +143,8 @@ def test_what_cannot_be_read_is_said(browser: Any, evaluated: Path, tmp_path: Pa
     folder = Path(shutil.copytree(evaluated, tmp_path / "run"))
     (folder / layout.MANIFEST).unlink()
     (folder / layout.examples(1)).unlink()
-    publish(folder)
-    assert evaluations.told(folder) == {"unreadable": True, "left_out": 0, "tasks": []}
+    seal_as_it_is(folder, site=True)
+    assert evaluations.told(folder, SCHEMA) == {"unreadable": True, "left_out": 0, "tasks": []}
     with watched(browser, folder, "file") as at:
         shown = at.open("checkpoints.html").locator("[role=alert]").inner_text()
         assert "cannot be read" in shown and at.wrong == []

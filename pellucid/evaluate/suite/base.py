@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from pellucid.evaluate.task import Task
+from pellucid.evaluate.task import OURS, Task
 from pellucid.philox import draws, key_of
 from pellucid.record.requests import Choices, Example
 
@@ -23,7 +23,7 @@ def made(
     kind: type[Task] = Task,
 ) -> Task:
     """Examples with known answers. Another version has other examples."""
-    return kind(name, metric, examples, {"version": version}, chance=chance)
+    return kind(name, metric, examples, {"version": version}, harness=OURS, chance=chance)
 
 
 class Draws:

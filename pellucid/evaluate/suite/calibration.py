@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from pellucid.measured.clusters import clusters_of
 from pellucid.measured.intervals import Interval, of_mean
 from pellucid.record.requests import Example
 
@@ -30,13 +31,11 @@ class Bin(NamedTuple):
 def bins(examples: Sequence[Example], nats: Sequence[Sequence[float]]) -> list[Bin]:
     """The bins that are not empty. nats: of each example the log-likelihoods of its choices."""
     members = dict[int, list[tuple[float, float, str]]]()
-    for example, logs in zip(examples, nats, strict=True):
+    for example, cluster, logs in zip(examples, clusters_of(examples), nats, strict=True):
         best = max(range(len(logs)), key=logs.__getitem__)
         sure = 1 / math.fsum(math.exp(log - logs[best]) for log in logs)
         right = float(best == example.target)
-        members.setdefault(min(int(sure * BINS), BINS - 1), []).append(
-            (sure, right, example.cluster)
-        )
+        members.setdefault(min(int(sure * BINS), BINS - 1), []).append((sure, right, cluster))
     return [_bin(place, members[place]) for place in sorted(members)]
 
 

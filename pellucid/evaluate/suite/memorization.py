@@ -22,7 +22,7 @@ from pellucid.data.covered import covered
 from pellucid.data.order import Order
 from pellucid.data.streams import Shards
 from pellucid.errors import TaskUnfit
-from pellucid.evaluate.task import Task
+from pellucid.evaluate.task import OURS, Task
 from pellucid.recipe import Recipe
 from pellucid.record.evaluations import Settings
 from pellucid.record.requests import Continue, Example
@@ -33,7 +33,8 @@ VERSION = 1
 _SEED, _LENGTH, _RANGES, _SEQUENCES = 1, 32, 10, 100
 _TRIES = 20  # Rows that are looked at for each sequence, at most.
 _MOST = {"prompt": 4096, "tokens": 4096, "ranges": 100, "sequences": 10_000}
-_MOST_SEQUENCES = 20_000  # Of all ranges.
+_MOST_SEQUENCES = 20_000  # Of all ranges …
+_MOST_TOKENS = 1 << 21  # … and the tokens of these.
 
 
 class Drawn(NamedTuple):
@@ -89,8 +90,9 @@ def drawn_of(settings: Mapping[str, object]) -> tuple[Drawn, int | None] | None:
     drawn = Drawn(*numbers)
     bounded = all(1 <= count <= _MOST[name] for name, count in drawn._asdict().items())
     known = dict(settings) == dict(drawn.settings(limit))
-    fits = bounded and known and drawn.ranges * drawn.sequences <= _MOST_SEQUENCES
-    return (drawn, limit) if fits else None
+    count = drawn.ranges * drawn.sequences
+    fits = count <= _MOST_SEQUENCES and count * drawn.length <= _MOST_TOKENS
+    return (drawn, limit) if bounded and known and fits else None
 
 
 def bounds(order: Order, ranges: int) -> list[tuple[int, int]]:
@@ -108,7 +110,8 @@ def memorization(
     if not held:
         detail = f"no row of this run holds {drawn.length} tokens of one document"
         raise TaskUnfit(task=NAME, detail=detail)
-    return Task(NAME, METRIC, [one.example for one in held], drawn.settings(limit))
+    asked = [one.example for one in held]
+    return Task(NAME, METRIC, asked, drawn.settings(limit), harness=OURS)
 
 
 def examples(recipe: Recipe, shards: Shards, order: Order, drawn: Drawn) -> list[Held]:
@@ -125,6 +128,8 @@ def examples(recipe: Recipe, shards: Shards, order: Order, drawn: Drawn) -> list
 
 def _places(shards: Shards, order: Order, first: int, last: int, drawn: Drawn) -> Iterator[Place]:
     """Different ones in the rows of some steps, in random order."""
+    if drawn.length > 1 + max(phase.context for phase in order.schedule.phases):
+        return  # No row is so long.
     begins = [first, *(end + 1 for end in order.schedule.ends if first <= end < last)]
     batches = [order.phase(begin).batch for begin in begins]
     lengths = [end - begin for begin, end in pairwise([*begins, last + 1])]

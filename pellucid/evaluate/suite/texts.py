@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from pellucid.evaluate.suite.base import made
 from pellucid.evaluate.task import Task
+from pellucid.measured.clusters import clusters_of
 from pellucid.measured.intervals import Interval, of_rate
 from pellucid.record.requests import Example, Rolling
 
@@ -71,10 +72,11 @@ def _rank(group: str) -> tuple[int, int, str]:
 def _row(group: str, asked: list[tuple[Example, float]]) -> Row:
     sizes = [float(_bytes(example)) for example, _ in asked]
     bits = [-log / math.log(2) for _, log in asked]
-    clusters = [example.cluster for example, _ in asked]
+    clusters = clusters_of(example for example, _ in asked)
     value = math.fsum(bits) / math.fsum(sizes)
     interval = of_rate(bits, sizes, clusters)
-    return Row(group, len({*clusters}), int(math.fsum(sizes)), value, interval)
+    documents = len({example.cluster for example, _ in asked})
+    return Row(group, documents, int(math.fsum(sizes)), value, interval)
 
 
 def _bytes(example: Example) -> int:

@@ -71,7 +71,7 @@ function evaluated(about, { tasks, left_out: left, unreadable }) {
       "The last answers to each task",
       ["task", "step", "number", "value", "95% interval", "chance", "examples"],
       tasks.map((one) => [
-        [foreign(one.task), el("span", { class: "quiet" }, " ", settingsOf(one))],
+        [foreign(one.task), el("span", { class: "quiet" }, " ", variantOf(one))],
         stepLink(one.step.at(-1)),
         foreign(one.number),
         decimal(one.value.at(-1)),
@@ -91,17 +91,14 @@ function evaluated(about, { tasks, left_out: left, unreadable }) {
   ];
 }
 
-// What a task was asked with: the metric, the number of shots, a limit.
-function settingsOf({ metric, settings }) {
-  const told = Object.entries({ metric, ...settings })
-    .filter(([name, own]) => ["metric", "num_fewshot", "limit"].includes(name) && own !== null)
-    .map(([name, own]) => `${name} ${own}`);
-  return foreign(told.join(", "));
+// How a task was rated, and what tells it from others of its name: shots, a limit, the harness.
+function variantOf({ metric, variant }) {
+  return foreign([`metric ${metric}`, variant].filter(Boolean).join(", "));
 }
 
 function course(about, one) {
   return chart({
-    title: plain(one.task),
+    title: plain(one.variant ? `${one.task} (${one.variant})` : one.task),
     unit: `${plain(one.number)}, with its 95% interval`,
     axis: "steps",
     range: [about.first, about.steps_done],
