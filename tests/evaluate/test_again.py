@@ -89,6 +89,9 @@ def test_a_forged_answer_passes_verify_and_not_the_audit(trained: Path, n: int, 
     answer = pellucid("audit", trained, "--evaluations", ALL, "--json", check=None)
     assert answer.returncode == 5
     about, _ = json.JSONDecoder().raw_decode(answer.stdout)
+    assert (about["answers"], about["of"]) == (27, 27)
+    some = pellucid("audit", trained, "--evaluations", 1, "--seed", 3, check=None).stdout
+    assert "audit: 1 of 27 examples asked again: " in some
     (differing,) = about["differing"]
     assert differing == {"n": n, "step": 6, "task": task, "example": "1", "same": False}
 
@@ -158,6 +161,39 @@ def test_token_ids_that_the_model_cannot_be_asked_are_the_releases_fault(
     replaced(trained, TASKS[4], Continue(ids, 4))
     with pytest.raises(EvaluationBroken, match=wrong):
         again(trained)
+    assert any(wrong in one for one in broken(trained))
+
+
+@pytest.mark.parametrize("beyond", ["target", "answer"])
+def test_verify_names_a_token_that_the_vocabulary_does_not_have(trained: Path, beyond: str) -> None:
+    measured(trained, [12], [TASKS[4]])
+    (entry,) = stored.entries(trained)
+    line, *_ = stored.lines(trained, entry)
+    assert isinstance(line.answer, Ids) and isinstance(line.example.target, tuple)
+    if beyond == "answer":
+        line = line._replace(answer=Ids((10**6, *line.answer.ids[1:])))
+    else:
+        target = (10**6, *line.example.target[1:])
+        line = line._replace(example=line.example._replace(target=target))
+    files.write_bytes(trained / layout.examples(1), rated(line))
+    assert "has the token 1000000, and the vocabulary has 300 tokens" in broken(trained)
+
+
+def rated(line: evaluations.Line) -> bytes:
+    example = line.example
+    numbers = metrics.numbers_of("extraction", example.request, example.target, line.answer)
+    assert numbers is not None
+    return evaluations.line_of(example, line.answer, numbers)
+
+
+def broken(folder: Path) -> list[str]:
+    """What verify says of lines, once the file's digest fits."""
+    (entry,) = stored.entries(folder)
+    body = {key: told for key, told in entry.items() if key not in ("prev", "n")}
+    body["sha256"] = files.sha256_file(folder / layout.examples(1))
+    rewrite(folder, [evaluations.genesis(entry["head"]), body])
+    found = verify(folder, lambda _: None).problems
+    return [one.detail for one in found if one.error == "EvaluationBroken"]
 
 
 @pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])

@@ -19,6 +19,7 @@ from pellucid.errors import (
     AnswerNotFinite,
     HarnessMissing,
     TaskInvalid,
+    TaskNameTaken,
     TaskUnfit,
     TaskUnknown,
 )
@@ -333,6 +334,16 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(TaskUnknown, match=re.escape("(near: llm360)")):
         prepare([Wanted("llm36")])
     assert [task.name for task in prepare([Wanted("choices")])] == ["choices"]
+
+
+def test_no_task_has_the_name_of_a_built_in_one(tmp_path: Path) -> None:
+    """By its file, or in a folder of them."""
+    path = local_tasks.choices(tmp_path)
+    path.write_text(path.read_text().replace("task: choices", "task: brackets"))
+    for place in (str(path), f"{tmp_path}/"):
+        with pytest.raises(TaskNameTaken, match="names its task brackets"):
+            prepare([Wanted(place)], ours=["brackets"])
+    assert [task.name for task in prepare([Wanted(str(path))])] == ["brackets"]
 
 
 def test_data_that_is_missing_is_named(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from unittest import mock
 
@@ -20,9 +21,14 @@ from pellucid.data.documents import key_of, split_of
 from pellucid.data.salts import Public
 from pellucid.data.streams import COLUMNS, ROW, Shards
 from pellucid.data.tokenizer import Tokenizer
+from pellucid.evaluate.suite.english import agreement
+from pellucid.evaluate.suite.memorization import Drawn, memorization
+from pellucid.evaluate.task import OURS, Task
 from pellucid.fork import fork
+from pellucid.look.show import Shown
 from pellucid.recipe import load
 from pellucid.record import digests, entries, evaluations, merkle
+from pellucid.record.requests import Choices, Example, Rolling
 from pellucid.store import anchors, files, layout, tensors
 from pellucid.store.ledger import LedgerFile
 from pellucid.train import loop
@@ -38,7 +44,7 @@ from tests.forgery.forge import (
     quiet,
     untrained,
 )
-from tests.release.evaluating import memorised, rewrite
+from tests.release.evaluating import answered, memorised, rewrite
 
 PART = "data/documents/00000.parquet"
 
@@ -237,6 +243,48 @@ def extracted(folder: Path, change: Callable[[bytes], bytes] = lambda lines: lin
     files.write_bytes(path, change(path.read_bytes()))
     body = entry | {"sha256": files.sha256_file(path)}
     rewrite(folder, [evaluations.genesis(LedgerFile(folder).head), body])
+
+
+def own_examples(folder: Path) -> None:
+    """One easy question under the name of a built-in task."""
+    task = replace(agreement(), examples=[easy()])
+    _one_evaluation(folder, answered(folder, 12, 1, task))
+
+
+def own_texts(folder: Path) -> None:
+    """A text that the model knows by heart, in place of the run's validation documents."""
+    example = Example("stones/0/0", Rolling("the the the the"), None, "0 easy")
+    task = Task("validation", "bits_per_byte", [example], {"version": 1}, harness=OURS)
+    _one_evaluation(folder, answered(folder, 12, 1, task))
+
+
+def own_sequences(folder: Path) -> None:
+    """Other rows of the training than the order draws, which the model writes better."""
+    shown, drawn = Shown(folder), Drawn(9, 7, ranges=2, sequences=2)
+    task = memorization(shown.recipe, shown.shards, shown.order, drawn)
+    task = replace(task, examples=[*task.examples[1:], task.examples[0]])
+    _one_evaluation(folder, answered(folder, 12, 1, task))
+
+
+def asked_often(folder: Path) -> None:
+    """The built-in questions, the first of them once more."""
+    task = agreement()
+    task = replace(task, examples=[*task.examples, task.examples[0]._replace(name="more")])
+    _one_evaluation(folder, answered(folder, 12, 1, task))
+
+
+def harness_of_its_own(folder: Path) -> None:
+    """A built-in name, said to be asked by somebody else."""
+    task = replace(agreement(), examples=[easy()], harness=("Pellucid", "9.9"))
+    _one_evaluation(folder, answered(folder, 12, 1, task))
+
+
+def easy() -> Example:
+    return Example("matrix/0/0", Choices("The matrix", (" is empty.", " zq.")), 0, "matrix")
+
+
+def _one_evaluation(folder: Path, entry: Body) -> None:
+    rewrite(folder, [evaluations.genesis(LedgerFile(folder).head), entry])
 
 
 def better_share(lines: bytes) -> bytes:

@@ -17,6 +17,7 @@ from pellucid.replay.diff import diff
 from pellucid.site.pack import packed
 from tests.forgery import beside, edits, site, steps
 from tests.forgery.forge import STEP, opened, quiet, seal, seal_as_it_is
+from tests.release import evaluating
 
 
 class Forgery(NamedTuple):
@@ -77,6 +78,14 @@ def _asked(folder: Path, verified: list[str]) -> Caught:
 
 
 LEDGER = "record/ledger.jsonl: "
+
+
+def _of_task(name: str, make: Callable[[Path], None]) -> Forgery:
+    """The numbers are those of the answers, and the examples not those of the task."""
+    where = "evaluations/chain.jsonl: entry 1"
+    return Forgery(
+        name, edits.edited(make), "verify", "TaskDiffers", where, seal=evaluating.seal_as_it_is
+    )
 
 
 def _of_site(name: str, make: Callable[[Path, Path], None], error: str, where: str) -> Forgery:
@@ -294,6 +303,11 @@ FORGERIES = [
         "evaluations/00001.jsonl: line 1",
         seal=seal_as_it_is,  # Which publish would not make a site of.
     ),
+    _of_task("an easy question as a built-in task", beside.own_examples),
+    _of_task("an easy text as the run's validation", beside.own_texts),
+    _of_task("other sequences than the order draws", beside.own_sequences),
+    _of_task("a built-in task with a question twice", beside.asked_often),
+    _of_task("a built-in name, by another harness", beside.harness_of_its_own),
     Forgery(
         "a loss edited",
         edits.edited(lambda f: edits.lower(f, "loss")),

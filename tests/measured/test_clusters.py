@@ -49,8 +49,14 @@ def test_a_long_chain_of_equal_requests_is_joined_in_time() -> None:
 
 
 ENTRY = {
-    "n": 1, "step": 0, "task": "t", "metric": "accuracy", "harness": "made", "version": "1",
-    "settings": {}, "numbers": dict.fromkeys(("acc", "acc_norm", "chance", "margin"), ""),
+    "n": 1,
+    "step": 0,
+    "task": "t",
+    "metric": "accuracy",
+    "harness": "made",
+    "version": "1",
+    "settings": {},
+    "numbers": dict.fromkeys(("acc", "acc_norm", "chance", "margin"), ""),
 }
 
 

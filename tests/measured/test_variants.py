@@ -12,9 +12,16 @@ from pellucid.record.metrics import MEASURED
 
 def entry(**changes: Any) -> dict[str, Any]:
     return {
-        "n": 1, "step": 12, "task": "arc_easy", "task_digest": "ab" * 32, "metric": "accuracy",
-        "harness": "lm-eval", "version": "0.4.13", "settings": {"num_fewshot": 5},
-        "numbers": {"acc": "", "chance": ""}, "weights": "cd" * 32,
+        "n": 1,
+        "step": 12,
+        "task": "arc_easy",
+        "task_digest": "ab" * 32,
+        "metric": "accuracy",
+        "harness": "lm-eval",
+        "version": "0.4.13",
+        "settings": {"num_fewshot": 5},
+        "numbers": {"acc": "", "chance": ""},
+        "weights": "cd" * 32,
         **changes,
     }
 

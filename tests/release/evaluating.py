@@ -11,7 +11,7 @@ from pellucid.evaluate.suite.memorization import Drawn, memorization
 from pellucid.evaluate.task import Task
 from pellucid.look.show import Shown
 from pellucid.record import chain, evaluations, metrics
-from pellucid.record.requests import Answer, Choices, Example, Ids, Likelihoods
+from pellucid.record.requests import Answer, Choices, Example, Ids, Likelihoods, Rolling
 from pellucid.release import evaluations as check
 from pellucid.release.publish import publish
 from pellucid.store import files, layout
@@ -57,6 +57,8 @@ def answered(folder: Path, step: int, number: int, task: Task) -> dict[str, Any]
     lines = list[bytes]()
     for one in task.examples:
         answer: Answer = Likelihoods((-1.0, -2.0), (True, False))
+        if isinstance(one.request, Rolling):
+            answer = Likelihoods((-1.0,), (True,))
         if isinstance(one.target, tuple):
             answer = Ids(one.target[:1] * len(one.target))
         numbers = metrics.numbers_of(task.metric, one.request, one.target, answer)

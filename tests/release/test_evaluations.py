@@ -4,6 +4,7 @@ ledger and against the examples."""
 from __future__ import annotations
 
 import hashlib
+import shutil
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pellucid.errors import EvaluationsUnfit
 from pellucid.record import chain, digests, evaluations
 from pellucid.record.requests import Example, Likelihoods, Rolling
 from pellucid.release import evaluations as check
@@ -65,6 +67,33 @@ def test_a_chain_that_is_changed_is_named(
     assert found and {error for error, where in found if where.startswith(CHAIN)} == {
         "EvaluationBroken"
     }
+
+
+@pytest.mark.parametrize("name", [*LINES, "examples gone", "chain gone"])
+def test_publish_refuses_what_verify_refuses(
+    name: str, release: Path, bodies: list[dict[str, Any]]
+) -> None:
+    """And writes nothing: the run stays as it was."""
+    before = (release / "README.md").read_bytes()
+    if name in LINES:
+        lines = (release / CHAIN).read_bytes().splitlines(keepends=True)
+        (release / CHAIN).write_bytes(b"".join(LINES[name](lines)))
+    else:
+        (release / (CHAIN if name == "chain gone" else layout.examples(2))).unlink()
+    with pytest.raises(EvaluationsUnfit, match=r"evaluations/"):
+        publish(release)
+    assert (release / "README.md").read_bytes() == before
+    shutil.rmtree((release / CHAIN).parent)
+    publish(release, site=False)
+    assert verify(release, lambda what: None).ok
+
+
+def test_the_missing_manifest_of_a_run_that_was_evaluated_says_what_to_do(
+    release: Path, bodies: list[dict[str, Any]]
+) -> None:
+    (release / layout.MANIFEST).unlink()
+    (found,) = verify(release, lambda what: None).problems
+    assert found.error == "FileMissing" and f"pellucid publish {release}" in found.detail
 
 
 ZERO = "0" * 64

@@ -63,6 +63,18 @@ def manifest(edit: Callable[[dict[str, Any]], object]) -> Damage:
     return done
 
 
+def beyond(every: int | None) -> Damage:
+    """Tokens of a shard that no vocabulary has: one of them, or all behind the first."""
+
+    def done(folder: Path) -> None:
+        for path in sorted((folder / "data" / "shards").glob("*.train.bin")):
+            values = np.fromfile(path, "<u2")
+            values[len(values) // 2 if every else slice(1, None)] = 60_000
+            values.tofile(path)
+
+    return done
+
+
 DAMAGE: dict[str, tuple[Damage, str]] = {
     "two suffixes change places": (change("00000.positions", "V3", swap), "positions"),
     "two neighbours change places": (change("00000.positions", "V3", neighbours), "positions"),
@@ -98,6 +110,8 @@ DAMAGE: dict[str, tuple[Damage, str]] = {
     "a kind nobody knows": (manifest(lambda m: m["pieces"][0].update(kind="magic")), "manifest"),
     "a piece of text without one": (manifest(lambda m: m["pieces"][0].update(kind="text")), "0000"),
     "other tables": (manifest(lambda m: m.update(every=1)), "manifest"),
+    "a token beyond the vocabulary": (beyond(1), "positions"),
+    "tokens beyond the vocabulary alone": (beyond(None), "positions"),
     "of other data": (manifest(lambda m: m.update(recipe="0" * 64)), "manifest"),
     "a number that is none": (manifest(lambda m: m["pieces"][0].update(stop="many")), "manifest"),
     "a shard that is not there": (manifest(lambda m: m["pieces"][0].update(shard=99)), "manifest"),
