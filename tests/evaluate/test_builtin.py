@@ -200,3 +200,13 @@ def test_an_honest_one_is_sealed_and_shown(release: Path) -> None:
     assert "agreement &#40;limit 6&#41;" in (release / "README.md").read_text()
     (row,) = Shown(release).evaluations(12)
     assert (row["task"], row["variant"]) == ("agreement", "limit 6")
+
+
+def test_the_format_names_the_digest_of_every_task_made_by_rule() -> None:
+    """So another reader can draw them too, and a change of an example has to raise the version."""
+    text = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
+    for name, make in BUILT_IN.items():
+        task = make()
+        assert task.settings == {"version": 1}
+        row = f"| `{name}` | `{task.metric}` | `{evaluations.task_digest(task.examples)}` |\n"
+        assert row in text
