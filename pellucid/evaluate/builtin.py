@@ -82,6 +82,15 @@ def of_run(folder: Path) -> list[dict[str, Any]]:
     return entries
 
 
+class _Data(NamedTuple):
+    """A run, read for what its tasks are made from."""
+
+    folder: Path
+    recipe: Recipe
+    shards: Shards
+    order: Order  # As if the run had never gone back.
+
+
 class _Whole(NamedTuple):
     """A built-in task, as far as it tells whether an entry asks it."""
 
@@ -123,7 +132,8 @@ class BuiltIn:
         if name == MEMORIZATION:
             return self._wrong_sequences(entry, settings)
         if name not in self._whole:
-            self._whole[name] = _Whole.of(made(name, self))
+            task = BUILT_IN[name]() if name in BUILT_IN else made(name, self._data)
+            self._whole[name] = _Whole.of(task)
         whole = self._whole[name]
         settings.pop("limit", None)
         if settings != {"version": whole.version}:
@@ -141,8 +151,8 @@ class BuiltIn:
             if (count := drawn.ranges * drawn.sequences) > self._left:
                 return f"a reader draws {_MOST:,} sequences at most, of all evaluations of a run"
             self._left -= count
-            order = self.order.along(history.rollbacks)
-            held = memorization.examples(self.recipe, self.shards, order, drawn)
+            _, recipe, shards, order = self._data
+            held = memorization.examples(recipe, shards, order.along(history.rollbacks), drawn)
             self._sequences[key] = _leaves(one.example for one in held)
         leaves = self._sequences[key]
         return self._compared(entry, memorization.METRIC, leaves, key, limit)
@@ -164,17 +174,9 @@ class BuiltIn:
     # ---- the run --------------------------------------------------------------------------------
 
     @cached_property
-    def recipe(self) -> Recipe:
-        return load(self.folder)
-
-    @cached_property
-    def shards(self) -> Shards:
-        return Shards.open(self.folder)
-
-    @cached_property
-    def order(self) -> Order:
-        """As if the run had never gone back."""
-        return Order.of(self.folder, self.recipe, self.shards)
+    def _data(self) -> _Data:
+        recipe, shards = load(self.folder), Shards.open(self.folder)
+        return _Data(self.folder, recipe, shards, Order.of(self.folder, recipe, shards))
 
     @cached_property
     def _ledger(self) -> LedgerFile:

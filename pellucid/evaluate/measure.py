@@ -13,7 +13,7 @@ from pellucid.evaluate.asking import answers
 from pellucid.evaluate.scoring import Scorer
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
-from pellucid.measured.variants import asked, asked_by
+from pellucid.measured import variants
 from pellucid.record.evaluations import task_digest
 from pellucid.record.requests import Answer, Request
 from pellucid.replay.materialise import Watch, length, walk, way_to
@@ -57,7 +57,7 @@ def measure(
     """Every task of every step: first what these entries hold, which is not asked again, then the
     others, as they get ready. Raises StepUnknown, StateDiffers, LedgerDiffers, RequestUnfit,
     EvaluationLost."""
-    known = {(entry["weights"], asked(entry)): entry for entry in done}
+    known = {(entry["weights"], variants.asked(entry)): entry for entry in done}
     ledger, made = inputs.recorded(), [_answered_by(task) for task in tasks]
     wanted = [_asked(task) for task in tasks]
     waiting = dict[int, list[int]]()  # Numbers of tasks.
@@ -141,7 +141,7 @@ def _asked(task: Task) -> Asked:
     return Asked(task.name, requests, sum(len(repr(request)) for request in requests))
 
 
-def _answered_by(task: Task) -> tuple[object, ...]:
+def _answered_by(task: Task) -> tuple[variants.Asked, variants.Asked]:
     """What entries that answer a task asked."""
     digest = task_digest(task.examples)
-    return asked_by(task.name, digest, task.harness, task.settings)
+    return variants.asked_by(task.name, digest, task.harness, task.settings)
