@@ -213,7 +213,10 @@ def test_numbers_of_a_built_in_task_are_not_called_measured(trained: Path) -> No
     measured(trained, [12], TASKS[:1])
     (entry,) = stored.entries(trained)
     body = {key: value for key, value in entry.items() if key not in ("prev", "n")}
-    rewrite(trained, [evaluations.genesis(entry["head"]), body | {"metric": MEASURED}])
+    rewrite(
+        trained,
+        [evaluations.genesis(entry["head"]), body | {"metric": MEASURED, "harness": "pellucid"}],
+    )
     with pytest.raises(EvaluationBroken, match="metric"):
         measured(trained, [12], TASKS[:1])
 
