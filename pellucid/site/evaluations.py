@@ -40,7 +40,7 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _told_first(folder: Path) -> dict[str, Any]:
-    """Up to schema 2, every version of a harness had a course, and equal requests were no cluster."""
+    """Up to schema 2, each version of a harness had a course, and equal requests no cluster."""
     by_task = dict[str, dict[int, Mapping[str, Any]]]()
     for entry in stored.of_run(folder):
         alike = repr([entry[name] for name in _ALIKE])
