@@ -79,7 +79,8 @@ def asked(folder: Path) -> None:
     examples = [
         Example(f"fact {number}", Rolling(fact), None, "") for number, fact in enumerate(facts(0))
     ]
-    task = Task("facts of the planted document", "bits_per_byte", examples, {}, ("effect.py", "1"))
+    name, harness = "facts of the planted document", ("effect.py", "1")
+    task = Task(name, "bits_per_byte", examples, harness=harness)
     inputs, steps = Inputs.load(folder, load(folder)), range(MIDDLE, STEPS + 1, EVERY)
     told, done = (lambda *_: None), stored.entries(folder)
     with kept.writing(folder, [task], steps) as chain:

@@ -18,8 +18,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))  # The forgeries are the tests' own.
 
 from tests.conftest import finish, make_run, write_corpus
+from tests.forgery.caught import Forgery, look
 from tests.forgery.forge import seal
-from tests.forgery.table import FORGERIES, Forgery, look
+from tests.forgery.table import FORGERIES
 
 
 def row(forgery: Forgery, honest: Path, folder: Path) -> tuple[str, bool]:

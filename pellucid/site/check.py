@@ -100,10 +100,10 @@ def _holds(path: Path, content: bytes) -> bool:
 
 
 def _most_like(digests: dict[str, str]) -> tuple[int, shell.Version]:
-    """The released shell that has most of these files; of several the last."""
+    """The released shell that has most of these files."""
 
-    def alike(number: int) -> tuple[int, int]:
-        return len(digests.items() & shell.known()[number].files.items()), number
+    def alike(number: int) -> int:
+        return len(digests.items() & shell.known()[number].files.items())
 
     number = max(shell.known(), key=alike)
     return number, shell.known()[number]

@@ -17,14 +17,14 @@ NAME = "evaluations"
 TASKS = 64  # That a page shows, by name.
 STEPS = 256  # Of a task; of more every so many-th, and the last.
 _NAMES = ("task", "metric", "harness", "version", "settings")
-_ALIKE = ("task", "task_digest", "metric", "harness", "version", "settings")  # Up to schema 2.
+_ALIKE = ("task", "task_digest", "metric", "harness", "version", "settings")  # In schema 1.
 
 
 def told(folder: Path, schema: int) -> dict[str, Any]:
     """Of each task its course over steps; the latest evaluation of a step counts. Of evaluations
     that cannot be read, that they cannot: their check names what is wrong."""
     try:
-        return {"unreadable": False, **(_told(folder) if schema > 2 else _told_first(folder))}
+        return {"unreadable": False, **(_told(folder) if schema > 1 else _told_first(folder))}
     except (EvaluationBroken, TaskDiffers, FileMissing):
         return {"unreadable": True, "left_out": 0, "tasks": []}
 
@@ -40,7 +40,7 @@ def _told(folder: Path) -> dict[str, Any]:
 
 
 def _told_first(folder: Path) -> dict[str, Any]:
-    """Up to schema 2, each version of a harness had a course, and equal requests no cluster."""
+    """In schema 1, each version of a harness had a course, and equal requests no cluster."""
     by_task = dict[str, dict[int, Mapping[str, Any]]]()
     for entry in stored.of_run(folder):
         alike = repr([entry[name] for name in _ALIKE])

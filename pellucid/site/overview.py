@@ -23,7 +23,7 @@ from pellucid.site import curves, documents, pages, steps, validation
 from pellucid.store import files, layout
 from pellucid.store.ledger import begun
 
-SCHEMA = 3  # Of all data files together, as publish writes them.
+SCHEMA = 2  # Of all data files together, as publish writes them.
 _LICENCES = 100
 _COUNTS = ("tokens", "documents", "bytes", "blocks", "unused_tokens")  # Of a stream.
 

@@ -14,9 +14,10 @@ from pellucid.replay.audit import audit_step, audit_steps
 from pellucid.replay.request import Request
 from pellucid.store.ledger import LedgerFile
 from tests.conftest import pellucid
+from tests.forgery.caught import Forgery, look
 from tests.forgery.forge import at, edit_ledger, fit, opened, quiet, seal, train
 from tests.forgery.steps import one_bit, validated_better
-from tests.forgery.table import FORGERIES, Forgery, look
+from tests.forgery.table import FORGERIES
 
 
 @pytest.mark.parametrize("forgery", FORGERIES, ids=lambda one: one.name.replace(" ", "_"))

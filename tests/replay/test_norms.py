@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pellucid.replay.norms import Row, lines, norms
 from pellucid.errors import StepUnknown
 from pellucid.inputs import Inputs
 from pellucid.opened import Run
 from pellucid.recipe import load
 from pellucid.replay.materialise import materialise
+from pellucid.replay.norms import Row, lines, norms
 from pellucid.train.state import array_of
 
 STEPS = (1, 4, 5, 9)
