@@ -34,7 +34,7 @@ from pellucid.store import files, layout
 from pellucid.trace.words import Words
 from tests.analysis.conftest import DRAWN, LAST, STEPS, evaluated
 from tests.conftest import pellucid
-from tests.release.evaluating import rewrite
+from tests.release.evaluating import rewrite, seal_as_it_is
 
 
 class Plain(NamedTuple):
@@ -204,7 +204,7 @@ def test_a_forged_number_or_token_of_a_line_is_named_by_verify(mine: Path) -> No
     for old, new in ((spelled, right), (b'"exact":"0000', b'"exact":"3ff0')):
         assert old in whole
         path.write_bytes(whole.replace(old, new, 1))
-        publish(mine, site=False)
+        seal_as_it_is(mine)
         (problem,) = verify(mine, lambda _: None).problems
         assert (problem.error, problem.where) == ("EvaluationDiffers", layout.examples(4))
         bodies = [
@@ -212,7 +212,7 @@ def test_a_forged_number_or_token_of_a_line_is_named_by_verify(mine: Path) -> No
         ]
         unchained = [{k: v for k, v in one.items() if k not in ("prev", "n")} for one in bodies]
         rewrite(mine, [evaluations.genesis(entry["head"]), *unchained])
-        publish(mine, site=False)
+        seal_as_it_is(mine)
         (problem,) = verify(mine, lambda _: None).problems
         assert problem.error == "EvaluationBroken" and problem.where.startswith(f"{path.name}:", 12)
         with pytest.raises(EvaluationBroken, match="other numbers than extraction gives"):

@@ -18,7 +18,8 @@ FEW = ["--tasks", "agreement,copying,validation", "--limit", "8"]
 def test_answers_are_printed_and_kept(trained: Path) -> None:
     answer = pellucid("evaluate", str(trained), *FEW, "--steps", "0,last")
     assert answer.returncode == 0, answer.stderr
-    rows = [line.split() for line in answer.stdout.splitlines()]
+    rows = [line.replace(" (limit 8)", "").split() for line in answer.stdout.splitlines()]
+    assert answer.stdout.count(" (limit 8) ") == 6
     assert rows[0][:3] == ["task", "step", "number"]
     assert [row[:3] for row in rows[1:7]] == [
         [task, step, number]

@@ -249,7 +249,8 @@ def cache_of(place: Path, model: Path, revision: str = "0123456789abcdef") -> Pa
 def test_a_cache_of_hugging_face_is_read(finished: Path, tmp_path: Path) -> None:
     plain = folder_of(tmp_path / "plain", finished, "llama")
     snapshot = cache_of(tmp_path / "hub", plain)
-    asked = Task("some", "accuracy", [Example("a", Choices("the", (" cat", " dog")), 0, "a")])
+    examples = [Example("a", Choices("the", (" cat", " dog")), 0, "a")]
+    asked = Task("some", "accuracy", examples, harness=("made", "1"))
     (known,) = foreign.beside(plain, [asked], lambda *_: None)
     (row,) = foreign.beside(snapshot, [asked], lambda *_: None)
     assert row._replace(foreign=known.foreign) == known

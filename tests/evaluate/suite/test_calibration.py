@@ -12,9 +12,10 @@ from pellucid.record.requests import Choices, Example
 
 def asked(rights: int, count: int, sure: float) -> tuple[list[Example], list[tuple[float, float]]]:
     """The model gives the first choice this probability; so many of the examples are right."""
-    request = Choices("", ("a", "b"))
+    questions = [Choices(str(number), ("a", "b")) for number in range(count)]
     examples = [
-        Example(str(number), request, int(number >= rights), str(number)) for number in range(count)
+        Example(str(number), question, int(number >= rights), str(number))
+        for number, question in enumerate(questions)
     ]
     # The scale of the likelihoods changes nothing.
     return examples, [(math.log(sure) - 900, math.log(1 - sure) - 900)] * count
