@@ -16,7 +16,7 @@ NAMES = "abcdefgh"
 def choices(name: str = "halves", clusters: Sequence[str] = ("",) * len(NAMES)) -> Task:
     """Questions whose first choice is right."""
     examples = [
-        Example(one, Choices("yes", (" 0", " 1")), 0, cluster)
+        Example(one, Choices(one, (" 0", " 1")), 0, cluster)
         for one, cluster in zip(NAMES, clusters, strict=True)
     ]
     return Task(name, "accuracy", examples, {"shots": 0}, harness=("made", "1"))

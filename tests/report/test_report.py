@@ -101,7 +101,7 @@ def test_every_number_is_that_of_the_record(family: Family) -> None:
 
 def test_evaluations_show_the_last_step_with_interval_and_chance(family: Family) -> None:
     text = words(sections(family.parent)["Evaluations"])
-    assert re.search(r"halves accuracy acc 13 0\.500 0\.\d+-0\.\d+ 0\.500 8", text)
+    assert re.search(r"halves \(made 1\) accuracy acc 13 0\.500 0\.\d+-0\.\d+ 0\.500 8", text)
     content = page(of_run(Reported(str(family.parent))))
     assert "modified Jeffreys" in content and "chance: 0.5." in content
 
@@ -249,7 +249,7 @@ def test_what_a_run_memorised_and_had_read(family: Family, tmp_path: Path) -> No
     assert [one["task"] for one in told] == ["alone", "facts", "halves"], "not memorization"
     last = [one for one in stored.of_run(run) if (one["task"], one["step"]) == ("halves", 13)]
     expected = contamination.found(run, last[0]).as_json()
-    assert told[2] == {"task": "halves", "step": 13, **expected}
+    assert told[2] == {"task": "halves", "variant": "made 1", "step": 13, **expected}
 
 
 def test_without_an_index_no_example_is_looked_up(family: Family, tmp_path: Path) -> None:
@@ -289,7 +289,11 @@ def test_calibration_and_validation_texts_are_told(family: Family, tmp_path: Pat
     lines = [*stored.lines(run, entry)]
     nats = [line.answer.nats for line in lines if isinstance(line.answer, Likelihoods)]
     bins = calibration.bins([line.example for line in lines], nats)
-    row = next(one for one in tables["Calibration at the last step"].rows if one[0] == "agreement")
+    row = next(
+        one
+        for one in tables["Calibration at the last step"].rows
+        if one[0] == "agreement (limit 12)"
+    )
     assert row[-1] == f"{calibration.error(bins):.3f}"
     assert row[-2] == f"{sum(line.numbers['acc'] for line in lines) / len(lines):.3f}"
     groups = [one[0] for one in tables["Validation texts by source and length, step 13"].rows]
@@ -299,7 +303,9 @@ def test_calibration_and_validation_texts_are_told(family: Family, tmp_path: Pat
 def test_a_row_names_the_metric_so_that_measured_numbers_are_told(family: Family) -> None:
     shown = sections(family.parent)["Evaluations"]
     table = next(one for one in shown.blocks if isinstance(one, Table))
-    metrics_of = {entry["task"]: entry["metric"] for entry in stored.entries(family.parent)}
+    metrics_of = {
+        f"{entry['task']} (made 1)": entry["metric"] for entry in stored.entries(family.parent)
+    }
     assert str(table.head[1]) == "metric"
     assert {row[0]: row[1] for row in table.rows} == metrics_of
 
