@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import gc
+import hashlib
 import http.client
 import json
+import re
 import shutil
 import tracemalloc
 from collections.abc import Iterator
@@ -36,7 +39,12 @@ def test_it_serves_the_shell_the_data_and_the_files_of_the_run(finished: Path) -
         assert (page.status, page.body) == (200, shell.files()["index.html"])
         assert page.headers["Content-Type"] == "text/html; charset=utf-8"
         policy = page.headers["Content-Security-Policy"]
-        assert policy.startswith("default-src 'none'; script-src 'self';")
+        step = browser.ask("/site/step.html").body.decode()
+        early = re.search("<script>(.*?)</script>", step, re.DOTALL)
+        assert early and step.count("<script>") == 1 and b"<script>" not in page.body
+        digest = base64.b64encode(hashlib.sha256(early[1].encode()).digest()).decode()
+        assert policy.startswith(f"default-src 'none'; script-src 'self' 'sha256-{digest}'; ")
+        assert "unsafe" not in policy
         assert "unsafe" not in policy and "frame-ancestors 'none'" in policy
         assert page.headers["X-Content-Type-Options"] == "nosniff"
         assert page.headers["Cross-Origin-Resource-Policy"] == "same-origin"

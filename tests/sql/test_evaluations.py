@@ -57,7 +57,7 @@ def test_each_number_of_each_example_has_a_row(
     first = listed[0]
     assert (first["n"], first["step"], first["task"]) == (1, 6, "arc_easy")
     assert (first["example"], first["cluster"], first["target"]) == ("doc 0", "doc 0", "0")
-    assert json.loads(first["request"]) == {"choices": [" 0", " 1"], "context": "yes"}
+    assert json.loads(first["request"]) == {"choices": [" 0", " 1"], "context": "yes 0"}
     assert json.loads(first["answer"]) == {"greedy": [False, False], "nats": [-1.0, -2.0]}
     query = """
         SELECT evaluations.value = favg(examples.value) AS same, count(*) AS examples
