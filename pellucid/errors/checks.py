@@ -22,7 +22,7 @@ class TaskDiffers(CheckFailed):
 
 class EvaluationsUnfit(CheckFailed):
     message = """The evaluations of {path} cannot be sealed, for verify would refuse them: {error},
-    {where}: {detail}. To seal the run without them, or to ask again, remove evaluations/."""
+    {where}: {detail}. Remove evaluations/ to seal the run without them, or to ask again."""
 
 
 class HeadDiffers(CheckFailed):

@@ -95,8 +95,10 @@ def _own(folder: Path, name: str) -> Path:
 
 def _name(folder: Path) -> str:
     """What a table calls a model: of a cache of Hugging Face its name and revision."""
-    *_, model, kind, name = ("", "", *folder.resolve().parts)
-    return f"{model.rpartition('--')[2]}@{name[:7]}" if kind == "snapshots" else name
+    place = folder.resolve()
+    if place.parent.name != "snapshots":
+        return place.name
+    return f"{place.parent.parent.name.rpartition('--')[2]}@{place.name[:7]}"
 
 
 def beside(folder: Path, tasks: Sequence[Task], told: Told) -> list[Summary]:
