@@ -294,7 +294,7 @@ def test_status_and_show_tell_of_evaluations(release: Path) -> None:
     assert "evaluated" not in verb("status", release).stdout
     evaluate(release, [6, 12])
     assert "evaluated 2 times" in verb("status", release).stdout
-    told = "evaluated arc_easy: acc 0.600, 95% interval 0.209-0.906, 5 examples"
+    told = "evaluated arc_easy (lm-eval 0.4.9): acc 0.600, 95% interval 0.209-0.906, 5 examples"
     assert told in verb("show", release, "step12").stdout
     assert "evaluated" not in verb("show", release, "step13").stdout
     (about,) = json.loads(verb("show", release, "step6", "--json").stdout)["evaluations"]
