@@ -6,6 +6,7 @@ the bits of attention over the whole text (docs/arithmetic.md, section 2.2)."""
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -32,9 +33,8 @@ class Kept:
 
     def copy(self, length: int | None = None) -> Kept:
         """Another text with the same beginning, or with the first positions of it."""
-        other = Kept(*self._shape)
         self._own = False
-        other._keys, other._values, other._room = self._keys, self._values, self._room
+        other = copy.copy(self)
         other.length = self.length if length is None else length
         return other
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import pytest
 import torch
@@ -62,14 +64,17 @@ def grow(texts: list[Text], angles: tuple[torch.Tensor, torch.Tensor], sees: int
             text.kept.length += len(span)
 
 
-def check(
-    everywhere: Everywhere,
-    seed: int,
-    heads: tuple[int, int],
-    C: int,
-    sees: int,
-    lengths: list[tuple[int, list[int]]],
-) -> None:
+class Shapes(NamedTuple):
+    """Texts beside each other: of each its length, and where its pieces but the last end."""
+
+    heads: tuple[int, int]
+    C: int
+    sees: int
+    lengths: list[tuple[int, list[int]]]
+
+
+def check(everywhere: Everywhere, seed: int, shapes: Shapes) -> None:
+    heads, C, sees, lengths = shapes
     angles = calls.rotary_table(max(T for T, _ in lengths), C, 10_000.0)
 
     def texts() -> list[Text]:
@@ -96,22 +101,18 @@ def cut_texts(draw: st.DrawFn) -> list[tuple[int, list[int]]]:
 
 
 @settings(deadline=None, max_examples=25)
-@given(SEEDS, HEADS, WIDTHS, st.integers(1, 90), cut_texts())
+@given(SEEDS, st.builds(Shapes, HEADS, WIDTHS, st.integers(1, 90), cut_texts()))
 def test_a_text_that_grows_has_the_bits_of_the_whole(
-    everywhere: Everywhere,
-    seed: int,
-    heads: tuple[int, int],
-    C: int,
-    sees: int,
-    lengths: list[tuple[int, list[int]]],
+    everywhere: Everywhere, seed: int, shapes: Shapes
 ) -> None:
-    check(everywhere, seed, heads, C, sees, lengths)
+    check(everywhere, seed, shapes)
 
 
 @pytest.mark.parametrize("past", [1, 15, 16, 17, 31, 33, 63, 64, 65, 269, 300])
 def test_over_several_blocks(everywhere: Everywhere, past: int) -> None:
     ends = [past, *range(past + 1, min(past + 4, 301))]
-    check(everywhere, past, (4, 2), 10, 280, [(301, ends), (90, [90 * past // 301 or 1])])
+    lengths = [(301, ends), (90, [90 * past // 301 or 1])]
+    check(everywhere, past, Shapes((4, 2), 10, 280, lengths))
 
 
 def test_copies_share_a_beginning_and_go_their_own_ways(everywhere: Everywhere) -> None:
