@@ -20,7 +20,7 @@ from pellucid.data.documents import Documents
 from pellucid.evaluate.tasks import chosen
 from pellucid.inputs import Inputs
 from pellucid.recipe import load
-from pellucid.record.evaluations import Line
+from pellucid.record.evaluations import OURS, Line
 from pellucid.record.requests import Example, Likelihoods, Rolling
 from pellucid.trace.where import Traced
 
@@ -58,7 +58,13 @@ def planted(kind: str, words: list[str], draw: random.Random) -> str:
 def told(lookup: Lookup, name: str, step: int, examples: Sequence[Example]) -> None:
     answer = Likelihoods((-1.0,), (False,))
     lines = [Line(example, answer, {"acc": 0.0}) for example in examples]
-    entry = {"step": step, "task": name, "metric": "measured", "numbers": {"acc": ""}}
+    entry = {
+        "step": step,
+        "task": name,
+        "metric": "measured",
+        "numbers": {"acc": ""},
+        "harness": OURS,
+    }
     begun = time.process_time()
     seen = lookup.of(entry | {"settings": {}}, lambda: lines)
     spent = time.process_time() - begun
