@@ -73,12 +73,13 @@ demo/manifest.jsonl: .venv/ready
 
 # torch first and alone: the pinned release satisfies everybody else, so that no other build is
 # fetched.
-.venv/ready: requirements/lock.txt pyproject.toml setup.py $(wildcard pellucid/kernels/src/*)
+.venv/ready: $(wildcard requirements/*.txt pellucid/kernels/src/*) pyproject.toml setup.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	    { echo "pellucid needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --disable-pip-version-check "$$(grep '^torch==' requirements/lock.txt)"
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps -r requirements/schemas.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	touch .venv/ready
 

@@ -20,7 +20,7 @@ VERBS = (
     *(plan.plan, train.run, train.fork, train.status, view.view),
     *(look.show, ask.where, ask.trace, look.sample, ask.sql, look.diff, report.report),
     *(check.verify, audit.audit, evaluate.evaluate, check.prove, check.check_proof),
-    *(share.export, share.publish),
+    *(share.export, share.publish, share.download),
 )
 for verb in VERBS:
     app.command(help=help_of(verb))(verb)

@@ -80,7 +80,7 @@ def demo(
         given = (list(data), []) if data else (demo.DATA, demo.SETTINGS)
         new(folder, given[0], demo.PRESET, [*given[1], *settings])
     run_stages(folder)
-    publish(folder, to=None, samples=True, as_json=False)
+    publish(folder, to="", samples=True, as_json=False)
     verify(folder, as_json=False)
     audit_random_step(folder)
     _print_comparison(folder)

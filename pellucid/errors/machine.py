@@ -34,6 +34,16 @@ class Unreachable(MachineError):
     again. A downloaded release needs no network."""
 
 
+class PlaceUnwritable(MachineError):
+    message = """Cannot write {url}: {detail}. Check the address, the network and your
+    credentials, and publish again: what is there already is not sent again."""
+
+
+class PlaceDiffers(MachineError):
+    message = """{url} is not what was sent, and so are {count} file(s) in all. They were
+    removed there. Send them again: pellucid publish {folder} --to {place}"""
+
+
 class PortUnusable(MachineError):
     message = """Cannot serve at port {port} of this computer: {detail}. Choose another port with
     --port, or leave --port out to use a free port."""

@@ -96,6 +96,11 @@ class PageInvalid(UserError):
     message = """{path}: {detail}. {fix}. See docs/site.md, "Pages of your own"."""
 
 
+class PublisherInvalid(UserError):
+    message = """{path}: {key}: {detail}. Correct it there: docs/publish.md lists what it may
+    hold."""
+
+
 class FolderUnfit(UserError):
     message = """Cannot make {path}: {detail}. Choose another folder."""
 
@@ -301,8 +306,8 @@ class ReleaseMissing(UserError):
 
 
 class FolderNeeded(UserError):
-    message = """{what} needs a folder, and {url} is an address. Download the release (for
-    example with wget -r or aws s3 sync) and give its folder.{others}"""
+    message = """{what} needs a folder, and {url} is an address. Bring the release here, and
+    give its folder: pellucid download {url} DIR.{others}"""
 
     optional = ("others",)
 
@@ -311,6 +316,16 @@ class DriverMissing(UserError):
     message = """Reading {scheme}:// needs a driver of fsspec that is not installed:
     {detail}. Install it (for s3: pip install s3fs; for gs: pip install gcsfs; for az: pip
     install adlfs)."""
+
+
+class PartUnknown(UserError):
+    message = """{url} has no file or folder {name}, but {known}. Give --only one of these, or
+    a file or folder in them."""
+
+
+class PlaceTaken(UserError):
+    message = """{url} already holds {found}. Choose an empty address, or remove what is there:
+    a release is never written over another."""
 
 
 class TorchMissing(UserError):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from pellucid.cards.markdown import escape
 from pellucid.errors import EvaluationBroken, FileMissing, TaskDiffers
 from pellucid.evaluate import builtin
 from pellucid.measured import stored, variants
 from pellucid.measured.summary import Summary, summary
-from pellucid.release.markdown import escape
 
 Rows = Callable[[Path], tuple[list[str], int]]  # Of a table, and the step that they are of.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import tomlkit
 
+from pellucid.cards import write as cards
 from pellucid.data import stage
 from pellucid.data.licences import licences
 from pellucid.errors import NotFinished, SiteTaken
@@ -31,15 +32,16 @@ def publish(
     written: Callable[[Plan], list[list[str]]] | None = None,
     progress: stage.Progress = stage.silent,
 ) -> dict[str, Any]:
-    """Write README.md, LICENSE, the site and the manifest; sealing again gives the same bytes.
+    """Write README.md, LICENSE, the site, the cards and the manifest; sealing again gives the same
+    bytes.
 
     site: whether to write one; texts: whether it holds the texts (None: unless they are large);
     written: computes its samples (None: it holds none).
 
     recipe.toml loses the paths that lead out of the folder. Returns what was sealed, what lies in
     the folder and was left out, and those paths. Raises NotFinished, NotTrained, LinkInside,
-    FileMissing, PageInvalid, EvaluationsUnfit, RunBusy, FolderTaken, FolderUnfit, SiteTaken,
-    DiskFull."""
+    FileMissing, PageInvalid, EvaluationsUnfit, PublisherInvalid, RunBusy, FolderTaken, FolderUnfit,
+    SiteTaken, DiskFull."""
     recipe = load_recipe(folder)
     seal = folder / layout.MANIFEST
     if to is not None and not (
@@ -54,6 +56,7 @@ def publish(
         files.require_file(folder / layout.DATA_MANIFEST)
         # What cannot be sealed or replaced is refused before anything is written.
         evaluations.require(folder)
+        cards.require(folder)
         _require_replaceable(folder / layout.SITE)
         _, foreign = manifest.listed(folder)
         rendered = dict(pages.rendered(folder))
@@ -69,6 +72,7 @@ def publish(
             build.write(folder, rendered, texts, written, progress)
         else:
             files.remove_folder(folder / layout.SITE)
+        carded = cards.write(folder)  # They tell of the site's samples.
         count = manifest.write(folder, recipe.name, ledger.head)
         if to is not None:
             with files.new_folder(to) as partial:
@@ -80,7 +84,7 @@ def publish(
         size = _size(folder)
     about = {"folder": str(to or folder), "files": count + 1, "head": ledger.head, "bytes": size}
     unlicensed = licences(folder).unknown
-    return about | {"left_out": foreign, "paths": paths, "unlicensed": unlicensed}
+    return about | {"left_out": foreign, "paths": paths, "unlicensed": unlicensed, "cards": carded}
 
 
 def _require_replaceable(site: Path) -> None:

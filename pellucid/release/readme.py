@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import huggingface
+from pellucid.cards import hub
+from pellucid.cards.facts import Facts
+from pellucid.cards.markdown import escape, own
 from pellucid.data import stage
 from pellucid.data.licences import licences
 from pellucid.data.parquet import Documents
@@ -25,7 +28,6 @@ from pellucid.look.status import status
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.release import evaluated
-from pellucid.release.markdown import escape, own
 from pellucid.store import files, layout, tensors
 
 VERSION = 2
@@ -42,12 +44,6 @@ _MARKED = re.compile(
 _NO_PART = (
     "does not have the two marks around the record's part exactly once, each on a line of its own"
 )
-_CARD = """---
-library_name: transformers
-pipeline_tag: text-generation
-tags: [pellucid, {family}]
----
-"""  # What a model hub reads has to stand first: it is the maker's to change.
 
 
 def write(folder: Path) -> None:
@@ -57,8 +53,10 @@ def write(folder: Path) -> None:
     Raises FormatInvalid, where there are marks and not the two that there should be, too.
     """
     path = folder / FILE
-    before, after = _CARD.format(family=load_recipe(folder).model.family).encode(), b""
-    if path.exists():
+    if not path.exists():
+        # What a model hub reads has to stand first: it is the maker's to change.
+        before, after = hub.front(Facts(folder)).encode(), b""
+    else:
         content = files.read_bytes(path, files.JSON_BYTES)
         before, part, after = _parts(content)
         if part is None and (_BEGIN in content or _END in content):

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pellucid import huggingface, journal, machine
+from pellucid.cards import write as cards
 from pellucid.data import tokenizer
 from pellucid.data.roots import recompute_root
 from pellucid.errors import FormatInvalid, FormatTooNew, LinkInside, PellucidError, RunMissing
@@ -102,6 +103,8 @@ def verify(folder: Path, watch: Watch) -> Report:
         (folder / name).exists() for name in (layout.PAGES, layout.SITE_PAGES)
     ):
         checks.append(("pages", lambda: check_pages(folder)))
+    if report.sealed and (folder / layout.CARDS).exists():
+        checks.append(("cards", lambda: cards.check(folder)))
     for name, check in checks:
         watch(name)
         if problems := [_relative(folder, problem) for problem in _collected(name, check)]:

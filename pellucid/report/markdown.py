@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pellucid.release.markdown import escape
+from pellucid.cards.markdown import escape
 from pellucid.report.blocks import (
     Block,
     Cell,

@@ -28,6 +28,7 @@ TOKENIZER = "data/tokenizer"
 METRICS = "metrics"
 TRACE = "trace"
 EVALUATIONS = "evaluations/chain.jsonl"
+CARDS = "cards"
 SITE = "site"
 SITE_PAGES = "site/pages"  # Made from those below, which people write.
 PAGES = "pages"
@@ -89,8 +90,10 @@ _OPEN = tuple(f"{{name}}.{ending}" for ending in ("md", "png", "jpg", "jpeg", "g
 # What a release holds, by the format that its manifest names. Later work adds lines.
 ROOMS: dict[int, tuple[Room, ...]] = {
     1: (
-        Room("", ("LICENSE", "README.md", RECIPE, MANIFEST), linked=False),
+        Room("", ("LICENSE", "README.md", RECIPE, MANIFEST, "publisher.toml"), linked=False),
+        Room("", ("CITATION.cff",)),
         Room("", _CHECKPOINT),
+        Room(CARDS, ("croissant.json", "dataset.md", "eu-summary.md", "mof.yaml", "release.json")),
         Room("record", ("journal.jsonl", "ledger.jsonl"), linked=False),
         Room("record", ("code.tar", "code-{n}.tar", "environment.lock", "environment-{n}.lock")),
         Room("checkpoints/step{n}", _CHECKPOINT),

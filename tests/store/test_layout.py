@@ -210,6 +210,7 @@ def test_nothing_that_is_written_in_place_is_linked() -> None:
     assert names == {
         *logs,
         "recipe.toml",
+        "publisher.toml",
         "README.md",
         "LICENSE",
         layout.MANIFEST,

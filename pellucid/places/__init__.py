@@ -1,0 +1,1 @@
+"""Where releases are sent to, and brought back from."""

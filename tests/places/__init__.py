@@ -1,0 +1,1 @@
+"""Releases sent away, and brought back."""
