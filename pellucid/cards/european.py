@@ -91,7 +91,7 @@ def _dependencies(facts: Facts) -> str:
     fork = facts.recipe.fork
     if fork.parent:
         return f"trained on from step {fork.step:,} of the run with the head {fork.parent}"
-    return "none: trained from initial values that follow from the recipe"
+    return "none, trained from initial values that follow from the recipe"
 
 
 def _size(facts: Facts) -> str:
@@ -99,7 +99,7 @@ def _size(facts: Facts) -> str:
     tokens = sum(one.tokens for one in _all_licences(facts))
     size = next((words for limit, words in _SIZES if tokens < limit), _MOST)
     read = int(facts.status["tokens"])
-    words = f"{size}: {tokens:,} tokens in the texts, {read:,} tokens read in training"
+    words = f"{size} ({tokens:,} tokens in the texts, {read:,} tokens read in training)"
     return _answer(Value(words, RECORD))
 
 

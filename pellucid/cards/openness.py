@@ -19,6 +19,7 @@ from pellucid.store import layout
 VERSION, DATED = "1.0", "2024-12-15"  # Of the framework.
 CLASSES = {1: "Class I: Open Science Model", 2: "Class II: Open Tooling Model"}
 CLASSES |= {3: "Class III: Open Model", 0: "no class"}
+NEXT = {0: "Class III", 3: "Class II", 2: "Class I", 1: ""}
 _CODE, _LOCK = layout.CODE, layout.ENVIRONMENT
 REPORT, PAPER = "Technical report", "Research paper"
 
@@ -71,9 +72,9 @@ def _missing(components: list[Component], asked: int) -> list[Component]:
 
 def _lack(component: Component) -> str:
     if not component.place:
-        return f"{component.name}: is not here"
-    licence = component.licence or "a licence that is not known or not open"
-    return f"{component.name}: is under {licence}"
+        return f"{component.name}, which is not here"
+    licence = component.licence or "licences that are not all known and open"
+    return f"{component.name} under an open licence, and has {licence}"
 
 
 def _components(facts: Facts) -> list[Component]:
@@ -159,7 +160,7 @@ def card(facts: Facts) -> str:
     }
     framework = {"name": "Model Openness Framework", "version": VERSION, "date": DATED}
     lines = [f"# {CLASSES[found.number]}, computed by pellucid from what this release holds."]
-    lines += [f"# The next class lacks {one}." for one in map(_comment, found.lacks)]
+    lines += [f"# {NEXT[found.number]} needs {one}." for one in map(_comment, found.lacks)]
     return "\n".join([*lines, dumped({"framework": framework, "release": release})])
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from pellucid.cards.facts import BASES, MEASURED, RECORD, Facts, Value
-from pellucid.cards.openness import CLASSES, openness
+from pellucid.cards.openness import CLASSES, NEXT, openness
 from pellucid.data import tokenizer
 from pellucid.store import files
 
@@ -94,7 +94,8 @@ def _openness(facts: Facts) -> dict[str, Any]:
         "framework": "Model Openness Framework 1.0",
         "class": found.number or None,
         "name": CLASSES[found.number],
-        "next_class_lacks": found.lacks,
+        "next_class": NEXT[found.number],
+        "next_class_needs": found.lacks,
         "components": [one._asdict() for one in found.components],
     }
 

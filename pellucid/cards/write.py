@@ -52,7 +52,8 @@ def write(folder: Path) -> dict[str, Any]:
     return {
         "class": found.number or None,
         "name": openness.CLASSES[found.number],
-        "next_class_lacks": found.lacks,
+        "next_class": openness.NEXT[found.number],
+        "next_class_needs": found.lacks,
         "not_said": facts.said.unsaid(),
         "licence_conflicts": facts.conflicts,
     }

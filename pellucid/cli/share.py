@@ -193,8 +193,8 @@ def _written(folder: Path, progress: Any, plan: Any) -> list[list[str]]:
 def _tell_cards(cards: dict[str, Any]) -> None:
     """The class of openness, and what only the publisher can add."""
     print(f"cards: {cards['name']} of the Model Openness Framework")
-    for lack in cards["next_class_lacks"]:
-        print(plain(f"  the next class lacks {lack}"))
+    for lack in cards["next_class_needs"]:
+        print(plain(f"  {cards['next_class']} needs {lack}"))
     if cards["not_said"]:
         print(
             f"  publisher.toml leaves {len(cards['not_said'])} things open that only you can say "
