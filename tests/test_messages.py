@@ -68,7 +68,7 @@ def test_an_address_is_read_by_the_verbs_that_are_said_to_read_it() -> None:
     with socket.socket() as taken:  # A port on which nobody listens.
         taken.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{taken.getsockname()[1]}/release"
-        told = pellucid("verify", url, check=2).stderr
+        told = pellucid("audit", url, check=2).stderr
         behind = {
             "show": ("step", "1"),
             "prove": ("step", "1"),

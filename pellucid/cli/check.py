@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pellucid.cli.common import HERE, Json, Run, Step, new_file, print_json, step_number, teaches
+from pellucid.cli.common import (
+    HERE,
+    Json,
+    RunOrUrl,
+    Step,
+    new_file,
+    on_terminal,
+    print_json,
+    step_number,
+    teaches,
+)
 from pellucid.errors import CommandInvalid, VerifyFailed
 from pellucid.store import files
 from pellucid.store.file_kinds import unfit
-from pellucid.store.home import home
+from pellucid.store.home import home, is_url
 from pellucid.terminal import plain
 
 if TYPE_CHECKING:
@@ -22,9 +32,67 @@ _SHOWN = 10  # Names of what is no part of a run; --json has all.
 
 
 @teaches(
-    """Check files, chains, data, batches, numbers and states, without a replay. Needs no torch."""
+    """Check files, chains, data, batches, numbers and states, without a replay. Needs no torch.
+
+    pellucid verify mymodel
+
+    pellucid verify https://example.org/mymodel --sample 5%
+
+    At an address, files alone are checked, against the manifest: all of them, or a sample. Bring
+    the release here to check the rest: pellucid download URL DIR.
+    """
 )
-def verify(folder: Run = HERE, as_json: Json = False) -> None:
+def verify(
+    run: RunOrUrl = ".",
+    sample: Annotated[
+        str,
+        typer.Option(
+            metavar="SHARE",
+            help="At an address: a share of the files, as 5%, or so many, as 20.",
+            show_default="all files",
+        ),
+    ] = "",
+    seed: Annotated[
+        int | None,
+        typer.Option(min=0, help="Chooses the files of a sample.", show_default="drawn anew"),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    if is_url(run):
+        _verify_files(run, sample or "100%", seed, as_json)
+        return
+    if sample:
+        raise CommandInvalid(verb="verify", word=sample, detail="--sample is for an address")
+    _verify(Path(run), as_json)
+
+
+def _verify_files(url: str, share: str, seed: int | None, as_json: bool) -> None:
+    from pellucid.places.sample import sample
+    from pellucid.store.remote import RemotePath
+
+    source = home(url)
+    assert isinstance(source, RemotePath)
+    with on_terminal() as terminal:
+        done = sample(source, share, seed, terminal.progress)
+    if as_json:
+        print_json(done.as_json())
+    else:
+        for problem in done.problems:
+            print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
+        verdict = "ok" if done.ok else f"{len(done.problems)} problem(s)"
+        print(
+            f"verify: {verdict}: {done.files:,} of {done.total:,} files read, "
+            f"{done.bytes / 1e6:,.1f} of {done.total_bytes / 1e6:,.1f} MB, chosen by seed "
+            f"{done.seed}"
+        )
+        print("not checked: other files, the chains, data, batches, numbers and states")
+        print(plain(f"all of it: pellucid download {url} DIR && pellucid verify DIR"))
+    if not done.ok:
+        fix = "Do not trust this place. Take the release from another one."
+        raise VerifyFailed(path=url, count=len(done.problems), fix=fix)
+
+
+def _verify(folder: Path, as_json: bool) -> None:
     from pellucid.release.verify import verify
 
     report = verify(folder, lambda what: None)

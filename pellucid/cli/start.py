@@ -81,7 +81,7 @@ def demo(
         new(folder, given[0], demo.PRESET, [*given[1], *settings])
     run_stages(folder)
     publish(folder, to="", samples=True, as_json=False)
-    verify(folder, as_json=False)
+    verify(str(folder), as_json=False)
     audit_random_step(folder)
     _print_comparison(folder)
     print(f"\n{demo.reproduced(folder)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from pellucid.errors import (
+    CommandInvalid,
     FolderTaken,
     FormatInvalid,
     PartUnknown,
@@ -24,6 +26,7 @@ from pellucid.errors import (
     RemoteDiffers,
 )
 from pellucid.places.download import download
+from pellucid.places.sample import sample
 from pellucid.places.send import send
 from pellucid.release.verify import verify
 from pellucid.store import files, layout, sealed
@@ -271,3 +274,41 @@ def test_a_manifest_may_not_name_what_no_release_has(tmp_path: Path) -> None:
 def test_a_path_is_no_address(finished: Path, tmp_path: Path) -> None:
     done = pellucid("download", finished, tmp_path / "back", check=2)
     assert "is no address" in done.stderr
+
+
+def test_a_sample_of_the_files_is_held_against_the_manifest(
+    finished: Path, memory: MemoryFileSystem
+) -> None:
+    send(finished, URL)
+    source: Any = home(URL)
+    count = len(sealed.read(finished).files)
+    assert sample(source).as_json()["files"] == count and sample(source).ok
+    few = sample(source, "5%", seed=3)
+    assert few == sample(source, "5%", seed=3) and few.ok
+    assert few.files == math.ceil(count / 20) and few.total == count
+    assert sample(source, "3").files == 3 and sample(source, "0.01%").files == 1
+    assert 0 < few.bytes < few.total_bytes
+    name = "/places/run/data/shards/00000.train.bin"
+    memory.pipe_file(name, b"x" + memory.cat_file(name)[1:])
+    memory.rm_file("/places/run/record/journal.jsonl")
+    found = {(one.error, one.where) for one in sample(home(URL)).problems}  # type: ignore[arg-type]
+    assert found == {
+        ("FileDiffers", "data/shards/00000.train.bin"),
+        ("FileMissing", "record/journal.jsonl"),
+    }
+
+
+@pytest.mark.parametrize("share", ["0", "0%", "101%", "-1", "5 %", "half", "1e3", "٥"])
+def test_a_share_that_is_none_is_named(finished: Path, share: str) -> None:
+    send(finished, URL)
+    with pytest.raises(CommandInvalid, match="5%, or a number"):
+        sample(home(URL), share)  # type: ignore[arg-type]
+
+
+def test_verify_of_an_address_says_what_it_did_not_check(finished: Path) -> None:
+    with serving(finished) as server:
+        done = pellucid("verify", server.url, "--sample", "10%", "--seed", "1")
+        told = json.loads(pellucid("verify", server.url, "--json").stdout)
+    assert "not checked" in done.stdout and "chosen by seed 1" in done.stdout
+    assert told["ok"] and told["files"] == told["total"]
+    assert "is for an address" in pellucid("verify", finished, "--sample", "5%", check=2).stderr

@@ -94,7 +94,7 @@ def test_export_from_an_address_writes_the_bytes_of_the_checkpoint(
         ).read_bytes()
 
 
-@pytest.mark.parametrize("verb", ["run", "plan", "verify", "audit", "publish", "diff", "fork"])
+@pytest.mark.parametrize("verb", ["run", "plan", "audit", "publish", "diff", "fork"])
 def test_a_verb_that_needs_the_folder_says_so(verb: str) -> None:
     error = CliRunner().invoke(app, [verb, "https://example.org/release"]).exception
     assert isinstance(error, FolderNeeded) and "https://example.org/release" in str(error)
