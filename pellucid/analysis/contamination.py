@@ -9,7 +9,11 @@ words matches any other. docs/evaluate.md says what this does not find.
 
 A run and its examples may be made to deceive. Where a bound was reached, an example that may be
 contaminated is not decided; so is one that would be contaminated with other solved examples before
-its question than its entry says."""
+its question than its entry says.
+
+Examples with names such as 012/0 and 012/1 are a group: in a built-in pair each choice is right
+once, so that no choice gains by its length or frequency. That holds for whole groups alone, so the
+number of the clean part is of these."""
 
 from __future__ import annotations
 
@@ -114,7 +118,8 @@ class Searched(NamedTuple):
 
 @dataclass(frozen=True)
 class Contamination:
-    """An evaluation's examples in their order, and its number on the clean ones (None: of none)."""
+    """An evaluation's examples in their order, and its number on those of groups that are clean as
+    a whole (None: of none)."""
 
     step: int
     after: int  # Steps behind this one were looked at: of a fork its own.
@@ -130,6 +135,11 @@ class Contamination:
     def notes(self) -> list[str]:
         """What a reader of its numbers has to know, in words."""
         notes = list[str]()
+        whole = self.clean.examples if self.clean else 0
+        if alone := self.count(CLEAN) - whole:
+            notes.append(
+                f"{alone:,} clean examples are left out too: others of their groups are not clean"
+            )
         if self.shared:
             notes.append(
                 f"the first {self.shared[0]:,} words, which all examples share, are left out "
@@ -190,8 +200,9 @@ class Lookup:
         task = self._tasks[key]
         judged = [looked.at(step) for looked in task.examples]
         rows = zip(written(), judged, strict=True)
-        clean = (line for line, one in rows if one.state == CLEAN)
-        some = any(one.state == CLEAN for one in judged)
+        broken = {_group(one.name) for one in judged if one.state != CLEAN}
+        clean = (line for line, one in rows if _group(one.name) not in broken)
+        some = any(_group(one.name) not in broken for one in judged)
         indices = sorted({place.document for one in judged for place in one.places})
         about = self._traced.shown.documents.about
         names = {index: str(about(index)["id"]) for index in indices}
@@ -267,6 +278,11 @@ def _shots(entry: Mapping[str, Any]) -> int:
     shots = entry["settings"].get("num_fewshot")
     ours = entry.get("harness") == OURS
     return shots if type(shots) is int and shots > 0 and not ours else 0
+
+
+def _group(name: str) -> str:
+    """Of an example's name: all but its number in the group; an example alone is one."""
+    return name.rpartition("/")[0] or name
 
 
 def _steps(judged: Judged, last: int) -> list[int]:

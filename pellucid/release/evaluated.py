@@ -24,6 +24,11 @@ def second(folder: Path) -> list[str]:
     return _section(folder, _SECOND, _rows)
 
 
+def third(folder: Path) -> list[str]:
+    """In template 3: the same, and variants of other steps are counted too."""
+    return _section(folder, _THIRD, _rows_with_all_variants)
+
+
 def _section(folder: Path, template: str, rows: Rows) -> list[str]:
     """No section where the run has no evaluation."""
     try:
@@ -34,8 +39,17 @@ def _section(folder: Path, template: str, rows: Rows) -> list[str]:
 
 
 def _rows(folder: Path) -> tuple[list[str], int]:
+    return _chosen(folder, all_steps=False)
+
+
+def _rows_with_all_variants(folder: Path) -> tuple[list[str], int]:
+    return _chosen(folder, all_steps=True)
+
+
+def _chosen(folder: Path, all_steps: bool) -> tuple[list[str], int]:
     """One variant of each task: the one with the most examples, and of these the one that was asked
-    first. So neither a part of a task nor a later try takes the place of the whole."""
+    first. So neither a part of a task nor a later try takes the place of the whole. all_steps:
+    whether a variant that was asked at another step counts among the others."""
     entries = builtin.of_run(folder)
     step = max((entry["step"] for entry in entries), default=0)
     named, first_asked = variants.named(entries), dict[variants.Question, int]()
@@ -51,7 +65,9 @@ def _rows(folder: Path) -> tuple[list[str], int]:
     rows = []
     for own in by_task.values():
         _, _, metric, row = min(own, key=lambda variant: variant[:2])
-        cells = (*map(escape, (row.named, metric, row.number)), *row.cells(), f"{len(own) - 1:,}")
+        variants_of = sum(asked[0] == row.task for asked in named) if all_steps else len(own)
+        others = f"{variants_of - 1:,}"
+        cells = (*map(escape, (row.named, metric, row.number)), *row.cells(), others)
         rows.append(f"| {' | '.join(cells)} |")
     return sorted(rows), step
 
@@ -92,6 +108,26 @@ _SECOND = """## Evaluations
 The model after step {step:,} was asked these tasks. Of several variants of a task, the table has \
 the one with the most examples, and of those the one that was asked first. Variants differ in \
 their shots, a limit, or the program that made the examples.
+
+| task | metric | number | value | 95% interval | chance | examples | other variants |
+|---|---|---|---|---|---|---|---|
+{rows}
+
+Tasks without the name of a program are those that are built in. `pellucid verify .` draws their \
+examples again.
+`pellucid audit . --evaluations 20` asks the model 20 of the examples again, and compares the bits \
+of its answers.
+`pellucid sql . "FROM evaluations"` lists all steps and variants. Numbers of the metric `measured` \
+come from their harness alone.
+"""
+
+
+_THIRD = """## Evaluations
+
+The model after step {step:,} was asked these tasks. Of several variants of a task, the table has \
+the one with the most examples, and of those the one that was asked first. Variants differ in \
+their shots, a limit, their questions, or the program that made these. The last column counts \
+those of all steps.
 
 | task | metric | number | value | 95% interval | chance | examples | other variants |
 |---|---|---|---|---|---|---|---|

@@ -30,7 +30,7 @@ from pellucid.recipe import load as load_recipe
 from pellucid.release import evaluated
 from pellucid.store import files, layout, tensors
 
-VERSION = 2
+VERSION = 3
 _LICENCES = 10  # That the texts' table names: the commonest.
 _LEFT_OUT = 20  # Of what a fork goes without: so many names.
 FILE = "README.md"
@@ -112,15 +112,20 @@ def _marked(folder: Path, version: int) -> bytes:
 
 def _first(folder: Path) -> str:
     """The template 1."""
-    return _told(folder, evaluated.first(folder))
+    return _told(folder, evaluated.first(folder), _FILES)
 
 
 def _second(folder: Path) -> str:
     """The template 2, which tells variants of a task apart."""
-    return _told(folder, evaluated.second(folder))
+    return _told(folder, evaluated.second(folder), _FILES)
 
 
-def _told(folder: Path, evaluations: list[str]) -> str:
+def _third(folder: Path) -> str:
+    """The template 3, which counts variants of all steps, and lists all folders."""
+    return _told(folder, evaluated.third(folder), _ALL_FILES)
+
+
+def _told(folder: Path, evaluations: list[str], files: str) -> str:
     recipe, about = load_recipe(folder), status(folder)
     sections = [
         _head(recipe, about, folder),
@@ -131,12 +136,12 @@ def _told(folder: Path, evaluations: list[str]) -> str:
         _streams(folder),
         _results(about),
         *evaluations,
-        _contents(),
+        files,
     ]
     return "\n".join(section.rstrip("\n") + "\n" for section in sections)
 
 
-_TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first, 2: _second}
+_TEMPLATES: dict[int, Callable[[Path], str]] = {1: _first, 2: _second, 3: _third}
 
 
 def _head(recipe: Recipe, about: dict[str, Any], folder: Path) -> str:
@@ -345,8 +350,7 @@ def _by_source(last: dict[str, Any]) -> list[str]:
     ]
 
 
-def _contents() -> str:
-    return """## Files
+_FILES = """## Files
 
 | path | content |
 |---|---|
@@ -363,3 +367,12 @@ the licence of each text |
 | `trace/` | the index of the texts, if the run has one |
 | `manifest.jsonl` | path, size and SHA-256 of every file |
 """
+_LAST_ROW = "| `manifest.jsonl` |"
+_ALL_FILES = _FILES.replace(
+    _LAST_ROW,
+    f"""| `evaluations/` | every question and answer of the evaluations, if there are any |
+| `cards/`, `CITATION.cff` | dataset card, Croissant, openness, European summary, citation |
+| `publisher.toml` | what only the publisher can say |
+| `site/`, `pages/` | pages for browsers; open `site/index.html` |
+{_LAST_ROW}""",
+)

@@ -30,11 +30,24 @@ def evaluations(folder: Path) -> Iterator[dict[str, Any]]:
         columns = Columns(entry)
         for line in stored.lines(folder, entry):
             columns.take(line)
-        about = {**entry, "settings": _json(entry["settings"])}
+        about = {**entry, "settings": _json(entry["settings"]), "examples": columns.count}
+        is_ratio = columns.name not in entry["numbers"]
+        if is_ratio:  # Its parts are sums over documents of any size: their means have no interval.
+            ends = _ends(columns.interval())
+            yield {**about, **ends, "number": columns.name, "value": columns.value()}
         for number, bits in entry["numbers"].items():
-            interval = of_mean(columns.numbers[number], columns.clusters)
-            ends = interval._asdict() if interval else dict.fromkeys(Interval._fields)
-            yield {**about, **ends, "number": number, "value": digests.bits_float(bits)}
+            known = is_ratio or number == "chance"
+            interval = None if known else of_mean(columns.numbers[number], columns.clusters)
+            yield {
+                **about,
+                **_ends(interval),
+                "number": number,
+                "value": digests.bits_float(bits),
+            }
+
+
+def _ends(interval: Interval | None) -> dict[str, Any]:
+    return interval._asdict() if interval else dict.fromkeys(Interval._fields)
 
 
 def write_examples(folder: Path, schema: pa.Schema) -> pa.NativeFile:

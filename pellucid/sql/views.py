@@ -198,11 +198,13 @@ VIEWS = {
             ),
             *_columns(
                 "DOUBLE",
-                value="its mean over the examples",
-                low="the lower end of the 95% interval of the mean; NULL if all are one cluster",
+                value="its mean over the examples, or the ratio bits_per_byte",
+                low="the lower end of its 95% interval; NULL if all examples are one cluster, for "
+                "chance, and for the parts of a ratio",
                 high="the upper end",
             ),
             Column("method", "VARCHAR", "how the interval is computed, as in evaluate.md"),
+            Column("examples", "BIGINT", "how many examples were asked"),
         ),
     ),
     "examples": View(

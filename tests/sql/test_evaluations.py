@@ -9,15 +9,20 @@ import pytest
 
 from pellucid import sql
 from pellucid.errors import EvaluationBroken
+from pellucid.evaluate.tasks import chosen
+from pellucid.inputs import Inputs
 from pellucid.measured import stored
 from pellucid.measured.intervals import of_mean
+from pellucid.measured.summary import summary
+from pellucid.recipe import load
 from pellucid.record import digests
+from pellucid.record.evaluations import genesis
 from pellucid.release.publish import publish
 from pellucid.sql import evaluated
 from pellucid.store import layout
 from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile
-from tests.release.evaluating import evaluate, memorised, rewrite
+from tests.release.evaluating import answered, evaluate, memorised, rewrite
 from tests.serving import serving
 from tests.sql.answers import questions, rows
 
@@ -34,7 +39,9 @@ def test_each_number_of_each_entry_has_a_row(release: Path) -> None:
             [line.numbers[row["number"]] for line in lines],
             [line.example.cluster or line.example.name for line in lines],
         )
-        assert interval == (row["low"], row["high"], row["method"])
+        known = (None, None, None) if row["number"] == "chance" else interval
+        assert known == (row["low"], row["high"], row["method"])
+        assert row["examples"] == len(lines)
         assert json.loads(row["settings"]) == entry["settings"]
         names = ("step", "task", "harness", "version", "metric", "task_digest")
         assert [row[name] for name in names] == [entry[name] for name in names]
@@ -44,6 +51,21 @@ def test_each_number_of_each_entry_has_a_row(release: Path) -> None:
         (6, 0.6, 0.5),
         (12, 0.6, 0.5),
     ]
+
+
+def test_bits_per_byte_are_those_that_every_table_shows(release: Path) -> None:
+    """With their interval, which the means of their parts do not have."""
+    (task,) = chosen("validation", Inputs.load(release, load(release)))
+    entry = answered(release, 6, 1, task)
+    rewrite(release, [genesis(LedgerFile(release).head), entry])
+    (entry,) = stored.of_run(release)
+    shown = summary(entry, stored.lines(release, entry))
+    found = {row["number"]: row for row in rows(release, "FROM evaluations")}
+    assert {*found} == {"bits_per_byte", *entry["numbers"]}
+    ratio = found["bits_per_byte"]
+    assert (ratio["value"], ratio["examples"]) == (shown.value, shown.examples)
+    assert shown.interval == (ratio["low"], ratio["high"], ratio["method"])
+    assert all(found[part]["low"] is None for part in entry["numbers"])
 
 
 @pytest.mark.parametrize("batch", [1, 1 << 22])
