@@ -200,9 +200,10 @@ class Lookup:
         task = self._tasks[key]
         judged = [looked.at(step) for looked in task.examples]
         rows = zip(written(), judged, strict=True)
-        broken = {_group(one.name) for one in judged if one.state != CLEAN}
-        clean = (line for line, one in rows if _group(one.name) not in broken)
-        some = any(_group(one.name) not in broken for one in judged)
+        group = _group if entry.get("harness") == OURS else _alone
+        broken = {group(one.name) for one in judged if one.state != CLEAN}
+        clean = (line for line, one in rows if group(one.name) not in broken)
+        some = any(group(one.name) not in broken for one in judged)
         indices = sorted({place.document for one in judged for place in one.places})
         about = self._traced.shown.documents.about
         names = {index: str(about(index)["id"]) for index in indices}
@@ -281,8 +282,13 @@ def _shots(entry: Mapping[str, Any]) -> int:
 
 
 def _group(name: str) -> str:
-    """Of an example's name: all but its number in the group; an example alone is one."""
+    """Of the name of a built-in example: all but its number in the group."""
     return name.rpartition("/")[0] or name
+
+
+def _alone(name: str) -> str:
+    """Names of other tasks are their makers': one could leave out what they like."""
+    return name
 
 
 def _steps(judged: Judged, last: int) -> list[int]:

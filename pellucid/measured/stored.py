@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.errors import EvaluationBroken, FileMissing, StepUnknown
 from pellucid.measured.summary import Summary, summary
-from pellucid.record import chain, evaluations
+from pellucid.record import chain, evaluations, merkle
 from pellucid.store import files, layout, log
 from pellucid.store.ledger import LedgerFile, begun
 
@@ -60,11 +60,17 @@ def _is_of(ledger: LedgerFile, entry: Mapping[str, Any]) -> bool:
 
 
 def lines(folder: Path, entry: Mapping[str, Any]) -> Iterator[evaluations.Line]:
-    """The examples of an evaluation. Raises EvaluationBroken."""
-    path = folder / layout.examples(entry["n"])
+    """The examples of an evaluation. Raises EvaluationBroken, also where they ask other questions
+    than the entry says: whoever reads on to the last one knows."""
+    path, asked = folder / layout.examples(entry["n"]), merkle.Tree()
     with files.open_file(path) as file:
         written = iter(lambda: file.readline(chain.MAX_LINE + 2), b"")
-        yield from read(path, entry["n"], entry, written)
+        for line in read(path, entry["n"], entry, written):
+            asked.add(evaluations.question_leaf(line.example))
+            yield line
+    if asked.root().hex() != entry["task_digest"]:
+        detail = "asks other questions than its entry"
+        raise EvaluationBroken(path=path, entry=entry["n"], detail=detail)
 
 
 def read(

@@ -20,7 +20,8 @@ from pellucid.record.requests import Answer, Continue, Example, Ids
 
 FORMAT = 1
 OURS = "pellucid"  # The harness of the built-in tasks …
-MEASURED_BY_US = ("completion",)  # … and those whose numbers no metric gives again.
+# … and of those whose numbers no metric gives again, the names of these: shares, each of them.
+MEASURED_BY_US = {"completion": ("compiles", "parses", "passes")}
 # What entry n says, in order; entry 0 is the genesis.
 GENESIS = ("kind", "format", "head")
 FIELDS = (
@@ -212,7 +213,7 @@ def wrong(n: int, body: Mapping[str, Any]) -> str:
     if not n and (type(body["format"]) is not int or body["format"] != FORMAT):
         return f"has another format than {FORMAT}"
     bad = [name for name in _DIGESTS if name in body and not digests.is_digest(body[name])]
-    bad += [name for name in _WORDS if name in body and not _is_word(body[name])]
+    bad += [name for name in _WORDS if name in body and not _is_name(name, body[name])]
     if n and (type(body["step"]) is not int or not 0 <= body["step"] < _COUNTS):
         bad.append("step")
     if n and not _are_numbers(body["numbers"]):
@@ -223,7 +224,10 @@ def wrong(n: int, body: Mapping[str, Any]) -> str:
         bad.append("settings")
     # A task of ours that a metric rates would pass with any numbers if they were called measured.
     if n and body["metric"] == metrics.MEASURED and body["harness"] == OURS:
-        bad += [] if body["task"] in MEASURED_BY_US else ["metric"]
+        if body["task"] not in MEASURED_BY_US:
+            bad.append("metric")
+        elif not _are_shares(body["numbers"], MEASURED_BY_US[body["task"]]):
+            bad.append("numbers")
     return f"has {bad[0]} not written as it should be" if bad else ""
 
 
@@ -246,6 +250,22 @@ def _is_word(value: object) -> bool:
         and 0 < len(value) <= _LONGEST
         and not any("\ud800" <= letter <= "\udfff" for letter in value)
     )
+
+
+def _is_name(field: str, value: object) -> bool:
+    """What tables show beside numbers. A program and its version are of ASCII, so that none looks
+    like nothing, or like another one."""
+    if not isinstance(value, str) or not _is_word(value) or value != " ".join(value.split()):
+        return False
+    if field != "task":
+        return value.isascii() and value.isprintable()
+    return value.isprintable() and any(letter.isalnum() for letter in value)
+
+
+def _are_shares(numbers: Mapping[str, str], names: tuple[str, ...]) -> bool:
+    """Whether numbers that are written as they should be have these names, and are shares."""
+    bits = numbers.values() if _are_numbers(numbers) else ()
+    return tuple(numbers) == names and all(0 <= digests.bits_float(one) <= 1 for one in bits)
 
 
 def _are_settings(value: object) -> bool:

@@ -25,6 +25,7 @@ from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.forked import NOT_HERE, tokens_in_words
 from pellucid.look.status import status
+from pellucid.measured import stored
 from pellucid.recipe import Recipe
 from pellucid.recipe import load as load_recipe
 from pellucid.release import evaluated
@@ -40,6 +41,10 @@ _BEGIN, _END = (
 )
 _MARKED = re.compile(
     rb"((?:.*\n)?)(%b\n.*\n%b)((?:\n.*)?)" % (re.escape(_BEGIN), re.escape(_END)), re.DOTALL
+)
+_WITHDRAWN = (
+    "is of template 1, which could show a part of a task as the whole, and a question that was "
+    "asked often as many: publish the run again"
 )
 _NO_PART = (
     "does not have the two marks around the record's part exactly once, each on a line of its own"
@@ -76,6 +81,8 @@ def check(folder: Path, version: int) -> str:
     """
     if version not in _TEMPLATES:
         raise FormatTooNew(path=folder / FILE, found=version, known=VERSION)
+    if version == 1 and stored.is_there(folder):
+        return _WITHDRAWN
     _, part, _ = _parts(files.read_bytes(folder / FILE, files.JSON_BYTES))
     if part is None:
         return _NO_PART

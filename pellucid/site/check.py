@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pellucid.errors import FormatInvalid
+from pellucid.measured import stored
 from pellucid.record.verdict import Problem
 from pellucid.site import baselines, pages, samples, shell
 from pellucid.site.build import place_of
@@ -49,11 +50,21 @@ def check(folder: Path, sound: bool = True) -> Iterator[Problem]:
     digests = {name: _digest(place / name) for name in there - data - own}
     number, version = _most_like(digests)
     problems = itertools.chain(
-        _shell(digests, number, version), _data(folder, data, version.schema) if sound else ()
+        _withdrawn(folder, version.schema),
+        _shell(digests, number, version),
+        _data(folder, data, version.schema) if sound else (),
     )
     yield from itertools.islice(problems, _TOLD)
     if more := sum(1 for _ in problems):
         yield Problem("FileDiffers", layout.SITE, f"has {more:,} more such problems")
+
+
+def _withdrawn(folder: Path, schema: int) -> Iterator[Problem]:
+    """Pages of schema 1 count equal questions of an evaluation as many: with evaluations nobody
+    should read them, however old the release says that it is."""
+    if schema == 1 and stored.is_there(folder):
+        detail = "counts equal questions of evaluations as many, which version 2 does not"
+        yield Problem("ShellWithdrawn", layout.SITE, detail)
 
 
 def _data(folder: Path, data: set[str], schema: int) -> Iterator[Problem]:

@@ -30,6 +30,7 @@ MOST = 1000  # Places of an anchor whose surroundings are read, and of a spellin
 SLACK = 256  # Bytes of white space that a copy may have more than the words.
 _RARE = 100  # Places from which on spelling further costs less than reading.
 _COUNT = 8  # Places that may be read in the time of a count.
+_SEARCHED = 6  # Places that are searched for words in the time of reading one.
 _ANCHOR = 64  # Bytes of an anchor, at most …
 _SHORT = 3  # … and of one that is not looked up if there is a longer one: it occurs everywhere.
 _KNOWN = 1 << 16  # Counts that are kept.
@@ -157,6 +158,8 @@ class Spaced:
     def _surroundings(self, anchor: bytes, width: int) -> str:
         """The text around every place of an anchor, `width` bytes on either side."""
         key = anchor, width
+        # What is kept is searched again, and many places take long.
+        self._take(self._count(anchor) // _SEARCHED)
         if key not in self._around:
             self._take(self._count(anchor))
             query = self._traced.query(anchor)

@@ -193,10 +193,15 @@ def test_the_clean_part_is_summed_up_without_the_others(lookup: Lookup) -> None:
 def test_the_clean_part_is_of_whole_groups(lookup: Lookup) -> None:
     """Half of a balanced pair says nothing: its choice may be the more frequent one."""
     texts = {"0/0": CLEAN_TEXT, "0/1": "too short", "1/0": prose(77), "1/1": prose(78)}
-    about = looked_up(lookup, texts)
+    ours = entry(STEPS) | {"harness": OURS}
+    about = lookup.of(ours, lambda: [question(*one) for one in texts.items()])
     assert about.count(CLEAN) == 3 and about.clean is not None and about.clean.examples == 2
     assert any("1 clean examples are left out too" in note for note in about.notes())
-    assert looked_up(lookup, {name: texts[name] for name in ("0/0", "0/1")}).clean is None
+    half = [question(name, texts[name]) for name in ("0/0", "0/1")]
+    assert lookup.of(ours, lambda: half).clean is None
+    # Names of other tasks are their makers': none leaves out another example.
+    others = looked_up(lookup, texts)
+    assert others.clean is not None and others.clean.examples == 3
 
 
 def brute(run: Path) -> list[str]:

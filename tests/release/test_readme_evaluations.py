@@ -62,10 +62,11 @@ def test_of_variants_the_whole_task_is_shown_and_of_equal_ones_the_first(release
         assert problems(release) == []
 
 
-def test_a_readme_of_the_first_template_verifies(
+def test_a_readme_of_the_first_template_is_refused_if_it_has_evaluations(
     release: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As it was written: the variant that was asked last, and equal questions counted apart."""
+    """It shows the variant that was asked last, and counts equal questions apart: a maker could
+    choose it for that."""
     genesis = evaluate(release, [])[0]
     last = evaluated(release, 12, 2, {"limit": 3}, count=3)
     rewrite(release, [genesis, evaluated(release, 12, 1), last])
@@ -73,6 +74,9 @@ def test_a_readme_of_the_first_template_verifies(
     publish(release, site=False)
     assert table(release)[0].startswith("| arc&#95;easy | accuracy | acc | 0.667 | ")
     monkeypatch.undo()
+    (problem,) = problems(release)
+    assert problem.where == "README.md" and "template 1" in problem.detail
+    publish(release, site=False)
     assert problems(release) == []
 
 

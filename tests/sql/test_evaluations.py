@@ -16,7 +16,7 @@ from pellucid.measured.intervals import of_mean
 from pellucid.measured.summary import summary
 from pellucid.recipe import load
 from pellucid.record import digests
-from pellucid.record.evaluations import genesis
+from pellucid.record.evaluations import Line, genesis, line_from, task_digest
 from pellucid.release.publish import publish
 from pellucid.sql import evaluated
 from pellucid.store import layout
@@ -89,11 +89,14 @@ def test_each_number_of_each_example_has_a_row(
 
 
 def test_examples_of_one_cluster_have_no_interval(release: Path) -> None:
-    genesis, made = evaluate(release, [6])
+    first, made = evaluate(release, [6])
     path = release / layout.examples(1)
     lines = [json.loads(line) | {"cluster": "one"} for line in path.read_bytes().splitlines()]
-    path.write_bytes(b"".join(digests.canonical(line) + b"\n" for line in lines))
-    rewrite(release, [genesis, made])
+    written = [digests.canonical(line) + b"\n" for line in lines]
+    path.write_bytes(b"".join(written))
+    read = [line_from(line, made["metric"]) for line in written]
+    asked = task_digest(line.example for line in read if isinstance(line, Line))
+    rewrite(release, [first, made | {"task_digest": asked}])
     found = rows(release, "SELECT DISTINCT low, high, method FROM evaluations")
     assert found == [{"low": None, "high": None, "method": None}]
 
