@@ -17,6 +17,7 @@ WIDTH, HEIGHT = 360, 230
 _LEFT, _RIGHT, _BOTTOM = 46, 10, 34  # Around the field, for the numbers of the axes.
 _LETTER, _ROW = 6.3, 14  # Of a legend: about the width of a letter, and the height of a row.
 _NAME = 32  # Characters of a name.
+_TITLE = 48  # Characters of a title: about as many as the width has room for.
 COLOURS = 8
 _TICKS = 5
 _LARGEST = 1e300  # A float64 holds sums of such values.
@@ -66,7 +67,7 @@ def svg(chart: Chart, css: str = "") -> str:
             f'<svg xmlns="http://www.w3.org/2000/svg" class="chart" viewBox="0 0 {WIDTH} {HEIGHT}"'
             f' role="img" aria-label="{_text(described(chart), 500)}">{inside}',
             f'<rect class="paper" width="{WIDTH}" height="{HEIGHT}"/>',
-            f'<text class="title" x="6" y="15">{_text(chart.title, 60)}</text>',
+            f'<text class="title" x="6" y="15">{_text(_fitting(chart.title), _TITLE)}</text>',
             *_axes(field, chart.y),
             *(
                 f'<path class="mark" d="M{field.x(at)} {top}V{field.bottom}"/>'
@@ -90,10 +91,8 @@ def described(chart: Chart) -> str:
     for line in chart.lines:
         if line.points:
             (first, a), (last, b) = line.points[0], line.points[-1]
-            parts.append(
-                f"{line.name}: {number(a)} at step {number(first)}, "
-                f"{number(b)} at step {number(last)}."
-            )
+            more = f", {number(b)} at step {number(last)}" if len(line.points) > 1 else ""
+            parts.append(f"{line.name}: {number(a)} at step {number(first)}{more}.")
     parts += [f"{level.name}: {number(level.value)}." for level in chart.levels]
     return " ".join(parts)
 
@@ -184,7 +183,10 @@ def _level(field: _Field, place: int, level: Level) -> str:
 
 def _line(field: _Field, place: int, line: Line) -> Iterator[str]:
     colour = f"c{place % COLOURS}"
-    if line.band:
+    if len(line.band) == 1:  # A bar: an area needs two steps.
+        ((x, low, high),) = line.band
+        yield f'<path class="line {colour}" d="M{field.x(x)} {field.y(low)}V{field.y(high)}"/>'
+    elif line.band:
         there = [f"{field.x(x)} {field.y(high)}" for x, _, high in line.band]
         back = [f"{field.x(x)} {field.y(low)}" for x, low, _ in reversed(line.band)]
         yield f'<path class="band {colour}" d="M{" ".join([*there, *back])}Z"/>'
@@ -222,6 +224,10 @@ def _entry(at: float, row: int, kind: str, name: str) -> str:
 def _text(text: str, characters: int) -> str:
     """Somebody else's string in an element or an attribute."""
     return escape(printable(text, characters).replace("\n", " "), quote=True)
+
+
+def _fitting(title: str) -> str:
+    return title if len(title) <= _TITLE else f"{title[: _TITLE - 1]}…"
 
 
 def _short(value: float) -> str:

@@ -10,7 +10,18 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pellucid.report.chart import COLOURS, Chart, Level, Line, alone, described, number, svg, ticks
+from pellucid.report.chart import (
+    COLOURS,
+    WIDTH,
+    Chart,
+    Level,
+    Line,
+    alone,
+    described,
+    number,
+    svg,
+    ticks,
+)
 from tests.site.conftest import HOSTILE
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
@@ -80,3 +91,21 @@ def test_lines_beyond_the_colours_have_dashes() -> None:
 )
 def test_numbers_have_few_digits(value: float, text: str) -> None:
     assert number(value) == text
+
+
+def test_a_long_title_ends_with_an_ellipsis_inside_of_the_picture() -> None:
+    title = "arc_challenge (25 shots, lm-eval 0.4.13, content 0123abcd, revision 89abcdef)"
+    root = ElementTree.fromstring(alone(Chart(title, "acc", [])))
+    shown = root.findtext("{*}text[@class='title']")
+    assert shown is not None and shown.endswith("…") and title.startswith(shown[:-1])
+    assert 6 + len(shown) * 7 < WIDTH, "letters of this size are about 7 wide"
+    assert title in described(Chart(title, "acc", []))
+
+
+def test_a_single_step_has_its_interval_as_a_bar_and_is_told_once() -> None:
+    chart = Chart("a", "acc", [Line("r1", [(20.0, 0.5)], [(20.0, 0.25, 0.75)])])
+    (bar,) = re.findall(r'class="line c0" d="M([0-9.]+) ([0-9.]+)V([0-9.]+)"', svg(chart))
+    (dot,) = re.findall(r'class="dot c0" cx="([0-9.]+)" cy="([0-9.]+)"', svg(chart))
+    assert bar[0] == dot[0] and float(bar[1]) > float(dot[1]) > float(bar[2])
+    assert float(bar[1]) - float(bar[2]) > 100, "the axis is as long as what is drawn"
+    assert described(chart) == "a, acc by step. r1: 0.5 at step 20."
