@@ -3,6 +3,7 @@ limit, the program that made the examples."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ Asked = tuple[str, str, str]
 Question = tuple[str, ...]
 _SHOTS, _LIMIT = "num_fewshot", "limit"
 _LONGEST = 40  # Characters of a name or setting that is shown.
+_DIGITS = 8  # Of a digest.
+_HEX = re.compile(r"[0-9a-f]{32,}").fullmatch
 _MOST = 3  # Settings that are named besides.
 
 
@@ -85,14 +88,21 @@ def _differing(alike: list[Entry]) -> list[str]:
         if name not in (_SHOTS, _LIMIT)
         and len({repr(entry["settings"].get(name)) for entry in alike}) > 1
     ][:_MOST]
+    columns = [_values([str(entry["settings"].get(name)) for entry in alike]) for name in told]
     return [
-        ", ".join(f"{name} {_cut(str(entry['settings'].get(name)))}" for name in told)
-        for entry in alike
-    ]
+        ", ".join(f"{name} {value}" for name, value in zip(told, values, strict=True))
+        for values in zip(*columns, strict=True)
+    ] or [""] * len(alike)
+
+
+def _values(values: list[str]) -> list[str]:
+    """Settings in few characters: of digests eight digits, unless these are equal."""
+    short = [value[:_DIGITS] if _HEX(value) else _cut(value) for value in values]
+    return short if len({*short}) == len({*values}) else [_cut(value) for value in values]
 
 
 def _digest(alike: list[Entry]) -> list[str]:
-    return [f"{entry['metric']} of {entry['task_digest'][:8]}" for entry in alike]
+    return [f"{entry['metric']} of {entry['task_digest'][:_DIGITS]}" for entry in alike]
 
 
 def _made(harness: str, version: str, settings: Settings) -> str:

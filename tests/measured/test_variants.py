@@ -86,3 +86,21 @@ def test_variants_that_these_do_not_tell_apart_have_other_settings_or_digests() 
     assert (
         variants.named([a, b | {"task": "b"}])[variants.question(a)] == alone[variants.question(a)]
     )
+
+
+@pytest.mark.parametrize(
+    ("contents", "shown"),
+    [
+        (("ab" * 32, "cd" * 32), ("abababab", "cdcdcdcd")),
+        (("ab" * 32, "ab" * 4 + "cd" * 28), ("ab" * 19 + "a…", "ab" * 4 + "cd" * 15 + "c…")),
+    ],
+)
+def test_a_digest_has_eight_digits_unless_they_are_equal(
+    contents: tuple[str, str], shown: tuple[str, str]
+) -> None:
+    entries = [
+        entry(settings={"num_fewshot": 5, "content": one}, task_digest=one) for one in contents
+    ]
+    assert [*variants.named(entries).values()] == [
+        f"5 shots, lm-eval 0.4.13, content {one}" for one in shown
+    ]
