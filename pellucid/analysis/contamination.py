@@ -147,9 +147,13 @@ class Contamination:
             )
         if self.sampled:
             notes.append(f"of {self.sampled:,} long examples some n-grams are looked up, not all")
-        if self.after:
-            notes.append(f"only steps after {self.after:,} are looked at, not those of its parent")
         return notes
+
+    @property
+    def of_fork(self) -> str | None:
+        """What a reader has to know of a fork, once for all of its tasks; None of other runs."""
+        told = f"only steps after {self.after:,} are looked at, not those of its parent"
+        return told if self.after else None
 
     def found(self) -> list[dict[str, Any]]:
         """Each contaminated example: `example`, `share`, the ids of `documents`, and the `steps`

@@ -268,5 +268,7 @@ def _print_contamination(rows: Sequence[tuple[Any, Any]]) -> None:
             print(plain(f"clean: without {', '.join(left)} of {name}, step {row.step:,}"))
         for note in seen.notes():
             print(plain(f"clean: {name}: {note}"))
+    if told := next((seen.of_fork for _, seen in last.values()), None):
+        print(f"clean: {told}")
     if any(seen and seen.count("contaminated") for _, seen in rows):
         print("--json lists contaminated examples with documents and steps (docs/evaluate.md)")

@@ -6,11 +6,13 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pellucid.analysis import memorization as memory
-from pellucid.analysis.contamination import STATES, Lookup
+from pellucid.analysis.contamination import STATES, Contamination, Lookup
 from pellucid.analysis.forgetting import Forgetting, forgetting
 from pellucid.analysis.memorization import Memorization, Row
 from pellucid.evaluate.suite.memorization import NAME
 from pellucid.measured.intervals import Interval
+from pellucid.measured.variants import Entry, Question
+from pellucid.record.evaluations import OURS
 from pellucid.report.blocks import (
     Command,
     Picture,
@@ -23,7 +25,7 @@ from pellucid.report.blocks import (
 )
 from pellucid.report.chart import Chart, Line
 from pellucid.report.evaluated import MOST_DRAWN
-from pellucid.report.reported import Reported
+from pellucid.report.reported import Reported, safe
 from pellucid.store.remote import RemotePath
 
 
@@ -148,20 +150,64 @@ def contamination(run: Reported) -> Section:
     tasks = [asked for asked in run.newest if asked[0] != NAME]
     found = [*_looked_up(run, tasks[:MOST_DRAWN])]
     states = tuple(map(Words, STATES))
-    head = (*map(Words, ("task", "step")), *states, Words("value"), Words("of the clean examples"))
+    head = (
+        *map(Words, ("task", "step")),
+        *states,
+        *map(Words, ("value", "of the clean", _BETWEEN)),
+    )
     rows = [cells for cells, _, _ in found]
     section = Section(Words("Contamination"))
     section.blocks = [say(Words(_LOOKED)), Table(Words("Examples that were read"), head, rows)]
     if left := len(tasks) - len(found):
         again = f"{left:,} more task{'s' * (left != 1)} of the run, behind these by name"
         section.blocks.append(say(Words(f"Not looked up: {again}.")))
-    if notes := [(name, Words(note)) for (name, *_), _, own in found for note in own]:
+    if told := next((own.of_fork for _, _, own in found), None):
+        section.blocks.append(say(Words(f"Of this fork {told}.")))
+    if notes := [(name, Words(note)) for (name, *_), _, own in found for note in own.notes()]:
         head = (Words("task"), Words("what to know"))
         section.blocks.append(Table(Words("About these numbers"), head, notes, 2))
     section.numbers = {"tasks": [numbers for _, numbers, _ in found], "left_out": left}
-    told = Words("looks up the examples again and lists the documents")
-    section.checks = [Command(run.command("evaluate", "--json"), told)]
+    section.checks = [*_again(run, tasks[:MOST_DRAWN])]
     return section
+
+
+_BETWEEN = "95% interval"
+
+
+def _again(run: Reported, tasks: Sequence[Question]) -> Iterator[Command]:
+    """The commands that look these tasks up at the steps of the table: one for each step, number of
+    solved examples and limit."""
+    groups = dict[tuple[int, int | None, int | None], dict[str, None]]()
+    for asked in tasks:
+        entry = run.newest[asked][max(run.newest[asked])]
+        ours, settings = entry["harness"] == OURS, entry["settings"]
+        shots = None if ours else _count(settings.get("num_fewshot"))
+        key = entry["step"], shots, _count(settings.get("limit"))
+        groups.setdefault(key, {})[_task(entry)] = None
+    for (step, shots, limit), names in groups.items():
+        more = "" if shots is None else f" --shots {shots}"
+        more += "" if limit is None else f" --limit {limit}"
+        line = run.command("evaluate", f"--tasks {','.join(names)} --steps {step}{more} --json")
+        files = "; PATH is the folder of a YAML task" if any(map(_is_file, names)) else ""
+        yield Command(line, Words(f"looks these up again and lists the documents{files}"))
+
+
+def _task(entry: Entry) -> str:
+    """A task as a command names it: built-in tasks and those with data of the Hub by their names,
+    others are of YAML files, whose place no run tells."""
+    name = entry["task"]
+    if not safe(name) or "," in name:
+        return "PATH/TASK.yaml"
+    known = entry["harness"] == OURS or entry["settings"].get("revision")
+    return name if known else f"PATH/{name}.yaml"
+
+
+def _is_file(name: str) -> bool:
+    return name.startswith("PATH/")
+
+
+def _count(value: object) -> int | None:
+    return value if type(value) is int else None
 
 
 _LOOKED = (
@@ -173,13 +219,13 @@ _LOOKED = (
 
 def _looked_up(
     run: Reported, tasks: Sequence[tuple[str, ...]]
-) -> Iterator[tuple[tuple[str, ...], dict[str, Any], list[str]]]:
-    """Of each task a row of the table, its numbers, and notes about them."""
+) -> Iterator[tuple[tuple[str, ...], dict[str, Any], Contamination]]:
+    """Of each task a row of the table, its numbers, and what was looked up."""
     lookup = Lookup(run.folder)
     for asked in tasks:
         entries = run.newest[asked]
         seen, row = lookup.of(entries[max(entries)]), run.tasks[asked][-1]
         counts = (f"{seen.count(state):,}" for state in STATES)
-        clean = seen.clean.cells()[0] if seen.clean else "-"
+        clean = seen.clean.cells()[:2] if seen.clean else ("-", "-")
         numbers = {"task": row.task, "variant": row.variant, "step": row.step, **seen.as_json()}
-        yield (row.named, f"{row.step:,}", *counts, row.cells()[0], clean), numbers, seen.notes()
+        yield (row.named, f"{row.step:,}", *counts, row.cells()[0], *clean), numbers, seen

@@ -25,7 +25,7 @@ from pellucid.store.home import home
 from pellucid.store.ledger import LedgerFile, begun
 
 # What needs no quotes on a command line, and ends no code in Markdown.
-_SAFE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@%+=~-]{0,200}").fullmatch
+safe = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:/@%+=~-]{0,200}").fullmatch
 
 
 class Reported:
@@ -134,4 +134,4 @@ def _typed(run: str) -> str:
     """A run as commands name it: its address, or the last name of its folder. The folders above say
     who works on a machine, and stay out of what is passed on."""
     typed = run if "://" in run else Path(run).resolve().name
-    return typed if _SAFE(typed) else "RUN"
+    return typed if safe(typed) else "RUN"

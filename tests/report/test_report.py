@@ -272,8 +272,42 @@ def test_tasks_that_are_not_looked_up_are_counted(
 def test_of_a_fork_its_own_steps_are_looked_at_and_it_says_so(family: Family) -> None:
     found = sections(family.forks[0])["Contamination"]
     assert {one["after_step"] for one in found.numbers["tasks"]} == {7}
-    assert "only steps after 7 are looked at" in words(found)
-    assert "are looked at" not in words(sections(family.parent)["Contamination"])
+    assert str(found.blocks).count("only steps after 7 are looked at") == 1, "not for each task"
+    assert "are looked at" not in str(sections(family.parent)["Contamination"].blocks)
+
+
+def test_evaluate_says_of_a_fork_once_which_steps_it_looks_at(
+    family: Family, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(family.forks[0], tmp_path / "run"))
+    done = pellucid("evaluate", run, "--tasks", "agreement,brackets", "--limit", "4")
+    told = "clean: only steps after 7 are looked at, not those of its parent"
+    assert [line for line in done.stdout.splitlines() if "only steps after" in line] == [told]
+
+
+def test_the_command_of_contamination_asks_the_tasks_and_steps_of_the_table(
+    family: Family, tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(family.parent, tmp_path / "run"))
+    inputs = Inputs.load(run, load(run))
+    tasks = chosen("agreement,brackets", inputs, limit=12)
+    with kept.writing(run, tasks, [7]) as chain:
+        for one in measure(inputs, tasks, [7], lambda *_: None, lambda *_: None):
+            chain.keep(kept.evaluation(inputs.recorded(), 7, one.task, one.answers))
+    found = sections(run)["Contamination"]
+    assert sorted(one.line for one in found.checks) == [
+        "pellucid evaluate run --tasks PATH/alone.yaml,PATH/facts.yaml,PATH/halves.yaml"
+        " --steps 13 --json",
+        "pellucid evaluate run --tasks agreement,brackets --steps 7 --limit 12 --json",
+    ]
+    assert "PATH is the folder" in "".join(one.does for one in found.checks if "PATH" in one.line)
+    lookup = contamination.Lookup(run)
+    (table,) = [one for one in found.blocks if isinstance(one, Table)][:1]
+    assert [str(one) for one in table.head[-2:]] == ["of the clean", "95% interval"]
+    for row in table.rows:
+        entry = next(one for one in stored.of_run(run)[::-1] if one["task"] == row[0].split()[0])
+        clean = lookup.of(entry).clean
+        assert row[-2:] == (clean.cells()[:2] if clean else ("-", "-"))
 
 
 def test_calibration_and_validation_texts_are_told(family: Family, tmp_path: Path) -> None:
