@@ -9,14 +9,13 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from pellucid.changes import differences
 from pellucid.measured import stored
 from pellucid.measured.intervals import of_runs
 from pellucid.measured.paired import Paired, paired
 from pellucid.measured.summary import decimals
 from pellucid.plan.tables import lasting
+from pellucid.report import losses
 from pellucid.report.blocks import (
     Block,
     Command,
@@ -42,9 +41,10 @@ class Compared(NamedTuple):
     relation: str  # How it comes from the first one, in words.
     kind: tuple[str, ...]  # Equal for runs that differ from the first one in the same fields.
     recipe: list[dict[str, Any]]  # The fields that differ: field, a, b.
-    losses: dict[str, Any] | None  # None: other tokens, or no losses of one step.
+    losses: dict[str, Any] | None  # None: other tokens, or no rows of one step.
     validation: list[dict[str, Any]]  # By source; empty: of other texts, or never of one step.
     evaluations: list[Paired]
+    others: list[str]  # Tasks that the runs were asked with other examples.
 
 
 def compared(first: Reported, run: Reported) -> Compared:
@@ -57,6 +57,7 @@ def compared(first: Reported, run: Reported) -> Compared:
     ]
     kind = (relation, *(one["field"] for one in fields))
     of = (_losses(first, run), _validation(first, run), list(_evaluations(first, run)))
+    of = (*of, _other_examples(first, run))
     return Compared(run, relation, kind, fields, *of)
 
 
@@ -90,29 +91,7 @@ def _other_tokens(first: Reported, run: Reported) -> bool:
 
 def _losses(first: Reported, run: Reported) -> dict[str, Any] | None:
     """Training losses at the last step that both took, and over the last steps."""
-    begin, end = max(first.first, run.first), min(first.done, run.done)
-    if end <= begin or _other_tokens(first, run):
-        return None
-    count = min(LAST, end - begin)
-    both = [_between(one, end - count, end) for one in (first, run)]
-    if not np.isfinite(both).all():  # A table of others.
-        return None
-    a, b = (math.fsum(losses) / count for losses in both)
-    return {
-        "step": end,
-        "a": both[0][-1],
-        "b": both[1][-1],
-        "over": count,
-        "mean_a": a,
-        "mean_b": b,
-        "difference": b - a,
-    }
-
-
-def _between(run: Reported, after: int, last: int) -> list[float]:
-    """Losses of the steps after + 1 … last."""
-    losses: np.ndarray = run.series("loss")
-    return losses[after - run.first : last - run.first].tolist()
+    return None if _other_tokens(first, run) else losses.compared(first, run, LAST)
 
 
 def _validation(first: Reported, run: Reported) -> list[dict[str, Any]]:
@@ -158,6 +137,12 @@ def _evaluations(first: Reported, run: Reported) -> Iterator[Paired]:
             a, b = first.newest[asked][step], run.newest[asked][step]
             one = paired(a, stored.lines(first.folder, a), b, stored.lines(run.folder, b))
             yield one._replace(variant=first.variants[asked])
+
+
+def _other_examples(first: Reported, run: Reported) -> list[str]:
+    """Tasks of one name that no question of both runs is of."""
+    a, b = ({asked[0] for asked in one.newest} for one in (first, run))
+    return sorted(a & b - {asked[0] for asked in first.newest.keys() & run.newest.keys()})
 
 
 # ---- as sections ----
@@ -233,6 +218,8 @@ def one(first: Reported, other: Compared, place: int) -> Section:
     section.blocks += _losses_told(first, other)
     section.blocks += _validation_told(first, other)
     section.blocks += _evaluations_told(first, other, place)
+    if other.others:
+        section.blocks.append(say(Words(_OTHERS), ", ".join(other.others), Words(".")))
     section.checks = [
         Command(f"pellucid diff {first.typed} {run.typed}", Words("computes the first difference")),
         Command(run.command("audit", "--evaluations 20"), Words("asks the model examples again")),
@@ -243,6 +230,7 @@ def one(first: Reported, other: Compared, place: int) -> Section:
         "losses": other.losses,
         "validation": other.validation,
         "evaluations": [each.as_json() for each in other.evaluations],
+        "other_examples": other.others,
     }
     return section
 
@@ -275,13 +263,31 @@ def _losses_told(first: Reported, other: Compared) -> list[Block]:
         none = "The runs have no losses of one step."
         why = _TOKENIZERS if _other_tokens(first, run) else none
         return [say(Words(why))]
-    head = (Words("training loss"), first.label, run.label, Words("difference"))
-    last = (Words(f"step {known['step']:,}"), known["a"], known["b"], known["b"] - known["a"])
-    over = Words(f"mean of {known['over']:,} steps up to it")
-    mean = (over, known["mean_a"], known["mean_b"], known["difference"])
-    rows = [(name, f"{a:.4f}", f"{b:.4f}", f"{more:+.4f}") for name, a, b, more in (last, mean)]
+    names = ("training loss", first.label, run.label, "difference", "rows of the same texts")
+    head = tuple(name if name in (first.label, run.label) else Words(name) for name in names)
+    last, over = f"step {known['step']:,}", f"{known['over']:,} steps up to it"
+    cells = [
+        (Words(name), *_losses_cells(known[of])) for name, of in ((last, "last"), (over, "mean"))
+    ]
     caption = f"Training loss of {first.label} and {run.label}, nats per token"
-    return [Table(caption, head, rows)]
+    return [Table(caption, head, cells), say(Words(_ROWS))]
+
+
+def _losses_cells(known: dict[str, Any]) -> tuple[str, ...]:
+    difference = known["difference"]
+    return (
+        f"{known['a']:.4f}",
+        f"{known['b']:.4f}",
+        "-" if difference is None else f"{difference:+.4f}",
+        f"{known['same']:,} of {known['rows']:,}",
+    )
+
+
+_ROWS = (
+    "These losses are of the rows of the batches that read the same block of the same texts in "
+    "both runs, so their difference is one of the models. Where no row does, the losses are of all "
+    "rows, and have no difference: the runs read other texts."
+)
 
 
 def _validation_told(first: Reported, other: Compared) -> list[Block]:
@@ -337,6 +343,9 @@ _PAIRED = (
     "Both models answer the same examples, so the interval is that of the mean difference of an "
     "example. Examples of a cluster count as one."
 )
+
+
+_OTHERS = "Other examples in the two runs, not compared: "
 
 
 def signed(value: float) -> str:
@@ -407,8 +416,8 @@ def _together(own: Sequence[Compared]) -> dict[tuple[str, str, int], list[float]
 def _differences(own: Compared) -> dict[tuple[str, str, int], float]:
     """Everything of a run that has a difference, by its name, its number and its step."""
     found = dict[tuple[str, str, int], float]()
-    if own.losses:
-        found["training loss", "nats per token", own.losses["step"]] = own.losses["difference"]
+    if own.losses and (difference := own.losses["mean"]["difference"]) is not None:
+        found["training loss", "nats per token", own.losses["step"]] = difference
     for each in own.validation:
         name = Words("validation") if each["source"] is None else f"validation of {each['source']}"
         found[name, "bits per byte", each["step"]] = each["difference"]

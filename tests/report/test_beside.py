@@ -17,16 +17,18 @@ from pellucid.measured import stored
 from pellucid.measured.intervals import of_runs
 from pellucid.measured.paired import paired
 from pellucid.recipe import load
-from pellucid.record import digests
+from pellucid.report import losses
 from pellucid.report.blocks import Report
+from pellucid.report.losses import over, read
 from pellucid.report.markdown import markdown
 from pellucid.report.page import page
 from pellucid.report.reported import Reported
 from pellucid.report.write import of_runs as reported
 from pellucid.report.write import report
-from pellucid.store.ledger import LedgerFile
+from pellucid.store import metrics
 from tests.conftest import finish, make_run
 from tests.report.conftest import NATS, RIGHT, Family
+from tests.report.made import choices, keep, texts
 
 
 def beside(*runs: Path) -> Report:
@@ -38,6 +40,23 @@ def numbers(made: Report, title: str) -> dict:
     return next(one.numbers for one in made.sections if one.title == title)
 
 
+def alike(a: Path, b: Path, steps: range) -> dict:
+    """The losses of the rows that read the same block in both runs."""
+    rows = [
+        {
+            (row["step"], *(row[name] for name in ("source", "epoch", "block", "start"))): row
+            for step in steps
+            for row in metrics.of_step(run, "sequences", step)
+        }
+        for run in (a, b)
+    ]
+    same = rows[0].keys() & rows[1].keys()
+    tokens = sum(rows[0][key]["tokens"] for key in same)
+    own, others = (math.fsum(of[key]["loss_sum"] for key in same) / tokens for of in rows)
+    told = {"a": own, "b": others, "difference": others - own}
+    return pytest.approx(told | {"same": len(same), "rows": len(rows[0])}, rel=1e-12)
+
+
 def test_a_fork_beside_its_parent(family: Family) -> None:
     parent, fork = family.parent, family.forks[0]
     about = numbers(beside(parent, fork), "without-0 beside small")
@@ -45,13 +64,11 @@ def test_a_fork_beside_its_parent(family: Family) -> None:
     assert [(one["field"], list(one["b"])) for one in about["recipe"]] == [
         ("fork.without", [family.without[0]])
     ]
-    losses = [
-        [digests.bits_float(LedgerFile(run).step(step)["loss"]) for step in range(8, 14)]
-        for run in (parent, fork)
-    ]
-    a, b = (math.fsum(own) / 6 for own in losses)
-    expected = {"step": 13, "a": losses[0][-1], "b": losses[1][-1], "over": 6}
-    assert about["losses"] == expected | {"mean_a": a, "mean_b": b, "difference": b - a}
+    told = about["losses"]
+    assert (told["step"], told["over"]) == (13, 6)
+    assert told["last"] == alike(parent, fork, range(13, 14))
+    assert told["mean"] == alike(parent, fork, range(8, 14))
+    assert 0 < told["mean"]["same"] < told["mean"]["rows"], "the fork reads some other texts"
     last = [status(run)["validation"][-1]["bits_per_byte"] for run in (parent, fork)]
     (row,) = about["validation"]
     assert (row["step"], row["a"], row["b"]) == (13, *last) and row["source"] is None
@@ -74,6 +91,19 @@ def test_evaluations_are_paired_by_example(family: Family) -> None:
     bits = [(1 + n / 9) / math.log(2) / 5 for n in range(8)]
     assert expected["difference"] == pytest.approx(math.fsum(bits) / 8)
     assert expected["interval"]["low"] > 0.2, "the effect is found"
+
+
+def test_tasks_with_other_examples_are_named(family: Family, tmp_path: Path) -> None:
+    copies = [
+        Path(shutil.copytree(run, tmp_path / run.name)) for run in (family.parent, family.forks[0])
+    ]
+    for run, make, values in zip(copies, (choices, texts), (RIGHT, NATS), strict=True):
+        keep(run, make("other"), {13: values})
+    made = beside(*copies)
+    about = numbers(made, "without-0 beside small")
+    assert about["other_examples"] == ["other"], "not alone, which one run was asked"
+    assert "Other examples in the two runs, not compared: other." in markdown(made)
+    assert "not compared" not in markdown(beside(family.parent, family.forks[0]))
 
 
 def test_forks_of_one_kind_have_an_interval_over_them(family: Family) -> None:
@@ -105,8 +135,36 @@ def test_a_run_that_changed_nothing(finished: Path, tmp_path: Path, family: Fami
     """A copy of a run has its name, its losses and no difference; its name gets a number."""
     made = beside(finished, family.parent)
     about = numbers(made, "small (2) beside small")
-    assert about["recipe"] == [] and about["losses"]["difference"] == 0
+    assert about["recipe"] == [] and about["losses"]["mean"]["difference"] == 0
     assert "The recipes have the same values" in markdown(made)
+
+
+def test_runs_that_read_other_texts_have_no_difference_of_losses(
+    family: Family, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where no row of a step reads the same block, the losses are of different texts."""
+    rows = read(Reported(str(finished)), 7, 13)
+    others = {(*row[:3], row[3] + 1000, *row[4:]): loss + 1 for row, loss in rows.items()}
+    told = over(rows, others, True)
+    assert told and told.difference is None and (told.same, told.rows) == (0, len(rows))
+    assert told.b == pytest.approx(told.a + len(rows) / sum(row[-1] for row in rows))
+    assert over(rows, rows, False) == told._replace(b=told.a), "blocks of other data"
+    monkeypatch.setattr(
+        losses, "read", lambda run, *_: others if run.label.startswith("without") else rows
+    )
+    made = beside(family.parent, *family.forks)
+    about = numbers(made, "without-0 beside small")["losses"]["mean"]
+    assert about["difference"] is None and about["same"] == 0
+    assert re.search(r"\| step 13 \| \S+ \| \S+ \| - \| 0 of ", markdown(made))
+    assert "training loss" not in {
+        one["what"] for one in numbers(made, "Over the runs without-0, without-1")["differences"]
+    }
+
+
+def test_losses_that_are_no_numbers_are_not_compared(finished: Path) -> None:
+    rows = read(Reported(str(finished)), 12, 13)
+    assert over(rows, dict.fromkeys(rows, math.nan), True) is None
+    assert over(rows, {}, True) is None
 
 
 def test_other_tokenizers_are_said_in_words(finished: Path, corpus: Path, tmp_path: Path) -> None:
