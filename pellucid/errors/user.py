@@ -206,6 +206,20 @@ class TaskInvalid(UserError):
     file, or leave the task out."""
 
 
+class RightChoiceMissing(UserError):
+    message = """{missing} of {count} documents of the task {task} have no right choice. Every
+    answer to them would count as wrong. The first is document {first}, where {field} gives {right}.
+    That is neither the text of a choice nor a number from 0 to {last}{why}. Correct {field} in the
+    task's YAML file, or correct the data."""
+
+    optional = ("why",)
+
+
+class TaskDataInvalid(UserError):
+    message = """The data of the task {task} cannot be read: {detail}. Correct the data, or leave
+    the task out."""
+
+
 class TaskUnfit(UserError):
     message = """The task {task} cannot be asked: {detail}. Leave it out, or change a copy of its
     YAML file."""
@@ -218,7 +232,9 @@ class TaskNameTaken(UserError):
 
 class TaskDataMissing(UserError):
     message = """The data of these tasks is not on this machine: {tasks}. No model was asked. Run
-    the command once with a network and without --offline, which fetches the data."""
+    the command once with a network{without}, which fetches the data."""
+
+    optional = ("without",)
 
 
 class AnswerNotFinite(UserError):

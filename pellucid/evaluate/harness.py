@@ -30,7 +30,7 @@ from pellucid.errors import (
     TaskUnfit,
     TaskUnknown,
 )
-from pellucid.evaluate import described, instances
+from pellucid.evaluate import described, faults, instances
 from pellucid.evaluate.instances import Document
 from pellucid.evaluate.task import Task
 from pellucid.record import metrics
@@ -136,14 +136,14 @@ def prepare(
     lm-eval may have, and that a misspelt name may mean.
 
     Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskNameTaken, TaskUnfit,
-    TaskDataMissing."""
+    TaskDataInvalid, TaskDataMissing, RightChoiceMissing."""
     for name, shots in wanted:
         if name in PRESETS and shots is not None:
             detail = f"{name} sets the shots of its tasks. Leave one of both out"
             raise CommandInvalid(verb="evaluate", word="--shots", detail=detail)
     listed = [each for name in wanted for each in PRESETS.get(name.name, (name,))]
     version, manager = _library(offline)
-    tasks = _loaded(listed, manager, [*ours])
+    tasks = _loaded(listed, manager, [*ours], offline)
     for task, shots in tasks:
         # As lm-eval has it, a task that fixes zero shots keeps them.
         if shots is not None and task.config.num_fewshot != 0:
@@ -167,7 +167,7 @@ def _library(offline: bool) -> tuple[str, Any]:
 
 
 def _loaded(
-    wanted: Sequence[Wanted], manager: Any, ours: Sequence[str]
+    wanted: Sequence[Wanted], manager: Any, ours: Sequence[str], offline: bool
 ) -> list[tuple[Any, int | None]]:
     """The tasks with their data, each once, and the shots wanted of it."""
     named = [each.name for each in wanted if not _is_path(each.name)]
@@ -187,12 +187,12 @@ def _loaded(
         except OSError as error:
             if _is_path(name) and type(error) is FileNotFoundError:  # A file that the task names.
                 raise TaskInvalid(task=name, detail=described.failure(error)) from error
-            missing.append(f"{name} ({described.failure(error)})")
+            missing.append(f"{name} ({described.failure(error)}{faults.near_format(error)})")
             continue
         except StopIteration as error:
             raise TaskInvalid(task=name, detail="its data has no document") from error
         except Exception as error:
-            raise TaskInvalid(task=name, detail=described.failure(error)) from error
+            raise faults.of(error, name) from error
         if not loaded:
             raise TaskInvalid(task=name, detail="the folder has no file with a task")
         for own, task in loaded.items():
@@ -200,7 +200,8 @@ def _loaded(
                 raise TaskNameTaken(path=name, task=task.task_name)
             tasks[own] = (task, shots)
     if missing:
-        raise TaskDataMissing(tasks="; ".join(missing))
+        without = " and without --offline" if offline else ""
+        raise TaskDataMissing(tasks="; ".join(missing), without=without)
     return [*tasks.values()]
 
 
@@ -224,6 +225,7 @@ def _prepared(task: Any, limit: int | None, seed: int, version: str) -> HarnessT
     shots = _Shots(task)
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # Its progress.
+            faults.check(task, limit)
             task.build_all_requests(limit=limit)
         documents = [*instances.documents(task)]
         if not documents:

@@ -152,10 +152,13 @@ def _requests(task: str, document: str, instances: Sequence[Any]) -> Iterator[Re
 
 
 def _generate(task: str, context: str, how: Mapping[str, Any]) -> Generate:
-    others = ", ".join(sorted(how.keys() - _GREEDY))
-    if others or how.get("do_sample"):
-        detail = f"it sets {others}" if others else "it samples texts"
-        raise TaskUnfit(task=task, detail=f"{detail}, and texts are written greedily")
+    if others := ", ".join(sorted(map(str, how.keys() - _GREEDY))):
+        known = ", ".join(sorted(_GREEDY))
+        detail = f"generation_kwargs has {others}, and only these keys are known here: {known}"
+        raise TaskUnfit(task=task, detail=detail)
+    if how.get("do_sample"):
+        detail = "it samples texts, and texts are written greedily"
+        raise TaskUnfit(task=task, detail=detail)
     stops = how.get("until") or []
     stops = [stops] if isinstance(stops, str) else stops
     tokens = int(how.get("max_gen_toks", 256))

@@ -24,7 +24,7 @@ def chosen(
     """The tasks of names with commas between; of None all built-in tasks but memorization.
 
     Raises CommandInvalid, HarnessMissing, TaskUnknown, TaskInvalid, TaskNameTaken, TaskUnfit,
-    TaskDataMissing."""
+    TaskDataInvalid, TaskDataMissing, RightChoiceMissing."""
     wanted = (
         [*builtin.BY_DEFAULT]
         if names is None
