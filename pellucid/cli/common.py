@@ -44,6 +44,8 @@ app = typer.Typer(
 
 Verb = TypeVar("Verb", bound=Callable[..., Any])
 _HELP: dict[Callable[..., Any], str] = {}
+# What stays of this command if it is interrupted, where its verb tells.
+_STAYS: list[str] = []
 _GIVEN: list[str] = []  # The verb of this command; root() writes it before a verb's words are read.
 
 
@@ -171,12 +173,15 @@ def main() -> None:
         sys.exit(INTERRUPTED)
 
 
+def stays(told: str) -> None:
+    """Say what an interruption from now on leaves of this command."""
+    _STAYS[:] = [told]
+
+
 def _tell_interrupted() -> None:
+    told = _STAYS[-1] if _STAYS else "finished work is kept, and the same command continues"
     with contextlib.suppress(OSError):
-        print(
-            "pellucid: interrupted; finished work is kept, and the same command continues",
-            file=sys.stderr,
-        )
+        print(f"pellucid: interrupted; {told}", file=sys.stderr)
 
 
 def _with_verb(error: PellucidError) -> PellucidError:
@@ -271,6 +276,7 @@ def root(
         _welcome()
         return
     _GIVEN[:] = [context.invoked_subcommand]
+    _STAYS.clear()
     if context.invoked_subcommand in READING:
         machine.bound_memory()
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import typer
 
@@ -17,11 +17,20 @@ from pellucid.cli.common import (
     inputs_of,
     on_terminal,
     print_json,
+    stays,
     steps_named,
     teaches,
 )
 from pellucid.store import layout
 from pellucid.terminal import plain
+
+
+class _Row(NamedTuple):
+    """A row of the table."""
+
+    summary: Any
+    seen: Any  # Its contamination, or None.
+    kept: bool  # Whether the run has it.
 
 
 @teaches(
@@ -90,7 +99,7 @@ def evaluate(
     from pellucid.evaluate.suite.memorization import NAME
     from pellucid.evaluate.tasks import chosen
     from pellucid.measured import stored
-    from pellucid.measured.summary import Summary, summary
+    from pellucid.measured.summary import summary
 
     inputs = inputs_of(folder)
     ledger = inputs.recorded()
@@ -98,14 +107,15 @@ def evaluate(
     asked = chosen(tasks, inputs, shots=shots, limit=limit, offline=offline)
     sealed = (folder / layout.MANIFEST).exists()
     lookup = _lookup(folder)
-    rows, known, pairs = list[tuple[Summary, Any]](), 0, list[Any]()
+    rows, known, new, pairs = list[_Row](), 0, 0, list[Any]()
+    stays(_left_by(0, sealed))
     held = nullcontext() if sealed else kept.writing(folder, asked, at)
     with held as chain, on_terminal(as_json) as terminal:
         watch, told = terminal.watch("replay"), _told(terminal)
         for place in foreign:
             # Whose tokens are others than those of the run's sequences.
             others = [task for task in asked if task.name != NAME]
-            rows += [(row, None) for row in beside(place, others, told)]
+            rows += [_Row(row, None, False) for row in beside(place, others, told)]
         for task in asked:
             if task.name == NAME:
                 terminal.note(_cost(task, len(at)))
@@ -117,14 +127,17 @@ def evaluate(
                 made = kept.evaluation(ledger, result.step, result.task, result.answers)
                 if chain:
                     chain.keep(made)
+                    new += 1
+                    stays(_left_by(new, sealed))
                 entry, lines = made.body, made.lines
             seen = None
             if result.task.name == NAME:  # What it asks for is in the training data by design.
                 pairs.append((entry, [*lines()]))
             elif lookup:
                 seen = lookup.of(entry, lines, partial(_searched, told, result.task))
-            rows.append((summary(entry, lines()), seen))
-    rows.sort(key=lambda row: (row[0].task, row[0].foreign or "", row[0].step))
+            kept_there = result.entry is not None or not sealed
+            rows.append(_Row(summary(entry, lines()), seen, kept_there))
+    rows.sort(key=lambda row: (row.summary.task, row.summary.foreign or "", row.summary.step))
     pairs.sort(key=lambda pair: pair[0]["step"])  # Processes give them as they get ready.
     _print(folder, rows, known, sealed, as_json, _memorization(folder, pairs))
     if not lookup and not as_json:
@@ -132,6 +145,16 @@ def evaluate(
             "clean: the run has no index of its training data. To make one: "
             f"pellucid run {plain(folder)} --only index"
         )
+
+
+def _left_by(new: int, sealed: bool) -> str:
+    """What an interruption leaves, once the run keeps so many new evaluations."""
+    if sealed:
+        return "nothing is kept, because the run is sealed"
+    if not new:
+        return "no evaluation was finished, so nothing new is kept"
+    verb = "evaluation is" if new == 1 else "evaluations are"
+    return f"{new:,} new {verb} kept, and the same command continues"
 
 
 def _cost(task: Any, steps: int) -> str:
@@ -186,9 +209,15 @@ def _list(as_json: bool) -> None:
     print(f"{'task':<16} examples  chance  metric")
     for task in about:
         size = "-" if task["examples"] is None else f"{task['examples']:,}"
-        chance = "-" if task["chance"] is None else f"{task['chance']:.0%}"
+        chance = "-" if task["chance"] is None else _level(task)
         print(f"{task['name']:<16} {size:>8} {chance:>7}  {task['metric']}")
     print("Each is described in docs/evaluate.md. Every other name is a task of lm-eval.")
+
+
+def _level(task: Mapping[str, Any]) -> str:
+    """What guessing gives: bits for each byte, or a share of right answers."""
+    bits = task["metric"] == "bits_per_byte"
+    return f"{task['chance']:g} bits" if bits else f"{task['chance']:.0%}"
 
 
 def _of(row: Any) -> str:
@@ -197,56 +226,58 @@ def _of(row: Any) -> str:
 
 
 def _print(
-    folder: Path,
-    rows: Sequence[tuple[Any, Any]],
-    known: int,
-    sealed: bool,
-    as_json: bool,
-    memorized: Any,
+    folder: Path, rows: Sequence[_Row], known: int, sealed: bool, as_json: bool, memorized: Any
 ) -> None:
-    """rows: each with its contamination, or None. known: so many are what the run kept before.
-    memorized: what the task memorization says, or None."""
+    """known: so many are what the run kept before. memorized: what the task memorization says, or
+    None."""
     from pellucid.analysis import memorization
 
+    own = [row for row in rows if not row.summary.foreign]
+    lost = sum(not row.kept for row in own)
     if as_json:
-        about = {"kept": not sealed, "known": known}
+        about = {"kept": not lost, "known": known}
         about["evaluations"] = [
-            row.as_json() | {"contamination": seen and seen.as_json()} for row, seen in rows
+            row.summary.as_json()
+            | {"contamination": row.seen and row.seen.as_json(), "kept": row.kept}
+            for row in rows
         ]
         if memorized:
             about["memorization"] = memorization.as_json(memorized)
         print_json(about)
         return
-    width = max((len(row.named) for row, _ in rows), default=0)
-    named = max((len(_of(row)) for row, _ in rows), default=7)
-    heads = f"{'task':<{width}} {'step':>{named}}  {'number':<14} value  95% interval "
-    print(f"{heads}   chance  examples   clean")
-    for row, seen in rows:
-        value, between, chance, examples = row.cells()
-        line = (
-            f"{row.named:<{width}} {_of(row):>{named}}  {row.number:<14} {value}  {between:<14}"
-            f" {chance:>7} {examples:>9}   {_clean(seen)}"
-        )
+    for line in (*_table(rows, lost > 0), *(memorization.lines(memorized) if memorized else ())):
         print(plain(line))
-    for line in memorization.lines(memorized) if memorized else ():
-        print(plain(line))
-    methods = sorted({row.interval.method for row, _ in rows if row.interval})
+    methods = sorted({row.summary.interval.method for row in rows if row.summary.interval})
     if methods:
         print(f"intervals: {'; '.join(methods)} (docs/evaluate.md)")
     _print_contamination(rows)
     if known:
         print(f"{known:,} of {len(rows):,} rows are the run's own record: no model was asked now.")
-    if strangers := [row.foreign for row, _ in rows if row.foreign]:
+    if strangers := [row.summary.foreign for row in rows if row.summary.foreign]:
         print(f"foreign, not of the run and not kept: {plain(', '.join(dict.fromkeys(strangers)))}")
-    if sealed and known < len(rows):
+    if lost:
         print(
-            "not kept: the run is sealed. To keep them, remove its manifest.jsonl, evaluate, and "
-            "run pellucid publish again."
+            f"not kept: {lost:,} of {len(own):,} rows, because the run is sealed. To keep them, "
+            "remove its manifest.jsonl, evaluate, and run pellucid publish again."
         )
     else:
         print(
             f"kept in {plain(folder / 'evaluations')}. Compute some again: pellucid audit "
             f"{plain(folder)} --evaluations 20"
+        )
+
+
+def _table(rows: Sequence[_Row], with_kept: bool) -> Iterator[str]:
+    width = max([len("task"), *(len(row.summary.named) for row in rows)])
+    named = max([len("step"), *(len(_of(row.summary)) for row in rows)])
+    heads = f"{'task':<{width}} {'step':>{named}}  {'number':<14} value  95% interval "
+    yield f"{heads}   chance  examples   {'kept  ' if with_kept else ''}clean"
+    for row in rows:
+        value, between, chance, examples = row.summary.cells()
+        kept = f"{'yes' if row.kept else 'no':<6}" if with_kept else ""
+        yield (
+            f"{row.summary.named:<{width}} {_of(row.summary):>{named}}  {row.summary.number:<14} "
+            f"{value}  {between:<14} {chance:>7} {examples:>9}   {kept}{_clean(row.seen)}"
         )
 
 
@@ -258,9 +289,9 @@ def _clean(seen: Any) -> str:
     return f"{value} of {examples}"
 
 
-def _print_contamination(rows: Sequence[tuple[Any, Any]]) -> None:
+def _print_contamination(rows: Sequence[_Row]) -> None:
     """What the column clean leaves out, of each task at its last step."""
-    last = {row.task: (row, seen) for row, seen in rows if seen}
+    last = {row.summary.task: (row.summary, row.seen) for row in rows if row.seen}
     for name, (row, seen) in last.items():
         states = ("contaminated", "too short", "not decided")
         left = [f"{count:,} {state}" for state in states if (count := seen.count(state))]
@@ -270,5 +301,5 @@ def _print_contamination(rows: Sequence[tuple[Any, Any]]) -> None:
             print(plain(f"clean: {name}: {note}"))
     if told := next((seen.of_fork for _, seen in last.values()), None):
         print(f"clean: {told}")
-    if any(seen and seen.count("contaminated") for _, seen in rows):
+    if any(row.seen and row.seen.count("contaminated") for row in rows):
         print("--json lists contaminated examples with documents and steps (docs/evaluate.md)")

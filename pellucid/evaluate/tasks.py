@@ -8,7 +8,7 @@ from typing import Any
 
 from pellucid.errors import CommandInvalid
 from pellucid.evaluate import builtin
-from pellucid.evaluate.suite import BUILT_IN, memorization
+from pellucid.evaluate.suite import BUILT_IN, memorization, texts
 from pellucid.evaluate.task import Task
 from pellucid.inputs import Inputs
 
@@ -59,9 +59,13 @@ def listed() -> list[dict[str, Any]]:
         }
         for task in (make() for make in BUILT_IN.values())
     ]
-    own = ((builtin.VALIDATION, "bits_per_byte"), (memorization.NAME, memorization.METRIC))
+    own = (
+        (builtin.VALIDATION, texts.UNIFORM, "bits_per_byte"),
+        (memorization.NAME, None, memorization.METRIC),
+    )
     return about + [
-        {"name": name, "examples": None, "chance": None, "metric": metric} for name, metric in own
+        {"name": name, "examples": None, "chance": chance, "metric": metric}
+        for name, chance, metric in own
     ]
 
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from pellucid.analysis.contamination import found
 from pellucid.measured import stored
+from pellucid.release.publish import publish
 from pellucid.store import layout
 from tests.conftest import pellucid
 
@@ -72,11 +76,71 @@ def test_a_sealed_release_stays_as_it_is(release: Path) -> None:
     assert pellucid("verify", str(release)).returncode == 0
 
 
+def test_each_row_of_a_sealed_release_says_whether_it_is_kept(trained: Path) -> None:
+    few = ["--tasks", "agreement", "--limit", "8"]
+    pellucid("evaluate", trained, *few, "--steps", "4")
+    publish(trained)
+    answer = pellucid("evaluate", trained, *few, "--steps", "0,4").stdout
+    head, first, second = answer.splitlines()[:3]
+    assert head.split()[-2:] == ["kept", "clean"]
+    place = head.index("kept")
+    assert [row[place:].split()[0] for row in (first, second)] == ["no", "yes"]
+    assert "not kept: 1 of 2 rows, because the run is sealed" in answer
+    about = json.loads(pellucid("evaluate", trained, *few, "--steps", "0,4", "--json").stdout)
+    assert about["kept"] is False and [row["kept"] for row in about["evaluations"]] == [False, True]
+    same = json.loads(pellucid("evaluate", trained, *few, "--steps", "4", "--json").stdout)
+    assert same["kept"] is True
+
+
+@pytest.mark.parametrize(
+    ("sealed", "keeping", "told"),
+    [
+        (False, 0, "no evaluation was finished, so nothing new is kept"),
+        (False, 1, "1 new evaluation is kept, and the same command continues"),
+        (True, 1, "nothing is kept, because the run is sealed"),
+    ],
+)
+def test_an_interruption_says_what_is_kept(
+    trained: Path, sealed: bool, keeping: int, told: str
+) -> None:
+    if sealed:
+        publish(trained)
+    code = (
+        "import sys\nfrom pellucid.cli import main\nfrom pellucid.evaluate import measure\n"
+        "whole, keeping = measure.measure, int(sys.argv.pop())\n"
+        "def interrupted(*given):\n"
+        "    for number, one in enumerate(whole(*given)):\n"
+        "        if number == keeping:\n"
+        "            raise KeyboardInterrupt\n"
+        "        yield one\n"
+        "measure.measure = interrupted\nmain()\n"
+    )
+    few = ["--tasks", "agreement", "--limit", "2", "--steps", "0,4"]
+    command = [sys.executable, "-c", code, "evaluate", str(trained), *few, str(keeping)]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == f"pellucid: interrupted; {told}"
+    assert len(stored.entries(trained)) == (0 if sealed else keeping)
+
+
 def test_the_built_in_tasks_are_listed() -> None:
     answer = pellucid("evaluate", "--list")
     assert answer.returncode == 0 and "agreement" in answer.stdout
     about = json.loads(pellucid("evaluate", "--list", "--json").stdout)
     assert {task["name"] for task in about} >= {"agreement", "completion", "validation"}
+
+
+def test_the_list_has_the_chance_that_the_documentation_has() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "evaluate.md").read_text()
+    rows = re.findall(r"^\| `(\w+)` \|.*\| ([^|]+) \| [^|]+ \| [^|]+ \|$", text, re.MULTILINE)
+    documented = dict(rows)
+    listed = [line.split() for line in pellucid("evaluate", "--list").stdout.splitlines()[1:-1]]
+    names = [row[0] for row in listed]
+    assert {name: documented[name].split() for name in names} == {
+        row[0]: row[2:4] if row[3] == "bits" else [row[2]] for row in listed
+    }
+    about = json.loads(pellucid("evaluate", "--list", "--json").stdout)
+    assert {task["name"]: task["chance"] for task in about}["validation"] == 8.0
 
 
 def test_a_step_that_there_is_not_is_named(trained: Path) -> None:

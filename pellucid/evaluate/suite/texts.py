@@ -14,7 +14,7 @@ from pellucid.record.requests import Example, Rolling
 
 PIECE = 1 << 15  # Characters: a longer document is asked in pieces, which its line can hold.
 # A model that gives each of the 256 bytes the same probability.
-_UNIFORM = 8.0
+UNIFORM = 8.0
 _LENGTHS = (
     *((1 << 10, "below 1 KiB"), (4 << 10, "1 to 4 KiB"), (16 << 10, "4 to 16 KiB")),
     *((64 << 10, "16 to 64 KiB"), (1 << 62, "64 KiB or more")),
@@ -44,7 +44,7 @@ def validation(documents: Iterable[tuple[str, str, str]]) -> Task:
                     f"{number} {document}"[:200],  # Two long names may begin alike.
                 )
             )
-    return made("validation", 1, "bits_per_byte", _UNIFORM, examples)
+    return made("validation", 1, "bits_per_byte", UNIFORM, examples)
 
 
 def table(examples: Sequence[Example], nats: Sequence[float]) -> list[Row]:
