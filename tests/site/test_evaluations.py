@@ -120,6 +120,32 @@ def test_the_page_shows_each_task_and_its_course(browser: Any, evaluated: Path) 
             assert page.locator("b[onclick]").count() == 0 and at.wrong == []
 
 
+def test_an_interval_stands_on_one_line(browser: Any, evaluated: Path) -> None:
+    viewport = {"width": 1100, "height": 800}
+    with watched(browser, evaluated, "file", viewport=viewport) as at:
+        table = at.open("checkpoints.html").locator("table", has_text="The last answers")
+        table.locator("td").first.evaluate(
+            "cell => { cell.textContent = 'many words '.repeat(40) }"
+        )
+        cell = table.locator("tbody td:nth-child(5)")
+        assert " to " in cell.inner_text()
+        lines = """cell => {
+            const range = document.createRange();
+            range.selectNodeContents(cell);
+            return new Set([...range.getClientRects()].map((box) => box.top)).size;
+        }"""
+        assert cell.evaluate(lines) == 1
+
+
+def test_the_course_draws_a_point_for_each_step_that_was_asked(
+    browser: Any, evaluated: Path
+) -> None:
+    with watched(browser, evaluated, "file") as at:
+        curve = at.open("checkpoints.html").locator("svg.chart .curve")
+        assert curve.locator("path.line").count() == 1
+        assert curve.locator("circle.dot").count() == len(STEPS)
+
+
 def test_the_page_passes_axe(browser: Any, evaluated: Path) -> None:
     passes_axe(browser, evaluated, "checkpoints.html")
 

@@ -69,7 +69,7 @@ function evaluated(about, { tasks, left_out: left, unreadable }) {
     command("pellucid audit . --evaluations 20"),
     table(
       "The last answers to each task",
-      ["task", "step", "number", "value", "95% interval", "chance", "examples"],
+      ["task", "step", "number", "value", unbroken("95% interval"), "chance", "examples"],
       tasks.map((one) => [
         [foreign(one.task), el("span", { class: "quiet" }, " ", variantOf(one))],
         stepLink(one.step.at(-1)),
@@ -77,7 +77,7 @@ function evaluated(about, { tasks, left_out: left, unreadable }) {
         decimal(one.value.at(-1)),
         one.low.at(-1) === null
           ? "–"
-          : `${decimal(one.low.at(-1))} to ${decimal(one.high.at(-1))}`,
+          : unbroken(`${decimal(one.low.at(-1))} to ${decimal(one.high.at(-1))}`),
         one.chance === null ? "–" : decimal(one.chance),
         count(one.examples),
       ]),
@@ -89,6 +89,10 @@ function evaluated(about, { tasks, left_out: left, unreadable }) {
     left ? el("p", {}, `${counted(left, "more task")}: pellucid sql . "FROM evaluations"`) : null,
     tasks.filter((one) => one.step.length > 1).map((one) => course(about, one)),
   ];
+}
+
+function unbroken(text) {
+  return el("span", { class: "unbroken" }, text);
 }
 
 // How a task was rated, and what tells it from others of its name: shots, a limit, the harness.
@@ -105,6 +109,7 @@ function course(about, one) {
     curves: [
       {
         name: plain(one.number),
+        dotted: true, // Between the steps that were asked nothing is known.
         points: one.step.map((step, at) => ({
           step,
           x: step,

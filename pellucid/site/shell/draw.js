@@ -42,10 +42,10 @@ function extent(curves, range, levels) {
 }
 
 // One picture of curves over the same axis.
-// about: {title, unit, axis, curves: [{name, points, number, dots, faint, other}], levels: [{name,
-// y}], marks: [{x, name, kind, step, to}], told, range, pick, zoom}. axis: steps, tokens or time;
-// number: of a curve's look, by default its place; other: of another run, whose steps no page here
-// shows. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
+// about: {title, unit, axis, curves: [{name, points, number, dots, dotted, faint, other}], levels:
+// [{name, y}], marks: [{x, name, kind, step, to}], told, range, pick, zoom}. axis: steps, tokens or
+// time; number: of a curve's look, by default its place; dots: points without a line; dotted: with
+// one; other: of another run, whose steps no page here shows. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
 // told: a sentence below the picture.
 function chart(about) {
   const [begin, end] = about.range || [-Infinity, Infinity];
@@ -158,7 +158,7 @@ function line(curve, x, y) {
     );
     group.append(el("path", { class: "line", d: path.join("") }));
   }
-  if (curve.dots || points.length === 1) {
+  if (curve.dots || curve.dotted || points.length === 1) {
     for (const point of points)
       group.append(el("circle", { class: "dot", cx: x(point.x), cy: y(point.y), r: 3 }));
   }
