@@ -20,6 +20,7 @@ from pellucid.errors import (
     one_line,
 )
 from pellucid.evaluate import described
+from pellucid.store import files
 
 _SPLITS = ("test_split", "validation_split", "training_split", "fewshot_split")
 _TEMPLATES = ("doc_to_target", "doc_to_text", "doc_to_choice")
@@ -190,7 +191,7 @@ def _broken_line(task: Any) -> str:
     if task.config.dataset_path != "json" or "field" in kwargs:
         return ""
     for path in _files(kwargs.get("data_files")):
-        with path.open("rb") as lines:
+        with files.open_file(path, follow=True) as lines:
             for number, line in enumerate(lines, 1):
                 if number == 1 and line.lstrip().startswith(b"["):
                     break  # One array, over several lines.

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -31,3 +32,13 @@ def scorer(inputs: Inputs) -> Scorer:
     """Of the last state of a small run."""
     state = anchored_state(inputs, layout.steps_in(inputs.folder / layout.ANCHORS)[-1])
     return Scorer.of(state, Tokenizer.load(inputs.folder / layout.TOKENIZER), inputs.recipe)
+
+
+@pytest.fixture(scope="module")
+def own_data_sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """No data that another test or user left is used."""
+    import datasets
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("datasets"))
+        yield

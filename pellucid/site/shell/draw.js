@@ -45,8 +45,8 @@ function extent(curves, range, levels) {
 // about: {title, unit, axis, curves: [{name, points, number, dots, dotted, faint, other}], levels:
 // [{name, y}], marks: [{x, name, kind, step, to}], told, range, pick, zoom}. axis: steps, tokens or
 // time; number: of a curve's look, by default its place; dots: points without a line; dotted: with
-// one; other: of another run, whose steps no page here shows. pick(point) is called for a click or Enter; zoom(low, high) for a part that is dragged.
-// told: a sentence below the picture.
+// one; other: of another run, whose steps no page here shows. pick(point) is called for a click or
+// Enter; zoom(low, high) for a part that is dragged. told: a sentence below the picture.
 function chart(about) {
   const [begin, end] = about.range || [-Infinity, Infinity];
   const inside = (points) => points.filter((point) => point.x >= begin && point.x <= end);
