@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 from pellucid.site import documents, steps
 
-VERSION = 2
+VERSION = 3
 # Of what the script of a page is joined, before its own part.
 _CURVES = ("draw.js", "curves.js", "runs.js")
 SCRIPTS = {
