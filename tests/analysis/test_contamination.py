@@ -308,6 +308,19 @@ def test_the_work_of_a_task_is_bounded_by_the_length_of_its_examples(
     assert 0 < spent[0] <= 50 + contamination._WORK * sum(map(len, texts.values()))
 
 
+def test_searching_what_is_kept_takes_work_too(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a text of frequent words would take as long as it likes."""
+    own, text = Spaced(Traced(run)), " ".join(WHOLE.split()[:8])
+    own.find(text)  # All counts and surroundings are known from here on.
+    left = list[float]()
+    for searched in (1 << 40, 1):
+        monkeypatch.setattr(spaced, "_SEARCHED", searched)
+        own.work = 10_000
+        own.find(text)
+        left.append(own.work)
+    assert left[0] > left[1]
+
+
 @pytest.mark.parametrize(
     ("request_", "target", "shots", "expected"),
     [

@@ -106,6 +106,12 @@ ENTRIES: dict[str, tuple[dict[str, Any], str]] = {
     "other results": ({"results": ZERO}, "EvaluationDiffers"),
     "another file": ({"sha256": ZERO}, "EvaluationDiffers"),
     "no task": ({"task": ""}, "EvaluationBroken"),
+    "a task with a blank at its end": ({"task": "agreement "}, "EvaluationBroken"),
+    "a task that looks like nothing": ({"task": "\ue000"}, "EvaluationBroken"),
+    "a task with a letter that is not seen": ({"task": "agreement\u200b"}, "EvaluationBroken"),
+    "a program with letters like ours": ({"harness": "\u0440ellucid"}, "EvaluationBroken"),
+    "a program that looks like nothing": ({"harness": "\u2800"}, "EvaluationBroken"),
+    "a version of blanks": ({"version": "1  "}, "EvaluationBroken"),
     "another field": ({"more": 1}, "EvaluationBroken"),
 }
 

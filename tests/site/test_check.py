@@ -23,6 +23,7 @@ from pellucid.site.pack import canonical, packed, unpacked
 from pellucid.store import layout
 from pellucid.trace import build
 from tests.conftest import pellucid
+from tests.release.evaluating import evaluate
 
 # Of the packs of steps and documents in schema 1, as the version that wrote it gave them.
 SCHEMA_1 = "f6e3e1671b7df1697d44cb4fb8e03058f9396c25712faf9a6c3fb1584f34f1eb"
@@ -169,6 +170,16 @@ def test_a_site_of_schema_1_verifies(release: Path, monkeypatch: pytest.MonkeyPa
         (release / "site" / "data" / f"{name}.js").write_bytes(content)
         site.placed(name, content)
     assert problems(release) == set()
+
+
+def test_a_site_of_schema_1_is_refused_if_the_release_has_evaluations(
+    release: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A maker could choose it, because it counts equal questions as many."""
+    listed(monkeypatch, shell.known()[shell.VERSION]._replace(schema=1))
+    assert ("ShellWithdrawn", "site") not in problems(release)
+    evaluate(release, [6])
+    assert ("ShellWithdrawn", "site") in problems(release)
 
 
 def test_the_scripts_count_as_the_data_are_cut() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -99,6 +100,22 @@ def test_examples_of_one_cluster_have_no_interval(release: Path) -> None:
     rewrite(release, [first, made | {"task_digest": asked}])
     found = rows(release, "SELECT DISTINCT low, high, method FROM evaluations")
     assert found == [{"low": None, "high": None, "method": None}]
+
+
+def test_other_questions_beside_an_honest_digest_are_refused_by_who_reads_them(
+    release: Path,
+) -> None:
+    """As verify refuses them: nothing else holds the lines of a file against its entry."""
+    first, made = evaluate(release, [6])
+    path = release / layout.examples(1)
+    content = path.read_bytes().replace(b"yes 0", b"yes 9")
+    path.write_bytes(content)
+    forged = made | {"sha256": hashlib.sha256(content).hexdigest()}
+    rewrite(release, [first, forged])
+    with pytest.raises(EvaluationBroken, match="other questions"):
+        rows(release, "FROM evaluations")
+    with pytest.raises(EvaluationBroken, match="other questions"):
+        summary(forged, stored.lines(release, stored.entries(release)[0]))
 
 
 def test_examples_in_token_ids_have_rows_too(release: Path) -> None:
