@@ -150,6 +150,9 @@ def replaced(folder: Path, task: Task, request: Request) -> None:
     line = next(iter(stored.lines(folder, entry)))
     line = line._replace(example=line.example._replace(request=request))
     files.write_bytes(folder / layout.examples(1), evaluations.line_of(*line))
+    body = {name: value for name, value in entry.items() if name not in ("prev", "n")}
+    body["task_digest"] = evaluations.task_digest([line.example])
+    rewrite(folder, [evaluations.genesis(entry["head"]), body])
 
 
 @pytest.mark.parametrize(

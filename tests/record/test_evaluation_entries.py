@@ -120,7 +120,16 @@ def test_of_our_own_tasks_only_those_without_a_metric_are_measured() -> None:
     assert evaluations.wrong(1, measured) == ""
     assert "metric" in evaluations.wrong(1, measured | {"harness": "pellucid"})
     ours = measured | {"harness": "pellucid", "task": "completion"}
+    half, names = digests.float_bits(0.5), ("compiles", "parses", "passes")
+    ours["numbers"] = dict.fromkeys(names, half)
     assert evaluations.wrong(1, ours) == ""
+    for numbers in (
+        {"acc": half},
+        {**ours["numbers"], "chance": half},
+        {**ours["numbers"], "passes": digests.float_bits(7.5)},
+        {**ours["numbers"], "parses": digests.float_bits(-0.5)},
+    ):
+        assert "numbers" in evaluations.wrong(1, ours | {"numbers": numbers})
 
 
 @pytest.mark.parametrize("n", [0, 1])
