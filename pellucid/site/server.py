@@ -112,7 +112,7 @@ class Server(ThreadingHTTPServer):
             return
         try:
             super().process_request(request, client_address)
-        except BaseException:  # No thread could be started.
+        except Exception:  # No thread could be started. At Ctrl-C one may have been.
             self._room.release()
             raise
 
