@@ -122,21 +122,8 @@ come from their harness alone.
 """
 
 
-_THIRD = """## Evaluations
-
-The model after step {step:,} was asked these tasks. Of several variants of a task, the table has \
-the one with the most examples, and of those the one that was asked first. Variants differ in \
-their shots, a limit, their questions, or the program that made these. The last column counts \
-those of all steps.
-
-| task | metric | number | value | 95% interval | chance | examples | other variants |
-|---|---|---|---|---|---|---|---|
-{rows}
-
-Tasks without the name of a program are those that are built in. `pellucid verify .` draws their \
-examples again.
-`pellucid audit . --evaluations 20` asks the model 20 of the examples again, and compares the bits \
-of its answers.
-`pellucid sql . "FROM evaluations"` lists all steps and variants. Numbers of the metric `measured` \
-come from their harness alone.
-"""
+_THIRD = _SECOND.replace(
+    "a limit, or the program that made the examples.",
+    "a limit, their questions, or the program that made these. The last column counts those of "
+    "all steps.",
+)
