@@ -39,6 +39,7 @@ from pellucid.sections import (
     Section,
     bits,
     placement,
+    tuples,
     unfit,
 )
 from pellucid.store import files, layout
@@ -366,7 +367,7 @@ def parse(content: bytes, path: Path | str) -> Recipe:
     try:
         if any(line.count(b".") > _MOST_POINTS for line in content.splitlines()):
             raise ValueError(f"a line with more than {_MOST_POINTS} points")
-        values = _tuples(tomllib.loads(content.decode("utf-8")))
+        values = tuples(tomllib.loads(content.decode("utf-8")))
     except (
         ValueError,
         RecursionError,
@@ -435,13 +436,6 @@ def _key(location: tuple[int | str, ...], values: dict[str, Any]) -> tuple[str, 
     key = ".".join(parts)
     settable &= not isinstance(inner, dict | tuple)
     return key, f", or with --set {key}=VALUE" if settable else ""
-
-
-def _tuples(value: Any) -> Any:
-    """TOML arrays as tuples and integers as they are: strict validation takes both as written."""
-    if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(_tuples(inner) for inner in value) if isinstance(value, list) else value
 
 
 def known_keys(section: type[Section] = Recipe, prefix: str = "") -> list[str]:

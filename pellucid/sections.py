@@ -70,3 +70,10 @@ def _plain(value: object) -> object:
     if isinstance(value, dict):
         return dict(value)
     return [_plain(inner) for inner in value] if isinstance(value, tuple) else value
+
+
+def tuples(value: Any) -> Any:
+    """TOML arrays as tuples and integers as they are: strict validation takes both as written."""
+    if isinstance(value, dict):
+        return {key: tuples(inner) for key, inner in value.items()}
+    return tuple(tuples(inner) for inner in value) if isinstance(value, list) else value

@@ -13,8 +13,8 @@ from pydantic import ValidationError
 from pellucid import wording
 from pellucid.data import tokenizer
 from pellucid.errors import CommandInvalid, PellucidError, RecipeInvalid
-from pellucid.recipe import COMMAND_LINE, Recipe, _tuples, _validated, parse, sections_of
-from pellucid.sections import PATTERNS, Section
+from pellucid.recipe import COMMAND_LINE, Recipe, _validated, parse, sections_of
+from pellucid.sections import PATTERNS, Section, tuples
 from pellucid.settings import with_settings
 
 BASE: dict[str, Any] = {"name": "a", "data": {"sources": [{"name": "s"}]}}
@@ -51,7 +51,7 @@ def test_every_wrong_value_is_refused_in_our_words() -> None:
     paths += [("data", "sources", name) for name in ("licence", "include", "format", "weight")]
     for path in paths:
         for value in WRONG:
-            values = _tuples(put(path, value))
+            values = tuples(put(path, value))
             try:
                 Recipe.model_validate(values)
             except ValidationError as error:

@@ -143,7 +143,7 @@ def _dropped(facts: Facts) -> list[str]:
         f"{reason.words}"
         for source in facts.documents.manifest["sources"]
         for name, count in source["dropped"].items()
-        if (reason := REASONS.get(name))
+        for reason in (REASONS[name],)
     ]
 
 

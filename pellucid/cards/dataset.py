@@ -8,9 +8,8 @@ from typing import Any
 from pellucid.cards import hub
 from pellucid.cards.facts import PUBLISHER, Facts
 from pellucid.cards.licences import is_open
-from pellucid.cards.markdown import escape
+from pellucid.cards.markdown import escape, reasons, unsaid
 from pellucid.cards.yaml import dumped
-from pellucid.data.reasons import REASONS
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 _SIZES += ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"), (1_000_000_000, "100M<n<1B"))
@@ -57,18 +56,11 @@ removed or changed since.
 def _sources(facts: Facts) -> str:
     rows = [
         f"| {escape(one['name'])} | {one['documents']:,} | {int(one['bytes']):,} "
-        f"| {_reasons(one['dropped'], False) or 'nothing'} | {_reasons(one['dropped'], True)} |"
+        f"| {reasons(one['dropped'], False)} | {reasons(one['dropped'], True)} |"
         for one in facts.documents.manifest["sources"]
     ]
     head = "## Sources\n\n| source | documents | bytes | left out | kept, with changes |\n"
     return head + "|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
-
-
-def _reasons(dropped: dict[str, int], kept: bool) -> str:
-    counts = [(REASONS[name], count) for name, count in dropped.items()]
-    return "; ".join(
-        f"{escape(reason.words)} ({count:,})" for reason, count in counts if reason.kept == kept
-    )
 
 
 def _licences(facts: Facts) -> str:
@@ -103,7 +95,7 @@ def _publisher(facts: Facts) -> str:
     lines = [
         f"- {title}: {escape(text)}"
         if (text := getattr(said, name))
-        else f"- {title}: *not said* (`data.{name}` in publisher.toml)"
+        else f"- {title}: {unsaid(f'data.{name}')}"
         for name, title in titles.items()
     ]
     return f"## Said by the {PUBLISHER}\n\n" + "\n".join(lines) + "\n"

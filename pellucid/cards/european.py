@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from pellucid.cards.facts import MEASURED, PUBLISHER, RECORD, Facts, Value
-from pellucid.cards.markdown import escape
+from pellucid.cards.markdown import escape, unsaid
 from pellucid.recipe import Source
 
 _MARKS = {RECORD: "proved by the record", MEASURED: "noted while training"}
@@ -74,7 +74,7 @@ def _general(facts: Facts) -> list[str]:
                 "Latest date of data acquisition",
                 _answer(facts.latest)
                 if facts.latest.value
-                else _unsaid("sources.NAME.collected_until"),
+                else unsaid("sources.NAME.collected_until"),
             ),
             (
                 "Trained on new data after that date",
@@ -128,7 +128,7 @@ def _sources(facts: Facts) -> list[str]:
             answer = _answer(Value("yes", PUBLISHER))
         elif open_:
             keys = ", ".join(f"sources.{one.name}.kind" for one in open_[:_SHOWN])
-            answer = _unsaid(keys)
+            answer = unsaid(keys)
         else:
             answer = _answer(Value("no", PUBLISHER))
         lines += _fields((asked, answer))
@@ -251,20 +251,12 @@ def _fields(*fields: Field) -> list[str]:
 def _told(key: str, value: Any) -> str:
     """What the publisher says under a key, or that nothing is said."""
     if value is None or value == "":
-        return _unsaid(key)
+        return unsaid(key)
     return _answer(Value(("no", "yes")[value] if isinstance(value, bool) else value, PUBLISHER))
-
-
-def _unsaid(key: str) -> str:
-    return f"*not said* (`{_code(key)}` in publisher.toml)"
 
 
 def _answer(value: Value) -> str:
     return f"{escape(value.value)} *({_MARKS[value.basis]})*"
-
-
-def _code(key: str) -> str:
-    return "".join(one if one.isalnum() or one in "._-, " else "?" for one in key)
 
 
 def _listed(values: Iterable[str] | None) -> str:

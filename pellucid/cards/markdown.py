@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from pellucid.data.reasons import REASONS
+
 # Controls, what joins, hides or turns text, breaks of lines and paragraphs, halves of
 # surrogates, private use: Unicode's Cc, Cf, Cs, Co, Zl, Zp, and what is free among them. Written
 # down: every Python has other tables.
@@ -43,3 +45,18 @@ def _code(letter: str) -> str:
 def own(text: str) -> str:
     """A word of the page itself, where strings of others stand: none of them can be in italics."""
     return f"*{text}*"
+
+
+def reasons(dropped: dict[str, int], kept: bool) -> str:
+    """How many texts were left out, or kept with changes, and why."""
+    counts = ((REASONS[name], count) for name, count in dropped.items())
+    named = [
+        f"{escape(reason.words)} ({count:,})" for reason, count in counts if reason.kept == kept
+    ]
+    return "; ".join(named) or ("" if kept else "nothing")
+
+
+def unsaid(keys: str) -> str:
+    """That the publisher has not said something, and by which keys it is said."""
+    plain = "".join(one if one.isalnum() or one in "._-, " else "?" for one in keys)
+    return f"*not said* (`{plain}` in publisher.toml)"

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError
 
 from pellucid import wording
 from pellucid.errors import PublisherInvalid
-from pellucid.sections import Section
+from pellucid.sections import Section, tuples
 from pellucid.store import files
 
 FILE = "publisher.toml"
@@ -170,7 +170,7 @@ def parse(content: bytes, path: Path | str, sources: tuple[str, ...]) -> Said:
     """Raises PublisherInvalid."""
     try:
         values = tomllib.loads(content.decode("utf-8"))
-        said = Said.model_validate(_tuples(values))
+        said = Said.model_validate(tuples(values))
     except ValidationError as error:
         first = error.errors()[0]
         raise PublisherInvalid(path=path, key=_key(first), detail=_detail(first)) from error
@@ -224,12 +224,6 @@ def _unsaid(section: Section, prefix: str) -> Iterator[str]:
             yield from _unsaid(value, f"{name}.")
         elif value is None:
             yield f"{prefix}{name}"
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _tuples(inner) for key, inner in value.items()}
-    return tuple(map(_tuples, value)) if isinstance(value, list) else value
 
 
 def _key(error: Any) -> str:

@@ -26,6 +26,7 @@ from pellucid.store.home import home, is_url
 from pellucid.terminal import plain
 
 if TYPE_CHECKING:
+    from pellucid.record.verdict import Problem
     from pellucid.release.verify import Report
 
 _SHOWN = 10  # Names of what is no part of a run; --json has all.
@@ -77,9 +78,7 @@ def _verify_files(url: str, share: str, seed: int | None, as_json: bool) -> None
     if as_json:
         print_json(done.as_json())
     else:
-        for problem in done.problems:
-            print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
-        verdict = "ok" if done.ok else f"{len(done.problems)} problem(s)"
+        verdict = _told(done.problems)
         print(
             f"verify: {verdict}: {done.files:,} of {done.total:,} files read, "
             f"{done.bytes / 1e6:,.1f} of {done.total_bytes / 1e6:,.1f} MB, chosen by seed "
@@ -99,9 +98,7 @@ def _verify(folder: Path, as_json: bool) -> None:
     if as_json:
         print_json(report.as_json())
     else:
-        for problem in report.problems:
-            print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
-        verdict = "ok" if report.ok else f"{len(report.problems)} problem(s)"
+        verdict = _told(report.problems)
         sealed = "" if report.sealed else " (not sealed: no manifest to compare the files with)"
         print(f"verify: {verdict} in {report.seconds:.2f} s: {', '.join(report.checked)}{sealed}")
         if report.unlisted:
@@ -110,6 +107,13 @@ def _verify(folder: Path, as_json: bool) -> None:
             print(plain(f"{len(report.unlisted)} not part of the run and not checked: {names}"))
     if not report.ok:
         raise VerifyFailed(path=folder, count=len(report.problems), fix=_fix(folder, report))
+
+
+def _told(problems: list[Problem]) -> str:
+    """Prints each problem; the verdict."""
+    for problem in problems:
+        print(plain(f"{problem.error}: {problem.where}: {problem.detail}"))
+    return f"{len(problems)} problem(s)" if problems else "ok"
 
 
 def _fix(folder: Path, report: Report) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -108,21 +108,21 @@ class _Place:
     def put(self, local: Path, file: File, meter: _Counted) -> None:
         target = f"{self._root}/{file.path}"
         with self._named(file.path):
-            try:
-                self._system.put_file(str(local), target)
-            except FileNotFoundError:  # A place with folders, which a bucket has not.
-                self._system.makedirs(target.rpartition("/")[0], exist_ok=True)
-                self._system.put_file(str(local), target)
+            self._in_folder(target, lambda: self._system.put_file(str(local), target))
         meter.add(file.size)
 
     def copy(self, source: File, file: File) -> None:
         target = f"{self._root}/{file.path}"
         with self._named(file.path):
-            try:
-                self._system.cp_file(f"{self._root}/{source.path}", target)
-            except FileNotFoundError:
-                self._system.makedirs(target.rpartition("/")[0], exist_ok=True)
-                self._system.cp_file(f"{self._root}/{source.path}", target)
+            own = f"{self._root}/{source.path}"
+            self._in_folder(target, lambda: self._system.cp_file(own, target))
+
+    def _in_folder(self, target: str, write: Callable[[], Any]) -> None:
+        try:
+            write()
+        except FileNotFoundError:  # A place with folders, which a bucket has not.
+            self._system.makedirs(target.rpartition("/")[0], exist_ok=True)
+            write()
 
     def wrong(self, file: File, meter: _Counted) -> str:
         """The path of a file that is not what it should be there, and is removed; else nothing."""

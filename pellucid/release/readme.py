@@ -16,11 +16,10 @@ from typing import Any
 from pellucid import huggingface
 from pellucid.cards import hub
 from pellucid.cards.facts import Facts
-from pellucid.cards.markdown import escape, own
+from pellucid.cards.markdown import escape, own, reasons
 from pellucid.data import stage
 from pellucid.data.licences import licences
 from pellucid.data.parquet import Documents
-from pellucid.data.reasons import REASONS
 from pellucid.data.tokenizer import LOSSY
 from pellucid.errors import FormatInvalid, FormatTooNew
 from pellucid.forked import NOT_HERE, tokens_in_words
@@ -268,8 +267,8 @@ def _sources(recipe: Recipe, folder: Path) -> str:
     for source in documents["sources"]:
         counts = _counts(source, ("documents", "bytes", "characters"), path)
         licence = own("by record") if source["name"] in by_record else escape(source["licence"])
-        reasons = " | ".join(_reasons(source["dropped"], kept) for kept in (False, True))
-        lines.append(f"| {escape(source['name'])} | {licence} | {counts} | {reasons} |")
+        counted = " | ".join(reasons(source["dropped"], kept) for kept in (False, True))
+        lines.append(f"| {escape(source['name'])} | {licence} | {counts} | {counted} |")
     total = _counts(documents, ("documents",), path)
     lines += [
         "",
@@ -277,15 +276,6 @@ def _sources(recipe: Recipe, folder: Path) -> str:
         "`data/documents` has the text, origin, licence and date of each.",
     ]
     return "\n".join(lines) + "\n"
-
-
-def _reasons(dropped: dict[str, int], kept: bool) -> str:
-    """How many texts were left out, or kept with changes, and why."""
-    counts = ((REASONS[name], count) for name, count in dropped.items())
-    named = [
-        f"{escape(reason.words)} ({count:,})" for reason, count in counts if reason.kept == kept
-    ]
-    return "; ".join(named) or ("" if kept else "nothing")
 
 
 def _licences(folder: Path) -> str:
