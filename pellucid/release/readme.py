@@ -127,8 +127,22 @@ def _second(folder: Path) -> str:
 
 
 def _third(folder: Path) -> str:
-    """The template 3, which counts variants of all steps, and lists all folders."""
-    return _told(folder, evaluated.third(folder), _ALL_FILES)
+    """The template 3, which counts variants of all steps, lists all folders, and has what the
+    publisher says of the model."""
+    return _told(folder, [*evaluated.third(folder), *_of_publisher(folder)], _ALL_FILES)
+
+
+def _of_publisher(folder: Path) -> list[str]:
+    """No section where nothing is said."""
+    model = Facts(folder).said.model
+    titles = {
+        "intended_use": "Intended use",
+        "out_of_scope": "Out of scope",
+        "limitations": "Limitations",
+        "biases": "Biases",
+    }
+    lines = [f"- {titles[name]}: {escape(text)}" for name, text in model if text]
+    return ["\n".join(["## Said by the publisher, and not checked", "", *lines])] if lines else []
 
 
 def _told(folder: Path, evaluations: list[str], files: str) -> str:

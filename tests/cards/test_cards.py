@@ -188,6 +188,15 @@ def test_the_hub_reads_both_cards(told: Path) -> None:
     assert read(told, "cards/dataset.md").startswith("---\n")
 
 
+def test_the_model_card_says_what_its_publisher_says(told: Path, finished: Path) -> None:
+    page = read(told, "README.md")
+    for line in ("Intended use: research", "Out of scope: advice", "Limitations: small"):
+        assert f"- {line}\n" in page
+    assert "Said by the publisher" not in read(finished, "README.md")
+    spelled(told / "README.md", page.replace("Limitations: small", "Limitations: none").encode())
+    assert any(one.startswith("FileDiffers README.md") for one in found(told))
+
+
 @pytest.mark.parametrize(
     ("licence", "fields"),
     [
